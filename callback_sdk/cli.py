@@ -1,0 +1,56 @@
+"""The entry point `callback-sdk`: runs a command and turns each error into one clear message."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Sequence
+
+from callback_sdk.errors import CallbackSDKError, MissingExtraError
+
+EXIT_ERROR = 1
+EXIT_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: What comes after the program's name; the process's own when None.
+
+    Returns:
+        The exit code: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
+    """
+    try:
+        return _run(arguments)
+    except CallbackSDKError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except OSError as error:
+        # Disk full, folder not writable, port taken: facts about the machine, where a traceback says nothing.
+        name = f": {error.filename}" if error.filename else ""
+        return _fail(f"{error.strerror or error}{name}.") if error.errno != errno.EPIPE else EXIT_ERROR
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        from callback_sdk.commands import app
+    except ModuleNotFoundError as error:
+        if error.name in {"typer", "rich", "click"}:
+            raise MissingExtraError("Typer, which the command line is made with,", extra="cli") from error
+        raise
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="callback-sdk")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else EXIT_ERROR if end.code else 0
+    return 0
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"Error: {message}\n")
+    return EXIT_ERROR
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,226 @@
+"""Settings from the environment: the only module that reads it.
+
+Each variable begins with `CALLBACK_SDK_`. Where the AI platform's scripts and notebooks have a name of their
+own for the same thing, that one counts too, unless ours is set. A variable that is set to nothing counts as
+not set.
+
+environ-config loads boto3 wherever that is installed, so import this module where a setting is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import environ
+from attrs import define, field
+
+from callback_sdk.errors import ConfigurationError, InvalidTargetError
+from callback_sdk.failures import sealed
+from callback_sdk.readings import parse_bool, parse_duration
+from callback_sdk.redaction import Secret, SecretURL
+
+T = TypeVar("T")
+
+_SEED_NAMES = {
+    "CALLBACK_SDK_TOKEN": "COMPREDICT_AI_CORE_KEY",
+    "CALLBACK_SDK_FAIL_ON_ERROR": "COMPREDICT_AI_CORE_FAIL_ON_ERROR",
+    "CALLBACK_SDK_BUCKET": "BUCKET",
+    "CALLBACK_SDK_REGION": "REGION",
+}
+
+
+@define(frozen=True)
+class _Found:
+    """A variable's text together with its name, so that an error can say which one it was."""
+
+    name: str
+    text: str = field(repr=False)
+
+
+def _whole_number(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        # int() alone also takes "1_000" and other scripts' digits.
+        if not re.fullmatch(r"\s*[0-9]{1,9}\s*", text, re.ASCII) or not low <= int(text) <= high:
+            raise ValueError(text)
+        return int(text)
+
+    return parse
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in re.split(r"[\s,]+", text) if word)
+
+
+def _secret(text: str) -> Secret[str]:
+    return Secret(text.strip())
+
+
+def _secrets(text: str) -> tuple[Secret[str], ...]:
+    return tuple(Secret(word) for word in _words(text))
+
+
+def _secret_url(text: str) -> SecretURL:
+    return SecretURL(text.strip())
+
+
+def _setting(name: str, parse: Callable[[str], Any], takes: str, *, default: Any = None, shown: bool = True) -> Any:
+    """Declare one variable.
+
+    Args:
+        name: The variable, without the prefix.
+        parse: From its text to its value; a ValueError means that the text is no such value.
+        takes: What the variable takes, for the error and the help.
+        default: The value when it isn't set.
+        shown: Whether an error may show the text; not that of a credential.
+    """
+
+    def convert(value: Any) -> Any:
+        if not isinstance(value, _Found):
+            return value
+        try:
+            return parse(value.text)
+        except (ValueError, InvalidTargetError):
+            pass
+        said = f"is {value.text!r}" if shown else "can't be read"
+        raise ConfigurationError(f"The environment variable {value.name} {said}.", hint=f"It takes {takes}.")
+
+    return environ.var(default=default, name=f"CALLBACK_SDK_{name}", converter=convert, help=f"{takes}.")
+
+
+def _found(variables: Mapping[str, str]) -> dict[str, _Found]:
+    found = {}
+    for own, text in variables.items():
+        if own.startswith("CALLBACK_SDK_") and text.strip():
+            found[own] = _Found(own, text)
+    for own, seed in _SEED_NAMES.items():
+        if own not in found and variables.get(seed, "").strip():
+            found[own] = _Found(seed, variables[seed])
+    return found
+
+
+def _read(cls: type[T], variables: Mapping[str, str] | None) -> T:
+    found = _found(os.environ if variables is None else variables)
+    values: T = environ.to_config(cls, found)
+    return values
+
+
+_BOOL = "1, true, yes, on, or 0, false, no, off"
+_DURATION = "a duration: seconds, or a number with ms, s, m, h or d after it"
+_ENDPOINTS = "the URLs of object stores, separated by commas or spaces"
+
+
+@environ.config(prefix="CALLBACK_SDK", from_environ=None, frozen=True)
+class ClientConfig:
+    """What `Client` takes from the environment where its caller says nothing.
+
+    Attributes:
+        url: `CALLBACK_SDK_URL`: where the service's API is.
+        token: `CALLBACK_SDK_TOKEN`, or `COMPREDICT_AI_CORE_KEY`: the bearer token.
+        callback_url: `CALLBACK_SDK_CALLBACK_URL`: where results go when a job names no target.
+        fail_on_error: `CALLBACK_SDK_FAIL_ON_ERROR`, or `COMPREDICT_AI_CORE_FAIL_ON_ERROR`: whether to raise.
+        timeout: `CALLBACK_SDK_TIMEOUT`: the longest silence of the service within one answer.
+        connect_timeout: `CALLBACK_SDK_CONNECT_TIMEOUT`: the longest wait for a connection.
+        retries: `CALLBACK_SDK_RETRIES`: tries after the first one.
+        storage_endpoints: `CALLBACK_SDK_STORAGE_ENDPOINTS`: object stores beside the well-known ones.
+    """
+
+    url: str | None = _setting("URL", str.strip, "an http or https URL")
+    token: Secret[str] | None = _setting("TOKEN", _secret, "a bearer token", shown=False)
+    callback_url: SecretURL | None = _setting("CALLBACK_URL", _secret_url, "a URL", shown=False)
+    fail_on_error: bool = _setting("FAIL_ON_ERROR", parse_bool, _BOOL, default=True)
+    timeout: timedelta = _setting("TIMEOUT", parse_duration, _DURATION, default=timedelta(seconds=30))
+    connect_timeout: timedelta = _setting("CONNECT_TIMEOUT", parse_duration, _DURATION, default=timedelta(seconds=5))
+    retries: int = _setting("RETRIES", _whole_number(0, 100), "a whole number from 0 to 100", default=3)
+    storage_endpoints: tuple[str, ...] = _setting("STORAGE_ENDPOINTS", _words, _ENDPOINTS, default=())
+
+    @classmethod
+    @sealed
+    def from_environ(cls, variables: Mapping[str, str] | None = None) -> ClientConfig:
+        """Read the environment, or a mapping in its place.
+
+        Raises:
+            ConfigurationError: A variable holds what it doesn't take; the text names it.
+        """
+        return _read(cls, variables)
+
+
+@environ.config(prefix="CALLBACK_SDK", from_environ=None, frozen=True)
+class ServiceConfig:
+    """What `callback-sdk serve` takes from the environment where its command line says nothing.
+
+    Attributes:
+        host: `CALLBACK_SDK_HOST`: the address to listen at.
+        port: `CALLBACK_SDK_PORT`: the port; 0 takes a free one.
+        data: `CALLBACK_SDK_DATA`: the folder of the database, the blobs and the first token.
+        processes: `CALLBACK_SDK_PROCESSES`: algorithms that run at a time.
+        storage_endpoints: `CALLBACK_SDK_STORAGE_ENDPOINTS`: object stores beside the well-known ones.
+    """
+
+    host: str = _setting("HOST", str.strip, "a host name or an IP address", default="127.0.0.1")
+    port: int = _setting("PORT", _whole_number(0, 65535), "a whole number from 0 to 65535", default=8000)
+    data: Path = _setting("DATA", Path, "the path of a folder", default=Path("callback-sdk-data"))
+    processes: int = _setting("PROCESSES", _whole_number(1, 1024), "a whole number from 1 to 1024", default=2)
+    storage_endpoints: tuple[str, ...] = _setting("STORAGE_ENDPOINTS", _words, _ENDPOINTS, default=())
+
+    @classmethod
+    @sealed
+    def from_environ(cls, variables: Mapping[str, str] | None = None) -> ServiceConfig:
+        """Read the environment, or a mapping in its place.
+
+        Raises:
+            ConfigurationError: A variable holds what it doesn't take; the text names it.
+        """
+        return _read(cls, variables)
+
+
+@environ.config(prefix="CALLBACK_SDK", from_environ=None, frozen=True)
+class WriterConfig:
+    """What a worker can give to `ResultsWriter` from its environment.
+
+    Attributes:
+        storage_endpoints: `CALLBACK_SDK_STORAGE_ENDPOINTS`: object stores beside the well-known ones.
+        webhook_secrets: `CALLBACK_SDK_WEBHOOK_SECRETS`: what webhooks are signed with, the newest first.
+    """
+
+    storage_endpoints: tuple[str, ...] = _setting("STORAGE_ENDPOINTS", _words, _ENDPOINTS, default=())
+    webhook_secrets: tuple[Secret[str], ...] = _setting(
+        "WEBHOOK_SECRETS", _secrets, "signing secrets, separated by commas or spaces", default=(), shown=False
+    )
+
+    @classmethod
+    @sealed
+    def from_environ(cls, variables: Mapping[str, str] | None = None) -> WriterConfig:
+        """Read the environment, or a mapping in its place.
+
+        Raises:
+            ConfigurationError: A variable holds what it doesn't take; the text names it.
+        """
+        return _read(cls, variables)
+
+
+@environ.config(prefix="CALLBACK_SDK", from_environ=None, frozen=True)
+class StorageConfig:
+    """Which bucket scripts and notebooks sign their targets in.
+
+    Attributes:
+        bucket: `CALLBACK_SDK_BUCKET`, or `BUCKET`.
+        region: `CALLBACK_SDK_REGION`, or `REGION`.
+    """
+
+    bucket: str | None = _setting("BUCKET", str.strip, "the name of a bucket")
+    region: str | None = _setting("REGION", str.strip, "the name of a region, such as eu-central-1")
+
+    @classmethod
+    @sealed
+    def from_environ(cls, variables: Mapping[str, str] | None = None) -> StorageConfig:
+        """Read the environment, or a mapping in its place.
+
+        Raises:
+            ConfigurationError: A variable holds what it doesn't take; the text names it.
+        """
+        return _read(cls, variables)

@@ -1,0 +1,245 @@
+"""The result document: `{job_id, status, callback_param, success, results}` as UTF-8 JSON.
+
+orjson does the work. What it can't do (integers beyond 64 bits, lone surrogates) and what it doesn't tell
+(which value is to blame, how many numbers are NaN) goes the slow way through plain Python values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import shutil
+import tempfile
+from contextlib import ExitStack
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+from attrs import define
+
+from callback_sdk.body import Body, FilePart, PathPart
+from callback_sdk.errors import EncodingError
+from callback_sdk.jsonable import jsonable, member
+from callback_sdk.models import JobResult
+
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+
+_EDGE = 64
+"""Bytes at both ends of a file of results in which its JSON has to begin and to end."""
+
+
+@define(frozen=True)
+class Encoded:
+    """JSON of one value.
+
+    Attributes:
+        data: The JSON.
+        nulled: How many NaN and infinite numbers became null in it.
+    """
+
+    data: bytes
+    nulled: int
+
+
+def encode(value: Any, *, path: str = "results") -> Encoded:
+    """Encode a value as JSON.
+
+    NumPy arrays and scalars, pandas and Arrow tables (as columns), datetimes, UUIDs, Decimals (as strings:
+    they stay exact), enums, dataclasses and attrs classes are encoded; NaN and infinities become null.
+
+    Args:
+        value: What to encode.
+        path: What errors call the value.
+
+    Raises:
+        EncodingError: JSON can't hold something in it; the error names the path to it.
+    """
+    try:
+        data = orjson.dumps(value, default=jsonable, option=_OPTIONS)
+    except TypeError:
+        return _encode_slowly(value, path)
+    if b"null" not in data:
+        return Encoded(data, 0)
+    tally = _Tally()
+    _plain(value, path, tally)
+    return Encoded(data, tally.nulled)
+
+
+def results_body(results: Any, stack: ExitStack) -> tuple[Body, int]:
+    """Make the bytes of the member `results`.
+
+    Args:
+        results: A value, or a `pathlib.Path` or binary file object with JSON in it.
+        stack: Keeps what must stay open while the bytes are sent.
+
+    Returns:
+        The bytes, and how many numbers in them became null (0 for a file: it is not read through).
+
+    Raises:
+        EncodingError: JSON can't hold the value, or the file holds no JSON.
+    """
+    if isinstance(results, os.PathLike):
+        body = Body(_path_part(Path(results)))
+    elif hasattr(results, "read") and not hasattr(results, "columns"):
+        body = Body(_file_part(results, stack))
+    else:
+        encoded = encode(results)
+        return Body(encoded.data), encoded.nulled
+    _check_edges(body)
+    return body, 0
+
+
+def document(result: JobResult, param: Any, results: Body) -> Body:
+    """Put one target's document around the results.
+
+    Args:
+        result: The job's own members.
+        param: This target's `callback_param`, without its credentials.
+        results: What `results_body` made; `null` is sent instead when the job failed.
+
+    Returns:
+        The document. Members are in the order of the wire format; a failed job has `error` after them.
+
+    Raises:
+        EncodingError: `callback_param` holds what JSON can't.
+    """
+    head = (
+        b'{"job_id":%b,"status":%b,"callback_param":%b,"success":%b,"results":'
+        % (
+            encode(result.job_id, path="job_id").data,
+            encode(result.status, path="status").data,
+            encode(param, path="callback_param").data,
+            b"true" if result.success else b"false",
+        )
+    )  # fmt: skip
+    if result.success:
+        return Body(head, *results.parts, b"}")
+    return Body(head, b'null,"error":%b}' % encode(result.error, path="error").data)
+
+
+class _Tally:
+    nulled = 0
+
+
+def _encode_slowly(value: Any, path: str) -> Encoded:
+    tally = _Tally()
+    try:
+        plain = _plain(value, path, tally)
+        text = json.dumps(plain, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except RecursionError:
+        raise EncodingError(
+            f"{path} is nested too deeply, or contains itself.",
+            hint="Flatten it before returning it.",
+            path=path,
+        ) from None
+    try:
+        return Encoded(text.encode(), tally.nulled)
+    except UnicodeEncodeError:
+        # A lone surrogate is no UTF-8, but JSON can still escape it.
+        return Encoded(json.dumps(plain, separators=(",", ":"), allow_nan=False).encode(), tally.nulled)
+
+
+def _plain(value: Any, path: str, tally: _Tally) -> Any:
+    """Turn a value into what the standard library's `json` takes, and count what becomes null."""
+    kind = type(value)
+    if value is None or kind in (str, int, bool):
+        return value
+    if kind is float:
+        if math.isfinite(value):
+            return value
+        tally.nulled += 1
+        return None
+    if isinstance(value, dict):
+        return {_key(key, path): _plain(item, member(path, key), tally) for key, item in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        # orjson's rule: a field whose name begins with an underscore is private.
+        shown = [field.name for field in dataclasses.fields(value) if not field.name.startswith("_")]
+        return {name: _plain(getattr(value, name), member(path, name), tally) for name in shown}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, f"{path}[{index}]", tally) for index, item in enumerate(value)]
+    return _plain_leaf(value, path, tally)
+
+
+def _plain_leaf(value: Any, path: str, tally: _Tally) -> Any:
+    tally.nulled += _count_nonfinite(value)
+    try:
+        return orjson.loads(orjson.dumps(value, option=_OPTIONS))
+    except (TypeError, ValueError):
+        pass
+    if isinstance(value, (str, int, float)):
+        return _plain(_base_value(value), path, tally)
+    try:
+        simpler = jsonable(value)
+    except TypeError as error:
+        raise EncodingError(
+            f"{path} is of type {type(value).__module__}.{type(value).__qualname__}, which JSON can't hold.",
+            hint=str(error),
+            path=path,
+        ) from None
+    return _plain(simpler, path, tally)
+
+
+def _base_value(value: str | int | float) -> str | int | float:
+    return next(base(value) for base in (str, int, float) if isinstance(value, base))
+
+
+def _count_nonfinite(value: Any) -> int:
+    if isinstance(value, Decimal):
+        return int(not value.is_finite())
+    if isinstance(value, float):
+        return int(not math.isfinite(value))
+    if getattr(getattr(value, "dtype", None), "kind", "") == "f" and type(value).__module__ == "numpy":
+        import numpy as np
+
+        return int(np.size(value) - np.count_nonzero(np.isfinite(value)))
+    return 0
+
+
+def _key(key: Any, path: str) -> str:
+    if type(key) is str:
+        return key
+    try:
+        (text,) = orjson.loads(orjson.dumps({key: None}, option=_OPTIONS))
+    except (TypeError, ValueError):
+        if isinstance(key, (str, int)):
+            return str(_base_value(key))
+        raise EncodingError(
+            f"{path} has a key of type {type(key).__qualname__}, and JSON has only strings.",
+            hint="Make the keys strings.",
+            path=path,
+        ) from None
+    return str(text)
+
+
+def _path_part(path: Path) -> PathPart:
+    try:
+        return PathPart(path)
+    except OSError as error:
+        raise EncodingError(
+            f"The file of results {path} can't be read: {error.strerror}.",
+            hint="Give the path of a JSON file.",
+        ) from error
+
+
+def _file_part(file: BinaryIO, stack: ExitStack) -> FilePart:
+    if not file.seekable():
+        spooled: Any = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (the stack closes it)
+        shutil.copyfileobj(file, spooled)
+        spooled.seek(0)
+        file = spooled
+    if isinstance(file.read(0), str):
+        raise EncodingError("The file of results is open as text.", hint="Open it in binary mode, open(path, 'rb').")
+    return FilePart(file)
+
+
+def _check_edges(body: Body) -> None:
+    """Tell a file that is no JSON at all from one that is, without reading it through."""
+    first = next(body.chunks(), b"")[:_EDGE].lstrip()[:1]
+    if not first or first not in b'{["-0123456789tfn':
+        raise EncodingError(
+            "The file of results holds no JSON document.",
+            hint="Write the results with json.dump or orjson first.",
+        )

@@ -1,0 +1,258 @@
+"""Every error of the package, in one tree.
+
+    CallbackSDKError
+    ├── ConfigurationError               a setting is missing or wrong
+    │   └── MissingExtraError            an optional dependency is not installed
+    ├── SigningError                     a URL or a policy can't be signed as asked
+    ├── TargetError                      nothing was sent, and sending again won't help
+    │   ├── InvalidTargetError           not a URL that a result can go to
+    │   ├── CallbackParamError           callback_param doesn't fit callback_url
+    │   ├── MissingS3FieldsError         an object store, but neither signature nor s3_fields
+    │   ├── InvalidS3FieldsError         s3_fields aren't what generate_presigned_post returned
+    │   ├── TargetExpiredError           the signature's time is over
+    │   ├── PolicyError                  the POST policy would refuse this upload
+    │   ├── SignedHeaderError            a header was signed whose value nobody knows
+    │   ├── ResultTooLargeError          more bytes than the target takes
+    │   └── AddressNotAllowedError       the address guard refuses the host
+    ├── EncodingError                    a result that JSON can't hold, with the path to it
+    ├── FeaturesError                    features that are no table
+    ├── WebhookVerificationError         a webhook whose signature doesn't hold
+    ├── DeliveryError                    a target was tried and does not have the result
+    │   └── SeveralDeliveriesError       two or more targets failed
+    ├── AlgorithmError                   an algorithm failed, or is not registered
+    │   └── UnknownAlgorithmError
+    └── ServiceError                     the service did not do what was asked
+        ├── ServiceUnreachableError      no answer
+        ├── AuthenticationError          401, 403
+        ├── NotFoundError                404
+        ├── ConflictError                409
+        ├── InvalidRequestError          any other 4xx
+        ├── WaitTimeoutError             the task goes on, the waiting ended
+        └── TaskFailedError              the task ended without a result
+
+Each text says what to do next. Each URL in a text is without its query: a signed URL is a credential.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from callback_sdk.models import Receipt
+
+
+class CallbackSDKError(Exception):
+    """Root of every error that this package raises on purpose.
+
+    Attributes:
+        message: What went wrong.
+        hint: What to do next; may be empty when the message says it.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class ConfigurationError(CallbackSDKError, ValueError):
+    """A setting is missing or wrong; the text names it."""
+
+
+class MissingExtraError(ConfigurationError, ImportError):
+    """An optional dependency is not installed; the text has the pip command."""
+
+    def __init__(self, what: str, *, extra: str) -> None:
+        super().__init__(f"{what} is not installed.", hint=f"pip install 'callback-sdk[{extra}]'")
+        self.extra = extra
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_missing_extra, (self.message, self.extra))
+
+
+def _missing_extra(message: str, extra: str) -> MissingExtraError:
+    return MissingExtraError(message.removesuffix(" is not installed."), extra=extra)
+
+
+class SigningError(CallbackSDKError, ValueError):
+    """A URL or a policy can't be signed as asked."""
+
+
+class TargetError(CallbackSDKError, ValueError):
+    """A result can't go to this target. Nothing was sent.
+
+    Attributes:
+        url: The target without its query; None when there is no single one.
+        receipts: Proof of what other targets of the same call did receive.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", url: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.url = url
+        self.receipts: tuple[Receipt, ...] = ()
+
+
+class InvalidTargetError(TargetError):
+    """Not a URL that a result can go to."""
+
+
+class CallbackParamError(TargetError):
+    """`callback_param` doesn't fit `callback_url`."""
+
+
+class MissingS3FieldsError(TargetError):
+    """The URL is an object store's, without a signature and without `s3_fields`."""
+
+
+class InvalidS3FieldsError(TargetError):
+    """`s3_fields` are not those that `generate_presigned_post` returned."""
+
+
+class TargetExpiredError(TargetError):
+    """The time that the target was signed for is over."""
+
+
+class PolicyError(TargetError):
+    """The target's POST policy would refuse this upload."""
+
+
+class SignedHeaderError(TargetError):
+    """The URL signed a header whose value is not known, or can't be met."""
+
+
+class ResultTooLargeError(TargetError):
+    """The document has more bytes than the target takes."""
+
+
+class AddressNotAllowedError(TargetError):
+    """The address guard refuses the target's host."""
+
+
+class EncodingError(CallbackSDKError, ValueError):
+    """A result holds something that JSON can't.
+
+    Attributes:
+        path: Where it is, such as `results.predictions[3].when`.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", path: str = "results") -> None:
+        super().__init__(message, hint=hint)
+        self.path = path
+
+
+class FeaturesError(CallbackSDKError, ValueError):
+    """Features that are neither a table nor a file with one."""
+
+
+class WebhookVerificationError(CallbackSDKError, ValueError):
+    """A webhook's signature doesn't hold, or its time is too far off."""
+
+
+class DeliveryError(CallbackSDKError):
+    """A target was tried and does not have the result.
+
+    Attributes:
+        url: The target without its query.
+        status: The last answer's HTTP status; None when there was no answer.
+        code: The store's own error code, such as `SignatureDoesNotMatch`.
+        retryable: Whether a later attempt may succeed.
+        attempts: Tries that were made.
+        retry_after: Seconds that the server asked to wait; None when it didn't say.
+        receipts: Proof of what other targets of the same call did receive.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        url: str | None = None,
+        status: int | None = None,
+        code: str | None = None,
+        retryable: bool = False,
+        attempts: int = 1,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.url = url
+        self.status = status
+        self.code = code
+        self.retryable = retryable
+        self.attempts = attempts
+        self.retry_after = retry_after
+        self.receipts: tuple[Receipt, ...] = ()
+
+
+class SeveralDeliveriesError(DeliveryError):
+    """Two or more targets failed.
+
+    Attributes:
+        errors: What happened at each, in the order of the targets.
+    """
+
+    def __init__(self, errors: Sequence[TargetError | DeliveryError]) -> None:
+        lines = "".join(f"\n  - {error}" for error in errors)
+        super().__init__(
+            f"{len(errors)} targets do not have the result:{lines}",
+            retryable=any(isinstance(error, DeliveryError) and error.retryable for error in errors),
+        )
+        self.errors = tuple(errors)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.errors,), {"receipts": self.receipts})
+
+
+class AlgorithmError(CallbackSDKError):
+    """An algorithm failed, or can't be run as asked."""
+
+
+class UnknownAlgorithmError(AlgorithmError, LookupError):
+    """No algorithm, or no version of it, has this name."""
+
+
+class ServiceError(CallbackSDKError):
+    """The service did not do what was asked.
+
+    Attributes:
+        status: HTTP status of the answer; None when there was none.
+        request_id: The service's id of the request, to find it in its log.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str = "", status: int | None = None, request_id: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.request_id = request_id
+
+
+class ServiceUnreachableError(ServiceError):
+    """The service gave no answer."""
+
+
+class AuthenticationError(ServiceError):
+    """The token is missing, wrong, or not allowed to do this."""
+
+
+class NotFoundError(ServiceError):
+    """No such algorithm or task."""
+
+
+class ConflictError(ServiceError):
+    """The request contradicts an earlier one."""
+
+
+class InvalidRequestError(ServiceError):
+    """The service refuses the request as it is."""
+
+
+class WaitTimeoutError(ServiceError, TimeoutError):
+    """The waiting ended before the task did; the task goes on."""
+
+
+class TaskFailedError(ServiceError):
+    """The task ended without a result."""

@@ -1,0 +1,304 @@
+"""The only door to the network for results: one upload in, one answer out.
+
+It is built on `http.client`: a library above it would write the signed URL into its log and its exceptions,
+turn a redirected upload into a GET, and lose the answer of a server that answers before the body is through.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from urllib.parse import quote, urljoin
+
+from attrs import define, field
+
+from callback_sdk._version import __version__
+from callback_sdk.body import Body
+from callback_sdk.sockets import (
+    Addresses,
+    Connection,
+    Key,
+    Pool,
+    TimedSocket,
+    ascii_host,
+    host_header,
+    readable,
+    time_left,
+)
+from callback_sdk.errors import CallbackSDKError, DeliveryError
+from callback_sdk.models import Upload
+from callback_sdk.redaction import SecretURL, without_frames
+from callback_sdk.stores import port_of
+
+USER_AGENT = f"callback-sdk/{__version__}"
+
+ANSWER_LIMIT = 64 * 1024
+"""Bytes that are read of an answer's body."""
+
+MAX_REDIRECTS = 3
+
+SLOWEST = 128 * 1024
+"""Bytes a second below which a body takes too long."""
+
+
+@define(frozen=True, kw_only=True)
+class Answer:
+    """What a server said.
+
+    Attributes:
+        status: HTTP status.
+        headers: Names in lower case; the first value of each.
+        body: Its first 64 KiB.
+        url: Who answered: the last of the redirects.
+    """
+
+    status: int
+    # A server may quote the request in either.
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    url: SecretURL
+
+
+@define(frozen=True, kw_only=True)
+class Timeouts:
+    """How long one try may take.
+
+    Attributes:
+        connect: To reach the server, TLS included.
+        read: Between two pieces of data, in either direction.
+        attempt: For a whole try, besides what the body takes at 128 KiB a second.
+    """
+
+    connect: timedelta = timedelta(seconds=5)
+    read: timedelta = timedelta(seconds=30)
+    attempt: timedelta = timedelta(minutes=2)
+
+
+def resolve(url: SecretURL) -> Addresses:
+    """Ask the system for the addresses of a URL's host."""
+    return socket.getaddrinfo(url.host, port_of(url), type=socket.SOCK_STREAM)
+
+
+def same_host(origin: SecretURL, destination: SecretURL) -> bool:
+    """Tell whether a redirect stays on its host; the port may change."""
+    return origin.host == destination.host
+
+
+class Sender:
+    """Sends uploads over connections that it keeps open. It may be shared by threads.
+
+    Args:
+        timeouts: How long one try may take.
+        resolve: Where to connect to; the address guard goes here.
+        may_redirect: Whether an upload may follow from one URL to another.
+        proxy: Returns the proxy for a URL, or None.
+    """
+
+    def __init__(
+        self,
+        *,
+        timeouts: Timeouts | None = None,
+        resolve: Callable[[SecretURL], Addresses] = resolve,
+        may_redirect: Callable[[SecretURL, SecretURL], bool] = same_host,
+        proxy: Callable[[SecretURL], SecretURL | None] = lambda url: None,
+    ) -> None:
+        self._timeouts = timeouts or Timeouts()
+        self._resolve = resolve
+        self._may_redirect = may_redirect
+        self._proxy = proxy
+        self._pool = Pool()
+        self._tls: ssl.SSLContext | None = None
+        self._lock = threading.Lock()
+
+    def send(self, upload: Upload) -> Answer:
+        """Make one try, redirects included.
+
+        Args:
+            upload: The request.
+
+        Returns:
+            The server's answer, whatever its status.
+
+        Raises:
+            DeliveryError: There was no answer; it may be tried again.
+            TargetError: The address guard refuses the host.
+        """
+        url = upload.url
+        budget = self._timeouts.attempt.total_seconds() + upload.body.size / SLOWEST
+        deadline = time.monotonic() + budget
+        for _ in range(MAX_REDIRECTS + 1):
+            answer = self._exchange(upload, url, deadline)
+            if not (upload.redirects and answer.status in (307, 308)):
+                return answer
+            url = self._redirected(url, answer)
+        raise DeliveryError(
+            f"{upload.url} redirected more than {MAX_REDIRECTS} times, at last to {url}.",
+            hint="Give the URL of the store's own host.",
+            url=str(upload.url),
+            status=answer.status,
+        )
+
+    def close(self) -> None:
+        """Close the connections that are open."""
+        self._pool.close()
+
+    def _exchange(self, upload: Upload, url: SecretURL, deadline: float) -> Answer:
+        """Send to one host. A connection that had gone stale meanwhile is replaced once."""
+        while True:
+            connection, fresh = None, True
+            try:
+                connection = self._pool.take(_key(url))
+                fresh = connection is None
+                connection = connection or self._connect(url, deadline)
+                answer, reusable = _transmit(connection, upload, url, deadline, self._timeouts.read)
+            except CallbackSDKError as error:
+                _close(connection)
+                raise without_frames(error) from without_frames(error.__cause__)
+            except (OSError, http.client.HTTPException) as error:
+                _close(connection)
+                if fresh or isinstance(error, TimeoutError):
+                    failure = without_frames(error)
+                    break
+            except BaseException:
+                _close(connection)
+                raise
+            else:
+                self._pool.give(_key(url), connection) if reusable else _close(connection)
+                return answer
+        raise _unanswered(url, failure) from failure
+
+    def _redirected(self, url: SecretURL, answer: Answer) -> SecretURL:
+        location = SecretURL(urljoin(url.reveal(), answer.headers.get("location", "")))
+        if "location" not in answer.headers or location.scheme not in ("http", "https"):
+            problem = "without saying where to"
+        elif url.scheme == "https" and location.scheme == "http":
+            problem = f"to {location}, which is not encrypted"
+        elif not self._may_redirect(url, location):
+            problem = f"to {location}, which is another host"
+        else:
+            return location
+        raise DeliveryError(
+            f"{url} redirected {problem}; the upload was not sent there.",
+            hint="Sign for the bucket's own region and host, or name the other host as a storage endpoint.",
+            url=str(url),
+            status=answer.status,
+        )
+
+    def _connect(self, url: SecretURL, deadline: float) -> Connection:
+        until = min(deadline, time.monotonic() + self._timeouts.connect.total_seconds())
+        connection = Connection(url, self._proxy(url), self._resolve, until)
+        try:
+            connection.connect()
+            if url.scheme == "https":
+                connection.sock.settimeout(time_left(until))
+                connection.sock = self._context().wrap_socket(connection.sock, server_hostname=ascii_host(url))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _context(self) -> ssl.SSLContext:
+        with self._lock:
+            if self._tls is None:
+                import certifi
+
+                self._tls = ssl.create_default_context()
+                # Slim containers have no certificates of their own.
+                self._tls.load_verify_locations(certifi.where())
+            return self._tls
+
+
+def _transmit(
+    connection: Connection, upload: Upload, url: SecretURL, deadline: float, longest: timedelta
+) -> tuple[Answer, bool]:
+    """Send the request and read the answer; also tell whether the connection can be used again."""
+    plain = connection.sock
+    timed = TimedSocket(plain, deadline, longest)
+    connection.sock = timed
+    try:
+        _send_head(connection, upload, url)
+        whole = _send_body(timed, upload.body)
+        response = connection.getresponse()
+        body = response.read(ANSWER_LIMIT + 1)
+        headers = {name.lower(): value for name, value in reversed(response.getheaders())}
+        reusable = whole and len(body) <= ANSWER_LIMIT and response.isclosed() and not response.will_close
+        return Answer(status=response.status, headers=headers, body=body[:ANSWER_LIMIT], url=url), reusable
+    finally:
+        connection.sock = plain
+
+
+def _send_head(connection: Connection, upload: Upload, url: SecretURL) -> None:
+    connection.putrequest(
+        upload.method,
+        _request_target(url, absolute=connection.absolute),
+        skip_host=True,
+        skip_accept_encoding=True,
+    )
+    connection.putheader("Host", host_header(url))
+    connection.putheader("User-Agent", USER_AGENT)
+    connection.putheader("Accept-Encoding", "identity")
+    connection.putheader("Content-Length", str(upload.body.size))
+    for name, value in upload.headers.reveal().items():
+        connection.putheader(name, value)
+    if connection.absolute:
+        for name, value in connection.proxy_headers.items():
+            connection.putheader(name, value)
+    connection.endheaders()
+
+
+def _send_body(timed: TimedSocket, body: Body) -> bool:
+    """Send the body, unless the server answers before it is through. Tell whether it went through whole."""
+    sent = 0
+    try:
+        for chunk in body.chunks():
+            if sent and _answers_early(timed.sock):
+                return False
+            timed.sendall(chunk)
+            sent += len(chunk)
+    except (BrokenPipeError, ConnectionResetError, TimeoutError, ssl.SSLError):
+        # The server has stopped reading; if it said why, that is the answer.
+        if not readable(timed.sock):
+            raise
+        return False
+    return True
+
+
+def _answers_early(sock: socket.socket) -> bool:
+    # Under TLS something to read may be a session ticket, so there only a failing write counts.
+    return not isinstance(sock, ssl.SSLSocket) and readable(sock)
+
+
+def _close(connection: Connection | None) -> None:
+    if connection is not None:
+        connection.close()
+
+
+def _key(url: SecretURL) -> Key:
+    return url.scheme, url.host, port_of(url)
+
+
+def _request_target(url: SecretURL, *, absolute: bool) -> str:
+    origin = f"{url.scheme}://{host_header(url)}" if absolute else ""
+    return origin + quote(url.request_target(), safe="!#$%&'()*+,/:;=?@[]~")
+
+
+def _unanswered(url: SecretURL, failure: BaseException) -> DeliveryError:
+    if isinstance(failure, socket.gaierror):
+        problem, hint = "has a host name that can't be resolved", "Check its spelling and the network."
+    elif isinstance(failure, ssl.SSLCertVerificationError):
+        problem, hint = (
+            "has a certificate that can't be verified",
+            ("Give the authority's certificate with the environment variable SSL_CERT_FILE."),
+        )
+    elif isinstance(failure, TimeoutError):
+        problem, hint = "did not answer in time", "It may be overloaded, or a firewall drops the connection."
+    elif isinstance(failure, ConnectionRefusedError):
+        problem, hint = "refuses connections", "Check host and port, and whether the server runs."
+    else:
+        problem, hint = "broke the connection", "The network or the server failed; try again."
+    return DeliveryError(f"{url} {problem} ({type(failure).__name__}).", hint=hint, url=str(url), retryable=True)

@@ -1,0 +1,172 @@
+"""The values that travel through the package, frozen, and their wire form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from attrs import asdict, define, field, validators
+
+from callback_sdk.body import Body
+from callback_sdk.redaction import Secret, SecretFields, SecretURL
+
+PENDING = "Pending"
+IN_PROGRESS = "In Progress"
+FINISHED = "Finished"
+CANCELED = "Canceled"
+
+
+@define(frozen=True, kw_only=True)
+class JobResult:
+    """What a job has to say when it has ended.
+
+    Attributes:
+        job_id: The task's id.
+        success: Whether there are results.
+        results: Anything that JSON can hold, NumPy, pandas and Arrow included, or a path
+            (`pathlib.Path`) or a binary file object with a JSON document in it.
+        error: Why there are none; goes with `success=False`.
+        status: `"Finished"`, or `"Canceled"` for a task that was cancelled.
+    """
+
+    job_id: str = field(validator=validators.instance_of(str))
+    success: bool = field(validator=validators.instance_of(bool))
+    results: Any = field(default=None, repr=False)
+    error: str | None = None
+    status: str = field(default=FINISHED, validator=validators.in_((FINISHED, CANCELED)))
+
+
+@define(frozen=True, kw_only=True)
+class Receipt:
+    """Proof that one target has the result.
+
+    Attributes:
+        kind: What the target is, `"s3-put"` for one.
+        url: Where it went, without its query.
+        status: HTTP status of the answer that accepted it.
+        attempts: Tries that it took, at least 1.
+        etag: The store's own tag of the object, unquoted; None from a webhook.
+        version_id: The object's version in a bucket that keeps versions, else None.
+        size: Bytes of the body as the target keeps it, after compression.
+        sha256: Hex digest of these bytes.
+        nulled: NaN and infinite numbers that became null, as JSON has none.
+        started_at: When the first try began, in UTC.
+        finished_at: When the target had accepted it, in UTC.
+    """
+
+    kind: str
+    url: str
+    status: int
+    attempts: int = 1
+    etag: str | None = None
+    version_id: str | None = None
+    size: int
+    sha256: str
+    nulled: int = 0
+    started_at: datetime
+    finished_at: datetime
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the wire form: times as ISO 8601 strings."""
+        return asdict(
+            self,
+            value_serializer=lambda _, __, value: value.isoformat() if isinstance(value, datetime) else value,
+        )
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Receipt:
+        """Read the wire form; members that this version doesn't know are left out."""
+        known = {name: data[name] for name in cls.__annotations__ if name in data}
+        for name in ("started_at", "finished_at"):
+            known[name] = datetime.fromisoformat(known[name])
+        return cls(**known)
+
+
+@define(frozen=True, kw_only=True)
+class Upload:
+    """One HTTP request that hands a document over: all that the sender sees of a target.
+
+    Attributes:
+        kind: What the target is, for receipts and messages.
+        method: `"PUT"` or `"POST"`.
+        url: Where to.
+        headers: Names and values, exactly these and the connection's own. Some are credentials.
+        body: What to send; for a form it is the whole form.
+        document: What the target will keep: `body`, or the form's file.
+        expires_at: When the signature's time is over; None when it has no end.
+        accepts: HTTP statuses that mean: the target has it.
+        redirects: Whether 307 and 308 may be followed.
+    """
+
+    kind: str
+    method: str
+    url: SecretURL
+    headers: Secret[dict[str, str]]
+    body: Body
+    document: Body
+    expires_at: datetime | None
+    accepts: frozenset[int]
+    redirects: bool
+
+
+@define(frozen=True, kw_only=True, repr=False)
+class PutTarget:
+    """A presigned PUT URL, with the headers that were signed into it.
+
+    Attributes:
+        expires_at: When the signature's time is over, in UTC.
+    """
+
+    _url: Secret[str]
+    _headers: SecretFields
+    expires_at: datetime
+
+    @property
+    def url(self) -> str:
+        """The plain URL. It is a credential: whoever has it can upload until it expires."""
+        return self._url.reveal()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that the upload must carry, in lower case, `host` left out."""
+        return dict(self._headers.reveal())
+
+    @property
+    def callback_param(self) -> dict[str, Any]:
+        """What to submit as `callback_param`, so that the results writer knows the headers."""
+        return {"s3_headers": self.headers} if self._headers.reveal() else {}
+
+    def __repr__(self) -> str:
+        return f"PutTarget({SecretURL(self.url)}, headers={self._headers}, expires_at={self.expires_at})"
+
+
+@define(frozen=True, kw_only=True, repr=False)
+class PostTarget:
+    """A presigned POST: a URL and the form's fields, as `generate_presigned_post` returns them.
+
+    Attributes:
+        expires_at: When the policy's time is over, in UTC.
+    """
+
+    _url: Secret[str]
+    _fields: SecretFields
+    expires_at: datetime
+
+    @property
+    def url(self) -> str:
+        """The plain URL of the bucket; no credential without the fields."""
+        return self._url.reveal()
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The plain fields, in the order in which the form holds them. They are a credential."""
+        return dict(self._fields.reveal())
+
+    @property
+    def callback_param(self) -> dict[str, Any]:
+        """What to submit as `callback_param`, so that the results writer knows the fields."""
+        return {"s3_fields": self.fields}
+
+    def __repr__(self) -> str:
+        return f"PostTarget({SecretURL(self.url)}, fields={self._fields}, expires_at={self.expires_at})"

@@ -1,0 +1,59 @@
+"""Yes and no, and durations, as people write them; pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import timedelta
+
+from callback_sdk.errors import ConfigurationError
+
+TRUE_WORDS = frozenset({"1", "true", "yes", "on", "y", "t"})
+FALSE_WORDS = frozenset({"0", "false", "no", "off", "n", "f"})
+
+_UNITS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_bool(text: str) -> bool:
+    """Read a word that means yes or no.
+
+    Raises:
+        ValueError: It is another word.
+    """
+    word = text.strip().lower()
+    if word not in TRUE_WORDS | FALSE_WORDS:
+        raise ValueError(word)
+    return word in TRUE_WORDS
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read a positive duration: seconds, or a number with `ms`, `s`, `m`, `h` or `d` after it.
+
+    Raises:
+        ValueError: It is none.
+    """
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([a-z]*)", text.strip().lower())
+    seconds = float(match[1]) * _UNITS.get(match[2], math.nan) if match else math.nan
+    if not 0 < seconds < timedelta.max.total_seconds():
+        raise ValueError(text)
+    return timedelta(seconds=seconds)
+
+
+def total_seconds(name: str, duration: timedelta) -> float:
+    """Return the seconds of a duration that has to be positive.
+
+    Args:
+        name: What errors call it.
+        duration: The duration.
+
+    Raises:
+        ConfigurationError: It is no `timedelta`, or not positive.
+    """
+    if not isinstance(duration, timedelta):
+        raise ConfigurationError(
+            f"{name} is of type {type(duration).__name__}.",
+            hint="Give a timedelta, such as timedelta(seconds=30).",
+        )
+    if duration <= timedelta(0):
+        raise ConfigurationError(f"{name} is {duration}.", hint="Give a duration longer than nothing.")
+    return duration.total_seconds()

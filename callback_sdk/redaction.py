@@ -1,0 +1,175 @@
+"""Values that can't be printed: a signed URL, the fields of a POST policy, a token.
+
+Whoever needs the plain value asks for it by name (`reveal`). A repr, a log line, a traceback with its
+locals, or a pickle never holds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Generic, NoReturn, TypeVar
+from urllib.parse import quote, unquote_plus, urlsplit
+
+from callback_sdk.errors import InvalidTargetError
+
+T = TypeVar("T")
+
+HIDDEN = "***"
+
+_PUBLIC = frozenset({"X-Amz-Algorithm", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders"})
+
+
+class Secret(Generic[T]):
+    """One value that shows itself as asterisks.
+
+    Args:
+        value: What to keep.
+    """
+
+    __slots__ = ("__value",)
+
+    def __init__(self, value: T) -> None:
+        self.__value = value
+
+    def reveal(self) -> T:
+        """Return the plain value."""
+        return self.__value
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self!s})"
+
+    def __str__(self) -> str:
+        return HIDDEN
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.reveal() == self.__value
+
+    def __hash__(self) -> int:
+        return hash((type(self), repr(self)))
+
+    def __copy__(self) -> Secret[T]:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Secret[T]:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            "This value is a credential, so it is not pickled. To hand it to another process on purpose, "
+            "take the plain one by name: target.url, target.fields, or reveal()."
+        )
+
+
+class SecretURL(Secret[str]):
+    """A URL that shows scheme, host and path, and neither user, query nor fragment.
+
+    Args:
+        value: An absolute URL.
+
+    Raises:
+        InvalidTargetError: Its authority is malformed.
+    """
+
+    __slots__ = ("__parts", "host", "port", "scheme")
+
+    def __init__(self, value: str) -> None:
+        super().__init__(value)
+        self.scheme, self.host, self.port = "", "", None
+        self.__parts = urlsplit("")
+        try:
+            self.__parts = urlsplit(value)
+            self.port = self.__parts.port
+        except ValueError:
+            self.__parts, value = urlsplit(""), HIDDEN
+            raise InvalidTargetError(
+                "The callback URL can't be read as a URL: its host or port is malformed.",
+                hint="Check the part between '//' and the next '/'.",
+            ) from None
+        self.scheme = self.__parts.scheme.lower()
+        self.host = self.__parts.hostname or ""
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if self.port is None else f":{self.port}"
+        query = f"?{HIDDEN}" if self.__parts.query else ""
+        return f"{self.scheme}://{host}{port}{self.__parts.path}{query}"
+
+    @property
+    def path(self) -> str:
+        """The path as it was written, without the query."""
+        return self.__parts.path
+
+    @property
+    def has_userinfo(self) -> bool:
+        """Whether the authority holds a user or a password."""
+        return "@" in self.__parts.netloc
+
+    @property
+    def has_forbidden_characters(self) -> bool:
+        """Whether it holds a space or a control character, which would end the request line."""
+        return any(character <= " " or character == "\x7f" for character in self.reveal())
+
+    def request_target(self) -> str:
+        """Return path and query, as the request line needs them. Plain: don't keep it in a variable."""
+        return (self.__parts.path or "/") + (f"?{self.__parts.query}" if self.__parts.query else "")
+
+    def scrub(self, text: str) -> str:
+        """Return a text of somebody else's without the values of this URL's query, in case it quotes them."""
+        for name, value in self.__query():
+            for form in (value, quote(value, safe="")):
+                if len(form) >= 6 and name not in _PUBLIC:
+                    text = text.replace(form, HIDDEN)
+        return text
+
+    def query_names(self) -> frozenset[str]:
+        """Return the names of the query's parameters."""
+        return frozenset(name for name, _ in self.__query())
+
+    def query(self, name: str) -> str | None:
+        """Return one parameter of the query by its exact name; ask for none that is a credential."""
+        return next((value for key, value in self.__query() if key == name), None)
+
+    def __query(self) -> Iterator[tuple[str, str]]:
+        for pair in self.__parts.query.split("&"):
+            name, _, value = pair.partition("=")
+            yield unquote_plus(name), unquote_plus(value)
+
+
+class SecretFields(Secret[dict[str, str]]):
+    """The fields of a form: their names show, their values don't."""
+
+    __slots__ = ()
+
+    def __init__(self, value: Mapping[str, str]) -> None:
+        super().__init__(dict(value))
+
+    def __str__(self) -> str:
+        return "{" + ", ".join(f"{name!r}: {HIDDEN}" for name in self.reveal()) + "}"
+
+
+def hide(value: Any) -> Secret[Any]:
+    """Wrap a value, unless it is wrapped already."""
+    return value if isinstance(value, Secret) else Secret(value)
+
+
+E = TypeVar("E", bound="BaseException | None")
+
+
+def without_frames(error: E) -> E:
+    """Take the frames off an error and off whatever it came from, and return it.
+
+    Frames of the libraries below hold plain URLs and headers in their variables, and tracebacks may be
+    printed with these.
+    """
+    chain: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while chain:
+        link = chain.pop()
+        if link is not None and id(link) not in seen:
+            seen.add(id(link))
+            link.__traceback__ = None
+            chain += [link.__cause__, link.__context__]
+    return error

@@ -1,0 +1,102 @@
+"""What an answer that is no success means: its code, whether to try again, and what to do about it."""
+
+from __future__ import annotations
+
+import re
+
+from callback_sdk.errors import DeliveryError
+from callback_sdk.http import Answer
+from callback_sdk.models import Upload
+from callback_sdk.redaction import HIDDEN
+from callback_sdk.retry import is_retryable, parse_retry_after
+
+_CODE = re.compile(rb"<Code>\s*([A-Za-z0-9_.]{1,80})\s*</Code>")
+_MESSAGE = re.compile(rb"<Message>([^<]+)")
+_QUERY = re.compile(r"[?&]\S+")
+
+_LONGEST_MESSAGE = 200
+
+_SIGN_AGAIN = "Sign a new one, and submit with it."
+
+_HINTS = {
+    "AccessDenied": "Either the signature's time is over, or whoever signed may not write there: check its policy.",
+    "AuthenticationFailed": "The URL was changed after it was signed, or its time is over. " + _SIGN_AGAIN,
+    "AuthorizationPermissionMismatch": "Sign with the permissions to create and to write.",
+    "BadDigest": "The body was damaged on the way; try again.",
+    "BlobAlreadyExists": "The blob was to be written once, and it is there already.",
+    "EntityTooLarge": "Sign again with a wider content-length-range.",
+    "EntityTooSmall": "Sign again with a wider content-length-range.",
+    "ExpiredToken": "The credentials that signed it were temporary and are over. " + _SIGN_AGAIN,
+    "InvalidAccessKeyId": "The key that signed it does not exist any more. " + _SIGN_AGAIN,
+    "InvalidPolicyDocument": "Pass s3_fields on unchanged, as they were returned when the policy was signed.",
+    "MethodNotAllowed": "A presigned POST needs its fields: callback_param={'s3_fields': fields}.",
+    "NoSuchBucket": "Create the bucket, or sign for the one that exists.",
+    "PreconditionFailed": "The object was to be written once (If-None-Match), and it is there already.",
+    "RequestTimeTooSkewed": "The clock of the machine that signed is wrong: set it.",
+    "SignatureDoesNotMatch": "The URL, its headers or its fields were changed after signing, or it was signed for "
+    "another method than PUT. Pass on all that the signer returned.",
+}
+
+_STATUS_HINTS = {
+    301: "The bucket is in another region: sign for that one.",
+    401: "The receiver wants a login that a callback can't give: put a token of its own into the URL's path.",
+    403: "The receiver refuses it; its log says why.",
+    404: "Check the URL's path.",
+    405: "The receiver doesn't take a POST there.",
+    410: "The receiver wants no more of these.",
+    413: "The receiver takes no document of this size: give an object store as the target.",
+}
+
+_NEEDS_FIELDS = (
+    "This is an object store, and it was sent a webhook: give the whole presigned URL for a PUT, or "
+    "callback_param={'s3_fields': fields} for a presigned POST."
+)
+
+
+def refusal(upload: Upload, answer: Answer) -> DeliveryError:
+    """Return the error that an answer stands for.
+
+    Args:
+        upload: What was sent.
+        answer: What came back, with a status that the upload doesn't accept.
+    """
+    code = _code(answer)
+    retry_after = parse_retry_after(answer.headers.get("retry-after"))
+    said = f"{answer.status} {code}" if code else str(answer.status)
+    return DeliveryError(
+        f"{answer.url} answered {said} to the {upload.method}{_message(upload, answer)}.",
+        hint=_hint(upload, answer.status, code),
+        url=str(answer.url),
+        status=answer.status,
+        code=code,
+        retryable=is_retryable(answer.status, code),
+        retry_after=None if retry_after is None else retry_after.total_seconds(),
+    )
+
+
+def _code(answer: Answer) -> str | None:
+    """Find the store's error code: Azure has it in a header, the others in XML. It is not parsed, only searched."""
+    if code := answer.headers.get("x-ms-error-code"):
+        return code[:80] if code.isascii() and code.isalnum() else None
+    match = _CODE.search(answer.body)
+    return match[1].decode("ascii") if match else None
+
+
+def _message(upload: Upload, answer: Answer) -> str:
+    match = _MESSAGE.search(answer.body)
+    if match is None:
+        return ""
+    text = " ".join(match[1].decode("utf-8", "replace").split()).rstrip(".")
+    # A message may quote the request: our own values go, and so does whatever else looks like a query.
+    text = _QUERY.sub("?" + HIDDEN, upload.url.scrub(text))[:_LONGEST_MESSAGE]
+    return f": {text}" if text.isprintable() else ""
+
+
+def _hint(upload: Upload, status: int, code: str | None) -> str:
+    if upload.kind == "webhook":
+        if code is not None:
+            return _NEEDS_FIELDS
+        if 300 <= status < 400:
+            return "Webhooks are not redirected: give the URL that it leads to."
+        return _STATUS_HINTS.get(status, "The receiver's log says more.")
+    return _HINTS.get(code or "", _STATUS_HINTS.get(status, "The store's documentation explains the code."))

@@ -1,0 +1,385 @@
+"""What the client returns: algorithms, their versions, tasks, results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from attrs import define, field
+
+from callback_sdk.errors import (
+    ConfigurationError,
+    ServiceError,
+    ServiceUnreachableError,
+    TaskFailedError,
+    WaitTimeoutError,
+)
+from callback_sdk.failures import Failures, public
+from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING, Receipt
+from callback_sdk.progress import ProgressBar
+from callback_sdk.readings import total_seconds
+from callback_sdk.redaction import without_frames
+
+if TYPE_CHECKING:
+    from callback_sdk.client import Client
+
+_FIRST_POLL = 0.1
+_GROWTH = 1.5
+
+
+@define(frozen=True, kw_only=True)
+class Version:
+    """One version of an algorithm.
+
+    Attributes:
+        version: Its name, such as `"1.0.0"`.
+        change_description: What is new in it.
+        results: What it returns, in words.
+        features_format: The features that it takes.
+        output_format: The form of what it returns.
+    """
+
+    version: str
+    change_description: Any = None
+    results: Any = None
+    features_format: Any = field(default=None, repr=False)
+    output_format: Any = field(default=None, repr=False)
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Version:
+        """Read the wire form, an object or the name alone; members that are not known are left out."""
+        if isinstance(data, str):
+            return cls(version=data)
+        return cls(**{name: data[name] for name in cls.__annotations__ if name in data})
+
+
+@define(frozen=True, kw_only=True)
+class Algorithm:
+    """One algorithm of the service.
+
+    Attributes:
+        id: What `run_algorithm` takes.
+        name: What people call it.
+        description: What it does.
+        versions: Its versions, in the service's order.
+        evaluations: The evaluations that it knows.
+    """
+
+    _client: Client = field(repr=False, eq=False)
+    id: str
+    name: str = ""
+    description: str | None = None
+    versions: tuple[Version, ...] = ()
+    evaluations: tuple[Any, ...] = ()
+
+    @classmethod
+    def from_dict(cls, client: Client, data: Mapping[str, Any]) -> Algorithm:
+        """Read the wire form; members that are not known are left out."""
+        return cls(
+            client=client,
+            id=data["id"],
+            name=data.get("name") or data["id"],
+            description=data.get("description"),
+            versions=tuple(Version.from_dict(version) for version in data.get("versions") or ()),
+            evaluations=tuple(data.get("evaluations") or ()),
+        )
+
+    def run(self, features: Any, **options: Any) -> Task:
+        """Submit a task; the options are those of `Client.run_algorithm`."""
+        return self._client.run_algorithm(self.id, features, **options)
+
+
+@define(frozen=True, kw_only=True)
+class Result:
+    """What an algorithm returned.
+
+    Attributes:
+        predictions: What it was run for.
+        evaluations: How good they are; None when that was not asked for.
+        monitors: What the service watches them by; may be None.
+    """
+
+    predictions: Any = field(default=None, repr=False)
+    evaluations: Any = field(default=None, repr=False)
+    monitors: Any = field(default=None, repr=False)
+
+
+@define(frozen=True, kw_only=True)
+class Progress:
+    """How far a task is.
+
+    Attributes:
+        fraction: Done, between 0 and 1; None when the algorithm doesn't say.
+        message: What it is doing.
+    """
+
+    fraction: float | None = None
+    message: str = ""
+
+
+@define(frozen=True, kw_only=True)
+class DeliveryState:
+    """How the delivery of one task to one target stands.
+
+    Attributes:
+        url: The target without its query.
+        state: `"pending"`, `"delivered"`, or `"dead"` when no try is left.
+        attempts: Tries so far.
+        error: Why the last one failed; None when none did.
+    """
+
+    url: str
+    state: str
+    attempts: int = 0
+    error: str | None = None
+
+
+@define(frozen=True, kw_only=True)
+class TaskState:
+    """A task as the service saw it at one moment; the attributes are those of `Task`."""
+
+    job_id: str
+    status: str = PENDING
+    success: bool | None = None
+    error: str | None = None
+    result: Result = field(factory=Result)
+    callback_param: Any = field(default=None, repr=False)
+    progress: Progress = field(factory=Progress)
+    receipts: tuple[Receipt, ...] = ()
+    deliveries: tuple[DeliveryState, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the algorithm runs no more."""
+        return self.status in (FINISHED, CANCELED)
+
+    @property
+    def delivering(self) -> bool:
+        """Whether a delivery is still to be made."""
+        return any(delivery.state == "pending" for delivery in self.deliveries)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TaskState:
+        """Read the wire form; members that are not known are left out."""
+        progress = data.get("progress") or {}
+        return cls(
+            job_id=data["job_id"],
+            status=data.get("status") or PENDING,
+            success=data.get("success"),
+            error=data.get("error"),
+            result=Result(**{name: data.get(name) for name in Result.__annotations__}),
+            callback_param=data.get("callback_param"),
+            progress=Progress(fraction=progress.get("fraction"), message=progress.get("message") or ""),
+            receipts=tuple(Receipt.from_dict(receipt) for receipt in data.get("receipts") or ()),
+            deliveries=tuple(
+                DeliveryState(**{name: one[name] for name in DeliveryState.__annotations__ if name in one})
+                for one in data.get("deliveries") or ()
+            ),
+        )
+
+
+class Task:
+    """One submitted job.
+
+    It shows the state that the service last told; `refresh` and `wait` bring a newer one. It comes from
+    `Client.run_algorithm` and `Client.get_task_results`.
+    """
+
+    STATUS_PENDING: ClassVar[str] = PENDING
+    STATUS_PROGRESS: ClassVar[str] = IN_PROGRESS
+    STATUS_FINISHED: ClassVar[str] = FINISHED
+    STATUS_CANCELED: ClassVar[str] = CANCELED
+
+    def __init__(self, client: Client, state: TaskState) -> None:
+        self._client = client
+        self._state = state
+
+    def __repr__(self) -> str:
+        outcome = "" if self.success is None else f", success={self.success}"
+        return f"Task({self.job_id!r}, status={self.status!r}{outcome})"
+
+    @property
+    def _failures(self) -> Failures:
+        return self._client._failures
+
+    @property
+    def job_id(self) -> str:
+        """The task's id."""
+        return self._state.job_id
+
+    @property
+    def status(self) -> str:
+        """`"Pending"`, `"In Progress"`, `"Finished"` or `"Canceled"`."""
+        return self._state.status
+
+    @property
+    def success(self) -> bool | None:
+        """Whether there are results; None until the task has ended."""
+        return self._state.success
+
+    @property
+    def error(self) -> str | None:
+        """Why there are none."""
+        return self._state.error
+
+    @property
+    def predictions(self) -> Any:
+        """What the algorithm was run for; None until it has succeeded."""
+        return self._state.result.predictions
+
+    @property
+    def evaluations(self) -> Any:
+        """How good the predictions are; None when that was not asked for."""
+        return self._state.result.evaluations
+
+    @property
+    def monitors(self) -> Any:
+        """What the service watches the predictions by; may be None."""
+        return self._state.result.monitors
+
+    @property
+    def callback_param(self) -> Any:
+        """What was submitted with the targets, without credentials."""
+        return self._state.callback_param
+
+    @property
+    def progress(self) -> Progress:
+        """How far the algorithm is."""
+        return self._state.progress
+
+    @property
+    def receipts(self) -> list[Receipt]:
+        """Proof of the deliveries that were made."""
+        return list(self._state.receipts)
+
+    @property
+    def deliveries(self) -> list[DeliveryState]:
+        """How each delivery stands, in the order of the targets."""
+        return list(self._state.deliveries)
+
+    @public
+    def refresh(self) -> Task:
+        """Ask the service for the task's state, and return the task.
+
+        Raises:
+            ServiceError: The service didn't tell.
+        """
+        self._state = self._client._task_state("GET", self.job_id)
+        return self
+
+    def update(self) -> Task:
+        """Do what `refresh` does, by its older name."""
+        return self.refresh()
+
+    @public
+    def cancel(self) -> Task:
+        """Stop the task, also while it runs, and return it.
+
+        Raises:
+            ServiceError: The service didn't accept that.
+        """
+        self._state = self._client._task_state("DELETE", self.job_id)
+        return self
+
+    @public
+    def result(self) -> Result:
+        """Return what the algorithm returned.
+
+        Raises:
+            TaskFailedError: The task failed or was cancelled, or has not ended yet.
+        """
+        if self.success:
+            return self._state.result
+        if not self._state.ended:
+            raise TaskFailedError(f"The task {self.job_id} has not ended yet.", hint="Wait for it: task.wait().")
+        if self.status == CANCELED:
+            raise TaskFailedError(f"The task {self.job_id} was cancelled.", hint="Submit it again if it is wanted.")
+        raise TaskFailedError(
+            f"The task {self.job_id} failed: {self.error or 'no reason given'}.".replace("..", "."),
+            hint="Correct what it names, and submit it again.",
+        )
+
+    @public
+    def wait(
+        self,
+        timeout: timedelta = timedelta(minutes=30),
+        *,
+        poll: timedelta = timedelta(seconds=2),
+        grace: timedelta = timedelta(seconds=10),
+        progress: bool = True,
+    ) -> Task:
+        """Wait until the task has ended, and return it; `success` tells how.
+
+        Deliveries begin when the result is there, and the first try takes a moment. So that `receipts` are
+        complete in the common case, the waiting goes on until no delivery is pending, but not for longer than
+        the grace: a target that is down is tried for hours, and nobody should wait for it here.
+
+        A service that is away for a while is waited for; so is a proxy's error. Ctrl-C ends the waiting only.
+
+        Args:
+            timeout: The longest wait for the task's end.
+            poll: The longest pause between two questions; the first ones come quicker.
+            grace: The longest wait for deliveries after the task's end.
+            progress: Whether to show a bar in a terminal and in a notebook, when tqdm is installed.
+
+        Raises:
+            WaitTimeoutError: It has not ended in this time. It goes on.
+            ServiceError: The service doesn't know the task, or refuses to tell.
+        """
+        longest, pause_limit = total_seconds("timeout", timeout), total_seconds("poll", poll)
+        if grace < timedelta(0):
+            raise ConfigurationError(f"grace is {grace}.", hint="Give timedelta(0) to wait for no delivery.")
+        try:
+            with ProgressBar(f"Task {self.job_id}", wanted=progress) as bar:
+                self._poll(bar, time.monotonic() + longest, pause_limit, grace.total_seconds())
+            return self
+        except KeyboardInterrupt:
+            pass
+        raise KeyboardInterrupt(f"The task goes on. {self._way_back()}")
+
+    def _poll(self, bar: ProgressBar, end: float, pause_limit: float, grace: float) -> None:
+        pause = min(_FIRST_POLL, pause_limit)
+        ended_at: float | None = None
+        trouble: ServiceError | None = None
+        while True:
+            try:
+                self._state = self._client._task_state("GET", self.job_id, at_most=end - time.monotonic())
+                trouble = None
+            except ServiceError as error:
+                if not _passes(error):
+                    raise
+                trouble = without_frames(error)
+            now = time.monotonic()
+            bar.show(self.progress.fraction, _shown(self._state, trouble))
+            if self._state.ended:
+                ended_at = ended_at or now
+                if not self._state.delivering or now >= min(ended_at + grace, end):
+                    return
+            elif now >= end:
+                break
+            time.sleep(max(0.0, min(pause, end - now)))
+            pause = min(pause * _GROWTH, pause_limit)
+        raise WaitTimeoutError(
+            f"The task {self.job_id} has not ended in time; it is {self.status} and goes on.",
+            hint=self._way_back(),
+        ) from trouble
+
+    def _way_back(self) -> str:
+        return f'Come back to it with client.get_task_results("{self.job_id}").wait().'
+
+
+def _passes(error: ServiceError) -> bool:
+    """Whether the next question may well get an answer."""
+    if isinstance(error, ServiceUnreachableError):
+        return True
+    return error.status is not None and (error.status in (408, 425, 429) or error.status >= 500)
+
+
+def _shown(state: TaskState, trouble: ServiceError | None) -> str:
+    if trouble is not None:
+        return "the service doesn't answer"
+    if state.ended:
+        return "delivering" if state.delivering else state.status
+    return state.progress.message or state.status

@@ -1,0 +1,184 @@
+"""What happens in the child process: one algorithm is called, and its return value becomes a file of JSON.
+
+The parent hears only numbers and strings of ours. No object of the algorithm's is pickled, so none can
+fail to be, and none runs code in the parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import orjson
+from attrs import define, field
+
+from callback_sdk.document import Encoded, encode
+from callback_sdk.errors import EncodingError
+from callback_sdk.jsonable import member
+from callback_sdk.service.blobs import write_whole
+from callback_sdk.service.context import Context
+from callback_sdk.service.features import Features
+from callback_sdk.service.registry import Registry, load
+
+_PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal to get when the parent's thread that started us ends."""
+
+SHOWN = ("predictions", "evaluations", "monitors")
+"""Members of the results that the REST API shows one by one."""
+
+_LONGEST_ERROR = 2000
+"""Characters of an algorithm's error that are kept."""
+
+
+@define(frozen=True, kw_only=True)
+class Run:
+    """All that a child process needs to know of one run.
+
+    Attributes:
+        features: Path of the features.
+        results: Where the results go.
+        progress: Where the progress goes.
+    """
+
+    registry: str
+    algorithm: str
+    version: str
+    job_id: str
+    attempt: int
+    evaluate: bool | dict[str, Any]
+    parameters: dict[str, Any] = field(repr=False)
+    features: Path
+    features_format: str
+    results: Path
+    progress: Path
+
+
+@define(frozen=True, kw_only=True)
+class Answer:
+    """What the child tells the parent.
+
+    Attributes:
+        error: Why there are no results; None when there are.
+        trace: The algorithm's traceback, for the log.
+        spans: Where members lie in the file of results.
+        nulled: Numbers in it that became null.
+    """
+
+    error: str | None = None
+    trace: str = ""
+    spans: dict[str, list[int]] = field(factory=dict)
+    nulled: int = 0
+
+
+def prepare(parent: int) -> None:
+    """Make this process the head of its own group, and mortal together with its parent.
+
+    Args:
+        parent: The parent's pid.
+    """
+    with contextlib.suppress(OSError):
+        os.setsid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # The parent may have died before the line above took effect.
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def warm_up(registry: str) -> tuple[int, str]:
+    """Import the registry ahead of the first run, so that no run's time-out counts it.
+
+    Returns:
+        The pid, and what went wrong, or nothing.
+    """
+    try:
+        _registry(registry)
+    except BaseException as error:  # noqa: BLE001 - a class of theirs could fail to be unpickled in the parent
+        return os.getpid(), _describe(error)
+    return os.getpid(), ""
+
+
+def run(task: Run) -> Answer:
+    """Call the algorithm and write its results. Whatever it raises comes back as text."""
+    try:
+        spans, nulled = _write_results(task, _call(task))
+    except EncodingError as error:
+        return Answer(error=_clean(f"The algorithm returned a result that can't be encoded: {error}"))
+    except BaseException as error:  # noqa: BLE001 - SystemExit and others of an algorithm are failures like any other
+        return Answer(error=_describe(error), trace=_clean(traceback.format_exc(), longest=None))
+    return Answer(spans={name: spans[name] for name in SHOWN if name in spans}, nulled=nulled)
+
+
+@functools.lru_cache(maxsize=1)
+def _registry(name: str) -> Registry:
+    return load(name)
+
+
+def _call(task: Run) -> Any:
+    algorithm = _registry(task.registry).get(task.algorithm, task.version)
+    context = Context(
+        job_id=task.job_id,
+        attempt=task.attempt,
+        evaluate=bool(task.evaluate),
+        report=functools.partial(_report, task.progress),
+    )
+    return algorithm.function(Features(task.features, task.features_format), task.parameters, context)
+
+
+def _report(path: Path, fraction: float | None, message: str) -> None:
+    # Whole or not at all: a kill in the middle of a write to a pipe would leave the reader stuck.
+    state = {"fraction": fraction, "message": _clean(message)}
+    write_whole(path, [orjson.dumps(state)], durable=False)
+
+
+def _write_results(task: Run, value: Any) -> tuple[dict[str, list[int]], int]:
+    members = value if isinstance(value, dict) and "predictions" in value else {"predictions": value}
+    members = {"predictions": None, "evaluations": None, **members}
+    if not task.evaluate:
+        members["evaluations"] = None
+    encoded = {_name(name): encode(part, path=member("results", name)) for name, part in members.items()}
+    spans, parts = _lay_out(encoded)
+    write_whole(task.results, parts)
+    return spans, sum(part.nulled for part in encoded.values())
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str):
+        raise EncodingError(
+            f"results has a key of type {type(name).__qualname__}, and JSON has only strings.",
+            hint="Make the keys strings.",
+        )
+    return name
+
+
+def _lay_out(encoded: dict[str, Encoded]) -> tuple[dict[str, list[int]], list[bytes]]:
+    spans: dict[str, list[int]] = {}
+    parts: list[bytes] = []
+    position = 0
+    for name, part in encoded.items():
+        head = (b"," if parts else b"{") + encode(name).data + b":"
+        parts += [head, part.data]
+        spans[name] = [position + len(head), position + len(head) + len(part.data)]
+        position = spans[name][1]
+    return spans, [*parts, b"}"]
+
+
+def _describe(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - an error whose text is an error
+        text = "(its text can't be made)"
+    name = type(error).__name__
+    return _clean(f"{name}: {text}" if text else name)
+
+
+def _clean(text: str, *, longest: int | None = _LONGEST_ERROR) -> str:
+    """Cut a text, and replace what UTF-8 can't hold."""
+    return text[:longest].encode(errors="replace").decode()

@@ -1,0 +1,42 @@
+"""What an algorithm knows about its own run, and how it says how far it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+Report = Callable[[float | None, str], None]
+
+
+class Context:
+    """The third argument of every algorithm.
+
+    Args:
+        report: Takes each new state of the progress.
+
+    Attributes:
+        job_id: The task's id.
+        attempt: Which run of this task it is, from 1.
+        evaluate: Whether evaluations were asked for.
+    """
+
+    def __init__(self, *, job_id: str, attempt: int, evaluate: bool, report: Report) -> None:
+        self.job_id = job_id
+        self.attempt = attempt
+        self.evaluate = evaluate
+        self._report = report
+        self._last: tuple[float | None, str] = (None, "")
+
+    def progress(self, fraction: float | None, message: str = "") -> None:
+        """Say how far the computation is. It costs a file write when something changed, so call it freely.
+
+        Args:
+            fraction: From 0 to 1; what is outside is cut. None (or NaN) when nobody knows.
+            message: What is being done, for people.
+        """
+        if fraction is not None:
+            fraction = None if math.isnan(fraction) else round(min(max(float(fraction), 0.0), 1.0), 3)
+        state = (fraction, str(message)[:500])
+        if state != self._last:
+            self._last = state
+            self._report(*state)

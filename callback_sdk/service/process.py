@@ -1,0 +1,156 @@
+"""One child process that runs algorithms, one after the other, and is really killed when it must be."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from datetime import timedelta
+from typing import Any
+
+from attrs import define
+
+from callback_sdk.errors import MissingExtraError
+from callback_sdk.service import child
+
+_TICK = 0.5
+"""Seconds between looks at whether the child is alive."""
+
+_IMPORT_TIMEOUT = timedelta(minutes=5)
+"""Longest time that the import of the registry may take."""
+
+CANCEL = "cancel"
+SHUTDOWN = "shutdown"
+
+Stop = Future[str]
+"""Resolved with `CANCEL` or `SHUTDOWN` when a run has to be broken off."""
+
+
+@define(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended for the parent.
+
+    Attributes:
+        answer: What the child said; None when it could not say anything.
+        timed_out: Whether it was killed because its time was over.
+        stopped: Why it was killed otherwise, `CANCEL` or `SHUTDOWN`.
+        died: How it ended by itself without an answer.
+    """
+
+    answer: child.Answer | None = None
+    timed_out: bool = False
+    stopped: str | None = None
+    died: str | None = None
+
+
+class ChildProcess:
+    """A Pebble pool of one process. It is thrown away whole after a kill, so that no lock of it stays held.
+
+    Use it from one thread, which must live as long as this object: the kernel kills the child when the
+    thread that started it ends.
+
+    Args:
+        registry: Name of the registry, which the child imports for itself.
+    """
+
+    def __init__(self, registry: str) -> None:
+        self._registry = registry
+        self._pool: Any = None
+        self._pid = 0
+
+    def run(self, task: child.Run, *, timeout: timedelta, stop: Stop) -> Outcome:
+        """Run one task and return when it has ended, one way or another.
+
+        Args:
+            task: What to run.
+            timeout: How long, once the registry is imported.
+            stop: Breaks it off.
+        """
+        try:
+            outcome = self._run(task, timeout, stop)
+        except RuntimeError as error:
+            # Pebble's word for: the idle child was killed from outside.
+            outcome = Outcome(died=f"its process could not be reached: {error}")
+        if outcome.answer is None:
+            self.close()
+        return outcome
+
+    def close(self) -> None:
+        """Kill the child, and whatever it has started in its own process group."""
+        pool, pid, self._pool, self._pid = self._pool, self._pid, None, 0
+        if pid:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+        if pool is not None:
+            pool.stop()
+            pool.join()
+
+    def _run(self, task: child.Run, timeout: timedelta, stop: Stop) -> Outcome:
+        warm = self._start()
+        ended = _wait(warm, _IMPORT_TIMEOUT, stop)
+        if ended is not None:
+            return Outcome(died="the registry took too long to import") if ended.timed_out else ended
+        self._pid, error = warm.result()
+        if error:
+            return Outcome(died=f"the registry can't be imported: {error}")
+        future = self._pool.schedule(child.run, args=(task,))
+        return _wait(future, timeout, stop, pid=self._pid) or Outcome(answer=future.result())
+
+    def _start(self) -> Future[tuple[int, str]]:
+        if self._pool is not None and not self._pool.active:
+            self.close()
+        if self._pool is None:
+            try:
+                import pebble
+            except ImportError:
+                raise MissingExtraError("Pebble", extra="service") from None
+            # Not fork: this process has threads, whose locks a fork would copy in whatever state they are.
+            self._pool = pebble.ProcessPool(
+                max_workers=1,
+                initializer=child.prepare,
+                initargs=(os.getpid(),),
+                context=multiprocessing.get_context("spawn"),
+            )
+        warm: Future[tuple[int, str]] = self._pool.schedule(child.warm_up, args=(self._registry,))
+        return warm
+
+
+def _wait(future: Future[Any], timeout: timedelta, stop: Stop, *, pid: int = 0) -> Outcome | None:
+    """Return None when the future has a result, else what happened instead."""
+    deadline = time.monotonic() + timeout.total_seconds()
+    while True:
+        left = max(0.0, deadline - time.monotonic())
+        wait([future, stop], timeout=min(_TICK, left), return_when=FIRST_COMPLETED)
+        if stop.done():
+            return Outcome(stopped=stop.result())
+        if future.done():
+            error = future.exception()
+            return None if error is None else Outcome(died=_death(error))
+        if not left:
+            return Outcome(timed_out=True)
+        # Pebble reports no child that ended with exit code 0, as os._exit(0) does.
+        if pid and not _alive(pid):
+            wait([future], timeout=_TICK)
+            if not future.done():
+                return Outcome(died="its process ended with exit code 0")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _death(error: BaseException) -> str:
+    code = getattr(error, "exitcode", None)
+    if code is None:
+        return f"its process could not go on: {type(error).__name__}: {error}"
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return f"its process was killed by {signal.Signals(-code).name}"
+    return f"its process ended with exit code {code}"

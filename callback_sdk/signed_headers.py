@@ -1,0 +1,92 @@
+"""The headers of a PUT to a presigned URL: those that were signed, with their values, and no others.
+
+A SigV4 URL names the headers that it signed, and not their values. The values come from the signer's own
+`PutTarget` (as `s3_headers`), or are the ones that everybody signs.
+"""
+
+from __future__ import annotations
+
+import re
+
+from callback_sdk.body import Body
+from callback_sdk.callbacks import Callback
+from callback_sdk.errors import SignedHeaderError
+from callback_sdk.redaction import SecretFields
+
+_OURS = frozenset({"host", "content-length"})
+"""What the connection itself says; a value for one of them can't be chosen."""
+
+_FORBIDDEN = frozenset({"authorization", "connection", "expect", "te", "trailer", "transfer-encoding", "upgrade"})
+
+_USUAL = {"content-type": "application/json", "if-none-match": "*"}
+"""Values of headers that are signed without a value being known."""
+
+_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+
+def put_headers(callback: Callback, *, signed: frozenset[str], vendor: str, document: Body | None) -> SecretFields:
+    """Return the headers to send.
+
+    Args:
+        callback: The URL, and the values that came with it.
+        signed: Names that the URL signed, in lower case.
+        vendor: Prefix of the provider's own headers, such as `x-amz-`: the store refuses unsigned ones.
+        document: What is sent; None when it does not exist yet.
+
+    Raises:
+        SignedHeaderError: A header was signed that can't be met, or given and not signed.
+    """
+    given = _given(callback)
+    headers = {"content-type": _USUAL["content-type"]}
+    for name in sorted(signed - _OURS):
+        if name in given.reveal():
+            continue
+        if name not in _USUAL:
+            raise SignedHeaderError(
+                f"{callback.url} signed the header {name}, and its value is not known.",
+                hint=f'Give it with the URL: callback_param={{"s3_headers": {{"{name}": ...}}}}; '
+                "a PutTarget of S3Signer brings it along.",
+                url=str(callback.url),
+            )
+        headers[name] = _USUAL[name]
+    unsigned = sorted(name for name in given.reveal() if name.startswith(vendor) and name not in signed)
+    if unsigned:
+        raise SignedHeaderError(
+            f"s3_headers has {unsigned[0]}, which {callback.url} did not sign: the store would refuse it.",
+            hint="Sign the URL again with it, or leave it out.",
+            url=str(callback.url),
+        )
+    headers.update(given.reveal())
+    return SecretFields(headers if document is None else _with_digest(callback, SecretFields(headers), document))
+
+
+def plain_headers(callback: Callback) -> SecretFields:
+    """Return the headers that came with a URL whose signature doesn't name any."""
+    return _given(callback)
+
+
+def _given(callback: Callback) -> SecretFields:
+    values = callback.headers or SecretFields({})
+    given = SecretFields({name.lower(): value for name, value in values.reveal().items() if name.lower() not in _OURS})
+    for name in given.reveal():
+        broken = not _NAME.fullmatch(name) or not _VALUE.fullmatch(given.reveal()[name])
+        if broken or name in _FORBIDDEN:
+            raise SignedHeaderError(
+                f"s3_headers of {callback.url} has {name!r}, which can't be sent as a header.",
+                hint="Leave it out: it has a character that HTTP forbids, or it belongs to the connection.",
+                url=str(callback.url),
+            )
+    return given
+
+
+def _with_digest(callback: Callback, headers: SecretFields, document: Body) -> dict[str, str]:
+    # Stores check Content-MD5 although it is unsigned: a body damaged on the way is refused, not kept.
+    digest = document.content_md5
+    if headers.reveal().get("content-md5", digest) != digest:
+        raise SignedHeaderError(
+            f"{callback.url} signed the Content-MD5 of another document.",
+            hint="Sign without Content-MD5: the document is not known before the job has run.",
+            url=str(callback.url),
+        )
+    return {**headers.reveal(), "content-md5": digest}

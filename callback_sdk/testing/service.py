@@ -1,0 +1,133 @@
+"""The service on loopback, as a process of its own, with a data folder that is removed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from callback_sdk.errors import CallbackSDKError
+from callback_sdk.redaction import Secret
+from callback_sdk.testing import keeper
+
+_GRACE = 5.0
+_ADDRESS_FILE = "address"
+_TOKEN_FILE = "token"  # noqa: S105
+
+
+class LocalService:
+    """The service with algorithms of one's own: what `callback-sdk serve` starts, on a free port.
+
+    It is gone with its data when the block ends or when the process that made it does, whatever ends that.
+
+        with LocalService("my_package.jobs:registry") as service, WebhookReceiver() as webhook:
+            with Client(service.url, token=service.token) as client:
+                client.run_algorithm("my-algorithm", data, callback_url=webhook.url)
+            (request,) = webhook.wait_for(1)
+
+    Args:
+        registry: Name of a module and of the registry in it; the working folder is searched too.
+        processes: Algorithms that run at a time.
+        storage_endpoints: Hosts that are object stores, beside the well-known ones.
+        timeout: How long it may take until it answers.
+    """
+
+    def __init__(
+        self,
+        registry: str,
+        *,
+        processes: int = 1,
+        storage_endpoints: Sequence[str] = (),
+        timeout: timedelta = timedelta(seconds=60),
+    ) -> None:
+        self._arguments = ["serve", registry, "--port", "0", "--processes", str(processes)]
+        for endpoint in storage_endpoints:
+            self._arguments += ["--storage-endpoint", endpoint]
+        self._timeout = timeout
+        self._process: keeper.Kept | None = None
+        self._address = ""
+        self._token = Secret("")
+        self._folder = Path()
+
+    def __repr__(self) -> str:
+        return f"LocalService({self._address!r})" if self._process else "LocalService()"
+
+    def __enter__(self) -> LocalService:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        """Where its REST API is: `http://127.0.0.1:PORT/api/v2`."""
+        if self._process is None:
+            raise CallbackSDKError("The service is not running.", hint="Use it in a with block.")
+        return f"{self._address}/api/v2"
+
+    @property
+    def token(self) -> str:
+        """The bearer token that it takes, in plain."""
+        return self._token.reveal()
+
+    def start(self) -> None:
+        """Start the service and wait until it answers.
+
+        Raises:
+            CallbackSDKError: It ended or didn't answer in time; the text has the end of its log.
+        """
+        if self._process is not None:
+            return
+        self._launch()
+        try:
+            ready = self._wait_until_ready()
+        except BaseException:
+            self.close()
+            raise
+        if not ready:
+            log = self.close()
+            raise CallbackSDKError(f"The service did not start. The end of its log:\n{log}")
+
+    def close(self) -> str:
+        """Stop the service, wait until it is gone, remove its data, and return the end of its log."""
+        process, self._process = self._process, None
+        if process is None:
+            return ""
+        process.stop()
+        return process.tail
+
+    def _launch(self) -> None:
+        self._folder = Path(tempfile.gettempdir()) / f"callback-sdk-service-{secrets.token_hex(6)}"
+        data = self._folder / "data"
+        self._process = keeper.Kept(
+            [sys.executable, "-m", "callback_sdk.cli", *self._arguments, "--data", str(data)],
+            env=_environment(),
+            folder=self._folder,
+            cwd=Path.cwd(),
+            grace=_GRACE,
+        )
+
+    def _wait_until_ready(self) -> bool:
+        end = time.monotonic() + self._timeout.total_seconds()
+        while self._process is not None and not self._process.ended and time.monotonic() < end:
+            with contextlib.suppress(OSError):
+                self._address = (self._folder / "data" / _ADDRESS_FILE).read_text().strip().rstrip("/")
+                self._token = Secret((self._folder / "data" / _TOKEN_FILE).read_text().strip())
+                if self._address and self._token.reveal():
+                    return True
+            time.sleep(0.02)
+        return False
+
+
+def _environment() -> dict[str, str]:
+    """Return this process's environment without settings that are meant for another service."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CALLBACK_SDK_")}
+    # So that the service imports what its parent can import, scripts' folders and notebooks' paths included.
+    return environment | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

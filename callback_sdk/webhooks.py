@@ -1,0 +1,124 @@
+"""Standard Webhooks: sign what is sent, verify what is received.
+
+Source: the Standard Webhooks specification, symmetric signatures `v1`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta, timezone
+
+from callback_sdk.body import Body
+from callback_sdk.errors import ConfigurationError, WebhookVerificationError
+from callback_sdk.redaction import Secret
+
+PREFIX = "whsec_"
+
+TOLERANCE = timedelta(minutes=5)
+"""How far a webhook's time may be from the receiver's clock."""
+
+
+def decode_secret(secret: str | Secret[str]) -> Secret[bytes]:
+    """Return the key of a webhook secret.
+
+    Args:
+        secret: Base64, with or without the prefix `whsec_`.
+
+    Raises:
+        ConfigurationError: It is no base64, or shorter than 24 bytes; the secret is not in the text.
+    """
+    secret = secret if isinstance(secret, Secret) else Secret(secret)
+    try:
+        key = Secret(base64.b64decode(secret.reveal().removeprefix(PREFIX), validate=True))
+    except (binascii.Error, ValueError):
+        key = Secret(b"")
+    if not 24 <= len(key.reveal()) <= 64:
+        raise ConfigurationError(
+            "A webhook secret is the base64 of 24 to 64 random bytes.",
+            hint="Make one with: python -c \"import base64, os; print('whsec_' + "
+            'base64.b64encode(os.urandom(32)).decode())"',
+        )
+    return key
+
+
+def sign(keys: Iterable[Secret[bytes]], webhook_id: str, timestamp: datetime, body: Body) -> dict[str, str]:
+    """Return the headers of a webhook.
+
+    Args:
+        keys: What to sign with, the newest first; a receiver accepts any, which is how secrets rotate.
+            With none the webhook has an id and a time, and no signature.
+        webhook_id: Stable over the tries of one delivery.
+        timestamp: When this try is made.
+        body: The request's body.
+    """
+    seconds = str(int(timestamp.timestamp()))
+    headers = {"webhook-id": webhook_id, "webhook-timestamp": seconds}
+    signatures = [f"v1,{_signature(key, webhook_id, seconds, body)}" for key in keys]
+    if signatures:
+        headers["webhook-signature"] = " ".join(signatures)
+    return headers
+
+
+def verify(
+    secrets: str | Iterable[str],
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    tolerance: timedelta = TOLERANCE,
+    now: datetime | None = None,
+) -> str:
+    """Verify a webhook that was received. Look at the body only afterwards.
+
+    Args:
+        secrets: The secret, or all that are valid at the moment.
+        headers: The request's headers; names in any case.
+        body: The request's body, byte for byte as it came.
+        tolerance: How far its time may be from the clock; replays beyond it are refused.
+        now: The clock, for tests.
+
+    Returns:
+        The webhook's id. Keep it for longer than `tolerance` and ignore an id that you have seen:
+        a delivery may come twice.
+
+    Raises:
+        WebhookVerificationError: A header is missing, the signature doesn't hold, or the time is too far off.
+        ConfigurationError: A secret is none.
+    """
+    keys = [decode_secret(Secret(s)) for s in ([secrets] if isinstance(secrets, str) else secrets)]
+    given = {name.lower(): value for name, value in headers.items()}
+    missing = [name for name in ("webhook-id", "webhook-timestamp", "webhook-signature") if not given.get(name)]
+    if missing:
+        raise WebhookVerificationError(
+            f"The header {missing[0]} is missing.", hint="Answer 400; a proxy may have dropped it."
+        )
+    seconds = given["webhook-timestamp"]
+    expected = [_signature(key, given["webhook-id"], seconds, Body(body)) for key in keys]
+    signatures = [entry.partition(",")[2] for entry in given["webhook-signature"].split() if entry.startswith("v1,")]
+    # Every pair is compared, so that the time tells nothing.
+    matches = [hmac.compare_digest(a.encode(), b.encode()) for a in expected for b in signatures]
+    if not any(matches):
+        raise WebhookVerificationError(
+            "The webhook's signature doesn't hold.",
+            hint="Verify the raw body, before any JSON parsing, with the secret that the sender has.",
+        )
+    _check_time(seconds, tolerance, now or datetime.now(timezone.utc))
+    return given["webhook-id"]
+
+
+def _check_time(seconds: str, tolerance: timedelta, now: datetime) -> None:
+    if not (seconds.isascii() and seconds.isdigit()) or abs(int(seconds) - now.timestamp()) > tolerance.total_seconds():
+        raise WebhookVerificationError(
+            "The webhook's time is too far from this clock.",
+            hint="Answer 400, and check that the clock is right.",
+        )
+
+
+def _signature(key: Secret[bytes], webhook_id: str, seconds: str, body: Body) -> str:
+    digest = hmac.new(key.reveal(), f"{webhook_id}.{seconds}.".encode(), hashlib.sha256)
+    for chunk in body.chunks():
+        digest.update(chunk)
+    return base64.b64encode(digest.digest()).decode()

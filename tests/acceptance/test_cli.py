@@ -1,0 +1,140 @@
+"""The command line: its help, its errors, its exit codes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from callback_sdk._version import __version__
+
+ROOT = Path(__file__).parents[2]
+
+
+def _run(*arguments: str, cwd: Path, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "callback_sdk.cli", *arguments],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | (environment or {}),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_help_names_the_commands(tmp_path: Path) -> None:
+    """Without a terminal the help is plain text, and it names every command."""
+    run = _run("--help", cwd=tmp_path)
+    assert run.returncode == 0
+    assert "serve" in run.stdout
+    assert "demo" in run.stdout
+    assert "\x1b" not in run.stdout
+
+
+def test_the_help_is_quick(tmp_path: Path) -> None:
+    """The help loads none of the libraries that the commands need."""
+    script = "import sys, callback_sdk.cli as c; c.main(['--help']); print([*sys.modules])"
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = run.stdout.splitlines()[-1]
+    for name in ("boto3", "fastapi", "pandas", "sqlalchemy", "requests"):
+        assert f"'{name}'" not in loaded
+
+
+def test_the_version_is_printed(tmp_path: Path) -> None:
+    """`--version` prints the name and the version, and nothing else."""
+    run = _run("--version", cwd=tmp_path)
+    assert (run.returncode, run.stdout) == (0, f"callback-sdk {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["serve"], "REGISTRY"),
+        (["serve", "a:b", "--prot", "1"], "--port"),
+        (["serve", "a:b", "--port", "many"], "--port"),
+        (["serve", "a:b", "--port", "70000"], "--port"),
+        (["sevre"], "serve"),
+    ],
+)
+def test_wrong_usage_ends_with_2(tmp_path: Path, arguments: list[str], said: str) -> None:
+    """What the command line can't mean is refused with a text that names it, or what may have been meant."""
+    run = _run(*arguments, cwd=tmp_path)
+    assert run.returncode == 2
+    assert said in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("registry", "said"),
+    [
+        ("callback_sdk.exampels:registry", "callback_sdk.exampels"),
+        ("callback_sdk.examples:registri", "registry"),
+        ("callback_sdk.examples", "colon"),
+        ("callback_sdk.examples:FatigueLaw", "type"),
+    ],
+)
+def test_a_registry_that_is_none_is_one_clear_error(tmp_path: Path, registry: str, said: str) -> None:
+    """A typo in the registry's name ends with 1 and one line, and nothing is left in the data folder."""
+    run = _run("serve", registry, "--port", "0", cwd=tmp_path)
+    assert run.returncode == 1
+    assert run.stderr.startswith("Error: ")
+    assert said in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_wrong_environment_variable_is_named(tmp_path: Path) -> None:
+    """A setting in the environment that can't be read is an error that names its variable."""
+    run = _run("serve", "a:b", cwd=tmp_path, environment={"CALLBACK_SDK_PORT": "http"})
+    assert run.returncode == 1
+    assert "CALLBACK_SDK_PORT" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_an_option_wins_over_the_environment(tmp_path: Path) -> None:
+    """The data folder of the command line is the one that is used."""
+    (tmp_path / "taken").write_text("")
+    environment = {"CALLBACK_SDK_DATA": str(tmp_path / "other")}
+    run = _run(
+        "serve",
+        "callback_sdk.examples:registry",
+        "--data",
+        str(tmp_path / "taken"),
+        cwd=tmp_path,
+        environment=environment,
+    )
+    assert run.returncode == 1
+    assert "Traceback" not in run.stderr
+    assert "taken" in run.stderr
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_missing_extra_is_named(tmp_path: Path) -> None:
+    """Without the libraries of a command, the error has the pip command that installs them."""
+    script = "import sys; sys.modules['{name}'] = None; import callback_sdk.cli as c; sys.exit(c.main({arguments}))"
+    for name, arguments, extra in (
+        ("typer", ["--version"], "cli"),
+        ("fastapi", ["serve", "a:b"], "service"),
+        ("vega_datasets", ["demo"], "demo"),
+    ):
+        run = subprocess.run(
+            [sys.executable, "-c", script.format(name=name, arguments=arguments)],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 1
+        assert f"pip install 'callback-sdk[{extra}]'" in run.stderr
+        assert "Traceback" not in run.stderr

@@ -1,0 +1,72 @@
+"""Algorithms that behave badly on purpose, for the service's tests; imported by the service itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from callback_sdk.service import Registry
+
+registry = Registry()
+
+
+@registry.algorithm("sum", version="2.0.0", description="Adds up each column.")
+@registry.algorithm("sum", version="1.0.0", description="Adds up each column.")
+def add_up(features, parameters, context):
+    context.progress(0.5, "adding")
+    sums = {name: sum(column) for name, column in features.to_dict().items()}
+    return {"predictions": sums, "evaluations": {"factor": parameters.get("factor")}}
+
+
+@registry.algorithm("bare")
+def bare(features, parameters, context):
+    return [1, 2.5, float("nan"), 2**70]
+
+
+@registry.algorithm("wait")
+def wait(features, parameters, context):
+    """Wait until a file is there, and write down each start in another."""
+    with Path(parameters["starts"]).open("a") as starts:
+        starts.write(f"{os.getpid()}\n")
+    context.progress(0.25, "waiting")
+    while not Path(parameters["go"]).exists():
+        time.sleep(0.02)
+    return {"predictions": "done"}
+
+
+@registry.algorithm("busy", timeout=timedelta(minutes=5))
+@registry.algorithm("hurried", timeout=timedelta(seconds=0.5))
+def busy(features, parameters, context):
+    """Compute for ever, with a grandchild that does nothing for ever."""
+    if "pids" in parameters:
+        other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        Path(parameters["pids"]).write_text(f"{os.getpid()} {other.pid}\n")
+    context.progress(None, "busy")
+    while True:
+        sum(range(10_000))
+
+
+@registry.algorithm("suicide")
+def suicide(features, parameters, context):
+    with Path(parameters["starts"]).open("a") as starts:
+        starts.write(f"{os.getpid()}\n")
+    if parameters["how"] == "SIGKILL":
+        os.kill(os.getpid(), signal.SIGKILL)
+    os._exit(int(parameters["how"]))
+
+
+@registry.algorithm("raise")
+def fail(features, parameters, context):
+    if parameters.get("exit"):
+        sys.exit("that was it")
+    raise ValueError(parameters.get("text", "no such material"))
+
+
+@registry.algorithm("odd")
+def odd(features, parameters, context):
+    return {"predictions": [1, 2, {"when": object()}]}

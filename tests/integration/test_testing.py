@@ -1,0 +1,247 @@
+"""The local servers that users' own tests may start."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError
+
+from callback_sdk.errors import CallbackSDKError, MissingExtraError
+from callback_sdk.testing import SeaweedFS, WebhookReceiver, keeper
+from callback_sdk.testing import seaweedfs as module
+
+
+def _send(url: str, *, method: str = "POST", body: bytes = b"{}", headers: dict[str, str] | None = None) -> int:
+    request = urllib.request.Request(url, data=body, method=method, headers=headers or {})
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+
+
+def _eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _sockets_of(server: SeaweedFS) -> list[Path]:
+    return [path for port in server._ports.values() for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock")]
+
+
+def test_an_object_store_keeps_what_it_is_given(seaweedfs: SeaweedFS, bucket: str) -> None:
+    """An object that was put is there to be read."""
+    client = seaweedfs.client()
+    client.put_object(Bucket=bucket, Key="a/ü.json", Body=b"{}")
+    assert client.get_object(Bucket=bucket, Key="a/ü.json")["Body"].read() == b"{}"
+
+
+def test_an_object_store_refuses_a_wrong_secret(seaweedfs: SeaweedFS, bucket: str) -> None:
+    """A request that is signed with another key is refused, so a signature test proves something."""
+    client = seaweedfs.client(aws_secret_access_key="wrong")
+    with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
+        client.put_object(Bucket=bucket, Key="k", Body=b"{}")
+
+
+def test_buckets_are_made_anew(seaweedfs: SeaweedFS) -> None:
+    """Each bucket without a name of its own gets a new one."""
+    assert seaweedfs.create_bucket() != seaweedfs.create_bucket()
+
+
+def test_nothing_of_an_object_store_is_left(seaweedfs: SeaweedFS) -> None:
+    """A second server can run beside the first, and closing it leaves no process, folder or socket."""
+    with SeaweedFS() as server:
+        folder, process, port = server._folder, server._process, server._ports["s3.port"]
+        assert folder.is_dir()
+        assert _sockets_of(server)
+        assert server.endpoint_url != seaweedfs.endpoint_url
+    assert process is not None
+    assert process.ended
+    assert not folder.exists()
+    assert not _sockets_of(server)
+    with pytest.raises(ConnectionRefusedError):
+        http.client.HTTPConnection("127.0.0.1", port).connect()
+    assert _sockets_of(seaweedfs)
+    server.close()
+
+
+def test_an_object_store_takes_other_ports_when_one_is_taken(
+    monkeypatch: pytest.MonkeyPatch, seaweedfs: SeaweedFS
+) -> None:
+    """A port that is taken between looking and starting costs another try, no error."""
+    real = module._free_ports
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        answers = [[*real(7), taken.getsockname()[1]]]
+        monkeypatch.setattr(module, "_free_ports", lambda count: answers.pop() if answers else real(count))
+        with SeaweedFS() as server:
+            assert not answers
+            assert server.create_bucket("bucket") == "bucket"
+
+
+def test_an_object_store_that_does_not_start_says_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, seaweedfs: SeaweedFS
+) -> None:
+    """The error holds the end of the server's log, and its folder is gone."""
+    program = tmp_path / "weed"
+    program.write_text("#!/bin/sh\necho no luck today\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(module, "_find_weed", lambda: program)
+    server = SeaweedFS()
+    with pytest.raises(CallbackSDKError, match="no luck today"):
+        server.start()
+    assert not server._folder.exists()
+
+
+def test_an_object_store_needs_its_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without the program the error has the pip command."""
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingExtraError, match=r"pip install 'callback-sdk\[demo\]'"):
+        SeaweedFS()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_an_object_store_ends_with_the_process_that_made_it(
+    number: signal.Signals, tmp_path: Path, seaweedfs: SeaweedFS
+) -> None:
+    """A killed test process leaves no server, no folder and no socket."""
+    script = textwrap.dedent("""
+        import sys, time
+        from callback_sdk.testing import SeaweedFS
+        with SeaweedFS() as server:
+            print(server._ports["s3.port"], server._process.pid, flush=True)
+            time.sleep(600)
+    """)
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        port, pid = map(int, process.stdout.readline().split())
+        assert list(tmp_path.iterdir())
+        process.send_signal(number)
+    # The keeper is no child of this process, so what is left of it may be a zombie that nobody reaps here.
+    assert _eventually(lambda: not list(tmp_path.iterdir()))
+    assert _eventually(lambda: not Path(f"/tmp/seaweedfs-s3-{port}.sock").exists())
+    assert _eventually(lambda: not _is_running(pid))
+    with pytest.raises(ConnectionRefusedError):
+        http.client.HTTPConnection("127.0.0.1", port).connect()
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_keeper_ends_what_its_command_started(tmp_path: Path) -> None:
+    """A daemon that the command left behind, in a session of its own, is ended as well."""
+    note = tmp_path / "pid"
+    script = f"setsid sh -c 'echo $$ > {note}.new; mv {note}.new {note}; exec sleep 600' & wait"
+    process = keeper.Kept(["sh", "-c", script], env=dict(os.environ), folder=tmp_path / "kept")
+    assert _eventually(note.exists)
+    pid = int(note.read_text())
+    assert _is_running(pid)
+    process.stop()
+    assert not _is_running(pid)
+
+
+def test_a_keeper_tells_how_its_command_ended(tmp_path: Path) -> None:
+    """Exit code and output are there when its folder and its other files are removed."""
+    other = tmp_path / "other"
+    other.touch()
+    folder = tmp_path / "kept"
+    command = ["sh", "-c", "cat note; exit 7"]
+    process = keeper.Kept(command, env=dict(os.environ), folder=folder, files={"note": "hello"}, remove=[other])
+    assert _eventually(lambda: process.ended)
+    assert process.stop() == 7
+    assert process.tail == "hello"
+    assert not folder.exists()
+    assert not other.exists()
+
+
+def test_a_keeper_tells_why_its_command_did_not_start(tmp_path: Path) -> None:
+    """A program, or a folder, that isn't there is named."""
+    for command, folder in ((["no-such-program"], tmp_path / "kept"), (["true"], tmp_path / "missing" / "kept")):
+        process = keeper.Kept(command, env=dict(os.environ), folder=folder)
+        assert _eventually(lambda process=process: process.ended)
+        assert process.stop() == 127
+        assert "No such file or directory" in process.tail
+        assert not folder.exists()
+
+
+def test_a_keeper_lets_its_command_finish(tmp_path: Path) -> None:
+    """With a grace period the command may react to SIGTERM before it is killed."""
+    script = "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done"
+    folder = tmp_path / "kept"
+    process = keeper.Kept(["sh", "-c", script], env=dict(os.environ), folder=folder, grace=20.0)
+    assert _eventually(lambda: (folder / "log").exists() and "up" in (folder / "log").read_text())
+    assert process.stop() == 0
+    assert process.tail == "up\nbye"
+
+
+def test_a_receiver_keeps_what_it_is_sent(webhook: WebhookReceiver) -> None:
+    """Method, path, headers and body of each request are there to be looked at."""
+    assert _send(webhook.url + "?a=b", body=b'{"job_id": "1"}', headers={"X-Test": "yes"}) == 200
+    (request,) = webhook.requests
+    assert (request.method, request.path) == ("POST", "/webhook?a=b")
+    assert request.headers["x-test"] == "yes"
+    assert request.document == {"job_id": "1"}
+
+
+def test_a_receiver_answers_as_it_is_told(webhook: WebhookReceiver) -> None:
+    """Answers come in the order in which they were given, then 200 for ever."""
+    webhook.answer(503, headers={"Retry-After": "1"}, times=2).answer(404, body=b"gone")
+    assert [_send(webhook.url) for _ in range(5)] == [503, 503, 404, 200, 200]
+
+
+def test_a_receiver_is_waited_for(webhook: WebhookReceiver) -> None:
+    """Waiting ends with the requests when enough came in, and with an error when not."""
+    _send(webhook.url)
+    assert len(webhook.wait_for(1)) == 1
+    with pytest.raises(TimeoutError, match="1 of 2 requests"):
+        webhook.wait_for(2, timeout=timedelta(milliseconds=20))
+
+
+def test_a_receiver_closes_while_an_answer_is_delayed() -> None:
+    """A delayed answer does not hold up the end of a test."""
+    with WebhookReceiver() as receiver:
+        receiver.answer(200, delay=timedelta(minutes=10))
+        with socket.create_connection(("127.0.0.1", int(receiver.url.split(":")[2].split("/")[0]))) as sender:
+            sender.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+            receiver.wait_for(1)
+    receiver.close()
+
+
+def test_a_receiver_reads_chunks(webhook: WebhookReceiver) -> None:
+    """A body without a length, sent in chunks, is put together."""
+    connection = http.client.HTTPConnection("127.0.0.1", int(webhook.url.split(":")[2].split("/")[0]))
+    connection.request("PUT", "/x", body=iter([b'{"a":', b"1}"]), encode_chunked=True)
+    connection.getresponse().read()
+    connection.close()
+    assert webhook.requests[0].document == {"a": 1}
+
+
+def test_servers_that_do_not_run_say_so() -> None:
+    """Asking for the address of a server that isn't running is an error with a hint."""
+    with pytest.raises(CallbackSDKError, match="with block"):
+        WebhookReceiver().url  # noqa: B018

@@ -1,0 +1,284 @@
+"""ResultsWriter against a store that checks signatures, and a webhook."""
+
+from __future__ import annotations
+
+import json
+import socket
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from hypothesis import HealthCheck, given, settings
+
+from callback_sdk import JobResult, ResultsWriter, S3Signer
+from callback_sdk.errors import (
+    CallbackParamError,
+    DeliveryError,
+    EncodingError,
+    InvalidS3FieldsError,
+    InvalidTargetError,
+    MissingS3FieldsError,
+    SeveralDeliveriesError,
+    TargetExpiredError,
+)
+from callback_sdk.testing import SeaweedFS, WebhookReceiver
+from tests.property.strategies import json_values
+from tests.rawserver import RawServer, answer, read_request
+
+RESULT = JobResult(job_id="42", success=True, results={"predictions": {"life": [7.5]}, "evaluations": None})
+MEMBERS = ["job_id", "status", "callback_param", "success", "results"]
+
+
+@pytest.fixture
+def writer(seaweedfs: SeaweedFS) -> ResultsWriter:
+    """Write to the store of the tests, which is known as one."""
+    with ResultsWriter(storage_endpoints=[seaweedfs.endpoint_url], deadline=timedelta(seconds=10)) as writer:
+        yield writer
+
+
+@pytest.fixture
+def signer(seaweedfs: SeaweedFS, bucket: str) -> S3Signer:
+    """Sign for a fresh bucket."""
+    return S3Signer(bucket, client=seaweedfs.client())
+
+
+@pytest.fixture
+def stored(seaweedfs: SeaweedFS, bucket: str) -> Any:
+    """Read an object of the bucket back."""
+
+    def read(key: str) -> Any:
+        return json.loads(seaweedfs.client().get_object(Bucket=bucket, Key=key)["Body"].read())
+
+    return read
+
+
+@pytest.fixture
+def nothing_sent(seaweedfs: SeaweedFS, bucket: str, webhook: WebhookReceiver) -> Any:
+    """Check afterwards that neither the bucket nor the webhook received anything."""
+    yield
+    assert seaweedfs.client().list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+    assert not webhook.requests
+
+
+def test_each_target_gets_the_document_by_its_own_method(
+    writer: ResultsWriter, signer: S3Signer, stored: Any, webhook: WebhookReceiver
+) -> None:
+    """PUT, POST and webhook at once, each with its own callback_param and without any credential."""
+    put = signer.put("put.json", content_type="application/json", metadata={"run": "1"}, if_none_match=True)
+    post = signer.post("post.json", fields={"acl": "bucket-owner-full-control", "x-amz-meta-run": "2"})
+    receipts = writer.write(RESULT, [put, post, webhook.url], [{"n": 1}, {"n": 2}, {"n": 3}])
+    documents = [stored("put.json"), stored("post.json"), json.loads(webhook.requests[0].body)]
+    for number, document in enumerate(documents, 1):
+        assert list(document) == MEMBERS
+        assert document["callback_param"] == {"n": number}
+        assert document["results"] == RESULT.results
+    assert [receipt.kind for receipt in receipts] == ["s3-put", "s3-post", "webhook"]
+    assert [receipt.status for receipt in receipts] == [200, 204, 200]
+    assert all(receipt.attempts == 1 and receipt.size and receipt.sha256 for receipt in receipts)
+    assert receipts[0].etag
+    assert receipts[0].started_at <= receipts[0].finished_at <= datetime.now(timezone.utc)
+
+
+def test_seeds_own_forms_work_unchanged(
+    writer: ResultsWriter, seaweedfs: SeaweedFS, bucket: str, stored: Any, webhook: WebhookReceiver
+) -> None:
+    """boto3's own URL, boto3's own form, singular and listed parameters."""
+    client = boto3.client(
+        "s3",
+        region_name="us-east-1",
+        endpoint_url=seaweedfs.endpoint_url,
+        aws_access_key_id=seaweedfs.access_key,
+        aws_secret_access_key=seaweedfs.secret_key,
+        config=Config(signature_version="s3v4"),
+    )
+    url = client.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "a.json"}, ExpiresIn=60)
+    writer.write(RESULT, url)
+    fields = {"ACL": "bucket-owner-full-control", "x-amz-meta-a-key": "a-value"}
+    form = client.generate_presigned_post(
+        bucket, "b.json", Fields=fields, Conditions=[{k: v} for k, v in fields.items()]
+    )
+    writer.write(RESULT, form["url"], {"s3_fields": form["fields"]})
+    writer.write(RESULT, [form["url"], webhook.url], [{"s3_fields": form["fields"]}, {}])
+    assert stored("a.json") == stored("b.json") == json.loads(webhook.requests[0].body)
+
+
+def test_v2_url_is_written_to(writer: ResultsWriter, seaweedfs: SeaweedFS, bucket: str, stored: Any) -> None:
+    """What boto3 presigns by default in some regions works too."""
+    client = boto3.client(
+        "s3",
+        region_name="us-east-1",
+        endpoint_url=seaweedfs.endpoint_url,
+        aws_access_key_id=seaweedfs.access_key,
+        aws_secret_access_key=seaweedfs.secret_key,
+        config=Config(signature_version="s3"),
+    )
+    url = client.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "v2.json"}, ExpiresIn=60)
+    assert "AWSAccessKeyId=" in url
+    assert writer.write(RESULT, url)[0].kind == "s3-put-v2"
+    assert stored("v2.json")["job_id"] == "42"
+
+
+def test_failed_and_cancelled_jobs_are_delivered(writer: ResultsWriter, webhook: WebhookReceiver) -> None:
+    """Whoever waits learns that there is nothing to wait for."""
+    writer.write(JobResult(job_id="1", success=False, error="no convergence"), webhook.url)
+    writer.write(JobResult(job_id="2", success=False, status="Canceled", error="by its owner"), webhook.url)
+    failed, cancelled = (json.loads(request.body) for request in webhook.requests)
+    assert (failed["success"], failed["results"], failed["error"]) == (False, None, "no convergence")
+    assert cancelled["status"] == "Canceled"
+
+
+def test_file_of_results_is_written_by_put_and_post(
+    writer: ResultsWriter, signer: S3Signer, stored: Any, tmp_path: Path
+) -> None:
+    """A path goes into both documents."""
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"predictions": list(range(200_000))}))
+    writer.write(JobResult(job_id="1", success=True, results=path), [signer.put("a"), signer.post("b")])
+    assert stored("a") == stored("b")
+    assert stored("a")["results"]["predictions"][-1] == 199_999
+
+
+def test_same_document_has_the_same_webhook_id(writer: ResultsWriter, webhook: WebhookReceiver) -> None:
+    """A worker that writes again after a crash doesn't look like a second result."""
+    for _ in range(2):
+        writer.write(RESULT, webhook.url)
+    first, second = (request.headers["webhook-id"] for request in webhook.requests)
+    assert first == second
+
+
+def test_nulled_numbers_stand_in_the_receipt(writer: ResultsWriter, webhook: WebhookReceiver) -> None:
+    """NaN becomes null, and the receipt counts it."""
+    receipts = writer.write(JobResult(job_id="1", success=True, results=[float("nan"), 1.0]), webhook.url)
+    assert receipts[0].nulled == 1
+
+
+def test_store_that_fails_for_a_while_gets_its_result(writer: ResultsWriter) -> None:
+    """Resets, 503 and 429 with Retry-After are tried again with the same bytes."""
+    seen: list[bytes] = []
+
+    def script(connection: socket.socket, number: int) -> None:
+        _, body = read_request(connection)
+        seen.append(body)
+        if number == 0:
+            return
+        if number < 3:
+            connection.sendall(answer("503 Busy" if number == 1 else "429 Slow", "Retry-After: 0", "Connection: close"))
+            return
+        connection.sendall(answer("200 OK"))
+
+    with RawServer(script) as server:
+        receipts = writer.write(RESULT, f"{server.url}/hook")
+    assert receipts[0].attempts == 4
+    assert len(set(seen)) == 1
+
+
+def test_longer_retry_after_than_the_deadline_ends_at_once(writer: ResultsWriter) -> None:
+    """There is no point in waiting for what comes too late."""
+
+    def script(connection: socket.socket, number: int) -> None:
+        read_request(connection)
+        connection.sendall(answer("503 Busy", "Retry-After: 600"))
+
+    with RawServer(script) as server, pytest.raises(DeliveryError, match="503") as caught:
+        writer.write(RESULT, f"{server.url}/hook")
+    assert (caught.value.retryable, caught.value.retry_after, caught.value.attempts) == (True, 600, 1)
+
+
+def test_bad_target_holds_up_no_other(
+    writer: ResultsWriter, signer: S3Signer, stored: Any, webhook: WebhookReceiver
+) -> None:
+    """The others have theirs, and the error has their receipts."""
+    signer._now = lambda: datetime.now(timezone.utc) - timedelta(hours=2)
+    expired = signer.put("late.json", expires=timedelta(hours=1))
+    signer._now = lambda: datetime.now(timezone.utc)
+    with pytest.raises(TargetExpiredError) as caught:
+        writer.write(RESULT, [expired, signer.put("good.json"), webhook.url])
+    assert [receipt.kind for receipt in caught.value.receipts] == ["s3-put", "webhook"]
+    assert stored("good.json")["job_id"] == "42"
+    with pytest.raises(SeveralDeliveriesError) as several:
+        writer.write(RESULT, [expired, signer.put("again.json"), signer.put("x").url[:-4] + "0000"])
+    assert [type(error) for error in several.value.errors] == [TargetExpiredError, DeliveryError]
+    assert len(several.value.receipts) == 1
+
+
+def test_tampered_url_is_an_error_with_advice(writer: ResultsWriter, signer: S3Signer) -> None:
+    """The store's own code, and what to do about it."""
+    url = signer.put("mine.json").url.replace("mine.json", "yours.json")
+    with pytest.raises(DeliveryError, match="changed after signing") as caught:
+        writer.write(RESULT, url)
+    error = caught.value
+    assert (error.status, error.code, error.retryable) == (403, "SignatureDoesNotMatch", False)
+
+
+def test_damaged_body_is_refused_by_the_store(writer: ResultsWriter, signer: S3Signer) -> None:
+    """Content-MD5 goes along, so a store keeps nothing that isn't what was sent."""
+    import base64
+
+    wrong = base64.b64encode(b"0" * 16).decode()
+    from callback_sdk.body import Body
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Body, "content_md5", wrong)
+        with pytest.raises(DeliveryError) as caught:
+            writer.write(RESULT, signer.put("damaged.json"))
+    assert caught.value.code == "BadDigest"
+
+
+def test_unknown_store_without_fields_gets_the_same_advice(signer: S3Signer) -> None:
+    """A host that nobody configured answers a webhook with an S3 error."""
+    with ResultsWriter() as writer, pytest.raises(DeliveryError, match="s3_fields"):
+        writer.write(RESULT, signer.post("k").url + "/k")
+
+
+@pytest.mark.usefixtures("nothing_sent")
+def test_bad_callbacks_send_nothing(writer: ResultsWriter, signer: S3Signer, webhook: WebhookReceiver) -> None:
+    """Each mistake is its own error, and no request is made."""
+    post = signer.post("k")
+    signer._now = lambda: datetime.now(timezone.utc) - timedelta(hours=2)
+    late_put, late_post = signer.put("k"), signer.post("k")
+    for url, param, error in [
+        (post.url, None, MissingS3FieldsError),
+        (post.url, {}, MissingS3FieldsError),
+        (post.url, {"s3_fields": {}}, MissingS3FieldsError),
+        (post.url, {"s3_fields": "x"}, MissingS3FieldsError),
+        (post.url, {"s3_fields": {"acl": "private"}}, InvalidS3FieldsError),
+        (late_put.url, post.callback_param, InvalidS3FieldsError),
+        (late_put, None, TargetExpiredError),
+        (late_post, None, TargetExpiredError),
+        ("ftp://example.org/x", None, InvalidTargetError),
+        ([webhook.url, webhook.url], [{}], CallbackParamError),
+    ]:
+        with pytest.raises(error):
+            writer.write(RESULT, url, param)
+
+
+@pytest.mark.usefixtures("nothing_sent")
+def test_result_that_cannot_be_encoded_sends_nothing(
+    writer: ResultsWriter, signer: S3Signer, webhook: WebhookReceiver
+) -> None:
+    """The error names the path to it."""
+    result = JobResult(job_id="1", success=True, results={"predictions": [{"when": object()}]})
+    with pytest.raises(EncodingError, match=r"results\.predictions\[0\]\.when"):
+        writer.write(result, [webhook.url, signer.put("k")])
+
+
+def test_no_callback_is_no_work(writer: ResultsWriter) -> None:
+    """None and an empty list give no receipts."""
+    assert writer.write(RESULT, None) == writer.write(RESULT, []) == []
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(results=json_values, param=json_values.filter(lambda value: isinstance(value, dict)))
+def test_any_result_round_trips_through_every_target(
+    writer: ResultsWriter, signer: S3Signer, stored: Any, webhook: WebhookReceiver, results: Any, param: Any
+) -> None:
+    """What a job returned is what the object and the webhook hold."""
+    param = {name: value for name, value in param.items() if name not in ("s3_fields", "s3_headers")}
+    result = JobResult(job_id="1", success=True, results=results)
+    writer.write(result, [signer.put("k-put"), signer.post("k-post"), webhook.url], param)
+    for document in (stored("k-put"), stored("k-post"), json.loads(webhook.requests[-1].body)):
+        assert document["results"] == results
+        assert document["callback_param"] == param

@@ -1,0 +1,84 @@
+"""A server that does byte for byte what a test says: for what no well-behaved server would do."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+
+class RawServer:
+    """Accepts connections on loopback and gives each to a script.
+
+    Args:
+        script: What to do with a connection; its number counts from 0.
+    """
+
+    def __init__(self, script: Callable[[socket.socket, int], None]) -> None:
+        self._script = script
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._threads: list[threading.Thread] = []
+        self._closing = threading.Event()
+        self.port = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.connections = 0
+
+    def __enter__(self) -> RawServer:
+        self._threads.append(threading.Thread(target=self._serve, daemon=True))
+        self._threads[0].start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(10)
+
+    def wait(self, seconds: float) -> None:
+        """Do nothing, but not longer than the server runs."""
+        self._closing.wait(seconds)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            thread = threading.Thread(target=self._run, args=(connection, self.connections), daemon=True)
+            self.connections += 1
+            self._threads.append(thread)
+            thread.start()
+
+    def _run(self, connection: socket.socket, number: int) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(10)
+            self._script(connection, number)
+
+
+def read_request(connection: socket.socket) -> tuple[bytes, bytes]:
+    """Read one request and return its head and its body; both are empty when the client has gone."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        chunk = connection.recv(65536)
+        if not chunk:
+            return b"", b""
+        data += chunk
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = next(
+        (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0
+    )
+    while len(body) < length:
+        body += connection.recv(65536)
+    return head, body
+
+
+def answer(status: str, *headers: str, body: bytes = b"") -> bytes:
+    """Return the bytes of an answer with a length."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body

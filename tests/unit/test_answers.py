@@ -1,0 +1,127 @@
+"""What the service's answers become."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from callback_sdk.answers import _ERRORS, unreachable
+from callback_sdk.client import Client
+from callback_sdk.errors import (
+    AuthenticationError,
+    ConflictError,
+    InvalidRequestError,
+    NotFoundError,
+    ServiceError,
+    ServiceUnreachableError,
+)
+from tests.unit.jobs import ACCEPTED, BUCKET, DATA, PREDICT, SIGNATURE, SIGNED, TOKEN, s3_fields, shown
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "hint"),
+    [
+        (400, InvalidRequestError, ""),
+        (401, AuthenticationError, "CALLBACK_SDK_TOKEN"),
+        (403, AuthenticationError, "operator"),
+        (404, NotFoundError, "name or the id"),
+        (409, ConflictError, ""),
+        (413, InvalidRequestError, "fewer rows"),
+        (422, InvalidRequestError, "no task was made"),
+        (500, ServiceError, "Try again later"),
+    ],
+)
+def test_every_refusal_has_its_error(
+    service: Any, clean_environment: Any, status: int, error: type[ServiceError], hint: str
+) -> None:
+    """The error carries the service's own words, the status, the request's id and what to do."""
+    service.on(
+        "GET",
+        "/algorithms/tasks/42",
+        service.Say(status, {"status": False, "error": "It is so."}, {"X-Request-ID": "r-1"}),
+    )
+    with Client(service.url, token=TOKEN, retries=0) as client, pytest.raises(error) as caught:
+        client.get_task_results("42")
+    assert type(caught.value) is error
+    assert (caught.value.status, caught.value.request_id) == (status, "r-1")
+    assert f"answered {status}: It is so." in str(caught.value)
+    assert hint in caught.value.hint
+    assert set(_ERRORS) == {401, 403, 404, 409}
+
+
+def test_several_errors_are_all_told(client: Client, service: Any) -> None:
+    """`errors` is a list of them."""
+    service.on("POST", PREDICT, service.Say(422, {"status": False, "errors": ["One.", {"two": 2}]}))
+    with pytest.raises(InvalidRequestError, match=r'One.; \{"two":2\}'):
+        client.run_algorithm("an-algorithm", DATA)
+
+
+@pytest.mark.parametrize(
+    ("say", "message"),
+    [
+        ({"raw": b"<html>Hello</html>", "headers": {"Content-Type": "text/html"}}, "text/html that is no JSON"),
+        ({"raw": b'{"job_id": '}, "is no JSON"),
+        ({"raw": b"\xff\xfe"}, "is no JSON"),
+        ({"raw": b""}, "is no JSON"),
+        ({"data": []}, "not a task"),
+        ({"data": {"status": "Finished"}}, "not a task"),
+        ({"data": {"job_id": "42", "receipts": [{}]}}, "not a task"),
+        ({"data": None}, "not a task"),
+        ({"status": 502, "raw": b"<html>Bad Gateway</html>"}, "502: Bad Gateway"),
+        ({"status": 500, "data": ["x"]}, "500"),
+        ({"status": 500, "data": {"error": {"a": 1}}}, '{"a":1}'),
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_an_error(
+    service: Any, clean_environment: Any, say: dict[str, Any], message: str
+) -> None:
+    """Whatever comes back, the error is ours and says what it was."""
+    service.on("GET", "/algorithms/tasks/42", service.Say(**say))
+    with Client(service.url, token=TOKEN, retries=0) as client, pytest.raises(ServiceError, match=message):
+        client.get_task_results("42")
+
+
+def test_a_list_that_is_none_is_an_error(client: Client, service: Any) -> None:
+    """So it is where algorithms are expected."""
+    for data in ({}, [{}], [1]):
+        service.on("GET", "/algorithms", service.Say(data=data))
+        with pytest.raises(ServiceError, match="answer is not"):
+            client.get_algorithms()
+
+
+def test_an_answer_that_is_cut_off_is_no_answer(service: Any, clean_environment: Any) -> None:
+    """A body that is shorter than announced is not taken for whole."""
+    service.on("GET", "/algorithms/tasks/42", service.Say(data=ACCEPTED, cut=5))
+    with Client(service.url, token=TOKEN) as client, pytest.raises(ServiceUnreachableError) as caught:
+        client.get_task_results("42")
+    assert TOKEN not in shown(caught.value)
+
+
+def test_every_exception_of_requests_becomes_ours() -> None:
+    """No exception of the library below has no place in the map."""
+
+    def kinds(base: type[requests.RequestException]) -> Iterator[type[requests.RequestException]]:
+        yield base
+        for kind in base.__subclasses__():
+            yield from kinds(kind)
+
+    for kind in kinds(requests.RequestException):
+        if issubclass(kind, requests.exceptions.JSONDecodeError):
+            continue
+        error = unreachable(kind(f"trouble with {kind.__name__}"), "http://host/api/v2", "GET")
+        assert type(error) is ServiceUnreachableError
+        assert error.hint
+
+
+def test_a_service_that_quotes_credentials_is_not_repeated(client: Client, service: Any) -> None:
+    """The token, signed URLs and form fields are cut out of the service's words."""
+    fields = s3_fields()
+    words = f"Bearer {TOKEN}, {SIGNED}, {fields['policy']}, signature {SIGNATURE}"
+    service.on("POST", PREDICT, service.Say(422, {"error": words}))
+    with pytest.raises(InvalidRequestError) as caught:
+        client.run_algorithm("an-algorithm", DATA, callbacks=[SIGNED, (BUCKET, {"s3_fields": fields})])
+    for secret in (TOKEN, SIGNATURE, fields["policy"]):
+        assert secret not in shown(caught.value)

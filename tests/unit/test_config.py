@@ -1,0 +1,185 @@
+"""Settings from the environment."""
+
+from __future__ import annotations
+
+import traceback
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from callback_sdk.config import ClientConfig, ServiceConfig, StorageConfig, WriterConfig
+from callback_sdk.errors import ConfigurationError
+from callback_sdk.readings import parse_bool, parse_duration, total_seconds
+
+TOKEN = "a-token-that-nobody-may-see"
+SIGNED = "https://b.s3.eu-central-1.amazonaws.com/k?X-Amz-Signature=0123456789abcdef"
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    """Nothing has to be set."""
+    client, service = ClientConfig.from_environ({}), ServiceConfig.from_environ({})
+    assert (client.url, client.token, client.callback_url) == (None, None, None)
+    assert client.fail_on_error is True
+    assert (client.timeout, client.connect_timeout, client.retries) == (
+        timedelta(seconds=30),
+        timedelta(seconds=5),
+        3,
+    )
+    assert (service.host, service.port, service.data) == ("127.0.0.1", 8000, Path("callback-sdk-data"))
+    assert WriterConfig.from_environ({}).webhook_secrets == ()
+
+
+def test_every_client_variable_is_read() -> None:
+    """Each attribute has its variable."""
+    config = ClientConfig.from_environ(
+        {
+            "CALLBACK_SDK_URL": " https://example.org/api/v2 ",
+            "CALLBACK_SDK_TOKEN": f"{TOKEN}\n",
+            "CALLBACK_SDK_CALLBACK_URL": SIGNED,
+            "CALLBACK_SDK_FAIL_ON_ERROR": "off",
+            "CALLBACK_SDK_TIMEOUT": "2m",
+            "CALLBACK_SDK_CONNECT_TIMEOUT": "500 ms",
+            "CALLBACK_SDK_RETRIES": "0",
+            "CALLBACK_SDK_STORAGE_ENDPOINTS": "https://a.example, https://b.example",
+        }
+    )
+    assert config.url == "https://example.org/api/v2"
+    assert config.token is not None
+    assert config.token.reveal() == TOKEN
+    assert config.callback_url is not None
+    assert config.callback_url.reveal() == SIGNED
+    assert config.fail_on_error is False
+    assert (config.timeout, config.connect_timeout) == (timedelta(minutes=2), timedelta(milliseconds=500))
+    assert config.retries == 0
+    assert config.storage_endpoints == ("https://a.example", "https://b.example")
+
+
+def test_every_service_variable_is_read() -> None:
+    """Each option of `serve` has its variable."""
+    config = ServiceConfig.from_environ(
+        {
+            "CALLBACK_SDK_HOST": "0.0.0.0",
+            "CALLBACK_SDK_PORT": "0",
+            "CALLBACK_SDK_DATA": "/srv/data",
+            "CALLBACK_SDK_PROCESSES": "8",
+            "CALLBACK_SDK_STORAGE_ENDPOINTS": "http://minio:9000",
+        }
+    )
+    assert (config.host, config.port, config.data, config.processes) == ("0.0.0.0", 0, Path("/srv/data"), 8)
+    assert config.storage_endpoints == ("http://minio:9000",)
+
+
+def test_the_names_of_older_scripts_count() -> None:
+    """A script that was written for the AI platform's SDK needs no new variables."""
+    variables = {
+        "COMPREDICT_AI_CORE_KEY": TOKEN,
+        "COMPREDICT_AI_CORE_FAIL_ON_ERROR": "False",
+        "BUCKET": "results",
+        "REGION": "eu-central-1",
+    }
+    client, storage = ClientConfig.from_environ(variables), StorageConfig.from_environ(variables)
+    assert client.token is not None
+    assert client.token.reveal() == TOKEN
+    assert client.fail_on_error is False
+    assert (storage.bucket, storage.region) == ("results", "eu-central-1")
+
+
+def test_our_own_name_wins_over_an_older_one() -> None:
+    """Where both are set, the variable with our prefix counts."""
+    config = StorageConfig.from_environ({"BUCKET": "theirs", "CALLBACK_SDK_BUCKET": "ours"})
+    assert config.bucket == "ours"
+
+
+def test_a_variable_set_to_nothing_is_not_set() -> None:
+    """An empty variable neither is a value nor hides the older name."""
+    config = StorageConfig.from_environ({"BUCKET": "theirs", "CALLBACK_SDK_BUCKET": " "})
+    assert config.bucket == "theirs"
+    assert ServiceConfig.from_environ({"CALLBACK_SDK_PORT": ""}).port == 8000
+
+
+@pytest.mark.parametrize("word", ["1", "true", "TRUE", "yes", "on", "On", "Y", "t", " y "])
+def test_every_word_for_yes_is_true(word: str) -> None:
+    """What environ-config's own reader takes for false, such as "on" and "Y", is true."""
+    assert parse_bool(word) is True
+    assert ClientConfig.from_environ({"CALLBACK_SDK_FAIL_ON_ERROR": word}).fail_on_error is True
+
+
+@pytest.mark.parametrize("word", ["0", "false", "False", "no", "off", "N", "f"])
+def test_every_word_for_no_is_false(word: str) -> None:
+    """Words for no are false."""
+    assert ClientConfig.from_environ({"CALLBACK_SDK_FAIL_ON_ERROR": word}).fail_on_error is False
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("CALLBACK_SDK_FAIL_ON_ERROR", "maybe"),
+        ("COMPREDICT_AI_CORE_FAIL_ON_ERROR", "perhaps"),
+        ("CALLBACK_SDK_RETRIES", "three"),
+        ("CALLBACK_SDK_RETRIES", "-1"),
+        ("CALLBACK_SDK_RETRIES", "1_0"),
+        ("CALLBACK_SDK_RETRIES", "1" * 5000),
+        ("CALLBACK_SDK_TIMEOUT", "0"),
+        ("CALLBACK_SDK_TIMEOUT", "nan"),
+        ("CALLBACK_SDK_TIMEOUT", "3 weeks"),
+        ("CALLBACK_SDK_TIMEOUT", "9" * 400),
+    ],
+)
+def test_a_wrong_value_names_its_variable_and_what_it_takes(variable: str, text: str) -> None:
+    """A value that can't be read is an error that names the very variable that was set."""
+    with pytest.raises(ConfigurationError, match=f"environment variable {variable} .* It takes "):
+        ClientConfig.from_environ({variable: text})
+
+
+@pytest.mark.parametrize(("variable", "text"), [("PORT", "65536"), ("PORT", "8000.0"), ("PROCESSES", "0")])
+def test_a_wrong_service_value_names_its_variable(variable: str, text: str) -> None:
+    """A bad number does so too."""
+    with pytest.raises(ConfigurationError, match=f"CALLBACK_SDK_{variable} is '{text}'.*whole number"):
+        ServiceConfig.from_environ({f"CALLBACK_SDK_{variable}": text})
+
+
+def test_no_credential_is_in_a_repr() -> None:
+    """A configuration can be printed."""
+    config = ClientConfig.from_environ({"CALLBACK_SDK_TOKEN": TOKEN, "CALLBACK_SDK_CALLBACK_URL": SIGNED})
+    secrets = WriterConfig.from_environ({"CALLBACK_SDK_WEBHOOK_SECRETS": f"whsec_{TOKEN} whsec_old"})
+    assert len(secrets.webhook_secrets) == 2
+    for shown in (repr(config), str(config), repr(secrets)):
+        assert TOKEN not in shown
+        assert "0123456789abcdef" not in shown
+
+
+def test_no_credential_is_in_a_traceback_with_locals() -> None:
+    """When one variable is wrong, the error doesn't show the others."""
+    with pytest.raises(ConfigurationError) as caught:
+        ClientConfig.from_environ({"CALLBACK_SDK_TOKEN": TOKEN, "CALLBACK_SDK_RETRIES": "x"})
+    frames = caught.value.__traceback__
+    assert frames is not None
+    error = traceback.TracebackException(ConfigurationError, caught.value, frames.tb_next, capture_locals=True)
+    shown = "".join(error.format())
+    assert "CALLBACK_SDK_RETRIES" in shown
+    assert TOKEN not in shown
+
+
+def test_a_malformed_callback_url_is_not_shown() -> None:
+    """The error for a URL that can't be read leaves it out, as it may be signed."""
+    with pytest.raises(ConfigurationError, match="CALLBACK_SDK_CALLBACK_URL can't be read") as caught:
+        ClientConfig.from_environ({"CALLBACK_SDK_CALLBACK_URL": f"https://host:port/k?X-Amz-Signature={TOKEN}"})
+    assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30", 30), ("1.5", 1.5), ("250ms", 0.25), ("2 min", 120), ("1H", 3600), ("1d", 86400)]
+)
+def test_durations_have_units(text: str, seconds: float) -> None:
+    """A number alone is seconds."""
+    assert parse_duration(text) == timedelta(seconds=seconds)
+
+
+def test_a_duration_has_to_be_a_positive_timedelta() -> None:
+    """A plain number is refused, since nobody knows its unit."""
+    assert total_seconds("timeout", timedelta(minutes=1)) == 60
+    with pytest.raises(ConfigurationError, match=r"timeout is of type int.*timedelta"):
+        total_seconds("timeout", 30)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="longer than nothing"):
+        total_seconds("timeout", timedelta(0))

@@ -1,0 +1,116 @@
+"""Failed calls: what they raise or return, and what they never show."""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from callback_sdk.client import Client
+from callback_sdk.errors import (
+    CallbackSDKError,
+    ConfigurationError,
+    FeaturesError,
+    NotFoundError,
+)
+from callback_sdk.redaction import Secret
+from tests.unit.jobs import ACCEPTED, BUCKET, DATA, SIGNATURE, SIGNED, TOKEN, s3_fields, shown
+
+
+def test_nothing_secret_is_logged(client: Client, accepting: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Not even at DEBUG, with the libraries' own loggers."""
+    caplog.set_level(logging.DEBUG)
+    client.run_algorithm("an-algorithm", DATA, callbacks=[SIGNED, (BUCKET, {"s3_fields": s3_fields()})])
+    accepting.on("GET", "/algorithms/tasks/42", accepting.Say(503), accepting.Say(data=ACCEPTED))
+    client.get_task_results("42")
+    assert "/api/v2/algorithms/tasks/42" in caplog.text
+    for secret in (TOKEN, SIGNATURE, s3_fields()["policy"]):
+        assert secret not in caplog.text
+
+
+def test_nothing_secret_is_in_a_repr(client: Client) -> None:
+    """A client shows where it goes."""
+    assert repr(client) == f"Client({client.url!r})"
+    console = Console(file=io.StringIO(), width=400)
+    console.print(client, vars(client), vars(client._connection), vars(client._connection._session))
+    assert TOKEN not in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "options", [{"callback_url": 7}, {"callback_url": SIGNED, "callback_param": 7}, {"callbacks": [(SIGNED, 7)]}]
+)
+def test_nothing_secret_is_in_the_traceback_of_bad_input(client: Client, options: dict[str, Any]) -> None:
+    """An error at the first look at the arguments has none of them in its frames."""
+
+    def call() -> None:
+        secret = Secret(options)
+        client.run_algorithm("an-algorithm", DATA, **secret.reveal())
+
+    with pytest.raises(CallbackSDKError) as caught:
+        call()
+    assert "run_algorithm" in shown(caught.value)
+    assert SIGNATURE not in shown(caught.value)
+
+
+def test_an_interrupt_has_no_token_in_its_traceback(client: Client, accepting: Any) -> None:
+    """Ctrl-C in the middle of a request is raised without the library's frames."""
+    from callback_sdk import connection
+
+    def interrupted(*_: object) -> bytes:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connection._Upload, "read", interrupted)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            client.run_algorithm("an-algorithm", DATA)
+    assert TOKEN not in shown(caught.value)
+
+
+def test_calls_can_return_false(client: Client, service: Any) -> None:
+    """With `fail_on_error(False)` a failed call returns False and `last_error` says why."""
+    client.fail_on_error(option=False)
+    assert client.get_algorithm("x") is False
+    assert isinstance(client.last_error, NotFoundError)
+    assert client.run_algorithm("x", None) is False
+    assert isinstance(client.last_error, FeaturesError)
+    service.on("GET", "/algorithms", service.Say(data=[]))
+    assert client.get_algorithms() == []
+    assert client.last_error is None
+    service.on("GET", "/algorithms/tasks/42", service.Say(data=ACCEPTED), service.Say(404))
+    task = client.get_task_results("42")
+    assert task.refresh() is False
+    assert isinstance(client.last_error, NotFoundError)
+    client.fail_on_error()
+    with pytest.raises(NotFoundError):
+        task.refresh()
+
+
+@pytest.mark.parametrize(
+    ("option", "raises"), [("False", False), ("0", False), ("True", True), ("on", True), (0, False)]
+)
+def test_the_option_may_be_a_word(client: Client, option: Any, raises: bool) -> None:
+    """What a script reads from the environment is a string."""
+    client.fail_on_error(option=option)
+    assert client._failures.raises is raises
+
+
+def test_an_option_that_is_no_word_is_an_error(client: Client) -> None:
+    """A typo is not taken for either."""
+    with pytest.raises(ConfigurationError, match="fail_on_error takes no 'sometimes'"):
+        client.fail_on_error("sometimes")
+
+
+def test_each_thread_has_its_last_error(client: Client) -> None:
+    """Threads that share a client don't see each other's errors."""
+    client.fail_on_error(False)
+    assert client.get_algorithms() is False
+    others: list[Any] = []
+    thread = threading.Thread(target=lambda: others.append(client.last_error))
+    thread.start()
+    thread.join()
+    assert others == [None]
+    assert client.last_error is not None

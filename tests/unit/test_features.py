@@ -1,0 +1,253 @@
+"""Features on their way to the service."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from callback_sdk.errors import EncodingError, FeaturesError, MissingExtraError
+from callback_sdk.features import JSON, PARQUET, parameters_file, prepared
+
+
+def as_json(features: Any) -> Any:
+    with prepared(features) as file:
+        assert (file.name, file.filename, file.content_type) == ("features", "features.json", JSON)
+        return json.loads(file.body.read())
+
+
+def as_table(features: Any, **options: Any) -> pa.Table:
+    with prepared(features, **options) as file:
+        assert (file.name, file.filename, file.content_type) == ("features", "features.parquet", PARQUET)
+        return pq.read_table(io.BytesIO(file.body.read()))
+
+
+def test_a_dict_of_columns_is_json() -> None:
+    """Columns may be lists, tuples, ranges, NumPy arrays, pandas series or Arrow arrays."""
+    assert as_json(
+        {
+            "a": [1, 2],
+            "b": (0.5, None),
+            "c": np.array([3, 4])[::-1],
+            "d": range(2),
+            "e": pd.Series(["x", "y"]),
+            "f": pa.array([True, False]),
+        }
+    ) == {"a": [1, 2], "b": [0.5, None], "c": [4, 3], "d": [0, 1], "e": ["x", "y"], "f": [True, False]}
+
+
+def test_a_dict_of_scalars_is_one_row() -> None:
+    """As in older scripts, single values make a table of one row."""
+    assert as_json({"a": 1, "b": "text", "c": np.float64(2.5), "d": None}) == {
+        "a": [1],
+        "b": ["text"],
+        "c": [2.5],
+        "d": [None],
+    }
+
+
+def test_records_are_json() -> None:
+    """A list of dicts stays one."""
+    assert as_json([{"a": 1}, {"a": 2}]) == [{"a": 1}, {"a": 2}]
+
+
+def test_missing_numbers_become_null() -> None:
+    """NaN, which JSON doesn't have, is null."""
+    assert as_json({"a": [1.0, float("nan")]}) == {"a": [1.0, None]}
+
+
+def test_a_dataframe_becomes_parquet() -> None:
+    """A DataFrame arrives with its index and its types."""
+    frame = pd.DataFrame({"t": [1.5, 2.5]}, index=pd.date_range("2024-01-01", periods=2, name="when"))
+    back = as_table(frame).to_pandas()
+    pd.testing.assert_frame_equal(back, frame, check_freq=False)
+
+
+def test_an_arrow_table_becomes_parquet() -> None:
+    """Tables and record batches are written as they are."""
+    table = pa.table({"a": [1, 2], "b": ["x", "y"]})
+    assert as_table(table).equals(table)
+    assert as_table(table.to_batches()[0]).equals(table)
+
+
+def test_whatever_streams_arrow_is_a_table() -> None:
+    """A data frame of another library needs the Arrow stream interface only."""
+
+    class Frame:
+        def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+            return pa.table({"a": [1]}).__arrow_c_stream__(requested_schema)
+
+    assert as_table(Frame()).to_pydict() == {"a": [1]}
+
+
+def test_parquet_is_written_with_the_codec_that_was_asked_for() -> None:
+    """`compression` is Parquet's codec."""
+    with prepared(pa.table({"a": [1]}), compression="gzip") as file:
+        metadata = pq.read_metadata(io.BytesIO(file.body.read()))
+    assert metadata.row_group(0).column(0).compression == "GZIP"
+
+
+def test_an_unknown_codec_is_an_error() -> None:
+    """A codec that doesn't exist is named."""
+    with pytest.raises(FeaturesError, match=r"(?i)shrink"), prepared(pa.table({"a": [1]}), compression="shrink"):
+        pass
+
+
+def test_a_parquet_file_is_sent_as_it_is(tmp_path: Path) -> None:
+    """A file is known by its content, whatever its name says."""
+    path = tmp_path / "data.json"
+    pq.write_table(pa.table({"a": [1]}), path)
+    assert as_table(path).to_pydict() == {"a": [1]}
+    assert as_table(str(path)).to_pydict() == {"a": [1]}
+
+
+def test_a_json_file_is_sent_as_it_is(tmp_path: Path) -> None:
+    """Blanks before the JSON don't matter."""
+    path = tmp_path / "data.parquet"
+    path.write_text('\n  {"a": [1]}')
+    assert as_json(path) == {"a": [1]}
+
+
+def test_a_path_is_not_read_into_memory(tmp_path: Path) -> None:
+    """The body of a file is a reference to it."""
+    path = tmp_path / "large.json"
+    with path.open("wb") as file:
+        file.write(b"[")
+        file.truncate(1 << 34)
+    with prepared(path) as form_file:
+        assert form_file.body.size == 1 << 34
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ({"a": [1, 2], "b": [1]}, r"different numbers of rows: 'a' has 2, 'b' has 1"),
+        ({f"c{n}": [0] * n for n in range(1, 30)}, "and 19 more"),
+        ({"a": [1], "b": 2, "c": "x"}, "'b', 'c' are not"),
+        ({"a": {"0": 1}}, r"Column 'a' is a dict.*to_dict\('list'\)"),
+        ({1: [1]}, "column name 1 is of type int"),
+        ({}, "no columns"),
+        ({"a": [], "b": []}, "no rows"),
+        ([], "no records"),
+        ([{}], "no columns"),
+        ([{"a": 1}, 7], "Record 1 .* type int"),
+        ([[1, 2]], "Record 0 .* type list"),
+        ([{"a": 1}, {2: 1}], "column name 2"),
+        ({"a": [object()]}, r"features.a\[0\]"),
+        (pd.DataFrame(), "no columns"),
+        (pd.DataFrame({"a": []}), "no rows"),
+        (pd.DataFrame({"a": [1, "x"]}), "can't become an Arrow table"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "can't become an Arrow table"),
+        (pa.table({"a": pa.array([], pa.int64())}), "no rows"),
+        (None, "type NoneType"),
+        (7, "type int"),
+        (b"PAR1", "type bytes.*path"),
+        (np.zeros((2, 2)), "type ndarray.*Name its columns"),
+        (pd.Series([1]), "type Series.*to_frame"),
+        (iter([{"a": 1}]), "list_iterator"),
+        (({"a": 1} for _ in range(2)), r"generator.*list\(features\)"),
+    ],
+)
+def test_what_is_no_table_is_an_error(features: Any, message: str) -> None:
+    """Each error names what is wrong and what to do."""
+    with pytest.raises(FeaturesError, match=message), prepared(features):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"a,b\n1,2\n", "neither Parquet nor JSON.*read_csv"),
+        (b"PAR1" + b"\0" * 50, "cut off"),
+        (b"PAR1PAR1", "cut off"),
+        (b"\x1f\x8b\x08...", "gzip"),
+        (b'\xef\xbb\xbf{"a": [1]}', "byte order mark"),
+        ('{"a": [1]}'.encode("utf-16"), "UTF-16"),
+        (b"\0\0\0", "neither"),
+        (b"   ", "neither"),
+    ],
+)
+def test_a_file_with_something_else_is_an_error(content: bytes, message: str, tmp_path: Path) -> None:
+    """The content is looked at before anything is sent."""
+    path = tmp_path / "features.parquet"
+    path.write_bytes(content)
+    with pytest.raises(FeaturesError, match=message), prepared(path):
+        pass
+
+
+def test_a_missing_file_says_where_it_was_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path is shown with the folder that it starts from."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FeaturesError, match=f"no file data.parquet.*{tmp_path}/data.parquet"), prepared("data.parquet"):
+        pass
+
+
+def test_a_folder_and_a_pipe_are_no_files(tmp_path: Path) -> None:
+    """Neither is opened, so a pipe without a writer can't block."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FeaturesError, match="is a folder"), prepared(tmp_path):
+        pass
+    with pytest.raises(FeaturesError, match="no regular file"), prepared(tmp_path / "pipe"):
+        pass
+
+
+@pytest.mark.parametrize("text", ['{"a": [1]}', "[" * 5000, "x" * 5000, "a\0b"])
+def test_a_string_that_is_no_path_is_an_error(text: str) -> None:
+    """JSON in a string, and what no path can be, are errors of ours."""
+    with pytest.raises(FeaturesError, match="path"), prepared(text):
+        pass
+
+
+def test_a_table_needs_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it the error names the extra."""
+    frame = pd.DataFrame({"a": [1]})
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtraError, match=r"callback-sdk\[parquet\]"), prepared(frame):
+        pass
+
+
+def test_neither_pandas_nor_pyarrow_is_loaded_for_json() -> None:
+    """Plain features need no library but orjson."""
+    code = (
+        "import sys; from callback_sdk.features import prepared\n"
+        "with prepared({'a': [1]}) as file: print(file.body.size)\n"
+        "sys.exit(bool({'pandas', 'pyarrow', 'numpy'} & set(sys.modules)))"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    )
+
+
+def test_parameters_are_a_dict_or_a_json_file(tmp_path: Path) -> None:
+    """Both become the part `parameters`."""
+    path = tmp_path / "parameters.json"
+    path.write_text('{"m": 5}')
+    for given in ({"m": 5}, path, str(path)):
+        file = parameters_file(given)  # type: ignore[arg-type]
+        assert (file.name, file.filename, json.loads(file.body.read())) == (
+            "parameters",
+            "parameters.json",
+            {"m": 5},
+        )
+
+
+def test_parameters_that_json_cannot_hold_are_an_error(tmp_path: Path) -> None:
+    """The error names the path to the value."""
+    with pytest.raises(EncodingError, match=r"parameters.a\[1\]"):
+        parameters_file({"a": [1, object()]})
+    with pytest.raises(FeaturesError, match="Parameters of type list"):
+        parameters_file([1])  # type: ignore[arg-type]
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "p")
+    with pytest.raises(FeaturesError, match="parameters is Parquet"):
+        parameters_file(tmp_path / "p")

@@ -1,0 +1,217 @@
+"""No credential is ever printed: a marker is planted in each, and everything that comes out is searched."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import io
+import json
+import logging
+import pickle
+import socket
+import traceback
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.traceback import Traceback
+
+from callback_sdk import JobResult, ResultsWriter
+from callback_sdk.callbacks import callbacks
+from callback_sdk.errors import CallbackSDKError
+from callback_sdk.models import PostTarget, PutTarget
+from callback_sdk.redaction import Secret, SecretFields, SecretURL, without_frames
+from callback_sdk.targets import plan
+from tests.rawserver import RawServer, answer, read_request
+
+MARKER = "MARKER7f3a"
+RESULT = JobResult(job_id="42", success=True, results={"a": 1})
+END = datetime(2090, 1, 1, tzinfo=timezone.utc)
+
+
+def put_url(base: str, *, seconds: int = 3600, signed: str = "host") -> str:
+    date = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    return (
+        f"{base}/b/k?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={MARKER}1&X-Amz-Date={date}"
+        f"&X-Amz-Expires={seconds}&X-Amz-SignedHeaders={signed}&X-Amz-Security-Token={MARKER}2&X-Amz-Signature={MARKER}3"
+    )
+
+
+def form(**change: Any) -> dict[str, Any]:
+    rules = {"expiration": "2090-01-01T00:00:00Z", "conditions": [{"key": f"{MARKER}4"}, {"x-amz-signature": "x"}]}
+    policy = base64.b64encode(json.dumps(rules).encode()).decode()
+    fields = {
+        "key": f"{MARKER}4",
+        "policy": policy,
+        "x-amz-security-token": f"{MARKER}5",
+        "x-amz-signature": f"{MARKER}6",
+    }
+    return {"s3_fields": {**fields, **change}}
+
+
+def leaks(text: str) -> bool:
+    encoded = base64.b64encode(f'"key": "{MARKER}'.encode()).decode()[4:16]
+    return MARKER in text or encoded in text
+
+
+def everything_printed(error: BaseException) -> str:
+    """Show an error as people do: plain, with the locals of each frame, and by rich."""
+    # The test's own frame holds the plain values on purpose, and is not ours to hide.
+    error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
+    plain = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    console = Console(file=io.StringIO(), width=500)
+    trace = Traceback.from_exception(type(error), error, error.__traceback__, show_locals=True, locals_max_string=None)
+    console.print(trace)
+    return plain + console.file.getvalue() + repr(error) + str(error) + repr(vars(error))  # type: ignore[attr-defined]
+
+
+@pytest.fixture(autouse=True)
+def no_leak_in_the_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Search every log record of every library, at DEBUG."""
+    caplog.set_level(logging.DEBUG)
+    yield
+    assert not leaks(caplog.text)
+
+
+@pytest.fixture
+def refusing() -> Iterator[RawServer]:
+    """Refuse everything, and quote the request in the refusal."""
+
+    def script(connection: socket.socket, number: int) -> None:
+        while True:
+            head, _ = read_request(connection)
+            if not head:
+                return
+            path = head.split()[1].decode()
+            body = f"<Error><Code>AccessDenied</Code><Message>Cannot PUT {path}</Message></Error>".replace("&", "&amp;")
+            connection.sendall(answer("403 Forbidden", body=body.encode()))
+
+    with RawServer(script) as server:
+        yield server
+
+
+@pytest.fixture
+def resetting() -> Iterator[RawServer]:
+    """Close every connection without an answer."""
+    with RawServer(lambda connection, number: read_request(connection) and None) as server:
+        yield server
+
+
+CASES: dict[str, Callable[[str], tuple[Any, Any]]] = {
+    "put": lambda base: (put_url(base), None),
+    "put with a header nobody knows": lambda base: (put_url(base, signed="host%3Bx-amz-acl"), None),
+    "put with a header not signed": lambda base: (put_url(base), {"s3_headers": {"x-amz-meta-a": MARKER}}),
+    "put with a broken header": lambda base: (put_url(base), {"s3_headers": {"x": f"{MARKER}\n"}}),
+    "put that is cut off": lambda base: (put_url(base).replace("X-Amz-Expires=3600&", ""), None),
+    "put with fields": lambda base: (put_url(base), form()),
+    "put that expired": lambda base: (put_url(base, seconds=0), None),
+    "post": lambda base: (base, form()),
+    "post with another key": lambda base: (base, form(key=f"{MARKER}7")),
+    "post with an extra field": lambda base: (base, form(extra=f"{MARKER}8")),
+    "post with a broken policy": lambda base: (base, form(policy=f"{MARKER}==")),
+    "post with a number missing": lambda base: (base, form(policy=None)),
+    "post without a signature": lambda base: (base, {"s3_fields": {"key": MARKER}}),
+    "post with the fields bare": lambda base: (base, form()["s3_fields"]),
+    "post with the whole answer": lambda base: (base, {"s3_fields": {"url": base, "fields": form()["s3_fields"]}}),
+    "fields that are text": lambda base: (base, {"s3_fields": MARKER}),
+    "param that is text": lambda base: (base, MARKER),
+    "webhook": lambda base: (f"{base}/hook?token={MARKER}", None),
+    "login in the url": lambda base: (f"https://user:{MARKER}@example.org/", None),
+    "malformed host": lambda base: (f"https://[{MARKER}/", None),
+    "malformed port": lambda base: (f"https://u:{MARKER}@example.org:{MARKER}/", None),
+    "another scheme": lambda base: (f"ftp://user:{MARKER}@example.org/?x={MARKER}", None),
+    "a space": lambda base: (f"{base}/a b?x={MARKER}", None),
+    "params of another length": lambda base: ([put_url(base)], [form(), form()]),
+    "unknown host": lambda base: (put_url("http://nowhere.invalid"), None),
+    "tls to a plain server": lambda base: (put_url(base.replace("http:", "https:")), None),
+    "a list of them": lambda base: ([put_url(base), base], [None, form()]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("server", ["refusing", "resetting"])
+def test_no_error_of_the_writer_shows_a_credential(case: str, server: str, request: pytest.FixtureRequest) -> None:
+    """Whatever fails, neither text nor cause nor frame has the marker in it."""
+    url, param = CASES[case](request.getfixturevalue(server).url)
+    with ResultsWriter(deadline=timedelta(0)) as writer, pytest.raises(CallbackSDKError) as caught:
+        writer.write(RESULT, url, param)
+    assert not leaks(everything_printed(caught.value))
+    assert not leaks(pickle.dumps(caught.value).decode("latin-1"))
+
+
+def test_result_that_cannot_be_encoded_shows_no_credential() -> None:
+    """The frames below write() hold wrapped values only."""
+    with ResultsWriter() as writer, pytest.raises(CallbackSDKError) as caught:
+        writer.write(JobResult(job_id="1", success=True, results={"x": object()}), put_url("http://h"), form())
+    assert not leaks(everything_printed(caught.value))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Secret(MARKER),
+        SecretURL(f"https://u:{MARKER}@example.org/p?token={MARKER}#{MARKER}"),
+        SecretFields({"policy": MARKER}),
+        PutTarget(url=Secret(f"https://h/k?s={MARKER}"), headers=SecretFields({"a": MARKER}), expires_at=END),
+        PostTarget(url=Secret("https://h/"), fields=SecretFields({"policy": MARKER}), expires_at=END),
+        callbacks(put_url("https://h"))[0],
+        callbacks("https://h/", form())[0],
+        plan(callbacks("https://h/", form())[0]),
+        plan(callbacks(put_url("https://h"))[0]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_value_with_a_credential_cannot_be_printed(value: Any) -> None:
+    """repr, str, format, % and rich show what it is, and not what is in it."""
+    console = Console(file=io.StringIO(), width=500)
+    console.print(value, [value], {"a": value})
+    shown = (
+        f"{value} {value!r} {value:>5} {[value]} %s %r" % (value, value)
+        if isinstance(value, Secret)
+        else f"{value} {value!r}"
+    )
+    assert not leaks(shown + console.file.getvalue())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("value", [Secret(MARKER), SecretFields({"policy": MARKER}), SecretURL(f"https://h/?{MARKER}")])
+def test_credential_is_copied_and_not_pickled(value: Secret[Any]) -> None:
+    """A pickle ends up in error reports; the refusal says how to hand the value over on purpose."""
+    assert copy.deepcopy(value) is value
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        with pytest.raises(TypeError, match="by name"):
+            pickle.dumps(value, protocol)
+
+
+def test_url_shows_where_and_not_what() -> None:
+    """Scheme, host, port and path stay; IPv6 keeps its brackets."""
+    assert str(SecretURL("HTTPS://u:p@Example.ORG:8443/a%20b?x=1#f")) == "https://example.org:8443/a%20b?***"
+    assert str(SecretURL("http://[::1]:9000/b")) == "http://[::1]:9000/b"
+
+
+def test_values_that_a_server_quotes_are_scrubbed() -> None:
+    """Raw, percent-encoded, and each parameter of the query but the public ones."""
+    url = SecretURL("https://h/k?X-Amz-Expires=360000&sig=a%2Fbcdefg%2B&t=plainvalue")
+    assert url.scrub("a/bcdefg+ a%2Fbcdefg%2B plainvalue 360000 other") == "*** *** *** 360000 other"
+
+
+def test_equal_credentials_are_equal_and_others_are_not() -> None:
+    """Two of the same kind compare by value, in constant text."""
+    assert Secret("a") == Secret("a") != Secret("b")
+    assert SecretURL("https://h/") != Secret("https://h/")
+    assert len({Secret("a"), Secret("a")}) == 1
+
+
+def test_frames_are_taken_off_the_whole_chain() -> None:
+    """Cause and context, and a loop among them ends."""
+    try:
+        try:
+            raise ValueError(1)
+        except ValueError as inner:
+            raise KeyError(2) from inner
+    except KeyError as outer:
+        error = outer
+    error.__cause__.__context__ = error  # type: ignore[union-attr]
+    assert without_frames(error).__traceback__ is None
+    assert error.__cause__.__traceback__ is None  # type: ignore[union-attr]

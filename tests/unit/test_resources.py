@@ -1,0 +1,250 @@
+"""Tasks: their state, their results, and the waiting for them."""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from callback_sdk import resources
+from callback_sdk.client import Client
+from callback_sdk.errors import (
+    ConfigurationError,
+    NotFoundError,
+    ServiceUnreachableError,
+    TaskFailedError,
+    WaitTimeoutError,
+)
+from callback_sdk.models import Receipt
+from callback_sdk.progress import ProgressBar
+from callback_sdk.resources import Task
+
+PATH = "/algorithms/tasks/42"
+SOON = timedelta(milliseconds=20)
+NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
+RECEIPT = Receipt(kind="s3-put", url="https://b/k", status=200, size=2, sha256="00", started_at=NOW, finished_at=NOW)
+PENDING = {"job_id": "42", "status": "Pending", "success": None}
+RUNNING = {"job_id": "42", "status": "In Progress", "progress": {"fraction": 0.5, "message": "counting"}}
+DONE = {
+    "job_id": "42",
+    "status": "Finished",
+    "success": True,
+    "error": None,
+    "predictions": {"damage": 0.1},
+    "evaluations": {"rmse": 1.0},
+    "monitors": None,
+    "callback_param": {"n": 1},
+    "progress": {"fraction": 1.0, "message": ""},
+    "receipts": [RECEIPT.to_dict()],
+}
+
+
+def delivery(state: str) -> dict[str, Any]:
+    return {"url": "https://b/k?***", "state": state, "attempts": 1, "error": None}
+
+
+@pytest.fixture
+def client(service: Any, clean_environment: pytest.MonkeyPatch) -> Iterator[Client]:
+    """Make a client of the scripted service that never asks twice by itself."""
+    with Client(service.url, token="a-token", retries=0, timeout=timedelta(seconds=5)) as made:
+        yield made
+
+
+def the_task(client: Client, service: Any, *answers: Any) -> Task:
+    """Return a pending task whose service then gives these answers."""
+    service.on("GET", PATH, service.Say(data=PENDING))
+    task = client.get_task_results("42")
+    service.on(
+        "GET", PATH, *(answer if isinstance(answer, service.Say) else service.Say(data=answer) for answer in answers)
+    )
+    service.requests.clear()
+    return task
+
+
+def test_a_task_shows_what_the_service_said(client: Client, service: Any) -> None:
+    """Every member of the wire form has its attribute."""
+    service.on("GET", PATH, service.Say(data=DONE))
+    task = client.get_task_results("42")
+    assert (task.job_id, task.status, task.success, task.error) == ("42", Task.STATUS_FINISHED, True, None)
+    assert (task.predictions, task.evaluations, task.monitors) == ({"damage": 0.1}, {"rmse": 1.0}, None)
+    assert task.callback_param == {"n": 1}
+    assert (task.progress.fraction, task.progress.message) == (1.0, "")
+    assert task.receipts == [RECEIPT]
+    assert repr(task) == "Task('42', status='Finished', success=True)"
+    assert task.result().predictions == {"damage": 0.1}
+
+
+def test_the_words_of_the_states_are_there() -> None:
+    """Older scripts compare with them."""
+    assert (Task.STATUS_PENDING, Task.STATUS_PROGRESS, Task.STATUS_FINISHED, Task.STATUS_CANCELED) == (
+        "Pending",
+        "In Progress",
+        "Finished",
+        "Canceled",
+    )
+
+
+def test_refresh_brings_the_present_state(client: Client, service: Any) -> None:
+    """`update` is its older name."""
+    task = the_task(client, service, RUNNING, DONE)
+    assert task.refresh() is task
+    assert (task.status, task.progress.message) == ("In Progress", "counting")
+    assert task.update().status == "Finished"
+
+
+def test_cancel_stops_the_task(client: Client, service: Any) -> None:
+    """The state afterwards is the service's."""
+    task = the_task(client, service, PENDING)
+    service.on("DELETE", PATH, service.Say(202, {"job_id": "42", "status": "Canceled", "success": False}))
+    assert task.cancel().status == Task.STATUS_CANCELED
+    with pytest.raises(TaskFailedError, match="42 was cancelled"):
+        task.result()
+
+
+def test_a_failed_task_has_no_result(client: Client, service: Any) -> None:
+    """`wait` returns it like any other, and `result` raises its error."""
+    failed = {"job_id": "42", "status": "Finished", "success": False, "error": "No rows."}
+    task = the_task(client, service, failed)
+    with pytest.raises(TaskFailedError, match="has not ended"):
+        task.result()
+    assert task.wait(poll=SOON).success is False
+    with pytest.raises(TaskFailedError, match=r"42 failed: No rows\. Correct"):
+        task.result()
+
+
+def test_waiting_ends_with_the_task(client: Client, service: Any) -> None:
+    """The task is asked after until it has ended."""
+    task = the_task(client, service, PENDING, RUNNING, DONE)
+    assert task.wait(timeout=timedelta(seconds=10), poll=SOON) is task
+    assert task.success is True
+    assert len(service.requests) == 3
+
+
+def test_the_pauses_grow_to_their_limit(client: Client, service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first answers come quickly, and a long task is not asked after all the time."""
+    pauses: list[float] = []
+    monkeypatch.setattr(resources.time, "sleep", pauses.append)
+    the_task(client, service, *[RUNNING] * 12, DONE).wait()
+    assert pauses[0] == pytest.approx(0.1)
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == 2.0
+
+
+def test_waiting_goes_on_until_deliveries_are_made(client: Client, service: Any) -> None:
+    """So receipts are complete right after it."""
+    task = the_task(
+        client,
+        service,
+        {**DONE, "receipts": [], "deliveries": [delivery("pending"), delivery("dead")]},
+        {**DONE, "deliveries": [delivery("delivered"), delivery("dead")]},
+    )
+    task.wait(poll=SOON)
+    assert task.receipts == [RECEIPT]
+    assert [one.state for one in task.deliveries] == ["delivered", "dead"]
+
+
+def test_a_delivery_that_takes_long_is_not_waited_for(client: Client, service: Any) -> None:
+    """After the grace the task is returned as it is."""
+    task = the_task(client, service, {**DONE, "receipts": [], "deliveries": [delivery("pending")]})
+    assert task.wait(poll=SOON, grace=timedelta(milliseconds=50)).receipts == []
+    service.requests.clear()
+    task.wait(poll=SOON, grace=timedelta(0))
+    assert len(service.requests) == 1
+    assert task.wait(timeout=timedelta(milliseconds=50), poll=SOON).success is True
+
+
+def test_the_waiting_has_an_end(client: Client, service: Any) -> None:
+    """The error says that the task goes on and how to come back to it."""
+    task = the_task(client, service, RUNNING)
+    with pytest.raises(WaitTimeoutError, match=r'In Progress and goes on.*client.get_task_results\("42"\)'):
+        task.wait(timeout=timedelta(milliseconds=100), poll=SOON)
+    with pytest.raises(TimeoutError):
+        task.wait(timeout=timedelta(milliseconds=1))
+
+
+def test_a_service_that_is_away_is_waited_for(client: Client, service: Any) -> None:
+    """Lost connections, 5xx answers and a 429 don't end the waiting."""
+    say = service.Say
+    task = the_task(client, service, say(drop=True), say(502), say(500), say(429), say(data=DONE, cut=3), DONE)
+    assert task.wait(poll=SOON).success is True
+    assert len(service.requests) == 6
+
+
+def test_a_service_that_stays_away_ends_the_waiting_in_time(client: Client, service: Any) -> None:
+    """The time-out then has the trouble as its cause."""
+    release = threading.Event()
+    task = the_task(client, service, service.Say(hold=release))
+    begin = time.monotonic()
+    with pytest.raises(WaitTimeoutError) as caught:
+        task.wait(timeout=timedelta(milliseconds=200), poll=SOON)
+    release.set()
+    assert isinstance(caught.value.__cause__, ServiceUnreachableError)
+    # The request itself could have taken 5 s.
+    assert time.monotonic() - begin < 4
+
+
+def test_a_task_that_is_unknown_ends_the_waiting(client: Client, service: Any) -> None:
+    """An answer that won't change is not waited out."""
+    task = the_task(client, service, service.Say(404, {"error": "No such task."}))
+    with pytest.raises(NotFoundError, match="No such task"):
+        task.wait()
+
+
+def test_durations_are_checked(client: Client, service: Any) -> None:
+    """A number without a unit is refused before the waiting begins."""
+    task = the_task(client, service, DONE)
+    with pytest.raises(ConfigurationError, match="timeout is of type int"):
+        task.wait(timeout=30)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="grace"):
+        task.wait(grace=timedelta(-1))
+    assert service.requests == []
+
+
+def test_an_interrupt_leaves_the_task_running(client: Client, service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C cancels nothing, and says how to come back."""
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(resources.time, "sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt, match=r'The task goes on.*get_task_results\("42"\)'):
+        the_task(client, service, RUNNING).wait()
+    assert service.paths("DELETE") == []
+
+
+class Terminal(io.StringIO):
+    """A stderr with somebody in front of it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_sees_a_bar(client: Client, service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the fraction, the message and the end."""
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    the_task(client, service, PENDING, RUNNING, DONE).wait(poll=SOON)
+    text = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    assert "Task 42" in text
+    assert "50%" in text
+    assert "counting" in text
+    assert "100%" in text
+
+
+@pytest.mark.parametrize("case", ["no terminal", "no tqdm", "not wanted", "no stderr"])
+def test_nobody_sees_a_bar_without_need(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logs stay clean, and tqdm may be missing."""
+    stderr = io.StringIO() if case == "no terminal" else Terminal()
+    monkeypatch.setattr(sys, "stderr", None if case == "no stderr" else stderr)
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    if case == "no tqdm":
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+    with ProgressBar("Task 42", wanted=case != "not wanted") as bar:
+        bar.show(0.5, "counting")
+    assert stderr.getvalue() == ""

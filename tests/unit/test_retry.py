@@ -1,0 +1,67 @@
+"""When to try again."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from callback_sdk.retry import backoff, is_retryable, parse_retry_after, service_delay
+
+NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+def test_passing_faults_are_tried_again(status: int) -> None:
+    """Time-outs, overload and broken servers."""
+    assert is_retryable(status)
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 405, 409, 411, 412, 413, 501])
+def test_answers_for_good_are_not(status: int) -> None:
+    """The same request would get the same answer."""
+    assert not is_retryable(status)
+
+
+@pytest.mark.parametrize("code", ["SlowDown", "InternalError", "RequestTimeout"])
+def test_codes_of_stores_count_whatever_their_status(code: str) -> None:
+    """S3 says RequestTimeout with a 400."""
+    assert is_retryable(400, code)
+
+
+def test_backoff_grows_and_has_an_end() -> None:
+    """Full jitter between nothing and a bound that doubles up to 20 s."""
+    for attempts, bound in [(1, 0.2), (2, 0.4), (5, 3.2), (8, 20), (10_000, 20)]:
+        assert all(timedelta(0) <= backoff(attempts) <= timedelta(seconds=bound) for _ in range(50))
+
+
+def test_service_waits_longer_each_time_and_then_gives_up() -> None:
+    """Eight more tries over 18 hours."""
+    steps = [5, 30, 120, 600, 1800, 7200, 18000, 36000]
+    delays = [service_delay(attempts) for attempts in range(1, 9)]
+    assert all(
+        step <= (delay or timedelta(0)).total_seconds() <= step * 1.1 for step, delay in zip(steps, delays, strict=True)
+    )
+    assert service_delay(9) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "delay"),
+    [
+        ("0", 0),
+        (" 120 ", 120),
+        ("Thu, 01 Jan 2026 00:01:00 GMT", 60),
+        ("Wed, 31 Dec 2025 23:59:00 GMT", 0),
+        ("999999", 3600),
+        ("9" * 30, 3600),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(value: str, delay: int) -> None:
+    """A date in the past means now, and nobody makes us wait for more than an hour."""
+    assert parse_retry_after(value, now=NOW) == timedelta(seconds=delay)
+
+
+@pytest.mark.parametrize("value", [None, "", "soon", "-5", "1.5", "٣", "Thu, 99 Foo 2026"])
+def test_retry_after_that_cannot_be_read_counts_as_none(value: str | None) -> None:
+    """A broken header breaks nothing."""
+    assert parse_retry_after(value, now=NOW) is None

@@ -1,0 +1,227 @@
+"""What S3Signer refuses to sign, and where it finds a bucket."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.credentials import RefreshableCredentials
+
+from callback_sdk import S3Signer
+from callback_sdk.errors import SigningError
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give boto3 credentials and no other configuration."""
+    for name in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "SECRETMARKER")
+
+
+@pytest.fixture
+def signer() -> S3Signer:
+    """Sign for a bucket on AWS."""
+    return S3Signer("results-bucket", region="eu-central-1")
+
+
+def client_with(credentials: Any) -> Any:
+    client = boto3.client("s3", region_name="eu-central-1")
+    client._request_signer._credentials = credentials
+    return client
+
+
+def temporary(life: timedelta) -> RefreshableCredentials:
+    end = datetime.now(timezone.utc) + life
+    metadata = {"access_key": "A", "secret_key": "S", "token": "T", "expiry_time": end.isoformat()}
+    return RefreshableCredentials.create_from_metadata(
+        metadata, refresh_using=lambda: metadata, method="test", advisory_timeout=1, mandatory_timeout=1
+    )
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1", "eu-central-1", "ap-south-2"])
+def test_hosts_are_regional(region: str) -> None:
+    """Every region's bucket is signed on its own host, with Signature Version 4."""
+    url = S3Signer("results-bucket", region=region).put("k").url
+    assert url.startswith(f"https://results-bucket.s3.{region}.amazonaws.com/k?X-Amz-Algorithm=AWS4-HMAC-SHA256")
+
+
+def test_bucket_with_dots_is_addressed_by_path() -> None:
+    """No certificate covers a bucket's dots."""
+    url = S3Signer("a.b.c", region="eu-central-1").put("k").url
+    assert url.startswith("https://s3.eu-central-1.amazonaws.com/a.b.c/k?")
+
+
+@pytest.mark.parametrize("style", [None, "auto", "path"])
+def test_other_stores_are_addressed_by_path(style: str | None) -> None:
+    """An S3-compatible endpoint has the bucket in its path, and needs no region."""
+    signer = S3Signer("b-1", endpoint_url="https://minio.example.org:9000", addressing_style=style)
+    assert signer.put("k").url.startswith("https://minio.example.org:9000/b-1/k?")
+    assert signer.post("k").url == "https://minio.example.org:9000/b-1"
+
+
+def test_other_store_from_the_environment_is_addressed_by_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3's own AWS_ENDPOINT_URL_S3 counts."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://localhost:9000")
+    assert S3Signer("b-1").put("k").url.startswith("http://localhost:9000/b-1/k?")
+
+
+def test_other_store_may_be_addressed_by_host() -> None:
+    """addressing_style='virtual' is honoured."""
+    signer = S3Signer("b-1", endpoint_url="https://s3.example.org", addressing_style="virtual")
+    assert signer.put("k").url.startswith("https://b-1.s3.example.org/k?")
+
+
+def test_client_gives_region_endpoint_style_and_credentials() -> None:
+    """A boto3 client brings all that it was made with."""
+    client = boto3.client(
+        "s3",
+        region_name="us-west-2",
+        endpoint_url="https://store.example.org",
+        aws_access_key_id="OTHER",
+        aws_secret_access_key="S",
+        config=Config(signature_version="s3", s3={"addressing_style": "virtual"}),
+    )
+    url = S3Signer("b-1", client=client).put("k").url
+    assert url.startswith("https://b-1.store.example.org/k?")
+    assert "OTHER%2F" in url
+    assert "us-west-2" in url
+
+
+def test_access_point_is_signed_in_its_own_region() -> None:
+    """An access point's ARN names its region."""
+    arn = "arn:aws:s3:eu-west-1:123456789012:accesspoint/results"
+    url = S3Signer(arn, region="eu-west-1").put("k").url
+    assert url.startswith("https://results-123456789012.s3-accesspoint.eu-west-1.amazonaws.com/k?")
+    with pytest.raises(SigningError, match="access point"):
+        S3Signer(arn, region="eu-west-1").post("k")
+
+
+@pytest.mark.parametrize("expires", [timedelta(0), timedelta(seconds=-5), timedelta(milliseconds=999)])
+def test_life_that_is_over_at_once_is_refused(signer: S3Signer, expires: timedelta) -> None:
+    """Zero and negative lives say so, for PUT and POST."""
+    for sign in (signer.put, signer.post):
+        with pytest.raises(SigningError, match="over at once"):
+            sign("k", expires=expires)
+
+
+def test_life_of_more_than_a_week_is_refused(signer: S3Signer) -> None:
+    """Signature Version 4 ends after 7 days; exactly 7 days are fine."""
+    signer.put("k", expires=timedelta(days=7))
+    for sign in (signer.put, signer.post):
+        with pytest.raises(SigningError, match="7 days"):
+            sign("k", expires=timedelta(days=7, seconds=1))
+
+
+def test_life_beyond_temporary_credentials_is_refused() -> None:
+    """A signature dies with the session that made it; the error says when."""
+    signer = S3Signer("results-bucket", client=client_with(temporary(HOUR)))
+    assert "X-Amz-Security-Token=T&" in signer.put("k", expires=HOUR / 2).url
+    for sign in (signer.put, signer.post):
+        with pytest.raises(SigningError, match="temporary and end at"):
+            sign("k", expires=2 * HOUR)
+
+
+@pytest.mark.parametrize("expires", [3600, 3600.0, "1h", None])
+def test_life_that_is_no_timedelta_is_refused(signer: S3Signer, expires: Any) -> None:
+    """A bare number has no unit."""
+    with pytest.raises(SigningError, match="timedelta"):
+        signer.put("k", expires=expires)
+
+
+@pytest.mark.parametrize("key", ["", "x" * 1025, "é" * 513, "\ud800", None, 7])
+def test_key_that_no_store_takes_is_refused(signer: S3Signer, key: Any) -> None:
+    """Empty, longer than 1024 bytes, or not UTF-8."""
+    for sign in (signer.put, signer.post):
+        with pytest.raises(SigningError, match="key"):
+            sign(key)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"content_type": "text/plain\r\nx: y"},
+        {"metadata": {"a b": "c"}},
+        {"metadata": {"a": "é"}},
+        {"metadata": {"a": 1}},
+        {"acl": "pri\nvate"},
+    ],
+)
+def test_header_that_cannot_be_sent_is_refused(signer: S3Signer, options: dict[str, Any]) -> None:
+    """Headers are printable ASCII, and no value smuggles in another header."""
+    with pytest.raises(SigningError, match="can't be sent"):
+        signer.put("k", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fields": {"policy": "x"}}, "signer's own"),
+        ({"fields": {"Key": "x"}}, "signer's own"),
+        ({"fields": {"acl": 5}}, "as strings"),
+        ({"fields": {"ACL": "private"}, "acl": "private"}, "given twice"),
+        ({"conditions": [["eq", "$acl"]]}, "is none"),
+    ],
+)
+def test_form_that_cannot_be_signed_is_refused(signer: S3Signer, options: dict[str, Any], message: str) -> None:
+    """The signer's own fields, wrong types and broken conditions say what is wrong."""
+    with pytest.raises(SigningError, match=message):
+        signer.post("k", **options)
+
+
+def test_condition_that_was_given_is_not_doubled(signer: S3Signer) -> None:
+    """Conditions as the old notebook gives them, next to the fields, mean the same."""
+    fields = {"ACL": "bucket-owner-full-control", "x-amz-meta-a-key": "a-value"}
+    signer._now = lambda: datetime(2026, 1, 1, tzinfo=timezone.utc)
+    both = signer.post("k", fields=fields, conditions=[{name: value} for name, value in fields.items()])
+    assert both.fields == signer.post("k", fields=fields).fields
+
+
+def test_unknown_region_is_refused() -> None:
+    """Without a region there is no regional host."""
+    with pytest.raises(SigningError, match="region"):
+        S3Signer("results-bucket")
+
+
+def test_missing_credentials_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says where credentials come from."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(SigningError, match="AWS_ACCESS_KEY_ID"):
+        S3Signer("results-bucket", region="eu-central-1")
+
+
+@pytest.mark.parametrize("bucket", ["", "UPPER CASE!", None])
+def test_bucket_that_cannot_exist_is_refused(bucket: Any) -> None:
+    """Bucket names have rules."""
+    with pytest.raises(SigningError):
+        S3Signer(bucket, region="eu-central-1").put("k")
+
+
+def test_directory_bucket_is_refused() -> None:
+    """Directory buckets want a session, which a presigned URL doesn't have."""
+    with pytest.raises(SigningError):
+        S3Signer("results--euw1-az1--x-s3", region="eu-west-1")
+
+
+def test_client_and_region_exclude_each_other() -> None:
+    """A client has a region already."""
+    with pytest.raises(SigningError, match="together"):
+        S3Signer("b-1", client=client_with(temporary(HOUR)), region="eu-central-1")
+
+
+def test_nothing_secret_shows(signer: S3Signer) -> None:
+    """Neither the signer nor what it signs prints a signature or a key."""
+    put, post = signer.put("k", metadata={"run": "PRIVATE"}), signer.post("k")
+    shown = f"{signer!r} {put!r} {post!r} {put} {post} {vars(signer)}"
+    for secret in ("SECRETMARKER", put.url.split("X-Amz-Signature=")[1], post.fields["policy"], "PRIVATE"):
+        assert secret not in shown

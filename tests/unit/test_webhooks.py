@@ -1,0 +1,93 @@
+"""Standard Webhooks, with the specification's own example."""
+
+from __future__ import annotations
+
+import base64
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from callback_sdk import webhooks
+from callback_sdk.body import Body
+from callback_sdk.errors import ConfigurationError, WebhookVerificationError
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+OTHER = "whsec_" + base64.b64encode(b"o" * 32).decode()
+ID, TIME = "msg_p5jXN8AQM9LWM0D4loKWxJek", datetime.fromtimestamp(1614265330, timezone.utc)
+BODY = b'{"test": 2432232314}'
+
+
+def signed(*secrets: str, body: bytes = BODY) -> dict[str, str]:
+    return webhooks.sign([webhooks.decode_secret(s) for s in secrets], ID, TIME, Body(body))
+
+
+def test_specifications_example_is_signed_as_it_says() -> None:
+    """The known secret, id, time and body have the known signature."""
+    assert signed(SECRET) == {
+        "webhook-id": ID,
+        "webhook-timestamp": "1614265330",
+        "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+    }
+
+
+def test_what_was_signed_verifies() -> None:
+    """With header names in any case, and the id comes back."""
+    headers = {name.title(): value for name, value in signed(SECRET).items()}
+    assert webhooks.verify(SECRET, headers, BODY, now=TIME) == ID
+
+
+def test_secrets_rotate_on_both_sides() -> None:
+    """An old receiver takes a new sender's webhook while both secrets are in use, and the other way round."""
+    webhooks.verify(SECRET, signed(OTHER, SECRET), BODY, now=TIME)
+    webhooks.verify([OTHER, SECRET], signed(SECRET), BODY, now=TIME)
+
+
+@pytest.mark.parametrize(
+    ("change", "body"),
+    [
+        ({"webhook-id": "msg_other"}, BODY),
+        ({"webhook-timestamp": "1614265331"}, BODY),
+        ({"webhook-signature": "v1,AAAA"}, BODY),
+        ({"webhook-signature": "v2,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="}, BODY),
+        ({"webhook-signature": "v1,é"}, BODY),
+        ({}, BODY + b" "),
+    ],
+)
+def test_what_was_changed_does_not_verify(change: dict[str, str], body: bytes) -> None:
+    """Id, time, signature and body are all covered."""
+    with pytest.raises(WebhookVerificationError, match="signature"):
+        webhooks.verify(SECRET, {**signed(SECRET), **change}, body, now=TIME)
+
+
+def test_another_secret_does_not_verify() -> None:
+    """The secret counts."""
+    with pytest.raises(WebhookVerificationError, match="signature"):
+        webhooks.verify(OTHER, signed(SECRET), BODY, now=TIME)
+
+
+@pytest.mark.parametrize("off", [timedelta(minutes=6), timedelta(minutes=-6)])
+def test_webhook_of_another_time_does_not_verify(off: timedelta) -> None:
+    """A recorded webhook can't be played again later."""
+    with pytest.raises(WebhookVerificationError, match="clock"):
+        webhooks.verify(SECRET, signed(SECRET), BODY, now=TIME + off)
+
+
+@pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "webhook-signature"])
+def test_missing_header_is_named(name: str) -> None:
+    """The error says which."""
+    headers = {key: value for key, value in signed(SECRET).items() if key != name}
+    with pytest.raises(WebhookVerificationError, match=name):
+        webhooks.verify(SECRET, headers, BODY, now=TIME)
+
+
+def test_without_a_secret_there_is_an_id_and_no_signature() -> None:
+    """A receiver can still tell a repeated delivery."""
+    assert signed() == {"webhook-id": ID, "webhook-timestamp": "1614265330"}
+
+
+@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_short", "whsec_!!!notbase64!!!notbase64!!!", "hunter2" * 30])
+def test_secret_that_is_none_is_refused_without_repeating_it(secret: str) -> None:
+    """The error tells how to make one, and doesn't show it."""
+    with pytest.raises(ConfigurationError, match="24 to 64") as caught:
+        webhooks.decode_secret(secret)
+    assert secret == "" or secret.removeprefix("whsec_") not in str(caught.value) or secret == "whsec_"
