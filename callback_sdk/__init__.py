@@ -10,10 +10,9 @@ from callback_sdk._version import __version__
 if TYPE_CHECKING:
     from callback_sdk import errors, webhooks
     from callback_sdk.callbacks import Callback
-    from callback_sdk.client import Client, get_instance
+    from callback_sdk.client import Algorithm, Client, Result, Task, Version, get_instance
     from callback_sdk.errors import CallbackSDKError
     from callback_sdk.models import JobResult, PostTarget, PutTarget, Receipt
-    from callback_sdk.resources import Algorithm, Result, Task, Version
     from callback_sdk.signer import S3Signer
     from callback_sdk.targets import check_target
     from callback_sdk.writer import ResultsWriter
@@ -40,7 +39,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Algorithm": "resources",
+    "Algorithm": "client",
     "Callback": "callbacks",
     "CallbackSDKError": "errors",
     "Client": "client",
@@ -48,11 +47,11 @@ _HOMES = {
     "PostTarget": "models",
     "PutTarget": "models",
     "Receipt": "models",
-    "Result": "resources",
+    "Result": "client",
     "ResultsWriter": "writer",
     "S3Signer": "signer",
-    "Task": "resources",
-    "Version": "resources",
+    "Task": "client",
+    "Version": "client",
     "check_target": "targets",
     "get_instance": "client",
 }

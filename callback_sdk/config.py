@@ -20,9 +20,8 @@ import environ
 from attrs import define, field
 
 from callback_sdk.errors import ConfigurationError, InvalidTargetError
-from callback_sdk.failures import sealed
 from callback_sdk.readings import parse_bool, parse_duration
-from callback_sdk.redaction import Secret, SecretURL
+from callback_sdk.redaction import Secret, SecretURL, sealed
 
 T = TypeVar("T")
 

@@ -19,6 +19,9 @@ from attrs import define, field
 
 from callback_sdk._version import __version__
 from callback_sdk.body import Body
+from callback_sdk.errors import CallbackSDKError, DeliveryError
+from callback_sdk.models import Upload
+from callback_sdk.redaction import SecretURL, without_frames
 from callback_sdk.sockets import (
     Addresses,
     Connection,
@@ -30,9 +33,6 @@ from callback_sdk.sockets import (
     readable,
     time_left,
 )
-from callback_sdk.errors import CallbackSDKError, DeliveryError
-from callback_sdk.models import Upload
-from callback_sdk.redaction import SecretURL, without_frames
 from callback_sdk.stores import port_of
 
 USER_AGENT = f"callback-sdk/{__version__}"

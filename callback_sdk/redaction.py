@@ -6,13 +6,15 @@ locals, or a pickle never holds it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Generic, NoReturn, TypeVar
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, NoReturn, ParamSpec, TypeVar
 from urllib.parse import quote, unquote_plus, urlsplit
 
-from callback_sdk.errors import InvalidTargetError
+from callback_sdk.errors import CallbackSDKError, InvalidTargetError
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 HIDDEN = "***"
 
@@ -173,3 +175,20 @@ def without_frames(error: E) -> E:
             link.__traceback__ = None
             chain += [link.__cause__, link.__context__]
     return error
+
+
+def sealed(call: Callable[P, T]) -> Callable[P, T]:
+    """Let no frame below a call, nor the call's arguments, into the traceback of an error of ours."""
+
+    @functools.wraps(call)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        failure: CallbackSDKError
+        try:
+            return call(*args, **kwargs)
+        except CallbackSDKError as error:
+            failure = without_frames(error)
+        finally:
+            del args, kwargs
+        raise failure
+
+    return wrapper

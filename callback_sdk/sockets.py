@@ -39,7 +39,7 @@ class Connection(http.client.HTTPConnection):
         self.absolute = proxy is not None and url.scheme == "http"
         self.proxy_headers = _proxy_headers(proxy)
         self.idle_since = 0.0
-        self._dial = lambda: _dial(resolve(proxy or url), until)
+        self._dial: Callable[[], socket.socket] = lambda: _dial(resolve(proxy or url), until)
         if proxy is not None and url.scheme == "https":
             self.set_tunnel(ascii_host(url), port_of(url), headers=self.proxy_headers)
         self._until = until
@@ -50,7 +50,7 @@ class Connection(http.client.HTTPConnection):
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tunnel_host:  # type: ignore[attr-defined]
             self.sock.settimeout(time_left(self._until))
-            self._tunnel()  # type: ignore[attr-defined,no-untyped-call]
+            self._tunnel()  # type: ignore[attr-defined]
 
 
 class TimedSocket:

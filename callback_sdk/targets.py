@@ -6,15 +6,15 @@ A new kind of target is one class here and its line in `KINDS`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta, timezone
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from attrs import define, field
 
 from callback_sdk import webhooks
 from callback_sdk.body import Body
-from callback_sdk.callbacks import Callback
+from callback_sdk.callbacks import Callback, callbacks
 from callback_sdk.errors import (
     InvalidS3FieldsError,
     InvalidTargetError,
@@ -25,7 +25,7 @@ from callback_sdk.errors import (
 from callback_sdk.models import Upload
 from callback_sdk.multipart import FormFile, encode_form
 from callback_sdk.policy import Policy, parse_policy
-from callback_sdk.redaction import Secret, SecretFields, SecretURL
+from callback_sdk.redaction import Secret, SecretFields, SecretURL, hide
 from callback_sdk.signed_headers import plain_headers, put_headers
 from callback_sdk.stores import Stores
 
@@ -351,19 +351,12 @@ def plan(callback: Callback, settings: Settings | None = None) -> Target:
     return next(target for kind in KINDS if (target := kind.recognize(callback, settings)) is not None)
 
 
-def check_target(
-    callback: Callback,
-    settings: Settings | None = None,
-    *,
-    now: datetime | None = None,
-    size: int | None = None,
-) -> Target:
+def check_callback(callback: Callback, settings: Settings | None = None, *, size: int | None = None) -> Target:
     """Refuse, without any network, a callback that a result could never be delivered to.
 
     Args:
         callback: The URL and what came with it.
         settings: What to know besides.
-        now: The clock, when it is not this machine's.
         size: Bytes of the document; None when it is not known yet.
 
     Returns:
@@ -373,8 +366,37 @@ def check_target(
         TargetError: A result can't go there; the subclass tells why.
     """
     target = plan(callback, settings)
-    target.check(now=now or datetime.now(timezone.utc), size=size)
+    target.check(now=datetime.now(timezone.utc), size=size)
     return target
+
+
+def check_target(
+    url: Any, param: Any = None, *, storage_endpoints: Iterable[str] = (), size: int | None = None
+) -> Target:
+    """Tell what a callback is, and refuse one that a result could never be delivered to. It makes no request.
+
+    Client and service run the same check when a job is submitted.
+
+    Args:
+        url: A URL, a `PutTarget` or a `PostTarget`.
+        param: Its `callback_param`.
+        storage_endpoints: URLs of object stores besides the known providers.
+        size: Bytes of the document; None when it is not known yet.
+
+    Returns:
+        The target: its `kind`, and when it `expires_at`.
+
+    Raises:
+        TargetError: A result can't go there; the subclass tells why.
+
+    Example:
+        >>> check_target("https://example.org/done").kind
+        'webhook'
+    """
+    given, param = Secret([url]), hide(param)
+    del url
+    (callback,) = callbacks(given, param)
+    return check_callback(callback, Settings(stores=Stores.of(storage_endpoints)), size=size)
 
 
 def _check_url(url: SecretURL) -> None:

@@ -16,7 +16,7 @@ from callback_sdk.service import features
 from callback_sdk.service.blobs import remove
 from callback_sdk.service.hub import Hub
 from callback_sdk.service.records import NewTask
-from callback_sdk.targets import Settings, check_target
+from callback_sdk.targets import Settings, check_callback
 
 _WORDS = {
     "true": True,
@@ -99,7 +99,7 @@ def accept(hub: Hub, algorithm_id: str, form: Form, *, settings: Settings, max_c
         raise SubmissionError("'parameters' is not a JSON object.", hint='Send a dict, such as {"exponent": 2}.')
     targets = read_targets(form, max_callbacks)
     for target in targets:
-        check_target(target, settings)
+        check_callback(target, settings)
     if "features" not in form.files:
         raise FeaturesError("The request has no file 'features'.", hint="Send Parquet or JSON as a file of this name.")
     path = hub.blobs.receive(form.files["features"])

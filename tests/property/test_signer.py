@@ -44,11 +44,10 @@ def pair(request: pytest.FixtureRequest) -> tuple[S3Signer, object]:
 
 @contextmanager
 def clock(signer: S3Signer, now: datetime) -> Iterator[None]:
-    naive = lambda *_, **__: now  # noqa: E731
     with (
-        mock.patch("botocore.auth.get_current_datetime", naive),
-        mock.patch("botocore.signers.get_current_datetime", naive),
-        mock.patch.object(signer, "_now", lambda: now),
+        mock.patch("botocore.auth.get_current_datetime", return_value=now),
+        mock.patch("botocore.signers.get_current_datetime", return_value=now),
+        mock.patch.object(signer, "_now", return_value=now),
     ):
         yield
 

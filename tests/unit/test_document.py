@@ -26,7 +26,7 @@ from callback_sdk import JobResult
 from callback_sdk.document import document, encode, results_body
 from callback_sdk.errors import EncodingError
 
-Point = namedtuple("Point", "x y")  # noqa: PYI024
+Point = namedtuple("Point", "x y")
 
 
 class Color(enum.Enum):

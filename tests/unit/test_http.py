@@ -196,11 +196,10 @@ def test_redirects_have_an_end(sender: Sender) -> None:
             count += 1
             connection.sendall(answer("307 Go", f"Location: /{count}"))
 
-    with RawServer(script) as server, pytest.raises(DeliveryError, match="more than 3 times"):
-        try:
+    with RawServer(script) as server:
+        with pytest.raises(DeliveryError, match="more than 3 times"):
             sender.send(upload(server.url))
-        finally:
-            sender.close()
+        sender.close()
     assert count == 4
 
 

@@ -15,7 +15,11 @@ import attrs
 
 from callback_sdk.callbacks import Callback
 from callback_sdk.callbacks import callbacks as paired
-from callback_sdk.connection import Connection, service_url
+from callback_sdk.client.connection import Connection, service_url
+from callback_sdk.client.failures import Failures, public
+from callback_sdk.client.features import parameters_file, prepared
+from callback_sdk.client.resources import Algorithm, Task, TaskState
+from callback_sdk.client.submission import credentials, form_fields
 from callback_sdk.errors import (
     CallbackParamError,
     CallbackSDKError,
@@ -24,15 +28,11 @@ from callback_sdk.errors import (
     NotFoundError,
     ServiceError,
 )
-from callback_sdk.failures import Failures, public, sealed
-from callback_sdk.features import parameters_file, prepared
 from callback_sdk.multipart import encode_form
 from callback_sdk.readings import parse_bool
-from callback_sdk.redaction import Secret, hide
-from callback_sdk.resources import Algorithm, Task, TaskState
+from callback_sdk.redaction import Secret, hide, sealed
 from callback_sdk.stores import Stores
-from callback_sdk.submission import credentials, form_fields
-from callback_sdk.targets import Settings, check_target
+from callback_sdk.targets import Settings, check_callback
 
 if TYPE_CHECKING:
     from callback_sdk.config import ClientConfig
@@ -284,7 +284,7 @@ class Client:
         else:
             targets = paired(Secret(asked.reveal()[0]) if given[0] else self._callback_url, Secret(asked.reveal()[1]))
         for target in targets:
-            check_target(target, self._settings)
+            check_callback(target, self._settings)
         return targets
 
 

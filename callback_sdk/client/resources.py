@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import define, field
 
+from callback_sdk.client.failures import Failures, public
+from callback_sdk.client.progress import ProgressBar
 from callback_sdk.errors import (
     ConfigurationError,
     ServiceError,
@@ -16,9 +18,7 @@ from callback_sdk.errors import (
     TaskFailedError,
     WaitTimeoutError,
 )
-from callback_sdk.failures import Failures, public
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING, Receipt
-from callback_sdk.progress import ProgressBar
 from callback_sdk.readings import total_seconds
 from callback_sdk.redaction import without_frames
 

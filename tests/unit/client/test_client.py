@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from callback_sdk import client as api
 from callback_sdk.client import Client, get_instance
+from callback_sdk.client import client as api
 from callback_sdk.errors import (
     CallbackParamError,
     CallbackSDKError,
@@ -35,7 +35,19 @@ from callback_sdk.errors import (
 )
 from callback_sdk.models import PostTarget, PutTarget
 from callback_sdk.redaction import Secret, SecretFields
-from tests.unit.jobs import ACCEPTED, BUCKET, DATA, HOOK, NOW, PREDICT, SIGNATURE, SIGNED, TOKEN, s3_fields, shown
+from tests.unit.client.jobs import (
+    ACCEPTED,
+    BUCKET,
+    DATA,
+    HOOK,
+    NOW,
+    PREDICT,
+    SIGNATURE,
+    SIGNED,
+    TOKEN,
+    s3_fields,
+    shown,
+)
 
 
 def test_a_task_is_submitted(client: Client, accepting: Any) -> None:

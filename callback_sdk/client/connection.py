@@ -16,8 +16,8 @@ from requests.auth import AuthBase
 from requests.cookies import RequestsCookieJar
 
 from callback_sdk._version import __version__
-from callback_sdk.answers import Answer, read, unreachable
 from callback_sdk.body import Body
+from callback_sdk.client.answers import Answer, read, unreachable
 from callback_sdk.errors import (
     CallbackSDKError,
     ConfigurationError,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from callback_sdk.errors import CallbackSDKError
-from callback_sdk.redaction import without_frames
+from callback_sdk.redaction import sealed, without_frames
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,23 +41,6 @@ class _Fallible(Protocol):
 
 
 S = TypeVar("S", bound=_Fallible)
-
-
-def sealed(call: Callable[P, R]) -> Callable[P, R]:
-    """Let no frame below a call, nor the call's arguments, into the traceback of an error of ours."""
-
-    @functools.wraps(call)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        failure: CallbackSDKError
-        try:
-            return call(*args, **kwargs)
-        except CallbackSDKError as error:
-            failure = without_frames(error)
-        finally:
-            del args, kwargs
-        raise failure
-
-    return wrapper
 
 
 def public(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:

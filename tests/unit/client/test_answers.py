@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import requests
 
-from callback_sdk.answers import _ERRORS, unreachable
 from callback_sdk.client import Client
+from callback_sdk.client.answers import _ERRORS, unreachable
 from callback_sdk.errors import (
     AuthenticationError,
     ConflictError,
@@ -18,7 +18,7 @@ from callback_sdk.errors import (
     ServiceError,
     ServiceUnreachableError,
 )
-from tests.unit.jobs import ACCEPTED, BUCKET, DATA, PREDICT, SIGNATURE, SIGNED, TOKEN, s3_fields, shown
+from tests.unit.client.jobs import ACCEPTED, BUCKET, DATA, PREDICT, SIGNATURE, SIGNED, TOKEN, s3_fields, shown
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from callback_sdk import resources
-from callback_sdk.client import Client
+from callback_sdk.client import Client, resources
+from callback_sdk.client.progress import ProgressBar
+from callback_sdk.client.resources import Task
 from callback_sdk.errors import (
     ConfigurationError,
     NotFoundError,
@@ -22,8 +23,6 @@ from callback_sdk.errors import (
     WaitTimeoutError,
 )
 from callback_sdk.models import Receipt
-from callback_sdk.progress import ProgressBar
-from callback_sdk.resources import Task
 
 PATH = "/algorithms/tasks/42"
 SOON = timedelta(milliseconds=20)

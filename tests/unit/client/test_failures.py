@@ -18,7 +18,7 @@ from callback_sdk.errors import (
     NotFoundError,
 )
 from callback_sdk.redaction import Secret
-from tests.unit.jobs import ACCEPTED, BUCKET, DATA, SIGNATURE, SIGNED, TOKEN, s3_fields, shown
+from tests.unit.client.jobs import ACCEPTED, BUCKET, DATA, SIGNATURE, SIGNED, TOKEN, s3_fields, shown
 
 
 def test_nothing_secret_is_logged(client: Client, accepting: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -58,7 +58,7 @@ def test_nothing_secret_is_in_the_traceback_of_bad_input(client: Client, options
 
 def test_an_interrupt_has_no_token_in_its_traceback(client: Client, accepting: Any) -> None:
     """Ctrl-C in the middle of a request is raised without the library's frames."""
-    from callback_sdk import connection
+    from callback_sdk.client import connection
 
     def interrupted(*_: object) -> bytes:
         raise KeyboardInterrupt

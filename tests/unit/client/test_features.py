@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from callback_sdk.client.features import JSON, PARQUET, parameters_file, prepared
 from callback_sdk.errors import EncodingError, FeaturesError, MissingExtraError
-from callback_sdk.features import JSON, PARQUET, parameters_file, prepared
 
 
 def as_json(features: Any) -> Any:
@@ -220,7 +220,7 @@ def test_a_table_needs_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_neither_pandas_nor_pyarrow_is_loaded_for_json() -> None:
     """Plain features need no library but orjson."""
     code = (
-        "import sys; from callback_sdk.features import prepared\n"
+        "import sys; from callback_sdk.client.features import prepared\n"
         "with prepared({'a': [1]}) as file: print(file.body.size)\n"
         "sys.exit(bool({'pandas', 'pyarrow', 'numpy'} & set(sys.modules)))"
     )

@@ -17,7 +17,7 @@ import pytest
 from attrs import define, field
 
 from callback_sdk.client import Client
-from tests.unit.jobs import ACCEPTED, PREDICT, TOKEN
+from tests.unit.client.jobs import ACCEPTED, PREDICT, TOKEN
 
 
 @define

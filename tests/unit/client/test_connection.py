@@ -17,7 +17,7 @@ from callback_sdk.errors import (
     ServiceError,
     ServiceUnreachableError,
 )
-from tests.unit.jobs import ACCEPTED, DATA, PREDICT, SIGNATURE, SIGNED, TOKEN, shown
+from tests.unit.client.jobs import ACCEPTED, DATA, PREDICT, SIGNATURE, SIGNED, TOKEN, shown
 
 
 def test_a_passing_error_is_survived(client: Client, service: Any) -> None:
