@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 PIP := $(RUN) pip --disable-pip-version-check install --quiet
+AZURITE := azurite@3.37.0
 METADATA := setup.cfg pyproject.toml requirements-seaweedfs.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint notebooks bench clean
+.PHONY: help demo test lint notebooks bench azurite clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 18
@@ -15,7 +16,7 @@ help: ## show this list
 demo: $(VENV)/demo.stamp ## run a real job on local servers, with three callbacks
 	@$(RUN) callback_sdk.cli demo
 
-test: $(VENV)/dev.stamp ## run all tests
+test: $(VENV)/dev.stamp azurite ## run all tests
 	$(RUN) pytest
 
 lint: $(VENV)/dev.stamp ## check format, style, types, layers and spelling
@@ -32,6 +33,13 @@ bench: $(VENV)/dev.stamp ## run the benchmarks
 	@set -e; for script in benchmarks/*.py; do \
 		if [ -e "$$script" ]; then $(VENV)/bin/python "$$script"; else echo "There are no benchmarks yet."; fi; \
 	done
+
+azurite: $(VENV)/venv.stamp ## install the emulator of Azure Blob Storage that the tests use; needs npm
+	@if [ -e $(VENV)/azurite/$(AZURITE) ]; then :; \
+	elif ! command -v npm >/dev/null; then echo 'There is no npm, so there are no tests against Azurite.'; \
+	else echo "Installing Azurite ..."; npm install --prefix $(VENV)/azurite --silent --ignore-scripts --no-audit \
+		--no-fund --no-save --no-package-lock $(AZURITE) && touch $(VENV)/azurite/$(AZURITE) || \
+		echo 'Azurite could not be installed, so there are no tests against it.'; fi
 
 clean: ## remove .venv and what the tools leave
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

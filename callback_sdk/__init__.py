@@ -12,17 +12,21 @@ if TYPE_CHECKING:
     from callback_sdk.callbacks import Callback
     from callback_sdk.client import Algorithm, Client, Result, Task, Version, get_instance
     from callback_sdk.errors import CallbackSDKError
+    from callback_sdk.guard import AddressGuard
     from callback_sdk.models import JobResult, PostTarget, PutTarget, Receipt
+    from callback_sdk.outbox import Outbox
     from callback_sdk.signer import S3Signer
     from callback_sdk.targets import check_target
     from callback_sdk.writer import ResultsWriter
 
 __all__ = [
+    "AddressGuard",
     "Algorithm",
     "Callback",
     "CallbackSDKError",
     "Client",
     "JobResult",
+    "Outbox",
     "PostTarget",
     "PutTarget",
     "Receipt",
@@ -39,11 +43,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AddressGuard": "guard",
     "Algorithm": "client",
     "Callback": "callbacks",
     "CallbackSDKError": "errors",
     "Client": "client",
     "JobResult": "models",
+    "Outbox": "outbox",
     "PostTarget": "models",
     "PutTarget": "models",
     "Receipt": "models",

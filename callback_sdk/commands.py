@@ -8,6 +8,7 @@ from typing import Annotated, Any, cast
 import typer
 from attrs import evolve
 
+from callback_sdk import outbox_commands
 from callback_sdk._version import __version__
 
 app = typer.Typer(
@@ -18,6 +19,7 @@ app = typer.Typer(
     # A traceback with locals could show a credential.
     pretty_exceptions_enable=False,
 )
+app.add_typer(outbox_commands.app)
 
 
 def _show_version(wanted: bool) -> None:
@@ -62,7 +64,7 @@ def serve(
         typer.Option(
             min=1,
             max=1024,
-            help="Algorithms that run at a time: 2, or CALLBACK_SDK_PROCESSES.",
+            help="Algorithms that run at a time: one for each CPU, or CALLBACK_SDK_PROCESSES.",
             show_default=False,
         ),
     ] = None,
@@ -74,10 +76,29 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    allow_network: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CIDR",
+            help="A network that is not public and may be reached all the same; repeatable. "
+            "CALLBACK_SDK_ALLOW_NETWORKS.",
+            show_default=False,
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A host that may be reached whatever its address is, or *.NAME for all below it; repeatable. "
+            "CALLBACK_SDK_ALLOW_HOSTS.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Run the service: take jobs over the REST API, compute them, deliver the results.
 
-    The token that clients need is made at the first start, in the file `token` of the data folder.
+    The token that clients need is made at the first start, in the file `token` of the data folder. Callbacks
+    reach public addresses only, and whatever --allow-network and --allow-host add.
     """
     # Here and not above, so that the help is there at once.
     from callback_sdk.config import ServiceConfig, WriterConfig
@@ -89,6 +110,8 @@ def serve(
         "data": data,
         "processes": processes,
         "storage_endpoints": tuple(storage_endpoint or ()) or None,
+        "allow_networks": tuple(allow_network or ()) or None,
+        "allow_hosts": tuple(allow_host or ()) or None,
     }
     changes = {name: value for name, value in given.items() if value is not None}
     config: ServiceConfig = evolve(cast("Any", ServiceConfig.from_environ()), **changes)
@@ -100,6 +123,8 @@ def serve(
         data=config.data,
         processes=config.processes,
         storage_endpoints=config.storage_endpoints,
+        allow_networks=config.allow_networks,
+        allow_hosts=config.allow_hosts,
         webhook_secrets=webhook_secrets,
     )
 

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import environ
 from attrs import define, field
 
+from callback_sdk.addresses import parse_network
 from callback_sdk.errors import ConfigurationError, InvalidTargetError
 from callback_sdk.readings import parse_bool, parse_duration
 from callback_sdk.redaction import Secret, SecretURL, sealed
@@ -53,6 +54,10 @@ def _whole_number(low: int, high: int) -> Callable[[str], int]:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in re.split(r"[\s,]+", text) if word)
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    return tuple(str(parse_network(word)) for word in _words(text))
 
 
 def _secret(text: str) -> Secret[str]:
@@ -111,6 +116,8 @@ def _read(cls: type[T], variables: Mapping[str, str] | None) -> T:
 _BOOL = "1, true, yes, on, or 0, false, no, off"
 _DURATION = "a duration: seconds, or a number with ms, s, m, h or d after it"
 _ENDPOINTS = "the URLs of object stores, separated by commas or spaces"
+_NETWORKS = "networks in CIDR notation such as 10.20.0.0/16, separated by commas or spaces"
+_HOSTS = "names of hosts, separated by commas or spaces"
 
 
 @environ.config(prefix="CALLBACK_SDK", from_environ=None, frozen=True)
@@ -156,15 +163,19 @@ class ServiceConfig:
         host: `CALLBACK_SDK_HOST`: the address to listen at.
         port: `CALLBACK_SDK_PORT`: the port; 0 takes a free one.
         data: `CALLBACK_SDK_DATA`: the folder of the database, the blobs and the first token.
-        processes: `CALLBACK_SDK_PROCESSES`: algorithms that run at a time.
+        processes: `CALLBACK_SDK_PROCESSES`: algorithms that run at a time; one for each CPU when None.
         storage_endpoints: `CALLBACK_SDK_STORAGE_ENDPOINTS`: object stores beside the well-known ones.
+        allow_networks: `CALLBACK_SDK_ALLOW_NETWORKS`: networks that callbacks may reach although they aren't public.
+        allow_hosts: `CALLBACK_SDK_ALLOW_HOSTS`: hosts that callbacks may reach whatever their addresses are.
     """
 
     host: str = _setting("HOST", str.strip, "a host name or an IP address", default="127.0.0.1")
     port: int = _setting("PORT", _whole_number(0, 65535), "a whole number from 0 to 65535", default=8000)
     data: Path = _setting("DATA", Path, "the path of a folder", default=Path("callback-sdk-data"))
-    processes: int = _setting("PROCESSES", _whole_number(1, 1024), "a whole number from 1 to 1024", default=2)
+    processes: int | None = _setting("PROCESSES", _whole_number(1, 1024), "a whole number from 1 to 1024")
     storage_endpoints: tuple[str, ...] = _setting("STORAGE_ENDPOINTS", _words, _ENDPOINTS, default=())
+    allow_networks: tuple[str, ...] = _setting("ALLOW_NETWORKS", _networks, _NETWORKS, default=())
+    allow_hosts: tuple[str, ...] = _setting("ALLOW_HOSTS", _words, _HOSTS, default=())
 
     @classmethod
     @sealed

@@ -214,7 +214,9 @@ def _store(place: Place, stack: ExitStack, console: Console) -> _Store:
 def _service(store: _Store, stack: ExitStack, console: Console) -> LocalService:
     console.print("Starting the service …")
     endpoints = [store.endpoint] if store.endpoint else []
-    return stack.enter_context(LocalService(_REGISTRY, storage_endpoints=endpoints))
+    # Its targets are its own, wherever the bucket is.
+    everywhere = ("0.0.0.0/0", "::/0")
+    return stack.enter_context(LocalService(_REGISTRY, storage_endpoints=endpoints, allow_networks=everywhere))
 
 
 def _read_back(store: _Store, key: str, wanted: Mapping[str, str]) -> Arrival:

@@ -7,6 +7,7 @@ orjson does the work. What it can't do (integers beyond 64 bits, lone surrogates
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import math
 import os
@@ -26,6 +27,9 @@ from callback_sdk.jsonable import jsonable, member
 from callback_sdk.models import JobResult
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+
+_SPOOL = 8 * 1024**2
+"""Bytes of a compressed document that are kept in memory."""
 
 _EDGE = 64
 """Bytes at both ends of a file of results in which its JSON has to begin and to end."""
@@ -118,6 +122,42 @@ def document(result: JobResult, param: Any, results: Body) -> Body:
     if result.success:
         return Body(head, *results.parts, b"}")
     return Body(head, b'null,"error":%b}' % encode(result.error, path="error").data)
+
+
+def reference(result: JobResult, param: Any, results_url: str) -> Body:
+    """Make the document for a target that is too small for the results: it says where they are.
+
+    Args:
+        result: The job's own members.
+        param: This target's `callback_param`, without its credentials.
+        results_url: Where the whole document is, without a signature.
+
+    Returns:
+        The document, with `results_url` in the place of `results`.
+    """
+    members = {
+        "job_id": result.job_id,
+        "status": result.status,
+        "callback_param": param,
+        "success": result.success,
+        "results_url": results_url,
+    }
+    return Body(encode(members, path="the document").data)
+
+
+def gzipped(body: Body, stack: ExitStack) -> Body:
+    """Compress a document. The same document always gives the same bytes.
+
+    Args:
+        body: The document.
+        stack: Keeps the temporary file open that a large one is compressed into.
+    """
+    target: Any = stack.enter_context(tempfile.SpooledTemporaryFile(_SPOOL))  # noqa: SIM115 (the stack closes it)
+    with gzip.GzipFile(filename="", fileobj=target, mode="wb", compresslevel=6, mtime=0) as packer:
+        for chunk in body.chunks():
+            packer.write(chunk)
+    target.seek(0)
+    return Body(FilePart(target))
 
 
 class _Tally:

@@ -19,6 +19,7 @@
     ├── WebhookVerificationError         a webhook whose signature doesn't hold
     ├── DeliveryError                    a target was tried and does not have the result
     │   └── SeveralDeliveriesError       two or more targets failed
+    ├── OutboxError                      the outbox can't keep or change what it was given
     ├── AlgorithmError                   an algorithm failed, or is not registered
     │   └── UnknownAlgorithmError
     └── ServiceError                     the service did not do what was asked
@@ -48,12 +49,14 @@ class CallbackSDKError(Exception):
     Attributes:
         message: What went wrong.
         hint: What to do next; may be empty when the message says it.
+        receipts: Proof of what other targets of the same call did receive.
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.receipts: tuple[Receipt, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
@@ -87,13 +90,11 @@ class TargetError(CallbackSDKError, ValueError):
 
     Attributes:
         url: The target without its query; None when there is no single one.
-        receipts: Proof of what other targets of the same call did receive.
     """
 
     def __init__(self, message: str, *, hint: str = "", url: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.url = url
-        self.receipts: tuple[Receipt, ...] = ()
 
 
 class InvalidTargetError(TargetError):
@@ -162,7 +163,6 @@ class DeliveryError(CallbackSDKError):
         retryable: Whether a later attempt may succeed.
         attempts: Tries that were made.
         retry_after: Seconds that the server asked to wait; None when it didn't say.
-        receipts: Proof of what other targets of the same call did receive.
     """
 
     def __init__(
@@ -184,7 +184,6 @@ class DeliveryError(CallbackSDKError):
         self.retryable = retryable
         self.attempts = attempts
         self.retry_after = retry_after
-        self.receipts: tuple[Receipt, ...] = ()
 
 
 class SeveralDeliveriesError(DeliveryError):
@@ -194,7 +193,7 @@ class SeveralDeliveriesError(DeliveryError):
         errors: What happened at each, in the order of the targets.
     """
 
-    def __init__(self, errors: Sequence[TargetError | DeliveryError]) -> None:
+    def __init__(self, errors: Sequence[CallbackSDKError]) -> None:
         lines = "".join(f"\n  - {error}" for error in errors)
         super().__init__(
             f"{len(errors)} targets do not have the result:{lines}",
@@ -204,6 +203,10 @@ class SeveralDeliveriesError(DeliveryError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return (type(self), (self.errors,), {"receipts": self.receipts})
+
+
+class OutboxError(CallbackSDKError):
+    """The outbox can't keep or change what it was given; what it has already is safe."""
 
 
 class AlgorithmError(CallbackSDKError):

@@ -18,20 +18,22 @@ from urllib.parse import quote, urljoin
 from attrs import define, field
 
 from callback_sdk._version import __version__
+from callback_sdk.addresses import ascii_host
 from callback_sdk.body import Body
+from callback_sdk.dialing import resolve, time_left
 from callback_sdk.errors import CallbackSDKError, DeliveryError
 from callback_sdk.models import Upload
 from callback_sdk.redaction import SecretURL, without_frames
+from callback_sdk.retry import is_retryable
 from callback_sdk.sockets import (
-    Addresses,
     Connection,
     Key,
     Pool,
+    Resolve,
     TimedSocket,
-    ascii_host,
+    TunnelError,
     host_header,
     readable,
-    time_left,
 )
 from callback_sdk.stores import port_of
 
@@ -79,11 +81,6 @@ class Timeouts:
     attempt: timedelta = timedelta(minutes=2)
 
 
-def resolve(url: SecretURL) -> Addresses:
-    """Ask the system for the addresses of a URL's host."""
-    return socket.getaddrinfo(url.host, port_of(url), type=socket.SOCK_STREAM)
-
-
 def same_host(origin: SecretURL, destination: SecretURL) -> bool:
     """Tell whether a redirect stays on its host; the port may change."""
     return origin.host == destination.host
@@ -94,7 +91,7 @@ class Sender:
 
     Args:
         timeouts: How long one try may take.
-        resolve: Where to connect to; the address guard goes here.
+        resolve: Where to connect to; an address guard's own goes here.
         may_redirect: Whether an upload may follow from one URL to another.
         proxy: Returns the proxy for a URL, or None.
     """
@@ -103,7 +100,7 @@ class Sender:
         self,
         *,
         timeouts: Timeouts | None = None,
-        resolve: Callable[[SecretURL], Addresses] = resolve,
+        resolve: Resolve = resolve,
         may_redirect: Callable[[SecretURL, SecretURL], bool] = same_host,
         proxy: Callable[[SecretURL], SecretURL | None] = lambda url: None,
     ) -> None:
@@ -149,10 +146,12 @@ class Sender:
 
     def _exchange(self, upload: Upload, url: SecretURL, deadline: float) -> Answer:
         """Send to one host. A connection that had gone stale meanwhile is replaced once."""
+        stale = False
         while True:
             connection, fresh = None, True
             try:
-                connection = self._pool.take(_key(url))
+                # All that rest may have gone stale together, and each would cost one more sending.
+                connection = None if stale else self._pool.take(_key(url))
                 fresh = connection is None
                 connection = connection or self._connect(url, deadline)
                 answer, reusable = _transmit(connection, upload, url, deadline, self._timeouts.read)
@@ -164,13 +163,14 @@ class Sender:
                 if fresh or isinstance(error, TimeoutError):
                     failure = without_frames(error)
                     break
+                stale = True
             except BaseException:
                 _close(connection)
                 raise
             else:
                 self._pool.give(_key(url), connection) if reusable else _close(connection)
                 return answer
-        raise _unanswered(url, failure) from failure
+        raise _unanswered(url, self._proxy(url), failure) from failure
 
     def _redirected(self, url: SecretURL, answer: Answer) -> SecretURL:
         location = SecretURL(urljoin(url.reveal(), answer.headers.get("location", "")))
@@ -196,7 +196,9 @@ class Sender:
             connection.connect()
             if url.scheme == "https":
                 connection.sock.settimeout(time_left(until))
-                connection.sock = self._context().wrap_socket(connection.sock, server_hostname=ascii_host(url))
+                # A certificate names the host without the dot that may end it.
+                name = ascii_host(url).removesuffix(".")
+                connection.sock = self._context().wrap_socket(connection.sock, server_hostname=name)
         except BaseException:
             connection.close()
             raise
@@ -246,7 +248,7 @@ def _send_head(connection: Connection, upload: Upload, url: SecretURL) -> None:
     for name, value in upload.headers.reveal().items():
         connection.putheader(name, value)
     if connection.absolute:
-        for name, value in connection.proxy_headers.items():
+        for name, value in connection.proxy_headers.reveal().items():
             connection.putheader(name, value)
     connection.endheaders()
 
@@ -287,18 +289,26 @@ def _request_target(url: SecretURL, *, absolute: bool) -> str:
     return origin + quote(url.request_target(), safe="!#$%&'()*+,/:;=?@[]~")
 
 
-def _unanswered(url: SecretURL, failure: BaseException) -> DeliveryError:
+def _unanswered(url: SecretURL, proxy: SecretURL | None, failure: BaseException) -> DeliveryError:
+    problem, hint, retryable = _explained(failure)
+    place = str(url) if proxy is None else f"{url}, through the proxy {proxy},"
+    return DeliveryError(f"{place} {problem} ({type(failure).__name__}).", hint=hint, url=str(url), retryable=retryable)
+
+
+def _explained(failure: BaseException) -> tuple[str, str, bool]:
+    """Return what happened, what to do, and whether to try again."""
+    if isinstance(failure, TunnelError):
+        hint = "Its log says why; a host in NO_PROXY is reached without it."
+        if failure.status == 407:
+            hint = "Give the proxy a user and a password in its URL: http://user:password@host:port."
+        return f"is out of reach: it answered {failure.status}", hint, is_retryable(failure.status)
     if isinstance(failure, socket.gaierror):
-        problem, hint = "has a host name that can't be resolved", "Check its spelling and the network."
-    elif isinstance(failure, ssl.SSLCertVerificationError):
-        problem, hint = (
-            "has a certificate that can't be verified",
-            ("Give the authority's certificate with the environment variable SSL_CERT_FILE."),
-        )
-    elif isinstance(failure, TimeoutError):
-        problem, hint = "did not answer in time", "It may be overloaded, or a firewall drops the connection."
-    elif isinstance(failure, ConnectionRefusedError):
-        problem, hint = "refuses connections", "Check host and port, and whether the server runs."
-    else:
-        problem, hint = "broke the connection", "The network or the server failed; try again."
-    return DeliveryError(f"{url} {problem} ({type(failure).__name__}).", hint=hint, url=str(url), retryable=True)
+        return "has a host name that can't be resolved", "Check its spelling and the network.", True
+    if isinstance(failure, ssl.SSLCertVerificationError):
+        hint = "Give the authority's certificate with the environment variable SSL_CERT_FILE."
+        return "has a certificate that can't be verified", hint, True
+    if isinstance(failure, TimeoutError):
+        return "did not answer in time", "It may be overloaded, or a firewall drops the connection.", True
+    if isinstance(failure, ConnectionRefusedError):
+        return "refuses connections", "Check host and port, and whether the server runs.", True
+    return "broke the connection", "The network or the server failed; try again.", True

@@ -94,10 +94,14 @@ class SecretURL(Secret[str]):
         self.host = self.__parts.hostname or ""
 
     def __str__(self) -> str:
+        return self.bare + (f"?{HIDDEN}" if self.__parts.query else "")
+
+    @property
+    def bare(self) -> str:
+        """Scheme, host, port and path: nothing that is a credential."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port is None else f":{self.port}"
-        query = f"?{HIDDEN}" if self.__parts.query else ""
-        return f"{self.scheme}://{host}{port}{self.__parts.path}{query}"
+        return f"{self.scheme}://{host}{port}{self.__parts.path}"
 
     @property
     def path(self) -> str:

@@ -22,8 +22,10 @@ _HINTS = {
     "AccessDenied": "Either the signature's time is over, or whoever signed may not write there: check its policy.",
     "AuthenticationFailed": "The URL was changed after it was signed, or its time is over. " + _SIGN_AGAIN,
     "AuthorizationPermissionMismatch": "Sign with the permissions to create and to write.",
-    "BadDigest": "The body was damaged on the way; try again.",
-    "BlobAlreadyExists": "The blob was to be written once, and it is there already.",
+    "BadDigest": "The body was damaged on the way, or the URL was signed with the checksum of another one: try again, "
+    "and sign without a checksum.",
+    "BlobAlreadyExists": "The blob was to be written once, and it is there already; if an earlier try of this job was "
+    "cut off, it may be its own: compare its Content-MD5 with the MD5 {md5}.",
     "EntityTooLarge": "Sign again with a wider content-length-range.",
     "EntityTooSmall": "Sign again with a wider content-length-range.",
     "ExpiredToken": "The credentials that signed it were temporary and are over. " + _SIGN_AGAIN,
@@ -31,7 +33,8 @@ _HINTS = {
     "InvalidPolicyDocument": "Pass s3_fields on unchanged, as they were returned when the policy was signed.",
     "MethodNotAllowed": "A presigned POST needs its fields: callback_param={'s3_fields': fields}.",
     "NoSuchBucket": "Create the bucket, or sign for the one that exists.",
-    "PreconditionFailed": "The object was to be written once (If-None-Match), and it is there already.",
+    "PreconditionFailed": "The object was to be written once (If-None-Match), and it is there already; if an earlier "
+    "try of this job was cut off, it may be its own: compare its ETag with the MD5 {md5}.",
     "RequestTimeTooSkewed": "The clock of the machine that signed is wrong: set it.",
     "SignatureDoesNotMatch": "The URL, its headers or its fields were changed after signing, or it was signed for "
     "another method than PUT. Pass on all that the signer returned.",
@@ -43,6 +46,7 @@ _STATUS_HINTS = {
     403: "The receiver refuses it; its log says why.",
     404: "Check the URL's path.",
     405: "The receiver doesn't take a POST there.",
+    407: "The proxy wants a user and a password in its URL: HTTP_PROXY=http://user:password@host:port.",
     410: "The receiver wants no more of these.",
     413: "The receiver takes no document of this size: give an object store as the target.",
 }
@@ -99,4 +103,5 @@ def _hint(upload: Upload, status: int, code: str | None) -> str:
         if 300 <= status < 400:
             return "Webhooks are not redirected: give the URL that it leads to."
         return _STATUS_HINTS.get(status, "The receiver's log says more.")
-    return _HINTS.get(code or "", _STATUS_HINTS.get(status, "The store's documentation explains the code."))
+    hint = _HINTS.get(code or "", _STATUS_HINTS.get(status, "The store's documentation explains the code."))
+    return hint.replace("{md5}", upload.document.md5.hex())

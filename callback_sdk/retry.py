@@ -6,10 +6,15 @@ import random
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 
+from callback_sdk.errors import DeliveryError, TargetError
+
 RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses of a passing fault; any other below 500 is an answer for good."""
 
-RETRYABLE_CODES = frozenset({"SlowDown", "InternalError", "RequestTimeout", "ServiceUnavailable", "ServerBusy"})
+RETRYABLE_CODES = frozenset(
+    {"ConditionalRequestConflict", "InternalError", "OperationAborted", "RequestTimeout", "ServerBusy", "SlowDown"}
+    | {"ServiceUnavailable"}
+)
 """Error codes of object stores for a passing fault, whatever status they come with."""
 
 LONGEST_RETRY_AFTER = timedelta(hours=1)
@@ -62,6 +67,24 @@ def service_delay(attempts: int) -> timedelta | None:
     if attempts > len(_SERVICE_DELAYS):
         return None
     return _SERVICE_DELAYS[attempts - 1] * (1 + random.random() / 10)  # noqa: S311 (jitter is no secret)
+
+
+def next_delay(error: Exception, attempts: int) -> timedelta | None:
+    """Return how long a durable delivery waits after a try that failed.
+
+    Args:
+        error: Why it failed. What isn't an error of ours may be a passing fault as well.
+        attempts: Tries made so far, at least 1.
+
+    Returns:
+        The delay; None when there is no point in another try.
+    """
+    delay = service_delay(attempts)
+    if delay is None or isinstance(error, TargetError):
+        return None
+    if not isinstance(error, DeliveryError):
+        return delay
+    return max(delay, timedelta(seconds=error.retry_after or 0.0)) if error.retryable else None
 
 
 def parse_retry_after(value: str | None, *, now: datetime | None = None) -> timedelta | None:

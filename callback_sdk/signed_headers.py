@@ -10,7 +10,7 @@ import re
 
 from callback_sdk.body import Body
 from callback_sdk.callbacks import Callback
-from callback_sdk.errors import SignedHeaderError
+from callback_sdk.errors import ResultTooLargeError, SignedHeaderError
 from callback_sdk.redaction import SecretFields
 
 _OURS = frozenset({"host", "content-length"})
@@ -23,6 +23,51 @@ _USUAL = {"content-type": "application/json", "if-none-match": "*"}
 
 _NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+_EMPTY = frozenset({"AAAAAA==", "AAAAAAAAAAA="})
+"""CRC-32 and CRC-64 of no bytes: what a signer that has no document yet takes for the document's checksum."""
+
+
+def check_checksum(callback: Callback) -> None:
+    """Refuse a URL that is signed for an empty document, as Amazon's SDK for JavaScript makes them.
+
+    SeaweedFS and others hold the body to a checksum in the query. Amazon S3 is reported to take no notice of it, so a
+    URL there is let through.
+
+    Args:
+        callback: The URL.
+
+    Raises:
+        SignedHeaderError: The store would refuse every document.
+    """
+    url = callback.url
+    names = [name for name in url.query_names() if name.lower().startswith("x-amz-checksum-")]
+    if not url.host.endswith(".amazonaws.com") and any(url.query(name) in _EMPTY for name in names):
+        raise SignedHeaderError(
+            f"{url} is signed with the checksum of an empty document ({names[0].lower()}).",
+            hint='Sign it with requestChecksumCalculation: "WHEN_REQUIRED" in the options of the S3Client.',
+            url=str(url),
+        )
+
+
+def check_length_range(callback: Callback, size: int | None) -> None:
+    """Hold a document's size against `x-goog-content-length-range`.
+
+    Args:
+        callback: The URL, and the values that came with it.
+        size: Bytes of the document; None when it is not known yet.
+
+    Raises:
+        ResultTooLargeError: The store would refuse it; also when it is too small.
+    """
+    length_range = _given(callback).reveal().get("x-goog-content-length-range", "")
+    match = re.fullmatch("([0-9]{1,18}),([0-9]{1,18})", length_range)
+    if match is not None and size is not None and not int(match[1]) <= size <= int(match[2]):
+        raise ResultTooLargeError(
+            f"The document has {size} bytes, and {callback.url} takes {match[1]} to {match[2]}.",
+            hint="Sign again with a wider x-goog-content-length-range.",
+            url=str(callback.url),
+        )
 
 
 def put_headers(callback: Callback, *, signed: frozenset[str], vendor: str, document: Body | None) -> SecretFields:

@@ -49,6 +49,8 @@ _RESERVED = frozenset(
     | {"x-amz-security-token"}
 )
 
+_WILDCARD = "${filename}"
+
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -167,7 +169,7 @@ class S3Signer:
         """
         now, credentials = self._now(), self._bucket.credentials()
         seconds = _lifetime(expires, now, credentials)
-        _encode_key(key)
+        _check_form_key(key)
         form = _fields(fields, content_type, acl, metadata)
         wanted = _conditions(conditions, form, max_size)
         expires_at = now + timedelta(seconds=seconds)
@@ -344,7 +346,7 @@ def _conditions(conditions: Iterable[Condition] | None, fields: Mapping[str, str
     for condition in chosen:
         if isinstance(condition, dict):
             covered |= {name.lower() for name in condition}
-        elif len(condition) == 3:
+        elif len(condition) == 3 and (condition[0] == "content-length-range" or str(condition[1]).startswith("$")):
             covered.add(str(condition[1]).removeprefix("$").lower())
         else:
             raise SigningError(
@@ -357,6 +359,14 @@ def _conditions(conditions: Iterable[Condition] | None, fields: Mapping[str, str
     return chosen
 
 
+def _check_form_key(key: str) -> None:
+    _encode_key(key)
+    if _WILDCARD in key.removesuffix(_WILDCARD):
+        raise SigningError(
+            f"The key has {_WILDCARD} in its middle: the store would put a name there, and refuse the key for it.",
+            hint="Put it at the end.",
+        )
+
+
 def _key_condition(key: str) -> Any:
-    wildcard = "${filename}"
-    return ["starts-with", "$key", key.removesuffix(wildcard)] if key.endswith(wildcard) else {"key": key}
+    return ["starts-with", "$key", key.removesuffix(_WILDCARD)] if key.endswith(_WILDCARD) else {"key": key}

@@ -12,45 +12,70 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
-from callback_sdk.errors import InvalidTargetError
-from callback_sdk.redaction import SecretURL
+from callback_sdk.addresses import ascii_host
+from callback_sdk.dialing import Addresses, dial, time_left
+from callback_sdk.redaction import SecretFields, SecretURL
 from callback_sdk.stores import port_of
 
 IDLE_LIMIT = timedelta(seconds=20)
 """How long a connection may rest before it is not used again; servers close theirs after 5 to 60 s."""
 
-Addresses = list[tuple[Any, ...]]
-"""What `socket.getaddrinfo` returns."""
+Resolve = Callable[[SecretURL, float], Addresses]
+"""From a URL, and the moment to give up at, to the addresses to connect to."""
 
 Key = tuple[str, str, int]
 """Scheme, host and port: what a connection can be used again for."""
 
 
+class TunnelError(OSError):
+    """A proxy didn't open a tunnel.
+
+    Attributes:
+        status: HTTP status of its answer.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the proxy answered {status}")
+        self.status = status
+
+
 class Connection(http.client.HTTPConnection):
     """A connection that was resolved by us, through a proxy or not."""
 
-    def __init__(
-        self, url: SecretURL, proxy: SecretURL | None, resolve: Callable[[SecretURL], Addresses], until: float
-    ) -> None:
+    def __init__(self, url: SecretURL, proxy: SecretURL | None, resolve: Resolve, until: float) -> None:
         super().__init__(ascii_host(proxy or url), port_of(proxy or url))
         self.absolute = proxy is not None and url.scheme == "http"
         self.proxy_headers = _proxy_headers(proxy)
         self.idle_since = 0.0
-        self._dial: Callable[[], socket.socket] = lambda: _dial(resolve(proxy or url), until)
-        if proxy is not None and url.scheme == "https":
-            self.set_tunnel(ascii_host(url), port_of(url), headers=self.proxy_headers)
+        self._url = url
+        self._tunnelled = proxy is not None and url.scheme == "https"
+        self._dial: Callable[[], socket.socket] = lambda: dial(resolve(proxy or url, until), until)
         self._until = until
 
     def connect(self) -> None:
-        """Connect to an address that was resolved, never to one that was not."""
+        """Connect to an address that was resolved, never to one that was not.
+
+        Raises:
+            TunnelError: The proxy refuses.
+            OSError: No address can be reached.
+        """
         self.sock = self._dial()
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._tunnel_host:  # type: ignore[attr-defined]
-            self.sock.settimeout(time_left(self._until))
-            self._tunnel()  # type: ignore[attr-defined]
+        if self._tunnelled:
+            self._open_tunnel()
+
+    def _open_tunnel(self) -> None:
+        place = f"{bracketed(ascii_host(self._url))}:{port_of(self._url)}"
+        lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}"]
+        timed = TimedSocket(self.sock, self._until, timedelta.max)
+        timed.sendall("\r\n".join([*lines, *_lines(self.proxy_headers), "", ""]).encode("latin-1"))
+        answer = http.client.HTTPResponse(cast("socket.socket", timed), method="CONNECT")
+        answer.begin()
+        if not 200 <= answer.status < 300:
+            raise TunnelError(answer.status)
 
 
 class TimedSocket:
@@ -96,6 +121,7 @@ class Pool:
         self._lock = threading.Lock()
         self._idle: dict[Key, list[Connection]] = {}
         self._process = os.getpid()
+        self._swept = time.monotonic()
 
     def take(self, key: Key) -> Connection | None:
         """Return a connection that is still good, or None."""
@@ -114,6 +140,9 @@ class Pool:
         with self._lock:
             self._forget_after_fork()
             self._idle.setdefault(key, []).append(connection)
+            forgotten = self._sweep()
+        for each in forgotten:
+            each.close()
 
     def close(self) -> None:
         """Close them all."""
@@ -122,6 +151,22 @@ class Pool:
             self._idle.clear()
         for connection in connections:
             connection.close()
+
+    def _sweep(self) -> list[Connection]:
+        """Take out what rested too long, now and then: hosts that nothing goes to any more would keep theirs open."""
+        if time.monotonic() - self._swept < IDLE_LIMIT.total_seconds():
+            return []
+        self._swept = time.monotonic()
+        kept: dict[Key, list[Connection]] = {}
+        old = []
+        for key, connections in self._idle.items():
+            for connection in connections:
+                if self._swept - connection.idle_since > IDLE_LIMIT.total_seconds():
+                    old.append(connection)
+                else:
+                    kept.setdefault(key, []).append(connection)
+        self._idle = kept
+        return old
 
     def _forget_after_fork(self) -> None:
         # Two processes that write to one connection would mix their requests. Closing the child's copies
@@ -147,50 +192,25 @@ def readable(sock: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-def _dial(addresses: Addresses, until: float) -> socket.socket:
-    """Connect to the first address that answers."""
-    failure: OSError = OSError("the name has no address")
-    for family, kind, protocol, _, address in addresses:
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.settimeout(time_left(until))
-            sock.connect(address)
-        except OSError as error:
-            sock.close()
-            failure = error
-        else:
-            return sock
-    raise failure
-
-
-def time_left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("timed out")
-    return left
-
-
-def ascii_host(url: SecretURL) -> str:
-    """Return the host as the network takes it: an international name in its ASCII form."""
-    if url.host.isascii():
-        return url.host
-    import idna
-
-    try:
-        return idna.encode(url.host, uts46=True).decode()
-    except idna.IDNAError:
-        raise InvalidTargetError(f"{url} has a host name that can't exist.", hint="Check its spelling.") from None
-
-
 def host_header(url: SecretURL) -> str:
-    host = f"[{url.host}]" if ":" in url.host else ascii_host(url)
+    host = bracketed(ascii_host(url))
     return host if url.port is None else f"{host}:{url.port}"
 
 
-def _proxy_headers(proxy: SecretURL | None) -> dict[str, str]:
-    if proxy is None or not proxy.has_userinfo:
-        return {}
+def bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
+
+def _lines(headers: SecretFields) -> list[str]:
+    return [f"{name}: {value}" for name, value in headers.reveal().items()]
+
+
+def _proxy_headers(proxy: SecretURL | None) -> SecretFields:
+    if proxy is None or not proxy.has_userinfo:
+        return SecretFields({})
+    return SecretFields({"Proxy-Authorization": f"Basic {_login(proxy)}"})
+
+
+def _login(proxy: SecretURL) -> str:
     parts = urlsplit(proxy.reveal())
-    login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
-    return {"Proxy-Authorization": "Basic " + base64.b64encode(login.encode()).decode()}
+    return base64.b64encode(f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode()).decode()

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from types import TracebackType
 from typing import Any
 
-from attrs import evolve
+from attrs import define, evolve
 
 from callback_sdk import webhooks
 from callback_sdk.body import Body
 from callback_sdk.callbacks import Callback, callbacks
-from callback_sdk.document import document, results_body
-from callback_sdk.errors import CallbackSDKError, DeliveryError, SeveralDeliveriesError, TargetError
+from callback_sdk.delivery import Delivery, FindURL, prepare
+from callback_sdk.dialing import resolve
+from callback_sdk.document import results_body
+from callback_sdk.errors import (
+    CallbackSDKError,
+    ConfigurationError,
+    DeliveryError,
+    SeveralDeliveriesError,
+    TargetError,
+)
+from callback_sdk.guard import AddressGuard
 from callback_sdk.http import Answer, Sender, Timeouts, same_host
 from callback_sdk.models import JobResult, Receipt, Upload
+from callback_sdk.proxies import direct, environment_proxy
 from callback_sdk.redaction import Secret, SecretURL, hide
 from callback_sdk.refusals import refusal
 from callback_sdk.retry import backoff
 from callback_sdk.stores import Stores
-from callback_sdk.targets import Settings, Target, plan
+from callback_sdk.targets import WEBHOOK_LIMIT, Settings, Target, plan
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +51,11 @@ class ResultsWriter:
         webhook_secrets: What webhooks are signed with, the newest first; see `webhooks.verify`.
         deadline: How long `write` tries, from its beginning; a try that has begun may still end.
         timeouts: How long one try may take.
+        compress: `"gzip"` to compress documents for object stores, where the target's signature allows it. A
+            target that was signed with `Content-Encoding: gzip` gets it in any case.
+        webhook_limit: Most bytes of a webhook's document; above it the document says where the results are.
+        guard: Which hosts may be reached, for targets that come from strangers. Without one every host may, also
+            through the environment's proxies (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY).
 
     Raises:
         ConfigurationError: An endpoint is no URL, or a secret no secret.
@@ -59,11 +73,22 @@ class ResultsWriter:
         webhook_secrets: Iterable[str | Secret[str]] = (),
         deadline: timedelta = timedelta(minutes=2),
         timeouts: Timeouts | None = None,
+        compress: str | None = None,
+        webhook_limit: int = WEBHOOK_LIMIT,
+        guard: AddressGuard | None = None,
     ) -> None:
+        if compress not in (None, "gzip"):
+            raise ConfigurationError(f"compress is {compress!r}.", hint="Give 'gzip' or None.")
         keys = tuple(webhooks.decode_secret(secret) for secret in [hide(s) for s in webhook_secrets])
-        self._settings = Settings(stores=Stores.of(storage_endpoints), webhook_keys=keys)
+        self._settings = Settings(stores=Stores.of(storage_endpoints), webhook_keys=keys, webhook_limit=webhook_limit)
+        self._compress = compress
         self._deadline = deadline
-        self._sender = Sender(timeouts=timeouts, may_redirect=self._may_redirect)
+        self._sender = Sender(
+            timeouts=timeouts,
+            resolve=guard.resolve if guard else resolve,
+            may_redirect=self._may_redirect,
+            proxy=direct if guard else environment_proxy,
+        )
 
     def __repr__(self) -> str:
         return f"ResultsWriter(deadline={self._deadline})"
@@ -83,6 +108,9 @@ class ResultsWriter:
     def write(self, result: JobResult, callback_url: Any, callback_param: Any = None) -> list[Receipt]:
         """Upload a result to every target, all at once, each as often as it takes.
 
+        A webhook that is too small for the results is told where they are, if another target is an object. It may
+        hear of it a moment before the object is there.
+
         Args:
             result: What the job has to say.
             callback_url: A URL, a `PutTarget` or `PostTarget`, a `(url, param)` pair, or a list of these.
@@ -101,10 +129,12 @@ class ResultsWriter:
         """
         callback_url, callback_param = hide(callback_url), hide(callback_param)
         until = time.monotonic() + self._deadline.total_seconds()
-        targets = callbacks(callback_url, callback_param)
+        given = callbacks(callback_url, callback_param)
         with ExitStack() as stack:
             results, nulled = results_body(result.results if result.success else None, stack)
-            outcomes = self._deliver_all(targets, [_job(result, results, target) for target in targets], until)
+            targets = [self._plan(callback) for callback in given]
+            job = _Job(result, results, _first_object(targets))
+            outcomes = self._deliver_all(job, targets, until)
         errors = [outcome for outcome in outcomes if isinstance(outcome, CallbackSDKError)]
         receipts = [evolve(outcome, nulled=nulled) for outcome in outcomes if isinstance(outcome, Receipt)]
         if errors:
@@ -113,13 +143,21 @@ class ResultsWriter:
             raise error
         return receipts
 
-    def attempt(self, result: JobResult, callback: Callback, *, delivery_id: str) -> Receipt:
+    def attempt(
+        self,
+        result: JobResult,
+        callback: Callback,
+        *,
+        delivery_id: str,
+        results_url: FindURL = lambda: None,
+    ) -> Receipt:
         """Make one try at one target.
 
         Args:
             result: What the job has to say.
             callback: The target.
             delivery_id: Stable over the tries of this delivery; a webhook's id.
+            results_url: Tells where the results are, when the target is too small for them.
 
         Returns:
             The receipt.
@@ -131,45 +169,91 @@ class ResultsWriter:
         """
         with ExitStack() as stack:
             results, nulled = results_body(result.results if result.success else None, stack)
-            body = document(result, callback.param, results)
-            return evolve(self._attempt(plan(callback, self._settings), body, delivery_id), nulled=nulled)
+            delivery = self.prepare(result, results, callback, stack, delivery_id=delivery_id, results_url=results_url)
+            return evolve(self._attempt(delivery), nulled=nulled)
 
-    def _deliver_all(
-        self, targets: tuple[Callback, ...], documents: list[Body], until: float
-    ) -> list[Receipt | TargetError | DeliveryError]:
-        if len(targets) <= 1:
-            return [self._deliver(*job, until) for job in zip(targets, documents, strict=True)]
-        with ThreadPoolExecutor(min(len(targets), MAX_PARALLEL), thread_name_prefix="callback-sdk") as pool:
-            return list(pool.map(self._deliver, targets, documents, [until] * len(targets)))
+    def prepare(
+        self,
+        result: JobResult,
+        results: Body,
+        callback: Callback,
+        stack: ExitStack,
+        *,
+        delivery_id: str | None = None,
+        results_url: FindURL = lambda: None,
+    ) -> Delivery:
+        """Make what one target is to receive, and send nothing.
 
-    def _deliver(self, callback: Callback, body: Body, until: float) -> Receipt | TargetError | DeliveryError:
-        """Try until the target has it, or there is no point any more."""
-        started, attempts = _now(), 0
+        Args:
+            result: The job's own members.
+            results: The bytes of its results.
+            callback: The target.
+            stack: Keeps what must stay open while it is sent.
+            delivery_id: Made from the place and the document when None.
+            results_url: Tells where the results are, when the target is too small for them.
+
+        Raises:
+            TargetError: The target can't be used.
+        """
+        return prepare(
+            plan(callback, self._settings),
+            result,
+            results,
+            stack,
+            compress=self._compress,
+            results_url=results_url,
+            delivery_id=delivery_id,
+        )
+
+    def _plan(self, callback: Callback) -> Target | TargetError:
         try:
-            target = plan(callback, self._settings)
-            delivery_id = _delivery_id(callback, body)
-            while True:
-                attempts += 1
-                try:
-                    receipt = self._attempt(target, body, delivery_id)
-                except DeliveryError as error:
-                    error.attempts = attempts
-                    pause = max(backoff(attempts).total_seconds(), error.retry_after or 0.0)
-                    if not error.retryable or time.monotonic() + pause > until:
-                        raise
-                    logger.warning("try %d, another in %.1f s: %s", attempts, pause, error)
-                    time.sleep(pause)
-                else:
-                    return evolve(receipt, attempts=attempts, started_at=started)
-        except (TargetError, DeliveryError) as error:
-            logger.error("not delivered (tries: %d): %s", attempts, error)
+            return plan(callback, self._settings)
+        except TargetError as error:
             return error
 
-    def _attempt(self, target: Target, body: Body, delivery_id: str) -> Receipt:
+    def _deliver_all(
+        self, job: _Job, targets: Sequence[Target | TargetError], until: float
+    ) -> list[Receipt | CallbackSDKError]:
+        if len(targets) <= 1:
+            return [self._deliver(job, target, until) for target in targets]
+        with ThreadPoolExecutor(min(len(targets), MAX_PARALLEL), thread_name_prefix="callback-sdk") as pool:
+            return list(pool.map(lambda target: self._deliver(job, target, until), targets))
+
+    def _deliver(self, job: _Job, target: Target | TargetError, until: float) -> Receipt | CallbackSDKError:
+        """Try until the target has it, or there is no point any more."""
+        try:
+            if isinstance(target, TargetError):
+                raise target
+            with ExitStack() as stack:
+                delivery = prepare(
+                    target, job.result, job.results, stack, compress=self._compress, results_url=job.results_url
+                )
+                return self._try(delivery, until)
+        except CallbackSDKError as error:
+            logger.error("not delivered: %s", error)
+            return error
+
+    def _try(self, delivery: Delivery, until: float) -> Receipt:
+        started, attempts = _now(), 0
+        while True:
+            attempts += 1
+            try:
+                receipt = self._attempt(delivery)
+            except DeliveryError as error:
+                error.attempts = attempts
+                pause = max(backoff(attempts).total_seconds(), error.retry_after or 0.0)
+                if not error.retryable or time.monotonic() + pause > until:
+                    raise
+                logger.warning("try %d, another in %.1f s: %s", attempts, pause, error)
+                time.sleep(pause)
+            else:
+                return evolve(receipt, attempts=attempts, started_at=started)
+
+    def _attempt(self, delivery: Delivery) -> Receipt:
         started = _now()
-        upload = target.upload(body, delivery_id=delivery_id, now=started)
+        upload = delivery.upload(started)
         answer = self._sender.send(upload)
-        if answer.status not in upload.accepts:
+        if answer.status not in upload.accepts and not _is_there_already(upload, answer):
             raise refusal(upload, answer)
         receipt = _receipt(upload, answer, started)
         logger.info("delivered %d bytes to %s", receipt.size, receipt.url)
@@ -182,14 +266,25 @@ class ResultsWriter:
         )
 
 
-def _job(result: JobResult, results: Body, callback: Callback) -> Body:
-    return document(result, callback.param, results)
+@define(frozen=True)
+class _Job:
+    result: JobResult
+    results: Body
+    results_url: FindURL
 
 
-def _delivery_id(callback: Callback, body: Body) -> str:
-    """Return an id that is the same whenever the same document goes to the same place, also after a crash."""
-    place = hashlib.sha256(f"{callback.url}\n".encode() + body.sha256).hexdigest()
-    return f"msg_{place[:32]}"
+def _first_object(targets: Sequence[Target | TargetError]) -> FindURL:
+    # The id only matters for a key with ${filename}, and there the document's own place is not known before.
+    urls = [target.object_url("results") for target in targets if isinstance(target, Target)]
+    return lambda: next((url for url in urls if url is not None), None)
+
+
+def _is_there_already(upload: Upload, answer: Answer) -> bool:
+    """Tell whether a write-once object is there because an earlier try of ours put it there.
+
+    The try's answer may have been lost on the way. The same tag is the same bytes, and these hold the job's id.
+    """
+    return answer.status == 412 and answer.headers.get("etag", "").strip('"') == upload.document.md5.hex()
 
 
 def _receipt(upload: Upload, answer: Answer, started: datetime) -> Receipt:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import NoReturn
 
 import pytest
 
 from callback_sdk.errors import MissingExtraError
 from callback_sdk.testing import SeaweedFS, WebhookReceiver
+
+pytest_plugins = ["callback_sdk.testing.fixtures"]
 
 
 def missing_server(why: str) -> NoReturn:
@@ -20,14 +21,12 @@ def missing_server(why: str) -> NoReturn:
 
 
 @pytest.fixture(scope="session")
-def seaweedfs() -> Iterator[SeaweedFS]:
-    """Run one S3 store for the whole session; it checks signatures."""
+def seaweedfs(request: pytest.FixtureRequest) -> SeaweedFS:
+    """Give the S3 store that the whole session shares; it checks signatures."""
     try:
-        server = SeaweedFS()
+        return request.getfixturevalue("callback_s3")
     except MissingExtraError as error:
         missing_server(str(error))
-    with server:
-        yield server
 
 
 @pytest.fixture
@@ -37,7 +36,6 @@ def bucket(seaweedfs: SeaweedFS) -> str:
 
 
 @pytest.fixture
-def webhook() -> Iterator[WebhookReceiver]:
-    """Run a fresh webhook receiver."""
-    with WebhookReceiver() as receiver:
-        yield receiver
+def webhook(callback_webhook: WebhookReceiver) -> WebhookReceiver:
+    """Give a fresh webhook receiver."""
+    return callback_webhook

@@ -74,7 +74,10 @@ def read_request(connection: socket.socket) -> tuple[bytes, bytes]:
         (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0
     )
     while len(body) < length:
-        body += connection.recv(65536)
+        chunk = connection.recv(65536)
+        if not chunk:
+            return b"", b""
+        body += chunk
     return head, body
 
 

@@ -21,6 +21,7 @@ from callback_sdk.errors import (
     TargetError,
     UnknownAlgorithmError,
 )
+from callback_sdk.guard import AddressGuard
 from callback_sdk.models import CANCELED
 from callback_sdk.redaction import Secret
 from callback_sdk.service.auth import is_allowed
@@ -47,6 +48,7 @@ def create_app(
     hub: Hub,
     *,
     token: Secret[str],
+    guard: AddressGuard,
     storage_endpoints: Iterable[str] = (),
     max_body: int = 256 * MIB,
     max_callbacks: int = 10,
@@ -56,6 +58,7 @@ def create_app(
     Args:
         hub: What does the work. Whoever makes the application starts and closes it.
         token: What requests must carry as `Authorization: Bearer`.
+        guard: Which hosts callbacks may reach.
         storage_endpoints: URLs of object stores besides the known providers.
         max_body: Bytes that a request may have.
         max_callbacks: Targets that a task may have.
@@ -66,7 +69,7 @@ def create_app(
     app = FastAPI(title="callback_sdk", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     settings = Settings(stores=Stores.of(storage_endpoints))
     app.include_router(_algorithms(hub, token))
-    app.include_router(_tasks(hub, token, settings, max_callbacks))
+    app.include_router(_tasks(hub, token, settings, guard, max_callbacks))
     app.add_api_route("/healthz", lambda: {"status": True})
     app.add_exception_handler(AnyHTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
@@ -111,7 +114,7 @@ def _algorithms(hub: Hub, token: Secret[str]) -> APIRouter:
     return router
 
 
-def _tasks(hub: Hub, token: Secret[str], settings: Settings, max_callbacks: int) -> APIRouter:
+def _tasks(hub: Hub, token: Secret[str], settings: Settings, guard: AddressGuard, max_callbacks: int) -> APIRouter:
     router = _router(token)
 
     @router.post("/algorithms/{algorithm_id}/predict")
@@ -120,7 +123,7 @@ def _tasks(hub: Hub, token: Secret[str], settings: Settings, max_callbacks: int)
         try:
             form = await _read_form(request)
             job_id = await run_in_threadpool(
-                accept, hub, algorithm_id, form, settings=settings, max_callbacks=max_callbacks
+                accept, hub, algorithm_id, form, settings=settings, guard=guard, max_callbacks=max_callbacks
             )
         finally:
             await request.close()

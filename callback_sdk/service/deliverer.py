@@ -13,9 +13,9 @@ from typing import Protocol
 from attrs import evolve
 
 from callback_sdk.callbacks import Callback
-from callback_sdk.errors import CallbackSDKError, DeliveryError, TargetError
+from callback_sdk.errors import CallbackSDKError, TargetError
 from callback_sdk.models import JobResult, Receipt
-from callback_sdk.retry import service_delay
+from callback_sdk.retry import next_delay
 from callback_sdk.service.blobs import Blobs
 from callback_sdk.service.records import DeliveryClaim
 from callback_sdk.service.store import Store
@@ -32,7 +32,9 @@ PER_HOST = 8
 class Writer(Protocol):
     """The one method of `ResultsWriter` that is needed here."""
 
-    def attempt(self, result: JobResult, callback: Callback, *, delivery_id: str) -> Receipt:
+    def attempt(
+        self, result: JobResult, callback: Callback, *, delivery_id: str, results_url: Callable[[], str | None]
+    ) -> Receipt:
         """Try once."""
         ...
 
@@ -109,7 +111,12 @@ class Deliverer:
             "attempt": claim.attempt,
         }
         try:
-            receipt = self._writer.attempt(result, claim.callback, delivery_id=claim.delivery_id)
+            receipt = self._writer.attempt(
+                result,
+                claim.callback,
+                delivery_id=claim.delivery_id,
+                results_url=lambda: self._store.results_url(claim.job_id),
+            )
         except TargetError as error:
             self._store.failed(claim.delivery_id, str(error), None)
             _log.warning("Task %s can't be delivered to %s: %s", claim.job_id, claim.callback.url, error, extra=extra)
@@ -134,11 +141,8 @@ class Deliverer:
 
 def _next_attempt(error: Exception, attempts: int) -> float | None:
     """Return when to try again, in seconds since 1970; None for never."""
-    delay = service_delay(attempts)
-    if delay is None or (isinstance(error, DeliveryError) and not error.retryable):
-        return None
-    asked = (error.retry_after or 0.0) if isinstance(error, DeliveryError) else 0.0
-    return time.time() + max(delay.total_seconds(), asked)
+    delay = next_delay(error, attempts)
+    return None if delay is None else time.time() + delay.total_seconds()
 
 
 def _text(error: Exception) -> str:

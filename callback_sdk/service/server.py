@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from callback_sdk.errors import ConfigurationError, MissingExtraError
+from callback_sdk.guard import AddressGuard
+from callback_sdk.proxies import any_proxy
 from callback_sdk.redaction import Secret
 from callback_sdk.service.auth import ensure_token
 from callback_sdk.service.blobs import remove, write_whole
@@ -32,6 +34,8 @@ def serve(
     data: Path | str = "callback-sdk-data",
     processes: int | None = None,
     storage_endpoints: Iterable[str] = (),
+    allow_networks: Iterable[str] = (),
+    allow_hosts: Iterable[str] = (),
     webhook_secrets: Iterable[str | Secret[str]] = (),
     max_body: int = 256 * 1024 * 1024,
     max_callbacks: int = 10,
@@ -51,13 +55,16 @@ def serve(
             credentials of callbacks in it, in plain.
         processes: How many tasks run at once; one for each core when not given.
         storage_endpoints: URLs of object stores besides the known providers.
+        allow_networks: Networks that callbacks may reach although they are not public; see `AddressGuard`.
+        allow_hosts: Hosts that callbacks may reach whatever their addresses are.
         webhook_secrets: What webhooks are signed with, the newest first.
         max_body: Bytes that a request may have.
         max_callbacks: Targets that a task may have.
         ready: Called with the address when requests are taken.
 
     Raises:
-        ConfigurationError: The registry can't be found, the port is taken, or the folder is in use.
+        ConfigurationError: The registry can't be found, the port is taken, the folder is in use, or an endpoint,
+            a network or a host is none.
         MissingExtraError: The extra `service` is not installed.
     """
     try:
@@ -71,14 +78,19 @@ def serve(
         raise MissingExtraError(f"{error.name}", extra="service") from None
     from callback_sdk.writer import ResultsWriter
 
+    guard = AddressGuard(allow_networks=allow_networks, allow_hosts=allow_hosts)
     found = load(registry)
     _log_to_stderr()
+    if any_proxy():
+        _log.warning("The environment names a proxy; callbacks don't use it, as their addresses are checked here.")
     endpoints = tuple(storage_endpoints)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(locked(Path(data)))
         token = ensure_token(folder / "token")
         listener = stack.enter_context(listen(host, port))
-        writer = stack.enter_context(ResultsWriter(storage_endpoints=endpoints, webhook_secrets=webhook_secrets))
+        writer = stack.enter_context(
+            ResultsWriter(storage_endpoints=endpoints, webhook_secrets=webhook_secrets, guard=guard)
+        )
         hub = Hub(
             folder,
             registry=found,
@@ -87,7 +99,14 @@ def serve(
             processes=processes or default_processes(),
         )
         stack.callback(hub.close)
-        app = create_app(hub, token=token, storage_endpoints=endpoints, max_body=max_body, max_callbacks=max_callbacks)
+        app = create_app(
+            hub,
+            token=token,
+            guard=guard,
+            storage_endpoints=endpoints,
+            max_body=max_body,
+            max_callbacks=max_callbacks,
+        )
         config = uvicorn.Config(
             app, log_config=None, lifespan="off", server_header=False, timeout_graceful_shutdown=_GRACE
         )

@@ -21,6 +21,7 @@ from callback_sdk.redaction import Secret, without_frames
 from callback_sdk.service.records import Claim, DeliveryClaim, Ending, NewTask
 from callback_sdk.service.tables import deliveries, metadata, tasks
 from callback_sdk.service.transactions import Transactions
+from callback_sdk.targets import plan
 
 MAX_LOSSES = 3
 """Runs of one task whose process may die before the task has failed."""
@@ -251,6 +252,14 @@ class Store:
         state = DEAD if next_attempt_at is None else DELIVERY_PENDING
         self._settle(delivery_id, {"state": state, "next_attempt_at": next_attempt_at, "last_error": error})
 
+    def results_url(self, job_id: str) -> str | None:
+        """Return where a task's results will be, without a signature; None when no target of it is an object."""
+        query = sa.select(deliveries.c.delivery_id, deliveries.c.target).where(deliveries.c.job_id == job_id)
+        with self._transactions.read() as connection:
+            rows = [(row.delivery_id, Secret(row.target)) for row in connection.execute(query.order_by("position"))]
+        urls = (plan(_callback(target)).object_url(delivery_id) for delivery_id, target in rows)
+        return next((url for url in urls if url is not None), None)
+
     def _settle(self, delivery_id: str, values: dict[str, Any]) -> None:
         update = deliveries.update().where(
             deliveries.c.delivery_id == delivery_id, deliveries.c.state == DELIVERY_PENDING
@@ -261,8 +270,12 @@ class Store:
         query = sa.select(deliveries.c.target).where(deliveries.c.delivery_id == delivery_id)
         with self._transactions.read() as connection:
             target = Secret(connection.execute(query).scalar_one())
-        (callback,) = callbacks([json.loads(target.reveal())])
-        return callback
+        return _callback(target)
+
+
+def _callback(target: Secret[str]) -> Callback:
+    (callback,) = callbacks(Secret([json.loads(target.reveal())]))
+    return callback
 
 
 def _waiting() -> tuple[sa.ColumnElement[bool], ...]:

@@ -11,6 +11,7 @@ from attrs import define, field
 
 from callback_sdk.callbacks import Callback, callbacks
 from callback_sdk.errors import CallbackParamError, CallbackSDKError, FeaturesError, InvalidTargetError
+from callback_sdk.guard import AddressGuard
 from callback_sdk.redaction import Secret
 from callback_sdk.service import features
 from callback_sdk.service.blobs import remove
@@ -74,7 +75,9 @@ class Form:
         raise SubmissionError(f"{name!r} is not JSON.", hint="Send it as json.dumps makes it.")
 
 
-def accept(hub: Hub, algorithm_id: str, form: Form, *, settings: Settings, max_callbacks: int) -> str:
+def accept(
+    hub: Hub, algorithm_id: str, form: Form, *, settings: Settings, guard: AddressGuard, max_callbacks: int
+) -> str:
     """Check everything, then accept the task for good.
 
     Args:
@@ -82,6 +85,7 @@ def accept(hub: Hub, algorithm_id: str, form: Form, *, settings: Settings, max_c
         algorithm_id: Which algorithm.
         form: What came.
         settings: How targets are told apart.
+        guard: Which hosts they may be at.
         max_callbacks: How many targets one task may have.
 
     Returns:
@@ -100,6 +104,7 @@ def accept(hub: Hub, algorithm_id: str, form: Form, *, settings: Settings, max_c
     targets = read_targets(form, max_callbacks)
     for target in targets:
         check_callback(target, settings)
+        guard.check(target.url)
     if "features" not in form.files:
         raise FeaturesError("The request has no file 'features'.", hint="Send Parquet or JSON as a file of this name.")
     path = hub.blobs.receive(form.files["features"])

@@ -121,16 +121,17 @@ class Transactions:
                 return
 
     def _commit(self, writes: list[_Write]) -> None:
-        done: list[Callable[[], None]] = []
         try:
             with self._writing.begin() as connection:
-                for write in writes:
-                    done.append(write.run(connection))  # noqa: PERF401
+                resolved = [write.run(connection) for write in writes]
         except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it
-            for write in writes:
-                write.future.set_exception(error)
+            if len(writes) == 1:
+                writes[0].future.set_exception(error)
+            # One of them may have undone the others' work too: each gets a transaction of its own.
+            for write in writes if len(writes) > 1 else ():
+                self._commit([write])
         else:
-            for resolve in done:
+            for resolve in resolved:
                 resolve()
 
 
@@ -140,14 +141,33 @@ class _Write:
         self.future = future
 
     def run(self, connection: sa.Connection) -> Callable[[], None]:
-        """Do the work, and return what tells the waiting thread, to be called after the commit."""
+        """Do the work, and return what tells the waiting thread, to be called after the commit.
+
+        Raises:
+            Exception: The work failed, and took the whole transaction with it, as a full disk does in SQLite.
+        """
+        causes: list[Exception] = []
         try:
             with connection.begin_nested():
-                value = self.work(connection)
+                value = self._run(connection, causes)
         except Exception as error:  # noqa: BLE001 - it belongs to the waiting thread
-            failure = error
-            return lambda: self.future.set_exception(failure)
+            causes.append(error)
+            if not _in_transaction(connection):
+                # The first one: after it, there is no savepoint to go back to, and that is an error too.
+                raise causes[0] from None
+            return lambda: self.future.set_exception(causes[0])
         return lambda: self.future.set_result(value)
+
+    def _run(self, connection: sa.Connection, causes: list[Exception]) -> Any:
+        try:
+            return self.work(connection)
+        except Exception as error:
+            causes.append(error)
+            raise
+
+
+def _in_transaction(connection: sa.Connection) -> bool:
+    return bool(getattr(connection.connection.driver_connection, "in_transaction", False))
 
 
 def _configure(connection: Any, _: Any) -> None:

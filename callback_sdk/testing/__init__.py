@@ -1,7 +1,19 @@
-"""Local servers for tests of code that hands results over: a strict S3 store, a webhook, the service."""
+"""Local servers for tests of code that hands results over: object stores, a webhook, faults, the service."""
 
+from callback_sdk.testing.faults import Fault, Faults
+from callback_sdk.testing.objectstore import ObjectStore, StoredObject
+from callback_sdk.testing.received import ReceivedRequest
 from callback_sdk.testing.seaweedfs import SeaweedFS
 from callback_sdk.testing.service import LocalService
-from callback_sdk.testing.webhooks import ReceivedRequest, WebhookReceiver
+from callback_sdk.testing.webhooks import WebhookReceiver
 
-__all__ = ["LocalService", "ReceivedRequest", "SeaweedFS", "WebhookReceiver"]
+__all__ = [
+    "Fault",
+    "Faults",
+    "LocalService",
+    "ObjectStore",
+    "ReceivedRequest",
+    "SeaweedFS",
+    "StoredObject",
+    "WebhookReceiver",
+]

@@ -15,11 +15,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
-from botocore.config import Config
-
 from callback_sdk.errors import CallbackSDKError, MissingExtraError
 from callback_sdk.testing import keeper
+from callback_sdk.testing.s3client import s3_client
 
 _PORTS = (
     "master.port",
@@ -137,14 +135,7 @@ class SeaweedFS:
         Args:
             **options: More options for `boto3.client`; other credentials, for one.
         """
-        arguments: dict[str, Any] = {
-            "endpoint_url": self.endpoint_url,
-            "region_name": self.region,
-            "aws_access_key_id": self.access_key,
-            "aws_secret_access_key": self.secret_key,
-            "config": Config(signature_version="s3v4", s3={"addressing_style": "path"}, proxies={}),
-        }
-        return boto3.client("s3", **(arguments | options))
+        return s3_client(self.endpoint_url, self.region, self.access_key, self.secret_key, **options)
 
     def create_bucket(self, name: str | None = None) -> str:
         """Make a bucket.

@@ -35,6 +35,8 @@ class LocalService:
         registry: Name of a module and of the registry in it; the working folder is searched too.
         processes: Algorithms that run at a time.
         storage_endpoints: Hosts that are object stores, beside the well-known ones.
+        allow_networks: Networks that callbacks may reach although they are not public; loopback, unless given.
+        allow_hosts: Hosts that callbacks may reach whatever their addresses are.
         timeout: How long it may take until it answers.
     """
 
@@ -44,11 +46,17 @@ class LocalService:
         *,
         processes: int = 1,
         storage_endpoints: Sequence[str] = (),
+        allow_networks: Sequence[str] = ("127.0.0.0/8", "::1/128"),
+        allow_hosts: Sequence[str] = (),
         timeout: timedelta = timedelta(seconds=60),
     ) -> None:
         self._arguments = ["serve", registry, "--port", "0", "--processes", str(processes)]
         for endpoint in storage_endpoints:
             self._arguments += ["--storage-endpoint", endpoint]
+        for network in allow_networks:
+            self._arguments += ["--allow-network", network]
+        for host in allow_hosts:
+            self._arguments += ["--allow-host", host]
         self._timeout = timeout
         self._process: keeper.Kept | None = None
         self._address = ""

@@ -101,6 +101,24 @@ def test_a_wrong_environment_variable_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "environment", "said"),
+    [
+        (["--allow-network", "10.0.0.1/8"], {}, "'10.0.0.1/8' is not a network"),
+        (["--allow-host", "http://minio:9000"], {}, "'http://minio:9000' is not the name of a host"),
+        ([], {"CALLBACK_SDK_ALLOW_NETWORKS": "intranet"}, "CALLBACK_SDK_ALLOW_NETWORKS is 'intranet'"),
+    ],
+)
+def test_a_slip_in_what_callbacks_may_reach_is_an_error(
+    tmp_path: Path, options: list[str], environment: dict[str, str], said: str
+) -> None:
+    """The service doesn't start with less, or more, than was meant."""
+    run = _run("serve", "callback_sdk.examples:registry", *options, cwd=tmp_path, environment=environment)
+    assert run.returncode == 1
+    assert said in run.stderr
+    assert "Traceback" not in run.stderr
+
+
 def test_an_option_wins_over_the_environment(tmp_path: Path) -> None:
     """The data folder of the command line is the one that is used."""
     (tmp_path / "taken").write_text("")

@@ -32,7 +32,14 @@ import sys
 from pathlib import Path
 from callback_sdk.service.server import serve
 if __name__ == "__main__":
-    serve("service_jobs:registry", port=0, data=Path(sys.argv[1]), processes=2, max_body=200_000)
+    serve(
+        "service_jobs:registry",
+        port=0,
+        data=Path(sys.argv[1]),
+        processes=2,
+        max_body=200_000,
+        allow_networks=["127.0.0.0/8"],
+    )
 """
 
 

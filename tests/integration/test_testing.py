@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import os
 import signal
@@ -19,8 +20,9 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from callback_sdk.errors import CallbackSDKError, MissingExtraError
-from callback_sdk.testing import SeaweedFS, WebhookReceiver, keeper
+from callback_sdk import JobResult, ResultsWriter
+from callback_sdk.errors import CallbackSDKError, ConfigurationError, DeliveryError, MissingExtraError
+from callback_sdk.testing import ObjectStore, SeaweedFS, WebhookReceiver, keeper
 from callback_sdk.testing import seaweedfs as module
 
 
@@ -235,13 +237,63 @@ def test_a_receiver_closes_while_an_answer_is_delayed() -> None:
 def test_a_receiver_reads_chunks(webhook: WebhookReceiver) -> None:
     """A body without a length, sent in chunks, is put together."""
     connection = http.client.HTTPConnection("127.0.0.1", int(webhook.url.split(":")[2].split("/")[0]))
-    connection.request("PUT", "/x", body=iter([b'{"a":', b"1}"]), encode_chunked=True)
-    connection.getresponse().read()
+    for _ in range(2):
+        connection.request("PUT", "/x", body=iter([b'{"a":', b"1}"]), encode_chunked=True)
+        connection.getresponse().read()
     connection.close()
-    assert webhook.requests[0].document == {"a": 1}
+    assert [request.document for request in webhook.requests] == [{"a": 1}, {"a": 1}]
+
+
+def test_a_receiver_verifies_signatures() -> None:
+    """Only what is signed with one of its secrets is accepted; the rest is answered with 401 and kept apart."""
+    old, new, other = ("whsec_" + base64.b64encode(bytes([n]) * 32).decode() for n in range(3))
+    result = JobResult(job_id="1", success=True)
+    with WebhookReceiver(secret=[new, old]) as webhook:
+        for secrets in ([old], [new], [other, new]):
+            with ResultsWriter(webhook_secrets=secrets) as writer:
+                writer.write(result, webhook.url)
+        for secrets in ([other], []):
+            with ResultsWriter(webhook_secrets=secrets) as writer, pytest.raises(DeliveryError, match="401"):
+                writer.write(result, webhook.url)
+        assert [request.status for request in webhook.requests] == [200, 200, 200, 401, 401]
+        assert len(webhook.accepted) == 3
+        assert {request.delivery_id for request in webhook.accepted} == {webhook.requests[0].headers["webhook-id"]}
+    with pytest.raises(ConfigurationError):
+        WebhookReceiver(secret="short")
+
+
+def test_a_receiver_refuses_what_is_too_large(webhook: WebhookReceiver) -> None:
+    """A body that would fill the memory, or whose length is nonsense, is not read."""
+    assert _send(webhook.url, body=b"", headers={"Content-Length": str(2**40)}) == 413
+    assert _send(webhook.url, body=b"", headers={"Content-Length": "many"}) == 400
 
 
 def test_servers_that_do_not_run_say_so() -> None:
     """Asking for the address of a server that isn't running is an error with a hint."""
-    with pytest.raises(CallbackSDKError, match="with block"):
-        WebhookReceiver().url  # noqa: B018
+    for url in (lambda: WebhookReceiver().url, lambda: ObjectStore().endpoint_url):
+        with pytest.raises(CallbackSDKError, match="with block"):
+            url()
+    assert repr(WebhookReceiver()) == "WebhookReceiver()"
+
+
+def test_fixtures_for_users_work_in_a_project_of_their_own(tmp_path: Path) -> None:
+    """One line in conftest.py brings them, and they fail as told."""
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["callback_sdk.testing.fixtures"]\n')
+    (tmp_path / "test_worker.py").write_text(
+        textwrap.dedent("""
+            from callback_sdk import JobResult, ResultsWriter, S3Signer
+            from callback_sdk.testing import Fault
+
+            def test_my_worker(callback_store, callback_webhook):
+                put = S3Signer("results", client=callback_store.client()).put("42.json")
+                callback_store.fail(Fault.LOST_ANSWER)
+                callback_webhook.answer(503)
+                ResultsWriter().write(JobResult(job_id="42", success=True), [put.url, callback_webhook.url])
+                assert callback_store.objects["results/42.json"].document["job_id"] == "42"
+                assert len(callback_webhook.requests) == 2
+        """)
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert "1 passed" in done.stdout, done.stdout + done.stderr

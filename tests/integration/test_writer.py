@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import socket
 from datetime import datetime, timedelta, timezone
@@ -16,12 +18,15 @@ from hypothesis import HealthCheck, given, settings
 from callback_sdk import JobResult, ResultsWriter, S3Signer
 from callback_sdk.errors import (
     CallbackParamError,
+    ConfigurationError,
     DeliveryError,
     EncodingError,
     InvalidS3FieldsError,
     InvalidTargetError,
     MissingS3FieldsError,
+    ResultTooLargeError,
     SeveralDeliveriesError,
+    SignedHeaderError,
     TargetExpiredError,
 )
 from callback_sdk.testing import SeaweedFS, WebhookReceiver
@@ -282,3 +287,109 @@ def test_any_result_round_trips_through_every_target(
     for document in (stored("k-put"), stored("k-post"), json.loads(webhook.requests[-1].body)):
         assert document["results"] == results
         assert document["callback_param"] == param
+
+
+def test_documents_are_compressed_where_the_signature_allows_it(
+    signer: S3Signer, seaweedfs: SeaweedFS, bucket: str, webhook: WebhookReceiver
+) -> None:
+    """A PUT is stored as gzip, a form and a webhook have it as it is, and the receipts count what is kept."""
+    result = JobResult(job_id="1", success=True, results=["the same again"] * 10_000)
+    with ResultsWriter(compress="gzip") as writer:
+        put, post, hook = writer.write(result, [signer.put("put.json"), signer.post("post.json"), webhook.url])
+    stored = seaweedfs.client().get_object(Bucket=bucket, Key="put.json")
+    assert stored["ContentEncoding"] == "gzip"
+    document = gzip.decompress(stored["Body"].read())
+    assert document == seaweedfs.client().get_object(Bucket=bucket, Key="post.json")["Body"].read()
+    assert document == webhook.requests[0].body
+    assert put.size == stored["ContentLength"] < len(document) == post.size == hook.size
+
+
+def test_form_that_was_signed_with_gzip_is_compressed(
+    writer: ResultsWriter, signer: S3Signer, seaweedfs: SeaweedFS, bucket: str
+) -> None:
+    """The field says what the object has to be, whatever the writer was told."""
+    writer.write(RESULT, signer.post("zipped.json", fields={"Content-Encoding": "gzip"}))
+    stored = seaweedfs.client().get_object(Bucket=bucket, Key="zipped.json")
+    assert stored["ContentEncoding"] == "gzip"
+    assert json.loads(gzip.decompress(stored["Body"].read()))["job_id"] == "42"
+
+
+def test_same_result_is_compressed_to_the_same_bytes(signer: S3Signer) -> None:
+    """A second delivery is no other object."""
+    with ResultsWriter(compress="gzip") as writer:
+        first, second = (writer.write(RESULT, signer.put(key))[0] for key in ("a", "b"))
+    assert first.sha256 == second.sha256
+
+
+def test_other_encoding_is_refused(writer: ResultsWriter, signer: S3Signer) -> None:
+    """Nobody is told that something is brotli which isn't."""
+    with pytest.raises(SignedHeaderError, match="'br'"):
+        writer.write(RESULT, signer.post("x", fields={"Content-Encoding": "br"}))
+    with pytest.raises(ConfigurationError, match="zstd"):
+        ResultsWriter(compress="zstd")
+
+
+def test_webhook_that_is_too_small_is_told_where_the_results_are(
+    signer: S3Signer, stored: Any, webhook: WebhookReceiver
+) -> None:
+    """The document has results_url, without a signature, in the place of the results."""
+    result = JobResult(job_id="1", success=True, results=["x" * 100] * 20)
+    with ResultsWriter(webhook_limit=1000) as writer:
+        for target, key in [(signer.put("a/ü.json"), "a/%C3%BC.json"), (signer.post("b.json"), "b.json")]:
+            writer.write(result, [webhook.url, target], [{"n": 1}, {}])
+            document = json.loads(webhook.requests[-1].body)
+            assert list(document) == ["job_id", "status", "callback_param", "success", "results_url"]
+            assert document["results_url"] == f"{signer.post('x').url}/{key}"
+            assert document["callback_param"] == {"n": 1}
+    assert stored("b.json")["results"] == result.results
+
+
+def test_webhook_that_is_too_small_alone_is_an_error(webhook: WebhookReceiver) -> None:
+    """256 KiB by default, and the error says what to do."""
+    result = JobResult(job_id="1", success=True, results="x" * 300_000)
+    with ResultsWriter() as writer, pytest.raises(ResultTooLargeError, match="another target"):
+        writer.write(result, webhook.url)
+    assert not webhook.requests
+    with ResultsWriter(webhook_limit=400_000) as writer:
+        writer.write(result, webhook.url)
+    assert len(webhook.requests) == 1
+
+
+def test_object_that_an_earlier_try_wrote_counts_as_delivered(writer: ResultsWriter) -> None:
+    """A 412 whose ETag is that of our own bytes is the answer that the network lost."""
+    bodies: list[bytes] = []
+
+    def script(connection: socket.socket, number: int) -> None:
+        bodies.append(read_request(connection)[1])
+        if number:
+            tag = hashlib.md5(bodies[0], usedforsecurity=False).hexdigest()
+            connection.sendall(answer("412 Precondition Failed", f'ETag: "{tag}"'))
+
+    with RawServer(script) as server:
+        date = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        query = f"X-Amz-Date={date}&X-Amz-Expires=60&X-Amz-SignedHeaders=host%3Bif-none-match&X-Amz-Signature=s"
+        (receipt,) = writer.write(RESULT, f"{server.url}/b/k?{query}")
+    assert (receipt.status, receipt.attempts) == (412, 2)
+
+
+def test_object_of_somebody_else_is_an_error(writer: ResultsWriter, signer: S3Signer) -> None:
+    """Nothing is written over, and the error says how to tell whose it is."""
+    once = signer.put("once.json", if_none_match=True)
+    writer.write(RESULT, once)
+    with pytest.raises(DeliveryError, match="compare its ETag with the MD5") as caught:
+        writer.write(JobResult(job_id="43", success=True, results=1), once)
+    assert (caught.value.status, caught.value.retryable) == (412, False)
+
+
+def test_redirect_after_a_form_counts_only_when_it_was_asked_for(writer: ResultsWriter, signer: S3Signer) -> None:
+    """303 is the answer to success_action_redirect, and it isn't followed."""
+    asked = signer.post("a", fields={"success_action_redirect": "https://example.org/thanks"})
+    assert writer.write(RESULT, asked)[0].status == 303
+
+    def script(connection: socket.socket, number: int) -> None:
+        read_request(connection)
+        connection.sendall(answer("303 See Other", "Location: https://example.org/"))
+
+    fields = signer.post("b").fields
+    with RawServer(script) as server, pytest.raises(DeliveryError, match="303"):
+        writer.write(RESULT, server.url, {"s3_fields": fields})

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from callback_sdk import sockets
 from callback_sdk.body import Body, PathPart
 from callback_sdk.errors import DeliveryError, EncodingError
 from callback_sdk.http import ANSWER_LIMIT, Sender, Timeouts
@@ -99,6 +100,28 @@ def test_connection_that_went_stale_is_replaced(sender: Sender) -> None:
             assert sender.send(upload(server.url)).status == 200
             assert closed.wait(5)
             assert server.connections == number + 1
+
+
+def test_connections_that_nobody_uses_any_more_are_closed(monkeypatch: pytest.MonkeyPatch, sender: Sender) -> None:
+    """A service that sends to a thousand hosts doesn't keep a thousand connections."""
+    ended = threading.Event()
+
+    def script(connection: socket.socket, number: int) -> None:
+        while read_request(connection)[0]:
+            connection.sendall(answer("200 OK"))
+        ended.set()
+
+    def other(connection: socket.socket, number: int) -> None:
+        read_request(connection)
+        connection.sendall(answer("200 OK", "Connection: keep-alive"))
+        connection.recv(1)
+
+    monkeypatch.setattr(sockets, "IDLE_LIMIT", timedelta(0))
+    with RawServer(script) as once, RawServer(other) as now:
+        sender.send(upload(once.url))
+        sender.send(upload(now.url))
+        assert ended.wait(5)
+        sender.close()
 
 
 @pytest.mark.parametrize("how", ["keeps open", "closes", "resets"])

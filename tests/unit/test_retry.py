@@ -6,7 +6,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from callback_sdk.retry import backoff, is_retryable, parse_retry_after, service_delay
+from callback_sdk.errors import DeliveryError, TargetExpiredError
+from callback_sdk.retry import backoff, is_retryable, next_delay, parse_retry_after, service_delay
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -43,6 +44,20 @@ def test_service_waits_longer_each_time_and_then_gives_up() -> None:
         step <= (delay or timedelta(0)).total_seconds() <= step * 1.1 for step, delay in zip(steps, delays, strict=True)
     )
     assert service_delay(9) is None
+
+
+def test_durable_delivery_ends_where_no_try_can_help() -> None:
+    """A target that can't be used, an answer for good, and the end of the schedule; a longer Retry-After counts."""
+    passing = DeliveryError("busy", retryable=True, retry_after=90.0)
+    assert next_delay(passing, 1) == timedelta(seconds=90)
+    assert (next_delay(passing, 3) or timedelta()) >= timedelta(minutes=2)
+    assert (next_delay(RuntimeError(), 1) or timedelta()) >= timedelta(seconds=5)
+    assert (
+        next_delay(passing, 9)
+        is next_delay(DeliveryError("no"), 1)
+        is next_delay(TargetExpiredError("late"), 1)
+        is None
+    )
 
 
 @pytest.mark.parametrize(

@@ -170,12 +170,19 @@ def test_header_that_cannot_be_sent_is_refused(signer: S3Signer, options: dict[s
         ({"fields": {"acl": 5}}, "as strings"),
         ({"fields": {"ACL": "private"}, "acl": "private"}, "given twice"),
         ({"conditions": [["eq", "$acl"]]}, "is none"),
+        ({"conditions": [["starts-with", "acl", "p"]]}, "is none"),
     ],
 )
 def test_form_that_cannot_be_signed_is_refused(signer: S3Signer, options: dict[str, Any], message: str) -> None:
     """The signer's own fields, wrong types and broken conditions say what is wrong."""
     with pytest.raises(SigningError, match=message):
         signer.post("k", **options)
+
+
+def test_wildcard_in_the_middle_of_a_key_is_refused(signer: S3Signer) -> None:
+    """A form's ${filename} becomes a name, which the policy's key would not be."""
+    with pytest.raises(SigningError, match="middle"):
+        signer.post("runs/${filename}/result.json")
 
 
 def test_condition_that_was_given_is_not_doubled(signer: S3Signer) -> None:

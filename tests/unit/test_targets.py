@@ -63,6 +63,9 @@ def headers(url: str, param: Any = None) -> dict[str, str]:
         (AZURE, None, "azure-blob", "PUT"),
         (GCS_V4, None, "gcs-put", "PUT"),
         (GCS_V2, None, "gcs-put-v2", "PUT"),
+        ("https://storage.googleapis.com/b/", form(**{"x-goog-signature": "s"}), "gcs-post", "POST"),
+        ("https://storage.googleapis.com/b/", form(GoogleAccessId="a@b", signature="s"), "gcs-post", "POST"),
+        (BUCKET, form(AWSAccessKeyId="A", signature="s"), "s3-post", "POST"),
         ("https://example.org/done?token=x", {"run": 1}, "webhook", "POST"),
         (
             "http://127.0.0.1:9000/b/k?X-Amz-Date=20260101T110000Z&X-Amz-Expires=7200&X-Amz-Signature=s&X-Amz-SignedHeaders=host",

@@ -1,0 +1,97 @@
+"""One task's result on its way to one target: the bytes, their encoding, and an id that stays."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import datetime
+
+from attrs import define
+
+from callback_sdk.body import Body
+from callback_sdk.document import document, gzipped, reference
+from callback_sdk.errors import ResultTooLargeError
+from callback_sdk.models import JobResult, Upload
+from callback_sdk.targets import Target
+
+FindURL = Callable[[], str | None]
+"""Tells where the results are, for a target that is too small for them."""
+
+
+@define(frozen=True, kw_only=True)
+class Delivery:
+    """What one target is to receive.
+
+    Attributes:
+        target: Where to.
+        delivery_id: Stable over all tries; a webhook's id.
+        body: The document, encoded.
+        encoding: Its content encoding.
+    """
+
+    target: Target
+    delivery_id: str
+    body: Body
+    encoding: str | None
+
+    def upload(self, now: datetime) -> Upload:
+        """Return the request for one try.
+
+        Raises:
+            TargetError: The target would refuse it.
+        """
+        return self.target.upload(self.body, delivery_id=self.delivery_id, now=now, encoding=self.encoding)
+
+
+def prepare(
+    target: Target,
+    result: JobResult,
+    results: Body,
+    stack: ExitStack,
+    *,
+    compress: str | None,
+    results_url: FindURL,
+    delivery_id: str | None = None,
+) -> Delivery:
+    """Make what one target is to receive.
+
+    Args:
+        target: Where to.
+        result: The job's own members.
+        results: The bytes of its results.
+        stack: Keeps a compressed document open.
+        compress: `"gzip"` or None; the target's own signature comes first.
+        results_url: Asked when the target is too small for the results.
+        delivery_id: Made from the place and the document when None.
+
+    Raises:
+        TargetError: The target can't have it.
+    """
+    whole = document(result, target.callback.param, results)
+    delivery_id = delivery_id or derived_id(target, whole)
+    body = _fitting(target, result, whole, results_url)
+    encoding = target.content_encoding(compress)
+    body = gzipped(body, stack) if encoding == "gzip" else body
+    return Delivery(target=target, delivery_id=delivery_id, body=body, encoding=encoding)
+
+
+def derived_id(target: Target, body: Body) -> str:
+    """Return an id that is the same whenever the same document goes to the same place, also after a crash."""
+    digest = hashlib.sha256(target.callback.url.reveal().encode("utf-8", "surrogatepass"))
+    digest.update(f"\n{target.object_url('')}\n".encode() + body.sha256)
+    return f"msg_{digest.hexdigest()[:32]}"
+
+
+def _fitting(target: Target, result: JobResult, whole: Body, results_url: FindURL) -> Body:
+    if target.inline_limit is None or whole.size <= target.inline_limit or not result.success:
+        return whole
+    url, where = target.callback.url, results_url()
+    if where is None:
+        raise ResultTooLargeError(
+            f"The document has {whole.size} bytes, and the webhook {url} takes {target.inline_limit}.",
+            hint="Give an object store as another target of the task: the webhook then says where the results are. "
+            "Or raise webhook_limit.",
+            url=str(url),
+        )
+    return reference(result, target.callback.param, where)

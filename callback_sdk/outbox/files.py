@@ -1,0 +1,106 @@
+"""The bytes of results beside the database: each file is there whole and on disk, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import uuid
+from collections.abc import Collection
+from datetime import timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from callback_sdk.body import Body, PathPart
+from callback_sdk.errors import OutboxError
+from callback_sdk.outbox.database import sync_folder
+from callback_sdk.outbox.entries import Stored
+
+INLINE = 64 * 1024
+"""Bytes up to which results are kept in the database itself."""
+
+ABANDONED = timedelta(days=1)
+"""How long a file may belong to nothing: between its last byte and the commit that names it."""
+
+_SUFFIX = ".json"
+
+
+class ResultFiles:
+    """A folder of results.
+
+    Args:
+        folder: Where they are; it exists.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def keep(self, results: Body) -> Stored:
+        """Keep a copy. When this returns it is on disk, or in the value that is to be committed.
+
+        Raises:
+            OutboxError: It can't be written.
+            EncodingError: The results changed while they were copied.
+        """
+        if results.size <= INLINE:
+            return Stored(data=results.read())
+        name = f"{uuid.uuid4().hex}{_SUFFIX}"
+        try:
+            self._write(self._folder / name, results)
+        except OSError as error:
+            raise OutboxError(
+                f"{results.size} bytes of results can't be kept in {self._folder}: {error.strerror or error}.",
+                hint="Nothing was stored or sent. Free space there, or check its permissions, and write again.",
+            ) from error
+        return Stored(file=name)
+
+    def body(self, stored: Stored) -> Body:
+        """Return the bytes to read.
+
+        Raises:
+            OSError: The file is gone.
+        """
+        return Body(stored.data or b"") if stored.file is None else Body(PathPart(self._folder / stored.file))
+
+    def results(self, stored: Stored) -> Any:
+        """Return what a `JobResult` takes as its results."""
+        return BytesIO(stored.data or b"") if stored.file is None else self._folder / stored.file
+
+    def remove(self, name: str | None) -> None:
+        """Remove a file; it may be gone already."""
+        if name is not None:
+            with contextlib.suppress(OSError):
+                (self._folder / name).unlink()
+
+    def names(self) -> list[str]:
+        """Return the files that are old enough to belong to something."""
+        before = time.time() - ABANDONED.total_seconds()
+        found = []
+        for path in self._folder.glob(f"*{_SUFFIX}"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < before:
+                    found.append(path.name)
+        return found
+
+    def sweep(self, names: Collection[str], wanted: Collection[str]) -> None:
+        """Remove what a killed process has left.
+
+        Args:
+            names: What `names` returned, before `wanted` was read.
+            wanted: Files that belong to results.
+        """
+        for name in set(names) - set(wanted):
+            self.remove(name)
+
+    def _write(self, path: Path, results: Body) -> None:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.writelines(results.chunks())
+                file.flush()
+                os.fsync(descriptor)
+            sync_folder(path.parent)
+        except BaseException:
+            self.remove(path.name)
+            raise

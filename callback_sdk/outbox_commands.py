@@ -1,0 +1,211 @@
+"""The commands of `callback-sdk outbox`: run an outbox, look at it, and mend it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from callback_sdk.outbox import Entry, Outbox
+    from callback_sdk.writer import ResultsWriter
+
+EXIT_DEAD = 3
+"""Something was given up."""
+
+app = typer.Typer(
+    name="outbox",
+    help="""Send what `Outbox.write` has kept, and look after it.
+
+    Exit codes: 0 all is well, 1 an error, 2 wrong usage, 3 deliveries are dead (`run --until-empty` and `dead`), 130
+    Ctrl-C. Nothing that is printed holds a credential; the file itself does.""",
+    no_args_is_help=True,
+)
+
+Where = Annotated[Path, typer.Argument(metavar="PATH", help="The outbox's file.", show_default=False)]
+AsJSON = Annotated[bool, typer.Option("--json", help="Print a JSON list.")]
+
+
+@app.command("run")
+def run(
+    path: Where,
+    *,
+    until_empty: Annotated[
+        bool, typer.Option("--until-empty", help="End when nothing is pending; with 3 when something is dead.")
+    ] = False,
+    create: Annotated[bool, typer.Option("--create", help="Make the outbox when it is missing.")] = False,
+    storage_endpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL",
+            help="An object store beside the well-known ones; repeatable. CALLBACK_SDK_STORAGE_ENDPOINTS.",
+            show_default=False,
+        ),
+    ] = None,
+    guard: Annotated[bool, typer.Option("--guard", help="Refuse targets at addresses that are not public.")] = False,
+    allow_network: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CIDR", help="With --guard: a network that is allowed; repeatable.", show_default=False),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST", help="With --guard: a host that is allowed; repeatable.", show_default=False),
+    ] = None,
+) -> None:
+    """Send what is due, until SIGTERM or Ctrl-C comes. Any number of these may run on one outbox.
+
+    Pauses between the tries of a delivery: 5 s, 30 s, 2 min, 10 min, 30 min, 2 h, 5 h, 10 h; then it is dead.
+    Webhooks are signed with CALLBACK_SDK_WEBHOOK_SECRETS. Receipts are forgotten after 30 days. On SIGTERM tries
+    that run may take 10 s more; what is broken off then is sent again by the next run.
+    """
+    import logging
+
+    from callback_sdk.outbox import DEAD, Outbox
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stop, interrupted = threading.Event(), threading.Event()
+
+    def on_signal(number: int, frame: Any) -> None:
+        if number == signal.SIGINT:
+            if interrupted.is_set():
+                raise KeyboardInterrupt
+            interrupted.set()
+        stop.set()
+
+    with (
+        _writer(storage_endpoint, guard, allow_network, allow_host) as writer,
+        Outbox(path, writer=writer, create=create) as outbox,
+    ):
+        before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            outbox.run(until_empty=until_empty, stop=stop)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        if until_empty and not stop.is_set() and outbox.entries(state=DEAD):
+            raise typer.Exit(EXIT_DEAD)
+
+
+@app.command("list")
+def list_(
+    path: Where,
+    *,
+    state: Annotated[
+        str | None, typer.Option(metavar="STATE", help="Only pending, delivered or dead ones.", show_default=False)
+    ] = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Show the deliveries: their state, their tries, the next one, and the last error or the receipt."""
+    if state not in (None, "pending", "delivered", "dead"):
+        raise typer.BadParameter("Give pending, delivered or dead.", param_hint="--state")
+    with _open(path) as outbox:
+        _show(outbox.entries(state=state), as_json=as_json)
+
+
+@app.command("dead")
+def dead(path: Where, *, as_json: AsJSON = False) -> None:
+    """Show what was given up, and end with 3 when there is any."""
+    with _open(path) as outbox:
+        entries = outbox.entries(state="dead")
+    _show(entries, as_json=as_json)
+    if entries:
+        raise typer.Exit(EXIT_DEAD)
+
+
+@app.command("retry")
+def retry(
+    path: Where,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Deliveries.", show_default=False)] = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="All that are not delivered.")] = False,
+) -> None:
+    """Make deliveries due now, dead or pending. A dead one begins its schedule anew. `run` sends them."""
+    if bool(ids) == everything:
+        raise typer.BadParameter("Give the ids of deliveries, or --all.", param_hint="ID")
+    with _open(path) as outbox:
+        count = outbox.retry(*(ids or ()))
+    typer.echo(f"{count} {_deliveries(count)} due now.")
+
+
+@app.command("purge")
+def purge(
+    path: Where,
+    *,
+    older_than: Annotated[
+        str, typer.Option(metavar="DURATION", help="Delivered longer ago, such as 36h or 7d.", show_default=False)
+    ],
+) -> None:
+    """Forget old receipts. The results themselves are deleted as soon as they are delivered."""
+    from callback_sdk.readings import parse_duration
+
+    try:
+        duration = parse_duration(older_than)
+    except ValueError:
+        raise typer.BadParameter("Give a number with s, m, h or d after it.", param_hint="--older-than") from None
+    with _open(path) as outbox:
+        count = outbox.purge(older_than=duration)
+    typer.echo(f"{count} {_deliveries(count)} forgotten.")
+
+
+def _writer(
+    endpoints: list[str] | None, guarded: bool, networks: list[str] | None, hosts: list[str] | None
+) -> ResultsWriter:
+    from callback_sdk.config import WriterConfig
+    from callback_sdk.guard import AddressGuard
+    from callback_sdk.writer import ResultsWriter
+
+    if (networks or hosts) and not guarded:
+        raise typer.BadParameter("Goes with --guard only.", param_hint="--allow-network, --allow-host")
+    config = WriterConfig.from_environ()
+    return ResultsWriter(
+        storage_endpoints=endpoints or config.storage_endpoints,
+        webhook_secrets=config.webhook_secrets,
+        guard=AddressGuard(allow_networks=networks or (), allow_hosts=hosts or ()) if guarded else None,
+    )
+
+
+def _open(path: Path) -> Outbox:
+    from callback_sdk.outbox import Outbox
+
+    return Outbox(path, create=False)
+
+
+def _show(entries: list[Entry], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps([entry.to_dict() for entry in entries], indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("ID", "JOB", "STATE", "TRIES", "NEXT TRY", "TARGET", "ERROR OR RECEIPT", box=None, pad_edge=False)
+    for entry in entries:
+        table.add_row(*(Text(cell, overflow="fold") for cell in _cells(entry)))
+    # A pipe has no width to fit into.
+    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False).print(table)
+
+
+def _cells(entry: Entry) -> tuple[str, ...]:
+    receipt = entry.receipt
+    proof = "" if receipt is None else f"{receipt.status}, {receipt.size} bytes, sha256 {receipt.sha256[:12]}"
+    when = "" if entry.next_attempt is None else entry.next_attempt.strftime("%Y-%m-%d %H:%M:%S UTC")
+    return (
+        entry.delivery_id,
+        entry.job_id,
+        entry.state,
+        str(entry.attempts),
+        "now" if entry.sending else when,
+        f"{entry.kind} {entry.url}",
+        " ".join((entry.error or proof).split()),
+    )
+
+
+def _deliveries(count: int) -> str:
+    return "delivery is" if count == 1 else "deliveries are"

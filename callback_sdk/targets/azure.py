@@ -1,0 +1,51 @@
+"""Azure Blob URLs with a shared access signature."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from attrs import define
+
+from callback_sdk.body import Body
+from callback_sdk.callbacks import Callback
+from callback_sdk.errors import InvalidTargetError
+from callback_sdk.redaction import SecretFields
+from callback_sdk.signed_headers import plain_headers
+from callback_sdk.targets.expiry import iso_time, read_end
+from callback_sdk.targets.target import JSON, Settings, Target
+
+
+@define(frozen=True, kw_only=True)
+class AzureBlob(Target):
+    """An Azure Blob URL with a shared access signature."""
+
+    kind = "azure-blob"
+    accepts = frozenset({201})
+    redirects = False
+    max_size = 5000 * 1024**2
+    encoding_header = "x-ms-blob-content-encoding"
+
+    @classmethod
+    def recognize(cls, callback: Callback, settings: Settings) -> Target | None:
+        """See `Target.recognize`."""
+        url = callback.url
+        # The times of a signature with an identifier (si) are kept at the store, in a stored access policy.
+        if not {"sig", "sv"} <= url.query_names() or not {"se", "si"} & url.query_names():
+            return None
+        if url.query("spr") == "https" and url.scheme == "http":
+            raise InvalidTargetError(
+                f"The shared access signature of {url} is for https only.", hint="Give it with https.", url=str(url)
+            )
+        if not set(url.query("sp") or "w") & set("cw"):
+            raise InvalidTargetError(
+                f"The shared access signature of {url} doesn't permit to create or write a blob.",
+                hint="Make one with BlobSasPermissions(create=True, write=True).",
+                url=str(url),
+            )
+        has_end = "se" in url.query_names()
+        return cls(callback=callback, expires_at=read_end(url, lambda: iso_time(url, "se")) if has_end else None)
+
+    def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
+        """See `Target.request`."""
+        usual = {"x-ms-blob-type": "BlockBlob", "content-type": JSON, "content-md5": document.content_md5}
+        return SecretFields({**usual, **plain_headers(self.callback).reveal()}), document

@@ -1,0 +1,119 @@
+"""Forms: S3 presigned POSTs, and Google's policy documents, which are the same with other names."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+from urllib.parse import quote
+
+from attrs import define
+
+from callback_sdk.body import Body
+from callback_sdk.callbacks import Callback
+from callback_sdk.errors import InvalidS3FieldsError
+from callback_sdk.models import Upload
+from callback_sdk.multipart import FormFile, encode_form
+from callback_sdk.policy import Policy, parse_policy
+from callback_sdk.redaction import SecretFields
+from callback_sdk.targets.target import JSON, Settings, Target
+
+_SIGNATURE_FIELDS = frozenset({"x-amz-signature", "x-goog-signature", "signature"})
+
+_GOOGLE_FIELDS = frozenset({"x-goog-signature", "googleaccessid"})
+
+_SIGNATURES = frozenset({"X-Amz-Signature", "X-Goog-Signature", "Signature", "sig"})
+
+
+@define(frozen=True, kw_only=True)
+class FormPost(Target):
+    """An S3 presigned POST: a form with the signed fields in their order, and the document as its file."""
+
+    kind = "s3-post"
+    method = "POST"
+    accepts = frozenset({200, 201, 204})
+    compressible = False
+    google: ClassVar[bool] = False
+
+    policy: Policy
+
+    @classmethod
+    def recognize(cls, callback: Callback, settings: Settings) -> Target | None:
+        """See `Target.recognize`."""
+        if callback.fields is None:
+            return None
+        names = {name.lower() for name in callback.fields.reveal()}
+        url = callback.url
+        if _SIGNATURES & url.query_names():
+            raise InvalidS3FieldsError(
+                f"{url} is signed already, and s3_fields came with it: one of the two is for another target.",
+                hint="Leave s3_fields out for a presigned PUT URL; for a presigned POST give the URL that came "
+                "with the fields.",
+                url=str(url),
+            )
+        if not names & _SIGNATURE_FIELDS or "policy" not in names:
+            raise InvalidS3FieldsError(
+                f"s3_fields of {url} has no policy or no signature.",
+                hint="These are probably the fields given to generate_presigned_post; pass on the ones that it "
+                'returned: response["fields"].',
+                url=str(url),
+            )
+        if bool(names & _GOOGLE_FIELDS) is not cls.google:
+            return None
+        policy = parse_policy(url, callback.fields)
+        return cls(callback=callback, policy=policy, expires_at=policy.expires_at)
+
+    def check(self, *, now: datetime, size: int | None = None) -> None:
+        """See `Target.check`; holds the form against its policy besides."""
+        Target.check(self, now=now, size=size)
+        if not (self._field("content-type") or JSON).isprintable():
+            raise InvalidS3FieldsError(
+                f"The field Content-Type in s3_fields of {self.callback.url} has a character that no header can have.",
+                hint="Sign it again with a media type such as application/json.",
+                url=str(self.callback.url),
+            )
+        self.policy.check(self.callback.url, self._fields, size)
+
+    def accepted(self) -> frozenset[int]:
+        """See `Target.accepted`; a 303 is what a form with a redirect asked for, and it is not followed."""
+        asked = self._field("success_action_redirect") or self._field("redirect")
+        return self.accepts | {303} if asked else self.accepts
+
+    def signed_encoding(self) -> str | None:
+        """See `Target.signed_encoding`."""
+        return self._field("content-encoding")
+
+    def object_url(self, delivery_id: str) -> str | None:
+        """See `Target.object_url`."""
+        key = (self._field("key") or "").replace("${filename}", _filename(delivery_id))
+        return f"{self.callback.url.bare.rstrip('/')}/{quote(key)}"
+
+    def upload(self, document: Body, *, delivery_id: str, now: datetime, encoding: str | None = None) -> Upload:
+        """See `Target.upload`; a form says the encoding in a field that was signed."""
+        self.policy.check(self.callback.url, self._fields, document.size, _filename(delivery_id))
+        return Target.upload(self, document, delivery_id=delivery_id, now=now)
+
+    def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
+        """See `Target.request`."""
+        content_type = self._field("content-type") or JSON
+        file = FormFile(name="file", filename=_filename(delivery_id), content_type=content_type, body=document)
+        body, form_type = encode_form(self._fields, [file])
+        return SecretFields({"content-type": form_type}), body
+
+    def _field(self, name: str) -> str | None:
+        return next((value for key, value in self._fields.reveal().items() if key.lower() == name), None)
+
+    @property
+    def _fields(self) -> SecretFields:
+        return self.callback.fields or SecretFields({})
+
+
+@define(frozen=True, kw_only=True)
+class GCSPost(FormPost):
+    """A Google Cloud Storage policy document: the same form with other names."""
+
+    kind = "gcs-post"
+    google = True
+
+
+def _filename(delivery_id: str) -> str:
+    return f"{delivery_id}.json"

@@ -1,0 +1,26 @@
+"""Signed URLs of Google Cloud Storage: as S3's, with other names."""
+
+from __future__ import annotations
+
+from attrs import define
+
+from callback_sdk.targets.s3 import S3Put, S3PutV2
+
+
+@define(frozen=True, kw_only=True)
+class GCSPut(S3Put):
+    """A Google Cloud Storage signed URL, version 4."""
+
+    kind = "gcs-put"
+    prefix = "X-Goog-"
+    vendor = "x-goog-"
+    accepts = frozenset({200, 201, 204})
+
+
+@define(frozen=True, kw_only=True)
+class GCSPutV2(S3PutV2):
+    """A Google Cloud Storage signed URL, version 2."""
+
+    kind = "gcs-put-v2"
+    names = frozenset({"GoogleAccessId", "Signature", "Expires"})
+    accepts = frozenset({200, 201, 204})

@@ -1,0 +1,106 @@
+"""From a callback to a target, without any network.
+
+A new kind of target is one class in this package and its line in `KINDS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from typing import Any
+
+from callback_sdk.callbacks import Callback, callbacks
+from callback_sdk.errors import InvalidTargetError
+from callback_sdk.redaction import Secret, SecretURL, hide
+from callback_sdk.stores import Stores
+from callback_sdk.targets.azure import AzureBlob
+from callback_sdk.targets.forms import FormPost, GCSPost
+from callback_sdk.targets.gcs import GCSPut, GCSPutV2
+from callback_sdk.targets.s3 import S3Put, S3PutV2
+from callback_sdk.targets.target import Settings, Target
+from callback_sdk.targets.webhook import Webhook
+
+KINDS: tuple[type[Target], ...] = (FormPost, GCSPost, S3Put, GCSPut, S3PutV2, GCSPutV2, AzureBlob, Webhook)
+"""Every kind of target. The first that recognizes a callback has it, so the webhook is last."""
+
+
+def plan(callback: Callback, settings: Settings | None = None) -> Target:
+    """Find out what a callback is.
+
+    Args:
+        callback: The URL and what came with it.
+        settings: What to know besides.
+
+    Raises:
+        TargetError: A result can't go there; the subclass tells why.
+    """
+    settings = settings or Settings()
+    _check_url(callback.url)
+    return next(target for kind in KINDS if (target := kind.recognize(callback, settings)) is not None)
+
+
+def check_callback(callback: Callback, settings: Settings | None = None, *, size: int | None = None) -> Target:
+    """Refuse, without any network, a callback that a result could never be delivered to.
+
+    Args:
+        callback: The URL and what came with it.
+        settings: What to know besides.
+        size: Bytes of the document; None when it is not known yet.
+
+    Returns:
+        What the callback is.
+
+    Raises:
+        TargetError: A result can't go there; the subclass tells why.
+    """
+    target = plan(callback, settings)
+    target.check(now=datetime.now(timezone.utc), size=size)
+    return target
+
+
+def check_target(
+    url: Any, param: Any = None, *, storage_endpoints: Iterable[str] = (), size: int | None = None
+) -> Target:
+    """Tell what a callback is, and refuse one that a result could never be delivered to. It makes no request.
+
+    Client and service run the same check when a job is submitted.
+
+    Args:
+        url: A URL, a `PutTarget` or a `PostTarget`.
+        param: Its `callback_param`.
+        storage_endpoints: URLs of object stores besides the known providers.
+        size: Bytes of the document; None when it is not known yet.
+
+    Returns:
+        The target: its `kind`, and when it `expires_at`.
+
+    Raises:
+        TargetError: A result can't go there; the subclass tells why.
+
+    Example:
+        >>> check_target("https://example.org/done").kind
+        'webhook'
+    """
+    given, param = Secret([url]), hide(param)
+    del url
+    (callback,) = callbacks(given, param)
+    return check_callback(callback, Settings(stores=Stores.of(storage_endpoints)), size=size)
+
+
+def _check_url(url: SecretURL) -> None:
+    if url.scheme not in ("http", "https"):
+        scheme = f"the scheme {url.scheme}" if url.scheme else "no scheme"
+        raise InvalidTargetError(
+            f"The callback URL {url} has {scheme}; a result goes to http or https.",
+            hint="Sign the object instead: S3Signer(bucket).put(key)." if url.scheme == "s3" else "Give a whole URL.",
+            url=str(url),
+        )
+    if not url.host or url.port == 0 or url.has_userinfo or url.has_forbidden_characters:
+        what = (
+            "no host"
+            if not url.host
+            else "a user or a password in it"
+            if url.has_userinfo
+            else "a character or a port that no URL has"
+        )
+        raise InvalidTargetError(f"The callback URL {url} has {what}.", hint="Copy it again, whole.", url=str(url))

@@ -1,0 +1,76 @@
+"""Presigned PUT URLs of S3, in both of its signature versions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from attrs import define
+
+from callback_sdk.body import Body
+from callback_sdk.callbacks import Callback
+from callback_sdk.redaction import SecretFields
+from callback_sdk.signed_headers import check_checksum, check_length_range, plain_headers, put_headers
+from callback_sdk.targets.expiry import EPOCH, cut_off, read_end, seconds, v4_time
+from callback_sdk.targets.target import Settings, Target
+
+
+@define(frozen=True, kw_only=True)
+class S3Put(Target):
+    """An S3 presigned PUT URL with Signature Version 4."""
+
+    kind = "s3-put"
+    prefix: ClassVar[str] = "X-Amz-"
+    vendor: ClassVar[str] = "x-amz-"
+
+    signed: frozenset[str]
+
+    @classmethod
+    def recognize(cls, callback: Callback, settings: Settings) -> Target | None:
+        """See `Target.recognize`."""
+        url, prefix = callback.url, cls.prefix
+        names = url.query_names()
+        if f"{prefix}Signature" not in names:
+            if names & {f"{prefix}Algorithm", f"{prefix}Credential", f"{prefix}SignedHeaders"}:
+                raise cut_off(url)
+            return None
+        expires_at = read_end(url, lambda: v4_time(url, f"{prefix}Date") + seconds(url, f"{prefix}Expires"))
+        signed = frozenset((url.query(f"{prefix}SignedHeaders") or "").lower().split(";"))
+        if "host" not in signed:
+            raise cut_off(url)
+        return cls(callback=callback, expires_at=expires_at, signed=signed)
+
+    def check(self, *, now: datetime, size: int | None = None) -> None:
+        """See `Target.check`; looks for signed headers that can't be met besides."""
+        Target.check(self, now=now, size=size)
+        check_checksum(self.callback)
+        check_length_range(self.callback, size)
+        put_headers(self.callback, signed=self.signed, vendor=self.vendor, document=None)
+
+    def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
+        """See `Target.request`."""
+        headers = put_headers(self.callback, signed=self.signed, vendor=self.vendor, document=document)
+        return headers, document
+
+
+@define(frozen=True, kw_only=True)
+class S3PutV2(Target):
+    """An S3 presigned PUT URL with Signature Version 2.
+
+    Its string to sign holds Content-Type and Content-MD5 without naming them, so neither is sent unless told.
+    """
+
+    kind = "s3-put-v2"
+    names: ClassVar[frozenset[str]] = frozenset({"AWSAccessKeyId", "Signature", "Expires"})
+
+    @classmethod
+    def recognize(cls, callback: Callback, settings: Settings) -> Target | None:
+        """See `Target.recognize`."""
+        url = callback.url
+        if not cls.names <= url.query_names():
+            return None
+        return cls(callback=callback, expires_at=read_end(url, lambda: EPOCH + seconds(url, "Expires")))
+
+    def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
+        """See `Target.request`."""
+        return plain_headers(self.callback), document

@@ -1,0 +1,50 @@
+"""Webhooks: any other URL."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from attrs import define
+
+from callback_sdk import webhooks
+from callback_sdk.body import Body
+from callback_sdk.callbacks import Callback
+from callback_sdk.errors import MissingS3FieldsError
+from callback_sdk.redaction import Secret, SecretFields
+from callback_sdk.targets.target import JSON, Settings, Target
+
+
+@define(frozen=True, kw_only=True)
+class Webhook(Target):
+    """Any other URL: the document as a JSON POST with the headers of Standard Webhooks."""
+
+    kind = "webhook"
+    method = "POST"
+    accepts = frozenset(range(200, 300))
+    redirects = False
+    max_size = None
+    compressible = False
+
+    keys: tuple[Secret[bytes], ...]
+
+    def object_url(self, delivery_id: str) -> str | None:
+        """See `Target.object_url`."""
+        return None
+
+    @classmethod
+    def recognize(cls, callback: Callback, settings: Settings) -> Target | None:
+        """See `Target.recognize`."""
+        provider = settings.stores.provider(callback.url)
+        if provider is None:
+            return cls(callback=callback, keys=settings.webhook_keys, inline_limit=settings.webhook_limit)
+        raise MissingS3FieldsError(
+            f"{callback.url} is at {provider}, and has neither a signature nor s3_fields.",
+            hint='For a presigned POST give its fields: callback_param={"s3_fields": fields}; for a PUT give the '
+            "whole presigned URL, with its query.",
+            url=str(callback.url),
+        )
+
+    def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
+        """See `Target.request`."""
+        headers = webhooks.sign(self.keys, delivery_id, now, document)
+        return SecretFields({"content-type": JSON, **headers}), document

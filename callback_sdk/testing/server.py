@@ -1,0 +1,372 @@
+"""An HTTP server on loopback that records what it is sent, and fails as it is told."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import sys
+import threading
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
+from typing import TypeVar
+
+from attrs import evolve
+
+from callback_sdk.errors import CallbackSDKError
+from callback_sdk.testing.faults import BEFORE_BODY, Answer, Fault, Faults, Step, whole_seconds
+from callback_sdk.testing.received import ReceivedRequest
+
+S = TypeVar("S", bound="RecordingServer")
+
+BODY_LIMIT = 256 * 1024 * 1024
+"""Bytes of a body that are read; the rest is refused, as all is kept in memory."""
+
+_LINGER = 5.0
+_SECONDS_FOR_SILENCE = 60
+
+
+class RecordingServer:
+    """What the servers for tests have in common: ports, threads, records, and faults.
+
+    Args:
+        faults: What goes wrong by itself; nothing when None.
+    """
+
+    usual_faults: tuple[Fault, ...] = tuple(Fault)
+
+    def __init__(self, *, faults: Faults | None = None) -> None:
+        self._line = (faults or Faults(rate=0)).line(self.usual_faults)
+        self._steps: deque[Step] = deque()
+        self._requests: list[ReceivedRequest] = []
+        self._in_hand: Counter[str] = Counter()
+        self._most: Counter[str] = Counter()
+        self._arrived = threading.Condition()
+        self._closing = threading.Event()
+        self._doors: list[_Door] = []
+        self._origins = ("", "")
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        return f"{name}({self._origin!r})" if self._doors else f"{name}()"
+
+    def __enter__(self: S) -> S:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    @property
+    def requests(self) -> tuple[ReceivedRequest, ...]:
+        """What came in so far, in the order of arrival, whatever became of it."""
+        with self._arrived:
+            return tuple(self._requests)
+
+    @property
+    def accepted(self) -> tuple[ReceivedRequest, ...]:
+        """Those of the requests that were done, whether or not the sender learned of it."""
+        return tuple(request for request in self.requests if request.accepted)
+
+    @property
+    def most_at_once(self) -> Mapping[str, int]:
+        """The most requests that were ever in hand at the same time, for each thing that they are about.
+
+        That is an object's bucket and key, or a webhook's id. More than 1 means that two senders made the
+        same delivery at once.
+        """
+        with self._arrived:
+            return dict(self._most)
+
+    def start(self) -> None:
+        """Open the ports and begin to answer."""
+        if not self._doors:
+            self._closing.clear()
+            self._doors = [_Door(self), _Door(self)]
+            self._origins = (self._doors[0].origin, self._doors[1].origin)
+
+    def close(self) -> None:
+        """Close ports and connections; answers that are being delayed are not waited for. Twice is no error."""
+        doors, self._doors = self._doors, []
+        self._closing.set()
+        for door in doors:
+            door.close()
+
+    def answer(
+        self: S,
+        status: int,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        delay: timedelta = timedelta(),
+        times: int = 1,
+    ) -> S:
+        """Tell what to answer to one of the next requests, instead of doing it; each call adds to the line.
+
+        Args:
+            status: HTTP status.
+            headers: Names and values, `Retry-After` for one.
+            body: Bytes of the answer.
+            delay: How long to wait before answering.
+            times: To how many requests.
+
+        Returns:
+            The server itself, for the next call.
+        """
+        answer = Answer(status=status, headers=dict(headers or {}), body=body)
+        return self._expect(Step(answer=answer, delay=delay), times)
+
+    def fail(
+        self: S,
+        fault: Fault,
+        *,
+        delay: timedelta = timedelta(milliseconds=100),
+        retry_after: timedelta = timedelta(seconds=1),
+        times: int = 1,
+    ) -> S:
+        """Tell what goes wrong with one of the next requests; each call adds to the line.
+
+        Args:
+            fault: What goes wrong.
+            delay: How long `Fault.SLOW` waits.
+            retry_after: What `Fault.THROTTLED` asks for, in whole seconds.
+            times: With how many requests.
+
+        Returns:
+            The server itself, for the next call.
+        """
+        return self._expect(Step(fault=fault, delay=delay, retry_after=retry_after), times)
+
+    def wait_for(self, count: int = 1, *, timeout: timedelta = timedelta(seconds=30)) -> tuple[ReceivedRequest, ...]:
+        """Wait until so many requests have come in, counted from the start.
+
+        Args:
+            count: How many.
+            timeout: How long to wait at most.
+
+        Returns:
+            All requests so far.
+
+        Raises:
+            TimeoutError: There were fewer in that time.
+        """
+        with self._arrived:
+            if not self._arrived.wait_for(lambda: len(self._requests) >= count, timeout.total_seconds()):
+                raise TimeoutError(
+                    f"{len(self._requests)} of {count} requests came in within {timeout.total_seconds():g} s."
+                )
+            return tuple(self._requests)
+
+    @property
+    def _origin(self) -> str:
+        if not self._doors:
+            name = type(self).__name__
+            raise CallbackSDKError(f"The {name} is not running.", hint="Use it in a with block, or call start().")
+        return self._origins[0]
+
+    def _expect(self: S, step: Step, times: int) -> S:
+        with self._arrived:
+            self._steps.extend([step] * times)
+        return self
+
+    def _refuse(self, request: ReceivedRequest) -> Answer | None:
+        """Refuse a request by its head, before its body is read."""
+        length = request.headers.get("content-length", "0")
+        if not (length.isascii() and length.isdigit()):
+            return self._failure(400, "InvalidArgument", "The Content-Length is no number.")
+        if int(length) > BODY_LIMIT:
+            return self._failure(413, "EntityTooLarge", "The body is larger than tests should need.")
+        return None
+
+    def _subject(self, request: ReceivedRequest) -> str:
+        """Name what a request is about."""
+        return request.path.partition("?")[0]
+
+    def _carry_out(self, request: ReceivedRequest) -> Answer:
+        """Do what a request asks for."""
+        raise NotImplementedError
+
+    def _failure(self, status: int, code: str, message: str) -> Answer:
+        """Return an error in the words of this kind of server."""
+        raise NotImplementedError
+
+    def _draw(self, door: _Door) -> Step:
+        with self._arrived:
+            step = self._steps.popleft() if self._steps else self._line.next()
+        # Followed, a redirect goes well.
+        again = step.fault is Fault.REDIRECT and door.origin != self._origins[0]
+        return Step() if again else step
+
+    def _outcome(self, step: Step, request: ReceivedRequest) -> Answer:
+        fault = step.fault
+        if step.answer is not None:
+            return step.answer
+        if fault is Fault.ERROR:
+            return self._failure(500, "InternalError", "We encountered an internal error. Please try again.")
+        if fault in (Fault.SLOW_DOWN, Fault.EARLY_ANSWER):
+            return self._failure(503, "SlowDown", "Please reduce your request rate.")
+        if fault is Fault.THROTTLED:
+            refused = self._failure(429, "TooManyRequests", "Please wait.")
+            return evolve(refused, headers={**refused.headers, "Retry-After": whole_seconds(step.retry_after)})
+        if fault is Fault.REDIRECT:
+            return Answer(status=307, headers={"Location": self._origins[1] + request.path})
+        return self._carry_out(request)
+
+    def _record(self, request: ReceivedRequest) -> None:
+        with self._arrived:
+            self._requests.append(request)
+            self._arrived.notify_all()
+
+    @contextlib.contextmanager
+    def _holding(self, subject: str) -> Iterator[None]:
+        with self._arrived:
+            self._in_hand[subject] += 1
+            self._most[subject] = max(self._most[subject], self._in_hand[subject])
+        try:
+            yield
+        finally:
+            with self._arrived:
+                self._in_hand[subject] -= 1
+
+
+class _Door(ThreadingHTTPServer):
+    """One port, with the threads behind it."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(self, server: RecordingServer) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.owner = server
+        self.origin = f"http://127.0.0.1:{self.server_address[1]}"
+        self.connections: set[socket.socket] = set()
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+        for connection in tuple(self.connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a sender that hangs up, which some tests are about; a mistake in here is shown."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
+class _ResetError(OSError):
+    """The connection was reset on purpose; ends its thread."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Door
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    timeout = _SECONDS_FOR_SILENCE
+
+    def setup(self) -> None:
+        self.server.connections.add(self.request)
+        super().setup()
+
+    def finish(self) -> None:
+        self.server.connections.discard(self.request)
+        super().finish()
+
+    def do_GET(self) -> None:
+        server = self.server.owner
+        step = server._draw(self.server)
+        head = self._received(step)
+        refused = server._refuse(head)
+        if refused is not None or step.fault in BEFORE_BODY:
+            self._answer_unread(step, head, refused)
+            return
+        body = self._read_body()
+        if body is None:
+            server._record(head)
+            self.close_connection = True
+            return
+        request = evolve(head, body=body)
+        with server._holding(server._subject(request)):
+            answer = server._outcome(step, request)
+            server._record(evolve(request, status=answer.status))
+            waits = step.delay and (step.answer is not None or step.fault is Fault.SLOW)
+            closed = waits and server._closing.wait(step.delay.total_seconds())
+        if closed or step.fault is Fault.LOST_ANSWER:
+            self._reset()
+        self._send(answer)
+
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
+
+    def _received(self, step: Step) -> ReceivedRequest:
+        headers = MappingProxyType({name.lower(): value for name, value in self.headers.items()})
+        return ReceivedRequest(method=self.command, path=self.path, headers=headers, body=b"", fault=step.fault)
+
+    def _answer_unread(self, step: Step, head: ReceivedRequest, refused: Answer | None) -> None:
+        server = self.server.owner
+        if refused is None and step.fault is Fault.RESET:
+            server._record(head)
+            self._reset()
+        answer = refused or server._outcome(step, head)
+        server._record(evolve(head, status=answer.status, fault=None if refused else step.fault))
+        self._send(answer, last=True)
+        self._linger()
+
+    def _send(self, answer: Answer, *, last: bool = False) -> None:
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        if "content-length" not in {name.lower() for name in answer.headers}:
+            self.send_header("Content-Length", str(len(answer.body)))
+        if last or self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.body)
+
+    def _linger(self) -> None:
+        # To close with a body still coming would reset the connection, and might take the answer with it.
+        self.close_connection = True
+        self.connection.settimeout(_LINGER)
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            while self.rfile.read1(1 << 16):
+                pass
+
+    def _reset(self) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        for stream in (self.rfile, self.wfile, self.connection):
+            stream.close()
+        self.close_connection = True
+        raise _ResetError("reset on purpose")
+
+    def _read_body(self) -> bytes | None:
+        """Return the body; None when the sender hung up before its end, or sent too much."""
+        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+            return self._read_chunks()
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        return body if len(body) == length else None
+
+    def _read_chunks(self) -> bytes | None:
+        body = bytearray()
+        while True:
+            head = self.rfile.readline()
+            if not head or len(body) > BODY_LIMIT:
+                return None
+            size = int(head.split(b";")[0], 16)
+            body += self.rfile.read(size)
+            # After the last chunk trailers may come, and in any case an empty line.
+            while self.rfile.readline().strip() and not size:
+                pass
+            if not size:
+                return bytes(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Keep quiet: the path may hold a credential."""

@@ -1,0 +1,134 @@
+"""Azurite on loopback: Azure Blob Storage as Microsoft's own emulator has it, which refuses wrong signatures."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import os
+import secrets
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from urllib.parse import quote
+
+from attrs import define
+from azure.storage.blob import BlobSasPermissions, BlobServiceClient, generate_blob_sas
+
+from callback_sdk.testing import keeper
+
+COMMAND = "azurite-blob"
+HOW_TO_GET_IT = "Azurite is missing: install Node.js with npm, then `make azurite`."
+CONTAINER = "results"
+
+
+@define(frozen=True)
+class Azurite:
+    """An account with one container.
+
+    Attributes:
+        endpoint: URL of the account.
+        account: Its name.
+        key: Its key, made for this server.
+    """
+
+    endpoint: str
+    account: str
+    key: str
+
+    def client(self) -> BlobServiceClient:
+        """Return Azure's own client for the account."""
+        return BlobServiceClient(self.endpoint, credential=self.key, retry_total=0)
+
+    def url(self, name: str) -> str:
+        """Return a blob's URL, unsigned."""
+        return f"{self.endpoint}/{CONTAINER}/{quote(name)}"
+
+    def sign(
+        self,
+        name: str,
+        *,
+        expires: timedelta = timedelta(hours=1),
+        permission: BlobSasPermissions | None = None,
+        policy_id: str | None = None,
+    ) -> str:
+        """Return a blob's URL with a shared access signature, as Azure's own library makes it.
+
+        Args:
+            name: The blob.
+            expires: How long it lives; negative for one that is over.
+            permission: What it permits; to create and to write by default.
+            policy_id: A stored access policy that says both instead.
+        """
+        given = (
+            {}
+            if policy_id
+            else {
+                "permission": permission or BlobSasPermissions(create=True, write=True),
+                "expiry": datetime.now(timezone.utc) + expires,
+            }
+        )
+        query = generate_blob_sas(self.account, CONTAINER, name, account_key=self.key, policy_id=policy_id, **given)
+        return f"{self.url(name)}?{query}"
+
+    def read(self, name: str) -> bytes | None:
+        """Return what a blob holds; None when there is none."""
+        with self.client() as client:
+            blob = client.get_blob_client(CONTAINER, name)
+            return blob.download_blob().readall() if blob.exists() else None
+
+
+def find() -> Path | None:
+    """Return the command, from beside the interpreter or from the PATH."""
+    beside = Path(sys.prefix) / "azurite" / "node_modules" / ".bin" / COMMAND
+    found = str(beside) if beside.is_file() else shutil.which(COMMAND)
+    return Path(found) if found and shutil.which("node") else None
+
+
+@contextmanager
+def running(command: Path, *, timeout: timedelta = timedelta(seconds=60)) -> Iterator[Azurite]:
+    """Run the server in a folder of its own, which is removed with it.
+
+    Args:
+        command: What `find` returned.
+        timeout: How long it may take until it answers.
+    """
+    account, key = "results", base64.b64encode(secrets.token_bytes(32)).decode()
+    folder = Path(tempfile.gettempdir()) / f"callback-sdk-azurite-{secrets.token_hex(6)}"
+    port = _free_port()
+    arguments = [f"--blobPort={port}", "--blobHost=127.0.0.1", f"--location={folder}", "--disableTelemetry"]
+    process = keeper.Kept(
+        [str(command), *arguments, "--skipApiVersionCheck", "--silent"],
+        env={"HOME": str(folder), "PATH": os.environ["PATH"], "AZURITE_ACCOUNTS": f"{account}:{key}"},
+        folder=folder,
+    )
+    try:
+        server = Azurite(f"http://127.0.0.1:{port}/{account}", account, key)
+        _wait(port, process, time.monotonic() + timeout.total_seconds())
+        with server.client() as client:
+            client.create_container(CONTAINER)
+        yield server
+    finally:
+        process.stop()
+
+
+def _wait(port: int, process: keeper.Kept, end: float) -> None:
+    while time.monotonic() < end and not process.ended:
+        with suppress(OSError, http.client.HTTPException), closing(http.client.HTTPConnection("127.0.0.1", port)) as it:
+            it.request("GET", "/")
+            it.getresponse()
+            return
+        time.sleep(0.05)
+    process.stop()
+    raise RuntimeError(f"Azurite did not start: {process.tail}")
+
+
+def _free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,147 @@
+"""A stand-in for Google Cloud Storage on loopback: it takes what was signed rightly, and refuses the rest."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from email.parser import BytesParser
+from email.policy import HTTP
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from unittest import mock
+from urllib.parse import unquote
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from google.cloud import storage
+from google.oauth2 import service_account
+
+from tests.checkers.gcs_rules import Refusal, Request, check_form, check_put
+
+EMAIL = "worker@project.iam.gserviceaccount.com"
+
+
+class GCS:
+    """The store, with one service account whose key is made for it.
+
+    Attributes:
+        objects: What was taken, by bucket and name.
+        endpoint: URL of the store.
+    """
+
+    def __init__(self) -> None:
+        self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self.objects: dict[str, bytes] = {}
+        self.endpoint = ""
+
+    def sign(self, bucket: str, key: str, expires: timedelta, *, version: str, headers: dict[str, str]) -> str:
+        """Return a signed URL for a PUT, as Google's own library makes it.
+
+        Args:
+            bucket: Where to.
+            key: The object's name.
+            expires: How long it lives; negative for one that is over.
+            version: `"v4"` or `"v2"`.
+            headers: What is signed besides.
+        """
+        blob = self._client().bucket(bucket).blob(key)
+        options = {"method": "PUT", "headers": headers, "api_access_endpoint": self.endpoint}
+        if version == "v2":
+            return blob.generate_signed_url(datetime.now(timezone.utc) + expires, version=version, **options)
+        # A life is never negative: what is over was signed long ago.
+        past = timedelta() if expires > timedelta() else timedelta(hours=1) - expires
+        stamp = (datetime.now(timezone.utc) - past).strftime("%Y%m%dT%H%M%SZ")
+        with mock.patch("google.cloud.storage._signing.get_v4_now_dtstamps", return_value=(stamp, stamp[:8])):
+            return blob.generate_signed_url(abs(expires), version=version, **options)
+
+    def sign_form(self, bucket: str, key: str, expires: timedelta, largest: int) -> dict[str, str]:
+        """Return the fields of a signed form, as Google's own library makes them."""
+        fields, conditions = {"x-goog-meta-run": "1"}, [["content-length-range", 0, largest]]
+        form = self._client().generate_signed_post_policy_v4(bucket, key, expires, conditions=conditions, fields=fields)
+        return form["fields"]
+
+    def sign_form_v2(self, bucket: str, key: str, expires: timedelta, largest: int) -> dict[str, str]:
+        """Return the fields of a form signed with the older process, as Google's own library makes them."""
+        own = {"key": key, "x-goog-meta-run": "1"}
+        conditions = [*({name: value} for name, value in own.items()), ["content-length-range", 0, largest]]
+        end = datetime.now(timezone.utc) + expires
+        return {**own, **self._client().bucket(bucket).generate_upload_policy(conditions, end)}
+
+    def _client(self) -> storage.Client:
+        pem = self.key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ).decode()
+        credentials = service_account.Credentials.from_service_account_info(
+            {"client_email": EMAIL, "private_key": pem, "token_uri": self.endpoint}
+        )
+        return storage.Client("project", credentials, client_options={"api_endpoint": self.endpoint})
+
+    def take(self, request: Request) -> int:
+        """Check a request, keep what it brings, and return the status."""
+        public = self.key.public_key()
+        if request.method == "PUT":
+            check_put(request, public, EMAIL)
+            self.objects[unquote(request.path).lstrip("/")] = request.body
+            return 200
+        if request.method != "POST":
+            raise Refusal(405, "MethodNotAllowed")
+        bucket = unquote(request.path).strip("/")
+        fields, file = _form(request)
+        check_form(bucket, fields, len(file), public, EMAIL)
+        self.objects[f"{bucket}/{fields['key']}"] = file
+        status = fields.get("success_action_status")
+        return int(status) if status in ("200", "201") else 204
+
+
+@contextmanager
+def running() -> Iterator[GCS]:
+    """Run the store in a thread."""
+    store = GCS()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"store": store}))
+    store.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield store
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _form(request: Request) -> tuple[dict[str, str], bytes]:
+    """Read a form as far as its file; what comes after that doesn't count."""
+    head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
+    fields: dict[str, str] = {}
+    for part in BytesParser(policy=HTTP).parsebytes(head + request.body).iter_parts():
+        name = part.get_param("name", header="content-disposition")
+        content = part.get_payload(decode=True)
+        if name == "file":
+            return fields, content
+        fields[str(name)] = content.decode()
+    raise Refusal(400, "InvalidArgument")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    store: GCS
+    protocol_version = "HTTP/1.1"
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        path, _, query = self.path.partition("?")
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        try:
+            status, answer = self.store.take(Request(self.command, path, query, headers, body)), b""
+        except Refusal as refusal:
+            status, answer = refusal.status, f"<Error><Code>{refusal.code}</Code></Error>".encode()
+        self.send_response(status)
+        if status != 204:
+            self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_POST = do_PUT
+
+    def log_message(self, *args: object) -> None:
+        """Keep quiet."""

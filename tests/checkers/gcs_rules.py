@@ -1,0 +1,207 @@
+"""Google Cloud Storage's signatures, checked as its documentation describes them; written apart from any signer.
+
+Sources: "Canonical requests", "Signatures", "V2 signing process" and "POST Object" in Google's documentation.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from urllib.parse import parse_qsl, quote
+
+from attrs import define
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+
+ALGORITHM = "GOOG4-RSA-SHA256"
+LONGEST = timedelta(days=7)
+
+FREE_FIELDS = {"file", "policy", "signature", "googleaccessid", "x-goog-signature"}
+
+
+class Refusal(Exception):
+    """What the store answers: a status and a code."""
+
+    def __init__(self, status: int, code: str) -> None:
+        super().__init__(f"{status} {code}")
+        self.status = status
+        self.code = code
+
+
+@define(frozen=True)
+class Request:
+    """A request as it came in.
+
+    Attributes:
+        path: The path as it stood in the request line.
+        query: The query as it stood there.
+        headers: Names in lower case.
+        body: The bytes.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    def parameters(self) -> dict[str, str]:
+        """Return the query's parameters, decoded."""
+        return dict(parse_qsl(self.query, keep_blank_values=True))
+
+
+def check_put(request: Request, key: RSAPublicKey, email: str) -> None:
+    """Hold a PUT against the signature in its query.
+
+    Raises:
+        Refusal: It is not what was signed.
+    """
+    parameters = request.parameters()
+    if "X-Goog-Signature" in parameters:
+        _check_put_v4(request, parameters, key, email)
+    elif {"GoogleAccessId", "Expires", "Signature"} <= parameters.keys():
+        _check_put_v2(request, parameters, key, email)
+    else:
+        raise Refusal(401, "AuthenticationRequired")
+    digest = base64.b64encode(hashlib.md5(request.body).digest()).decode()
+    if request.headers.get("content-md5", digest) != digest:
+        raise Refusal(400, "BadDigest")
+
+
+def _check_put_v4(request: Request, parameters: Mapping[str, str], key: RSAPublicKey, email: str) -> None:
+    missing = {f"X-Goog-{name}" for name in ("Algorithm", "Credential", "Date", "Expires", "SignedHeaders")}
+    if missing - parameters.keys() or parameters["X-Goog-Algorithm"] != ALGORITHM:
+        raise Refusal(400, "AuthenticationError")
+    signed = parameters["X-Goog-SignedHeaders"].split(";")
+    vendor = {name for name in request.headers if name.startswith("x-goog-")}
+    if "host" not in signed or signed != sorted(signed) or vendor - set(signed) or set(signed) - request.headers.keys():
+        raise Refusal(403, "SignatureDoesNotMatch")
+    query = "&".join(
+        f"{quote(name, safe='~')}={quote(value, safe='~')}"
+        for name, value in sorted(parameters.items())
+        if name != "X-Goog-Signature"
+    )
+    headers = "".join(f"{name}:{' '.join(request.headers[name].split())}\n" for name in signed)
+    payload = request.headers.get("x-goog-content-sha256", "UNSIGNED-PAYLOAD")
+    canonical = "\n".join([request.method, request.path, query, headers, ";".join(signed), payload])
+    stamp = parameters["X-Goog-Date"]
+    scope = _scope(parameters["X-Goog-Credential"], email, stamp)
+    text = "\n".join([ALGORITHM, stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+    _verify(key, parameters["X-Goog-Signature"], bytes.fromhex, text.encode())
+    begins, life = _stamp(stamp), timedelta(seconds=int(parameters["X-Goog-Expires"]))
+    if life > LONGEST or not begins - timedelta(minutes=15) <= _now() < begins + life:
+        raise Refusal(400, "ExpiredToken")
+    if payload not in ("UNSIGNED-PAYLOAD", hashlib.sha256(request.body).hexdigest()):
+        raise Refusal(400, "XAmzContentSHA256Mismatch")
+    _check_length(request)
+
+
+def _check_length(request: Request) -> None:
+    least, _, most = request.headers.get("x-goog-content-length-range", "").partition(",")
+    if least and len(request.body) < int(least):
+        raise Refusal(400, "EntityTooSmall")
+    if most and len(request.body) > int(most):
+        raise Refusal(400, "EntityTooLarge")
+
+
+def _check_put_v2(request: Request, parameters: Mapping[str, str], key: RSAPublicKey, email: str) -> None:
+    vendor = sorted((name, " ".join(v.split())) for name, v in request.headers.items() if name.startswith("x-goog-"))
+    lines = [
+        request.method,
+        request.headers.get("content-md5", ""),
+        request.headers.get("content-type", ""),
+        parameters["Expires"],
+        *(f"{name}:{value}" for name, value in vendor if "encryption-key" not in name),
+        request.path,
+    ]
+    if parameters["GoogleAccessId"] != email:
+        raise Refusal(403, "InvalidAccessKeyId")
+    _verify(key, parameters["Signature"], _base64, "\n".join(lines).encode())
+    if _now().timestamp() >= int(parameters["Expires"]):
+        raise Refusal(400, "ExpiredToken")
+
+
+def check_form(bucket: str, fields: Mapping[str, str], size: int, key: RSAPublicKey, email: str) -> None:
+    """Hold a form against its policy, and the policy against its signature.
+
+    Args:
+        bucket: Where it was sent to.
+        fields: What came before the file.
+        size: Bytes of the file.
+        key: The signer's public key.
+        email: The signer's name.
+
+    Raises:
+        Refusal: It is not what was signed.
+    """
+    given = {name.lower(): value for name, value in fields.items()}
+    if "policy" not in given or not {"x-goog-signature", "signature"} & given.keys():
+        raise Refusal(401, "AuthenticationRequired")
+    if "key" not in given:
+        raise Refusal(400, "InvalidArgument")
+    if "x-goog-signature" in given:
+        if given.get("x-goog-algorithm") != ALGORITHM:
+            raise Refusal(400, "InvalidArgument")
+        _scope(given.get("x-goog-credential", ""), email, given.get("x-goog-date", ""))
+        _verify(key, given["x-goog-signature"], bytes.fromhex, given["policy"].encode())
+    else:
+        if given.get("googleaccessid") != email:
+            raise Refusal(403, "InvalidAccessKeyId")
+        _verify(key, given["signature"], _base64, given["policy"].encode())
+    document = json.loads(base64.b64decode(given["policy"]))
+    if _now() >= datetime.fromisoformat(document["expiration"].replace("Z", "+00:00")):
+        raise Refusal(400, "ExpiredToken")
+    _check_conditions(document["conditions"], {**given, "bucket": bucket}, size)
+
+
+def _check_conditions(conditions: list[Any], given: Mapping[str, str], size: int) -> None:
+    named = {"bucket"}
+    for condition in conditions:
+        rules = [["eq", f"${k}", v] for k, v in condition.items()] if isinstance(condition, dict) else [condition]
+        for operator, first, second in rules:
+            if operator == "content-length-range":
+                if not first <= size <= second:
+                    raise Refusal(400, "EntityTooLarge" if size > second else "EntityTooSmall")
+                continue
+            name = first.removeprefix("$").lower()
+            named.add(name)
+            value = given.get(name)
+            if value is None or (value != second if operator == "eq" else not value.startswith(second)):
+                raise Refusal(403, "AccessDenied")
+    if any(name not in named | FREE_FIELDS and not name.startswith("x-ignore-") for name in given):
+        raise Refusal(403, "AccessDenied")
+
+
+def _scope(credential: str, email: str, stamp: str) -> str:
+    signer, _, scope = credential.partition("/")
+    if signer != email:
+        raise Refusal(403, "InvalidAccessKeyId")
+    date, _, rest = scope.partition("/")
+    if date != stamp[:8] or rest.split("/")[1:] != ["storage", "goog4_request"]:
+        raise Refusal(400, "InvalidArgument")
+    return scope
+
+
+def _base64(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)
+
+
+def _verify(key: RSAPublicKey, signature: str, decode: Callable[[str], bytes], text: bytes) -> None:
+    try:
+        key.verify(decode(signature), text, PKCS1v15(), SHA256())
+    except (InvalidSignature, ValueError):
+        raise Refusal(403, "SignatureDoesNotMatch") from None
+
+
+def _stamp(text: str) -> datetime:
+    return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)

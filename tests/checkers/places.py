@@ -1,0 +1,378 @@
+"""Each kind of target with the mistakes that can be made with it, at a server that refuses them."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from attrs import define
+from azure.storage.blob import BlobSasPermissions
+from botocore.config import Config
+
+from callback_sdk import S3Signer
+from callback_sdk.body import Body
+from callback_sdk.callbacks import callbacks
+from callback_sdk.errors import (
+    CallbackSDKError,
+    DeliveryError,
+    InvalidTargetError,
+    MissingS3FieldsError,
+    PolicyError,
+    ResultTooLargeError,
+    SignedHeaderError,
+    TargetExpiredError,
+)
+from callback_sdk.models import Upload
+from callback_sdk.multipart import FormFile, encode_form
+from callback_sdk.redaction import Secret, SecretFields, SecretURL
+from callback_sdk.targets import Settings, plan
+from callback_sdk.targets.target import GIB
+from callback_sdk.testing import SeaweedFS
+from callback_sdk.webhooks import decode_secret
+from tests.checkers.azurite import Azurite
+from tests.checkers.gcs import GCS
+from tests.checkers.webhooks import Receiver
+
+BODY = Body(b'{"job_id":"42","status":"Finished","callback_param":{},"success":true,"results":{}}')
+HOUR = timedelta(hours=1)
+METADATA = {"run": "1"}
+
+
+@define(frozen=True, kw_only=True)
+class Case:
+    """One right or wrong use of a target.
+
+    Attributes:
+        url: What is given as `callback_url`; None when the mistake can't be made there.
+        param: What is given as `callback_param`.
+        error: What we answer.
+        upload: The same, as it goes to the server when our own checks are left out.
+        size: Bytes of a document that is too large to make; None for the one of `results`.
+        results: What the job returns.
+    """
+
+    url: str | None = None
+    param: dict[str, Any] | None = None
+    error: type[CallbackSDKError] = DeliveryError
+    upload: Upload | None = None
+    size: int | None = None
+    results: Any = None
+
+
+def unchecked(url: str, param: Any = None, settings: Settings | None = None) -> Upload:
+    """Return the upload that a callback asks for, without looking whether it can work."""
+    (callback,) = callbacks(url, param)
+    target = plan(callback, settings)
+    headers, body = target.request(BODY, delivery_id="msg_1", now=datetime.now(timezone.utc))
+    return raw(target.method, url, headers.reveal(), body)
+
+
+def raw(method: str, url: str, headers: Mapping[str, str], body: Body = BODY) -> Upload:
+    """Return an upload as it is said."""
+    return Upload(
+        kind="raw",
+        method=method,
+        url=SecretURL(url),
+        headers=Secret(dict(headers)),
+        body=body,
+        document=BODY,
+        expires_at=None,
+        accepts=frozenset({200, 201, 204}),
+        redirects=False,
+    )
+
+
+def raw_form(url: str, fields: Mapping[str, str]) -> Upload:
+    """Return a form with a file, as it is said."""
+    file = FormFile(name="file", filename="f.json", content_type="application/json", body=BODY)
+    body, content_type = encode_form(SecretFields(fields), [file])
+    return raw("POST", url, {"content-type": content_type}, body)
+
+
+class Place(ABC):
+    """A kind of target at a server. Each case is for an object of its own."""
+
+    kind: str
+    endpoint: str
+
+    def __init__(self) -> None:
+        self.key = f"runs/{secrets.token_hex(6)} ü.json"
+
+    @abstractmethod
+    def read(self) -> bytes | None:
+        """Return what the server keeps; None when it kept nothing."""
+
+    @abstractmethod
+    def valid(self) -> Case: ...
+
+    @abstractmethod
+    def tampered(self) -> Case: ...
+
+    @abstractmethod
+    def expired(self) -> Case: ...
+
+    def wrong_header(self) -> Case:
+        raise NotImplementedError
+
+    def wrong_field(self) -> Case:
+        raise NotImplementedError
+
+    @abstractmethod
+    def too_big(self) -> Case: ...
+
+    def no_fields(self) -> Case:
+        raise NotImplementedError
+
+
+class Put(Place):
+    """What PUT URLs have in common."""
+
+    signed_header = "x-amz-meta-run"
+    limit = 5 * GIB
+
+    @abstractmethod
+    def sign(self, *, expires: timedelta = HOUR, metadata: bool = False) -> str:
+        """Return a signed URL; a negative life is over."""
+
+    def valid(self) -> Case:
+        return Case(url=self.sign())
+
+    def tampered(self) -> Case:
+        return Case(url=self.sign().replace("runs/", "others/"))
+
+    def expired(self) -> Case:
+        url = self.sign(expires=-HOUR)
+        return Case(url=url, error=TargetExpiredError, upload=unchecked(url))
+
+    def wrong_header(self) -> Case:
+        """A header was signed, and its value is not known."""
+        url = self.sign(metadata=True)
+        return Case(url=url, error=SignedHeaderError, upload=raw("PUT", url, {"content-type": "application/json"}))
+
+    def too_big(self) -> Case:
+        return Case(url=self.sign(), error=ResultTooLargeError, size=self.limit + 1)
+
+    def no_fields(self) -> Case:
+        """The query was lost."""
+        bare = self.sign().partition("?")[0]
+        return Case(url=bare, error=MissingS3FieldsError, upload=raw("PUT", bare, {"x-ms-blob-type": "BlockBlob"}))
+
+
+class OtherHeader(Put):
+    """PUT URLs that don't name the headers that they signed: only the server can tell that one is wrong."""
+
+    def wrong_header(self) -> Case:
+        return Case(url=self.sign(), param={"s3_headers": {"content-type": "text/other"}})
+
+
+class Post(Place):
+    """What forms have in common."""
+
+    url: str
+
+    @abstractmethod
+    def sign(self, *, expires: timedelta = HOUR, largest: int = 1000) -> dict[str, str]:
+        """Return the fields of a signed form; a negative life is over."""
+
+    def form(self, fields: Mapping[str, str], error: type[CallbackSDKError] = DeliveryError) -> Case:
+        param = {"s3_fields": dict(fields)}
+        return Case(url=self.url, param=param, error=error, upload=unchecked(self.url, param))
+
+    def valid(self) -> Case:
+        return self.form(self.sign())
+
+    def tampered(self) -> Case:
+        """The policy of another form under this one's signature."""
+        fields = self.sign()
+        text = base64.b64decode(fields["policy"]).replace(b"1000", b"9999")
+        return self.form({**fields, "policy": base64.b64encode(text).decode()})
+
+    def expired(self) -> Case:
+        return self.form(self.sign(expires=-HOUR), TargetExpiredError)
+
+    def wrong_field(self) -> Case:
+        return self.form({**self.sign(), "key": "runs/other.json"}, PolicyError)
+
+    def too_big(self) -> Case:
+        return self.form(self.sign(largest=10), PolicyError)
+
+    def no_fields(self) -> Case:
+        return Case(url=self.url, error=MissingS3FieldsError, upload=raw_form(self.url, {"key": self.key}))
+
+
+class S3(Place):
+    """What is kept in SeaweedFS."""
+
+    def __init__(self, server: SeaweedFS) -> None:
+        super().__init__()
+        self.server = server
+        self.endpoint = server.endpoint_url
+        self.bucket = server.create_bucket()
+        self.url = f"{self.endpoint}/{self.bucket}"
+
+    def signer(self, expires: timedelta) -> S3Signer:
+        signer = S3Signer(self.bucket, client=self.server.client())
+        # A life is never negative: what is over was signed long ago.
+        past = timedelta() if expires > timedelta() else HOUR - expires
+        signer._now = lambda: datetime.now(timezone.utc) - past
+        return signer
+
+    def client_v2(self) -> Any:
+        return self.server.client(config=Config(signature_version="s3", s3={"addressing_style": "path"}, proxies={}))
+
+    def read(self) -> bytes | None:
+        client = self.server.client()
+        for item in client.list_objects_v2(Bucket=self.bucket).get("Contents", []):
+            return bytes(client.get_object(Bucket=self.bucket, Key=item["Key"])["Body"].read())
+        return None
+
+
+class S3PutV4(S3, Put):
+    kind = "s3-put"
+
+    def sign(self, *, expires: timedelta = HOUR, metadata: bool = False) -> str:
+        return self.signer(expires).put(self.key, expires=abs(expires), metadata=METADATA if metadata else None).url
+
+
+class S3PutV2(S3, OtherHeader):
+    kind = "s3-put-v2"
+
+    def sign(self, *, expires: timedelta = HOUR, metadata: bool = False) -> str:
+        params = {"Bucket": self.bucket, "Key": self.key}
+        seconds = int(expires.total_seconds())
+        return str(self.client_v2().generate_presigned_url("put_object", Params=params, ExpiresIn=seconds))
+
+
+class S3PostV4(S3, Post):
+    kind = "s3-post"
+
+    def sign(self, *, expires: timedelta = HOUR, largest: int = 1000) -> dict[str, str]:
+        return self.signer(expires).post(self.key, expires=abs(expires), metadata=METADATA, max_size=largest).fields
+
+
+class S3PostV2(S3, Post):
+    kind = "s3-post"
+
+    def sign(self, *, expires: timedelta = HOUR, largest: int = 1000) -> dict[str, str]:
+        fields = {"x-amz-meta-run": "1"}
+        conditions = [fields, ["content-length-range", 0, largest]]
+        seconds = int(expires.total_seconds())
+        form = self.client_v2().generate_presigned_post(self.bucket, self.key, fields, conditions, seconds)
+        return dict(form["fields"])
+
+
+class AzureBlob(Put):
+    kind = "azure-blob"
+    limit = 5000 * 1024**2
+
+    def __init__(self, server: Azurite) -> None:
+        super().__init__()
+        self.server = server
+        self.endpoint = server.endpoint
+
+    def sign(self, *, expires: timedelta = HOUR, metadata: bool = False) -> str:
+        return self.server.sign(self.key, expires=expires)
+
+    def wrong_header(self) -> Case:
+        """The kind of blob is not the one that one PUT makes."""
+        return Case(url=self.sign(), param={"s3_headers": {"x-ms-blob-type": "AppendBlob"}})
+
+    def wrong_permission(self) -> Case:
+        """The URL may only be read from."""
+        url = self.server.sign(self.key, permission=BlobSasPermissions(read=True))
+        upload = raw("PUT", url, {"x-ms-blob-type": "BlockBlob"})
+        return Case(url=url, error=InvalidTargetError, upload=upload)
+
+    def read(self) -> bytes | None:
+        return self.server.read(self.key)
+
+
+class Google(Place):
+    """What is kept in the checker for Google Cloud Storage."""
+
+    bucket = "results"
+
+    def __init__(self, server: GCS) -> None:
+        super().__init__()
+        self.server = server
+        self.endpoint = server.endpoint
+        self.url = f"{server.endpoint}/{self.bucket}/"
+
+    def read(self) -> bytes | None:
+        return self.server.objects.get(f"{self.bucket}/{self.key}")
+
+
+class GCSPutV4(Google, Put):
+    kind = "gcs-put"
+
+    def sign(self, *, expires: timedelta = HOUR, metadata: bool = False, largest: int | None = None) -> str:
+        headers = {"x-goog-meta-run": "1"} if metadata else {}
+        headers |= {} if largest is None else {"x-goog-content-length-range": f"0,{largest}"}
+        return self.server.sign(self.bucket, self.key, expires, version="v4", headers=headers)
+
+    def too_big(self) -> Case:
+        url, param = self.sign(largest=10), {"s3_headers": {"x-goog-content-length-range": "0,10"}}
+        return Case(url=url, param=param, error=ResultTooLargeError, upload=unchecked(url, param))
+
+
+class GCSPutV2(Google, OtherHeader):
+    kind = "gcs-put-v2"
+
+    def sign(self, *, expires: timedelta = HOUR, metadata: bool = False) -> str:
+        return self.server.sign(self.bucket, self.key, expires, version="v2", headers={})
+
+
+class GCSPostV4(Google, Post):
+    kind = "gcs-post"
+
+    def sign(self, *, expires: timedelta = HOUR, largest: int = 1000) -> dict[str, str]:
+        return self.server.sign_form(self.bucket, self.key, expires, largest)
+
+
+class GCSPostV2(Google, Post):
+    kind = "gcs-post"
+
+    def sign(self, *, expires: timedelta = HOUR, largest: int = 1000) -> dict[str, str]:
+        return self.server.sign_form_v2(self.bucket, self.key, expires, largest)
+
+
+class Webhook(Place):
+    """A webhook; what is wrong with one is wrong on the way."""
+
+    kind = "webhook"
+
+    def __init__(self, server: Receiver) -> None:
+        super().__init__()
+        self.server = server
+        self.endpoint = "https://store.example.org"
+        server.taken.clear()
+
+    def read(self) -> bytes | None:
+        assert not self.server.disagreements
+        return self.server.taken[-1] if self.server.taken else None
+
+    def sent(self, body: Body = BODY, *, at: timedelta = timedelta(), **headers: str) -> Case:
+        (callback,) = callbacks(self.server.url)
+        target = plan(callback, Settings(webhook_keys=(decode_secret(self.server.secret),)))
+        signed, _ = target.request(BODY, delivery_id="msg_1", now=datetime.now(timezone.utc) + at)
+        changed = {name.replace("_", "-"): value for name, value in headers.items()}
+        return Case(upload=raw("POST", self.server.url, {**signed.reveal(), **changed}, body))
+
+    def valid(self) -> Case:
+        return Case(url=self.server.url)
+
+    def tampered(self) -> Case:
+        return self.sent(Body(BODY.read().replace(b"true", b"null")))
+
+    def expired(self) -> Case:
+        return self.sent(at=-HOUR)
+
+    def wrong_header(self) -> Case:
+        return self.sent(webhook_id="msg_2")
+
+    def too_big(self) -> Case:
+        return Case(url=self.server.url, error=ResultTooLargeError, results="x" * 256 * 1024)

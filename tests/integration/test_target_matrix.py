@@ -1,0 +1,230 @@
+"""Each kind of target with each mistake: what we refuse, what the server refuses, and that both agree.
+
+`MATRIX` is the table of the README; a test compares them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callback_sdk import JobResult, ResultsWriter, check_target
+from callback_sdk.errors import DeliveryError, MissingS3FieldsError, TargetError
+from callback_sdk.http import Answer, Sender
+from callback_sdk.testing import SeaweedFS
+from tests.checkers import azurite, gcs, webhooks
+from tests.checkers.places import (
+    BODY,
+    AzureBlob,
+    Case,
+    GCSPostV2,
+    GCSPostV4,
+    GCSPutV2,
+    GCSPutV4,
+    Place,
+    S3PostV2,
+    S3PostV4,
+    S3PutV2,
+    S3PutV4,
+    Webhook,
+    unchecked,
+)
+from tests.conftest import missing_server
+
+CASES = ("valid", "tampered", "expired", "wrong header", "wrong field", "too big", "no fields")
+
+MATRIX: dict[type[Place], tuple[str, str, tuple[str, ...]]] = {
+    S3PutV4: ("S3 PUT, Version 4", "SeaweedFS", ("taken", "store", "both", "both", "–", "ours", "both")),
+    S3PutV2: ("S3 PUT, Version 2", "SeaweedFS", ("taken", "store", "both", "store", "–", "ours", "both")),
+    S3PostV4: ("S3 POST, Version 4", "SeaweedFS", ("taken", "store", "both", "–", "both", "both", "both")),
+    S3PostV2: ("S3 POST, Version 2", "SeaweedFS", ("taken", "store", "both", "–", "both", "both", "both")),
+    AzureBlob: ("Azure Blob SAS", "Azurite", ("taken", "store", "both", "store", "–", "ours", "both")),
+    GCSPutV4: ("GCS PUT, V4", "checker", ("taken", "store", "both", "both", "–", "both", "both")),
+    GCSPutV2: ("GCS PUT, V2", "checker", ("taken", "store", "both", "store", "–", "ours", "both")),
+    GCSPostV4: ("GCS POST, V4", "checker", ("taken", "store", "both", "–", "both", "both", "both")),
+    GCSPostV2: ("GCS POST, V2", "checker", ("taken", "store", "both", "–", "both", "both", "both")),
+    Webhook: ("webhook", "standardwebhooks", ("taken", "store", "store", "store", "–", "ours", "–")),
+}
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def table() -> str:
+    """Return the matrix as the README has it."""
+    rows = [("target", *CASES, "server"), ("---",) * (len(CASES) + 2)]
+    rows += [(name, *cells, server) for name, server, cells in MATRIX.values()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def chosen(*words: str) -> list[Any]:
+    """Return place and case of each cell that has one of these words."""
+    return [
+        pytest.param(place, case, id=f"{name}, {case}")
+        for place, (name, _, cells) in MATRIX.items()
+        for case, cell in zip(CASES, cells, strict=True)
+        if cell in words
+    ]
+
+
+@pytest.fixture(scope="module")
+def azure() -> Iterator[azurite.Azurite]:
+    """Run Azurite."""
+    command = azurite.find()
+    if command is None:
+        missing_server(azurite.HOW_TO_GET_IT)
+    with azurite.running(command) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def google() -> Iterator[gcs.GCS]:
+    """Run the checker for Google Cloud Storage."""
+    with gcs.running() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[webhooks.Receiver]:
+    """Run a receiver of signed webhooks."""
+    with webhooks.running("whsec_" + "c2VjcmV0" * 5) as server:
+        yield server
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest) -> Callable[[type[Place]], Place]:
+    """Make a place at its server."""
+    servers = {"s3": "seaweedfs", "azure": "azure", "gcs": "google", "webhook": "receiver"}
+
+    def make(kind: type[Place]) -> Place:
+        return kind(request.getfixturevalue(servers[kind.kind.partition("-")[0]]))  # type: ignore[call-arg]
+
+    return make
+
+
+def case_of(place: Place, name: str) -> Case:
+    return getattr(place, name.replace(" ", "_"))()  # type: ignore[no-any-return]
+
+
+def refuse(place: Place, case: Case) -> None:
+    if case.size is None:
+        write(place, case)
+    else:
+        check_target(case.url, case.param, storage_endpoints=[place.endpoint], size=case.size)
+
+
+def write(place: Place, case: Case) -> Any:
+    secrets = [place.server.secret] if isinstance(place, Webhook) else []
+    with ResultsWriter(storage_endpoints=[place.endpoint], webhook_secrets=secrets) as writer:
+        return writer.write(JobResult(job_id="42", success=True, results=case.results), case.url, case.param)
+
+
+def send(case: Case) -> Answer:
+    sender = Sender()
+    try:
+        assert case.upload is not None
+        return sender.send(case.upload)
+    finally:
+        sender.close()
+
+
+@pytest.mark.parametrize(("kind", "name"), chosen("taken"))
+def test_server_takes_what_is_right(place: Callable[[type[Place]], Place], kind: type[Place], name: str) -> None:
+    """The result arrives whole, and the receipt says where."""
+    there = place(kind)
+    (receipt,) = write(there, case_of(there, name))
+    assert receipt.kind == there.kind
+    assert (there.read() or b"").startswith(b'{"job_id":"42"')
+    assert receipt.size == len(there.read() or b"")
+
+
+@pytest.mark.parametrize(("kind", "name"), chosen("both", "ours"))
+def test_mistake_is_refused_before_anything_is_sent(
+    place: Callable[[type[Place]], Place], kind: type[Place], name: str
+) -> None:
+    """It has its own error, with advice, and the server keeps nothing."""
+    there = place(kind)
+    case = case_of(there, name)
+    with pytest.raises(TargetError) as caught:
+        refuse(there, case)
+    assert type(caught.value) is case.error
+    assert caught.value.hint
+    assert there.read() is None
+
+
+@pytest.mark.parametrize(("kind", "name"), chosen("both"))
+def test_server_refuses_it_too_without_our_check(
+    place: Callable[[type[Place]], Place], kind: type[Place], name: str
+) -> None:
+    """What we refuse would not have been taken."""
+    there = place(kind)
+    assert 400 <= send(case_of(there, name)).status < 500
+    assert there.read() is None
+
+
+@pytest.mark.parametrize(("kind", "name"), chosen("store"))
+def test_mistake_that_only_the_server_can_see_is_its_answer(
+    place: Callable[[type[Place]], Place], kind: type[Place], name: str
+) -> None:
+    """One try, no other, and an error with the server's code."""
+    there = place(kind)
+    case = case_of(there, name)
+    if case.url is None:
+        assert send(case).status == 401
+    else:
+        with pytest.raises(DeliveryError) as caught:
+            write(there, case)
+        assert caught.value.status in (400, 403)
+        assert caught.value.code
+        assert not caught.value.retryable
+        assert caught.value.attempts == 1
+    assert there.read() is None
+
+
+@pytest.mark.parametrize(("kind", "name"), [cell for cell in chosen("taken") if cell.values[0] is not Webhook])
+def test_what_is_right_is_also_taken_without_our_check(
+    place: Callable[[type[Place]], Place], kind: type[Place], name: str
+) -> None:
+    """The way around our checks is itself sound: else its refusals would prove nothing."""
+    there = place(kind)
+    case = case_of(there, name)
+    answer = send(Case(upload=unchecked(case.url or "", case.param)))
+    assert answer.status in (200, 201, 204)
+    assert there.read() == BODY.read()
+
+
+def test_azure_signature_that_may_only_read_is_refused_by_both(azure: azurite.Azurite) -> None:
+    """The permission stands in the URL, and Azure holds to it."""
+    there = AzureBlob(azure)
+    case = there.wrong_permission()
+    with pytest.raises(case.error, match="permit"):
+        write(there, case)
+    assert send(case).status == 403
+
+
+def test_azure_blob_says_that_it_is_compressed(azure: azurite.Azurite) -> None:
+    """Azure has a header of its own for that, and drops the usual one."""
+    with ResultsWriter(compress="gzip") as writer:
+        writer.write(JobResult(job_id="zipped", success=True, results={}), azure.sign("zipped.json"))
+    with azure.client() as client:
+        blob = client.get_blob_client(azurite.CONTAINER, "zipped.json")
+        assert blob.get_blob_properties().content_settings.content_encoding == "gzip"
+        stored = blob.download_blob(decompress=False).readall()
+    assert json.loads(gzip.decompress(stored))["job_id"] == "zipped"
+
+
+def test_readme_has_this_table() -> None:
+    """What the README says is what the tests above hold."""
+    assert table() in README.read_text(), f"the README's table is to be:\n\n{table()}"
+
+
+def test_unsigned_url_of_an_unknown_store_is_explained(seaweedfs: SeaweedFS) -> None:
+    """Nobody said that the host is a store, so it gets a webhook; its answer gives the store away."""
+    there = S3PutV4(seaweedfs)
+    with ResultsWriter() as writer, pytest.raises(DeliveryError, match="s3_fields") as caught:
+        writer.write(JobResult(job_id="42", success=True), there.no_fields().url)
+    assert not isinstance(caught.value, MissingS3FieldsError)

@@ -1,0 +1,142 @@
+"""What others fall into here, each shown to be there, and avoided."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import pytest
+import requests
+from moto.server import ThreadedMotoServer
+
+from callback_sdk import JobResult, ResultsWriter, S3Signer
+from callback_sdk.errors import DeliveryError
+from callback_sdk.testing import SeaweedFS
+from tests.rawserver import RawServer, answer, read_request
+
+RESULT = JobResult(job_id="42", success=True, results={"a": 1})
+KEYS = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "SECRET"}
+
+
+@pytest.fixture
+def writer() -> Iterator[ResultsWriter]:
+    """Write without waiting for long."""
+    with ResultsWriter(deadline=timedelta(seconds=1)) as writer:
+        yield writer
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
+def test_boto3_presigns_with_version_2_on_the_global_host(region: str) -> None:
+    """Our signer takes such a client, and signs with Version 4 on the bucket's regional host all the same."""
+    client = boto3.client("s3", region_name=region, **KEYS)
+    theirs = client.generate_presigned_url("put_object", Params={"Bucket": "results-bucket", "Key": "k"})
+    assert "AWSAccessKeyId=" in theirs
+    assert urlsplit(theirs).hostname == "results-bucket.s3.amazonaws.com"
+    ours = S3Signer("results-bucket", client=client).put("k").url
+    assert "X-Amz-Signature=" in ours
+    assert urlsplit(ours).hostname == f"results-bucket.s3.{region}.amazonaws.com"
+
+
+def test_url_of_a_session_dies_with_the_session() -> None:
+    """The token is in the URL and in the form, where everybody who has them can see that they are temporary."""
+    client = boto3.client("s3", region_name="eu-central-1", aws_session_token="TOKEN", **KEYS)
+    signer = S3Signer("results-bucket", client=client)
+    assert "X-Amz-Security-Token=TOKEN" in signer.put("k").url
+    assert signer.post("k").fields["x-amz-security-token"] == "TOKEN"
+
+
+@pytest.mark.parametrize(("status", "becomes"), [(301, "PUT"), (302, "GET"), (303, "GET")])
+def test_requests_loses_the_body_on_a_redirect(writer: ResultsWriter, status: int, becomes: str) -> None:
+    """requests ends in a 200 and no result; our writer ends in an error, and sends nothing anywhere else."""
+    seen: list[tuple[str, int]] = []
+
+    def script(connection: socket.socket, number: int) -> None:
+        while True:
+            head, body = read_request(connection)
+            if not head:
+                return
+            method, path, _ = head.decode().split(" ", 2)
+            seen.append((f"{method} {path.partition('?')[0]}", len(body)))
+            moved = path.startswith("/moved")
+            connection.sendall(answer("200 OK") if moved else answer(f"{status} Go", "Location: /moved"))
+
+    with RawServer(script) as server:
+        assert requests.put(f"{server.url}/k", b"the result", timeout=5).status_code == 200
+        assert seen == [("PUT /k", 10), (f"{becomes} /moved", 0)]
+        seen.clear()
+        with pytest.raises(DeliveryError, match=str(status)):
+            writer.write(RESULT, f"{server.url}/k")
+        assert [line for line, _ in seen] == ["POST /k"]
+        writer.close()
+
+
+def test_libraries_write_the_signed_url_into_errors_and_logs(
+    writer: ResultsWriter, caplog: pytest.LogCaptureFixture
+) -> None:
+    """requests has it in the exception, urllib3 in the log at DEBUG; ours has it in neither."""
+    caplog.set_level(logging.DEBUG)
+    with RawServer(lambda connection, number: connection.sendall(answer("500 No"))) as server:
+        url = f"{server.url}/k?token=MARKER"
+        requests.put(url, b"", timeout=5)
+        assert "MARKER" in caplog.text
+        caplog.clear()
+        with pytest.raises(DeliveryError) as caught:
+            writer.write(RESULT, url)
+    with pytest.raises(requests.ConnectionError, match="MARKER"):
+        requests.put("http://nowhere.invalid/k?token=MARKER", b"", timeout=5)
+    caplog.clear()
+    with pytest.raises(DeliveryError) as unknown:
+        writer.write(RESULT, "http://nowhere.invalid/k?token=MARKER")
+    assert "MARKER" not in caplog.text + str(caught.value) + str(unknown.value) + repr(caught.value.__cause__)
+
+
+def test_moto_proves_nothing_about_signatures(seaweedfs: SeaweedFS, bucket: str) -> None:
+    """It takes a tampered PUT that a store which checks refuses."""
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        client = boto3.client("s3", region_name="us-east-1", endpoint_url=f"http://{host}:{port}", **KEYS)
+        client.create_bucket(Bucket=bucket)
+        for place, taken in [(client, True), (seaweedfs.client(), False)]:
+            url = S3Signer(bucket, client=place).put("mine.json").url.replace("mine.json", "yours.json")
+            assert requests.put(url, b"{}", timeout=5).ok is taken
+        client.close()
+    finally:
+        server.stop()
+
+
+def test_put_without_a_length_is_never_sent(writer: ResultsWriter) -> None:
+    """AWS answers 411 to a chunked PUT; a result from a stream has its length counted first."""
+    heads: list[bytes] = []
+
+    def script(connection: socket.socket, number: int) -> None:
+        head, body = read_request(connection)
+        heads.append(head)
+        json.loads(body)
+        connection.sendall(answer("200 OK"))
+
+    class Stream:
+        """A stream that can't seek, such as a pipe."""
+
+        def __init__(self) -> None:
+            self.left = [b"[1,", b"2]"]
+
+        def seekable(self) -> bool:
+            return False
+
+        def read(self, size: int = -1) -> bytes:
+            return self.left.pop(0) if self.left and size else b""
+
+    results: Any = Stream()
+    with RawServer(script) as server:
+        writer.write(JobResult(job_id="1", success=True, results=results), server.url)
+    head = heads[0].lower()
+    assert b"content-length: " in head
+    assert b"transfer-encoding" not in head

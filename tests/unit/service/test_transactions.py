@@ -1,0 +1,73 @@
+"""Grouped commits: what one write does to the others that wait with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from callback_sdk.service.transactions import Transactions, _Write
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Transactions]:
+    """Open a database with one table."""
+    database = Transactions(tmp_path / "store.sqlite3")
+    database.write(lambda connection: connection.exec_driver_sql("CREATE TABLE t (x)"))
+    yield database
+    database.close()
+
+
+def insert(value: str) -> Callable[[sa.Connection], str]:
+    def work(connection: sa.Connection) -> str:
+        connection.exec_driver_sql("INSERT INTO t VALUES (?)", (value,))
+        return value
+
+    return work
+
+
+def fill_the_disk(connection: sa.Connection) -> None:
+    pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+    connection.exec_driver_sql(f"PRAGMA max_page_count={pages + 2}")
+    connection.exec_driver_sql("INSERT INTO t VALUES (zeroblob(1000000))")
+
+
+def commit(database: Transactions, *works: Callable[[sa.Connection], Any]) -> list[Future[Any]]:
+    """Commit some work as one group, as the writer's thread does with what has gathered."""
+    writes = [_Write(work, Future()) for work in works]
+    database._commit(writes)
+    return [write.future for write in writes]
+
+
+def rows(database: Transactions) -> list[str]:
+    with database.read() as connection:
+        return list(connection.exec_driver_sql("SELECT x FROM t ORDER BY rowid").scalars())
+
+
+def test_writes_of_a_group_are_all_kept(database: Transactions) -> None:
+    """One commit is good for all of them."""
+    futures = commit(database, insert("a"), insert("b"))
+    assert [future.result(0) for future in futures] == rows(database) == ["a", "b"]
+
+
+def test_a_write_that_fails_undoes_itself_alone(database: Transactions) -> None:
+    """What it had written goes, and the others stay."""
+
+    def fail(connection: sa.Connection) -> None:
+        insert("half")(connection)
+        raise LookupError
+
+    first, failed, last = commit(database, insert("a"), fail, insert("b"))
+    assert [first.result(0), last.result(0)] == rows(database) == ["a", "b"]
+    assert isinstance(failed.exception(0), LookupError)
+
+
+def test_a_full_disk_takes_nobody_elses_write_with_it(database: Transactions) -> None:
+    """SQLite undoes the whole transaction then; what was reported as kept must be on disk all the same."""
+    first, full, last = commit(database, insert("a"), fill_the_disk, insert("b"))
+    assert "disk is full" in str(full.exception(0))
+    assert [first.result(0), last.result(0)] == rows(database) == ["a", "b"]
