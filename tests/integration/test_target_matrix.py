@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
+from hypothesis import HealthCheck, given, settings
 
 from callback_sdk import JobResult, ResultsWriter, check_target
 from callback_sdk.errors import DeliveryError, MissingS3FieldsError, TargetError
@@ -27,6 +29,7 @@ from tests.checkers.places import (
     GCSPutV2,
     GCSPutV4,
     Place,
+    Post,
     S3PostV2,
     S3PostV4,
     S3PutV2,
@@ -35,6 +38,7 @@ from tests.checkers.places import (
     unchecked,
 )
 from tests.conftest import missing_server
+from tests.property.strategies import json_values
 
 CASES = ("valid", "tampered", "expired", "wrong header", "wrong field", "too big", "no fields")
 
@@ -195,6 +199,19 @@ def test_what_is_right_is_also_taken_without_our_check(
     answer = send(Case(upload=unchecked(case.url or "", case.param)))
     assert answer.status in (200, 201, 204)
     assert there.read() == BODY.read()
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(results=json_values)
+@pytest.mark.parametrize("kind", MATRIX, ids=lambda kind: kind.__name__)
+def test_any_result_comes_back_from_every_target(
+    place: Callable[[type[Place]], Place], kind: type[Place], results: Any
+) -> None:
+    """Whatever JSON can hold is there as it was."""
+    there = place(kind)
+    case = there.form(there.sign(largest=10**6)) if isinstance(there, Post) else there.valid()
+    write(there, evolve(case, results=results))
+    assert json.loads(there.read() or b"")["results"] == results
 
 
 def test_azure_signature_that_may_only_read_is_refused_by_both(azure: azurite.Azurite) -> None:
