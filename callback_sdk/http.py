@@ -21,7 +21,7 @@ from callback_sdk._version import __version__
 from callback_sdk.addresses import ascii_host
 from callback_sdk.body import Body
 from callback_sdk.dialing import resolve, time_left
-from callback_sdk.errors import CallbackSDKError, DeliveryError
+from callback_sdk.errors import CallbackSDKError, DeliveryError, InvalidTargetError
 from callback_sdk.models import Upload
 from callback_sdk.redaction import SecretURL, without_frames
 from callback_sdk.retry import is_retryable
@@ -173,7 +173,7 @@ class Sender:
         raise _unanswered(url, self._proxy(url), failure) from failure
 
     def _redirected(self, url: SecretURL, answer: Answer) -> SecretURL:
-        location = SecretURL(urljoin(url.reveal(), answer.headers.get("location", "")))
+        location = _location(url, answer)
         if "location" not in answer.headers or location.scheme not in ("http", "https"):
             problem = "without saying where to"
         elif url.scheme == "https" and location.scheme == "http":
@@ -226,6 +226,14 @@ def _transmit(
         _send_head(connection, upload, url)
         whole = _send_body(timed, upload.body)
         response = connection.getresponse()
+        if not whole and response.status < 300:
+            raise DeliveryError(
+                f"{url} answered {response.status} before it had the whole body, so it can't have it.",
+                hint="A proxy in front of it may be broken.",
+                url=str(url),
+                status=response.status,
+                retryable=True,
+            )
         body = response.read(ANSWER_LIMIT + 1)
         headers = {name.lower(): value for name, value in reversed(response.getheaders())}
         reusable = whole and len(body) <= ANSWER_LIMIT and response.isclosed() and not response.will_close
@@ -273,6 +281,13 @@ def _send_body(timed: TimedSocket, body: Body) -> bool:
 def _answers_early(sock: socket.socket) -> bool:
     # Under TLS something to read may be a session ticket, so there only a failing write counts.
     return not isinstance(sock, ssl.SSLSocket) and readable(sock)
+
+
+def _location(url: SecretURL, answer: Answer) -> SecretURL:
+    try:
+        return SecretURL(urljoin(url.reveal(), answer.headers.get("location", "")))
+    except (InvalidTargetError, ValueError):
+        return SecretURL("")
 
 
 def _close(connection: Connection | None) -> None:

@@ -143,6 +143,19 @@ def test_answer_before_the_body_is_through_counts(sender: Sender, how: str) -> N
     assert b"AccessDenied" in got.body
 
 
+def test_success_before_the_body_is_through_is_none(sender: Sender) -> None:
+    """Nobody can have stored what was not sent yet."""
+
+    def script(connection: socket.socket, number: int) -> None:
+        connection.recv(1000)
+        connection.sendall(answer("200 OK"))
+        server.wait(5)
+
+    with RawServer(script) as server, pytest.raises(DeliveryError, match="before it had the whole body") as caught:
+        sender.send(upload(server.url, BIG))
+    assert caught.value.retryable
+
+
 @pytest.mark.parametrize("status", [307, 308])
 def test_upload_follows_a_redirect_with_its_whole_body(sender: Sender, status: int) -> None:
     """Same method, same bytes, to another port of the same host."""
@@ -182,6 +195,7 @@ def test_redirect_that_would_lose_the_body_is_not_followed(sender: Sender, statu
         ("http://localhost:1/x", "another host"),
         ("http://evil.example/x?take=it", "another host"),
         ("ftp://127.0.0.1/x", "where to"),
+        ("http://[::1/x", "where to"),
         ("", "where to"),
     ],
 )
