@@ -142,6 +142,7 @@ class Outbox:
         if not given:
             return Written(receipts=(), pending=())
         desk = self._desk()
+        desk.owner.appear()
         desk.tidy_claims()
         with ExitStack() as stack:
             results, nulled = results_body(result.results if result.success else None, stack)
@@ -297,7 +298,6 @@ class _Desk:
         """Keep orders and try once; tell whether any was new, and what went wrong."""
         if not orders:
             return False, {}
-        self.owner.appear()
         job = evolve(result, results=None)
         new, claims = self.ledger.add(job, orders, stored, nulled=nulled, object_url=object_url)
         return new, self.courier.send(claims)

@@ -12,6 +12,8 @@ import uuid
 import weakref
 from pathlib import Path
 
+from callback_sdk.errors import OutboxError
+
 _SUFFIX = ".lock"
 
 _OLD = 24 * 60 * 60.0
@@ -39,11 +41,21 @@ class Owner:
         self._disappear()
 
     def appear(self) -> None:
-        """Take the lock, so that the others see that this process lives. Call it before the first claim."""
+        """Take the lock, so that the others see that this process lives. Call it before the first claim.
+
+        Raises:
+            OutboxError: Its file can't be made.
+        """
         with self._lock:
             if self._descriptor < 0:
                 path = self._folder / f"{self.name}{_SUFFIX}"
-                self._descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+                try:
+                    self._descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+                except OSError as error:
+                    raise OutboxError(
+                        f"No file can be made in {self._folder}: {error.strerror or error}.",
+                        hint="Check its permissions, and the space on its disk. Nothing was stored or sent.",
+                    ) from error
                 # Without locks on this file system the lease alone decides.
                 with contextlib.suppress(OSError):
                     fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -53,7 +65,7 @@ class Owner:
         """Let go of the lock. Call it when no claim is held any more."""
         with self._lock:
             if self._descriptor >= 0:
-                (self._folder / f"{self.name}{_SUFFIX}").unlink(missing_ok=True)
+                self.forget(self.name)
                 self._disappear()
 
     def is_gone(self, name: str) -> bool | None:
@@ -68,7 +80,8 @@ class Owner:
 
     def forget(self, name: str) -> None:
         """Remove the lock file of an owner that is gone and has no claims."""
-        (self._folder / f"{name}{_SUFFIX}").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (self._folder / f"{name}{_SUFFIX}").unlink()
 
     def sweep(self) -> None:
         """Remove lock files of processes that died without a claim."""

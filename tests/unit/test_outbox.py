@@ -673,6 +673,15 @@ def test_folder_that_cannot_be_written_is_a_clear_error(place: str) -> None:
         Outbox(place)
 
 
+def test_folder_of_files_that_is_gone_is_a_clear_error(outbox: Outbox, path: Path, webhook: WebhookReceiver) -> None:
+    """Without a place for its lock and for large results a write stores and sends nothing."""
+    path.with_name(f"{path.name}-files").rmdir()
+    for results in (1, "x" * (files.INLINE + 1)):
+        with pytest.raises(OutboxError, match=r"Nothing was stored or sent"):
+            outbox.write(JobResult(job_id="1", success=True, results=results), webhook.url)
+    assert (outbox.entries(), webhook.requests) == ([], ())
+
+
 def test_full_database_is_an_error_and_loses_nothing(outbox: Outbox, webhook: WebhookReceiver) -> None:
     """What can't be stored isn't sent either; what was stored is delivered later."""
     webhook.answer(503)
