@@ -52,6 +52,15 @@ def _whole_number(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.strip() not in words:
+            raise ValueError(text)
+        return text.strip()
+
+    return parse
+
+
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in re.split(r"[\s,]+", text) if word)
 
@@ -118,6 +127,9 @@ _DURATION = "a duration: seconds, or a number with ms, s, m, h or d after it"
 _ENDPOINTS = "the URLs of object stores, separated by commas or spaces"
 _NETWORKS = "networks in CIDR notation such as 10.20.0.0/16, separated by commas or spaces"
 _HOSTS = "names of hosts, separated by commas or spaces"
+_FOLDER = "the path of a folder"
+_DATABASE = "sqlite:///PATH, or postgresql://USER:PASSWORD@HOST/NAME"
+_BROKER = "amqp://USER:PASSWORD@HOST/VHOST, or redis://:PASSWORD@HOST:PORT/0"
 
 
 @environ.config(prefix="CALLBACK_SDK", from_environ=None, frozen=True)
@@ -127,6 +139,8 @@ class ClientConfig:
     Attributes:
         url: `CALLBACK_SDK_URL`: where the service's API is.
         token: `CALLBACK_SDK_TOKEN`, or `COMPREDICT_AI_CORE_KEY`: the bearer token.
+        username: `CALLBACK_SDK_USERNAME`: who logs in where there is no token.
+        password: `CALLBACK_SDK_PASSWORD`: that user's password.
         callback_url: `CALLBACK_SDK_CALLBACK_URL`: where results go when a job names no target.
         fail_on_error: `CALLBACK_SDK_FAIL_ON_ERROR`, or `COMPREDICT_AI_CORE_FAIL_ON_ERROR`: whether to raise.
         timeout: `CALLBACK_SDK_TIMEOUT`: the longest silence of the service within one answer.
@@ -138,6 +152,8 @@ class ClientConfig:
     url: str | None = _setting("URL", str.strip, "an http or https URL")
     token: Secret[str] | None = _setting("TOKEN", _secret, "a bearer token", shown=False)
     callback_url: SecretURL | None = _setting("CALLBACK_URL", _secret_url, "a URL", shown=False)
+    username: str | None = _setting("USERNAME", str.strip, "a user's name")
+    password: Secret[str] | None = _setting("PASSWORD", Secret, "a user's password", shown=False)
     fail_on_error: bool = _setting("FAIL_ON_ERROR", parse_bool, _BOOL, default=True)
     timeout: timedelta = _setting("TIMEOUT", parse_duration, _DURATION, default=timedelta(seconds=30))
     connect_timeout: timedelta = _setting("CONNECT_TIMEOUT", parse_duration, _DURATION, default=timedelta(seconds=5))
@@ -157,25 +173,51 @@ class ClientConfig:
 
 @environ.config(prefix="CALLBACK_SDK", from_environ=None, frozen=True)
 class ServiceConfig:
-    """What `callback-sdk serve` takes from the environment where its command line says nothing.
+    """What the service and its workers take from the environment where their command line says nothing.
 
     Attributes:
         host: `CALLBACK_SDK_HOST`: the address to listen at.
         port: `CALLBACK_SDK_PORT`: the port; 0 takes a free one.
-        data: `CALLBACK_SDK_DATA`: the folder of the database, the blobs and the first token.
+        data: `CALLBACK_SDK_DATA`: the folder of this machine's own files, and of everything that has no other place.
+        database: `CALLBACK_SDK_DATABASE`: the store; SQLite in the data folder when None.
+        blobs: `CALLBACK_SDK_BLOBS`: where large features and results are; in the data folder when None.
+        encryption_keys: `CALLBACK_SDK_ENCRYPTION_KEYS`: the newest first; those in the data folder when empty.
+        engine: `CALLBACK_SDK_ENGINE`: what brings tasks to workers.
+        broker: `CALLBACK_SDK_BROKER`: the engine's message broker.
         processes: `CALLBACK_SDK_PROCESSES`: algorithms that run at a time; one for each CPU when None.
+        grace: `CALLBACK_SDK_GRACE`: how long running tasks may go on after SIGTERM.
+        max_body: `CALLBACK_SDK_MAX_BODY`: bytes of a request.
+        max_callbacks: `CALLBACK_SDK_MAX_CALLBACKS`: targets of a task.
+        max_tasks: `CALLBACK_SDK_MAX_TASKS`: tasks of one user that have not ended.
+        log_format: `CALLBACK_SDK_LOG_FORMAT`: how log lines look.
         storage_endpoints: `CALLBACK_SDK_STORAGE_ENDPOINTS`: object stores beside the well-known ones.
         allow_networks: `CALLBACK_SDK_ALLOW_NETWORKS`: networks that callbacks may reach although they aren't public.
         allow_hosts: `CALLBACK_SDK_ALLOW_HOSTS`: hosts that callbacks may reach whatever their addresses are.
+        webhook_secrets: `CALLBACK_SDK_WEBHOOK_SECRETS`: what webhooks are signed with, the newest first.
     """
 
     host: str = _setting("HOST", str.strip, "a host name or an IP address", default="127.0.0.1")
     port: int = _setting("PORT", _whole_number(0, 65535), "a whole number from 0 to 65535", default=8000)
-    data: Path = _setting("DATA", Path, "the path of a folder", default=Path("callback-sdk-data"))
+    data: Path = _setting("DATA", Path, _FOLDER, default=Path("callback-sdk-data"))
+    database: Secret[str] | None = _setting("DATABASE", _secret, _DATABASE, shown=False)
+    blobs: str | None = _setting("BLOBS", str.strip, "the path of a folder, or s3://BUCKET/PREFIX")
+    encryption_keys: tuple[Secret[str], ...] = _setting(
+        "ENCRYPTION_KEYS", _secrets, "keys that `callback-sdk db new-key` makes", default=(), shown=False
+    )
+    engine: str = _setting("ENGINE", str.strip, "embedded or celery", default="embedded")
+    broker: Secret[str] | None = _setting("BROKER", _secret, _BROKER, shown=False)
     processes: int | None = _setting("PROCESSES", _whole_number(1, 1024), "a whole number from 1 to 1024")
+    grace: timedelta = _setting("GRACE", parse_duration, _DURATION, default=timedelta(seconds=20))
+    max_body: int = _setting("MAX_BODY", _whole_number(1, 999_999_999), "a number of bytes", default=256 * 1024 * 1024)
+    max_callbacks: int = _setting("MAX_CALLBACKS", _whole_number(0, 1000), "a whole number up to 1000", default=10)
+    max_tasks: int = _setting("MAX_TASKS", _whole_number(1, 999_999_999), "a whole number above 0", default=100_000)
+    log_format: str = _setting("LOG_FORMAT", _one_of("text", "json"), "text or json", default="text")
     storage_endpoints: tuple[str, ...] = _setting("STORAGE_ENDPOINTS", _words, _ENDPOINTS, default=())
     allow_networks: tuple[str, ...] = _setting("ALLOW_NETWORKS", _networks, _NETWORKS, default=())
     allow_hosts: tuple[str, ...] = _setting("ALLOW_HOSTS", _words, _HOSTS, default=())
+    webhook_secrets: tuple[Secret[str], ...] = _setting(
+        "WEBHOOK_SECRETS", _secrets, "signing secrets, separated by commas or spaces", default=(), shown=False
+    )
 
     @classmethod
     @sealed

@@ -20,11 +20,11 @@ import orjson
 from attrs import define, field
 
 from callback_sdk.document import Encoded, encode
-from callback_sdk.errors import EncodingError
+from callback_sdk.errors import AlgorithmError, EncodingError
 from callback_sdk.jsonable import member
-from callback_sdk.service.blobs import write_whole
 from callback_sdk.service.context import Context
 from callback_sdk.service.features import Features
+from callback_sdk.service.files import write_whole
 from callback_sdk.service.registry import Registry, load
 
 _PR_SET_PDEATHSIG = 1
@@ -42,17 +42,20 @@ class Run:
     """All that a child process needs to know of one run.
 
     Attributes:
+        kind: Which function of the algorithm is called: `"predict"` or `"fit"`.
         features: Path of the features.
         results: Where the results go.
         progress: Where the progress goes.
     """
 
     registry: str
+    kind: str = "predict"
     algorithm: str
     version: str
     job_id: str
     attempt: int
     evaluate: bool | dict[str, Any]
+    export_new_version: bool = False
     parameters: dict[str, Any] = field(repr=False)
     features: Path
     features_format: str
@@ -85,6 +88,16 @@ def prepare(parent: int) -> None:
     """
     with contextlib.suppress(OSError):
         os.setsid()
+    die_with_parent(parent)
+
+
+def die_with_parent(parent: int | None = None) -> None:
+    """Let the kernel kill this process when the thread that started it ends.
+
+    Args:
+        parent: The parent's pid; whoever it is now when None.
+    """
+    parent = parent or os.getppid()
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     # The parent may have died before the line above took effect.
@@ -128,8 +141,12 @@ def _call(task: Run) -> Any:
         attempt=task.attempt,
         evaluate=bool(task.evaluate),
         report=functools.partial(_report, task.progress),
+        export_new_version=task.export_new_version,
     )
-    return algorithm.function(Features(task.features, task.features_format), task.parameters, context)
+    function = algorithm.fit if task.kind == "fit" else algorithm.function
+    if function is None:
+        raise AlgorithmError(f"{task.algorithm!r} can't be trained.", hint="Register a function with @registry.fit.")
+    return function(Features(task.features, task.features_format), task.parameters, context)
 
 
 def _report(path: Path, fraction: float | None, message: str) -> None:
@@ -145,7 +162,8 @@ def _write_results(task: Run, value: Any) -> tuple[dict[str, list[int]], int]:
         members["evaluations"] = None
     encoded = {_name(name): encode(part, path=member("results", name)) for name, part in members.items()}
     spans, parts = _lay_out(encoded)
-    write_whole(task.results, parts)
+    # The parent makes it durable where it keeps it.
+    write_whole(task.results, parts, durable=False)
     return spans, sum(part.nulled for part in encoded.values())
 
 

@@ -18,12 +18,16 @@ class Context:
         job_id: The task's id.
         attempt: Which run of this task it is, from 1.
         evaluate: Whether evaluations were asked for.
+        export_new_version: Whether training is to give a new version; only the function that trains has a use for it.
     """
 
-    def __init__(self, *, job_id: str, attempt: int, evaluate: bool, report: Report) -> None:
+    def __init__(
+        self, *, job_id: str, attempt: int, evaluate: bool, report: Report, export_new_version: bool = False
+    ) -> None:
         self.job_id = job_id
         self.attempt = attempt
         self.evaluate = evaluate
+        self.export_new_version = export_new_version
         self._report = report
         self._last: tuple[float | None, str] = (None, "")
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import evolve
 
 from callback_sdk.callbacks import Callback
-from callback_sdk.errors import CallbackSDKError, TargetError
+from callback_sdk.errors import CallbackSDKError
 from callback_sdk.models import JobResult, Receipt
 from callback_sdk.retry import next_delay
-from callback_sdk.service.blobs import Blobs
-from callback_sdk.service.records import DeliveryClaim
-from callback_sdk.service.store import Store
+from callback_sdk.service.blobs import Blobs, results_name
+from callback_sdk.service.claims import Claims
+from callback_sdk.service.files import Scratch
+from callback_sdk.service.store import DeliveryClaim, Store
 
 _log = logging.getLogger(__name__)
 
@@ -44,14 +46,27 @@ class Deliverer:
 
     Args:
         store: Where deliveries are claimed and their outcome is kept.
-        blobs: Where the results are.
+        blobs: Where large results are.
+        scratch: Folder for copies of them.
+        claims: Keeps what is claimed.
         writer: What sends.
         settled: Called after each attempt.
     """
 
-    def __init__(self, *, store: Store, blobs: Blobs, writer: Writer, settled: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        blobs: Blobs,
+        scratch: Scratch,
+        claims: Claims,
+        writer: Writer,
+        settled: Callable[[], None] = lambda: None,
+    ) -> None:
         self._store = store
         self._blobs = blobs
+        self._scratch = scratch
+        self._claims = claims
         self._writer = writer
         self._settled = settled
         self._lock = threading.Lock()
@@ -59,19 +74,36 @@ class Deliverer:
         self._busy: dict[str, str] = {}
         self._closed = False
 
+    def deliver(self, job_id: str) -> None:
+        """Begin the first attempts of an ended task at once; those that find no room are brought by the dispatcher."""
+        for delivery_id, host in self._store.deliveries.due_of(job_id):
+            if not self.send(delivery_id, host):
+                self._store.deliveries.give_back(delivery_id)
+
     def send(self, delivery_id: str, host: str) -> bool:
         """Begin an attempt unless it runs already, or the threads or the host are busy.
 
         Returns:
             Whether it was begun.
         """
-        with self._lock:
-            if self._closed or delivery_id in self._busy or len(self._busy) >= THREADS or host in self._full():
-                return False
-            self._busy[delivery_id] = host
-        # A daemon: one that waits for a slow server must not keep the service from ending.
+        if not self._enter(delivery_id, host):
+            return False
+        # A daemon: one that waits for a slow server must not keep the process from ending.
         threading.Thread(target=self._run, args=(delivery_id,), name="delivery", daemon=True).start()
         return True
+
+    def send_now(self, delivery_id: str, host: str) -> bool:
+        """Do what `send` does, but in this thread: when it returns, the attempt is over."""
+        if not self._enter(delivery_id, host):
+            return False
+        self._run(delivery_id)
+        return True
+
+    @property
+    def free(self) -> int:
+        """How many further attempts can begin at the moment."""
+        with self._lock:
+            return 0 if self._closed else THREADS - len(self._busy)
 
     def full_hosts(self) -> Collection[str]:
         """Return the hosts that get no further attempt at the moment."""
@@ -84,16 +116,24 @@ class Deliverer:
             self._closed = True
             self._idle.wait_for(lambda: not self._busy, timeout.total_seconds())
 
+    def _enter(self, delivery_id: str, host: str) -> bool:
+        with self._lock:
+            if self._closed or delivery_id in self._busy or len(self._busy) >= THREADS or host in self._full():
+                return False
+            self._busy[delivery_id] = host
+            return True
+
     def _full(self) -> Collection[str]:
         return [host for host, count in Counter(self._busy.values()).items() if count >= PER_HOST]
 
     def _run(self, delivery_id: str) -> None:
         try:
-            claim = self._store.claim_delivery(delivery_id)
+            claim = self._store.deliveries.claim(delivery_id, self._claims.worker)
             if claim is not None:
-                self._attempt(claim)
-        except Exception:  # noqa: BLE001 - a thread that dies silently would lose the delivery until the next start
-            _log.exception("Delivery %s could not be attempted.", delivery_id)
+                with self._claims.sending(claim):
+                    self._attempt(claim)
+        except Exception:  # noqa: BLE001 - a thread that dies silently would hide why
+            _log.exception("Delivery %s could not be attempted; it is taken up again.", delivery_id)
         finally:
             with self._idle:
                 self._busy.pop(delivery_id, None)
@@ -101,9 +141,6 @@ class Deliverer:
             self._settled()
 
     def _attempt(self, claim: DeliveryClaim) -> None:
-        result = claim.result
-        if result.success:
-            result = evolve(result, results=self._blobs.results(claim.job_id, claim.run))
         extra = {
             "action": "deliver",
             "job_id": claim.job_id,
@@ -111,38 +148,39 @@ class Deliverer:
             "attempt": claim.attempt,
         }
         try:
-            receipt = self._writer.attempt(
-                result,
-                claim.callback,
-                delivery_id=claim.delivery_id,
-                results_url=lambda: self._store.results_url(claim.job_id),
-            )
-        except TargetError as error:
-            self._store.failed(claim.delivery_id, str(error), None)
-            _log.warning("Task %s can't be delivered to %s: %s", claim.job_id, claim.callback.url, error, extra=extra)
+            with self._results(claim) as results:
+                receipt = self._writer.attempt(
+                    evolve(claim.result, results=results),
+                    claim.callback,
+                    delivery_id=claim.delivery_id,
+                    results_url=lambda: self._store.deliveries.results_url(claim.job_id),
+                )
         except Exception as error:  # noqa: BLE001 - whatever broke, the next attempt may not
             if not isinstance(error, CallbackSDKError):
                 _log.exception("Task %s: the attempt to deliver broke.", claim.job_id, extra=extra)
-            moment = _next_attempt(error, claim.attempt)
-            self._store.failed(claim.delivery_id, _text(error), moment)
-            after = "never again" if moment is None else f"again in {moment - time.time():.0f} s"
-            _log.warning(
-                "Task %s is not at %s, %s: %s",
-                claim.job_id,
-                claim.callback.url,
-                after,
-                _text(error),
-                extra=extra,
-            )
+            self._fail(claim, error, extra)
         else:
-            self._store.delivered(claim.delivery_id, evolve(receipt, attempts=claim.attempt, nulled=claim.nulled))
+            receipt = evolve(receipt, attempts=claim.attempt, nulled=claim.nulled)
+            self._store.deliveries.delivered(claim.delivery_id, claim.attempt, receipt)
             _log.info("Task %s is delivered to %s.", claim.job_id, claim.callback.url, extra=extra)
 
+    def _fail(self, claim: DeliveryClaim, error: Exception, extra: dict[str, Any]) -> None:
+        delay = next_delay(error, claim.since_redelivery)
+        again_in = None if delay is None else delay.total_seconds()
+        self._store.deliveries.failed(claim.delivery_id, claim.attempt, _text(error), again_in)
+        after = "never again" if again_in is None else f"again in {again_in:.0f} s"
+        _log.warning("Task %s is not at %s, %s: %s", claim.job_id, claim.callback.url, after, _text(error), extra=extra)
 
-def _next_attempt(error: Exception, attempts: int) -> float | None:
-    """Return when to try again, in seconds since 1970; None for never."""
-    delay = next_delay(error, attempts)
-    return None if delay is None else time.time() + delay.total_seconds()
+    @contextmanager
+    def _results(self, claim: DeliveryClaim) -> Iterator[Any]:
+        """Give the results as the writer takes them: JSON in a file, on disk or in memory."""
+        if not claim.result.success:
+            yield None
+        elif claim.results is not None:
+            yield io.BytesIO(claim.results)
+        else:
+            with self._blobs.fetch(results_name(claim.job_id, claim.run), self._scratch.folder) as path:
+                yield path
 
 
 def _text(error: Exception) -> str:

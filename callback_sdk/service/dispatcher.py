@@ -1,4 +1,4 @@
-"""Sends what is due: waiting tasks to the engine, deliveries to the deliverer."""
+"""Sends what is due: waiting tasks and deliveries to the engine; and takes back what dead workers held."""
 
 from __future__ import annotations
 
@@ -6,43 +6,54 @@ import logging
 import threading
 import time
 
-from callback_sdk.service.deliverer import Deliverer
+from callback_sdk.service.claims import LEASE
 from callback_sdk.service.engines import Engine
-from callback_sdk.service.store import Store
+from callback_sdk.service.store import Store, StoreUnavailableError
 
 _log = logging.getLogger(__name__)
 
-_BATCH = 100
-"""Tasks or deliveries that are looked up at once."""
+AGAIN_AFTER = 30.0
+"""Seconds after which an id that an engine was given, and nobody claimed, counts as lost and is given again."""
 
 _LONGEST_SLEEP = 5.0
 """Seconds between looks at the store when nothing is known to become due."""
+
+_SHORT_SLEEP = 0.25
+"""Seconds between looks while more waits than the engine takes."""
+
+_WATCH = 5.0
+"""Seconds between looks for dead workers."""
+
+_TIDY = 3600.0
+"""Seconds between looks for what is too old."""
+
+KEY_AGE = 24 * 3600.0
+"""Seconds that an idempotency key is remembered."""
 
 
 class Dispatcher:
     """A thread that looks into the store when woken, when something is due, and now and then.
 
+    Any number of services may have one each on the same store.
+
     Args:
         store: The truth.
-        engine: Brings tasks to workers.
-        deliverer: Makes attempts at deliveries.
+        engine: Brings tasks and deliveries to workers.
+        awake: Whoever sets it makes the thread look at once.
     """
 
-    def __init__(self, *, store: Store, engine: Engine, deliverer: Deliverer) -> None:
+    def __init__(self, *, store: Store, engine: Engine, awake: threading.Event) -> None:
         self._store = store
         self._engine = engine
-        self._deliverer = deliverer
-        self._awake = threading.Event()
+        self._awake = awake
         self._stopping = False
+        self._reachable_since: float | None = None
+        self._watched_at = self._tidied_at = 0.0
         self._thread = threading.Thread(target=self._loop, name="dispatcher", daemon=True)
 
     def start(self) -> None:
         """Take up the work."""
         self._thread.start()
-
-    def wake(self) -> None:
-        """Say that something may be due."""
-        self._awake.set()
 
     def close(self) -> None:
         """End the thread."""
@@ -51,38 +62,73 @@ class Dispatcher:
         if self._thread.ident is not None:
             self._thread.join()
 
-    def deliver(self, job_id: str) -> None:
-        """Make the first attempts of an ended task at once; those that find no room come later."""
-        for delivery_id, host in self._store.due_of(job_id):
-            self._deliverer.send(delivery_id, host)
-        self.wake()
-
     def _loop(self) -> None:
         while not self._stopping:
             self._awake.clear()
             try:
-                self._send_tasks()
-                self._send_deliveries()
-                sleep = self._until_next()
+                sleep = self._look()
+            except StoreUnavailableError as error:
+                self._reachable_since = None
+                _log.error("Nothing can be dispatched: %s", error)
+                sleep = _LONGEST_SLEEP
             except Exception:  # noqa: BLE001 - the loop must outlive every fault
-                _log.exception("The store could not be read; another look follows.")
+                _log.exception("Something could not be dispatched; another look follows.")
                 sleep = _LONGEST_SLEEP
             self._awake.wait(sleep)
 
-    def _send_tasks(self) -> None:
-        for job_id in self._store.pending(_BATCH):
-            self._engine.send(job_id)
+    def _look(self) -> float:
+        self._watch()
+        self._tidy()
+        more = self._send_tasks()
+        more = self._send_deliveries() or more
+        if more:
+            return _SHORT_SLEEP
+        seconds = self._store.deliveries.next_due()
+        # What is due now and was not sent waits for room, which wakes the loop, or for whoever has it.
+        return min(_LONGEST_SLEEP, seconds) if seconds else _LONGEST_SLEEP
 
-    def _send_deliveries(self) -> None:
-        while True:
-            due = self._store.due(_BATCH, skip_hosts=self._deliverer.full_hosts())
-            sent = [delivery_id for delivery_id, host in due if self._deliverer.send(delivery_id, host)]
-            if not sent or len(due) < _BATCH:
-                return
+    def _send_tasks(self) -> bool:
+        """Give the engine as many tasks as it takes, and return whether there may be more."""
+        more = False
+        for room in self._engine.rooms():
+            taken: list[str] = []
+            if room.limit > 0:
+                taken = self._store.tasks.take(room.limit, algorithms=room.algorithms, again_after=AGAIN_AFTER)
+                self._engine.send(room, taken)
+            more = more or (len(taken) == room.limit and self._engine.silent)
+        return more
 
-    def _until_next(self) -> float:
-        moment = self._store.next_due()
-        if moment is None:
-            return _LONGEST_SLEEP
-        # What is due now and was not sent waits for a free thread, which wakes the loop.
-        return min(_LONGEST_SLEEP, moment - time.time()) if moment > time.time() else _LONGEST_SLEEP
+    def _send_deliveries(self) -> bool:
+        limit, full_hosts = self._engine.delivery_room()
+        if limit <= 0:
+            return self._engine.silent
+        due = self._store.deliveries.take(limit, skip_hosts=full_hosts, again_after=AGAIN_AFTER)
+        for delivery_id in self._engine.send_deliveries(due):
+            self._store.deliveries.give_back(delivery_id)
+        return len(due) == limit
+
+    def _watch(self) -> None:
+        """Take back what workers held that have been silent for too long.
+
+        While the database was away nobody could give a sign of life, so the silence counts from its return.
+        """
+        moment = time.monotonic()
+        if self._reachable_since is None:
+            self._store.check()
+            self._reachable_since = moment
+        if moment - self._reachable_since < LEASE or moment - self._watched_at < _WATCH:
+            return
+        self._watched_at = moment
+        for job_id, attempt in self._store.tasks.take_back(silent_for=LEASE):
+            _log.warning(
+                "Task %s: its worker was not heard of any more.",
+                job_id,
+                extra={"action": "take_back", "job_id": job_id, "attempt": attempt},
+            )
+        self._store.deliveries.take_back(silent_for=LEASE)
+
+    def _tidy(self) -> None:
+        moment = time.monotonic()
+        if not self._tidied_at or moment - self._tidied_at > _TIDY:
+            self._tidied_at = moment
+            self._store.tasks.forget_keys(older_than=KEY_AGE)

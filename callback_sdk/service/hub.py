@@ -1,78 +1,98 @@
-"""The service without its web face: what is accepted, run, delivered, shown and cancelled on one machine."""
+"""The service without its web face: what is accepted, cancelled and delivered again."""
 
 from __future__ import annotations
 
 import logging
-import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from callback_sdk.callbacks import Callback
-from callback_sdk.service.blobs import Blobs, remove
-from callback_sdk.service.deliverer import Deliverer, Writer
+from attrs import define, evolve
+
+from callback_sdk.service.blobs import INLINE, StorageError, features_name
 from callback_sdk.service.dispatcher import Dispatcher
-from callback_sdk.service.engines.embedded import EmbeddedEngine
-from callback_sdk.service.records import NewTask
-from callback_sdk.service.registry import Registry
-from callback_sdk.service.runner import Runner
-from callback_sdk.service.store import Store
+from callback_sdk.service.engines import Engine
+from callback_sdk.service.files import remove
+from callback_sdk.service.parts import Parts
+from callback_sdk.service.store import IdempotencyKey, StoreUnavailableError, Submission
 
 _log = logging.getLogger(__name__)
+
+
+@define(frozen=True, kw_only=True)
+class Received:
+    """One task as it came, checked.
+
+    Attributes:
+        submission: The task and its targets.
+        features: The file of its data in the scratch folder; several tasks may share one.
+    """
+
+    submission: Submission
+    features: Path
 
 
 class Hub:
     """Holds the parts of the service together.
 
     Args:
-        data: The folder of the database and the files; only one hub may use it.
-        registry: What can be run.
-        registry_name: How a child process finds the same registry.
-        writer: What delivers.
-        processes: How many tasks run at once.
+        parts: What the service is made of.
+        engine: Brings tasks to workers.
+        dispatcher: Sends what is due to the engine.
     """
 
-    def __init__(self, data: Path, *, registry: Registry, registry_name: str, writer: Writer, processes: int) -> None:
-        self.registry = registry
-        self.store = Store(data / "store.sqlite3")
-        self.blobs = Blobs(data / "blobs")
-        runner = Runner(store=self.store, blobs=self.blobs, registry=registry, registry_name=registry_name)
-        self._engine = EmbeddedEngine(runner, registry=registry_name, processes=processes, ended=self._ended)
-        self._deliverer = Deliverer(store=self.store, blobs=self.blobs, writer=writer, settled=self._settled)
-        self._dispatcher = Dispatcher(store=self.store, engine=self._engine, deliverer=self._deliverer)
+    def __init__(self, parts: Parts, *, engine: Engine, dispatcher: Dispatcher) -> None:
+        self.parts = parts
+        self.store = parts.store
+        self.blobs = parts.blobs
+        self.scratch = parts.scratch
+        self.registry = parts.registry
+        self.engine = engine
+        self._dispatcher = dispatcher
 
     def start(self) -> None:
-        """Take back what an earlier process left, and take up the work."""
-        lost = self.store.recover()
-        for job_id, attempt in lost:
-            remove(self.blobs.results(job_id, attempt))
-        if lost:
-            _log.warning("%d tasks were running when the service was stopped; they run again.", len(lost))
-        self.blobs.clean(self.store.unfinished())
-        self._engine.start()
+        """Take up the work."""
+        missing = self.store.tasks.unknown(list(self.registry))
+        if missing:
+            _log.warning("Tasks wait for algorithms that this registry doesn't have: %s.", ", ".join(missing))
+        # A large bucket takes a while.
+        threading.Thread(target=self._clean, name="clean", daemon=True).start()
+        self.engine.start()
         self._dispatcher.start()
 
     def close(self) -> None:
-        """Break off what runs; everything goes on at the next start."""
+        """Begin nothing new, and give what runs its grace; the rest goes on at the next start."""
         self._dispatcher.close()
-        self._engine.close()
-        self._deliverer.close()
-        self.store.close()
+        self.engine.close()
 
-    def submit(self, task: NewTask, features: Path, targets: Sequence[Callback]) -> None:
-        """Accept a task for good.
+    def submit(self, received: Sequence[Received], key: IdempotencyKey | None = None) -> list[str]:
+        """Accept tasks for good, all or none.
 
         Args:
-            task: The task.
-            features: A received file, checked; it becomes the task's.
-            targets: Where the result goes, checked.
+            received: Tasks of one owner.
+            key: Makes a repetition of the request harmless.
+
+        Returns:
+            Their ids; those of the first time when the key has come before.
+
+        Raises:
+            IdempotencyConflictError: The key has come with another request.
+            StoreUnavailableError: The database can't be written. Nothing is accepted.
+            StorageError: The features can't be kept. Nothing is accepted.
         """
-        self.blobs.keep_features(features, task.job_id)
+        kept: list[str] = []
         try:
-            self.store.submit(task, targets)
-        except BaseException:
-            remove(self.blobs.features(task.job_id))
+            submissions = [self._kept(item, kept) for item in received]
+            job_ids = self.store.tasks.submit(submissions, key)
+        except StoreUnavailableError:
+            # Perhaps it was committed all the same; features without a task are cleaned away in time.
             raise
-        self._dispatcher.wake()
+        except BaseException:
+            self._forget(*kept)
+            raise
+        self._forget(*(job_id for job_id in kept if job_id not in job_ids))
+        self.parts.awake.set()
+        return job_ids
 
     def cancel(self, job_id: str) -> str | None:
         """Cancel a task unless it has ended.
@@ -80,20 +100,52 @@ class Hub:
         Returns:
             Its status now; None when there is no such task.
         """
-        status = self.store.cancel(job_id)
+        status = self.store.tasks.cancel(job_id)
         if status is not None:
-            self._engine.cancel(job_id)
-            self.blobs.forget_run(job_id)
-            self._dispatcher.deliver(job_id)
+            self.engine.cancel(job_id)
+            self._forget(job_id)
+            self.parts.awake.set()
         return status
 
-    def _ended(self, job_id: str) -> None:
-        self._dispatcher.deliver(job_id)
+    def redeliver(self, job_id: str, delivery_id: str) -> bool:
+        """Make a delivery due at once, whatever has become of it; False while the task has not ended."""
+        due = self.store.deliveries.redeliver(job_id, delivery_id)
+        self.parts.awake.set()
+        return due
 
-    def _settled(self) -> None:
-        self._dispatcher.wake()
+    def check(self) -> None:
+        """Make sure that everything that the service needs can be reached.
 
+        Raises:
+            CallbackSDKError: The text says what can't.
+        """
+        self.store.check()
+        self.blobs.check()
+        self.engine.check()
 
-def default_processes() -> int:
-    """Return how many tasks run at once when nobody says: one for each core that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    def _kept(self, item: Received, kept: list[str]) -> Submission:
+        if item.features.stat().st_size <= INLINE:
+            return evolve(item.submission, features=item.features.read_bytes())
+        job_id = item.submission.task.job_id
+        # Each task has features of its own, which are forgotten when it ends: a link costs nothing.
+        own = self.scratch.new("features")
+        own.hardlink_to(item.features)
+        try:
+            kept.append(job_id)
+            self.blobs.keep(own, features_name(job_id))
+        finally:
+            remove(own)
+        return item.submission
+
+    def _forget(self, *job_ids: str) -> None:
+        for job_id in job_ids:
+            try:
+                self.blobs.remove(features_name(job_id))
+            except StorageError as error:  # noqa: PERF203 - one that fails must not keep the others
+                _log.warning("Features of task %s are left over: %s", job_id, error)
+
+    def _clean(self) -> None:
+        try:
+            self.blobs.clean(frozenset(self.store.tasks.unfinished()))
+        except Exception as error:  # noqa: BLE001 - what is left over costs space only
+            _log.warning("What killed processes left could not be removed: %s", error)

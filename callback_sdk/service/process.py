@@ -7,10 +7,11 @@ import multiprocessing
 import os
 import signal
 import time
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
 from datetime import timedelta
 from typing import Any
 
+import psutil
 from attrs import define
 
 from callback_sdk.errors import MissingExtraError
@@ -18,6 +19,9 @@ from callback_sdk.service import child
 
 _TICK = 0.5
 """Seconds between looks at whether the child is alive."""
+
+_MEMORY_TICK = 0.05
+"""Seconds between looks at how much memory the child takes."""
 
 _IMPORT_TIMEOUT = timedelta(minutes=5)
 """Longest time that the import of the registry may take."""
@@ -29,6 +33,12 @@ Stop = Future[str]
 """Resolved with `CANCEL` or `SHUTDOWN` when a run has to be broken off."""
 
 
+def resolve(stop: Stop, reason: str) -> None:
+    """Break a run off, unless that was done before."""
+    with contextlib.suppress(InvalidStateError):
+        stop.set_result(reason)
+
+
 @define(frozen=True, kw_only=True)
 class Outcome:
     """How a run ended for the parent.
@@ -36,12 +46,14 @@ class Outcome:
     Attributes:
         answer: What the child said; None when it could not say anything.
         timed_out: Whether it was killed because its time was over.
+        out_of_memory: Bytes that it took when it was killed for taking too many; 0 when it wasn't.
         stopped: Why it was killed otherwise, `CANCEL` or `SHUTDOWN`.
         died: How it ended by itself without an answer.
     """
 
     answer: child.Answer | None = None
     timed_out: bool = False
+    out_of_memory: int = 0
     stopped: str | None = None
     died: str | None = None
 
@@ -61,16 +73,17 @@ class ChildProcess:
         self._pool: Any = None
         self._pid = 0
 
-    def run(self, task: child.Run, *, timeout: timedelta, stop: Stop) -> Outcome:
+    def run(self, task: child.Run, *, timeout: timedelta, stop: Stop, memory_limit: int | None = None) -> Outcome:
         """Run one task and return when it has ended, one way or another.
 
         Args:
             task: What to run.
             timeout: How long, once the registry is imported.
             stop: Breaks it off.
+            memory_limit: Bytes that the child and its own children may take together.
         """
         try:
-            outcome = self._run(task, timeout, stop)
+            outcome = self._run(task, timeout, stop, memory_limit)
         except RuntimeError as error:
             # Pebble's word for: the idle child was killed from outside.
             outcome = Outcome(died=f"its process could not be reached: {error}")
@@ -88,7 +101,7 @@ class ChildProcess:
             pool.stop()
             pool.join()
 
-    def _run(self, task: child.Run, timeout: timedelta, stop: Stop) -> Outcome:
+    def _run(self, task: child.Run, timeout: timedelta, stop: Stop, memory_limit: int | None) -> Outcome:
         warm = self._start()
         ended = _wait(warm, _IMPORT_TIMEOUT, stop)
         if ended is not None:
@@ -97,7 +110,8 @@ class ChildProcess:
         if error:
             return Outcome(died=f"the registry can't be imported: {error}")
         future = self._pool.schedule(child.run, args=(task,))
-        return _wait(future, timeout, stop, pid=self._pid) or Outcome(answer=future.result())
+        ended = _wait(future, timeout, stop, pid=self._pid, memory_limit=memory_limit)
+        return ended or Outcome(answer=future.result())
 
     def _start(self) -> Future[tuple[int, str]]:
         if self._pool is not None and not self._pool.active:
@@ -118,12 +132,15 @@ class ChildProcess:
         return warm
 
 
-def _wait(future: Future[Any], timeout: timedelta, stop: Stop, *, pid: int = 0) -> Outcome | None:
+def _wait(
+    future: Future[Any], timeout: timedelta, stop: Stop, *, pid: int = 0, memory_limit: int | None = None
+) -> Outcome | None:
     """Return None when the future has a result, else what happened instead."""
     deadline = time.monotonic() + timeout.total_seconds()
+    tick = _TICK if memory_limit is None else _MEMORY_TICK
     while True:
         left = max(0.0, deadline - time.monotonic())
-        wait([future, stop], timeout=min(_TICK, left), return_when=FIRST_COMPLETED)
+        wait([future, stop], timeout=min(tick, left), return_when=FIRST_COMPLETED)
         if stop.done():
             return Outcome(stopped=stop.result())
         if future.done():
@@ -131,11 +148,27 @@ def _wait(future: Future[Any], timeout: timedelta, stop: Stop, *, pid: int = 0) 
             return None if error is None else Outcome(died=_death(error))
         if not left:
             return Outcome(timed_out=True)
+        if memory_limit is not None and (taken := _memory(pid)) > memory_limit:
+            return Outcome(out_of_memory=taken)
         # Pebble reports no child that ended with exit code 0, as os._exit(0) does.
         if pid and not _alive(pid):
             wait([future], timeout=_TICK)
             if not future.done():
                 return Outcome(died="its process ended with exit code 0")
+
+
+def _memory(pid: int) -> int:
+    """Return the bytes of physical memory that a process and its descendants take."""
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+    except psutil.Error:
+        return 0
+    taken = 0
+    for member in family:
+        with contextlib.suppress(psutil.Error):
+            taken += member.memory_info().rss
+    return taken
 
 
 def _alive(pid: int) -> bool:

@@ -6,12 +6,13 @@ import difflib
 import importlib
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from attrs import define
+import orjson
+from attrs import define, evolve, field
 
 from callback_sdk.errors import ConfigurationError, UnknownAlgorithmError
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 Function = Callable[["Features", "dict[str, Any]", "Context"], Any]
 F = TypeVar("F", bound=Callable[..., Any])
+
+TEMPLATES = ("input", "output", "parameters")
+"""What a template may be of."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -33,15 +39,23 @@ class Algorithm:
         name: Its id in the REST API.
         version: Which version of it.
         timeout: How long one run may take.
+        memory_limit: Bytes of memory that one run may take, its own child processes included; None for no limit.
         description: What it does, for people.
         function: Called with features, parameters and context.
+        fit: Called likewise to train it; None when it can't be trained.
+        templates: Examples of what it takes and gives, by `"input"`, `"output"` and `"parameters"`.
+        graphs: PNG pictures of it, by what they show; the first one is shown to who names none.
     """
 
     name: str
     version: str
     timeout: timedelta
+    memory_limit: int | None = None
     description: str
     function: Function
+    fit: Function | None = None
+    templates: Mapping[str, Any] = field(factory=dict, repr=False)
+    graphs: Mapping[str, Path] = field(factory=dict, repr=False)
 
 
 class Registry:
@@ -64,7 +78,10 @@ class Registry:
         *,
         version: str = "1.0.0",
         timeout: timedelta = timedelta(minutes=10),
+        memory_limit: int | None = None,
         description: str | None = None,
+        templates: Mapping[str, Any] | None = None,
+        graphs: Mapping[str, Path | str] | None = None,
     ) -> Callable[[F], F]:
         """Register the function below under a name.
 
@@ -72,12 +89,20 @@ class Registry:
             name: Its id in the REST API: letters, digits, `.`, `_` and `-`.
             version: Who asks for no version gets the one that was registered last.
             timeout: How long one run may take; then its process is killed and the task has failed.
+            memory_limit: Bytes of memory that one run may take, its own child processes included; above that it
+                is killed and the task has failed.
             description: What it does; the first line of the docstring when not given.
+            templates: Examples, as JSON has them, of what the algorithm takes and gives: by `"input"`, `"output"`
+                and `"parameters"`.
+            graphs: Paths of PNG pictures, by what they show; the first one is shown to who names none.
 
         Raises:
-            ConfigurationError: The name can't be part of a URL, or is taken, or the time-out is not positive.
+            ConfigurationError: The name can't be part of a URL, or is taken, the time-out or the memory limit is not
+                positive, a template is no JSON, or a graph is no PNG file.
         """
-        _check(name, version, timeout)
+        _check(name, version, timeout, memory_limit)
+        shown = _templates(name, templates or {})
+        pictures = {kind: _graph(name, Path(path)) for kind, path in (graphs or {}).items()}
 
         def register(function: F) -> F:
             versions = self._algorithms.setdefault(name, {})
@@ -89,8 +114,41 @@ class Registry:
             lines = (function.__doc__ or "").strip().splitlines()
             text = description if description is not None else (lines[0] if lines else "")
             versions[version] = Algorithm(
-                name=name, version=version, timeout=timeout, description=text, function=function
+                name=name,
+                version=version,
+                timeout=timeout,
+                memory_limit=memory_limit,
+                description=text,
+                function=function,
+                templates=shown,
+                graphs=pictures,
             )
+            return function
+
+        return register
+
+    def fit(self, name: str, *, version: str | None = None) -> Callable[[F], F]:
+        """Register the function below to train an algorithm that is registered already.
+
+        It is called like the algorithm itself, and what it returns is the task's result.
+
+        Args:
+            name: The algorithm's name.
+            version: Which version of it; the one that was registered last when None.
+
+        Raises:
+            UnknownAlgorithmError: There is no such algorithm or version.
+            ConfigurationError: It has such a function already.
+        """
+        algorithm = self.get(name, version)
+        if algorithm.fit is not None:
+            raise ConfigurationError(
+                f"Version {algorithm.version!r} of {name!r} has a function that trains it already.",
+                hint="Register one for each version.",
+            )
+
+        def register(function: F) -> F:
+            self._algorithms[name][algorithm.version] = evolve(algorithm, fit=function)
             return function
 
         return register
@@ -171,7 +229,7 @@ def load(name: str) -> Registry:
     return found
 
 
-def _check(name: str, version: str, timeout: timedelta) -> None:
+def _check(name: str, version: str, timeout: timedelta, memory_limit: int | None) -> None:
     for what, text in (("name", name), ("version", version)):
         if not _NAME.fullmatch(text):
             raise ConfigurationError(
@@ -182,6 +240,34 @@ def _check(name: str, version: str, timeout: timedelta) -> None:
         raise ConfigurationError("'tasks' can't be an algorithm's name.", hint="The REST API uses it; choose another.")
     if timeout <= timedelta(0):
         raise ConfigurationError(f"The time-out of {name!r} is not positive.", hint="Give a timedelta above zero.")
+    if memory_limit is not None and memory_limit <= 0:
+        raise ConfigurationError(f"The memory limit of {name!r} is not positive.", hint="Give a number of bytes.")
+
+
+def _templates(name: str, templates: Mapping[str, Any]) -> dict[str, Any]:
+    for kind, template in templates.items():
+        if kind not in TEMPLATES:
+            raise ConfigurationError(f"{name!r} has a template {kind!r}.", hint=f"There are {', '.join(TEMPLATES)}.")
+        try:
+            orjson.dumps(template)
+        except TypeError as error:
+            raise ConfigurationError(
+                f"The template {kind!r} of {name!r} is no JSON: {error}.", hint="Use dicts, lists, strings and numbers."
+            ) from None
+    return dict(templates)
+
+
+def _graph(name: str, path: Path) -> Path:
+    try:
+        with path.open("rb") as file:
+            is_png = file.read(len(_PNG)) == _PNG
+    except OSError as error:
+        raise ConfigurationError(
+            f"The graph {path} of {name!r} can't be read: {error.strerror}.", hint="Give the path of a PNG file."
+        ) from error
+    if not is_png:
+        raise ConfigurationError(f"The graph {path} of {name!r} is no PNG file.", hint="Save it as PNG.")
+    return path.absolute()
 
 
 def _unknown(what: str, name: str, known: Any) -> UnknownAlgorithmError:

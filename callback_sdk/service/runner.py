@@ -1,20 +1,35 @@
-"""What a worker does with one task id: claim, run in a child process, save."""
+"""What a worker does with one task id: claim, run in a child process, save, deliver."""
 
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from attrs import define
+
 from callback_sdk.errors import UnknownAlgorithmError
-from callback_sdk.service.blobs import Blobs, read_progress, remove
+from callback_sdk.service.blobs import INLINE, Blobs, features_name, results_name
 from callback_sdk.service.child import Answer, Run
+from callback_sdk.service.claims import Claims
+from callback_sdk.service.deliverer import Deliverer
+from callback_sdk.service.files import Scratch, read_progress, remove, write_whole
 from callback_sdk.service.process import SHUTDOWN, ChildProcess, Outcome, Stop
-from callback_sdk.service.records import Claim, Ending
-from callback_sdk.service.registry import Registry
-from callback_sdk.service.store import Store
+from callback_sdk.service.registry import Algorithm, Registry
+from callback_sdk.service.store import Claim, Ending, Store
 
 _log = logging.getLogger(__name__)
+
+
+@define(frozen=True, kw_only=True)
+class _Places:
+    """Files of one run in the scratch folder."""
+
+    features: Path
+    results: Path
+    progress: Path
 
 
 class Runner:
@@ -22,14 +37,30 @@ class Runner:
 
     Args:
         store: Where tasks are claimed and ended.
-        blobs: Where their files are.
-        registry: For the time-outs.
+        blobs: Where large features and results are.
+        scratch: Where a run has its files.
+        claims: Keeps what is claimed.
+        deliverer: Makes the first attempts at the deliveries.
+        registry: What can be run.
         registry_name: How a child process finds the same registry.
     """
 
-    def __init__(self, *, store: Store, blobs: Blobs, registry: Registry, registry_name: str) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        blobs: Blobs,
+        scratch: Scratch,
+        claims: Claims,
+        deliverer: Deliverer,
+        registry: Registry,
+        registry_name: str,
+    ) -> None:
         self._store = store
         self._blobs = blobs
+        self._scratch = scratch
+        self._claims = claims
+        self._deliverer = deliverer
         self._registry = registry
         self._registry_name = registry_name
 
@@ -41,71 +72,114 @@ class Runner:
             child: The process to run it in.
             stop: Breaks it off.
         """
-        claim = self._store.claim(job_id)
+        claim = self._store.tasks.claim(job_id, self._claims.worker)
         if claim is None:
             return
         extra = {"action": "run_task", "job_id": job_id, "attempt": claim.attempt}
         _log.info("Task %s runs %s, attempt %d.", job_id, claim.task.algorithm, claim.attempt, extra=extra)
         try:
-            self._run(claim, child, stop)
+            with self._places() as places, self._claims.running(claim, stop, places.progress):
+                ended = self._run(claim, places, child, stop)
         except Exception as error:  # noqa: BLE001 - the task is given back, whatever broke
             _log.exception("Task %s could not be run.", job_id, extra=extra)
-            self._store.lose(job_id, claim.attempt, f"the worker failed: {type(error).__name__}")
-        self._tidy(job_id, claim.attempt)
+            ended = not self._store.tasks.lose(job_id, claim.attempt, f"the worker failed: {type(error).__name__}")
+        if ended:
+            self._deliverer.deliver(job_id)
+            self._blobs.remove(features_name(job_id))
 
-    def _run(self, claim: Claim, child: ChildProcess, stop: Stop) -> None:
+    def _run(self, claim: Claim, places: _Places, child: ChildProcess, stop: Stop) -> bool:
+        """Run a claimed task and return whether it has ended by that."""
         job_id, attempt = claim.task.job_id, claim.attempt
         try:
-            timeout = self._registry.get(claim.task.algorithm, claim.task.version).timeout
+            algorithm = self._registry.get(claim.task.algorithm, claim.task.version)
         except UnknownAlgorithmError as error:
-            self._store.finish(job_id, attempt, Ending(success=False, error=str(error)))
-            return
-        outcome = child.run(self._order(claim), timeout=timeout, stop=stop)
+            return self._store.tasks.finish(job_id, attempt, Ending(success=False, error=str(error)))
+        with self._features(claim, places) as features:
+            order = self._order(claim, places, features)
+            outcome = child.run(
+                order, timeout=algorithm.timeout, stop=stop, memory_limit=algorithm.memory_limit
+            )  # fmt: skip
         if outcome.stopped == SHUTDOWN:
-            self._store.release(job_id, attempt)
-        elif outcome.died is not None:
-            again = self._store.lose(job_id, attempt, outcome.died)
+            self._store.tasks.release(job_id, attempt)
+            return False
+        if outcome.stopped is not None:
+            return False
+        if outcome.died is not None:
+            again = self._store.tasks.lose(job_id, attempt, outcome.died)
             _log.warning("Task %s: %s; %s.", job_id, outcome.died, "it runs again" if again else "it has failed")
-        elif outcome.stopped is None:
-            ending = self._ending(job_id, outcome, timeout)
-            self._store.finish(job_id, attempt, ending)
-            _log.info("Task %s has %s.", job_id, "a result" if ending.success else f"failed: {ending.error}")
+            return not again
+        ending = self._ending(claim, places, outcome, algorithm)
+        finished = self._store.tasks.finish(job_id, attempt, ending)
+        if not finished and ending.success and ending.results is None:
+            self._blobs.remove(results_name(job_id, attempt))
+        _log.info("Task %s has %s.", job_id, "a result" if ending.success else f"failed: {ending.error}")
+        return finished
 
-    def _order(self, claim: Claim) -> Run:
+    @contextmanager
+    def _places(self) -> Iterator[_Places]:
+        places = _Places(**{name: self._scratch.new(name) for name in ("features", "results", "progress")})
+        try:
+            yield places
+        finally:
+            for path in (places.features, places.results, places.progress):
+                remove(path)
+
+    @contextmanager
+    def _features(self, claim: Claim, places: _Places) -> Iterator[Path]:
+        if claim.features is None:
+            with self._blobs.fetch(features_name(claim.task.job_id), self._scratch.folder) as path:
+                yield path
+        else:
+            write_whole(places.features, [claim.features], durable=False)
+            yield places.features
+
+    def _order(self, claim: Claim, places: _Places, features: Path) -> Run:
         task = claim.task
         return Run(
             registry=self._registry_name,
+            kind=task.kind,
             algorithm=task.algorithm,
             version=task.version,
             job_id=task.job_id,
             attempt=claim.attempt,
             evaluate=task.evaluate,
+            export_new_version=bool(task.options.get("export_new_version")),
             parameters=task.parameters,
-            features=self._blobs.features(task.job_id),
+            features=features,
             features_format=task.features_format,
-            results=self._blobs.results(task.job_id, claim.attempt),
-            progress=self._blobs.progress(task.job_id),
+            results=places.results,
+            progress=places.progress,
         )
 
-    def _ending(self, job_id: str, outcome: Outcome, timeout: timedelta) -> Ending:
-        progress = read_progress(self._blobs.progress(job_id))
-        if outcome.timed_out:
-            return Ending(success=False, error=f"The algorithm took longer than {timeout}.", progress=progress)
-        answer = outcome.answer or Answer(error="The algorithm gave no answer.")
+    def _ending(self, claim: Claim, places: _Places, outcome: Outcome, algorithm: Algorithm) -> Ending:
+        progress = read_progress(places.progress)
+        answer = outcome.answer or Answer(error=_reason(outcome, algorithm))
         if answer.error is not None:
             if answer.trace:
-                _log.info("Task %s: the algorithm raised\n%s", job_id, answer.trace)
+                _log.info("Task %s: the algorithm raised\n%s", claim.task.job_id, answer.trace)
             return Ending(success=False, error=answer.error, progress=progress)
-        return Ending(success=True, spans=answer.spans, nulled=answer.nulled, progress=_complete(progress))
+        return Ending(
+            success=True,
+            spans=answer.spans,
+            nulled=answer.nulled,
+            progress=_complete(progress),
+            results=self._keep(claim, places.results),
+        )
 
-    def _tidy(self, job_id: str, attempt: int) -> None:
-        task = self._store.task(job_id)
-        if task is None or task["finished_at"] is not None:
-            self._blobs.forget_run(job_id)
-        else:
-            remove(self._blobs.progress(job_id))
-        if not (task and task["success"] and task["attempt"] == attempt):
-            remove(self._blobs.results(job_id, attempt))
+    def _keep(self, claim: Claim, results: Path) -> bytes | None:
+        """Return small results, to be kept in the database; put others among the blobs."""
+        if results.stat().st_size <= INLINE:
+            return results.read_bytes()
+        self._blobs.keep(results, results_name(claim.task.job_id, claim.attempt))
+        return None
+
+
+def _reason(outcome: Outcome, algorithm: Algorithm) -> str:
+    if outcome.timed_out:
+        return f"The algorithm took longer than {algorithm.timeout}."
+    if outcome.out_of_memory:
+        return f"The algorithm took {outcome.out_of_memory} bytes of memory, and may take {algorithm.memory_limit}."
+    return "The algorithm gave no answer."
 
 
 def _complete(progress: dict[str, Any] | None) -> dict[str, Any]:

@@ -6,9 +6,12 @@ import contextlib
 import fcntl
 import logging
 import os
+import secrets
 import signal
 import socket
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +19,7 @@ from callback_sdk.errors import ConfigurationError, MissingExtraError
 from callback_sdk.guard import AddressGuard
 from callback_sdk.proxies import any_proxy
 from callback_sdk.redaction import Secret
-from callback_sdk.service.auth import ensure_token
-from callback_sdk.service.blobs import remove, write_whole
-from callback_sdk.service.registry import load
+from callback_sdk.service.files import remove, write_whole
 
 _log = logging.getLogger(__name__)
 
@@ -32,89 +33,108 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     data: Path | str = "callback-sdk-data",
+    database: Secret[str] | None = None,
+    blobs: str | None = None,
+    encryption_keys: Sequence[Secret[str]] = (),
+    engine: str = "embedded",
+    broker: Secret[str] | None = None,
     processes: int | None = None,
+    grace: timedelta = timedelta(seconds=20),
     storage_endpoints: Iterable[str] = (),
     allow_networks: Iterable[str] = (),
     allow_hosts: Iterable[str] = (),
-    webhook_secrets: Iterable[str | Secret[str]] = (),
+    webhook_secrets: Iterable[Secret[str]] = (),
     max_body: int = 256 * 1024 * 1024,
     max_callbacks: int = 10,
+    max_tasks: int = 100_000,
     ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Run the service until SIGTERM or SIGINT comes.
+    """Run the service until SIGTERM or SIGINT comes; then running tasks may go on for the grace, or until the next one.
 
     When it takes requests, its address, `http://127.0.0.1:8000` for one, is in the log and in the file
     `address` of the data folder; the REST API is below `/api/v2` there. The file is removed at the end. The
-    token is in the file `token`.
+    token of the first user, `admin`, is in the file `token`.
 
     Args:
         registry: Name of a module and of the `Registry` in it, `"my_package.jobs:registry"`.
         host: Name or number of the interface to listen at.
         port: 0 takes a free one.
-        data: Folder of the database, the files, the token and the address; made with mode 0700. It has
-            credentials of callbacks in it, in plain.
-        processes: How many tasks run at once; one for each core when not given.
+        data: Folder of the token, the address, and of whatever has no other place; made with mode 0700.
+        database: URL of the store: `sqlite:///PATH` or `postgresql://...`; SQLite in the data folder when None.
+        blobs: Folder or `s3://BUCKET/PREFIX` of large features and results; in the data folder when None.
+        encryption_keys: Keys of the credentials in the database, the newest first; in the data folder when empty.
+        engine: What brings tasks to workers: `"embedded"` or `"celery"`.
+        broker: URL of Celery's message broker.
+        processes: How many tasks run at once on this machine; one for each core when not given.
+        grace: How long running tasks may go on when the service is stopped; then they are given back.
         storage_endpoints: URLs of object stores besides the known providers.
         allow_networks: Networks that callbacks may reach although they are not public; see `AddressGuard`.
         allow_hosts: Hosts that callbacks may reach whatever their addresses are.
         webhook_secrets: What webhooks are signed with, the newest first.
         max_body: Bytes that a request may have.
         max_callbacks: Targets that a task may have.
+        max_tasks: Tasks of one user that may not have ended.
         ready: Called with the address when requests are taken.
 
     Raises:
-        ConfigurationError: The registry can't be found, the port is taken, the folder is in use, or an endpoint,
-            a network or a host is none.
-        MissingExtraError: The extra `service` is not installed.
+        ConfigurationError: A setting is wrong, the port is taken, the folder is in use, or the database needs an
+            upgrade.
+        StoreUnavailableError: The database can't be reached.
+        MissingExtraError: The extra `service`, or what the engine or the database needs, is not installed.
     """
     try:
         import uvicorn
 
-        from callback_sdk.service.api import create_app
-        from callback_sdk.service.hub import Hub, default_processes
+        from callback_sdk.service.api import Limits, create_app
+        from callback_sdk.service.dispatcher import Dispatcher
+        from callback_sdk.service.engines import EngineOptions, open_engine
+        from callback_sdk.service.hub import Hub
+        from callback_sdk.service.parts import Places, Reach, opened
+        from callback_sdk.service.users import ensure_first_user
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("callback_sdk"):
             raise
         raise MissingExtraError(f"{error.name}", extra="service") from None
-    from callback_sdk.writer import ResultsWriter
 
-    guard = AddressGuard(allow_networks=allow_networks, allow_hosts=allow_hosts)
-    found = load(registry)
-    _log_to_stderr()
+    reach = Reach(
+        storage_endpoints=tuple(storage_endpoints),
+        webhook_secrets=tuple(webhook_secrets),
+        guard=AddressGuard(allow_networks=allow_networks, allow_hosts=allow_hosts),
+    )
     if any_proxy():
         _log.warning("The environment names a proxy; callbacks don't use it, as their addresses are checked here.")
-    endpoints = tuple(storage_endpoints)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(locked(Path(data)))
-        token = ensure_token(folder / "token")
+        places = Places(data=folder, database=database, blobs=blobs, keys=tuple(encryption_keys))
+        parts = stack.enter_context(opened(registry, places, reach))
+        ensure_first_user(parts.store.users, folder / "token", label=f"serve {_instance(folder)}")
         listener = stack.enter_context(listen(host, port))
-        writer = stack.enter_context(
-            ResultsWriter(storage_endpoints=endpoints, webhook_secrets=webhook_secrets, guard=guard)
+        options = EngineOptions(
+            instance=_instance(folder), processes=processes or default_processes(), grace=grace, broker=broker
         )
-        hub = Hub(
-            folder,
-            registry=found,
-            registry_name=registry,
-            writer=writer,
-            processes=processes or default_processes(),
-        )
+        courier = stack.enter_context(open_engine(engine, parts, options))
+        dispatcher = Dispatcher(store=parts.store, engine=courier, awake=parts.awake)
+        hub = Hub(parts, engine=courier, dispatcher=dispatcher)
         stack.callback(hub.close)
-        app = create_app(
-            hub,
-            token=token,
-            guard=guard,
-            storage_endpoints=endpoints,
-            max_body=max_body,
-            max_callbacks=max_callbacks,
-        )
+        limits = Limits(max_body=max_body, max_callbacks=max_callbacks, max_tasks=max_tasks)
         config = uvicorn.Config(
-            app, log_config=None, lifespan="off", server_header=False, timeout_graceful_shutdown=_GRACE
+            create_app(hub, limits=limits),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE,
         )
-        stack.enter_context(_signals_kept())
+        stack.enter_context(_signals_kept(options.hurry))
         hub.start()
         address = stack.enter_context(_announced(listener, host, folder, ready))
         _log.info("Ready at %s; the token is in %s.", address, folder / "token")
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def default_processes() -> int:
+    """Return how many tasks run at once when nobody says: one for each core that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager
@@ -180,20 +200,32 @@ def _announced(listener: socket.socket, host: str, folder: Path, ready: Callable
         remove(file)
 
 
+def _instance(folder: Path) -> str:
+    """Return the name of the service whose data folder this is; it is made at the first start."""
+    file = folder / "instance"
+    if not file.exists():
+        write_whole(file, [secrets.token_hex(8).encode()])
+    return file.read_text().strip()
+
+
 @contextlib.contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Keep uvicorn from ending the process: after its own end it raises the signal anew, and ours follows."""
+def _signals_kept(hurry: threading.Event) -> Iterator[None]:
+    """Keep signals from ending the process.
 
-    def ignore(number: int, frame: Any) -> None:
+    The first one comes from uvicorn, which raises it anew after its own end; the next one ends the grace.
+    """
+    seen = False
+
+    def note(number: int, frame: Any) -> None:
+        nonlocal seen
         _log.info("Stopped by %s.", signal.Signals(number).name)
+        if seen:
+            hurry.set()
+        seen = True
 
-    before = {number: signal.signal(number, ignore) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -2,9 +2,12 @@
 
 from callback_sdk.testing.faults import Fault, Faults
 from callback_sdk.testing.objectstore import ObjectStore, StoredObject
+from callback_sdk.testing.postgres import Postgres
+from callback_sdk.testing.rabbitmq import RabbitMQ
 from callback_sdk.testing.received import ReceivedRequest
 from callback_sdk.testing.seaweedfs import SeaweedFS
 from callback_sdk.testing.service import LocalService
+from callback_sdk.testing.valkey import Valkey
 from callback_sdk.testing.webhooks import WebhookReceiver
 
 __all__ = [
@@ -12,8 +15,11 @@ __all__ = [
     "Faults",
     "LocalService",
     "ObjectStore",
+    "Postgres",
+    "RabbitMQ",
     "ReceivedRequest",
     "SeaweedFS",
     "StoredObject",
+    "Valkey",
     "WebhookReceiver",
 ]

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from callback_sdk.testing.objectstore import ObjectStore
+from callback_sdk.testing.postgres import Postgres
+from callback_sdk.testing.rabbitmq import RabbitMQ
 from callback_sdk.testing.seaweedfs import SeaweedFS
+from callback_sdk.testing.valkey import Valkey
 from callback_sdk.testing.webhooks import WebhookReceiver
 
 
@@ -43,3 +46,24 @@ def callback_strict_store(callback_s3: SeaweedFS) -> Iterator[ObjectStore]:
     """Run a fresh object store that passes on to `callback_s3`: it fails as told and checks signatures."""
     with ObjectStore(upstream=callback_s3.endpoint_url) as store:
         yield store
+
+
+@pytest.fixture(scope="session")
+def callback_postgres() -> Iterator[Postgres]:
+    """Run one PostgreSQL server for the whole session. Needs `callback-sdk[servers]`."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def callback_valkey() -> Iterator[Valkey]:
+    """Run one Valkey server for the whole session. Needs `callback-sdk[servers]`."""
+    with Valkey() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def callback_rabbitmq() -> Iterator[RabbitMQ]:
+    """Run one RabbitMQ server for the whole session. Needs the operating system's `rabbitmq-server`."""
+    with RabbitMQ() as server:
+        yield server

@@ -5,31 +5,42 @@ learns of the parent's end from a pipe that nobody else holds, and, should a for
 from its own parent's id. Its session is its own, so that a Ctrl-C in the terminal reaches the parent alone,
 which then decides.
 
-Only the standard library is used here: the file runs with `python -I -S`, which takes a few milliseconds.
+`Server` is what local servers under a keeper have in common. Only the standard library is loaded with this file: it runs with `python -I -S`, in a few milliseconds.
 """
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import ctypes
 import json
 import os
+import secrets
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO
+from typing import IO, Any, ClassVar, TypeVar
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_IPC_RMID = 0
 _REAP_SECONDS = 5.0
 _TAIL_BYTES = 4000
 _POLL = 0.2
+_KILL, _RESTART, _KILLED = b"k", b"r", b"."
+# Below the range from which the kernel takes the ports of outgoing connections, so that a server that was killed
+# finds its port again.
+_FIRST_PORT, _LAST_PORT = 12_000, 32_000
+_STARTS = 4
 
 
 class Kept:
@@ -42,7 +53,7 @@ class Kept:
         command: Program and arguments.
         env: The command's whole environment.
         folder: The folder to make; the command's output goes to the file `log` in it.
-        files: Texts to put there before the start, by name.
+        files: Texts to put there before the start, by name; nobody but the owner may read them.
         cwd: The command's working folder; `folder` when None.
         remove: Other files to remove when the command has ended, whatever ended it.
         grace: Seconds between SIGTERM and SIGKILL; 0 for SIGKILL at once.
@@ -85,14 +96,22 @@ class Kept:
             "grace": grace,
             "parent": os.getpid(),
         }
-        with contextlib.suppress(BrokenPipeError):
-            self._stdin.write(json.dumps(plan).encode() + b"\n")
-            self._stdin.flush()
+        self._order(json.dumps(plan).encode() + b"\n")
 
     @property
     def ended(self) -> bool:
         """Whether the command has ended by itself."""
         return self._process.poll() is not None
+
+    def kill(self) -> None:
+        """Kill the command and all that it started, at once, and wait until they are gone; the folder stays."""
+        self._order(_KILL)
+        if self._process.stdout is not None:
+            self._process.stdout.read(len(_KILLED))
+
+    def restart(self) -> None:
+        """Start the command again, in the folder as it is, after `kill`."""
+        self._order(_RESTART)
 
     def stop(self) -> int:
         """End the command, wait until it is gone and its files are removed, and return its exit code."""
@@ -103,10 +122,140 @@ class Kept:
             self._process.stdout.close()
         return self._process.wait()
 
+    def _order(self, order: bytes) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._stdin.write(order)
+            self._stdin.flush()
+
     @property
     def _stdin(self) -> IO[bytes]:
         assert self._process.stdin is not None  # noqa: S101
         return self._process.stdin
+
+
+_Server = TypeVar("_Server", bound="Server")
+
+
+class Server(abc.ABC):
+    """A server on loopback under a keeper, with a folder and ports of its own.
+
+    Args:
+        timeout: How long it may take until it answers.
+    """
+
+    _NAME: ClassVar[str]
+    _HINT: ClassVar[str] = "It needs some memory, and free space in the folder for temporary files."
+    _PORTS: ClassVar[int] = 1
+
+    def __init__(self, *, timeout: timedelta = timedelta(seconds=60)) -> None:
+        self._timeout = timeout
+        self._process: Kept | None = None
+        self._folder = Path()
+        self._ports: list[int] = []
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(port={self._ports[0]})" if self._process else f"{type(self).__name__}()"
+
+    def __enter__(self: _Server) -> _Server:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start the server and wait until it answers. Twice is no error.
+
+        Raises:
+            CallbackSDKError: It ended or didn't answer in time; the text has the end of its log.
+        """
+        if self._process is not None:
+            return
+        for _ in range(_STARTS):
+            self._ports = free_ports(self._PORTS)
+            self._folder = Path(tempfile.gettempdir()) / f"callback-sdk-{self._NAME.lower()}-{secrets.token_hex(6)}"
+            self._process = process = self._launch()
+            ready, ended = self._settle(process)
+            if ready:
+                return
+            if not ended:
+                break
+            # It ends at once when another program has taken one of its ports in between: other ports, then.
+        raise _error(f"{self._NAME} did not start. The end of its log:\n{process.tail}", self._HINT)
+
+    def close(self) -> None:
+        """Kill the server, wait until it is gone and remove its folder. Twice is no error."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.stop()
+
+    def kill(self) -> None:
+        """Kill all the server's processes at once, as a crash would, and keep its folder for `restart`."""
+        self._running().kill()
+
+    def restart(self) -> None:
+        """Start the server again on the same data and ports, and wait until it answers; kill it first if it runs.
+
+        Raises:
+            CallbackSDKError: It ended or didn't answer in time, and is closed; the text has the end of its log.
+        """
+        process = self._running()
+        process.kill()
+        process.restart()
+        ready, _ = self._settle(process)
+        if not ready:
+            raise _error(f"{self._NAME} did not start again. The end of its log:\n{process.tail}", self._HINT)
+
+    @abc.abstractmethod
+    def _launch(self) -> Kept:
+        """Start the command with `_ports` and `_folder`."""
+
+    @abc.abstractmethod
+    def _answers(self) -> bool:
+        """Tell whether it does its work by now."""
+
+    @property
+    def _port(self) -> int:
+        self._running()
+        return self._ports[0]
+
+    def _running(self) -> Kept:
+        if self._process is None:
+            raise _error(f"{self._NAME} is not running.", "Use it in a with block, or call start().")
+        return self._process
+
+    def _settle(self, process: Kept) -> tuple[bool, bool]:
+        """Wait until it answers, else close it; tell whether it answers, and whether it had ended by itself."""
+        end = time.monotonic() + self._timeout.total_seconds()
+        try:
+            while time.monotonic() < end and not process.ended:
+                if self._answers():
+                    return True, False
+                time.sleep(0.02)
+        except BaseException:
+            self.close()
+            raise
+        ended = process.ended
+        self.close()
+        return False, ended
+
+
+def free_ports(count: int) -> list[int]:
+    """Find ports that nobody listens on; another program may still take one before it is used."""
+    ports: set[int] = set()
+    while len(ports) < count:
+        port = _FIRST_PORT + secrets.randbelow(_LAST_PORT - _FIRST_PORT)
+        with contextlib.closing(socket.socket()) as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            ports.add(port)
+    return sorted(ports)
+
+
+def _error(message: str, hint: str) -> Exception:
+    # Imported here, because the keeper's own process has no packages.
+    from callback_sdk.errors import CallbackSDKError
+
+    return CallbackSDKError(message, hint=hint)
 
 
 def main() -> int:
@@ -124,18 +273,34 @@ def main() -> int:
     try:
         folder.mkdir(mode=0o700)
         for name, text in plan["files"].items():
+            (folder / name).touch(mode=0o600)
             (folder / name).write_text(text)
-        child = _start(plan["command"], cwd=plan["cwd"], log=folder / "log")
-        try:
-            _watch(child, plan["parent"])
-        finally:
-            code = _end(child, plan["grace"])
-            _show_tail(folder / "log")
+        code = _run(plan, folder / "log")
     except OSError as error:
         sys.stdout.write(f"{error.filename}: {error.strerror}\n")
     finally:
         _remove(folder, plan["remove"])
     return code if code >= 0 else 128 - code
+
+
+def _run(plan: Mapping[str, Any], log: Path) -> int:
+    """Run the command, kill and start it as ordered, and return its exit code when all is over."""
+    child: subprocess.Popen[bytes] | None = _start(plan["command"], cwd=plan["cwd"], log=log)
+    code = -signal.SIGKILL
+    try:
+        while order := _next_order(child, plan["parent"]):
+            if child is not None:
+                _end(child, grace=0.0)
+                child = None
+            if order == _KILL:
+                os.write(1, _KILLED)
+            elif order == _RESTART:
+                child = _start(plan["command"], cwd=plan["cwd"], log=log)
+    finally:
+        if child is not None:
+            code = _end(child, plan["grace"])
+        _show_tail(log)
+    return code
 
 
 def _start(command: Sequence[str], *, cwd: str, log: Path) -> subprocess.Popen[bytes]:
@@ -183,12 +348,14 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-def _watch(child: subprocess.Popen[bytes], parent: int) -> None:
+def _next_order(child: subprocess.Popen[bytes] | None, parent: int) -> bytes:
+    """Wait for the parent's next order; empty when the command, or the parent, has ended."""
     pipe = select.poll()
     pipe.register(0, select.POLLIN | select.POLLHUP)
-    while child.poll() is None and os.getppid() == parent and not _asked_to_end:
+    while (child is None or child.poll() is None) and os.getppid() == parent and not _asked_to_end:
         if pipe.poll(_POLL * 1000):
-            return
+            return os.read(0, 1)
+    return b""
 
 
 def _end(child: subprocess.Popen[bytes], grace: float) -> int:
@@ -201,6 +368,7 @@ def _end(child: subprocess.Popen[bytes], grace: float) -> int:
         os.killpg(child.pid, signal.SIGKILL)
     code = child.wait()
     _end_orphans()
+    _remove_shared_memory(child.pid)
     return code
 
 
@@ -216,6 +384,15 @@ def _end_orphans() -> None:
                 time.sleep(0.01)
         except ChildProcessError:
             return
+
+
+def _remove_shared_memory(creator: int) -> None:
+    """Remove System V shared memory of a process that was killed, which stays until somebody removes it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]:
+            _, number, _, _, pid, _, attached, *_ = line.split()
+            if int(pid) == creator and not int(attached):
+                ctypes.CDLL(None).shmctl(int(number), _IPC_RMID, None)
 
 
 def _show_tail(log: Path) -> None:

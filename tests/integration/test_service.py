@@ -29,6 +29,7 @@ TABLE = json.dumps({"a": [1, 2, 3], "b": [0.5, 0.5, 0.5]}).encode()
 
 SERVE = """
 import sys
+from datetime import timedelta
 from pathlib import Path
 from callback_sdk.service.server import serve
 if __name__ == "__main__":
@@ -38,6 +39,7 @@ if __name__ == "__main__":
         data=Path(sys.argv[1]),
         processes=2,
         max_body=200_000,
+        grace=timedelta(seconds=0.2),
         allow_networks=["127.0.0.0/8"],
     )
 """
@@ -208,7 +210,7 @@ def test_algorithms_and_versions_are_listed(service: Service) -> None:
         ("POST", "/algorithms/sun/predict", 404),
         ("GET", "/nonsense", 404),
         ("PUT", "/algorithms", 405),
-        ("POST", "/algorithms/sum/predict", 422),
+        ("POST", "/algorithms/sum/predict", 415),
     ],
 )
 def test_errors_are_json_with_a_request_id(service: Service, method: str, path: str, status: int) -> None:
@@ -255,7 +257,7 @@ def test_malformed_features_leave_no_task(service: Service, features: bytes, wor
     reply = service.predict("sum", features)
     assert reply.status_code == 422
     assert words in reply.json()["error"]
-    assert not list((service.data / "blobs" / "incoming").iterdir())
+    assert not [path for path in (service.data / "scratch").glob("*/*") if path.is_file()]
     with contextlib.closing(sqlite3.connect(service.data / "store.sqlite3")) as database:
         assert not database.execute("SELECT 1 FROM tasks WHERE finished_at IS NULL").fetchall()
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from callback_sdk import PostTarget, S3Signer
 from callback_sdk.body import Body
 from callback_sdk.callbacks import callbacks
-from callback_sdk.errors import TargetError
+from callback_sdk.errors import SigningError, TargetError
 from callback_sdk.http import Answer, Sender
 from callback_sdk.multipart import FormFile, encode_form
 from callback_sdk.redaction import SecretFields
@@ -178,7 +178,12 @@ def test_what_the_store_refuses_is_refused_before(
     """
     lower = [name.lower() for name in given_fields]
     assume(len(set(lower)) == len(lower))
-    target = signer.post(key, fields=given_fields, conditions=[*conditions, *wrong])
+    try:
+        target = signer.post(key, fields=given_fields, conditions=[*conditions, *wrong])
+    except SigningError:
+        # What is no condition at all isn't even signed.
+        assert wrong
+        return
     form = {**target.fields, **changes}
     sent = {name: value for name, value in form.items() if value is not None}
     assume(len({name.lower() for name in sent}) == len(sent))

@@ -5,14 +5,46 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from datetime import timedelta
 
-from callback_sdk.service.process import CANCEL, SHUTDOWN, ChildProcess, Stop
+from callback_sdk.service.deliverer import Deliverer
+from callback_sdk.service.engines.engine import Room
+from callback_sdk.service.engines.options import EngineOptions
+from callback_sdk.service.parts import Parts, working
+from callback_sdk.service.process import CANCEL, SHUTDOWN, ChildProcess, Stop, resolve
 from callback_sdk.service.runner import Runner
 
 _log = logging.getLogger(__name__)
+
+_TICK = 0.05
+"""Seconds between looks at whether the last task has ended."""
+
+_AHEAD = 2
+"""Tasks in the queue for each one that can run, so that no thread waits for the next one."""
+
+
+@contextmanager
+def opened(parts: Parts, options: EngineOptions) -> Iterator[EmbeddedEngine]:
+    """Make the engine. What an earlier process of the same service held, it takes back at once."""
+    worker = f"embedded-{options.instance}"
+    lost = parts.store.tasks.take_back(worker=worker)
+    parts.store.deliveries.take_back(worker=worker)
+    if lost:
+        _log.warning("%d tasks were running when the service was stopped; they run again.", len(lost))
+    with working(parts, worker) as work:
+        yield EmbeddedEngine(
+            work.runner,
+            deliverer=work.deliverer,
+            registry=parts.registry_name,
+            processes=options.processes,
+            grace=options.grace,
+            hurry=options.hurry,
+            ended=parts.awake.set,
+        )
 
 
 class EmbeddedEngine:
@@ -20,15 +52,33 @@ class EmbeddedEngine:
 
     Args:
         runner: What is done with each task.
+        deliverer: Makes the attempts at deliveries.
         registry: Name of the registry, for the child processes.
         processes: How many tasks run at once.
-        ended: Called with the id of each task that no longer runs here, for whatever reason.
+        grace: How long running tasks may go on when it is closed.
+        hurry: Ends the grace at once when it is set.
+        ended: Called when there is room for another task.
     """
 
-    def __init__(self, runner: Runner, *, registry: str, processes: int, ended: Callable[[str], None]) -> None:
+    silent = False
+
+    def __init__(
+        self,
+        runner: Runner,
+        *,
+        deliverer: Deliverer,
+        registry: str,
+        processes: int,
+        grace: timedelta,
+        hurry: threading.Event,
+        ended: Callable[[], None],
+    ) -> None:
         self._runner = runner
+        self._deliverer = deliverer
         self._ended = ended
         self._registry = registry
+        self._grace = grace
+        self._hurry = hurry
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._stops: dict[str, Stop] = {}
@@ -42,33 +92,71 @@ class EmbeddedEngine:
         for thread in self._threads:
             thread.start()
 
-    def send(self, job_id: str) -> None:
-        """Queue a task, unless it is queued or runs already."""
+    def rooms(self) -> Sequence[Room]:
+        """Return the places in the queue; see `Engine.rooms`."""
         with self._lock:
-            if self._closed or job_id in self._stops:
-                return
-            self._stops[job_id] = Future()
-            self._queue.put(job_id)
+            free = 0 if self._closed else (1 + _AHEAD) * len(self._threads) - len(self._stops)
+        return [Room(limit=free)]
+
+    def send(self, room: Room, job_ids: Sequence[str]) -> None:
+        """Queue tasks, unless they are queued or run already."""
+        with self._lock:
+            for job_id in job_ids:
+                if not self._closed and job_id not in self._stops:
+                    self._stops[job_id] = Future()
+                    self._queue.put(job_id)
+
+    def delivery_room(self) -> tuple[int, Collection[str]]:
+        """Return how many attempts can begin now; see `Engine.delivery_room`."""
+        return self._deliverer.free, self._deliverer.full_hosts()
+
+    def send_deliveries(self, deliveries: Sequence[tuple[str, str]]) -> Sequence[str]:
+        """Begin attempts; see `Engine.send_deliveries`."""
+        return [delivery_id for delivery_id, host in deliveries if not self._deliverer.send(delivery_id, host)]
 
     def cancel(self, job_id: str) -> None:
         """Kill the process that runs a task."""
         with self._lock:
             stop = self._stops.get(job_id)
         if stop is not None:
-            _resolve(stop, CANCEL)
+            resolve(stop, CANCEL)
+
+    def check(self) -> None:
+        """Do nothing: it needs nobody else."""
 
     def close(self) -> None:
-        """Kill what runs and give it back; end the threads."""
+        """Let what runs go on for the grace; then kill it and give it back. End the threads."""
         with self._lock:
             self._closed = True
-            stops = list(self._stops.values())
-        for stop in stops:
-            _resolve(stop, SHUTDOWN)
         for _ in self._threads:
             self._queue.put(None)
+        self._drop_queued()
+        end = time.monotonic() + self._grace.total_seconds()
+        while any(thread.is_alive() for thread in self._threads) and time.monotonic() < end:
+            if self._hurry.wait(_TICK):
+                break
+        with self._lock:
+            stops = list(self._stops.values())
+        for stop in stops:
+            resolve(stop, SHUTDOWN)
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join()
+
+    def _drop_queued(self) -> None:
+        """Take out of the queue what no thread has begun; the store has it still."""
+        ends = 0
+        while not self._queue.empty():
+            try:
+                job_id = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if job_id is None:
+                ends += 1
+            else:
+                self._forget(job_id)
+        for _ in range(ends):
+            self._queue.put(None)
 
     def _work(self) -> None:
         child = ChildProcess(self._registry)
@@ -81,13 +169,11 @@ class EmbeddedEngine:
                         self._runner.run(job_id, child, stop)
                 except Exception:  # noqa: BLE001 - the worker must outlive every fault
                     _log.exception("Task %s could not be taken up; the dispatcher brings it again.", job_id)
-                with self._lock:
-                    del self._stops[job_id]
-                self._ended(job_id)
+                self._forget(job_id)
+                self._ended()
         finally:
             child.close()
 
-
-def _resolve(stop: Stop, reason: str) -> None:
-    with suppress(InvalidStateError):
-        stop.set_result(reason)
+    def _forget(self, job_id: str) -> None:
+        with self._lock:
+            del self._stops[job_id]

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from callback_sdk.service import Context, child
-from callback_sdk.service.blobs import read_progress
+from callback_sdk.service.files import read_progress
 from callback_sdk.service.registry import Registry
 
 registry = Registry()

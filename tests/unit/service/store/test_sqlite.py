@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from callback_sdk.service.transactions import Transactions, _Write
+from callback_sdk.service.store.database import StoreUnavailableError
+from callback_sdk.service.store.sqlite import SQLiteDatabase, _Write
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Transactions]:
+def database(tmp_path: Path) -> Iterator[SQLiteDatabase]:
     """Open a database with one table."""
-    database = Transactions(tmp_path / "store.sqlite3")
+    database = SQLiteDatabase(tmp_path / "store.sqlite3")
     database.write(lambda connection: connection.exec_driver_sql("CREATE TABLE t (x)"))
     yield database
     database.close()
@@ -36,25 +37,25 @@ def fill_the_disk(connection: sa.Connection) -> None:
     connection.exec_driver_sql("INSERT INTO t VALUES (zeroblob(1000000))")
 
 
-def commit(database: Transactions, *works: Callable[[sa.Connection], Any]) -> list[Future[Any]]:
+def commit(database: SQLiteDatabase, *works: Callable[[sa.Connection], Any]) -> list[Future[Any]]:
     """Commit some work as one group, as the writer's thread does with what has gathered."""
     writes = [_Write(work, Future()) for work in works]
     database._commit(writes)
     return [write.future for write in writes]
 
 
-def rows(database: Transactions) -> list[str]:
+def rows(database: SQLiteDatabase) -> list[str]:
     with database.read() as connection:
         return list(connection.exec_driver_sql("SELECT x FROM t ORDER BY rowid").scalars())
 
 
-def test_writes_of_a_group_are_all_kept(database: Transactions) -> None:
+def test_writes_of_a_group_are_all_kept(database: SQLiteDatabase) -> None:
     """One commit is good for all of them."""
     futures = commit(database, insert("a"), insert("b"))
     assert [future.result(0) for future in futures] == rows(database) == ["a", "b"]
 
 
-def test_a_write_that_fails_undoes_itself_alone(database: Transactions) -> None:
+def test_a_write_that_fails_undoes_itself_alone(database: SQLiteDatabase) -> None:
     """What it had written goes, and the others stay."""
 
     def fail(connection: sa.Connection) -> None:
@@ -66,8 +67,24 @@ def test_a_write_that_fails_undoes_itself_alone(database: Transactions) -> None:
     assert isinstance(failed.exception(0), LookupError)
 
 
-def test_a_full_disk_takes_nobody_elses_write_with_it(database: Transactions) -> None:
+def test_a_full_disk_takes_nobody_elses_write_with_it(database: SQLiteDatabase) -> None:
     """SQLite undoes the whole transaction then; what was reported as kept must be on disk all the same."""
     first, full, last = commit(database, insert("a"), fill_the_disk, insert("b"))
     assert "disk is full" in str(full.exception(0))
     assert [first.result(0), last.result(0)] == rows(database) == ["a", "b"]
+
+
+def test_a_full_disk_is_said_so(database: SQLiteDatabase) -> None:
+    """Whoever waits hears that the database can't be written, and may try again."""
+    with pytest.raises(StoreUnavailableError, match="disk is full"):
+        database.write(fill_the_disk)
+
+
+def test_the_database_survives_a_power_cut(database: SQLiteDatabase) -> None:
+    """WAL and synchronous=FULL are really on, and foreign keys are looked at."""
+    with database.read() as connection:
+        pragmas = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        }
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}

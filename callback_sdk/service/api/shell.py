@@ -6,16 +6,24 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from callback_sdk.service import logs, metrics
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _log = logging.getLogger(__name__)
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"})
+
+_PLAIN_BODY = 1024 * 1024
+"""Bytes of a body that is no form."""
 
 _DRAIN = 2.0
 """Seconds in which the rest of a body too long is read away: who still sends reads no answer."""
@@ -26,7 +34,7 @@ class Shell:
 
     Args:
         app: The application.
-        max_body: Bytes that a request's body may have.
+        max_body: Bytes that a form may have; any other body may have a mebibyte.
     """
 
     def __init__(self, app: ASGIApp, *, max_body: int) -> None:
@@ -42,6 +50,8 @@ class Shell:
         if len(path) > 1 and path.endswith("/"):
             scope = {**scope, "path": path.rstrip("/") or "/"}
         answer = _Answer(send, uuid.uuid4().hex)
+        logs.request_id.set(answer.request_id)
+        started = time.perf_counter()
         try:
             await self._app(scope, _limited(scope, receive, self._max_body), answer.send)
         except ClientDisconnect:
@@ -50,6 +60,8 @@ class Shell:
             _log.exception("Request %s failed.", answer.request_id, extra={"request_id": answer.request_id})
             if not answer.started:
                 await _send_error(answer)
+        finally:
+            _record(scope, answer, time.perf_counter() - started)
 
 
 class _Answer:
@@ -57,17 +69,31 @@ class _Answer:
         self._send = send
         self.request_id = request_id
         self.started = False
+        self.status = 499
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
+            self.status = message["status"]
             headers = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode())]
             message = {**message, "headers": headers}
         await self._send(message)
 
 
-def _limited(scope: Scope, receive: Receive, limit: int) -> Receive:
-    announced = dict(scope["headers"]).get(b"content-length", b"0")
+def _record(scope: Scope, answer: _Answer, seconds: float) -> None:
+    method = scope["method"] if scope["method"] in _METHODS else "other"
+    metrics.REQUESTS.labels(method, answer.status).inc()
+    metrics.REQUEST_SECONDS.labels(method).observe(seconds)
+    # The path alone: there are no credentials in paths, and queries are left out.
+    facts = {"action": "request", "method": method, "path": scope["path"], "status": answer.status}
+    _log.debug("%s %s: %d in %.3f s", method, scope["path"], answer.status, seconds, extra=facts)
+
+
+def _limited(scope: Scope, receive: Receive, most: int) -> Receive:
+    headers = dict(scope["headers"])
+    announced = headers.get(b"content-length", b"0")
+    is_form = headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data")
+    limit = most if is_form else min(most, _PLAIN_BODY)
     too_long = announced.isdigit() and int(announced) > limit
     received = 0
 

@@ -1,4 +1,4 @@
-"""Transactions on SQLite: readers side by side, and one writer that commits what waits in one go.
+"""SQLite: readers side by side, and one writer that commits what waits in one go.
 
 A commit with `synchronous=FULL` waits for the disk. Requests that come meanwhile wait for the same one
 disk write and not for one each.
@@ -6,107 +6,76 @@ disk write and not for one each.
 
 from __future__ import annotations
 
-import logging
 import os
 import queue
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from callback_sdk.errors import ConfigurationError
+from callback_sdk.service.store import clock
+from callback_sdk.service.store.database import Database, unavailable
 
 T = TypeVar("T")
 
-_log = logging.getLogger(__name__)
-
-_BUSY_TIMEOUT = 10
+_BUSY_TIMEOUT = 30
 """Seconds to wait for another process's lock, such as a backup's."""
-
-_RETRY = 1.0
-"""Seconds between tries of a write that must not be lost."""
 
 _GROUP = 200
 """Writes in one commit, at most."""
 
 
-class Transactions:
-    """Opens a SQLite file, and runs reads and writes on it.
+class SQLiteDatabase(Database):
+    """One SQLite file, which several processes of one machine may share.
 
-    The file, made with mode 0600 when it is missing, holds credentials.
+    The file is made with mode 0600 when it is missing.
 
     Args:
         path: The file.
+
+    Raises:
+        ConfigurationError: It can't be made.
     """
 
     def __init__(self, path: Path) -> None:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise ConfigurationError(
+                f"The database {path} can't be opened: {error.strerror}.", hint="Name another one with --database."
+            ) from error
         # Parameters of statements are credentials: no exception may show them.
-        self._engine = sa.create_engine(
-            f"sqlite:///{path}", hide_parameters=True, connect_args={"timeout": _BUSY_TIMEOUT}
-        )
-        sa.event.listen(self._engine, "connect", _configure)
-        sa.event.listen(self._engine, "begin", _begin)
-        self._writing = self._engine.execution_options(callback_sdk_write=True)
+        engine = sa.create_engine(f"sqlite:///{path}", hide_parameters=True, connect_args={"timeout": _BUSY_TIMEOUT})
+        super().__init__(engine)
+        sa.event.listen(engine, "connect", _configure)
+        sa.event.listen(engine, "begin", _begin)
+        self._writing = engine.execution_options(callback_sdk_write=True)
         self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
-        self._closed = False
         self._closing = threading.Lock()
         self._writer = threading.Thread(target=self._write_all, name="store-writer", daemon=True)
         self._writer.start()
 
-    @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
-        """Give a connection that sees one state of the database."""
-        with self._engine.connect() as connection:
-            yield connection
-
     def write(self, work: Callable[[sa.Connection], T]) -> T:
-        """Run one piece of work and return when it is on disk.
-
-        Args:
-            work: Gets the connection. What it raises undoes its own writes alone.
-
-        Raises:
-            ConfigurationError: The database is closed.
-        """
+        """Run one piece of work and return when it is on disk; see `Database.write`."""
         future: Future[T] = Future()
         with self._closing:
-            if self._closed:
-                raise ConfigurationError(
-                    "The store is closed.", hint="The service is stopping; ask again when it is up."
-                )
+            self._refuse_when_closed()
             self._waiting.put(_Write(work, future))
-        return future.result()
-
-    def write_surely(self, work: Callable[[sa.Connection], T]) -> T:
-        """Run one piece of work that must not be lost: while the disk is full or locked, try again.
-
-        Args:
-            work: Gets the connection, perhaps several times.
-
-        Raises:
-            ConfigurationError: The database was closed meanwhile.
-        """
-        while True:
-            try:
-                return self.write(work)
-            except sa.exc.OperationalError as error:  # noqa: PERF203 - one round in a good while
-                _log.error("The database can't be written, another try follows: %s", error.orig)
-                time.sleep(_RETRY)
+        with unavailable():
+            return future.result()
 
     def close(self) -> None:
         """Finish what waits and close the file."""
         with self._closing:
-            if not self._closed:
-                self._closed = True
+            if not self.closed:
+                self.closed = True
                 self._waiting.put(None)
         self._writer.join()
-        self._engine.dispose()
+        super().close()
 
     def _write_all(self) -> None:
         while True:
@@ -177,6 +146,7 @@ def _configure(connection: Any, _: Any) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+    clock.install(connection)
 
 
 def _begin(connection: sa.Connection) -> None:

@@ -1,0 +1,124 @@
+"""Who sends a request, and how much they may ask for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Annotated
+
+from attrs import define
+from fastapi import Depends, HTTPException, Request
+from fastapi.security import HTTPBearer
+from fastapi.security.http import HTTPAuthorizationCredentials
+
+from callback_sdk.redaction import Secret
+from callback_sdk.service.hub import Hub
+from callback_sdk.service.store import Store, User
+from callback_sdk.service.submission import Rules
+from callback_sdk.service.users import Doorkeeper
+
+MIB = 1024 * 1024
+
+_bearer = HTTPBearer(auto_error=False, description="An API token, or an access token of /token/.")
+
+_FRESH = 5.0
+"""Seconds that a count of somebody's tasks is believed, with what was added since."""
+
+
+@define(frozen=True, kw_only=True)
+class Limits:
+    """What one request, or one user, may ask for.
+
+    Attributes:
+        max_body: Bytes of a request with files; others have a mebibyte.
+        max_callbacks: Targets of a task.
+        max_tasks: Tasks of one user that have not ended.
+        max_batch: Tasks of one request.
+    """
+
+    max_body: int = 256 * MIB
+    max_callbacks: int = 10
+    max_tasks: int = 100_000
+    max_batch: int = 1000
+
+
+class Quota:
+    """Keeps each user below a number of tasks that have not ended, give or take what comes at the same moment.
+
+    Args:
+        store: Where they are counted.
+        most: The number.
+    """
+
+    def __init__(self, store: Store, most: int) -> None:
+        self._store = store
+        self._most = most
+        self._lock = threading.Lock()
+        self._counts: dict[str, tuple[int, float]] = {}
+
+    def take(self, owner: str, count: int) -> None:
+        """Count some more tasks of a user.
+
+        Raises:
+            HTTPException: 429, when they would be too many.
+        """
+        known, at = self._counts.get(owner, (0, 0.0))
+        if time.monotonic() - at > _FRESH or known + count > self._most:
+            known, at = self._store.tasks.open_count(owner, at_most=self._most), time.monotonic()
+        if known + count > self._most:
+            raise HTTPException(
+                429,
+                f"{known} tasks of yours have not ended, and you may have {self._most}. Wait, or cancel some.",
+                headers={"Retry-After": "10"},
+            )
+        with self._lock:
+            self._counts[owner] = (known + count, at)
+
+
+@define(frozen=True, kw_only=True)
+class Face:
+    """What the routes work with; the application has it as `app.state.face`.
+
+    Attributes:
+        hub: What does the work.
+        rules: What is accepted.
+        limits: What one request may ask for.
+        quota: What one user may ask for.
+        doorkeeper: Tells who somebody is.
+    """
+
+    hub: Hub
+    rules: Rules
+    limits: Limits
+    quota: Quota
+    doorkeeper: Doorkeeper
+
+
+def _face(request: Request) -> Face:
+    face: Face = request.app.state.face
+    return face
+
+
+ServiceFace = Annotated[Face, Depends(_face)]
+
+
+def authenticate(face: ServiceFace, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> User:
+    """Tell whose request it is.
+
+    Raises:
+        TokenError: Nobody's.
+        HTTPException: 401, when there is no token.
+    """
+    token = Secret(given.credentials if given is not None else "")
+    del given
+    if not token.reveal():
+        raise HTTPException(
+            401,
+            "The request has no token. Send one as Authorization: Bearer; that of the first user is in the file "
+            "token of the service's data folder.",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    return face.doorkeeper.who(token)
+
+
+Owner = Annotated[User, Depends(authenticate)]

@@ -1,0 +1,77 @@
+"""What an error is over HTTP: always JSON, never a stack trace."""
+
+from __future__ import annotations
+
+import http
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from callback_sdk.errors import (
+    CallbackSDKError,
+    ConfigurationError,
+    FeaturesError,
+    MissingExtraError,
+    TargetError,
+    UnknownAlgorithmError,
+)
+from callback_sdk.service.blobs import StorageError
+from callback_sdk.service.store import StoreUnavailableError
+from callback_sdk.service.store.tasks import IdempotencyConflictError
+from callback_sdk.service.submission import SubmissionError
+from callback_sdk.service.tokens import TokenError
+
+STATUSES: dict[type[CallbackSDKError], int] = {
+    UnknownAlgorithmError: 404,
+    TargetError: 422,
+    FeaturesError: 422,
+    SubmissionError: 422,
+    IdempotencyConflictError: 409,
+    TokenError: 401,
+    MissingExtraError: 501,
+    StoreUnavailableError: 503,
+    StorageError: 503,
+    # The store is closed already, as the service is stopping.
+    ConfigurationError: 503,
+}
+"""What an error of ours is over HTTP. One that isn't here is a fault of the service."""
+
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of an application with JSON."""
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    for kind in STATUSES:
+        app.add_exception_handler(kind, _own_error)
+
+
+def problem(status: int, headers: Any = None, **members: Any) -> Response:
+    """Return the answer for what went wrong."""
+    content = orjson.dumps({"status": False, **members}, default=str)
+    return Response(content, status, headers=headers, media_type="application/json")
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    detail = error.detail
+    if detail == http.HTTPStatus(error.status_code).phrase:
+        detail = f"{detail}: {request.method} {request.url.path}"
+    return problem(error.status_code, error.headers, error=detail)
+
+
+async def _validation_error(_: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    # Not what came: it may be a password.
+    return problem(422, errors=[f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()])
+
+
+async def _own_error(_: Request, error: Exception) -> Response:
+    status = next(status for kind, status in STATUSES.items() if isinstance(error, kind))
+    return problem(status, _HEADERS.get(status), error=str(error))

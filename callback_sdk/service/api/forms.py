@@ -1,0 +1,64 @@
+"""Multipart forms, read with limits: no field and no number of parts can take memory without end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import HTTPException, Request
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from callback_sdk.redaction import Secret
+from callback_sdk.service.submission import Form
+
+_MAX_FIELDS = 20
+_MAX_FIELD = 1024 * 1024
+"""Bytes of a field that is no file."""
+
+_SPOOL = 64 * 1024
+"""Bytes of a file that stay in memory; what is longer goes to a temporary file."""
+
+
+@asynccontextmanager
+async def read_form(request: Request, *, max_files: int) -> AsyncIterator[Form]:
+    """Read a request's form, and forget its files at the end.
+
+    Args:
+        request: The request.
+        max_files: How many files it may have.
+
+    Raises:
+        HTTPException: 415, when it is no multipart form; 422, when it is broken or has too many or too long parts.
+    """
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise HTTPException(415, "The request is no form. Send multipart/form-data with the file 'features'.")
+    parser = MultiPartParser(
+        request.headers, request.stream(), max_files=max_files, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD
+    )
+    parser.spool_max_size = _SPOOL
+    problem = ""
+    try:
+        # Straight from the parser into its wrapper: a callback may be a credential.
+        parsed = Secret(await parser.parse())
+    except (MultiPartException, KeyError, UnicodeDecodeError, LookupError) as error:
+        problem = str(error) if isinstance(error, MultiPartException) else "a part's header can't be read"
+    if problem:
+        raise HTTPException(422, f"The form can't be read: {problem.rstrip('.')}. Send multipart/form-data (RFC 7578).")
+    try:
+        yield _form(parsed)
+    finally:
+        await parsed.reveal().close()
+
+
+def _form(parsed: Secret[FormData]) -> Form:
+    files: dict[str, list[UploadFile]] = {}
+    for name, value in parsed.reveal().multi_items():
+        if isinstance(value, UploadFile):
+            files.setdefault(name, []).append(value)
+    return Form(
+        fields={
+            name: Secret(value) for name, value in parsed.reveal().multi_items() if isinstance(value, str)
+        },
+        files={name: [upload.file for upload in uploads] for name, uploads in files.items()},
+    )  # fmt: skip

@@ -1,0 +1,34 @@
+"""Routes for whoever runs the service: is it alive, can it work, and how much does it do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from callback_sdk.errors import CallbackSDKError
+from callback_sdk.service.api import schemas
+from callback_sdk.service.api.access import ServiceFace
+from callback_sdk.service.api.errors import problem
+from callback_sdk.service.metrics import CONTENT_TYPE, exposition
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/healthz")
+async def alive() -> dict[str, Any]:
+    return {"status": True}
+
+
+@router.get("/readyz", response_model=None, responses=schemas.answers(503))
+def ready(face: ServiceFace) -> Response | dict[str, Any]:
+    try:
+        face.hub.check()
+    except CallbackSDKError as error:
+        return problem(503, {"Retry-After": "5"}, error=str(error))
+    return {"status": True}
+
+
+@router.get("/metrics", response_model=None, responses={**schemas.answers(503), 200: {"content": {CONTENT_TYPE: {}}}})
+def metrics(face: ServiceFace) -> Response:
+    return Response(exposition(face.hub.store), media_type=CONTENT_TYPE)

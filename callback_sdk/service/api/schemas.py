@@ -1,0 +1,213 @@
+"""The shapes of what goes over the REST API, for checks and for its OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
+
+STATUSES = (PENDING, IN_PROGRESS, FINISHED, CANCELED)
+
+Status = Literal["Pending", "In Progress", "Finished", "Canceled"]
+
+
+class Problem(BaseModel):
+    """Why a request was not done: one reason in `error`, or several in `errors`."""
+
+    status: Literal[False]
+    error: str | None = None
+    errors: list[str] | None = None
+
+
+class LogIn(BaseModel):
+    """A user's name and password."""
+
+    username: str = Field(max_length=128)
+    password: str = Field(max_length=1024, json_schema_extra={"format": "password"})
+
+
+class Pair(BaseModel):
+    """An access token for requests, and a refresh token for new access tokens."""
+
+    access: str
+    refresh: str
+
+
+class Refresh(BaseModel):
+    """A refresh token."""
+
+    refresh: str = Field(max_length=4096)
+
+
+class Access(BaseModel):
+    """An access token."""
+
+    access: str
+
+
+class Token(BaseModel):
+    """Any token."""
+
+    token: str = Field(max_length=4096)
+
+
+class Version(BaseModel):
+    """One version of an algorithm."""
+
+    version: str
+    change_description: str
+    results: list[str]
+    features_format: list[str]
+    output_format: str
+
+
+class Algorithm(BaseModel):
+    """What can be run."""
+
+    id: str
+    name: str
+    description: str
+    versions: list[Version]
+    evaluations: list[Any]
+
+
+class Progress(BaseModel):
+    """How far a task is: a fraction from 0 to 1, when that is known."""
+
+    fraction: float | None
+    message: str
+
+
+class Counts(BaseModel):
+    """How many deliveries stand how."""
+
+    pending: int
+    delivered: int
+    dead: int
+
+
+class Summary(BaseModel):
+    """A task in a list."""
+
+    job_id: str
+    algorithm: str
+    version: str
+    kind: Literal["predict", "fit"]
+    status: Status
+    success: bool | None
+    error: str | None
+    progress: Progress
+    priority: int
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    deliveries: Counts
+
+
+class Page(BaseModel):
+    """Some tasks, the newest first, and the cursor of those that follow."""
+
+    tasks: list[Summary]
+    next: str | None
+
+
+class DeliveryState(BaseModel):
+    """How a delivery stands, in short."""
+
+    url: str
+    state: Literal["pending", "delivered", "dead"]
+    attempts: int
+    error: str | None
+
+
+class Try(BaseModel):
+    """One try of a delivery."""
+
+    number: int
+    started_at: str
+    finished_at: str | None
+    error: str | None
+
+
+class Delivery(DeliveryState):
+    """How a delivery stands, with all its tries."""
+
+    delivery_id: str
+    next_attempt_at: str | None
+    receipt: dict[str, Any] | None
+    tries: list[Try]
+
+
+class Task(BaseModel):
+    """A task whole."""
+
+    job_id: str
+    status: Status
+    success: bool | None
+    error: str | None
+    predictions: Any
+    evaluations: Any
+    monitors: Any
+    callback_param: Any
+    progress: Progress
+    receipts: list[dict[str, Any]]
+    deliveries: list[DeliveryState]
+    algorithm: str
+    version: str
+    kind: Literal["predict", "fit"]
+    priority: int
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+
+
+class Accepted(BaseModel):
+    """The ids of tasks that were accepted, in the order in which they came."""
+
+    job_ids: list[str]
+
+
+def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe errors of a route, for the OpenAPI document."""
+    return {status: {"model": Problem} for status in statuses}
+
+
+_FILE = {"type": "string", "format": "binary"}
+_TARGETS = {
+    "callback_url": {"type": "string", "description": "Where the result goes; several are joined by |."},
+    "callback_param": {"type": "string", "description": "JSON: an object, or a list with one for each URL."},
+    "callbacks": {"type": "string", "description": 'Instead of these: a JSON list of {"url", "param"}.'},
+}
+
+
+def form(required: tuple[str, ...], **properties: Any) -> dict[str, Any]:
+    """Describe a multipart form, for the OpenAPI document."""
+    schema = {"type": "object", "required": list(required), "properties": properties}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+PREDICT_FORM = form(
+    ("features",),
+    features={**_FILE, "description": "Parquet, or JSON: a dict of equally long columns, or a list of records."},
+    parameters={**_FILE, "description": "A JSON object."},
+    version={"type": "string"},
+    evaluate={"type": "string", "description": "true, false, or a JSON object."},
+    monitor={"type": "string"},
+    compression={"type": "string"},
+    priority={"type": "string", "description": "0 to 9; the higher goes first."},
+    **_TARGETS,
+)
+
+FIT_FORM = form(
+    ("features",),
+    **PREDICT_FORM["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"],
+    export_new_version={"type": "string", "description": "true or false."},
+)
+
+BATCH_FORM = form(
+    ("tasks", "features"),
+    tasks={**_FILE, "description": "A JSON list of objects; each may say which file its features are, by position."},
+    features={"type": "array", "items": _FILE, "description": "Parquet or JSON, in the order of the tasks."},
+)

@@ -1,0 +1,198 @@
+"""Routes for tasks: submitted, shown, cancelled, and delivered again."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from contextlib import ExitStack
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from callback_sdk.models import CANCELED
+from callback_sdk.service.api import schemas
+from callback_sdk.service.api.access import Face, Owner, ServiceFace
+from callback_sdk.service.api.forms import read_form
+from callback_sdk.service.api.views import TaskView, show_delivery, show_summary, show_task
+from callback_sdk.service.hub import Hub
+from callback_sdk.service.store import User
+from callback_sdk.service.store.records import FIT, PREDICT
+from callback_sdk.service.submission import Form, read_batch, read_key, read_one
+
+_SUBMIT = schemas.answers(401, 404, 409, 413, 415, 422, 429, 503)
+_TASK = schemas.answers(401, 404, 422, 503)
+
+_Key = Annotated[
+    str | None,
+    Header(alias="Idempotency-Key", description="The same key and content give the same task again."),
+]
+
+router = APIRouter(prefix="/api/v2", tags=["tasks"])
+
+
+@router.post(
+    "/algorithms/{algorithm_id}/predict",
+    status_code=202,
+    response_model=None,
+    responses={**_SUBMIT, 202: {"model": schemas.Task}},
+    openapi_extra=schemas.PREDICT_FORM,
+)
+async def predict(
+    algorithm_id: str, request: Request, face: ServiceFace, user: Owner, idempotency_key: _Key = None
+) -> Response:
+    return await _submit_one(request, algorithm_id, face, user, PREDICT, idempotency_key)
+
+
+@router.post(
+    "/algorithms/{algorithm_id}/fit",
+    status_code=202,
+    response_model=None,
+    responses={**_SUBMIT, 202: {"model": schemas.Task}},
+    openapi_extra=schemas.FIT_FORM,
+)
+async def fit(
+    algorithm_id: str, request: Request, face: ServiceFace, user: Owner, idempotency_key: _Key = None
+) -> Response:
+    return await _submit_one(request, algorithm_id, face, user, FIT, idempotency_key)
+
+
+@router.post(
+    "/algorithms/{algorithm_id}/predict/batch",
+    status_code=202,
+    response_model=schemas.Accepted,
+    responses=_SUBMIT,
+    openapi_extra=schemas.BATCH_FORM,
+)
+async def predict_batch(
+    algorithm_id: str, request: Request, face: ServiceFace, user: Owner, idempotency_key: _Key = None
+) -> dict[str, Any]:
+    await run_in_threadpool(face.rules.registry.get, algorithm_id)
+    most = face.limits.max_batch
+    async with read_form(request, max_files=most + 1) as form:
+        job_ids = await run_in_threadpool(_accept_batch, face, algorithm_id, form, user, most, idempotency_key)
+    return {"job_ids": job_ids}
+
+
+@router.get("/algorithms/tasks", response_model=schemas.Page, responses=schemas.answers(401, 422, 503))
+def list_tasks(
+    face: ServiceFace,
+    user: Owner,
+    status: Annotated[schemas.Status | None, Query()] = None,
+    algorithm: Annotated[str | None, Query(max_length=128)] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+) -> dict[str, Any]:
+    after = None if cursor is None else _position(cursor)
+    found = face.hub.store.tasks.page(user.user_id, status=status, algorithm=algorithm, after=after, limit=limit + 1)
+    shown, more = found[:limit], len(found) > limit
+    states = face.hub.store.deliveries.states([task["job_id"] for task in shown])
+    return {
+        "tasks": [show_summary(task, states[task["job_id"]]) for task in shown],
+        "next": _cursor(shown[-1]) if more else None,
+    }
+
+
+@router.get("/algorithms/tasks/{job_id}", response_model=None, responses={**_TASK, 200: {"model": schemas.Task}})
+def get_task(job_id: str, face: ServiceFace, user: Owner) -> Response:
+    return _reply(_view(face.hub, job_id, user), 200)
+
+
+@router.delete(
+    "/algorithms/tasks/{job_id}",
+    status_code=202,
+    response_model=None,
+    responses={**_TASK, **schemas.answers(409), 202: {"model": schemas.Task}},
+)
+def cancel_task(job_id: str, face: ServiceFace, user: Owner) -> Response:
+    _task(face.hub, job_id, user)
+    if face.hub.cancel(job_id) != CANCELED:
+        raise HTTPException(409, f"The task {job_id} has ended already. Its results are kept.")
+    return _reply(_view(face.hub, job_id, user), 202)
+
+
+@router.get("/algorithms/tasks/{job_id}/deliveries", response_model=list[schemas.Delivery], responses=_TASK)
+def list_deliveries(job_id: str, face: ServiceFace, user: Owner) -> list[dict[str, Any]]:
+    _task(face.hub, job_id, user)
+    return _deliveries(face.hub, job_id)
+
+
+@router.post(
+    "/algorithms/tasks/{job_id}/deliveries/{delivery_id}/redeliver",
+    status_code=202,
+    response_model=schemas.Delivery,
+    responses={**_TASK, **schemas.answers(409)},
+)
+def redeliver(job_id: str, delivery_id: str, face: ServiceFace, user: Owner) -> dict[str, Any]:
+    _task(face.hub, job_id, user)
+    if all(delivery["delivery_id"] != delivery_id for delivery in face.hub.store.deliveries.of(job_id)):
+        raise HTTPException(404, f"The task {job_id} has no delivery {delivery_id!r:.100}.")
+    if not face.hub.redeliver(job_id, delivery_id):
+        raise HTTPException(409, f"The task {job_id} has not ended, so it has no result to deliver yet.")
+    return next(shown for shown in _deliveries(face.hub, job_id) if shown["delivery_id"] == delivery_id)
+
+
+async def _submit_one(
+    request: Request, algorithm_id: str, face: Face, user: User, kind: str, key: str | None
+) -> Response:
+    await run_in_threadpool(face.rules.registry.get, algorithm_id)
+    async with read_form(request, max_files=2) as form:
+        job_id = await run_in_threadpool(_accept_one, face, algorithm_id, form, user, kind, key)
+    return _reply(await run_in_threadpool(_view, face.hub, job_id, user), 202)
+
+
+def _accept_one(face: Face, algorithm_id: str, form: Form, user: User, kind: str, key: str | None) -> str:
+    with ExitStack() as stack:
+        received = read_one(form, algorithm_id, face.rules, face.hub.scratch, stack, owner=user.user_id, kind=kind)
+        known = read_key(key, form, kind, algorithm_id)
+        face.quota.take(user.user_id, 1)
+        (job_id,) = face.hub.submit([received], known)
+    return job_id
+
+
+def _accept_batch(face: Face, algorithm_id: str, form: Form, user: User, most: int, key: str | None) -> list[str]:
+    with ExitStack() as stack:
+        received = read_batch(form, algorithm_id, face.rules, face.hub.scratch, stack, owner=user.user_id, most=most)
+        known = read_key(key, form, "batch", algorithm_id)
+        face.quota.take(user.user_id, len(received))
+        return face.hub.submit(received, known)
+
+
+def _task(hub: Hub, job_id: str, user: User) -> dict[str, Any]:
+    task = hub.store.tasks.get(job_id, owner=user.user_id)
+    if task is None:
+        # The same for somebody else's, so that nobody can find out which ids there are.
+        raise HTTPException(404, f"There is no task {job_id!r:.100}.")
+    return task
+
+
+def _view(hub: Hub, job_id: str, user: User) -> TaskView:
+    task = _task(hub, job_id, user)
+    results = hub.store.tasks.results(job_id) if task["spans"] else None
+    return show_task(task, hub.store.deliveries.of(job_id), results, hub.blobs)
+
+
+def _deliveries(hub: Hub, job_id: str) -> list[dict[str, Any]]:
+    tries = hub.store.deliveries.tries(job_id)
+    return [show_delivery(delivery, tries) for delivery in hub.store.deliveries.of(job_id)]
+
+
+def _reply(view: TaskView, status: int) -> Response:
+    return StreamingResponse(
+        view.chunks(), status, media_type="application/json", headers={"Content-Length": str(view.size)}
+    )
+
+
+def _cursor(task: dict[str, Any]) -> str:
+    position = json.dumps([task["created_at"], task["job_id"]]).encode()
+    return base64.urlsafe_b64encode(position).decode().rstrip("=")
+
+
+def _position(cursor: str) -> tuple[float, str]:
+    try:
+        created_at, job_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        return float(created_at), str(job_id)
+    except (ValueError, TypeError, binascii.Error):
+        raise HTTPException(422, "The cursor can't be read. Send 'next' of the page before, as it came.") from None

@@ -1,0 +1,36 @@
+"""Routes to log in and to stay logged in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from callback_sdk.redaction import Secret
+from callback_sdk.service.api import schemas
+from callback_sdk.service.api.access import ServiceFace
+
+router = APIRouter(prefix="/api/v2", tags=["tokens"])
+
+
+@router.post("/token", response_model=schemas.Pair, responses=schemas.answers(401, 413, 422, 503))
+def log_in(face: ServiceFace, body: schemas.LogIn) -> dict[str, Any]:
+    name, password = body.username, Secret(body.password)
+    del body
+    access, refresh = face.doorkeeper.log_in(name, password)
+    return {"access": access.reveal(), "refresh": refresh.reveal()}
+
+
+@router.post("/token/refresh", response_model=schemas.Access, responses=schemas.answers(401, 413, 422, 503))
+def refresh(face: ServiceFace, body: schemas.Refresh) -> dict[str, Any]:
+    token = Secret(body.refresh)
+    del body
+    return {"access": face.doorkeeper.renew(token).reveal()}
+
+
+@router.post("/token/verify", responses=schemas.answers(401, 413, 422, 503))
+def verify(face: ServiceFace, body: schemas.Token) -> dict[str, Any]:
+    token = Secret(body.token)
+    del body
+    face.doorkeeper.who(token)
+    return {}

@@ -1,0 +1,164 @@
+"""What the REST API shows of algorithms, tasks and deliveries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import orjson
+from attrs import define
+
+from callback_sdk.service.blobs import Blobs, results_name
+from callback_sdk.service.child import SHOWN
+from callback_sdk.service.registry import Algorithm
+from callback_sdk.service.store.records import DEAD, DELIVERED, DELIVERY_PENDING
+
+
+def show_algorithm(versions: Sequence[Algorithm]) -> dict[str, Any]:
+    """Return an algorithm's wire form from all of its versions."""
+    latest = versions[-1]
+    return {
+        "id": latest.name,
+        "name": latest.name,
+        "description": latest.description,
+        "versions": [show_version(version) for version in versions],
+        "evaluations": [],
+    }
+
+
+def show_version(algorithm: Algorithm) -> dict[str, Any]:
+    """Return the wire form of one version."""
+    return {
+        "version": algorithm.version,
+        "change_description": algorithm.description,
+        "results": list(SHOWN),
+        "features_format": ["parquet", "json"],
+        "output_format": "json",
+    }
+
+
+def show_summary(task: Mapping[str, Any], states: Mapping[str, int]) -> dict[str, Any]:
+    """Return a task's wire form in a list.
+
+    Args:
+        task: Its columns.
+        states: How many of its deliveries are in each state.
+    """
+    shown = {name: task[name] for name in ("job_id", "algorithm", "version", "kind", "status", "success", "error")}
+    shown |= {"progress": _progress(task), "priority": task["priority"], **_times(task)}
+    return shown | {"deliveries": dict.fromkeys((DELIVERY_PENDING, DELIVERED, DEAD), 0) | dict(states)}
+
+
+def show_delivery(delivery: Mapping[str, Any], tries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the wire form of a delivery.
+
+    Args:
+        delivery: Its columns that may be shown.
+        tries: Those of the whole task.
+    """
+    return {
+        "delivery_id": delivery["delivery_id"],
+        **{name: delivery[column] for name, column in _DELIVERY.items()},
+        "next_attempt_at": _time(delivery["next_attempt_at"]),
+        "receipt": delivery["receipt"],
+        "tries": [
+            {
+                "number": item["number"],
+                "started_at": _time(item["started_at"]),
+                "finished_at": _time(item["finished_at"]),
+                "error": item["error"],
+            }
+            for item in tries
+            if item["delivery_id"] == delivery["delivery_id"]
+        ],
+    }
+
+
+@define(frozen=True)
+class TaskView:
+    """The JSON of a task: large results are pieces of a blob, and go through memory in chunks.
+
+    Attributes:
+        parts: Bytes, or where bytes lie in the blob: start and stop.
+        blobs: Where the blob is.
+        name: Which one.
+    """
+
+    parts: tuple[bytes | tuple[int, int], ...]
+    blobs: Blobs
+    name: str
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+        return sum(len(part) if isinstance(part, bytes) else part[1] - part[0] for part in self.parts)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the bytes.
+
+        Raises:
+            StorageError: The blob can't be read.
+        """
+        for part in self.parts:
+            if isinstance(part, bytes):
+                yield part
+            else:
+                yield from self.blobs.chunks(self.name, *part)
+
+
+def show_task(
+    task: Mapping[str, Any], deliveries: Sequence[Mapping[str, Any]], results: bytes | None, blobs: Blobs
+) -> TaskView:
+    """Return a task's wire form.
+
+    Args:
+        task: Its columns.
+        deliveries: The columns of its deliveries that may be shown.
+        results: What the algorithm returned, when it is small.
+        blobs: Where it is otherwise.
+    """
+    head = {name: task[name] for name in ("job_id", "status", "success", "error")}
+    tail = {
+        "callback_param": _callback_param([delivery["param"] for delivery in deliveries]),
+        "progress": _progress(task),
+        "receipts": [delivery["receipt"] for delivery in deliveries if delivery["receipt"]],
+        "deliveries": [
+            {name: delivery[column] for name, column in _DELIVERY.items()} for delivery in deliveries
+        ],
+        **{name: task[name] for name in ("algorithm", "version", "kind", "priority")},
+        **_times(task),
+    }  # fmt: skip
+    spans = task["spans"] or {}
+    parts: list[bytes | tuple[int, int]] = [orjson.dumps(head)[:-1]]
+    for name in SHOWN:
+        start, stop = spans.get(name, (0, 0))
+        parts += [b',"%b":' % name.encode(), _member(results, start, stop)]
+    return TaskView((*parts, b"," + orjson.dumps(tail)[1:]), blobs, results_name(task["job_id"], task["attempt"]))
+
+
+_DELIVERY = {"url": "url", "state": "state", "attempts": "attempts", "error": "last_error"}
+
+
+def _member(results: bytes | None, start: int, stop: int) -> bytes | tuple[int, int]:
+    if not stop:
+        return b"null"
+    return (start, stop) if results is None else results[start:stop]
+
+
+def _callback_param(params: list[Any]) -> Any:
+    if not params:
+        return None
+    return params[0] if len(params) == 1 else params
+
+
+def _progress(task: Mapping[str, Any]) -> dict[str, Any]:
+    return task["progress"] or {"fraction": None, "message": ""}
+
+
+def _times(task: Mapping[str, Any]) -> dict[str, str | None]:
+    return {name: _time(task[name]) for name in ("created_at", "started_at", "finished_at")}
+
+
+def _time(moment: float | None) -> str | None:
+    return None if moment is None else datetime.fromtimestamp(moment, timezone.utc).isoformat()

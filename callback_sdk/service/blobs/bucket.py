@@ -1,0 +1,134 @@
+"""Blobs as objects in an S3 bucket, for services on many machines."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from callback_sdk.body import CHUNK_SIZE
+from callback_sdk.errors import ConfigurationError, MissingExtraError
+from callback_sdk.redaction import without_frames
+from callback_sdk.service.blobs.errors import StorageError
+from callback_sdk.service.files import remove
+
+_YOUNG = 60 * 60.0
+"""Seconds in which an object that no task is known of may still be on its way to becoming one."""
+
+
+class Bucket:
+    """Blobs below a prefix of a bucket. Credentials, region and endpoint are boto3's own.
+
+    Args:
+        bucket: The bucket's name.
+        prefix: What their keys begin with.
+        client: A boto3 S3 client; a new one when None.
+    """
+
+    def __init__(self, bucket: str, prefix: str = "", *, client: Any = None) -> None:
+        self._bucket = bucket
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._given = client
+        self._local = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Bucket('s3://{self._bucket}/{self._prefix}')"
+
+    def keep(self, source: Path, name: str) -> None:
+        """Upload a file and remove it; see `Blobs.keep`."""
+        with self._explained(name):
+            self._client.upload_file(str(source), self._bucket, self._prefix + name)
+        remove(source)
+
+    @contextmanager
+    def fetch(self, name: str, scratch: Path) -> Iterator[Path]:
+        """Give a copy, which is removed afterwards; see `Blobs.fetch`."""
+        path = scratch / f"{name.replace('/', '.')}.{threading.get_ident()}"
+        try:
+            with self._explained(name):
+                self._client.download_file(self._bucket, self._prefix + name, str(path))
+            yield path
+        finally:
+            remove(path)
+
+    def chunks(self, name: str, start: int, stop: int) -> Iterator[bytes]:
+        """Yield some of the bytes; see `Blobs.chunks`."""
+        if start >= stop:
+            return
+        with self._explained(name):
+            answer = self._client.get_object(
+                Bucket=self._bucket, Key=self._prefix + name, Range=f"bytes={start}-{stop - 1}"
+            )
+            with closing(answer["Body"]) as body:
+                for chunk in body.iter_chunks(CHUNK_SIZE):
+                    start += len(chunk)
+                    yield chunk
+        if start < stop:
+            raise StorageError(f"{name} is shorter than the database says.", hint="Run the task again.")
+
+    def remove(self, name: str) -> None:
+        """Delete an object; see `Blobs.remove`."""
+        with self._explained(name):
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + name)
+
+    def clean(self, unfinished: Collection[str]) -> None:
+        """Delete features of ended tasks, unless they are younger than an hour."""
+        place = f"{self._prefix}features/"
+        with self._explained("features"):
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=place)
+            for page in pages:
+                for found in page.get("Contents", ()):
+                    old = time.time() - found["LastModified"].timestamp() > _YOUNG
+                    if old and found["Key"].removeprefix(place) not in unfinished:
+                        self._client.delete_object(Bucket=self._bucket, Key=found["Key"])
+
+    def check(self) -> None:
+        """Ask for the bucket; see `Blobs.check`."""
+        with self._explained("The bucket"):
+            self._client.head_bucket(Bucket=self._bucket)
+
+    @property
+    def _client(self) -> Any:
+        # Made when it is first needed, as that takes a while; a client may be shared by threads.
+        with self._local:
+            if self._given is None:
+                self._given = _new_client()
+            return self._given
+
+    @contextmanager
+    def _explained(self, name: str) -> Iterator[None]:
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        failure: StorageError
+        try:
+            yield
+        except (BotoCoreError, ClientError, Boto3Error) as error:
+            # Frames of botocore hold signed headers.
+            cause = without_frames(error)
+            failure = StorageError(
+                f"{name} can't be kept in or read from bucket {self._bucket!r}: {cause}.".replace("..", "."),
+                hint="Check the bucket, and the credentials, region and endpoint that boto3 finds.",
+            )
+        except OSError as error:
+            failure = StorageError(f"{name}: {error.strerror}.", hint="Check this machine's disk and its space.")
+        else:
+            return
+        raise failure
+
+
+def _new_client() -> Any:
+    try:
+        import boto3
+        from botocore.config import Config
+    except ImportError:
+        raise MissingExtraError("boto3", extra="service") from None
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        return boto3.client("s3", config=Config(signature_version="s3v4", retries={"mode": "standard"}))
+    except (BotoCoreError, ValueError) as error:
+        raise ConfigurationError(f"boto3 can't use S3: {error}.", hint="Check the AWS_... variables.") from None

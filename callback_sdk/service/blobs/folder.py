@@ -1,0 +1,108 @@
+"""Blobs as files in a folder, which all machines of the service share or the only one has."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from callback_sdk.body import CHUNK_SIZE
+from callback_sdk.service.blobs.errors import StorageError
+from callback_sdk.service.files import durable, remove, rename
+
+_YOUNG = 60 * 60.0
+"""Seconds in which a file that no task is known of may still be on its way to becoming one."""
+
+
+class Folder:
+    """Blobs in one folder.
+
+    Args:
+        folder: Where they are; made with mode 0700 when it is missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        for name in ("features", "results"):
+            (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def __repr__(self) -> str:
+        return f"Folder({str(self._folder)!r})"
+
+    def keep(self, source: Path, name: str) -> None:
+        """Take a file over; see `Blobs.keep`."""
+        with _explained(name):
+            target = self._folder / name
+            if source.stat().st_dev != target.parent.stat().st_dev:
+                # A rename doesn't cross file systems, so a copy comes beside the target first.
+                near = target.with_name(f".{target.name}")
+                shutil.copyfile(source, near)
+                remove(source)
+                source = near
+            durable(source)
+            rename(source, target)
+
+    @contextmanager
+    def fetch(self, name: str, scratch: Path) -> Iterator[Path]:
+        """Give the file itself; see `Blobs.fetch`."""
+        path = self._folder / name
+        if not path.exists():
+            raise _missing(name)
+        yield path
+
+    def chunks(self, name: str, start: int, stop: int) -> Iterator[bytes]:
+        """Yield some of the bytes; see `Blobs.chunks`."""
+        with _explained(name), (self._folder / name).open("rb") as file:
+            file.seek(start)
+            while start < stop:
+                chunk = file.read(min(CHUNK_SIZE, stop - start))
+                if not chunk:
+                    raise StorageError(f"{name} is shorter than the database says.", hint="Run the task again.")
+                start += len(chunk)
+                yield chunk
+
+    def remove(self, name: str) -> None:
+        """Forget a file; see `Blobs.remove`."""
+        with _explained(name):
+            remove(self._folder / name)
+
+    def clean(self, unfinished: Collection[str]) -> None:
+        """Remove features of ended tasks and halves of files, unless they are younger than an hour."""
+        for path in (self._folder / "features").iterdir():
+            if path.name not in unfinished:
+                _remove_old(path)
+        for path in (self._folder / "results").iterdir():
+            if path.name.startswith("."):
+                _remove_old(path)
+
+    def check(self) -> None:
+        """Make sure that the folder can be written; see `Blobs.check`."""
+        if not os.access(self._folder, os.W_OK | os.X_OK):
+            raise StorageError(f"The folder {self._folder} can't be written.", hint="Check its owner and its mode.")
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise _missing(name) from None
+    except OSError as error:
+        raise StorageError(
+            f"{name} can't be kept or read: {error.strerror}.", hint="Check the disk, its space and its permissions."
+        ) from error
+
+
+def _missing(name: str) -> StorageError:
+    return StorageError(f"{name} is not there.", hint="Do all machines of the service use the same folder (--blobs)?")
+
+
+def _remove_old(path: Path) -> None:
+    try:
+        if time.time() - path.stat().st_mtime > _YOUNG:
+            remove(path)
+    except FileNotFoundError:
+        pass

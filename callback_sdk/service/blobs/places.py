@@ -1,0 +1,35 @@
+"""From the name of a place to the blobs there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from callback_sdk.errors import ConfigurationError
+from callback_sdk.service.blobs.blobs import Blobs
+from callback_sdk.service.blobs.bucket import Bucket
+from callback_sdk.service.blobs.folder import Folder
+
+
+def open_blobs(place: str) -> Blobs:
+    """Open a place for blobs.
+
+    Args:
+        place: Path of a folder, or `s3://BUCKET/PREFIX`.
+
+    Raises:
+        ConfigurationError: It is neither, or the folder can't be made.
+    """
+    scheme, separator, rest = place.partition("://")
+    if separator and scheme == "s3" and rest.strip("/"):
+        bucket, _, prefix = rest.partition("/")
+        return Bucket(bucket, prefix)
+    if separator or not place:
+        raise ConfigurationError(
+            f"{place!r} is no place for blobs.", hint="Give a folder's path, or s3://BUCKET/PREFIX."
+        )
+    try:
+        return Folder(Path(place).absolute())
+    except OSError as error:
+        raise ConfigurationError(
+            f"The folder {place} can't be made: {error.strerror}.", hint="Name another one with --blobs."
+        ) from error

@@ -1,0 +1,254 @@
+"""The engine for many machines: Celery brings ids to workers over RabbitMQ, Redis or Valkey.
+
+The store is the truth, so nothing that a broker does can lose or double a task: a worker claims it first. A queue
+holds only as many ids as workers have lately taken, and the rest waits in the store, where the most urgent goes first.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from attrs import define
+
+from callback_sdk.errors import ConfigurationError, MissingExtraError
+from callback_sdk.redaction import Secret, SecretURL
+from callback_sdk.service.engines.engine import Room
+from callback_sdk.service.engines.errors import EngineError
+from callback_sdk.service.engines.options import EngineOptions
+from callback_sdk.service.parts import Parts
+
+RUN = "callback_sdk.run"
+DELIVER = "callback_sdk.deliver"
+"""Names of Celery's tasks."""
+
+DELIVERIES = "callback-sdk.deliveries"
+"""The queue of deliveries that are tried again, apart from the computations, which may take hours."""
+
+_FEWEST = 16
+"""Ids that a queue of tasks holds at least, while more wait."""
+
+_MOST = 4096
+
+_MOST_DELIVERIES = 256
+
+_TIMEOUT = 4.0
+"""Seconds that the broker may take to answer."""
+
+
+def queue_name(algorithm: str) -> str:
+    """Return the queue of one algorithm's tasks, so that a machine can take only those that it has the hardware for."""
+    return f"callback-sdk.run.{algorithm}"
+
+
+def make_app(broker: Secret[str]) -> Any:
+    """Return a Celery application that speaks to a broker.
+
+    Raises:
+        MissingExtraError: Celery is not installed.
+    """
+    try:
+        from celery import Celery
+    except ModuleNotFoundError:
+        raise MissingExtraError("Celery", extra="celery") from None
+    app = Celery("callback_sdk", set_as_current=False)
+    app.conf.update(
+        broker_url=broker.reveal(),
+        broker_connection_timeout=_TIMEOUT,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        # A worker computes in the thread that would send heartbeats; the claims in the store have their own.
+        broker_heartbeat=0,
+        broker_transport_options={"confirm_publish": True, "socket_timeout": _TIMEOUT, "socket_connect_timeout": 4.0}
+        if broker.reveal().startswith("redis")
+        else {"confirm_publish": True},
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_acks_on_failure_or_timeout=True,
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        task_create_missing_queues=False,
+        task_default_queue=DELIVERIES,
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_redirect_stdouts=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+    )
+    return app
+
+
+def make_queue(name: str, broker: Secret[str]) -> Any:
+    """Return one queue; on RabbitMQ a quorum queue, which survives the loss of a node."""
+    from kombu import Exchange, Queue
+
+    arguments = {"x-queue-type": "quorum"} if broker.reveal().startswith(("amqp", "pyamqp")) else None
+    return Queue(name, Exchange(name, type="direct"), routing_key=name, durable=True, queue_arguments=arguments)
+
+
+@contextmanager
+def opened(parts: Parts, options: EngineOptions) -> Iterator[CeleryEngine]:
+    """Make the engine.
+
+    Raises:
+        ConfigurationError: No broker is named.
+        MissingExtraError: Celery is not installed.
+    """
+    broker = needed(options.broker)
+    engine = CeleryEngine(make_app(broker), broker, list(parts.registry))
+    yield engine
+
+
+def needed(broker: Secret[str] | None) -> Secret[str]:
+    """Return the broker's URL.
+
+    Raises:
+        ConfigurationError: There is none, or it is malformed.
+    """
+    if broker is None:
+        raise ConfigurationError(
+            "The engine celery needs a message broker.",
+            hint="Name it with --broker or CALLBACK_SDK_BROKER: amqp://USER:PASSWORD@HOST// or redis://HOST:6379/0.",
+        )
+    if SecretURL(broker.reveal()).scheme not in ("amqp", "amqps", "redis", "rediss"):
+        raise ConfigurationError(
+            "The broker's URL is neither amqp:// nor redis://.", hint="RabbitMQ, Redis and Valkey are supported."
+        )
+    return broker
+
+
+@define
+class _Window:
+    """How many ids one queue may hold: what was taken out of it since the last look, twice."""
+
+    limit: int = _FEWEST
+    depth: int = 0
+    sent: int = 0
+
+    def look(self, depth: int) -> int:
+        taken = self.depth + self.sent - depth
+        self.limit = min(_MOST, max(_FEWEST, 2 * taken))
+        self.depth, self.sent = depth, 0
+        return max(0, self.limit - depth)
+
+
+class CeleryEngine:
+    """Sends ids to the queues. The dispatcher's thread alone uses it, but for `check`.
+
+    Args:
+        app: Celery's application.
+        broker: The broker's URL.
+        algorithms: Which ones there are; each has a queue.
+    """
+
+    silent = True
+
+    def __init__(self, app: Any, broker: Secret[str], algorithms: Sequence[str]) -> None:
+        self._app = app
+        self._queues = {name: make_queue(queue_name(name), broker) for name in algorithms}
+        self._deliveries = make_queue(DELIVERIES, broker)
+        self._windows = {name: _Window() for name in algorithms}
+        self._connection: Any = None
+        self._channel: Any = None
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Do nothing: a broker that is away is waited for."""
+
+    def rooms(self) -> Sequence[Room]:
+        """Return how far the queues are from their limits; see `Engine.rooms`."""
+        found = []
+        with self._errors():
+            for name, window in self._windows.items():
+                found.append(Room(algorithms=(name,), limit=window.look(self._depth(self._queues[name]))))
+        return found
+
+    def send(self, room: Room, job_ids: Sequence[str]) -> None:
+        """Put ids into the queue of their algorithm."""
+        (name,) = room.algorithms or ()
+        with self._errors():
+            self._send(RUN, self._queues[name], [[job_id] for job_id in job_ids])
+        self._windows[name].sent += len(job_ids)
+
+    def delivery_room(self) -> tuple[int, Collection[str]]:
+        """Return how far the queue of deliveries is from its limit; see `Engine.delivery_room`."""
+        with self._errors():
+            return max(0, _MOST_DELIVERIES - self._depth(self._deliveries)), ()
+
+    def send_deliveries(self, deliveries: Sequence[tuple[str, str]]) -> Sequence[str]:
+        """Put ids and hosts into the queue of deliveries."""
+        with self._errors():
+            self._send(DELIVER, self._deliveries, [list(delivery) for delivery in deliveries])
+        return ()
+
+    def cancel(self, job_id: str) -> None:
+        """Do nothing: the worker that has the claim looks for it every second."""
+
+    def check(self) -> None:
+        """Connect to the broker once; see `Engine.check`."""
+        with self._explained(), self._app.connection_for_read(heartbeat=0) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=_TIMEOUT)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._forget()
+        self._app.close()
+
+    def _send(self, task: str, queue: Any, arguments: Sequence[list[str]]) -> None:
+        with self._app.amqp.Producer(self._open(), auto_declare=False) as producer:
+            for args in arguments:
+                self._app.send_task(task, args=args, queue=queue, producer=producer, ignore_result=True, retry=False)
+
+    def _depth(self, queue: Any) -> int:
+        bound = queue(self._open())
+        bound.exchange.declare()
+        depth: int = bound.queue_declare()[1]
+        bound.queue_bind()
+        return depth
+
+    def _open(self) -> Any:
+        if self._channel is None:
+            self._connection = self._app.connection_for_write(heartbeat=0)
+            self._connection.ensure_connection(max_retries=1, interval_start=0, timeout=_TIMEOUT)
+            self._channel = self._connection.channel()
+        return self._channel
+
+    def _forget(self) -> None:
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection is not None:
+            # It is broken anyway.
+            with suppress(Exception):
+                connection.release()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Begin with a new connection after any error."""
+        try:
+            with self._explained():
+                yield
+        except BaseException:
+            self._forget()
+            raise
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        from kombu.exceptions import KombuError
+
+        connection = self._app.connection_for_read()
+        away = (*connection.connection_errors, *connection.channel_errors, KombuError, OSError)
+        failure: EngineError
+        try:
+            yield
+        except away as error:
+            # The broker's URL may be in the frames.
+            failure = EngineError(
+                f"The message broker can't be reached: {type(error).__name__}: {str(error)[:200]}.",
+                hint="See that it runs, and check CALLBACK_SDK_BROKER. What was accepted waits in the store.",
+            )
+        else:
+            return
+        raise failure

@@ -1,0 +1,131 @@
+"""Files that are there whole or not at all, and on disk for good when that is asked for."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from callback_sdk.body import CHUNK_SIZE
+
+_PREFIX = "process-"
+
+_YOUNG = 2.0
+"""Seconds in which another process's folder may be made and not yet locked."""
+
+
+class Scratch:
+    """A folder of one process for what only it needs: uploads on their way in, and the files of running tasks.
+
+    Nothing in it is worth keeping: what was accepted lies in the database or among the blobs. What processes
+    left that were killed is removed by the next one.
+
+    Args:
+        parent: Where it is made; made with mode 0700 itself when it is missing.
+    """
+
+    def __init__(self, parent: Path) -> None:
+        parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _sweep(parent)
+        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        self._lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def close(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self._lock)
+
+    def new(self, purpose: str) -> Path:
+        """Return a path that nothing is at."""
+        return self.folder / f"{secrets.token_hex(16)}.{purpose}"
+
+    def receive(self, source: BinaryIO) -> Path:
+        """Copy an upload into the folder and return its path."""
+        path = self.new("incoming")
+        try:
+            with path.open("xb") as file:
+                shutil.copyfileobj(source, file, CHUNK_SIZE)
+        except BaseException:
+            remove(path)
+            raise
+        return path
+
+
+def _sweep(parent: Path) -> None:
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                # The kernel lets go of the lock of a process that is gone.
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if time.time() - folder.stat().st_mtime > _YOUNG:
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Remove a file that may be gone already."""
+    path.unlink(missing_ok=True)
+
+
+def durable(path: Path) -> None:
+    """Wait until a file's bytes are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Give a file another place in the same file system, and wait until that is on disk."""
+    source.replace(target)
+    directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def write_whole(path: Path, parts: Iterable[bytes], *, durable: bool = True) -> None:
+    """Write a file so that nobody ever sees a part of it.
+
+    Args:
+        path: Where it will be; what is there is replaced.
+        parts: Its bytes.
+        durable: Whether to wait until it is on disk for good.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with temporary.open("xb") as file:
+            file.writelines(parts)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        if durable:
+            rename(temporary, path)
+        else:
+            temporary.replace(path)
+    except BaseException:
+        remove(temporary)
+        raise
+
+
+def read_progress(path: Path) -> dict[str, Any] | None:
+    """Read what `Context.progress` wrote last; None when it has written nothing."""
+    try:
+        state = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return None
+    return {"fraction": state.get("fraction"), "message": state.get("message", "")} if isinstance(state, dict) else None

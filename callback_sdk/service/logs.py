@@ -1,0 +1,46 @@
+"""What log lines look like: text for people, or JSON for machines, with the ids of task and request."""
+
+from __future__ import annotations
+
+import logging
+from contextvars import ContextVar
+
+from callback_sdk.errors import MissingExtraError
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""Id of the HTTP request that is being answered."""
+
+_TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_JSON = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+
+def log_to_stderr(style: str = "text") -> None:
+    """Send log lines to standard error.
+
+    Args:
+        style: `"text"`, or `"json"` for one object a line: time, level, logger, message, and such facts as `action`,
+            `job_id`, `attempt`, `delivery_id` and `request_id`.
+
+    Raises:
+        MissingExtraError: JSON is asked for, and python-json-logger is not installed.
+    """
+    handler = logging.StreamHandler()
+    handler.addFilter(_add_request_id)
+    if style == "json":
+        try:
+            from pythonjsonlogger.json import JsonFormatter
+        except ModuleNotFoundError:
+            raise MissingExtraError("python-json-logger", extra="service") from None
+        names = {"asctime": "time", "levelname": "level", "name": "logger"}
+        handler.setFormatter(JsonFormatter(_JSON, rename_fields=names))
+    else:
+        handler.setFormatter(logging.Formatter(_TEXT))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    for noisy in ("alembic", "urllib3", "botocore", "amqp", "kombu"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _add_request_id(record: logging.LogRecord) -> bool:
+    if (current := request_id.get()) is not None and not hasattr(record, "request_id"):
+        record.request_id = current
+    return True

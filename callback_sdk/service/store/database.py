@@ -1,0 +1,113 @@
+"""A database that keeps what it is told: reads side by side, and writes that are on disk when they return."""
+
+from __future__ import annotations
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from callback_sdk.errors import CallbackSDKError, ConfigurationError
+from callback_sdk.redaction import without_frames
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+_RETRY = 1.0
+"""Seconds between tries of a write that must not be lost."""
+
+
+class StoreUnavailableError(CallbackSDKError):
+    """The database can't be reached, or can't be written; what it has is safe."""
+
+
+class Database(ABC):
+    """One database. Its subclasses know how it is opened and how it commits.
+
+    Args:
+        engine: SQLAlchemy's; it must hide parameters, as some are credentials.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        self.closed = False
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """Give a connection that sees what is committed.
+
+        Raises:
+            StoreUnavailableError: The database can't be reached.
+        """
+        with unavailable(), self.engine.connect() as connection:
+            yield connection
+
+    @abstractmethod
+    def write(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run one piece of work in a transaction and return when it is on disk.
+
+        Args:
+            work: Gets the connection. What it raises undoes its own writes alone.
+
+        Raises:
+            ConfigurationError: The database is closed.
+            StoreUnavailableError: It can't be written. When the connection was lost at the very end, the work
+                may be done all the same.
+        """
+
+    def write_surely(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run one piece of work that must not be lost: while the database can't be written, try again.
+
+        Args:
+            work: Gets the connection, perhaps several times; the last one may find its work done already.
+
+        Raises:
+            ConfigurationError: The database was closed meanwhile.
+        """
+        while True:
+            try:
+                return self.write(work)
+            except StoreUnavailableError as error:  # noqa: PERF203 - one round in a good while
+                _log.error("%s Another try follows.", error.message)
+                time.sleep(_RETRY)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.closed = True
+        self.engine.dispose()
+
+    def _refuse_when_closed(self) -> None:
+        if self.closed:
+            raise ConfigurationError("The store is closed.", hint="The service is stopping; ask again when it is up.")
+
+
+@contextmanager
+def unavailable() -> Iterator[None]:
+    """Turn the errors of a database that is away, full or locked into one of ours, without their frames."""
+    failure: StoreUnavailableError
+    try:
+        yield
+    except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+        failure = _unavailable(error)
+    except sa.exc.DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        failure = _unavailable(error)
+    else:
+        return
+    raise failure
+
+
+def _unavailable(error: sa.exc.SQLAlchemyError) -> StoreUnavailableError:
+    cause = without_frames(getattr(error, "orig", None)) or error
+    reason = " ".join(str(cause).split())[:300]
+    failure = StoreUnavailableError(
+        f"The database can't be used: {reason}.", hint="See that it runs and that its disk has room; then try again."
+    )
+    failure.__cause__ = cause
+    return failure

@@ -1,0 +1,58 @@
+"""PostgreSQL: many machines on one database, which groups the commits of concurrent transactions by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from callback_sdk.errors import MissingExtraError
+from callback_sdk.redaction import Secret
+from callback_sdk.service.store.database import Database, unavailable
+
+T = TypeVar("T")
+
+_CONNECT_TIMEOUT = 5
+"""Seconds until a server that doesn't answer counts as away."""
+
+_STATEMENT_TIMEOUT = 60_000
+"""Milliseconds that one statement may take, waits for locks included."""
+
+_CONNECTIONS = 20
+"""Connections of one process, at most."""
+
+
+class PostgresDatabase(Database):
+    """One database of a PostgreSQL server.
+
+    Args:
+        url: Such as `postgresql+psycopg://user:password@host/database`.
+
+    Raises:
+        MissingExtraError: psycopg is not installed.
+    """
+
+    def __init__(self, url: Secret[str]) -> None:
+        try:
+            engine = sa.create_engine(
+                url.reveal(),
+                hide_parameters=True,
+                # A connection that a restarted server has forgotten is replaced before it is used.
+                pool_pre_ping=True,
+                pool_size=_CONNECTIONS,
+                max_overflow=0,
+                connect_args={
+                    "connect_timeout": _CONNECT_TIMEOUT,
+                    "options": f"-c statement_timeout={_STATEMENT_TIMEOUT} -c synchronous_commit=on",
+                },
+            )
+        except ModuleNotFoundError:
+            raise MissingExtraError("psycopg", extra="postgres") from None
+        super().__init__(engine)
+
+    def write(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run one piece of work and return when it is on disk; see `Database.write`."""
+        self._refuse_when_closed()
+        with unavailable(), self.engine.begin() as connection:
+            return work(connection)

@@ -1,0 +1,58 @@
+"""Rows of the tables that tasks and deliveries share, made and read."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import sqlalchemy as sa
+
+from callback_sdk.callbacks import Callback, callbacks
+from callback_sdk.redaction import Secret
+from callback_sdk.service.store.records import DELIVERY_PENDING, Submission
+from callback_sdk.service.store.tables import contents
+from callback_sdk.service.vault import Vault
+
+
+def targets(submission: Submission) -> range:
+    """Return the positions of a task's targets."""
+    return range(len(submission.targets))
+
+
+def delivery(submission: Submission, position: int, vault: Vault) -> dict[str, Any]:
+    """Make the row of one target. Its credentials are in it encrypted only."""
+    target = submission.targets[position]
+    return {
+        "delivery_id": f"msg_{secrets.token_hex(16)}",
+        "job_id": submission.task.job_id,
+        "position": position,
+        "target": vault.encrypt(Secret(json.dumps(target.plain()))),
+        "url": str(target.url),
+        "host": target.url.host,
+        "param": target.param,
+        "state": DELIVERY_PENDING,
+    }
+
+
+def callback(sealed: str, vault: Vault) -> Callback:
+    """Read a target out of its row.
+
+    Raises:
+        VaultError: It was encrypted with a key that isn't known any more.
+    """
+    (found,) = callbacks(Secret([json.loads(vault.decrypt(sealed).reveal())]))
+    return found
+
+
+def content(connection: sa.Connection, job_id: str, name: str) -> bytes | None:
+    """Return a task's features or results; None when they are not in the database."""
+    query = sa.select(contents.c.data).where(contents.c.job_id == job_id, contents.c.name == name)
+    data: bytes | None = connection.execute(query).scalar()
+    return data
+
+
+def pairs(result: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield rows of two columns."""
+    return ((row[0], row[1]) for row in result)

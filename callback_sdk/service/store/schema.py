@@ -1,0 +1,156 @@
+"""The schema of a database: made, looked at, and brought up to date by Alembic's migrations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from callback_sdk.errors import ConfigurationError
+from callback_sdk.redaction import Secret
+from callback_sdk.service.store.database import Database
+from callback_sdk.service.store.tables import deliveries, seals
+from callback_sdk.service.vault import Vault, VaultError
+
+FIRST = "0001"
+"""The schema of databases from before there were migrations; they have no table that says so."""
+
+_LOCK = 7_263_541_980
+"""Any number: PostgreSQL lets one of those who ask for it migrate at a time."""
+
+_SEAL = "credentials"
+
+
+def revision(database: Database) -> str | None:
+    """Return the database's revision; None when it is empty."""
+    with database.read() as connection:
+        return _revision(connection)
+
+
+def newest() -> str:
+    """Return the revision that this version of the package works with."""
+    head: str = _script().get_current_head()
+    return head
+
+
+def prepare(database: Database, vault: Vault) -> None:
+    """Make the schema of an empty database, and refuse any other that is not up to date.
+
+    Args:
+        database: The database.
+        vault: Holds the keys of its credentials.
+
+    Raises:
+        ConfigurationError: It needs an upgrade, or is newer than this package, or its keys are others.
+    """
+    found = revision(database)
+    if found is None:
+        upgrade(database, vault)
+    elif found != newest():
+        known = {script.revision for script in _script().walk_revisions()}
+        if found not in known:
+            raise ConfigurationError(
+                f"The database has revision {found}, which this version of callback-sdk doesn't know.",
+                hint="Use the version that made it, or a newer one.",
+            )
+        raise ConfigurationError(
+            f"The database has revision {found}, and this version of callback-sdk needs {newest()}.",
+            hint="Stop all services and workers that use it, make a backup, and run: callback-sdk db upgrade",
+        )
+    else:
+        _check_seal(database, vault)
+
+
+def upgrade(database: Database, vault: Vault) -> tuple[str | None, str]:
+    """Bring a database up to date, or make its schema when it is empty.
+
+    Args:
+        database: The database.
+        vault: Encrypts credentials that an old database has in plain.
+
+    Returns:
+        Its revisions before and after.
+
+    Raises:
+        StoreUnavailableError: The database can't be written; it is as it was.
+    """
+    from alembic import command
+
+    def migrate(connection: sa.Connection) -> str | None:
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+        before = _revision(connection)
+        config = _config(connection=connection, vault=vault)
+        if before == FIRST:
+            command.stamp(config, FIRST)
+        command.upgrade(config, "head")
+        if connection.execute(sa.select(seals.c.name).where(seals.c.name == _SEAL)).first() is None:
+            connection.execute(seals.insert(), {"name": _SEAL, "sealed": vault.encrypt(Secret(_SEAL))})
+        return before
+
+    return database.write(migrate), newest()
+
+
+def rotate(database: Database, vault: Vault) -> int:
+    """Encrypt all credentials anew with the newest key, so that the older ones can be thrown away.
+
+    Args:
+        database: The database.
+        vault: Has the new key first, and all that were used before.
+
+    Returns:
+        How many deliveries there are.
+
+    Raises:
+        VaultError: One was encrypted with a key that the vault doesn't have. Nothing is changed.
+    """
+
+    def work(connection: sa.Connection) -> int:
+        count = 0
+        query = sa.select(deliveries.c.delivery_id, deliveries.c.target)
+        for delivery_id, target in connection.execute(query).all():
+            update = deliveries.update().where(deliveries.c.delivery_id == delivery_id)
+            connection.execute(update.values(target=vault.rotate(target)))
+            count += 1
+        connection.execute(seals.update().where(seals.c.name == _SEAL).values(sealed=vault.encrypt(Secret(_SEAL))))
+        return count
+
+    return database.write(work)
+
+
+def _check_seal(database: Database, vault: Vault) -> None:
+    with database.read() as connection:
+        sealed = connection.execute(sa.select(seals.c.sealed).where(seals.c.name == _SEAL)).scalar()
+    if sealed is None:
+        return
+    try:
+        vault.decrypt(sealed)
+    except VaultError:
+        raise ConfigurationError(
+            "The database's credentials were encrypted with other keys than this process has.",
+            hint="Give CALLBACK_SDK_ENCRYPTION_KEYS the keys of the service that made it; without it, they are in the "
+            "file keys of that service's data folder.",
+        ) from None
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    names = sa.inspect(connection).get_table_names()
+    if "alembic_version" in names:
+        found: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+        return found
+    return FIRST if "tasks" in names else None
+
+
+def _config(**attributes: Any) -> Any:
+    from alembic.config import Config
+
+    config = Config(attributes=attributes)
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config
+
+
+def _script() -> Any:
+    from alembic.script import ScriptDirectory
+
+    return ScriptDirectory.from_config(_config())

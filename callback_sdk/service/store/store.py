@@ -1,0 +1,79 @@
+"""The store: the only truth about tasks, their deliveries and their owners.
+
+A delivery's target is kept with its credentials, encrypted, because it must be sent after any crash.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from callback_sdk.errors import ConfigurationError
+from callback_sdk.redaction import Secret
+from callback_sdk.service.store import schema
+from callback_sdk.service.store.database import Database
+from callback_sdk.service.store.deliveries import DeliveryStore
+from callback_sdk.service.store.postgres import PostgresDatabase
+from callback_sdk.service.store.sqlite import SQLiteDatabase
+from callback_sdk.service.store.tasks import TaskStore
+from callback_sdk.service.store.users import UserStore
+from callback_sdk.service.vault import Vault
+
+
+class Store:
+    """All that is kept in one database, whose schema is up to date.
+
+    Args:
+        database: Where; the store closes it.
+        vault: The keys of its credentials.
+
+    Attributes:
+        tasks: What was submitted.
+        deliveries: Where the results go.
+        users: Who submits.
+
+    Raises:
+        ConfigurationError: The database needs an upgrade, or other keys.
+    """
+
+    def __init__(self, database: Database, vault: Vault) -> None:
+        schema.prepare(database, vault)
+        self.database = database
+        self.tasks = TaskStore(database, vault)
+        self.deliveries = DeliveryStore(database, vault)
+        self.users = UserStore(database)
+
+    def check(self) -> None:
+        """Make sure that the database answers.
+
+        Raises:
+            StoreUnavailableError: It doesn't.
+        """
+        with self.database.read() as connection:
+            connection.execute(sa.select(1))
+
+    def close(self) -> None:
+        """Close the database, after all that was written is on disk."""
+        self.database.close()
+
+
+def open_database(url: Secret[str]) -> Database:
+    """Open a database by its URL.
+
+    Args:
+        url: `sqlite:///PATH`, or `postgresql://USER:PASSWORD@HOST/NAME`.
+
+    Raises:
+        ConfigurationError: It is no such URL.
+        MissingExtraError: The database's driver is not installed.
+    """
+    scheme = url.reveal().partition("://")[0].partition("+")[0]
+    if scheme in ("postgresql", "postgres"):
+        return PostgresDatabase(Secret("postgresql+psycopg://" + url.reveal().partition("://")[2]))
+    if scheme == "sqlite" and url.reveal().startswith("sqlite:///") and len(url.reveal()) > len("sqlite:///"):
+        return SQLiteDatabase(Path(url.reveal().removeprefix("sqlite:///")))
+    raise ConfigurationError(
+        f"The database's URL has the scheme {scheme[:20]!r}, or names no database.",
+        hint="Give sqlite:///PATH, or postgresql://USER:PASSWORD@HOST/NAME.",
+    )

@@ -1,0 +1,142 @@
+"""The tables of the store, as the newest migration leaves them.
+
+Times are seconds since 1970 in UTC, by the database's clock: see `clock.now`.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("user_id", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(128), nullable=False, unique=True),
+    # An Argon2 hash; null for who has API tokens only.
+    sa.Column("password", sa.Text),
+    # Raised when a user's access tokens must no longer count.
+    sa.Column("generation", sa.Integer, nullable=False, default=0),
+    sa.Column("disabled", sa.Boolean, nullable=False, default=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+)
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    # SHA-256 of the API token; nobody keeps the token itself.
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("user_id", sa.ForeignKey("users.user_id", ondelete="CASCADE"), nullable=False),
+    sa.Column("label", sa.String(128), nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Index("tokens_by_user", "user_id"),
+)
+
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    sa.Column("job_id", sa.String(64), primary_key=True),
+    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("algorithm", sa.String(128), nullable=False),
+    sa.Column("version", sa.String(128), nullable=False),
+    sa.Column("features_format", sa.String(16), nullable=False),
+    sa.Column("parameters", sa.JSON, nullable=False),
+    sa.Column("evaluate", sa.JSON, nullable=False),
+    sa.Column("options", sa.JSON, nullable=False),
+    # 0 to 9; the higher goes first.
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("success", sa.Boolean),
+    sa.Column("error", sa.Text),
+    sa.Column("progress", sa.JSON(none_as_null=True)),
+    # Raised by every claim and never lowered: it tells a run that lost its claim from the one that has it.
+    sa.Column("attempt", sa.Integer, nullable=False, default=0),
+    # Runs whose process died under them. A run that an orderly stop broke off is not among them.
+    sa.Column("losses", sa.Integer, nullable=False, default=0),
+    # Who has the claim, and when it last said that it is alive.
+    sa.Column("worker", sa.String(128)),
+    sa.Column("beat_at", sa.Double),
+    # When an engine was last given the id; it may have lost it since.
+    sa.Column("sent_at", sa.Double),
+    # Where predictions, evaluations and monitors lie in the results: {"name": [start, stop]}.
+    sa.Column("spans", sa.JSON(none_as_null=True)),
+    sa.Column("nulled", sa.Integer, nullable=False, default=0),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("started_at", sa.Double),
+    sa.Column("finished_at", sa.Double),
+    sa.Index("tasks_waiting", "status", sa.desc("priority"), "created_at"),
+    sa.Index("tasks_waiting_by_algorithm", "status", "algorithm", sa.desc("priority"), "created_at"),
+    sa.Index("tasks_by_owner", "owner", "created_at", "job_id"),
+    sa.Index("tasks_by_owner_and_status", "owner", "status", "created_at"),
+    sa.Index("tasks_by_worker", "worker"),
+)
+
+contents = sa.Table(
+    "contents",
+    metadata,
+    # Features and results that are too small to be worth a file of their own; see `blobs.INLINE`.
+    sa.Column("job_id", sa.ForeignKey("tasks.job_id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("name", sa.String(16), primary_key=True),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("delivery_id", sa.String(64), primary_key=True),
+    sa.Column("job_id", sa.ForeignKey("tasks.job_id", ondelete="CASCADE"), nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),
+    # {"url", "param"} with its credentials, encrypted; see `vault`.
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("host", sa.String(255), nullable=False),
+    sa.Column("param", sa.JSON, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    # Of all rounds; also the number of the try that has the claim.
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    # Tries before the round that runs now, which a redelivery begins: its pauses start anew.
+    sa.Column("attempts_before", sa.Integer, nullable=False, default=0),
+    # Null until the task has ended, and again when there is nothing left to do.
+    sa.Column("next_attempt_at", sa.Double),
+    sa.Column("worker", sa.String(128)),
+    sa.Column("beat_at", sa.Double),
+    sa.Column("sent_at", sa.Double),
+    sa.Column("last_error", sa.Text),
+    sa.Column("receipt", sa.JSON(none_as_null=True)),
+    sa.Index("deliveries_by_task", "job_id", "position"),
+    sa.Index("deliveries_due", "state", "next_attempt_at"),
+    sa.Index("deliveries_by_worker", "worker"),
+)
+
+tries = sa.Table(
+    "tries",
+    metadata,
+    sa.Column("delivery_id", sa.ForeignKey("deliveries.delivery_id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("started_at", sa.Double, nullable=False),
+    # Null while it runs, and for ever when its process died.
+    sa.Column("finished_at", sa.Double),
+    sa.Column("error", sa.Text),
+)
+
+idempotency_keys = sa.Table(
+    "idempotency_keys",
+    metadata,
+    sa.Column("owner", sa.String(64), primary_key=True),
+    sa.Column("key", sa.String(255), primary_key=True),
+    # SHA-256 of what was asked for.
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("job_ids", sa.JSON, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Index("idempotency_keys_by_age", "created_at"),
+)
+
+seals = sa.Table(
+    "seals",
+    metadata,
+    # A known text under the newest key: a service with other keys notices at its start, and not at a delivery.
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("sealed", sa.Text, nullable=False),
+)

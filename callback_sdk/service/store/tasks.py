@@ -1,0 +1,394 @@
+"""The tasks in the store: accepted, claimed, ended."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from callback_sdk.errors import CallbackSDKError
+from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
+from callback_sdk.redaction import without_frames
+from callback_sdk.service.store import rows
+from callback_sdk.service.store.clock import now
+from callback_sdk.service.store.database import Database
+from callback_sdk.service.store.records import Claim, Ending, IdempotencyKey, NewTask, Submission
+from callback_sdk.service.store.tables import contents, deliveries, idempotency_keys, tasks
+from callback_sdk.service.vault import Vault
+
+MAX_LOSSES = 3
+"""Runs of one task whose process may die before the task has failed."""
+
+CANCELED_ERROR = "The task was cancelled."
+
+FEATURES = "features"
+RESULTS = "results"
+
+_OPEN = (PENDING, IN_PROGRESS)
+_STEP = 1e-6
+"""Seconds between the times of two tasks of one batch, so that they run in their order."""
+
+
+class IdempotencyConflictError(CallbackSDKError, ValueError):
+    """An idempotency key came again with another request."""
+
+
+class TaskStore:
+    """Tasks in a database.
+
+    Args:
+        database: Where they are.
+        vault: Encrypts the targets' credentials.
+    """
+
+    def __init__(self, database: Database, vault: Vault) -> None:
+        self._database = database
+        self._vault = vault
+
+    def submit(self, submissions: Sequence[Submission], key: IdempotencyKey | None = None) -> list[str]:
+        """Keep tasks and their deliveries, all or none. When this returns they are on disk.
+
+        Args:
+            submissions: Tasks of one owner.
+            key: Makes a repetition harmless.
+
+        Returns:
+            The tasks' ids, in order; those of the first time when the key has come before.
+
+        Raises:
+            IdempotencyConflictError: The key has come with another request.
+            StoreUnavailableError: The database can't be written.
+        """
+        # Credentials are encrypted here, and no longer plain where an error could show them.
+        targets = [
+            rows.delivery(item, position, self._vault) for item in submissions for position in rows.targets(item)
+        ]
+
+        def insert(connection: sa.Connection) -> list[str]:
+            if key is not None and (known := _known(connection, submissions[0].task.owner, key)) is not None:
+                return known
+            return _insert(connection, submissions, targets, key)
+
+        try:
+            return self._database.write(insert)
+        except sa.exc.IntegrityError as error:
+            if key is None:
+                raise without_frames(error) from None
+        # The same request came twice at once, and the other one was first.
+        return self._database.write(insert)
+
+    def get(self, job_id: str, *, owner: str | None = None) -> dict[str, Any] | None:
+        """Return a task's columns; None when there is no such task, or it is somebody else's.
+
+        Args:
+            job_id: The task.
+            owner: Id of the user who asks; None for the service itself.
+        """
+        query = sa.select(tasks).where(tasks.c.job_id == job_id)
+        if owner is not None:
+            query = query.where(tasks.c.owner == owner)
+        with self._database.read() as connection:
+            row = connection.execute(query).mappings().first()
+        return dict(row) if row else None
+
+    def page(
+        self,
+        owner: str,
+        *,
+        status: str | None = None,
+        algorithm: str | None = None,
+        after: tuple[float, str] | None = None,
+        limit: int,
+    ) -> list[dict[str, Any]]:
+        """Return a user's tasks, the newest first.
+
+        Args:
+            owner: Id of the user.
+            status: Only those that stand so.
+            algorithm: Only those of one algorithm.
+            after: `created_at` and `job_id` of the last task of the page before.
+            limit: How many, at most.
+        """
+        shown = [column for column in tasks.c if column.name not in ("parameters", "options", "spans")]
+        query = sa.select(*shown).where(tasks.c.owner == owner)
+        if status is not None:
+            query = query.where(tasks.c.status == status)
+        if algorithm is not None:
+            query = query.where(tasks.c.algorithm == algorithm)
+        if after is not None:
+            query = query.where(sa.tuple_(tasks.c.created_at, tasks.c.job_id) < sa.tuple_(*map(sa.literal, after)))
+        query = query.order_by(tasks.c.created_at.desc(), tasks.c.job_id.desc()).limit(limit)
+        with self._database.read() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def results(self, job_id: str) -> bytes | None:
+        """Return a task's results; None when there are none here: they may be among the blobs."""
+        with self._database.read() as connection:
+            return rows.content(connection, job_id, RESULTS)
+
+    def unfinished(self) -> list[str]:
+        """Return the tasks that have not ended."""
+        with self._database.read() as connection:
+            return list(connection.execute(sa.select(tasks.c.job_id).where(tasks.c.status.in_(_OPEN))).scalars())
+
+    def open_count(self, owner: str, *, at_most: int) -> int:
+        """Count a user's tasks that have not ended, but not beyond a limit."""
+        some = sa.select(sa.literal(1)).where(tasks.c.owner == owner, tasks.c.status.in_(_OPEN)).limit(at_most)
+        with self._database.read() as connection:
+            return connection.execute(sa.select(sa.func.count()).select_from(some.subquery())).scalar_one()
+
+    def counts(self) -> dict[str, int]:
+        """Count the tasks that have not ended, by status."""
+        query = sa.select(tasks.c.status, sa.func.count()).where(tasks.c.status.in_(_OPEN)).group_by(tasks.c.status)
+        with self._database.read() as connection:
+            return dict.fromkeys(_OPEN, 0) | dict(rows.pairs(connection.execute(query)))
+
+    def unknown(self, algorithms: Collection[str]) -> list[str]:
+        """Return the names of algorithms that tasks wait for and that are not among these."""
+        query = sa.select(tasks.c.algorithm).where(tasks.c.status == PENDING, tasks.c.algorithm.not_in(algorithms))
+        with self._database.read() as connection:
+            return list(connection.execute(query.distinct()).scalars())
+
+    def take(self, limit: int, *, algorithms: Collection[str] | None = None, again_after: float) -> list[str]:
+        """Return waiting tasks that no engine has been given lately, the most urgent first, and note that one has now.
+
+        Args:
+            limit: How many, at most.
+            algorithms: Only tasks of these; None for all.
+            again_after: Seconds after which an id that was given out, and not claimed, is given out again.
+        """
+        waiting = [tasks.c.status == PENDING, sa.or_(tasks.c.sent_at.is_(None), tasks.c.sent_at < now() - again_after)]
+        if algorithms is not None:
+            waiting.append(tasks.c.algorithm.in_(algorithms))
+        query = (
+            sa.select(tasks.c.job_id)
+            .where(*waiting)
+            .order_by(tasks.c.priority.desc(), tasks.c.created_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+
+        def mark(connection: sa.Connection) -> list[str]:
+            taken = list(connection.execute(query).scalars())
+            if taken:
+                connection.execute(tasks.update().where(tasks.c.job_id.in_(taken)).values(sent_at=now()))
+            return taken
+
+        return self._database.write(mark)
+
+    def waiting(self) -> bool:
+        """Tell whether any task waits for a worker."""
+        query = sa.select(sa.exists().where(tasks.c.status == PENDING))
+        with self._database.read() as connection:
+            return bool(connection.execute(query).scalar())
+
+    def claim(self, job_id: str, worker: str) -> Claim | None:
+        """Take a waiting task; None when it doesn't wait (any more).
+
+        Args:
+            job_id: The task.
+            worker: Who takes it.
+        """
+        claimed = (
+            tasks.update()
+            .where(tasks.c.job_id == job_id, tasks.c.status == PENDING)
+            .values(status=IN_PROGRESS, attempt=tasks.c.attempt + 1, worker=worker, beat_at=now(), started_at=now())
+        )
+
+        def take(connection: sa.Connection) -> Claim | None:
+            if not connection.execute(claimed).rowcount:
+                return None
+            row = connection.execute(sa.select(tasks).where(tasks.c.job_id == job_id)).one()
+            task = NewTask(**{name: getattr(row, name) for name in NewTask.__annotations__})
+            return Claim(task=task, attempt=row.attempt, features=rows.content(connection, job_id, FEATURES))
+
+        return self._database.write(take)
+
+    def held(self, worker: str) -> dict[str, int]:
+        """Return the tasks that a worker has claimed, and their attempts."""
+        query = sa.select(tasks.c.job_id, tasks.c.attempt).where(
+            tasks.c.worker == worker, tasks.c.status == IN_PROGRESS
+        )
+        with self._database.read() as connection:
+            return dict(rows.pairs(connection.execute(query)))
+
+    def beat(self, worker: str, running: Mapping[str, dict[str, Any] | None]) -> None:
+        """Say that a worker is alive, and how far its tasks are.
+
+        Args:
+            worker: Who.
+            running: Its tasks, and the progress of each; None when that has not changed.
+        """
+        mine = (tasks.c.worker == worker, tasks.c.status == IN_PROGRESS)
+
+        def renew(connection: sa.Connection) -> None:
+            connection.execute(tasks.update().where(*mine, tasks.c.job_id.in_(running)).values(beat_at=now()))
+            for job_id, progress in running.items():
+                if progress is not None:
+                    connection.execute(tasks.update().where(*mine, tasks.c.job_id == job_id).values(progress=progress))
+
+        self._database.write(renew)
+
+    def finish(self, job_id: str, attempt: int, ending: Ending) -> bool:
+        """End a task and make its deliveries due; False when this run has lost its claim.
+
+        Whoever calls it tries the deliveries at once; the dispatcher brings them only when that didn't happen.
+        """
+        values = {
+            name: getattr(ending, name) for name in Ending.__annotations__ if name != RESULTS
+        } | {"worker": None}  # fmt: skip
+
+        def end(connection: sa.Connection) -> bool:
+            if not _end(connection, job_id, values, attempt=attempt, handed=True):
+                return False
+            if ending.results is not None:
+                connection.execute(contents.insert(), {"job_id": job_id, "name": RESULTS, "data": ending.results})
+            return True
+
+        return self._database.write_surely(end)
+
+    def release(self, job_id: str, attempt: int) -> bool:
+        """Give a task back that an orderly stop broke off; it counts as no loss."""
+        back = tasks.update().where(*_held(job_id, attempt)).values(_WAITING_AGAIN)
+        return self._database.write_surely(lambda connection: bool(connection.execute(back).rowcount))
+
+    def lose(self, job_id: str, attempt: int, reason: str) -> bool:
+        """Give a task back whose process died, or end it as failed when that was one time too many.
+
+        Args:
+            job_id: The task.
+            attempt: The claim.
+            reason: What happened; part of the task's error in the end.
+
+        Returns:
+            Whether it waits for another run.
+        """
+        return self._database.write_surely(lambda connection: _lose(connection, job_id, attempt, reason))
+
+    def cancel(self, job_id: str) -> str | None:
+        """End a task as cancelled unless it has ended.
+
+        Returns:
+            Its status now; None when there is no such task.
+        """
+
+        def stop(connection: sa.Connection) -> str | None:
+            _end(connection, job_id, {"success": False, "error": CANCELED_ERROR}, status=CANCELED)
+            return connection.execute(sa.select(tasks.c.status).where(tasks.c.job_id == job_id)).scalar()
+
+        return self._database.write(stop)
+
+    def take_back(self, *, worker: str | None = None, silent_for: float = 0.0) -> list[tuple[str, int]]:
+        """Take back what dead workers held.
+
+        Args:
+            worker: One that is known to be dead; None for all that have been silent.
+            silent_for: Seconds without a word after which a worker counts as dead.
+
+        Returns:
+            Ids and attempts of the tasks.
+        """
+        dead = [tasks.c.status == IN_PROGRESS]
+        if worker is not None:
+            dead.append(tasks.c.worker == worker)
+            reason = "the service was stopped in the middle of it"
+        else:
+            dead.append(sa.func.coalesce(tasks.c.beat_at, 0.0) < now() - silent_for)
+            reason = "its worker was not heard of any more"
+        query = sa.select(tasks.c.job_id, tasks.c.attempt).where(*dead).with_for_update(skip_locked=True)
+
+        def lose(connection: sa.Connection) -> list[tuple[str, int]]:
+            held = [(job_id, attempt) for job_id, attempt in connection.execute(query)]
+            for job_id, attempt in held:
+                _lose(connection, job_id, attempt, reason)
+            return held
+
+        return self._database.write(lose)
+
+    def forget_keys(self, *, older_than: float) -> int:
+        """Forget idempotency keys, in seconds of age, and return how many."""
+        old = idempotency_keys.delete().where(idempotency_keys.c.created_at < now() - older_than)
+        return self._database.write(lambda connection: connection.execute(old).rowcount)
+
+
+_WAITING_AGAIN = {"status": PENDING, "worker": None, "beat_at": None, "sent_at": None, "progress": sa.null()}
+
+
+def _held(job_id: str, attempt: int) -> tuple[sa.ColumnElement[bool], ...]:
+    return (tasks.c.job_id == job_id, tasks.c.status == IN_PROGRESS, tasks.c.attempt == attempt)
+
+
+def _known(connection: sa.Connection, owner: str, key: IdempotencyKey) -> list[str] | None:
+    query = sa.select(idempotency_keys).where(idempotency_keys.c.owner == owner, idempotency_keys.c.key == key.key)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    if row.fingerprint != key.fingerprint:
+        raise IdempotencyConflictError(
+            "This Idempotency-Key came before with another request.",
+            hint="Send a new key with a new request, and the same request with the same key.",
+        )
+    return list(row.job_ids)
+
+
+def _insert(
+    connection: sa.Connection,
+    submissions: Sequence[Submission],
+    targets: Sequence[dict[str, Any]],
+    key: IdempotencyKey | None,
+) -> list[str]:
+    moment: float = connection.execute(sa.select(now())).scalar_one()
+    connection.execute(
+        tasks.insert(),
+        [
+            {name: getattr(item.task, name) for name in NewTask.__annotations__}
+            | {"status": PENDING, "created_at": moment + _STEP * number}
+            for number, item in enumerate(submissions)
+        ],
+    )
+    small = [item for item in submissions if item.features is not None]
+    if small:
+        connection.execute(
+            contents.insert(),
+            [{"job_id": item.task.job_id, "name": FEATURES, "data": item.features} for item in small],
+        )
+    if targets:
+        connection.execute(deliveries.insert(), list(targets))
+    job_ids = [item.task.job_id for item in submissions]
+    if key is not None:
+        row = {"owner": submissions[0].task.owner, "key": key.key, "fingerprint": key.fingerprint}
+        connection.execute(idempotency_keys.insert(), row | {"job_ids": job_ids, "created_at": moment})
+    return job_ids
+
+
+def _end(
+    connection: sa.Connection,
+    job_id: str,
+    values: dict[str, Any],
+    *,
+    status: str = FINISHED,
+    attempt: int | None = None,
+    handed: bool = False,
+) -> bool:
+    held = (tasks.c.job_id == job_id, tasks.c.status.in_(_OPEN)) if attempt is None else _held(job_id, attempt)
+    ended = connection.execute(tasks.update().where(*held).values(status=status, finished_at=now(), **values))
+    if not ended.rowcount:
+        return False
+    sent_at = now() if handed else None
+    due = deliveries.update().where(deliveries.c.job_id == job_id).values(next_attempt_at=now(), sent_at=sent_at)
+    connection.execute(due)
+    connection.execute(contents.delete().where(contents.c.job_id == job_id, contents.c.name == FEATURES))
+    return True
+
+
+def _lose(connection: sa.Connection, job_id: str, attempt: int, reason: str) -> bool:
+    lost = tasks.update().where(*_held(job_id, attempt)).values(**_WAITING_AGAIN, losses=tasks.c.losses + 1)
+    if not connection.execute(lost).rowcount:
+        return False
+    losses = connection.execute(sa.select(tasks.c.losses).where(tasks.c.job_id == job_id)).scalar_one()
+    if losses < MAX_LOSSES:
+        return True
+    error = f"The task was started {losses} times, and never came to its end; the last time {reason}."
+    _end(connection, job_id, {"success": False, "error": error})
+    return False

@@ -1,0 +1,142 @@
+"""The users in the store, and the digests of their API tokens."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import sqlalchemy as sa
+
+from callback_sdk.errors import CallbackSDKError
+from callback_sdk.service.store.clock import now
+from callback_sdk.service.store.database import Database
+from callback_sdk.service.store.records import User
+from callback_sdk.service.store.tables import tokens, users
+
+FIRST_USER = "admin"
+"""Name and id of the user whose token `serve` keeps in its data folder."""
+
+_COLUMNS = tuple(users.c[name] for name in User.__annotations__)
+
+
+class UserError(CallbackSDKError, ValueError):
+    """There is no such user, or there is one already."""
+
+
+class UserStore:
+    """Users in a database.
+
+    Args:
+        database: Where they are.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, name: str, *, password: str | None = None, user_id: str | None = None) -> User:
+        """Keep a new user.
+
+        Args:
+            name: What the user is called.
+            password: The password's hash.
+            user_id: A new one when None.
+
+        Raises:
+            UserError: The name is taken.
+        """
+        row = {"user_id": user_id or uuid.uuid4().hex, "name": name, "password": password}
+        try:
+            self._database.write(lambda connection: connection.execute(users.insert().values(**row, created_at=now())))
+        except sa.exc.IntegrityError:
+            raise UserError(f"There is a user {name!r} already.", hint="Choose another name.") from None
+        return self.named(name)
+
+    def all(self) -> list[User]:
+        """Return every user, by name."""
+        with self._database.read() as connection:
+            return [_user(row) for row in connection.execute(sa.select(*_COLUMNS).order_by(users.c.name)).mappings()]
+
+    def named(self, name: str) -> User:
+        """Return a user by name.
+
+        Raises:
+            UserError: There is none.
+        """
+        user = self._one(users.c.name == name)
+        if user is None:
+            raise UserError(f"There is no user {name!r}.", hint="callback-sdk users list shows them all.")
+        return user
+
+    def find(self, name: str) -> User | None:
+        """Return a user by name; None when there is none."""
+        return self._one(users.c.name == name)
+
+    def get(self, user_id: str) -> User | None:
+        """Return a user by id; None when there is none."""
+        return self._one(users.c.user_id == user_id)
+
+    def of_token(self, digest: str) -> User | None:
+        """Return whose API token this is the digest of; None when it is nobody's."""
+        owner = sa.select(tokens.c.user_id).where(tokens.c.digest == digest).scalar_subquery()
+        return self._one(users.c.user_id == owner)
+
+    def disable(self, name: str, *, disabled: bool = True) -> User:
+        """Shut a user out, or let one in again. Access tokens that were given out end for good.
+
+        Raises:
+            UserError: There is no such user.
+        """
+        return self._change(name, {"disabled": disabled, "generation": users.c.generation + 1})
+
+    def set_password(self, name: str, password: str, *, keep_tokens: bool = False) -> User:
+        """Keep a new hash of a user's password.
+
+        Args:
+            name: Whose.
+            password: The hash.
+            keep_tokens: Whether access tokens that were given out stay good, as when only the hash is a new one.
+
+        Raises:
+            UserError: There is no such user.
+        """
+        return self._change(name, {"password": password, "generation": users.c.generation + (not keep_tokens)})
+
+    def add_token(self, user_id: str, digest: str, *, label: str, only: bool = False) -> None:
+        """Keep the digest of an API token.
+
+        Args:
+            user_id: Whose token it is.
+            digest: Its SHA-256.
+            label: What it is for.
+            only: Whether it takes the place of all others with the same label.
+        """
+
+        def insert(connection: sa.Connection) -> None:
+            if only:
+                same = (tokens.c.user_id == user_id, tokens.c.label == label, tokens.c.digest != digest)
+                connection.execute(tokens.delete().where(*same))
+            if connection.execute(sa.select(tokens.c.digest).where(tokens.c.digest == digest)).first() is None:
+                row = {"digest": digest, "user_id": user_id, "label": label}
+                connection.execute(tokens.insert().values(**row, created_at=now()))
+
+        self._database.write(insert)
+
+    def revoke_tokens(self, user_id: str) -> int:
+        """Forget all API tokens of a user, and return how many there were."""
+        gone = tokens.delete().where(tokens.c.user_id == user_id)
+        return self._database.write(lambda connection: connection.execute(gone).rowcount)
+
+    def _change(self, name: str, values: dict[str, Any]) -> User:
+        user = self.named(name)
+        update = users.update().where(users.c.user_id == user.user_id).values(**values)
+        self._database.write(lambda connection: connection.execute(update))
+        return self.named(name)
+
+    def _one(self, condition: sa.ColumnElement[bool]) -> User | None:
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(*_COLUMNS).where(condition)).mappings().first()
+        return None if row is None else _user(row)
+
+
+def _user(row: sa.RowMapping) -> User:
+    return User(**row)

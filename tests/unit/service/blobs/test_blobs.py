@@ -1,0 +1,126 @@
+"""callback_sdk.service.blobs: what a folder and a bucket promise alike."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from callback_sdk.errors import ConfigurationError
+from callback_sdk.service.blobs import Blobs, StorageError, features_name, open_blobs, results_name
+from callback_sdk.service.blobs.bucket import Bucket
+from callback_sdk.service.blobs.folder import Folder
+from callback_sdk.testing import SeaweedFS
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
+    """Give an empty place of each kind."""
+    if request.param == "folder":
+        return Folder(tmp_path / "blobs")
+    seaweedfs: SeaweedFS = request.getfixturevalue("seaweedfs")
+    return Bucket(seaweedfs.create_bucket(), "some/prefix", client=seaweedfs.client())
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    """Give an empty folder."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    return folder
+
+
+def keep(blobs: Blobs, scratch: Path, name: str, data: bytes = b"0123456789") -> None:
+    source = scratch / "source"
+    source.write_bytes(data)
+    blobs.keep(source, name)
+    assert not source.exists()
+
+
+def test_what_is_kept_comes_back(blobs: Blobs, scratch: Path) -> None:
+    """Whole as a file, and in pieces; and no copy stays."""
+    name = features_name("1")
+    keep(blobs, scratch, name)
+    with blobs.fetch(name, scratch) as path:
+        assert path.read_bytes() == b"0123456789"
+    assert b"".join(blobs.chunks(name, 2, 5)) == b"234"
+    assert b"".join(blobs.chunks(name, 5, 5)) == b""
+    assert not list(scratch.iterdir())
+    keep(blobs, scratch, name, b"new")
+    assert b"".join(blobs.chunks(name, 0, 3)) == b"new"
+
+
+def test_what_is_removed_is_gone(blobs: Blobs, scratch: Path) -> None:
+    """Removing is no error the second time; reading is one that says what to look at."""
+    name = results_name("1", 2)
+    keep(blobs, scratch, name)
+    blobs.remove(name)
+    blobs.remove(name)
+    with pytest.raises(StorageError, match=r"results/1\.2\.json"), blobs.fetch(name, scratch):
+        pass
+    with pytest.raises(StorageError):
+        list(blobs.chunks(name, 0, 1))
+
+
+def test_too_few_bytes_are_an_error(blobs: Blobs, scratch: Path) -> None:
+    """A result that is shorter than the store says is never shown as if it were whole."""
+    keep(blobs, scratch, "results/x", b"short")
+    with pytest.raises(StorageError, match="shorter"):
+        list(blobs.chunks("results/x", 0, 9))
+
+
+def test_cleaning_keeps_what_is_young_or_wanted(blobs: Blobs, scratch: Path) -> None:
+    """Features may be on their way to becoming a task's."""
+    keep(blobs, scratch, features_name("1"))
+    blobs.clean(frozenset())
+    assert b"".join(blobs.chunks(features_name("1"), 0, 1)) == b"0"
+    blobs.check()
+
+
+def test_cleaning_removes_what_is_old_and_unknown(tmp_path: Path) -> None:
+    """After a kill, files of ended tasks go, and those of living tasks stay."""
+    folder = Folder(tmp_path)
+    for name in ("features/1", "features/2", "results/1.1.json", "results/.half"):
+        (tmp_path / name).write_bytes(b"x")
+        os.utime(tmp_path / name, (0, 0))
+    folder.clean(frozenset({"1"}))
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {"features/1", "results/1.1.json"}
+
+
+def test_a_bucket_that_is_not_there_is_a_clear_error(seaweedfs: SeaweedFS, scratch: Path) -> None:
+    """The text names it, and no frame of botocore comes along."""
+    bucket = Bucket("nobody-made-this", client=seaweedfs.client())
+    with pytest.raises(StorageError, match="nobody-made-this") as caught:
+        bucket.check()
+    assert caught.value.__cause__ is None
+
+
+def test_what_can_not_be_kept_stays_here(scratch: Path) -> None:
+    """A store that is away takes nothing, and the file is still there for the next try."""
+    source = scratch / "source"
+    source.write_bytes(b"x")
+    config = Config(retries={"total_max_attempts": 1}, connect_timeout=1)
+    client = boto3.client(
+        "s3",
+        endpoint_url="http://127.0.0.1:9",
+        region_name="x",
+        aws_access_key_id="AK",
+        aws_secret_access_key="SK",
+        config=config,
+    )
+    with pytest.raises(StorageError, match="endpoint"):
+        Bucket("results", client=client).keep(source, "features/1")
+    assert source.exists()
+
+
+def test_a_place_is_a_folder_or_a_bucket(tmp_path: Path) -> None:
+    """Anything else is refused at the start."""
+    assert repr(open_blobs("s3://results/of/mine")) == "Bucket('s3://results/of/mine/')"
+    assert repr(open_blobs(str(tmp_path / "x"))) == f"Folder({str(tmp_path / 'x')!r})"
+    for wrong in ("http://x/y", "s3://", ""):
+        with pytest.raises(ConfigurationError, match="no place"):
+            open_blobs(wrong)

@@ -1,0 +1,52 @@
+"""Stores on both databases, for every test that asks for one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from callback_sdk.errors import MissingExtraError
+from callback_sdk.redaction import Secret
+from callback_sdk.service.store import Store, open_database
+from callback_sdk.service.vault import Vault, new_key
+from tests.conftest import missing_server
+
+
+@pytest.fixture
+def vault() -> Vault:
+    """Give a vault with a new key."""
+    return Vault([new_key()])
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Secret[str]:
+    """Give the URL of an empty database of each kind."""
+    if request.param == "sqlite":
+        return Secret(f"sqlite:///{tmp_path / 'store.sqlite3'}")
+    try:
+        server = request.getfixturevalue("callback_postgres")
+    except MissingExtraError as error:
+        missing_server(str(error))
+    return Secret(server.create_database())
+
+
+@pytest.fixture
+def open_store(database_url: Secret[str], vault: Vault) -> Iterator[Callable[[], Store]]:
+    """Give what opens the same store, again and again."""
+    opened: list[Store] = []
+
+    def open_it() -> Store:
+        opened.append(Store(open_database(database_url), vault))
+        return opened[-1]
+
+    yield open_it
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(open_store: Callable[[], Store]) -> Store:
+    """Give an empty store."""
+    return open_store()

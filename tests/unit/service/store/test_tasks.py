@@ -1,0 +1,319 @@
+"""callback_sdk.service.store.tasks and deliveries: what both databases promise."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+
+import pytest
+import sqlalchemy as sa
+
+from callback_sdk.callbacks import callbacks
+from callback_sdk.errors import ConfigurationError
+from callback_sdk.models import Receipt
+from callback_sdk.service.store import Ending, IdempotencyKey, NewTask, Store, Submission
+from callback_sdk.service.store.tables import deliveries
+from callback_sdk.service.store.tasks import IdempotencyConflictError
+
+URL = "https://b.s3.eu-west-1.amazonaws.com/k?X-Amz-Signature=topsecret"
+PARAM = {"s3_headers": {"x-amz-acl": "topsecret"}, "n": 1}
+AGAIN = 30.0
+
+
+def submission(job_id: str, *urls: str, owner: str = "anna", priority: int = 5, features: bytes = b"[]") -> Submission:
+    task = NewTask(
+        job_id=job_id, owner=owner, algorithm="a", version="1", features_format="json", priority=priority
+    )  # fmt: skip
+    return Submission(task=task, targets=callbacks(list(urls), PARAM), features=features)
+
+
+def submit(store: Store, job_id: str = "1", *urls: str, **facts) -> str:
+    store.tasks.submit([submission(job_id, *urls, **facts)])
+    return job_id
+
+
+def ended(store: Store, job_id: str, *urls: str) -> list[str]:
+    """Submit and end a task, and return the ids of its deliveries."""
+    submit(store, job_id, *urls)
+    store.tasks.finish(job_id, store.tasks.claim(job_id, "w").attempt, Ending(success=True, nulled=3))
+    return [delivery["delivery_id"] for delivery in store.deliveries.of(job_id)]
+
+
+def receipt() -> Receipt:
+    now = datetime.now(timezone.utc)
+    return Receipt(kind="s3-put", url="u", status=200, size=1, sha256="00", started_at=now, finished_at=now)
+
+
+def test_a_task_is_claimed_once(store: Store) -> None:
+    """Of many workers that are brought the same task, one gets it."""
+    job_id = submit(store, features=b"[1]")
+    with ThreadPoolExecutor(8) as pool:
+        found = pool.map(lambda number: store.tasks.claim(job_id, f"w{number}"), range(40))
+        claims = [claim for claim in found if claim]
+    assert [(claim.attempt, claim.features) for claim in claims] == [(1, b"[1]")]
+
+
+def test_a_run_that_lost_its_claim_can_not_finish(store: Store) -> None:
+    """An older attempt's result never replaces a newer one's."""
+    job_id = submit(store)
+    old = store.tasks.claim(job_id, "w")
+    store.tasks.lose(job_id, old.attempt, "it died")
+    new = store.tasks.claim(job_id, "w")
+    assert (old.attempt, new.attempt) == (1, 2)
+    assert not store.tasks.finish(job_id, old.attempt, Ending(success=True))
+    assert store.tasks.finish(job_id, new.attempt, Ending(success=False, error="x"))
+    assert not store.tasks.finish(job_id, new.attempt, Ending(success=True))
+    assert store.tasks.get(job_id)["error"] == "x"
+
+
+def test_three_losses_end_a_task(store: Store) -> None:
+    """The third dead process makes the task a failed one, and its deliveries due."""
+    job_id = submit(store, "1", URL)
+    for again in (True, True, False):
+        assert store.tasks.lose(job_id, store.tasks.claim(job_id, "w").attempt, "it was killed") is again
+    assert store.tasks.claim(job_id, "w") is None
+    assert store.tasks.get(job_id)["status"] == "Finished"
+    assert "it was killed" in store.tasks.get(job_id)["error"]
+    assert len(store.deliveries.take(10, again_after=AGAIN)) == 1
+
+
+def test_a_release_is_no_loss(store: Store) -> None:
+    """A run that an orderly stop broke off can be repeated without end."""
+    job_id = submit(store)
+    for _ in range(5):
+        assert store.tasks.release(job_id, store.tasks.claim(job_id, "w").attempt)
+    assert store.tasks.claim(job_id, "w").attempt == 6
+
+
+def test_a_cancelled_task_stays_cancelled(store: Store) -> None:
+    """The run's own end comes too late, and an ended task can't be cancelled."""
+    job_id = submit(store, "1", URL)
+    claim = store.tasks.claim(job_id, "w")
+    assert store.tasks.cancel(job_id) == "Canceled"
+    assert store.tasks.held("w") == {}
+    assert not store.tasks.finish(job_id, claim.attempt, Ending(success=True))
+    assert store.tasks.get(job_id)["status"] == "Canceled"
+    done = submit(store, "2")
+    store.tasks.finish(done, store.tasks.claim(done, "w").attempt, Ending(success=True))
+    assert store.tasks.cancel(done) == "Finished"
+    assert store.tasks.cancel("3") is None
+
+
+def test_deliveries_are_due_when_the_task_has_ended(store: Store) -> None:
+    """Not before, not while somebody attempts one, not before the next attempt, never after the end."""
+    job_id = submit(store, "1", URL, "https://example.org/hook")
+    assert store.deliveries.due_of(job_id) == []
+    assert store.deliveries.next_due() is None
+    store.tasks.finish(job_id, store.tasks.claim(job_id, "w").attempt, Ending(success=True, nulled=3))
+    (first, host), (second, _) = sorted(store.deliveries.due_of(job_id), key=lambda due: due[1])
+    assert host == "b.s3.eu-west-1.amazonaws.com"
+    claim = store.deliveries.claim(first, "w")
+    assert claim.callback.plain()["url"] == URL
+    assert (claim.attempt, claim.run, claim.nulled, claim.result.success) == (1, 1, 3, True)
+    assert store.deliveries.claim(first, "w") is None
+    store.deliveries.failed(first, 1, "503", 4e9)
+    assert store.deliveries.next_due() == 0
+    assert [delivery for delivery, _ in store.deliveries.due_of(job_id)] == [second]
+    store.deliveries.claim(second, "w")
+    store.deliveries.failed(second, 1, "410", None)
+    assert store.deliveries.next_due() > 3e9
+    assert store.deliveries.claim(second, "w") is None
+    assert [delivery["state"] for delivery in store.deliveries.of(job_id)] == ["pending", "dead"]
+
+
+def test_a_worker_tries_the_deliveries_of_its_task_first(store: Store) -> None:
+    """The dispatcher leaves them alone for a while, unless the worker gave them back."""
+    (delivery,) = ended(store, "1", URL)
+    assert store.deliveries.take(10, again_after=AGAIN) == []
+    store.deliveries.give_back(delivery)
+    assert store.deliveries.take(10, skip_hosts=["b.s3.eu-west-1.amazonaws.com"], again_after=AGAIN) == []
+    assert [taken for taken, _ in store.deliveries.take(10, again_after=AGAIN)] == [delivery]
+    assert store.deliveries.take(10, again_after=AGAIN) == []
+    assert [taken for taken, _ in store.deliveries.take(10, again_after=0.0)] == [delivery]
+
+
+def test_a_receipt_is_kept(store: Store) -> None:
+    """What the target answered can be read again, and each try with it."""
+    (delivery,) = ended(store, "1", URL)
+    store.deliveries.claim(delivery, "w")
+    store.deliveries.failed(delivery, 1, "503", 0.0)
+    store.deliveries.claim(delivery, "w")
+    store.deliveries.delivered(delivery, 2, receipt())
+    (kept,) = store.deliveries.of("1")
+    assert Receipt.from_dict(kept["receipt"]) == receipt() or kept["receipt"]["kind"] == "s3-put"
+    tries = store.deliveries.tries("1")
+    assert [(item["number"], item["error"]) for item in tries] == [(1, "503"), (2, None)]
+    assert all(item["finished_at"] >= item["started_at"] for item in tries)
+    assert store.deliveries.take(1, again_after=0.0) == []
+
+
+def test_a_try_that_lost_its_claim_changes_nothing(store: Store) -> None:
+    """What a worker that was given up says later doesn't count, as a newer try has the claim."""
+    (delivery,) = ended(store, "1", URL)
+    store.deliveries.claim(delivery, "old")
+    assert store.deliveries.take_back(worker="old") == 1
+    store.deliveries.claim(delivery, "new")
+    store.deliveries.failed(delivery, 1, "too late", None)
+    assert store.deliveries.held("new") == {delivery: 2}
+    assert store.deliveries.of("1")[0]["state"] == "pending"
+
+
+def test_a_redelivery_begins_the_schedule_anew(store: Store) -> None:
+    """Dead or delivered, it is due at once; not before the task has ended, and not while it is being sent."""
+    submit(store, "0", URL)
+    (early,) = store.deliveries.of("0")
+    assert not store.deliveries.redeliver("0", early["delivery_id"])
+    (delivery,) = ended(store, "1", URL)
+    store.deliveries.claim(delivery, "w")
+    assert store.deliveries.redeliver("1", delivery)
+    assert store.deliveries.claim(delivery, "w") is None
+    store.deliveries.failed(delivery, 1, "410", None)
+    assert store.deliveries.redeliver("1", delivery)
+    claim = store.deliveries.claim(delivery, "w")
+    assert (claim.attempt, claim.since_redelivery) == (2, 1)
+
+
+def test_what_a_dead_worker_held_is_taken_back(store: Store, open_store: Callable[[], Store]) -> None:
+    """A new process finds the tasks and deliveries of the one that died, and of nobody else."""
+    running, others = submit(store, "1"), submit(store, "2")
+    store.tasks.claim(running, "dead")
+    store.tasks.claim(others, "alive")
+    (delivery,) = ended(store, "3", URL)
+    store.deliveries.claim(delivery, "dead")
+    anew = open_store()
+    assert anew.tasks.take_back(worker="dead") == [("1", 1)]
+    assert anew.deliveries.take_back(worker="dead") == 1
+    assert anew.tasks.claim(running, "w").attempt == 2
+    assert anew.deliveries.claim(delivery, "w").attempt == 2
+
+
+def test_who_is_silent_loses_its_claims(store: Store) -> None:
+    """A sign of life keeps them, by the database's own clock."""
+    job_id = submit(store)
+    store.tasks.claim(job_id, "w")
+    (delivery,) = ended(store, "2", URL)
+    store.deliveries.claim(delivery, "w")
+    time.sleep(0.3)
+    store.tasks.beat("w", {job_id: {"fraction": 0.5, "message": "half"}})
+    store.deliveries.beat("w", [delivery])
+    assert store.tasks.take_back(silent_for=0.2) == []
+    assert store.deliveries.take_back(silent_for=0.2) == 0
+    assert store.tasks.get(job_id)["progress"] == {"fraction": 0.5, "message": "half"}
+    time.sleep(0.3)
+    assert store.tasks.take_back(silent_for=0.2) == [(job_id, 1)]
+    assert store.deliveries.take_back(silent_for=0.2) == 1
+
+
+def test_urgent_tasks_come_first_and_then_the_oldest(store: Store) -> None:
+    """By priority, and among equals in the order of submission, also within one batch."""
+    store.tasks.submit([submission(str(number)) for number in range(3)])
+    submit(store, "urgent", priority=9)
+    submit(store, "whenever", priority=0)
+    assert store.tasks.take(3, again_after=AGAIN) == ["urgent", "0", "1"]
+    assert store.tasks.take(9, again_after=AGAIN) == ["2", "whenever"]
+    assert store.tasks.take(9, again_after=AGAIN) == []
+    assert store.tasks.take(1, again_after=0.0) == ["urgent"]
+    assert store.tasks.take(9, algorithms=["b"], again_after=0.0) == []
+    assert set(store.tasks.unfinished()) == {"0", "1", "2", "urgent", "whenever"}
+    assert store.tasks.unknown(["b"]) == ["a"]
+
+
+def test_two_dispatchers_take_no_task_twice(store: Store, open_store: Callable[[], Store]) -> None:
+    """Each waiting task goes to one of them."""
+    store.tasks.submit([submission(str(number)) for number in range(200)])
+    other = open_store()
+    with ThreadPoolExecutor(8) as pool:
+        found = pool.map(lambda n: (store, other)[n % 2].tasks.take(10, again_after=AGAIN), range(40))
+        taken = [job_id for batch in found for job_id in batch]
+    assert sorted(taken, key=int) == [str(number) for number in range(200)]
+
+
+def test_concurrent_submits_are_all_kept(store: Store) -> None:
+    """Commits that are grouped lose nothing, and one that fails takes no other with it."""
+
+    def one(number: int) -> bool:
+        try:
+            submit(store, str(number // 2), URL)
+        except sa.exc.IntegrityError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(16) as pool:
+        kept = list(pool.map(one, range(100)))
+    assert sum(kept) == 50
+    assert len(store.tasks.take(100, again_after=AGAIN)) == 50
+
+
+def test_an_idempotency_key_makes_one_task(store: Store) -> None:
+    """However often and however concurrently the same request comes; another request is refused."""
+    key = IdempotencyKey(key="k", fingerprint="f")
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda number: store.tasks.submit([submission(str(number), URL)], key), range(16)))
+    assert len({tuple(job_ids) for job_ids in found}) == 1
+    assert len(store.tasks.unfinished()) == 1
+    with pytest.raises(IdempotencyConflictError, match="another request"):
+        store.tasks.submit([submission("x")], IdempotencyKey(key="k", fingerprint="other"))
+    assert store.tasks.submit([submission("y", owner="bert")], key) == ["y"]
+    assert store.tasks.forget_keys(older_than=0.0) == 2
+    assert store.tasks.submit([submission("z")], key) == ["z"]
+
+
+def test_everybody_sees_their_own_tasks_only(store: Store) -> None:
+    """In lists, by id, and in what counts."""
+    submit(store, "1")
+    submit(store, "2", owner="bert")
+    assert store.tasks.get("1", owner="anna")["owner"] == "anna"
+    assert store.tasks.get("1", owner="bert") is None
+    assert [task["job_id"] for task in store.tasks.page("bert", limit=9)] == ["2"]
+    assert store.tasks.open_count("anna", at_most=10) == 1
+
+
+def test_pages_show_each_task_once(store: Store) -> None:
+    """The newest first; each page begins where the one before ended."""
+    store.tasks.submit([submission(str(number)) for number in range(5)])
+    store.tasks.cancel("3")
+    first = store.tasks.page("anna", limit=3)
+    last = first[-1]
+    second = store.tasks.page("anna", limit=3, after=(last["created_at"], last["job_id"]))
+    assert [task["job_id"] for task in first + second] == ["4", "3", "2", "1", "0"]
+    assert [task["job_id"] for task in store.tasks.page("anna", status="Canceled", limit=3)] == ["3"]
+    assert store.tasks.page("anna", algorithm="b", limit=3) == []
+    assert store.tasks.open_count("anna", at_most=3) == 3
+    assert store.tasks.counts() == {"Pending": 4, "In Progress": 0}
+
+
+def test_small_results_lie_in_the_store(store: Store) -> None:
+    """They come with the claim of a delivery, and features go when the task has ended."""
+    submit(store, "1", URL, features=b"[1]")
+    store.tasks.finish("1", store.tasks.claim("1", "w").attempt, Ending(success=True, results=b"{}"))
+    (delivery,) = store.deliveries.of("1")
+    assert store.deliveries.claim(delivery["delivery_id"], "w").results == b"{}"
+    assert store.tasks.results("1") == b"{}"
+    with store.database.read() as connection:
+        assert connection.exec_driver_sql("SELECT name FROM contents").scalars().all() == ["results"]
+
+
+def test_nothing_holds_a_credential_in_plain(store: Store) -> None:
+    """Neither the database, nor the rows that are shown, nor an error has the signature in it."""
+    submit(store, "1", URL)
+    with store.database.read() as connection:
+        stored = connection.execute(sa.select(deliveries)).mappings().all()
+    assert "topsecret" not in repr(stored)
+    assert "topsecret" not in repr(store.deliveries.of("1"))
+    assert store.deliveries.of("1")[0]["param"] == {"n": 1}
+    with pytest.raises(sa.exc.IntegrityError) as caught:
+        submit(store, "1", URL)
+    frames = list(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
+    own = [frame for frame in frames if "test_tasks.py" not in frame]
+    assert "topsecret" not in "".join(own)
+
+
+def test_a_closed_store_says_so(store: Store) -> None:
+    """A write after the end is an error and no endless wait."""
+    store.close()
+    store.close()
+    with pytest.raises(ConfigurationError, match="closed"):
+        submit(store)

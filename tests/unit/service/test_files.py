@@ -1,0 +1,56 @@
+"""callback_sdk.service.files"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+
+from callback_sdk.service.files import Scratch, read_progress, write_whole
+
+
+def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    """A write that breaks off leaves the old file and no other."""
+
+    def parts():
+        yield b"new"
+        raise OSError("disk full")
+
+    path = tmp_path / "f"
+    write_whole(path, [b"old"])
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(path, parts())
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[1]"])
+def test_progress_that_can_not_be_read_is_none(tmp_path: Path, content: bytes | None) -> None:
+    """No file, an empty one and a broken one are no progress, and no error."""
+    if content is not None:
+        (tmp_path / "p").write_bytes(content)
+    assert read_progress(tmp_path / "p") is None
+
+
+def test_an_upload_is_received_whole(tmp_path: Path) -> None:
+    """Its bytes are in a file of the scratch folder, which is gone when that is closed."""
+    scratch = Scratch(tmp_path / "scratch")
+    path = scratch.receive(io.BytesIO(b"data"))
+    assert path.read_bytes() == b"data"
+    scratch.close()
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_what_a_dead_process_left_is_swept(tmp_path: Path) -> None:
+    """The folder of a process that lives stays, and that of one without a lock goes."""
+    alive = Scratch(tmp_path)
+    dead = tmp_path / "process-dead"
+    dead.mkdir()
+    os.utime(dead, (0, 0))
+    os.utime(alive.folder, (0, 0))
+    another = Scratch(tmp_path)
+    assert set(tmp_path.iterdir()) == {alive.folder, another.folder}
+    alive.close()
+    another.close()
