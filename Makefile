@@ -8,7 +8,7 @@ AZURITE := azurite@3.37.0
 METADATA := setup.cfg pyproject.toml requirements-seaweedfs.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint notebooks bench azurite clean
+.PHONY: help demo test crash lint notebooks bench azurite clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 18
@@ -25,6 +25,9 @@ lint: $(VENV)/dev.stamp ## check format, style, types, layers and spelling
 	$(RUN) mypy
 	$(VENV)/bin/python -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
 	$(RUN) codespell_lib
+
+crash: $(VENV)/dev.stamp ## kill everything again and again, for a quarter of an hour or so
+	CALLBACK_SDK_CRASH=long $(RUN) pytest -s tests/acceptance/test_crash.py
 
 notebooks: $(VENV)/dev.stamp ## execute the notebooks
 	$(RUN) pytest tests/acceptance/test_notebooks.py

@@ -23,6 +23,7 @@ from callback_sdk.addresses import parse_network
 from callback_sdk.errors import ConfigurationError, InvalidTargetError
 from callback_sdk.readings import parse_bool, parse_duration
 from callback_sdk.redaction import Secret, SecretURL, sealed
+from callback_sdk.retry import SERVICE_DELAYS
 
 T = TypeVar("T")
 
@@ -67,6 +68,10 @@ def _words(text: str) -> tuple[str, ...]:
 
 def _networks(text: str) -> tuple[str, ...]:
     return tuple(str(parse_network(word)) for word in _words(text))
+
+
+def _durations(text: str) -> tuple[timedelta, ...]:
+    return tuple(parse_duration(word) for word in _words(text))
 
 
 def _secret(text: str) -> Secret[str]:
@@ -189,6 +194,7 @@ class ServiceConfig:
         max_body: `CALLBACK_SDK_MAX_BODY`: bytes of a request.
         max_callbacks: `CALLBACK_SDK_MAX_CALLBACKS`: targets of a task.
         max_tasks: `CALLBACK_SDK_MAX_TASKS`: tasks of one user that have not ended.
+        retry_delays: `CALLBACK_SDK_RETRY_DELAYS`: pauses between the tries of a delivery.
         log_format: `CALLBACK_SDK_LOG_FORMAT`: how log lines look.
         storage_endpoints: `CALLBACK_SDK_STORAGE_ENDPOINTS`: object stores beside the well-known ones.
         allow_networks: `CALLBACK_SDK_ALLOW_NETWORKS`: networks that callbacks may reach although they aren't public.
@@ -211,6 +217,9 @@ class ServiceConfig:
     max_body: int = _setting("MAX_BODY", _whole_number(1, 999_999_999), "a number of bytes", default=256 * 1024 * 1024)
     max_callbacks: int = _setting("MAX_CALLBACKS", _whole_number(0, 1000), "a whole number up to 1000", default=10)
     max_tasks: int = _setting("MAX_TASKS", _whole_number(1, 999_999_999), "a whole number above 0", default=100_000)
+    retry_delays: tuple[timedelta, ...] = _setting(
+        "RETRY_DELAYS", _durations, "durations such as 5s 30s 2m, separated by spaces", default=SERVICE_DELAYS
+    )
     log_format: str = _setting("LOG_FORMAT", _one_of("text", "json"), "text or json", default="text")
     storage_endpoints: tuple[str, ...] = _setting("STORAGE_ENDPOINTS", _words, _ENDPOINTS, default=())
     allow_networks: tuple[str, ...] = _setting("ALLOW_NETWORKS", _networks, _NETWORKS, default=())

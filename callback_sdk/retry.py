@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 
@@ -20,7 +21,7 @@ RETRYABLE_CODES = frozenset(
 LONGEST_RETRY_AFTER = timedelta(hours=1)
 """More than a server may make us wait."""
 
-_SERVICE_DELAYS = (
+SERVICE_DELAYS = (
     timedelta(seconds=5),
     timedelta(seconds=30),
     timedelta(minutes=2),
@@ -30,6 +31,7 @@ _SERVICE_DELAYS = (
     timedelta(hours=5),
     timedelta(hours=10),
 )
+"""Pauses between the tries of a durable delivery; after the last one it is dead."""
 
 _FIRST_BACKOFF = timedelta(milliseconds=200)
 _LONGEST_BACKOFF = timedelta(seconds=20)
@@ -55,31 +57,33 @@ def backoff(attempts: int) -> timedelta:
     return longest * random.random()  # noqa: S311 (jitter is no secret)
 
 
-def service_delay(attempts: int) -> timedelta | None:
+def service_delay(attempts: int, delays: Sequence[timedelta] = SERVICE_DELAYS) -> timedelta | None:
     """Return how long the service waits before the next try of a delivery.
 
     Args:
         attempts: Tries made so far, at least 1.
+        delays: The pauses between tries.
 
     Returns:
         The delay, up to a tenth longer than its step; None when it is time to give up.
     """
-    if attempts > len(_SERVICE_DELAYS):
+    if attempts > len(delays):
         return None
-    return _SERVICE_DELAYS[attempts - 1] * (1 + random.random() / 10)  # noqa: S311 (jitter is no secret)
+    return delays[attempts - 1] * (1 + random.random() / 10)  # noqa: S311 (jitter is no secret)
 
 
-def next_delay(error: Exception, attempts: int) -> timedelta | None:
+def next_delay(error: Exception, attempts: int, delays: Sequence[timedelta] = SERVICE_DELAYS) -> timedelta | None:
     """Return how long a durable delivery waits after a try that failed.
 
     Args:
         error: Why it failed. What isn't an error of ours may be a passing fault as well.
         attempts: Tries made so far, at least 1.
+        delays: The pauses between tries.
 
     Returns:
         The delay; None when there is no point in another try.
     """
-    delay = service_delay(attempts)
+    delay = service_delay(attempts, delays)
     if delay is None or isinstance(error, TargetError):
         return None
     if not isinstance(error, DeliveryError):

@@ -175,6 +175,7 @@ def serve(
         allow_networks=config.allow_networks,
         allow_hosts=config.allow_hosts,
         webhook_secrets=config.webhook_secrets,
+        retry_delays=config.retry_delays,
         max_body=config.max_body,
         max_callbacks=config.max_callbacks,
         max_tasks=config.max_tasks,

@@ -6,7 +6,7 @@ import io
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from attrs import evolve
 from callback_sdk.callbacks import Callback
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.models import JobResult, Receipt
-from callback_sdk.retry import next_delay
+from callback_sdk.retry import SERVICE_DELAYS, next_delay
 from callback_sdk.service.blobs import Blobs, results_name
 from callback_sdk.service.claims import Claims
 from callback_sdk.service.files import Scratch
@@ -50,6 +50,7 @@ class Deliverer:
         scratch: Folder for copies of them.
         claims: Keeps what is claimed.
         writer: What sends.
+        delays: Pauses between the tries of a delivery.
         settled: Called after each attempt.
     """
 
@@ -61,6 +62,7 @@ class Deliverer:
         scratch: Scratch,
         claims: Claims,
         writer: Writer,
+        delays: Sequence[timedelta] = SERVICE_DELAYS,
         settled: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
@@ -68,6 +70,7 @@ class Deliverer:
         self._scratch = scratch
         self._claims = claims
         self._writer = writer
+        self._delays = delays
         self._settled = settled
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
@@ -165,7 +168,7 @@ class Deliverer:
             _log.info("Task %s is delivered to %s.", claim.job_id, claim.callback.url, extra=extra)
 
     def _fail(self, claim: DeliveryClaim, error: Exception, extra: dict[str, Any]) -> None:
-        delay = next_delay(error, claim.since_redelivery)
+        delay = next_delay(error, claim.since_redelivery, self._delays)
         again_in = None if delay is None else delay.total_seconds()
         self._store.deliveries.failed(claim.delivery_id, claim.attempt, _text(error), again_in)
         after = "never again" if again_in is None else f"again in {again_in:.0f} s"

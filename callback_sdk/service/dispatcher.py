@@ -12,7 +12,7 @@ from callback_sdk.service.store import Store, StoreUnavailableError
 
 _log = logging.getLogger(__name__)
 
-AGAIN_AFTER = 30.0
+AGAIN_AFTER = 15.0
 """Seconds after which an id that an engine was given, and nobody claimed, counts as lost and is given again."""
 
 _LONGEST_SLEEP = 5.0

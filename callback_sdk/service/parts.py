@@ -7,12 +7,14 @@ import platform
 import secrets
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 from attrs import define, field
 
 from callback_sdk.guard import AddressGuard
 from callback_sdk.redaction import Secret
+from callback_sdk.retry import SERVICE_DELAYS
 from callback_sdk.service.blobs import Blobs, open_blobs
 from callback_sdk.service.claims import Claims
 from callback_sdk.service.deliverer import Deliverer
@@ -66,11 +68,13 @@ class Reach:
         storage_endpoints: URLs of object stores besides the known providers.
         webhook_secrets: What webhooks are signed with, the newest first.
         guard: Which hosts callbacks may reach.
+        retry_delays: Pauses between the tries of a delivery, after the last of which it is dead.
     """
 
     storage_endpoints: tuple[str, ...] = ()
     webhook_secrets: tuple[Secret[str], ...] = field(default=(), repr=False)
     guard: AddressGuard
+    retry_delays: tuple[timedelta, ...] = SERVICE_DELAYS
 
 
 @define(frozen=True, kw_only=True)
@@ -142,7 +146,12 @@ def working(parts: Parts, worker: str) -> Iterator[WorkerParts]:
     ) as writer:
         claims = Claims(parts.store, worker)
         shared = {"store": parts.store, "blobs": parts.blobs, "scratch": parts.scratch, "claims": claims}
-        deliverer = Deliverer(**shared, writer=writer, settled=parts.awake.set)  # type: ignore[arg-type]
+        deliverer = Deliverer(
+            **shared,  # type: ignore[arg-type]
+            writer=writer,
+            delays=parts.reach.retry_delays,
+            settled=parts.awake.set,
+        )
         runner = Runner(
             **shared,  # type: ignore[arg-type]
             deliverer=deliverer,

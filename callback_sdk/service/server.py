@@ -19,6 +19,7 @@ from callback_sdk.errors import ConfigurationError, MissingExtraError
 from callback_sdk.guard import AddressGuard
 from callback_sdk.proxies import any_proxy
 from callback_sdk.redaction import Secret
+from callback_sdk.retry import SERVICE_DELAYS
 from callback_sdk.service.files import remove, write_whole
 
 _log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ def serve(
     allow_networks: Iterable[str] = (),
     allow_hosts: Iterable[str] = (),
     webhook_secrets: Iterable[Secret[str]] = (),
+    retry_delays: Sequence[timedelta] = SERVICE_DELAYS,
     max_body: int = 256 * 1024 * 1024,
     max_callbacks: int = 10,
     max_tasks: int = 100_000,
@@ -71,6 +73,7 @@ def serve(
         allow_networks: Networks that callbacks may reach although they are not public; see `AddressGuard`.
         allow_hosts: Hosts that callbacks may reach whatever their addresses are.
         webhook_secrets: What webhooks are signed with, the newest first.
+        retry_delays: Pauses between the tries of a delivery, after the last of which it is dead.
         max_body: Bytes that a request may have.
         max_callbacks: Targets that a task may have.
         max_tasks: Tasks of one user that may not have ended.
@@ -100,6 +103,7 @@ def serve(
         storage_endpoints=tuple(storage_endpoints),
         webhook_secrets=tuple(webhook_secrets),
         guard=AddressGuard(allow_networks=allow_networks, allow_hosts=allow_hosts),
+        retry_delays=tuple(retry_delays),
     )
     if any_proxy():
         _log.warning("The environment names a proxy; callbacks don't use it, as their addresses are checked here.")

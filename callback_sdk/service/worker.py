@@ -223,6 +223,7 @@ def main(registry: str, algorithms: str, role: str, parent: str) -> None:
             storage_endpoints=config.storage_endpoints,
             webhook_secrets=config.webhook_secrets,
             guard=AddressGuard(allow_networks=config.allow_networks, allow_hosts=config.allow_hosts),
+            retry_delays=config.retry_delays,
         ),
         broker=needed(config.broker),
         algorithms=algorithms.split(","),

@@ -1,0 +1,273 @@
+"""Everything is killed, again and again, and nothing that was accepted is lost.
+
+`make test` runs a short form of it, `make crash` the long one: 300 tasks, every engine, every database.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+
+from callback_sdk import S3Signer
+from callback_sdk.errors import CallbackSDKError
+from callback_sdk.testing import Faults, ObjectStore, Postgres, RabbitMQ, SeaweedFS, Valkey, WebhookReceiver
+from tests.conftest import missing_server
+from tests.topology import Topology, kill_tree, wait_until
+
+LONG = os.environ.get("CALLBACK_SDK_CRASH") == "long"
+TASKS = 300 if LONG else 30
+KINDS = ["embedded-sqlite", "valkey-postgres"]
+if LONG:
+    KINDS += ["embedded-postgres", "valkey-sqlite", "rabbitmq-postgres", "rabbitmq-sqlite"]
+RATE = 0.2
+SEED = int(os.environ.get("CALLBACK_SDK_CRASH_SEED", "7"))
+SECRET = "whsec_" + base64.b64encode(b"0" * 32).decode()
+UP = 2.0
+"""Seconds that something runs at least before it is killed again: it has to get somewhere."""
+
+
+class Chaos:
+    """Kills one thing every few hundred milliseconds, and starts again what is down.
+
+    Args:
+        topology: The service and its worker.
+        servers: The broker and the database server, by name.
+    """
+
+    def __init__(self, topology: Topology, servers: dict[str, Any]) -> None:
+        self._topology = topology
+        self._servers = servers
+        self._random = random.Random(SEED)
+        victims = ("service", "child", *(("worker", "process") if topology.worker else ()), *servers)
+        self._started = dict.fromkeys(victims, time.monotonic())
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._trouble: BaseException | None = None
+        self.kills: dict[str, int] = dict.fromkeys(self._started, 0)
+
+    def __enter__(self) -> Chaos:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+        self._revive()
+        if self._trouble is not None:
+            raise self._trouble
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._random.uniform(0.3, 0.8)):
+            try:
+                self._revive()
+                ready = [name for name, started in self._started.items() if time.monotonic() - started > UP]
+                # Whom it is after may end by itself meanwhile.
+                with suppress(psutil.Error, OSError):
+                    self._kill(self._random.choice(ready or ["child"]))
+            except Exception as error:  # noqa: BLE001, PERF203 - the test fails with it
+                self._trouble = error
+                return
+
+    def _kill(self, victim: str) -> None:
+        if victim in self._servers:
+            self._servers[victim].kill()
+            time.sleep(self._random.uniform(0.0, 1.0))
+            self._servers[victim].restart()
+        elif victim in ("service", "worker"):
+            kill_tree(getattr(self._topology, victim))
+        elif not self._kill_below(victim):
+            return
+        self._started[victim] = time.monotonic()
+        self.kills[victim] += 1
+
+    def _kill_below(self, victim: str) -> bool:
+        parent = self._topology.worker or self._topology.service
+        below = psutil.Process(parent.pid).children(recursive=True)
+        children = [process for process in below if "spawn_main" in " ".join(process.cmdline())]
+        processes = [process for process in below if "callback_sdk.service.worker" in process.cmdline()]
+        chosen = children if victim == "child" else processes
+        if not chosen:
+            return False
+        self._random.choice(chosen).kill()
+        return True
+
+    def _revive(self) -> None:
+        """Start what has ended, as systemd or Kubernetes would."""
+        for name in ("service", "worker"):
+            process = getattr(self._topology, name)
+            if process is not None and process.poll() is not None:
+                self._started[name] = time.monotonic()
+                self._topology.launch(name)
+
+
+@pytest.fixture(params=KINDS)
+def servers(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """Run a broker and a database server that nobody else uses."""
+    engine, database = request.param.split("-")
+    kinds = {"valkey": Valkey, "rabbitmq": RabbitMQ, "postgres": Postgres}
+    with ExitStack() as stack:
+        try:
+            yield {
+                name: stack.enter_context(kinds[kind]())
+                for name, kind in (("broker", engine), ("database", database))
+                if kind in kinds
+            }
+        except CallbackSDKError as error:
+            missing_server(str(error))
+
+
+def test_nothing_is_lost(servers: dict[str, Any], tmp_path: Path, seaweedfs: SeaweedFS, bucket: str) -> None:
+    """Every task that got a 202 ends, every delivery arrives, each object is right, each webhook's id is stable."""
+    broker, database = servers.get("broker"), servers.get("database")
+    settings = {
+        "RETRY_DELAYS": "1s " * 12,
+        "WEBHOOK_SECRETS": SECRET,
+        "MAX_CALLBACKS": "3",
+        "PORT": str(free_port()),
+    }
+    faults = {"rate": RATE, "delay": timedelta(milliseconds=20)}
+    with (
+        ObjectStore(upstream=seaweedfs.endpoint_url, faults=Faults(seed=SEED, **faults)) as store,
+        WebhookReceiver(secret=SECRET, faults=Faults(seed=SEED + 1, **faults)) as receiver,
+        Topology(
+            tmp_path,
+            "crash_jobs:registry",
+            engine="celery" if broker else "embedded",
+            broker=broker.url if broker else None,
+            database=database.create_database() if database else None,
+            settings=settings | {"STORAGE_ENDPOINTS": store.endpoint_url},
+        ) as topology,
+    ):
+        signer = S3Signer(bucket, client=seaweedfs.client(endpoint_url=store.endpoint_url))
+        submit = Submitter(topology)
+        with Chaos(topology, servers) as chaos:
+            accepted = {
+                number: submit(number, [signer.put(f"put/{number}"), signer.post(f"post/{number}"), receiver.url])
+                for number in range(TASKS)
+            }
+            with suppress(AssertionError):
+                wait_until(lambda: submit.settled(accepted.values()), patience=TASKS / 2)
+        patience = 90 + TASKS
+        wait_until(lambda: submit.settled(accepted.values()), patience=patience, what="the end of every task")
+        tasks = {number: submit.task(job_id) for number, job_id in accepted.items()}
+    logging.getLogger(__name__).warning("Killed: %s", chaos.kills)
+    assert all(chaos.kills.values()), chaos.kills
+    client = seaweedfs.client()
+    bodies, ids = _webhooks(receiver)
+    for number, task in tasks.items():
+        document = json.loads(bodies[task["job_id"]])
+        assert document["job_id"] == task["job_id"]
+        if task["success"]:
+            assert document["results"]["predictions"] == [number * number]
+        else:
+            # Chaos may have killed one task's process three times.
+            assert "was started 3 times" in task["error"]
+        for place in ("put", "post"):
+            stored = client.get_object(Bucket=bucket, Key=f"{place}/{number}")["Body"].read()
+            assert stored == bodies[task["job_id"]]
+    assert len(ids) == TASKS
+    assert sum(task["success"] for task in tasks.values()) >= 0.9 * TASKS
+
+
+class Submitter:
+    """Somebody who submits tasks and asks after them, and comes again when there is no answer."""
+
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._done: set[str] = set()
+
+    def __call__(self, number: int, targets: list[Any]) -> str:
+        callbacks = [
+            {"url": target, "param": {}}
+            if isinstance(target, str)
+            else {"url": target.url, "param": target.callback_param}
+            for target in targets
+        ]
+        key = uuid.uuid4().hex
+        files = {
+            "features": ("features", json.dumps({"a": [number]}).encode()),
+            "parameters": ("parameters", json.dumps({"seconds": 0.3}).encode()),
+        }
+        fields = {"callbacks": json.dumps(callbacks)}
+
+        def send() -> requests.Response:
+            return self._request(
+                "POST", "/algorithms/square/predict", data=fields, files=files, headers={"Idempotency-Key": key}
+            )
+
+        return self._until(send, 202)["job_id"]
+
+    def task(self, job_id: str) -> dict[str, Any]:
+        return self._until(lambda: self._request("GET", f"/algorithms/tasks/{job_id}"), 200)
+
+    def settled(self, job_ids: Any) -> bool:
+        """Tell whether all of these tasks are delivered everywhere."""
+        for job_id in job_ids:
+            if job_id not in self._done:
+                task = self.task(job_id)
+                states = [delivery["state"] for delivery in task["deliveries"]]
+                assert "dead" not in states, task["deliveries"]
+                if states != ["delivered"] * 3:
+                    return False
+                self._done.add(job_id)
+        return True
+
+    def _request(self, method: str, path: str, **options: Any) -> requests.Response:
+        address = f"http://127.0.0.1:{self._topology.environment['CALLBACK_SDK_PORT']}"
+        token = (self._topology.data / "token").read_text().strip()
+        headers = {"Authorization": f"Bearer {token}", **options.pop("headers", {})}
+        return self._session.request(method, f"{address}/api/v2{path}", headers=headers, timeout=30, **options)
+
+    def _until(self, send: Callable[[], requests.Response], status: int) -> dict[str, Any]:
+        end = time.monotonic() + 120
+        while True:
+            answer: requests.Response | None = None
+            with suppress(requests.RequestException):
+                answer = send()
+                if answer.status_code == status:
+                    return answer.json()
+                assert answer.status_code >= 500, answer.text
+            assert time.monotonic() < end, f"no answer: {answer and answer.text}"
+            time.sleep(0.2)
+
+
+def _webhooks(receiver: WebhookReceiver) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Return the bodies and the ids of webhooks by task, after a look at whether each is always the same."""
+    bodies: dict[str, set[bytes]] = {}
+    ids: dict[str, set[str | None]] = {}
+    for request in receiver.requests:
+        if request.body:
+            job_id = request.document["job_id"]
+            ids.setdefault(job_id, set()).add(request.delivery_id)
+            bodies.setdefault(job_id, set()).add(request.body)
+    assert all(len(of_task) == 1 for of_task in (*ids.values(), *bodies.values()))
+    accepted = {request.document["job_id"] for request in receiver.accepted}
+    assert accepted == set(bodies)
+    return {job_id: of_task.pop() for job_id, of_task in bodies.items()}, {
+        job_id: str(of_task.pop()) for job_id, of_task in ids.items()
+    }
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,53 @@
+"""Algorithms for the contract of engines; imported by services and workers themselves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from callback_sdk.service import Registry
+
+registry = Registry()
+
+
+@registry.algorithm("sum")
+def add_up(features, parameters, context):
+    return {name: sum(column) for name, column in features.to_dict().items()}
+
+
+@registry.algorithm("large")
+def large(features, parameters, context):
+    """Return more than what lies in the database."""
+    return ["x" * 1000] * (len(features.to_dict()["a"]) // 200)
+
+
+@registry.algorithm("slow", memory_limit=1_000_000_000)
+@registry.algorithm("slow-elsewhere")
+def slow(features, parameters, context):
+    """Write down the start, and wait until a file is there."""
+    with Path(parameters["starts"]).open("a") as starts:
+        starts.write(f"{context.job_id} {parameters.get('name', '')}\n")
+    context.progress(0.25, "waiting")
+    while not Path(parameters["go"]).exists():
+        time.sleep(0.01)
+    return "done"
+
+
+@registry.algorithm("greedy", memory_limit=300_000_000, timeout=timedelta(minutes=2))
+def greedy(features, parameters, context):
+    """Take more and more memory, in a child process of its own when that is asked for."""
+    if parameters.get("child"):
+        command = "import time; kept = bytearray(600_000_000); time.sleep(100)"
+        subprocess.run([sys.executable, "-c", command], check=False)
+    kept = []
+    while True:
+        kept.append(bytearray(20_000_000))
+        time.sleep(0.01)
+
+
+@registry.fit("sum")
+def fit(features, parameters, context):
+    return {"rows": len(features.to_dict()["a"]), "export": context.export_new_version}

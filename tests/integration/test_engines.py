@@ -1,0 +1,168 @@
+"""What every engine promises, on every database: one suite for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+
+from callback_sdk import Client
+from callback_sdk.errors import CallbackSDKError
+from callback_sdk.testing import WebhookReceiver
+from tests.conftest import missing_server
+from tests.topology import Topology, kill_tree, wait_until
+
+DATA = {"a": [1, 2, 3]}
+KINDS = ["embedded-sqlite", "embedded-postgres", "valkey-sqlite", "valkey-postgres", "rabbitmq-postgres"]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request: pytest.FixtureRequest) -> dict[str, str | None]:
+    """Give what a topology of each kind is made with."""
+    engine, database = request.param.split("-")
+    try:
+        broker = None if engine == "embedded" else request.getfixturevalue(f"callback_{engine}").url
+        server = None if database == "sqlite" else request.getfixturevalue("callback_postgres")
+    except CallbackSDKError as error:
+        missing_server(str(error))
+    return {
+        "engine": "embedded" if engine == "embedded" else "celery",
+        "broker": broker,
+        "database": None if server is None else server.create_database(),
+    }
+
+
+@pytest.fixture(scope="module")
+def topology(kind: dict[str, str | None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
+    """Run a service and its worker; tests of this file may kill both, and start them again."""
+    with Topology(tmp_path_factory.mktemp("topology"), "engine_jobs:registry", **kind) as topology:
+        yield topology
+
+
+@pytest.fixture
+def client(topology: Topology) -> Iterator[Client]:
+    """Give a client of the service."""
+    with topology.client() as client:
+        yield client
+
+
+def starts(path: Path) -> list[str]:
+    return [line.split()[1] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_a_task_is_run_and_delivered(client: Client, webhook: WebhookReceiver) -> None:
+    """The result is in the task and at the target."""
+    task = client.run_algorithm("sum", DATA, callback_url=webhook.url).wait(progress=False)
+    assert task.predictions == {"a": 6}
+    (request,) = webhook.wait_for(1)
+    assert request.document["job_id"] == task.job_id
+    assert request.document["results"]["predictions"] == {"a": 6}
+
+
+def test_large_features_and_results_go_by_the_blobs(client: Client, webhook: WebhookReceiver) -> None:
+    """Nothing is different for those who send and receive them."""
+    data = {"a": list(range(20_000))}
+    task = client.run_algorithm("large", data, callback_url=webhook.url).wait(progress=False)
+    assert len(task.predictions) == 100
+    assert webhook.wait_for(1)[0].document["job_id"] == task.job_id
+
+
+def test_a_cancelled_computation_is_really_stopped(client: Client, tmp_path: Path, webhook: WebhookReceiver) -> None:
+    """Its process ends, the worker takes the next task, and the target hears of the cancellation."""
+    parameters = {"starts": str(tmp_path / "starts"), "go": str(tmp_path / "never"), "name": "x"}
+    task = client.run_algorithm("slow", DATA, parameters=parameters, callback_url=webhook.url)
+    wait_until(lambda: starts(tmp_path / "starts"), what="the start")
+    wait_until(lambda: task.refresh().progress.message == "waiting", what="the progress")
+    assert task.cancel().status == "Canceled"
+    (request,) = webhook.wait_for(1)
+    assert request.document["status"] == "Canceled"
+    assert client.run_algorithm("sum", DATA).wait(progress=False).predictions == {"a": 6}
+
+
+@pytest.mark.parametrize("child", [False, True])
+def test_a_computation_that_takes_too_much_memory_is_stopped(client: Client, child: bool) -> None:
+    """Its child processes count, and the error says how much it took."""
+    task = client.run_algorithm("greedy", DATA, parameters={"child": child}).wait(progress=False)
+    assert task.success is False
+    assert "300000000" in task.error
+
+
+def test_urgent_tasks_go_first(topology: Topology, client: Client, tmp_path: Path) -> None:
+    """Whatever the broker does: of those that wait, the most urgent one is next."""
+    go = tmp_path / "go"
+    parameters = {"starts": str(tmp_path / "starts"), "go": str(go)}
+    block = [client.run_algorithm("slow", DATA, parameters=parameters | {"name": "block"}) for _ in range(2)]
+    wait_until(lambda: len(starts(tmp_path / "starts")) == 2, what="the start")
+    later = [client.run_algorithm("slow", DATA, parameters=parameters | {"name": "usual"}) for _ in range(40)]
+    files = {"features": ("features", b'{"a": [1]}')}
+    fields = {"priority": "9"}
+    urgent = _predict(topology, "slow", files, fields, parameters | {"name": "urgent"})
+    go.touch()
+    for task in [*block, *later, client.get_task_results(urgent)]:
+        task.wait(progress=False, poll=timedelta(seconds=0.2))
+    assert starts(tmp_path / "starts").index("urgent") < 30
+
+
+def test_a_worker_that_dies_loses_nothing(
+    topology: Topology, client: Client, tmp_path: Path, webhook: WebhookReceiver
+) -> None:
+    """Killed with SIGKILL in the middle of a run: the task runs again, and its children are gone with the worker."""
+    parameters = {"starts": str(tmp_path / "starts"), "go": str(tmp_path / "go"), "name": "x"}
+    task = client.run_algorithm("slow", DATA, parameters=parameters, callback_url=webhook.url)
+    wait_until(lambda: starts(tmp_path / "starts"), what="the start")
+    victim = topology.worker or topology.service
+    children = psutil.Process(victim.pid).children(recursive=True)
+    kill_tree(victim)
+    assert [process for process in children if process.is_running() and process.status() != "zombie"] == []
+    if victim is topology.service:
+        topology.start_service()
+    else:
+        topology.start_worker()
+    wait_until(lambda: len(starts(tmp_path / "starts")) == 2, what="the second start")
+    (tmp_path / "go").touch()
+    with topology.client() as client:
+        assert client.get_task_results(task.job_id).wait(progress=False).success
+    (request,) = webhook.wait_for(1)
+    assert request.document["success"] is True
+
+
+def test_an_orderly_stop_gives_running_tasks_back(topology: Topology, client: Client, tmp_path: Path) -> None:
+    """SIGTERM: the grace passes, the run is broken off and counts as no loss, and it goes on at the next start."""
+    parameters = {"starts": str(tmp_path / "starts"), "go": str(tmp_path / "go"), "name": "x"}
+    task = client.run_algorithm("slow", DATA, parameters=parameters)
+    wait_until(lambda: starts(tmp_path / "starts"), what="the start")
+    victim = topology.worker or topology.service
+    victim.terminate()
+    assert victim.wait(30) == 0
+    if victim is topology.service:
+        topology.start_service()
+    else:
+        assert client.get_task_results(task.job_id).status == "Pending"
+        topology.start_worker()
+    (tmp_path / "go").touch()
+    with topology.client() as client:
+        assert client.get_task_results(task.job_id).wait(progress=False).success
+
+
+def _predict(topology: Topology, algorithm: str, files: dict, fields: dict, parameters: dict) -> str:
+    import json
+
+    import requests
+
+    address = (topology.data / "address").read_text().strip()
+    token = (topology.data / "token").read_text().strip()
+    files = files | {"parameters": ("parameters", json.dumps(parameters))}
+    with requests.Session() as session:
+        session.trust_env = False
+        answer = session.post(
+            f"{address}/api/v2/algorithms/{algorithm}/predict",
+            data=fields,
+            files=files,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=30,
+        )
+    assert answer.status_code == 202, answer.text
+    return answer.json()["job_id"]

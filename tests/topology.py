@@ -1,0 +1,148 @@
+"""A service with its workers as processes that a test may kill and start again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from callback_sdk import Client
+
+PATIENCE = 90.0
+HERE = Path(__file__).parent
+
+
+def wait_until(condition: Callable[[], Any], *, patience: float = PATIENCE, what: str = "it") -> None:
+    end = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < end, f"{what} did not happen"
+        time.sleep(0.05)
+
+
+def kill_tree(process: subprocess.Popen[bytes]) -> None:
+    """Kill one process with SIGKILL and wait until what must die with it is gone too."""
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    process.kill()
+    process.wait()
+    psutil.wait_procs(family, timeout=20)
+
+
+class Topology:
+    """One service on one data folder, and one worker where its engine needs any.
+
+    Args:
+        folder: For data and logs.
+        registry: Module and variable, importable from `tests/integration`.
+        engine: `"embedded"` or `"celery"`.
+        database: URL; SQLite in the data folder when None.
+        broker: URL, for Celery.
+        settings: Further variables of the environment, without `CALLBACK_SDK_`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        registry: str,
+        *,
+        engine: str = "embedded",
+        database: str | None = None,
+        broker: str | None = None,
+        processes: int = 2,
+        algorithms: tuple[str, ...] = (),
+        settings: dict[str, str] | None = None,
+    ) -> None:
+        self.data = folder / "data"
+        self.engine = engine
+        self._registry = registry
+        self._algorithms = algorithms
+        self._log = folder / "log"
+        variables = {
+            "DATA": str(self.data),
+            "PORT": "0",
+            "ENGINE": engine,
+            "PROCESSES": str(processes),
+            "ALLOW_NETWORKS": "127.0.0.0/8",
+            "GRACE": "1s",
+            **({"DATABASE": database} if database else {}),
+            **({"BROKER": broker} if broker else {}),
+            **(settings or {}),
+        }
+        paths = [str(HERE / "integration"), str(HERE / "acceptance"), str(HERE.parent)]
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("CALLBACK_SDK_")}
+        self.environment = {
+            **kept,
+            **{f"CALLBACK_SDK_{name}": value for name, value in variables.items()},
+            "PYTHONPATH": os.pathsep.join(paths),
+        }
+        self.service: subprocess.Popen[bytes] | None = None
+        self.worker: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Topology:
+        try:
+            self.start_service()
+            self.start_worker()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def start_service(self) -> None:
+        (self.data / "address").unlink(missing_ok=True)
+        self.launch("service")
+        wait_until(lambda: (self.data / "address").exists() or self.service.poll() is not None)
+        assert self.service.poll() is None, self.log[-3000:]
+
+    def start_worker(self) -> None:
+        if self.engine == "celery":
+            self.launch("worker")
+
+    def launch(self, name: str) -> None:
+        """Start the service or the worker, and don't wait for it."""
+        if name == "service":
+            self.service = self._start("serve")
+        else:
+            chosen = [word for algorithm in self._algorithms for word in ("--algorithm", algorithm)]
+            self.worker = self._start("worker", *chosen)
+
+    def client(self, **options: Any) -> Client:
+        """Give a client of the first user; the service's address is another one after each start."""
+        address = (self.data / "address").read_text().strip()
+        token = (self.data / "token").read_text().strip()
+        return Client(address, token=token, **options)
+
+    def close(self) -> None:
+        for process in (self.worker, self.service):
+            if process is not None and process.poll() is None:
+                process.terminate()
+        for process in (self.worker, self.service):
+            if process is not None:
+                try:
+                    process.wait(30)
+                except subprocess.TimeoutExpired:
+                    kill_tree(process)
+
+    def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        command, *rest = arguments
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "callback_sdk.cli", command, self._registry, *rest],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
