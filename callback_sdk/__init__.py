@@ -10,7 +10,17 @@ from callback_sdk._version import __version__
 if TYPE_CHECKING:
     from callback_sdk import errors, webhooks
     from callback_sdk.callbacks import Callback
-    from callback_sdk.client import Algorithm, Client, Result, Task, Version, get_instance
+    from callback_sdk.client import (
+        Algorithm,
+        BatchItem,
+        Client,
+        Delivery,
+        Result,
+        Task,
+        TaskSummary,
+        Version,
+        get_instance,
+    )
     from callback_sdk.errors import CallbackSDKError
     from callback_sdk.guard import AddressGuard
     from callback_sdk.models import JobResult, PostTarget, PutTarget, Receipt
@@ -22,9 +32,11 @@ if TYPE_CHECKING:
 __all__ = [
     "AddressGuard",
     "Algorithm",
+    "BatchItem",
     "Callback",
     "CallbackSDKError",
     "Client",
+    "Delivery",
     "JobResult",
     "Outbox",
     "PostTarget",
@@ -34,6 +46,7 @@ __all__ = [
     "ResultsWriter",
     "S3Signer",
     "Task",
+    "TaskSummary",
     "Version",
     "__version__",
     "check_target",
@@ -45,9 +58,11 @@ __all__ = [
 _HOMES = {
     "AddressGuard": "guard",
     "Algorithm": "client",
+    "BatchItem": "client",
     "Callback": "callbacks",
     "CallbackSDKError": "errors",
     "Client": "client",
+    "Delivery": "client",
     "JobResult": "models",
     "Outbox": "outbox",
     "PostTarget": "models",
@@ -57,6 +72,7 @@ _HOMES = {
     "ResultsWriter": "writer",
     "S3Signer": "signer",
     "Task": "client",
+    "TaskSummary": "client",
     "Version": "client",
     "check_target": "targets",
     "get_instance": "client",

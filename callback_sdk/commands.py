@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from callback_sdk import outbox_commands, service_commands
+from callback_sdk import outbox_commands, service_commands, task_commands
 from callback_sdk._version import __version__
 
 app = typer.Typer(
@@ -40,6 +40,14 @@ def _options(
 
 app.command()(service_commands.serve)
 app.command()(service_commands.worker)
+for command in (
+    task_commands.submit,
+    task_commands.tasks,
+    task_commands.deliveries,
+    task_commands.redeliver,
+    task_commands.cancel,
+):
+    app.command()(command)
 
 
 @app.command()
@@ -53,6 +61,9 @@ def demo(
     endpoint_url: Annotated[
         str | None, typer.Option(help="An S3-compatible store that holds the bucket.", show_default=False)
     ] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="embedded|celery", help="celery: with a worker, a message broker and PostgreSQL.")
+    ] = "embedded",
 ) -> None:
     """Run one real job on local servers, with three callbacks, and show what arrives.
 
@@ -61,4 +72,6 @@ def demo(
     """
     from callback_sdk.demo import Place, run
 
-    run(Place(bucket=bucket, prefix=prefix, region=region, endpoint_url=endpoint_url))
+    if engine not in ("embedded", "celery"):
+        raise typer.BadParameter("Give embedded or celery.", param_hint="--engine")
+    run(Place(bucket=bucket, prefix=prefix, region=region, endpoint_url=endpoint_url), engine)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import sys
 import time
@@ -22,7 +23,7 @@ from callback_sdk.config import ClientConfig
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, MissingExtraError
 from callback_sdk.models import Receipt
 from callback_sdk.signer import S3Signer
-from callback_sdk.testing import LocalService, SeaweedFS, WebhookReceiver
+from callback_sdk.testing import LocalService, Postgres, RabbitMQ, SeaweedFS, Valkey, WebhookReceiver
 
 if TYPE_CHECKING:
     import pandas
@@ -80,11 +81,12 @@ class Arrival:
     found: Mapping[str, str] = field(factory=dict)
 
 
-def run(place: Place) -> None:
+def run(place: Place, engine: str = "embedded") -> None:
     """Run the demo and print what it does.
 
     Args:
         place: Where its objects go.
+        engine: `"embedded"`, or `"celery"` for a worker, a message broker and a database server of its own.
 
     Raises:
         CallbackSDKError: A server didn't start, a document didn't arrive, or one that did is not right.
@@ -95,7 +97,7 @@ def run(place: Place) -> None:
     with _ended_by_signals(), ExitStack() as stack:
         store = _store(place, stack, console)
         webhook = stack.enter_context(WebhookReceiver(path="/done"))
-        service = _service(store, stack, console)
+        service = _service(store, engine, stack, console)
         # The environment may hold settings for another service.
         with Client(service.url, token=service.token, config=ClientConfig.from_environ({})) as client:
             arrivals, receipts = _hand_over(client, store, webhook, temperatures, console)
@@ -211,12 +213,30 @@ def _store(place: Place, stack: ExitStack, console: Console) -> _Store:
     return _Store(bucket=place.bucket, prefix=place.prefix, client=client, endpoint=place.endpoint_url)
 
 
-def _service(store: _Store, stack: ExitStack, console: Console) -> LocalService:
-    console.print("Starting the service …")
-    endpoints = [store.endpoint] if store.endpoint else []
-    # Its targets are its own, wherever the bucket is.
-    everywhere = ("0.0.0.0/0", "::/0")
-    return stack.enter_context(LocalService(_REGISTRY, storage_endpoints=endpoints, allow_networks=everywhere))
+def _service(store: _Store, engine: str, stack: ExitStack, console: Console) -> LocalService:
+    database = broker = None
+    if engine == "celery":
+        console.print("Starting a database (PostgreSQL) …")
+        database = stack.enter_context(Postgres()).url
+        broker = _broker(stack, console)
+    console.print("Starting the service and a worker …" if broker else "Starting the service …")
+    service = LocalService(
+        _REGISTRY,
+        storage_endpoints=[store.endpoint] if store.endpoint else [],
+        # Its targets are its own, wherever the bucket is.
+        allow_networks=("0.0.0.0/0", "::/0"),
+        database=database,
+        broker=broker,
+    )
+    return stack.enter_context(service)
+
+
+def _broker(stack: ExitStack, console: Console) -> str:
+    if shutil.which("rabbitmq-server"):
+        console.print("Starting a message broker (RabbitMQ) …")
+        return stack.enter_context(RabbitMQ()).url
+    console.print("Starting a message broker (Valkey; there is no rabbitmq-server here) …")
+    return stack.enter_context(Valkey()).url
 
 
 def _read_back(store: _Store, key: str, wanted: Mapping[str, str]) -> Arrival:

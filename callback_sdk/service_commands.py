@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -344,13 +347,17 @@ def upgrade(*, data: Data = None, database: Database = None) -> None:
     """Bring the database up to date, or make it. Stop services and workers, and make a backup, before."""
     from callback_sdk.service.store import open_database, schema
 
-    places = _places(data, database)
-    opened = open_database(places.database_url())
-    try:
-        before, after = schema.upgrade(opened, places.vault())
-    finally:
-        opened.close()
-    typer.echo(f"The database was made, with revision {after}." if before is None else f"Revision {before} -> {after}.")
+    places = _places(data, database, make=True)
+    with _no_service(places.data):
+        opened = open_database(places.database_url())
+        try:
+            before, after = schema.upgrade(opened, places.vault())
+        finally:
+            opened.close()
+    if before is None:
+        typer.echo(f"The database was made, with revision {after}.")
+    else:
+        typer.echo(f"Revision {before} -> {after}." if before != after else f"The database has revision {after}.")
 
 
 @db.command("new-key")
@@ -408,16 +415,45 @@ def _variables(**given: Any) -> dict[str, str]:
     }
 
 
-def _places(data: Path | None, database: str | None) -> Places:
+def _places(data: Path | None, database: str | None, *, make: bool = False) -> Places:
+    """Return where a service keeps what; unless it is to be made, there must be something already."""
     from callback_sdk.errors import ConfigurationError
     from callback_sdk.service.parts import Places
 
     config = _config(data=data, database=database)
-    if config.database is None and not config.data.is_dir():
+    folder = config.data.absolute()
+    if make:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    elif config.database is None and not (folder / "store.sqlite3").is_file():
         raise ConfigurationError(
-            f"There is no service's data folder {config.data}.", hint="Name it with --data, or --database URL."
+            f"There is no service's database in the folder {config.data}.",
+            hint="Name its folder with --data, or the database with --database URL; callback-sdk db upgrade makes one.",
         )
-    return Places(data=config.data.absolute(), database=config.database, keys=config.encryption_keys)
+    elif config.database is not None and not config.encryption_keys and not (folder / "keys").is_file():
+        raise ConfigurationError(
+            f"There are no encryption keys in the folder {config.data}.",
+            hint="Name the service's data folder with --data, or give CALLBACK_SDK_ENCRYPTION_KEYS its keys.",
+        )
+    return Places(data=folder, database=config.database, keys=config.encryption_keys)
+
+
+@contextmanager
+def _no_service(folder: Path) -> Iterator[None]:
+    """Keep services off a data folder; several commands may do so at once.
+
+    Raises:
+        ConfigurationError: One is there already.
+    """
+    from callback_sdk.errors import ConfigurationError
+
+    with (folder / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigurationError(
+                f"A service uses the data folder {folder}.", hint="Stop it, and run the command again."
+            ) from None
+        yield
 
 
 def _store(data: Path | None, database: str | None) -> AbstractContextManager[Store]:

@@ -2,7 +2,31 @@
 
 from __future__ import annotations
 
+from callback_sdk.client.batch import BatchItem
 from callback_sdk.client.client import Client, get_instance
-from callback_sdk.client.resources import Algorithm, DeliveryState, Progress, Result, Task, Version
+from callback_sdk.client.resources import Algorithm, Task, Version
+from callback_sdk.client.states import (
+    Delivery,
+    DeliveryCounts,
+    DeliveryState,
+    DeliveryTry,
+    Progress,
+    Result,
+    TaskSummary,
+)
 
-__all__ = ["Algorithm", "Client", "DeliveryState", "Progress", "Result", "Task", "Version", "get_instance"]
+__all__ = [
+    "Algorithm",
+    "BatchItem",
+    "Client",
+    "Delivery",
+    "DeliveryCounts",
+    "DeliveryState",
+    "DeliveryTry",
+    "Progress",
+    "Result",
+    "Task",
+    "TaskSummary",
+    "Version",
+    "get_instance",
+]

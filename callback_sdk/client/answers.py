@@ -50,7 +50,7 @@ class Answer:
     """What the service said to one request.
 
     Attributes:
-        data: The JSON.
+        data: The JSON; the bytes of a file.
         request_id: The service's id of the request.
     """
 
@@ -58,20 +58,21 @@ class Answer:
     request_id: str | None = None
 
 
-def read(response: requests.Response, url: str, hidden: Secret[tuple[str, ...]]) -> Answer:
+def read(response: requests.Response, url: str, hidden: Secret[tuple[str, ...]], *, as_file: bool = False) -> Answer:
     """Read an answer.
 
     Args:
         response: The answer, whole.
         url: Who gave it.
         hidden: Strings that an error must not repeat, should the service quote them.
+        as_file: Whether to leave its bytes as they are.
 
     Raises:
         ServiceError: It is a refusal, or no JSON.
     """
     request_id = _printable(response.headers.get("X-Request-ID", ""))[:200] or None
     if 200 <= response.status_code < 300:
-        return Answer(_json(response, url, request_id), request_id)
+        return Answer(response.content if as_file else _json(response, url, request_id), request_id)
     raise _refusal(response, _scrubbed(_message(response), hidden), request_id)
 
 
@@ -156,24 +157,34 @@ _HINTS_OF_EXCEPTIONS: tuple[tuple[type[requests.RequestException], str], ...] = 
 )
 
 
-def unreachable(error: requests.RequestException, url: str, method: str) -> ServiceUnreachableError:
+def unreachable(
+    error: requests.RequestException, url: str, method: str, key: str | None = None
+) -> ServiceUnreachableError:
     """Make the error for a request that got no answer; its cause has no frames, whose locals hold the token.
 
     Args:
         error: What requests raised.
         url: Who didn't answer.
         method: The request's method.
+        key: The request's idempotency key.
     """
     root = _root(error)
     hint = next((hint for kind, hint in _HINTS_OF_EXCEPTIONS if isinstance(error, kind)), "Try again.")
     if method == "POST" and not _never_connected(error):
         hint = (
-            "The task may have been accepted all the same, so look for its result before you submit again. "
+            f"The task may have been accepted all the same{way_back(key)} "
             f"If the features are large, the service's limit may have cut them off. {hint}"
         )
     failure = ServiceUnreachableError(f"No answer from {url}: {_described(root)}.", hint=hint)
     failure.__cause__ = without_frames(root)
     return failure
+
+
+def way_back(key: str | None) -> str:
+    """End a sentence that says that a task may be there, with what makes no second one."""
+    if key is None:
+        return ", so look for its result before you submit again."
+    return f'; the same call with idempotency_key="{key}" makes no second one.'
 
 
 def _root(error: BaseException) -> BaseException:

@@ -51,7 +51,7 @@ def prepared(features: Any, *, compression: str | None = None) -> Iterator[FormF
         yield _from_path(Path(os.fsdecode(features)))
     elif isinstance(features, Mapping):
         yield _json(_columns(features))
-    elif _is_table(features):
+    elif is_table(features):
         table = _arrow_table(features)
         with tempfile.TemporaryFile() as file:
             _write_parquet(table, file, compression)
@@ -168,7 +168,8 @@ def _records(features: Sequence[Any]) -> list[dict[str, Any]]:
     return [dict(record) for record in features]
 
 
-def _is_table(features: Any) -> bool:
+def is_table(features: Any) -> bool:
+    """Return whether something is a DataFrame or has the Arrow interface of a table."""
     # What is not loaded can't have made this object, so nothing is imported to find out.
     pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(features, pandas.DataFrame):

@@ -1,16 +1,17 @@
-"""What the client returns: algorithms, their versions, tasks, results."""
+"""What the client returns and what can be asked further: algorithms, their versions, tasks."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from attrs import define, field
 
 from callback_sdk.client.failures import Failures, public
 from callback_sdk.client.progress import ProgressBar
+from callback_sdk.client.states import Delivery, DeliveryState, Progress, Result, TaskState
 from callback_sdk.errors import (
     ConfigurationError,
     ServiceError,
@@ -90,94 +91,17 @@ class Algorithm:
         """Submit a task; the options are those of `Client.run_algorithm`."""
         return self._client.run_algorithm(self.id, features, **options)
 
+    def train(self, features: Any, **options: Any) -> Task:
+        """Submit a training; the options are those of `Client.train_algorithm`."""
+        return self._client.train_algorithm(self.id, features, **options)
 
-@define(frozen=True, kw_only=True)
-class Result:
-    """What an algorithm returned.
+    def get_template(self, file_type: str = "input", version: str | None = None) -> BinaryIO:
+        """Return an example; see `Client.get_template`."""
+        return self._client.get_template(self.id, file_type, version)
 
-    Attributes:
-        predictions: What it was run for.
-        evaluations: How good they are; None when that was not asked for.
-        monitors: What the service watches them by; may be None.
-    """
-
-    predictions: Any = field(default=None, repr=False)
-    evaluations: Any = field(default=None, repr=False)
-    monitors: Any = field(default=None, repr=False)
-
-
-@define(frozen=True, kw_only=True)
-class Progress:
-    """How far a task is.
-
-    Attributes:
-        fraction: Done, between 0 and 1; None when the algorithm doesn't say.
-        message: What it is doing.
-    """
-
-    fraction: float | None = None
-    message: str = ""
-
-
-@define(frozen=True, kw_only=True)
-class DeliveryState:
-    """How the delivery of one task to one target stands.
-
-    Attributes:
-        url: The target without its query.
-        state: `"pending"`, `"delivered"`, or `"dead"` when no try is left.
-        attempts: Tries so far.
-        error: Why the last one failed; None when none did.
-    """
-
-    url: str
-    state: str
-    attempts: int = 0
-    error: str | None = None
-
-
-@define(frozen=True, kw_only=True)
-class TaskState:
-    """A task as the service saw it at one moment; the attributes are those of `Task`."""
-
-    job_id: str
-    status: str = PENDING
-    success: bool | None = None
-    error: str | None = None
-    result: Result = field(factory=Result)
-    callback_param: Any = field(default=None, repr=False)
-    progress: Progress = field(factory=Progress)
-    receipts: tuple[Receipt, ...] = ()
-    deliveries: tuple[DeliveryState, ...] = ()
-
-    @property
-    def ended(self) -> bool:
-        """Whether the algorithm runs no more."""
-        return self.status in (FINISHED, CANCELED)
-
-    @property
-    def delivering(self) -> bool:
-        """Whether a delivery is still to be made."""
-        return any(delivery.state == "pending" for delivery in self.deliveries)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> TaskState:
-        """Read the wire form; members that are not known are left out."""
-        progress = data.get("progress") or {}
-        return cls(
-            job_id=data["job_id"],
-            status=data.get("status") or PENDING,
-            success=data.get("success"),
-            error=data.get("error"),
-            result=Result(**{name: data.get(name) for name in Result.__annotations__}),
-            callback_param=data.get("callback_param"),
-            progress=Progress(fraction=progress.get("fraction"), message=progress.get("message") or ""),
-            receipts=tuple(Receipt.from_dict(receipt) for receipt in data.get("receipts") or ()),
-            deliveries=tuple(
-                DeliveryState(**{name: one[name] for name in DeliveryState.__annotations__ if name in one})
-                for one in data.get("deliveries") or ()
-            ),
-        )
+    def get_graph(self, file_type: str | None = None, version: str | None = None) -> BinaryIO:
+        """Return a picture; see `Client.get_graph`."""
+        return self._client.get_graph(self.id, file_type, version)
 
 
 class Task:
@@ -199,6 +123,10 @@ class Task:
     def __repr__(self) -> str:
         outcome = "" if self.success is None else f", success={self.success}"
         return f"Task({self.job_id!r}, status={self.status!r}{outcome})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the wire form: what JSON has of the task, its results included."""
+        return self._state.to_dict()
 
     @property
     def _failures(self) -> Failures:
@@ -259,6 +187,41 @@ class Task:
         """How each delivery stands, in the order of the targets."""
         return list(self._state.deliveries)
 
+    @property
+    def algorithm(self) -> str | None:
+        """What it runs."""
+        return self._state.algorithm
+
+    @property
+    def version(self) -> str | None:
+        """The algorithm's version; None until the service has told."""
+        return self._state.version
+
+    @property
+    def kind(self) -> str | None:
+        """`"predict"` or `"fit"`."""
+        return self._state.kind
+
+    @property
+    def priority(self) -> int | None:
+        """0 to 9; the higher goes first."""
+        return self._state.priority
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When the service accepted it."""
+        return self._state.created_at
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When a worker began with it."""
+        return self._state.started_at
+
+    @property
+    def finished_at(self) -> datetime | None:
+        """When it ended."""
+        return self._state.finished_at
+
     @public
     def refresh(self) -> Task:
         """Ask the service for the task's state, and return the task.
@@ -282,6 +245,17 @@ class Task:
         """
         self._state = self._client._task_state("DELETE", self.job_id)
         return self
+
+    @public
+    def redeliver(self) -> list[Delivery]:
+        """Begin every dead delivery anew, and return these.
+
+        Raises:
+            ConflictError: The task has not ended.
+            ServiceError: The service didn't accept that.
+        """
+        dead = [one for one in self._client._deliveries(self.job_id) if one.state == "dead"]
+        return [self._client._redeliver(self.job_id, one.delivery_id) for one in dead]
 
     @public
     def result(self) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
@@ -11,6 +12,9 @@ from callback_sdk.document import encode
 from callback_sdk.errors import InvalidRequestError
 from callback_sdk.redaction import Secret, SecretFields
 
+LONGEST_KEY = 255
+"""Characters of an idempotency key."""
+
 _SEPARATOR = "|"
 """What the API joins callback URLs with. URLs that have one in them go into our own field `callbacks`."""
 
@@ -19,11 +23,15 @@ def form_fields(
     targets: Sequence[Callback],
     *,
     version: str | None,
-    evaluate: bool | Mapping[str, Any],
-    monitor: bool,
-    compression: str | None,
+    evaluate: bool | Mapping[str, Any] | None = None,
+    monitor: bool | None = None,
+    compression: str | None = None,
+    priority: int | None = None,
+    export_new_version: bool | None = None,
 ) -> SecretFields:
     """Return names and values of the form's fields; the targets' credentials are among them.
+
+    What is None is left to the service.
 
     Raises:
         InvalidRequestError: One has a type or a character that it can't have.
@@ -34,6 +42,8 @@ def form_fields(
         "evaluate": _flag("evaluate", evaluate),
         "monitor": _flag("monitor", monitor),
         "compression": _text("compression", compression),
+        "priority": None if priority is None else str(_priority(priority)),
+        "export_new_version": _flag("export_new_version", export_new_version),
     }
     given = {name: value for name, value in fields.items() if value is not None}
     return SecretFields({**given, **_callback_fields(targets).reveal()})
@@ -47,6 +57,72 @@ def credentials(targets: Sequence[Callback]) -> Secret[tuple[str, ...]]:
         for secret in (target.fields, target.headers):
             found += secret.reveal().values() if secret is not None else ()
     return Secret(tuple(found))
+
+
+def task_item(
+    index: int,
+    targets: Sequence[Callback],
+    *,
+    parameters: Mapping[str, Any] | None,
+    version: str | None,
+    evaluate: bool | Mapping[str, Any],
+    monitor: bool,
+    priority: int | None,
+) -> Secret[dict[str, Any]]:
+    """Return one task of a batch as its JSON has it.
+
+    Args:
+        index: Which of the files its features are.
+        targets: Where its result goes.
+        parameters: The algorithm's parameters.
+        version: The algorithm's version.
+        evaluate: Whether to evaluate the predictions, or what that needs to know.
+        monitor: Whether to keep watch over the output.
+        priority: 0 to 9.
+
+    Raises:
+        InvalidRequestError: One has a type or a character that it can't have.
+    """
+    if not isinstance(parameters, (Mapping, type(None))):
+        raise InvalidRequestError(f"parameters is of type {type(parameters).__name__}.", hint="Give a dict.")
+    # The checks are those of a form.
+    form_fields((), version=version, evaluate=evaluate, monitor=monitor, priority=priority)
+    members = {
+        "features": index,
+        "parameters": None if parameters is None else dict(parameters),
+        "version": version,
+        "evaluate": dict(evaluate) if isinstance(evaluate, Mapping) else evaluate,
+        "monitor": monitor,
+        "priority": priority,
+    }
+    given = {name: value for name, value in members.items() if value is not None}
+    return Secret(given | ({"callbacks": [target.plain() for target in targets]} if targets else {}))
+
+
+def _priority(priority: Any) -> int:
+    if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= 9:
+        raise InvalidRequestError(
+            f"priority is {priority!r:.100}.", hint="Give a whole number from 0 to 9; the higher goes first."
+        )
+    return priority
+
+
+def checked_key(key: str | None, *, longest: int = LONGEST_KEY) -> str:
+    """Return an idempotency key; a new one when there is none.
+
+    Raises:
+        InvalidRequestError: It can't be one.
+    """
+    if key is None:
+        return str(uuid.uuid4())
+    if not isinstance(key, str) or not 1 <= len(key) <= longest or not key.isascii() or not key.isprintable():
+        raise InvalidRequestError(
+            f"idempotency_key is {key!r:.100}.", hint=f"Give 1 to {longest} printable ASCII characters."
+        )
+    # A header's value loses the spaces around it.
+    if key != key.strip():
+        raise InvalidRequestError("idempotency_key has a space around it.", hint="Take it away.")
+    return key
 
 
 def _callback_fields(targets: Sequence[Callback]) -> SecretFields:
@@ -67,7 +143,9 @@ def _json(name: str, value: Secret[Any]) -> str:
     return encode(value.reveal(), path=name).data.decode()
 
 
-def _flag(name: str, value: bool | Mapping[str, Any]) -> str:
+def _flag(name: str, value: bool | Mapping[str, Any] | None) -> str | None:
+    if value is None:
+        return None
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping) and name == "evaluate":

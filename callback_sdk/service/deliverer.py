@@ -20,6 +20,7 @@ from callback_sdk.retry import SERVICE_DELAYS, next_delay
 from callback_sdk.service.blobs import Blobs, results_name
 from callback_sdk.service.claims import Claims
 from callback_sdk.service.files import Scratch
+from callback_sdk.service.metrics import ATTEMPTS
 from callback_sdk.service.store import DeliveryClaim, Store
 
 _log = logging.getLogger(__name__)
@@ -164,12 +165,14 @@ class Deliverer:
             self._fail(claim, error, extra)
         else:
             receipt = evolve(receipt, attempts=claim.attempt, nulled=claim.nulled)
+            ATTEMPTS.labels("delivered").inc()
             self._store.deliveries.delivered(claim.delivery_id, claim.attempt, receipt)
             _log.info("Task %s is delivered to %s.", claim.job_id, claim.callback.url, extra=extra)
 
     def _fail(self, claim: DeliveryClaim, error: Exception, extra: dict[str, Any]) -> None:
         delay = next_delay(error, claim.since_redelivery, self._delays)
         again_in = None if delay is None else delay.total_seconds()
+        ATTEMPTS.labels("dead" if again_in is None else "failed").inc()
         self._store.deliveries.failed(claim.delivery_id, claim.attempt, _text(error), again_in)
         after = "never again" if again_in is None else f"again in {again_in:.0f} s"
         _log.warning("Task %s is not at %s, %s: %s", claim.job_id, claim.callback.url, after, _text(error), extra=extra)

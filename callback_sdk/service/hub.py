@@ -13,6 +13,7 @@ from callback_sdk.service.blobs import INLINE, StorageError, features_name
 from callback_sdk.service.dispatcher import Dispatcher
 from callback_sdk.service.engines import Engine
 from callback_sdk.service.files import remove
+from callback_sdk.service.metrics import ACCEPTED
 from callback_sdk.service.parts import Parts
 from callback_sdk.service.store import IdempotencyKey, StoreUnavailableError, Submission
 
@@ -91,6 +92,8 @@ class Hub:
             self._forget(*kept)
             raise
         self._forget(*(job_id for job_id in kept if job_id not in job_ids))
+        own = {item.submission.task.job_id for item in received}
+        ACCEPTED.inc(len(own.intersection(job_ids)))
         self.parts.awake.set()
         return job_ids
 

@@ -1,4 +1,7 @@
-"""Figures of the service for Prometheus."""
+"""Figures of the service for Prometheus.
+
+What is counted, is counted since the start of this process; what waits is asked of the store, and the same everywhere.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from callback_sdk.service.child import Answer, Run
 from callback_sdk.service.claims import Claims
 from callback_sdk.service.deliverer import Deliverer
 from callback_sdk.service.files import Scratch, read_progress, remove, write_whole
+from callback_sdk.service.metrics import RUN_SECONDS, RUNS
 from callback_sdk.service.process import SHUTDOWN, ChildProcess, Outcome, Stop
 from callback_sdk.service.registry import Algorithm, Registry
 from callback_sdk.service.store import Claim, Ending, Store
@@ -94,11 +96,14 @@ class Runner:
             algorithm = self._registry.get(claim.task.algorithm, claim.task.version)
         except UnknownAlgorithmError as error:
             return self._store.tasks.finish(job_id, attempt, Ending(success=False, error=str(error)))
+        started = time.monotonic()
         with self._features(claim, places) as features:
             order = self._order(claim, places, features)
             outcome = child.run(
                 order, timeout=algorithm.timeout, stop=stop, memory_limit=algorithm.memory_limit
             )  # fmt: skip
+        RUNS.labels(algorithm.name, _word(outcome)).inc()
+        RUN_SECONDS.labels(algorithm.name).observe(time.monotonic() - started)
         if outcome.stopped == SHUTDOWN:
             self._store.tasks.release(job_id, attempt)
             return False
@@ -172,6 +177,15 @@ class Runner:
             return results.read_bytes()
         self._blobs.keep(results, results_name(claim.task.job_id, claim.attempt))
         return None
+
+
+def _word(outcome: Outcome) -> str:
+    """Return how a run ended, in one word for the metrics."""
+    if outcome.stopped is not None:
+        return "stopped"
+    if outcome.died is not None:
+        return "died"
+    return "succeeded" if outcome.answer is not None and outcome.answer.error is None else "failed"
 
 
 def _reason(outcome: Outcome, algorithm: Algorithm) -> str:

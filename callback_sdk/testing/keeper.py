@@ -5,7 +5,8 @@ learns of the parent's end from a pipe that nobody else holds, and, should a for
 from its own parent's id. Its session is its own, so that a Ctrl-C in the terminal reaches the parent alone,
 which then decides.
 
-`Server` is what local servers under a keeper have in common. Only the standard library is loaded with this file: it runs with `python -I -S`, in a few milliseconds.
+`Server` is what local servers under a keeper have in common. Only the standard library is loaded with this file:
+it runs with `python -I -S`, in a few milliseconds.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -36,9 +37,8 @@ _IPC_RMID = 0
 _REAP_SECONDS = 5.0
 _TAIL_BYTES = 4000
 _POLL = 0.2
-_KILL, _RESTART, _KILLED = b"k", b"r", b"."
-# Below the range from which the kernel takes the ports of outgoing connections, so that a server that was killed
-# finds its port again.
+_KILL, _RESTART, _DONE = b"k", b"r", b"."
+# Below the ports of outgoing connections, so that a server that was killed finds its own again.
 _FIRST_PORT, _LAST_PORT = 12_000, 32_000
 _STARTS = 4
 
@@ -86,6 +86,9 @@ class Kept:
             env=dict(env),
             start_new_session=True,
         )
+        assert self._process.stdin is not None  # noqa: S101
+        assert self._process.stdout is not None  # noqa: S101
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self.pid = self._process.pid
         plan = {
             "command": list(command),
@@ -96,7 +99,7 @@ class Kept:
             "grace": grace,
             "parent": os.getpid(),
         }
-        self._order(json.dumps(plan).encode() + b"\n")
+        self._send(json.dumps(plan).encode() + b"\n")
 
     @property
     def ended(self) -> bool:
@@ -105,43 +108,34 @@ class Kept:
 
     def kill(self) -> None:
         """Kill the command and all that it started, at once, and wait until they are gone; the folder stays."""
-        self._order(_KILL)
-        if self._process.stdout is not None:
-            self._process.stdout.read(len(_KILLED))
+        self._send(_KILL)
+        self._stdout.read(len(_DONE))
 
     def restart(self) -> None:
-        """Start the command again, in the folder as it is, after `kill`."""
-        self._order(_RESTART)
+        """Start the command again, in the folder as it is; what runs of it is killed before."""
+        self._send(_RESTART)
+        self._stdout.read(len(_DONE))
 
     def stop(self) -> int:
         """End the command, wait until it is gone and its files are removed, and return its exit code."""
         with contextlib.suppress(BrokenPipeError):
             self._stdin.close()
-        if self._process.stdout is not None and not self._process.stdout.closed:
-            self.tail = self._process.stdout.read().decode(errors="replace").strip()
-            self._process.stdout.close()
+        if not self._stdout.closed:
+            self.tail = self._stdout.read().decode(errors="replace").strip()
+            self._stdout.close()
         return self._process.wait()
 
-    def _order(self, order: bytes) -> None:
+    def _send(self, line: bytes) -> None:
         with contextlib.suppress(BrokenPipeError):
-            self._stdin.write(order)
+            self._stdin.write(line)
             self._stdin.flush()
-
-    @property
-    def _stdin(self) -> IO[bytes]:
-        assert self._process.stdin is not None  # noqa: S101
-        return self._process.stdin
 
 
 _Server = TypeVar("_Server", bound="Server")
 
 
 class Server(abc.ABC):
-    """A server on loopback under a keeper, with a folder and ports of its own.
-
-    Args:
-        timeout: How long it may take until it answers.
-    """
+    """A server on loopback under a keeper, with a folder and ports of its own; the first is its clients'."""
 
     _NAME: ClassVar[str]
     _HINT: ClassVar[str] = "It needs some memory, and free space in the folder for temporary files."
@@ -194,13 +188,8 @@ class Server(abc.ABC):
         self._running().kill()
 
     def restart(self) -> None:
-        """Start the server again on the same data and ports, and wait until it answers; kill it first if it runs.
-
-        Raises:
-            CallbackSDKError: It ended or didn't answer in time, and is closed; the text has the end of its log.
-        """
+        """Start the server again on the same data and ports, and wait as `start` does; kill it first if it runs."""
         process = self._running()
-        process.kill()
         process.restart()
         ready, _ = self._settle(process)
         if not ready:
@@ -229,7 +218,7 @@ class Server(abc.ABC):
         end = time.monotonic() + self._timeout.total_seconds()
         try:
             while time.monotonic() < end and not process.ended:
-                if self._answers():
+                if self._answers() and not process.ended:
                     return True, False
                 time.sleep(0.02)
         except BaseException:
@@ -291,11 +280,8 @@ def _run(plan: Mapping[str, Any], log: Path) -> int:
         while order := _next_order(child, plan["parent"]):
             if child is not None:
                 _end(child, grace=0.0)
-                child = None
-            if order == _KILL:
-                os.write(1, _KILLED)
-            elif order == _RESTART:
-                child = _start(plan["command"], cwd=plan["cwd"], log=log)
+            child = _start(plan["command"], cwd=plan["cwd"], log=log) if order == _RESTART else None
+            os.write(1, _DONE)
     finally:
         if child is not None:
             code = _end(child, plan["grace"])

@@ -37,6 +37,8 @@ class LocalService:
         storage_endpoints: Hosts that are object stores, beside the well-known ones.
         allow_networks: Networks that callbacks may reach although they are not public; loopback, unless given.
         allow_hosts: Hosts that callbacks may reach whatever their addresses are.
+        database: URL of its database; a SQLite file of its own when None.
+        broker: URL of a message broker: a worker runs the tasks then, in place of the service itself.
         timeout: How long it may take until it answers.
     """
 
@@ -48,17 +50,28 @@ class LocalService:
         storage_endpoints: Sequence[str] = (),
         allow_networks: Sequence[str] = ("127.0.0.0/8", "::1/128"),
         allow_hosts: Sequence[str] = (),
+        database: str | None = None,
+        broker: str | None = None,
         timeout: timedelta = timedelta(seconds=60),
     ) -> None:
-        self._arguments = ["serve", registry, "--port", "0", "--processes", str(processes)]
-        for endpoint in storage_endpoints:
-            self._arguments += ["--storage-endpoint", endpoint]
-        for network in allow_networks:
-            self._arguments += ["--allow-network", network]
-        for host in allow_hosts:
-            self._arguments += ["--allow-host", host]
+        self._registry = registry
+        self._has_worker = broker is not None
+        settings = {
+            "PORT": "0",
+            "PROCESSES": str(processes),
+            "ENGINE": "celery" if broker else "embedded",
+            "GRACE": f"{_GRACE / 2}s",
+            "STORAGE_ENDPOINTS": " ".join(storage_endpoints),
+            "ALLOW_NETWORKS": " ".join(allow_networks),
+            "ALLOW_HOSTS": " ".join(allow_hosts),
+            "DATABASE": database or "",
+            "BROKER": broker or "",
+        }
+        # Database and broker have passwords in their URLs.
+        self._settings = Secret({f"CALLBACK_SDK_{name}": value for name, value in settings.items()})
         self._timeout = timeout
         self._process: keeper.Kept | None = None
+        self._worker: keeper.Kept | None = None
         self._address = ""
         self._token = Secret("")
         self._folder = Path()
@@ -106,18 +119,26 @@ class LocalService:
     def close(self) -> str:
         """Stop the service, wait until it is gone, remove its data, and return the end of its log."""
         process, self._process = self._process, None
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.stop()
         if process is None:
             return ""
         process.stop()
-        return process.tail
+        return process.tail + (f"\nThe worker's:\n{worker.tail}" if worker is not None else "")
 
     def _launch(self) -> None:
         self._folder = Path(tempfile.gettempdir()) / f"callback-sdk-service-{secrets.token_hex(6)}"
-        data = self._folder / "data"
-        self._process = keeper.Kept(
-            [sys.executable, "-m", "callback_sdk.cli", *self._arguments, "--data", str(data)],
-            env=_environment(),
-            folder=self._folder,
+        self._process = self._keep("serve", self._folder)
+        if self._has_worker:
+            self._worker = self._keep("worker", self._folder.with_name(f"{self._folder.name}-worker"))
+
+    def _keep(self, command: str, folder: Path) -> keeper.Kept:
+        data = {"CALLBACK_SDK_DATA": str(self._folder / "data")}
+        return keeper.Kept(
+            [sys.executable, "-m", "callback_sdk.cli", command, self._registry],
+            env=_environment() | self._settings.reveal() | data,
+            folder=folder,
             cwd=Path.cwd(),
             grace=_GRACE,
         )

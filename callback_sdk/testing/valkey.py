@@ -50,8 +50,9 @@ class Valkey(keeper.Server):
 
     def _answers(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._ports[0]), timeout=2) as client:
-            client.sendall(b"PING\r\n")
-            return client.recv(16).startswith(b"+PONG")
+            # Where its data are, so that no other server is taken for it that has got the port in between.
+            client.sendall(b"CONFIG GET dir\r\n")
+            return str(self._folder.resolve()).encode() in client.recv(4096)
         return False
 
 

@@ -141,6 +141,26 @@ def test_the_demo_shows_three_documents_and_leaves_nothing(start: Start) -> None
     assert _sockets() <= before
 
 
+def test_the_demo_runs_on_many_processes(start: Start) -> None:
+    """With a worker, a message broker and a database server, all of which are gone afterwards."""
+    demo = start("--engine", "celery")
+    code, output, errors = demo.finish()
+    assert (code, errors) == (0, "")
+    assert "PostgreSQL" in output
+    assert _is_right(output)
+    assert demo.remains() == []
+
+
+@pytest.mark.parametrize("moment", ["message broker", "Submitted"])
+def test_a_demo_on_many_processes_that_is_killed_leaves_nothing(start: Start, moment: str) -> None:
+    """Neither broker, nor database, nor worker outlive it."""
+    demo = start("--engine", "celery")
+    demo.read_until(moment)
+    demo.process.kill()
+    demo.finish()
+    assert _nothing_remains(demo)
+
+
 def test_two_demos_run_at_the_same_time(start: Start) -> None:
     """Neither sees anything of the other."""
     for code, output, errors in [demo.finish() for demo in (start(), start())]:

@@ -250,7 +250,7 @@ def test_targets_of_all_kinds_are_delivered_after_a_fault(
     path: Path, seaweedfs: SeaweedFS, bucket: str, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PUT and POST are read back; a webhook too small for the results learns where they are."""
-    monkeypatch.setattr(retry, "service_delay", lambda attempts: timedelta(0))
+    monkeypatch.setattr(retry, "service_delay", lambda attempts, delays: timedelta(0))
     signer = S3Signer(bucket, client=seaweedfs.client())
     webhook.answer(503)
     results = {"predictions": ["x" * 1000] * 300}

@@ -63,7 +63,7 @@ def outbox(path: Path) -> Iterator[Outbox]:
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again at once, and give up after three tries."""
-    monkeypatch.setattr(retry, "service_delay", lambda attempts: timedelta(0) if attempts < 3 else None)
+    monkeypatch.setattr(retry, "service_delay", lambda attempts, delays: timedelta(0) if attempts < 3 else None)
 
 
 def signed_put(base: str, *, seconds: int = 3600) -> str:

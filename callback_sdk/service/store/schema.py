@@ -8,8 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from callback_sdk.errors import ConfigurationError
-from callback_sdk.redaction import Secret
-from callback_sdk.service.store.database import Database
+from callback_sdk.redaction import Secret, without_frames
+from callback_sdk.service.store.database import Database, StoreUnavailableError, unavailable
 from callback_sdk.service.store.tables import deliveries, seals
 from callback_sdk.service.vault import Vault, VaultError
 
@@ -46,7 +46,7 @@ def prepare(database: Database, vault: Vault) -> None:
     """
     found = revision(database)
     if found is None:
-        upgrade(database, vault)
+        _migrate(database, vault)
     elif found != newest():
         known = {script.revision for script in _script().walk_revisions()}
         if found not in known:
@@ -58,12 +58,14 @@ def prepare(database: Database, vault: Vault) -> None:
             f"The database has revision {found}, and this version of callback-sdk needs {newest()}.",
             hint="Stop all services and workers that use it, make a backup, and run: callback-sdk db upgrade",
         )
-    else:
-        _check_seal(database, vault)
+    # Also of one that was empty a moment ago: another process may have made its schema first, with other keys.
+    _check_seal(database, vault)
 
 
 def upgrade(database: Database, vault: Vault) -> tuple[str | None, str]:
     """Bring a database up to date, or make its schema when it is empty.
+
+    Afterwards nothing of it holds a credential in plain, free space included. Doing it again does no harm.
 
     Args:
         database: The database.
@@ -73,23 +75,14 @@ def upgrade(database: Database, vault: Vault) -> tuple[str | None, str]:
         Its revisions before and after.
 
     Raises:
-        StoreUnavailableError: The database can't be written; it is as it was.
+        ConfigurationError: It can't be upgraded, and is as it was; or its keys are others.
+        StoreUnavailableError: It can't be written, and is as it was; or it is up to date, but could not be cleaned.
     """
-    from alembic import command
-
-    def migrate(connection: sa.Connection) -> str | None:
-        if connection.dialect.name == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-        before = _revision(connection)
-        config = _config(connection=connection, vault=vault)
-        if before == FIRST:
-            command.stamp(config, FIRST)
-        command.upgrade(config, "head")
-        if connection.execute(sa.select(seals.c.name).where(seals.c.name == _SEAL)).first() is None:
-            connection.execute(seals.insert(), {"name": _SEAL, "sealed": vault.encrypt(Secret(_SEAL))})
-        return before
-
-    return database.write(migrate), newest()
+    before = _migrate(database, vault)
+    _check_seal(database, vault)
+    if before is not None:
+        _clean(database)
+    return before, newest()
 
 
 def rotate(database: Database, vault: Vault) -> int:
@@ -117,6 +110,57 @@ def rotate(database: Database, vault: Vault) -> int:
         return count
 
     return database.write(work)
+
+
+def _migrate(database: Database, vault: Vault) -> str | None:
+    """Run the migrations that a database lacks, all or none, and return the revision that it had."""
+    from alembic import command
+    from alembic.util import CommandError
+
+    def migrate(connection: sa.Connection) -> str | None:
+        if connection.dialect.name == "postgresql":
+            # Neither a large table nor somebody else's migration is a reason to give up.
+            connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+        before = _revision(connection)
+        config = _config(connection=connection, vault=vault)
+        if before == FIRST:
+            command.stamp(config, FIRST)
+        command.upgrade(config, "head")
+        if connection.execute(sa.select(seals.c.name).where(seals.c.name == _SEAL)).first() is None:
+            connection.execute(seals.insert(), {"name": _SEAL, "sealed": vault.encrypt(Secret(_SEAL))})
+        return before
+
+    try:
+        return database.write(migrate)
+    except (sa.exc.SQLAlchemyError, CommandError) as error:
+        cause = without_frames(error)
+        reason = " ".join(str(getattr(cause, "orig", cause)).split())[:300]
+    raise ConfigurationError(
+        f"The database can't be upgraded, and is as it was: {reason}.",
+        hint="Is it callback-sdk's own? If so, report this with the backup's schema.",
+    )
+
+
+def _clean(database: Database) -> None:
+    """Write anew what may hold credentials in plain where rows were before: they outlast an update there."""
+    statements = ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"]
+    if database.engine.dialect.name == "postgresql":
+        statements = ["SET statement_timeout = 0", "VACUUM (FULL) deliveries"]
+    try:
+        with unavailable(), database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+            if database.engine.dialect.name == "sqlite":
+                # The transaction that every connection of ours begins with; in one there is no VACUUM.
+                connection.exec_driver_sql("COMMIT")
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+            # Its settings are not for whoever would have it next.
+            connection.invalidate()
+    except StoreUnavailableError as error:
+        raise StoreUnavailableError(
+            f"The database is up to date, but may still hold old credentials in plain. {error.message}",
+            hint="See that its disk has as much room again as it takes, and run callback-sdk db upgrade once more.",
+        ) from error.__cause__
 
 
 def _check_seal(database: Database, vault: Vault) -> None:

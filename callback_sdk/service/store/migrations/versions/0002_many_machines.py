@@ -16,6 +16,9 @@ depends_on = None
 # The user whose token the service keeps in its data folder: all earlier tasks were made with that token.
 _FIRST_USER = "admin"
 
+_AT_ONCE = 1000
+"""Targets in memory at a time."""
+
 
 def upgrade(vault: Vault) -> None:
     """Make the new tables, and bring tasks and deliveries over.
@@ -110,11 +113,26 @@ def _widen_deliveries() -> None:
     op.create_index("deliveries_by_worker", "deliveries", ["worker"])
 
 
+class _Plain(sa.TypeDecorator[Secret[str]]):
+    """A credential in plain, wrapped before anybody sees it."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Secret[str]:
+        return Secret(value or "")
+
+
 def _encrypt(vault: Vault) -> None:
-    deliveries = sa.table("deliveries", sa.column("delivery_id"), sa.column("target"))
-    connection = op.get_bind()
-    found = connection.execute(sa.select(deliveries.c.delivery_id, deliveries.c.target)).all()
-    sealed = [(row.delivery_id, vault.encrypt(Secret(row.target))) for row in found]
-    for delivery_id, target in sealed:
-        update = deliveries.update().where(deliveries.c.delivery_id == delivery_id)
-        connection.execute(update.values(target=target))
+    plain = sa.table("deliveries", sa.column("delivery_id"), sa.column("target", _Plain()))
+    sealed = sa.table("deliveries", sa.column("delivery_id"), sa.column("target", sa.Text))
+    update = sealed.update().where(sealed.c.delivery_id == sa.bindparam("one"))
+    connection, last = op.get_bind(), ""
+    while True:
+        some = sa.select(plain.c.delivery_id, plain.c.target).where(plain.c.delivery_id > last)
+        found = connection.execute(some.order_by(plain.c.delivery_id).limit(_AT_ONCE)).all()
+        if not found:
+            return
+        encrypted = [{"one": row.delivery_id, "target": vault.encrypt(row.target)} for row in found]
+        connection.execute(update, encrypted)
+        last = found[-1].delivery_id

@@ -1,0 +1,248 @@
+"""Many tasks at once: taken from an iterable, put into requests that are neither too long nor too many."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
+from typing import Any
+
+from attrs import define, evolve, field
+
+from callback_sdk.body import Body
+from callback_sdk.callbacks import Callback
+from callback_sdk.client.answers import way_back
+from callback_sdk.client.base import unexpected
+from callback_sdk.client.connection import JSON, Connection
+from callback_sdk.client.features import is_table, prepared
+from callback_sdk.client.progress import ProgressBar
+from callback_sdk.client.submission import LONGEST_KEY, checked_key, credentials, task_item
+from callback_sdk.document import encode
+from callback_sdk.errors import CallbackSDKError, FeaturesError, ServiceError
+from callback_sdk.multipart import FormFile, encode_form
+from callback_sdk.redaction import Secret, SecretFields, hide
+
+MAX_TASKS = 1000
+"""Tasks of a request; the service takes no more."""
+
+MAX_BYTES = 32 * 1024 * 1024
+"""Bytes of a request's features and tasks, unless one task alone has more."""
+
+
+@define(frozen=True)
+class BatchItem:
+    """One task of a batch; what is None is taken from the call.
+
+    Attributes:
+        features: Its data, in the forms that `Client.run_algorithm` takes.
+        parameters: The algorithm's parameters.
+        callbacks: Where its result goes: a list of targets, empty for none.
+        version: The algorithm's version.
+        evaluate: Whether to evaluate the predictions, or what the algorithm needs to know for it.
+        priority: 0 to 9; the higher goes first.
+    """
+
+    features: Any = field(repr=False)
+    parameters: Mapping[str, Any] | None = field(default=None, kw_only=True, repr=False)
+    callbacks: Secret[Any] = field(default=None, kw_only=True, converter=hide)
+    version: str | None = field(default=None, kw_only=True)
+    evaluate: bool | Mapping[str, Any] | None = field(default=None, kw_only=True)
+    priority: int | None = field(default=None, kw_only=True)
+
+
+@define(frozen=True, kw_only=True)
+class Options:
+    """What counts for items that don't say it themselves; see `Client.run_algorithm_batch`."""
+
+    targets: tuple[Callback, ...]
+    parameters: Mapping[str, Any] | None = field(repr=False)
+    version: str | None
+    evaluate: bool | Mapping[str, Any]
+    monitor: bool
+    priority: int | None
+
+
+class _Chunk:
+    """The tasks of one request.
+
+    Args:
+        start: Number of the first item.
+    """
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+        self.tasks: list[Secret[bytes]] = []
+        self.hidden: list[Secret[tuple[str, ...]]] = []
+        self._files: list[FormFile] = []
+        self._indexes: dict[str, int] = {}
+        self._size = 0
+
+    def is_full(self, name: str, file: FormFile) -> bool:
+        """Return whether a task with some features belongs into the next request."""
+        more = 0 if name in self._indexes else file.body.size
+        return bool(self.tasks) and (len(self.tasks) == MAX_TASKS or self._size + more > MAX_BYTES)
+
+    def index(self, name: str, file: FormFile) -> int:
+        """Return which of the files some features are; what is known by its name already is sent once."""
+        if name not in self._indexes:
+            self._indexes[name] = len(self._files)
+            self._files.append(file)
+            self._size += file.body.size
+        return self._indexes[name]
+
+    def add(self, task: Secret[bytes], hidden: Secret[tuple[str, ...]]) -> None:
+        """Add a task, and what no error may repeat of it."""
+        self.tasks.append(task)
+        self.hidden.append(hidden)
+        self._size += len(task.reveal())
+
+    def form(self) -> tuple[Body, str]:
+        """Return the request's body, and its media type."""
+        tasks = Body(b"[", b",".join(task.reveal() for task in self.tasks), b"]")
+        described = FormFile(name="tasks", filename="tasks.json", content_type=JSON, body=tasks)
+        return encode_form(SecretFields({}), [described, *self._files])
+
+
+class Batch:
+    """Tasks on their way to the service.
+
+    Args:
+        items: Features, or a `BatchItem` each.
+        options: What counts where an item says nothing.
+        compression: Parquet's codec.
+        key: What makes the whole safe to repeat; a new one when None.
+        targets_of: Returns an item's own targets, checked.
+
+    Attributes:
+        accepted: Ids of the tasks that the service has accepted, in order.
+
+    Raises:
+        CallbackSDKError: The items are none, the key can't be one, or an item of a list has a target that a result
+            could not go to.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[Any],
+        options: Options,
+        *,
+        compression: str | None,
+        key: str | None,
+        targets_of: Callable[[BatchItem], tuple[Callback, ...]],
+    ) -> None:
+        if isinstance(items, (str, bytes, os.PathLike, Mapping)) or is_table(items) or not isinstance(items, Iterable):
+            raise FeaturesError(
+                f"The items of a batch are a {type(items).__name__}.", hint="Give a list with one table for each task."
+            )
+        self.accepted: list[str] = []
+        self._items = items
+        self._options = options
+        self._compression = compression
+        # Each request has a key of its own: this one with a number after it.
+        self._key = checked_key(key, longest=LONGEST_KEY - 10)
+        self._targets_of = targets_of
+        if isinstance(items, Sequence):
+            for number, item in enumerate(items):
+                with _naming(number):
+                    self._targets(_item(item))
+
+    def send(self, connection: Connection, path: str, bar: ProgressBar) -> None:
+        """Send all of them.
+
+        Args:
+            connection: Where to.
+            path: What takes batches there.
+            bar: Shows how far it is.
+
+        Raises:
+            CallbackSDKError: A task can't be sent, or the service didn't accept a request.
+        """
+        total = len(self._items) if isinstance(self._items, Sized) else 0
+        try:
+            for number, chunk in enumerate(self._chunks()):
+                self._send(connection, path, chunk, f"{self._key}/{number}")
+                bar.show(len(self.accepted) / total if total else None, f"{len(self.accepted)} accepted")
+        except BaseException as error:
+            # An error of the iterable's own has no such attribute, and gets it like all others.
+            setattr(error, "accepted", tuple(self.accepted))  # noqa: B010
+            if isinstance(error, CallbackSDKError) and self.accepted:
+                error.hint = (
+                    f"{error.hint} {len(self.accepted)} tasks were accepted before; the error's `accepted` has their "
+                    f'ids, and the same call with idempotency_key="{self._key}" makes no second ones.'
+                ).strip()
+            raise
+
+    def _send(self, connection: Connection, path: str, chunk: _Chunk, key: str) -> None:
+        body, content_type = chunk.form()
+        hidden = Secret(tuple(text for secret in chunk.hidden for text in secret.reveal()))
+        try:
+            answer = connection.request(
+                "POST", path, body=body, content_type=content_type, hidden=hidden, key=key, repeatable=True
+            )
+        except ServiceError as error:
+            # What one comes back with is the key of the whole.
+            error.hint = error.hint.replace(f'"{key}"', f'"{self._key}"')
+            if chunk.start and "tasks[" in error.message:
+                error.hint = f"{error.hint} tasks[0] of this request is items[{chunk.start}].".strip()
+            elif error.status is not None and error.status >= 500:
+                error.hint = f"{error.hint} The tasks may have been accepted all the same{way_back(self._key)}"
+            raise
+        ids = answer.data.get("job_ids") if isinstance(answer.data, dict) else None
+        if not isinstance(ids, list) or len(ids) != len(chunk.tasks):
+            raise unexpected(f"a list of {len(chunk.tasks)} ids")
+        self.accepted += ids
+
+    def _chunks(self) -> Iterator[_Chunk]:
+        chunk = _Chunk(0)
+        for number, given in enumerate(self._items):
+            item = _item(given)
+            with _naming(number):
+                name, file = _file(item.features, self._compression)
+            if chunk.is_full(name, file):
+                yield chunk
+                chunk = _Chunk(number)
+            with _naming(number):
+                self._add(chunk, item, chunk.index(name, file))
+        if chunk.tasks:
+            yield chunk
+
+    def _add(self, chunk: _Chunk, item: BatchItem, index: int) -> None:
+        targets, options = self._targets(item), self._options
+        task = task_item(
+            index,
+            targets,
+            parameters=options.parameters if item.parameters is None else item.parameters,
+            version=options.version if item.version is None else item.version,
+            evaluate=options.evaluate if item.evaluate is None else item.evaluate,
+            monitor=options.monitor,
+            priority=options.priority if item.priority is None else item.priority,
+        )
+        chunk.add(Secret(encode(task.reveal(), path="item").data), credentials(targets))
+
+    def _targets(self, item: BatchItem) -> tuple[Callback, ...]:
+        return self._options.targets if item.callbacks.reveal() is None else self._targets_of(item)
+
+
+def _item(given: Any) -> BatchItem:
+    return given if isinstance(given, BatchItem) else BatchItem(given)
+
+
+def _file(features: Any, compression: str | None) -> tuple[str, FormFile]:
+    """Return features ready to send, with a name that only the same ones have."""
+    with prepared(features, compression=compression) as file:
+        if isinstance(features, (str, os.PathLike)):
+            return f"path:{os.fsdecode(features)}", file
+        # In memory, as the iterable may use an object again, and a process may have only so many files open.
+        body = Body(file.body.read())
+        return hashlib.sha256(body.read()).hexdigest(), evolve(file, body=body)
+
+
+@contextmanager
+def _naming(number: int) -> Iterator[None]:
+    """Say in an error which item it is about."""
+    try:
+        yield
+    except CallbackSDKError as error:
+        error.message = f"items[{number}]: {error.message}"
+        raise

@@ -1,0 +1,185 @@
+"""What shows the service who the client is: a token, or a name and a password that get one."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from callback_sdk.client.answers import Answer
+from callback_sdk.errors import AuthenticationError, ConfigurationError, ServiceError
+from callback_sdk.redaction import Secret
+
+if TYPE_CHECKING:
+    from callback_sdk.config import ClientConfig
+
+Post = Callable[[str, Secret[dict[str, str]]], Answer]
+"""Sends JSON to a path of the service, without a token."""
+
+_FRESH = 25 * 60.0
+"""Seconds that an access token is used for, a little less than it lives: a refusal in the middle of a large upload
+may be seen as a broken connection only."""
+
+
+class Credentials(Protocol):
+    """Where a token comes from."""
+
+    def token(self, post: Post) -> Secret[str]:
+        """Return the token for the next request."""
+
+    def renewed(self, refused: Secret[str], post: Post) -> Secret[str] | None:
+        """Return another token after one was refused with a 401; None when there can't be one."""
+
+    def hidden(self) -> tuple[str, ...]:
+        """Return every string that no error may repeat."""
+
+
+class StaticToken:
+    """One token for all requests.
+
+    Args:
+        token: The token.
+
+    Raises:
+        ConfigurationError: No token looks like this.
+    """
+
+    def __init__(self, token: Secret[str]) -> None:
+        # RFC 6750, section 2.1, allows fewer characters still; these are what can't stand in a header.
+        if not re.fullmatch(r"[\x21-\x7e]+", token.reveal()):
+            raise ConfigurationError(
+                "The token is empty, or has a space or another character that no token has.",
+                hint="Check token= or CALLBACK_SDK_TOKEN for a line's end or quotes too many.",
+            )
+        self._token = token
+
+    def token(self, post: Post) -> Secret[str]:
+        """Return the token."""
+        return self._token
+
+    def renewed(self, refused: Secret[str], post: Post) -> Secret[str] | None:
+        """Return None: there is no other one."""
+        return None
+
+    def hidden(self) -> tuple[str, ...]:
+        """Return the token."""
+        return (self._token.reveal(),)
+
+
+class Login:
+    """Logs in when it is first needed, and stays logged in. Threads share it.
+
+    Args:
+        username: Who logs in.
+        password: Their password.
+    """
+
+    def __init__(self, username: str, password: Secret[str]) -> None:
+        self._username = username
+        self._password = password
+        self._access: Secret[str] | None = None
+        self._refresh: Secret[str] | None = None
+        self._stale_at = 0.0
+        # Held while a token is fetched, so that threads that come meanwhile get it too, and don't ask for more.
+        self._lock = threading.Lock()
+
+    def token(self, post: Post) -> Secret[str]:
+        """Return an access token; log in if there is none yet.
+
+        Raises:
+            AuthenticationError: The service knows no such user, or another password.
+            ServiceError: It didn't tell.
+        """
+        with self._lock:
+            if self._access is None or time.monotonic() >= self._stale_at:
+                return self._renew(post)
+            return self._access
+
+    def renewed(self, refused: Secret[str], post: Post) -> Secret[str] | None:
+        """Return another access token, by the refresh token or, when that is refused too, by logging in again.
+
+        Raises:
+            ServiceError: As `token` does.
+        """
+        with self._lock:
+            if self._access is not None and self._access is not refused:
+                # Another thread was here first.
+                return self._access
+            return self._renew(post)
+
+    def hidden(self) -> tuple[str, ...]:
+        """Return the password and the tokens."""
+        secrets = (self._password, self._access, self._refresh)
+        return tuple(secret.reveal() for secret in secrets if secret is not None)
+
+    def _renew(self, post: Post) -> Secret[str]:
+        if self._refresh is not None:
+            try:
+                return self._keep(post("/token/refresh/", Secret({"refresh": self._refresh.reveal()})))
+            except AuthenticationError:
+                self._refresh = None
+        try:
+            answer = post("/token/", Secret({"username": self._username, "password": self._password.reveal()}))
+        except AuthenticationError as error:
+            error.hint = (
+                "Check username= and password=, or CALLBACK_SDK_USERNAME and CALLBACK_SDK_PASSWORD. "
+                "`callback-sdk users password` sets a new one."
+            )
+            raise
+        self._refresh = _member(answer, "refresh")
+        return self._keep(answer)
+
+    def _keep(self, answer: Answer) -> Secret[str]:
+        self._access = _member(answer, "access")
+        self._stale_at = time.monotonic() + _FRESH
+        return self._access
+
+
+def credentials_of(
+    token: Secret[Any] | None, username: str | None, password: Secret[Any] | None, config: ClientConfig
+) -> Credentials:
+    """Choose what shows who the client is: what its caller says first, then the environment; a token first.
+
+    Args:
+        token: The token.
+        username: The user's name.
+        password: The user's password.
+        config: The environment's settings.
+
+    Raises:
+        ConfigurationError: There is neither a token, nor a name with a password.
+    """
+    given = username is not None or password is not None
+    chosen = _filled(token) or (None if given else _filled(config.token))
+    if chosen is not None:
+        return StaticToken(_text("token", chosen))
+    name, word = username or config.username, _filled(password) or _filled(config.password)
+    if name and word is not None:
+        return Login(_text("username", Secret(name)).reveal(), _text("password", word))
+    missing = "password" if name else "username" if word is not None else "token"
+    raise ConfigurationError(
+        f"The client has no {missing}.",
+        hint="Give token=, or username= and password=; or set CALLBACK_SDK_TOKEN, or CALLBACK_SDK_USERNAME and "
+        "CALLBACK_SDK_PASSWORD. `callback-sdk serve` keeps a token of a service of one's own in the file `token` "
+        "of its data folder.",
+    )
+
+
+def _filled(secret: Secret[Any] | None) -> Secret[Any] | None:
+    return secret if secret is not None and secret.reveal() not in ("", None) else None
+
+
+def _text(name: str, value: Secret[Any]) -> Secret[str]:
+    if not isinstance(value.reveal(), str):
+        raise ConfigurationError(f"{name} is of type {type(value.reveal()).__name__}.", hint="Give a string.")
+    return value
+
+
+def _member(answer: Answer, name: str) -> Secret[str]:
+    if isinstance(answer.data, dict) and isinstance(answer.data.get(name), str):
+        return Secret(answer.data[name])
+    raise ServiceError(
+        f"The service's answer to a log-in has no {name} token.", hint="Do client and service speak the same API?"
+    )

@@ -1,0 +1,265 @@
+"""What the service tells about tasks and their deliveries, as it stood at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from attrs import asdict, define, field
+
+from callback_sdk.models import CANCELED, FINISHED, PENDING, Receipt
+
+
+@define(frozen=True, kw_only=True)
+class Result:
+    """What an algorithm returned.
+
+    Attributes:
+        predictions: What it was run for.
+        evaluations: How good they are; None when that was not asked for.
+        monitors: What the service watches them by; may be None.
+    """
+
+    predictions: Any = field(default=None, repr=False)
+    evaluations: Any = field(default=None, repr=False)
+    monitors: Any = field(default=None, repr=False)
+
+
+@define(frozen=True, kw_only=True)
+class Progress:
+    """How far a task is.
+
+    Attributes:
+        fraction: Done, between 0 and 1; None when the algorithm doesn't say.
+        message: What it is doing.
+    """
+
+    fraction: float | None = None
+    message: str = ""
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any] | None) -> Progress:
+        """Read the wire form; None is that of nothing done."""
+        return cls(fraction=data.get("fraction"), message=data.get("message") or "") if data else cls()
+
+
+@define(frozen=True, kw_only=True)
+class DeliveryState:
+    """How the delivery of one task to one target stands.
+
+    Attributes:
+        url: The target without its query.
+        state: `"pending"`, `"delivered"`, or `"dead"` when no try is left.
+        attempts: Tries so far.
+        error: Why the last one failed; None when none did.
+    """
+
+    url: str
+    state: str
+    attempts: int = 0
+    error: str | None = None
+
+
+@define(frozen=True, kw_only=True)
+class TaskState:
+    """A task as the service saw it at one moment; the attributes are those of `Task`."""
+
+    job_id: str
+    status: str = PENDING
+    success: bool | None = None
+    error: str | None = None
+    result: Result = field(factory=Result)
+    callback_param: Any = field(default=None, repr=False)
+    progress: Progress = field(factory=Progress)
+    receipts: tuple[Receipt, ...] = ()
+    deliveries: tuple[DeliveryState, ...] = ()
+    algorithm: str | None = None
+    version: str | None = None
+    kind: str | None = None
+    priority: int | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the algorithm runs no more."""
+        return self.status in (FINISHED, CANCELED)
+
+    @property
+    def delivering(self) -> bool:
+        """Whether a delivery is still to be made."""
+        return any(delivery.state == "pending" for delivery in self.deliveries)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the wire form: times as ISO 8601 strings."""
+        shown = _wire(self)
+        head = {name: shown.pop(name) for name in ("job_id", "status", "success", "error")}
+        return {**head, **shown.pop("result"), **shown}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TaskState:
+        """Read the wire form; members that are not known are left out."""
+        return cls(
+            job_id=data["job_id"],
+            status=data.get("status") or PENDING,
+            success=data.get("success"),
+            error=data.get("error"),
+            result=Result(**{name: data.get(name) for name in Result.__annotations__}),
+            callback_param=data.get("callback_param"),
+            progress=Progress.from_dict(data.get("progress")),
+            receipts=tuple(Receipt.from_dict(receipt) for receipt in data.get("receipts") or ()),
+            deliveries=tuple(
+                DeliveryState(**{name: one[name] for name in DeliveryState.__annotations__ if name in one})
+                for one in data.get("deliveries") or ()
+            ),
+            **_facts(data),
+        )
+
+
+@define(frozen=True, kw_only=True)
+class DeliveryCounts:
+    """How many deliveries of a task stand how.
+
+    Attributes:
+        pending: Still to be made.
+        delivered: Made.
+        dead: Given up.
+    """
+
+    pending: int = 0
+    delivered: int = 0
+    dead: int = 0
+
+
+@define(frozen=True, kw_only=True)
+class TaskSummary:
+    """A task in a list: how it stands, without its results. `Client.get_task_results` has it whole.
+
+    Attributes:
+        job_id: The task's id.
+        algorithm: What it runs.
+        version: Of the algorithm.
+        kind: `"predict"` or `"fit"`.
+        status: `"Pending"`, `"In Progress"`, `"Finished"` or `"Canceled"`.
+        success: Whether there are results; None until the task has ended.
+        error: Why there are none.
+        progress: How far it is.
+        priority: 0 to 9; the higher goes first.
+        created_at: When it was accepted.
+        started_at: When a worker began with it.
+        finished_at: When it ended.
+        deliveries: How many of its deliveries stand how.
+    """
+
+    job_id: str
+    status: str = PENDING
+    success: bool | None = None
+    error: str | None = None
+    progress: Progress = field(factory=Progress)
+    deliveries: DeliveryCounts = field(factory=DeliveryCounts)
+    algorithm: str | None = None
+    version: str | None = None
+    kind: str | None = None
+    priority: int | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the wire form: times as ISO 8601 strings."""
+        return _wire(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TaskSummary:
+        """Read the wire form; members that are not known are left out."""
+        return cls(
+            job_id=data["job_id"],
+            status=data.get("status") or PENDING,
+            success=data.get("success"),
+            error=data.get("error"),
+            progress=Progress.from_dict(data.get("progress")),
+            deliveries=DeliveryCounts(**_known(DeliveryCounts, data.get("deliveries") or {})),
+            **_facts(data),
+        )
+
+
+@define(frozen=True, kw_only=True)
+class DeliveryTry:
+    """One try of a delivery.
+
+    Attributes:
+        number: Counts from 1.
+        started_at: When it began.
+        finished_at: When it ended; None while it runs, and when its worker died.
+        error: Why it failed; None when it didn't.
+    """
+
+    number: int
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    error: str | None = None
+
+
+@define(frozen=True, kw_only=True)
+class Delivery:
+    """The delivery of one task to one target, with all its tries.
+
+    Attributes:
+        delivery_id: What `Client.redeliver` takes; a webhook gets it as `webhook-id`.
+        url: The target without its query.
+        state: `"pending"`, `"delivered"`, or `"dead"` when no try is left.
+        attempts: Tries so far.
+        next_attempt_at: When the next one is due; None when none is.
+        error: Why the last one failed; None when none did.
+        receipt: Proof of it, once it is made.
+        tries: Each of them, the first first.
+    """
+
+    delivery_id: str
+    url: str
+    state: str
+    attempts: int = 0
+    next_attempt_at: datetime | None = None
+    error: str | None = None
+    receipt: Receipt | None = None
+    tries: tuple[DeliveryTry, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the wire form: times as ISO 8601 strings."""
+        return _wire(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Delivery:
+        """Read the wire form; members that are not known are left out."""
+        members = _known(cls, data)
+        members["next_attempt_at"] = _moment(data.get("next_attempt_at"))
+        members["receipt"] = Receipt.from_dict(data["receipt"]) if data.get("receipt") else None
+        members["tries"] = tuple(
+            DeliveryTry(
+                number=one["number"],
+                started_at=_moment(one.get("started_at")),
+                finished_at=_moment(one.get("finished_at")),
+                error=one.get("error"),
+            )
+            for one in data.get("tries") or ()
+        )
+        return cls(**members)
+
+
+def _wire(value: Any) -> dict[str, Any]:
+    return asdict(value, value_serializer=lambda _, __, item: item.isoformat() if isinstance(item, datetime) else item)
+
+
+def _facts(data: Mapping[str, Any]) -> dict[str, Any]:
+    facts = {name: data.get(name) for name in ("algorithm", "version", "kind", "priority")}
+    return facts | {name: _moment(data.get(name)) for name in ("created_at", "started_at", "finished_at")}
+
+
+def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: data[name] for name in kind.__annotations__ if name in data}
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text.replace("Z", "+00:00"))

@@ -1,0 +1,361 @@
+"""The commands that talk to a service: `submit`, `tasks`, `deliveries`, `redeliver` and `cancel`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from callback_sdk.client import Client, Delivery, Task, TaskSummary
+    from callback_sdk.redaction import Secret
+
+EXIT_ERROR = 1
+EXIT_FAILED = 3
+"""The task failed, or a delivery of it is dead."""
+
+_STATUSES = {
+    "pending": "Pending",
+    "in progress": "In Progress",
+    "finished": "Finished",
+    "canceled": "Canceled",
+    "cancelled": "Canceled",
+}
+
+Url = Annotated[
+    str | None, typer.Option("--url", metavar="URL", help="The service: CALLBACK_SDK_URL.", show_default=False)
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        help="File with the token: CALLBACK_SDK_TOKEN, or CALLBACK_SDK_USERNAME and CALLBACK_SDK_PASSWORD.",
+        show_default=False,
+    ),
+]
+JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="The task's id.", show_default=False)]
+AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def submit(
+    algorithm: Annotated[str, typer.Argument(metavar="ALGORITHM", help="Which algorithm.", show_default=False)],
+    features: Annotated[
+        str, typer.Argument(metavar="FEATURES", help="A file of Parquet or JSON with its data.", show_default=False)
+    ],
+    more: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="")] = None,
+    *,
+    parameters: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A JSON file with the algorithm's parameters.", show_default=False),
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option(help="The algorithm's version; the newest, unless given.", show_default=False)
+    ] = None,
+    callback: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL",
+            help="Where the result goes; repeatable. Other users of this machine see command lines: a signed URL "
+            "is better kept in --callbacks-file.",
+            show_default=False,
+        ),
+    ] = None,
+    callbacks_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help='Where the result goes: a JSON list of {"url": ..., "param": {...}}.',
+            show_default=False,
+        ),
+    ] = None,
+    priority: Annotated[
+        int | None, typer.Option(min=0, max=9, help="The higher goes first: 5, unless given.", show_default=False)
+    ] = None,
+    no_evaluate: Annotated[bool, typer.Option("--no-evaluate", help="Don't evaluate the predictions.")] = False,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="The same key with the same content gives the same task, however often it is submitted.",
+            show_default=False,
+        ),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for its end; with 3 when it failed.")] = False,
+    timeout: Annotated[
+        str, typer.Option(metavar="DURATION", help="With --wait: for how long, such as 90s, 30m or 2h.")
+    ] = "30m",
+    as_json: AsJSON = False,
+    url: Url = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Submit a task, and print its id.
+
+    Exit codes: 0 it was accepted, or with --wait has succeeded and no delivery is dead; 1 an error, such as a service
+    that doesn't take it or the wait's end; 2 wrong usage; 3 with --wait: it failed, was cancelled, or a delivery is
+    dead; 130 Ctrl-C, which ends the waiting only.
+    """
+    from callback_sdk.readings import parse_duration
+    from callback_sdk.redaction import Secret
+
+    targets = Secret(list(callback or ()))
+    del callback
+    try:
+        longest = parse_duration(timeout)
+    except ValueError:
+        raise typer.BadParameter("Give a number with s, m or h after it.", param_hint="--timeout") from None
+    if callbacks_file is not None:
+        targets = Secret([*targets.reveal(), *_callbacks(callbacks_file).reveal()])
+    with _client(url, token_file) as client:
+        task = client.run_algorithm(
+            algorithm,
+            features,
+            version=version,
+            evaluate=not no_evaluate,
+            parameters=parameters,
+            callbacks=targets.reveal() or None,
+            priority=priority,
+            idempotency_key=idempotency_key,
+        )
+        if not as_json:
+            typer.echo(task.job_id)
+        elif wait:
+            # So that it is known also when the waiting ends early.
+            typer.echo(task.job_id, err=True)
+        if wait:
+            task.wait(longest)
+        if as_json:
+            _print_json(task.to_dict())
+        if wait:
+            _end(task)
+
+
+def tasks(
+    job_id: Annotated[
+        str | None, typer.Argument(metavar="[JOB_ID]", help="Show this one whole.", show_default=False)
+    ] = None,
+    *,
+    status: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STATUS", help="Only pending, in-progress, finished or canceled ones.", show_default=False
+        ),
+    ] = None,
+    algorithm: Annotated[
+        str | None, typer.Option(metavar="ALGORITHM", help="Only those of this algorithm.", show_default=False)
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many, at most.")] = 50,
+    as_json: AsJSON = False,
+    url: Url = None,
+    token_file: TokenFile = None,
+) -> None:
+    """List one's tasks, the newest first, or show one. With --json a single one has its results too.
+
+    Exit codes: 0; 1 an error, such as a task that isn't there; 2 wrong usage.
+    """
+    if job_id is not None and (status or algorithm):
+        raise typer.BadParameter("Goes without a JOB_ID.", param_hint="--status, --algorithm")
+    wanted = None if status is None else _STATUSES.get(status.lower().replace("-", " "))
+    if status is not None and wanted is None:
+        raise typer.BadParameter("Give pending, in-progress, finished or canceled.", param_hint="--status")
+    with _client(url, token_file) as client:
+        if job_id is not None:
+            _show_task(client.get_task_results(job_id), as_json=as_json)
+            return
+        found = list(client.get_tasks(status=wanted, algorithm_id=algorithm, limit=limit))
+    if as_json:
+        _print_json([task.to_dict() for task in found])
+        return
+    heads = ("ID", "ALGORITHM", "KIND", "STATUS", "PROGRESS", "CREATED", "DELIVERIES", "ERROR")
+    _print_table(heads, (_task_cells(task) for task in found))
+
+
+def deliveries(job_id: JobId, *, as_json: AsJSON = False, url: Url = None, token_file: TokenFile = None) -> None:
+    """Show the deliveries of a task: their state, their tries, the next one, and the last error or the receipt.
+
+    Exit codes: 0; 1 an error, such as a task that isn't there; 2 wrong usage. With --json each has all its tries.
+    """
+    with _client(url, token_file) as client:
+        found = client.get_deliveries(job_id)
+    if as_json:
+        _print_json([delivery.to_dict() for delivery in found])
+        return
+    heads = ("ID", "STATE", "TRIES", "NEXT TRY", "TARGET", "ERROR OR RECEIPT")
+    _print_table(heads, (_delivery_cells(delivery) for delivery in found))
+
+
+def redeliver(
+    job_id: JobId,
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[DELIVERY_ID]...", help="Deliveries.", show_default=False)
+    ] = None,
+    *,
+    dead: Annotated[bool, typer.Option("--dead", help="All that are dead.")] = False,
+    url: Url = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Deliver a task's result again, at once: deliveries that are dead, or that were made already.
+
+    Exit codes: 0; 1 an error, such as a task that has not ended; 2 wrong usage.
+    """
+    if bool(ids) == dead:
+        raise typer.BadParameter("Give the ids of deliveries, or --dead.", param_hint="DELIVERY_ID")
+    with _client(url, token_file) as client:
+        if dead:
+            ids = [one.delivery_id for one in client.get_deliveries(job_id) if one.state == "dead"]
+        for delivery_id in ids or ():
+            client.redeliver(job_id, delivery_id)
+    count = len(ids or ())
+    typer.echo(f"{count} {'delivery is' if count == 1 else 'deliveries are'} due now.")
+
+
+def cancel(
+    job_ids: Annotated[list[str], typer.Argument(metavar="JOB_ID...", help="Tasks.", show_default=False)],
+    *,
+    url: Url = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Stop tasks, also those that run. Their targets are told.
+
+    Exit codes: 0; 1 when one of them could not be stopped, as it has ended or isn't there; 2 wrong usage.
+    """
+    with _client(url, token_file) as client:
+        stopped = [_cancel(client, job_id) for job_id in job_ids]
+    if not all(stopped):
+        raise typer.Exit(EXIT_ERROR)
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (submit, tasks, deliveries, redeliver, cancel)
+
+
+def _client(url: str | None, token_file: Path | None) -> Client:
+    from callback_sdk.client import Client
+    from callback_sdk.redaction import Secret
+
+    # A token has no other characters; what else is in the file gets the client's own error.
+    token = None if token_file is None else Secret(token_file.read_bytes().decode("ascii", "replace").strip())
+    client = Client(url, token=token)
+    # The environment may ask for False in place of errors, for scripts.
+    client.fail_on_error(True)
+    return client
+
+
+def _cancel(client: Client, job_id: str) -> bool:
+    from callback_sdk.errors import ConflictError, NotFoundError
+
+    try:
+        client.cancel_task(job_id)
+    except (ConflictError, NotFoundError) as error:
+        # The next one may go better; after any other error it would not.
+        typer.echo(f"Error: {error}", err=True)
+        return False
+    typer.echo(f"{job_id} is cancelled.")
+    return True
+
+
+def _callbacks(path: Path) -> Secret[list[Any]]:
+    from callback_sdk.errors import CallbackParamError
+    from callback_sdk.redaction import Secret
+
+    found: Secret[Any] = Secret(None)
+    with contextlib.suppress(ValueError):
+        found = Secret(json.loads(path.read_bytes()))
+    if not isinstance(found.reveal(), list):
+        raise CallbackParamError(
+            f"{path} holds no JSON list of callbacks.", hint='Write [{"url": "https://...", "param": {}}, ...].'
+        )
+    return found
+
+
+def _end(task: Task) -> None:
+    """End with what became of a task."""
+    from callback_sdk.errors import TaskFailedError
+
+    try:
+        task.result()
+    except TaskFailedError as error:
+        typer.echo(f"Error: {error}", err=True)
+    dead = sum(delivery.state == "dead" for delivery in task.deliveries)
+    if dead:
+        typer.echo(f"Dead deliveries: {dead}. `callback-sdk deliveries {task.job_id}` shows them.", err=True)
+    if dead or not task.success:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _show_task(task: Task, *, as_json: bool) -> None:
+    if as_json:
+        _print_json(task.to_dict())
+        return
+    facts = {
+        "ID": task.job_id,
+        "ALGORITHM": f"{task.algorithm or ''} {task.version or ''}",
+        "KIND": task.kind or "",
+        "STATUS": task.status,
+        "SUCCESS": {True: "yes", False: "no"}.get(task.success, ""),  # type: ignore[arg-type]
+        "ERROR": task.error or "",
+        "PROGRESS": _progress(task),
+        "PRIORITY": "" if task.priority is None else str(task.priority),
+        "CREATED": _moment(task.created_at),
+        "STARTED": _moment(task.started_at),
+        "FINISHED": _moment(task.finished_at),
+    }
+    targets = [("TARGET", f"{one.url} {one.state} {one.error or ''}") for one in task.deliveries]
+    _print_table((), [(name, " ".join(text.split())) for name, text in [*facts.items(), *targets] if text.strip()])
+
+
+def _task_cells(task: TaskSummary) -> tuple[str, ...]:
+    counts = {name: getattr(task.deliveries, name) for name in ("pending", "delivered", "dead")}
+    return (
+        task.job_id,
+        f"{task.algorithm or ''} {task.version or ''}".strip(),
+        task.kind or "",
+        task.status if task.success is not False or task.status == "Canceled" else "Failed",
+        _progress(task),
+        _moment(task.created_at),
+        ", ".join(f"{count} {name}" for name, count in counts.items() if count),
+        " ".join((task.error or "").split()),
+    )
+
+
+def _delivery_cells(delivery: Delivery) -> tuple[str, ...]:
+    receipt = delivery.receipt
+    proof = "" if receipt is None else f"{receipt.status}, {receipt.size} bytes, sha256 {receipt.sha256[:12]}"
+    return (
+        delivery.delivery_id,
+        delivery.state,
+        str(delivery.attempts),
+        _moment(delivery.next_attempt_at),
+        delivery.url,
+        " ".join((delivery.error or proof).split()),
+    )
+
+
+def _progress(task: Task | TaskSummary) -> str:
+    fraction = "" if task.progress.fraction is None else f"{task.progress.fraction:.0%}"
+    return f"{fraction} {task.progress.message}".strip()
+
+
+def _moment(moment: datetime | None) -> str:
+    return "" if moment is None else moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2))
+
+
+def _print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*heads, box=None, pad_edge=False, show_header=bool(heads))
+    for row in rows:
+        table.add_row(*(Text(cell, overflow="fold") for cell in row))
+    # A pipe has no width to fit into.
+    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False).print(table)

@@ -1,0 +1,42 @@
+"""callback_sdk.service.engines.celery"""
+
+from __future__ import annotations
+
+import pytest
+
+from callback_sdk.errors import ConfigurationError
+from callback_sdk.redaction import Secret
+from callback_sdk.service.engines.celery import _FEWEST, _MOST, CeleryEngine, EngineError, _Window, make_app, needed
+
+
+def test_a_queue_grows_with_what_is_taken_out_of_it() -> None:
+    """Fast workers get many ids ahead, slow ones few, so that what is urgent comes soon."""
+    window = _Window()
+    room = window.look(0)
+    assert room == _FEWEST
+    for _ in range(12):
+        window.sent += room
+        room = window.look(0)
+    assert room == _MOST
+    window.sent += room
+    assert window.look(_MOST - 1) == 0
+    assert window.limit == _FEWEST
+
+
+@pytest.mark.parametrize("url", [None, "http://x", "topsecret", "mongodb://user:topsecret@x"])
+def test_a_broker_that_can_not_be_used_is_refused(url: str | None) -> None:
+    """With those that can, and without its password."""
+    with pytest.raises(ConfigurationError, match="redis://") as caught:
+        needed(None if url is None else Secret(url))
+    assert "topsecret" not in str(caught.value)
+
+
+def test_a_broker_that_is_away_is_a_clear_error() -> None:
+    """Without its password."""
+    for url in ("amqp://user:topsecret@127.0.0.1:9//", "redis://:topsecret@127.0.0.1:9/0"):
+        engine = CeleryEngine(make_app(Secret(url)), Secret(url), ["a"])
+        for ask in (engine.check, engine.rooms, engine.delivery_room):
+            with pytest.raises(EngineError, match="can't be reached") as caught:
+                ask()
+            assert "topsecret" not in str(caught.value)
+        engine.close()

@@ -1,0 +1,147 @@
+"""callback_sdk.service.dispatcher"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+
+from callback_sdk.callbacks import callbacks
+from callback_sdk.service import dispatcher as module
+from callback_sdk.service.dispatcher import Dispatcher
+from callback_sdk.service.engines import EngineError, Room
+from callback_sdk.service.store import Ending, NewTask, Store, StoreUnavailableError, Submission
+from tests.topology import wait_until
+
+
+class RecordingEngine:
+    """Takes what it is given, as far as it has room."""
+
+    silent = False
+
+    def __init__(self) -> None:
+        self.room = 100
+        self.away = False
+        self.tasks: list[str] = []
+        self.deliveries: list[str] = []
+        self.refused: set[str] = set()
+
+    def rooms(self) -> Sequence[Room]:
+        if self.away:
+            raise EngineError("The broker is away.")
+        return [Room(limit=self.room)]
+
+    def send(self, room: Room, job_ids: Sequence[str]) -> None:
+        self.tasks += job_ids
+
+    def delivery_room(self) -> tuple[int, Sequence[str]]:
+        return 100, ()
+
+    def send_deliveries(self, deliveries: Sequence[tuple[str, str]]) -> Sequence[str]:
+        ids = [delivery_id for delivery_id, _ in deliveries]
+        self.deliveries += [delivery_id for delivery_id in ids if delivery_id not in self.refused]
+        return [delivery_id for delivery_id in ids if delivery_id in self.refused]
+
+
+def submit(store: Store, *job_ids: str) -> None:
+    for job_id in job_ids:
+        task = NewTask(job_id=job_id, owner="anna", algorithm="a", version="1", features_format="json")
+        store.tasks.submit([Submission(task=task, targets=callbacks(["https://example.org/hook"]), features=b"[]")])
+
+
+@contextmanager
+def running(store: Store, engine: RecordingEngine) -> Iterator[threading.Event]:
+    awake = threading.Event()
+    dispatcher = Dispatcher(store=store, engine=engine, awake=awake)
+    dispatcher.start()
+    try:
+        yield awake
+    finally:
+        dispatcher.close()
+
+
+def test_what_is_due_is_sent_once(store: Store) -> None:
+    """Waiting tasks and due deliveries go to the engine, and not again while they may be on their way."""
+    engine = RecordingEngine()
+    submit(store, "1", "2")
+    store.tasks.cancel("2")
+    with running(store, engine) as awake:
+        wait_until(lambda: engine.tasks and engine.deliveries)
+        submit(store, "3")
+        awake.set()
+        wait_until(lambda: "3" in engine.tasks)
+    assert engine.tasks == ["1", "3"]
+    assert len(engine.deliveries) == 1
+
+
+def test_what_an_engine_lost_is_sent_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An id that nobody claimed in time goes to the engine anew."""
+    monkeypatch.setattr(module, "AGAIN_AFTER", 0.2)
+    monkeypatch.setattr(module, "_LONGEST_SLEEP", 0.05)
+    engine = RecordingEngine()
+    submit(store, "1")
+    with running(store, engine):
+        wait_until(lambda: engine.tasks.count("1") >= 2)
+        store.tasks.claim("1", "w")
+    assert set(engine.tasks) == {"1"}
+
+
+def test_an_engine_gets_no_more_than_it_takes(store: Store) -> None:
+    """The rest waits in the store, and a delivery that it refuses can be brought again at once."""
+    engine = RecordingEngine()
+    engine.room = 1
+    submit(store, "1", "2", "3")
+    store.tasks.cancel("3")
+    engine.refused = {delivery["delivery_id"] for delivery in store.deliveries.of("3")}
+    with running(store, engine) as awake:
+        wait_until(lambda: engine.tasks == ["1"])
+        engine.refused = set()
+        awake.set()
+        wait_until(lambda: engine.deliveries)
+    assert "2" in [*engine.tasks, *store.tasks.take(9, again_after=30.0)]
+
+
+def test_an_engine_that_is_away_costs_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything waits in the store until it is back."""
+    monkeypatch.setattr(module, "_LONGEST_SLEEP", 0.05)
+    engine = RecordingEngine()
+    engine.away = True
+    submit(store, "1")
+    with running(store, engine):
+        assert engine.tasks == []
+        engine.away = False
+        wait_until(lambda: engine.tasks == ["1"])
+
+
+def test_silence_counts_from_the_return_of_the_database(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it was away nobody could say that they are alive, so nobody loses a claim for that."""
+    monkeypatch.setattr(module, "LEASE", 0.4)
+    monkeypatch.setattr(module, "_WATCH", 0.0)
+    submit(store, "1", "2")
+    store.tasks.claim("1", "w")
+    dispatcher = Dispatcher(store=store, engine=RecordingEngine(), awake=threading.Event())
+    wait_until(lambda: store.tasks.take_back(silent_for=1000) == [] and _silent(store, 0.5))
+    dispatcher._watch()
+    assert store.tasks.held("w") == {"1": 1}
+    wait_until(lambda: dispatcher._watch() or store.tasks.held("w") == {})
+    store.tasks.finish("1", store.tasks.claim("1", "w").attempt, Ending(success=True))
+    monkeypatch.setattr(store, "check", _raise)
+    dispatcher._reachable_since = None
+    with pytest.raises(StoreUnavailableError):
+        dispatcher._watch()
+
+
+def _raise() -> None:
+    raise StoreUnavailableError("away")
+
+
+def _silent(store: Store, seconds: float) -> bool:
+    task = store.tasks.get("1")
+    with store.database.read() as connection:
+        import sqlalchemy as sa
+
+        from callback_sdk.service.store.clock import now
+
+        return connection.execute(sa.select(now())).scalar_one() - task["beat_at"] > seconds
