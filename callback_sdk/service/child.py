@@ -12,6 +12,8 @@ import functools
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,9 @@ from callback_sdk.service.registry import Registry, load
 
 _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal to get when the parent's thread that started us ends."""
+
+_TICK = 1.0
+"""Seconds between looks at who the parent is, where the kernel doesn't tell."""
 
 SHOWN = ("predictions", "evaluations", "monitors")
 """Members of the results that the REST API shows one by one."""
@@ -92,7 +97,9 @@ def prepare(parent: int) -> None:
 
 
 def die_with_parent(parent: int | None = None) -> None:
-    """Let the kernel kill this process when the thread that started it ends.
+    """Let this process end when the one that started it does.
+
+    On Linux the kernel kills it, as soon as the parent's thread that started it ends. Elsewhere a thread watches.
 
     Args:
         parent: The parent's pid; whoever it is now when None.
@@ -100,9 +107,18 @@ def die_with_parent(parent: int | None = None) -> None:
     parent = parent or os.getppid()
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    else:
+        threading.Thread(target=watch, args=(parent,), name="parent-watch", daemon=True).start()
     # The parent may have died before the line above took effect.
     if os.getppid() != parent:
         os._exit(1)
+
+
+def watch(parent: int) -> None:
+    """End this process, within a second or two, when it has another parent than this."""
+    while os.getppid() == parent:
+        time.sleep(_TICK)
+    os._exit(1)
 
 
 def warm_up(registry: str) -> tuple[int, str]:

@@ -8,7 +8,7 @@ import time
 
 from callback_sdk.service.claims import LEASE
 from callback_sdk.service.engines import Engine
-from callback_sdk.service.store import Store, StoreUnavailableError
+from callback_sdk.service.store import Store, StoreUnavailableError, keys
 
 _log = logging.getLogger(__name__)
 
@@ -131,4 +131,4 @@ class Dispatcher:
         moment = time.monotonic()
         if not self._tidied_at or moment - self._tidied_at > _TIDY:
             self._tidied_at = moment
-            self._store.tasks.forget_keys(older_than=KEY_AGE)
+            keys.forget(self._store.database, older_than=KEY_AGE)

@@ -20,8 +20,8 @@ from callback_sdk.service import child
 _TICK = 0.5
 """Seconds between looks at whether the child is alive."""
 
-_MEMORY_TICK = 0.05
-"""Seconds between looks at how much memory the child takes."""
+_MEMORY_TICK = 0.1
+"""Seconds between looks at how much memory the child takes; each costs some milliseconds."""
 
 _IMPORT_TIMEOUT = timedelta(minutes=5)
 """Longest time that the import of the registry may take."""

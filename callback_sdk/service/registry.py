@@ -57,6 +57,14 @@ class Algorithm:
     templates: Mapping[str, Any] = field(factory=dict, repr=False)
     graphs: Mapping[str, Path] = field(factory=dict, repr=False)
 
+    def template(self, kind: str) -> bytes | None:
+        """Return the template of this kind as JSON; None when there is none."""
+        return orjson.dumps(self.templates[kind]) if kind in self.templates else None
+
+    def graph(self, kind: str | None = None) -> Path | None:
+        """Return the path of the picture of this kind, of the first one when none is named; None when there is none."""
+        return next(iter(self.graphs.values()), None) if kind is None else self.graphs.get(kind)
+
 
 class Registry:
     """Algorithms by name and version.

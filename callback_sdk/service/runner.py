@@ -5,14 +5,22 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import wait
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from attrs import define
 
 from callback_sdk.errors import UnknownAlgorithmError
-from callback_sdk.service.blobs import INLINE, Blobs, features_name, results_name
+from callback_sdk.service.blobs import (
+    INLINE,
+    BlobMissingError,
+    Blobs,
+    StorageError,
+    features_name,
+    results_name,
+)
 from callback_sdk.service.child import Answer, Run
 from callback_sdk.service.claims import Claims
 from callback_sdk.service.deliverer import Deliverer
@@ -23,6 +31,9 @@ from callback_sdk.service.registry import Algorithm, Registry
 from callback_sdk.service.store import Claim, Ending, Store
 
 _log = logging.getLogger(__name__)
+
+_RETRY = 2.0
+"""Seconds between tries to keep results."""
 
 
 @define(frozen=True, kw_only=True)
@@ -82,12 +93,20 @@ class Runner:
         try:
             with self._places() as places, self._claims.running(claim, stop, places.progress):
                 ended = self._run(claim, places, child, stop)
+        except StorageError as error:
+            ended = self._put_off(claim, error)
         except Exception as error:  # noqa: BLE001 - the task is given back, whatever broke
             _log.exception("Task %s could not be run.", job_id, extra=extra)
             ended = not self._store.tasks.lose(job_id, claim.attempt, f"the worker failed: {type(error).__name__}")
         if ended:
             self._deliverer.deliver(job_id)
-            self._blobs.remove(features_name(job_id))
+            self._forget_features(claim)
+
+    def _forget_features(self, claim: Claim) -> None:
+        if claim.features is None:
+            # What can't be removed now is cleaned away at the next start.
+            with suppress(StorageError):
+                self._blobs.remove(features_name(claim.task.job_id))
 
     def _run(self, claim: Claim, places: _Places, child: ChildProcess, stop: Stop) -> bool:
         """Run a claimed task and return whether it has ended by that."""
@@ -113,7 +132,7 @@ class Runner:
             again = self._store.tasks.lose(job_id, attempt, outcome.died)
             _log.warning("Task %s: %s; %s.", job_id, outcome.died, "it runs again" if again else "it has failed")
             return not again
-        ending = self._ending(claim, places, outcome, algorithm)
+        ending = self._ending(claim, places, outcome, algorithm, stop)
         finished = self._store.tasks.finish(job_id, attempt, ending)
         if not finished and ending.success and ending.results is None:
             self._blobs.remove(results_name(job_id, attempt))
@@ -156,7 +175,16 @@ class Runner:
             progress=places.progress,
         )
 
-    def _ending(self, claim: Claim, places: _Places, outcome: Outcome, algorithm: Algorithm) -> Ending:
+    def _put_off(self, claim: Claim, error: StorageError) -> bool:
+        """Give a task back whose features or results can't be read or kept, and return whether it has ended by that."""
+        job_id = claim.task.job_id
+        _log.error("Task %s can't be run now: %s", job_id, error)
+        if isinstance(error, BlobMissingError):
+            return not self._store.tasks.lose(job_id, claim.attempt, f"its features could not be read: {error.message}")
+        self._store.tasks.release(job_id, claim.attempt, later=True)
+        return False
+
+    def _ending(self, claim: Claim, places: _Places, outcome: Outcome, algorithm: Algorithm, stop: Stop) -> Ending:
         progress = read_progress(places.progress)
         answer = outcome.answer or Answer(error=_reason(outcome, algorithm))
         if answer.error is not None:
@@ -168,15 +196,25 @@ class Runner:
             spans=answer.spans,
             nulled=answer.nulled,
             progress=_complete(progress),
-            results=self._keep(claim, places.results),
+            results=self._keep(claim, places.results, stop),
         )
 
-    def _keep(self, claim: Claim, results: Path) -> bytes | None:
-        """Return small results, to be kept in the database; put others among the blobs."""
+    def _keep(self, claim: Claim, results: Path, stop: Stop) -> bytes | None:
+        """Return small results, to be kept in the database; put others among the blobs.
+
+        They may have cost hours, so a place that is away is waited for, until the run is broken off.
+        """
         if results.stat().st_size <= INLINE:
             return results.read_bytes()
-        self._blobs.keep(results, results_name(claim.task.job_id, claim.attempt))
-        return None
+        while True:
+            try:
+                self._blobs.keep(results, results_name(claim.task.job_id, claim.attempt))
+            except StorageError as error:  # noqa: PERF203 - one round in a good while
+                _log.error("Results of task %s can't be kept, another try follows: %s", claim.task.job_id, error)
+                if wait([stop], timeout=_RETRY).done:
+                    raise
+            else:
+                return None
 
 
 def _word(outcome: Outcome) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from callback_sdk.redaction import Secret
 from callback_sdk.service.passwords import hash_password, needs_rehash, verify_password
 from callback_sdk.service.store import User
-from callback_sdk.service.store.users import FIRST_USER, UserStore
+from callback_sdk.service.store.users import FIRST_USER, UserError, UserStore
 from callback_sdk.service.tokens import ACCESS, REFRESH, TokenError, Tokens, digest, is_jwt, new_api_token
 from callback_sdk.service.vault import Vault, secret_file
 
@@ -81,5 +82,8 @@ def ensure_first_user(users: UserStore, token_file: Path, *, label: str) -> None
             place.
     """
     token = secret_file(token_file, new_api_token)
-    user = users.find(FIRST_USER) or users.add(FIRST_USER, user_id=FIRST_USER)
+    # Another service may be starting on the same database.
+    with suppress(UserError):
+        users.add(FIRST_USER, user_id=FIRST_USER)
+    user = users.named(FIRST_USER)
     users.add_token(user.user_id, digest(token), label=label, only=True)

@@ -20,7 +20,7 @@ from callback_sdk.errors import (
 )
 from callback_sdk.service.blobs import StorageError
 from callback_sdk.service.store import StoreUnavailableError
-from callback_sdk.service.store.tasks import IdempotencyConflictError
+from callback_sdk.service.store.keys import IdempotencyConflictError
 from callback_sdk.service.submission import SubmissionError
 from callback_sdk.service.tokens import TokenError
 

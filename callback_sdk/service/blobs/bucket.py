@@ -12,7 +12,7 @@ from typing import Any
 from callback_sdk.body import CHUNK_SIZE
 from callback_sdk.errors import ConfigurationError, MissingExtraError
 from callback_sdk.redaction import without_frames
-from callback_sdk.service.blobs.errors import StorageError
+from callback_sdk.service.blobs.errors import BlobMissingError, StorageError
 from callback_sdk.service.files import remove
 
 _YOUNG = 60 * 60.0
@@ -67,7 +67,7 @@ class Bucket:
                     start += len(chunk)
                     yield chunk
         if start < stop:
-            raise StorageError(f"{name} is shorter than the database says.", hint="Run the task again.")
+            raise BlobMissingError(f"{name} is shorter than the database says.", hint="Run the task again.")
 
     def remove(self, name: str) -> None:
         """Delete an object; see `Blobs.remove`."""
@@ -109,7 +109,7 @@ class Bucket:
         except (BotoCoreError, ClientError, Boto3Error) as error:
             # Frames of botocore hold signed headers.
             cause = without_frames(error)
-            failure = StorageError(
+            failure = (BlobMissingError if _is_missing(error) else StorageError)(
                 f"{name} can't be kept in or read from bucket {self._bucket!r}: {cause}.".replace("..", "."),
                 hint="Check the bucket, and the credentials, region and endpoint that boto3 finds.",
             )
@@ -118,6 +118,11 @@ class Bucket:
         else:
             return
         raise failure
+
+
+def _is_missing(error: Exception) -> bool:
+    response = getattr(error, "response", {})
+    return response.get("Error", {}).get("Code") in ("NoSuchKey", "404")
 
 
 def _new_client() -> Any:

@@ -6,4 +6,8 @@ from callback_sdk.errors import CallbackSDKError
 
 
 class StorageError(CallbackSDKError):
-    """Features or results can't be kept or read at the moment, or are gone."""
+    """Features or results can't be kept or read at the moment."""
+
+
+class BlobMissingError(StorageError):
+    """Features or results are gone, and another try won't find them."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from callback_sdk.body import CHUNK_SIZE
-from callback_sdk.service.blobs.errors import StorageError
+from callback_sdk.service.blobs.errors import BlobMissingError, StorageError
 from callback_sdk.service.files import durable, remove, rename
 
 _YOUNG = 60 * 60.0
@@ -60,7 +60,7 @@ class Folder:
             while start < stop:
                 chunk = file.read(min(CHUNK_SIZE, stop - start))
                 if not chunk:
-                    raise StorageError(f"{name} is shorter than the database says.", hint="Run the task again.")
+                    raise BlobMissingError(f"{name} is shorter than the database says.", hint="Run the task again.")
                 start += len(chunk)
                 yield chunk
 
@@ -96,8 +96,8 @@ def _explained(name: str) -> Iterator[None]:
         ) from error
 
 
-def _missing(name: str) -> StorageError:
-    return StorageError(f"{name} is not there.", hint="Do all machines of the service use the same folder (--blobs)?")
+def _missing(name: str) -> BlobMissingError:
+    return BlobMissingError(f"{name} is not there.", hint="Do all machines use the same --blobs?")
 
 
 def _remove_old(path: Path) -> None:

@@ -23,6 +23,9 @@ _log = logging.getLogger(__name__)
 _TICK = 0.05
 """Seconds between looks at whether the last task has ended."""
 
+_LAST = 10.0
+"""Seconds after the grace in which what was broken off is given back."""
+
 _AHEAD = 2
 """Tasks in the queue for each one that can run, so that no thread waits for the next one."""
 
@@ -139,9 +142,11 @@ class EmbeddedEngine:
             stops = list(self._stops.values())
         for stop in stops:
             resolve(stop, SHUTDOWN)
+        # Not for ever: a database that is away keeps a thread from ending, and the task is taken back later.
+        end = time.monotonic() + _LAST
         for thread in self._threads:
             if thread.ident is not None:
-                thread.join()
+                thread.join(max(0.0, end - time.monotonic()))
 
     def _drop_queued(self) -> None:
         """Take out of the queue what no thread has begun; the store has it still."""

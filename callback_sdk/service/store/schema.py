@@ -133,6 +133,10 @@ def _migrate(database: Database, vault: Vault) -> str | None:
 
     try:
         return database.write(migrate)
+    except StoreUnavailableError as error:
+        raise StoreUnavailableError(
+            f"The database was not upgraded, and is as it was. {error.message}", hint=error.hint
+        ) from error.__cause__
     except (sa.exc.SQLAlchemyError, CommandError) as error:
         cause = without_frames(error)
         reason = " ".join(str(getattr(cause, "orig", cause)).split())[:300]

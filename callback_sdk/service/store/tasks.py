@@ -7,14 +7,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from callback_sdk.errors import CallbackSDKError
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.redaction import without_frames
-from callback_sdk.service.store import rows
+from callback_sdk.service.store import keys, rows
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.records import Claim, Ending, IdempotencyKey, NewTask, Submission
-from callback_sdk.service.store.tables import contents, deliveries, idempotency_keys, tasks
+from callback_sdk.service.store.tables import contents, deliveries, tasks
 from callback_sdk.service.vault import Vault
 
 MAX_LOSSES = 3
@@ -28,10 +27,6 @@ RESULTS = "results"
 _OPEN = (PENDING, IN_PROGRESS)
 _STEP = 1e-6
 """Seconds between the times of two tasks of one batch, so that they run in their order."""
-
-
-class IdempotencyConflictError(CallbackSDKError, ValueError):
-    """An idempotency key came again with another request."""
 
 
 class TaskStore:
@@ -66,7 +61,7 @@ class TaskStore:
         ]
 
         def insert(connection: sa.Connection) -> list[str]:
-            if key is not None and (known := _known(connection, submissions[0].task.owner, key)) is not None:
+            if key is not None and (known := keys.known(connection, submissions[0].task.owner, key)) is not None:
                 return known
             return _insert(connection, submissions, targets, key)
 
@@ -241,16 +236,24 @@ class TaskStore:
 
         def end(connection: sa.Connection) -> bool:
             if not _end(connection, job_id, values, attempt=attempt, handed=True):
-                return False
+                # Unless it was this very call that ended it, whose commit was not answered.
+                return _ended_so(connection, job_id, attempt, success=ending.success)
             if ending.results is not None:
                 connection.execute(contents.insert(), {"job_id": job_id, "name": RESULTS, "data": ending.results})
             return True
 
         return self._database.write_surely(end)
 
-    def release(self, job_id: str, attempt: int) -> bool:
-        """Give a task back that an orderly stop broke off; it counts as no loss."""
-        back = tasks.update().where(*_held(job_id, attempt)).values(_WAITING_AGAIN)
+    def release(self, job_id: str, attempt: int, *, later: bool = False) -> bool:
+        """Give a task back that could not be run through for no fault of its own; it counts as no loss.
+
+        Args:
+            job_id: The task.
+            attempt: The claim.
+            later: Whether it had better wait for a while, as what it needs is away.
+        """
+        values = _WAITING_AGAIN | ({"sent_at": now()} if later else {})
+        back = tasks.update().where(*_held(job_id, attempt)).values(values)
         return self._database.write_surely(lambda connection: bool(connection.execute(back).rowcount))
 
     def lose(self, job_id: str, attempt: int, reason: str) -> bool:
@@ -306,30 +309,12 @@ class TaskStore:
 
         return self._database.write(lose)
 
-    def forget_keys(self, *, older_than: float) -> int:
-        """Forget idempotency keys, in seconds of age, and return how many."""
-        old = idempotency_keys.delete().where(idempotency_keys.c.created_at < now() - older_than)
-        return self._database.write(lambda connection: connection.execute(old).rowcount)
-
 
 _WAITING_AGAIN = {"status": PENDING, "worker": None, "beat_at": None, "sent_at": None, "progress": sa.null()}
 
 
 def _held(job_id: str, attempt: int) -> tuple[sa.ColumnElement[bool], ...]:
     return (tasks.c.job_id == job_id, tasks.c.status == IN_PROGRESS, tasks.c.attempt == attempt)
-
-
-def _known(connection: sa.Connection, owner: str, key: IdempotencyKey) -> list[str] | None:
-    query = sa.select(idempotency_keys).where(idempotency_keys.c.owner == owner, idempotency_keys.c.key == key.key)
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        return None
-    if row.fingerprint != key.fingerprint:
-        raise IdempotencyConflictError(
-            "This Idempotency-Key came before with another request.",
-            hint="Send a new key with a new request, and the same request with the same key.",
-        )
-    return list(row.job_ids)
 
 
 def _insert(
@@ -357,8 +342,7 @@ def _insert(
         connection.execute(deliveries.insert(), list(targets))
     job_ids = [item.task.job_id for item in submissions]
     if key is not None:
-        row = {"owner": submissions[0].task.owner, "key": key.key, "fingerprint": key.fingerprint}
-        connection.execute(idempotency_keys.insert(), row | {"job_ids": job_ids, "created_at": moment})
+        keys.remember(connection, submissions[0].task.owner, key, job_ids)
     return job_ids
 
 
@@ -380,6 +364,11 @@ def _end(
     connection.execute(due)
     connection.execute(contents.delete().where(contents.c.job_id == job_id, contents.c.name == FEATURES))
     return True
+
+
+def _ended_so(connection: sa.Connection, job_id: str, attempt: int, *, success: bool) -> bool:
+    ended = (tasks.c.job_id == job_id, tasks.c.status == FINISHED, tasks.c.attempt == attempt)
+    return connection.execute(sa.select(tasks.c.success).where(*ended)).scalar() is success
 
 
 def _lose(connection: sa.Connection, job_id: str, attempt: int, reason: str) -> bool:

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from callback_sdk.callbacks import callbacks
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.models import Receipt
-from callback_sdk.service.store import Ending, IdempotencyKey, NewTask, Store, Submission
+from callback_sdk.service.store import Ending, IdempotencyKey, NewTask, Store, Submission, keys
+from callback_sdk.service.store.keys import IdempotencyConflictError
 from callback_sdk.service.store.tables import deliveries
-from callback_sdk.service.store.tasks import IdempotencyConflictError
 
 URL = "https://b.s3.eu-west-1.amazonaws.com/k?X-Amz-Signature=topsecret"
 PARAM = {"s3_headers": {"x-amz-acl": "topsecret"}, "n": 1}
@@ -67,6 +67,25 @@ def test_a_run_that_lost_its_claim_can_not_finish(store: Store) -> None:
     assert store.tasks.finish(job_id, new.attempt, Ending(success=False, error="x"))
     assert not store.tasks.finish(job_id, new.attempt, Ending(success=True))
     assert store.tasks.get(job_id)["error"] == "x"
+
+
+def test_an_end_whose_answer_was_lost_is_an_end(store: Store) -> None:
+    """The database may lose its connection after the commit: the same call again finds its work done."""
+    job_id = submit(store, "1", URL)
+    attempt = store.tasks.claim(job_id, "w").attempt
+    ending = Ending(success=True, results=b"{}")
+    assert store.tasks.finish(job_id, attempt, ending)
+    assert store.tasks.finish(job_id, attempt, ending)
+    assert not store.tasks.finish(job_id, attempt, Ending(success=False, error="x"))
+    assert not store.tasks.finish(job_id, attempt + 1, ending)
+
+
+def test_a_release_may_be_for_later(store: Store) -> None:
+    """When what the task needs is away: the dispatcher gives it to no engine for a while."""
+    job_id = submit(store)
+    assert store.tasks.release(job_id, store.tasks.claim(job_id, "w").attempt, later=True)
+    assert store.tasks.take(1, again_after=AGAIN) == []
+    assert store.tasks.take(1, again_after=0.0) == [job_id]
 
 
 def test_three_losses_end_a_task(store: Store) -> None:
@@ -257,7 +276,7 @@ def test_an_idempotency_key_makes_one_task(store: Store) -> None:
     with pytest.raises(IdempotencyConflictError, match="another request"):
         store.tasks.submit([submission("x")], IdempotencyKey(key="k", fingerprint="other"))
     assert store.tasks.submit([submission("y", owner="bert")], key) == ["y"]
-    assert store.tasks.forget_keys(older_than=0.0) == 2
+    assert keys.forget(store.database, older_than=0.0) == 2
     assert store.tasks.submit([submission("z")], key) == ["z"]
 
 

@@ -1,0 +1,181 @@
+"""callback_sdk.service.process"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from callback_sdk.service import child
+from callback_sdk.service.process import CANCEL, ChildProcess, Stop, resolve
+from tests.topology import wait_until
+
+JOBS = "tests.integration.service_jobs:registry"
+ROOT = Path(__file__).parents[3]
+LONG = timedelta(minutes=2)
+LIMIT = 300_000_000
+
+
+@pytest.fixture
+def process() -> Iterator[ChildProcess]:
+    """Give a process for runs, and end it."""
+    process = ChildProcess(JOBS)
+    yield process
+    process.close()
+
+
+def order(
+    folder: Path, algorithm: str, *, kind: str = "predict", version: str = "1.0.0", **parameters: Any
+) -> child.Run:
+    (folder / "features").write_bytes(b'{"a": [1, 2]}')
+    return child.Run(
+        registry=JOBS,
+        kind=kind,
+        algorithm=algorithm,
+        version=version,
+        job_id="1",
+        attempt=1,
+        evaluate=True,
+        export_new_version=True,
+        parameters=parameters,
+        features=folder / "features",
+        features_format="json",
+        results=folder / "results",
+        progress=folder / "progress",
+    )
+
+
+def pids(path: Path) -> list[int]:
+    return [int(pid) for pid in path.read_text().split()] if path.exists() else []
+
+
+def ended(pid: int) -> bool:
+    # What has lost its parent may stay a zombie where nobody waits for orphans.
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_one_process_serves_many_runs(process: ChildProcess, tmp_path: Path) -> None:
+    """Predictions and training come from the same child, each by its own function."""
+    outcome = process.run(order(tmp_path, "sum"), timeout=LONG, stop=Stop())
+    assert outcome.answer is not None
+    assert (tmp_path / "results").read_bytes().startswith(b'{"predictions":{"a":3},')
+    outcome = process.run(order(tmp_path, "sum", kind="fit", version="2.0.0"), timeout=LONG, stop=Stop())
+    assert outcome.answer is not None
+    assert b'"predictions":{"rows":2,"export_new_version":true}' in (tmp_path / "results").read_bytes()
+
+
+@pytest.mark.parametrize("grandchild", [False, True])
+def test_too_much_memory_ends_the_run(process: ChildProcess, tmp_path: Path, grandchild: bool) -> None:
+    """What the child and its own children take counts together, all of them die, and the next run has a new child."""
+    greedy = order(tmp_path, "greedy", grandchild=grandchild, pids=str(tmp_path / "pids"), megabytes=600, seconds=600)
+    outcome = process.run(greedy, timeout=LONG, stop=Stop(), memory_limit=LIMIT)
+    assert outcome.answer is None
+    assert outcome.out_of_memory > LIMIT
+    assert not outcome.timed_out
+    for pid in pids(tmp_path / "pids"):
+        wait_until(lambda pid=pid: ended(pid), what=f"the end of {pid}")
+    outcome = process.run(order(tmp_path, "sum"), timeout=LONG, stop=Stop(), memory_limit=LIMIT)
+    assert outcome.answer is not None
+
+
+def test_less_memory_than_the_limit_is_no_matter(process: ChildProcess, tmp_path: Path) -> None:
+    """A run that stays below its limit for a while ends as any other."""
+    outcome = process.run(
+        order(tmp_path, "greedy", megabytes=50, seconds=0.5), timeout=LONG, stop=Stop(), memory_limit=LIMIT
+    )
+    assert outcome.answer is not None
+    assert outcome.out_of_memory == 0
+    assert (tmp_path / "results").read_bytes().startswith(b'{"predictions":50,')
+
+
+def test_time_out_ends_child_and_grandchild(process: ChildProcess, tmp_path: Path) -> None:
+    """A computation that never ends is killed with what it has started."""
+    # The time is counted from the call, and the first run makes sure that the child is there.
+    process.run(order(tmp_path, "sum"), timeout=LONG, stop=Stop())
+    busy = order(tmp_path, "busy", pids=str(tmp_path / "pids"))
+    outcome = process.run(busy, timeout=timedelta(seconds=2), stop=Stop())
+    assert outcome.timed_out
+    started = pids(tmp_path / "pids")
+    assert len(started) == 2
+    for pid in started:
+        wait_until(lambda pid=pid: ended(pid), what=f"the end of {pid}")
+
+
+def test_stop_breaks_a_run_off(process: ChildProcess, tmp_path: Path) -> None:
+    """The reason that another thread gives comes back, and the computation is gone."""
+    stop = Stop()
+    busy = order(tmp_path, "busy", pids=str(tmp_path / "pids"))
+
+    def cancel() -> None:
+        try:
+            wait_until(lambda: len(pids(tmp_path / "pids")) == 2, what="the start")
+        finally:
+            resolve(stop, CANCEL)
+
+    with ThreadPoolExecutor(1) as other:
+        cancelling = other.submit(cancel)
+        outcome = process.run(busy, timeout=LONG, stop=stop)
+        cancelling.result()
+    assert outcome.stopped == CANCEL
+    for pid in pids(tmp_path / "pids"):
+        wait_until(lambda pid=pid: ended(pid), what=f"the end of {pid}")
+
+
+PARENT = """
+import sys
+from datetime import timedelta
+from pathlib import Path
+from callback_sdk.service.process import ChildProcess, Stop
+from tests.unit.service.test_process import order
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    busy = order(folder, "busy", pids=str(folder / "pids"))
+    ChildProcess(busy.registry).run(busy, timeout=timedelta(minutes=2), stop=Stop())
+"""
+
+
+def test_the_child_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    """SIGKILL of the parent, in the middle of a computation, leaves none behind."""
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    parent = subprocess.Popen([sys.executable, script, tmp_path], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    try:
+        wait_until(lambda: len(pids(tmp_path / "pids")) == 2, what="the start")
+        computing, grandchild = pids(tmp_path / "pids")
+        assert not ended(computing)
+    finally:
+        parent.kill()
+        parent.wait()
+    wait_until(lambda: ended(computing), what="the end of the child")
+    # The kernel tells children only; a grandchild is the algorithm's own.
+    os.kill(grandchild, signal.SIGKILL)
+
+
+WATCHED = "import os; from callback_sdk.service.child import watch; print('ready', flush=True); watch(os.getppid())"
+BETWEEN = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', sys.argv[1]]); print(p.pid, flush=True)"
+
+
+def test_a_process_that_watches_its_parent_ends_after_it() -> None:
+    """Where the kernel tells nothing, a look at the parent's pid does."""
+    command = [sys.executable, "-c", f"{BETWEEN}; p.wait()", WATCHED]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as parent:
+        assert parent.stdout is not None
+        lines = {parent.stdout.readline().strip(), parent.stdout.readline().strip()}
+        assert "ready" in lines
+        (watching,) = (int(line) for line in lines - {"ready"})
+        parent.kill()
+        parent.wait()
+        wait_until(lambda: ended(watching), what="the end of the process that watches")
