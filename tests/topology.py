@@ -46,6 +46,7 @@ class Topology:
         database: URL; SQLite in the data folder when None.
         broker: URL, for Celery.
         settings: Further variables of the environment, without `CALLBACK_SDK_`.
+        environment: Variables with their whole names.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Topology:
         processes: int = 2,
         algorithms: tuple[str, ...] = (),
         settings: dict[str, str] | None = None,
+        environment: dict[str, str] | None = None,
     ) -> None:
         self.data = folder / "data"
         self.engine = engine
@@ -80,6 +82,7 @@ class Topology:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CALLBACK_SDK_")}
         self.environment = {
             **kept,
+            **(environment or {}),
             **{f"CALLBACK_SDK_{name}": value for name, value in variables.items()},
             "PYTHONPATH": os.pathsep.join(paths),
         }

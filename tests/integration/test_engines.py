@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -17,10 +18,11 @@ from tests.topology import Topology, kill_tree, wait_until
 
 DATA = {"a": [1, 2, 3]}
 KINDS = ["embedded-sqlite", "embedded-postgres", "valkey-sqlite", "valkey-postgres", "rabbitmq-postgres"]
+IN_A_BUCKET = "valkey-postgres"
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def kind(request: pytest.FixtureRequest) -> dict[str, str | None]:
+def kind(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Give what a topology of each kind is made with."""
     engine, database = request.param.split("-")
     try:
@@ -32,11 +34,27 @@ def kind(request: pytest.FixtureRequest) -> dict[str, str | None]:
         "engine": "embedded" if engine == "embedded" else "celery",
         "broker": broker,
         "database": None if server is None else server.create_database(),
+        "settings": {"RETRY_DELAYS": "1s 1s 1s"},
+        **(_bucket(request) if request.param == IN_A_BUCKET else {}),
+    }
+
+
+def _bucket(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Return what puts large features and results into a bucket."""
+    seaweedfs = request.getfixturevalue("seaweedfs")
+    return {
+        "settings": {"RETRY_DELAYS": "1s 1s 1s", "BLOBS": f"s3://{seaweedfs.create_bucket()}/callback-sdk"},
+        "environment": {
+            "AWS_ENDPOINT_URL_S3": seaweedfs.endpoint_url,
+            "AWS_ACCESS_KEY_ID": seaweedfs.access_key,
+            "AWS_SECRET_ACCESS_KEY": seaweedfs.secret_key,
+            "AWS_DEFAULT_REGION": "us-east-1",
+        },
     }
 
 
 @pytest.fixture(scope="module")
-def topology(kind: dict[str, str | None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
+def topology(kind: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
     """Run a service and its worker; tests of this file may kill both, and start them again."""
     with Topology(tmp_path_factory.mktemp("topology"), "engine_jobs:registry", **kind) as topology:
         yield topology
@@ -145,6 +163,37 @@ def test_an_orderly_stop_gives_running_tasks_back(topology: Topology, client: Cl
     (tmp_path / "go").touch()
     with topology.client() as client:
         assert client.get_task_results(task.job_id).wait(progress=False).success
+
+
+def test_deliveries_are_tried_again_while_everything_computes(
+    client: Client, tmp_path: Path, webhook: WebhookReceiver
+) -> None:
+    """They wait for no computation, which may take hours."""
+    webhook.answer(503)
+    parameters = {"starts": str(tmp_path / "starts"), "go": str(tmp_path / "go")}
+    done = client.run_algorithm("sum", DATA, callback_url=webhook.url).wait(progress=False, grace=timedelta(0))
+    busy = [client.run_algorithm("slow", DATA, parameters=parameters | {"name": "x"}) for _ in range(4)]
+    wait_until(lambda: len(starts(tmp_path / "starts")) == 2, what="the start")
+    webhook.wait_for(2)
+    wait_until(lambda: done.refresh().deliveries[0].state == "delivered")
+    assert len(starts(tmp_path / "starts")) == 2
+    (tmp_path / "go").touch()
+    assert all(task.wait(progress=False).success for task in busy)
+
+
+def test_a_worker_takes_certain_tasks_only(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Those of the algorithms that its machine is for; the others wait for another one."""
+    try:
+        broker = request.getfixturevalue("callback_valkey").url.replace("/0", "/1")
+    except CallbackSDKError as error:
+        missing_server(str(error))
+    topology = Topology(tmp_path, "engine_jobs:registry", engine="celery", broker=broker, algorithms=("sum",))
+    with topology, topology.client() as client:
+        parameters = {"starts": str(tmp_path / "starts"), "go": str(tmp_path), "name": "x"}
+        other = client.run_algorithm("slow", DATA, parameters=parameters)
+        assert client.run_algorithm("sum", DATA).wait(progress=False).success
+        assert other.refresh().status == "Pending"
+        assert not (tmp_path / "starts").exists()
 
 
 def _predict(topology: Topology, algorithm: str, files: dict, fields: dict, parameters: dict) -> str:

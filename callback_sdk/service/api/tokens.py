@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, HTTPException
 
 from callback_sdk.redaction import Secret
 from callback_sdk.service.api import schemas
 from callback_sdk.service.api.access import ServiceFace
 
+# A password takes a while to check, on purpose: those who wait for it must not take the threads of all other requests.
+_waiting = threading.BoundedSemaphore(8)
+
 router = APIRouter(prefix="/api/v2", tags=["tokens"])
 
 
-@router.post("/token", response_model=schemas.Pair, responses=schemas.answers(401, 413, 422, 503))
+@router.post("/token", response_model=schemas.Pair, responses=schemas.answers(401, 413, 422, 429, 503))
 def log_in(face: ServiceFace, body: schemas.LogIn) -> dict[str, Any]:
     name, password = body.username, Secret(body.password)
     del body
-    access, refresh = face.doorkeeper.log_in(name, password)
+    if not _waiting.acquire(blocking=False):
+        raise HTTPException(429, "Too many log in at this moment. Try again soon.", headers={"Retry-After": "2"})
+    try:
+        access, refresh = face.doorkeeper.log_in(name, password)
+    finally:
+        _waiting.release()
     return {"access": access.reveal(), "refresh": refresh.reveal()}
 
 

@@ -35,6 +35,9 @@ _MOST = 4096
 _MOST_DELIVERIES = 256
 
 _TIMEOUT = 4.0
+"""Seconds until a connection to the broker has come about."""
+
+_ANSWER = 15.0
 """Seconds that the broker may take to answer."""
 
 
@@ -61,9 +64,7 @@ def make_app(broker: Secret[str]) -> Any:
         broker_connection_max_retries=None,
         # A worker computes in the thread that would send heartbeats; the claims in the store have their own.
         broker_heartbeat=0,
-        broker_transport_options={"confirm_publish": True, "socket_timeout": _TIMEOUT, "socket_connect_timeout": 4.0}
-        if broker.reveal().startswith("redis")
-        else {"confirm_publish": True},
+        broker_transport_options=_transport_options(broker),
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         task_acks_on_failure_or_timeout=True,
@@ -80,6 +81,12 @@ def make_app(broker: Secret[str]) -> Any:
         worker_cancel_long_running_tasks_on_connection_loss=False,
     )
     return app
+
+
+def _transport_options(broker: Secret[str]) -> dict[str, Any]:
+    if broker.reveal().startswith("redis"):
+        return {"socket_timeout": _TIMEOUT, "socket_connect_timeout": _TIMEOUT}
+    return {"confirm_publish": True}
 
 
 def make_queue(name: str, broker: Secret[str]) -> Any:
@@ -152,6 +159,8 @@ class CeleryEngine:
         self._queues = {name: make_queue(queue_name(name), broker) for name in algorithms}
         self._deliveries = make_queue(DELIVERIES, broker)
         self._windows = {name: _Window() for name in algorithms}
+        amqp = broker.reveal().startswith("amqp")
+        self._patience = dict.fromkeys(("read_timeout", "write_timeout"), _ANSWER) if amqp else {}
         self._connection: Any = None
         self._channel: Any = None
         self._lock = threading.Lock()
@@ -213,6 +222,8 @@ class CeleryEngine:
     def _open(self) -> Any:
         if self._channel is None:
             self._connection = self._app.connection_for_write(heartbeat=0)
+            # A broker that takes a request and never answers must not hold the dispatcher for ever.
+            self._connection.transport_options.update(self._patience)
             self._connection.ensure_connection(max_retries=1, interval_start=0, timeout=_TIMEOUT)
             self._channel = self._connection.channel()
         return self._channel
