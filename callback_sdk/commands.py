@@ -40,14 +40,7 @@ def _options(
 
 app.command()(service_commands.serve)
 app.command()(service_commands.worker)
-for command in (
-    task_commands.submit,
-    task_commands.tasks,
-    task_commands.deliveries,
-    task_commands.redeliver,
-    task_commands.cancel,
-):
-    app.command()(command)
+task_commands.add_to(app)
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -211,8 +212,6 @@ def worker(
     machine the keys come by CALLBACK_SDK_ENCRYPTION_KEYS, from the file `keys` of the service's data folder. A GPU
     machine takes only what it is for with --algorithm. SIGTERM ends it, with the grace for running tasks.
     """
-    import os
-
     from callback_sdk.service.engines.celery import needed
     from callback_sdk.service.logs import log_to_stderr
     from callback_sdk.service.registry import load
@@ -446,7 +445,7 @@ def _no_service(folder: Path) -> Iterator[None]:
     """
     from callback_sdk.errors import ConfigurationError
 
-    with (folder / "lock").open("a") as lock:
+    with os.fdopen(os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

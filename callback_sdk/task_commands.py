@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,11 +46,11 @@ AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def submit(
+    context: typer.Context,
     algorithm: Annotated[str, typer.Argument(metavar="ALGORITHM", help="Which algorithm.", show_default=False)],
     features: Annotated[
         str, typer.Argument(metavar="FEATURES", help="A file of Parquet or JSON with its data.", show_default=False)
     ],
-    more: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="")] = None,
     *,
     parameters: Annotated[
         Path | None,
@@ -106,13 +107,16 @@ def submit(
 
     targets = Secret(list(callback or ()))
     del callback
+    if context.args or "://" in features:
+        # It may well be a signed URL, so it is not repeated.
+        raise typer.BadParameter("Give one file; where the result goes is --callback URL.", param_hint="FEATURES")
     try:
         longest = parse_duration(timeout)
     except ValueError:
         raise typer.BadParameter("Give a number with s, m or h after it.", param_hint="--timeout") from None
     if callbacks_file is not None:
         targets = Secret([*targets.reveal(), *_callbacks(callbacks_file).reveal()])
-    with _client(url, token_file) as client:
+    with _client(url, token_file) as client, _own_words():
         task = client.run_algorithm(
             algorithm,
             features,
@@ -231,7 +235,12 @@ def cancel(
         raise typer.Exit(EXIT_ERROR)
 
 
-COMMANDS: tuple[Callable[..., None], ...] = (submit, tasks, deliveries, redeliver, cancel)
+def add_to(app: typer.Typer) -> None:
+    """Make these commands an app's own."""
+    # What is too much is refused by `submit` itself, because Typer would print it.
+    app.command(context_settings={"allow_extra_args": True})(submit)
+    for command in (tasks, deliveries, redeliver, cancel):
+        app.command()(command)
 
 
 def _client(url: str | None, token_file: Path | None) -> Client:
@@ -244,6 +253,19 @@ def _client(url: str | None, token_file: Path | None) -> Client:
     # The environment may ask for False in place of errors, for scripts.
     client.fail_on_error(True)
     return client
+
+
+@contextlib.contextmanager
+def _own_words() -> Iterator[None]:
+    """Let errors say how to come back by the command line, and not in Python."""
+    from callback_sdk.errors import CallbackSDKError
+
+    try:
+        yield
+    except CallbackSDKError as error:
+        error.hint = re.sub(r'idempotency_key="([^"]+)"', r"--idempotency-key '\1'", error.hint)
+        error.hint = re.sub(r'client\.get_task_results\("([^"]+)"\)\.wait\(\)', r"`callback-sdk tasks \1`", error.hint)
+        raise
 
 
 def _cancel(client: Client, job_id: str) -> bool:

@@ -167,9 +167,10 @@ class Batch:
             # An error of the iterable's own has no such attribute, and gets it like all others.
             setattr(error, "accepted", tuple(self.accepted))  # noqa: B010
             if isinstance(error, CallbackSDKError) and self.accepted:
+                count = "One task was" if len(self.accepted) == 1 else f"{len(self.accepted)} tasks were"
                 error.hint = (
-                    f"{error.hint} {len(self.accepted)} tasks were accepted before; the error's `accepted` has their "
-                    f'ids, and the same call with idempotency_key="{self._key}" makes no second ones.'
+                    f"{error.hint} {count} accepted before; the error's `accepted` has the ids, and the same call "
+                    f'with idempotency_key="{self._key}" makes no second ones.'
                 ).strip()
             raise
 

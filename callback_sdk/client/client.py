@@ -83,7 +83,14 @@ class Client(Catalogue, Jobs, Tasks):
 
 
 @sealed
-def get_instance(token: str | Secret[str] | None = None, url: str | None = None, callback_url: Any = None) -> Client:
+def get_instance(
+    token: str | Secret[str] | None = None,
+    url: str | None = None,
+    callback_url: Any = None,
+    *,
+    username: str | None = None,
+    password: str | Secret[str] | None = None,
+) -> Client:
     """Return the client that this process shares among all who ask with the same arguments and environment.
 
     `fail_on_error` counts for all of them. A client that was closed is replaced at the next call.
@@ -92,6 +99,8 @@ def get_instance(token: str | Secret[str] | None = None, url: str | None = None,
         token: The bearer token; the environment's when None.
         url: Where the service's API is; the environment's when None.
         callback_url: Where results go when `run_algorithm` names no target; the environment's when None.
+        username: Who logs in where no token is given; the environment's when None.
+        password: Their password; the environment's when None.
 
     Raises:
         ConfigurationError: There is no URL, nothing to log in with, or a setting can't be used.
@@ -100,9 +109,14 @@ def get_instance(token: str | Secret[str] | None = None, url: str | None = None,
         "token": _hidden(token),
         "url": url,
         "callback_url": _hidden(callback_url),
+        "username": username,
+        "password": _hidden(password),
     }
-    del token, callback_url
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if (username is not None or password is not None) and token is None:
+        # Who says a name doesn't mean the environment's token.
+        changes["token"] = None
+    del token, callback_url, password
     config: ClientConfig = attrs.evolve(cast("Any", _environment()), **changes)
     # Sockets don't survive a fork as two, so a child process gets a client of its own.
     key = (os.getpid(), config)

@@ -100,6 +100,7 @@ class Jobs(ClientBase):
         callback_url: Any = None,
         callback_param: Any = None,
         callbacks: Any = None,
+        monitor: bool | None = None,
         compression: str | None = None,
         priority: int | None = None,
         idempotency_key: str | None = None,
@@ -115,6 +116,7 @@ class Jobs(ClientBase):
             callback_url: Where the outcome goes; this and the other options are those of `run_algorithm`.
             callback_param: What goes with it.
             callbacks: Instead of these two, a list of targets.
+            monitor: Whether the service keeps watch over the algorithm's output.
             compression: Parquet's codec for a DataFrame or an Arrow table.
             priority: 0 to 9; the higher goes first.
             idempotency_key: Makes the call safe to repeat.
@@ -127,6 +129,7 @@ class Jobs(ClientBase):
         del callback_url, callback_param, callbacks
         options = {
             "version": version,
+            "monitor": monitor,
             "compression": compression,
             "priority": priority,
             "export_new_version": export_new_version,

@@ -11,6 +11,9 @@ from callback_sdk.client.failures import public
 from callback_sdk.client.resources import Task
 from callback_sdk.client.states import Delivery, TaskState, TaskSummary
 from callback_sdk.errors import InvalidRequestError
+from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
+
+_STATUSES = (PENDING, IN_PROGRESS, FINISHED, CANCELED)
 
 _PAGE = 200
 """Tasks of a page, at most."""
@@ -49,6 +52,8 @@ class Tasks(ClientBase):
         """
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
             raise InvalidRequestError(f"limit is {limit!r:.100}.", hint="Give a whole number above 0, or None.")
+        if status is not None and status not in _STATUSES:
+            raise InvalidRequestError(f"status is {status!r:.100}.", hint=f"Give one of {', '.join(_STATUSES)}.")
         wanted = {"status": status, "algorithm": algorithm_id, "limit": min(limit or _PAGE, _PAGE)}
         first = self._page(wanted)
         return itertools.islice(self._pages(wanted, first), limit)

@@ -70,3 +70,21 @@ def fail(features, parameters, context):
 @registry.algorithm("odd")
 def odd(features, parameters, context):
     return {"predictions": [1, 2, {"when": object()}]}
+
+
+@registry.algorithm("greedy", memory_limit=300_000_000)
+def greedy(features, parameters, context):
+    """Fill some memory, in this process or in one of its own, and keep it for a while."""
+    if parameters.get("grandchild"):
+        fill = f"kept = [bytearray(b'x' * 1_000_000) for _ in range({parameters['megabytes']})]"
+        other = subprocess.Popen([sys.executable, "-c", f"import time; {fill}; time.sleep({parameters['seconds']})"])
+        Path(parameters["pids"]).write_text(f"{os.getpid()} {other.pid}\n")
+        return other.wait()
+    kept = [bytearray(b"x" * 1_000_000) for _ in range(parameters["megabytes"])]
+    time.sleep(parameters["seconds"])
+    return len(kept)
+
+
+@registry.fit("sum", version="2.0.0")
+def train(features, parameters, context):
+    return {"rows": len(features.to_dict()["a"]), "export_new_version": context.export_new_version}

@@ -1,146 +1,17 @@
-"""A small HTTP server that plays the service for tests of the client."""
+"""A client of a scripted service."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import threading
 from collections.abc import Iterator
 from datetime import timedelta
-from email.parser import BytesParser
-from email.policy import HTTP
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from attrs import define, field
 
 from callback_sdk.client import Client
+from tests.unit.client.fake import FakeService
 from tests.unit.client.jobs import ACCEPTED, PREDICT, TOKEN
-
-
-@define
-class Seen:
-    """One request as it arrived."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes = field(repr=False)
-
-    @property
-    def form(self) -> dict[str, bytes]:
-        """The parts of a multipart body by name."""
-        head = f"Content-Type: {self.headers['content-type']}\r\n\r\n".encode()
-        message = BytesParser(policy=HTTP).parsebytes(head + self.body)
-        parts = {}
-        for part in message.iter_parts():
-            name = part.get_param("name", header="content-disposition")
-            parts[name] = part.get_payload(decode=True)
-        return parts
-
-
-@define
-class Say:
-    """One answer.
-
-    Attributes:
-        hold: Keeps the answer back until it is set.
-        cut: How many of the announced bytes to leave out.
-        drop: Close the connection without an answer.
-        unread: Answer without having read the request's body.
-    """
-
-    status: int = 200
-    data: Any = None
-    headers: dict[str, str] = field(factory=dict)
-    raw: bytes | None = None
-    hold: threading.Event | None = None
-    cut: int = 0
-    drop: bool = False
-    unread: bool = False
-
-
-class FakeService:
-    """Answers from a script: for each method and path a list, whose last entry is given again and again."""
-
-    def __init__(self) -> None:
-        self.requests: list[Seen] = []
-        self.script: dict[tuple[str, str], list[Say]] = {}
-        self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        # A handler that still holds a connection must not hold up the end of a test.
-        self._server.daemon_threads = True
-        self._server.block_on_close = False
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        self._thread.start()
-        self.host = f"127.0.0.1:{self._server.server_port}"
-        self.url = f"http://{self.host}/api/v2"
-
-    Say = Say
-
-    def on(self, method: str, path: str, *answers: Say) -> None:
-        """Say what to answer to a call, relative to the API."""
-        self.script[method, f"/api/v2{path}"] = list(answers)
-
-    def paths(self, method: str) -> list[str]:
-        """Return the paths of the requests with a method."""
-        return [seen.path for seen in self.requests if seen.method == method]
-
-    def answer(self, seen: Seen) -> Say:
-        with self._lock:
-            self.requests.append(seen)
-            answers = self.script.get((seen.method, seen.path), [])
-            if len(answers) > 1:
-                return answers.pop(0)
-        return answers[0] if answers else Say(404, {"status": False, "error": "Not found."})
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        service = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            timeout = 10
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-            def _serve(self) -> None:
-                # A client that has given up doesn't listen.
-                with contextlib.suppress(ConnectionError):
-                    self._speak()
-
-            def _speak(self) -> None:
-                length = int(self.headers.get("Content-Length") or 0)
-                key = (self.command, self.path)
-                unread = any(say.unread for say in service.script.get(key, [])[:1])
-                body = b"" if unread else self.rfile.read(length)
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                say = service.answer(Seen(self.command, self.path, headers, body))
-                if say.hold is not None:
-                    say.hold.wait(10)
-                if say.drop:
-                    self.close_connection = True
-                    return
-                data = say.raw if say.raw is not None else json.dumps(say.data).encode()
-                self.send_response(say.status)
-                for name, value in {"Content-Type": "application/json", **say.headers}.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data[: len(data) - say.cut])
-                if say.cut or say.unread:
-                    self.close_connection = True
-
-            do_GET = do_POST = do_DELETE = _serve
-
-        return Handler
 
 
 @pytest.fixture

@@ -1,0 +1,276 @@
+"""The operators' commands: users, the database and its keys, and what a service says when it can't start."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callback_sdk import Client
+from callback_sdk.errors import AuthenticationError, CallbackSDKError
+from callback_sdk.testing import WebhookReceiver
+from tests.conftest import missing_server
+from tests.topology import Topology, wait_until
+
+REGISTRY = "engine_jobs:registry"
+MARKER = "MARKER93fa"
+FAR = "10h"
+Run = subprocess.CompletedProcess[str]
+
+
+def _topology(folder: Path, **settings: str) -> Topology:
+    return Topology(folder, REGISTRY, settings=settings)
+
+
+def _run(folder: Path, *arguments: str, stdin: str = "", **settings: str) -> Run:
+    """Run a command with the data folder of a topology."""
+    run = subprocess.run(
+        [sys.executable, "-m", "callback_sdk.cli", *arguments],
+        cwd=folder,
+        env=_topology(folder, **settings).environment,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "Traceback" not in run.stderr
+    assert MARKER not in run.stdout + run.stderr
+    return run
+
+
+def _done(folder: Path, *arguments: str, **options: Any) -> str:
+    """Run a command that must succeed, and return what it printed."""
+    run = _run(folder, *arguments, **options)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.strip()
+
+
+def _refused(folder: Path, *arguments: str, **options: Any) -> str:
+    """Run a command that must fail with one line, and return that."""
+    run = _run(folder, *arguments, **options)
+    assert run.returncode == 1
+    # Logs and warnings may come before it.
+    error = run.stderr.splitlines()[-1]
+    assert error.startswith("Error: ")
+    return error
+
+
+@pytest.fixture(scope="module")
+def topology(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
+    """Run a service, beside which commands are used."""
+    with _topology(tmp_path_factory.mktemp("operated")) as topology:
+        yield topology
+
+
+@pytest.fixture
+def command(topology: Topology) -> Callable[..., str]:
+    """Give what runs a command on the running service's data folder."""
+    return lambda *arguments, **options: _done(topology.data.parent, *arguments, **options)
+
+
+def _client(topology: Topology, **who: str) -> Client:
+    return Client((topology.data / "address").read_text().strip(), **who)
+
+
+def _gets_in(topology: Topology, **who: str) -> bool:
+    with _client(topology, **who) as client:
+        try:
+            client.get_algorithms()
+        except AuthenticationError:
+            return False
+    return True
+
+
+def test_a_new_user_has_a_token(topology: Topology, command: Callable[..., str]) -> None:
+    """The service takes it at once; what one user submits, another doesn't see."""
+    token = command("users", "add", "ada")
+    assert token.startswith("cbk_")
+    with _client(topology, token=token) as client, topology.client() as admin:
+        task = client.run_algorithm("sum", {"a": [1]})
+        assert task.wait(progress=False).success
+        with pytest.raises(CallbackSDKError):
+            admin.get_task_results(task.job_id)
+
+
+def test_a_disabled_user_is_shut_out(topology: Topology, command: Callable[..., str]) -> None:
+    """At once and until the user is enabled, with the same token then."""
+    token = command("users", "add", "bob")
+    assert command("users", "disable", "bob") == "bob is disabled."
+    assert not _gets_in(topology, token=token)
+    assert command("users", "enable", "bob") == "bob is enabled."
+    assert _gets_in(topology, token=token)
+
+
+def test_a_password_comes_from_a_pipe(topology: Topology, command: Callable[..., str]) -> None:
+    """With it a user logs in; a new one takes the old one's place."""
+    first, second = f"{MARKER} the first", f"{MARKER} the second"
+    command("users", "add", "carol", "--password", stdin=f"{first}\n")
+    assert _gets_in(topology, username="carol", password=first)
+    assert command("users", "password", "carol", stdin=f"{second}\n") == "carol has a new password."
+    assert not _gets_in(topology, username="carol", password=first)
+    assert _gets_in(topology, username="carol", password=second)
+    assert MARKER not in topology.log
+
+
+def test_tokens_are_revoked(topology: Topology, command: Callable[..., str]) -> None:
+    """Another token counts beside the first; with --revoke it is the only one."""
+    first = command("users", "add", "dan")
+    second = command("users", "token", "dan")
+    assert _gets_in(topology, token=first)
+    assert _gets_in(topology, token=second)
+    third = command("users", "token", "dan", "--revoke")
+    assert [_gets_in(topology, token=token) for token in (first, second, third)] == [False, False, True]
+
+
+def test_the_list_shows_users_and_no_secrets(command: Callable[..., str]) -> None:
+    """In words and as JSON."""
+    token = command("users", "add", "eve", "--password", stdin="correct horse battery\n")
+    command("users", "disable", "eve")
+    lines = command("users", "list").splitlines()
+    assert "admin" in lines
+    assert "eve  disabled, password" in lines
+    shown = command("users", "list", "--json")
+    assert {"name": "eve", "disabled": True, "password": True} in json.loads(shown)
+    assert token not in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["users", "add", "admin"], "already"),
+        (["users", "add", "short", "--password"], "characters"),
+        (["users", "disable", "nobody"], "users list"),
+        (["users", "token", "nobody"], "users list"),
+        (["users", "list", "--data", "typo"], "typo"),
+        (["db", "rotate", "--data", "typo"], "typo"),
+        (["users", "list", "--database", "postgresql://127.0.0.1/x", "--data", "typo"], "keys"),
+        (["db", "upgrade"], "Stop it"),
+    ],
+)
+def test_what_can_not_be_done_is_one_clear_error(topology: Topology, arguments: list[str], said: str) -> None:
+    """It names what is wrong, and no command makes a folder by accident."""
+    assert said in _refused(topology.data.parent, *arguments)
+    assert not (topology.data.parent / "typo").exists()
+
+
+@pytest.mark.parametrize("name", ["", " x", "x" * 129, "a\nb"])
+def test_names_that_nobody_could_read_are_refused(topology: Topology, name: str) -> None:
+    """Exit code 2, as for any wrong usage."""
+    assert _run(topology.data.parent, "users", "add", "--", name).returncode == 2
+
+
+def test_upgrade_makes_a_database(tmp_path: Path) -> None:
+    """With its folder, which is the owner's alone; users may be added before the service has ever run."""
+    (tmp_path / "data").mkdir()
+    new = ("--data", str(tmp_path / "new" / "data"))
+    assert "There is no service's database" in _refused(tmp_path, "users", "add", "ada", *new)
+    assert _done(tmp_path, "db", "upgrade", *new).startswith("The database was made")
+    assert (tmp_path / "new" / "data").stat().st_mode & 0o777 == 0o700
+    assert _done(tmp_path, "users", "add", "ada", *new).startswith("cbk_")
+    assert _done(tmp_path, "users", "list", *new) == "ada"
+
+
+def test_keys_are_rotated(tmp_path: Path, webhook: WebhookReceiver) -> None:
+    """A delivery that was accepted under one key is made when only the next one is left."""
+    first, second, other = (_done(tmp_path, "db", "new-key") for _ in range(3))
+    webhook.answer(503)
+    with _topology(tmp_path, ENCRYPTION_KEYS=first, RETRY_DELAYS=FAR) as topology, topology.client() as client:
+        task = client.run_algorithm("sum", {"a": [1]}, callback_url=f"{webhook.url}?token={MARKER}")
+        webhook.wait_for(1)
+        job_id = task.job_id
+        wait_until(lambda: client.get_deliveries(job_id)[0].tries[-1].finished_at, what="the first try")
+    assert "other keys" in _refused(tmp_path, "serve", REGISTRY, ENCRYPTION_KEYS=other)
+    assert "other keys" in _refused(tmp_path, "users", "list", ENCRYPTION_KEYS=second)
+    with _topology(tmp_path, ENCRYPTION_KEYS=f"{second} {first}"):
+        said = _done(tmp_path, "db", "rotate", ENCRYPTION_KEYS=f"{second} {first}")
+    assert said == "1 deliveries have the newest key."
+    assert "other keys" in _refused(tmp_path, "serve", REGISTRY, ENCRYPTION_KEYS=first)
+    with _topology(tmp_path, ENCRYPTION_KEYS=second) as topology, topology.client() as client:
+        (delivery,) = client.get_deliveries(job_id)
+        client.redeliver(job_id, delivery.delivery_id)
+        _, request = webhook.wait_for(2)
+    assert request.delivery_id == delivery.delivery_id
+    assert request.path.endswith(MARKER)
+    assert MARKER not in topology.log
+
+
+def test_a_rotation_without_the_old_key_changes_nothing(tmp_path: Path) -> None:
+    """It is refused before anything is encrypted anew."""
+    first, second = (_done(tmp_path, "db", "new-key") for _ in range(2))
+    _done(tmp_path, "db", "upgrade", ENCRYPTION_KEYS=first)
+    assert "other keys" in _refused(tmp_path, "db", "rotate", ENCRYPTION_KEYS=second)
+    assert _done(tmp_path, "users", "list", ENCRYPTION_KEYS=first) == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "said"),
+    [
+        (["serve"], {"ENGINE": "pigeons"}, "embedded and celery"),
+        (["serve"], {"ENGINE": "celery"}, "CALLBACK_SDK_BROKER"),
+        (["worker"], {}, "CALLBACK_SDK_BROKER"),
+        (["serve"], {"ENGINE": "celery", "BROKER": f"sqs://user:{MARKER}@host"}, "amqp://"),
+        (["worker"], {"BROKER": f"sqs://user:{MARKER}@host"}, "amqp://"),
+        (["worker"], {"BROKER": MARKER}, "amqp://"),
+        (["worker", "--algorithm", "none"], {"BROKER": f"amqp://user:{MARKER}@127.0.0.1:9//"}, "slow-elsewhere"),
+        (["serve"], {"DATABASE": f"mysql://user:{MARKER}@host/x"}, "postgresql://"),
+        (["serve"], {"DATABASE": f"postgresql://user:{MARKER}@127.0.0.1:9/x"}, "refused"),
+        (["serve"], {"DATABASE": "sqlite:////nowhere/store"}, "/nowhere/store"),
+        (["serve"], {"ENCRYPTION_KEYS": MARKER}, "db new-key"),
+        (["serve"], {"BLOBS": "ftp://host"}, "s3://"),
+        (["serve"], {"GRACE": "soon"}, "CALLBACK_SDK_GRACE"),
+        (["serve"], {"LOG_FORMAT": "xml"}, "CALLBACK_SDK_LOG_FORMAT"),
+        (["serve"], {"PROCESSES": "0"}, "CALLBACK_SDK_PROCESSES"),
+    ],
+)
+def test_a_wrong_setting_is_one_clear_error(
+    tmp_path: Path, arguments: list[str], settings: dict[str, str], said: str
+) -> None:
+    """It says what to do next, and shows no password."""
+    command, *options = arguments
+    assert said in _refused(tmp_path, command, REGISTRY, *options, **settings)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["serve", REGISTRY, "--log-format", "xml"], "--log-format"),
+        (["worker", REGISTRY, "--log-format", "xml"], "--log-format"),
+        (["serve", REGISTRY, "--grace", "soon"], "--grace"),
+        (["worker", REGISTRY, "--processes", "0"], "--processes"),
+        (["worker"], "REGISTRY"),
+    ],
+)
+def test_wrong_usage_ends_with_2(tmp_path: Path, arguments: list[str], said: str) -> None:
+    """The option is named."""
+    run = _run(tmp_path, *arguments)
+    assert run.returncode == 2
+    assert said in run.stderr
+
+
+def test_a_wrong_password_of_the_database_is_not_shown(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Nor is it when the database doesn't exist; the server's own words are."""
+    try:
+        server = request.getfixturevalue("callback_postgres")
+    except CallbackSDKError as error:
+        missing_server(str(error))
+    head, _, rest = server.url.partition("@")
+    user = head.rpartition(":")[0]
+    error = _refused(tmp_path, "serve", REGISTRY, DATABASE=f"{user}:{MARKER}@{rest}")
+    assert "password authentication failed" in error
+    error = _refused(tmp_path, "serve", REGISTRY, DATABASE=server.url.removesuffix("postgres") + "nowhere")
+    assert '"nowhere" does not exist' in error
+    assert head.rpartition(":")[2] not in error
+
+
+def test_a_second_service_on_the_folder_is_refused(topology: Topology) -> None:
+    """The first one goes on."""
+    error = _refused(topology.data.parent, "serve", REGISTRY)
+    assert "Another service" in error
+    with topology.client() as client:
+        assert client.run_algorithm("sum", {"a": [2]}).wait(progress=False).predictions == {"a": 2}

@@ -1,0 +1,191 @@
+"""The client against the service itself, over a real connection: everything that the REST API can."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from attrs import define
+
+from callback_sdk.client import BatchItem, Client, Task
+from callback_sdk.errors import AuthenticationError, ConflictError, InvalidRequestError, NotFoundError
+from callback_sdk.testing import LocalService, WebhookReceiver
+
+DATA = {"a": [1, 2, 3]}
+PATIENCE = timedelta(seconds=60)
+# A picture of one grey pixel.
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg==")
+PASSWORD = "a password of somebody"
+
+
+@define
+class Running:
+    """A service, and a client of its first user."""
+
+    url: str
+    data: Path
+    client: Client
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Run one service for all tests of this file, with a user who has a password."""
+    picture = tmp_path_factory.mktemp("graphs") / "input.png"
+    picture.write_bytes(PNG)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIENT_JOBS_PICTURE", str(picture))
+        patch.syspath_prepend(str(Path(__file__).parent))
+        with LocalService("client_jobs:registry") as service, Client(service.url, token=service.token) as client:
+            data = service._folder / "data"
+            command = [sys.executable, "-m", "callback_sdk.cli", "users", "add", "somebody", "--password"]
+            subprocess.run(
+                [*command, "--data", str(data)], input=f"{PASSWORD}\n", text=True, check=True, capture_output=True
+            )
+            yield Running(service.url, data, client)
+
+
+@pytest.fixture
+def client(running: Running) -> Client:
+    """Give the first user's client."""
+    return running.client
+
+
+def ended(task: Task) -> Task:
+    return task.wait(PATIENCE, poll=timedelta(seconds=0.1), grace=PATIENCE, progress=False)
+
+
+def test_a_password_opens_the_service(running: Running) -> None:
+    """Name and password do what a token does; a wrong password is an error that doesn't show it."""
+    with Client(running.url, username="somebody", password=PASSWORD) as client:
+        assert ended(client.run_algorithm("scale", DATA)).predictions == 6
+        assert [summary.algorithm for summary in client.get_tasks()] == ["scale"]
+    with (
+        Client(running.url, username="somebody", password=f"{PASSWORD} not") as wrong,
+        pytest.raises(AuthenticationError, match="username=") as caught,
+    ):
+        wrong.get_algorithms()
+    assert PASSWORD not in str(caught.value)
+
+
+def test_a_refused_token_is_replaced(running: Running) -> None:
+    """An access token that doesn't count any more, and then a refresh token too, are replaced unseen."""
+    with Client(running.url, username="somebody", password=PASSWORD) as client:
+        client.get_algorithms()
+        login = client._connection._credentials
+        first = login._refresh
+        login._access = type(first)("worn-out")
+        client.get_algorithms()
+        assert login._refresh is first
+        login._access = login._refresh = type(first)("worn-out")
+        assert {algorithm.id for algorithm in client.get_algorithms()} == {"scale", "fail"}
+        assert login._refresh is not first
+
+
+def test_a_key_makes_one_task(client: Client) -> None:
+    """The same key and content give the same task, other content is refused; a training has its own keys."""
+    one = client.run_algorithm("scale", DATA, idempotency_key="one", priority=9)
+    assert client.run_algorithm("scale", DATA, idempotency_key="one", priority=9).job_id == one.job_id
+    with pytest.raises(ConflictError):
+        client.run_algorithm("scale", {"a": [4]}, idempotency_key="one", priority=9)
+    assert (ended(one).predictions, one.priority, one.kind, one.version) == (6, 9, "predict", "1.0.0")
+    assert one.created_at <= one.started_at <= one.finished_at
+
+
+def test_an_algorithm_is_trained(client: Client) -> None:
+    """A training is a task of another kind; what can't be trained says so."""
+    task = client.get_algorithm("scale").train(DATA, export_new_version=False)
+    assert (ended(task).predictions, task.kind) == ("trained", "fit")
+    with pytest.raises(InvalidRequestError, match="can't be trained"):
+        client.train_algorithm("fail", DATA)
+
+
+def test_a_batch_keeps_its_order(client: Client, webhook: WebhookReceiver) -> None:
+    """Each task of several requests' worth has its own features, parameters and targets."""
+    items = (
+        BatchItem({"a": [n]}, parameters={"by": 2}, callbacks=[webhook.url] if n == 3 else None) for n in range(20)
+    )
+    tasks = client.run_algorithm_batch("scale", [*items, DATA], parameters={"by": 10}, progress=False)
+    assert [ended(task).predictions for task in tasks] == [*(2 * n for n in range(20)), 60]
+    (request,) = webhook.wait_for(1)
+    assert json.loads(request.body)["job_id"] == tasks[3].job_id
+
+
+def test_a_batch_is_repeated_without_second_tasks(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than a request holds goes in several; the same key gives the same tasks again, and goes on after them."""
+    monkeypatch.setattr("callback_sdk.client.batch.MAX_TASKS", 4)
+    items = [BatchItem(DATA, parameters={"by": n}) for n in range(10)]
+    first = client.run_algorithm_batch("scale", items[:8], idempotency_key="many", progress=False)
+    again = client.run_algorithm_batch("scale", items, idempotency_key="many", progress=False)
+    assert [task.job_id for task in again[:8]] == [task.job_id for task in first]
+    assert [ended(task).predictions for task in again] == [6 * n for n in range(10)]
+    assert len({task.job_id for task in again}) == 10
+    assert {task.job_id for task in again} <= {summary.job_id for summary in client.get_tasks(algorithm_id="scale")}
+
+
+def test_a_batch_with_one_bad_task_is_refused_whole(client: Client) -> None:
+    """The service names the task that it doesn't take, and takes none."""
+    before = sum(1 for _ in client.get_tasks())
+    with pytest.raises(InvalidRequestError, match=r"tasks\[1\]") as caught:
+        client.run_algorithm_batch("scale", [DATA, BatchItem(DATA, callbacks=["http://10.0.0.1/x"])], progress=False)
+    assert caught.value.accepted == ()
+    assert sum(1 for _ in client.get_tasks()) == before
+
+
+def test_tasks_are_listed_over_pages(client: Client) -> None:
+    """The newest first, filtered, and no more than were asked for."""
+    tasks = [client.run_algorithm("fail", DATA) for _ in range(3)]
+    for task in tasks:
+        ended(task)
+    found = list(client.get_tasks(status="Finished", algorithm_id="fail", limit=2))
+    assert [one.job_id for one in found] == [tasks[2].job_id, tasks[1].job_id]
+    assert (found[0].success, "no such material" in found[0].error) == (False, True)
+    with pytest.raises(InvalidRequestError):
+        client.get_tasks(status="Lost")
+
+
+def test_a_dead_delivery_is_made_again(client: Client, webhook: WebhookReceiver) -> None:
+    """Its tries are told, and it is delivered when the target is well again."""
+    webhook.answer(410)
+    task = ended(client.run_algorithm("scale", DATA, callback_url=webhook.url))
+    (dead,) = client.get_deliveries(task.job_id)
+    assert (dead.state, dead.attempts, [one.number for one in dead.tries]) == ("dead", 1, [1])
+    assert "410" in dead.tries[0].error
+    (again,) = task.redeliver()
+    assert again.delivery_id == dead.delivery_id
+    assert [one.state for one in ended(task.refresh()).deliveries] == ["delivered"]
+    (delivered,) = client.get_deliveries(task.job_id)
+    assert delivered.receipt == task.receipts[0]
+    assert task.redeliver() == []
+
+
+def test_templates_and_graphs_are_files(client: Client) -> None:
+    """They are read like files; what isn't there is an error that names what is."""
+    assert json.load(client.get_template("scale", file_type="input")) == {"a": [1.0]}
+    picture = client.get_algorithm("scale").get_graph(file_type="input")
+    assert picture.read(4) == b"\x89PNG"
+    assert client.get_graph("scale").read(4) == b"\x89PNG"
+    with pytest.raises(NotFoundError, match="no template of its output"):
+        client.get_template("scale", "output")
+    with pytest.raises(NotFoundError, match="it has input"):
+        client.get_graph("scale", "output")
+    assert [version.version for version in client.get_algorithm_versions("scale")] == ["1.0.0"]
+    assert client.get_algorithm_version("scale", "1.0.0").version == "1.0.0"
+
+
+def test_a_task_that_has_ended_is_not_cancelled(client: Client) -> None:
+    """A result is not taken back."""
+    task = ended(client.run_algorithm("scale", DATA))
+    with pytest.raises(ConflictError, match="ended"):
+        task.cancel()
+
+
+def test_a_full_request_is_accepted(client: Client) -> None:
+    """A thousand tasks with their own features go in one request, and the next one in another."""
+    tasks = client.run_algorithm_batch("fail", ({"a": [n]} for n in range(1001)), progress=False)
+    assert len({task.job_id for task in tasks}) == 1001

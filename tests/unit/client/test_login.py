@@ -1,0 +1,203 @@
+"""Logging in: when a name and a password get a token, and when they get another one."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from callback_sdk.client import Client, get_instance, login
+from callback_sdk.client.answers import Answer
+from callback_sdk.errors import AuthenticationError, ConfigurationError, ServiceError
+from callback_sdk.redaction import Secret
+from tests.unit.client.jobs import ACCEPTED, DATA, PREDICT, TOKEN, shown
+
+PASSWORD = "password-4711-that-nobody-may-see"
+TASK = "/algorithms/tasks/42"
+
+
+def pair(number: int) -> dict[str, str]:
+    return {"access": f"access-{number}", "refresh": f"refresh-{number}"}
+
+
+@pytest.fixture
+def named(service: Any, clean_environment: pytest.MonkeyPatch) -> Iterator[Client]:
+    """Make a client with a name and a password, of a service that takes them."""
+    service.on("POST", "/token/", *(service.Say(data=pair(number)) for number in (1, 2)))
+    service.on("GET", TASK, service.Say(data=ACCEPTED))
+    with Client(service.url, username="anna", password=PASSWORD, retries=0, timeout=timedelta(seconds=5)) as made:
+        yield made
+
+
+def sent(service: Any) -> list[tuple[str, str | None]]:
+    """Return the last part of each request's path, and its token."""
+    return [
+        (seen.path.removeprefix("/api/v2"), seen.headers.get("authorization", "").removeprefix("Bearer ") or None)
+        for seen in service.requests
+    ]
+
+
+def test_the_first_call_logs_in(named: Client, service: Any) -> None:
+    """The password goes once, without a token, and the token that comes for it is used from then on."""
+    assert service.requests == []
+    named.get_task_results("42")
+    named.get_task_results("42")
+    assert sent(service) == [("/token/", None), (TASK, "access-1"), (TASK, "access-1")]
+    assert json.loads(service.requests[0].body) == {"username": "anna", "password": PASSWORD}
+
+
+def test_a_refused_token_is_refreshed(named: Client, service: Any) -> None:
+    """After a 401 the refresh token gets another access token, and the request is made again."""
+    service.on("GET", TASK, service.Say(401), service.Say(data=ACCEPTED))
+    service.on("POST", "/token/refresh/", service.Say(data={"access": "access-9"}))
+    assert named.get_task_results("42").job_id == "42"
+    assert sent(service)[1:] == [(TASK, "access-1"), ("/token/refresh/", None), (TASK, "access-9")]
+    assert json.loads(service.requests[2].body) == {"refresh": "refresh-1"}
+
+
+def test_a_refused_refresh_token_ends_in_a_log_in(named: Client, service: Any) -> None:
+    """When the refresh token is over too, the password counts again, once."""
+    service.on("GET", TASK, service.Say(401), service.Say(data=ACCEPTED))
+    service.on("POST", "/token/refresh/", service.Say(401))
+    assert named.get_task_results("42").job_id == "42"
+    assert sent(service)[1:] == [(TASK, "access-1"), ("/token/refresh/", None), ("/token/", None), (TASK, "access-2")]
+
+
+def test_what_stays_refused_is_an_error(named: Client, service: Any) -> None:
+    """A second 401 is told, and nothing goes round in circles."""
+    service.on("GET", TASK, service.Say(401, {"error": "The user is disabled."}))
+    service.on("POST", "/token/refresh/", service.Say(data={"access": "access-9"}))
+    with pytest.raises(AuthenticationError, match="The user is disabled") as caught:
+        named.get_task_results("42")
+    assert len(service.requests) == 4
+    assert not any(secret in shown(caught.value) for secret in (PASSWORD, "access-1", "access-9", "refresh-1"))
+
+
+def test_a_wrong_password_is_an_error(named: Client, service: Any) -> None:
+    """The hint names where name and password come from, and no text has the password, even if the service does."""
+    service.on("POST", "/token/", service.Say(401, {"error": f"Not {PASSWORD}."}))
+    with pytest.raises(AuthenticationError, match=r"Not \*\*\*\. .*CALLBACK_SDK_PASSWORD") as caught:
+        named.get_task_results("42")
+    assert PASSWORD not in shown(caught.value)
+
+
+def test_a_form_is_sent_again_whole(named: Client, service: Any) -> None:
+    """A task whose token was refused is submitted with the next one."""
+    service.on("POST", PREDICT, service.Say(401), service.Say(202, ACCEPTED))
+    service.on("POST", "/token/refresh/", service.Say(data={"access": "access-9"}))
+    assert named.run_algorithm("an-algorithm", DATA).job_id == "42"
+    first, second = (seen for seen in service.requests if seen.path.endswith("/predict"))
+    assert first.body == second.body
+    assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
+
+
+def test_an_old_token_is_refreshed_before_it_is_refused(
+    named: Client, service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token that is about to end is not used for one more upload."""
+    monkeypatch.setattr(login, "_FRESH", 0.0)
+    service.on("POST", "/token/refresh/", service.Say(data={"access": "access-9"}))
+    named.get_task_results("42")
+    named.get_task_results("42")
+    assert sent(service)[1:] == [(TASK, "access-1"), ("/token/refresh/", None), (TASK, "access-9")]
+
+
+def test_a_lost_connection_doesnt_end_the_log_in(service: Any, clean_environment: Any) -> None:
+    """A log-in is repeated like a question, as nothing comes of a second one."""
+    service.on("POST", "/token/", service.Say(drop=True), service.Say(500), service.Say(data=pair(1)))
+    service.on("GET", TASK, service.Say(data=ACCEPTED))
+    with Client(service.url, username="anna", password=PASSWORD) as client:
+        assert client.get_task_results("42").job_id == "42"
+
+
+def test_threads_log_in_once(named: Client, service: Any) -> None:
+    """Calls that come while the first one logs in wait for its token."""
+    threads = [threading.Thread(target=named.get_task_results, args=("42",)) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert service.paths("POST") == ["/api/v2/token/"]
+    assert len(service.paths("GET")) == 10
+
+
+def test_threads_refresh_once() -> None:
+    """Who is refused after another thread has refreshed gets that one's token."""
+    posted: list[str] = []
+
+    def post(path: str, data: Secret[dict[str, str]]) -> Answer:
+        posted.append(path)
+        return Answer(pair(len(posted)))
+
+    credentials = login.Login("anna", Secret(PASSWORD))
+    first = credentials.token(post)
+    second = credentials.renewed(first, post)
+    assert second == Secret("access-2")
+    assert credentials.renewed(first, post) is second
+    assert posted == ["/token/", "/token/refresh/"]
+
+
+@pytest.mark.parametrize("data", [[], {}, {"access": 7, "refresh": "x"}, {"access": "x"}, None])
+def test_an_answer_without_tokens_is_an_error(named: Client, service: Any, data: Any) -> None:
+    """A service that doesn't speak this API is told apart from a wrong password."""
+    service.on("POST", "/token/", service.Say(data=data))
+    with pytest.raises(ServiceError, match="log-in has no"):
+        named.get_task_results("42")
+
+
+def test_a_static_token_is_not_renewed(client: Client, service: Any) -> None:
+    """A refused token of the caller's is an error at once."""
+    service.on("GET", TASK, service.Say(401))
+    with pytest.raises(AuthenticationError):
+        client.get_task_results("42")
+    assert len(service.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments", "used"),
+    [
+        ({"USERNAME": "anna", "PASSWORD": PASSWORD}, {}, "access-1"),
+        ({"USERNAME": "anna", "PASSWORD": PASSWORD, "TOKEN": TOKEN}, {}, TOKEN),
+        ({"PASSWORD": PASSWORD}, {"username": "anna"}, "access-1"),
+        ({"TOKEN": TOKEN}, {"username": "anna", "password": PASSWORD}, "access-1"),
+        ({"USERNAME": "anna", "PASSWORD": PASSWORD}, {"token": TOKEN}, TOKEN),
+    ],
+)
+def test_what_is_said_first_counts(
+    service: Any,
+    clean_environment: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    arguments: dict[str, str],
+    used: str,
+) -> None:
+    """Arguments come before the environment, and a token before a name."""
+    for name, value in environment.items():
+        clean_environment.setenv(f"CALLBACK_SDK_{name}", value)
+    service.on("POST", "/token/", service.Say(data=pair(1)))
+    service.on("GET", TASK, service.Say(data=ACCEPTED))
+    for make in (Client, get_instance):
+        with make(url=service.url, **arguments) as client:
+            client.get_task_results("42")
+        assert sent(service)[-1] == (TASK, used)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "no token.*username= and password=.*CALLBACK_SDK_USERNAME"),
+        ({"username": "anna"}, "no password"),
+        ({"password": PASSWORD}, "no username"),
+        ({"username": "anna", "password": ""}, "no password"),
+        ({"username": "anna", "password": 7}, "password is of type int"),
+        ({"username": 7, "password": PASSWORD}, "username is of type int"),
+    ],
+)
+def test_half_a_login_is_an_error(clean_environment: Any, arguments: dict[str, Any], message: str) -> None:
+    """What is missing is named, with both ways to log in."""
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        Client("http://h", **arguments)
+    assert PASSWORD not in shown(caught.value)

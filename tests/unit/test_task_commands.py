@@ -1,0 +1,349 @@
+"""`callback-sdk submit`, `tasks`, `deliveries`, `redeliver` and `cancel`: what they ask for, print and end with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from callback_sdk import cli, task_commands
+from tests.unit.client.fake import FakeService
+from tests.unit.client.jobs import ACCEPTED, BUCKET, HOOK, PREDICT, SIGNATURE, SIGNED, TOKEN, s3_fields
+
+TASK = "/algorithms/tasks/42"
+NOON = "2026-01-01T12:00:00+00:00"
+RECEIPT = {
+    "kind": "webhook",
+    "url": "https://h/x",
+    "status": 200,
+    "size": 7,
+    "sha256": "0123456789abcdef",
+    "started_at": NOON,
+    "finished_at": NOON,
+}
+TARGET = {"url": "https://h/x", "state": "delivered", "attempts": 1, "error": None}
+DONE = {
+    "job_id": "42",
+    "algorithm": "an-algorithm",
+    "version": "1.0.0",
+    "kind": "predict",
+    "status": "Finished",
+    "success": True,
+    "predictions": {"damage": 0.1},
+    "progress": {"fraction": 1.0, "message": ""},
+    "priority": 5,
+    "created_at": NOON,
+    "receipts": [RECEIPT],
+    "deliveries": [TARGET],
+}
+DELIVERY = {
+    "delivery_id": "d-1",
+    **TARGET,
+    "next_attempt_at": None,
+    "receipt": RECEIPT,
+    "tries": [{"number": 1, "started_at": NOON, "finished_at": NOON, "error": None}],
+}
+DEAD = {**DELIVERY, "delivery_id": "d-2", "state": "dead", "error": "410\nGone.", "receipt": None}
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeService]:
+    """Run a scripted service, and let the environment name it."""
+    fake = FakeService()
+    for name in ("USERNAME", "PASSWORD", "CALLBACK_URL", "FAIL_ON_ERROR"):
+        monkeypatch.delenv(f"CALLBACK_SDK_{name}", raising=False)
+    monkeypatch.setenv("CALLBACK_SDK_URL", fake.url)
+    monkeypatch.setenv("CALLBACK_SDK_TOKEN", TOKEN)
+    monkeypatch.setenv("CALLBACK_SDK_RETRIES", "0")
+    yield fake
+    fake.close()
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return what runs a command line, and returns its exit code, its output and its errors."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = cli.main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        for text in (out, err):
+            assert "Traceback" not in text
+            assert "\x1b" not in text
+            assert TOKEN not in text
+            assert SIGNATURE not in text
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def features(tmp_path: Path) -> Path:
+    """Make a file of features."""
+    path = tmp_path / "features.json"
+    path.write_text('{"a": [1, 2]}')
+    return path
+
+
+def test_submit_prints_the_id(run: Run, service: FakeService, features: Path) -> None:
+    """And nothing else, so that a script can take it."""
+    service.on("POST", PREDICT, service.Say(202, ACCEPTED))
+    assert run("submit", "an-algorithm", features) == (0, "42\n", "")
+    (seen,) = service.requests
+    assert seen.headers["authorization"] == f"Bearer {TOKEN}"
+    assert json.loads(seen.form["features"]) == {"a": [1, 2]}
+    assert "callback_url" not in seen.form
+
+
+def test_every_option_goes_along(run: Run, service: FakeService, features: Path, tmp_path: Path) -> None:
+    """Callbacks of the command line come before those of the file, whose credentials are never shown."""
+    service.on("POST", PREDICT, service.Say(202, ACCEPTED))
+    parameters, callbacks = tmp_path / "p.json", tmp_path / "c.json"
+    parameters.write_text('{"m": 5}')
+    callbacks.write_text(json.dumps([{"url": BUCKET, "param": {"s3_fields": s3_fields()}}, {"url": SIGNED}]))
+    options = ["--version", "1.0.0", "--priority", 9, "--no-evaluate", "--idempotency-key", "k", "--json"]
+    code, out, _ = run(
+        *("submit", "an-algorithm", features, "--parameters", parameters, *options),
+        *("--callback", HOOK, "--callback", f"{HOOK}/2", "--callbacks-file", callbacks),
+    )
+    (seen,) = service.requests
+    form = seen.form
+    assert code == 0
+    assert json.loads(out)["job_id"] == "42"
+    assert seen.headers["idempotency-key"] == "k"
+    assert json.loads(form["parameters"]) == {"m": 5}
+    assert (form["version"], form["priority"], form["evaluate"]) == (b"1.0.0", b"9", b"false")
+    assert form["callback_url"].decode().split("|") == [HOOK, f"{HOOK}/2", BUCKET, SIGNED]
+    assert json.loads(form["callback_param"]) == [{}, {}, {"s3_fields": s3_fields()}, {}]
+
+
+def test_the_token_may_be_in_a_file(
+    run: Run, service: FakeService, features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--url` and `--token-file` come before the environment; a line's end is no part of a token."""
+    monkeypatch.setenv("CALLBACK_SDK_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("CALLBACK_SDK_TOKEN", "another")
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}\n")
+    service.on("POST", PREDICT, service.Say(202, ACCEPTED))
+    assert run("submit", "an-algorithm", features, "--url", service.url, "--token-file", file)[0] == 0
+    assert service.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
+
+
+def test_the_environment_may_have_a_name_and_a_password(
+    run: Run, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands log in as the client does."""
+    monkeypatch.delenv("CALLBACK_SDK_TOKEN")
+    monkeypatch.setenv("CALLBACK_SDK_USERNAME", "anna")
+    monkeypatch.setenv("CALLBACK_SDK_PASSWORD", SIGNATURE)
+    service.on("POST", "/token/", service.Say(data={"access": "access-1", "refresh": "refresh-1"}))
+    service.on("GET", TASK, service.Say(data=DONE))
+    assert run("tasks", 42)[0] == 0
+    assert service.requests[-1].headers["authorization"] == "Bearer access-1"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "said"),
+    [
+        ({}, 0, ""),
+        ({"success": False, "error": "No rows."}, 3, "42 failed: No rows."),
+        ({"status": "Canceled", "success": False}, 3, "42 was cancelled"),
+        ({"deliveries": [TARGET, {**TARGET, "state": "dead"}]}, 3, "Dead deliveries: 1. `callback-sdk deliveries 42`"),
+    ],
+)
+def test_waiting_ends_with_what_became_of_it(
+    run: Run, service: FakeService, features: Path, outcome: dict[str, Any], code: int, said: str
+) -> None:
+    """3 means that the task failed, was cancelled, or has a dead delivery; the id is printed all the same."""
+    service.on("POST", PREDICT, service.Say(202, ACCEPTED))
+    service.on("GET", TASK, service.Say(data={**DONE, **outcome}))
+    ended = run("submit", "an-algorithm", features, "--wait")
+    assert ended[:2] == (code, "42\n")
+    assert said in ended[2]
+
+
+def test_waiting_can_end_with_the_results(run: Run, service: FakeService, features: Path) -> None:
+    """With --json the output is the whole task, and the id is known meanwhile."""
+    service.on("POST", PREDICT, service.Say(202, ACCEPTED))
+    service.on("GET", TASK, service.Say(data=DONE))
+    code, out, err = run("submit", "an-algorithm", features, "--wait", "--json")
+    assert (code, err) == (0, "42\n")
+    assert json.loads(out)["predictions"] == {"damage": 0.1}
+
+
+def test_the_waiting_has_an_end(run: Run, service: FakeService, features: Path) -> None:
+    """The task goes on, and the error says how to look after it here."""
+    service.on("POST", PREDICT, service.Say(202, ACCEPTED))
+    service.on("GET", TASK, service.Say(data=ACCEPTED))
+    code, out, err = run("submit", "an-algorithm", features, "--wait", "--timeout", "100ms")
+    assert (code, out) == (1, "42\n")
+    assert "it is Pending and goes on. Come back to it with `callback-sdk tasks 42`" in err
+
+
+def test_a_lost_answer_names_the_option_to_come_back_with(run: Run, service: FakeService, features: Path) -> None:
+    """The key of the request that may have made a task is there to be used again."""
+    service.on("POST", PREDICT, service.Say(drop=True))
+    code, out, err = run("submit", "an-algorithm", features)
+    assert (code, out) == (1, "")
+    assert f"--idempotency-key '{service.requests[0].headers['idempotency-key']}'" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["submit", "a"], "FEATURES"),
+        (["submit", "a", SIGNED], "--callback URL"),
+        (["submit", "a", "f.json", "--priority", "10"], "--priority"),
+        (["submit", "a", "f.json", "--timeout", "soon"], "--timeout"),
+        (["submit", "a", "f.json", "--token", "x"], "--token"),
+        (["tasks", "--status", "done"], "--status"),
+        (["tasks", "42", "--status", "pending"], "JOB_ID"),
+        (["tasks", "--limit", "0"], "--limit"),
+        (["redeliver", "42"], "DELIVERY_ID"),
+        (["redeliver", "42", "d-1", "--dead"], "DELIVERY_ID"),
+        (["cancel"], "JOB_ID"),
+    ],
+)
+def test_wrong_usage_ends_with_2(run: Run, service: FakeService, arguments: list[str], said: str) -> None:
+    """Nothing is asked of the service."""
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert service.requests == []
+
+
+def test_an_argument_too_many_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """It may be a signed URL whose option was forgotten."""
+    app = typer.Typer()
+    task_commands.add_to(app)
+    with pytest.raises(SystemExit) as ended:
+        app(["submit", "a", "f.json", SIGNED])
+    assert ended.value.code == 2
+    assert SIGNATURE not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (f'{{"url": "{SIGNED}"}}', "no JSON list"),
+        (f'[{{"url": "{SIGNED}"', "no JSON list"),
+        ("\udcff", "no JSON list"),
+        (f'[{{"url": "{SIGNED}", "s3_fields": {{}}}}]', "callback URL is a string"),
+        (f'["{BUCKET}"]', "s3_fields"),
+    ],
+)
+def test_bad_callbacks_are_not_sent(
+    run: Run, service: FakeService, features: Path, tmp_path: Path, content: str, said: str
+) -> None:
+    """The error says what is wrong and shows nothing of the file."""
+    path = tmp_path / "callbacks.json"
+    path.write_text(content, errors="surrogateescape")
+    code, _, err = run("submit", "a", features, "--callbacks-file", path)
+    assert (code, service.requests) == (1, [])
+    assert said in err
+
+
+def test_a_file_that_is_not_there_is_an_error(run: Run, service: FakeService, tmp_path: Path) -> None:
+    """Whichever it is, it is named."""
+    for option in ("--callbacks-file", "--token-file", "--parameters"):
+        code, _, err = run("submit", "a", __file__, option, tmp_path / "none.json")
+        assert code == 1
+        assert "none.json" in err or "neither Parquet nor JSON" in err
+    code, _, err = run("submit", "a", tmp_path / "none.parquet")
+    assert code == 1
+    assert "none.parquet" in err
+
+
+def test_errors_are_errors_whatever_the_environment_says(
+    run: Run, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scripts may ask for False in place of errors; a command's exit code still tells."""
+    monkeypatch.setenv("CALLBACK_SDK_FAIL_ON_ERROR", "false")
+    code, out, err = run("tasks", 42)
+    assert (code, out) == (1, "")
+    assert "404" in err
+
+
+def test_tasks_are_listed(run: Run, service: FakeService) -> None:
+    """One line each: how it stands, and how many of its deliveries stand how."""
+    one = {**DONE, "deliveries": {"pending": 0, "delivered": 2, "dead": 1}}
+    two = {**ACCEPTED, "job_id": "43", "progress": {"fraction": 0.5, "message": "counting"}, "status": "In Progress"}
+    three = {**DONE, "job_id": "44", "success": False, "error": "No\nrows.", "deliveries": {}}
+    service.on("GET", "/algorithms/tasks?limit=50", service.Say(data={"tasks": [two, one, three], "next": None}))
+    code, out, _ = run("tasks")
+    lines = [line.split() for line in out.splitlines()]
+    assert code == 0
+    assert lines[0][:4] == ["ID", "ALGORITHM", "KIND", "STATUS"]
+    assert lines[1] == ["43", "In", "Progress", "50%", "counting"]
+    assert "2 delivered, 1 dead" in out.splitlines()[2]
+    assert "2026-01-01 12:00:00 UTC" in out.splitlines()[2]
+    assert (lines[3][0], lines[3][4], lines[3][-2:]) == ("44", "Failed", ["No", "rows."])
+    assert [task["job_id"] for task in json.loads(run("tasks", "--json")[1])] == ["43", "42", "44"]
+
+
+def test_a_list_can_be_narrowed(run: Run, service: FakeService) -> None:
+    """By status, as it is easy to type, by algorithm and by number."""
+    query = "status=In+Progress&algorithm=an-algorithm&limit=1"
+    service.on("GET", f"/algorithms/tasks?{query}", service.Say(data={"tasks": [], "next": None}))
+    code, out, _ = run("tasks", "--status", "in-progress", "--algorithm", "an-algorithm", "--limit", 1, "--json")
+    assert (code, json.loads(out)) == (0, [])
+
+
+def test_one_task_is_shown(run: Run, service: FakeService) -> None:
+    """Without its results, which are for --json."""
+    service.on("GET", TASK, service.Say(data={**DONE, "deliveries": [{**TARGET, "state": "dead", "error": "410"}]}))
+    code, out, _ = run("tasks", 42)
+    assert code == 0
+    for text in ("42", "an-algorithm 1.0.0", "Finished", "100%", "2026-01-01 12:00:00 UTC", "https://h/x dead 410"):
+        assert text in out
+    assert "damage" not in out
+    whole = json.loads(run("tasks", 42, "--json")[1])
+    assert (whole["predictions"], whole["created_at"]) == ({"damage": 0.1}, NOON)
+
+
+def test_deliveries_are_shown(run: Run, service: FakeService) -> None:
+    """With the last error or the receipt, and in JSON with every try."""
+    service.on("GET", f"{TASK}/deliveries", service.Say(data=[DELIVERY, DEAD]))
+    code, out, _ = run("deliveries", 42)
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert code == 0
+    assert lines[1] == "d-1 delivered 1 https://h/x 200, 7 bytes, sha256 0123456789ab"
+    assert lines[2] == "d-2 dead 1 https://h/x 410 Gone."
+    assert json.loads(run("deliveries", 42, "--json")[1])[0]["tries"][0]["number"] == 1
+
+
+def test_deliveries_are_made_anew(run: Run, service: FakeService) -> None:
+    """Those that are named, or all that are dead."""
+    service.on("GET", f"{TASK}/deliveries", service.Say(data=[DELIVERY, DEAD]))
+    for name in ("d-1", "d-2"):
+        service.on("POST", f"{TASK}/deliveries/{name}/redeliver", service.Say(202, {**DEAD, "state": "pending"}))
+    assert run("redeliver", 42, "d-1", "d-2")[:2] == (0, "2 deliveries are due now.\n")
+    assert len(service.paths("POST")) == 2
+    assert run("redeliver", 42, "--dead")[:2] == (0, "1 delivery is due now.\n")
+    assert service.paths("POST")[2:] == [f"/api/v2{TASK}/deliveries/d-2/redeliver"]
+
+
+def test_tasks_are_cancelled(run: Run, service: FakeService) -> None:
+    """One that can't be is told, and the others are cancelled all the same."""
+    for name in ("42", "44"):
+        service.on("DELETE", f"/algorithms/tasks/{name}", service.Say(202, {"job_id": name, "status": "Canceled"}))
+    service.on("DELETE", "/algorithms/tasks/43", service.Say(409, {"error": "It has ended."}))
+    assert run("cancel", 42) == (0, "42 is cancelled.\n", "")
+    code, out, err = run("cancel", 42, 43, 44)
+    assert (code, out) == (1, "42 is cancelled.\n44 is cancelled.\n")
+    assert "It has ended" in err
+
+
+@pytest.mark.parametrize("command", ["submit", "tasks", "deliveries", "redeliver", "cancel"])
+def test_the_help_has_the_exit_codes(run: Run, command: str) -> None:
+    """Each command's help is its manual."""
+    code, out, _ = run(command, "--help")
+    assert code == 0
+    assert "Exit codes" in out
+    assert "--token-file" in out
