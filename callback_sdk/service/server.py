@@ -9,7 +9,6 @@ import os
 import secrets
 import signal
 import socket
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -129,11 +128,16 @@ def serve(
             server_header=False,
             timeout_graceful_shutdown=_GRACE,
         )
-        stack.enter_context(_signals_kept(options.hurry))
+        server = uvicorn.Server(config)
+
+        def stop() -> None:
+            server.should_exit = True
+
+        stack.enter_context(_signals_kept(stop, options.hurry.set))
         hub.start()
         address = stack.enter_context(_announced(listener, host, folder, ready))
         _log.info("Ready at %s; the token is in %s.", address, folder / "token")
-        uvicorn.Server(config).run(sockets=[listener])
+        server.run(sockets=[listener])
 
 
 def default_processes() -> int:
@@ -213,19 +217,16 @@ def _instance(folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def _signals_kept(hurry: threading.Event) -> Iterator[None]:
-    """Keep signals from ending the process.
+def _signals_kept(stop: Callable[[], None], hurry: Callable[[], None]) -> Iterator[None]:
+    """Keep signals from ending the process: the first one stops the service, and the next one ends the grace.
 
-    The first one comes from uvicorn, which raises it anew after its own end; the next one ends the grace.
+    While uvicorn runs it takes them itself, and raises them anew after its own end; before that, they come here.
     """
-    seen = False
+    steps = iter([stop, hurry])
 
     def note(number: int, frame: Any) -> None:
-        nonlocal seen
         _log.info("Stopped by %s.", signal.Signals(number).name)
-        if seen:
-            hurry.set()
-        seen = True
+        next(steps, hurry)()
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

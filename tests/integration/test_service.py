@@ -28,6 +28,8 @@ PATIENCE = 60.0
 TABLE = json.dumps({"a": [1, 2, 3], "b": [0.5, 0.5, 0.5]}).encode()
 
 SERVE = """
+import os
+import signal
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -41,6 +43,7 @@ if __name__ == "__main__":
         max_body=200_000,
         grace=timedelta(seconds=0.2),
         allow_networks=["127.0.0.0/8"],
+        ready=lambda _: os.kill(os.getpid(), signal.SIGTERM) if "stop" in sys.argv else None,
     )
 """
 
@@ -57,13 +60,15 @@ class Service:
         self._session.trust_env = False
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> Service:
+    def spawn(self, *arguments: str) -> None:
         here = Path(__file__).parent
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parents[1])])}
+        command = [sys.executable, str(self._script), str(self.data), *arguments]
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, str(self._script), str(self.data)], env=environment, stderr=log, stdout=log
-            )
+            self.process = subprocess.Popen(command, env=environment, stderr=log, stdout=log)
+
+    def start(self) -> Service:
+        self.spawn()
         wait_until(lambda: (self.data / "address").exists() or self.process.poll() is not None)
         if self.process.poll() is not None:
             raise AssertionError(self.log)
@@ -494,3 +499,11 @@ def test_sigint_ends_the_service(own: Service) -> None:
     own.process.send_signal(signal.SIGINT)
     assert own.process.wait(PATIENCE) == 0
     assert "Traceback" not in own.log
+
+
+def test_a_signal_that_comes_before_the_first_request_counts(tmp_path: Path) -> None:
+    """The service may be stopped the moment it says that it is ready."""
+    with contextlib.closing(Service(tmp_path)) as service:
+        service.spawn("stop")
+        assert service.process.wait(PATIENCE) == 0
+        assert "Traceback" not in service.log
