@@ -95,7 +95,8 @@ def unavailable() -> Iterator[None]:
     except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
         failure = _unavailable(error)
     except sa.exc.DBAPIError as error:
-        if not error.connection_invalidated:
+        # One without a statement is about the connection: an option that the driver doesn't know.
+        if not error.connection_invalidated and error.statement is not None:
             raise
         failure = _unavailable(error)
     else:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import sqlalchemy as sa
 
-from callback_sdk.errors import MissingExtraError
+from callback_sdk.errors import ConfigurationError, MissingExtraError
 from callback_sdk.redaction import Secret
 from callback_sdk.service.store.database import Database, unavailable
 
@@ -30,10 +31,12 @@ class PostgresDatabase(Database):
         url: Such as `postgresql+psycopg://user:password@host/database`.
 
     Raises:
+        ConfigurationError: The URL is malformed.
         MissingExtraError: psycopg is not installed.
     """
 
     def __init__(self, url: Secret[str]) -> None:
+        _check(url)
         try:
             engine = sa.create_engine(
                 url.reveal(),
@@ -56,3 +59,14 @@ class PostgresDatabase(Database):
         self._refuse_when_closed()
         with unavailable(), self.engine.begin() as connection:
             return work(connection)
+
+
+def _check(url: Secret[str]) -> None:
+    with suppress(ValueError, sa.exc.ArgumentError):
+        # With an @ in the password the rest of it would count as the host, and be shown.
+        if "@" not in (sa.make_url(url.reveal()).host or ""):
+            return
+    raise ConfigurationError(
+        "The database's URL is malformed.",
+        hint="Give postgresql://USER:PASSWORD@HOST:PORT/NAME, with %40 for an @ in the password, and so on.",
+    )
