@@ -39,10 +39,13 @@ _MAX_CHUNKS = 100_000
 _MAX_ROWS = 2**31
 
 _MAX_PARTS = 12_000_000
-"""Values in a JSON file, each at the weight that `_weigh` gives it; about 600 MB of objects."""
+"""Values in a JSON file, each at the weight that `weigh` gives it; about 600 MB of objects."""
 
 _SHOWN = 100
 """Characters of a column's name that an error shows."""
+
+_LONGEST_REASON = 300
+"""Characters of pyarrow's reason that an error shows; it may quote the file."""
 
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8, "BYTE_ARRAY": 4}
 """Bytes that Arrow takes for one value at least, by Parquet's physical types."""
@@ -152,9 +155,10 @@ def _check_parquet(path: Path, max_unpacked: int) -> None:
             _check_shape(file.metadata)
             unpacked = _unpacked(file.metadata)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = str(error).strip()[:_LONGEST_REASON].rstrip(".")
         raise FeaturesError(
-            f"The features begin like Parquet, but their footer can't be read: {str(error).strip()}",
-            hint="The file was probably cut off on its way; write it and send it again.",
+            f"The features begin like Parquet, but their footer can't be read: {reason}.",
+            hint="Write the file again, with fewer columns if there are thousands, and send it.",
         ) from None
     if unpacked > max_unpacked:
         raise FeaturesError(
@@ -233,7 +237,7 @@ def _check_json(path: Path, max_json: int) -> None:
 
 def _read_json(path: Path) -> Any:
     data = path.read_bytes()
-    if _weigh(data) > _MAX_PARTS:
+    if weigh(data) > _MAX_PARTS:
         raise FeaturesError("The features have too many values for JSON.", hint="Send Parquet.")
     try:
         return orjson.loads(data)
@@ -244,7 +248,7 @@ def _read_json(path: Path) -> Any:
         ) from None
 
 
-def _weigh(data: bytes) -> int:
+def weigh(data: bytes) -> int:
     """Count the values in a JSON text roughly, before any is made: strings at 3, lists and dicts at 5, others at 1."""
     return data.count(b",") + data.count(b'"') + 4 * (data.count(b"[") + data.count(b"{"))
 

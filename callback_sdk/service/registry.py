@@ -253,16 +253,17 @@ def _check(name: str, version: str, timeout: timedelta, memory_limit: int | None
 
 
 def _templates(name: str, templates: Mapping[str, Any]) -> dict[str, Any]:
+    copies = {}
     for kind, template in templates.items():
         if kind not in TEMPLATES:
             raise ConfigurationError(f"{name!r} has a template {kind!r}.", hint=f"There are {', '.join(TEMPLATES)}.")
         try:
-            orjson.dumps(template)
+            copies[kind] = orjson.loads(orjson.dumps(template))
         except TypeError as error:
             raise ConfigurationError(
                 f"The template {kind!r} of {name!r} is no JSON: {error}.", hint="Use dicts, lists, strings and numbers."
             ) from None
-    return dict(templates)
+    return copies
 
 
 def _graph(name: str, path: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -42,6 +42,12 @@ MAX_PARAMETERS = 1024 * 1024
 MAX_TASKS_FILE = 32 * 1024 * 1024
 """Bytes of the file `tasks` of a batch."""
 
+_MAX_PARTS = 2_000_000
+"""Values in any JSON of a form, as `features.weigh` counts them; about 80 MB of objects."""
+
+_DEEPEST = 100
+"""Lists and objects inside of each other. orjson writes 254 of them, with those around what was sent."""
+
 LONGEST_KEY = 255
 """Characters of an idempotency key."""
 
@@ -73,7 +79,7 @@ class Form:
         Raises:
             SubmissionError: It is something else, or a file that is too long.
         """
-        text: Secret[str] | Secret[bytes] | None = self.fields.get(name)
+        text = Secret(self.fields[name].reveal().encode()) if name in self.fields else None
         if text is None and self.files.get(name):
             file = self.files[name][0]
             file.seek(0)
@@ -82,11 +88,7 @@ class Form:
                 raise SubmissionError(f"{name!r} has more than {longest} bytes.", hint="Send less.")
         if text is None or not text.reveal().strip():
             return Secret(None)
-        try:
-            return Secret(orjson.loads(text.reveal()))
-        except orjson.JSONDecodeError:
-            pass
-        raise SubmissionError(f"{name!r} is not JSON.", hint="Send it as json.dumps makes it.")
+        return _parsed(text, name)
 
     def fingerprint(self, *where: str) -> str:
         """Return the SHA-256, in hex, of all that came and of where it goes, however it was put into a form."""
@@ -344,6 +346,33 @@ def _number(text: str | None, name: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise SubmissionError(f"{name!r} is not a whole number.", hint="Send digits.")
     return int(text)
+
+
+def _parsed(text: Secret[bytes], name: str) -> Secret[Any]:
+    if features.weigh(text.reveal()) > _MAX_PARTS:
+        raise SubmissionError(f"{name!r} has too many values.", hint="Send large data as features.")
+    try:
+        value = Secret(orjson.loads(text.reveal()))
+    except orjson.JSONDecodeError:
+        value = None
+    if value is None:
+        raise SubmissionError(f"{name!r} is not JSON.", hint="Send it as json.dumps makes it.")
+    if _is_deep(value):
+        raise SubmissionError(f"{name!r} is nested deeper than {_DEEPEST} levels.", hint="Send it flatter.")
+    return value
+
+
+def _is_deep(value: Secret[Any]) -> bool:
+    level = Secret([value.reveal()])
+    for _ in range(_DEEPEST):
+        level = Secret([child for item in level.reveal() for child in _children(item)])
+        if not level.reveal():
+            return False
+    return True
+
+
+def _children(item: Any) -> Iterable[Any]:
+    return item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
 
 
 @contextmanager

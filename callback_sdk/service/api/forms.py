@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import HTTPException, Request
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -15,6 +16,9 @@ from callback_sdk.service.submission import Form
 _MAX_FIELDS = 20
 _MAX_FIELD = 1024 * 1024
 """Bytes of a field that is no file."""
+
+_REPEATED = "features"
+"""The only name that a batch has many files of."""
 
 _SPOOL = 64 * 1024
 """Bytes of a file that stay in memory; what is longer goes to a temporary file."""
@@ -31,8 +35,7 @@ async def read_form(request: Request, *, max_files: int) -> AsyncIterator[Form]:
     Raises:
         HTTPException: 415, when it is no multipart form; 422, when it is broken or has too many or too long parts.
     """
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise HTTPException(415, "The request is no form. Send multipart/form-data with the file 'features'.")
+    _check_type(request.headers.get("content-type", ""))
     parser = MultiPartParser(
         request.headers, request.stream(), max_files=max_files, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD
     )
@@ -46,9 +49,28 @@ async def read_form(request: Request, *, max_files: int) -> AsyncIterator[Form]:
     if problem:
         raise HTTPException(422, f"The form can't be read: {problem.rstrip('.')}. Send multipart/form-data (RFC 7578).")
     try:
+        _check_names(parsed)
         yield _form(parsed)
     finally:
         await parsed.reveal().close()
+
+
+def _check_type(content_type: str) -> None:
+    kind, options = parse_options_header(content_type)
+    if kind.lower() != b"multipart/form-data":
+        raise HTTPException(415, "The request is no form. Send multipart/form-data with the file 'features'.")
+    # Python has codecs that take minutes for a mebibyte, and some whose text nothing else can write.
+    if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8", b"us-ascii"):
+        raise HTTPException(415, "The form is in another character set than UTF-8. Send it in UTF-8.")
+
+
+def _check_names(parsed: Secret[FormData]) -> None:
+    seen: set[str] = set()
+    for name, value in parsed.reveal().multi_items():
+        if name in seen and not (name == _REPEATED and isinstance(value, UploadFile)):
+            # Of two that differ, no one could say which was meant.
+            raise HTTPException(422, f"The form has {name!r:.100} twice. Send it once.")
+        seen.add(name)
 
 
 def _form(parsed: Secret[FormData]) -> Form:

@@ -13,6 +13,10 @@ STATUSES = (PENDING, IN_PROGRESS, FINISHED, CANCELED)
 Status = Literal["Pending", "In Progress", "Finished", "Canceled"]
 
 
+TEXT = r"^[^\x00]*$"
+"""What a database can look for: PostgreSQL takes no NUL."""
+
+
 class Problem(BaseModel):
     """Why a request was not done: one reason in `error`, or several in `errors`."""
 
@@ -24,7 +28,7 @@ class Problem(BaseModel):
 class LogIn(BaseModel):
     """A user's name and password."""
 
-    username: str = Field(max_length=128)
+    username: str = Field(max_length=128, pattern=TEXT)
     password: str = Field(max_length=1024, json_schema_extra={"format": "password"})
 
 

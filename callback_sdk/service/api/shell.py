@@ -22,11 +22,14 @@ _log = logging.getLogger(__name__)
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"})
 
+_FORMS = ("/predict", "/fit", "/predict/batch")
+"""Ends of the paths that take a form. All others read their body whole, and before they know who sends it."""
+
 _PLAIN_BODY = 1024 * 1024
 """Bytes of a body that is no form."""
 
 _DRAIN = 2.0
-"""Seconds in which the rest of a body too long is read away: who still sends reads no answer."""
+"""Seconds in which the rest of a body is read away before it is refused: who still sends reads no answer."""
 
 
 class Shell:
@@ -49,11 +52,12 @@ class Shell:
         path: str = scope["path"]
         if len(path) > 1 and path.endswith("/"):
             scope = {**scope, "path": path.rstrip("/") or "/"}
-        answer = _Answer(send, uuid.uuid4().hex)
+        body = _Body(scope, receive, self._max_body)
+        answer = _Answer(send, uuid.uuid4().hex, body)
         logs.request_id.set(answer.request_id)
         started = time.perf_counter()
         try:
-            await self._app(scope, _limited(scope, receive, self._max_body), answer.send)
+            await self._app(scope, body.receive, answer.send)
         except ClientDisconnect:
             _log.info("Request %s was broken off by the client.", answer.request_id)
         except Exception:  # noqa: BLE001 - the client gets JSON, the log the reason
@@ -64,9 +68,47 @@ class Shell:
             _record(scope, answer, time.perf_counter() - started)
 
 
+class _Body:
+    """What comes with a request, up to a limit."""
+
+    def __init__(self, scope: Scope, receive: Receive, most: int) -> None:
+        headers = dict(scope["headers"])
+        announced = headers.get(b"content-length", b"0")
+        is_form = headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data")
+        self._limit = most if is_form and scope["path"].endswith(_FORMS) else min(most, _PLAIN_BODY)
+        self._too_long = announced.isdigit() and int(announced) > self._limit
+        self._receive = receive
+        self._received = 0
+        # Who asks before sending the body sends none after an error.
+        self._more = b"expect" not in headers and (announced != b"0" or b"transfer-encoding" in headers)
+
+    async def receive(self) -> Message:
+        if self._too_long:
+            raise self._refusal()
+        message = await self._receive()
+        self._more = message.get("more_body", False)
+        self._received += len(message.get("body", b""))
+        if self._received > self._limit:
+            raise self._refusal()
+        return message
+
+    async def drain(self) -> None:
+        async def read() -> None:
+            while self._more:
+                self._more = (await self._receive()).get("more_body", False)
+
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(read(), _DRAIN)
+
+    def _refusal(self) -> HTTPException:
+        text = f"The request's body is longer than {self._limit} bytes, which is all that this service takes here."
+        return HTTPException(413, text, headers={"Connection": "close"})
+
+
 class _Answer:
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, body: _Body) -> None:
         self._send = send
+        self._body = body
         self.request_id = request_id
         self.started = False
         self.status = 499
@@ -75,6 +117,8 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.started = True
             self.status = message["status"]
+            if self.status >= 400:
+                await self._body.drain()
             headers = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode())]
             message = {**message, "headers": headers}
         await self._send(message)
@@ -87,38 +131,6 @@ def _record(scope: Scope, answer: _Answer, seconds: float) -> None:
     # The path alone: there are no credentials in paths, and queries are left out.
     facts = {"action": "request", "method": method, "path": scope["path"], "status": answer.status}
     _log.debug("%s %s: %d in %.3f s", method, scope["path"], answer.status, seconds, extra=facts)
-
-
-def _limited(scope: Scope, receive: Receive, most: int) -> Receive:
-    headers = dict(scope["headers"])
-    announced = headers.get(b"content-length", b"0")
-    is_form = headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data")
-    limit = most if is_form else min(most, _PLAIN_BODY)
-    too_long = announced.isdigit() and int(announced) > limit
-    received = 0
-
-    async def receive_some() -> Message:
-        nonlocal received
-        if too_long:
-            raise await _refuse(receive, limit)
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > limit:
-            raise await _refuse(receive, limit)
-        return message
-
-    return receive_some
-
-
-async def _refuse(receive: Receive, limit: int) -> HTTPException:
-    async def drain() -> None:
-        while (await receive()).get("more_body", False):
-            pass
-
-    with contextlib.suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(drain(), _DRAIN)
-    text = f"The request's body is longer than {limit} bytes, which is all that this service takes."
-    return HTTPException(413, text, headers={"Connection": "close"})
 
 
 async def _send_error(answer: _Answer) -> None:

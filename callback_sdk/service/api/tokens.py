@@ -17,7 +17,7 @@ _waiting = threading.BoundedSemaphore(8)
 router = APIRouter(prefix="/api/v2", tags=["tokens"])
 
 
-@router.post("/token", response_model=schemas.Pair, responses=schemas.answers(401, 413, 422, 429, 503))
+@router.post("/token", response_model=schemas.Pair, responses=schemas.answers(400, 401, 413, 422, 429, 503))
 def log_in(face: ServiceFace, body: schemas.LogIn) -> dict[str, Any]:
     name, password = body.username, Secret(body.password)
     del body
@@ -30,14 +30,14 @@ def log_in(face: ServiceFace, body: schemas.LogIn) -> dict[str, Any]:
     return {"access": access.reveal(), "refresh": refresh.reveal()}
 
 
-@router.post("/token/refresh", response_model=schemas.Access, responses=schemas.answers(401, 413, 422, 503))
+@router.post("/token/refresh", response_model=schemas.Access, responses=schemas.answers(400, 401, 413, 422, 503))
 def refresh(face: ServiceFace, body: schemas.Refresh) -> dict[str, Any]:
     token = Secret(body.refresh)
     del body
     return {"access": face.doorkeeper.renew(token).reveal()}
 
 
-@router.post("/token/verify", responses=schemas.answers(401, 413, 422, 503))
+@router.post("/token/verify", responses=schemas.answers(400, 401, 413, 422, 503))
 def verify(face: ServiceFace, body: schemas.Token) -> dict[str, Any]:
     token = Secret(body.token)
     del body

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from attrs import evolve
 
-from callback_sdk.service import Context, child
+from callback_sdk.service import child
 from callback_sdk.service.files import read_progress
 from callback_sdk.service.registry import Registry
 
@@ -32,6 +32,11 @@ def echo(features, parameters, context):
 @registry.algorithm("fail")
 def fail(features, parameters, context):
     raise parameters["error"]
+
+
+@registry.fit("echo")
+def train(features, parameters, context):
+    return {"asked": context.export_new_version}
 
 
 @pytest.fixture(autouse=True)
@@ -78,19 +83,24 @@ def test_spans_point_at_the_members(tmp_path: Path, value: Any, evaluate: bool, 
         assert orjson.loads(data[start:stop]) == results[name]
 
 
+def test_training_calls_the_function_that_trains(tmp_path: Path) -> None:
+    """It hears whether a new version is asked for, and what it returns is the result."""
+    asked = evolve(order(tmp_path, "echo", value=1), kind="fit", export_new_version=True)
+    assert child.run(asked).error is None
+    assert orjson.loads((tmp_path / "results").read_bytes())["predictions"] == {"asked": True}
+
+
+def test_what_can_not_be_trained_says_so(tmp_path: Path) -> None:
+    """An algorithm without such a function fails with its name and what to do."""
+    answer = child.run(evolve(order(tmp_path, "fail"), kind="fit"))
+    assert answer.error is not None
+    assert "'fail' can't be trained. Register a function with @registry.fit." in answer.error
+
+
 def test_progress_is_cut_and_cleaned(tmp_path: Path) -> None:
     """More than all is all, and what UTF-8 can't hold is replaced."""
     child.run(order(tmp_path, "echo", value=1))
     assert read_progress(tmp_path / "progress") == {"fraction": 1.0, "message": "?"}
-
-
-def test_only_news_are_reported() -> None:
-    """The same progress again costs nothing; NaN is nobody knows."""
-    said = []
-    context = Context(job_id="1", attempt=1, evaluate=True, report=lambda *state: said.append(state))
-    for fraction in (0.1, 0.1, 0.1000001, math.nan, None, -1):
-        context.progress(fraction, "x")
-    assert said == [(0.1, "x"), (None, "x"), (0.0, "x")]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,9 +13,40 @@ import pyarrow.parquet
 import pytest
 
 from callback_sdk.errors import FeaturesError, MissingExtraError
-from callback_sdk.service.features import Features, check, sniff
+from callback_sdk.service.features import PARQUET, Features, check, sniff
+from tests.unit.service.footers import column, parquet, row_group, schema
 
 COLUMNS = {"a": [1, 2], "b": ["x", None]}
+
+BOMBS = {
+    "footer": (parquet(b"\0" * 5_000_000), "footer has 5000001 bytes"),
+    "footer that is not there": (b"PAR1\xff\xff\xff\x7fPAR1", "no footer"),
+    "unpacked": (parquet(schema([column()]) + row_group(size=2**42, chunks=1)), "take 4398046511104 bytes"),
+    "unpacked in all": (parquet(schema([column()]) + row_group(3000, size=2**22, chunks=1)), "take 12582912000 bytes"),
+    "repeated value": (parquet(schema([column()]) + row_group(size=9, rows=2**30, chunks=1)), "take 8589934592 bytes"),
+    "rows": (parquet(schema([column()], rows=2**40) + row_group(0)), "1099511627776 rows"),
+    "fewer than no rows": (parquet(schema([column()], rows=-1) + row_group(0)), "-1 rows"),
+    "negative size": (parquet(schema([column()]) + row_group(size=-1, chunks=1)), "row groups that can't be"),
+    "chunks that are not there": (parquet(schema([column()]) + row_group(size=1)), "row groups that can't be"),
+    "columns": (parquet(schema([column()] * 10_001) + row_group(0)), "10001 columns"),
+    "even more columns": (parquet(schema([column()] * 100_000) + row_group(0)), "Exceeded size limit"),
+    "row groups": (parquet(schema([column()] * 11) + row_group(10_000)), "11 columns in 10000 row groups"),
+    "depth": (
+        parquet(schema([column(children=1)] * 5000 + [column()], children=1) + row_group(0)),
+        "too deeply nested",
+    ),
+    "a list that ends early": (parquet(schema([], claimed=15_000) + row_group(0)), "Invalid data"),
+    "a list without end": (parquet(schema([], claimed=2**31 - 1) + row_group(0)), "Exceeded size limit"),
+    "JSON": (b" " * (64 * 1024**2 + 1), "bytes of JSON, and may have 67108864. Send Parquet"),
+    "JSON values": (b'{"a": [' + b"0," * 12_000_000 + b"0]}", "too many values for JSON. Send Parquet"),
+    "JSON strings": (b'{"a": [' + b'"",' * 4_000_000 + b"0]}", "too many values"),
+    "JSON objects": (b"[" + b"{}," * 2_400_000 + b"{}]", "too many values"),
+    "JSON depth": (b"[" * 2_000_000, "depth limit"),
+    "sparse JSON": (orjson.dumps([{str(n): n} for n in range(4000)]), "4000 records with 4000 columns between them"),
+    "JSON columns": (orjson.dumps([{str(n): n for n in range(10_001)}]), "10001 columns between them"),
+    "JSON infinity": (b'{"a": [1e999]}', "neither Parquet nor JSON"),
+    "JSON name": (b'{"' + b"n" * 1_000_000 + b'": 1}', "Column 'nnn"),
+}
 
 
 @pytest.fixture(params=["columns", "records", "parquet"])
@@ -74,3 +106,118 @@ def test_what_is_no_table_is_refused(tmp_path: Path, data: bytes, format_: str, 
     path.write_bytes(data)
     with pytest.raises(FeaturesError, match=words):
         check(path, format_)
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_what_would_burst_is_refused(tmp_path: Path, name: str) -> None:
+    """Sizes that no table has are an error of few words, with what to do instead."""
+    data, words = BOMBS[name]
+    path = tmp_path / "f"
+    path.write_bytes(data)
+    with pytest.raises(FeaturesError) as caught:
+        check(path, sniff(path))
+    assert words in str(caught.value)
+    assert caught.value.hint
+    assert len(str(caught.value)) < 500
+    assert str(tmp_path) not in str(caught.value)
+
+
+CHECK_ALL = """
+import sys
+from pathlib import Path
+import psutil, pyarrow.parquet
+from callback_sdk.errors import FeaturesError
+from callback_sdk.service.features import check, sniff
+
+before = psutil.Process().memory_info().rss
+for path in map(Path, sys.argv[1:]):
+    try:
+        check(path, sniff(path))
+    except FeaturesError:
+        pass
+status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+print(int(status["VmHWM"].split()[0]) * 1024 - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own peak is read from /proc")
+def test_a_refusal_takes_little_memory(tmp_path: Path) -> None:
+    """None of them takes more than a few copies of itself."""
+    paths = [tmp_path / str(number) for number in range(len(BOMBS))]
+    for path, (data, _) in zip(paths, BOMBS.values(), strict=True):
+        path.write_bytes(data)
+    command = [sys.executable, "-c", CHECK_ALL, *map(str, paths)]
+    grown = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert grown < 100_000_000
+
+
+def test_what_a_file_takes_unpacked_is_counted(tmp_path: Path) -> None:
+    """Compressed zeros count as they are, and nulls as what Arrow keeps for them."""
+    zeros, nulls = tmp_path / "zeros", tmp_path / "nulls"
+    pa.parquet.write_table(
+        pa.table({"a": pa.array([0.0] * 1_000_000)}), zeros, use_dictionary=False, compression="zstd"
+    )
+    pa.parquet.write_table(pa.table({"a": pa.nulls(1_000_000, pa.float64())}), nulls)
+    for path in (zeros, nulls):
+        assert path.stat().st_size < 100_000
+        check(path, PARQUET, max_unpacked=9_000_000)
+        with pytest.raises(FeaturesError, match="once they are unpacked"):
+            check(path, PARQUET, max_unpacked=7_000_000)
+
+
+def test_json_may_be_as_long_as_is_said(tmp_path: Path) -> None:
+    """The limit is the caller's, to the byte."""
+    path = tmp_path / "f"
+    path.write_bytes(b'{"a": [1]}')
+    check(path, "json", max_json=10)
+    with pytest.raises(FeaturesError, match="10 bytes of JSON, and may have 9"):
+        check(path, "json", max_json=9)
+
+
+def test_the_last_of_equal_keys_counts(tmp_path: Path) -> None:
+    """JSON leaves it open what a key means that comes twice, and most readers take the last."""
+    path = tmp_path / "f"
+    path.write_bytes(b'{"a": [1, 2], "a": [3]}')
+    check(path, "json")
+    assert Features(path, "json").to_dict() == {"a": [3]}
+
+
+def test_a_wide_table_is_no_bomb(tmp_path: Path) -> None:
+    """Thousands of columns, and a hundred row groups, are what people have."""
+    path = tmp_path / "f"
+    pd.DataFrame({f"sensor {number}": [0.5] for number in range(3000)}).to_parquet(path)
+    check(path, PARQUET)
+    pd.DataFrame({f"sensor {number}": [0.5] * 100 for number in range(50)}).to_parquet(path, row_group_size=1)
+    check(path, PARQUET)
+
+
+DAMAGE = """
+import sys
+from pathlib import Path
+from callback_sdk.errors import FeaturesError
+from callback_sdk.service.features import check
+
+path = Path(sys.argv[1])
+whole = path.read_bytes()
+refused = 0
+for position in range(len(whole) - 8 - int.from_bytes(whole[-8:-4], "little"), len(whole) - 8):
+    for bit in range(8):
+        data = bytearray(whole)
+        data[position] ^= 1 << bit
+        path.write_bytes(data)
+        try:
+            check(path, "parquet")
+        except FeaturesError:
+            refused += 1
+print(refused)
+"""
+
+
+def test_no_damaged_footer_ends_the_process(tmp_path: Path) -> None:
+    """Whichever bit of it is wrong: the file is refused or taken, and nothing else happens."""
+    path = tmp_path / "f"
+    nested = pa.table({"a": [1, None], "b": ["x", "y"], "c": [[1], []], "d": [{"e": 1.0}, None]})
+    pa.parquet.write_table(nested, path, store_schema=False)
+    result = subprocess.run([sys.executable, "-c", DAMAGE, path], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert int(result.stdout) > 100

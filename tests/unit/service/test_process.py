@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -64,6 +65,12 @@ def ended(pid: int) -> bool:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def end(*running: int) -> None:
+    for pid in running:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_one_process_serves_many_runs(process: ChildProcess, tmp_path: Path) -> None:
@@ -159,12 +166,20 @@ def test_the_child_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     finally:
         parent.kill()
         parent.wait()
-    wait_until(lambda: ended(computing), what="the end of the child")
-    # The kernel tells children only; a grandchild is the algorithm's own.
-    os.kill(grandchild, signal.SIGKILL)
+    try:
+        wait_until(lambda: ended(computing), what="the end of the child")
+    finally:
+        # The kernel tells children only; a grandchild is the algorithm's own.
+        end(computing, grandchild)
 
 
-WATCHED = "import os; from callback_sdk.service.child import watch; print('ready', flush=True); watch(os.getppid())"
+WATCHED = """
+import os
+from callback_sdk.service.child import watch
+parent = os.getppid()
+print("ready", flush=True)
+watch(parent)
+"""
 BETWEEN = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', sys.argv[1]]); print(p.pid, flush=True)"
 
 
@@ -178,4 +193,7 @@ def test_a_process_that_watches_its_parent_ends_after_it() -> None:
         (watching,) = (int(line) for line in lines - {"ready"})
         parent.kill()
         parent.wait()
-        wait_until(lambda: ended(watching), what="the end of the process that watches")
+        try:
+            wait_until(lambda: ended(watching), what="the end of the process that watches")
+        finally:
+            end(watching)
