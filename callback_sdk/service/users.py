@@ -36,7 +36,8 @@ class Doorkeeper:
             raise TokenError("The user name or the password is wrong.", hint="Ask who runs the service for an account.")
         if user.password is not None and needs_rehash(user.password):
             self._users.set_password(name, hash_password(password), keep_tokens=True)
-        return tuple(self._tokens.issue(user.user_id, user.generation, kind) for kind in (ACCESS, REFRESH))  # type: ignore[return-value]
+        access, refresh = (self._tokens.issue(user.user_id, user.generation, kind) for kind in (ACCESS, REFRESH))
+        return access, refresh
 
     def renew(self, refresh: Secret[str]) -> Secret[str]:
         """Return a new access token for a refresh token.
