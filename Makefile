@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 PIP := $(RUN) pip --disable-pip-version-check install --quiet
+# Tests wait more than they compute, so there are more of them at a time than cores.
+WORKERS ?= 3
 AZURITE := azurite@3.37.0
 METADATA := setup.cfg pyproject.toml requirements-seaweedfs.txt
 
@@ -17,7 +19,7 @@ demo: $(VENV)/demo.stamp ## run a real job on local servers, with three callback
 	@$(RUN) callback_sdk.cli demo
 
 test: $(VENV)/dev.stamp azurite ## run all tests
-	$(RUN) pytest
+	$(RUN) pytest -n $(WORKERS) --dist worksteal
 
 lint: $(VENV)/dev.stamp ## check format, style, types, layers and spelling
 	$(RUN) ruff format --check .

@@ -301,7 +301,7 @@ def test_a_server_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch, 
     assert not list(folder.iterdir())
 
 
-def test_a_server_that_does_not_start_again_says_why(folder: Path, valkey_server: Valkey) -> None:
+def test_a_server_that_does_not_start_again_says_why(valkey_server: Valkey, folder: Path) -> None:
     """When its port was taken in between, the error holds the end of its log, and it is closed."""
     with Valkey() as server:
         server.kill()
