@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        from callback_sdk.commands import app
+        from callback_sdk.commands.app import app
     except ModuleNotFoundError as error:
         if error.name in {"typer", "rich", "click"}:
             raise MissingExtraError("Typer, which the command line is made with,", extra="cli") from error

@@ -19,7 +19,7 @@ import pytest
 import typer
 import yaml
 
-from callback_sdk.commands import app
+from callback_sdk.commands.app import app
 from callback_sdk.config import ServiceConfig
 from callback_sdk.readings import parse_duration
 from callback_sdk.service.vault import new_key

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from callback_sdk.commands.options import AsJSON
+
 if TYPE_CHECKING:
     from callback_sdk.client import Client, Delivery, Task, TaskSummary
     from callback_sdk.redaction import Secret
@@ -42,7 +44,6 @@ TokenFile = Annotated[
     ),
 ]
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="The task's id.", show_default=False)]
-AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def submit(

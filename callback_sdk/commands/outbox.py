@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from callback_sdk.commands.options import AsJSON
+
 if TYPE_CHECKING:
     from callback_sdk.outbox import Entry, Outbox
     from callback_sdk.writer import ResultsWriter
@@ -28,7 +30,6 @@ app = typer.Typer(
 )
 
 Where = Annotated[Path, typer.Argument(metavar="PATH", help="The outbox's file.", show_default=False)]
-AsJSON = Annotated[bool, typer.Option("--json", help="Print a JSON list.")]
 
 
 @app.command("run")

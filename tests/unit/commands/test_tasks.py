@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import typer
 
-from callback_sdk import cli, task_commands
+from callback_sdk import cli
+from callback_sdk.commands import tasks
 from tests.unit.client.fake import FakeService
 from tests.unit.client.jobs import ACCEPTED, BUCKET, HOOK, PREDICT, SIGNATURE, SIGNED, TOKEN, s3_fields
 
@@ -221,7 +222,7 @@ def test_wrong_usage_ends_with_2(run: Run, service: FakeService, arguments: list
 def test_an_argument_too_many_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
     """It may be a signed URL whose option was forgotten."""
     app = typer.Typer()
-    task_commands.add_to(app)
+    tasks.add_to(app)
     with pytest.raises(SystemExit) as ended:
         app(["submit", "a", "f.json", SIGNED])
     assert ended.value.code == 2

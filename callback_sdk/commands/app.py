@@ -1,4 +1,4 @@
-"""The commands of `callback-sdk`; their help is their manual."""
+"""All commands of `callback-sdk` together."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from callback_sdk import outbox_commands, service_commands, task_commands
 from callback_sdk._version import __version__
+from callback_sdk.commands import database, outbox, serving, tasks, users
 
 app = typer.Typer(
     name="callback-sdk",
@@ -17,9 +17,9 @@ app = typer.Typer(
     # A traceback with locals could show a credential.
     pretty_exceptions_enable=False,
 )
-app.add_typer(outbox_commands.app)
-app.add_typer(service_commands.users)
-app.add_typer(service_commands.db)
+app.add_typer(outbox.app)
+app.add_typer(users.app)
+app.add_typer(database.app)
 
 
 def _show_version(wanted: bool) -> None:
@@ -38,9 +38,9 @@ def _options(
     pass
 
 
-app.command()(service_commands.serve)
-app.command()(service_commands.worker)
-task_commands.add_to(app)
+app.command()(serving.serve)
+app.command()(serving.worker)
+tasks.add_to(app)
 
 
 @app.command()

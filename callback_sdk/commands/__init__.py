@@ -1,0 +1,1 @@
+"""The commands of `callback-sdk`; their help is their manual."""

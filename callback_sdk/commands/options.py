@@ -1,0 +1,129 @@
+"""The options that commands share, and the settings that they make together with the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+from attrs import evolve
+
+if TYPE_CHECKING:
+    from callback_sdk.config import ServiceConfig
+
+RegistryName = Annotated[
+    str, typer.Argument(metavar="REGISTRY", help="Module and variable: my_package.jobs:registry.", show_default=False)
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of token, keys, and of database and blobs that have no other place: ./callback-sdk-data, or "
+        "CALLBACK_SDK_DATA.",
+        show_default=False,
+    ),
+]
+Database = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="sqlite:///PATH or postgresql://HOST/NAME: SQLite in the data folder, or CALLBACK_SDK_DATABASE, which is "
+        "the place for a URL with a password.",
+        show_default=False,
+    ),
+]
+Blobs = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PLACE",
+        help="Folder or s3://BUCKET/PREFIX of large features and results: in the data folder, or CALLBACK_SDK_BLOBS.",
+        show_default=False,
+    ),
+]
+Broker = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Celery's broker, amqp://HOST// or redis://HOST/0; or CALLBACK_SDK_BROKER, which is the place for a URL "
+        "with a password.",
+        show_default=False,
+    ),
+]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=1024,
+        help="Algorithms that run at a time: one for each CPU, or CALLBACK_SDK_PROCESSES.",
+        show_default=False,
+    ),
+]
+Grace = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION",
+        help="How long running tasks may go on after SIGTERM: 20s, or CALLBACK_SDK_GRACE. Then they are given back.",
+        show_default=False,
+    ),
+]
+LogFormat = Annotated[
+    str | None, typer.Option(metavar="text|json", help="text, or CALLBACK_SDK_LOG_FORMAT.", show_default=False)
+]
+StorageEndpoint = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="URL",
+        help="An object store beside the well-known ones; repeatable. CALLBACK_SDK_STORAGE_ENDPOINTS.",
+        show_default=False,
+    ),
+]
+AllowNetwork = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CIDR",
+        help="A network that is not public and may be reached all the same; repeatable. CALLBACK_SDK_ALLOW_NETWORKS.",
+        show_default=False,
+    ),
+]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="A host that may be reached whatever its address is, or *.NAME for all below it; repeatable. "
+        "CALLBACK_SDK_ALLOW_HOSTS.",
+        show_default=False,
+    ),
+]
+AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def settings(**given: Any) -> ServiceConfig:
+    """Return the environment's settings with those of the command line over them."""
+    from callback_sdk.config import ServiceConfig
+    from callback_sdk.readings import parse_duration
+    from callback_sdk.redaction import Secret
+
+    changes = {name: value for name, value in given.items() if value is not None and value != []}
+    for name in ("database", "broker"):
+        if name in changes:
+            changes[name] = Secret(changes[name])
+    for name in ("storage_endpoints", "allow_networks", "allow_hosts"):
+        if name in changes:
+            changes[name] = tuple(changes[name])
+    if "grace" in changes:
+        try:
+            changes["grace"] = parse_duration(changes["grace"])
+        except ValueError:
+            raise typer.BadParameter("Give a number with s, m or h after it.", param_hint="--grace") from None
+    if changes.get("log_format", "text") not in ("text", "json"):
+        raise typer.BadParameter("Give text or json.", param_hint="--log-format")
+    config: ServiceConfig = evolve(cast("Any", ServiceConfig.from_environ()), **changes)
+    return config
+
+
+def variables(**given: Any) -> dict[str, str]:
+    """Return what was given on the command line as the variables that say the same."""
+    return {
+        f"CALLBACK_SDK_{name.upper()}": ",".join(value) if isinstance(value, list) else str(value)
+        for name, value in given.items()
+        if value is not None
+    }

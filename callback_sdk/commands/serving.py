@@ -1,0 +1,159 @@
+"""The commands that run a service and its workers: `serve` and `worker`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from callback_sdk.commands.options import (
+    AllowHost,
+    AllowNetwork,
+    Blobs,
+    Broker,
+    Data,
+    Database,
+    Grace,
+    LogFormat,
+    Processes,
+    RegistryName,
+    StorageEndpoint,
+    settings,
+    variables,
+)
+
+
+def serve(
+    registry: RegistryName,
+    *,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Address to listen at: 127.0.0.1, or CALLBACK_SDK_HOST.", show_default=False),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Port: 8000, or CALLBACK_SDK_PORT. 0 takes a free one.", show_default=False
+        ),
+    ] = None,
+    data: Data = None,
+    database: Database = None,
+    blobs: Blobs = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="What runs the tasks: embedded (here), celery (workers), or CALLBACK_SDK_ENGINE."),
+    ] = None,
+    broker: Broker = None,
+    processes: Processes = None,
+    grace: Grace = None,
+    storage_endpoint: StorageEndpoint = None,
+    allow_network: AllowNetwork = None,
+    allow_host: AllowHost = None,
+    log_format: LogFormat = None,
+) -> None:
+    """Run the service: take jobs over the REST API, compute them, deliver the results.
+
+    The token of the first user, `admin`, is made at the first start, in the file `token` of the data folder;
+    `callback-sdk users` makes more. Callbacks reach public addresses only, and whatever --allow-network and
+    --allow-host add. With --engine celery, `callback-sdk worker` runs the tasks, here and on other machines.
+    """
+    # Here and not above, so that the help is there at once.
+    from callback_sdk.service.logs import log_to_stderr
+    from callback_sdk.service.server import serve as run_service
+
+    config = settings(
+        host=host,
+        port=port,
+        data=data,
+        database=database,
+        blobs=blobs,
+        engine=engine,
+        broker=broker,
+        processes=processes,
+        grace=grace,
+        storage_endpoints=storage_endpoint,
+        allow_networks=allow_network,
+        allow_hosts=allow_host,
+        log_format=log_format,
+    )
+    log_to_stderr(config.log_format)
+    run_service(
+        registry,
+        host=config.host,
+        port=config.port,
+        data=config.data,
+        database=config.database,
+        blobs=config.blobs,
+        encryption_keys=config.encryption_keys,
+        engine=config.engine,
+        broker=config.broker,
+        processes=config.processes,
+        grace=config.grace,
+        storage_endpoints=config.storage_endpoints,
+        allow_networks=config.allow_networks,
+        allow_hosts=config.allow_hosts,
+        webhook_secrets=config.webhook_secrets,
+        retry_delays=config.retry_delays,
+        max_body=config.max_body,
+        max_callbacks=config.max_callbacks,
+        max_tasks=config.max_tasks,
+    )
+
+
+def worker(
+    registry: RegistryName,
+    *,
+    algorithm: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Take tasks of this algorithm only; repeatable. All, unless given.", show_default=False
+        ),
+    ] = None,
+    data: Data = None,
+    database: Database = None,
+    blobs: Blobs = None,
+    broker: Broker = None,
+    processes: Processes = None,
+    grace: Grace = None,
+    storage_endpoint: StorageEndpoint = None,
+    allow_network: AllowNetwork = None,
+    allow_host: AllowHost = None,
+    log_format: LogFormat = None,
+) -> None:
+    """Run tasks for a service with --engine celery, and deliver their results; on any number of machines.
+
+    Registry, database, broker, blobs, encryption keys and webhook secrets must be the service's own: on another
+    machine the keys come by CALLBACK_SDK_ENCRYPTION_KEYS, from the file `keys` of the service's data folder. A GPU
+    machine takes only what it is for with --algorithm. SIGTERM ends it, with the grace for running tasks.
+    """
+    from callback_sdk.service.engines.celery import needed
+    from callback_sdk.service.logs import log_to_stderr
+    from callback_sdk.service.registry import load
+    from callback_sdk.service.server import default_processes
+    from callback_sdk.service.worker import chosen, supervise
+
+    given = {
+        "data": data,
+        "database": database,
+        "blobs": blobs,
+        "broker": broker,
+        "processes": processes,
+        "grace": grace,
+        "storage_endpoints": storage_endpoint,
+        "allow_networks": allow_network,
+        "allow_hosts": allow_host,
+        "log_format": log_format,
+    }
+    config = settings(**given)
+    log_to_stderr(config.log_format)
+    # What is wrong is said once, and not by each process.
+    needed(config.broker)
+    names = chosen(load(registry), algorithm or ())
+    supervise(
+        [sys.executable, "-m", "callback_sdk.service.worker", registry, ",".join(names)],
+        processes=config.processes or default_processes(),
+        environment={**os.environ, **variables(**given)},
+        grace=config.grace,
+    )

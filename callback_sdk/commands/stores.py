@@ -1,0 +1,68 @@
+"""Opens what a service has in its data folder and its database, for the commands that look after it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from callback_sdk.commands.options import settings
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from callback_sdk.service.parts import Places
+    from callback_sdk.service.store import Store
+
+
+def find_places(data: Path | None, database: str | None, *, make: bool = False) -> Places:
+    """Return where a service keeps what; unless it is to be made, there must be something already."""
+    from callback_sdk.errors import ConfigurationError
+    from callback_sdk.service.parts import Places
+
+    config = settings(data=data, database=database)
+    folder = config.data.absolute()
+    if make:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    elif config.database is None and not (folder / "store.sqlite3").is_file():
+        raise ConfigurationError(
+            f"There is no service's database in the folder {config.data}.",
+            hint="Name its folder with --data, or the database with --database URL; callback-sdk db upgrade makes one.",
+        )
+    elif config.database is not None and not config.encryption_keys and not (folder / "keys").is_file():
+        raise ConfigurationError(
+            f"There are no encryption keys in the folder {config.data}.",
+            hint="Name the service's data folder with --data, or give CALLBACK_SDK_ENCRYPTION_KEYS its keys.",
+        )
+    return Places(data=folder, database=config.database, keys=config.encryption_keys)
+
+
+@contextmanager
+def no_service(folder: Path) -> Iterator[None]:
+    """Keep services off a data folder; several commands may do so at once.
+
+    Raises:
+        ConfigurationError: One is there already.
+    """
+    from callback_sdk.errors import ConfigurationError
+
+    with os.fdopen(os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigurationError(
+                f"A service uses the data folder {folder}.", hint="Stop it, and run the command again."
+            ) from None
+        yield
+
+
+def open_store(data: Path | None, database: str | None) -> AbstractContextManager[Store]:
+    from contextlib import closing
+
+    from callback_sdk.service.store import Store, open_database
+
+    places = find_places(data, database)
+    return closing(Store(open_database(places.database_url()), places.vault()))
