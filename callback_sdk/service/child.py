@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import logging
 import os
 import signal
 import sys
@@ -26,14 +27,19 @@ from callback_sdk.errors import AlgorithmError, EncodingError
 from callback_sdk.jsonable import member
 from callback_sdk.service.context import Context
 from callback_sdk.service.features import Features
-from callback_sdk.service.files import write_whole
+from callback_sdk.service.files import is_full, write_whole
 from callback_sdk.service.registry import Registry, load
+
+_log = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal to get when the parent's thread that started us ends."""
 
 _TICK = 1.0
 """Seconds between looks at who the parent is, where the kernel doesn't tell."""
+
+_RETRY = 2.0
+"""Seconds between tries to write results to a full disk."""
 
 SHOWN = ("predictions", "evaluations", "monitors")
 """Members of the results that the REST API shows one by one."""
@@ -166,9 +172,11 @@ def _call(task: Run) -> Any:
 
 
 def _report(path: Path, fraction: float | None, message: str) -> None:
-    # Whole or not at all: a kill in the middle of a write to a pipe would leave the reader stuck.
+    # Whole or not at all: a kill in the middle of a write to a pipe would leave the reader stuck. And no algorithm
+    # fails because its progress can't be shown.
     state = {"fraction": fraction, "message": _clean(message)}
-    write_whole(path, [orjson.dumps(state)], durable=False)
+    with contextlib.suppress(OSError):
+        write_whole(path, [orjson.dumps(state)], durable=False)
 
 
 def _write_results(task: Run, value: Any) -> tuple[dict[str, list[int]], int]:
@@ -178,9 +186,23 @@ def _write_results(task: Run, value: Any) -> tuple[dict[str, list[int]], int]:
         members["evaluations"] = None
     encoded = {_name(name): encode(part, path=member("results", name)) for name, part in members.items()}
     spans, parts = _lay_out(encoded)
-    # The parent makes it durable where it keeps it.
-    write_whole(task.results, parts, durable=False)
+    _put(task, parts)
     return spans, sum(part.nulled for part in encoded.values())
+
+
+def _put(task: Run, parts: list[bytes]) -> None:
+    """Write a file. As it may have cost hours, a full disk is waited for, until the run is broken off."""
+    while True:
+        try:
+            # The parent makes it durable where it keeps it.
+            write_whole(task.results, parts, durable=False)
+        except OSError as error:  # noqa: PERF203 - one round in a good while
+            if not is_full(error):
+                raise
+            _log.error("Results of task %s can't be written, another try follows: %s", task.job_id, error)
+            time.sleep(_RETRY)
+        else:
+            return
 
 
 def _name(name: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -77,6 +78,11 @@ def _sweep(parent: Path) -> None:
 def remove(path: Path) -> None:
     """Remove a file that may be gone already."""
     path.unlink(missing_ok=True)
+
+
+def is_full(error: OSError) -> bool:
+    """Tell whether there is no more room, for anybody or for this user."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def durable(path: Path) -> None:

@@ -36,7 +36,7 @@ def log_to_stderr(style: str = "text") -> None:
     else:
         handler.setFormatter(logging.Formatter(_TEXT))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for noisy in ("alembic", "urllib3", "botocore", "amqp", "kombu"):
+    for noisy in ("alembic", "uvicorn", "urllib3", "botocore", "amqp", "kombu"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

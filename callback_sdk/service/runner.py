@@ -93,7 +93,7 @@ class Runner:
         try:
             with self._places() as places, self._claims.running(claim, stop, places.progress):
                 ended = self._run(claim, places, child, stop)
-        except StorageError as error:
+        except (StorageError, OSError) as error:
             ended = self._put_off(claim, error)
         except Exception as error:  # noqa: BLE001 - the task is given back, whatever broke
             _log.exception("Task %s could not be run.", job_id, extra=extra)
@@ -175,8 +175,11 @@ class Runner:
             progress=places.progress,
         )
 
-    def _put_off(self, claim: Claim, error: StorageError) -> bool:
-        """Give a task back whose features or results can't be read or kept, and return whether it has ended by that."""
+    def _put_off(self, claim: Claim, error: StorageError | OSError) -> bool:
+        """Give a task back that this machine can't run now, and return whether it has ended by that.
+
+        What is wrong with the machine, such as a full disk, costs the task none of its lives.
+        """
         job_id = claim.task.job_id
         _log.error("Task %s can't be run now: %s", job_id, error)
         if isinstance(error, BlobMissingError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import logging
 from typing import Any
 
 import orjson
@@ -19,6 +20,7 @@ from callback_sdk.errors import (
     UnknownAlgorithmError,
 )
 from callback_sdk.service.blobs import StorageError
+from callback_sdk.service.files import is_full
 from callback_sdk.service.store import StoreUnavailableError
 from callback_sdk.service.store.keys import IdempotencyConflictError
 from callback_sdk.service.submission import SubmissionError
@@ -42,10 +44,14 @@ STATUSES: dict[type[CallbackSDKError], int] = {
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}
 
 
+_log = logging.getLogger(__name__)
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of an application with JSON."""
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(OSError, _disk_error)
     for kind in STATUSES:
         app.add_exception_handler(kind, _own_error)
 
@@ -75,3 +81,12 @@ async def _validation_error(_: Request, error: Exception) -> Response:
 async def _own_error(_: Request, error: Exception) -> Response:
     status = next(status for kind, status in STATUSES.items() if isinstance(error, kind))
     return problem(status, _HEADERS.get(status), error=str(error))
+
+
+async def _disk_error(_: Request, error: Exception) -> Response:
+    if not isinstance(error, OSError) or not is_full(error):
+        raise error
+    _log.error("The disk is full, and a request was refused: %s", error)
+    return problem(
+        503, _HEADERS[503], error="The service's disk is full. Nothing was accepted; send the request again later."
+    )

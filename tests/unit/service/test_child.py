@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +133,33 @@ def test_what_json_can_not_hold_is_named(tmp_path: Path, value: Any, words: str)
     answer = child.run(order(tmp_path, "echo", value=value))
     assert words in answer.error
     assert not (tmp_path / "results").exists()
+
+
+def full(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """Let the disk be full for the first so many files."""
+    write, left = child.write_whole, [OSError(errno.ENOSPC, "No space left on device") for _ in range(times)]
+
+    def try_to(*arguments: Any, **options: Any) -> None:
+        if left:
+            raise left.pop()
+        write(*arguments, **options)
+
+    monkeypatch.setattr(child, "write_whole", try_to)
+
+
+def test_results_wait_for_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Hours of work are not lost to it, and whoever runs the service hears of it."""
+    monkeypatch.setattr(child, "_RETRY", 0.01)
+    # One for the progress, which nothing waits for.
+    full(monkeypatch, 4)
+    assert child.run(order(tmp_path, "echo", value=1)).error is None
+    assert orjson.loads((tmp_path / "results").read_bytes())["predictions"] == 1
+    assert caplog.text.count("another try follows: [Errno 28]") == 3
+
+
+def test_results_that_can_not_be_written_are_an_error(tmp_path: Path) -> None:
+    """Other faults of the disk don't pass."""
+    (tmp_path / "results").mkdir()
+    assert "Is a directory" in (child.run(order(tmp_path, "echo", value=1)).error or "")

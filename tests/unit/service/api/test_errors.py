@@ -1,0 +1,63 @@
+"""callback_sdk.service.api.errors"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from callback_sdk.service.api import errors
+
+FULL = Path("/dev/full")
+
+
+def ask(route: Callable[[], None]) -> tuple[int, dict[bytes, bytes], Any]:
+    """Answer a request by this route, and by our handlers if that fails: status, headers and body."""
+    app = FastAPI()
+    errors.install(app)
+    app.get("/")(route)
+    answer: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        answer.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+    asyncio.run(app(scope, receive, send))
+    start, *parts = answer
+    return start["status"], dict(start["headers"]), json.loads(b"".join(part.get("body", b"") for part in parts))
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="only Linux has a disk that is always full")
+def test_a_full_disk_is_no_fault_of_the_request(caplog: pytest.LogCaptureFixture) -> None:
+    """The client hears that it may come again, and the operator hears of it too."""
+
+    def fill() -> None:
+        FULL.write_text("x")
+
+    status, headers, body = ask(fill)
+    assert (status, headers[b"retry-after"]) == (503, b"5")
+    assert body == {
+        "status": False,
+        "error": "The service's disk is full. Nothing was accepted; send the request again later.",
+    }
+    assert "The disk is full" in caplog.text
+
+
+def test_other_faults_of_the_machine_are_not_explained_away() -> None:
+    """They are faults, which the layer above answers with 500 and logs with their traceback."""
+
+    def break_down() -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "/a/secret/place")
+
+    with pytest.raises(OSError, match="a/secret/place"):
+        ask(break_down)
