@@ -7,10 +7,11 @@ PIP := $(RUN) pip --disable-pip-version-check install --quiet
 # Tests wait more than they compute, so there are more of them at a time than cores.
 WORKERS ?= 3
 AZURITE := azurite@3.37.0
+OLDEST := boto3==$(shell sed -n 's/^ *boto3>=//p' setup.cfg)
 METADATA := setup.cfg pyproject.toml requirements-seaweedfs.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash lint notebooks bench azurite clean
+.PHONY: help demo test crash lint notebooks bench azurite oldest clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 18
@@ -18,7 +19,7 @@ help: ## show this list
 demo: $(VENV)/demo.stamp ## run a real job on local servers, with three callbacks
 	@$(RUN) callback_sdk.cli demo
 
-test: $(VENV)/dev.stamp azurite ## run all tests
+test: $(VENV)/dev.stamp azurite oldest ## run all tests
 	$(RUN) pytest -n $(WORKERS) --dist worksteal
 
 lint: $(VENV)/dev.stamp ## check format, style, types, layers and spelling
@@ -45,6 +46,10 @@ azurite: $(VENV)/venv.stamp ## install the emulator of Azure Blob Storage that t
 	else echo "Installing Azurite ..."; npm install --prefix $(VENV)/azurite --silent --ignore-scripts --no-audit \
 		--no-fund --no-save --no-package-lock $(AZURITE) && touch $(VENV)/azurite/$(AZURITE) || \
 		echo 'Azurite could not be installed, so there are no tests against it.'; fi
+
+oldest: $(VENV)/dev.stamp ## install the oldest boto3 that is supported, beside the newest
+	@[ -e $(VENV)/oldest/$(OLDEST) ] || { rm -rf $(VENV)/oldest && echo "Installing $(OLDEST) ..." && \
+		$(PIP) --target $(VENV)/oldest $(OLDEST) && touch $(VENV)/oldest/$(OLDEST); }
 
 clean: ## remove .venv and what the tools leave
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

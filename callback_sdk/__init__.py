@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from callback_sdk._version import __version__
 
 if TYPE_CHECKING:
-    from callback_sdk import errors, webhooks
+    from callback_sdk import aistore, errors, webhooks
     from callback_sdk.callbacks import Callback
     from callback_sdk.client import (
         Algorithm,
@@ -49,6 +49,7 @@ __all__ = [
     "TaskSummary",
     "Version",
     "__version__",
+    "aistore",
     "check_target",
     "errors",
     "get_instance",

@@ -20,6 +20,13 @@
     ├── DeliveryError                    a target was tried and does not have the result
     │   └── SeveralDeliveriesError       two or more targets failed
     ├── OutboxError                      the outbox can't keep or change what it was given
+    ├── AIStoreError                     AIStore can't be used as if it were S3
+    │   ├── RedirectError                a redirect that is not followed
+    │   │   ├── RedirectHostError        it leads out of the cluster
+    │   │   ├── RedirectLoopError        it leads back to where it came from
+    │   │   └── TooManyRedirectsError
+    │   ├── BodyNotRewindableError       an upload that can't be sent again from its beginning
+    │   └── LoginError                   AuthN gave no token
     ├── AlgorithmError                   an algorithm failed, or is not registered
     │   └── UnknownAlgorithmError
     └── ServiceError                     the service did not do what was asked
@@ -209,6 +216,42 @@ class SeveralDeliveriesError(DeliveryError):
 
 class OutboxError(CallbackSDKError):
     """The outbox can't keep or change what it was given; what it has already is safe."""
+
+
+class AIStoreError(CallbackSDKError):
+    """AIStore can't be used as if it were S3."""
+
+
+class RedirectError(AIStoreError):
+    """AIStore redirected a request, and it is not followed: where to is missing or makes no sense.
+
+    Attributes:
+        urls: Where the request went so far, and where it was to go, without their queries.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", urls: Sequence[str] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.urls = tuple(urls)
+
+
+class RedirectHostError(RedirectError):
+    """A redirect leads to a host that isn't the cluster's, or from https to http."""
+
+
+class RedirectLoopError(RedirectError):
+    """A redirect leads back to where the request was already."""
+
+
+class TooManyRedirectsError(RedirectError):
+    """A request was redirected more often than is allowed."""
+
+
+class BodyNotRewindableError(AIStoreError):
+    """An upload must be sent again from its beginning, and its body can't go back there."""
+
+
+class LoginError(AIStoreError):
+    """AIStore's AuthN gave no token."""
 
 
 class AlgorithmError(CallbackSDKError):

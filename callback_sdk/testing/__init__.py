@@ -1,5 +1,6 @@
 """Local servers for tests of code that hands results over: object stores, a webhook, faults, the service."""
 
+from callback_sdk.testing.aistore import AIStore
 from callback_sdk.testing.faults import Fault, Faults
 from callback_sdk.testing.objectstore import ObjectStore, StoredObject
 from callback_sdk.testing.postgres import Postgres
@@ -11,6 +12,7 @@ from callback_sdk.testing.valkey import Valkey
 from callback_sdk.testing.webhooks import WebhookReceiver
 
 __all__ = [
+    "AIStore",
     "Fault",
     "Faults",
     "LocalService",

@@ -27,6 +27,7 @@ class ReceivedRequest:
         path: Path and query; the query is not shown by repr, as it may be a credential.
         headers: Names in lower case, and their values.
         body: The bytes; empty when a fault came before them.
+        port: Which port of the server it came to.
         status: HTTP status of the answer; None when none was given nor would have been.
         fault: What went wrong with it on purpose; None when nothing did.
     """
@@ -35,6 +36,7 @@ class ReceivedRequest:
     path: str = field(repr=_without_query)
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    port: int = 0
     status: int | None = None
     fault: Fault | None = None
 

@@ -34,11 +34,12 @@ class RecordingServer:
 
     Args:
         faults: What goes wrong by itself; nothing when None.
+        ports: How many it listens at.
     """
 
     usual_faults: tuple[Fault, ...] = tuple(Fault)
 
-    def __init__(self, *, faults: Faults | None = None) -> None:
+    def __init__(self, *, faults: Faults | None = None, ports: int = 2) -> None:
         self._line = (faults or Faults(rate=0)).line(self.usual_faults)
         self._steps: deque[Step] = deque()
         self._requests: list[ReceivedRequest] = []
@@ -47,7 +48,8 @@ class RecordingServer:
         self._arrived = threading.Condition()
         self._closing = threading.Event()
         self._doors: list[_Door] = []
-        self._origins = ("", "")
+        self._ports = ports
+        self._origins: tuple[str, ...] = ("",) * ports
 
     def __repr__(self) -> str:
         name = type(self).__name__
@@ -85,8 +87,8 @@ class RecordingServer:
         """Open the ports and begin to answer."""
         if not self._doors:
             self._closing.clear()
-            self._doors = [_Door(self), _Door(self)]
-            self._origins = (self._doors[0].origin, self._doors[1].origin)
+            self._doors = [_Door(self) for _ in range(self._ports)]
+            self._origins = tuple(door.origin for door in self._doors)
 
     def close(self) -> None:
         """Close ports and connections; answers that are being delayed are not waited for. Twice is no error."""
@@ -179,6 +181,10 @@ class RecordingServer:
             return self._failure(400, "InvalidArgument", "The Content-Length is no number.")
         if int(length) > BODY_LIMIT:
             return self._failure(413, "EntityTooLarge", "The body is larger than tests should need.")
+        return None
+
+    def _answer_head(self, request: ReceivedRequest) -> Answer | None:
+        """Answer a request whose body isn't needed for that; None reads it."""
         return None
 
     def _subject(self, request: ReceivedRequest) -> str:
@@ -284,6 +290,8 @@ class _Handler(BaseHTTPRequestHandler):
         step = server._draw(self.server)
         head = self._received(step)
         refused = server._refuse(head)
+        if refused is None and step == Step():
+            refused = server._answer_head(head)
         if refused is not None or step.fault in BEFORE_BODY:
             self._answer_unread(step, head, refused)
             return
@@ -306,7 +314,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _received(self, step: Step) -> ReceivedRequest:
         headers = MappingProxyType({name.lower(): value for name, value in self.headers.items()})
-        return ReceivedRequest(method=self.command, path=self.path, headers=headers, body=b"", fault=step.fault)
+        return ReceivedRequest(
+            method=self.command,
+            path=self.path,
+            headers=headers,
+            body=b"",
+            port=self.server.server_address[1],
+            fault=step.fault,
+        )
 
     def _answer_unread(self, step: Step, head: ReceivedRequest, refused: Answer | None) -> None:
         server = self.server.owner
@@ -346,8 +361,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         raise _ResetError("reset on purpose")
 
+    def handle_expect_100(self) -> bool:
+        """Go on: whoever waits for a word before sending the body gets it when the body is read."""
+        return True
+
     def _read_body(self) -> bytes | None:
         """Return the body; None when the sender hung up before its end, or sent too much."""
+        if self.headers.get("Expect", "").lower() == "100-continue":
+            self.send_response_only(100)
+            self.end_headers()
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
             return self._read_chunks()
         length = int(self.headers.get("Content-Length") or 0)

@@ -1,0 +1,57 @@
+"""Presigned requests to Amazon S3 that AIStore executes for its clients.
+
+The facts are those of AIStore's `docs/s3compat.md` and `ais/s3/presigned.go`: with the feature `S3-Presigned-Request` a
+cluster rebuilds the URL on S3's regional host from bucket, key and query, virtual-hosted unless a header says `path`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from callback_sdk.aistore.cluster import Cluster
+from callback_sdk.errors import SigningError
+from callback_sdk.models import PutTarget
+from callback_sdk.redaction import Secret, SecretFields, SecretURL
+
+STYLE_HEADER = "ais-s3-signed-request-style"
+"""Tells AIStore which of S3's two forms of URLs was signed."""
+
+_VIRTUAL = re.compile(r"(?P<bucket>.+)\.s3\.(?P<region>[a-z0-9-]+)\.amazonaws\.com")
+_PATH = re.compile(r"s3\.(?P<region>[a-z0-9-]+)\.amazonaws\.com")
+
+
+def through(target: PutTarget, endpoint: str) -> PutTarget:
+    """Lead a presigned PUT to Amazon S3 through an AIStore cluster, which needs no credentials for it.
+
+    Args:
+        target: From `S3Signer`, for a bucket of Amazon S3 that the cluster has as a backend.
+        endpoint: The proxy's URL, with `/s3` or without it.
+
+    Returns:
+        The same request, as AIStore takes it. Name the cluster's hosts to the writer as `storage_endpoints` when its
+        nodes are on others than its proxy.
+
+    Raises:
+        SigningError: It was signed for a host that AIStore doesn't rebuild: not S3's regional one.
+        ConfigurationError: The endpoint is no URL.
+
+    Example:
+        >>> writer.write(result, aistore.through(signer.put("runs/42.json"), "http://aistore:8080"))
+    """
+    url = SecretURL(target.url)
+    headers = target.headers
+    if virtual := _VIRTUAL.fullmatch(url.host):
+        place = f"/{virtual['bucket']}{url.path}"
+    elif _PATH.fullmatch(url.host):
+        place, headers = url.path, {**headers, STYLE_HEADER: "path"}
+    else:
+        raise SigningError(
+            f"{url} is not on a regional host of Amazon S3, and AIStore would ask another one than was signed.",
+            hint="Sign with S3Signer(bucket, region=...), which takes s3.REGION.amazonaws.com.",
+        )
+    root = Cluster(endpoint).root
+    return PutTarget(
+        url=Secret(f"{root}/s3{place}?{url.request_target().partition('?')[2]}"),
+        headers=SecretFields(headers),
+        expires_at=target.expires_at,
+    )

@@ -1,0 +1,166 @@
+"""Bearer tokens of AIStore, and its AuthN server, which gives them out."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+from callback_sdk.errors import ConfigurationError, LoginError
+from callback_sdk.redaction import Secret, SecretURL
+
+_TIMEOUT = (5.0, 30.0)
+_NANOSECONDS = 1_000_000_000
+
+
+class Token:
+    """A token that logs in by itself: when it is first asked for, shortly before it expires, and when it is refused.
+
+    Args:
+        username: Who logs in.
+        password: That user's password.
+        authn_endpoint: URL of AuthN, `http://authn:52001` for one.
+        expires_in: How long a token is to live; AuthN's own default when None.
+        margin: How long before its end a token is replaced.
+        verify: Whether, or by which file of certificates, AuthN's certificate is checked.
+
+    Example:
+        >>> s3 = aistore.client("http://aistore:8080", token=aistore.Token("anna", password, "http://authn:52001"))
+    """
+
+    def __init__(
+        self,
+        username: str,
+        password: str,
+        authn_endpoint: str,
+        *,
+        expires_in: timedelta | None = None,
+        margin: timedelta = timedelta(minutes=1),
+        verify: bool | str = True,
+    ) -> None:
+        self._username = username
+        self._password = Secret(password)
+        self._url = SecretURL(f"{authn_endpoint.rstrip('/')}/v1/users/{quote(username, safe='')}")
+        if self._url.scheme not in ("http", "https") or not self._url.host:
+            raise ConfigurationError(
+                "AuthN's endpoint is not a URL.", hint="Give scheme, host and port, such as http://authn:52001."
+            )
+        self._expires_in = expires_in
+        self._margin = margin.total_seconds()
+        self._verify = verify
+        self._token = Secret("")
+        self._end = float("-inf")
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Token({self._username!r} at {self._url.bare})"
+
+    def __call__(self) -> str:
+        """Return a token that is still good for a while, in plain.
+
+        Raises:
+            LoginError: AuthN gives none.
+        """
+        with self._lock:
+            if time.time() > self._end - self._margin:
+                self._token = self._log_in()
+                self._end = _end(self._token)
+                if self._end - self._margin < time.time():
+                    # So short a life can't be helped; it is refused when it is over, and replaced then.
+                    self._end = float("inf")
+            return self._token.reveal()
+
+    def forget(self, refused: Secret[str]) -> None:
+        """Log in again next time, unless that was done since this token was given out."""
+        with self._lock:
+            if refused == self._token:
+                self._end = float("-inf")
+
+    def _log_in(self) -> Secret[str]:
+        reason = ""
+        try:
+            answer = requests.post(
+                self._url.reveal(),
+                json={"password": self._password.reveal()} | self._wish(),
+                timeout=_TIMEOUT,
+                allow_redirects=False,
+                verify=self._verify,
+            )
+        except requests.RequestException as error:
+            # The request, which such an error holds, has the password.
+            reason = f"did not answer ({type(error).__name__})"
+        else:
+            token = _read(answer)
+            if token is not None:
+                return token
+            reason = f"answered {answer.status_code}"
+        raise LoginError(
+            f"AuthN at {self._url.bare} {reason}, and gave no token.",
+            hint="Check its endpoint, and user name and password." if "answered" in reason else "Check its endpoint.",
+        )
+
+    def _wish(self) -> dict[str, int]:
+        if self._expires_in is None:
+            return {}
+        return {"expires_in": int(self._expires_in.total_seconds() * _NANOSECONDS)}
+
+
+TokenSource = str | Callable[[], str]
+
+
+class Bearer:
+    """What is sent in place of a signature.
+
+    Args:
+        source: A token, or what returns one whenever it is asked.
+    """
+
+    def __init__(self, source: TokenSource) -> None:
+        if not source or not (isinstance(source, str) or callable(source)):
+            raise ConfigurationError("The token is empty.", hint="Give a token, or a function that returns one.")
+        self._source = Secret(source)
+        # One request, its answer and the next try are handled in one thread.
+        self._sent = threading.local()
+
+    def header(self) -> str:
+        """Return the value of `Authorization`. Plain: don't keep it in a variable."""
+        self._sent.token = self._current()
+        return f"Bearer {self._sent.token.reveal()}"
+
+    def renewed(self) -> bool:
+        """Tell whether there is another token than the one that this thread sent last, which was refused."""
+        refused: Secret[str] = getattr(self._sent, "token", Secret(""))
+        source = self._source.reveal()
+        if isinstance(source, Token):
+            source.forget(refused)
+        return self._current() != refused
+
+    def _current(self) -> Secret[str]:
+        source = self._source.reveal()
+        return Secret(source if isinstance(source, str) else source())
+
+
+def _read(answer: requests.Response) -> Secret[str] | None:
+    try:
+        token: Secret[Any] = Secret(answer.json().get("token") if answer.status_code == 200 else None)
+    except (ValueError, AttributeError):
+        return None
+    return token if isinstance(token.reveal(), str) and token.reveal() else None
+
+
+def _end(token: Secret[str]) -> float:
+    """Return when a JSON Web Token expires, in seconds since 1970; never, when it doesn't say."""
+    try:
+        payload = token.reveal().split(".")[1]
+        claims: Any = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return float(claims["exp"])
+    except (IndexError, KeyError, TypeError, ValueError, binascii.Error):
+        return float("inf")

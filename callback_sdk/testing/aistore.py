@@ -1,0 +1,262 @@
+"""A stand-in for an AIStore cluster, in front of a strict S3 store that holds the objects."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import hmac
+import http.client
+import json
+import secrets
+import time
+import zlib
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from callback_sdk.redaction import Secret
+from callback_sdk.testing.faults import Answer, Faults
+from callback_sdk.testing.received import ReceivedRequest
+from callback_sdk.testing.seaweedfs import SeaweedFS
+from callback_sdk.testing.server import RecordingServer
+
+_STYLE = "ais-s3-signed-request-style"
+_QUERY = ("ais_pid", "ais_ts", "ais_nonce", "ais_hmac")
+"""What a proxy adds to the query of a redirect, and a node insists on and takes off again."""
+
+_PROXY, _AUTHN = 0, 1
+"""Which port is whose; those after are the nodes'."""
+
+_REDIRECT_SECONDS = 60
+_UPSTREAM_SECONDS = 60
+_TO_THE_NEXT_HOP = frozenset({"connection", "expect", "keep-alive", "te", "transfer-encoding", "upgrade"})
+_NOT_UPSTREAM = _TO_THE_NEXT_HOP | {"authorization", "content-length", "host", "x-amz-date", "x-amz-security-token"}
+_OUR_OWN = _TO_THE_NEXT_HOP | {"date", "server"}
+
+
+class AIStore(RecordingServer):
+    """What an AIStore cluster looks like from outside: a proxy, storage nodes on ports of their own, and AuthN.
+
+    The proxy does what is about buckets itself, and redirects what is about objects to the object's node, with a
+    query that it signs; a node refuses whatever didn't come that way. With authentication on, both want a bearer
+    token. Signatures of S3 are not looked at, presigned requests aside, which go to the store behind as they are.
+
+        with SeaweedFS() as behind, AIStore(behind) as cluster:
+            s3 = aistore.client(cluster.endpoint_url)
+
+    Args:
+        behind: Holds the objects.
+        nodes: How many storage nodes there are.
+        users: Names and passwords for AuthN. With any, authentication is on.
+        token_life: How long a token is good for.
+        redirect_status: With which status requests are redirected.
+        redirect_all: Whether what is about buckets is redirected too.
+        relative: Whether a redirect leaves out scheme and host; then the proxy is the node as well.
+        presigned: Whether presigned requests are executed as such, by the feature S3-Presigned-Request of AIStore:
+            the store behind then sees them as they were signed for Amazon S3.
+        faults: What goes wrong by itself; nothing when None.
+    """
+
+    def __init__(
+        self,
+        behind: SeaweedFS,
+        *,
+        nodes: int = 3,
+        users: Mapping[str, str] | None = None,
+        token_life: timedelta = timedelta(days=1),
+        redirect_status: int = 307,
+        redirect_all: bool = False,
+        relative: bool = False,
+        presigned: bool = False,
+        faults: Faults | None = None,
+    ) -> None:
+        super().__init__(faults=faults, ports=2 + nodes)
+        self._behind = behind
+        self._users = Secret(dict(users or {}))
+        self._token_life = token_life
+        self._redirect_status = redirect_status
+        self._redirect_all = redirect_all
+        self._relative = relative
+        self._presigned = presigned
+        self._key = Secret(secrets.token_bytes(32))
+        self._revoked_before = 0
+
+    @property
+    def endpoint_url(self) -> str:
+        """Where S3 clients reach the proxy: `http://127.0.0.1:PORT/s3`."""
+        return f"{self._origin}/s3"
+
+    @property
+    def authn_url(self) -> str:
+        """Where AuthN gives tokens out."""
+        _ = self._origin
+        return self._origins[1]
+
+    @property
+    def node_urls(self) -> tuple[str, ...]:
+        """Where the storage nodes are."""
+        _ = self._origin
+        return self._origins[2:]
+
+    def revoke_tokens(self) -> None:
+        """Let all tokens be refused that were given out so far."""
+        with self._arrived:
+            self._revoked_before += 1
+
+    def _answer_head(self, request: ReceivedRequest) -> Answer | None:
+        place = self._place(request)
+        if place == _AUTHN:
+            return None
+        if self._users.reveal() and not self._is_authorized(request):
+            return self._failure(401, "AccessDenied", "token required")
+        path, _, query = request.path.partition("?")
+        if path == "/v1/cluster" and query == "what=smap":
+            return self._map()
+        if not f"{path}/".startswith("/s3/"):
+            return self._failure(404, "NotFound", "There is nothing but /s3, /v1/cluster and AuthN.")
+        if self._is_signed(request):
+            return None
+        if place != _PROXY:
+            return self._failure(403, "AccessDenied", "the request did not come from a proxy of this cluster")
+        is_object = len([item for item in path.split("/") if item]) > 2
+        return self._redirect(request) if is_object or self._redirect_all else None
+
+    def _carry_out(self, request: ReceivedRequest) -> Answer:
+        return self._log_in(request) if self._place(request) == _AUTHN else self._pass_on(request)
+
+    def _place(self, request: ReceivedRequest) -> int:
+        return self._origins.index(f"http://127.0.0.1:{request.port}")
+
+    def _failure(self, status: int, code: str, message: str) -> Answer:
+        return _xml(status, f"<Code>{code}</Code><Message>{message}</Message>")
+
+    def _map(self) -> Answer:
+        def node(number: int, kind: str) -> dict[str, Any]:
+            net = {"direct_url": self._origins[number]}
+            return {"daemon_id": f"{kind}{number}", "daemon_type": kind, "public_net": net, "intra_data_net": net}
+
+        nodes = {f"target{number}": node(number, "target") for number in range(2, len(self._origins))}
+        smap = {"pmap": {"proxy0": node(0, "proxy")}, "tmap": nodes, "proxy_si": node(0, "proxy"), "version": "7"}
+        return Answer(headers={"Content-Type": "application/json"}, body=json.dumps(smap).encode())
+
+    def _redirect(self, request: ReceivedRequest) -> Answer:
+        path, _, query = request.path.partition("?")
+        number = 2 + zlib.crc32(unquote(path).encode()) % (len(self._origins) - 2)
+        signed = {"ais_pid": "proxy0", "ais_ts": str(time.time_ns()), "ais_nonce": secrets.token_hex(8)}
+        signed["ais_hmac"] = self._signature(request.method, path, signed)
+        origin = "" if self._relative else self._origins[number]
+        location = f"{origin}{path}?{query + '&' if query else ''}{urlencode(signed)}"
+        endpoint = f"{self._origins[number].partition('://')[2]}/s3"
+        bucket = path.split("/")[2] if path.count("/") > 1 else ""
+        answer = _xml(
+            self._redirect_status,
+            f"<Code>TemporaryRedirect</Code><Message>Redirect</Message><Endpoint>{endpoint}</Endpoint>"
+            f"<Bucket>{bucket}</Bucket>",
+        )
+        return Answer(status=answer.status, headers={**answer.headers, "Location": location}, body=answer.body)
+
+    def _signature(self, method: str, path: str, signed: Mapping[str, str]) -> str:
+        text = "\n".join([method, unquote(path), signed["ais_pid"], signed["ais_ts"], signed["ais_nonce"]])
+        return hmac.new(self._key.reveal(), text.encode(), hashlib.sha256).hexdigest()
+
+    def _is_signed(self, request: ReceivedRequest) -> bool:
+        path, _, query = request.path.partition("?")
+        given = {name: value for name, value in parse_qsl(query) if name in _QUERY}
+        if set(given) != set(_QUERY) or not given["ais_ts"].isdigit():
+            return False
+        fresh = abs(time.time_ns() - int(given["ais_ts"])) < _REDIRECT_SECONDS * 1e9
+        return fresh and hmac.compare_digest(given["ais_hmac"], self._signature(request.method, path, given))
+
+    def _log_in(self, request: ReceivedRequest) -> Answer:
+        name = unquote(request.path.removeprefix("/v1/users/"))
+        try:
+            wish = json.loads(request.body)
+            password, life = wish["password"], wish.get("expires_in", self._token_life.total_seconds() * 1e9) / 1e9
+        except (ValueError, KeyError, TypeError):
+            return self._failure(400, "BadRequest", "The body is no login message.")
+        if request.method != "POST" or self._users.reveal().get(name) != password:
+            return self._failure(401, "Unauthorized", "invalid credentials")
+        claims = {
+            "sub": name,
+            "exp": time.time() + life,
+            "generation": self._revoked_before,
+            "id": secrets.token_hex(8),
+        }
+        body = f"{_encoded(b'{}')}.{_encoded(json.dumps(claims).encode())}"
+        token = f"{body}.{_encoded(hmac.digest(self._key.reveal(), body.encode(), 'sha256'))}"
+        return Answer(headers={"Content-Type": "application/json"}, body=json.dumps({"token": token}).encode())
+
+    def _is_authorized(self, request: ReceivedRequest) -> bool:
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        body, _, signature = token.rpartition(".")
+        valid = _encoded(hmac.digest(self._key.reveal(), body.encode(), "sha256"))
+        if kind != "Bearer" or not hmac.compare_digest(signature, valid):
+            return False
+        claims = json.loads(base64.urlsafe_b64decode(body.split(".")[1] + "=="))
+        return bool(claims["exp"] > time.time() and claims["generation"] >= self._revoked_before)
+
+    def _pass_on(self, request: ReceivedRequest) -> Answer:
+        path, _, query = request.path.partition("?")
+        query = "&".join(pair for pair in query.split("&") if pair.partition("=")[0] not in _QUERY)
+        is_presigned = "X-Amz-Signature=" in query
+        path = path.removeprefix("/s3") or "/"
+        if is_presigned and not self._presigned:
+            query = "&".join(pair for pair in query.split("&") if not pair.startswith("X-Amz-"))
+        if is_presigned and self._presigned:
+            host, path = _as_signed(path, query, request.headers.get(_STYLE, "virtual-hosted"))
+            headers = {name: value for name, value in request.headers.items() if name not in _NOT_UPSTREAM}
+            headers["host"] = host
+        else:
+            headers = self._signed(request, f"{path}?{query}" if query else path)
+        return self._ask(request, f"{path}?{query}" if query else path, headers)
+
+    def _signed(self, request: ReceivedRequest, target: str) -> dict[str, str]:
+        kept = {name: value for name, value in request.headers.items() if name not in _NOT_UPSTREAM}
+        kept["x-amz-content-sha256"] = hashlib.sha256(request.body).hexdigest()
+        made = AWSRequest(
+            method=request.method, url=f"{self._behind.endpoint_url}{target}", headers=kept, data=request.body
+        )
+        credentials = Credentials(self._behind.access_key, self._behind.secret_key)
+        S3SigV4Auth(credentials, "s3", self._behind.region).add_auth(made)
+        return {**dict(made.headers.items()), "host": urlsplit(self._behind.endpoint_url).netloc}
+
+    def _ask(self, request: ReceivedRequest, target: str, headers: Mapping[str, str]) -> Answer:
+        behind = urlsplit(self._behind.endpoint_url)
+        connection = http.client.HTTPConnection(behind.hostname or "", behind.port, timeout=_UPSTREAM_SECONDS)
+        with contextlib.closing(connection):
+            try:
+                connection.putrequest(request.method, target, skip_host=True, skip_accept_encoding=True)
+                for name, value in headers.items():
+                    connection.putheader(name, value)
+                connection.putheader("Content-Length", str(len(request.body)))
+                connection.endheaders(request.body)
+                response = connection.getresponse()
+                body = response.read()
+            except (OSError, http.client.HTTPException) as error:
+                return self._failure(502, "BadGateway", f"The store behind did not answer: {type(error).__name__}.")
+        kept = {name: value for name, value in response.getheaders() if name.lower() not in _OUR_OWN}
+        return Answer(status=response.status, headers=kept, body=body)
+
+
+def _as_signed(path: str, query: str, style: str) -> tuple[str, str]:
+    """Return host and path of Amazon S3 that AIStore rebuilds for a presigned request."""
+    region = dict(parse_qsl(query))["X-Amz-Credential"].split("/")[2]
+    if style == "path":
+        return f"s3.{region}.amazonaws.com", path
+    bucket, _, key = path.removeprefix("/").partition("/")
+    return f"{bucket}.s3.{region}.amazonaws.com", f"/{key}"
+
+
+def _xml(status: int, members: str) -> Answer:
+    text = f'<?xml version="1.0" encoding="UTF-8"?><Error>{members}</Error>'
+    return Answer(status=status, headers={"Content-Type": "text/xml; charset=utf-8"}, body=text.encode())
+
+
+def _encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")

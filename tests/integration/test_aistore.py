@@ -1,0 +1,377 @@
+"""boto3 against AIStore: a stand-in with its redirects and its tokens, or the cluster that AISTORE_ENDPOINT names."""
+
+from __future__ import annotations
+
+import gc
+import io
+import itertools
+import os
+import secrets
+import weakref
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from callback_sdk import JobResult, ResultsWriter, S3Signer, aistore
+from callback_sdk.errors import (
+    BodyNotRewindableError,
+    ConfigurationError,
+    LoginError,
+    RedirectError,
+    RedirectHostError,
+    RedirectLoopError,
+    TooManyRedirectsError,
+)
+from callback_sdk.testing import AIStore, ObjectStore, SeaweedFS
+from tests.checkers.surface import exercise
+
+MARKER = "MARKER77d0"
+USERS = {"anna": f"a password {MARKER}"}
+ELSEWHERE = "http://127.0.0.2:9/x"
+
+
+@pytest.fixture
+def cluster(seaweedfs: SeaweedFS) -> Iterator[AIStore]:
+    """Run a cluster without authentication."""
+    with AIStore(seaweedfs) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def guarded(seaweedfs: SeaweedFS) -> Iterator[AIStore]:
+    """Run a cluster with authentication."""
+    with AIStore(seaweedfs, users=USERS) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def store() -> Iterator[ObjectStore]:
+    """Run a store that answers as it is told."""
+    with ObjectStore() as store:
+        yield store
+
+
+def name() -> str:
+    return f"bucket-{secrets.token_hex(6)}"
+
+
+def plain(endpoint: str, **options: Any) -> Any:
+    """Make a client as anybody would."""
+    config = Config(s3={"addressing_style": "path"}, proxies={}, retries={"total_max_attempts": 2})
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="id",
+        aws_secret_access_key="key",
+        **{"config": config, **options},
+    )
+
+
+def token(cluster: AIStore, **options: Any) -> aistore.Token:
+    return aistore.Token("anna", USERS["anna"], cluster.authn_url, **options)
+
+
+def nodes_asked(cluster: AIStore) -> set[str]:
+    ports = {request.port for request in cluster.requests}
+    return {url for url in cluster.node_urls if int(url.rpartition(":")[2]) in ports}
+
+
+@pytest.mark.skipif("AISTORE_ENDPOINT" not in os.environ, reason="AISTORE_ENDPOINT names no cluster")
+def test_a_real_cluster_is_like_s3() -> None:
+    """Every operation of boto3 does what it does on S3."""
+    exercise(aistore.client(os.environ["AISTORE_ENDPOINT"], token=os.environ.get("AISTORE_TOKEN")), name())
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_every_operation_follows_redirects(seaweedfs: SeaweedFS, status: int) -> None:
+    """Whatever the status is, for objects and for buckets, and parts of one object included."""
+    with AIStore(seaweedfs, redirect_status=status, redirect_all=True) as cluster:
+        exercise(aistore.client(cluster.endpoint_url), name())
+        assert len(nodes_asked(cluster)) > 1
+        assert {request.status for request in cluster.requests if request.status >= 300} == {status}
+
+
+def test_a_relative_redirect_is_followed(seaweedfs: SeaweedFS) -> None:
+    """It stays on the host that answered."""
+    with AIStore(seaweedfs, relative=True) as cluster:
+        exercise(aistore.client(cluster.endpoint_url), name())
+
+
+def test_a_cluster_with_authentication_is_like_s3(guarded: AIStore) -> None:
+    """One log-in is enough, and no credentials of AWS are needed."""
+    exercise(aistore.client(guarded.endpoint_url, token=token(guarded)), name())
+    assert [request.path for request in guarded.requests if "/v1/users/" in request.path] == ["/v1/users/anna"]
+    assert not any("AWS4" in request.headers.get("authorization", "") for request in guarded.requests)
+
+
+def test_a_client_that_exists_learns_it(guarded: AIStore) -> None:
+    """In either order, with the client's own credentials, which stay at home."""
+    session = {"aws_session_token": MARKER}
+    for steps in (("follow_redirects", "use_token"), ("use_token", "follow_redirects")):
+        s3 = plain(guarded.endpoint_url, **session)
+        for step in steps:
+            arguments = (token(guarded),) if step == "use_token" else ()
+            assert getattr(aistore, step)(s3, *arguments) is s3
+        exercise(s3, name())
+    assert not any(MARKER in str(dict(request.headers)) for request in guarded.requests)
+
+
+def test_without_help_boto3_does_not_follow(cluster: AIStore) -> None:
+    """The reason for all of this."""
+    s3, bucket = plain(cluster.endpoint_url), name()
+    s3.create_bucket(Bucket=bucket)
+    with pytest.raises(ClientError, match=r"307|TemporaryRedirect"):
+        s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+
+
+def test_the_query_of_a_redirect_is_kept_word_by_word(cluster: AIStore) -> None:
+    """Nodes refuse who comes without it, or with another one."""
+    s3, bucket = aistore.client(cluster.endpoint_url), name()
+    s3.create_bucket(Bucket=bucket)
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    past_the_proxy = aistore.client(cluster.node_urls[0])
+    with pytest.raises(ClientError, match="did not come from a proxy"):
+        past_the_proxy.get_object(Bucket=bucket, Key="k")
+
+
+@pytest.mark.parametrize("how", ["wrong", "none"])
+def test_a_wrong_token_is_refused(guarded: AIStore, how: str) -> None:
+    """With the server's answer, asked for once."""
+    s3 = aistore.client(guarded.endpoint_url, token="nonsense" if how == "wrong" else None)
+    with pytest.raises(ClientError, match=r"401|AccessDenied"):
+        s3.list_buckets()
+    assert len(guarded.requests) == 1
+
+
+def test_a_refused_token_is_replaced_once(guarded: AIStore) -> None:
+    """Also in the middle of an upload."""
+    s3, bucket = aistore.client(guarded.endpoint_url, token=token(guarded)), name()
+    s3.create_bucket(Bucket=bucket)
+    guarded.revoke_tokens()
+    s3.put_object(Bucket=bucket, Key="k", Body=io.BytesIO(b"0123"))
+    assert s3.head_object(Bucket=bucket, Key="k")["ContentLength"] == 4
+
+
+def test_a_second_token_that_is_refused_ends_it(guarded: AIStore) -> None:
+    """Nobody asks for ever."""
+    numbers = itertools.count()
+    s3 = aistore.client(guarded.endpoint_url, token=lambda: f"nonsense-{next(numbers)}")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        s3.list_buckets()
+    assert [request.status for request in guarded.requests] == [401, 401]
+
+
+def test_a_token_is_replaced_before_it_expires(guarded: AIStore) -> None:
+    """Nothing is refused for its age, and what lives long is asked for once."""
+    short = aistore.client(
+        guarded.endpoint_url,
+        token=token(guarded, expires_in=timedelta(seconds=100), margin=timedelta(seconds=99.9)),
+    )
+    for _ in range(3):
+        short.list_buckets()
+        guarded._closing.wait(0.15)
+    assert [request.status for request in guarded.requests] == [200] * 6
+
+
+def test_a_function_may_give_the_token(guarded: AIStore) -> None:
+    """It is asked each time, and again when its token is refused."""
+    log_in, given = token(guarded), ["nonsense"]
+    s3 = aistore.client(guarded.endpoint_url, token=lambda: given.pop() if given else log_in())
+    s3.list_buckets()
+    assert [request.status for request in guarded.requests] == [401, 200, 200]
+
+
+def test_a_log_in_that_fails_is_a_clear_error(guarded: AIStore, store: ObjectStore) -> None:
+    """It says where, and shows no password."""
+    closed = "http://127.0.0.1:9"
+    for user, url, said in (
+        ("bert", guarded.authn_url, "answered 401"),
+        ("anna", store.endpoint_url, "answered 412"),
+        ("anna", closed, "did not answer"),
+    ):
+        source = aistore.Token(user, f"not {USERS['anna']}", url)
+        with pytest.raises(LoginError, match=said) as caught:
+            aistore.client(guarded.endpoint_url, token=source).list_buckets()
+        assert url in str(caught.value)
+        assert MARKER not in str(caught.value) + repr(source)
+
+
+def test_the_token_stays_in_the_cluster(guarded: AIStore, store: ObjectStore) -> None:
+    """A redirect elsewhere is refused before the token, or anything else, goes there."""
+    s3 = aistore.client(guarded.endpoint_url, token=token(guarded), allow_hosts=["localhost"])
+    elsewhere = store.endpoint_url.replace("127.0.0.1", "localhost")
+    s3.list_buckets()
+    guarded.answer(307, headers={"Location": "http://127.0.0.2:9/s3"})
+    with pytest.raises(RedirectHostError):
+        s3.list_buckets()
+    guarded.answer(307, headers={"Location": f"{elsewhere}/s3"})
+    with pytest.raises(ClientError):
+        s3.list_buckets()
+    (request,) = store.requests
+    assert request.headers["authorization"].startswith("Bearer ")
+    only_token = aistore.use_token(plain(guarded.endpoint_url), token(guarded))
+    assert only_token.list_buckets()["Buckets"] is not None
+
+
+def ask(s3: Any) -> Any:
+    return s3.get_object(Bucket="b", Key="k")
+
+
+@pytest.mark.parametrize(
+    ("location", "kind", "words"),
+    [
+        (None, RedirectError, "without saying where to"),
+        ("", RedirectError, "without saying where to"),
+        ("ftp://127.0.0.1/x", RedirectError, "neither http nor https"),
+        ("file:///etc/passwd", RedirectError, "neither http nor https"),
+        (ELSEWHERE, RedirectHostError, "allow_hosts="),
+        ("//127.0.0.2:9/x", RedirectHostError, "allow_hosts="),
+        ("http://127.0.0.1@127.0.0.2:9/x", RedirectHostError, "allow_hosts="),
+    ],
+)
+def test_a_redirect_that_makes_no_sense_is_an_error(
+    store: ObjectStore, location: str | None, kind: type[RedirectError], words: str
+) -> None:
+    """It says what to do, shows no query, and nothing goes there."""
+    s3 = aistore.follow_redirects(plain(f"{store.endpoint_url}/s3"))
+    headers = {} if location is None else {"Location": f"{location}?secret={MARKER}" if location else ""}
+    store.answer(307, headers=headers)
+    with pytest.raises(kind, match=words) as caught:
+        ask(s3)
+    assert MARKER not in str(caught.value)
+    assert [request.path.partition("?")[0] for request in store.requests if "smap" not in request.path] == ["/s3/b/k"]
+
+
+def test_a_loop_names_both_ends(store: ObjectStore) -> None:
+    """From one door to the other and back."""
+    first, second = store._origins
+    store.answer(307, headers={"Location": f"{second}/s3/b/k?a=1"})
+    store.answer(307, headers={"Location": f"{first}/s3/b/k?a=2"})
+    with pytest.raises(RedirectLoopError) as caught:
+        ask(aistore.follow_redirects(plain(f"{store.endpoint_url}/s3")))
+    assert caught.value.urls == (f"{first}/s3/b/k", f"{second}/s3/b/k", f"{first}/s3/b/k")
+    assert f"{first}/s3/b/k -> {second}/s3/b/k -> {first}/s3/b/k" in str(caught.value)
+
+
+@pytest.mark.parametrize("most", [0, 3])
+def test_one_redirect_too_many_is_an_error(store: ObjectStore, most: int) -> None:
+    """Three are followed, unless another number is given."""
+    for number in range(most + 1):
+        store.answer(307, headers={"Location": f"/s3/b/k{number}"})
+    with pytest.raises(TooManyRedirectsError, match=f"more than {most} times"):
+        ask(aistore.follow_redirects(plain(f"{store.endpoint_url}/s3"), max_redirects=most))
+    assert len(store.requests) == most + 1
+
+
+def test_three_redirects_are_followed(store: ObjectStore) -> None:
+    """The fourth request is the answer."""
+    for number in range(3):
+        store.answer(302, headers={"Location": f"/s3/b/k{number}"})
+    store.answer(200, body=b"x")
+    assert ask(aistore.follow_redirects(plain(f"{store.endpoint_url}/s3")))["Body"].read() == b"x"
+
+
+class Stream(io.RawIOBase):
+    """What can be read once."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = io.BytesIO(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._data.readinto(buffer)
+
+
+def test_a_stream_that_can_not_go_back_is_a_clear_error(store: ObjectStore) -> None:
+    """Not an empty object, and not half of one."""
+    store.answer(307, headers={"Location": "/s3/b/elsewhere"})
+    s3 = aistore.client(store.endpoint_url)
+    with pytest.raises(BodyNotRewindableError, match="Stream"):
+        s3.put_object(Bucket="b", Key="k", Body=Stream(b"0123"), ContentLength=4)
+    assert store.objects == {}
+
+
+def test_a_try_after_a_fault_begins_at_the_proxy(seaweedfs: SeaweedFS) -> None:
+    """It knows which nodes live; the body is whole again."""
+    with AIStore(seaweedfs) as cluster:
+        s3, bucket = aistore.client(cluster.endpoint_url), name()
+        s3.create_bucket(Bucket=bucket)
+        cluster.answer(307, headers={"Location": f"{cluster.node_urls[0]}/s3/{bucket}/k"})
+        cluster.answer(500)
+        s3.put_object(Bucket=bucket, Key="k", Body=io.BytesIO(b"0123"))
+        assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"0123"
+        asked = [request.port for request in cluster.requests if request.method == "PUT"][1:]
+        proxy = int(cluster.endpoint_url.split(":")[2].removesuffix("/s3"))
+        assert [port == proxy for port in asked] == [True, False, True, False]
+
+
+@pytest.mark.parametrize("wrong", ["aistore:8080", "ftp://aistore", "http://", ""])
+def test_an_endpoint_that_is_no_url_is_refused(wrong: str) -> None:
+    """At once, not at the first request."""
+    with pytest.raises(ConfigurationError, match="http://aistore:8080"):
+        aistore.client(wrong)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda: aistore.follow_redirects(boto3.client("sqs", region_name="us-east-1")),
+        lambda: aistore.use_token(object(), "token"),
+        lambda: aistore.use_token(plain("http://127.0.0.1:9"), ""),
+        lambda: aistore.client("http://127.0.0.1:9", allow_hosts="node-1"),
+        lambda: aistore.Token("anna", "password", "authn:52001"),
+    ],
+)
+def test_what_can_not_be_used_is_refused(use: Callable[[], Any]) -> None:
+    """Another service's client, an empty token, one string for a list."""
+    with pytest.raises(ConfigurationError):
+        use()
+
+
+def test_a_result_arrives_by_a_url_that_was_signed_for_aistore(cluster: AIStore) -> None:
+    """The signer knows the endpoint's path, and the writer follows the redirect to another port."""
+    s3, bucket = plain(cluster.endpoint_url), name()
+    s3.create_bucket(Bucket=bucket)
+    put = S3Signer(bucket, client=s3).put("runs/42.json")
+    assert put.url.startswith(f"{cluster.endpoint_url}/{bucket}/runs/42.json?")
+    with ResultsWriter(storage_endpoints=[cluster.endpoint_url]) as writer:
+        (receipt,) = writer.write(JobResult(job_id="42", success=True, results={"a": 1}), put)
+    assert receipt.status == 200
+    assert nodes_asked(cluster)
+
+
+def test_a_presigned_request_to_amazon_goes_through_aistore(seaweedfs: SeaweedFS) -> None:
+    """The store behind checks what was signed for Amazon's host: AIStore must know which form of the URL that was."""
+    bucket = seaweedfs.create_bucket()
+    amazon = boto3.client(
+        "s3",
+        region_name=seaweedfs.region,
+        aws_access_key_id=seaweedfs.access_key,
+        aws_secret_access_key=seaweedfs.secret_key,
+        config=Config(s3={"addressing_style": "path"}),
+    )
+    put = S3Signer(bucket, client=amazon).put("42.json", metadata={"run": "42"})
+    with AIStore(seaweedfs, presigned=True) as cluster, ResultsWriter() as writer:
+        through = aistore.through(put, cluster.endpoint_url)
+        writer.write(JobResult(job_id="42", success=True, results={"a": 1}), through)
+    stored = seaweedfs.client().get_object(Bucket=bucket, Key="42.json")
+    assert stored["Metadata"] == {"run": "42"}
+    assert b'"a":1' in stored["Body"].read()
+    assert {request.headers["ais-s3-signed-request-style"] for request in cluster.requests} == {"path"}
+
+
+def test_what_is_given_up_is_not_kept(cluster: AIStore) -> None:
+    """A client that is gone takes its settings with it."""
+    s3 = aistore.client(cluster.endpoint_url)
+    gone = weakref.ref(s3)
+    del s3
+    gc.collect()
+    assert gone() is None
