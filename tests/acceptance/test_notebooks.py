@@ -72,4 +72,4 @@ def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
 
 def test_there_are_notebooks() -> None:
     """The tests above have something to run."""
-    assert [path.stem for path in NOTEBOOKS] == ["presigned_urls"]
+    assert [path.stem for path in NOTEBOOKS] == ["aistore", "presigned_urls"]
