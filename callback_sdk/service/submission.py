@@ -161,8 +161,8 @@ def read_one(
         targets=read_targets(form, rules.max_callbacks),
     )
     task = _task(wish, algorithm_id, rules, owner=owner, kind=kind)
-    if not form.files.get("features"):
-        raise FeaturesError("The request has no file 'features'.", hint="Send Parquet or JSON as a file of this name.")
+    if len(form.files.get("features", ())) != 1:
+        raise FeaturesError("The request needs one file 'features'.", hint="Send Parquet or JSON under this name.")
     path, format_ = _receive(form.files["features"][0], scratch, stack)
     return Received(submission=Submission(task=task(format_), targets=wish.targets), features=path)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import Any
 
 from fastapi import HTTPException, Request
 from python_multipart.multipart import parse_options_header
@@ -17,11 +19,45 @@ _MAX_FIELDS = 20
 _MAX_FIELD = 1024 * 1024
 """Bytes of a field that is no file."""
 
+_MAX_TEXT = 4 * 1024 * 1024
+"""Bytes of all of them together."""
+
+_LONG_JSON = 256 * 1024
+"""Bytes of JSON, in fields and files, that are objects of a few megabytes once they are read."""
+
+_long_forms = asyncio.Semaphore(2)
+"""Held while a form with more JSON is worked on: forty threads with a hundred megabytes each are too many."""
+
 _REPEATED = "features"
 """The only name that a batch has many files of."""
 
 _SPOOL = 64 * 1024
 """Bytes of a file that stay in memory; what is longer goes to a temporary file."""
+
+
+class _Parser(MultiPartParser):
+    """Starlette's, but for its leniency: it reads as Latin-1 what isn't UTF-8, and takes a form that was cut off."""
+
+    is_whole = False
+    _text = 0
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._current_part.file is None:
+            self._text += end - start
+            if self._text > _MAX_TEXT:
+                raise MultiPartException(f"its fields have more than {_MAX_TEXT} bytes")
+        super().on_part_data(data, start, end)
+
+    def on_headers_finished(self) -> None:
+        (self._current_part.content_disposition or b"").decode()
+        super().on_headers_finished()
+
+    def on_part_end(self) -> None:
+        self._current_part.data.decode()
+        super().on_part_end()
+
+    def on_end(self) -> None:
+        self.is_whole = True
 
 
 @asynccontextmanager
@@ -36,7 +72,7 @@ async def read_form(request: Request, *, max_files: int) -> AsyncIterator[Form]:
         HTTPException: 415, when it is no multipart form; 422, when it is broken or has too many or too long parts.
     """
     _check_type(request.headers.get("content-type", ""))
-    parser = MultiPartParser(
+    parser = _Parser(
         request.headers, request.stream(), max_files=max_files, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD
     )
     parser.spool_max_size = _SPOOL
@@ -44,13 +80,20 @@ async def read_form(request: Request, *, max_files: int) -> AsyncIterator[Form]:
     try:
         # Straight from the parser into its wrapper: a callback may be a credential.
         parsed = Secret(await parser.parse())
-    except (MultiPartException, KeyError, UnicodeDecodeError, LookupError) as error:
+    except (MultiPartException, KeyError, LookupError) as error:
         problem = str(error) if isinstance(error, MultiPartException) else "a part's header can't be read"
+    except UnicodeDecodeError:
+        problem = "a name or a field is not in UTF-8"
     if problem:
         raise HTTPException(422, f"The form can't be read: {problem.rstrip('.')}. Send multipart/form-data (RFC 7578).")
     try:
+        if not parser.is_whole:
+            raise HTTPException(
+                422, "The form ends before its last boundary: it was cut off on its way. Send it again."
+            )
         _check_names(parsed)
-        yield _form(parsed)
+        async with _turn(parsed):
+            yield _form(parsed)
     finally:
         await parsed.reveal().close()
 
@@ -71,6 +114,16 @@ def _check_names(parsed: Secret[FormData]) -> None:
             # Of two that differ, no one could say which was meant.
             raise HTTPException(422, f"The form has {name!r:.100} twice. Send it once.")
         seen.add(name)
+
+
+def _turn(parsed: Secret[FormData]) -> AbstractAsyncContextManager[Any]:
+    size = 0
+    for name, value in parsed.reveal().multi_items():
+        if isinstance(value, str):
+            size += len(value)
+        elif name != _REPEATED:
+            size += value.size or 0
+    return _long_forms if size > _LONG_JSON else nullcontext()
 
 
 def _form(parsed: Secret[FormData]) -> Form:

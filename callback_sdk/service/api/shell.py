@@ -29,7 +29,13 @@ _PLAIN_BODY = 1024 * 1024
 """Bytes of a body that is no form."""
 
 _DRAIN = 2.0
-"""Seconds in which the rest of a body is read away before it is refused: who still sends reads no answer."""
+"""Seconds in which the rest of a refused body is read away: many read no answer while they still send."""
+
+_SHORT_REST = 1024 * 1024
+"""Bytes that are read away before the answer, so that the connection can be used again."""
+
+_LONG_REST = 256 * 1024 * 1024
+"""Bytes that are read away after it. A connection that is closed under who sends takes the answer along."""
 
 
 class Shell:
@@ -51,7 +57,8 @@ class Shell:
             return
         path: str = scope["path"]
         if len(path) > 1 and path.endswith("/"):
-            scope = {**scope, "path": path.rstrip("/") or "/"}
+            # One only: two mean an empty name, which is not the list that it would be in.
+            scope = {**scope, "path": path[:-1]}
         body = _Body(scope, receive, self._max_body)
         answer = _Answer(send, uuid.uuid4().hex, body)
         logs.request_id.set(answer.request_id)
@@ -80,29 +87,34 @@ class _Body:
         self._receive = receive
         self._received = 0
         # Who asks before sending the body sends none after an error.
-        self._more = b"expect" not in headers and (announced != b"0" or b"transfer-encoding" in headers)
+        self._waits = b"expect" in headers
+        self.more = announced != b"0" or b"transfer-encoding" in headers
 
     async def receive(self) -> Message:
         if self._too_long:
             raise self._refusal()
+        self._waits = False
         message = await self._receive()
-        self._more = message.get("more_body", False)
+        self.more = message.get("more_body", False)
         self._received += len(message.get("body", b""))
         if self._received > self._limit:
             raise self._refusal()
         return message
 
-    async def drain(self) -> None:
+    async def drain(self, most: int) -> None:
         async def read() -> None:
-            while self._more:
-                self._more = (await self._receive()).get("more_body", False)
+            left = 0 if self._waits else most
+            while self.more and left > 0:
+                message = await self._receive()
+                self.more = message.get("more_body", False)
+                left -= len(message.get("body", b""))
 
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(read(), _DRAIN)
 
     def _refusal(self) -> HTTPException:
         text = f"The request's body is longer than {self._limit} bytes, which is all that this service takes here."
-        return HTTPException(413, text, headers={"Connection": "close"})
+        return HTTPException(413, text)
 
 
 class _Answer:
@@ -118,9 +130,16 @@ class _Answer:
             self.started = True
             self.status = message["status"]
             if self.status >= 400:
-                await self._body.drain()
+                await self._body.drain(_SHORT_REST)
             headers = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode())]
+            if self._body.more:
+                # Else the server would go on to take, and throw away, whatever comes, for as long as it comes.
+                headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}
+        elif self._body.more and not message.get("more_body", False):
+            await self._send({**message, "more_body": True})
+            await self._body.drain(_LONG_REST)
+            message = {"type": "http.response.body"}
         await self._send(message)
 
 
