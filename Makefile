@@ -35,10 +35,8 @@ crash: $(VENV)/dev.stamp ## kill everything again and again, for a quarter of an
 notebooks: $(VENV)/dev.stamp ## execute the notebooks
 	$(RUN) pytest tests/acceptance/test_notebooks.py
 
-bench: $(VENV)/dev.stamp ## run the benchmarks
-	@set -e; for script in benchmarks/*.py; do \
-		if [ -e "$$script" ]; then $(VENV)/bin/python "$$script"; else echo "There are no benchmarks yet."; fi; \
-	done
+bench: $(VENV)/bench.stamp ## run all benchmarks beside their peers, for half an hour or so
+	$(RUN) benchmarks
 
 azurite: $(VENV)/venv.stamp ## install the emulator of Azure Blob Storage that the tests use; needs npm
 	@if [ -e $(VENV)/azurite/$(AZURITE) ]; then :; \
@@ -77,3 +75,8 @@ $(VENV)/dev.stamp: $(METADATA) $(VENV)/seaweedfs.stamp
 	@echo "Installing what the checks need ..."
 	@$(PIP) --editable '.[all,dev]'
 	@touch $@ $(VENV)/demo.stamp
+
+$(VENV)/bench.stamp: $(VENV)/dev.stamp
+	@echo "Installing the benchmarks' peers ..."
+	@$(PIP) --editable '.[bench]'
+	@touch $@

@@ -45,7 +45,7 @@ def deliver(target: str, results: Path) -> None:
 
 def peak(order: dict[str, object], results: Path) -> float:
     """Run one delivery in a fresh process and return its peak in MiB."""
-    command = [sys.executable, __file__, "--deliver", json.dumps(order), str(results)]
+    command = [sys.executable, "-m", "benchmarks.memory", "--deliver", json.dumps(order), str(results)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 

@@ -110,17 +110,14 @@ class Upload:
     redirects: bool
 
 
-@define(frozen=True, kw_only=True, repr=False)
+# Not `frozen=True`, whose __init__ takes longer than a signature: properties without setters do the same here.
+@define(kw_only=True, repr=False, unsafe_hash=True)
 class PutTarget:
-    """A presigned PUT URL, with the headers that were signed into it.
-
-    Attributes:
-        expires_at: When the signature's time is over, in UTC.
-    """
+    """A presigned PUT URL, with the headers that were signed into it."""
 
     _url: Secret[str]
     _headers: SecretFields
-    expires_at: datetime
+    _expires_at: datetime
 
     @property
     def url(self) -> str:
@@ -137,21 +134,22 @@ class PutTarget:
         """What to submit as `callback_param`, so that the results writer knows the headers."""
         return {"s3_headers": self.headers} if self._headers.reveal() else {}
 
+    @property
+    def expires_at(self) -> datetime:
+        """When the signature's time is over, in UTC."""
+        return self._expires_at
+
     def __repr__(self) -> str:
         return f"PutTarget({SecretURL(self.url)}, headers={self._headers}, expires_at={self.expires_at})"
 
 
-@define(frozen=True, kw_only=True, repr=False)
+@define(kw_only=True, repr=False, unsafe_hash=True)
 class PostTarget:
-    """A presigned POST: a URL and the form's fields, as `generate_presigned_post` returns them.
-
-    Attributes:
-        expires_at: When the policy's time is over, in UTC.
-    """
+    """A presigned POST: a URL and the form's fields, as `generate_presigned_post` returns them."""
 
     _url: Secret[str]
     _fields: SecretFields
-    expires_at: datetime
+    _expires_at: datetime
 
     @property
     def url(self) -> str:
@@ -167,6 +165,11 @@ class PostTarget:
     def callback_param(self) -> dict[str, Any]:
         """What to submit as `callback_param`, so that the results writer knows the fields."""
         return {"s3_fields": self.fields}
+
+    @property
+    def expires_at(self) -> datetime:
+        """When the policy's time is over, in UTC."""
+        return self._expires_at
 
     def __repr__(self) -> str:
         return f"PostTarget({SecretURL(self.url)}, fields={self._fields}, expires_at={self.expires_at})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
@@ -218,7 +219,7 @@ class S3(Place):
         signer = S3Signer(self.bucket, client=self.server.client())
         # A life is never negative: what is over was signed long ago.
         past = timedelta() if expires > timedelta() else HOUR - expires
-        signer._now = lambda: datetime.now(timezone.utc) - past
+        signer._clock = lambda: time.time() - past.total_seconds()
         return signer
 
     def client_v2(self) -> Any:

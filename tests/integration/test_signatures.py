@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 
 import pytest
 import requests
@@ -22,7 +23,7 @@ def signer(seaweedfs: SeaweedFS, bucket: str) -> S3Signer:
 
 
 def in_the_past(signer: S3Signer) -> None:
-    signer._now = lambda: datetime.now(timezone.utc) - timedelta(hours=2)
+    signer._clock = lambda: time.time() - 7200
 
 
 def put(target: PutTarget, *, url: str | None = None, headers: dict[str, str] | None = None) -> requests.Response:

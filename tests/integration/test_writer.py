@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import socket
+import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -196,9 +197,9 @@ def test_bad_target_holds_up_no_other(
     writer: ResultsWriter, signer: S3Signer, stored: Any, webhook: WebhookReceiver
 ) -> None:
     """The others have theirs, and the error has their receipts."""
-    signer._now = lambda: datetime.now(timezone.utc) - timedelta(hours=2)
+    signer._clock = lambda: time.time() - 7200
     expired = signer.put("late.json", expires=timedelta(hours=1))
-    signer._now = lambda: datetime.now(timezone.utc)
+    signer._clock = time.time
     with pytest.raises(TargetExpiredError) as caught:
         writer.write(RESULT, [expired, signer.put("good.json"), webhook.url])
     assert [receipt.kind for receipt in caught.value.receipts] == ["s3-put", "webhook"]
@@ -242,7 +243,7 @@ def test_unknown_store_without_fields_gets_the_same_advice(signer: S3Signer) -> 
 def test_bad_callbacks_send_nothing(writer: ResultsWriter, signer: S3Signer, webhook: WebhookReceiver) -> None:
     """Each mistake is its own error, and no request is made."""
     post = signer.post("k")
-    signer._now = lambda: datetime.now(timezone.utc) - timedelta(hours=2)
+    signer._clock = lambda: time.time() - 7200
     late_put, late_post = signer.put("k"), signer.post("k")
     for url, param, error in [
         (post.url, None, MissingS3FieldsError),

@@ -47,7 +47,7 @@ def clock(signer: S3Signer, now: datetime) -> Iterator[None]:
     with (
         mock.patch("botocore.auth.get_current_datetime", return_value=now),
         mock.patch("botocore.signers.get_current_datetime", return_value=now),
-        mock.patch.object(signer, "_now", return_value=now),
+        mock.patch.object(signer, "_clock", return_value=now.timestamp()),
     ):
         yield
 
@@ -120,3 +120,16 @@ def test_post_policies_equal_botocores(
         )
     assert ours.url == theirs["url"]
     assert list(ours.fields.items()) == list(theirs["fields"].items())
+
+
+@given(many=st.lists(keys | st.just("runs/${filename}"), max_size=5), now=moments, expires=lifetimes, data=metadata)
+def test_many_equal_one_by_one(
+    pair: tuple[S3Signer, object], many: list[str], now: datetime, expires: timedelta, data: dict[str, str]
+) -> None:
+    """What is signed in one go is what would be signed alone."""
+    signer, _ = pair
+    with clock(signer, now):
+        puts = list(signer.put_many(many, expires=expires, metadata=data))
+        posts = list(signer.post_many(many, expires=expires, metadata=data, max_size=7))
+        assert puts == [signer.put(key, expires=expires, metadata=data) for key in many]
+        assert posts == [signer.post(key, expires=expires, metadata=data, max_size=7) for key in many]

@@ -8,7 +8,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from botocore.credentials import RefreshableCredentials
+from botocore.credentials import Credentials, RefreshableCredentials
 
 from callback_sdk import S3Signer
 from callback_sdk.errors import SigningError
@@ -188,7 +188,7 @@ def test_wildcard_in_the_middle_of_a_key_is_refused(signer: S3Signer) -> None:
 def test_condition_that_was_given_is_not_doubled(signer: S3Signer) -> None:
     """Conditions as the old notebook gives them, next to the fields, mean the same."""
     fields = {"ACL": "bucket-owner-full-control", "x-amz-meta-a-key": "a-value"}
-    signer._now = lambda: datetime(2026, 1, 1, tzinfo=timezone.utc)
+    signer._clock = datetime(2026, 1, 1, tzinfo=timezone.utc).timestamp
     both = signer.post("k", fields=fields, conditions=[{name: value} for name, value in fields.items()])
     assert both.fields == signer.post("k", fields=fields).fields
 
@@ -224,6 +224,56 @@ def test_client_and_region_exclude_each_other() -> None:
     """A client has a region already."""
     with pytest.raises(SigningError, match="together"):
         S3Signer("b-1", client=client_with(temporary(HOUR)), region="eu-central-1")
+
+
+@pytest.mark.parametrize("many", ["put_many", "post_many"])
+def test_what_many_have_in_common_is_refused_at_once(signer: S3Signer, many: str) -> None:
+    """Before any key is asked for."""
+    with pytest.raises(SigningError, match="longer than the 7 days"):
+        getattr(signer, many)(iter(["k"]), expires=timedelta(days=8))
+
+
+@pytest.mark.parametrize("many", ["put_many", "post_many"])
+def test_key_among_many_is_refused_when_its_turn_comes(signer: S3Signer, many: str) -> None:
+    """Those before it are signed."""
+    targets = getattr(signer, many)(["good", "x" * 1025])
+    assert next(targets).expires_at > datetime.now(timezone.utc)
+    with pytest.raises(SigningError, match="1025 bytes"):
+        next(targets)
+
+
+@pytest.mark.parametrize("many", ["put_many", "post_many"])
+def test_each_of_many_lives_from_when_it_is_asked_for(signer: S3Signer, many: str) -> None:
+    """Also over midnight, when the key changes that signs."""
+    midnight = datetime(2026, 1, 2, tzinfo=timezone.utc)
+    moments = [midnight - timedelta(seconds=1), midnight - timedelta(seconds=1), midnight]
+    signer._clock = iter([moment.timestamp() for moment in moments]).__next__
+    targets = list(getattr(signer, many)(["a", "b"]))
+    assert [target.expires_at - HOUR for target in targets] == moments[1:]
+    signer._clock = midnight.timestamp
+    assert targets[1] == getattr(signer, many.removesuffix("_many"))("b")
+
+
+def test_many_are_signed_with_renewed_credentials() -> None:
+    """Credentials that botocore has renewed meanwhile sign what is asked for after that."""
+    credentials = Credentials("A", "S")
+    signer = S3Signer("results-bucket", client=client_with(credentials))
+    now = datetime.now(timezone.utc).timestamp()
+    signer._clock = iter([now, now, now + 1]).__next__
+    targets = signer.put_many(["a", "b"])
+    assert "X-Amz-Credential=A%2F" in next(targets).url
+    credentials.access_key = "B"
+    assert "X-Amz-Credential=B%2F" in next(targets).url
+
+
+@pytest.mark.parametrize("target", ["put", "post"])
+def test_targets_cannot_be_changed(signer: S3Signer, target: str) -> None:
+    """They are values, and go into sets."""
+    made = getattr(signer, target)("k")
+    for name in ("url", "expires_at"):
+        with pytest.raises(AttributeError):
+            setattr(made, name, None)
+    assert made in {made}
 
 
 def test_nothing_secret_shows(signer: S3Signer) -> None:

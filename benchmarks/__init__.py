@@ -1,0 +1,1 @@
+"""Benchmarks: us beside our peers, in turns, on one machine. `python -m benchmarks` runs them all."""

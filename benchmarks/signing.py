@@ -1,0 +1,113 @@
+"""Signing 100,000 PUT URLs and 100,000 POST forms, beside botocore, minio-py and obstore.
+
+Everybody ends with what a submitter needs, plain strings in a list. obstore signs in batches, in Rust; the others sign
+one by one. Slow ones sign fewer: what counts is the time for each. Before anything is measured, ours are compared with
+botocore's, byte for byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import sys
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from unittest import mock
+
+import boto3
+import obstore
+from botocore.config import Config
+from minio import Minio
+from obstore.store import S3Store
+
+from benchmarks.harness import Case, Report, in_turns, parser
+from callback_sdk import S3Signer
+
+REGION, BUCKET, ACCESS, SECRET = "eu-central-1", "results-bucket", "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG/EXAMPLEKEY"
+LIFE = timedelta(hours=6)
+
+
+def main() -> None:
+    """Print the tables."""
+    options = parser(__doc__)
+    options.add_argument("--count", type=int, default=100_000, help="how many of ours (100000)")
+    chosen = options.parse_args()
+    keys = [f"runs/2026-11/{number}/result.json" for number in range(chosen.count)]
+    some = keys[: max(1, len(keys) // 50)]
+    client = boto3.client(
+        "s3",
+        region_name=REGION,
+        aws_access_key_id=ACCESS,
+        aws_secret_access_key=SECRET,
+        config=Config(signature_version="s3v4", s3={"addressing_style": "virtual"}),
+    )
+    signer = S3Signer(BUCKET, client=client)
+    minio = Minio(f"s3.{REGION}.amazonaws.com", access_key=ACCESS, secret_key=SECRET, region=REGION)
+    store = S3Store(
+        BUCKET,
+        region=REGION,
+        access_key_id=ACCESS,
+        secret_access_key=SECRET,
+        virtual_hosted_style_request=True,
+    )
+    seconds = int(LIFE.total_seconds())
+
+    def boto3_put(key: str) -> str:
+        return client.generate_presigned_url("put_object", Params={"Bucket": BUCKET, "Key": key}, ExpiresIn=seconds)
+
+    def boto3_post(key: str) -> dict[str, str]:
+        return client.generate_presigned_post(BUCKET, key, ExpiresIn=seconds)["fields"]
+
+    check(signer, some, boto3_put, boto3_post)
+    puts = in_turns(
+        [
+            Case("put_many", lambda: [target.url for target in signer.put_many(keys, expires=LIFE)], len(keys)),
+            Case("boto3", lambda: [boto3_put(key) for key in some], len(some)),
+            Case("minio-py", lambda: [minio.presigned_put_object(BUCKET, key, LIFE) for key in some], len(some)),
+            Case("obstore", lambda: obstore.sign(store, "PUT", keys, LIFE), len(keys)),
+            Case("one SHA-256 and one HMAC", lambda: limit(keys), len(keys)),
+        ],
+        chosen.rounds,
+    )
+    posts = in_turns(
+        [
+            Case("post_many", lambda: [target.fields for target in signer.post_many(keys, expires=LIFE)], len(keys)),
+            Case("boto3", lambda: [boto3_post(key) for key in some], len(some)),
+        ],
+        chosen.rounds,
+    )
+    report = Report("signing", as_json=chosen.json)
+    report.table("PUT URLs", puts, us="put_many")
+    report.table("POST forms", posts, us="post_many")
+    for peer, bar in (("boto3", 40), ("minio-py", 5), ("obstore", 1.2)):
+        report.bar(f"PUT {peer}", puts[peer].median / puts["put_many"].median, at_least=bar)
+    report.bar("POST boto3", posts["boto3"].median / posts["post_many"].median, at_least=15)
+    report.end()
+
+
+def check(
+    signer: S3Signer, keys: list[str], boto3_put: Callable[[str], str], boto3_post: Callable[[str], dict[str, str]]
+) -> None:
+    """Make sure that what is fast is also right."""
+    now = datetime.now(timezone.utc)
+    with (
+        mock.patch("botocore.auth.get_current_datetime", return_value=now),
+        mock.patch("botocore.signers.get_current_datetime", return_value=now),
+        mock.patch.object(signer, "_clock", now.timestamp),
+    ):
+        same = [target.url for target in signer.put_many(keys, expires=LIFE)] == [boto3_put(key) for key in keys]
+        same &= [target.fields for target in signer.post_many(keys, expires=LIFE)] == [boto3_post(key) for key in keys]
+    if not same:
+        sys.exit("What put_many or post_many signs is not what botocore signs.")
+
+
+def limit(keys: list[str]) -> None:
+    """Do what a signature can't do without, and nothing else."""
+    key, text, rest = bytes(32), bytes(139), "x" * 300
+    for name in keys:
+        hashlib.sha256(f"{name}{rest}".encode()).hexdigest()
+        hmac.digest(key, text, "sha256").hex()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""One second of signing: its time stamp, its scope, and the HMAC under the day's key.
+
+Source: "Signature Version 4" in Amazon's S3 API reference; RFC 2104 for the HMAC.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+
+from attrs import define
+
+from callback_sdk.redaction import Secret
+from callback_sdk.signer.buckets import Credentials, Location
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+
+
+@define(frozen=True, kw_only=True)
+class Moment:
+    """What all signatures of one second and one life have in common.
+
+    Attributes:
+        stamp: The time, as signatures say it.
+        scope: Day, region and service that the key is for.
+        credential: The access key with its scope.
+        token: The session's token; None for credentials that don't end.
+        seconds: How long a signature lives.
+        expires_at: When it ends, in UTC.
+    """
+
+    stamp: str
+    scope: str
+    credential: str
+    token: Secret[str] | None
+    seconds: int
+    expires_at: datetime
+    _key: Secret[bytes]
+
+    @classmethod
+    def at(cls, now: datetime, seconds: int, place: Location, credentials: Credentials, key: Secret[bytes]) -> Moment:
+        """Take a moment.
+
+        Args:
+            now: The time, in UTC.
+            seconds: How long a signature is to live.
+            place: What is signed for.
+            credentials: Who signs.
+            key: What `day_key` returns for them.
+        """
+        stamp = now.strftime("%Y%m%dT%H%M%SZ")
+        scope = f"{stamp[:8]}/{place.region}/{place.service}/aws4_request"
+        return cls(
+            stamp=stamp,
+            scope=scope,
+            credential=f"{credentials.access_key}/{scope}",
+            token=credentials.token,
+            seconds=seconds,
+            expires_at=now.replace(microsecond=0) + timedelta(seconds=seconds),
+            key=key,
+        )
+
+    def signatures(self, beginning: str = "") -> Callable[[bytes], str]:
+        """Return what signs texts that all begin with the same.
+
+        The HMAC of what they share is made once: a copy of a hash's state costs less than a new HMAC.
+        """
+        block = self._key.reveal().ljust(_BLOCK, b"\0")
+        inner = hashlib.sha256(block.translate(_INNER) + beginning.encode())
+        outer = hashlib.sha256(block.translate(_OUTER))
+
+        def sign(text: bytes) -> str:
+            first, second = inner.copy(), outer.copy()
+            first.update(text)
+            second.update(first.digest())
+            return second.hexdigest()
+
+        return sign
+
+
+def day_key(day: str, place: Location, credentials: Credentials) -> Secret[bytes]:
+    """Return the key that signs for one day, region and service."""
+    key = Secret(f"AWS4{credentials.secret_key.reveal()}".encode())
+    for part in (day, place.region, place.service, "aws4_request"):
+        key = Secret(hmac.digest(key.reveal(), part.encode(), hashlib.sha256))
+    return key
+
+
+def utc(seconds: float) -> datetime:
+    """Return a time that is given in seconds since 1970."""
+    return datetime.fromtimestamp(seconds, timezone.utc)
+
+
+_BLOCK = hashlib.sha256().block_size
+_INNER = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))

@@ -1,0 +1,149 @@
+"""What a caller asks of a signature, checked: keys, lives, headers, fields and conditions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from callback_sdk.errors import SigningError
+from callback_sdk.policy import FILENAME
+from callback_sdk.signer.buckets import Credentials
+
+LONGEST = timedelta(days=7)
+"""The longest life that Signature Version 4 allows."""
+
+MAX_KEY = 1024
+"""Bytes of an object's key, encoded as UTF-8."""
+
+Condition = Mapping[str, str] | Iterable[Any]
+
+_RESERVED = frozenset(
+    {
+        "key",
+        "bucket",
+        "policy",
+        "file",
+        "x-amz-algorithm",
+        "x-amz-credential",
+        "x-amz-date",
+        "x-amz-signature",
+        "x-amz-security-token",
+    }
+)
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+
+def encode_key(key: str) -> str:
+    """Return a key as it stands in a URL."""
+    try:
+        length = len(key.encode())
+    except (UnicodeEncodeError, AttributeError):
+        raise SigningError(
+            "The key is no string that UTF-8 can hold.", hint="Give an object's key such as 'runs/42.json'."
+        ) from None
+    if not 1 <= length <= MAX_KEY:
+        raise SigningError(f"The key has {length} bytes; a store takes 1 to {MAX_KEY}.", hint="Give another key.")
+    return quote(key, safe="/~")
+
+
+def lifetime(expires: timedelta, now: datetime, credentials: Credentials) -> int:
+    """Return the life of a signature in whole seconds, when it can have it."""
+    if not isinstance(expires, timedelta):
+        raise SigningError(f"expires is a {type(expires).__name__}.", hint="Give timedelta(seconds=3600), for one.")
+    if expires < timedelta(seconds=1):
+        raise SigningError(f"A life of {expires} is over at once.", hint="Give at least a second, better hours.")
+    if expires > LONGEST:
+        raise SigningError(
+            f"A life of {expires} is longer than the 7 days that Signature Version 4 allows.",
+            hint="Sign for 7 days at most, and sign again when a job takes longer.",
+        )
+    if credentials.expires_at is not None and now + expires > credentials.expires_at:
+        raise SigningError(
+            f"The credentials are temporary and end at {credentials.expires_at:%Y-%m-%d %H:%M:%S} UTC; a signature "
+            f"that is to live for {expires} would end with them.",
+            hint="Ask for less, or sign with the credentials of an IAM user, which don't end.",
+        )
+    return int(expires.total_seconds())
+
+
+def put_headers(
+    content_type: str | None, acl: str | None, metadata: Mapping[str, str] | None, if_none_match: bool
+) -> dict[str, str]:
+    headers = {
+        "content-type": content_type,
+        "if-none-match": "*" if if_none_match else None,
+        "x-amz-acl": acl,
+        **{f"x-amz-meta-{name}".lower(): value for name, value in (metadata or {}).items()},
+    }
+    chosen = {name: value for name, value in headers.items() if value is not None}
+    for name, value in chosen.items():
+        if not _HEADER_NAME.fullmatch(name) or not isinstance(value, str) or not _is_header_value(value):
+            raise SigningError(
+                f"The header {name!r} can't be sent with this value.",
+                hint="Names and values of headers and metadata are printable ASCII; encode others, as base64 for one.",
+            )
+    return chosen
+
+
+def _is_header_value(value: str) -> bool:
+    return value.isascii() and value.isprintable()
+
+
+def form_fields(
+    fields: Mapping[str, str] | None,
+    content_type: str | None,
+    acl: str | None,
+    metadata: Mapping[str, str] | None,
+) -> dict[str, str]:
+    chosen = dict(fields or {})
+    shorthands = {"Content-Type": content_type, "acl": acl}
+    shorthands |= {f"x-amz-meta-{name}": value for name, value in (metadata or {}).items()}
+    given = {name.lower() for name in chosen}
+    for name, value in shorthands.items():
+        if value is None:
+            continue
+        if name.lower() in given:
+            raise SigningError(f"The field {name!r} is given twice.", hint="Give it in `fields` or by its own name.")
+        chosen[name] = value
+    for name, value in chosen.items():
+        if name.lower() in _RESERVED:
+            raise SigningError(f"The field {name!r} is the signer's own.", hint="Leave it out.")
+        if not isinstance(value, str):
+            raise SigningError(f"The field {name!r} is a {type(value).__name__}.", hint="Give all fields as strings.")
+    return chosen
+
+
+def form_conditions(
+    conditions: Iterable[Condition] | None, fields: Mapping[str, str], max_size: int | None
+) -> list[Any]:
+    chosen = [dict(c) if isinstance(c, Mapping) else list(c) for c in conditions or ()]
+    covered = set()
+    for condition in chosen:
+        if isinstance(condition, dict):
+            covered |= {name.lower() for name in condition}
+        elif len(condition) == 3 and (condition[0] == "content-length-range" or str(condition[1]).startswith("$")):
+            covered.add(str(condition[1]).removeprefix("$").lower())
+        else:
+            raise SigningError(
+                f"The condition {condition!r} is none.",
+                hint='Give {"acl": "private"}, ["starts-with", "$key", "runs/"] or ["content-length-range", 0, 1000].',
+            )
+    chosen += [{name: value} for name, value in fields.items() if name.lower() not in covered]
+    if max_size is not None:
+        chosen.append(["content-length-range", 0, max_size])
+    return chosen
+
+
+def check_form_key(key: str) -> str:
+    """Return a key as it is, when a form can hold it."""
+    encode_key(key)
+    if FILENAME in key.removesuffix(FILENAME):
+        raise SigningError(
+            f"The key has {FILENAME} in its middle: the store would put a name there, and refuse the key for it.",
+            hint="Put it at the end.",
+        )
+    return key

@@ -1,0 +1,55 @@
+"""Signed POST policies of one moment, with the form fields that they hold.
+
+Source: "POST Policy" in Amazon's S3 API reference.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from callback_sdk.models import PostTarget
+from callback_sdk.policy import FILENAME
+from callback_sdk.redaction import Secret, SecretFields
+from callback_sdk.signer.moments import ALGORITHM, Moment
+
+
+def post_forms(
+    url: str, bucket: str, fields: Mapping[str, str], conditions: Sequence[Any], moment: Moment
+) -> Callable[[str], PostTarget]:
+    """Return what signs a form for a key, which `check_form_key` has passed. It raises nothing.
+
+    Everything but the key is put together once.
+
+    Args:
+        url: Where forms are posted to.
+        bucket: The bucket's name.
+        fields: The form's own fields.
+        conditions: The conditions that hold them.
+        moment: When, by whom and for how long.
+    """
+    signing = {"x-amz-algorithm": ALGORITHM, "x-amz-credential": moment.credential, "x-amz-date": moment.stamp}
+    if moment.token is not None:
+        signing["x-amz-security-token"] = moment.token.reveal()
+    before = json.dumps([*conditions, {"bucket": bucket}])[:-1]
+    after = json.dumps([{name: value} for name, value in signing.items()])[1:]
+    begun = f'{{"expiration": "{moment.expires_at:%Y-%m-%dT%H:%M:%SZ}", "conditions": {before}, '
+    ended = f", {after}}}"
+    # The key, the policy and the signature take their places in the order of the fields.
+    form = {**fields, "key": "", **signing, "policy": "", "x-amz-signature": ""}
+    place, signature, expires_at = Secret(url), moment.signatures(), moment.expires_at
+
+    def sign(key: str) -> PostTarget:
+        policy = base64.b64encode(f"{begun}{_condition(key)}{ended}".encode())
+        signed = SecretFields(form | {"key": key, "policy": policy.decode(), "x-amz-signature": signature(policy)})
+        return PostTarget(url=place, fields=signed, expires_at=expires_at)
+
+    return sign
+
+
+def _condition(key: str) -> str:
+    if key.endswith(FILENAME):
+        return f'["starts-with", "$key", {json.dumps(key.removesuffix(FILENAME))}]'
+    return f'{{"key": {json.dumps(key)}}}'

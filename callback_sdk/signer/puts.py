@@ -1,0 +1,52 @@
+"""Presigned PUT URLs of one moment.
+
+Source: "Authenticating requests: using query parameters" in Amazon's S3 API reference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from urllib.parse import quote, urlsplit
+
+from callback_sdk.models import PutTarget
+from callback_sdk.redaction import Secret, SecretFields
+from callback_sdk.signer.buckets import Location
+from callback_sdk.signer.moments import ALGORITHM, Moment
+
+
+def put_urls(place: Location, headers: Mapping[str, str], moment: Moment) -> Callable[[str], PutTarget]:
+    """Return what signs a URL for a key, which `encode_key` has encoded. It raises nothing.
+
+    Everything but the key is put together once.
+
+    Args:
+        place: Where the bucket is.
+        headers: What the upload must carry, in lower case, `host` left out.
+        moment: When, by whom and for how long.
+    """
+    names = sorted(["host", *headers])
+    listed = f"&X-Amz-SignedHeaders={_escape(';'.join(names))}"
+    head = (
+        f"X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={_escape(moment.credential)}"
+        f"&X-Amz-Date={moment.stamp}&X-Amz-Expires={moment.seconds}"
+    )
+    token = "" if moment.token is None else f"&X-Amz-Security-Token={_escape(moment.token.reveal())}"
+    lines = "".join(f"{name}:{place.host if name == 'host' else ' '.join(headers[name].split())}\n" for name in names)
+    # The canonical query is sorted by name; the URL has botocore's order, with the token after the headers.
+    method = f"PUT\n{urlsplit(place.put_url).path}"
+    rest = f"\n{head}{token}{listed}\n{lines}\n{';'.join(names)}\nUNSIGNED-PAYLOAD"
+    query = f"?{head}{listed}{token}&X-Amz-Signature="
+    signature = moment.signatures(f"{ALGORITHM}\n{moment.stamp}\n{moment.scope}\n")
+    url, carried, expires_at, sha256 = place.put_url, SecretFields(headers), moment.expires_at, hashlib.sha256
+
+    def sign(key: str) -> PutTarget:
+        digest = sha256(f"{method}{key}{rest}".encode()).hexdigest()
+        signed = Secret(f"{url}{key}{query}{signature(digest.encode())}")
+        return PutTarget(url=signed, headers=carried, expires_at=expires_at)
+
+    return sign
+
+
+def _escape(text: str) -> str:
+    return quote(text, safe="-_.~")

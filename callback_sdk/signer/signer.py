@@ -1,0 +1,255 @@
+"""Signs places for results.
+
+botocore says once where a bucket is; the signatures are made here, because one of botocore's costs many times as much.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
+from functools import partial
+from typing import Any, TypeVar
+
+from callback_sdk.errors import SigningError
+from callback_sdk.models import PostTarget, PutTarget
+from callback_sdk.redaction import Secret
+from callback_sdk.signer.buckets import Bucket
+from callback_sdk.signer.moments import Moment, day_key, utc
+from callback_sdk.signer.options import (
+    Condition,
+    check_form_key,
+    encode_key,
+    form_conditions,
+    form_fields,
+    lifetime,
+    put_headers,
+)
+from callback_sdk.signer.posts import post_forms
+from callback_sdk.signer.puts import put_urls
+
+HOUR = timedelta(hours=1)
+
+T = TypeVar("T", PutTarget, PostTarget)
+
+
+class S3Signer:
+    """Signs places for results in one bucket. It makes no request, and threads may share it.
+
+    Args:
+        bucket: The bucket's name, or the ARN of an access point.
+        client: A boto3 S3 client whose credentials, region, endpoint and addressing style count; by default
+            boto3's own credential chain and configuration do.
+        region: The bucket's region.
+        endpoint_url: Another store than AWS; addressed path-style, unless `addressing_style` says otherwise.
+        addressing_style: `"virtual"`, `"path"` or `"auto"`.
+
+    Raises:
+        SigningError: There are no credentials, no region, or no such bucket name.
+
+    Example:
+        >>> signer = S3Signer("results-bucket", region="eu-central-1")
+        >>> put = signer.put("runs/42.json", expires=timedelta(hours=6), content_type="application/json")
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        *,
+        client: Any = None,
+        region: str | None = None,
+        endpoint_url: str | None = None,
+        addressing_style: str | None = None,
+    ) -> None:
+        if addressing_style not in (None, "auto", "virtual", "path"):
+            raise SigningError(f"addressing_style is {addressing_style!r}.", hint="Give 'virtual', 'path' or 'auto'.")
+        if client is not None and (region or endpoint_url):
+            raise SigningError(
+                "A client was given together with region or endpoint_url.",
+                hint="Give these to boto3.client, or leave the client out.",
+            )
+        self._bucket = Bucket(
+            bucket, client=client, region=region, endpoint_url=endpoint_url, addressing_style=addressing_style
+        )
+        self._clock: Callable[[], float] = time.time
+        self._last_key = (("", ""), Secret(b""))
+
+    def __repr__(self) -> str:
+        return f"S3Signer({self._bucket.name!r}, region={self._bucket.location.region!r})"
+
+    @property
+    def bucket(self) -> str:
+        """The bucket that it signs for."""
+        return self._bucket.name
+
+    def put(
+        self,
+        key: str,
+        *,
+        expires: timedelta = HOUR,
+        content_type: str | None = None,
+        acl: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        if_none_match: bool = False,
+    ) -> PutTarget:
+        """Sign a URL that takes one object by PUT.
+
+        Args:
+            key: The object's key.
+            expires: How long the URL lives, 1 second to 7 days.
+            content_type: The object's media type.
+            acl: A canned ACL, such as `"bucket-owner-full-control"`.
+            metadata: The object's own metadata, without the prefix `x-amz-meta-`.
+            if_none_match: Whether the store refuses to write over an object that is there.
+
+        Returns:
+            The URL, with the headers that the upload must carry.
+
+        Raises:
+            SigningError: The key, the life or a header can't be signed; the text says why.
+        """
+        headers = put_headers(content_type, acl, metadata, if_none_match)
+        return self._puts(headers, expires, self._clock())(encode_key(key))
+
+    def put_many(
+        self,
+        keys: Iterable[str],
+        *,
+        expires: timedelta = HOUR,
+        content_type: str | None = None,
+        acl: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        if_none_match: bool = False,
+    ) -> Iterator[PutTarget]:
+        """Sign a URL for each key, in a small part of the time that as many calls of `put` take.
+
+        Each is signed when it is asked for, and lives from then on.
+
+        Args:
+            keys: The objects' keys.
+            expires: As in `put`, and so are the others.
+            content_type: The media type of all objects.
+            acl: A canned ACL of all objects.
+            metadata: Metadata of all objects.
+            if_none_match: Whether no object may be written over.
+
+        Returns:
+            The targets, in the order of the keys.
+
+        Raises:
+            SigningError: At once when the life or a header can't be signed, and when its turn comes for a key.
+
+        Example:
+            >>> targets = list(signer.put_many(f"runs/{n}.json" for n in range(100_000)))
+        """
+        headers = put_headers(content_type, acl, metadata, if_none_match)
+        return self._each(keys, encode_key, partial(self._puts, headers, expires))
+
+    def post(
+        self,
+        key: str,
+        *,
+        expires: timedelta = HOUR,
+        fields: Mapping[str, str] | None = None,
+        conditions: Iterable[Condition] | None = None,
+        content_type: str | None = None,
+        acl: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        max_size: int | None = None,
+    ) -> PostTarget:
+        """Sign a form that takes one object by POST.
+
+        Args:
+            key: The object's key; `${filename}` at its end stands for the name of the uploaded file.
+            expires: How long the form lives, 1 second to 7 days.
+            fields: Form fields, such as `{"acl": "bucket-owner-full-control", "x-amz-meta-run": "43"}`. Each
+                that no condition covers gets one that holds it to its value.
+            conditions: More conditions, as `generate_presigned_post` takes them.
+            content_type: Shorthand for the field `Content-Type`.
+            acl: Shorthand for the field `acl`.
+            metadata: Shorthand for fields with the prefix `x-amz-meta-`.
+            max_size: Most bytes that the object may have.
+
+        Returns:
+            The URL and the form's fields.
+
+        Raises:
+            SigningError: The key, the life, a field or a condition can't be signed; the text says why.
+        """
+        form = form_fields(fields, content_type, acl, metadata)
+        wanted = form_conditions(conditions, form, max_size)
+        return self._posts(form, wanted, expires, self._clock())(check_form_key(key))
+
+    def post_many(
+        self,
+        keys: Iterable[str],
+        *,
+        expires: timedelta = HOUR,
+        fields: Mapping[str, str] | None = None,
+        conditions: Iterable[Condition] | None = None,
+        content_type: str | None = None,
+        acl: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        max_size: int | None = None,
+    ) -> Iterator[PostTarget]:
+        """Sign a form for each key, in a small part of the time that as many calls of `post` take.
+
+        Each is signed when it is asked for, and lives from then on.
+
+        Args:
+            keys: The objects' keys.
+            expires: As in `post`, and so are the others.
+            fields: Form fields of all objects.
+            conditions: More conditions for all of them.
+            content_type: Shorthand for the field `Content-Type`.
+            acl: Shorthand for the field `acl`.
+            metadata: Shorthand for fields with the prefix `x-amz-meta-`.
+            max_size: Most bytes that an object may have.
+
+        Returns:
+            The targets, in the order of the keys.
+
+        Raises:
+            SigningError: At once when the life, a field or a condition can't be signed, and when its turn comes
+                for a key.
+        """
+        form = form_fields(fields, content_type, acl, metadata)
+        wanted = form_conditions(conditions, form, max_size)
+        return self._each(keys, check_form_key, partial(self._posts, form, wanted, expires))
+
+    def _puts(self, headers: Mapping[str, str], expires: timedelta, now: float) -> Callable[[str], PutTarget]:
+        return put_urls(self._bucket.location, headers, self._moment(expires, now))
+
+    def _posts(
+        self, fields: Mapping[str, str], conditions: list[Any], expires: timedelta, now: float
+    ) -> Callable[[str], PostTarget]:
+        url = self._bucket.location.post_url
+        if url is None:
+            raise SigningError("An access point takes no POST.", hint="Sign a PUT, or give the bucket's own name.")
+        return post_forms(url, self._bucket.name, fields, conditions, self._moment(expires, now))
+
+    def _moment(self, expires: timedelta, now: float) -> Moment:
+        place, credentials, time = self._bucket.location, self._bucket.credentials(), utc(now)
+        wanted = (credentials.access_key, f"{time:%Y%m%d}")
+        known, key = self._last_key
+        if known != wanted:
+            key = day_key(wanted[1], place, credentials)
+            self._last_key = (wanted, key)
+        return Moment.at(time, lifetime(expires, time, credentials), place, credentials, key)
+
+    def _each(
+        self, keys: Iterable[str], check: Callable[[str], str], signing: Callable[[float], Callable[[str], T]]
+    ) -> Iterator[T]:
+        """Sign keys one by one; what their signatures share is made anew each second."""
+        clock = self._clock
+        second = int(clock())
+        sign = signing(second)
+
+        def signed(second: int, sign: Callable[[str], T]) -> Iterator[T]:
+            for key in keys:
+                now = int(clock())
+                if now != second:
+                    second, sign = now, signing(now)
+                yield sign(check(key))
+
+        return signed(second, sign)
