@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from urllib.parse import quote, urljoin
 
@@ -43,6 +43,9 @@ ANSWER_LIMIT = 64 * 1024
 """Bytes that are read of an answer's body."""
 
 MAX_REDIRECTS = 3
+
+PACKET = 64 * 1024
+"""Bytes up to which parts of a request are put together."""
 
 SLOWEST = 128 * 1024
 """Bytes a second below which a body takes too long."""
@@ -223,8 +226,8 @@ def _transmit(
     timed = TimedSocket(plain, deadline, longest)
     connection.sock = timed
     try:
-        _send_head(connection, upload, url)
-        whole = _send_body(timed, upload.body)
+        _put_head(connection, upload, url)
+        whole = _send_all(timed, connection.head, upload.body)
         response = connection.getresponse()
         if not whole and response.status < 300:
             raise DeliveryError(
@@ -242,7 +245,7 @@ def _transmit(
         connection.sock = plain
 
 
-def _send_head(connection: Connection, upload: Upload, url: SecretURL) -> None:
+def _put_head(connection: Connection, upload: Upload, url: SecretURL) -> None:
     connection.putrequest(
         upload.method,
         _request_target(url, absolute=connection.absolute),
@@ -261,21 +264,33 @@ def _send_head(connection: Connection, upload: Upload, url: SecretURL) -> None:
     connection.endheaders()
 
 
-def _send_body(timed: TimedSocket, body: Body) -> bool:
-    """Send the body, unless the server answers before it is through. Tell whether it went through whole."""
-    sent = 0
+def _send_all(timed: TimedSocket, head: bytes, body: Body) -> bool:
+    """Send a request, unless the server answers before it is through. Tell whether it went through whole."""
+    sent = False
     try:
-        for chunk in body.chunks():
+        for packet in _packets(head, body):
             if sent and _answers_early(timed.sock):
                 return False
-            timed.sendall(chunk)
-            sent += len(chunk)
+            timed.sendall(packet)
+            sent = True
     except (BrokenPipeError, ConnectionResetError, TimeoutError, ssl.SSLError):
         # The server has stopped reading; if it said why, that is the answer.
         if not readable(timed.sock):
             raise
         return False
     return True
+
+
+def _packets(head: bytes, body: Body) -> Iterator[bytes]:
+    """Yield a request with what is small put together: each write of its own would wake the server once more."""
+    packet = head
+    for chunk in body.chunks():
+        if len(packet) + len(chunk) > PACKET:
+            yield packet
+            packet = chunk
+        else:
+            packet += chunk
+    yield packet
 
 
 def _answers_early(sock: socket.socket) -> bool:

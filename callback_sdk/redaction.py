@@ -7,7 +7,8 @@ locals, or a pickle never holds it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, NoReturn, ParamSpec, TypeVar
 from urllib.parse import quote, unquote_plus, urlsplit
 
@@ -17,6 +18,8 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 HIDDEN = "***"
+
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
 
 _PUBLIC = frozenset({"X-Amz-Algorithm", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders"})
 
@@ -75,12 +78,13 @@ class SecretURL(Secret[str]):
         InvalidTargetError: Its authority is malformed.
     """
 
-    __slots__ = ("__parts", "host", "port", "scheme")
+    __slots__ = ("__pairs", "__parts", "host", "port", "scheme")
 
     def __init__(self, value: str) -> None:
         super().__init__(value)
         self.scheme, self.host, self.port = "", "", None
         self.__parts = urlsplit("")
+        self.__pairs: tuple[tuple[str, str], ...] | None = None
         try:
             self.__parts = urlsplit(value)
             self.port = self.__parts.port
@@ -116,7 +120,7 @@ class SecretURL(Secret[str]):
     @property
     def has_forbidden_characters(self) -> bool:
         """Whether it holds a space or a control character, which would end the request line."""
-        return any(character <= " " or character == "\x7f" for character in self.reveal())
+        return _FORBIDDEN.search(self.reveal()) is not None
 
     def request_target(self) -> str:
         """Return path and query, as the request line needs them. Plain: don't keep it in a variable."""
@@ -138,10 +142,15 @@ class SecretURL(Secret[str]):
         """Return one parameter of the query by its exact name; ask for none that is a credential."""
         return next((value for key, value in self.__query() if key == name), None)
 
-    def __query(self) -> Iterator[tuple[str, str]]:
-        for pair in self.__parts.query.split("&"):
-            name, _, value = pair.partition("=")
-            yield unquote_plus(name), unquote_plus(value)
+    def __query(self) -> tuple[tuple[str, str], ...]:
+        if self.__pairs is None:
+            pairs = (pair.partition("=") for pair in self.__parts.query.split("&"))
+            self.__pairs = tuple((_unquoted(name), _unquoted(value)) for name, _, value in pairs)
+        return self.__pairs
+
+
+def _unquoted(text: str) -> str:
+    return unquote_plus(text) if "%" in text or "+" in text else text
 
 
 class SecretFields(Secret[dict[str, str]]):

@@ -50,6 +50,7 @@ class Connection(http.client.HTTPConnection):
         self.absolute = proxy is not None and url.scheme == "http"
         self.proxy_headers = _proxy_headers(proxy)
         self.idle_since = 0.0
+        self.head = b""
         self._url = url
         self._tunnelled = proxy is not None and url.scheme == "https"
         self._dial: Callable[[], socket.socket] = lambda: dial(resolve(proxy or url, until), until)
@@ -66,6 +67,10 @@ class Connection(http.client.HTTPConnection):
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tunnelled:
             self._open_tunnel()
+
+    def send(self, data: Any) -> None:
+        """Keep a request's head, for it to go out together with the beginning of the body."""
+        self.head = data
 
     def _open_tunnel(self) -> None:
         place = f"{bracketed(ascii_host(self._url))}:{port_of(self._url)}"

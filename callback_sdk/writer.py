@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from types import TracebackType
 from typing import Any
 
-from attrs import define, evolve
+from attrs import define
 
 from callback_sdk import webhooks
 from callback_sdk.body import Body
@@ -29,6 +28,7 @@ from callback_sdk.errors import (
 from callback_sdk.guard import AddressGuard
 from callback_sdk.http import Answer, Sender, Timeouts, same_host
 from callback_sdk.models import JobResult, Receipt, Upload
+from callback_sdk.parallel import Parallel
 from callback_sdk.proxies import direct, environment_proxy
 from callback_sdk.redaction import Secret, SecretURL, hide
 from callback_sdk.refusals import refusal
@@ -83,6 +83,7 @@ class ResultsWriter:
         self._settings = Settings(stores=Stores.of(storage_endpoints), webhook_keys=keys, webhook_limit=webhook_limit)
         self._compress = compress
         self._deadline = deadline
+        self._parallel = Parallel(MAX_PARALLEL)
         self._sender = Sender(
             timeouts=timeouts,
             resolve=guard.resolve if guard else resolve,
@@ -102,8 +103,9 @@ class ResultsWriter:
         self.close()
 
     def close(self) -> None:
-        """Close the connections that are open. The writer can still be used."""
+        """Close the connections that are open, and end its threads. The writer can still be used."""
         self._sender.close()
+        self._parallel.close()
 
     def write(self, result: JobResult, callback_url: Any, callback_param: Any = None) -> list[Receipt]:
         """Upload a result to every target, all at once, each as often as it takes.
@@ -133,10 +135,10 @@ class ResultsWriter:
         with ExitStack() as stack:
             results, nulled = results_body(result.results if result.success else None, stack)
             targets = [self._plan(callback) for callback in given]
-            job = _Job(result, results, _first_object(targets))
+            job = _Job(result, results, nulled, _first_object(targets))
             outcomes = self._deliver_all(job, targets, until)
         errors = [outcome for outcome in outcomes if isinstance(outcome, CallbackSDKError)]
-        receipts = [evolve(outcome, nulled=nulled) for outcome in outcomes if isinstance(outcome, Receipt)]
+        receipts = [outcome for outcome in outcomes if isinstance(outcome, Receipt)]
         if errors:
             error = errors[0] if len(errors) == 1 else SeveralDeliveriesError(errors)
             error.receipts = tuple(receipts)
@@ -170,7 +172,7 @@ class ResultsWriter:
         with ExitStack() as stack:
             results, nulled = results_body(result.results if result.success else None, stack)
             delivery = self.prepare(result, results, callback, stack, delivery_id=delivery_id, results_url=results_url)
-            return evolve(self._attempt(delivery), nulled=nulled)
+            return self._attempt(delivery, nulled=nulled)
 
     def prepare(
         self,
@@ -216,8 +218,7 @@ class ResultsWriter:
     ) -> list[Receipt | CallbackSDKError]:
         if len(targets) <= 1:
             return [self._deliver(job, target, until) for target in targets]
-        with ThreadPoolExecutor(min(len(targets), MAX_PARALLEL), thread_name_prefix="callback-sdk") as pool:
-            return list(pool.map(lambda target: self._deliver(job, target, until), targets))
+        return self._parallel.map(lambda target: self._deliver(job, target, until), targets)
 
     def _deliver(self, job: _Job, target: Target | TargetError, until: float) -> Receipt | CallbackSDKError:
         """Try until the target has it, or there is no point any more."""
@@ -228,17 +229,17 @@ class ResultsWriter:
                 delivery = prepare(
                     target, job.result, job.results, stack, compress=self._compress, results_url=job.results_url
                 )
-                return self._try(delivery, until)
+                return self._try(delivery, job.nulled, until)
         except CallbackSDKError as error:
             logger.error("not delivered: %s", error)
             return error
 
-    def _try(self, delivery: Delivery, until: float) -> Receipt:
+    def _try(self, delivery: Delivery, nulled: int, until: float) -> Receipt:
         started, attempts = _now(), 0
         while True:
             attempts += 1
             try:
-                receipt = self._attempt(delivery)
+                return self._attempt(delivery, nulled=nulled, attempts=attempts, started=started)
             except DeliveryError as error:
                 error.attempts = attempts
                 pause = max(backoff(attempts).total_seconds(), error.retry_after or 0.0)
@@ -246,18 +247,17 @@ class ResultsWriter:
                     raise
                 logger.warning("try %d, another in %.1f s: %s", attempts, pause, error)
                 time.sleep(pause)
-            else:
-                return evolve(receipt, attempts=attempts, started_at=started)
 
-    def _attempt(self, delivery: Delivery) -> Receipt:
-        started = _now()
-        upload = delivery.upload(started)
+    def _attempt(
+        self, delivery: Delivery, *, nulled: int, attempts: int = 1, started: datetime | None = None
+    ) -> Receipt:
+        now = _now()
+        upload = delivery.upload(now)
         answer = self._sender.send(upload)
         if answer.status not in upload.accepts and not _is_there_already(upload, answer):
             raise refusal(upload, answer)
-        receipt = _receipt(upload, answer, started)
-        logger.info("delivered %d bytes to %s", receipt.size, receipt.url)
-        return receipt
+        logger.info("delivered %d bytes to %s", upload.document.size, upload.url)
+        return _receipt(upload, answer, nulled=nulled, attempts=attempts, started_at=started or now)
 
     def _may_redirect(self, origin: SecretURL, destination: SecretURL) -> bool:
         provider = self._settings.stores.provider(destination)
@@ -270,6 +270,7 @@ class ResultsWriter:
 class _Job:
     result: JobResult
     results: Body
+    nulled: int
     results_url: FindURL
 
 
@@ -287,7 +288,7 @@ def _is_there_already(upload: Upload, answer: Answer) -> bool:
     return answer.status == 412 and answer.headers.get("etag", "").strip('"') == upload.document.md5.hex()
 
 
-def _receipt(upload: Upload, answer: Answer, started: datetime) -> Receipt:
+def _receipt(upload: Upload, answer: Answer, **members: Any) -> Receipt:
     return Receipt(
         kind=upload.kind,
         url=str(upload.url),
@@ -296,8 +297,8 @@ def _receipt(upload: Upload, answer: Answer, started: datetime) -> Receipt:
         version_id=answer.headers.get("x-amz-version-id"),
         size=upload.document.size,
         sha256=upload.document.sha256.hex(),
-        started_at=started,
         finished_at=_now(),
+        **members,
     )
 
 

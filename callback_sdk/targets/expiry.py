@@ -9,6 +9,8 @@ from datetime import datetime, timedelta, timezone
 from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import SecretURL
 
+_V4_TIME = re.compile("([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z")
+
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -48,7 +50,10 @@ def seconds(url: SecretURL, name: str) -> timedelta:
 
 def v4_time(url: SecretURL, name: str) -> datetime:
     """Read a time as Signature Version 4 has it."""
-    return datetime.strptime(url.query(name) or "", "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+    match = _V4_TIME.fullmatch(url.query(name) or "")
+    if match is None:
+        raise ValueError(name)
+    return datetime(*map(int, match.groups()), tzinfo=timezone.utc)  # type: ignore[arg-type, misc]
 
 
 def iso_time(url: SecretURL, name: str) -> datetime:

@@ -1,0 +1,84 @@
+"""Calls at the same time, on threads that stay."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+
+from callback_sdk.parallel import Parallel
+
+
+@pytest.fixture
+def parallel() -> Parallel:
+    """Run up to four at a time."""
+    return Parallel(4)
+
+
+def test_results_come_in_the_order_of_the_items(parallel: Parallel) -> None:
+    """Also when there are more than run at a time."""
+    assert parallel.map(lambda number: number * 2, range(9)) == [0, 2, 4, 6, 8, 10, 12, 14, 16]
+    parallel.close()
+
+
+def test_threads_stay_for_the_next_round(parallel: Parallel) -> None:
+    """All of a round run at once, and the next round begins no others."""
+    barrier = threading.Barrier(4)
+
+    def meet(_: int) -> int:
+        barrier.wait(10)
+        return threading.get_ident()
+
+    first, second = (set(parallel.map(meet, range(4))) for _ in range(2))
+    assert len(first) == 4
+    assert first == second
+    parallel.close()
+    assert not first & {thread.ident for thread in threading.enumerate()}
+
+
+def test_no_round_waits_for_another(parallel: Parallel) -> None:
+    """One whose calls hang leaves the others their threads."""
+    release = threading.Event()
+    slow = threading.Thread(target=lambda: parallel.map(lambda _: release.wait(30), range(4)))
+    slow.start()
+    try:
+        assert parallel.map(str, range(4)) == ["0", "1", "2", "3"]
+    finally:
+        release.set()
+        slow.join()
+    parallel.close()
+
+
+def test_error_of_a_call_is_raised_once_nothing_runs(parallel: Parallel) -> None:
+    """And the next round works."""
+    running = set()
+
+    def call(number: int) -> None:
+        running.add(number)
+        if number == 0:
+            raise ValueError(number)
+        time.sleep(0.1)
+        running.remove(number)
+
+    with pytest.raises(ValueError, match="0"):
+        parallel.map(call, range(4))
+    assert running == {0}
+    assert parallel.map(str, range(2)) == ["0", "1"]
+    parallel.close()
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_child_of_a_fork_has_threads_of_its_own(parallel: Parallel) -> None:
+    """The parent's don't run there, and to wait for them would take for ever."""
+    parallel.map(str, range(4))
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if parallel.map(str, range(3)) == ["0", "1", "2"] else 1
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    parallel.close()
