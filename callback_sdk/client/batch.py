@@ -17,7 +17,7 @@ from callback_sdk.client.base import unexpected
 from callback_sdk.client.connection import JSON, Connection
 from callback_sdk.client.features import is_table, prepared
 from callback_sdk.client.progress import ProgressBar
-from callback_sdk.client.submission import LONGEST_KEY, checked_key, credentials, task_item
+from callback_sdk.client.submission import LONGEST_KEY, checked_key, credentials, joined, task_item
 from callback_sdk.document import encode
 from callback_sdk.errors import CallbackSDKError, FeaturesError, ServiceError
 from callback_sdk.multipart import FormFile, encode_form
@@ -101,7 +101,8 @@ class _Chunk:
         """Return the request's body, and its media type."""
         tasks = Body(b"[", b",".join(task.reveal() for task in self.tasks), b"]")
         described = FormFile(name="tasks", filename="tasks.json", content_type=JSON, body=tasks)
-        return encode_form(SecretFields({}), [described, *self._files])
+        body, content_type = encode_form(SecretFields({}), [described, *self._files])
+        return joined(body), content_type
 
 
 class Batch:

@@ -16,7 +16,7 @@ from callback_sdk.client.features import parameters_file, prepared
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.resources import Task
 from callback_sdk.client.states import TaskState
-from callback_sdk.client.submission import checked_key, credentials, form_fields
+from callback_sdk.client.submission import checked_key, credentials, form_fields, joined
 from callback_sdk.errors import CallbackParamError, NotFoundError, ServiceError
 from callback_sdk.multipart import encode_form
 from callback_sdk.redaction import Secret
@@ -232,7 +232,7 @@ class Jobs(ClientBase):
                 answer = self._connection.request(
                     "POST",
                     path,
-                    body=body,
+                    body=joined(body),
                     content_type=content_type,
                     hidden=credentials(targets),
                     key=key,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 from urllib.parse import parse_qsl
 
+from callback_sdk.body import Body, Part
 from callback_sdk.callbacks import Callback
 from callback_sdk.document import encode
 from callback_sdk.errors import InvalidRequestError
@@ -14,6 +16,9 @@ from callback_sdk.redaction import Secret, SecretFields
 
 LONGEST_KEY = 255
 """Characters of an idempotency key."""
+
+_SMALL = 64 * 1024
+"""Bytes of a part that is sent together with its neighbours."""
 
 _SEPARATOR = "|"
 """What the API joins callback URLs with. URLs that have one in them go into our own field `callbacks`."""
@@ -59,6 +64,11 @@ def credentials(targets: Sequence[Callback]) -> Secret[tuple[str, ...]]:
     return Secret(tuple(found))
 
 
+def joined(body: Body) -> Body:
+    """Put small parts of a body together: each would be a packet of its own, and wake the service up."""
+    return Body(*_joined(body.parts))
+
+
 def task_item(
     index: int,
     targets: Sequence[Callback],
@@ -97,6 +107,14 @@ def task_item(
     }
     given = {name: value for name, value in members.items() if value is not None}
     return Secret(given | ({"callbacks": [target.plain() for target in targets]} if targets else {}))
+
+
+def _joined(parts: Sequence[Part]) -> Iterator[Part]:
+    for is_small, group in groupby(parts, lambda part: isinstance(part, bytes) and len(part) < _SMALL):
+        if is_small:
+            yield b"".join(part for part in group if isinstance(part, bytes))
+        else:
+            yield from group
 
 
 def _priority(priority: Any) -> int:

@@ -237,4 +237,4 @@ def _describe(error: BaseException) -> str:
 
 def _clean(text: str, *, longest: int | None = _LONGEST_ERROR) -> str:
     """Cut a text, and replace what UTF-8 can't hold."""
-    return text[:longest].encode(errors="replace").decode()
+    return text[:longest].replace("\0", "\ufffd").encode(errors="replace").decode()

@@ -93,7 +93,12 @@ class Deliverer:
         if not self._enter(delivery_id, host):
             return False
         # A daemon: one that waits for a slow server must not keep the process from ending.
-        threading.Thread(target=self._run, args=(delivery_id,), name="delivery", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(delivery_id,), name="delivery", daemon=True).start()
+        except RuntimeError:
+            # The machine has no more threads.
+            self._leave(delivery_id)
+            return False
         return True
 
     def send_now(self, delivery_id: str, host: str) -> bool:
@@ -139,10 +144,13 @@ class Deliverer:
         except Exception:  # noqa: BLE001 - a thread that dies silently would hide why
             _log.exception("Delivery %s could not be attempted; it is taken up again.", delivery_id)
         finally:
-            with self._idle:
-                self._busy.pop(delivery_id, None)
-                self._idle.notify_all()
+            self._leave(delivery_id)
             self._settled()
+
+    def _leave(self, delivery_id: str) -> None:
+        with self._idle:
+            self._busy.pop(delivery_id, None)
+            self._idle.notify_all()
 
     def _attempt(self, claim: DeliveryClaim) -> None:
         extra = {

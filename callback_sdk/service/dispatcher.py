@@ -7,6 +7,7 @@ import threading
 import time
 
 from callback_sdk.service.claims import LEASE
+from callback_sdk.service.deliverer import PER_HOST
 from callback_sdk.service.engines import Engine
 from callback_sdk.service.store import Store, StoreUnavailableError, keys
 
@@ -20,6 +21,9 @@ _LONGEST_SLEEP = 5.0
 
 _SHORT_SLEEP = 0.25
 """Seconds between looks while more waits than the engine takes."""
+
+_PAUSE = 0.01
+"""Seconds between two looks at least: what wakes the loop meanwhile shares the next one."""
 
 _WATCH = 5.0
 """Seconds between looks for dead workers."""
@@ -64,6 +68,7 @@ class Dispatcher:
 
     def _loop(self) -> None:
         while not self._stopping:
+            time.sleep(_PAUSE)
             self._awake.clear()
             try:
                 sleep = self._look()
@@ -102,6 +107,7 @@ class Dispatcher:
         limit, full_hosts = self._engine.delivery_room()
         if limit <= 0:
             return self._engine.silent
+        full_hosts = {*full_hosts, *self._store.deliveries.busy_hosts(PER_HOST)}
         due = self._store.deliveries.take(limit, skip_hosts=full_hosts, again_after=AGAIN_AFTER)
         for delivery_id in self._engine.send_deliveries(due):
             self._store.deliveries.give_back(delivery_id)

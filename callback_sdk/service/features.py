@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
@@ -101,17 +102,23 @@ class Features:
         return self.to_arrow().to_pandas() if self._format == PARQUET else pd.DataFrame(self.to_dict())
 
 
-def sniff(path: Path) -> str:
-    """Tell the format of a file by its first bytes: `"parquet"` or else `"json"`."""
-    with path.open("rb") as file:
+def sniff(source: Path | bytes) -> str:
+    """Tell the format of a file, or of what would be in it, by its first bytes: `"parquet"` or else `"json"`."""
+    with _opened(source) as file:
         return PARQUET if file.read(len(_MAGIC)) == _MAGIC else JSON
 
 
-def check(path: Path, format: str, *, max_json: int = MAX_JSON, max_unpacked: int = MAX_UNPACKED) -> None:  # noqa: A002
+def check(
+    source: Path | bytes,
+    format: str,  # noqa: A002
+    *,
+    max_json: int = MAX_JSON,
+    max_unpacked: int = MAX_UNPACKED,
+) -> None:
     """Make sure that a file holds a table, in bounded memory whatever is in it.
 
     Args:
-        path: The file.
+        source: The file, or what would be in it.
         format: `"parquet"` or `"json"`.
         max_json: Bytes of a JSON file.
         max_unpacked: Bytes that a Parquet file may take once it is unpacked. Only its footer is read for that. One
@@ -124,9 +131,9 @@ def check(path: Path, format: str, *, max_json: int = MAX_JSON, max_unpacked: in
     """
     with _TURN:
         if format == PARQUET:
-            _check_parquet(path, max_unpacked)
+            _check_parquet(source, max_unpacked)
         elif format == JSON:
-            _check_json(path, max_json)
+            _check_json(source, max_json)
         else:
             raise FeaturesError(f"Features of format {format!r} are not known.", hint="Send Parquet or JSON.")
 
@@ -139,17 +146,21 @@ def _parquet() -> Any:
     return pyarrow.parquet
 
 
-def _check_parquet(path: Path, max_unpacked: int) -> None:
+def _opened(source: Path | bytes) -> BinaryIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+
+
+def _check_parquet(source: Path | bytes, max_unpacked: int) -> None:
     parquet = _parquet()
-    _check_frame(path)
+    _check_frame(source)
     import pyarrow
 
     try:
         # A file of ours, and no path: pyarrow's errors would tell the client where it lies.
         with (
-            path.open("rb") as source,
+            _opened(source) as opened,
             parquet.ParquetFile(
-                source, thrift_string_size_limit=_MAX_FOOTER, thrift_container_size_limit=2 * _MAX_COLUMNS
+                opened, thrift_string_size_limit=_MAX_FOOTER, thrift_container_size_limit=2 * _MAX_COLUMNS
             ) as file,
         ):
             _check_shape(file.metadata)
@@ -167,9 +178,10 @@ def _check_parquet(path: Path, max_unpacked: int) -> None:
         )
 
 
-def _check_frame(path: Path) -> None:
-    size = path.stat().st_size
-    with path.open("rb") as file:
+def _check_frame(source: Path | bytes) -> None:
+    with _opened(source) as file:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(0)
         head = file.read(len(_MAGIC))
         file.seek(max(0, size - _TAIL))
         tail = file.read()
@@ -225,18 +237,18 @@ def _unpacked(metadata: Any) -> int:
     return unpacked
 
 
-def _check_json(path: Path, max_json: int) -> None:
-    size = path.stat().st_size
+def _check_json(source: Path | bytes, max_json: int) -> None:
+    size = len(source) if isinstance(source, bytes) else source.stat().st_size
     if size > max_json:
         raise FeaturesError(
             f"The features have {size} bytes of JSON, and may have {max_json}.",
             hint="Send Parquet: it is smaller, and may be larger.",
         )
-    _columns(_read_json(path))
+    _columns(_read_json(source))
 
 
-def _read_json(path: Path) -> Any:
-    data = path.read_bytes()
+def _read_json(source: Path | bytes) -> Any:
+    data = source if isinstance(source, bytes) else source.read_bytes()
     if weigh(data) > _MAX_PARTS:
         raise FeaturesError("The features have too many values for JSON.", hint="Send Parquet.")
     try:

@@ -102,32 +102,41 @@ class ChildProcess:
             pool.join()
 
     def _run(self, task: child.Run, timeout: timedelta, stop: Stop, memory_limit: int | None) -> Outcome:
-        warm = self._start()
-        ended = _wait(warm, _IMPORT_TIMEOUT, stop)
+        ended = self._warm_up(stop)
         if ended is not None:
-            return Outcome(died="the registry took too long to import") if ended.timed_out else ended
-        self._pid, error = warm.result()
-        if error:
-            return Outcome(died=f"the registry can't be imported: {error}")
+            return ended
         future = self._pool.schedule(child.run, args=(task,))
         ended = _wait(future, timeout, stop, pid=self._pid, memory_limit=memory_limit)
         return ended or Outcome(answer=future.result())
 
-    def _start(self) -> Future[tuple[int, str]]:
-        if self._pool is not None and not self._pool.active:
+    def _warm_up(self, stop: Stop) -> Outcome | None:
+        """Let the child import the registry, unless it has; return None when it has."""
+        if self._pool is not None and not (self._pool.active and _alive(self._pid)):
             self.close()
-        if self._pool is None:
-            try:
-                import pebble
-            except ImportError:
-                raise MissingExtraError("Pebble", extra="service") from None
-            # Not fork: this process has threads, whose locks a fork would copy in whatever state they are.
-            self._pool = pebble.ProcessPool(
-                max_workers=1,
-                initializer=child.prepare,
-                initargs=(os.getpid(),),
-                context=multiprocessing.get_context("spawn"),
-            )
+        if self._pool is not None:
+            return None
+        warm = self._start()
+        ended = _wait(warm, _IMPORT_TIMEOUT, stop)
+        if ended is not None:
+            return Outcome(died="the registry took too long to import") if ended.timed_out else ended
+        pid, error = warm.result()
+        if error:
+            return Outcome(died=f"the registry can't be imported: {error}")
+        self._pid = pid
+        return None
+
+    def _start(self) -> Future[tuple[int, str]]:
+        try:
+            import pebble
+        except ImportError:
+            raise MissingExtraError("Pebble", extra="service") from None
+        # Not fork: this process has threads, whose locks a fork would copy in whatever state they are.
+        self._pool = pebble.ProcessPool(
+            max_workers=1,
+            initializer=child.prepare,
+            initargs=(os.getpid(),),
+            context=multiprocessing.get_context("spawn"),
+        )
         warm: Future[tuple[int, str]] = self._pool.schedule(child.warm_up, args=(self._registry,))
         return warm
 

@@ -97,7 +97,7 @@ class Runner:
             ended = self._put_off(claim, error)
         except Exception as error:  # noqa: BLE001 - the task is given back, whatever broke
             _log.exception("Task %s could not be run.", job_id, extra=extra)
-            ended = not self._store.tasks.lose(job_id, claim.attempt, f"the worker failed: {type(error).__name__}")
+            ended = self._store.tasks.lose(job_id, claim.attempt, f"the worker failed: {type(error).__name__}")
         if ended:
             self._deliverer.deliver(job_id)
             self._forget_features(claim)
@@ -129,9 +129,9 @@ class Runner:
         if outcome.stopped is not None:
             return False
         if outcome.died is not None:
-            again = self._store.tasks.lose(job_id, attempt, outcome.died)
-            _log.warning("Task %s: %s; %s.", job_id, outcome.died, "it runs again" if again else "it has failed")
-            return not again
+            ended = self._store.tasks.lose(job_id, attempt, outcome.died)
+            _log.warning("Task %s: %s; %s.", job_id, outcome.died, "it has failed" if ended else "it runs again")
+            return ended
         ending = self._ending(claim, places, outcome, algorithm, stop)
         finished = self._store.tasks.finish(job_id, attempt, ending)
         if not finished and ending.success and ending.results is None:
@@ -183,7 +183,7 @@ class Runner:
         job_id = claim.task.job_id
         _log.error("Task %s can't be run now: %s", job_id, error)
         if isinstance(error, BlobMissingError):
-            return not self._store.tasks.lose(job_id, claim.attempt, f"its features could not be read: {error.message}")
+            return self._store.tasks.lose(job_id, claim.attempt, f"its features could not be read: {error.message}")
         self._store.tasks.release(job_id, claim.attempt, later=True)
         return False
 

@@ -118,7 +118,6 @@ def serve(
         courier = stack.enter_context(open_engine(engine, parts, options))
         dispatcher = Dispatcher(store=parts.store, engine=courier, awake=parts.awake)
         hub = Hub(parts, engine=courier, dispatcher=dispatcher)
-        stack.callback(hub.close)
         limits = Limits(max_body=max_body, max_callbacks=max_callbacks, max_tasks=max_tasks)
         config = uvicorn.Config(
             create_app(hub, limits=limits),
@@ -134,6 +133,8 @@ def serve(
             server.should_exit = True
 
         stack.enter_context(_signals_kept(stop, options.hurry.set))
+        # After the signals: they must be kept also during the grace, in which the next one has a meaning.
+        stack.callback(hub.close)
         hub.start()
         address = stack.enter_context(_announced(listener, host, folder, ready))
         _log.info("Ready at %s; the token is in %s.", address, folder / "token")
@@ -190,6 +191,9 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
             hint="Choose another port with --port (0 takes a free one), or another --host.",
         ) from error
     with listener:
+        # Connections inherit it. asyncio sets it only on sockets that were made with a protocol's number, and without it
+        # the second packet of an answer waits 40 ms for the client's delayed acknowledgement of the first.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield listener
 
 

@@ -25,16 +25,7 @@ from callback_sdk.service.store import IdempotencyKey, NewTask, Submission
 from callback_sdk.service.store.records import FIT, MOST_URGENT, PREDICT, USUAL_PRIORITY
 from callback_sdk.targets import Settings, check_callback
 
-_WORDS = {
-    "true": True,
-    "1": True,
-    "yes": True,
-    "on": True,
-    "false": False,
-    "0": False,
-    "no": False,
-    "off": False,
-}
+_WORDS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
 
 MAX_PARAMETERS = 1024 * 1024
 """Bytes of the file `parameters`."""

@@ -244,6 +244,7 @@ def test_signature_that_is_not_whole_is_refused(url: str) -> None:
         ("example.org/x", "no scheme"),
         ("", "no scheme"),
         ("https:///x", "no host"),
+        (f"https://{'a.' * 130}example.org/x", "more than 253"),
         ("https://user:pass@example.org/x", "user or a password"),
         ("https://example.org/a b", "character"),
         ("https://example.org/a\r\nHost: x", "character"),

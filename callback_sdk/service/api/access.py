@@ -94,7 +94,8 @@ class Face:
     doorkeeper: Doorkeeper
 
 
-def _face(request: Request) -> Face:
+async def _face(request: Request) -> Face:
+    # A coroutine, as FastAPI would give a plain function a turn of a thread.
     face: Face = request.app.state.face
     return face
 

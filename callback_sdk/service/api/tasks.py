@@ -73,7 +73,7 @@ async def fit(
 async def predict_batch(
     algorithm_id: str, request: Request, face: ServiceFace, user: Owner, idempotency_key: _Key = None
 ) -> dict[str, Any]:
-    await run_in_threadpool(face.rules.registry.get, algorithm_id)
+    await _check_algorithm(face, algorithm_id)
     most = face.limits.max_batch
     async with read_form(request, max_files=most + 1) as form:
         job_ids = await run_in_threadpool(_accept_batch, face, algorithm_id, form, user, most, idempotency_key)
@@ -141,20 +141,26 @@ def redeliver(job_id: str, delivery_id: str, face: ServiceFace, user: Owner) -> 
 async def _submit_one(
     request: Request, algorithm_id: str, face: Face, user: User, kind: str, key: str | None
 ) -> Response:
-    await run_in_threadpool(face.rules.registry.get, algorithm_id)
+    await _check_algorithm(face, algorithm_id)
     async with read_form(request, max_files=2) as form:
-        job_id = await run_in_threadpool(_accept_one, face, algorithm_id, form, user, kind, key)
-    return _reply(await run_in_threadpool(_view, face.hub, job_id, user), 202)
+        view = await run_in_threadpool(_accept_one, face, algorithm_id, form, user, kind, key)
+    return _reply(view, 202)
 
 
-def _accept_one(face: Face, algorithm_id: str, form: Form, user: User, kind: str, key: str | None) -> str:
+async def _check_algorithm(face: Face, algorithm_id: str) -> None:
+    if algorithm_id not in face.rules.registry:
+        # To look for similar names takes a while.
+        await run_in_threadpool(face.rules.registry.get, algorithm_id)
+
+
+def _accept_one(face: Face, algorithm_id: str, form: Form, user: User, kind: str, key: str | None) -> TaskView:
     with ExitStack() as stack:
         received = read_one(form, algorithm_id, face.rules, face.hub.scratch, stack, owner=user.user_id, kind=kind)
         known = read_key(key, form, kind, algorithm_id)
         face.quota.take(user.user_id, 1)
         (job_id,) = face.hub.submit([received], known)
     _log.info("Task %s is accepted.", job_id, extra={"action": "accept", "job_id": job_id})
-    return job_id
+    return _view(face.hub, job_id, user)
 
 
 def _accept_batch(face: Face, algorithm_id: str, form: Form, user: User, most: int, key: str | None) -> list[str]:
@@ -188,6 +194,9 @@ def _deliveries(hub: Hub, job_id: str) -> list[dict[str, Any]]:
 
 
 def _reply(view: TaskView, status: int) -> Response:
+    if view.is_small:
+        # Each chunk of a stream costs a turn of a thread, and most of a small answer's time.
+        return Response(b"".join(view.chunks()), status, media_type="application/json")
     return StreamingResponse(
         view.chunks(), status, media_type="application/json", headers={"Content-Length": str(view.size)}
     )

@@ -94,6 +94,11 @@ class TaskView:
         """Length in bytes."""
         return sum(len(part) if isinstance(part, bytes) else part[1] - part[0] for part in self.parts)
 
+    @property
+    def is_small(self) -> bool:
+        """Whether nothing of it is in a blob."""
+        return all(isinstance(part, bytes) for part in self.parts)
+
     def chunks(self) -> Iterator[bytes]:
         """Yield the bytes.
 

@@ -36,14 +36,19 @@ class Folder:
         """Take a file over; see `Blobs.keep`."""
         with _explained(name):
             target = self._folder / name
-            if source.stat().st_dev != target.parent.stat().st_dev:
+            # Each step may be the one that fails, and the whole is then called again.
+            if target.exists() and not source.exists():
+                durable(target.parent)
+            elif source.stat().st_dev == target.parent.stat().st_dev:
+                durable(source)
+                rename(source, target)
+            else:
                 # A rename doesn't cross file systems, so a copy comes beside the target first.
                 near = target.with_name(f".{target.name}")
                 shutil.copyfile(source, near)
+                durable(near)
+                rename(near, target)
                 remove(source)
-                source = near
-            durable(source)
-            rename(source, target)
 
     @contextmanager
     def fetch(self, name: str, scratch: Path) -> Iterator[Path]:

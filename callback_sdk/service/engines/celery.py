@@ -143,6 +143,14 @@ class _Window:
         return max(0, self.limit - depth)
 
 
+def _errors_of(app: Any) -> tuple[type[Exception], ...]:
+    """Return what is raised when the broker is away."""
+    from kombu.exceptions import KombuError
+
+    connection = app.connection_for_read()
+    return (*connection.connection_errors, *connection.channel_errors, KombuError, OSError)
+
+
 class CeleryEngine:
     """Sends ids to the queues. The dispatcher's thread alone uses it, but for `check`.
 
@@ -161,6 +169,7 @@ class CeleryEngine:
         self._windows = {name: _Window() for name in algorithms}
         amqp = broker.reveal().startswith("amqp")
         self._patience = dict.fromkeys(("read_timeout", "write_timeout"), _ANSWER) if amqp else {}
+        self._away = _errors_of(app)
         self._connection: Any = None
         self._channel: Any = None
         self._lock = threading.Lock()
@@ -247,14 +256,10 @@ class CeleryEngine:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        from kombu.exceptions import KombuError
-
-        connection = self._app.connection_for_read()
-        away = (*connection.connection_errors, *connection.channel_errors, KombuError, OSError)
         failure: EngineError
         try:
             yield
-        except away as error:
+        except self._away as error:
             # The broker's URL may be in the frames.
             failure = EngineError(
                 f"The message broker can't be reached: {type(error).__name__}: {str(error)[:200]}.",

@@ -20,8 +20,9 @@ class now(FunctionElement[float]):  # noqa: N801 - it stands in statements like 
 
 @compiles(now)
 def _postgresql(element: Any, compiler: Any, **options: Any) -> str:
-    # Not now(), which stands still within a transaction.
-    return "extract(epoch from clock_timestamp())::double precision"
+    # Not now(), which stands still within a transaction; nor clock_timestamp(), which goes on within a statement: what
+    # a column is compared with there must be found out for each row, and no index helps.
+    return "extract(epoch from statement_timestamp())::double precision"
 
 
 @compiles(now, "sqlite")

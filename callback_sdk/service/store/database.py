@@ -96,7 +96,9 @@ def unavailable() -> Iterator[None]:
         failure = _unavailable(error)
     except sa.exc.DBAPIError as error:
         # One without a statement is about the connection: an option that the driver doesn't know.
-        if not error.connection_invalidated and error.statement is not None:
+        # 25006: a standby, or a primary that is one now, which is to say that the right one is away.
+        away = error.connection_invalidated or getattr(error.orig, "sqlstate", None) == "25006"
+        if not away and error.statement is not None:
             raise
         failure = _unavailable(error)
     else:

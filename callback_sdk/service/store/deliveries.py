@@ -12,13 +12,88 @@ from callback_sdk.service.store import rows
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.records import DEAD, DELIVERED, DELIVERY_PENDING, DeliveryClaim
-from callback_sdk.service.store.tables import deliveries, tasks, tries
+from callback_sdk.service.store.tables import contents, deliveries, tasks, tries
 from callback_sdk.service.store.tasks import RESULTS
 from callback_sdk.service.vault import Vault
 from callback_sdk.targets import plan
 
 _SHOWN = tuple(column for column in deliveries.c if column.name != "target")
 _LET_GO: dict[str, Any] = {"worker": None, "beat_at": None, "sent_at": None}
+_WAITING = (deliveries.c.state == DELIVERY_PENDING, deliveries.c.worker.is_(None))
+
+# Statements of every delivery's way are made once: to make one takes longer than to run it.
+_JOB: sa.BindParameter[str] = sa.bindparam("_job")
+_DELIVERY: sa.BindParameter[str] = sa.bindparam("_delivery")
+_ATTEMPT: sa.BindParameter[int] = sa.bindparam("_attempt")
+
+_OF_TASK = sa.select(*_SHOWN).where(deliveries.c.job_id == _JOB).order_by(deliveries.c.position)
+
+_TAKE = (
+    sa.select(deliveries.c.delivery_id, deliveries.c.host)
+    .where(
+        *_WAITING,
+        deliveries.c.next_attempt_at <= now(),
+        sa.or_(
+            deliveries.c.sent_at.is_(None),
+            deliveries.c.sent_at < now() - sa.bindparam("_again_after", type_=sa.Double),
+        ),
+        deliveries.c.host.not_in(sa.bindparam("_hosts", expanding=True)),
+    )
+    .order_by(deliveries.c.next_attempt_at)
+    .limit(sa.bindparam("_limit", type_=sa.Integer))
+    .with_for_update(skip_locked=True)
+)
+_MARK = (
+    deliveries.update()
+    .where(deliveries.c.delivery_id.in_(sa.bindparam("_deliveries", expanding=True)))
+    .values(sent_at=now())
+)
+_BUSY = (
+    sa.select(deliveries.c.host)
+    .where(deliveries.c.worker > "")
+    .group_by(deliveries.c.host)
+    .having(sa.func.count() >= sa.bindparam("_count", type_=sa.Integer))
+)
+_DUE_OF_TASK = sa.select(deliveries.c.delivery_id, deliveries.c.host).where(
+    *_WAITING, deliveries.c.job_id == _JOB, deliveries.c.next_attempt_at <= now()
+)
+_NEXT = sa.select(sa.func.min(deliveries.c.next_attempt_at) - now()).where(
+    *_WAITING, deliveries.c.next_attempt_at.is_not(None)
+)
+
+_CLAIM = (
+    deliveries.update()
+    .where(*_WAITING, deliveries.c.delivery_id == _DELIVERY, deliveries.c.next_attempt_at <= now())
+    .values(worker=sa.bindparam("_worker"), beat_at=now(), attempts=deliveries.c.attempts + 1)
+)
+_CLAIMED = (
+    sa.select(
+        deliveries.c.target,
+        deliveries.c.attempts,
+        deliveries.c.attempts_before,
+        tasks.c.job_id,
+        tasks.c.attempt,
+        tasks.c.status,
+        tasks.c.success,
+        tasks.c.error,
+        tasks.c.nulled,
+        contents.c.data,
+    )
+    .select_from(rows.with_content(deliveries.join(tasks), RESULTS))
+    .where(deliveries.c.delivery_id == _DELIVERY)
+)
+_START = tries.insert().values(started_at=now())
+
+_SETTLE = (
+    deliveries.update()
+    .where(deliveries.c.delivery_id == _DELIVERY, deliveries.c.attempts == _ATTEMPT, deliveries.c.worker.is_not(None))
+    .values(_LET_GO)
+)
+_STOP = (
+    tries.update()
+    .where(tries.c.delivery_id == _DELIVERY, tries.c.number == _ATTEMPT)
+    .values(finished_at=now(), error=sa.bindparam("_error"))
+)
 
 
 class DeliveryStore:
@@ -35,9 +110,8 @@ class DeliveryStore:
 
     def of(self, job_id: str) -> list[dict[str, Any]]:
         """Return what may be shown of a task's deliveries, in the order of its targets."""
-        query = sa.select(*_SHOWN).where(deliveries.c.job_id == job_id).order_by(deliveries.c.position)
         with self._database.read() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+            return [dict(row) for row in connection.execute(_OF_TASK, {"_job": job_id}).mappings()]
 
     def tries(self, job_id: str) -> list[dict[str, Any]]:
         """Return all tries of a task's deliveries, in order."""
@@ -58,15 +132,15 @@ class DeliveryStore:
 
     def counts(self) -> dict[str, int]:
         """Count the deliveries that are not made: those that are due or wait for their next try, and the dead."""
-        query = sa.select(deliveries.c.state, sa.func.count()).where(
-            sa.or_(
-                sa.and_(deliveries.c.state == DELIVERY_PENDING, deliveries.c.next_attempt_at.is_not(None)),
-                deliveries.c.state == DEAD,
-            )
-        )
+        waiting = (deliveries.c.state == DELIVERY_PENDING, deliveries.c.next_attempt_at.is_not(None))
+        # Word for word the condition of the index of the dead: with a parameter it could not be used.
+        dead = deliveries.c.state == sa.literal(DEAD, literal_execute=True)
+        count = sa.select(sa.func.count()).select_from(deliveries)
         with self._database.read() as connection:
-            counted = connection.execute(query.group_by(deliveries.c.state))
-            return {DELIVERY_PENDING: 0, DEAD: 0} | dict(rows.pairs(counted))
+            return {
+                DELIVERY_PENDING: connection.execute(count.where(*waiting)).scalar_one(),
+                DEAD: connection.execute(count.where(dead)).scalar_one(),
+            }
 
     def take(
         self, limit: int, *, skip_hosts: Collection[str] = (), again_after: float
@@ -78,43 +152,30 @@ class DeliveryStore:
             skip_hosts: Hosts that are busy enough.
             again_after: Seconds after which a delivery that was given out, and not claimed, is given out again.
         """
-        query = (
-            sa.select(deliveries.c.delivery_id, deliveries.c.host)
-            .where(
-                *_waiting(),
-                deliveries.c.next_attempt_at <= now(),
-                sa.or_(deliveries.c.sent_at.is_(None), deliveries.c.sent_at < now() - again_after),
-                deliveries.c.host.not_in(skip_hosts),
-            )
-            .order_by(deliveries.c.next_attempt_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
+        values = {"_limit": limit, "_hosts": list(skip_hosts), "_again_after": again_after}
 
         def mark(connection: sa.Connection) -> list[tuple[str, str]]:
-            taken = [(row.delivery_id, row.host) for row in connection.execute(query)]
+            taken = [(row.delivery_id, row.host) for row in connection.execute(_TAKE, values)]
             if taken:
-                ids = [delivery_id for delivery_id, _ in taken]
-                connection.execute(
-                    deliveries.update().where(deliveries.c.delivery_id.in_(ids)).values(sent_at=now())
-                )  # fmt: skip
+                connection.execute(_MARK, {"_deliveries": [delivery_id for delivery_id, _ in taken]})
             return taken
 
         return self._database.write(mark)
 
+    def busy_hosts(self, at_least: int) -> list[str]:
+        """Return the hosts that so many attempts are under way at."""
+        with self._database.read() as connection:
+            return list(connection.execute(_BUSY, {"_count": at_least}).scalars())
+
     def due_of(self, job_id: str) -> list[tuple[str, str]]:
         """Return id and host of a task's deliveries whose time has come."""
-        query = sa.select(deliveries.c.delivery_id, deliveries.c.host).where(
-            *_waiting(), deliveries.c.job_id == job_id, deliveries.c.next_attempt_at <= now()
-        )
         with self._database.read() as connection:
-            return [(row.delivery_id, row.host) for row in connection.execute(query)]
+            return [(row.delivery_id, row.host) for row in connection.execute(_DUE_OF_TASK, {"_job": job_id})]
 
     def next_due(self) -> float | None:
         """Return in how many seconds the next delivery is due, 0 when one is; None when none waits."""
-        query = sa.select(sa.func.min(deliveries.c.next_attempt_at) - now()).where(*_waiting())
         with self._database.read() as connection:
-            seconds: float | None = connection.execute(query).scalar()
+            seconds: float | None = connection.execute(_NEXT).scalar()
         return None if seconds is None else max(0.0, seconds)
 
     def claim(self, delivery_id: str, worker: str) -> DeliveryClaim | None:
@@ -124,37 +185,17 @@ class DeliveryStore:
             delivery_id: Which one.
             worker: Who takes it.
         """
-        claimed = (
-            deliveries.update()
-            .where(*_waiting(), deliveries.c.delivery_id == delivery_id, deliveries.c.next_attempt_at <= now())
-            .values(worker=worker, beat_at=now(), attempts=deliveries.c.attempts + 1)
-        )
-        query = (
-            sa.select(
-                deliveries.c.target,
-                deliveries.c.attempts,
-                deliveries.c.attempts_before,
-                tasks.c.job_id,
-                tasks.c.attempt,
-                tasks.c.status,
-                tasks.c.success,
-                tasks.c.error,
-                tasks.c.nulled,
-            )
-            .join(tasks)
-            .where(deliveries.c.delivery_id == delivery_id)
-        )
+        one = {"_delivery": delivery_id}
 
-        def take(connection: sa.Connection) -> tuple[sa.RowMapping, bytes | None] | None:
-            if not connection.execute(claimed).rowcount:
+        def take(connection: sa.Connection) -> sa.RowMapping | None:
+            if not connection.execute(_CLAIM, one | {"_worker": worker}).rowcount:
                 return None
-            row = connection.execute(query).mappings().one()
-            started = {"delivery_id": delivery_id, "number": row["attempts"], "started_at": now()}
-            connection.execute(tries.insert().values(**started))
-            return row, rows.content(connection, row["job_id"], RESULTS)
+            row = connection.execute(_CLAIMED, one).mappings().one()
+            connection.execute(_START, {"delivery_id": delivery_id, "number": row["attempts"]})
+            return row
 
-        found = self._database.write(take)
-        return None if found is None else self._claim(delivery_id, *found)
+        row = self._database.write(take)
+        return None if row is None else self._claim(delivery_id, row)
 
     def held(self, worker: str) -> dict[str, int]:
         """Return the deliveries that a worker has claimed, and the numbers of their tries."""
@@ -171,7 +212,7 @@ class DeliveryStore:
     def delivered(self, delivery_id: str, attempt: int, receipt: Receipt) -> None:
         """Keep the proof that a target has the result."""
         values = {"state": DELIVERED, "next_attempt_at": None, "last_error": None, "receipt": receipt.to_dict()}
-        self._settle(delivery_id, attempt, values, None)
+        self._settle(_SETTLE, {"_delivery": delivery_id, "_attempt": attempt}, values, None)
 
     def failed(self, delivery_id: str, attempt: int, error: str, again_in: float | None) -> None:
         """Keep that an attempt failed.
@@ -184,11 +225,13 @@ class DeliveryStore:
         """
         state = DEAD if again_in is None else DELIVERY_PENDING
         moment = None if again_in is None else now() + again_in
-        self._settle(delivery_id, attempt, {"state": state, "next_attempt_at": moment, "last_error": error}, error)
+        settle = _SETTLE.values(next_attempt_at=moment)
+        values = {"state": state, "last_error": error}
+        self._settle(settle, {"_delivery": delivery_id, "_attempt": attempt}, values, error)
 
     def give_back(self, delivery_id: str) -> None:
         """Let the dispatcher bring a delivery again that could not be taken up here, without delay."""
-        back = deliveries.update().where(*_waiting(), deliveries.c.delivery_id == delivery_id).values(sent_at=None)
+        back = deliveries.update().where(*_WAITING, deliveries.c.delivery_id == delivery_id).values(sent_at=None)
         self._database.write(lambda connection: connection.execute(back))
 
     def redeliver(self, job_id: str, delivery_id: str) -> bool:
@@ -246,7 +289,7 @@ class DeliveryStore:
         urls = (plan(rows.callback(target, self._vault)).object_url(delivery_id) for delivery_id, target in found)
         return next((url for url in urls if url is not None), None)
 
-    def _claim(self, delivery_id: str, row: sa.RowMapping, results: bytes | None) -> DeliveryClaim:
+    def _claim(self, delivery_id: str, row: sa.RowMapping) -> DeliveryClaim:
         return DeliveryClaim(
             delivery_id=delivery_id,
             callback=rows.callback(row["target"], self._vault),
@@ -257,26 +300,15 @@ class DeliveryStore:
             result=JobResult(
                 job_id=row["job_id"], success=bool(row["success"]), error=row["error"], status=row["status"]
             ),
-            results=results,
+            results=row["data"],
             nulled=row["nulled"],
         )
 
-    def _settle(self, delivery_id: str, attempt: int, values: dict[str, Any], error: str | None) -> None:
+    def _settle(self, settle: sa.Update, one: dict[str, Any], values: dict[str, Any], error: str | None) -> None:
         """Keep how a try ended, unless a newer one has the claim."""
-        held = (deliveries.c.delivery_id == delivery_id, deliveries.c.attempts == attempt)
-        settled = deliveries.update().where(*held, deliveries.c.worker.is_not(None)).values(**_LET_GO, **values)
-        ended = (
-            tries.update()
-            .where(tries.c.delivery_id == delivery_id, tries.c.number == attempt)
-            .values(finished_at=now(), error=error)
-        )
 
-        def settle(connection: sa.Connection) -> None:
-            connection.execute(settled)
-            connection.execute(ended)
+        def keep(connection: sa.Connection) -> None:
+            connection.execute(settle, one | values)
+            connection.execute(_STOP, one | {"_error": error})
 
-        self._database.write_surely(settle)
-
-
-def _waiting() -> tuple[sa.ColumnElement[bool], ...]:
-    return (deliveries.c.state == DELIVERY_PENDING, deliveries.c.worker.is_(None))
+        self._database.write_surely(keep)

@@ -23,6 +23,9 @@ _STATEMENT_TIMEOUT = 60_000
 _CONNECTIONS = 20
 """Connections of one process, at most."""
 
+_SILENCE = 20
+"""Seconds after which a connection counts as broken on which the server acknowledges nothing."""
+
 
 class PostgresDatabase(Database):
     """One database of a PostgreSQL server.
@@ -47,6 +50,11 @@ class PostgresDatabase(Database):
                 max_overflow=0,
                 connect_args={
                     "connect_timeout": _CONNECT_TIMEOUT,
+                    # A server that went silent, and not only away, would keep whoever asks it for ever.
+                    "tcp_user_timeout": _SILENCE * 1000,
+                    "keepalives_idle": _SILENCE // 2,
+                    "keepalives_interval": _SILENCE // 4,
+                    "keepalives_count": 2,
                     "options": f"-c statement_timeout={_STATEMENT_TIMEOUT} -c synchronous_commit=on",
                 },
             )

@@ -12,8 +12,12 @@ import sqlalchemy as sa
 from callback_sdk.callbacks import Callback, callbacks
 from callback_sdk.redaction import Secret
 from callback_sdk.service.store.records import DELIVERY_PENDING, Submission
-from callback_sdk.service.store.tables import contents
+from callback_sdk.service.store.tables import contents, tasks
 from callback_sdk.service.vault import Vault
+
+_CONTENT = sa.select(contents.c.data).where(
+    contents.c.job_id == sa.bindparam("_job"), contents.c.name == sa.bindparam("_name")
+)
 
 
 def targets(submission: Submission) -> range:
@@ -48,9 +52,14 @@ def callback(sealed: str, vault: Vault) -> Callback:
 
 def content(connection: sa.Connection, job_id: str, name: str) -> bytes | None:
     """Return a task's features or results; None when they are not in the database."""
-    query = sa.select(contents.c.data).where(contents.c.job_id == job_id, contents.c.name == name)
-    data: bytes | None = connection.execute(query).scalar()
+    data: bytes | None = connection.execute(_CONTENT, {"_job": job_id, "_name": name}).scalar()
     return data
+
+
+def with_content(source: sa.FromClause, name: str) -> sa.Join:
+    """Join tasks with their features or results, where these are in the database."""
+    kept = sa.and_(contents.c.job_id == tasks.c.job_id, contents.c.name == sa.literal(name))
+    return source.outerjoin(contents, kept)
 
 
 def pairs(result: Iterable[Any]) -> Iterator[tuple[Any, Any]]:

@@ -92,7 +92,9 @@ class SQLiteDatabase(Database):
     def _commit(self, writes: list[_Write]) -> None:
         try:
             with self._writing.begin() as connection:
-                resolved = [write.run(connection) for write in writes]
+                # Who is alone needs no savepoint: there is nobody else's work in the transaction.
+                run = _Write.run_alone if len(writes) == 1 else _Write.run
+                resolved = [run(write, connection) for write in writes]
         except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it
             if len(writes) == 1:
                 writes[0].future.set_exception(error)
@@ -109,30 +111,34 @@ class _Write:
         self.work = work
         self.future = future
 
+    def run_alone(self, connection: sa.Connection) -> Callable[[], None]:
+        """Do the work in a transaction of its own, and return what `run` does.
+
+        Raises:
+            Exception: The work failed.
+        """
+        value = self.work(connection)
+        return lambda: self.future.set_result(value)
+
     def run(self, connection: sa.Connection) -> Callable[[], None]:
         """Do the work, and return what tells the waiting thread, to be called after the commit.
 
         Raises:
             Exception: The work failed, and took the whole transaction with it, as a full disk does in SQLite.
         """
-        causes: list[Exception] = []
+        # Not SQLAlchemy's own savepoints, which take longer than most of what is done in them.
+        connection.exec_driver_sql("SAVEPOINT one")
         try:
-            with connection.begin_nested():
-                value = self._run(connection, causes)
-        except Exception as error:  # noqa: BLE001 - it belongs to the waiting thread
-            causes.append(error)
-            if not _in_transaction(connection):
-                # The first one: after it, there is no savepoint to go back to, and that is an error too.
-                raise causes[0] from None
-            return lambda: self.future.set_exception(causes[0])
-        return lambda: self.future.set_result(value)
-
-    def _run(self, connection: sa.Connection, causes: list[Exception]) -> Any:
-        try:
-            return self.work(connection)
+            value = self.work(connection)
         except Exception as error:
-            causes.append(error)
-            raise
+            if not _in_transaction(connection):
+                # There is no savepoint to go back to.
+                raise
+            failure = error
+            connection.exec_driver_sql("ROLLBACK TO one")
+            return lambda: self.future.set_exception(failure)
+        connection.exec_driver_sql("RELEASE one")
+        return lambda: self.future.set_result(value)
 
 
 def _in_transaction(connection: sa.Connection) -> bool:

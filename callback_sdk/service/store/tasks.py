@@ -28,6 +28,48 @@ _OPEN = (PENDING, IN_PROGRESS)
 _STEP = 1e-6
 """Seconds between the times of two tasks of one batch, so that they run in their order."""
 
+# Statements of every job's way are made once: to make one takes longer than to run it.
+_JOB: sa.BindParameter[str] = sa.bindparam("_job")
+_WORKER: sa.BindParameter[str] = sa.bindparam("_worker")
+
+_ONE = sa.select(tasks).where(tasks.c.job_id == _JOB)
+_ONE_OF_OWNER = _ONE.where(tasks.c.owner == sa.bindparam("_owner"))
+
+_WAITING = (
+    sa.select(tasks.c.job_id)
+    .where(
+        tasks.c.status == PENDING,
+        sa.or_(tasks.c.sent_at.is_(None), tasks.c.sent_at < now() - sa.bindparam("_again_after", type_=sa.Double)),
+    )
+    .order_by(tasks.c.priority.desc(), tasks.c.created_at)
+    .limit(sa.bindparam("_limit", type_=sa.Integer))
+    .with_for_update(skip_locked=True)
+)
+_WAITING_FOR = _WAITING.where(tasks.c.algorithm.in_(sa.bindparam("_algorithms", expanding=True)))
+_MARK = tasks.update().where(tasks.c.job_id.in_(sa.bindparam("_jobs", expanding=True))).values(sent_at=now())
+
+_CLAIM = (
+    tasks.update()
+    .where(tasks.c.job_id == _JOB, tasks.c.status == PENDING)
+    .values(status=IN_PROGRESS, attempt=tasks.c.attempt + 1, worker=_WORKER, beat_at=now(), started_at=now())
+)
+_CLAIMED = (
+    sa.select(tasks, contents.c.data).select_from(rows.with_content(tasks, FEATURES)).where(tasks.c.job_id == _JOB)
+)
+_HELD_BY = sa.select(tasks.c.job_id, tasks.c.attempt).where(tasks.c.worker == _WORKER, tasks.c.status == IN_PROGRESS)
+
+_END = tasks.update().where(tasks.c.job_id == _JOB, tasks.c.status.in_(_OPEN)).values(finished_at=now())
+_FINISH = (
+    tasks.update()
+    .where(tasks.c.job_id == _JOB, tasks.c.status == IN_PROGRESS, tasks.c.attempt == sa.bindparam("_attempt"))
+    .values(finished_at=now())
+)
+_DUE = deliveries.update().where(deliveries.c.job_id == _JOB).values(next_attempt_at=now(), sent_at=None)
+_DUE_AND_HANDED = _DUE.values(sent_at=now())
+_NO_FEATURES = contents.delete().where(contents.c.job_id == _JOB, contents.c.name == FEATURES)
+
+_MOMENT, _NEW_CONTENTS = sa.select(now()), contents.insert()
+
 
 class TaskStore:
     """Tasks in a database.
@@ -80,11 +122,9 @@ class TaskStore:
             job_id: The task.
             owner: Id of the user who asks; None for the service itself.
         """
-        query = sa.select(tasks).where(tasks.c.job_id == job_id)
-        if owner is not None:
-            query = query.where(tasks.c.owner == owner)
+        query = _ONE if owner is None else _ONE_OF_OWNER
         with self._database.read() as connection:
-            row = connection.execute(query).mappings().first()
+            row = connection.execute(query, {"_job": job_id, "_owner": owner}).mappings().first()
         return dict(row) if row else None
 
     def page(
@@ -153,30 +193,16 @@ class TaskStore:
             algorithms: Only tasks of these; None for all.
             again_after: Seconds after which an id that was given out, and not claimed, is given out again.
         """
-        waiting = [tasks.c.status == PENDING, sa.or_(tasks.c.sent_at.is_(None), tasks.c.sent_at < now() - again_after)]
-        if algorithms is not None:
-            waiting.append(tasks.c.algorithm.in_(algorithms))
-        query = (
-            sa.select(tasks.c.job_id)
-            .where(*waiting)
-            .order_by(tasks.c.priority.desc(), tasks.c.created_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
+        query = _WAITING if algorithms is None else _WAITING_FOR
+        values = {"_limit": limit, "_again_after": again_after, "_algorithms": list(algorithms or ())}
 
         def mark(connection: sa.Connection) -> list[str]:
-            taken = list(connection.execute(query).scalars())
+            taken = list(connection.execute(query, values).scalars())
             if taken:
-                connection.execute(tasks.update().where(tasks.c.job_id.in_(taken)).values(sent_at=now()))
+                connection.execute(_MARK, {"_jobs": taken})
             return taken
 
         return self._database.write(mark)
-
-    def waiting(self) -> bool:
-        """Tell whether any task waits for a worker."""
-        query = sa.select(sa.exists().where(tasks.c.status == PENDING))
-        with self._database.read() as connection:
-            return bool(connection.execute(query).scalar())
 
     def claim(self, job_id: str, worker: str) -> Claim | None:
         """Take a waiting task; None when it doesn't wait (any more).
@@ -185,28 +211,20 @@ class TaskStore:
             job_id: The task.
             worker: Who takes it.
         """
-        claimed = (
-            tasks.update()
-            .where(tasks.c.job_id == job_id, tasks.c.status == PENDING)
-            .values(status=IN_PROGRESS, attempt=tasks.c.attempt + 1, worker=worker, beat_at=now(), started_at=now())
-        )
 
         def take(connection: sa.Connection) -> Claim | None:
-            if not connection.execute(claimed).rowcount:
+            if not connection.execute(_CLAIM, {"_job": job_id, "_worker": worker}).rowcount:
                 return None
-            row = connection.execute(sa.select(tasks).where(tasks.c.job_id == job_id)).one()
+            row = connection.execute(_CLAIMED, {"_job": job_id}).one()
             task = NewTask(**{name: getattr(row, name) for name in NewTask.__annotations__})
-            return Claim(task=task, attempt=row.attempt, features=rows.content(connection, job_id, FEATURES))
+            return Claim(task=task, attempt=row.attempt, features=row.data)
 
         return self._database.write(take)
 
     def held(self, worker: str) -> dict[str, int]:
         """Return the tasks that a worker has claimed, and their attempts."""
-        query = sa.select(tasks.c.job_id, tasks.c.attempt).where(
-            tasks.c.worker == worker, tasks.c.status == IN_PROGRESS
-        )
         with self._database.read() as connection:
-            return dict(rows.pairs(connection.execute(query)))
+            return dict(rows.pairs(connection.execute(_HELD_BY, {"_worker": worker})))
 
     def beat(self, worker: str, running: Mapping[str, dict[str, Any] | None]) -> None:
         """Say that a worker is alive, and how far its tasks are.
@@ -239,7 +257,7 @@ class TaskStore:
                 # Unless it was this very call that ended it, whose commit was not answered.
                 return _ended_so(connection, job_id, attempt, success=ending.success)
             if ending.results is not None:
-                connection.execute(contents.insert(), {"job_id": job_id, "name": RESULTS, "data": ending.results})
+                connection.execute(_NEW_CONTENTS, {"job_id": job_id, "name": RESULTS, "data": ending.results})
             return True
 
         return self._database.write_surely(end)
@@ -265,7 +283,7 @@ class TaskStore:
             reason: What happened; part of the task's error in the end.
 
         Returns:
-            Whether it waits for another run.
+            Whether it has ended by that; False when it waits for another run, or is somebody else's by now.
         """
         return self._database.write_surely(lambda connection: _lose(connection, job_id, attempt, reason))
 
@@ -323,7 +341,7 @@ def _insert(
     targets: Sequence[dict[str, Any]],
     key: IdempotencyKey | None,
 ) -> list[str]:
-    moment: float = connection.execute(sa.select(now())).scalar_one()
+    moment: float = connection.execute(_MOMENT).scalar_one()
     connection.execute(
         tasks.insert(),
         [
@@ -335,7 +353,7 @@ def _insert(
     small = [item for item in submissions if item.features is not None]
     if small:
         connection.execute(
-            contents.insert(),
+            _NEW_CONTENTS,
             [{"job_id": item.task.job_id, "name": FEATURES, "data": item.features} for item in small],
         )
     if targets:
@@ -355,14 +373,11 @@ def _end(
     attempt: int | None = None,
     handed: bool = False,
 ) -> bool:
-    held = (tasks.c.job_id == job_id, tasks.c.status.in_(_OPEN)) if attempt is None else _held(job_id, attempt)
-    ended = connection.execute(tasks.update().where(*held).values(status=status, finished_at=now(), **values))
-    if not ended.rowcount:
+    held = {"_job": job_id} if attempt is None else {"_job": job_id, "_attempt": attempt}
+    if not connection.execute(_END if attempt is None else _FINISH, values | {"status": status} | held).rowcount:
         return False
-    sent_at = now() if handed else None
-    due = deliveries.update().where(deliveries.c.job_id == job_id).values(next_attempt_at=now(), sent_at=sent_at)
-    connection.execute(due)
-    connection.execute(contents.delete().where(contents.c.job_id == job_id, contents.c.name == FEATURES))
+    connection.execute(_DUE_AND_HANDED if handed else _DUE, {"_job": job_id})
+    connection.execute(_NO_FEATURES, {"_job": job_id})
     return True
 
 
@@ -377,7 +392,6 @@ def _lose(connection: sa.Connection, job_id: str, attempt: int, reason: str) -> 
         return False
     losses = connection.execute(sa.select(tasks.c.losses).where(tasks.c.job_id == job_id)).scalar_one()
     if losses < MAX_LOSSES:
-        return True
+        return False
     error = f"The task was started {losses} times, and never came to its end; the last time {reason}."
-    _end(connection, job_id, {"success": False, "error": error})
-    return False
+    return _end(connection, job_id, {"success": False, "error": error})

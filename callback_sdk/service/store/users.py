@@ -99,7 +99,7 @@ class UserStore:
         Raises:
             UserError: There is no such user.
         """
-        return self._change(name, {"password": password, "generation": users.c.generation + (not keep_tokens)})
+        return self._change(name, {"password": password, "generation": users.c.generation + int(not keep_tokens)})
 
     def add_token(self, user_id: str, digest: str, *, label: str, only: bool = False) -> None:
         """Keep the digest of an API token.

@@ -112,6 +112,7 @@ def test_progress_is_cut_and_cleaned(tmp_path: Path) -> None:
         (KeyboardInterrupt(), "KeyboardInterrupt"),
         (Unspeakable(), "Unspeakable: (its text can't be made)"),
         (ValueError("\ud800"), "ValueError: ?"),
+        (ValueError("no column b\0d"), "ValueError: no column b\ufffdd"),
     ],
 )
 def test_errors_become_one_line(tmp_path: Path, error: BaseException, text: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import boto3
@@ -51,6 +53,45 @@ def test_what_is_kept_comes_back(blobs: Blobs, scratch: Path) -> None:
     assert not list(scratch.iterdir())
     keep(blobs, scratch, name, b"new")
     assert b"".join(blobs.chunks(name, 0, 3)) == b"new"
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_keeping_can_be_repeated_after_a_fault(
+    tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch, far: bool
+) -> None:
+    """Whichever step it was that failed, the file is there in the end, once; also from another file system."""
+    whole, faults = os.fsync, []
+
+    def fail_once(descriptor: int) -> None:
+        faults.append(descriptor)
+        if len(faults) == failing:
+            raise OSError(5, "Input/output error")
+        whole(descriptor)
+
+    for failing in (1, 2, 3):
+        faults.clear()
+        blobs = Folder(tmp_path / f"blobs{failing}")
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", fail_once)
+            if far:
+                patched.setattr(Path, "stat", _elsewhere(scratch / "source"))
+            (scratch / "source").write_bytes(b"0123456789")
+            for _ in range(2):
+                with contextlib.suppress(StorageError):
+                    blobs.keep(scratch / "source", "42.features")
+        assert b"".join(blobs.chunks("42.features", 0, 10)) == b"0123456789"
+        assert not (scratch / "source").exists()
+
+
+def _elsewhere(source: Path) -> Callable[..., os.stat_result]:
+    """Return a `Path.stat` that puts one file onto another file system."""
+    whole = Path.stat
+
+    def stat(self: Path, **options: bool) -> os.stat_result:
+        found = whole(self, **options)
+        return os.stat_result([*found[:2], found.st_dev + 1, *found[3:]]) if self == source else found
+
+    return stat
 
 
 def test_what_is_removed_is_gone(blobs: Blobs, scratch: Path) -> None:

@@ -91,12 +91,39 @@ def test_a_release_may_be_for_later(store: Store) -> None:
 def test_three_losses_end_a_task(store: Store) -> None:
     """The third dead process makes the task a failed one, and its deliveries due."""
     job_id = submit(store, "1", URL)
-    for again in (True, True, False):
-        assert store.tasks.lose(job_id, store.tasks.claim(job_id, "w").attempt, "it was killed") is again
+    for ended in (False, False, True):
+        assert store.tasks.lose(job_id, store.tasks.claim(job_id, "w").attempt, "it was killed") is ended
     assert store.tasks.claim(job_id, "w") is None
     assert store.tasks.get(job_id)["status"] == "Finished"
     assert "it was killed" in store.tasks.get(job_id)["error"]
     assert len(store.deliveries.take(10, again_after=AGAIN)) == 1
+
+
+def test_a_loss_of_a_claim_that_is_somebody_elses_ends_nothing(store: Store) -> None:
+    """Whoever reports it must not take the task for ended, and remove its features."""
+    job_id = submit(store)
+    old = store.tasks.claim(job_id, "w")
+    store.tasks.release(job_id, old.attempt)
+    assert store.tasks.claim(job_id, "x").attempt == 2
+    assert store.tasks.lose(job_id, old.attempt, "it died") is False
+    assert store.tasks.get(job_id)["status"] == "In Progress"
+
+
+def test_hosts_with_many_attempts_under_way_are_told(store: Store) -> None:
+    """Over all workers; those of one host only that has as many."""
+    ids = ended(store, "1", *["https://slow.example.org/"] * 3, "https://fast.example.org/")
+    for number, delivery_id in enumerate(ids):
+        assert store.deliveries.claim(delivery_id, f"w{number}")
+    assert store.deliveries.busy_hosts(3) == ["slow.example.org"]
+    assert store.deliveries.busy_hosts(4) == []
+
+
+def test_a_new_password_ends_what_was_given_out(store: Store) -> None:
+    """Unless only its hash is a new one."""
+    store.users.add("anna", password="old")
+    before = store.users.named("anna").generation
+    assert store.users.set_password("anna", "rehashed", keep_tokens=True).generation == before
+    assert store.users.set_password("anna", "new").generation == before + 1
 
 
 def test_a_release_is_no_loss(store: Store) -> None:
