@@ -14,13 +14,11 @@ from pathlib import Path
 BENCHMARKS = (
     "signing",
     "delivery",
-    "encoding",
     "memory",
     "jobs",
     "jobs --engine celery",
     "submit",
     "backlog",
-    "startup",
 )
 PACKAGES = ("boto3", "celery", "cog", "minio", "numpy", "obstore", "orjson", "requests", "urllib3")
 

@@ -1,0 +1,269 @@
+"""What a job costs while 1,000, 100,000 and 1,000,000 others wait, on SQLite and on PostgreSQL, relative to 1,000.
+
+The databases are filled with tasks that have features and a webhook each, of 20 users, three priorities and two
+algorithms, one of them rare. Afterwards they are vacuumed, analyzed and checkpointed, as PostgreSQL's autovacuum and
+time do it; SQLite is not analyzed, as nobody does it for the service. The databases stand side by side, and rounds go
+through them in turns.
+
+A job is all that the service asks of the store for one: a task is submitted, the dispatcher looks for tasks and
+deliveries that are due, the most urgent task is claimed and finished with a small result, and its delivery is looked
+up, claimed and settled. Every one of these writes is on disk when it returns. Nothing is computed or sent, which would
+cost the same with any backlog and hide what this looks for. Below it stands what comes now and then, without a bar.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from attrs import define, field
+
+from benchmarks.harness import Report, duration, parser
+from callback_sdk.callbacks import callbacks
+from callback_sdk.models import Receipt
+from callback_sdk.redaction import Secret
+from callback_sdk.service.store import Ending, NewTask, Store, Submission, open_database
+from callback_sdk.service.vault import Vault, new_key
+from callback_sdk.testing import Postgres
+
+BAR = 1.3
+SIZES = (1_000, 100_000, 1_000_000)
+USERS = 20
+MOST_URGENT = 6
+AGAIN_AFTER = 15.0
+LEASE = 20.0
+WORKER = "benchmark"
+URL = "http://127.0.0.1:9/done"
+FEATURES = b'{"hour": [0, 1, 2, 3], "temperature": [20.5, 21.25, 22.0, 21.75]}'
+RESULT = b'{"predictions": {"damage": [0.1, 0.2, 0.3, 0.4]}}'
+NOW_AND_THEN = (
+    "claims look",
+    "a sign of life",
+    "dead workers",
+    "tasks of an algorithm",
+    "first page",
+    "page in the middle",
+    "page of a status",
+    "page of an algorithm",
+    "quota",
+)
+
+FILL = (
+    """INSERT INTO tasks (job_id, owner, kind, algorithm, version, features_format, parameters, evaluate, options,
+        priority, status, attempt, losses, nulled, created_at)
+    SELECT {uuid}, 'user-' || (n % {users}), 'predict', CASE WHEN n % 25 = 7 THEN 'rare' ELSE 'usual' END, '1.0.0',
+        'json', '{{}}', 'true', '{{}}', {urgent} - n % 3, 'Pending', 0, 0, 0, :moment + n * 0.001
+    FROM {series} ORDER BY n""",
+    "INSERT INTO contents (job_id, name, data) SELECT job_id, 'features', :features FROM tasks",
+    """INSERT INTO deliveries (delivery_id, job_id, position, target, url, host, param, state, attempts,
+        attempts_before)
+    SELECT 'msg_' || {random}, job_id, 0, :target, :url, '127.0.0.1', '{{}}', 'pending', 0, 0 FROM tasks""",
+)
+SQLITE = {
+    "uuid": "lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-' || hex(randomblob(2)) || '-' "
+    "|| hex(randomblob(2)) || '-' || hex(randomblob(6)))",
+    "random": "lower(hex(randomblob(16)))",
+    "series": "(WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count) "
+    "SELECT n FROM numbers)",
+    "before": "PRAGMA cache_size = -1000000",
+    "after": "PRAGMA wal_checkpoint(TRUNCATE)",
+}
+POSTGRESQL = {
+    "uuid": "gen_random_uuid()::text",
+    "random": "replace(gen_random_uuid()::text, '-', '')",
+    "series": "generate_series(1, :count) AS n",
+    "before": "SET statement_timeout = 0",
+    "after": "VACUUM (ANALYZE); CHECKPOINT",
+}
+
+
+@define
+class Backlog:
+    """A store in which many tasks wait.
+
+    Attributes:
+        size: How many.
+        times: Seconds of each step, by its name, in each of its runs.
+    """
+
+    store: Store
+    size: int
+    times: dict[str, list[float]] = field(factory=dict)
+    rounds: list[float] = field(factory=list)
+
+    def timed(self, step: str, call: Callable[[], Any]) -> Any:
+        """Make a step, and keep how long it took."""
+        started = time.perf_counter()
+        found = call()
+        self.times.setdefault(step, []).append(time.perf_counter() - started)
+        return found
+
+    def job(self) -> None:
+        """Take one task in, and bring the most urgent one to its end."""
+        tasks, deliveries = self.store.tasks, self.store.deliveries
+        self.timed("submit", lambda: tasks.submit([submission()]))
+        (job_id,) = self.timed("look for tasks", lambda: tasks.take(1, again_after=AGAIN_AFTER))
+        claim = self.timed("claim", lambda: tasks.claim(job_id, WORKER))
+        if claim.task.priority != MOST_URGENT:
+            raise AssertionError("The most urgent task goes first.")
+        ending = Ending(success=True, spans={"predictions": [0, 10]}, results=RESULT)
+        self.timed("finish", lambda: tasks.finish(job_id, claim.attempt, ending))
+        ((delivery_id, _),) = self.timed("look for its deliveries", lambda: deliveries.due_of(job_id))
+        attempt = self.timed("claim a delivery", lambda: deliveries.claim(delivery_id, WORKER)).attempt
+        self.timed("settle it", lambda: deliveries.delivered(delivery_id, attempt, receipt()))
+        self.timed("look for deliveries", lambda: (deliveries.take(32, again_after=AGAIN_AFTER), deliveries.next_due()))
+
+    def now_and_then(self) -> None:
+        """Make the steps that no job waits for."""
+        tasks, deliveries, owner = self.store.tasks, self.store.deliveries, "user-1"
+        (job_id,) = tasks.take(1, again_after=AGAIN_AFTER)
+        tasks.claim(job_id, WORKER)
+        self.timed("claims look", lambda: tasks.held(WORKER))
+        self.timed("a sign of life", lambda: tasks.beat(WORKER, {job_id: None}))
+        self.timed("dead workers", lambda: (tasks.take_back(silent_for=LEASE), deliveries.take_back(silent_for=LEASE)))
+        self.timed("tasks of an algorithm", lambda: tasks.take(1, algorithms=["rare"], again_after=AGAIN_AFTER))
+        page = self.timed("first page", lambda: self.page(owner))
+        middle = (page[0]["created_at"] - 0.0005 * self.size, page[0]["job_id"])
+        self.timed("page in the middle", lambda: self.page(owner, after=middle))
+        self.timed("page of a status", lambda: self.page(owner, status="Pending", after=middle))
+        # Not one of theirs is of this algorithm.
+        self.timed("page of an algorithm", lambda: self.page(owner, algorithm="rare"))
+        self.timed("quota", lambda: tasks.open_count(owner, at_most=100_000))
+        tasks.cancel(job_id)
+
+    def page(self, owner: str, **options: Any) -> list[dict[str, Any]]:
+        """Read what `GET /algorithms/tasks` shows."""
+        found = self.store.tasks.page(owner, limit=51, **options)
+        self.store.deliveries.states([task["job_id"] for task in found])
+        return found
+
+
+def submission() -> Submission:
+    """Make a task for the end of the queue of the most urgent ones, which stays as long as it was by that."""
+    task = NewTask(
+        job_id=str(uuid.uuid4()),
+        owner=f"user-{secrets.randbelow(USERS)}",
+        algorithm="usual",
+        version="1.0.0",
+        features_format="json",
+        priority=MOST_URGENT,
+    )
+    return Submission(task=task, targets=callbacks(URL), features=FEATURES)
+
+
+def receipt() -> Receipt:
+    """Make the proof of a delivery that wasn't made."""
+    moment = datetime.now(timezone.utc)
+    return Receipt(
+        kind="webhook", url=URL, status=200, size=100, sha256="0" * 64, started_at=moment, finished_at=moment
+    )
+
+
+def fill(store: Store, vault: Vault, count: int) -> None:
+    """Let many tasks wait."""
+    engine = store.database.engine
+    words = SQLITE if engine.dialect.name == "sqlite" else POSTGRESQL
+    values = {
+        "count": count,
+        "moment": time.time() - count * 0.001 - 60,
+        "features": FEATURES,
+        "target": vault.encrypt(Secret(json.dumps(callbacks(URL)[0].plain()))),
+        "url": URL,
+    }
+    with engine.begin() as connection:
+        connection.execute(sa.text(words["before"]))
+        for statement in FILL:
+            connection.execute(sa.text(statement.format(**words, users=USERS, urgent=MOST_URGENT)), values)
+    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("COMMIT")
+        for statement in words["after"].split("; "):
+            connection.exec_driver_sql(statement)
+        # Its settings are not those of the service.
+        connection.invalidate()
+    engine.dispose()
+
+
+@contextlib.contextmanager
+def backlogs(urls: Sequence[str], sizes: Sequence[int]) -> Iterator[list[Backlog]]:
+    """Open and fill a database for each size."""
+    with contextlib.ExitStack() as stack:
+        made = []
+        for url, size in zip(urls, sizes, strict=True):
+            vault = Vault([new_key()])
+            store = Store(open_database(Secret(url)), vault)
+            stack.callback(store.close)
+            started = time.perf_counter()
+            fill(store, vault, size)
+            print(f"{size:,} tasks in {url.partition(':')[0]}: {time.perf_counter() - started:.0f} s", flush=True)
+            made.append(Backlog(store, size))
+        yield made
+
+
+def measure(made: Sequence[Backlog], *, rounds: int, jobs: int) -> None:
+    """Run jobs in all backlogs in turns."""
+    for number in range(-1, rounds):
+        shift = number % len(made)
+        for backlog in (*made[shift:], *made[:shift]):
+            if number == 0:
+                backlog.times.clear()
+            started = time.perf_counter()
+            for _ in range(jobs):
+                backlog.job()
+            if number >= 0:
+                backlog.rounds.append((time.perf_counter() - started) / jobs)
+            for _ in range(5):
+                backlog.now_and_then()
+
+
+def show(report: Report, database: str, made: Sequence[Backlog]) -> None:
+    """Print what each step costs, and keep what all of a job's do."""
+    width = max(map(len, NOW_AND_THEN)) + 2
+    lines = [" " * width + "".join(f"{backlog.size:>18,}" for backlog in made)]
+    steps = {step: [statistics.median(backlog.times[step]) for backlog in made] for step in made[0].times}
+    job = {step: times for step, times in steps.items() if step not in NOW_AND_THEN}
+    whole = [statistics.median(backlog.rounds) for backlog in made]
+    for step, times in (*job.items(), ("a job", whole), *((step, steps[step]) for step in NOW_AND_THEN)):
+        lines.append(
+            f"{step:<{width}}" + "".join(f"{duration(taken):>10}{taken / times[0]:>6.2f} ×" for taken in times)
+        )
+    report.lines(f"{database}: medians, and beside those with {made[0].size:,} waiting", lines)
+    for backlog, taken in zip(made[1:], whole[1:], strict=True):
+        report.bar(f"{database} 1e{len(str(backlog.size)) - 1}", taken / whole[0], at_most=BAR)
+
+
+def main() -> None:
+    """Print the tables and the ratios."""
+    arguments = parser(__doc__)
+    arguments.add_argument("--sizes", default=",".join(map(str, SIZES)), help="tasks that wait, the fewest first")
+    arguments.add_argument("--jobs", type=int, default=100, help="jobs of one round (100)")
+    arguments.add_argument("--database", choices=("sqlite", "postgresql"), help="one of the two; both by default")
+    options = arguments.parse_args()
+    sizes = [int(size) for size in options.sizes.split(",")]
+    report = Report("backlog", as_json=options.json)
+    with contextlib.ExitStack() as stack:
+        if options.database != "postgresql":
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            with backlogs([f"sqlite:///{folder / str(size)}" for size in sizes], sizes) as made:
+                measure(made, rounds=options.rounds, jobs=options.jobs)
+                show(report, "sqlite", made)
+        if options.database != "sqlite":
+            server = stack.enter_context(Postgres())
+            with backlogs([server.create_database() for _ in sizes], sizes) as made:
+                measure(made, rounds=options.rounds, jobs=options.jobs)
+                show(report, "postgresql", made)
+    report.end()
+
+
+if __name__ == "__main__":
+    main()
