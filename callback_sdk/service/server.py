@@ -191,8 +191,8 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
             hint="Choose another port with --port (0 takes a free one), or another --host.",
         ) from error
     with listener:
-        # Connections inherit it. asyncio sets it only on sockets that were made with a protocol's number, and without it
-        # the second packet of an answer waits 40 ms for the client's delayed acknowledgement of the first.
+        # Connections inherit it. asyncio sets it only on sockets that were made with a protocol's number, and without
+        # it the second packet of an answer waits 40 ms for the client's delayed acknowledgement of the first.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield listener
 
