@@ -101,12 +101,15 @@ def new_token(
     database: Database = None,
 ) -> None:
     """Print another API token of a user, which nothing shows again."""
+    from callback_sdk.service.store.users import FIRST_USER
     from callback_sdk.service.tokens import digest, new_api_token
 
     with open_store(data, database) as store:
         user = store.users.named(name)
         if revoke:
             store.users.revoke_tokens(user.user_id)
+            if user.user_id == FIRST_USER:
+                typer.echo("That of the file token in the service's data folder too: put the new one there.", err=True)
         token = new_api_token()
         store.users.add_token(user.user_id, digest(token), label="users token")
     typer.echo(token.reveal())

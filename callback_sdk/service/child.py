@@ -35,6 +35,9 @@ _log = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal to get when the parent's thread that started us ends."""
 
+_PR_SET_CHILD_SUBREAPER = 36
+"""prctl(2): orphans below this process become its own children, and not those of init."""
+
 _TICK = 1.0
 """Seconds between looks at who the parent is, where the kernel doesn't tell."""
 
@@ -99,6 +102,9 @@ def prepare(parent: int) -> None:
     """
     with contextlib.suppress(OSError):
         os.setsid()
+    if sys.platform == "linux":
+        # Whatever an algorithm starts stays below this process, however it is started, and ends with it.
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     die_with_parent(parent)
 
 

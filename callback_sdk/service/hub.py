@@ -12,7 +12,6 @@ from attrs import define, evolve
 from callback_sdk.service.blobs import INLINE, StorageError, features_name
 from callback_sdk.service.dispatcher import Dispatcher
 from callback_sdk.service.engines import Engine
-from callback_sdk.service.files import remove
 from callback_sdk.service.metrics import ACCEPTED
 from callback_sdk.service.parts import Parts
 from callback_sdk.service.store import IdempotencyKey, StoreUnavailableError, Submission
@@ -83,7 +82,8 @@ class Hub:
         """
         kept: list[str] = []
         try:
-            submissions = [self._kept(item, kept) for item in received]
+            firsts: dict[Path, str] = {}
+            submissions = [self._kept(item, kept, firsts) for item in received]
             job_ids = self.store.tasks.submit(submissions, key)
         except StoreUnavailableError:
             # Perhaps it was committed all the same; features without a task are cleaned away in time.
@@ -126,18 +126,20 @@ class Hub:
         self.blobs.check()
         self.engine.check()
 
-    def _kept(self, item: Received, kept: list[str]) -> Submission:
-        if item.features.stat().st_size <= INLINE:
-            return evolve(item.submission, features=item.features.read_bytes())
+    def _kept(self, item: Received, kept: list[str], firsts: dict[Path, str]) -> Submission:
         job_id = item.submission.task.job_id
-        # Each task has features of its own, which are forgotten when it ends: a link costs nothing.
-        own = self.scratch.new("features")
-        own.hardlink_to(item.features)
-        try:
+        # Each task has features of its own, which are forgotten when it ends; of those that share a file the first
+        # one takes it over.
+        first = firsts.get(item.features)
+        if first is not None:
             kept.append(job_id)
-            self.blobs.keep(own, features_name(job_id))
-        finally:
-            remove(own)
+            self.blobs.copy(features_name(first), features_name(job_id))
+        elif item.features.stat().st_size <= INLINE:
+            return evolve(item.submission, features=item.features.read_bytes())
+        else:
+            kept.append(job_id)
+            firsts[item.features] = job_id
+            self.blobs.keep(item.features, features_name(job_id))
         return item.submission
 
     def _forget(self, *job_ids: str) -> None:

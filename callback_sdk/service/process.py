@@ -9,6 +9,7 @@ import signal
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -87,16 +88,22 @@ class ChildProcess:
         except RuntimeError as error:
             # Pebble's word for: the idle child was killed from outside.
             outcome = Outcome(died=f"its process could not be reached: {error}")
-        if outcome.answer is None:
+        # What an algorithm has started and left running would take the next run's time and memory.
+        if outcome.answer is None or _has_children(self._pid):
             self.close()
         return outcome
 
     def close(self) -> None:
-        """Kill the child, and whatever it has started in its own process group."""
+        """Kill the child, and whatever it has started."""
         pool, pid, self._pool, self._pid = self._pool, self._pid, None, 0
         if pid:
+            # Some may have left the process group.
+            family = _descendants(pid)
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
+            for member in family:
+                with contextlib.suppress(psutil.Error):
+                    member.kill()
         if pool is not None:
             pool.stop()
             pool.join()
@@ -168,16 +175,28 @@ def _wait(
 
 def _memory(pid: int) -> int:
     """Return the bytes of physical memory that a process and its descendants take."""
-    try:
-        process = psutil.Process(pid)
-        family = [process, *process.children(recursive=True)]
-    except psutil.Error:
-        return 0
     taken = 0
-    for member in family:
-        with contextlib.suppress(psutil.Error):
-            taken += member.memory_info().rss
+    with contextlib.suppress(psutil.Error):
+        for member in (psutil.Process(pid), *_descendants(pid)):
+            with contextlib.suppress(psutil.Error):
+                taken += member.memory_info().rss
     return taken
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        found: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return []
+    return found
+
+
+def _has_children(pid: int) -> bool:
+    # psutil looks at every process of the machine, which takes some milliseconds; Linux tells what each thread started.
+    if lists := list(Path(f"/proc/{pid}/task").glob("*/children")):
+        with contextlib.suppress(OSError):
+            return any(path.read_bytes().strip() for path in lists)
+    return bool(_descendants(pid))
 
 
 def _alive(pid: int) -> bool:

@@ -280,7 +280,7 @@ def _graph(name: str, path: Path) -> Path:
 
 
 def _unknown(what: str, name: str, known: Any) -> UnknownAlgorithmError:
-    names = list(known)
+    name, names = name[:200], list(known)
     hint = _similar(name, names).strip()
     if not hint:
         hint = f"There are: {', '.join(names[:20])}." if names else "Nothing is registered."

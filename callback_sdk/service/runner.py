@@ -183,7 +183,7 @@ class Runner:
         job_id = claim.task.job_id
         _log.error("Task %s can't be run now: %s", job_id, error)
         if isinstance(error, BlobMissingError):
-            return self._store.tasks.lose(job_id, claim.attempt, f"its features could not be read: {error.message}")
+            return self._store.tasks.lose(job_id, claim.attempt, f"a file of it could not be read: {error.message}")
         self._store.tasks.release(job_id, claim.attempt, later=True)
         return False
 
@@ -214,7 +214,8 @@ class Runner:
                 self._blobs.keep(results, results_name(claim.task.job_id, claim.attempt))
             except StorageError as error:  # noqa: PERF203 - one round in a good while
                 _log.error("Results of task %s can't be kept, another try follows: %s", claim.task.job_id, error)
-                if wait([stop], timeout=_RETRY).done:
+                # When somebody removed the file, only another run can make it again.
+                if isinstance(error, BlobMissingError) or wait([stop], timeout=_RETRY).done:
                     raise
             else:
                 return None

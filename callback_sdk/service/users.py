@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from callback_sdk.service.store import User
 from callback_sdk.service.store.users import FIRST_USER, UserError, UserStore
 from callback_sdk.service.tokens import ACCESS, REFRESH, TokenError, Tokens, digest, is_jwt, new_api_token
 from callback_sdk.service.vault import Vault, secret_file
+
+_log = logging.getLogger(__name__)
 
 
 class Doorkeeper:
@@ -35,7 +38,7 @@ class Doorkeeper:
         if not verify_password(user.password if user else None, password) or user is None or user.disabled:
             raise TokenError("The user name or the password is wrong.", hint="Ask who runs the service for an account.")
         if user.password is not None and needs_rehash(user.password):
-            self._users.set_password(name, hash_password(password), keep_tokens=True)
+            self._users.rehash(user.user_id, user.password, hash_password(password))
         access, refresh = (self._tokens.issue(user.user_id, user.generation, kind) for kind in (ACCESS, REFRESH))
         return access, refresh
 
@@ -87,4 +90,11 @@ def ensure_first_user(users: UserStore, token_file: Path, *, label: str) -> None
     with suppress(UserError):
         users.add(FIRST_USER, user_id=FIRST_USER)
     user = users.named(FIRST_USER)
-    users.add_token(user.user_id, digest(token), label=label, only=True)
+    if not users.add_token(user.user_id, digest(token), label=label, only=True):
+        _log.warning(
+            "The token in %s was revoked. Put one of `callback-sdk users token %s` there, or remove the file and "
+            "start again for a new one.",
+            token_file,
+            FIRST_USER,
+            extra={"action": "start"},
+        )

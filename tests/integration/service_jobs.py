@@ -51,6 +51,21 @@ def busy(features, parameters, context):
         sum(range(10_000))
 
 
+@registry.algorithm("leaver")
+def leaver(features, parameters, context):
+    """Leave a process behind that has a session of its own and has lost the one that started it."""
+    spawn = (
+        "from subprocess import *; import sys; print(Popen([sys.executable, '-c', sys.argv[1]], stdout=DEVNULL).pid)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", spawn, "import time; time.sleep(600)"],
+        stdout=subprocess.PIPE,
+        check=True,
+        start_new_session=True,
+    )
+    return {"predictions": int(found.stdout)}
+
+
 @registry.algorithm("suicide")
 def suicide(features, parameters, context):
     with Path(parameters["starts"]).open("a") as starts:

@@ -191,6 +191,21 @@ def test_a_wrong_token_opens_nothing(topology: Topology, ann: Caller, make: Call
     refused(Caller(topology, token).send(), 401)
 
 
+def test_a_revoked_token_stays_revoked_after_a_restart(tmp_path: Path) -> None:
+    """Also that of the first user's file, which each start reads; the log says what to do."""
+    with Topology(tmp_path, REGISTRY, processes=1) as topology:
+        old = Caller(topology, (topology.data / "token").read_text().strip())
+        assert old("GET", TASKS).status_code == 200
+        new = Caller(topology, run(topology, "users", "token", "admin", "--revoke"))
+        refused(old("GET", TASKS), 401)
+        topology.service.kill()
+        topology.service.wait()
+        topology.start_service()
+        refused(old("GET", TASKS), 401)
+        assert new("GET", TASKS).status_code == 200
+        assert "was revoked" in topology.log
+
+
 def test_a_disabled_users_tokens_are_worth_nothing(topology: Topology, ann: Caller) -> None:
     """The access token, the refresh token, and the password."""
     run(topology, "users", "add", "zoe", "--password", stdin=f"{PASSWORD}\n")
@@ -253,6 +268,18 @@ def test_a_key_makes_one_batch(ann: Caller) -> None:
     assert [answers[0]] * MANY == answers
     assert len({*answers[0]}) == 5
     refused(ann.batch(tasks[:4], [TABLE], key=key), 409)
+
+
+def test_a_key_answers_when_the_request_would_be_refused_by_now(ann: Caller) -> None:
+    """Whoever repeats it for want of an answer wants to know of the task, though its target has expired meanwhile."""
+    key = str(uuid.uuid4())
+    client = boto3.client("s3", aws_access_key_id="id", aws_secret_access_key="key", region_name="eu-west-1")
+    url = S3Signer("bucket", client=client).put("key", expires=timedelta(seconds=5)).url
+    first = ann.submit(key=key, callback_url=url)
+    first_batch = ann.batch([{"callbacks": [{"url": url}]}], [TABLE], key=f"{key} batch").json()["job_ids"]
+    wait_until(lambda: ann.send(callback_url=url).status_code == 422, what="the target's expiry")
+    assert ann.submit(key=key, callback_url=url) == first
+    assert ann.batch([{"callbacks": [{"url": url}]}], [TABLE], key=f"{key} batch").json()["job_ids"] == first_batch
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256, "käse"])
@@ -382,15 +409,16 @@ def test_figures_count_what_happens(ann: Caller) -> None:
 
 def test_nobody_has_more_tasks_than_are_allowed(tmp_path: Path) -> None:
     """One more is refused with a time to come again, a batch as a whole; who cancels some may go on."""
-    with Topology(tmp_path, REGISTRY, processes=1, settings={"MAX_TASKS": "2"}) as topology:
+    with Topology(tmp_path, REGISTRY, processes=2, settings={"MAX_TASKS": "2"}) as topology:
         caller = Caller(topology, (topology.data / "token").read_text().strip())
         parameters = {"starts": str(tmp_path / "starts"), "go": str(tmp_path / "go")}
-        slow = caller.submit("/algorithms/slow/predict", parameters=parameters)
+        slow = caller.submit("/algorithms/slow/predict", parameters=parameters, key="slow")
         refused(caller.batch([{}, {}], [TABLE, TABLE]), 429)
-        caller.submit()
+        caller.submit("/algorithms/slow/predict", parameters=parameters)
         answer = caller.send()
         assert "cancel some" in refused(answer, 429)
         assert int(answer.headers["retry-after"]) > 0
+        assert caller.submit("/algorithms/slow/predict", parameters=parameters, key="slow") == slow
         assert caller("DELETE", f"{TASKS}/{slow}").status_code == 202
         caller.ended(slow)
         caller.ended(caller.submit())

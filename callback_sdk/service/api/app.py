@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from callback_sdk._version import __version__
 from callback_sdk.service.api import algorithms, errors, operations, tasks, tokens
 from callback_sdk.service.api.access import Face, Limits, Quota
+from callback_sdk.service.api.readiness import Readiness
 from callback_sdk.service.api.shell import Shell
 from callback_sdk.service.hub import Hub
 from callback_sdk.service.submission import Rules
@@ -40,6 +41,7 @@ def create_app(hub: Hub, *, limits: Limits) -> FastAPI:
         quota=Quota(hub.store, limits.max_tasks),
         doorkeeper=Doorkeeper(hub.store.users, hub.parts.vault),
     )
+    app.state.readiness = Readiness(hub.check)
     # Tasks come before algorithms, one of which could otherwise be named "tasks".
     for routes in (tokens, tasks, algorithms, operations):
         app.include_router(routes.router)

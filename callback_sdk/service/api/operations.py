@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.service.api import schemas
 from callback_sdk.service.api.access import ServiceFace
 from callback_sdk.service.api.errors import problem
+from callback_sdk.service.api.readiness import Readiness
 from callback_sdk.service.metrics import CONTENT_TYPE, exposition
 
 router = APIRouter(tags=["operations"])
@@ -21,9 +22,10 @@ async def alive() -> dict[str, Any]:
 
 
 @router.get("/readyz", response_model=None, responses=schemas.answers(503))
-def ready(face: ServiceFace) -> Response | dict[str, Any]:
+async def ready(request: Request) -> Response | dict[str, Any]:
+    readiness: Readiness = request.app.state.readiness
     try:
-        face.hub.check()
+        await readiness.ask()
     except CallbackSDKError as error:
         return problem(503, {"Retry-After": "5"}, error=str(error))
     return {"status": True}

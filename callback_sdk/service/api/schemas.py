@@ -6,12 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
-
-STATUSES = (PENDING, IN_PROGRESS, FINISHED, CANCELED)
-
 Status = Literal["Pending", "In Progress", "Finished", "Canceled"]
-
 
 TEXT = r"^[^\x00]*$"
 """What a database can look for: PostgreSQL takes no NUL."""

@@ -20,7 +20,7 @@ from callback_sdk.service.api.access import Face, Owner, ServiceFace
 from callback_sdk.service.api.forms import read_form
 from callback_sdk.service.api.views import TaskView, show_delivery, show_summary, show_task
 from callback_sdk.service.hub import Hub
-from callback_sdk.service.store import User
+from callback_sdk.service.store import IdempotencyKey, User
 from callback_sdk.service.store.records import FIT, PREDICT
 from callback_sdk.service.submission import Form, read_batch, read_key, read_one
 
@@ -154,23 +154,32 @@ async def _check_algorithm(face: Face, algorithm_id: str) -> None:
 
 
 def _accept_one(face: Face, algorithm_id: str, form: Form, user: User, kind: str, key: str | None) -> TaskView:
+    repeatable = read_key(key, form, kind, algorithm_id)
+    if (before := _repeated(face, user, repeatable)) is not None:
+        return _view(face.hub, before[0], user)
     with ExitStack() as stack:
         received = read_one(form, algorithm_id, face.rules, face.hub.scratch, stack, owner=user.user_id, kind=kind)
-        known = read_key(key, form, kind, algorithm_id)
         face.quota.take(user.user_id, 1)
-        (job_id,) = face.hub.submit([received], known)
+        (job_id,) = face.hub.submit([received], repeatable)
     _log.info("Task %s is accepted.", job_id, extra={"action": "accept", "job_id": job_id})
     return _view(face.hub, job_id, user)
 
 
 def _accept_batch(face: Face, algorithm_id: str, form: Form, user: User, most: int, key: str | None) -> list[str]:
+    repeatable = read_key(key, form, "batch", algorithm_id)
+    if (before := _repeated(face, user, repeatable)) is not None:
+        return before
     with ExitStack() as stack:
         received = read_batch(form, algorithm_id, face.rules, face.hub.scratch, stack, owner=user.user_id, most=most)
-        known = read_key(key, form, "batch", algorithm_id)
         face.quota.take(user.user_id, len(received))
-        job_ids = face.hub.submit(received, known)
+        job_ids = face.hub.submit(received, repeatable)
     _log.info("%d tasks are accepted.", len(job_ids), extra={"action": "accept", "job_ids": job_ids})
     return job_ids
+
+
+def _repeated(face: Face, user: User, key: IdempotencyKey | None) -> list[str] | None:
+    # Before anything else is checked: since the first time a URL may have expired, or the user's quota be used up.
+    return None if key is None else face.hub.store.tasks.repeated(user.user_id, key)
 
 
 def _task(hub: Hub, job_id: str, user: User) -> dict[str, Any]:

@@ -22,6 +22,14 @@ class Blobs(Protocol):
         """
         ...
 
+    def copy(self, name: str, copy: str) -> None:
+        """Keep what is kept under another name too.
+
+        Raises:
+            StorageError: It can't be kept.
+        """
+        ...
+
     def fetch(self, name: str, scratch: Path) -> AbstractContextManager[Path]:
         """Give a file with the bytes to read.
 

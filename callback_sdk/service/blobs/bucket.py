@@ -43,6 +43,12 @@ class Bucket:
             self._client.upload_file(str(source), self._bucket, self._prefix + name)
         remove(source)
 
+    def copy(self, name: str, copy: str) -> None:
+        """Let the store copy an object; see `Blobs.copy`."""
+        source = {"Bucket": self._bucket, "Key": self._prefix + name}
+        with self._explained(name):
+            self._client.copy(source, self._bucket, self._prefix + copy)
+
     @contextmanager
     def fetch(self, name: str, scratch: Path) -> Iterator[Path]:
         """Give a copy, which is removed afterwards; see `Blobs.fetch`."""

@@ -43,12 +43,19 @@ class Folder:
                 durable(source)
                 rename(source, target)
             else:
-                # A rename doesn't cross file systems, so a copy comes beside the target first.
-                near = target.with_name(f".{target.name}")
-                shutil.copyfile(source, near)
-                durable(near)
-                rename(near, target)
+                # A rename doesn't cross file systems.
+                _copy(source, target)
                 remove(source)
+
+    def copy(self, name: str, copy: str) -> None:
+        """Make a link, which takes no room, where the file system has links; see `Blobs.copy`."""
+        with _explained(name):
+            target = self._folder / copy
+            try:
+                target.hardlink_to(self._folder / name)
+            except OSError:
+                _copy(self._folder / name, target)
+            durable(target.parent)
 
     @contextmanager
     def fetch(self, name: str, scratch: Path) -> Iterator[Path]:
@@ -99,6 +106,13 @@ def _explained(name: str) -> Iterator[None]:
         raise StorageError(
             f"{name} can't be kept or read: {error.strerror}.", hint="Check the disk, its space and its permissions."
         ) from error
+
+
+def _copy(source: Path, target: Path) -> None:
+    near = target.with_name(f".{target.name}")
+    shutil.copyfile(source, near)
+    durable(near)
+    rename(near, target)
 
 
 def _missing(name: str) -> BlobMissingError:

@@ -47,6 +47,15 @@ class Database(ABC):
         with unavailable(), self.engine.connect() as connection:
             yield connection
 
+    def check(self) -> None:
+        """Make sure that it answers, and takes what is written.
+
+        Raises:
+            StoreUnavailableError: It doesn't.
+        """
+        with self.read() as connection:
+            connection.execute(sa.select(1))
+
     @abstractmethod
     def write(self, work: Callable[[sa.Connection], T]) -> T:
         """Run one piece of work in a transaction and return when it is on disk.

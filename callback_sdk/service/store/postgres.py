@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from callback_sdk.errors import ConfigurationError, MissingExtraError
 from callback_sdk.redaction import Secret
-from callback_sdk.service.store.database import Database, unavailable
+from callback_sdk.service.store.database import Database, StoreUnavailableError, unavailable
 
 T = TypeVar("T")
 
@@ -61,6 +61,12 @@ class PostgresDatabase(Database):
         except ModuleNotFoundError:
             raise MissingExtraError("psycopg", extra="postgres") from None
         super().__init__(engine)
+
+    def check(self) -> None:
+        """Make sure that it can be written; see `Database.check`."""
+        with self.read() as connection:
+            if connection.execute(sa.text("SHOW transaction_read_only")).scalar() == "on":
+                raise StoreUnavailableError("The database is read-only.", hint="Name the primary, and not a standby.")
 
     def write(self, work: Callable[[sa.Connection], T]) -> T:
         """Run one piece of work and return when it is on disk; see `Database.write`."""

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import sqlalchemy as sa
-
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret
 from callback_sdk.service.store import schema
@@ -45,13 +43,8 @@ class Store:
         self.users = UserStore(database)
 
     def check(self) -> None:
-        """Make sure that the database answers.
-
-        Raises:
-            StoreUnavailableError: It doesn't.
-        """
-        with self.database.read() as connection:
-            connection.execute(sa.select(1))
+        """Make sure that the database answers and can be written; see `Database.check`."""
+        self.database.check()
 
     def close(self) -> None:
         """Close the database, after all that was written is on disk."""

@@ -115,6 +115,15 @@ class TaskStore:
         # The same request came twice at once, and the other one was first.
         return self._database.write(insert)
 
+    def repeated(self, owner: str, key: IdempotencyKey) -> list[str] | None:
+        """Return the tasks of an earlier request with the same key; None when there was none.
+
+        Raises:
+            IdempotencyConflictError: The key has come with another request.
+        """
+        with self._database.read() as connection:
+            return keys.known(connection, owner, key)
+
     def get(self, job_id: str, *, owner: str | None = None) -> dict[str, Any] | None:
         """Return a task's columns; None when there is no such task, or it is somebody else's.
 

@@ -16,6 +16,9 @@ from callback_sdk.service.store.tables import tokens, users
 FIRST_USER = "admin"
 """Name and id of the user whose token `serve` keeps in its data folder."""
 
+_REVOKED = "revoked"
+"""Label of a token that doesn't count any more. It is remembered, so that no file can bring it back."""
+
 _COLUMNS = tuple(users.c[name] for name in User.__annotations__)
 
 
@@ -77,8 +80,8 @@ class UserStore:
 
     def of_token(self, digest: str) -> User | None:
         """Return whose API token this is the digest of; None when it is nobody's."""
-        owner = sa.select(tokens.c.user_id).where(tokens.c.digest == digest).scalar_subquery()
-        return self._one(users.c.user_id == owner)
+        good = (tokens.c.digest == digest, tokens.c.label != _REVOKED)
+        return self._one(users.c.user_id == sa.select(tokens.c.user_id).where(*good).scalar_subquery())
 
     def disable(self, name: str, *, disabled: bool = True) -> User:
         """Shut a user out, or let one in again. Access tokens that were given out end for good.
@@ -88,21 +91,21 @@ class UserStore:
         """
         return self._change(name, {"disabled": disabled, "generation": users.c.generation + 1})
 
-    def set_password(self, name: str, password: str, *, keep_tokens: bool = False) -> User:
-        """Keep a new hash of a user's password.
-
-        Args:
-            name: Whose.
-            password: The hash.
-            keep_tokens: Whether access tokens that were given out stay good, as when only the hash is a new one.
+    def set_password(self, name: str, password: str) -> User:
+        """Keep the hash of a user's new password. Access tokens that were given out end for good.
 
         Raises:
             UserError: There is no such user.
         """
-        return self._change(name, {"password": password, "generation": users.c.generation + int(not keep_tokens)})
+        return self._change(name, {"password": password, "generation": users.c.generation + 1})
 
-    def add_token(self, user_id: str, digest: str, *, label: str, only: bool = False) -> None:
-        """Keep the digest of an API token.
+    def rehash(self, user_id: str, old: str, new: str) -> None:
+        """Keep another hash of the same password, unless somebody has set a new password meanwhile."""
+        same = users.update().where(users.c.user_id == user_id, users.c.password == old).values(password=new)
+        self._database.write(lambda connection: connection.execute(same))
+
+    def add_token(self, user_id: str, digest: str, *, label: str, only: bool = False) -> bool:
+        """Keep the digest of an API token; False when it was revoked before, and stays so.
 
         Args:
             user_id: Whose token it is.
@@ -111,20 +114,23 @@ class UserStore:
             only: Whether it takes the place of all others with the same label.
         """
 
-        def insert(connection: sa.Connection) -> None:
+        def insert(connection: sa.Connection) -> bool:
             if only:
                 same = (tokens.c.user_id == user_id, tokens.c.label == label, tokens.c.digest != digest)
                 connection.execute(tokens.delete().where(*same))
-            if connection.execute(sa.select(tokens.c.digest).where(tokens.c.digest == digest)).first() is None:
+            known = connection.execute(sa.select(tokens.c.label).where(tokens.c.digest == digest)).scalar()
+            if known is None:
                 row = {"digest": digest, "user_id": user_id, "label": label}
                 connection.execute(tokens.insert().values(**row, created_at=now()))
+            return known != _REVOKED
 
-        self._database.write(insert)
+        return self._database.write(insert)
 
     def revoke_tokens(self, user_id: str) -> int:
-        """Forget all API tokens of a user, and return how many there were."""
-        gone = tokens.delete().where(tokens.c.user_id == user_id)
-        return self._database.write(lambda connection: connection.execute(gone).rowcount)
+        """Let no API token of a user count any more, and return how many did."""
+        good = (tokens.c.user_id == user_id, tokens.c.label != _REVOKED)
+        revoked = tokens.update().where(*good).values(label=_REVOKED)
+        return self._database.write(lambda connection: connection.execute(revoked).rowcount)
 
     def _change(self, name: str, values: dict[str, Any]) -> User:
         user = self.named(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -118,6 +119,17 @@ def test_time_out_ends_child_and_grandchild(process: ChildProcess, tmp_path: Pat
     assert len(started) == 2
     for pid in started:
         wait_until(lambda pid=pid: ended(pid), what=f"the end of {pid}")
+
+
+def test_what_an_algorithm_leaves_running_ends_with_its_run(process: ChildProcess, tmp_path: Path) -> None:
+    """However far it went away, so that it takes nothing from the next run, which has a new child."""
+    outcome = process.run(order(tmp_path, "leaver"), timeout=LONG, stop=Stop())
+    assert outcome.answer is not None
+    assert outcome.answer.error is None
+    left = json.loads((tmp_path / "results").read_bytes())["predictions"]
+    wait_until(lambda: ended(left), what=f"the end of {left}")
+    outcome = process.run(order(tmp_path, "sum"), timeout=LONG, stop=Stop())
+    assert outcome.answer is not None
 
 
 def test_stop_breaks_a_run_off(process: ChildProcess, tmp_path: Path) -> None:

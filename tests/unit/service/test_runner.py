@@ -144,4 +144,4 @@ def test_a_task_whose_features_are_gone_fails(
         work.runner.run("1", child, Future())
     task = store.tasks.get("1")
     assert task["success"] is False
-    assert "features could not be read" in task["error"]
+    assert "could not be read: features/1" in task["error"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +54,25 @@ def test_what_is_kept_comes_back(blobs: Blobs, scratch: Path) -> None:
     assert not list(scratch.iterdir())
     keep(blobs, scratch, name, b"new")
     assert b"".join(blobs.chunks(name, 0, 3)) == b"new"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_copy_is_there_after_the_first_is_gone(
+    blobs: Blobs, scratch: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """Whether or not the file system has links."""
+    if not links:
+
+        def refused(*_: object) -> None:
+            raise OSError(errno.EPERM, "no links here")
+
+        monkeypatch.setattr(os, "link", refused)
+    keep(blobs, scratch, features_name("1"))
+    blobs.copy(features_name("1"), features_name("2"))
+    blobs.remove(features_name("1"))
+    assert b"".join(blobs.chunks(features_name("2"), 0, 10)) == b"0123456789"
+    with pytest.raises(StorageError):
+        blobs.copy(features_name("1"), features_name("3"))
 
 
 @pytest.mark.parametrize("far", [False, True])

@@ -120,10 +120,30 @@ def test_hosts_with_many_attempts_under_way_are_told(store: Store) -> None:
 
 def test_a_new_password_ends_what_was_given_out(store: Store) -> None:
     """Unless only its hash is a new one."""
-    store.users.add("anna", password="old")
-    before = store.users.named("anna").generation
-    assert store.users.set_password("anna", "rehashed", keep_tokens=True).generation == before
-    assert store.users.set_password("anna", "new").generation == before + 1
+    anna = store.users.add("anna", password="old")
+    store.users.rehash(anna.user_id, "old", "rehashed")
+    assert store.users.named("anna").generation == anna.generation
+    assert store.users.set_password("anna", "new").generation == anna.generation + 1
+
+
+def test_a_new_password_is_not_overwritten_by_a_new_hash_of_the_old_one(store: Store) -> None:
+    """Somebody may set it between the check of the old one and its new hash."""
+    anna = store.users.add("anna", password="old")
+    store.users.set_password("anna", "new")
+    store.users.rehash(anna.user_id, "old", "rehashed")
+    assert store.users.named("anna").password == "new"
+
+
+def test_a_revoked_token_never_counts_again(store: Store) -> None:
+    """Not even when a file that still has it is read at the next start."""
+    anna = store.users.add("anna")
+    assert store.users.add_token(anna.user_id, "digest", label="serve", only=True)
+    assert store.users.revoke_tokens(anna.user_id) == 1
+    assert store.users.revoke_tokens(anna.user_id) == 0
+    assert not store.users.add_token(anna.user_id, "digest", label="serve", only=True)
+    assert store.users.of_token("digest") is None
+    assert store.users.add_token(anna.user_id, "another", label="serve", only=True)
+    assert store.users.of_token("another") == anna
 
 
 def test_a_release_is_no_loss(store: Store) -> None:

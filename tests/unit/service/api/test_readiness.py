@@ -1,0 +1,66 @@
+"""callback_sdk.service.api.readiness"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from callback_sdk.service.api.readiness import Readiness
+from callback_sdk.service.engines.errors import EngineError
+
+
+def test_all_who_ask_share_one_check() -> None:
+    """However many ask while something hangs, they take one thread; who goes away breaks nothing off."""
+    go, checks = threading.Event(), []
+
+    def check() -> None:
+        checks.append(threading.current_thread())
+        assert go.wait(30)
+
+    async def ask() -> None:
+        readiness = Readiness(check)
+        impatient = asyncio.ensure_future(readiness.ask())
+        others = [asyncio.ensure_future(readiness.ask()) for _ in range(100)]
+        await asyncio.sleep(0)
+        impatient.cancel()
+        while not checks:
+            await asyncio.sleep(0.001)
+        go.set()
+        assert await asyncio.gather(*others) == [None] * 100
+        assert impatient.cancelled()
+        assert len(checks) == 1
+        await readiness.ask()
+
+    asyncio.run(ask())
+    assert len(checks) == 2
+
+
+def test_what_is_wrong_reaches_all_who_ask() -> None:
+    """And the next one finds out for themselves."""
+    failures = [EngineError("The broker is away."), None]
+
+    def check() -> None:
+        failure = failures.pop(0)
+        if failure is not None:
+            raise failure
+
+    async def ask() -> None:
+        readiness = Readiness(check)
+        found = await asyncio.gather(*(readiness.ask() for _ in range(3)), return_exceptions=True)
+        assert [str(error) for error in found] == ["The broker is away."] * 3
+        await readiness.ask()
+
+    asyncio.run(ask())
+    assert not failures
+
+
+def test_the_error_is_raised_for_one_who_asks_alone() -> None:
+    """As it came."""
+
+    def check() -> None:
+        raise EngineError("The broker is away.")
+
+    with pytest.raises(EngineError, match="away"):
+        asyncio.run(Readiness(check).ask())
