@@ -23,7 +23,7 @@ from callback_sdk.body import Body
 from callback_sdk.dialing import resolve, time_left
 from callback_sdk.errors import CallbackSDKError, DeliveryError, InvalidTargetError
 from callback_sdk.models import Upload
-from callback_sdk.redaction import SecretURL, without_frames
+from callback_sdk.redaction import Secret, SecretFields, SecretURL, without_frames
 from callback_sdk.retry import is_retryable
 from callback_sdk.sockets import (
     Connection,
@@ -32,6 +32,7 @@ from callback_sdk.sockets import (
     Resolve,
     TimedSocket,
     TunnelError,
+    head,
     host_header,
     readable,
 )
@@ -222,46 +223,33 @@ def _transmit(
     connection: Connection, upload: Upload, url: SecretURL, deadline: float, longest: timedelta
 ) -> tuple[Answer, bool]:
     """Send the request and read the answer; also tell whether the connection can be used again."""
-    plain = connection.sock
-    timed = TimedSocket(plain, deadline, longest)
-    connection.sock = timed
-    try:
-        _put_head(connection, upload, url)
-        whole = _send_all(timed, connection.head, upload.body)
-        response = connection.getresponse()
-        if not whole and response.status < 300:
-            raise DeliveryError(
-                f"{url} answered {response.status} before it had the whole body, so it can't have it.",
-                hint="A proxy in front of it may be broken.",
-                url=str(url),
-                status=response.status,
-                retryable=True,
-            )
-        body = response.read(ANSWER_LIMIT + 1)
-        headers = {name.lower(): value for name, value in reversed(response.getheaders())}
-        reusable = whole and len(body) <= ANSWER_LIMIT and response.isclosed() and not response.will_close
-        return Answer(status=response.status, headers=headers, body=body[:ANSWER_LIMIT], url=url), reusable
-    finally:
-        connection.sock = plain
+    timed = TimedSocket(connection.sock, deadline, longest)
+    whole = _send_all(timed, _head(connection, upload, url), upload.body)
+    response = timed.answer(upload.method)
+    if not whole and response.status < 300:
+        raise DeliveryError(
+            f"{url} answered {response.status} before it had the whole body, so it can't have it.",
+            hint="A proxy in front of it may be broken.",
+            url=str(url),
+            status=response.status,
+            retryable=True,
+        )
+    body = response.read(ANSWER_LIMIT + 1)
+    headers = {name.lower(): value for name, value in reversed(response.getheaders())}
+    reusable = whole and len(body) <= ANSWER_LIMIT and response.isclosed() and not response.will_close
+    return Answer(status=response.status, headers=headers, body=body[:ANSWER_LIMIT], url=url), reusable
 
 
-def _put_head(connection: Connection, upload: Upload, url: SecretURL) -> None:
-    connection.putrequest(
-        upload.method,
-        _request_target(url, absolute=connection.absolute),
-        skip_host=True,
-        skip_accept_encoding=True,
-    )
-    connection.putheader("Host", host_header(url))
-    connection.putheader("User-Agent", USER_AGENT)
-    connection.putheader("Accept-Encoding", "identity")
-    connection.putheader("Content-Length", str(upload.body.size))
-    for name, value in upload.headers.reveal().items():
-        connection.putheader(name, value)
-    if connection.absolute:
-        for name, value in connection.proxy_headers.reveal().items():
-            connection.putheader(name, value)
-    connection.endheaders()
+def _head(connection: Connection, upload: Upload, url: SecretURL) -> bytes:
+    own = {
+        "Host": host_header(url),
+        "User-Agent": USER_AGENT,
+        "Accept-Encoding": "identity",
+        "Content-Length": str(upload.body.size),
+    }
+    request_line = Secret(f"{upload.method} {_request_target(url, absolute=connection.absolute)} HTTP/1.1")
+    proxys = connection.proxy_headers if connection.absolute else SecretFields({})
+    return head(request_line, {**own, **upload.headers.reveal(), **proxys.reveal()})
 
 
 def _send_all(timed: TimedSocket, head: bytes, body: Body) -> bool:

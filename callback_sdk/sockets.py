@@ -6,19 +6,23 @@ import base64
 import http.client
 import io
 import os
+import re
 import select
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 from callback_sdk.addresses import ascii_host
 from callback_sdk.dialing import Addresses, dial, time_left
-from callback_sdk.redaction import SecretFields, SecretURL
+from callback_sdk.errors import InvalidTargetError
+from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.stores import port_of
+
+_UNSENDABLE = re.compile("\\r(?!\\n)|[\\0\u0100-\U0010ffff]")
 
 IDLE_LIMIT = timedelta(seconds=20)
 """How long a connection may rest before it is not used again; servers close theirs after 5 to 60 s."""
@@ -42,15 +46,15 @@ class TunnelError(OSError):
         self.status = status
 
 
-class Connection(http.client.HTTPConnection):
+class Connection:
     """A connection that was resolved by us, through a proxy or not."""
 
+    sock: socket.socket
+
     def __init__(self, url: SecretURL, proxy: SecretURL | None, resolve: Resolve, until: float) -> None:
-        super().__init__(ascii_host(proxy or url), port_of(proxy or url))
         self.absolute = proxy is not None and url.scheme == "http"
         self.proxy_headers = _proxy_headers(proxy)
         self.idle_since = 0.0
-        self.head = b""
         self._url = url
         self._tunnelled = proxy is not None and url.scheme == "https"
         self._dial: Callable[[], socket.socket] = lambda: dial(resolve(proxy or url, until), until)
@@ -68,17 +72,16 @@ class Connection(http.client.HTTPConnection):
         if self._tunnelled:
             self._open_tunnel()
 
-    def send(self, data: Any) -> None:
-        """Keep a request's head, for it to go out together with the beginning of the body."""
-        self.head = data
+    def close(self) -> None:
+        """Close it, if it ever came about."""
+        if hasattr(self, "sock"):
+            self.sock.close()
 
     def _open_tunnel(self) -> None:
         place = f"{bracketed(ascii_host(self._url))}:{port_of(self._url)}"
-        lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}"]
         timed = TimedSocket(self.sock, self._until, timedelta.max)
-        timed.sendall("\r\n".join([*lines, *_lines(self.proxy_headers), "", ""]).encode("latin-1"))
-        answer = http.client.HTTPResponse(cast("socket.socket", timed), method="CONNECT")
-        answer.begin()
+        timed.sendall(head(Secret(f"CONNECT {place} HTTP/1.1"), {"Host": place, **self.proxy_headers.reveal()}))
+        answer = timed.answer("CONNECT")
         if not 200 <= answer.status < 300:
             raise TunnelError(answer.status)
 
@@ -100,12 +103,15 @@ class TimedSocket:
         """Send it all, or time out."""
         self.arm().sendall(data)
 
+    def answer(self, method: str) -> http.client.HTTPResponse:
+        """Read the head of what the server says to a request with this method."""
+        response = http.client.HTTPResponse(cast("socket.socket", self), method=method)
+        response.begin()
+        return response
+
     def makefile(self, mode: str) -> io.BufferedReader:
         """Return what `http.client` reads answers from."""
         return io.BufferedReader(_TimedReader(self))
-
-    def close(self) -> None:
-        """Do nothing: `http.client` closes as soon as it has the head of an answer, and its body is still to come."""
 
 
 class _TimedReader(io.RawIOBase):
@@ -206,8 +212,19 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _lines(headers: SecretFields) -> list[str]:
-    return [f"{name}: {value}" for name, value in headers.reveal().items()]
+def head(request_line: Secret[str], headers: Mapping[str, str]) -> bytes:
+    """Return the head of a request.
+
+    Raises:
+        InvalidTargetError: A header can't be sent, as it would end, or isn't Latin-1.
+    """
+    text = Secret("\r\n".join([request_line.reveal(), *(f"{name}: {value}" for name, value in headers.items())]))
+    if text.reveal().count("\n") != len(headers) or _UNSENDABLE.search(text.reveal()):
+        raise InvalidTargetError(
+            "A header of the request has a line break, or a character that HTTP can't send.",
+            hint="Look at the values that came with the target.",
+        )
+    return f"{text.reveal()}\r\n\r\n".encode("latin-1")
 
 
 def _proxy_headers(proxy: SecretURL | None) -> SecretFields:
