@@ -248,8 +248,8 @@ def _head(connection: Connection, upload: Upload, url: SecretURL) -> bytes:
         "Content-Length": str(upload.body.size),
     }
     request_line = Secret(f"{upload.method} {_request_target(url, absolute=connection.absolute)} HTTP/1.1")
-    proxys = connection.proxy_headers if connection.absolute else SecretFields({})
-    return head(request_line, {**own, **upload.headers.reveal(), **proxys.reveal()})
+    for_proxy = connection.proxy_headers if connection.absolute else SecretFields({})
+    return head(request_line, {**own, **upload.headers.reveal(), **for_proxy.reveal()})
 
 
 def _send_all(timed: TimedSocket, head: bytes, body: Body) -> bool:

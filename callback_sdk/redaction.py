@@ -78,13 +78,14 @@ class SecretURL(Secret[str]):
         InvalidTargetError: Its authority is malformed.
     """
 
-    __slots__ = ("__pairs", "__parts", "host", "port", "scheme")
+    __slots__ = ("__names", "__pairs", "__parts", "host", "port", "scheme")
 
     def __init__(self, value: str) -> None:
         super().__init__(value)
         self.scheme, self.host, self.port = "", "", None
         self.__parts = urlsplit("")
         self.__pairs: tuple[tuple[str, str], ...] | None = None
+        self.__names: frozenset[str] | None = None
         try:
             self.__parts = urlsplit(value)
             self.port = self.__parts.port
@@ -136,7 +137,9 @@ class SecretURL(Secret[str]):
 
     def query_names(self) -> frozenset[str]:
         """Return the names of the query's parameters."""
-        return frozenset(name for name, _ in self.__query())
+        if self.__names is None:
+            self.__names = frozenset([name for name, _ in self.__query()])
+        return self.__names
 
     def query(self, name: str) -> str | None:
         """Return one parameter of the query by its exact name; ask for none that is a credential."""

@@ -65,13 +65,17 @@ class FormPost(Target):
     def check(self, *, now: datetime, size: int | None = None) -> None:
         """See `Target.check`; holds the form against its policy besides."""
         Target.check(self, now=now, size=size)
+        self.policy.check(self.callback.url, self._fields, size)
+
+    def check_limits(self, *, now: datetime, size: int | None) -> None:
+        """See `Target.check_limits`."""
+        Target.check_limits(self, now=now, size=size)
         if not (self._field("content-type") or JSON).isprintable():
             raise InvalidS3FieldsError(
                 f"The field Content-Type in s3_fields of {self.callback.url} has a character that no header can have.",
                 hint="Sign it again with a media type such as application/json.",
                 url=str(self.callback.url),
             )
-        self.policy.check(self.callback.url, self._fields, size)
 
     def accepted(self) -> frozenset[int]:
         """See `Target.accepted`; a 303 is what a form with a redirect asked for, and it is not followed."""

@@ -43,9 +43,13 @@ class S3Put(Target):
     def check(self, *, now: datetime, size: int | None = None) -> None:
         """See `Target.check`; looks for signed headers that can't be met besides."""
         Target.check(self, now=now, size=size)
+        put_headers(self.callback, signed=self.signed, vendor=self.vendor, document=None)
+
+    def check_limits(self, *, now: datetime, size: int | None) -> None:
+        """See `Target.check_limits`."""
+        Target.check_limits(self, now=now, size=size)
         check_checksum(self.callback)
         check_length_range(self.callback, size)
-        put_headers(self.callback, signed=self.signed, vendor=self.vendor, document=None)
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""

@@ -80,6 +80,10 @@ class Target:
             ResultTooLargeError: It doesn't take as much.
             TargetError: Something else that its kind knows.
         """
+        self.check_limits(now=now, size=size)
+
+    def check_limits(self, *, now: datetime, size: int | None) -> None:
+        """Do the part of `check` that `request` doesn't do by itself."""
         url = self.callback.url
         if self.expires_at is not None and now >= self.expires_at:
             raise TargetExpiredError(
@@ -135,7 +139,7 @@ class Target:
         Raises:
             TargetError: The target would refuse it.
         """
-        self.check(now=now, size=document.size)
+        self.check_limits(now=now, size=document.size)
         headers, body = self.request(document, delivery_id=delivery_id, now=now)
         if encoding is not None:
             headers = SecretFields({**headers.reveal(), self.encoding_header: encoding})
