@@ -191,6 +191,7 @@ class ServiceConfig:
         broker: `CALLBACK_SDK_BROKER`: the engine's message broker.
         processes: `CALLBACK_SDK_PROCESSES`: algorithms that run at a time; one for each CPU when None.
         grace: `CALLBACK_SDK_GRACE`: how long running tasks may go on after SIGTERM.
+        keep: `CALLBACK_SDK_KEEP`: how long tasks are kept after their end; for ever when None.
         max_body: `CALLBACK_SDK_MAX_BODY`: bytes of a request.
         max_callbacks: `CALLBACK_SDK_MAX_CALLBACKS`: targets of a task.
         max_tasks: `CALLBACK_SDK_MAX_TASKS`: tasks of one user that have not ended.
@@ -214,6 +215,7 @@ class ServiceConfig:
     broker: Secret[str] | None = _setting("BROKER", _secret, _BROKER, shown=False)
     processes: int | None = _setting("PROCESSES", _whole_number(1, 1024), "a whole number from 1 to 1024")
     grace: timedelta = _setting("GRACE", parse_duration, _DURATION, default=timedelta(seconds=20))
+    keep: timedelta | None = _setting("KEEP", parse_duration, _DURATION)
     max_body: int = _setting("MAX_BODY", _whole_number(1, 999_999_999), "a number of bytes", default=256 * 1024 * 1024)
     max_callbacks: int = _setting("MAX_CALLBACKS", _whole_number(0, 1000), "a whole number up to 1000", default=10)
     max_tasks: int = _setting("MAX_TASKS", _whole_number(1, 999_999_999), "a whole number above 0", default=100_000)

@@ -65,6 +65,15 @@ Grace = Annotated[
         show_default=False,
     ),
 ]
+Keep = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION",
+        help="How long tasks are kept after their end, with results and deliveries, such as 90d: for ever, or "
+        "CALLBACK_SDK_KEEP.",
+        show_default=False,
+    ),
+]
 LogFormat = Annotated[
     str | None, typer.Option(metavar="text|json", help="text, or CALLBACK_SDK_LOG_FORMAT.", show_default=False)
 ]
@@ -109,11 +118,11 @@ def settings(**given: Any) -> ServiceConfig:
     for name in ("storage_endpoints", "allow_networks", "allow_hosts"):
         if name in changes:
             changes[name] = tuple(changes[name])
-    if "grace" in changes:
+    for name in {"grace", "keep"}.intersection(changes):
         try:
-            changes["grace"] = parse_duration(changes["grace"])
-        except ValueError:
-            raise typer.BadParameter("Give a number with s, m or h after it.", param_hint="--grace") from None
+            changes[name] = parse_duration(changes[name])
+        except ValueError:  # noqa: PERF203 - two names
+            raise typer.BadParameter("Give a number with s, m, h or d after it.", param_hint=f"--{name}") from None
     if changes.get("log_format", "text") not in ("text", "json"):
         raise typer.BadParameter("Give text or json.", param_hint="--log-format")
     config: ServiceConfig = evolve(cast("Any", ServiceConfig.from_environ()), **changes)

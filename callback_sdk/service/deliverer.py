@@ -163,7 +163,7 @@ class Deliverer:
             with self._results(claim) as results:
                 receipt = self._writer.attempt(
                     evolve(claim.result, results=results),
-                    claim.callback,
+                    self._store.deliveries.open(claim),
                     delivery_id=claim.delivery_id,
                     results_url=lambda: self._store.deliveries.results_url(claim.job_id),
                 )
@@ -175,7 +175,7 @@ class Deliverer:
             receipt = evolve(receipt, attempts=claim.attempt, nulled=claim.nulled)
             ATTEMPTS.labels("delivered").inc()
             self._store.deliveries.delivered(claim.delivery_id, claim.attempt, receipt)
-            _log.info("Task %s is delivered to %s.", claim.job_id, claim.callback.url, extra=extra)
+            _log.info("Task %s is delivered to %s.", claim.job_id, claim.url, extra=extra)
 
     def _fail(self, claim: DeliveryClaim, error: Exception, extra: dict[str, Any]) -> None:
         delay = next_delay(error, claim.since_redelivery, self._delays)
@@ -183,7 +183,7 @@ class Deliverer:
         ATTEMPTS.labels("dead" if again_in is None else "failed").inc()
         self._store.deliveries.failed(claim.delivery_id, claim.attempt, _text(error), again_in)
         after = "never again" if again_in is None else f"again in {again_in:.0f} s"
-        _log.warning("Task %s is not at %s, %s: %s", claim.job_id, claim.callback.url, after, _text(error), extra=extra)
+        _log.warning("Task %s is not at %s, %s: %s", claim.job_id, claim.url, after, _text(error), extra=extra)
 
     @contextmanager
     def _results(self, claim: DeliveryClaim) -> Iterator[Any]:

@@ -6,10 +6,12 @@ import logging
 import threading
 import time
 
+from attrs import define
+
 from callback_sdk.service.claims import LEASE
 from callback_sdk.service.deliverer import PER_HOST
 from callback_sdk.service.engines import Engine
-from callback_sdk.service.store import Store, StoreUnavailableError, keys
+from callback_sdk.service.store import Store, StoreUnavailableError
 
 _log = logging.getLogger(__name__)
 
@@ -25,14 +27,41 @@ _SHORT_SLEEP = 0.25
 _PAUSE = 0.01
 """Seconds between two looks at least: what wakes the loop meanwhile shares the next one."""
 
-_WATCH = 5.0
-"""Seconds between looks for dead workers."""
+_WATCH = 2.0
+"""Seconds between looks for dead workers, at least."""
 
-_TIDY = 3600.0
-"""Seconds between looks for what is too old."""
+_PATIENCE = 10.0
+"""Seconds that may lie between two looks, or by which two clocks may part, before no silence counts any more."""
 
-KEY_AGE = 24 * 3600.0
-"""Seconds that an idempotency key is remembered."""
+
+@define
+class Watch:
+    """Tells how long the signs of life of a worker could have been given, and seen.
+
+    Not while the database was away, nor while this machine slept, which may be the workers' as well; and when
+    somebody puts the database's clock forward, every sign seems old.
+    """
+
+    _since: float | None = None
+    _seen_at: float = 0.0
+    _clock: float = 0.0
+
+    def interrupt(self) -> None:
+        """Begin anew with the next look, as the database is away."""
+        self._since = None
+
+    def look(self, moment: float, clock: float) -> float:
+        """Return for how many seconds silence has counted.
+
+        Args:
+            moment: Now, in seconds of a clock that is never put forward.
+            clock: Now, by the database's clock.
+        """
+        passed = moment - self._seen_at
+        if self._since is None or passed > _PATIENCE or abs(clock - self._clock - passed) > _PATIENCE:
+            self._since = moment
+        self._seen_at, self._clock = moment, clock
+        return moment - self._since
 
 
 class Dispatcher:
@@ -51,8 +80,8 @@ class Dispatcher:
         self._engine = engine
         self._awake = awake
         self._stopping = False
-        self._reachable_since: float | None = None
-        self._watched_at = self._tidied_at = 0.0
+        self._watch = Watch()
+        self._watched_at: float | None = None
         self._thread = threading.Thread(target=self._loop, name="dispatcher", daemon=True)
 
     def start(self) -> None:
@@ -73,7 +102,8 @@ class Dispatcher:
             try:
                 sleep = self._look()
             except StoreUnavailableError as error:
-                self._reachable_since = None
+                self._watch.interrupt()
+                self._watched_at = None
                 _log.error("Nothing can be dispatched: %s", error)
                 sleep = _LONGEST_SLEEP
             except Exception:  # noqa: BLE001 - the loop must outlive every fault
@@ -82,8 +112,7 @@ class Dispatcher:
             self._awake.wait(sleep)
 
     def _look(self) -> float:
-        self._watch()
-        self._tidy()
+        self._take_back()
         more = self._send_tasks()
         more = self._send_deliveries() or more
         if more:
@@ -113,28 +142,17 @@ class Dispatcher:
             self._store.deliveries.give_back(delivery_id)
         return len(due) == limit
 
-    def _watch(self) -> None:
-        """Take back what workers held that have been silent for too long.
-
-        While the database was away nobody could give a sign of life, so the silence counts from its return.
-        """
+    def _take_back(self) -> None:
+        """Take back what workers held that have been silent for too long."""
         moment = time.monotonic()
-        if self._reachable_since is None:
-            self._store.check()
-            self._reachable_since = moment
-        if moment - self._reachable_since < LEASE or moment - self._watched_at < _WATCH:
+        if self._watched_at is not None and moment - self._watched_at < _WATCH:
             return
+        if self._watch.look(moment, self._store.clock()) >= LEASE:
+            for job_id, attempt in self._store.tasks.take_back(silent_for=LEASE):
+                _log.warning(
+                    "Task %s: its worker was not heard of any more.",
+                    job_id,
+                    extra={"action": "take_back", "job_id": job_id, "attempt": attempt},
+                )
+            self._store.deliveries.take_back(silent_for=LEASE)
         self._watched_at = moment
-        for job_id, attempt in self._store.tasks.take_back(silent_for=LEASE):
-            _log.warning(
-                "Task %s: its worker was not heard of any more.",
-                job_id,
-                extra={"action": "take_back", "job_id": job_id, "attempt": attempt},
-            )
-        self._store.deliveries.take_back(silent_for=LEASE)
-
-    def _tidy(self) -> None:
-        moment = time.monotonic()
-        if not self._tidied_at or moment - self._tidied_at > _TIDY:
-            self._tidied_at = moment
-            keys.forget(self._store.database, older_than=KEY_AGE)

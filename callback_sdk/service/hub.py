@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from attrs import define, evolve
 from callback_sdk.service.blobs import INLINE, StorageError, features_name
 from callback_sdk.service.dispatcher import Dispatcher
 from callback_sdk.service.engines import Engine
+from callback_sdk.service.housekeeping import Housekeeper
 from callback_sdk.service.metrics import ACCEPTED
 from callback_sdk.service.parts import Parts
 from callback_sdk.service.store import IdempotencyKey, StoreUnavailableError, Submission
@@ -39,9 +39,12 @@ class Hub:
         parts: What the service is made of.
         engine: Brings tasks to workers.
         dispatcher: Sends what is due to the engine.
+        housekeeper: Looks after what is old.
     """
 
-    def __init__(self, parts: Parts, *, engine: Engine, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self, parts: Parts, *, engine: Engine, dispatcher: Dispatcher, housekeeper: Housekeeper
+    ) -> None:  # fmt: skip
         self.parts = parts
         self.store = parts.store
         self.blobs = parts.blobs
@@ -49,19 +52,17 @@ class Hub:
         self.registry = parts.registry
         self.engine = engine
         self._dispatcher = dispatcher
+        self._housekeeper = housekeeper
 
     def start(self) -> None:
         """Take up the work."""
-        missing = self.store.tasks.unknown(list(self.registry))
-        if missing:
-            _log.warning("Tasks wait for algorithms that this registry doesn't have: %s.", ", ".join(missing))
-        # A large bucket takes a while.
-        threading.Thread(target=self._clean, name="clean", daemon=True).start()
+        self._housekeeper.start()
         self.engine.start()
         self._dispatcher.start()
 
     def close(self) -> None:
         """Begin nothing new, and give what runs its grace; the rest goes on at the next start."""
+        self._housekeeper.close()
         self._dispatcher.close()
         self.engine.close()
 
@@ -148,9 +149,3 @@ class Hub:
                 self.blobs.remove(features_name(job_id))
             except StorageError as error:  # noqa: PERF203 - one that fails must not keep the others
                 _log.warning("Features of task %s are left over: %s", job_id, error)
-
-    def _clean(self) -> None:
-        try:
-            self.blobs.clean(frozenset(self.store.tasks.unfinished()))
-        except Exception as error:  # noqa: BLE001 - what is left over costs space only
-            _log.warning("What killed processes left could not be removed: %s", error)

@@ -40,6 +40,7 @@ def serve(
     broker: Secret[str] | None = None,
     processes: int | None = None,
     grace: timedelta = timedelta(seconds=20),
+    keep: timedelta | None = None,
     storage_endpoints: Iterable[str] = (),
     allow_networks: Iterable[str] = (),
     allow_hosts: Iterable[str] = (),
@@ -68,6 +69,7 @@ def serve(
         broker: URL of Celery's message broker.
         processes: How many tasks run at once on this machine; one for each core when not given.
         grace: How long running tasks may go on when the service is stopped; then they are given back.
+        keep: How long tasks are kept after their end, with their results and deliveries; None for ever.
         storage_endpoints: URLs of object stores besides the known providers.
         allow_networks: Networks that callbacks may reach although they are not public; see `AddressGuard`.
         allow_hosts: Hosts that callbacks may reach whatever their addresses are.
@@ -90,6 +92,7 @@ def serve(
         from callback_sdk.service.api import Limits, create_app
         from callback_sdk.service.dispatcher import Dispatcher
         from callback_sdk.service.engines import EngineOptions, open_engine
+        from callback_sdk.service.housekeeping import Housekeeper
         from callback_sdk.service.hub import Hub
         from callback_sdk.service.parts import Places, Reach, opened
         from callback_sdk.service.users import ensure_first_user
@@ -117,7 +120,8 @@ def serve(
         )
         courier = stack.enter_context(open_engine(engine, parts, options))
         dispatcher = Dispatcher(store=parts.store, engine=courier, awake=parts.awake)
-        hub = Hub(parts, engine=courier, dispatcher=dispatcher)
+        housekeeper = Housekeeper(parts, keep=keep, awake=parts.awake.set)
+        hub = Hub(parts, engine=courier, dispatcher=dispatcher, housekeeper=housekeeper)
         limits = Limits(max_body=max_body, max_callbacks=max_callbacks, max_tasks=max_tasks)
         config = uvicorn.Config(
             create_app(hub, limits=limits),

@@ -32,7 +32,7 @@ class Bucket:
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._given = client
-        self._local = threading.Lock()
+        self._making = threading.Lock()
 
     def __repr__(self) -> str:
         return f"Bucket('s3://{self._bucket}/{self._prefix}')"
@@ -82,12 +82,14 @@ class Bucket:
 
     def clean(self, unfinished: Collection[str]) -> None:
         """Delete features of ended tasks, unless they are younger than an hour."""
+        # Once and not for each: a long listing must not reach features that came after the tasks were looked up.
+        oldest = time.time() - _YOUNG
         place = f"{self._prefix}features/"
         with self._explained("features"):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=place)
             for page in pages:
                 for found in page.get("Contents", ()):
-                    old = time.time() - found["LastModified"].timestamp() > _YOUNG
+                    old = found["LastModified"].timestamp() < oldest
                     if old and found["Key"].removeprefix(place) not in unfinished:
                         self._client.delete_object(Bucket=self._bucket, Key=found["Key"])
 
@@ -99,7 +101,7 @@ class Bucket:
     @property
     def _client(self) -> Any:
         # Made when it is first needed, as that takes a while; a client may be shared by threads.
-        with self._local:
+        with self._making:
             if self._given is None:
                 self._given = _new_client()
             return self._given

@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from callback_sdk.callbacks import Callback
 from callback_sdk.models import IN_PROGRESS, PENDING, JobResult, Receipt
 from callback_sdk.service.store import rows
 from callback_sdk.service.store.clock import now
@@ -20,6 +21,12 @@ from callback_sdk.targets import plan
 _SHOWN = tuple(column for column in deliveries.c if column.name != "target")
 _LET_GO: dict[str, Any] = {"worker": None, "beat_at": None, "sent_at": None}
 _WAITING = (deliveries.c.state == DELIVERY_PENDING, deliveries.c.worker.is_(None))
+
+BROKEN_OFF = 3
+"""Tries whose process died under them, after which the next one waits: it may be the delivery that kills."""
+
+_PAUSE = 60.0
+"""Seconds that it waits then, for each further one."""
 
 # Statements of every delivery's way are made once: to make one takes longer than to run it.
 _JOB: sa.BindParameter[str] = sa.bindparam("_job")
@@ -69,6 +76,7 @@ _CLAIM = (
 _CLAIMED = (
     sa.select(
         deliveries.c.target,
+        deliveries.c.url,
         deliveries.c.attempts,
         deliveries.c.attempts_before,
         tasks.c.job_id,
@@ -94,6 +102,19 @@ _STOP = (
     .where(tries.c.delivery_id == _DELIVERY, tries.c.number == _ATTEMPT)
     .values(finished_at=now(), error=sa.bindparam("_error"))
 )
+
+# Somebody asked for another round during the try.
+_ASKED_ANEW = deliveries.c.attempts_before >= deliveries.c.attempts
+
+_BROKEN_OFF = (
+    sa.select(sa.func.count())
+    .where(tries.c.delivery_id == deliveries.c.delivery_id, tries.c.finished_at.is_(None))
+    .scalar_subquery()
+)
+_TAKEN_BACK: dict[str, Any] = {
+    "attempts_before": sa.case((_ASKED_ANEW, deliveries.c.attempts_before), else_=deliveries.c.attempts_before + 1),
+    "next_attempt_at": now() + sa.case((_BROKEN_OFF > BROKEN_OFF, _PAUSE * (_BROKEN_OFF - BROKEN_OFF)), else_=0.0),
+}
 
 
 class DeliveryStore:
@@ -195,13 +216,15 @@ class DeliveryStore:
             return row
 
         row = self._database.write(take)
-        return None if row is None else self._claim(delivery_id, row)
+        return None if row is None else _claim(delivery_id, row)
 
-    def held(self, worker: str) -> dict[str, int]:
-        """Return the deliveries that a worker has claimed, and the numbers of their tries."""
-        query = sa.select(deliveries.c.delivery_id, deliveries.c.attempts).where(deliveries.c.worker == worker)
-        with self._database.read() as connection:
-            return dict(rows.pairs(connection.execute(query)))
+    def open(self, claim: DeliveryClaim) -> Callback:
+        """Return where a delivery goes, with its credentials.
+
+        Raises:
+            VaultError: They were encrypted with a key that isn't known any more.
+        """
+        return rows.callback(claim.target, self._vault)
 
     def beat(self, worker: str, running: Collection[str]) -> None:
         """Say that a worker is alive and has these deliveries under way."""
@@ -221,13 +244,16 @@ class DeliveryStore:
             delivery_id: Which delivery.
             attempt: The number of the try.
             error: Why, without credentials.
-            again_in: Seconds until the next try; None for never.
+            again_in: Seconds until the next try; None for never, unless somebody asked for one meanwhile.
         """
-        state = DEAD if again_in is None else DELIVERY_PENDING
-        moment = None if again_in is None else now() + again_in
-        settle = _SETTLE.values(next_attempt_at=moment)
-        values = {"state": state, "last_error": error}
-        self._settle(settle, {"_delivery": delivery_id, "_attempt": attempt}, values, error)
+        if again_in is None:
+            settle = _SETTLE.values(
+                state=sa.case((_ASKED_ANEW, DELIVERY_PENDING), else_=DEAD),
+                next_attempt_at=sa.case((_ASKED_ANEW, now()), else_=None),
+            )
+        else:
+            settle = _SETTLE.values(next_attempt_at=now() + again_in)
+        self._settle(settle, {"_delivery": delivery_id, "_attempt": attempt}, {"last_error": error}, error)
 
     def give_back(self, delivery_id: str) -> None:
         """Let the dispatcher bring a delivery again that could not be taken up here, without delay."""
@@ -237,35 +263,31 @@ class DeliveryStore:
     def redeliver(self, job_id: str, delivery_id: str) -> bool:
         """Make a delivery of an ended task due at once, whatever has become of it; its pauses begin anew.
 
-        One that runs at this moment is left alone, as the result is on its way.
+        Of one that is tried at this moment only the pauses begin anew, as the result is on its way.
 
         Returns:
             False when the task has not ended.
         """
+        one = (deliveries.c.delivery_id == delivery_id, deliveries.c.job_id == job_id)
+        anew = deliveries.update().where(*one).values(attempts_before=deliveries.c.attempts)
         due = (
             deliveries.update()
-            .where(
-                deliveries.c.delivery_id == delivery_id, deliveries.c.job_id == job_id, deliveries.c.worker.is_(None)
-            )
-            .values(
-                state=DELIVERY_PENDING,
-                attempts_before=deliveries.c.attempts,
-                next_attempt_at=now(),
-                sent_at=None,
-            )
+            .where(*one, deliveries.c.worker.is_(None))
+            .values(state=DELIVERY_PENDING, next_attempt_at=now(), sent_at=None)
         )
         status = sa.select(tasks.c.status).where(tasks.c.job_id == job_id)
 
         def revive(connection: sa.Connection) -> bool:
             if connection.execute(status).scalar() in (PENDING, IN_PROGRESS):
                 return False
+            connection.execute(anew)
             connection.execute(due)
             return True
 
         return self._database.write(revive)
 
     def take_back(self, *, worker: str | None = None, silent_for: float = 0.0) -> int:
-        """Take back what dead workers were sending.
+        """Take back what dead workers were sending. Tries that were broken off so use up no retries.
 
         Args:
             worker: One that is known to be dead; None for all that have been silent.
@@ -278,7 +300,7 @@ class DeliveryStore:
             dead = deliveries.c.worker == worker
         else:
             dead = sa.and_(deliveries.c.worker.is_not(None), deliveries.c.beat_at < now() - silent_for)
-        back = deliveries.update().where(dead).values(_LET_GO)
+        back = deliveries.update().where(dead).values(_TAKEN_BACK | _LET_GO)
         return self._database.write(lambda connection: connection.execute(back).rowcount)
 
     def results_url(self, job_id: str) -> str | None:
@@ -289,21 +311,6 @@ class DeliveryStore:
         urls = (plan(rows.callback(target, self._vault)).object_url(delivery_id) for delivery_id, target in found)
         return next((url for url in urls if url is not None), None)
 
-    def _claim(self, delivery_id: str, row: sa.RowMapping) -> DeliveryClaim:
-        return DeliveryClaim(
-            delivery_id=delivery_id,
-            callback=rows.callback(row["target"], self._vault),
-            job_id=row["job_id"],
-            attempt=row["attempts"],
-            since_redelivery=row["attempts"] - row["attempts_before"],
-            run=row["attempt"],
-            result=JobResult(
-                job_id=row["job_id"], success=bool(row["success"]), error=row["error"], status=row["status"]
-            ),
-            results=row["data"],
-            nulled=row["nulled"],
-        )
-
     def _settle(self, settle: sa.Update, one: dict[str, Any], values: dict[str, Any], error: str | None) -> None:
         """Keep how a try ended, unless a newer one has the claim."""
 
@@ -312,3 +319,18 @@ class DeliveryStore:
             connection.execute(_STOP, one | {"_error": error})
 
         self._database.write_surely(keep)
+
+
+def _claim(delivery_id: str, row: sa.RowMapping) -> DeliveryClaim:
+    return DeliveryClaim(
+        delivery_id=delivery_id,
+        url=row["url"],
+        target=row["target"],
+        job_id=row["job_id"],
+        attempt=row["attempts"],
+        since_redelivery=row["attempts"] - row["attempts_before"],
+        run=row["attempt"],
+        result=JobResult(job_id=row["job_id"], success=bool(row["success"]), error=row["error"], status=row["status"]),
+        results=row["data"],
+        nulled=row["nulled"],
+    )

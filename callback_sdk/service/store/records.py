@@ -113,12 +113,27 @@ class Ending:
 
 
 @define(frozen=True, kw_only=True)
+class Settled:
+    """A task that has ended, and of which nothing is left to be delivered.
+
+    Attributes:
+        attempt: How many runs it had.
+        has_blobs: Whether its results are among the blobs.
+    """
+
+    job_id: str
+    attempt: int
+    has_blobs: bool
+
+
+@define(frozen=True, kw_only=True)
 class DeliveryClaim:
     """The right to make one attempt at a delivery.
 
     Attributes:
         delivery_id: Stable over all attempts.
-        callback: Where to.
+        url: Where to, as it may be shown.
+        target: The same with its credentials, encrypted; see `DeliveryStore.open`.
         job_id: The task.
         attempt: The try's number, from 1; for the task's own run see `run`.
         since_redelivery: The same, counted from the last time that somebody asked for the delivery anew.
@@ -129,7 +144,8 @@ class DeliveryClaim:
     """
 
     delivery_id: str
-    callback: Callback
+    url: str
+    target: str = field(repr=False)
     job_id: str
     attempt: int
     since_redelivery: int

@@ -90,17 +90,22 @@ class SQLiteDatabase(Database):
                 return
 
     def _commit(self, writes: list[_Write]) -> None:
+        begun = False
         try:
             with self._writing.begin() as connection:
+                begun = True
                 # Who is alone needs no savepoint: there is nobody else's work in the transaction.
                 run = _Write.run_alone if len(writes) == 1 else _Write.run
                 resolved = [run(write, connection) for write in writes]
         except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it
-            if len(writes) == 1:
-                writes[0].future.set_exception(error)
-            # One of them may have undone the others' work too: each gets a transaction of its own.
-            for write in writes if len(writes) > 1 else ():
-                self._commit([write])
+            if begun and len(writes) > 1:
+                # One of them may have undone the others' work too: each gets a transaction of its own.
+                for write in writes:
+                    self._commit([write])
+            else:
+                # What kept them all from beginning, such as a lock, would keep each of them as long.
+                for write in writes:
+                    write.future.set_exception(error)
         else:
             for resolve in resolved:
                 resolve()

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret
 from callback_sdk.service.store import schema
+from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.deliveries import DeliveryStore
 from callback_sdk.service.store.postgres import PostgresDatabase
@@ -17,6 +20,8 @@ from callback_sdk.service.store.sqlite import SQLiteDatabase
 from callback_sdk.service.store.tasks import TaskStore
 from callback_sdk.service.store.users import UserStore
 from callback_sdk.service.vault import Vault
+
+_NOW = sa.select(now())
 
 
 class Store:
@@ -45,6 +50,11 @@ class Store:
     def check(self) -> None:
         """Make sure that the database answers and can be written; see `Database.check`."""
         self.database.check()
+
+    def clock(self) -> float:
+        """Return the time by the database's clock, in seconds since 1970 in UTC."""
+        with self.database.read() as connection:
+            return connection.execute(_NOW).scalar_one()
 
     def close(self) -> None:
         """Close the database, after all that was written is on disk."""

@@ -12,7 +12,15 @@ from callback_sdk.redaction import without_frames
 from callback_sdk.service.store import keys, rows
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
-from callback_sdk.service.store.records import Claim, Ending, IdempotencyKey, NewTask, Submission
+from callback_sdk.service.store.records import (
+    DELIVERY_PENDING,
+    Claim,
+    Ending,
+    IdempotencyKey,
+    NewTask,
+    Settled,
+    Submission,
+)
 from callback_sdk.service.store.tables import contents, deliveries, tasks
 from callback_sdk.service.vault import Vault
 
@@ -25,6 +33,9 @@ FEATURES = "features"
 RESULTS = "results"
 
 _OPEN = (PENDING, IN_PROGRESS)
+_MANY = 200
+"""Tasks that are ended in one transaction, at most."""
+
 _STEP = 1e-6
 """Seconds between the times of two tasks of one batch, so that they run in their order."""
 
@@ -193,6 +204,43 @@ class TaskStore:
         query = sa.select(tasks.c.algorithm).where(tasks.c.status == PENDING, tasks.c.algorithm.not_in(algorithms))
         with self._database.read() as connection:
             return list(connection.execute(query.distinct()).scalars())
+
+    def end_waiting(self, algorithm: str, error: str) -> list[str]:
+        """End the waiting tasks of an algorithm as failed, and return their ids."""
+        query = sa.select(tasks.c.job_id).where(tasks.c.status == PENDING, tasks.c.algorithm == algorithm)
+
+        def end(connection: sa.Connection) -> list[str]:
+            job_ids = list(connection.execute(query.limit(_MANY).with_for_update(skip_locked=True)).scalars())
+            for job_id in job_ids:
+                _end(connection, job_id, {"success": False, "error": error})
+            return job_ids
+
+        ended: list[str] = []
+        while more := self._database.write(end):
+            ended += more
+        return ended
+
+    def settled(self, *, older_than: float, limit: int) -> list[Settled]:
+        """Return tasks that ended long ago, and whose deliveries are made, or dead as long.
+
+        Args:
+            older_than: Seconds since they ended.
+            limit: How many, at most.
+        """
+        due = sa.exists().where(deliveries.c.job_id == tasks.c.job_id, deliveries.c.state == DELIVERY_PENDING)
+        here = sa.exists().where(contents.c.job_id == tasks.c.job_id, contents.c.name == RESULTS)
+        query = (
+            sa.select(tasks.c.job_id, tasks.c.attempt, sa.and_(tasks.c.success, ~here).label("has_blobs"))
+            .where(tasks.c.finished_at < now() - older_than, ~due)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return [Settled(**row) for row in connection.execute(query).mappings()]
+
+    def forget(self, job_ids: Sequence[str]) -> None:
+        """Remove tasks with all that belongs to them, except for what is among the blobs."""
+        gone = tasks.delete().where(tasks.c.job_id.in_(job_ids))
+        self._database.write(lambda connection: connection.execute(gone))
 
     def take(self, limit: int, *, algorithms: Collection[str] | None = None, again_after: float) -> list[str]:
         """Return waiting tasks that no engine has been given lately, the most urgent first, and note that one has now.

@@ -10,9 +10,9 @@ import pytest
 
 from callback_sdk.callbacks import callbacks
 from callback_sdk.service import dispatcher as module
-from callback_sdk.service.dispatcher import Dispatcher
+from callback_sdk.service.dispatcher import Dispatcher, Watch
 from callback_sdk.service.engines import EngineError, Room
-from callback_sdk.service.store import Ending, NewTask, Store, StoreUnavailableError, Submission
+from callback_sdk.service.store import Ending, NewTask, Store, Submission
 from tests.topology import wait_until
 
 
@@ -123,18 +123,24 @@ def test_silence_counts_from_the_return_of_the_database(store: Store, monkeypatc
     store.tasks.claim("1", "w")
     dispatcher = Dispatcher(store=store, engine=RecordingEngine(), awake=threading.Event())
     wait_until(lambda: store.tasks.take_back(silent_for=1000) == [] and _silent(store, 0.5))
-    dispatcher._watch()
+    dispatcher._take_back()
     assert store.tasks.held("w") == {"1": 1}
-    wait_until(lambda: dispatcher._watch() or store.tasks.held("w") == {})
+    wait_until(lambda: dispatcher._take_back() or store.tasks.held("w") == {})
     store.tasks.finish("1", store.tasks.claim("1", "w").attempt, Ending(success=True))
-    monkeypatch.setattr(store, "check", _raise)
-    dispatcher._reachable_since = None
-    with pytest.raises(StoreUnavailableError):
-        dispatcher._watch()
 
 
-def _raise() -> None:
-    raise StoreUnavailableError("away")
+def test_silence_counts_while_everybody_could_be_heard_alone() -> None:
+    """The time since the database was away, this machine slept or the clock was put forward, whichever was last."""
+    watch = Watch()
+    assert watch.look(100.0, 5000.0) == 0
+    assert watch.look(104.0, 5004.0) == 4
+    assert watch.look(108.0, 5009.0) == 8
+    watch.interrupt()
+    assert [watch.look(110.0, 5011.0), watch.look(115.0, 5016.0)] == [0, 5]
+    # It was stopped for a minute.
+    assert [watch.look(175.0, 5076.0), watch.look(177.0, 5078.0)] == [0, 2]
+    # It slept for an hour, which the one clock didn't count; then the other one was put back.
+    assert [watch.look(179.0, 8680.0), watch.look(181.0, 8682.0), watch.look(183.0, 8000.0)] == [0, 2, 0]
 
 
 def _silent(store: Store, seconds: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -88,3 +89,20 @@ def test_the_database_survives_a_power_cut(database: SQLiteDatabase) -> None:
             for name in ("journal_mode", "synchronous", "foreign_keys")
         }
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+def test_a_lock_is_waited_for_once(database: SQLiteDatabase) -> None:
+    """When another process holds the file, each write of the group hears of it, and not one after the other."""
+    waits: list[bool] = []
+
+    @sa.event.listens_for(database._writing, "begin")
+    def locked(_: sa.Connection) -> None:
+        waits.append(True)
+        raise sa.exc.OperationalError("BEGIN", None, sqlite3.OperationalError("database is locked"))
+
+    futures = commit(database, insert("a"), insert("b"), insert("c"))
+    assert [type(future.exception(0)) for future in futures] == [sa.exc.OperationalError] * 3
+    assert len(waits) == 1
+    sa.event.remove(database._writing, "begin", locked)
+    assert commit(database, insert("d"))[0].result(0) == "d"
+    assert rows(database) == ["d"]

@@ -15,6 +15,7 @@ from callback_sdk.callbacks import callbacks
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.models import Receipt
 from callback_sdk.service.store import Ending, IdempotencyKey, NewTask, Store, Submission, keys
+from callback_sdk.service.store.deliveries import BROKEN_OFF
 from callback_sdk.service.store.keys import IdempotencyConflictError
 from callback_sdk.service.store.tables import deliveries
 
@@ -177,7 +178,7 @@ def test_deliveries_are_due_when_the_task_has_ended(store: Store) -> None:
     (first, host), (second, _) = sorted(store.deliveries.due_of(job_id), key=lambda due: due[1])
     assert host == "b.s3.eu-west-1.amazonaws.com"
     claim = store.deliveries.claim(first, "w")
-    assert claim.callback.plain()["url"] == URL
+    assert store.deliveries.open(claim).plain()["url"] == URL
     assert (claim.attempt, claim.run, claim.nulled, claim.result.success) == (1, 1, 3, True)
     assert store.deliveries.claim(first, "w") is None
     store.deliveries.failed(first, 1, "503", 4e9)
@@ -223,8 +224,23 @@ def test_a_try_that_lost_its_claim_changes_nothing(store: Store) -> None:
     assert store.deliveries.take_back(worker="old") == 1
     store.deliveries.claim(delivery, "new")
     store.deliveries.failed(delivery, 1, "too late", None)
-    assert store.deliveries.held("new") == {delivery: 2}
-    assert store.deliveries.of("1")[0]["state"] == "pending"
+    (kept,) = store.deliveries.of("1")
+    assert (kept["state"], kept["worker"], kept["attempts"]) == ("pending", "new", 2)
+
+
+def test_broken_off_tries_use_up_no_retries(store: Store) -> None:
+    """The pauses count failures, and not how often the service was stopped; what breaks off ever again comes rarely."""
+    (delivery,) = ended(store, "1", URL)
+    for number in range(1, BROKEN_OFF + 1):
+        claim = store.deliveries.claim(delivery, "w")
+        assert (claim.attempt, claim.since_redelivery) == (number, 1)
+        store.deliveries.take_back(worker="w")
+    store.deliveries.failed(delivery, store.deliveries.claim(delivery, "w").attempt, "503", 0.0)
+    claim = store.deliveries.claim(delivery, "w")
+    assert (claim.attempt, claim.since_redelivery) == (BROKEN_OFF + 2, 2)
+    store.deliveries.take_back(worker="w")
+    assert 50 < store.deliveries.next_due() <= 60
+    assert store.deliveries.claim(delivery, "w") is None
 
 
 def test_a_redelivery_begins_the_schedule_anew(store: Store) -> None:
@@ -236,10 +252,18 @@ def test_a_redelivery_begins_the_schedule_anew(store: Store) -> None:
     store.deliveries.claim(delivery, "w")
     assert store.deliveries.redeliver("1", delivery)
     assert store.deliveries.claim(delivery, "w") is None
+    # Had nobody asked during the try, it would be dead now.
     store.deliveries.failed(delivery, 1, "410", None)
-    assert store.deliveries.redeliver("1", delivery)
     claim = store.deliveries.claim(delivery, "w")
     assert (claim.attempt, claim.since_redelivery) == (2, 1)
+    store.deliveries.failed(delivery, 2, "410", None)
+    assert store.deliveries.of("1")[0]["state"] == "dead"
+    assert store.deliveries.redeliver("1", delivery)
+    claim = store.deliveries.claim(delivery, "w")
+    assert (claim.attempt, claim.since_redelivery) == (3, 1)
+    store.deliveries.redeliver("1", delivery)
+    store.deliveries.take_back(worker="w")
+    assert store.deliveries.claim(delivery, "w").since_redelivery == 1
 
 
 def test_what_a_dead_worker_held_is_taken_back(store: Store, open_store: Callable[[], Store]) -> None:

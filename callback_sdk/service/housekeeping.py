@@ -1,0 +1,106 @@
+"""What nobody needs any more is removed, and what can never run is ended: at the start, and then every hour."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from callback_sdk.service.blobs import Blobs, results_name
+from callback_sdk.service.parts import Parts
+from callback_sdk.service.store import StoreUnavailableError, keys
+
+_log = logging.getLogger(__name__)
+
+_EVERY = 3600.0
+"""Seconds between two rounds."""
+
+KEY_AGE = timedelta(days=1)
+"""How long an idempotency key is remembered."""
+
+PATIENCE = timedelta(days=1)
+"""How long a task waits for an algorithm that the registry doesn't have; a wrong one may have been deployed."""
+
+_STEP = 500
+"""Tasks that are forgotten in one transaction."""
+
+
+class Housekeeper:
+    """A thread that looks after what is old. Any number of services may have one each on the same store.
+
+    Args:
+        parts: What the service is made of.
+        keep: How long ended tasks are kept, with their results; None for ever.
+        awake: Called when deliveries have become due.
+    """
+
+    def __init__(self, parts: Parts, *, keep: timedelta | None = None, awake: Callable[[], None]) -> None:
+        self._store = parts.store
+        self._blobs: Blobs = parts.blobs
+        self._registry = parts.registry
+        self._keep = keep
+        self._awake = awake
+        self._missing: dict[str, float] = {}
+        self._stopping = threading.Event()
+        # A daemon: a large bucket takes a while, and nobody waits for that.
+        self._thread = threading.Thread(target=self._loop, name="housekeeper", daemon=True)
+
+    def start(self) -> None:
+        """Take up the work."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Begin no further round."""
+        self._stopping.set()
+
+    def tidy(self, moment: float) -> None:
+        """Do one round. What fails keeps nothing else from being done, and is done in the next one.
+
+        Args:
+            moment: Now, in seconds of a clock that is never put forward.
+        """
+        for step in (self._forget_keys, self._clean, self._forget_tasks, lambda: self._end_unknown(moment)):
+            try:
+                step()
+            except StoreUnavailableError as error:  # noqa: PERF203 - four rounds
+                _log.warning("The housekeeping waits for its next round: %s", error)
+            except Exception:  # noqa: BLE001 - what is left over costs space only
+                _log.exception("A part of the housekeeping failed.")
+
+    def _loop(self) -> None:
+        while not self._stopping.is_set():
+            self.tidy(time.monotonic())
+            self._stopping.wait(_EVERY)
+
+    def _forget_keys(self) -> None:
+        keys.forget(self._store.database, older_than=KEY_AGE.total_seconds())
+
+    def _clean(self) -> None:
+        self._blobs.clean(frozenset(self._store.tasks.unfinished()))
+
+    def _end_unknown(self, moment: float) -> None:
+        missing = self._store.tasks.unknown(list(self._registry))
+        if missing:
+            _log.warning("Tasks wait for algorithms that this registry doesn't have: %s.", ", ".join(missing))
+        self._missing = {name: self._missing.get(name, moment) for name in missing}
+        for name, since in self._missing.items():
+            if moment - since >= PATIENCE.total_seconds():
+                error = f"No algorithm is called {name!r} any more; the task waited for it for {PATIENCE}."
+                for job_id in self._store.tasks.end_waiting(name, error):
+                    _log.warning("Task %s has failed: %s", job_id, error, extra={"job_id": job_id})
+                self._awake()
+
+    def _forget_tasks(self) -> None:
+        while self._keep is not None and not self._stopping.is_set():
+            old = self._store.tasks.settled(older_than=self._keep.total_seconds(), limit=_STEP)
+            for ended in old:
+                # Before their tasks: whatever is left when this process dies is found again.
+                for attempt in range(1, ended.attempt + 1) if ended.has_blobs else ():
+                    self._blobs.remove(results_name(ended.job_id, attempt))
+            self._store.tasks.forget([ended.job_id for ended in old])
+            if old:
+                _log.info("%d tasks that ended more than %s ago are forgotten.", len(old), self._keep)
+            if len(old) < _STEP:
+                return

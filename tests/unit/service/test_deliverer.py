@@ -1,0 +1,48 @@
+"""callback_sdk.service.deliverer"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from callback_sdk.callbacks import callbacks
+from callback_sdk.models import Receipt
+from callback_sdk.service.blobs.folder import Folder
+from callback_sdk.service.claims import Claims
+from callback_sdk.service.deliverer import Deliverer
+from callback_sdk.service.files import Scratch
+from callback_sdk.service.store import Ending, NewTask, Store, Submission
+from callback_sdk.service.store.deliveries import DeliveryStore
+from callback_sdk.service.vault import Vault, new_key
+
+
+class NoWriter:
+    """Is never asked."""
+
+    def attempt(self, *_: Any, **options: Any) -> Receipt:
+        raise AssertionError("Nothing may be sent.")
+
+
+def test_a_target_that_no_key_opens_waits_for_the_key(store: Store, tmp_path: Path) -> None:
+    """The attempt fails as any other does, with the reason, and the claim is let go."""
+    task = NewTask(job_id="1", owner="anna", algorithm="a", version="1", features_format="json")
+    store.tasks.submit([Submission(task=task, targets=callbacks(["https://example.org/hook"]), features=b"[]")])
+    store.tasks.finish("1", store.tasks.claim("1", "w").attempt, Ending(success=True, results=b"{}"))
+    keys = store.deliveries
+    store.deliveries = DeliveryStore(store.database, Vault([new_key()]))
+    scratch = Scratch(tmp_path / "scratch")
+    deliverer = Deliverer(
+        store=store, blobs=Folder(tmp_path / "blobs"), scratch=scratch, claims=Claims(store, "w"), writer=NoWriter()
+    )
+    ((delivery_id, host),) = store.deliveries.due_of("1")
+    assert deliverer.send_now(delivery_id, host)
+    (delivery,) = store.deliveries.of("1")
+    assert (delivery["state"], delivery["worker"]) == ("pending", None)
+    assert "key" in delivery["last_error"]
+    assert 0 < store.deliveries.next_due() < 10
+    store.deliveries = keys
+    assert store.deliveries.redeliver("1", delivery_id)
+    claim = store.deliveries.claim(delivery_id, "w")
+    assert claim is not None
+    assert str(store.deliveries.open(claim).url) == "https://example.org/hook"
+    scratch.close()

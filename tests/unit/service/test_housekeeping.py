@@ -1,0 +1,145 @@
+"""callback_sdk.service.housekeeping"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from attrs import define, evolve
+
+from callback_sdk.callbacks import callbacks
+from callback_sdk.guard import AddressGuard
+from callback_sdk.service import Registry
+from callback_sdk.service.blobs import StorageError, results_name
+from callback_sdk.service.blobs.folder import Folder
+from callback_sdk.service.files import Scratch
+from callback_sdk.service.housekeeping import PATIENCE, Housekeeper
+from callback_sdk.service.parts import Parts, Reach
+from callback_sdk.service.store import Ending, NewTask, Store, Submission
+from callback_sdk.service.vault import Vault
+
+HOOK = "https://example.org/hook"
+
+
+@define
+class House:
+    """What is kept, and who looks after it."""
+
+    parts: Parts
+    woken: list[bool]
+
+    def keeper(self, keep: timedelta | None = None) -> Housekeeper:
+        return Housekeeper(self.parts, keep=keep, awake=lambda: self.woken.append(True))
+
+    def submit(self, job_id: str, algorithm: str = "known") -> None:
+        task = NewTask(job_id=job_id, owner="anna", algorithm=algorithm, version="1", features_format="json")
+        self.parts.store.tasks.submit([Submission(task=task, targets=callbacks([HOOK]), features=b"[]")])
+
+    def finish(self, job_id: str, results: bytes | None) -> str:
+        store = self.parts.store
+        store.tasks.finish(job_id, store.tasks.claim(job_id, "w").attempt, Ending(success=True, results=results))
+        (delivery,) = store.deliveries.of(job_id)
+        return str(delivery["delivery_id"])
+
+    def give_up(self, delivery_id: str) -> None:
+        self.parts.store.deliveries.claim(delivery_id, "w")
+        self.parts.store.deliveries.failed(delivery_id, 1, "410", None)
+
+
+@pytest.fixture
+def house(store: Store, vault: Vault, tmp_path: Path) -> Iterator[House]:
+    """Give an empty store with one algorithm."""
+    registry = Registry()
+    registry.algorithm("known", version="1")(lambda features, parameters, context: None)
+    scratch = Scratch(tmp_path / "scratch")
+    yield House(
+        Parts(
+            registry=registry,
+            registry_name="jobs:registry",
+            vault=vault,
+            store=store,
+            blobs=Folder(tmp_path / "blobs"),
+            scratch=scratch,
+            reach=Reach(guard=AddressGuard()),
+        ),
+        [],
+    )
+    scratch.close()
+
+
+def test_tasks_of_an_algorithm_that_is_gone_end_after_a_day(house: House) -> None:
+    """They are delivered as failed with the reason; a wrong registry that is soon corrected costs nobody anything."""
+    house.submit("1", "gone")
+    house.submit("2", "known")
+    keeper = house.keeper()
+    day = PATIENCE.total_seconds()
+    keeper.tidy(0.0)
+    keeper.tidy(day - 1)
+    assert house.parts.store.tasks.get("1")["status"] == "Pending"
+    assert not house.woken
+    keeper.tidy(day)
+    task = house.parts.store.tasks.get("1")
+    assert (task["status"], task["success"]) == ("Finished", False)
+    assert "'gone'" in task["error"]
+    assert [host for _, host in house.parts.store.deliveries.due_of("1")] == ["example.org"]
+    assert house.woken
+    assert house.parts.store.tasks.get("2")["status"] == "Pending"
+
+
+def test_an_algorithm_that_came_back_has_its_whole_patience_again(house: House) -> None:
+    """The day counts from when it was missed last."""
+    house.submit("1", "gone")
+    keeper = house.keeper()
+    keeper.tidy(0.0)
+    house.parts.store.tasks.cancel("1")
+    keeper.tidy(10.0)
+    house.submit("2", "gone")
+    keeper.tidy(PATIENCE.total_seconds() + 5)
+    assert house.parts.store.tasks.get("2")["status"] == "Pending"
+
+
+def test_old_tasks_are_forgotten_with_all_that_is_theirs(house: House, tmp_path: Path) -> None:
+    """But not before their deliveries are made or given up, and only when somebody asked for it."""
+    store, results = house.parts.store, tmp_path / "blobs" / results_name("large", 1)
+    for job_id in ("small", "large", "owing", "waiting"):
+        house.submit(job_id)
+    house.give_up(house.finish("small", b"{}"))
+    large = house.finish("large", None)
+    house.finish("owing", b"{}")
+    results.write_bytes(b"{}")
+    house.keeper(timedelta(hours=1)).tidy(0.0)
+    time.sleep(0.01)
+    house.keeper(None).tidy(0.0)
+    assert all(store.tasks.get(job_id) for job_id in ("small", "large", "owing", "waiting"))
+    house.keeper(timedelta(0)).tidy(0.0)
+    assert store.tasks.get("small") is None
+    assert store.tasks.results("small") is None
+    assert store.deliveries.of("small") == store.deliveries.tries("small") == []
+    assert results.exists()
+    house.give_up(large)
+    house.keeper(timedelta(0)).tidy(0.0)
+    assert [bool(store.tasks.get(job_id)) for job_id in ("large", "owing", "waiting")] == [False, True, True]
+    assert not results.exists()
+
+
+def test_blobs_that_are_away_keep_their_tasks(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    """Else nobody would know of them any more; everything else is done all the same."""
+
+    class Away(Folder):
+        def remove(self, name: str) -> None:
+            raise StorageError("The bucket is away.")
+
+    house.submit("1")
+    house.submit("2", "gone")
+    house.give_up(house.finish("1", None))
+    house.parts = evolve(house.parts, blobs=Away(house.parts.scratch.folder))
+    time.sleep(0.01)
+    keeper = house.keeper(timedelta(0))
+    keeper.tidy(0.0)
+    keeper.tidy(PATIENCE.total_seconds())
+    assert house.parts.store.tasks.get("1") is not None
+    assert house.parts.store.tasks.get("2")["status"] == "Finished"
+    assert "The bucket is away" in caplog.text
