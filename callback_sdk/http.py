@@ -1,24 +1,24 @@
 """The only door to the network for results: one upload in, one answer out.
 
-It is built on `http.client`: a library above it would write the signed URL into its log and its exceptions,
+It is built on sockets and a parser: a library above them would write the signed URL into its log and its exceptions,
 turn a redirected upload into a GET, and lose the answer of a server that answers before the body is through.
 """
 
 from __future__ import annotations
 
-import http.client
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from urllib.parse import quote, urljoin
 
-from attrs import define, field
+from attrs import define
 
 from callback_sdk._version import __version__
 from callback_sdk.addresses import ascii_host
+from callback_sdk.answer import Answer, read_answer
 from callback_sdk.body import Body
 from callback_sdk.dialing import resolve, time_left
 from callback_sdk.errors import CallbackSDKError, DeliveryError, InvalidTargetError
@@ -40,9 +40,6 @@ from callback_sdk.stores import port_of
 
 USER_AGENT = f"callback-sdk/{__version__}"
 
-ANSWER_LIMIT = 64 * 1024
-"""Bytes that are read of an answer's body."""
-
 MAX_REDIRECTS = 3
 
 PACKET = 64 * 1024
@@ -50,24 +47,6 @@ PACKET = 64 * 1024
 
 SLOWEST = 128 * 1024
 """Bytes a second below which a body takes too long."""
-
-
-@define(frozen=True, kw_only=True)
-class Answer:
-    """What a server said.
-
-    Attributes:
-        status: HTTP status.
-        headers: Names in lower case; the first value of each.
-        body: Its first 64 KiB.
-        url: Who answered: the last of the redirects.
-    """
-
-    status: int
-    # A server may quote the request in either.
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
-    url: SecretURL
 
 
 @define(frozen=True, kw_only=True)
@@ -162,7 +141,7 @@ class Sender:
             except CallbackSDKError as error:
                 _close(connection)
                 raise without_frames(error) from without_frames(error.__cause__)
-            except (OSError, http.client.HTTPException) as error:
+            except OSError as error:
                 _close(connection)
                 if fresh or isinstance(error, TimeoutError):
                     failure = without_frames(error)
@@ -225,19 +204,16 @@ def _transmit(
     """Send the request and read the answer; also tell whether the connection can be used again."""
     timed = TimedSocket(connection.sock, deadline, longest)
     whole = _send_all(timed, _head(connection, upload, url), upload.body)
-    response = timed.answer(upload.method)
-    if not whole and response.status < 300:
+    answer, reusable = read_answer(timed.receive, url)
+    if not whole and answer.status < 300:
         raise DeliveryError(
-            f"{url} answered {response.status} before it had the whole body, so it can't have it.",
+            f"{url} answered {answer.status} before it had the whole body, so it can't have it.",
             hint="A proxy in front of it may be broken.",
             url=str(url),
-            status=response.status,
+            status=answer.status,
             retryable=True,
         )
-    body = response.read(ANSWER_LIMIT + 1)
-    headers = {name.lower(): value for name, value in reversed(response.getheaders())}
-    reusable = whole and len(body) <= ANSWER_LIMIT and response.isclosed() and not response.will_close
-    return Answer(status=response.status, headers=headers, body=body[:ANSWER_LIMIT], url=url), reusable
+    return answer, whole and reusable
 
 
 def _head(connection: Connection, upload: Upload, url: SecretURL) -> bytes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from callback_sdk.answer import Answer
 from callback_sdk.errors import DeliveryError
-from callback_sdk.http import Answer
 from callback_sdk.models import Upload
 from callback_sdk.redaction import HIDDEN
 from callback_sdk.retry import is_retryable, parse_retry_after

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import http.client
-import io
 import os
 import re
 import select
@@ -13,10 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 from callback_sdk.addresses import ascii_host
+from callback_sdk.answer import Reading
 from callback_sdk.dialing import Addresses, dial, time_left
 from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
@@ -81,7 +79,8 @@ class Connection:
         place = f"{bracketed(ascii_host(self._url))}:{port_of(self._url)}"
         timed = TimedSocket(self.sock, self._until, timedelta.max)
         timed.sendall(head(Secret(f"CONNECT {place} HTTP/1.1"), {"Host": place, **self.proxy_headers.reveal()}))
-        answer = timed.answer("CONNECT")
+        answer = Reading()
+        answer.read(timed.receive, head_only=True)
         if not 200 <= answer.status < 300:
             raise TunnelError(answer.status)
 
@@ -103,26 +102,9 @@ class TimedSocket:
         """Send it all, or time out."""
         self.arm().sendall(data)
 
-    def answer(self, method: str) -> http.client.HTTPResponse:
-        """Read the head of what the server says to a request with this method."""
-        response = http.client.HTTPResponse(cast("socket.socket", self), method=method)
-        response.begin()
-        return response
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        """Return what `http.client` reads answers from."""
-        return io.BufferedReader(_TimedReader(self))
-
-
-class _TimedReader(io.RawIOBase):
-    def __init__(self, timed: TimedSocket) -> None:
-        self._timed = timed
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        return self._timed.arm().recv_into(buffer)
+    def receive(self, size: int) -> bytes:
+        """Return what comes, at most so many bytes and none at the end, or time out."""
+        return self.arm().recv(size)
 
 
 class Pool:

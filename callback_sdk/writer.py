@@ -13,6 +13,7 @@ from typing import Any
 from attrs import define
 
 from callback_sdk import webhooks
+from callback_sdk.answer import Answer
 from callback_sdk.body import Body
 from callback_sdk.callbacks import Callback, callbacks
 from callback_sdk.delivery import Delivery, FindURL, prepare
@@ -26,7 +27,7 @@ from callback_sdk.errors import (
     TargetError,
 )
 from callback_sdk.guard import AddressGuard
-from callback_sdk.http import Answer, Sender, Timeouts, same_host
+from callback_sdk.http import Sender, Timeouts, same_host
 from callback_sdk.models import JobResult, Receipt, Upload
 from callback_sdk.parallel import Parallel
 from callback_sdk.proxies import direct, environment_proxy

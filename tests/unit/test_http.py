@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from callback_sdk import sockets
+from callback_sdk.answer import ANSWER_LIMIT
 from callback_sdk.body import Body, PathPart
 from callback_sdk.errors import DeliveryError, EncodingError
-from callback_sdk.http import ANSWER_LIMIT, PACKET, Sender, Timeouts
+from callback_sdk.http import PACKET, Sender, Timeouts
 from callback_sdk.models import Upload
 from callback_sdk.redaction import Secret, SecretURL
 from tests.rawserver import RawServer, answer, read_request

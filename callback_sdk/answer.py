@@ -1,0 +1,156 @@
+"""What a server says to a request (RFC 9112): read with llhttp, by `httptools`, and bounded in every direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import httptools
+from attrs import define, field
+
+from callback_sdk.redaction import SecretURL
+
+ANSWER_LIMIT = 64 * 1024
+"""Bytes that are read of an answer's body."""
+
+_HEAD_LIMIT = 64 * 1024
+"""Bytes that an answer's head may have, together with the interim ones before it."""
+
+_HEADERS = 100
+"""Lines that a head may have."""
+
+_FRAMED_LIMIT = 8 * ANSWER_LIMIT
+"""Bytes that are received in all: an answer may come in chunks of one byte, each with five around it."""
+
+_PIECE = 16 * 1024
+
+
+class BrokenAnswerError(OSError):
+    """What a server sent is no answer, or it stopped in the middle of its head."""
+
+
+@define(frozen=True, kw_only=True)
+class Answer:
+    """What a server said.
+
+    Attributes:
+        status: HTTP status.
+        headers: Names in lower case; the first value of each.
+        body: Its first 64 KiB.
+        url: Who answered: the last of the redirects.
+    """
+
+    status: int
+    # A server may quote the request in either.
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    url: SecretURL
+
+
+class Reading:
+    """An answer on its way in.
+
+    Attributes:
+        status: HTTP status, once the head is there.
+        headers: Names in lower case; the first value of each.
+        body: What has come of it.
+        has_head: Whether the head is there.
+        is_whole: Whether all of it is there.
+        is_last: Whether the server sends no further answer over the connection.
+    """
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.body = bytearray()
+        self.has_head = self.is_whole = False
+        self.is_last = True
+        self._received = self._lines = 0
+        self._parser = httptools.HttpResponseParser(self)
+        # Servers that are some lines in a script end theirs with a mere line feed, and everybody understands them.
+        self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)
+
+    def read(self, receive: Callable[[int], bytes], *, head_only: bool = False) -> None:
+        """Read to the end, or as far as it matters.
+
+        Args:
+            receive: Gives some bytes, at most so many, and none at the end of the connection.
+            head_only: Whether what follows the head isn't HTTP, as behind a CONNECT.
+
+        Raises:
+            BrokenAnswerError: There is no whole head.
+            OSError: The connection broke.
+        """
+        try:
+            while not self.is_whole and not (head_only and self.has_head):
+                data = receive(_PIECE)
+                if not data:
+                    break
+                self._feed(data)
+                if len(self.body) > ANSWER_LIMIT or self._received > _FRAMED_LIMIT:
+                    self.is_last = True
+                    break
+        finally:
+            # The two would hold each other.
+            del self._parser
+        if not self.has_head:
+            raise BrokenAnswerError("the connection ended before there was an answer")
+
+    def _feed(self, data: bytes) -> None:
+        self._received += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            # What is wrong behind the head costs the connection only: the status is what counts.
+            self.is_last = True
+            if not self.has_head:
+                raise BrokenAnswerError("the answer is no HTTP") from error
+            self.is_whole = True
+        if not self.has_head and (self._received > _HEAD_LIMIT or self._lines > _HEADERS):
+            raise BrokenAnswerError("the head of the answer has no end")
+
+    # What llhttp calls:
+
+    def on_message_begin(self) -> None:
+        # Nobody asked for a second one.
+        self.is_last = self.has_head or self.is_last
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.has_head:
+            self._lines += 1
+            self.headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+
+    def on_headers_complete(self) -> None:
+        if self.has_head:
+            return
+        status = self._parser.get_status_code()
+        if 100 <= status < 200 and status != 101:
+            # An interim answer; the final one follows.
+            self.headers.clear()
+        elif self._lines <= _HEADERS:
+            self.status, self.has_head = status, True
+            self.is_last = not self._parser.should_keep_alive()
+
+    def on_body(self, body: bytes) -> None:
+        if not self.is_whole:
+            self.body += body
+
+    def on_message_complete(self) -> None:
+        self.is_whole = self.has_head
+
+
+def read_answer(receive: Callable[[int], bytes], url: SecretURL) -> tuple[Answer, bool]:
+    """Read an answer, and tell whether another request can go over the same connection.
+
+    Args:
+        receive: Gives some bytes, at most so many, and none at the end of the connection.
+        url: Who answers.
+
+    Raises:
+        BrokenAnswerError: There is none.
+        OSError: The connection broke.
+    """
+    reading = Reading()
+    reading.read(receive)
+    body = bytes(memoryview(reading.body)[:ANSWER_LIMIT])
+    answer = Answer(status=reading.status, headers=reading.headers, body=body, url=url)
+    return answer, reading.is_whole and not reading.is_last
