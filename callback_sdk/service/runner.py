@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import wait
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from callback_sdk.service.deliverer import Deliverer
 from callback_sdk.service.files import Scratch, read_progress, remove, write_whole
 from callback_sdk.service.metrics import RUN_SECONDS, RUNS
 from callback_sdk.service.process import SHUTDOWN, ChildProcess, Outcome, Stop
-from callback_sdk.service.registry import Algorithm, Registry
+from callback_sdk.service.registry import Registry
 from callback_sdk.service.store import Claim, Ending, Store
 
 _log = logging.getLogger(__name__)
@@ -78,25 +78,52 @@ class Runner:
         self._registry_name = registry_name
 
     def run(self, job_id: str, child: ChildProcess, stop: Stop) -> None:
-        """Run one task, if it still waits for that.
+        """Run one task, if it still waits for that, and do all that follows.
 
         Args:
             job_id: The task.
             child: The process to run it in.
             stop: Breaks it off.
         """
+        self.compute(job_id, child, stop)()
+
+    def compute(self, job_id: str, child: ChildProcess, stop: Stop) -> Callable[[], None]:
+        """Run one task, if it still waits for that; see `run`.
+
+        Returns:
+            What does the rest, and needs the child no more. It must be called, in any thread.
+        """
         claim = self._store.tasks.claim(job_id, self._claims.worker)
         if claim is None:
-            return
+            return lambda: None
         extra = {"action": "run_task", "job_id": job_id, "attempt": claim.attempt}
         _log.info("Task %s runs %s, attempt %d.", job_id, claim.task.algorithm, claim.attempt, extra=extra)
+        with ExitStack() as stack:
+            places = stack.enter_context(self._places())
+            stack.enter_context(self._claims.running(claim, stop, places.progress))
+            try:
+                outcome: Outcome | Exception = self._computed(claim, places, child, stop)
+            except Exception as error:  # noqa: BLE001 - raised again where the rest is done
+                outcome = error
+            held = stack.pop_all()
+        return lambda: self._settle(claim, places, outcome, stop, held)
+
+    def _settle(
+        self, claim: Claim, places: _Places, outcome: Outcome | Exception, stop: Stop, held: ExitStack
+    ) -> None:  # fmt: skip
+        """End a task, or give it back; its files and its claim are held until then."""
+        job_id = claim.task.job_id
         try:
-            with self._places() as places, self._claims.running(claim, stop, places.progress):
-                ended = self._run(claim, places, child, stop)
+            with held:
+                if isinstance(outcome, Exception):
+                    raise outcome
+                ended = self._ended(claim, places, outcome, stop)
+        except UnknownAlgorithmError as error:
+            ended = self._store.tasks.finish(job_id, claim.attempt, Ending(success=False, error=str(error)))
         except (StorageError, OSError) as error:
             ended = self._put_off(claim, error)
         except Exception as error:  # noqa: BLE001 - the task is given back, whatever broke
-            _log.exception("Task %s could not be run.", job_id, extra=extra)
+            _log.exception("Task %s could not be run.", job_id, extra={"job_id": job_id, "attempt": claim.attempt})
             ended = self._store.tasks.lose(job_id, claim.attempt, f"the worker failed: {type(error).__name__}")
         if ended:
             self._deliverer.deliver(job_id)
@@ -108,13 +135,8 @@ class Runner:
             with suppress(StorageError):
                 self._blobs.remove(features_name(claim.task.job_id))
 
-    def _run(self, claim: Claim, places: _Places, child: ChildProcess, stop: Stop) -> bool:
-        """Run a claimed task and return whether it has ended by that."""
-        job_id, attempt = claim.task.job_id, claim.attempt
-        try:
-            algorithm = self._registry.get(claim.task.algorithm, claim.task.version)
-        except UnknownAlgorithmError as error:
-            return self._store.tasks.finish(job_id, attempt, Ending(success=False, error=str(error)))
+    def _computed(self, claim: Claim, places: _Places, child: ChildProcess, stop: Stop) -> Outcome:
+        algorithm = self._registry.get(claim.task.algorithm, claim.task.version)
         started = time.monotonic()
         with self._features(claim, places) as features:
             order = self._order(claim, places, features)
@@ -123,6 +145,11 @@ class Runner:
             )  # fmt: skip
         RUNS.labels(algorithm.name, _word(outcome)).inc()
         RUN_SECONDS.labels(algorithm.name).observe(time.monotonic() - started)
+        return outcome
+
+    def _ended(self, claim: Claim, places: _Places, outcome: Outcome, stop: Stop) -> bool:
+        """Do what the outcome calls for, and return whether the task has ended by that."""
+        job_id, attempt = claim.task.job_id, claim.attempt
         if outcome.stopped == SHUTDOWN:
             self._store.tasks.release(job_id, attempt)
             return False
@@ -132,7 +159,7 @@ class Runner:
             ended = self._store.tasks.lose(job_id, attempt, outcome.died)
             _log.warning("Task %s: %s; %s.", job_id, outcome.died, "it has failed" if ended else "it runs again")
             return ended
-        ending = self._ending(claim, places, outcome, algorithm, stop)
+        ending = self._ending(claim, places, outcome, stop)
         finished = self._store.tasks.finish(job_id, attempt, ending)
         if not finished and ending.success and ending.results is None:
             self._blobs.remove(results_name(job_id, attempt))
@@ -187,9 +214,9 @@ class Runner:
         self._store.tasks.release(job_id, claim.attempt, later=True)
         return False
 
-    def _ending(self, claim: Claim, places: _Places, outcome: Outcome, algorithm: Algorithm, stop: Stop) -> Ending:
+    def _ending(self, claim: Claim, places: _Places, outcome: Outcome, stop: Stop) -> Ending:
         progress = read_progress(places.progress)
-        answer = outcome.answer or Answer(error=_reason(outcome, algorithm))
+        answer = outcome.answer or Answer(error=self._reason(claim, outcome))
         if answer.error is not None:
             if answer.trace:
                 _log.info("Task %s: the algorithm raised\n%s", claim.task.job_id, answer.trace)
@@ -201,6 +228,14 @@ class Runner:
             progress=_complete(progress),
             results=self._keep(claim, places.results, stop),
         )
+
+    def _reason(self, claim: Claim, outcome: Outcome) -> str:
+        algorithm = self._registry.get(claim.task.algorithm, claim.task.version)
+        if outcome.timed_out:
+            return f"The algorithm took longer than {algorithm.timeout}."
+        if outcome.out_of_memory:
+            return f"The algorithm took {outcome.out_of_memory} bytes of memory, and may take {algorithm.memory_limit}."
+        return "The algorithm gave no answer."
 
     def _keep(self, claim: Claim, results: Path, stop: Stop) -> bytes | None:
         """Return small results, to be kept in the database; put others among the blobs.
@@ -228,14 +263,6 @@ def _word(outcome: Outcome) -> str:
     if outcome.died is not None:
         return "died"
     return "succeeded" if outcome.answer is not None and outcome.answer.error is None else "failed"
-
-
-def _reason(outcome: Outcome, algorithm: Algorithm) -> str:
-    if outcome.timed_out:
-        return f"The algorithm took longer than {algorithm.timeout}."
-    if outcome.out_of_memory:
-        return f"The algorithm took {outcome.out_of_memory} bytes of memory, and may take {algorithm.memory_limit}."
-    return "The algorithm gave no answer."
 
 
 def _complete(progress: dict[str, Any] | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The engine inside the service: threads, each with a child process of its own."""
+"""The engine inside the service: threads, each with a child process of its own, and threads that save what they did."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _TICK = 0.05
 _LAST = 10.0
 """Seconds after the grace in which what was broken off is given back."""
 
-_AHEAD = 2
-"""Tasks in the queue for each one that can run, so that no thread waits for the next one."""
+_AHEAD = 3
+"""Tasks for each one that can run that wait, or are being saved, so that no child waits for the next one."""
 
 
 @contextmanager
@@ -86,13 +86,18 @@ class EmbeddedEngine:
         self._lock = threading.Lock()
         self._stops: dict[str, Stop] = {}
         self._closed = False
+        # A child computes on while the results of its last task are being kept.
+        self._computed: queue.SimpleQueue[tuple[str, Callable[[], None]]] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"worker-{number}", daemon=True) for number in range(processes)
+        ]
+        self._savers = [
+            threading.Thread(target=self._save, name=f"saver-{number}", daemon=True) for number in range(processes)
         ]
 
     def start(self) -> None:
         """Take up the work."""
-        for thread in self._threads:
+        for thread in (*self._threads, *self._savers):
             thread.start()
 
     def rooms(self) -> Sequence[Room]:
@@ -135,18 +140,23 @@ class EmbeddedEngine:
             self._queue.put(None)
         self._drop_queued()
         end = time.monotonic() + self._grace.total_seconds()
-        while any(thread.is_alive() for thread in self._threads) and time.monotonic() < end:
+        while self._unsaved() and time.monotonic() < end:
             if self._hurry.wait(_TICK):
                 break
-        with self._lock:
-            stops = list(self._stops.values())
-        for stop in stops:
+        for stop in self._unsaved():
             resolve(stop, SHUTDOWN)
         # Not for ever: a database that is away keeps a thread from ending, and the task is taken back later.
         end = time.monotonic() + _LAST
+        while self._unsaved() and time.monotonic() < end:
+            time.sleep(_TICK)
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(max(0.0, end - time.monotonic()))
+
+    def _unsaved(self) -> list[Stop]:
+        """Return what breaks off the tasks that run, or whose results are being kept."""
+        with self._lock:
+            return list(self._stops.values())
 
     def _drop_queued(self) -> None:
         """Take out of the queue what no thread has begun; the store has it still."""
@@ -170,15 +180,26 @@ class EmbeddedEngine:
                 with self._lock:
                     stop = self._stops[job_id]
                 try:
-                    if not stop.done():
-                        self._runner.run(job_id, child, stop)
+                    if stop.done():
+                        self._forget(job_id)
+                    else:
+                        self._computed.put((job_id, self._runner.compute(job_id, child, stop)))
                 except Exception:  # noqa: BLE001 - the worker must outlive every fault
                     _log.exception("Task %s could not be taken up; the dispatcher brings it again.", job_id)
-                self._forget(job_id)
-                self._ended()
+                    self._forget(job_id)
         finally:
             child.close()
+
+    def _save(self) -> None:
+        while True:
+            job_id, settle = self._computed.get()
+            try:
+                settle()
+            except Exception:  # noqa: BLE001 - the thread must outlive every fault
+                _log.exception("Task %s could not be ended; it runs again.", job_id)
+            self._forget(job_id)
 
     def _forget(self, job_id: str) -> None:
         with self._lock:
             del self._stops[job_id]
+        self._ended()

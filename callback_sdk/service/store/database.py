@@ -31,11 +31,13 @@ class Database(ABC):
 
     Args:
         engine: SQLAlchemy's; it must hide parameters, as some are credentials.
+        reading: The same with the options of connections that only read.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, *, reading: sa.Engine | None = None) -> None:
         self.engine = engine
         self.closed = False
+        self._reading = reading or engine
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -44,7 +46,7 @@ class Database(ABC):
         Raises:
             StoreUnavailableError: The database can't be reached.
         """
-        with unavailable(), self.engine.connect() as connection:
+        with unavailable(), self._reading.connect() as connection:
             yield connection
 
     def check(self) -> None:

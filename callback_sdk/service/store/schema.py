@@ -153,9 +153,6 @@ def _clean(database: Database) -> None:
         statements = ["SET statement_timeout = 0", "VACUUM (FULL) deliveries"]
     try:
         with unavailable(), database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-            if database.engine.dialect.name == "sqlite":
-                # The transaction that every connection of ours begins with; in one there is no VACUUM.
-                connection.exec_driver_sql("COMMIT")
             for statement in statements:
                 connection.exec_driver_sql(statement)
             # Its settings are not for whoever would have it next.

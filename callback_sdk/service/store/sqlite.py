@@ -132,22 +132,19 @@ class _Write:
             Exception: The work failed, and took the whole transaction with it, as a full disk does in SQLite.
         """
         # Not SQLAlchemy's own savepoints, which take longer than most of what is done in them.
-        connection.exec_driver_sql("SAVEPOINT one")
+        driver: Any = connection.connection.driver_connection
+        driver.execute("SAVEPOINT one")
         try:
             value = self.work(connection)
         except Exception as error:
-            if not _in_transaction(connection):
+            if not driver.in_transaction:
                 # There is no savepoint to go back to.
                 raise
             failure = error
-            connection.exec_driver_sql("ROLLBACK TO one")
+            driver.execute("ROLLBACK TO one")
             return lambda: self.future.set_exception(failure)
-        connection.exec_driver_sql("RELEASE one")
+        driver.execute("RELEASE one")
         return lambda: self.future.set_result(value)
-
-
-def _in_transaction(connection: sa.Connection) -> bool:
-    return bool(getattr(connection.connection.driver_connection, "in_transaction", False))
 
 
 def _configure(connection: Any, _: Any) -> None:
@@ -161,5 +158,6 @@ def _configure(connection: Any, _: Any) -> None:
 
 
 def _begin(connection: sa.Connection) -> None:
-    immediate = connection.get_execution_options().get("callback_sdk_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+    # Who only reads asks for one thing at a time, and needs no transaction around it.
+    if connection.get_execution_options().get("callback_sdk_write", False):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
