@@ -9,9 +9,10 @@ WORKERS ?= 3
 AZURITE := azurite@3.37.0
 OLDEST := boto3==$(shell sed -n 's/^ *boto3>=//p' setup.cfg)
 METADATA := setup.cfg pyproject.toml requirements-seaweedfs.txt
+LOCK := requirements-dev.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash lint notebooks bench azurite oldest clean
+.PHONY: help demo test crash lint notebooks bench package audit lock azurite oldest clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 18
@@ -38,6 +39,16 @@ notebooks: $(VENV)/dev.stamp ## execute the notebooks
 bench: $(VENV)/bench.stamp ## run all benchmarks beside their peers, for half an hour or so
 	$(RUN) benchmarks
 
+package: $(VENV)/dev.stamp ## build wheel and sdist into dist/, and check them
+	$(RUN) nox --session package
+
+audit: $(VENV)/dev.stamp ## look for known vulnerabilities in what is locked
+	$(RUN) nox --session audit
+
+lock: $(VENV)/dev.stamp ## put what setup.cfg declares into requirements-dev.txt; UPGRADE=--upgrade renews all versions
+	$(RUN) uv pip compile setup.cfg --extra all --extra dev --universal --python-version 3.10 --generate-hashes $(UPGRADE) \
+		--no-emit-index-url --no-annotate --custom-compile-command 'make lock' --quiet --output-file $(LOCK)
+
 azurite: $(VENV)/venv.stamp ## install the emulator of Azure Blob Storage that the tests use; needs npm
 	@if [ -e $(VENV)/azurite/$(AZURITE) ]; then :; \
 	elif ! command -v npm >/dev/null; then echo 'There is no npm, so there are no tests against Azurite.'; \
@@ -50,7 +61,7 @@ oldest: $(VENV)/dev.stamp ## install the oldest boto3 that is supported, beside 
 		$(PIP) --target $(VENV)/oldest $(OLDEST) && touch $(VENV)/oldest/$(OLDEST); }
 
 clean: ## remove .venv and what the tools leave
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .nox *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is the last thing that is written, so a run that was interrupted is done again.
@@ -71,9 +82,10 @@ $(VENV)/demo.stamp: $(METADATA) $(VENV)/seaweedfs.stamp
 	@$(PIP) --editable '.[demo]'
 	@touch $@
 
-$(VENV)/dev.stamp: $(METADATA) $(VENV)/seaweedfs.stamp
+$(VENV)/dev.stamp: $(METADATA) $(LOCK) $(VENV)/seaweedfs.stamp
 	@echo "Installing what the checks need ..."
-	@$(PIP) --editable '.[all,dev]'
+	@$(PIP) --require-hashes --requirement $(LOCK)
+	@$(PIP) --no-deps --editable .
 	@touch $@ $(VENV)/demo.stamp
 
 $(VENV)/bench.stamp: $(VENV)/dev.stamp

@@ -80,13 +80,16 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used (PEP 562), so that importing the package costs nothing."""
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"callback_sdk.{_HOMES[name]}"), name)
-    if name in __all__:
-        return importlib.import_module(f"callback_sdk.{name}")
-    raise AttributeError(f"module 'callback_sdk' has no attribute {name!r}")
+if not TYPE_CHECKING:
+    # Type checkers know the names from above, and would take any other one for right if they saw this.
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used (PEP 562), so that importing the package costs nothing."""
+        if name in _HOMES:
+            return getattr(importlib.import_module(f"callback_sdk.{_HOMES[name]}"), name)
+        if name in __all__:
+            return importlib.import_module(f"callback_sdk.{name}")
+        raise AttributeError(f"module 'callback_sdk' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -118,6 +118,7 @@ def test_the_dockerfile_has_known_instructions_only() -> None:
     assert json.loads(_last("ENTRYPOINT")) == ["callback-sdk"]
 
 
+@pytest.mark.checkout
 def test_what_the_dockerfile_copies_is_there() -> None:
     """In the folder, and not shut out by .dockerignore, which lets nothing else in."""
     ignored, *allowed = [
@@ -146,6 +147,7 @@ def test_the_extras_of_the_image_exist() -> None:
     assert {"service", "celery", "postgres", "parquet"} <= set(extras.split(","))
 
 
+@pytest.mark.checkout
 def test_every_module_is_installed() -> None:
     """A folder with modules in it is a package, migrations too: no other is in the wheel."""
     folders = {path.parent for path in (ROOT / "callback_sdk").rglob("*.py")}

@@ -19,7 +19,7 @@ from callback_sdk.service.store import Store, open_database
 from callback_sdk.service.vault import Vault
 
 ROOT = Path(__file__).parents[3]
-DASHBOARD = json.loads((ROOT / "callback_sdk" / "service" / "dashboard.json").read_text())
+DASHBOARD = json.loads(Path(metrics.__file__).with_name("dashboard.json").read_text())
 PANELS = DASHBOARD["panels"]
 SCRAPED = frozenset({"job", "instance"})
 """Labels that Prometheus itself adds."""

@@ -1,0 +1,96 @@
+"""Checks of what people install: the wheel, on every Python, with the newest and with the lowest dependencies.
+
+`nox` runs them all and `nox -s lowest` one of them. Interpreters that are not on the PATH are left out.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
+LOCK = "requirements-dev.txt"
+
+nox.options.default_venv_backend = "uv"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = False
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests that need no servers against the wheel, with the newest of everything."""
+    session.install(f"{_wheel(session)}[all,test]")
+    _test(session)
+
+
+@nox.session(python=PYTHONS[0])
+def lowest(session: nox.Session) -> None:
+    """Run them with the lowest versions that setup.cfg allows, on the lowest Python."""
+    lowest = Path(session.create_tmp(), "lowest.txt")
+    options = ["--resolution", "lowest-direct", "--extra", "all", "--no-header", "--no-annotate", "--quiet"]
+    session.install("uv")
+    session.run("uv", "pip", "compile", "setup.cfg", *options, "--output-file", str(lowest))
+    session.install(f"{_wheel(session)}[all,test]", "--constraint", str(lowest))
+    _test(session)
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build sdist and wheel into dist/, the wheel from the sdist, and check both."""
+    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    session.install("build", "twine", "check-wheel-contents", "--constraint", _versions(session))
+    session.run("python", "-m", "build", "--outdir", "dist", silent=True)
+    files = [str(path) for path in (ROOT / "dist").iterdir()]
+    session.run("twine", "check", "--strict", *files)
+    session.run("check-wheel-contents", *[path for path in files if path.endswith(".whl")])
+
+
+@nox.session(python=PYTHONS)
+def types(session: nox.Session) -> None:
+    """Check the types that users see, as their mypy sees them: by the wheel's `py.typed`."""
+    session.install(f"{_wheel(session)}[all]", "mypy", "--constraint", _versions(session))
+    session.chdir(_elsewhere(session))
+    session.run("mypy", "--config-file", "", "--strict", "tests/types")
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Look for known vulnerabilities in everything that is locked."""
+    session.install("pip-audit", "--constraint", _versions(session))
+    # Strict: what the database of vulnerabilities can't be asked about has not been looked at.
+    session.run("pip-audit", "--strict", "--requirement", LOCK, "--disable-pip", "--progress-spinner", "off")
+
+
+def _wheel(session: nox.Session) -> str:
+    """Build the wheel from this checkout and return where it is."""
+    session.install("build")
+    out = Path(session.create_tmp(), "wheel")
+    shutil.rmtree(out, ignore_errors=True)
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(out), str(ROOT), silent=True)
+    (wheel,) = out.glob("*.whl")
+    return str(wheel)
+
+
+def _elsewhere(session: nox.Session) -> Path:
+    """Copy all but the package's source, so that only what is installed can be imported."""
+    copy = Path(session.create_tmp(), "checkout")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "callback_sdk", "build", "dist", "*.egg-info"))
+    return copy
+
+
+def _test(session: nox.Session) -> None:
+    session.chdir(_elsewhere(session))
+    names = session.posargs or ["tests/unit", "tests/property"]
+    session.run("python", "-m", "pytest", "-n", "2", "--dist", "worksteal", "-q", "-m", "not checkout", *names)
+
+
+def _versions(session: nox.Session) -> str:
+    """Return a file of constraints: the lock's versions, without the hashes that constraints can't have."""
+    kept = Path(session.create_tmp(), "versions.txt")
+    lines = [line.rstrip(" \\") for line in (ROOT / LOCK).read_text().splitlines() if line[:1].isalnum()]
+    kept.write_text("\n".join(lines))
+    return str(kept)

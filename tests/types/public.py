@@ -1,0 +1,131 @@
+"""The types of the public face, as users' own type checkers see them. Nothing here is run.
+
+A line that ends in `type: ignore[...]` must be an error: where it is none, mypy calls the comment unused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from typing_extensions import assert_type
+
+import callback_sdk
+from callback_sdk import (
+    AddressGuard,
+    Algorithm,
+    BatchItem,
+    Client,
+    Delivery,
+    JobResult,
+    Outbox,
+    PostTarget,
+    PutTarget,
+    Receipt,
+    Result,
+    ResultsWriter,
+    S3Signer,
+    Task,
+    TaskSummary,
+    Version,
+    aistore,
+    check_target,
+    errors,
+    get_instance,
+    webhooks,
+)
+from callback_sdk.service import Context, Registry
+from callback_sdk.targets import Target
+from callback_sdk.testing import LocalService, ObjectStore, ReceivedRequest, WebhookReceiver
+
+
+def naming() -> None:
+    assert_type(callback_sdk.__version__, str)
+    callback_sdk.Cleint  # type: ignore[attr-defined]  # noqa: B018
+
+
+def signing() -> None:
+    signer = S3Signer("bucket", region="eu-central-1")
+    put = signer.put("key", expires=timedelta(hours=1), metadata={"run": "42"}, if_none_match=True)
+    post = signer.post("key", fields={"acl": "private"}, conditions=[["starts-with", "$key", "runs/"]], max_size=10)
+    assert_type(put, PutTarget)
+    assert_type(put.url, str)
+    assert_type(put.callback_param, dict[str, Any])
+    assert_type(put.expires_at, datetime)
+    assert_type(post, PostTarget)
+    assert_type(post.fields, dict[str, str])
+    assert_type(signer.put_many(["a", "b"]), Iterator[PutTarget])
+    assert_type(signer.post_many(f"runs/{n}" for n in range(3)), Iterator[PostTarget])
+    signer.put("key", expires=3600)  # type: ignore[arg-type]
+    signer.put("key", timedelta(hours=1))  # type: ignore[call-arg]
+    assert_type(check_target(put.url, size=100), Target)
+    assert_type(aistore.through(put, "http://aistore:8080"), PutTarget)
+
+
+def submitting(put: PutTarget) -> None:
+    with Client("http://127.0.0.1:8000", token="…", timeout=timedelta(seconds=30)) as client:
+        assert_type(client, Client)
+        task = client.run_algorithm("mean", {"a": [1]}, callbacks=[put, "https://example.org/done"])
+        assert_type(task, Task)
+        assert_type(task.wait(timeout=timedelta(minutes=30)), Task)
+        assert_type(task.success, bool | None)
+        assert_type(task.receipts, list[Receipt])
+        assert_type(task.result(), Result)
+        assert_type(client.run_algorithm_batch("mean", [BatchItem({"a": [1]})]), list[Task])
+        assert_type(client.get_tasks(status="Finished"), Iterator[TaskSummary])
+        assert_type(client.get_deliveries(task.job_id), list[Delivery])
+        assert_type(client.get_algorithms(), list[Algorithm])
+        assert_type(client.get_algorithm_versions("mean"), list[Version])
+        client.run_algorithm("mean", {"a": [1]}, callback=put)  # type: ignore[call-arg]
+        task.wait(timeout=1800)  # type: ignore[arg-type]
+        task.job_id = "43"  # type: ignore[misc]
+    assert_type(get_instance(token="…"), Client)
+
+
+def writing(put: PutTarget) -> None:
+    result = JobResult(job_id="42", success=True, results={"life": 7.5})
+    with ResultsWriter(guard=AddressGuard(allow_networks=["10.0.0.0/8"])) as writer:
+        assert_type(writer.write(result, put), list[Receipt])
+    with Outbox("outbox.sqlite3") as outbox:
+        written = outbox.write(result, put.url, put.callback_param)
+        assert_type(written.receipts, tuple[Receipt, ...])
+    JobResult("42", True)  # type: ignore[call-arg]
+    result.success = False  # type: ignore[misc]
+    ResultsWriter(deadline=120)  # type: ignore[arg-type]
+
+
+def receiving(headers: dict[str, str], body: bytes) -> None:
+    assert_type(webhooks.verify("whsec_…", headers, body), str)
+    webhooks.verify("whsec_…", headers, "text")  # type: ignore[arg-type]
+
+
+def failing(error: errors.DeliveryError) -> None:
+    assert_type(error.status, int | None)
+    assert_type(error.retryable, bool)
+    assert_type(error.hint, str)
+    assert_type(error.receipts, tuple[Receipt, ...])
+
+
+registry = Registry()
+
+
+@registry.algorithm("mean", version="1.0.0", timeout=timedelta(minutes=10), memory_limit=10**9)
+def mean(features: Any, parameters: dict[str, Any], context: Context) -> dict[str, float]:
+    assert_type(context.attempt, int)
+    context.progress(0.5, "half")
+    context.progress("half")  # type: ignore[arg-type]
+    return {"predictions": 1.0}
+
+
+def registering() -> None:
+    # A decorated function keeps its own type.
+    assert_type(mean(None, {}, Context(job_id="1", attempt=1, evaluate=True, report=lambda *_: None)), dict[str, float])
+    assert_type(list(registry), list[str])
+
+
+def testing() -> None:
+    with LocalService("jobs:registry") as service, WebhookReceiver() as webhook, ObjectStore() as store:
+        assert_type(service.url, str)
+        assert_type(webhook.wait_for(1), tuple[ReceivedRequest, ...])
+        assert_type(store.objects["bucket/key"].body, bytes)
