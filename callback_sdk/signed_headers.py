@@ -21,6 +21,8 @@ _FORBIDDEN = frozenset({"authorization", "connection", "expect", "te", "trailer"
 _USUAL = {"content-type": "application/json", "if-none-match": "*"}
 """Values of headers that are signed without a value being known."""
 
+_AMAZON = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
+
 _NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
@@ -95,7 +97,8 @@ def put_headers(callback: Callback, *, signed: frozenset[str], vendor: str, docu
                 url=str(callback.url),
             )
         headers[name] = _USUAL[name]
-    unsigned = sorted(name for name in given.reveal() if name.startswith(vendor) and name not in signed)
+    refused = (vendor, "content-md5") if callback.url.host.endswith(_AMAZON) else vendor
+    unsigned = sorted(name for name in given.reveal() if name.startswith(refused) and name not in signed)
     if unsigned:
         raise SignedHeaderError(
             f"s3_headers has {unsigned[0]}, which {callback.url} did not sign: the store would refuse it.",
@@ -103,7 +106,9 @@ def put_headers(callback: Callback, *, signed: frozenset[str], vendor: str, docu
             url=str(callback.url),
         )
     headers.update(given.reveal())
-    return SecretFields(headers if document is None else _with_digest(callback, SecretFields(headers), document))
+    if document is None or ("content-md5" not in signed and callback.url.host.endswith(_AMAZON)):
+        return SecretFields(headers)
+    return SecretFields(_with_digest(callback, SecretFields(headers), document))
 
 
 def plain_headers(callback: Callback) -> SecretFields:
@@ -126,7 +131,8 @@ def _given(callback: Callback) -> SecretFields:
 
 
 def _with_digest(callback: Callback, headers: SecretFields, document: Body) -> dict[str, str]:
-    # Stores check Content-MD5 although it is unsigned: a body damaged on the way is refused, not kept.
+    # Most stores check Content-MD5 although it is unsigned: a body damaged on the way is refused, not kept. Amazon
+    # refuses the request instead: AccessDenied, "There were headers present in the request which were not signed".
     digest = document.content_md5
     if headers.reveal().get("content-md5", digest) != digest:
         raise SignedHeaderError(
