@@ -86,7 +86,8 @@ if not TYPE_CHECKING:
     def __getattr__(name: str) -> Any:
         """Import a public name when it is first used (PEP 562), so that importing the package costs nothing."""
         if name in _HOMES:
-            return getattr(importlib.import_module(f"callback_sdk.{_HOMES[name]}"), name)
+            globals()[name] = getattr(importlib.import_module(f"callback_sdk.{_HOMES[name]}"), name)
+            return globals()[name]
         if name in __all__:
             return importlib.import_module(f"callback_sdk.{name}")
         raise AttributeError(f"module 'callback_sdk' has no attribute {name!r}")

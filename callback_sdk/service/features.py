@@ -34,6 +34,9 @@ _MAX_FOOTER = 4 * 1024**2
 
 _MAX_COLUMNS = 10_000
 
+_MAX_LIST = _MAX_COLUMNS + 100
+"""Elements of any list in a footer. pyarrow before 26 follows a schema to any depth: 13,000 levels end the process."""
+
 _MAX_CHUNKS = 100_000
 """Columns times row groups."""
 
@@ -160,7 +163,7 @@ def _check_parquet(source: Path | bytes, max_unpacked: int) -> None:
         with (
             _opened(source) as opened,
             parquet.ParquetFile(
-                opened, thrift_string_size_limit=_MAX_FOOTER, thrift_container_size_limit=2 * _MAX_COLUMNS
+                opened, thrift_string_size_limit=_MAX_FOOTER, thrift_container_size_limit=_MAX_LIST
             ) as file,
         ):
             _check_shape(file.metadata)
