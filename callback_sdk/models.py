@@ -9,6 +9,7 @@ from typing import Any
 from attrs import asdict, define, field, validators
 
 from callback_sdk.body import Body
+from callback_sdk.markup import Shown
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 
 PENDING = "Pending"
@@ -38,7 +39,7 @@ class JobResult:
 
 
 @define(frozen=True, kw_only=True)
-class Receipt:
+class Receipt(Shown):
     """Proof that one target has the result.
 
     Attributes:
@@ -66,6 +67,20 @@ class Receipt:
     nulled: int = 0
     started_at: datetime
     finished_at: datetime
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "url": self.url,
+            "status": self.status,
+            "attempts": self.attempts,
+            "bytes": self.size,
+            "etag": self.etag,
+            "version id": self.version_id,
+            "sha256": self.sha256,
+            "nulled": self.nulled or None,
+            "finished at": self.finished_at,
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Return the wire form: times as ISO 8601 strings."""

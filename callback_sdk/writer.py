@@ -28,6 +28,7 @@ from callback_sdk.errors import (
 )
 from callback_sdk.guard import AddressGuard
 from callback_sdk.http import Sender, Timeouts, same_host
+from callback_sdk.markup import Listing
 from callback_sdk.models import JobResult, Receipt, Upload
 from callback_sdk.parallel import Parallel
 from callback_sdk.proxies import direct, environment_proxy
@@ -139,7 +140,7 @@ class ResultsWriter:
             job = _Job(result, results, nulled, _first_object(targets))
             outcomes = self._deliver_all(job, targets, until)
         errors = [outcome for outcome in outcomes if isinstance(outcome, CallbackSDKError)]
-        receipts = [outcome for outcome in outcomes if isinstance(outcome, Receipt)]
+        receipts = Listing(outcome for outcome in outcomes if isinstance(outcome, Receipt))
         if errors:
             error = errors[0] if len(errors) == 1 else SeveralDeliveriesError(errors)
             error.receipts = tuple(receipts)

@@ -173,6 +173,11 @@ class Batch:
                     f"{error.hint} {count} accepted before; the error's `accepted` has the ids, and the same call "
                     f'with idempotency_key="{self._key}" makes no second ones.'
                 ).strip()
+            if isinstance(error, KeyboardInterrupt):
+                accepted, again = len(self.accepted), f'idempotency_key="{self._key}"'
+                error.args = (
+                    f"{accepted} tasks are accepted, and go on. The same call with {again} submits the rest.",
+                )
             raise
 
     def _send(self, connection: Connection, path: str, chunk: _Chunk, key: str) -> None:

@@ -18,6 +18,7 @@ from callback_sdk.client.resources import Task
 from callback_sdk.client.states import TaskState
 from callback_sdk.client.submission import checked_key, credentials, form_fields, joined
 from callback_sdk.errors import CallbackParamError, NotFoundError, ServiceError
+from callback_sdk.markup import Listing
 from callback_sdk.multipart import encode_form
 from callback_sdk.redaction import Secret
 from callback_sdk.targets import check_callback
@@ -207,9 +208,9 @@ class Jobs(ClientBase):
         except NotFoundError as error:
             self._suggest(error, algorithm_id)
             raise
-        return [
+        return Listing(
             self._task(TaskState(job_id=job_id, algorithm=algorithm_id, kind="predict")) for job_id in batch.accepted
-        ]
+        )
 
     def _submit(
         self,

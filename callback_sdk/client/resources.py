@@ -11,7 +11,7 @@ from attrs import define, field
 
 from callback_sdk.client.failures import Failures, public
 from callback_sdk.client.progress import ProgressBar
-from callback_sdk.client.states import Delivery, DeliveryState, Progress, Result, TaskState
+from callback_sdk.client.states import Delivery, DeliveryState, Progress, Result, TaskState, outcome
 from callback_sdk.errors import (
     ConfigurationError,
     ServiceError,
@@ -19,6 +19,7 @@ from callback_sdk.errors import (
     TaskFailedError,
     WaitTimeoutError,
 )
+from callback_sdk.markup import Listing, Shown, listed
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING, Receipt
 from callback_sdk.readings import total_seconds
 from callback_sdk.redaction import without_frames
@@ -31,7 +32,7 @@ _GROWTH = 1.5
 
 
 @define(frozen=True, kw_only=True)
-class Version:
+class Version(Shown):
     """One version of an algorithm.
 
     Attributes:
@@ -48,6 +49,15 @@ class Version:
     features_format: Any = field(default=None, repr=False)
     output_format: Any = field(default=None, repr=False)
 
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "version": self.version,
+            "change": self.change_description,
+            "results": self.results,
+            "features": self.features_format,
+            "output": self.output_format,
+        }
+
     @classmethod
     def from_dict(cls, data: Any) -> Version:
         """Read the wire form, an object or the name alone; members that are not known are left out."""
@@ -57,7 +67,7 @@ class Version:
 
 
 @define(frozen=True, kw_only=True)
-class Algorithm:
+class Algorithm(Shown):
     """One algorithm of the service.
 
     Attributes:
@@ -74,6 +84,15 @@ class Algorithm:
     description: str | None = None
     versions: tuple[Version, ...] = ()
     evaluations: tuple[Any, ...] = ()
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "name": self.name if self.name != self.id else None,
+            "description": self.description,
+            "versions": ", ".join(version.version for version in self.versions) or None,
+            "evaluations": ", ".join(map(str, self.evaluations)) or None,
+        }
 
     @classmethod
     def from_dict(cls, client: Client, data: Mapping[str, Any]) -> Algorithm:
@@ -104,7 +123,7 @@ class Algorithm:
         return self._client.get_graph(self.id, file_type, version)
 
 
-class Task:
+class Task(Shown):
     """One submitted job.
 
     It shows the state that the service last told; `refresh` and `wait` bring a newer one. It comes from
@@ -124,6 +143,12 @@ class Task:
         outcome = "" if self.success is None else f", success={self.success}"
         return f"Task({self.job_id!r}, status={self.status!r}{outcome})"
 
+    def _facts(self) -> dict[str, Any]:
+        return outcome(self._state)
+
+    def _repr_html_(self) -> str:
+        return "".join(filter(None, [super()._repr_html_(), listed(self.deliveries)]))
+
     def to_dict(self) -> dict[str, Any]:
         """Return the wire form: what JSON has of the task, its results included."""
         return self._state.to_dict()
@@ -141,6 +166,16 @@ class Task:
     def status(self) -> str:
         """`"Pending"`, `"In Progress"`, `"Finished"` or `"Canceled"`."""
         return self._state.status
+
+    @property
+    def ended(self) -> bool:
+        """Whether it runs no more: it is finished or cancelled."""
+        return self._state.ended
+
+    @property
+    def delivering(self) -> bool:
+        """Whether a delivery is still to be made."""
+        return self._state.delivering
 
     @property
     def success(self) -> bool | None:
@@ -180,12 +215,12 @@ class Task:
     @property
     def receipts(self) -> list[Receipt]:
         """Proof of the deliveries that were made."""
-        return list(self._state.receipts)
+        return Listing(self._state.receipts)
 
     @property
     def deliveries(self) -> list[DeliveryState]:
         """How each delivery stands, in the order of the targets."""
-        return list(self._state.deliveries)
+        return Listing(self._state.deliveries)
 
     @property
     def algorithm(self) -> str | None:
@@ -255,7 +290,7 @@ class Task:
             ServiceError: The service didn't accept that.
         """
         dead = [one for one in self._client._deliveries(self.job_id) if one.state == "dead"]
-        return [self._client._redeliver(self.job_id, one.delivery_id) for one in dead]
+        return Listing(self._client._redeliver(self.job_id, one.delivery_id) for one in dead)
 
     @public
     def result(self) -> Result:

@@ -8,6 +8,7 @@ from typing import Any
 
 from attrs import asdict, define, field
 
+from callback_sdk.markup import Shown, progress
 from callback_sdk.models import CANCELED, FINISHED, PENDING, Receipt
 
 
@@ -45,7 +46,7 @@ class Progress:
 
 
 @define(frozen=True, kw_only=True)
-class DeliveryState:
+class DeliveryState(Shown):
     """How the delivery of one task to one target stands.
 
     Attributes:
@@ -59,6 +60,9 @@ class DeliveryState:
     state: str
     attempts: int = 0
     error: str | None = None
+
+    def _facts(self) -> dict[str, Any]:
+        return {"url": self.url, "state": self.state, "attempts": self.attempts, "error": self.error}
 
 
 @define(frozen=True, kw_only=True)
@@ -134,7 +138,7 @@ class DeliveryCounts:
 
 
 @define(frozen=True, kw_only=True)
-class TaskSummary:
+class TaskSummary(Shown):
     """A task in a list: how it stands, without its results. `Client.get_task_results` has it whole.
 
     Attributes:
@@ -166,6 +170,13 @@ class TaskSummary:
     created_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+
+    def _facts(self) -> dict[str, Any]:
+        counts = {name: getattr(self.deliveries, name) for name in ("pending", "delivered", "dead")}
+        return {
+            **outcome(self),
+            "deliveries": ", ".join(f"{count} {name}" for name, count in counts.items() if count) or None,
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Return the wire form: times as ISO 8601 strings."""
@@ -203,7 +214,7 @@ class DeliveryTry:
 
 
 @define(frozen=True, kw_only=True)
-class Delivery:
+class Delivery(Shown):
     """The delivery of one task to one target, with all its tries.
 
     Attributes:
@@ -226,6 +237,16 @@ class Delivery:
     receipt: Receipt | None = None
     tries: tuple[DeliveryTry, ...] = ()
 
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "delivery id": self.delivery_id,
+            "url": self.url,
+            "state": self.state,
+            "attempts": self.attempts,
+            "next attempt at": self.next_attempt_at,
+            "error": self.error,
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Return the wire form: times as ISO 8601 strings."""
         return _wire(self)
@@ -246,6 +267,21 @@ class Delivery:
             for one in data.get("tries") or ()
         )
         return cls(**members)
+
+
+def outcome(task: TaskState | TaskSummary) -> dict[str, Any]:
+    """Return what a notebook shows of a task, whole or in a list."""
+    version = f" {task.version}" if task.version else ""
+    return {
+        "job id": task.job_id,
+        "algorithm": f"{task.algorithm}{version}" if task.algorithm else None,
+        "status": task.status,
+        "success": task.success,
+        "progress": None if task.finished_at else progress(task.progress.fraction, task.progress.message),
+        "error": task.error,
+        "created at": task.created_at,
+        "finished at": task.finished_at,
+    }
 
 
 def _wire(value: Any) -> dict[str, Any]:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from typing import Any
 
 from callback_sdk.client.base import ClientBase, queried, segment, understood, unexpected
 from callback_sdk.client.failures import public
+from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.resources import Task
 from callback_sdk.client.states import Delivery, TaskState, TaskSummary
-from callback_sdk.errors import InvalidRequestError
+from callback_sdk.errors import InvalidRequestError, WaitTimeoutError
+from callback_sdk.markup import Listing
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
+from callback_sdk.readings import total_seconds
 
 _STATUSES = (PENDING, IN_PROGRESS, FINISHED, CANCELED)
 
 _PAGE = 200
 """Tasks of a page, at most."""
+
+_MOMENT = timedelta(milliseconds=1)
+"""For what can be asked only once, as the time is over."""
 
 
 class Tasks(ClientBase):
@@ -57,6 +65,50 @@ class Tasks(ClientBase):
         wanted = {"status": status, "algorithm": algorithm_id, "limit": min(limit or _PAGE, _PAGE)}
         first = self._page(wanted)
         return itertools.islice(self._pages(wanted, first), limit)
+
+    @public
+    def wait_all(
+        self,
+        tasks: Iterable[Task],
+        timeout: timedelta = timedelta(hours=1),
+        *,
+        grace: timedelta = timedelta(seconds=10),
+        progress: bool = True,
+    ) -> list[Task]:
+        """Wait until all of some tasks have ended, and return them in their order; `success` tells how each has.
+
+        Args:
+            tasks: What `run_algorithm_batch` returned, for one.
+            timeout: The longest wait for all of them.
+            grace: The longest wait for deliveries after the last one's end; see `Task.wait`.
+            progress: Whether to show a bar in a terminal and in a notebook, when tqdm is installed.
+
+        Raises:
+            WaitTimeoutError: Some have not ended in this time. They go on.
+            ServiceError: The service doesn't know a task, or refuses to tell.
+        """
+        waited = Listing(tasks)
+        end = time.monotonic() + total_seconds("timeout", timeout)
+        ended = 0
+        try:
+            with ProgressBar(f"{len(waited)} tasks", wanted=progress) as bar:
+                for ended, task in enumerate(waited):
+                    bar.show(ended / len(waited), f"{ended} ended")
+                    if not task.ended:
+                        task.wait(_left(end), grace=timedelta(0), progress=False)
+                bar.show(1.0, "delivering")
+                end = time.monotonic() + grace.total_seconds()
+                for task in waited:
+                    if task.delivering:
+                        task.wait(grace=_left(end), progress=False)
+        except WaitTimeoutError as error:
+            error.hint = f"{ended} of {len(waited)} tasks have ended, and the others go on: wait for them again."
+            raise
+        except KeyboardInterrupt:
+            pass
+        else:
+            return waited
+        raise KeyboardInterrupt("The tasks go on. Wait for them again, or look at client.get_tasks().")
 
     @public
     def cancel_task(self, job_id: str) -> Task:
@@ -105,7 +157,7 @@ class Tasks(ClientBase):
         data = self._connection.request("GET", f"/algorithms/tasks/{segment(job_id)}/deliveries").data
         if not isinstance(data, list):
             raise unexpected("a list of deliveries")
-        return [understood("a delivery", Delivery.from_dict, item) for item in data]
+        return Listing(understood("a delivery", Delivery.from_dict, item) for item in data)
 
     def _redeliver(self, job_id: str, delivery_id: str) -> Delivery:
         path = f"/algorithms/tasks/{segment(job_id)}/deliveries/{segment(delivery_id)}/redeliver"
@@ -126,3 +178,7 @@ class Tasks(ClientBase):
         if not isinstance(data, dict) or not isinstance(data.get("tasks"), list):
             raise unexpected("a page of tasks")
         return [understood("a task", TaskSummary.from_dict, item) for item in data["tasks"]], data.get("next")
+
+
+def _left(end: float) -> timedelta:
+    return max(_MOMENT, timedelta(seconds=end - time.monotonic()))

@@ -177,6 +177,20 @@ def test_a_request_is_not_too_long(client: Client, service: Any, monkeypatch: py
     assert [len(tasks(seen)) for seen in service.requests] == [2, 1, 1]
 
 
+def test_an_interrupt_leaves_what_is_accepted(client: Client, service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C cancels nothing, and says how to submit the rest."""
+    monkeypatch.setattr(batch, "MAX_TASKS", 2)
+    accept(service, 2)
+
+    def interrupted() -> Iterator[Any]:
+        yield from (table(number) for number in range(3))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match=r'2 tasks are accepted.*idempotency_key="k"') as caught:
+        client.run_algorithm_batch("an-algorithm", interrupted(), idempotency_key="k")
+    assert caught.value.accepted == ("0", "1")
+
+
 def test_no_items_are_no_tasks(client: Client, service: Any) -> None:
     """An empty list is no error, and asks for nothing."""
     assert client.run_algorithm_batch("an-algorithm", []) == []

@@ -22,6 +22,7 @@ from callback_sdk.errors import (
     TaskFailedError,
     WaitTimeoutError,
 )
+from callback_sdk.markup import Listing
 from callback_sdk.models import Receipt
 
 PATH = "/algorithms/tasks/42"
@@ -214,6 +215,74 @@ def test_an_interrupt_leaves_the_task_running(client: Client, service: Any, monk
     monkeypatch.setattr(resources.time, "sleep", interrupt)
     with pytest.raises(KeyboardInterrupt, match=r'The task goes on.*get_task_results\("42"\)'):
         the_task(client, service, RUNNING).wait()
+    assert service.paths("DELETE") == []
+
+
+def test_a_notebook_shows_a_task_and_where_it_went(client: Client, service: Any) -> None:
+    """In tables, whose every text is escaped, and without any credential."""
+    state = {
+        **RUNNING,
+        "algorithm": "<b>an algorithm",
+        "error": "<script>alert(1)</script>" + "x" * 1000,
+        "created_at": NOW.isoformat(),
+        "deliveries": [delivery("pending")],
+    }
+    task = the_task(client, service, state).refresh()
+    html = task._repr_html_()
+    assert '<progress value="0.500"' in html
+    assert "2026-01-01 00:00:00 UTC" in html
+    assert "https://b/k?***" in html
+    assert "<b>" not in html
+    assert "&lt;script&gt;" in html
+    assert "x" * 300 not in html
+    assert task.deliveries._repr_html_() in html
+
+
+def test_a_notebook_shows_a_list_as_one_table(client: Client, service: Any) -> None:
+    """A column for what any of them has, and no more rows than somebody reads."""
+    task = the_task(client, service, DONE).refresh()
+    (receipt,) = task.receipts
+    assert receipt == RECEIPT
+    html = task.receipts._repr_html_()
+    assert html.count("<tr>") == 2
+    assert '<th scope="col">sha256</th>' in html
+    assert "etag" not in html
+    assert receipt._repr_html_().startswith("<table><caption>Receipt</caption>")
+    assert "The first 50 of 60" in Listing([receipt] * 60)._repr_html_()
+    assert Listing([receipt] * 60)._repr_html_().count("<tr>") == 51
+    assert Listing([])._repr_html_() == "<table><caption>0 in all</caption><tr></tr></table>"
+
+
+def test_several_tasks_are_waited_for_together(client: Client, service: Any) -> None:
+    """Each is asked for until it has ended, and at the end for deliveries that are still to be made."""
+    done = the_task(client, service, DONE).refresh()
+    task = the_task(client, service, PENDING, {**DONE, "deliveries": [delivery("pending")]}, DONE)
+    assert client.wait_all(iter([done, task]), timedelta(seconds=5)) == [done, task]
+    assert [one.success for one in (done, task)] == [True, True]
+    assert len(service.requests) == 3
+
+
+def test_several_tasks_that_take_too_long_are_counted(client: Client, service: Any) -> None:
+    """The error says how many have ended; they go on."""
+    done, late = the_task(client, service, DONE).refresh(), the_task(client, service, *[RUNNING] * 100)
+    with pytest.raises(WaitTimeoutError, match="1 of 2 tasks have ended"):
+        client.wait_all([done, late], SOON)
+    with pytest.raises(ConfigurationError, match="timeout"):
+        client.wait_all([done], timedelta(0))
+
+
+def test_an_interrupt_leaves_several_tasks_running(
+    client: Client, service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C cancels none of them, and says how to come back."""
+    task = the_task(client, service, RUNNING)
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(resources.time, "sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt, match=r"The tasks go on.*client\.get_tasks\(\)"):
+        client.wait_all([task])
     assert service.paths("DELETE") == []
 
 

@@ -1,0 +1,90 @@
+"""How a notebook shows an object, or a list of some: small tables in HTML, in which everything is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from html import escape
+from typing import Any, TypeVar
+
+_LONGEST = 200
+"""Characters that are shown of a value."""
+
+_MOST = 50
+"""Rows that are shown of a list."""
+
+
+class Shown:
+    """An object that a notebook shows as a table of what `_facts` returns."""
+
+    __slots__ = ()
+
+    def _facts(self) -> Mapping[str, Any]:
+        """Return what to show by its name, without any credential; what is None is left out."""
+        raise NotImplementedError
+
+    def _repr_html_(self) -> str:
+        facts = {name: value for name, value in self._facts().items() if value is not None}
+        return _table(type(self).__name__, (_head(name, "row") + _cell(value) for name, value in facts.items()))
+
+
+T = TypeVar("T", bound=Shown)
+
+
+class Listing(list[T]):
+    """A list that a notebook shows as a table with a row for each."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        facts = [item._facts() for item in self[:_MOST]]
+        names = [name for name in (facts[0] if facts else ()) if any(one[name] is not None for one in facts)]
+        caption = f"{len(self)} in all" if len(self) <= _MOST else f"The first {_MOST} of {len(self)}"
+        head = "".join(_head(name, "col") for name in names)
+        return _table(caption, [head, *("".join(_cell(one[name]) for name in names) for one in facts)])
+
+
+class Markup(str):
+    """HTML that stands in a table as it is."""
+
+    __slots__ = ()
+
+
+def progress(fraction: float | None, message: str) -> Markup | str | None:
+    """Return a bar that shows how far something is; only the message when nobody knows."""
+    if fraction is None:
+        return message or None
+    percent = f"{fraction:.0%}"
+    return Markup(f'<progress value="{fraction:.3f}" aria-label="{percent}"></progress> {percent} {escape(message)}')
+
+
+def listed(items: Iterable[Shown]) -> Markup | None:
+    """Return a list as a table within another one; None when it is empty."""
+    found = Listing(items)
+    return Markup(found._repr_html_()) if found else None
+
+
+def _table(caption: str, rows: Iterable[str]) -> str:
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f"<table><caption>{escape(caption)}</caption>{body}</table>"
+
+
+def _head(name: str, scope: str) -> str:
+    return f'<th scope="{scope}">{escape(name)}</th>'
+
+
+def _cell(value: Any) -> str:
+    return f'<td style="text-align: left">{_text(value)}</td>'
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Markup):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return f"{value.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = str(value)
+    return escape(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…")
