@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from callback_sdk.commands.options import AsJSON
+from callback_sdk.commands.printing import moment, one_line, print_json, print_table, proof
 
 if TYPE_CHECKING:
     from callback_sdk.outbox import Entry, Outbox
@@ -180,31 +179,21 @@ def _open(path: Path) -> Outbox:
 
 def _show(entries: list[Entry], *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps([entry.to_dict() for entry in entries], indent=2))
+        print_json([entry.to_dict() for entry in entries])
         return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("ID", "JOB", "STATE", "TRIES", "NEXT TRY", "TARGET", "ERROR OR RECEIPT", box=None, pad_edge=False)
-    for entry in entries:
-        table.add_row(*(Text(cell, overflow="fold") for cell in _cells(entry)))
-    # A pipe has no width to fit into.
-    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False).print(table)
+    heads = ("ID", "JOB", "STATE", "TRIES", "NEXT TRY", "TARGET", "ERROR OR RECEIPT")
+    print_table(heads, (_cells(entry) for entry in entries))
 
 
 def _cells(entry: Entry) -> tuple[str, ...]:
-    receipt = entry.receipt
-    proof = "" if receipt is None else f"{receipt.status}, {receipt.size} bytes, sha256 {receipt.sha256[:12]}"
-    when = "" if entry.next_attempt is None else entry.next_attempt.strftime("%Y-%m-%d %H:%M:%S UTC")
     return (
         entry.delivery_id,
         entry.job_id,
         entry.state,
         str(entry.attempts),
-        "now" if entry.sending else when,
+        "now" if entry.sending else moment(entry.next_attempt),
         f"{entry.kind} {entry.url}",
-        " ".join((entry.error or proof).split()),
+        one_line(entry.error or proof(entry.receipt)),
     )
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from callback_sdk.commands.options import AsJSON
+from callback_sdk.commands.printing import moment, one_line, print_json, print_table, proof
 
 if TYPE_CHECKING:
     from callback_sdk.client import Client, Delivery, Task, TaskSummary
@@ -136,7 +135,7 @@ def submit(
         if wait:
             task.wait(longest)
         if as_json:
-            _print_json(task.to_dict())
+            print_json(task.to_dict())
         if wait:
             _end(task)
 
@@ -175,10 +174,10 @@ def tasks(
             return
         found = list(client.get_tasks(status=wanted, algorithm_id=algorithm, limit=limit))
     if as_json:
-        _print_json([task.to_dict() for task in found])
+        print_json([task.to_dict() for task in found])
         return
     heads = ("ID", "ALGORITHM", "KIND", "STATUS", "PROGRESS", "CREATED", "DELIVERIES", "ERROR")
-    _print_table(heads, (_task_cells(task) for task in found))
+    print_table(heads, (_task_cells(task) for task in found))
 
 
 def deliveries(job_id: JobId, *, as_json: AsJSON = False, url: Url = None, token_file: TokenFile = None) -> None:
@@ -189,10 +188,10 @@ def deliveries(job_id: JobId, *, as_json: AsJSON = False, url: Url = None, token
     with _client(url, token_file) as client:
         found = client.get_deliveries(job_id)
     if as_json:
-        _print_json([delivery.to_dict() for delivery in found])
+        print_json([delivery.to_dict() for delivery in found])
         return
     heads = ("ID", "STATE", "TRIES", "NEXT TRY", "TARGET", "ERROR OR RECEIPT")
-    _print_table(heads, (_delivery_cells(delivery) for delivery in found))
+    print_table(heads, (_delivery_cells(delivery) for delivery in found))
 
 
 def redeliver(
@@ -313,7 +312,7 @@ def _end(task: Task) -> None:
 
 def _show_task(task: Task, *, as_json: bool) -> None:
     if as_json:
-        _print_json(task.to_dict())
+        print_json(task.to_dict())
         return
     facts = {
         "ID": task.job_id,
@@ -324,12 +323,12 @@ def _show_task(task: Task, *, as_json: bool) -> None:
         "ERROR": task.error or "",
         "PROGRESS": _progress(task),
         "PRIORITY": "" if task.priority is None else str(task.priority),
-        "CREATED": _moment(task.created_at),
-        "STARTED": _moment(task.started_at),
-        "FINISHED": _moment(task.finished_at),
+        "CREATED": moment(task.created_at),
+        "STARTED": moment(task.started_at),
+        "FINISHED": moment(task.finished_at),
     }
     targets = [("TARGET", f"{one.url} {one.state} {one.error or ''}") for one in task.deliveries]
-    _print_table((), [(name, " ".join(text.split())) for name, text in [*facts.items(), *targets] if text.strip()])
+    print_table((), [(name, one_line(text)) for name, text in [*facts.items(), *targets] if text.strip()])
 
 
 def _task_cells(task: TaskSummary) -> tuple[str, ...]:
@@ -340,45 +339,23 @@ def _task_cells(task: TaskSummary) -> tuple[str, ...]:
         task.kind or "",
         task.status if task.success is not False or task.status == "Canceled" else "Failed",
         _progress(task),
-        _moment(task.created_at),
+        moment(task.created_at),
         ", ".join(f"{count} {name}" for name, count in counts.items() if count),
-        " ".join((task.error or "").split()),
+        one_line(task.error or ""),
     )
 
 
 def _delivery_cells(delivery: Delivery) -> tuple[str, ...]:
-    receipt = delivery.receipt
-    proof = "" if receipt is None else f"{receipt.status}, {receipt.size} bytes, sha256 {receipt.sha256[:12]}"
     return (
         delivery.delivery_id,
         delivery.state,
         str(delivery.attempts),
-        _moment(delivery.next_attempt_at),
+        moment(delivery.next_attempt_at),
         delivery.url,
-        " ".join((delivery.error or proof).split()),
+        one_line(delivery.error or proof(delivery.receipt)),
     )
 
 
 def _progress(task: Task | TaskSummary) -> str:
     fraction = "" if task.progress.fraction is None else f"{task.progress.fraction:.0%}"
     return f"{fraction} {task.progress.message}".strip()
-
-
-def _moment(moment: datetime | None) -> str:
-    return "" if moment is None else moment.strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2))
-
-
-def _print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*heads, box=None, pad_edge=False, show_header=bool(heads))
-    for row in rows:
-        table.add_row(*(Text(cell, overflow="fold") for cell in row))
-    # A pipe has no width to fit into.
-    Console(width=None if sys.stdout.isatty() else 10_000, highlight=False).print(table)
