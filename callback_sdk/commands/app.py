@@ -7,13 +7,12 @@ from typing import Annotated
 import typer
 
 from callback_sdk._version import __version__
-from callback_sdk.commands import database, outbox, serving, tasks, users
+from callback_sdk.commands import database, outbox, serving, targets, tasks, users
 
 app = typer.Typer(
     name="callback-sdk",
     help="Hand over the result of a compute job to somebody who is no longer waiting.",
     no_args_is_help=True,
-    add_completion=False,
     # A traceback with locals could show a credential.
     pretty_exceptions_enable=False,
 )
@@ -41,6 +40,7 @@ def _options(
 app.command()(serving.serve)
 app.command()(serving.worker)
 tasks.add_to(app)
+targets.add_to(app)
 
 
 @app.command()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from callback_sdk._version import __version__
+from callback_sdk.cli import main
+from callback_sdk.testing import SeaweedFS
 
 ROOT = Path(__file__).parents[2]
 
@@ -156,3 +162,73 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
         assert run.returncode == 1
         assert f"pip install 'callback-sdk[{extra}]'" in run.stderr
         assert "Traceback" not in run.stderr
+
+
+COMMANDS = (
+    *((name,) for name in ("serve", "worker", "demo", "submit", "tasks", "deliveries", "redeliver", "cancel")),
+    *((name,) for name in ("check", "send", "sign", "users", "db", "outbox")),
+    *(("sign", name) for name in ("put", "post")),
+    *(("users", name) for name in ("add", "list", "disable", "enable", "password", "token")),
+    *(("db", name) for name in ("upgrade", "new-key", "rotate")),
+    *(("outbox", name) for name in ("run", "list", "dead", "retry", "purge")),
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_a_help(capsys: pytest.CaptureFixture[str], command: tuple[str, ...]) -> None:
+    """It fits a terminal of 80 columns, and names nothing that only somebody inside of the package could use."""
+    assert main([*command, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert f"Usage: callback-sdk {' '.join(command)}" in " ".join(said.split())
+    assert max(len(line) for line in said.splitlines()) <= 80
+    assert not re.search(r"\b_[a-z]|\bNone\b|callback_sdk\.(?!.*:)", said)
+
+
+def test_there_is_no_other_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """The test above forgets none."""
+    assert main(["--help"]) == 0
+    listed = re.findall(r"^│ ([a-z]+) ", capsys.readouterr().out, re.MULTILINE)
+    assert sorted(listed) == sorted({command[0] for command in COMMANDS})
+
+
+def test_a_place_is_signed_explained_and_used(tmp_path: Path, seaweedfs: SeaweedFS) -> None:
+    """Through pipes, without a credential on a command line or in what is printed."""
+    bucket = seaweedfs.create_bucket()
+    environment = {"AWS_ACCESS_KEY_ID": seaweedfs.access_key, "AWS_SECRET_ACCESS_KEY": seaweedfs.secret_key}
+    options = ("--region", seaweedfs.region, "--endpoint-url", seaweedfs.endpoint_url)
+    (tmp_path / "results.json").write_text('{"life": 7.5}')
+    for kind, key in (("put", "runs/1.json"), ("post", "runs/2.json")):
+        signed = _run("sign", kind, f"s3://{bucket}/{key}", *options, cwd=tmp_path, environment=environment)
+        assert (signed.returncode, signed.stderr) == (0, "")
+        (tmp_path / "target").write_text(signed.stdout)
+        explained = _run("check", "target", cwd=tmp_path)
+        assert (explained.returncode, explained.stderr) == (0, "")
+        sent = _run("send", "results.json", "target", "--job-id", "42", cwd=tmp_path)
+        assert (sent.returncode, sent.stderr) == (0, "")
+        document = json.loads(seaweedfs.client().get_object(Bucket=bucket, Key=key)["Body"].read())
+        assert (document["job_id"], document["results"]) == ("42", {"life": 7.5})
+        for said in (explained.stdout, sent.stdout):
+            assert f"s3-{kind}" in said
+            assert "Signature=" not in said
+            assert "\x1b" not in said
+    tampered = (tmp_path / "target").read_text().replace(bucket, f"{bucket}x")
+    (tmp_path / "target").write_text(tampered)
+    refused = _run("send", "results.json", "target", "--job-id", "42", "--timeout", "1s", cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("Error: ")
+
+
+def test_an_interrupt_ends_quietly(tmp_path: Path) -> None:
+    """Ctrl-C while a target is silent: 130, and no traceback."""
+    (tmp_path / "results.json").write_text("{}")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        command = [sys.executable, "-m", "callback_sdk.cli", "send", "results.json", url, "--job-id", "42"]
+        with subprocess.Popen(
+            command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
+        ) as process:
+            silent.settimeout(60)
+            with silent.accept()[0]:
+                process.send_signal(signal.SIGINT)
+                _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "")

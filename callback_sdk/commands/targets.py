@@ -1,0 +1,363 @@
+"""The commands about places for results: `sign` makes one, `check` explains one, and `send` uses one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from callback_sdk.commands.options import AsJSON, StorageEndpoint
+from callback_sdk.commands.printing import moment, print_json, print_table
+
+if TYPE_CHECKING:
+    from callback_sdk.models import JobResult, PostTarget, PutTarget
+    from callback_sdk.redaction import Secret
+    from callback_sdk.signer import S3Signer
+    from callback_sdk.targets import Settings, Target
+
+EXIT_ERROR = 1
+
+_BOTO3_FORM = {"url", "fields"}
+"""What `generate_presigned_post` returns."""
+
+sign = typer.Typer(
+    name="sign",
+    help="""Sign a place in a bucket for one result, with the credentials that boto3 finds.
+
+    What is printed is a credential: whoever has it can write the object until it expires.""",
+    no_args_is_help=True,
+)
+
+Place = Annotated[
+    str,
+    typer.Argument(metavar="BUCKET/KEY", help="The object, as s3://BUCKET/KEY or BUCKET/KEY.", show_default=False),
+]
+Expires = Annotated[
+    str, typer.Option(metavar="DURATION", help="How long it can be used, such as 90s, 6h or 7d, which is the most.")
+]
+ContentType = Annotated[
+    str | None, typer.Option(metavar="TYPE", help="The object's media type, as a part of the signature.")
+]
+Acl = Annotated[str | None, typer.Option(metavar="ACL", help="A canned ACL, such as bucket-owner-full-control.")]
+Metadata = Annotated[
+    list[str] | None, typer.Option(metavar="NAME=VALUE", help="The object's own metadata; repeatable.")
+]
+Region = Annotated[str | None, typer.Option(help="The bucket's region.", show_default=False)]
+EndpointUrl = Annotated[
+    str | None, typer.Option(metavar="URL", help="An S3-compatible store that holds the bucket.", show_default=False)
+]
+Where = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET",
+        help='A file with a URL, or with JSON: {"url": ..., "param": {...}}, a list of these, or what '
+        "generate_presigned_post returns. - reads standard input. A URL itself is taken too, but other users of this "
+        "machine see command lines.",
+        show_default=False,
+    ),
+]
+
+
+@sign.command("put")
+def sign_put(
+    place: Place,
+    *,
+    expires: Expires = "1h",
+    content_type: ContentType = None,
+    acl: Acl = None,
+    metadata: Metadata = None,
+    if_none_match: Annotated[
+        bool, typer.Option("--if-none-match", help="Refuse to write over an object that is there.")
+    ] = False,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what --callbacks-file of submit takes, with the signed headers.")
+    ] = False,
+) -> None:
+    """Sign a URL that takes one object by PUT, and print it.
+
+    When headers are signed too they have to be sent with it, so --json is needed then.
+    """
+    options: dict[str, Any] = {"expires": _duration(expires), "metadata": _pairs(metadata, "--metadata")}
+    options |= {"content_type": content_type, "acl": acl, "if_none_match": if_none_match}
+    key, signer = _signer(place, region, endpoint_url)
+    target = signer.put(key, **options)
+    if target.callback_param and not as_json:
+        raise typer.BadParameter("A URL alone doesn't tell which headers were signed.", param_hint="without --json")
+    _print_target(target, as_json=as_json)
+
+
+@sign.command("post")
+def sign_post(
+    place: Place,
+    *,
+    expires: Expires = "1h",
+    content_type: ContentType = None,
+    acl: Acl = None,
+    metadata: Metadata = None,
+    field: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A form field; repeatable.")] = None,
+    max_size: Annotated[
+        int | None, typer.Option(min=1, metavar="BYTES", help="Most bytes that the object may have.")
+    ] = None,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Sign a form that takes one object by POST, and print it as JSON: what --callbacks-file of submit takes."""
+    options: dict[str, Any] = {"expires": _duration(expires), "metadata": _pairs(metadata, "--metadata")}
+    options |= {"fields": _pairs(field, "--field"), "content_type": content_type, "acl": acl, "max_size": max_size}
+    key, signer = _signer(place, region, endpoint_url)
+    _print_target(signer.post(key, **options), as_json=True)
+
+
+def check(target: Where, *, storage_endpoint: StorageEndpoint = None, as_json: AsJSON = False) -> None:
+    """Tell what a target is, until when it is good, and what would be sent to it. Nothing is sent.
+
+    Exit codes: 0 a result could go there now; 1 it could not, and the problem says why; 2 wrong usage. Nothing that is
+    printed is a credential.
+    """
+    settings = _settings(storage_endpoint)
+    found = [_explained(item, settings) for item in _items(target)]
+    if as_json:
+        print_json([{name: _wire(value) for name, value in facts.items()} for facts in found])
+    for facts in () if as_json else found:
+        print_table((), [(name.upper().replace("_", " "), _shown(value)) for name, value in facts.items() if value])
+    if any(facts["problem"] for facts in found):
+        raise typer.Exit(EXIT_ERROR)
+
+
+def send(
+    document: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DOCUMENT",
+            help="A JSON file: a result document, with job_id and success in it; or results, with --job-id.",
+            show_default=False,
+        ),
+    ],
+    target: Where,
+    *,
+    job_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="The job that the results are of.", show_default=False)
+    ] = None,
+    timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to go on trying.")] = "2m",
+    storage_endpoint: StorageEndpoint = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Send a result document to a target, with the method that it calls for, and print the receipt.
+
+    Webhooks are signed with CALLBACK_SDK_WEBHOOK_SECRETS. Exit codes: 0 every target has it; 1 one doesn't, or another
+    error; 2 wrong usage; 130 Ctrl-C.
+    """
+    from callback_sdk.config import WriterConfig
+    from callback_sdk.errors import CallbackSDKError
+    from callback_sdk.redaction import Secret
+    from callback_sdk.writer import ResultsWriter
+
+    result, targets = _result(document, job_id), Secret([item.reveal() for item in _items(target)])
+    config = WriterConfig.from_environ()
+    failure = None
+    with (
+        _tries_shown(),
+        ResultsWriter(
+            storage_endpoints=storage_endpoint or config.storage_endpoints,
+            webhook_secrets=config.webhook_secrets,
+            deadline=_duration(timeout, "--timeout"),
+        ) as writer,
+    ):
+        try:
+            receipts = list(writer.write(result, targets.reveal()))
+        except CallbackSDKError as error:
+            receipts, failure = list(getattr(error, "receipts", ())), error
+    if as_json:
+        print_json([receipt.to_dict() for receipt in receipts])
+    for receipt in () if as_json else receipts:
+        facts = {"KIND": receipt.kind, "TARGET": receipt.url, "STATUS": str(receipt.status), "ETAG": receipt.etag or ""}
+        facts |= {"BYTES": str(receipt.size), "SHA256": receipt.sha256, "FINISHED": moment(receipt.finished_at)}
+        print_table((), [(name, value) for name, value in facts.items() if value])
+    if failure is not None:
+        raise failure
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make these commands an app's own."""
+    app.add_typer(sign)
+    app.command()(check)
+    app.command()(send)
+
+
+def _signer(place: str, region: str | None, endpoint_url: str | None) -> tuple[str, S3Signer]:
+    from callback_sdk.signer import S3Signer
+
+    rest = place.removeprefix("s3://")
+    bucket, _, key = rest.partition("/")
+    if not bucket or not key or "://" in rest:
+        raise typer.BadParameter("Give BUCKET/KEY.", param_hint="BUCKET/KEY")
+    return key, S3Signer(bucket, region=region, endpoint_url=endpoint_url)
+
+
+def _print_target(target: PutTarget | PostTarget, *, as_json: bool) -> None:
+    if as_json:
+        print_json([{"url": target.url, "param": target.callback_param}])
+    else:
+        typer.echo(target.url)
+    if sys.stdout.isatty():
+        typer.echo(f"It can be used until {moment(target.expires_at)}.", err=True)
+
+
+def _explained(item: Secret[Any], settings: Settings) -> dict[str, Any]:
+    """Return what is known of a target, with the first problem that a result would have there."""
+    from callback_sdk.callbacks import callbacks
+    from callback_sdk.errors import TargetError
+    from callback_sdk.targets import plan
+
+    now = datetime.now(timezone.utc)
+    facts: dict[str, Any] = dict.fromkeys(("url", "kind", "method", "object", "expires_at", "expires_in"))
+    facts |= {"headers": [], "fields": [], "problem": None}
+    try:
+        (callback,) = callbacks(item)
+        facts["url"] = str(callback.url)
+        target = plan(callback, settings)
+        facts |= {"kind": target.kind, "method": target.method, "object": target.object_url("ID")}
+        if target.expires_at is not None:
+            left = target.expires_at - now
+            facts |= {"expires_at": target.expires_at, "expires_in": left.total_seconds()}
+        facts |= _request(target, now)
+    except TargetError as error:
+        facts["problem"] = str(error)
+    return facts
+
+
+def _request(target: Target, now: datetime) -> dict[str, Any]:
+    """Return the names of headers and of form fields that a document would be sent with."""
+    from callback_sdk.body import Body
+
+    target.check(now=now)
+    upload = target.upload(Body(b"{}"), delivery_id="ID", now=now)
+    fields = target.callback.fields
+    return {"headers": sorted(upload.headers.reveal()), "fields": list(fields.reveal()) if fields else []}
+
+
+def _wire(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(value)
+    if isinstance(value, datetime):
+        return moment(value)
+    if isinstance(value, float):
+        return f"{timedelta(seconds=abs(round(value)))}{' ago' if value < 0 else ''}"
+    return str(value)
+
+
+def _settings(storage_endpoint: list[str] | None) -> Settings:
+    from callback_sdk.config import WriterConfig
+    from callback_sdk.stores import Stores
+    from callback_sdk.targets import Settings
+
+    return Settings(stores=Stores.of(storage_endpoint or WriterConfig.from_environ().storage_endpoints))
+
+
+def _items(where: str) -> list[Secret[Any]]:
+    """Return the targets of a file, of standard input, or of the command line itself."""
+    from callback_sdk.errors import CallbackParamError
+    from callback_sdk.redaction import Secret
+
+    text = _read(where)
+    del where
+    found: Secret[Any] = text
+    if text.reveal()[:1] in ("{", "["):
+        try:
+            found = Secret(json.loads(text.reveal()))
+        except ValueError:
+            found = Secret(None)
+    items = [Secret(_item(one)) for one in _listed(found).reveal()]
+    if not items:
+        raise CallbackParamError(
+            "There is no target in what was given.", hint='Give a URL, or JSON: {"url": "https://...", "param": {}}.'
+        )
+    return items
+
+
+def _read(where: str) -> Secret[str]:
+    from callback_sdk.redaction import Secret
+
+    if where == "-":
+        return Secret(sys.stdin.read().strip())
+    if "://" in where:
+        return Secret(where.strip())
+    return Secret(Path(where).read_text(encoding="utf-8").strip())
+
+
+def _listed(found: Secret[Any]) -> Secret[list[Any]]:
+    from callback_sdk.redaction import Secret
+
+    value = found.reveal()
+    return Secret(value if isinstance(value, list) else [value] if value else [])
+
+
+def _item(given: Any) -> Any:
+    if isinstance(given, dict) and given.keys() >= _BOTO3_FORM:
+        return {"url": given["url"], "param": {"s3_fields": given["fields"]}}
+    return given
+
+
+def _result(path: Path, job_id: str | None) -> JobResult:
+    from callback_sdk.errors import EncodingError
+    from callback_sdk.models import JobResult
+
+    if job_id is not None:
+        return JobResult(job_id=job_id, success=True, results=path)
+    try:
+        document = json.loads(path.read_bytes())
+        return JobResult(
+            job_id=document["job_id"],
+            success=document["success"],
+            results=document.get("results"),
+            error=document.get("error"),
+            status=document.get("status", "Finished"),
+        )
+    except (ValueError, KeyError, TypeError):
+        raise EncodingError(
+            f"{path} is no result document, which is a JSON object with job_id and success.",
+            hint="Give --job-id when the file holds the results alone.",
+        ) from None
+
+
+@contextmanager
+def _tries_shown() -> Iterator[None]:
+    """Print the tries that fail, as somebody waits; the last one is an error by itself."""
+    log, handler = logging.getLogger("callback_sdk.writer"), logging.StreamHandler()
+    handler.addFilter(lambda record: record.levelno == logging.WARNING)
+    log.addHandler(handler)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.propagate = True
+        log.removeHandler(handler)
+
+
+def _duration(text: str, option: str = "--expires") -> timedelta:
+    from callback_sdk.readings import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError:
+        raise typer.BadParameter("Give a number with s, m, h or d after it.", param_hint=option) from None
+
+
+def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given or ()]
+    if not all(name and equals for name, equals, _ in pairs):
+        raise typer.BadParameter("Give NAME=VALUE.", param_hint=option)
+    return {name: value for name, _, value in pairs}

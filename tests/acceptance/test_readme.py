@@ -1,0 +1,32 @@
+"""What the README promises to somebody who has just cloned it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+FILES = dict(re.findall(r"```python\n# (jobs\.py|submit\.py)\n(.*?)```", README, re.DOTALL))
+
+
+def test_an_own_algorithm_takes_fifteen_lines() -> None:
+    """Of code, in both files together."""
+    lines = [line for text in FILES.values() for line in text.splitlines() if line.strip()]
+    assert sorted(FILES) == ["jobs.py", "submit.py"]
+    assert len(lines) <= 15
+
+
+def test_these_lines_bring_a_result_into_a_bucket(tmp_path: Path) -> None:
+    """As they stand, in an empty folder, with nothing but the package."""
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    run = subprocess.run(
+        [sys.executable, "submit.py"], cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    document = json.loads(run.stdout)
+    assert list(document) == ["job_id", "status", "callback_param", "success", "results"]
+    assert document["results"]["predictions"]["temperature"] == sum([9.5, 14.2, 7.1]) / 3
