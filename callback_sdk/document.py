@@ -1,7 +1,7 @@
 """The result document: `{job_id, status, callback_param, success, results}` as UTF-8 JSON.
 
-orjson does the work. What it can't do (integers beyond 64 bits, lone surrogates) and what it doesn't tell
-(which value is to blame, how many numbers are NaN) goes the slow way through plain Python values.
+orjson does the work. What it can't do (integers beyond 64 bits, lone surrogates) and what it doesn't tell (which
+value is to blame) goes the slow way through plain Python values.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 from contextlib import ExitStack
-from decimal import Decimal
+from enum import Enum
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,8 +23,9 @@ from attrs import define
 
 from callback_sdk.body import Body, FilePart, PathPart
 from callback_sdk.errors import EncodingError
-from callback_sdk.jsonable import jsonable, member
+from callback_sdk.jsonable import dataclass_members, jsonable, member
 from callback_sdk.models import JobResult
+from callback_sdk.nonfinite import count_nonfinite
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
@@ -64,12 +65,8 @@ def encode(value: Any, *, path: str = "results") -> Encoded:
     try:
         data = orjson.dumps(value, default=jsonable, option=_OPTIONS)
     except TypeError:
-        return _encode_slowly(value, path)
-    if b"null" not in data:
-        return Encoded(data, 0)
-    tally = _Tally()
-    _plain(value, path, tally)
-    return Encoded(data, tally.nulled)
+        data = _encode_slowly(value, path)
+    return Encoded(data, count_nonfinite(value) if b"null" in data else 0)
 
 
 def results_body(results: Any, stack: ExitStack) -> tuple[Body, int]:
@@ -160,14 +157,9 @@ def gzipped(body: Body, stack: ExitStack) -> Body:
     return Body(FilePart(target))
 
 
-class _Tally:
-    nulled = 0
-
-
-def _encode_slowly(value: Any, path: str) -> Encoded:
-    tally = _Tally()
+def _encode_slowly(value: Any, path: str) -> bytes:
     try:
-        plain = _plain(value, path, tally)
+        plain = _plain(value, path)
         text = json.dumps(plain, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     except RecursionError:
         raise EncodingError(
@@ -176,41 +168,37 @@ def _encode_slowly(value: Any, path: str) -> Encoded:
             path=path,
         ) from None
     try:
-        return Encoded(text.encode(), tally.nulled)
+        return text.encode()
     except UnicodeEncodeError:
         # A lone surrogate is no UTF-8, but JSON can still escape it.
-        return Encoded(json.dumps(plain, separators=(",", ":"), allow_nan=False).encode(), tally.nulled)
+        return json.dumps(plain, separators=(",", ":"), allow_nan=False).encode()
 
 
-def _plain(value: Any, path: str, tally: _Tally) -> Any:
-    """Turn a value into what the standard library's `json` takes, and count what becomes null."""
+def _plain(value: Any, path: str) -> Any:
+    """Turn a value into what the standard library's `json` takes."""
     kind = type(value)
     if value is None or kind in (str, int, bool):
         return value
     if kind is float:
-        if math.isfinite(value):
-            return value
-        tally.nulled += 1
-        return None
+        return value if math.isfinite(value) else None
+    if isinstance(value, Enum):
+        return _plain(value.value, path)
     if isinstance(value, dict):
-        return {_key(key, path): _plain(item, member(path, key), tally) for key, item in value.items()}
+        return {_key(key, path): _plain(item, member(path, key)) for key, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        # orjson's rule: a field whose name begins with an underscore is private.
-        shown = [field.name for field in dataclasses.fields(value) if not field.name.startswith("_")]
-        return {name: _plain(getattr(value, name), member(path, name), tally) for name in shown}
+        return {name: _plain(item, member(path, name)) for name, item in dataclass_members(value).items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item, f"{path}[{index}]", tally) for index, item in enumerate(value)]
-    return _plain_leaf(value, path, tally)
+        return [_plain(item, f"{path}[{index}]") for index, item in enumerate(value)]
+    return _plain_leaf(value, path)
 
 
-def _plain_leaf(value: Any, path: str, tally: _Tally) -> Any:
-    tally.nulled += _count_nonfinite(value)
+def _plain_leaf(value: Any, path: str) -> Any:
     try:
         return orjson.loads(orjson.dumps(value, option=_OPTIONS))
     except (TypeError, ValueError):
         pass
     if isinstance(value, (str, int, float)):
-        return _plain(_base_value(value), path, tally)
+        return _plain(_base_value(value), path)
     try:
         simpler = jsonable(value)
     except TypeError as error:
@@ -219,23 +207,11 @@ def _plain_leaf(value: Any, path: str, tally: _Tally) -> Any:
             hint=str(error),
             path=path,
         ) from None
-    return _plain(simpler, path, tally)
+    return _plain(simpler, path)
 
 
 def _base_value(value: str | int | float) -> str | int | float:
     return next(base(value) for base in (str, int, float) if isinstance(value, base))
-
-
-def _count_nonfinite(value: Any) -> int:
-    if isinstance(value, Decimal):
-        return int(not value.is_finite())
-    if isinstance(value, float):
-        return int(not math.isfinite(value))
-    if getattr(getattr(value, "dtype", None), "kind", "") == "f" and type(value).__module__ == "numpy":
-        import numpy as np
-
-        return int(np.size(value) - np.count_nonzero(np.isfinite(value)))
-    return 0
 
 
 def _key(key: Any, path: str) -> str:

@@ -5,6 +5,7 @@ No library is imported here: a value of theirs can only exist when they are load
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 from collections.abc import Callable, Mapping
@@ -23,6 +24,19 @@ def jsonable(value: Any) -> Any:
     library = type(value).__module__.partition(".")[0]
     convert = _LIBRARIES.get(library, _standard)
     return convert(value)
+
+
+def dataclass_members(value: Any) -> dict[str, Any]:
+    """Return what a dataclass shows, by orjson's rules.
+
+    Whatever lies in the instance counts, or its fields where it has slots; a leading underscore is private.
+    """
+    kind = type(value)
+    if "__slots__" in vars(kind) or not kind.__dictoffset__:
+        held = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    else:
+        held = vars(value)
+    return {name: held[name] for name in held if name[:1] != "_"}
 
 
 def member(path: str, key: object) -> str:
