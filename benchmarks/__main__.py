@@ -13,6 +13,7 @@ from pathlib import Path
 
 BENCHMARKS = (
     "signing",
+    "encoding",
     "delivery",
     "memory",
     "jobs",

@@ -8,6 +8,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from attrs import define, field
@@ -132,6 +133,22 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made.add_argument("--rounds", type=_rounds, default=5, help="rounds of each contestant, at least 1 (5)")
     made.add_argument("--json", action="store_true", help="end with a line of JSON")
     return made
+
+
+def forget_peak() -> int:
+    """Let `peak_memory` begin anew, and return what this process has now, in bytes (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak_memory()
+
+
+def peak_memory() -> int:
+    """Return the most memory that this process had, in bytes (Linux).
+
+    Not getrusage: its peak begins with that of the parent process.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
+    return int(peak) * 1024
 
 
 def _rounds(text: str) -> int:
