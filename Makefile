@@ -12,7 +12,7 @@ METADATA := setup.cfg pyproject.toml requirements-seaweedfs.txt
 LOCK := requirements-dev.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash lint notebooks bench package audit lock azurite oldest clean
+.PHONY: help demo test crash lint notebooks docs bench package audit lock azurite oldest clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 18
@@ -35,6 +35,9 @@ crash: $(VENV)/dev.stamp ## kill everything again and again, for a quarter of an
 
 notebooks: $(VENV)/dev.stamp ## execute the notebooks
 	$(RUN) pytest tests/acceptance/test_notebooks.py
+
+docs: $(VENV)/dev.stamp ## write the reference into build/docs
+	$(VENV)/bin/python docs/reference.py build/docs
 
 bench: $(VENV)/bench.stamp ## run all benchmarks beside their peers, for half an hour or so
 	$(RUN) benchmarks

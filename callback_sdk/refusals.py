@@ -18,26 +18,39 @@ _LONGEST_MESSAGE = 200
 
 _SIGN_AGAIN = "Sign a new one, and submit with it."
 
-_HINTS = {
+HINTS = {
+    "AccessControlListNotSupported": "The bucket has ACLs disabled: sign without an acl.",
     "AccessDenied": "Either the signature's time is over, or whoever signed may not write there: check its policy.",
     "AuthenticationFailed": "The URL was changed after it was signed, or its time is over. " + _SIGN_AGAIN,
+    "AuthorizationFailure": "The URL was changed after it was signed, its time is over, or a firewall is in the way. "
+    + _SIGN_AGAIN,
     "AuthorizationPermissionMismatch": "Sign with the permissions to create and to write.",
+    "AuthorizationQueryParametersError": "The URL is cut off, or signed for another region or for more than 7 days. "
+    + _SIGN_AGAIN,
     "BadDigest": "The body was damaged on the way, or the URL was signed with the checksum of another one: try again, "
     "and sign without a checksum.",
     "BlobAlreadyExists": "The blob was to be written once, and it is there already; if an earlier try of this job was "
     "cut off, it may be its own: compare its Content-MD5 with the MD5 {md5}.",
     "EntityTooLarge": "Sign again with a wider content-length-range.",
     "EntityTooSmall": "Sign again with a wider content-length-range.",
-    "ExpiredToken": "The credentials that signed it were temporary and are over. " + _SIGN_AGAIN,
+    "ExpiredToken": "Its time is over, or that of the temporary credentials that signed it. " + _SIGN_AGAIN,
     "InvalidAccessKeyId": "The key that signed it does not exist any more. " + _SIGN_AGAIN,
+    "InvalidArgument": "Pass on all of s3_fields, unchanged, as they were returned when the policy was signed.",
     "InvalidPolicyDocument": "Pass s3_fields on unchanged, as they were returned when the policy was signed.",
+    "InvalidRequest": "The store wants Signature Version 4: sign with S3Signer, or with signature_version='s3v4'.",
     "MethodNotAllowed": "A presigned POST needs its fields: callback_param={'s3_fields': fields}.",
+    "MissingContentLength": "Something on the way took the length off: look for a proxy that sends the body in chunks.",
+    "MissingRequiredHeader": "Something on the way took a header off: look for a proxy.",
     "NoSuchBucket": "Create the bucket, or sign for the one that exists.",
+    "NotImplemented": "The store doesn't know one of the signed headers: sign without it.",
+    "PermanentRedirect": "The bucket is in another region: sign for that one.",
     "PreconditionFailed": "The object was to be written once (If-None-Match), and it is there already; if an earlier "
     "try of this job was cut off, it may be its own: compare its ETag with the MD5 {md5}.",
     "RequestTimeTooSkewed": "The clock of the machine that signed is wrong: set it.",
     "SignatureDoesNotMatch": "The URL, its headers or its fields were changed after signing, or it was signed for "
     "another method than PUT. Pass on all that the signer returned.",
+    "SlowDown": "Spread the keys over more prefixes, if it lasts.",
+    "TemporaryRedirect": "The bucket is new, and the URL names the global host: sign for the regional one.",
 }
 
 _STATUS_HINTS = {
@@ -103,5 +116,5 @@ def _hint(upload: Upload, status: int, code: str | None) -> str:
         if 300 <= status < 400:
             return "Webhooks are not redirected: give the URL that it leads to."
         return _STATUS_HINTS.get(status, "The receiver's log says more.")
-    hint = _HINTS.get(code or "", _STATUS_HINTS.get(status, "The store's documentation explains the code."))
+    hint = HINTS.get(code or "", _STATUS_HINTS.get(status, "The store's documentation explains the code."))
     return hint.replace("{md5}", upload.document.md5.hex())
