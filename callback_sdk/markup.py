@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from html import escape
-from typing import Any, TypeVar
+from typing import Any, SupportsIndex, TypeVar, overload
 
 _LONGEST = 200
 """Characters that are shown of a value."""
@@ -32,9 +32,18 @@ T = TypeVar("T", bound=Shown)
 
 
 class Listing(list[T]):
-    """A list that a notebook shows as a table with a row for each."""
+    """A list that a notebook shows as a table with a row for each, and so is a part of it."""
 
     __slots__ = ()
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> T: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Listing[T]: ...
+
+    def __getitem__(self, index: SupportsIndex | slice) -> T | Listing[T]:
+        return Listing(super().__getitem__(index)) if isinstance(index, slice) else super().__getitem__(index)
 
     def _repr_html_(self) -> str:
         facts = [item._facts() for item in self[:_MOST]]

@@ -37,6 +37,7 @@ class LocalService:
         storage_endpoints: Hosts that are object stores, beside the well-known ones.
         allow_networks: Networks that callbacks may reach although they are not public; loopback, unless given.
         allow_hosts: Hosts that callbacks may reach whatever their addresses are.
+        webhook_secrets: What it signs webhooks with, the newest first.
         database: URL of its database; a SQLite file of its own when None.
         broker: URL of a message broker: a worker runs the tasks then, in place of the service itself.
         timeout: How long it may take until it answers.
@@ -50,6 +51,7 @@ class LocalService:
         storage_endpoints: Sequence[str] = (),
         allow_networks: Sequence[str] = ("127.0.0.0/8", "::1/128"),
         allow_hosts: Sequence[str] = (),
+        webhook_secrets: Sequence[str] = (),
         database: str | None = None,
         broker: str | None = None,
         timeout: timedelta = timedelta(seconds=60),
@@ -64,10 +66,11 @@ class LocalService:
             "STORAGE_ENDPOINTS": " ".join(storage_endpoints),
             "ALLOW_NETWORKS": " ".join(allow_networks),
             "ALLOW_HOSTS": " ".join(allow_hosts),
+            "WEBHOOK_SECRETS": " ".join(webhook_secrets),
             "DATABASE": database or "",
             "BROKER": broker or "",
         }
-        # Database and broker have passwords in their URLs.
+        # Database and broker have passwords in their URLs, and some of the others are secrets.
         self._settings = Secret({f"CALLBACK_SDK_{name}": value for name, value in settings.items()})
         self._timeout = timeout
         self._process: keeper.Kept | None = None

@@ -250,6 +250,7 @@ def test_a_notebook_shows_a_list_as_one_table(client: Client, service: Any) -> N
     assert receipt._repr_html_().startswith("<table><caption>Receipt</caption>")
     assert "The first 50 of 60" in Listing([receipt] * 60)._repr_html_()
     assert Listing([receipt] * 60)._repr_html_().count("<tr>") == 51
+    assert Listing([receipt] * 60)[:2]._repr_html_().count("<tr>") == 3
     assert Listing([])._repr_html_() == "<table><caption>0 in all</caption><tr></tr></table>"
 
 
