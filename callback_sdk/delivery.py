@@ -7,13 +7,15 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime
 
-from attrs import define
+from attrs import define, evolve
 
 from callback_sdk.body import Body
 from callback_sdk.document import document, gzipped, reference
 from callback_sdk.errors import ResultTooLargeError
 from callback_sdk.models import JobResult, Upload
+from callback_sdk.redaction import Secret
 from callback_sdk.targets import Target
+from callback_sdk.tracing import TRACEPARENT
 
 FindURL = Callable[[], str | None]
 """Tells where the results are, for a target that is too small for them."""
@@ -25,23 +27,34 @@ class Delivery:
 
     Attributes:
         target: Where to.
+        job_id: The job whose result it is.
         delivery_id: Stable over all tries; a webhook's id.
         body: The document, encoded.
         encoding: Its content encoding.
+        traceparent: The trace that it belongs to.
     """
 
     target: Target
+    job_id: str
     delivery_id: str
     body: Body
     encoding: str | None
+    traceparent: str | None = None
 
-    def upload(self, now: datetime) -> Upload:
+    def upload(self, now: datetime, *, traceparent: str | None = None) -> Upload:
         """Return the request for one try.
+
+        Args:
+            now: The time of sending.
+            traceparent: What a webhook is told of the trace.
 
         Raises:
             TargetError: The target would refuse it.
         """
-        return self.target.upload(self.body, delivery_id=self.delivery_id, now=now, encoding=self.encoding)
+        upload = self.target.upload(self.body, delivery_id=self.delivery_id, now=now, encoding=self.encoding)
+        if traceparent is None or not self.target.traced:
+            return upload
+        return evolve(upload, headers=Secret({**upload.headers.reveal(), TRACEPARENT: traceparent}))
 
 
 def prepare(
@@ -53,6 +66,7 @@ def prepare(
     compress: str | None,
     results_url: FindURL,
     delivery_id: str | None = None,
+    traceparent: str | None = None,
 ) -> Delivery:
     """Make what one target is to receive.
 
@@ -64,6 +78,7 @@ def prepare(
         compress: `"gzip"` or None; the target's own signature comes first.
         results_url: Asked when the target is too small for the results.
         delivery_id: Made from the place and the document when None.
+        traceparent: The trace that it belongs to.
 
     Raises:
         TargetError: The target can't have it.
@@ -73,7 +88,14 @@ def prepare(
     body = _fitting(target, result, whole, results_url)
     encoding = target.content_encoding(compress)
     body = gzipped(body, stack) if encoding == "gzip" else body
-    return Delivery(target=target, delivery_id=delivery_id, body=body, encoding=encoding)
+    return Delivery(
+        target=target,
+        job_id=result.job_id,
+        delivery_id=delivery_id,
+        body=body,
+        encoding=encoding,
+        traceparent=traceparent,
+    )
 
 
 def derived_id(target: Target, body: Body) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import define
 
-from callback_sdk import webhooks
+from callback_sdk import tracing, webhooks
 from callback_sdk.answer import Answer
 from callback_sdk.body import Body
 from callback_sdk.callbacks import Callback, callbacks
@@ -137,7 +137,7 @@ class ResultsWriter:
         with ExitStack() as stack:
             results, nulled = results_body(result.results if result.success else None, stack)
             targets = [self._plan(callback) for callback in given]
-            job = _Job(result, results, nulled, _first_object(targets))
+            job = _Job(result, results, nulled, _first_object(targets), tracing.current())
             outcomes = self._deliver_all(job, targets, until)
         errors = [outcome for outcome in outcomes if isinstance(outcome, CallbackSDKError)]
         receipts = Listing(outcome for outcome in outcomes if isinstance(outcome, Receipt))
@@ -154,6 +154,7 @@ class ResultsWriter:
         *,
         delivery_id: str,
         results_url: FindURL = lambda: None,
+        traceparent: str | None = None,
     ) -> Receipt:
         """Make one try at one target.
 
@@ -162,6 +163,7 @@ class ResultsWriter:
             callback: The target.
             delivery_id: Stable over the tries of this delivery; a webhook's id.
             results_url: Tells where the results are, when the target is too small for them.
+            traceparent: The trace that it belongs to, when that is another process's.
 
         Returns:
             The receipt.
@@ -173,7 +175,15 @@ class ResultsWriter:
         """
         with ExitStack() as stack:
             results, nulled = results_body(result.results if result.success else None, stack)
-            delivery = self.prepare(result, results, callback, stack, delivery_id=delivery_id, results_url=results_url)
+            delivery = self.prepare(
+                result,
+                results,
+                callback,
+                stack,
+                delivery_id=delivery_id,
+                results_url=results_url,
+                traceparent=traceparent,
+            )
             return self._attempt(delivery, nulled=nulled)
 
     def prepare(
@@ -185,6 +195,7 @@ class ResultsWriter:
         *,
         delivery_id: str | None = None,
         results_url: FindURL = lambda: None,
+        traceparent: str | None = None,
     ) -> Delivery:
         """Make what one target is to receive, and send nothing.
 
@@ -195,6 +206,7 @@ class ResultsWriter:
             stack: Keeps what must stay open while it is sent.
             delivery_id: Made from the place and the document when None.
             results_url: Tells where the results are, when the target is too small for them.
+            traceparent: The trace that it belongs to, when that is another process's.
 
         Raises:
             TargetError: The target can't be used.
@@ -207,6 +219,7 @@ class ResultsWriter:
             compress=self._compress,
             results_url=results_url,
             delivery_id=delivery_id,
+            traceparent=traceparent,
         )
 
     def _plan(self, callback: Callback) -> Target | TargetError:
@@ -229,7 +242,13 @@ class ResultsWriter:
                 raise target
             with ExitStack() as stack:
                 delivery = prepare(
-                    target, job.result, job.results, stack, compress=self._compress, results_url=job.results_url
+                    target,
+                    job.result,
+                    job.results,
+                    stack,
+                    compress=self._compress,
+                    results_url=job.results_url,
+                    traceparent=job.traceparent,
                 )
                 return self._try(delivery, job.nulled, until)
         except CallbackSDKError as error:
@@ -254,10 +273,14 @@ class ResultsWriter:
         self, delivery: Delivery, *, nulled: int, attempts: int = 1, started: datetime | None = None
     ) -> Receipt:
         now = _now()
-        upload = delivery.upload(now)
-        answer = self._sender.send(upload)
-        if answer.status not in upload.accepts and not _is_there_already(upload, answer):
-            raise refusal(upload, answer)
+        facts = {"job_id": delivery.job_id, "delivery_id": delivery.delivery_id, "target": delivery.target.kind}
+        url = str(delivery.target.callback.url)
+        with tracing.span("deliver", "client", parent=delivery.traceparent, url=url, **facts) as span:
+            upload = delivery.upload(now, traceparent=span.traceparent)
+            answer = self._sender.send(upload)
+            span.set(status=answer.status)
+            if answer.status not in upload.accepts and not _is_there_already(upload, answer):
+                raise refusal(upload, answer)
         logger.info("delivered %d bytes to %s", upload.document.size, upload.url)
         return _receipt(upload, answer, nulled=nulled, attempts=attempts, started_at=started or now)
 
@@ -274,6 +297,7 @@ class _Job:
     results: Body
     nulled: int
     results_url: FindURL
+    traceparent: str | None
 
 
 def _first_object(targets: Sequence[Target | TargetError]) -> FindURL:

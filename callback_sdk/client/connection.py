@@ -16,6 +16,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from requests.cookies import RequestsCookieJar
 
+from callback_sdk import tracing
 from callback_sdk._version import __version__
 from callback_sdk.body import Body
 from callback_sdk.client.answers import Answer, read, unreachable
@@ -235,7 +236,7 @@ class Connection:
             return session.request(
                 request.method,
                 self.url + request.path,
-                headers=request.headers,
+                headers=request.headers | _traced(),
                 data=None if request.body is None else cast("Any", _Upload(request.body)),
                 timeout=(min(self._timeouts[0], limit), min(self._timeouts[1], limit)),
                 auth=_Bearer(token),
@@ -247,6 +248,11 @@ class Connection:
             failure = without_frames(error)
         # Raised only here, because the frames below have the token in their locals.
         raise failure
+
+
+def _traced() -> dict[str, str]:
+    traceparent = tracing.current()
+    return {} if traceparent is None else {tracing.TRACEPARENT: traceparent}
 
 
 def _session(policy: _Retry, *, proxies: bool) -> requests.Session:

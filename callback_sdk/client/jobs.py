@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from callback_sdk import tracing
 from callback_sdk.callbacks import Callback
 from callback_sdk.callbacks import callbacks as paired
 from callback_sdk.client.answers import way_back
@@ -203,7 +204,10 @@ class Jobs(ClientBase):
         )
         path = f"/algorithms/{segment(algorithm_id)}/predict/batch"
         try:
-            with ProgressBar(f"Submitting to {algorithm_id}", wanted=progress) as bar:
+            with (
+                ProgressBar(f"Submitting to {algorithm_id}", wanted=progress) as bar,
+                tracing.span("submit", "client", algorithm=algorithm_id),
+            ):
                 batch.send(self._connection, path, bar)
         except NotFoundError as error:
             self._suggest(error, algorithm_id)
@@ -230,16 +234,17 @@ class Jobs(ClientBase):
         with prepared(features, compression=options["compression"]) as file:
             body, content_type = encode_form(fields, [file, *files])
             try:
-                answer = self._connection.request(
-                    "POST",
-                    path,
-                    body=joined(body),
-                    content_type=content_type,
-                    hidden=credentials(targets),
-                    key=key,
-                    # Another service than ours may not know such keys. Who gives one says that this one does.
-                    repeatable=idempotency_key is not None,
-                )
+                with tracing.span("submit", "client", algorithm=algorithm_id):
+                    answer = self._connection.request(
+                        "POST",
+                        path,
+                        body=joined(body),
+                        content_type=content_type,
+                        hidden=credentials(targets),
+                        key=key,
+                        # Another service than ours may not know such keys. Who gives one says that this one does.
+                        repeatable=idempotency_key is not None,
+                    )
             except NotFoundError as error:
                 self._suggest(error, algorithm_id)
                 raise

@@ -36,7 +36,13 @@ class Writer(Protocol):
     """The one method of `ResultsWriter` that is needed here."""
 
     def attempt(
-        self, result: JobResult, callback: Callback, *, delivery_id: str, results_url: Callable[[], str | None]
+        self,
+        result: JobResult,
+        callback: Callback,
+        *,
+        delivery_id: str,
+        results_url: Callable[[], str | None],
+        traceparent: str | None,
     ) -> Receipt:
         """Try once."""
         ...
@@ -166,6 +172,7 @@ class Deliverer:
                     self._store.deliveries.open(claim),
                     delivery_id=claim.delivery_id,
                     results_url=lambda: self._store.deliveries.results_url(claim.job_id),
+                    traceparent=claim.traceparent,
                 )
         except Exception as error:  # noqa: BLE001 - whatever broke, the next attempt may not
             if not isinstance(error, CallbackSDKError):

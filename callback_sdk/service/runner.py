@@ -12,6 +12,7 @@ from typing import Any
 
 from attrs import define
 
+from callback_sdk import tracing
 from callback_sdk.errors import UnknownAlgorithmError
 from callback_sdk.service.blobs import (
     INLINE,
@@ -102,7 +103,7 @@ class Runner:
             places = stack.enter_context(self._places())
             stack.enter_context(self._claims.running(claim, stop, places.progress))
             try:
-                outcome: Outcome | Exception = self._computed(claim, places, child, stop)
+                outcome: Outcome | Exception = self._traced(claim, places, child, stop)
             except Exception as error:  # noqa: BLE001 - raised again where the rest is done
                 outcome = error
             held = stack.pop_all()
@@ -134,6 +135,16 @@ class Runner:
             # What can't be removed now is cleaned away at the next start.
             with suppress(StorageError):
                 self._blobs.remove(features_name(claim.task.job_id))
+
+    def _traced(self, claim: Claim, places: _Places, child: ChildProcess, stop: Stop) -> Outcome:
+        task = claim.task
+        facts = {"job_id": task.job_id, "algorithm": task.algorithm, "version": task.version, "attempt": claim.attempt}
+        with tracing.span("run", "consumer", parent=task.options.get(tracing.TRACEPARENT), **facts) as span:
+            outcome = self._computed(claim, places, child, stop)
+            span.set(outcome=_word(outcome))
+            if _word(outcome) != "succeeded":
+                span.fail(_word(outcome))
+        return outcome
 
     def _computed(self, claim: Claim, places: _Places, child: ChildProcess, stop: Stop) -> Outcome:
         algorithm = self._registry.get(claim.task.algorithm, claim.task.version)

@@ -24,6 +24,7 @@ from callback_sdk.service.registry import Registry
 from callback_sdk.service.store import IdempotencyKey, NewTask, Submission
 from callback_sdk.service.store.records import FIT, MOST_URGENT, PREDICT, USUAL_PRIORITY
 from callback_sdk.targets import Settings, check_callback
+from callback_sdk.tracing import TRACEPARENT
 
 _WORDS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
 
@@ -124,7 +125,15 @@ class _Wish:
 
 
 def read_one(
-    form: Form, algorithm_id: str, rules: Rules, scratch: Scratch, stack: ExitStack, *, owner: str, kind: str
+    form: Form,
+    algorithm_id: str,
+    rules: Rules,
+    scratch: Scratch,
+    stack: ExitStack,
+    *,
+    owner: str,
+    kind: str,
+    traceparent: str | None = None,
 ) -> Received:
     """Read and check a task.
 
@@ -136,6 +145,7 @@ def read_one(
         stack: Removes them at its end.
         owner: Id of the user.
         kind: `"predict"` or `"fit"`.
+        traceparent: The trace that it belongs to.
 
     Raises:
         UnknownAlgorithmError: There is no such algorithm or version.
@@ -151,7 +161,7 @@ def read_one(
         options=_options(form, kind),
         targets=read_targets(form, rules.max_callbacks),
     )
-    task = _task(wish, algorithm_id, rules, owner=owner, kind=kind)
+    task = _task(wish, algorithm_id, rules, owner=owner, kind=kind, traceparent=traceparent)
     if len(form.files.get("features", ())) != 1:
         raise FeaturesError("The request needs one file 'features'.", hint="Send Parquet or JSON under this name.")
     path, format_ = _receive(form.files["features"][0], scratch, stack)
@@ -159,7 +169,15 @@ def read_one(
 
 
 def read_batch(
-    form: Form, algorithm_id: str, rules: Rules, scratch: Scratch, stack: ExitStack, *, owner: str, most: int
+    form: Form,
+    algorithm_id: str,
+    rules: Rules,
+    scratch: Scratch,
+    stack: ExitStack,
+    *,
+    owner: str,
+    most: int,
+    traceparent: str | None = None,
 ) -> list[Received]:
     """Read and check many tasks; see `read_one`.
 
@@ -171,6 +189,7 @@ def read_batch(
         stack: Removes them at its end.
         owner: Id of the user.
         most: How many tasks may come at once.
+        traceparent: The trace that they belong to.
 
     Raises:
         CallbackSDKError: As `read_one` does; the text names the task.
@@ -199,7 +218,7 @@ def read_batch(
         with _naming(f"tasks[{number}]"):
             item = Secret(items.reveal()[number])
             wish = _wish(item, rules.max_callbacks)
-            task = _task(wish, algorithm_id, rules, owner=owner, kind=PREDICT)
+            task = _task(wish, algorithm_id, rules, owner=owner, kind=PREDICT, traceparent=traceparent)
             path, format_ = features_of(item, number)
             submission = Submission(task=task(format_), targets=wish.targets)
             found.append(Received(submission=submission, features=path))
@@ -271,7 +290,9 @@ def _wish(item: Secret[Any], max_callbacks: int) -> _Wish:
     )
 
 
-def _task(wish: _Wish, algorithm_id: str, rules: Rules, *, owner: str, kind: str) -> Callable[[str], NewTask]:
+def _task(
+    wish: _Wish, algorithm_id: str, rules: Rules, *, owner: str, kind: str, traceparent: str | None
+) -> Callable[[str], NewTask]:
     """Check a task, and return what makes it once the format of its features is known."""
     algorithm = rules.registry.get(algorithm_id, wish.version)
     if kind == FIT and algorithm.fit is None:
@@ -294,7 +315,7 @@ def _task(wish: _Wish, algorithm_id: str, rules: Rules, *, owner: str, kind: str
         features_format=features_format,
         parameters=parameters,
         evaluate=wish.evaluate,
-        options=wish.options,
+        options=wish.options if traceparent is None else {**wish.options, TRACEPARENT: traceparent},
         priority=priority,
     )
 

@@ -54,6 +54,8 @@ class Target:
     max_size: ClassVar[int | None] = 5 * GIB
     compressible: ClassVar[bool] = True
     encoding_header: ClassVar[str] = "content-encoding"
+    traced: ClassVar[bool] = False
+    """Whether it is told of the trace. An object store might refuse a header that isn't signed."""
 
     callback: Callback
     expires_at: datetime | None = None

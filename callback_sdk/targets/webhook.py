@@ -24,6 +24,7 @@ class Webhook(Target):
     redirects = False
     max_size = None
     compressible = False
+    traced = True
 
     keys: tuple[Secret[bytes], ...]
 

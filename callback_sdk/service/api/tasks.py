@@ -6,7 +6,7 @@ import base64
 import binascii
 import logging
 import uuid
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import Annotated, Any
 
 import orjson
@@ -14,6 +14,7 @@ from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from callback_sdk import tracing
 from callback_sdk.models import CANCELED
 from callback_sdk.service.api import schemas
 from callback_sdk.service.api.access import Face, Owner, ServiceFace
@@ -76,7 +77,10 @@ async def predict_batch(
     await _check_algorithm(face, algorithm_id)
     most = face.limits.max_batch
     async with read_form(request, max_files=most + 1) as form:
-        job_ids = await run_in_threadpool(_accept_batch, face, algorithm_id, form, user, most, idempotency_key)
+        with _accepting(request, algorithm_id) as span:
+            job_ids = await run_in_threadpool(
+                _accept_batch, face, algorithm_id, form, user, most, idempotency_key, span.traceparent
+            )
     return {"job_ids": job_ids}
 
 
@@ -143,8 +147,14 @@ async def _submit_one(
 ) -> Response:
     await _check_algorithm(face, algorithm_id)
     async with read_form(request, max_files=2) as form:
-        view = await run_in_threadpool(_accept_one, face, algorithm_id, form, user, kind, key)
+        with _accepting(request, algorithm_id) as span:
+            view = await run_in_threadpool(_accept_one, face, algorithm_id, form, user, kind, key, span.traceparent)
     return _reply(view, 202)
+
+
+def _accepting(request: Request, algorithm_id: str) -> AbstractContextManager[tracing.Span]:
+    parent = request.headers.get(tracing.TRACEPARENT)
+    return tracing.span("accept", "server", parent=parent, algorithm=algorithm_id)
 
 
 async def _check_algorithm(face: Face, algorithm_id: str) -> None:
@@ -153,24 +163,46 @@ async def _check_algorithm(face: Face, algorithm_id: str) -> None:
         await run_in_threadpool(face.rules.registry.get, algorithm_id)
 
 
-def _accept_one(face: Face, algorithm_id: str, form: Form, user: User, kind: str, key: str | None) -> TaskView:
+def _accept_one(
+    face: Face, algorithm_id: str, form: Form, user: User, kind: str, key: str | None, traceparent: str | None
+) -> TaskView:
     repeatable = read_key(key, form, kind, algorithm_id)
     if (before := _repeated(face, user, repeatable)) is not None:
         return _view(face.hub, before[0], user)
     with ExitStack() as stack:
-        received = read_one(form, algorithm_id, face.rules, face.hub.scratch, stack, owner=user.user_id, kind=kind)
+        received = read_one(
+            form,
+            algorithm_id,
+            face.rules,
+            face.hub.scratch,
+            stack,
+            owner=user.user_id,
+            kind=kind,
+            traceparent=traceparent,
+        )
         face.quota.take(user.user_id, 1)
         (job_id,) = face.hub.submit([received], repeatable)
     _log.info("Task %s is accepted.", job_id, extra={"action": "accept", "job_id": job_id})
     return _view(face.hub, job_id, user)
 
 
-def _accept_batch(face: Face, algorithm_id: str, form: Form, user: User, most: int, key: str | None) -> list[str]:
+def _accept_batch(
+    face: Face, algorithm_id: str, form: Form, user: User, most: int, key: str | None, traceparent: str | None
+) -> list[str]:
     repeatable = read_key(key, form, "batch", algorithm_id)
     if (before := _repeated(face, user, repeatable)) is not None:
         return before
     with ExitStack() as stack:
-        received = read_batch(form, algorithm_id, face.rules, face.hub.scratch, stack, owner=user.user_id, most=most)
+        received = read_batch(
+            form,
+            algorithm_id,
+            face.rules,
+            face.hub.scratch,
+            stack,
+            owner=user.user_id,
+            most=most,
+            traceparent=traceparent,
+        )
         face.quota.take(user.user_id, len(received))
         job_ids = face.hub.submit(received, repeatable)
     _log.info("%d tasks are accepted.", len(job_ids), extra={"action": "accept", "job_ids": job_ids})

@@ -17,6 +17,7 @@ from callback_sdk.service.store.tables import contents, deliveries, tasks, tries
 from callback_sdk.service.store.tasks import RESULTS
 from callback_sdk.service.vault import Vault
 from callback_sdk.targets import plan
+from callback_sdk.tracing import TRACEPARENT
 
 _SHOWN = tuple(column for column in deliveries.c if column.name != "target")
 _LET_GO: dict[str, Any] = {"worker": None, "beat_at": None, "sent_at": None}
@@ -85,6 +86,7 @@ _CLAIMED = (
         tasks.c.success,
         tasks.c.error,
         tasks.c.nulled,
+        tasks.c.options,
         contents.c.data,
     )
     .select_from(rows.with_content(deliveries.join(tasks), RESULTS))
@@ -333,4 +335,5 @@ def _claim(delivery_id: str, row: sa.RowMapping) -> DeliveryClaim:
         result=JobResult(job_id=row["job_id"], success=bool(row["success"]), error=row["error"], status=row["status"]),
         results=row["data"],
         nulled=row["nulled"],
+        traceparent=row["options"].get(TRACEPARENT),
     )

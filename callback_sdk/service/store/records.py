@@ -141,6 +141,7 @@ class DeliveryClaim:
         result: How the task ended, without its results.
         results: The results, when they are small; None when there are none or they are among the blobs.
         nulled: Numbers in the results that became null.
+        traceparent: The trace that the task belongs to.
     """
 
     delivery_id: str
@@ -153,6 +154,7 @@ class DeliveryClaim:
     result: JobResult
     results: bytes | None = field(default=None, repr=False)
     nulled: int
+    traceparent: str | None = None
 
 
 @define(frozen=True, kw_only=True)
