@@ -18,8 +18,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from callback_sdk import Client, JobResult, ResultsWriter, S3Signer, tracing
-from callback_sdk.errors import DeliveryError
+from callback_sdk.errors import DeliveryError, MissingExtraError
 from callback_sdk.testing import ObjectStore, WebhookReceiver
+from tests.conftest import missing_server
 from tests.topology import Topology, wait_until
 
 DATA = {"a": [1, 2, 3]}
@@ -46,11 +47,12 @@ def own(exporter: InMemorySpanExporter) -> InMemorySpanExporter:
 class Traced:
     """A service that records, and what it has recorded."""
 
-    def __init__(self, folder: Path, *, recording: bool = True) -> None:
+    def __init__(self, folder: Path, *, recording: bool = True, broker: str | None = None) -> None:
         self._spans = folder / "spans"
         self._spans.mkdir()
         environment = {"SPANS": str(self._spans)} if recording else {}
-        self.topology = Topology(folder, "traced_jobs:registry", environment=environment)
+        engine = "embedded" if broker is None else "celery"
+        self.topology = Topology(folder, "traced_jobs:registry", engine=engine, broker=broker, environment=environment)
 
     def client(self) -> Client:
         return self.topology.client()
@@ -65,10 +67,14 @@ class Traced:
         return next(span for span in self.spans(job_id) if span["name"] == name)
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
-    """Run one service with the embedded engine."""
-    traced = Traced(tmp_path_factory.mktemp("traced"))
+@pytest.fixture(scope="module", params=["embedded", "celery"])
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
+    """Run one service with each engine: threads of its own, or other processes."""
+    try:
+        broker = request.getfixturevalue("callback_valkey").url if request.param == "celery" else None
+    except MissingExtraError as error:
+        missing_server(str(error))
+    traced = Traced(tmp_path_factory.mktemp("traced"), broker=broker)
     with traced.topology:
         yield traced
 
