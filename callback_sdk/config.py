@@ -196,6 +196,7 @@ class ServiceConfig:
         max_callbacks: `CALLBACK_SDK_MAX_CALLBACKS`: targets of a task.
         max_tasks: `CALLBACK_SDK_MAX_TASKS`: tasks of one user that have not ended.
         retry_delays: `CALLBACK_SDK_RETRY_DELAYS`: pauses between the tries of a delivery.
+        metrics_port: `CALLBACK_SDK_METRICS_PORT`: where a worker answers Prometheus; nowhere when None.
         log_format: `CALLBACK_SDK_LOG_FORMAT`: how log lines look.
         storage_endpoints: `CALLBACK_SDK_STORAGE_ENDPOINTS`: object stores beside the well-known ones.
         allow_networks: `CALLBACK_SDK_ALLOW_NETWORKS`: networks that callbacks may reach although they aren't public.
@@ -222,6 +223,7 @@ class ServiceConfig:
     retry_delays: tuple[timedelta, ...] = _setting(
         "RETRY_DELAYS", _durations, "durations such as 5s 30s 2m, separated by spaces", default=SERVICE_DELAYS
     )
+    metrics_port: int | None = _setting("METRICS_PORT", _whole_number(1, 65535), "a whole number from 1 to 65535")
     log_format: str = _setting("LOG_FORMAT", _one_of("text", "json"), "text or json", default="text")
     storage_endpoints: tuple[str, ...] = _setting("STORAGE_ENDPOINTS", _words, _ENDPOINTS, default=())
     allow_networks: tuple[str, ...] = _setting("ALLOW_NETWORKS", _networks, _NETWORKS, default=())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from typing import Annotated
 
 import typer
@@ -124,6 +125,15 @@ def worker(
     storage_endpoint: StorageEndpoint = None,
     allow_network: AllowNetwork = None,
     allow_host: AllowHost = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65535,
+            help="Port for Prometheus, at CALLBACK_SDK_HOST; or CALLBACK_SDK_METRICS_PORT. None, unless given.",
+            show_default=False,
+        ),
+    ] = None,
     log_format: LogFormat = None,
 ) -> None:
     """Run tasks for a service with --engine celery, and deliver their results; on any number of machines.
@@ -134,6 +144,7 @@ def worker(
     """
     from callback_sdk.service.engines.celery import needed
     from callback_sdk.service.logs import log_to_stderr
+    from callback_sdk.service.metrics import served_for_processes
     from callback_sdk.service.registry import load
     from callback_sdk.service.server import default_processes
     from callback_sdk.service.worker import chosen, supervise
@@ -148,6 +159,7 @@ def worker(
         "storage_endpoints": storage_endpoint,
         "allow_networks": allow_network,
         "allow_hosts": allow_host,
+        "metrics_port": metrics_port,
         "log_format": log_format,
     }
     config = settings(**given)
@@ -155,9 +167,13 @@ def worker(
     # What is wrong is said once, and not by each process.
     needed(config.broker)
     names = chosen(load(registry), algorithm or ())
-    supervise(
-        [sys.executable, "-m", "callback_sdk.service.worker", registry, ",".join(names)],
-        processes=config.processes or default_processes(),
-        environment={**os.environ, **variables(**given)},
-        grace=config.grace,
-    )
+    with ExitStack() as stack:
+        counting = {}
+        if config.metrics_port is not None:
+            counting = stack.enter_context(served_for_processes(config.host, config.metrics_port))
+        supervise(
+            [sys.executable, "-m", "callback_sdk.service.worker", registry, ",".join(names)],
+            processes=config.processes or default_processes(),
+            environment={**os.environ, **variables(**given), **counting},
+            grace=config.grace,
+        )
