@@ -42,7 +42,7 @@ HINTS = {
     "MissingContentLength": "Something on the way took the length off: look for a proxy that sends the body in chunks.",
     "MissingRequiredHeader": "Something on the way took a header off: look for a proxy.",
     "NoSuchBucket": "Create the bucket, or sign for the one that exists.",
-    "NotImplemented": "The store doesn't know one of the signed headers: sign without it.",
+    "NotImplemented": "The store doesn't know one of the signed headers, or no presigned POST: sign a PUT without it.",
     "PermanentRedirect": "The bucket is in another region: sign for that one.",
     "PreconditionFailed": "The object was to be written once (If-None-Match), and it is there already; if an earlier "
     "try of this job was cut off, it may be its own: compare its ETag with the MD5 {md5}.",
