@@ -14,6 +14,7 @@ from pathlib import Path
 BENCHMARKS = (
     "signing",
     "encoding",
+    "startup",
     "delivery",
     "memory",
     "jobs",

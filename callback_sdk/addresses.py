@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Iterator
+from functools import cache
 
 from attrs import define
 
@@ -83,15 +84,6 @@ _BLOCKS = {
 }
 """The narrower of two that overlap is first."""
 
-_SPECIAL = {
-    version: tuple(
-        Block(network, name)
-        for network, name in ((ipaddress.ip_network(text), name) for text, name in _BLOCKS.items())
-        if network.version == version
-    )
-    for version in (4, 6)
-}
-
 _UNICAST = ipaddress.IPv6Network("2000::/3")
 """All that IANA's registry of the IPv6 address space has given out for global unicast."""
 
@@ -107,9 +99,15 @@ _LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "localhost6", "i
 LOOPBACK = (ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1"))
 
 
+@cache
+def _special(version: int) -> tuple[Block, ...]:
+    blocks = (Block(ipaddress.ip_network(text), name) for text, name in _BLOCKS.items())
+    return tuple(block for block in blocks if block.network.version == version)
+
+
 def special(address: Address) -> Block | None:
     """Return the block that keeps an address from being public; None for one that is public."""
-    for block in _SPECIAL[address.version]:
+    for block in _special(address.version):
         if address in block.network:
             return block
     if address.version == 6 and address not in _UNICAST:

@@ -7,13 +7,10 @@ value is to blame) goes the slow way through plain Python values.
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import json
 import math
 import os
 import re
-import shutil
-import tempfile
 from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
@@ -153,6 +150,9 @@ def gzipped(body: Body, stack: ExitStack) -> Body:
         body: The document.
         stack: Keeps the temporary file open that a large one is compressed into.
     """
+    import gzip
+    import tempfile
+
     target: Any = stack.enter_context(tempfile.SpooledTemporaryFile(_SPOOL))  # noqa: SIM115 (the stack closes it)
     with gzip.GzipFile(filename="", fileobj=target, mode="wb", compresslevel=6, mtime=0) as packer:
         for chunk in body.chunks():
@@ -246,6 +246,9 @@ def _path_part(path: Path) -> PathPart:
 
 def _file_part(file: BinaryIO, stack: ExitStack) -> FilePart:
     if not file.seekable():
+        import shutil
+        import tempfile
+
         spooled: Any = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (the stack closes it)
         shutil.copyfileobj(file, spooled)
         spooled.seek(0)

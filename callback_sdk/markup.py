@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
-from html import escape
 from typing import Any, SupportsIndex, TypeVar, overload
 
 _LONGEST = 200
@@ -64,7 +63,7 @@ def progress(fraction: float | None, message: str) -> Markup | str | None:
     if fraction is None:
         return message or None
     percent = f"{fraction:.0%}"
-    return Markup(f'<progress value="{fraction:.3f}" aria-label="{percent}"></progress> {percent} {escape(message)}')
+    return Markup(f'<progress value="{fraction:.3f}" aria-label="{percent}"></progress> {percent} {_escape(message)}')
 
 
 def listed(items: Iterable[Shown]) -> Markup | None:
@@ -73,13 +72,20 @@ def listed(items: Iterable[Shown]) -> Markup | None:
     return Markup(found._repr_html_()) if found else None
 
 
+def _escape(text: str) -> str:
+    """Return text as HTML; only what is shown in a notebook needs the library."""
+    import html
+
+    return html.escape(text)
+
+
 def _table(caption: str, rows: Iterable[str]) -> str:
     body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return f"<table><caption>{escape(caption)}</caption>{body}</table>"
+    return f"<table><caption>{_escape(caption)}</caption>{body}</table>"
 
 
 def _head(name: str, scope: str) -> str:
-    return f'<th scope="{scope}">{escape(name)}</th>'
+    return f'<th scope="{scope}">{_escape(name)}</th>'
 
 
 def _cell(value: Any) -> str:
@@ -96,4 +102,4 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = str(value)
-    return escape(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…")
+    return _escape(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…")

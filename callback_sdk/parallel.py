@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -53,6 +55,8 @@ class Parallel:
                 self._resting, self._process = [], os.getpid()
             if self._resting:
                 return self._resting.pop()
+        from concurrent.futures import ThreadPoolExecutor
+
         return ThreadPoolExecutor(self._most, thread_name_prefix="callback-sdk")
 
     def _give(self, pool: ThreadPoolExecutor) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
-from email.utils import parsedate_to_datetime
 
 from callback_sdk.errors import DeliveryError, TargetError
 
@@ -104,6 +103,8 @@ def parse_retry_after(value: str | None, *, now: datetime | None = None) -> time
         if text.isascii() and text.isdigit():
             delay = timedelta(seconds=min(int(text), 10**6)) if len(text) < 10 else LONGEST_RETRY_AFTER
         else:
+            from email.utils import parsedate_to_datetime
+
             date = parsedate_to_datetime(text)
             date = date if date.tzinfo else date.replace(tzinfo=timezone.utc)
             delay = date - (now or datetime.now(timezone.utc))

@@ -20,7 +20,7 @@ from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.stores import port_of
 
-_UNSENDABLE = re.compile("\\r(?!\\n)|[\\0\u0100-\U0010ffff]")
+_UNSENDABLE = re.compile("\\r(?!\\n)|[^\x01-\xff]")
 
 IDLE_LIMIT = timedelta(seconds=20)
 """How long a connection may rest before it is not used again; servers close theirs after 5 to 60 s."""

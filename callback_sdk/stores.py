@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cache
 
 from attrs import define
 
@@ -21,7 +22,10 @@ _PROVIDERS = {
 }
 """Providers and their hosts, from each one's page of service endpoints."""
 
-_HOSTS = {name: re.compile(pattern) for name, pattern in _PROVIDERS.items()}
+
+@cache
+def _hosts() -> dict[str, re.Pattern[str]]:
+    return {name: re.compile(pattern) for name, pattern in _PROVIDERS.items()}
 
 
 @define(frozen=True)
@@ -46,7 +50,7 @@ class Stores:
     def provider(self, url: SecretURL) -> str | None:
         """Return whose object store a URL points to; None when it is none that is known."""
         host = url.host.lower().rstrip(".")
-        for name, pattern in _HOSTS.items():
+        for name, pattern in _hosts().items():
             if pattern.fullmatch(host):
                 return name
         for endpoint, port in self.endpoints:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define
 
@@ -26,7 +26,6 @@ from callback_sdk.errors import (
     SeveralDeliveriesError,
     TargetError,
 )
-from callback_sdk.guard import AddressGuard
 from callback_sdk.http import Sender, Timeouts, same_host
 from callback_sdk.markup import Listing
 from callback_sdk.models import JobResult, Receipt, Upload
@@ -37,6 +36,9 @@ from callback_sdk.refusals import refusal
 from callback_sdk.retry import backoff
 from callback_sdk.stores import Stores
 from callback_sdk.targets import WEBHOOK_LIMIT, Settings, Target, plan
+
+if TYPE_CHECKING:
+    from callback_sdk.guard import AddressGuard
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from attrs import define
-
 from callback_sdk.body import Body
 from callback_sdk.callbacks import Callback
 from callback_sdk.errors import InvalidTargetError
@@ -15,7 +13,6 @@ from callback_sdk.targets.expiry import iso_time, read_end
 from callback_sdk.targets.target import JSON, Settings, Target
 
 
-@define(frozen=True, kw_only=True)
 class AzureBlob(Target):
     """An Azure Blob URL with a shared access signature."""
 

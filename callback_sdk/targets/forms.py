@@ -111,7 +111,6 @@ class FormPost(Target):
         return self.callback.fields or SecretFields({})
 
 
-@define(frozen=True, kw_only=True)
 class GCSPost(FormPost):
     """A Google Cloud Storage policy document: the same form with other names."""
 

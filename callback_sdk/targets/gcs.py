@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from attrs import define
-
 from callback_sdk.targets.s3 import S3Put, S3PutV2
 
 
-@define(frozen=True, kw_only=True)
 class GCSPut(S3Put):
     """A Google Cloud Storage signed URL, version 4."""
 
@@ -17,7 +14,6 @@ class GCSPut(S3Put):
     accepts = frozenset({200, 201, 204})
 
 
-@define(frozen=True, kw_only=True)
 class GCSPutV2(S3PutV2):
     """A Google Cloud Storage signed URL, version 2."""
 
