@@ -127,10 +127,12 @@ def duration(seconds: float) -> str:
     return f"{seconds / 1e-9:.3g} ns"
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
+def parser(description: str | None, *, rounds: int = 5) -> argparse.ArgumentParser:
     """Return a parser with what all benchmarks take."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--rounds", type=_rounds, default=5, help="rounds of each contestant, at least 1 (5)")
+    made.add_argument(
+        "--rounds", type=_rounds, default=rounds, help=f"rounds of each contestant, at least 1 ({rounds})"
+    )
     made.add_argument("--json", action="store_true", help="end with a line of JSON")
     return made
 

@@ -1,25 +1,30 @@
-"""Peak memory of a worker that delivers results from a file: 1 GiB beside 1 MiB, by PUT, POST and gzip.
+"""Peak memory of a worker that delivers 1 GiB of results from a file, by PUT, POST and gzip, beside itself at 1 MiB.
 
-Each delivery runs in a process of its own, to a local store that checks signature and Content-MD5. What
-counts is how much the peak grows with the results.
+Each delivery runs in a process of its own, to a local SeaweedFS that checks the signature. What counts is how much the
+peak grows with the results, beside 64 MiB. It hardly differs from round to round, so one is enough.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+from benchmarks.harness import Report, parser, peak_memory
 from callback_sdk import JobResult, ResultsWriter, S3Signer
 from callback_sdk.testing import SeaweedFS
 
 MIB = 1024**2
-BAR = 64.0
-CASES = ("put", "post", "put gzip")
+BAR = 64 * MIB
+CASES = ("PUT", "POST", "PUT, gzip")
+KEY = "results.json"
 
 
 def make_results(path: Path, size: int) -> None:
@@ -32,53 +37,66 @@ def make_results(path: Path, size: int) -> None:
         file.write(b"0]")
 
 
-def deliver(target: str, results: Path) -> None:
-    """Deliver once and print the peak in MiB; this is what the child process does."""
-    order = json.loads(target)
-    compress = "gzip" if order["gzip"] else None
-    with ResultsWriter(deadline=timedelta(minutes=10), compress=compress) as writer:
-        writer.write(JobResult(job_id="1", success=True, results=results), order["url"], order["param"])
-    # Not getrusage: its peak begins with that of the parent process.
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
-    print(int(line.split()[1]) / 1024)
+def deliver(order: dict[str, Any]) -> None:
+    """Deliver once and print the peak in bytes; this is what the child process does."""
+    with ResultsWriter(deadline=timedelta(minutes=10), compress=order["compress"]) as writer:
+        writer.write(JobResult(job_id="1", success=True, results=Path(order["path"])), order["url"], order["param"])
+    print(peak_memory())
 
 
-def peak(order: dict[str, object], results: Path) -> float:
-    """Run one delivery in a fresh process and return its peak in MiB."""
-    command = [sys.executable, "-m", "benchmarks.memory", "--deliver", json.dumps(order), str(results)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+class Deliveries:
+    """Deliveries to one object, each in a fresh process.
+
+    Args:
+        store: Where to.
+    """
+
+    def __init__(self, store: SeaweedFS) -> None:
+        self.client = store.client()
+        self.bucket = store.create_bucket()
+        self.signer = S3Signer(self.bucket, client=self.client)
+
+    def peak(self, case: str, results: Path) -> int:
+        """Deliver once and return the peak in bytes."""
+        target = self.signer.post(KEY) if case == "POST" else self.signer.put(KEY)
+        order = {
+            "url": target.url,
+            "param": target.callback_param,
+            "path": str(results),
+            "compress": "gzip" if "gzip" in case else None,
+        }
+        command = [sys.executable, "-m", "benchmarks.memory", "--deliver", json.dumps(order)]
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        self.client.delete_object(Bucket=self.bucket, Key=KEY)
+        return int(printed)
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, default=1024, help="MiB of the large results (1024)")
-    parser.add_argument("--json", action="store_true", help="end with a line of JSON")
-    parser.add_argument("--deliver", nargs=2, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.deliver:
-        deliver(options.deliver[0], Path(options.deliver[1]))
+    options = parser(__doc__, rounds=1)
+    options.add_argument("--size", type=int, default=1024, help="MiB of the large results (1024)")
+    options.add_argument("--deliver", type=json.loads, help=argparse.SUPPRESS)
+    chosen = options.parse_args()
+    if chosen.deliver:
+        deliver(chosen.deliver)
         return
-    growth = {}
-    print(f"{'delivery':<10} {'1 MiB':>10} {f'{options.size} MiB':>10} {'growth':>10}   bar: {BAR:.0f} MiB")
+    report = Report("memory", as_json=chosen.json)
+    lines = [f"{'':<10}  {'1 MiB':>10}  {f'{chosen.size} MiB':>10}  {'growth':>10}  {'took':>8}"]
     with tempfile.TemporaryDirectory() as folder, SeaweedFS() as store:
         small, large = Path(folder, "small.json"), Path(folder, "large.json")
         make_results(small, MIB)
-        make_results(large, options.size * MIB)
-        bucket = store.create_bucket()
-        signer = S3Signer(bucket, client=store.client())
+        make_results(large, chosen.size * MIB)
+        deliveries = Deliveries(store)
         for case in CASES:
-            peaks = []
-            for results in (small, large):
-                target = signer.post("results.json") if case == "post" else signer.put("results.json")
-                order = {"url": target.url, "param": target.callback_param, "gzip": "gzip" in case}
-                peaks.append(peak(order, results))
-                store.client().delete_object(Bucket=bucket, Key="results.json")
-            growth[case] = peaks[1] - peaks[0]
-            print(f"{case:<10} {peaks[0]:>6.1f} MiB {peaks[1]:>6.1f} MiB {growth[case]:>6.1f} MiB")
-    if options.json:
-        ratios = {case: round(value / BAR, 3) for case, value in growth.items()}
-        print(json.dumps({"benchmark": "memory", "ratios": ratios}))
+            begun = time.monotonic()
+            peaks = [(deliveries.peak(case, small), deliveries.peak(case, large)) for _ in range(chosen.rounds)]
+            few, many = (statistics.median(column) for column in zip(*peaks, strict=True))
+            took = (time.monotonic() - begun) / chosen.rounds
+            columns = [f"{size / MIB:>6.1f} MiB" for size in (few, many, many - few)]
+            lines.append("  ".join([f"{case:<10}", *columns, f"{took:>6.1f} s"]))
+            report.bar(f"{case}, growth beside 64 MiB", (many - few) / BAR, at_most=1)
+    report.lines("Peak memory of a delivery", lines)
+    report.end()
 
 
 if __name__ == "__main__":
