@@ -105,6 +105,14 @@ class Topology:
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
+    def run(self, *arguments: str, stdin: str = "") -> str:
+        """Run a command on the service's data folder, and return what it printed."""
+        command = [sys.executable, "-m", "callback_sdk.cli", *arguments]
+        done = subprocess.run(
+            command, env=self.environment, input=stdin, capture_output=True, text=True, timeout=120, check=True
+        )
+        return done.stdout.strip()
+
     def start_service(self) -> None:
         (self.data / "address").unlink(missing_ok=True)
         self.launch("service")

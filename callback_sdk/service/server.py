@@ -94,6 +94,7 @@ def serve(
         from callback_sdk.service.engines import EngineOptions, open_engine
         from callback_sdk.service.housekeeping import Housekeeper
         from callback_sdk.service.hub import Hub
+        from callback_sdk.service.pages import add_pages
         from callback_sdk.service.parts import Places, Reach, opened
         from callback_sdk.service.users import ensure_first_user
     except ModuleNotFoundError as error:
@@ -124,7 +125,7 @@ def serve(
         hub = Hub(parts, engine=courier, dispatcher=dispatcher, housekeeper=housekeeper)
         limits = Limits(max_body=max_body, max_callbacks=max_callbacks, max_tasks=max_tasks)
         config = uvicorn.Config(
-            create_app(hub, limits=limits),
+            add_pages(create_app(hub, limits=limits)),
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -34,13 +34,22 @@ class Doorkeeper:
         Raises:
             TokenError: The name or the password is wrong, or the user is disabled.
         """
+        user = self.authenticated(name, password)
+        access, refresh = (self._tokens.issue(user.user_id, user.generation, kind) for kind in (ACCESS, REFRESH))
+        return access, refresh
+
+    def authenticated(self, name: str, password: Secret[str]) -> User:
+        """Return the user whose password it is.
+
+        Raises:
+            TokenError: The name or the password is wrong, or the user is disabled.
+        """
         user = self._users.find(name)
         if not verify_password(user.password if user else None, password) or user is None or user.disabled:
             raise TokenError("The user name or the password is wrong.", hint="Ask who runs the service for an account.")
         if user.password is not None and needs_rehash(user.password):
             self._users.rehash(user.user_id, user.password, hash_password(password))
-        access, refresh = (self._tokens.issue(user.user_id, user.generation, kind) for kind in (ACCESS, REFRESH))
-        return access, refresh
+        return user
 
     def renew(self, refresh: Secret[str]) -> Secret[str]:
         """Return a new access token for a refresh token.

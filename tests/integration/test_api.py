@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -90,22 +88,13 @@ class Caller:
         return deliveries()
 
 
-def run(topology: Topology, *arguments: str, stdin: str = "") -> str:
-    """Run a command on the service's data folder, and return what it printed."""
-    command = [sys.executable, "-m", "callback_sdk.cli", *arguments]
-    done = subprocess.run(
-        command, env=topology.environment, input=stdin, capture_output=True, text=True, timeout=120, check=True
-    )
-    return done.stdout.strip()
-
-
 @pytest.fixture(scope="module")
 def topology(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
     """Run the service, with the user who logs in, besides the first one."""
     folder = tmp_path_factory.mktemp("api")
     settings = {"RETRY_DELAYS": "0.1s,0.1s", "MAX_CALLBACKS": "3"}
     with Topology(folder, REGISTRY, settings=settings) as topology:
-        run(topology, "users", "add", "mary", "--password", stdin=f"{PASSWORD}\n")
+        topology.run("users", "add", "mary", "--password", stdin=f"{PASSWORD}\n")
         yield topology
 
 
@@ -118,7 +107,7 @@ def ann(topology: Topology) -> Caller:
 @pytest.fixture
 def bob(topology: Topology) -> Caller:
     """Give another user, a new one."""
-    return Caller(topology, run(topology, "users", "add", f"bob-{uuid.uuid4()}"))
+    return Caller(topology, topology.run("users", "add", f"bob-{uuid.uuid4()}"))
 
 
 def log_in(caller: Caller, name: str = "mary", password: str = PASSWORD) -> requests.Response:
@@ -196,7 +185,7 @@ def test_a_revoked_token_stays_revoked_after_a_restart(tmp_path: Path) -> None:
     with Topology(tmp_path, REGISTRY, processes=1) as topology:
         old = Caller(topology, (topology.data / "token").read_text().strip())
         assert old("GET", TASKS).status_code == 200
-        new = Caller(topology, run(topology, "users", "token", "admin", "--revoke"))
+        new = Caller(topology, topology.run("users", "token", "admin", "--revoke"))
         refused(old("GET", TASKS), 401)
         topology.service.kill()
         topology.service.wait()
@@ -208,9 +197,9 @@ def test_a_revoked_token_stays_revoked_after_a_restart(tmp_path: Path) -> None:
 
 def test_a_disabled_users_tokens_are_worth_nothing(topology: Topology, ann: Caller) -> None:
     """The access token, the refresh token, and the password."""
-    run(topology, "users", "add", "zoe", "--password", stdin=f"{PASSWORD}\n")
+    topology.run("users", "add", "zoe", "--password", stdin=f"{PASSWORD}\n")
     pair = log_in(ann, "zoe").json()
-    run(topology, "users", "disable", "zoe")
+    topology.run("users", "disable", "zoe")
     refused(Caller(topology, pair["access"])("GET", "/algorithms"), 401)
     refused(ann("POST", "/token/refresh/", json={"refresh": pair["refresh"]}), 401)
     refused(log_in(ann, "zoe"), 401)
@@ -218,9 +207,9 @@ def test_a_disabled_users_tokens_are_worth_nothing(topology: Topology, ann: Call
 
 def test_a_new_password_ends_what_was_logged_in(topology: Topology, ann: Caller) -> None:
     """Who knew the old one is out."""
-    run(topology, "users", "add", "tom", "--password", stdin=f"{PASSWORD}\n")
+    topology.run("users", "add", "tom", "--password", stdin=f"{PASSWORD}\n")
     access = log_in(ann, "tom").json()["access"]
-    run(topology, "users", "password", "tom", stdin=f"{PASSWORD} and more\n")
+    topology.run("users", "password", "tom", stdin=f"{PASSWORD} and more\n")
     refused(Caller(topology, access)("GET", "/algorithms"), 401)
 
 
@@ -467,7 +456,7 @@ def test_no_secret_is_in_a_log(tmp_path: Path, webhook: WebhookReceiver, style: 
     signed, hidden = signed_targets()
     settings = {"LOG_FORMAT": style, "RETRY_DELAYS": "0.1s", "STORAGE_ENDPOINTS": "http://127.0.0.1:9"}
     with Topology(tmp_path, REGISTRY, settings=settings) as topology:
-        run(topology, "users", "add", "mary", "--password", stdin=f"{MARKER} {PASSWORD}\n")
+        topology.run("users", "add", "mary", "--password", stdin=f"{MARKER} {PASSWORD}\n")
         caller = Caller(topology, (topology.data / "token").read_text().strip())
         pair = log_in(caller, password=f"{MARKER} {PASSWORD}").json()
         mary = Caller(topology, pair["access"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fastapi import APIRouter, HTTPException
@@ -17,16 +19,27 @@ _waiting = threading.BoundedSemaphore(8)
 router = APIRouter(prefix="/api/v2", tags=["tokens"])
 
 
+@contextmanager
+def logging_in() -> Iterator[None]:
+    """Check a password in this block, unless too many are being checked.
+
+    Raises:
+        HTTPException: 429.
+    """
+    if not _waiting.acquire(blocking=False):
+        raise HTTPException(429, "Too many log in at this moment. Try again soon.", headers={"Retry-After": "2"})
+    try:
+        yield
+    finally:
+        _waiting.release()
+
+
 @router.post("/token", response_model=schemas.Pair, responses=schemas.answers(400, 401, 413, 422, 429, 503))
 def log_in(face: ServiceFace, body: schemas.LogIn) -> dict[str, Any]:
     name, password = body.username, Secret(body.password)
     del body
-    if not _waiting.acquire(blocking=False):
-        raise HTTPException(429, "Too many log in at this moment. Try again soon.", headers={"Retry-After": "2"})
-    try:
+    with logging_in():
         access, refresh = face.doorkeeper.log_in(name, password)
-    finally:
-        _waiting.release()
     return {"access": access.reveal(), "refresh": refresh.reveal()}
 
 

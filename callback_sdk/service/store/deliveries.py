@@ -165,6 +165,29 @@ class DeliveryStore:
                 DEAD: connection.execute(count.where(dead)).scalar_one(),
             }
 
+    def dead(self, owner: str, *, after: tuple[float, str] | None = None, limit: int) -> list[dict[str, Any]]:
+        """Return a user's dead deliveries with their tasks' algorithms and ends, those of the latest tasks first.
+
+        Args:
+            owner: Id of the user.
+            after: `task_finished_at` and `delivery_id` of the last one of the page before.
+            limit: How many, at most.
+        """
+        # Word for word the condition of the index of the dead: with a parameter it could not be used.
+        dead = deliveries.c.state == sa.literal(DEAD, literal_execute=True)
+        query = (
+            sa.select(*_SHOWN, tasks.c.algorithm, tasks.c.finished_at.label("task_finished_at"))
+            .select_from(deliveries.join(tasks))
+            .where(dead, tasks.c.owner == owner)
+            .order_by(tasks.c.finished_at.desc(), deliveries.c.delivery_id.desc())
+            .limit(limit)
+        )
+        if after is not None:
+            last = sa.tuple_(*map(sa.literal, after))
+            query = query.where(sa.tuple_(tasks.c.finished_at, deliveries.c.delivery_id) < last)
+        with self._database.read() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
     def take(
         self, limit: int, *, skip_hosts: Collection[str] = (), again_after: float
     ) -> list[tuple[str, str]]:  # fmt: skip

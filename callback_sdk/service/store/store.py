@@ -15,6 +15,7 @@ from callback_sdk.service.store import schema
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.deliveries import DeliveryStore
+from callback_sdk.service.store.figures import Figures
 from callback_sdk.service.store.postgres import PostgresDatabase
 from callback_sdk.service.store.sqlite import SQLiteDatabase
 from callback_sdk.service.store.tasks import TaskStore
@@ -35,6 +36,7 @@ class Store:
         tasks: What was submitted.
         deliveries: Where the results go.
         users: Who submits.
+        figures: How much is going on.
 
     Raises:
         ConfigurationError: The database needs an upgrade, or other keys.
@@ -46,6 +48,7 @@ class Store:
         self.tasks = TaskStore(database, vault)
         self.deliveries = DeliveryStore(database, vault)
         self.users = UserStore(database)
+        self.figures = Figures(database)
 
     def check(self) -> None:
         """Make sure that the database answers and can be written; see `Database.check`."""

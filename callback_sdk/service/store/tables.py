@@ -78,6 +78,7 @@ tasks = sa.Table(
     sa.Index("tasks_by_owner_and_status", "owner", "status", "created_at", "job_id"),
     sa.Index("tasks_by_owner_and_algorithm", "owner", "algorithm", "created_at", "job_id"),
     _partial("tasks_by_worker", "worker", where="worker IS NOT NULL"),
+    _partial("tasks_by_end", "finished_at", where="finished_at IS NOT NULL"),
 )
 
 contents = sa.Table(
@@ -127,6 +128,7 @@ tries = sa.Table(
     # Null while it runs, and for ever when its process died.
     sa.Column("finished_at", sa.Double),
     sa.Column("error", sa.Text),
+    _partial("tries_by_end", "finished_at", where="finished_at IS NOT NULL"),
 )
 
 idempotency_keys = sa.Table(

@@ -1,0 +1,120 @@
+"""The web pages as one ASGI application beside the REST API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from callback_sdk.errors import CallbackSDKError
+from callback_sdk.service.api.access import Face
+from callback_sdk.service.api.errors import STATUSES
+from callback_sdk.service.api.readiness import Readiness
+from callback_sdk.service.pages import routes
+from callback_sdk.service.pages.rendering import PREFIX, render
+from callback_sdk.service.pages.sessions import Sessions
+from callback_sdk.service.pages.visits import LogInNeededError, log_in_first
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+# Nothing of another host, nothing inline, nothing in a frame.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'"
+)
+_HEADERS = {
+    b"content-security-policy": _POLICY.encode(),
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"same-origin",
+    b"cross-origin-opener-policy": b"same-origin",
+}
+
+
+def add_pages(app: FastAPI) -> FastAPI:
+    """Put the pages beside the REST API, whose parts they work with, and return both together."""
+    app.mount(PREFIX, _pages(app.state.face, app.state.readiness))
+    app.add_route("/", _home)
+    return app
+
+
+def _pages(face: Face, readiness: Readiness) -> Starlette:
+    app = Starlette(
+        routes=[
+            Route("/", _home),
+            Route("/login", routes.log_in_form, methods=["GET"]),
+            Route("/login", routes.log_in, methods=["POST"]),
+            Route("/logout", routes.log_out, methods=["POST"]),
+            Route("/tasks", routes.tasks),
+            Route("/tasks/{job_id}", routes.task),
+            Route("/tasks/{job_id}/results", routes.results),
+            Route("/tasks/{job_id}/cancel", routes.cancel, methods=["POST"]),
+            Route("/tasks/{job_id}/deliveries/{delivery_id}/redeliver", routes.redeliver, methods=["POST"]),
+            Route("/deliveries", routes.dead_deliveries),
+            Route("/algorithms", routes.algorithms),
+            Route("/algorithms/{name}", routes.algorithm),
+            Route("/algorithms/{name}/graph", routes.graph),
+            Route("/algorithms/{name}/template", routes.template),
+            Route("/health", routes.health),
+            Mount("/static", StaticFiles(packages=[(__package__, "static")])),
+        ],
+        middleware=[Middleware(_Headers)],
+        exception_handlers={
+            HTTPException: _problem,
+            LogInNeededError: log_in_first,
+            **dict.fromkeys(STATUSES, _own_problem),
+            Exception: _fault,
+        },
+    )
+    app.state.face = face
+    app.state.readiness = readiness
+    app.state.sessions = Sessions(face.doorkeeper, face.hub.store.users, face.hub.parts.vault.derive("pages"))
+    return app
+
+
+class _Headers:
+    """ASGI middleware that says what a browser may do with a page."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                caching = b"max-age=3600" if "/static/" in scope["path"] else b"no-store"
+                headers = [*message.get("headers", ()), *_HEADERS.items(), (b"cache-control", caching)]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
+
+
+async def _home(_: Request) -> Response:
+    return RedirectResponse(f"{PREFIX}/tasks", 303)
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    return render(request, "problem.html", status=error.status_code, text=error.detail)
+
+
+async def _own_problem(request: Request, error: Exception) -> Response:
+    if not isinstance(error, CallbackSDKError):
+        raise error
+    status = next(status for kind, status in STATUSES.items() if isinstance(error, kind))
+    return render(request, "problem.html", status=status, text=str(error))
+
+
+async def _fault(request: Request, _: Exception) -> Response:
+    # Around this no middleware of ours stands any more; what surrounds the REST API logs the reason.
+    answer = render(request, "problem.html", status=500, text="The service failed at this. Its log has the reason.")
+    answer.raw_headers.extend(_HEADERS.items())
+    return answer

@@ -1,0 +1,81 @@
+"""From a template and what it shows to a page."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from http import HTTPStatus
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from callback_sdk._version import __version__
+
+PREFIX = "/ui"
+"""Where the pages are."""
+
+_LONGEST = 2000
+"""Characters that are shown of a text that somebody else wrote."""
+
+
+def render(request: Request, template: str, *, status: int = 200, **shown: Any) -> Response:
+    """Return a page.
+
+    Args:
+        request: What asked for it; `request.state.session` is who looks at it, if anybody does.
+        template: Its file.
+        status: HTTP status.
+        **shown: What the template shows.
+    """
+    session = getattr(request.state, "session", None)
+    here = request.url.path.removeprefix(PREFIX).strip("/").split("/")[0]
+    page = _environment.get_template(template).render(session=session, here=here, status=HTTPStatus(status), **shown)
+    return HTMLResponse(page, status)
+
+
+def _when(moment: float | str | None) -> Markup:
+    """Show a time, in seconds since 1970 or in ISO 8601."""
+    if moment is None:
+        return Markup("–")
+    if isinstance(moment, str):
+        at = datetime.fromisoformat(moment).astimezone(timezone.utc)
+    else:
+        at = datetime.fromtimestamp(moment, timezone.utc)
+    return Markup('<time datetime="{}">{}</time>').format(
+        at.isoformat(timespec="seconds"), f"{at:%Y-%m-%d %H:%M:%S} UTC"
+    )
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    if seconds < 1:
+        return f"{max(0.0, seconds) * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _cut(text: Any) -> str:
+    shown = str(text)
+    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"
+
+
+def _badge(word: str) -> Markup:
+    css = "-".join(word.lower().split())
+    return Markup('<span class="badge badge-{}">{}</span>').format(css, word)
+
+
+_environment = Environment(
+    loader=PackageLoader("callback_sdk.service.pages"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_environment.filters.update(when=_when, duration=_duration, cut=_cut, badge=_badge)
+_environment.globals.update(prefix=PREFIX, product_version=__version__, escape=escape)

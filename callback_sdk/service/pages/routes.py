@@ -1,0 +1,328 @@
+"""What each page shows, and what its buttons do."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import statistics
+from collections.abc import Sequence
+from typing import Any, get_args
+from urllib.parse import urlencode
+
+import orjson
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
+
+from callback_sdk.errors import CallbackSDKError
+from callback_sdk.models import CANCELED, IN_PROGRESS, PENDING
+from callback_sdk.redaction import Secret
+from callback_sdk.service.api.access import Face
+from callback_sdk.service.api.schemas import Status
+from callback_sdk.service.api.tokens import logging_in
+from callback_sdk.service.api.views import show_delivery, show_task
+from callback_sdk.service.pages.drawings import Series, bars, lines
+from callback_sdk.service.pages.rendering import PREFIX, render
+from callback_sdk.service.pages.sessions import COOKIE, LIFE, Session, Sessions, safe_next
+from callback_sdk.service.pages.visits import form_from_here, session, session_of_form
+from callback_sdk.service.registry import TEMPLATES, Algorithm
+from callback_sdk.service.tokens import TokenError
+
+_PAGE = 25
+"""Tasks, or dead deliveries, of one page."""
+
+_TRIES = 100
+"""Deliveries and tries of one task that its page shows."""
+
+_MINUTE, _MINUTES = 60.0, 60
+
+_DELIVERIES = 5000
+"""Deliveries that the plot of latencies looks at, at most."""
+
+
+async def log_in_form(request: Request) -> Response:
+    return render(request, "login.html", next=safe_next(request.query_params.get("next"), PREFIX), problem=None)
+
+
+async def log_in(request: Request) -> Response:
+    form = await form_from_here(request)
+    name, place = str(form.get("username", "")), safe_next(str(form.get("next", "")), PREFIX)
+    password, token = (Secret(str(form.get(field, "")).strip()) for field in ("password", "token"))
+    sessions: Sessions = request.app.state.sessions
+    try:
+        if token.reveal():
+            cookie = await run_in_threadpool(sessions.by_token, token)
+        else:
+            with logging_in():
+                cookie = await run_in_threadpool(sessions.by_password, name, password)
+    except TokenError as error:
+        return render(request, "login.html", status=401, next=place, problem=error.message)
+    answer = RedirectResponse(place, 303)
+    answer.set_cookie(
+        COOKIE,
+        cookie.reveal(),
+        max_age=int(LIFE.total_seconds()),
+        path=PREFIX,
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="lax",
+    )
+    return answer
+
+
+async def log_out(request: Request) -> Response:
+    await session_of_form(request)
+    answer = RedirectResponse(f"{PREFIX}/login", 303)
+    answer.delete_cookie(COOKIE, path=PREFIX)
+    return answer
+
+
+def tasks(request: Request) -> Response:
+    visitor, face = session(request), _face(request)
+    query = request.query_params
+    status, algorithm = query.get("status") or None, query.get("algorithm") or None
+    if status is not None and status not in get_args(Status):
+        raise HTTPException(422, f"There is no status {status!r:.100}.")
+    store = face.hub.store
+    found = store.tasks.page(
+        visitor.user.user_id, status=status, algorithm=algorithm, after=_position(query.get("cursor")), limit=_PAGE + 1
+    )
+    shown = found[:_PAGE]
+    more = _cursor(shown[-1]["created_at"], shown[-1]["job_id"]) if len(found) > _PAGE else None
+    chosen = {name: value for name, value in (("status", status), ("algorithm", algorithm)) if value}
+    return render(
+        request,
+        "tasks.html",
+        tasks=shown,
+        states=store.deliveries.states([task["job_id"] for task in shown]),
+        statuses=get_args(Status),
+        algorithms=sorted({*face.hub.registry, *([algorithm] if algorithm else [])}),
+        status_chosen=status,
+        algorithm_chosen=algorithm,
+        first=f"{PREFIX}/tasks?{urlencode(chosen)}",
+        further=f"{PREFIX}/tasks?{urlencode({**chosen, 'cursor': more})}" if more else None,
+        is_first="cursor" not in query,
+    )
+
+
+def task(request: Request) -> Response:
+    visitor, face = session(request), _face(request)
+    found = _task(face, visitor, request.path_params["job_id"])
+    tries = face.hub.store.deliveries.tries(found["job_id"])
+    deliveries = face.hub.store.deliveries.of(found["job_id"])
+    shown = [show_delivery(delivery, tries) for delivery in deliveries[:_TRIES]]
+    moving = found["status"] in (PENDING, IN_PROGRESS) or any(item["state"] == "pending" for item in shown)
+    return render(
+        request,
+        "task.html",
+        task=found,
+        deliveries=shown,
+        more_deliveries=len(deliveries) - len(shown),
+        timeline=_timeline(found, shown)[-_TRIES:],
+        can_cancel=found["status"] in (PENDING, IN_PROGRESS),
+        moving=moving,
+    )
+
+
+def results(request: Request) -> Response:
+    visitor, face = session(request), _face(request)
+    found = _task(face, visitor, request.path_params["job_id"])
+    hub = face.hub
+    small = hub.store.tasks.results(found["job_id"]) if found["spans"] else None
+    view = show_task(found, hub.store.deliveries.of(found["job_id"]), small, hub.blobs)
+    headers = {
+        "Content-Length": str(view.size),
+        "Content-Disposition": f'attachment; filename="task-{found["job_id"]}.json"',
+    }
+    return StreamingResponse(view.chunks(), media_type="application/json", headers=headers)
+
+
+async def cancel(request: Request) -> Response:
+    visitor, face, job_id = await session_of_form(request), _face(request), request.path_params["job_id"]
+
+    def stop() -> None:
+        _task(face, visitor, job_id)
+        if face.hub.cancel(job_id) != CANCELED:
+            raise HTTPException(409, "The task has ended already. Its results are kept.")
+
+    await run_in_threadpool(stop)
+    return RedirectResponse(f"{PREFIX}/tasks/{job_id}", 303)
+
+
+async def redeliver(request: Request) -> Response:
+    visitor, face = await session_of_form(request), _face(request)
+    job_id, delivery_id = request.path_params["job_id"], request.path_params["delivery_id"]
+
+    def deliver() -> None:
+        _task(face, visitor, job_id)
+        if all(one["delivery_id"] != delivery_id for one in face.hub.store.deliveries.of(job_id)):
+            raise HTTPException(404, "The task has no such delivery.")
+        if not face.hub.redeliver(job_id, delivery_id):
+            raise HTTPException(409, "The task has not ended, so it has no result to deliver yet.")
+
+    await run_in_threadpool(deliver)
+    return RedirectResponse(f"{PREFIX}/tasks/{job_id}", 303)
+
+
+def dead_deliveries(request: Request) -> Response:
+    visitor, face = session(request), _face(request)
+    after = _position(request.query_params.get("cursor"))
+    found = face.hub.store.deliveries.dead(visitor.user.user_id, after=after, limit=_PAGE + 1)
+    shown = found[:_PAGE]
+    more = _cursor(shown[-1]["task_finished_at"], shown[-1]["delivery_id"]) if len(found) > _PAGE else None
+    return render(
+        request,
+        "deliveries.html",
+        deliveries=shown,
+        further=f"{PREFIX}/deliveries?{urlencode({'cursor': more})}" if more else None,
+    )
+
+
+def algorithms(request: Request) -> Response:
+    session(request)
+    registry = _face(request).hub.registry
+    return render(request, "algorithms.html", algorithms=[registry.versions(name) for name in registry])
+
+
+def algorithm(request: Request) -> Response:
+    session(request)
+    versions = _face(request).hub.registry.versions(request.path_params["name"])
+    shown = [
+        {
+            "algorithm": version,
+            "templates": [(kind, text.decode()) for kind in TEMPLATES if (text := version.template(kind)) is not None],
+        }
+        for version in reversed(versions)
+    ]
+    return render(request, "algorithm.html", name=versions[-1].name, versions=shown)
+
+
+def graph(request: Request) -> Response:
+    path = _algorithm(request).graph(request.query_params.get("type"))
+    if path is None:
+        raise HTTPException(404, "There is no such graph.")
+    return FileResponse(path, media_type="image/png")
+
+
+def template(request: Request) -> Response:
+    found, kind = _algorithm(request), request.query_params.get("type", "input")
+    text = found.template(kind)
+    if text is None:
+        raise HTTPException(404, "There is no such template.")
+    name = f"{found.name}-{found.version}-{kind}.json"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(text, media_type="application/json", headers=headers)
+
+
+async def health(request: Request) -> Response:
+    await run_in_threadpool(session, request)
+    problem = None
+    try:
+        await request.app.state.readiness.ask()
+    except CallbackSDKError as error:
+        problem = str(error)
+    figures = {} if problem else await run_in_threadpool(_figures, _face(request))
+    return render(request, "health.html", problem=problem, figures=figures)
+
+
+def _figures(face: Face) -> dict[str, Any]:
+    store = face.hub.store
+    ended = store.figures.ended(stretch=_MINUTE, count=_MINUTES)
+    ages = [one.age for one in ended]
+    latencies = _by_minute(store.figures.latencies(within=_MINUTE * _MINUTES, limit=_DELIVERIES), ages)
+    ends = (f"{_MINUTES} minutes ago", "now")
+    half, most = ([_share(found, share) for found in latencies] for share in (0.5, 0.95))
+    return {
+        "tasks": store.tasks.counts(),
+        "deliveries": store.deliveries.counts(),
+        "waiting": store.figures.waiting(),
+        "workers": store.figures.workers(),
+        "throughput": bars(
+            "Tasks that ended, by minute",
+            [
+                Series(name="Succeeded", values=[one.succeeded for one in ended]),
+                Series(name="Failed", values=[one.failed for one in ended]),
+            ],
+            unit="tasks",
+            ends=ends,
+        ),
+        "latency": lines(
+            "From a task's end to its delivery, by minute",
+            [Series(name="Median", values=half), Series(name="95 of 100", values=most)],
+            unit="seconds",
+            ends=ends,
+        ),
+        "minutes": [
+            row
+            for row in zip(ended, half, most, strict=True)
+            if row[0].succeeded or row[0].failed or row[1] is not None
+        ],
+    }
+
+
+def _by_minute(found: Sequence[tuple[float, float]], ages: Sequence[int]) -> list[list[float]]:
+    minutes: dict[int, list[float]] = {age: [] for age in ages}
+    for age, latency in found:
+        minutes.get(int(age // _MINUTE), []).append(max(0.0, latency))
+    return list(minutes.values())
+
+
+def _share(values: list[float], share: float) -> float | None:
+    if len(values) < 2:
+        return values[0] if values else None
+    return statistics.quantiles(values, n=100, method="inclusive")[round(share * 100) - 1]
+
+
+def _timeline(task: dict[str, Any], deliveries: Sequence[dict[str, Any]]) -> list[tuple[Any, str, str | None]]:
+    """Return what happened to a task: when, what, and what went wrong with it."""
+    tries = [
+        (item["finished_at"] or item["started_at"], _try(item, delivery["url"]), item["error"])
+        for delivery in deliveries
+        for item in delivery["tries"]
+    ]
+    ended = {True: "Succeeded", False: "Failed", None: "Ended"}[task["success"]]
+    if task["status"] == CANCELED:
+        ended = "Cancelled"
+    own = [(task["created_at"], "Accepted", None), (task["started_at"], f"Run {task['attempt']} began", None)]
+    own.append((task["finished_at"], ended, task["error"]))
+    return [item for item in own if item[0] is not None] + sorted(tries, key=lambda item: item[0] or "")
+
+
+def _try(item: dict[str, Any], url: str) -> str:
+    outcome = "failed" if item["error"] else "delivered" if item["finished_at"] else "began"
+    return f"Try {item['number']} at {url} {outcome}"
+
+
+def _task(face: Face, visitor: Session, job_id: str) -> dict[str, Any]:
+    # PostgreSQL takes no text with a NUL, not even to look for it.
+    found = None if "\0" in job_id else face.hub.store.tasks.get(job_id, owner=visitor.user.user_id)
+    if found is None:
+        raise HTTPException(404, "There is no such task, or it is somebody else's.")
+    return found
+
+
+def _algorithm(request: Request) -> Algorithm:
+    session(request)
+    return _face(request).hub.registry.get(request.path_params["name"], request.query_params.get("version"))
+
+
+def _face(request: Request) -> Face:
+    face: Face = request.app.state.face
+    return face
+
+
+def _cursor(moment: float, ident: str) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps([moment, ident])).decode().rstrip("=")
+
+
+def _position(cursor: str | None) -> tuple[float, str] | None:
+    if cursor is None:
+        return None
+    try:
+        moment, ident = orjson.loads(base64.urlsafe_b64decode(cursor[:200] + "=" * (-len(cursor[:200]) % 4)))
+        if "\0" not in str(ident):
+            return float(moment), str(ident)
+    except (ValueError, TypeError, binascii.Error):
+        pass
+    raise HTTPException(422, "This page can't be found. Begin at the first one.")

@@ -1,0 +1,118 @@
+"""Who looks at a page: sessions in a cookie, and the tokens of the forms that belong to them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from urllib.parse import urlsplit
+
+import jwt
+from attrs import define, field
+
+from callback_sdk.redaction import Secret
+from callback_sdk.service.store import User
+from callback_sdk.service.store.users import UserStore
+from callback_sdk.service.tokens import digest
+from callback_sdk.service.users import Doorkeeper
+
+COOKIE = "callback_sdk_session"
+
+LIFE = timedelta(hours=12)
+
+_ALGORITHM = "HS256"
+_NEEDED = ("exp", "sub", "gen", "jti", "api")
+
+
+@define(frozen=True, kw_only=True)
+class Session:
+    """Somebody who has logged in.
+
+    Attributes:
+        user: Who.
+        csrf: What each form has to come with, so that no other site can send one.
+    """
+
+    user: User
+    csrf: str = field(repr=False)
+
+
+class Sessions:
+    """Opens sessions, and tells whose a cookie is.
+
+    A session ends with what it was opened by: an API token that is revoked, a password that is changed, a user who is
+    disabled.
+
+    Args:
+        doorkeeper: Knows the users.
+        users: The same in the store.
+        keys: 32 bytes each, the newest first. It signs; all of them verify.
+    """
+
+    def __init__(self, doorkeeper: Doorkeeper, users: UserStore, keys: Sequence[Secret[bytes]]) -> None:
+        self._doorkeeper = doorkeeper
+        self._users = users
+        self._keys = keys
+
+    def by_password(self, name: str, password: Secret[str]) -> Secret[str]:
+        """Open a session with a name and a password, and return the cookie.
+
+        Raises:
+            TokenError: One of them is wrong, or the user is disabled.
+        """
+        return self._open(self._doorkeeper.authenticated(name, password), "")
+
+    def by_token(self, token: Secret[str]) -> Secret[str]:
+        """Open a session with an API token, and return the cookie.
+
+        Raises:
+            TokenError: It is nobody's.
+        """
+        # Of the token the cookie has the digest alone, which opens nothing.
+        return self._open(self._doorkeeper.who(token), digest(token))
+
+    def of(self, cookie: Secret[str]) -> Session | None:
+        """Return whose cookie it is; None when it is nobody's, or doesn't count any more."""
+        for key in self._keys:
+            try:
+                claims = jwt.decode(
+                    cookie.reveal().encode("utf-8", "surrogatepass"),
+                    key.reveal(),
+                    algorithms=[_ALGORITHM],
+                    options={"require": list(_NEEDED), "verify_iat": False},
+                )
+            except jwt.InvalidTokenError:
+                continue
+            user = self._users.of_token(claims["api"]) if claims["api"] else self._users.get(claims["sub"])
+            if user is None or user.disabled or (user.user_id, user.generation) != (claims["sub"], claims["gen"]):
+                return None
+            return Session(user=user, csrf=_csrf(key, claims["jti"]))
+        return None
+
+    def _open(self, user: User, api: str) -> Secret[str]:
+        claims = {
+            "sub": user.user_id,
+            "gen": user.generation,
+            "api": api,
+            "exp": datetime.now(timezone.utc) + LIFE,
+            "jti": secrets.token_hex(16),
+        }
+        return Secret(jwt.encode(claims, self._keys[0].reveal(), algorithm=_ALGORITHM))
+
+
+def is_from_here(origin: str | None, host: str | None) -> bool:
+    """Tell whether a form comes from a page of ours, by the header `Origin`, which every browser sends with one."""
+    return origin is None or (host is not None and urlsplit(origin).netloc.lower() == host.lower())
+
+
+def safe_next(path: str | None, prefix: str) -> str:
+    """Return where to go after the log-in: only to a page of ours, whatever the query says."""
+    if path is None or not path.startswith(f"{prefix}/") or path.startswith(f"{prefix}/log") or "\\" in path:
+        return f"{prefix}/tasks"
+    return path if path.isprintable() and path.isascii() else f"{prefix}/tasks"
+
+
+def _csrf(key: Secret[bytes], session: str) -> str:
+    return hmac.new(key.reveal(), f"csrf {session}".encode(), hashlib.sha256).hexdigest()

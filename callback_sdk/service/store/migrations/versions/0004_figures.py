@@ -1,0 +1,20 @@
+"""Indices of when tasks and tries of deliveries ended: what plots look at, and what old tasks are found by."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from callback_sdk.service.vault import Vault
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade(vault: Vault) -> None:
+    """Add them."""
+    for name, table in (("tasks_by_end", "tasks"), ("tries_by_end", "tries")):
+        where = sa.text("finished_at IS NOT NULL")
+        op.create_index(name, table, ["finished_at"], sqlite_where=where, postgresql_where=where)

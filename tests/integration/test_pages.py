@@ -1,0 +1,325 @@
+"""The web pages over HTTP: who sees what, what forms do, and what a browser is told."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from callback_sdk import Client
+from callback_sdk.testing import WebhookReceiver
+from tests.integration.page_jobs import HOSTILE
+from tests.topology import Topology, wait_until
+
+PASSWORD = "a password of mary's"
+MARKER = "MARKER77aa"
+TABLE = {"a": [1, 2]}
+NOTHING = str(uuid.uuid4())
+
+
+class Browser(requests.Session):
+    """A browser without JavaScript."""
+
+    def __init__(self, topology: Topology) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.origin = (topology.data / "address").read_text().strip()
+        self.token = (topology.data / "token").read_text().strip()
+
+    def log_in(self, **fields: str) -> requests.Response:
+        return self.post(f"{self.origin}/ui/login", data=fields or {"token": self.token}, timeout=60)
+
+    def page(self, path: str, status: int = 200) -> str:
+        answer = self.get(f"{self.origin}/ui{path}", timeout=60)
+        assert answer.status_code == status, answer.text
+        assert answer.headers["content-type"].startswith("text/html")
+        return answer.text
+
+    def submit(self, path: str, *, csrf: str | None = None, **options: Any) -> requests.Response:
+        """Send the form of a page."""
+        csrf = re.search(r'name="csrf" value="(\w+)"', self.page("/tasks"))[1] if csrf is None else csrf
+        return self.post(f"{self.origin}/ui{path}", data={"csrf": csrf}, timeout=60, **options)
+
+
+@pytest.fixture(scope="module")
+def topology(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
+    """Run the service, with another user who has a password."""
+    folder = tmp_path_factory.mktemp("pages")
+    with Topology(folder, "page_jobs:registry", settings={"RETRY_DELAYS": "0.1s"}) as topology:
+        topology.run("users", "add", "mary", "--password", stdin=f"{PASSWORD}\n")
+        yield topology
+
+
+@pytest.fixture
+def stranger(topology: Topology) -> Iterator[Browser]:
+    """Give a browser in which nobody has logged in."""
+    with Browser(topology) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(stranger: Browser) -> Browser:
+    """Give the first user's browser."""
+    stranger.log_in()
+    return stranger
+
+
+@pytest.fixture
+def mary(topology: Topology) -> Iterator[Browser]:
+    """Give another user's browser."""
+    with Browser(topology) as browser:
+        browser.log_in(username="mary", password=PASSWORD)
+        yield browser
+
+
+@pytest.fixture
+def client(topology: Topology) -> Iterator[Client]:
+    """Give the first user's client."""
+    with topology.client() as client:
+        yield client
+
+
+def test_nobody_sees_a_page_without_a_log_in(stranger: Browser) -> None:
+    """They are asked to, and come to where they wanted to be."""
+    for path in ("/tasks", f"/tasks/{NOTHING}", "/deliveries", "/algorithms", "/algorithms/shown", "/health"):
+        answer = stranger.get(f"{stranger.origin}/ui{path}", timeout=60, allow_redirects=False)
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/ui/login?next=/ui{path}")
+    answer = stranger.post(
+        f"{stranger.origin}/ui/login", data={"token": stranger.token, "next": "/ui/health"}, timeout=60
+    )
+    assert answer.url == f"{stranger.origin}/ui/health"
+    home = stranger.get(f"{stranger.origin}/", timeout=60)
+    assert home.url == f"{stranger.origin}/ui/tasks"
+
+
+def test_a_part_of_a_page_never_becomes_the_log_in(stranger: Browser) -> None:
+    """When a session ends while a page refreshes itself, the browser goes there as a whole."""
+    answer = stranger.get(f"{stranger.origin}/ui/tasks", headers={"HX-Request": "true"}, timeout=60)
+    assert (answer.status_code, answer.headers["hx-redirect"]) == (204, "/ui/login?next=/ui/tasks")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"username": "mary", "password": "wrong"}, {"username": "nobody"}, {"token": "cbk_wrong"}, {"token": "\ud800"}],
+)
+def test_a_wrong_log_in_is_refused(stranger: Browser, fields: dict[str, str]) -> None:
+    """With a page that says so, and no cookie."""
+    encoded = {name: value.encode("utf-8", "surrogatepass") for name, value in fields.items()}
+    answer = stranger.post(f"{stranger.origin}/ui/login", data=encoded, timeout=60)
+    assert answer.status_code == 401
+    assert 'role="alert"' in answer.text
+    assert not stranger.cookies
+
+
+def test_the_cookie_is_for_these_pages_alone(stranger: Browser) -> None:
+    """No script can read it, and no other site's form comes with it."""
+    stranger.log_in()
+    (cookie,) = stranger.cookies
+    assert cookie.path == "/ui"
+    assert cookie.has_nonstandard_attr("HttpOnly")
+    assert cookie.get_nonstandard_attr("SameSite") == "lax"
+    assert stranger.token not in cookie.value
+    # It says nothing to the REST API.
+    assert stranger.get(f"{stranger.origin}/api/v2/algorithms", timeout=60).status_code == 401
+
+
+def test_a_log_out_ends_it(browser: Browser) -> None:
+    """The page before is not there any more."""
+    assert browser.submit("/logout").url == f"{browser.origin}/ui/login"
+    answer = browser.get(f"{browser.origin}/ui/tasks", timeout=60)
+    assert answer.url.startswith(f"{browser.origin}/ui/login")
+
+
+def test_a_task_is_shown_and_can_be_cancelled(browser: Browser, client: Client, tmp_path: Path) -> None:
+    """With its progress while it runs; texts of others are never markup."""
+    with WebhookReceiver() as webhook:
+        task = client.run_algorithm(
+            "shown", TABLE, parameters={"go": str(tmp_path / "go")}, callbacks=[f"{webhook.url}?key={MARKER}"]
+        )
+        wait_until(lambda: "25 %" in browser.page(f"/tasks/{task.job_id}"))
+        page = browser.page(f"/tasks/{task.job_id}")
+        assert "hx-trigger" in page
+        assert "<script>alert" not in page
+        assert "&lt;script&gt;alert" in page
+        assert MARKER not in page
+        assert task.job_id in browser.page("/tasks?status=In+Progress")
+        assert task.job_id not in browser.page("/tasks?status=Finished")
+        answer = browser.submit(f"/tasks/{task.job_id}/cancel")
+        assert answer.url == f"{browser.origin}/ui/tasks/{task.job_id}"
+        assert "Cancelled" in answer.text
+        (request,) = webhook.wait_for(1)
+    assert request.document["status"] == "Canceled"
+    assert browser.submit(f"/tasks/{task.job_id}/cancel").status_code == 200
+    done = client.run_algorithm("shown", TABLE).wait(progress=False)
+    assert browser.submit(f"/tasks/{done.job_id}/cancel").status_code == 409
+
+
+def test_what_is_dead_can_be_delivered_again(browser: Browser, client: Client) -> None:
+    """From the list of the dead, and from the task's page."""
+    with WebhookReceiver() as webhook:
+        webhook.answer(410)
+        task = client.run_algorithm("shown", TABLE, callbacks=[f"{webhook.url}?key={MARKER}"]).wait(progress=False)
+        (delivery,) = client.get_deliveries(task.job_id)
+        page = browser.page("/deliveries")
+        form = f"/tasks/{task.job_id}/deliveries/{delivery.delivery_id}/redeliver"
+        assert f'action="/ui{form}"' in page
+        assert "410" in page
+        assert f'action="/ui{form}"' in browser.page(f"/tasks/{task.job_id}")
+        assert browser.submit(form).status_code == 200
+        wait_until(lambda: task.refresh().deliveries[0].state == "delivered")
+    assert task.job_id not in browser.page("/deliveries")
+    page = browser.page(f"/tasks/{task.job_id}")
+    assert "webhook answered 200" in page
+    assert MARKER not in page
+    assert browser.submit(f"/tasks/{task.job_id}/deliveries/msg_none/redeliver").status_code == 404
+
+
+def test_a_failed_task_says_why(browser: Browser, client: Client) -> None:
+    """A text without end is cut."""
+    task = client.run_algorithm("shown", TABLE, parameters={"fail": True}).wait(progress=False)
+    page = browser.page(f"/tasks/{task.job_id}")
+    assert "Failed" in page
+    assert HOSTILE not in page
+    assert len(page) < 20_000
+    answer = browser.get(f"{browser.origin}/ui/tasks/{task.job_id}/results", timeout=60)
+    assert answer.json()["success"] is False
+
+
+def test_results_can_be_had(browser: Browser, client: Client) -> None:
+    """As the REST API has them."""
+    task = client.run_algorithm("shown", TABLE).wait(progress=False)
+    answer = browser.get(f"{browser.origin}/ui/tasks/{task.job_id}/results", timeout=60)
+    assert answer.json()["predictions"] == TABLE
+    assert "attachment" in answer.headers["content-disposition"]
+
+
+def test_everybody_sees_their_own_only(browser: Browser, mary: Browser, client: Client) -> None:
+    """What is somebody else's looks as if it weren't there."""
+    with WebhookReceiver() as webhook:
+        webhook.answer(410)
+        task = client.run_algorithm("shown", TABLE, callbacks=[webhook.url]).wait(progress=False)
+    (delivery,) = client.get_deliveries(task.job_id)
+    assert task.job_id in browser.page("/tasks")
+    assert task.job_id not in mary.page("/tasks") + mary.page("/deliveries")
+    theirs, nothing = (
+        re.sub("[0-9a-f-]{36}", "", mary.page(f"/tasks/{job_id}", 404)) for job_id in (task.job_id, NOTHING)
+    )
+    csrf = re.compile(r'value="\w{64}"')
+    assert csrf.sub("", theirs) == csrf.sub("", nothing)
+    for path in ("cancel", f"deliveries/{delivery.delivery_id}/redeliver"):
+        assert mary.submit(f"/tasks/{task.job_id}/{path}").status_code == 404
+    assert mary.get(f"{mary.origin}/ui/tasks/{task.job_id}/results", timeout=60).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["cancel", "deliveries/msg_x/redeliver"])
+def test_a_form_of_another_site_does_nothing(browser: Browser, mary: Browser, client: Client, path: str) -> None:
+    """Without the session's own token, with somebody else's, or from another host."""
+    task = client.run_algorithm("shown", TABLE)
+    theirs = re.search(r'name="csrf" value="(\w+)"', mary.page("/tasks"))[1]
+    for options in (
+        {"csrf": ""},
+        {"csrf": theirs},
+        {"headers": {"Origin": "https://evil.example"}},
+        {"headers": {"Origin": "null"}},
+    ):
+        assert browser.submit(f"/tasks/{task.job_id}/{path}", **options).status_code == 403
+    answer = browser.get(f"{browser.origin}/ui/tasks/{task.job_id}/{path}", timeout=60)
+    assert answer.status_code == 405
+    forged = {"Origin": "https://evil.example"}
+    login = browser.post(f"{browser.origin}/ui/login", data={"token": browser.token}, headers=forged, timeout=60)
+    assert login.status_code == 403
+
+
+def test_pages_go_on_where_the_last_one_ended(browser: Browser, client: Client) -> None:
+    """Each task is on one of them, the newest first."""
+    tasks = client.run_algorithm_batch("shown", [TABLE] * 60, progress=False)
+    found: list[str] = []
+    page = browser.page("/tasks?algorithm=shown")
+    while True:
+        found += re.findall(r'href="/ui/tasks/([0-9a-f-]{36})"', page)
+        further = re.search(r'href="/ui(/tasks\?[^"]+)" rel="next"', page)
+        if further is None:
+            break
+        page = browser.page(further[1].replace("&amp;", "&"))
+    mine = [task.job_id for task in tasks]
+    assert [job_id for job_id in found if job_id in mine] == mine[::-1]
+    assert len(found) == len(set(found))
+
+
+def test_algorithms_are_shown_with_all_that_they_have(browser: Browser) -> None:
+    """Versions, templates and pictures."""
+    assert 'href="/ui/algorithms/shown"' in browser.page("/algorithms")
+    page = browser.page("/algorithms/shown")
+    assert "Version 1.0.0" in page
+    assert HOSTILE not in page
+    (picture,) = re.findall(r'src="(/ui/algorithms/[^"]+)"', page)
+    answer = browser.get(browser.origin + picture.replace("&amp;", "&"), timeout=60)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+    template = browser.get(f"{browser.origin}/ui/algorithms/shown/template?type=input", timeout=60)
+    assert template.json() == {"a": [1, HOSTILE]}
+    for path in ("/algorithms/nothing", "/algorithms/shown/graph?type=x", "/algorithms/shown/template?type=output"):
+        browser.page(path, 404)
+
+
+def test_the_health_of_the_service(browser: Browser, client: Client, tmp_path: Path) -> None:
+    """What waits, who works, and what has ended."""
+    client.run_algorithm("shown", TABLE).wait(progress=False)
+    go = tmp_path / "go"
+    running = [client.run_algorithm("shown", TABLE, parameters={"go": str(go)}) for _ in range(3)]
+    wait_until(lambda: "embedded-" in browser.page("/health"))
+    page = browser.page("/health")
+    assert "The service works" in page
+    assert re.search(r"<td>shown</td><td>\d+</td>", page)
+    assert page.count("<svg role=") == 2
+    assert 'class="series-succeeded"' in page
+    go.touch()
+    client.wait_all(running, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/nothing", 404),
+        ("/tasks/%00", 404),
+        ("/tasks/%3Cscript%3E", 404),
+        ("/tasks?status=Ended", 422),
+        ("/tasks?cursor=x", 422),
+        ("/tasks?cursor=WyIxIl0", 422),
+        ("/deliveries?cursor=bnVsbA", 422),
+    ],
+)
+def test_what_is_not_there_is_a_page_too(browser: Browser, path: str, status: int) -> None:
+    """Nobody who looks at pages gets JSON."""
+    page = browser.page(path, status)
+    assert 'role="alert"' in page
+    assert "<script>" not in page
+
+
+def test_a_browser_is_told_to_be_careful(browser: Browser) -> None:
+    """Nothing inline, nothing of another host, nothing kept."""
+    for path in ("/tasks", "/health", "/nothing", "/static/style.css", "/static/htmx.min.js"):
+        headers = browser.get(f"{browser.origin}/ui{path}", timeout=60).headers
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == ("max-age=3600" if "static" in path else "no-store")
+    for path in ("/tasks", "/health", "/algorithms/shown", "/deliveries"):
+        page = browser.page(path)
+        assert not re.search(r"<style|\sstyle=|<script(?! src=)|\son\w+=|javascript:", page)
+        assert not re.search(r'(?:src|href|action|hx-get)="(?!/ui/)(?!#)', page)
+
+
+def test_who_is_shut_out_sees_no_page_any_more(topology: Topology, stranger: Browser) -> None:
+    """At once, and not when the session is over."""
+    token = topology.run("users", "add", "eve")
+    stranger.log_in(token=token)
+    stranger.page("/tasks")
+    topology.run("users", "disable", "eve")
+    answer = stranger.get(f"{stranger.origin}/ui/tasks", timeout=60)
+    assert answer.url.startswith(f"{stranger.origin}/ui/login")
+    assert token not in topology.log

@@ -1,0 +1,123 @@
+"""callback_sdk.service.pages.sessions"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import jwt
+import pytest
+
+from callback_sdk.redaction import Secret
+from callback_sdk.service.pages import sessions as module
+from callback_sdk.service.pages.sessions import Sessions, is_from_here, safe_next
+from callback_sdk.service.passwords import hash_password
+from callback_sdk.service.store import Store
+from callback_sdk.service.tokens import TokenError, digest, new_api_token
+from callback_sdk.service.users import Doorkeeper
+from callback_sdk.service.vault import Vault, new_key
+
+PASSWORD = Secret("a password of anna's")
+
+
+@pytest.fixture
+def sessions(store: Store, vault: Vault) -> Sessions:
+    """Give sessions of a store with one user."""
+    store.users.add("anna", password=hash_password(PASSWORD))
+    return Sessions(Doorkeeper(store.users, vault), store.users, vault.derive("pages"))
+
+
+def test_a_session_tells_who_it_is(sessions: Sessions) -> None:
+    """Two of the same user have different tokens for their forms."""
+    first, second = (sessions.of(sessions.by_password("anna", PASSWORD)) for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert first.user.name == second.user.name == "anna"
+    assert first.csrf != second.csrf
+    assert first.csrf not in repr(first)
+
+
+@pytest.mark.parametrize("name", ["anna", "bert"])
+def test_a_wrong_password_opens_none(sessions: Sessions, name: str) -> None:
+    """Nor does a name that is unknown."""
+    with pytest.raises(TokenError):
+        sessions.by_password(name, Secret("wrong"))
+
+
+def test_what_ends_a_user_ends_the_session(sessions: Sessions, store: Store) -> None:
+    """A new password, and being disabled."""
+    cookie = sessions.by_password("anna", PASSWORD)
+    assert sessions.of(cookie) is not None
+    store.users.set_password("anna", hash_password(PASSWORD))
+    assert sessions.of(cookie) is None
+    cookie = sessions.by_password("anna", PASSWORD)
+    store.users.disable("anna")
+    assert sessions.of(cookie) is None
+
+
+def test_what_ends_a_token_ends_its_session(sessions: Sessions, store: Store) -> None:
+    """A session that was opened with an API token lives no longer than that; the cookie doesn't hold it."""
+    token, user = new_api_token(), store.users.named("anna")
+    store.users.add_token(user.user_id, digest(token), label="pages")
+    cookie = sessions.by_token(token)
+    assert token.reveal() not in cookie.reveal()
+    assert sessions.of(cookie) is not None
+    assert store.users.revoke_tokens(user.user_id) == 1
+    assert sessions.of(cookie) is None
+    with pytest.raises(TokenError):
+        sessions.by_token(token)
+
+
+def test_a_cookie_can_not_be_made(sessions: Sessions, store: Store, vault: Vault) -> None:
+    """Not with other keys, not without a signature, not from an access token."""
+    user = store.users.named("anna")
+    claims = {"sub": user.user_id, "gen": user.generation, "api": "", "exp": 4_000_000_000, "jti": "x"}
+    others = Vault([new_key()]).derive("pages")[0].reveal()
+    mine = vault.derive("pages")[0].reveal()
+    assert sessions.of(Secret(jwt.encode(claims, mine, algorithm="HS256"))) is not None
+    forged = [jwt.encode(claims, others, algorithm="HS256"), jwt.encode(claims, None, algorithm="none")]
+    access, refresh = Doorkeeper(store.users, vault).log_in("anna", PASSWORD)
+    for text in (*forged, access.reveal(), refresh.reveal(), "", "x", "\ud800", "a.b.c"):
+        assert sessions.of(Secret(text)) is None
+
+
+def test_a_session_ends_by_itself(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its life."""
+    monkeypatch.setattr(module, "LIFE", timedelta(seconds=-1))
+    assert sessions.of(sessions.by_password("anna", PASSWORD)) is None
+
+
+@pytest.mark.parametrize(
+    ("origin", "good"),
+    [
+        (None, True),
+        ("http://127.0.0.1:8000", True),
+        ("https://127.0.0.1:8000", True),
+        ("http://127.0.0.1:8001", False),
+        ("http://evil.example", False),
+        ("null", False),
+        ("", False),
+    ],
+)
+def test_a_form_of_another_site_is_told_apart(origin: str | None, good: bool) -> None:
+    """A proxy in front may speak https, so only the host counts."""
+    assert is_from_here(origin, "127.0.0.1:8000") is good
+    assert not is_from_here("http://a", None)
+
+
+@pytest.mark.parametrize(
+    ("path", "goes"),
+    [
+        ("/ui/tasks/42", "/ui/tasks/42"),
+        ("/ui/health", "/ui/health"),
+        (None, "/ui/tasks"),
+        ("/ui/login", "/ui/tasks"),
+        ("//evil.example", "/ui/tasks"),
+        ("https://evil.example/ui/tasks", "/ui/tasks"),
+        ("/ui/\\evil.example", "/ui/tasks"),
+        ("/ui/a\r\nSet-Cookie: x", "/ui/tasks"),
+        ("/api/v2/algorithms", "/ui/tasks"),
+    ],
+)
+def test_the_log_in_leads_to_pages_of_ours_only(path: str | None, goes: str) -> None:
+    """Whatever a link to the log-in says."""
+    assert safe_next(path, "/ui") == goes
