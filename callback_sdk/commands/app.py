@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from callback_sdk._version import __version__
-from callback_sdk.commands import database, outbox, serving, targets, tasks, users
+from callback_sdk.commands import database, outbox, serving, targets, tasks, trying, users
 
 app = typer.Typer(
     name="callback-sdk",
@@ -39,6 +39,7 @@ def _options(
 
 app.command()(serving.serve)
 app.command()(serving.worker)
+app.command()(trying.run)
 tasks.add_to(app)
 targets.add_to(app)
 

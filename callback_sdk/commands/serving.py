@@ -130,7 +130,7 @@ def worker(
         typer.Option(
             min=1,
             max=65535,
-            help="Port for Prometheus, at CALLBACK_SDK_HOST; or CALLBACK_SDK_METRICS_PORT. None, unless given.",
+            help="Port for Prometheus, at CALLBACK_SDK_HOST; or CALLBACK_SDK_METRICS_PORT. No metrics, unless given.",
             show_default=False,
         ),
     ] = None,

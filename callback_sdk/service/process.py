@@ -58,6 +58,21 @@ class Outcome:
     stopped: str | None = None
     died: str | None = None
 
+    def failure(self, *, timeout: timedelta, memory_limit: int | None) -> str | None:
+        """Return why there are no results, for people; None when there are.
+
+        Args:
+            timeout: How long the run was allowed to take.
+            memory_limit: How many bytes.
+        """
+        if self.answer is not None:
+            return self.answer.error
+        if self.timed_out:
+            return f"The algorithm took longer than {timeout}."
+        if self.out_of_memory:
+            return f"The algorithm took {self.out_of_memory} bytes of memory, and may take {memory_limit}."
+        return f"The algorithm gave no answer: {self.died}." if self.died else "The algorithm gave no answer."
+
 
 class ChildProcess:
     """A Pebble pool of one process. It is thrown away whole after a kill, so that no lock of it stays held.

@@ -240,13 +240,9 @@ class Runner:
             results=self._keep(claim, places.results, stop),
         )
 
-    def _reason(self, claim: Claim, outcome: Outcome) -> str:
+    def _reason(self, claim: Claim, outcome: Outcome) -> str | None:
         algorithm = self._registry.get(claim.task.algorithm, claim.task.version)
-        if outcome.timed_out:
-            return f"The algorithm took longer than {algorithm.timeout}."
-        if outcome.out_of_memory:
-            return f"The algorithm took {outcome.out_of_memory} bytes of memory, and may take {algorithm.memory_limit}."
-        return "The algorithm gave no answer."
+        return outcome.failure(timeout=algorithm.timeout, memory_limit=algorithm.memory_limit)
 
     def _keep(self, claim: Claim, results: Path, stop: Stop) -> bytes | None:
         """Return small results, to be kept in the database; put others among the blobs.

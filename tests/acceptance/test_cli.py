@@ -165,7 +165,7 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
 
 
 COMMANDS = (
-    *((name,) for name in ("serve", "worker", "demo", "submit", "tasks", "deliveries", "redeliver", "cancel")),
+    *((name,) for name in ("serve", "worker", "run", "demo", "submit", "tasks", "deliveries", "redeliver", "cancel")),
     *((name,) for name in ("check", "send", "sign", "users", "db", "outbox")),
     *(("sign", name) for name in ("put", "post")),
     *(("users", name) for name in ("add", "list", "disable", "enable", "password", "token")),

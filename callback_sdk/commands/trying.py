@@ -1,0 +1,122 @@
+"""The command `run`: try an algorithm without any service."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from callback_sdk.commands.options import RegistryName
+
+if TYPE_CHECKING:
+    from callback_sdk.service.registry import Algorithm
+
+EXIT_FAILED = 3
+"""The algorithm failed."""
+
+_LOOK = 0.2
+"""Seconds between looks at the progress."""
+
+
+def run(
+    registry: RegistryName,
+    algorithm: Annotated[str, typer.Argument(metavar="ALGORITHM", help="Which algorithm.", show_default=False)],
+    *,
+    features: Annotated[
+        Path, typer.Option(metavar="FILE", help="A file of Parquet or JSON with its data.", show_default=False)
+    ],
+    parameters: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A JSON file with the algorithm's parameters.", show_default=False),
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option(help="The algorithm's version; the newest, unless given.", show_default=False)
+    ] = None,
+    no_evaluate: Annotated[bool, typer.Option("--no-evaluate", help="Don't evaluate the predictions.")] = False,
+    fit: Annotated[bool, typer.Option("--fit", help="Call the function that trains it.")] = False,
+) -> None:
+    """Run an algorithm once, as the service would, and print its results as JSON.
+
+    It runs in a process of its own, with its time-out and its memory limit; nothing is kept or delivered. Exit
+    codes: 0; 1 an error, such as features that are no table; 2 wrong usage; 3 the algorithm failed; 130 Ctrl-C,
+    which stops it.
+    """
+    # Here and not above, so that the help is there at once.
+    from callback_sdk.service import features as tables
+    from callback_sdk.service.child import Run
+    from callback_sdk.service.process import ChildProcess
+    from callback_sdk.service.registry import load
+
+    found = load(registry).get(algorithm, version)
+    format_ = tables.sniff(features)
+    tables.check(features, format_)
+    with tempfile.TemporaryDirectory(prefix="callback-sdk-run-") as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        order = Run(
+            registry=registry,
+            kind="fit" if fit else "predict",
+            algorithm=found.name,
+            version=found.version,
+            job_id="local",
+            attempt=1,
+            evaluate=not no_evaluate,
+            parameters=_parameters(parameters),
+            features=features.absolute(),
+            features_format=format_,
+            results=folder / "results",
+            progress=folder / "progress",
+        )
+        child = ChildProcess(registry)
+        stack.callback(child.close)
+        with _progress_shown(found, order.progress):
+            outcome = child.run(order, timeout=found.timeout, stop=Future(), memory_limit=found.memory_limit)
+        failure = outcome.failure(timeout=found.timeout, memory_limit=found.memory_limit)
+        if failure is not None:
+            if outcome.answer is not None and outcome.answer.trace:
+                typer.echo(outcome.answer.trace, err=True, nl=False)
+            typer.echo(f"Error: {failure}", err=True)
+            raise typer.Exit(EXIT_FAILED)
+        typer.echo(order.results.read_bytes())
+
+
+def _parameters(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise typer.BadParameter(f"{path} holds no JSON object.", param_hint="--parameters")
+    return found
+
+
+@contextlib.contextmanager
+def _progress_shown(algorithm: Algorithm, path: Path) -> Iterator[None]:
+    """Show how far the algorithm is while the block lasts, where somebody is there to see it."""
+    from callback_sdk.client.progress import ProgressBar
+    from callback_sdk.service.files import read_progress
+
+    ended = threading.Event()
+
+    def follow(bar: ProgressBar) -> None:
+        while not ended.wait(_LOOK):
+            state = read_progress(path)
+            if state is not None:
+                bar.show(state["fraction"], state["message"])
+
+    with ProgressBar(algorithm.name) as bar:
+        thread = threading.Thread(target=follow, args=(bar,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()

@@ -1,0 +1,141 @@
+"""`callback-sdk run`: an algorithm without any service."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+JOBS = """
+import os, time
+from datetime import timedelta
+from pathlib import Path
+from callback_sdk.errors import AlgorithmError
+from callback_sdk.service import Registry
+
+registry = Registry()
+
+@registry.algorithm("scale", timeout=timedelta(seconds=2), memory_limit=400_000_000)
+def scale(features, parameters, context):
+    context.progress(0.5, "halfway")
+    what = parameters.get("what")
+    if what == "fail":
+        raise AlgorithmError("No.", hint="Yes.")
+    if what == "die":
+        os._exit(3)
+    if what == "sleep":
+        Path("started").write_text(str(os.getpid()))
+        time.sleep(60)
+    if what == "grow":
+        kept = bytearray(600_000_000)
+        time.sleep(60)
+    return {"predictions": [value * parameters.get("factor", 2) for value in features.to_dict()["a"]]}
+
+@registry.fit("scale")
+def fit(features, parameters, context):
+    return {"predictions": "trained"}
+"""
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Give a folder with an algorithm and features."""
+    (tmp_path / "jobs.py").write_text(JOBS)
+    (tmp_path / "features.json").write_text('{"a": [1, 2]}')
+    return tmp_path
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "callback_sdk.cli", "run", "jobs:registry", *arguments]
+
+
+def run(folder: Path, *arguments: str, **parameters: object) -> subprocess.CompletedProcess[str]:
+    (folder / "parameters.json").write_text(json.dumps(parameters))
+    given = ("--features", "features.json", "--parameters", "parameters.json", *arguments)
+    return subprocess.run(
+        command("scale", *given),
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_results_are_printed_as_json(folder: Path) -> None:
+    """And nothing else; the function that trains can be called likewise."""
+    done = run(folder, factor=3)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {"predictions": [3, 6], "evaluations": None}
+    assert json.loads(run(folder, "--fit").stdout)["predictions"] == "trained"
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("fail", "AlgorithmError: No. Yes."),
+        ("die", "exit code 3"),
+        ("sleep", "longer than 0:00:02"),
+        ("grow", "bytes of memory, and may take 400000000"),
+    ],
+)
+def test_an_algorithm_that_fails_ends_with_3(folder: Path, what: str, reason: str) -> None:
+    """With the reason that the task would have; the author sees the traceback."""
+    done = run(folder, what=what)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert reason in done.stderr.splitlines()[-1]
+    assert ("Traceback" in done.stderr) is (what == "fail")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("scall", "--features", "features.json"), 1, "Did you mean 'scale'?"),
+        (("scale", "--features", "features.json", "--version", "2"), 1, "1.0.0"),
+        (("scale", "--features", "nothing.json"), 1, "nothing.json"),
+        (("scale", "--features", "jobs.py"), 1, "neither Parquet nor JSON"),
+        (("scale", "--features", "features.json", "--parameters", "jobs.py"), 2, "--parameters"),
+        (("scale",), 2, "--features"),
+    ],
+)
+def test_what_can_not_be_run_is_named(folder: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
+    """Without a traceback."""
+    done = subprocess.run(
+        command(*arguments),
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_interrupt_stops_the_algorithm(folder: Path) -> None:
+    """Ctrl-C ends with 130, and nothing goes on."""
+    (folder / "parameters.json").write_text('{"what": "sleep"}')
+    given = ("scale", "--features", "features.json", "--parameters", "parameters.json")
+    with subprocess.Popen(
+        command(*given), cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
+    ) as process:
+        end = time.monotonic() + 60
+        while not (folder / "started").exists() or not (folder / "started").read_text():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert not psutil.pid_exists(int((folder / "started").read_text()))
