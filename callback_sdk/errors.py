@@ -15,7 +15,8 @@
     │   ├── ResultTooLargeError          more bytes than the target takes
     │   └── AddressNotAllowedError       the address guard refuses the host
     ├── EncodingError                    a result that JSON can't hold, with the path to it
-    ├── FeaturesError                    features that are no table
+    ├── FeaturesError                    features that are no table, or not the one that an algorithm takes
+    ├── ParametersError                  parameters that an algorithm doesn't take
     ├── WebhookVerificationError         a webhook whose signature doesn't hold
     ├── DeliveryError                    a target was tried and does not have the result
     │   └── SeveralDeliveriesError       two or more targets failed
@@ -155,7 +156,11 @@ class EncodingError(CallbackSDKError, ValueError):
 
 
 class FeaturesError(CallbackSDKError, ValueError):
-    """Features that are neither a table nor a file with one."""
+    """Features that are neither a table nor a file with one, or not what the algorithm takes."""
+
+
+class ParametersError(CallbackSDKError, ValueError):
+    """Parameters that are not what the algorithm takes."""
 
 
 class WebhookVerificationError(CallbackSDKError, ValueError):

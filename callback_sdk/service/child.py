@@ -23,8 +23,9 @@ import orjson
 from attrs import define, field
 
 from callback_sdk.document import Encoded, encode
-from callback_sdk.errors import AlgorithmError, EncodingError
+from callback_sdk.errors import EncodingError
 from callback_sdk.jsonable import member
+from callback_sdk.service import calling
 from callback_sdk.service.context import Context
 from callback_sdk.service.features import Features
 from callback_sdk.service.files import is_full, write_whole
@@ -57,6 +58,7 @@ class Run:
 
     Attributes:
         kind: Which function of the algorithm is called: `"predict"` or `"fit"`.
+        monitor: Whether its monitors are called.
         features: Path of the features.
         results: Where the results go.
         progress: Where the progress goes.
@@ -69,6 +71,7 @@ class Run:
     job_id: str
     attempt: int
     evaluate: bool | dict[str, Any]
+    monitor: bool = True
     export_new_version: bool = False
     parameters: dict[str, Any] = field(repr=False)
     features: Path
@@ -162,7 +165,7 @@ def _registry(name: str) -> Registry:
     return load(name)
 
 
-def _call(task: Run) -> Any:
+def _call(task: Run) -> dict[Any, Any]:
     algorithm = _registry(task.registry).get(task.algorithm, task.version)
     context = Context(
         job_id=task.job_id,
@@ -171,10 +174,10 @@ def _call(task: Run) -> Any:
         report=functools.partial(_report, task.progress),
         export_new_version=task.export_new_version,
     )
-    function = algorithm.fit if task.kind == "fit" else algorithm.function
-    if function is None:
-        raise AlgorithmError(f"{task.algorithm!r} can't be trained.", hint="Register a function with @registry.fit.")
-    return function(Features(task.features, task.features_format), task.parameters, context)
+    features = Features(task.features, task.features_format)
+    if task.kind == "fit":
+        return calling.fit(algorithm, features, task.parameters, context)
+    return calling.predict(algorithm, features, task.parameters, context, evaluate=task.evaluate, monitor=task.monitor)
 
 
 def _report(path: Path, fraction: float | None, message: str) -> None:
@@ -185,11 +188,7 @@ def _report(path: Path, fraction: float | None, message: str) -> None:
         write_whole(path, [orjson.dumps(state)], durable=False)
 
 
-def _write_results(task: Run, value: Any) -> tuple[dict[str, list[int]], int]:
-    members = value if isinstance(value, dict) and "predictions" in value else {"predictions": value}
-    members = {"predictions": None, "evaluations": None, **members}
-    if not task.evaluate:
-        members["evaluations"] = None
+def _write_results(task: Run, members: dict[Any, Any]) -> tuple[dict[str, list[int]], int]:
     encoded = {_name(name): encode(part, path=member("results", name)) for name, part in members.items()}
     spans, parts = _lay_out(encoded)
     _put(task, parts)

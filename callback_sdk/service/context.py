@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 Report = Callable[[float | None, str], None]
 
@@ -18,6 +19,7 @@ class Context:
         job_id: The task's id.
         attempt: Which run of this task it is, from 1.
         evaluate: Whether evaluations were asked for.
+        asked: For an evaluation: what `evaluate` of the task has under its name; else empty.
         export_new_version: Whether training is to give a new version; only the function that trains has a use for it.
     """
 
@@ -27,6 +29,7 @@ class Context:
         self.job_id = job_id
         self.attempt = attempt
         self.evaluate = evaluate
+        self.asked: dict[str, Any] = {}
         self.export_new_version = export_new_version
         self._report = report
         self._last: tuple[float | None, str] = (None, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -79,6 +80,13 @@ class Features:
             columns: dict[str, list[Any]] = self.to_arrow().to_pydict()
             return columns
         return _columns(_read_json(self._path))
+
+    def to_columns(self) -> Mapping[str, list[Any] | pyarrow.ChunkedArray]:
+        """Return the columns by name, as they are read: Arrow's own from Parquet, lists from JSON."""
+        if self._format != PARQUET:
+            return self.to_dict()
+        table = self.to_arrow()
+        return dict(zip(table.column_names, table.columns, strict=True))
 
     def to_arrow(self) -> pyarrow.Table:
         """Return the table as Arrow has it.

@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 import orjson
 from attrs import define, evolve, field
 
 from callback_sdk.errors import ConfigurationError, UnknownAlgorithmError
+from callback_sdk.service.declared import Parameters, Table, declare_features, declare_parameters
+from callback_sdk.service.drawing import drawn
 
 if TYPE_CHECKING:
+    import pyarrow
+
     from callback_sdk.service.context import Context
     from callback_sdk.service.features import Features
 
 Function = Callable[["Features", "dict[str, Any]", "Context"], Any]
+Judge = Callable[["Features", "dict[str, Any]", Any, "Context"], Any]
+"""An evaluation or a monitor: called with features, parameters, predictions and context."""
+
 F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
 
 TEMPLATES = ("input", "output", "parameters")
 """What a template may be of."""
+
+SCHEMA = "schema"
+"""The picture that is drawn of what an algorithm declares."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -45,6 +58,10 @@ class Algorithm:
         fit: Called likewise to train it; None when it can't be trained.
         templates: Examples of what it takes and gives, by `"input"`, `"output"` and `"parameters"`.
         graphs: PNG pictures of it, by what they show; the first one is shown to who names none.
+        features: What it declares of its features; None when nothing.
+        parameters: What it declares of its parameters; None when nothing.
+        evaluations: What judges its predictions, by name, when that is asked for.
+        monitors: What watches them, likewise.
     """
 
     name: str
@@ -56,14 +73,97 @@ class Algorithm:
     fit: Function | None = None
     templates: Mapping[str, Any] = field(factory=dict, repr=False)
     graphs: Mapping[str, Path] = field(factory=dict, repr=False)
+    features: Table | None = None
+    parameters: Parameters | None = None
+    evaluations: Mapping[str, Judge] = field(factory=dict, repr=False)
+    monitors: Mapping[str, Judge] = field(factory=dict, repr=False)
+
+    @property
+    def graph_kinds(self) -> tuple[str, ...]:
+        """What there are pictures of: those that were registered, and that of what it declares."""
+        return (*self.graphs, SCHEMA) if self._is_declared and SCHEMA not in self.graphs else tuple(self.graphs)
+
+    @property
+    def _is_declared(self) -> bool:
+        return self.features is not None or self.parameters is not None
 
     def template(self, kind: str) -> bytes | None:
-        """Return the template of this kind as JSON; None when there is none."""
-        return orjson.dumps(self.templates[kind]) if kind in self.templates else None
+        """Return the template of this kind as JSON, made from what is declared when none was registered."""
+        if kind in self.templates:
+            return orjson.dumps(self.templates[kind])
+        declared = {"input": self.features, "parameters": self.parameters}.get(kind)
+        return None if declared is None else orjson.dumps(declared.example(), default=str)
 
-    def graph(self, kind: str | None = None) -> Path | None:
-        """Return the path of the picture of this kind, of the first one when none is named; None when there is none."""
-        return next(iter(self.graphs.values()), None) if kind is None else self.graphs.get(kind)
+    def graph(self, kind: str | None = None) -> bytes | None:
+        """Return the picture of this kind as PNG, the first one when none is named; None when there is none.
+
+        Raises:
+            MissingExtraError: It is to be drawn, and Pillow is not installed.
+        """
+        wanted = next(iter(self.graph_kinds), "") if kind is None else kind
+        if wanted in self.graphs:
+            return self.graphs[wanted].read_bytes()
+        if wanted not in self.graph_kinds:
+            return None
+        parts = {"Features": self.features, "Parameters": self.parameters}
+        return drawn(
+            f"{self.name} {self.version}", {name: part.columns() for name, part in parts.items() if part is not None}
+        )
+
+
+class Registered(Generic[P, R]):
+    """An algorithm's function for its author: it is called as before, and takes what belongs to it.
+
+    Args:
+        function: The function itself.
+        registry: Where it is registered.
+        name: The algorithm's name.
+        version: Which version of it.
+    """
+
+    def __init__(self, function: Callable[P, R], registry: Registry, name: str, version: str) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+        self._registry = registry
+        self._name = name
+        self._version = version
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function."""
+        return self._function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"Registered({self._name!r}, version={self._version!r})"
+
+    def evaluation(self, name: str) -> Callable[[F], F]:
+        """Register the function below to judge the predictions, when whoever submits a task asks for evaluations.
+
+        It is called with features, parameters, predictions and context, and what it returns is
+        `evaluations[name]` of the results. When it raises, that is `{"error": "..."}`: no predictions are lost by it.
+        With `evaluate={"name": {...}}` only those named are called, and `context.asked` is what was asked of each.
+
+        Raises:
+            ConfigurationError: There is one of this name already.
+        """
+        return self._registry.judge(self._name, self._version, "evaluations", name)
+
+    def monitor(self, name: str) -> Callable[[F], F]:
+        """Register the function below to watch the predictions, unless whoever submits a task asks for no monitoring.
+
+        It is called as an evaluation is, and what it returns is `monitors[name]` of the results.
+
+        Raises:
+            ConfigurationError: There is one of this name already.
+        """
+        return self._registry.judge(self._name, self._version, "monitors", name)
+
+    def fit(self, function: F) -> F:
+        """Register the function below to train the algorithm; see `Registry.fit`.
+
+        Raises:
+            ConfigurationError: It has such a function already.
+        """
+        return self._registry.fit(self._name, version=self._version)(function)
 
 
 class Registry:
@@ -90,8 +190,13 @@ class Registry:
         description: str | None = None,
         templates: Mapping[str, Any] | None = None,
         graphs: Mapping[str, Path | str] | None = None,
-    ) -> Callable[[F], F]:
-        """Register the function below under a name.
+        features: Mapping[str, Any] | pyarrow.Schema | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Callable[[Callable[P, R]], Registered[P, R]]:
+        """Register the function below under a name. It can still be called as it is, and takes what belongs to it:
+
+            @thermal_fatigue.evaluation("damage")
+            def damage(features, parameters, predictions, context): ...
 
         Args:
             name: Its id in the REST API: letters, digits, `.`, `_` and `-`.
@@ -103,16 +208,21 @@ class Registry:
             templates: Examples, as JSON has them, of what the algorithm takes and gives: by `"input"`, `"output"`
                 and `"parameters"`.
             graphs: Paths of PNG pictures, by what they show; the first one is shown to who names none.
+            features: What its features have to be: a JSON Schema of one record, which looks at each row, or an Arrow
+                schema, which looks at whole columns and so is the one for large tables. Templates and a picture are
+                made from it.
+            parameters: A JSON Schema of its parameters.
 
         Raises:
             ConfigurationError: The name can't be part of a URL, or is taken, the time-out or the memory limit is not
-                positive, a template is no JSON, or a graph is no PNG file.
+                positive, a template is no JSON, a graph is no PNG file, or a schema is none.
         """
         _check(name, version, timeout, memory_limit)
+        table, settings = declare_features(name, features), declare_parameters(name, parameters)
         shown = _templates(name, templates or {})
         pictures = {kind: _graph(name, Path(path)) for kind, path in (graphs or {}).items()}
 
-        def register(function: F) -> F:
+        def register(function: Callable[P, R]) -> Registered[P, R]:
             versions = self._algorithms.setdefault(name, {})
             if version in versions:
                 raise ConfigurationError(
@@ -127,11 +237,13 @@ class Registry:
                 timeout=timeout,
                 memory_limit=memory_limit,
                 description=text,
-                function=function,
+                function=cast("Function", function),
                 templates=shown,
                 graphs=pictures,
+                features=table,
+                parameters=settings,
             )
-            return function
+            return Registered(function, self, name, version)
 
         return register
 
@@ -157,6 +269,32 @@ class Registry:
 
         def register(function: F) -> F:
             self._algorithms[name][algorithm.version] = evolve(algorithm, fit=function)
+            return function
+
+        return register
+
+    def judge(self, name: str, version: str, kind: str, judge: str) -> Callable[[F], F]:
+        """Register the function below as an evaluation or a monitor; see `Registered`.
+
+        Args:
+            name: The algorithm's name.
+            version: Which version of it.
+            kind: `"evaluations"` or `"monitors"`.
+            judge: The function's own name.
+
+        Raises:
+            ConfigurationError: There is one of this name already, or the name is none.
+        """
+
+        def register(function: F) -> F:
+            algorithm = self.get(name, version)
+            known: Mapping[str, Judge] = getattr(algorithm, kind)
+            if judge in known or not _NAME.fullmatch(judge):
+                raise ConfigurationError(
+                    f"{judge!r} can't be one of the {kind} of {name!r}.",
+                    hint="Use a name that it doesn't have yet, of letters, digits, '.', '_' and '-'.",
+                )
+            self._algorithms[name][version] = evolve(cast("Any", algorithm), **{kind: {**known, judge: function}})
             return function
 
         return register

@@ -14,6 +14,7 @@ from attrs import define
 
 from callback_sdk import tracing
 from callback_sdk.errors import UnknownAlgorithmError
+from callback_sdk.readings import FALSE_WORDS
 from callback_sdk.service.blobs import (
     INLINE,
     BlobMissingError,
@@ -205,6 +206,7 @@ class Runner:
             job_id=task.job_id,
             attempt=claim.attempt,
             evaluate=task.evaluate,
+            monitor=str(task.options.get("monitor", "true")).lower() not in FALSE_WORDS,
             export_new_version=bool(task.options.get("export_new_version")),
             parameters=task.parameters,
             features=features,

@@ -18,6 +18,7 @@ from callback_sdk.errors import CallbackParamError, CallbackSDKError, FeaturesEr
 from callback_sdk.guard import AddressGuard
 from callback_sdk.redaction import Secret
 from callback_sdk.service import features
+from callback_sdk.service.blobs import INLINE
 from callback_sdk.service.files import Scratch, remove
 from callback_sdk.service.hub import Received
 from callback_sdk.service.registry import Registry
@@ -165,6 +166,7 @@ def read_one(
     if len(form.files.get("features", ())) != 1:
         raise FeaturesError("The request needs one file 'features'.", hint="Send Parquet or JSON under this name.")
     path, format_ = _receive(form.files["features"][0], scratch, stack)
+    _check_small(task(format_), path, rules)
     return Received(submission=Submission(task=task(format_), targets=wish.targets), features=path)
 
 
@@ -221,6 +223,7 @@ def read_batch(
             task = _task(wish, algorithm_id, rules, owner=owner, kind=PREDICT, traceparent=traceparent)
             path, format_ = features_of(item, number)
             submission = Submission(task=task(format_), targets=wish.targets)
+            _check_small(submission.task, path, rules)
             found.append(Received(submission=submission, features=path))
     return found
 
@@ -300,6 +303,15 @@ def _task(
     parameters = {} if wish.parameters is None else wish.parameters
     if not isinstance(parameters, dict):
         raise SubmissionError("'parameters' is not a JSON object.", hint='Send a dict, such as {"exponent": 2}.')
+    if kind == PREDICT and algorithm.parameters is not None:
+        algorithm.parameters.check(parameters)
+    if isinstance(wish.evaluate, dict) and algorithm.evaluations:
+        unknown = sorted(set(wish.evaluate) - set(algorithm.evaluations))
+        if unknown:
+            raise SubmissionError(
+                f"{algorithm_id!r} has no evaluation {unknown[0]!r:.100}.",
+                hint=f"It has {', '.join(algorithm.evaluations)}.",
+            )
     priority = wish.priority
     if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= MOST_URGENT:
         raise SubmissionError(f"'priority' is not a whole number from 0 to {MOST_URGENT}.", hint="Higher goes first.")
@@ -327,6 +339,14 @@ def _receive(source: BinaryIO, scratch: Scratch, stack: ExitStack) -> tuple[Path
     format_ = features.sniff(path)
     features.check(path, format_)
     return path, format_
+
+
+def _check_small(task: NewTask, path: Path, rules: Rules) -> None:
+    """Hold features against what the algorithm declares, where that is soon done; others are when they are read."""
+    declared = rules.registry.get(task.algorithm, task.version).features
+    small = task.features_format == features.JSON and path.stat().st_size <= INLINE
+    if declared is not None and task.kind == PREDICT and small:
+        declared.check(features.Features(path, task.features_format))
 
 
 def _options(form: Form, kind: str) -> dict[str, Any]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import orjson
 from fastapi import APIRouter, Depends, HTTPException, Response
-from fastapi.responses import FileResponse
 
 from callback_sdk.service.api import schemas
 from callback_sdk.service.api.access import ServiceFace, authenticate
@@ -49,11 +47,12 @@ def get_template(
     version: str | None = None,
 ) -> Response:
     algorithm = face.hub.registry.get(algorithm_id, version)
-    if type not in algorithm.templates:
+    text = algorithm.template(type)
+    if text is None:
         raise HTTPException(404, f"{algorithm_id!r} has no template of its {type}. Its author can register one.")
     name = f"{algorithm.name}-{algorithm.version}-{type}.json"
     return Response(
-        orjson.dumps(algorithm.templates[type]),
+        text,
         media_type="application/json",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
@@ -66,8 +65,8 @@ def get_template(
 )
 def get_graph(face: ServiceFace, algorithm_id: str, type: str | None = None, version: str | None = None) -> Response:  # noqa: A002
     algorithm = face.hub.registry.get(algorithm_id, version)
-    wanted = next(iter(algorithm.graphs), None) if type is None else type
-    if wanted is None or wanted not in algorithm.graphs:
-        has = f"it has {', '.join(algorithm.graphs)}" if algorithm.graphs else "its author registered none"
+    picture = algorithm.graph(type)
+    if picture is None:
+        has = f"it has {', '.join(algorithm.graph_kinds)}" if algorithm.graph_kinds else "its author registered none"
         raise HTTPException(404, f"{algorithm_id!r} has no such graph; {has}.")
-    return FileResponse(algorithm.graphs[wanted], media_type="image/png")
+    return Response(picture, media_type="image/png")

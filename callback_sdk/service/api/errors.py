@@ -16,6 +16,7 @@ from callback_sdk.errors import (
     ConfigurationError,
     FeaturesError,
     MissingExtraError,
+    ParametersError,
     TargetError,
     UnknownAlgorithmError,
 )
@@ -30,6 +31,7 @@ STATUSES: dict[type[CallbackSDKError], int] = {
     UnknownAlgorithmError: 404,
     TargetError: 422,
     FeaturesError: 422,
+    ParametersError: 422,
     SubmissionError: 422,
     IdempotencyConflictError: 409,
     TokenError: 401,

@@ -23,7 +23,7 @@ def show_algorithm(versions: Sequence[Algorithm]) -> dict[str, Any]:
         "name": latest.name,
         "description": latest.description,
         "versions": [show_version(version) for version in versions],
-        "evaluations": [],
+        "evaluations": list(latest.evaluations),
     }
 
 

@@ -13,7 +13,7 @@ import orjson
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.models import CANCELED, IN_PROGRESS, PENDING
@@ -199,10 +199,10 @@ def algorithm(request: Request) -> Response:
 
 
 def graph(request: Request) -> Response:
-    path = _algorithm(request).graph(request.query_params.get("type"))
-    if path is None:
+    picture = _algorithm(request).graph(request.query_params.get("type"))
+    if picture is None:
         raise HTTPException(404, "There is no such graph.")
-    return FileResponse(path, media_type="image/png")
+    return Response(picture, media_type="image/png")
 
 
 def template(request: Request) -> Response:
