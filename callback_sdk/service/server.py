@@ -126,6 +126,8 @@ def serve(
         limits = Limits(max_body=max_body, max_callbacks=max_callbacks, max_tasks=max_tasks)
         config = uvicorn.Config(
             add_pages(create_app(hub, limits=limits)),
+            # It bounds the head of a request, which uvicorn's other parser doesn't.
+            http="h11",
             log_config=None,
             access_log=False,
             lifespan="off",
