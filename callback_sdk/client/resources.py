@@ -282,6 +282,15 @@ class Task(Shown):
         return self
 
     @public
+    def get_logs(self) -> str:
+        """Return what the algorithm printed and logged; see `Client.get_logs`.
+
+        Raises:
+            ServiceError: The service didn't tell.
+        """
+        return self._client.get_logs(self.job_id)
+
+    @public
     def redeliver(self) -> list[Delivery]:
         """Begin every dead delivery anew, and return these.
 

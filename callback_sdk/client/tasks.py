@@ -122,6 +122,20 @@ class Tasks(ClientBase):
         return self._task(self._task_state("DELETE", job_id))
 
     @public
+    def get_logs(self, job_id: str) -> str:
+        """Return what the algorithm printed and logged in a task's last run: the last 64 KiB of it.
+
+        It is there when the run has ended, also by a crash, a time-out or too much memory.
+
+        Raises:
+            NotFoundError: There is no such task.
+            ServiceError: The service didn't tell.
+        """
+        path = f"/algorithms/tasks/{segment(job_id)}/logs"
+        data: bytes = self._connection.request("GET", path, accept="text/plain").data
+        return data.decode(errors="replace")
+
+    @public
     def get_deliveries(self, job_id: str) -> list[Delivery]:
         """Return the deliveries of a task with all their tries, in the order of the targets.
 

@@ -155,6 +155,7 @@ def tasks(
         str | None, typer.Option(metavar="ALGORITHM", help="Only those of this algorithm.", show_default=False)
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many, at most.")] = 50,
+    logs: Annotated[bool, typer.Option("--logs", help="With JOB_ID: what the algorithm printed and logged.")] = False,
     as_json: AsJSON = False,
     url: Url = None,
     token_file: TokenFile = None,
@@ -165,10 +166,15 @@ def tasks(
     """
     if job_id is not None and (status or algorithm):
         raise typer.BadParameter("Goes without a JOB_ID.", param_hint="--status, --algorithm")
+    if logs and (job_id is None or as_json):
+        raise typer.BadParameter("Goes with a JOB_ID, and without --json.", param_hint="--logs")
     wanted = None if status is None else _STATUSES.get(status.lower().replace("-", " "))
     if status is not None and wanted is None:
         raise typer.BadParameter("Give pending, in-progress, finished or canceled.", param_hint="--status")
     with _client(url, token_file) as client:
+        if job_id is not None and logs:
+            typer.echo(client.get_logs(job_id), nl=False)
+            return
         if job_id is not None:
             _show_task(client.get_task_results(job_id), as_json=as_json)
             return

@@ -44,13 +44,14 @@ def run(
 ) -> None:
     """Run an algorithm once, as the service would, and print its results as JSON.
 
-    It runs in a process of its own, with its time-out and its memory limit; nothing is kept or delivered. Exit
-    codes: 0; 1 an error, such as features that are no table; 2 wrong usage; 3 the algorithm failed; 130 Ctrl-C,
-    which stops it.
+    What it prints and logs comes to standard error. It runs in a process of its own, with its time-out and its
+    memory limit; nothing is kept or delivered. Exit codes: 0; 1 an error, such as features that are no table; 2 wrong
+    usage; 3 the algorithm failed; 130 Ctrl-C, which stops it.
     """
     # Here and not above, so that the help is there at once.
     from callback_sdk.service import features as tables
     from callback_sdk.service.child import Run
+    from callback_sdk.service.outputs import kept
     from callback_sdk.service.process import ChildProcess
     from callback_sdk.service.registry import load
 
@@ -72,15 +73,16 @@ def run(
             features_format=format_,
             results=folder / "results",
             progress=folder / "progress",
+            output=folder / "output",
         )
         child = ChildProcess(registry)
         stack.callback(child.close)
         with _progress_shown(found, order.progress):
             outcome = child.run(order, timeout=found.timeout, stop=Future(), memory_limit=found.memory_limit)
         failure = outcome.failure(timeout=found.timeout, memory_limit=found.memory_limit)
+        # Its traceback is in there too.
+        typer.echo(kept(order.output), err=True, nl=False)
         if failure is not None:
-            if outcome.answer is not None and outcome.answer.trace:
-                typer.echo(outcome.answer.trace, err=True, nl=False)
             typer.echo(f"Error: {failure}", err=True)
             raise typer.Exit(EXIT_FAILED)
         typer.echo(order.results.read_bytes())

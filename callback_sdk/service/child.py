@@ -25,7 +25,7 @@ from attrs import define, field
 from callback_sdk.document import Encoded, encode
 from callback_sdk.errors import EncodingError
 from callback_sdk.jsonable import member
-from callback_sdk.service import calling
+from callback_sdk.service import calling, outputs
 from callback_sdk.service.context import Context
 from callback_sdk.service.features import Features
 from callback_sdk.service.files import is_full, write_whole
@@ -62,6 +62,7 @@ class Run:
         features: Path of the features.
         results: Where the results go.
         progress: Where the progress goes.
+        output: Where goes what is printed and logged.
     """
 
     registry: str
@@ -78,6 +79,7 @@ class Run:
     features_format: str
     results: Path
     progress: Path
+    output: Path
 
 
 @define(frozen=True, kw_only=True)
@@ -109,6 +111,7 @@ def prepare(parent: int) -> None:
         # Whatever an algorithm starts stays below this process, however it is started, and ends with it.
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     die_with_parent(parent)
+    outputs.prepare()
 
 
 def die_with_parent(parent: int | None = None) -> None:
@@ -151,6 +154,15 @@ def warm_up(registry: str) -> tuple[int, str]:
 
 def run(task: Run) -> Answer:
     """Call the algorithm and write its results. Whatever it raises comes back as text."""
+    with outputs.caught(task.output):
+        answer = _run(task)
+        if answer.trace:
+            # With what it printed, which may say more.
+            sys.stderr.write(answer.trace)
+        return answer
+
+
+def _run(task: Run) -> Answer:
     try:
         spans, nulled = _write_results(task, _call(task))
     except EncodingError as error:

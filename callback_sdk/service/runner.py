@@ -28,9 +28,10 @@ from callback_sdk.service.claims import Claims
 from callback_sdk.service.deliverer import Deliverer
 from callback_sdk.service.files import Scratch, read_progress, remove, write_whole
 from callback_sdk.service.metrics import RUN_SECONDS, RUNS
+from callback_sdk.service.outputs import kept
 from callback_sdk.service.process import SHUTDOWN, ChildProcess, Outcome, Stop
 from callback_sdk.service.registry import Registry
-from callback_sdk.service.store import Claim, Ending, Store
+from callback_sdk.service.store import Claim, Ending, Store, StoreUnavailableError
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class _Places:
     features: Path
     results: Path
     progress: Path
+    output: Path
 
 
 class Runner:
@@ -117,6 +119,7 @@ class Runner:
         job_id = claim.task.job_id
         try:
             with held:
+                self._keep_output(claim, places)
                 if isinstance(outcome, Exception):
                     raise outcome
                 ended = self._ended(claim, places, outcome, stop)
@@ -180,11 +183,11 @@ class Runner:
 
     @contextmanager
     def _places(self) -> Iterator[_Places]:
-        places = _Places(**{name: self._scratch.new(name) for name in ("features", "results", "progress")})
+        places = _Places(**{name: self._scratch.new(name) for name in ("features", "results", "progress", "output")})
         try:
             yield places
         finally:
-            for path in (places.features, places.results, places.progress):
+            for path in (places.features, places.results, places.progress, places.output):
                 remove(path)
 
     @contextmanager
@@ -213,6 +216,7 @@ class Runner:
             features_format=task.features_format,
             results=places.results,
             progress=places.progress,
+            output=places.output,
         )
 
     def _put_off(self, claim: Claim, error: StorageError | OSError) -> bool:
@@ -241,6 +245,14 @@ class Runner:
             progress=_complete(progress),
             results=self._keep(claim, places.results, stop),
         )
+
+    def _keep_output(self, claim: Claim, places: _Places) -> None:
+        """Keep what the algorithm printed, however it ended: people look at it when it went wrong."""
+        output = kept(places.output)
+        if output:
+            # A database that is away is waited for with the results, and not with this.
+            with suppress(StoreUnavailableError):
+                self._store.tasks.keep_output(claim.task.job_id, claim.attempt, output)
 
     def _reason(self, claim: Claim, outcome: Outcome) -> str | None:
         algorithm = self._registry.get(claim.task.algorithm, claim.task.version)

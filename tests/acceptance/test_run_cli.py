@@ -25,6 +25,7 @@ registry = Registry()
 @registry.algorithm("scale", timeout=timedelta(seconds=2), memory_limit=400_000_000)
 def scale(features, parameters, context):
     context.progress(0.5, "halfway")
+    print("printed by the algorithm")
     what = parameters.get("what")
     if what == "fail":
         raise AlgorithmError("No.", hint="Yes.")
@@ -74,7 +75,7 @@ def run(folder: Path, *arguments: str, **parameters: object) -> subprocess.Compl
 def test_results_are_printed_as_json(folder: Path) -> None:
     """And nothing else; the function that trains can be called likewise."""
     done = run(folder, factor=3)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, "printed by the algorithm\n")
     assert json.loads(done.stdout) == {"predictions": [3, 6], "evaluations": None}
     assert json.loads(run(folder, "--fit").stdout)["predictions"] == "trained"
 

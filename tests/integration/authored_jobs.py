@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import logging
+import os
+import subprocess
+import sys
+import time
+from datetime import timedelta
+
 from callback_sdk.service import Registry
 
 registry = Registry()
@@ -35,3 +43,28 @@ def largest(features, parameters, predictions, context):
 @scale.fit
 def fit(features, parameters, context):
     return "trained"
+
+
+@registry.algorithm("chatty", timeout=timedelta(seconds=2), memory_limit=400_000_000)
+def chatty(features, parameters, context):
+    """Say something by every way there is, and end as it is told."""
+    print("by print")  # noqa: T201
+    logging.getLogger("jobs").info("by logging")
+    subprocess.run([sys.executable, "-c", "print('by a child process')"], check=True)
+    end = parameters.get("end")
+    if end == "raise":
+        raise ValueError("raised")
+    if end == "exit":
+        os._exit(3)
+    if end == "crash":
+        ctypes.string_at(0)
+    if end == "sleep":
+        time.sleep(60)
+    if end == "grow":
+        kept = bytearray(600_000_000)
+        time.sleep(60)
+        del kept
+    if end == "much":
+        for number in range(200_000):
+            print(f"line {number} " + "x" * 100)  # noqa: T201
+    return

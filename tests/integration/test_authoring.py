@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from callback_sdk import Client
-from callback_sdk.errors import InvalidRequestError
+from callback_sdk.errors import InvalidRequestError, NotFoundError
 from callback_sdk.testing import WebhookReceiver
 from tests.topology import Topology
 
@@ -85,10 +85,46 @@ def test_templates_and_pictures_are_made(client: Client) -> None:
     parameters = json.load(client.get_template("scale", "parameters"))
     assert run(client, json.load(client.get_template("scale")), parameters=parameters).predictions == [0]
     assert Image.open(io.BytesIO(client.get_graph("scale").read())).format == "PNG"
-    (algorithm,) = client.get_algorithms()
+    algorithm = client.get_algorithm("scale")
     assert algorithm.evaluations == ("total", "broken")
 
 
 def test_training_needs_no_such_features(client: Client, tmp_path: Path) -> None:
     """What trains an algorithm may take other data."""
     assert client.train_algorithm("scale", {"b": ["x"]}).wait(progress=False).predictions == "trained"
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        (None, ""),
+        ("raise", "ValueError: raised"),
+        ("exit", ""),
+        ("crash", "Segmentation fault"),
+        ("sleep", ""),
+        ("grow", ""),
+    ],
+)
+def test_what_an_algorithm_says_is_kept(client: Client, end: str | None, words: str) -> None:
+    """However it ends, and by whatever way it said it; with where it went wrong."""
+    task = client.run_algorithm("chatty", {"a": [1]}, parameters={"end": end}).wait(progress=False)
+    logs = task.get_logs()
+    for way in ("by print", "INFO jobs: by logging", "by a child process", words):
+        assert way in logs
+    assert logs.count("by print") == 1
+
+
+def test_of_what_is_said_without_end_the_end_is_kept(client: Client) -> None:
+    """64 KiB, from the beginning of a line."""
+    task = client.run_algorithm("chatty", {"a": [1]}, parameters={"end": "much"}).wait(progress=False)
+    logs = task.get_logs()
+    assert len(logs) <= 64 * 1024
+    assert logs.startswith("line ")
+    assert logs.splitlines()[-1].startswith("line 199999 ")
+
+
+def test_a_silent_algorithm_has_no_logs(client: Client) -> None:
+    """And a task that isn't there is not found."""
+    assert run(client, {"a": [1]}).get_logs() == ""
+    with pytest.raises(NotFoundError):
+        client.get_logs("00000000-0000-0000-0000-000000000000")

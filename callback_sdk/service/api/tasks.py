@@ -108,6 +108,16 @@ def get_task(job_id: str, face: ServiceFace, user: Owner) -> Response:
     return _reply(_view(face.hub, job_id, user), 200)
 
 
+@router.get(
+    "/algorithms/tasks/{job_id}/logs",
+    response_model=None,
+    responses={**_TASK, 200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+def get_logs(job_id: str, face: ServiceFace, user: Owner) -> Response:
+    _task(face.hub, job_id, user)
+    return Response(face.hub.store.tasks.output(job_id), media_type="text/plain")
+
+
 @router.delete(
     "/algorithms/tasks/{job_id}",
     status_code=202,

@@ -119,6 +119,7 @@ def task(request: Request) -> Response:
         task=found,
         deliveries=shown,
         more_deliveries=len(deliveries) - len(shown),
+        output=face.hub.store.tasks.output(found["job_id"]).decode(errors="replace"),
         timeline=_timeline(found, shown)[-_TRIES:],
         can_cancel=found["status"] in (PENDING, IN_PROGRESS),
         moving=moving,

@@ -31,6 +31,7 @@ CANCELED_ERROR = "The task was cancelled."
 
 FEATURES = "features"
 RESULTS = "results"
+OUTPUT = "output"
 
 _OPEN = (PENDING, IN_PROGRESS)
 _MANY = 200
@@ -318,6 +319,23 @@ class TaskStore:
             return True
 
         return self._database.write_surely(end)
+
+    def keep_output(self, job_id: str, attempt: int, output: bytes) -> None:
+        """Keep what a run printed, in the place of what an earlier one did; nothing when there is a later one."""
+        latest = sa.select(tasks.c.attempt).where(tasks.c.job_id == job_id)
+        old = contents.delete().where(contents.c.job_id == job_id, contents.c.name == OUTPUT)
+
+        def keep(connection: sa.Connection) -> None:
+            if connection.execute(latest).scalar() == attempt:
+                connection.execute(old)
+                connection.execute(_NEW_CONTENTS, {"job_id": job_id, "name": OUTPUT, "data": output})
+
+        self._database.write(keep)
+
+    def output(self, job_id: str) -> bytes:
+        """Return what a task's last run printed."""
+        with self._database.read() as connection:
+            return rows.content(connection, job_id, OUTPUT) or b""
 
     def release(self, job_id: str, attempt: int, *, later: bool = False) -> bool:
         """Give a task back that could not be run through for no fault of its own; it counts as no loss.

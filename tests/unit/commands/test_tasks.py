@@ -91,6 +91,14 @@ def features(tmp_path: Path) -> Path:
     return path
 
 
+def test_logs_are_printed_as_they_are(service: FakeService, run: Run) -> None:
+    """And nothing else; they go with one task only."""
+    service.on("GET", f"{TASK}/logs", service.Say(raw=b"line 1\nline 2\n", headers={"Content-Type": "text/plain"}))
+    assert run("tasks", "42", "--logs") == (0, "line 1\nline 2\n", "")
+    assert run("tasks", "--logs")[0] == 2
+    assert run("tasks", "42", "--logs", "--json")[0] == 2
+
+
 def test_submit_prints_the_id(run: Run, service: FakeService, features: Path) -> None:
     """And nothing else, so that a script can take it."""
     service.on("POST", PREDICT, service.Say(202, ACCEPTED))

@@ -59,6 +59,7 @@ def order(folder: Path, algorithm: str, *, evaluate: bool = True, **parameters: 
         features_format="json",
         results=folder / "results",
         progress=folder / "progress",
+        output=folder / "output",
     )
 
 

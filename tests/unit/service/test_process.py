@@ -53,6 +53,7 @@ def order(
         features_format="json",
         results=folder / "results",
         progress=folder / "progress",
+        output=folder / "output",
     )
 
 

@@ -1,0 +1,85 @@
+"""What an algorithm prints and logs: caught in a file while it runs, of which the end is kept."""
+
+from __future__ import annotations
+
+import faulthandler
+import io
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+KEPT = 64 * 1024
+"""Bytes of it that are kept: the last ones."""
+
+_ROOM = 4 * 1024 * 1024
+"""Bytes that the file may have before all but its end is thrown away."""
+
+_TICK = 0.5
+"""Seconds between looks at its size."""
+
+
+def prepare() -> None:
+    """Let this process write what it prints at once, as it may be killed, and log as programs on a terminal do."""
+    for stream in (sys.stdout, sys.stderr):
+        # Somebody may have put something else there.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    with suppress(Exception):
+        faulthandler.enable()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+@contextmanager
+def caught(path: Path) -> Iterator[None]:
+    """Send all that this process prints into a file while the block lasts, by whatever library it is printed.
+
+    Args:
+        path: The file. Whatever kills the process, it has what was printed until then.
+    """
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    before = {number: os.dup(number) for number in (1, 2)}
+    ended = threading.Event()
+    watcher = threading.Thread(target=_bound, args=(path, ended), name="output", daemon=True)
+    try:
+        for number in before:
+            os.dup2(file, number)
+        watcher.start()
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):
+                stream.flush()
+        for number, old in before.items():
+            os.dup2(old, number)
+            os.close(old)
+        os.close(file)
+        ended.set()
+        watcher.join()
+
+
+def kept(path: Path) -> bytes:
+    """Return the end of what was printed, from the beginning of a line; nothing when nothing was."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - KEPT))
+            end = file.read(KEPT)
+    except FileNotFoundError:
+        return b""
+    return end if size <= KEPT else end.partition(b"\n")[2] or end
+
+
+def _bound(path: Path, ended: threading.Event) -> None:
+    """Keep a file from filling the disk."""
+    while not ended.wait(_TICK):
+        with suppress(OSError):
+            if path.stat().st_size > _ROOM:
+                end = kept(path)
+                # Emptied and not replaced, as it stays open; what is written in between is lost.
+                os.truncate(path, 0)
+                with path.open("ab") as file:
+                    file.write(end)
