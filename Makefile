@@ -39,7 +39,7 @@ notebooks: $(VENV)/dev.stamp ## execute the notebooks
 docs: $(VENV)/dev.stamp ## write the reference into build/docs
 	$(VENV)/bin/python docs/reference.py build/docs
 
-bench: $(VENV)/bench.stamp ## run all benchmarks beside their peers, for half an hour or so
+bench: $(VENV)/bench.stamp ## run all benchmarks beside their peers, for a quarter of an hour or so
 	$(RUN) benchmarks
 
 package: $(VENV)/dev.stamp ## build wheel and sdist into dist/, and check them

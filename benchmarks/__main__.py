@@ -17,8 +17,8 @@ BENCHMARKS = (
     "startup",
     "delivery",
     "memory",
-    "jobs",
-    "jobs --engine celery",
+    "jobs --jobs 300",
+    "jobs --jobs 300 --engine celery",
     "submit",
     "backlog",
 )

@@ -185,8 +185,6 @@ def fill(store: Store, vault: Vault, count: int) -> None:
         for statement in FILL:
             connection.execute(sa.text(statement.format(**words, users=USERS, urgent=MOST_URGENT)), values)
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-        if engine.dialect.name == "sqlite":
-            connection.exec_driver_sql("COMMIT")
         for statement in words["after"].split("; "):
             connection.exec_driver_sql(statement)
         # Its settings are not those of the service.
