@@ -7,11 +7,11 @@ turn a redirected upload into a GET, and lose the answer of a server that answer
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin
 
 from attrs import define
@@ -37,6 +37,9 @@ from callback_sdk.sockets import (
     readable,
 )
 from callback_sdk.stores import port_of
+
+if TYPE_CHECKING:
+    import ssl
 
 USER_AGENT = f"callback-sdk/{__version__}"
 
@@ -190,6 +193,8 @@ class Sender:
     def _context(self) -> ssl.SSLContext:
         with self._lock:
             if self._tls is None:
+                import ssl
+
                 import certifi
 
                 self._tls = ssl.create_default_context()
@@ -237,7 +242,7 @@ def _send_all(timed: TimedSocket, head: bytes, body: Body) -> bool:
                 return False
             timed.sendall(packet)
             sent = True
-    except (BrokenPipeError, ConnectionResetError, TimeoutError, ssl.SSLError):
+    except OSError:
         # The server has stopped reading; if it said why, that is the answer.
         if not readable(timed.sock):
             raise
@@ -259,7 +264,7 @@ def _packets(head: bytes, body: Body) -> Iterator[bytes]:
 
 def _answers_early(sock: socket.socket) -> bool:
     # Under TLS something to read may be a session ticket, so there only a failing write counts.
-    return not isinstance(sock, ssl.SSLSocket) and readable(sock)
+    return type(sock) is socket.socket and readable(sock)
 
 
 def _location(url: SecretURL, answer: Answer) -> SecretURL:
@@ -291,6 +296,8 @@ def _unanswered(url: SecretURL, proxy: SecretURL | None, failure: BaseException)
 
 def _explained(failure: BaseException) -> tuple[str, str, bool]:
     """Return what happened, what to do, and whether to try again."""
+    import ssl
+
     if isinstance(failure, TunnelError):
         hint = "Its log says why; a host in NO_PROXY is reached without it."
         if failure.status == 407:

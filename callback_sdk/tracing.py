@@ -1,13 +1,15 @@
-"""Traces of OpenTelemetry, where it is installed: what is done for one task, in whatever process, is one trace.
+"""Traces of OpenTelemetry, where somebody uses it: what is done for one task, in whatever process, is one trace.
 
-Nothing of it is imported before the first span, and nothing at all where it is not installed. What somebody else says
-of their trace (the header `traceparent` of W3C Trace Context) is then handed on as it came.
+It is never loaded from here: whoever records has loaded it already, and its import takes as long as some deliveries.
+Without it, what somebody else says of their trace (the header `traceparent` of W3C Trace Context) is handed on as it
+came.
 """
 
 from __future__ import annotations
 
 import functools
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -89,12 +91,11 @@ def checked(traceparent: str | None) -> str | None:
     return traceparent if traceparent is not None and _FORM.fullmatch(traceparent) else None
 
 
-@functools.cache
 def _api() -> Any:
-    try:
-        from opentelemetry import trace
-    except ImportError:
+    if "opentelemetry.trace" not in sys.modules:
         return None
+    from opentelemetry import trace
+
     return trace
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote
 
 from attrs import define
@@ -12,10 +12,11 @@ from callback_sdk.body import Body
 from callback_sdk.callbacks import Callback
 from callback_sdk.errors import InvalidS3FieldsError
 from callback_sdk.models import Upload
-from callback_sdk.multipart import FormFile, encode_form
-from callback_sdk.policy import Policy, parse_policy
 from callback_sdk.redaction import SecretFields
 from callback_sdk.targets.target import JSON, Settings, Target
+
+if TYPE_CHECKING:
+    from callback_sdk.policy import Policy
 
 _SIGNATURE_FIELDS = frozenset({"x-amz-signature", "x-goog-signature", "signature"})
 
@@ -59,6 +60,8 @@ class FormPost(Target):
             )
         if bool(names & _GOOGLE_FIELDS) is not cls.google:
             return None
+        from callback_sdk.policy import parse_policy
+
         policy = parse_policy(url, callback.fields)
         return cls(callback=callback, policy=policy, expires_at=policy.expires_at)
 
@@ -98,6 +101,8 @@ class FormPost(Target):
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""
+        from callback_sdk.multipart import FormFile, encode_form
+
         content_type = self._field("content-type") or JSON
         file = FormFile(name="file", filename=_filename(delivery_id), content_type=content_type, body=document)
         body, form_type = encode_form(self._fields, [file])
