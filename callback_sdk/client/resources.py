@@ -233,6 +233,11 @@ class Task(Shown):
         return self._state.version
 
     @property
+    def new_version(self) -> str | None:
+        """The version of the algorithm that a training has made, for `run_algorithm(version=...)`; None for none."""
+        return self._state.new_version
+
+    @property
     def kind(self) -> str | None:
         """`"predict"` or `"fit"`."""
         return self._state.kind

@@ -78,6 +78,7 @@ class TaskState:
     progress: Progress = field(factory=Progress)
     receipts: tuple[Receipt, ...] = ()
     deliveries: tuple[DeliveryState, ...] = ()
+    new_version: str | None = None
     algorithm: str | None = None
     version: str | None = None
     kind: str | None = None
@@ -118,6 +119,7 @@ class TaskState:
                 DeliveryState(**{name: one[name] for name in DeliveryState.__annotations__ if name in one})
                 for one in data.get("deliveries") or ()
             ),
+            new_version=data.get("new_version"),
             **_facts(data),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -41,6 +42,13 @@ def run(
     ] = None,
     no_evaluate: Annotated[bool, typer.Option("--no-evaluate", help="Don't evaluate the predictions.")] = False,
     fit: Annotated[bool, typer.Option("--fit", help="Call the function that trains it.")] = False,
+    export: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --fit: where the new model goes.", show_default=False)
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A model that --export wrote, to go on with.", show_default=False),
+    ] = None,
 ) -> None:
     """Run an algorithm once, as the service would, and print its results as JSON.
 
@@ -55,6 +63,11 @@ def run(
     from callback_sdk.service.process import ChildProcess
     from callback_sdk.service.registry import load
 
+    if export is not None and not fit:
+        raise typer.BadParameter("Goes with --fit only.", param_hint="--export")
+    if model is not None:
+        # A name that is wrong had better be noticed now.
+        model.open("rb").close()
     found = load(registry).get(algorithm, version)
     format_ = tables.sniff(features)
     tables.check(features, format_)
@@ -74,6 +87,9 @@ def run(
             results=folder / "results",
             progress=folder / "progress",
             output=folder / "output",
+            export_new_version=export is not None,
+            model=model.absolute() if model is not None else None,
+            made=folder / "made",
         )
         child = ChildProcess(registry)
         stack.callback(child.close)
@@ -85,7 +101,17 @@ def run(
         if failure is not None:
             typer.echo(f"Error: {failure}", err=True)
             raise typer.Exit(EXIT_FAILED)
+        if export is not None:
+            _export(folder / "made", export)
         typer.echo(order.results.read_bytes())
+
+
+def _export(made: Path, export: Path) -> None:
+    from callback_sdk.errors import AlgorithmError
+
+    if not made.exists():
+        raise AlgorithmError("The training exported no model.", hint="Call context.export(...) in it.")
+    shutil.copyfile(made, export)
 
 
 def _parameters(path: Path | None) -> dict[str, Any]:

@@ -63,6 +63,8 @@ class Run:
         results: Where the results go.
         progress: Where the progress goes.
         output: Where goes what is printed and logged.
+        model: What the training of this version made; None for a registered one.
+        made: Where a new model goes.
     """
 
     registry: str
@@ -80,6 +82,8 @@ class Run:
     results: Path
     progress: Path
     output: Path
+    model: Path | None = None
+    made: Path | None = None
 
 
 @define(frozen=True, kw_only=True)
@@ -185,6 +189,8 @@ def _call(task: Run) -> dict[Any, Any]:
         evaluate=bool(task.evaluate),
         report=functools.partial(_report, task.progress),
         export_new_version=task.export_new_version,
+        model=task.model,
+        made=task.made,
     )
     features = Features(task.features, task.features_format)
     if task.kind == "fit":

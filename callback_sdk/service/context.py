@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 Report = Callable[[float | None, str], None]
@@ -14,25 +16,53 @@ class Context:
 
     Args:
         report: Takes each new state of the progress.
+        made: Where a new model goes.
 
     Attributes:
         job_id: The task's id.
         attempt: Which run of this task it is, from 1.
         evaluate: Whether evaluations were asked for.
+        model: What the training of this version made; None for a version that was registered.
         asked: For an evaluation: what `evaluate` of the task has under its name; else empty.
         export_new_version: Whether training is to give a new version; only the function that trains has a use for it.
     """
 
     def __init__(
-        self, *, job_id: str, attempt: int, evaluate: bool, report: Report, export_new_version: bool = False
+        self,
+        *,
+        job_id: str,
+        attempt: int,
+        evaluate: bool,
+        report: Report,
+        export_new_version: bool = False,
+        model: Path | None = None,
+        made: Path | None = None,
     ) -> None:
         self.job_id = job_id
         self.attempt = attempt
         self.evaluate = evaluate
+        self.model = model
+        self._made = made
         self.asked: dict[str, Any] = {}
         self.export_new_version = export_new_version
         self._report = report
         self._last: tuple[float | None, str] = (None, "")
+
+    def export(self, model: bytes | Path) -> None:
+        """Make a new version of what was learnt, which is there when the training has succeeded.
+
+        It runs with the same functions, for which `context.model` is then a file with these bytes. Nothing comes of it
+        unless `export_new_version` is set.
+
+        Args:
+            model: The bytes, or the path of a file with them.
+        """
+        if self._made is None or not self.export_new_version:
+            return
+        if isinstance(model, Path):
+            shutil.copyfile(model, self._made)
+        else:
+            self._made.write_bytes(model)
 
     def progress(self, fraction: float | None, message: str = "") -> None:
         """Say how far the computation is. It costs a file write when something changed, so call it freely.

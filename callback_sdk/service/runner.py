@@ -21,8 +21,10 @@ from callback_sdk.service.blobs import (
     Blobs,
     StorageError,
     features_name,
+    model_name,
     results_name,
 )
+from callback_sdk.service.catalogue import Catalogue, Runnable, new_version
 from callback_sdk.service.child import Answer, Run
 from callback_sdk.service.claims import Claims
 from callback_sdk.service.deliverer import Deliverer
@@ -47,6 +49,7 @@ class _Places:
     results: Path
     progress: Path
     output: Path
+    made: Path
 
 
 class Runner:
@@ -78,7 +81,7 @@ class Runner:
         self._scratch = scratch
         self._claims = claims
         self._deliverer = deliverer
-        self._registry = registry
+        self._catalogue = Catalogue(registry, store.versions)
         self._registry_name = registry_name
 
     def run(self, job_id: str, child: ChildProcess, stop: Stop) -> None:
@@ -151,10 +154,11 @@ class Runner:
         return outcome
 
     def _computed(self, claim: Claim, places: _Places, child: ChildProcess, stop: Stop) -> Outcome:
-        algorithm = self._registry.get(claim.task.algorithm, claim.task.version)
+        found = self._found(claim)
+        algorithm = found.algorithm
         started = time.monotonic()
-        with self._features(claim, places) as features:
-            order = self._order(claim, places, features)
+        with self._features(claim, places) as features, self._model(found) as model:
+            order = self._order(claim, places, features, found, model)
             outcome = child.run(
                 order, timeout=algorithm.timeout, stop=stop, memory_limit=algorithm.memory_limit
             )  # fmt: skip
@@ -183,11 +187,13 @@ class Runner:
 
     @contextmanager
     def _places(self) -> Iterator[_Places]:
-        places = _Places(**{name: self._scratch.new(name) for name in ("features", "results", "progress", "output")})
+        places = _Places(
+            **{name: self._scratch.new(name) for name in ("features", "results", "progress", "output", "made")}
+        )
         try:
             yield places
         finally:
-            for path in (places.features, places.results, places.progress, places.output):
+            for path in (places.features, places.results, places.progress, places.output, places.made):
                 remove(path)
 
     @contextmanager
@@ -199,13 +205,24 @@ class Runner:
             write_whole(places.features, [claim.features], durable=False)
             yield places.features
 
-    def _order(self, claim: Claim, places: _Places, features: Path) -> Run:
+    def _found(self, claim: Claim) -> Runnable:
+        return self._catalogue.get(claim.task.owner, claim.task.algorithm, claim.task.version)
+
+    @contextmanager
+    def _model(self, found: Runnable) -> Iterator[Path | None]:
+        if found.model is None:
+            yield None
+        else:
+            with self._blobs.fetch(found.model, self._scratch.folder) as path:
+                yield path
+
+    def _order(self, claim: Claim, places: _Places, features: Path, found: Runnable, model: Path | None) -> Run:
         task = claim.task
         return Run(
             registry=self._registry_name,
             kind=task.kind,
             algorithm=task.algorithm,
-            version=task.version,
+            version=found.algorithm.version,
             job_id=task.job_id,
             attempt=claim.attempt,
             evaluate=task.evaluate,
@@ -217,6 +234,8 @@ class Runner:
             results=places.results,
             progress=places.progress,
             output=places.output,
+            model=model,
+            made=places.made,
         )
 
     def _put_off(self, claim: Claim, error: StorageError | OSError) -> bool:
@@ -232,18 +251,19 @@ class Runner:
         return False
 
     def _ending(self, claim: Claim, places: _Places, outcome: Outcome, stop: Stop) -> Ending:
-        progress = read_progress(places.progress)
+        job_id, progress = claim.task.job_id, read_progress(places.progress)
         answer = outcome.answer or Answer(error=self._reason(claim, outcome))
         if answer.error is not None:
             if answer.trace:
-                _log.info("Task %s: the algorithm raised\n%s", claim.task.job_id, answer.trace)
+                _log.info("Task %s: the algorithm raised\n%s", job_id, answer.trace)
             return Ending(success=False, error=answer.error, progress=progress)
         return Ending(
             success=True,
             spans=answer.spans,
             nulled=answer.nulled,
             progress=_complete(progress),
-            results=self._keep(claim, places.results, stop),
+            made=self._keep_model(claim, places, stop),
+            results=self._keep(places.results, results_name(job_id, claim.attempt), stop),
         )
 
     def _keep_output(self, claim: Claim, places: _Places) -> None:
@@ -255,26 +275,36 @@ class Runner:
                 self._store.tasks.keep_output(claim.task.job_id, claim.attempt, output)
 
     def _reason(self, claim: Claim, outcome: Outcome) -> str | None:
-        algorithm = self._registry.get(claim.task.algorithm, claim.task.version)
+        algorithm = self._found(claim).algorithm
         return outcome.failure(timeout=algorithm.timeout, memory_limit=algorithm.memory_limit)
 
-    def _keep(self, claim: Claim, results: Path, stop: Stop) -> bytes | None:
-        """Return small results, to be kept in the database; put others among the blobs.
+    def _keep_model(self, claim: Claim, places: _Places, stop: Stop) -> tuple[str, str] | None:
+        """Keep what a training made, and return the new version and its base."""
+        if not places.made.exists():
+            return None
+        self._keep_surely(places.made, model_name(claim.task.job_id, claim.attempt), stop)
+        base = self._found(claim).algorithm.version
+        return new_version(base, claim.task.job_id), base
 
-        They may have cost hours, so a place that is away is waited for, until the run is broken off.
-        """
+    def _keep(self, results: Path, name: str, stop: Stop) -> bytes | None:
+        """Return small results, to be kept in the database; put others among the blobs."""
         if results.stat().st_size <= INLINE:
             return results.read_bytes()
+        self._keep_surely(results, name, stop)
+        return None
+
+    def _keep_surely(self, file: Path, name: str, stop: Stop) -> None:
+        """Put a file among the blobs. It may have cost hours, so they are waited for, until the run is broken off."""
         while True:
             try:
-                self._blobs.keep(results, results_name(claim.task.job_id, claim.attempt))
+                self._blobs.keep(file, name)
             except StorageError as error:  # noqa: PERF203 - one round in a good while
-                _log.error("Results of task %s can't be kept, another try follows: %s", claim.task.job_id, error)
+                _log.error("%s can't be kept, another try follows: %s", name, error)
                 # When somebody removed the file, only another run can make it again.
                 if isinstance(error, BlobMissingError) or wait([stop], timeout=_RETRY).done:
                     raise
             else:
-                return None
+                return
 
 
 def _word(outcome: Outcome) -> str:

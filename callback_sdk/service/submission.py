@@ -19,9 +19,9 @@ from callback_sdk.guard import AddressGuard
 from callback_sdk.redaction import Secret
 from callback_sdk.service import features
 from callback_sdk.service.blobs import INLINE
+from callback_sdk.service.catalogue import Catalogue
 from callback_sdk.service.files import Scratch, remove
 from callback_sdk.service.hub import Received
-from callback_sdk.service.registry import Registry
 from callback_sdk.service.store import IdempotencyKey, NewTask, Submission
 from callback_sdk.service.store.records import FIT, MOST_URGENT, PREDICT, USUAL_PRIORITY
 from callback_sdk.targets import Settings, check_callback
@@ -101,13 +101,13 @@ class Rules:
     """What decides whether a task is accepted.
 
     Attributes:
-        registry: What can be run.
+        catalogue: What can be run.
         settings: How targets are told apart.
         guard: Which hosts they may be at.
         max_callbacks: How many targets one task may have.
     """
 
-    registry: Registry
+    catalogue: Catalogue
     settings: Settings
     guard: AddressGuard
     max_callbacks: int
@@ -297,7 +297,8 @@ def _task(
     wish: _Wish, algorithm_id: str, rules: Rules, *, owner: str, kind: str, traceparent: str | None
 ) -> Callable[[str], NewTask]:
     """Check a task, and return what makes it once the format of its features is known."""
-    algorithm = rules.registry.get(algorithm_id, wish.version)
+    found = rules.catalogue.get(owner, algorithm_id, wish.version)
+    algorithm = found.algorithm
     if kind == FIT and algorithm.fit is None:
         raise SubmissionError(f"{algorithm_id!r} can't be trained.", hint="Its author registered no function for it.")
     parameters = {} if wish.parameters is None else wish.parameters
@@ -323,7 +324,7 @@ def _task(
         owner=owner,
         kind=kind,
         algorithm=algorithm.name,
-        version=algorithm.version,
+        version=found.version,
         features_format=features_format,
         parameters=parameters,
         evaluate=wish.evaluate,
@@ -343,7 +344,7 @@ def _receive(source: BinaryIO, scratch: Scratch, stack: ExitStack) -> tuple[Path
 
 def _check_small(task: NewTask, path: Path, rules: Rules) -> None:
     """Hold features against what the algorithm declares, where that is soon done; others are when they are read."""
-    declared = rules.registry.get(task.algorithm, task.version).features
+    declared = rules.catalogue.get(task.owner, task.algorithm, task.version).algorithm.features
     small = task.features_format == features.JSON and path.stat().st_size <= INLINE
     if declared is not None and task.kind == PREDICT and small:
         declared.check(features.Features(path, task.features_format))

@@ -41,7 +41,12 @@ def scale(features, parameters, context):
 
 @registry.fit("scale")
 def fit(features, parameters, context):
+    context.export(b"a model")
     return {"predictions": "trained"}
+
+@registry.algorithm("shown")
+def shown(features, parameters, context):
+    return context.model.read_text()
 """
 ROOT = Path(__file__).parents[2]
 
@@ -78,6 +83,25 @@ def test_results_are_printed_as_json(folder: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "printed by the algorithm\n")
     assert json.loads(done.stdout) == {"predictions": [3, 6], "evaluations": None}
     assert json.loads(run(folder, "--fit").stdout)["predictions"] == "trained"
+
+
+def test_a_model_goes_from_training_to_use(folder: Path) -> None:
+    """Through a file."""
+    assert run(folder, "--fit", "--export", "model").returncode == 0
+    assert (folder / "model").read_bytes() == b"a model"
+    given = ("--features", "features.json", "--model", "model")
+    done = subprocess.run(
+        command("shown", *given),
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert json.loads(done.stdout)["predictions"] == "a model"
+    assert run(folder, "--export", "model").returncode == 2
+    assert run(folder, "--model", "nothing").returncode == 1
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,21 @@ def fit(features, parameters, context):
     return "trained"
 
 
+@registry.algorithm("learner")
+def guess(features, parameters, context):
+    """Say what was learnt."""
+    return context.model.read_text() if context.model else "nothing"
+
+
+@guess.fit
+def learn(features, parameters, context):
+    before = context.model.read_text() + "+" if context.model else ""
+    context.export((before + str(sum(features.to_dict()["a"]))).encode())
+    if parameters.get("fail"):
+        raise ValueError("too little data")
+    return "learnt"
+
+
 @registry.algorithm("chatty", timeout=timedelta(seconds=2), memory_limit=400_000_000)
 def chatty(features, parameters, context):
     """Say something by every way there is, and end as it is told."""

@@ -19,12 +19,16 @@ from tests.topology import Topology
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """Give a client of a service with such an algorithm."""
-    with (
-        Topology(tmp_path_factory.mktemp("authored"), "authored_jobs:registry") as topology,
-        topology.client() as client,
-    ):
+def topology(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
+    """Run a service with such algorithms."""
+    with Topology(tmp_path_factory.mktemp("authored"), "authored_jobs:registry") as topology:
+        yield topology
+
+
+@pytest.fixture
+def client(topology: Topology) -> Iterator[Client]:
+    """Give the first user's client."""
+    with topology.client() as client:
         yield client
 
 
@@ -128,3 +132,54 @@ def test_a_silent_algorithm_has_no_logs(client: Client) -> None:
     assert run(client, {"a": [1]}).get_logs() == ""
     with pytest.raises(NotFoundError):
         client.get_logs("00000000-0000-0000-0000-000000000000")
+
+
+def train(client: Client, values: list[int], **options: Any) -> Any:
+    return client.train_algorithm("learner", {"a": values}, **options).wait(progress=False)
+
+
+def guess(client: Client, version: str | None = None) -> Any:
+    return client.run_algorithm("learner", {"a": [1]}, version=version).wait(progress=False).predictions
+
+
+def test_a_training_makes_a_version(client: Client) -> None:
+    """It can be run and trained further by its name; who names none gets the registered one."""
+    first = train(client, [1, 2], export_new_version=True)
+    assert first.predictions == "learnt"
+    assert first.new_version.startswith("1.0.0-")
+    assert guess(client, first.new_version) == "3"
+    assert guess(client) == "nothing"
+    second = train(client, [4], version=first.new_version, export_new_version=True)
+    assert guess(client, second.new_version) == "3+4"
+    assert guess(client, first.new_version) == "3"
+    versions = [one.version for one in client.get_algorithm("learner").versions]
+    assert versions == ["1.0.0", *versions[1:-2], first.new_version, second.new_version]
+    assert first.job_id in client.get_algorithm_version("learner", first.new_version).change_description
+
+
+def test_a_training_makes_none_unasked_or_when_it_fails(client: Client) -> None:
+    """Whatever it exports."""
+    assert train(client, [1]).new_version is None
+    failed = train(client, [1], export_new_version=True, parameters={"fail": True})
+    assert (failed.success, failed.new_version) == (False, None)
+
+
+def test_a_version_is_its_makers_own(client: Client, topology: Topology) -> None:
+    """Others neither see nor run it."""
+    version = train(client, [7], export_new_version=True).new_version
+    token = topology.run("users", "add", "bert")
+    with Client(client.url, token=token) as other:
+        assert [one.version for one in other.get_algorithm_versions("learner")] == ["1.0.0"]
+        with pytest.raises(NotFoundError):
+            other.run_algorithm("learner", {"a": [1]}, version=version)
+        with pytest.raises(NotFoundError):
+            other.get_algorithm_version("learner", version)
+
+
+def test_a_version_outlives_the_service(tmp_path: Path) -> None:
+    """Its model is among the blobs, and its name in the database."""
+    topology = Topology(tmp_path, "authored_jobs:registry")
+    with topology, topology.client() as client:
+        version = train(client, [5], export_new_version=True).new_version
+    with topology, topology.client() as client:
+        assert guess(client, version) == "5"

@@ -4,35 +4,41 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from fastapi import APIRouter, Depends, HTTPException, Response
+from fastapi import APIRouter, HTTPException, Response
 
 from callback_sdk.service.api import schemas
-from callback_sdk.service.api.access import ServiceFace, authenticate
-from callback_sdk.service.api.views import show_algorithm, show_version
+from callback_sdk.service.api.access import Face, Owner, ServiceFace
+from callback_sdk.service.api.views import show_algorithm, show_versions
+from callback_sdk.service.registry import Algorithm
+from callback_sdk.service.store import User
+from callback_sdk.service.store.records import TrainedVersion
 
 _NOT_FOUND = schemas.answers(401, 404, 422, 503)
 
-router = APIRouter(prefix="/api/v2", tags=["algorithms"], dependencies=[Depends(authenticate)])
+router = APIRouter(prefix="/api/v2", tags=["algorithms"])
 
 
 @router.get("/algorithms", response_model=list[schemas.Algorithm], responses=schemas.answers(401, 503))
-def list_algorithms(face: ServiceFace) -> list[dict[str, Any]]:
-    return [show_algorithm(face.hub.registry.versions(name)) for name in face.hub.registry]
+def list_algorithms(face: ServiceFace, user: Owner) -> list[dict[str, Any]]:
+    return [show_algorithm(*_versions(face, user, name)) for name in face.rules.catalogue]
 
 
 @router.get("/algorithms/{algorithm_id}", response_model=schemas.Algorithm, responses=_NOT_FOUND)
-def get_algorithm(face: ServiceFace, algorithm_id: str) -> dict[str, Any]:
-    return show_algorithm(face.hub.registry.versions(algorithm_id))
+def get_algorithm(face: ServiceFace, user: Owner, algorithm_id: str) -> dict[str, Any]:
+    return show_algorithm(*_versions(face, user, algorithm_id))
 
 
 @router.get("/algorithms/{algorithm_id}/versions", response_model=list[schemas.Version], responses=_NOT_FOUND)
-def list_versions(face: ServiceFace, algorithm_id: str) -> list[dict[str, Any]]:
-    return [show_version(version) for version in face.hub.registry.versions(algorithm_id)]
+def list_versions(face: ServiceFace, user: Owner, algorithm_id: str) -> list[dict[str, Any]]:
+    return show_versions(*_versions(face, user, algorithm_id))
 
 
 @router.get("/algorithms/{algorithm_id}/versions/{version}", response_model=schemas.Version, responses=_NOT_FOUND)
-def get_version(face: ServiceFace, algorithm_id: str, version: str) -> dict[str, Any]:
-    return show_version(face.hub.registry.get(algorithm_id, version))
+def get_version(face: ServiceFace, user: Owner, algorithm_id: str, version: str) -> dict[str, Any]:
+    # Unknown ones are refused with similar names.
+    face.rules.catalogue.get(user.user_id, algorithm_id, version)
+    found = show_versions(*_versions(face, user, algorithm_id))
+    return next(one for one in found if one["version"] == version)
 
 
 @router.get(
@@ -42,11 +48,12 @@ def get_version(face: ServiceFace, algorithm_id: str, version: str) -> dict[str,
 )
 def get_template(
     face: ServiceFace,
+    user: Owner,
     algorithm_id: str,
     type: Literal["input", "output", "parameters"] = "input",  # noqa: A002
     version: str | None = None,
 ) -> Response:
-    algorithm = face.hub.registry.get(algorithm_id, version)
+    algorithm = face.rules.catalogue.get(user.user_id, algorithm_id, version).algorithm
     text = algorithm.template(type)
     if text is None:
         raise HTTPException(404, f"{algorithm_id!r} has no template of its {type}. Its author can register one.")
@@ -63,10 +70,20 @@ def get_template(
     response_model=None,
     responses={**_NOT_FOUND, 200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}},
 )
-def get_graph(face: ServiceFace, algorithm_id: str, type: str | None = None, version: str | None = None) -> Response:  # noqa: A002
-    algorithm = face.hub.registry.get(algorithm_id, version)
+def get_graph(
+    face: ServiceFace,
+    user: Owner,
+    algorithm_id: str,
+    type: str | None = None,  # noqa: A002
+    version: str | None = None,
+) -> Response:
+    algorithm = face.rules.catalogue.get(user.user_id, algorithm_id, version).algorithm
     picture = algorithm.graph(type)
     if picture is None:
         has = f"it has {', '.join(algorithm.graph_kinds)}" if algorithm.graph_kinds else "its author registered none"
         raise HTTPException(404, f"{algorithm_id!r} has no such graph; {has}.")
     return Response(picture, media_type="image/png")
+
+
+def _versions(face: Face, user: User, name: str) -> tuple[tuple[Algorithm, ...], list[TrainedVersion]]:
+    return face.rules.catalogue.registered(name), face.rules.catalogue.trained(user.user_id, name)

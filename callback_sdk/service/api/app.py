@@ -9,6 +9,7 @@ from callback_sdk.service.api import algorithms, errors, operations, tasks, toke
 from callback_sdk.service.api.access import Face, Limits, Quota
 from callback_sdk.service.api.readiness import Readiness
 from callback_sdk.service.api.shell import Shell
+from callback_sdk.service.catalogue import Catalogue
 from callback_sdk.service.hub import Hub
 from callback_sdk.service.submission import Rules
 from callback_sdk.service.users import Doorkeeper
@@ -29,7 +30,7 @@ def create_app(hub: Hub, *, limits: Limits) -> FastAPI:
     app = FastAPI(title="callback_sdk", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     reach = hub.parts.reach
     rules = Rules(
-        registry=hub.registry,
+        catalogue=Catalogue(hub.registry, hub.store.versions),
         settings=Settings(stores=Stores.of(reach.storage_endpoints)),
         guard=reach.guard,
         max_callbacks=limits.max_callbacks,

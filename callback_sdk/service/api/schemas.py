@@ -157,6 +157,7 @@ class Task(BaseModel):
     version: str
     kind: Literal["predict", "fit"]
     priority: int
+    new_version: str | None
     created_at: str
     started_at: str | None
     finished_at: str | None

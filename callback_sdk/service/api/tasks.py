@@ -168,9 +168,9 @@ def _accepting(request: Request, algorithm_id: str) -> AbstractContextManager[tr
 
 
 async def _check_algorithm(face: Face, algorithm_id: str) -> None:
-    if algorithm_id not in face.rules.registry:
+    if algorithm_id not in face.rules.catalogue:
         # To look for similar names takes a while.
-        await run_in_threadpool(face.rules.registry.get, algorithm_id)
+        await run_in_threadpool(face.rules.catalogue.registered, algorithm_id)
 
 
 def _accept_one(
@@ -236,7 +236,8 @@ def _task(hub: Hub, job_id: str, user: User) -> dict[str, Any]:
 def _view(hub: Hub, job_id: str, user: User) -> TaskView:
     task = _task(hub, job_id, user)
     results = hub.store.tasks.results(job_id) if task["spans"] else None
-    return show_task(task, hub.store.deliveries.of(job_id), results, hub.blobs)
+    made = hub.store.versions.of_task(job_id) if task["kind"] == FIT else None
+    return show_task(task, hub.store.deliveries.of(job_id), results, hub.blobs, made=made)
 
 
 def _deliveries(hub: Hub, job_id: str) -> list[dict[str, Any]]:

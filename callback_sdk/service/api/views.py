@@ -12,26 +12,42 @@ from attrs import define
 from callback_sdk.service.blobs import Blobs, results_name
 from callback_sdk.service.child import SHOWN
 from callback_sdk.service.registry import Algorithm
-from callback_sdk.service.store.records import DEAD, DELIVERED, DELIVERY_PENDING
+from callback_sdk.service.store.records import DEAD, DELIVERED, DELIVERY_PENDING, TrainedVersion
 
 
-def show_algorithm(versions: Sequence[Algorithm]) -> dict[str, Any]:
+def show_algorithm(versions: Sequence[Algorithm], trained: Sequence[TrainedVersion]) -> dict[str, Any]:
     """Return an algorithm's wire form from all of its versions."""
     latest = versions[-1]
     return {
         "id": latest.name,
         "name": latest.name,
         "description": latest.description,
-        "versions": [show_version(version) for version in versions],
+        "versions": show_versions(versions, trained),
         "evaluations": list(latest.evaluations),
     }
 
 
+def show_versions(versions: Sequence[Algorithm], trained: Sequence[TrainedVersion]) -> list[dict[str, Any]]:
+    """Return the wire form of all versions of an algorithm, the registered ones first."""
+    return [*map(show_version, versions), *map(show_trained, trained)]
+
+
+def show_trained(trained: TrainedVersion) -> dict[str, Any]:
+    """Return the wire form of a version that a training made."""
+    when = datetime.fromtimestamp(trained.created_at, timezone.utc)
+    text = f"{trained.base}, trained by the task {trained.job_id} at {when:%Y-%m-%d %H:%M} UTC."
+    return _version(trained.version, text)
+
+
 def show_version(algorithm: Algorithm) -> dict[str, Any]:
-    """Return the wire form of one version."""
+    """Return the wire form of a registered version."""
+    return _version(algorithm.version, algorithm.description)
+
+
+def _version(name: str, description: str) -> dict[str, Any]:
     return {
-        "version": algorithm.version,
-        "change_description": algorithm.description,
+        "version": name,
+        "change_description": description,
         "results": list(SHOWN),
         "features_format": ["parquet", "json"],
         "output_format": "json",
@@ -113,7 +129,12 @@ class TaskView:
 
 
 def show_task(
-    task: Mapping[str, Any], deliveries: Sequence[Mapping[str, Any]], results: bytes | None, blobs: Blobs
+    task: Mapping[str, Any],
+    deliveries: Sequence[Mapping[str, Any]],
+    results: bytes | None,
+    blobs: Blobs,
+    *,
+    made: TrainedVersion | None = None,
 ) -> TaskView:
     """Return a task's wire form.
 
@@ -122,6 +143,7 @@ def show_task(
         deliveries: The columns of its deliveries that may be shown.
         results: What the algorithm returned, when it is small.
         blobs: Where it is otherwise.
+        made: The version that it made.
     """
     head = {name: task[name] for name in ("job_id", "status", "success", "error")}
     tail = {
@@ -132,6 +154,7 @@ def show_task(
             {name: delivery[column] for name, column in _DELIVERY.items()} for delivery in deliveries
         ],
         **{name: task[name] for name in ("algorithm", "version", "kind", "priority")},
+        "new_version": None if made is None else made.version,
         **_times(task),
     }  # fmt: skip
     spans = task["spans"] or {}

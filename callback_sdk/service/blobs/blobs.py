@@ -80,6 +80,11 @@ def features_name(job_id: str) -> str:
     return f"features/{job_id}"
 
 
+def model_name(job_id: str, attempt: int) -> str:
+    """Return the name of what a training made; it lives as long as the version that goes on with it."""
+    return f"models/{job_id}.{attempt}"
+
+
 def results_name(job_id: str, attempt: int) -> str:
     """Return the name of one run's results, as no two runs share one; they live as long as the task is known."""
     return f"results/{job_id}.{attempt}.json"

@@ -26,7 +26,7 @@ class Folder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        for name in ("features", "results"):
+        for name in ("features", "models", "results"):
             (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def __repr__(self) -> str:

@@ -27,6 +27,7 @@ from callback_sdk.service.pages.rendering import PREFIX, render
 from callback_sdk.service.pages.sessions import COOKIE, LIFE, Session, Sessions, safe_next
 from callback_sdk.service.pages.visits import form_from_here, session, session_of_form
 from callback_sdk.service.registry import TEMPLATES, Algorithm
+from callback_sdk.service.store.records import FIT
 from callback_sdk.service.tokens import TokenError
 
 _PAGE = 25
@@ -119,6 +120,7 @@ def task(request: Request) -> Response:
         task=found,
         deliveries=shown,
         more_deliveries=len(deliveries) - len(shown),
+        made=face.hub.store.versions.of_task(found["job_id"]) if found["kind"] == FIT else None,
         output=face.hub.store.tasks.output(found["job_id"]).decode(errors="replace"),
         timeline=_timeline(found, shown)[-_TRIES:],
         can_cancel=found["status"] in (PENDING, IN_PROGRESS),
@@ -187,7 +189,7 @@ def algorithms(request: Request) -> Response:
 
 
 def algorithm(request: Request) -> Response:
-    session(request)
+    visitor = session(request)
     versions = _face(request).hub.registry.versions(request.path_params["name"])
     shown = [
         {
@@ -196,7 +198,9 @@ def algorithm(request: Request) -> Response:
         }
         for version in reversed(versions)
     ]
-    return render(request, "algorithm.html", name=versions[-1].name, versions=shown)
+    name = versions[-1].name
+    trained = _face(request).rules.catalogue.trained(visitor.user.user_id, name)
+    return render(request, "algorithm.html", name=name, versions=shown, trained=trained[::-1][:_TRIES])
 
 
 def graph(request: Request) -> Response:
@@ -304,8 +308,8 @@ def _task(face: Face, visitor: Session, job_id: str) -> dict[str, Any]:
 
 
 def _algorithm(request: Request) -> Algorithm:
-    session(request)
-    return _face(request).hub.registry.get(request.path_params["name"], request.query_params.get("version"))
+    name, version = request.path_params["name"], request.query_params.get("version")
+    return _face(request).rules.catalogue.get(session(request).user.user_id, name, version).algorithm
 
 
 def _face(request: Request) -> Face:

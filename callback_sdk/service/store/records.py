@@ -102,6 +102,7 @@ class Ending:
         nulled: Numbers in them that became null.
         progress: What the run said last about its progress.
         results: The results, when they are small; None when there are none or they are among the blobs.
+        made: A new version of the algorithm, and the registered one that goes on with its model; None for none.
     """
 
     success: bool
@@ -110,6 +111,26 @@ class Ending:
     nulled: int = 0
     progress: dict[str, Any] | None = None
     results: bytes | None = field(default=None, repr=False)
+    made: tuple[str, str] | None = None
+
+
+@define(frozen=True, kw_only=True)
+class TrainedVersion:
+    """A version of an algorithm that a training has made.
+
+    Attributes:
+        base: The registered version whose functions go on with the model.
+        job_id: The training.
+        attempt: Number of the run that made it: its model is a blob with both names.
+        created_at: Seconds since 1970 in UTC.
+    """
+
+    algorithm: str
+    version: str
+    base: str
+    job_id: str
+    attempt: int
+    created_at: float
 
 
 @define(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from callback_sdk.service.store.postgres import PostgresDatabase
 from callback_sdk.service.store.sqlite import SQLiteDatabase
 from callback_sdk.service.store.tasks import TaskStore
 from callback_sdk.service.store.users import UserStore
+from callback_sdk.service.store.versions import VersionStore
 from callback_sdk.service.vault import Vault
 
 _NOW = sa.select(now())
@@ -36,6 +37,7 @@ class Store:
         tasks: What was submitted.
         deliveries: Where the results go.
         users: Who submits.
+        versions: What trainings have made.
         figures: How much is going on.
 
     Raises:
@@ -48,6 +50,7 @@ class Store:
         self.tasks = TaskStore(database, vault)
         self.deliveries = DeliveryStore(database, vault)
         self.users = UserStore(database)
+        self.versions = VersionStore(database)
         self.figures = Figures(database)
 
     def check(self) -> None:

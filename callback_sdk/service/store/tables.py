@@ -81,6 +81,21 @@ tasks = sa.Table(
     _partial("tasks_by_end", "finished_at", where="finished_at IS NOT NULL"),
 )
 
+versions = sa.Table(
+    "versions",
+    metadata,
+    # What trainings have made, each for who asked for it. The model is a blob that is named after the run.
+    sa.Column("owner", sa.String(64), primary_key=True),
+    sa.Column("algorithm", sa.String(128), primary_key=True),
+    sa.Column("version", sa.String(128), primary_key=True),
+    # The registered version whose functions go on with the model.
+    sa.Column("base", sa.String(128), nullable=False),
+    sa.Column("job_id", sa.String(64), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Index("versions_by_task", "job_id"),
+)
+
 contents = sa.Table(
     "contents",
     metadata,

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.redaction import without_frames
-from callback_sdk.service.store import keys, rows
+from callback_sdk.service.store import keys, rows, versions
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.records import (
@@ -307,7 +307,7 @@ class TaskStore:
         Whoever calls it tries the deliveries at once; the dispatcher brings them only when that didn't happen.
         """
         values = {
-            name: getattr(ending, name) for name in Ending.__annotations__ if name != RESULTS
+            name: getattr(ending, name) for name in Ending.__annotations__ if name not in (RESULTS, "made")
         } | {"worker": None}  # fmt: skip
 
         def end(connection: sa.Connection) -> bool:
@@ -316,6 +316,8 @@ class TaskStore:
                 return _ended_so(connection, job_id, attempt, success=ending.success)
             if ending.results is not None:
                 connection.execute(_NEW_CONTENTS, {"job_id": job_id, "name": RESULTS, "data": ending.results})
+            if ending.made is not None:
+                versions.keep(connection, job_id, *ending.made)
             return True
 
         return self._database.write_surely(end)

@@ -1,0 +1,53 @@
+"""The versions of algorithms that trainings have made."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from callback_sdk.service.store.clock import now
+from callback_sdk.service.store.database import Database
+from callback_sdk.service.store.records import TrainedVersion
+from callback_sdk.service.store.tables import tasks, versions
+
+_COLUMNS = tuple(versions.c[name] for name in TrainedVersion.__annotations__)
+
+
+class VersionStore:
+    """Trained versions in a database. Whose training made one is the only one who sees it.
+
+    Args:
+        database: Where they are.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, owner: str, algorithm: str, version: str) -> TrainedVersion | None:
+        """Return one; None when there is none."""
+        one = (versions.c.owner == owner, versions.c.algorithm == algorithm, versions.c.version == version)
+        found = self._read(*one)
+        return found[0] if found else None
+
+    def of(self, owner: str, algorithm: str) -> list[TrainedVersion]:
+        """Return all of an algorithm, the oldest first."""
+        return self._read(versions.c.owner == owner, versions.c.algorithm == algorithm)
+
+    def of_task(self, job_id: str) -> TrainedVersion | None:
+        """Return the one that a training made; None when it made none."""
+        found = self._read(versions.c.job_id == job_id)
+        return found[0] if found else None
+
+    def _read(self, *conditions: sa.ColumnElement[bool]) -> list[TrainedVersion]:
+        query = sa.select(*_COLUMNS).where(*conditions).order_by(versions.c.created_at, versions.c.version)
+        with self._database.read() as connection:
+            return [TrainedVersion(**row) for row in connection.execute(query).mappings()]
+
+
+def keep(connection: sa.Connection, job_id: str, version: str, base: str) -> None:
+    """Keep a version together with the end of the training that made it."""
+    task = connection.execute(
+        sa.select(tasks.c.owner, tasks.c.algorithm, tasks.c.attempt).where(tasks.c.job_id == job_id)
+    ).one()
+    row = {"owner": task.owner, "algorithm": task.algorithm, "attempt": task.attempt}
+    row |= {"job_id": job_id, "version": version, "base": base}
+    connection.execute(versions.insert().values(**row, created_at=now()))
