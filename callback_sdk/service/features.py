@@ -63,12 +63,12 @@ class Features:
     """The first argument of every algorithm: a table that is read on demand.
 
     Args:
-        path: A file that `check` has accepted.
+        source: A file that `check` has accepted, or what would be in it.
         format: `"parquet"` or `"json"`.
     """
 
-    def __init__(self, path: Path, format: str) -> None:  # noqa: A002
-        self._path = path
+    def __init__(self, source: Path | bytes, format: str) -> None:  # noqa: A002
+        self._source = source
         self._format = format
 
     def __repr__(self) -> str:
@@ -79,7 +79,7 @@ class Features:
         if self._format == PARQUET:
             columns: dict[str, list[Any]] = self.to_arrow().to_pydict()
             return columns
-        return _columns(_read_json(self._path))
+        return _columns(_read_json(self._source))
 
     def to_columns(self) -> Mapping[str, list[Any] | pyarrow.ChunkedArray]:
         """Return the columns by name, as they are read: Arrow's own from Parquet, lists from JSON."""
@@ -95,7 +95,8 @@ class Features:
             MissingExtraError: pyarrow is not installed.
         """
         if self._format == PARQUET:
-            return _parquet().read_table(self._path)
+            source = self._source
+            return _parquet().read_table(io.BytesIO(source) if isinstance(source, bytes) else source)
         import pyarrow as pa
 
         return pa.table(self.to_dict())

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from attrs import define, evolve
+from attrs import define, evolve, field
 
-from callback_sdk.service.blobs import INLINE, StorageError, features_name
+from callback_sdk.service.blobs import StorageError, features_name
 from callback_sdk.service.dispatcher import Dispatcher
 from callback_sdk.service.engines import Engine
 from callback_sdk.service.housekeeping import Housekeeper
@@ -25,11 +25,11 @@ class Received:
 
     Attributes:
         submission: The task and its targets.
-        features: The file of its data in the scratch folder; several tasks may share one.
+        features: Its data, or the file with them in the scratch folder, which several tasks may share.
     """
 
     submission: Submission
-    features: Path
+    features: Path | bytes = field(repr=False)
 
 
 class Hub:
@@ -128,6 +128,8 @@ class Hub:
         self.engine.check()
 
     def _kept(self, item: Received, kept: list[str], firsts: dict[Path, str]) -> Submission:
+        if isinstance(item.features, bytes):
+            return evolve(item.submission, features=item.features)
         job_id = item.submission.task.job_id
         # Each task has features of its own, which are forgotten when it ends; of those that share a file the first
         # one takes it over.
@@ -135,8 +137,6 @@ class Hub:
         if first is not None:
             kept.append(job_id)
             self.blobs.copy(features_name(first), features_name(job_id))
-        elif item.features.stat().st_size <= INLINE:
-            return evolve(item.submission, features=item.features.read_bytes())
         else:
             kept.append(job_id)
             firsts[item.features] = job_id

@@ -165,9 +165,9 @@ def read_one(
     task = _task(wish, algorithm_id, rules, owner=owner, kind=kind, traceparent=traceparent)
     if len(form.files.get("features", ())) != 1:
         raise FeaturesError("The request needs one file 'features'.", hint="Send Parquet or JSON under this name.")
-    path, format_ = _receive(form.files["features"][0], scratch, stack)
-    _check_small(task(format_), path, rules)
-    return Received(submission=Submission(task=task(format_), targets=wish.targets), features=path)
+    data, format_ = _receive(form.files["features"][0], scratch, stack)
+    _check_small(task(format_), data, rules)
+    return Received(submission=Submission(task=task(format_), targets=wish.targets), features=data)
 
 
 def read_batch(
@@ -202,9 +202,9 @@ def read_batch(
     if len(items.reveal()) > most:
         raise SubmissionError(f"The batch has {len(items.reveal())} tasks.", hint=f"Send at most {most} at a time.")
     uploads = form.files.get("features", ())
-    received: dict[int, tuple[Path, str]] = {}
+    received: dict[int, tuple[Path | bytes, str]] = {}
 
-    def features_of(item: Secret[dict[str, Any]], number: int) -> tuple[Path, str]:
+    def features_of(item: Secret[dict[str, Any]], number: int) -> tuple[Path | bytes, str]:
         index = item.reveal().get("features", number)
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(uploads):
             raise FeaturesError(
@@ -221,10 +221,10 @@ def read_batch(
             item = Secret(items.reveal()[number])
             wish = _wish(item, rules.max_callbacks)
             task = _task(wish, algorithm_id, rules, owner=owner, kind=PREDICT, traceparent=traceparent)
-            path, format_ = features_of(item, number)
+            data, format_ = features_of(item, number)
             submission = Submission(task=task(format_), targets=wish.targets)
-            _check_small(submission.task, path, rules)
-            found.append(Received(submission=submission, features=path))
+            _check_small(submission.task, data, rules)
+            found.append(Received(submission=submission, features=data))
     return found
 
 
@@ -333,21 +333,26 @@ def _task(
     )
 
 
-def _receive(source: BinaryIO, scratch: Scratch, stack: ExitStack) -> tuple[Path, str]:
+def _receive(source: BinaryIO, scratch: Scratch, stack: ExitStack) -> tuple[Path | bytes, str]:
+    """Take features, the small ones into memory: a file for each would be most of the time of a batch."""
     source.seek(0)
-    path = scratch.receive(source)
-    stack.callback(remove, path)
-    format_ = features.sniff(path)
-    features.check(path, format_)
-    return path, format_
+    head = source.read(INLINE + 1)
+    received: Path | bytes = head
+    if len(head) > INLINE:
+        source.seek(0)
+        received = scratch.receive(source)
+        stack.callback(remove, received)
+    format_ = features.sniff(received)
+    features.check(received, format_)
+    return received, format_
 
 
-def _check_small(task: NewTask, path: Path, rules: Rules) -> None:
+def _check_small(task: NewTask, received: Path | bytes, rules: Rules) -> None:
     """Hold features against what the algorithm declares, where that is soon done; others are when they are read."""
     declared = rules.catalogue.get(task.owner, task.algorithm, task.version).algorithm.features
-    small = task.features_format == features.JSON and path.stat().st_size <= INLINE
+    small = task.features_format == features.JSON and isinstance(received, bytes)
     if declared is not None and task.kind == PREDICT and small:
-        declared.check(features.Features(path, task.features_format))
+        declared.check(features.Features(received, task.features_format))
 
 
 def _options(form: Form, kind: str) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -22,6 +24,9 @@ _STATEMENT_TIMEOUT = 60_000
 
 _CONNECTIONS = 20
 """Connections of one process, at most."""
+
+_REST = 1.0
+"""Seconds of rest after which a connection is tried before it is used: a restarted server has forgotten it."""
 
 _SILENCE = 20
 """Seconds after which a connection counts as broken on which the server acknowledges nothing."""
@@ -44,8 +49,6 @@ class PostgresDatabase(Database):
             engine = sa.create_engine(
                 url.reveal(),
                 hide_parameters=True,
-                # A connection that a restarted server has forgotten is replaced before it is used.
-                pool_pre_ping=True,
                 pool_size=_CONNECTIONS,
                 max_overflow=0,
                 connect_args={
@@ -60,6 +63,8 @@ class PostgresDatabase(Database):
             )
         except ModuleNotFoundError:
             raise MissingExtraError("psycopg", extra="postgres") from None
+        sa.event.listen(engine, "checkin", _rest)
+        sa.event.listen(engine, "checkout", _try_rested)
         # Who only reads asks for one thing at a time, and needs no transaction around it, which takes two more turns.
         super().__init__(engine, reading=engine.execution_options(isolation_level="AUTOCOMMIT"))
 
@@ -74,6 +79,21 @@ class PostgresDatabase(Database):
         self._refuse_when_closed()
         with unavailable(), self.engine.begin() as connection:
             return work(connection)
+
+
+def _rest(connection: Any, record: Any) -> None:
+    record.info["rests_since"] = time.monotonic()
+
+
+def _try_rested(connection: Any, record: Any, _: Any) -> None:
+    """Do what the pool's own `pre_ping` does, but not for a connection that was good a moment ago."""
+    if time.monotonic() - record.info.get("rests_since", math.inf) < _REST:
+        return
+    try:
+        connection.execute("SELECT 1")
+        connection.rollback()
+    except Exception:  # noqa: BLE001 - whatever it is, another connection is taken
+        raise sa.exc.DisconnectionError from None
 
 
 def _check(url: Secret[str]) -> None:
