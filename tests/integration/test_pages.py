@@ -93,8 +93,8 @@ def test_nobody_sees_a_page_without_a_log_in(stranger: Browser) -> None:
         f"{stranger.origin}/ui/login", data={"token": stranger.token, "next": "/ui/health"}, timeout=60
     )
     assert answer.url == f"{stranger.origin}/ui/health"
-    home = stranger.get(f"{stranger.origin}/", timeout=60)
-    assert home.url == f"{stranger.origin}/ui/tasks"
+    for path in ("/", "/ui", "/ui/"):
+        assert stranger.get(f"{stranger.origin}{path}", timeout=60).url == f"{stranger.origin}/ui/tasks"
 
 
 def test_a_part_of_a_page_never_becomes_the_log_in(stranger: Browser) -> None:

@@ -41,14 +41,14 @@ _HEADERS = {
 def add_pages(app: FastAPI) -> FastAPI:
     """Put the pages beside the REST API, whose parts they work with, and return both together."""
     app.mount(PREFIX, _pages(app.state.face, app.state.readiness))
-    app.add_route("/", _home)
+    for path in ("/", PREFIX):
+        app.add_route(path, _home)
     return app
 
 
 def _pages(face: Face, readiness: Readiness) -> Starlette:
     app = Starlette(
         routes=[
-            Route("/", _home),
             Route("/login", routes.log_in_form, methods=["GET"]),
             Route("/login", routes.log_in, methods=["POST"]),
             Route("/logout", routes.log_out, methods=["POST"]),
