@@ -33,7 +33,7 @@ from callback_sdk.service.metrics import RUN_SECONDS, RUNS
 from callback_sdk.service.outputs import kept
 from callback_sdk.service.process import SHUTDOWN, ChildProcess, Outcome, Stop
 from callback_sdk.service.registry import Registry
-from callback_sdk.service.store import Claim, Ending, Store, StoreUnavailableError
+from callback_sdk.service.store import Claim, Ending, Store
 
 _log = logging.getLogger(__name__)
 
@@ -268,11 +268,12 @@ class Runner:
 
     def _keep_output(self, claim: Claim, places: _Places) -> None:
         """Keep what the algorithm printed, however it ended: people look at it when it went wrong."""
-        output = kept(places.output)
-        if output:
-            # A database that is away is waited for with the results, and not with this.
-            with suppress(StoreUnavailableError):
+        try:
+            output = kept(places.output)
+            if output:
                 self._store.tasks.keep_output(claim.task.job_id, claim.attempt, output)
+        except Exception as error:  # noqa: BLE001 - no result is lost, or waits, for what was printed beside it
+            _log.warning("What task %s printed could not be kept: %s", claim.task.job_id, error)
 
     def _reason(self, claim: Claim, outcome: Outcome) -> str | None:
         algorithm = self._found(claim).algorithm

@@ -119,6 +119,20 @@ def test_a_run_that_waits_to_keep_its_results_can_be_cancelled(
     assert store.tasks.get("1")["status"] == "Canceled"
 
 
+def test_no_result_is_lost_for_what_was_printed(
+    store: Store, work: WorkerParts, child: ChildProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever keeps the output from being kept."""
+
+    def broken(*_: object) -> bytes:
+        raise ValueError("no output today")
+
+    monkeypatch.setattr(module, "kept", broken)
+    work.runner.run("1", child, Future())
+    task = store.tasks.get("1")
+    assert (task["success"], task["attempt"], task["losses"]) == (True, 1, 0)
+
+
 def test_a_task_whose_features_are_away_waits(
     store: Store, work: WorkerParts, blobs: FlakyBlobs, child: ChildProcess
 ) -> None:
