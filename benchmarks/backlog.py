@@ -32,7 +32,7 @@ from benchmarks.harness import Report, duration, parser
 from callback_sdk.callbacks import callbacks
 from callback_sdk.models import Receipt
 from callback_sdk.redaction import Secret
-from callback_sdk.service.store import Ending, NewTask, Store, Submission, open_database
+from callback_sdk.service.store import Ending, NewTask, Sender, Store, Submission, open_database
 from callback_sdk.service.vault import Vault, new_key
 from callback_sdk.testing import Postgres
 
@@ -117,10 +117,10 @@ class Backlog:
         if claim.task.priority != MOST_URGENT:
             raise AssertionError("The most urgent task goes first.")
         ending = Ending(success=True, spans={"predictions": [0, 10]}, results=RESULT)
-        self.timed("finish", lambda: tasks.finish(job_id, claim.attempt, ending))
-        ((delivery_id, _),) = self.timed("look for its deliveries", lambda: deliveries.due_of(job_id))
-        attempt = self.timed("claim a delivery", lambda: deliveries.claim(delivery_id, WORKER)).attempt
-        self.timed("settle it", lambda: deliveries.delivered(delivery_id, attempt, receipt()))
+        sender = Sender(worker=WORKER, spare=1)
+        ended = self.timed("finish", lambda: tasks.finish(job_id, claim.attempt, ending, sender))
+        (delivery,) = ended.claims
+        self.timed("settle it", lambda: deliveries.delivered(delivery.delivery_id, delivery.attempt, receipt()))
         self.timed("look for deliveries", lambda: (deliveries.take(32, again_after=AGAIN_AFTER), deliveries.next_due()))
 
     def now_and_then(self) -> None:

@@ -21,7 +21,7 @@ from callback_sdk.service.blobs import Blobs, results_name
 from callback_sdk.service.claims import Claims
 from callback_sdk.service.files import Scratch
 from callback_sdk.service.metrics import ATTEMPTS
-from callback_sdk.service.store import DeliveryClaim, Store
+from callback_sdk.service.store import DeliveryClaim, Ended, Store
 
 _log = logging.getLogger(__name__)
 
@@ -84,9 +84,14 @@ class Deliverer:
         self._busy: dict[str, str] = {}
         self._closed = False
 
-    def deliver(self, job_id: str) -> None:
-        """Begin the first attempts of an ended task at once; those that find no room are brought by the dispatcher."""
-        for delivery_id, host in self._store.deliveries.due_of(job_id):
+    def begin(self, ended: Ended) -> None:
+        """Begin the first attempts for a task; those that find no room are brought by the dispatcher."""
+        for claim in ended.claims:
+            with self._lock:
+                self._busy[claim.delivery_id] = claim.host
+            if not self._start(claim.delivery_id, claim):
+                self._run(claim.delivery_id, claim)
+        for delivery_id, host in ended.due:
             if not self.send(delivery_id, host):
                 self._store.deliveries.give_back(delivery_id)
 
@@ -98,14 +103,10 @@ class Deliverer:
         """
         if not self._enter(delivery_id, host):
             return False
-        # A daemon: one that waits for a slow server must not keep the process from ending.
-        try:
-            threading.Thread(target=self._run, args=(delivery_id,), name="delivery", daemon=True).start()
-        except RuntimeError:
-            # The machine has no more threads.
+        begun = self._start(delivery_id)
+        if not begun:
             self._leave(delivery_id)
-            return False
-        return True
+        return begun
 
     def send_now(self, delivery_id: str, host: str) -> bool:
         """Do what `send` does, but in this thread: when it returns, the attempt is over."""
@@ -113,6 +114,13 @@ class Deliverer:
             return False
         self._run(delivery_id)
         return True
+
+    @property
+    def spare(self) -> int:
+        """How many further attempts can begin at the moment, to whatever hosts."""
+        with self._lock:
+            busiest = max(Counter(self._busy.values()).values(), default=0)
+            return 0 if self._closed else max(0, min(THREADS - len(self._busy), PER_HOST - busiest))
 
     @property
     def free(self) -> int:
@@ -141,9 +149,19 @@ class Deliverer:
     def _full(self) -> Collection[str]:
         return [host for host, count in Counter(self._busy.values()).items() if count >= PER_HOST]
 
-    def _run(self, delivery_id: str) -> None:
+    def _start(self, delivery_id: str, claim: DeliveryClaim | None = None) -> bool:
+        # A daemon: one that waits for a slow server must not keep the process from ending.
+        thread = threading.Thread(target=self._run, args=(delivery_id, claim), name="delivery", daemon=True)
         try:
-            claim = self._store.deliveries.claim(delivery_id, self._claims.worker)
+            thread.start()
+        except RuntimeError:
+            # The machine has no more threads.
+            return False
+        return True
+
+    def _run(self, delivery_id: str, claim: DeliveryClaim | None = None) -> None:
+        try:
+            claim = claim or self._store.deliveries.claim(delivery_id, self._claims.worker)
             if claim is not None:
                 with self._claims.sending(claim):
                     self._attempt(claim)

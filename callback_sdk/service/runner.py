@@ -33,7 +33,7 @@ from callback_sdk.service.metrics import RUN_SECONDS, RUNS
 from callback_sdk.service.outputs import kept
 from callback_sdk.service.process import SHUTDOWN, ChildProcess, Outcome, Stop
 from callback_sdk.service.registry import Registry
-from callback_sdk.service.store import Claim, Ending, Store
+from callback_sdk.service.store import Claim, Ended, Ending, Sender, Store
 
 _log = logging.getLogger(__name__)
 
@@ -127,15 +127,24 @@ class Runner:
                     raise outcome
                 ended = self._ended(claim, places, outcome, stop)
         except UnknownAlgorithmError as error:
-            ended = self._store.tasks.finish(job_id, claim.attempt, Ending(success=False, error=str(error)))
+            ended = self._finish(claim, Ending(success=False, error=str(error)))
         except (StorageError, OSError) as error:
             ended = self._put_off(claim, error)
         except Exception as error:  # noqa: BLE001 - the task is given back, whatever broke
             _log.exception("Task %s could not be run.", job_id, extra={"job_id": job_id, "attempt": claim.attempt})
-            ended = self._store.tasks.lose(job_id, claim.attempt, f"the worker failed: {type(error).__name__}")
-        if ended:
-            self._deliverer.deliver(job_id)
+            ended = self._lose(claim, f"the worker failed: {type(error).__name__}")
+        if ended is not None:
+            self._deliverer.begin(ended)
             self._forget_features(claim)
+
+    def _finish(self, claim: Claim, ending: Ending) -> Ended | None:
+        return self._store.tasks.finish(claim.task.job_id, claim.attempt, ending, self._sender())
+
+    def _lose(self, claim: Claim, reason: str) -> Ended | None:
+        return self._store.tasks.lose(claim.task.job_id, claim.attempt, reason, self._sender())
+
+    def _sender(self) -> Sender:
+        return Sender(worker=self._claims.worker, spare=self._deliverer.spare)
 
     def _forget_features(self, claim: Claim) -> None:
         if claim.features is None:
@@ -166,21 +175,23 @@ class Runner:
         RUN_SECONDS.labels(algorithm.name).observe(time.monotonic() - started)
         return outcome
 
-    def _ended(self, claim: Claim, places: _Places, outcome: Outcome, stop: Stop) -> bool:
-        """Do what the outcome calls for, and return whether the task has ended by that."""
+    def _ended(self, claim: Claim, places: _Places, outcome: Outcome, stop: Stop) -> Ended | None:
+        """Do what the outcome calls for, and return what is to be sent when the task has ended by that."""
         job_id, attempt = claim.task.job_id, claim.attempt
         if outcome.stopped == SHUTDOWN:
             self._store.tasks.release(job_id, attempt)
-            return False
+            return None
         if outcome.stopped is not None:
-            return False
+            return None
         if outcome.died is not None:
-            ended = self._store.tasks.lose(job_id, attempt, outcome.died)
-            _log.warning("Task %s: %s; %s.", job_id, outcome.died, "it has failed" if ended else "it runs again")
+            ended = self._lose(claim, outcome.died)
+            _log.warning(
+                "Task %s: %s; %s.", job_id, outcome.died, "it runs again" if ended is None else "it has failed"
+            )
             return ended
         ending = self._ending(claim, places, outcome, stop)
-        finished = self._store.tasks.finish(job_id, attempt, ending)
-        if not finished and ending.success and ending.results is None:
+        finished = self._finish(claim, ending)
+        if finished is None and ending.success and ending.results is None:
             self._blobs.remove(results_name(job_id, attempt))
         _log.info("Task %s has %s.", job_id, "a result" if ending.success else f"failed: {ending.error}")
         return finished
@@ -238,17 +249,17 @@ class Runner:
             made=places.made,
         )
 
-    def _put_off(self, claim: Claim, error: StorageError | OSError) -> bool:
-        """Give a task back that this machine can't run now, and return whether it has ended by that.
+    def _put_off(self, claim: Claim, error: StorageError | OSError) -> Ended | None:
+        """Give a task back that this machine can't run now, and return what is to be sent when it has ended by that.
 
         What is wrong with the machine, such as a full disk, costs the task none of its lives.
         """
         job_id = claim.task.job_id
         _log.error("Task %s can't be run now: %s", job_id, error)
         if isinstance(error, BlobMissingError):
-            return self._store.tasks.lose(job_id, claim.attempt, f"a file of it could not be read: {error.message}")
+            return self._lose(claim, f"a file of it could not be read: {error.message}")
         self._store.tasks.release(job_id, claim.attempt, later=True)
-        return False
+        return None
 
     def _ending(self, claim: Claim, places: _Places, outcome: Outcome, stop: Stop) -> Ending:
         job_id, progress = claim.task.job_id, read_progress(places.progress)

@@ -4,9 +4,11 @@ from callback_sdk.service.store.database import StoreUnavailableError
 from callback_sdk.service.store.records import (
     Claim,
     DeliveryClaim,
+    Ended,
     Ending,
     IdempotencyKey,
     NewTask,
+    Sender,
     Submission,
     User,
 )
@@ -15,9 +17,11 @@ from callback_sdk.service.store.store import Store, open_database
 __all__ = [
     "Claim",
     "DeliveryClaim",
+    "Ended",
     "Ending",
     "IdempotencyKey",
     "NewTask",
+    "Sender",
     "Store",
     "StoreUnavailableError",
     "Submission",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -70,6 +70,18 @@ class Database(ABC):
             StoreUnavailableError: It can't be written. When the connection was lost at the very end, the work
                 may be done all the same.
         """
+
+    def write_one(self, statement: sa.Executable, values: Mapping[str, Any]) -> Sequence[sa.Row[Any]]:
+        """Run one statement that is a transaction of its own, and return its rows when it is on disk.
+
+        Args:
+            statement: It returns rows.
+            values: Of its parameters.
+
+        Raises:
+            StoreUnavailableError: As `write` does.
+        """
+        return self.write(lambda connection: connection.execute(statement, values).all())
 
     def write_surely(self, work: Callable[[sa.Connection], T]) -> T:
         """Run one piece of work that must not be lost: while the database can't be written, try again.

@@ -12,9 +12,16 @@ from callback_sdk.models import IN_PROGRESS, PENDING, JobResult, Receipt
 from callback_sdk.service.store import rows
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
-from callback_sdk.service.store.records import DEAD, DELIVERED, DELIVERY_PENDING, DeliveryClaim
+from callback_sdk.service.store.records import (
+    DEAD,
+    DELIVERED,
+    DELIVERY_PENDING,
+    RESULTS,
+    DeliveryClaim,
+    Ended,
+    Sender,
+)
 from callback_sdk.service.store.tables import contents, deliveries, tasks, tries
-from callback_sdk.service.store.tasks import RESULTS
 from callback_sdk.service.vault import Vault
 from callback_sdk.targets import plan
 from callback_sdk.tracing import TRACEPARENT
@@ -62,12 +69,31 @@ _BUSY = (
     .group_by(deliveries.c.host)
     .having(sa.func.count() >= sa.bindparam("_count", type_=sa.Integer))
 )
-_DUE_OF_TASK = sa.select(deliveries.c.delivery_id, deliveries.c.host).where(
-    *_WAITING, deliveries.c.job_id == _JOB, deliveries.c.next_attempt_at <= now()
-)
 _NEXT = sa.select(sa.func.min(deliveries.c.next_attempt_at) - now()).where(
     *_WAITING, deliveries.c.next_attempt_at.is_not(None)
 )
+
+ENDED_TASK: tuple[sa.Column[Any], ...] = tuple(
+    tasks.c[name] for name in ("job_id", "attempt", "status", "success", "error", "nulled", "options")
+)
+"""Columns of an ended task that its deliveries need."""
+
+_CLAIMED_DELIVERY: tuple[sa.Column[Any], ...] = tuple(
+    deliveries.c[name] for name in ("delivery_id", "url", "host", "target", "attempts", "attempts_before")
+)
+
+_DUE = deliveries.update().where(deliveries.c.job_id == _JOB).values(next_attempt_at=now(), sent_at=None)
+
+_SPARE: sa.BindParameter[int] = sa.bindparam("_spare", type_=sa.Integer)
+_FIRST = deliveries.c.position < _SPARE
+_DUE_AND_SENT = (
+    _DUE.values(
+        sent_at=now(),
+        worker=sa.case((_FIRST, sa.bindparam("_worker", type_=sa.String))),
+        beat_at=sa.case((_FIRST, now())),
+        attempts=deliveries.c.attempts + sa.case((_FIRST, 1), else_=0),
+    )
+).returning(*_CLAIMED_DELIVERY, deliveries.c.worker)
 
 _CLAIM = (
     deliveries.update()
@@ -76,17 +102,8 @@ _CLAIM = (
 )
 _CLAIMED = (
     sa.select(
-        deliveries.c.target,
-        deliveries.c.url,
-        deliveries.c.attempts,
-        deliveries.c.attempts_before,
-        tasks.c.job_id,
-        tasks.c.attempt,
-        tasks.c.status,
-        tasks.c.success,
-        tasks.c.error,
-        tasks.c.nulled,
-        tasks.c.options,
+        *_CLAIMED_DELIVERY,
+        *ENDED_TASK,
         contents.c.data,
     )
     .select_from(rows.with_content(deliveries.join(tasks), RESULTS))
@@ -213,11 +230,6 @@ class DeliveryStore:
         with self._database.read() as connection:
             return list(connection.execute(_BUSY, {"_count": at_least}).scalars())
 
-    def due_of(self, job_id: str) -> list[tuple[str, str]]:
-        """Return id and host of a task's deliveries whose time has come."""
-        with self._database.read() as connection:
-            return [(row.delivery_id, row.host) for row in connection.execute(_DUE_OF_TASK, {"_job": job_id})]
-
     def next_due(self) -> float | None:
         """Return in how many seconds the next delivery is due, 0 when one is; None when none waits."""
         with self._database.read() as connection:
@@ -233,15 +245,14 @@ class DeliveryStore:
         """
         one = {"_delivery": delivery_id}
 
-        def take(connection: sa.Connection) -> sa.RowMapping | None:
+        def take(connection: sa.Connection) -> DeliveryClaim | None:
             if not connection.execute(_CLAIM, one | {"_worker": worker}).rowcount:
                 return None
-            row = connection.execute(_CLAIMED, one).mappings().one()
-            connection.execute(_START, {"delivery_id": delivery_id, "number": row["attempts"]})
-            return row
+            row = connection.execute(_CLAIMED, one).one()
+            connection.execute(_START, {"delivery_id": delivery_id, "number": row.attempts})
+            return _claim(row, row, row.data)
 
-        row = self._database.write(take)
-        return None if row is None else _claim(delivery_id, row)
+        return self._database.write(take)
 
     def open(self, claim: DeliveryClaim) -> Callback:
         """Return where a delivery goes, with its credentials.
@@ -346,17 +357,44 @@ class DeliveryStore:
         self._database.write_surely(keep)
 
 
-def _claim(delivery_id: str, row: sa.RowMapping) -> DeliveryClaim:
+def make_due(
+    connection: sa.Connection, task: Any, results: bytes | None, sender: Sender | None
+) -> Ended:  # fmt: skip
+    """Make the deliveries of a task due that has just ended.
+
+    Args:
+        connection: In the transaction that ends it.
+        task: Its columns.
+        results: Its results, when they are small.
+        sender: Claims as many as it can begin, and hears of the others; None to leave all to the dispatcher.
+    """
+    if sender is None:
+        connection.execute(_DUE, {"_job": task.job_id})
+        return Ended()
+    values = {"_job": task.job_id, "_worker": sender.worker, "_spare": sender.spare}
+    found = connection.execute(_DUE_AND_SENT, values).all()
+    claimed = [row for row in found if row.worker is not None]
+    if claimed:
+        connection.execute(_START, [{"delivery_id": row.delivery_id, "number": row.attempts} for row in claimed])
+    return Ended(
+        claims=[_claim(row, task, results) for row in claimed],
+        due=[(row.delivery_id, row.host) for row in found if row.worker is None],
+    )
+
+
+def _claim(delivery: Any, task: Any, results: bytes | None) -> DeliveryClaim:
+    """Make a claim of a row of each."""
     return DeliveryClaim(
-        delivery_id=delivery_id,
-        url=row["url"],
-        target=row["target"],
-        job_id=row["job_id"],
-        attempt=row["attempts"],
-        since_redelivery=row["attempts"] - row["attempts_before"],
-        run=row["attempt"],
-        result=JobResult(job_id=row["job_id"], success=bool(row["success"]), error=row["error"], status=row["status"]),
-        results=row["data"],
-        nulled=row["nulled"],
-        traceparent=row["options"].get(TRACEPARENT),
+        delivery_id=delivery.delivery_id,
+        url=delivery.url,
+        host=delivery.host,
+        target=delivery.target,
+        job_id=task.job_id,
+        attempt=delivery.attempts,
+        since_redelivery=delivery.attempts - delivery.attempts_before,
+        run=task.attempt,
+        result=JobResult(job_id=task.job_id, success=bool(task.success), error=task.error, status=task.status),
+        results=results,
+        nulled=task.nulled,
+        traceparent=task.options.get(TRACEPARENT),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -65,7 +65,7 @@ class PostgresDatabase(Database):
             raise MissingExtraError("psycopg", extra="postgres") from None
         sa.event.listen(engine, "checkin", _rest)
         sa.event.listen(engine, "checkout", _try_rested)
-        # Who only reads asks for one thing at a time, and needs no transaction around it, which takes two more turns.
+        # Who only reads asks for one thing at a time, and needs no transaction around it.
         super().__init__(engine, reading=engine.execution_options(isolation_level="AUTOCOMMIT"))
 
     def check(self) -> None:
@@ -79,6 +79,12 @@ class PostgresDatabase(Database):
         self._refuse_when_closed()
         with unavailable(), self.engine.begin() as connection:
             return work(connection)
+
+    def write_one(self, statement: sa.Executable, values: Mapping[str, Any]) -> Sequence[sa.Row[Any]]:
+        """Run one statement without a transaction around it, which takes two more turns; see `Database.write_one`."""
+        self._refuse_when_closed()
+        with self.read() as connection:
+            return connection.execute(statement, values).all()
 
 
 def _rest(connection: Any, record: Any) -> None:

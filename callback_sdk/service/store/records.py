@@ -13,6 +13,11 @@ from callback_sdk.models import JobResult
 PREDICT = "predict"
 FIT = "fit"
 
+FEATURES = "features"
+RESULTS = "results"
+OUTPUT = "output"
+"""What is kept of a task in the database, beside its columns, when it is small."""
+
 DELIVERY_PENDING = "pending"
 DELIVERED = "delivered"
 DEAD = "dead"
@@ -154,6 +159,7 @@ class DeliveryClaim:
     Attributes:
         delivery_id: Stable over all attempts.
         url: Where to, as it may be shown.
+        host: The host in it.
         target: The same with its credentials, encrypted; see `DeliveryStore.open`.
         job_id: The task.
         attempt: The try's number, from 1; for the task's own run see `run`.
@@ -167,6 +173,7 @@ class DeliveryClaim:
 
     delivery_id: str
     url: str
+    host: str
     target: str = field(repr=False)
     job_id: str
     attempt: int
@@ -176,6 +183,32 @@ class DeliveryClaim:
     results: bytes | None = field(default=None, repr=False)
     nulled: int
     traceparent: str | None = None
+
+
+@define(frozen=True, kw_only=True)
+class Sender:
+    """Who ends a task, and sends its result at once.
+
+    Attributes:
+        worker: Name of the process.
+        spare: How many deliveries of the task it can begin now.
+    """
+
+    worker: str
+    spare: int
+
+
+@define(frozen=True, kw_only=True)
+class Ended:
+    """A task that has ended by this, and what is to be sent now.
+
+    Attributes:
+        claims: Deliveries that are claimed for the sender already.
+        due: Id and host of the others.
+    """
+
+    claims: Sequence[DeliveryClaim] = ()
+    due: Sequence[tuple[str, str]] = ()
 
 
 @define(frozen=True, kw_only=True)

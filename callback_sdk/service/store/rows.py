@@ -56,6 +56,15 @@ def content(connection: sa.Connection, job_id: str, name: str) -> bytes | None:
     return data
 
 
+def content_of(name: str) -> sa.Label[Any]:
+    """Return a column `data` for a statement on the task `_job`: its features or results, where the database has them.
+
+    Not by the task's own column: SQLAlchemy leaves out the tables' names in what a statement returns on SQLite.
+    """
+    kept = sa.select(contents.c.data).where(contents.c.job_id == sa.bindparam("_job"), contents.c.name == name)
+    return kept.scalar_subquery().label("data")
+
+
 def with_content(source: sa.FromClause, name: str) -> sa.Join:
     """Join tasks with their features or results, where these are in the database."""
     kept = sa.and_(contents.c.job_id == tasks.c.job_id, contents.c.name == sa.literal(name))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import queue
+import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -21,6 +22,9 @@ from callback_sdk.service.store import clock
 from callback_sdk.service.store.database import Database, unavailable
 
 T = TypeVar("T")
+
+_OLDEST = (3, 35)
+"""The first SQLite whose statements return what they wrote."""
 
 _BUSY_TIMEOUT = 30
 """Seconds to wait for another process's lock, such as a backup's."""
@@ -42,6 +46,11 @@ class SQLiteDatabase(Database):
     """
 
     def __init__(self, path: Path) -> None:
+        if sqlite3.sqlite_version_info < _OLDEST:
+            raise ConfigurationError(
+                f"This Python has SQLite {sqlite3.sqlite_version}, which is too old.",
+                hint="Use one with SQLite 3.35 or later, or a PostgreSQL database: --database postgresql://...",
+            )
         try:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         except OSError as error:

@@ -9,15 +9,21 @@ import sqlalchemy as sa
 
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.redaction import without_frames
+from callback_sdk.service.store import deliveries as sending
 from callback_sdk.service.store import keys, rows, versions
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.records import (
     DELIVERY_PENDING,
+    FEATURES,
+    OUTPUT,
+    RESULTS,
     Claim,
+    Ended,
     Ending,
     IdempotencyKey,
     NewTask,
+    Sender,
     Settled,
     Submission,
 )
@@ -28,10 +34,6 @@ MAX_LOSSES = 3
 """Runs of one task whose process may die before the task has failed."""
 
 CANCELED_ERROR = "The task was cancelled."
-
-FEATURES = "features"
-RESULTS = "results"
-OUTPUT = "output"
 
 _OPEN = (PENDING, IN_PROGRESS)
 _MANY = 200
@@ -64,23 +66,19 @@ _CLAIM = (
     tasks.update()
     .where(tasks.c.job_id == _JOB, tasks.c.status == PENDING)
     .values(status=IN_PROGRESS, attempt=tasks.c.attempt + 1, worker=_WORKER, beat_at=now(), started_at=now())
-)
-_CLAIMED = (
-    sa.select(tasks, contents.c.data).select_from(rows.with_content(tasks, FEATURES)).where(tasks.c.job_id == _JOB)
+    .returning(*(tasks.c[name] for name in NewTask.__annotations__), tasks.c.attempt, rows.content_of(FEATURES))
 )
 _HELD_BY = sa.select(tasks.c.job_id, tasks.c.attempt).where(tasks.c.worker == _WORKER, tasks.c.status == IN_PROGRESS)
 
-_END = tasks.update().where(tasks.c.job_id == _JOB, tasks.c.status.in_(_OPEN)).values(finished_at=now())
-_FINISH = (
-    tasks.update()
-    .where(tasks.c.job_id == _JOB, tasks.c.status == IN_PROGRESS, tasks.c.attempt == sa.bindparam("_attempt"))
-    .values(finished_at=now())
-)
-_DUE = deliveries.update().where(deliveries.c.job_id == _JOB).values(next_attempt_at=now(), sent_at=None)
-_DUE_AND_HANDED = _DUE.values(sent_at=now())
-_NO_FEATURES = contents.delete().where(contents.c.job_id == _JOB, contents.c.name == FEATURES)
+_ENDED = tasks.update().where(tasks.c.job_id == _JOB).values(finished_at=now()).returning(*sending.ENDED_TASK)
+_END = _ENDED.where(tasks.c.status.in_(_OPEN))
+_FINISH = _ENDED.where(tasks.c.status == IN_PROGRESS, tasks.c.attempt == sa.bindparam("_attempt"))
+_FEATURES = (contents.c.job_id == _JOB, contents.c.name == FEATURES)
+_NO_FEATURES = contents.delete().where(*_FEATURES)
+_RESULTS_INSTEAD = contents.update().where(*_FEATURES).values(name=RESULTS, data=sa.bindparam("_data"))
 
-_MOMENT, _NEW_CONTENTS = sa.select(now()), contents.insert()
+_NEW_TASKS = tasks.insert().values(status=PENDING, created_at=now() + sa.bindparam("_later", type_=sa.Double))
+_NEW_CONTENTS = contents.insert()
 
 
 class TaskStore:
@@ -270,14 +268,10 @@ class TaskStore:
             worker: Who takes it.
         """
 
-        def take(connection: sa.Connection) -> Claim | None:
-            if not connection.execute(_CLAIM, {"_job": job_id, "_worker": worker}).rowcount:
-                return None
-            row = connection.execute(_CLAIMED, {"_job": job_id}).one()
+        for row in self._database.write_one(_CLAIM, {"_job": job_id, "_worker": worker}):
             task = NewTask(**{name: getattr(row, name) for name in NewTask.__annotations__})
             return Claim(task=task, attempt=row.attempt, features=row.data)
-
-        return self._database.write(take)
+        return None
 
     def held(self, worker: str) -> dict[str, int]:
         """Return the tasks that a worker has claimed, and their attempts."""
@@ -301,24 +295,31 @@ class TaskStore:
 
         self._database.write(renew)
 
-    def finish(self, job_id: str, attempt: int, ending: Ending) -> bool:
-        """End a task and make its deliveries due; False when this run has lost its claim.
+    def finish(self, job_id: str, attempt: int, ending: Ending, sender: Sender | None = None) -> Ended | None:
+        """End a task and make its deliveries due.
 
-        Whoever calls it tries the deliveries at once; the dispatcher brings them only when that didn't happen.
+        Args:
+            job_id: The task.
+            attempt: The claim.
+            ending: How its run ended.
+            sender: Sends what is due at once; None to leave that to the dispatcher.
+
+        Returns:
+            What is to be sent now; None when this run has lost its claim.
         """
         values = {
             name: getattr(ending, name) for name in Ending.__annotations__ if name not in (RESULTS, "made")
         } | {"worker": None}  # fmt: skip
 
-        def end(connection: sa.Connection) -> bool:
-            if not _end(connection, job_id, values, attempt=attempt, handed=True):
-                # Unless it was this very call that ended it, whose commit was not answered.
-                return _ended_so(connection, job_id, attempt, success=ending.success)
-            if ending.results is not None:
-                connection.execute(_NEW_CONTENTS, {"job_id": job_id, "name": RESULTS, "data": ending.results})
-            if ending.made is not None:
+        def end(connection: sa.Connection) -> Ended | None:
+            ended = _end(connection, job_id, values, attempt=attempt, results=ending.results, sender=sender)
+            if ended is None and _ended_so(connection, job_id, attempt, success=ending.success):
+                # It was this very call that ended it, whose commit was not answered. What it claimed is not known
+                # here, and soon taken back, as nobody gives a sign of life for it.
+                return Ended()
+            if ended is not None and ending.made is not None:
                 versions.keep(connection, job_id, *ending.made)
-            return True
+            return ended
 
         return self._database.write_surely(end)
 
@@ -351,18 +352,19 @@ class TaskStore:
         back = tasks.update().where(*_held(job_id, attempt)).values(values)
         return self._database.write_surely(lambda connection: bool(connection.execute(back).rowcount))
 
-    def lose(self, job_id: str, attempt: int, reason: str) -> bool:
+    def lose(self, job_id: str, attempt: int, reason: str, sender: Sender | None = None) -> Ended | None:
         """Give a task back whose process died, or end it as failed when that was one time too many.
 
         Args:
             job_id: The task.
             attempt: The claim.
             reason: What happened; part of the task's error in the end.
+            sender: Sends what is due at once; None to leave that to the dispatcher.
 
         Returns:
-            Whether it has ended by that; False when it waits for another run, or is somebody else's by now.
+            What is to be sent now; None when it waits for another run, or is somebody else's by now.
         """
-        return self._database.write_surely(lambda connection: _lose(connection, job_id, attempt, reason))
+        return self._database.write_surely(lambda connection: _lose(connection, job_id, attempt, reason, sender))
 
     def cancel(self, job_id: str) -> str | None:
         """End a task as cancelled unless it has ended.
@@ -418,12 +420,10 @@ def _insert(
     targets: Sequence[dict[str, Any]],
     key: IdempotencyKey | None,
 ) -> list[str]:
-    moment: float = connection.execute(_MOMENT).scalar_one()
     connection.execute(
-        tasks.insert(),
+        _NEW_TASKS,
         [
-            {name: getattr(item.task, name) for name in NewTask.__annotations__}
-            | {"status": PENDING, "created_at": moment + _STEP * number}
+            {name: getattr(item.task, name) for name in NewTask.__annotations__} | {"_later": _STEP * number}
             for number, item in enumerate(submissions)
         ],
     )
@@ -448,14 +448,18 @@ def _end(
     *,
     status: str = FINISHED,
     attempt: int | None = None,
-    handed: bool = False,
-) -> bool:
+    results: bytes | None = None,
+    sender: Sender | None = None,
+) -> Ended | None:
     held = {"_job": job_id} if attempt is None else {"_job": job_id, "_attempt": attempt}
-    if not connection.execute(_END if attempt is None else _FINISH, values | {"status": status} | held).rowcount:
-        return False
-    connection.execute(_DUE_AND_HANDED if handed else _DUE, {"_job": job_id})
-    connection.execute(_NO_FEATURES, {"_job": job_id})
-    return True
+    task = connection.execute(_END if attempt is None else _FINISH, values | {"status": status} | held).first()
+    if task is None:
+        return None
+    if results is None:
+        connection.execute(_NO_FEATURES, {"_job": job_id})
+    elif not connection.execute(_RESULTS_INSTEAD, {"_job": job_id, "_data": results}).rowcount:
+        connection.execute(_NEW_CONTENTS, {"job_id": job_id, "name": RESULTS, "data": results})
+    return sending.make_due(connection, task, results, sender)
 
 
 def _ended_so(connection: sa.Connection, job_id: str, attempt: int, *, success: bool) -> bool:
@@ -463,12 +467,14 @@ def _ended_so(connection: sa.Connection, job_id: str, attempt: int, *, success: 
     return connection.execute(sa.select(tasks.c.success).where(*ended)).scalar() is success
 
 
-def _lose(connection: sa.Connection, job_id: str, attempt: int, reason: str) -> bool:
+def _lose(
+    connection: sa.Connection, job_id: str, attempt: int, reason: str, sender: Sender | None = None
+) -> Ended | None:  # fmt: skip
     lost = tasks.update().where(*_held(job_id, attempt)).values(**_WAITING_AGAIN, losses=tasks.c.losses + 1)
     if not connection.execute(lost).rowcount:
-        return False
+        return None
     losses = connection.execute(sa.select(tasks.c.losses).where(tasks.c.job_id == job_id)).scalar_one()
     if losses < MAX_LOSSES:
-        return False
+        return None
     error = f"The task was started {losses} times, and never came to its end; the last time {reason}."
-    return _end(connection, job_id, {"success": False, "error": error})
+    return _end(connection, job_id, {"success": False, "error": error}, sender=sender)

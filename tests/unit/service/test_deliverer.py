@@ -34,7 +34,7 @@ def test_a_target_that_no_key_opens_waits_for_the_key(store: Store, tmp_path: Pa
     deliverer = Deliverer(
         store=store, blobs=Folder(tmp_path / "blobs"), scratch=scratch, claims=Claims(store, "w"), writer=NoWriter()
     )
-    ((delivery_id, host),) = store.deliveries.due_of("1")
+    ((delivery_id, host),) = store.deliveries.take(1, again_after=0.0)
     assert deliverer.send_now(delivery_id, host)
     (delivery,) = store.deliveries.of("1")
     assert (delivery["state"], delivery["worker"]) == ("pending", None)

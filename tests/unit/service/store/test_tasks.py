@@ -10,11 +10,12 @@ from datetime import datetime, timezone
 
 import pytest
 import sqlalchemy as sa
+from attrs import evolve
 
 from callback_sdk.callbacks import callbacks
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.models import Receipt
-from callback_sdk.service.store import Ending, IdempotencyKey, NewTask, Store, Submission, keys
+from callback_sdk.service.store import Ending, IdempotencyKey, NewTask, Sender, Store, Submission, keys
 from callback_sdk.service.store.deliveries import BROKEN_OFF
 from callback_sdk.service.store.keys import IdempotencyConflictError
 from callback_sdk.service.store.tables import deliveries
@@ -24,7 +25,9 @@ PARAM = {"s3_headers": {"x-amz-acl": "topsecret"}, "n": 1}
 AGAIN = 30.0
 
 
-def submission(job_id: str, *urls: str, owner: str = "anna", priority: int = 5, features: bytes = b"[]") -> Submission:
+def submission(
+    job_id: str, *urls: str, owner: str = "anna", priority: int = 5, features: bytes | None = b"[]"
+) -> Submission:
     task = NewTask(
         job_id=job_id, owner=owner, algorithm="a", version="1", features_format="json", priority=priority
     )  # fmt: skip
@@ -41,6 +44,15 @@ def ended(store: Store, job_id: str, *urls: str) -> list[str]:
     submit(store, job_id, *urls)
     store.tasks.finish(job_id, store.tasks.claim(job_id, "w").attempt, Ending(success=True, nulled=3))
     return [delivery["delivery_id"] for delivery in store.deliveries.of(job_id)]
+
+
+def due(store: Store, job_id: str) -> list[tuple[str, str]]:
+    """Return id and host of the deliveries that anybody may claim now."""
+    return [
+        (delivery["delivery_id"], delivery["host"])
+        for delivery in store.deliveries.of(job_id)
+        if delivery["worker"] is None and (delivery["next_attempt_at"] or 9e9) <= store.clock()
+    ]
 
 
 def receipt() -> Receipt:
@@ -93,7 +105,8 @@ def test_three_losses_end_a_task(store: Store) -> None:
     """The third dead process makes the task a failed one, and its deliveries due."""
     job_id = submit(store, "1", URL)
     for ended in (False, False, True):
-        assert store.tasks.lose(job_id, store.tasks.claim(job_id, "w").attempt, "it was killed") is ended
+        lost = store.tasks.lose(job_id, store.tasks.claim(job_id, "w").attempt, "it was killed")
+        assert (lost is not None) is ended
     assert store.tasks.claim(job_id, "w") is None
     assert store.tasks.get(job_id)["status"] == "Finished"
     assert "it was killed" in store.tasks.get(job_id)["error"]
@@ -106,7 +119,7 @@ def test_a_loss_of_a_claim_that_is_somebody_elses_ends_nothing(store: Store) -> 
     old = store.tasks.claim(job_id, "w")
     store.tasks.release(job_id, old.attempt)
     assert store.tasks.claim(job_id, "x").attempt == 2
-    assert store.tasks.lose(job_id, old.attempt, "it died") is False
+    assert store.tasks.lose(job_id, old.attempt, "it died") is None
     assert store.tasks.get(job_id)["status"] == "In Progress"
 
 
@@ -172,10 +185,10 @@ def test_a_cancelled_task_stays_cancelled(store: Store) -> None:
 def test_deliveries_are_due_when_the_task_has_ended(store: Store) -> None:
     """Not before, not while somebody attempts one, not before the next attempt, never after the end."""
     job_id = submit(store, "1", URL, "https://example.org/hook")
-    assert store.deliveries.due_of(job_id) == []
+    assert due(store, job_id) == []
     assert store.deliveries.next_due() is None
     store.tasks.finish(job_id, store.tasks.claim(job_id, "w").attempt, Ending(success=True, nulled=3))
-    (first, host), (second, _) = sorted(store.deliveries.due_of(job_id), key=lambda due: due[1])
+    (first, host), (second, _) = sorted(due(store, job_id), key=lambda found: found[1])
     assert host == "b.s3.eu-west-1.amazonaws.com"
     claim = store.deliveries.claim(first, "w")
     assert store.deliveries.open(claim).plain()["url"] == URL
@@ -183,7 +196,7 @@ def test_deliveries_are_due_when_the_task_has_ended(store: Store) -> None:
     assert store.deliveries.claim(first, "w") is None
     store.deliveries.failed(first, 1, "503", 4e9)
     assert store.deliveries.next_due() == 0
-    assert [delivery for delivery, _ in store.deliveries.due_of(job_id)] == [second]
+    assert [delivery for delivery, _ in due(store, job_id)] == [second]
     store.deliveries.claim(second, "w")
     store.deliveries.failed(second, 1, "410", None)
     assert store.deliveries.next_due() > 3e9
@@ -193,13 +206,64 @@ def test_deliveries_are_due_when_the_task_has_ended(store: Store) -> None:
 
 def test_a_worker_tries_the_deliveries_of_its_task_first(store: Store) -> None:
     """The dispatcher leaves them alone for a while, unless the worker gave them back."""
-    (delivery,) = ended(store, "1", URL)
+    job_id = submit(store, "1", URL)
+    end = store.tasks.finish(
+        job_id, store.tasks.claim(job_id, "w").attempt, Ending(success=True), Sender(worker="w", spare=0)
+    )
+    ((delivery, host),) = end.due
+    assert (host, end.claims) == ("b.s3.eu-west-1.amazonaws.com", [])
     assert store.deliveries.take(10, again_after=AGAIN) == []
     store.deliveries.give_back(delivery)
     assert store.deliveries.take(10, skip_hosts=["b.s3.eu-west-1.amazonaws.com"], again_after=AGAIN) == []
     assert [taken for taken, _ in store.deliveries.take(10, again_after=AGAIN)] == [delivery]
     assert store.deliveries.take(10, again_after=AGAIN) == []
     assert [taken for taken, _ in store.deliveries.take(10, again_after=0.0)] == [delivery]
+
+
+def test_who_ends_a_task_has_the_claims_of_what_it_can_send(store: Store) -> None:
+    """As many as it has room for, in the order of the targets, and with all that a claim by name would have."""
+    hosts = ["one.example.org", "two.example.org", "three.example.org"]
+    submit(store, "other", "https://example.org/other", features=b'{"not": "mine"}')
+    job_id = submit(store, "1", *(f"https://{host}/hook" for host in hosts), features=b"[7]")
+    claim = store.tasks.claim(job_id, "w")
+    assert claim.features == b"[7]"
+    ending = Ending(success=True, results=b'{"n": 1}', nulled=3)
+    end = store.tasks.finish(job_id, claim.attempt, ending, Sender(worker="w", spare=2))
+    assert [found.host for found in end.claims] == hosts[:2]
+    assert [host for _, host in end.due] == hosts[2:]
+    assert [store.deliveries.open(found).url.host for found in end.claims] == hosts[:2]
+    assert [taken for taken, _ in store.deliveries.take(10, again_after=0.0)] == [end.due[0][0]]
+    for found in end.claims:
+        assert store.deliveries.claim(found.delivery_id, "v") is None
+    assert [item["number"] for item in store.deliveries.tries(job_id)] == [1, 1]
+    # A claim by name says the same, but for its number.
+    first = end.claims[0]
+    assert store.deliveries.take_back(worker="w") == 2
+    again = store.deliveries.claim(first.delivery_id, "w")
+    assert again == evolve(first, attempt=2)
+    assert (again.results, again.run, again.result.success) == (b'{"n": 1}', 1, True)
+    assert store.tasks.results(job_id) == b'{"n": 1}'
+    assert store.tasks.claim("other", "w").features == b'{"not": "mine"}'
+
+
+def test_large_features_and_small_results_go_together(store: Store) -> None:
+    """Results take the place of the features where these are in the database, and a new one where they are not."""
+    large = submit(store, "1", URL, features=None)
+    claim = store.tasks.claim(large, "w")
+    assert claim.features is None
+    store.tasks.finish(large, claim.attempt, Ending(success=True, results=b"[1]"))
+    assert store.tasks.results(large) == b"[1]"
+
+
+def test_a_task_that_was_lost_too_often_is_delivered_at_once(store: Store) -> None:
+    """The worker that loses it for the last time has the claims, with the error."""
+    job_id = submit(store, "1", URL)
+    sender = Sender(worker="w", spare=8)
+    for _ in range(2):
+        assert store.tasks.lose(job_id, store.tasks.claim(job_id, "w").attempt, "it was killed", sender) is None
+    end = store.tasks.lose(job_id, store.tasks.claim(job_id, "w").attempt, "it was killed", sender)
+    (claim,) = end.claims
+    assert (claim.run, claim.result.success, "3 times" in claim.result.error) == (3, False, True)
 
 
 def test_a_receipt_is_kept(store: Store) -> None:
