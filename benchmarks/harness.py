@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import resource
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -68,8 +68,8 @@ def in_turns(cases: Sequence[Case], rounds: int) -> dict[str, Times]:
 
 
 def _cpu() -> float:
-    user, system, *children, _ = os.times()
-    return float(user + system + sum(children))
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 class Report:
