@@ -2,7 +2,8 @@
 
 Each job increments one number, and its result goes to one webhook; all webhooks go to one receiver, a process of its
 own, which counts distinct bodies. Submitting threads keep their connections alive, and each sends its next request
-when it has the answer to the last; they are as many for every contestant.
+when it has the answer to the last; they are as many for every contestant. Ours is shown a second time with
+`client.run_algorithm_batch`, which is what it has for somebody with many jobs; the others have nothing like it.
 
 Without `--engine`, ours is `callback-sdk serve` as it comes: the embedded engine, two computing processes, and SQLite
 with `synchronous=FULL`. Beside it stands Cog's HTTP server (coglet, in Rust), with `Prefer: respond-async` and its
@@ -41,13 +42,14 @@ import urllib3
 from benchmarks.bare_celery import bare_app
 from benchmarks.harness import Case, Report, in_turns, parser
 from benchmarks.receiver import Receiver, wait_until
+from callback_sdk import BatchItem, Client
 from callback_sdk.service import Registry
 from callback_sdk.testing import LocalService, Postgres, RabbitMQ, Valkey, keeper
 
 COG_BAR = 5.0
 CELERY_BAR = 0.6
 THREADS = 16
-"""Threads that submit."""
+"""Threads that submit, but for batches."""
 
 PROCESSES = 2
 """Processes that compute, over all workers."""
@@ -108,6 +110,18 @@ def job_run(receiver: Receiver, count: int, submitter: Callable[[], Callable[[in
     return run
 
 
+def batch_run(receiver: Receiver, count: int, client: Client) -> Callable[[], None]:
+    """Return what submits jobs to ours as one batch, and waits for all webhooks."""
+
+    def run() -> None:
+        before = receiver.count.value
+        items = [BatchItem({"number": [number]}, callbacks=[receiver.url]) for number in range(count)]
+        client.run_algorithm_batch(ALGORITHM, items, progress=False)
+        wait_until(lambda: receiver.count.value >= before + count)
+
+    return run
+
+
 def post(address: str, path: str) -> Callable[[bytes, Mapping[str, str]], int]:
     """Return what sends a request over a kept-alive connection and returns the status."""
     connection = http.client.HTTPConnection(urlsplit(address).netloc)
@@ -121,8 +135,14 @@ def post(address: str, path: str) -> Callable[[bytes, Mapping[str, str]], int]:
     return send
 
 
+def ours(receiver: Receiver, count: int, service: LocalService, client: Client) -> list[Case]:
+    """Return ours, with one request each and in batches."""
+    each = job_run(receiver, count, to_service(service, receiver.url))
+    return [Case("one request each", each, count), Case("a batch", batch_run(receiver, count, client), count)]
+
+
 def to_service(service: LocalService, webhook: str) -> Callable[[], Callable[[int], None]]:
-    """Return what makes submitters of jobs to ours."""
+    """Return what makes submitters of jobs to ours, with one request each."""
 
     def submitter() -> Callable[[int], None]:
         send = post(service.url, f"/api/v2/algorithms/{ALGORITHM}/predict")
@@ -238,19 +258,21 @@ def beside_cog(report: Report, receiver: Receiver, rounds: int, jobs: int) -> No
     """Measure the embedded engine and Cog."""
     with (
         LocalService("benchmarks.jobs:registry", processes=PROCESSES) as service,
+        Client(service.url, token=service.token) as client,
         cog("Concurrent", AT_ONCE) as concurrent,
         cog("Plain", 1) as plain,
     ):
         cases = [
-            Case("callback_sdk", job_run(receiver, jobs, to_service(service, receiver.url)), jobs),
+            *ours(receiver, jobs, service, client),
             Case("Cog, concurrent", job_run(receiver, jobs, to_cog(concurrent, receiver.url)), jobs),
             Case("Cog, plain", job_run(receiver, jobs, to_cog(plain, receiver.url)), jobs),
         ]
         times = in_turns(cases, rounds)
-    us, concurrent_cog, plain_cog = (times[case.name].median for case in cases)
+    us, batch, concurrent_cog, plain_cog = (times[case.name].median for case in cases)
     report.table("a job on SQLite", times, us=cases[0].name)
     report.bar("cog", plain_cog / us, at_least=COG_BAR)
     report.bar("cog concurrent", concurrent_cog / us)
+    report.bar("cog, a batch", plain_cog / batch)
 
 
 def beside_celery(report: Report, receiver: Receiver, broker: str, rounds: int, jobs: int, workers: int) -> None:
@@ -258,21 +280,23 @@ def beside_celery(report: Report, receiver: Receiver, broker: str, rounds: int, 
     share = str(PROCESSES // workers)
     with (
         Postgres() as postgres,
-        BROKERS[broker]() as ours,
+        BROKERS[broker]() as own,
         BROKERS[broker]() as theirs,
         contextlib.ExitStack() as stack,
     ):
         for _ in range(workers):
             stack.enter_context(kept(["benchmarks.bare_celery", theirs.url, share]))
-        service = stack.enter_context(Workers(workers, database=postgres.create_database(), broker=ours.url))
+        service = stack.enter_context(Workers(workers, database=postgres.create_database(), broker=own.url))
+        client = stack.enter_context(Client(service.url, token=service.token))
         cases = [
-            Case("callback_sdk", job_run(receiver, jobs, to_service(service, receiver.url)), jobs),
+            *ours(receiver, jobs, service, client),
             Case("bare Celery", job_run(receiver, jobs, to_celery(theirs.url, receiver.url)), jobs),
         ]
         times = in_turns(cases, rounds)
-    us, other = (times[case.name].median for case in cases)
+    us, batch, other = (times[case.name].median for case in cases)
     report.table(f"a job, {broker}, {workers} worker{'s' * (workers > 1)}", times, us=cases[0].name)
     report.bar(f"celery-{workers}", other / us, at_least=CELERY_BAR)
+    report.bar(f"celery-{workers}, a batch", other / batch, at_least=CELERY_BAR)
 
 
 BROKERS: Mapping[str, Callable[[], Any]] = {"valkey": Valkey, "rabbitmq": RabbitMQ}

@@ -14,7 +14,7 @@ from callback_sdk.service.engines import Engine
 from callback_sdk.service.housekeeping import Housekeeper
 from callback_sdk.service.metrics import ACCEPTED
 from callback_sdk.service.parts import Parts
-from callback_sdk.service.store import IdempotencyKey, StoreUnavailableError, Submission
+from callback_sdk.service.store import Accepted, IdempotencyKey, StoreUnavailableError, Submission
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Hub:
         self._dispatcher.close()
         self.engine.close()
 
-    def submit(self, received: Sequence[Received], key: IdempotencyKey | None = None) -> list[str]:
+    def submit(self, received: Sequence[Received], key: IdempotencyKey | None = None) -> list[Accepted]:
         """Accept tasks for good, all or none.
 
         Args:
@@ -74,7 +74,7 @@ class Hub:
             key: Makes a repetition of the request harmless.
 
         Returns:
-            Their ids; those of the first time when the key has come before.
+            The tasks, in order; those of the first time when the key has come before.
 
         Raises:
             IdempotencyConflictError: The key has come with another request.
@@ -85,18 +85,18 @@ class Hub:
         try:
             firsts: dict[Path, str] = {}
             submissions = [self._kept(item, kept, firsts) for item in received]
-            job_ids = self.store.tasks.submit(submissions, key)
+            accepted = self.store.tasks.submit(submissions, key)
         except StoreUnavailableError:
             # Perhaps it was committed all the same; features without a task are cleaned away in time.
             raise
         except BaseException:
             self._forget(*kept)
             raise
-        self._forget(*(job_id for job_id in kept if job_id not in job_ids))
-        own = {item.submission.task.job_id for item in received}
-        ACCEPTED.inc(len(own.intersection(job_ids)))
+        new = {task.job_id for task in accepted if task.created_at is not None}
+        self._forget(*(job_id for job_id in kept if job_id not in new))
+        ACCEPTED.inc(len(new))
         self.parts.awake.set()
-        return job_ids
+        return accepted
 
     def cancel(self, job_id: str) -> str | None:
         """Cancel a task unless it has ended.

@@ -19,7 +19,7 @@ from callback_sdk.models import CANCELED
 from callback_sdk.service.api import schemas
 from callback_sdk.service.api.access import Face, Owner, ServiceFace
 from callback_sdk.service.api.forms import read_form
-from callback_sdk.service.api.views import TaskView, show_delivery, show_summary, show_task
+from callback_sdk.service.api.views import TaskView, show_delivery, show_new, show_summary, show_task
 from callback_sdk.service.hub import Hub
 from callback_sdk.service.store import IdempotencyKey, User
 from callback_sdk.service.store.records import FIT, PREDICT
@@ -191,9 +191,12 @@ def _accept_one(
             traceparent=traceparent,
         )
         face.quota.take(user.user_id, 1)
-        (job_id,) = face.hub.submit([received], repeatable)
+        (accepted,) = face.hub.submit([received], repeatable)
+    job_id = accepted.job_id
     _log.info("Task %s is accepted.", job_id, extra={"action": "accept", "job_id": job_id})
-    return _view(face.hub, job_id, user)
+    if accepted.created_at is None:
+        return _view(face.hub, job_id, user)
+    return show_new(received.submission, accepted.created_at, face.hub.blobs)
 
 
 def _accept_batch(
@@ -214,7 +217,7 @@ def _accept_batch(
             traceparent=traceparent,
         )
         face.quota.take(user.user_id, len(received))
-        job_ids = face.hub.submit(received, repeatable)
+        job_ids = [task.job_id for task in face.hub.submit(received, repeatable)]
     _log.info("%d tasks are accepted.", len(job_ids), extra={"action": "accept", "job_ids": job_ids})
     return job_ids
 

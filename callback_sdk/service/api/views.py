@@ -9,10 +9,18 @@ from typing import Any
 import orjson
 from attrs import define
 
+from callback_sdk.models import PENDING
 from callback_sdk.service.blobs import Blobs, results_name
 from callback_sdk.service.child import SHOWN
 from callback_sdk.service.registry import Algorithm
-from callback_sdk.service.store.records import DEAD, DELIVERED, DELIVERY_PENDING, TrainedVersion
+from callback_sdk.service.store.records import (
+    DEAD,
+    DELIVERED,
+    DELIVERY_PENDING,
+    NewTask,
+    Submission,
+    TrainedVersion,
+)
 
 
 def show_algorithm(versions: Sequence[Algorithm], trained: Sequence[TrainedVersion]) -> dict[str, Any]:
@@ -163,6 +171,25 @@ def show_task(
         start, stop = spans.get(name, (0, 0))
         parts += [b',"%b":' % name.encode(), _member(results, start, stop)]
     return TaskView((*parts, b"," + orjson.dumps(tail)[1:]), blobs, results_name(task["job_id"], task["attempt"]))
+
+
+def show_new(submission: Submission, created_at: float, blobs: Blobs) -> TaskView:
+    """Return the wire form of a task that was accepted a moment ago, without a look into the store.
+
+    Args:
+        submission: The task and its targets.
+        created_at: When, in seconds since 1970 in UTC.
+        blobs: Where its results will be.
+    """
+    task = {name: getattr(submission.task, name) for name in NewTask.__annotations__}
+    task |= dict.fromkeys(("success", "error", "progress", "spans", "started_at", "finished_at"))
+    task |= {"status": PENDING, "attempt": 0, "created_at": created_at}
+    deliveries = [
+        {"url": str(target.url), "param": target.param, "state": DELIVERY_PENDING, "attempts": 0}
+        | {"last_error": None, "receipt": None}
+        for target in submission.targets
+    ]
+    return show_task(task, deliveries, None, blobs)
 
 
 _DELIVERY = {"url": "url", "state": "state", "attempts": "attempts", "error": "last_error"}

@@ -2,6 +2,7 @@
 
 from callback_sdk.service.store.database import StoreUnavailableError
 from callback_sdk.service.store.records import (
+    Accepted,
     Claim,
     DeliveryClaim,
     Ended,
@@ -15,6 +16,7 @@ from callback_sdk.service.store.records import (
 from callback_sdk.service.store.store import Store, open_database
 
 __all__ = [
+    "Accepted",
     "Claim",
     "DeliveryClaim",
     "Ended",

@@ -68,6 +68,20 @@ class Submission:
     features: bytes | None = field(default=None, repr=False)
 
 
+@define(frozen=True)
+class Accepted:
+    """A task that is in the store.
+
+    Attributes:
+        job_id: Its id.
+        created_at: When it was accepted, in seconds since 1970 in UTC; None when that was by an earlier request with
+            the same key.
+    """
+
+    job_id: str
+    created_at: float | None = None
+
+
 @define(frozen=True, kw_only=True)
 class IdempotencyKey:
     """What makes a repeated request the same request.

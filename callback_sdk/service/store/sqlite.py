@@ -169,4 +169,5 @@ def _configure(connection: Any, _: Any) -> None:
 def _begin(connection: sa.Connection) -> None:
     # Who only reads asks for one thing at a time, and needs no transaction around it.
     if connection.get_execution_options().get("callback_sdk_write", False):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        driver: Any = connection.connection.driver_connection
+        driver.execute("BEGIN IMMEDIATE")

@@ -18,6 +18,7 @@ from callback_sdk.service.store.records import (
     FEATURES,
     OUTPUT,
     RESULTS,
+    Accepted,
     Claim,
     Ended,
     Ending,
@@ -77,8 +78,13 @@ _FEATURES = (contents.c.job_id == _JOB, contents.c.name == FEATURES)
 _NO_FEATURES = contents.delete().where(*_FEATURES)
 _RESULTS_INSTEAD = contents.update().where(*_FEATURES).values(name=RESULTS, data=sa.bindparam("_data"))
 
-_NEW_TASKS = tasks.insert().values(status=PENDING, created_at=now() + sa.bindparam("_later", type_=sa.Double))
+_NEW_TASKS = (
+    tasks.insert()
+    .values(status=PENDING, created_at=now() + sa.bindparam("_later", type_=sa.Double))
+    .returning(tasks.c.job_id, tasks.c.created_at)
+)
 _NEW_CONTENTS = contents.insert()
+_NEW_DELIVERIES = deliveries.insert()
 
 
 class TaskStore:
@@ -93,7 +99,7 @@ class TaskStore:
         self._database = database
         self._vault = vault
 
-    def submit(self, submissions: Sequence[Submission], key: IdempotencyKey | None = None) -> list[str]:
+    def submit(self, submissions: Sequence[Submission], key: IdempotencyKey | None = None) -> list[Accepted]:
         """Keep tasks and their deliveries, all or none. When this returns they are on disk.
 
         Args:
@@ -101,7 +107,7 @@ class TaskStore:
             key: Makes a repetition harmless.
 
         Returns:
-            The tasks' ids, in order; those of the first time when the key has come before.
+            The tasks, in order; those of the first time when the key has come before.
 
         Raises:
             IdempotencyConflictError: The key has come with another request.
@@ -112,9 +118,9 @@ class TaskStore:
             rows.delivery(item, position, self._vault) for item in submissions for position in rows.targets(item)
         ]
 
-        def insert(connection: sa.Connection) -> list[str]:
+        def insert(connection: sa.Connection) -> list[Accepted]:
             if key is not None and (known := keys.known(connection, submissions[0].task.owner, key)) is not None:
-                return known
+                return [Accepted(job_id) for job_id in known]
             return _insert(connection, submissions, targets, key)
 
         try:
@@ -419,14 +425,12 @@ def _insert(
     submissions: Sequence[Submission],
     targets: Sequence[dict[str, Any]],
     key: IdempotencyKey | None,
-) -> list[str]:
-    connection.execute(
-        _NEW_TASKS,
-        [
-            {name: getattr(item.task, name) for name in NewTask.__annotations__} | {"_later": _STEP * number}
-            for number, item in enumerate(submissions)
-        ],
-    )
+) -> list[Accepted]:
+    new = [
+        {name: getattr(item.task, name) for name in NewTask.__annotations__} | {"_later": _STEP * number}
+        for number, item in enumerate(submissions)
+    ]
+    created_at = dict(rows.pairs(connection.execute(_NEW_TASKS, new)))
     small = [item for item in submissions if item.features is not None]
     if small:
         connection.execute(
@@ -434,11 +438,11 @@ def _insert(
             [{"job_id": item.task.job_id, "name": FEATURES, "data": item.features} for item in small],
         )
     if targets:
-        connection.execute(deliveries.insert(), list(targets))
+        connection.execute(_NEW_DELIVERIES, list(targets))
     job_ids = [item.task.job_id for item in submissions]
     if key is not None:
         keys.remember(connection, submissions[0].task.owner, key, job_ids)
-    return job_ids
+    return [Accepted(job_id, created_at[job_id]) for job_id in job_ids]
 
 
 def _end(

@@ -21,6 +21,15 @@ _REVOKED = "revoked"
 
 _COLUMNS = tuple(users.c[name] for name in User.__annotations__)
 
+# Statements of every request's way are made once: to make one takes longer than to run it.
+_WANTED: sa.BindParameter[str] = sa.bindparam("_wanted")
+_BY_NAME = sa.select(*_COLUMNS).where(users.c.name == _WANTED)
+_BY_ID = sa.select(*_COLUMNS).where(users.c.user_id == _WANTED)
+_BY_TOKEN = sa.select(*_COLUMNS).where(
+    users.c.user_id
+    == sa.select(tokens.c.user_id).where(tokens.c.digest == _WANTED, tokens.c.label != _REVOKED).scalar_subquery()
+)
+
 
 class UserError(CallbackSDKError, ValueError):
     """There is no such user, or there is one already."""
@@ -65,23 +74,22 @@ class UserStore:
         Raises:
             UserError: There is none.
         """
-        user = self._one(users.c.name == name)
+        user = self._one(_BY_NAME, name)
         if user is None:
             raise UserError(f"There is no user {name!r}.", hint="callback-sdk users list shows them all.")
         return user
 
     def find(self, name: str) -> User | None:
         """Return a user by name; None when there is none."""
-        return self._one(users.c.name == name)
+        return self._one(_BY_NAME, name)
 
     def get(self, user_id: str) -> User | None:
         """Return a user by id; None when there is none."""
-        return self._one(users.c.user_id == user_id)
+        return self._one(_BY_ID, user_id)
 
     def of_token(self, digest: str) -> User | None:
         """Return whose API token this is the digest of; None when it is nobody's."""
-        good = (tokens.c.digest == digest, tokens.c.label != _REVOKED)
-        return self._one(users.c.user_id == sa.select(tokens.c.user_id).where(*good).scalar_subquery())
+        return self._one(_BY_TOKEN, digest)
 
     def disable(self, name: str, *, disabled: bool = True) -> User:
         """Shut a user out, or let one in again. Access tokens that were given out end for good.
@@ -138,9 +146,9 @@ class UserStore:
         self._database.write(lambda connection: connection.execute(update))
         return self.named(name)
 
-    def _one(self, condition: sa.ColumnElement[bool]) -> User | None:
+    def _one(self, query: sa.Select[Any], wanted: str) -> User | None:
         with self._database.read() as connection:
-            row = connection.execute(sa.select(*_COLUMNS).where(condition)).mappings().first()
+            row = connection.execute(query, {"_wanted": wanted}).mappings().first()
         return None if row is None else _user(row)
 
 

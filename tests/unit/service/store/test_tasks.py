@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 
@@ -15,7 +15,7 @@ from attrs import evolve
 from callback_sdk.callbacks import callbacks
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.models import Receipt
-from callback_sdk.service.store import Ending, IdempotencyKey, NewTask, Sender, Store, Submission, keys
+from callback_sdk.service.store import Accepted, Ending, IdempotencyKey, NewTask, Sender, Store, Submission, keys
 from callback_sdk.service.store.deliveries import BROKEN_OFF
 from callback_sdk.service.store.keys import IdempotencyConflictError
 from callback_sdk.service.store.tables import deliveries
@@ -37,6 +37,10 @@ def submission(
 def submit(store: Store, job_id: str = "1", *urls: str, **facts) -> str:
     store.tasks.submit([submission(job_id, *urls, **facts)])
     return job_id
+
+
+def ids(accepted: Sequence[Accepted]) -> list[str]:
+    return [task.job_id for task in accepted]
 
 
 def ended(store: Store, job_id: str, *urls: str) -> list[str]:
@@ -401,18 +405,31 @@ def test_concurrent_submits_are_all_kept(store: Store) -> None:
     assert len(store.tasks.take(100, again_after=AGAIN)) == 50
 
 
+def test_tasks_are_accepted_in_order(store: Store) -> None:
+    """However many come at once, each is told with the moment that the store has."""
+    submissions = [submission(str(number), URL) for number in range(2500)]
+    accepted = store.tasks.submit(submissions)
+    assert ids(accepted) == [item.task.job_id for item in submissions]
+    assert [store.tasks.get(task.job_id)["created_at"] for task in accepted[::100]] == [
+        task.created_at for task in accepted[::100]
+    ]
+    moments = [task.created_at for task in accepted]
+    assert sorted(set(moments)) == moments
+
+
 def test_an_idempotency_key_makes_one_task(store: Store) -> None:
     """However often and however concurrently the same request comes; another request is refused."""
     key = IdempotencyKey(key="k", fingerprint="f")
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda number: store.tasks.submit([submission(str(number), URL)], key), range(16)))
-    assert len({tuple(job_ids) for job_ids in found}) == 1
+    assert len({tuple(ids(accepted)) for accepted in found}) == 1
+    assert sum(accepted[0].created_at is not None for accepted in found) == 1
     assert len(store.tasks.unfinished()) == 1
     with pytest.raises(IdempotencyConflictError, match="another request"):
         store.tasks.submit([submission("x")], IdempotencyKey(key="k", fingerprint="other"))
-    assert store.tasks.submit([submission("y", owner="bert")], key) == ["y"]
+    assert ids(store.tasks.submit([submission("y", owner="bert")], key)) == ["y"]
     assert keys.forget(store.database, older_than=0.0) == 2
-    assert store.tasks.submit([submission("z")], key) == ["z"]
+    assert ids(store.tasks.submit([submission("z")], key)) == ["z"]
 
 
 def test_everybody_sees_their_own_tasks_only(store: Store) -> None:

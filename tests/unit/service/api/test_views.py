@@ -1,0 +1,70 @@
+"""callback_sdk.service.api.views: what is shown of a task."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from callback_sdk.callbacks import callbacks
+from callback_sdk.service.api.views import TaskView, show_new, show_task
+from callback_sdk.service.blobs.folder import Folder
+from callback_sdk.service.store import NewTask, Store, Submission
+
+TARGETS = (
+    "https://example.org/hook",
+    "https://b.s3.eu-west-1.amazonaws.com/k?X-Amz-Signature=topsecret",
+)
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text("aä☃\"'"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("aä☃"), inner, max_size=3),
+)
+OBJECTS = st.dictionaries(st.text("aä☃", min_size=1), JSON, max_size=3)
+TASKS = st.builds(
+    NewTask,
+    job_id=st.builds(lambda: str(uuid.uuid4())),
+    owner=st.just("anna"),
+    kind=st.sampled_from(["predict", "fit"]),
+    algorithm=st.text("aä☃", min_size=1),
+    version=st.just("1.0.0"),
+    features_format=st.sampled_from(["json", "parquet"]),
+    parameters=OBJECTS,
+    evaluate=st.booleans() | OBJECTS,
+    options=OBJECTS,
+    priority=st.integers(0, 9),
+)
+SUBMISSIONS = st.builds(
+    lambda task, given: Submission(task=task, targets=callbacks([url for url, _ in given], [own for _, own in given])),
+    TASKS,
+    st.lists(st.tuples(st.sampled_from(TARGETS), OBJECTS), max_size=3),
+)
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> Folder:
+    """Give blobs in an empty folder."""
+    return Folder(tmp_path / "blobs")
+
+
+def shown(view: TaskView) -> Any:
+    return json.loads(b"".join(view.chunks()))
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(submission=SUBMISSIONS)
+def test_a_new_task_is_shown_as_the_store_has_it(store: Store, blobs: Folder, submission: Submission) -> None:
+    """The answer to who submits is that to who asks a moment later, and has no credential in it."""
+    (accepted,) = store.tasks.submit([submission])
+    view = show_new(submission, accepted.created_at, blobs)
+    deliveries = store.deliveries.of(accepted.job_id)
+    assert shown(view) == shown(show_task(store.tasks.get(accepted.job_id), deliveries, None, blobs))
+    assert b"topsecret" not in b"".join(view.chunks())
