@@ -1,7 +1,7 @@
-"""SQLite: readers side by side, and one writer that commits what waits in one go.
+"""SQLite: readers side by side, and one writer at a time that commits what waits in one go.
 
 A commit with `synchronous=FULL` waits for the disk. Requests that come meanwhile wait for the same one
-disk write and not for one each.
+disk write and not for one each: the first of them whose turn it is makes it for all.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.service.store import clock
-from callback_sdk.service.store.database import Database, unavailable
+from callback_sdk.service.store.database import Database, StoreUnavailableError, unavailable
 
 T = TypeVar("T")
 
@@ -63,10 +63,9 @@ class SQLiteDatabase(Database):
         sa.event.listen(engine, "connect", _configure)
         sa.event.listen(engine, "begin", _begin)
         self._writing = engine.execution_options(callback_sdk_write=True)
-        self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[_Write] = queue.SimpleQueue()
         self._closing = threading.Lock()
-        self._writer = threading.Thread(target=self._write_all, name="store-writer", daemon=True)
-        self._writer.start()
+        self._turn = threading.Lock()
 
     def write(self, work: Callable[[sa.Connection], T]) -> T:
         """Run one piece of work and return when it is on disk; see `Database.write`."""
@@ -74,29 +73,36 @@ class SQLiteDatabase(Database):
         with self._closing:
             self._refuse_when_closed()
             self._waiting.put(_Write(work, future))
+        # Not in a thread of its own, which every write would have to wake, and to be woken by.
         with unavailable():
+            while not future.done():
+                self._take_turn(future.done)
             return future.result()
 
     def close(self) -> None:
         """Finish what waits and close the file."""
         with self._closing:
-            if not self.closed:
-                self.closed = True
-                self._waiting.put(None)
-        self._writer.join()
-        super().close()
+            self.closed = True
+        while not self._waiting.empty():
+            self._take_turn(self._waiting.empty)
+        with self._turn:
+            super().close()
 
-    def _write_all(self) -> None:
-        while True:
-            first = self._waiting.get()
-            group = [first]
-            while len(group) < _GROUP and not self._waiting.empty():
-                group.append(self._waiting.get())
-            writes = [write for write in group if write is not None]
-            if writes:
-                self._commit(writes)
-            if None in group:
+    def _take_turn(self, needless: Callable[[], bool]) -> None:
+        """Commit what waits, unless that has become needless while somebody else had the turn."""
+        with self._turn:
+            if needless():
                 return
+            group: list[_Write] = []
+            try:
+                while len(group) < _GROUP and not self._waiting.empty():
+                    group.append(self._waiting.get())
+                self._commit(group)
+            finally:
+                # But for a Ctrl-C in this thread, there are none.
+                for write in group:
+                    if not write.future.done():
+                        write.future.set_exception(_broken_off())
 
     def _commit(self, writes: list[_Write]) -> None:
         begun = False
@@ -106,7 +112,7 @@ class SQLiteDatabase(Database):
                 # Who is alone needs no savepoint: there is nobody else's work in the transaction.
                 run = _Write.run_alone if len(writes) == 1 else _Write.run
                 resolved = [run(write, connection) for write in writes]
-        except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it
+        except BaseException as error:
             if begun and len(writes) > 1:
                 # One of them may have undone the others' work too: each gets a transaction of its own.
                 for write in writes:
@@ -115,6 +121,8 @@ class SQLiteDatabase(Database):
                 # What kept them all from beginning, such as a lock, would keep each of them as long.
                 for write in writes:
                     write.future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
         else:
             for resolve in resolved:
                 resolve()
@@ -154,6 +162,12 @@ class _Write:
             return lambda: self.future.set_exception(failure)
         driver.execute("RELEASE one")
         return lambda: self.future.set_result(value)
+
+
+def _broken_off() -> StoreUnavailableError:
+    return StoreUnavailableError(
+        "What was to be written was broken off.", hint="It may be kept all the same: look before you do it again."
+    )
 
 
 def _configure(connection: Any, _: Any) -> None:

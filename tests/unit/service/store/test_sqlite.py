@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from callback_sdk.errors import ConfigurationError
 from callback_sdk.service.store.database import StoreUnavailableError
 from callback_sdk.service.store.sqlite import SQLiteDatabase, _Write
+from tests.topology import wait_until
 
 
 @pytest.fixture
@@ -39,7 +42,7 @@ def fill_the_disk(connection: sa.Connection) -> None:
 
 
 def commit(database: SQLiteDatabase, *works: Callable[[sa.Connection], Any]) -> list[Future[Any]]:
-    """Commit some work as one group, as the writer's thread does with what has gathered."""
+    """Commit some work as one group, as whoever has the turn does with what has gathered."""
     writes = [_Write(work, Future()) for work in works]
     database._commit(writes)
     return [write.future for write in writes]
@@ -106,3 +109,43 @@ def test_a_lock_is_waited_for_once(database: SQLiteDatabase) -> None:
     sa.event.remove(database._writing, "begin", locked)
     assert commit(database, insert("d"))[0].result(0) == "d"
     assert rows(database) == ["d"]
+
+
+def test_whoever_has_the_turn_writes_for_all(database: SQLiteDatabase) -> None:
+    """Writes that come during a commit share the next one, and closing waits for what was begun."""
+    entered, go, commits = Event(), Event(), []
+
+    def slow(connection: sa.Connection) -> str:
+        entered.set()
+        assert go.wait(30)
+        return insert("slow")(connection)
+
+    with ThreadPoolExecutor(12) as pool:
+        first = pool.submit(database.write, slow)
+        assert entered.wait(30)
+        sa.event.listen(database._writing, "commit", lambda _: commits.append(True))
+        others = [pool.submit(database.write, insert(str(number))) for number in range(10)]
+        wait_until(lambda: database._waiting.qsize() == 10, what="the others' writes")
+        closing = pool.submit(database.close)
+        wait_until(lambda: database.closed, what="the beginning of the end")
+        go.set()
+        assert [first.result(30), *(other.result(30) for other in others)] == ["slow", *map(str, range(10))]
+        closing.result(30)
+    assert len(commits) == 2
+    assert sorted(rows(database)) == sorted(["slow", *map(str, range(10))])
+    with pytest.raises(ConfigurationError, match="closed"):
+        database.write(insert("late"))
+
+
+def test_a_ctrl_c_leaves_nobody_waiting(database: SQLiteDatabase) -> None:
+    """It ends the thread that it is for; those whose writes it had taken up hear of it."""
+
+    def interrupted(_: sa.Connection) -> None:
+        raise KeyboardInterrupt
+
+    others: Future[str] = Future()
+    database._waiting.put(_Write(interrupted, others))
+    with pytest.raises(KeyboardInterrupt):
+        database.write(insert("own"))
+    assert others.exception(0) is not None
+    assert database.write(insert("next")) == "next"
