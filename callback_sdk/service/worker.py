@@ -29,6 +29,9 @@ COMPUTE = "compute"
 SEND = "send"
 """What one process of a worker does."""
 
+_SOON = 0.001
+"""Seconds after a task in which Kombu looks what is left to do."""
+
 _PAUSE = 1.0
 """Seconds before a process that died is started again."""
 
@@ -171,14 +174,21 @@ def _child(parts: Parts) -> Iterator[ChildProcess]:
 
 
 def _register_run(app: Any, runner: Any, child: ChildProcess) -> None:
-    @app.task(name=RUN)  # type: ignore[untyped-decorator]
+    from kombu.asynchronous import get_event_loop
+
+    @app.task(name=RUN, shared=False)  # type: ignore[untyped-decorator]
     def run(job_id: str) -> None:
         stop: Stop = Stop()
         runner.run(job_id, child, stop)
+        loop = get_event_loop()
+        if loop is not None:
+            # Kombu's loop may wait for the next message now, and acknowledge this one, without which none comes, only
+            # when it has waited in vain for up to a second.
+            loop.call_later(_SOON, lambda: None)
 
 
 def _register_deliver(app: Any, parts: Parts, deliverer: Any) -> None:
-    @app.task(name=DELIVER)  # type: ignore[untyped-decorator]
+    @app.task(name=DELIVER, shared=False)  # type: ignore[untyped-decorator]
     def deliver(delivery_id: str, host: str) -> None:
         if not deliverer.send_now(delivery_id, host):
             parts.store.deliveries.give_back(delivery_id)

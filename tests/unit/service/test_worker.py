@@ -1,0 +1,57 @@
+"""callback_sdk.service.worker: what one process of a Celery worker does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import Celery
+from kombu.asynchronous import Hub, get_event_loop, set_event_loop
+
+from callback_sdk.service.engines.celery import RUN
+from callback_sdk.service.worker import _register_run
+
+
+class Runner:
+    """Notes what it is to run."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+
+    def run(self, job_id: str, child: Any, stop: Any) -> None:
+        """Note a task."""
+        self.ran.append(job_id)
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """Give the loop of a worker, as Celery makes it."""
+    before, hub = get_event_loop(), Hub()
+    set_event_loop(hub)
+    yield hub
+    hub.close()
+    set_event_loop(before)
+
+
+def test_the_loop_does_not_rest_before_a_task_is_acknowledged(hub: Hub) -> None:
+    """Kombu acknowledges in the loop's next round, and RabbitMQ sends no other task before that."""
+    app, runner = Celery("test", set_as_current=False), Runner()
+    _register_run(app, runner, child=None)
+    resting = hub.fire_timers(min_delay=1)
+    app.tasks[RUN]("42")
+    assert runner.ran == ["42"]
+    assert hub.fire_timers(min_delay=1) < resting == 1
+
+
+def test_a_task_runs_where_there_is_no_loop() -> None:
+    """As with a transport that has none."""
+    app, runner = Celery("test", set_as_current=False), Runner()
+    _register_run(app, runner, child=None)
+    before = get_event_loop()
+    set_event_loop(None)
+    try:
+        app.tasks[RUN]("42")
+    finally:
+        set_event_loop(before)
+    assert runner.ran == ["42"]
