@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import os
 import secrets
 import shutil
@@ -38,6 +39,7 @@ class Scratch:
         parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _sweep(parent)
         self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        self._numbers = itertools.count()
         self._lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 
@@ -48,7 +50,7 @@ class Scratch:
 
     def new(self, purpose: str) -> Path:
         """Return a path that nothing is at."""
-        return self.folder / f"{secrets.token_hex(16)}.{purpose}"
+        return self.folder / f"{next(self._numbers)}.{purpose}"
 
     def receive(self, source: BinaryIO) -> Path:
         """Copy an upload into the folder and return its path."""

@@ -28,7 +28,7 @@ from callback_sdk.service.catalogue import Catalogue, Runnable, new_version
 from callback_sdk.service.child import Answer, Run
 from callback_sdk.service.claims import Claims
 from callback_sdk.service.deliverer import Deliverer
-from callback_sdk.service.files import Scratch, read_progress, remove, write_whole
+from callback_sdk.service.files import Scratch, read_progress, remove
 from callback_sdk.service.metrics import RUN_SECONDS, RUNS
 from callback_sdk.service.outputs import kept
 from callback_sdk.service.process import SHUTDOWN, ChildProcess, Outcome, Stop
@@ -213,7 +213,7 @@ class Runner:
             with self._blobs.fetch(features_name(claim.task.job_id), self._scratch.folder) as path:
                 yield path
         else:
-            write_whole(places.features, [claim.features], durable=False)
+            places.features.write_bytes(claim.features)
             yield places.features
 
     def _found(self, claim: Claim) -> Runnable:
