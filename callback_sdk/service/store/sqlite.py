@@ -112,7 +112,7 @@ class SQLiteDatabase(Database):
                 # Who is alone needs no savepoint: there is nobody else's work in the transaction.
                 run = _Write.run_alone if len(writes) == 1 else _Write.run
                 resolved = [run(write, connection) for write in writes]
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
             if begun and len(writes) > 1:
                 # One of them may have undone the others' work too: each gets a transaction of its own.
                 for write in writes:
@@ -121,8 +121,6 @@ class SQLiteDatabase(Database):
                 # What kept them all from beginning, such as a lock, would keep each of them as long.
                 for write in writes:
                     write.future.set_exception(error)
-            if not isinstance(error, Exception):
-                raise
         else:
             for resolve in resolved:
                 resolve()

@@ -147,5 +147,5 @@ def test_a_ctrl_c_leaves_nobody_waiting(database: SQLiteDatabase) -> None:
     database._waiting.put(_Write(interrupted, others))
     with pytest.raises(KeyboardInterrupt):
         database.write(insert("own"))
-    assert others.exception(0) is not None
+    assert isinstance(others.exception(0), StoreUnavailableError)
     assert database.write(insert("next")) == "next"
