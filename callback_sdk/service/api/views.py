@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import orjson
-from attrs import define
+from attrs import asdict, define
 
 from callback_sdk.models import PENDING
 from callback_sdk.service.blobs import Blobs, results_name
@@ -17,7 +17,6 @@ from callback_sdk.service.store.records import (
     DEAD,
     DELIVERED,
     DELIVERY_PENDING,
-    NewTask,
     Submission,
     TrainedVersion,
 )
@@ -181,12 +180,18 @@ def show_new(submission: Submission, created_at: float, blobs: Blobs) -> TaskVie
         created_at: When, in seconds since 1970 in UTC.
         blobs: Where its results will be.
     """
-    task = {name: getattr(submission.task, name) for name in NewTask.__annotations__}
+    task = asdict(submission.task, recurse=False)
     task |= dict.fromkeys(("success", "error", "progress", "spans", "started_at", "finished_at"))
     task |= {"status": PENDING, "attempt": 0, "created_at": created_at}
     deliveries = [
-        {"url": str(target.url), "param": target.param, "state": DELIVERY_PENDING, "attempts": 0}
-        | {"last_error": None, "receipt": None}
+        {
+            "url": str(target.url),
+            "param": target.param,
+            "state": DELIVERY_PENDING,
+            "attempts": 0,
+            "last_error": None,
+            "receipt": None,
+        }
         for target in submission.targets
     ]
     return show_task(task, deliveries, None, blobs)

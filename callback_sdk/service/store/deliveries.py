@@ -21,7 +21,7 @@ from callback_sdk.service.store.records import (
     Ended,
     Sender,
 )
-from callback_sdk.service.store.tables import contents, deliveries, tasks, tries
+from callback_sdk.service.store.tables import deliveries, tasks, tries
 from callback_sdk.service.vault import Vault
 from callback_sdk.targets import plan
 from callback_sdk.tracing import TRACEPARENT
@@ -101,12 +101,8 @@ _CLAIM = (
     .values(worker=sa.bindparam("_worker"), beat_at=now(), attempts=deliveries.c.attempts + 1)
 )
 _CLAIMED = (
-    sa.select(
-        *_CLAIMED_DELIVERY,
-        *ENDED_TASK,
-        contents.c.data,
-    )
-    .select_from(rows.with_content(deliveries.join(tasks), RESULTS))
+    sa.select(*_CLAIMED_DELIVERY, *ENDED_TASK, rows.content_of(deliveries.c.job_id, RESULTS))
+    .select_from(deliveries.join(tasks))
     .where(deliveries.c.delivery_id == _DELIVERY)
 )
 _START = tries.insert().values(started_at=now())

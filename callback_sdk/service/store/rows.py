@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from callback_sdk.callbacks import Callback, callbacks
 from callback_sdk.redaction import Secret
 from callback_sdk.service.store.records import DELIVERY_PENDING, Submission
-from callback_sdk.service.store.tables import contents, tasks
+from callback_sdk.service.store.tables import contents
 from callback_sdk.service.vault import Vault
 
 _CONTENT = sa.select(contents.c.data).where(
@@ -56,19 +56,16 @@ def content(connection: sa.Connection, job_id: str, name: str) -> bytes | None:
     return data
 
 
-def content_of(name: str) -> sa.Label[Any]:
-    """Return a column `data` for a statement on the task `_job`: its features or results, where the database has them.
+def content_of(job_id: sa.ColumnElement[str], name: str) -> sa.Label[Any]:
+    """Return a column `data` for a statement: a task's features or results, where these are in the database.
 
-    Not by the task's own column: SQLAlchemy leaves out the tables' names in what a statement returns on SQLite.
+    Args:
+        job_id: The task. In what an update returns, a parameter and no column: on SQLite, SQLAlchemy leaves out the
+            tables' names there.
+        name: Which of its contents.
     """
-    kept = sa.select(contents.c.data).where(contents.c.job_id == sa.bindparam("_job"), contents.c.name == name)
+    kept = sa.select(contents.c.data).where(contents.c.job_id == job_id, contents.c.name == name)
     return kept.scalar_subquery().label("data")
-
-
-def with_content(source: sa.FromClause, name: str) -> sa.Join:
-    """Join tasks with their features or results, where these are in the database."""
-    kept = sa.and_(contents.c.job_id == tasks.c.job_id, contents.c.name == sa.literal(name))
-    return source.outerjoin(contents, kept)
 
 
 def pairs(result: Iterable[Any]) -> Iterator[tuple[Any, Any]]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from attrs import asdict
 
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.redaction import without_frames
@@ -67,7 +68,7 @@ _CLAIM = (
     tasks.update()
     .where(tasks.c.job_id == _JOB, tasks.c.status == PENDING)
     .values(status=IN_PROGRESS, attempt=tasks.c.attempt + 1, worker=_WORKER, beat_at=now(), started_at=now())
-    .returning(*(tasks.c[name] for name in NewTask.__annotations__), tasks.c.attempt, rows.content_of(FEATURES))
+    .returning(*(tasks.c[name] for name in NewTask.__annotations__), tasks.c.attempt, rows.content_of(_JOB, FEATURES))
 )
 _HELD_BY = sa.select(tasks.c.job_id, tasks.c.attempt).where(tasks.c.worker == _WORKER, tasks.c.status == IN_PROGRESS)
 
@@ -426,10 +427,7 @@ def _insert(
     targets: Sequence[dict[str, Any]],
     key: IdempotencyKey | None,
 ) -> list[Accepted]:
-    new = [
-        {name: getattr(item.task, name) for name in NewTask.__annotations__} | {"_later": _STEP * number}
-        for number, item in enumerate(submissions)
-    ]
+    new = [asdict(item.task, recurse=False) | {"_later": _STEP * number} for number, item in enumerate(submissions)]
     created_at = dict(rows.pairs(connection.execute(_NEW_TASKS, new)))
     small = [item for item in submissions if item.features is not None]
     if small:
