@@ -76,14 +76,21 @@ class Chaos:
             try:
                 self._revive()
                 ready = [name for name, started in self._started.items() if time.monotonic() - started > UP]
-                # Whom it is after may end by itself meanwhile.
-                with suppress(psutil.Error, OSError):
-                    self._kill(self._random.choice(ready or ["child"]))
+                self._kill_one(ready or ["child"])
             except Exception as error:  # noqa: BLE001, PERF203 - the test fails with it
                 self._trouble = error
                 return
 
-    def _kill(self, victim: str) -> None:
+    def _kill_one(self, names: list[str]) -> None:
+        """Kill what was killed least until now: a short run has no time to leave that to chance."""
+        for victim in sorted(names, key=lambda name: (self.kills[name], self._random.random())):
+            # Whom it is after may end by itself meanwhile.
+            with suppress(psutil.Error, OSError):
+                # A child needs some rest of the others to come into being at all.
+                if self._kill(victim) or not self.kills[victim]:
+                    return
+
+    def _kill(self, victim: str) -> bool:
         if victim in self._servers:
             self._servers[victim].kill()
             time.sleep(self._random.uniform(0.0, 1.0))
@@ -91,9 +98,10 @@ class Chaos:
         elif victim in ("service", "worker"):
             kill_tree(getattr(self._topology, victim))
         elif not self._kill_below(victim):
-            return
+            return False
         self._started[victim] = time.monotonic()
         self.kills[victim] += 1
+        return True
 
     def _kill_below(self, victim: str) -> bool:
         parent = self._topology.worker or self._topology.service
