@@ -1,0 +1,125 @@
+"""What a child process must not share with its parent after `os.fork()`: locks, sockets, database handles.
+
+A child inherits each of them in the state that it has at that moment. A lock that another thread holds is never
+released, two processes that use one socket read each other's responses, and a SQLite connection that crosses a fork
+can corrupt its file ("How To Corrupt An SQLite Database File", section 2.6). Celery's prefork pool, gunicorn's
+`--preload` and `multiprocessing` with the start method `fork` all do this to objects at module level.
+
+The whole package uses this module: `Lock` for a lock, `PerProcess` for a value with sockets or files, `after_fork` for
+anything else.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+_hooks: dict[int, tuple[weakref.ref[Any], Callable[[Any], object]]] = {}
+
+_inherited: list[Any] = []
+"""Values of the parent process. They are kept, because the finalizer of one may write to a socket or to a file."""
+
+
+def after_fork(owner: T, renew: Callable[[T], object]) -> None:
+    """Call a function in every child process, for as long as its owner exists.
+
+    It runs inside `os.fork()`, where no other thread exists: it must wait for nothing, neither a lock nor the network.
+
+    Args:
+        owner: An object that supports weak references. Registering it again replaces its function.
+        renew: Called with the owner. It must not refer to the owner itself, which would then live for ever.
+    """
+    key = id(owner)
+    _hooks[key] = (weakref.ref(owner, lambda _: _hooks.pop(key, None)), renew)
+
+
+class Lock:
+    """A `threading.Lock` that is free in each child process, whoever held it in the parent."""
+
+    def __init__(self) -> None:
+        self._renew()
+        after_fork(self, Lock._renew)
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Acquire the lock as `threading.Lock.acquire` does."""
+        return self._lock.acquire(blocking, timeout)
+
+    def release(self) -> None:
+        """Release the lock."""
+        self._lock.release()
+
+    def locked(self) -> bool:
+        """Return whether a thread of this process holds the lock."""
+        return self._lock.locked()
+
+    def __enter__(self) -> bool:
+        return self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
+
+
+class PerProcess(Generic[T]):
+    """A value that each process makes for itself, when it first asks for it.
+
+    Args:
+        make: Makes the value.
+        leave: What a child process does with its parent's value, inside `os.fork()`; nothing by default. It may close
+            the child's copies of file descriptors, which leaves the parent's open, but it must take no lock.
+    """
+
+    def __init__(self, make: Callable[[], T], *, leave: Callable[[T], object] | None = None) -> None:
+        self._make = make
+        self._leave = leave
+        self._value: tuple[T] | None = None
+        self._lock = Lock()
+        after_fork(self, PerProcess._renew)
+
+    def get(self) -> T:
+        """Return the value of this process; make it if there is none."""
+        value = self._value
+        if value is not None:
+            return value[0]
+        with self._lock:
+            if self._value is None:
+                self._value = (self._make(),)
+            return self._value[0]
+
+    def pop(self) -> T | None:
+        """Return the value of this process and forget it; None if there is none."""
+        with self._lock:
+            value, self._value = self._value, None
+        return None if value is None else value[0]
+
+    def _renew(self) -> None:
+        value, self._value = self._value, None
+        if value is not None:
+            _inherited.append(value[0])
+            if self._leave is not None:
+                self._leave(value[0])
+
+
+def _in_child() -> None:
+    for reference, renew in list(_hooks.values()):
+        owner = reference()
+        if owner is None:
+            continue
+        try:
+            renew(owner)
+        except Exception:
+            # The other objects need their hooks all the same.
+            logger.exception("A %s can't be used in this child process.", type(owner).__name__)
+
+
+os.register_at_fork(after_in_child=_in_child)

@@ -1,0 +1,58 @@
+"""Runs a function in a child process made by `os.fork()`, and returns what it returned."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+TIME_LIMIT = 60
+"""Seconds after which a child that hangs is killed, which fails its test."""
+
+
+class Child:
+    """A child process.
+
+    Args:
+        call: What the child does. Its result must be picklable.
+    """
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self._pipe, write = os.pipe()
+        with warnings.catch_warnings():
+            # Python 3.12 warns of threads beside a fork: they are what is tested here.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._pid = os.fork()
+        if self._pid:
+            os.close(write)
+            return
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(TIME_LIMIT)
+        try:
+            answer = (True, call())
+        except BaseException:  # noqa: BLE001 - the parent raises it
+            answer = (False, traceback.format_exc())
+        try:
+            with os.fdopen(write, "wb") as file:
+                pickle.dump(answer, file)
+        finally:
+            os._exit(0)
+
+    def result(self) -> Any:
+        """Wait for the child to end, and return what it returned; fail if it raised or hung."""
+        with os.fdopen(self._pipe, "rb") as file:
+            data = file.read()
+        _, status = os.waitpid(self._pid, 0)
+        assert os.waitstatus_to_exitcode(status) == 0, "the child process hung"
+        succeeded, value = pickle.loads(data)
+        assert succeeded, value
+        return value
+
+
+def in_child(call: Callable[[], Any]) -> Any:
+    """Return what a function returns in a child process."""
+    return Child(call).result()
