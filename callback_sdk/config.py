@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import environ
 from attrs import define, field
 
-from callback_sdk.addresses import parse_network
+from callback_sdk.allowlist import AllowedNetwork
 from callback_sdk.errors import ConfigurationError, InvalidTargetError
 from callback_sdk.readings import parse_bool, parse_duration
 from callback_sdk.redaction import Secret, SecretURL, sealed
@@ -67,7 +67,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _networks(text: str) -> tuple[str, ...]:
-    return tuple(str(parse_network(word)) for word in _words(text))
+    return tuple(str(AllowedNetwork.parse(word)) for word in _words(text))
 
 
 def _durations(text: str) -> tuple[timedelta, ...]:
@@ -130,8 +130,11 @@ def _read(cls: type[T], variables: Mapping[str, str] | None) -> T:
 _BOOL = "1, true, yes, on, or 0, false, no, off"
 _DURATION = "a duration: seconds, or a number with ms, s, m, h or d after it"
 _ENDPOINTS = "the URLs of object stores, separated by commas or spaces"
-_NETWORKS = "networks in CIDR notation such as 10.20.0.0/16, separated by commas or spaces"
-_HOSTS = "names of hosts, separated by commas or spaces"
+_NETWORKS = (
+    "networks in CIDR notation, with a port that isn't the scheme's own, such as 10.20.0.0/16:9000 or [fd00::/8]:9000, "
+    "separated by commas or spaces"
+)
+_HOSTS = "names of hosts, with a port that isn't the scheme's own, such as minio:9000, separated by commas or spaces"
 _FOLDER = "the path of a folder"
 _DATABASE = "sqlite:///PATH, or postgresql://USER:PASSWORD@HOST/NAME"
 _BROKER = "amqp://USER:PASSWORD@HOST/VHOST, or redis://:PASSWORD@HOST:PORT/0"

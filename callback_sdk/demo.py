@@ -224,7 +224,7 @@ def _service(store: _Store, engine: str, stack: ExitStack, console: Console) -> 
         _REGISTRY,
         storage_endpoints=[store.endpoint] if store.endpoint else [],
         # Its targets are its own, wherever the bucket is.
-        allow_networks=("0.0.0.0/0", "::/0"),
+        allow_networks=("0.0.0.0/0:*", "[::/0]:*"),
         database=database,
         broker=broker,
     )

@@ -62,7 +62,12 @@ class Stores:
 
 def port_of(url: SecretURL) -> int:
     """Return the port of a URL, its scheme's own when it names none."""
-    return url.port or (443 if url.scheme == "https" else 80)
+    return url.port or default_port(url)
+
+
+def default_port(url: SecretURL) -> int:
+    """Return the port of a URL's scheme."""
+    return 443 if url.scheme == "https" else 80
 
 
 def _endpoint(text: str) -> tuple[str, int]:

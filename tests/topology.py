@@ -72,7 +72,7 @@ class Topology:
             "PORT": "0",
             "ENGINE": engine,
             "PROCESSES": str(processes),
-            "ALLOW_NETWORKS": "127.0.0.0/8",
+            "ALLOW_NETWORKS": "127.0.0.0/8:*",
             "GRACE": "1s",
             **({"DATABASE": database} if database else {}),
             **({"BROKER": broker} if broker else {}),

@@ -88,16 +88,19 @@ StorageEndpoint = Annotated[
 AllowNetwork = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="CIDR",
-        help="A network that is not public and may be reached all the same; repeatable. CALLBACK_SDK_ALLOW_NETWORKS.",
+        metavar="CIDR[:PORT]",
+        help="A network that is not public and may be reached all the same: 10.20.0.0/16:9000, [fd00::/8]:9000; "
+        "without a port at 80 (http) and 443 (https) only, with :* at every port; repeatable. "
+        "CALLBACK_SDK_ALLOW_NETWORKS.",
         show_default=False,
     ),
 ]
 AllowHost = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="NAME",
-        help="A host that may be reached whatever its address is, or *.NAME for all below it; repeatable. "
+        metavar="NAME[:PORT]",
+        help="A host that may be reached whatever its address is, or *.NAME for all below it: minio.internal:9000; "
+        "without a port at 80 (http) and 443 (https) only, with :* at every port; repeatable. "
         "CALLBACK_SDK_ALLOW_HOSTS.",
         show_default=False,
     ),

@@ -50,11 +50,15 @@ def run(
     guard: Annotated[bool, typer.Option("--guard", help="Refuse targets at addresses that are not public.")] = False,
     allow_network: Annotated[
         list[str] | None,
-        typer.Option(metavar="CIDR", help="With --guard: a network that is allowed; repeatable.", show_default=False),
+        typer.Option(
+            metavar="CIDR[:PORT]", help="With --guard: a network that is allowed; repeatable.", show_default=False
+        ),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(metavar="HOST", help="With --guard: a host that is allowed; repeatable.", show_default=False),
+        typer.Option(
+            metavar="HOST[:PORT]", help="With --guard: a host that is allowed; repeatable.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Send what is due, until SIGTERM or Ctrl-C comes. Any number of these may run on one outbox.

@@ -72,7 +72,7 @@ def serve(
         keep: How long tasks are kept after their end, with their results and deliveries; None for ever.
         storage_endpoints: URLs of object stores besides the known providers.
         allow_networks: Networks that callbacks may reach although they are not public; see `AddressGuard`.
-        allow_hosts: Hosts that callbacks may reach whatever their addresses are.
+        allow_hosts: Hosts that callbacks may reach whatever their addresses are; likewise.
         webhook_secrets: What webhooks are signed with, the newest first.
         retry_delays: Pauses between the tries of a delivery, after the last of which it is dead.
         max_body: Bytes that a request may have.

@@ -35,8 +35,9 @@ class LocalService:
         registry: Name of a module and of the registry in it; the working folder is searched too.
         processes: Algorithms that run at a time.
         storage_endpoints: Hosts that are object stores, beside the well-known ones.
-        allow_networks: Networks that callbacks may reach although they are not public; loopback, unless given.
-        allow_hosts: Hosts that callbacks may reach whatever their addresses are.
+        allow_networks: Networks that callbacks may reach although they are not public; loopback at every
+            port, unless given. Each with its port; see `AddressGuard`.
+        allow_hosts: Hosts that callbacks may reach whatever their addresses are, likewise.
         webhook_secrets: What it signs webhooks with, the newest first.
         database: URL of its database; a SQLite file of its own when None.
         broker: URL of a message broker: a worker runs the tasks then, in place of the service itself.
@@ -49,7 +50,7 @@ class LocalService:
         *,
         processes: int = 1,
         storage_endpoints: Sequence[str] = (),
-        allow_networks: Sequence[str] = ("127.0.0.0/8", "::1/128"),
+        allow_networks: Sequence[str] = ("127.0.0.0/8:*", "[::1]:*"),
         allow_hosts: Sequence[str] = (),
         webhook_secrets: Sequence[str] = (),
         database: str | None = None,

@@ -111,6 +111,7 @@ def test_a_wrong_environment_variable_is_named(tmp_path: Path) -> None:
     ("options", "environment", "said"),
     [
         (["--allow-network", "10.0.0.1/8"], {}, "'10.0.0.1/8' is not a network"),
+        (["--allow-network", "10.0.0.0/8:http"], {}, "'10.0.0.0/8:http' is not a network"),
         (["--allow-host", "http://minio:9000"], {}, "'http://minio:9000' is not the name of a host"),
         ([], {"CALLBACK_SDK_ALLOW_NETWORKS": "intranet"}, "CALLBACK_SDK_ALLOW_NETWORKS is 'intranet'"),
     ],

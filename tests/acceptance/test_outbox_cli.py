@@ -101,7 +101,7 @@ def test_run_with_a_guard_refuses_what_is_not_public(path: Path, webhook: Webhoo
     _run("retry", path, "--all")
     assert _run("run", path, "--until-empty", "--guard").returncode == 3
     _run("retry", path, "--all")
-    allowed = _run("run", path, "--until-empty", "--guard", "--allow-network", "127.0.0.0/8")
+    allowed = _run("run", path, "--until-empty", "--guard", "--allow-network", "127.0.0.0/8:*")
     assert allowed.returncode == 0
     assert len(webhook.requests) == 2
 

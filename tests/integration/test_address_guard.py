@@ -22,7 +22,7 @@ def guarded() -> Iterator[Client]:
     """Run the service as it is without any option, but for one host that is allowed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(Path(__file__).parent))
-        service = LocalService("guard_jobs:registry", allow_networks=(), allow_hosts=["*.allowed.example.org"])
+        service = LocalService("guard_jobs:registry", allow_networks=(), allow_hosts=["*.allowed.example.org:*"])
         with service, Client(service.url, token=service.token) as client:
             yield client
 
@@ -35,11 +35,11 @@ def run(client: Client, url: str) -> Task:
 @pytest.mark.parametrize(
     ("host", "option"),
     [
-        ("127.0.0.1", "--allow-network 127.0.0.0/8"),
+        ("127.0.0.1", "--allow-network 127.0.0.0/8:9000"),
         ("2130706433", "--allow-network 127.0.0.0/8"),
-        ("localhost", "--allow-host localhost"),
-        ("169.254.169.254", "--allow-network 169.254.169.254"),
-        ("[fd00:ec2::254]", "--allow-network fd00:ec2::254"),
+        ("localhost", "--allow-host localhost:9000"),
+        ("169.254.169.254", "--allow-network 169.254.169.254:9000"),
+        ("[fd00:ec2::254]", "--allow-network [fd00:ec2::254]:9000"),
         ("[::ffff:10.0.0.1]", "--allow-network"),
         ("127。0。0。1", "--allow-network 127.0.0.0/8"),
     ],

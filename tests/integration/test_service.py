@@ -42,7 +42,7 @@ if __name__ == "__main__":
         processes=2,
         max_body=200_000,
         grace=timedelta(minutes=10) if "patient" in sys.argv else timedelta(seconds=0.2),
-        allow_networks=["127.0.0.0/8"],
+        allow_networks=["127.0.0.0/8:*"],
         ready=lambda _: os.kill(os.getpid(), signal.SIGTERM) if "stop" in sys.argv else None,
     )
 """

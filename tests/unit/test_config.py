@@ -64,11 +64,14 @@ def test_every_service_variable_is_read() -> None:
             "CALLBACK_SDK_DATA": "/srv/data",
             "CALLBACK_SDK_PROCESSES": "8",
             "CALLBACK_SDK_STORAGE_ENDPOINTS": "http://minio:9000",
-            "CALLBACK_SDK_ALLOW_NETWORKS": "10.0.0.0/8, fd00::/8",
-            "CALLBACK_SDK_ALLOW_HOSTS": "minio *.internal",
+            "CALLBACK_SDK_ALLOW_NETWORKS": "10.0.0.0/8:9000, fd00::/8 [fd00::5]:*",
+            "CALLBACK_SDK_ALLOW_HOSTS": "minio:9000 *.internal",
         }
     )
-    assert (config.allow_networks, config.allow_hosts) == (("10.0.0.0/8", "fd00::/8"), ("minio", "*.internal"))
+    assert (config.allow_networks, config.allow_hosts) == (
+        ("10.0.0.0/8:9000", "fd00::/8", "[fd00::5/128]:*"),
+        ("minio:9000", "*.internal"),
+    )
     assert (config.host, config.port, config.data, config.processes) == ("0.0.0.0", 0, Path("/srv/data"), 8)
     assert config.storage_endpoints == ("http://minio:9000",)
 

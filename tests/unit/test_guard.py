@@ -181,9 +181,9 @@ def test_localhost_needs_both_of_its_addresses() -> None:
     """It may resolve to either."""
     url = SecretURL("http://localhost:9000/")
     with pytest.raises(AddressNotAllowedError, match="this machine itself"):
-        AddressGuard(allow_networks=["127.0.0.0/8"]).check(url)
-    AddressGuard(allow_networks=["127.0.0.0/8", "::1"]).check(url)
-    AddressGuard(allow_hosts=["localhost"]).check(url)
+        AddressGuard(allow_networks=["127.0.0.0/8:9000"]).check(url)
+    AddressGuard(allow_networks=["127.0.0.0/8:9000", "[::1]:9000"]).check(url)
+    AddressGuard(allow_hosts=["localhost:9000"]).check(url)
 
 
 @pytest.mark.parametrize(
@@ -213,13 +213,115 @@ def test_allowed_hosts_can_be_reached(allowed: str, host: str, reached: bool, na
 
 
 @pytest.mark.parametrize(
+    ("allowed", "url", "reached"),
+    [
+        ("minio.internal", "http://minio.internal/", True),
+        ("minio.internal", "https://minio.internal/", True),
+        ("minio.internal", "http://minio.internal:80/", True),
+        ("minio.internal", "http://minio.internal:443/", False),
+        ("minio.internal", "http://minio.internal:9000/", False),
+        ("minio.internal:9000", "http://minio.internal:9000/", True),
+        ("minio.internal:9000", "https://minio.internal:9000/", True),
+        ("minio.internal:9000", "http://minio.internal:9333/", False),
+        ("minio.internal:9000", "http://minio.internal/", False),
+        ("minio.internal:443", "https://minio.internal/", True),
+        ("minio.internal:*", "http://minio.internal:9333/", True),
+        ("*.minio.internal:9000", "http://bucket.minio.internal:9000/", True),
+        ("*.minio.internal:9000", "http://bucket.minio.internal:9333/", False),
+        ("10.0.0.5:9000", "http://10.0.0.5:9000/", True),
+        ("10.0.0.5:9000", "http://10.0.0.5:9333/", False),
+        ("[fd00::5]:9000", "http://[fd00::5]:9000/", True),
+        ("[fd00::5]:9000", "http://[fd00::5]/", False),
+        ("[fd00::5]", "http://[fd00::5]/", True),
+    ],
+)
+def test_allowed_host_can_be_reached_at_its_port_only(allowed: str, url: str, reached: bool, names: Names) -> None:
+    """An object store's administration at another port of the same host stays out of reach."""
+    names(["10.0.0.5"])
+    guard = AddressGuard(allow_hosts=[allowed])
+    if reached:
+        assert resolve(guard, url)
+    else:
+        with pytest.raises(AddressNotAllowedError):
+            resolve(guard, url)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "url", "reached"),
+    [
+        ("10.0.0.0/8", "http://10.0.0.5/", True),
+        ("10.0.0.0/8", "https://10.0.0.5/", True),
+        ("10.0.0.0/8", "http://10.0.0.5:9000/", False),
+        ("10.0.0.0/8:9000", "http://10.0.0.5:9000/", True),
+        ("10.0.0.0/8:9000", "http://10.0.0.5:9333/", False),
+        ("10.0.0.0/8:*", "http://10.0.0.5:9333/", True),
+        ("10.0.0.5:9000", "http://10.0.0.5:9000/", True),
+        ("10.0.0.5:9000", "http://10.0.0.6:9000/", False),
+        ("[fd00::/8]:9000", "http://[fd00::5]:9000/", True),
+        ("[fd00::/8]:9000", "http://[fd00::5]/", False),
+        ("fd00::/8", "http://[fd00::5]/", True),
+        ("fd00::/8", "http://[fd00::5]:9000/", False),
+        ("fd00::9000", "http://[fd00::9000]/", True),
+    ],
+)
+def test_allowed_network_can_be_reached_at_its_port_only(allowed: str, url: str, reached: bool) -> None:
+    """Without a port, at the default one of the URL's scheme; a star stands for every port."""
+    guard = AddressGuard(allow_networks=[allowed])
+    if reached:
+        guard.check(SecretURL(url))
+    else:
+        with pytest.raises(AddressNotAllowedError):
+            guard.check(SecretURL(url))
+
+
+def test_name_that_leads_to_an_allowed_network_is_held_to_its_port(names: Names) -> None:
+    """The port counts also after the resolver was asked."""
+    names(["10.0.0.5"])
+    guard = AddressGuard(allow_networks=["10.0.0.0/8:9000"])
+    assert resolve(guard, "http://store.example.org:9000/") == ["10.0.0.5"]
+    with pytest.raises(AddressNotAllowedError, match=r"--allow-host store\.example\.org:9333"):
+        resolve(guard, "http://store.example.org:9333/")
+
+
+def test_redirect_to_another_port_of_an_allowed_host_is_refused(names: Names, closing: Closing) -> None:
+    """The host itself can't send an upload on to what else runs there."""
+    location = ""
+
+    def near(connection: socket.socket, number: int) -> None:
+        read_request(connection)
+        connection.sendall(answer("307 Go", f"Location: {location}"))
+
+    with RawServer(near) as store, RawServer(near) as administration:
+        names(["127.0.0.1"])
+        location = f"http://minio.internal:{administration.port}/k"
+        sender = closing(Sender(resolve=AddressGuard(allow_hosts=[f"minio.internal:{store.port}"]).resolve))
+        with pytest.raises(AddressNotAllowedError):
+            sender.send(upload(f"http://minio.internal:{store.port}/k"))
+        assert (store.connections, administration.connections) == (1, 0)
+
+
+@pytest.mark.parametrize(
     "options",
     [
         {"allow_networks": ["10.0.0.1/8"]},
         {"allow_networks": ["intranet"]},
         {"allow_networks": "10.0.0.0/8"},
         {"allow_hosts": ["http://minio"]},
-        {"allow_hosts": ["minio:9000"]},
+        {"allow_networks": ["10.0.0.0/8:"]},
+        {"allow_networks": ["10.0.0.0/8:0"]},
+        {"allow_networks": ["10.0.0.0/8:65536"]},
+        {"allow_networks": ["10.0.0.0/8:9000-9010"]},
+        {"allow_networks": ["10.0.0.0:9000/8"]},
+        {"allow_networks": ["fd00::/8:9000"]},
+        {"allow_networks": ["[fd00::/8"]},
+        {"allow_networks": ["[fd00::]/8"]},
+        {"allow_networks": ["[10.0.0.0/8]:9000"]},
+        {"allow_hosts": ["minio:"]},
+        {"allow_hosts": ["minio:http"]},
+        {"allow_hosts": ["minio:9000:9001"]},
+        {"allow_hosts": ["[minio]:9000"]},
+        {"allow_hosts": ["fd00::5:9000"]},
+        {"allow_hosts": ["*:9000"]},
         {"allow_hosts": ["*"]},
         {"allow_hosts": ["*."]},
         {"allow_hosts": [""]},
@@ -243,7 +345,7 @@ def test_connection_goes_to_the_address_that_was_checked(names: Names) -> None:
 
     with RawServer(script) as allowed, RawServer(script) as inside:
         asked = names(["127.0.0.2"], ["127.0.0.1"])
-        guard = AddressGuard(allow_networks=["127.0.0.2/32"])
+        guard = AddressGuard(allow_networks=["127.0.0.2/32:*"])
         sender = Sender(resolve=guard.resolve)
         # The name answers with an address of the test's own that is "public", and would answer with another one.
         with pytest.raises(DeliveryError, match="refuses connections"):
@@ -264,7 +366,7 @@ def test_redirect_to_an_address_that_is_not_public_is_refused(names: Names, clos
 
     with RawServer(near) as here, RawServer(near) as there:
         names(["127.0.0.1"], ["127.0.0.3"])
-        guard = AddressGuard(allow_networks=["127.0.0.1"])
+        guard = AddressGuard(allow_networks=["127.0.0.1:*"])
         sender = closing(Sender(resolve=guard.resolve))
         location = f"http://store.example.org:{there.port}/k"
         with pytest.raises(AddressNotAllowedError):
@@ -280,7 +382,7 @@ def test_redirect_to_an_address_in_the_url_is_refused(closing: Closing) -> None:
         connection.sendall(answer("307 Go", "Location: http://127.0.0.2:9/k"))
 
     with RawServer(near) as here:
-        guard = AddressGuard(allow_networks=["127.0.0.1"])
+        guard = AddressGuard(allow_networks=["127.0.0.1:*"])
         sender = closing(Sender(resolve=guard.resolve, may_redirect=lambda origin, destination: True))
         with pytest.raises(AddressNotAllowedError, match=r"127\.0\.0\.2"):
             sender.send(upload(f"{here.url}/k"))

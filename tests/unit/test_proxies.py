@@ -206,7 +206,7 @@ def test_writer_uses_the_environments_proxy(store: RawServer, monkeypatch: pytes
 def test_writer_with_a_guard_goes_past_the_proxy(store: RawServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy would resolve the name on its own, and might reach what the guard forbids."""
     result = JobResult(job_id="42", success=True, results={})
-    guard = AddressGuard(allow_networks=["127.0.0.0/8"])
+    guard = AddressGuard(allow_networks=["127.0.0.0/8:*"])
     with ProxyServer(store.port) as proxy, ResultsWriter(guard=guard) as writer:
         monkeypatch.setenv("ALL_PROXY", proxy.url)
         assert writer.write(result, store.url)[0].status == 200
