@@ -67,6 +67,25 @@ def callbacks(callback_url: Any, callback_param: Any = None) -> tuple[Callback, 
     return tuple(_callback(url, _merge(own, given)) for (url, own), given in zip(items, params, strict=True))
 
 
+def required_callbacks(callback_url: Any, callback_param: Any = None) -> tuple[Callback, ...]:
+    """Pair URLs and parameters of a result that must have a target.
+
+    A worker that forgot to pass the URL on must not believe that its result was delivered.
+
+    Raises:
+        TargetError: There is no target, or `callbacks` rejects one.
+    """
+    callback_url, callback_param = hide(callback_url), hide(callback_param)
+    given = callbacks(callback_url, callback_param)
+    if not given:
+        found = "None" if callback_url.reveal() is None else "an empty list"
+        raise TargetError(
+            f"There is no target to deliver the result to: callback_url is {found}.",
+            hint="Give the job's callback URL, or don't call write for a job without one.",
+        )
+    return given
+
+
 def _items(callback_url: Secret[Any]) -> list[Secret[Any]]:
     if callback_url.reveal() is None:
         return []

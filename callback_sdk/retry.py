@@ -1,21 +1,29 @@
-"""When to try again, when to wait, and when never to."""
+"""When to try again, when to wait, and when never to. `docs/retries.md` has the same list for readers."""
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 
 from callback_sdk.errors import DeliveryError, TargetError
 
-RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Statuses of a passing fault; any other below 500 is an answer for good."""
+RETRYABLE_STATUSES = frozenset({408, 425, 429, *range(500, 600)})
+"""Statuses of a transient failure: writer, outbox, service and client retry the same ones.
+
+All of 5xx: content delivery networks have their own (Cloudflare's 520 to 530), and load balancers answer 501 and 505 in
+the place of a server that is being replaced (RFC 9110, section 15.6: an unknown 5xx is to be treated as 500).
+"""
 
 RETRYABLE_CODES = frozenset(
     {"ConditionalRequestConflict", "InternalError", "OperationAborted", "RequestTimeout", "ServerBusy", "SlowDown"}
     | {"ServiceUnavailable"}
 )
 """Error codes of object stores for a passing fault, whatever status they come with."""
+
+PERMANENT_CODES = frozenset({"NotImplemented"})
+"""Error codes of object stores that aren't retried although their status is: the store understood the request."""
 
 LONGEST_RETRY_AFTER = timedelta(hours=1)
 """More than a server may make us wait."""
@@ -32,6 +40,11 @@ SERVICE_DELAYS = (
 )
 """Pauses between the tries of a durable delivery; after the last one it is dead."""
 
+_SECONDS = re.compile(r"([0-9]+)(\.[0-9]*)?")
+
+_LONGEST_DATE = 64
+"""Characters of an HTTP date, with room for other forms."""
+
 _FIRST_BACKOFF = timedelta(milliseconds=200)
 _LONGEST_BACKOFF = timedelta(seconds=20)
 
@@ -43,7 +56,7 @@ def is_retryable(status: int, code: str | None = None) -> bool:
         status: HTTP status.
         code: The store's error code, when there was one.
     """
-    return status in RETRYABLE_STATUSES or code in RETRYABLE_CODES
+    return code not in PERMANENT_CODES and (status in RETRYABLE_STATUSES or code in RETRYABLE_CODES)
 
 
 def backoff(attempts: int) -> timedelta:
@@ -93,21 +106,32 @@ def next_delay(error: Exception, attempts: int, delays: Sequence[timedelta] = SE
 def parse_retry_after(value: str | None, *, now: datetime | None = None) -> timedelta | None:
     """Read a `Retry-After` header (RFC 9110, section 10.2.3): seconds, or a date.
 
+    Decimals are accepted, as rate limiters send them although the RFC has whole seconds only.
+
     Returns:
         How long to wait, at most an hour; None without the header or when it can't be read.
     """
-    if not value:
-        return None
-    text = value.strip()
-    try:
-        if text.isascii() and text.isdigit():
-            delay = timedelta(seconds=min(int(text), 10**6)) if len(text) < 10 else LONGEST_RETRY_AFTER
-        else:
-            from email.utils import parsedate_to_datetime
+    text = (value or "").strip()
+    seconds = _SECONDS.fullmatch(text)
+    delay = _until(text, now or datetime.now(timezone.utc)) if seconds is None else _of_seconds(seconds[1], seconds[2])
+    return None if delay is None else max(timedelta(0), min(delay, LONGEST_RETRY_AFTER))
 
-            date = parsedate_to_datetime(text)
-            date = date if date.tzinfo else date.replace(tzinfo=timezone.utc)
-            delay = date - (now or datetime.now(timezone.utc))
-    except (ValueError, OverflowError):
+
+def _of_seconds(whole: str, decimals: str | None) -> timedelta:
+    # A number of many digits overflows a timedelta.
+    if len(whole.lstrip("0")) > 6:
+        return LONGEST_RETRY_AFTER
+    return timedelta(seconds=float(f"{whole}{(decimals or '')[:7]}"))
+
+
+def _until(text: str, now: datetime) -> timedelta | None:
+    from email.utils import parsedate_to_datetime
+
+    if len(text) > _LONGEST_DATE:
         return None
-    return max(timedelta(0), min(delay, LONGEST_RETRY_AFTER))
+    try:
+        date = parsedate_to_datetime(text)
+        return (date if date.tzinfo else date.replace(tzinfo=timezone.utc)) - now
+    except (ValueError, TypeError, IndexError, OverflowError):
+        # The parser of e-mail dates raises each of these for some text (CPython's gh-126033 and relatives).
+        return None

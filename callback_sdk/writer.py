@@ -15,7 +15,7 @@ from attrs import define
 from callback_sdk import tracing, webhooks
 from callback_sdk.answer import Answer
 from callback_sdk.body import Body
-from callback_sdk.callbacks import Callback, callbacks
+from callback_sdk.callbacks import Callback, required_callbacks
 from callback_sdk.delivery import Delivery, FindURL, prepare
 from callback_sdk.dialing import resolve
 from callback_sdk.document import results_body
@@ -129,13 +129,13 @@ class ResultsWriter:
         Raises:
             CallbackParamError: The parameters don't fit the URLs; nothing was sent.
             EncodingError: JSON can't hold the result; nothing was sent. The error names the path.
-            TargetError: A target can't be used; nothing was sent to it.
+            TargetError: A target can't be used, or there is none; nothing was sent to it.
             DeliveryError: A target doesn't have the result. When several fail it is a
                 `SeveralDeliveriesError`. Other targets have theirs: `error.receipts`.
         """
         callback_url, callback_param = hide(callback_url), hide(callback_param)
         until = time.monotonic() + self._deadline.total_seconds()
-        given = callbacks(callback_url, callback_param)
+        given = required_callbacks(callback_url, callback_param)
         with ExitStack() as stack:
             results, nulled = results_body(result.results if result.success else None, stack)
             targets = [self._plan(callback) for callback in given]

@@ -31,6 +31,7 @@ from callback_sdk.errors import (
 )
 from callback_sdk.readings import total_seconds
 from callback_sdk.redaction import HIDDEN, Secret, SecretURL, without_frames
+from callback_sdk.retry import RETRYABLE_STATUSES
 
 JSON = "application/json"
 
@@ -272,7 +273,7 @@ def _policy(kind: type[_Retry], retries: int, methods: set[str]) -> _Retry:
         total=retries,
         redirect=0,
         allowed_methods=frozenset(methods),
-        status_forcelist=frozenset({408, 425, 429, 500, 502, 503, 504}),
+        status_forcelist=RETRYABLE_STATUSES,
         backoff_factor=0.2,
         backoff_max=8,
         backoff_jitter=0.2,

@@ -18,7 +18,7 @@ from typing import Any
 from attrs import define, evolve
 
 from callback_sdk.body import Body
-from callback_sdk.callbacks import Callback, callbacks
+from callback_sdk.callbacks import Callback, required_callbacks
 from callback_sdk.document import encode, results_body
 from callback_sdk.errors import CallbackSDKError, DeliveryError, OutboxError, SeveralDeliveriesError, TargetError
 from callback_sdk.models import JobResult, Receipt
@@ -132,15 +132,13 @@ class Outbox:
             CallbackParamError: The parameters don't fit the URLs; nothing was stored.
             EncodingError: JSON can't hold the result; nothing was stored. The error names the path.
             OutboxError: The result can't be kept; nothing was stored or sent.
-            TargetError: A target can't be used; nothing was stored for it.
+            TargetError: A target can't be used, or there is none; nothing was stored for it.
             DeliveryError: A target has refused the result for good; it is in the outbox as dead. When several targets
                 fail it is a `SeveralDeliveriesError`. The others have their receipts, `error.receipts`, or are
                 pending all the same.
         """
         callback_url, callback_param = hide(callback_url), hide(callback_param)
-        given = [_as_read_back(callback) for callback in callbacks(callback_url, callback_param)]
-        if not given:
-            return Written(receipts=(), pending=())
+        given = [_as_read_back(callback) for callback in required_callbacks(callback_url, callback_param)]
         desk = self._desk()
         desk.owner.appear()
         desk.tidy_claims()

@@ -28,6 +28,7 @@ from callback_sdk.errors import (
     ResultTooLargeError,
     SeveralDeliveriesError,
     SignedHeaderError,
+    TargetError,
     TargetExpiredError,
 )
 from callback_sdk.testing import SeaweedFS, WebhookReceiver
@@ -271,9 +272,11 @@ def test_result_that_cannot_be_encoded_sends_nothing(
         writer.write(result, [webhook.url, signer.put("k")])
 
 
-def test_no_callback_is_no_work(writer: ResultsWriter) -> None:
-    """None and an empty list give no receipts."""
-    assert writer.write(RESULT, None) == writer.write(RESULT, []) == []
+@pytest.mark.parametrize("url", [None, [], (), "", {}])
+def test_write_without_a_target_is_an_error(writer: ResultsWriter, url: Any) -> None:
+    """A worker that lost its callback URL doesn't get an empty list that looks like success."""
+    with pytest.raises(TargetError):
+        writer.write(RESULT, url)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

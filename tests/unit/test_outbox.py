@@ -31,6 +31,7 @@ from callback_sdk.errors import (
     MissingS3FieldsError,
     OutboxError,
     SeveralDeliveriesError,
+    TargetError,
     TargetExpiredError,
 )
 from callback_sdk.models import Receipt
@@ -198,10 +199,12 @@ def test_what_could_never_be_delivered_stores_nothing(
     assert copies(path) == []
 
 
-def test_no_target_is_nothing_to_do(outbox: Outbox) -> None:
-    """As with the writer, a job without callbacks is no error."""
-    written = outbox.write(RESULT, None)
-    assert (written.receipts, written.pending, outbox.entries()) == ((), (), [])
+@pytest.mark.parametrize("url", [None, [], (), "", {}])
+def test_write_without_a_target_is_an_error(outbox: Outbox, url: Any) -> None:
+    """A worker that lost its callback URL is told so, and nothing is stored."""
+    with pytest.raises(TargetError):
+        outbox.write(RESULT, url)
+    assert outbox.entries() == []
 
 
 def test_target_that_expired_after_its_delivery_is_no_error(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,18 @@ from callback_sdk.retry import backoff, is_retryable, next_delay, parse_retry_af
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 
-@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
-def test_passing_faults_are_tried_again(status: int) -> None:
-    """Time-outs, overload and broken servers."""
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 501, 502, 503, 504, 505, 507, 520, 522, 530, 599])
+def test_transient_failures_are_retried(status: int) -> None:
+    """Timeouts, overload, and every 5xx, also those of content delivery networks that no RFC has."""
     assert is_retryable(status)
 
 
-@pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 405, 409, 411, 412, 413, 501])
+def test_request_that_a_store_does_not_implement_is_not_retried() -> None:
+    """Its 501 comes with a code, and the same request would get the same response."""
+    assert not is_retryable(501, "NotImplemented")
+
+
+@pytest.mark.parametrize("status", [0, 301, 400, 401, 403, 404, 405, 409, 411, 412, 413, 499, 600, 999])
 def test_answers_for_good_are_not(status: int) -> None:
     """The same request would get the same answer."""
     assert not is_retryable(status)
@@ -67,16 +72,53 @@ def test_durable_delivery_ends_where_no_try_can_help() -> None:
         (" 120 ", 120),
         ("Thu, 01 Jan 2026 00:01:00 GMT", 60),
         ("Wed, 31 Dec 2025 23:59:00 GMT", 0),
+        ("1.5", 1.5),
+        ("0.25", 0.25),
+        ("2.", 2),
+        ("0003", 3),
+        ("1." + "3" * 5000, 1.3333333),
         ("999999", 3600),
+        ("1000000.5", 3600),
         ("9" * 30, 3600),
     ],
 )
-def test_retry_after_is_seconds_or_a_date(value: str, delay: int) -> None:
-    """A date in the past means now, and nobody makes us wait for more than an hour."""
+def test_retry_after_is_seconds_or_a_date(value: str, delay: float) -> None:
+    """Decimals count, a date in the past means now, and no server delays an attempt by more than an hour."""
     assert parse_retry_after(value, now=NOW) == timedelta(seconds=delay)
 
 
-@pytest.mark.parametrize("value", [None, "", "soon", "-5", "1.5", "٣", "Thu, 99 Foo 2026"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(
+            None,
+            "",
+            "soon",
+            "-5",
+            "-1.5",
+            "+5",
+            "1,5",
+            "1e3",
+            "0x10",
+            "inf",
+            "nan",
+            ".5",
+            "5 s",
+            "1.2.3",
+            "1_0",
+            "²",
+            "٣",
+        ),
+        *(
+            "Thu, 99 Foo 2026",
+            "Thu, 01 Jan 99999999999 00:00:00 GMT",
+            "Thu, 01 Jan 2026 00:00:00 +99999999",
+            ",",
+            "1 2",
+        ),
+        "Thu, 01 Jan 2026 00:00:00 GMT" + "(" * 100_000,
+    ],
+)
 def test_retry_after_that_cannot_be_read_counts_as_none(value: str | None) -> None:
     """A broken header breaks nothing."""
     assert parse_retry_after(value, now=NOW) is None

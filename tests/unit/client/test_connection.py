@@ -21,9 +21,9 @@ from tests.unit.client.jobs import ACCEPTED, DATA, PREDICT, SIGNATURE, SIGNED, T
 
 
 def test_a_passing_error_is_survived(client: Client, service: Any) -> None:
-    """A question is asked again after a 503, a 500 and a lost connection."""
+    """A question is asked again after a 503, a CDN's 520 and a lost connection."""
     say = service.Say
-    service.on("GET", "/algorithms/tasks/42", say(503), say(500), say(drop=True), say(data=ACCEPTED))
+    service.on("GET", "/algorithms/tasks/42", say(503), say(520), say(drop=True), say(data=ACCEPTED))
     assert client.get_task_results("42").job_id == "42"
     assert len(service.requests) == 4
 
