@@ -6,23 +6,30 @@
 # Algorithms of your own: FROM callback-sdk, RUN /opt/callback-sdk/bin/pip install your_package, and its registry
 # as the command, CMD ["serve", "your_package.jobs:registry"].
 
-FROM python:3.13-slim AS build
+# The digest decides; a newer image is a change of both lines. `docker buildx imagetools inspect python:3.13-slim` shows it.
+FROM python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b AS build
 
 RUN python -m venv /opt/callback-sdk
 WORKDIR /src
+# `make lock` makes it, for the extras service, celery, postgres and parquet.
+COPY requirements-image.txt ./
+RUN /opt/callback-sdk/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements-image.txt
 COPY setup.cfg pyproject.toml README.md LICENSE ./
 COPY callback_sdk ./callback_sdk
-RUN /opt/callback-sdk/bin/pip install --no-cache-dir ".[service,celery,postgres,parquet]"
+# Without build isolation, as pip would fetch a setuptools for it that is not locked.
+RUN /opt/callback-sdk/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
-FROM python:3.13-slim
+FROM python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 
 RUN groupadd --system --gid 10001 callback-sdk \
     && useradd --system --uid 10001 --gid callback-sdk --home-dir /data --no-create-home callback-sdk \
     && install --directory --owner=callback-sdk --group=callback-sdk --mode=0700 /data
 COPY --from=build /opt/callback-sdk /opt/callback-sdk
 
+# Large documents are spooled to the volume: a /tmp in memory, as beside a read-only root file system, is no place for them.
 ENV PATH=/opt/callback-sdk/bin:$PATH \
     PYTHONUNBUFFERED=1 \
+    TMPDIR=/data \
     CALLBACK_SDK_DATA=/data \
     CALLBACK_SDK_HOST=0.0.0.0 \
     CALLBACK_SDK_PORT=8000 \

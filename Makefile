@@ -10,6 +10,9 @@ AZURITE := azurite@3.37.0
 OLDEST := boto3==$(shell sed -n 's/^ *boto3>=//p' setup.cfg)
 METADATA := setup.cfg pyproject.toml requirements-seaweedfs.txt
 LOCK := requirements-dev.txt
+IMAGE_LOCK := requirements-image.txt
+IMAGE := service celery postgres parquet
+BUILD := $(shell sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test crash lint notebooks docs bench package audit lock azurite oldest clean
@@ -48,9 +51,12 @@ package: $(VENV)/dev.stamp ## build wheel and sdist into dist/, and check them
 audit: $(VENV)/dev.stamp ## look for known vulnerabilities in what is locked
 	$(RUN) nox --session audit
 
-lock: $(VENV)/dev.stamp ## put what setup.cfg declares into requirements-dev.txt; UPGRADE=--upgrade renews all versions
+lock: $(VENV)/dev.stamp ## put what setup.cfg declares into the lock files; UPGRADE=--upgrade renews all versions
 	$(RUN) uv pip compile setup.cfg --extra all --extra dev --universal --python-version 3.10 --generate-hashes $(UPGRADE) \
 		--no-emit-index-url --no-annotate --custom-compile-command 'make lock' --quiet --output-file $(LOCK)
+	echo '$(BUILD)' | $(RUN) uv pip compile setup.cfg - $(addprefix --extra ,$(IMAGE)) --universal --python-version 3.13 \
+		--generate-hashes --constraint $(LOCK) $(UPGRADE) --no-emit-index-url --no-annotate \
+		--custom-compile-command 'make lock' --quiet --output-file $(IMAGE_LOCK)
 
 azurite: $(VENV)/venv.stamp ## install the emulator of Azure Blob Storage that the tests use; needs npm
 	@if [ -e $(VENV)/azurite/$(AZURITE) ]; then :; \

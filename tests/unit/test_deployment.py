@@ -19,6 +19,7 @@ import pytest
 import typer
 import yaml
 
+from callback_sdk import AddressGuard
 from callback_sdk.commands.app import app
 from callback_sdk.config import ServiceConfig
 from callback_sdk.readings import parse_duration
@@ -113,7 +114,7 @@ def test_the_dockerfile_has_known_instructions_only() -> None:
     """The last stage runs as a user without rights, and its entry point is the command."""
     assert {word for word, _ in _instructions()} <= INSTRUCTIONS
     assert _instructions()[0][0] == "FROM"
-    assert _last("FROM") == "python:3.13-slim"
+    assert _last("FROM").startswith("python:3.13-slim@sha256:")
     assert _last("USER") not in ("root", "0")
     assert json.loads(_last("ENTRYPOINT")) == ["callback-sdk"]
 
@@ -138,13 +139,101 @@ def test_stages_that_are_copied_from_exist() -> None:
     assert re.findall(r"--from=(\w+)", DOCKERFILE) == names
 
 
-def test_the_extras_of_the_image_exist() -> None:
-    """What the image is installed with is declared, and is enough for every engine and database."""
+@pytest.mark.checkout
+def test_the_image_is_installed_from_a_lock_file_with_hashes() -> None:
+    """Each of the two installations takes hashed versions or no further package, setuptools included."""
+    installs = [rest for word, rest in _instructions() if word == "RUN" and "pip install" in rest]
+    assert [("--require-hashes" in line, "--no-deps --no-build-isolation ." in line) for line in installs] == [
+        (True, False),
+        (False, True),
+    ]
+    assert "setuptools" in _locked("requirements-image.txt")
+
+
+@pytest.mark.checkout
+def test_the_image_has_all_that_every_engine_and_database_needs() -> None:
+    """The extras that are locked are declared, and what they ask for is locked in versions that the tests ran with."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    (extras,) = re.findall(r'"\.\[(.+)\]"', DOCKERFILE)
-    assert set(extras.split(",")) <= set(setup["options.extras_require"])
-    assert {"service", "celery", "postgres", "parquet"} <= set(extras.split(","))
+    (extras,) = re.findall(r"^IMAGE := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {"service", "celery", "postgres", "parquet"} == set(extras.split())
+    asked = "\n".join(
+        [setup["options"]["install_requires"], *(setup["options.extras_require"][name] for name in extras.split())]
+    )
+    names = {_normal(name) for name in re.findall(r"^([A-Za-z][\w.-]*)", asked, re.MULTILINE)}
+    image, tested = _locked("requirements-image.txt"), _locked("requirements-dev.txt")
+    assert names <= set(image)
+    assert {name for name in image if image[name] - tested.get(name, image[name])} == set()
+
+
+def _locked(name: str) -> dict[str, set[str]]:
+    """Return the versions of a lock file, after making sure that each has a hash."""
+    found: dict[str, set[str]] = {}
+    for entry in re.split(r"\n(?=[a-z0-9])", (ROOT / name).read_text())[1:]:
+        line = re.match(r"([\w.-]+)(?:\[[\w,-]+\])?==(\S+)", entry)
+        assert line is not None, entry
+        assert "--hash=sha256:" in entry, entry
+        found.setdefault(_normal(line[1]), set()).add(line[2])
+    return found
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_all_images_are_pinned_by_digest() -> None:
+    """A tag can be moved to another image; a digest is the image."""
+    foreign = [service["image"] for service in _services().values() if not _is_ours(service)]
+    bases = [rest.partition(" AS ")[0] for word, rest in _instructions() if word == "FROM"]
+    assert len(foreign) == 3
+    for image in foreign + bases:
+        assert re.fullmatch(r"[a-z/]+:[\w.-]+@sha256:[0-9a-f]{64}", image)
+    assert len(set(bases)) == 1
+
+
+def test_no_container_has_more_rights_than_it_needs() -> None:
+    """Neither capabilities nor a writable file system, nor all of the machine's memory and processes."""
+    steps_down = {"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"}
+    for service in _services().values():
+        assert service["cap_drop"] == ["ALL"]
+        assert set(service.get("cap_add", [])) <= (set() if _is_ours(service) else steps_down)
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["read_only"] is True
+        assert "/tmp" in service["tmpfs"]
+        assert re.fullmatch("[0-9]+[mg]", service["mem_limit"])
+        assert service["pids_limit"] > 0
+        assert "privileged" not in service
+
+
+def test_of_the_object_store_only_its_s3_port_can_be_reached() -> None:
+    """Its other parts, without authentication, listen inside the container; callbacks are held to its port."""
+    services = _services()
+    command = services["seaweedfs"]["command"]
+    assert {"-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3.ip.bind=0.0.0.0"} <= set(command)
+    assert [option for option in command if "0.0.0.0" in option] == ["-s3.ip.bind=0.0.0.0"]
+    assert {"-s3.iam=false", "-s3.port.iceberg=0", "-s3.port.lance=0"} <= set(command)
+    for service in services.values():
+        if _is_ours(service):
+            environment = service["environment"]
+            assert environment["CALLBACK_SDK_ALLOW_HOSTS"] == "seaweedfs:8333"
+            assert "CALLBACK_SDK_ALLOW_NETWORKS" not in environment
+            guard = AddressGuard(allow_hosts=environment["CALLBACK_SDK_ALLOW_HOSTS"].split())
+            assert [str(host) for host in guard.allow_hosts] == ["seaweedfs:8333"]
+
+
+def test_every_part_has_a_network_of_its_own() -> None:
+    """Database, broker and object store meet the service and its workers, and never each other."""
+    document = _filled_in(_values())
+    services = document["services"]
+    for name in ("postgres", "rabbitmq", "seaweedfs"):
+        (private,) = [
+            network for network in services[name]["networks"] if document["networks"][network].get("internal")
+        ]
+        others = {other for other in services if private in services[other]["networks"]} - {name}
+        assert all(_is_ours(services[other]) for other in others)
+        for network in set(services[name]["networks"]) - {private}:
+            assert [other for other in services if network in services[other]["networks"]] == [name]
+            assert services[name]["ports"]
 
 
 @pytest.mark.checkout
@@ -276,6 +365,7 @@ def test_docker_reads_the_file_where_it_is_installed() -> None:
 _COMPOSE_KEYS = {
     *("build", "command", "entrypoint", "image", "environment", "hostname", "volumes", "networks", "ports"),
     *("depends_on", "deploy", "healthcheck", "restart", "stop_grace_period"),
+    *("cap_add", "cap_drop", "mem_limit", "pids_limit", "read_only", "security_opt", "tmpfs"),
 }
 
 
