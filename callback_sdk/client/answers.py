@@ -11,6 +11,7 @@ import requests
 import urllib3
 from attrs import define, field
 
+from callback_sdk.decoding import decode
 from callback_sdk.errors import (
     AuthenticationError,
     ConflictError,
@@ -23,6 +24,8 @@ from callback_sdk.redaction import HIDDEN, Secret, without_frames
 
 _LONGEST_MESSAGE = 1000
 _SHORTEST_SECRET = 6
+
+_WRONG_URL = "Is this the URL of the service's API, such as http://127.0.0.1:8000/api/v2?"
 
 _ERRORS: dict[int, type[ServiceError]] = {
     401: AuthenticationError,
@@ -85,13 +88,14 @@ def _scrubbed(text: str, hidden: Secret[tuple[str, ...]]) -> str:
 
 def _json(response: requests.Response, url: str, request_id: str | None) -> Any:
     try:
-        return orjson.loads(response.content)
-    except ValueError:
-        pass
+        return decode(response.content)
+    except ValueError as error:
+        reason = _printable(str(error))
     kind = _printable(response.headers.get("Content-Type", "")) or "nothing"
+    is_json = kind.partition(";")[0].strip().lower() == "application/json"
     raise ServiceError(
-        f"{url} answered {response.status_code} with {kind[:100]} that is no JSON.",
-        hint="Is this the URL of the service's API, such as http://127.0.0.1:8000/api/v2?",
+        f"{url} answered {response.status_code} with {kind[:100]} that can't be read as JSON: {reason}.",
+        hint="Read the result from its target." if is_json else _WRONG_URL,
         status=response.status_code,
         request_id=request_id,
     )

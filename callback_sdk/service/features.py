@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import orjson
-
+from callback_sdk.decoding import decode
 from callback_sdk.errors import FeaturesError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -264,8 +263,8 @@ def _read_json(source: Path | bytes) -> Any:
     if weigh(data) > _MAX_PARTS:
         raise FeaturesError("The features have too many values for JSON.", hint="Send Parquet.")
     try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError as error:
+        return decode(data)
+    except ValueError as error:
         raise FeaturesError(
             f"The features are neither Parquet nor JSON: {error}.",
             hint="Send a dict of equally long columns, or a list of records.",

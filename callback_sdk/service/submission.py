@@ -9,11 +9,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import orjson
 from attrs import define, field
 
 from callback_sdk.body import CHUNK_SIZE
 from callback_sdk.callbacks import Callback, callbacks
+from callback_sdk.decoding import decode, has_lone_surrogate
 from callback_sdk.errors import CallbackParamError, CallbackSDKError, FeaturesError, InvalidTargetError
 from callback_sdk.guard import AddressGuard
 from callback_sdk.redaction import Secret
@@ -39,7 +39,7 @@ _MAX_PARTS = 2_000_000
 """Values in any JSON of a form, as `features.weigh` counts them; about 80 MB of objects."""
 
 _DEEPEST = 100
-"""Lists and objects inside of each other. orjson writes 254 of them, with those around what was sent."""
+"""Lists and objects inside of each other."""
 
 LONGEST_KEY = 255
 """Characters of an idempotency key."""
@@ -390,13 +390,17 @@ def _parsed(text: Secret[bytes], name: str) -> Secret[Any]:
     if features.weigh(text.reveal()) > _MAX_PARTS:
         raise SubmissionError(f"{name!r} has too many values.", hint="Send large data as features.")
     try:
-        value = Secret(orjson.loads(text.reveal()))
-    except orjson.JSONDecodeError:
+        value = Secret(decode(text.reveal()))
+    except ValueError as error:
+        reason = str(error)
         value = None
     if value is None:
-        raise SubmissionError(f"{name!r} is not JSON.", hint="Send it as json.dumps makes it.")
+        raise SubmissionError(f"{name!r} is not JSON: {reason}.", hint="Send it as json.dumps makes it.")
     if _is_deep(value):
         raise SubmissionError(f"{name!r} is nested deeper than {_DEEPEST} levels.", hint="Send it flatter.")
+    # Neither databases nor headers nor logs can hold one.
+    if has_lone_surrogate(value.reveal()):
+        raise SubmissionError(f"{name!r} has a text that is not valid Unicode.", hint="Replace its lone surrogates.")
     return value
 
 

@@ -23,3 +23,8 @@ def train(features, parameters, context):
 @registry.algorithm("fail")
 def fail(features, parameters, context):
     raise ValueError("no such material")
+
+
+@registry.algorithm("echo")
+def echo(features, parameters, context):
+    return {"predictions": parameters, "evaluations": features.to_dict()}

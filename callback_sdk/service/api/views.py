@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from attrs import asdict, define
 
+from callback_sdk.document import encode
 from callback_sdk.models import PENDING
 from callback_sdk.service.blobs import Blobs, results_name
 from callback_sdk.service.child import SHOWN
@@ -169,7 +170,7 @@ def show_task(
     for name in SHOWN:
         start, stop = spans.get(name, (0, 0))
         parts += [b',"%b":' % name.encode(), _member(results, start, stop)]
-    return TaskView((*parts, b"," + orjson.dumps(tail)[1:]), blobs, results_name(task["job_id"], task["attempt"]))
+    return TaskView((*parts, b"," + encode(tail).data[1:]), blobs, results_name(task["job_id"], task["attempt"]))
 
 
 def show_new(submission: Submission, created_at: float, blobs: Blobs) -> TaskView:

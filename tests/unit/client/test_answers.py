@@ -62,10 +62,13 @@ def test_several_errors_are_all_told(client: Client, service: Any) -> None:
 @pytest.mark.parametrize(
     ("say", "message"),
     [
-        ({"raw": b"<html>Hello</html>", "headers": {"Content-Type": "text/html"}}, "text/html that is no JSON"),
-        ({"raw": b'{"job_id": '}, "is no JSON"),
-        ({"raw": b"\xff\xfe"}, "is no JSON"),
-        ({"raw": b""}, "is no JSON"),
+        (
+            {"raw": b"<html>Hello</html>", "headers": {"Content-Type": "text/html"}},
+            "text/html that can.t be read as JSON",
+        ),
+        ({"raw": b'{"job_id": '}, "can.t be read as JSON"),
+        ({"raw": b"\xff\xfe"}, "can.t be read as JSON"),
+        ({"raw": b""}, "can.t be read as JSON"),
         ({"data": []}, "not a task"),
         ({"data": {"status": "Finished"}}, "not a task"),
         ({"data": {"job_id": "42", "receipts": [{}]}}, "not a task"),

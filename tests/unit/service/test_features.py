@@ -41,7 +41,7 @@ BOMBS = {
     "JSON values": (b'{"a": [' + b"0," * 12_000_000 + b"0]}", "too many values for JSON. Send Parquet"),
     "JSON strings": (b'{"a": [' + b'"",' * 4_000_000 + b"0]}", "too many values"),
     "JSON objects": (b"[" + b"{}," * 2_400_000 + b"{}]", "too many values"),
-    "JSON depth": (b"[" * 2_000_000, "depth"),
+    "JSON depth": (b"[" * 2_000_000, "nested too deeply"),
     "sparse JSON": (orjson.dumps([{str(n): n} for n in range(4000)]), "4000 records with 4000 columns between them"),
     "JSON columns": (orjson.dumps([{str(n): n for n in range(10_001)}]), "10001 columns between them"),
     "JSON infinity": (b'{"a": [1e999]}', "neither Parquet nor JSON"),
