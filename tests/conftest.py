@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from typing import NoReturn
 
 import pytest
@@ -12,12 +13,33 @@ from callback_sdk.testing import SeaweedFS, WebhookReceiver
 
 pytest_plugins = ["callback_sdk.testing.fixtures"]
 
+_NOT_INSTALLED = "not installed: "
+
 
 def missing_server(why: str) -> NoReturn:
     """Skip, or fail where nothing may be missing."""
     if os.environ.get("CI", "").lower() in {"1", "true", "yes", "on"}:
         pytest.fail(why, pytrace=False)
-    pytest.skip(why)
+    pytest.skip(_NOT_INSTALLED + why)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line how many tests were skipped because a program is missing, and how to get it."""
+    if line := skipped_line(terminalreporter.stats.get("skipped", [])):
+        terminalreporter.write_line(line, yellow=True)
+
+
+def skipped_line(skipped: list[pytest.TestReport]) -> str:
+    """Summarize the tests that a missing program skipped; empty when there are none."""
+    reasons = Counter(
+        report.longrepr[2].partition(_NOT_INSTALLED)[2]
+        for report in skipped
+        if isinstance(report.longrepr, tuple) and _NOT_INSTALLED in report.longrepr[2]
+    )
+    if not reasons:
+        return ""
+    causes = "; ".join(f"{count}: {why}" for why, count in reasons.most_common())
+    return f"{reasons.total()} tests were skipped because a program is missing. {causes}"
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import psutil
+import requests
 
 from callback_sdk import Client
 
@@ -122,6 +124,16 @@ class Topology:
     def start_worker(self) -> None:
         if self.engine == "celery":
             self.launch("worker")
+
+    def is_ready(self) -> bool:
+        """Tell whether the running service answers that it is ready."""
+        try:
+            address = (self.data / "address").read_text().strip()
+            with requests.Session() as session:
+                session.trust_env = False
+                return session.get(urljoin(address, "/readyz"), timeout=10).ok
+        except (OSError, requests.RequestException):
+            return False
 
     def launch(self, name: str) -> None:
         """Start the service or the worker, and don't wait for it."""

@@ -34,31 +34,36 @@ TASKS = 300 if LONG else 30
 KINDS = ["embedded-sqlite", "valkey-postgres"]
 if LONG:
     KINDS += ["embedded-postgres", "valkey-sqlite", "rabbitmq-postgres", "rabbitmq-sqlite"]
+PATIENCE = 3600 if LONG else 600
 RATE = 0.2
 SEED = int(os.environ.get("CALLBACK_SDK_CRASH_SEED", "7"))
 SECRET = "whsec_" + base64.b64encode(b"0" * 32).decode()
-UP = 2.0
-"""Seconds that something runs at least before it is killed again: it has to get somewhere."""
+KILLS = TASKS * 3 // 4
+"""So few that at least half of the tasks survive: a kill ends at most two runs, and a task fails with its third."""
 
 
 class Chaos:
-    """Kills one thing every few hundred milliseconds, and starts again what is down.
+    """Kills one process after another, each after it was seen ready, and restarts what is down.
+
+    Progress sets the pace, not the clock: between two kills a task is accepted or settled. So a machine on which
+    everything starts slowly sees the same kills as a fast one.
 
     Args:
         topology: The service and its worker.
         servers: The broker and the database server, by name.
+        submitter: Whoever submits tasks meanwhile.
     """
 
-    def __init__(self, topology: Topology, servers: dict[str, Any]) -> None:
+    def __init__(self, topology: Topology, servers: dict[str, Any], submitter: Submitter) -> None:
         self._topology = topology
         self._servers = servers
+        self._submitter = submitter
         self._random = random.Random(SEED)
         victims = ("service", "child", *(("worker", "process") if topology.worker else ()), *servers)
-        self._started = dict.fromkeys(victims, time.monotonic())
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._trouble: BaseException | None = None
-        self.kills: dict[str, int] = dict.fromkeys(self._started, 0)
+        self.kills: dict[str, int] = dict.fromkeys(victims, 0)
 
     def __enter__(self) -> Chaos:
         self._thread.start()
@@ -67,59 +72,72 @@ class Chaos:
     def __exit__(self, *exc_info: object) -> None:
         self._stopping.set()
         self._thread.join()
-        self._revive()
+        self._restart_what_is_down()
         if self._trouble is not None:
             raise self._trouble
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it has made all of its kills, or was ended by an error."""
+        return not self._thread.is_alive()
+
     def _run(self) -> None:
-        while not self._stopping.wait(self._random.uniform(0.3, 0.8)):
+        seen = -1
+        while sum(self.kills.values()) < KILLS and not self._stopping.wait(self._random.uniform(0.3, 0.8)):
             try:
-                self._revive()
-                ready = [name for name, started in self._started.items() if time.monotonic() - started > UP]
-                self._kill_one(ready or ["child"])
+                self._restart_what_is_down()
+                if self._submitter.progress > seen and self._kill_one():
+                    seen = self._submitter.progress
             except Exception as error:  # noqa: BLE001, PERF203 - the test fails with it
                 self._trouble = error
                 return
 
-    def _kill_one(self, names: list[str]) -> None:
-        """Kill what was killed least until now: a short run has no time to leave that to chance."""
-        for victim in sorted(names, key=lambda name: (self.kills[name], self._random.random())):
-            # Whom it is after may end by itself meanwhile.
+    def _kill_one(self) -> bool:
+        """Kill what was killed least until now, so that a short run kills everything."""
+        for victim in sorted(self.kills, key=lambda name: (self.kills[name], self._random.random())):
+            # The victim may end by itself meanwhile.
             with suppress(psutil.Error, OSError):
-                # A child needs some rest of the others to come into being at all.
-                if self._kill(victim) or not self.kills[victim]:
-                    return
+                if self._kill(victim):
+                    self.kills[victim] += 1
+                    return True
+                if not self.kills[victim]:
+                    # A child exists only while a task runs: let nothing else be killed until one has appeared.
+                    return False
+        return False
 
     def _kill(self, victim: str) -> bool:
+        """Kill it if it is ready, and tell whether it was."""
         if victim in self._servers:
+            # `restart` returns when the server is ready, so it is ready now.
             self._servers[victim].kill()
             time.sleep(self._random.uniform(0.0, 1.0))
             self._servers[victim].restart()
-        elif victim in ("service", "worker"):
-            kill_tree(getattr(self._topology, victim))
-        elif not self._kill_below(victim):
+            return True
+        if victim in ("child", "process"):
+            return self._kill_below(victim)
+        if not (self._topology.is_ready() if victim == "service" else self._below("process")):
             return False
-        self._started[victim] = time.monotonic()
-        self.kills[victim] += 1
+        kill_tree(getattr(self._topology, victim))
         return True
 
     def _kill_below(self, victim: str) -> bool:
+        found = self._below(victim)
+        if found:
+            self._random.choice(found).kill()
+        return bool(found)
+
+    def _below(self, victim: str) -> list[psutil.Process]:
         parent = self._topology.worker or self._topology.service
         below = psutil.Process(parent.pid).children(recursive=True)
-        children = [process for process in below if "spawn_main" in " ".join(process.cmdline())]
-        processes = [process for process in below if "callback_sdk.service.worker" in process.cmdline()]
-        chosen = children if victim == "child" else processes
-        if not chosen:
-            return False
-        self._random.choice(chosen).kill()
-        return True
+        if victim == "child":
+            return [process for process in below if "spawn_main" in " ".join(process.cmdline())]
+        return [process for process in below if "callback_sdk.service.worker" in process.cmdline()]
 
-    def _revive(self) -> None:
+    def _restart_what_is_down(self) -> None:
         """Start what has ended, as systemd or Kubernetes would."""
         for name in ("service", "worker"):
             process = getattr(self._topology, name)
             if process is not None and process.poll() is not None:
-                self._started[name] = time.monotonic()
                 self._topology.launch(name)
 
 
@@ -163,15 +181,17 @@ def test_nothing_is_lost(servers: dict[str, Any], tmp_path: Path, seaweedfs: Sea
     ):
         signer = S3Signer(bucket, client=seaweedfs.client(endpoint_url=store.endpoint_url))
         submit = Submitter(topology)
-        with Chaos(topology, servers) as chaos:
+        with Chaos(topology, servers, submit) as chaos:
             accepted = {
                 number: submit(number, [signer.put(f"put/{number}"), signer.post(f"post/{number}"), receiver.url])
                 for number in range(TASKS)
             }
-            with suppress(AssertionError):
-                wait_until(lambda: submit.settled(accepted.values()), patience=TASKS / 2)
-        patience = 90 + TASKS
-        wait_until(lambda: submit.settled(accepted.values()), patience=patience, what="the end of every task")
+            wait_until(
+                lambda: submit.settled(accepted.values()) or chaos.is_over,
+                patience=PATIENCE,
+                what="the end of the kills",
+            )
+        wait_until(lambda: submit.settled(accepted.values()), patience=PATIENCE, what="the end of every task")
         tasks = {number: submit.task(job_id) for number, job_id in accepted.items()}
     logging.getLogger(__name__).warning("Killed: %s", chaos.kills)
     assert all(chaos.kills.values()), chaos.kills
@@ -200,6 +220,12 @@ class Submitter:
         self._session = requests.Session()
         self._session.trust_env = False
         self._done: set[str] = set()
+        self._accepted = 0
+
+    @property
+    def progress(self) -> int:
+        """How many tasks were accepted, and how many were settled, together."""
+        return self._accepted + len(self._done)
 
     def __call__(self, number: int, targets: list[Any]) -> str:
         callbacks = [
@@ -220,7 +246,9 @@ class Submitter:
                 "POST", "/algorithms/square/predict", data=fields, files=files, headers={"Idempotency-Key": key}
             )
 
-        return self._until(send, 202)["job_id"]
+        job_id = self._until(send, 202)["job_id"]
+        self._accepted += 1
+        return job_id
 
     def task(self, job_id: str) -> dict[str, Any]:
         return self._until(lambda: self._request("GET", f"/algorithms/tasks/{job_id}"), 200)
@@ -232,10 +260,9 @@ class Submitter:
                 task = self.task(job_id)
                 states = [delivery["state"] for delivery in task["deliveries"]]
                 assert "dead" not in states, task["deliveries"]
-                if states != ["delivered"] * 3:
-                    return False
-                self._done.add(job_id)
-        return True
+                if states == ["delivered"] * 3:
+                    self._done.add(job_id)
+        return self._done.issuperset(job_ids)
 
     def _request(self, method: str, path: str, **options: Any) -> requests.Response:
         address = f"http://127.0.0.1:{self._topology.environment['CALLBACK_SDK_PORT']}"
@@ -244,7 +271,7 @@ class Submitter:
         return self._session.request(method, f"{address}/api/v2{path}", headers=headers, timeout=30, **options)
 
     def _until(self, send: Callable[[], requests.Response], status: int) -> dict[str, Any]:
-        end = time.monotonic() + 120
+        end = time.monotonic() + PATIENCE
         while True:
             answer: requests.Response | None = None
             with suppress(requests.RequestException):

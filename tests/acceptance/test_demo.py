@@ -63,6 +63,13 @@ class Demo:
                 return
         pytest.fail(f"the demo ended before it said {text!r}")
 
+    def sockets(self) -> list[Path]:
+        """Name the socket files of the servers that run for it now; servers of other programs have other ports."""
+        said = [_said_about(path) for path in Path("/proc").glob("[0-9]*")]
+        own = [text for text in said if str(self.temporary) in text]
+        ports = {port for text in own for port in re.findall(r"-[a-z0-9.]*port[a-z.]*=(\d+)", text)}
+        return [path for port in ports for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock")]
+
     def remains(self) -> list[str]:
         """Name every process and file of it that is still there."""
         # Everything that a demo starts has the folder in its environment or among its arguments.
@@ -101,13 +108,6 @@ def _said_about(process: Path) -> str:
     return ""
 
 
-def _dead_sockets() -> set[Path]:
-    """Return the files of sockets that no process has; other servers may run at the same time."""
-    files = set(Path("/tmp").glob("seaweedfs-*.sock"))
-    bound = {line.rpartition(" ")[2] for line in Path("/proc/net/unix").read_text().splitlines()}
-    return {path for path in files if str(path) not in bound and path.exists()}
-
-
 def _nothing_remains(demo: Demo, seconds: float = 30) -> bool:
     end = time.monotonic() + seconds
     while demo.remains() and time.monotonic() < end:
@@ -132,8 +132,9 @@ def _is_right(output: str) -> bool:
 
 def test_the_demo_shows_three_documents_and_leaves_nothing(start: Start) -> None:
     """A job reaches a PUT, a POST and a webhook; then process, folder and sockets are gone."""
-    before = _dead_sockets()
     demo = start(environment={"HTTP_PROXY": "http://127.0.0.1:9", "CALLBACK_SDK_PORT": "nonsense"})
+    demo.read_until("Starting the service")
+    sockets = demo.sockets()
     code, output, errors = demo.finish()
     assert (code, errors) == (0, "")
     assert _is_right(output)
@@ -141,7 +142,8 @@ def test_the_demo_shows_three_documents_and_leaves_nothing(start: Start) -> None
     assert [kind for kind in ("s3-put", "s3-post", "webhook") if kind not in output] == []
     assert "X-Amz-Signature" not in output
     assert demo.remains() == []
-    assert _dead_sockets() <= before
+    assert sockets
+    assert [path for path in sockets if path.exists()] == []
 
 
 def test_the_demo_runs_on_many_processes(start: Start) -> None:
@@ -177,15 +179,16 @@ def test_two_demos_run_at_the_same_time(start: Start) -> None:
 @pytest.mark.parametrize("moment", ["Starting the service", "Submitted"])
 def test_a_demo_that_is_ended_leaves_nothing(start: Start, number: signal.Signals, code: int, moment: str) -> None:
     """Ctrl-C, a polite and an impolite signal in the middle: no traceback, no process, no file, no socket."""
-    before = _dead_sockets()
     demo = start()
     demo.read_until(moment)
+    sockets = demo.sockets()
     demo.process.send_signal(number)
     ended_with, _, errors = demo.finish()
     assert ended_with == code
     assert "Traceback" not in errors
     assert _nothing_remains(demo)
-    assert _dead_sockets() <= before
+    assert sockets
+    assert [path for path in sockets if path.exists()] == []
 
 
 def test_the_demo_uses_a_bucket_that_it_is_given(start: Start, seaweedfs: SeaweedFS, bucket: str) -> None:
