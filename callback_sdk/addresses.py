@@ -14,6 +14,7 @@ from functools import cache
 from attrs import define
 
 from callback_sdk.errors import InvalidTargetError
+from callback_sdk.forking import no_fork
 from callback_sdk.redaction import SecretURL
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -187,7 +188,8 @@ def ascii_host(url: SecretURL) -> str:
     """
     if url.host.isascii():
         return url.host
-    import idna
+    with no_fork:
+        import idna
 
     try:
         return idna.encode(url.host, uts46=True).decode()

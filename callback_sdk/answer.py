@@ -24,8 +24,22 @@ _FRAMED_LIMIT = 8 * ANSWER_LIMIT
 _PIECE = 16 * 1024
 
 
+_TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
+"""How an alert and a handshake of TLS begin (RFC 8446, section 5.1)."""
+
+
 class BrokenAnswerError(OSError):
-    """What a server sent is no answer, or it stopped in the middle of its head."""
+    """What a server sent is no answer, or it stopped in the middle of its head.
+
+    Attributes:
+        received: How many bytes came.
+        is_tls: Whether the server speaks TLS, and was spoken to without.
+    """
+
+    def __init__(self, message: str, *, received: int = 0, is_tls: bool = False) -> None:
+        super().__init__(message)
+        self.received = received
+        self.is_tls = is_tls
 
 
 @define(frozen=True, kw_only=True)
@@ -44,6 +58,21 @@ class Answer:
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     url: SecretURL
+
+    def decoded_body(self) -> bytes:
+        """Return the body without its content encoding, at most 64 KiB of it.
+
+        Nobody asked for an encoding, but some proxies compress whatever passes, and an error's code is in there.
+        """
+        if self.headers.get("content-encoding", "").strip().lower() not in ("gzip", "x-gzip", "deflate"):
+            return self.body
+        import zlib
+
+        try:
+            # 32 + 15: both zlib's header and gzip's. What was cut off at 64 KiB decodes as far as it goes.
+            return zlib.decompressobj(wbits=47).decompress(self.body, ANSWER_LIMIT)
+        except zlib.error:
+            return self.body
 
 
 class Reading:
@@ -93,20 +122,34 @@ class Reading:
             # The two would hold each other.
             del self._parser
         if not self.has_head:
-            raise BrokenAnswerError("the connection ended before there was an answer")
+            # RFC 9112, section 8: a head that was cut off is no response, whatever its status line says.
+            raise BrokenAnswerError("the connection ended before there was an answer", received=self._received)
 
     def _feed(self, data: bytes) -> None:
+        is_tls = not self._received and data[:2] in _TLS_RECORDS
         self._received += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            # What is wrong behind the head costs the connection only: the status is what counts.
-            self.is_last = True
-            if not self.has_head:
-                raise BrokenAnswerError("the answer is no HTTP") from error
-            self.is_whole = True
+            # In "2000 OK" the parser takes 200 for the status.
+            has_status = not isinstance(error, httptools.HttpParserInvalidStatusError)
+            self._end_here(has_status=has_status, is_tls=is_tls, error=error)
         if not self.has_head and (self._received > _HEAD_LIMIT or self._lines > _HEADERS):
-            raise BrokenAnswerError("the head of the answer has no end")
+            self._end_here()
+
+    def _end_here(self, *, has_status: bool = True, is_tls: bool = False, error: Exception | None = None) -> None:
+        """Take the status for the whole answer, and use the connection no more.
+
+        The request is through and the server has decided. What is wrong behind its status line, a header that no
+        parser accepts or an endless head, must not make us send the same result again and again.
+        """
+        self.is_last = self.is_whole = True
+        status = self._parser.get_status_code()
+        if self.has_head:
+            return
+        if not has_status or not 200 <= status <= 599:
+            raise BrokenAnswerError("the answer is no HTTP", received=self._received, is_tls=is_tls) from error
+        self.status, self.has_head = status, True
 
     # What llhttp calls:
 
@@ -126,7 +169,7 @@ class Reading:
         if 100 <= status < 200 and status != 101:
             # An interim answer; the final one follows.
             self.headers.clear()
-        elif self._lines <= _HEADERS:
+        else:
             self.status, self.has_head = status, True
             self.is_last = not self._parser.should_keep_alive()
 

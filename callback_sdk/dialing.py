@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import socket
 import threading
 import time
@@ -13,6 +12,7 @@ from itertools import zip_longest
 from typing import Any
 
 from callback_sdk.addresses import ascii_host, literal
+from callback_sdk.polling import writable
 from callback_sdk.redaction import SecretURL
 from callback_sdk.stores import port_of
 
@@ -97,8 +97,7 @@ def dial(addresses: Addresses, until: float) -> socket.socket:
         TimeoutError: The time is over.
     """
     waiting = deque(_alternating(addresses))
-    racing: dict[int, socket.socket] = {}
-    poll = select.poll()
+    racing: list[socket.socket] = []
     failure = OSError("the name has no address")
     try:
         while waiting or racing:
@@ -108,19 +107,18 @@ def dial(addresses: Addresses, until: float) -> socket.socket:
                 except OSError as error:
                     failure = error
                     continue
-                racing[sock.fileno()] = sock
-                poll.register(sock, select.POLLOUT)
-            for number in _ready(poll, until, more=bool(waiting)):
-                poll.unregister(number)
-                sock = racing.pop(number)
+                racing.append(sock)
+            for sock in writable(racing, _patience(until, more=bool(waiting))):
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if not code:
                     sock.settimeout(time_left(until))
+                    racing.remove(sock)
                     return sock
+                racing.remove(sock)
                 sock.close()
                 failure = OSError(code, os.strerror(code))
     finally:
-        for sock in racing.values():
+        for sock in racing:
             sock.close()
     raise failure
 
@@ -146,7 +144,6 @@ def _begin(address: SocketAddress) -> socket.socket:
     return sock
 
 
-def _ready(poll: select.poll, until: float, *, more: bool) -> list[int]:
+def _patience(until: float, *, more: bool) -> float:
     left = time_left(until)
-    seconds = min(left, HEAD_START.total_seconds()) if more else left
-    return [number for number, _ in poll.poll(seconds * 1000)]
+    return min(left, HEAD_START.total_seconds()) if more else left

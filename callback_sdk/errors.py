@@ -174,7 +174,9 @@ class DeliveryError(CallbackSDKError):
         url: The target without its query.
         status: The last answer's HTTP status; None when there was no answer.
         code: The store's own error code, such as `SignatureDoesNotMatch`.
-        retryable: Whether a later attempt may succeed.
+        retryable: Whether a later attempt may succeed. The service and the outbox then retry on their schedule.
+        transient: Whether it may pass by itself within minutes; `ResultsWriter.write` retries only then. An expired
+            certificate, for example, is retryable but not transient: somebody has to renew it.
         attempts: Tries that were made.
         retry_after: Seconds that the server asked to wait; None when it didn't say.
     """
@@ -188,6 +190,7 @@ class DeliveryError(CallbackSDKError):
         status: int | None = None,
         code: str | None = None,
         retryable: bool = False,
+        transient: bool | None = None,
         attempts: int = 1,
         retry_after: float | None = None,
     ) -> None:
@@ -196,6 +199,7 @@ class DeliveryError(CallbackSDKError):
         self.status = status
         self.code = code
         self.retryable = retryable
+        self.transient = retryable if transient is None else transient
         self.attempts = attempts
         self.retry_after = retry_after
 

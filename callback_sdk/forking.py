@@ -5,12 +5,13 @@ released, two processes that use one socket read each other's responses, and a S
 can corrupt its file ("How To Corrupt An SQLite Database File", section 2.6). Celery's prefork pool, gunicorn's
 `--preload` and `multiprocessing` with the start method `fork` all do this to objects at module level.
 
-The whole package uses this module: `Lock` for a lock, `PerProcess` for a value with sockets or files, `after_fork` for
-anything else.
+The whole package uses this module: `Lock` for a lock, `PerProcess` for a value with sockets or files, `no_fork` around
+an import that is done while threads run, `after_fork` for anything else.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -44,13 +45,15 @@ def after_fork(owner: T, renew: Callable[[T], object]) -> None:
 class Lock:
     """A `threading.Lock` that is free in each child process, whoever held it in the parent."""
 
+    _lock: Any
+
     def __init__(self) -> None:
         self._renew()
-        after_fork(self, Lock._renew)
+        after_fork(self, type(self)._renew)
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Acquire the lock as `threading.Lock.acquire` does."""
-        return self._lock.acquire(blocking, timeout)
+        return bool(self._lock.acquire(blocking, timeout))
 
     def release(self) -> None:
         """Release the lock."""
@@ -58,16 +61,27 @@ class Lock:
 
     def locked(self) -> bool:
         """Return whether a thread of this process holds the lock."""
-        return self._lock.locked()
+        return bool(self._lock.locked())
 
     def __enter__(self) -> bool:
-        return self._lock.acquire()
+        return bool(self._lock.acquire())
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
     def _renew(self) -> None:
         self._lock = threading.Lock()
+
+
+class RLock(Lock):
+    """A `threading.RLock` that is free in each child process.
+
+    The thread that holds it may acquire it again: a signal handler runs in the middle of whatever the main thread does,
+    and would wait for ever for a `Lock` that the main thread holds.
+    """
+
+    def _renew(self) -> None:
+        self._lock = threading.RLock()
 
 
 class PerProcess(Generic[T]):
@@ -83,7 +97,7 @@ class PerProcess(Generic[T]):
         self._make = make
         self._leave = leave
         self._value: tuple[T] | None = None
-        self._lock = Lock()
+        self._lock = RLock()
         after_fork(self, PerProcess._renew)
 
     def get(self) -> T:
@@ -93,7 +107,9 @@ class PerProcess(Generic[T]):
             return value[0]
         with self._lock:
             if self._value is None:
-                self._value = (self._make(),)
+                made = self._make()
+                # A signal handler may have been quicker, in the middle of the call above.
+                self._value = self._value or (made,)
             return self._value[0]
 
     def pop(self) -> T | None:
@@ -110,7 +126,48 @@ class PerProcess(Generic[T]):
                 self._leave(value[0])
 
 
+class _NoFork:
+    """Makes a fork in another thread wait. The thread that holds it may fork, as a signal handler does."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        # In the child of a handler that forked in here, the lock is a new one.
+        with contextlib.suppress(RuntimeError):
+            self._lock.release()
+
+    def wait(self) -> None:
+        """Keep others from entering, for the moment of a fork."""
+        self._lock.acquire(timeout=_LONGEST_WAIT)
+
+    def end_wait(self) -> None:
+        """Let others in again, in the parent."""
+        # It isn't owned when the wait took too long; then the fork went ahead without it.
+        with contextlib.suppress(RuntimeError):
+            self._lock.release()
+
+    def renew(self) -> None:
+        """Let others in, in the child, where the thread that held it doesn't exist."""
+        self._lock = threading.RLock()
+
+
+_LONGEST_WAIT = 5.0
+"""Seconds, at most, that a fork waits for `no_fork`."""
+
+no_fork = _NoFork()
+"""Held while a module is imported or a TLS context is made: `with no_fork: import ssl`.
+
+A child would inherit the lock of a module that another thread was importing, and wait for ever when it imports the same
+one. The lock of the import system itself is renewed in a child, those of single modules are not.
+"""
+
+
 def _in_child() -> None:
+    no_fork.renew()
     for reference, renew in list(_hooks.values()):
         owner = reference()
         if owner is None:
@@ -122,4 +179,4 @@ def _in_child() -> None:
             logger.exception("A %s can't be used in this child process.", type(owner).__name__)
 
 
-os.register_at_fork(after_in_child=_in_child)
+os.register_at_fork(before=no_fork.wait, after_in_parent=no_fork.end_wait, after_in_child=_in_child)

@@ -7,39 +7,34 @@ turn a redirected upload into a GET, and lose the answer of a server that answer
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin
 
 from attrs import define
 
 from callback_sdk._version import __version__
 from callback_sdk.addresses import ascii_host
-from callback_sdk.answer import Answer, read_answer
+from callback_sdk.answer import Answer, BrokenAnswerError, read_answer
 from callback_sdk.body import Body
+from callback_sdk.connection_errors import unanswered
 from callback_sdk.dialing import resolve, time_left
 from callback_sdk.errors import CallbackSDKError, DeliveryError, InvalidTargetError
 from callback_sdk.models import Upload
+from callback_sdk.polling import readable
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, without_frames
-from callback_sdk.retry import is_retryable
 from callback_sdk.sockets import (
     Connection,
     Key,
     Pool,
     Resolve,
     TimedSocket,
-    TunnelError,
     head,
     host_header,
-    readable,
 )
 from callback_sdk.stores import port_of
-
-if TYPE_CHECKING:
-    import ssl
+from callback_sdk.tls import TLS, ClientCert
 
 USER_AGENT = f"callback-sdk/{__version__}"
 
@@ -80,6 +75,7 @@ class Sender:
         resolve: Where to connect to; an address guard's own goes here.
         may_redirect: Whether an upload may follow from one URL to another.
         proxy: Returns the proxy for a URL, or None.
+        client_cert: The certificate for servers that ask for one; see `callback_sdk.tls`.
     """
 
     def __init__(
@@ -89,14 +85,14 @@ class Sender:
         resolve: Resolve = resolve,
         may_redirect: Callable[[SecretURL, SecretURL], bool] = same_host,
         proxy: Callable[[SecretURL], SecretURL | None] = lambda url: None,
+        client_cert: ClientCert | None = None,
     ) -> None:
         self._timeouts = timeouts or Timeouts()
         self._resolve = resolve
         self._may_redirect = may_redirect
         self._proxy = proxy
         self._pool = Pool()
-        self._tls: ssl.SSLContext | None = None
-        self._lock = threading.Lock()
+        self._tls = TLS(client_cert)
 
     def send(self, upload: Upload) -> Answer:
         """Make one try, redirects included.
@@ -146,7 +142,7 @@ class Sender:
                 raise without_frames(error) from without_frames(error.__cause__)
             except OSError as error:
                 _close(connection)
-                if fresh or isinstance(error, TimeoutError):
+                if fresh or not _is_stale(error):
                     failure = without_frames(error)
                     break
                 stale = True
@@ -156,7 +152,7 @@ class Sender:
             else:
                 self._pool.give(_key(url), connection) if reusable else _close(connection)
                 return answer
-        raise _unanswered(url, self._proxy(url), failure) from failure
+        raise unanswered(url, self._proxy(url), failure) from failure
 
     def _redirected(self, url: SecretURL, answer: Answer) -> SecretURL:
         location = _location(url, answer)
@@ -182,25 +178,11 @@ class Sender:
             connection.connect()
             if url.scheme == "https":
                 connection.sock.settimeout(time_left(until))
-                # A certificate names the host without the dot that may end it.
-                name = ascii_host(url).removesuffix(".")
-                connection.sock = self._context().wrap_socket(connection.sock, server_hostname=name)
+                connection.sock = self._tls.wrap(connection.sock, ascii_host(url))
         except BaseException:
             connection.close()
             raise
         return connection
-
-    def _context(self) -> ssl.SSLContext:
-        with self._lock:
-            if self._tls is None:
-                import ssl
-
-                import certifi
-
-                self._tls = ssl.create_default_context()
-                # Slim containers have no certificates of their own.
-                self._tls.load_verify_locations(certifi.where())
-            return self._tls
 
 
 def _transmit(
@@ -274,6 +256,13 @@ def _location(url: SecretURL, answer: Answer) -> SecretURL:
         return SecretURL("")
 
 
+def _is_stale(error: OSError) -> bool:
+    """Tell whether a connection that rested was closed before the server had read the request."""
+    if isinstance(error, BrokenAnswerError):
+        return not error.received
+    return not isinstance(error, TimeoutError)
+
+
 def _close(connection: Connection | None) -> None:
     if connection is not None:
         connection.close()
@@ -286,30 +275,3 @@ def _key(url: SecretURL) -> Key:
 def _request_target(url: SecretURL, *, absolute: bool) -> str:
     origin = f"{url.scheme}://{host_header(url)}" if absolute else ""
     return origin + quote(url.request_target(), safe="!#$%&'()*+,/:;=?@[]~")
-
-
-def _unanswered(url: SecretURL, proxy: SecretURL | None, failure: BaseException) -> DeliveryError:
-    problem, hint, retryable = _explained(failure)
-    place = str(url) if proxy is None else f"{url}, through the proxy {proxy},"
-    return DeliveryError(f"{place} {problem} ({type(failure).__name__}).", hint=hint, url=str(url), retryable=retryable)
-
-
-def _explained(failure: BaseException) -> tuple[str, str, bool]:
-    """Return what happened, what to do, and whether to try again."""
-    import ssl
-
-    if isinstance(failure, TunnelError):
-        hint = "Its log says why; a host in NO_PROXY is reached without it."
-        if failure.status == 407:
-            hint = "Give the proxy a user and a password in its URL: http://user:password@host:port."
-        return f"is out of reach: it answered {failure.status}", hint, is_retryable(failure.status)
-    if isinstance(failure, socket.gaierror):
-        return "has a host name that can't be resolved", "Check its spelling and the network.", True
-    if isinstance(failure, ssl.SSLCertVerificationError):
-        hint = "Give the authority's certificate with the environment variable SSL_CERT_FILE."
-        return "has a certificate that can't be verified", hint, True
-    if isinstance(failure, TimeoutError):
-        return "did not answer in time", "It may be overloaded, or a firewall drops the connection.", True
-    if isinstance(failure, ConnectionRefusedError):
-        return "refuses connections", "Check host and port, and whether the server runs.", True
-    return "broke the connection", "The network or the server failed; try again.", True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from callback_sdk.addresses import is_loopback
 from callback_sdk.errors import DeliveryError, InvalidTargetError
+from callback_sdk.forking import no_fork
 from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.stores import port_of
 
@@ -26,7 +27,8 @@ def environment_proxy(url: SecretURL) -> SecretURL | None:
     """
     if is_loopback(url.host) or not any_proxy():
         return None
-    from requests.utils import get_environ_proxies, select_proxy
+    with no_fork:
+        from requests.utils import get_environ_proxies, select_proxy
 
     host = f"[{url.host}]" if ":" in url.host else url.host
     place = f"{url.scheme}://{host}:{port_of(url)}/"
@@ -39,7 +41,8 @@ def direct(url: SecretURL) -> None:
 
 def any_proxy() -> bool:
     """Tell whether the environment names any proxy at all."""
-    from urllib.request import getproxies
+    with no_fork:
+        from urllib.request import getproxies
 
     return bool(getproxies().keys() - {"no"})
 

@@ -95,12 +95,12 @@ def _code(answer: Answer) -> str | None:
     """Find the store's error code: Azure has it in a header, the others in XML. It is not parsed, only searched."""
     if code := answer.headers.get("x-ms-error-code"):
         return code[:80] if code.isascii() and code.isalnum() else None
-    match = _CODE.search(answer.body)
+    match = _CODE.search(answer.decoded_body())
     return match[1].decode("ascii") if match else None
 
 
 def _message(upload: Upload, answer: Answer) -> str:
-    match = _MESSAGE.search(answer.body)
+    match = _MESSAGE.search(answer.decoded_body())
     if match is None:
         return ""
     text = " ".join(match[1].decode("utf-8", "replace").split()).rstrip(".")

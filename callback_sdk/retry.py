@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 
 from callback_sdk.errors import DeliveryError, TargetError
+from callback_sdk.forking import no_fork
 
 RETRYABLE_STATUSES = frozenset({408, 425, 429, *range(500, 600)})
 """Statuses of a transient failure: writer, outbox, service and client retry the same ones.
@@ -125,7 +126,8 @@ def _of_seconds(whole: str, decimals: str | None) -> timedelta:
 
 
 def _until(text: str, now: datetime) -> timedelta | None:
-    from email.utils import parsedate_to_datetime
+    with no_fork:
+        from email.utils import parsedate_to_datetime
 
     if len(text) > _LONGEST_DATE:
         return None

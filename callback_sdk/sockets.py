@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
-import select
 import socket
-import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -17,6 +14,8 @@ from callback_sdk.addresses import ascii_host
 from callback_sdk.answer import Reading
 from callback_sdk.dialing import Addresses, dial, time_left
 from callback_sdk.errors import InvalidTargetError
+from callback_sdk.forking import PerProcess, RLock
+from callback_sdk.polling import readable
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.stores import port_of
 
@@ -108,68 +107,71 @@ class TimedSocket:
 
 
 class Pool:
-    """Connections that rest, by scheme, host and port."""
+    """Connections that rest, by scheme, host and port. Each process has its own."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._idle: dict[Key, list[Connection]] = {}
-        self._process = os.getpid()
-        self._swept = time.monotonic()
+        self._idle = PerProcess(_Idle, leave=_Idle.close)
 
     def take(self, key: Key) -> Connection | None:
         """Return a connection that is still good, or None."""
-        while True:
-            with self._lock:
-                self._forget_after_fork()
-                idle = self._idle.get(key)
-                connection = idle.pop() if idle else None
-            if connection is None or _is_good(connection):
+        idle = self._idle.get()
+        while (connection := idle.pop(key)) is not None:
+            if _is_good(connection):
                 return connection
             connection.close()
+        return None
 
     def give(self, key: Key, connection: Connection) -> None:
         """Keep a connection for the next upload."""
         connection.idle_since = time.monotonic()
-        with self._lock:
-            self._forget_after_fork()
-            self._idle.setdefault(key, []).append(connection)
-            forgotten = self._sweep()
-        for each in forgotten:
-            each.close()
+        self._idle.get().add(key, connection)
 
     def close(self) -> None:
         """Close them all."""
+        self._idle.get().close()
+
+
+class _Idle:
+    """The resting connections of one process."""
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+        self._connections: dict[Key, list[Connection]] = {}
+        self._swept = time.monotonic()
+
+    def pop(self, key: Key) -> Connection | None:
         with self._lock:
-            connections = [connection for idle in self._idle.values() for connection in idle]
-            self._idle.clear()
-        for connection in connections:
-            connection.close()
+            connections = self._connections.get(key)
+            return connections.pop() if connections else None
+
+    def add(self, key: Key, connection: Connection) -> None:
+        with self._lock:
+            self._connections.setdefault(key, []).append(connection)
+            old = self._sweep()
+        for each in old:
+            each.close()
+
+    def close(self) -> None:
+        # Inside a fork nothing may wait for a lock; taking the whole dict out is one step.
+        connections, self._connections = self._connections, {}
+        for each in connections.values():
+            for connection in each:
+                connection.close()
 
     def _sweep(self) -> list[Connection]:
         """Take out what rested too long, now and then: hosts that nothing goes to any more would keep theirs open."""
-        if time.monotonic() - self._swept < IDLE_LIMIT.total_seconds():
+        now, limit = time.monotonic(), IDLE_LIMIT.total_seconds()
+        if now - self._swept < limit:
             return []
-        self._swept = time.monotonic()
-        kept: dict[Key, list[Connection]] = {}
+        self._swept = now
         old = []
-        for key, connections in self._idle.items():
-            for connection in connections:
-                if self._swept - connection.idle_since > IDLE_LIMIT.total_seconds():
-                    old.append(connection)
-                else:
-                    kept.setdefault(key, []).append(connection)
-        self._idle = kept
+        for key, connections in list(self._connections.items()):
+            kept = [connection for connection in connections if now - connection.idle_since <= limit]
+            old += [connection for connection in connections if connection not in kept]
+            self._connections[key] = kept
+            if not kept:
+                del self._connections[key]
         return old
-
-    def _forget_after_fork(self) -> None:
-        # Two processes that write to one connection would mix their requests. Closing the child's copies
-        # leaves the parent's open.
-        if self._process != os.getpid():
-            for idle in self._idle.values():
-                for connection in idle:
-                    connection.close()
-            self._idle.clear()
-            self._process = os.getpid()
 
 
 def _is_good(connection: Connection) -> bool:
@@ -177,12 +179,6 @@ def _is_good(connection: Connection) -> bool:
         return False
     # What can be read from a resting connection is its end, or a protocol error.
     return not readable(connection.sock)
-
-
-def readable(sock: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(sock, select.POLLIN | select.POLLHUP | select.POLLERR)
-    return bool(poll.poll(0))
 
 
 def host_header(url: SecretURL) -> str:

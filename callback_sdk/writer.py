@@ -36,6 +36,7 @@ from callback_sdk.refusals import refusal
 from callback_sdk.retry import backoff
 from callback_sdk.stores import Stores
 from callback_sdk.targets import WEBHOOK_LIMIT, Settings, Target, plan
+from callback_sdk.tls import ClientCert
 
 if TYPE_CHECKING:
     from callback_sdk.guard import AddressGuard
@@ -60,9 +61,11 @@ class ResultsWriter:
         webhook_limit: Most bytes of a webhook's document; above it the document says where the results are.
         guard: Which hosts may be reached, for targets that come from strangers. Without one every host may, also
             through the environment's proxies (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY).
+        client_cert: The client certificate for servers that ask for one (mutual TLS): the path of a PEM file with
+            certificate and private key, or `(certificate, key)`, or `(certificate, key, password)`.
 
     Raises:
-        ConfigurationError: An endpoint is no URL, or a secret no secret.
+        ConfigurationError: An endpoint is no URL, a secret no secret, or the client certificate can't be loaded.
 
     Example:
         >>> with ResultsWriter() as writer:
@@ -80,6 +83,7 @@ class ResultsWriter:
         compress: str | None = None,
         webhook_limit: int = WEBHOOK_LIMIT,
         guard: AddressGuard | None = None,
+        client_cert: ClientCert | None = None,
     ) -> None:
         if compress not in (None, "gzip"):
             raise ConfigurationError(f"compress is {compress!r}.", hint="Give 'gzip' or None.")
@@ -93,6 +97,7 @@ class ResultsWriter:
             resolve=guard.resolve if guard else resolve,
             may_redirect=self._may_redirect,
             proxy=direct if guard else environment_proxy,
+            client_cert=client_cert,
         )
 
     def __repr__(self) -> str:
@@ -266,7 +271,7 @@ class ResultsWriter:
             except DeliveryError as error:
                 error.attempts = attempts
                 pause = max(backoff(attempts).total_seconds(), error.retry_after or 0.0)
-                if not error.retryable or time.monotonic() + pause > until:
+                if not error.transient or time.monotonic() + pause > until:
                     raise
                 logger.warning("try %d, another in %.1f s: %s", attempts, pause, error)
                 time.sleep(pause)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 from tests.rawserver import RawServer
 
@@ -25,11 +26,31 @@ class Authority:
         self.file = folder / "authority.pem"
         self._authority.cert_pem.write_to_path(str(self.file))
 
-    def serve(self, script: Callable[[socket.socket, int], None], *names: str, **options: Any) -> TLSServer:
-        """Return a server whose certificate is for these names; options are those of trustme."""
+    def client_cert(self, folder: Path, *, password: str | None = None, **options: Any) -> tuple[Path, Path]:
+        """Write a client certificate and its key, and return their paths; options are those of trustme."""
+        issued = self._authority.issue_cert("worker@example.org", **options)
+        certificate, key = folder / "client.pem", folder / "client.key"
+        issued.cert_chain_pems[0].write_to_path(str(certificate))
+        pem = issued.private_key_pem.bytes()
+        if password is not None:
+            loaded = serialization.load_pem_private_key(pem, None)
+            encryption = serialization.BestAvailableEncryption(password.encode())
+            pem = loaded.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+        key.write_bytes(pem)
+        return certificate, key
+
+    def context(self, *names: str, clients: bool = False, **options: Any) -> ssl.SSLContext:
+        """Return the settings of a server; with `clients` it demands a certificate of this authority from them."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._authority.issue_cert(*names, **options).configure_cert(context)
-        return TLSServer(script, context)
+        if clients:
+            context.verify_mode = ssl.CERT_REQUIRED
+            self._authority.configure_trust(context)
+        return context
+
+    def serve(self, script: Callable[[socket.socket, int], None], *names: str, **options: Any) -> TLSServer:
+        """Return a server whose certificate is for these names; options are those of trustme."""
+        return TLSServer(script, self.context(*names, **options))
 
 
 class TLSServer(RawServer):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Callable
 
 import pytest
@@ -94,11 +96,9 @@ def test_the_first_of_several_headers_counts() -> None:
         b"HTTP/1.1 100 Continue\r\n\r\n",
         b"SSH-2.0-OpenSSH\r\n",
         b"HTTP/1.1 abc\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nab",
-        b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nab",
-        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
-        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * FOREVER,
-        b"HTTP/1.1 200 OK\r\nX: " + b"y" * FOREVER,
+        b"HTTP/1.1 2000 OK\r\n\r\n",
+        b"HTTP/1.1 20\r\n\r\n",
+        b"ICY 200 OK\r\n\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\n" * FOREVER,
     ],
 )
@@ -115,6 +115,53 @@ def test_what_has_no_head_is_no_answer(data: bytes) -> None:
     with pytest.raises(BrokenAnswerError):
         read_answer(receive, URL)
     assert received <= 70_000
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b" OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nab",
+        b" OK\r\nContent-Length: -2\r\n\r\nab",
+        b" OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b" OK\r\nX y: a\r\n\r\n",
+        b" OK\r\nX: a\x01b\r\n\r\n",
+        b" OK\r\nno colon\r\n\r\n",
+        b" OK\r\n folded\r\n\r\n",
+        b" OK\rX: y\r\r",
+        b" OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+        b" OK\r\n" + b"X: y\r\n" * FOREVER,
+        b" OK\r\nX: " + b"y" * FOREVER,
+    ],
+)
+def test_status_counts_whatever_is_wrong_behind_it(rest: bytes, size: int) -> None:
+    """A receiver with a malformed header has the result, and isn't sent it again; its connection isn't reused."""
+    answer, reusable = read(b"HTTP/1.1 200" + rest, size)
+    assert (answer.status, reusable) == (200, False)
+
+
+@pytest.mark.parametrize("data", [b"\x15\x03\x03\x00\x02\x02\x46", b"\x16\x03\x01"])
+def test_tls_in_the_place_of_http_is_recognized(data: bytes) -> None:
+    """The error can then say that the URL needs https."""
+    with pytest.raises(BrokenAnswerError) as caught:
+        read(data)
+    assert caught.value.is_tls
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "GZIP", "deflate"])
+def test_compressed_body_is_decoded_up_to_the_limit(encoding: str) -> None:
+    """The code of an error is found in it, and a small body can't expand to gigabytes."""
+    text = b"<Code>SlowDown</Code>" + bytes(50_000_000)
+    data = zlib.compress(text) if encoding == "deflate" else gzip.compress(text)
+    answer = Answer(status=503, headers={"content-encoding": encoding}, body=data[:ANSWER_LIMIT], url=URL)
+    assert answer.decoded_body() == text[:ANSWER_LIMIT]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity", "gzip, gzip"])
+def test_body_that_cannot_be_decoded_stays_as_it_is(encoding: str) -> None:
+    """A wrong header is no error."""
+    answer = Answer(status=503, headers={"content-encoding": encoding}, body=b"<Code>SlowDown</Code>", url=URL)
+    assert answer.decoded_body() == b"<Code>SlowDown</Code>"
 
 
 @pytest.mark.parametrize(

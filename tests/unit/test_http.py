@@ -272,19 +272,88 @@ def test_long_answer_is_not_read_to_its_end(sender: Sender) -> None:
 
 
 @pytest.mark.parametrize(
-    "garbage",
-    [b"", b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 abc\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n"],
+    ("garbage", "said"),
+    [
+        (b"", "closed the connection without a response"),
+        (b"HTTP/1.1 200 OK\r\nETag: ", "closed the connection|not HTTP"),
+        (b"SSH-2.0-OpenSSH\r\n", "not HTTP"),
+        (b"HTTP/1.1 abc\r\n\r\n", "not HTTP"),
+    ],
 )
-def test_answer_that_is_no_http_is_a_passing_fault(sender: Sender, garbage: bytes) -> None:
+def test_answer_that_is_no_http_is_a_passing_fault(sender: Sender, garbage: bytes, said: str) -> None:
     """A proxy that is starting up may say anything."""
 
     def script(connection: socket.socket, number: int) -> None:
         read_request(connection)
         connection.sendall(garbage)
 
-    with RawServer(script) as server, pytest.raises(DeliveryError, match="broke the connection") as caught:
+    with RawServer(script) as server, pytest.raises(DeliveryError, match=said) as caught:
         sender.send(upload(server.url))
     assert caught.value.retryable
+    assert caught.value.transient
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+        b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\nuntil the end",
+        b"HTTP/1.1 200 OK\r\nX y: \x01\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+    ],
+)
+def test_sloppy_response_counts_by_its_status(sender: Sender, response: bytes) -> None:
+    """The receiver has the result, so it isn't sent again, not even over a connection that rested before."""
+    requests: list[bytes] = []
+
+    def script(connection: socket.socket, number: int) -> None:
+        requests.append(read_request(connection)[0])
+        connection.sendall(answer("200 OK"))
+        if head := read_request(connection)[0]:
+            requests.append(head)
+            connection.sendall(response)
+
+    with RawServer(script) as server:
+        sender.send(upload(server.url))
+        assert sender.send(upload(server.url)).status in (200, 204)
+        sender.close()
+    assert len(requests) == 2
+
+
+def test_response_that_is_not_http_is_not_taken_for_a_stale_connection(sender: Sender) -> None:
+    """The server has read the request; whether to send it again is the caller's decision."""
+    requests: list[bytes] = []
+
+    def script(connection: socket.socket, number: int) -> None:
+        while head := read_request(connection)[0]:
+            requests.append(head)
+            connection.sendall(answer("200 OK") if len(requests) == 1 else b"gibberish\r\n")
+
+    with RawServer(script) as server:
+        sender.send(upload(server.url))
+        with pytest.raises(DeliveryError, match="not HTTP"):
+            sender.send(upload(server.url))
+        sender.close()
+    assert len(requests) == 2
+
+
+def test_server_with_tls_is_told_from_a_broken_one(sender: Sender) -> None:
+    """http to a port with TLS: the error names https, and one write doesn't try again."""
+
+    def script(connection: socket.socket, number: int) -> None:
+        read_request(connection)
+        connection.sendall(b"\x15\x03\x03\x00\x02\x02\x46")
+
+    with RawServer(script) as server, pytest.raises(DeliveryError, match=r"speaks TLS .*https://") as caught:
+        sender.send(upload(server.url))
+    assert (caught.value.retryable, caught.value.transient) == (True, False)
 
 
 def test_refused_connection_says_so(sender: Sender) -> None:
@@ -308,8 +377,9 @@ def test_server_without_tls_says_so(sender: Sender) -> None:
         connection.recv(1000)
         connection.sendall(answer("400 Bad Request"))
 
-    with RawServer(script) as server, pytest.raises(DeliveryError, match="broke the connection"):
+    with RawServer(script) as server, pytest.raises(DeliveryError, match="does not speak TLS") as caught:
         sender.send(upload(f"https://127.0.0.1:{server.port}/"))
+    assert (caught.value.retryable, caught.value.transient) == (True, False)
 
 
 def test_file_that_changes_breaks_the_upload_off(sender: Sender, tmp_path: Path) -> None:

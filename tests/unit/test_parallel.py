@@ -34,8 +34,47 @@ def test_threads_stay_for_the_next_round(parallel: Parallel) -> None:
     first, second = (set(parallel.map(meet, range(4))) for _ in range(2))
     assert len(first) == 4
     assert first == second
+    assert threading.get_ident() in first
     parallel.close()
-    assert not first & {thread.ident for thread in threading.enumerate()}
+    assert first & {thread.ident for thread in threading.enumerate()} == {threading.get_ident()}
+
+
+def test_every_call_is_made_where_no_thread_can_be_started(parallel: Parallel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the limit of threads, or while the interpreter shuts down, the calling thread makes them one by one."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert parallel.map(str, range(5)) == ["0", "1", "2", "3", "4"]
+
+
+def test_interruption_waits_for_the_calls_that_run(parallel: Parallel) -> None:
+    """Ctrl-C in one call ends the round; nothing runs any more when it is raised."""
+    begun: list[int] = []
+    ended: list[int] = []
+    together = threading.Barrier(4)
+
+    def call(number: int) -> None:
+        begun.append(number)
+        if number < 4:
+            together.wait(10)
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+        ended.append(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        parallel.map(call, range(8))
+    assert len(ended) == len(begun) - 1
+    assert parallel.map(str, range(2)) == ["0", "1"]
+    parallel.close()
+
+
+def test_round_within_a_round_ends(parallel: Parallel) -> None:
+    """A signal handler that interrupts the calling thread may begin a round of its own."""
+    inner = lambda number: parallel.map(str, range(number))  # noqa: E731
+    assert parallel.map(inner, [1, 2, 3, 4, 5])[-1] == ["0", "1", "2", "3", "4"]
+    parallel.close()
 
 
 def test_no_round_waits_for_another(parallel: Parallel) -> None:
