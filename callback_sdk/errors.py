@@ -277,14 +277,28 @@ class ServiceError(CallbackSDKError):
     Attributes:
         status: HTTP status of the answer; None when there was none.
         request_id: The service's id of the request, to find it in its log.
+        retry_after: Seconds that the service asked to wait; None when it didn't say.
+        job_id: The task that it is about; None when it is about no single one.
+        idempotency_key: What makes the same submission safe to repeat; None when nothing may have been submitted.
     """
 
     def __init__(
-        self, message: str, *, hint: str = "", status: int | None = None, request_id: str | None = None
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        status: int | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        job_id: str | None = None,
+        idempotency_key: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
         self.request_id = request_id
+        self.retry_after = retry_after
+        self.job_id = job_id
+        self.idempotency_key = idempotency_key
 
 
 class ServiceUnreachableError(ServiceError):
@@ -312,4 +326,17 @@ class WaitTimeoutError(ServiceError, TimeoutError):
 
 
 class TaskFailedError(ServiceError):
-    """The task ended without a result."""
+    """The task ended without a result.
+
+    Attributes:
+        reason: What the service says of it, word by word; None when it doesn't.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", job_id: str | None = None, reason: str | None = None) -> None:
+        super().__init__(message, hint=hint, job_id=job_id)
+        self.reason = reason
+
+
+def sentence(text: str) -> str:
+    """Return a text of somebody else's with the full stop that it may lack, and otherwise word by word."""
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."

@@ -39,12 +39,13 @@ def parse_duration(text: str) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def total_seconds(name: str, duration: timedelta) -> float:
+def total_seconds(name: str, duration: timedelta, *, zero: bool = False) -> float:
     """Return the seconds of a duration that has to be positive.
 
     Args:
         name: What errors call it.
         duration: The duration.
+        zero: Whether no time at all is allowed too.
 
     Raises:
         ConfigurationError: It is no `timedelta`, or not positive.
@@ -54,6 +55,6 @@ def total_seconds(name: str, duration: timedelta) -> float:
             f"{name} is of type {type(duration).__name__}.",
             hint="Give a timedelta, such as timedelta(seconds=30).",
         )
-    if duration <= timedelta(0):
+    if duration < timedelta(0) or (not duration and not zero):
         raise ConfigurationError(f"{name} is {duration}.", hint="Give a duration longer than nothing.")
     return duration.total_seconds()

@@ -19,6 +19,9 @@ class Child:
 
     Args:
         call: What the child does. Its result must be picklable.
+
+    Attributes:
+        pid: The child's process id.
     """
 
     def __init__(self, call: Callable[[], Any]) -> None:
@@ -26,8 +29,8 @@ class Child:
         with warnings.catch_warnings():
             # Python 3.12 warns of threads beside a fork: they are what is tested here.
             warnings.simplefilter("ignore", DeprecationWarning)
-            self._pid = os.fork()
-        if self._pid:
+            self.pid = os.fork()
+        if self.pid:
             os.close(write)
             return
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -46,7 +49,7 @@ class Child:
         """Wait for the child to end, and return what it returned; fail if it raised or hung."""
         with os.fdopen(self._pipe, "rb") as file:
             data = file.read()
-        _, status = os.waitpid(self._pid, 0)
+        _, status = os.waitpid(self.pid, 0)
         assert os.waitstatus_to_exitcode(status) == 0, "the child process hung"
         succeeded, value = pickle.loads(data)
         assert succeeded, value

@@ -19,8 +19,10 @@ from callback_sdk.errors import (
     NotFoundError,
     ServiceError,
     ServiceUnreachableError,
+    sentence,
 )
 from callback_sdk.redaction import HIDDEN, Secret, without_frames
+from callback_sdk.retry import parse_retry_after
 
 _LONGEST_MESSAGE = 1000
 _SHORTEST_SECRET = 6
@@ -128,14 +130,15 @@ def _refusal(response: requests.Response, message: str, request_id: str | None) 
             request_id=request_id,
         )
     kind = _ERRORS.get(status, InvalidRequestError if status < 500 else ServiceError)
-    reason = message or _printable(response.reason or "") or "no reason given"
-    end = "" if reason.endswith((".", "?", "!")) else "."
+    reason = sentence(message or _printable(response.reason or "") or "no reason given")
+    delay = parse_retry_after(response.headers.get("Retry-After"))
     known = f" Its id of the request is {request_id}." if request_id and status >= 500 else ""
     return kind(
-        f"The service answered {status}: {reason}{end}{known}",
+        f"The service answered {status}: {reason}{known}",
         hint=_HINTS.get(status, "Try again later, and tell the service's operator." if status >= 500 else ""),
         status=status,
         request_id=request_id,
+        retry_after=None if delay is None else delay.total_seconds(),
     )
 
 
@@ -161,34 +164,35 @@ _HINTS_OF_EXCEPTIONS: tuple[tuple[type[requests.RequestException], str], ...] = 
 )
 
 
-def unreachable(
-    error: requests.RequestException, url: str, method: str, key: str | None = None
-) -> ServiceUnreachableError:
+def unreachable(error: Exception, url: str, method: str, key: str | None = None) -> ServiceUnreachableError:
     """Make the error for a request that got no answer; its cause has no frames, whose locals hold the token.
 
     Args:
-        error: What requests raised.
+        error: What requests, or a library below it, raised.
         url: Who didn't answer.
         method: The request's method.
         key: The request's idempotency key.
     """
     root = _root(error)
     hint = next((hint for kind, hint in _HINTS_OF_EXCEPTIONS if isinstance(error, kind)), "Try again.")
+    resume_key = None
     if method == "POST" and not _never_connected(error):
-        hint = (
-            f"The task may have been accepted all the same{way_back(key)} "
-            f"If the features are large, the service's limit may have cut them off. {hint}"
-        )
-    failure = ServiceUnreachableError(f"No answer from {url}: {_described(root)}.", hint=hint)
+        resume_key = key
+        hint = f"{accepted(key)} If the features are large, the service's limit may have cut them off. {hint}"
+    failure = ServiceUnreachableError(
+        f"No answer from {url}: {_described(root)}.", hint=hint, idempotency_key=resume_key
+    )
     failure.__cause__ = without_frames(root)
     return failure
 
 
-def way_back(key: str | None) -> str:
-    """End a sentence that says that a task may be there, with what makes no second one."""
+def accepted(key: str | None, what: str = "The task") -> str:
+    """Say that something may have been submitted, and what makes no second one."""
     if key is None:
-        return ", so look for its result before you submit again."
-    return f'; the same call with idempotency_key="{key}" makes no second one.'
+        return f"{what} may have been accepted all the same, so look for its result before you submit again."
+    return (
+        f'{what} may have been accepted all the same; the same call with idempotency_key="{key}" makes no second one.'
+    )
 
 
 def _root(error: BaseException) -> BaseException:
@@ -201,7 +205,7 @@ def _root(error: BaseException) -> BaseException:
     return _root(inner)
 
 
-def _never_connected(error: requests.RequestException) -> bool:
+def _never_connected(error: Exception) -> bool:
     if isinstance(error, (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError)):
         return True
     if isinstance(_root(error), ssl.SSLCertVerificationError):

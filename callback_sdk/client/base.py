@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
@@ -122,7 +123,7 @@ class ClientBase:
     def _suggest(self, error: NotFoundError, algorithm_id: str) -> None:
         """Put similar names into the hint, if the service tells them without trouble."""
         try:
-            data = self._connection.request("GET", "/algorithms", at_most=2.0).data
+            data = self._connection.request("GET", "/algorithms", deadline=time.monotonic() + 2).data
             names = [algorithm["id"] for algorithm in data]
         except (ServiceError, KeyError, TypeError):
             return

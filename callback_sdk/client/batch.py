@@ -12,14 +12,15 @@ from attrs import define, evolve, field
 
 from callback_sdk.body import Body
 from callback_sdk.callbacks import Callback
-from callback_sdk.client.answers import way_back
+from callback_sdk.client.answers import accepted
 from callback_sdk.client.base import unexpected
 from callback_sdk.client.connection import JSON, Connection
 from callback_sdk.client.features import is_table, prepared
+from callback_sdk.client.interrupts import naming_key
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.submission import LONGEST_KEY, checked_key, credentials, joined, task_item
 from callback_sdk.document import encode
-from callback_sdk.errors import CallbackSDKError, FeaturesError, ServiceError
+from callback_sdk.errors import CallbackSDKError, FeaturesError, InvalidRequestError, ServiceError
 from callback_sdk.multipart import FormFile, encode_form
 from callback_sdk.redaction import Secret, SecretFields, hide
 
@@ -161,9 +162,10 @@ class Batch:
         """
         total = len(self._items) if isinstance(self._items, Sized) else 0
         try:
-            for number, chunk in enumerate(self._chunks()):
-                self._send(connection, path, chunk, f"{self._key}/{number}")
-                bar.show(len(self.accepted) / total if total else None, f"{len(self.accepted)} accepted")
+            with naming_key(self._key, self._progress):
+                for number, chunk in enumerate(self._chunks()):
+                    self._send(connection, path, chunk, f"{self._key}/{number}")
+                    bar.show(len(self.accepted) / total if total else None, f"{len(self.accepted)} accepted")
         except BaseException as error:
             # An error of the iterable's own has no such attribute, and gets it like all others.
             setattr(error, "accepted", tuple(self.accepted))  # noqa: B010
@@ -173,32 +175,36 @@ class Batch:
                     f"{error.hint} {count} accepted before; the error's `accepted` has the ids, and the same call "
                     f'with idempotency_key="{self._key}" makes no second ones.'
                 ).strip()
-            if isinstance(error, KeyboardInterrupt):
-                accepted, again = len(self.accepted), f'idempotency_key="{self._key}"'
-                error.args = (
-                    f"{accepted} tasks are accepted, and go on. The same call with {again} submits the rest.",
-                )
             raise
+
+    def _progress(self) -> str:
+        return (
+            f"{len(self.accepted)} tasks are accepted, and go on. "
+            f'The same call with idempotency_key="{self._key}" submits the rest.'
+        )
 
     def _send(self, connection: Connection, path: str, chunk: _Chunk, key: str) -> None:
         body, content_type = chunk.form()
         hidden = Secret(tuple(text for secret in chunk.hidden for text in secret.reveal()))
         try:
             answer = connection.request(
-                "POST", path, body=body, content_type=content_type, hidden=hidden, key=key, repeatable=True
+                "POST",
+                path,
+                body=body,
+                content_type=content_type,
+                hidden=hidden,
+                key=key,
+                resume_key=self._key,
+                repeatable=True,
             )
         except ServiceError as error:
-            # What one comes back with is the key of the whole.
-            error.hint = error.hint.replace(f'"{key}"', f'"{self._key}"')
-            if chunk.start and "tasks[" in error.message:
+            if chunk.start and isinstance(error, InvalidRequestError):
                 error.hint = f"{error.hint} tasks[0] of this request is items[{chunk.start}].".strip()
             elif error.status is not None and error.status >= 500:
-                error.hint = f"{error.hint} The tasks may have been accepted all the same{way_back(self._key)}"
+                error.hint = f"{error.hint} {accepted(self._key, 'The tasks')}"
+                error.idempotency_key = self._key
             raise
-        ids = answer.data.get("job_ids") if isinstance(answer.data, dict) else None
-        if not isinstance(ids, list) or len(ids) != len(chunk.tasks):
-            raise unexpected(f"a list of {len(chunk.tasks)} ids")
-        self.accepted += ids
+        self.accepted += _ids(answer.data, len(chunk.tasks), known=self.accepted)
 
     def _chunks(self) -> Iterator[_Chunk]:
         chunk = _Chunk(0)
@@ -229,6 +235,16 @@ class Batch:
 
     def _targets(self, item: BatchItem) -> tuple[Callback, ...]:
         return self._options.targets if item.callbacks.reveal() is None else self._targets_of(item)
+
+
+def _ids(data: Any, count: int, *, known: Sequence[str]) -> list[str]:
+    """Read the ids of the tasks of one request: as many as it had, and each another one."""
+    ids = data.get("job_ids") if isinstance(data, dict) else None
+    if not isinstance(ids, list) or len(ids) != count or not all(isinstance(job_id, str) for job_id in ids):
+        raise unexpected(f"a list of {count} ids")
+    if len({*ids, *known}) != count + len(known):
+        raise unexpected(f"a list of {count} ids that are all different, and different from those before")
+    return ids
 
 
 def _item(given: Any) -> BatchItem:

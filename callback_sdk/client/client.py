@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -13,21 +12,23 @@ import attrs
 from callback_sdk.client.catalogue import Catalogue
 from callback_sdk.client.jobs import Jobs
 from callback_sdk.client.tasks import Tasks
+from callback_sdk.forking import Lock
 from callback_sdk.redaction import Secret, hide, sealed
 
 if TYPE_CHECKING:
     from callback_sdk.config import ClientConfig
 
 _instances: dict[tuple[int, ClientConfig], Client] = {}
-_instances_lock = threading.Lock()
+_instances_lock = Lock()
 
 
 class Client(Catalogue, Jobs, Tasks):
     """What a notebook or a script has of a service: it submits jobs, and asks after them.
 
-    What is not given comes from the environment (see `ClientConfig`). One client may be shared by threads.
+    What is not given comes from the environment (see `ClientConfig`). One client may be shared by threads,
+    and by the processes that they fork, which get connections of their own.
 
-    Calls are repeated after a failed connection, a 408, 425, 429, 500, 502, 503 or 504, with pauses that grow
+    Calls are repeated after a failed connection and a status in `retry.RETRYABLE_STATUSES`, with pauses that grow
     and heed `Retry-After`. `run_algorithm` and `train_algorithm` are repeated only where no second task can come of
     it: always with an `idempotency_key` of the caller's, else when no connection came about, or the service answered
     429, or 503 with `Retry-After`. Redirects are errors, so that the token goes to no other host.

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from collections.abc import Iterable
 from datetime import timedelta
-from http.cookiejar import DefaultCookiePolicy
+from functools import partial
 from typing import Any, cast
 
 import orjson
 import requests
 import urllib3
 from attrs import define, field
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
-from requests.cookies import RequestsCookieJar
 
 from callback_sdk import tracing
-from callback_sdk._version import __version__
 from callback_sdk.body import Body
 from callback_sdk.client.answers import Answer, read, unreachable
+from callback_sdk.client.certificates import authorities, check_authorities
 from callback_sdk.client.login import Credentials
+from callback_sdk.client.transport import CarefulRetry, Limits, Retry, limited, new_session, retry_policy
 from callback_sdk.errors import (
     AuthenticationError,
     CallbackSDKError,
@@ -28,40 +28,15 @@ from callback_sdk.errors import (
     EncodingError,
     FeaturesError,
     InvalidTargetError,
+    ServiceUnreachableError,
 )
+from callback_sdk.forking import PerProcess
 from callback_sdk.readings import total_seconds
 from callback_sdk.redaction import HIDDEN, Secret, SecretURL, without_frames
-from callback_sdk.retry import RETRYABLE_STATUSES
 
 JSON = "application/json"
 
-LONGEST_RETRY_AFTER = 30.0
-"""Seconds, at most, that a service's `Retry-After` is waited for before the next try."""
-
-
-class _Retry(urllib3.Retry):
-    """Retries for every call that can be repeated."""
-
-    def parse_retry_after(self, retry_after: str) -> float:
-        try:
-            return min(super().parse_retry_after(retry_after), LONGEST_RETRY_AFTER)
-        except urllib3.exceptions.InvalidHeader:
-            return 1.0
-
-
-class _CarefulRetry(_Retry):
-    """Retries for a POST only where nothing can happen twice.
-
-    A POST is sent again when no connection came about (urllib3 counts that for every method), and when the
-    service says that it refuses for now: 429 (RFC 6585, section 4), or 503 with `Retry-After` (RFC 9110,
-    section 15.6.4). A connection that breaks later, any other 5xx and a missing answer may all come after the
-    task was accepted, and a second try could make a second task.
-    """
-
-    def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
-        if method.upper() == "POST":
-            return bool(self.total) and (status_code == 429 or (status_code == 503 and has_retry_after))
-        return super().is_retry(method, status_code, has_retry_after)
+_NO_PROXIES = dict.fromkeys(("http", "https", "all"))
 
 
 class _Bearer(AuthBase):
@@ -86,9 +61,11 @@ class Request:
         body: What to send, streamed with its length.
         content_type: The body's media type.
         accept: The answer's media type. What is no JSON is returned as it is.
-        at_most: Seconds that no time-out may be beyond.
+        deadline: When the request ends at the latest, by the monotonic clock. With one, a failed request is not
+            repeated here: who has a deadline asks again.
         hidden: Strings that an error must not repeat, should the service quote them.
         key: The idempotency key.
+        resume_key: The key to come back with after a failure, where that is another one.
         repeatable: Whether the service is known to heed the key, so that a POST may be sent again like a GET.
     """
 
@@ -97,9 +74,10 @@ class Request:
     body: Body | None = None
     content_type: str | None = None
     accept: str = JSON
-    at_most: float | None = None
+    deadline: float | None = None
     hidden: Secret[tuple[str, ...]] = field(factory=lambda: Secret(()))
     key: str | None = None
+    resume_key: str | None = None
     repeatable: bool = False
 
     @property
@@ -184,14 +162,16 @@ class Connection:
         if not isinstance(retries, int) or not 0 <= retries <= 100:
             raise ConfigurationError(f"retries is {retries!r}.", hint="Give a whole number from 0 to 100.")
         # A proxy can't reach this machine's own loopback address, and would be shown the token.
-        proxies = not _is_loopback(url.host)
-        self._session = _session(_policy(_CarefulRetry, retries, {"GET", "HEAD", "DELETE"}), proxies=proxies)
-        self._repeating = _session(_policy(_Retry, retries, {"POST"}), proxies=proxies)
+        self._proxies = _NO_PROXIES if _is_loopback(url.host) else {}
+        self._careful = retry_policy(CarefulRetry, retries, {"GET", "HEAD", "DELETE"})
+        self._repeating = retry_policy(Retry, retries, {"POST"})
+        self._session = PerProcess(new_session)
 
     def close(self) -> None:
-        """Close all connections."""
-        self._session.close()
-        self._repeating.close()
+        """Close all connections of this process."""
+        session = self._session.pop()
+        if session is not None:
+            session.close()
 
     def request(self, method: str, path: str, **options: Any) -> Answer:
         """Make one request, and once more with another token when that is refused and there is another.
@@ -208,20 +188,27 @@ class Connection:
             ServiceError: Any other answer, or none.
         """
         request = Request(method=method, path=path, **options)
-        token = self._credentials.token(self._post)
+        post = partial(self._post, deadline=request.deadline)
+        token = self._credentials.token(post, request.deadline)
         try:
             return self._ask(request, token)
         except AuthenticationError as error:
-            other = self._credentials.renewed(token, self._post) if error.status == 401 else None
+            other = self._credentials.renewed(token, post, request.deadline) if error.status == 401 else None
             if other is None:
                 raise
         return self._ask(request, other)
 
-    def _post(self, path: str, data: Secret[dict[str, str]]) -> Answer:
-        body = Body(orjson.dumps(data.reveal()))
-        hidden = Secret(tuple(data.reveal().values()))
-        # Nothing comes of a second log-in.
-        request = Request(method="POST", path=path, body=body, content_type=JSON, hidden=hidden, repeatable=True)
+    def _post(self, path: str, data: Secret[dict[str, str]], *, deadline: float | None) -> Answer:
+        request = Request(
+            method="POST",
+            path=path,
+            body=Body(orjson.dumps(data.reveal())),
+            content_type=JSON,
+            deadline=deadline,
+            hidden=Secret(tuple(data.reveal().values())),
+            # Nothing comes of a second log-in.
+            repeatable=True,
+        )
         return self._ask(request, None)
 
     def _ask(self, request: Request, token: Secret[str] | None) -> Answer:
@@ -230,56 +217,58 @@ class Connection:
         return read(response, self.url, hidden, as_file=request.accept != JSON)
 
     def _send(self, request: Request, token: Secret[str] | None) -> requests.Response:
-        session = self._repeating if request.repeatable and request.method == "POST" else self._session
-        limit = max(request.at_most, 0.5) if request.at_most is not None else float("inf")
         failure: BaseException
         try:
-            return session.request(
-                request.method,
-                self.url + request.path,
-                headers=request.headers | _traced(),
-                data=None if request.body is None else cast("Any", _Upload(request.body)),
-                timeout=(min(self._timeouts[0], limit), min(self._timeouts[1], limit)),
-                auth=_Bearer(token),
-                allow_redirects=False,
-            )
-        except requests.RequestException as error:
-            failure = unreachable(error, self.url, request.method, request.key)
-        except (CallbackSDKError, KeyboardInterrupt) as error:
-            failure = without_frames(error)
+            with limited(self._limits(request)):
+                return self._session.get().request(
+                    request.method,
+                    self.url + request.path,
+                    headers=request.headers | _traced(),
+                    data=None if request.body is None else cast("Any", _Upload(request.body)),
+                    timeout=self._timeouts_until(request.deadline),
+                    auth=_Bearer(token),
+                    allow_redirects=False,
+                    proxies=cast("Any", dict(self._proxies)),
+                    verify=authorities() if self.url.startswith("https:") else True,
+                )
+        except BaseException as error:  # noqa: BLE001 - also an interrupt, and what a signal handler raises
+            failure = without_frames(_translated(error, self.url, request))
         # Raised only here, because the frames below have the token in their locals.
         raise failure
+
+    def _limits(self, request: Request) -> Limits:
+        if request.deadline is not None:
+            return Limits(urllib3.Retry(0, raise_on_redirect=False), request.deadline)
+        is_repeated = request.repeatable and request.method == "POST"
+        return Limits(self._repeating if is_repeated else self._careful)
+
+    def _timeouts_until(self, deadline: float | None) -> tuple[float, float]:
+        if deadline is None:
+            return self._timeouts
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise ServiceUnreachableError(f"There was no time left to ask {self.url}.", hint="Allow a longer wait.")
+        return min(self._timeouts[0], left), min(self._timeouts[1], left)
+
+
+def _translated(error: BaseException, url: str, request: Request) -> BaseException:
+    """Return an error of ours for whatever the libraries below raise."""
+    # Not only requests' own errors: a malformed URL of a proxy or a redirect raises others.
+    if isinstance(error, CallbackSDKError) or not isinstance(
+        error, (OSError, ValueError, urllib3.exceptions.HTTPError)
+    ):
+        return error
+    if isinstance(error, requests.exceptions.SSLError):
+        try:
+            check_authorities()
+        except ConfigurationError as problem:
+            return problem
+    return unreachable(error, url, request.method, request.resume_key or request.key)
 
 
 def _traced() -> dict[str, str]:
     traceparent = tracing.current()
     return {} if traceparent is None else {tracing.TRACEPARENT: traceparent}
-
-
-def _session(policy: _Retry, *, proxies: bool) -> requests.Session:
-    session = requests.Session()
-    session.headers["User-Agent"] = f"callback-sdk/{__version__}"
-    # A shared cookie jar is the one part of a session that threads would fight over.
-    session.cookies = RequestsCookieJar(DefaultCookiePolicy(allowed_domains=[]))
-    session.trust_env = proxies
-    adapter = HTTPAdapter(max_retries=policy)
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
-    return session
-
-
-def _policy(kind: type[_Retry], retries: int, methods: set[str]) -> _Retry:
-    return kind(
-        total=retries,
-        redirect=0,
-        allowed_methods=frozenset(methods),
-        status_forcelist=RETRYABLE_STATUSES,
-        backoff_factor=0.2,
-        backoff_max=8,
-        backoff_jitter=0.2,
-        raise_on_status=False,
-        raise_on_redirect=False,
-    )
 
 
 def _base_url(url: SecretURL) -> str:

@@ -9,11 +9,12 @@ from typing import Any
 from callback_sdk import tracing
 from callback_sdk.callbacks import Callback
 from callback_sdk.callbacks import callbacks as paired
-from callback_sdk.client.answers import way_back
+from callback_sdk.client.answers import accepted
 from callback_sdk.client.base import ClientBase, segment, understood
 from callback_sdk.client.batch import Batch, BatchItem, Options
 from callback_sdk.client.failures import public
 from callback_sdk.client.features import parameters_file, prepared
+from callback_sdk.client.interrupts import naming_key
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.resources import Task
 from callback_sdk.client.states import TaskState
@@ -234,7 +235,7 @@ class Jobs(ClientBase):
         with prepared(features, compression=options["compression"]) as file:
             body, content_type = encode_form(fields, [file, *files])
             try:
-                with tracing.span("submit", "client", algorithm=algorithm_id):
+                with tracing.span("submit", "client", algorithm=algorithm_id), naming_key(key, lambda: accepted(key)):
                     answer = self._connection.request(
                         "POST",
                         path,
@@ -250,7 +251,8 @@ class Jobs(ClientBase):
                 raise
             except ServiceError as error:
                 if error.status is not None and error.status >= 500:
-                    error.hint = f"{error.hint} The task may have been accepted all the same{way_back(key)}"
+                    error.hint = f"{error.hint} {accepted(key)}"
+                    error.idempotency_key = key
                 raise
         return self._task(understood("a task", TaskState.from_dict, answer.data))
 

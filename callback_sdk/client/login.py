@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from callback_sdk.client.answers import Answer
-from callback_sdk.errors import AuthenticationError, ConfigurationError, ServiceError
+from callback_sdk.errors import AuthenticationError, ConfigurationError, ServiceError, ServiceUnreachableError
+from callback_sdk.forking import Lock, after_fork
 from callback_sdk.redaction import Secret
 
 if TYPE_CHECKING:
@@ -26,10 +27,10 @@ may be seen as a broken connection only."""
 class Credentials(Protocol):
     """Where a token comes from."""
 
-    def token(self, post: Post) -> Secret[str]:
-        """Return the token for the next request."""
+    def token(self, post: Post, deadline: float | None = None) -> Secret[str]:
+        """Return the token for the next request, which ends at the deadline, by the monotonic clock."""
 
-    def renewed(self, refused: Secret[str], post: Post) -> Secret[str] | None:
+    def renewed(self, refused: Secret[str], post: Post, deadline: float | None = None) -> Secret[str] | None:
         """Return another token after one was refused with a 401; None when there can't be one."""
 
     def hidden(self) -> tuple[str, ...]:
@@ -55,11 +56,11 @@ class StaticToken:
             )
         self._token = token
 
-    def token(self, post: Post) -> Secret[str]:
+    def token(self, post: Post, deadline: float | None = None) -> Secret[str]:
         """Return the token."""
         return self._token
 
-    def renewed(self, refused: Secret[str], post: Post) -> Secret[str] | None:
+    def renewed(self, refused: Secret[str], post: Post, deadline: float | None = None) -> Secret[str] | None:
         """Return None: there is no other one."""
         return None
 
@@ -83,27 +84,29 @@ class Login:
         self._refresh: Secret[str] | None = None
         self._stale_at = 0.0
         # Held while a token is fetched, so that threads that come meanwhile get it too, and don't ask for more.
-        self._lock = threading.Lock()
+        self._lock = Lock()
+        # A refresh token is used once: where parent and child both use it, the service revokes all that came of it.
+        after_fork(self, Login._forget_refresh_token)
 
-    def token(self, post: Post) -> Secret[str]:
+    def token(self, post: Post, deadline: float | None = None) -> Secret[str]:
         """Return an access token; log in if there is none yet.
 
         Raises:
             AuthenticationError: The service knows no such user, or another password.
             ServiceError: It didn't tell.
         """
-        with self._lock:
+        with self._locked(deadline):
             if self._access is None or time.monotonic() >= self._stale_at:
                 return self._renew(post)
             return self._access
 
-    def renewed(self, refused: Secret[str], post: Post) -> Secret[str] | None:
+    def renewed(self, refused: Secret[str], post: Post, deadline: float | None = None) -> Secret[str] | None:
         """Return another access token, by the refresh token or, when that is refused too, by logging in again.
 
         Raises:
             ServiceError: As `token` does.
         """
-        with self._lock:
+        with self._locked(deadline):
             if self._access is not None and self._access is not refused:
                 # Another thread was here first.
                 return self._access
@@ -113,6 +116,21 @@ class Login:
         """Return the password and the tokens."""
         secrets = (self._password, self._access, self._refresh)
         return tuple(secret.reveal() for secret in secrets if secret is not None)
+
+    @contextlib.contextmanager
+    def _locked(self, deadline: float | None) -> Iterator[None]:
+        seconds = -1 if deadline is None else max(0.0, deadline - time.monotonic())
+        if not self._lock.acquire(timeout=seconds):
+            raise ServiceUnreachableError(
+                "Another thread is still logging in, and there is no time left.", hint="Allow a longer wait."
+            )
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _forget_refresh_token(self) -> None:
+        self._refresh = None
 
     def _renew(self, post: Post) -> Secret[str]:
         if self._refresh is not None:
@@ -128,11 +146,14 @@ class Login:
                 "`callback-sdk users password` sets a new one."
             )
             raise
-        self._refresh = _member(answer, "refresh")
+        _member(answer, "refresh")
         return self._keep(answer)
 
     def _keep(self, answer: Answer) -> Secret[str]:
         self._access = _member(answer, "access")
+        if "refresh" in answer.data:
+            # A service that rotates refresh tokens gives a new one with each access token.
+            self._refresh = _member(answer, "refresh")
         self._stale_at = time.monotonic() + _FRESH
         return self._access
 

@@ -12,23 +12,19 @@ from attrs import define, field
 from callback_sdk.client.failures import Failures, public
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.states import Delivery, DeliveryState, Progress, Result, TaskState, outcome
+from callback_sdk.client.waiting import Waiting
 from callback_sdk.errors import (
-    ConfigurationError,
     ServiceError,
-    ServiceUnreachableError,
     TaskFailedError,
     WaitTimeoutError,
+    sentence,
 )
 from callback_sdk.markup import Listing, Shown, listed
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING, Receipt
 from callback_sdk.readings import total_seconds
-from callback_sdk.redaction import without_frames
 
 if TYPE_CHECKING:
     from callback_sdk.client import Client
-
-_FIRST_POLL = 0.1
-_GROWTH = 1.5
 
 
 @define(frozen=True, kw_only=True)
@@ -316,13 +312,13 @@ class Task(Shown):
         if self.success:
             return self._state.result
         if not self._state.ended:
-            raise TaskFailedError(f"The task {self.job_id} has not ended yet.", hint="Wait for it: task.wait().")
-        if self.status == CANCELED:
-            raise TaskFailedError(f"The task {self.job_id} was cancelled.", hint="Submit it again if it is wanted.")
-        raise TaskFailedError(
-            f"The task {self.job_id} failed: {self.error or 'no reason given'}.".replace("..", "."),
-            hint="Correct what it names, and submit it again.",
-        )
+            message, hint = "has not ended yet.", "Wait for it: task.wait()."
+        elif self.status == CANCELED:
+            message, hint = "was cancelled.", "Submit it again if it is wanted."
+        else:
+            message = f"failed: {sentence(self.error or 'no reason given')}"
+            hint = "Correct what it names, and submit it again."
+        raise TaskFailedError(f"The task {self.job_id} {message}", hint=hint, job_id=self.job_id, reason=self.error)
 
     @public
     def wait(
@@ -351,53 +347,45 @@ class Task(Shown):
             WaitTimeoutError: It has not ended in this time. It goes on.
             ServiceError: The service doesn't know the task, or refuses to tell.
         """
-        longest, pause_limit = total_seconds("timeout", timeout), total_seconds("poll", poll)
-        if grace < timedelta(0):
-            raise ConfigurationError(f"grace is {grace}.", hint="Give timedelta(0) to wait for no delivery.")
+        seconds, pause, for_deliveries = (
+            total_seconds("timeout", timeout),
+            total_seconds("poll", poll),
+            total_seconds("grace", grace, zero=True),
+        )
+        end = time.monotonic() + seconds
         try:
             with ProgressBar(f"Task {self.job_id}", wanted=progress) as bar:
-                self._poll(bar, time.monotonic() + longest, pause_limit, grace.total_seconds())
+
+                def show(state: TaskState, trouble: ServiceError | None) -> None:
+                    bar.show(state.progress.fraction, _shown(state, trouble))
+
+                self._wait_for_end(Waiting(end=end, longest_pause=pause, show=show))
+                end = min(end, time.monotonic() + for_deliveries)
+                if self.delivering and time.monotonic() < end:
+                    self._wait_for_deliveries(Waiting(end=end, longest_pause=pause, show=show))
             return self
         except KeyboardInterrupt:
             pass
         raise KeyboardInterrupt(f"The task goes on. {self._way_back()}")
 
-    def _poll(self, bar: ProgressBar, end: float, pause_limit: float, grace: float) -> None:
-        pause = min(_FIRST_POLL, pause_limit)
-        ended_at: float | None = None
-        trouble: ServiceError | None = None
-        while True:
-            try:
-                self._state = self._client._task_state("GET", self.job_id, at_most=end - time.monotonic())
-                trouble = None
-            except ServiceError as error:
-                if not _passes(error):
-                    raise
-                trouble = without_frames(error)
-            now = time.monotonic()
-            bar.show(self.progress.fraction, _shown(self._state, trouble))
-            if self._state.ended:
-                ended_at = ended_at or now
-                if not self._state.delivering or now >= min(ended_at + grace, end):
-                    return
-            elif now >= end:
-                break
-            time.sleep(max(0.0, min(pause, end - now)))
-            pause = min(pause * _GROWTH, pause_limit)
-        raise WaitTimeoutError(
-            f"The task {self.job_id} has not ended in time; it is {self.status} and goes on.",
-            hint=self._way_back(),
-        ) from trouble
+    def _wait_for_end(self, waiting: Waiting) -> None:
+        _, trouble = waiting.until(lambda state: state.ended, self._ask, self._state)
+        if not self.ended:
+            raise WaitTimeoutError(
+                f"The task {self.job_id} has not ended in time; it is {self.status} and goes on.",
+                hint=self._way_back(),
+                job_id=self.job_id,
+            ) from trouble
+
+    def _wait_for_deliveries(self, waiting: Waiting) -> None:
+        waiting.until(lambda state: not state.delivering, self._ask, self._state)
+
+    def _ask(self, deadline: float) -> TaskState:
+        self._state = self._client._task_state("GET", self.job_id, deadline=deadline)
+        return self._state
 
     def _way_back(self) -> str:
         return f'Come back to it with client.get_task_results("{self.job_id}").wait().'
-
-
-def _passes(error: ServiceError) -> bool:
-    """Whether the next question may well get an answer."""
-    if isinstance(error, ServiceUnreachableError):
-        return True
-    return error.status is not None and (error.status in (408, 425, 429) or error.status >= 500)
 
 
 def _shown(state: TaskState, trouble: ServiceError | None) -> str:

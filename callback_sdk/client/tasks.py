@@ -13,7 +13,8 @@ from callback_sdk.client.failures import public
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.resources import Task
 from callback_sdk.client.states import Delivery, TaskState, TaskSummary
-from callback_sdk.errors import InvalidRequestError, WaitTimeoutError
+from callback_sdk.client.waiting import Waiting
+from callback_sdk.errors import InvalidRequestError, ServiceError, WaitTimeoutError
 from callback_sdk.markup import Listing
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.readings import total_seconds
@@ -22,9 +23,6 @@ _STATUSES = (PENDING, IN_PROGRESS, FINISHED, CANCELED)
 
 _PAGE = 200
 """Tasks of a page, at most."""
-
-_MOMENT = timedelta(milliseconds=1)
-"""For what can be asked only once, as the time is over."""
 
 
 class Tasks(ClientBase):
@@ -46,8 +44,8 @@ class Tasks(ClientBase):
     ) -> Iterator[TaskSummary]:
         """Go through one's tasks, the newest first. Pages are asked for as they are needed, the first one at once.
 
-        With `fail_on_error(False)` the call may return False. The iterator raises all the same when a later page
-        fails, as a list that ends early would look like a whole one.
+        With `fail_on_error(False)` all pages are asked for at once, and the call returns False when one fails: an
+        iterator can't return False, and one that ends early would look like a whole one.
 
         Args:
             status: Only those that are `"Pending"`, `"In Progress"`, `"Finished"` or `"Canceled"`.
@@ -64,7 +62,8 @@ class Tasks(ClientBase):
             raise InvalidRequestError(f"status is {status!r:.100}.", hint=f"Give one of {', '.join(_STATUSES)}.")
         wanted = {"status": status, "algorithm": algorithm_id, "limit": min(limit or _PAGE, _PAGE)}
         first = self._page(wanted)
-        return itertools.islice(self._pages(wanted, first), limit)
+        tasks = itertools.islice(self._pages(wanted, first), limit)
+        return tasks if self._failures.raises else iter(list(tasks))
 
     @public
     def wait_all(
@@ -87,23 +86,17 @@ class Tasks(ClientBase):
             WaitTimeoutError: Some have not ended in this time. They go on.
             ServiceError: The service doesn't know a task, or refuses to tell.
         """
-        waited = Listing(tasks)
-        end = time.monotonic() + total_seconds("timeout", timeout)
-        ended = 0
+        waited = _tasks(tasks)
+        seconds, for_deliveries = total_seconds("timeout", timeout), total_seconds("grace", grace, zero=True)
+        end = time.monotonic() + seconds
         try:
             with ProgressBar(f"{len(waited)} tasks", wanted=progress) as bar:
-                for ended, task in enumerate(waited):
-                    bar.show(ended / len(waited), f"{ended} ended")
-                    if not task.ended:
-                        task.wait(_left(end), grace=timedelta(0), progress=False)
+                _wait_for_ends(waited, end, bar)
                 bar.show(1.0, "delivering")
-                end = time.monotonic() + grace.total_seconds()
+                end = min(end, time.monotonic() + for_deliveries)
                 for task in waited:
-                    if task.delivering:
-                        task.wait(grace=_left(end), progress=False)
-        except WaitTimeoutError as error:
-            error.hint = f"{ended} of {len(waited)} tasks have ended, and the others go on: wait for them again."
-            raise
+                    if task.delivering and time.monotonic() < end:
+                        task._wait_for_deliveries(Waiting(end=end))
         except KeyboardInterrupt:
             pass
         else:
@@ -163,9 +156,11 @@ class Tasks(ClientBase):
         """
         return self._redeliver(job_id, delivery_id)
 
-    def _task_state(self, method: str, job_id: str, *, at_most: float | None = None) -> TaskState:
-        answer = self._connection.request(method, f"/algorithms/tasks/{segment(job_id)}", at_most=at_most)
-        return understood("a task", TaskState.from_dict, answer.data)
+    def _task_state(self, method: str, job_id: str, *, deadline: float | None = None) -> TaskState:
+        answer = self._connection.request(method, f"/algorithms/tasks/{segment(job_id)}", deadline=deadline)
+        state = understood("a task", TaskState.from_dict, answer.data)
+        _check_id("task", job_id, state.job_id)
+        return state
 
     def _deliveries(self, job_id: str) -> list[Delivery]:
         data = self._connection.request("GET", f"/algorithms/tasks/{segment(job_id)}/deliveries").data
@@ -177,7 +172,9 @@ class Tasks(ClientBase):
         path = f"/algorithms/tasks/{segment(job_id)}/deliveries/{segment(delivery_id)}/redeliver"
         # The same twice is one: a delivery that is due is due.
         answer = self._connection.request("POST", path, repeatable=True)
-        return understood("a delivery", Delivery.from_dict, answer.data)
+        delivery = understood("a delivery", Delivery.from_dict, answer.data)
+        _check_id("delivery", delivery_id, delivery.delivery_id)
+        return delivery
 
     def _pages(self, wanted: dict[str, Any], page: tuple[list[TaskSummary], str | None]) -> Iterator[TaskSummary]:
         while True:
@@ -194,5 +191,41 @@ class Tasks(ClientBase):
         return [understood("a task", TaskSummary.from_dict, item) for item in data["tasks"]], data.get("next")
 
 
-def _left(end: float) -> timedelta:
-    return max(_MOMENT, timedelta(seconds=end - time.monotonic()))
+def _tasks(given: Any) -> Listing[Task]:
+    """Return what is waited for, if all of it can be."""
+    if isinstance(given, (Task, str, bytes)) or not isinstance(given, Iterable):
+        raise InvalidRequestError(f"tasks is of type {type(given).__name__}.", hint="Give a list of tasks.")
+    tasks = Listing(given)
+    for number, task in enumerate(tasks):
+        if task is False:
+            raise InvalidRequestError(
+                f"tasks[{number}] is False, so the call that should have returned it has failed.",
+                hint="Leave it out, or submit it again.",
+            )
+        if not isinstance(task, Task):
+            raise InvalidRequestError(
+                f"tasks[{number}] is of type {type(task).__name__}.",
+                hint="Give tasks; client.get_task_results(job_id) returns the one of an id.",
+            )
+    return tasks
+
+
+def _wait_for_ends(tasks: list[Task], end: float, bar: ProgressBar) -> None:
+    for ended, task in enumerate(tasks):
+        bar.show(ended / len(tasks), f"{ended} ended")
+        if task.ended:
+            continue
+        try:
+            task._wait_for_end(Waiting(end=end))
+        except WaitTimeoutError as error:
+            error.hint = f"{ended} of {len(tasks)} tasks have ended, and the others go on: wait for them again."
+            raise
+
+
+def _check_id(what: str, wanted: str, told: str) -> None:
+    """Raise if the service speaks of something else than it was asked for."""
+    if told != wanted:
+        raise ServiceError(
+            f"The service was asked about the {what} {wanted!r:.100} and told about {told!r:.100}.",
+            hint="A proxy or a shared connection between client and service mixes up responses: use neither.",
+        )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from callback_sdk.client import Client
+from callback_sdk.client.certificates import VARIABLES
 from tests.unit.client.fake import FakeService
 from tests.unit.client.jobs import ACCEPTED, PREDICT, TOKEN
 
@@ -34,6 +35,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
             "HTTPS_PROXY",
             "ALL_PROXY",
             "NO_PROXY",
+            *VARIABLES,
         ):
             monkeypatch.delenv(name)
     return monkeypatch

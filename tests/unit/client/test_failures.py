@@ -5,17 +5,22 @@ from __future__ import annotations
 import io
 import logging
 import threading
-from typing import Any
+from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
-from callback_sdk.client import Client
+from callback_sdk.client import Client, Task
+from callback_sdk.client.states import TaskState
 from callback_sdk.errors import (
+    AuthenticationError,
     CallbackSDKError,
     ConfigurationError,
     FeaturesError,
+    InvalidRequestError,
     NotFoundError,
+    WaitTimeoutError,
 )
 from callback_sdk.redaction import Secret
 from tests.unit.client.jobs import ACCEPTED, BUCKET, DATA, SIGNATURE, SIGNED, TOKEN, s3_fields, shown
@@ -87,6 +92,55 @@ def test_calls_can_return_false(client: Client, service: Any) -> None:
     client.fail_on_error()
     with pytest.raises(NotFoundError):
         task.refresh()
+
+
+def test_waiting_for_several_tasks_can_return_false(client: Client, service: Any) -> None:
+    """Tasks that go on, that the service doesn't know, or whose token is refused, and a failed one of many."""
+    client.fail_on_error(False)
+    task = Task(client, TaskState(job_id="42"))
+    url = "/algorithms/tasks/42"
+    for answer, error in [
+        (service.Say(data={**ACCEPTED, "status": "In Progress"}), WaitTimeoutError),
+        (service.Say(404), NotFoundError),
+        (service.Say(401), AuthenticationError),
+    ]:
+        service.on("GET", url, answer)
+        assert client.wait_all([task, task], timedelta(seconds=0.2), progress=False) is False
+        assert isinstance(client.last_error, error)
+        assert task.wait(timedelta(seconds=0.2), progress=False) is False
+        assert isinstance(client.last_error, error)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "said"),
+    [
+        ([False], r"tasks\[0\] is False, so the call that should have returned it has failed"),
+        (["42"], r"tasks\[0\] is of type str.*get_task_results"),
+        ("42", "tasks is of type str"),
+        (None, "tasks is of type NoneType"),
+        (Task(cast("Any", None), TaskState(job_id="42")), "tasks is of type Task"),
+    ],
+)
+def test_what_is_not_a_task_is_named(client: Client, service: Any, tasks: Any, said: str) -> None:
+    """A failed submission, an id or a single task among what is waited for is an error of ours, or False."""
+    with pytest.raises(InvalidRequestError, match=said):
+        client.wait_all(tasks)
+    client.fail_on_error(False)
+    assert client.wait_all(tasks) is False
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("option", ["timeout", "grace", "poll"])
+def test_a_duration_without_a_unit_is_an_error_of_ours(client: Client, service: Any, option: str) -> None:
+    """A number, or a duration that isn't one, is named before anything is asked."""
+    task = Task(client, TaskState(job_id="42"))
+    for value in (10, "10", None, timedelta(-1)):
+        with pytest.raises(ConfigurationError, match=option):
+            task.wait(**{option: value})
+        if option != "poll":
+            with pytest.raises(ConfigurationError, match=option):
+                client.wait_all([task], **{option: value})
+    assert service.requests == []
 
 
 @pytest.mark.parametrize(

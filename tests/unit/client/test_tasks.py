@@ -118,13 +118,23 @@ def test_an_answer_that_is_no_page_is_an_error(client: Client, service: Any, dat
 
 
 def test_a_list_never_ends_early_without_an_error(client: Client, service: Any) -> None:
-    """A later page that fails raises, also where failed calls return False."""
+    """A later page that fails raises; where failed calls return False, the call itself returns it."""
     service.on("GET", listed(), page(service, "a", "c1"))
-    client.fail_on_error(False)
     found = client.get_tasks()
     assert next(found).job_id == "a"
     with pytest.raises(NotFoundError):
         next(found)
+    client.fail_on_error(False)
+    assert client.get_tasks() is False
+    assert isinstance(client.last_error, NotFoundError)
+
+
+def test_a_list_without_errors_is_whole(client: Client, service: Any) -> None:
+    """Where failed calls return False, a list that is returned has every page."""
+    client.fail_on_error(False)
+    service.on("GET", listed(), page(service, "a", "c1"))
+    service.on("GET", listed("limit=200&cursor=c1"), page(service, "b"))
+    assert [task.job_id for task in client.get_tasks()] == ["a", "b"]
 
 
 def test_deliveries_come_with_their_tries(client: Client, service: Any) -> None:

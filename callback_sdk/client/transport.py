@@ -1,0 +1,263 @@
+"""The HTTP session of the client: each process has its own, threads share it, and a deadline bounds a whole request.
+
+requests and urllib3 bound each wait for the next byte, not the sum of them, and know no bound for name resolution. So
+the connections here read and connect under the deadline of the call that uses them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import queue
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextvars import ContextVar
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+
+import requests
+import urllib3
+from attrs import define
+from requests.adapters import HTTPAdapter
+from requests.cookies import RequestsCookieJar
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
+from callback_sdk._version import __version__
+from callback_sdk.dialing import dial, resolve, time_left
+from callback_sdk.errors import InvalidTargetError
+from callback_sdk.forking import after_fork
+from callback_sdk.redaction import SecretURL
+from callback_sdk.retry import is_retryable, parse_retry_after
+
+LONGEST_RETRY_AFTER = 30.0
+"""Seconds, at most, that a service's `Retry-After` is waited for before the next try."""
+
+MAX_IDLE = 256
+"""Connections that are kept open for the next requests; more than this only help threads that run at the same time."""
+
+
+@define(frozen=True)
+class Limits:
+    """What bounds the request that a thread is making.
+
+    Attributes:
+        retries: Which failures are followed by another attempt.
+        deadline: When the request ends at the latest, by the monotonic clock.
+    """
+
+    retries: urllib3.Retry
+    deadline: float = float("inf")
+
+
+_NO_RETRIES = Limits(urllib3.Retry(0))
+
+_limits: ContextVar[Limits] = ContextVar("limits", default=_NO_RETRIES)
+
+
+@contextlib.contextmanager
+def limited(limits: Limits) -> Iterator[None]:
+    """Bound the requests that are made inside the block."""
+    token = _limits.set(limits)
+    try:
+        yield
+    finally:
+        _limits.reset(token)
+
+
+class Retry(urllib3.Retry):
+    """Retries for every call that can be repeated."""
+
+    def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
+        """Return whether a response is followed by another attempt."""
+        return bool(self.total) and self._is_method_retryable(method) and is_retryable(status_code)
+
+    def parse_retry_after(self, retry_after: str) -> float:
+        """Return the seconds that the service asks to wait, within bounds; one when that can't be read."""
+        delay = parse_retry_after(retry_after)
+        return 1.0 if delay is None else min(delay.total_seconds(), LONGEST_RETRY_AFTER)
+
+
+class CarefulRetry(Retry):
+    """Retries for a POST only where nothing can happen twice.
+
+    A POST is sent again when no connection came about (urllib3 counts that for every method), and when the
+    service says that it refuses for now: 429 (RFC 6585, section 4), or 503 with `Retry-After` (RFC 9110,
+    section 15.6.4). A connection that breaks later, any other 5xx and a missing answer may all come after the
+    task was accepted, and a second try could make a second task.
+    """
+
+    def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
+        """Return whether a response is followed by another attempt."""
+        if method.upper() == "POST":
+            return bool(self.total) and (status_code == 429 or (status_code == 503 and has_retry_after))
+        return super().is_retry(method, status_code, has_retry_after)
+
+
+def retry_policy(kind: type[Retry], retries: int, methods: set[str]) -> Retry:
+    """Return a policy of retries, for the failures of connections and for responses."""
+    return kind(
+        total=retries,
+        redirect=0,
+        allowed_methods=frozenset(methods),
+        backoff_factor=0.2,
+        backoff_max=8,
+        backoff_jitter=0.2,
+        raise_on_status=False,
+        raise_on_redirect=False,
+    )
+
+
+def new_session() -> requests.Session:
+    """Return a session that threads may share."""
+    session = requests.Session()
+    session.headers["User-Agent"] = f"callback-sdk/{__version__}"
+    # A shared cookie jar is the one part of a session that threads would fight over.
+    session.cookies = RequestsCookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    adapter = _Adapter()
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return session
+
+
+class _Adapter(HTTPAdapter):
+    """Makes bounded connections, and takes the retries of the call from its limits."""
+
+    @property
+    def max_retries(self) -> urllib3.Retry:
+        return _limits.get().retries
+
+    @max_retries.setter
+    def max_retries(self, value: object) -> None:
+        pass
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        _bound_connections(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        is_new = proxy not in self.proxy_manager
+        manager = super().proxy_manager_for(proxy, **options)
+        if is_new:
+            _bound_connections(manager)
+        return manager
+
+
+def _bound_connections(manager: urllib3.PoolManager) -> None:
+    """Let a manager of pools make our kind of its connections, whatever its own kind is, SOCKS among them."""
+    manager.pool_classes_by_scheme = {scheme: _bounded(pool) for scheme, pool in manager.pool_classes_by_scheme.items()}
+
+
+def _bounded(pool: type[Any]) -> type[Any]:
+    plain = pool.ConnectionCls
+    dials_itself = plain._new_conn is not HTTPConnection._new_conn
+    mixins = (_BoundedConnection,) if dials_itself else (_DialedConnection, _BoundedConnection)
+    connection = type(plain.__name__, (*mixins, plain), {})
+    return type(pool.__name__, (pool,), {"ConnectionCls": connection, "QueueCls": _Idle})
+
+
+class _Idle:
+    """The idle connections of one pool, the last used first. It needs no lock, so it can't be locked after a fork.
+
+    Unlike `queue.LifoQueue` it is never full: urllib3 would log a warning for every connection above the limit.
+    """
+
+    def __init__(self, maxsize: int = 0) -> None:
+        self._connections: deque[Any] = deque()
+        # Two processes that use one connection read each other's responses.
+        after_fork(self, _Idle.close_all)
+
+    def get(self, block: bool = False, timeout: float | None = None) -> Any:
+        try:
+            return self._connections.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+    def put(self, connection: Any, block: bool = False) -> None:
+        # urllib3 puts None for a connection that it has closed, and when it makes a pool.
+        if connection is not None:
+            self._connections.append(connection)
+            self._sweep()
+
+    def qsize(self) -> int:
+        return len(self._connections)
+
+    def close_all(self) -> None:
+        """Close what is idle; in a child process that closes its own copies only, without a word to the service."""
+        with contextlib.suppress(IndexError):
+            while True:
+                self._connections.pop().close()
+
+    def _sweep(self) -> None:
+        """Close the connection that was idle for longest, if the service has closed its end, or there are too many."""
+        try:
+            oldest = self._connections.popleft()
+        except IndexError:
+            return
+        if oldest.is_connected and len(self._connections) < MAX_IDLE:
+            self._connections.appendleft(oldest)
+        else:
+            oldest.close()
+
+
+class _BoundedConnection:
+    """A connection whose responses, those of a proxy included, are read until the deadline only."""
+
+    class response_class(http.client.HTTPResponse):  # noqa: N801 - http.client's own name
+        def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+            super().__init__(_Readable(sock), *args, **kwargs)  # type: ignore[arg-type]
+
+
+class _DialedConnection:
+    """A connection whose name resolution and addresses share one time-out."""
+
+    def _new_conn(self: Any) -> socket.socket:
+        until = min(time.monotonic() + self.timeout, _limits.get().deadline)
+        host = f"[{self._dns_host}]" if ":" in self._dns_host else self._dns_host
+        try:
+            sock = dial(resolve(SecretURL(f"http://{host}:{self.port}"), until), until)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, f"Connection to {self.host} timed out.") from error
+        except (OSError, InvalidTargetError) as error:
+            raise NewConnectionError(self, f"Failed to establish a new connection: {error}") from error
+        for option in self.socket_options or ():
+            sock.setsockopt(*option)
+        return sock
+
+
+class _Readable:
+    """What `http.client` takes for a socket, to make a file of it."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_BoundedFile(self._sock, _limits.get().deadline))
+
+
+class _BoundedFile(io.RawIOBase):
+    """Reads a socket; each wait ends with the deadline, so a slow stream of single bytes does too."""
+
+    def __init__(self, sock: Any, deadline: float) -> None:
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self._longest = sock.gettimeout() or float("inf")
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        seconds = min(self._longest, time_left(self._deadline))
+        self._sock.settimeout(None if seconds == float("inf") else seconds)
+        count: int | None = self._raw.readinto(buffer)
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()

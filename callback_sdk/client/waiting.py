@@ -1,0 +1,84 @@
+"""Asks for the state of a task, again and again, until something holds or the time is over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from attrs import define
+
+from callback_sdk.client.states import TaskState
+from callback_sdk.client.transport import LONGEST_RETRY_AFTER
+from callback_sdk.errors import ServiceError, ServiceUnreachableError
+from callback_sdk.redaction import without_frames
+from callback_sdk.retry import is_retryable
+
+Ask = Callable[[float], TaskState]
+"""Asks the service for the state of a task, until a moment of the monotonic clock."""
+
+Show = Callable[[TaskState, "ServiceError | None"], object]
+"""Shows a state, and why there is no newer one."""
+
+_FIRST_PAUSE = 0.1
+_GROWTH = 1.5
+
+_LAST_QUESTION = 0.5
+"""Seconds that are left for the last question. The first one may take as long, however short the wait."""
+
+_TOO_SHORT = 0.05
+"""Seconds that no question is asked in."""
+
+
+@define(frozen=True, kw_only=True)
+class Waiting:
+    """How to wait.
+
+    Attributes:
+        end: When to stop, by the monotonic clock.
+        longest_pause: Seconds between two questions, at most, unless the service asks for more.
+        show: Shows each state.
+    """
+
+    end: float
+    longest_pause: float = 2.0
+    show: Show = lambda state, trouble: None
+
+    def until(
+        self, condition: Callable[[TaskState], bool], ask: Ask, state: TaskState
+    ) -> tuple[TaskState, ServiceError | None]:
+        """Ask until a condition holds, or until the time is over.
+
+        Args:
+            condition: What is waited for.
+            ask: Returns a newer state.
+            state: What is known already.
+
+        Returns:
+            The last state, and why there is no newer one.
+
+        Raises:
+            ServiceError: The service doesn't know the task, or refuses to tell.
+        """
+        pause = min(_FIRST_PAUSE, self.longest_pause)
+        deadline = max(self.end, time.monotonic() + _LAST_QUESTION)
+        while True:
+            trouble: ServiceError | None = None
+            try:
+                state = ask(deadline)
+            except ServiceError as error:
+                if not _may_pass(error):
+                    raise
+                trouble = without_frames(error)
+            self.show(state, trouble)
+            left = self.end - time.monotonic()
+            if (trouble is None and condition(state)) or left < _TOO_SHORT:
+                return state, trouble
+            asked_for = min(trouble.retry_after or 0.0, LONGEST_RETRY_AFTER) if trouble else 0.0
+            time.sleep(min(max(pause, asked_for), max(left - _LAST_QUESTION, left / 2)))
+            deadline = self.end
+            pause = min(pause * _GROWTH, self.longest_pause)
+
+
+def _may_pass(error: ServiceError) -> bool:
+    """Return whether the next question may well get an answer."""
+    return isinstance(error, ServiceUnreachableError) or (error.status is not None and is_retryable(error.status))

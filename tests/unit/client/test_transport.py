@@ -1,0 +1,297 @@
+"""One client for many threads and many processes: connections, responses, certificates."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callback_sdk.client import Client, get_instance
+from callback_sdk.errors import ConfigurationError, ServiceError, ServiceUnreachableError
+from tests.forks import Child, in_child
+from tests.rawserver import RawServer, answer, read_request
+from tests.tlsserver import Authority
+from tests.unit.client.jobs import ACCEPTED, DATA, PREDICT, TOKEN
+
+
+def echo(connection: socket.socket, number: int) -> None:
+    """Answer each request on a connection with the id of the task that it asks for."""
+    while True:
+        head, _ = read_request(connection)
+        if not head:
+            return
+        job_id = head.split(b" ")[1].rpartition(b"/")[2].decode()
+        connection.sendall(answer("200 OK", body=b'{"job_id": "%s", "status": "Finished"}' % job_id.encode()))
+
+
+def test_processes_do_not_share_a_connection(clean_environment: Any) -> None:
+    """A client that was used before a fork gives parent and children their own responses, each over its own socket."""
+    with RawServer(echo) as server, Client(server.url, token=TOKEN, retries=0) as client:
+        client.get_task_results("first")
+
+        def ask(name: str) -> list[str]:
+            return [client.get_task_results(f"{name}-{number}").job_id for number in range(20)]
+
+        children = [Child(lambda name=name: ask(name)) for name in ("a", "b", "c")]
+        assert ask("parent") == [f"parent-{number}" for number in range(20)]
+        for name, child in zip("abc", children, strict=True):
+            assert child.result() == [f"{name}-{number}" for number in range(20)]
+        # The parent's one was neither closed nor shut down by its children.
+        assert server.connections == 4
+
+
+def test_a_child_leaves_an_encrypted_connection_alone(tmp_path: Path, clean_environment: Any) -> None:
+    """Closing a client in a child sends nothing over the parent's TLS connection, which goes on."""
+    authority = Authority(tmp_path)
+    clean_environment.setenv("REQUESTS_CA_BUNDLE", str(authority.file))
+    with authority.serve(echo, "127.0.0.1") as server, Client(server.url, token=TOKEN, retries=0) as client:
+        client.get_task_results("first")
+
+        def close_and_ask() -> str:
+            client.close()
+            return client.get_task_results("child").job_id
+
+        assert in_child(close_and_ask) == "child"
+        assert client.get_task_results("second").job_id == "second"
+        assert server.connections == 2
+
+
+def test_a_fork_while_other_threads_make_requests(clean_environment: Any) -> None:
+    """Whatever locks and connections other threads hold at that moment, children make their own requests."""
+    stop = threading.Event()
+    with RawServer(echo) as server, Client(server.url, token=TOKEN, retries=0) as client:
+
+        def ask_on() -> None:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                assert client.get_task_results(f"parent-{number}").job_id == f"parent-{number}"
+
+        with ThreadPoolExecutor(4) as pool:
+            running = [pool.submit(ask_on) for _ in range(4)]
+            try:
+                children = [Child(lambda: client.get_task_results("child").job_id) for _ in range(8)]
+                assert [child.result() for child in children] == ["child"] * 8
+            finally:
+                stop.set()
+            for future in running:
+                future.result()
+
+
+def test_a_child_logs_in_for_itself(client: Client, service: Any, clean_environment: Any) -> None:
+    """A fork during another thread's log-in doesn't hang, and no refresh token is used by two processes."""
+    hold = threading.Event()
+    tokens = {"access": "access-1", "refresh": "refresh-1"}
+    service.on("POST", "/token/", service.Say(data=tokens, hold=hold), service.Say(data=tokens))
+    service.on("GET", "/algorithms", service.Say(data=[]))
+    with Client(service.url, username="anna", password="secret-word", retries=0) as client:
+        thread = threading.Thread(target=client.get_algorithms)
+        thread.start()
+        while not service.paths("POST"):
+            thread.join(0.01)
+        assert in_child(client.get_algorithms) == []
+        hold.set()
+        thread.join()
+        assert client._connection._credentials._refresh is not None  # type: ignore[attr-defined]
+        assert in_child(lambda: client._connection._credentials._refresh) is None  # type: ignore[attr-defined]
+
+
+def test_the_shared_client_of_a_child_is_its_own(service: Any, clean_environment: Any) -> None:
+    """`get_instance` in a child returns another client, also when a thread of the parent was inside it."""
+    from callback_sdk.client import client as module
+
+    clean_environment.setenv("CALLBACK_SDK_URL", service.url)
+    with get_instance(token=TOKEN) as client:
+        with module._instances_lock:
+            assert in_child(lambda: get_instance(token=TOKEN) is not client)
+        assert get_instance(token=TOKEN) is client
+
+
+@pytest.mark.parametrize("method", ["get_task_results", "cancel_task", "refresh", "wait"])
+def test_a_response_about_another_task_is_an_error(client: Client, service: Any, method: str) -> None:
+    """A proxy that mixes up responses is named; nobody gets another task's results."""
+    service.on(
+        "GET", "/algorithms/tasks/42", service.Say(data=ACCEPTED), service.Say(data={**ACCEPTED, "job_id": "43"})
+    )
+    service.on("DELETE", "/algorithms/tasks/42", service.Say(data={**ACCEPTED, "job_id": "43"}))
+    task = client.get_task_results("42")
+    calls = {
+        "get_task_results": lambda: client.get_task_results("42"),
+        "cancel_task": lambda: client.cancel_task("42"),
+        "refresh": task.refresh,
+        "wait": lambda: task.wait(timedelta(seconds=10), progress=False),
+    }
+    with pytest.raises(ServiceError, match="asked about the task '42' and told about '43'"):
+        calls[method]()
+    assert task.job_id == "42"
+
+
+def test_a_response_about_another_delivery_is_an_error(client: Client, service: Any) -> None:
+    """So does the redelivery of another delivery."""
+    delivery = {"delivery_id": "d-2", "url": "https://h/x", "state": "pending"}
+    service.on("POST", "/algorithms/tasks/42/deliveries/d-1/redeliver", service.Say(data=delivery))
+    with pytest.raises(ServiceError, match="asked about the delivery 'd-1' and told about 'd-2'"):
+        client.redeliver("42", "d-1")
+
+
+@pytest.mark.parametrize("ids", [["1", "1"], ["1", 2], ["1"], ["1", "2", "3"], "12", None])
+def test_a_batch_takes_only_an_id_for_each_task(client: Client, service: Any, ids: Any) -> None:
+    """Too few ids, too many, two that are the same, and what isn't an id, are another request's response."""
+    service.on("POST", f"{PREDICT}/batch", service.Say(202, {"job_ids": ids}))
+    with pytest.raises(ServiceError, match="not a list of 2 ids"):
+        client.run_algorithm_batch("an-algorithm", [DATA, DATA])
+
+
+def test_a_batch_takes_no_id_twice(client: Client, service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ids of a later request are all new."""
+    monkeypatch.setattr("callback_sdk.client.batch.MAX_TASKS", 1)
+    service.on("POST", f"{PREDICT}/batch", service.Say(202, {"job_ids": ["1"]}))
+    with pytest.raises(ServiceError, match="different from those before") as caught:
+        client.run_algorithm_batch("an-algorithm", [DATA, {"a": [3]}])
+    assert caught.value.accepted == ("1",)
+
+
+def test_many_threads_share_a_client(clean_environment: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A hundred threads get the responses to their own requests, without a warning, over few connections."""
+    barrier = threading.Barrier(100)
+    with RawServer(echo) as server, Client(server.url, token=TOKEN) as client, ThreadPoolExecutor(100) as pool:
+
+        def ask(number: int) -> str:
+            barrier.wait(30)
+            return [client.get_task_results(f"{number}-{again}").job_id for again in range(3)][-1]
+
+        assert list(pool.map(ask, range(100))) == [f"{number}-2" for number in range(100)]
+        assert server.connections <= 100
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_idle_connections_that_the_service_closed_are_not_kept(clean_environment: Any) -> None:
+    """After a burst, each request lets go of one connection that the service has closed meanwhile."""
+    both = threading.Barrier(8)
+
+    def script(connection: socket.socket, number: int) -> None:
+        head, _ = read_request(connection)
+        if b"burst" in head:
+            both.wait(10)
+        connection.sendall(answer("200 OK", body=b'{"job_id": "%s"}' % head.split(b" ")[1].rpartition(b"/")[2]))
+        if b"burst" not in head:
+            echo(connection, number)
+
+    with RawServer(script) as server, Client(server.url, token=TOKEN, retries=0) as client:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(client.get_task_results, [f"burst-{number}" for number in range(8)]))
+        for number in range(20):
+            client.get_task_results(f"later-{number}")
+        assert _idle(client) == [1]
+
+
+def _idle(client: Client) -> list[int]:
+    """Return how many connections each pool of a client keeps."""
+    pools = client._connection._session.get().get_adapter(client.url).poolmanager.pools  # type: ignore[attr-defined]
+    return [pools[key].pool.qsize() for key in pools.keys()]  # noqa: SIM118 - it can't be iterated
+
+
+def test_a_closed_client_can_be_used_again(client: Client, service: Any) -> None:
+    """`close` closes connections; the next call makes another one."""
+    service.on("GET", "/algorithms", service.Say(data=[]))
+    for _ in range(2):
+        assert client.get_algorithms() == []
+        client.close()
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_certificate_authorities_of_the_environment_count_for_every_host(
+    variable: str, host: str, tmp_path: Path, clean_environment: Any
+) -> None:
+    """A service at loopback, a tunnel for one, is verified by the authorities that the environment names."""
+    authority = Authority(tmp_path)
+    with authority.serve(echo, host) as server:
+        url = f"https://{host}:{server.port}"
+        with Client(url, token=TOKEN, retries=0) as client:
+            with pytest.raises(ServiceUnreachableError, match=r"certificate verify failed.*REQUESTS_CA_BUNDLE"):
+                client.get_task_results("42")
+            clean_environment.setenv(variable, str(authority.file))
+            assert client.get_task_results("42").job_id == "42"
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_authorities_that_cannot_be_read_are_named(variable: str, tmp_path: Path, clean_environment: Any) -> None:
+    """A file that doesn't exist is an error of ours that names the variable, or False for who asked for that."""
+    clean_environment.setenv(variable, str(tmp_path / "moved.pem"))
+    with Client("https://service.invalid", token=TOKEN, retries=0) as client:
+        with pytest.raises(ConfigurationError, match=rf"{variable} names .*moved\.pem', which doesn't exist"):
+            client.get_algorithms()
+        client.fail_on_error(False)
+        assert client.get_algorithms() is False
+
+
+def test_a_file_without_certificates_is_named(tmp_path: Path, clean_environment: Any) -> None:
+    """A file with something else in it isn't told as a fault of the service's certificate."""
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text("nothing\n")
+    clean_environment.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    authority = Authority(tmp_path)
+    with (
+        authority.serve(echo, "127.0.0.1") as server,
+        Client(server.url, token=TOKEN, retries=0) as client,
+        pytest.raises(ConfigurationError, match=r"REQUESTS_CA_BUNDLE names .*which holds no certificates"),
+    ):
+        client.get_algorithms()
+
+
+def test_authorities_do_not_matter_without_encryption(client: Client, service: Any, clean_environment: Any) -> None:
+    """A service over plain HTTP is reached whatever the variable names."""
+    clean_environment.setenv("REQUESTS_CA_BUNDLE", "/nonexistent.pem")
+    service.on("GET", "/algorithms", service.Say(data=[]))
+    assert client.get_algorithms() == []
+
+
+@pytest.mark.parametrize("location", ["http://[bad", "http://user@:port/", "//", "http://\udc80/", "ftp://x", ""])
+def test_a_malformed_redirect_is_an_error_of_ours(location: str, client: Client, service: Any) -> None:
+    """Whatever the service names as the next place, no library's own error reaches the caller."""
+    service.on(
+        "GET", "/algorithms", service.Say(302, headers={"Location": location.encode("utf-8", "replace").decode()})
+    )
+    with pytest.raises(ServiceError):
+        client.get_algorithms()
+
+
+@pytest.mark.parametrize("proxy", ["http://[bad", "http://:port", "socks5://127.0.0.1:9", "nonsense://x", "http://"])
+def test_a_proxy_that_cannot_be_used_is_an_error_of_ours(proxy: str, clean_environment: Any) -> None:
+    """A malformed proxy of the environment, or one of a kind that isn't installed, is a typed error too."""
+    for name in ("HTTP_PROXY", "http_proxy"):
+        clean_environment.setenv(name, proxy)
+    with Client("http://service.invalid", token=TOKEN, retries=0) as client, pytest.raises(ServiceError):
+        client.get_algorithms()
+
+
+def test_every_server_error_is_asked_again(client: Client, service: Any) -> None:
+    """The client retries what the package's one list calls a passing fault."""
+    from callback_sdk.retry import RETRYABLE_STATUSES
+
+    statuses = sorted(RETRYABLE_STATUSES)[:2]
+    service.on("GET", "/algorithms", *[service.Say(status) for status in statuses], service.Say(data=[]))
+    assert client.get_algorithms() == []
+    assert len(service.requests) == len(statuses) + 1
+
+
+def test_a_process_that_exits_does_not_wait_for_its_parents_connections(client: Client, service: Any) -> None:
+    """A child that ends as a script does, with its finalizers, ends."""
+    service.on("GET", "/algorithms", service.Say(data=[]))
+    client.get_algorithms()
+    pid = os.fork()
+    if not pid:
+        import atexit
+
+        atexit._run_exitfuncs()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert client.get_algorithms() == []

@@ -1,0 +1,223 @@
+"""Waiting ends on time, whatever the service answers."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from callback_sdk.client import Client, Task
+from callback_sdk.client.states import TaskState
+from callback_sdk.client.waiting import Waiting
+from callback_sdk.errors import ServiceError, ServiceUnreachableError, WaitTimeoutError
+from tests.rawserver import RawServer, read_request
+from tests.unit.client.jobs import TOKEN
+
+SHORT = timedelta(seconds=0.6)
+LONG = timedelta(seconds=30)
+RUNNING = TaskState(job_id="42", status="In Progress")
+DONE = TaskState(job_id="42", status="Finished")
+
+
+def _silence(connection: socket.socket, pause: Callable[[], object]) -> None:
+    pause()
+
+
+def _slow_status_line(connection: socket.socket, pause: Callable[[], object]) -> None:
+    for byte in b"HTTP/1.1 200 " + b"a" * 1000:
+        connection.sendall(bytes([byte]))
+        pause()
+
+
+def _slow_headers(connection: socket.socket, pause: Callable[[], object]) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\n")
+    for number in range(1000):
+        connection.sendall(b"X-Header-%d: 1\r\n" % number)
+        pause()
+
+
+def _slow_body(connection: socket.socket, pause: Callable[[], object]) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n")
+    for _ in range(1000):
+        connection.sendall(b" ")
+        pause()
+
+
+def _slow_chunks(connection: socket.socket, pause: Callable[[], object]) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(1000):
+        connection.sendall(b"1\r\n \r\n")
+        pause()
+
+
+def _asks_to_wait(connection: socket.socket, pause: Callable[[], object]) -> None:
+    connection.sendall(b"HTTP/1.1 503 Busy\r\nRetry-After: 25\r\nContent-Length: 0\r\n\r\n")
+    pause()
+
+
+@pytest.mark.parametrize(
+    "behaviour", [_silence, _slow_status_line, _slow_headers, _slow_body, _slow_chunks, _asks_to_wait]
+)
+@pytest.mark.parametrize("credentials", [{"token": TOKEN}, {"username": "anna", "password": "secret-word"}])
+def test_waiting_ends_while_the_service_is_still_answering(
+    behaviour: Callable[..., None], credentials: dict[str, Any], clean_environment: Any
+) -> None:
+    """Neither silence, nor a byte now and then, nor `Retry-After` makes a wait longer; a log-in counts as well."""
+    finished = threading.Event()
+
+    def script(connection: socket.socket, number: int) -> None:
+        read_request(connection)
+        behaviour(connection, lambda: server.wait(0.1 if behaviour not in (_silence, _asks_to_wait) else 25))
+        finished.set()
+
+    with RawServer(script) as server, Client(server.url, **credentials, timeout=LONG) as client:
+        with pytest.raises(WaitTimeoutError, match="has not ended in time") as caught:
+            Task(client, RUNNING).wait(SHORT, progress=False)
+        assert not finished.is_set()
+    assert caught.value.job_id == "42"
+    assert isinstance(caught.value.__cause__, ServiceError)
+
+
+def test_a_name_server_that_does_not_answer_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, clean_environment: Any
+) -> None:
+    """The system's resolver may take half a minute; a shorter wait ends before it does."""
+    release = threading.Event()
+    monkeypatch.setattr("callback_sdk.dialing.socket.getaddrinfo", lambda *_, **__: release.wait(30) and [])
+    with Client("http://service.invalid", token=TOKEN) as client, pytest.raises(WaitTimeoutError):
+        Task(client, RUNNING).wait(SHORT, progress=False)
+    assert not release.is_set()
+    release.set()
+
+
+def test_all_tasks_together_wait_no_longer(clean_environment: Any) -> None:
+    """A service that never answers ends `wait_all` at its first task, when the time of all is over."""
+    finished = threading.Event()
+
+    def script(connection: socket.socket, number: int) -> None:
+        read_request(connection)
+        server.wait(25)
+        finished.set()
+
+    with RawServer(script) as server, Client(server.url, token=TOKEN, timeout=LONG) as client:
+        tasks = [Task(client, TaskState(job_id=str(number))) for number in range(100)]
+        with pytest.raises(WaitTimeoutError, match="0 of 100 tasks have ended"):
+            client.wait_all(tasks, SHORT, progress=False)
+        assert not finished.is_set()
+        assert server.connections == 1
+
+
+class Clock:
+    """A clock that moves when somebody sleeps."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+        monkeypatch.setattr("callback_sdk.client.waiting.time", self)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+def test_the_service_may_ask_for_a_longer_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`Retry-After` is heeded between two questions, up to 30 seconds and up to the end."""
+    clock = Clock(monkeypatch)
+    errors = [ServiceError("busy", status=503, retry_after=delay) for delay in (7.0, 1000.0)]
+
+    def ask(deadline: float) -> TaskState:
+        if errors:
+            raise errors.pop(0)
+        return DONE
+
+    waiting = Waiting(end=clock.now + 100)
+    assert waiting.until(lambda state: state.ended, ask, RUNNING) == (DONE, None)
+    assert clock.slept == [7.0, 30.0]
+
+
+def test_the_last_question_has_time_for_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pauses end early enough to learn of a task that ends within the last one; nothing is asked later."""
+    clock = Clock(monkeypatch)
+    deadlines: list[float] = []
+
+    def ask(deadline: float) -> TaskState:
+        assert clock.now < deadline
+        deadlines.append(deadline - clock.now)
+        return DONE if clock.now >= 1099.5 else RUNNING
+
+    waiting = Waiting(end=clock.now + 100, longest_pause=60)
+    assert waiting.until(lambda state: state.ended, ask, RUNNING) == (DONE, None)
+    assert 0 < deadlines[-1] <= 0.5
+    assert clock.now <= 1100
+
+
+def test_questions_stop_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that goes on is asked for a bounded number of times, and the last state is returned with the trouble."""
+    clock = Clock(monkeypatch)
+    trouble = ServiceUnreachableError("away")
+    asked: list[float] = []
+
+    def ask(deadline: float) -> TaskState:
+        asked.append(deadline)
+        raise trouble
+
+    assert Waiting(end=clock.now + 10).until(lambda state: state.ended, ask, RUNNING) == (RUNNING, trouble)
+    assert clock.now <= 1010
+    assert len(asked) < 30
+
+
+def test_a_refusal_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What won't pass, such as a task that the service doesn't know, is raised at once."""
+    clock = Clock(monkeypatch)
+
+    def ask(deadline: float) -> TaskState:
+        raise ServiceError("no such task", status=404)
+
+    with pytest.raises(ServiceError, match="no such task"):
+        Waiting(end=clock.now + 10).until(lambda state: state.ended, ask, RUNNING)
+    assert clock.slept == []
+
+
+def test_a_thread_that_waits_for_a_login_ends_on_time(clean_environment: Any) -> None:
+    """While another thread logs in, with longer time-outs, a short wait ends by itself."""
+    asked, release = threading.Event(), threading.Event()
+
+    def script(connection: socket.socket, number: int) -> None:
+        read_request(connection)
+        asked.set()
+        release.wait(25)
+
+    with (
+        RawServer(script) as server,
+        Client(server.url, username="anna", password="secret-word", timeout=LONG, retries=0) as client,
+    ):
+        client.fail_on_error(False)
+        other = threading.Thread(target=client.get_algorithms)
+        other.start()
+        asked.wait(10)
+        assert Task(client, RUNNING).wait(SHORT, progress=False) is False
+        assert isinstance(client.last_error, WaitTimeoutError)
+        assert "logging in" in str(client.last_error.__cause__)
+        assert other.is_alive()
+        release.set()
+        other.join()
+
+
+def test_a_wait_that_is_over_asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However short the wait, the first question has the time to be answered."""
+    clock = Clock(monkeypatch)
+    deadlines: list[float] = []
+
+    def ask(deadline: float) -> TaskState:
+        deadlines.append(deadline - clock.now)
+        return DONE
+
+    assert Waiting(end=clock.now + 0.001).until(lambda state: state.ended, ask, RUNNING) == (DONE, None)
+    assert deadlines == [0.5]
