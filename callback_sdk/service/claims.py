@@ -13,8 +13,10 @@ from typing import Any
 from attrs import define
 
 from callback_sdk.service.files import read_progress
+from callback_sdk.service.outages import OutageLog
 from callback_sdk.service.process import CANCEL, Stop, resolve
-from callback_sdk.service.store import Claim, DeliveryClaim, Store, StoreUnavailableError
+from callback_sdk.service.store import Claim, DeliveryClaim, Store
+from callback_sdk.service.threads import SupervisedThread
 
 _log = logging.getLogger(__name__)
 
@@ -23,6 +25,9 @@ LOOK = 1.0
 
 BEAT = 5.0
 """Seconds between two signs of life."""
+
+_LONGEST_ROUND = 180.0
+"""Seconds after which a look counts as hanging: more than the timeouts of the database."""
 
 LEASE = 20.0
 """Seconds without a sign of life after which a worker counts as dead."""
@@ -51,7 +56,10 @@ class Claims:
         self._runs: dict[str, _Run] = {}
         self._sending: dict[str, int] = {}
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="claims", daemon=True)
+        self._outage = OutageLog(_log, failing="The claims can't be renewed", working="The claims are renewed again")
+        self._thread = SupervisedThread(
+            self._loop, name="claims", stopping=self._stopping, longest_round=_LONGEST_ROUND
+        )
 
     def start(self) -> None:
         """Begin to give signs of life."""
@@ -60,8 +68,15 @@ class Claims:
     def close(self) -> None:
         """End the thread. What is still claimed is taken back by others after a while."""
         self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._thread.join()
+
+    def check(self) -> None:
+        """Make sure that the thread runs: without it others take this worker for dead.
+
+        Raises:
+            ThreadError: It has ended, or hangs.
+        """
+        self._thread.check()
 
     @contextmanager
     def running(self, claim: Claim, stop: Stop, progress: Path) -> Iterator[None]:
@@ -105,12 +120,12 @@ class Claims:
             due = time.monotonic() - beat_at >= BEAT
             try:
                 self._look(due)
-            except StoreUnavailableError as error:
-                _log.warning("The claims can't be renewed: %s", error)
-            except Exception:  # noqa: BLE001 - the loop must outlive every fault
-                _log.exception("The claims could not be renewed.")
+            except Exception as error:  # noqa: BLE001 - the loop must outlive every fault
+                self._outage.failed(error)
             else:
+                self._outage.recovered()
                 beat_at = time.monotonic() if due else beat_at
+            self._thread.complete_round()
 
     def _look(self, due: bool) -> None:
         with self._lock:

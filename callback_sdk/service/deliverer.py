@@ -21,7 +21,8 @@ from callback_sdk.service.blobs import Blobs, results_name
 from callback_sdk.service.claims import Claims
 from callback_sdk.service.files import Scratch
 from callback_sdk.service.metrics import ATTEMPTS
-from callback_sdk.service.store import DeliveryClaim, Ended, Store
+from callback_sdk.service.outages import OutageLog
+from callback_sdk.service.store import DeliveryClaim, Ended, Store, StoreUnavailableError
 
 _log = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class Deliverer:
         self._idle = threading.Condition(self._lock)
         self._busy: dict[str, str] = {}
         self._closed = False
+        self._outage = OutageLog(_log, failing="No delivery can be claimed", working="Deliveries are claimed again")
 
     def begin(self, ended: Ended) -> None:
         """Begin the first attempts for a task; those that find no room are brought by the dispatcher."""
@@ -165,6 +167,9 @@ class Deliverer:
             if claim is not None:
                 with self._claims.sending(claim):
                     self._attempt(claim)
+            self._outage.recovered()
+        except StoreUnavailableError as error:
+            self._outage.failed(error)
         except Exception:  # noqa: BLE001 - a thread that dies silently would hide why
             _log.exception("Delivery %s could not be attempted; it is taken up again.", delivery_id)
         finally:

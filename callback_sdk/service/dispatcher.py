@@ -11,7 +11,9 @@ from attrs import define
 from callback_sdk.service.claims import LEASE
 from callback_sdk.service.deliverer import PER_HOST
 from callback_sdk.service.engines import Engine
+from callback_sdk.service.outages import OutageLog, retry_pause
 from callback_sdk.service.store import Store, StoreUnavailableError
+from callback_sdk.service.threads import SupervisedThread
 
 _log = logging.getLogger(__name__)
 
@@ -20,6 +22,13 @@ AGAIN_AFTER = 15.0
 
 _LONGEST_SLEEP = 5.0
 """Seconds between looks at the store when nothing is known to become due."""
+
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 10.0
+"""Seconds between retries, at most, while the store or the engine is away."""
+
+_LONGEST_ROUND = 180.0
+"""Seconds after which a look counts as hanging: more than the timeouts of database and broker together."""
 
 _SHORT_SLEEP = 0.25
 """Seconds between looks while more waits than the engine takes."""
@@ -79,10 +88,13 @@ class Dispatcher:
         self._store = store
         self._engine = engine
         self._awake = awake
-        self._stopping = False
         self._watch = Watch()
         self._watched_at: float | None = None
-        self._thread = threading.Thread(target=self._loop, name="dispatcher", daemon=True)
+        self._outage = OutageLog(_log, failing="Nothing can be dispatched", working="Tasks are dispatched again")
+        self._stopping = threading.Event()
+        self._thread = SupervisedThread(
+            self._loop, name="dispatcher", stopping=self._stopping, longest_round=_LONGEST_ROUND
+        )
 
     def start(self) -> None:
         """Take up the work."""
@@ -90,26 +102,37 @@ class Dispatcher:
 
     def close(self) -> None:
         """End the thread."""
-        self._stopping = True
+        self._stopping.set()
         self._awake.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._thread.join()
+
+    def check(self) -> None:
+        """Make sure that the thread runs.
+
+        Raises:
+            ThreadError: It has ended, or hangs.
+        """
+        self._thread.check()
 
     def _loop(self) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             time.sleep(_PAUSE)
             self._awake.clear()
             try:
                 sleep = self._look()
-            except StoreUnavailableError as error:
-                self._watch.interrupt()
-                self._watched_at = None
-                _log.error("Nothing can be dispatched: %s", error)
-                sleep = _LONGEST_SLEEP
-            except Exception:  # noqa: BLE001 - the loop must outlive every fault
-                _log.exception("Something could not be dispatched; another look follows.")
-                sleep = _LONGEST_SLEEP
-            self._awake.wait(sleep)
+            except Exception as error:  # noqa: BLE001 - the loop must outlive every fault
+                self._retry_later(error)
+            else:
+                self._outage.recovered()
+                self._awake.wait(sleep)
+            self._thread.complete_round()
+
+    def _retry_later(self, error: Exception) -> None:
+        """Wait before the next look, whatever is submitted meanwhile: it would fail as well."""
+        if isinstance(error, StoreUnavailableError):
+            self._watch.interrupt()
+            self._watched_at = None
+        self._stopping.wait(retry_pause(self._outage.failed(error), first=_FIRST_PAUSE, longest=_LONGEST_PAUSE))
 
     def _look(self) -> float:
         self._take_back()

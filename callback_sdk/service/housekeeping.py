@@ -11,6 +11,7 @@ from datetime import timedelta
 from callback_sdk.service.blobs import Blobs, results_name
 from callback_sdk.service.parts import Parts
 from callback_sdk.service.store import StoreUnavailableError, keys
+from callback_sdk.service.threads import SupervisedThread
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +45,8 @@ class Housekeeper:
         self._awake = awake
         self._missing: dict[str, float] = {}
         self._stopping = threading.Event()
-        # A daemon: a large bucket takes a while, and nobody waits for that.
-        self._thread = threading.Thread(target=self._loop, name="housekeeper", daemon=True)
+        # A large bucket takes a while: no round is too long, and nobody waits for its end.
+        self._thread = SupervisedThread(self._loop, name="housekeeper", stopping=self._stopping)
 
     def start(self) -> None:
         """Take up the work."""
@@ -54,6 +55,14 @@ class Housekeeper:
     def close(self) -> None:
         """Begin no further round."""
         self._stopping.set()
+
+    def check(self) -> None:
+        """Make sure that the thread runs.
+
+        Raises:
+            ThreadError: It has ended.
+        """
+        self._thread.check()
 
     def tidy(self, moment: float) -> None:
         """Do one round. What fails keeps nothing else from being done, and is done in the next one.

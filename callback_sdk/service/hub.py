@@ -118,11 +118,14 @@ class Hub:
         return due
 
     def check(self) -> None:
-        """Make sure that everything that the service needs can be reached.
+        """Make sure that everything that the service needs can be reached, and that its threads run.
 
         Raises:
             CallbackSDKError: The text says what can't.
         """
+        # First, as they need no time: one that has ended is the cause of whatever else is wrong.
+        self._dispatcher.check()
+        self._housekeeper.check()
         self.store.check()
         self.blobs.check()
         self.engine.check()

@@ -33,7 +33,7 @@ from callback_sdk.service.metrics import RUN_SECONDS, RUNS
 from callback_sdk.service.outputs import kept
 from callback_sdk.service.process import SHUTDOWN, ChildProcess, Outcome, Stop
 from callback_sdk.service.registry import Registry
-from callback_sdk.service.store import Claim, Ended, Ending, Sender, Store
+from callback_sdk.service.store import Claim, Ended, Ending, Sender, Store, StoreUnavailableError
 
 _log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ class Runner:
                 ended = self._ended(claim, places, outcome, stop)
         except UnknownAlgorithmError as error:
             ended = self._finish(claim, Ending(success=False, error=str(error)))
-        except (StorageError, OSError) as error:
+        except (StorageError, StoreUnavailableError, OSError) as error:
             ended = self._put_off(claim, error)
         except Exception as error:  # noqa: BLE001 - the task is given back, whatever broke
             _log.exception("Task %s could not be run.", job_id, extra={"job_id": job_id, "attempt": claim.attempt})
@@ -249,7 +249,7 @@ class Runner:
             made=places.made,
         )
 
-    def _put_off(self, claim: Claim, error: StorageError | OSError) -> Ended | None:
+    def _put_off(self, claim: Claim, error: StorageError | StoreUnavailableError | OSError) -> Ended | None:
         """Give a task back that this machine can't run now, and return what is to be sent when it has ended by that.
 
         What is wrong with the machine, such as a full disk, costs the task none of its lives.

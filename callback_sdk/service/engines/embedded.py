@@ -14,9 +14,12 @@ from datetime import timedelta
 from callback_sdk.service.deliverer import Deliverer
 from callback_sdk.service.engines.engine import Room
 from callback_sdk.service.engines.options import EngineOptions
+from callback_sdk.service.outages import OutageLog
 from callback_sdk.service.parts import Parts, working
 from callback_sdk.service.process import CANCEL, SHUTDOWN, ChildProcess, Stop, resolve
 from callback_sdk.service.runner import Runner
+from callback_sdk.service.store import StoreUnavailableError
+from callback_sdk.service.threads import SupervisedThread
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +50,7 @@ def opened(parts: Parts, options: EngineOptions) -> Iterator[EmbeddedEngine]:
             grace=options.grace,
             hurry=options.hurry,
             ended=parts.awake.set,
+            check_claims=work.claims.check,
         )
 
 
@@ -61,6 +65,7 @@ class EmbeddedEngine:
         grace: How long running tasks may go on when it is closed.
         hurry: Ends the grace at once when it is set.
         ended: Called when there is room for another task.
+        check_claims: Raises an error when nobody renews the claims.
     """
 
     silent = False
@@ -75,10 +80,12 @@ class EmbeddedEngine:
         grace: timedelta,
         hurry: threading.Event,
         ended: Callable[[], None],
+        check_claims: Callable[[], None] = lambda: None,
     ) -> None:
         self._runner = runner
         self._deliverer = deliverer
         self._ended = ended
+        self._check_claims = check_claims
         self._registry = registry
         self._grace = grace
         self._hurry = hurry
@@ -88,11 +95,14 @@ class EmbeddedEngine:
         self._closed = False
         # A child computes on while the results of its last task are being kept.
         self._computed: queue.SimpleQueue[tuple[str, Callable[[], None]]] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._claim_outage = OutageLog(_log, failing="No task can be claimed", working="Tasks are claimed again")
         self._threads = [
-            threading.Thread(target=self._work, name=f"worker-{number}", daemon=True) for number in range(processes)
+            SupervisedThread(self._work, name=f"worker-{number}", stopping=self._stopping)
+            for number in range(processes)
         ]
         self._savers = [
-            threading.Thread(target=self._save, name=f"saver-{number}", daemon=True) for number in range(processes)
+            SupervisedThread(self._save, name=f"saver-{number}", stopping=self._stopping) for number in range(processes)
         ]
 
     def start(self) -> None:
@@ -130,12 +140,16 @@ class EmbeddedEngine:
             resolve(stop, CANCEL)
 
     def check(self) -> None:
-        """Do nothing: it needs nobody else."""
+        """Make sure that its threads run; see `Engine.check`."""
+        for thread in (*self._threads, *self._savers):
+            thread.check()
+        self._check_claims()
 
     def close(self) -> None:
         """Let what runs go on for the grace; then kill it and give it back. End the threads."""
         with self._lock:
             self._closed = True
+        self._stopping.set()
         for _ in self._threads:
             self._queue.put(None)
         self._drop_queued()
@@ -150,8 +164,7 @@ class EmbeddedEngine:
         while self._unsaved() and time.monotonic() < end:
             time.sleep(_TICK)
         for thread in self._threads:
-            if thread.ident is not None:
-                thread.join(max(0.0, end - time.monotonic()))
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _unsaved(self) -> list[Stop]:
         """Return what breaks off the tasks that run, or whose results are being kept."""
@@ -177,18 +190,29 @@ class EmbeddedEngine:
         child = ChildProcess(self._registry)
         try:
             while (job_id := self._queue.get()) is not None:
-                with self._lock:
-                    stop = self._stops[job_id]
-                try:
-                    if stop.done():
-                        self._forget(job_id)
-                    else:
-                        self._computed.put((job_id, self._runner.compute(job_id, child, stop)))
-                except Exception:  # noqa: BLE001 - the worker must outlive every fault
-                    _log.exception("Task %s could not be taken up; the dispatcher brings it again.", job_id)
-                    self._forget(job_id)
+                self._compute(job_id, child)
         finally:
             child.close()
+
+    def _compute(self, job_id: str, child: ChildProcess) -> None:
+        settle: Callable[[], None] | None = None
+        try:
+            with self._lock:
+                stop = self._stops[job_id]
+            if not stop.done():
+                settle = self._runner.compute(job_id, child, stop)
+                self._claim_outage.recovered()
+        except StoreUnavailableError as error:
+            # The dispatcher brings it again.
+            self._claim_outage.failed(error)
+        except Exception:  # noqa: BLE001 - the worker must outlive every fault
+            _log.exception("Task %s could not be taken up; the dispatcher brings it again.", job_id)
+        finally:
+            # Also when the thread ends by this: the task could never be brought to the next one.
+            if settle is None:
+                self._forget(job_id)
+        if settle is not None:
+            self._computed.put((job_id, settle))
 
     def _save(self) -> None:
         while True:
@@ -197,9 +221,10 @@ class EmbeddedEngine:
                 settle()
             except Exception:  # noqa: BLE001 - the thread must outlive every fault
                 _log.exception("Task %s could not be ended; it runs again.", job_id)
-            self._forget(job_id)
+            finally:
+                self._forget(job_id)
 
     def _forget(self, job_id: str) -> None:
         with self._lock:
-            del self._stops[job_id]
+            self._stops.pop(job_id, None)
         self._ended()

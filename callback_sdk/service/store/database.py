@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from callback_sdk.errors import CallbackSDKError, ConfigurationError
 from callback_sdk.redaction import without_frames
+from callback_sdk.service.outages import OutageLog
 
 T = TypeVar("T")
 
@@ -38,6 +39,8 @@ class Database(ABC):
         self.engine = engine
         self.closed = False
         self._reading = reading or engine
+        # One for all threads that wait to write: while the database is away, each would log every failure.
+        self._outage = OutageLog(_log, failing="Writes wait for the database", working="The database is written again")
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -94,10 +97,13 @@ class Database(ABC):
         """
         while True:
             try:
-                return self.write(work)
+                done = self.write(work)
             except StoreUnavailableError as error:  # noqa: PERF203 - one round in a good while
-                _log.error("%s Another try follows.", error.message)
+                self._outage.failed(error)
                 time.sleep(_RETRY)
+            else:
+                self._outage.recovered()
+                return done
 
     def close(self) -> None:
         """Close all connections."""

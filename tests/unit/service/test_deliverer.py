@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from callback_sdk.callbacks import callbacks
 from callback_sdk.models import Receipt
 from callback_sdk.service.blobs.folder import Folder
 from callback_sdk.service.claims import Claims
 from callback_sdk.service.deliverer import Deliverer
 from callback_sdk.service.files import Scratch
-from callback_sdk.service.store import Ending, NewTask, Store, Submission
+from callback_sdk.service.store import Ending, NewTask, Store, StoreUnavailableError, Submission
 from callback_sdk.service.store.deliveries import DeliveryStore
 from callback_sdk.service.vault import Vault, new_key
 
@@ -46,3 +48,27 @@ def test_a_target_that_no_key_opens_waits_for_the_key(store: Store, tmp_path: Pa
     assert claim is not None
     assert str(store.deliveries.open(claim).url) == "https://example.org/hook"
     scratch.close()
+
+
+def test_deliveries_while_the_database_is_away_are_few_log_lines(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first failure without a traceback, however many deliveries come meanwhile, and the end."""
+    scratch = Scratch(tmp_path / "scratch")
+    deliverer = Deliverer(
+        store=store, blobs=Folder(tmp_path / "blobs"), scratch=scratch, claims=Claims(store, "w"), writer=NoWriter()
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(store.deliveries, "claim", _raise_unavailable)
+        assert all(deliverer.send_now(f"{number}", "example.org") for number in range(20))
+    assert deliverer.send_now("unknown", "example.org")
+    assert [record.getMessage().partition(",")[0] for record in caplog.records] == [
+        "No delivery can be claimed: The database is away.",
+        "Deliveries are claimed again",
+    ]
+    assert not any(record.exc_info for record in caplog.records)
+    scratch.close()
+
+
+def _raise_unavailable(*_: object) -> None:
+    raise StoreUnavailableError("The database is away.")

@@ -13,6 +13,7 @@ from callback_sdk.service import dispatcher as module
 from callback_sdk.service.dispatcher import Dispatcher, Watch
 from callback_sdk.service.engines import EngineError, Room
 from callback_sdk.service.store import Ending, NewTask, Store, Submission
+from callback_sdk.service.threads import ThreadError
 from tests.topology import wait_until
 
 
@@ -24,11 +25,16 @@ class RecordingEngine:
     def __init__(self) -> None:
         self.room = 100
         self.away = False
+        self.fault: BaseException | None = None
+        self.looks = 0
         self.tasks: list[str] = []
         self.deliveries: list[str] = []
         self.refused: set[str] = set()
 
     def rooms(self) -> Sequence[Room]:
+        self.looks += 1
+        if self.fault is not None:
+            raise self.fault
         if self.away:
             raise EngineError("The broker is away.")
         return [Room(limit=self.room)]
@@ -105,7 +111,7 @@ def test_an_engine_gets_no_more_than_it_takes(store: Store) -> None:
 
 def test_an_engine_that_is_away_costs_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything waits in the store until it is back."""
-    monkeypatch.setattr(module, "_LONGEST_SLEEP", 0.05)
+    monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.05)
     engine = RecordingEngine()
     engine.away = True
     submit(store, "1")
@@ -113,6 +119,46 @@ def test_an_engine_that_is_away_costs_nothing(store: Store, monkeypatch: pytest.
         assert engine.tasks == []
         engine.away = False
         wait_until(lambda: engine.tasks == ["1"])
+
+
+def test_submissions_while_the_engine_is_away_are_few_log_lines(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One without a traceback when it goes and one when it is back, however many wake the dispatcher meanwhile."""
+    monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.01)
+    engine = RecordingEngine()
+    engine.away = True
+    with running(store, engine) as awake:
+        for number in range(20):
+            submit(store, f"{number}")
+            awake.set()
+        wait_until(lambda: engine.looks > 20)
+        engine.away = False
+        wait_until(lambda: len(engine.tasks) == 20)
+        wait_until(lambda: "again" in caplog.text)
+    lines = [record for record in caplog.records if record.name == module.__name__]
+    assert [record.getMessage().partition(",")[0] for record in lines] == [
+        "Nothing can be dispatched: The broker is away.",
+        "Tasks are dispatched again",
+    ]
+    assert not any(record.exc_info for record in lines)
+
+
+def test_a_dispatcher_whose_thread_ended_is_not_ready_and_starts_again(store: Store) -> None:
+    """SystemExit of an engine passes by all that catches errors; the check says so until the next look succeeds."""
+    engine = RecordingEngine()
+    engine.fault = SystemExit()
+    dispatcher = Dispatcher(store=store, engine=engine, awake=threading.Event())
+    dispatcher.start()
+    try:
+        wait_until(lambda: _problem(dispatcher) is not None)
+        assert "dispatcher ended: SystemExit" in _problem(dispatcher)
+        submit(store, "1")
+        engine.fault = None
+        wait_until(lambda: engine.tasks == ["1"])
+        wait_until(lambda: _problem(dispatcher) is None)
+    finally:
+        dispatcher.close()
 
 
 def test_silence_counts_from_the_return_of_the_database(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,3 +197,11 @@ def _silent(store: Store, seconds: float) -> bool:
         from callback_sdk.service.store.clock import now
 
         return connection.execute(sa.select(now())).scalar_one() - task["beat_at"] > seconds
+
+
+def _problem(dispatcher: Dispatcher) -> str | None:
+    try:
+        dispatcher.check()
+    except ThreadError as error:
+        return str(error)
+    return None

@@ -20,7 +20,7 @@ from callback_sdk.service.files import Scratch
 from callback_sdk.service.parts import Parts, Reach, WorkerParts, working
 from callback_sdk.service.process import CANCEL, ChildProcess
 from callback_sdk.service.registry import load
-from callback_sdk.service.store import NewTask, Store, Submission
+from callback_sdk.service.store import NewTask, Store, StoreUnavailableError, Submission
 from callback_sdk.service.vault import Vault
 from tests.topology import wait_until
 
@@ -145,6 +145,24 @@ def test_a_task_whose_features_are_away_waits(
     blobs.gives = True
     work.runner.run("1", child, Future())
     assert store.tasks.get("1")["success"] is True
+
+
+def test_a_task_waits_while_the_database_is_away(
+    store: Store, work: WorkerParts, child: ChildProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that goes away in the middle of a run is no death of its process either."""
+    with monkeypatch.context() as patch:
+        patch.setattr(work.runner._catalogue, "get", _raise_unavailable)
+        for _ in range(4):
+            work.runner.run("1", child, Future())
+    task = store.tasks.get("1")
+    assert (task["status"], task["losses"]) == ("Pending", 0)
+    work.runner.run("1", child, Future())
+    assert store.tasks.get("1")["success"] is True
+
+
+def _raise_unavailable(*_: object) -> None:
+    raise StoreUnavailableError("The database is away.")
 
 
 def test_a_task_whose_features_are_gone_fails(
