@@ -66,6 +66,14 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in re.split(r"[\s,]+", text) if word)
 
 
+def _names(text: str) -> tuple[str, ...]:
+    names = _words(text)
+    # NAME=VALUE would pass nothing; the error doesn't quote it, as the value may be a secret.
+    if any("=" in name for name in names):
+        raise ValueError(text)
+    return names
+
+
 def _networks(text: str) -> tuple[str, ...]:
     return tuple(str(AllowedNetwork.parse(word)) for word in _words(text))
 
@@ -204,6 +212,7 @@ class ServiceConfig:
         storage_endpoints: `CALLBACK_SDK_STORAGE_ENDPOINTS`: object stores beside the well-known ones.
         allow_networks: `CALLBACK_SDK_ALLOW_NETWORKS`: networks that callbacks may reach although they aren't public.
         allow_hosts: `CALLBACK_SDK_ALLOW_HOSTS`: hosts that callbacks may reach whatever their addresses are.
+        pass_env: `CALLBACK_SDK_PASS_ENV`: variables of the environment that algorithms get besides the usual ones.
         webhook_secrets: `CALLBACK_SDK_WEBHOOK_SECRETS`: what webhooks are signed with, the newest first.
     """
 
@@ -231,6 +240,9 @@ class ServiceConfig:
     storage_endpoints: tuple[str, ...] = _setting("STORAGE_ENDPOINTS", _words, _ENDPOINTS, default=())
     allow_networks: tuple[str, ...] = _setting("ALLOW_NETWORKS", _networks, _NETWORKS, default=())
     allow_hosts: tuple[str, ...] = _setting("ALLOW_HOSTS", _words, _HOSTS, default=())
+    pass_env: tuple[str, ...] = _setting(
+        "PASS_ENV", _names, "names of environment variables, separated by commas or spaces", default=(), shown=False
+    )
     webhook_secrets: tuple[Secret[str], ...] = _setting(
         "WEBHOOK_SECRETS", _secrets, "signing secrets, separated by commas or spaces", default=(), shown=False
     )

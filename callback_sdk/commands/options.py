@@ -105,6 +105,15 @@ AllowHost = Annotated[
         show_default=False,
     ),
 ]
+PassEnv = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="A variable of the environment that algorithms get besides PATH, HOME, LANG, TZ and the like, which hold "
+        "no credentials; repeatable. CALLBACK_SDK_PASS_ENV.",
+        show_default=False,
+    ),
+]
 AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -118,7 +127,7 @@ def settings(**given: Any) -> ServiceConfig:
     for name in ("database", "broker"):
         if name in changes:
             changes[name] = Secret(changes[name])
-    for name in ("storage_endpoints", "allow_networks", "allow_hosts"):
+    for name in ("storage_endpoints", "allow_networks", "allow_hosts", "pass_env"):
         if name in changes:
             changes[name] = tuple(changes[name])
     for name in {"grace", "keep"}.intersection(changes):

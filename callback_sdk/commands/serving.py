@@ -19,6 +19,7 @@ from callback_sdk.commands.options import (
     Grace,
     Keep,
     LogFormat,
+    PassEnv,
     Processes,
     RegistryName,
     StorageEndpoint,
@@ -54,6 +55,7 @@ def serve(
     storage_endpoint: StorageEndpoint = None,
     allow_network: AllowNetwork = None,
     allow_host: AllowHost = None,
+    pass_env: PassEnv = None,
     log_format: LogFormat = None,
 ) -> None:
     """Run the service: take jobs over the REST API, compute them, deliver the results.
@@ -63,9 +65,11 @@ def serve(
     --allow-host add. With --engine celery, `callback-sdk worker` runs the tasks, here and on other machines.
     """
     # Here and not above, so that the help is there at once.
+    from callback_sdk.service.isolation import forbid_inspection
     from callback_sdk.service.logs import log_to_stderr
     from callback_sdk.service.server import serve as run_service
 
+    forbid_inspection()
     config = settings(
         host=host,
         port=port,
@@ -80,6 +84,7 @@ def serve(
         storage_endpoints=storage_endpoint,
         allow_networks=allow_network,
         allow_hosts=allow_host,
+        pass_env=pass_env,
         log_format=log_format,
     )
     log_to_stderr(config.log_format)
@@ -99,6 +104,7 @@ def serve(
         storage_endpoints=config.storage_endpoints,
         allow_networks=config.allow_networks,
         allow_hosts=config.allow_hosts,
+        pass_env=config.pass_env,
         webhook_secrets=config.webhook_secrets,
         retry_delays=config.retry_delays,
         max_body=config.max_body,
@@ -125,6 +131,7 @@ def worker(
     storage_endpoint: StorageEndpoint = None,
     allow_network: AllowNetwork = None,
     allow_host: AllowHost = None,
+    pass_env: PassEnv = None,
     metrics_port: Annotated[
         int | None,
         typer.Option(
@@ -143,6 +150,7 @@ def worker(
     machine takes only what it is for with --algorithm. SIGTERM ends it, with the grace for running tasks.
     """
     from callback_sdk.service.engines.celery import needed
+    from callback_sdk.service.isolation import forbid_inspection
     from callback_sdk.service.logs import log_to_stderr
     from callback_sdk.service.metrics import served_for_processes
     from callback_sdk.service.registry import load
@@ -159,9 +167,11 @@ def worker(
         "storage_endpoints": storage_endpoint,
         "allow_networks": allow_network,
         "allow_hosts": allow_host,
+        "pass_env": pass_env,
         "metrics_port": metrics_port,
         "log_format": log_format,
     }
+    forbid_inspection()
     config = settings(**given)
     log_to_stderr(config.log_format)
     # What is wrong is said once, and not by each process.

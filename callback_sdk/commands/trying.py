@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import tempfile
 import threading
@@ -91,7 +92,8 @@ def run(
             model=model.absolute() if model is not None else None,
             made=folder / "made",
         )
-        child = ChildProcess(registry)
+        # Whoever runs it here has set the environment for it.
+        child = ChildProcess(registry, pass_env=os.environ)
         stack.callback(child.close)
         with _progress_shown(found, order.progress):
             outcome = child.run(order, timeout=found.timeout, stop=Future(), memory_limit=found.memory_limit)

@@ -15,6 +15,7 @@ from attrs import define, field
 from callback_sdk.guard import AddressGuard
 from callback_sdk.redaction import Secret
 from callback_sdk.retry import SERVICE_DELAYS
+from callback_sdk.service import isolation
 from callback_sdk.service.blobs import Blobs, open_blobs
 from callback_sdk.service.claims import Claims
 from callback_sdk.service.deliverer import Deliverer
@@ -83,11 +84,13 @@ class Parts:
 
     Attributes:
         registry_name: How a child process finds the registry.
+        pass_env: Variables that child processes get besides the usual ones.
         awake: Set when the dispatcher of this process has reason to look.
     """
 
     registry: Registry
     registry_name: str
+    pass_env: tuple[str, ...] = ()
     vault: Vault
     store: Store
     blobs: Blobs
@@ -106,13 +109,23 @@ class WorkerParts:
 
 
 @contextlib.contextmanager
-def opened(registry_name: str, places: Places, reach: Reach) -> Iterator[Parts]:
+def opened(
+    registry_name: str, places: Places, reach: Reach, *, pass_env: tuple[str, ...] = ()
+) -> Iterator[Parts]:  # fmt: skip
     """Open everything, and close it at the end.
+
+    Args:
+        registry_name: The registry, as a module and a variable.
+        places: Where the service keeps what.
+        reach: Where results may go.
+        pass_env: Variables that child processes get besides the usual ones.
 
     Raises:
         ConfigurationError: A setting is wrong, or the database needs an upgrade.
         StoreUnavailableError: The database can't be reached.
     """
+    # Before the registry: whatever it imports may start threads.
+    isolation.start_tracker(pass_env)
     registry = load(registry_name)
     with contextlib.ExitStack() as stack:
         vault = places.vault()
@@ -123,6 +136,7 @@ def opened(registry_name: str, places: Places, reach: Reach) -> Iterator[Parts]:
         yield Parts(
             registry=registry,
             registry_name=registry_name,
+            pass_env=pass_env,
             vault=vault,
             store=Store(database, vault),
             blobs=places.open_blobs(),

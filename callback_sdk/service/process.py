@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ import psutil
 from attrs import define
 
 from callback_sdk.errors import MissingExtraError
-from callback_sdk.service import child
+from callback_sdk.service import child, isolation
 
 _TICK = 0.5
 """Seconds between looks at whether the child is alive."""
@@ -82,10 +82,12 @@ class ChildProcess:
 
     Args:
         registry: Name of the registry, which the child imports for itself.
+        pass_env: Variables of the environment that the child gets besides the usual ones; see `isolation`.
     """
 
-    def __init__(self, registry: str) -> None:
+    def __init__(self, registry: str, *, pass_env: Iterable[str] = ()) -> None:
         self._registry = registry
+        self._pass_env = tuple(pass_env)
         self._pool: Any = None
         self._pid = 0
 
@@ -157,7 +159,7 @@ class ChildProcess:
             max_workers=1,
             initializer=child.prepare,
             initargs=(os.getpid(),),
-            context=multiprocessing.get_context("spawn"),
+            context=isolation.context(self._pass_env),
         )
         warm: Future[tuple[int, str]] = self._pool.schedule(child.warm_up, args=(self._registry,))
         return warm

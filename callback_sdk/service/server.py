@@ -44,6 +44,7 @@ def serve(
     storage_endpoints: Iterable[str] = (),
     allow_networks: Iterable[str] = (),
     allow_hosts: Iterable[str] = (),
+    pass_env: Iterable[str] = (),
     webhook_secrets: Iterable[Secret[str]] = (),
     retry_delays: Sequence[timedelta] = SERVICE_DELAYS,
     max_body: int = 256 * 1024 * 1024,
@@ -73,6 +74,7 @@ def serve(
         storage_endpoints: URLs of object stores besides the known providers.
         allow_networks: Networks that callbacks may reach although they are not public; see `AddressGuard`.
         allow_hosts: Hosts that callbacks may reach whatever their addresses are; likewise.
+        pass_env: Variables of the environment that algorithms get besides the usual ones.
         webhook_secrets: What webhooks are signed with, the newest first.
         retry_delays: Pauses between the tries of a delivery, after the last of which it is dead.
         max_body: Bytes that a request may have.
@@ -113,7 +115,7 @@ def serve(
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(locked(Path(data)))
         places = Places(data=folder, database=database, blobs=blobs, keys=tuple(encryption_keys))
-        parts = stack.enter_context(opened(registry, places, reach))
+        parts = stack.enter_context(opened(registry, places, reach, pass_env=tuple(pass_env)))
         ensure_first_user(parts.store.users, folder / "token", label=f"serve {_instance(folder)}")
         listener = stack.enter_context(listen(host, port))
         options = EngineOptions(

@@ -100,6 +100,7 @@ def work(
     algorithms: Sequence[str] = (),
     grace: timedelta,
     parent: int,
+    pass_env: tuple[str, ...] = (),
 ) -> None:
     """Take ids from the broker until SIGTERM comes: one process of a worker.
 
@@ -112,6 +113,7 @@ def work(
         algorithms: Only tasks of these; all of the registry's when empty.
         grace: How long a running task may go on after SIGTERM.
         parent: Pid of the process that keeps this one running, without which it ends.
+        pass_env: Variables of the environment that algorithms get besides the usual ones.
 
     Raises:
         ConfigurationError: A setting is wrong.
@@ -119,7 +121,7 @@ def work(
     """
     die_with_parent(parent)
     with (
-        opened(registry, places, reach) as parts,
+        opened(registry, places, reach, pass_env=pass_env) as parts,
         working(parts, worker_name()) as work_parts,
         contextlib.ExitStack() as stack,
     ):
@@ -166,7 +168,7 @@ def chosen(registry: Registry, algorithms: Sequence[str]) -> list[str]:
 
 @contextlib.contextmanager
 def _child(parts: Parts) -> Iterator[ChildProcess]:
-    child = ChildProcess(parts.registry_name)
+    child = ChildProcess(parts.registry_name, pass_env=parts.pass_env)
     try:
         yield child
     finally:
@@ -220,8 +222,10 @@ def main(registry: str, algorithms: str, role: str, parent: str) -> None:
     from callback_sdk.config import ServiceConfig
     from callback_sdk.guard import AddressGuard
     from callback_sdk.service.engines.celery import needed
+    from callback_sdk.service.isolation import forbid_inspection
     from callback_sdk.service.logs import log_to_stderr
 
+    forbid_inspection()
     config = ServiceConfig.from_environ()
     log_to_stderr(config.log_format)
     config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -239,6 +243,7 @@ def main(registry: str, algorithms: str, role: str, parent: str) -> None:
         algorithms=algorithms.split(","),
         grace=config.grace,
         parent=int(parent),
+        pass_env=config.pass_env,
     )
 
 

@@ -38,6 +38,7 @@ class LocalService:
         allow_networks: Networks that callbacks may reach although they are not public; loopback at every
             port, unless given. Each with its port; see `AddressGuard`.
         allow_hosts: Hosts that callbacks may reach whatever their addresses are, likewise.
+        pass_env: Variables of the environment that algorithms get besides the usual ones.
         webhook_secrets: What it signs webhooks with, the newest first.
         database: URL of its database; a SQLite file of its own when None.
         broker: URL of a message broker: a worker runs the tasks then, in place of the service itself.
@@ -52,6 +53,7 @@ class LocalService:
         storage_endpoints: Sequence[str] = (),
         allow_networks: Sequence[str] = ("127.0.0.0/8:*", "[::1]:*"),
         allow_hosts: Sequence[str] = (),
+        pass_env: Sequence[str] = (),
         webhook_secrets: Sequence[str] = (),
         database: str | None = None,
         broker: str | None = None,
@@ -67,6 +69,7 @@ class LocalService:
             "STORAGE_ENDPOINTS": " ".join(storage_endpoints),
             "ALLOW_NETWORKS": " ".join(allow_networks),
             "ALLOW_HOSTS": " ".join(allow_hosts),
+            "PASS_ENV": " ".join(pass_env),
             "WEBHOOK_SECRETS": " ".join(webhook_secrets),
             "DATABASE": database or "",
             "BROKER": broker or "",

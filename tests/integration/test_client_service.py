@@ -41,7 +41,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIENT_JOBS_PICTURE", str(picture))
         patch.syspath_prepend(str(Path(__file__).parent))
-        with LocalService("client_jobs:registry") as service, Client(service.url, token=service.token) as client:
+        started = LocalService("client_jobs:registry", pass_env=["CLIENT_JOBS_PICTURE"])
+        with started as service, Client(service.url, token=service.token) as client:
             data = service._folder / "data"
             command = [sys.executable, "-m", "callback_sdk.cli", "users", "add", "somebody", "--password"]
             subprocess.run(

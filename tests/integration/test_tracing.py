@@ -52,7 +52,14 @@ class Traced:
         self._spans.mkdir()
         environment = {"SPANS": str(self._spans)} if recording else {}
         engine = "embedded" if broker is None else "celery"
-        self.topology = Topology(folder, "traced_jobs:registry", engine=engine, broker=broker, environment=environment)
+        self.topology = Topology(
+            folder,
+            "traced_jobs:registry",
+            engine=engine,
+            broker=broker,
+            settings={"PASS_ENV": "SPANS"},
+            environment=environment,
+        )
 
     def client(self) -> Client:
         return self.topology.client()

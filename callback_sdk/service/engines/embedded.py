@@ -46,6 +46,7 @@ def opened(parts: Parts, options: EngineOptions) -> Iterator[EmbeddedEngine]:
             work.runner,
             deliverer=work.deliverer,
             registry=parts.registry_name,
+            pass_env=parts.pass_env,
             processes=options.processes,
             grace=options.grace,
             hurry=options.hurry,
@@ -61,6 +62,7 @@ class EmbeddedEngine:
         runner: What is done with each task.
         deliverer: Makes the attempts at deliveries.
         registry: Name of the registry, for the child processes.
+        pass_env: Variables that the child processes get besides the usual ones.
         processes: How many tasks run at once.
         grace: How long running tasks may go on when it is closed.
         hurry: Ends the grace at once when it is set.
@@ -76,6 +78,7 @@ class EmbeddedEngine:
         *,
         deliverer: Deliverer,
         registry: str,
+        pass_env: tuple[str, ...] = (),
         processes: int,
         grace: timedelta,
         hurry: threading.Event,
@@ -87,6 +90,7 @@ class EmbeddedEngine:
         self._ended = ended
         self._check_claims = check_claims
         self._registry = registry
+        self._pass_env = pass_env
         self._grace = grace
         self._hurry = hurry
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -187,7 +191,7 @@ class EmbeddedEngine:
             self._queue.put(None)
 
     def _work(self) -> None:
-        child = ChildProcess(self._registry)
+        child = ChildProcess(self._registry, pass_env=self._pass_env)
         try:
             while (job_id := self._queue.get()) is not None:
                 self._compute(job_id, child)
