@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 from callback_sdk.client.connection import Connection, service_url
@@ -74,6 +74,19 @@ class ClientBase:
 
     def __repr__(self) -> str:
         return f"Client({self.url!r})"
+
+    def __copy__(self: C) -> C:
+        # Threads share a client, and so do objects.
+        return self
+
+    def __deepcopy__(self: C, memo: object) -> C:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            f"A client holds a credential, so {self!r} is not pickled. Make a client in the other process: "
+            "Client(url, token=...), or Client() with CALLBACK_SDK_URL and CALLBACK_SDK_TOKEN in its environment."
+        )
 
     @property
     def url(self) -> str:

@@ -6,9 +6,10 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
-from attrs import define, evolve, field
+from attrs import define, evolve, field, fields
 
 from callback_sdk.body import Body
 from callback_sdk.callbacks import Callback
@@ -50,6 +51,26 @@ class BatchItem:
     version: str | None = field(default=None, kw_only=True)
     evaluate: bool | Mapping[str, Any] | None = field(default=None, kw_only=True)
     priority: int | None = field(default=None, kw_only=True)
+
+    def __copy__(self) -> BatchItem:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> BatchItem:
+        names = ("features", "parameters", "evaluate")
+        return evolve(self, **{name: deepcopy(getattr(self, name), memo) for name in names})
+
+    def __reduce__(self) -> tuple[object, ...]:
+        if self.callbacks.reveal():
+            raise TypeError(
+                "This batch item has callbacks, which are credentials, so it is not pickled. Pickle it without them, "
+                "and add them in the process that submits it: attrs.evolve(item, callbacks=[...])."
+            )
+        values = {field.name: getattr(self, field.name) for field in fields(BatchItem)}
+        return _batch_item, ({**values, "callbacks": self.callbacks.reveal()},)
+
+
+def _batch_item(values: dict[str, Any]) -> BatchItem:
+    return BatchItem(**values)
 
 
 @define(frozen=True, kw_only=True)

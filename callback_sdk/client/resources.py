@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from copy import deepcopy
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NoReturn, cast
 
-from attrs import define, field
+from attrs import define, field, fields
 
 from callback_sdk.client.failures import Failures, public
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.states import Delivery, DeliveryState, Progress, Result, TaskState, outcome
 from callback_sdk.client.waiting import Waiting
 from callback_sdk.errors import (
+    ConfigurationError,
     ServiceError,
     TaskFailedError,
     WaitTimeoutError,
@@ -102,6 +104,17 @@ class Algorithm(Shown):
             evaluations=tuple(data.get("evaluations") or ()),
         )
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Without the client, which holds a credential.
+        facts = {field.name: getattr(self, field.name) for field in fields(Algorithm) if field.name != "_client"}
+        return _detached_algorithm, (facts,)
+
+    def __copy__(self) -> Algorithm:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Algorithm:
+        return self
+
     def run(self, features: Any, **options: Any) -> Task:
         """Submit a task; the options are those of `Client.run_algorithm`."""
         return self._client.run_algorithm(self.id, features, **options)
@@ -138,6 +151,16 @@ class Task(Shown):
     def __repr__(self) -> str:
         outcome = "" if self.success is None else f", success={self.success}"
         return f"Task({self.job_id!r}, status={self.status!r}{outcome})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Without the client, which holds a credential.
+        return _detached_task, (self._state,)
+
+    def __copy__(self) -> Task:
+        return Task(self._client, self._state)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Task:
+        return Task(self._client, deepcopy(self._state, memo))
 
     def _facts(self) -> dict[str, Any]:
         return outcome(self._state)
@@ -386,6 +409,38 @@ class Task(Shown):
 
     def _way_back(self) -> str:
         return f'Come back to it with client.get_task_results("{self.job_id}").wait().'
+
+
+class _NoClient:
+    """What an object has in place of its client after it came from another process.
+
+    Args:
+        message: What can't be done.
+        hint: What to do instead.
+    """
+
+    def __init__(self, message: str, hint: str) -> None:
+        self._error = (message, hint)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        message, hint = self._error
+        raise ConfigurationError(message, hint=hint)
+
+
+def _detached_task(state: TaskState) -> Task:
+    client = _NoClient(
+        f"The task {state.job_id} was pickled, and its client was not, as it holds a credential.",
+        f'Get it again from a client of this process: client.get_task_results("{state.job_id}").',
+    )
+    return Task(cast("Client", client), state)
+
+
+def _detached_algorithm(facts: dict[str, Any]) -> Algorithm:
+    client = _NoClient(
+        f"The algorithm {facts['id']} was pickled, and its client was not, as it holds a credential.",
+        f'Get it again from a client of this process: client.get_algorithm("{facts["id"]}").',
+    )
+    return Algorithm(client=cast("Client", client), **facts)
 
 
 def _shown(state: TaskState, trouble: ServiceError | None) -> str:

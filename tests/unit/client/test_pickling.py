@@ -1,0 +1,127 @@
+"""Tasks, algorithms and batch items travel between processes, and credentials don't."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from callback_sdk import client as public
+from callback_sdk.client import Algorithm, BatchItem, Client, Task
+from callback_sdk.client.states import TaskState
+from callback_sdk.errors import ConfigurationError
+from callback_sdk.markup import Listing
+from tests.unit.client.jobs import ACCEPTED, DATA, HOOK, PREDICT, SIGNED, TOKEN
+
+STATE = {
+    **ACCEPTED,
+    "status": "Finished",
+    "success": True,
+    "predictions": [1, 2],
+    "created_at": "2026-01-01T12:00:00Z",
+    "deliveries": [{"url": "https://h/x", "state": "delivered", "attempts": 1}],
+}
+
+
+def submit(url: str) -> Task:
+    with Client(url, token=TOKEN) as client:
+        return client.run_algorithm("an-algorithm", DATA)
+
+
+def test_a_task_returns_from_another_process(accepting: Any, clean_environment: Any) -> None:
+    """What a process pool submits comes back with its id, and a client gets the rest of it."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        task = pool.submit(submit, accepting.url).result()
+    assert (task.job_id, task.status) == ("42", "Pending")
+
+
+def test_a_pickled_task_has_its_state_and_no_client(client: Client, service: Any) -> None:
+    """All that the service told is there; a call that needs the client says how to get the task again."""
+    service.on("GET", "/algorithms/tasks/42", service.Say(data=STATE))
+    task = client.get_task_results("42")
+    data = pickle.dumps(Listing([task]))
+    assert TOKEN.encode() not in data
+    (loaded,) = pickle.loads(data)
+    assert loaded.to_dict() == task.to_dict()
+    assert loaded.predictions == [1, 2]
+    assert repr(loaded) == repr(task)
+    for call in (loaded.refresh, loaded.wait, loaded.cancel, loaded.get_logs, loaded.redeliver, loaded.result):
+        with pytest.raises(ConfigurationError, match=r'The task 42 was pickled.*client\.get_task_results\("42"\)'):
+            call()
+    assert pickle.loads(pickle.dumps(loaded)).job_id == "42"
+
+
+def test_a_copied_task_keeps_its_client(client: Client, service: Any) -> None:
+    """A copy can be asked further; a deep one has results of its own."""
+    service.on("GET", "/algorithms/tasks/42", service.Say(data=STATE))
+    task = client.get_task_results("42")
+    shallow, deep = copy.copy(task), copy.deepcopy([task])[0]
+    assert shallow is not task
+    assert deep.predictions == task.predictions
+    assert deep.predictions is not task.predictions
+    assert shallow.refresh().job_id == deep.refresh().job_id == "42"
+
+
+def test_an_algorithm_is_pickled_without_its_client(client: Client, service: Any) -> None:
+    """Its facts are there, and a call says how to get it again; a copy keeps its client."""
+    data = {"id": "an-algorithm", "name": "An algorithm", "versions": ["1.0.0"], "evaluations": ["mean"]}
+    service.on("GET", "/algorithms/an-algorithm", service.Say(data=data))
+    service.on("POST", PREDICT, service.Say(202, ACCEPTED))
+    algorithm = client.get_algorithm("an-algorithm")
+    loaded: Algorithm = pickle.loads(pickle.dumps(algorithm))
+    assert loaded == algorithm
+    with pytest.raises(ConfigurationError, match=r'client\.get_algorithm\("an-algorithm"\)'):
+        loaded.run(DATA)
+    assert copy.deepcopy(copy.copy(algorithm)).run(DATA).job_id == "42"
+
+
+def test_a_client_is_shared_and_not_pickled(client: Client) -> None:
+    """Copies are the client itself, and another process needs a client of its own."""
+    assert copy.copy(client) is client
+    assert copy.deepcopy({"client": client})["client"] is client
+    for target in (client, client.get_task_results, {"client": client}):
+        with pytest.raises(TypeError, match=r"A client holds a credential.*Make a client in the other process"):
+            pickle.dumps(target)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        BatchItem(DATA),
+        BatchItem(DATA, parameters={"x": 1}, version="1.0.0", evaluate={"mean": {}}, priority=3),
+        BatchItem(pd.DataFrame(DATA), callbacks=[]),
+        BatchItem({"a": np.arange(3)}),
+        BatchItem("features.parquet"),
+    ],
+)
+def test_a_batch_item_without_callbacks_is_pickled(item: BatchItem) -> None:
+    """Every member arrives, also the empty list that means no callbacks."""
+    loaded = pickle.loads(pickle.dumps(item))
+    assert str(loaded.features) == str(item.features)
+    for name in ("parameters", "version", "evaluate", "priority", "callbacks"):
+        assert getattr(loaded, name) == getattr(item, name)
+
+
+@pytest.mark.parametrize("callbacks", [[SIGNED], [HOOK], SIGNED, [(HOOK, {"a": 1})]])
+def test_a_batch_item_with_callbacks_says_how_to_send_it(callbacks: Any) -> None:
+    """Callbacks are credentials: they stay, and the error says to add them in the other process."""
+    item = BatchItem(DATA, callbacks=callbacks)
+    with pytest.raises(TypeError, match=r"has callbacks, which are credentials.*attrs\.evolve"):
+        pickle.dumps(item)
+    assert copy.deepcopy(item).callbacks.reveal() == callbacks
+    assert copy.copy(item) == item
+    assert copy.deepcopy(item).features is not item.features
+
+
+def test_what_a_client_returns_is_pickled(client: Client, service: Any) -> None:
+    """Every other public value of the client comes back equal from a pickle and from a deep copy."""
+    state = TaskState.from_dict(STATE)
+    values = [state, *state.deliveries, state.progress, state.result, public.DeliveryTry(number=1)]
+    for value in values:
+        assert pickle.loads(pickle.dumps(value)) == copy.deepcopy(value) == value
