@@ -78,6 +78,15 @@ def _networks(text: str) -> tuple[str, ...]:
     return tuple(str(AllowedNetwork.parse(word)) for word in _words(text))
 
 
+def networks_or_none(text: str) -> tuple[str, ...]:
+    """Read networks; the word "none" stands for no network, as an empty variable counts as not set.
+
+    Raises:
+        ValueError: One is no network in CIDR notation.
+    """
+    return () if text.strip().lower() == "none" else _networks(text)
+
+
 def _durations(text: str) -> tuple[timedelta, ...]:
     return tuple(parse_duration(word) for word in _words(text))
 
@@ -206,6 +215,9 @@ class ServiceConfig:
         max_body: `CALLBACK_SDK_MAX_BODY`: bytes of a request.
         max_callbacks: `CALLBACK_SDK_MAX_CALLBACKS`: targets of a task.
         max_tasks: `CALLBACK_SDK_MAX_TASKS`: tasks of one user that have not ended.
+        max_connections: `CALLBACK_SDK_MAX_CONNECTIONS`: connections at a time.
+        max_connections_per_address: `CALLBACK_SDK_MAX_CONNECTIONS_PER_ADDRESS`: the same from one address.
+        trusted_proxies: `CALLBACK_SDK_TRUSTED_PROXIES`: networks of the reverse proxies in front of the service.
         retry_delays: `CALLBACK_SDK_RETRY_DELAYS`: pauses between the tries of a delivery.
         metrics_port: `CALLBACK_SDK_METRICS_PORT`: where a worker answers Prometheus; nowhere when None.
         log_format: `CALLBACK_SDK_LOG_FORMAT`: how log lines look.
@@ -232,6 +244,13 @@ class ServiceConfig:
     max_body: int = _setting("MAX_BODY", _whole_number(1, 999_999_999), "a number of bytes", default=256 * 1024 * 1024)
     max_callbacks: int = _setting("MAX_CALLBACKS", _whole_number(0, 1000), "a whole number up to 1000", default=10)
     max_tasks: int = _setting("MAX_TASKS", _whole_number(1, 999_999_999), "a whole number above 0", default=100_000)
+    max_connections: int = _setting("MAX_CONNECTIONS", _whole_number(8, 999_999), "a whole number from 8", default=1000)
+    max_connections_per_address: int = _setting(
+        "MAX_CONNECTIONS_PER_ADDRESS", _whole_number(1, 999_999), "a whole number above 0", default=200
+    )
+    trusted_proxies: tuple[str, ...] = _setting(
+        "TRUSTED_PROXIES", networks_or_none, f"{_NETWORKS}, or none", default=("127.0.0.1/32", "::1/128")
+    )
     retry_delays: tuple[timedelta, ...] = _setting(
         "RETRY_DELAYS", _durations, "durations such as 5s 30s 2m, separated by spaces", default=SERVICE_DELAYS
     )

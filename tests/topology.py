@@ -49,6 +49,7 @@ class Topology:
         broker: URL, for Celery.
         settings: Further variables of the environment, without `CALLBACK_SDK_`.
         environment: Variables with their whole names.
+        open_files: Limit on the open files of each process; the test's own when None.
     """
 
     def __init__(
@@ -63,7 +64,9 @@ class Topology:
         algorithms: tuple[str, ...] = (),
         settings: dict[str, str] | None = None,
         environment: dict[str, str] | None = None,
+        open_files: int | None = None,
     ) -> None:
+        self._prefix = [] if open_files is None else ["sh", "-c", f'ulimit -n {open_files} && exec "$@"', "sh"]
         self.data = folder / "data"
         self.engine = engine
         self._registry = registry
@@ -164,7 +167,7 @@ class Topology:
         command, *rest = arguments
         with self._log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "callback_sdk.cli", command, self._registry, *rest],
+                [*self._prefix, sys.executable, "-m", "callback_sdk.cli", command, self._registry, *rest],
                 env=self.environment,
                 stdout=log,
                 stderr=log,

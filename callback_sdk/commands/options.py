@@ -114,6 +114,35 @@ PassEnv = Annotated[
         show_default=False,
     ),
 ]
+MaxConnections = Annotated[
+    int | None,
+    typer.Option(
+        min=8,
+        max=999_999,
+        help="Connections at a time: 1000, or CALLBACK_SDK_MAX_CONNECTIONS; never more than half of the limit on open "
+        "files.",
+        show_default=False,
+    ),
+]
+MaxConnectionsPerAddress = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=999_999,
+        help="Connections at a time from one IPv4 address or IPv6 /64 network: 200, or "
+        "CALLBACK_SDK_MAX_CONNECTIONS_PER_ADDRESS.",
+        show_default=False,
+    ),
+]
+TrustedProxy = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CIDR",
+        help="A reverse proxy in front of the service, whose X-Forwarded-For says where a request comes from; "
+        "repeatable. Loopback, or CALLBACK_SDK_TRUSTED_PROXIES; none for none.",
+        show_default=False,
+    ),
+]
 AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -127,9 +156,11 @@ def settings(**given: Any) -> ServiceConfig:
     for name in ("database", "broker"):
         if name in changes:
             changes[name] = Secret(changes[name])
-    for name in ("storage_endpoints", "allow_networks", "allow_hosts", "pass_env"):
+    for name in ("storage_endpoints", "allow_networks", "allow_hosts", "pass_env", "trusted_proxies"):
         if name in changes:
             changes[name] = tuple(changes[name])
+    if "trusted_proxies" in changes:
+        changes["trusted_proxies"] = _networks(changes["trusted_proxies"], "--trusted-proxy")
     for name in {"grace", "keep"}.intersection(changes):
         try:
             changes[name] = parse_duration(changes[name])
@@ -139,6 +170,15 @@ def settings(**given: Any) -> ServiceConfig:
         raise typer.BadParameter("Give text or json.", param_hint="--log-format")
     config: ServiceConfig = evolve(cast("Any", ServiceConfig.from_environ()), **changes)
     return config
+
+
+def _networks(given: tuple[str, ...], option: str) -> tuple[str, ...]:
+    from callback_sdk.config import networks_or_none
+
+    try:
+        return networks_or_none(" ".join(given))
+    except ValueError:
+        raise typer.BadParameter("Give a network such as 10.20.0.0/16, or none.", param_hint=option) from None
 
 
 def variables(**given: Any) -> dict[str, str]:

@@ -19,10 +19,13 @@ from callback_sdk.commands.options import (
     Grace,
     Keep,
     LogFormat,
+    MaxConnections,
+    MaxConnectionsPerAddress,
     PassEnv,
     Processes,
     RegistryName,
     StorageEndpoint,
+    TrustedProxy,
     settings,
     variables,
 )
@@ -56,6 +59,9 @@ def serve(
     allow_network: AllowNetwork = None,
     allow_host: AllowHost = None,
     pass_env: PassEnv = None,
+    max_connections: MaxConnections = None,
+    max_connections_per_address: MaxConnectionsPerAddress = None,
+    trusted_proxy: TrustedProxy = None,
     log_format: LogFormat = None,
 ) -> None:
     """Run the service: take jobs over the REST API, compute them, deliver the results.
@@ -85,6 +91,9 @@ def serve(
         allow_networks=allow_network,
         allow_hosts=allow_host,
         pass_env=pass_env,
+        max_connections=max_connections,
+        max_connections_per_address=max_connections_per_address,
+        trusted_proxies=trusted_proxy,
         log_format=log_format,
     )
     log_to_stderr(config.log_format)
@@ -110,6 +119,9 @@ def serve(
         max_body=config.max_body,
         max_callbacks=config.max_callbacks,
         max_tasks=config.max_tasks,
+        max_connections=config.max_connections,
+        max_connections_per_address=config.max_connections_per_address,
+        trusted_proxies=config.trusted_proxies,
     )
 
 

@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from callback_sdk.addresses import parse_network
 from callback_sdk.errors import ConfigurationError, MissingExtraError
 from callback_sdk.guard import AddressGuard
 from callback_sdk.proxies import any_proxy
@@ -50,6 +51,9 @@ def serve(
     max_body: int = 256 * 1024 * 1024,
     max_callbacks: int = 10,
     max_tasks: int = 100_000,
+    max_connections: int = 1000,
+    max_connections_per_address: int = 200,
+    trusted_proxies: Iterable[str] = ("127.0.0.1/32", "::1/128"),
     ready: Callable[[str], None] | None = None,
 ) -> None:
     """Run the service until SIGTERM or SIGINT comes; then running tasks may go on for the grace, or until the next one.
@@ -80,6 +84,10 @@ def serve(
         max_body: Bytes that a request may have.
         max_callbacks: Targets that a task may have.
         max_tasks: Tasks of one user that may not have ended.
+        max_connections: Connections at a time; fewer where the limit on open files is low.
+        max_connections_per_address: Connections at a time from one IPv4 address or IPv6 /64 network.
+        trusted_proxies: Networks of reverse proxies: their `X-Forwarded-For` and `X-Forwarded-Proto` count, and not
+            the limit per address.
         ready: Called with the address when requests are taken.
 
     Raises:
@@ -92,6 +100,7 @@ def serve(
         import uvicorn
 
         from callback_sdk.service.api import Limits, create_app
+        from callback_sdk.service.connections import ConnectionLimits, Connections, open_files, uvicorn_options
         from callback_sdk.service.dispatcher import Dispatcher
         from callback_sdk.service.engines import EngineOptions, open_engine
         from callback_sdk.service.housekeeping import Housekeeper
@@ -126,10 +135,13 @@ def serve(
         housekeeper = Housekeeper(parts, keep=keep, awake=parts.awake.set)
         hub = Hub(parts, engine=courier, dispatcher=dispatcher, housekeeper=housekeeper)
         limits = Limits(max_body=max_body, max_callbacks=max_callbacks, max_tasks=max_tasks)
+        proxies = tuple(parse_network(network) for network in trusted_proxies)
+        connections = ConnectionLimits(
+            total=max_connections, per_address=max_connections_per_address, trusted_proxies=proxies
+        )
         config = uvicorn.Config(
             add_pages(create_app(hub, limits=limits)),
-            # It bounds the head of a request, which uvicorn's other parser doesn't.
-            http="h11",
+            **uvicorn_options(Connections(connections.fitted(open_files())), proxies),
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -191,9 +203,12 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
     Raises:
         ConfigurationError: The host is unknown, or the port is taken.
     """
+    # Here and not above: it needs uvicorn.
+    from callback_sdk.service.connections import Listener
+
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.create_server(address[:2], family=family, backlog=1024)
+        listener = Listener.of(socket.create_server(address[:2], family=family))
     except OSError as error:
         raise ConfigurationError(
             f"The service can't listen at {host}, port {port}: {error.strerror or error}.",

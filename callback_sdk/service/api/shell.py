@@ -1,4 +1,4 @@
-"""What surrounds every request: an id, a limit on its body, and JSON for an error that nobody expected."""
+"""What surrounds every request: an id, limits on its body, headers, and JSON for an error that nobody expected."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+import anyio
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -31,8 +32,17 @@ _PLAIN_BODY = 1024 * 1024
 _DRAIN = 2.0
 """Seconds in which the rest of a refused body is read away: many read no answer while they still send."""
 
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+_NO_STORE = (b"cache-control", b"no-store")
+
 _SHORT_REST = 1024 * 1024
 """Bytes that are read away before the answer, so that the connection can be used again."""
+
+_PATIENCE = 30.0
+"""Seconds that a client may be waited for while it sends a body, beside what its bytes take at the slowest rate."""
+
+_SLOWEST = 1024
+"""Bytes a second below which a client is too slow."""
 
 _LONG_REST = 256 * 1024 * 1024
 """Bytes that are read away after it. A connection that is closed under who sends takes the answer along."""
@@ -86,6 +96,8 @@ class _Body:
         self._too_long = announced.isdigit() and int(announced) > self._limit
         self._receive = receive
         self._received = 0
+        # Seconds that the client was waited for, and not the service.
+        self._waited = 0.0
         # Who asks before sending the body sends none after an error.
         self._waits = b"expect" in headers
         self.more = announced != b"0" or b"transfer-encoding" in headers
@@ -94,7 +106,7 @@ class _Body:
         if self._too_long:
             raise self._refusal()
         self._waits = False
-        message = await self._receive()
+        message = await self._next() if self.more else await self._receive()
         self.more = message.get("more_body", False)
         self._received += len(message.get("body", b""))
         if self._received > self._limit:
@@ -111,6 +123,20 @@ class _Body:
 
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(read(), _DRAIN)
+
+    async def _next(self) -> Message:
+        """Wait for the next piece, but not for a client that sends a byte now and then."""
+        started = time.monotonic()
+        left = _PATIENCE + self._received / _SLOWEST - self._waited
+        with anyio.move_on_after(left):
+            message = await self._receive()
+            self._waited += time.monotonic() - started
+            return message
+        raise HTTPException(
+            408,
+            f"The request's body came too slowly: after {_PATIENCE:.0f} s it must have {_SLOWEST} bytes for each "
+            "second. Send it again.",
+        )
 
     def _refusal(self) -> HTTPException:
         text = f"The request's body is longer than {self._limit} bytes, which is all that this service takes here."
@@ -131,7 +157,10 @@ class _Answer:
             self.status = message["status"]
             if self.status >= 400:
                 await self._body.drain(_SHORT_REST)
-            headers = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode())]
+            headers = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode()), _NOSNIFF]
+            if all(name.lower() != b"cache-control" for name, _ in headers):
+                # Tokens, tasks and results are for one reader: no proxy or browser may keep them (RFC 9111, 5.2.2.5).
+                headers.append(_NO_STORE)
             if self._body.more:
                 # Else the server would go on to take, and throw away, whatever comes, for as long as it comes.
                 headers.append((b"connection", b"close"))

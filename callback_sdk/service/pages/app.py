@@ -32,7 +32,6 @@ _POLICY = (
 )
 _HEADERS = {
     b"content-security-policy": _POLICY.encode(),
-    b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"same-origin",
     b"cross-origin-opener-policy": b"same-origin",
 }
