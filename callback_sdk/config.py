@@ -21,7 +21,7 @@ from attrs import define, field
 
 from callback_sdk.allowlist import AllowedNetwork
 from callback_sdk.errors import ConfigurationError, InvalidTargetError
-from callback_sdk.readings import parse_bool, parse_duration
+from callback_sdk.readings import DURATION_FORMAT, parse_bool, parse_duration
 from callback_sdk.redaction import Secret, SecretURL, sealed
 from callback_sdk.retry import SERVICE_DELAYS
 
@@ -145,7 +145,7 @@ def _read(cls: type[T], variables: Mapping[str, str] | None) -> T:
 
 
 _BOOL = "1, true, yes, on, or 0, false, no, off"
-_DURATION = "a duration: seconds, or a number with ms, s, m, h or d after it"
+_DURATION = f"a duration: {DURATION_FORMAT}"
 _ENDPOINTS = "the URLs of object stores, separated by commas or spaces"
 _NETWORKS = (
     "networks in CIDR notation, with a port that isn't the scheme's own, such as 10.20.0.0/16:9000 or [fd00::/8]:9000, "

@@ -11,7 +11,9 @@ from callback_sdk.errors import ConfigurationError
 TRUE_WORDS = frozenset({"1", "true", "yes", "on", "y", "t"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off", "n", "f"})
 
-_UNITS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+DURATION_FORMAT = "a number with a unit: ms, s, m, h or d, such as 90s or 30d"
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def parse_bool(text: str) -> bool:
@@ -27,10 +29,12 @@ def parse_bool(text: str) -> bool:
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read a positive duration: seconds, or a number with `ms`, `s`, `m`, `h` or `d` after it.
+    """Read a positive duration: a number with `ms`, `s`, `m`, `min`, `h` or `d` after it.
+
+    A number alone is rejected: whoever writes 90 for 90 days would delete what is older than 90 seconds.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text is not a duration, or has no unit.
     """
     match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([a-z]*)", text.strip().lower())
     seconds = float(match[1]) * _UNITS.get(match[2], math.nan) if match else math.nan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -146,10 +147,23 @@ TrustedProxy = Annotated[
 AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+def duration(text: str, option: str) -> timedelta:
+    """Read an option's duration.
+
+    Raises:
+        typer.BadParameter: It is not a number with a unit.
+    """
+    from callback_sdk.readings import DURATION_FORMAT, parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError:
+        raise typer.BadParameter(f"Give {DURATION_FORMAT}.", param_hint=option) from None
+
+
 def settings(**given: Any) -> ServiceConfig:
     """Return the environment's settings with those of the command line over them."""
     from callback_sdk.config import ServiceConfig
-    from callback_sdk.readings import parse_duration
     from callback_sdk.redaction import Secret
 
     changes = {name: value for name, value in given.items() if value is not None and value != []}
@@ -162,10 +176,7 @@ def settings(**given: Any) -> ServiceConfig:
     if "trusted_proxies" in changes:
         changes["trusted_proxies"] = _networks(changes["trusted_proxies"], "--trusted-proxy")
     for name in {"grace", "keep"}.intersection(changes):
-        try:
-            changes[name] = parse_duration(changes[name])
-        except ValueError:  # noqa: PERF203 - two names
-            raise typer.BadParameter("Give a number with s, m, h or d after it.", param_hint=f"--{name}") from None
+        changes[name] = duration(changes[name], f"--{name}")
     if changes.get("log_format", "text") not in ("text", "json"):
         raise typer.BadParameter("Give text or json.", param_hint="--log-format")
     config: ServiceConfig = evolve(cast("Any", ServiceConfig.from_environ()), **changes)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from callback_sdk.commands.options import AsJSON
+from callback_sdk.commands.options import AsJSON, duration
 from callback_sdk.commands.printing import moment, one_line, print_json, print_table, proof
 
 if TYPE_CHECKING:
@@ -147,14 +147,9 @@ def purge(
     ],
 ) -> None:
     """Forget old receipts. The results themselves are deleted as soon as they are delivered."""
-    from callback_sdk.readings import parse_duration
-
-    try:
-        duration = parse_duration(older_than)
-    except ValueError:
-        raise typer.BadParameter("Give a number with s, m, h or d after it.", param_hint="--older-than") from None
+    age = duration(older_than, "--older-than")
     with _open(path) as outbox:
-        count = outbox.purge(older_than=duration)
+        count = outbox.purge(older_than=age)
     typer.echo(f"{count} {_deliveries(count)} forgotten.")
 
 

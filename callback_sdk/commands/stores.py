@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 def find_places(data: Path | None, database: str | None, *, make: bool = False) -> Places:
     """Return where a service keeps what; unless it is to be made, there must be something already."""
     from callback_sdk.errors import ConfigurationError
+    from callback_sdk.service.files import make_data_folder
     from callback_sdk.service.parts import Places
 
     config = settings(data=data, database=database)
     folder = config.data.absolute()
     if make:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_data_folder(folder)
     elif config.database is None and not (folder / "store.sqlite3").is_file():
         raise ConfigurationError(
             f"There is no service's database in the folder {config.data}.",

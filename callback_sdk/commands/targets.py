@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from callback_sdk.commands.options import AsJSON, StorageEndpoint
+from callback_sdk.commands.options import AsJSON, StorageEndpoint, duration
 from callback_sdk.commands.printing import moment, print_json, print_table
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def sign_put(
 
     When headers are signed too they have to be sent with it, so --json is needed then.
     """
-    options: dict[str, Any] = {"expires": _duration(expires), "metadata": _pairs(metadata, "--metadata")}
+    options: dict[str, Any] = {"expires": duration(expires, "--expires"), "metadata": _pairs(metadata, "--metadata")}
     options |= {"content_type": content_type, "acl": acl, "if_none_match": if_none_match}
     key, signer = _signer(place, region, endpoint_url)
     target = signer.put(key, **options)
@@ -111,7 +111,7 @@ def sign_post(
     endpoint_url: EndpointUrl = None,
 ) -> None:
     """Sign a form that takes one object by POST, and print it as JSON: what --callbacks-file of submit takes."""
-    options: dict[str, Any] = {"expires": _duration(expires), "metadata": _pairs(metadata, "--metadata")}
+    options: dict[str, Any] = {"expires": duration(expires, "--expires"), "metadata": _pairs(metadata, "--metadata")}
     options |= {"fields": _pairs(field, "--field"), "content_type": content_type, "acl": acl, "max_size": max_size}
     key, signer = _signer(place, region, endpoint_url)
     _print_target(signer.post(key, **options), as_json=True)
@@ -169,7 +169,7 @@ def send(
         ResultsWriter(
             storage_endpoints=storage_endpoint or config.storage_endpoints,
             webhook_secrets=config.webhook_secrets,
-            deadline=_duration(timeout, "--timeout"),
+            deadline=duration(timeout, "--timeout"),
         ) as writer,
     ):
         try:
@@ -345,15 +345,6 @@ def _tries_shown() -> Iterator[None]:
     finally:
         log.propagate = True
         log.removeHandler(handler)
-
-
-def _duration(text: str, option: str = "--expires") -> timedelta:
-    from callback_sdk.readings import parse_duration
-
-    try:
-        return parse_duration(text)
-    except ValueError:
-        raise typer.BadParameter("Give a number with s, m, h or d after it.", param_hint=option) from None
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, str]:

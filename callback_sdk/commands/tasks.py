@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from callback_sdk.commands.options import AsJSON
+from callback_sdk.commands.options import AsJSON, duration
 from callback_sdk.commands.printing import moment, one_line, print_json, print_table, proof
 
 if TYPE_CHECKING:
@@ -102,7 +102,6 @@ def submit(
     that doesn't take it or the wait's end; 2 wrong usage; 3 with --wait: it failed, was cancelled, or a delivery is
     dead; 130 Ctrl-C, which ends the waiting only.
     """
-    from callback_sdk.readings import parse_duration
     from callback_sdk.redaction import Secret
 
     targets = Secret(list(callback or ()))
@@ -110,10 +109,7 @@ def submit(
     if context.args or "://" in features:
         # It may well be a signed URL, so it is not repeated.
         raise typer.BadParameter("Give one file; where the result goes is --callback URL.", param_hint="FEATURES")
-    try:
-        longest = parse_duration(timeout)
-    except ValueError:
-        raise typer.BadParameter("Give a number with s, m or h after it.", param_hint="--timeout") from None
+    longest = duration(timeout, "--timeout")
     if callbacks_file is not None:
         targets = Secret([*targets.reveal(), *_callbacks(callbacks_file).reveal()])
     with _client(url, token_file) as client, _own_words():

@@ -139,9 +139,14 @@ def _make(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder for its owner alone, and the folders above it, on disk for good."""
+    """Create a folder for its owner alone, durably.
+
+    The folder above must exist: a typo in a path would otherwise start a second, empty outbox somewhere else.
+
+    Raises:
+        FileNotFoundError: The folder above does not exist.
+    """
     if not path.is_dir():
-        make_folder(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
         sync_folder(path.parent)
 
@@ -246,7 +251,8 @@ def _translated(path: Path) -> Iterator[None]:
     except OSError as error:
         raise ConfigurationError(
             f"The outbox {path} can't be made or opened: {error.strerror or error}.",
-            hint="Name a file in a folder that this process may write to, on a disk with space.",
+            hint="Name a file in a folder that this process may write to, on a disk with space. "
+            "Only the last folder of the path is created.",
         ) from error
     except sqlite3.Error as error:
         text = str(error)

@@ -18,11 +18,33 @@ from typing import Any, BinaryIO
 import orjson
 
 from callback_sdk.body import CHUNK_SIZE
+from callback_sdk.errors import ConfigurationError
 
 _PREFIX = "process-"
 
 _YOUNG = 2.0
 """Seconds in which another process's folder may be made and not yet locked."""
+
+
+def make_data_folder(folder: Path) -> Path:
+    """Create the data folder for its owner alone, and return its absolute path.
+
+    The folder above must exist: a typo in a path would otherwise start a second, empty service, and what the first one
+    accepted would seem to be lost.
+
+    Raises:
+        ConfigurationError: It can't be created.
+    """
+    folder = folder.absolute()
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The data folder {folder} can't be used: {error.strerror}.",
+            hint="Name another one with --data; only the last folder of its path is created.",
+        ) from error
+    return folder
 
 
 class Scratch:
@@ -36,7 +58,7 @@ class Scratch:
     """
 
     def __init__(self, parent: Path) -> None:
-        parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        parent.mkdir(exist_ok=True, mode=0o700)
         _sweep(parent)
         self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         self._numbers = itertools.count()

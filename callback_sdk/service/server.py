@@ -20,7 +20,7 @@ from callback_sdk.guard import AddressGuard
 from callback_sdk.proxies import any_proxy
 from callback_sdk.redaction import Secret
 from callback_sdk.retry import SERVICE_DELAYS
-from callback_sdk.service.files import remove, write_whole
+from callback_sdk.service.files import make_data_folder, remove, write_whole
 
 _log = logging.getLogger(__name__)
 
@@ -174,10 +174,8 @@ def locked(folder: Path) -> Iterator[Path]:
     Raises:
         ConfigurationError: It can't be made, or another service uses it.
     """
-    folder = folder.absolute()
+    folder = make_data_folder(folder)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
         lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise ConfigurationError(

@@ -222,17 +222,18 @@ def main(registry: str, algorithms: str, role: str, parent: str) -> None:
     from callback_sdk.config import ServiceConfig
     from callback_sdk.guard import AddressGuard
     from callback_sdk.service.engines.celery import needed
+    from callback_sdk.service.files import make_data_folder
     from callback_sdk.service.isolation import forbid_inspection
     from callback_sdk.service.logs import log_to_stderr
 
     forbid_inspection()
     config = ServiceConfig.from_environ()
     log_to_stderr(config.log_format)
-    config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = make_data_folder(config.data)
     work(
         registry,
         role,
-        Places(data=config.data.absolute(), database=config.database, blobs=config.blobs, keys=config.encryption_keys),
+        Places(data=folder, database=config.database, blobs=config.blobs, keys=config.encryption_keys),
         Reach(
             storage_endpoints=config.storage_endpoints,
             webhook_secrets=config.webhook_secrets,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -86,6 +87,8 @@ class Bucket:
         self._source = _credentials_of(client)
         if client is not None:
             region, endpoint_url = client.meta.region_name, _own_endpoint(client)
+        else:
+            region = region or environment_region()
         self.location = _locate(name, client, region, endpoint_url, addressing_style)
 
     def credentials(self) -> Credentials:
@@ -112,6 +115,14 @@ class Bucket:
             # botocore tells the time to its own classes only.
             getattr(self._source, "_expiry_time", None),
         )
+
+
+def environment_region() -> str | None:
+    """Return the region that the environment names; None leaves the choice to boto3's configuration file.
+
+    boto3 reads AWS_DEFAULT_REGION alone. Amazon's other SDKs read AWS_REGION, and Lambda and many containers set it.
+    """
+    return os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION") or None
 
 
 def _credentials_of(client: Any) -> Any:

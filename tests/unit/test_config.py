@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -175,11 +177,29 @@ def test_a_malformed_callback_url_is_not_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("30", 30), ("1.5", 1.5), ("250ms", 0.25), ("2 min", 120), ("1H", 3600), ("1d", 86400)]
+    ("text", "seconds"), [("30s", 30), ("1.5s", 1.5), ("250ms", 0.25), ("2 min", 120), ("1H", 3600), ("1d", 86400)]
 )
 def test_durations_have_units(text: str, seconds: float) -> None:
-    """A number alone is seconds."""
+    """A duration is a number with its unit."""
     assert parse_duration(text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["90", "1.5", "90 ", "0s", "-1s", "1w", "s", ""])
+def test_a_number_without_a_unit_is_not_a_duration(text: str) -> None:
+    """Whoever means 90 days by 90 must not lose what is older than 90 seconds."""
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [(ServiceConfig, "GRACE"), (ServiceConfig, "KEEP"), (ServiceConfig, "RETRY_DELAYS"), (ClientConfig, "TIMEOUT")],
+)
+def test_no_variable_takes_a_duration_without_a_unit(config: Any, name: str) -> None:
+    """The error names the variable and the form that it takes."""
+    with pytest.raises(ConfigurationError, match=f"CALLBACK_SDK_{name} is '90'") as caught:
+        config.from_environ({f"CALLBACK_SDK_{name}": "90"})
+    assert "30d" in str(caught.value.hint) or "5s" in str(caught.value.hint)
 
 
 def test_a_duration_has_to_be_a_positive_timedelta() -> None:

@@ -669,6 +669,15 @@ def test_outbox_that_should_be_there_is_not_made(path: Path) -> None:
     assert not path.parent.exists()
 
 
+def test_only_the_last_folder_of_a_path_is_made(tmp_path: Path) -> None:
+    """A typo further up is an error, and not a second outbox that nobody sends from."""
+    with pytest.raises(ConfigurationError, match="Only the last folder"):
+        Outbox(tmp_path / "typo" / "folder" / "outbox")
+    assert not (tmp_path / "typo").exists()
+    with Outbox(tmp_path / "folder" / "outbox") as outbox:
+        assert outbox.path.exists()
+
+
 @pytest.mark.parametrize("place", ["/proc/callback-sdk/outbox", "/dev/null/outbox"])
 def test_folder_that_cannot_be_written_is_a_clear_error(place: str) -> None:
     """The text names the file and what to do."""

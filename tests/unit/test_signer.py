@@ -55,6 +55,27 @@ def test_hosts_are_regional(region: str) -> None:
     assert url.startswith(f"https://results-bucket.s3.{region}.amazonaws.com/k?X-Amz-Algorithm=AWS4-HMAC-SHA256")
 
 
+@pytest.mark.parametrize(
+    ("variables", "region"),
+    [
+        ({"AWS_REGION": "eu-central-1"}, "eu-central-1"),
+        ({"AWS_DEFAULT_REGION": "eu-north-1"}, "eu-north-1"),
+        ({"AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "eu-north-1"}, "eu-north-1"),
+        ({"AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": ""}, "eu-central-1"),
+    ],
+)
+def test_the_region_comes_from_either_variable(
+    variables: dict[str, str], region: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWS_REGION is what Amazon's other SDKs read, and what Lambda sets; boto3's own variable comes first."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert f".s3.{region}.amazonaws.com/" in S3Signer("results-bucket").put("k").url
+    assert (
+        S3Signer("results-bucket", region="sa-east-1").put("k").url.startswith("https://results-bucket.s3.sa-east-1.")
+    )
+
+
 def test_bucket_with_dots_is_addressed_by_path() -> None:
     """No certificate covers a bucket's dots."""
     url = S3Signer("a.b.c", region="eu-central-1").put("k").url

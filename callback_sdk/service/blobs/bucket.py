@@ -14,6 +14,7 @@ from callback_sdk.errors import ConfigurationError, MissingExtraError
 from callback_sdk.redaction import without_frames
 from callback_sdk.service.blobs.errors import BlobMissingError, StorageError
 from callback_sdk.service.files import remove
+from callback_sdk.signer.buckets import environment_region
 
 _YOUNG = 60 * 60.0
 """Seconds in which an object that no task is known of may still be on its way to becoming one."""
@@ -142,6 +143,7 @@ def _new_client() -> Any:
     from botocore.exceptions import BotoCoreError
 
     try:
-        return boto3.client("s3", config=Config(signature_version="s3v4", retries={"mode": "standard"}))
+        config = Config(signature_version="s3v4", retries={"mode": "standard"})
+        return boto3.client("s3", region_name=environment_region(), config=config)
     except (BotoCoreError, ValueError) as error:
         raise ConfigurationError(f"boto3 can't use S3: {error}.", hint="Check the AWS_... variables.") from None

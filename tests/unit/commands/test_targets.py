@@ -51,6 +51,27 @@ def facts(run: Run, target: str, *options: str) -> tuple[int, list[dict[str, Any
     return code, json.loads(out)
 
 
+def test_the_region_may_come_from_the_environment(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The advice for a missing region is true: AWS_REGION is read."""
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    code, _, err = run("sign", "put", "s3://bucket/runs/1.json")
+    assert (code, "set AWS_REGION" in err) == (1, True)
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    code, out, err = run("sign", "put", "s3://bucket/runs/1.json")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{BARE}?")
+
+
+@pytest.mark.parametrize("kind", ["put", "post"])
+def test_a_duration_without_a_unit_is_rejected(run: Run, kind: str) -> None:
+    """Whoever means 90 hours is not given 90 seconds."""
+    code, out, err = run("sign", kind, "s3://bucket/runs/1.json", "--region", "eu-central-1", "--expires", "90")
+    assert (code, out) == (2, "")
+    assert "a number with a unit" in " ".join(err.split())
+
+
 def test_a_signed_url_is_explained(run: Run) -> None:
     """What it is, until when, and what goes with it; the signature is not repeated."""
     url = signed(run, "--expires", "6h")
