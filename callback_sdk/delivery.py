@@ -10,10 +10,11 @@ from datetime import datetime
 from attrs import define, evolve
 
 from callback_sdk.body import Body
-from callback_sdk.document import document, gzipped, reference
-from callback_sdk.errors import ResultTooLargeError
+from callback_sdk.document import document, reference, results_body
+from callback_sdk.errors import CallbackSDKError, EncodingError, ResultTooLargeError
 from callback_sdk.models import JobResult, Upload
 from callback_sdk.redaction import Secret
+from callback_sdk.result_files import gzipped
 from callback_sdk.targets import Target
 from callback_sdk.tracing import TRACEPARENT
 
@@ -55,6 +56,23 @@ class Delivery:
         if traceparent is None or not self.target.traced:
             return upload
         return evolve(upload, headers=Secret({**upload.headers.reveal(), TRACEPARENT: traceparent}))
+
+
+def encoded_results(result: JobResult, stack: ExitStack) -> tuple[Body, int]:
+    """Make the bytes of a job's results, as `results_body` does; `null` for a job that failed.
+
+    Raises:
+        EncodingError: JSON can't hold them. Values may be of anybody's classes, so whatever those raise becomes one.
+    """
+    try:
+        return results_body(result.results if result.success else None, stack)
+    except CallbackSDKError:
+        raise
+    except Exception as error:
+        raise EncodingError(
+            f"The results can't be encoded: {type(error).__name__} was raised while they were read.",
+            hint="Turn them into numbers, strings, lists and dicts first. The error's cause says what went wrong.",
+        ) from error
 
 
 def prepare(

@@ -14,27 +14,22 @@ import re
 from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 from attrs import define
 
-from callback_sdk.body import Body, FilePart, PathPart
+from callback_sdk.body import Body
 from callback_sdk.errors import EncodingError
 from callback_sdk.jsonable import dataclass_members, jsonable, member
 from callback_sdk.models import JobResult
 from callback_sdk.nonfinite import count_nonfinite
+from callback_sdk.result_files import file_body, path_body
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 _NULL = re.compile(b"null")
 """A pattern, because it searches twice as fast as `in`."""
-
-_SPOOL = 8 * 1024**2
-"""Bytes of a compressed document that are kept in memory."""
-
-_EDGE = 64
-"""Bytes at both ends of a file of results in which its JSON has to begin and to end."""
 
 
 @define(frozen=True)
@@ -74,24 +69,23 @@ def results_body(results: Any, stack: ExitStack) -> tuple[Body, int]:
     """Make the bytes of the member `results`.
 
     Args:
-        results: A value, or a `pathlib.Path` or binary file object with JSON in it.
+        results: A value, a `pathlib.Path` or binary file object with JSON in it, or a `Body` that is known to be JSON.
         stack: Keeps what must stay open while the bytes are sent.
 
     Returns:
-        The bytes, and how many numbers in them became null (0 for a file: it is not read through).
+        The bytes, and how many numbers in them became null (0 for a file, whose NaN is an error).
 
     Raises:
-        EncodingError: JSON can't hold the value, or the file holds no JSON.
+        EncodingError: JSON can't hold the value, or the file can't be read or holds no JSON.
     """
+    if isinstance(results, Body):
+        return results, 0
     if isinstance(results, os.PathLike):
-        body = Body(_path_part(Path(results)))
-    elif hasattr(results, "read") and not hasattr(results, "columns"):
-        body = Body(_file_part(results, stack))
-    else:
-        encoded = encode(results)
-        return Body(encoded.data), encoded.nulled
-    _check_edges(body)
-    return body, 0
+        return path_body(Path(os.fsdecode(results))), 0
+    if hasattr(results, "read") and not hasattr(results, "columns"):
+        return file_body(results, stack), 0
+    encoded = encode(results)
+    return Body(encoded.data), encoded.nulled
 
 
 def document(result: JobResult, param: Any, results: Body) -> Body:
@@ -141,24 +135,6 @@ def reference(result: JobResult, param: Any, results_url: str) -> Body:
         "results_url": results_url,
     }
     return Body(encode(members, path="the document").data)
-
-
-def gzipped(body: Body, stack: ExitStack) -> Body:
-    """Compress a document. The same document always gives the same bytes.
-
-    Args:
-        body: The document.
-        stack: Keeps the temporary file open that a large one is compressed into.
-    """
-    import gzip
-    import tempfile
-
-    target: Any = stack.enter_context(tempfile.SpooledTemporaryFile(_SPOOL))  # noqa: SIM115 (the stack closes it)
-    with gzip.GzipFile(filename="", fileobj=target, mode="wb", compresslevel=6, mtime=0) as packer:
-        for chunk in body.chunks():
-            packer.write(chunk)
-    target.seek(0)
-    return Body(FilePart(target))
 
 
 def _encode_slowly(value: Any, path: str) -> bytes:
@@ -232,37 +208,3 @@ def _key(key: Any, path: str) -> str:
             path=path,
         ) from None
     return str(text)
-
-
-def _path_part(path: Path) -> PathPart:
-    try:
-        return PathPart(path)
-    except OSError as error:
-        raise EncodingError(
-            f"The file of results {path} can't be read: {error.strerror}.",
-            hint="Give the path of a JSON file.",
-        ) from error
-
-
-def _file_part(file: BinaryIO, stack: ExitStack) -> FilePart:
-    if not file.seekable():
-        import shutil
-        import tempfile
-
-        spooled: Any = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (the stack closes it)
-        shutil.copyfileobj(file, spooled)
-        spooled.seek(0)
-        file = spooled
-    if isinstance(file.read(0), str):
-        raise EncodingError("The file of results is open as text.", hint="Open it in binary mode, open(path, 'rb').")
-    return FilePart(file)
-
-
-def _check_edges(body: Body) -> None:
-    """Tell a file that is no JSON at all from one that is, without reading it through."""
-    first = next(body.chunks(), b"")[:_EDGE].lstrip()[:1]
-    if not first or first not in b'{["-0123456789tfn':
-        raise EncodingError(
-            "The file of results holds no JSON document.",
-            hint="Write the results with json.dump or orjson first.",
-        )

@@ -26,7 +26,8 @@ class JobResult:
         job_id: The task's id.
         success: Whether there are results.
         results: Anything that JSON can hold, NumPy, pandas and Arrow included, or a path
-            (`pathlib.Path`) or a binary file object with a JSON document in it.
+            (`pathlib.Path`) or a binary file object with a JSON document in it. A file is checked to be JSON, streamed,
+            and must stay as it is until it is delivered.
         error: Why there are none; goes with `success=False`.
         status: `"Finished"`, or `"Canceled"` for a task that was cancelled.
     """

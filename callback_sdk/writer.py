@@ -16,9 +16,8 @@ from callback_sdk import tracing, webhooks
 from callback_sdk.answer import Answer
 from callback_sdk.body import Body
 from callback_sdk.callbacks import Callback, required_callbacks
-from callback_sdk.delivery import Delivery, FindURL, prepare
+from callback_sdk.delivery import Delivery, FindURL, encoded_results, prepare
 from callback_sdk.dialing import resolve
-from callback_sdk.document import results_body
 from callback_sdk.errors import (
     CallbackSDKError,
     ConfigurationError,
@@ -142,7 +141,7 @@ class ResultsWriter:
         until = time.monotonic() + self._deadline.total_seconds()
         given = required_callbacks(callback_url, callback_param)
         with ExitStack() as stack:
-            results, nulled = results_body(result.results if result.success else None, stack)
+            results, nulled = encoded_results(result, stack)
             targets = [self._plan(callback) for callback in given]
             job = _Job(result, results, nulled, _first_object(targets), tracing.current())
             outcomes = self._deliver_all(job, targets, until)
@@ -181,7 +180,7 @@ class ResultsWriter:
             DeliveryError: The target doesn't have it; `retryable` tells whether a later try may help.
         """
         with ExitStack() as stack:
-            results, nulled = results_body(result.results if result.success else None, stack)
+            results, nulled = encoded_results(result, stack)
             delivery = self.prepare(
                 result,
                 results,

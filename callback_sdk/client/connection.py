@@ -122,11 +122,10 @@ class _Upload:
     def _next(self) -> bytes:
         try:
             return next(self._chunks, b"")
-        except EncodingError:
+        except EncodingError as error:
             problem = "were changed while they were being sent"
-        except OSError as error:
-            # urllib3 would take it for an error of the connection.
-            problem = f"can't be read any more: {error.strerror}"
+            if isinstance(error.__cause__, OSError):
+                problem = f"can't be read any more: {error.__cause__.strerror}"
         raise FeaturesError(f"The features {problem}.", hint="Leave the file alone until the task is submitted.")
 
 

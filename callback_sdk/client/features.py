@@ -227,7 +227,7 @@ def _from_path(path: Path, *, what: str = "features") -> FormFile:
     except (OSError, ValueError) as error:
         if isinstance(error, FeaturesError):
             raise
-        reason = getattr(error, "strerror", None) or error
+        reason = getattr(error.__cause__ or error, "strerror", None) or error
         raise FeaturesError(
             f"The file of {what} {_shortened(str(path))} can't be read: {reason}.",
             hint="A string is taken as a path. Give Python's own dict or list for what JSON would hold.",

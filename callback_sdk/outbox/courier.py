@@ -177,7 +177,7 @@ class Courier:
         return evolve(receipt, attempts=claim.attempt, nulled=letter.nulled)
 
     def _result(self, letter: Letter) -> JobResult:
-        return evolve(letter.job, results=self._files.results(letter.stored)) if letter.job.success else letter.job
+        return evolve(letter.job, results=self._files.body(letter.stored)) if letter.job.success else letter.job
 
     def _tell(self, claim: Claim, outcome: Receipt | Exception) -> None:
         """Keep an outcome. While that isn't possible the claim stays held, so that nobody sends it twice for that."""

@@ -8,9 +8,7 @@ import time
 import uuid
 from collections.abc import Collection
 from datetime import timedelta
-from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 from callback_sdk.body import Body, PathPart
 from callback_sdk.errors import OutboxError
@@ -45,7 +43,8 @@ class ResultFiles:
         """
         if results.size <= INLINE:
             return Stored(data=results.read())
-        name = f"{uuid.uuid4().hex}{_SUFFIX}"
+        # The digest is in the name, so that no copy that was damaged meanwhile is ever sent.
+        name = f"{uuid.uuid4().hex}-{results.sha256.hex()}{_SUFFIX}"
         try:
             self._write(self._folder / name, results)
         except OSError as error:
@@ -59,13 +58,19 @@ class ResultFiles:
         """Return the bytes to read.
 
         Raises:
-            OSError: The file is gone.
+            EncodingError: The file can't be read.
+            OutboxError: It isn't the one that was written.
         """
-        return Body(stored.data or b"") if stored.file is None else Body(PathPart(self._folder / stored.file))
-
-    def results(self, stored: Stored) -> Any:
-        """Return what a `JobResult` takes as its results."""
-        return BytesIO(stored.data or b"") if stored.file is None else self._folder / stored.file
+        if stored.file is None:
+            return Body(stored.data or b"")
+        body = Body(PathPart(self._folder / stored.file))
+        _, _, digest = stored.file.removesuffix(_SUFFIX).partition("-")
+        if digest and body.sha256.hex() != digest:
+            raise OutboxError(
+                f"The results in {self._folder / stored.file} are not those that were stored; nothing was sent.",
+                hint="The disk or another program damaged the file. Write the result again.",
+            )
+        return body
 
     def remove(self, name: str | None) -> None:
         """Remove a file; it may be gone already."""

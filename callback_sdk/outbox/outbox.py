@@ -19,7 +19,8 @@ from attrs import define, evolve
 
 from callback_sdk.body import Body
 from callback_sdk.callbacks import Callback, required_callbacks
-from callback_sdk.document import encode, results_body
+from callback_sdk.delivery import encoded_results
+from callback_sdk.document import encode
 from callback_sdk.errors import CallbackSDKError, DeliveryError, OutboxError, SeveralDeliveriesError, TargetError
 from callback_sdk.models import JobResult, Receipt
 from callback_sdk.outbox.courier import THREADS, Courier
@@ -143,7 +144,7 @@ class Outbox:
         desk.owner.appear()
         desk.tidy_claims()
         with ExitStack() as stack:
-            results, nulled = results_body(result.results if result.success else None, stack)
+            results, nulled = encoded_results(result, stack)
             stored = desk.files.keep(results)
         try:
             orders, refusals = desk.orders(result, desk.files.body(stored), given)

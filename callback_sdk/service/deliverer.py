@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import threading
 from collections import Counter
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 
 from attrs import evolve
 
+from callback_sdk.body import Body, PathPart
 from callback_sdk.callbacks import Callback
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.models import JobResult, Receipt
@@ -217,14 +217,14 @@ class Deliverer:
 
     @contextmanager
     def _results(self, claim: DeliveryClaim) -> Iterator[Any]:
-        """Give the results as the writer takes them: JSON in a file, on disk or in memory."""
+        """Give the results as the writer takes them: bytes that are known to be JSON, on disk or in memory."""
         if not claim.result.success:
             yield None
         elif claim.results is not None:
-            yield io.BytesIO(claim.results)
+            yield Body(claim.results)
         else:
             with self._blobs.fetch(results_name(claim.job_id, claim.run), self._scratch.folder) as path:
-                yield path
+                yield Body(PathPart(path))
 
 
 def _text(error: Exception) -> str:

@@ -6,14 +6,11 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
-import gzip
-import io
 import json
 import math
 import uuid
 from collections import namedtuple
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -186,59 +183,3 @@ def test_value_that_contains_itself_is_refused() -> None:
     loop.append(loop)
     with pytest.raises(EncodingError, match="contains itself"):
         encode({"loop": loop})
-
-
-@pytest.mark.parametrize("kind", ["path", "file", "rest of a file", "bytes", "stream"])
-def test_file_of_results_is_streamed_into_the_document(tmp_path: Path, kind: str) -> None:
-    """A path, an open file from where it stands, and a stream that can't seek all do."""
-    path = tmp_path / "results.json"
-    path.write_bytes(b'{"predictions":[1,2]}')
-    skipped = tmp_path / "skipped.json"
-    skipped.write_bytes(b'head{"predictions":[1,2]}')
-    with (
-        path.open("rb") as file,
-        skipped.open("rb") as rest,
-        gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(path.read_bytes()))) as stream,
-    ):
-        rest.seek(4)
-        stream.seekable = lambda: False  # type: ignore[method-assign]
-        results = {
-            "path": path,
-            "file": file,
-            "rest of a file": rest,
-            "bytes": io.BytesIO(path.read_bytes()),
-            "stream": stream,
-        }
-        document = json.loads(made(JobResult(job_id="1", success=True, results=results[kind])))
-    assert document["results"] == {"predictions": [1, 2]}
-
-
-@pytest.mark.parametrize(
-    ("content", "message"), [(b"", "no JSON"), (b"  \n ", "no JSON"), (b"PAR1\x00", "no JSON"), (None, "can't be read")]
-)
-def test_file_without_json_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
-    """An empty, a missing or a binary file is no result."""
-    path = tmp_path / "results.json"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(EncodingError, match=message):
-        made(JobResult(job_id="1", success=True, results=path))
-
-
-def test_file_open_as_text_is_refused(tmp_path: Path) -> None:
-    """Its length in characters is not its length in bytes."""
-    path = tmp_path / "results.json"
-    path.write_text("{}")
-    with path.open() as file, pytest.raises(EncodingError, match="binary mode"):
-        made(JobResult(job_id="1", success=True, results=file))
-
-
-def test_file_that_changes_is_refused(tmp_path: Path) -> None:
-    """Half an old and half a new result would be worse than none."""
-    path = tmp_path / "results.json"
-    path.write_bytes(b"[1]")
-    with ExitStack() as stack:
-        body, _ = results_body(path, stack)
-        path.write_bytes(b"[1,2]")
-        with pytest.raises(EncodingError, match="was changed"):
-            body.read()
