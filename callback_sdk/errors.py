@@ -156,7 +156,17 @@ class EncodingError(CallbackSDKError, ValueError):
 
 
 class FeaturesError(CallbackSDKError, ValueError):
-    """Features that are neither a table nor a file with one, or not what the algorithm takes."""
+    """Features that are neither a table nor a file with one, or not what the algorithm takes.
+
+    Attributes:
+        column: The column that is wrong; None when it is no single one.
+        row: The row in which it is, counted from 0; None when it is no single one.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", column: str | None = None, row: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.column = column
+        self.row = row
 
 
 class ParametersError(CallbackSDKError, ValueError):

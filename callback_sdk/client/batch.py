@@ -16,7 +16,8 @@ from callback_sdk.callbacks import Callback
 from callback_sdk.client.answers import accepted
 from callback_sdk.client.base import unexpected
 from callback_sdk.client.connection import JSON, Connection
-from callback_sdk.client.features import is_table, prepared
+from callback_sdk.client.containers import is_table
+from callback_sdk.client.features import prepared
 from callback_sdk.client.interrupts import naming_key
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.submission import LONGEST_KEY, checked_key, credentials, joined, task_item

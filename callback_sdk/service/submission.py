@@ -22,6 +22,7 @@ from callback_sdk.service.blobs import INLINE
 from callback_sdk.service.catalogue import Catalogue
 from callback_sdk.service.files import Scratch, remove
 from callback_sdk.service.hub import Received
+from callback_sdk.service.jsontables import weigh
 from callback_sdk.service.store import IdempotencyKey, NewTask, Submission
 from callback_sdk.service.store.records import FIT, MOST_URGENT, PREDICT, USUAL_PRIORITY
 from callback_sdk.targets import Settings, check_callback
@@ -36,7 +37,7 @@ MAX_TASKS_FILE = 32 * 1024 * 1024
 """Bytes of the file `tasks` of a batch."""
 
 _MAX_PARTS = 2_000_000
-"""Values in any JSON of a form, as `features.weigh` counts them; about 80 MB of objects."""
+"""Values in any JSON of a form, as `jsontables.weigh` counts them; about 80 MB of objects."""
 
 _DEEPEST = 100
 """Lists and objects inside of each other."""
@@ -387,7 +388,7 @@ def _number(text: str | None, name: str) -> int:
 
 
 def _parsed(text: Secret[bytes], name: str) -> Secret[Any]:
-    if features.weigh(text.reveal()) > _MAX_PARTS:
+    if weigh(text.reveal()) > _MAX_PARTS:
         raise SubmissionError(f"{name!r} has too many values.", hint="Send large data as features.")
     try:
         value = Secret(decode(text.reveal()))

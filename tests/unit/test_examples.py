@@ -54,8 +54,8 @@ def test_constant_weather_does_no_damage(tmp_path: Path) -> None:
     [
         ({"temp": [1.0, 2.0, 3.0]}, "no column 'temperature'.*'temp'"),
         ({"temperature": [1.0, None, 3.0]}, "Row 1"),
-        ({"temperature": [1.0, 2.0, "3"]}, "Row 2"),
-        ({"temperature": [1.0, True, 3.0]}, "Row 1"),
+        ({"temperature": ["1", "2", "3"]}, "Row 0"),
+        ({"temperature": [True, False, True]}, "Row 0"),
         ({"temperature": [1.0, 2.0]}, "fewer than three"),
     ],
 )

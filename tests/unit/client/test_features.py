@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 import os
@@ -19,6 +20,8 @@ import pytest
 from callback_sdk.client.features import JSON, PARQUET, parameters_file, prepared
 from callback_sdk.errors import EncodingError, FeaturesError, MissingExtraError
 
+FRAME = pd.DataFrame({"v": [1.0, 2.0, 3.0, 4.0]})
+
 
 def as_json(features: Any) -> Any:
     with prepared(features) as file:
@@ -33,7 +36,7 @@ def as_table(features: Any, **options: Any) -> pa.Table:
 
 
 def test_a_dict_of_columns_is_json() -> None:
-    """Columns may be lists, tuples, ranges, NumPy arrays, pandas series or Arrow arrays."""
+    """Columns may be lists, tuples, ranges, NumPy arrays or pandas series."""
     assert as_json(
         {
             "a": [1, 2],
@@ -41,9 +44,14 @@ def test_a_dict_of_columns_is_json() -> None:
             "c": np.array([3, 4])[::-1],
             "d": range(2),
             "e": pd.Series(["x", "y"]),
-            "f": pa.array([True, False]),
         }
-    ) == {"a": [1, 2], "b": [0.5, None], "c": [4, 3], "d": [0, 1], "e": ["x", "y"], "f": [True, False]}
+    ) == {"a": [1, 2], "b": [0.5, None], "c": [4, 3], "d": [0, 1], "e": ["x", "y"]}
+
+
+def test_a_dict_with_what_json_lacks_is_parquet() -> None:
+    """Infinities, dates and whatever else JSON would change, and columns that Arrow has already."""
+    for column in ([1.0, float("inf")], [dt.date(2024, 1, 1)] * 2, [b"x", None], pa.array([1, 2])):
+        assert as_table({"a": [1, 2], "b": column}).column_names == ["a", "b"]
 
 
 def test_a_dict_of_scalars_is_one_row() -> None:
@@ -57,8 +65,8 @@ def test_a_dict_of_scalars_is_one_row() -> None:
 
 
 def test_records_are_json() -> None:
-    """A list of dicts stays one."""
-    assert as_json([{"a": 1}, {"a": 2}]) == [{"a": 1}, {"a": 2}]
+    """A list of dicts is sent by columns; what a record lacks is null."""
+    assert as_json([{"a": 1}, {"b": "x", "a": 2}]) == {"a": [1, 2], "b": [None, "x"]}
 
 
 def test_missing_numbers_become_null() -> None:
@@ -67,10 +75,77 @@ def test_missing_numbers_become_null() -> None:
 
 
 def test_a_dataframe_becomes_parquet() -> None:
-    """A DataFrame arrives with its index and its types."""
-    frame = pd.DataFrame({"t": [1.5, 2.5]}, index=pd.date_range("2024-01-01", periods=2, name="when"))
-    back = as_table(frame).to_pandas()
-    pd.testing.assert_frame_equal(back, frame, check_freq=False)
+    """A DataFrame arrives with its types, and an index that has a name as its first columns."""
+    index = pd.MultiIndex.from_arrays([pd.date_range("2024-01-01", periods=2), ["x", "y"]], names=["when", "who"])
+    frame = pd.DataFrame({"t": [1.5, 2.5]}, index=index)
+    back = as_table(frame)
+    assert back.column_names == ["when", "who", "t"]
+    pd.testing.assert_frame_equal(back.to_pandas(), frame.reset_index(), check_dtype=False)
+    assert as_table(dict(frame.items())).to_pydict() == back.to_pydict()
+
+
+@pytest.mark.parametrize("frame", [FRAME[FRAME.v > 1], FRAME[FRAME.v != 2], FRAME.sample(frac=1), FRAME.iloc[::-1]])
+def test_row_numbers_are_no_column(frame: pd.DataFrame) -> None:
+    """Whichever rows are left of a table, it has the same columns."""
+    assert as_table(frame).to_pydict() == {"v": frame["v"].tolist()}
+    assert as_json({"v": frame["v"]}) == {"v": frame["v"].tolist()}
+    concatenated = pd.concat([frame, frame])
+    assert as_table(concatenated).column_names == ["v"]
+
+
+def test_a_named_index_is_a_column_whatever_it_is() -> None:
+    """Also one that pandas would keep as its ends only."""
+    frame = FRAME.rename_axis("id")
+    assert as_table(frame).column_names == ["id", "v"]
+    assert as_table(frame[frame.v > 1]).column_names == ["id", "v"]
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        pd.DataFrame({"v": [1, 2]}, index=pd.date_range("2024-01-01", periods=2)),
+        pd.DataFrame({"v": [1, 2]}, index=["x", "y"]),
+        {"v": pd.Series([1, 2], index=["x", "y"]), "w": [3, 4]},
+        pd.DataFrame({"v": [1]}, index=pd.MultiIndex.from_tuples([(1, "x")])),
+    ],
+)
+def test_an_index_with_values_needs_a_name(features: Any) -> None:
+    """Neither are they lost nor does the column get a name that nobody gave it."""
+    with (
+        pytest.raises(FeaturesError, match=r"values and no name.*rename_axis"),
+        prepared(features),
+    ):
+        pass
+
+
+def test_series_of_other_indexes_are_not_joined() -> None:
+    """Their rows belong together by their labels, which pandas can join, and not by their places."""
+    first = pd.Series([1, 2, 3], index=["mon", "tue", "wed"])
+    features = {"force": first, "speed": pd.Series([3, 2, 1], index=["mon", "wed", "tue"])}
+    message = r"Column 'speed', row 1: its index has 'wed', and that of 'force' has 'tue'.*DataFrame\(features\)"
+    with pytest.raises(FeaturesError, match=message) as caught, prepared(features):
+        pass
+    assert (caught.value.column, caught.value.row) == ("speed", 1)
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (pd.DataFrame([[1, 2]], columns=[0, "0"]), "column name 0 is of type int.*astype"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "Two columns have the name 'a'"),
+        (pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]), "Two columns have the name 'a'"),
+        (pd.DataFrame([[1]], columns=pd.MultiIndex.from_tuples([("a", "b")])), "type tuple.*Join the levels"),
+        (pd.DataFrame({"a": [1]}, index=pd.Index([5], name="a")), "Two columns have the name 'a'"),
+        (pd.DataFrame({"a": [1]}, index=pd.Index([5], name=0)), "column name 0 is of type int"),
+        ({"\ud800": [1]}, "not valid Unicode"),
+        ([{"a": 1}, {None: 1}], "column name None is of type NoneType"),
+        (pd.DataFrame(index=[1, 3]), "no columns"),
+    ],
+)
+def test_each_column_has_a_name_of_its_own(features: Any, message: str) -> None:
+    """A string, in whatever container."""
+    with pytest.raises(FeaturesError, match=message), prepared(features):
+        pass
 
 
 def test_an_arrow_table_becomes_parquet() -> None:
@@ -143,11 +218,11 @@ def test_a_path_is_not_read_into_memory(tmp_path: Path) -> None:
         ([{"a": 1}, 7], "Record 1 .* type int"),
         ([[1, 2]], "Record 0 .* type list"),
         ([{"a": 1}, {2: 1}], "column name 2"),
-        ({"a": [object()]}, r"features.a\[0\]"),
+        ({"a": [object()]}, "Column 'a', row 0: a value of type builtins.object"),
         (pd.DataFrame(), "no columns"),
         (pd.DataFrame({"a": []}), "no rows"),
-        (pd.DataFrame({"a": [1, "x"]}), "can't become an Arrow table"),
-        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "can't become an Arrow table"),
+        (pd.DataFrame({"a": [1, "x"]}), "Column 'a', row 1: 'x' is of type str, and the column began with int"),
+        ([{str(row): row} for row in range(4000)], "4000 records with 4000 columns between them"),
         (pa.table({"a": pa.array([], pa.int64())}), "no rows"),
         (None, "type NoneType"),
         (7, "type int"),

@@ -91,8 +91,8 @@ def test_what_does_not_fit_is_not_computed(features: Features, tmp_path: Path) -
     """Neither features nor parameters."""
     with pytest.raises(ParametersError):
         predict(features, factor="two")
-    (tmp_path / "features").write_text('{"a": [1, "x"]}')
-    with pytest.raises(FeaturesError, match="Row 1, column 'a'"):
+    (tmp_path / "features").write_text('{"a": [null, "x"]}')
+    with pytest.raises(FeaturesError, match="Row 0, column 'a'"):
         predict(features)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -92,12 +93,24 @@ def test_json_needs_no_parquet_extra(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (b"PAR1\x00\x00\x00\x00PAR1", "parquet", "footer"),
         (b'{"a": [1}', "json", "neither Parquet nor JSON"),
         (b'{"a": [NaN]}', "json", "neither Parquet nor JSON"),
+        (b'{"a": []}', "json", "no row"),
         (b'{"a": "x"}', "json", "Column 'a' of the features is a JSON string"),
         (b'{"a": [1], "b": []}', "json", "'a' has 1 values and 'b' has 0"),
         (b'[{"a": 1}, null]', "json", "Record 1 of the features is a JSON null"),
         (b"[{}]", "json", "no column"),
         (b"true", "json", "JSON boolean"),
         (b"", "csv", "not known"),
+        (b'{"a": [1, 2], "a": [3]}', "json", "'a' twice"),
+        (b'[{"a": 1, "b": {"x:y": "\\":", "c": 1, "c": 2}}]', "json", "'c' twice"),
+        (b'{"a": [1, 18446744073709551616]}', "json", "Column 'a', row 1: 18446744073709551616 has more than 64 bits"),
+        (b'{"a": [[1], [-9223372036854775809]]}', "json", "Column 'a', row 1: -9223372036854775809 has more than 64"),
+        (b'{"a": [-1, 9223372036854775808]}', "json", "Column 'a', row 1: 9223372036854775808 has more than 64 bits"),
+        (b'{"a": [1, true]}', "json", "Column 'a', row 1: True is of type bool"),
+        (b'{"a": ["x", null, 2]}', "json", "Column 'a', row 2: 2 is of type int"),
+        (b'{"a": [0.5, 9007199254740993]}', "json", "Column 'a', row 1: 9007199254740993 stands among floats"),
+        (b'{"a": [{"x": 1}, {"x": "1"}]}', "json", "Column 'a', row 1: '1' is of type str"),
+        (b'{"a": [null, {}]}', "json", "Column 'a', row 1: the objects of the column have 0"),
+        (b'{"a": [' + b"[" * 21 + b"]" * 21 + b"]}", "json", "Column 'a', row 0: it is nested deeper than 20 levels"),
     ],
 )
 def test_what_is_no_table_is_refused(tmp_path: Path, data: bytes, format_: str, words: str) -> None:
@@ -174,12 +187,82 @@ def test_json_may_be_as_long_as_is_said(tmp_path: Path) -> None:
         check(path, "json", max_json=9)
 
 
-def test_the_last_of_equal_keys_counts(tmp_path: Path) -> None:
-    """JSON leaves it open what a key means that comes twice, and most readers take the last."""
+def test_json_that_only_looks_odd_is_taken(tmp_path: Path) -> None:
+    """Colons and long digits within strings, long fractions and exponents."""
+    columns = {"a:b": ["12:30:00", '"0123456789012345678901": x'], "c": [0.1234567890123456789, 1e300]}
     path = tmp_path / "f"
-    path.write_bytes(b'{"a": [1, 2], "a": [3]}')
+    path.write_bytes(orjson.dumps(columns))
     check(path, "json")
-    assert Features(path, "json").to_dict() == {"a": [3]}
+    assert Features(path, "json").to_dict() == columns
+
+
+TYPES = {
+    "two columns of one name": (pa.table([pa.array([1]), pa.array([2])], names=["a", "a"]), "Two columns.* 'a'"),
+    "periods": (pa.Table.from_pandas(pd.DataFrame({"a": pd.period_range("2024", periods=1, freq="M")})), "'a'.*period"),
+    "intervals": (pa.Table.from_pandas(pd.DataFrame({"a": pd.interval_range(0, 1)})), "'a'.*interval"),
+    "index without a name": (
+        pa.Table.from_pandas(pd.DataFrame({"a": [1]}, index=["x"])),
+        "index .* has values and no name",
+    ),
+    "depth": (
+        pa.table({"a": pa.nulls(1, functools.reduce(lambda kind, _: pa.list_(kind), range(40), pa.int8()))}),
+        "deeper",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_a_parquet_file_of_another_type_is_refused(tmp_path: Path, name: str) -> None:
+    """What the client refuses, the service does when a file or another client brings it."""
+    table, words = TYPES[name]
+    pa.parquet.write_table(table, tmp_path / "f")
+    with pytest.raises(FeaturesError, match=words):
+        check(tmp_path / "f", PARQUET)
+
+
+@pytest.mark.parametrize(
+    ("frame", "columns"),
+    [
+        (pd.DataFrame({"v": [1, 2, 3]})[1:], {"v": [2, 3]}),
+        (pd.DataFrame({"v": [1, 2]}, index=pd.RangeIndex(4, 8, 2, name="id")), {"id": [4, 6], "v": [1, 2]}),
+        (pd.DataFrame({"v": [1, 2]}, index=pd.Index([7, 5], name="id")), {"id": [7, 5], "v": [1, 2]}),
+        (pd.DataFrame({"__index_level_0__": [1, 2]}), {"__index_level_0__": [1, 2]}),
+    ],
+)
+def test_a_file_of_pandas_has_the_columns_of_its_table(
+    tmp_path: Path, frame: pd.DataFrame, columns: dict[str, list[int]]
+) -> None:
+    """Those that the client sends for the same DataFrame: row numbers are none, and a named index is."""
+    # A folder of this name would become a column, were it part of a data set.
+    path = tmp_path / "a=1"
+    path.mkdir()
+    frame.to_parquet(path / "f")
+    check(path / "f", PARQUET)
+    features = Features(path / "f", PARQUET)
+    assert features.to_dict() == columns
+    assert list(features.to_pandas().columns) == list(columns)
+
+
+def test_integers_stay_exact_beside_what_is_missing(tmp_path: Path) -> None:
+    """pandas makes floats of them by itself."""
+    path = tmp_path / "f"
+    path.write_bytes(b'{"a": [9007199254740993, null], "b": [1, null]}')
+    frame = Features(path, "json").to_pandas()
+    assert (frame["a"][0], frame["a"].dtype, frame["b"].dtype) == (9007199254740993, "Int64", "float64")
+
+
+def test_a_value_that_can_not_be_read_names_its_column(tmp_path: Path) -> None:
+    """The file passes, as only its footer is looked at; what reads it says what is wrong."""
+    broken = pa.array([b"\xff"]).view(pa.string())
+    pa.parquet.write_table(pa.table({"a": broken}), tmp_path / "f")
+    check(tmp_path / "f", PARQUET)
+    with pytest.raises(FeaturesError, match=r"Column 'a': .*UTF8"):
+        Features(tmp_path / "f", PARQUET).to_dict()
+    data = bytearray((tmp_path / "f").read_bytes())
+    data[4:40] = bytes(36)
+    (tmp_path / "f").write_bytes(data)
+    with pytest.raises(FeaturesError, match="can't be read"):
+        Features(tmp_path / "f", PARQUET).to_pandas()
 
 
 def test_a_wide_table_is_no_bomb(tmp_path: Path) -> None:
