@@ -127,6 +127,18 @@ def test_post_has_the_fields_in_their_order_and_the_file_last() -> None:
     assert "Content-Type: application/x-json\r\n\r\n" + BODY.read().decode() in text
 
 
+def test_webhook_carries_the_digest_of_its_document() -> None:
+    """Two documents under one webhook-id differ in it: the format and the value are those of RFC 9530, section 2."""
+    (callback,) = callbacks("https://example.org/done")
+    first, second = (
+        plan(callback, Settings()).upload(Body(document), delivery_id="msg_1", now=NOW).headers.reveal()
+        for document in (b'{"hello": "world"}\n', b"{}")
+    )
+    assert first["content-digest"] == "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:"
+    assert second["content-digest"] != first["content-digest"]
+    assert first["webhook-id"] == second["webhook-id"]
+
+
 def test_webhook_is_signed_with_every_secret() -> None:
     """Two secrets give two signatures, and the id is the delivery's."""
     from callback_sdk import webhooks
