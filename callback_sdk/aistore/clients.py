@@ -10,11 +10,13 @@ from weakref import WeakKeyDictionary
 import boto3
 from botocore import UNSIGNED
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError
 
 from callback_sdk.aistore.cluster import Cluster
 from callback_sdk.aistore.requests import Courier
 from callback_sdk.aistore.tokens import Bearer, TokenSource
 from callback_sdk.errors import ConfigurationError
+from callback_sdk.signer.credentials import credentials_error
 
 MAX_REDIRECTS = 3
 """As in AIStore's own SDK: proxy to node, and two more for a cluster that is just changing."""
@@ -50,10 +52,11 @@ def client(
 
     Raises:
         ConfigurationError: The endpoint or the token can't be used.
+        SigningError: There is no token, and the credentials of AWS that boto3 finds can't be used.
     """
     cluster = Cluster(endpoint, allow_hosts=allow_hosts)
-    session = session or boto3.Session()
-    signed = token is None and (options.get("aws_access_key_id") or session.get_credentials() is not None)
+    session = session or _session()
+    signed = token is None and (options.get("aws_access_key_id") or _has_credentials(session))
     ours = Config(
         signature_version="s3v4" if signed else UNSIGNED,
         s3={"addressing_style": "path"},
@@ -111,6 +114,22 @@ def use_token(client: Any, token: TokenSource) -> Any:
     """
     _courier(client).bearer = Bearer(token)
     return client
+
+
+def _session() -> Any:
+    try:
+        return boto3.Session()
+    except BotoCoreError as error:
+        failure = credentials_error(error, "can't be used")
+    raise failure
+
+
+def _has_credentials(session: Any) -> bool:
+    try:
+        return session.get_credentials() is not None
+    except Exception as error:  # noqa: BLE001 - a provider raises what it likes
+        failure = credentials_error(error, "can't be used")
+    raise failure
 
 
 def _courier(client: Any) -> Courier:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from attrs import define
 
-from callback_sdk.errors import SigningError
-from callback_sdk.redaction import Secret
+from callback_sdk.errors import SigningError, sentence
+from callback_sdk.signer.credentials import CredentialSource, cause, check_client, describe, hint_for
 
 _PROBE = "callback-sdk-probe"
 
@@ -34,23 +33,6 @@ class Location:
     host: str
     region: str
     service: str
-
-
-@define(frozen=True)
-class Credentials:
-    """Credentials as they are at one moment.
-
-    Attributes:
-        access_key: The id, which is no secret.
-        secret_key: What signs.
-        token: The session's token; None for credentials that don't end.
-        expires_at: When they end, in UTC; None when they don't, or nobody knows.
-    """
-
-    access_key: str
-    secret_key: Secret[str]
-    token: Secret[str] | None
-    expires_at: datetime | None
 
 
 class Bucket:
@@ -84,37 +66,14 @@ class Bucket:
                 hint="Use a general purpose bucket.",
             )
         self.name = name
-        self._source = _credentials_of(client)
+        if client is not None:
+            check_client(client)
+        self.credentials = CredentialSource(client)
         if client is not None:
             region, endpoint_url = client.meta.region_name, _own_endpoint(client)
         else:
             region = region or environment_region()
         self.location = _locate(name, client, region, endpoint_url, addressing_style)
-
-    def credentials(self) -> Credentials:
-        """Return what to sign with now; temporary credentials are renewed by botocore when it is time.
-
-        Raises:
-            SigningError: They can't be had.
-        """
-        from botocore.exceptions import BotoCoreError
-
-        try:
-            frozen = self._source.get_frozen_credentials()
-        except BotoCoreError as error:
-            raise SigningError(
-                f"The credentials can't be renewed: {type(error).__name__}.",
-                hint="Log in again, then sign again.",
-            ) from error
-        if not frozen.access_key or not frozen.secret_key:
-            raise _no_credentials()
-        return Credentials(
-            frozen.access_key,
-            Secret(frozen.secret_key),
-            Secret(frozen.token) if frozen.token else None,
-            # botocore tells the time to its own classes only.
-            getattr(self._source, "_expiry_time", None),
-        )
 
 
 def environment_region() -> str | None:
@@ -123,26 +82,6 @@ def environment_region() -> str | None:
     boto3 reads AWS_DEFAULT_REGION alone. Amazon's other SDKs read AWS_REGION, and Lambda and many containers set it.
     """
     return os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION") or None
-
-
-def _credentials_of(client: Any) -> Any:
-    if client is not None:
-        # A boto3 client has no public name for its credentials.
-        source = client._request_signer._credentials
-    else:
-        import boto3
-
-        source = boto3.Session().get_credentials()
-    if source is None:
-        raise _no_credentials()
-    return source
-
-
-def _no_credentials() -> SigningError:
-    return SigningError(
-        "There are no AWS credentials to sign with.",
-        hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, choose a profile with AWS_PROFILE, or give a client.",
-    )
 
 
 def _own_endpoint(client: Any) -> str | None:
@@ -154,34 +93,37 @@ def _own_endpoint(client: Any) -> str | None:
 def _locate(
     name: str, client: Any, region: str | None, endpoint_url: str | None, addressing_style: str | None
 ) -> Location:
-    from botocore.exceptions import BotoCoreError
-
     style = None if addressing_style == "auto" else addressing_style
+    failure: SigningError
     try:
         probe = _regional_probe(name, client, region, endpoint_url, style)
         url = probe.generate_presigned_url("put_object", Params={"Bucket": name, "Key": _PROBE})
         # botocore knows no form for an access point.
         post_url = None if name.startswith("arn:") else probe.generate_presigned_post(name, _PROBE)["url"]
-    except (BotoCoreError, ValueError) as error:
-        if isinstance(error, SigningError):
-            raise
-        raise SigningError(
-            f"botocore can't tell where the bucket {name!r} is: {error}", hint="Check its name, region and endpoint."
-        ) from error
-    return _parse(name, url, post_url)
+    except SigningError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the files and variables that botocore reads may hold anything
+        failure = SigningError(
+            f"botocore can't tell where the bucket {name!r} is: {sentence(describe(error))}",
+            hint=hint_for(error, "Check its name, region and endpoint."),
+        )
+        failure.__cause__ = cause(error)
+    else:
+        return _parse(name, url, post_url)
+    raise failure
 
 
 def _regional_probe(name: str, client: Any, region: str | None, endpoint_url: str | None, style: str | None) -> Any:
     probe = _probe(client, region, endpoint_url, style or "virtual")
-    region = region or probe.meta.region_name
+    region = _known(region or probe.meta.region_name)
     elsewhere = _own_endpoint(probe)
     if elsewhere is not None:
         # An endpoint may also come from the configuration; only then is the default style known.
-        return _probe(client, _known(region) or "us-east-1", elsewhere, style or "path")
-    if _known(region) is None:
+        return _probe(client, region or "us-east-1", elsewhere, style or "path")
+    if region is None:
         raise SigningError(
             f"The region of the bucket {name} is not known.",
-            hint="Give S3Signer(bucket, region='eu-central-1'), or set AWS_REGION.",
+            hint="Give S3Signer(bucket, region='eu-central-1'), or set AWS_REGION or AWS_DEFAULT_REGION.",
         )
     return probe
 

@@ -13,7 +13,8 @@ from datetime import datetime, timedelta, timezone
 from attrs import define
 
 from callback_sdk.redaction import Secret
-from callback_sdk.signer.buckets import Credentials, Location
+from callback_sdk.signer.buckets import Location
+from callback_sdk.signer.credentials import Credentials
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 

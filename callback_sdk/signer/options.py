@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from callback_sdk.errors import SigningError
 from callback_sdk.policy import FILENAME
-from callback_sdk.signer.buckets import Credentials
+from callback_sdk.signer.credentials import Credentials
 
 LONGEST = timedelta(days=7)
 """The longest life that Signature Version 4 allows."""

@@ -75,6 +75,9 @@ class S3Signer:
         self._last_key = (("", ""), Secret(b""))
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_bucket"):
+            # A traceback with locals shows a signer that could not be made.
+            return "S3Signer(...)"
         return f"S3Signer({self._bucket.name!r}, region={self._bucket.location.region!r})"
 
     @property
@@ -229,7 +232,7 @@ class S3Signer:
         return post_forms(url, self._bucket.name, fields, conditions, self._moment(expires, now))
 
     def _moment(self, expires: timedelta, now: float) -> Moment:
-        place, credentials, time = self._bucket.location, self._bucket.credentials(), utc(now)
+        place, credentials, time = self._bucket.location, self._bucket.credentials.current(), utc(now)
         wanted = (credentials.access_key, f"{time:%Y%m%d}")
         known, key = self._last_key
         if known != wanted:

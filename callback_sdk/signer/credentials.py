@@ -1,0 +1,199 @@
+"""The credentials that botocore finds, and an error of ours for each of its ways not to find any."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from datetime import datetime
+from typing import Any
+
+from attrs import define
+
+from callback_sdk.errors import SigningError, sentence
+from callback_sdk.forking import after_fork
+from callback_sdk.redaction import HIDDEN, Secret, without_frames
+
+_LONGEST_TEXT = 500
+
+_QUERY = re.compile(r"\?[^\s\"'<>]+")
+
+_LOG_IN = "Log in again: `aws sso login` for a profile of IAM Identity Center, `aws login` for one of the console."
+_PROFILE = "Correct role_arn, source_profile, credential_source or sso_session of the profile in ~/.aws/config."
+_FILE = "Correct the files that AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE name, in ~/.aws by default."
+_NETWORK = (
+    "Check that the source of the credentials can be reached: STS, IAM Identity Center, the endpoint of the container "
+    "or the metadata of the instance; and check HTTPS_PROXY and NO_PROXY."
+)
+_PROVIDER = "Run what the profile names for its credentials by hand (credential_process, a log-in), and correct it."
+_OTHER = "Look at what boto3 finds: `aws configure list` and `aws sts get-caller-identity`."
+_NONE = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, choose a profile with AWS_PROFILE, or give a client."
+_REGION = "Set AWS_REGION or AWS_DEFAULT_REGION, or give the profile a region."
+
+# By name, as older versions of botocore lack some of them. The first class of an error's ancestry counts.
+_HINTS = {
+    "ProfileNotFound": "Check the spelling in AWS_PROFILE, or unset it; `aws configure list-profiles` shows them.",
+    "NoCredentialsError": _NONE,
+    "PartialCredentialsError": "Add what is missing to the profile, or set the variable; both keys belong together.",
+    "CredentialRetrievalError": _PROVIDER,
+    "MetadataRetrievalError": _NETWORK,
+    "SSOError": _LOG_IN,
+    "TokenRetrievalError": _LOG_IN,
+    "NoAuthTokenError": _LOG_IN,
+    "LoginError": _LOG_IN,
+    "ConfigNotFound": _FILE,
+    "ConfigParseError": _FILE,
+    "UnicodeDecodeError": _FILE,
+    "InfiniteLoopConfigError": _PROFILE,
+    "InvalidConfigError": _PROFILE,
+    "UnknownCredentialError": _PROFILE,
+    "UnknownTokenProviderError": _PROFILE,
+    "RefreshWithMFAUnsupportedError": "Sign with credentials of `aws sts get-session-token`, which asks for the code.",
+    "InvalidIMDSEndpointError": "Correct AWS_EC2_METADATA_SERVICE_ENDPOINT.",
+    "InvalidIMDSEndpointModeError": "Correct AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE.",
+    "MissingDependencyException": "Install what it names: pip install 'botocore[crt]'.",
+    "NoRegionError": _REGION,
+    "InvalidRegionError": _REGION,
+    "HTTPClientError": _NETWORK,
+    "ConnectionError": _NETWORK,
+    "ClientError": "Check that the role exists and trusts who assumes it, their credentials, and the clock.",
+    "OSError": "Check the files that the profile, AWS_WEB_IDENTITY_TOKEN_FILE and other variables of AWS name.",
+    "RuntimeError": _LOG_IN,
+}
+
+
+@define(frozen=True)
+class Credentials:
+    """Credentials as they are at one moment.
+
+    Attributes:
+        access_key: The id, which is no secret.
+        secret_key: What signs.
+        token: The session's token; None for credentials that don't end.
+        expires_at: When they end, in UTC; None when they don't, or nobody knows.
+    """
+
+    access_key: str
+    secret_key: Secret[str]
+    token: Secret[str] | None
+    expires_at: datetime | None
+
+
+class CredentialSource:
+    """Where credentials come from: a client's, or boto3's own chain.
+
+    Args:
+        client: A boto3 S3 client; None for the chain.
+
+    Raises:
+        SigningError: There are none.
+    """
+
+    def __init__(self, client: Any = None) -> None:
+        self._source = _of_client(client) if client is not None else _of_chain()
+        if self._source is None:
+            raise _no_credentials()
+        after_fork(self._source, _renew_lock)
+
+    def current(self) -> Credentials:
+        """Return what to sign with now; temporary credentials are renewed by botocore when it is time.
+
+        Raises:
+            SigningError: They can't be had.
+        """
+        failure: SigningError
+        try:
+            frozen = self._source.get_frozen_credentials()
+        except Exception as error:  # noqa: BLE001 - a provider raises what it likes
+            failure = credentials_error(error, "can't be renewed")
+        else:
+            if not frozen.access_key or not frozen.secret_key:
+                raise _no_credentials()
+            return Credentials(
+                frozen.access_key,
+                Secret(frozen.secret_key),
+                Secret(frozen.token) if frozen.token else None,
+                # botocore tells the time to its own classes only.
+                getattr(self._source, "_expiry_time", None),
+            )
+        # Raised only here, because the frames below have the keys in their locals.
+        raise failure
+
+
+def credentials_error(error: Exception, problem: str) -> SigningError:
+    """Make the error for credentials that botocore doesn't have.
+
+    Args:
+        error: What botocore raised, or whatever provides its credentials.
+        problem: What can't be done with them.
+    """
+    profile = os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
+    of_profile = f" of the profile {profile!r}" if profile else ""
+    failure = SigningError(
+        f"The AWS credentials{of_profile} {problem}: {sentence(describe(error))}", hint=hint_for(error, _OTHER)
+    )
+    failure.__cause__ = cause(error)
+    return failure
+
+
+def cause(error: Exception) -> Exception | None:
+    """Return an error without frames to keep as a cause, if its text has no credential: botocore's or the system's."""
+    is_known = isinstance(error, OSError) or type(error).__module__.startswith("botocore.")
+    return without_frames(error) if is_known else None
+
+
+def describe(error: Exception) -> str:
+    """Return what went wrong, by the text of an error that may be kept as a cause, else by its class."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    if cause(error) is None:
+        return type(error).__name__
+    text = _QUERY.sub(f"?{HIDDEN}", str(error))
+    return "".join(character if character.isprintable() else " " for character in text)[:_LONGEST_TEXT].strip(" :")
+
+
+def hint_for(error: Exception, otherwise: str) -> str:
+    """Return what to do about an error of botocore's."""
+    return next((_HINTS[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in _HINTS), otherwise)
+
+
+def check_client(client: Any) -> None:
+    """Raise if something isn't an S3 client of boto3.
+
+    Raises:
+        SigningError: It isn't.
+    """
+    meta = getattr(client, "meta", None)
+    if hasattr(meta, "client") and not hasattr(meta, "service_model"):
+        raise SigningError("The client is a resource of boto3.", hint="Give its client: client=resource.meta.client.")
+    if getattr(getattr(meta, "service_model", None), "service_name", None) != "s3":
+        raise SigningError(
+            f"The client is of type {type(client).__name__}, and no S3 client.", hint="Give boto3.client('s3')."
+        )
+
+
+def _of_client(client: Any) -> Any:
+    # A boto3 client has no public name for its credentials.
+    return client._request_signer._credentials
+
+
+def _of_chain() -> Any:
+    import boto3
+
+    try:
+        return boto3.Session().get_credentials()
+    except Exception as error:  # noqa: BLE001 - a provider raises what it likes
+        failure = credentials_error(error, "can't be used")
+    raise failure
+
+
+def _no_credentials() -> SigningError:
+    profile = os.environ.get("AWS_PROFILE")
+    where = f" in the profile {profile!r}" if profile else ""
+    return SigningError(f"There are no AWS credentials to sign with{where}.", hint=_NONE)
+
+
+def _renew_lock(source: Any) -> None:
+    # Held by a thread of the parent that renews them, it would never be released in the child.
+    if hasattr(source, "_refresh_lock"):
+        source._refresh_lock = threading.Lock()
