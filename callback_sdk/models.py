@@ -52,7 +52,7 @@ class Receipt(Shown):
         version_id: The object's version in a bucket that keeps versions, else None.
         size: Bytes of the body as the target keeps it, after compression.
         sha256: Hex digest of these bytes.
-        nulled: NaN and infinite numbers that became null, as JSON has none.
+        nulled: NaN, infinite numbers and NaT that became null, as JSON has none.
         started_at: When the first try began, in UTC.
         finished_at: When the target had accepted it, in UTC.
     """

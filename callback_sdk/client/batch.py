@@ -253,7 +253,7 @@ class Batch:
             monitor=options.monitor,
             priority=options.priority if item.priority is None else item.priority,
         )
-        chunk.add(Secret(encode(task.reveal(), path="item").data), credentials(targets))
+        chunk.add(Secret(encode(task.reveal(), path="item", only_finite=True).data), credentials(targets))
 
     def _targets(self, item: BatchItem) -> tuple[Callback, ...]:
         return self._options.targets if item.callbacks.reveal() is None else self._targets_of(item)

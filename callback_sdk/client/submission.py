@@ -158,7 +158,7 @@ def _callback_fields(targets: Sequence[Callback]) -> SecretFields:
 
 
 def _json(name: str, value: Secret[Any]) -> str:
-    return encode(value.reveal(), path=name).data.decode()
+    return encode(value.reveal(), path=name, only_finite=True).data.decode()
 
 
 def _flag(name: str, value: bool | Mapping[str, Any] | None) -> str | None:
@@ -167,7 +167,7 @@ def _flag(name: str, value: bool | Mapping[str, Any] | None) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping) and name == "evaluate":
-        return encode(dict(value), path=name).data.decode()
+        return encode(dict(value), path=name, only_finite=True).data.decode()
     raise InvalidRequestError(f"{name} is of type {type(value).__name__}.", hint="Give True or False.")
 
 

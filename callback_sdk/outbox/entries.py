@@ -120,7 +120,7 @@ class Letter:
     Attributes:
         job: The job's own members, without its results.
         stored: Where the results are.
-        nulled: NaN and infinite numbers that became null in them.
+        nulled: NaN, infinite numbers and NaT that became null in them.
         object_url: Where the results are to be found, for a target that is too small for them.
         callback: The target.
     """

@@ -340,7 +340,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 def _as_read_back(callback: Callback) -> Callback:
     """Return a callback as it will be after it was stored, so that its document has the same bytes then."""
-    return evolve(callback, param=json.loads(encode(callback.param, path="callback_param").data))
+    return evolve(callback, param=json.loads(encode(callback.param, path="callback_param", only_finite=True).data))
 
 
 def _object_url(given: Sequence[Callback]) -> str | None:

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,12 @@ from attrs import define, field
 
 from callback_sdk.document import Encoded, encode
 from callback_sdk.errors import EncodingError
-from callback_sdk.jsonable import member
 from callback_sdk.service import calling, outputs
 from callback_sdk.service.context import Context
 from callback_sdk.service.features import Features
 from callback_sdk.service.files import is_full, write_whole
 from callback_sdk.service.registry import Registry, load
+from callback_sdk.values import key_text, member
 
 _log = logging.getLogger(__name__)
 
@@ -207,7 +208,10 @@ def _report(path: Path, fraction: float | None, message: str) -> None:
 
 
 def _write_results(task: Run, members: dict[Any, Any]) -> tuple[dict[str, list[int]], int]:
-    encoded = {_name(name): encode(part, path=member("results", name)) for name, part in members.items()}
+    encoded: dict[str, Encoded] = {}
+    for key, part in members.items():
+        name = _name(key, encoded)
+        encoded[name] = encode(part, path=member("results", name))
     spans, parts = _lay_out(encoded)
     _put(task, parts)
     return spans, sum(part.nulled for part in encoded.values())
@@ -228,11 +232,15 @@ def _put(task: Run, parts: list[bytes]) -> None:
             return
 
 
-def _name(name: Any) -> str:
-    if not isinstance(name, str):
+def _name(key: Any, others: Collection[str]) -> str:
+    try:
+        name = key_text(key)
+    except TypeError as error:
+        raise EncodingError(f"results has a key of type {type(key).__qualname__}.", hint=str(error)) from None
+    if name in others:
         raise EncodingError(
-            f"results has a key of type {type(name).__qualname__}, and JSON has only strings.",
-            hint="Make the keys strings.",
+            f"results has two keys that are written alike, {name!r} and {key!r:.100}.",
+            hint="Give each key a text of its own.",
         )
     return name
 
@@ -243,9 +251,10 @@ def _lay_out(encoded: dict[str, Encoded]) -> tuple[dict[str, list[int]], list[by
     position = 0
     for name, part in encoded.items():
         head = (b"," if parts else b"{") + encode(name).data + b":"
-        parts += [head, part.data]
-        spans[name] = [position + len(head), position + len(head) + len(part.data)]
-        position = spans[name][1]
+        parts += [head, *part.parts]
+        start = position + len(head)
+        position = start + sum(map(len, part.parts))
+        spans[name] = [start, position]
     return spans, [*parts, b"}"]
 
 

@@ -12,12 +12,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
-import orjson
 from attrs import define, evolve, field
 
-from callback_sdk.errors import ConfigurationError, UnknownAlgorithmError
+from callback_sdk.decoding import decode
+from callback_sdk.errors import ConfigurationError, EncodingError, UnknownAlgorithmError
 from callback_sdk.service.declared import Parameters, Table, declare_features, declare_parameters
 from callback_sdk.service.drawing import drawn
+from callback_sdk.values import encode
 
 if TYPE_CHECKING:
     import pyarrow
@@ -90,9 +91,9 @@ class Algorithm:
     def template(self, kind: str) -> bytes | None:
         """Return the template of this kind as JSON, made from what is declared when none was registered."""
         if kind in self.templates:
-            return orjson.dumps(self.templates[kind])
+            return encode(self.templates[kind]).data
         declared = {"input": self.features, "parameters": self.parameters}.get(kind)
-        return None if declared is None else orjson.dumps(declared.example(), default=str)
+        return None if declared is None else encode(declared.example()).data
 
     def graph(self, kind: str | None = None) -> bytes | None:
         """Return the picture of this kind as PNG, the first one when none is named; None when there is none.
@@ -396,10 +397,10 @@ def _templates(name: str, templates: Mapping[str, Any]) -> dict[str, Any]:
         if kind not in TEMPLATES:
             raise ConfigurationError(f"{name!r} has a template {kind!r}.", hint=f"There are {', '.join(TEMPLATES)}.")
         try:
-            copies[kind] = orjson.loads(orjson.dumps(template))
-        except TypeError as error:
+            copies[kind] = decode(encode(template, path=kind, only_finite=True).data)
+        except EncodingError as error:
             raise ConfigurationError(
-                f"The template {kind!r} of {name!r} is no JSON: {error}.", hint="Use dicts, lists, strings and numbers."
+                f"The template {kind!r} of {name!r} is no JSON: {error.message}", hint=error.hint
             ) from None
     return copies
 

@@ -127,7 +127,8 @@ def test_errors_become_one_line(tmp_path: Path, error: BaseException, text: str)
     ("value", "words"),
     [
         ({"predictions": {"a b": {1, 2}}}, 'results.predictions["a b"]'),
-        ({"predictions": 1, 2: 3}, "key of type int"),
+        ({"predictions": 1, (1, 2): 3}, "key of type tuple"),
+        ({"predictions": 1, 2: 3, "2": 4}, "written alike"),
     ],
 )
 def test_what_json_can_not_hold_is_named(tmp_path: Path, value: Any, words: str) -> None:

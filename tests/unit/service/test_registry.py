@@ -116,7 +116,7 @@ def test_a_template_is_what_it_was_when_it_was_registered() -> None:
     [
         ({"inputs": {}}, "a template 'inputs'. There are input, output, parameters."),
         ({"input": {1, 2}}, "'input' of 'x' is no JSON"),
-        ({"output": {1: 2}}, "'output' of 'x' is no JSON"),
+        ({"output": {(1, 2): 2}}, "'output' of 'x' is no JSON"),
     ],
 )
 def test_a_template_that_is_none_is_refused(templates: dict[str, Any], words: str) -> None:

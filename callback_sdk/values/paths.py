@@ -1,0 +1,19 @@
+"""How errors name a value that lies in others."""
+
+from __future__ import annotations
+
+import json
+
+_LONGEST = 300
+"""Characters of a path that an error shows."""
+
+
+def member(path: str, key: object) -> str:
+    """Return the path of a member, `path.key`, or `path["a key"]` where that would be ambiguous."""
+    text = str(key)
+    return f"{path}.{text}" if text.isidentifier() else f"{path}[{json.dumps(text, ensure_ascii=False)}]"
+
+
+def shortened(path: str) -> str:
+    """Return a path for an error, cut where it is very long."""
+    return path if len(path) <= _LONGEST else f"{path[:_LONGEST]}…"
