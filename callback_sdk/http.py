@@ -159,9 +159,9 @@ class Sender:
         if "location" not in answer.headers or location.scheme not in ("http", "https"):
             problem = "without saying where to"
         elif url.scheme == "https" and location.scheme == "http":
-            problem = f"to {location}, which is not encrypted"
+            problem = f"to {url.scrub(str(location))}, which is not encrypted"
         elif not self._may_redirect(url, location):
-            problem = f"to {location}, which is another host"
+            problem = f"to {url.scrub(str(location))}, which is another host"
         else:
             return location
         raise DeliveryError(

@@ -10,7 +10,7 @@ from attrs import asdict, define, field, validators
 
 from callback_sdk.body import Body
 from callback_sdk.markup import Shown
-from callback_sdk.redaction import Secret, SecretFields, SecretURL
+from callback_sdk.redaction import Secret, SecretFields, SecretURL, replaced
 
 PENDING = "Pending"
 IN_PROGRESS = "In Progress"
@@ -99,6 +99,16 @@ class Receipt(Shown):
         return cls(**known)
 
 
+_PUBLIC = frozenset(
+    {
+        *("acl", "bucket", "cache-control", "content-disposition", "content-encoding", "content-md5", "content-type"),
+        *("if-match", "if-none-match", "key", "success_action_redirect", "success_action_status", "webhook-id"),
+        *("webhook-timestamp", "x-amz-acl", "x-amz-algorithm", "x-amz-date", "x-ms-blob-type"),
+    }
+)
+"""Headers and fields whose values say nothing that opens anything, and that people look for in a server's message."""
+
+
 @define(frozen=True, kw_only=True)
 class Upload:
     """One HTTP request that hands a document over: all that the sender sees of a target.
@@ -113,6 +123,7 @@ class Upload:
         expires_at: When the signature's time is over; None when it has no end.
         accepts: HTTP statuses that mean: the target has it.
         redirects: Whether 307 and 308 may be followed.
+        fields: Those of a form, which are part of `body`.
     """
 
     kind: str
@@ -124,6 +135,13 @@ class Upload:
     expires_at: datetime | None
     accepts: frozenset[int]
     redirects: bool
+    fields: SecretFields | None = None
+
+    def scrub(self, text: str) -> str:
+        """Return a text of the server's without the credentials of this request, in case it quotes them."""
+        values = {**self.headers.reveal(), **(self.fields.reveal() if self.fields is not None else {})}
+        secrets = [value for name, value in values.items() if name.lower() not in _PUBLIC]
+        return replaced(self.url.scrub(text), secrets)
 
 
 # Not `frozen=True`, whose __init__ takes longer than a signature: properties without setters do the same here.

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, NoReturn, ParamSpec, TypeVar
-from urllib.parse import quote, unquote_plus, urlsplit
+from urllib.parse import quote, unquote, unquote_plus, urlsplit
 
+from callback_sdk import paths
 from callback_sdk.errors import CallbackSDKError, InvalidTargetError
+from callback_sdk.paths import HIDDEN as HIDDEN
 
 T = TypeVar("T")
 P = ParamSpec("P")
-
-HIDDEN = "***"
 
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
 
@@ -71,6 +71,8 @@ class Secret(Generic[T]):
 class SecretURL(Secret[str]):
     """A URL that shows scheme, host and path, and neither user, query nor fragment.
 
+    Of the path it shows no part that is a credential; see `paths`.
+
     Args:
         value: An absolute URL.
 
@@ -78,7 +80,7 @@ class SecretURL(Secret[str]):
         InvalidTargetError: Its authority is malformed.
     """
 
-    __slots__ = ("__names", "__pairs", "__parts", "host", "port", "scheme")
+    __slots__ = ("__names", "__pairs", "__parts", "__secrets", "host", "port", "scheme")
 
     def __init__(self, value: str) -> None:
         super().__init__(value)
@@ -86,6 +88,7 @@ class SecretURL(Secret[str]):
         self.__parts = urlsplit("")
         self.__pairs: tuple[tuple[str, str], ...] | None = None
         self.__names: frozenset[str] | None = None
+        self.__secrets: tuple[str, ...] | None = None
         try:
             self.__parts = urlsplit(value)
             self.port = self.__parts.port
@@ -99,14 +102,28 @@ class SecretURL(Secret[str]):
         self.host = self.__parts.hostname or ""
 
     def __str__(self) -> str:
-        return self.bare + (f"?{HIDDEN}" if self.__parts.query else "")
+        path = paths.without(self.__parts.path, self.__path_secrets())
+        return self.__origin() + path + (f"?{HIDDEN}" if self.__parts.query else "")
 
     @property
     def bare(self) -> str:
-        """Scheme, host, port and path: nothing that is a credential."""
+        """Scheme, host, port and path as it was written. Not to be shown, as `has_secret_path` may hold."""
+        return self.__origin() + self.__parts.path
+
+    @property
+    def has_secret_path(self) -> bool:
+        """Whether the path holds a credential, as that of a chat service's webhook does."""
+        return bool(self.__path_secrets())
+
+    def __origin(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port is None else f":{self.port}"
-        return f"{self.scheme}://{host}{port}{self.__parts.path}"
+        return f"{self.scheme}://{host}{port}"
+
+    def __path_secrets(self) -> tuple[str, ...]:
+        if self.__secrets is None:
+            self.__secrets = paths.secrets_of(self.host, self.__parts.path, self.query_names())
+        return self.__secrets
 
     @property
     def path(self) -> str:
@@ -128,7 +145,8 @@ class SecretURL(Secret[str]):
         return (self.__parts.path or "/") + (f"?{self.__parts.query}" if self.__parts.query else "")
 
     def scrub(self, text: str) -> str:
-        """Return a text of somebody else's without the values of this URL's query, in case it quotes them."""
+        """Return a text of somebody else's without what is secret in this URL, in case it quotes it."""
+        text = replaced(text, self.__path_secrets())
         for name, value in self.__query():
             for form in (value, quote(value, safe="")):
                 if len(form) >= 6 and name not in _PUBLIC:
@@ -150,6 +168,20 @@ class SecretURL(Secret[str]):
             pairs = (pair.partition("=") for pair in self.__parts.query.split("&"))
             self.__pairs = tuple((_unquoted(name), _unquoted(value)) for name, _, value in pairs)
         return self.__pairs
+
+
+def replaced(text: str, secrets: Iterable[str]) -> str:
+    """Return a text with asterisks for each of some credentials; what is shorter than six characters stays.
+
+    Args:
+        text: Of somebody who may quote them.
+        secrets: The credentials.
+    """
+    for secret in secrets:
+        for form in {secret, quote(secret, safe=""), unquote(secret)}:
+            if len(form) >= 6:
+                text = text.replace(form, HIDDEN)
+    return text
 
 
 def _unquoted(text: str) -> str:

@@ -78,6 +78,8 @@ def refusal(upload: Upload, answer: Answer) -> DeliveryError:
         answer: What came back, with a status that the upload doesn't accept.
     """
     code = _code(answer)
+    if code is not None and upload.scrub(code) != code:
+        code = None
     retry_after = parse_retry_after(answer.headers.get("retry-after"))
     said = f"{answer.status} {code}" if code else str(answer.status)
     return DeliveryError(
@@ -105,7 +107,7 @@ def _message(upload: Upload, answer: Answer) -> str:
         return ""
     text = " ".join(match[1].decode("utf-8", "replace").split()).rstrip(".")
     # A message may quote the request: our own values go, and so does whatever else looks like a query.
-    text = _QUERY.sub("?" + HIDDEN, upload.url.scrub(text))[:_LONGEST_MESSAGE]
+    text = _QUERY.sub("?" + HIDDEN, upload.scrub(text))[:_LONGEST_MESSAGE]
     return f": {text}" if text.isprintable() else ""
 
 

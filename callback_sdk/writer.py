@@ -325,8 +325,9 @@ def _receipt(upload: Upload, answer: Answer, **members: Any) -> Receipt:
         kind=upload.kind,
         url=str(upload.url),
         status=answer.status,
-        etag=answer.headers.get("etag", "").strip('"') or None,
-        version_id=answer.headers.get("x-amz-version-id"),
+        # A server may put anything there, a credential of the request too.
+        etag=upload.scrub(answer.headers.get("etag", "").strip('"')) or None,
+        version_id=upload.scrub(answer.headers.get("x-amz-version-id", "")) or None,
         size=upload.document.size,
         sha256=upload.document.sha256.hex(),
         finished_at=_now(),

@@ -127,7 +127,8 @@ class Target:
 
     def object_url(self, delivery_id: str) -> str | None:
         """Return where the object will be, without a signature; None for a target that keeps none."""
-        return self.callback.url.bare
+        # For a place whose path is a credential there is no URL to give to somebody else.
+        return None if self.callback.url.has_secret_path else self.callback.url.bare
 
     def upload(self, document: Body, *, delivery_id: str, now: datetime, encoding: str | None = None) -> Upload:
         """Return the request that hands a document over.
@@ -155,6 +156,7 @@ class Target:
             expires_at=self.expires_at,
             accepts=self.accepted(),
             redirects=self.redirects,
+            fields=self.callback.fields,
         )
 
     def accepted(self) -> frozenset[int]:

@@ -30,6 +30,9 @@ from tests.conftest import missing_server
 from tests.topology import Topology, wait_until
 
 MARKER = "MARKER7c1e"
+HOOK = f"{MARKER}9f86d081884c7d659a2feaa0"
+"""A segment of a path that is a credential, as webhooks of chat services have it."""
+
 OLD_TOKEN = "Zm9yLXRlc3RzLW9ubHktbm90LWEtcmVhbC10b2tlbi0"
 EARLIER = 1_700_000_000.0
 FAR = timedelta(days=1)
@@ -200,14 +203,15 @@ def _fill(connection: sa.Connection, url: str) -> None:
             ("d-due", "t-finished", {"attempts": 2, "last_error": "503"}),
             ("d-claimed", "t-finished", {"attempts": 1, "claimed": True}),
             ("d-delivered", "t-finished", {"state": "delivered", "attempts": 1, "receipt": RECEIPT}),
-            ("d-later", "t-failed", {"attempts": 3, "next_attempt_at": far, "last_error": "503"}),
+            ("d-later", "t-failed", {"attempts": 3, "next_attempt_at": far, "last_error": f"/{HOOK}/ answered 503"}),
             ("d-dead", "t-failed", {"state": "dead", "attempts": 9, "next_attempt_at": None, "last_error": "410"}),
             ("d-canceled", "t-canceled", {}),
         ]
     ):
-        target = {"url": f"{url}/{delivery_id}?token={MARKER}", "param": {"name": delivery_id}}
+        place = f"{url}/{HOOK}/{delivery_id}" if delivery_id == "d-later" else f"{url}/{delivery_id}"
+        target = {"url": f"{place}?token={MARKER}", "param": {"name": delivery_id, "token": MARKER}}
         row = {"delivery_id": delivery_id, "job_id": job_id, "position": number, "target": json.dumps(target)}
-        shown = {"url": f"{url}/{delivery_id}?***", "param": json.dumps(target["param"])}
+        shown = {"url": f"{place}?***", "param": json.dumps(target["param"])}
         _insert(connection, "deliveries", _DELIVERY | row | shown | delivery)
 
 
@@ -270,7 +274,7 @@ def test_after_an_upgrade_everything_goes_on(old: Old, webhook: WebhookReceiver)
         documents = _arrived(webhook)
     assert set(documents) == {*DUE, "d-dead"}
     assert {name: document["callback_param"] for name, document in documents.items()} == {
-        name: {"name": name} for name in documents
+        name: {"name": name, "token": MARKER} for name in documents
     }
     for name in ("d-due", "d-claimed"):
         assert documents[name]["results"] == json.loads(RESULTS)
@@ -291,6 +295,9 @@ def _check_shown(client: Client) -> None:
     assert any(receipt.url == "http://127.0.0.1/old?***" for receipt in task.receipts)
     failed = client.get_task_results("t-failed")
     assert (failed.success, failed.error, failed.predictions) == (False, "ValueError: no", None)
+    (later,) = [delivery for delivery in failed.deliveries if delivery.attempts == 3]
+    assert later.url.endswith("/***/d-later?***")
+    assert later.error == "/***/ answered 503"
     assert client.get_task_results("t-running").wait(progress=False).success
     assert client.get_task_results("t-canceled").status == "Canceled"
 

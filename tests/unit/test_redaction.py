@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import pickle
+import re
 import socket
 import traceback
 from collections.abc import Callable, Iterator
@@ -84,8 +85,9 @@ def refusing() -> Iterator[RawServer]:
             head, _ = read_request(connection)
             if not head:
                 return
-            path = head.split()[1].decode()
-            body = f"<Error><Code>AccessDenied</Code><Message>Cannot PUT {path}</Message></Error>".replace("&", "&amp;")
+            path, meta = head.split()[1].decode(), "".join(re.findall("(?i)x-amz-meta-a: (.*)", head.decode()))
+            said = f"Cannot PUT {path.replace('&', '&amp;')} with {meta.strip()}"
+            body = f"<Error><Code>AccessDenied</Code><Message>{said}</Message></Error>"
             connection.sendall(answer("403 Forbidden", body=body.encode()))
 
     with RawServer(script) as server:
@@ -118,6 +120,12 @@ CASES: dict[str, Callable[[str], tuple[Any, Any]]] = {
     "fields that are text": lambda base: (base, {"s3_fields": MARKER}),
     "param that is text": lambda base: (base, MARKER),
     "webhook": lambda base: (f"{base}/hook?token={MARKER}", None),
+    "webhook with its credential in the path": lambda base: (f"{base}/bot1234:{MARKER}/sendDocument", None),
+    "webhook with a key in the path": lambda base: (f"{base}/key/{MARKER}/done", None),
+    "put with a header that is quoted": lambda base: (
+        put_url(base, signed="host%3Bx-amz-meta-a"),
+        {"s3_headers": {"x-amz-meta-a": MARKER}},
+    ),
     "login in the url": lambda base: (f"https://user:{MARKER}@example.org/", None),
     "malformed host": lambda base: (f"https://[{MARKER}/", None),
     "malformed port": lambda base: (f"https://u:{MARKER}@example.org:{MARKER}/", None),
@@ -139,6 +147,20 @@ def test_no_error_of_the_writer_shows_a_credential(case: str, server: str, reque
         writer.write(RESULT, url, param)
     assert not leaks(everything_printed(caught.value))
     assert not leaks(pickle.dumps(caught.value).decode("latin-1"))
+
+
+@pytest.mark.parametrize("case", ["webhook", "put with a header that is quoted", "webhook with a key in the path"])
+def test_no_receipt_shows_a_credential_that_a_server_quotes(case: str) -> None:
+    """Neither its tag nor its version, which people keep and show."""
+
+    def script(connection: socket.socket, number: int) -> None:
+        read_request(connection)
+        connection.sendall(answer("200 OK", f'ETag: "{MARKER}"', f"x-amz-version-id: /{MARKER}?sig={MARKER}"))
+
+    with RawServer(script) as server, ResultsWriter() as writer:
+        (receipt,) = writer.write(RESULT, *CASES[case](server.url))
+    assert not leaks(str(receipt) + str(receipt.to_dict()))
+    assert receipt.etag == "***"
 
 
 def test_result_that_cannot_be_encoded_shows_no_credential() -> None:

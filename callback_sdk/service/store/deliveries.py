@@ -41,7 +41,7 @@ _JOB: sa.BindParameter[str] = sa.bindparam("_job")
 _DELIVERY: sa.BindParameter[str] = sa.bindparam("_delivery")
 _ATTEMPT: sa.BindParameter[int] = sa.bindparam("_attempt")
 
-_OF_TASK = sa.select(*_SHOWN).where(deliveries.c.job_id == _JOB).order_by(deliveries.c.position)
+_OF_TASK = sa.select(deliveries).where(deliveries.c.job_id == _JOB).order_by(deliveries.c.position)
 
 _TAKE = (
     sa.select(deliveries.c.delivery_id, deliveries.c.host)
@@ -145,9 +145,15 @@ class DeliveryStore:
         self._vault = vault
 
     def of(self, job_id: str) -> list[dict[str, Any]]:
-        """Return what may be shown of a task's deliveries, in the order of its targets."""
+        """Return what may be shown of a task's deliveries, in the order of its targets.
+
+        Each has `param` too, its `callback_param` without credentials; None when it can't be read any more.
+        """
         with self._database.read() as connection:
-            return [dict(row) for row in connection.execute(_OF_TASK, {"_job": job_id}).mappings()]
+            found = [dict(row) for row in connection.execute(_OF_TASK, {"_job": job_id}).mappings()]
+        for row in found:
+            row["param"] = rows.param(row.pop("target"), self._vault)
+        return found
 
     def tries(self, job_id: str) -> list[dict[str, Any]]:
         """Return all tries of a task's deliveries, in order."""

@@ -10,10 +10,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from callback_sdk.callbacks import Callback, callbacks
+from callback_sdk.errors import TargetError
 from callback_sdk.redaction import Secret
 from callback_sdk.service.store.records import DELIVERY_PENDING, Submission
 from callback_sdk.service.store.tables import contents
-from callback_sdk.service.vault import Vault
+from callback_sdk.service.vault import Vault, VaultError
 
 _CONTENT = sa.select(contents.c.data).where(
     contents.c.job_id == sa.bindparam("_job"), contents.c.name == sa.bindparam("_name")
@@ -35,7 +36,6 @@ def delivery(submission: Submission, position: int, vault: Vault) -> dict[str, A
         "target": vault.encrypt(Secret(json.dumps(target.plain()))),
         "url": str(target.url),
         "host": target.url.host,
-        "param": target.param,
         "state": DELIVERY_PENDING,
     }
 
@@ -48,6 +48,14 @@ def callback(sealed: str, vault: Vault) -> Callback:
     """
     (found,) = callbacks(Secret([json.loads(vault.decrypt(sealed).reveal())]))
     return found
+
+
+def param(sealed: str, vault: Vault) -> dict[str, Any] | None:
+    """Read a target's `callback_param` without credentials out of its row; None when that can't be read any more."""
+    try:
+        return callback(sealed, vault).param
+    except (VaultError, TargetError):
+        return None
 
 
 def content(connection: sa.Connection, job_id: str, name: str) -> bytes | None:

@@ -150,7 +150,7 @@ def _clean(database: Database) -> None:
     """Write anew what may hold credentials in plain where rows were before: they outlast an update there."""
     statements = ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"]
     if database.engine.dialect.name == "postgresql":
-        statements = ["SET statement_timeout = 0", "VACUUM (FULL) deliveries"]
+        statements = ["SET statement_timeout = 0", "VACUUM (FULL) deliveries", "VACUUM (FULL) tries"]
     try:
         with unavailable(), database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
             for statement in statements:

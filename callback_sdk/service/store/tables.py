@@ -111,11 +111,10 @@ deliveries = sa.Table(
     sa.Column("delivery_id", sa.String(64), primary_key=True),
     sa.Column("job_id", sa.ForeignKey("tasks.job_id", ondelete="CASCADE"), nullable=False),
     sa.Column("position", sa.Integer, nullable=False),
-    # {"url", "param"} with its credentials, encrypted; see `vault`.
+    # {"url", "param"} with its credentials, encrypted; see `vault`. A parameter of the user's own may be one, too.
     sa.Column("target", sa.Text, nullable=False),
     sa.Column("url", sa.Text, nullable=False),
     sa.Column("host", sa.String(255), nullable=False),
-    sa.Column("param", sa.JSON, nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
     # Of all rounds; also the number of the try that has the claim.
     sa.Column("attempts", sa.Integer, nullable=False, default=0),

@@ -1,0 +1,127 @@
+"""Which segments of a URL's path are credentials: webhooks of chat services have theirs there, and no query; pure.
+
+Sources: the pages "Sending messages using incoming webhooks" (Slack), "Execute Webhook" (Discord), "Create Incoming
+Webhooks" (Microsoft Teams), "Making requests" (Telegram Bot API), "Using Pre-Authenticated Requests" (Oracle).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from urllib.parse import unquote
+
+HIDDEN = "***"
+
+_SIGNATURES = frozenset(
+    {
+        *("x-amz-signature", "signature", "sig", "x-goog-signature", "x-oss-signature", "q-signature"),
+        *("temp_url_sig", "upload_id"),
+    }
+)
+"""Parameters of a query that is the credential: the path is an object's name then, which people need to see."""
+
+_KNOWN = (
+    # After the workspace and the app, or the channel's webhook.
+    ("slack.com", re.compile(r"/(?:services|workflows|triggers)/[^/]+/[^/]+/(.+)")),
+    ("slack-gov.com", re.compile(r"/(?:services|workflows|triggers)/[^/]+/[^/]+/(.+)")),
+    ("discord.com", re.compile(r"/api/(?:v[0-9]+/)?webhooks/[^/]+/([^/]+)")),
+    ("discordapp.com", re.compile(r"/api/(?:v[0-9]+/)?webhooks/[^/]+/([^/]+)")),
+    ("office.com", re.compile(r"/webhook[^/]*/(.+)")),
+    ("office365.com", re.compile(r"/webhook[^/]*/(.+)")),
+    ("telegram.org", re.compile(r"/(?:file/)?bot([^/]+)")),
+    ("zapier.com", re.compile(r"/hooks/[^/]+/[^/]+/(.+)")),
+    ("make.com", re.compile(r"/(.+)")),
+    ("integromat.com", re.compile(r"/(.+)")),
+    ("ifttt.com", re.compile(r".*/key/([^/]+)")),
+    ("pagerduty.com", re.compile(r"/integration/([^/]+)")),
+    ("webhook.site", re.compile(r"/([^/]+)")),
+    ("hc-ping.com", re.compile(r"/([^/]+)")),
+    ("oraclecloud.com", re.compile(r"/p/([^/]+)")),
+    # Of one's own host too: a bot API server, Oracle's own domain.
+    ("", re.compile(r"/(?:file/)?bot[0-9]+:([^/]+)")),
+    ("", re.compile(r"/p/([^/]+)/n/[^/]+/b/")),
+)
+
+_NAMED = re.compile(r"(?:api[_-]?)?key|token|secret|auth|password", re.IGNORECASE)
+"""A segment that says what the next one is."""
+
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+_CHUNKS = re.compile(r"[A-Za-z0-9]+")
+
+_UUID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
+_HEXADECIMAL = re.compile(r"[0-9a-f]+|[0-9A-F]+")
+
+_SHORTEST = 16
+"""Letters and digits below which a segment is not taken for random."""
+
+_LONG = 20
+"""Letters and digits without anything between them that are random with a few changes between the two."""
+
+_LONGEST_WORD = 32
+
+
+def secrets_of(host: str, path: str, query: Iterable[str]) -> tuple[str, ...]:
+    """Return the parts of a path that are credentials, as they are written there.
+
+    Args:
+        host: In lower case.
+        path: With its leading slash.
+        query: Names of the query's parameters.
+    """
+    for domain, pattern in _KNOWN:
+        if (not domain or host == domain or host.endswith(f".{domain}")) and (found := pattern.match(path)):
+            return tuple(segment for segment in found[1].split("/") if segment)
+    if any(name.lower() in _SIGNATURES for name in query):
+        return ()
+    return tuple(_random_segments(path))
+
+
+def without(path: str, secrets: Iterable[str]) -> str:
+    """Return a path with asterisks for the parts that are credentials."""
+    hidden = frozenset(secrets)
+    if not hidden:
+        return path
+    return "/".join(_hide(segment, hidden) for segment in path.split("/"))
+
+
+def _hide(segment: str, hidden: frozenset[str]) -> str:
+    if segment in hidden:
+        return HIDDEN
+    # Telegram has a word before it: bot<id>:<token>.
+    return next((f"{segment[: -len(end)]}{HIDDEN}" for end in hidden if segment.endswith(end)), segment)
+
+
+def _random_segments(path: str) -> Iterable[str]:
+    before = ""
+    for segment in path.split("/"):
+        if segment and (_NAMED.fullmatch(before) or is_random(unquote(segment))):
+            yield segment
+        before = segment
+
+
+def is_random(text: str) -> bool:
+    """Tell whether a text looks like a token and not like a name that somebody has thought of.
+
+    People separate words and numbers by hyphens, or begin them with a capital. In a random text letters of either case
+    and digits take turns inside of what stands between hyphens, after one or two characters mostly. UUIDs and digests
+    are random too.
+    """
+    chunks = _CHUNKS.findall(text)
+    letters = sum(map(len, chunks))
+    if letters < _SHORTEST:
+        return False
+    words = [_WORDS.findall(chunk) for chunk in chunks]
+    short = sum(len(word) <= 2 for found in words if len(found) > 2 for word in found)
+    return (
+        short * 6 > letters
+        or _UUID.search(text) is not None
+        or any(_is_token(chunk, len(found)) for chunk, found in zip(chunks, words, strict=True))
+    )
+
+
+def _is_token(chunk: str, words: int) -> bool:
+    if chunk.isdigit() or len(chunk) < _SHORTEST:
+        return False
+    mixed = not chunk.isalpha()
+    hexadecimal = mixed and _HEXADECIMAL.fullmatch(chunk) is not None
+    return hexadecimal or (mixed and words > 3 and len(chunk) >= _LONG) or len(chunk) >= _LONGEST_WORD
