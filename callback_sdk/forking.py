@@ -42,6 +42,11 @@ def after_fork(owner: T, renew: Callable[[T], object]) -> None:
     _hooks[key] = (weakref.ref(owner, lambda _: _hooks.pop(key, None)), renew)
 
 
+def keep_inherited(value: object) -> None:
+    """Keep a value of the parent process in this child, so that no finalizer of it runs here."""
+    _inherited.append(value)
+
+
 class Lock:
     """A `threading.Lock` that is free in each child process, whoever held it in the parent."""
 
@@ -121,7 +126,7 @@ class PerProcess(Generic[T]):
     def _renew(self) -> None:
         value, self._value = self._value, None
         if value is not None:
-            _inherited.append(value[0])
+            keep_inherited(value[0])
             if self._leave is not None:
                 self._leave(value[0])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, MutableMapping
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,9 +12,11 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
 from callback_sdk.aistore.cluster import Cluster
+from callback_sdk.aistore.connections import own_connections
 from callback_sdk.aistore.requests import Courier
 from callback_sdk.aistore.tokens import Bearer, TokenSource
 from callback_sdk.errors import ConfigurationError
+from callback_sdk.forking import Lock
 from callback_sdk.signer.credentials import credentials_error
 
 MAX_REDIRECTS = 3
@@ -24,7 +25,7 @@ MAX_REDIRECTS = 3
 _REGION = "us-east-1"
 
 _couriers: MutableMapping[Any, Courier] = WeakKeyDictionary()
-_lock = threading.Lock()
+_lock = Lock()
 
 
 def client(
@@ -158,4 +159,5 @@ def _attach(client: Any, courier: Courier) -> None:
     events.register_last("before-send.s3", authorize)
     # Before botocore's own redirector, which looks at what this one leaves in the context.
     events.register_first("needs-retry.s3", wants_again)
+    own_connections(client._endpoint.http_session)
     _couriers[client] = courier

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from callback_sdk.errors import ConfigurationError, InvalidTargetError
+from callback_sdk.forking import Lock
 from callback_sdk.redaction import SecretURL
 from callback_sdk.stores import port_of
 
@@ -52,7 +52,7 @@ class Cluster:
         self._allowed = None if allow_hosts is None else frozenset(host.lower() for host in allow_hosts)
         self._nodes: frozenset[tuple[str, int]] = frozenset()
         self._asked_at = float("-inf")
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     @property
     def root(self) -> str:

@@ -7,7 +7,6 @@ Clients and resources that exist already do so too. Clients of Amazon S3 itself 
 from __future__ import annotations
 
 import functools
-import threading
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,7 +14,9 @@ from botocore.endpoint import Endpoint
 
 from callback_sdk.aistore.clients import MAX_REDIRECTS
 from callback_sdk.aistore.cluster import Cluster
+from callback_sdk.aistore.connections import own_connections
 from callback_sdk.aistore.requests import MARK, Courier
+from callback_sdk.forking import Lock
 
 __all__ = ["patch", "unpatch"]
 
@@ -23,7 +24,7 @@ _AMAZON = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 
 _originals: dict[str, Any] = {}
 _couriers: dict[str, Courier] = {}
-_lock = threading.Lock()
+_lock = Lock()
 
 
 def patch() -> None:
@@ -46,6 +47,7 @@ def _preparing(original: Any) -> Any:
     @functools.wraps(original)
     def make_request(self: Any, operation_model: Any, request_dict: dict[str, Any]) -> Any:
         if _is_ours(self, operation_model, request_dict):
+            own_connections(self.http_session)
             _courier(self).prepare(request_dict)
             request_dict["context"][_OURS] = True
         return original(self, operation_model, request_dict)

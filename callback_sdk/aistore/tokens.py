@@ -13,8 +13,10 @@ from typing import Any
 from urllib.parse import quote
 
 import requests
+import urllib3
 
 from callback_sdk.errors import ConfigurationError, LoginError
+from callback_sdk.forking import Lock
 from callback_sdk.redaction import Secret, SecretURL
 
 _TIMEOUT = (5.0, 30.0)
@@ -58,7 +60,7 @@ class Token:
         self._verify = verify
         self._token = Secret("")
         self._end = float("-inf")
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def __repr__(self) -> str:
         return f"Token({self._username!r} at {self._url.bare})"
@@ -94,7 +96,8 @@ class Token:
                 allow_redirects=False,
                 verify=self._verify,
             )
-        except requests.RequestException as error:
+        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
+            # Not only requests' own: a file of certificates that isn't there raises others.
             # The request, which such an error holds, has the password.
             reason = f"did not answer ({type(error).__name__})"
         else:

@@ -1,0 +1,28 @@
+"""Connections of botocore's clients, of which each process needs its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from urllib3 import PoolManager
+
+from callback_sdk.forking import after_fork, keep_inherited
+
+
+def own_connections(session: Any) -> None:
+    """Give each child process connections of its own; else two processes read each other's responses.
+
+    Args:
+        session: The HTTP session of a client of botocore. Another implementation than botocore's own is left alone.
+    """
+    if isinstance(getattr(session, "_manager", None), PoolManager) and hasattr(session, "_proxy_managers"):
+        after_fork(session, _renew)
+
+
+def _renew(session: Any) -> None:
+    inherited = session._manager
+    keep_inherited((inherited, session._proxy_managers))
+    # The settings, the SSL context among them, hold no connection.
+    session._manager = PoolManager(**inherited.connection_pool_kw)
+    session._manager.pool_classes_by_scheme = inherited.pool_classes_by_scheme
+    session._proxy_managers = {}

@@ -1,0 +1,125 @@
+"""boto3 clients for AIStore in several processes."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from callback_sdk import aistore
+from callback_sdk.aistore.cluster import Cluster
+from callback_sdk.aistore.connections import own_connections
+from callback_sdk.aistore.tokens import Token
+from callback_sdk.errors import LoginError
+from tests.forks import Child, in_child
+from tests.rawserver import RawServer, answer, read_request
+
+
+def echo(connection: socket.socket, number: int) -> None:
+    """Answer each request with its path."""
+    while True:
+        head, _ = read_request(connection)
+        if not head:
+            return
+        connection.sendall(answer("200 OK", 'ETag: "e"', body=head.split(b" ")[1]))
+
+
+@pytest.fixture
+def server() -> Iterator[RawServer]:
+    """Run a store whose objects hold their own paths."""
+    with RawServer(echo) as server:
+        yield server
+
+
+def plain(server: RawServer) -> Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=server.url,
+        region_name="us-east-1",
+        aws_access_key_id="A",
+        aws_secret_access_key="B",
+        config=boto3.session.Config(s3={"addressing_style": "path"}),
+    )
+
+
+MAKERS = {
+    "client": lambda server: aistore.client(server.url, token="token"),
+    "follow_redirects": lambda server: aistore.follow_redirects(plain(server)),
+    "use_token": lambda server: aistore.use_token(plain(server), "token"),
+    "patch": plain,
+}
+
+
+@pytest.mark.parametrize("how", MAKERS)
+def test_processes_do_not_share_a_connection(how: str, server: RawServer) -> None:
+    """A client that was used before a fork gives parent and children what each of them asked for."""
+    from callback_sdk.aistore import patch
+
+    (patch.patch if how == "patch" else patch.unpatch)()
+    s3 = MAKERS[how](server)
+
+    def get(name: str) -> list[bytes]:
+        return [s3.get_object(Bucket="b", Key=f"{name}-{number}")["Body"].read()[-7:] for number in range(10)]
+
+    try:
+        get("z")
+        before = server.connections
+        children = [Child(lambda name=name: get(name)) for name in "abc"]
+        for name, found in [
+            ("p", get("p")),
+            *[(name, child.result()) for name, child in zip("abc", children, strict=True)],
+        ]:
+            assert all(f"{name}-{number}".encode() in body for number, body in enumerate(found))
+        assert server.connections == before + 3
+    finally:
+        patch.unpatch()
+
+
+@pytest.mark.parametrize("held", ["token", "cluster", "clients", "patch"])
+def test_a_lock_held_at_the_fork_does_not_stop_a_child(held: str, server: RawServer) -> None:
+    """Whatever another thread was doing at that moment, the child gets tokens, maps and clients."""
+    from callback_sdk.aistore import clients, patch
+
+    patch.unpatch()
+    token, cluster = Token("anna", "password", server.url), Cluster(server.url)
+    locks = {"token": token._lock, "cluster": cluster._lock, "clients": clients._lock, "patch": patch._lock}
+    taken, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with locks[held]:
+            taken.set()
+            release.wait(30)
+
+    def use() -> bool:
+        with pytest.raises(LoginError):
+            token()
+        cluster._ask(lambda url: None)
+        aistore.follow_redirects(plain(server))
+        patch.patch()
+        return True
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    taken.wait(30)
+    assert in_child(use)
+    release.set()
+    thread.join()
+
+
+def test_another_kind_of_session_is_left_alone() -> None:
+    """What isn't botocore's own session has no connections that are known."""
+    session = type("Session", (), {})()
+    own_connections(session)
+    assert in_child(lambda: vars(session)) == {}
+
+
+def test_certificates_that_cannot_be_read_are_an_error_of_ours(tmp_path: Path) -> None:
+    """A file of authorities that isn't there is a `LoginError`, not an error of requests' own making."""
+    token = Token("anna", "password", "https://127.0.0.1:9", verify=str(tmp_path / "moved.pem"))
+    with pytest.raises(LoginError, match="did not answer"):
+        token()
