@@ -28,3 +28,19 @@ def fail(features, parameters, context):
 @registry.algorithm("echo")
 def echo(features, parameters, context):
     return {"predictions": parameters, "evaluations": features.to_dict()}
+
+
+@registry.algorithm("frames")
+def frames(features, parameters, context):
+    """Return what the usual libraries have tables and dates as."""
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    table = pd.DataFrame({"machine": ["m7", "m3", "m3"], "damage": [0.5, 0.25, 0.25]})
+    days = np.array(["2026-01-02T03:04:05.123456789", "NaT"], dtype="M8[ns]")
+    return {
+        "predictions": {"by machine": table.groupby("machine")["damage"].sum(), "days": days},
+        "evaluations": table[table.damage < 0.5],
+        np.str_("monitors"): pa.table({"large": pa.array([2**63], pa.uint64())}),
+    }

@@ -103,6 +103,18 @@ def test_numbers_and_texts_arrive_unchanged_both_ways(client: Client) -> None:
         assert repr(found) == repr(given)
 
 
+def test_tables_and_dates_of_an_algorithm_arrive_whole(client: Client) -> None:
+    """The index of pandas, nanoseconds and integers of 64 bits, in the webhook and in the task; NaT is counted."""
+    with WebhookReceiver() as webhook:
+        task = ended(client.run_algorithm("frames", DATA, callbacks=[webhook.url]))
+        results = webhook.accepted[0].document["results"]
+    days = ["2026-01-02T03:04:05.123456789", None]
+    assert results["predictions"] == task.predictions == {"by machine": {"m3": 0.5, "m7": 0.5}, "days": days}
+    assert results["evaluations"] == {"index": [1, 2], "machine": ["m3", "m3"], "damage": [0.25, 0.25]}
+    assert results["monitors"] == {"large": [2**63]}
+    assert task.receipts[0].nulled == 1
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [('{"a": 1e400}', "beyond the range"), ('{"a": NaN}', "NaN"), ('{"a": "\\ud800"}', "not valid Unicode")],

@@ -272,6 +272,23 @@ def test_result_that_cannot_be_encoded_sends_nothing(
         writer.write(result, [webhook.url, signer.put("k")])
 
 
+@pytest.mark.parametrize(
+    ("results", "param", "path"),
+    [
+        ({1: "a", "1": "b"}, {}, "results"),
+        ({"a": {True: 1, "true": 2}}, {}, "results.a"),
+        (1.5, {"limits": [0, float("inf")]}, "callback_param.limits[1]"),
+    ],
+)
+def test_nothing_is_sent_of_what_would_arrive_otherwise(results: Any, param: dict[str, Any], path: str) -> None:
+    """Keys that are written alike, and numbers that no receipt would count, are errors before the first connection."""
+    with WebhookReceiver() as webhook, ResultsWriter() as writer:
+        with pytest.raises(EncodingError) as caught:
+            writer.write(JobResult(job_id="42", success=True, results=results), webhook.url, param)
+        assert not webhook.requests
+    assert caught.value.path == path
+
+
 @pytest.mark.parametrize("url", [None, [], (), "", {}])
 def test_write_without_a_target_is_an_error(writer: ResultsWriter, url: Any) -> None:
     """A worker that lost its callback URL doesn't get an empty list that looks like success."""

@@ -187,6 +187,7 @@ def test_target_that_expired_holds_up_no_other(outbox: Outbox, webhook: WebhookR
         (RESULT, ["http://127.0.0.1:9/"], [{}, {}], CallbackParamError),
         (JobResult(job_id="1", success=True, results={"x": object()}), "http://127.0.0.1:9/", None, EncodingError),
         (RESULT, "http://127.0.0.1:9/", {"x": object()}, EncodingError),
+        (RESULT, "http://127.0.0.1:9/", {"x": float("nan")}, EncodingError),
     ],
 )
 def test_what_could_never_be_delivered_stores_nothing(

@@ -317,6 +317,13 @@ def test_parameters_are_a_dict_or_a_json_file(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("number", [float("nan"), np.float64("-inf"), np.datetime64("NaT")], ids=repr)
+def test_parameters_that_would_become_null_are_an_error(number: Any) -> None:
+    """An algorithm would take None for a limit that was infinite."""
+    with pytest.raises(EncodingError, match=r"parameters\.limits\[1\]"):
+        parameters_file({"limits": [0, number]})
+
+
 def test_parameters_that_json_cannot_hold_are_an_error(tmp_path: Path) -> None:
     """The error names the path to the value."""
     with pytest.raises(EncodingError, match=r"parameters.a\[1\]"):
