@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import time
 from types import TracebackType
 from typing import Any
 
@@ -11,9 +12,15 @@ _WHOLE = 100
 _FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
 _FORMAT_WITHOUT_END = "{desc} {elapsed}{postfix}"
 
+_KEPT_INTERVAL = 2.0
+"""Seconds between two drawings where each of them stays: in the output of a notebook without ipywidgets, in its log."""
+
 
 class ProgressBar:
     """One line of progress, by tqdm when it is installed, in a terminal or a notebook; else nothing.
+
+    It is drawn no more often than tqdm draws by itself (`mininterval`, or `TQDM_MININTERVAL` of the environment). Where
+    drawings stay, only a change is drawn, and less often. The last state is always drawn, at the end.
 
     Args:
         title: What stands before it.
@@ -22,7 +29,12 @@ class ProgressBar:
 
     def __init__(self, title: str, *, wanted: bool = True) -> None:
         make = _maker() if wanted else None
-        self._bar = make(total=_WHOLE, desc=title, bar_format=_FORMAT_WITHOUT_END, mininterval=0) if make else None
+        bar = make(total=_WHOLE, desc=title, bar_format=_FORMAT_WITHOUT_END) if make else None
+        # TQDM_DISABLE of the environment makes bars that do nothing.
+        self._bar: Any = None if bar is None or bar.disable else bar
+        self._stays = not (sys.stderr is not None and sys.stderr.isatty()) and not _has_widgets()
+        self._drawn: tuple[int, str] | None = None
+        self._drawn_at = float("-inf")
 
     def show(self, fraction: float | None, message: str) -> None:
         """Show a state.
@@ -36,7 +48,17 @@ class ProgressBar:
         self._bar.bar_format = _FORMAT_WITHOUT_END if fraction is None else _FORMAT
         self._bar.n = round(_WHOLE * min(max(fraction or 0.0, 0.0), 1.0))
         self._bar.set_postfix_str(message, refresh=False)
-        self._bar.refresh()
+        if self._is_due((self._bar.n, message)):
+            self._bar.refresh()
+
+    def _is_due(self, state: tuple[int, str]) -> bool:
+        now, interval = time.monotonic(), self._bar.mininterval
+        if self._stays:
+            interval = max(interval, _KEPT_INTERVAL)
+        if now - self._drawn_at < interval or (self._stays and state == self._drawn):
+            return False
+        self._drawn, self._drawn_at = state, now
+        return True
 
     def __enter__(self) -> ProgressBar:
         return self
@@ -49,15 +71,22 @@ class ProgressBar:
 
 
 def _maker() -> Any:
-    in_notebook = "ipykernel" in sys.modules
-    if not in_notebook and not (sys.stderr is not None and sys.stderr.isatty()):
+    if not _is_notebook() and not (sys.stderr is not None and sys.stderr.isatty()):
         return None
     try:
         # Without ipywidgets tqdm.auto warns, and then shows a line of text as well.
-        if in_notebook and importlib.util.find_spec("ipywidgets"):
+        if _has_widgets():
             from tqdm.auto import tqdm
         else:
             from tqdm import tqdm
     except ImportError:
         return None
     return tqdm
+
+
+def _is_notebook() -> bool:
+    return "ipykernel" in sys.modules
+
+
+def _has_widgets() -> bool:
+    return _is_notebook() and importlib.util.find_spec("ipywidgets") is not None

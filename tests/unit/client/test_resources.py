@@ -8,11 +8,13 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from callback_sdk.client import Client, resources
+from callback_sdk.client import Client, progress, resources
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.resources import Task
 from callback_sdk.errors import (
@@ -298,6 +300,8 @@ def test_a_terminal_sees_a_bar(client: Client, service: Any, monkeypatch: pytest
     """It has the fraction, the message and the end."""
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    # Each state is drawn, however short the time between two.
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=count(0.0, 1.0).__next__))
     the_task(client, service, PENDING, RUNNING, DONE).wait(poll=SOON)
     text = sys.stderr.getvalue()  # type: ignore[attr-defined]
     assert "Task 42" in text
