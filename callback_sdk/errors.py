@@ -77,18 +77,24 @@ class ConfigurationError(CallbackSDKError, ValueError):
 
 
 class MissingExtraError(ConfigurationError, ImportError):
-    """An optional dependency is not installed; the text has the pip command."""
+    """An optional dependency is not installed; the text has the pip command.
+
+    Attributes:
+        what: What is missing.
+        extra: The extra of this package that brings it.
+    """
 
     def __init__(self, what: str, *, extra: str) -> None:
         super().__init__(f"{what} is not installed.", hint=f"pip install 'callback-sdk[{extra}]'")
+        self.what = what
         self.extra = extra
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_missing_extra, (self.message, self.extra))
+        return (_missing_extra, (self.what, self.extra), self.__dict__)
 
 
-def _missing_extra(message: str, extra: str) -> MissingExtraError:
-    return MissingExtraError(message.removesuffix(" is not installed."), extra=extra)
+def _missing_extra(what: str, extra: str) -> MissingExtraError:
+    return MissingExtraError(what, extra=extra)
 
 
 class SigningError(CallbackSDKError, ValueError):

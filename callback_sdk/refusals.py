@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from callback_sdk.answer import Answer
-from callback_sdk.errors import DeliveryError
+from callback_sdk.errors import DeliveryError, sentence
 from callback_sdk.models import Upload
 from callback_sdk.redaction import HIDDEN
 from callback_sdk.retry import is_retryable, parse_retry_after
@@ -83,7 +83,7 @@ def refusal(upload: Upload, answer: Answer) -> DeliveryError:
     retry_after = parse_retry_after(answer.headers.get("retry-after"))
     said = f"{answer.status} {code}" if code else str(answer.status)
     return DeliveryError(
-        f"{answer.url} answered {said} to the {upload.method}{_message(upload, answer)}.",
+        sentence(f"{answer.url} answered {said} to the {upload.method}{_message(upload, answer)}"),
         hint=_hint(upload, answer.status, code),
         url=str(answer.url),
         status=answer.status,
@@ -105,7 +105,7 @@ def _message(upload: Upload, answer: Answer) -> str:
     match = _MESSAGE.search(answer.decoded_body())
     if match is None:
         return ""
-    text = " ".join(match[1].decode("utf-8", "replace").split()).rstrip(".")
+    text = " ".join(match[1].decode("utf-8", "replace").split())
     # A message may quote the request: our own values go, and so does whatever else looks like a query.
     text = _QUERY.sub("?" + HIDDEN, upload.scrub(text))[:_LONGEST_MESSAGE]
     return f": {text}" if text.isprintable() else ""

@@ -27,6 +27,8 @@ from callback_sdk.retry import parse_retry_after
 _LONGEST_MESSAGE = 1000
 _SHORTEST_SECRET = 6
 
+_URL = re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]+")
+
 _WRONG_URL = "Is this the URL of the service's API, such as http://127.0.0.1:8000/api/v2?"
 
 _ERRORS: dict[int, type[ServiceError]] = {
@@ -85,7 +87,8 @@ def _scrubbed(text: str, hidden: Secret[tuple[str, ...]]) -> str:
     for secret in hidden.reveal():
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, HIDDEN)
-    return re.sub(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]+", rf"\1?{HIDDEN}", text)[:_LONGEST_MESSAGE]
+    # Cut first: in a text of nothing but beginnings of URLs, the pattern looks at the rest from each of them.
+    return _URL.sub(rf"\1?{HIDDEN}", text[: 2 * _LONGEST_MESSAGE])[:_LONGEST_MESSAGE]
 
 
 def _json(response: requests.Response, url: str, request_id: str | None) -> Any:
@@ -180,7 +183,7 @@ def unreachable(error: Exception, url: str, method: str, key: str | None = None)
         resume_key = key
         hint = f"{accepted(key)} If the features are large, the service's limit may have cut them off. {hint}"
     failure = ServiceUnreachableError(
-        f"No answer from {url}: {_described(root)}.", hint=hint, idempotency_key=resume_key
+        f"No answer from {url}: {sentence(_described(root))}", hint=hint, idempotency_key=resume_key
     )
     failure.__cause__ = without_frames(root)
     return failure
@@ -216,4 +219,4 @@ def _never_connected(error: Exception) -> bool:
 
 def _described(root: BaseException) -> str:
     text = getattr(root, "strerror", None) or str(root) or type(root).__name__
-    return _printable(str(text))[:200].rstrip(".")
+    return _printable(str(text))[:200]

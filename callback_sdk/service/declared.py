@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from callback_sdk.errors import ConfigurationError, FeaturesError, MissingExtraError, ParametersError
+from callback_sdk.errors import ConfigurationError, FeaturesError, MissingExtraError, ParametersError, sentence
 from callback_sdk.service.features import Features
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class JSONTable(Table):
             for error in validator.iter_errors(record):
                 path = [str(part) for part in error.absolute_path]
                 where = f"column {'.'.join(path)!r}" if path else "the record"
-                yield f"Row {row}, {where}: {error.message[:_LONGEST]}."
+                yield f"Row {row}, {where}: {sentence(error.message[:_LONGEST])}"
 
 
 @define(frozen=True)
@@ -156,7 +156,7 @@ class Parameters:
             ParametersError: They don't fit; the text names them.
         """
         problems = [
-            f"{'.'.join(map(str, error.absolute_path)) or 'They'}: {error.message[:_LONGEST]}."
+            f"{'.'.join(map(str, error.absolute_path)) or 'They'}: {sentence(error.message[:_LONGEST])}"
             for error in itertools.islice(_validator(self.schema).iter_errors(dict(parameters)), _MOST + 1)
         ]
         if problems:
@@ -337,5 +337,4 @@ def _described(metadata: Mapping[bytes, bytes] | None) -> str:
 
 
 def _listed(problems: list[str]) -> str:
-    shown = [problem.replace("..", ".") for problem in problems[:_MOST]]
-    return " ".join([*shown, "There are more."] if len(problems) > _MOST else shown)
+    return " ".join([*problems[:_MOST], "There are more."] if len(problems) > _MOST else problems)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from callback_sdk.body import CHUNK_SIZE
-from callback_sdk.errors import ConfigurationError, MissingExtraError
+from callback_sdk.errors import ConfigurationError, MissingExtraError, sentence
 from callback_sdk.redaction import without_frames
 from callback_sdk.service.blobs.errors import BlobMissingError, StorageError
 from callback_sdk.service.files import remove
@@ -119,7 +119,7 @@ class Bucket:
             # Frames of botocore hold signed headers.
             cause = without_frames(error)
             failure = (BlobMissingError if _is_missing(error) else StorageError)(
-                f"{name} can't be kept in or read from bucket {self._bucket!r}: {cause}.".replace("..", "."),
+                f"{name} can't be kept in or read from bucket {self._bucket!r}: {sentence(str(cause))}",
                 hint="Check the bucket, and the credentials, region and endpoint that boto3 finds.",
             )
         except OSError as error:

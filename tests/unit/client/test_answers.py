@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from callback_sdk.client import Client
-from callback_sdk.client.answers import _ERRORS, unreachable
+from callback_sdk.client.answers import _ERRORS, _scrubbed, unreachable
 from callback_sdk.errors import (
     AuthenticationError,
     ConflictError,
@@ -18,6 +18,7 @@ from callback_sdk.errors import (
     ServiceError,
     ServiceUnreachableError,
 )
+from callback_sdk.redaction import Secret
 from tests.unit.client.jobs import ACCEPTED, BUCKET, DATA, PREDICT, SIGNATURE, SIGNED, TOKEN, s3_fields, shown
 
 
@@ -50,6 +51,24 @@ def test_every_refusal_has_its_error(
     assert f"answered {status}: It is so." in str(caught.value)
     assert hint in caught.value.hint
     assert set(_ERRORS) == {401, 403, 404, 409}
+
+
+@pytest.mark.parametrize(
+    "text", ["No file '../data'.", "Row 7 has '..' in it", "Give 0..9.", "See https://h/a/../b..."]
+)
+def test_the_services_words_are_kept(client: Client, service: Any, text: str) -> None:
+    """Two dots are part of a path or of a range, and not a full stop too many."""
+    service.on("POST", PREDICT, service.Say(422, {"error": text}))
+    with pytest.raises(InvalidRequestError) as caught:
+        client.run_algorithm("an-algorithm", DATA)
+    assert text in caught.value.message
+
+
+def test_a_text_of_urls_is_read_in_linear_time() -> None:
+    """A hostile service's text costs no more than its length: it is cut before it is searched for queries."""
+    text = "http://" * 200_000
+    assert len(_scrubbed(text, Secret(()))) == 1000
+    assert _scrubbed("at https://h/k?X-Amz-Signature=5f, or", Secret(())) == "at https://h/k?*** or"
 
 
 def test_several_errors_are_all_told(client: Client, service: Any) -> None:

@@ -120,6 +120,19 @@ def test_a_failed_task_has_no_result(client: Client, service: Any) -> None:
         task.result()
 
 
+@pytest.mark.parametrize(
+    "reason",
+    ["[Errno 2] No such file or directory: '../data'", "slice(0..9) is out of range...", "No rows.", "a/..", "?"],
+)
+def test_the_reason_of_a_failure_is_kept_word_by_word(client: Client, service: Any, reason: str) -> None:
+    """The text has it unchanged, and so does a field; the task's id is another field."""
+    task = the_task(client, service, {**DONE, "success": False, "error": reason, "predictions": None}).refresh()
+    with pytest.raises(TaskFailedError) as caught:
+        task.result()
+    assert f"The task 42 failed: {reason}" in str(caught.value)
+    assert (caught.value.reason, caught.value.job_id) == (reason, "42")
+
+
 def test_waiting_ends_with_the_task(client: Client, service: Any) -> None:
     """The task is asked after until it has ended."""
     task = the_task(client, service, PENDING, RUNNING, DONE)

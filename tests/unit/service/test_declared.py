@@ -111,6 +111,15 @@ def test_times_of_parquet_are_texts(tmp_path: Path) -> None:
     declare_features("x", RECORD).check(features(tmp_path, data, parquet=True))
 
 
+def test_a_value_is_quoted_word_by_word(tmp_path: Path) -> None:
+    """A path with two dots is the one that was given, in features and in parameters."""
+    text = refusal(RECORD, features(tmp_path, {"temperature": [1.0], "place": ["../data"]}))
+    assert "'../data' is not one of ['roof', 'cellar']." in text
+    schema = declare_parameters("x", {"properties": {"folder": {"enum": ["/data"]}}})
+    with pytest.raises(ParametersError, match=r"'\.\./data\.\.' is not one of"):
+        schema.check({"folder": "../data.."})
+
+
 def test_parameters_are_checked() -> None:
     """Each by its name."""
     declared = declare_parameters("x", LIMITS)
