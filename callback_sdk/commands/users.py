@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from callback_sdk.commands.options import AsJSON, Data, Database
+from callback_sdk.commands.options import AsJSON, Data, Database, settings
 from callback_sdk.commands.stores import open_store
+
+if TYPE_CHECKING:
+    from callback_sdk.service.audit import Action
 
 app = typer.Typer(name="users", help="Who may use a service.", no_args_is_help=True)
 
@@ -33,6 +36,8 @@ def add_user(
         user = store.users.add(_name(name), password=hashed)
         token = new_api_token()
         store.users.add_token(user.user_id, digest(token), label="users add")
+    _record("user-added", user.name)
+    _record("token-created", user.name)
     typer.echo(token.reveal())
 
 
@@ -60,6 +65,7 @@ def disable_user(
     """Shut a user out: no token counts any more. What was submitted still ends and is delivered."""
     with open_store(data, database) as store:
         store.users.disable(name)
+    _record("user-disabled", name)
     typer.echo(f"{name} is disabled.")
 
 
@@ -70,9 +76,10 @@ def enable_user(
     data: Data = None,
     database: Database = None,
 ) -> None:
-    """Let a user in again. API tokens count again; access tokens from before don't."""
+    """Let a user in again. API tokens count again; sessions and access tokens from before don't."""
     with open_store(data, database) as store:
         store.users.disable(name, disabled=False)
+    _record("user-enabled", name)
     typer.echo(f"{name} is enabled.")
 
 
@@ -83,12 +90,13 @@ def set_password(
     data: Data = None,
     database: Database = None,
 ) -> None:
-    """Ask for a new password, or read it from a pipe. Access tokens from before don't count any more."""
+    """Ask for a new password, or read it from a pipe. Sessions, refresh and access tokens from before end."""
     from callback_sdk.service.passwords import hash_password
 
     hashed = hash_password(_ask_password())
     with open_store(data, database) as store:
         store.users.set_password(name, hashed)
+    _record("password-changed", name)
     typer.echo(f"{name} has a new password.")
 
 
@@ -96,7 +104,9 @@ def set_password(
 def new_token(
     name: Annotated[str, typer.Argument(help="Whose.", show_default=False)],
     *,
-    revoke: Annotated[bool, typer.Option("--revoke", help="Revoke all API tokens that the user had.")] = False,
+    revoke: Annotated[
+        bool, typer.Option("--revoke", help="Revoke all tokens that the user had, and end all sessions.")
+    ] = False,
     data: Data = None,
     database: Database = None,
 ) -> None:
@@ -108,11 +118,22 @@ def new_token(
         user = store.users.named(name)
         if revoke:
             store.users.revoke_tokens(user.user_id)
+            _record("tokens-revoked", user.name)
             if user.user_id == FIRST_USER:
                 typer.echo("That of the file token in the service's data folder too: put the new one there.", err=True)
         token = new_api_token()
         store.users.add_token(user.user_id, digest(token), label="users token")
+    _record("token-created", user.name)
     typer.echo(token.reveal())
+
+
+def _record(action: Action, user: str) -> None:
+    """Write to the audit log, which is on standard error here as a service's is."""
+    from callback_sdk.service import audit
+    from callback_sdk.service.logs import log_to_stderr
+
+    log_to_stderr(settings().log_format)
+    audit.record(action, user, via="command")
 
 
 def _name(name: str) -> str:

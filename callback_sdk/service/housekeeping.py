@@ -70,10 +70,11 @@ class Housekeeper:
         Args:
             moment: Now, in seconds of a clock that is never put forward.
         """
-        for step in (self._forget_keys, self._clean, self._forget_tasks, lambda: self._end_unknown(moment)):
+        steps = (self._forget_keys, self._store.sessions.forget, self._clean, self._forget_tasks)
+        for step in (*steps, lambda: self._end_unknown(moment)):
             try:
                 step()
-            except StoreUnavailableError as error:  # noqa: PERF203 - four rounds
+            except StoreUnavailableError as error:  # noqa: PERF203 - five rounds
                 _log.warning("The housekeeping waits for its next round: %s", error)
             except Exception:  # noqa: BLE001 - what is left over costs space only
                 _log.exception("A part of the housekeeping failed.")

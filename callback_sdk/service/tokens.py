@@ -44,10 +44,14 @@ class Claims:
     Attributes:
         user_id: Whose it is.
         generation: The user's generation when it was given out: a later one makes it worthless.
+        session: The session that it belongs to; None for one that was made without.
+        token_id: Its own id.
     """
 
     user_id: str
     generation: int
+    session: str | None = None
+    token_id: str = field(default="", eq=False)
 
 
 @define(frozen=True)
@@ -64,25 +68,40 @@ class Tokens:
     access: timedelta = field(default=timedelta(minutes=30), kw_only=True)
     refresh: timedelta = field(default=timedelta(days=7), kw_only=True)
 
-    def issue(self, user_id: str, generation: int, kind: str = ACCESS) -> Secret[str]:
+    def issue(
+        self,
+        user_id: str,
+        generation: int,
+        kind: str = ACCESS,
+        *,
+        session: str | None = None,
+        token_id: str | None = None,
+        expires_at: float | None = None,
+    ) -> Secret[str]:
         """Make a token.
 
         Args:
             user_id: Whose.
             generation: The user's generation.
             kind: `"access"` or `"refresh"`.
+            session: The session that ends it.
+            token_id: Its id; a new one when None.
+            expires_at: When it ends, in seconds since 1970 in UTC; after the life of its kind when None.
         """
         moment = datetime.now(timezone.utc)
+        life = self.access if kind == ACCESS else self.refresh
         payload = {
             "sub": user_id,
             "gen": generation,
             # As Simple JWT of the Django REST framework names it.
             "token_type": kind,
             "iat": moment,
-            "exp": moment + (self.access if kind == ACCESS else self.refresh),
-            "jti": uuid.uuid4().hex,
+            "exp": moment + life if expires_at is None else int(expires_at),
+            "jti": token_id or uuid.uuid4().hex,
             "iss": _ISSUER,
         }
+        if session is not None:
+            payload["sid"] = session
         return Secret(jwt.encode(payload, self.keys[0].reveal(), algorithm=_ALGORITHM))
 
     def read(self, token: Secret[str], kind: str = ACCESS) -> Claims:
@@ -96,12 +115,13 @@ class Tokens:
             TokenError: It is expired, changed, of another kind, or no token at all.
         """
         payload = self._payload(token, kind)
-        user_id, generation = payload["sub"], payload["gen"]
+        user_id, generation, session = payload["sub"], payload["gen"], payload.get("sid")
         if payload.get("token_type") != kind:
             raise TokenError(f"This is no {kind} token.", hint=_hint(kind))
-        if not isinstance(user_id, str) or not isinstance(generation, int):
+        texts = (user_id, payload["jti"], session or "")
+        if not all(isinstance(text, str) for text in texts) or not isinstance(generation, int):
             raise TokenError("The token is malformed.", hint=_hint(kind))
-        return Claims(user_id, generation)
+        return Claims(user_id, generation, session, payload["jti"])
 
     def _payload(self, token: Secret[str], kind: str) -> dict[str, Any]:
         for key in self.keys:

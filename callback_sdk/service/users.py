@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from contextlib import suppress
 from pathlib import Path
 
 from callback_sdk.redaction import Secret
+from callback_sdk.service import audit
 from callback_sdk.service.passwords import hash_password, needs_rehash, verify_password
 from callback_sdk.service.store import User
+from callback_sdk.service.store.sessions import SessionStore
 from callback_sdk.service.store.users import FIRST_USER, UserError, UserStore
-from callback_sdk.service.tokens import ACCESS, REFRESH, TokenError, Tokens, digest, is_jwt, new_api_token
+from callback_sdk.service.tokens import ACCESS, REFRESH, Claims, TokenError, Tokens, digest, is_jwt, new_api_token
 from callback_sdk.service.vault import Vault, secret_file
 
 _log = logging.getLogger(__name__)
@@ -21,11 +24,13 @@ class Doorkeeper:
 
     Args:
         users: The users.
+        sessions: Who of them has logged in.
         vault: Has the keys that tokens are signed with.
     """
 
-    def __init__(self, users: UserStore, vault: Vault) -> None:
+    def __init__(self, users: UserStore, sessions: SessionStore, vault: Vault) -> None:
         self._users = users
+        self._sessions = sessions
         self._tokens = Tokens(vault.derive("tokens"))
 
     def log_in(self, name: str, password: Secret[str]) -> tuple[Secret[str], Secret[str]]:
@@ -35,8 +40,16 @@ class Doorkeeper:
             TokenError: The name or the password is wrong, or the user is disabled.
         """
         user = self.authenticated(name, password)
-        access, refresh = (self._tokens.issue(user.user_id, user.generation, kind) for kind in (ACCESS, REFRESH))
-        return access, refresh
+        session, token_id = uuid.uuid4().hex, uuid.uuid4().hex
+        life = self._tokens.refresh.total_seconds()
+        self._sessions.open(session, user.user_id, life=life, token_id=token_id)
+        refresh = self._tokens.issue(user.user_id, user.generation, REFRESH, session=session, token_id=token_id)
+        return self._tokens.issue(user.user_id, user.generation, session=session), refresh
+
+    def account(self, name: str) -> str | None:
+        """Return the name of an account; None when there is none."""
+        user = self._users.find(name)
+        return None if user is None else user.name
 
     def authenticated(self, name: str, password: Secret[str]) -> User:
         """Return the user whose password it is.
@@ -51,14 +64,38 @@ class Doorkeeper:
             self._users.rehash(user.user_id, user.password, hash_password(password))
         return user
 
-    def renew(self, refresh: Secret[str]) -> Secret[str]:
-        """Return a new access token for a refresh token.
+    def renew(self, refresh: Secret[str], *, address: str | None = None) -> tuple[Secret[str], Secret[str]]:
+        """Return a new access token and the next refresh token for a refresh token, which counts no more.
+
+        A token that comes once more ends its session: somebody else has it too. Only for a minute it gets the same
+        answer again, as the first one may be lost.
+
+        Args:
+            refresh: The refresh token.
+            address: Where it comes from, for the audit log.
 
         Raises:
             TokenError: The refresh token doesn't count (any more).
         """
-        user = self._of_jwt(refresh, REFRESH)
-        return self._tokens.issue(user.user_id, user.generation)
+        claims = self._tokens.read(refresh, REFRESH)
+        user, session = self._of_claims(claims), claims.session
+        if session is None:
+            # Made by a version that kept no sessions.
+            raise _revoked()
+        rotation = self._sessions.rotate(session, claims.token_id, uuid.uuid4().hex)
+        if rotation.reused:
+            audit.record("refresh-token-reused", user.name, address=address)
+        if rotation.token_id is None:
+            raise _revoked()
+        following = self._tokens.issue(
+            user.user_id,
+            user.generation,
+            REFRESH,
+            session=session,
+            token_id=rotation.token_id,
+            expires_at=rotation.expires_at,
+        )
+        return self._tokens.issue(user.user_id, user.generation, session=session), following
 
     def who(self, token: Secret[str]) -> User:
         """Return whose token it is.
@@ -67,7 +104,7 @@ class Doorkeeper:
             TokenError: Nobody's, or it doesn't count (any more).
         """
         if is_jwt(token):
-            return self._of_jwt(token, ACCESS)
+            return self._of_claims(self._tokens.read(token, ACCESS))
         user = self._users.of_token(digest(token))
         if user is None or user.disabled:
             raise TokenError(
@@ -77,12 +114,15 @@ class Doorkeeper:
             )
         return user
 
-    def _of_jwt(self, token: Secret[str], kind: str) -> User:
-        claims = self._tokens.read(token, kind)
-        user = self._users.get(claims.user_id)
-        if user is None or user.disabled or user.generation != claims.generation:
-            raise TokenError("The token was revoked.", hint="Log in at /token/ again.")
+    def _of_claims(self, claims: Claims) -> User:
+        user = self._users.get(claims.user_id) if claims.session is None else self._sessions.user(claims.session)
+        if user is None or user.disabled or (user.user_id, user.generation) != (claims.user_id, claims.generation):
+            raise _revoked()
         return user
+
+
+def _revoked() -> TokenError:
+    return TokenError("The token was revoked.", hint="Log in at /token/ again.")
 
 
 def ensure_first_user(users: UserStore, token_file: Path, *, label: str) -> None:
@@ -94,6 +134,7 @@ def ensure_first_user(users: UserStore, token_file: Path, *, label: str) -> None
         label: Tells this service's file from that of others on the same database: a new token takes the old one's
             place.
     """
+    is_new = not token_file.exists()
     token = secret_file(token_file, new_api_token)
     # Another service may be starting on the same database.
     with suppress(UserError):
@@ -107,3 +148,5 @@ def ensure_first_user(users: UserStore, token_file: Path, *, label: str) -> None
             FIRST_USER,
             extra={"action": "start"},
         )
+    elif is_new:
+        audit.record("token-created", FIRST_USER, via="serve")

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import re
 import socket
 import sys
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from http.client import HTTPResponse
 from typing import Any
 
 import pytest
 import requests
 
+from callback_sdk.redaction import Secret
+from callback_sdk.service.passwords import hash_password
+from callback_sdk.service.store import Store, open_database
+from callback_sdk.service.store.users import UserError
+from callback_sdk.service.vault import Vault, ensure_keys
 from tests.topology import Topology, wait_until
 
 API = "/api/v2"
+PASSWORD = "a password of somebody"
+MARKER = "MARKER3f9a"
 REGISTRY = "engine_jobs:registry"
 
 
@@ -40,6 +51,16 @@ class Visitor:
 
     def as_admin(self, method: str, path: str, **options: Any) -> requests.Response:
         return self.ask(method, path, headers={"Authorization": f"Bearer {self._admin}"}, **options)
+
+    def log_in(self, name: str, password: str) -> requests.Response:
+        return self.ask("POST", f"{API}/token/", json={"username": name, "password": password})
+
+    def log_in_to_pages(self, **fields: str) -> requests.Response:
+        return self.ask("POST", "/ui/login", data=fields)
+
+    def page(self, cookies: Any) -> int:
+        """Return the status of a page: 200, or 303 to the log-in."""
+        return self.ask("GET", "/ui/tasks", cookies=cookies).status_code
 
 
 class _From(requests.adapters.HTTPAdapter):
@@ -94,6 +115,97 @@ def test_hundreds_of_idle_connections_leave_room_for_everybody(topology: Topolog
                 wait_until(lambda: Visitor(topology).ask("GET", "/healthz").status_code == 200, what="an answer")
                 wait_until(lambda: Visitor(topology).as_admin("GET", f"{API}/algorithms").status_code == 200)
     assert len(topology.log) - before < 10_000
+
+
+def add_user(topology: Topology, name: str) -> None:
+    """Add a user to the service's database, without the time that a command takes to start."""
+    url = Secret(f"sqlite:///{topology.data / 'store.sqlite3'}")
+    store = Store(open_database(url), Vault(ensure_keys(topology.data / "keys")))
+    try:
+        store.users.add(name, password=hash_password(Secret(PASSWORD)))
+    finally:
+        store.close()
+
+
+def audited(topology: Topology, action: str) -> list[dict[str, Any]]:
+    """Return the records of the audit log with an action."""
+    lines = [json.loads(line) for line in topology.log.splitlines() if line.startswith("{")]
+    return [line for line in lines if line.get("action") == action]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="all of 127.0.0.0/8 is loopback on Linux only")
+def test_guessers_wait_and_the_owner_gets_in(topology: Topology) -> None:
+    """Sixteen at once, at the API and at the pages: whoever has the password logs in meanwhile, from elsewhere."""
+    add_user(topology, "anna")
+    guesser, owner = Visitor(topology, "127.0.0.2"), Visitor(topology, "127.0.0.3")
+    before = guesser.log_in("anna", PASSWORD).json()["access"]
+
+    def guess(number: int) -> int:
+        if number % 2:
+            return guesser.log_in("anna", f"{MARKER} guess {number}").status_code
+        return guesser.log_in_to_pages(username="anna", password=f"{MARKER} guess {number}").status_code
+
+    with ThreadPoolExecutor(16) as pool:
+        guesses = [pool.submit(guess, number) for number in range(48)]
+        assert owner.log_in("anna", PASSWORD).status_code == 200
+        assert owner.log_in_to_pages(username="anna", password=PASSWORD).status_code == 303
+        statuses = Counter(one.result() for one in guesses)
+    assert set(statuses) == {401, 429}
+    assert statuses[401] < 10
+    refused = guesser.log_in("anna", PASSWORD)
+    assert refused.status_code == 429
+    assert int(refused.headers["retry-after"]) >= 1
+    assert guesser.ask("GET", f"{API}/algorithms", headers={"Authorization": f"Bearer {before}"}).status_code == 200
+    failed = [record for record in audited(topology, "login-failed") if record["user"] == "anna"]
+    assert len(failed) == statuses[401]
+    assert {(record["address"], record["via"]) for record in failed} <= {("127.0.0.2", "api"), ("127.0.0.2", "pages")}
+    assert {record["address"] for record in audited(topology, "login")} == {"127.0.0.2", "127.0.0.3"}
+    assert MARKER not in topology.log
+
+
+def test_what_a_stranger_writes_is_not_in_the_log(topology: Topology) -> None:
+    """Neither as a line of its own nor at all: the name of no account may be a password in the wrong field."""
+    stranger = Visitor(topology, "127.0.0.4")
+    answer = stranger.log_in_to_pages(username=f"{MARKER}\n2026-01-01 INFO login user=admin\x1b[2J", password="x")
+    assert answer.status_code == 401
+    assert stranger.log_in(f"{MARKER} in the wrong field", "x").status_code == 401
+    assert stranger.log_in_to_pages(token=f"cbk_{MARKER}").status_code == 401
+    forwarded = {"X-Forwarded-For": f"{MARKER}\x1b[2J"}
+    proxied = Visitor(topology).ask("POST", "/ui/login", data={"username": "admin", "password": "x"}, headers=forwarded)
+    assert proxied.status_code == 401
+    assert {record.get("user") for record in audited(topology, "login-failed")} <= {None, "admin", "anna"}
+    assert "\\x1b" in topology.log
+    assert "\x1b" not in topology.log.replace("\\x1b", "")
+
+
+def test_a_log_out_ends_every_copy_of_a_cookie(topology: Topology) -> None:
+    """Whoever has copied the cookie is out too; others of the same user stay."""
+    visitor = Visitor(topology)
+    token = (topology.data / "token").read_text().strip()
+    stolen, other = (visitor.log_in_to_pages(token=token).cookies.get_dict() for _ in range(2))
+    assert (visitor.page(stolen), visitor.page(other)) == (200, 200)
+    shown = visitor.ask("GET", "/ui/tasks", cookies=stolen).text
+    csrf = re.search('name="csrf" value="([^"]+)"', shown)
+    assert csrf is not None
+    assert visitor.ask("POST", "/ui/logout", data={"csrf": csrf[1]}, cookies=stolen).status_code == 303
+    assert (visitor.page(stolen), visitor.page(other)) == (303, 200)
+    assert audited(topology, "logout")
+
+
+@pytest.mark.parametrize("command", [("token", "bert", "--revoke"), ("password", "bert")])
+def test_revoked_tokens_and_new_passwords_end_sessions(topology: Topology, command: tuple[str, ...]) -> None:
+    """Refresh tokens, access tokens and pages of the user, at once."""
+    visitor = Visitor(topology)
+    with suppress(UserError):
+        add_user(topology, "bert")
+    pair = visitor.log_in("bert", PASSWORD).json()
+    cookies = visitor.log_in_to_pages(username="bert", password=PASSWORD).cookies.get_dict()
+    assert visitor.page(cookies) == 200
+    topology.run("users", *command, stdin=f"{PASSWORD}\n")
+    assert visitor.ask("POST", f"{API}/token/refresh/", json={"refresh": pair["refresh"]}).status_code == 401
+    assert visitor.ask("POST", f"{API}/token/verify/", json={"token": pair["access"]}).status_code == 401
+    assert visitor.page(cookies) == 303
+    assert visitor.log_in("bert", PASSWORD).status_code == 200
 
 
 PATHS = {

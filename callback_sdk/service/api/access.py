@@ -12,6 +12,7 @@ from fastapi.security import HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
 
 from callback_sdk.redaction import Secret
+from callback_sdk.service.api.logins import LogIns
 from callback_sdk.service.hub import Hub
 from callback_sdk.service.store import Store, User
 from callback_sdk.service.submission import Rules
@@ -85,6 +86,7 @@ class Face:
         limits: What one request may ask for.
         quota: What one user may ask for.
         doorkeeper: Tells who somebody is.
+        logins: Checks passwords.
     """
 
     hub: Hub
@@ -92,6 +94,7 @@ class Face:
     limits: Limits
     quota: Quota
     doorkeeper: Doorkeeper
+    logins: LogIns
 
 
 async def _face(request: Request) -> Face:
@@ -101,6 +104,11 @@ async def _face(request: Request) -> Face:
 
 
 ServiceFace = Annotated[Face, Depends(_face)]
+
+
+def address_of(request: Request) -> str:
+    """Return where a request comes from, as a trusted proxy says or else as the connection does."""
+    return request.client.host if request.client is not None else "unknown"
 
 
 def authenticate(face: ServiceFace, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> User:

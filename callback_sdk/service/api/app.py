@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from callback_sdk._version import __version__
 from callback_sdk.service.api import algorithms, errors, operations, tasks, tokens
 from callback_sdk.service.api.access import Face, Limits, Quota
+from callback_sdk.service.api.logins import LogIns
 from callback_sdk.service.api.readiness import Readiness
 from callback_sdk.service.api.shell import Shell
 from callback_sdk.service.catalogue import Catalogue
@@ -35,12 +36,14 @@ def create_app(hub: Hub, *, limits: Limits) -> FastAPI:
         guard=reach.guard,
         max_callbacks=limits.max_callbacks,
     )
+    doorkeeper = Doorkeeper(hub.store.users, hub.store.sessions, hub.parts.vault)
     app.state.face = Face(
         hub=hub,
         rules=rules,
         limits=limits,
         quota=Quota(hub.store, limits.max_tasks),
-        doorkeeper=Doorkeeper(hub.store.users, hub.parts.vault),
+        doorkeeper=doorkeeper,
+        logins=LogIns(doorkeeper),
     )
     app.state.readiness = Readiness(hub.check)
     # Tasks come before algorithms, one of which could otherwise be named "tasks".

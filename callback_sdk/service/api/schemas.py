@@ -40,12 +40,6 @@ class Refresh(BaseModel):
     refresh: str = Field(max_length=4096)
 
 
-class Access(BaseModel):
-    """An access token."""
-
-    access: str
-
-
 class Token(BaseModel):
     """Any token."""
 

@@ -74,7 +74,8 @@ def _pages(face: Face, readiness: Readiness) -> Starlette:
     )
     app.state.face = face
     app.state.readiness = readiness
-    app.state.sessions = Sessions(face.doorkeeper, face.hub.store.users, face.hub.parts.vault.derive("pages"))
+    store, keys = face.hub.store, face.hub.parts.vault.derive("pages")
+    app.state.sessions = Sessions(face.doorkeeper, store.users, store.sessions, keys)
     return app
 
 

@@ -18,9 +18,9 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.models import CANCELED, IN_PROGRESS, PENDING
 from callback_sdk.redaction import Secret
-from callback_sdk.service.api.access import Face
+from callback_sdk.service import audit
+from callback_sdk.service.api.access import Face, address_of
 from callback_sdk.service.api.schemas import Status
-from callback_sdk.service.api.tokens import logging_in
 from callback_sdk.service.api.views import show_delivery, show_task
 from callback_sdk.service.pages.drawings import Series, bars, lines
 from callback_sdk.service.pages.rendering import PREFIX, render
@@ -50,15 +50,14 @@ async def log_in(request: Request) -> Response:
     form = await form_from_here(request)
     name, place = str(form.get("username", "")), safe_next(str(form.get("next", "")), PREFIX)
     password, token = (Secret(str(form.get(field, "")).strip()) for field in ("password", "token"))
-    sessions: Sessions = request.app.state.sessions
     try:
-        if token.reveal():
-            cookie = await run_in_threadpool(sessions.by_token, token)
-        else:
-            with logging_in():
-                cookie = await run_in_threadpool(sessions.by_password, name, password)
+        cookie = await (_by_token(request, token) if token.reveal() else _by_password(request, name, password))
     except TokenError as error:
         return render(request, "login.html", status=401, next=place, problem=error.message)
+    except HTTPException as error:
+        answer = render(request, "login.html", status=error.status_code, next=place, problem=error.detail)
+        answer.headers.update(error.headers or {})
+        return answer
     answer = RedirectResponse(place, 303)
     answer.set_cookie(
         COOKIE,
@@ -72,8 +71,29 @@ async def log_in(request: Request) -> Response:
     return answer
 
 
+async def _by_password(request: Request, name: str, password: Secret[str]) -> Secret[str]:
+    sessions: Sessions = request.app.state.sessions
+    return await _face(request).logins.run(
+        lambda: sessions.by_password(name, password), name=name, address=address_of(request), via="pages"
+    )
+
+
+async def _by_token(request: Request, token: Secret[str]) -> Secret[str]:
+    sessions: Sessions = request.app.state.sessions
+    try:
+        user, cookie = await run_in_threadpool(sessions.by_token, token)
+    except TokenError:
+        audit.record("login-failed", None, address=address_of(request), via="pages")
+        raise
+    audit.record("login", user.name, address=address_of(request), via="pages")
+    return cookie
+
+
 async def log_out(request: Request) -> Response:
-    await session_of_form(request)
+    visitor = await session_of_form(request)
+    sessions: Sessions = request.app.state.sessions
+    await run_in_threadpool(sessions.close, visitor)
+    audit.record("logout", visitor.user.name, address=address_of(request), via="pages")
     answer = RedirectResponse(f"{PREFIX}/login", 303)
     answer.delete_cookie(COOKIE, path=PREFIX)
     return answer

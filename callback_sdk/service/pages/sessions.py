@@ -14,6 +14,7 @@ from attrs import define, field
 
 from callback_sdk.redaction import Secret
 from callback_sdk.service.store import User
+from callback_sdk.service.store.sessions import SessionStore
 from callback_sdk.service.store.users import UserStore
 from callback_sdk.service.tokens import digest
 from callback_sdk.service.users import Doorkeeper
@@ -33,27 +34,33 @@ class Session:
     Attributes:
         user: Who.
         csrf: What each form has to come with, so that no other site can send one.
+        session_id: What the store knows the session by.
     """
 
     user: User
     csrf: str = field(repr=False)
+    session_id: str = field(repr=False)
 
 
 class Sessions:
     """Opens sessions, and tells whose a cookie is.
 
-    A session ends with what it was opened by: an API token that is revoked, a password that is changed, a user who is
-    disabled.
+    A session ends when somebody logs out, and with what it was opened by: an API token that is revoked, a password that
+    is changed, a user who is disabled.
 
     Args:
         doorkeeper: Knows the users.
         users: The same in the store.
+        sessions: Those that are open.
         keys: 32 bytes each, the newest first. It signs; all of them verify.
     """
 
-    def __init__(self, doorkeeper: Doorkeeper, users: UserStore, keys: Sequence[Secret[bytes]]) -> None:
+    def __init__(
+        self, doorkeeper: Doorkeeper, users: UserStore, sessions: SessionStore, keys: Sequence[Secret[bytes]]
+    ) -> None:
         self._doorkeeper = doorkeeper
         self._users = users
+        self._sessions = sessions
         self._keys = keys
 
     def by_password(self, name: str, password: Secret[str]) -> Secret[str]:
@@ -64,14 +71,15 @@ class Sessions:
         """
         return self._open(self._doorkeeper.authenticated(name, password), "")
 
-    def by_token(self, token: Secret[str]) -> Secret[str]:
-        """Open a session with an API token, and return the cookie.
+    def by_token(self, token: Secret[str]) -> tuple[User, Secret[str]]:
+        """Open a session with an API token, and return whose it is, and the cookie.
 
         Raises:
             TokenError: It is nobody's.
         """
         # Of the token the cookie has the digest alone, which opens nothing.
-        return self._open(self._doorkeeper.who(token), digest(token))
+        user = self._doorkeeper.who(token)
+        return user, self._open(user, digest(token))
 
     def of(self, cookie: Secret[str]) -> Session | None:
         """Return whose cookie it is; None when it is nobody's, or doesn't count any more."""
@@ -85,19 +93,27 @@ class Sessions:
                 )
             except jwt.InvalidTokenError:
                 continue
-            user = self._users.of_token(claims["api"]) if claims["api"] else self._users.get(claims["sub"])
+            user = self._sessions.user(claims["jti"])
             if user is None or user.disabled or (user.user_id, user.generation) != (claims["sub"], claims["gen"]):
                 return None
-            return Session(user=user, csrf=_csrf(key, claims["jti"]))
+            if claims["api"] and self._users.of_token(claims["api"]) != user:
+                return None
+            return Session(user=user, csrf=_csrf(key, claims["jti"]), session_id=claims["jti"])
         return None
 
+    def close(self, session: Session) -> None:
+        """End a session, for every copy of its cookie."""
+        self._sessions.close(session.session_id)
+
     def _open(self, user: User, api: str) -> Secret[str]:
+        session_id = secrets.token_hex(16)
+        self._sessions.open(session_id, user.user_id, life=LIFE.total_seconds())
         claims = {
             "sub": user.user_id,
             "gen": user.generation,
             "api": api,
             "exp": datetime.now(timezone.utc) + LIFE,
-            "jti": secrets.token_hex(16),
+            "jti": session_id,
         }
         return Secret(jwt.encode(claims, self._keys[0].reveal(), algorithm=_ALGORITHM))
 

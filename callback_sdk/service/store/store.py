@@ -17,6 +17,7 @@ from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.deliveries import DeliveryStore
 from callback_sdk.service.store.figures import Figures
 from callback_sdk.service.store.postgres import PostgresDatabase
+from callback_sdk.service.store.sessions import SessionStore
 from callback_sdk.service.store.sqlite import SQLiteDatabase
 from callback_sdk.service.store.tasks import TaskStore
 from callback_sdk.service.store.users import UserStore
@@ -37,6 +38,7 @@ class Store:
         tasks: What was submitted.
         deliveries: Where the results go.
         users: Who submits.
+        sessions: Who has logged in.
         versions: What trainings have made.
         figures: How much is going on.
 
@@ -50,6 +52,7 @@ class Store:
         self.tasks = TaskStore(database, vault)
         self.deliveries = DeliveryStore(database, vault)
         self.users = UserStore(database)
+        self.sessions = SessionStore(database)
         self.versions = VersionStore(database)
         self.figures = Figures(database)
 

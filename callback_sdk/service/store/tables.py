@@ -39,6 +39,22 @@ tokens = sa.Table(
     sa.Index("tokens_by_user", "user_id"),
 )
 
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("session_id", sa.String(32), primary_key=True),
+    sa.Column("user_id", sa.ForeignKey("users.user_id", ondelete="CASCADE"), nullable=False),
+    # Ids of refresh tokens; null for sessions of the web pages, which have none.
+    sa.Column("current_token", sa.String(32)),
+    # It counts for a moment longer: the answer that brought the current one may be lost.
+    sa.Column("previous_token", sa.String(32)),
+    sa.Column("rotated_at", sa.Double),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("expires_at", sa.Double, nullable=False),
+    sa.Index("sessions_by_user", "user_id"),
+    sa.Index("sessions_by_end", "expires_at"),
+)
+
 tasks = sa.Table(
     "tasks",
     metadata,

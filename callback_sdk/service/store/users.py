@@ -11,7 +11,7 @@ from callback_sdk.errors import CallbackSDKError
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.records import User
-from callback_sdk.service.store.tables import tokens, users
+from callback_sdk.service.store.tables import sessions, tokens, users
 
 FIRST_USER = "admin"
 """Name and id of the user whose token `serve` keeps in its data folder."""
@@ -92,20 +92,20 @@ class UserStore:
         return self._one(_BY_TOKEN, digest)
 
     def disable(self, name: str, *, disabled: bool = True) -> User:
-        """Shut a user out, or let one in again. Access tokens that were given out end for good.
+        """Shut a user out, or let one in again. Sessions and access tokens that were given out end for good.
 
         Raises:
             UserError: There is no such user.
         """
-        return self._change(name, {"disabled": disabled, "generation": users.c.generation + 1})
+        return self._change(name, {"disabled": disabled})
 
     def set_password(self, name: str, password: str) -> User:
-        """Keep the hash of a user's new password. Access tokens that were given out end for good.
+        """Keep the hash of a user's new password. Sessions and access tokens that were given out end for good.
 
         Raises:
             UserError: There is no such user.
         """
-        return self._change(name, {"password": password, "generation": users.c.generation + 1})
+        return self._change(name, {"password": password})
 
     def rehash(self, user_id: str, old: str, new: str) -> None:
         """Keep another hash of the same password, unless somebody has set a new password meanwhile."""
@@ -135,21 +135,35 @@ class UserStore:
         return self._database.write(insert)
 
     def revoke_tokens(self, user_id: str) -> int:
-        """Let no API token of a user count any more, and return how many did."""
+        """Let no token of a user count any more, and return how many API tokens did.
+
+        With them end the user's sessions, refresh tokens and access tokens.
+        """
         good = (tokens.c.user_id == user_id, tokens.c.label != _REVOKED)
         revoked = tokens.update().where(*good).values(label=_REVOKED)
-        return self._database.write(lambda connection: connection.execute(revoked).rowcount)
+
+        def revoke(connection: sa.Connection) -> int:
+            _end_sessions(connection, user_id, {})
+            return connection.execute(revoked).rowcount
+
+        return self._database.write(revoke)
 
     def _change(self, name: str, values: dict[str, Any]) -> User:
         user = self.named(name)
-        update = users.update().where(users.c.user_id == user.user_id).values(**values)
-        self._database.write(lambda connection: connection.execute(update))
+        self._database.write(lambda connection: _end_sessions(connection, user.user_id, values))
         return self.named(name)
 
     def _one(self, query: sa.Select[Any], wanted: str) -> User | None:
         with self._database.read() as connection:
             row = connection.execute(query, {"_wanted": wanted}).mappings().first()
         return None if row is None else _user(row)
+
+
+def _end_sessions(connection: sa.Connection, user_id: str, values: dict[str, Any]) -> None:
+    """End whatever a user has logged in to, and change the user's columns in the same transaction."""
+    raised = users.update().where(users.c.user_id == user_id)
+    connection.execute(raised.values(**values, generation=users.c.generation + 1))
+    connection.execute(sessions.delete().where(sessions.c.user_id == user_id))
 
 
 def _user(row: sa.RowMapping) -> User:

@@ -23,7 +23,8 @@ PASSWORD = Secret("a password of anna's")
 def sessions(store: Store, vault: Vault) -> Sessions:
     """Give sessions of a store with one user."""
     store.users.add("anna", password=hash_password(PASSWORD))
-    return Sessions(Doorkeeper(store.users, vault), store.users, vault.derive("pages"))
+    doorkeeper = Doorkeeper(store.users, store.sessions, vault)
+    return Sessions(doorkeeper, store.users, store.sessions, vault.derive("pages"))
 
 
 def test_a_session_tells_who_it_is(sessions: Sessions) -> None:
@@ -54,11 +55,21 @@ def test_what_ends_a_user_ends_the_session(sessions: Sessions, store: Store) -> 
     assert sessions.of(cookie) is None
 
 
+def test_a_session_that_was_closed_is_over_for_every_copy_of_its_cookie(sessions: Sessions) -> None:
+    """And others of the same user go on."""
+    first, second = (sessions.by_password("anna", PASSWORD) for _ in range(2))
+    session = sessions.of(first)
+    assert session is not None
+    sessions.close(session)
+    assert sessions.of(first) is None
+    assert sessions.of(second) is not None
+
+
 def test_what_ends_a_token_ends_its_session(sessions: Sessions, store: Store) -> None:
     """A session that was opened with an API token lives no longer than that; the cookie doesn't hold it."""
     token, user = new_api_token(), store.users.named("anna")
     store.users.add_token(user.user_id, digest(token), label="pages")
-    cookie = sessions.by_token(token)
+    _, cookie = sessions.by_token(token)
     assert token.reveal() not in cookie.reveal()
     assert sessions.of(cookie) is not None
     assert store.users.revoke_tokens(user.user_id) == 1
@@ -71,11 +82,12 @@ def test_a_cookie_can_not_be_made(sessions: Sessions, store: Store, vault: Vault
     """Not with other keys, not without a signature, not from an access token."""
     user = store.users.named("anna")
     claims = {"sub": user.user_id, "gen": user.generation, "api": "", "exp": 4_000_000_000, "jti": "x"}
+    store.sessions.open("x", user.user_id, life=60)
     others = Vault([new_key()]).derive("pages")[0].reveal()
     mine = vault.derive("pages")[0].reveal()
     assert sessions.of(Secret(jwt.encode(claims, mine, algorithm="HS256"))) is not None
     forged = [jwt.encode(claims, others, algorithm="HS256"), jwt.encode(claims, None, algorithm="none")]
-    access, refresh = Doorkeeper(store.users, vault).log_in("anna", PASSWORD)
+    access, refresh = Doorkeeper(store.users, store.sessions, vault).log_in("anna", PASSWORD)
     for text in (*forged, access.reveal(), refresh.reveal(), "", "x", "\ud800", "a.b.c"):
         assert sessions.of(Secret(text)) is None
 

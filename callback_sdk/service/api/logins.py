@@ -1,0 +1,106 @@
+"""Log-ins with a password: whose turn it is, who has to wait, and what is recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from attrs import define, field
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from callback_sdk.service import audit
+from callback_sdk.service.clients import network_of
+from callback_sdk.service.guesses import Guesses
+from callback_sdk.service.tokens import TokenError
+from callback_sdk.service.users import Doorkeeper
+
+T = TypeVar("T")
+
+_AT_ONCE = 2
+"""Passwords that are checked at a time; each takes 64 MiB and a core for a moment, on purpose."""
+
+_LINE = 100
+"""Log-ins of one address that may wait."""
+
+
+@define
+class _Line:
+    """The log-ins of one address: one at a time, so that a failure counts before the next one begins."""
+
+    turn: asyncio.Lock = field(factory=asyncio.Lock)
+    length: int = 0
+
+
+class LogIns:
+    """Checks passwords. Its methods run in the thread of the event loop, and the checks in others.
+
+    Args:
+        doorkeeper: Knows the users.
+        guesses: Counts failures.
+    """
+
+    def __init__(self, doorkeeper: Doorkeeper, guesses: Guesses | None = None) -> None:
+        self._doorkeeper = doorkeeper
+        self._guesses = guesses or Guesses()
+        self._checking = asyncio.Semaphore(_AT_ONCE)
+        self._lines: dict[str, _Line] = {}
+
+    async def run(self, check: Callable[[], T], *, name: str, address: str, via: str) -> T:
+        """Log somebody in.
+
+        Args:
+            check: Checks the password, and opens what is opened by it.
+            name: Of the account.
+            address: Where the request comes from.
+            via: What is logged in to, for the audit log.
+
+        Raises:
+            HTTPException: 429, when there were too many failures, or too many wait.
+            TokenError: The name or the password is wrong.
+        """
+        origin = network_of(address)
+        # Before waiting, as whoever only guesses takes nobody's place; and after, as others may have failed meanwhile.
+        self._refuse(name, origin)
+        async with self._turn(origin):
+            self._refuse(name, origin)
+            try:
+                found = await run_in_threadpool(check)
+            except TokenError:
+                self._guesses.failed(name, origin)
+                account = await run_in_threadpool(self._doorkeeper.account, name)
+                wait = math.ceil(self._guesses.wait(name, origin))
+                audit.record("login-failed", account, address=address, via=via, wait=wait)
+                raise
+        self._guesses.succeeded(name, origin)
+        audit.record("login", name, address=address, via=via)
+        return found
+
+    def _refuse(self, name: str, origin: str) -> None:
+        wait = self._guesses.wait(name, origin)
+        if wait > 0:
+            raise _too_many(f"Too many log-ins have failed. Try again in {math.ceil(wait)} s", math.ceil(wait))
+
+    @asynccontextmanager
+    async def _turn(self, origin: str) -> AsyncIterator[None]:
+        line = self._lines.setdefault(origin, _Line())
+        if line.length >= _LINE:
+            raise _too_many("Too many log in from your address at this moment. Try again soon", 2)
+        line.length += 1
+        try:
+            # In the second line there is one of each address at most: whoever sends many keeps nobody else waiting.
+            async with line.turn, self._checking:
+                yield
+        finally:
+            line.length -= 1
+            if not line.length:
+                del self._lines[origin]
+
+
+def _too_many(text: str, seconds: int) -> HTTPException:
+    return HTTPException(
+        429, f"{text}; a session or a token that you have still counts.", headers={"Retry-After": str(seconds)}
+    )
