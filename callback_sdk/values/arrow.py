@@ -41,11 +41,18 @@ def stream(value: Any) -> Any:
     except ImportError:
         raise TypeError("pyarrow reads its data: pip install 'callback-sdk[parquet]'.") from None
     kind = type(value)
+    if kind.__module__.partition(".")[0] == "polars":
+        # The stream of a Series has another type than polars 1.20 says.
+        return _read(value.to_arrow)
     is_table = kind.__name__ not in _ONE_COLUMN
     read = pa.table if is_table else pa.chunked_array if hasattr(kind, "__arrow_c_stream__") else pa.array
+    return _read(lambda: read(value))
+
+
+def _read(read: Callable[[], Any]) -> Any:
     with _explained():
-        data = read(value)
-    return _table(data) if is_table else column(data)
+        data = read()
+    return _table(data) if hasattr(data, "column_names") else column(data)
 
 
 def _table(value: Any) -> dict[str, Any]:

@@ -24,8 +24,11 @@ from callback_sdk.values.walk import count_nonfinite, has_plain_keys
 _NULL = re.compile(b"null")
 """A pattern, because it searches twice as fast as `in`."""
 
-_OFFSET = re.compile(rb'T\d\d:\d\d:\d\d(?:\.\d{6})?[+-](?!00:00")')
-"""A datetime with an offset. orjson rounds offsets to minutes, and those of old times have seconds."""
+_OFFSET = re.compile(rb'T\d\d:\d\d:\d\d(?:\.\d{6})?(?:-|\+(?!00:00"))')
+"""A datetime that is not in UTC. orjson rounds offsets to minutes, and those of old times have seconds.
+
+Offsets of up to 29 seconds to the east, which it writes as `+00:00`, are in no time zone.
+"""
 
 _FRACTION = re.compile(rb':\d\d\.\d{5}"')
 """A time of day with five digits after the point, of which orjson 3.11 to 3.13 has dropped a zero before them."""
