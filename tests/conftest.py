@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
 from typing import NoReturn
 
@@ -12,6 +13,10 @@ from callback_sdk.errors import MissingExtraError
 from callback_sdk.testing import SeaweedFS, WebhookReceiver
 
 pytest_plugins = ["callback_sdk.testing.fixtures"]
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # So it is in the background of a shell script; commands under test would inherit it, and never see a Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _NOT_INSTALLED = "not installed: "
 

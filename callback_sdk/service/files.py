@@ -22,6 +22,8 @@ from callback_sdk.errors import ConfigurationError
 
 _PREFIX = "process-"
 
+_PROBE = bytes(64 * 1024)
+
 _YOUNG = 2.0
 """Seconds in which another process's folder may be made and not yet locked."""
 
@@ -44,7 +46,29 @@ def make_data_folder(folder: Path) -> Path:
             f"The data folder {folder} can't be used: {error.strerror}.",
             hint="Name another one with --data; only the last folder of its path is created.",
         ) from error
+    check_writable(folder)
     return folder
+
+
+def check_writable(folder: Path) -> None:
+    """Write a small file into a folder, and remove it.
+
+    It is written because a quota, or a file system that became read-only, shows in no figure of free space.
+
+    Raises:
+        ConfigurationError: It can't be written; the text names the folder.
+    """
+    probe = folder / f".probe-{secrets.token_hex(8)}"
+    try:
+        probe.write_bytes(_PROBE)
+    except OSError as error:
+        raise ConfigurationError(
+            f"No file can be written in {folder}: {error.strerror}.",
+            hint="Free space on that disk, or check the folder's quota and permissions.",
+        ) from error
+    finally:
+        with suppress(OSError):
+            remove(probe)
 
 
 class Scratch:
@@ -69,6 +93,10 @@ class Scratch:
         """Remove the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
+
+    def check(self) -> None:
+        """Make sure that files can be written: without space on this disk no task can run; see `check_writable`."""
+        check_writable(self.folder)
 
     def new(self, purpose: str) -> Path:
         """Return a path that nothing is at."""

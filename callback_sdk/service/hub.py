@@ -126,6 +126,7 @@ class Hub:
         # First, as they need no time: one that has ended is the cause of whatever else is wrong.
         self._dispatcher.check()
         self._housekeeper.check()
+        self.scratch.check()
         self.store.check()
         self.blobs.check()
         self.engine.check()

@@ -23,6 +23,7 @@ from callback_sdk.service.files import Scratch
 from callback_sdk.service.registry import Registry, load
 from callback_sdk.service.runner import Runner
 from callback_sdk.service.store import Store, open_database
+from callback_sdk.service.uploads import PendingUploads
 from callback_sdk.service.vault import Vault, ensure_keys
 from callback_sdk.writer import ResultsWriter
 
@@ -105,6 +106,7 @@ class WorkerParts:
 
     claims: Claims
     deliverer: Deliverer
+    uploads: PendingUploads
     runner: Runner
 
 
@@ -166,16 +168,20 @@ def working(parts: Parts, worker: str) -> Iterator[WorkerParts]:
             delays=parts.reach.retry_delays,
             settled=parts.awake.set,
         )
+        uploads = PendingUploads(parts.blobs)
         runner = Runner(
             **shared,  # type: ignore[arg-type]
             deliverer=deliverer,
+            uploads=uploads,
             registry=parts.registry,
             registry_name=parts.registry_name,
         )
         claims.start()
+        uploads.start()
         try:
-            yield WorkerParts(claims=claims, deliverer=deliverer, runner=runner)
+            yield WorkerParts(claims=claims, deliverer=deliverer, uploads=uploads, runner=runner)
         finally:
+            uploads.close()
             deliverer.close()
             claims.close()
 

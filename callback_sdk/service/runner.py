@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import wait
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,9 @@ from callback_sdk.service.outputs import kept
 from callback_sdk.service.process import SHUTDOWN, ChildProcess, Outcome, Stop
 from callback_sdk.service.registry import Registry
 from callback_sdk.service.store import Claim, Ended, Ending, Sender, Store, StoreUnavailableError
+from callback_sdk.service.uploads import PendingUploads, Upload
 
 _log = logging.getLogger(__name__)
-
-_RETRY = 2.0
-"""Seconds between tries to keep results."""
 
 
 @define(frozen=True, kw_only=True)
@@ -61,6 +59,7 @@ class Runner:
         scratch: Where a run has its files.
         claims: Keeps what is claimed.
         deliverer: Makes the first attempts at the deliveries.
+        uploads: Keeps large results, and lets them wait for blob storage.
         registry: What can be run.
         registry_name: How a child process finds the same registry.
     """
@@ -73,6 +72,7 @@ class Runner:
         scratch: Scratch,
         claims: Claims,
         deliverer: Deliverer,
+        uploads: PendingUploads,
         registry: Registry,
         registry_name: str,
     ) -> None:
@@ -81,6 +81,7 @@ class Runner:
         self._scratch = scratch
         self._claims = claims
         self._deliverer = deliverer
+        self._uploads = uploads
         self._catalogue = Catalogue(registry, store.versions)
         self._registry_name = registry_name
 
@@ -118,14 +119,39 @@ class Runner:
     def _settle(
         self, claim: Claim, places: _Places, outcome: Outcome | Exception, stop: Stop, held: ExitStack
     ) -> None:  # fmt: skip
-        """End a task, or give it back; its files and its claim are held until then."""
+        """End a task, or give it back, once its files are kept; they and the claim are held until then."""
+        self._keep_output(claim, places)
+        files: list[tuple[Path, str]] = []
+        try:
+            files, finish = self._next_step(claim, places, outcome)
+        except Exception as error:  # noqa: BLE001 - raised again where the task is given back
+            finish = partial(_raise, error)
+        conclude = partial(self._conclude, claim, finish, held)
+        self._uploads.store(Upload(job_id=claim.task.job_id, files=files, stop=stop, conclude=conclude))
+
+    def _next_step(
+        self, claim: Claim, places: _Places, outcome: Outcome | Exception
+    ) -> tuple[list[tuple[Path, str]], Callable[[], Ended | None]]:
+        """Return the files to keep, and what the outcome calls for after that."""
+        if isinstance(outcome, Exception):
+            raise outcome
+        if outcome.stopped is not None:
+            return [], partial(self._release_stopped, claim, outcome.stopped)
+        if outcome.died is not None:
+            return [], partial(self._lose_died, claim, outcome.died)
+        ending, files = self._ending(claim, places, outcome)
+        return files, partial(self._finish_run, claim, ending)
+
+    def _conclude(
+        self, claim: Claim, finish: Callable[[], Ended | None], held: ExitStack, failure: Exception | None
+    ) -> None:  # fmt: skip
+        """End a task, or give it back if its files could not be kept, and begin its deliveries."""
         job_id = claim.task.job_id
         try:
             with held:
-                self._keep_output(claim, places)
-                if isinstance(outcome, Exception):
-                    raise outcome
-                ended = self._ended(claim, places, outcome, stop)
+                if failure is not None:
+                    raise failure
+                ended = finish()
         except UnknownAlgorithmError as error:
             ended = self._finish(claim, Ending(success=False, error=str(error)))
         except (StorageError, StoreUnavailableError, OSError) as error:
@@ -175,24 +201,22 @@ class Runner:
         RUN_SECONDS.labels(algorithm.name).observe(time.monotonic() - started)
         return outcome
 
-    def _ended(self, claim: Claim, places: _Places, outcome: Outcome, stop: Stop) -> Ended | None:
-        """Do what the outcome calls for, and return what is to be sent when the task has ended by that."""
-        job_id, attempt = claim.task.job_id, claim.attempt
-        if outcome.stopped == SHUTDOWN:
-            self._store.tasks.release(job_id, attempt)
-            return None
-        if outcome.stopped is not None:
-            return None
-        if outcome.died is not None:
-            ended = self._lose(claim, outcome.died)
-            _log.warning(
-                "Task %s: %s; %s.", job_id, outcome.died, "it runs again" if ended is None else "it has failed"
-            )
-            return ended
-        ending = self._ending(claim, places, outcome, stop)
+    def _release_stopped(self, claim: Claim, reason: str) -> None:
+        """Give a task back that a shutdown broke off; a canceled one has ended."""
+        if reason == SHUTDOWN:
+            self._store.tasks.release(claim.task.job_id, claim.attempt)
+
+    def _lose_died(self, claim: Claim, reason: str) -> Ended | None:
+        ended = self._lose(claim, reason)
+        then = "it runs again" if ended is None else "it has failed"
+        _log.warning("Task %s: %s; %s.", claim.task.job_id, reason, then)
+        return ended
+
+    def _finish_run(self, claim: Claim, ending: Ending) -> Ended | None:
+        job_id = claim.task.job_id
         finished = self._finish(claim, ending)
         if finished is None and ending.success and ending.results is None:
-            self._blobs.remove(results_name(job_id, attempt))
+            self._blobs.remove(results_name(job_id, claim.attempt))
         _log.info("Task %s has %s.", job_id, "a result" if ending.success else f"failed: {ending.error}")
         return finished
 
@@ -261,21 +285,35 @@ class Runner:
         self._store.tasks.release(job_id, claim.attempt, later=True)
         return None
 
-    def _ending(self, claim: Claim, places: _Places, outcome: Outcome, stop: Stop) -> Ending:
+    def _ending(
+        self, claim: Claim, places: _Places, outcome: Outcome
+    ) -> tuple[Ending, list[tuple[Path, str]]]:  # fmt: skip
+        """Return how a run ended, and which of its files have to be kept among the blobs for that."""
         job_id, progress = claim.task.job_id, read_progress(places.progress)
         answer = outcome.answer or Answer(error=self._reason(claim, outcome))
         if answer.error is not None:
             if answer.trace:
                 _log.info("Task %s: the algorithm raised\n%s", job_id, answer.trace)
-            return Ending(success=False, error=answer.error, progress=progress)
-        return Ending(
+            return Ending(success=False, error=answer.error, progress=progress), []
+        files: list[tuple[Path, str]] = []
+        made = results = None
+        if places.made.exists():
+            base = self._found(claim).algorithm.version
+            made = new_version(base, job_id), base
+            files.append((places.made, model_name(job_id, claim.attempt)))
+        if places.results.stat().st_size <= INLINE:
+            results = places.results.read_bytes()
+        else:
+            files.append((places.results, results_name(job_id, claim.attempt)))
+        ending = Ending(
             success=True,
             spans=answer.spans,
             nulled=answer.nulled,
             progress=_complete(progress),
-            made=self._keep_model(claim, places, stop),
-            results=self._keep(places.results, results_name(job_id, claim.attempt), stop),
+            made=made,
+            results=results,
         )
+        return ending, files
 
     def _keep_output(self, claim: Claim, places: _Places) -> None:
         """Keep what the algorithm printed, however it ended: people look at it when it went wrong."""
@@ -290,33 +328,9 @@ class Runner:
         algorithm = self._found(claim).algorithm
         return outcome.failure(timeout=algorithm.timeout, memory_limit=algorithm.memory_limit)
 
-    def _keep_model(self, claim: Claim, places: _Places, stop: Stop) -> tuple[str, str] | None:
-        """Keep what a training made, and return the new version and its base."""
-        if not places.made.exists():
-            return None
-        self._keep_surely(places.made, model_name(claim.task.job_id, claim.attempt), stop)
-        base = self._found(claim).algorithm.version
-        return new_version(base, claim.task.job_id), base
 
-    def _keep(self, results: Path, name: str, stop: Stop) -> bytes | None:
-        """Return small results, to be kept in the database; put others among the blobs."""
-        if results.stat().st_size <= INLINE:
-            return results.read_bytes()
-        self._keep_surely(results, name, stop)
-        return None
-
-    def _keep_surely(self, file: Path, name: str, stop: Stop) -> None:
-        """Put a file among the blobs. It may have cost hours, so they are waited for, until the run is broken off."""
-        while True:
-            try:
-                self._blobs.keep(file, name)
-            except StorageError as error:  # noqa: PERF203 - one round in a good while
-                _log.error("%s can't be kept, another try follows: %s", name, error)
-                # When somebody removed the file, only another run can make it again.
-                if isinstance(error, BlobMissingError) or wait([stop], timeout=_RETRY).done:
-                    raise
-            else:
-                return
+def _raise(error: Exception) -> Ended | None:
+    raise error
 
 
 def _word(outcome: Outcome) -> str:

@@ -22,6 +22,7 @@ from callback_sdk.service.engines.celery import DELIVER, DELIVERIES, RUN, make_a
 from callback_sdk.service.parts import Parts, Places, Reach, opened, worker_name, working
 from callback_sdk.service.process import SHUTDOWN, ChildProcess, Stop
 from callback_sdk.service.registry import Registry
+from callback_sdk.service.uploads import PendingUploads
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +32,9 @@ SEND = "send"
 
 _SOON = 0.001
 """Seconds after a task in which Kombu looks what is left to do."""
+
+_UPLOADS_TICK = 0.1
+"""Seconds between looks at whether results still wait for blob storage, when the worker ends."""
 
 _PAUSE = 1.0
 """Seconds before a process that died is started again."""
@@ -149,6 +153,13 @@ def work(
             )
             with contextlib.suppress(SystemExit):
                 worker.start()
+            _wait_for_uploads(work_parts.uploads)
+
+
+def _wait_for_uploads(uploads: PendingUploads) -> None:
+    """Wait for results that blob storage did not take yet, until the grace ends and stops their runs."""
+    while uploads.count:
+        time.sleep(_UPLOADS_TICK)
 
 
 def chosen(registry: Registry, algorithms: Sequence[str]) -> list[str]:

@@ -24,6 +24,12 @@ def large(features, parameters, context):
     return ["x" * 1000] * (len(features.to_dict()["a"]) // 200)
 
 
+@registry.algorithm("many")
+def many(features, parameters, context):
+    """Return more than what lies in the database, for features that do."""
+    return ["x" * 1000] * 100
+
+
 @registry.algorithm("slow", memory_limit=1_000_000_000)
 @registry.algorithm("slow-elsewhere")
 def slow(features, parameters, context):

@@ -19,6 +19,16 @@ from callback_sdk.signer.buckets import environment_region
 _YOUNG = 60 * 60.0
 """Seconds in which an object that no task is known of may still be on its way to becoming one."""
 
+_PAUSE = 5.0
+"""Seconds in which a store that did not respond is not asked again, except by checks."""
+
+_TIMEOUTS: dict[str, dict[str, Any]] = {
+    # botocore's own are 60 s each, five times over: a silent store would hold a worker's slot for minutes.
+    "data": {"connect_timeout": 5, "read_timeout": 10, "retries": {"mode": "standard", "total_max_attempts": 2}},
+    # Whoever asks whether the service is ready, such as a load balancer, waits for a few seconds only.
+    "check": {"connect_timeout": 2, "read_timeout": 3, "retries": {"mode": "standard", "total_max_attempts": 1}},
+}
+
 
 class Bucket:
     """Blobs below a prefix of a bucket. Credentials, region and endpoint are boto3's own.
@@ -33,6 +43,8 @@ class Bucket:
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._given = client
+        self._clients: dict[str, Any] = {}
+        self._retry_at = 0.0
         self._making = threading.Lock()
 
     def __repr__(self) -> str:
@@ -96,25 +108,49 @@ class Bucket:
 
     def check(self) -> None:
         """Ask for the bucket; see `Blobs.check`."""
-        with self._explained("The bucket"):
-            self._client.head_bucket(Bucket=self._bucket)
+        with self._explained("The bucket", always=True):
+            self._made("check").head_bucket(Bucket=self._bucket)
 
     @property
     def _client(self) -> Any:
+        return self._made("data")
+
+    def _made(self, purpose: str) -> Any:
         # Made when it is first needed, as that takes a while; a client may be shared by threads.
         with self._making:
-            if self._given is None:
-                self._given = _new_client()
-            return self._given
+            if purpose not in self._clients:
+                self._clients[purpose] = self._given or _new_client(_TIMEOUTS[purpose])
+            return self._clients[purpose]
 
     @contextmanager
-    def _explained(self, name: str) -> Iterator[None]:
+    def _explained(self, name: str, *, always: bool = False) -> Iterator[None]:
+        """Raise errors of boto3 as ours, and leave a store alone for a moment that did not respond.
+
+        A circuit breaker: each call to a silent store takes its whole timeout, and holds a slot meanwhile.
+
+        Args:
+            name: What the errors call the object.
+            always: Whether the store is asked all the same.
+        """
         from boto3.exceptions import Boto3Error
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+        from botocore.exceptions import ConnectionError as NoConnectionError
 
         failure: StorageError
+        wait = self._retry_at - time.monotonic()
+        if wait > 0 and not always:
+            raise StorageError(
+                f"The bucket {self._bucket!r} did not respond a moment ago; it is asked again in {wait:.0f} s.",
+                hint="Check the store, and the endpoint that boto3 finds.",
+            )
         try:
             yield
+        except (HTTPClientError, NoConnectionError) as error:
+            self._retry_at = time.monotonic() + _PAUSE
+            failure = StorageError(
+                f"The bucket {self._bucket!r} does not respond: {type(error).__name__}.",
+                hint="Check the store, and the endpoint that boto3 finds.",
+            )
         except (BotoCoreError, ClientError, Boto3Error) as error:
             # Frames of botocore hold signed headers.
             cause = without_frames(error)
@@ -134,7 +170,7 @@ def _is_missing(error: Exception) -> bool:
     return response.get("Error", {}).get("Code") in ("NoSuchKey", "404")
 
 
-def _new_client() -> Any:
+def _new_client(timeouts: dict[str, Any]) -> Any:
     try:
         import boto3
         from botocore.config import Config
@@ -143,7 +179,7 @@ def _new_client() -> Any:
     from botocore.exceptions import BotoCoreError
 
     try:
-        config = Config(signature_version="s3v4", retries={"mode": "standard"})
+        config = Config(signature_version="s3v4", **timeouts)
         return boto3.client("s3", region_name=environment_region(), config=config)
     except (BotoCoreError, ValueError) as error:
         raise ConfigurationError(f"boto3 can't use S3: {error}.", hint="Check the AWS_... variables.") from None

@@ -11,13 +11,11 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import timedelta
 
-from callback_sdk.service.deliverer import Deliverer
 from callback_sdk.service.engines.engine import Room
 from callback_sdk.service.engines.options import EngineOptions
 from callback_sdk.service.outages import OutageLog
-from callback_sdk.service.parts import Parts, working
+from callback_sdk.service.parts import Parts, WorkerParts, working
 from callback_sdk.service.process import CANCEL, SHUTDOWN, ChildProcess, Stop, resolve
-from callback_sdk.service.runner import Runner
 from callback_sdk.service.store import StoreUnavailableError
 from callback_sdk.service.threads import SupervisedThread
 
@@ -43,15 +41,13 @@ def opened(parts: Parts, options: EngineOptions) -> Iterator[EmbeddedEngine]:
         _log.warning("%d tasks were running when the service was stopped; they run again.", len(lost))
     with working(parts, worker) as work:
         yield EmbeddedEngine(
-            work.runner,
-            deliverer=work.deliverer,
+            work,
             registry=parts.registry_name,
             pass_env=parts.pass_env,
             processes=options.processes,
             grace=options.grace,
             hurry=options.hurry,
             ended=parts.awake.set,
-            check_claims=work.claims.check,
         )
 
 
@@ -59,36 +55,33 @@ class EmbeddedEngine:
     """Runs tasks on this machine.
 
     Args:
-        runner: What is done with each task.
-        deliverer: Makes the attempts at deliveries.
+        work: Runs tasks and makes the attempts at deliveries.
         registry: Name of the registry, for the child processes.
         pass_env: Variables that the child processes get besides the usual ones.
         processes: How many tasks run at once.
         grace: How long running tasks may go on when it is closed.
         hurry: Ends the grace at once when it is set.
         ended: Called when there is room for another task.
-        check_claims: Raises an error when nobody renews the claims.
     """
 
     silent = False
 
     def __init__(
         self,
-        runner: Runner,
+        work: WorkerParts,
         *,
-        deliverer: Deliverer,
         registry: str,
         pass_env: tuple[str, ...] = (),
         processes: int,
         grace: timedelta,
         hurry: threading.Event,
         ended: Callable[[], None],
-        check_claims: Callable[[], None] = lambda: None,
     ) -> None:
-        self._runner = runner
-        self._deliverer = deliverer
+        self._runner = work.runner
+        self._deliverer = work.deliverer
+        self._uploads = work.uploads
+        self._claims = work.claims
         self._ended = ended
-        self._check_claims = check_claims
         self._registry = registry
         self._pass_env = pass_env
         self._grace = grace
@@ -147,7 +140,8 @@ class EmbeddedEngine:
         """Make sure that its threads run; see `Engine.check`."""
         for thread in (*self._threads, *self._savers):
             thread.check()
-        self._check_claims()
+        self._claims.check()
+        self._uploads.check()
 
     def close(self) -> None:
         """Let what runs go on for the grace; then kill it and give it back. End the threads."""
@@ -158,17 +152,21 @@ class EmbeddedEngine:
             self._queue.put(None)
         self._drop_queued()
         end = time.monotonic() + self._grace.total_seconds()
-        while self._unsaved() and time.monotonic() < end:
+        while self._is_busy() and time.monotonic() < end:
             if self._hurry.wait(_TICK):
                 break
         for stop in self._unsaved():
             resolve(stop, SHUTDOWN)
+        self._claims.stop_runs(SHUTDOWN)
         # Not for ever: a database that is away keeps a thread from ending, and the task is taken back later.
         end = time.monotonic() + _LAST
-        while self._unsaved() and time.monotonic() < end:
+        while self._is_busy() and time.monotonic() < end:
             time.sleep(_TICK)
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
+
+    def _is_busy(self) -> bool:
+        return bool(self._unsaved() or self._uploads.count)
 
     def _unsaved(self) -> list[Stop]:
         """Return what breaks off the tasks that run, or whose results are being kept."""

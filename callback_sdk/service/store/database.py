@@ -52,6 +52,12 @@ class Database(ABC):
         with unavailable(), self._reading.connect() as connection:
             yield connection
 
+    @property
+    def place(self) -> str:
+        """Where it is, for people who run the service: its file, or its host and name."""
+        url = self.engine.url
+        return f"{url.host or ''}{f':{url.port}' if url.port else ''}/{url.database}" if url.host else str(url.database)
+
     def check(self) -> None:
         """Make sure that it answers, and takes what is written.
 

@@ -135,13 +135,13 @@ def _migrate(database: Database, vault: Vault) -> str | None:
         return database.write(migrate)
     except StoreUnavailableError as error:
         raise StoreUnavailableError(
-            f"The database was not upgraded, and is as it was. {error.message}", hint=error.hint
+            f"The database {database.place} was not upgraded, and is as it was. {error.message}", hint=error.hint
         ) from error.__cause__
     except (sa.exc.SQLAlchemyError, CommandError) as error:
         cause = without_frames(error)
         reason = " ".join(str(getattr(cause, "orig", cause)).split())[:300]
     raise ConfigurationError(
-        f"The database can't be upgraded, and is as it was: {reason}.",
+        f"The database {database.place} can't be upgraded, and is as it was: {reason}.",
         hint="Is it callback-sdk's own? If so, report this with the backup's schema.",
     )
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from callback_sdk.errors import ConfigurationError
+from callback_sdk.service.files import check_writable
 from callback_sdk.service.store import clock
 from callback_sdk.service.store.database import Database, StoreUnavailableError, unavailable
 
@@ -60,12 +61,21 @@ class SQLiteDatabase(Database):
         # Parameters of statements are credentials: no exception may show them.
         engine = sa.create_engine(f"sqlite:///{path}", hide_parameters=True, connect_args={"timeout": _BUSY_TIMEOUT})
         super().__init__(engine)
+        self._path = path
         sa.event.listen(engine, "connect", _configure)
         sa.event.listen(engine, "begin", _begin)
         self._writing = engine.execution_options(callback_sdk_write=True)
         self._waiting: queue.SimpleQueue[_Write] = queue.SimpleQueue()
         self._closing = threading.Lock()
         self._turn = threading.Lock()
+
+    def check(self) -> None:
+        """Make sure that it can be read, and that its disk has space; see `Database.check`."""
+        super().check()
+        try:
+            check_writable(self._path.parent)
+        except ConfigurationError as error:
+            raise StoreUnavailableError(f"The database can't be written. {error.message}", hint=error.hint) from error
 
     def write(self, work: Callable[[sa.Connection], T]) -> T:
         """Run one piece of work and return when it is on disk; see `Database.write`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import pytest
 from callback_sdk.callbacks import callbacks
 from callback_sdk.guard import AddressGuard
 from callback_sdk.service import runner as module
+from callback_sdk.service import uploads
 from callback_sdk.service.blobs import BlobMissingError, StorageError, features_name
 from callback_sdk.service.blobs.folder import Folder
 from callback_sdk.service.files import Scratch
@@ -60,7 +60,7 @@ def work(
 ) -> Iterator[WorkerParts]:
     """Give a worker with a task that has large features and large results."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "integration"))
-    monkeypatch.setattr(module, "_RETRY", 0.05)
+    monkeypatch.setattr(uploads, "retry_pause", lambda *_, **__: 0.05)
     name = "engine_jobs:registry"
     parts = Parts(
         registry=load(name),
@@ -92,14 +92,13 @@ def child() -> Iterator[ChildProcess]:
 def test_results_wait_for_their_place(
     store: Store, work: WorkerParts, blobs: FlakyBlobs, child: ChildProcess
 ) -> None:  # fmt: skip
-    """They may have cost hours: while the place is away they are kept here, and then there."""
+    """They may have cost hours: while the place is away they are kept here, then there. The slot is free at once."""
     blobs.keeps = False
-    thread = threading.Thread(target=work.runner.run, args=("1", child, Future()))
-    thread.start()
+    work.runner.run("1", child, Future())
     wait_until(lambda: blobs.refused >= 2)
     assert store.tasks.get("1")["status"] == "In Progress"
     blobs.keeps = True
-    thread.join()
+    wait_until(lambda: not work.uploads.count)
     task = store.tasks.get("1")
     assert (task["success"], task["attempt"], task["losses"]) == (True, 1, 0)
 
@@ -107,15 +106,14 @@ def test_results_wait_for_their_place(
 def test_a_run_that_waits_to_keep_its_results_can_be_cancelled(
     store: Store, work: WorkerParts, blobs: FlakyBlobs, child: ChildProcess
 ) -> None:
-    """It doesn't hold its worker for ever."""
+    """Its files and its claim are given up."""
     blobs.keeps = False
     stop: Future[str] = Future()
-    thread = threading.Thread(target=work.runner.run, args=("1", child, stop))
-    thread.start()
-    wait_until(lambda: blobs.refused)
+    work.runner.run("1", child, stop)
+    assert blobs.refused
     store.tasks.cancel("1")
     stop.set_result(CANCEL)
-    thread.join()
+    wait_until(lambda: not work.uploads.count)
     assert store.tasks.get("1")["status"] == "Canceled"
 
 

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from callback_sdk.errors import CallbackSDKError
 from callback_sdk.service.api.readiness import Readiness
 from callback_sdk.service.engines.errors import EngineError
 
@@ -35,6 +36,20 @@ def test_all_who_ask_share_one_check() -> None:
 
     asyncio.run(ask())
     assert len(checks) == 2
+
+
+def test_nobody_waits_for_ever() -> None:
+    """A dependency that hangs is an answer after a while, for everybody; the check itself goes on alone."""
+    go = threading.Event()
+
+    async def ask() -> None:
+        readiness = Readiness(lambda: go.wait(30) and None, longest=0.01)
+        for _ in range(2):
+            with pytest.raises(CallbackSDKError, match="has not ended within"):
+                await readiness.ask()
+        go.set()
+
+    asyncio.run(ask())
 
 
 def test_what_is_wrong_reaches_all_who_ask() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,6 +55,22 @@ def test_what_is_kept_comes_back(blobs: Blobs, scratch: Path) -> None:
     assert not list(scratch.iterdir())
     keep(blobs, scratch, name, b"new")
     assert b"".join(blobs.chunks(name, 0, 3)) == b"new"
+
+
+def test_a_bucket_that_does_not_respond_is_left_alone_for_a_moment(scratch: Path) -> None:
+    """Each call to it takes its whole timeout: the next one fails at once. A check asks all the same."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        config = Config(retries={"total_max_attempts": 1}, connect_timeout=1)
+        keys = {"aws_access_key_id": "A", "aws_secret_access_key": "S", "region_name": "us-east-1"}
+        bucket = Bucket("b", client=boto3.client("s3", endpoint_url=endpoint, config=config, **keys))
+        with pytest.raises(StorageError, match=r"does not respond: EndpointConnectionError"):
+            keep(bucket, scratch, results_name("1", 1))
+        with pytest.raises(StorageError, match="asked again in"):
+            bucket.remove(results_name("1", 1))
+        with pytest.raises(StorageError, match="does not respond"):
+            bucket.check()
 
 
 @pytest.mark.parametrize("links", [True, False])
