@@ -146,7 +146,15 @@ class ResultTooLargeError(TargetError):
 
 
 class AddressNotAllowedError(TargetError):
-    """The address guard refuses the target's host."""
+    """The address guard refuses the target's host.
+
+    Attributes:
+        resolved: Whether that is so because of the addresses that its name leads to, and not of the URL itself.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", url: str | None = None, resolved: bool = False) -> None:
+        super().__init__(message, hint=hint, url=url)
+        self.resolved = resolved
 
 
 class EncodingError(CallbackSDKError, ValueError):

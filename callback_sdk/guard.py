@@ -121,7 +121,7 @@ class AddressGuard:
                 # The error's text may go to a stranger, for whom a name inside must not lead to its address.
                 _log.warning("%s leads to %s (%s): nothing is sent there.", url, address, block.name)
                 option = f"--allow-host {option_value(host_name(url), url)}"
-                raise _refusal(url, "leads to an address that is not public", option)
+                raise _refusal(url, "leads to an address that is not public", option, resolved=True)
         return found
 
     def _allows(self, url: SecretURL) -> bool:
@@ -142,9 +142,10 @@ def _network_of(address: Address, block: Block, url: SecretURL) -> str:
     return option_value(str(block.network if block.name == "loopback" else address), url)
 
 
-def _refusal(url: SecretURL, problem: str, option: str) -> AddressNotAllowedError:
+def _refusal(url: SecretURL, problem: str, option: str, *, resolved: bool = False) -> AddressNotAllowedError:
     return AddressNotAllowedError(
         f"{url} {problem}; nothing was sent.",
         hint=f"Give a public one, or let the service's operator allow it: {option} (in code: AddressGuard).",
         url=str(url),
+        resolved=resolved,
     )

@@ -16,7 +16,19 @@ from callback_sdk.redaction import SecretFields
 _OURS = frozenset({"host", "content-length"})
 """What the connection itself says; a value for one of them can't be chosen."""
 
-_FORBIDDEN = frozenset({"authorization", "connection", "expect", "te", "trailer", "transfer-encoding", "upgrade"})
+_FORBIDDEN = frozenset(
+    {
+        # Of the connection and of those on the way: RFC 9110, section 7.6.1, and what came before it.
+        *("connection", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "via"),
+        # Credentials and sessions of somebody else.
+        *("authorization", "cookie", "cookie2", "set-cookie"),
+        # Frameworks and proxies take another method, path, host or sender from these.
+        *("x-http-method", "x-http-method-override", "x-method-override", "x-original-method"),
+        *("x-original-url", "x-original-uri", "x-rewrite-url", "x-original-host", "x-host"),
+        *("forwarded", "x-real-ip", "true-client-ip", "cf-connecting-ip", "x-client-ip"),
+    }
+)
+_FORBIDDEN_PREFIXES = ("proxy-", "x-forwarded-", "sec-")
 
 _USUAL = {"content-type": "application/json", "if-none-match": "*"}
 """Values of headers that are signed without a value being known."""
@@ -121,10 +133,11 @@ def _given(callback: Callback) -> SecretFields:
     given = SecretFields({name.lower(): value for name, value in values.reveal().items() if name.lower() not in _OURS})
     for name in given.reveal():
         broken = not _NAME.fullmatch(name) or not _VALUE.fullmatch(given.reveal()[name])
-        if broken or name in _FORBIDDEN:
+        if broken or name in _FORBIDDEN or name.startswith(_FORBIDDEN_PREFIXES):
             raise SignedHeaderError(
                 f"s3_headers of {callback.url} has {name!r}, which can't be sent as a header.",
-                hint="Leave it out: it has a character that HTTP forbids, or it belongs to the connection.",
+                hint="Leave it out: it has a character that HTTP forbids, belongs to the connection, carries a "
+                "login, or changes the method, the place or the sender of the request.",
                 url=str(callback.url),
             )
     return given

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 from callback_sdk.body import Body
 from callback_sdk.errors import ConfigurationError, WebhookVerificationError
@@ -85,21 +86,23 @@ def verify(
         a delivery may come twice.
 
     Raises:
-        WebhookVerificationError: A header is missing, the signature doesn't hold, or the time is too far off.
+        WebhookVerificationError: A header is missing, the signature doesn't hold, or the time is too far off; whatever
+            headers and body are.
         ConfigurationError: A secret is none.
     """
     keys = [decode_secret(Secret(s)) for s in ([secrets] if isinstance(secrets, str) else secrets)]
-    given = {name.lower(): value for name, value in headers.items()}
+    given = _texts(headers)
     missing = [name for name in ("webhook-id", "webhook-timestamp", "webhook-signature") if not given.get(name)]
     if missing:
         raise WebhookVerificationError(
             f"The header {missing[0]} is missing.", hint="Answer 400; a proxy may have dropped it."
         )
     seconds = given["webhook-timestamp"]
-    expected = [_signature(key, given["webhook-id"], seconds, Body(body)) for key in keys]
-    signatures = [entry.partition(",")[2] for entry in given["webhook-signature"].split() if entry.startswith("v1,")]
+    expected = [_signature(key, given["webhook-id"], seconds, _body(body)) for key in keys]
+    entries = given["webhook-signature"].encode("utf-8", "surrogatepass").split()
+    signatures = [entry.partition(b",")[2] for entry in entries if entry.startswith(b"v1,")]
     # Every pair is compared, so that the time tells nothing.
-    matches = [hmac.compare_digest(a.encode(), b.encode()) for a in expected for b in signatures]
+    matches = [hmac.compare_digest(a.encode(), b) for a in expected for b in signatures]
     if not any(matches):
         raise WebhookVerificationError(
             "The webhook's signature doesn't hold.",
@@ -109,8 +112,39 @@ def verify(
     return given["webhook-id"]
 
 
+def _texts(headers: Any) -> dict[str, str]:
+    """Return the headers of a request by their names in lower case; frameworks may give them as bytes."""
+    try:
+        pairs = [(_text(name), _text(value)) for name, value in headers.items()]
+    except Exception:  # noqa: BLE001 - a mapping of somebody else's may raise anything
+        pairs = None
+    if pairs is None:
+        raise WebhookVerificationError(
+            f"The headers are of type {type(headers).__name__}, which is not a mapping of names to values.",
+            hint="Pass on the headers of the request.",
+        )
+    return {name.lower(): value for name, value in pairs}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    return value if isinstance(value, str) else ""
+
+
+def _body(body: Any) -> Body:
+    if not isinstance(body, (bytes, bytearray, memoryview)):
+        raise WebhookVerificationError(
+            f"The body is of type {type(body).__name__}, and not bytes.",
+            hint="Verify the raw body, before any decoding or JSON parsing.",
+        )
+    return Body(bytes(body))
+
+
 def _check_time(seconds: str, tolerance: timedelta, now: datetime) -> None:
-    if not (seconds.isascii() and seconds.isdigit()) or abs(int(seconds) - now.timestamp()) > tolerance.total_seconds():
+    # Python refuses to read integers of more than 4,300 digits.
+    is_number = seconds.isascii() and seconds.isdigit() and len(seconds) <= 20
+    if not is_number or abs(int(seconds) - now.timestamp()) > tolerance.total_seconds():
         raise WebhookVerificationError(
             "The webhook's time is too far from this clock.",
             hint="Answer 400, and check that the clock is right.",
@@ -118,7 +152,7 @@ def _check_time(seconds: str, tolerance: timedelta, now: datetime) -> None:
 
 
 def _signature(key: Secret[bytes], webhook_id: str, seconds: str, body: Body) -> str:
-    digest = hmac.new(key.reveal(), f"{webhook_id}.{seconds}.".encode(), hashlib.sha256)
+    digest = hmac.new(key.reveal(), f"{webhook_id}.{seconds}.".encode("utf-8", "surrogatepass"), hashlib.sha256)
     for chunk in body.chunks():
         digest.update(chunk)
     return base64.b64encode(digest.digest()).decode()

@@ -148,6 +148,8 @@ def make_folder(path: Path) -> None:
     """
     if not path.is_dir():
         path.mkdir(mode=0o700, exist_ok=True)
+        # A umask may take rights from the owner, too.
+        path.chmod(0o700)
         sync_folder(path.parent)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from callback_sdk.service.files import create_private, remove
+
 Report = Callable[[float | None, str], None]
 
 
@@ -59,10 +61,13 @@ class Context:
         """
         if self._made is None or not self.export_new_version:
             return
-        if isinstance(model, Path):
-            shutil.copyfile(model, self._made)
-        else:
-            self._made.write_bytes(model)
+        remove(self._made)
+        with create_private(self._made) as file:
+            if isinstance(model, Path):
+                with model.open("rb") as source:
+                    shutil.copyfileobj(source, file)
+            else:
+                file.write(model)
 
     def progress(self, fraction: float | None, message: str = "") -> None:
         """Say how far the computation is. It costs a file write when something changed, so call it freely.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -14,7 +15,7 @@ from attrs import evolve
 
 from callback_sdk.body import Body, PathPart
 from callback_sdk.callbacks import Callback
-from callback_sdk.errors import CallbackSDKError
+from callback_sdk.errors import AddressNotAllowedError, CallbackSDKError, DeliveryError
 from callback_sdk.models import JobResult, Receipt
 from callback_sdk.retry import SERVICE_DELAYS, next_delay
 from callback_sdk.service.blobs import Blobs, results_name
@@ -208,10 +209,11 @@ class Deliverer:
             _log.info("Task %s is delivered to %s.", claim.job_id, claim.url, extra=extra)
 
     def _fail(self, claim: DeliveryClaim, error: Exception, extra: dict[str, Any]) -> None:
-        delay = next_delay(error, claim.since_redelivery, self._delays)
+        seen = _as_seen(error, claim.url)
+        delay = next_delay(seen, claim.since_redelivery, self._delays)
         again_in = None if delay is None else delay.total_seconds()
         ATTEMPTS.labels("dead" if again_in is None else "failed").inc()
-        self._store.deliveries.failed(claim.delivery_id, claim.attempt, _text(error), again_in)
+        self._store.deliveries.failed(claim.delivery_id, claim.attempt, _text(seen), again_in)
         after = "never again" if again_in is None else f"again in {again_in:.0f} s"
         _log.warning("Task %s is not at %s, %s: %s", claim.job_id, claim.url, after, _text(error), extra=extra)
 
@@ -225,6 +227,22 @@ class Deliverer:
         else:
             with self._blobs.fetch(results_name(claim.job_id, claim.run), self._scratch.folder) as path:
                 yield Body(PathPart(path))
+
+
+def _as_seen(error: Exception, url: str) -> Exception:
+    """Return what a task's owner is told of an error: not whether a name exists in the service's own network.
+
+    A name that is not known and one that leads inside are one error, with the same next tries.
+    """
+    unknown = isinstance(error.__cause__, socket.gaierror)
+    if not unknown and not (isinstance(error, AddressNotAllowedError) and error.resolved):
+        return error
+    return DeliveryError(
+        f"{url} can't be reached: its host name leads to no public address.",
+        hint="Check its spelling. The service's log has the reason; its operator can allow hosts that aren't public.",
+        url=url,
+        retryable=True,
+    )
 
 
 def _text(error: Exception) -> str:

@@ -71,6 +71,31 @@ def check_writable(folder: Path) -> None:
             remove(probe)
 
 
+def make_private_folder(folder: Path) -> None:
+    """Create a folder, and those above it that are missing, for their owner alone; whatever the umask is.
+
+    One that exists stays as it is: its owner may have shared it with a group.
+    """
+    if not folder.is_dir():
+        make_private_folder(folder.parent)
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError:
+            return
+        folder.chmod(0o700)
+
+
+def create_private(path: Path) -> BinaryIO:
+    """Create a file that only its owner can read and write, whatever the umask is, and return it open for writing.
+
+    Raises:
+        FileExistsError: There is one already.
+    """
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return os.fdopen(descriptor, "wb")
+
+
 class Scratch:
     """A folder of one process for what only it needs: uploads on their way in, and the files of running tasks.
 
@@ -82,9 +107,10 @@ class Scratch:
     """
 
     def __init__(self, parent: Path) -> None:
-        parent.mkdir(exist_ok=True, mode=0o700)
+        make_private_folder(parent)
         _sweep(parent)
         self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        self.folder.chmod(0o700)
         self._numbers = itertools.count()
         self._lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -106,7 +132,7 @@ class Scratch:
         """Copy an upload into the folder and return its path."""
         path = self.new("incoming")
         try:
-            with path.open("xb") as file:
+            with create_private(path) as file:
                 shutil.copyfileobj(source, file, CHUNK_SIZE)
         except BaseException:
             remove(path)
@@ -166,7 +192,7 @@ def write_whole(path: Path, parts: Iterable[bytes], *, durable: bool = True) -> 
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with temporary.open("xb") as file:
+        with create_private(temporary) as file:
             file.writelines(parts)
             file.flush()
             if durable:

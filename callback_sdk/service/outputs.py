@@ -41,6 +41,7 @@ def caught(path: Path) -> Iterator[None]:
         path: The file. Whatever kills the process, it has what was printed until then.
     """
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.fchmod(file, 0o600)
     before = {number: os.dup(number) for number in (1, 2)}
     ended = threading.Event()
     watcher = threading.Thread(target=_bound, args=(path, ended), name="output", daemon=True)

@@ -28,7 +28,7 @@ from callback_sdk.service.catalogue import Catalogue, Runnable, new_version
 from callback_sdk.service.child import Answer, Run
 from callback_sdk.service.claims import Claims
 from callback_sdk.service.deliverer import Deliverer
-from callback_sdk.service.files import Scratch, read_progress, remove
+from callback_sdk.service.files import Scratch, create_private, read_progress, remove
 from callback_sdk.service.metrics import RUN_SECONDS, RUNS
 from callback_sdk.service.outputs import kept
 from callback_sdk.service.process import SHUTDOWN, ChildProcess, Outcome, Stop
@@ -237,7 +237,8 @@ class Runner:
             with self._blobs.fetch(features_name(claim.task.job_id), self._scratch.folder) as path:
                 yield path
         else:
-            places.features.write_bytes(claim.features)
+            with create_private(places.features) as file:
+                file.write(claim.features)
             yield places.features
 
     def _found(self, claim: Claim) -> Runnable:

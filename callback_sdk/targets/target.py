@@ -12,6 +12,7 @@ from callback_sdk.callbacks import Callback
 from callback_sdk.errors import ResultTooLargeError, SignedHeaderError, TargetExpiredError
 from callback_sdk.models import Upload
 from callback_sdk.redaction import Secret, SecretFields
+from callback_sdk.signed_headers import plain_headers
 from callback_sdk.stores import Stores
 
 JSON = "application/json"
@@ -80,9 +81,12 @@ class Target:
         Raises:
             TargetExpiredError: Its time is over.
             ResultTooLargeError: It doesn't take as much.
+            SignedHeaderError: A header came with it that can't be sent.
             TargetError: Something else that its kind knows.
         """
         self.check_limits(now=now, size=size)
+        # Kinds whose signature names no headers would look at them only when they send.
+        plain_headers(self.callback)
 
     def check_limits(self, *, now: datetime, size: int | None) -> None:
         """Do the part of `check` that `request` doesn't do by itself."""

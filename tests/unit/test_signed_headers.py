@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 
 import pytest
 
+from callback_sdk.body import Body
 from callback_sdk.callbacks import callbacks
 from callback_sdk.errors import InvalidTargetError, ResultTooLargeError, SignedHeaderError
 from callback_sdk.targets import Target, plan
@@ -69,3 +70,27 @@ def test_azure_signature_for_https_is_refused_over_http() -> None:
     target(url.replace("https://", "http://").replace("spr=https", "spr=https,http"))
     with pytest.raises(InvalidTargetError, match="https only"):
         target(url.replace("https://", "http://"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Cookie", "Set-Cookie", "Authorization", "Proxy-Authorization", "Proxy-Connection"),
+        *("Connection", "Keep-Alive", "TE", "Trailer", "Transfer-Encoding", "Upgrade", "Via", "Expect"),
+        *("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL"),
+        *("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP"),
+    ],
+)
+def test_header_that_makes_another_request_of_it_is_refused(name: str) -> None:
+    """A login, another method, place or sender, or what belongs to the connection: for each kind of PUT."""
+    for url in (f"https://b.s3.eu-west-1.amazonaws.com/{PUT}", GCS, f"{AZURE}&se=2026-01-01T13%3A00%3A00Z"):
+        with pytest.raises(SignedHeaderError, match=name.lower()):
+            target(url, {"s3_headers": {name: "DELETE"}}).check(now=NOW)
+
+
+def test_host_is_never_taken_from_the_headers() -> None:
+    """Signers return it among the signed headers; the connection's own is sent."""
+    headers = {"Host": "internal", "Content-Length": "0"}
+    put = target(f"https://b.s3.eu-west-1.amazonaws.com/{PUT}", {"s3_headers": headers})
+    upload = put.upload(Body(b"{}"), delivery_id="msg_1", now=NOW)
+    assert {"host", "content-length"}.isdisjoint(name.lower() for name in upload.headers.reveal())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from callback_sdk.body import CHUNK_SIZE
 from callback_sdk.service.blobs.errors import BlobMissingError, StorageError
-from callback_sdk.service.files import durable, remove, rename
+from callback_sdk.service.files import create_private, durable, make_private_folder, remove, rename
 
 _YOUNG = 60 * 60.0
 """Seconds in which a file that no task is known of may still be on its way to becoming one."""
@@ -27,7 +27,7 @@ class Folder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         for name in ("features", "models", "results"):
-            (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private_folder(folder / name)
 
     def __repr__(self) -> str:
         return f"Folder({str(self._folder)!r})"
@@ -110,7 +110,10 @@ def _explained(name: str) -> Iterator[None]:
 
 def _copy(source: Path, target: Path) -> None:
     near = target.with_name(f".{target.name}")
-    shutil.copyfile(source, near)
+    # What an interrupted call has left.
+    remove(near)
+    with source.open("rb") as original, create_private(near) as file:
+        shutil.copyfileobj(original, file, CHUNK_SIZE)
     durable(near)
     rename(near, target)
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import io
 import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from callback_sdk.service import outputs
+from callback_sdk.service.blobs.folder import Folder, _copy
+from callback_sdk.service.context import Context
 from callback_sdk.service.files import Scratch, read_progress, write_whole
 
 
@@ -54,3 +59,38 @@ def test_what_a_dead_process_left_is_swept(tmp_path: Path) -> None:
     assert set(tmp_path.iterdir()) == {alive.folder, another.folder}
     alive.close()
     another.close()
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077, 0o277])
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Set what is taken from the modes of new files."""
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("umask")
+def test_everything_that_is_created_is_its_owners_alone(tmp_path: Path) -> None:
+    """Blob folders with those above them, scratch folders, uploads, results and models, under any umask."""
+    top = tmp_path / "data"
+    folder, scratch = Folder(top / "blobs"), Scratch(top / "scratch")
+    write_whole(top / "whole", [b"x"])
+    folder.keep(scratch.receive(io.BytesIO(b"data")), "features/1")
+    _copy(top / "whole", top / "blobs" / "results" / "1")
+    context = Context(
+        job_id="1", attempt=1, evaluate=False, report=print, export_new_version=True, made=scratch.folder / "made"
+    )
+    context.export(b"model")
+    with outputs.caught(scratch.folder / "output"):
+        pass
+    found = {path: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
+    assert found == {path: 0o700 if path.is_dir() else 0o600 for path in found}
+    assert len(found) == 12
+
+
+def test_a_folder_that_exists_keeps_its_mode(tmp_path: Path) -> None:
+    """Its owner may have shared it."""
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs").chmod(0o750)
+    Folder(tmp_path / "blobs")
+    assert stat.S_IMODE((tmp_path / "blobs").stat().st_mode) == 0o750
