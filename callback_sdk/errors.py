@@ -364,3 +364,11 @@ class TaskFailedError(ServiceError):
 def sentence(text: str) -> str:
     """Return a text of somebody else's with the full stop that it may lack, and otherwise word by word."""
     return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
+def type_name(value: object) -> str:
+    """Return the name of a value's type with its module: NumPy has its own bool, and any table is a DataFrame."""
+    kind = type(value)
+    return (
+        kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from callback_sdk.columns import check_names, checked, refused, shown
-from callback_sdk.errors import FeaturesError, MissingExtraError
+from callback_sdk.errors import FeaturesError, MissingExtraError, type_name
 from callback_sdk.tables import array_of, explained, library, nameless, normalized, normalized_array
 
 _MOST_VALUES = 12_000_000
@@ -255,16 +255,28 @@ def _is_column(value: Any) -> bool:
 
 def _wrong_type(features: Any) -> FeaturesError:
     kind = type(features).__name__
+    names = getattr(getattr(features, "dtype", None), "names", None)
     hints = {
         "NoneType": "Did the function that made them return something?",
         "Series": "Make a table of one column: series.to_frame().",
-        "ndarray": "Name its columns: {'name': array[:, 0], ...}.",
+        "ndarray": "Name its columns: {name: array[name] for name in array.dtype.names}."
+        if names
+        else "Name its columns: {'name': array[:, 0], ...}.",
         "generator": "Make a list of its records: list(features).",
         "bytes": "Write them to a file and give its path.",
         "LazyFrame": "Compute it first: frame.collect().",
     }
     general = "Give a dict of columns, a list of records, a DataFrame, an Arrow table, or a path."
-    return FeaturesError(f"Features of type {kind} are no table.", hint=f"{hints.get(kind, '')} {general}".strip())
+    hint = hints.get(kind) or _conversion(features)
+    return FeaturesError(f"Features of type {type_name(features)} are no table.", hint=f"{hint} {general}".strip())
+
+
+def _conversion(features: Any) -> str:
+    """Return how a table of a library that computes elsewhere becomes one in memory, such as Dask and PySpark."""
+    for method in ("compute", "collect", "toPandas", "to_pandas", "to_arrow"):
+        if callable(getattr(type(features), method, None)):
+            return f"Make it a table in memory first: features.{method}()."
+    return ""
 
 
 def _listed(names: Sequence[str]) -> str:

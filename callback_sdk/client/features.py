@@ -15,8 +15,9 @@ from callback_sdk.body import Body, FilePart, PathPart
 from callback_sdk.client.containers import columns_of, empty
 from callback_sdk.columns import Column
 from callback_sdk.document import encode
-from callback_sdk.errors import FeaturesError
+from callback_sdk.errors import FeaturesError, InvalidTargetError, type_name
 from callback_sdk.multipart import FormFile
+from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.tables import table_of
 
 PARQUET = "application/vnd.apache.parquet"
@@ -51,7 +52,7 @@ def prepared(features: Any, *, compression: str | None = None) -> Iterator[FormF
         MissingExtraError: A table needs pyarrow to become Parquet, and it isn't installed.
     """
     if isinstance(features, (str, os.PathLike)):
-        yield _from_path(Path(os.fsdecode(features)))
+        yield _from_path(_path(features))
         return
     columns = columns_of(features)
     plain = {name: one for name, one in columns.items() if isinstance(one, Column) and one.kind.is_json}
@@ -77,13 +78,13 @@ def parameters_file(parameters: Mapping[str, Any] | str | os.PathLike[str]) -> F
         FeaturesError: They are neither.
     """
     if isinstance(parameters, (str, os.PathLike)):
-        file = _from_path(Path(os.fsdecode(parameters)), what="parameters")
+        file = _from_path(_path(parameters, what="parameters"), what="parameters")
         if file.content_type == JSON:
             return evolve(file, name="parameters", filename="parameters.json")
         raise FeaturesError("The file of parameters is Parquet.", hint="Give a dict, or the path of a JSON file.")
     if not isinstance(parameters, Mapping):
         raise FeaturesError(
-            f"Parameters of type {type(parameters).__name__} can't be sent.",
+            f"Parameters of type {type_name(parameters)} can't be sent.",
             hint="Give a dict, or the path of a JSON file.",
         )
     data = encode(dict(parameters), path="parameters", only_finite=True).data
@@ -111,6 +112,22 @@ def _write_parquet(table: Any, file: BinaryIO, compression: str | None) -> None:
             hint="Look at its column types, at compression=, and at the space for temporary files.",
         ) from error
     file.seek(0)
+
+
+def _path(given: str | os.PathLike[str], *, what: str = "features") -> Path:
+    url = Secret(os.fsdecode(given))
+    scheme, separator, _ = url.reveal().partition("://")
+    if not separator or not scheme.isalnum():
+        return Path(url.reveal())
+    if scheme.lower() == "file":
+        hint = "Give the path alone, without file://."
+    else:
+        hint = "Download it first, or read it into a table: pandas.read_parquet(url)."
+    try:
+        shown = SecretURL(url.reveal()).bare
+    except InvalidTargetError:
+        shown = f"{scheme}://…"
+    raise FeaturesError(f"{_shortened(shown)} is a URL, and {what} are read from files.", hint=hint)
 
 
 def _from_path(path: Path, *, what: str = "features") -> FormFile:
@@ -172,6 +189,11 @@ def _missing(path: Path, what: str) -> FeaturesError:
         return FeaturesError(f"{path} is a folder.", hint="Give the path of one Parquet or JSON file.")
     if path.exists():
         return FeaturesError(f"{path} is no regular file.", hint="Write it to a file first: its length must be known.")
+    if text.startswith("~"):
+        return FeaturesError(
+            f"There is no file {_shortened(text)}: ~ is expanded by shells, not by Python.",
+            hint="Give os.path.expanduser(path).",
+        )
     return FeaturesError(
         f"There is no file {_shortened(str(path))}; looked for it at {_shortened(str(path.absolute()))}.",
         hint="Check the path, and the folder that it starts from.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
@@ -11,7 +12,7 @@ from urllib.parse import parse_qsl
 from callback_sdk.body import Body, Part
 from callback_sdk.callbacks import Callback
 from callback_sdk.document import encode
-from callback_sdk.errors import InvalidRequestError
+from callback_sdk.errors import InvalidRequestError, type_name
 from callback_sdk.redaction import Secret, SecretFields
 
 LONGEST_KEY = 255
@@ -94,7 +95,7 @@ def task_item(
         InvalidRequestError: One has a type or a character that it can't have.
     """
     if not isinstance(parameters, (Mapping, type(None))):
-        raise InvalidRequestError(f"parameters is of type {type(parameters).__name__}.", hint="Give a dict.")
+        raise InvalidRequestError(f"parameters is of type {type_name(parameters)}.", hint="Give a dict.")
     # The checks are those of a form.
     form_fields((), version=version, evaluate=evaluate, monitor=monitor, priority=priority)
     members = {
@@ -118,11 +119,20 @@ def _joined(parts: Sequence[Part]) -> Iterator[Part]:
 
 
 def _priority(priority: Any) -> int:
-    if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= 9:
+    number = whole_number(priority)
+    if number is None or not 0 <= number <= 9:
         raise InvalidRequestError(
             f"priority is {priority!r:.100}.", hint="Give a whole number from 0 to 9; the higher goes first."
         )
-    return priority
+    return number
+
+
+def whole_number(value: Any) -> int | None:
+    """Return an integer of Python's or NumPy's as Python's own; None for anything else."""
+    try:
+        return None if isinstance(value, bool) or _is_numpy_bool(value) else operator.index(value)
+    except TypeError:
+        return None
 
 
 def checked_key(key: str | None, *, longest: int = LONGEST_KEY) -> str:
@@ -164,11 +174,16 @@ def _json(name: str, value: Secret[Any]) -> str:
 def _flag(name: str, value: bool | Mapping[str, Any] | None) -> str | None:
     if value is None:
         return None
-    if isinstance(value, bool):
+    if isinstance(value, bool) or _is_numpy_bool(value):
         return "true" if value else "false"
     if isinstance(value, Mapping) and name == "evaluate":
         return encode(dict(value), path=name, only_finite=True).data.decode()
-    raise InvalidRequestError(f"{name} is of type {type(value).__name__}.", hint="Give True or False.")
+    or_a_dict = ", or a dict of evaluations and what each of them needs" if name == "evaluate" else ""
+    raise InvalidRequestError(f"{name} is of type {type_name(value)}.", hint=f"Give True or False{or_a_dict}.")
+
+
+def _is_numpy_bool(value: Any) -> bool:
+    return getattr(value, "ndim", None) == 0 and getattr(getattr(value, "dtype", None), "kind", "") == "b"
 
 
 def _text(name: str, value: str | None) -> str | None:

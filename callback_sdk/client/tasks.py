@@ -13,8 +13,9 @@ from callback_sdk.client.failures import public
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.resources import Task
 from callback_sdk.client.states import Delivery, TaskState, TaskSummary
+from callback_sdk.client.submission import whole_number
 from callback_sdk.client.waiting import Waiting
-from callback_sdk.errors import InvalidRequestError, ServiceError, WaitTimeoutError
+from callback_sdk.errors import InvalidRequestError, ServiceError, WaitTimeoutError, type_name
 from callback_sdk.markup import Listing
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.readings import total_seconds
@@ -56,13 +57,14 @@ class Tasks(ClientBase):
             InvalidRequestError: There is no such status, or the limit is no positive number.
             ServiceError: The service didn't tell.
         """
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        number = None if limit is None else whole_number(limit)
+        if limit is not None and (number is None or number < 1):
             raise InvalidRequestError(f"limit is {limit!r:.100}.", hint="Give a whole number above 0, or None.")
         if status is not None and status not in _STATUSES:
             raise InvalidRequestError(f"status is {status!r:.100}.", hint=f"Give one of {', '.join(_STATUSES)}.")
-        wanted = {"status": status, "algorithm": algorithm_id, "limit": min(limit or _PAGE, _PAGE)}
+        wanted = {"status": status, "algorithm": algorithm_id, "limit": min(number or _PAGE, _PAGE)}
         first = self._page(wanted)
-        tasks = itertools.islice(self._pages(wanted, first), limit)
+        tasks = itertools.islice(self._pages(wanted, first), number)
         return tasks if self._failures.raises else iter(list(tasks))
 
     @public
@@ -194,7 +196,7 @@ class Tasks(ClientBase):
 def _tasks(given: Any) -> Listing[Task]:
     """Return what is waited for, if all of it can be."""
     if isinstance(given, (Task, str, bytes)) or not isinstance(given, Iterable):
-        raise InvalidRequestError(f"tasks is of type {type(given).__name__}.", hint="Give a list of tasks.")
+        raise InvalidRequestError(f"tasks is of type {type_name(given)}.", hint="Give a list of tasks.")
     tasks = Listing(given)
     for number, task in enumerate(tasks):
         if task is False:
@@ -204,7 +206,7 @@ def _tasks(given: Any) -> Listing[Task]:
             )
         if not isinstance(task, Task):
             raise InvalidRequestError(
-                f"tasks[{number}] is of type {type(task).__name__}.",
+                f"tasks[{number}] is of type {type_name(task)}.",
                 hint="Give tasks; client.get_task_results(job_id) returns the one of an id.",
             )
     return tasks

@@ -108,7 +108,9 @@ def test_a_batch_item_without_callbacks_is_pickled(item: BatchItem) -> None:
         assert getattr(loaded, name) == getattr(item, name)
 
 
-@pytest.mark.parametrize("callbacks", [[SIGNED], [HOOK], SIGNED, [(HOOK, {"a": 1})]])
+@pytest.mark.parametrize(
+    "callbacks", [[SIGNED], [HOOK], SIGNED, [(HOOK, {"a": 1})]], ids=["signed", "webhook", "string", "pair"]
+)
 def test_a_batch_item_with_callbacks_says_how_to_send_it(callbacks: Any) -> None:
     """Callbacks are credentials: they stay, and the error says to add them in the other process."""
     item = BatchItem(DATA, callbacks=callbacks)
