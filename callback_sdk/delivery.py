@@ -64,6 +64,12 @@ def encoded_results(result: JobResult, stack: ExitStack) -> tuple[Body, int]:
     Raises:
         EncodingError: JSON can't hold them. Values may be of anybody's classes, so whatever those raise becomes one.
     """
+    if not isinstance(result, JobResult):
+        raise EncodingError(
+            f"The result is of type {type(result).__qualname__}, not a JobResult.",
+            hint="Wrap it: JobResult(job_id=..., success=True, results=...).",
+            path="result",
+        )
     try:
         return results_body(result.results if result.success else None, stack)
     except CallbackSDKError:

@@ -41,6 +41,9 @@ SERVICE_DELAYS = (
 )
 """Pauses between the tries of a durable delivery; after the last one it is dead."""
 
+LONGEST_DELAY = max(SERVICE_DELAYS) * 1.1 + LONGEST_RETRY_AFTER
+"""No durable delivery waits longer for its next attempt. A later time was written by a clock that was wrong."""
+
 _SECONDS = re.compile(r"([0-9]+)(\.[0-9]*)?")
 
 _LONGEST_DATE = 64

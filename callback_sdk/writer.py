@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
+import traceback
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
@@ -23,14 +25,13 @@ from callback_sdk.errors import (
     ConfigurationError,
     DeliveryError,
     SeveralDeliveriesError,
-    TargetError,
 )
 from callback_sdk.http import Sender, Timeouts, same_host
 from callback_sdk.markup import Listing
 from callback_sdk.models import JobResult, Receipt, Upload
 from callback_sdk.parallel import Parallel
 from callback_sdk.proxies import direct, environment_proxy
-from callback_sdk.redaction import Secret, SecretURL, hide
+from callback_sdk.redaction import Secret, SecretURL, hide, without_frames
 from callback_sdk.refusals import refusal
 from callback_sdk.retry import backoff
 from callback_sdk.stores import Stores
@@ -228,23 +229,25 @@ class ResultsWriter:
             traceparent=traceparent,
         )
 
-    def _plan(self, callback: Callback) -> Target | TargetError:
+    def _plan(self, callback: Callback) -> Target | CallbackSDKError:
         try:
             return plan(callback, self._settings)
-        except TargetError as error:
+        except CallbackSDKError as error:
             return error
+        except Exception as error:  # noqa: BLE001 - it must not cost the other targets their receipts
+            return _unexpected(callback, error)
 
     def _deliver_all(
-        self, job: _Job, targets: Sequence[Target | TargetError], until: float
+        self, job: _Job, targets: Sequence[Target | CallbackSDKError], until: float
     ) -> list[Receipt | CallbackSDKError]:
         if len(targets) <= 1:
             return [self._deliver(job, target, until) for target in targets]
         return self._parallel.map(lambda target: self._deliver(job, target, until), targets)
 
-    def _deliver(self, job: _Job, target: Target | TargetError, until: float) -> Receipt | CallbackSDKError:
+    def _deliver(self, job: _Job, target: Target | CallbackSDKError, until: float) -> Receipt | CallbackSDKError:
         """Try until the target has it, or there is no point any more."""
         try:
-            if isinstance(target, TargetError):
+            if isinstance(target, CallbackSDKError):
                 raise target
             with ExitStack() as stack:
                 delivery = prepare(
@@ -260,6 +263,8 @@ class ResultsWriter:
         except CallbackSDKError as error:
             logger.error("not delivered: %s", error)
             return error
+        except Exception as error:  # noqa: BLE001 - it must not cost the other targets their receipts
+            return _unexpected(target, error)
 
     def _try(self, delivery: Delivery, nulled: int, until: float) -> Receipt:
         started, attempts = _now(), 0
@@ -281,14 +286,22 @@ class ResultsWriter:
         now = _now()
         facts = {"job_id": delivery.job_id, "delivery_id": delivery.delivery_id, "target": delivery.target.kind}
         url = str(delivery.target.callback.url)
-        with tracing.span("deliver", "client", parent=delivery.traceparent, url=url, **facts) as span:
-            upload = delivery.upload(now, traceparent=span.traceparent)
-            answer = self._sender.send(upload)
-            span.set(status=answer.status)
-            if answer.status not in upload.accepts and not _is_there_already(upload, answer):
-                raise refusal(upload, answer)
-        logger.info("delivered %d bytes to %s", upload.document.size, upload.url)
-        return _receipt(upload, answer, nulled=nulled, attempts=attempts, started_at=started or now)
+        receipt: Receipt | None = None
+        try:
+            with tracing.span("deliver", "client", parent=delivery.traceparent, url=url, **facts) as span:
+                upload = delivery.upload(now, traceparent=span.traceparent)
+                digest = upload.document.sha256
+                answer = self._sender.send(upload)
+                span.set(status=answer.status)
+                if answer.status not in upload.accepts and not _is_there_already(upload, answer):
+                    raise refusal(upload, answer)
+                receipt = _receipt(upload, answer, digest, nulled=nulled, attempts=attempts, started_at=started or now)
+            logger.info("delivered %d bytes to %s", upload.document.size, upload.url)
+        except Exception:
+            # The target has the result: neither an exporter of traces nor a filter of logs can change that.
+            if receipt is None:
+                raise
+        return receipt
 
     def _may_redirect(self, origin: SecretURL, destination: SecretURL) -> bool:
         provider = self._settings.stores.provider(destination)
@@ -306,10 +319,18 @@ class _Job:
     traceparent: str | None
 
 
-def _first_object(targets: Sequence[Target | TargetError]) -> FindURL:
-    # The id only matters for a key with ${filename}, and there the document's own place is not known before.
-    urls = [target.object_url("results") for target in targets if isinstance(target, Target)]
-    return lambda: next((url for url in urls if url is not None), None)
+def _first_object(targets: Sequence[Target | CallbackSDKError]) -> FindURL:
+    def find() -> str | None:
+        for target in targets:
+            # One that breaks says so in its own turn.
+            with contextlib.suppress(Exception):
+                # The id only matters for a key with ${filename}, and there the document's place is not known before.
+                url = target.object_url("results") if isinstance(target, Target) else None
+                if url is not None:
+                    return url
+        return None
+
+    return find
 
 
 def _is_there_already(upload: Upload, answer: Answer) -> bool:
@@ -320,7 +341,24 @@ def _is_there_already(upload: Upload, answer: Answer) -> bool:
     return answer.status == 412 and answer.headers.get("etag", "").strip('"') == upload.document.md5.hex()
 
 
-def _receipt(upload: Upload, answer: Answer, **members: Any) -> Receipt:
+def _unexpected(target: Target | Callback | CallbackSDKError, error: Exception) -> DeliveryError:
+    """Return the error for what should not have happened, and log where it did, without any value."""
+    callback = target.callback if isinstance(target, Target) else target
+    url = str(callback.url) if isinstance(callback, Callback) else None
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("the attempt at %s broke with %s:\n%s", url, type(error).__name__, frames)
+    failure = DeliveryError(
+        f"The attempt at {url} broke with {type(error).__name__}.",
+        hint="The program failed, not the target; the log says where. A later attempt may succeed.",
+        url=url,
+        retryable=True,
+        transient=False,
+    )
+    failure.__cause__ = without_frames(error)
+    return failure
+
+
+def _receipt(upload: Upload, answer: Answer, digest: bytes, **members: Any) -> Receipt:
     return Receipt(
         kind=upload.kind,
         url=str(upload.url),
@@ -329,7 +367,7 @@ def _receipt(upload: Upload, answer: Answer, **members: Any) -> Receipt:
         etag=upload.scrub(answer.headers.get("etag", "").strip('"')) or None,
         version_id=upload.scrub(answer.headers.get("x-amz-version-id", "")) or None,
         size=upload.document.size,
-        sha256=upload.document.sha256.hex(),
+        sha256=digest.hex(),
         finished_at=_now(),
         **members,
     )

@@ -6,26 +6,26 @@ import logging
 import threading
 import time
 import traceback
-from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Protocol
 
 from attrs import evolve
 
 from callback_sdk.callbacks import Callback
-from callback_sdk.errors import CallbackSDKError, OutboxError
+from callback_sdk.errors import CallbackSDKError, DeliveryError, OutboxError
+from callback_sdk.host_slots import HostSlots
 from callback_sdk.models import JobResult, Receipt
 from callback_sdk.outbox.entries import Claim, Letter
 from callback_sdk.outbox.files import ResultFiles
 from callback_sdk.outbox.ledger import LEASE, Ledger
+from callback_sdk.parallel import Parallel
 from callback_sdk.retry import next_delay
 
 logger = logging.getLogger(__name__)
 
 THREADS = 16
-"""Tries at once in one process. They wait for the network, so they may be more than the cores."""
+"""Attempts of `run` at once in one process. They wait for the network, so they may be more than the cores."""
 
 _SIGN_OF_LIFE = LEASE / 4
 """Seconds between two signs of life."""
@@ -56,43 +56,62 @@ class Courier:
         self._writer = writer
         self._lock = threading.Condition()
         self._held: dict[str, Claim] = {}
+        self._slots = HostSlots(THREADS)
+        self._parallel = Parallel(THREADS)
         self._untold: list[tuple[Claim, Receipt | Exception]] = []
         self._pulse: threading.Thread | None = None
         self.changed = threading.Event()
         """Set whenever a try has ended."""
 
-    def send(self, claims: Sequence[Claim]) -> dict[str, Exception | None]:
-        """Make a try at each, all at once, and return when all have ended.
+    def send(self, claims: Sequence[Claim]) -> dict[str, Receipt | Exception]:
+        """Make an attempt at each, all at once, and return when all have ended.
 
         Returns:
-            What went wrong, by the delivery's id; None where nothing did.
+            What became of each, by the delivery's id.
         """
         self._hold(claims)
-        if len(claims) <= 1:
-            outcomes = [self._attempt(claim) for claim in claims]
-        else:
-            with ThreadPoolExecutor(min(len(claims), THREADS), thread_name_prefix="callback-sdk") as pool:
-                outcomes = list(pool.map(self._attempt, claims))
+        begun: set[str] = set()
+
+        def attempt(claim: Claim) -> Receipt | Exception:
+            begun.add(claim.delivery_id)
+            return self._attempt(claim)
+
+        try:
+            outcomes = self._parallel.map(attempt, claims)
+        finally:
+            # After Ctrl-C the rest is due at once for whoever runs next.
+            for claim in claims:
+                if claim.delivery_id not in begun:
+                    self._give_back(claim)
         return {claim.delivery_id: outcome for claim, outcome in zip(claims, outcomes, strict=True)}
 
-    def start(self, claims: Sequence[Claim]) -> None:
-        """Begin a try at each and return at once."""
-        self._hold(claims)
-        for number, claim in enumerate(claims):
-            try:
-                # A daemon: one that waits for a slow server must not keep the process from ending.
-                threading.Thread(target=self._attempt, args=(claim,), name="callback-sdk", daemon=True).start()
-            except RuntimeError:  # noqa: PERF203 - it ends the loop
-                for left in claims[number:]:
-                    self._give_back(left)
-                raise OutboxError(
-                    "No thread could be begun to send with.", hint="Raise the limit of threads."
-                ) from None
+    def start_due(self) -> None:
+        """Begin attempts at what is due, as many as there is room for, and return at once.
 
-    def busy(self) -> Counter[str]:
-        """Return how many tries run at each host."""
+        Raises:
+            OutboxError: The database can't be used, or no thread can be started.
+        """
+        claims: list[Claim] = []
+
+        def take(claim: Claim) -> None:
+            claims.append(claim)
+            self._hold([claim])
+
+        try:
+            self._ledger.claim_due(self._full_hosts, take)
+        except BaseException:
+            # The transaction was rolled back, so there are no claims.
+            for claim in claims:
+                self._drop(claim)
+            raise
+        self._begin(claims)
+
+    def close(self) -> None:
+        """End the threads that rest, and give no more signs of life."""
         with self._lock:
-            return Counter(claim.host for claim in self._held.values())
+            self._held.clear()
+            self._lock.notify_all()
+        self._parallel.close()
 
     def held(self) -> list[str]:
         """Return the deliveries that are being sent."""
@@ -117,17 +136,40 @@ class Courier:
                 claim, outcome = self._untold.pop()
             self._tell(claim, outcome)
 
+    def _begin(self, claims: Sequence[Claim]) -> None:
+        for number, claim in enumerate(claims):
+            try:
+                # A daemon: one that waits for a slow server must not keep the process from ending.
+                threading.Thread(target=self._attempt, args=(claim,), name="callback-sdk", daemon=True).start()
+            except RuntimeError:  # noqa: PERF203 - it ends the loop
+                for left in claims[number:]:
+                    self._give_back(left)
+                raise OutboxError(
+                    "No thread could be started to send with.", hint="Raise the limit of threads."
+                ) from None
+
+    def _full_hosts(self) -> list[str] | None:
+        with self._lock:
+            return self._slots.full() if self._slots.free else None
+
     def _hold(self, claims: Sequence[Claim]) -> None:
         with self._lock:
             self._held.update({claim.delivery_id: claim for claim in claims})
+            for claim in claims:
+                self._slots.begin(claim.delivery_id, claim.host)
             if self._held and self._pulse is None:
                 self._pulse = threading.Thread(target=self._beat, name="callback-sdk-pulse", daemon=True)
-                self._pulse.start()
+                try:
+                    self._pulse.start()
+                except RuntimeError:
+                    # While the interpreter shuts down no thread starts. The lock of this process shows that it lives.
+                    self._pulse = None
 
-    def _drop(self, claim: Claim) -> None:
+    def _drop(self, claim: Claim, *, responded: bool | None = None) -> None:
         with self._lock:
             if self._held.get(claim.delivery_id) == claim:
                 del self._held[claim.delivery_id]
+                self._slots.end(claim.delivery_id, responded=responded)
             self._lock.notify_all()
         self.changed.set()
 
@@ -144,8 +186,8 @@ class Courier:
             except CallbackSDKError as error:
                 logger.warning("no sign of life could be given: %s", error)
 
-    def _attempt(self, claim: Claim) -> Exception | None:
-        """Try once, and return what went wrong."""
+    def _attempt(self, claim: Claim) -> Receipt | Exception:
+        """Make one attempt, keep what became of it, and return that."""
         try:
             outcome = self._try(claim)
         except BaseException:
@@ -153,9 +195,9 @@ class Courier:
             raise
         try:
             self._tell(claim, outcome)
-        except CallbackSDKError as error:
-            logger.error("%s: what became of it can't be kept yet: %s", claim.delivery_id, error)
-        return outcome if isinstance(outcome, Exception) else None
+        except Exception as error:  # noqa: BLE001 - what arrived has arrived, whatever broke in keeping it
+            logger.error("%s: what became of it can't be kept yet: %s", claim.delivery_id, _text(error))
+        return outcome
 
     def _try(self, claim: Claim) -> Receipt | Exception:
         try:
@@ -187,14 +229,14 @@ class Courier:
                 self._files.remove(file)
             else:
                 kept = self._failed(claim, outcome)
-        except CallbackSDKError:
+        except Exception:
             with self._lock:
                 self._untold.append((claim, outcome))
             raise
         except BaseException:
             self._drop(claim)
             raise
-        self._drop(claim)
+        self._drop(claim, responded=_responded(outcome))
         if not kept:
             logger.warning(
                 "%s: another process has taken it over, what became of it here is left out", claim.delivery_id
@@ -223,6 +265,13 @@ def _next_attempt(error: Exception, attempts: int) -> float | None:
     """Return when to try again, in seconds since 1970; None for never."""
     delay = next_delay(error, attempts)
     return None if delay is None else time.time() + delay.total_seconds()
+
+
+def _responded(outcome: Receipt | Exception) -> bool | None:
+    """Tell whether the host sent a response; None when it wasn't asked."""
+    if isinstance(outcome, Receipt):
+        return True
+    return outcome.status is not None if isinstance(outcome, DeliveryError) else None
 
 
 def _text(error: Exception) -> str:

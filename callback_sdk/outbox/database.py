@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, OutboxError
+from callback_sdk.forking import RLock, after_fork
 
 BUSY_TIMEOUT = 30.0
 """Seconds to wait for another process's write."""
@@ -57,7 +58,7 @@ _TABLES = (
     "CREATE INDEX deliveries_owner ON deliveries (owner) WHERE owner IS NOT NULL",
 )
 
-_OPENING = threading.Lock()
+_OPENING = RLock()
 
 
 class Database:
@@ -75,22 +76,31 @@ class Database:
 
     def __init__(self, path: Path, folder: Path, *, create: bool) -> None:
         self.path = path
-        self._lock = threading.Lock()
+        # An RLock, so that a signal handler gets an error and doesn't wait for the frame that it interrupted.
+        self._lock = RLock()
         # Closing a descriptor drops the locks that SQLite holds on the same file in this process.
         with _OPENING, _translated(path):
+            _close_inherited(path)
             if create:
                 _make(path)
             self._connection = _connect(path, folder)
+            self._identity = _identity(path)
         _OPEN.add(self)
+        after_fork(self, Database._leave_to_parent)
 
     def close(self) -> None:
         """Close the connection, after the transaction that runs."""
         with self._lock:
             self._connection.close()
 
+    def is_gone(self) -> bool:
+        """Tell whether the file was deleted or replaced since it was opened. SQLite doesn't notice, and goes on."""
+        return _identity(self.path) != self._identity
+
     def read(self, query: str, parameters: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
         """Return the rows of one query."""
         with self._lock, _translated(self.path):
+            self.check()
             return self._connection.execute(query, parameters).fetchall()
 
     def checkpoint(self) -> None:
@@ -101,34 +111,110 @@ class Database:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Give the connection for writing. At the end, what was written is on disk; or none of it, after an error."""
         with self._lock, _translated(self.path):
+            self._check_not_interrupted()
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
+                # As late as possible: what is committed to a file that was deleted is lost.
+                self.check()
                 self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    def _leave_to_parent(self) -> None:
-        _INHERITED.append(self._connection)
+    def check(self) -> None:
+        """Raise an error when the file is not the one that was opened."""
+        if self.is_gone():
+            raise OutboxError(
+                f"The outbox {self.path} was deleted or replaced while it was open. What was pending in it is lost, "
+                "unless the file was moved.",
+                hint="Write the result again; a new file is made for it. Keep programs that tidy up away from it.",
+            )
 
+    def _check_not_interrupted(self) -> None:
+        # Only this very thread can be here while a transaction is open.
+        if self._connection.in_transaction:
+            raise OutboxError(
+                f"The outbox {self.path} is being written by the code that this signal handler has interrupted; "
+                "nothing was stored or sent.",
+                hint="Let the handler set a flag or raise SystemExit, and write the result after that.",
+            )
+
+    def acquire(self) -> bool:
+        """Wait for the transaction that runs, and let none begin before `release`; give up after a while."""
+        return self._lock.acquire(timeout=_FORK_WAIT)
+
+    def release(self) -> None:
+        """Let transactions begin again."""
+        self._lock.release()
+
+    def _leave_to_parent(self) -> None:
+        is_idle = self in _held() and not self._connection.in_transaction
+        (_IDLE if is_idle else _BUSY).append((self.path, self._connection))
+        _OPEN.discard(self)
+
+
+# A fork. SQLite notes the locks of a file once for each process, and a child inherits that note without the locks. A
+# new connection of the child to the same file would believe it: it would take no lock itself, so that the parent, when
+# it closes its own connection, deletes the log of changes that the child writes to; or it would wait for ever for the
+# end of a transaction that ran in the parent. So a fork waits for the transactions that run, and a child closes what it
+# inherited before it opens its own. By then nothing is locked in there, and closing touches neither the locks nor the
+# file of the parent ("How To Corrupt An SQLite Database File", section 2.6, is about handles in use).
 
 _OPEN: weakref.WeakSet[Database] = weakref.WeakSet()
 
-_INHERITED: list[sqlite3.Connection] = []
-"""Connections of the parent process. A child must neither use nor close them (SQLite, "How To Corrupt")."""
+_FORK_WAIT = 5.0
+"""Seconds, at most, that a fork waits for each outbox."""
+
+_IDLE: list[tuple[Path, sqlite3.Connection]] = []
+"""Connections of the parent process that a child closes before it opens one."""
+
+_BUSY: list[tuple[Path, sqlite3.Connection]] = []
+"""Connections that the parent was writing with; a child can do nothing with these."""
+
+_FORKING = threading.local()
 
 
-def _after_fork() -> None:
-    global _OPENING
-    _OPENING = threading.Lock()
-    for database in list(_OPEN):
-        database._leave_to_parent()
-        _OPEN.discard(database)
+def _held() -> list[Database]:
+    return getattr(_FORKING, "databases", [])
 
 
-os.register_at_fork(after_in_child=_after_fork)
+def _before_fork() -> None:
+    _FORKING.databases = [database for database in list(_OPEN) if database.acquire()]
+
+
+def _in_parent() -> None:
+    for database in _held():
+        database.release()
+    _FORKING.databases = []
+
+
+def _in_child() -> None:
+    # The locks themselves are new ones.
+    _FORKING.databases = []
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
+
+
+def _close_inherited(path: Path) -> None:
+    if any(busy == path for busy, _ in _BUSY):
+        raise OutboxError(
+            f"This process was forked in the middle of a transaction on the outbox {path}, so it can't use it.",
+            hint="Start processes before the outbox is used, or with multiprocessing's method 'spawn'.",
+        )
+    while _IDLE:
+        _, connection = _IDLE.pop()
+        connection.close()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _make(path: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -21,13 +20,14 @@ from callback_sdk.models import JobResult, Receipt
 from callback_sdk.outbox.database import Database
 from callback_sdk.outbox.entries import DEAD, DELIVERED, PENDING, Claim, Entry, Letter, Order, Stored
 from callback_sdk.redaction import Secret
+from callback_sdk.retry import LONGEST_DELAY
 from callback_sdk.stores import port_of
 
 LEASE = 60.0
 """Seconds that a claim is good for without a sign of life; it counts where the owner's lock can't be seen."""
 
-PER_HOST = 8
-"""Tries at once at one host: a slow one leaves room for the others."""
+_CLOCK_SLACK = 2 * LEASE
+"""Seconds by which the clocks of two owners may differ."""
 
 LOST = "The process that was sending it ended before the answer came."
 
@@ -36,7 +36,11 @@ _SHOWN = (
     "created, settled FROM deliveries"
 )
 
-_FIND_DUE = "SELECT id, host FROM deliveries WHERE state = 'pending' AND owner IS NULL AND next_attempt <= ?"
+# A time beyond the longest pause was written by a clock that was wrong: that delivery is due too.
+_FIND_DUE = (
+    "SELECT id, host FROM deliveries WHERE state = 'pending' AND owner IS NULL AND "
+    "(next_attempt <= ? OR next_attempt > ?)"
+)
 
 
 class Ledger:
@@ -84,31 +88,27 @@ class Ledger:
                 ).lastrowid
                 for order in new.values():
                     _insert(connection, order, job_id=job.job_id, result=result, now=now)
-            rows = _select(connection, f"{_FIND_DUE} AND id IN", ids, now)
+            rows = _select(connection, f"{_FIND_DUE} AND id IN", ids, *_due(now))
             return bool(new), [self._claim(connection, row) for row in rows]
 
-    def claim_due(self, busy: Counter[str], limit: int) -> list[Claim]:
+    def claim_due(self, full_hosts: Callable[[], list[str] | None], take: Callable[[Claim], None]) -> None:
         """Claim what is due, the longest due first.
 
         Args:
-            busy: Tries that run at each host; those that are claimed are added.
-            limit: How many at most.
+            full_hosts: Returns the hosts that get nothing at the moment; None when nobody does.
+            take: Called with each claim. They don't count when this raises.
         """
-        now = time.time()
+        due = _due(time.time())
         # Without a look first, each poll would keep the writers of other processes waiting.
-        if limit < 1 or not self._database.read(f"{_FIND_DUE} LIMIT 1", (now,)):
-            return []
-        claims: list[Claim] = []
+        if full_hosts() is None or not self._database.read(f"{_FIND_DUE} LIMIT 1", due):
+            return
         with self._database.transaction() as connection:
-            while len(claims) < limit:
-                full = [host for host, count in busy.items() if count >= PER_HOST]
+            while (full := full_hosts()) is not None:
                 query = f"{_FIND_DUE} AND host NOT IN ({_marks(full)}) ORDER BY next_attempt LIMIT 1"
-                row = connection.execute(query, (now, *full)).fetchone()
+                row = connection.execute(query, (*due, *full)).fetchone()
                 if row is None:
                     break
-                claims.append(self._claim(connection, row))
-                busy[row["host"]] += 1
-        return claims
+                take(self._claim(connection, row))
 
     def letter(self, claim: Claim) -> Letter | None:
         """Return what is needed to send a delivery; None when the claim is lost."""
@@ -192,12 +192,13 @@ class Ledger:
             The owners that are gone.
         """
         rows = self._database.read(
-            "SELECT owner, MIN(lease) AS lease FROM deliveries WHERE owner IS NOT NULL GROUP BY owner"
+            "SELECT owner, MIN(lease) AS first, MAX(lease) AS last FROM deliveries WHERE owner IS NOT NULL "
+            "GROUP BY owner"
         )
         now = time.time()
         fates = {row["owner"]: None if row["owner"] == self._owner else is_gone(row["owner"]) for row in rows}
         gone = [owner for owner, fate in fates.items() if fate]
-        unsure = [row["owner"] for row in rows if fates[row["owner"]] is None and row["lease"] < now]
+        unsure = [row["owner"] for row in rows if fates[row["owner"]] is None and _is_over(row, now)]
         if gone or unsure:
             change = "UPDATE deliveries SET owner = NULL, lease = NULL, next_attempt = ?, error = ?"
             with self._database.transaction() as connection:
@@ -205,8 +206,8 @@ class Ledger:
                     connection.execute(f"{change} WHERE owner = ?", (now, LOST, owner))
                 mine = list(held)
                 for owner in unsure:
-                    query = f"{change} WHERE owner = ? AND lease < ? AND id NOT IN ({_marks(mine)})"
-                    connection.execute(query, (now, LOST, owner, now, *mine))
+                    query = f"{change} WHERE owner = ? AND (lease < ? OR lease > ?) AND id NOT IN ({_marks(mine)})"
+                    connection.execute(query, (now, LOST, owner, now, now + LEASE + _CLOCK_SLACK, *mine))
         return gone
 
     def entries(self, *, state: str | None = None, ids: Sequence[str] | None = None) -> list[Entry]:
@@ -281,6 +282,15 @@ class Ledger:
         fence = (claim.delivery_id, self._owner, claim.number)
         row = connection.execute(f"{query} WHERE id = ? AND owner = ? AND claim = ?", (*values.values(), *fence))
         return row.rowcount == 1
+
+
+def _due(now: float) -> tuple[float, float]:
+    return now, now + LONGEST_DELAY.total_seconds()
+
+
+def _is_over(row: sqlite3.Row, now: float) -> bool:
+    # A lease of the far future was written before the clock was set back.
+    return bool(row["first"] < now or row["last"] > now + LEASE + _CLOCK_SLACK)
 
 
 def _marks(values: Collection[str]) -> str:

@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -22,15 +22,16 @@ from callback_sdk.callbacks import Callback, required_callbacks
 from callback_sdk.delivery import encoded_results
 from callback_sdk.document import encode
 from callback_sdk.errors import CallbackSDKError, DeliveryError, OutboxError, SeveralDeliveriesError, TargetError
+from callback_sdk.forking import PerProcess
 from callback_sdk.models import JobResult, Receipt
-from callback_sdk.outbox.courier import THREADS, Courier
+from callback_sdk.outbox.courier import Courier
 from callback_sdk.outbox.database import Database
 from callback_sdk.outbox.entries import DEAD, DELIVERED, Entry, Order, Stored, Written
 from callback_sdk.outbox.files import ResultFiles
 from callback_sdk.outbox.ledger import Ledger
 from callback_sdk.outbox.owner import Owner
 from callback_sdk.readings import total_seconds
-from callback_sdk.redaction import hide
+from callback_sdk.redaction import hide, without_frames
 from callback_sdk.targets import plan
 from callback_sdk.writer import ResultsWriter
 
@@ -65,6 +66,8 @@ class Outbox:
     the target has the result. Then they and the results are deleted, from SQLite's log of changes within an hour of
     `run` or at `close`, and the receipt stays for a while.
 
+    It may be used before and after a fork, and in a signal handler; one that interrupts a commit gets an `OutboxError`.
+
     Args:
         path: The file; it is made, with its folder, when it is missing.
         writer: What sends; one with default settings when None.
@@ -93,9 +96,11 @@ class Outbox:
         self.path = Path(path).resolve()
         self._writer = writer
         self._keep = total_seconds("keep", keep)
-        self._made: _Desk | None = None
+        self._create = create
+        # Neither a connection nor a lock survives a fork.
+        self._desks = PerProcess(self._open)
         # Fails here, and not at the first result.
-        self._desk(create=create)
+        self._desk()
 
     def __repr__(self) -> str:
         return f"Outbox({str(self.path)!r})"
@@ -110,9 +115,7 @@ class Outbox:
 
     def close(self) -> None:
         """Wait a while for the tries that run, and close the file. The outbox can still be used."""
-        with _MAKING:
-            desk, self._made = self._made, None
-        if desk is not None and desk.process == os.getpid():
+        if (desk := self._desks.pop()) is not None:
             desk.close(own_writer=self._writer is None)
 
     def write(self, result: JobResult, callback_url: Any, callback_param: Any = None) -> Written:
@@ -139,7 +142,11 @@ class Outbox:
                 pending all the same.
         """
         callback_url, callback_param = hide(callback_url), hide(callback_param)
-        given = [_as_read_back(callback) for callback in required_callbacks(callback_url, callback_param)]
+        with _typed_errors():
+            given = [_as_read_back(callback) for callback in required_callbacks(callback_url, callback_param)]
+            return self._write(result, given)
+
+    def _write(self, result: JobResult, given: Sequence[Callback]) -> Written:
         desk = self._desk()
         desk.owner.appear()
         desk.tidy_claims()
@@ -155,7 +162,12 @@ class Outbox:
         new, outcomes = desk.place(result, orders, stored, nulled, _object_url(given))
         if not new:
             desk.files.remove(stored.file)
-        return _written(desk.ledger.entries(ids=[order.delivery_id for order in orders]), orders, outcomes, refusals)
+        try:
+            entries = desk.ledger.entries(ids=[order.delivery_id for order in orders])
+        except CallbackSDKError as error:
+            error.receipts = tuple(outcome for outcome in outcomes.values() if isinstance(outcome, Receipt))
+            raise
+        return _written(entries, orders, outcomes, refusals)
 
     def run(self, *, until_empty: bool = False, stop: threading.Event | None = None) -> None:
         """Send what is due, and go on doing so. Several processes may do this at once.
@@ -169,8 +181,12 @@ class Outbox:
 
         Raises:
             ConfigurationError: The file can't be opened any more.
+            OutboxError: The file was deleted or replaced.
         """
-        stop = stop or threading.Event()
+        with _typed_errors():
+            self._run(until_empty, stop or threading.Event())
+
+    def _run(self, until_empty: bool, stop: threading.Event) -> None:
         desk, tidied = self._desk(), -_TIDY
         try:
             while not stop.is_set():
@@ -183,6 +199,8 @@ class Outbox:
                     if until_empty and desk.ledger.is_empty():
                         return
                 except OutboxError as error:
+                    # A file that is gone won't come back by itself.
+                    desk.database.check()
                     logger.error("nothing can be sent at the moment: %s", error)
                     stop.wait(_PAUSE)
                 desk.courier.changed.wait(_POLL)
@@ -195,7 +213,8 @@ class Outbox:
         Args:
             state: `"pending"`, `"delivered"` or `"dead"`; all when None.
         """
-        return self._desk().ledger.entries(state=state)
+        with _typed_errors():
+            return self._desk().ledger.entries(state=state)
 
     def retry(self, *delivery_ids: str) -> int:
         """Make deliveries due now, dead ones included; these begin their schedule anew. `run` sends them.
@@ -209,7 +228,8 @@ class Outbox:
         Raises:
             OutboxError: An id is unknown, or delivered already; nothing was changed.
         """
-        return self._desk().ledger.retry(delivery_ids or None)
+        with _typed_errors():
+            return self._desk().ledger.retry(delivery_ids or None)
 
     def purge(self, *, older_than: timedelta) -> int:
         """Forget deliveries that were made longer ago.
@@ -217,25 +237,32 @@ class Outbox:
         Returns:
             How many.
         """
-        return self._desk().tidy(total_seconds("older_than", older_than))
+        with _typed_errors():
+            return self._desk().tidy(total_seconds("older_than", older_than))
 
-    def _desk(self, *, create: bool = False) -> _Desk:
-        """Return this process's own things: neither a connection nor a lock survives a fork."""
-        with _MAKING:
-            if self._made is None or self._made.process != os.getpid():
-                self._made = _Desk.open(self.path, self._writer, create=create)
-            return self._made
+    def _desk(self) -> _Desk:
+        """Return this process's own things.
+
+        Raises:
+            OutboxError: The file was deleted or replaced while it was open; the next call makes a new one.
+        """
+        desk = self._desks.get()
+        try:
+            desk.database.check()
+        except OutboxError:
+            self._desks.pop()
+            desk.close(own_writer=self._writer is None, grace=timedelta(0))
+            raise
+        return desk
+
+    def _open(self) -> _Desk:
+        return _Desk.open(self.path, self._writer, create=self._create)
 
 
 @define(frozen=True, kw_only=True)
 class _Desk:
-    """What one process works with.
+    """What one process works with."""
 
-    Attributes:
-        process: Its id.
-    """
-
-    process: int
     database: Database
     ledger: Ledger
     files: ResultFiles
@@ -251,7 +278,6 @@ class _Desk:
         ledger = Ledger(database, owner.name)
         writer = writer or ResultsWriter()
         return cls(
-            process=os.getpid(),
             database=database,
             ledger=ledger,
             files=files,
@@ -260,10 +286,11 @@ class _Desk:
             courier=Courier(ledger=ledger, files=files, writer=writer),
         )
 
-    def close(self, *, own_writer: bool) -> None:
-        self.courier.wait(GRACE)
-        with contextlib.suppress(CallbackSDKError):
+    def close(self, *, own_writer: bool, grace: timedelta | None = None) -> None:
+        self.courier.wait(GRACE if grace is None else grace)
+        with contextlib.suppress(Exception):
             self.courier.tell_again()
+        self.courier.close()
         self.owner.close()
         self.database.close()
         if own_writer:
@@ -293,8 +320,8 @@ class _Desk:
 
     def place(
         self, result: JobResult, orders: Sequence[Order], stored: Stored, nulled: int, object_url: str | None
-    ) -> tuple[bool, dict[str, Exception | None]]:
-        """Keep orders and try once; tell whether any was new, and what went wrong."""
+    ) -> tuple[bool, dict[str, Receipt | Exception]]:
+        """Keep orders and try once; tell whether any was new, and what became of each."""
         if not orders:
             return False, {}
         job = evolve(result, results=None)
@@ -312,8 +339,7 @@ class _Desk:
         self.courier.tell_again()
         self.tidy_claims()
         self.owner.appear()
-        busy = self.courier.busy()
-        self.courier.start(self.ledger.claim_due(busy, THREADS - busy.total()))
+        self.courier.start_due()
 
     def tidy(self, keep: float) -> int:
         """Forget what is old, and remove what killed processes have left."""
@@ -327,15 +353,18 @@ class _Desk:
         return count
 
 
-_MAKING = threading.Lock()
-
-
-def _after_fork() -> None:
-    global _MAKING
-    _MAKING = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_after_fork)
+@contextlib.contextmanager
+def _typed_errors() -> Iterator[None]:
+    """Let only errors of this package out."""
+    try:
+        yield
+    except CallbackSDKError:
+        raise
+    except Exception as error:  # noqa: BLE001 - it is raised again, in our words
+        raise OutboxError(
+            f"The outbox failed with {type(error).__name__}; what was stored before is safe.",
+            hint="The error's cause says why.",
+        ) from without_frames(error)
 
 
 def _as_read_back(callback: Callback) -> Callback:
@@ -356,22 +385,26 @@ def _object_url(given: Sequence[Callback]) -> str | None:
 def _written(
     entries: Sequence[Entry],
     orders: Sequence[Order],
-    outcomes: dict[str, Exception | None],
+    outcomes: dict[str, Receipt | Exception],
     refusals: Sequence[TargetError],
 ) -> Written:
     found = {entry.delivery_id: entry for entry in entries}
     ordered = [found[order.delivery_id] for order in orders if order.delivery_id in found]
-    receipts: tuple[Receipt, ...] = tuple(entry.receipt for entry in ordered if entry.receipt is not None)
-    dead = [_error(entry, outcomes.get(entry.delivery_id)) for entry in ordered if entry.state == DEAD]
+    # A receipt that can't be kept at the moment is proof all the same.
+    proofs = {each: outcome for each, outcome in outcomes.items() if isinstance(outcome, Receipt)}
+    proofs |= {entry.delivery_id: entry.receipt for entry in ordered if entry.receipt is not None}
+    receipts = tuple(proofs[order.delivery_id] for order in orders if order.delivery_id in proofs)
+    open_ = [entry for entry in ordered if entry.delivery_id not in proofs]
+    dead = [_error(entry, outcomes.get(entry.delivery_id)) for entry in open_ if entry.state == DEAD]
     errors: list[CallbackSDKError] = [*refusals, *dead]
     if errors:
         error = errors[0] if len(errors) == 1 else SeveralDeliveriesError(errors)
         error.receipts = receipts
         raise error
-    return Written(receipts=receipts, pending=tuple(entry for entry in ordered if entry.state not in (DELIVERED, DEAD)))
+    return Written(receipts=receipts, pending=tuple(entry for entry in open_ if entry.state not in (DELIVERED, DEAD)))
 
 
-def _error(entry: Entry, outcome: Exception | None) -> CallbackSDKError:
+def _error(entry: Entry, outcome: Receipt | Exception | None) -> CallbackSDKError:
     if isinstance(outcome, CallbackSDKError):
         return outcome
     return DeliveryError(

@@ -6,13 +6,12 @@ import contextlib
 import fcntl
 import os
 import platform
-import threading
 import time
 import uuid
-import weakref
 from pathlib import Path
 
 from callback_sdk.errors import OutboxError
+from callback_sdk.forking import RLock, after_fork
 
 _SUFFIX = ".lock"
 
@@ -33,7 +32,9 @@ class Owner:
     def __init__(self, folder: Path) -> None:
         self._descriptor = -1
         self._folder = folder
-        self._lock = threading.Lock()
+        self._lock = RLock()
+        # A lock lives as long as any copy of its descriptor, so a child would keep its dead parent alive.
+        after_fork(self, Owner._disappear)
         self.name = f"{_kernel()}.{uuid.uuid4().hex}"
 
     def __del__(self) -> None:
@@ -59,7 +60,6 @@ class Owner:
                 # Without locks on this file system the lease alone decides.
                 with contextlib.suppress(OSError):
                     fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _OWNERS.add(self)
 
     def close(self) -> None:
         """Let go of the lock. Call it when no claim is held any more."""
@@ -95,19 +95,6 @@ class Owner:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
-        _OWNERS.discard(self)
-
-
-_OWNERS: weakref.WeakSet[Owner] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    # A lock lives as long as any copy of its descriptor, so a child would keep its dead parent alive.
-    for owner in list(_OWNERS):
-        owner._disappear()
-
-
-os.register_at_fork(after_in_child=_after_fork)
 
 
 def _lets_go(path: Path) -> bool | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,6 +15,7 @@ from attrs import evolve
 from callback_sdk.body import Body, PathPart
 from callback_sdk.callbacks import Callback
 from callback_sdk.errors import AddressNotAllowedError, CallbackSDKError, DeliveryError
+from callback_sdk.host_slots import HostSlots
 from callback_sdk.models import JobResult, Receipt
 from callback_sdk.retry import SERVICE_DELAYS, next_delay
 from callback_sdk.service.blobs import Blobs, results_name
@@ -29,9 +29,6 @@ _log = logging.getLogger(__name__)
 
 THREADS = 32
 """Attempts at once. They wait for the network, so they may be more than the cores."""
-
-PER_HOST = 8
-"""Attempts at once at one host: a slow one leaves room for the others."""
 
 
 class Writer(Protocol):
@@ -83,7 +80,7 @@ class Deliverer:
         self._settled = settled
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
-        self._busy: dict[str, str] = {}
+        self._slots = HostSlots(THREADS)
         self._closed = False
         self._outage = OutageLog(_log, failing="No delivery can be claimed", working="Deliveries are claimed again")
 
@@ -91,7 +88,7 @@ class Deliverer:
         """Begin the first attempts for a task; those that find no room are brought by the dispatcher."""
         for claim in ended.claims:
             with self._lock:
-                self._busy[claim.delivery_id] = claim.host
+                self._slots.begin(claim.delivery_id, claim.host)
             if not self._start(claim.delivery_id, claim):
                 self._run(claim.delivery_id, claim)
         for delivery_id, host in ended.due:
@@ -122,35 +119,31 @@ class Deliverer:
     def spare(self) -> int:
         """How many further attempts can begin at the moment, to whatever hosts."""
         with self._lock:
-            busiest = max(Counter(self._busy.values()).values(), default=0)
-            return 0 if self._closed else max(0, min(THREADS - len(self._busy), PER_HOST - busiest))
+            return 0 if self._closed else self._slots.spare
 
     @property
     def free(self) -> int:
         """How many further attempts can begin at the moment."""
         with self._lock:
-            return 0 if self._closed else THREADS - len(self._busy)
+            return 0 if self._closed else self._slots.free
 
     def full_hosts(self) -> Collection[str]:
         """Return the hosts that get no further attempt at the moment."""
         with self._lock:
-            return self._full()
+            return self._slots.full()
 
     def close(self, *, timeout: timedelta = timedelta(seconds=5)) -> None:
         """Begin no further attempt, and wait a while for those that run; the rest is made again later."""
         with self._idle:
             self._closed = True
-            self._idle.wait_for(lambda: not self._busy, timeout.total_seconds())
+            self._idle.wait_for(lambda: not len(self._slots), timeout.total_seconds())
 
     def _enter(self, delivery_id: str, host: str) -> bool:
         with self._lock:
-            if self._closed or delivery_id in self._busy or len(self._busy) >= THREADS or host in self._full():
+            if self._closed or delivery_id in self._slots or not self._slots.free or host in self._slots.full():
                 return False
-            self._busy[delivery_id] = host
+            self._slots.begin(delivery_id, host)
             return True
-
-    def _full(self) -> Collection[str]:
-        return [host for host, count in Counter(self._busy.values()).items() if count >= PER_HOST]
 
     def _start(self, delivery_id: str, claim: DeliveryClaim | None = None) -> bool:
         # A daemon: one that waits for a slow server must not keep the process from ending.
@@ -163,26 +156,28 @@ class Deliverer:
         return True
 
     def _run(self, delivery_id: str, claim: DeliveryClaim | None = None) -> None:
+        responded: bool | None = None
         try:
             claim = claim or self._store.deliveries.claim(delivery_id, self._claims.worker)
             if claim is not None:
                 with self._claims.sending(claim):
-                    self._attempt(claim)
+                    responded = self._attempt(claim)
             self._outage.recovered()
         except StoreUnavailableError as error:
             self._outage.failed(error)
         except Exception:  # noqa: BLE001 - a thread that dies silently would hide why
             _log.exception("Delivery %s could not be attempted; it is taken up again.", delivery_id)
         finally:
-            self._leave(delivery_id)
+            self._leave(delivery_id, responded=responded)
             self._settled()
 
-    def _leave(self, delivery_id: str) -> None:
+    def _leave(self, delivery_id: str, *, responded: bool | None = None) -> None:
         with self._idle:
-            self._busy.pop(delivery_id, None)
+            self._slots.end(delivery_id, responded=responded)
             self._idle.notify_all()
 
-    def _attempt(self, claim: DeliveryClaim) -> None:
+    def _attempt(self, claim: DeliveryClaim) -> bool | None:
+        """Make one attempt, and tell whether the host responded; None when it wasn't asked."""
         extra = {
             "action": "deliver",
             "job_id": claim.job_id,
@@ -202,11 +197,13 @@ class Deliverer:
             if not isinstance(error, CallbackSDKError):
                 _log.exception("Task %s: the attempt to deliver broke.", claim.job_id, extra=extra)
             self._fail(claim, error, extra)
+            return error.status is not None if isinstance(error, DeliveryError) else None
         else:
             receipt = evolve(receipt, attempts=claim.attempt, nulled=claim.nulled)
             ATTEMPTS.labels("delivered").inc()
             self._store.deliveries.delivered(claim.delivery_id, claim.attempt, receipt)
             _log.info("Task %s is delivered to %s.", claim.job_id, claim.url, extra=extra)
+            return True
 
     def _fail(self, claim: DeliveryClaim, error: Exception, extra: dict[str, Any]) -> None:
         seen = _as_seen(error, claim.url)

@@ -8,8 +8,8 @@ import time
 
 from attrs import define
 
+from callback_sdk.host_slots import PER_HOST
 from callback_sdk.service.claims import LEASE
-from callback_sdk.service.deliverer import PER_HOST
 from callback_sdk.service.engines import Engine
 from callback_sdk.service.outages import OutageLog, retry_pause
 from callback_sdk.service.store import Store, StoreUnavailableError

@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 
 from callback_sdk import JobResult, Outbox, ResultsWriter, S3Signer, retry
+from callback_sdk.host_slots import PER_HOST
 from callback_sdk.outbox import files
-from callback_sdk.outbox.ledger import PER_HOST
 from callback_sdk.testing import SeaweedFS, WebhookReceiver
 from tests.rawserver import RawServer, answer, read_request
 

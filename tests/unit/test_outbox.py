@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import resource
+import shutil
 import socket
 import sqlite3
 import stat
@@ -37,7 +40,7 @@ from callback_sdk.errors import (
 from callback_sdk.models import Receipt
 from callback_sdk.outbox import courier, files, ledger
 from callback_sdk.outbox.database import Database
-from callback_sdk.outbox.entries import Order, Stored
+from callback_sdk.outbox.entries import Claim, Order, Stored
 from callback_sdk.outbox.ledger import Ledger
 from callback_sdk.testing import WebhookReceiver
 from tests.rawserver import RawServer, answer, read_request
@@ -491,6 +494,13 @@ def _order(url: str, number: int) -> Order:
     return Order(delivery_id=f"msg_{number}", kind="webhook", callback=callbacks(url)[0])
 
 
+def claimed(ledger: Ledger) -> list[Claim]:
+    """Claim all that is due."""
+    claims: list[Claim] = []
+    ledger.claim_due(list, claims.append)
+    return claims
+
+
 @pytest.fixture
 def ledgers(tmp_path: Path) -> Iterator[tuple[Ledger, Ledger]]:
     """Open one outbox as two owners, with one delivery that the first has claimed."""
@@ -505,9 +515,9 @@ def test_claim_that_was_lost_changes_nothing(ledgers: tuple[Ledger, Ledger]) -> 
     """A process that comes back after its claim was taken over can't overwrite the newer state."""
     first, second = ledgers
     _, (old,) = first.add(RESULT, [_order("http://h/", 1)], Stored(data=b"1"), nulled=0, object_url=None)
-    assert second.claim_due(courier.Counter(), 1) == []
+    assert claimed(second) == []
     assert second.take_back(lambda owner: True, ()) == ["one"]
-    (new,) = second.claim_due(courier.Counter(), 1)
+    (new,) = claimed(second)
     assert new.number > old.number
     assert first.letter(old) is None
     first.renew([old])
@@ -526,7 +536,7 @@ def test_claim_of_a_living_owner_is_left_alone(ledgers: tuple[Ledger, Ledger]) -
     first.add(RESULT, [_order("http://h/", 1)], Stored(data=b"1"), nulled=0, object_url=None)
     assert second.take_back(lambda owner: False, ()) == []
     assert second.take_back(lambda owner: None, ()) == []
-    assert second.claim_due(courier.Counter(), 1) == []
+    assert claimed(second) == []
 
 
 def test_lease_decides_where_the_lock_cannot_be_seen(
@@ -541,7 +551,7 @@ def test_lease_decides_where_the_lock_cannot_be_seen(
     monkeypatch.undo()
     first.renew([claim for claim in claims if claim.delivery_id == "msg_2"])
     second.take_back(lambda owner: None, ())
-    assert [claim.delivery_id for claim in second.claim_due(courier.Counter(), 9)] == ["msg_1"]
+    assert [claim.delivery_id for claim in claimed(second)] == ["msg_1"]
 
 
 def test_claims_are_kept_alive_while_a_try_runs(
@@ -566,7 +576,9 @@ def test_outcome_that_cannot_be_kept_is_kept_later(
 
     with monkeypatch.context() as patch:
         patch.setattr(Ledger, "delivered", full)
-        assert outbox.write(RESULT, webhook.url).pending[0].sending
+        written = outbox.write(RESULT, webhook.url)
+        assert (len(written.receipts), written.pending) == (1, ())
+        assert outbox.entries()[0].sending
     outbox.run(until_empty=True)
     assert outbox.entries()[0].state == "delivered"
     assert len(webhook.requests) == 1
@@ -683,6 +695,110 @@ def test_folder_that_cannot_be_written_is_a_clear_error(place: str) -> None:
     """The text names the file and what to do."""
     with pytest.raises(ConfigurationError, match="folder that this process may write to"):
         Outbox(place)
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced", "folder deleted"])
+def test_file_that_disappears_while_it_is_open_is_an_error_once(
+    outbox: Outbox, path: Path, webhook: WebhookReceiver, how: str
+) -> None:
+    """SQLite goes on writing to a file that nobody will ever find. After the error a new file is made."""
+    outbox.write(RESULT, webhook.url)
+    if how == "folder deleted":
+        shutil.rmtree(path.parent)
+        path.parent.mkdir()
+    else:
+        path.unlink()
+    if how == "replaced":
+        path.touch()
+    with pytest.raises(OutboxError, match="was deleted or replaced"):
+        outbox.write(JobResult(job_id="2", success=True), webhook.url)
+    assert [receipt.status for receipt in outbox.write(JobResult(job_id="3", success=True), webhook.url).receipts] == [
+        200
+    ]
+    assert [entry.job_id for entry in outbox.entries()] == ["3"]
+
+
+def test_file_that_disappears_during_a_commit_is_an_error(outbox: Outbox, path: Path, webhook: WebhookReceiver) -> None:
+    """What would be committed to a file that is gone is not said to be stored."""
+
+    def commit() -> None:
+        with outbox._desk().database.transaction() as connection:
+            connection.execute("DELETE FROM deliveries")
+            path.unlink()
+
+    with pytest.raises(OutboxError, match="was deleted or replaced"):
+        commit()
+
+
+def test_run_ends_when_its_file_disappears(outbox: Outbox, path: Path, webhook: WebhookReceiver) -> None:
+    """Waiting would not bring it back."""
+    webhook.answer(503)
+    outbox.write(RESULT, webhook.url)
+    path.unlink()
+    with pytest.raises(OutboxError, match="was deleted or replaced"):
+        outbox.run()
+
+
+@pytest.mark.parametrize("size", [0, 100, 4096])
+def test_file_that_is_truncated_while_it_is_open_is_a_typed_error(
+    outbox: Outbox, path: Path, webhook: WebhookReceiver, size: int
+) -> None:
+    """Nothing is said to be stored that isn't."""
+    outbox.write(RESULT, webhook.url)
+    outbox._desk().database.checkpoint()
+    os.truncate(path, size)
+    with contextlib.suppress(CallbackSDKError):
+        outbox.write(JobResult(job_id="2", success=True), webhook.url)
+        assert "2" in {entry.job_id for entry in outbox.entries()}
+    with contextlib.suppress(CallbackSDKError):
+        outbox.close()
+
+
+def test_copy_of_results_that_was_damaged_is_not_sent(
+    outbox: Outbox, path: Path, webhook: WebhookReceiver, no_pauses: None
+) -> None:
+    """Its digest is in its name."""
+    webhook.answer(503)
+    outbox.write(JobResult(job_id="1", success=True, results="x" * 100_000), webhook.url)
+    (copy,) = copies(path)
+    copy.write_bytes(b'"' + b"y" * 100_000 + b'"')
+    outbox.retry()
+    outbox.run(until_empty=True)
+    (entry,) = outbox.entries()
+    assert (entry.state, len(webhook.requests)) == ("dead", 1)
+    assert "are not those that were stored" in (entry.error or "")
+
+
+@pytest.mark.parametrize(
+    ("jump", "is_due"), [(timedelta(days=-400), True), (timedelta(hours=-10), False), (timedelta(days=400), True)]
+)
+def test_clock_that_jumps_does_not_make_a_delivery_wait_for_long(
+    outbox: Outbox, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch, jump: timedelta, *, is_due: bool
+) -> None:
+    """A next attempt that is later than the longest pause was computed by a clock that was wrong."""
+    webhook.answer(503)
+    outbox.write(RESULT, webhook.url)
+    (entry,) = outbox.entries()
+    assert entry.next_attempt is not None
+    monkeypatch.setattr(ledger, "time", _Clock((entry.next_attempt + jump).timestamp()))
+    assert len(claimed(outbox._desk().ledger)) == is_due
+
+
+class _Clock:
+    def __init__(self, now: float) -> None:
+        self.time = lambda: now
+
+
+def test_claim_that_was_made_before_the_clock_was_set_back_runs_out(
+    ledgers: tuple[Ledger, Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease lies in the far future; one that lies a minute ahead belongs to a clock that differs a little."""
+    first, second = ledgers
+    first.add(RESULT, [_order("http://h/", 1)], Stored(data=b"1"), nulled=0, object_url=None)
+    for back, count in ((30, 0), (86400, 1)):
+        monkeypatch.setattr(ledger, "time", _Clock(time.time() - back))
+        second.take_back(lambda owner: None, ())
+        assert len(claimed(second)) == count
 
 
 def test_folder_of_files_that_is_gone_is_a_clear_error(outbox: Outbox, path: Path, webhook: WebhookReceiver) -> None:
