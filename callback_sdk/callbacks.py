@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from callback_sdk.errors import (
     MissingS3FieldsError,
     TargetError,
 )
+from callback_sdk.limits import MAX_FIELDS, MAX_FORM, MAX_HEADERS, MAX_HEADERS_SIZE
 from callback_sdk.models import PostTarget, PutTarget
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, hide
 
@@ -22,6 +24,8 @@ FIELDS = "s3_fields"
 
 HEADERS = "s3_headers"
 """Member of `callback_param` with the headers that a presigned PUT signed."""
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 @define(frozen=True)
@@ -177,7 +181,7 @@ def _fields(url: SecretURL, param: Secret[Any]) -> SecretFields:
             hint='Give its "fields" only: {"s3_fields": response["fields"]}.',
             url=str(url),
         )
-    return _strings(url, FIELDS, fields, InvalidS3FieldsError)
+    return _strings(url, _FORM, fields)
 
 
 def _headers(url: SecretURL, param: Secret[Any]) -> SecretFields:
@@ -188,25 +192,63 @@ def _headers(url: SecretURL, param: Secret[Any]) -> SecretFields:
             hint="Give the headers that were signed into the URL, by their names.",
             url=str(url),
         )
-    return _strings(url, HEADERS, headers, CallbackParamError)
+    return _strings(url, _PUT, headers)
 
 
-def _strings(url: SecretURL, what: str, values: Secret[Any], error: type[TargetError]) -> SecretFields:
+@define(frozen=True, kw_only=True)
+class _Member:
+    """A member of `callback_param` that holds names and values.
+
+    Attributes:
+        name: The member.
+        most: How many values it may have.
+        longest: Characters that names and values may have together.
+        error: What is raised for one that can't be used.
+    """
+
+    name: str
+    most: int
+    longest: int
+    error: type[TargetError]
+
+
+_FORM = _Member(name=FIELDS, most=MAX_FIELDS, longest=MAX_FORM, error=InvalidS3FieldsError)
+_PUT = _Member(name=HEADERS, most=MAX_HEADERS, longest=MAX_HEADERS_SIZE, error=CallbackParamError)
+
+
+def _strings(url: SecretURL, member: _Member, values: Secret[Any]) -> SecretFields:
+    if len(values.reveal()) > member.most:
+        raise _too_large(url, member, f"{len(values.reveal())} members; {member.most} are allowed")
     for name in values.reveal():
         if not isinstance(name, str) or not _is_text(Secret(values.reveal()[name])):
-            raise error(
-                f"{what} of {url} has a member {name!r} that is neither a string nor a number.",
+            raise member.error(
+                f"{member.name} of {url} has a member {name!r:.100} that is neither a string nor a number.",
                 hint="Pass the values on as they were returned when the target was signed.",
                 url=str(url),
             )
-    return SecretFields({name: str(value) for name, value in values.reveal().items()})
+    strings = SecretFields({name: str(value) for name, value in values.reveal().items()})
+    size = sum(len(name) + len(value) for name, value in strings.reveal().items())
+    if size > member.longest:
+        raise _too_large(url, member, f"{size} characters; {member.longest} are allowed")
+    return strings
+
+
+def _too_large(url: SecretURL, member: _Member, problem: str) -> TargetError:
+    return member.error(
+        f"{member.name} of {url} has {problem}.",
+        hint="Pass on what the signer returned, and nothing else; the results go into the document.",
+        url=str(url),
+    )
 
 
 def _is_text(value: Secret[Any]) -> bool:
     if isinstance(value.reveal(), str):
         # A lone surrogate can't be sent as UTF-8.
-        return not any("\ud800" <= character <= "\udfff" for character in value.reveal())
-    return isinstance(value.reveal(), (int, float)) and not isinstance(value.reveal(), bool)
+        return not _SURROGATES.search(value.reveal())
+    if isinstance(value.reveal(), int):
+        # Python writes no integers of more than 4,300 digits.
+        return not isinstance(value.reveal(), bool) and value.reveal().bit_length() <= 64
+    return isinstance(value.reveal(), float)
 
 
 def _article(value: Secret[Any]) -> str:

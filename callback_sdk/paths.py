@@ -85,10 +85,11 @@ def without(path: str, secrets: Iterable[str]) -> str:
 
 
 def _hide(segment: str, hidden: frozenset[str]) -> str:
-    if segment in hidden:
-        return HIDDEN
     # Telegram has a word before it: bot<id>:<token>.
-    return next((f"{segment[: -len(end)]}{HIDDEN}" for end in hidden if segment.endswith(end)), segment)
+    for end in (segment, segment.removeprefix("bot"), segment.partition(":")[2]):
+        if end in hidden:
+            return f"{segment[: len(segment) - len(end)]}{HIDDEN}"
+    return segment
 
 
 def _random_segments(path: str) -> Iterable[str]:

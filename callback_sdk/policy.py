@@ -17,7 +17,9 @@ from urllib.parse import unquote
 from attrs import define
 
 from callback_sdk.errors import InvalidS3FieldsError, PolicyError
+from callback_sdk.limits import MAX_CONDITIONS
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
+from callback_sdk.stores import amazon_bucket
 
 FILENAME = "${filename}"
 """What a store replaces in a field, before it looks at the policy, by the name of the form's file."""
@@ -33,8 +35,6 @@ _EXACT = frozenset({"bucket", "success_action_status", "x-amz-algorithm", "x-amz
 _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:[0-9]{2})"
 )
-
-_VIRTUAL_HOST = re.compile(r".+\.s3[.-]([a-z0-9-]+\.)*amazonaws\.com(\.cn)?")
 
 _UNCHANGED = "Pass s3_fields on unchanged, as they were returned when the policy was signed."
 
@@ -75,19 +75,9 @@ class Policy:
         given = _by_lower_name(url, fields)
         if filename is not None:
             given = Secret({name: value.replace(FILENAME, filename) for name, value in given.reveal().items()})
+        form = _Form(url, given)
         for number in range(len(self._conditions.reveal())):
-            operator, name = self._conditions.reveal()[number][:2]
-            if name == "bucket" and name not in given.reveal():
-                _check_bucket(url, Secret(self._conditions.reveal()[number][2]))
-            elif name not in given.reveal():
-                raise _missing(url, name)
-            elif not _holds(Secret((given.reveal()[name], *self._conditions.reveal()[number]))):
-                raise PolicyError(
-                    f"The policy of {url} demands {'a prefix' if operator == 'starts-with' else 'a value'} of the "
-                    f"field {name!r} that s3_fields doesn't have.",
-                    hint=_UNCHANGED,
-                    url=str(url),
-                )
+            form.check(Secret(self._conditions.reveal()[number]))
         self._check_extra(url, set(given.reveal()))
         self._check_size(url, size)
 
@@ -127,17 +117,108 @@ def _by_lower_name(url: SecretURL, fields: SecretFields) -> Secret[dict[str, str
     raise InvalidS3FieldsError(f"s3_fields of {url} {problem}.", hint=_UNCHANGED, url=str(url))
 
 
-def _check_bucket(url: SecretURL, wanted: Secret[str]) -> None:
-    """Refuse a form that goes to another bucket than the policy's, as far as the URL tells."""
-    # A host of one's own, or a proxy, may stand for a bucket without naming it.
-    segments = [part for segment in unquote(url.path).split("/") for part in segment.split(":") if part]
-    named = url.host.startswith(f"{wanted.reveal()}.".lower()) or wanted.reveal() in (*segments, url.host)
-    if not named and (len(segments) == 1 or _VIRTUAL_HOST.fullmatch(url.host)):
-        raise PolicyError(
-            f"The policy in s3_fields of {url} is for another bucket.",
-            hint="Pass on the URL and the fields of one form together: with several callbacks, in the same order.",
-            url=str(url),
-        )
+class _Form:
+    """A form that is held against conditions, each of which costs no more than its own length.
+
+    Args:
+        url: Where the form goes.
+        given: Its fields by their names in lower case.
+    """
+
+    def __init__(self, url: SecretURL, given: Secret[dict[str, str]]) -> None:
+        self._url = url
+        self._given = given
+        self._open = Secret({name: _OpenValue.of(Secret(value)) for name, value in given.reveal().items()})
+        self._content_types = _outermost(Secret(given.reveal().get("content-type", "")))
+        segments = [part for segment in unquote(url.path).split("/") for part in segment.split(":") if part]
+        self._buckets = {*segments, url.host}
+        # A host of one's own, or a proxy, may stand for a bucket without naming it.
+        self._names_bucket = len(segments) == 1 or bool(amazon_bucket(url))
+
+    def check(self, condition: Secret[Condition]) -> None:
+        """Hold the form against one condition.
+
+        Raises:
+            PolicyError: The store would refuse the form.
+        """
+        operator, name = condition.reveal()[:2]
+        if name == "bucket" and name not in self._given.reveal():
+            self._check_bucket(condition)
+        elif name not in self._given.reveal():
+            raise _missing(self._url, name)
+        elif not self._holds(condition):
+            raise PolicyError(
+                f"The policy of {self._url} demands {'a prefix' if operator == 'starts-with' else 'a value'} of the "
+                f"field {name!r} that s3_fields doesn't have.",
+                hint=_UNCHANGED,
+                url=str(self._url),
+            )
+
+    def _check_bucket(self, condition: Secret[Condition]) -> None:
+        """Refuse a form that goes to another bucket than the policy's, as far as the URL tells."""
+        if self._names_bucket and not self._is_for(condition):
+            raise PolicyError(
+                f"The policy in s3_fields of {self._url} is for another bucket.",
+                hint="Pass on the URL and the fields of one form together: with several callbacks, in the same order.",
+                url=str(self._url),
+            )
+
+    def _is_for(self, condition: Secret[Condition]) -> bool:
+        bucket = condition.reveal()[2]
+        return bucket in self._buckets or self._url.host.startswith(f"{bucket}.".lower())
+
+    def _holds(self, condition: Secret[Condition]) -> bool:
+        operator, name, wanted = condition.reveal()
+        open_value = self._open.reveal()[name]
+        if open_value is not None:
+            return open_value.may_hold(condition)
+        if operator == "eq":
+            return self._given.reveal()[name] == wanted
+        # Several content types hold when each of them does.
+        several = self._content_types.reveal() if name == "content-type" else (self._given.reveal()[name],)
+        return all(value.startswith(wanted) for value in several)
+
+
+@define(frozen=True, repr=False)
+class _OpenValue:
+    """A field with the name of the file, which is not known before the job has run.
+
+    Attributes:
+        value: The field's value.
+        first: What precedes the first name.
+        count: How often the name occurs.
+    """
+
+    value: str
+    first: str
+    count: int
+
+    @classmethod
+    def of(cls, value: Secret[str]) -> _OpenValue | None:
+        """Return None for a value that doesn't have the name."""
+        count = value.reveal().count(FILENAME)
+        return cls(value.reveal(), value.reveal().partition(FILENAME)[0], count) if count else None
+
+    def may_hold(self, condition: Secret[Condition]) -> bool:
+        """Tell whether a condition holds for some name."""
+        operator, _, wanted = condition.reveal()
+        if FILENAME in wanted:
+            return False
+        if operator == "starts-with":
+            return self.first.startswith(wanted) or wanted.startswith(self.first)
+        # The name is the same everywhere, so the lengths tell its length, and its first place tells the name.
+        room = len(wanted) - len(self.value) + self.count * len(FILENAME)
+        length, rest = divmod(room, self.count)
+        if rest or length < 1:
+            return False
+        return self.value.replace(FILENAME, wanted[len(self.first) :][:length]) == wanted
+
+
+def _outermost(content_types: Secret[str]) -> Secret[tuple[str, str]]:
+    """Return the first and the last of several content types in order: what both begin with, all begin with."""
+    first, *others = content_types.reveal().split(",")
+    texts = [first, *(text.lstrip(" ") for text in others)]
+    return Secret((min(texts), max(texts)))
 
 
 def _missing(url: SecretURL, name: str) -> PolicyError:
@@ -147,27 +228,6 @@ def _missing(url: SecretURL, name: str) -> PolicyError:
         "fields that it was given as Fields.",
         url=str(url),
     )
-
-
-def _holds(case: Secret[tuple[str, str, str, str]]) -> bool:
-    given, operator, name, wanted = case.reveal()
-    if FILENAME in given:
-        return _may_hold(case)
-    if operator == "eq":
-        return given == wanted
-    # Several content types hold when each of them does.
-    return all(value.startswith(wanted) for value in (re.split(", *", given) if name == "content-type" else [given]))
-
-
-def _may_hold(case: Secret[tuple[str, str, str, str]]) -> bool:
-    """Tell whether a condition holds for some name of the file, which is not known before the job has run."""
-    given, operator, _, wanted = case.reveal()
-    if FILENAME in wanted:
-        return False
-    literals = given.split(FILENAME)
-    if operator == "eq":
-        return re.fullmatch(".+".join(map(re.escape, literals)), wanted, re.DOTALL) is not None
-    return literals[0].startswith(wanted) or wanted.startswith(literals[0])
 
 
 def parse_policy(url: SecretURL, fields: SecretFields) -> Policy:
@@ -208,6 +268,8 @@ def _parse(encoded: Secret[str]) -> Policy:
             size_range = (max(known[0], least), min(known[1], most))
         else:
             conditions.append(_matching(condition))
+        if len(conditions) > MAX_CONDITIONS:
+            raise _UnreadableError(f"it has more than {MAX_CONDITIONS} conditions")
     return Policy(Secret(tuple(conditions)), _time(document.reveal()["expiration"]), size_range)
 
 

@@ -36,7 +36,7 @@ def parse_duration(text: str) -> timedelta:
     Raises:
         ValueError: The text is not a duration, or has no unit.
     """
-    match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([a-z]*)", text.strip().lower())
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([a-z]*)", text.strip().lower())
     seconds = float(match[1]) * _UNITS.get(match[2], math.nan) if match else math.nan
     if not 0 < seconds < timedelta.max.total_seconds():
         raise ValueError(text)

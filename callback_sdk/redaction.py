@@ -14,14 +14,21 @@ from urllib.parse import quote, unquote, unquote_plus, urlsplit
 
 from callback_sdk import paths
 from callback_sdk.errors import CallbackSDKError, InvalidTargetError
+from callback_sdk.limits import MAX_HOST, MAX_LABEL, MAX_PATH, MAX_HIDDEN_VALUES, MAX_URL
 from callback_sdk.paths import HIDDEN as HIDDEN
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 _PUBLIC = frozenset({"X-Amz-Algorithm", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders"})
+
+
+_CHECK_HOST = "Check the part between '//' and the next '/'."
+_MALFORMED = ("can't be read as a URL: its host or port is malformed", _CHECK_HOST)
+_LONG_HOST = (f"has a host of more than {MAX_HOST} characters", _CHECK_HOST)
 
 
 class Secret(Generic[T]):
@@ -77,29 +84,45 @@ class SecretURL(Secret[str]):
         value: An absolute URL.
 
     Raises:
-        InvalidTargetError: Its authority is malformed.
+        InvalidTargetError: Its authority is malformed, or a part of it is longer than any server takes.
     """
 
-    __slots__ = ("__names", "__pairs", "__parts", "__secrets", "host", "port", "scheme")
+    __slots__ = ("__names", "__pairs", "__parts", "__secrets", "__values", "host", "port", "scheme")
 
     def __init__(self, value: str) -> None:
         super().__init__(value)
-        self.scheme, self.host, self.port = "", "", None
+        # No frame may hold the plain value when an error is raised.
+        del value
+        self.scheme, self.host = "", ""
+        self.port: int | None = None
         self.__parts = urlsplit("")
         self.__pairs: tuple[tuple[str, str], ...] | None = None
+        self.__values: dict[str, str] | None = None
         self.__names: frozenset[str] | None = None
         self.__secrets: tuple[str, ...] | None = None
+        problem = _too_long(self) or self.__parse() or self.__long_part()
+        if problem:
+            raise InvalidTargetError(f"The callback URL {problem[0]}.", hint=problem[1])
+
+    def __parse(self) -> tuple[str, str] | None:
+        """Take the URL apart, and return what is wrong with it and what to do."""
         try:
-            self.__parts = urlsplit(value)
-            self.port = self.__parts.port
+            parts = urlsplit(self.reveal())
+            self.port = parts.port
         except ValueError:
-            self.__parts, value = urlsplit(""), HIDDEN
-            raise InvalidTargetError(
-                "The callback URL can't be read as a URL: its host or port is malformed.",
-                hint="Check the part between '//' and the next '/'.",
-            ) from None
-        self.scheme = self.__parts.scheme.lower()
-        self.host = self.__parts.hostname or ""
+            return _MALFORMED
+        self.__parts, self.scheme, self.host = parts, parts.scheme.lower(), parts.hostname or ""
+        return None
+
+    def __long_part(self) -> tuple[str, str] | None:
+        """Return which part of the URL is too long, and what to do."""
+        if len(self.host) > MAX_HOST:
+            return _LONG_HOST
+        if max(map(len, self.host.split("."))) > MAX_LABEL:
+            return f"has a label of more than {MAX_LABEL} characters in its host", _CHECK_HOST
+        if len(self.path) > MAX_PATH:
+            return f"has a path of more than {MAX_PATH} characters", "Use a shorter object key."
+        return None
 
     def __str__(self) -> str:
         path = paths.without(self.__parts.path, self.__path_secrets())
@@ -146,12 +169,8 @@ class SecretURL(Secret[str]):
 
     def scrub(self, text: str) -> str:
         """Return a text of somebody else's without what is secret in this URL, in case it quotes it."""
-        text = replaced(text, self.__path_secrets())
-        for name, value in self.__query():
-            for form in (value, quote(value, safe="")):
-                if len(form) >= 6 and name not in _PUBLIC:
-                    text = text.replace(form, HIDDEN)
-        return text
+        values = [value for name, value in self.__query() if name not in _PUBLIC]
+        return replaced(text, (*self.__path_secrets(), *values))
 
     def query_names(self) -> frozenset[str]:
         """Return the names of the query's parameters."""
@@ -161,7 +180,10 @@ class SecretURL(Secret[str]):
 
     def query(self, name: str) -> str | None:
         """Return one parameter of the query by its exact name; ask for none that is a credential."""
-        return next((value for key, value in self.__query() if key == name), None)
+        if self.__values is None:
+            # The first value of each name counts.
+            self.__values = dict(reversed(self.__query()))
+        return self.__values.get(name)
 
     def __query(self) -> tuple[tuple[str, str], ...]:
         if self.__pairs is None:
@@ -177,11 +199,32 @@ def replaced(text: str, secrets: Iterable[str]) -> str:
         text: Of somebody who may quote them.
         secrets: The credentials.
     """
+    secrets = tuple(secrets)
+    if len(secrets) > MAX_HIDDEN_VALUES:
+        # Each one is a search through the text, so the time would grow with the product of the two.
+        return HIDDEN if text else text
     for secret in secrets:
-        for form in {secret, quote(secret, safe=""), unquote(secret)}:
+        for form in (secret, quote(secret, safe=""), unquote(secret)):
             if len(form) >= 6:
                 text = text.replace(form, HIDDEN)
     return text
+
+
+def _too_long(url: Secret[str]) -> tuple[str, str] | None:
+    """Return what would take too long to parse in a URL, and what to do."""
+    if len(url.reveal()) > MAX_URL:
+        return f"has more than {MAX_URL} characters", "Sign a shorter one: no server takes as long a request line."
+    if url.reveal().isascii():
+        return None
+    # urlsplit() brings an authority that is not ASCII into normal form NFKC, and CPython sorts its combining
+    # characters in quadratic time.
+    try:
+        parts = Secret(urlsplit(_NOT_ASCII.sub("x", url.reveal())))
+    except ValueError:
+        return _MALFORMED
+    if len(parts.reveal().netloc) > MAX_HOST + len(":65535"):
+        return _LONG_HOST
+    return None
 
 
 def _unquoted(text: str) -> str:

@@ -6,14 +6,16 @@ import re
 
 from callback_sdk.answer import Answer
 from callback_sdk.errors import DeliveryError, sentence
+from callback_sdk.limits import MAX_MESSAGE
 from callback_sdk.models import Upload
 from callback_sdk.redaction import HIDDEN
 from callback_sdk.retry import is_retryable, parse_retry_after
 
-_CODE = re.compile(rb"<Code>\s*([A-Za-z0-9_.]{1,80})\s*</Code>")
+_CODE = re.compile(rb"<Code>\s*([A-Za-z0-9_.]+)\s*</Code>")
 _MESSAGE = re.compile(rb"<Message>([^<]+)")
 _QUERY = re.compile(r"[?&]\S+")
 
+_LONGEST_CODE = 80
 _LONGEST_MESSAGE = 200
 
 _SIGN_AGAIN = "Sign a new one, and submit with it."
@@ -96,14 +98,15 @@ def refusal(upload: Upload, answer: Answer) -> DeliveryError:
 def _code(answer: Answer) -> str | None:
     """Find the store's error code: Azure has it in a header, the others in XML. It is not parsed, only searched."""
     if code := answer.headers.get("x-ms-error-code"):
-        return code[:80] if code.isascii() and code.isalnum() else None
+        return code[:_LONGEST_CODE] if code.isascii() and code.isalnum() else None
     match = _CODE.search(answer.decoded_body())
-    return match[1].decode("ascii") if match else None
+    return match[1].decode("ascii") if match and len(match[1]) <= _LONGEST_CODE else None
 
 
 def _message(upload: Upload, answer: Answer) -> str:
     match = _MESSAGE.search(answer.decoded_body())
-    if match is None:
+    # To cut a long message would leave a part of a credential that scrub() doesn't find.
+    if match is None or len(match[1]) > MAX_MESSAGE:
         return ""
     text = " ".join(match[1].decode("utf-8", "replace").split())
     # A message may quote the request: our own values go, and so does whatever else looks like a query.

@@ -15,9 +15,12 @@ from typing import Any
 
 from callback_sdk.body import Body
 from callback_sdk.errors import ConfigurationError, WebhookVerificationError
+from callback_sdk.limits import MAX_WEBHOOK_HEADER
 from callback_sdk.redaction import Secret
 
 PREFIX = "whsec_"
+
+_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 TOLERANCE = timedelta(minutes=5)
 """How far a webhook's time may be from the receiver's clock."""
@@ -92,10 +95,14 @@ def verify(
     """
     keys = [decode_secret(Secret(s)) for s in ([secrets] if isinstance(secrets, str) else secrets)]
     given = _texts(headers)
-    missing = [name for name in ("webhook-id", "webhook-timestamp", "webhook-signature") if not given.get(name)]
+    missing = [name for name in _HEADERS if not given.get(name)]
     if missing:
         raise WebhookVerificationError(
             f"The header {missing[0]} is missing.", hint="Answer 400; a proxy may have dropped it."
+        )
+    if any(len(given[name]) > MAX_WEBHOOK_HEADER for name in _HEADERS):
+        raise WebhookVerificationError(
+            f"A header of the webhook has more than {MAX_WEBHOOK_HEADER} characters.", hint="Answer 400."
         )
     seconds = given["webhook-timestamp"]
     expected = [_signature(key, given["webhook-id"], seconds, _body(body)) for key in keys]

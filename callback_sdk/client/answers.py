@@ -25,9 +25,8 @@ from callback_sdk.redaction import HIDDEN, Secret, without_frames
 from callback_sdk.retry import parse_retry_after
 
 _LONGEST_MESSAGE = 1000
+_WORD = re.compile(r"[^\s\"'<>]+")
 _SHORTEST_SECRET = 6
-
-_URL = re.compile(r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]+")
 
 _WRONG_URL = "Is this the URL of the service's API, such as http://127.0.0.1:8000/api/v2?"
 
@@ -87,8 +86,12 @@ def _scrubbed(text: str, hidden: Secret[tuple[str, ...]]) -> str:
     for secret in hidden.reveal():
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, HIDDEN)
-    # Cut first: in a text of nothing but beginnings of URLs, the pattern looks at the rest from each of them.
-    return _URL.sub(rf"\1?{HIDDEN}", text[: 2 * _LONGEST_MESSAGE])[:_LONGEST_MESSAGE]
+    return _WORD.sub(_without_query, text)[:_LONGEST_MESSAGE]
+
+
+def _without_query(word: re.Match[str]) -> str:
+    place, mark, _ = word[0].partition("?")
+    return f"{place}?{HIDDEN}" if mark and ("http://" in place or "https://" in place) else word[0]
 
 
 def _json(response: requests.Response, url: str, request_id: str | None) -> Any:

@@ -23,9 +23,6 @@ from callback_sdk.targets.webhook import Webhook
 KINDS: tuple[type[Target], ...] = (FormPost, GCSPost, S3Put, GCSPut, S3PutV2, GCSPutV2, AzureBlob, Webhook)
 """Every kind of target. The first that recognizes a callback has it, so the webhook is last."""
 
-MAX_HOST = 253
-"""Characters of a host's name (RFC 1035, without the lengths of its labels and the dot at its end)."""
-
 
 def plan(callback: Callback, settings: Settings | None = None) -> Target:
     """Find out what a callback is.
@@ -98,12 +95,10 @@ def _check_url(url: SecretURL) -> None:
             hint="Sign the object instead: S3Signer(bucket).put(key)." if url.scheme == "s3" else "Give a whole URL.",
             url=str(url),
         )
-    if not 1 <= len(url.host) <= MAX_HOST or url.port == 0 or url.has_userinfo or url.has_forbidden_characters:
+    if not url.host or url.port == 0 or url.has_userinfo or url.has_forbidden_characters:
         what = (
             "no host"
             if not url.host
-            else f"a host of more than {MAX_HOST} characters"
-            if len(url.host) > MAX_HOST
             else "a user or a password in it"
             if url.has_userinfo
             else "a character or a port that no URL has"

@@ -7,10 +7,10 @@ from urllib.parse import unquote
 
 from attrs import define, field
 
-_BOUNDARY = re.compile(r'(?i)^multipart/form-data\s*;.*?boundary=("?)([^";]{1,70})\1')
+_BOUNDARY = re.compile(r'(?i)boundary=(?:"([^"]{1,70})"|([^";]{1,70}))')
 _NAME = re.compile(r'[;\s]name="([^"]*)"')
 _FILENAME = re.compile(r'[;\s]filename="([^"]*)"')
-_TYPE = re.compile(r"(?im)^content-type:\s*(\S.*?)\s*$")
+_TYPE = re.compile(r"(?im)^content-type:([^\r\n]*)")
 
 
 @define(frozen=True, kw_only=True)
@@ -40,10 +40,12 @@ def read_form(content_type: str, body: bytes) -> Form | None:
     Returns:
         The form; None when it is none, or isn't whole.
     """
-    match = _BOUNDARY.match(content_type)
-    if match is None:
+    kind, _, parameters = content_type.partition(";")
+    match = _BOUNDARY.search(parameters)
+    if match is None or kind.strip().lower() != "multipart/form-data":
         return None
-    preamble, *parts = (b"\r\n" + body).split(b"\r\n--" + match[2].encode())
+    boundary = match[1] or match[2]
+    preamble, *parts = (b"\r\n" + body).split(b"\r\n--" + boundary.encode())
     if preamble or not parts or not parts.pop().startswith(b"--"):
         return None
     fields: dict[str, str] = {}
@@ -54,12 +56,12 @@ def read_form(content_type: str, body: bytes) -> Form | None:
         if name is None:
             return None
         if name[1].lower() == "file":
-            filename, kind = _FILENAME.search(head), _TYPE.search(head)
+            filename, media_type = _FILENAME.search(head), _TYPE.search(head)
             return Form(
                 fields=fields,
                 file=content,
                 filename=unquote(filename[1]) if filename else "",
-                content_type=kind[1] if kind else None,
+                content_type=media_type[1].strip() or None if media_type else None,
             )
         fields[unquote(name[1]).lower()] = content.decode("utf-8", "replace")
     return Form(fields=fields)

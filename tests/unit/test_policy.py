@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 
+from callback_sdk import limits
 from callback_sdk.errors import InvalidS3FieldsError, PolicyError
 from callback_sdk.policy import Policy, parse_policy
 from callback_sdk.redaction import SecretFields, SecretURL
+from tests.growth import assert_linear
 
 URL = "https://b.s3.eu-central-1.amazonaws.com/"
 END = "2026-01-01T13:00:00Z"
@@ -189,3 +193,58 @@ def test_form_is_held_to_its_bucket_where_the_url_names_one(url: str, fits: bool
     else:
         with pytest.raises(PolicyError, match="another bucket"):
             check([{"bucket": "b"}], {}, url=url)
+
+
+@pytest.mark.parametrize(
+    ("key", "wanted", "fits"),
+    [
+        ("${filename}/${filename}", "a.json/a.json", True),
+        ("${filename}/${filename}", "a.json/b.json", False),
+        ("${filename}${filename}", "abab", True),
+        ("${filename}${filename}", "aba", False),
+        ("x${filename}", "x", False),
+    ],
+)
+def test_name_is_the_same_wherever_it_stands(key: str, wanted: str, fits: bool) -> None:
+    """A value with the name several times holds for one name only, if for any."""
+    if fits:
+        check([{"key": wanted}], {"key": key})
+    else:
+        with pytest.raises(PolicyError, match="'key'"):
+            check([{"key": wanted}], {"key": key})
+
+
+def test_policy_of_too_many_conditions_is_refused() -> None:
+    """Before any of them is held against the form."""
+    parse([["starts-with", "$key", ""]] * limits.MAX_CONDITIONS)
+    with pytest.raises(InvalidS3FieldsError, match="more than 200 conditions"):
+        parse([["starts-with", "$key", ""]] * (limits.MAX_CONDITIONS + 1))
+
+
+FORMS: dict[str, Callable[[int], tuple[list[Any], dict[str, str], str]]] = {
+    "buckets in a path": (lambda size: ([{"bucket": "b"}] * size, {}, f"http://h/{'a/' * (size * 16)}b")),
+    "names of files": (lambda size: ([{"key": "a" * 100}] * size, {"key": "${filename}a" * size + "b"}, URL)),
+    "prefixes of names": (
+        lambda size: ([["starts-with", "$key", "${file"]] * size, {"key": "${file" * size * 10 + "${filename}"}, URL)
+    ),
+    "content types": (
+        lambda size: ([["starts-with", "$content-type", "a"]] * size, {"content-type": "a, " * size * 10 + "a"}, URL)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_time_grows_with_the_form_and_not_faster(name: str) -> None:
+    """Each condition costs its own length, and not the length of what it is held against."""
+
+    def case(size: int) -> tuple[Policy, SecretURL, SecretFields]:
+        conditions, fields, url = FORMS[name](size)
+        fields = {"key": "k", **fields, "policy": "", "x-amz-signature": ""}
+        return parse([*conditions, ["starts-with", "$key", ""]]), SecretURL(url), SecretFields(fields)
+
+    def work(given: tuple[Policy, SecretURL, SecretFields]) -> None:
+        policy, url, fields = given
+        with suppress(PolicyError):
+            policy.check(url, fields, 10)
+
+    assert_linear(work, case(12), case(12 * 16), ratio=16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from callback_sdk import webhooks
 from callback_sdk.body import Body
 from callback_sdk.errors import ConfigurationError, WebhookVerificationError
+from callback_sdk.limits import MAX_WEBHOOK_HEADER
+from tests.growth import assert_linear
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER = "whsec_" + base64.b64encode(b"o" * 32).decode()
@@ -91,3 +94,22 @@ def test_secret_that_is_none_is_refused_without_repeating_it(secret: str) -> Non
     with pytest.raises(ConfigurationError, match="24 to 64") as caught:
         webhooks.decode_secret(secret)
     assert secret == "" or secret.removeprefix("whsec_") not in str(caught.value) or secret == "whsec_"
+
+
+@pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "webhook-signature"])
+def test_long_header_is_refused(name: str) -> None:
+    """Before it is parsed; Python itself refuses to read integers of many digits."""
+    for length in (5000, MAX_WEBHOOK_HEADER + 1):
+        with pytest.raises(WebhookVerificationError):
+            webhooks.verify(SECRET, signed(SECRET) | {name: "1" * length}, BODY, now=TIME)
+
+
+@pytest.mark.parametrize("piece", ["v1,", "v1, ", "v1,a ", ",", " "])
+def test_time_grows_with_the_signatures_and_not_faster(piece: str) -> None:
+    """Each signature is compared once with each secret's."""
+
+    def work(signatures: str) -> None:
+        with suppress(WebhookVerificationError):
+            webhooks.verify([SECRET, OTHER], signed(SECRET) | {"webhook-signature": signatures}, BODY, now=TIME)
+
+    assert_linear(work, (piece * 512)[:512], (piece * 8192)[:8192], ratio=16)

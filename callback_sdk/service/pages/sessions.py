@@ -7,7 +7,6 @@ import hmac
 import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
-from urllib.parse import urlsplit
 
 import jwt
 from attrs import define, field
@@ -120,7 +119,8 @@ class Sessions:
 
 def is_from_here(origin: str | None, host: str | None) -> bool:
     """Tell whether a form comes from a page of ours, by the header `Origin`, which every browser sends with one."""
-    return origin is None or (host is not None and urlsplit(origin).netloc.lower() == host.lower())
+    # An origin is a scheme and an authority, and nothing else (RFC 6454, section 7.1).
+    return origin is None or (host is not None and origin.partition("://")[2].lower() == host.lower())
 
 
 def safe_next(path: str | None, prefix: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from callback_sdk.callbacks import Callback
+from callback_sdk.errors import TargetError
 from callback_sdk.models import IN_PROGRESS, PENDING, JobResult, Receipt
 from callback_sdk.service.store import rows
 from callback_sdk.service.store.clock import now
@@ -346,8 +347,15 @@ class DeliveryStore:
         query = sa.select(deliveries.c.delivery_id, deliveries.c.target).where(deliveries.c.job_id == job_id)
         with self._database.read() as connection:
             found = connection.execute(query.order_by(deliveries.c.position)).all()
-        urls = (plan(rows.callback(target, self._vault)).object_url(delivery_id) for delivery_id, target in found)
+        urls = (self._object_url(delivery_id, target) for delivery_id, target in found)
         return next((url for url in urls if url is not None), None)
+
+    def _object_url(self, delivery_id: str, target: str) -> str | None:
+        try:
+            return plan(rows.callback(target, self._vault)).object_url(delivery_id)
+        except TargetError:
+            # An earlier version accepted it. It fails by itself, and must not take another target's delivery along.
+            return None
 
     def _settle(self, settle: sa.Update, one: dict[str, Any], values: dict[str, Any], error: str | None) -> None:
         """Keep how a try ended, unless a newer one has the claim."""

@@ -19,6 +19,7 @@ from callback_sdk.errors import (
     ServiceUnreachableError,
 )
 from callback_sdk.redaction import Secret
+from tests.growth import assert_linear
 from tests.unit.client.jobs import ACCEPTED, BUCKET, DATA, PREDICT, SIGNATURE, SIGNED, TOKEN, s3_fields, shown
 
 
@@ -147,3 +148,19 @@ def test_a_service_that_quotes_credentials_is_not_repeated(client: Client, servi
         client.run_algorithm("an-algorithm", DATA, callbacks=[SIGNED, (BUCKET, {"s3_fields": fields})])
     for secret in (TOKEN, SIGNATURE, fields["policy"]):
         assert secret not in shown(caught.value)
+
+
+@pytest.mark.parametrize("piece", ["http://", "https://a", "?", "http://a?b ", "'", " "])
+def test_time_grows_with_the_message_and_not_faster(piece: str) -> None:
+    """A service, or a proxy in front of it, may say anything."""
+
+    def work(text: str) -> None:
+        _scrubbed(text, Secret(("secret-token",)))
+
+    assert_linear(work, (piece * 4096)[:4096], (piece * 65536)[:65536], ratio=16)
+
+
+def test_queries_of_urls_are_hidden() -> None:
+    """A question mark elsewhere stays."""
+    text = "Why? See 'https://h/k?sig=1' and (http://h/k?sig=2), not h?x."
+    assert _scrubbed(text, Secret(())) == "Why? See 'https://h/k?***' and (http://h/k?*** not h?x."

@@ -1,0 +1,39 @@
+"""How long untrusted input may be: lengths are checked before anything is parsed."""
+
+from __future__ import annotations
+
+MAX_URL = 16 * 1024
+"""Characters of a URL. Presigned URLs with a session token have about 2,000, and servers take 8 to 16 KiB."""
+
+MAX_PATH = 8 * 1024
+"""Characters of a URL's path. A key of S3 has 1,024 bytes at most, which are 3,072 characters once escaped."""
+
+MAX_HOST = 253
+"""Characters of a host name (RFC 1035, section 2.3.4, without the lengths of its labels and the final dot)."""
+
+MAX_LABEL = 63
+"""Characters of a label of a host name (RFC 1035, section 2.3.4)."""
+
+MAX_FIELDS = 100
+"""Fields of a presigned POST."""
+
+MAX_FORM = 64 * 1024
+"""Characters of a presigned POST's fields, names included. Amazon S3 takes 20 KB ("POST Object")."""
+
+MAX_CONDITIONS = 200
+"""Conditions of a POST policy: each field needs one, and may have two."""
+
+MAX_HEADERS = 100
+"""Headers that come with a presigned PUT."""
+
+MAX_HEADERS_SIZE = 16 * 1024
+"""Characters of these headers, names included. Amazon S3 takes 8 KB ("PUT Object")."""
+
+MAX_MESSAGE = 4 * 1024
+"""Bytes of a server's error message: a longer one is not shown."""
+
+MAX_HIDDEN_VALUES = 64
+"""Credentials of a target that are looked for in a server's error message; a presigned URL has about 15."""
+
+MAX_WEBHOOK_HEADER = 8 * 1024
+"""Characters of each header of a webhook that is verified."""
