@@ -7,6 +7,7 @@ PIP := $(RUN) pip --disable-pip-version-check install --quiet
 # Tests wait more than they compute, so there are more of them at a time than cores.
 WORKERS ?= 3
 AZURITE := azurite@3.37.0
+RECHECK := recheck@4.5.0
 OLDEST := boto3==$(shell sed -n 's/^ *boto3>=//p' setup.cfg)
 METADATA := setup.cfg pyproject.toml requirements-seaweedfs.txt
 LOCK := requirements-dev.txt
@@ -15,7 +16,7 @@ IMAGE := service celery postgres parquet
 BUILD := $(shell sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash lint notebooks docs bench package audit lock azurite oldest clean
+.PHONY: help demo test crash lint notebooks docs bench package audit lock azurite recheck oldest clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 18
@@ -23,15 +24,16 @@ help: ## show this list
 demo: $(VENV)/demo.stamp ## run a real job on local servers, with three callbacks
 	@$(RUN) callback_sdk.cli demo
 
-test: $(VENV)/dev.stamp azurite oldest ## run all tests
+test: $(VENV)/dev.stamp azurite recheck oldest ## run all tests
 	$(RUN) pytest -n $(WORKERS) --dist worksteal
 
-lint: $(VENV)/dev.stamp ## check format, style, types, layers and spelling
+lint: $(VENV)/dev.stamp recheck ## check format, style, types, layers, spelling and regular expressions
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
 	$(RUN) mypy
 	$(VENV)/bin/python -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
 	$(RUN) codespell_lib
+	$(RUN) tests.checkers.regexes
 
 crash: $(VENV)/dev.stamp ## kill everything again and again, for a quarter of an hour or so
 	CALLBACK_SDK_CRASH=long $(RUN) pytest -s tests/acceptance/test_crash.py
@@ -64,6 +66,14 @@ azurite: $(VENV)/venv.stamp ## install the emulator of Azure Blob Storage that t
 	else echo "Installing Azurite ..."; npm install --prefix $(VENV)/azurite --silent --ignore-scripts --no-audit \
 		--no-fund --no-save --no-package-lock $(AZURITE) && touch $(VENV)/azurite/$(AZURITE) || \
 		echo 'Azurite could not be installed, so there are no tests against it.'; fi
+
+# Its optional packages are native; it is as good without them.
+recheck: $(VENV)/venv.stamp ## install the detector of slow regular expressions; needs npm
+	@if [ -e $(VENV)/recheck/$(RECHECK) ]; then :; \
+	elif ! command -v npm >/dev/null; then echo 'There is no npm, so slow regular expressions are not looked for.'; \
+	else echo "Installing recheck ..."; npm install --prefix $(VENV)/recheck --silent --ignore-scripts --no-audit \
+		--no-fund --no-save --no-package-lock --omit=optional $(RECHECK) && touch $(VENV)/recheck/$(RECHECK) || \
+		echo 'recheck could not be installed, so slow regular expressions are not looked for.'; fi
 
 oldest: $(VENV)/dev.stamp ## install the oldest boto3 that is supported, beside the newest
 	@[ -e $(VENV)/oldest/$(OLDEST) ] || { rm -rf $(VENV)/oldest && echo "Installing $(OLDEST) ..." && \

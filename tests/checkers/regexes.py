@@ -1,0 +1,170 @@
+"""The regular expressions of the package, and those that hostile input can make slow.
+
+`python -m tests.checkers.regexes` prints them; `recheck` finds them. Of the detectors that are kept up it is the only
+one that finds polynomial time as well and raises no false alarm here: dlint looks at nested quantifiers in literals
+only, regexploit misses `.+a.+a`, and redos-detector takes linear patterns for slow ones. It comes from npm, as no
+package of PyPI has it.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from attrs import define
+
+PACKAGE = Path(__file__).parents[2] / "callback_sdk"
+
+HOW_TO_GET_IT = "recheck is missing: install Node.js with npm, then `make recheck`."
+
+_SCRIPT = """
+const { checkSync } = require('recheck');
+const patterns = JSON.parse(require('fs').readFileSync(0));
+process.stdout.write(JSON.stringify(patterns.map(([source, flags]) => {
+  const found = checkSync(source, flags, { timeout: 60000, checker: 'automaton' });
+  return [found.status, found.complexity ? found.complexity.summary : String(found.error && found.error.kind)];
+})));
+"""
+
+_WHOLE = frozenset({"fullmatch"})
+_FROM_START = frozenset({"match"})
+_ANYWHERE = frozenset({"findall", "finditer", "search", "split", "sub", "subn"})
+_USES = _WHOLE | _FROM_START | _ANYWHERE
+
+
+@define(frozen=True)
+class Pattern:
+    """A regular expression and how it is used.
+
+    Attributes:
+        place: File and line.
+        source: The pattern; None for one that is put together at run time, which nothing can check.
+        use: The function of `re`.
+    """
+
+    place: str
+    source: str | None
+    use: str
+
+    def as_javascript(self) -> tuple[str, str]:
+        """Return pattern and flags as recheck reads them, with the anchors that its use means."""
+        source = self.source or ""
+        flags = re.match(r"\(\?([ims]+)\)", source)
+        body = (source[flags.end() :] if flags else source).replace("(?P<", "(?<")
+        if self.use in _WHOLE:
+            body = f"^(?:{body})$"
+        elif self.use in _FROM_START:
+            body = f"^(?:{body})"
+        return body, flags[1] if flags else ""
+
+
+def patterns_of(source: str, name: str) -> Iterator[Pattern]:
+    """Find the regular expressions of a module, also those that are compiled at one place and used at another."""
+    tree = ast.parse(source)
+    uses = _uses_of_names(tree)
+    for node in ast.walk(tree):
+        function = _function(node)
+        if not isinstance(node, ast.Call) or function is None:
+            continue
+        text = _literal(node.args[0]) if node.args else None
+        found = [function] if function != "compile" else uses.get(_assigned(tree, node), []) or ["search"]
+        for use in found:
+            yield Pattern(f"{name}:{node.lineno}", text, use)
+
+
+def find(folder: Path = PACKAGE) -> list[Pattern]:
+    """Return the regular expressions of every module in a folder."""
+    modules = sorted(folder.rglob("*.py"))
+    names = [str(module.relative_to(folder.parent)) for module in modules]
+    found = [patterns_of(module.read_text(), name) for module, name in zip(modules, names, strict=True)]
+    return [pattern for patterns in found for pattern in patterns]
+
+
+def problems(patterns: Sequence[Pattern]) -> list[str]:
+    """Return a line for each pattern whose time can grow faster than its input, or that can't be checked."""
+    lines = [
+        f"{pattern.place}: a pattern that is put together at run time can't be checked; write it as a literal"
+        for pattern in patterns
+        if pattern.source is None
+    ]
+    literal = [pattern for pattern in patterns if pattern.source is not None]
+    for pattern, (status, complexity) in zip(literal, _checked(literal), strict=True):
+        if status != "safe":
+            lines.append(f"{pattern.place}: {pattern.source!r} in re.{pattern.use}: {status}, {complexity}")
+    return lines
+
+
+def has_recheck() -> bool:
+    """Tell whether recheck is installed."""
+    return (_modules() / "recheck").is_dir() and shutil.which("node") is not None
+
+
+def _checked(patterns: Sequence[Pattern]) -> list[tuple[str, str]]:
+    if not patterns:
+        return []
+    # Without its optional packages recheck runs in JavaScript alone.
+    environment = {"NODE_PATH": str(_modules()), "RECHECK_BACKEND": "pure", "PATH": os.environ["PATH"]}
+    given = json.dumps([pattern.as_javascript() for pattern in patterns])
+    done = subprocess.run(
+        ["node", "-e", _SCRIPT], input=given, env=environment, capture_output=True, text=True, timeout=300, check=True
+    )
+    return [(status, complexity) for status, complexity in json.loads(done.stdout)]
+
+
+def _modules() -> Path:
+    return Path(sys.prefix) / "recheck" / "node_modules"
+
+
+def _function(node: ast.AST) -> str | None:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
+        known = node.func.attr == "compile" or node.func.attr in _USES
+        return node.func.attr if known and node.func.value.id == "re" else None
+    return None
+
+
+def _literal(node: ast.expr) -> str | None:
+    try:
+        value = ast.literal_eval(node)
+    except ValueError:
+        return None
+    return value.decode("latin-1") if isinstance(value, bytes) else value if isinstance(value, str) else None
+
+
+def _uses_of_names(tree: ast.AST) -> dict[str | None, list[str]]:
+    """Return the functions that are called on each name."""
+    uses: dict[str | None, list[str]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.attr in _USES:
+            uses.setdefault(node.value.id, []).append(node.attr)
+    return uses
+
+
+def _assigned(tree: ast.AST, call: ast.Call) -> str | None:
+    """Return the name that a compiled pattern is assigned to."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and node.value is call and isinstance(node.targets[0], ast.Name):
+            return node.targets[0].id
+    return None
+
+
+def main() -> int:
+    """Print what is wrong, and return the exit code."""
+    if not has_recheck():
+        sys.stdout.write(f"{HOW_TO_GET_IT}\n")
+        return 1 if os.environ.get("CI") else 0
+    patterns = find()
+    lines = problems(patterns)
+    summary = f"{len(patterns)} uses of regular expressions, {len(lines)} of them slow or not to be checked."
+    sys.stdout.write("\n".join([*lines, summary, ""]))
+    return 1 if lines else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
