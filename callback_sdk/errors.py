@@ -6,6 +6,7 @@
     ├── SigningError                     a URL or a policy can't be signed as asked
     ├── TargetError                      nothing was sent, and sending again won't help
     │   ├── InvalidTargetError           not a URL that a result can go to
+    │   │   └── WrongOperationError      signed for something other than the upload of one complete object
     │   ├── CallbackParamError           callback_param doesn't fit callback_url
     │   ├── MissingS3FieldsError         an object store, but neither signature nor s3_fields
     │   ├── InvalidS3FieldsError         s3_fields aren't what generate_presigned_post returned
@@ -115,6 +116,10 @@ class TargetError(CallbackSDKError, ValueError):
 
 class InvalidTargetError(TargetError):
     """Not a URL that a result can go to."""
+
+
+class WrongOperationError(InvalidTargetError):
+    """The URL was signed for something other than the upload of one complete object, such as one part of it."""
 
 
 class CallbackParamError(TargetError):

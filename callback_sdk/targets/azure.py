@@ -7,9 +7,10 @@ from datetime import datetime
 from callback_sdk.body import Body
 from callback_sdk.callbacks import Callback
 from callback_sdk.errors import InvalidTargetError
-from callback_sdk.redaction import SecretFields
+from callback_sdk.redaction import SecretFields, SecretURL
 from callback_sdk.signed_headers import plain_headers
 from callback_sdk.targets.expiry import iso_time, read_end
+from callback_sdk.targets.operations import AZURE, check_operation, has_bare_host, wrong_operation
 from callback_sdk.targets.target import JSON, Settings, Target
 
 
@@ -39,6 +40,8 @@ class AzureBlob(Target):
                 hint="Make one with BlobSasPermissions(create=True, write=True).",
                 url=str(url),
             )
+        check_operation(callback, AZURE)
+        _check_blob_name(url)
         has_end = "se" in url.query_names()
         return cls(callback=callback, expires_at=read_end(url, lambda: iso_time(url, "se")) if has_end else None)
 
@@ -46,3 +49,14 @@ class AzureBlob(Target):
         """See `Target.request`."""
         usual = {"x-ms-blob-type": "BlockBlob", "content-type": JSON, "content-md5": document.content_md5}
         return SecretFields({**usual, **plain_headers(self.callback).reveal()}), document
+
+
+def _check_blob_name(url: SecretURL) -> None:
+    """Refuse a URL whose path ends with the container or before it, as the portal gives it for a container."""
+    # A signature for one blob (sr=b) may be for one in the root container, whose name the path may leave out.
+    least = 1 if url.query("sr") == "b" else 2
+    # Emulators have the account in the path, not in the host.
+    account = 1 if has_bare_host(url) else 0
+    segments = url.path.removeprefix("/").split("/", account + least - 1)
+    if len(segments) < account + least or not all(segments):
+        raise wrong_operation(url, AZURE, "names no blob: its path ends with the container or the account")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from callback_sdk.targets.operations import GCS
 from callback_sdk.targets.s3 import S3Put, S3PutV2
 
 
@@ -11,6 +12,7 @@ class GCSPut(S3Put):
     kind = "gcs-put"
     prefix = "X-Goog-"
     vendor = "x-goog-"
+    family = GCS
     accepts = frozenset({200, 201, 204})
 
 
@@ -19,4 +21,5 @@ class GCSPutV2(S3PutV2):
 
     kind = "gcs-put-v2"
     names = frozenset({"GoogleAccessId", "Signature", "Expires"})
+    family = GCS
     accepts = frozenset({200, 201, 204})

@@ -12,6 +12,7 @@ from callback_sdk.callbacks import Callback
 from callback_sdk.redaction import SecretFields
 from callback_sdk.signed_headers import check_checksum, check_length_range, plain_headers, put_headers
 from callback_sdk.targets.expiry import EPOCH, cut_off, read_end, seconds, v4_time
+from callback_sdk.targets.operations import S3, Family, check_object_key, check_operation
 from callback_sdk.targets.target import Settings, Target
 
 
@@ -22,6 +23,7 @@ class S3Put(Target):
     kind = "s3-put"
     prefix: ClassVar[str] = "X-Amz-"
     vendor: ClassVar[str] = "x-amz-"
+    family: ClassVar[Family] = S3
 
     signed: frozenset[str]
 
@@ -38,6 +40,8 @@ class S3Put(Target):
         signed = frozenset((url.query(f"{prefix}SignedHeaders") or "").lower().split(";"))
         if "host" not in signed:
             raise cut_off(url)
+        check_operation(callback, cls.family, signed)
+        check_object_key(url, cls.family, settings.stores)
         return cls(callback=callback, expires_at=expires_at, signed=signed)
 
     def check(self, *, now: datetime, size: int | None = None) -> None:
@@ -66,6 +70,7 @@ class S3PutV2(Target):
 
     kind = "s3-put-v2"
     names: ClassVar[frozenset[str]] = frozenset({"AWSAccessKeyId", "Signature", "Expires"})
+    family: ClassVar[Family] = S3
 
     @classmethod
     def recognize(cls, callback: Callback, settings: Settings) -> Target | None:
@@ -73,6 +78,8 @@ class S3PutV2(Target):
         url = callback.url
         if not cls.names <= url.query_names():
             return None
+        check_operation(callback, cls.family)
+        check_object_key(url, cls.family, settings.stores)
         return cls(callback=callback, expires_at=read_end(url, lambda: EPOCH + seconds(url, "Expires")))
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:

@@ -48,7 +48,7 @@ MATRIX: dict[type[Place], tuple[str, str, tuple[str, ...]]] = {
     S3PutV2: ("S3 PUT, Version 2", "SeaweedFS", ("taken", "store", "both", "store", "–", "ours", "both")),
     S3PostV4: ("S3 POST, Version 4", "SeaweedFS", ("taken", "store", "both", "–", "both", "both", "both")),
     S3PostV2: ("S3 POST, Version 2", "SeaweedFS", ("taken", "store", "both", "–", "both", "both", "both")),
-    AzureBlob: ("Azure Blob SAS", "Azurite", ("taken", "store", "both", "store", "–", "ours", "both")),
+    AzureBlob: ("Azure Blob SAS", "Azurite", ("taken", "store", "both", "both", "–", "ours", "both")),
     GCSPutV4: ("GCS PUT, V4", "checker", ("taken", "store", "both", "both", "–", "both", "both")),
     GCSPutV2: ("GCS PUT, V2", "checker", ("taken", "store", "both", "store", "–", "ours", "both")),
     GCSPostV4: ("GCS POST, V4", "checker", ("taken", "store", "both", "–", "both", "both", "both")),

@@ -1,0 +1,164 @@
+"""URLs that were signed for something other than the upload of one complete object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from callback_sdk.callbacks import callbacks
+from callback_sdk.errors import InvalidTargetError, WrongOperationError
+from callback_sdk.stores import Stores
+from callback_sdk.targets import Settings, Target, plan
+from callback_sdk.targets.operations import AZURE, GCS, S3, Family
+
+HOST = "https://b.s3.eu-central-1.amazonaws.com"
+V4 = "X-Amz-Date=20260101T110000Z&X-Amz-Expires=7200&X-Amz-Signature=s&X-Amz-SignedHeaders=host"
+V2 = "AWSAccessKeyId=A&Signature=s&Expires=1767276000"
+GCS_V4 = "X-Goog-Date=20260101T110000Z&X-Goog-Expires=7200&X-Goog-SignedHeaders=host&X-Goog-Signature=s"
+GCS_V2 = "GoogleAccessId=a%40b&Expires=1767276000&Signature=s"
+SAS = "sv=2024-11-04&se=2026-01-01T13%3A00%3A00Z&sp=cw&sig=s"
+GOOGLE = "https://storage.googleapis.com"
+AZURE_HOST = "https://a.blob.core.windows.net"
+
+
+def target(url: str, param: Any = None, endpoints: tuple[str, ...] = ()) -> Target:
+    (callback,) = callbacks(url, param)
+    return plan(callback, Settings(stores=Stores.of(endpoints)))
+
+
+def every_name(family: Family) -> list[str]:
+    return sorted({name for operation in family.operations for name in operation.names})
+
+
+@pytest.mark.parametrize(
+    ("base", "family"),
+    [
+        (f"{HOST}/k?{V4}", S3),
+        (f"{HOST}/k?{V2}", S3),
+        (f"{GOOGLE}/b/k?{GCS_V4}", GCS),
+        (f"{GOOGLE}/b/k?{GCS_V2}", GCS),
+        (f"{AZURE_HOST}/c/k?{SAS}", AZURE),
+    ],
+    ids=["s3-put", "s3-put-v2", "gcs-put", "gcs-put-v2", "azure-blob"],
+)
+def test_every_declared_parameter_makes_a_url_unusable(base: str, family: Family) -> None:
+    """In the query in any letter case, and as a header that comes with the URL."""
+    for name in every_name(family):
+        for url, param in (
+            (f"{base}&{name}=x", None),
+            (f"{base}&{name.upper()}", None),
+            (base, {"s3_headers": {name: "x"}}),
+        ):
+            with pytest.raises(WrongOperationError) as caught:
+                target(url, param)
+            assert caught.value.hint == family.hint
+            assert caught.value.url == base.partition("?")[0] + "?***"
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        (f"{V4}&partNumber=1&uploadId=u", "one part of a multipart upload"),
+        (f"{V4}&UploadId=u&PartId=1", "one part of a multipart upload"),
+        (f"{V4}&x-id=UploadPart", r"another operation than PutObject \(x-id\)"),
+        (f"{V4}&versionId=3", "reading an object"),
+        (f"{V4}%3Bx-amz-copy-source", "a copy of another object"),
+        (f"{V2}&tagging", "an attribute of an object"),
+    ],
+)
+def test_error_says_what_was_signed_and_what_to_sign(query: str, words: str) -> None:
+    """The part of a multipart upload is the one that people pass on."""
+    with pytest.raises(WrongOperationError, match=words) as caught:
+        target(f"{HOST}/k?{query}")
+    assert isinstance(caught.value, InvalidTargetError)
+    assert "put_object" in caught.value.hint
+    assert "uploadId=u" not in str(caught.value)
+
+
+def test_start_of_a_resumable_upload_is_refused() -> None:
+    """Google answers it with the URL of a session, and keeps nothing."""
+    with pytest.raises(WrongOperationError, match="resumable"):
+        target(f"{GOOGLE}/b/k?{GCS_V4}%3Bx-goog-resumable", {"s3_headers": {"x-goog-resumable": "start"}})
+
+
+@pytest.mark.parametrize(
+    "query",
+    [f"{V4}&x-id=PutObject", f"{V4}&x-amz-acl=private&x-amz-checksum-crc32=x", f"{V4}&x-my-run=42", V2],
+)
+def test_upload_of_an_object_passes(query: str) -> None:
+    """Values of headers in the query, parameters of one's own, and what Amazon's SDK for JavaScript adds."""
+    assert target(f"{HOST}/k?{query}").kind.startswith("s3-put")
+
+
+@pytest.mark.parametrize(
+    ("url", "endpoints", "names_object"),
+    [
+        (f"{HOST}/k", (), True),
+        (f"{HOST}//", (), True),
+        (HOST, (), False),
+        (f"{HOST}/", (), False),
+        ("https://s3.eu-central-1.amazonaws.com/b/k", (), True),
+        ("https://s3.eu-central-1.amazonaws.com/b/", (), False),
+        ("https://s3.eu-central-1.amazonaws.com/b", (), False),
+        ("https://b.s3-accelerate.amazonaws.com/k", (), True),
+        ("https://a.r2.cloudflarestorage.com/b", (), False),
+        ("https://b.a.r2.cloudflarestorage.com/k", (), True),
+        ("http://127.0.0.1:9000/b", (), False),
+        ("http://127.0.0.1:9000/b/k", (), True),
+        ("http://[::1]:9000/b", (), False),
+        ("http://minio:9000/b/", (), False),
+        ("http://minio:9000/b/k", (), True),
+        ("https://files.example.org/k", (), True),
+        ("https://files.example.org/", (), False),
+        ("https://s3.example.org/b", ("https://s3.example.org",), False),
+        ("https://s3.example.org/b/k", ("https://s3.example.org",), True),
+        ("https://b.s3.example.org/k", ("https://s3.example.org",), True),
+    ],
+)
+def test_path_has_to_name_an_object(url: str, endpoints: tuple[str, ...], names_object: bool) -> None:
+    """A PUT to a bucket creates it, and is answered with 200; where the bucket is follows from the host."""
+    if names_object:
+        assert target(f"{url}?{V4}", endpoints=endpoints).kind == "s3-put"
+    else:
+        with pytest.raises(WrongOperationError, match="names no object"):
+            target(f"{url}?{V4}", endpoints=endpoints)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        (f"{AZURE_HOST}/c/k?{SAS}&sr=b", None),
+        (f"{AZURE_HOST}/c/a/k?{SAS}&sr=c", None),
+        (f"{AZURE_HOST}/k?{SAS}&sr=b", None),
+        (f"{AZURE_HOST}/c/k?{SAS}&ss=bf&srt=sco", None),
+        (f"http://127.0.0.1:10000/account/c/k?{SAS}&sr=c", None),
+        (f"{AZURE_HOST}/c?{SAS}&sr=c", "names no blob"),
+        (f"{AZURE_HOST}/c/?{SAS}&sr=c", "names no blob"),
+        (f"{AZURE_HOST}/?{SAS}&ss=b&srt=o", "names no blob"),
+        (f"{AZURE_HOST}?{SAS}&sr=b", "names no blob"),
+        (f"http://127.0.0.1:10000/account/c?{SAS}&sr=c", "names no blob"),
+        (f"http://127.0.0.1:10000/account?{SAS}&sr=b", "names no blob"),
+        (f"{AZURE_HOST}/c/k?{SAS}&sr=bs", "snapshot"),
+        (f"{AZURE_HOST}/c/k?{SAS}&ss=f&srt=o", "ss lacks b"),
+        (f"{AZURE_HOST}/c/k?{SAS}&ss=b&srt=sc", "srt lacks o"),
+    ],
+)
+def test_azure_signature_has_to_cover_one_blob(url: str, words: str | None) -> None:
+    """The portal gives URLs of containers and of the account, to which a blob's name has to be added."""
+    if words is None:
+        assert target(url).kind == "azure-blob"
+    else:
+        with pytest.raises(WrongOperationError, match=words):
+            target(url)
+
+
+@pytest.mark.parametrize(("kind", "usable"), [("BlockBlob", True), ("AppendBlob", False), ("PageBlob", False)])
+def test_azure_blob_is_written_in_one_request(kind: str, usable: bool) -> None:
+    """Azure's other types of blobs are created empty."""
+    url, param = f"{AZURE_HOST}/c/k?{SAS}&sr=b", {"s3_headers": {"x-ms-blob-type": kind}}
+    if usable:
+        assert target(url, param).kind == "azure-blob"
+    else:
+        with pytest.raises(WrongOperationError, match="x-ms-blob-type"):
+            target(url, param)
