@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, unquote_plus, urlsplit
 
 from callback_sdk import paths
 from callback_sdk.errors import CallbackSDKError, InvalidTargetError
-from callback_sdk.limits import MAX_HOST, MAX_LABEL, MAX_PATH, MAX_HIDDEN_VALUES, MAX_URL
+from callback_sdk.limits import MAX_HIDDEN_VALUES, MAX_HOST, MAX_LABEL, MAX_PATH, MAX_URL
 from callback_sdk.paths import HIDDEN as HIDDEN
 
 T = TypeVar("T")

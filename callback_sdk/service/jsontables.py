@@ -24,7 +24,8 @@ _MAX_PARTS = 12_000_000
 _SEARCHED = 64 * 1024
 """Bytes of JSON that are searched for the name that comes twice in an object."""
 
-_JSON_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+# The last quote is optional, so that a string without one doesn't make the search begin again at each of its quotes.
+_JSON_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 
 
 def check(source: Path | bytes, max_json: int) -> None:
