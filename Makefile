@@ -8,6 +8,7 @@ PIP := $(RUN) pip --disable-pip-version-check install --quiet
 WORKERS ?= 3
 AZURITE := azurite@3.37.0
 RECHECK := recheck@4.5.0
+PLATFORM_SDK := COMPREDICT-AI-SDK==2.1.1
 OLDEST := boto3==$(shell sed -n 's/^ *boto3>=//p' setup.cfg)
 METADATA := setup.cfg pyproject.toml requirements-seaweedfs.txt
 LOCK := requirements-dev.txt
@@ -16,15 +17,15 @@ IMAGE := service celery postgres parquet
 BUILD := $(shell sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash lint notebooks docs bench package audit lock azurite recheck oldest clean
+.PHONY: help demo test crash lint notebooks docs bench package audit lock azurite recheck oldest platform-sdk clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 18
 
 demo: $(VENV)/demo.stamp ## run a real job on local servers, with three callbacks
 	@$(RUN) callback_sdk.cli demo
 
-test: $(VENV)/dev.stamp azurite recheck oldest ## run all tests
+test: $(VENV)/dev.stamp azurite recheck oldest platform-sdk ## run all tests
 	$(RUN) pytest -n $(WORKERS) --dist worksteal
 
 lint: $(VENV)/dev.stamp recheck ## check format, style, types, layers, spelling and regular expressions
@@ -78,6 +79,10 @@ recheck: $(VENV)/venv.stamp ## install the detector of slow regular expressions;
 oldest: $(VENV)/dev.stamp ## install the oldest boto3 that is supported, beside the newest
 	@[ -e $(VENV)/oldest/$(OLDEST) ] || { rm -rf $(VENV)/oldest && echo "Installing $(OLDEST) ..." && \
 		$(PIP) --target $(VENV)/oldest $(OLDEST) && touch $(VENV)/oldest/$(OLDEST); }
+
+platform-sdk: $(VENV)/dev.stamp ## install the AI platform's SDK, whose names `callback_sdk.compat` has, beside it
+	@[ -e $(VENV)/platform-sdk/$(PLATFORM_SDK) ] || { rm -rf $(VENV)/platform-sdk && echo "Installing $(PLATFORM_SDK) ..." && \
+		$(PIP) --no-deps --target $(VENV)/platform-sdk $(PLATFORM_SDK) && touch $(VENV)/platform-sdk/$(PLATFORM_SDK); }
 
 clean: ## remove .venv and what the tools leave
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .nox *.egg-info

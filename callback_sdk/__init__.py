@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from callback_sdk._version import __version__
 
 if TYPE_CHECKING:
-    from callback_sdk import aistore, errors, webhooks
+    from callback_sdk import aistore, compat, errors, webhooks
     from callback_sdk.callbacks import Callback
     from callback_sdk.client import (
         Algorithm,
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
         Task,
         TaskSummary,
         Version,
-        get_instance,
     )
+    from callback_sdk.compat import get_instance
     from callback_sdk.errors import CallbackSDKError
     from callback_sdk.guard import AddressGuard
     from callback_sdk.models import JobResult, PostTarget, PutTarget, Receipt
@@ -51,6 +51,7 @@ __all__ = [
     "__version__",
     "aistore",
     "check_target",
+    "compat",
     "errors",
     "get_instance",
     "webhooks",
@@ -76,7 +77,7 @@ _HOMES = {
     "TaskSummary": "client",
     "Version": "client",
     "check_target": "targets",
-    "get_instance": "client",
+    "get_instance": "compat",
 }
 
 

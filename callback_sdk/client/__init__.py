@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from callback_sdk.client.batch import BatchItem
-from callback_sdk.client.client import Client, get_instance
+from callback_sdk.client.client import Client
 from callback_sdk.client.resources import Algorithm, Task, Version
 from callback_sdk.client.states import (
     Delivery,
@@ -28,5 +28,4 @@ __all__ = [
     "Task",
     "TaskSummary",
     "Version",
-    "get_instance",
 ]

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
-
-import attrs
+from typing import TYPE_CHECKING, Any
 
 from callback_sdk.client.catalogue import Catalogue
 from callback_sdk.client.jobs import Jobs
 from callback_sdk.client.tasks import Tasks
-from callback_sdk.forking import Lock
 from callback_sdk.redaction import Secret, hide, sealed
 
 if TYPE_CHECKING:
     from callback_sdk.config import ClientConfig
-
-_instances: dict[tuple[int, ClientConfig], Client] = {}
-_instances_lock = Lock()
 
 
 class Client(Catalogue, Jobs, Tasks):
@@ -79,56 +72,12 @@ class Client(Catalogue, Jobs, Tasks):
             connect_timeout=connect_timeout,
             retries=retries,
             storage_endpoints=storage_endpoints,
-            config=config or _environment(),
+            config=config or environment_config(),
         )
 
 
-@sealed
-def get_instance(
-    token: str | Secret[str] | None = None,
-    url: str | None = None,
-    callback_url: Any = None,
-    *,
-    username: str | None = None,
-    password: str | Secret[str] | None = None,
-) -> Client:
-    """Return the client that this process shares among all who ask with the same arguments and environment.
-
-    `fail_on_error` counts for all of them. A client that was closed is replaced at the next call.
-
-    Args:
-        token: The bearer token; the environment's when None.
-        url: Where the service's API is; the environment's when None.
-        callback_url: Where results go when `run_algorithm` names no target; the environment's when None.
-        username: Who logs in where no token is given; the environment's when None.
-        password: Their password; the environment's when None.
-
-    Raises:
-        ConfigurationError: There is no URL, nothing to log in with, or a setting can't be used.
-    """
-    given = {
-        "token": _hidden(token),
-        "url": url,
-        "callback_url": _hidden(callback_url),
-        "username": username,
-        "password": _hidden(password),
-    }
-    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if (username is not None or password is not None) and token is None:
-        # Who says a name doesn't mean the environment's token.
-        changes["token"] = None
-    del token, callback_url, password
-    config: ClientConfig = attrs.evolve(cast("Any", _environment()), **changes)
-    # Sockets don't survive a fork as two, so a child process gets a client of its own.
-    key = (os.getpid(), config)
-    with _instances_lock:
-        client = _instances.get(key)
-        if client is None or client.closed:
-            client = _instances[key] = Client(config=config)
-        return client
-
-
-def _environment() -> ClientConfig:
+def environment_config() -> ClientConfig:
+    """Return the environment's settings."""
     # Here, because environ-config loads boto3 wherever that is installed.
     from callback_sdk.config import ClientConfig
 

@@ -172,6 +172,37 @@ class Connection:
         if session is not None:
             session.close()
 
+    def use(self, credentials: Credentials) -> None:
+        """Send other credentials from now on."""
+        self._credentials = credentials
+
+    def log_in(self) -> None:
+        """Get a token now, and not with the first request.
+
+        Raises:
+            ServiceError: The service gave none.
+        """
+        self._credentials.token(partial(self._post, deadline=None))
+
+    def renew(self) -> bool:
+        """Replace the token, and return whether there was something to replace it by.
+
+        Raises:
+            ServiceError: The service gave none.
+        """
+        post = partial(self._post, deadline=None)
+        return self._credentials.renewed(self._credentials.token(post), post) is not None
+
+    def verify(self, token: Secret[str] | None = None) -> None:
+        """Ask the service whether a token is valid; the one that is sent when None.
+
+        Raises:
+            AuthenticationError: It isn't.
+            ServiceError: The service didn't tell.
+        """
+        token = token or self._credentials.token(partial(self._post, deadline=None))
+        self._post("/token/verify/", Secret({"token": token.reveal()}), deadline=None)
+
     def request(self, method: str, path: str, **options: Any) -> Answer:
         """Make one request, and once more with another token when that is refused and there is another.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -138,6 +139,9 @@ class Login:
                 return self._keep(post("/token/refresh/", Secret({"refresh": self._refresh.reveal()})))
             except AuthenticationError:
                 self._refresh = None
+        return self._log_in(post)
+
+    def _log_in(self, post: Post) -> Secret[str]:
         try:
             answer = post("/token/", Secret({"username": self._username, "password": self._password.reveal()}))
         except AuthenticationError as error:
@@ -156,6 +160,28 @@ class Login:
             self._refresh = _member(answer, "refresh")
         self._stale_at = time.monotonic() + _FRESH
         return self._access
+
+
+class RefreshableToken(Login):
+    """A token and the refresh token that replaces it, for a caller without a password. Threads share it.
+
+    Args:
+        refresh: The refresh token.
+        access: The token to begin with; None to get one by the refresh token.
+    """
+
+    def __init__(self, refresh: Secret[str], access: Secret[str] | None = None) -> None:
+        super().__init__("", Secret(""))
+        self._refresh = refresh
+        self._access = access
+        # Nobody knows how old it is: it is used until it is refused.
+        self._stale_at = math.inf
+
+    def _log_in(self, post: Post) -> Secret[str]:
+        raise AuthenticationError(
+            "The service rejects the token and its refresh token.",
+            hint="Log in again: get_instance(username=..., password=...).",
+        )
 
 
 def credentials_of(

@@ -31,6 +31,7 @@ from callback_sdk import (
     Version,
     aistore,
     check_target,
+    compat,
     errors,
     get_instance,
     webhooks,
@@ -80,7 +81,7 @@ def submitting(put: PutTarget) -> None:
         client.run_algorithm("mean", {"a": [1]}, callback=put)  # type: ignore[call-arg]
         task.wait(timeout=1800)  # type: ignore[arg-type]
         task.job_id = "43"  # type: ignore[misc]
-    assert_type(get_instance(token="…"), Client)
+    assert_type(get_instance(token="…"), compat.PlatformClient)
 
 
 def writing(put: PutTarget) -> None:

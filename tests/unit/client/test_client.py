@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from callback_sdk.client import Client, get_instance
-from callback_sdk.client import client as api
+from callback_sdk.client import Client
+from callback_sdk.compat import get_instance
 from callback_sdk.errors import (
     CallbackParamError,
     CallbackSDKError,
@@ -371,7 +371,7 @@ def test_a_client_is_shared_by_threads(client: Client, service: Any) -> None:
 def test_get_instance_shares_a_client(service: Any, clean_environment: pytest.MonkeyPatch) -> None:
     """The same arguments give the same client, others another one, and a closed one is replaced."""
     clean_environment.setenv("CALLBACK_SDK_URL", service.url)
-    one = api.get_instance(token=TOKEN)
+    one = get_instance(token=TOKEN)
     one.fail_on_error(option="False")
     assert get_instance(token=TOKEN) is one
     assert get_instance(token=Secret(TOKEN)) is one

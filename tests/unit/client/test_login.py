@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from callback_sdk.client import Client, get_instance, login
+from callback_sdk.client import Client, login
 from callback_sdk.client.answers import Answer
+from callback_sdk.compat import get_instance
 from callback_sdk.errors import AuthenticationError, ConfigurationError, ServiceError
 from callback_sdk.redaction import Secret
 from tests.unit.client.jobs import ACCEPTED, DATA, PREDICT, TOKEN, shown

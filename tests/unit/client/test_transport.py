@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from callback_sdk.client import Client, get_instance
+from callback_sdk.client import Client
+from callback_sdk.compat import get_instance
 from callback_sdk.errors import ConfigurationError, ServiceError, ServiceUnreachableError
 from tests.forks import Child, in_child
 from tests.rawserver import RawServer, answer, read_request
