@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from callback_sdk import compat
 from callback_sdk.client import Client
 from callback_sdk.compat import get_instance
 from callback_sdk.errors import ConfigurationError, ServiceError, ServiceUnreachableError
@@ -106,11 +107,9 @@ def test_a_child_logs_in_for_itself(client: Client, service: Any, clean_environm
 
 def test_the_shared_client_of_a_child_is_its_own(service: Any, clean_environment: Any) -> None:
     """`get_instance` in a child returns another client, also when a thread of the parent was inside it."""
-    from callback_sdk.client import client as module
-
     clean_environment.setenv("CALLBACK_SDK_URL", service.url)
     with get_instance(token=TOKEN) as client:
-        with module._instances_lock:
+        with compat._instances_lock:
             assert in_child(lambda: get_instance(token=TOKEN) is not client)
         assert get_instance(token=TOKEN) is client
 
