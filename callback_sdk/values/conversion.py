@@ -14,9 +14,10 @@ from callback_sdk.values import standard
 _LIBRARIES = {"numpy": "numpy", "pandas": "pandas", "pyarrow": "arrow"}
 """Modules of ours, by the library whose values they know."""
 
+KNOWN: dict[type, Callable[[Any], Any]] = {}
+"""What converts a type, found once; for all types but arrays and Arrow streams, which need more than their value."""
+
 _MOST_KNOWN = 1000
-_known: dict[type, Callable[[Any], Any]] = {}
-"""What converts a type, found once."""
 
 
 def convert(value: Any) -> Any:
@@ -49,17 +50,23 @@ class Conversion:
 
 def is_array(value: Any) -> bool:
     """Return whether a value is an array of NumPy itself, and of no class derived from that."""
-    return type(value).__name__ == "ndarray" and type(value).__module__ == "numpy"
+    return _is_array_type(type(value))
+
+
+def _is_array_type(kind: type) -> bool:
+    return kind.__name__ == "ndarray" and kind.__module__ == "numpy"
 
 
 def _converter(kind: type) -> Callable[[Any], Any]:
-    known = _known.get(kind)
-    if known is None:
-        if len(_known) >= _MOST_KNOWN:
-            # So that classes made at run time can be freed.
-            _known.clear()
-        known = _known[kind] = _found(kind)
-    return known
+    converter = KNOWN.get(kind)
+    if converter is None:
+        converter = _found(kind)
+        if converter is not _stream and not _is_array_type(kind):
+            if len(KNOWN) >= _MOST_KNOWN:
+                # So that classes made at run time can be freed.
+                KNOWN.clear()
+            KNOWN[kind] = converter
+    return converter
 
 
 def _found(kind: type) -> Callable[[Any], Any]:

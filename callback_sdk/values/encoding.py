@@ -17,9 +17,12 @@ import orjson
 from attrs import define
 
 from callback_sdk.errors import EncodingError
-from callback_sdk.values.conversion import Conversion, is_array
+from callback_sdk.values.conversion import KNOWN, Conversion, is_array
 from callback_sdk.values.plain import Plain
 from callback_sdk.values.walk import count_nonfinite, has_plain_keys
+
+_OPTION = orjson.OPT_PASSTHROUGH_DATACLASS
+"""Because orjson loses some fields of dataclasses; see `standard`."""
 
 _NULL = re.compile(b"null")
 """A pattern, because it searches twice as fast as `in`."""
@@ -85,13 +88,13 @@ def encode(value: Any, *, path: str = "results", only_finite: bool = False) -> E
 def _encode_fast(value: Any, convert: Callable[[Any], Any]) -> tuple[bytes, ...] | None:
     """Return what orjson makes of a value; None when it can't, or would write two keys alike."""
     try:
-        return _dumped(value, convert, 0)
+        return _dumped(value, convert, _OPTION)
     except TypeError as error:
         # A match that fails with another version of orjson costs some time only.
         if "key" not in str(_raised(error)) or not has_plain_keys(value, convert):
             return None
     try:
-        return _dumped(value, convert, orjson.OPT_NON_STR_KEYS)
+        return _dumped(value, convert, _OPTION | orjson.OPT_NON_STR_KEYS)
     except TypeError as error:
         _raised(error)
         return None
@@ -106,8 +109,12 @@ def _raised(error: TypeError) -> TypeError:
 
 def _dumped(value: Any, convert: Callable[[Any], Any], option: int) -> tuple[bytes, ...]:
     arrays: list[bytes] = []
+    known = KNOWN
 
     def default(part: Any) -> Any:
+        converter = known.get(type(part))
+        if converter is not None:
+            return converter(part)
         return _array(part, arrays, convert) if is_array(part) else convert(part)
 
     data = orjson.dumps(value, default=default, option=option)

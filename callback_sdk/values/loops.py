@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from callback_sdk.errors import EncodingError
 from callback_sdk.values.paths import member, shortened
-from callback_sdk.values.standard import dataclass_members
 
 _DEEPEST = 1500
 """Levels after which the search gives up; Python's own stack has room for 1,000."""
@@ -57,8 +55,6 @@ def _children(value: Any, path: str, convert: Callable[[Any], Any]) -> Iterator[
         return ((member(path, key), item) for key, item in value.items())
     if isinstance(value, (list, tuple)):
         return ((f"{path}[{index}]", item) for index, item in enumerate(value))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return ((member(path, name), item) for name, item in dataclass_members(value).items())
     try:
         plainer = convert(value)
     except Exception:  # noqa: BLE001 - it is no loop that is wrong with this one

@@ -5,7 +5,6 @@ The slow way, for what orjson can't write, and for errors, as it doesn't tell wh
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -20,7 +19,6 @@ from callback_sdk.values.conversion import is_array
 from callback_sdk.values.keys import integer_text, key_text
 from callback_sdk.values.loops import too_deep
 from callback_sdk.values.paths import member, shortened
-from callback_sdk.values.standard import dataclass_members
 
 
 @define(frozen=True)
@@ -65,9 +63,6 @@ class Plain:
             return self._members(value, path)
         if isinstance(value, (list, tuple)) and kind.__module__.partition(".")[0] != "pyarrow":
             return [self._plain(item, f"{path}[{index}]") for index, item in enumerate(value)]
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            held = _checked(dataclass_members, value, path)
-            return {name: self._plain(item, member(path, name)) for name, item in held.items()}
         return self._other(value, path)
 
     def _members(self, members: Mapping[Any, Any], path: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import fractions
+import functools
 import os
 from collections import UserString
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
@@ -18,25 +19,37 @@ from uuid import UUID
 
 def converter(kind: type) -> Callable[[Any], Any]:
     """Return what makes values of a type plainer; it raises TypeError with advice where there is nothing plainer."""
+    if dataclasses.is_dataclass(kind) and not issubclass(kind, (Enum, str, int, float)):
+        return _dataclass(kind)
     return next((make for base, make in _CONVERTERS if issubclass(kind, base)), _container)
 
 
-def dataclass_members(value: Any) -> dict[str, Any]:
-    """Return what a dataclass shows, by orjson's rules.
+def _dataclass(kind: type) -> Callable[[Any], dict[str, Any]]:
+    """Return what gives the members of a dataclass: its fields, and what else lies in an instance, but nothing private.
 
-    Whatever lies in the instance counts, or its fields where it has slots; a leading underscore is private.
+    orjson's own way loses fields: those in slots of a base class, and those that have their value from the class. It
+    also writes cached properties, but only those that somebody has read.
     """
-    kind = type(value)
-    if "__slots__" in vars(kind) or not kind.__dictoffset__:
-        held = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    else:
-        held = vars(value)
-    return {name: held[name] for name in held if name[:1] != "_"}
+    names = [field.name for field in dataclasses.fields(kind) if field.name[:1] != "_"]
+    attributes = {name: value for base in reversed(kind.__mro__) for name, value in vars(base).items()}
+    hidden = {name for name, value in attributes.items() if isinstance(value, functools.cached_property)}
+
+    def members(value: Any) -> dict[str, Any]:
+        held: dict[str, Any] = getattr(value, "__dict__", _NOTHING)
+        if [*held] == names:
+            return held
+        fields = {name: getattr(value, name) for name in names if hasattr(value, name)}
+        others = {name: held[name] for name in held if name[:1] != "_" and name not in hidden}
+        return fields | others
+
+    return members
 
 
 def _decimal(value: Decimal) -> str | None:
     return str(value) if value.is_finite() else None
 
+
+_NOTHING: dict[str, Any] = {}
 
 _CONVERTERS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (Enum, lambda value: value.value),
@@ -59,9 +72,8 @@ def _container(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray, memoryview)):
         return list(value)
     if hasattr(kind, "__attrs_attrs__"):
-        return {field.name: getattr(value, field.name) for field in kind.__attrs_attrs__}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclass_members(value)
+        names = [field.name for field in kind.__attrs_attrs__]
+        return {name: getattr(value, name) for name in names if hasattr(value, name)}
     if hasattr(kind, "model_dump") and hasattr(kind, "model_fields"):
         return value.model_dump()
     raise TypeError(_advice(value))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +12,6 @@ from typing import Any
 from uuid import UUID
 
 from callback_sdk.values.keys import are_distinct
-from callback_sdk.values.standard import dataclass_members
 
 _FINITE = (str, int, type(None), dt.date, dt.time, UUID)
 _PLAIN = frozenset({*_FINITE, bool, dt.datetime})
@@ -90,8 +88,6 @@ def _parts(kind: type, values: Iterable[Any], convert: Callable[[Any], Any]) -> 
         return chain.from_iterable(map(dict.values, values))
     if issubclass(kind, (list, tuple)):
         return chain.from_iterable(values)
-    if dataclasses.is_dataclass(kind):
-        return chain.from_iterable(dataclass_members(value).values() for value in values)
     if _is_array(kind):
         return chain.from_iterable(value.flat for value in values if value.dtype.kind == "O")
     return map(convert, values)
