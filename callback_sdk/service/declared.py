@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from callback_sdk.errors import ConfigurationError, FeaturesError, MissingExtraError, ParametersError, sentence
+from callback_sdk.errors import CallbackSDKError, ConfigurationError, FeaturesError, ParametersError, sentence
 from callback_sdk.service.features import Features
+from callback_sdk.service.validation import Schema, SchemaProblemError, TooComplexError, check_schema
 
 if TYPE_CHECKING:
     import pyarrow
@@ -99,10 +100,10 @@ class JSONTable(Table):
         if missing:
             yield from (f"There is no column {name!r}." for name in missing)
             return
-        validator = _validator(self.schema)
+        validator = Schema(self.schema)
         for row, values in enumerate(zip(*table.values(), strict=True)):
             record = {name: _plain(value) for name, value in zip(table, values, strict=True)}
-            for error in validator.iter_errors(record):
+            for error in _errors(validator, record, FeaturesError, f"Row {row}"):
                 path = [str(part) for part in error.absolute_path]
                 where = f"column {'.'.join(path)!r}" if path else "the record"
                 yield f"Row {row}, {where}: {sentence(error.message[:_LONGEST])}"
@@ -157,7 +158,7 @@ class Parameters:
         """
         problems = [
             f"{'.'.join(map(str, error.absolute_path)) or 'They'}: {sentence(error.message[:_LONGEST])}"
-            for error in itertools.islice(_validator(self.schema).iter_errors(dict(parameters)), _MOST + 1)
+            for error in _errors(Schema(self.schema), dict(parameters), ParametersError, "They")
         ]
         if problems:
             raise ParametersError(
@@ -209,14 +210,12 @@ def declare_parameters(name: str, schema: Any) -> Parameters | None:
 
 
 def _checked(name: str, what: str, schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    from jsonschema.exceptions import SchemaError
-
     try:
-        _validator_class().check_schema(schema)
-    except SchemaError as error:
+        check_schema(schema)
+    except SchemaProblemError as error:
         raise ConfigurationError(
-            f"The schema of {what} of {name!r} is no JSON Schema: {error.message[:_LONGEST]}.",
-            hint="See https://json-schema.org/draft/2020-12.",
+            f"The schema of {what} of {name!r} can't be used: {error}.",
+            hint="See https://json-schema.org/draft/2020-12, and RE2's syntax for patterns.",
         ) from None
     if schema.get("type", "object") != "object":
         raise ConfigurationError(
@@ -226,16 +225,13 @@ def _checked(name: str, what: str, schema: Mapping[str, Any]) -> Mapping[str, An
     return {"type": "object", **schema}
 
 
-def _validator_class() -> Any:
+def _errors(schema: Schema, value: Any, kind: type[CallbackSDKError], what: str) -> list[Any]:
     try:
-        from jsonschema import Draft202012Validator
-    except ImportError:
-        raise MissingExtraError("jsonschema", extra="service") from None
-    return Draft202012Validator
-
-
-def _validator(schema: Mapping[str, Any]) -> Any:
-    return _validator_class()(schema)
+        return schema.problems(value, _MOST + 1)
+    except TooComplexError:
+        raise kind(
+            f"{what}: it takes too long to check, or is nested too deeply.", hint="Send less, or less deeply nested."
+        ) from None
 
 
 def _columns(schema: Mapping[str, Any]) -> list[Column]:
