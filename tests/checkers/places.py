@@ -26,6 +26,7 @@ from callback_sdk.errors import (
     ResultTooLargeError,
     SignedHeaderError,
     TargetExpiredError,
+    WrongOperationError,
 )
 from callback_sdk.models import Upload
 from callback_sdk.multipart import FormFile, encode_form
@@ -280,7 +281,8 @@ class AzureBlob(Put):
 
     def wrong_header(self) -> Case:
         """The kind of blob is not the one that one PUT makes."""
-        return Case(url=self.sign(), param={"s3_headers": {"x-ms-blob-type": "AppendBlob"}})
+        url, headers = self.sign(), {"x-ms-blob-type": "AppendBlob"}
+        return Case(url=url, param={"s3_headers": headers}, error=WrongOperationError, upload=raw("PUT", url, headers))
 
     def wrong_permission(self) -> Case:
         """The URL may only be read from."""
