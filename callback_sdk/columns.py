@@ -34,6 +34,9 @@ _DEEPEST = 20
 _MOST_MEMBERS = 10_000
 """Different keys of the objects in one column: each becomes a column of its own."""
 
+_EXACT_FLOAT = 2**53
+"""The largest integer up to which a float holds each."""
+
 _DIGITS = 76
 """Digits of the widest decimal that Arrow has, decimal256."""
 
@@ -311,22 +314,34 @@ def _advice(value: Any) -> str:
 
 def _as_floats(values: list[Any]) -> list[Any]:
     """Return numbers as floats, as long as each integer among them stays what it is."""
+    integers = [value for value in values if type(value) is int]
+    if min(integers) >= -_EXACT_FLOAT and max(integers) <= _EXACT_FLOAT and None not in values:
+        return list(map(float, values))
     for row, value in enumerate(values):
         if type(value) is int and not (-(2**63) <= value < 2**64 and int(float(value)) == value):
             raise _MisfitError(row, f"{shown(value)} stands among floats, and is no float exactly", _LARGE)
     return [None if value is None else float(value) for value in values]
 
 
+def _present(values: list[Any]) -> list[Any]:
+    return [value for value in values if value is not None] if None in values else values
+
+
 _LARGE = "Make the column strings, decimals or floats."
+
+
+_ALIKE = [{"int", "float"}]
+"""Kinds that may stand in one column."""
 
 
 def _mixed(values: list[Any]) -> _MisfitError:
     first = next(value for value in values if value is not None)
     kind = _kind_of(type(first))
-    for row, value in enumerate(values):  # noqa: B007 - the row and the value are those of the break
-        other = _kind_of(type(value))
-        if value is not None and other != kind and {kind, other} != {"int", "float"}:
-            break
+    like = {
+        type(None),
+        *(one for one in set(map(type, values)) if {kind, _kind_of(one)} in _ALIKE or _kind_of(one) == kind),
+    }
+    row, value = next((row, value) for row, value in enumerate(values) if type(value) not in like)
     return _MisfitError(
         row,
         f"{shown(value)} is of type {type(value).__name__}, and the column began with {type(first).__name__}",
@@ -339,13 +354,13 @@ def _as_they_are(name: str, values: list[Any], _depth: int) -> Column:
 
 
 def _floats(name: str, values: list[Any], _depth: int) -> Column:
-    finite = all(map(math.isfinite, (value for value in values if value is not None)))
+    finite = all(map(math.isfinite, _present(values)))
     return Column(values, Kind(name=name, is_json=finite))
 
 
 def _integers(_name: str, values: list[Any], _depth: int) -> Column:
-    low = min(value for value in values if value is not None)
-    high = max(value for value in values if value is not None)
+    present = _present(values)
+    low, high = min(present), max(present)
     if low >= -(2**63) and high < 2**63:
         return Column(values, Kind(name="int", is_json=True))
     if low >= 0 and high < 2**64:
@@ -357,7 +372,7 @@ def _integers(_name: str, values: list[Any], _depth: int) -> Column:
 
 
 def _strings(name: str, values: list[Any], _depth: int) -> Column:
-    if not all(map(str.isascii, (value for value in values if value is not None))):
+    if not all(map(str.isascii, _present(values))):
         for row, value in enumerate(values):
             if value is not None and not _is_unicode(value):
                 raise _MisfitError(

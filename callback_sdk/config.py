@@ -21,7 +21,7 @@ from attrs import define, field
 
 from callback_sdk.allowlist import AllowedNetwork
 from callback_sdk.errors import ConfigurationError, InvalidTargetError
-from callback_sdk.readings import DURATION_FORMAT, parse_bool, parse_duration
+from callback_sdk.readings import DURATION_FORMAT, SIZE_FORMAT, parse_bool, parse_duration, parse_size
 from callback_sdk.redaction import Secret, SecretURL, sealed
 from callback_sdk.retry import SERVICE_DELAYS
 
@@ -210,6 +210,7 @@ class ServiceConfig:
         engine: `CALLBACK_SDK_ENGINE`: what brings tasks to workers.
         broker: `CALLBACK_SDK_BROKER`: the engine's message broker.
         processes: `CALLBACK_SDK_PROCESSES`: algorithms that run at a time; one for each CPU when None.
+        memory_limit: `CALLBACK_SDK_MEMORY_LIMIT`: bytes that a run may take; a share of the machine's when None.
         grace: `CALLBACK_SDK_GRACE`: how long running tasks may go on after SIGTERM.
         keep: `CALLBACK_SDK_KEEP`: how long tasks are kept after their end; for ever when None.
         max_body: `CALLBACK_SDK_MAX_BODY`: bytes of a request.
@@ -239,6 +240,7 @@ class ServiceConfig:
     engine: str = _setting("ENGINE", str.strip, "embedded or celery", default="embedded")
     broker: Secret[str] | None = _setting("BROKER", _secret, _BROKER, shown=False)
     processes: int | None = _setting("PROCESSES", _whole_number(1, 1024), "a whole number from 1 to 1024")
+    memory_limit: float | None = _setting("MEMORY_LIMIT", parse_size, SIZE_FORMAT)
     grace: timedelta = _setting("GRACE", parse_duration, _DURATION, default=timedelta(seconds=20))
     keep: timedelta | None = _setting("KEEP", parse_duration, _DURATION)
     max_body: int = _setting("MAX_BODY", _whole_number(1, 999_999_999), "a number of bytes", default=256 * 1024 * 1024)

@@ -1,4 +1,4 @@
-"""Yes and no, and durations, as people write them; pure."""
+"""Yes and no, durations, and sizes, as people write them; pure."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ FALSE_WORDS = frozenset({"0", "false", "no", "off", "n", "f"})
 DURATION_FORMAT = "a number with a unit: ms, s, m, h or d, such as 90s or 30d"
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+SIZE_FORMAT = "a number with a unit: MB, GB, MiB or GiB, such as 512MiB or 2GB; or none"
+
+_SIZES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_SIZES |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 
 
 def parse_bool(text: str) -> bool:
@@ -41,6 +46,23 @@ def parse_duration(text: str) -> timedelta:
     if not 0 < seconds < timedelta.max.total_seconds():
         raise ValueError(text)
     return timedelta(seconds=seconds)
+
+
+def parse_size(text: str) -> float:
+    """Read a positive number of bytes with its unit, or `none`, which is infinite.
+
+    A number alone is rejected: whoever writes 512 doesn't mean bytes.
+
+    Raises:
+        ValueError: The text is no size, or has no unit.
+    """
+    if text.strip().lower() == "none":
+        return math.inf
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([A-Za-z]+)", text.strip())
+    size = float(match[1]) * _SIZES.get(match[2].lower(), math.nan) if match else math.nan
+    if not 1 <= size < math.inf:
+        raise ValueError(text)
+    return size
 
 
 def total_seconds(name: str, duration: timedelta, *, zero: bool = False) -> float:

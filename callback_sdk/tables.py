@@ -215,7 +215,7 @@ def explained(name: str) -> Iterator[None]:
     """Turn what pyarrow and Python say of a column into an error that names it."""
     try:
         yield
-    except FeaturesError:
+    except (FeaturesError, MemoryError):
         raise
     except (library().ArrowException, OSError, OverflowError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:_LONGEST].rstrip(".") or type(error).__name__

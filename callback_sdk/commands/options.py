@@ -58,6 +58,15 @@ Processes = Annotated[
         show_default=False,
     ),
 ]
+MemoryLimit = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Memory that a run may take whose algorithm has no limit of its own, such as 2GB: 80 % of the machine's "
+        "or the container's divided by the processes, or CALLBACK_SDK_MEMORY_LIMIT; none for any.",
+        show_default=False,
+    ),
+]
 Grace = Annotated[
     str | None,
     typer.Option(
@@ -177,10 +186,21 @@ def settings(**given: Any) -> ServiceConfig:
         changes["trusted_proxies"] = _networks(changes["trusted_proxies"], "--trusted-proxy")
     for name in {"grace", "keep"}.intersection(changes):
         changes[name] = duration(changes[name], f"--{name}")
+    if "memory_limit" in changes:
+        changes["memory_limit"] = _size(changes["memory_limit"], "--memory-limit")
     if changes.get("log_format", "text") not in ("text", "json"):
         raise typer.BadParameter("Give text or json.", param_hint="--log-format")
     config: ServiceConfig = evolve(cast("Any", ServiceConfig.from_environ()), **changes)
     return config
+
+
+def _size(text: str, option: str) -> float:
+    from callback_sdk.readings import SIZE_FORMAT, parse_size
+
+    try:
+        return parse_size(text)
+    except ValueError:
+        raise typer.BadParameter(f"Give {SIZE_FORMAT}.", param_hint=option) from None
 
 
 def _networks(given: tuple[str, ...], option: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from callback_sdk.commands.options import RegistryName
+from callback_sdk.commands.options import RegistryName, settings
 
 if TYPE_CHECKING:
     from callback_sdk.service.registry import Algorithm
@@ -60,9 +60,11 @@ def run(
     # Here and not above, so that the help is there at once.
     from callback_sdk.service import features as tables
     from callback_sdk.service.child import Run
+    from callback_sdk.service.memory import default_limit, limit_of
     from callback_sdk.service.outputs import kept
     from callback_sdk.service.process import ChildProcess
     from callback_sdk.service.registry import load
+    from callback_sdk.service.server import default_processes
 
     if export is not None and not fit:
         raise typer.BadParameter("Goes with --fit only.", param_hint="--export")
@@ -70,6 +72,8 @@ def run(
         # A name that is wrong had better be noticed now.
         model.open("rb").close()
     found = load(registry).get(algorithm, version)
+    config = settings()
+    limit = limit_of(found.memory_limit, default_limit(config.memory_limit, config.processes or default_processes()))
     format_ = tables.sniff(features)
     tables.check(features, format_)
     with tempfile.TemporaryDirectory(prefix="callback-sdk-run-") as name, contextlib.ExitStack() as stack:
@@ -91,13 +95,14 @@ def run(
             export_new_version=export is not None,
             model=model.absolute() if model is not None else None,
             made=folder / "made",
+            memory_limit=limit.size,
         )
         # Whoever runs it here has set the environment for it.
         child = ChildProcess(registry, pass_env=os.environ)
         stack.callback(child.close)
         with _progress_shown(found, order.progress):
-            outcome = child.run(order, timeout=found.timeout, stop=Future(), memory_limit=found.memory_limit)
-        failure = outcome.failure(timeout=found.timeout, memory_limit=found.memory_limit)
+            outcome = child.run(order, timeout=found.timeout, stop=Future())
+        failure = outcome.failure(timeout=found.timeout, memory_limit=limit)
         # Its traceback is in there too.
         typer.echo(kept(order.output), err=True, nl=False)
         if failure is not None:

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import functools
 import logging
+import math
 import os
 import signal
 import sys
@@ -40,6 +41,9 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 """prctl(2): orphans below this process become its own children, and not those of init."""
 
+_OOM_SCORE = 500
+"""Added to the badness of this process, from 0 to 1000, by which the kernel chooses whom to kill; see proc(5)."""
+
 _TICK = 1.0
 """Seconds between looks at who the parent is, where the kernel doesn't tell."""
 
@@ -66,6 +70,7 @@ class Run:
         output: Where goes what is printed and logged.
         model: What the training of this version made; None for a registered one.
         made: Where a new model goes.
+        memory_limit: Bytes that the run may take beyond what the process held before, its own children included.
     """
 
     registry: str
@@ -85,6 +90,7 @@ class Run:
     output: Path
     model: Path | None = None
     made: Path | None = None
+    memory_limit: float = math.inf
 
 
 @define(frozen=True, kw_only=True)
@@ -115,8 +121,16 @@ def prepare(parent: int) -> None:
     if sys.platform == "linux":
         # Whatever an algorithm starts stays below this process, however it is started, and ends with it.
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        _die_first()
     die_with_parent(parent)
     outputs.prepare()
+
+
+def _die_first() -> None:
+    """Let the kernel kill this process, and what it starts, before the service when the machine has no memory left."""
+    with contextlib.suppress(OSError, ValueError):
+        file = Path("/proc/self/oom_score_adj")
+        file.write_text(str(max(_OOM_SCORE, int(file.read_text()))))
 
 
 def die_with_parent(parent: int | None = None) -> None:
@@ -193,7 +207,7 @@ def _call(task: Run) -> dict[Any, Any]:
         model=task.model,
         made=task.made,
     )
-    features = Features(task.features, task.features_format)
+    features = Features(task.features, task.features_format, most=task.memory_limit)
     if task.kind == "fit":
         return calling.fit(algorithm, features, task.parameters, context)
     return calling.predict(algorithm, features, task.parameters, context, evaluate=task.evaluate, monitor=task.monitor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from callback_sdk.columns import completed
 from callback_sdk.errors import FeaturesError, MissingExtraError
 from callback_sdk.service import jsontables, parquettables
 from callback_sdk.service.jsontables import MAX_JSON
+from callback_sdk.service.memory import bounded, shown
 from callback_sdk.service.parquettables import MAX_UNPACKED
 from callback_sdk.tables import explained, library, normalized, table_of
 
@@ -34,11 +36,14 @@ class Features:
     Args:
         source: A file that `check` has accepted, or what would be in it.
         format: `"parquet"` or `"json"`.
+        most: Bytes that reading a Parquet file may take; twice `MAX_UNPACKED` at most.
     """
 
-    def __init__(self, source: Path | bytes, format: str) -> None:  # noqa: A002
+    def __init__(self, source: Path | bytes, format: str, *, most: float = math.inf) -> None:  # noqa: A002
         self._source = source
         self._format = format
+        # A footer may lie, a dictionary may have one long text for all rows, and a page may be full of zeros.
+        self._most = min(most, 2 * MAX_UNPACKED)
 
     def __repr__(self) -> str:
         return f"Features({self._format})"
@@ -64,7 +69,7 @@ class Features:
             MissingExtraError: pyarrow is not installed.
         """
         if self._format == PARQUET:
-            return normalized(parquettables.read(self._source))
+            return self._read_parquet()
         return table_of(jsontables.read(self._source))
 
     def to_pandas(self) -> pandas.DataFrame:
@@ -84,6 +89,16 @@ class Features:
             if _is_too_exact(column):
                 frame[name] = column.to_pandas(types_mapper=_nullable(pd).get)
         return frame
+
+    def _read_parquet(self) -> pyarrow.Table:
+        try:
+            with bounded(self._most):
+                return normalized(parquettables.read(self._source))
+        except MemoryError:
+            raise FeaturesError(
+                f"The features take more than {shown(self._most)} of memory once they are unpacked.",
+                hint="Send fewer rows or columns at once, or raise the algorithm's memory_limit=.",
+            ) from None
 
 
 def sniff(source: Path | bytes) -> str:
@@ -107,7 +122,7 @@ def check(
         max_json: Bytes of a JSON file.
         max_unpacked: Bytes that a Parquet file may take once it is unpacked. Only its footer is read for that. One
             that lies, and a dictionary with a long text that every row repeats, take more when the algorithm reads
-            them: that is its own process's memory, for which `Registry.algorithm` has `memory_limit`.
+            them: that is its own process's memory, which `Features` bounds.
 
     Raises:
         FeaturesError: It doesn't, or is too large; the text names the column or the row.

@@ -83,6 +83,7 @@ def read(source: Path | bytes) -> pyarrow.Table:
 
     Raises:
         FeaturesError: A part of it can't be read.
+        MemoryError: It takes more than there is.
         MissingExtraError: pyarrow is not installed.
     """
     parquet = _parquet()
@@ -90,6 +91,8 @@ def read(source: Path | bytes) -> pyarrow.Table:
         # A file of ours, and no path: pyarrow would make columns of folders such as `a=1`.
         with opened(source) as data, parquet.ParquetFile(data, **_LIMITS) as file:
             return file.read()
+    except MemoryError:
+        raise
     except (library().ArrowException, OSError, UnicodeDecodeError) as error:
         raise FeaturesError(
             f"The features can't be read: {_reason(error)}.", hint="Write the file again, and send it."

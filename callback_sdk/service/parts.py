@@ -20,6 +20,7 @@ from callback_sdk.service.blobs import Blobs, open_blobs
 from callback_sdk.service.claims import Claims
 from callback_sdk.service.deliverer import Deliverer
 from callback_sdk.service.files import Scratch
+from callback_sdk.service.memory import NO_LIMIT, MemoryLimit
 from callback_sdk.service.registry import Registry, load
 from callback_sdk.service.runner import Runner
 from callback_sdk.service.store import Store, open_database
@@ -86,12 +87,14 @@ class Parts:
     Attributes:
         registry_name: How a child process finds the registry.
         pass_env: Variables that child processes get besides the usual ones.
+        memory_limit: How much memory a run may take whose algorithm doesn't say.
         awake: Set when the dispatcher of this process has reason to look.
     """
 
     registry: Registry
     registry_name: str
     pass_env: tuple[str, ...] = ()
+    memory_limit: MemoryLimit = NO_LIMIT
     vault: Vault
     store: Store
     blobs: Blobs
@@ -112,8 +115,13 @@ class WorkerParts:
 
 @contextlib.contextmanager
 def opened(
-    registry_name: str, places: Places, reach: Reach, *, pass_env: tuple[str, ...] = ()
-) -> Iterator[Parts]:  # fmt: skip
+    registry_name: str,
+    places: Places,
+    reach: Reach,
+    *,
+    pass_env: tuple[str, ...] = (),
+    memory_limit: MemoryLimit = NO_LIMIT,
+) -> Iterator[Parts]:
     """Open everything, and close it at the end.
 
     Args:
@@ -121,6 +129,7 @@ def opened(
         places: Where the service keeps what.
         reach: Where results may go.
         pass_env: Variables that child processes get besides the usual ones.
+        memory_limit: How much memory a run may take whose algorithm doesn't say.
 
     Raises:
         ConfigurationError: A setting is wrong, or the database needs an upgrade.
@@ -139,6 +148,7 @@ def opened(
             registry=registry,
             registry_name=registry_name,
             pass_env=pass_env,
+            memory_limit=memory_limit,
             vault=vault,
             store=Store(database, vault),
             blobs=places.open_blobs(),
@@ -175,6 +185,7 @@ def working(parts: Parts, worker: str) -> Iterator[WorkerParts]:
             uploads=uploads,
             registry=parts.registry,
             registry_name=parts.registry_name,
+            memory_limit=parts.memory_limit,
         )
         claims.start()
         uploads.start()

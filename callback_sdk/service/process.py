@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import math
 import os
 import signal
 import time
@@ -17,12 +19,15 @@ from attrs import define
 
 from callback_sdk.errors import MissingExtraError
 from callback_sdk.service import child, isolation
+from callback_sdk.service.memory import MemoryLimit, Meter, held_by
+
+_log = logging.getLogger(__name__)
 
 _TICK = 0.5
 """Seconds between looks at whether the child is alive."""
 
 _MEMORY_TICK = 0.1
-"""Seconds between looks at how much memory the child takes; each costs some milliseconds."""
+"""Seconds between looks at how much memory the child takes; each costs a fraction of a millisecond."""
 
 _IMPORT_TIMEOUT = timedelta(minutes=5)
 """Longest time that the import of the registry may take."""
@@ -47,7 +52,7 @@ class Outcome:
     Attributes:
         answer: What the child said; None when it could not say anything.
         timed_out: Whether it was killed because its time was over.
-        out_of_memory: Bytes that it took when it was killed for taking too many; 0 when it wasn't.
+        out_of_memory: Bytes that the run took when it was killed for taking too many; 0 when it wasn't.
         stopped: Why it was killed otherwise, `CANCEL` or `SHUTDOWN`.
         died: How it ended by itself without an answer.
     """
@@ -58,19 +63,19 @@ class Outcome:
     stopped: str | None = None
     died: str | None = None
 
-    def failure(self, *, timeout: timedelta, memory_limit: int | None) -> str | None:
+    def failure(self, *, timeout: timedelta, memory_limit: MemoryLimit) -> str | None:
         """Return why there are no results, for people; None when there are.
 
         Args:
             timeout: How long the run was allowed to take.
-            memory_limit: How many bytes.
+            memory_limit: How much memory it was allowed to take.
         """
         if self.answer is not None:
             return self.answer.error
         if self.timed_out:
             return f"The algorithm took longer than {timeout}."
         if self.out_of_memory:
-            return f"The algorithm took {self.out_of_memory} bytes of memory, and may take {memory_limit}."
+            return memory_limit.excess(self.out_of_memory)
         return f"The algorithm gave no answer: {self.died}." if self.died else "The algorithm gave no answer."
 
 
@@ -83,25 +88,26 @@ class ChildProcess:
     Args:
         registry: Name of the registry, which the child imports for itself.
         pass_env: Variables of the environment that the child gets besides the usual ones; see `isolation`.
+        held: Bytes that the child may hold when a run begins: with more, what earlier runs left, a new one is started.
     """
 
-    def __init__(self, registry: str, *, pass_env: Iterable[str] = ()) -> None:
+    def __init__(self, registry: str, *, pass_env: Iterable[str] = (), held: float = math.inf) -> None:
         self._registry = registry
         self._pass_env = tuple(pass_env)
+        self._held = held
         self._pool: Any = None
         self._pid = 0
 
-    def run(self, task: child.Run, *, timeout: timedelta, stop: Stop, memory_limit: int | None = None) -> Outcome:
+    def run(self, task: child.Run, *, timeout: timedelta, stop: Stop) -> Outcome:
         """Run one task and return when it has ended, one way or another.
 
         Args:
             task: What to run.
             timeout: How long, once the registry is imported.
             stop: Breaks it off.
-            memory_limit: Bytes that the child and its own children may take together.
         """
         try:
-            outcome = self._run(task, timeout, stop, memory_limit)
+            outcome = self._run(task, timeout, stop)
         except RuntimeError as error:
             # Pebble's word for: the idle child was killed from outside.
             outcome = Outcome(died=f"its process could not be reached: {error}")
@@ -125,17 +131,21 @@ class ChildProcess:
             pool.stop()
             pool.join()
 
-    def _run(self, task: child.Run, timeout: timedelta, stop: Stop, memory_limit: int | None) -> Outcome:
+    def _run(self, task: child.Run, timeout: timedelta, stop: Stop) -> Outcome:
         ended = self._warm_up(stop)
         if ended is not None:
             return ended
+        meter = Meter(self._pid) if math.isfinite(task.memory_limit) else None
         future = self._pool.schedule(child.run, args=(task,))
-        ended = _wait(future, timeout, stop, pid=self._pid, memory_limit=memory_limit)
+        ended = _wait(future, timeout, stop, pid=self._pid, meter=meter, limit=task.memory_limit)
         return ended or Outcome(answer=future.result())
 
     def _warm_up(self, stop: Stop) -> Outcome | None:
         """Let the child import the registry, unless it has; return None when it has."""
         if self._pool is not None and not (self._pool.active and _alive(self._pid)):
+            self.close()
+        elif self._pool is not None and (held := held_by(self._pid)) > self._held:
+            _log.info("The process of the algorithms holds %d bytes; a new one takes its place.", held)
             self.close()
         if self._pool is not None:
             return None
@@ -166,11 +176,17 @@ class ChildProcess:
 
 
 def _wait(
-    future: Future[Any], timeout: timedelta, stop: Stop, *, pid: int = 0, memory_limit: int | None = None
+    future: Future[Any],
+    timeout: timedelta,
+    stop: Stop,
+    *,
+    pid: int = 0,
+    meter: Meter | None = None,
+    limit: float = math.inf,
 ) -> Outcome | None:
     """Return None when the future has a result, else what happened instead."""
     deadline = time.monotonic() + timeout.total_seconds()
-    tick = _TICK if memory_limit is None else _MEMORY_TICK
+    tick = _TICK if meter is None else _MEMORY_TICK
     while True:
         left = max(0.0, deadline - time.monotonic())
         wait([future, stop], timeout=min(tick, left), return_when=FIRST_COMPLETED)
@@ -181,23 +197,13 @@ def _wait(
             return None if error is None else Outcome(died=_death(error))
         if not left:
             return Outcome(timed_out=True)
-        if memory_limit is not None and (taken := _memory(pid)) > memory_limit:
+        if meter is not None and (taken := meter.excess(limit)):
             return Outcome(out_of_memory=taken)
         # Pebble reports no child that ended with exit code 0, as os._exit(0) does.
         if pid and not _alive(pid):
             wait([future], timeout=_TICK)
             if not future.done():
                 return Outcome(died="its process ended with exit code 0")
-
-
-def _memory(pid: int) -> int:
-    """Return the bytes of physical memory that a process and its descendants take."""
-    taken = 0
-    with contextlib.suppress(psutil.Error):
-        for member in (psutil.Process(pid), *_descendants(pid)):
-            with contextlib.suppress(psutil.Error):
-                taken += member.memory_info().rss
-    return taken
 
 
 def _descendants(pid: int) -> list[psutil.Process]:
@@ -230,5 +236,8 @@ def _death(error: BaseException) -> str:
         return f"its process could not go on: {type(error).__name__}: {error}"
     if code < 0:
         with contextlib.suppress(ValueError):
-            return f"its process was killed by {signal.Signals(-code).name}"
+            name = signal.Signals(-code).name
+            # The kernel kills a process so when the machine has no memory left.
+            advice = ", perhaps because the machine ran out of memory" if name == "SIGKILL" else ""
+            return f"its process was killed by {name}{advice}"
     return f"its process ended with exit code {code}"

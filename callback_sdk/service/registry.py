@@ -53,7 +53,8 @@ class Algorithm:
         name: Its id in the REST API.
         version: Which version of it.
         timeout: How long one run may take.
-        memory_limit: Bytes of memory that one run may take, its own child processes included; None for no limit.
+        memory_limit: Bytes of memory that one run may take, its own child processes included; None for the service's
+            own limit, `math.inf` for none.
         description: What it does, for people.
         function: Called with features, parameters and context.
         fit: Called likewise to train it; None when it can't be trained.
@@ -68,7 +69,7 @@ class Algorithm:
     name: str
     version: str
     timeout: timedelta
-    memory_limit: int | None = None
+    memory_limit: float | None = None
     description: str
     function: Function
     fit: Function | None = None
@@ -187,7 +188,7 @@ class Registry:
         *,
         version: str = "1.0.0",
         timeout: timedelta = timedelta(minutes=10),
-        memory_limit: int | None = None,
+        memory_limit: float | None = None,
         description: str | None = None,
         templates: Mapping[str, Any] | None = None,
         graphs: Mapping[str, Path | str] | None = None,
@@ -203,8 +204,10 @@ class Registry:
             name: Its id in the REST API: letters, digits, `.`, `_` and `-`.
             version: Who asks for no version gets the one that was registered last.
             timeout: How long one run may take; then its process is killed and the task has failed.
-            memory_limit: Bytes of memory that one run may take, its own child processes included; above that it
-                is killed and the task has failed.
+            memory_limit: Bytes of memory that one run may take beyond what its process held before, its own child
+                processes included; above that it is killed and the task has failed. Pages that forked processes share
+                count once, and those of files not at all. The service's `--memory-limit` when None, no limit when
+                `math.inf`.
             description: What it does; the first line of the docstring when not given.
             templates: Examples, as JSON has them, of what the algorithm takes and gives: by `"input"`, `"output"`
                 and `"parameters"`.
@@ -376,7 +379,7 @@ def load(name: str) -> Registry:
     return found
 
 
-def _check(name: str, version: str, timeout: timedelta, memory_limit: int | None) -> None:
+def _check(name: str, version: str, timeout: timedelta, memory_limit: float | None) -> None:
     for what, text in (("name", name), ("version", version)):
         if not _NAME.fullmatch(text):
             raise ConfigurationError(
@@ -387,7 +390,8 @@ def _check(name: str, version: str, timeout: timedelta, memory_limit: int | None
         raise ConfigurationError("'tasks' can't be an algorithm's name.", hint="The REST API uses it; choose another.")
     if timeout <= timedelta(0):
         raise ConfigurationError(f"The time-out of {name!r} is not positive.", hint="Give a timedelta above zero.")
-    if memory_limit is not None and memory_limit <= 0:
+    # Not "<=": NaN is no limit either.
+    if memory_limit is not None and not memory_limit > 0:
         raise ConfigurationError(f"The memory limit of {name!r} is not positive.", hint="Give a number of bytes.")
 
 

@@ -29,6 +29,7 @@ from callback_sdk.service.child import Answer, Run
 from callback_sdk.service.claims import Claims
 from callback_sdk.service.deliverer import Deliverer
 from callback_sdk.service.files import Scratch, create_private, read_progress, remove
+from callback_sdk.service.memory import NO_LIMIT, MemoryLimit, limit_of
 from callback_sdk.service.metrics import RUN_SECONDS, RUNS
 from callback_sdk.service.outputs import kept
 from callback_sdk.service.process import SHUTDOWN, ChildProcess, Outcome, Stop
@@ -62,6 +63,7 @@ class Runner:
         uploads: Keeps large results, and lets them wait for blob storage.
         registry: What can be run.
         registry_name: How a child process finds the same registry.
+        memory_limit: How much memory a run may take whose algorithm doesn't say.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Runner:
         uploads: PendingUploads,
         registry: Registry,
         registry_name: str,
+        memory_limit: MemoryLimit = NO_LIMIT,
     ) -> None:
         self._store = store
         self._blobs = blobs
@@ -84,6 +87,7 @@ class Runner:
         self._uploads = uploads
         self._catalogue = Catalogue(registry, store.versions)
         self._registry_name = registry_name
+        self._memory_limit = memory_limit
 
     def run(self, job_id: str, child: ChildProcess, stop: Stop) -> None:
         """Run one task, if it still waits for that, and do all that follows.
@@ -194,9 +198,7 @@ class Runner:
         started = time.monotonic()
         with self._features(claim, places) as features, self._model(found) as model:
             order = self._order(claim, places, features, found, model)
-            outcome = child.run(
-                order, timeout=algorithm.timeout, stop=stop, memory_limit=algorithm.memory_limit
-            )  # fmt: skip
+            outcome = child.run(order, timeout=algorithm.timeout, stop=stop)
         RUNS.labels(algorithm.name, _word(outcome)).inc()
         RUN_SECONDS.labels(algorithm.name).observe(time.monotonic() - started)
         return outcome
@@ -272,6 +274,7 @@ class Runner:
             output=places.output,
             model=model,
             made=places.made,
+            memory_limit=limit_of(found.algorithm.memory_limit, self._memory_limit).size,
         )
 
     def _put_off(self, claim: Claim, error: StorageError | StoreUnavailableError | OSError) -> Ended | None:
@@ -327,7 +330,8 @@ class Runner:
 
     def _reason(self, claim: Claim, outcome: Outcome) -> str | None:
         algorithm = self._found(claim).algorithm
-        return outcome.failure(timeout=algorithm.timeout, memory_limit=algorithm.memory_limit)
+        limit = limit_of(algorithm.memory_limit, self._memory_limit)
+        return outcome.failure(timeout=algorithm.timeout, memory_limit=limit)
 
 
 def _raise(error: Exception) -> Ended | None:

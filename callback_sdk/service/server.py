@@ -40,6 +40,7 @@ def serve(
     engine: str = "embedded",
     broker: Secret[str] | None = None,
     processes: int | None = None,
+    memory_limit: float | None = None,
     grace: timedelta = timedelta(seconds=20),
     keep: timedelta | None = None,
     storage_endpoints: Iterable[str] = (),
@@ -73,6 +74,8 @@ def serve(
         engine: What brings tasks to workers: `"embedded"` or `"celery"`.
         broker: URL of Celery's message broker.
         processes: How many tasks run at once on this machine; one for each core when not given.
+        memory_limit: Bytes of memory that a run may take whose algorithm has no limit of its own; `math.inf` for any
+            number, 80 % of the machine's or the container's memory divided by the processes when None.
         grace: How long running tasks may go on when the service is stopped; then they are given back.
         keep: How long tasks are kept after their end, with their results and deliveries; None for ever.
         storage_endpoints: URLs of object stores besides the known providers.
@@ -105,6 +108,7 @@ def serve(
         from callback_sdk.service.engines import EngineOptions, open_engine
         from callback_sdk.service.housekeeping import Housekeeper
         from callback_sdk.service.hub import Hub
+        from callback_sdk.service.memory import default_limit
         from callback_sdk.service.pages import add_pages
         from callback_sdk.service.parts import Places, Reach, opened
         from callback_sdk.service.users import ensure_first_user
@@ -124,12 +128,12 @@ def serve(
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(locked(Path(data)))
         places = Places(data=folder, database=database, blobs=blobs, keys=tuple(encryption_keys))
-        parts = stack.enter_context(opened(registry, places, reach, pass_env=tuple(pass_env)))
+        slots = processes or default_processes()
+        limit = default_limit(memory_limit, slots)
+        parts = stack.enter_context(opened(registry, places, reach, pass_env=tuple(pass_env), memory_limit=limit))
         ensure_first_user(parts.store.users, folder / "token", label=f"serve {_instance(folder)}")
         listener = stack.enter_context(listen(host, port))
-        options = EngineOptions(
-            instance=_instance(folder), processes=processes or default_processes(), grace=grace, broker=broker
-        )
+        options = EngineOptions(instance=_instance(folder), processes=slots, grace=grace, broker=broker)
         courier = stack.enter_context(open_engine(engine, parts, options))
         dispatcher = Dispatcher(store=parts.store, engine=courier, awake=parts.awake)
         housekeeper = Housekeeper(parts, keep=keep, awake=parts.awake.set)

@@ -19,6 +19,7 @@ from callback_sdk.redaction import Secret
 from callback_sdk.service.child import die_with_parent
 from callback_sdk.service.deliverer import THREADS
 from callback_sdk.service.engines.celery import DELIVER, DELIVERIES, RUN, make_app, make_queue, queue_name
+from callback_sdk.service.memory import NO_LIMIT, MemoryLimit
 from callback_sdk.service.parts import Parts, Places, Reach, opened, worker_name, working
 from callback_sdk.service.process import SHUTDOWN, ChildProcess, Stop
 from callback_sdk.service.registry import Registry
@@ -105,6 +106,7 @@ def work(
     grace: timedelta,
     parent: int,
     pass_env: tuple[str, ...] = (),
+    memory_limit: MemoryLimit = NO_LIMIT,
 ) -> None:
     """Take ids from the broker until SIGTERM comes: one process of a worker.
 
@@ -118,6 +120,7 @@ def work(
         grace: How long a running task may go on after SIGTERM.
         parent: Pid of the process that keeps this one running, without which it ends.
         pass_env: Variables of the environment that algorithms get besides the usual ones.
+        memory_limit: How much memory a run may take whose algorithm doesn't say.
 
     Raises:
         ConfigurationError: A setting is wrong.
@@ -125,7 +128,7 @@ def work(
     """
     die_with_parent(parent)
     with (
-        opened(registry, places, reach, pass_env=pass_env) as parts,
+        opened(registry, places, reach, pass_env=pass_env, memory_limit=memory_limit) as parts,
         working(parts, worker_name()) as work_parts,
         contextlib.ExitStack() as stack,
     ):
@@ -179,7 +182,7 @@ def chosen(registry: Registry, algorithms: Sequence[str]) -> list[str]:
 
 @contextlib.contextmanager
 def _child(parts: Parts) -> Iterator[ChildProcess]:
-    child = ChildProcess(parts.registry_name, pass_env=parts.pass_env)
+    child = ChildProcess(parts.registry_name, pass_env=parts.pass_env, held=parts.memory_limit.held)
     try:
         yield child
     finally:
@@ -236,6 +239,8 @@ def main(registry: str, algorithms: str, role: str, parent: str) -> None:
     from callback_sdk.service.files import make_data_folder
     from callback_sdk.service.isolation import forbid_inspection
     from callback_sdk.service.logs import log_to_stderr
+    from callback_sdk.service.memory import default_limit
+    from callback_sdk.service.server import default_processes
 
     forbid_inspection()
     config = ServiceConfig.from_environ()
@@ -256,6 +261,7 @@ def main(registry: str, algorithms: str, role: str, parent: str) -> None:
         grace=config.grace,
         parent=int(parent),
         pass_env=config.pass_env,
+        memory_limit=default_limit(config.memory_limit, config.processes or default_processes()),
     )
 
 

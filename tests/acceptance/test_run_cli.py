@@ -110,7 +110,7 @@ def test_a_model_goes_from_training_to_use(folder: Path) -> None:
         ("fail", "AlgorithmError: No. Yes."),
         ("die", "exit code 3"),
         ("sleep", "longer than 0:00:02"),
-        ("grow", "bytes of memory, and may take 400000000"),
+        ("grow", "MB of memory, and may take 400.0 MB. Send less data"),
     ],
 )
 def test_an_algorithm_that_fails_ends_with_3(folder: Path, what: str, reason: str) -> None:

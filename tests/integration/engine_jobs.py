@@ -42,6 +42,7 @@ def slow(features, parameters, context):
     return "done"
 
 
+@registry.algorithm("hoarder", timeout=timedelta(minutes=2))
 @registry.algorithm("greedy", memory_limit=300_000_000, timeout=timedelta(minutes=2))
 def greedy(features, parameters, context):
     """Take more and more memory, in a child process of its own when that is asked for."""

@@ -100,6 +100,37 @@ def greedy(features, parameters, context):
     return len(kept)
 
 
+KEPT = []
+
+
+@registry.algorithm("keeper")
+def keeper(features, parameters, context):
+    """Keep something for the next run, and tell which process does."""
+    if not KEPT:
+        KEPT.append(b"x" * (parameters["megabytes"] * 1_000_000))
+    return os.getpid()
+
+
+@registry.algorithm("sharing")
+def sharing(features, parameters, context):
+    """Fill some memory, and let forked processes read it for a while."""
+    shared = bytearray(b"x" * 1_000_000) * parameters["megabytes"]
+    forked = []
+    for _ in range(parameters["processes"]):
+        pid = os.fork()
+        if not pid:
+            shared.count(b"y")
+            time.sleep(parameters["seconds"])
+            os._exit(0)
+        forked.append(pid)
+    return [os.waitpid(pid, 0)[1] for pid in forked]
+
+
+@registry.algorithm("score")
+def score(features, parameters, context):
+    return int(Path("/proc/self/oom_score_adj").read_text())
+
+
 @registry.fit("sum", version="2.0.0")
 def train(features, parameters, context):
     return {"rows": len(features.to_dict()["a"]), "export_new_version": context.export_new_version}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import traceback
 from datetime import timedelta
@@ -12,7 +13,7 @@ import pytest
 
 from callback_sdk.config import ClientConfig, ServiceConfig, StorageConfig, WriterConfig
 from callback_sdk.errors import ConfigurationError
-from callback_sdk.readings import parse_bool, parse_duration, total_seconds
+from callback_sdk.readings import parse_bool, parse_duration, parse_size, total_seconds
 
 TOKEN = "a-token-that-nobody-may-see"
 SIGNED = "https://b.s3.eu-central-1.amazonaws.com/k?X-Amz-Signature=0123456789abcdef"
@@ -65,6 +66,7 @@ def test_every_service_variable_is_read() -> None:
             "CALLBACK_SDK_PORT": "0",
             "CALLBACK_SDK_DATA": "/srv/data",
             "CALLBACK_SDK_PROCESSES": "8",
+            "CALLBACK_SDK_MEMORY_LIMIT": "1.5GiB",
             "CALLBACK_SDK_STORAGE_ENDPOINTS": "http://minio:9000",
             "CALLBACK_SDK_ALLOW_NETWORKS": "10.0.0.0/8:9000, fd00::/8 [fd00::5]:*",
             "CALLBACK_SDK_ALLOW_HOSTS": "minio:9000 *.internal",
@@ -76,6 +78,7 @@ def test_every_service_variable_is_read() -> None:
     )
     assert (config.host, config.port, config.data, config.processes) == ("0.0.0.0", 0, Path("/srv/data"), 8)
     assert config.storage_endpoints == ("http://minio:9000",)
+    assert config.memory_limit == 1.5 * 1024**3
 
 
 def test_the_names_of_older_scripts_count() -> None:
@@ -209,3 +212,21 @@ def test_a_duration_has_to_be_a_positive_timedelta() -> None:
         total_seconds("timeout", 30)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="longer than nothing"):
         total_seconds("timeout", timedelta(0))
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1B", 1), ("512 MiB", 512 * 1024**2), ("2GB", 2e9), ("0.5kb", 500), ("1tib", 1024**4), ("none", math.inf)],
+)
+def test_sizes_have_a_unit(text: str, size: float) -> None:
+    """By thousands or by 1024, in either case, or none at all."""
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["512", "GB", "-1GB", "0GB", "1e9B", "nan GB", "1 XB", "infinite"])
+def test_what_is_no_size_is_an_error(text: str) -> None:
+    """A number alone least of all: few mean bytes."""
+    with pytest.raises(ValueError, match=re.escape(text)):
+        parse_size(text)
+    with pytest.raises(ConfigurationError, match=r"CALLBACK_SDK_MEMORY_LIMIT.*MiB"):
+        ServiceConfig.from_environ({"CALLBACK_SDK_MEMORY_LIMIT": text})

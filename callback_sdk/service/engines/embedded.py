@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -44,6 +45,7 @@ def opened(parts: Parts, options: EngineOptions) -> Iterator[EmbeddedEngine]:
             work,
             registry=parts.registry_name,
             pass_env=parts.pass_env,
+            held=parts.memory_limit.held,
             processes=options.processes,
             grace=options.grace,
             hurry=options.hurry,
@@ -58,6 +60,7 @@ class EmbeddedEngine:
         work: Runs tasks and makes the attempts at deliveries.
         registry: Name of the registry, for the child processes.
         pass_env: Variables that the child processes get besides the usual ones.
+        held: Bytes that a child process may hold between two runs.
         processes: How many tasks run at once.
         grace: How long running tasks may go on when it is closed.
         hurry: Ends the grace at once when it is set.
@@ -72,6 +75,7 @@ class EmbeddedEngine:
         *,
         registry: str,
         pass_env: tuple[str, ...] = (),
+        held: float = math.inf,
         processes: int,
         grace: timedelta,
         hurry: threading.Event,
@@ -84,6 +88,7 @@ class EmbeddedEngine:
         self._ended = ended
         self._registry = registry
         self._pass_env = pass_env
+        self._held = held
         self._grace = grace
         self._hurry = hurry
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -189,7 +194,7 @@ class EmbeddedEngine:
             self._queue.put(None)
 
     def _work(self) -> None:
-        child = ChildProcess(self._registry, pass_env=self._pass_env)
+        child = ChildProcess(self._registry, pass_env=self._pass_env, held=self._held)
         try:
             while (job_id := self._queue.get()) is not None:
                 self._compute(job_id, child)

@@ -265,6 +265,18 @@ def test_a_value_that_can_not_be_read_names_its_column(tmp_path: Path) -> None:
         Features(tmp_path / "f", PARQUET).to_pandas()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's limit on memory is Linux's")
+def test_reading_is_bounded(tmp_path: Path) -> None:
+    """A dictionary whose long text all rows repeat takes gigabytes, of which the footer says nothing."""
+    indices = pa.repeat(pa.scalar(0, pa.int32()), 1_000_000)
+    table = pa.table({"a": pa.DictionaryArray.from_arrays(indices, pa.array(["x" * 10_000]))})
+    pa.parquet.write_table(table, tmp_path / "f", store_schema=False, row_group_size=1_000_000)
+    check(tmp_path / "f", PARQUET)
+    with pytest.raises(FeaturesError, match=r"take more than 1.0 MB of memory once they are unpacked. Send fewer"):
+        Features(tmp_path / "f", PARQUET, most=1e6).to_pandas()
+    assert len(bytes(10**9)) == 10**9
+
+
 def test_a_wide_table_is_no_bomb(tmp_path: Path) -> None:
     """Thousands of columns, and a hundred row groups, are what people have."""
     path = tmp_path / "f"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import psutil
 import pytest
 
 from callback_sdk.service import child
-from callback_sdk.service.process import CANCEL, ChildProcess, Stop, resolve
+from callback_sdk.service.process import CANCEL, ChildProcess, Outcome, Stop, resolve
 from tests.topology import wait_until
 
 JOBS = "tests.integration.service_jobs:registry"
@@ -36,7 +37,13 @@ def process() -> Iterator[ChildProcess]:
 
 
 def order(
-    folder: Path, algorithm: str, *, kind: str = "predict", version: str = "1.0.0", **parameters: Any
+    folder: Path,
+    algorithm: str,
+    *,
+    kind: str = "predict",
+    version: str = "1.0.0",
+    limit: float = math.inf,
+    **parameters: Any,
 ) -> child.Run:
     (folder / "features").write_bytes(b'{"a": [1, 2]}')
     return child.Run(
@@ -54,6 +61,7 @@ def order(
         results=folder / "results",
         progress=folder / "progress",
         output=folder / "output",
+        memory_limit=limit,
     )
 
 
@@ -88,25 +96,68 @@ def test_one_process_serves_many_runs(process: ChildProcess, tmp_path: Path) -> 
 @pytest.mark.parametrize("grandchild", [False, True])
 def test_too_much_memory_ends_the_run(process: ChildProcess, tmp_path: Path, grandchild: bool) -> None:
     """What the child and its own children take counts together, all of them die, and the next run has a new child."""
-    greedy = order(tmp_path, "greedy", grandchild=grandchild, pids=str(tmp_path / "pids"), megabytes=600, seconds=600)
-    outcome = process.run(greedy, timeout=LONG, stop=Stop(), memory_limit=LIMIT)
+    places = {"grandchild": grandchild, "pids": str(tmp_path / "pids")}
+    greedy = order(tmp_path, "greedy", limit=LIMIT, megabytes=600, seconds=600, **places)
+    outcome = process.run(greedy, timeout=LONG, stop=Stop())
     assert outcome.answer is None
     assert outcome.out_of_memory > LIMIT
     assert not outcome.timed_out
     for pid in pids(tmp_path / "pids"):
         wait_until(lambda pid=pid: ended(pid), what=f"the end of {pid}")
-    outcome = process.run(order(tmp_path, "sum"), timeout=LONG, stop=Stop(), memory_limit=LIMIT)
+    outcome = process.run(order(tmp_path, "sum", limit=LIMIT), timeout=LONG, stop=Stop())
     assert outcome.answer is not None
 
 
 def test_less_memory_than_the_limit_is_no_matter(process: ChildProcess, tmp_path: Path) -> None:
     """A run that stays below its limit for a while ends as any other."""
-    outcome = process.run(
-        order(tmp_path, "greedy", megabytes=50, seconds=0.5), timeout=LONG, stop=Stop(), memory_limit=LIMIT
-    )
+    modest = order(tmp_path, "greedy", limit=LIMIT, megabytes=50, seconds=0.5)
+    outcome = process.run(modest, timeout=LONG, stop=Stop())
     assert outcome.answer is not None
     assert outcome.out_of_memory == 0
     assert (tmp_path / "results").read_bytes().startswith(b'{"predictions":50,')
+
+
+def test_what_earlier_runs_left_is_not_a_runs_own(process: ChildProcess, tmp_path: Path) -> None:
+    """A model that another algorithm keeps for its next run counts for nobody, as long as the process may hold it."""
+    keeper = order(tmp_path, "keeper", megabytes=400)
+    assert succeeded(process.run(keeper, timeout=LONG, stop=Stop()))
+    first = (tmp_path / "results").read_bytes()
+    modest = order(tmp_path, "greedy", limit=LIMIT, megabytes=50, seconds=0.5)
+    assert succeeded(process.run(modest, timeout=LONG, stop=Stop()))
+    assert succeeded(process.run(keeper, timeout=LONG, stop=Stop()))
+    assert (tmp_path / "results").read_bytes() == first
+
+
+def test_a_process_that_holds_too_much_is_replaced(tmp_path: Path) -> None:
+    """Before the next run, so that what is left behind can't grow for ever."""
+    process = ChildProcess(JOBS, held=LIMIT)
+    try:
+        seen = set()
+        for megabytes in (400, 1):
+            keeper = order(tmp_path, "keeper", megabytes=megabytes)
+            assert succeeded(process.run(keeper, timeout=LONG, stop=Stop()))
+            seen.add(json.loads((tmp_path / "results").read_bytes())["predictions"])
+        assert len(seen) == 2
+    finally:
+        process.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is shared")
+def test_what_forked_processes_share_counts_once(process: ChildProcess, tmp_path: Path) -> None:
+    """Four that read what their parent made take no more than the parent alone."""
+    sharing = order(tmp_path, "sharing", limit=LIMIT, megabytes=150, processes=4, seconds=0.8)
+    assert succeeded(process.run(sharing, timeout=LONG, stop=Stop()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own choice is read from /proc")
+def test_the_kernel_kills_a_run_before_the_service(process: ChildProcess, tmp_path: Path) -> None:
+    """When the memory of the machine is used up."""
+    assert succeeded(process.run(order(tmp_path, "score"), timeout=LONG, stop=Stop()))
+    assert json.loads((tmp_path / "results").read_bytes())["predictions"] >= 500
+
+
+def succeeded(outcome: Outcome) -> bool:
+    return outcome.answer is not None and outcome.answer.error is None
 
 
 def test_time_out_ends_child_and_grandchild(process: ChildProcess, tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ def test_unknown_names_are_answered_with_known_ones(
         {"name": "x", "version": "1 0"},
         {"name": "x", "timeout": timedelta(0)},
         {"name": "x", "memory_limit": 0},
+        {"name": "x", "memory_limit": float("nan")},
         {"name": "rain"},
     ],
 )
