@@ -74,7 +74,6 @@ STEPS = [
     (Webhook, "request"),
     (Sender, "send"),
     (Sender, "_exchange"),
-    (Sender, "_connect"),
     (writer, "refusal"),
 ]
 
