@@ -46,6 +46,9 @@ LONGEST_DELAY = max(SERVICE_DELAYS) * 1.1 + LONGEST_RETRY_AFTER
 
 _SECONDS = re.compile(r"([0-9]+)(\.[0-9]*)?")
 
+_LONGEST_LIST = 10_000
+"""Characters of a list of pauses."""
+
 _LONGEST_DATE = 64
 """Characters of an HTTP date, with room for other forms."""
 
@@ -116,8 +119,11 @@ def parse_retry_after(value: str | None, *, now: datetime | None = None) -> time
         How long to wait, at most an hour; None without the header or when it can't be read.
     """
     text = (value or "").strip()
-    seconds = _SECONDS.fullmatch(text)
-    delay = _until(text, now or datetime.now(timezone.utc)) if seconds is None else _of_seconds(seconds[1], seconds[2])
+    # Proxies join two headers of one name with a comma.
+    seconds = [_SECONDS.fullmatch(part.strip()) for part in text[:_LONGEST_LIST].split(",")]
+    delays = [_of_seconds(match[1], match[2]) for match in seconds if match is not None]
+    is_list = len(delays) == len(seconds)
+    delay = max(delays) if is_list else _until(text, now or datetime.now(timezone.utc))
     return None if delay is None else max(timedelta(0), min(delay, LONGEST_RETRY_AFTER))
 
 

@@ -76,13 +76,23 @@ class TLS:
                 # Slim containers have no certificates of their own.
                 context.load_verify_locations(certifi.where())
             except OSError as error:
-                raise ConfigurationError(
-                    f"The certificates of the authorities can't be loaded: {error.strerror or error}.",
-                    hint="Reinstall certifi, and check SSL_CERT_FILE and SSL_CERT_DIR.",
-                ) from error
+                raise _unusable(error) from error
             if self._client is not None:
                 self._client.load_into(context)
             return context
+
+
+def _unusable(error: OSError) -> ConfigurationError:
+    # Python opens this file while it makes the context, and its error doesn't name it.
+    if name := os.environ.get("SSLKEYLOGFILE"):
+        problem, hint = (
+            f"TLS can't be set up with SSLKEYLOGFILE={name}",
+            "Unset it, or name a file that can be written.",
+        )
+    else:
+        problem = "The certificates of the authorities can't be loaded"
+        hint = "Reinstall certifi, and check SSL_CERT_FILE and SSL_CERT_DIR."
+    return ConfigurationError(f"{problem}: {error.strerror or error}.", hint=hint)
 
 
 @define(frozen=True)

@@ -91,7 +91,7 @@ for number in range(6):
 
 
 def run(script: str, kind: str, path: Path, *urls: str) -> str:
-    command = [sys.executable, "-c", script, kind, str(path), *urls]
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script, kind, str(path), *urls]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.strip()

@@ -237,6 +237,22 @@ def test_host_that_no_certificate_can_name_is_a_typed_error(trusted: Authority, 
         sender.send(upload(f"https://{host}:{server.port}/k"))
 
 
+@pytest.mark.parametrize(
+    ("variable", "said"), [("SSLKEYLOGFILE", "SSLKEYLOGFILE=/nonexistent/file"), ("", "Reinstall certifi")]
+)
+def test_context_that_cannot_be_made_is_no_fault_of_the_network(
+    authority: Authority, sender: Sender, monkeypatch: pytest.MonkeyPatch, variable: str, said: str
+) -> None:
+    """The error names what is missing on this machine, and no attempt is repeated for it."""
+    if variable:
+        monkeypatch.setenv(variable, "/nonexistent/file")
+    else:
+        monkeypatch.delenv("SSLKEYLOGFILE", raising=False)
+        monkeypatch.setattr("certifi.where", lambda: "/nonexistent/file")
+    with authority.serve(script, "127.0.0.1") as server, pytest.raises(ConfigurationError, match=said):
+        sender.send(upload(server.url))
+
+
 FORKS = """
 import os, signal, sys, threading
 from callback_sdk import JobResult, ResultsWriter
