@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from callback_sdk.client.answers import Answer
 from callback_sdk.errors import AuthenticationError, ConfigurationError, ServiceError, ServiceUnreachableError
-from callback_sdk.forking import Lock, after_fork
+from callback_sdk.forking import RLock, after_fork
 from callback_sdk.redaction import Secret
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Login:
         self._refresh: Secret[str] | None = None
         self._stale_at = 0.0
         # Held while a token is fetched, so that threads that come meanwhile get it too, and don't ask for more.
-        self._lock = Lock()
+        self._lock = RLock()
         # A refresh token is used once: where parent and child both use it, the service revokes all that came of it.
         after_fork(self, Login._forget_refresh_token)
 

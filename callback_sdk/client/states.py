@@ -107,8 +107,8 @@ class TaskState:
     def from_dict(cls, data: Mapping[str, Any]) -> TaskState:
         """Read the wire form; members that are not known are left out."""
         return cls(
-            job_id=data["job_id"],
-            status=data.get("status") or PENDING,
+            job_id=_text(data["job_id"]),
+            status=_text(data.get("status", PENDING)),
             success=data.get("success"),
             error=data.get("error"),
             result=Result(**{name: data.get(name) for name in Result.__annotations__}),
@@ -188,8 +188,8 @@ class TaskSummary(Shown):
     def from_dict(cls, data: Mapping[str, Any]) -> TaskSummary:
         """Read the wire form; members that are not known are left out."""
         return cls(
-            job_id=data["job_id"],
-            status=data.get("status") or PENDING,
+            job_id=_text(data["job_id"]),
+            status=_text(data.get("status", PENDING)),
             success=data.get("success"),
             error=data.get("error"),
             progress=Progress.from_dict(data.get("progress")),
@@ -297,6 +297,12 @@ def _facts(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
     return {name: data[name] for name in kind.__annotations__ if name in data}
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} in the place of a string")
+    return value
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -36,6 +36,10 @@ from callback_sdk.retry import is_retryable, parse_retry_after
 LONGEST_RETRY_AFTER = 30.0
 """Seconds, at most, that a service's `Retry-After` is waited for before the next try."""
 
+IDLE_LIMIT = 20.0
+"""Seconds that an idle connection is kept for. Servers close theirs after 5 to 60 s, just when a request is on its way;
+and of one that a laptop's sleep or a NAT has cut, nobody learns."""
+
 MAX_IDLE = 256
 """Connections that are kept open for the next requests; more than this only help threads that run at the same time."""
 
@@ -166,20 +170,24 @@ class _Idle:
     """
 
     def __init__(self, maxsize: int = 0) -> None:
-        self._connections: deque[Any] = deque()
+        self._connections: deque[tuple[float, Any]] = deque()
         # Two processes that use one connection read each other's responses.
         after_fork(self, _Idle.close_all)
 
     def get(self, block: bool = False, timeout: float | None = None) -> Any:
         try:
-            return self._connections.pop()
+            while True:
+                since, connection = self._connections.pop()
+                if _is_fresh(since):
+                    return connection
+                connection.close()
         except IndexError:
             raise queue.Empty from None
 
     def put(self, connection: Any, block: bool = False) -> None:
         # urllib3 puts None for a connection that it has closed, and when it makes a pool.
         if connection is not None:
-            self._connections.append(connection)
+            self._connections.append((_now(), connection))
             self._sweep()
 
     def qsize(self) -> int:
@@ -189,18 +197,27 @@ class _Idle:
         """Close what is idle; in a child process that closes its own copies only, without a word to the service."""
         with contextlib.suppress(IndexError):
             while True:
-                self._connections.pop().close()
+                self._connections.pop()[1].close()
 
     def _sweep(self) -> None:
         """Close the connection that was idle for longest, if the service has closed its end, or there are too many."""
         try:
-            oldest = self._connections.popleft()
+            since, oldest = self._connections.popleft()
         except IndexError:
             return
-        if oldest.is_connected and len(self._connections) < MAX_IDLE:
-            self._connections.appendleft(oldest)
+        if _is_fresh(since) and oldest.is_connected and len(self._connections) < MAX_IDLE:
+            self._connections.appendleft((since, oldest))
         else:
             oldest.close()
+
+
+def _now() -> float:
+    # Not the monotonic clock, which stands still while a machine sleeps.
+    return time.time()
+
+
+def _is_fresh(since: float) -> bool:
+    return abs(_now() - since) < IDLE_LIMIT
 
 
 class _BoundedConnection:

@@ -118,7 +118,7 @@ def test_waiting_for_several_tasks_can_return_false(client: Client, service: Any
         (["42"], r"tasks\[0\] is of type str.*get_task_results"),
         ("42", "tasks is of type str"),
         (None, "tasks is of type NoneType"),
-        (Task(cast("Any", None), TaskState(job_id="42")), "tasks is of type Task"),
+        (Task(cast("Any", None), TaskState(job_id="42")), r"tasks is of type callback_sdk\..*\.Task"),
     ],
 )
 def test_what_is_not_a_task_is_named(client: Client, service: Any, tasks: Any, said: str) -> None:

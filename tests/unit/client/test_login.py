@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +16,8 @@ from callback_sdk.client.answers import Answer
 from callback_sdk.compat import get_instance
 from callback_sdk.errors import AuthenticationError, ConfigurationError, ServiceError
 from callback_sdk.redaction import Secret
+from tests.forks import in_child
+from tests.unit.client.fake import FakeService, Say, Seen
 from tests.unit.client.jobs import ACCEPTED, DATA, PREDICT, TOKEN, shown
 
 PASSWORD = "password-4711-that-nobody-may-see"
@@ -202,3 +205,68 @@ def test_half_a_login_is_an_error(clean_environment: Any, arguments: dict[str, A
     with pytest.raises(ConfigurationError, match=message) as caught:
         Client("http://h", **arguments)
     assert PASSWORD not in shown(caught.value)
+
+
+class RotatingService(FakeService):
+    """A service whose refresh tokens are used once; the reuse of one revokes all that came of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = self.logins = self.refreshes = self.reuses = 0
+        self.valid: set[str] = set()
+        self._turn = threading.Lock()
+
+    def answer(self, seen: Seen) -> Say:
+        with self._turn:
+            self.requests.append(seen)
+            if seen.path.endswith("/token/"):
+                self.logins += 1
+                return self._pair()
+            if seen.path.endswith("/token/refresh/"):
+                self.refreshes += 1
+                if json.loads(seen.body)["refresh"] != f"refresh-{self.number}":
+                    self.reuses += 1
+                    self.valid.clear()
+                    return Say(401)
+                return self._pair()
+            token = seen.headers["authorization"].removeprefix("Bearer ")
+            return Say(data=ACCEPTED) if token in self.valid else Say(401)
+
+    def _pair(self) -> Say:
+        self.number += 1
+        self.valid = {f"access-{self.number}"}
+        return Say(data=pair(self.number))
+
+
+@pytest.fixture
+def rotating(clean_environment: pytest.MonkeyPatch) -> Iterator[RotatingService]:
+    """Run a service that rotates refresh tokens."""
+    service = RotatingService()
+    yield service
+    service.close()
+
+
+def test_rotated_refresh_tokens_are_used_once(rotating: RotatingService) -> None:
+    """Threads whose access token is refused together refresh it once, and the next time with the new refresh token."""
+    barrier = threading.Barrier(16)
+    with Client(rotating.url, username="anna", password=PASSWORD, retries=0) as client:
+
+        def ask(_: int) -> str:
+            barrier.wait(30)
+            return client.get_task_results("42").job_id
+
+        with ThreadPoolExecutor(16) as pool:
+            for _ in range(4):
+                assert list(pool.map(ask, range(16))) == ["42"] * 16
+                rotating.valid.clear()
+    assert (rotating.logins, rotating.refreshes, rotating.reuses) == (1, 3, 0)
+
+
+def test_a_child_does_not_use_its_parents_refresh_token(rotating: RotatingService) -> None:
+    """A process that was forked logs in by itself; its parent's tokens stay good."""
+    with Client(rotating.url, username="anna", password=PASSWORD, retries=0) as client:
+        client.get_task_results("42")
+        rotating.valid.clear()
+        assert in_child(lambda: client.get_task_results("42").job_id) == "42"
+        assert rotating.reuses == 0
+        assert rotating.logins == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from callback_sdk import compat
-from callback_sdk.client import Client
+from callback_sdk.client import Client, transport
 from callback_sdk.compat import get_instance
 from callback_sdk.errors import ConfigurationError, ServiceError, ServiceUnreachableError
 from tests.forks import Child, in_child
@@ -190,6 +191,113 @@ def test_idle_connections_that_the_service_closed_are_not_kept(clean_environment
         for number in range(20):
             client.get_task_results(f"later-{number}")
         assert _idle(client) == [1]
+
+
+def test_connections_that_were_idle_for_long_are_not_used(
+    clean_environment: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a machine's sleep, or a clock that was set, a request goes over a new connection."""
+    now = 1000.0
+    monkeypatch.setattr(transport, "_now", lambda: now)
+    with RawServer(echo) as server, Client(server.url, token=TOKEN, retries=0) as client:
+        for step, connections in [(0, 1), (1, 1), (transport.IDLE_LIMIT + 1, 2), (1, 2), (-3600, 3)]:
+            now += step
+            assert client.get_task_results("42").job_id == "42"
+            assert server.connections == connections
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, TimeoutError, BaseException])
+def test_a_late_response_is_not_the_next_ones(
+    error: type[BaseException], clean_environment: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupt between request and response, or in the middle of one, leaves no connection that answers late."""
+
+    asked = threading.Semaphore(0)
+
+    def script(connection: socket.socket, number: int) -> None:
+        while head := read_request(connection)[0]:
+            name = head.split(b" ")[1].rpartition(b"/")[2]
+            response = answer("200 OK", body=b'{"job_id": "%s"}' % name)
+            begun = len(response) - 5 if name == b"middle" else 0
+            connection.sendall(response[:begun])
+            if name in (b"first", b"middle"):
+                asked.release()
+                server.wait(0.3)
+            connection.sendall(response[begun:])
+
+    def ask_and_interrupt() -> None:
+        asked.acquire(timeout=10)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    def interrupt(signal_number: int, frame: object) -> None:
+        raise error
+
+    handler = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with RawServer(script) as server, Client(server.url, token=TOKEN, retries=0) as client:
+            for name in ("first", "middle"):
+                thread = threading.Thread(target=ask_and_interrupt)
+                thread.start()
+                with pytest.raises((error, ServiceUnreachableError)):
+                    client.get_task_results(name)
+                thread.join()
+                assert [client.get_task_results(f"{name}-{n}").job_id for n in range(3)] == [
+                    f"{name}-{n}" for n in range(3)
+                ]
+    finally:
+        signal.signal(signal.SIGUSR1, handler)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"",
+        b"\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"HTTP/1.1\r\n\r\n",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/9.9 200 OK\r\nContent-Length: 2\r\n\r\n[]",
+        b"HTTP/1.1 -200 OK\r\n\r\n",
+        b"HTTP/1.1 99999 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nContent-Length: 20\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffffff\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n{}\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: br, zstd, gzip\r\nContent-Length: 4\r\n\r\nabcd",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\n" + b"X: 1\r\n" * 300 + b"\r\n{}",
+        b"HTTP/1.1 200 OK\r\nX: \xff\xfe\r\nno colon\r\n\r\n{}",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 200,
+        b"HTTP/1.1 101 Switching\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://.com\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: https://./\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: /\xf1\xff\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://http://x\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 503 Busy\r\nRetry-After: \xff\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 500 \xe9\r\nContent-Type: \xff; charset=nonsense\r\nContent-Length: 2\r\n\r\n\xff\xfe",
+        b'HTTP/1.1 422 X\r\nContent-Length: 14\r\n\r\n{"error":null}',
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100002\r\n\r\n" + b"[" * 50_001 + b"]" * 50_001,
+        b'HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\n{"job_id":"42","status":[]}',
+    ],
+    ids=lambda response: str(response[:40]),
+)
+def test_whatever_a_server_says_the_error_is_ours(response: bytes, clean_environment: Any) -> None:
+    """A malformed response raises a typed error, or returns False for who asked for that; nothing of a library's."""
+
+    def script(connection: socket.socket, number: int) -> None:
+        read_request(connection)
+        connection.sendall(response)
+
+    with RawServer(script) as server, Client(server.url, token=TOKEN, retries=0) as client:
+        client.fail_on_error(False)
+        for call in (lambda: client.get_task_results("42"), lambda: client.run_algorithm("an-algorithm", DATA)):
+            assert call() is False
+            assert isinstance(client.last_error, ServiceError)
+            assert TOKEN not in str(client.last_error)
 
 
 def _idle(client: Client) -> list[int]:
