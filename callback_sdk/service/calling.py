@@ -93,8 +93,7 @@ def _judged(
 def _judgement(judge: Judge, *arguments: Any) -> Any:
     """Return what an evaluation or a monitor says. It may fail, and takes no predictions with it."""
     try:
-        value = judge(*arguments)
-        encode(value, path="it")
+        # Once and for all: some values, such as a reader of Arrow's, can be read only once.
+        return encode(judge(*arguments), path="it")
     except Exception as error:  # noqa: BLE001 - theirs may be any
         return {"error": f"{type(error).__name__}: {error}"[:1000].encode(errors="replace").decode()}
-    return value

@@ -14,10 +14,10 @@ from itertools import chain, zip_longest
 from typing import Any
 
 import orjson
-from attrs import define
 
 from callback_sdk.errors import EncodingError
 from callback_sdk.values.conversion import KNOWN, Conversion, is_array
+from callback_sdk.values.encoded import Encoded
 from callback_sdk.values.plain import Plain
 from callback_sdk.values.walk import count_nonfinite, has_plain_keys
 
@@ -43,24 +43,6 @@ _PLACE = b"\xff"
 
 _LARGE = 65536
 """Numbers from which on an array's text is not copied into the document, so that it isn't in memory twice."""
-
-
-@define(frozen=True)
-class Encoded:
-    """JSON of one value.
-
-    Attributes:
-        parts: The JSON, in pieces.
-        nulled: How many NaN, infinite numbers and NaT became null in it.
-    """
-
-    parts: tuple[bytes, ...]
-    nulled: int
-
-    @property
-    def data(self) -> bytes:
-        """The JSON as a whole."""
-        return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
 
 
 def encode(value: Any, *, path: str = "results", only_finite: bool = False) -> Encoded:

@@ -14,8 +14,10 @@ from typing import Any
 import orjson
 from attrs import define
 
+from callback_sdk.decoding import decode
 from callback_sdk.errors import EncodingError
 from callback_sdk.values.conversion import is_array
+from callback_sdk.values.encoded import Encoded
 from callback_sdk.values.keys import integer_text, key_text
 from callback_sdk.values.loops import too_deep
 from callback_sdk.values.paths import member, shortened
@@ -83,6 +85,8 @@ class Plain:
     def _other(self, value: Any, path: str) -> Any:
         if is_array(value):
             return self._array(value, path)
+        if isinstance(value, Encoded):
+            return decode(value.data)
         plainer = _checked(self.convert, value, path)
         if plainer is None and _is_missing_number(value):
             return self._missing(path, value)

@@ -16,6 +16,10 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 from uuid import UUID
 
+import orjson
+
+from callback_sdk.values.encoded import Encoded
+
 
 def converter(kind: type) -> Callable[[Any], Any]:
     """Return what makes values of a type plainer; it raises TypeError with advice where there is nothing plainer."""
@@ -52,6 +56,7 @@ def _decimal(value: Decimal) -> str | None:
 _NOTHING: dict[str, Any] = {}
 
 _CONVERTERS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (Encoded, lambda value: orjson.Fragment(value.data)),
     (Enum, lambda value: value.value),
     # Of the base classes, whatever a subclass has made of their methods.
     (str, str.__str__),

@@ -11,6 +11,7 @@ from itertools import chain, islice
 from typing import Any
 from uuid import UUID
 
+from callback_sdk.values.encoded import Encoded
 from callback_sdk.values.keys import are_distinct
 
 _FINITE = (str, int, type(None), dt.date, dt.time, UUID)
@@ -66,6 +67,8 @@ def _count(kind: type, values: Sequence[Any]) -> int:
         return len(values) - sum(map(math.isfinite, values))
     if issubclass(kind, Decimal):
         return len(values) - sum(map(Decimal.is_finite, values))
+    if kind is Encoded:
+        return sum(value.nulled for value in values)
     if kind.__name__ == "NaTType":
         return len(values)
     if kind.__module__ == "numpy" and kind.__name__ in ("ndarray", "datetime64"):
@@ -80,6 +83,8 @@ def _count_in_array(array: Any) -> int:
 
 
 def _parts(kind: type, values: Iterable[Any], convert: Callable[[Any], Any]) -> Iterable[Any]:
+    if kind is Encoded:
+        return ()
     if issubclass(kind, Enum):
         return (value.value for value in values)
     if issubclass(kind, (*_FINITE, float, Decimal)):

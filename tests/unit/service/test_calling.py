@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from callback_sdk.decoding import decode
+from callback_sdk.document import encode
 from callback_sdk.errors import AlgorithmError, ConfigurationError, FeaturesError, ParametersError
 from callback_sdk.service import Context, Registry, calling
 from callback_sdk.service.features import Features
@@ -68,12 +71,17 @@ def predict(features: Features, evaluate: Any = True, *, monitor: bool = True, *
     return calling.predict(algorithm, features, parameters, context(), evaluate=evaluate, monitor=monitor)
 
 
+def arriving(value: Any) -> Any:
+    """Return what a receiver reads."""
+    return decode(encode(value).data)
+
+
 def test_all_that_was_asked_for_is_called(features: Features) -> None:
     """One that fails, or returns what JSON can't hold, says so in its own place."""
     members = predict(features)
     assert members["predictions"] == [2, 4]
-    assert members["monitors"] == {"largest": 4}
-    evaluations = members["evaluations"]
+    assert arriving(members["monitors"]) == {"largest": 4}
+    evaluations = arriving(members["evaluations"])
     assert list(evaluations) == ["own", "sum", "broken", "odd"]
     assert (evaluations["own"], evaluations["sum"]) == (1, 6)
     assert evaluations["broken"] == {"error": "ZeroDivisionError: never mind"}
@@ -82,9 +90,27 @@ def test_all_that_was_asked_for_is_called(features: Features) -> None:
 
 def test_evaluations_can_be_chosen(features: Features) -> None:
     """By their names, with what each needs to know; or none."""
-    assert predict(features, {"sum": {"plus": 10}})["evaluations"] == {"own": 1, "sum": 16}
+    assert arriving(predict(features, {"sum": {"plus": 10}})["evaluations"]) == {"own": 1, "sum": 16}
     members = predict(features, False, monitor=False)
     assert members == {"predictions": [2, 4], "evaluations": None}
+
+
+def test_an_evaluation_is_read_once(features: Features) -> None:
+    """A reader of Arrow's gives its rows only once; its NaN are counted."""
+    own = Registry()
+
+    @own.algorithm("reader")
+    def seven(features: Any, parameters: dict[str, Any], context: Context) -> int:
+        return 7
+
+    @seven.evaluation("rows")
+    def rows(features: Any, parameters: dict[str, Any], predictions: Any, context: Context) -> Any:
+        return pa.table({"a": [1.5, float("nan")]}).to_reader()
+
+    members = calling.predict(own.get("reader"), features, {}, context(), evaluate=True, monitor=False)
+    encoded = encode(members)
+    assert decode(encoded.data) == {"predictions": 7, "evaluations": {"rows": {"a": [1.5, None]}}}
+    assert encoded.nulled == 1
 
 
 def test_what_does_not_fit_is_not_computed(features: Features, tmp_path: Path) -> None:
