@@ -180,18 +180,24 @@ class ResultsWriter:
             TargetError: The target can't be used; a later try won't help.
             DeliveryError: The target doesn't have it; `retryable` tells whether a later try may help.
         """
-        with ExitStack() as stack:
-            results, nulled = encoded_results(result, stack)
-            delivery = self.prepare(
-                result,
-                results,
-                callback,
-                stack,
-                delivery_id=delivery_id,
-                results_url=results_url,
-                traceparent=traceparent,
-            )
-            return self._attempt(delivery, nulled=nulled)
+        try:
+            with ExitStack() as stack:
+                results, nulled = encoded_results(result, stack)
+                delivery = self.prepare(
+                    result,
+                    results,
+                    callback,
+                    stack,
+                    delivery_id=delivery_id,
+                    results_url=results_url,
+                    traceparent=traceparent,
+                )
+                return self._attempt(delivery, nulled=nulled)
+        except CallbackSDKError:
+            raise
+        except Exception as error:  # noqa: BLE001 - it is raised again, in our words
+            failure = _unexpected(callback, error)
+        raise failure
 
     def prepare(
         self,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
+from callback_sdk.retry import LONGEST_DELAY
 from callback_sdk.service.blobs import Blobs, results_name
 from callback_sdk.service.parts import Parts
 from callback_sdk.service.store import StoreUnavailableError, keys
@@ -42,6 +43,7 @@ class Housekeeper:
         self._blobs: Blobs = parts.blobs
         self._registry = parts.registry
         self._keep = keep
+        self._longest_delay = max((LONGEST_DELAY, *(delay * 1.1 for delay in parts.reach.retry_delays)))
         self._awake = awake
         self._missing: dict[str, float] = {}
         self._stopping = threading.Event()
@@ -70,11 +72,17 @@ class Housekeeper:
         Args:
             moment: Now, in seconds of a clock that is never put forward.
         """
-        steps = (self._forget_keys, self._store.sessions.forget, self._clean, self._forget_tasks)
+        steps = (
+            self._forget_keys,
+            self._store.sessions.forget,
+            self._clean,
+            self._forget_tasks,
+            self._repair_times,
+        )
         for step in (*steps, lambda: self._end_unknown(moment)):
             try:
                 step()
-            except StoreUnavailableError as error:  # noqa: PERF203 - five rounds
+            except StoreUnavailableError as error:  # noqa: PERF203 - six rounds
                 _log.warning("The housekeeping waits for its next round: %s", error)
             except Exception:  # noqa: BLE001 - what is left over costs space only
                 _log.exception("A part of the housekeeping failed.")
@@ -86,6 +94,12 @@ class Housekeeper:
 
     def _forget_keys(self) -> None:
         keys.forget(self._store.database, older_than=KEY_AGE.total_seconds())
+
+    def _repair_times(self) -> None:
+        count = self._store.deliveries.repair_times(longest=self._longest_delay.total_seconds())
+        if count:
+            _log.warning("%d deliveries had times of a clock that was wrong; they are due now.", count)
+            self._awake()
 
     def _clean(self) -> None:
         self._blobs.clean(frozenset(self._store.tasks.unfinished()))

@@ -825,6 +825,16 @@ def test_full_database_is_an_error_and_loses_nothing(outbox: Outbox, webhook: We
     assert [entry.state for entry in outbox.entries()] == ["delivered"]
 
 
+def test_file_that_can_only_be_read_is_a_clear_error(outbox: Outbox, webhook: WebhookReceiver) -> None:
+    """A file system that was remounted stores nothing, and nothing is sent."""
+    outbox._desk().database.read("PRAGMA query_only = ON")
+    with pytest.raises(ConfigurationError, match="can't be written"):
+        outbox.write(RESULT, webhook.url)
+    assert not webhook.requests
+    outbox._desk().database.read("PRAGMA query_only = OFF")
+    assert outbox.write(RESULT, webhook.url).receipts
+
+
 def test_file_that_somebody_holds_is_a_clear_error(outbox: Outbox, webhook: WebhookReceiver) -> None:
     """A forgotten shell with a transaction open is named as the cause."""
     outbox._desk().database._connection.execute("PRAGMA busy_timeout = 1")

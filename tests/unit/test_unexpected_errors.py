@@ -14,6 +14,7 @@ import pytest
 
 from callback_sdk import JobResult, Outbox, ResultsWriter, tracing, writer
 from callback_sdk.body import Body
+from callback_sdk.callbacks import callbacks
 from callback_sdk.delivery import Delivery
 from callback_sdk.errors import CallbackSDKError, EncodingError, OutboxError
 from callback_sdk.http import Sender
@@ -21,6 +22,7 @@ from callback_sdk.outbox.database import Database
 from callback_sdk.outbox.files import ResultFiles
 from callback_sdk.outbox.ledger import Ledger
 from callback_sdk.outbox.owner import Owner
+from callback_sdk.retry import next_delay
 from callback_sdk.targets.webhook import Webhook
 from callback_sdk.testing import WebhookReceiver
 
@@ -94,6 +96,20 @@ def test_failure_at_one_target_costs_no_other_its_receipt(
             made.write(RESULT, urls)
         assert [receipt.url.rsplit("/")[-1] for receipt in caught.value.receipts] == ["0", "1"]
         assert MARKER not in str(caught.value)
+
+
+@pytest.mark.parametrize(("owner", "name"), STEPS[2:], ids=[name for _, name in STEPS[2:]])
+def test_attempt_raises_only_errors_of_this_package(
+    monkeypatch: pytest.MonkeyPatch, webhook: WebhookReceiver, owner: Any, name: str, error: Exception
+) -> None:
+    """What nobody expected may pass: the outbox and the service retry it on their schedule."""
+    webhook.answer(503)
+    monkeypatch.setattr(owner, name, breaks(error, getattr(owner, name), is_bad))
+    (callback,) = callbacks(f"{webhook.url}/bad?token={MARKER}")
+    with ResultsWriter() as made, pytest.raises(CallbackSDKError) as caught:
+        made.attempt(RESULT, callback, delivery_id="msg_1")
+    assert next_delay(caught.value, 1) is not None
+    assert MARKER not in str(caught.value)
 
 
 @contextmanager

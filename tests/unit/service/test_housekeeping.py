@@ -143,3 +143,16 @@ def test_blobs_that_are_away_keep_their_tasks(house: House, caplog: pytest.LogCa
     assert house.parts.store.tasks.get("1") is not None
     assert house.parts.store.tasks.get("2")["status"] == "Finished"
     assert "The bucket is away" in caplog.text
+
+
+@pytest.mark.parametrize(("ahead", "is_due"), [(timedelta(days=400), True), (timedelta(hours=10), False)])
+def test_next_attempt_of_a_clock_that_was_wrong_is_made_due(house: House, ahead: timedelta, *, is_due: bool) -> None:
+    """No delivery waits longer than the longest pause, whatever the clock was when it was computed."""
+    house.submit("1")
+    delivery_id = house.finish("1", b"{}")
+    house.parts.store.deliveries.claim(delivery_id, "w")
+    house.parts.store.deliveries.failed(delivery_id, 1, "503", ahead.total_seconds())
+    house.keeper().tidy(0.0)
+    assert house.woken == [True] * is_due
+    taken = house.parts.store.deliveries.take(9, again_after=0.0)
+    assert [taken_id for taken_id, _ in taken] == [delivery_id] * is_due
