@@ -87,7 +87,7 @@ class Login:
         # Held while a token is fetched, so that threads that come meanwhile get it too, and don't ask for more.
         self._lock = RLock()
         # A refresh token is used once: where parent and child both use it, the service revokes all that came of it.
-        after_fork(self, Login._forget_refresh_token)
+        after_fork(self, type(self)._forget_refresh_token)
 
     def token(self, post: Post, deadline: float | None = None) -> Secret[str]:
         """Return an access token; log in if there is none yet.
@@ -176,8 +176,18 @@ class RefreshableToken(Login):
         self._access = access
         # Nobody knows how old it is: it is used until it is refused.
         self._stale_at = math.inf
+        self._is_inherited = False
+
+    def _forget_refresh_token(self) -> None:
+        super()._forget_refresh_token()
+        self._is_inherited = True
 
     def _log_in(self, post: Post) -> Secret[str]:
+        if self._is_inherited:
+            raise AuthenticationError(
+                "The service rejects the token, and the refresh token belongs to the parent process: it is used once.",
+                hint="Make a client in this process, with a token or a name and password of its own.",
+            )
         raise AuthenticationError(
             "The service rejects the token and its refresh token.",
             hint="Log in again: get_instance(username=..., password=...).",

@@ -107,7 +107,11 @@ class Algorithm(Shown):
     def __reduce__(self) -> tuple[object, ...]:
         # Without the client, which holds a credential.
         facts = {field.name: getattr(self, field.name) for field in fields(Algorithm) if field.name != "_client"}
-        return _detached_algorithm, (facts,)
+        versions = tuple(
+            Version(**{field.name: getattr(version, field.name) for field in fields(Version)})
+            for version in self.versions
+        )
+        return _detached_algorithm, ({**facts, "versions": versions},)
 
     def __copy__(self) -> Algorithm:
         return self
@@ -154,13 +158,13 @@ class Task(Shown):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Without the client, which holds a credential.
-        return _detached_task, (self._state,)
+        return _detached_task, (type(self), self._state)
 
     def __copy__(self) -> Task:
-        return Task(self._client, self._state)
+        return type(self)(self._client, self._state)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Task:
-        return Task(self._client, deepcopy(self._state, memo))
+        return type(self)(self._client, deepcopy(self._state, memo))
 
     def _facts(self) -> dict[str, Any]:
         return outcome(self._state)
@@ -427,12 +431,12 @@ class _NoClient:
         raise ConfigurationError(message, hint=hint)
 
 
-def _detached_task(state: TaskState) -> Task:
+def _detached_task(kind: type[Task], state: TaskState) -> Task:
     client = _NoClient(
         f"The task {state.job_id} was pickled, and its client was not, as it holds a credential.",
         f'Get it again from a client of this process: client.get_task_results("{state.job_id}").',
     )
-    return Task(cast("Client", client), state)
+    return kind(cast("Client", client), state)
 
 
 def _detached_algorithm(facts: dict[str, Any]) -> Algorithm:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from callback_sdk import compat
 from callback_sdk.client import Client, login
 from callback_sdk.client.answers import Answer
 from callback_sdk.compat import get_instance
@@ -270,3 +271,17 @@ def test_a_child_does_not_use_its_parents_refresh_token(rotating: RotatingServic
         assert in_child(lambda: client.get_task_results("42").job_id) == "42"
         assert rotating.reuses == 0
         assert rotating.logins == 2
+
+
+def test_a_child_without_a_password_says_what_it_lacks(rotating: RotatingService) -> None:
+    """A refresh token alone is not shared with a child, whose error says so; the parent uses it as before."""
+    with compat.get_instance(token="none", url=rotating.url, token_refresh="refresh-0") as client:
+
+        def ask() -> str:
+            with pytest.raises(AuthenticationError, match="refresh token belongs to the parent process") as caught:
+                client.get_task_results("42")
+            return caught.value.hint
+
+        assert "Make a client in this process" in in_child(ask)
+        assert client.get_task_results("42").job_id == "42"
+        assert rotating.reuses == 0

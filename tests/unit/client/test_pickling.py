@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from callback_sdk import client as public
+from callback_sdk import compat
 from callback_sdk.client import Algorithm, BatchItem, Client, Task
 from callback_sdk.client.states import TaskState
 from callback_sdk.errors import ConfigurationError
@@ -79,6 +80,18 @@ def test_an_algorithm_is_pickled_without_its_client(client: Client, service: Any
     with pytest.raises(ConfigurationError, match=r'client\.get_algorithm\("an-algorithm"\)'):
         loaded.run(DATA)
     assert copy.deepcopy(copy.copy(algorithm)).run(DATA).job_id == "42"
+
+
+def test_what_compat_returns_is_pickled_too(service: Any, clean_environment: Any) -> None:
+    """A task keeps its kind, an algorithm becomes a plain one, and both leave their client behind."""
+    data = {"id": "an-algorithm", "versions": ["1.0.0"]}
+    service.on("GET", "/algorithms/an-algorithm", service.Say(data=data))
+    service.on("GET", "/algorithms/tasks/42", service.Say(data=STATE))
+    with compat.get_instance(token=TOKEN, url=service.url) as client:
+        task, algorithm = client.get_task_results("42"), client.get_algorithm("an-algorithm")
+        assert type(pickle.loads(pickle.dumps(task))) is type(copy.deepcopy(task)) is type(task)
+        loaded = pickle.loads(pickle.dumps(algorithm))
+        assert (loaded.id, loaded.versions[0].version) == ("an-algorithm", "1.0.0")
 
 
 def test_a_client_is_shared_and_not_pickled(client: Client) -> None:
