@@ -11,12 +11,13 @@ import http.client
 import io
 import queue
 import socket
+import ssl
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextvars import ContextVar
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 import urllib3
@@ -24,7 +25,7 @@ from attrs import define
 from requests.adapters import HTTPAdapter
 from requests.cookies import RequestsCookieJar
 from urllib3.connection import HTTPConnection
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NameResolutionError, NewConnectionError, SSLError
 
 from callback_sdk._version import __version__
 from callback_sdk.dialing import dial, resolve, time_left
@@ -72,12 +73,29 @@ def limited(limits: Limits) -> Iterator[None]:
         _limits.reset(token)
 
 
+R = TypeVar("R", bound="Retry")
+
+
 class Retry(urllib3.Retry):
     """Retries for every call that can be repeated."""
 
     def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
         """Return whether a response is followed by another attempt."""
         return bool(self.total) and self._is_method_retryable(method) and is_retryable(status_code)
+
+    def increment(
+        self: R,
+        method: str | None = None,
+        url: str | None = None,
+        response: Any = None,
+        error: Exception | None = None,
+        _pool: Any = None,
+        _stacktrace: Any = None,
+    ) -> R:
+        """Count an attempt; a certificate that can't be verified has no other one, as that doesn't pass by itself."""
+        if isinstance(error, SSLError) and any(isinstance(arg, ssl.SSLCertVerificationError) for arg in error.args):
+            raise MaxRetryError(_pool, url or "", error)
+        return super().increment(method, url, response, error, _pool, _stacktrace)
 
     def parse_retry_after(self, retry_after: str) -> float:
         """Return the seconds that the service asks to wait, within bounds; one when that can't be read."""

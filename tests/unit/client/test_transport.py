@@ -314,6 +314,19 @@ def test_a_closed_client_can_be_used_again(client: Client, service: Any) -> None
         client.close()
 
 
+def test_a_certificate_that_cannot_be_verified_is_not_retried(tmp_path: Path, clean_environment: Any) -> None:
+    """It doesn't pass by itself, so the error comes at once, also for a call that is retried otherwise."""
+    with Authority(tmp_path).serve(echo, "127.0.0.1") as server, Client(server.url, token=TOKEN, retries=5) as client:
+        for call in (
+            lambda: client.get_task_results("42"),
+            lambda: client.run_algorithm("x", DATA, idempotency_key="k"),
+        ):
+            with pytest.raises(ServiceUnreachableError, match="certificate verify failed") as caught:
+                call()
+            assert "may have been accepted" not in caught.value.hint
+        assert server.connections == 2
+
+
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 def test_certificate_authorities_of_the_environment_count_for_every_host(

@@ -82,6 +82,28 @@ def test_waiting_ends_while_the_service_is_still_answering(
     assert isinstance(caught.value.__cause__, ServiceError)
 
 
+@pytest.mark.parametrize("url", ["https://127.0.0.1:{port}", "https://service.invalid", "http://service.invalid"])
+def test_a_handshake_or_a_proxy_that_hangs_is_not_waited_for(url: str, clean_environment: Any) -> None:
+    """The time for TLS, and for a proxy to open its tunnel a byte at a time, counts as well."""
+    finished = threading.Event()
+
+    def script(connection: socket.socket, number: int) -> None:
+        connection.recv(1)
+        for byte in b"HTTP/1.1 200 " + b"a" * 250:
+            connection.sendall(bytes([byte]) if "invalid" in url else b"")
+            server.wait(0.1)
+        finished.set()
+
+    with RawServer(script) as server:
+        for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
+            clean_environment.setenv(name, server.url)
+        with Client(url.format(port=server.port), token=TOKEN, timeout=LONG, connect_timeout=LONG) as client:
+            with pytest.raises(WaitTimeoutError):
+                Task(client, RUNNING).wait(SHORT, progress=False)
+            assert not finished.is_set()
+            assert server.connections >= 1
+
+
 def test_a_name_server_that_does_not_answer_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, clean_environment: Any
 ) -> None:
