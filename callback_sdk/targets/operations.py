@@ -161,7 +161,11 @@ def check_object_key(url: SecretURL, family: Family, stores: Stores) -> None:
 
 def wrong_operation(url: SecretURL, family: Family, problem: str) -> WrongOperationError:
     """Return the error for a URL that isn't the upload of one complete object."""
-    return WrongOperationError(f"{url} {problem}; no object would exist afterwards.", hint=family.hint, url=str(url))
+    return WrongOperationError(
+        f"{url} {problem}; it is not for the upload of a complete object, and nothing was sent.",
+        hint=family.hint,
+        url=str(url),
+    )
 
 
 def has_bare_host(url: SecretURL) -> bool:

@@ -148,6 +148,27 @@ def test_cookies_that_take_long_to_parse_are_passed_over(service: Service, piece
     assert response.status_code in (303, 431)
 
 
+HEADERS = {
+    "ranges": {"Range": "bytes=" + ",".join(f"{2 * n}-{2 * n}" for n in range(4000))},
+    "ranges from the end": {"Range": "bytes=" + "-1," * 10_000 + "-1"},
+    "digits of a range": {"Range": "bytes=" + "1" * 40_000},
+    "parameters of a type": {"Content-Type": 'multipart/form-data; boundary=B; a="' + ';"' * 20_000},
+    "authorization": {"Authorization": "Bearer " + "a." * 20_000},
+    "trace": {"traceparent": "0" * 40_000},
+    "idempotency key": {"Idempotency-Key": "k" * 40_000},
+    "content length": {"Content-Length": "9" * 40_000},
+}
+
+
+@pytest.mark.usefixtures("others")
+@pytest.mark.parametrize("name", HEADERS)
+@pytest.mark.parametrize(("method", "path"), [("GET", "/ui/static/style.css"), ("GET", TASKS), ("POST", PREDICT)])
+def test_header_that_takes_long_to_parse_is_passed_over(service: Service, name: str, method: str, path: str) -> None:
+    """With an error of the client's, or as if it weren't there."""
+    response = service.ask(method, path, headers=HEADERS[name])
+    assert response.status_code < 500
+
+
 @pytest.mark.parametrize("origin", ["http://[", "http://" + "[" * 10_000, "://"])
 @pytest.mark.usefixtures("others")
 def test_origin_that_is_none_is_another_site(service: Service, origin: str) -> None:

@@ -22,6 +22,9 @@ _MAX_FIELD = 1024 * 1024
 _MAX_TEXT = 4 * 1024 * 1024
 """Bytes of all of them together."""
 
+_MAX_CONTENT_TYPE = 1024
+"""Characters of the header. A boundary has 70 at most (RFC 2046, section 5.1.1)."""
+
 _LONG_JSON = 256 * 1024
 """Bytes of JSON, in fields and files, that are objects of a few megabytes once they are read."""
 
@@ -99,6 +102,11 @@ async def read_form(request: Request, *, max_files: int) -> AsyncIterator[Form]:
 
 
 def _check_type(content_type: str) -> None:
+    # Older versions of python-multipart take quadratic time for its parameters.
+    if len(content_type) > _MAX_CONTENT_TYPE:
+        raise HTTPException(
+            422, f"The form's Content-Type has more than {_MAX_CONTENT_TYPE} characters. Send it again."
+        )
     kind, options = parse_options_header(content_type)
     if kind.lower() != b"multipart/form-data":
         raise HTTPException(415, "The request is no form. Send multipart/form-data with the file 'features'.")
