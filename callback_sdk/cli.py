@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from callback_sdk.errors import CallbackSDKError, MissingExtraError
+from callback_sdk.escaping import escaped
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
@@ -48,7 +49,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _fail(message: str) -> int:
-    sys.stderr.write(f"Error: {message}\n")
+    sys.stderr.write(f"Error: {escaped(message, lines=True)}\n")
     return EXIT_ERROR
 
 

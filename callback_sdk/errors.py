@@ -48,6 +48,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from callback_sdk.escaping import escaped
+
 if TYPE_CHECKING:
     from callback_sdk.models import Receipt
 
@@ -63,6 +65,8 @@ class CallbackSDKError(Exception):
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
+        # Its text may quote a server, a file's name or an algorithm, and is printed and logged as it is.
+        message, hint = escaped(message, lines=True), escaped(hint, lines=True)
         super().__init__(message)
         self.message = message
         self.hint = hint

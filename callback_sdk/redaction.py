@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote, unquote_plus, urlsplit
 
 from callback_sdk import paths
 from callback_sdk.errors import CallbackSDKError, InvalidTargetError
+from callback_sdk.escaping import escaped
 from callback_sdk.limits import MAX_HIDDEN_VALUES, MAX_HOST, MAX_LABEL, MAX_PATH, MAX_URL
 from callback_sdk.paths import HIDDEN as HIDDEN
 
@@ -126,7 +127,7 @@ class SecretURL(Secret[str]):
 
     def __str__(self) -> str:
         path = paths.without(self.__parts.path, self.__path_secrets())
-        return self.__origin() + path + (f"?{HIDDEN}" if self.__parts.query else "")
+        return escaped(self.__origin() + path + (f"?{HIDDEN}" if self.__parts.query else ""))
 
     @property
     def bare(self) -> str:

@@ -8,6 +8,7 @@ import typer
 
 from callback_sdk._version import __version__
 from callback_sdk.commands import database, outbox, serving, targets, tasks, trying, users
+from callback_sdk.commands.printing import print_line
 
 app = typer.Typer(
     name="callback-sdk",
@@ -23,7 +24,7 @@ app.add_typer(database.app)
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"callback-sdk {__version__}")
+        print_line(f"callback-sdk {__version__}")
         raise typer.Exit
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from callback_sdk.commands.options import Data, Database
+from callback_sdk.commands.printing import print_line
 from callback_sdk.commands.stores import find_places, no_service, open_store
 
 app = typer.Typer(name="db", help="The database of a service, and its encryption keys.", no_args_is_help=True)
@@ -23,9 +24,9 @@ def upgrade(*, data: Data = None, database: Database = None) -> None:
         finally:
             opened.close()
     if before is None:
-        typer.echo(f"The database was made, with revision {after}.")
+        print_line(f"The database was made, with revision {after}.")
     else:
-        typer.echo(f"Revision {before} -> {after}." if before != after else f"The database has revision {after}.")
+        print_line(f"Revision {before} -> {after}." if before != after else f"The database has revision {after}.")
 
 
 @app.command("new-key")
@@ -37,7 +38,7 @@ def new_key() -> None:
     """
     from callback_sdk.service import vault
 
-    typer.echo(vault.new_key().reveal())
+    print_line(vault.new_key().reveal())
 
 
 @app.command("rotate")
@@ -47,4 +48,4 @@ def rotate(*, data: Data = None, database: Database = None) -> None:
 
     with open_store(data, database) as store:
         count = schema.rotate(store.database, find_places(data, database).vault())
-    typer.echo(f"{count} deliveries have the newest key.")
+    print_line(f"{count} deliveries have the newest key.")

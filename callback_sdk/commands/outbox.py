@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from callback_sdk.commands.options import AsJSON, duration
-from callback_sdk.commands.printing import moment, one_line, print_json, print_table, proof
+from callback_sdk.commands.printing import moment, one_line, print_json, print_line, print_table, proof
 
 if TYPE_CHECKING:
     from callback_sdk.outbox import Entry, Outbox
@@ -69,9 +69,12 @@ def run(
     """
     import logging
 
+    from callback_sdk.escaping import LogFormatter
     from callback_sdk.outbox import DEAD, Outbox
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log = logging.StreamHandler()
+    log.setFormatter(LogFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[log])
     stop, interrupted = threading.Event(), threading.Event()
 
     def on_signal(number: int, frame: Any) -> None:
@@ -135,7 +138,7 @@ def retry(
         raise typer.BadParameter("Give the ids of deliveries, or --all.", param_hint="ID")
     with _open(path) as outbox:
         count = outbox.retry(*(ids or ()))
-    typer.echo(f"{count} {_deliveries(count)} due now.")
+    print_line(f"{count} {_deliveries(count)} due now.")
 
 
 @app.command("purge")
@@ -150,7 +153,7 @@ def purge(
     age = duration(older_than, "--older-than")
     with _open(path) as outbox:
         count = outbox.purge(older_than=age)
-    typer.echo(f"{count} {_deliveries(count)} forgotten.")
+    print_line(f"{count} {_deliveries(count)} forgotten.")
 
 
 def _writer(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from callback_sdk.commands.options import AsJSON, StorageEndpoint, duration
-from callback_sdk.commands.printing import moment, print_json, print_table
+from callback_sdk.commands.printing import moment, print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from callback_sdk.models import JobResult, PostTarget, PutTarget
@@ -207,9 +207,9 @@ def _print_target(target: PutTarget | PostTarget, *, as_json: bool) -> None:
     if as_json:
         print_json([{"url": target.url, "param": target.callback_param}])
     else:
-        typer.echo(target.url)
+        print_line(target.url)
     if sys.stdout.isatty():
-        typer.echo(f"It can be used until {moment(target.expires_at)}.", err=True)
+        print_line(f"It can be used until {moment(target.expires_at)}.", err=True)
 
 
 def _explained(item: Secret[Any], settings: Settings) -> dict[str, Any]:

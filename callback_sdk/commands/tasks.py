@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from callback_sdk.commands.options import AsJSON, duration
-from callback_sdk.commands.printing import moment, one_line, print_json, print_table, proof
+from callback_sdk.commands.printing import (
+    moment,
+    one_line,
+    print_error,
+    print_json,
+    print_line,
+    print_table,
+    print_text,
+    proof,
+)
 
 if TYPE_CHECKING:
     from callback_sdk.client import Client, Delivery, Task, TaskSummary
@@ -124,10 +133,10 @@ def submit(
             idempotency_key=idempotency_key,
         )
         if not as_json:
-            typer.echo(task.job_id)
+            print_line(task.job_id)
         elif wait:
             # So that it is known also when the waiting ends early.
-            typer.echo(task.job_id, err=True)
+            print_line(task.job_id, err=True)
         if wait:
             task.wait(longest)
         if as_json:
@@ -169,7 +178,7 @@ def tasks(
         raise typer.BadParameter("Give pending, in-progress, finished or canceled.", param_hint="--status")
     with _client(url, token_file) as client:
         if job_id is not None and logs:
-            typer.echo(client.get_logs(job_id), nl=False)
+            print_text(client.get_logs(job_id))
             return
         if job_id is not None:
             _show_task(client.get_task_results(job_id), as_json=as_json)
@@ -218,7 +227,7 @@ def redeliver(
         for delivery_id in ids or ():
             client.redeliver(job_id, delivery_id)
     count = len(ids or ())
-    typer.echo(f"{count} {'delivery is' if count == 1 else 'deliveries are'} due now.")
+    print_line(f"{count} {'delivery is' if count == 1 else 'deliveries are'} due now.")
 
 
 def cancel(
@@ -277,9 +286,9 @@ def _cancel(client: Client, job_id: str) -> bool:
         client.cancel_task(job_id)
     except (ConflictError, NotFoundError) as error:
         # The next one may go better; after any other error it would not.
-        typer.echo(f"Error: {error}", err=True)
+        print_error(error)
         return False
-    typer.echo(f"{job_id} is cancelled.")
+    print_line(f"{job_id} is cancelled.")
     return True
 
 
@@ -304,10 +313,10 @@ def _end(task: Task) -> None:
     try:
         task.result()
     except TaskFailedError as error:
-        typer.echo(f"Error: {error}", err=True)
+        print_error(error)
     dead = sum(delivery.state == "dead" for delivery in task.deliveries)
     if dead:
-        typer.echo(f"Dead deliveries: {dead}. `callback-sdk deliveries {task.job_id}` shows them.", err=True)
+        print_line(f"Dead deliveries: {dead}. `callback-sdk deliveries {task.job_id}` shows them.", err=True)
     if dead or not task.success:
         raise typer.Exit(EXIT_FAILED)
 

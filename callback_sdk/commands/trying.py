@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from callback_sdk.commands.options import RegistryName, settings
+from callback_sdk.commands.printing import print_document, print_error, print_text
 
 if TYPE_CHECKING:
     from callback_sdk.service.registry import Algorithm
@@ -104,13 +105,13 @@ def run(
             outcome = child.run(order, timeout=found.timeout, stop=Future())
         failure = outcome.failure(timeout=found.timeout, memory_limit=limit)
         # Its traceback is in there too.
-        typer.echo(kept(order.output), err=True, nl=False)
+        print_text(kept(order.output).decode(errors="replace"), err=True)
         if failure is not None:
-            typer.echo(f"Error: {failure}", err=True)
+            print_error(failure)
             raise typer.Exit(EXIT_FAILED)
         if export is not None:
             _export(folder / "made", export)
-        typer.echo(order.results.read_bytes())
+        print_document(order.results.read_bytes())
 
 
 def _export(made: Path, export: Path) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from callback_sdk.commands.options import AsJSON, Data, Database, settings
+from callback_sdk.commands.printing import print_json, print_line
 from callback_sdk.commands.stores import open_store
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def add_user(
         store.users.add_token(user.user_id, digest(token), label="users add")
     _record("user-added", user.name)
     _record("token-created", user.name)
-    typer.echo(token.reveal())
+    print_line(token.reveal())
 
 
 @app.command("list")
@@ -48,11 +48,11 @@ def list_users(*, data: Data = None, database: Database = None, as_json: AsJSON 
         found = store.users.all()
     shown = [{"name": user.name, "disabled": user.disabled, "password": user.password is not None} for user in found]
     if as_json:
-        typer.echo(json.dumps(shown, indent=2))
+        print_json(shown)
         return
     for user in shown:
         facts = [word for word in ("disabled", "password") if user[word]]
-        typer.echo(f"{user['name']}{'  ' if facts else ''}{', '.join(facts)}")
+        print_line(f"{user['name']}{'  ' if facts else ''}{', '.join(facts)}")
 
 
 @app.command("disable")
@@ -66,7 +66,7 @@ def disable_user(
     with open_store(data, database) as store:
         store.users.disable(name)
     _record("user-disabled", name)
-    typer.echo(f"{name} is disabled.")
+    print_line(f"{name} is disabled.")
 
 
 @app.command("enable")
@@ -80,7 +80,7 @@ def enable_user(
     with open_store(data, database) as store:
         store.users.disable(name, disabled=False)
     _record("user-enabled", name)
-    typer.echo(f"{name} is enabled.")
+    print_line(f"{name} is enabled.")
 
 
 @app.command("password")
@@ -97,7 +97,7 @@ def set_password(
     with open_store(data, database) as store:
         store.users.set_password(name, hashed)
     _record("password-changed", name)
-    typer.echo(f"{name} has a new password.")
+    print_line(f"{name} has a new password.")
 
 
 @app.command("token")
@@ -120,11 +120,11 @@ def new_token(
             store.users.revoke_tokens(user.user_id)
             _record("tokens-revoked", user.name)
             if user.user_id == FIRST_USER:
-                typer.echo("That of the file token in the service's data folder too: put the new one there.", err=True)
+                print_line("That of the file token in the service's data folder too: put the new one there.", err=True)
         token = new_api_token()
         store.users.add_token(user.user_id, digest(token), label="users token")
     _record("token-created", user.name)
-    typer.echo(token.reveal())
+    print_line(token.reveal())
 
 
 def _record(action: Action, user: str) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from contextvars import ContextVar
+from typing import Any
 
 from callback_sdk.errors import MissingExtraError
+from callback_sdk.escaping import LogFormatter, escaped_json
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """Id of the HTTP request that is being answered."""
@@ -32,12 +35,17 @@ def log_to_stderr(style: str = "text") -> None:
         except ModuleNotFoundError:
             raise MissingExtraError("python-json-logger", extra="service") from None
         names = {"asctime": "time", "levelname": "level", "name": "logger"}
-        handler.setFormatter(JsonFormatter(_JSON, rename_fields=names))
+        # JSON escapes what a terminal would obey, but for one character.
+        handler.setFormatter(JsonFormatter(_JSON, rename_fields=names, json_serializer=_dump))
     else:
-        handler.setFormatter(logging.Formatter(_TEXT))
+        handler.setFormatter(LogFormatter(_TEXT))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in ("alembic", "uvicorn", "urllib3", "botocore", "amqp", "kombu"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _dump(*arguments: Any, **options: Any) -> str:
+    return escaped_json(json.dumps(*arguments, **options))
 
 
 def _add_request_id(record: logging.LogRecord) -> bool:

@@ -14,6 +14,7 @@ from attrs import define
 
 from callback_sdk import tracing
 from callback_sdk.errors import UnknownAlgorithmError
+from callback_sdk.escaping import TRACEBACK
 from callback_sdk.readings import FALSE_WORDS
 from callback_sdk.service.blobs import (
     INLINE,
@@ -297,7 +298,7 @@ class Runner:
         answer = outcome.answer or Answer(error=self._reason(claim, outcome))
         if answer.error is not None:
             if answer.trace:
-                _log.info("Task %s: the algorithm raised\n%s", job_id, answer.trace)
+                _log.info("Task %s: the algorithm raised an error.", job_id, extra={TRACEBACK: answer.trace})
             return Ending(success=False, error=answer.error, progress=progress), []
         files: list[tuple[Path, str]] = []
         made = results = None

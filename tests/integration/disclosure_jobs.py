@@ -1,0 +1,26 @@
+"""Algorithms that look around and say what a terminal obeys; imported by the service itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from callback_sdk.service import Registry
+
+registry = Registry()
+
+HOSTILE = "\x1b]0;owned\x07 \x9b31m \r2026-01-01 00:00:00,000 ERROR forged\n2026-01-01 ERROR forged \u202e \u2028 \x85"
+
+
+@registry.algorithm("hostile")
+def hostile(features, parameters, context):
+    sys.stdout.write(f"{HOSTILE}\n")
+    context.progress(0.5, HOSTILE)
+    raise ValueError(HOSTILE)
+
+
+@registry.algorithm("curious")
+def curious(features, parameters, context):
+    """Return all that its process was given."""
+    return {"environment": dict(os.environ), "block": Path("/proc/self/environ").read_text().split("\0")}
