@@ -260,7 +260,7 @@ def _plain_scalar(value: Any) -> Any:
 def _plain_numpy(value: Any) -> Any:
     if value.dtype.kind in "mM":
         return _plain_moment(value[()])
-    plain = value.item()
+    plain = value if value.dtype.kind == "V" else value.item()
     # A long double and its complex kin stay what they are.
     return value if type(plain).__module__ == "numpy" else plain
 
@@ -287,8 +287,8 @@ def _plain_nested(value: Any) -> Any:
     if type(value) is list or isinstance(value, (str, bytes)):
         return value
     if _library(value) == "numpy" and getattr(value, "ndim", None):
-        # NumPy makes plain integers of moments with nanoseconds.
-        return list(value) if value.dtype.kind in "mM" else value.tolist()
+        # NumPy makes plain integers of moments with nanoseconds, and tuples without names of records.
+        return list(value) if value.dtype.kind in "mMV" else value.tolist()
     if isinstance(value, Sequence) or (
         _library(value) in ("pandas", "pyarrow", "polars") and hasattr(value, "__len__")
     ):
@@ -307,6 +307,7 @@ def _advice(value: Any) -> str:
         "Interval": "Give its two ends as columns, or make it a string: series.astype(str).",
         "complex": "Give real and imaginary parts as two columns.",
         "longdouble": "Make it a float64.",
+        "void": "Give the fields of the records as columns.",
         "set": "Make it a sorted list.",
     }
     return hints.get(kind, "Make it a number, a string, a date, or a list or dict of these.")

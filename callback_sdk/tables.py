@@ -86,7 +86,18 @@ def array_of(name: str, column: Column) -> Any:
     """
     pa = library()
     with explained(name):
-        return pa.array(column.values, type=_type_of(column.kind))
+        kind = _type_of(column.kind)
+    try:
+        with explained(name):
+            array = pa.array(column.values, type=kind)
+    except FeaturesError:
+        # pyarrow doesn't tell which value it is.
+        for row, value in enumerate(column.values):
+            with explained(name, row):
+                pa.array([value], type=kind)
+        raise
+    _check_moments(name, array)
+    return array
 
 
 def table_of(columns: Mapping[str, Any]) -> pyarrow.Table:
@@ -132,7 +143,7 @@ def normalized_array(name: str, array: Any) -> Any:
         array = array.cast(wanted) if array.type != wanted else array
         # What came in a file may be anything.
         array.validate(full=True)
-        _check_moments(array)
+    _check_moments(name, array)
     if pa.types.is_floating(wanted):
         return _without_nan(array)
     if pa.types.is_nested(wanted) and any(_has_nan(leaf) for leaf in _leaves(array)):
@@ -211,15 +222,16 @@ def nameless() -> FeaturesError:
 
 
 @contextmanager
-def explained(name: str) -> Iterator[None]:
-    """Turn what pyarrow and Python say of a column into an error that names it."""
+def explained(name: str, row: int | None = None) -> Iterator[None]:
+    """Turn what pyarrow and Python say of a column, or of one value in it, into an error that names it."""
     try:
         yield
     except (FeaturesError, MemoryError):
         raise
     except (library().ArrowException, OSError, OverflowError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:_LONGEST].rstrip(".") or type(error).__name__
-        raise refused(name, reason, hint="Give it values of one type that Arrow and Python both hold.") from None
+        hint = "Give it values of one type that Arrow and Python both hold."
+        raise refused(name, reason, row=row, hint=hint) from None
 
 
 def _type_of(kind: Kind) -> Any:
@@ -287,14 +299,18 @@ _ADVICE = {
 _USUAL_ADVICE = "Cast the column to numbers, strings, dates, or lists or structs of these."
 
 
-def _check_moments(array: Any) -> None:
+def _check_moments(name: str, array: Any) -> None:
     """Make sure that Python has values for all moments: not beyond the year 9999, and in zones that it knows."""
     pa = library()
-    if not pa.types.is_temporal(array.type) or not _MOMENTS.match(str(array.type)):
-        return
-    ends = pa.compute.min_max(array.cast(pa.int64()))
-    for end in (ends["min"], ends["max"]):
-        pa.scalar(end.as_py(), type=array.type).as_py()
+    is_nested = pa.types.is_nested(array.type)
+    for leaf in _leaves(array) if is_nested else [array]:
+        if not pa.types.is_temporal(leaf.type) or not _MOMENTS.match(str(leaf.type)):
+            continue
+        integers = leaf.cast(pa.int64())
+        for end in pa.compute.min_max(integers).as_py().values():
+            row = None if is_nested or end is None else pa.compute.index(integers, end).as_py()
+            with explained(name, row):
+                pa.scalar(end, type=leaf.type).as_py()
 
 
 def _without_nan(array: Any) -> Any:

@@ -116,6 +116,8 @@ def _from_frame(frame: Any) -> dict[str, Any]:
 def _from_arrow(features: Any) -> dict[str, Any]:
     _check_pyarrow()
     pa = library()
+    if any(map(_holds_objects, getattr(features, "dtypes", ()))):
+        return _exported(features) or {}
     try:
         table = normalized(pa.table(features))
     except FeaturesError:
@@ -147,12 +149,25 @@ def _exported(features: Any) -> dict[str, Any] | None:
     columns = {}
     for name in names:
         try:
-            columns[name] = normalized_array(name, pa.chunked_array(features[name]))
+            columns[name] = _exported_column(name, features[name])
         except (pa.ArrowException, TypeError, ValueError) as error:  # noqa: PERF203 - a try for each column
             if isinstance(error, FeaturesError):
                 raise
             columns[name] = array_of(name, checked(name, features[name].to_list()))
     return columns
+
+
+def _exported_column(name: str, values: Any) -> Any:
+    if _holds_objects(getattr(values, "dtype", None)):
+        return array_of(name, checked(name, values.to_list()))
+    return normalized_array(
+        name, library().chunked_array(values if hasattr(values, "__arrow_c_stream__") else [values])
+    )
+
+
+def _holds_objects(dtype: Any) -> bool:
+    """Return whether a column of polars holds Python objects: it exports their addresses in memory."""
+    return type(dtype).__module__.split(".")[0] == "polars" and str(dtype) == "Object"
 
 
 def _check_pyarrow() -> None:
@@ -169,10 +184,9 @@ def _column(name: str, values: Any) -> Any:
         return _series(name, pandas.Series(values))
     if _streams_arrow(values):
         with explained(name):
-            array = library().chunked_array(values if hasattr(values, "__arrow_c_stream__") else [values])
-        return normalized_array(name, array)
-    # NumPy makes plain integers of moments with nanoseconds.
-    to_list = None if _dtype_kind(values) in ("m", "M") else getattr(values, "tolist", None)
+            return _exported_column(name, values)
+    # NumPy makes plain integers of moments with nanoseconds, and tuples without names of records.
+    to_list = None if _dtype_kind(values) in ("m", "M", "V") else getattr(values, "tolist", None)
     return checked(name, values if to_list is None else to_list())
 
 

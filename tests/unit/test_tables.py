@@ -151,6 +151,7 @@ UNHOLDABLE: dict[str, list[Any]] = {
     "objects with other keys than strings": [{"x": 1}, {1: 1}, None],
     "objects without a key": [None, {}, None],
     "large integers in lists": [[1], [0, 2**70], None],
+    "moments before the year 1": [None, dt.datetime(1, 1, 1, tzinfo=ZoneInfo("Asia/Tokyo")), None],
 }
 
 
@@ -244,6 +245,7 @@ TYPED: dict[str, Callable[[], Any]] = {
     "complex": lambda: pd.DataFrame({"v": [1j]}),
     "long double": lambda: pd.DataFrame({"v": np.array([1], dtype=np.longdouble)}),
     "year 10000": lambda: pd.DataFrame({"v": np.array(["12000-01-01"], dtype="M8[s]")}),
+    "year 10000 in lists": lambda: pa.table({"v": pa.array([[2**38]], pa.list_(pa.timestamp("s")))}),
     "unknown zone": lambda: pa.table({"v": pa.array([0], pa.timestamp("us", "Nowhere/At_All"))}),
     "long duration": lambda: pa.table({"v": pa.array([2**62], pa.duration("s"))}),
     "nanoseconds of a day": lambda: pa.table({"v": pa.array([1], pa.time64("ns"))}),
@@ -256,6 +258,9 @@ TYPED: dict[str, Callable[[], Any]] = {
     "union": lambda: pa.table(
         {"v": pa.UnionArray.from_sparse(pa.array([0, 1], pa.int8()), [pa.array([1, 2]), pa.array(["a", "b"])])}
     ),
+    "objects of polars": lambda: polars({"v": [object()]}),
+    "series of objects of polars": lambda: {"v": polars({"v": [object()]})["v"]},
+    "records of NumPy": lambda: {"v": np.array([(1, 2)], dtype=[("x", "i4"), ("y", "i4")])},
     "128-bit integers": lambda: pytest.importorskip("polars").DataFrame(
         {"v": [2**70]}, schema={"v": pytest.importorskip("polars").Int128}
     ),
