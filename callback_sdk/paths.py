@@ -45,6 +45,9 @@ _KNOWN = (
 _NAMED = re.compile(r"(?:api[_-]?)?key|token|secret|auth|password", re.IGNORECASE)
 """A segment that says what the next one is."""
 
+_HOOK = re.compile(r"(?:web)?hooks?(?:[_-]?test)?|incoming|integrations?|alerts?", re.IGNORECASE)
+"""A segment that a token comes after, which may be short."""
+
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _CHUNKS = re.compile(r"[A-Za-z0-9]+")
 
@@ -95,9 +98,17 @@ def _hide(segment: str, hidden: frozenset[str]) -> str:
 def _random_segments(path: str) -> Iterable[str]:
     before = ""
     for segment in path.split("/"):
-        if segment and (_NAMED.fullmatch(before) or is_random(unquote(segment))):
+        text = unquote(segment)
+        if segment and (_NAMED.fullmatch(before) or is_random(text) or (_HOOK.fullmatch(before) and _is_mixed(text))):
             yield segment
         before = segment
+
+
+def _is_mixed(text: str) -> bool:
+    """Tell whether letters and digits, or small letters and capitals, take turns in a text that isn't short."""
+    chunks = _CHUNKS.findall(text)
+    changes = sum(len(_WORDS.findall(chunk)) - 1 for chunk in chunks)
+    return sum(map(len, chunks)) >= _SHORTEST // 2 and changes > 2
 
 
 def is_random(text: str) -> bool:

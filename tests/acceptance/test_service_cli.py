@@ -181,7 +181,9 @@ def test_keys_are_rotated(tmp_path: Path, webhook: WebhookReceiver) -> None:
     first, second, other = (_done(tmp_path, "db", "new-key") for _ in range(3))
     webhook.answer(503)
     with _topology(tmp_path, ENCRYPTION_KEYS=first, RETRY_DELAYS=FAR) as topology, topology.client() as client:
-        task = client.run_algorithm("sum", {"a": [1]}, callback_url=f"{webhook.url}?token={MARKER}")
+        task = client.run_algorithm(
+            "sum", {"a": [1]}, callback_url=f"{webhook.url}?token={MARKER}", callback_param={"n": 1}
+        )
         webhook.wait_for(1)
         job_id = task.job_id
         wait_until(lambda: client.get_deliveries(job_id)[0].tries[-1].finished_at, what="the first try")
@@ -193,6 +195,7 @@ def test_keys_are_rotated(tmp_path: Path, webhook: WebhookReceiver) -> None:
     assert "other keys" in _refused(tmp_path, "serve", REGISTRY, ENCRYPTION_KEYS=first)
     with _topology(tmp_path, ENCRYPTION_KEYS=second) as topology, topology.client() as client:
         (delivery,) = client.get_deliveries(job_id)
+        assert client.get_task_results(job_id).callback_param == {"n": 1}
         client.redeliver(job_id, delivery.delivery_id)
         _, request = webhook.wait_for(2)
     assert request.delivery_id == delivery.delivery_id

@@ -38,6 +38,8 @@ HEXADECIMAL = "9f86d081884c7d659a2feaa0c55ad015"
         (f"https://example.org/hooks/{TOKEN}/done", "/hooks/***/done"),
         (f"https://example.org/a%20b/{HEXADECIMAL}", "/a%20b/***"),
         ("https://example.org/token/abc/done", "/token/***/done"),
+        ("https://x.ryver.com/application/webhook/T0kEn15chArs2b", "/application/webhook/***"),
+        ("https://api.pagertree.com/integration/int_8Jp3ZtQ1v", "/integration/***"),
     ],
 )  # fmt: skip
 def test_credentials_in_a_path_are_not_shown(url: str, shown: str) -> None:
@@ -56,6 +58,7 @@ def test_credentials_in_a_path_are_not_shown(url: str, shown: str) -> None:
         f"https://account.blob.core.windows.net/c/{UUID}.json?sv=2020&sig=abcdef&se=1",
         f"https://storage.googleapis.com/b/{UUID}?X-Goog-Signature=abcdef",
         "https://example.org/hooks/thermal-fatigue-prediction-results/done",
+        "https://example.org/webhooks/results-2025/thermal2/step1",
         "https://example.org/runs/2026-11-29T12:00:00.123456Z/job-17-try-2-of-3-on-node-4",
         "https://example.org/12345678901234567890/build4-rc1-py311-linux-x86-64",
         "http://127.0.0.1:9000/done",
