@@ -220,7 +220,11 @@ class ServiceConfig:
         max_connections_per_address: `CALLBACK_SDK_MAX_CONNECTIONS_PER_ADDRESS`: the same from one address.
         trusted_proxies: `CALLBACK_SDK_TRUSTED_PROXIES`: networks of the reverse proxies in front of the service.
         retry_delays: `CALLBACK_SDK_RETRY_DELAYS`: pauses between the tries of a delivery.
-        metrics_port: `CALLBACK_SDK_METRICS_PORT`: where a worker answers Prometheus; nowhere when None.
+        metrics_port: `CALLBACK_SDK_METRICS_PORT`: where a worker answers Prometheus and
+            health checks; nowhere when None.
+        startup_timeout: `CALLBACK_SDK_STARTUP_TIMEOUT`: how long a worker may take until it is ready.
+        stall_timeout: `CALLBACK_SDK_STALL_TIMEOUT`: how long a free worker may get nothing from the broker although
+            tasks were dispatched to it, before it connects anew.
         log_format: `CALLBACK_SDK_LOG_FORMAT`: how log lines look.
         storage_endpoints: `CALLBACK_SDK_STORAGE_ENDPOINTS`: object stores beside the well-known ones.
         allow_networks: `CALLBACK_SDK_ALLOW_NETWORKS`: networks that callbacks may reach although they aren't public.
@@ -257,6 +261,8 @@ class ServiceConfig:
         "RETRY_DELAYS", _durations, "durations such as 5s 30s 2m, separated by spaces", default=SERVICE_DELAYS
     )
     metrics_port: int | None = _setting("METRICS_PORT", _whole_number(1, 65535), "a whole number from 1 to 65535")
+    startup_timeout: timedelta = _setting("STARTUP_TIMEOUT", parse_duration, _DURATION, default=timedelta(minutes=5))
+    stall_timeout: timedelta = _setting("STALL_TIMEOUT", parse_duration, _DURATION, default=timedelta(seconds=30))
     log_format: str = _setting("LOG_FORMAT", _one_of("text", "json"), "text or json", default="text")
     storage_endpoints: tuple[str, ...] = _setting("STORAGE_ENDPOINTS", _words, _ENDPOINTS, default=())
     allow_networks: tuple[str, ...] = _setting("ALLOW_NETWORKS", _networks, _NETWORKS, default=())

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from callback_sdk._version import __version__
-from callback_sdk.commands import database, outbox, serving, targets, tasks, trying, users
+from callback_sdk.commands import database, health, outbox, serving, targets, tasks, trying, users
 from callback_sdk.commands.printing import print_line
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ def _options(
 
 app.command()(serving.serve)
 app.command()(serving.worker)
+app.command()(health.health)
 app.command()(trying.run)
 tasks.add_to(app)
 targets.add_to(app)

@@ -184,8 +184,8 @@ def settings(**given: Any) -> ServiceConfig:
             changes[name] = tuple(changes[name])
     if "trusted_proxies" in changes:
         changes["trusted_proxies"] = _networks(changes["trusted_proxies"], "--trusted-proxy")
-    for name in {"grace", "keep"}.intersection(changes):
-        changes[name] = duration(changes[name], f"--{name}")
+    for name in {"grace", "keep", "startup_timeout"}.intersection(changes):
+        changes[name] = duration(changes[name], f"--{name.replace('_', '-')}")
     if "memory_limit" in changes:
         changes["memory_limit"] = _size(changes["memory_limit"], "--memory-limit")
     if changes.get("log_format", "text") not in ("text", "json"):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Annotated
 
 import typer
@@ -30,8 +31,38 @@ from callback_sdk.commands.options import (
     settings,
     variables,
 )
+from callback_sdk.commands.printing import print_error
+from callback_sdk.errors import CallbackSDKError, ConfigurationError, MissingExtraError, UnknownAlgorithmError
+
+EXIT_SETTING = 78
+EXIT_UNAVAILABLE = 75
+"""Exit codes of `serve` and `worker`, EX_CONFIG and EX_TEMPFAIL of sysexits.h."""
 
 
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turn what keeps a process from starting into one line, and a code that tells a wrong setting from an outage."""
+    try:
+        yield
+    except CallbackSDKError as error:
+        print_error(error)
+        raise typer.Exit(_exit_code(error)) from None
+
+
+def _exit_code(error: CallbackSDKError) -> int:
+    if isinstance(error, MissingExtraError):
+        # What is missing may be what the imports below need.
+        return EXIT_SETTING
+    from callback_sdk.service.engines import BrokerRefusedError, EngineError
+    from callback_sdk.service.store import StoreRefusedError, StoreUnavailableError
+    from callback_sdk.service.supervisor import WorkerStartError
+
+    if isinstance(error, (ConfigurationError, UnknownAlgorithmError, BrokerRefusedError, StoreRefusedError)):
+        return EXIT_SETTING
+    return EXIT_UNAVAILABLE if isinstance(error, (EngineError, StoreUnavailableError, WorkerStartError)) else 1
+
+
+@exit_codes()
 def serve(
     registry: RegistryName,
     *,
@@ -129,6 +160,7 @@ def serve(
     )
 
 
+@exit_codes()
 def worker(
     registry: RegistryName,
     *,
@@ -154,7 +186,16 @@ def worker(
         typer.Option(
             min=1,
             max=65535,
-            help="Port for Prometheus, at CALLBACK_SDK_HOST; or CALLBACK_SDK_METRICS_PORT. No metrics, unless given.",
+            help="Port of /healthz, /readyz and /metrics, at CALLBACK_SDK_HOST; or CALLBACK_SDK_METRICS_PORT. None of "
+            "them, unless given.",
+            show_default=False,
+        ),
+    ] = None,
+    startup_timeout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="How long it may take until it is ready: 5m, or CALLBACK_SDK_STARTUP_TIMEOUT. Then it ends.",
             show_default=False,
         ),
     ] = None,
@@ -164,15 +205,17 @@ def worker(
 
     Registry, database, broker, blobs, encryption keys and webhook secrets must be the service's own: on another
     machine the keys come by CALLBACK_SDK_ENCRYPTION_KEYS, from the file `keys` of the service's data folder. A GPU
-    machine takes only what it is for with --algorithm. SIGTERM ends it, with the grace for running tasks.
+    machine takes only what it is for with --algorithm. SIGTERM ends it, with the grace for running tasks. It exits with
+    code 78 when a setting is wrong, and with 75 when it could not start within the startup timeout.
     """
     from callback_sdk.service.engines.celery import needed
+    from callback_sdk.service.health import open_health
     from callback_sdk.service.isolation import forbid_inspection
     from callback_sdk.service.logs import log_to_stderr
-    from callback_sdk.service.metrics import served_for_processes
     from callback_sdk.service.registry import load
     from callback_sdk.service.server import default_processes
-    from callback_sdk.service.worker import chosen, supervise
+    from callback_sdk.service.supervisor import WorkerSupervisor
+    from callback_sdk.service.worker import chosen
 
     given = {
         "data": data,
@@ -187,6 +230,7 @@ def worker(
         "allow_hosts": allow_host,
         "pass_env": pass_env,
         "metrics_port": metrics_port,
+        "startup_timeout": startup_timeout,
         "log_format": log_format,
     }
     forbid_inspection()
@@ -196,12 +240,16 @@ def worker(
     needed(config.broker)
     names = chosen(load(registry), algorithm or ())
     with ExitStack() as stack:
-        counting = {}
+        health = None
         if config.metrics_port is not None:
-            counting = stack.enter_context(served_for_processes(config.host, config.metrics_port))
-        supervise(
+            health = stack.enter_context(open_health(config.host, config.metrics_port))
+        supervisor = WorkerSupervisor(
             [sys.executable, "-m", "callback_sdk.service.worker", registry, ",".join(names)],
             processes=config.processes or default_processes(),
-            environment={**os.environ, **variables(**given), **counting},
+            environment={**os.environ, **variables(**given), **(health.variables if health else {})},
             grace=config.grace,
+            startup_timeout=config.startup_timeout,
         )
+        if health is not None:
+            health.watched = supervisor
+        supervisor.run()

@@ -5,9 +5,7 @@ What is counted, is counted since the start of this process; what waits is asked
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -15,13 +13,10 @@ from prometheus_client import (
     Counter,
     Histogram,
     generate_latest,
-    start_http_server,
 )
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from callback_sdk.errors import ConfigurationError
 from callback_sdk.service.store import Store
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -58,37 +53,6 @@ def exposition(store: Store) -> bytes:
     return generate_latest(_registry) + generate_latest(_Stored(store))
 
 
-@contextmanager
-def served_for_processes(host: str, port: int) -> Iterator[dict[str, str]]:
-    """Answer Prometheus with what other processes count, added up, for as long as the block lasts.
-
-    Args:
-        host: Address to listen at.
-        port: And its port.
-
-    Yields:
-        What the environment of these processes must have from their start.
-
-    Raises:
-        ConfigurationError: Nobody can listen there.
-    """
-    with tempfile.TemporaryDirectory(prefix="callback-sdk-metrics-") as folder:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
-        try:
-            server, thread = start_http_server(port, host, registry)
-        except OSError as error:
-            raise ConfigurationError(
-                f"Metrics can't be served at {host}:{port}: {error.strerror}.", hint="Choose another --metrics-port."
-            ) from None
-        try:
-            yield {"PROMETHEUS_MULTIPROC_DIR": folder}
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
-
-
 class _Stored(Collector):
     """What the store knows: the same from every process."""
 
@@ -101,6 +65,14 @@ class _Stored(Collector):
         for status, count in self._store.tasks.counts().items():
             tasks.add_metric([status], count)
         yield tasks
+        oldest = GaugeMetricFamily(
+            "callback_sdk_oldest_task_seconds",
+            "How long the oldest pending task has waited, by algorithm: it grows when no worker takes any.",
+            labels=["algorithm"],
+        )
+        for algorithm, seconds in self._store.figures.oldest().items():
+            oldest.add_metric([algorithm], seconds)
+        yield oldest
         deliveries = GaugeMetricFamily(
             "callback_sdk_deliveries", "Deliveries of ended tasks that are not made, by state.", labels=["state"]
         )

@@ -1,4 +1,4 @@
-"""A worker of the engine `celery`: a parent that keeps processes running, and what each of them does."""
+"""One process of a worker of the engine `celery`; `supervisor` is its parent."""
 
 from __future__ import annotations
 
@@ -6,93 +6,58 @@ import contextlib
 import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
-from callback_sdk.errors import ConfigurationError
+from callback_sdk.errors import CallbackSDKError, ConfigurationError, UnknownAlgorithmError
 from callback_sdk.redaction import Secret
 from callback_sdk.service.child import die_with_parent
 from callback_sdk.service.deliverer import THREADS
-from callback_sdk.service.engines.celery import DELIVER, DELIVERIES, RUN, make_app, make_queue, queue_name
+from callback_sdk.service.engines import BrokerRefusedError
+from callback_sdk.service.engines.celery import (
+    DELIVER,
+    DELIVERIES,
+    RUN,
+    check_broker,
+    make_app,
+    make_queue,
+    queue_name,
+)
 from callback_sdk.service.memory import NO_LIMIT, MemoryLimit
-from callback_sdk.service.parts import Parts, Places, Reach, opened, worker_name, working
+from callback_sdk.service.outages import OutageLog, retry_pause
+from callback_sdk.service.parts import Parts, Places, Reach, WorkerParts, opened, worker_name, working
 from callback_sdk.service.process import SHUTDOWN, ChildProcess, Stop
 from callback_sdk.service.registry import Registry
+from callback_sdk.service.reports import Reporter
+from callback_sdk.service.stalls import STALL_TIMEOUT, MessageCounter, StallWatch
+from callback_sdk.service.store import StoreRefusedError, StoreUnavailableError
+from callback_sdk.service.supervisor import EXIT_SETTING, EXIT_UNAVAILABLE, SEND
+from callback_sdk.service.threads import ThreadError
 from callback_sdk.service.uploads import PendingUploads
 
 _log = logging.getLogger(__name__)
 
-COMPUTE = "compute"
-SEND = "send"
-"""What one process of a worker does."""
+EXIT_STALLED = 3
+"""Exit code of a process whose consumer has stalled; why it ended is in its report."""
+
+_PERMANENT = (ConfigurationError, UnknownAlgorithmError, BrokerRefusedError, StoreRefusedError)
+
+_LONGEST_PAUSE = 5.0
+"""Seconds that a process waits, at most, after an id that it couldn't look up in the store."""
+
+_STOP_TIMEOUT = 10.0
+"""Seconds that a stalled consumer has to close its connection, which may be broken."""
 
 _SOON = 0.001
 """Seconds after a task in which Kombu looks what is left to do."""
 
 _UPLOADS_TICK = 0.1
 """Seconds between looks at whether results still wait for blob storage, when the worker ends."""
-
-_PAUSE = 1.0
-"""Seconds before a process that died is started again."""
-
-_KILL_AFTER = 10.0
-"""Seconds beyond the grace after which a process that doesn't end is killed."""
-
-
-def supervise(command: Sequence[str], *, processes: int, environment: Mapping[str, str], grace: timedelta) -> None:
-    """Keep a worker's processes running until SIGTERM or SIGINT comes, and then until they have ended.
-
-    Args:
-        command: What starts one of them, but for its role and this process's id, which come last.
-        processes: How many compute; one more delivers.
-        environment: Their environment.
-        grace: How long running tasks may go on after the signal; a second signal ends it.
-    """
-    signals: list[int] = []
-    before = {number: signal.signal(number, lambda got, _: signals.append(got)) for number in _ENDS}
-    roles = [COMPUTE] * processes + [SEND]
-    running = [_start(command, role, environment) for role in roles]
-    started = [time.monotonic()] * len(roles)
-    try:
-        while not signals:
-            time.sleep(0.1)
-            for place, role in enumerate(roles):
-                if running[place].poll() is None or time.monotonic() - started[place] < _PAUSE:
-                    continue
-                _log.warning("A process of this worker ended with %d; another one follows.", running[place].returncode)
-                running[place], started[place] = _start(command, role, environment), time.monotonic()
-        _end(running, signals, grace)
-    finally:
-        for process in running:
-            process.kill()
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-_ENDS = (signal.SIGTERM, signal.SIGINT)
-
-
-def _start(command: Sequence[str], role: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    # A session of its own: a Ctrl-C in the terminal reaches the parent alone, which then tells the others.
-    return subprocess.Popen([*command, role, str(os.getpid())], env=dict(environment), start_new_session=True)  # noqa: S603
-
-
-def _end(running: Sequence[subprocess.Popen[bytes]], signals: Sequence[int], grace: timedelta) -> None:
-    _log.info("Stopped by %s.", signal.Signals(signals[0]).name)
-    end = time.monotonic() + grace.total_seconds() + _KILL_AFTER
-    told = 0
-    while any(process.poll() is None for process in running) and time.monotonic() < end:
-        while told < len(signals):
-            told += 1
-            for process in running:
-                # Celery takes a second SIGTERM for an order to drop everything; SIGUSR1 is ours.
-                process.send_signal(signal.SIGTERM if told == 1 else signal.SIGUSR1)
-        time.sleep(0.05)
 
 
 def work(
@@ -104,10 +69,12 @@ def work(
     broker: Secret[str],
     algorithms: Sequence[str] = (),
     grace: timedelta,
+    stall_timeout: timedelta = STALL_TIMEOUT,
     parent: int,
+    reporter: Reporter,
     pass_env: tuple[str, ...] = (),
     memory_limit: MemoryLimit = NO_LIMIT,
-) -> None:
+) -> int:
     """Take ids from the broker until SIGTERM comes: one process of a worker.
 
     Args:
@@ -118,13 +85,19 @@ def work(
         broker: Celery's broker.
         algorithms: Only tasks of these; all of the registry's when empty.
         grace: How long a running task may go on after SIGTERM.
+        stall_timeout: How long a free consumer may get nothing although something is there for it.
         parent: Pid of the process that keeps this one running, without which it ends.
         pass_env: Variables of the environment that algorithms get besides the usual ones.
         memory_limit: How much memory a run may take whose algorithm doesn't say.
+        reporter: Tells the parent how this process is.
+
+    Returns:
+        The exit code.
 
     Raises:
         ConfigurationError: A setting is wrong.
         StoreUnavailableError: The database can't be reached.
+        EngineError: The broker can't be reached.
     """
     die_with_parent(parent)
     with (
@@ -133,15 +106,19 @@ def work(
         contextlib.ExitStack() as stack,
     ):
         app = make_app(broker)
+        check_broker(app)
+        messages = MessageCounter(THREADS if role == SEND else 1)
         if role == SEND:
             queues, pool, concurrency = [DELIVERIES], "threads", THREADS
-            _register_deliver(app, parts, work_parts.deliverer)
+            _register_deliver(app, parts, work_parts.deliverer, messages)
         else:
             queues = [queue_name(name) for name in chosen(parts.registry, algorithms)]
             pool, concurrency = "solo", 1
-            _register_run(app, work_parts.runner, stack.enter_context(_child(parts)))
+            _register_run(app, work_parts.runner, stack.enter_context(_child(parts)), messages)
         app.conf.task_queues = [make_queue(name, broker) for name in queues]
+        app.steps["consumer"].add(_ready_step(reporter))
         stop_runs = work_parts.claims.stop_runs
+        stopped = stack.enter_context(_watched(parts, work_parts, queues, messages, reporter, stall_timeout))
         with _grace(app, grace, lambda: stop_runs(SHUTDOWN)):
             worker = app.Worker(
                 pool=pool,
@@ -157,12 +134,100 @@ def work(
             with contextlib.suppress(SystemExit):
                 worker.start()
             _wait_for_uploads(work_parts.uploads)
+        return EXIT_STALLED if stopped.is_set() else 0
 
 
 def _wait_for_uploads(uploads: PendingUploads) -> None:
     """Wait for results that blob storage did not take yet, until the grace ends and stops their runs."""
     while uploads.count:
         time.sleep(_UPLOADS_TICK)
+
+
+def _ready_step(reporter: Reporter) -> Any:
+    """Return a step of Celery's consumer that starts and stops with its subscription to the queues."""
+    from celery import bootsteps
+
+    class Ready(bootsteps.StartStopStep):  # type: ignore[misc]
+        requires = ("celery.worker.consumer.tasks:Tasks",)
+
+        def start(self, _: Any) -> None:
+            reporter.note("broker", None)
+            reporter.note("start", None)
+
+        def stop(self, _: Any) -> None:
+            reporter.note("broker", "it connects to the message broker again.")
+
+    return Ready
+
+
+@contextlib.contextmanager
+def _watched(
+    parts: Parts,
+    work_parts: WorkerParts,
+    queues: Sequence[str],
+    messages: MessageCounter,
+    reporter: Reporter,
+    timeout: timedelta,
+) -> Iterator[threading.Event]:
+    """Watch over the consumer and the threads, and give what is set when the consumer has stalled."""
+    stalled = threading.Event()
+
+    def look(database: str | None) -> None:
+        reporter.note("database", database)
+        reporter.note("threads", _problem_of_threads(work_parts))
+
+    def stop(names: Sequence[str]) -> None:
+        stalled.set()
+        reason = (
+            f"the message broker brought nothing from {', '.join(names)} in {timeout.total_seconds():.0f} s, although "
+            "tasks were dispatched there: its consumer has stalled."
+        )
+        reporter.fail(reason, permanent=False)
+        _stop_consumer(lambda: messages.idle and not work_parts.uploads.count)
+
+    watch = StallWatch(
+        messages,
+        dispatched=lambda since: _dispatched(parts, queues, since),
+        since=parts.store.clock(),
+        timeout=timeout,
+        on_stall=stop,
+        on_look=look,
+    )
+    watch.start()
+    try:
+        yield stalled
+    finally:
+        watch.close()
+
+
+def _problem_of_threads(work_parts: WorkerParts) -> str | None:
+    try:
+        work_parts.claims.check()
+        work_parts.uploads.check()
+    except ThreadError as error:
+        return str(error)
+    return None
+
+
+def _dispatched(parts: Parts, queues: Sequence[str], since: float) -> list[str]:
+    """Return those of some queues that hold something, as far as the store knows."""
+    if queues == [DELIVERIES]:
+        return [DELIVERIES] if parts.store.deliveries.dispatched(since=since) else []
+    names = [name for name in parts.registry if queue_name(name) in queues]
+    return [queue_name(name) for name in parts.store.tasks.dispatched(names, since=since)]
+
+
+def _stop_consumer(idle: Callable[[], bool]) -> NoReturn:
+    """End this process from another thread than Celery's: in an orderly way if possible, and by force otherwise."""
+    from celery.worker import state
+
+    # Celery's loop looks at it at least once a second.
+    state.should_stop = EXIT_STALLED
+    end = time.monotonic() + _STOP_TIMEOUT
+    # Something may have come at the last moment: to break it off would count as a death of its process.
+    while time.monotonic() < end or not idle():
+        time.sleep(0.1)
+    os._exit(EXIT_STALLED)
 
 
 def chosen(registry: Registry, algorithms: Sequence[str]) -> list[str]:
@@ -189,13 +254,22 @@ def _child(parts: Parts) -> Iterator[ChildProcess]:
         child.close()
 
 
-def _register_run(app: Any, runner: Any, child: ChildProcess) -> None:
+def _register_run(app: Any, runner: Any, child: ChildProcess, messages: MessageCounter) -> None:
     from kombu.asynchronous import get_event_loop
 
-    @app.task(name=RUN, shared=False)  # type: ignore[untyped-decorator]
-    def run(job_id: str) -> None:
+    outage = OutageLog(_log, failing="No task can be claimed", working="Tasks are claimed again")
+
+    @app.task(name=RUN, shared=False, bind=True)  # type: ignore[untyped-decorator]
+    def run(self: Any, job_id: str) -> None:
         stop: Stop = Stop()
-        runner.run(job_id, child, stop)
+        with messages.handling(_queue_of(self.request)):
+            try:
+                runner.run(job_id, child, stop)
+            except StoreUnavailableError as error:
+                # The dispatcher brings it again. Ids that come meanwhile could not be claimed either.
+                time.sleep(retry_pause(outage.failed(error), longest=_LONGEST_PAUSE))
+            else:
+                outage.recovered()
         loop = get_event_loop()
         if loop is not None:
             # Kombu's loop may wait for the next message now, and acknowledge this one, without which none comes, only
@@ -203,11 +277,18 @@ def _register_run(app: Any, runner: Any, child: ChildProcess) -> None:
             loop.call_later(_SOON, lambda: None)
 
 
-def _register_deliver(app: Any, parts: Parts, deliverer: Any) -> None:
+def _queue_of(request: Any) -> str:
+    return str((request.delivery_info or {}).get("routing_key", ""))
+
+
+def _register_deliver(app: Any, parts: Parts, deliverer: Any, messages: MessageCounter) -> None:
     @app.task(name=DELIVER, shared=False)  # type: ignore[untyped-decorator]
     def deliver(delivery_id: str, host: str) -> None:
-        if not deliverer.send_now(delivery_id, host):
-            parts.store.deliveries.give_back(delivery_id)
+        with messages.handling(DELIVERIES):
+            if not deliverer.send_now(delivery_id, host):
+                # While the database is away it is brought again later all the same.
+                with contextlib.suppress(StoreUnavailableError):
+                    parts.store.deliveries.give_back(delivery_id)
 
 
 @contextlib.contextmanager
@@ -231,8 +312,24 @@ def _grace(app: Any, grace: timedelta, stop: Any) -> Iterator[None]:
         signal.signal(signal.SIGUSR1, before)
 
 
-def main(registry: str, algorithms: str, role: str, parent: str) -> None:
-    """Run one process of a worker, with the settings of the environment."""
+def main(registry: str, algorithms: str, role: str, parent: str, descriptor: str) -> int:
+    """Run one process of a worker, with the settings of the environment.
+
+    Returns:
+        The exit code. What went wrong is in the report: the parent logs it, once.
+    """
+    reporter = Reporter(int(descriptor))
+    try:
+        return _run_with_environment(registry, algorithms, role, parent, reporter)
+    except _PERMANENT as error:
+        reporter.fail(str(error), permanent=True)
+        return EXIT_SETTING
+    except (CallbackSDKError, OSError) as error:
+        reporter.fail(str(error), permanent=False)
+        return EXIT_UNAVAILABLE
+
+
+def _run_with_environment(registry: str, algorithms: str, role: str, parent: str, reporter: Reporter) -> int:
     from callback_sdk.config import ServiceConfig
     from callback_sdk.guard import AddressGuard
     from callback_sdk.service.engines.celery import needed
@@ -245,8 +342,9 @@ def main(registry: str, algorithms: str, role: str, parent: str) -> None:
     forbid_inspection()
     config = ServiceConfig.from_environ()
     log_to_stderr(config.log_format)
+    _silence_celery()
     folder = make_data_folder(config.data)
-    work(
+    return work(
         registry,
         role,
         Places(data=folder, database=config.database, blobs=config.blobs, keys=config.encryption_keys),
@@ -259,11 +357,23 @@ def main(registry: str, algorithms: str, role: str, parent: str) -> None:
         broker=needed(config.broker),
         algorithms=algorithms.split(","),
         grace=config.grace,
+        stall_timeout=config.stall_timeout,
         parent=int(parent),
         pass_env=config.pass_env,
         memory_limit=default_limit(config.memory_limit, config.processes or default_processes()),
+        reporter=reporter,
     )
 
 
+def _silence_celery() -> None:
+    """Drop what Celery says at every start and every reconnect, and what nobody can act upon."""
+    from celery.platforms import SecurityWarning
+
+    warnings.simplefilter("ignore", SecurityWarning)
+    warnings.filterwarnings("ignore", category=PendingDeprecationWarning, module="celery")
+    # Two lines for each queue: ids are sent without an ETA.
+    logging.getLogger("kombu.transport.native_delayed_delivery").setLevel(logging.ERROR)
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(main(*sys.argv[1:]))

@@ -11,7 +11,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from callback_sdk.errors import ConfigurationError, MissingExtraError
-from callback_sdk.service.metrics import served_for_processes
+from callback_sdk.service.health import open_health
 from callback_sdk.testing import WebhookReceiver
 from tests.conftest import missing_server
 from tests.topology import Topology, wait_until
@@ -62,6 +62,6 @@ def test_a_port_that_is_taken_is_a_clear_error() -> None:
         taken.listen()
         with (
             pytest.raises(ConfigurationError, match="--metrics-port"),
-            served_for_processes("127.0.0.1", taken.getsockname()[1]),
+            open_health("127.0.0.1", taken.getsockname()[1]),
         ):
             pass

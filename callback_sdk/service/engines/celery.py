@@ -16,7 +16,7 @@ from attrs import define
 from callback_sdk.errors import ConfigurationError, MissingExtraError
 from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.service.engines.engine import Room
-from callback_sdk.service.engines.errors import EngineError
+from callback_sdk.service.engines.errors import BrokerRefusedError, EngineError
 from callback_sdk.service.engines.options import EngineOptions
 from callback_sdk.service.parts import Parts
 
@@ -151,6 +151,55 @@ def _errors_of(app: Any) -> tuple[type[Exception], ...]:
     return (*connection.connection_errors, *connection.channel_errors, KombuError, OSError)
 
 
+_AMQP_REFUSALS = (403, 530)
+"""AMQP reply codes of a connection that will never be taken: access-refused, and not-allowed for a virtual host."""
+
+
+def check_broker(app: Any) -> None:
+    """Connect to the broker once.
+
+    Raises:
+        BrokerRefusedError: It refuses the login, or has no such virtual host.
+        EngineError: It can't be reached.
+    """
+    with _explained(_errors_of(app)), app.connection_for_read(heartbeat=0) as connection:
+        connection.ensure_connection(max_retries=1, interval_start=0, timeout=_TIMEOUT)
+
+
+@contextmanager
+def _explained(away: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Turn the errors of a broker that is away into one of ours, without their frames: the URL may be in these."""
+    failure: EngineError
+    try:
+        yield
+    except away as error:
+        reason = f"{type(error).__name__}: {str(error)[:200]}."
+        if _is_refusal(error):
+            failure = BrokerRefusedError(
+                f"The message broker refuses the connection: {reason}",
+                hint="Check the user, the password and the virtual host in CALLBACK_SDK_BROKER.",
+            )
+        else:
+            failure = EngineError(
+                f"The message broker can't be reached: {reason}",
+                hint="See that it runs, and check CALLBACK_SDK_BROKER. What was accepted waits in the store.",
+            )
+    else:
+        return
+    raise failure
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """Tell a refused login from a broker that is away, by the error and what kombu has wrapped in it."""
+    for _ in range(5):
+        if error is None:
+            return False
+        if type(error).__name__ == "AuthenticationError" or getattr(error, "reply_code", None) in _AMQP_REFUSALS:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 class CeleryEngine:
     """Sends ids to the queues. The dispatcher's thread alone uses it, but for `check`.
 
@@ -208,8 +257,7 @@ class CeleryEngine:
 
     def check(self) -> None:
         """Connect to the broker once; see `Engine.check`."""
-        with self._explained(), self._app.connection_for_read(heartbeat=0) as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0, timeout=_TIMEOUT)
+        check_broker(self._app)
 
     def close(self) -> None:
         """Close the connection."""
@@ -248,23 +296,8 @@ class CeleryEngine:
     def _errors(self) -> Iterator[None]:
         """Begin with a new connection after any error."""
         try:
-            with self._explained():
+            with _explained(self._away):
                 yield
         except BaseException:
             self._forget()
             raise
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        failure: EngineError
-        try:
-            yield
-        except self._away as error:
-            # The broker's URL may be in the frames.
-            failure = EngineError(
-                f"The message broker can't be reached: {type(error).__name__}: {str(error)[:200]}.",
-                hint="See that it runs, and check CALLBACK_SDK_BROKER. What was accepted waits in the store.",
-            )
-        else:
-            return
-        raise failure

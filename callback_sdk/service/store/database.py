@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,11 @@ from callback_sdk.service.outages import OutageLog
 
 T = TypeVar("T")
 
+_REFUSALS = re.compile(
+    r"FATAL: (?:password authentication failed|no pg_hba\.conf entry|(?:role|database) .{1,100} does not exist)"
+)
+"""What PostgreSQL answers to a connection that it will never take. libpq tells no SQLSTATE of a failed connection."""
+
 _log = logging.getLogger(__name__)
 
 _RETRY = 1.0
@@ -25,6 +31,10 @@ _RETRY = 1.0
 
 class StoreUnavailableError(CallbackSDKError):
     """The database can't be reached, or can't be written; what it has is safe."""
+
+
+class StoreRefusedError(StoreUnavailableError):
+    """The database refuses the connection: its user, password or name is wrong. Only another setting helps."""
 
 
 class Database(ABC):
@@ -144,6 +154,14 @@ def unavailable() -> Iterator[None]:
 def _unavailable(error: sa.exc.SQLAlchemyError) -> StoreUnavailableError:
     cause = without_frames(getattr(error, "orig", None)) or error
     reason = " ".join(str(cause).split())[:300]
+    failure: StoreUnavailableError
+    if _REFUSALS.search(reason):
+        failure = StoreRefusedError(
+            f"The database refuses the connection: {reason}.",
+            hint="Check the user, the password and the database's name in CALLBACK_SDK_DATABASE.",
+        )
+        failure.__cause__ = cause
+        return failure
     failure = StoreUnavailableError(
         f"The database can't be used: {reason}.", hint="See that it runs and that its disk has room; then try again."
     )

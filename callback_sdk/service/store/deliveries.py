@@ -236,6 +236,16 @@ class DeliveryStore:
 
         return self._database.write(mark)
 
+    def dispatched(self, *, since: float) -> bool:
+        """Return whether there is a due delivery that an engine was given, and that nobody has claimed.
+
+        Args:
+            since: Only one that was given out at or after this time of the database's clock.
+        """
+        given = (*_WAITING, deliveries.c.next_attempt_at <= now(), deliveries.c.sent_at >= since)
+        with self._database.read() as connection:
+            return bool(connection.execute(sa.select(sa.exists().where(*given))).scalar())
+
     def busy_hosts(self, at_least: int) -> list[str]:
         """Return the hosts that so many attempts are under way at."""
         with self._database.read() as connection:

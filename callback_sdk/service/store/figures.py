@@ -58,6 +58,13 @@ class Figures:
         with self._database.read() as connection:
             return dict(rows.pairs(connection.execute(query.group_by(tasks.c.algorithm))))
 
+    def oldest(self) -> dict[str, float]:
+        """Return for how many seconds the oldest waiting task of each algorithm has waited."""
+        age = now() - sa.func.min(tasks.c.created_at)
+        query = sa.select(tasks.c.algorithm, age).where(tasks.c.status == PENDING).group_by(tasks.c.algorithm)
+        with self._database.read() as connection:
+            return dict(rows.pairs(connection.execute(query)))
+
     def workers(self) -> list[Worker]:
         """Return who runs tasks, by name."""
         query = (

@@ -267,6 +267,25 @@ class TaskStore:
 
         return self._database.write(mark)
 
+    def dispatched(self, algorithms: Collection[str], *, since: float) -> list[str]:
+        """Return those of some algorithms that have a task which an engine was given, and which nobody has claimed.
+
+        Args:
+            algorithms: Names of algorithms.
+            since: Only tasks that were given out at or after this time of the database's clock.
+        """
+        # One short look at the index for each algorithm, where DISTINCT would read all waiting tasks.
+        looks = [
+            sa.select(sa.literal(name)).where(
+                sa.exists().where(tasks.c.status == PENDING, tasks.c.algorithm == name, tasks.c.sent_at >= since)
+            )
+            for name in algorithms
+        ]
+        if not looks:
+            return []
+        with self._database.read() as connection:
+            return list(connection.execute(sa.union_all(*looks)).scalars())
+
     def claim(self, job_id: str, worker: str) -> Claim | None:
         """Take a waiting task; None when it doesn't wait (any more).
 

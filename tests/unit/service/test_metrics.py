@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from callback_sdk.redaction import Secret
 from callback_sdk.service import metrics
-from callback_sdk.service.store import Store, open_database
+from callback_sdk.service.store import NewTask, Store, Submission, open_database
 from callback_sdk.service.vault import Vault
 
 ROOT = Path(__file__).parents[3]
@@ -35,6 +35,8 @@ def families(tmp_path: Path, vault: Vault) -> Iterator[dict[str, Any]]:
             child = metric.labels(*metric._labelnames) if metric._labelnames else metric
             child.inc(0) if isinstance(metric, Counter) else child.observe(0)
     store = Store(open_database(Secret(f"sqlite:///{tmp_path / 'store.sqlite3'}")), vault)
+    task = NewTask(job_id="1", owner="anna", algorithm="a", version="1", features_format="json")
+    store.tasks.submit([Submission(task=task, targets=(), features=b"[]")])
     text = metrics.exposition(store).decode()
     store.close()
     found = {family.name: family for family in text_string_to_metric_families(text)}

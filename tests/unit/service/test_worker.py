@@ -10,6 +10,7 @@ from celery import Celery
 from kombu.asynchronous import Hub, get_event_loop, set_event_loop
 
 from callback_sdk.service.engines.celery import RUN
+from callback_sdk.service.stalls import MessageCounter
 from callback_sdk.service.worker import _register_run
 
 
@@ -37,7 +38,7 @@ def hub() -> Iterator[Hub]:
 def test_the_loop_does_not_rest_before_a_task_is_acknowledged(hub: Hub) -> None:
     """Kombu acknowledges in the loop's next round, and RabbitMQ sends no other task before that."""
     app, runner = Celery("test", set_as_current=False), Runner()
-    _register_run(app, runner, child=None)
+    _register_run(app, runner, child=None, messages=MessageCounter(1))
     resting = hub.fire_timers(min_delay=1)
     app.tasks[RUN]("42")
     assert runner.ran == ["42"]
@@ -47,7 +48,7 @@ def test_the_loop_does_not_rest_before_a_task_is_acknowledged(hub: Hub) -> None:
 def test_a_task_runs_where_there_is_no_loop() -> None:
     """As with a transport that has none."""
     app, runner = Celery("test", set_as_current=False), Runner()
-    _register_run(app, runner, child=None)
+    _register_run(app, runner, child=None, messages=MessageCounter(1))
     before = get_event_loop()
     set_event_loop(None)
     try:

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from callback_sdk.errors import ConfigurationError
+from callback_sdk.errors import CallbackSDKError, ConfigurationError
 from callback_sdk.redaction import Secret
-from callback_sdk.service.engines.celery import _FEWEST, _MOST, CeleryEngine, EngineError, _Window, make_app, needed
+from callback_sdk.service.engines import BrokerRefusedError
+from callback_sdk.service.engines.celery import (
+    _FEWEST,
+    _MOST,
+    CeleryEngine,
+    EngineError,
+    _Window,
+    check_broker,
+    make_app,
+    needed,
+)
+from tests.conftest import missing_server
 
 
 def test_a_queue_grows_with_what_is_taken_out_of_it() -> None:
@@ -40,3 +51,21 @@ def test_a_broker_that_is_away_is_a_clear_error() -> None:
                 ask()
             assert "topsecret" not in str(caught.value)
         engine.close()
+
+
+@pytest.mark.parametrize("broker", ["callback_valkey", "callback_rabbitmq"])
+def test_a_refused_login_is_told_from_a_broker_that_is_away(request: pytest.FixtureRequest, broker: str) -> None:
+    """No retry helps against the one; the password is in neither error."""
+    try:
+        url = request.getfixturevalue(broker).url
+    except CallbackSDKError as error:
+        missing_server(str(error))
+    check_broker(make_app(Secret(url)))
+    wrong = url.replace("guest:guest@", "").replace("://", "://somebody:topsecret@", 1)
+    with pytest.raises(BrokerRefusedError, match=r"refuses the connection.* CALLBACK_SDK_BROKER") as caught:
+        check_broker(make_app(Secret(wrong)))
+    assert "topsecret" not in str(caught.value)
+    with pytest.raises(EngineError, match="can't be reached") as caught:
+        check_broker(make_app(Secret("redis://:topsecret@127.0.0.1:1/0")))
+    assert type(caught.value) is EngineError
+    assert "topsecret" not in str(caught.value)

@@ -379,6 +379,36 @@ def test_urgent_tasks_come_first_and_then_the_oldest(store: Store) -> None:
     assert store.tasks.unknown(["b"]) == ["a"]
 
 
+def test_what_was_dispatched_and_not_claimed_is_known(store: Store) -> None:
+    """By algorithm, from a time on: who is free and got none of it has a broken connection to its engine."""
+    start = store.clock()
+    submit(store, "1")
+    submit(store, "2")
+    assert store.tasks.dispatched(["a", "b"], since=start) == []
+    assert store.tasks.take(9, again_after=AGAIN) == ["1", "2"]
+    assert store.tasks.dispatched(["b", "a"], since=start) == ["a"]
+    assert store.tasks.dispatched(["b"], since=start) == store.tasks.dispatched([], since=start) == []
+    assert store.tasks.dispatched(["a"], since=store.clock() + 1) == []
+    store.tasks.claim("1", "w")
+    assert store.tasks.dispatched(["a"], since=start) == ["a"]
+    assert 0 <= store.figures.oldest()["a"] < 60
+    store.tasks.claim("2", "w")
+    assert store.tasks.dispatched(["a"], since=start) == []
+    assert store.figures.oldest() == {}
+
+
+def test_deliveries_that_were_dispatched_and_not_claimed_are_known(store: Store) -> None:
+    """As tasks are; those that are not due, or that somebody attempts, don't count."""
+    start = store.clock()
+    (delivery,) = ended(store, "1", URL)
+    assert not store.deliveries.dispatched(since=start)
+    assert len(store.deliveries.take(9, again_after=AGAIN)) == 1
+    assert store.deliveries.dispatched(since=start)
+    assert not store.deliveries.dispatched(since=store.clock() + 1)
+    store.deliveries.claim(delivery, "w")
+    assert not store.deliveries.dispatched(since=start)
+
+
 def test_two_dispatchers_take_no_task_twice(store: Store, open_store: Callable[[], Store]) -> None:
     """Each waiting task goes to one of them."""
     store.tasks.submit([submission(str(number)) for number in range(200)])

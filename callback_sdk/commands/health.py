@@ -1,0 +1,67 @@
+"""The command `health`: asks a service or a worker whether it is ready, for the health checks of containers."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import Annotated
+
+import typer
+
+from callback_sdk.commands.options import settings
+from callback_sdk.commands.printing import print_line
+from callback_sdk.errors import ConfigurationError, ServiceUnreachableError
+
+_TIMEOUT = 10.0
+"""Seconds that an answer may take."""
+
+
+def health(
+    *,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65535,
+            help="Port on this machine: CALLBACK_SDK_METRICS_PORT of a worker, or else CALLBACK_SDK_PORT.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Ask the service or the worker on this machine whether it is ready.
+
+    The exit code is 0 if it is, and else 1, with the reason. A worker answers with --metrics-port only.
+    """
+    config = settings()
+    port = port or config.metrics_port or config.port
+    status, error = _ask(config.host, port)
+    if status != 200:
+        raise ServiceUnreachableError(f"It isn't ready: {error}", status=status)
+    print_line("It is ready.")
+
+
+def _ask(host: str, port: int) -> tuple[int, str]:
+    """Return the status of `/readyz`, and what is wrong."""
+    if not port:
+        raise ConfigurationError("There is no port to ask.", hint="Give --port, or set CALLBACK_SDK_PORT.")
+    # What listens at every address is asked here. http.client knows no proxy.
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    connection = http.client.HTTPConnection(here, port, timeout=_TIMEOUT)
+    try:
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse()
+        body = answer.read(65536)
+    except (OSError, http.client.HTTPException) as error:
+        raise ServiceUnreachableError(
+            f"Nobody answers at {here}:{port}: {error}.", hint="See that it runs, and that the port is its own."
+        ) from None
+    finally:
+        connection.close()
+    return answer.status, _reason(body)
+
+
+def _reason(body: bytes) -> str:
+    try:
+        return str(json.loads(body).get("error", "it gave no reason."))
+    except (ValueError, AttributeError):
+        return "it gave no reason."
