@@ -249,6 +249,7 @@ class SeveralDeliveriesError(DeliveryError):
         super().__init__(
             f"{len(errors)} targets do not have the result:{lines}",
             retryable=any(isinstance(error, DeliveryError) and error.retryable for error in errors),
+            transient=any(isinstance(error, DeliveryError) and error.transient for error in errors),
         )
         self.errors = tuple(errors)
 

@@ -18,6 +18,9 @@ PER_HOST = 8
 SLOW = 2.0
 """Seconds without a response after which a host counts as silent."""
 
+_REMEMBERED = 500
+"""Silent hosts that are remembered; those of longest ago are forgotten first. SQLite takes 999 of them in a query."""
+
 _MOST = 3
 """Times the slots, at most, that all attempts together may have: silent hosts use more than their part."""
 
@@ -38,7 +41,7 @@ class HostSlots:
     def __init__(self, slots: int) -> None:
         self._slots = slots
         self._running: dict[str, _Attempt] = {}
-        self._silent: set[str] = set()
+        self._silent: dict[str, None] = {}
 
     def __len__(self) -> int:
         return len(self._running)
@@ -60,10 +63,11 @@ class HostSlots:
         attempt = self._running.pop(delivery_id, None)
         if attempt is None or responded is None:
             return
-        if responded:
-            self._silent.discard(attempt.host)
-        else:
-            self._silent.add(attempt.host)
+        self._silent.pop(attempt.host, None)
+        if not responded:
+            self._silent[attempt.host] = None
+            if len(self._silent) > _REMEMBERED:
+                del self._silent[next(iter(self._silent))]
 
     @property
     def free(self) -> int:
@@ -88,7 +92,7 @@ class HostSlots:
 
     def _silent_now(self) -> set[str]:
         late = time.monotonic() - SLOW
-        return self._silent | {attempt.host for attempt in self._running.values() if attempt.begun < late}
+        return self._silent.keys() | {attempt.host for attempt in self._running.values() if attempt.begun < late}
 
     def _responding(self) -> int:
         silent = self._silent_now()

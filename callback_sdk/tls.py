@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -21,6 +23,10 @@ ClientCert = str | os.PathLike[str] | Sequence[str | os.PathLike[str] | Secret[s
 """A PEM file with certificate and private key, or `(certificate, key)`, or `(certificate, key, password)`."""
 
 
+_RELOAD = 10.0
+"""Seconds between two readings of the files at least: it takes some tens of milliseconds of CPU."""
+
+
 class TLS:
     """The TLS settings of one sender. It may be shared by threads, and each process has a context of its own.
 
@@ -33,7 +39,9 @@ class TLS:
 
     def __init__(self, client_cert: ClientCert | None = None) -> None:
         self._client = None if client_cert is None else _ClientCertificate.of(client_cert)
-        self._context = PerProcess(self._make)
+        # Without `self` in it, so that a sender that nobody has any more is gone at once.
+        self._context = PerProcess(functools.partial(_make_context, self._client))
+        self._reloaded = -_RELOAD
         if self._client is not None:
             # Fails here, and not at the first result.
             self._context.get()
@@ -59,27 +67,34 @@ class TLS:
         try:
             return context.wrap_socket(sock, server_hostname=name)
         except ssl.SSLError:
-            # The next attempt reads the files anew: somebody may have added the missing authority meanwhile.
-            self._context.pop()
+            self._reload()
             raise
 
-    def _make(self) -> ssl.SSLContext:
-        with no_fork:
-            # The codec of host names, which the first handshake would import.
-            import encodings.idna  # noqa: F401
-            import ssl
+    def _reload(self) -> None:
+        """Have the next attempt read the files anew: somebody may have added the missing authority meanwhile."""
+        now = time.monotonic()
+        if now - self._reloaded >= _RELOAD:
+            self._reloaded = now
+            self._context.pop()
 
-            try:
-                import certifi
 
-                context = ssl.create_default_context()
-                # Slim containers have no certificates of their own.
-                context.load_verify_locations(certifi.where())
-            except OSError as error:
-                raise _unusable(error) from error
-            if self._client is not None:
-                self._client.load_into(context)
-            return context
+def _make_context(client: _ClientCertificate | None) -> ssl.SSLContext:
+    with no_fork:
+        # The codec of host names, which the first handshake would import.
+        import encodings.idna  # noqa: F401
+        import ssl
+
+        try:
+            import certifi
+
+            context = ssl.create_default_context()
+            # Slim containers have no certificates of their own.
+            context.load_verify_locations(certifi.where())
+        except OSError as error:
+            raise _unusable(error) from error
+        if client is not None:
+            client.load_into(context)
+        return context
 
 
 def _unusable(error: OSError) -> ConfigurationError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -96,9 +97,9 @@ class Outbox:
         self.path = Path(path).resolve()
         self._writer = writer
         self._keep = total_seconds("keep", keep)
-        self._create = create
-        # Neither a connection nor a lock survives a fork.
-        self._desks = PerProcess(self._open)
+        # Neither a connection nor a lock survives a fork. There is no `self` in it, so that an outbox without any
+        # reference is gone at once, and its lock with it.
+        self._desks = PerProcess(functools.partial(_Desk.open, self.path, writer, create=create))
         # Fails here, and not at the first result.
         self._desk()
 
@@ -254,9 +255,6 @@ class Outbox:
             desk.close(own_writer=self._writer is None, grace=timedelta(0))
             raise
         return desk
-
-    def _open(self) -> _Desk:
-        return _Desk.open(self.path, self._writer, create=self._create)
 
 
 @define(frozen=True, kw_only=True)

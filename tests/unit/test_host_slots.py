@@ -90,6 +90,18 @@ def test_many_silent_hosts_leave_half_of_the_threads_to_the_others(clock: Clock)
     assert fill(slots, "good") == 8
 
 
+def test_silent_hosts_are_forgotten_in_the_end(clock: Clock) -> None:
+    """A stranger who names a million hosts takes no memory with that."""
+    slots = HostSlots(16)
+    for number in range(2000):
+        slots.begin("1", f"host{number}")
+        slots.end("1", responded=False)
+    for number in range(16):
+        slots.begin(str(number), f"host{number + 1900}")
+    assert len(slots.full()) == host_slots._REMEMBERED
+    assert fill(slots, "host0") > 1
+
+
 def test_attempt_that_is_unknown_ends_without_harm(clock: Clock) -> None:
     """It may have been given back already."""
     slots = HostSlots(16)
