@@ -331,7 +331,8 @@ def test_deliveries_are_made_anew(run: Run, service: FakeService) -> None:
     """Those that are named, or all that are dead."""
     service.on("GET", f"{TASK}/deliveries", service.Say(data=[DELIVERY, DEAD]))
     for name in ("d-1", "d-2"):
-        service.on("POST", f"{TASK}/deliveries/{name}/redeliver", service.Say(202, {**DEAD, "state": "pending"}))
+        again = {**DEAD, "delivery_id": name, "state": "pending"}
+        service.on("POST", f"{TASK}/deliveries/{name}/redeliver", service.Say(202, again))
     assert run("redeliver", 42, "d-1", "d-2")[:2] == (0, "2 deliveries are due now.\n")
     assert len(service.paths("POST")) == 2
     assert run("redeliver", 42, "--dead")[:2] == (0, "1 delivery is due now.\n")
