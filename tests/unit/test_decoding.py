@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import time
 from typing import Any
 
 import pytest
@@ -70,3 +72,20 @@ def test_what_cannot_be_read_exactly_is_an_error_with_its_reason(data: bytes, re
 def test_lone_surrogates_are_found(data: bytes, has_one: bool) -> None:
     """In texts and in keys; a pair of them is a character like any other."""
     assert has_lone_surrogate(decode(data)) is has_one
+
+
+def test_a_text_twice_as_long_takes_about_twice_as_long() -> None:
+    """Also the kinds that are parsed a second time: with long integers, and with a number out of range at their end."""
+    for end in (b"2]", b"1e400]"):
+        seconds = [_seconds(b"[" + b"99999999999999999999,0.5," * count + end) for count in (10_000, 40_000)]
+        assert seconds[1] < 16 * seconds[0]
+
+
+def _seconds(data: bytes) -> float:
+    def once() -> float:
+        started = time.process_time()
+        with contextlib.suppress(ValueError):
+            decode(data)
+        return time.process_time() - started
+
+    return min(once() for _ in range(3))
