@@ -68,12 +68,11 @@ azurite: $(VENV)/venv.stamp ## install the emulator of Azure Blob Storage that t
 		--no-fund --no-save --no-package-lock $(AZURITE) && touch $(VENV)/azurite/$(AZURITE) || \
 		echo 'Azurite could not be installed, so there are no tests against it.'; fi
 
-# Its optional packages are native; it is as good without them.
 recheck: $(VENV)/venv.stamp ## install the detector of slow regular expressions; needs npm
 	@if [ -e $(VENV)/recheck/$(RECHECK) ]; then :; \
 	elif ! command -v npm >/dev/null; then echo 'There is no npm, so slow regular expressions are not looked for.'; \
 	else echo "Installing recheck ..."; npm install --prefix $(VENV)/recheck --silent --ignore-scripts --no-audit \
-		--no-fund --no-save --no-package-lock --omit=optional $(RECHECK) && touch $(VENV)/recheck/$(RECHECK) || \
+		--no-fund --no-save --no-package-lock $(RECHECK) && touch $(VENV)/recheck/$(RECHECK) || \
 		echo 'recheck could not be installed, so slow regular expressions are not looked for.'; fi
 
 oldest: $(VENV)/dev.stamp ## install the oldest boto3 that is supported, beside the newest

@@ -58,7 +58,7 @@ def parse_size(text: str) -> float:
     """
     if text.strip().lower() == "none":
         return math.inf
-    match = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([A-Za-z]+)", text.strip())
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([A-Za-z]+)", text.strip())
     size = float(match[1]) * _SIZES.get(match[2].lower(), math.nan) if match else math.nan
     if not 1 <= size < math.inf:
         raise ValueError(text)

@@ -28,7 +28,7 @@ _SCRIPT = """
 const { checkSync } = require('recheck');
 const patterns = JSON.parse(require('fs').readFileSync(0));
 process.stdout.write(JSON.stringify(patterns.map(([source, flags]) => {
-  const found = checkSync(source, flags, { timeout: 20000, randomSeed: 1 });
+  const found = checkSync(source, flags, { timeout: null, randomSeed: 1 });
   return [found.status, found.complexity ? found.complexity.summary : String(found.error && found.error.kind)];
 })));
 """
@@ -115,13 +115,19 @@ def has_recheck() -> bool:
 def _checked(patterns: Sequence[Pattern]) -> list[tuple[str, str]]:
     if not patterns:
         return []
-    # Without its optional packages recheck runs in JavaScript alone.
-    environment = {"NODE_PATH": str(_modules()), "RECHECK_BACKEND": "pure", "PATH": os.environ["PATH"]}
-    given = json.dumps([pattern.as_javascript() for pattern in patterns])
+    wanted = [pattern.as_javascript() for pattern in patterns]
+    once = sorted(set(wanted))
     done = subprocess.run(
-        ["node", "-e", _SCRIPT], input=given, env=environment, capture_output=True, text=True, timeout=300, check=True
+        ["node", "-e", _SCRIPT],
+        input=json.dumps(once),
+        env={"NODE_PATH": str(_modules()), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=True,
     )
-    return [(status, complexity) for status, complexity in json.loads(done.stdout)]
+    found = dict(zip(once, json.loads(done.stdout), strict=True))
+    return [(found[each][0], found[each][1]) for each in wanted]
 
 
 def _modules() -> Path:
