@@ -6,7 +6,9 @@ whose library would be loaded for them.
 
 from __future__ import annotations
 
-from callback_sdk.addresses import is_loopback
+import ipaddress
+
+from callback_sdk.addresses import Address, is_loopback, literal
 from callback_sdk.errors import DeliveryError, InvalidTargetError
 from callback_sdk.forking import no_fork
 from callback_sdk.redaction import Secret, SecretURL
@@ -25,7 +27,7 @@ def environment_proxy(url: SecretURL) -> SecretURL | None:
     Raises:
         DeliveryError: The proxy is of a kind that uploads can't go through.
     """
-    if is_loopback(url.host) or not any_proxy():
+    if is_loopback(url.host) or not any_proxy() or is_excluded(url.host):
         return None
     with no_fork:
         from requests.utils import get_environ_proxies, select_proxy
@@ -33,6 +35,23 @@ def environment_proxy(url: SecretURL) -> SecretURL | None:
     host = f"[{url.host}]" if ":" in url.host else url.host
     place = f"{url.scheme}://{host}:{port_of(url)}/"
     return _proxy(Secret(select_proxy(place, get_environ_proxies(place))), url)
+
+
+def is_excluded(host: str) -> bool:
+    """Tell whether NO_PROXY names a network that an address is in: requests knows IPv4 ones only (its issue 6313)."""
+    with no_fork:
+        from urllib.request import getproxies
+
+    address = literal(host)
+    networks = [entry.strip() for entry in getproxies().get("no", "").split(",") if "/" in entry]
+    return address is not None and any(_holds(network, address) for network in networks)
+
+
+def _holds(network: str, address: Address) -> bool:
+    try:
+        return address in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False
 
 
 def direct(url: SecretURL) -> None:

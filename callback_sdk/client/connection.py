@@ -31,6 +31,7 @@ from callback_sdk.errors import (
     ServiceUnreachableError,
 )
 from callback_sdk.forking import PerProcess
+from callback_sdk.proxies import is_excluded
 from callback_sdk.readings import total_seconds
 from callback_sdk.redaction import HIDDEN, Secret, SecretURL, without_frames
 
@@ -160,8 +161,7 @@ class Connection:
         )
         if not isinstance(retries, int) or not 0 <= retries <= 100:
             raise ConfigurationError(f"retries is {retries!r}.", hint="Give a whole number from 0 to 100.")
-        # A proxy can't reach this machine's own loopback address, and would be shown the token.
-        self._proxies = _NO_PROXIES if _is_loopback(url.host) else {}
+        self._host = url.host
         self._careful = retry_policy(CarefulRetry, retries, {"GET", "HEAD", "DELETE"})
         self._repeating = retry_policy(Retry, retries, {"POST"})
         self._session = PerProcess(new_session)
@@ -258,13 +258,17 @@ class Connection:
                     timeout=self._timeouts_until(request.deadline),
                     auth=_Bearer(token),
                     allow_redirects=False,
-                    proxies=cast("Any", dict(self._proxies)),
+                    proxies=cast("Any", self._proxies()),
                     verify=authorities() if self.url.startswith("https:") else True,
                 )
         except BaseException as error:  # noqa: BLE001 - also an interrupt, and what a signal handler raises
             failure = without_frames(_translated(error, self.url, request))
         # Raised only here, because the frames below have the token in their locals.
         raise failure
+
+    def _proxies(self) -> dict[str, None]:
+        # A proxy can't reach this machine's own loopback address, and would be shown the token.
+        return dict(_NO_PROXIES) if _is_loopback(self._host) or is_excluded(self._host) else {}
 
     def _limits(self, request: Request) -> Limits:
         if request.deadline is not None:

@@ -7,11 +7,12 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from callback_sdk import AddressGuard, JobResult, ResultsWriter
+from callback_sdk import AddressGuard, Client, JobResult, ResultsWriter
 from callback_sdk.errors import DeliveryError
 from callback_sdk.http import Sender
 from callback_sdk.proxies import environment_proxy
@@ -214,3 +215,46 @@ def test_writer_with_a_guard_goes_past_the_proxy(store: RawServer, monkeypatch: 
         monkeypatch.setattr(socket, "getaddrinfo", lambda host, port, **kind: real("127.0.0.1", port, **kind))
         assert writer.write(result, f"http://hook.example.org:{store.port}/done")[0].status == 200
         assert proxy.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("excluded", "host", "direct"),
+    [
+        ("fd00::/8", "fd00::5", True),
+        ("x, fd00::/8 ,y", "fd00::5", True),
+        ("fd00::5/8", "fdff::1", True),
+        ("fd00::/8", "2001:db8::5", False),
+        ("10.0.0.0/8", "10.1.2.3", True),
+        ("10.0.0.0/8", "fd00::5", False),
+        ("fd00::/x, /, ::/", "fd00::5", False),
+        ("fd00::/8", "fd00.example", False),
+        ("", "fd00::5", False),
+    ],
+)
+def test_networks_of_no_proxy_hold_for_both_families(
+    excluded: str, host: str, direct: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """requests knows networks of IPv4 only, and would show a token or a signature to the proxy."""
+    monkeypatch.setenv("http_proxy", PROXY)
+    monkeypatch.setenv("no_proxy", excluded)
+    url = SecretURL(f"http://[{host}]:8000/" if ":" in host else f"http://{host}:8000/")
+    assert (environment_proxy(url) is None) is direct
+
+
+def test_the_client_uses_no_proxy_for_an_excluded_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client's token goes to a service in such a network directly."""
+    heads: list[bytes] = []
+
+    def script(connection: socket.socket, number: int) -> None:
+        heads.append(read_request(connection)[0])
+        connection.sendall(answer("502 Bad Gateway"))
+
+    with RawServer(script) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.setenv("no_proxy", "fd00::/8")
+        for address, count in [("fd00::5", 0), ("2001:db8::5", 1)]:
+            options = {"retries": 0, "connect_timeout": timedelta(milliseconds=200)}
+            with Client(f"http://[{address}]:8000", token="token", **options) as client:  # type: ignore[arg-type]
+                client.fail_on_error(False)
+                assert client.get_algorithms() is False
+            assert len(heads) == count
