@@ -216,6 +216,7 @@ class ServiceConfig:
         max_body: `CALLBACK_SDK_MAX_BODY`: bytes of a request.
         max_callbacks: `CALLBACK_SDK_MAX_CALLBACKS`: targets of a task.
         max_tasks: `CALLBACK_SDK_MAX_TASKS`: tasks of one user that have not ended.
+        max_bytes: `CALLBACK_SDK_MAX_BYTES`: bytes that the tasks of one user may take.
         max_connections: `CALLBACK_SDK_MAX_CONNECTIONS`: connections at a time.
         max_connections_per_address: `CALLBACK_SDK_MAX_CONNECTIONS_PER_ADDRESS`: the same from one address.
         trusted_proxies: `CALLBACK_SDK_TRUSTED_PROXIES`: networks of the reverse proxies in front of the service.
@@ -250,6 +251,7 @@ class ServiceConfig:
     max_body: int = _setting("MAX_BODY", _whole_number(1, 999_999_999), "a number of bytes", default=256 * 1024 * 1024)
     max_callbacks: int = _setting("MAX_CALLBACKS", _whole_number(0, 1000), "a whole number up to 1000", default=10)
     max_tasks: int = _setting("MAX_TASKS", _whole_number(1, 999_999_999), "a whole number above 0", default=100_000)
+    max_bytes: float = _setting("MAX_BYTES", parse_size, SIZE_FORMAT, default=100 * 1024**3)
     max_connections: int = _setting("MAX_CONNECTIONS", _whole_number(8, 999_999), "a whole number from 8", default=1000)
     max_connections_per_address: int = _setting(
         "MAX_CONNECTIONS_PER_ADDRESS", _whole_number(1, 999_999), "a whole number above 0", default=200

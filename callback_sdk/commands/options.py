@@ -124,6 +124,14 @@ PassEnv = Annotated[
         show_default=False,
     ),
 ]
+MaxBytes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Bytes that the tasks of one user may take, such as 500GiB: 100GiB, or CALLBACK_SDK_MAX_BYTES.",
+        show_default=False,
+    ),
+]
 MaxConnections = Annotated[
     int | None,
     typer.Option(
@@ -188,6 +196,8 @@ def settings(**given: Any) -> ServiceConfig:
         changes[name] = duration(changes[name], f"--{name.replace('_', '-')}")
     if "memory_limit" in changes:
         changes["memory_limit"] = _size(changes["memory_limit"], "--memory-limit")
+    if "max_bytes" in changes:
+        changes["max_bytes"] = _size(changes["max_bytes"], "--max-bytes")
     if changes.get("log_format", "text") not in ("text", "json"):
         raise typer.BadParameter("Give text or json.", param_hint="--log-format")
     config: ServiceConfig = evolve(cast("Any", ServiceConfig.from_environ()), **changes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,17 +67,21 @@ class Hub:
         self._dispatcher.close()
         self.engine.close()
 
-    def submit(self, received: Sequence[Received], key: IdempotencyKey | None = None) -> list[Accepted]:
+    def submit(
+        self, received: Sequence[Received], key: IdempotencyKey | None = None, *, max_bytes: float = math.inf
+    ) -> list[Accepted]:
         """Accept tasks for good, all or none.
 
         Args:
             received: Tasks of one owner.
             key: Makes a repetition of the request harmless.
+            max_bytes: Bytes that the owner's tasks may take.
 
         Returns:
             The tasks, in order; those of the first time when the key has come before.
 
         Raises:
+            StorageQuotaError: The owner's tasks would take more.
             IdempotencyConflictError: The key has come with another request.
             StoreUnavailableError: The database can't be written. Nothing is accepted.
             StorageError: The features can't be kept. Nothing is accepted.
@@ -84,8 +89,12 @@ class Hub:
         kept: list[str] = []
         try:
             firsts: dict[Path, str] = {}
-            submissions = [self._kept(item, kept, firsts) for item in received]
-            accepted = self.store.tasks.submit(submissions, key)
+            # Before any is moved to the blobs.
+            sizes = [_size(item.features) for item in received]
+            submissions = [
+                evolve(self._kept(item, kept, firsts), size=size) for item, size in zip(received, sizes, strict=True)
+            ]
+            accepted = self.store.tasks.submit(submissions, key, max_bytes=max_bytes)
         except StoreUnavailableError:
             # Perhaps it was committed all the same; features without a task are cleaned away in time.
             raise
@@ -153,3 +162,7 @@ class Hub:
                 self.blobs.remove(features_name(job_id))
             except StorageError as error:  # noqa: PERF203 - one that fails must not keep the others
                 _log.warning("Features of task %s are left over: %s", job_id, error)
+
+
+def _size(features: Path | bytes) -> int:
+    return len(features) if isinstance(features, bytes) else features.stat().st_size

@@ -302,11 +302,13 @@ class Runner:
             return Ending(success=False, error=answer.error, progress=progress), []
         files: list[tuple[Path, str]] = []
         made = results = None
+        size, model_size = places.results.stat().st_size, 0
         if places.made.exists():
+            model_size = places.made.stat().st_size
             base = self._found(claim).algorithm.version
             made = new_version(base, job_id), base
             files.append((places.made, model_name(job_id, claim.attempt)))
-        if places.results.stat().st_size <= INLINE:
+        if size <= INLINE:
             results = places.results.read_bytes()
         else:
             files.append((places.results, results_name(job_id, claim.attempt)))
@@ -317,6 +319,8 @@ class Runner:
             progress=_complete(progress),
             made=made,
             results=results,
+            size=size,
+            model_size=model_size,
         )
         return ending, files
 

@@ -52,6 +52,7 @@ def serve(
     max_body: int = 256 * 1024 * 1024,
     max_callbacks: int = 10,
     max_tasks: int = 100_000,
+    max_bytes: float = 100 * 1024**3,
     max_connections: int = 1000,
     max_connections_per_address: int = 200,
     trusted_proxies: Iterable[str] = ("127.0.0.1/32", "::1/128"),
@@ -87,6 +88,8 @@ def serve(
         max_body: Bytes that a request may have.
         max_callbacks: Targets that a task may have.
         max_tasks: Tasks of one user that may not have ended.
+        max_bytes: Bytes that the tasks of one user may take: features of those that have not ended, results of those
+            that have, parameters and trained models; infinity for any number.
         max_connections: Connections at a time; fewer where the limit on open files is low.
         max_connections_per_address: Connections at a time from one IPv4 address or IPv6 /64 network.
         trusted_proxies: Networks of reverse proxies: their `X-Forwarded-For` and `X-Forwarded-Proto` count, and not
@@ -138,7 +141,7 @@ def serve(
         dispatcher = Dispatcher(store=parts.store, engine=courier, awake=parts.awake)
         housekeeper = Housekeeper(parts, keep=keep, awake=parts.awake.set)
         hub = Hub(parts, engine=courier, dispatcher=dispatcher, housekeeper=housekeeper)
-        limits = Limits(max_body=max_body, max_callbacks=max_callbacks, max_tasks=max_tasks)
+        limits = Limits(max_body=max_body, max_callbacks=max_callbacks, max_tasks=max_tasks, max_bytes=max_bytes)
         proxies = tuple(parse_network(network) for network in trusted_proxies)
         connections = ConnectionLimits(
             total=max_connections, per_address=max_connections_per_address, trusted_proxies=proxies

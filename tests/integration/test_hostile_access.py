@@ -26,6 +26,7 @@ from tests.topology import Topology, wait_until
 API = "/api/v2"
 PASSWORD = "a password of somebody"
 MARKER = "MARKER3f9a"
+SETTINGS = {"LOG_FORMAT": "json", "MAX_BYTES": "1MiB"}
 REGISTRY = "engine_jobs:registry"
 
 
@@ -86,7 +87,7 @@ def status_of(connection: socket.socket) -> int | None:
 def topology(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
     """Run a service that may open few files."""
     folder = tmp_path_factory.mktemp("access")
-    with Topology(folder, REGISTRY, processes=1, open_files=160, settings={"LOG_FORMAT": "json"}) as topology:
+    with Topology(folder, REGISTRY, processes=1, open_files=160, settings=SETTINGS) as topology:
         yield topology
 
 
@@ -206,6 +207,19 @@ def test_revoked_tokens_and_new_passwords_end_sessions(topology: Topology, comma
     assert visitor.ask("POST", f"{API}/token/verify/", json={"token": pair["access"]}).status_code == 401
     assert visitor.page(cookies) == 303
     assert visitor.log_in("bert", PASSWORD).status_code == 200
+
+
+def test_a_user_takes_no_more_than_their_share(topology: Topology) -> None:
+    """Features that could never fit are a 413, and what doesn't fit now a 429 that says what to do."""
+    admin, path = Visitor(topology), f"{API}/algorithms/sum/predict"
+    large = {"features": ("f", json.dumps({"a": [0] * 500_000}))}
+    answer = admin.as_admin("POST", path, files=large)
+    assert answer.status_code == 413, answer.text
+    small = {"features": ("f", '{"a": [1]}'), "parameters": ("p", json.dumps({"x": "x" * 400_000}))}
+    answers = [admin.as_admin("POST", path, files=small) for _ in range(3)]
+    assert [one.status_code for one in answers] == [202, 202, 429]
+    assert "CALLBACK_SDK_MAX_BYTES" in answers[-1].json()["error"]
+    assert int(answers[-1].headers["retry-after"]) > 0
 
 
 PATHS = {

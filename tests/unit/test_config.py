@@ -230,3 +230,16 @@ def test_what_is_no_size_is_an_error(text: str) -> None:
         parse_size(text)
     with pytest.raises(ConfigurationError, match=r"CALLBACK_SDK_MEMORY_LIMIT.*MiB"):
         ServiceConfig.from_environ({"CALLBACK_SDK_MEMORY_LIMIT": text})
+
+
+def test_a_user_may_take_any_number_of_bytes() -> None:
+    """Where the operator says so."""
+    assert ServiceConfig.from_environ({"CALLBACK_SDK_MAX_BYTES": "500GiB"}).max_bytes == 500 * 1024**3
+    assert ServiceConfig.from_environ({"CALLBACK_SDK_MAX_BYTES": "none"}).max_bytes == math.inf
+
+
+def test_trusted_proxies_may_be_none() -> None:
+    """Loopback counts as one unless something is said."""
+    assert ServiceConfig.from_environ({}).trusted_proxies == ("127.0.0.1/32", "::1/128")
+    assert ServiceConfig.from_environ({"CALLBACK_SDK_TRUSTED_PROXIES": "none"}).trusted_proxies == ()
+    assert ServiceConfig.from_environ({"CALLBACK_SDK_TRUSTED_PROXIES": "10.0.0.0/8"}).trusted_proxies == ("10.0.0.0/8",)

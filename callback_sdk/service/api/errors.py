@@ -24,6 +24,7 @@ from callback_sdk.service.blobs import StorageError
 from callback_sdk.service.files import is_full
 from callback_sdk.service.store import StoreUnavailableError
 from callback_sdk.service.store.keys import IdempotencyConflictError
+from callback_sdk.service.store.usage import StorageQuotaError, TooLargeForQuotaError
 from callback_sdk.service.submission import SubmissionError
 from callback_sdk.service.tokens import TokenError
 
@@ -34,6 +35,8 @@ STATUSES: dict[type[CallbackSDKError], int] = {
     ParametersError: 422,
     SubmissionError: 422,
     IdempotencyConflictError: 409,
+    TooLargeForQuotaError: 413,
+    StorageQuotaError: 429,
     TokenError: 401,
     MissingExtraError: 501,
     StoreUnavailableError: 503,
@@ -43,7 +46,7 @@ STATUSES: dict[type[CallbackSDKError], int] = {
 }
 """What an error of ours is over HTTP. One that isn't here is a fault of the service."""
 
-_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "60"}, 503: {"Retry-After": "5"}}
 
 
 _log = logging.getLogger(__name__)

@@ -191,7 +191,7 @@ def _accept_one(
             traceparent=traceparent,
         )
         face.quota.take(user.user_id, 1)
-        (accepted,) = face.hub.submit([received], repeatable)
+        (accepted,) = face.hub.submit([received], repeatable, max_bytes=face.limits.max_bytes)
     job_id = accepted.job_id
     _log.info("Task %s is accepted.", job_id, extra={"action": "accept", "job_id": job_id})
     if accepted.created_at is None:
@@ -217,7 +217,8 @@ def _accept_batch(
             traceparent=traceparent,
         )
         face.quota.take(user.user_id, len(received))
-        job_ids = [task.job_id for task in face.hub.submit(received, repeatable)]
+        accepted = face.hub.submit(received, repeatable, max_bytes=face.limits.max_bytes)
+        job_ids = [task.job_id for task in accepted]
     _log.info("%d tasks are accepted.", len(job_ids), extra={"action": "accept", "job_ids": job_ids})
     return job_ids
 

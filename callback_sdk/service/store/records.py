@@ -61,11 +61,13 @@ class Submission:
         task: The task.
         targets: Where its result goes, checked.
         features: Its data, when they are small; None when they are among the blobs.
+        size: Bytes of the data.
     """
 
     task: NewTask
     targets: Sequence[Callback] = ()
     features: bytes | None = field(default=None, repr=False)
+    size: int = 0
 
 
 @define(frozen=True)
@@ -122,6 +124,8 @@ class Ending:
         progress: What the run said last about its progress.
         results: The results, when they are small; None when there are none or they are among the blobs.
         made: A new version of the algorithm, and the registered one that goes on with its model; None for none.
+        size: Bytes of the results.
+        model_size: Bytes of the new version's model.
     """
 
     success: bool
@@ -131,6 +135,8 @@ class Ending:
     progress: dict[str, Any] | None = None
     results: bytes | None = field(default=None, repr=False)
     made: tuple[str, str] | None = None
+    size: int = 0
+    model_size: int = 0
 
 
 @define(frozen=True, kw_only=True)

@@ -85,6 +85,9 @@ tasks = sa.Table(
     # Where predictions, evaluations and monitors lie in the results: {"name": [start, stop]}.
     sa.Column("spans", sa.JSON(none_as_null=True)),
     sa.Column("nulled", sa.Integer, nullable=False, default=0),
+    # Bytes of the features, and of all that counts towards its owner's quota now; see `usage`.
+    sa.Column("features_bytes", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("stored_bytes", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("started_at", sa.Double),
     sa.Column("finished_at", sa.Double),
@@ -95,6 +98,15 @@ tasks = sa.Table(
     sa.Index("tasks_by_owner_and_algorithm", "owner", "algorithm", "created_at", "job_id"),
     _partial("tasks_by_worker", "worker", where="worker IS NOT NULL"),
     _partial("tasks_by_end", "finished_at", where="finished_at IS NOT NULL"),
+)
+
+storage = sa.Table(
+    "storage",
+    metadata,
+    # Bytes that a user takes, in several rows; see `usage`.
+    sa.Column("owner", sa.String(64), primary_key=True),
+    sa.Column("shard", sa.Integer, primary_key=True),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
 )
 
 versions = sa.Table(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from attrs import asdict
 
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.redaction import without_frames
 from callback_sdk.service.store import deliveries as sending
-from callback_sdk.service.store import keys, rows, versions
+from callback_sdk.service.store import keys, rows, usage, versions
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.records import (
@@ -29,6 +29,7 @@ from callback_sdk.service.store.records import (
     Settled,
     Submission,
 )
+from callback_sdk.service.store.submissions import NEW_CONTENTS, insert_all
 from callback_sdk.service.store.tables import contents, deliveries, tasks
 from callback_sdk.service.vault import Vault
 
@@ -38,11 +39,9 @@ MAX_LOSSES = 3
 CANCELED_ERROR = "The task was cancelled."
 
 _OPEN = (PENDING, IN_PROGRESS)
+_NOT_COLUMNS = (RESULTS, "made", "size", "model_size")
 _MANY = 200
 """Tasks that are ended in one transaction, at most."""
-
-_STEP = 1e-6
-"""Seconds between the times of two tasks of one batch, so that they run in their order."""
 
 # Statements of every job's way are made once: to make one takes longer than to run it.
 _JOB: sa.BindParameter[str] = sa.bindparam("_job")
@@ -72,20 +71,18 @@ _CLAIM = (
 )
 _HELD_BY = sa.select(tasks.c.job_id, tasks.c.attempt).where(tasks.c.worker == _WORKER, tasks.c.status == IN_PROGRESS)
 
-_ENDED = tasks.update().where(tasks.c.job_id == _JOB).values(finished_at=now()).returning(*sending.ENDED_TASK)
+_STORED = tasks.c.stored_bytes - tasks.c.features_bytes + sa.bindparam("_size", type_=sa.BigInteger)
+_ENDED = (
+    tasks.update()
+    .where(tasks.c.job_id == _JOB)
+    .values(finished_at=now(), stored_bytes=_STORED)
+    .returning(*sending.ENDED_TASK, tasks.c.owner, tasks.c.features_bytes)
+)
 _END = _ENDED.where(tasks.c.status.in_(_OPEN))
 _FINISH = _ENDED.where(tasks.c.status == IN_PROGRESS, tasks.c.attempt == sa.bindparam("_attempt"))
 _FEATURES = (contents.c.job_id == _JOB, contents.c.name == FEATURES)
 _NO_FEATURES = contents.delete().where(*_FEATURES)
 _RESULTS_INSTEAD = contents.update().where(*_FEATURES).values(name=RESULTS, data=sa.bindparam("_data"))
-
-_NEW_TASKS = (
-    tasks.insert()
-    .values(status=PENDING, created_at=now() + sa.bindparam("_later", type_=sa.Double))
-    .returning(tasks.c.job_id, tasks.c.created_at)
-)
-_NEW_CONTENTS = contents.insert()
-_NEW_DELIVERIES = deliveries.insert()
 
 
 class TaskStore:
@@ -100,18 +97,22 @@ class TaskStore:
         self._database = database
         self._vault = vault
 
-    def submit(self, submissions: Sequence[Submission], key: IdempotencyKey | None = None) -> list[Accepted]:
+    def submit(
+        self, submissions: Sequence[Submission], key: IdempotencyKey | None = None, *, max_bytes: float = math.inf
+    ) -> list[Accepted]:
         """Keep tasks and their deliveries, all or none. When this returns they are on disk.
 
         Args:
             submissions: Tasks of one owner.
             key: Makes a repetition harmless.
+            max_bytes: Bytes that the owner's tasks may take.
 
         Returns:
             The tasks, in order; those of the first time when the key has come before.
 
         Raises:
             IdempotencyConflictError: The key has come with another request.
+            StorageQuotaError: The owner's tasks would take more.
             StoreUnavailableError: The database can't be written.
         """
         # Credentials are encrypted here, and no longer plain where an error could show them.
@@ -122,7 +123,9 @@ class TaskStore:
         def insert(connection: sa.Connection) -> list[Accepted]:
             if key is not None and (known := keys.known(connection, submissions[0].task.owner, key)) is not None:
                 return [Accepted(job_id) for job_id in known]
-            return _insert(connection, submissions, targets, key)
+            accepted, size = insert_all(connection, submissions, targets, key)
+            usage.take(connection, submissions[0].task.owner, size, max_bytes)
+            return accepted
 
         try:
             return self._database.write(insert)
@@ -214,11 +217,14 @@ class TaskStore:
     def end_waiting(self, algorithm: str, error: str) -> list[str]:
         """End the waiting tasks of an algorithm as failed, and return their ids."""
         query = sa.select(tasks.c.job_id).where(tasks.c.status == PENDING, tasks.c.algorithm == algorithm)
+        # By owner, as each one's bytes are a row that the transaction holds.
+        query = query.order_by(tasks.c.owner)
 
         def end(connection: sa.Connection) -> list[str]:
+            shard = usage.shard()
             job_ids = list(connection.execute(query.limit(_MANY).with_for_update(skip_locked=True)).scalars())
             for job_id in job_ids:
-                _end(connection, job_id, {"success": False, "error": error})
+                _end(connection, job_id, {"success": False, "error": error}, shard=shard)
             return job_ids
 
         ended: list[str] = []
@@ -245,8 +251,17 @@ class TaskStore:
 
     def forget(self, job_ids: Sequence[str]) -> None:
         """Remove tasks with all that belongs to them, except for what is among the blobs."""
-        gone = tasks.delete().where(tasks.c.job_id.in_(job_ids))
-        self._database.write(lambda connection: connection.execute(gone))
+        gone = tasks.delete().where(tasks.c.job_id.in_(job_ids)).returning(tasks.c.owner, tasks.c.stored_bytes)
+
+        def forget(connection: sa.Connection) -> None:
+            usage.give_back(connection, rows.pairs(connection.execute(gone)))
+
+        self._database.write(forget)
+
+    def bytes_of(self, owner: str) -> int:
+        """Return how many bytes a user's tasks take."""
+        with self._database.read() as connection:
+            return usage.used(connection, owner)
 
     def take(self, limit: int, *, algorithms: Collection[str] | None = None, again_after: float) -> list[str]:
         """Return waiting tasks that no engine has been given lately, the most urgent first, and note that one has now.
@@ -334,11 +349,14 @@ class TaskStore:
             What is to be sent now; None when this run has lost its claim.
         """
         values = {
-            name: getattr(ending, name) for name in Ending.__annotations__ if name not in (RESULTS, "made")
+            name: getattr(ending, name) for name in Ending.__annotations__ if name not in _NOT_COLUMNS
         } | {"worker": None}  # fmt: skip
 
         def end(connection: sa.Connection) -> Ended | None:
-            ended = _end(connection, job_id, values, attempt=attempt, results=ending.results, sender=sender)
+            sizes = (ending.size, ending.model_size)
+            ended = _end(
+                connection, job_id, values, attempt=attempt, results=ending.results, sizes=sizes, sender=sender
+            )
             if ended is None and _ended_so(connection, job_id, attempt, success=ending.success):
                 # It was this very call that ended it, whose commit was not answered. What it claimed is not known
                 # here, and soon taken back, as nobody gives a sign of life for it.
@@ -357,7 +375,7 @@ class TaskStore:
         def keep(connection: sa.Connection) -> None:
             if connection.execute(latest).scalar() == attempt:
                 connection.execute(old)
-                connection.execute(_NEW_CONTENTS, {"job_id": job_id, "name": OUTPUT, "data": output})
+                connection.execute(NEW_CONTENTS, {"job_id": job_id, "name": OUTPUT, "data": output})
 
         self._database.write(keep)
 
@@ -422,12 +440,14 @@ class TaskStore:
         else:
             dead.append(sa.func.coalesce(tasks.c.beat_at, 0.0) < now() - silent_for)
             reason = "its worker was not heard of any more"
-        query = sa.select(tasks.c.job_id, tasks.c.attempt).where(*dead).with_for_update(skip_locked=True)
+        query = sa.select(tasks.c.job_id, tasks.c.attempt).where(*dead).order_by(tasks.c.owner)
+        query = query.with_for_update(skip_locked=True)
 
         def lose(connection: sa.Connection) -> list[tuple[str, int]]:
+            shard = usage.shard()
             held = [(job_id, attempt) for job_id, attempt in connection.execute(query)]
             for job_id, attempt in held:
-                _lose(connection, job_id, attempt, reason)
+                _lose(connection, job_id, attempt, reason, shard=shard)
             return held
 
         return self._database.write(lose)
@@ -440,28 +460,6 @@ def _held(job_id: str, attempt: int) -> tuple[sa.ColumnElement[bool], ...]:
     return (tasks.c.job_id == job_id, tasks.c.status == IN_PROGRESS, tasks.c.attempt == attempt)
 
 
-def _insert(
-    connection: sa.Connection,
-    submissions: Sequence[Submission],
-    targets: Sequence[dict[str, Any]],
-    key: IdempotencyKey | None,
-) -> list[Accepted]:
-    new = [asdict(item.task, recurse=False) | {"_later": _STEP * number} for number, item in enumerate(submissions)]
-    created_at = dict(rows.pairs(connection.execute(_NEW_TASKS, new)))
-    small = [item for item in submissions if item.features is not None]
-    if small:
-        connection.execute(
-            _NEW_CONTENTS,
-            [{"job_id": item.task.job_id, "name": FEATURES, "data": item.features} for item in small],
-        )
-    if targets:
-        connection.execute(_NEW_DELIVERIES, list(targets))
-    job_ids = [item.task.job_id for item in submissions]
-    if key is not None:
-        keys.remember(connection, submissions[0].task.owner, key, job_ids)
-    return [Accepted(job_id, created_at[job_id]) for job_id in job_ids]
-
-
 def _end(
     connection: sa.Connection,
     job_id: str,
@@ -470,17 +468,22 @@ def _end(
     status: str = FINISHED,
     attempt: int | None = None,
     results: bytes | None = None,
+    sizes: tuple[int, int] = (0, 0),
     sender: Sender | None = None,
+    shard: int | None = None,
 ) -> Ended | None:
-    held = {"_job": job_id} if attempt is None else {"_job": job_id, "_attempt": attempt}
+    size, model_size = sizes
+    held = {"_job": job_id, "_size": size} | ({} if attempt is None else {"_attempt": attempt})
     task = connection.execute(_END if attempt is None else _FINISH, values | {"status": status} | held).first()
     if task is None:
         return None
     if results is None:
         connection.execute(_NO_FEATURES, {"_job": job_id})
     elif not connection.execute(_RESULTS_INSTEAD, {"_job": job_id, "_data": results}).rowcount:
-        connection.execute(_NEW_CONTENTS, {"job_id": job_id, "name": RESULTS, "data": results})
-    return sending.make_due(connection, task, results, sender)
+        connection.execute(NEW_CONTENTS, {"job_id": job_id, "name": RESULTS, "data": results})
+    ended = sending.make_due(connection, task, results, sender)
+    usage.add(connection, task.owner, size - task.features_bytes + model_size, shard or usage.shard())
+    return ended
 
 
 def _ended_so(connection: sa.Connection, job_id: str, attempt: int, *, success: bool) -> bool:
@@ -489,8 +492,14 @@ def _ended_so(connection: sa.Connection, job_id: str, attempt: int, *, success: 
 
 
 def _lose(
-    connection: sa.Connection, job_id: str, attempt: int, reason: str, sender: Sender | None = None
-) -> Ended | None:  # fmt: skip
+    connection: sa.Connection,
+    job_id: str,
+    attempt: int,
+    reason: str,
+    sender: Sender | None = None,
+    *,
+    shard: int | None = None,
+) -> Ended | None:
     lost = tasks.update().where(*_held(job_id, attempt)).values(**_WAITING_AGAIN, losses=tasks.c.losses + 1)
     if not connection.execute(lost).rowcount:
         return None
@@ -498,4 +507,4 @@ def _lose(
     if losses < MAX_LOSSES:
         return None
     error = f"The task was started {losses} times, and never came to its end; the last time {reason}."
-    return _end(connection, job_id, {"success": False, "error": error}, sender=sender)
+    return _end(connection, job_id, {"success": False, "error": error}, sender=sender, shard=shard)

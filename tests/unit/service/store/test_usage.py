@@ -1,0 +1,107 @@
+"""callback_sdk.service.store.usage"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from callback_sdk.service.store import IdempotencyKey, Store, Submission
+from callback_sdk.service.store.records import Ending, NewTask
+from callback_sdk.service.store.usage import StorageQuotaError, TooLargeForQuotaError
+
+EMPTY = 2
+"""Bytes of no parameters."""
+
+
+def submission(job_id: str, size: int = 100, owner: str = "anna", **task: Any) -> Submission:
+    new = NewTask(job_id=job_id, owner=owner, algorithm="sum", version="1", features_format="json", **task)
+    return Submission(task=new, features=bytes(size), size=size)
+
+
+def test_features_count_until_results_take_their_place(store: Store) -> None:
+    """And these until the task is forgotten; parameters count all the time, and a model for ever."""
+    store.tasks.submit([submission("1", 100, parameters={"a": 1}), submission("2", 50)])
+    parameters = len('{"a": 1}')
+    assert store.tasks.bytes_of("anna") == 150 + parameters + EMPTY
+    claim = store.tasks.claim("1", "w")
+    assert claim is not None
+    store.tasks.finish("1", claim.attempt, Ending(success=True, size=7, model_size=1000))
+    assert store.tasks.bytes_of("anna") == 50 + parameters + EMPTY + 7 + 1000
+    assert store.tasks.cancel("2") == "Canceled"
+    assert store.tasks.cancel("2") == "Canceled"
+    assert store.tasks.bytes_of("anna") == parameters + EMPTY + 7 + 1000
+    store.tasks.forget(["1", "2"])
+    store.tasks.forget(["1", "2"])
+    assert store.tasks.bytes_of("anna") == 1000
+    assert store.tasks.bytes_of("bert") == 0
+
+
+def test_whatever_ends_a_task_gives_its_features_back(store: Store) -> None:
+    """An algorithm that is gone, and workers that died too often."""
+    for one in (submission("1"), submission("2", owner="bert")):
+        store.tasks.submit([one])
+    for _ in range(3):
+        assert store.tasks.claim("1", "w") is not None
+        store.tasks.take_back(worker="w")
+    store.tasks.end_waiting("sum", "gone")
+    assert [store.tasks.bytes_of(owner) for owner in ("anna", "bert")] == [EMPTY, EMPTY]
+
+
+def test_a_run_that_lost_its_claim_counts_nothing(store: Store) -> None:
+    """Nor does one that says twice how it ended."""
+    store.tasks.submit([submission("1")])
+    old = store.tasks.claim("1", "w")
+    assert old is not None
+    store.tasks.finish("1", old.attempt + 1, Ending(success=True, size=5000))
+    assert store.tasks.bytes_of("anna") == 100 + EMPTY
+    for _ in range(2):
+        store.tasks.finish("1", old.attempt, Ending(success=True, size=5))
+    assert store.tasks.bytes_of("anna") == 5 + EMPTY
+
+
+def test_more_than_a_user_may_have_is_refused(store: Store) -> None:
+    """All of a request or nothing; what could never fit says so, and another user isn't concerned."""
+    most = 3 * (100 + EMPTY)
+    store.tasks.submit([submission("1"), submission("2")], max_bytes=most)
+    with pytest.raises(StorageQuotaError, match="CALLBACK_SDK_MAX_BYTES") as caught:
+        store.tasks.submit([submission("3"), submission("4")], max_bytes=most)
+    assert (caught.value.used, caught.value.needed, caught.value.most) == (204, 204, most)
+    assert store.tasks.get("3") is None
+    with pytest.raises(TooLargeForQuotaError):
+        store.tasks.submit([submission("5", most)], max_bytes=most)
+    store.tasks.submit([submission("6", owner="bert"), submission("7", owner="bert")], max_bytes=most)
+    store.tasks.submit([submission("8")], max_bytes=most)
+    assert store.tasks.bytes_of("anna") == most
+
+
+def test_a_repeated_request_is_no_further_one(store: Store) -> None:
+    """Its tasks are there already, also where the quota is used up by now."""
+    key = IdempotencyKey(key="k", fingerprint="f")
+    (first,) = store.tasks.submit([submission("1")], key, max_bytes=102)
+    (again,) = store.tasks.submit([submission("2")], key, max_bytes=102)
+    assert (first.job_id, again.job_id) == ("1", "1")
+    assert store.tasks.bytes_of("anna") == 102
+
+
+def test_of_many_at_once_no_more_are_accepted_than_fit(open_store: Callable[[], Store]) -> None:
+    """Threads of two services, while tasks of the same user end."""
+    stores = [open_store(), open_store()]
+    most = 10 * (100 + EMPTY)
+
+    def submit(number: int) -> bool:
+        store = stores[number % 2]
+        try:
+            store.tasks.submit([submission(str(number))], max_bytes=most)
+        except StorageQuotaError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(submit, range(40))) == 10
+        assert stores[0].tasks.bytes_of("anna") == most
+        ended = [*pool.map(lambda number: stores[number % 2].tasks.cancel(str(number)), range(40))]
+    assert ended.count("Canceled") == 10
+    assert stores[0].tasks.bytes_of("anna") == 10 * EMPTY
