@@ -8,9 +8,10 @@ import time
 
 from attrs import define
 
+from callback_sdk.errors import CallbackSDKError
 from callback_sdk.host_slots import PER_HOST
 from callback_sdk.service.claims import LEASE
-from callback_sdk.service.engines import Engine
+from callback_sdk.service.engines import Engine, EngineError
 from callback_sdk.service.outages import OutageLog, retry_pause
 from callback_sdk.service.store import Store, StoreUnavailableError
 from callback_sdk.service.threads import SupervisedThread
@@ -107,12 +108,18 @@ class Dispatcher:
         self._thread.join()
 
     def check(self) -> None:
-        """Make sure that the thread runs.
+        """Make sure that the thread runs, and that its latest look succeeded.
+
+        An engine may well take a connection while it takes no task: a Redis server that is a replica, for one.
 
         Raises:
             ThreadError: It has ended, or hangs.
+            EngineError: Nothing can be dispatched.
         """
         self._thread.check()
+        if isinstance(error := self._outage.error, CallbackSDKError):
+            # Anew each time: an error collects the frames of whoever raises it.
+            raise EngineError(error.message, hint=error.hint)
 
     def _loop(self) -> None:
         while not self._stopping.is_set():

@@ -55,6 +55,12 @@ class OutageLog:
         self._interval = _FIRST_INTERVAL
         self._next = 0.0
         self._kind: type[BaseException] | None = None
+        self._error: BaseException | None = None
+
+    @property
+    def error(self) -> BaseException | None:
+        """The latest failure of the outage that lasts; None when there is none."""
+        return self._error
 
     def failed(self, error: BaseException) -> int:
         """Log a failure, or count it only, and return how many there have been in a row."""
@@ -63,6 +69,7 @@ class OutageLog:
             if self._since is None:
                 self._since, self._interval = moment, _FIRST_INTERVAL
             self._failures += 1
+            self._error = error
             # Another kind of error is other news.
             if moment >= self._next or type(error) is not self._kind:
                 self._write(error)
@@ -83,6 +90,7 @@ class OutageLog:
                     "%s, after %.0f s and %s.", self._working, seconds, _count(self._failures, "failure")
                 )  # fmt: skip
             self._since, self._failures, self._unlogged, self._next, self._kind = None, 0, 0, 0.0, None
+            self._error = None
 
     def _write(self, error: BaseException) -> None:
         repeats = f" ({_count(self._unlogged, 'repeat')} not logged)" if self._unlogged else ""

@@ -134,7 +134,8 @@ def work(
             with contextlib.suppress(SystemExit):
                 worker.start()
             _wait_for_uploads(work_parts.uploads)
-        return EXIT_STALLED if stopped.is_set() else 0
+        # Celery logs what it can't recover from, and returns all the same.
+        return EXIT_STALLED if stopped.is_set() else int(worker.exitcode or 0)
 
 
 def _wait_for_uploads(uploads: PendingUploads) -> None:
@@ -370,7 +371,8 @@ def _silence_celery() -> None:
     from celery.platforms import SecurityWarning
 
     warnings.simplefilter("ignore", SecurityWarning)
-    warnings.filterwarnings("ignore", category=PendingDeprecationWarning, module="celery")
+    # Ten lines at every lost connection. A filter of warnings doesn't help, as Celery puts one of its own before it.
+    logging.getLogger("py.warnings").addFilter(lambda record: "CPendingDeprecationWarning" not in record.getMessage())
     # Two lines for each queue: ids are sent without an ETA.
     logging.getLogger("kombu.transport.native_delayed_delivery").setLevel(logging.ERROR)
 

@@ -136,7 +136,7 @@ def test_wrong_encryption_keys_end_the_worker(request: pytest.FixtureRequest, tm
     ("setting", "exit_code", "reason"),
     [
         ("DATABASE", 75, "The database can't be used: .*"),
-        ("BROKER", 75, "The message broker can't be reached: .*"),
+        ("BROKER", 75, "The message broker can't be used: .*"),
         ("REFUSED", 78, "The message broker refuses the connection: .*"),
     ],
 )

@@ -62,6 +62,8 @@ def make_app(broker: Secret[str]) -> Any:
         broker_connection_timeout=_TIMEOUT,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # A Redis server that becomes a replica, or has no memory left, is an error of the channel: it may pass.
+        broker_channel_error_retry=True,
         # A worker computes in the thread that would send heartbeats; the claims in the store have their own.
         broker_heartbeat=0,
         broker_transport_options=_transport_options(broker),
@@ -173,7 +175,7 @@ def _explained(away: tuple[type[Exception], ...]) -> Iterator[None]:
     try:
         yield
     except away as error:
-        reason = f"{type(error).__name__}: {str(error)[:200]}."
+        reason = _reason(error)
         if _is_refusal(error):
             failure = BrokerRefusedError(
                 f"The message broker refuses the connection: {reason}",
@@ -181,23 +183,39 @@ def _explained(away: tuple[type[Exception], ...]) -> Iterator[None]:
             )
         else:
             failure = EngineError(
-                f"The message broker can't be reached: {reason}",
-                hint="See that it runs, and check CALLBACK_SDK_BROKER. What was accepted waits in the store.",
+                f"The message broker can't be used: {reason}",
+                hint="See that it runs and takes writes, and check CALLBACK_SDK_BROKER. What was accepted waits in the "
+                "store.",
             )
     else:
         return
     raise failure
 
 
-def _is_refusal(error: BaseException | None) -> bool:
-    """Tell a refused login from a broker that is away, by the error and what kombu has wrapped in it."""
+def _reason(error: BaseException) -> str:
+    """Return what the broker or the network said; kombu wraps some errors in one without a text."""
+    found = next((inner for inner in _chain(error) if str(inner)), None)
+    if found is None:
+        timed_out = any(isinstance(inner, TimeoutError) for inner in _chain(error))
+        return "it did not answer in time." if timed_out else f"{type(error).__name__}."
+    return f"{type(found).__name__}: {str(found)[:200].rstrip('.')}."
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and those that it comes from."""
     for _ in range(5):
         if error is None:
-            return False
-        if type(error).__name__ == "AuthenticationError" or getattr(error, "reply_code", None) in _AMQP_REFUSALS:
-            return True
+            return
+        yield error
         error = error.__cause__ or error.__context__
-    return False
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Tell a refused login from a broker that is away, by the error and what kombu has wrapped in it."""
+    return any(
+        type(inner).__name__ == "AuthenticationError" or getattr(inner, "reply_code", None) in _AMQP_REFUSALS
+        for inner in _chain(error)
+    )
 
 
 class CeleryEngine:

@@ -116,6 +116,7 @@ def test_an_engine_that_is_away_costs_nothing(store: Store, monkeypatch: pytest.
     engine.away = True
     submit(store, "1")
     with running(store, engine):
+        wait_until(lambda: engine.looks)
         assert engine.tasks == []
         engine.away = False
         wait_until(lambda: engine.tasks == ["1"])
@@ -142,6 +143,22 @@ def test_submissions_while_the_engine_is_away_are_few_log_lines(
         "Tasks are dispatched again",
     ]
     assert not any(record.exc_info for record in lines)
+
+
+def test_a_service_that_can_dispatch_nothing_is_not_ready(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that takes connections may refuse every task; readiness tells what the last look met with."""
+    monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.05)
+    engine = RecordingEngine()
+    engine.away = True
+    dispatcher = Dispatcher(store=store, engine=engine, awake=threading.Event())
+    dispatcher.check()
+    dispatcher.start()
+    try:
+        wait_until(lambda: _problem(dispatcher) == "The broker is away.")
+        engine.away = False
+        wait_until(lambda: _problem(dispatcher) is None)
+    finally:
+        dispatcher.close()
 
 
 def test_a_dispatcher_whose_thread_ended_is_not_ready_and_starts_again(store: Store) -> None:
@@ -202,6 +219,6 @@ def _silent(store: Store, seconds: float) -> bool:
 def _problem(dispatcher: Dispatcher) -> str | None:
     try:
         dispatcher.check()
-    except ThreadError as error:
+    except (EngineError, ThreadError) as error:
         return str(error)
     return None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+import redis
+from kombu.exceptions import OperationalError
 
 from callback_sdk.errors import CallbackSDKError, ConfigurationError
 from callback_sdk.redaction import Secret
@@ -12,6 +14,7 @@ from callback_sdk.service.engines.celery import (
     _MOST,
     CeleryEngine,
     EngineError,
+    _reason,
     _Window,
     check_broker,
     make_app,
@@ -47,7 +50,7 @@ def test_a_broker_that_is_away_is_a_clear_error() -> None:
     for url in ("amqp://user:topsecret@127.0.0.1:9//", "redis://:topsecret@127.0.0.1:9/0"):
         engine = CeleryEngine(make_app(Secret(url)), Secret(url), ["a"])
         for ask in (engine.check, engine.rooms, engine.delivery_room):
-            with pytest.raises(EngineError, match="can't be reached") as caught:
+            with pytest.raises(EngineError, match="can't be used") as caught:
                 ask()
             assert "topsecret" not in str(caught.value)
         engine.close()
@@ -65,7 +68,46 @@ def test_a_refused_login_is_told_from_a_broker_that_is_away(request: pytest.Fixt
     with pytest.raises(BrokerRefusedError, match=r"refuses the connection.* CALLBACK_SDK_BROKER") as caught:
         check_broker(make_app(Secret(wrong)))
     assert "topsecret" not in str(caught.value)
-    with pytest.raises(EngineError, match="can't be reached") as caught:
+    with pytest.raises(EngineError, match="can't be used") as caught:
         check_broker(make_app(Secret("redis://:topsecret@127.0.0.1:1/0")))
     assert type(caught.value) is EngineError
     assert "topsecret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("command", "undo"),
+    [
+        (["REPLICAOF", "127.0.0.1", "1"], ["REPLICAOF", "NO", "ONE"]),
+        (["CONFIG", "SET", "maxmemory", "1"], ["CONFIG", "SET", "maxmemory", "0"]),
+    ],
+)
+def test_a_server_that_takes_no_writes_is_an_outage(
+    request: pytest.FixtureRequest, command: list[str], undo: list[str]
+) -> None:
+    """Redis answers with an error when it became a replica or has no memory left: it is one of ours, and passes."""
+    try:
+        broker = Secret(request.getfixturevalue("callback_valkey").url)
+    except CallbackSDKError as error:
+        missing_server(str(error))
+    engine = CeleryEngine(make_app(broker), broker, ["sum"])
+    with redis.Redis.from_url(broker.reveal()) as server:
+        server.execute_command(*command)
+        try:
+            with pytest.raises(EngineError, match="takes writes"):
+                engine.rooms()
+        finally:
+            server.execute_command(*undo)
+    assert engine.rooms()
+    engine.close()
+
+
+def test_an_error_without_a_text_is_told_by_what_it_comes_from() -> None:
+    """RabbitMQ blocks publishers while it has no memory or disk left, and kombu's error for that is empty."""
+    timeout = TimeoutError()
+    silent = OperationalError("")
+    silent.__cause__ = timeout
+    assert _reason(silent) == "it did not answer in time."
+    wrapped = OperationalError("")
+    wrapped.__cause__ = ConnectionResetError("reset by peer.")
+    assert _reason(wrapped) == "ConnectionResetError: reset by peer."
+    assert _reason(OperationalError("")) == "OperationalError."
