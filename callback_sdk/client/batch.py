@@ -20,8 +20,7 @@ from callback_sdk.client.containers import is_table
 from callback_sdk.client.features import prepared
 from callback_sdk.client.interrupts import naming_key
 from callback_sdk.client.progress import ProgressBar
-from callback_sdk.client.submission import LONGEST_KEY, checked_key, credentials, joined, task_item
-from callback_sdk.document import encode
+from callback_sdk.client.submission import LONGEST_KEY, checked_key, credentials, encoded, joined, task_item
 from callback_sdk.errors import CallbackSDKError, FeaturesError, InvalidRequestError, ServiceError
 from callback_sdk.multipart import FormFile, encode_form
 from callback_sdk.redaction import Secret, SecretFields, hide
@@ -253,7 +252,7 @@ class Batch:
             monitor=options.monitor,
             priority=options.priority if item.priority is None else item.priority,
         )
-        chunk.add(Secret(encode(task.reveal(), path="item", only_finite=True).data), credentials(targets))
+        chunk.add(encoded("item", task), credentials(targets))
 
     def _targets(self, item: BatchItem) -> tuple[Callback, ...]:
         return self._options.targets if item.callbacks.reveal() is None else self._targets_of(item)

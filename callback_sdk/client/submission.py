@@ -13,7 +13,7 @@ from callback_sdk.body import Body, Part
 from callback_sdk.callbacks import Callback
 from callback_sdk.document import encode
 from callback_sdk.errors import InvalidRequestError, type_name
-from callback_sdk.redaction import Secret, SecretFields
+from callback_sdk.redaction import Secret, SecretFields, sealed
 
 LONGEST_KEY = 255
 """Characters of an idempotency key."""
@@ -168,7 +168,17 @@ def _callback_fields(targets: Sequence[Callback]) -> SecretFields:
 
 
 def _json(name: str, value: Secret[Any]) -> str:
-    return encode(value.reveal(), path=name, only_finite=True).data.decode()
+    return encoded(name, value).reveal().decode()
+
+
+@sealed
+def encoded(name: str, value: Secret[Any]) -> Secret[bytes]:
+    """Return JSON of what has credentials in it; an error has no frame that holds them.
+
+    Raises:
+        EncodingError: JSON can't hold something in it; the error names the path, which begins with the name.
+    """
+    return Secret(encode(value.reveal(), path=name, only_finite=True).data)
 
 
 def _flag(name: str, value: bool | Mapping[str, Any] | None) -> str | None:

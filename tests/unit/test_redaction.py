@@ -118,6 +118,8 @@ CASES: dict[str, Callable[[str], tuple[Any, Any]]] = {
     "post with the fields bare": lambda base: (base, form()["s3_fields"]),
     "post with the whole answer": lambda base: (base, {"s3_fields": {"url": base, "fields": form()["s3_fields"]}}),
     "fields that are text": lambda base: (base, {"s3_fields": MARKER}),
+    "fields beside what JSON can't hold": lambda base: (base, {**form(), "when": object()}),
+    "fields beside a NaN": lambda base: (base, {**form(), "limit": float("nan")}),
     "param that is text": lambda base: (base, MARKER),
     "webhook": lambda base: (f"{base}/hook?token={MARKER}", None),
     "webhook with its credential in the path": lambda base: (f"{base}/bot1234:{MARKER}/sendDocument", None),
