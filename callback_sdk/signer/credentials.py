@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
@@ -94,6 +95,28 @@ class CredentialSource:
         if self._source is None:
             raise _no_credentials()
         after_fork(self._source, _renew_lock)
+        self._longest: datetime | None = None
+
+    def lasting(self, until: datetime) -> Credentials:
+        """Return credentials that are valid until a moment, if renewing them helps; else the current ones.
+
+        botocore renews credentials a quarter of an hour before their end. What is signed with them ends with them, so a
+        signature of an hour would fail for three quarters of an hour before that (boto/botocore issue 2604).
+
+        Raises:
+            SigningError: They can't be had.
+        """
+        credentials = self.current()
+        end = credentials.expires_at
+        if end is None or end >= until or end == self._longest or not hasattr(self._source, "_protected_refresh"):
+            return credentials
+        # A failure leaves the current ones, which are valid for a while.
+        with self._source._refresh_lock, contextlib.suppress(Exception):
+            self._source._protected_refresh(is_mandatory=False)
+        credentials = self.current()
+        # There are no longer ones than these: they are not asked for again until botocore renews them.
+        self._longest = credentials.expires_at
+        return credentials
 
     def current(self) -> Credentials:
         """Return what to sign with now; temporary credentials are renewed by botocore when it is time.

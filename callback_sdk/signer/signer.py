@@ -17,6 +17,7 @@ from callback_sdk.redaction import Secret
 from callback_sdk.signer.buckets import Bucket
 from callback_sdk.signer.moments import Moment, day_key, utc
 from callback_sdk.signer.options import (
+    LONGEST,
     Condition,
     check_form_key,
     encode_key,
@@ -34,7 +35,8 @@ T = TypeVar("T", PutTarget, PostTarget)
 
 
 class S3Signer:
-    """Signs places for results in one bucket. It makes no request, and threads may share it.
+    """Signs places for results in one bucket. It makes no request, except that
+    botocore renews temporary credentials. Threads may share it.
 
     Args:
         bucket: The bucket's name, or the ARN of an access point.
@@ -232,7 +234,9 @@ class S3Signer:
         return post_forms(url, self._bucket.name, fields, conditions, self._moment(expires, now))
 
     def _moment(self, expires: timedelta, now: float) -> Moment:
-        place, credentials, time = self._bucket.location, self._bucket.credentials.current(), utc(now)
+        place, time = self._bucket.location, utc(now)
+        needed = expires if isinstance(expires, timedelta) and expires <= LONGEST else timedelta(0)
+        credentials = self._bucket.credentials.lasting(time + needed)
         wanted = (credentials.access_key, f"{time:%Y%m%d}")
         known, key = self._last_key
         if known != wanted:

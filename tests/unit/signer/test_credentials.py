@@ -207,6 +207,37 @@ def test_a_lock_held_by_another_thread_does_not_stop_a_child() -> None:
     thread.join()
 
 
+@pytest.mark.parametrize("renewed", [timedelta(hours=6), timedelta(minutes=56), None], ids=["longer", "short", "fails"])
+def test_credentials_are_renewed_where_a_signature_needs_it(renewed: timedelta | None) -> None:
+    """A signature that would outlive its credentials gets longer ones, once; an error tells where there are none."""
+    calls = []
+
+    def metadata(life: timedelta) -> dict[str, str]:
+        end = datetime.now(timezone.utc) + life
+        return {"access_key": "A", "secret_key": "B", "token": "C", "expiry_time": end.isoformat()}
+
+    def renew() -> dict[str, str]:
+        calls.append(1)
+        if renewed is None:
+            raise OSError(101, "Network is unreachable")
+        return metadata(renewed)
+
+    client = boto3.client("s3", region_name="eu-west-1", aws_access_key_id="A", aws_secret_access_key="B")
+    client._request_signer._credentials = RefreshableCredentials.create_from_metadata(
+        metadata(timedelta(minutes=55)), refresh_using=renew, method="test"
+    )
+    signer = S3Signer("results-bucket", client=client)
+    signer.put("k", expires=timedelta(minutes=50))
+    assert calls == []
+    for _ in range(3):
+        if renewed == timedelta(hours=6):
+            assert signer.put("k").expires_at > datetime.now(timezone.utc) + timedelta(minutes=59)
+        else:
+            with pytest.raises(SigningError, match="credentials are temporary and end at"):
+                signer.put("k")
+    assert calls == [1]
+
+
 def test_a_client_for_aistore_names_faulty_credentials_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no token, boto3's credentials are looked for in the same way."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "A")
