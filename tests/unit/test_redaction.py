@@ -21,7 +21,8 @@ from rich.traceback import Traceback
 
 from callback_sdk import JobResult, ResultsWriter
 from callback_sdk.callbacks import callbacks
-from callback_sdk.errors import CallbackSDKError
+from callback_sdk.client.submission import form_fields
+from callback_sdk.errors import CallbackSDKError, EncodingError
 from callback_sdk.models import PostTarget, PutTarget
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, without_frames
 from callback_sdk.targets import plan
@@ -169,6 +170,15 @@ def test_result_that_cannot_be_encoded_shows_no_credential() -> None:
     """The frames below write() hold wrapped values only."""
     with ResultsWriter() as writer, pytest.raises(CallbackSDKError) as caught:
         writer.write(JobResult(job_id="1", success=True, results={"x": object()}), put_url("http://h"), form())
+    assert not leaks(everything_printed(caught.value))
+
+
+@pytest.mark.parametrize("value", [object(), float("nan"), {1: 1, "1": 2}], ids=["object", "NaN", "keys"])
+def test_form_that_cannot_be_encoded_shows_no_credential(value: Any) -> None:
+    """A job's form has the credentials beside the value that JSON can't hold."""
+    given = callbacks(["https://bucket.s3.amazonaws.com/"], [{**form(), "value": value}])
+    with pytest.raises(EncodingError) as caught:
+        form_fields(given, version=None)
     assert not leaks(everything_printed(caught.value))
 
 
