@@ -35,7 +35,8 @@ HOOK = f"{MARKER}9f86d081884c7d659a2feaa0"
 
 OLD_TOKEN = "Zm9yLXRlc3RzLW9ubHktbm90LWEtcmVhbC10b2tlbi0"
 EARLIER = 1_700_000_000.0
-FAR = timedelta(days=1)
+FAR = timedelta(hours=8)
+"""Less than the longest pause between two attempts: what is further away was set by a clock that was wrong."""
 
 # What version 0.1 made; SQLite calls the type of times DOUBLE.
 OLD_TABLES = """
