@@ -106,7 +106,6 @@ def work(
         contextlib.ExitStack() as stack,
     ):
         app = make_app(broker)
-        check_broker(app)
         messages = MessageCounter(THREADS if role == SEND else 1)
         if role == SEND:
             queues, pool, concurrency = [DELIVERIES], "threads", THREADS
@@ -116,6 +115,7 @@ def work(
             pool, concurrency = "solo", 1
             _register_run(app, work_parts.runner, stack.enter_context(_child(parts)), messages)
         app.conf.task_queues = [make_queue(name, broker) for name in queues]
+        check_broker(app, app.conf.task_queues)
         app.steps["consumer"].add(_ready_step(reporter))
         stop_runs = work_parts.claims.stop_runs
         stopped = stack.enter_context(_watched(parts, work_parts, queues, messages, reporter, stall_timeout))
@@ -134,7 +134,6 @@ def work(
             with contextlib.suppress(SystemExit):
                 worker.start()
             _wait_for_uploads(work_parts.uploads)
-        # Celery logs what it can't recover from, and returns all the same.
         return EXIT_STALLED if stopped.is_set() else int(worker.exitcode or 0)
 
 
@@ -142,6 +141,27 @@ def _wait_for_uploads(uploads: PendingUploads) -> None:
     """Wait for results that blob storage did not take yet, until the grace ends and stops their runs."""
     while uploads.count:
         time.sleep(_UPLOADS_TICK)
+
+
+class _FatalErrors(logging.Filter):
+    """Reports what Celery can't recover from, in place of the traceback that it logs before it returns.
+
+    Args:
+        reporter: Tells the parent.
+    """
+
+    def __init__(self, reporter: Reporter) -> None:
+        super().__init__()
+        self._reporter = reporter
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.msg.startswith("Unrecoverable error"):
+            return True
+        error = record.exc_info[1] if record.exc_info else None
+        self._reporter.fail(
+            f"its consumer ended by {type(error).__name__}: {str(error)[:200].rstrip('.')}.", permanent=False
+        )
+        return False
 
 
 def _ready_step(reporter: Reporter) -> Any:
@@ -343,7 +363,7 @@ def _run_with_environment(registry: str, algorithms: str, role: str, parent: str
     forbid_inspection()
     config = ServiceConfig.from_environ()
     log_to_stderr(config.log_format)
-    _silence_celery()
+    _silence_celery(reporter)
     folder = make_data_folder(config.data)
     return work(
         registry,
@@ -366,9 +386,12 @@ def _run_with_environment(registry: str, algorithms: str, role: str, parent: str
     )
 
 
-def _silence_celery() -> None:
+def _silence_celery(reporter: Reporter) -> None:
     """Drop what Celery says at every start and every reconnect, and what nobody can act upon."""
     from celery.platforms import SecurityWarning
+    from celery.utils.log import worker_logger
+
+    worker_logger.addFilter(_FatalErrors(reporter))
 
     warnings.simplefilter("ignore", SecurityWarning)
     # Ten lines at every lost connection. A filter of warnings doesn't help, as Celery puts one of its own before it.

@@ -40,6 +40,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def delete_queue(broker: str, name: str) -> None:
+    with Connection(broker) as connection:
+        connection.channel().queue_delete(name)
+
+
 def test_queues_that_are_deleted_under_a_busy_worker(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """RabbitMQ cancels the consumer, and Celery misses it: the worker notices, says so once, and takes tasks again."""
     broker = broker_url(request, "rabbitmq")
@@ -56,8 +61,7 @@ def test_queues_that_are_deleted_under_a_busy_worker(request: pytest.FixtureRequ
     with topology, topology.client() as client:
         first, *others = [client.run_algorithm("slow-elsewhere", DATA, parameters=parameters) for _ in range(3)]
         wait_until((tmp_path / "starts").exists, what="the start")
-        with Connection(broker) as connection:
-            connection.channel().queue_delete("callback-sdk.run.slow-elsewhere")
+        delete_queue(broker, "callback-sdk.run.slow-elsewhere")
         (tmp_path / "go").touch()
         assert first.wait(progress=False).success
         # The others come again later, as their ids were lost with the queue.
@@ -138,21 +142,27 @@ def test_wrong_encryption_keys_end_the_worker(request: pytest.FixtureRequest, tm
         ("DATABASE", 75, "The database can't be used: .*"),
         ("BROKER", 75, "The message broker can't be used: .*"),
         ("REFUSED", 78, "The message broker refuses the connection: .*"),
+        ("QUEUE", 78, "The message broker refuses the connection: .*PRECONDITION_FAILED.*was declared otherwise"),
     ],
 )
 def test_a_process_that_can_not_start_says_why(
     request: pytest.FixtureRequest, tmp_path: Path, setting: str, exit_code: int, reason: str
 ) -> None:
     """To its parent, which logs it: it prints nothing, and its exit code tells a wrong setting from an outage."""
-    right = broker_url(request, "rabbitmq" if setting == "REFUSED" else "valkey")
+    right = broker_url(request, "rabbitmq" if setting in ("REFUSED", "QUEUE") else "valkey")
+    if setting == "QUEUE":
+        with Connection(right) as connection:
+            connection.channel().queue_declare("callback-sdk.run.greedy", auto_delete=False)
+            request.addfinalizer(lambda: delete_queue(right, "callback-sdk.run.greedy"))
     settings = {
         "DATABASE": {"DATABASE": f"postgresql://somebody:topsecret@127.0.0.1:{free_port()}/x", "BROKER": right},
         "BROKER": {"BROKER": f"amqp://somebody:topsecret@127.0.0.1:{free_port()}//"},
+        "QUEUE": {"BROKER": right},
         "REFUSED": {"BROKER": right.replace("guest:guest@", "somebody:topsecret@")},
     }[setting]
     topology = Topology(tmp_path, REGISTRY, settings=settings)
     reader, writer = os.pipe()
-    command = [sys.executable, "-m", "callback_sdk.service.worker", REGISTRY, "sum", "compute"]
+    command = [sys.executable, "-m", "callback_sdk.service.worker", REGISTRY, "greedy", "compute"]
     done = subprocess.run(
         [*command, str(os.getpid()), str(writer)],
         env=topology.environment,

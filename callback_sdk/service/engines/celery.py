@@ -62,8 +62,6 @@ def make_app(broker: Secret[str]) -> Any:
         broker_connection_timeout=_TIMEOUT,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        # A Redis server that becomes a replica, or has no memory left, is an error of the channel: it may pass.
-        broker_channel_error_retry=True,
         # A worker computes in the thread that would send heartbeats; the claims in the store have their own.
         broker_heartbeat=0,
         broker_transport_options=_transport_options(broker),
@@ -153,19 +151,31 @@ def _errors_of(app: Any) -> tuple[type[Exception], ...]:
     return (*connection.connection_errors, *connection.channel_errors, KombuError, OSError)
 
 
-_AMQP_REFUSALS = (403, 530)
-"""AMQP reply codes of a connection that will never be taken: access-refused, and not-allowed for a virtual host."""
+_AMQP_REFUSALS = (403, 406, 530)
+"""AMQP reply codes that come again at each attempt: access-refused, precondition-failed for a queue of the same name
+that was declared otherwise, and not-allowed for a virtual host."""
 
 
-def check_broker(app: Any) -> None:
-    """Connect to the broker once.
+def check_broker(app: Any, queues: Sequence[Any] = ()) -> None:
+    """Connect to the broker once, and declare queues there.
 
     Raises:
-        BrokerRefusedError: It refuses the login, or has no such virtual host.
-        EngineError: It can't be reached.
+        BrokerRefusedError: It refuses the login, has no such virtual host, or has other queues of the same names.
+        EngineError: It can't be reached, or takes no writes.
     """
     with _explained(_errors_of(app)), app.connection_for_read(heartbeat=0) as connection:
         connection.ensure_connection(max_retries=1, interval_start=0, timeout=_TIMEOUT)
+        for queue in queues:
+            _declare(queue, connection.default_channel)
+
+
+def _declare(queue: Any, channel: Any) -> int:
+    """Make a queue with its exchange if need be, and return how many ids are in it."""
+    bound = queue(channel)
+    bound.exchange.declare()
+    depth: int = bound.queue_declare()[1]
+    bound.queue_bind()
+    return depth
 
 
 @contextmanager
@@ -179,7 +189,8 @@ def _explained(away: tuple[type[Exception], ...]) -> Iterator[None]:
         if _is_refusal(error):
             failure = BrokerRefusedError(
                 f"The message broker refuses the connection: {reason}",
-                hint="Check the user, the password and the virtual host in CALLBACK_SDK_BROKER.",
+                hint="Check the user, the password and the virtual host in CALLBACK_SDK_BROKER, and delete a queue "
+                "that was declared otherwise.",
             )
         else:
             failure = EngineError(
@@ -288,11 +299,7 @@ class CeleryEngine:
                 self._app.send_task(task, args=args, queue=queue, producer=producer, ignore_result=True, retry=False)
 
     def _depth(self, queue: Any) -> int:
-        bound = queue(self._open())
-        bound.exchange.declare()
-        depth: int = bound.queue_declare()[1]
-        bound.queue_bind()
-        return depth
+        return _declare(queue, self._open())
 
     def _open(self) -> Any:
         if self._channel is None:

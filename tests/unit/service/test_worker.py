@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,8 +12,9 @@ from celery import Celery
 from kombu.asynchronous import Hub, get_event_loop, set_event_loop
 
 from callback_sdk.service.engines.celery import RUN
+from callback_sdk.service.reports import Reporter, Reports
 from callback_sdk.service.stalls import MessageCounter
-from callback_sdk.service.worker import _register_run
+from callback_sdk.service.worker import _FatalErrors, _register_run
 
 
 class Runner:
@@ -56,3 +59,19 @@ def test_a_task_runs_where_there_is_no_loop() -> None:
     finally:
         set_event_loop(before)
     assert runner.ran == ["42"]
+
+
+def test_what_celery_can_not_recover_from_is_reported_and_not_logged() -> None:
+    """The parent logs it in one line, where Celery logs a traceback."""
+    reader, writer = os.pipe()
+    reports, reporter = Reports(reader), Reporter(writer)
+    errors = _FatalErrors(reporter)
+    error = RuntimeError("You can't write against a read only replica.")
+    fatal = logging.LogRecord("x", 50, "f", 1, "Unrecoverable error: %r", (error,), (RuntimeError, error, None))
+    assert not errors.filter(fatal)
+    assert errors.filter(logging.LogRecord("x", 50, "f", 1, "Another line.", (), None))
+    report = reports.read()
+    assert report.failure == "its consumer ended by RuntimeError: You can't write against a read only replica."
+    assert not report.permanent
+    reports.close()
+    os.close(writer)
