@@ -151,6 +151,8 @@ def test_a_process_that_can_not_start_says_why(
     """To its parent, which logs it: it prints nothing, and its exit code tells a wrong setting from an outage."""
     right = broker_url(request, "rabbitmq" if setting in ("REFUSED", "QUEUE") else "valkey")
     if setting == "QUEUE":
+        # Another test's service may have declared it as it should be.
+        delete_queue(right, "callback-sdk.run.greedy")
         with Connection(right) as connection:
             connection.channel().queue_declare("callback-sdk.run.greedy", auto_delete=False)
             request.addfinalizer(lambda: delete_queue(right, "callback-sdk.run.greedy"))
