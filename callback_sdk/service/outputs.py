@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import io
 import logging
@@ -16,7 +17,12 @@ KEPT = 64 * 1024
 """Bytes of it that are kept: the last ones."""
 
 _ROOM = 4 * 1024 * 1024
-"""Bytes that the file may have before all but its end is thrown away."""
+"""Bytes that the file may take on disk before all but its end is freed."""
+
+_PUNCH_HOLE = 0x01 | 0x02
+"""fallocate(2): FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE."""
+
+_BLOCK = 4096
 
 _TICK = 0.5
 """Seconds between looks at its size."""
@@ -78,9 +84,24 @@ def _bound(path: Path, ended: threading.Event) -> None:
     """Keep a file from filling the disk."""
     while not ended.wait(_TICK):
         with suppress(OSError):
-            if path.stat().st_size > _ROOM:
-                end = kept(path)
-                # Emptied and not replaced, as it stays open; what is written in between is lost.
-                os.truncate(path, 0)
-                with path.open("ab") as file:
-                    file.write(end)
+            if path.stat().st_blocks * 512 > _ROOM:
+                _free_start(path)
+
+
+def _free_start(path: Path) -> None:
+    """Free the disk space of all but a file's end.
+
+    A hole takes the place of the start, so nothing is lost of what is written meanwhile. Where the file system has no
+    holes the file is emptied, and that is lost.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        length = max(0, size - KEPT) // _BLOCK * _BLOCK
+        if libc.fallocate(file.fileno(), _PUNCH_HOLE, ctypes.c_int64(0), ctypes.c_int64(length)) == 0:
+            return
+    end = kept(path)
+    # Emptied and not replaced, as the algorithm has it open.
+    os.truncate(path, 0)
+    with path.open("ab") as file:
+        file.write(end)

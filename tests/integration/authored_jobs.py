@@ -60,7 +60,8 @@ def learn(features, parameters, context):
     return "learnt"
 
 
-@registry.algorithm("chatty", timeout=timedelta(seconds=2), memory_limit=400_000_000)
+@registry.algorithm("chatty", memory_limit=400_000_000)
+@registry.algorithm("chatty-for-a-while", timeout=timedelta(seconds=6))
 def chatty(features, parameters, context):
     """Say something by every way there is, and end as it is told."""
     print("by print")  # noqa: T201

@@ -111,7 +111,8 @@ def test_training_needs_no_such_features(client: Client, tmp_path: Path) -> None
 )
 def test_what_an_algorithm_says_is_kept(client: Client, end: str | None, words: str) -> None:
     """However it ends, and by whatever way it said it; with where it went wrong."""
-    task = client.run_algorithm("chatty", {"a": [1]}, parameters={"end": end}).wait(progress=False)
+    name = "chatty-for-a-while" if end == "sleep" else "chatty"
+    task = client.run_algorithm(name, {"a": [1]}, parameters={"end": end}).wait(progress=False)
     logs = task.get_logs()
     for way in ("by print", "INFO jobs: by logging", "by a child process", words):
         assert way in logs
