@@ -190,8 +190,8 @@ def worker(
         typer.Option(
             min=1,
             max=65535,
-            help="Port of /healthz, /readyz and /metrics, at CALLBACK_SDK_HOST; or CALLBACK_SDK_METRICS_PORT. None of "
-            "them, unless given.",
+            help="Port of /healthz, /readyz and /metrics, at CALLBACK_SDK_HOST; or CALLBACK_SDK_METRICS_PORT. Without "
+            "it there are none.",
             show_default=False,
         ),
     ] = None,

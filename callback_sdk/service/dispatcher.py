@@ -13,7 +13,7 @@ from callback_sdk.host_slots import PER_HOST
 from callback_sdk.service.claims import LEASE
 from callback_sdk.service.engines import Engine, EngineError
 from callback_sdk.service.outages import OutageLog, retry_pause
-from callback_sdk.service.store import Store, StoreUnavailableError
+from callback_sdk.service.store import Store, StoreUnavailableError, repairs
 from callback_sdk.service.threads import SupervisedThread
 
 _log = logging.getLogger(__name__)
@@ -50,8 +50,12 @@ class Watch:
 
     Not while the database was away, nor while this machine slept, which may be the workers' as well; and when
     somebody puts the database's clock forward, every sign seems old.
+
+    Attributes:
+        clock_was_set: Whether the database's clock was put forward or back since the look before the last one.
     """
 
+    clock_was_set: bool = False
     _since: float | None = None
     _seen_at: float = 0.0
     _clock: float = 0.0
@@ -68,7 +72,8 @@ class Watch:
             clock: Now, by the database's clock.
         """
         passed = moment - self._seen_at
-        if self._since is None or passed > _PATIENCE or abs(clock - self._clock - passed) > _PATIENCE:
+        self.clock_was_set = self._seen_at > 0 and abs(clock - self._clock - passed) > _PATIENCE
+        if self._since is None or passed > _PATIENCE or self.clock_was_set:
             self._since = moment
         self._seen_at, self._clock = moment, clock
         return moment - self._since
@@ -177,7 +182,11 @@ class Dispatcher:
         moment = time.monotonic()
         if self._watched_at is not None and moment - self._watched_at < _WATCH:
             return
-        if self._watch.look(moment, self._store.clock()) >= LEASE:
+        silence = self._watch.look(moment, self._store.clock())
+        if self._watch.clock_was_set:
+            _log.warning("The database's clock was set; leases and dispatches of its future are repaired.")
+            repairs.repair_times(self._store.database, lease=LEASE)
+        if silence >= LEASE:
             for job_id, attempt in self._store.tasks.take_back(silent_for=LEASE):
                 _log.warning(
                     "Task %s: its worker was not heard of any more.",

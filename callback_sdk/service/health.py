@@ -6,6 +6,7 @@ import http.server
 import logging
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -21,6 +22,11 @@ _log = logging.getLogger(__name__)
 
 _TIMEOUT = 10.0
 """Seconds that a client has to send its request."""
+
+_TICK = 0.1
+
+_MOST = 32
+"""Requests at a time: a probe and Prometheus need two. Each takes a thread, and others are closed."""
 
 _JSON = "application/json"
 
@@ -124,7 +130,30 @@ class _Server(http.server.ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], answer: Callable[[str], tuple[int, str, bytes]]) -> None:
         self.answer = answer
+        self._slots = threading.BoundedSemaphore(_MOST)
         super().__init__(address, _Handler)
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept a connection. Without a file descriptor for it, don't ask again at once."""
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(_TICK)
+            raise
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread of its own, if there is one left."""
+        if self._slots.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, and give the thread back."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._slots.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         # A client that goes away is no news, and the standard library would print a traceback.

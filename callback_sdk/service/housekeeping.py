@@ -10,8 +10,9 @@ from datetime import timedelta
 
 from callback_sdk.retry import LONGEST_DELAY
 from callback_sdk.service.blobs import Blobs, results_name
+from callback_sdk.service.claims import LEASE
 from callback_sdk.service.parts import Parts
-from callback_sdk.service.store import StoreUnavailableError, keys
+from callback_sdk.service.store import StoreUnavailableError, keys, repairs
 from callback_sdk.service.threads import SupervisedThread
 
 _log = logging.getLogger(__name__)
@@ -96,9 +97,10 @@ class Housekeeper:
         keys.forget(self._store.database, older_than=KEY_AGE.total_seconds())
 
     def _repair_times(self) -> None:
-        count = self._store.deliveries.repair_times(longest=self._longest_delay.total_seconds())
+        delay = self._longest_delay.total_seconds()
+        count = repairs.repair_times(self._store.database, lease=LEASE, longest_delay=delay)
         if count:
-            _log.warning("%d deliveries had times of a clock that was wrong; they are due now.", count)
+            _log.warning("%d times were of a clock that was wrong, and are repaired.", count)
             self._awake()
 
     def _clean(self) -> None:

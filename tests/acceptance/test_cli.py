@@ -15,6 +15,7 @@ import pytest
 
 from callback_sdk._version import __version__
 from callback_sdk.cli import main
+from callback_sdk.commands.serving import EXIT_SETTING
 from callback_sdk.testing import SeaweedFS
 
 ROOT = Path(__file__).parents[2]
@@ -91,9 +92,9 @@ def test_wrong_usage_ends_with_2(tmp_path: Path, arguments: list[str], said: str
     ],
 )
 def test_a_registry_that_is_none_is_one_clear_error(tmp_path: Path, registry: str, said: str) -> None:
-    """A typo in the registry's name ends with 1 and one line, and nothing is left in the data folder."""
+    """A typo in the registry's name ends with 78 and one line, and nothing is left in the data folder."""
     run = _run("serve", registry, "--port", "0", cwd=tmp_path)
-    assert run.returncode == 1
+    assert run.returncode == EXIT_SETTING
     assert run.stderr.startswith("Error: ")
     assert said in run.stderr
     assert "Traceback" not in run.stderr
@@ -102,7 +103,7 @@ def test_a_registry_that_is_none_is_one_clear_error(tmp_path: Path, registry: st
 def test_a_wrong_environment_variable_is_named(tmp_path: Path) -> None:
     """A setting in the environment that can't be read is an error that names its variable."""
     run = _run("serve", "a:b", cwd=tmp_path, environment={"CALLBACK_SDK_PORT": "http"})
-    assert run.returncode == 1
+    assert run.returncode == EXIT_SETTING
     assert "CALLBACK_SDK_PORT" in run.stderr
     assert "Traceback" not in run.stderr
 
@@ -121,7 +122,7 @@ def test_a_slip_in_what_callbacks_may_reach_is_an_error(
 ) -> None:
     """The service doesn't start with less, or more, than was meant."""
     run = _run("serve", "callback_sdk.examples:registry", *options, cwd=tmp_path, environment=environment)
-    assert run.returncode == 1
+    assert run.returncode == EXIT_SETTING
     assert said in run.stderr
     assert "Traceback" not in run.stderr
 
@@ -138,7 +139,7 @@ def test_an_option_wins_over_the_environment(tmp_path: Path) -> None:
         cwd=tmp_path,
         environment=environment,
     )
-    assert run.returncode == 1
+    assert run.returncode == EXIT_SETTING
     assert "Traceback" not in run.stderr
     assert "taken" in run.stderr
     assert not (tmp_path / "other").exists()
@@ -147,10 +148,10 @@ def test_an_option_wins_over_the_environment(tmp_path: Path) -> None:
 def test_a_missing_extra_is_named(tmp_path: Path) -> None:
     """Without the libraries of a command, the error has the pip command that installs them."""
     script = "import sys; sys.modules['{name}'] = None; import callback_sdk.cli as c; sys.exit(c.main({arguments}))"
-    for name, arguments, extra in (
-        ("typer", ["--version"], "cli"),
-        ("fastapi", ["serve", "a:b"], "service"),
-        ("vega_datasets", ["demo"], "demo"),
+    for name, arguments, extra, code in (
+        ("typer", ["--version"], "cli", 1),
+        ("fastapi", ["serve", "a:b"], "service", EXIT_SETTING),
+        ("vega_datasets", ["demo"], "demo", 1),
     ):
         run = subprocess.run(
             [sys.executable, "-c", script.format(name=name, arguments=arguments)],
@@ -160,13 +161,16 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
             text=True,
             check=False,
         )
-        assert run.returncode == 1
+        assert run.returncode == code
         assert f"pip install 'callback-sdk[{extra}]'" in run.stderr
         assert "Traceback" not in run.stderr
 
 
 COMMANDS = (
-    *((name,) for name in ("serve", "worker", "run", "demo", "submit", "tasks", "deliveries", "redeliver", "cancel")),
+    *(
+        (name,)
+        for name in ("serve", "worker", "health", "run", "demo", "submit", "tasks", "deliveries", "redeliver", "cancel")
+    ),
     *((name,) for name in ("check", "send", "sign", "users", "db", "outbox")),
     *(("sign", name) for name in ("put", "post")),
     *(("users", name) for name in ("add", "list", "disable", "enable", "password", "token")),

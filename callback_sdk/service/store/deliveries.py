@@ -74,14 +74,6 @@ _NEXT = sa.select(sa.func.min(deliveries.c.next_attempt_at) - now()).where(
     *_WAITING, deliveries.c.next_attempt_at.is_not(None)
 )
 
-_LONGEST: sa.BindParameter[float] = sa.bindparam("_longest", type_=sa.Double)
-_TOO_LATE = deliveries.c.next_attempt_at > now() + _LONGEST
-_REPAIR = (
-    deliveries.update()
-    .where(*_WAITING, sa.or_(_TOO_LATE, deliveries.c.sent_at > now() + _LONGEST))
-    .values(next_attempt_at=sa.case((_TOO_LATE, now()), else_=deliveries.c.next_attempt_at), sent_at=None)
-)
-
 ENDED_TASK: tuple[sa.Column[Any], ...] = tuple(
     tasks.c[name] for name in ("job_id", "attempt", "status", "success", "error", "nulled", "options")
 )
@@ -256,17 +248,6 @@ class DeliveryStore:
         with self._database.read() as connection:
             seconds: float | None = connection.execute(_NEXT).scalar()
         return None if seconds is None else max(0.0, seconds)
-
-    def repair_times(self, *, longest: float) -> int:
-        """Make deliveries due whose next attempt was computed while the database's clock was wrong.
-
-        Args:
-            longest: Seconds that no delivery waits for its next attempt.
-
-        Returns:
-            How many.
-        """
-        return self._database.write(lambda connection: int(connection.execute(_REPAIR, {"_longest": longest}).rowcount))
 
     def claim(self, delivery_id: str, worker: str) -> DeliveryClaim | None:
         """Take a delivery that is due; None when somebody has it, or nothing is left to do.

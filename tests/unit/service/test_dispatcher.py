@@ -13,6 +13,7 @@ from callback_sdk.service import dispatcher as module
 from callback_sdk.service.dispatcher import Dispatcher, Watch
 from callback_sdk.service.engines import EngineError, Room
 from callback_sdk.service.store import Ending, NewTask, Store, Submission
+from callback_sdk.service.store.tables import tasks
 from callback_sdk.service.threads import ThreadError
 from tests.topology import wait_until
 
@@ -222,3 +223,20 @@ def _problem(dispatcher: Dispatcher) -> str | None:
     except (EngineError, ThreadError) as error:
         return str(error)
     return None
+
+
+def test_tasks_of_the_future_are_dispatched_when_the_clock_was_put_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing waits until the clock has caught up."""
+    monkeypatch.setattr(module, "_WATCH", 0.0)
+    submit(store, "1")
+    assert store.tasks.take(9, again_after=0.0) == ["1"]
+    ahead = {"sent_at": tasks.c.sent_at + 3600}
+    store.database.write(lambda connection: connection.execute(tasks.update().values(ahead)))
+    real = store.clock
+    engine = RecordingEngine()
+    with running(store, engine):
+        wait_until(lambda: engine.looks >= 1)
+        monkeypatch.setattr(store, "clock", lambda: real() - 3600)
+        wait_until(lambda: engine.tasks == ["1"])
