@@ -18,7 +18,10 @@ _UNSAFE = re.compile(
     # Characters that can't be seen: tags, and the byte order mark inside of a text.
     "\ufeff\U000e0000-\U000e007f]"
 )
-_UNSAFE_BUT_LINES = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
+_UNSAFE_BUT_LINES = re.compile(
+    # The same without line feed and tab.
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\U000e0000-\U000e007f]"
+)
 
 TRACEBACK = "traceback"
 """The attribute of a log record that holds a traceback from another process."""

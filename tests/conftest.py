@@ -44,7 +44,8 @@ def skipped_line(skipped: list[pytest.TestReport]) -> str:
     if not reasons:
         return ""
     causes = "; ".join(f"{count}: {why}" for why, count in reasons.most_common())
-    return f"{reasons.total()} tests were skipped because a program is missing. {causes}"
+    count = "1 test was" if reasons.total() == 1 else f"{reasons.total()} tests were"
+    return f"{count} skipped because a program is missing. {causes}"
 
 
 @pytest.fixture(scope="session")

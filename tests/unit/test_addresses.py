@@ -152,7 +152,7 @@ def test_international_names_become_what_the_network_takes(host: str, ascii_: st
     assert ascii_host(SecretURL(f"http://{host}/")) == ascii_
 
 
-@pytest.mark.parametrize("host", ["a\u202eb.example", "\u0301a.example", "é" * 64 + ".example"])
+@pytest.mark.parametrize("host", ["a\u202eb.example", "\u0301a.example", "é" * 60 + ".example"])
 def test_names_that_cannot_exist_are_refused(host: str) -> None:
     """No resolver is asked for them."""
     with pytest.raises(InvalidTargetError, match="host name that can't exist"):
