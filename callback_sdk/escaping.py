@@ -8,19 +8,16 @@ breaks, with which it forges a log line, and marks that turn the direction of wr
 from __future__ import annotations
 
 import logging
-import re
 
-_UNSAFE = re.compile(
-    # C0, DEL, and C1 with U+0085; lone surrogates, which can't be written at all.
-    "[\x00-\x1f\x7f-\x9f\ud800-\udfff"
+_UNSAFE = (
+    # C0, DEL, and C1 with U+0085.
+    *(range(0x20), range(0x7F, 0xA0)),
+    # Lone surrogates, which can't be written at all.
+    range(0xD800, 0xE000),
     # Marks of direction, LINE and PARAGRAPH SEPARATOR, embeddings, overrides and isolates.
-    "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
-    # Characters that can't be seen: tags, and the byte order mark inside of a text.
-    "\ufeff\U000e0000-\U000e007f]"
-)
-_UNSAFE_BUT_LINES = re.compile(
-    # The same without line feed and tab.
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\U000e0000-\U000e007f]"
+    *(range(0x061C, 0x061D), range(0x200E, 0x2010), range(0x2028, 0x202F), range(0x2066, 0x206A)),
+    # Characters that can't be seen: the byte order mark inside of a text, and tags.
+    *(range(0xFEFF, 0xFF00), range(0xE0000, 0xE0080)),
 )
 
 TRACEBACK = "traceback"
@@ -39,7 +36,7 @@ def escaped(text: str, *, lines: bool = False) -> str:
     # The usual case: nothing to do.
     if text.isprintable() and text.isascii():
         return text
-    return (_UNSAFE_BUT_LINES if lines else _UNSAFE).sub(_escape, text)
+    return text.translate(_ESCAPES_BUT_LINES if lines else _ESCAPES)
 
 
 def escaped_json(document: str) -> str:
@@ -48,7 +45,7 @@ def escaped_json(document: str) -> str:
     Args:
         document: Valid JSON.
     """
-    return _UNSAFE_BUT_LINES.sub(lambda found: _json_escape(found[0]), document)
+    return document.translate(_JSON_ESCAPES)
 
 
 class LogFormatter(logging.Formatter):
@@ -76,16 +73,23 @@ def _indented(text: str) -> str:
     return "\n".join(f"  {line}" for line in escaped(text, lines=True).rstrip("\n").split("\n"))
 
 
-def _escape(found: re.Match[str]) -> str:
-    character = found[0]
-    code = ord(character)
-    if character in _NAMED:
-        return _NAMED[character]
+def _escape(code: int) -> str:
+    if chr(code) in _NAMED:
+        return _NAMED[chr(code)]
     if code <= 0xFF:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
-def _json_escape(character: str) -> str:
-    units = character.encode("utf-16-be", "surrogatepass")
+def _json_escape(code: int) -> str:
+    units = chr(code).encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[place]:02x}{units[place + 1]:02x}" for place in range(0, len(units), 2))
+
+
+def _but_lines(table: dict[int, str]) -> dict[int, str]:
+    return {code: text for code, text in table.items() if chr(code) not in "\n\t"}
+
+
+_ESCAPES = {code: _escape(code) for codes in _UNSAFE for code in codes}
+_ESCAPES_BUT_LINES = _but_lines(_ESCAPES)
+_JSON_ESCAPES = _but_lines({code: _json_escape(code) for code in _ESCAPES})
