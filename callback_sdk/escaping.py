@@ -8,6 +8,8 @@ breaks, with which it forges a log line, and marks that turn the direction of wr
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import cache
 
 _UNSAFE = (
     # C0, DEL, and C1 with U+0085.
@@ -36,7 +38,7 @@ def escaped(text: str, *, lines: bool = False) -> str:
     # The usual case: nothing to do.
     if text.isprintable() and text.isascii():
         return text
-    return text.translate(_ESCAPES_BUT_LINES if lines else _ESCAPES)
+    return text.translate(_table(_escape, lines))
 
 
 def escaped_json(document: str) -> str:
@@ -45,7 +47,7 @@ def escaped_json(document: str) -> str:
     Args:
         document: Valid JSON.
     """
-    return document.translate(_JSON_ESCAPES)
+    return document.translate(_table(_json_escape, True))
 
 
 class LogFormatter(logging.Formatter):
@@ -86,10 +88,8 @@ def _json_escape(code: int) -> str:
     return "".join(f"\\u{units[place]:02x}{units[place + 1]:02x}" for place in range(0, len(units), 2))
 
 
-def _but_lines(table: dict[int, str]) -> dict[int, str]:
-    return {code: text for code, text in table.items() if chr(code) not in "\n\t"}
-
-
-_ESCAPES = {code: _escape(code) for codes in _UNSAFE for code in codes}
-_ESCAPES_BUT_LINES = _but_lines(_ESCAPES)
-_JSON_ESCAPES = _but_lines({code: _json_escape(code) for code in _ESCAPES})
+@cache
+def _table(escape: Callable[[int], str], lines: bool) -> dict[int, str]:
+    """Return the escapes by code, made when they are first needed: few processes ever meet such a text."""
+    kept = "\n\t" if lines else ""
+    return {code: escape(code) for codes in _UNSAFE for code in codes if chr(code) not in kept}
