@@ -240,7 +240,12 @@ def _put(task: Run, parts: list[bytes]) -> None:
         except OSError as error:  # noqa: PERF203 - one round in a good while
             if not is_full(error):
                 raise
-            _log.error("Results of task %s can't be written, another try follows: %s", task.job_id, error)
+            _log.error(
+                "Results of task %s can't be written, another try follows: %s",
+                task.job_id,
+                error,
+                extra={"job_id": task.job_id},
+            )
             time.sleep(_RETRY)
         else:
             return

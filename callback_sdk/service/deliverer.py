@@ -166,7 +166,11 @@ class Deliverer:
         except StoreUnavailableError as error:
             self._outage.failed(error)
         except Exception:  # noqa: BLE001 - a thread that dies silently would hide why
-            _log.exception("Delivery %s could not be attempted; it is taken up again.", delivery_id)
+            _log.exception(
+                "Delivery %s could not be attempted; it is taken up again.",
+                delivery_id,
+                extra={"delivery_id": delivery_id},
+            )
         finally:
             self._leave(delivery_id, responded=responded)
             self._settled()

@@ -161,7 +161,7 @@ class Hub:
             try:
                 self.blobs.remove(features_name(job_id))
             except StorageError as error:  # noqa: PERF203 - one that fails must not keep the others
-                _log.warning("Features of task %s are left over: %s", job_id, error)
+                _log.warning("Features of task %s are left over: %s", job_id, error, extra={"job_id": job_id})
 
 
 def _size(features: Path | bytes) -> int:

@@ -162,7 +162,7 @@ class Runner:
         except (StorageError, StoreUnavailableError, OSError) as error:
             ended = self._put_off(claim, error)
         except Exception as error:  # noqa: BLE001 - the task is given back, whatever broke
-            _log.exception("Task %s could not be run.", job_id, extra={"job_id": job_id, "attempt": claim.attempt})
+            _log.exception("Task %s could not be run.", job_id, extra=_facts(claim))
             ended = self._lose(claim, f"the worker failed: {type(error).__name__}")
         if ended is not None:
             self._deliverer.begin(ended)
@@ -212,7 +212,7 @@ class Runner:
     def _lose_died(self, claim: Claim, reason: str) -> Ended | None:
         ended = self._lose(claim, reason)
         then = "it runs again" if ended is None else "it has failed"
-        _log.warning("Task %s: %s; %s.", claim.task.job_id, reason, then)
+        _log.warning("Task %s: %s; %s.", claim.task.job_id, reason, then, extra=_facts(claim))
         return ended
 
     def _finish_run(self, claim: Claim, ending: Ending) -> Ended | None:
@@ -220,7 +220,9 @@ class Runner:
         finished = self._finish(claim, ending)
         if finished is None and ending.success and ending.results is None:
             self._blobs.remove(results_name(job_id, claim.attempt))
-        _log.info("Task %s has %s.", job_id, "a result" if ending.success else f"failed: {ending.error}")
+        _log.info(
+            "Task %s has %s.", job_id, "a result" if ending.success else f"failed: {ending.error}", extra=_facts(claim)
+        )
         return finished
 
     @contextmanager
@@ -284,7 +286,7 @@ class Runner:
         What is wrong with the machine, such as a full disk, costs the task none of its lives.
         """
         job_id = claim.task.job_id
-        _log.error("Task %s can't be run now: %s", job_id, error)
+        _log.error("Task %s can't be run now: %s", job_id, error, extra=_facts(claim))
         if isinstance(error, BlobMissingError):
             return self._lose(claim, f"a file of it could not be read: {error.message}")
         self._store.tasks.release(job_id, claim.attempt, later=True)
@@ -298,7 +300,9 @@ class Runner:
         answer = outcome.answer or Answer(error=self._reason(claim, outcome))
         if answer.error is not None:
             if answer.trace:
-                _log.info("Task %s: the algorithm raised an error.", job_id, extra={TRACEBACK: answer.trace})
+                _log.info(
+                    "Task %s: the algorithm raised an error.", job_id, extra={**_facts(claim), TRACEBACK: answer.trace}
+                )
             return Ending(success=False, error=answer.error, progress=progress), []
         files: list[tuple[Path, str]] = []
         made = results = None
@@ -331,12 +335,17 @@ class Runner:
             if output:
                 self._store.tasks.keep_output(claim.task.job_id, claim.attempt, output)
         except Exception as error:  # noqa: BLE001 - no result is lost, or waits, for what was printed beside it
-            _log.warning("What task %s printed could not be kept: %s", claim.task.job_id, error)
+            _log.warning("What task %s printed could not be kept: %s", claim.task.job_id, error, extra=_facts(claim))
 
     def _reason(self, claim: Claim, outcome: Outcome) -> str | None:
         algorithm = self._found(claim).algorithm
         limit = limit_of(algorithm.memory_limit, self._memory_limit)
         return outcome.failure(timeout=algorithm.timeout, memory_limit=limit)
+
+
+def _facts(claim: Claim) -> dict[str, Any]:
+    """Return the facts about a run that its log lines carry."""
+    return {"job_id": claim.task.job_id, "attempt": claim.attempt}
 
 
 def _raise(error: Exception) -> Ended | None:

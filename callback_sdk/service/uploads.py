@@ -171,7 +171,7 @@ class PendingUploads:
         try:
             upload.conclude(failure)
         except Exception:  # noqa: BLE001 - the others wait on; this one is taken back when its lease expires
-            _log.exception("Task %s could not be ended; it runs again.", upload.job_id)
+            _log.exception("Task %s could not be ended; it runs again.", upload.job_id, extra={"job_id": upload.job_id})
         finally:
             with self._changed:
                 self._waiting.remove(upload)

@@ -213,7 +213,9 @@ class EmbeddedEngine:
             # The dispatcher brings it again.
             self._claim_outage.failed(error)
         except Exception:  # noqa: BLE001 - the worker must outlive every fault
-            _log.exception("Task %s could not be taken up; the dispatcher brings it again.", job_id)
+            _log.exception(
+                "Task %s could not be taken up; the dispatcher brings it again.", job_id, extra={"job_id": job_id}
+            )
         finally:
             # Also when the thread ends by this: the task could never be brought to the next one.
             if settle is None:
@@ -227,7 +229,7 @@ class EmbeddedEngine:
             try:
                 settle()
             except Exception:  # noqa: BLE001 - the thread must outlive every fault
-                _log.exception("Task %s could not be ended; it runs again.", job_id)
+                _log.exception("Task %s could not be ended; it runs again.", job_id, extra={"job_id": job_id})
             finally:
                 self._forget(job_id)
 
