@@ -112,8 +112,9 @@ class Database:
         """Give the connection for writing. At the end, what was written is on disk; or none of it, after an error."""
         with self._lock, _translated(self.path):
             self._check_not_interrupted()
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
+                # In here, because a signal handler's exception may come right after it.
+                self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
                 # As late as possible: what is committed to a file that was deleted is lost.
                 self.check()
