@@ -12,6 +12,7 @@ from callback_sdk.aistore.bodies import rewind, rewindable
 from callback_sdk.aistore.cluster import Cluster
 from callback_sdk.aistore.redirects import STATUSES, next_url
 from callback_sdk.aistore.tokens import Bearer
+from callback_sdk.errors import RedirectError
 from callback_sdk.redaction import SecretURL
 
 _log = logging.getLogger(__name__)
@@ -90,6 +91,13 @@ class Courier:
 
     def _redirect(self, request_dict: dict[str, Any], way: Way, location: str | None, session: Any) -> None:
         way.trail = way.trail or [SecretURL(request_dict["url"])]
+        if self.bearer is not None and self.bearer.is_shown_in(location or ""):
+            # Errors and the log name where a redirect leads.
+            raise RedirectError(
+                f"{way.trail[-1]} redirected to a URL whose host or path has the token in it; nothing was sent there.",
+                hint="See what answers at the endpoint: AIStore never does so. Replace the token.",
+                urls=tuple(url.bare for url in way.trail),
+            )
         url = next_url(
             way.trail,
             location,

@@ -17,7 +17,7 @@ import urllib3
 
 from callback_sdk.errors import ConfigurationError, LoginError
 from callback_sdk.forking import Lock
-from callback_sdk.redaction import Secret, SecretURL
+from callback_sdk.redaction import Secret, SecretURL, replaced
 
 _TIMEOUT = (5.0, 30.0)
 _NANOSECONDS = 1_000_000_000
@@ -145,6 +145,12 @@ class Bearer:
         if isinstance(source, Token):
             source.forget(refused)
         return self._current() != refused
+
+    def is_shown_in(self, location: str) -> bool:
+        """Tell whether a URL has the token that this thread sent last outside its query, which is never shown."""
+        sent: Secret[str] = getattr(self._sent, "token", Secret(""))
+        place = location.partition("?")[0]
+        return replaced(place, (sent.reveal(),)) != place
 
     def _current(self) -> Secret[str]:
         source = self._source.reveal()

@@ -21,12 +21,13 @@ from callback_sdk.errors import (
     ServiceUnreachableError,
     sentence,
 )
-from callback_sdk.redaction import HIDDEN, Secret, without_frames
+from callback_sdk.redaction import HIDDEN, Secret, replaced, without_frames
 from callback_sdk.retry import parse_retry_after
 
 _LONGEST_MESSAGE = 1000
 _WORD = re.compile(r"[^\s\"'<>]+")
-_SHORTEST_SECRET = 6
+
+_NOTHING: Secret[tuple[str, ...]] = Secret(())
 
 _WRONG_URL = "Is this the URL of the service's API, such as http://127.0.0.1:8000/api/v2?"
 
@@ -76,41 +77,98 @@ def read(response: requests.Response, url: str, hidden: Secret[tuple[str, ...]],
     Raises:
         ServiceError: It is a refusal, or no JSON.
     """
-    request_id = _printable(response.headers.get("X-Request-ID", ""))[:200] or None
+    said = _Said(response, hidden)
     if 200 <= response.status_code < 300:
-        return Answer(response.content if as_file else _json(response, url, request_id), request_id)
-    raise _refusal(response, _scrubbed(_message(response), hidden), request_id)
+        return Answer(response.content if as_file else _json(response, url, said), said.request_id)
+    raise _refusal(said)
+
+
+@define(frozen=True)
+class _Said:
+    """The texts of a response that may get into an error: printable, short, and without credentials.
+
+    No other function reads a header or the reason phrase, because a server or a proxy may quote the token anywhere.
+    """
+
+    _response: requests.Response = field(repr=False)
+    _hidden: Secret[tuple[str, ...]]
+
+    @property
+    def status(self) -> int:
+        return self._response.status_code
+
+    @property
+    def reason(self) -> str:
+        """What a service says about its refusal; a proxy in between may have said it in HTML."""
+        return _scrubbed(_message(self._response), self._hidden) or _scrubbed(
+            _utf8(self._response.reason or ""), self._hidden
+        )
+
+    @property
+    def request_id(self) -> str | None:
+        return self._header("X-Request-ID")[:200] or None
+
+    @property
+    def content_type(self) -> str:
+        return self._header("Content-Type")[:100]
+
+    @property
+    def retry_after(self) -> str | None:
+        return self._header("Retry-After") or None
+
+    def _header(self, name: str) -> str:
+        return _scrubbed(_utf8(self._response.headers.get(name, "")), self._hidden)
+
+
+def _utf8(text: str | bytes) -> str:
+    """Return a header's text as its sender meant it: http.client reads all headers as Latin-1."""
+    data = text if isinstance(text, bytes) else text.encode("latin-1", "replace")
+    return data.decode("utf-8", "replace")
 
 
 def _scrubbed(text: str, hidden: Secret[tuple[str, ...]]) -> str:
-    for secret in hidden.reveal():
-        if len(secret) >= _SHORTEST_SECRET:
-            text = text.replace(secret, HIDDEN)
-    return _WORD.sub(_without_query, text)[:_LONGEST_MESSAGE]
+    # Before the text is cut: the first part of a token is a credential too.
+    text = _printable(_without(text, hidden))
+    return _WORD.sub(_without_credentials, text)[:_LONGEST_MESSAGE]
 
 
-def _without_query(word: re.Match[str]) -> str:
-    place, mark, _ = word[0].partition("?")
-    return f"{place}?{HIDDEN}" if mark and ("http://" in place or "https://" in place) else word[0]
+def _without(text: str, hidden: Secret[tuple[str, ...]]) -> str:
+    # One by one: a batch has more of them than `replaced` takes at a time.
+    for secret in hidden.reveal() if text else ():
+        text = replaced(text, (secret,))
+    return text
 
 
-def _json(response: requests.Response, url: str, request_id: str | None) -> Any:
+def _without_credentials(word: re.Match[str]) -> str:
+    """Return a word without the query of a URL, and without the user and the password before a host."""
+    place, mark, query = word[0].partition("?")
+    if mark and ("http://" in place or "https://" in place):
+        return f"{_without_userinfo(place)}?{HIDDEN}"
+    return _without_userinfo(place + mark + query)
+
+
+def _without_userinfo(text: str) -> str:
+    userinfo, at, host = text.rpartition("@")
+    scheme, slashes, _ = userinfo.partition("://")
+    return f"{scheme + slashes if slashes else ''}{HIDDEN}@{host}" if at and ":" in userinfo else text
+
+
+def _json(response: requests.Response, url: str, said: _Said) -> Any:
     try:
         return decode(response.content)
     except ValueError as error:
         reason = _printable(str(error))
-    kind = _printable(response.headers.get("Content-Type", "")) or "nothing"
+    kind = said.content_type or "nothing"
     is_json = kind.partition(";")[0].strip().lower() == "application/json"
     raise ServiceError(
-        f"{url} answered {response.status_code} with {kind[:100]} that can't be read as JSON: {reason}.",
+        f"{url} answered {said.status} with {kind} that can't be read as JSON: {reason}.",
         hint="Read the result from its target." if is_json else _WRONG_URL,
-        status=response.status_code,
-        request_id=request_id,
+        status=said.status,
+        request_id=said.request_id,
     )
 
 
 def _message(response: requests.Response) -> str:
-    """Find what a service says about its refusal; a proxy in between may have said it in HTML."""
     try:
         data = orjson.loads(response.content)
     except ValueError:
@@ -119,31 +177,31 @@ def _message(response: requests.Response) -> str:
         return ""
     errors = data.get("error") or data.get("errors") or data.get("detail") or ""
     texts = errors if isinstance(errors, list) else [errors]
-    return _printable("; ".join(text if isinstance(text, str) else orjson.dumps(text).decode() for text in texts))
+    return "; ".join(text if isinstance(text, str) else orjson.dumps(text).decode() for text in texts)
 
 
 def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text).strip()
 
 
-def _refusal(response: requests.Response, message: str, request_id: str | None) -> ServiceError:
-    status = response.status_code
+def _refusal(said: _Said) -> ServiceError:
+    status = said.status
     if status < 400:
         return ServiceError(
             f"The service answered {status}: it sends the client elsewhere, and the token would go along.",
             hint="Give the client the URL of the API itself; mind http or https.",
             status=status,
-            request_id=request_id,
+            request_id=said.request_id,
         )
     kind = _ERRORS.get(status, InvalidRequestError if status < 500 else ServiceError)
-    reason = sentence(message or _printable(response.reason or "") or "no reason given")
-    delay = parse_retry_after(response.headers.get("Retry-After"))
-    known = f" Its id of the request is {request_id}." if request_id and status >= 500 else ""
+    reason = sentence(said.reason or "no reason given")
+    delay = parse_retry_after(said.retry_after)
+    known = f" Its id of the request is {said.request_id}." if said.request_id and status >= 500 else ""
     return kind(
         f"The service answered {status}: {reason}{known}",
         hint=_HINTS.get(status, "Try again later, and tell the service's operator." if status >= 500 else ""),
         status=status,
-        request_id=request_id,
+        request_id=said.request_id,
         retry_after=None if delay is None else delay.total_seconds(),
     )
 
@@ -170,14 +228,24 @@ _HINTS_OF_EXCEPTIONS: tuple[tuple[type[requests.RequestException], str], ...] = 
 )
 
 
-def unreachable(error: Exception, url: str, method: str, key: str | None = None) -> ServiceUnreachableError:
+def unreachable(
+    error: Exception,
+    url: str,
+    method: str,
+    key: str | None = None,
+    *,
+    hidden: Secret[tuple[str, ...]] = _NOTHING,
+) -> ServiceUnreachableError:
     """Make the error for a request that got no answer; its cause has no frames, whose locals hold the token.
+
+    A cause that quotes a credential is left out: a malformed status line or the URL of a proxy may.
 
     Args:
         error: What requests, or a library below it, raised.
         url: Who didn't answer.
         method: The request's method.
         key: The request's idempotency key.
+        hidden: Strings that the error must not repeat.
     """
     root = _root(error)
     hint = next((hint for kind, hint in _HINTS_OF_EXCEPTIONS if isinstance(error, kind)), "Try again.")
@@ -186,9 +254,9 @@ def unreachable(error: Exception, url: str, method: str, key: str | None = None)
         resume_key = key
         hint = f"{accepted(key)} If the features are large, the service's limit may have cut them off. {hint}"
     failure = ServiceUnreachableError(
-        f"No answer from {url}: {sentence(_described(root))}", hint=hint, idempotency_key=resume_key
+        f"No answer from {url}: {sentence(_described(root, hidden))}", hint=hint, idempotency_key=resume_key
     )
-    failure.__cause__ = without_frames(root)
+    failure.__cause__ = None if _quotes_credential(root, hidden) else without_frames(root)
     return failure
 
 
@@ -220,6 +288,12 @@ def _never_connected(error: Exception) -> bool:
     return isinstance(reason, urllib3.exceptions.NewConnectionError)
 
 
-def _described(root: BaseException) -> str:
+def _described(root: BaseException, hidden: Secret[tuple[str, ...]]) -> str:
     text = getattr(root, "strerror", None) or str(root) or type(root).__name__
-    return _printable(str(text))[:200]
+    return _scrubbed(str(text), hidden)[:200]
+
+
+def _quotes_credential(root: BaseException, hidden: Secret[tuple[str, ...]]) -> bool:
+    # The attributes too: BadStatusLine has the line, and LocationParseError the location.
+    text = _printable(f"{root!s} {root!r} {vars(root)}")
+    return _WORD.sub(_without_credentials, _without(text, hidden)) != text

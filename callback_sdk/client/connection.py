@@ -243,8 +243,12 @@ class Connection:
 
     def _ask(self, request: Request, token: Secret[str] | None) -> Answer:
         response = self._send(request, token)
-        hidden = Secret((*self._credentials.hidden(), *request.hidden.reveal()))
-        return read(response, self.url, hidden, as_file=request.accept != JSON)
+        return read(response, self.url, self._hidden(request, token), as_file=request.accept != JSON)
+
+    def _hidden(self, request: Request, token: Secret[str] | None) -> Secret[tuple[str, ...]]:
+        """Return every string that no error of a request may repeat; the token may have been replaced meanwhile."""
+        sent = () if token is None else (token.reveal(),)
+        return Secret((*sent, *self._credentials.hidden(), *request.hidden.reveal()))
 
     def _send(self, request: Request, token: Secret[str] | None) -> requests.Response:
         failure: BaseException
@@ -262,7 +266,7 @@ class Connection:
                     verify=authorities() if self.url.startswith("https:") else True,
                 )
         except BaseException as error:  # noqa: BLE001 - also an interrupt, and what a signal handler raises
-            failure = without_frames(_translated(error, self.url, request))
+            failure = without_frames(_translated(error, self.url, request, self._hidden(request, token)))
         # Raised only here, because the frames below have the token in their locals.
         raise failure
 
@@ -285,7 +289,7 @@ class Connection:
         return min(self._timeouts[0], left), min(self._timeouts[1], left)
 
 
-def _translated(error: BaseException, url: str, request: Request) -> BaseException:
+def _translated(error: BaseException, url: str, request: Request, hidden: Secret[tuple[str, ...]]) -> BaseException:
     """Return an error of ours for whatever the libraries below raise."""
     # Not only requests' own errors: a malformed URL of a proxy or a redirect raises others.
     if isinstance(error, CallbackSDKError) or not isinstance(
@@ -297,7 +301,7 @@ def _translated(error: BaseException, url: str, request: Request) -> BaseExcepti
             check_authorities()
         except ConfigurationError as problem:
             return problem
-    return unreachable(error, url, request.method, request.resume_key or request.key)
+    return unreachable(error, url, request.method, request.resume_key or request.key, hidden=hidden)
 
 
 def _traced() -> dict[str, str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +24,25 @@ from callback_sdk.errors import (
 from callback_sdk.redaction import Secret
 from tests.growth import assert_linear
 from tests.unit.client.jobs import ACCEPTED, BUCKET, DATA, PREDICT, SIGNATURE, SIGNED, TOKEN, s3_fields, shown
+
+
+@contextlib.contextmanager
+def answering(response: bytes) -> Iterator[str]:
+    """Serve one connection the same bytes for each request, whatever they are."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=_answer_once, args=(server, response))
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/api/v2"
+        thread.join(10)
+
+
+def _answer_once(server: socket.socket, response: bytes) -> None:
+    connection, _ = server.accept()
+    with connection, contextlib.suppress(ConnectionError):
+        data = connection.recv(65536)
+        while b"\r\n\r\n" not in data:
+            data += connection.recv(65536)
+        connection.sendall(response)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +172,59 @@ def test_a_service_that_quotes_credentials_is_not_repeated(client: Client, servi
         assert secret not in shown(caught.value)
 
 
-@pytest.mark.parametrize("piece", ["http://", "https://a", "?", "http://a?b ", "'", " "])
+@pytest.mark.parametrize(
+    "response",
+    [
+        f"400 bad token {TOKEN}\r\n",
+        f"500 No\r\nX-Request-ID: {TOKEN}\r\n",
+        f"500 No\r\nX-Request-ID: {'x' * 190}{TOKEN}\r\n",
+        f"200 OK\r\nContent-Type: {TOKEN}\r\n",
+        f"200 OK\r\nX-Request-ID: {TOKEN}\r\n",
+        f"307 No\r\nLocation: http://localhost/{TOKEN}\r\nX-Request-ID: {TOKEN}\r\n",
+        f"503 No\r\nRetry-After: {TOKEN}\r\n",
+        f"{TOKEN} OK\r\n",
+        f"200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{TOKEN}\r\n",
+        f"200 OK\r\nContent-Encoding: gzip, {TOKEN}\r\n",
+        f"200 OK\r\nContent-Length: {TOKEN}\r\n",
+    ],
+)
+def test_a_token_anywhere_in_a_response_is_not_repeated(
+    clean_environment: Any, caplog: pytest.LogCaptureFixture, response: str
+) -> None:
+    """No header, no status line and no malformed chunk carries the token into an error, its cause or the log."""
+    with (
+        answering(f"HTTP/1.1 {response}Connection: close\r\n\r\n".encode()) as url,
+        Client(url, token=TOKEN, retries=0) as client,
+        pytest.raises(ServiceError) as caught,
+    ):
+        client.get_task_results("42")
+    for secret in (TOKEN, TOKEN[:10]):
+        assert secret not in shown(caught.value)
+        assert secret not in f"{vars(caught.value)} {caught.value.__cause__!r} {caplog.text}"
+
+
+def test_a_password_that_is_not_ascii_is_not_repeated(clean_environment: Any) -> None:
+    """A header that quotes it in UTF-8 is read as UTF-8, and the password found in it."""
+    head = "HTTP/1.1 401 Unknown: pässwörd\r\nX-Request-ID: pässwörd\r\nConnection: close\r\n\r\n"
+    with answering(head.encode()) as url, pytest.raises(AuthenticationError) as caught:
+        Client(url, username="anna", password="pässwörd", retries=0).get_task_results("42")
+    assert (caught.value.request_id, caught.value.message) == ("***", "The service answered 401: Unknown: ***.")
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://anna:s3cr3t-word@h:99999", "socks9://anna:s3cr3t-word@h", "http://a:s3cr3t-word@[::1"]
+)
+def test_a_proxys_password_is_not_repeated(
+    clean_environment: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, proxy: str
+) -> None:
+    """An error about the URL of a proxy shows neither user nor password."""
+    clean_environment.setenv("HTTP_PROXY", proxy)
+    with Client("http://service.test", token=TOKEN, retries=0) as client, pytest.raises(ServiceError) as caught:
+        client.get_task_results("42")
+    assert "s3cr3t" not in f"{shown(caught.value)} {vars(caught.value)} {caught.value.__cause__!r} {caplog.text}"
+
+
+@pytest.mark.parametrize("piece", ["@", "a:b@", "://", "http://", "https://a", "?", "http://a?b ", "'", " "])
 def test_time_grows_with_the_message_and_not_faster(piece: str) -> None:
     """A service, or a proxy in front of it, may say anything."""
 
