@@ -6,6 +6,7 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -131,7 +132,8 @@ def _check_json(body: Body, name: str) -> None:
         deque(ijson.basic_parse(_Stream(body), buf_size=CHUNK_SIZE), maxlen=0)
     except EncodingError:
         raise
-    except (ijson.JSONError, ValueError, ArithmeticError) as error:
+    # With SystemError, which hides the ValueError of an integer with more digits than Python reads.
+    except (ijson.JSONError, ValueError, ArithmeticError, SystemError) as error:
         found = _REASON.match(str(error).removeprefix("b'"))
         cause = f" ({found[0].strip().rstrip('.')})" if found else ""
         raise EncodingError(f"{_capital(name)} holds no valid JSON document{cause}.", hint=_HINT) from None
@@ -140,15 +142,25 @@ def _check_json(body: Body, name: str) -> None:
 _HINT = "Write it whole and close it first, as UTF-8, without NaN: json.dump(results, file, allow_nan=False)."
 
 
+_NEVER_VALID = (b"\f", b"\v")
+"""Bytes that yajl skips as white space. RFC 8259 allows them nowhere: between values (section 2) or raw in strings."""
+
+_LAST = b"\n"
+"""Is fed to the parser behind the document. Without it, yajl accepts an unfinished string behind a complete value."""
+
+
 class _Stream:
     """What the parser reads from."""
 
     def __init__(self, body: Body) -> None:
-        self._chunks = body.chunks()
+        self._chunks = chain(body.chunks(), [_LAST])
 
     def read(self, size: int = -1) -> bytes:
         """Return the next chunk; it is never longer than `CHUNK_SIZE`."""
-        return b"" if size == 0 else next(self._chunks, b"")
+        chunk = b"" if size == 0 else next(self._chunks, b"")
+        if any(byte in chunk for byte in _NEVER_VALID):
+            raise ValueError("lexical error: a form feed or a vertical tab")
+        return chunk
 
 
 def _capital(name: str) -> str:

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import random
 import tempfile
 import threading
 import tracemalloc
@@ -21,7 +22,7 @@ from callback_sdk import JobResult, ResultsWriter
 from callback_sdk.body import CHUNK_SIZE, Body, FilePart, PathPart
 from callback_sdk.document import document, results_body
 from callback_sdk.errors import CallbackSDKError, DeliveryError, EncodingError
-from callback_sdk.result_files import gzipped
+from callback_sdk.result_files import _check_json, gzipped
 from callback_sdk.testing import WebhookReceiver
 from tests.rawserver import RawServer, answer, read_request
 
@@ -113,6 +114,20 @@ def test_valid_json_is_sent_as_it_is(content: bytes) -> None:
         *(b'{"life": NaN}', b"[Infinity]", b"[-Infinity]", b"nul", b"[01]", b"[1.]", b"[.5]", b"[+1]", b"[0x1]"),
         *(b"'a'", b'"a\nb"', rb'"\x41"', b'"a', b"/* x */ 1", b"{a: 1}", b'["\xff"]', b'["\xed\xa0\x80"]', b"[1]\x00"),
         *(b"\xef\xbb\xbf{}", "{}".encode("utf-16"), b"{}" + b"x" * CHUNK_SIZE, b'"' + b"x" * 2 * CHUNK_SIZE, b"]"),
+        *(
+            b"[1,\f2]",
+            b"\v[1]",
+            b"[1]\f",
+            b"[1\v]",
+            b'{"a"\f:1}',
+            b'"a\fb"',
+            b'[1]"',
+            b'{}"]',
+            b'1"',
+            b'[1]"\\',
+            b"[1]tr",
+        ),
+        b"[" + b"1" * 5_000 + b"]",
         b"[" * 10_000 + b"]" * 9_999,
     ],
 )
@@ -124,6 +139,36 @@ def test_file_that_is_not_json_is_an_error_that_names_it(tmp_path: Path, content
     with path.open("rb") as file, pytest.raises(EncodingError, match=r"results\.json .* JSON document") as caught:
         made(path if as_path else file)
     assert "xxxx" not in str(caught.value)
+
+
+def test_nothing_passes_that_python_could_not_parse() -> None:
+    """Whatever bytes are put into a valid document, cut out of it, or put behind it."""
+    numbers = random.Random(1)
+    pieces = [bytes([number]) for number in range(256)]
+    pieces += [
+        b"\xef\xbb\xbf",
+        b"//x\n",
+        b"/**/",
+        b"NaN",
+        b"-Infinity",
+        b"\\u",
+        b"\xc0\x80",
+        b"\xf4\x90\x80\x80",
+        b"\xc2\xa0",
+    ]
+    passed = 0
+    for _ in range(3_000):
+        content = bytearray(rb'{"a": [1, -2.5e+3, true, null, "x\u00e9\n\ud83d\ude00"], "b": {}} ')
+        for _ in range(numbers.randint(1, 2)):
+            place = numbers.randint(0, len(content))
+            content[place : place + numbers.choice([0, 0, 1, 3])] = numbers.choice([*pieces, b"", b"", b""])
+        try:
+            _check_json(Body(bytes(content)), "the file")
+        except EncodingError:
+            continue
+        json.loads(content.decode(), parse_constant=pytest.fail)
+        passed += 1
+    assert passed > 50
 
 
 def test_unclosed_file_is_an_error(tmp_path: Path) -> None:
