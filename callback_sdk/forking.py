@@ -47,46 +47,33 @@ def keep_inherited(value: object) -> None:
     _inherited.append(value)
 
 
-class Lock:
-    """A `threading.Lock` that is free in each child process, whoever held it in the parent."""
+def Lock() -> threading.Lock:  # noqa: N802 - the name that `threading` gives it
+    """Return a `threading.Lock` that is free in each child process, whoever held it in the parent.
 
-    _lock: Any
-
-    def __init__(self) -> None:
-        self._renew()
-        after_fork(self, type(self)._renew)
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Acquire the lock as `threading.Lock.acquire` does."""
-        return bool(self._lock.acquire(blocking, timeout))
-
-    def release(self) -> None:
-        """Release the lock."""
-        self._lock.release()
-
-    def locked(self) -> bool:
-        """Return whether a thread of this process holds the lock."""
-        return bool(self._lock.locked())
-
-    def __enter__(self) -> bool:
-        return bool(self._lock.acquire())
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-    def _renew(self) -> None:
-        self._lock = threading.Lock()
+    It is a lock in C and no class around one: a signal handler's exception between its acquisition and the end of an
+    `__enter__` in Python would leave it held for ever.
+    """
+    return _renewed(threading.Lock())
 
 
-class RLock(Lock):
-    """A `threading.RLock` that is free in each child process.
+def RLock() -> threading.RLock:  # noqa: N802 - the name that `threading` gives it
+    """Return a `threading.RLock` that is free in each child process.
 
     The thread that holds it may acquire it again: a signal handler runs in the middle of whatever the main thread does,
     and would wait for ever for a `Lock` that the main thread holds.
     """
+    return _renewed(threading.RLock())
 
-    def _renew(self) -> None:
-        self._lock = threading.RLock()
+
+def _renewed(lock: T) -> T:
+    after_fork(lock, _renew_lock)
+    return lock
+
+
+def _renew_lock(lock: Any) -> None:
+    # The method by which `threading` renews its own locks; those of eventlet may have none.
+    if hasattr(lock, "_at_fork_reinit"):
+        lock._at_fork_reinit()
 
 
 class PerProcess(Generic[T]):
@@ -131,48 +118,38 @@ class PerProcess(Generic[T]):
                 self._leave(value[0])
 
 
-class _NoFork:
-    """Makes a fork in another thread wait. The thread that holds it may fork, as a signal handler does."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        # In the child of a handler that forked in here, the lock is a new one.
-        with contextlib.suppress(RuntimeError):
-            self._lock.release()
-
-    def wait(self) -> None:
-        """Keep others from entering, for the moment of a fork."""
-        self._lock.acquire(timeout=_LONGEST_WAIT)
-
-    def end_wait(self) -> None:
-        """Let others in again, in the parent."""
-        # It isn't owned when the wait took too long; then the fork went ahead without it.
-        with contextlib.suppress(RuntimeError):
-            self._lock.release()
-
-    def renew(self) -> None:
-        """Let others in, in the child, where the thread that held it doesn't exist."""
-        self._lock = threading.RLock()
-
-
 _LONGEST_WAIT = 5.0
 """Seconds, at most, that a fork waits for `no_fork`."""
 
-no_fork = _NoFork()
-"""Held while a module is imported or a TLS context is made: `with no_fork: import ssl`.
+no_fork = threading.RLock()
+"""Held while a module is imported or a TLS context is made: `with no_fork: import ssl`. A fork in another thread waits.
 
 A child would inherit the lock of a module that another thread was importing, and wait for ever when it imports the same
 one. The lock of the import system itself is renewed in a child, those of single modules are not.
 """
 
 
+def _wait() -> None:
+    no_fork.acquire(timeout=_LONGEST_WAIT)
+
+
+def _end_wait() -> None:
+    # It isn't owned when the wait took too long; then the fork went ahead without it.
+    with contextlib.suppress(RuntimeError):
+        no_fork.release()
+
+
+def _end_wait_in_child() -> None:
+    # The thread that forked may hold it on, when a signal handler forked in there.
+    try:
+        no_fork.release()
+    except RuntimeError:
+        # The thread that holds it doesn't exist here.
+        _renew_lock(no_fork)
+
+
 def _in_child() -> None:
-    no_fork.renew()
+    _end_wait_in_child()
     for reference, renew in list(_hooks.values()):
         owner = reference()
         if owner is None:
@@ -184,4 +161,4 @@ def _in_child() -> None:
             logger.exception("A %s can't be used in this child process.", type(owner).__name__)
 
 
-os.register_at_fork(before=no_fork.wait, after_in_parent=no_fork.end_wait, after_in_child=_in_child)
+os.register_at_fork(before=_wait, after_in_parent=_end_wait, after_in_child=_in_child)

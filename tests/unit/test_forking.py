@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from types import FrameType
+from typing import Any
 
 import pytest
 
 from callback_sdk import forking
-from callback_sdk.forking import Lock, PerProcess, after_fork
+from callback_sdk.forking import Lock, PerProcess, RLock, after_fork, no_fork
 from tests.forks import in_child
 
 
 @pytest.fixture
-def held() -> Iterator[Lock]:
+def held() -> Iterator[threading.Lock]:
     """Make a lock that another thread holds."""
     lock, taken, release = Lock(), threading.Event(), threading.Event()
 
@@ -33,7 +36,7 @@ def held() -> Iterator[Lock]:
     thread.join()
 
 
-def test_a_lock_that_another_thread_held_at_the_fork_is_free_in_the_child(held: Lock) -> None:
+def test_a_lock_that_another_thread_held_at_the_fork_is_free_in_the_child(held: threading.Lock) -> None:
     """The child can take a lock whose holder does not exist there; the parent's lock stays held."""
     assert in_child(lambda: held.acquire(timeout=10))
     assert held.locked()
@@ -54,6 +57,62 @@ def test_a_lock_excludes_other_threads() -> None:
     assert not lock.locked()
     assert lock.acquire(timeout=10)
     lock.release()
+
+
+@pytest.mark.parametrize("lock", [Lock(), RLock(), no_fork, PerProcess(object)._lock])
+def test_no_python_code_runs_between_the_acquisition_of_a_lock_and_its_block(lock: Any) -> None:
+    """A signal handler's exception comes before a lock is acquired, or inside its block, which releases it."""
+    calls: list[str] = []
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            calls.append(frame.f_code.co_name)
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        with lock:
+            pass
+    finally:
+        sys.setprofile(before)
+    assert calls == []
+
+
+def test_reentrant_lock_that_another_thread_held_at_the_fork_is_free_in_the_child(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The child's only thread can acquire it, whatever the fork waited for in vain."""
+    monkeypatch.setattr(forking, "_LONGEST_WAIT", 0.1)
+    lock, taken, release = RLock(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock, no_fork:
+            taken.set()
+            release.wait()
+
+    def use() -> bool:
+        with no_fork:
+            return lock.acquire(timeout=10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    taken.wait()
+    try:
+        assert in_child(use)
+    finally:
+        release.set()
+        thread.join()
+
+
+def test_thread_that_forks_while_it_keeps_others_from_forking_goes_on_in_the_child() -> None:
+    """A signal handler may fork during an import: its block ends in the child as in the parent."""
+
+    def use() -> bool:
+        no_fork.release()
+        return no_fork.acquire(timeout=10)
+
+    with no_fork:
+        assert in_child(use)
 
 
 def test_each_process_makes_its_own_value() -> None:
