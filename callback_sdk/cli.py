@@ -26,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(arguments)
     except CallbackSDKError as error:
         return _fail(str(error))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        _tell_interrupted(interrupt)
         return EXIT_INTERRUPTED
     except OSError as error:
         # Disk full, folder not writable, port taken: facts about the machine, where a traceback says nothing.
@@ -44,8 +45,20 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         app(args=None if arguments is None else list(arguments), prog_name="callback-sdk")
     except SystemExit as end:
+        if end.code == EXIT_INTERRUPTED:
+            _tell_interrupted(end)
         return end.code if isinstance(end.code, int) else EXIT_ERROR if end.code else 0
     return 0
+
+
+def _tell_interrupted(error: BaseException) -> None:
+    """Print what a KeyboardInterrupt says, such as the idempotency key of a task that may have been accepted."""
+    cause: BaseException | None = error
+    # Typer raises an Exit from it, and SystemExit in place of that one.
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__cause__ or cause.__context__
+    if cause is not None and cause.args:
+        sys.stderr.write(f"Interrupted. {escaped(str(cause), lines=True)}\n")
 
 
 def _fail(message: str) -> int:

@@ -268,15 +268,22 @@ def _client(url: str | None, token_file: Path | None) -> Client:
 
 @contextlib.contextmanager
 def _own_words() -> Iterator[None]:
-    """Let errors say how to come back by the command line, and not in Python."""
+    """Let errors and Ctrl-C say how to come back by the command line, and not in Python."""
     from callback_sdk.errors import CallbackSDKError
 
     try:
         yield
     except CallbackSDKError as error:
-        error.hint = re.sub(r'idempotency_key="([^"]+)"', r"--idempotency-key '\1'", error.hint)
-        error.hint = re.sub(r'client\.get_task_results\("([^"]+)"\)\.wait\(\)', r"`callback-sdk tasks \1`", error.hint)
+        error.hint = _in_command_line_words(error.hint)
         raise
+    except KeyboardInterrupt as interrupt:
+        interrupt.args = tuple(map(_in_command_line_words, map(str, interrupt.args)))
+        raise
+
+
+def _in_command_line_words(text: str) -> str:
+    text = re.sub(r'idempotency_key="([^"]+)"', r"--idempotency-key '\1'", text)
+    return re.sub(r'client\.get_task_results\("([^"]+)"\)\.wait\(\)', r"`callback-sdk tasks \1`", text)
 
 
 def _cancel(client: Client, job_id: str) -> bool:

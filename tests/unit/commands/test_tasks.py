@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from callback_sdk import cli
+from callback_sdk.client import connection, resources
 from callback_sdk.commands import tasks
 from tests.unit.client.fake import FakeService
 from tests.unit.client.jobs import ACCEPTED, BUCKET, HOOK, PREDICT, SIGNATURE, SIGNED, TOKEN, s3_fields
@@ -357,3 +358,56 @@ def test_the_help_has_the_exit_codes(run: Run, command: str) -> None:
     assert code == 0
     assert "Exit codes" in out
     assert "--token-file" in out
+
+
+def test_an_interrupted_submission_names_the_idempotency_key(
+    run: Run, service: FakeService, features: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task may have been accepted: Ctrl-C ends with 130, and the option that makes no second task is printed."""
+
+    def interrupted(*_: object) -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(connection._Upload, "read", interrupted)
+    code, out, err = run("submit", "an-algorithm", features, "--idempotency-key", "a-key")
+    assert (code, out) == (130, "")
+    assert err.startswith("Interrupted. The task may have been accepted")
+    assert "--idempotency-key 'a-key'" in err
+    assert "idempotency_key=" not in err
+
+
+def test_an_interrupted_wait_names_the_task(
+    run: Run, service: FakeService, features: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C ends the waiting only, and the command that shows the task is printed."""
+
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    service.on("POST", PREDICT, service.Say(202, ACCEPTED))
+    service.on("GET", TASK, service.Say(200, {"job_id": "42", "status": "In Progress"}))
+    monkeypatch.setattr(resources.time, "sleep", interrupted)
+    code, out, err = run("submit", "an-algorithm", features, "--wait")
+    assert (code, out) == (130, "42\n")
+    assert "The task goes on." in err
+    assert "`callback-sdk tasks 42`" in err
+
+
+def test_an_interrupt_without_words_prints_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its exit code says it."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tasks, "_client", interrupted)
+    assert run("tasks") == (130, "", "")
+
+
+def test_an_interrupt_is_escaped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Like every other text on its way to a terminal."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt("\x1b[2J")
+
+    monkeypatch.setattr(tasks, "_client", interrupted)
+    assert run("tasks") == (130, "", "Interrupted. \\x1b[2J\n")
