@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import tempfile
 import threading
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from callback_sdk.commands.options import RegistryName, settings
+from callback_sdk.commands.options import PassEnv, RegistryName, settings
 from callback_sdk.commands.printing import print_document, print_error, print_text
 
 if TYPE_CHECKING:
@@ -51,12 +50,14 @@ def run(
         Path | None,
         typer.Option(metavar="FILE", help="A model that --export wrote, to go on with.", show_default=False),
     ] = None,
+    pass_env: PassEnv = None,
 ) -> None:
     """Run an algorithm once, as the service would, and print its results as JSON.
 
-    What it prints and logs comes to standard error. It runs in a process of its own, with its time-out and its
-    memory limit; nothing is kept or delivered. Exit codes: 0; 1 an error, such as features that are no table; 2 wrong
-    usage; 3 the algorithm failed; 130 Ctrl-C, which stops it.
+    What it prints and logs comes to standard error. It runs in a process of its own, with its time-out, its memory
+    limit, and those variables of the environment that a service would pass to it; nothing is kept or delivered. Exit
+    codes: 0; 1 an error, such as features that are no table; 2 wrong usage; 3 the algorithm failed; 130 Ctrl-C, which
+    stops it.
     """
     # Here and not above, so that the help is there at once.
     from callback_sdk.service import features as tables
@@ -73,7 +74,7 @@ def run(
         # A name that is wrong had better be noticed now.
         model.open("rb").close()
     found = load(registry).get(algorithm, version)
-    config = settings()
+    config = settings(pass_env=pass_env)
     limit = limit_of(found.memory_limit, default_limit(config.memory_limit, config.processes or default_processes()))
     format_ = tables.sniff(features)
     tables.check(features, format_)
@@ -98,8 +99,7 @@ def run(
             made=folder / "made",
             memory_limit=limit.size,
         )
-        # Whoever runs it here has set the environment for it.
-        child = ChildProcess(registry, pass_env=os.environ)
+        child = ChildProcess(registry, pass_env=config.pass_env)
         stack.callback(child.close)
         with _progress_shown(found, order.progress):
             outcome = child.run(order, timeout=found.timeout, stop=Future())

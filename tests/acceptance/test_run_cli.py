@@ -47,6 +47,10 @@ def fit(features, parameters, context):
 @registry.algorithm("shown")
 def shown(features, parameters, context):
     return context.model.read_text()
+
+@registry.algorithm("variables")
+def variables(features, parameters, context):
+    return {name: text for name, text in os.environ.items() if "MARKER" in name}
 """
 ROOT = Path(__file__).parents[2]
 
@@ -102,6 +106,30 @@ def test_a_model_goes_from_training_to_use(folder: Path) -> None:
     assert json.loads(done.stdout)["predictions"] == "a model"
     assert run(folder, "--export", "model").returncode == 2
     assert run(folder, "--model", "nothing").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "setting", "names"),
+    [
+        ((), "", set()),
+        (("--pass-env", "A_MARKER"), "", {"A_MARKER"}),
+        ((), "B_MARKER", {"B_MARKER"}),
+    ],
+)
+def test_the_environment_is_that_of_a_service(
+    folder: Path, options: tuple[str, ...], setting: str, names: set[str]
+) -> None:
+    """An algorithm gets only what serve would pass to it: by the option, or by the environment."""
+    done = subprocess.run(
+        command("variables", "--features", "features.json", *options),
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "A_MARKER": "a", "B_MARKER": "b", "CALLBACK_SDK_PASS_ENV": setting},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert set(json.loads(done.stdout)["predictions"]) == names
 
 
 @pytest.mark.parametrize(
