@@ -360,7 +360,7 @@ def get_instance(
     """Return the client that this process shares among all who ask with the same arguments and environment.
 
     Without arguments, return the one that was made first. `fail_on_error` counts for all of them. A client that was
-    closed is replaced at the next call.
+    closed is replaced at the next call; one whose token was rejected with `validate` is not shared.
 
     Args:
         token: The bearer token; the environment's when None.
@@ -388,12 +388,13 @@ def get_instance(
         # Who says a name doesn't mean the environment's token.
         changes["token"] = None
     del token, callback_url, password, token_refresh
+    alone = not changes and refresh is None
     with _instances_lock:
-        client = None if changes or refresh else _first()
-        if client is None:
-            client = _instance(attrs.evolve(cast("Any", environment_config()), **changes), refresh)
-    if validate:
-        client._connection.verify()
+        client = _first() if alone else None
+    if client is None:
+        client = _instance(attrs.evolve(cast("Any", environment_config()), **changes), refresh, validate=validate)
+    elif validate:
+        _validate(client)
     return client
 
 
@@ -402,13 +403,46 @@ def _first() -> PlatformClient | None:
     return next((client for client in own if not client.closed), None)
 
 
-def _instance(config: ClientConfig, refresh: Secret[str] | None) -> PlatformClient:
+def _instance(config: ClientConfig, refresh: Secret[str] | None, *, validate: bool) -> PlatformClient:
     # Sockets don't survive a fork as two, so a child process gets a client of its own.
     key = (os.getpid(), config)
-    client = _instances.get(key)
-    if client is None or client.closed or refresh is not None:
-        client = _instances[key] = PlatformClient(config=config, token_refresh=refresh)
+    with _instances_lock:
+        client = _shared(key) if refresh is None else None
+    if client is not None:
+        if validate:
+            _validate(client)
+        return client
+    made = PlatformClient(config=config, token_refresh=refresh)
+    if validate:
+        try:
+            made._connection.verify()
+        except BaseException:
+            made.close()
+            raise
+    with _instances_lock:
+        # Another thread may have made one meanwhile.
+        client = _shared(key) if refresh is None else None
+        if client is None:
+            client = _instances[key] = made
+    if client is not made:
+        made.close()
     return client
+
+
+def _shared(key: tuple[int, ClientConfig]) -> PlatformClient | None:
+    client = _instances.get(key)
+    return None if client is None or client.closed else client
+
+
+def _validate(client: PlatformClient) -> None:
+    """Verify the token of a client that is shared already; a rejected one is shared no longer."""
+    try:
+        client._connection.verify()
+    except AuthenticationError:
+        with _instances_lock:
+            for key in [key for key, one in _instances.items() if one is client]:
+                del _instances[key]
+        raise
 
 
 def _hidden(value: Any) -> Secret[Any] | None:

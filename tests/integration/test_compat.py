@@ -14,7 +14,7 @@ import requests
 
 import callback_sdk
 from callback_sdk import compat
-from callback_sdk.errors import AuthenticationError, ConfigurationError, ConflictError, NotFoundError
+from callback_sdk.errors import AuthenticationError, ConfigurationError, ConflictError, NotFoundError, ServiceError
 from tests.conftest import missing_server
 from tests.topology import Topology, wait_until
 
@@ -114,6 +114,37 @@ def test_tokens_are_verified(service: Service, client: compat.PlatformClient) ->
     assert compat.get_instance(token=service.token, url=service.url, validate=True) is client
     with pytest.raises(AuthenticationError):
         compat.get_instance(token="another", url=service.url, validate=True)
+
+
+def test_a_client_that_was_not_valid_is_not_shared(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it was made by the call that validates, or before; and one that is valid is."""
+    monkeypatch.setattr(compat, "_instances", {})
+    monkeypatch.delenv("CALLBACK_SDK_URL", raising=False)
+    for kept_before in (False, True):
+        if kept_before:
+            compat.get_instance(token="rejected", url=service.url)
+        with pytest.raises(AuthenticationError):
+            compat.get_instance(token="rejected", url=service.url, validate=True)
+        with pytest.raises(ConfigurationError):
+            compat.get_instance()
+    with compat.get_instance(token=service.token, url=service.url, validate=True) as client:
+        assert compat.get_instance(validate=True) is client
+
+
+def test_a_client_stays_shared_when_nobody_could_tell(client: compat.PlatformClient) -> None:
+    """An outage says nothing about the token; a new client that could not be validated is not shared all the same."""
+
+    def away(*_: object, **__: object) -> None:
+        raise ServiceError("The service can't be reached.", hint="Try again later.")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(client._connection), "verify", away)
+        with pytest.raises(ServiceError):
+            compat.get_instance(validate=True)
+        with pytest.raises(ServiceError):
+            compat.get_instance(token="another", url="http://127.0.0.1:1/api/v2", validate=True)
+    assert compat.get_instance() is client
+    assert list(compat._instances.values()) == [client]
 
 
 def test_certificates_are_always_verified(client: compat.PlatformClient) -> None:
