@@ -41,9 +41,15 @@ class Parallel:
         """
         round_ = _Round(call, list(items))
         helpers = 0
-        while helpers < min(self._most, round_.size) - 1 and self._start(round_):
-            helpers += 1
-        return round_.finish(helpers)
+        try:
+            while helpers < min(self._most, round_.size) - 1 and self._start(round_):
+                helpers += 1
+            return round_.finish(helpers)
+        except BaseException as error:
+            # Ctrl-C: nothing more begins, and what runs must not outlive the values that it works with.
+            round_.stop(error)
+            round_.wait()
+            raise
 
     def close(self) -> None:
         """End the threads that rest."""
@@ -72,14 +78,19 @@ class Parallel:
 
 
 class _Round(Generic[T, R]):
-    """The calls of one round. Each is made once, by whichever thread takes it first."""
+    """The calls of one round. Each is made once, by whichever thread takes it first.
+
+    The calling thread may raise a signal handler's exception between any two steps. So the round never waits for a
+    number of calls, of which that thread may have lost one, but for the helpers that take part; they get no signals.
+    """
 
     def __init__(self, call: Callable[[T], R], items: list[T]) -> None:
         self.size = len(items)
         self._call = call
         self._left = deque(enumerate(items))
+        self._outcomes: dict[int, tuple[Any, BaseException | None]] = {}
+        self._helpers: set[threading.Thread] = set()
         # Looked up here: eventlet and gevent replace it, as the one in C would block all of their threads.
-        self._ended: queue.SimpleQueue[tuple[int, Any, BaseException | None]] = queue.SimpleQueue()
         self._helped: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def work(self) -> None:
@@ -87,48 +98,48 @@ class _Round(Generic[T, R]):
         while (taken := self._take()) is not None:
             number, item = taken
             try:
-                self._ended.put((number, self._call(item), None))
+                self._outcomes[number] = (self._call(item), None)
             except BaseException as error:  # noqa: BLE001 - it is raised where the round was begun
-                self._ended.put((number, None, error))
+                self._outcomes[number] = (None, error)
                 if not isinstance(error, Exception):
-                    self._stop(error)
+                    self.stop(error)
 
-    def helped(self) -> None:
-        """Tell that a helper is free again."""
+    def help(self, helper: threading.Thread, rest: Callable[[], bool]) -> bool:
+        """Take part as a helper, and return what `rest` returned, which is called before the round may end."""
+        # Before the first call is taken: after `stop`, `wait` looks for who may have one.
+        self._helpers.add(helper)
+        self.work()
+        rests = rest()
+        self._helpers.discard(helper)
         self._helped.put(None)
+        return rests
 
     def finish(self, helpers: int) -> list[R]:
         """Take part, wait for the helpers, and return the results."""
-        outcomes: dict[int, tuple[Any, BaseException | None]] = {}
-        try:
-            self.work()
-            self._collect(outcomes)
-        except BaseException as error:
-            # Ctrl-C: nothing more begins, and what runs must not outlive the values that it works with.
-            self._stop(error)
-            self._collect(outcomes)
-            raise
+        self.work()
         for _ in range(helpers):
             self._helped.get()
-        errors = [error for _, error in map(outcomes.__getitem__, range(self.size)) if error is not None]
+        errors = [error for _, error in map(self._outcomes.__getitem__, range(self.size)) if error is not None]
         if errors:
             raise next((error for error in errors if not isinstance(error, Exception)), errors[0])
-        return [outcomes[number][0] for number in range(self.size)]
+        return [self._outcomes[number][0] for number in range(self.size)]
+
+    def stop(self, error: BaseException) -> None:
+        """Have no more calls begin; the error is the outcome of those."""
+        while (taken := self._take()) is not None:
+            self._outcomes[taken[0]] = (None, error)
+
+    def wait(self) -> None:
+        """Wait until no helper makes a call."""
+        while self._helpers:
+            # Each helper puts something after it has left.
+            self._helped.get()
 
     def _take(self) -> tuple[int, T] | None:
         try:
             return self._left.popleft()
         except IndexError:
             return None
-
-    def _stop(self, error: BaseException) -> None:
-        while (taken := self._take()) is not None:
-            self._ended.put((taken[0], None, error))
-
-    def _collect(self, outcomes: dict[int, tuple[Any, BaseException | None]]) -> None:
-        while len(outcomes) < self.size:
-            number, *outcome = self._ended.get()
-            outcomes[number] = (outcome[0], outcome[1])
 
 
 class _Helper(threading.Thread):
@@ -156,11 +167,13 @@ class _Helper(threading.Thread):
     def run(self) -> None:
         """Work until there is no room to rest."""
         while (round_ := self._inbox.get()) is not None:
-            round_.work()
-            stays = len(self._resting) < _RESTING
-            if stays:
-                self._resting.append(self)
-            round_.helped()
+            rests = round_.help(self, self._rest)
             del round_
-            if not stays:
+            if not rests:
                 return
+
+    def _rest(self) -> bool:
+        if len(self._resting) >= _RESTING:
+            return False
+        self._resting.append(self)
+        return True

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from callback_sdk.parallel import Parallel
+from callback_sdk.parallel import Parallel, _Round
 
 
 @pytest.fixture
@@ -67,6 +67,62 @@ def test_interruption_waits_for_the_calls_that_run(parallel: Parallel) -> None:
         parallel.map(call, range(8))
     assert len(ended) == len(begun) - 1
     assert parallel.map(str, range(2)) == ["0", "1"]
+    parallel.close()
+
+
+@pytest.mark.parametrize("method", ["_take", "stop"])
+def test_signal_between_two_steps_of_the_calling_thread_ends_the_round(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """The calling thread may lose the item that it took; the round doesn't wait for that one's call."""
+    real = getattr(_Round, method)
+    raised: list[type[BaseException]] = []
+
+    def interrupted(*args: object) -> None:
+        monkeypatch.undo()
+        real(*args)
+        raise KeyboardInterrupt
+
+    def call(number: int) -> None:
+        raise SystemExit
+
+    def run() -> None:
+        try:
+            Parallel(1).map(call, range(9))
+        except BaseException as error:  # noqa: BLE001 - looked at below
+            raised.append(type(error))
+
+    monkeypatch.setattr(_Round, method, interrupted)
+    # Not this thread, so that the test fails and doesn't hang.
+    calling = threading.Thread(target=run, daemon=True)
+    calling.start()
+    calling.join(30)
+    assert raised == [KeyboardInterrupt]
+
+
+def test_signal_while_helpers_start_waits_for_the_calls_that_run(
+    parallel: Parallel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A helper that has begun a call ends it before the exception is raised."""
+    begun, release = threading.Event(), threading.Event()
+    ended: list[int] = []
+    real = Parallel._start
+
+    def call(number: int) -> None:
+        begun.set()
+        assert release.wait(30)
+        ended.append(number)
+
+    def start(self: Parallel, round_: _Round[object, object]) -> bool:
+        real(self, round_)
+        assert begun.wait(30)
+        threading.Timer(0.1, release.set).start()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Parallel, "_start", start)
+    with pytest.raises(KeyboardInterrupt):
+        parallel.map(call, range(4))
+    assert ended == [0]
     parallel.close()
 
 
