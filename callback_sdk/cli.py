@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
+import signal
 import sys
-from collections.abc import Sequence
-
-from callback_sdk.errors import CallbackSDKError, MissingExtraError
-from callback_sdk.escaping import escaped
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
@@ -22,13 +21,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
     """
+    interrupts: list[int] = []
+    try:
+        with _noted(interrupts):
+            return _explained(arguments)
+    except KeyboardInterrupt as interrupt:
+        _tell_interrupted(interrupt)
+        return EXIT_INTERRUPTED
+    except Exception:
+        # Code that is interrupted may turn it into another error: an enum that `ssl` makes, for example, into a
+        # TypeError.
+        if interrupts:
+            return EXIT_INTERRUPTED
+        raise
+
+
+@contextmanager
+def _noted(interrupts: list[int]) -> Iterator[None]:
+    """Note each SIGINT, which then raises `KeyboardInterrupt` as usual."""
+
+    def note(number: int, frame: Any) -> None:
+        interrupts.append(number)
+        signal.default_int_handler(number, frame)
+
+    # Not where it is ignored, as under nohup, nor where somebody else takes it, nor in a thread, which may not.
+    try:
+        is_ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        before = signal.signal(signal.SIGINT, note) if is_ours else None
+    except ValueError:
+        before = None
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
+
+
+def _explained(arguments: Sequence[str] | None) -> int:
+    """Run a command, and print one line for an error of ours or of the machine."""
+    # Here and not above, so that Ctrl-C finds `main` at work as early as possible.
+    import errno
+
+    from callback_sdk.errors import CallbackSDKError
+
     try:
         return _run(arguments)
     except CallbackSDKError as error:
         return _fail(str(error))
-    except KeyboardInterrupt as interrupt:
-        _tell_interrupted(interrupt)
-        return EXIT_INTERRUPTED
     except OSError as error:
         # Disk full, folder not writable, port taken: facts about the machine, where a traceback says nothing.
         name = f": {error.filename}" if error.filename else ""
@@ -36,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    from callback_sdk.errors import MissingExtraError
+
     try:
         from callback_sdk.commands.app import app
     except ModuleNotFoundError as error:
@@ -58,10 +99,14 @@ def _tell_interrupted(error: BaseException) -> None:
     while cause is not None and not isinstance(cause, KeyboardInterrupt):
         cause = cause.__cause__ or cause.__context__
     if cause is not None and cause.args:
+        from callback_sdk.escaping import escaped
+
         sys.stderr.write(f"Interrupted. {escaped(str(cause), lines=True)}\n")
 
 
 def _fail(message: str) -> int:
+    from callback_sdk.escaping import escaped
+
     sys.stderr.write(f"Error: {escaped(message, lines=True)}\n")
     return EXIT_ERROR
 

@@ -111,13 +111,11 @@ class Answer:
 
 
 def prepare(parent: int) -> None:
-    """Make this process the head of its own group, and mortal together with its parent.
+    """Let this process and whatever an algorithm starts end together with its parent.
 
     Args:
         parent: The parent's pid.
     """
-    with contextlib.suppress(OSError):
-        os.setsid()
     if sys.platform == "linux":
         # Whatever an algorithm starts stays below this process, however it is started, and ends with it.
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1)

@@ -130,6 +130,9 @@ class _Popen(popen_spawn_posix.Popen):
                 env=environment(os.environ, process_obj.passed),
                 stdin=subprocess.DEVNULL,
                 pass_fds=[*self._fds, tracker, child_pipe, child_sentinel],
+                # Ctrl-C at a terminal goes to the whole group: this process ends the child itself, which would print a
+                # traceback while its interpreter starts.
+                start_new_session=True,
             )
         except BaseException:
             os.close(sentinel)

@@ -126,6 +126,17 @@ print(environment.read_text())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the environment is read from /proc")
+def test_a_child_is_in_a_session_of_its_own_from_its_start() -> None:
+    """Ctrl-C at the terminal goes to the parent alone, also while the child's interpreter starts."""
+    child = isolation.context().Process(target=os.getpid)
+    child.start()
+    try:
+        assert child.pid is not None
+        assert os.getsid(child.pid) == child.pid
+    finally:
+        child.join()
+
+
 def test_multiprocessing_keeps_no_process_with_credentials_beside_the_child() -> None:
     """An algorithm could read them there, as it is the same user."""
     environment = os.environ | {"AWS_SECRET_ACCESS_KEY": "marker", "PASSED": "yes"}
