@@ -12,10 +12,14 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from multiprocessing import popen_spawn_posix, reduction, resource_tracker, spawn, util
 from multiprocessing.context import SpawnContext, SpawnProcess, set_spawning_popen
 from typing import Any
+
+from callback_sdk.service import outputs
 
 _PASSED = re.compile(
     # What finds programs, libraries and modules.
@@ -66,7 +70,8 @@ def start_tracker(names: Iterable[str] = ()) -> None:
     """Start the process that multiprocessing keeps beside all others, without credentials in its environment.
 
     Otherwise the first child process starts it, and an algorithm can read them there. Call it before there are threads:
-    the environment is exchanged meanwhile.
+    the environment and the standard streams are exchanged meanwhile. What it would print to the service's log, names of
+    leaked semaphores, comes from algorithms, and nobody can act upon it.
 
     Args:
         names: Variables that it gets besides the usual ones.
@@ -75,9 +80,26 @@ def start_tracker(names: Iterable[str] = ()) -> None:
     try:
         os.environ.clear()
         os.environ.update(environment(whole, names))
-        resource_tracker.ensure_running()
+        with _silent():
+            resource_tracker.ensure_running()
     finally:
         os.environ.update(whole)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Give processes that are started while the block lasts no stdout and stderr of this one."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    before = {number: os.dup(number) for number in (1, 2)}
+    try:
+        for number in before:
+            os.dup2(null, number)
+        yield
+    finally:
+        for number, old in before.items():
+            os.dup2(old, number)
+            os.close(old)
+        os.close(null)
 
 
 def forbid_inspection() -> None:
@@ -113,7 +135,8 @@ class _Context(SpawnContext):
 class _Popen(popen_spawn_posix.Popen):
     """Starts an interpreter as multiprocessing does, which has no way to give it another environment than its own.
 
-    subprocess closes all file descriptors that aren't named, those of libraries in C too.
+    subprocess closes all file descriptors that aren't named, those of libraries in C too. The process never has this
+    one's stdout and stderr: an algorithm could write records of its own to the log, also after its run.
     """
 
     _fds: list[int]
@@ -123,24 +146,26 @@ class _Popen(popen_spawn_posix.Popen):
         message = self._message(process_obj)
         sentinel, child_sentinel = os.pipe()
         child_pipe, pipe = os.pipe()
+        printed, output = os.pipe()
         try:
             self._child = subprocess.Popen(  # noqa: S603
                 spawn.get_command_line(tracker_fd=tracker, pipe_handle=child_pipe),
                 executable=spawn.get_executable(),
                 env=environment(os.environ, process_obj.passed),
                 stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
                 pass_fds=[*self._fds, tracker, child_pipe, child_sentinel],
                 # Ctrl-C at a terminal goes to the whole group: this process ends the child itself, which would print a
                 # traceback while its interpreter starts.
                 start_new_session=True,
             )
         except BaseException:
-            os.close(sentinel)
-            os.close(pipe)
+            _close(sentinel, pipe, printed)
             raise
         finally:
-            os.close(child_pipe)
-            os.close(child_sentinel)
+            _close(child_pipe, child_sentinel, output)
+        threading.Thread(target=outputs.log_lines, args=(printed,), name="printed", daemon=True).start()
         self.pid, self.sentinel = self._child.pid, sentinel
         # The pipe stays open: by its end the child knows that this process has ended.
         self.finalizer = util.Finalize(self, _close, (sentinel, pipe))

@@ -40,6 +40,8 @@ def log_to_stderr(style: str = "text") -> None:
     else:
         handler.setFormatter(LogFormatter(_TEXT))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    # Otherwise warnings are lines past the log and its format.
+    logging.captureWarnings(True)
     for noisy in ("alembic", "uvicorn", "urllib3", "botocore", "amqp", "kombu"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +27,17 @@ _BLOCK = 4096
 
 _TICK = 0.5
 """Seconds between looks at its size."""
+
+_LONGEST_LINE = 1000
+"""Bytes of a line printed outside a run that are logged as one record."""
+
+_LINES = 100
+"""Such lines of one process that are logged in each period."""
+
+_PERIOD = 60.0
+"""Seconds."""
+
+_log = logging.getLogger(__name__)
 
 
 def prepare() -> None:
@@ -66,6 +78,28 @@ def caught(path: Path) -> Iterator[None]:
         os.close(file)
         ended.set()
         watcher.join()
+
+
+def log_lines(pipe: int) -> None:
+    """Log what a process prints while it runs no algorithm, until nobody can write to its pipe any more.
+
+    Its text is untrusted: a thread that an algorithm left running may print anything, at any rate. The log's formatter
+    escapes it, and the pipe is read to its end whatever is logged, as a full one would stop the process.
+
+    Args:
+        pipe: Descriptor of the end to read; it is closed at the end.
+    """
+    began, count = time.monotonic(), 0
+    with os.fdopen(pipe, "rb") as file:
+        while line := file.readline(_LONGEST_LINE):
+            if time.monotonic() - began >= _PERIOD:
+                began, count = time.monotonic(), 0
+            count += 1
+            if count <= _LINES:
+                text = line.decode(errors="replace").rstrip("\r\n")
+                _log.info("The process of the algorithms printed outside a run: %s", text)
+            elif count == _LINES + 1:
+                _log.warning("The process of the algorithms prints more outside a run. It is dropped for a minute.")
 
 
 def kept(path: Path) -> bytes:

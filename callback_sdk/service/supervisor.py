@@ -198,6 +198,8 @@ class WorkerSupervisor:
 
     def _end(self) -> None:
         """Tell all processes to end, and kill those that haven't after the grace."""
+        if self._signals:
+            _log.info("The worker stops; what it runs may go on for up to %.0f s.", self._grace)
         end = time.monotonic() + self._grace + _KILL_AFTER
         told = 0
         try:

@@ -388,11 +388,14 @@ def _run_with_environment(registry: str, algorithms: str, role: str, parent: str
 
 def _silence_celery(reporter: Reporter) -> None:
     """Drop what Celery says at every start and every reconnect, and what nobody can act upon."""
+    from celery.apps import worker as celery_worker
     from celery.platforms import SecurityWarning
     from celery.utils.log import worker_logger
 
     worker_logger.addFilter(_FatalErrors(reporter))
-
+    # "worker: Warm shutdown" and the like: plain text on stdout, past the log and its format. It is said in signal
+    # handlers, where logging could find its stream in the middle of a write. The supervisor logs the shutdown.
+    celery_worker.safe_say = lambda *_: None
     warnings.simplefilter("ignore", SecurityWarning)
     # Ten lines at every lost connection. A filter of warnings doesn't help, as Celery puts one of its own before it.
     logging.getLogger("py.warnings").addFilter(lambda record: "CPendingDeprecationWarning" not in record.getMessage())

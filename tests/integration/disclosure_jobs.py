@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 
 from callback_sdk.service import Registry
@@ -18,6 +21,25 @@ def hostile(features, parameters, context):
     sys.stdout.write(f"{HOSTILE}\n")
     context.progress(0.5, HOSTILE)
     raise ValueError(HOSTILE)
+
+
+@registry.algorithm("late")
+def late(features, parameters, context):
+    """Return where this process can write, and print when the run has ended."""
+    descriptors = Path("/proc/self/fd")
+    output = (descriptors / "1").readlink()
+
+    def say() -> None:
+        while (descriptors / "1").readlink() == output:
+            time.sleep(0.01)
+        sys.stdout.write(f"late {HOSTILE}\nlate end\n")
+
+    threading.Thread(target=say, daemon=True).start()
+    reachable = []
+    for descriptor in descriptors.iterdir():
+        with contextlib.suppress(OSError):
+            reachable.append(str(descriptor.readlink()))
+    return reachable
 
 
 @registry.algorithm("curious")

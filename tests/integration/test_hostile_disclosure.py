@@ -132,6 +132,18 @@ def test_nothing_of_an_algorithm_reaches_a_terminal_or_the_log_raw(client: Clien
     assert is_safe(running.log)
 
 
+def test_what_an_algorithm_prints_after_its_run_forges_no_record(client: Client, running: Topology) -> None:
+    """It is logged escaped, and no descriptor of the process is the service's log."""
+    task = ended(client.run_algorithm("late", {"a": [1]}))
+    assert task.success
+    log = str(running._log)
+    assert task.predictions
+    assert log not in task.predictions
+    wait_until(lambda: "late end" in running.log, what="the last line of the thread that was left")
+    assert "printed outside a run: late" in running.log
+    assert is_safe(running.log)
+
+
 @pytest.mark.parametrize("name", ["Cookie", "Proxy-Authorization", "X-HTTP-Method-Override", "Connection"])
 def test_headers_that_make_another_request_are_refused(running: Topology, name: str) -> None:
     """When the task is submitted, by whatever client."""

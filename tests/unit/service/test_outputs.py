@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,18 @@ def test_a_file_system_without_holes_is_no_obstacle(tmp_path: Path, monkeypatch:
     outputs._free_start(path)
     assert path.read_bytes() == before
     assert path.stat().st_size <= outputs.KEPT
+
+
+def test_lines_printed_outside_a_run_are_logged_up_to_a_limit(caplog: pytest.LogCaptureFixture) -> None:
+    """Each is a record of its own; all are read, so that who writes them never waits for a reader."""
+    caplog.set_level(logging.INFO, outputs.__name__)
+    read, write = os.pipe()
+    with os.fdopen(write, "wb") as file:
+        file.write(b"na\xff\n" + b"x" * 1500 + b"\n" + b"more\n" * 500)
+    outputs.log_lines(read)
+    texts = [record.args[0] for record in caplog.records if isinstance(record.args, tuple) and record.args]
+    assert texts[:4] == ["na\ufffd", "x" * 1000, "x" * 500, "more"]
+    assert len(texts) == outputs._LINES
+    assert [record.levelname for record in caplog.records].count("WARNING") == 1
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(read)

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.apps import worker as celery_worker
 from kombu.asynchronous import Hub, get_event_loop, set_event_loop
 
 from callback_sdk.service.engines.celery import RUN
 from callback_sdk.service.reports import Reporter, Reports
 from callback_sdk.service.stalls import MessageCounter
-from callback_sdk.service.worker import _FatalErrors, _register_run
+from callback_sdk.service.worker import _FatalErrors, _register_run, _silence_celery
 
 
 class Runner:
@@ -75,3 +76,16 @@ def test_what_celery_can_not_recover_from_is_reported_and_not_logged() -> None:
     assert not report.permanent
     reports.close()
     os.close(writer)
+
+
+def test_celery_writes_nothing_past_the_log(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its signal handlers say on stdout would be no record of a log in JSON."""
+    monkeypatch.setattr(celery_worker, "safe_say", celery_worker.safe_say)
+    monkeypatch.setattr("celery.utils.log.worker_logger", logging.Logger("worker"))
+    # Celery's own default is the stream that the interpreter started with, which is the descriptor 1.
+    with open(1, "w", closefd=False) as stdout:
+        celery_worker.safe_say("raw", stdout)
+        assert "raw" in capfd.readouterr().out
+        _silence_celery(Reporter(None))
+        celery_worker.safe_say("worker: Warm shutdown (MainProcess)", stdout)
+    assert capfd.readouterr() == ("", "")
