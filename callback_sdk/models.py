@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from attrs import asdict, define, field, validators
+from attrs import asdict, define, field
 
 from callback_sdk.body import Body
+from callback_sdk.errors import EncodingError
 from callback_sdk.markup import Shown
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, replaced
 
@@ -16,6 +17,31 @@ PENDING = "Pending"
 IN_PROGRESS = "In Progress"
 FINISHED = "Finished"
 CANCELED = "Canceled"
+
+
+def _check_job_id(_: object, __: object, job_id: str) -> None:
+    if not isinstance(job_id, str):
+        raise EncodingError(
+            f"job_id is of type {type(job_id).__name__}.", hint="Give a string: job_id=str(...).", path="job_id"
+        )
+    if not job_id:
+        raise EncodingError("job_id is empty.", hint="Give the id of the job that the result is of.", path="job_id")
+
+
+def _plain_bool(success: bool) -> bool:
+    # What NumPy's comparisons return; its name was bool_ before NumPy 2. It may not be installed.
+    kind = type(success)
+    return bool(success) if kind.__module__ == "numpy" and kind.__name__ in ("bool", "bool_") else success
+
+
+def _check_success(_: object, __: object, success: bool) -> None:
+    if not isinstance(success, bool):
+        raise EncodingError(f"success is of type {type(success).__name__}.", hint="Give True or False.", path="success")
+
+
+def _check_status(_: object, __: object, status: str) -> None:
+    if status not in (FINISHED, CANCELED):
+        raise EncodingError(f"status is {status!r}.", hint=f"Give {FINISHED!r} or {CANCELED!r}.", path="status")
 
 
 @define(frozen=True, kw_only=True)
@@ -30,13 +56,16 @@ class JobResult:
             and must stay as it is until it is delivered.
         error: Why there are none; goes with `success=False`.
         status: `"Finished"`, or `"Canceled"` for a task that was cancelled.
+
+    Raises:
+        EncodingError: The id is empty, or one of these is of another type.
     """
 
-    job_id: str = field(validator=validators.instance_of(str))
-    success: bool = field(validator=validators.instance_of(bool))
+    job_id: str = field(validator=_check_job_id)
+    success: bool = field(converter=_plain_bool, validator=_check_success)
     results: Any = field(default=None, repr=False)
     error: str | None = None
-    status: str = field(default=FINISHED, validator=validators.in_((FINISHED, CANCELED)))
+    status: str = field(default=FINISHED, validator=_check_status)
 
 
 @define(frozen=True, kw_only=True)

@@ -1,0 +1,38 @@
+"""Results as callers give them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from callback_sdk.errors import EncodingError
+from callback_sdk.models import JobResult
+
+
+@pytest.mark.parametrize(
+    ("members", "path", "said"),
+    [
+        ({"job_id": 42, "success": True}, "job_id", "job_id is of type int. Give a string: job_id=str(...)."),
+        ({"job_id": "", "success": True}, "job_id", "job_id is empty. Give the id of the job that the result is of."),
+        ({"job_id": "42", "success": 1}, "success", "success is of type int. Give True or False."),
+        ({"job_id": "42", "success": np.int64(1)}, "success", "success is of type int64. Give True or False."),
+        (
+            {"job_id": "42", "success": True, "status": "Done"},
+            "status",
+            "status is 'Done'. Give 'Finished' or 'Canceled'.",
+        ),
+    ],
+)
+def test_a_wrong_member_is_one_sentence(members: dict[str, Any], path: str, said: str) -> None:
+    """It names the member, and says what to give."""
+    with pytest.raises(EncodingError) as caught:
+        JobResult(**members)
+    assert (str(caught.value), caught.value.path) == (said, path)
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_a_bool_of_numpy_is_a_bool(value: bool) -> None:
+    """As comparisons of arrays return it."""
+    assert JobResult(job_id="42", success=np.bool_(value)).success is value  # type: ignore[arg-type]
