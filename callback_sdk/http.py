@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from urllib.parse import quote, urljoin
 
-from attrs import define
+from attrs import Attribute, define, field
 
 from callback_sdk._version import __version__
 from callback_sdk.addresses import ascii_host
@@ -23,6 +23,7 @@ from callback_sdk.dialing import resolve, time_left
 from callback_sdk.errors import CallbackSDKError, DeliveryError, InvalidTargetError
 from callback_sdk.models import Upload
 from callback_sdk.polling import readable
+from callback_sdk.readings import total_seconds
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, without_frames
 from callback_sdk.sockets import (
     Connection,
@@ -47,6 +48,10 @@ SLOWEST = 128 * 1024
 """Bytes a second below which a body takes too long."""
 
 
+def _positive(_: object, attribute: Attribute[timedelta], value: timedelta) -> None:
+    total_seconds(f"Timeouts.{attribute.name}", value)
+
+
 @define(frozen=True, kw_only=True)
 class Timeouts:
     """How long one try may take.
@@ -57,9 +62,9 @@ class Timeouts:
         attempt: For a whole try, besides what the body takes at 128 KiB a second.
     """
 
-    connect: timedelta = timedelta(seconds=5)
-    read: timedelta = timedelta(seconds=30)
-    attempt: timedelta = timedelta(minutes=2)
+    connect: timedelta = field(default=timedelta(seconds=5), validator=_positive)
+    read: timedelta = field(default=timedelta(seconds=30), validator=_positive)
+    attempt: timedelta = field(default=timedelta(minutes=2), validator=_positive)
 
 
 def same_host(origin: SecretURL, destination: SecretURL) -> bool:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from datetime import timedelta
+from typing import TypeVar
 
 from callback_sdk.errors import ConfigurationError
+
+T = TypeVar("T")
 
 TRUE_WORDS = frozenset({"1", "true", "yes", "on", "y", "t"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off", "n", "f"})
@@ -84,3 +88,37 @@ def total_seconds(name: str, duration: timedelta, *, zero: bool = False) -> floa
     if duration < timedelta(0) or (not duration and not zero):
         raise ConfigurationError(f"{name} is {duration}.", hint="Give a duration longer than nothing.")
     return duration.total_seconds()
+
+
+def positive_int(name: str, value: int) -> int:
+    """Return a number that has to be whole and positive.
+
+    Args:
+        name: What errors call it.
+        value: The number.
+
+    Raises:
+        ConfigurationError: It is no `int`, or less than 1.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ConfigurationError(f"{name} is of type {type(value).__name__}.", hint="Give a whole number.")
+    if value < 1:
+        raise ConfigurationError(f"{name} is {value}.", hint="Give a whole number of at least 1.")
+    return value
+
+
+def several(name: str, values: Iterable[T]) -> tuple[T, ...]:
+    """Return the items of a list; a text is iterable too, and its characters are never meant.
+
+    Args:
+        name: What errors call it.
+        values: The list, or another iterable.
+
+    Raises:
+        ConfigurationError: It is one text, or not iterable. The value may be a secret, and is not in the error's text.
+    """
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise ConfigurationError(
+            f"{name} is of type {type(values).__name__}, not a list.", hint=f"Give a list, such as {name}=[...]."
+        )
+    return tuple(values)

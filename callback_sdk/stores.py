@@ -9,6 +9,7 @@ from itertools import product
 from attrs import define
 
 from callback_sdk.errors import ConfigurationError, InvalidTargetError
+from callback_sdk.readings import several
 from callback_sdk.redaction import SecretURL
 
 AMAZON_SUFFIXES = ("amazonaws.com", "amazonaws.com.cn")
@@ -70,9 +71,9 @@ class Stores:
         """Read endpoint URLs, such as `https://minio.example.org`.
 
         Raises:
-            ConfigurationError: One is no http or https URL.
+            ConfigurationError: One is no http or https URL, or they are not a list.
         """
-        return cls(frozenset(_endpoint(url) for url in endpoints))
+        return cls(frozenset(_endpoint(url) for url in several("storage_endpoints", endpoints)))
 
     def provider(self, url: SecretURL) -> str | None:
         """Return whose object store a URL points to; None when it is none that is known."""

@@ -31,6 +31,7 @@ from callback_sdk.markup import Listing
 from callback_sdk.models import JobResult, Receipt, Upload
 from callback_sdk.parallel import Parallel
 from callback_sdk.proxies import direct, environment_proxy
+from callback_sdk.readings import positive_int, several, total_seconds
 from callback_sdk.redaction import Secret, SecretURL, hide, without_frames
 from callback_sdk.refusals import refusal
 from callback_sdk.retry import backoff
@@ -65,7 +66,8 @@ class ResultsWriter:
             certificate and private key, or `(certificate, key)`, or `(certificate, key, password)`.
 
     Raises:
-        ConfigurationError: An endpoint is no URL, a secret no secret, or the client certificate can't be loaded.
+        ConfigurationError: An argument is of another type, an endpoint is no URL, a secret no secret, or the client
+            certificate can't be loaded.
 
     Example:
         >>> with ResultsWriter() as writer:
@@ -87,8 +89,14 @@ class ResultsWriter:
     ) -> None:
         if compress not in (None, "gzip"):
             raise ConfigurationError(f"compress is {compress!r}.", hint="Give 'gzip' or None.")
-        keys = tuple(webhooks.decode_secret(secret) for secret in [hide(s) for s in webhook_secrets])
-        self._settings = Settings(stores=Stores.of(storage_endpoints), webhook_keys=keys, webhook_limit=webhook_limit)
+        total_seconds("deadline", deadline)
+        hidden = [hide(secret) for secret in several("webhook_secrets", webhook_secrets)]
+        keys = tuple(map(webhooks.decode_secret, hidden))
+        self._settings = Settings(
+            stores=Stores.of(storage_endpoints),
+            webhook_keys=keys,
+            webhook_limit=positive_int("webhook_limit", webhook_limit),
+        )
         self._compress = compress
         self._deadline = deadline
         self._parallel = Parallel(MAX_PARALLEL)

@@ -18,6 +18,7 @@ from callback_sdk.addresses import parse_network
 from callback_sdk.errors import ConfigurationError, MissingExtraError
 from callback_sdk.guard import AddressGuard
 from callback_sdk.proxies import any_proxy
+from callback_sdk.readings import several
 from callback_sdk.redaction import Secret
 from callback_sdk.retry import SERVICE_DELAYS
 from callback_sdk.service.files import make_data_folder, remove, write_whole
@@ -121,8 +122,8 @@ def serve(
         raise MissingExtraError(f"{error.name}", extra="service") from None
 
     reach = Reach(
-        storage_endpoints=tuple(storage_endpoints),
-        webhook_secrets=tuple(webhook_secrets),
+        storage_endpoints=several("storage_endpoints", storage_endpoints),
+        webhook_secrets=several("webhook_secrets", webhook_secrets),
         guard=AddressGuard(allow_networks=allow_networks, allow_hosts=allow_hosts),
         retry_delays=tuple(retry_delays),
     )
@@ -130,10 +131,12 @@ def serve(
         _log.warning("The environment names a proxy; callbacks don't use it, as their addresses are checked here.")
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(locked(Path(data)))
-        places = Places(data=folder, database=database, blobs=blobs, keys=tuple(encryption_keys))
+        places = Places(data=folder, database=database, blobs=blobs, keys=several("encryption_keys", encryption_keys))
         slots = processes or default_processes()
         limit = default_limit(memory_limit, slots)
-        parts = stack.enter_context(opened(registry, places, reach, pass_env=tuple(pass_env), memory_limit=limit))
+        parts = stack.enter_context(
+            opened(registry, places, reach, pass_env=several("pass_env", pass_env), memory_limit=limit)
+        )
         ensure_first_user(parts.store.users, folder / "token", label=f"serve {_instance(folder)}")
         listener = stack.enter_context(listen(host, port))
         options = EngineOptions(instance=_instance(folder), processes=slots, grace=grace, broker=broker)
@@ -142,7 +145,7 @@ def serve(
         housekeeper = Housekeeper(parts, keep=keep, awake=parts.awake.set)
         hub = Hub(parts, engine=courier, dispatcher=dispatcher, housekeeper=housekeeper)
         limits = Limits(max_body=max_body, max_callbacks=max_callbacks, max_tasks=max_tasks, max_bytes=max_bytes)
-        proxies = tuple(parse_network(network) for network in trusted_proxies)
+        proxies = tuple(parse_network(network) for network in several("trusted_proxies", trusted_proxies))
         connections = ConnectionLimits(
             total=max_connections, per_address=max_connections_per_address, trusted_proxies=proxies
         )

@@ -53,7 +53,9 @@ def encode_key(key: str) -> str:
 def lifetime(expires: timedelta, now: datetime, credentials: Credentials) -> int:
     """Return the life of a signature in whole seconds, when it can have it."""
     if not isinstance(expires, timedelta):
-        raise SigningError(f"expires is a {type(expires).__name__}.", hint="Give timedelta(seconds=3600), for one.")
+        raise SigningError(
+            f"expires is of type {type(expires).__name__}.", hint="Give timedelta(seconds=3600), for one."
+        )
     if expires < timedelta(seconds=1):
         raise SigningError(f"A life of {expires} is over at once.", hint="Give at least a second, better hours.")
     if expires > LONGEST:
@@ -113,7 +115,9 @@ def form_fields(
         if name.lower() in _RESERVED:
             raise SigningError(f"The field {name!r} is the signer's own.", hint="Leave it out.")
         if not isinstance(value, str):
-            raise SigningError(f"The field {name!r} is a {type(value).__name__}.", hint="Give all fields as strings.")
+            raise SigningError(
+                f"The field {name!r} is of type {type(value).__name__}.", hint="Give all fields as strings."
+            )
     return chosen
 
 

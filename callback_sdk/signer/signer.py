@@ -248,6 +248,8 @@ class S3Signer:
         self, keys: Iterable[str], check: Callable[[str], str], signing: Callable[[float], Callable[[str], T]]
     ) -> Iterator[T]:
         """Sign keys one by one; what their signatures share is made anew each second."""
+        if isinstance(keys, str):
+            raise SigningError("The keys are one text, not a list.", hint="Give a list of keys, or call put or post.")
         clock = self._clock
         second = int(clock())
         sign = signing(second)

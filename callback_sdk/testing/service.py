@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from callback_sdk.errors import CallbackSDKError
+from callback_sdk.readings import several
 from callback_sdk.redaction import Secret
 from callback_sdk.testing import keeper
 
@@ -66,11 +67,11 @@ class LocalService:
             "PROCESSES": str(processes),
             "ENGINE": "celery" if broker else "embedded",
             "GRACE": f"{_GRACE / 2}s",
-            "STORAGE_ENDPOINTS": " ".join(storage_endpoints),
-            "ALLOW_NETWORKS": " ".join(allow_networks),
-            "ALLOW_HOSTS": " ".join(allow_hosts),
-            "PASS_ENV": " ".join(pass_env),
-            "WEBHOOK_SECRETS": " ".join(webhook_secrets),
+            "STORAGE_ENDPOINTS": " ".join(several("storage_endpoints", storage_endpoints)),
+            "ALLOW_NETWORKS": " ".join(several("allow_networks", allow_networks)),
+            "ALLOW_HOSTS": " ".join(several("allow_hosts", allow_hosts)),
+            "PASS_ENV": " ".join(several("pass_env", pass_env)),
+            "WEBHOOK_SECRETS": " ".join(several("webhook_secrets", webhook_secrets)),
             "DATABASE": database or "",
             "BROKER": broker or "",
         }
