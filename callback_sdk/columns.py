@@ -11,7 +11,8 @@ import datetime as dt
 import math
 import operator
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from enum import Enum
 from itertools import accumulate, chain
@@ -20,7 +21,8 @@ from uuid import UUID
 
 from attrs import define, field
 
-from callback_sdk.errors import FeaturesError
+from callback_sdk.errors import CallbackSDKError, FeaturesError
+from callback_sdk.moments import plain_moment
 
 _EXACT = frozenset({type(None), bool, int, float, str})
 """Types whose values need no conversion; in most columns there are no others."""
@@ -42,6 +44,11 @@ _DIGITS = 76
 
 _SHOWN = 60
 """Characters of a value that an error shows."""
+
+_LONGEST = 200
+"""Characters of a library's own reason that an error shows: it may quote the data."""
+
+_USUAL_HINT = "Give it values of one type that Arrow and Python both hold."
 
 _MICROSECOND = dt.timedelta(microseconds=1)
 
@@ -108,9 +115,10 @@ def checked(name: str, values: Iterable[Any]) -> Column:
         FeaturesError: It can't hold one of them; the error names the row.
     """
     try:
-        return _checked(list(values), 0)
+        with explained(name):
+            return _checked(list(values), 0)
     except _MisfitError as misfit:
-        raise refused(name, misfit.problem, row=misfit.row, hint=misfit.hint) from None
+        raise refused(name, misfit.problem, row=misfit.row, hint=misfit.hint) from misfit.__cause__
 
 
 def refused(name: str, problem: str, *, hint: str, row: int | None = None) -> FeaturesError:
@@ -124,6 +132,27 @@ def refused(name: str, problem: str, *, hint: str, row: int | None = None) -> Fe
     """
     where = f"Column {shown(name)}" if row is None else f"Column {shown(name)}, row {row}"
     return FeaturesError(f"{where}: {problem}.", hint=hint, column=name, row=row)
+
+
+@contextmanager
+def explained(name: str | None, row: int | None = None) -> Iterator[None]:
+    """Turn whatever a library or somebody's class raises into an error that names the column.
+
+    Args:
+        name: The column; None when it may be any.
+        row: The row, where one value is looked at.
+
+    Raises:
+        FeaturesError: Something was raised; it is the cause.
+    """
+    try:
+        yield
+    except (CallbackSDKError, MemoryError, _MisfitError):
+        raise
+    except Exception as error:
+        if name is None:
+            raise FeaturesError(f"The features can't be read: {_reason(error)}.", hint=_USUAL_HINT) from error
+        raise refused(name, _reason(error), row=row, hint=_USUAL_HINT) from error
 
 
 def check_names(names: Sequence[Any]) -> None:
@@ -154,8 +183,19 @@ def completed(column: Column) -> list[Any]:
 
 def shown(value: object) -> str:
     """Return a value for an error, not longer than a line."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - somebody's class; the error tells its type
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _reason(error: Exception) -> str:
+    try:
+        text = " ".join(str(error).split())[:_LONGEST].rstrip(".")
+    except Exception:  # noqa: BLE001 - somebody's class
+        text = ""
+    return text or type(error).__name__
 
 
 def _rename(name: Any) -> str:
@@ -193,7 +233,11 @@ def _at(row: int, function: Callable[[Any], Any], value: Any) -> Any:
     try:
         return function(value)
     except _MisfitError as misfit:
-        raise misfit.at(row) from None
+        raise misfit.at(row) from misfit.__cause__
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _MisfitError(row, f"its value can't be read, {_reason(error)}", _USUAL_HINT) from error
 
 
 def _kind_of(kind: type) -> str:
@@ -259,26 +303,13 @@ def _plain_scalar(value: Any) -> Any:
 
 def _plain_numpy(value: Any) -> Any:
     if value.dtype.kind in "mM":
-        return _plain_moment(value[()])
+        try:
+            return plain_moment(value[()])
+        except ValueError as error:
+            raise _MisfitError(0, str(error), "Round it to microseconds, or give it as a number.") from None
     plain = value if value.dtype.kind == "V" else value.item()
     # A long double and its complex kin stay what they are.
     return value if type(plain).__module__ == "numpy" else plain
-
-
-def _plain_moment(value: Any) -> Any:
-    """Return a datetime64 or timedelta64 as Python has it, or as pandas does when it has nanoseconds."""
-    if str(value) == "NaT":
-        return None
-    exact = value.astype(f"{value.dtype.kind}8[us]")
-    plain = exact.item()
-    if exact == value and isinstance(plain, (dt.datetime, dt.timedelta)):
-        return plain
-    try:
-        import pandas as pd
-
-        return pd.Timestamp(value) if value.dtype.kind == "M" else pd.Timedelta(value)
-    except (ImportError, ValueError):
-        raise _MisfitError(0, f"{value} can't be a feature exactly", "Round it to microseconds.") from None
 
 
 def _plain_nested(value: Any) -> Any:
@@ -424,7 +455,7 @@ def _lists(name: str, values: list[Any], depth: int) -> Column:
     try:
         inner = _checked(list(chain.from_iterable(value for value in values if value is not None)), depth + 1)
     except _MisfitError as misfit:
-        raise misfit.at(bisect_right(ends, misfit.row)) from None
+        raise misfit.at(bisect_right(ends, misfit.row)) from misfit.__cause__
     items = iter(inner.values)
     lists = [None if value is None else [next(items) for _ in value] for value in values]
     return Column(lists, Kind(name=name, is_json=inner.kind.is_json, items=inner.kind))
@@ -453,7 +484,7 @@ def _members(key: str, rows: list[int], members: list[Any], copies: list[Any], d
     try:
         column = _checked(members, depth + 1)
     except _MisfitError as misfit:
-        raise misfit.at(rows[misfit.row]) from None
+        raise misfit.at(rows[misfit.row]) from misfit.__cause__
     for row, value in zip(rows, column.values, strict=True):
         copies[row][key] = value
     return column.kind

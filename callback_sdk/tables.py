@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from callback_sdk.columns import Column, Kind, check_names, refused, shown
+from callback_sdk.columns import Column, Kind, check_names, explained, refused, shown
 from callback_sdk.errors import FeaturesError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -219,19 +218,6 @@ def nameless() -> FeaturesError:
         "The index of the table has values and no name, so they can't become a column.",
         hint='Name it, table.rename_axis("name"), or drop it, table.reset_index(drop=True).',
     )
-
-
-@contextmanager
-def explained(name: str, row: int | None = None) -> Iterator[None]:
-    """Turn what pyarrow and Python say of a column, or of one value in it, into an error that names it."""
-    try:
-        yield
-    except (FeaturesError, MemoryError):
-        raise
-    except (library().ArrowException, OSError, OverflowError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:_LONGEST].rstrip(".") or type(error).__name__
-        hint = "Give it values of one type that Arrow and Python both hold."
-        raise refused(name, reason, row=row, hint=hint) from None
 
 
 def _type_of(kind: Kind) -> Any:

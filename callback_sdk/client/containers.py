@@ -6,12 +6,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from callback_sdk.columns import check_names, checked, refused, shown
+from callback_sdk.columns import check_names, checked, explained, refused, shown
 from callback_sdk.errors import FeaturesError, MissingExtraError, type_name
-from callback_sdk.tables import array_of, explained, library, nameless, normalized, normalized_array
+from callback_sdk.tables import array_of, library, nameless, normalized, normalized_array
 
 _MOST_VALUES = 12_000_000
 """Values of records that lack most of their columns. The service takes no more of them as JSON."""
+
+
+_PANDAS_UNITS = ("[s]", "[ms]", "[us]", "[ns]")
 
 
 def columns_of(features: Any) -> dict[str, Any]:
@@ -24,6 +27,11 @@ def columns_of(features: Any) -> dict[str, Any]:
         FeaturesError: It is none, an empty one, or one with a value that features can't hold.
         MissingExtraError: That takes pyarrow, and it isn't installed.
     """
+    with explained(None):
+        return _columns_of(features)
+
+
+def _columns_of(features: Any) -> dict[str, Any]:
     if isinstance(features, Mapping):
         return _from_dict(features)
     if _is_frame(features):
@@ -74,8 +82,13 @@ def _from_dict(features: Mapping[Any, Any]) -> dict[str, Any]:
             f"Some features are columns, but {_listed(scalars)} {'is' if len(scalars) == 1 else 'are'} not.",
             hint="Give a list for every column, or one value for each to make a single row.",
         )
-    _check_lengths({name: len(column) for name, column in features.items()})
+    _check_lengths({name: _length(name, column) for name, column in features.items()})
     return {name: _column(name, column) for name, column in _with_index(features).items()}
+
+
+def _length(name: str, column: Any) -> int:
+    with explained(name):
+        return len(column)
 
 
 def _from_records(features: Sequence[Any]) -> dict[str, Any]:
@@ -179,15 +192,24 @@ def _check_pyarrow() -> None:
 
 def _column(name: str, values: Any) -> Any:
     """Return a column of a dict: plain values where Python has them, otherwise Arrow's."""
+    with explained(name):
+        return _explained_column(name, values)
+
+
+def _explained_column(name: str, values: Any) -> Any:
     pandas = sys.modules.get("pandas")
-    if pandas is not None and (type(values).__module__.split(".")[0] == "pandas" or _dtype_kind(values) in ("m", "M")):
+    if pandas is not None and (type(values).__module__.split(".")[0] == "pandas" or _has_pandas_unit(values)):
         return _series(name, pandas.Series(values))
     if _streams_arrow(values):
-        with explained(name):
-            return _exported_column(name, values)
+        return _exported_column(name, values)
     # NumPy makes plain integers of moments with nanoseconds, and tuples without names of records.
     to_list = None if _dtype_kind(values) in ("m", "M", "V") else getattr(values, "tolist", None)
     return checked(name, values if to_list is None else to_list())
+
+
+def _has_pandas_unit(values: Any) -> bool:
+    """Return whether values are datetimes or durations in a unit that pandas has too; it refuses or rounds others."""
+    return _dtype_kind(values) in ("m", "M") and values.ndim == 1 and values.dtype.str[3:] in _PANDAS_UNITS
 
 
 def _dtype_kind(values: Any) -> str:

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from callback_sdk.columns import completed
+from callback_sdk.columns import completed, explained
 from callback_sdk.errors import FeaturesError, MissingExtraError
 from callback_sdk.service import jsontables, parquettables
 from callback_sdk.service.jsontables import MAX_JSON
 from callback_sdk.service.memory import bounded, shown
 from callback_sdk.service.parquettables import MAX_UNPACKED
-from callback_sdk.tables import explained, library, normalized, table_of
+from callback_sdk.tables import library, normalized, table_of
 
 if TYPE_CHECKING:
     import pandas

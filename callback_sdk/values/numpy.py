@@ -7,6 +7,8 @@ from typing import Any
 
 import orjson
 
+from callback_sdk.moments import has_year
+
 _DURATION = "Give a duration as a number of seconds: value / numpy.timedelta64(1, 's')."
 _LONG = "A long double has more digits than a number in JSON is read with: value.astype(float)."
 _REFUSED = {
@@ -154,12 +156,14 @@ def _shortened(text: str) -> str | None:
 def _check_years(value: Any) -> None:
     import numpy as np
 
-    if np.datetime_data(value.dtype)[0] in _FINE:
-        # 64 bits hold some months of them, from 1970 on.
-        return
-    years = value[~np.isnat(value)].astype("M8[Y]").astype(np.int64) + 1970
-    if years.size and not (years.min() >= 1 and years.max() <= 9999):
+    unit, count = np.datetime_data(value.dtype)
+    numbers = value[~np.isnat(value)].astype(np.int64)
+    # As Python's integers: NumPy multiplies and converts modulo 64 bits.
+    ends = [int(end) * count for end in (numbers.min(), numbers.max())] if numbers.size else []
+    if not all(has_year(end, unit) for end in ends):
         raise TypeError("Datetimes are written for the years 1 to 9999: give others as numbers.")
+    if unit in ("ns", *_FINE) and not all(-(2**63) < end < 2**63 for end in ends):
+        raise TypeError(f"Datetimes in units of {count} {unit} have more digits than 64 bits: give them as numbers.")
 
 
 def _is_plain_moments(value: Any) -> bool:

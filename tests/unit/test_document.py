@@ -162,6 +162,10 @@ def test_numbers_that_json_lacks_become_null_and_are_counted(value: Any, count: 
         ({"s": {1, 2}}, "results.s", "sorted list"),
         ([dt.timedelta(1)], "results[0]", "total_seconds"),
         ({"c": np.array([1j])}, "results.c", "complex128.*value.real"),
+        # NumPy converts between units modulo 64 bits.
+        ({"d": np.datetime64(2**62, "W")}, "results.d", "years 1 to 9999"),
+        ({"d": np.array([2**62], "M8[7ns]")}, "results.d", "give them as numbers"),
+        ({"d": np.array([2**62], "M8[7s]")}, "results.d", "years 1 to 9999"),
         ({(1, 2): 1}, "results", "keys"),
         ({"t": pd.DataFrame([[1, 2]], columns=["a", "a"])}, "results.t", "Rename one"),
         ({"t": pd.DataFrame({"a": [1], "b": [object()]})}, "results.t.b[0]", "numbers, strings"),

@@ -290,9 +290,74 @@ def test_a_column_of_another_type_is_refused(name: str) -> None:
     assert caught.value.hint
 
 
+class Unreadable(list[Any]):
+    """A list that raises an error of its own."""
+
+    def __len__(self) -> int:
+        raise RuntimeError("no length")
+
+    def __iter__(self) -> Iterator[Any]:
+        raise RuntimeError("no items")
+
+
+@pytest.mark.parametrize(
+    ("column", "row"),
+    [
+        # NumPy makes 15:58:10, 1970-01-01 and others of these, modulo 64 bits.
+        ([np.timedelta64(213_503_983, "D")], 0),
+        ([None, np.timedelta64(2**62, "W")], 1),
+        ([None, np.datetime64(213_503_983, "D")], 1),
+        ([np.datetime64(584_554, "Y")], 0),
+        (np.array([213_503_983], "M8[D]"), 0),
+        (np.array([0, 2**40], "M8[Y]"), 1),
+        (np.array([2**62], "M8[7ns]"), 0),
+        ([np.datetime64(1, "ps")], 0),
+        ([None, np.timedelta64(1, "Y")], 1),
+        ([np.timedelta64(1)], 0),
+        ([pa.scalar(10**18, pa.timestamp("s"))], 0),
+        ([[1], Unreadable()], 1),
+        (Unreadable([1]), None),
+        ([pd.Timedelta(1), dt.timedelta.max], 1),
+        (pd.DataFrame({"b": [1]}), None),
+    ],
+    ids=str,
+)
+def test_a_value_that_a_library_cannot_convert_is_refused(column: Any, row: int | None) -> None:
+    """Whatever the library raises, or computes modulo 64 bits, is an error that names column and row."""
+    with pytest.raises(FeaturesError, match=r"^Column 'v'") as caught, prepared({"v": column}):
+        pass
+    assert (caught.value.column, caught.value.row) == ("v", row)
+
+
+def test_an_error_of_a_library_stays_the_cause() -> None:
+    """So that its traceback shows the line; Ctrl-C during a conversion is no error of the features."""
+    with pytest.raises(FeaturesError) as caught, prepared({"v": [[1], Unreadable()]}):
+        pass
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+    class Interrupted(Unreadable):
+        def __iter__(self) -> Iterator[Any]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), prepared({"v": [[1], Interrupted()]}):
+        pass
+
+
 @pytest.mark.parametrize(
     ("features", "values"),
     [
+        ({"v": np.array([3], "M8[25s]")}, [dt.datetime.fromisoformat("1970-01-01T00:01:15")]),
+        ({"v": np.array([1, "NaT"], "m8[7D]")}, [dt.timedelta(7), None]),
+        ({"v": np.array(["NaT"], "M8")}, [None]),
+        ({"v": np.array([["2024-02"]], "M8[M]")}, [[dt.datetime.fromisoformat("2024-02-01")]]),
+        (
+            {"v": [np.datetime64(-1, "M"), np.datetime64(8029, "Y")]},
+            [dt.datetime.fromisoformat("1969-12-01"), dt.datetime.fromisoformat("9999-01-01")],
+        ),
+        (
+            {"v": [np.timedelta64(106_751_991, "D"), np.timedelta64(-5, "ms")]},
+            [dt.timedelta(106_751_991), dt.timedelta(0, 0, -5000)],
+        ),
         (pd.DataFrame({"v": pd.Categorical(["b", None, "a"])}), ["b", None, "a"]),
         (pd.DataFrame({"v": pd.arrays.SparseArray([0.0, 1.5, math.nan])}), [0.0, 1.5, None]),
         (
