@@ -171,6 +171,7 @@ class ClientConfig:
         timeout: `CALLBACK_SDK_TIMEOUT`: the longest silence of the service within one answer.
         connect_timeout: `CALLBACK_SDK_CONNECT_TIMEOUT`: the longest wait for a connection.
         retries: `CALLBACK_SDK_RETRIES`: tries after the first one.
+        max_response: `CALLBACK_SDK_MAX_RESPONSE`: bytes that a response of the service may have, decompressed.
         storage_endpoints: `CALLBACK_SDK_STORAGE_ENDPOINTS`: object stores beside the well-known ones.
     """
 
@@ -183,6 +184,7 @@ class ClientConfig:
     timeout: timedelta = _setting("TIMEOUT", parse_duration, _DURATION, default=timedelta(seconds=30))
     connect_timeout: timedelta = _setting("CONNECT_TIMEOUT", parse_duration, _DURATION, default=timedelta(seconds=5))
     retries: int = _setting("RETRIES", _whole_number(0, 100), "a whole number from 0 to 100", default=3)
+    max_response: float = _setting("MAX_RESPONSE", parse_size, SIZE_FORMAT, default=1024**3)
     storage_endpoints: tuple[str, ...] = _setting("STORAGE_ENDPOINTS", _words, _ENDPOINTS, default=())
 
     @classmethod

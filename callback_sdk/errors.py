@@ -37,6 +37,7 @@
         ├── NotFoundError                404
         ├── ConflictError                409
         ├── InvalidRequestError          any other 4xx
+        ├── ResponseTooLargeError        more bytes than the client reads
         ├── WaitTimeoutError             the task goes on, the waiting ended
         └── TaskFailedError              the task ended without a result
 
@@ -337,6 +338,10 @@ class ServiceError(CallbackSDKError):
 
 class ServiceUnreachableError(ServiceError):
     """The service gave no answer."""
+
+
+class ResponseTooLargeError(ServiceError):
+    """The service's response is larger than the client reads. A task that it is about is not affected."""
 
 
 class AuthenticationError(ServiceError):

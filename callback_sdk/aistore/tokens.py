@@ -20,6 +20,9 @@ from callback_sdk.forking import Lock
 from callback_sdk.redaction import Secret, SecretURL, replaced
 
 _TIMEOUT = (5.0, 30.0)
+_MAX_RESPONSE = 64 * 1024
+"""Bytes of AuthN's response that are read: a token has at most a few thousand."""
+
 _NANOSECONDS = 1_000_000_000
 
 
@@ -95,13 +98,16 @@ class Token:
                 timeout=_TIMEOUT,
                 allow_redirects=False,
                 verify=self._verify,
+                stream=True,
             )
+            with answer:
+                content = next(answer.iter_content(_MAX_RESPONSE), b"")
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
             # Not only requests' own: a file of certificates that isn't there raises others.
             # The request, which such an error holds, has the password.
             reason = f"did not answer ({type(error).__name__})"
         else:
-            token = _read(answer)
+            token = _read(answer.status_code, content)
             if token is not None:
                 return token
             reason = f"answered {answer.status_code}"
@@ -157,9 +163,9 @@ class Bearer:
         return Secret(source if isinstance(source, str) else source())
 
 
-def _read(answer: requests.Response) -> Secret[str] | None:
+def _read(status: int, content: bytes) -> Secret[str] | None:
     try:
-        token: Secret[Any] = Secret(answer.json().get("token") if answer.status_code == 200 else None)
+        token: Secret[Any] = Secret(json.loads(content).get("token") if status == 200 else None)
     except (ValueError, AttributeError):
         return None
     return token if isinstance(token.reveal(), str) and token.reveal() else None

@@ -17,6 +17,7 @@ from callback_sdk.errors import (
     ConflictError,
     InvalidRequestError,
     NotFoundError,
+    ResponseTooLargeError,
     ServiceError,
     ServiceUnreachableError,
     sentence,
@@ -65,11 +66,19 @@ class Answer:
     request_id: str | None = None
 
 
-def read(response: requests.Response, url: str, hidden: Secret[tuple[str, ...]], *, as_file: bool = False) -> Answer:
+def read(
+    response: requests.Response,
+    content: bytes,
+    url: str,
+    hidden: Secret[tuple[str, ...]],
+    *,
+    as_file: bool = False,
+) -> Answer:
     """Read an answer.
 
     Args:
-        response: The answer, whole.
+        response: The answer.
+        content: Its content, decompressed.
         url: Who gave it.
         hidden: Strings that an error must not repeat, should the service quote them.
         as_file: Whether to leave its bytes as they are.
@@ -77,9 +86,9 @@ def read(response: requests.Response, url: str, hidden: Secret[tuple[str, ...]],
     Raises:
         ServiceError: It is a refusal, or no JSON.
     """
-    said = _Said(response, hidden)
+    said = _Said(response, content, hidden)
     if 200 <= response.status_code < 300:
-        return Answer(response.content if as_file else _json(response, url, said), said.request_id)
+        return Answer(content if as_file else _json(content, url, said), said.request_id)
     raise _refusal(said)
 
 
@@ -91,6 +100,7 @@ class _Said:
     """
 
     _response: requests.Response = field(repr=False)
+    _content: bytes = field(repr=False)
     _hidden: Secret[tuple[str, ...]]
 
     @property
@@ -100,7 +110,7 @@ class _Said:
     @property
     def reason(self) -> str:
         """What a service says about its refusal; a proxy in between may have said it in HTML."""
-        return _scrubbed(_message(self._response), self._hidden) or _scrubbed(
+        return _scrubbed(_message(self._content), self._hidden) or _scrubbed(
             _utf8(self._response.reason or ""), self._hidden
         )
 
@@ -153,9 +163,9 @@ def _without_userinfo(text: str) -> str:
     return f"{scheme + slashes if slashes else ''}{HIDDEN}@{host}" if at and ":" in userinfo else text
 
 
-def _json(response: requests.Response, url: str, said: _Said) -> Any:
+def _json(content: bytes, url: str, said: _Said) -> Any:
     try:
-        return decode(response.content)
+        return decode(content)
     except ValueError as error:
         reason = _printable(str(error))
     kind = said.content_type or "nothing"
@@ -168,9 +178,9 @@ def _json(response: requests.Response, url: str, said: _Said) -> Any:
     )
 
 
-def _message(response: requests.Response) -> str:
+def _message(content: bytes) -> str:
     try:
-        data = orjson.loads(response.content)
+        data = orjson.loads(content)
     except ValueError:
         data = None
     if not isinstance(data, dict):
@@ -258,6 +268,12 @@ def unreachable(
     )
     failure.__cause__ = None if _quotes_credential(root, hidden) else without_frames(root)
     return failure
+
+
+def may_be_accepted(error: ServiceError) -> bool:
+    """Return whether a response leaves open if the task was accepted: the service failed, or the 2xx can't be read."""
+    status = error.status
+    return isinstance(error, ResponseTooLargeError) or (status is not None and (status < 300 or status >= 500))
 
 
 def accepted(key: str | None, what: str = "The task") -> str:

@@ -69,6 +69,7 @@ class ClientBase:
             timeout=config.timeout if timeout is None else timeout,
             connect_timeout=config.connect_timeout if connect_timeout is None else connect_timeout,
             retries=config.retries if retries is None else retries,
+            max_response=config.max_response,
         )
         self.closed = False
 

@@ -13,7 +13,7 @@ from attrs import define, evolve, field, fields
 
 from callback_sdk.body import Body
 from callback_sdk.callbacks import Callback
-from callback_sdk.client.answers import accepted
+from callback_sdk.client.answers import accepted, may_be_accepted
 from callback_sdk.client.base import unexpected
 from callback_sdk.client.connection import JSON, Connection
 from callback_sdk.client.containers import is_table
@@ -221,7 +221,7 @@ class Batch:
         except ServiceError as error:
             if chunk.start and isinstance(error, InvalidRequestError):
                 error.hint = f"{error.hint} tasks[0] of this request is items[{chunk.start}].".strip()
-            elif error.status is not None and error.status >= 500:
+            elif may_be_accepted(error):
                 error.hint = f"{error.hint} {accepted(self._key, 'The tasks')}"
                 error.idempotency_key = self._key
             raise

@@ -19,6 +19,7 @@ from callback_sdk import tracing
 from callback_sdk.body import Body
 from callback_sdk.client.answers import Answer, read, unreachable
 from callback_sdk.client.certificates import authorities, check_authorities
+from callback_sdk.client.content import content_of, is_too_long, too_large
 from callback_sdk.client.login import Credentials
 from callback_sdk.client.transport import CarefulRetry, Limits, Retry, limited, new_session, retry_policy
 from callback_sdk.errors import (
@@ -139,6 +140,7 @@ class Connection:
         timeout: The longest silence of the service within one answer.
         connect_timeout: The longest wait for a connection.
         retries: Tries after the first one.
+        max_response: How many bytes of a 2xx are read, decompressed.
 
     Raises:
         ConfigurationError: One of them can't be used.
@@ -152,6 +154,7 @@ class Connection:
         timeout: timedelta,
         connect_timeout: timedelta,
         retries: int,
+        max_response: float,
     ) -> None:
         self.url = _base_url(url)
         self._credentials = credentials
@@ -162,6 +165,7 @@ class Connection:
         if not isinstance(retries, int) or not 0 <= retries <= 100:
             raise ConfigurationError(f"retries is {retries!r}.", hint="Give a whole number from 0 to 100.")
         self._host = url.host
+        self._max_response = max_response
         self._careful = retry_policy(CarefulRetry, retries, {"GET", "HEAD", "DELETE"})
         self._repeating = retry_policy(Retry, retries, {"POST"})
         self._session = PerProcess(new_session)
@@ -242,19 +246,19 @@ class Connection:
         return self._ask(request, None)
 
     def _ask(self, request: Request, token: Secret[str] | None) -> Answer:
-        response = self._send(request, token)
-        return read(response, self.url, self._hidden(request, token), as_file=request.accept != JSON)
+        response, content = self._send(request, token)
+        return read(response, content, self.url, self._hidden(request, token), as_file=request.accept != JSON)
 
     def _hidden(self, request: Request, token: Secret[str] | None) -> Secret[tuple[str, ...]]:
         """Return every string that no error of a request may repeat; the token may have been replaced meanwhile."""
         sent = () if token is None else (token.reveal(),)
         return Secret((*sent, *self._credentials.hidden(), *request.hidden.reveal()))
 
-    def _send(self, request: Request, token: Secret[str] | None) -> requests.Response:
+    def _send(self, request: Request, token: Secret[str] | None) -> tuple[requests.Response, bytes]:
         failure: BaseException
         try:
             with limited(self._limits(request)):
-                return self._session.get().request(
+                response = self._session.get().request(
                     request.method,
                     self.url + request.path,
                     headers=request.headers | _traced(),
@@ -264,9 +268,14 @@ class Connection:
                     allow_redirects=False,
                     proxies=cast("Any", self._proxies()),
                     verify=authorities() if self.url.startswith("https:") else True,
+                    stream=True,
                 )
+                return response, content_of(response, self.url, self._max_response)
         except BaseException as error:  # noqa: BLE001 - also an interrupt, and what a signal handler raises
-            failure = without_frames(_translated(error, self.url, request, self._hidden(request, token)))
+            if is_too_long(error):
+                failure = too_large(self.url, self._max_response)
+            else:
+                failure = without_frames(_translated(error, self.url, request, self._hidden(request, token)))
         # Raised only here, because the frames below have the token in their locals.
         raise failure
 
@@ -276,9 +285,9 @@ class Connection:
 
     def _limits(self, request: Request) -> Limits:
         if request.deadline is not None:
-            return Limits(urllib3.Retry(0, raise_on_redirect=False), request.deadline)
+            return Limits(urllib3.Retry(0, raise_on_redirect=False), request.deadline, self._max_response)
         is_repeated = request.repeatable and request.method == "POST"
-        return Limits(self._repeating if is_repeated else self._careful)
+        return Limits(self._repeating if is_repeated else self._careful, most=self._max_response)
 
     def _timeouts_until(self, deadline: float | None) -> tuple[float, float]:
         if deadline is None:

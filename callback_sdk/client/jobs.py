@@ -9,7 +9,7 @@ from typing import Any
 from callback_sdk import tracing
 from callback_sdk.callbacks import Callback
 from callback_sdk.callbacks import callbacks as paired
-from callback_sdk.client.answers import accepted
+from callback_sdk.client.answers import accepted, may_be_accepted
 from callback_sdk.client.base import ClientBase, segment, understood
 from callback_sdk.client.batch import Batch, BatchItem, Options
 from callback_sdk.client.failures import public
@@ -250,7 +250,7 @@ class Jobs(ClientBase):
                 self._suggest(error, algorithm_id)
                 raise
             except ServiceError as error:
-                if error.status is not None and error.status >= 500:
+                if may_be_accepted(error):
                     error.hint = f"{error.hint} {accepted(key)}"
                     error.idempotency_key = key
                 raise

@@ -45,6 +45,17 @@ MAX_IDLE = 256
 """Connections that are kept open for the next requests; more than this only help threads that run at the same time."""
 
 
+MAX_REFUSAL = 256 * 1024
+"""Bytes of a response that is not a 2xx: its error message is cut after 1,000 characters anyway."""
+
+_MAX_HEAD = 8 * 1024 * 1024
+"""Bytes before the content of a response; http.client takes 100 headers of 64 KiB, and any number of 1xx responses."""
+
+
+class ResponseTooLong(OSError):  # noqa: N818 - its user sees a ResponseTooLargeError
+    """A response has more bytes than it may. An OSError, so that urllib3 closes the connection."""
+
+
 @define(frozen=True)
 class Limits:
     """What bounds the request that a thread is making.
@@ -52,10 +63,12 @@ class Limits:
     Attributes:
         retries: Which failures are followed by another attempt.
         deadline: When the request ends at the latest, by the monotonic clock.
+        most: How many bytes of a 2xx are read.
     """
 
     retries: urllib3.Retry
     deadline: float = float("inf")
+    most: float = float("inf")
 
 
 _NO_RETRIES = Limits(urllib3.Retry(0))
@@ -135,7 +148,7 @@ def retry_policy(kind: type[Retry], retries: int, methods: set[str]) -> Retry:
 
 def new_session() -> requests.Session:
     """Return a session that threads may share."""
-    session = requests.Session()
+    session = _Session()
     session.headers["User-Agent"] = f"callback-sdk/{__version__}"
     # A shared cookie jar is the one part of a session that threads would fight over.
     session.cookies = RequestsCookieJar(DefaultCookiePolicy(allowed_domains=[]))
@@ -143,6 +156,13 @@ def new_session() -> requests.Session:
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     return session
+
+
+class _Session(requests.Session):
+    """A session that follows no redirect, and so neither parses its Location nor reads its content whole."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
 
 
 class _Adapter(HTTPAdapter):
@@ -243,7 +263,16 @@ class _BoundedConnection:
 
     class response_class(http.client.HTTPResponse):  # noqa: N801 - http.client's own name
         def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
-            super().__init__(_Readable(sock), *args, **kwargs)  # type: ignore[arg-type]
+            readable = _Readable(sock)
+            super().__init__(readable, *args, **kwargs)  # type: ignore[arg-type]
+            self._file = readable.file
+
+        def begin(self) -> None:
+            super().begin()
+            # Here, as urllib3 reads the refusals that it retries after by itself, and the whole of each.
+            limits = _limits.get()
+            self._file.in_head = False
+            self._file.left = 2 * limits.most + _MAX_HEAD if 200 <= self.status < 300 else MAX_REFUSAL
 
 
 class _DialedConnection:
@@ -269,20 +298,27 @@ class _Readable:
     """What `http.client` takes for a socket, to make a file of it."""
 
     def __init__(self, sock: Any) -> None:
-        self._sock = sock
+        self.file = _BoundedFile(sock, _limits.get().deadline)
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_BoundedFile(self._sock, _limits.get().deadline))
+        return io.BufferedReader(self.file)
 
 
 class _BoundedFile(io.RawIOBase):
-    """Reads a socket; each wait ends with the deadline, so a slow stream of single bytes does too."""
+    """Reads a socket; each wait ends with the deadline, so a slow stream of single bytes does too.
+
+    Attributes:
+        left: How many more bytes may be read.
+        in_head: Whether they are part of the head.
+    """
 
     def __init__(self, sock: Any, deadline: float) -> None:
         self._sock = sock
         self._raw = sock.makefile("rb", buffering=0)
         self._longest = sock.gettimeout() or float("inf")
         self._deadline = deadline
+        self.left: float = _MAX_HEAD
+        self.in_head = True
 
     def readable(self) -> bool:
         return True
@@ -291,6 +327,11 @@ class _BoundedFile(io.RawIOBase):
         seconds = min(self._longest, time_left(self._deadline))
         self._sock.settimeout(None if seconds == float("inf") else seconds)
         count: int | None = self._raw.readinto(buffer)
+        self.left -= count or 0
+        if self.left < 0:
+            if self.in_head:
+                raise OSError(f"The response has a head of more than {_MAX_HEAD} bytes.")
+            raise ResponseTooLong("The response is longer than its limit.")
         return count
 
     def close(self) -> None:

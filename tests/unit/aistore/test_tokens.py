@@ -101,3 +101,10 @@ def test_no_token_is_refused(source: Any) -> None:
     """Before any request."""
     with pytest.raises(ConfigurationError):
         Bearer(source)
+
+
+def test_a_response_of_authn_is_read_to_its_limit_only(authn: WebhookReceiver) -> None:
+    """A token after more bytes than any response of AuthN has is not found."""
+    authn.answer(200, body=b" " * (64 * 1024) + b'{"token": "one"}')
+    with pytest.raises(LoginError, match="gave no token"):
+        made(authn)()

@@ -1,0 +1,71 @@
+"""The content of a response, decompressed and read within bounds."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import requests
+
+from callback_sdk.client.transport import MAX_REFUSAL, ResponseTooLong
+from callback_sdk.errors import ResponseTooLargeError
+
+_CHUNK = 64 * 1024
+
+
+def content_of(response: requests.Response, url: str, most: float) -> bytes:
+    """Read the content of a response, and no more than its bound.
+
+    What a refusal has beyond its bound is left out: its status says enough.
+
+    Args:
+        response: The response, whose head was read.
+        url: Which service sent it.
+        most: How many bytes a 2xx may have, decompressed.
+
+    Raises:
+        ResponseTooLargeError: A 2xx has more.
+    """
+    if not 200 <= response.status_code < 300:
+        return b"".join(_start_of(response, MAX_REFUSAL))
+    chunks, size = [], 0
+    with contextlib.closing(response):
+        # iter_content() bounds what one piece decompresses to, so a small body that becomes a huge one ends here too.
+        for chunk in response.iter_content(_CHUNK):
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > most:
+                break
+    if size > most:
+        raise too_large(url, most)
+    return b"".join(chunks)
+
+
+def too_large(url: str, most: float) -> ResponseTooLargeError:
+    """Make the error for a response that exceeds the bound."""
+    return ResponseTooLargeError(
+        f"The response of {url} has more than {most:.0f} bytes, and the rest was not read.",
+        hint="Set CALLBACK_SDK_MAX_RESPONSE to a larger number of bytes, or read the result from its target.",
+    )
+
+
+def _start_of(response: requests.Response, most: int) -> Iterator[bytes]:
+    with contextlib.closing(response):
+        try:
+            for chunk in response.iter_content(_CHUNK):
+                yield chunk[:most]
+                most -= len(chunk)
+                if most <= 0:
+                    return
+        except requests.exceptions.ChunkedEncodingError as error:
+            if not is_too_long(error):
+                raise
+
+
+def is_too_long(error: BaseException | None) -> bool:
+    """Return whether an error comes from a response that is longer than its bound."""
+    while error is not None:
+        if isinstance(error, ResponseTooLong):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
