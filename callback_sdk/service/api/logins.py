@@ -12,6 +12,7 @@ from attrs import define, field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from callback_sdk.redaction import Secret
 from callback_sdk.service import audit
 from callback_sdk.service.clients import network_of
 from callback_sdk.service.guesses import Guesses
@@ -49,12 +50,13 @@ class LogIns:
         self._checking = asyncio.Semaphore(_AT_ONCE)
         self._lines: dict[str, _Line] = {}
 
-    async def run(self, check: Callable[[], T], *, name: str, address: str, via: str) -> T:
+    async def run(self, check: Callable[[], T], *, name: str, password: Secret[str], address: str, via: str) -> T:
         """Log somebody in.
 
         Args:
             check: Checks the password, and opens what is opened by it.
             name: Of the account.
+            password: The one to check, by which a repeated failure is known.
             address: Where the request comes from.
             via: What is logged in to, for the audit log.
 
@@ -64,23 +66,23 @@ class LogIns:
         """
         origin = network_of(address)
         # Before waiting, as whoever only guesses takes nobody's place; and after, as others may have failed meanwhile.
-        self._refuse(name, origin)
+        self._refuse(name, origin, password)
         async with self._turn(origin):
-            self._refuse(name, origin)
+            self._refuse(name, origin, password)
             try:
                 found = await run_in_threadpool(check)
             except TokenError:
-                self._guesses.failed(name, origin)
+                self._guesses.failed(name, origin, password)
                 account = await run_in_threadpool(self._doorkeeper.account, name)
-                wait = math.ceil(self._guesses.wait(name, origin))
+                wait = math.ceil(self._guesses.wait(name, origin, password))
                 audit.record("login-failed", account, address=address, via=via, wait=wait)
                 raise
         self._guesses.succeeded(name, origin)
         audit.record("login", name, address=address, via=via)
         return found
 
-    def _refuse(self, name: str, origin: str) -> None:
-        wait = self._guesses.wait(name, origin)
+    def _refuse(self, name: str, origin: str, password: Secret[str]) -> None:
+        wait = self._guesses.wait(name, origin, password)
         if wait > 0:
             raise _too_many(f"Too many log-ins have failed. Try again in {math.ceil(wait)} s", math.ceil(wait))
 

@@ -18,7 +18,11 @@ async def log_in(face: ServiceFace, request: Request, body: schemas.LogIn) -> di
     name, password = body.username, Secret(body.password)
     del body
     access, refresh = await face.logins.run(
-        lambda: face.doorkeeper.log_in(name, password), name=name, address=address_of(request), via="api"
+        lambda: face.doorkeeper.log_in(name, password),
+        name=name,
+        password=password,
+        address=address_of(request),
+        via="api",
     )
     return {"access": access.reveal(), "refresh": refresh.reveal()}
 

@@ -74,7 +74,11 @@ async def log_in(request: Request) -> Response:
 async def _by_password(request: Request, name: str, password: Secret[str]) -> Secret[str]:
     sessions: Sessions = request.app.state.sessions
     return await _face(request).logins.run(
-        lambda: sessions.by_password(name, password), name=name, address=address_of(request), via="pages"
+        lambda: sessions.by_password(name, password),
+        name=name,
+        password=password,
+        address=address_of(request),
+        via="pages",
     )
 
 
