@@ -88,10 +88,14 @@ def check_target(
 
 
 def _check_url(url: SecretURL) -> None:
-    if url.scheme not in ("http", "https"):
-        scheme = f"the scheme {url.scheme}" if url.scheme else "no scheme"
+    if not url.scheme:
         raise InvalidTargetError(
-            f"The callback URL {url} has {scheme}; a result goes to http or https.",
+            "The callback URL has no scheme." if url.reveal() else "The callback URL is empty.",
+            hint="Give a whole URL, such as https://example.org/results.",
+        )
+    if url.scheme not in ("http", "https"):
+        raise InvalidTargetError(
+            f"The callback URL {url} has the scheme {url.scheme}; a result goes to http or https.",
             hint="Sign the object instead: S3Signer(bucket).put(key)." if url.scheme == "s3" else "Give a whole URL.",
             url=str(url),
         )
