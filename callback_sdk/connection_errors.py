@@ -141,7 +141,7 @@ _VERIFICATION = {
 
 def _tls(failure: ssl.SSLError) -> Explanation:
     reason = failure.reason or ""
-    if reason in _NO_TLS:
+    if reason in NO_TLS:
         return Explanation(
             "does not speak TLS at this port", "Give the port of https, or the URL with http://.", transient=False
         )
@@ -161,7 +161,7 @@ def _tls(failure: ssl.SSLError) -> Explanation:
     )
 
 
-_NO_TLS = frozenset(
+NO_TLS = frozenset(
     {"WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "RECORD_LAYER_FAILURE"}
     | {"UNEXPECTED_MESSAGE", "PACKET_LENGTH_TOO_LONG", "BAD_RECORD_TYPE"}
 )

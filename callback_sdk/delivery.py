@@ -137,7 +137,7 @@ def _fitting(target: Target, result: JobResult, whole: Body, results_url: FindUR
         raise ResultTooLargeError(
             f"The document has {whole.size} bytes, and the webhook {url} takes {target.inline_limit}.",
             hint="Give an object store as another target of the task: the webhook then says where the results are. "
-            "Or raise webhook_limit.",
+            "A program with a ResultsWriter of its own may raise that one's webhook_limit.",
             url=str(url),
         )
     return reference(result, target.callback.param, where)

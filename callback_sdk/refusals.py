@@ -57,13 +57,20 @@ HINTS = {
 
 _STATUS_HINTS = {
     301: "The bucket is in another region: sign for that one.",
-    401: "The receiver wants a login that a callback can't give: put a token of its own into the URL's path.",
+    401: "It wants a login that a callback can't give: sign a URL for it.",
     403: "The receiver refuses it; its log says why.",
     404: "Check the URL's path.",
     405: "The receiver doesn't take a POST there.",
     407: "The proxy wants a user and a password in its URL: HTTP_PROXY=http://user:password@host:port.",
     410: "The receiver wants no more of these.",
     413: "The receiver takes no document of this size: give an object store as the target.",
+}
+
+_WEBHOOK_HINTS = {
+    401: "If the receiver checks signatures, sign with its secret: webhook_secrets of ResultsWriter, or "
+    "CALLBACK_SDK_WEBHOOK_SECRETS for the service. If it wants a login, put a token of its own into the URL's path.",
+    403: "The receiver refuses it; its log says why. If it checks signatures, sign with its secret: webhook_secrets of "
+    "ResultsWriter, or CALLBACK_SDK_WEBHOOK_SECRETS for the service.",
 }
 
 _NEEDS_FIELDS = (
@@ -120,6 +127,6 @@ def _hint(upload: Upload, status: int, code: str | None) -> str:
             return _NEEDS_FIELDS
         if 300 <= status < 400:
             return "Webhooks are not redirected: give the URL that it leads to."
-        return _STATUS_HINTS.get(status, "The receiver's log says more.")
+        return _WEBHOOK_HINTS.get(status) or _STATUS_HINTS.get(status, "The receiver's log says more.")
     hint = HINTS.get(code or "", _STATUS_HINTS.get(status, "The store's documentation explains the code."))
     return hint.replace("{md5}", upload.document.md5.hex())

@@ -11,6 +11,7 @@ import requests
 import urllib3
 from attrs import define, field
 
+from callback_sdk.connection_errors import NO_TLS
 from callback_sdk.decoding import decode
 from callback_sdk.errors import (
     AuthenticationError,
@@ -168,7 +169,7 @@ def _json(content: bytes, url: str, said: _Said) -> Any:
         return decode(content)
     except ValueError as error:
         reason = _printable(str(error))
-    kind = said.content_type or "nothing"
+    kind = said.content_type or "a body without a Content-Type"
     is_json = kind.partition(";")[0].strip().lower() == "application/json"
     raise ServiceError(
         f"{url} answered {said.status} with {kind} that can't be read as JSON: {reason}.",
@@ -259,6 +260,8 @@ def unreachable(
     """
     root = _root(error)
     hint = next((hint for kind, hint in _HINTS_OF_EXCEPTIONS if isinstance(error, kind)), "Try again.")
+    if _speaks_no_tls(root):
+        hint = "Give the client the URL with http://, or the port of https: the server speaks no TLS at this one."
     resume_key = None
     if method == "POST" and not _never_connected(error):
         resume_key = key
@@ -293,6 +296,10 @@ def _root(error: BaseException) -> BaseException:
     if inner is None:
         return error
     return _root(inner)
+
+
+def _speaks_no_tls(root: BaseException) -> bool:
+    return isinstance(root, ssl.SSLError) and root.reason in NO_TLS
 
 
 def _never_connected(error: Exception) -> bool:

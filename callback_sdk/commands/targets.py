@@ -88,8 +88,9 @@ def sign_put(
     """
     options: dict[str, Any] = {"expires": duration(expires, "--expires"), "metadata": _pairs(metadata, "--metadata")}
     options |= {"content_type": content_type, "acl": acl, "if_none_match": if_none_match}
-    key, signer = _signer(place, region, endpoint_url)
-    target = signer.put(key, **options)
+    with _own_words():
+        key, signer = _signer(place, region, endpoint_url)
+        target = signer.put(key, **options)
     if target.callback_param and not as_json:
         raise typer.BadParameter("A URL alone doesn't tell which headers were signed.", param_hint="without --json")
     _print_target(target, as_json=as_json)
@@ -113,8 +114,10 @@ def sign_post(
     """Sign a form that takes one object by POST, and print it as JSON: what --callbacks-file of submit takes."""
     options: dict[str, Any] = {"expires": duration(expires, "--expires"), "metadata": _pairs(metadata, "--metadata")}
     options |= {"fields": _pairs(field, "--field"), "content_type": content_type, "acl": acl, "max_size": max_size}
-    key, signer = _signer(place, region, endpoint_url)
-    _print_target(signer.post(key, **options), as_json=True)
+    with _own_words():
+        key, signer = _signer(place, region, endpoint_url)
+        target = signer.post(key, **options)
+    _print_target(target, as_json=True)
 
 
 def check(target: Where, *, storage_endpoint: StorageEndpoint = None, as_json: AsJSON = False) -> None:
@@ -201,6 +204,19 @@ def _signer(place: str, region: str | None, endpoint_url: str | None) -> tuple[s
     if not bucket or not key or "://" in rest:
         raise typer.BadParameter("Give BUCKET/KEY.", param_hint="BUCKET/KEY")
     return key, S3Signer(bucket, region=region, endpoint_url=endpoint_url)
+
+
+@contextmanager
+def _own_words() -> Iterator[None]:
+    """Let errors say what to do on the command line, and not in Python."""
+    from callback_sdk.errors import SigningError
+
+    try:
+        yield
+    except SigningError as error:
+        error.hint = error.hint.replace("S3Signer(bucket, region='eu-central-1')", "--region eu-central-1")
+        error.hint = error.hint.replace(", choose a profile with AWS_PROFILE, or give a client.", ", or AWS_PROFILE.")
+        raise
 
 
 def _print_target(target: PutTarget | PostTarget, *, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 
 import pytest
+from attrs import evolve
 
 from callback_sdk.answer import Answer
 from callback_sdk.refusals import refusal
@@ -40,3 +41,11 @@ def test_every_5xx_may_pass(status: int, retryable: bool) -> None:
     sent = upload("https://example.org/hook")
     error = refusal(sent, Answer(status=status, headers={}, body=b"", url=sent.url))
     assert (error.retryable, error.transient) == (retryable, retryable)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_receiver_that_checks_signatures_wants_the_secret(status: int) -> None:
+    """The hint names where secrets are set, in a program and in the service."""
+    sent = evolve(upload("https://example.org/hook"), kind="webhook")
+    error = refusal(sent, Answer(status=status, headers={}, body=b"", url=sent.url))
+    assert "webhook_secrets of ResultsWriter, or CALLBACK_SDK_WEBHOOK_SECRETS" in error.hint

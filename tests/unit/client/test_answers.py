@@ -111,6 +111,10 @@ def test_several_errors_are_all_told(client: Client, service: Any) -> None:
         ({"raw": b'{"job_id": '}, "can.t be read as JSON"),
         ({"raw": b"\xff\xfe"}, "can.t be read as JSON"),
         ({"raw": b""}, "can.t be read as JSON"),
+        (
+            {"raw": b"", "headers": {"Content-Type": ""}},
+            "answered 200 with a body without a Content-Type that can.t be read as JSON",
+        ),
         ({"data": []}, "not a task"),
         ({"data": {"status": "Finished"}}, "not a task"),
         ({"data": {"job_id": "42", "receipts": [{}]}}, "not a task"),
@@ -238,3 +242,12 @@ def test_queries_of_urls_are_hidden() -> None:
     """A question mark elsewhere stays."""
     text = "Why? See 'https://h/k?sig=1' and (http://h/k?sig=2), not h?x."
     assert _scrubbed(text, Secret(())) == "Why? See 'https://h/k?***' and (http://h/k?*** not h?x."
+
+
+def test_https_at_a_port_of_plain_http_is_told_to_use_http(service: Any) -> None:
+    """No certificate is wrong there."""
+    url = service.url.replace("http://", "https://")
+    with Client(url, token=TOKEN, retries=0) as client, pytest.raises(ServiceUnreachableError) as caught:
+        client.get_task_results("42")
+    assert caught.value.hint.startswith("Give the client the URL with http://")
+    assert "certificate" not in caught.value.hint

@@ -57,7 +57,7 @@ def test_the_region_may_come_from_the_environment(run: Run, monkeypatch: pytest.
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     monkeypatch.delenv("AWS_REGION", raising=False)
     code, _, err = run("sign", "put", "s3://bucket/runs/1.json")
-    assert (code, "set AWS_REGION" in err) == (1, True)
+    assert (code, "Give --region eu-central-1, or set AWS_REGION" in err) == (1, True)
     monkeypatch.setenv("AWS_REGION", "eu-central-1")
     code, out, err = run("sign", "put", "s3://bucket/runs/1.json")
     assert (code, err) == (0, "")
@@ -221,3 +221,22 @@ def test_a_target_that_has_nothing_is_an_error(run: Run, tmp_path: Path) -> None
     assert code == 1
     assert len(json.loads(out)) == 1
     assert "neither a signature nor s3_fields" in err
+
+
+@pytest.mark.parametrize("kind", ["put", "post"])
+def test_missing_credentials_come_from_the_environment(run: Run, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line takes no client, so no advice names one."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/nonexistent")
+    code, out, err = run("sign", kind, "s3://bucket/runs/1.json", "--region", "eu-central-1")
+    assert (code, out) == (1, "")
+    assert err.endswith("Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.\n")
+
+
+def test_json_of_another_form_is_told_the_right_one(run: Run) -> None:
+    """A target is one level down in what some services return."""
+    code, (found,) = facts(run, json.dumps({"target": {"url": BARE}}))
+    assert code == 1
+    assert '{"url": "https://...", "param": {...}}' in found["problem"]
