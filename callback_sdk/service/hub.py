@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import define, evolve, field
 
-from callback_sdk.service.blobs import StorageError, features_name
+from callback_sdk.service.blobs import features_name
 from callback_sdk.service.dispatcher import Dispatcher
 from callback_sdk.service.engines import Engine
 from callback_sdk.service.housekeeping import Housekeeper
 from callback_sdk.service.metrics import ACCEPTED
 from callback_sdk.service.parts import Parts
+from callback_sdk.service.removals import BlobRemover
 from callback_sdk.service.store import Accepted, IdempotencyKey, StoreUnavailableError, Submission
-
-_log = logging.getLogger(__name__)
 
 
 @define(frozen=True, kw_only=True)
@@ -54,16 +52,19 @@ class Hub:
         self.engine = engine
         self._dispatcher = dispatcher
         self._housekeeper = housekeeper
+        self._removals = BlobRemover(parts.blobs)
 
     def start(self) -> None:
         """Take up the work."""
         self._housekeeper.start()
+        self._removals.start()
         self.engine.start()
         self._dispatcher.start()
 
     def close(self) -> None:
         """Begin nothing new, and give what runs its grace; the rest goes on at the next start."""
         self._housekeeper.close()
+        self._removals.close()
         self._dispatcher.close()
         self.engine.close()
 
@@ -135,6 +136,7 @@ class Hub:
         # First, as they need no time: one that has ended is the cause of whatever else is wrong.
         self._dispatcher.check()
         self._housekeeper.check()
+        self._removals.check()
         self.scratch.check()
         self.store.check()
         self.blobs.check()
@@ -158,10 +160,7 @@ class Hub:
 
     def _forget(self, *job_ids: str) -> None:
         for job_id in job_ids:
-            try:
-                self.blobs.remove(features_name(job_id))
-            except StorageError as error:  # noqa: PERF203 - one that fails must not keep the others
-                _log.warning("Features of task %s are left over: %s", job_id, error, extra={"job_id": job_id})
+            self._removals.remove(features_name(job_id))
 
 
 def _size(features: Path | bytes) -> int:

@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, NoReturn
 
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, UnknownAlgorithmError
@@ -117,9 +118,8 @@ def work(
         app.conf.task_queues = [make_queue(name, broker) for name in queues]
         check_broker(app, app.conf.task_queues)
         app.steps["consumer"].add(_ready_step(reporter))
-        stop_runs = work_parts.claims.stop_runs
         stopped = stack.enter_context(_watched(parts, work_parts, queues, messages, reporter, stall_timeout))
-        with _grace(app, grace, lambda: stop_runs(SHUTDOWN)):
+        with _grace(app, grace, partial(_stop_work, work_parts)):
             worker = app.Worker(
                 pool=pool,
                 concurrency=concurrency,
@@ -135,6 +135,13 @@ def work(
                 worker.start()
             _wait_for_uploads(work_parts.uploads)
         return EXIT_STALLED if stopped.is_set() else int(worker.exitcode or 0)
+
+
+def _stop_work(work_parts: WorkerParts) -> None:
+    """Break off what runs, and give back what waits for blob storage."""
+    work_parts.claims.stop_runs(SHUTDOWN)
+    # Not in a signal handler: it writes to the database, which the interrupted code may be doing as well.
+    threading.Thread(target=work_parts.uploads.give_back, name="give-back", daemon=True).start()
 
 
 def _wait_for_uploads(uploads: PendingUploads) -> None:

@@ -84,6 +84,26 @@ def test_large_results_wait_for_storage_without_holding_a_slot(
     wait_until(lambda: readiness(topology).ok, what="readiness")
 
 
+def test_stops_during_an_outage_are_no_loss_to_a_task(
+    topology: Topology, storage: FreezingProxy, webhook: WebhookReceiver
+) -> None:
+    """However often the service and its worker are stopped in good order meanwhile, the task ends with its result."""
+    with topology.client() as client:
+        storage.freeze()
+        task = client.run_algorithm("many", SMALL, callback_url=webhook.url)
+    for _ in range(3):
+        with topology.client() as client:
+            wait_until(lambda: client.get_task_results(task.job_id).status == "In Progress", what="the run")
+        topology.close()
+        topology.start_service()
+        topology.start_worker()
+    storage.thaw()
+    with topology.client() as client:
+        wait_until(lambda: client.get_task_results(task.job_id).ended, patience=180, what="the end")
+        assert client.get_task_results(task.job_id).success
+    assert "Traceback" not in topology.log
+
+
 @pytest.mark.parametrize("engine", ["embedded"], indirect=True)
 def test_a_task_that_waits_for_storage_can_be_canceled(topology: Topology, storage: FreezingProxy) -> None:
     """It ends at once, and its files don't stay on the worker's disk."""
@@ -120,13 +140,13 @@ def fill(disk: Path, *, leave: int) -> None:
 
 @pytest.mark.parametrize("leave", [0, 16_384, 100_000])
 def test_a_service_on_a_full_disk_says_where_and_what_to_do(small_disk: Path, leave: int) -> None:
-    """The command ends with 1 and one line that names the path."""
+    """The command ends with 75 and one line that names the path."""
     fill(small_disk, leave=leave)
     topology = Topology(small_disk.parent, "engine_jobs:registry")
     topology.environment["CALLBACK_SDK_DATA"] = str(small_disk / "data")
     topology.launch("service")
     assert topology.service is not None
-    assert topology.service.wait(60) == 1
+    assert topology.service.wait(60) == 75
     (line,) = topology.log.splitlines()
     assert line.startswith("Error: ")
     assert str(small_disk / "data") in line

@@ -1,7 +1,7 @@
 """Features and results that are too large for the database: in a folder, or in an S3 bucket."""
 
 from callback_sdk.service.blobs.blobs import INLINE, Blobs, features_name, model_name, results_name
-from callback_sdk.service.blobs.errors import BlobMissingError, StorageError
+from callback_sdk.service.blobs.errors import BlobMissingError, StorageError, StorageUnavailableError
 from callback_sdk.service.blobs.places import open_blobs
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "BlobMissingError",
     "Blobs",
     "StorageError",
+    "StorageUnavailableError",
     "features_name",
     "model_name",
     "open_blobs",

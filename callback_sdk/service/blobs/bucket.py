@@ -12,7 +12,7 @@ from typing import Any
 from callback_sdk.body import CHUNK_SIZE
 from callback_sdk.errors import ConfigurationError, MissingExtraError, sentence
 from callback_sdk.redaction import without_frames
-from callback_sdk.service.blobs.errors import BlobMissingError, StorageError
+from callback_sdk.service.blobs.errors import BlobMissingError, StorageError, StorageUnavailableError
 from callback_sdk.service.files import remove
 from callback_sdk.signer.buckets import environment_region
 
@@ -21,6 +21,9 @@ _YOUNG = 60 * 60.0
 
 _PAUSE = 5.0
 """Seconds in which a store that did not respond is not asked again, except by checks."""
+
+_PROBE = 40.0
+"""Seconds that one call may take to show that the store is back: more than its timeouts."""
 
 _TIMEOUTS: dict[str, dict[str, Any]] = {
     # botocore's own are 60 s each, five times over: a silent store would hold a worker's slot for minutes.
@@ -44,7 +47,7 @@ class Bucket:
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._given = client
         self._clients: dict[str, Any] = {}
-        self._retry_at = 0.0
+        self._retry_at: float | None = None
         self._making = threading.Lock()
 
     def __repr__(self) -> str:
@@ -137,17 +140,13 @@ class Bucket:
         from botocore.exceptions import ConnectionError as NoConnectionError
 
         failure: StorageError
-        wait = self._retry_at - time.monotonic()
-        if wait > 0 and not always:
-            raise StorageError(
-                f"The bucket {self._bucket!r} did not respond a moment ago; it is asked again in {wait:.0f} s.",
-                hint="Check the store, and the endpoint that boto3 finds.",
-            )
+        if not always:
+            self._pass_breaker()
         try:
             yield
         except (HTTPClientError, NoConnectionError) as error:
             self._retry_at = time.monotonic() + _PAUSE
-            failure = StorageError(
+            failure = StorageUnavailableError(
                 f"The bucket {self._bucket!r} does not respond: {type(error).__name__}.",
                 hint="Check the store, and the endpoint that boto3 finds.",
             )
@@ -161,8 +160,24 @@ class Bucket:
         except OSError as error:
             failure = StorageError(f"{name}: {error.strerror}.", hint="Check this machine's disk and its space.")
         else:
+            self._retry_at = None
             return
         raise failure
+
+    def _pass_breaker(self) -> None:
+        """Let a call through unless the store did not respond a moment ago; after the pause, one call alone."""
+        with self._making:
+            if self._retry_at is None:
+                return
+            wait = self._retry_at - time.monotonic()
+            if wait <= 0:
+                # Half-open: the others fail at once until this call has shown whether the store is back.
+                self._retry_at = time.monotonic() + _PROBE
+                return
+        raise StorageUnavailableError(
+            f"The bucket {self._bucket!r} did not respond a moment ago; it is asked again in {wait:.0f} s.",
+            hint="Check the store, and the endpoint that boto3 finds.",
+        )
 
 
 def _is_missing(error: Exception) -> bool:

@@ -163,6 +163,8 @@ class EmbeddedEngine:
         for stop in self._unsaved():
             resolve(stop, SHUTDOWN)
         self._claims.stop_runs(SHUTDOWN)
+        # First of all, as it is no loss to a task that was given back in time.
+        self._uploads.give_back()
         # Not for ever: a database that is away keeps a thread from ending, and the task is taken back later.
         end = time.monotonic() + _LAST
         while self._is_busy() and time.monotonic() < end:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from callback_sdk.service import uploads as module
-from callback_sdk.service.blobs import BlobMissingError, StorageError
+from callback_sdk.service.blobs import BlobMissingError, StorageError, StorageUnavailableError
 from callback_sdk.service.process import CANCEL
 from callback_sdk.service.uploads import PendingUploads, Upload
 
@@ -21,6 +21,8 @@ class Storage:
 
     def __init__(self) -> None:
         self.away = True
+        self.kind: type[StorageError] = StorageUnavailableError
+        self.refused: set[str] = set()
         self.kept: list[str] = []
         self.asked = threading.Semaphore(0)
 
@@ -31,7 +33,9 @@ class Storage:
         if name == "bug":
             raise RuntimeError("a bug")
         if self.away:
-            raise StorageError("It is away.")
+            raise self.kind("It is away.")
+        if name in self.refused:
+            raise StorageError("It is too large.")
         self.kept.append(name)
 
 
@@ -54,7 +58,8 @@ def pending(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pendi
 
 def upload(*names: str) -> tuple[Upload, Future[Exception | None]]:
     concluded: Future[Exception | None] = Future()
-    files = [(Path(name), name) for name in names]
+    # Any file that exists: the storage looks at names only.
+    files = [(Path(__file__), name) for name in names]
     return Upload(job_id=names[0], files=files, stop=Future(), conclude=concluded.set_result), concluded
 
 
@@ -127,7 +132,7 @@ def test_the_number_of_waiting_uploads_is_bounded(storage: Storage, pending: Pen
     for _ in range(6):
         assert storage.asked.acquire(timeout=30)
     assert caller.is_alive()
-    assert pending.count == 2
+    assert len(pending._waiting) == 2
     storage.away = False
     caller.join(30)
     assert concluded.result(30) is None
@@ -158,6 +163,54 @@ def test_what_no_retry_can_mend_is_concluded(
     pending.store(one)
     storage.away = False
     assert isinstance(concluded.result(30), kind)
+
+
+@pytest.mark.parametrize("kind", [StorageError, StorageUnavailableError])
+def test_one_upload_that_is_refused_holds_up_no_other(
+    storage: Storage, pending: PendingUploads, kind: type[StorageError]
+) -> None:
+    """Those behind it are attempted all the same, also when they come later."""
+    storage.kind, storage.refused = kind, {"large"}
+    first = upload("large")
+    pending.store(first[0])
+    second = upload("b")
+    pending.store(second[0])
+    storage.away = False
+    assert second[1].result(30) is None
+    third = upload("c")
+    pending.store(third[0])
+    assert third[1].result(30) is None
+    assert not first[1].done()
+
+
+def test_an_attempt_that_hangs_keeps_no_upload_from_being_given_back(storage: Storage, pending: PendingUploads) -> None:
+    """A process that ends doesn't wait for a store that is silent; the late success counts for nothing."""
+    go, began = threading.Event(), threading.Event()
+
+    def hang(source: Path, name: str) -> None:
+        began.set()
+        go.wait(60)
+
+    storage.keep = hang  # type: ignore[method-assign]
+    one, concluded = upload("a")
+    caller = in_thread(pending.store, one)
+    assert began.wait(30)
+    pending.give_back()
+    assert isinstance(concluded.result(0), StorageError)
+    caller.join(30)
+    assert not caller.is_alive()
+    assert pending.count == 0
+    late, concluded = upload("b")
+    pending.store(late)
+    assert isinstance(concluded.result(30), StorageError)
+    go.set()
+
+
+def test_a_file_that_is_gone_is_no_outage(pending: PendingUploads) -> None:
+    """Its task runs again."""
+    concluded: Future[Exception | None] = Future()
+    pending.store(Upload(job_id="1", files=[(Path("/nonexistent"), "a")], stop=Future(), conclude=concluded.set_result))
+    assert isinstance(concluded.result(30), BlobMissingError)
 
 
 def test_what_waits_is_given_back_when_the_process_ends(pending: PendingUploads) -> None:
