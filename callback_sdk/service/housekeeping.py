@@ -86,6 +86,9 @@ class Housekeeper:
             except StoreUnavailableError as error:  # noqa: PERF203 - six rounds
                 _log.warning("The housekeeping waits for its next round: %s", error)
             except Exception:  # noqa: BLE001 - what is left over costs space only
+                if self._stopping.is_set():
+                    # The store is closed by now; the next start does the rest.
+                    return
                 _log.exception("A part of the housekeeping failed.")
 
     def _loop(self) -> None:
