@@ -51,7 +51,9 @@ class LastError(ServiceError):
     """
 
     def __init__(self, error: CallbackSDKError) -> None:
-        facts = {name: getattr(error, name, None) for name in ("status", "request_id", "retry_after", "job_id")}
+        facts: dict[str, Any] = {
+            name: getattr(error, name, None) for name in ("status", "request_id", "retry_after", "job_id")
+        }
         super().__init__(error.message, hint=error.hint, **facts)
         self.error = error
         self.messages: list[str] = [error.message]

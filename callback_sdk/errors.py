@@ -315,6 +315,7 @@ class ServiceError(CallbackSDKError):
         retry_after: Seconds that the service asked to wait; None when it didn't say.
         job_id: The task that it is about; None when it is about no single one.
         idempotency_key: What makes the same submission safe to repeat; None when nothing may have been submitted.
+        nothing_accepted: Whether the service said that it accepted nothing of this request.
     """
 
     def __init__(
@@ -327,6 +328,7 @@ class ServiceError(CallbackSDKError):
         retry_after: float | None = None,
         job_id: str | None = None,
         idempotency_key: str | None = None,
+        nothing_accepted: bool = False,
     ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
@@ -334,6 +336,7 @@ class ServiceError(CallbackSDKError):
         self.retry_after = retry_after
         self.job_id = job_id
         self.idempotency_key = idempotency_key
+        self.nothing_accepted = nothing_accepted
 
 
 class ServiceUnreachableError(ServiceError):

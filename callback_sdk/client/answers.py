@@ -116,6 +116,11 @@ class _Said:
         )
 
     @property
+    def nothing_accepted(self) -> bool:
+        """Whether the service says that it accepted nothing of the request."""
+        return _object(self._content).get("accepted") is False
+
+    @property
     def request_id(self) -> str | None:
         return self._header("X-Request-ID")[:200] or None
 
@@ -179,13 +184,17 @@ def _json(content: bytes, url: str, said: _Said) -> Any:
     )
 
 
-def _message(content: bytes) -> str:
+def _object(content: bytes) -> dict[str, Any]:
+    """Return the JSON object that a response holds; an empty one for anything else."""
     try:
         data = orjson.loads(content)
     except ValueError:
-        data = None
-    if not isinstance(data, dict):
-        return ""
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _message(content: bytes) -> str:
+    data = _object(content)
     errors = data.get("error") or data.get("errors") or data.get("detail") or ""
     texts = errors if isinstance(errors, list) else [errors]
     return "; ".join(text if isinstance(text, str) else orjson.dumps(text).decode() for text in texts)
@@ -214,6 +223,7 @@ def _refusal(said: _Said) -> ServiceError:
         status=status,
         request_id=said.request_id,
         retry_after=None if delay is None else delay.total_seconds(),
+        nothing_accepted=said.nothing_accepted,
     )
 
 
@@ -275,6 +285,8 @@ def unreachable(
 
 def may_be_accepted(error: ServiceError) -> bool:
     """Return whether a response leaves open if the task was accepted: the service failed, or the 2xx can't be read."""
+    if error.nothing_accepted:
+        return False
     status = error.status
     return isinstance(error, ResponseTooLargeError) or (status is not None and (status < 300 or status >= 500))
 

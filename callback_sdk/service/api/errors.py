@@ -22,7 +22,7 @@ from callback_sdk.errors import (
 )
 from callback_sdk.service.blobs import StorageError
 from callback_sdk.service.files import is_full
-from callback_sdk.service.store import StoreUnavailableError
+from callback_sdk.service.store import StoreFullError, StoreUnavailableError
 from callback_sdk.service.store.keys import IdempotencyConflictError
 from callback_sdk.service.store.usage import StorageQuotaError, TooLargeForQuotaError
 from callback_sdk.service.submission import SubmissionError
@@ -85,7 +85,9 @@ async def _validation_error(_: Request, error: Exception) -> Response:
 
 async def _own_error(_: Request, error: Exception) -> Response:
     status = next(status for kind, status in STATUSES.items() if isinstance(error, kind))
-    return problem(status, _HEADERS.get(status), error=str(error))
+    # Other failures of the database may come after the commit.
+    certain = {"accepted": False} if isinstance(error, StoreFullError) else {}
+    return problem(status, _HEADERS.get(status), error=str(error), **certain)
 
 
 async def _disk_error(_: Request, error: Exception) -> Response:
@@ -93,5 +95,8 @@ async def _disk_error(_: Request, error: Exception) -> Response:
         raise error
     _log.error("The disk is full, and a request was refused: %s", error)
     return problem(
-        503, _HEADERS[503], error="The service's disk is full. Nothing was accepted; send the request again later."
+        503,
+        _HEADERS[503],
+        error="The service's disk is full. Nothing was accepted; send the request again later.",
+        accepted=False,
     )

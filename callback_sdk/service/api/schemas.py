@@ -13,11 +13,15 @@ TEXT = r"^[^\x00]*$"
 
 
 class Problem(BaseModel):
-    """Why a request was not done: one reason in `error`, or several in `errors`."""
+    """Why a request was not done: one reason in `error`, or several in `errors`.
+
+    A 503 has `accepted: false` when it is certain that nothing of the request was accepted.
+    """
 
     status: Literal[False]
     error: str | None = None
     errors: list[str] | None = None
+    accepted: Literal[False] | None = None
 
 
 class LogIn(BaseModel):

@@ -1,6 +1,6 @@
 """The store: a database of tasks, deliveries and users."""
 
-from callback_sdk.service.store.database import StoreRefusedError, StoreUnavailableError
+from callback_sdk.service.store.database import StoreFullError, StoreRefusedError, StoreUnavailableError
 from callback_sdk.service.store.records import (
     Accepted,
     Claim,
@@ -25,6 +25,7 @@ __all__ = [
     "NewTask",
     "Sender",
     "Store",
+    "StoreFullError",
     "StoreRefusedError",
     "StoreUnavailableError",
     "Submission",

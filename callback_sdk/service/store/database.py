@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sqlite3
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +36,10 @@ class StoreUnavailableError(CallbackSDKError):
 
 class StoreRefusedError(StoreUnavailableError):
     """The database refuses the connection: its user, password or name is wrong. Only another setting helps."""
+
+
+class StoreFullError(StoreUnavailableError):
+    """The database's disk is full, so it has undone what was to be written."""
 
 
 class Database(ABC):
@@ -162,8 +167,16 @@ def _unavailable(error: sa.exc.SQLAlchemyError) -> StoreUnavailableError:
         )
         failure.__cause__ = cause
         return failure
-    failure = StoreUnavailableError(
-        f"The database can't be used: {reason}.", hint="See that it runs and that its disk has room; then try again."
-    )
+    kind, hint = _advice(cause)
+    failure = kind(f"The database can't be used: {reason}.", hint=hint)
     failure.__cause__ = cause
     return failure
+
+
+def _advice(cause: BaseException) -> tuple[type[StoreUnavailableError], str]:
+    # 53100: disk_full. Python 3.10 has no code of SQLite's errors, so the text of SQLITE_FULL tells.
+    if getattr(cause, "sqlstate", None) == "53100" or "database or disk is full" in str(cause):
+        return StoreFullError, "Free space on the database's disk; then try again."
+    if isinstance(cause, sqlite3.Error):
+        return StoreUnavailableError, "Check its file, its disk and the limits of this process; then try again."
+    return StoreUnavailableError, "See that it runs and that its disk has room; then try again."

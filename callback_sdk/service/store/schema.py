@@ -46,7 +46,7 @@ def prepare(database: Database, vault: Vault) -> None:
     """
     found = revision(database)
     if found is None:
-        _migrate(database, vault)
+        _migrate(database, vault, is_new=True)
     elif found != newest():
         known = {script.revision for script in _script().walk_revisions()}
         if found not in known:
@@ -112,7 +112,7 @@ def rotate(database: Database, vault: Vault) -> int:
     return database.write(work)
 
 
-def _migrate(database: Database, vault: Vault) -> str | None:
+def _migrate(database: Database, vault: Vault, *, is_new: bool = False) -> str | None:
     """Run the migrations that a database lacks, all or none, and return the revision that it had."""
     from alembic import command
     from alembic.util import CommandError
@@ -131,17 +131,18 @@ def _migrate(database: Database, vault: Vault) -> str | None:
             connection.execute(seals.insert(), {"name": _SEAL, "sealed": vault.encrypt(Secret(_SEAL))})
         return before
 
+    done = "created" if is_new else "upgraded, and is as it was"
     try:
         return database.write(migrate)
     except StoreUnavailableError as error:
-        raise StoreUnavailableError(
-            f"The database {database.place} was not upgraded, and is as it was. {error.message}", hint=error.hint
+        raise type(error)(
+            f"The database {database.place} was not {done}. {error.message}", hint=error.hint
         ) from error.__cause__
     except (sa.exc.SQLAlchemyError, CommandError) as error:
         cause = without_frames(error)
         reason = " ".join(str(getattr(cause, "orig", cause)).split())[:300]
     raise ConfigurationError(
-        f"The database {database.place} can't be upgraded, and is as it was: {reason}.",
+        f"The database {database.place} was not {done}: {reason}.",
         hint="Is it callback-sdk's own? If so, report this with the backup's schema.",
     )
 

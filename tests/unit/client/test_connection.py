@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from callback_sdk.client import Client
+from callback_sdk.client import BatchItem, Client
 from callback_sdk.errors import (
     InvalidRequestError,
     ServiceError,
@@ -73,6 +73,26 @@ def test_a_job_that_may_have_been_taken_is_not_submitted_again(
     assert len(service.requests) == 1
     if error is ServiceUnreachableError:
         assert "may have been accepted" in caught.value.hint
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_refusal_that_accepted_nothing_is_not_contradicted(service: Any, clean_environment: Any, batch: bool) -> None:
+    """When the service says that it accepted nothing, the error doesn't say that the task may have been accepted."""
+    full = {"status": False, "error": "The service's disk is full. Nothing was accepted.", "accepted": False}
+    service.on("POST", f"{PREDICT}/batch" if batch else PREDICT, service.Say(503, full))
+    with Client(service.url, token=TOKEN, retries=0) as client:
+
+        def submit() -> None:
+            if batch:
+                client.run_algorithm_batch("an-algorithm", [BatchItem(DATA)])
+            else:
+                client.run_algorithm("an-algorithm", DATA)
+
+        with pytest.raises(ServiceError, match="full") as caught:
+            submit()
+    assert caught.value.nothing_accepted
+    assert "may have been accepted" not in str(caught.value)
+    assert caught.value.idempotency_key is None
 
 
 def test_a_silent_service_is_left(service: Any, clean_environment: Any) -> None:

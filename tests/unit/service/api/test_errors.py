@@ -14,6 +14,7 @@ import pytest
 from fastapi import FastAPI
 
 from callback_sdk.service.api import errors
+from callback_sdk.service.store import StoreFullError, StoreUnavailableError
 
 FULL = Path("/dev/full")
 
@@ -49,8 +50,21 @@ def test_a_full_disk_is_no_fault_of_the_request(caplog: pytest.LogCaptureFixture
     assert body == {
         "status": False,
         "error": "The service's disk is full. Nothing was accepted; send the request again later.",
+        "accepted": False,
     }
     assert "The disk is full" in caplog.text
+
+
+@pytest.mark.parametrize(("kind", "certain"), [(StoreFullError, True), (StoreUnavailableError, False)])
+def test_a_full_database_says_that_nothing_was_accepted(kind: type[StoreUnavailableError], certain: bool) -> None:
+    """A full disk undoes the write; a lost connection may come after the commit, and leaves it open."""
+
+    def fail() -> None:
+        raise kind("The database can't be used.")
+
+    status, _, body = ask(fail)
+    assert status == 503
+    assert body == {"status": False, "error": "The database can't be used."} | ({"accepted": False} if certain else {})
 
 
 def test_other_faults_of_the_machine_are_not_explained_away() -> None:

@@ -13,8 +13,10 @@ import pytest
 import sqlalchemy as sa
 
 from callback_sdk.errors import ConfigurationError
-from callback_sdk.service.store.database import StoreUnavailableError
+from callback_sdk.service.store import schema
+from callback_sdk.service.store.database import StoreFullError, StoreUnavailableError
 from callback_sdk.service.store.sqlite import SQLiteDatabase, _Write
+from callback_sdk.service.vault import Vault, new_key
 from tests.topology import wait_until
 
 
@@ -80,8 +82,17 @@ def test_a_full_disk_takes_nobody_elses_write_with_it(database: SQLiteDatabase) 
 
 def test_a_full_disk_is_said_so(database: SQLiteDatabase) -> None:
     """Whoever waits hears that the database can't be written, and may try again."""
-    with pytest.raises(StoreUnavailableError, match="disk is full"):
+    with pytest.raises(StoreFullError, match=r"disk is full\. Free space on the database's disk"):
         database.write(fill_the_disk)
+
+
+def test_a_new_database_that_cannot_be_written_was_not_created(database: SQLiteDatabase) -> None:
+    """The error of a first start doesn't speak of an upgrade, or of how the database was before."""
+    with database.read() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count=1")
+    with pytest.raises(StoreFullError, match=r"was not created\. .* is full") as caught:
+        schema.prepare(database, Vault([new_key()]))
+    assert "upgrade" not in str(caught.value)
 
 
 def test_the_database_survives_a_power_cut(database: SQLiteDatabase) -> None:
