@@ -15,23 +15,23 @@ from typing import Any
 
 import orjson
 
-from callback_sdk.errors import EncodingError
+from callback_sdk.errors import CallbackSDKError, EncodingError
 from callback_sdk.values.conversion import KNOWN, Conversion, is_array
 from callback_sdk.values.encoded import Encoded
 from callback_sdk.values.plain import Plain
-from callback_sdk.values.walk import count_nonfinite, has_plain_keys
+from callback_sdk.values.walk import count_nonfinite, has_plain_keys, has_seconds_as_offset
 
-_OPTION = orjson.OPT_PASSTHROUGH_DATACLASS
-"""Because orjson loses some fields of dataclasses; see `standard`."""
+_OPTION = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
+"""Because orjson loses some fields of dataclasses, and all of those that derive from dict or list; see `standard`."""
 
 _NULL = re.compile(b"null")
 """A pattern, because it searches twice as fast as `in`."""
 
 _OFFSET = re.compile(rb'T\d\d:\d\d:\d\d(?:\.\d{6})?(?:-|\+(?!00:00"))')
-"""A datetime that is not in UTC. orjson rounds offsets to minutes, and those of old times have seconds.
+"""A datetime that is not in UTC. orjson rounds offsets to minutes, and those of old times have seconds."""
 
-Offsets of up to 29 seconds to the east, which it writes as `+00:00`, are in no time zone.
-"""
+_UTC = b'+00:00"'
+"""How a datetime in UTC ends, and one that has an offset of up to 29 seconds to the east."""
 
 _FRACTION = re.compile(rb':\d\d\.\d{5}"')
 """A time of day with five digits after the point, of which orjson 3.11 to 3.13 has dropped a zero before them."""
@@ -56,6 +56,19 @@ def encode(value: Any, *, path: str = "results", only_finite: bool = False) -> E
     Raises:
         EncodingError: JSON can't hold something in it; the error names the path to it.
     """
+    try:
+        return _encode(value, path, only_finite=only_finite)
+    except (CallbackSDKError, MemoryError):
+        raise
+    except Exception as error:
+        raise EncodingError(
+            f"{path} can't be written as JSON: reading it raised {type(error).__name__}.",
+            hint="Turn it into numbers, strings, lists and dicts first.",
+            path=path,
+        ) from error
+
+
+def _encode(value: Any, path: str, *, only_finite: bool) -> Encoded:
     convert = Conversion()
     parts = _encode_fast(value, convert)
     if parts is None:
@@ -100,10 +113,17 @@ def _dumped(value: Any, convert: Callable[[Any], Any], option: int) -> tuple[byt
         return _array(part, arrays, convert) if is_array(part) else convert(part)
 
     data = orjson.dumps(value, default=default, option=option)
-    if _OFFSET.search(data) or (_DROPS_ZEROS and _FRACTION.search(data)):
+    if _has_inexact_times(data, value, convert):
         arrays.clear()
         data = orjson.dumps(value, default=default, option=option | orjson.OPT_PASSTHROUGH_DATETIME)
     return _joined(data, arrays)
+
+
+def _has_inexact_times(data: bytes, value: Any, convert: Callable[[Any], Any]) -> bool:
+    """Return whether orjson may have written a time otherwise than it is."""
+    if _UTC in data and has_seconds_as_offset(value, convert):
+        return True
+    return bool(_OFFSET.search(data) or (_DROPS_ZEROS and _FRACTION.search(data)))
 
 
 def _array(array: Any, arrays: list[bytes], convert: Callable[[Any], Any]) -> Any:

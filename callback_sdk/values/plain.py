@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from enum import Enum
 from typing import Any
 
 import orjson
@@ -59,11 +58,9 @@ class Plain:
             return value
         if kind is float:
             return value if math.isfinite(value) else self._missing(path, value)
-        if isinstance(value, Enum):
-            return self._plain(value.value, path)
-        if isinstance(value, dict):
+        if kind is dict:
             return self._members(value, path)
-        if isinstance(value, (list, tuple)) and kind.__module__.partition(".")[0] != "pyarrow":
+        if kind in (list, tuple):
             return [self._plain(item, f"{path}[{index}]") for index, item in enumerate(value)]
         return self._other(value, path)
 

@@ -23,9 +23,20 @@ from callback_sdk.values.encoded import Encoded
 
 def converter(kind: type) -> Callable[[Any], Any]:
     """Return what makes values of a type plainer; it raises TypeError with advice where there is nothing plainer."""
-    if dataclasses.is_dataclass(kind) and not issubclass(kind, (Enum, str, int, float)):
+    has_fields = dataclasses.is_dataclass(kind) or hasattr(kind, "__attrs_attrs__")
+    if has_fields and issubclass(kind, _BUILTIN) and not issubclass(kind, Enum):
+        return _ambiguous
+    if dataclasses.is_dataclass(kind) and not issubclass(kind, Enum):
         return _dataclass(kind)
     return next((make for base, make in _CONVERTERS if issubclass(kind, base)), _container)
+
+
+def _ambiguous(value: Any) -> Any:
+    kind = type(value)
+    base = next(base for base in _BUILTIN if isinstance(value, base))
+    raise TypeError(
+        f"{kind.__qualname__} has fields and is a {base.__name__}, and JSON holds only one of them: give one."
+    )
 
 
 def _dataclass(kind: type) -> Callable[[Any], dict[str, Any]]:
@@ -52,6 +63,8 @@ def _dataclass(kind: type) -> Callable[[Any], dict[str, Any]]:
 def _decimal(value: Decimal) -> str | None:
     return str(value) if value.is_finite() else None
 
+
+_BUILTIN = (str, int, float, dict, list, tuple)
 
 _NOTHING: dict[str, Any] = {}
 

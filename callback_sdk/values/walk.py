@@ -18,6 +18,11 @@ _FINITE = (str, int, type(None), dt.date, dt.time, UUID)
 _PLAIN = frozenset({*_FINITE, bool, dt.datetime})
 """Types that need no look; in most results most values are of one of these."""
 
+_FINITE_PLAIN = (_PLAIN | {float}) - {dt.datetime}
+
+_NO_TIME = dt.timedelta(0)
+_MINUTE = dt.timedelta(minutes=1)
+
 _BATCH = 4096
 """Values that are looked at together: enough for loops in C, few beside the document."""
 
@@ -44,14 +49,28 @@ def has_plain_keys(value: Any, convert: Callable[[Any], Any]) -> bool:
         return False
 
 
-def _batches(value: Any, convert: Callable[[Any], Any]) -> Iterator[tuple[type, Sequence[Any]]]:
+def has_seconds_as_offset(value: Any, convert: Callable[[Any], Any]) -> bool:
+    """Return whether a datetime in a value has a UTC offset below a minute, other than none at all."""
+    return any(
+        kind is dt.datetime and any(map(_has_seconds_as_offset, values))
+        for kind, values in _batches(value, convert, _FINITE_PLAIN)
+    )
+
+
+def _has_seconds_as_offset(value: dt.datetime) -> bool:
+    return value.tzinfo is not dt.timezone.utc and _NO_TIME < abs(value.utcoffset() or _NO_TIME) < _MINUTE
+
+
+def _batches(
+    value: Any, convert: Callable[[Any], Any], plain: frozenset[type] = _PLAIN
+) -> Iterator[tuple[type, Sequence[Any]]]:
     """Yield values in batches of one type each, so that what Python does itself is little for each value."""
     waiting = [iter([value])]
     while waiting:
         batch = list(islice(waiting[-1], _BATCH))
         if not batch:
             waiting.pop()
-        for kind in {*map(type, batch)} - _PLAIN:
+        for kind in {*map(type, batch)} - plain:
             same = [value for value in batch if type(value) is kind]
             yield kind, same
             waiting.append(iter(_parts(kind, same, convert)))
@@ -89,9 +108,10 @@ def _parts(kind: type, values: Iterable[Any], convert: Callable[[Any], Any]) -> 
         return (value.value for value in values)
     if issubclass(kind, (*_FINITE, float, Decimal)):
         return ()
-    if issubclass(kind, dict):
+    # Of a class that derives from one of them, `convert` tells what is written.
+    if kind is dict:
         return chain.from_iterable(map(dict.values, values))
-    if issubclass(kind, (list, tuple)):
+    if kind in (list, tuple):
         return chain.from_iterable(values)
     if _is_array(kind):
         return chain.from_iterable(value.flat for value in values if value.dtype.kind == "O")

@@ -181,6 +181,60 @@ def test_what_json_cannot_hold_is_named_by_its_path(value: Any, path: str, advic
     assert str(caught.value).startswith(path)
 
 
+class _Items(dict[Any, Any]):
+    def items(self) -> Any:
+        raise RuntimeError("items")
+
+
+class _Iterated(list[Any]):
+    def __iter__(self) -> Any:
+        raise RuntimeError("iter")
+
+
+@dataclasses.dataclass
+class _Named(dict[str, Any]):
+    name: str = "x"
+
+
+@dataclasses.dataclass
+class _NamedList(list[Any]):
+    name: str = "x"
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        (_Iterated([1]), "RuntimeError"),
+        (_Items({(1, 2): 1}), "keys"),
+        (_Named(), "_Named has fields and is a dict"),
+        (_NamedList(), "_NamedList has fields and is a list"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_class_that_derives_from_dict_or_list_loses_nothing(value: Any, advice: str) -> None:
+    """Where JSON would lose its fields, or its methods raise, that is an error with the path."""
+    for around in ({"a": [value]}, {"a": [value, 2**70]}):
+        with pytest.raises(EncodingError, match=advice) as caught:
+            encode(around)
+        assert caught.value.path == "results.a[0]"
+
+
+@pytest.mark.parametrize(
+    ("offset", "text"),
+    [
+        (dt.timedelta(seconds=29), "2020-01-01T00:00:00+00:00:29"),
+        (-dt.timedelta(seconds=29), "2020-01-01T00:00:00-00:00:29"),
+        (dt.timedelta(microseconds=5), "2020-01-01T00:00:00+00:00:00.000005"),
+        (dt.timedelta(0), "2020-01-01T00:00:00+00:00"),
+    ],
+)
+def test_offsets_below_a_minute_are_kept(offset: dt.timedelta, text: str) -> None:
+    """Wherever the datetime lies; orjson alone rounds them away."""
+    moment = dt.datetime(2020, 1, 1, tzinfo=dt.timezone(offset))
+    utc = dt.datetime(2021, 1, 1, tzinfo=dt.timezone.utc)
+    assert json.loads(encode([utc, {"a": (moment,)}]).data) == ["2021-01-01T00:00:00+00:00", {"a": [text]}]
+
+
 def test_value_that_contains_itself_is_refused() -> None:
     """A loop ends in an error, not in a crash."""
     loop: list[Any] = []
