@@ -18,6 +18,7 @@ from enum import Enum
 from itertools import accumulate, chain
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from attrs import define, field
 
@@ -50,6 +51,8 @@ _LONGEST = 200
 
 _USUAL_HINT = "Give it values of one type that Arrow and Python both hold."
 
+_NO_TIME = dt.timedelta(0)
+_MINUTE = dt.timedelta(minutes=1)
 _MICROSECOND = dt.timedelta(microseconds=1)
 
 
@@ -421,8 +424,20 @@ def _moments(name: str, values: list[Any], _depth: int) -> Column:
         raise _MisfitError(
             row, "some datetimes have a time zone and others have none", "Give all of them a zone, or none."
         )
+    if zoned and not {type(values[row].tzinfo) for row in zoned} <= {ZoneInfo}:
+        values = [_in_whole_minutes(value) for value in values]
     zone = values[zoned[0]] if zoned else None
     return Column(values, Kind(name=name, zone=zone, nanoseconds=_has_nanoseconds(values, "nanosecond")))
+
+
+def _in_whole_minutes(value: dt.datetime | None) -> dt.datetime | None:
+    """Return a datetime in UTC when Arrow can't hold its offset: it refuses seconds, and drops microseconds."""
+    if value is None or value.tzinfo in (None, dt.timezone.utc):
+        return value
+    offset = value.utcoffset() or _NO_TIME
+    # The seconds of a zone with a name are kept.
+    inexact = offset % _MINUTE if isinstance(value.tzinfo, dt.timezone) else offset.microseconds
+    return value.astimezone(dt.timezone.utc) if inexact else value
 
 
 def _durations(name: str, values: list[Any], _depth: int) -> Column:

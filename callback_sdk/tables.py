@@ -139,7 +139,8 @@ def normalized_array(name: str, array: Any) -> Any:
     array = array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
     wanted = normalized_type(name, array.type)
     with explained(name):
-        array = array.cast(wanted) if array.type != wanted else array
+        if array.type != wanted:
+            array = array.cast(_without_views(array.type)).cast(wanted)
         # What came in a file may be anything.
         array.validate(full=True)
     _check_moments(name, array)
@@ -172,6 +173,22 @@ def normalized_type(name: str, kind: Any, depth: int = 0) -> Any:
     if pa.types.is_dictionary(kind):
         return normalized_type(name, kind.value_type, depth + 1)
     return _normalized_nested(name, kind, depth)
+
+
+def _without_views(kind: Any) -> Any:
+    """Return a type with no dictionaries of views: polars exports them, and pyarrow can't decode them."""
+    pa = library()
+    if pa.types.is_dictionary(kind):
+        view = _CHANGED.get(str(kind.value_type))
+        return pa.dictionary(kind.index_type, pa.type_for_alias(view), kind.ordered) if view else kind
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(_without_views(kind.value_type), kind.list_size)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return (pa.list_ if pa.types.is_list(kind) else pa.large_list)(_without_views(kind.value_type))
+    if pa.types.is_struct(kind):
+        fields = [kind.field(number) for number in range(kind.num_fields)]
+        return pa.struct([(one.name, _without_views(one.type)) for one in fields])
+    return kind
 
 
 def _normalized_field(name: str, field: Any, depth: int) -> Any:

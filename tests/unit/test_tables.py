@@ -393,6 +393,37 @@ def test_types_of_libraries_arrive_as_their_values(features: Any, values: list[A
         assert plain(table["v"]) == plain(values)
 
 
+@pytest.mark.parametrize("as_dict", [True, False])
+@pytest.mark.parametrize("kind", ["Categorical", "Enum"])
+def test_categories_of_polars_arrive_as_their_values(kind: str, *, as_dict: bool) -> None:
+    """In a table, in a dict of Series, and within lists and structs."""
+    library = pytest.importorskip("polars")
+    category = library.Categorical if kind == "Categorical" else library.Enum(["x", "y"])
+    frame = library.DataFrame(
+        {"v": ["y", None], "w": [["x", None], None], "s": [{"a": "y"}, {"a": None}]},
+        schema={"v": category, "w": library.List(category), "s": library.Struct({"a": category})},
+    )
+    features = {name: frame[name] for name in frame.columns} if as_dict else frame
+    assert arrived(features).to_dict() == frame.to_dict(as_series=False)
+
+
+@pytest.mark.parametrize(
+    "offset",
+    [
+        dt.timedelta(seconds=29),
+        dt.timedelta(microseconds=5),
+        dt.timedelta(hours=-1, microseconds=5),
+        dt.timedelta(minutes=1),
+    ],
+    ids=str,
+)
+def test_offsets_that_arrow_lacks_leave_the_moment_as_it_is(offset: dt.timedelta) -> None:
+    """Such a datetime arrives in UTC; pyarrow drops the microseconds of an offset."""
+    moments = [dt.datetime(2020, 1, 1, tzinfo=UTC), dt.datetime(2020, 1, 1, tzinfo=dt.timezone(offset))]
+    for values in (moments, moments[::-1]):
+        assert arrived({"v": values}).to_dict() == {"v": values}
+
+
 def test_integers_of_128_bits_arrive_when_they_have_no_more_than_64() -> None:
     """polars has the type, and Arrow doesn't."""
     pl = pytest.importorskip("polars")
