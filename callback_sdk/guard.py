@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import logging
 from collections.abc import Iterable
-from typing import TypeVar
 
 from attrs import define, field
 
@@ -22,16 +21,15 @@ from callback_sdk.addresses import (
 )
 from callback_sdk.allowlist import AllowedHost, AllowedNetwork, host_name, option_value
 from callback_sdk.dialing import Addresses
-from callback_sdk.errors import AddressNotAllowedError, ConfigurationError
+from callback_sdk.errors import AddressNotAllowedError
+from callback_sdk.readings import several
 from callback_sdk.redaction import SecretURL
-
-T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
 
 def _networks(given: Iterable[str | Network | AllowedNetwork]) -> tuple[AllowedNetwork, ...]:
-    return tuple(_network(each) for each in _several(given))
+    return tuple(_network(each) for each in several("allow_networks", given))
 
 
 def _network(given: str | Network | AllowedNetwork) -> AllowedNetwork:
@@ -41,15 +39,7 @@ def _network(given: str | Network | AllowedNetwork) -> AllowedNetwork:
 
 
 def _hosts(given: Iterable[str | AllowedHost]) -> frozenset[AllowedHost]:
-    return frozenset(allowlist.host(each) if isinstance(each, str) else each for each in _several(given))
-
-
-def _several(given: Iterable[T]) -> Iterable[T]:
-    if isinstance(given, str):
-        raise ConfigurationError(
-            f"A list was wanted, and not the text {given!r}.", hint=f"Give [{given!r}]; the brackets were left out."
-        )
-    return given
+    return frozenset(allowlist.host(each) if isinstance(each, str) else each for each in several("allow_hosts", given))
 
 
 @define(frozen=True, kw_only=True)

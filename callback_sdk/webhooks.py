@@ -16,6 +16,7 @@ from typing import Any
 from callback_sdk.body import Body
 from callback_sdk.errors import ConfigurationError, WebhookVerificationError
 from callback_sdk.limits import MAX_WEBHOOK_HEADER
+from callback_sdk.readings import several
 from callback_sdk.redaction import Secret
 
 PREFIX = "whsec_"
@@ -38,7 +39,8 @@ def decode_secret(secret: str | Secret[str]) -> Secret[bytes]:
     secret = secret if isinstance(secret, Secret) else Secret(secret)
     try:
         key = Secret(base64.b64decode(secret.reveal().removeprefix(PREFIX), validate=True))
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, AttributeError, TypeError):
+        # Also what is no text at all.
         key = Secret(b"")
     if not 24 <= len(key.reveal()) <= 64:
         raise ConfigurationError(
@@ -93,7 +95,7 @@ def verify(
             headers and body are.
         ConfigurationError: A secret is none.
     """
-    keys = [decode_secret(Secret(s)) for s in ([secrets] if isinstance(secrets, str) else secrets)]
+    keys = [decode_secret(Secret(s)) for s in ([secrets] if isinstance(secrets, str) else several("secrets", secrets))]
     given = _texts(headers)
     missing = [name for name in _HEADERS if not given.get(name)]
     if missing:

@@ -22,7 +22,14 @@ from callback_sdk.body import Body
 from callback_sdk.callbacks import Callback, required_callbacks
 from callback_sdk.delivery import encoded_results
 from callback_sdk.document import encode
-from callback_sdk.errors import CallbackSDKError, DeliveryError, OutboxError, SeveralDeliveriesError, TargetError
+from callback_sdk.errors import (
+    CallbackSDKError,
+    ConfigurationError,
+    DeliveryError,
+    OutboxError,
+    SeveralDeliveriesError,
+    TargetError,
+)
 from callback_sdk.forking import PerProcess
 from callback_sdk.models import JobResult, Receipt
 from callback_sdk.outbox.courier import Courier
@@ -95,6 +102,8 @@ class Outbox:
         create: bool = True,
     ) -> None:
         self.path = Path(path).resolve()
+        if writer is not None and not isinstance(writer, ResultsWriter):
+            raise ConfigurationError(f"writer is of type {type(writer).__name__}.", hint="Give a ResultsWriter.")
         self._writer = writer
         self._keep = total_seconds("keep", keep)
         # Neither a connection nor a lock survives a fork. There is no `self` in it, so that an outbox without any

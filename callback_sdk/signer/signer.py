@@ -70,6 +70,9 @@ class S3Signer:
                 "A client was given together with region or endpoint_url.",
                 hint="Give these to boto3.client, or leave the client out.",
             )
+        for name, value in (("region", region), ("endpoint_url", endpoint_url)):
+            if value is not None and not isinstance(value, str):
+                raise SigningError(f"{name} is of type {type(value).__name__}.", hint="Give a string, or None.")
         self._bucket = Bucket(
             bucket, client=client, region=region, endpoint_url=endpoint_url, addressing_style=addressing_style
         )

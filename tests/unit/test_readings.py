@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from callback_sdk.client import Client
-from callback_sdk.errors import ConfigurationError
+from callback_sdk.errors import ConfigurationError, SigningError
+from callback_sdk.guard import AddressGuard
 from callback_sdk.http import Timeouts
+from callback_sdk.outbox import Outbox
+from callback_sdk.signer import S3Signer
 from callback_sdk.testing import LocalService
 from callback_sdk.writer import ResultsWriter
 
@@ -63,3 +67,32 @@ def test_items_of_an_iterator_are_all_there() -> None:
     with ResultsWriter(storage_endpoints=iter([URL]), webhook_secrets=(one for one in [SECRET])) as writer:
         assert len(writer._settings.webhook_keys) == 1
         assert writer._settings.stores.endpoints == {("store.example.org", 443)}
+
+
+@pytest.mark.parametrize("name", ["allow_networks", "allow_hosts"])
+@pytest.mark.parametrize("value", ["10.0.0.0/8", 5])
+def test_a_guard_takes_lists(name: str, value: Any) -> None:
+    """The networks and the hosts."""
+    with pytest.raises(ConfigurationError, match=f"{name} is of type {type(value).__name__}, not a list"):
+        AddressGuard(**{name: value})
+
+
+@pytest.mark.parametrize("secrets", [[5], [None], [b"AAAA"]])
+def test_a_secret_is_a_text(secrets: Any) -> None:
+    """Whatever else it is, it is refused as one that is not base64 is."""
+    with pytest.raises(ConfigurationError, match="A webhook secret is the base64"):
+        ResultsWriter(webhook_secrets=secrets)
+
+
+def test_an_outbox_takes_a_writer(tmp_path: Path) -> None:
+    """Anything else is refused, and no file is made."""
+    with pytest.raises(ConfigurationError, match="writer is of type str"):
+        Outbox(tmp_path / "outbox", writer="w")  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["region", "endpoint_url"])
+def test_a_signer_checks_its_arguments(name: str) -> None:
+    """The error names the argument, and not what botocore makes of it."""
+    with pytest.raises(SigningError, match=f"{name} is of type int"):
+        S3Signer("bucket", **{name: 5})  # type: ignore[arg-type]
