@@ -33,6 +33,12 @@ _UNREAD = 60.0
 _STALLED = 1.0
 """Seconds without a byte of its body after which a request may have to make room for another connection."""
 
+_SLOW_AFTER = 2.0
+"""Seconds that the client of a request must have been waited for before its rate says anything."""
+
+_SLOW_RATE = 16 * 1024
+"""Bytes of a request per second of waiting for its client; at a lower rate it may have to make room too."""
+
 _CLOSING = 30.0
 """Seconds until a connection that was closed, and whose last bytes nobody takes, is cut off."""
 
@@ -105,7 +111,7 @@ class Connections:
     """All connections of one server. Everything here happens in the thread of its event loop.
 
     Where there is no room for another one, the connection that has waited longest for a request makes it, or else one
-    whose request has stalled.
+    whose request has stalled, or else the one whose request comes most slowly. So a health check gets in.
 
     Args:
         limits: How many there may be.
@@ -174,11 +180,17 @@ class Connections:
         """End the one that has waited longest; first of all one of whoever has most, so that a flood meets itself."""
         matching = [one for one in self._open if matches(one)]
         waiting = [one for one in matching if one.is_waiting] or [one for one in matching if one.is_stalled]
-        if not waiting:
+        if waiting:
+            victim = max(waiting, key=lambda one: (self._of_same_address(one), -one.since))
+        elif slow := [one for one in matching if one.is_slow]:
+            victim = max(slow, key=lambda one: (self._of_same_address(one), -one.rate))
+        else:
             return False
-        victim = max(waiting, key=lambda one: (self._counts[one.address] if one.address else 0, -one.since))
         victim.end()
         return True
+
+    def _of_same_address(self, connection: Connection) -> int:
+        return self._counts[connection.address] if connection.address else 0
 
 
 class Connection(H11Protocol):
@@ -199,6 +211,10 @@ class Connection(H11Protocol):
         # When it began to wait for a request.
         self.since = connections.clock()
         self._heard = self.since
+        # Bytes of this request, the seconds that its client was waited for, and whether the time since then counts.
+        self._received = 0
+        self._waited = 0.0
+        self._listening = True
         # Whether a part of the head of a request has come.
         self._begun = False
         self._unread_since: float | None = None
@@ -216,7 +232,27 @@ class Connection(H11Protocol):
     def is_stalled(self) -> bool:
         """Whether the rest of a request is due, and nothing of it has come lately."""
         late = self._all.clock() - self._heard > _STALLED
-        return late and self.cycle is not None and self.cycle.more_body and not self.cycle.response_started
+        return late and self._is_due
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether the rest of a request is due, and comes slowly."""
+        return self._is_due and self._waiting_time > _SLOW_AFTER and self.rate < _SLOW_RATE
+
+    @property
+    def rate(self) -> float:
+        """Bytes of the request per second that its client was waited for."""
+        return self._received / max(self._waiting_time, 1e-3)
+
+    @property
+    def _waiting_time(self) -> float:
+        return self._waited + (self._all.clock() - self._heard if self._listening else 0.0)
+
+    @property
+    def _is_due(self) -> bool:
+        """Whether the client has to send the rest of a request, which this process is ready to take."""
+        cycle = self.cycle
+        return cycle is not None and cycle.more_body and not cycle.response_started and not self.flow.read_paused
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, unless there are too many."""
@@ -236,12 +272,16 @@ class Connection(H11Protocol):
         """Take what has come, unless the connection was refused or is at its end."""
         if self.transport.is_closing():
             return
-        self._heard = self._all.clock()
+        self._waited, self._heard = self._waiting_time, self._all.clock()
         if self.is_waiting and not self._begun:
             self._begun = True
+            self._received, self._waited = 0, 0.0
             if self.cycle is not None:
                 self.since = self._heard
+        self._received += len(data)
         super().data_received(data)
+        # Not while the process itself is slow to take what has come, as when it writes to a disk.
+        self._listening = not self.flow.read_paused
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""

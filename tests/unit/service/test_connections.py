@@ -167,6 +167,35 @@ def test_a_stalled_request_makes_room(serve: Callable[..., Server]) -> None:
         assert asked(halves[0], b"end")[0] == 200
 
 
+def test_the_slowest_body_makes_room(serve: Callable[..., Server]) -> None:
+    """Where all are bodies that come, the one that comes most slowly ends, unless it comes fast enough."""
+    server = serve(total=8, proxies=LOOPBACK)
+    post = POST.replace(b"Length: 4", b"Length: 1000000")
+
+    def drip(bodies: list[socket.socket], size: int) -> None:
+        for _ in range(4):
+            server.pass_time(0.75)
+            total = sum(one._received for one in tuple(server._connections._open))
+            for body in bodies:
+                body.sendall(b"x" * size)
+            end = total + size * len(bodies)
+            wait_until(lambda end=end: sum(one._received for one in tuple(server._connections._open)) == end)
+
+    with ExitStack() as stack:
+        bodies = [stack.enter_context(server.connect("127.0.0.1")) for _ in range(8)]
+        for body in bodies:
+            body.sendall(post)
+        server.wait_for_requests(len(bodies))
+        drip(bodies, 16 * 1024)
+        assert answer(stack.enter_context(server.connect()))[0] == 503
+        drip(bodies[1:], 16 * 1024)
+        bodies[0].sendall(b"x")
+        wait_until(lambda: not any(one.is_stalled for one in tuple(server._connections._open)))
+        assert [one.is_slow for one in tuple(server._connections._open)].count(True) == 1
+        assert asked(stack.enter_context(server.connect()))[0] == 200
+        assert answer(bodies[0])[0] is None
+
+
 def test_a_full_server_ends_connections_of_whoever_has_most(serve: Callable[..., Server]) -> None:
     """A flood from one address makes room itself: the idle connection of another address stays."""
     server = serve(total=8, per_address=7)
