@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Annotated
@@ -34,6 +36,7 @@ from callback_sdk.commands.options import (
 )
 from callback_sdk.commands.printing import print_error
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, MissingExtraError, UnknownAlgorithmError
+from callback_sdk.service.shortages import ResourceUnavailableError, is_passing
 
 EXIT_SETTING = 78
 EXIT_UNAVAILABLE = 75
@@ -44,10 +47,30 @@ EXIT_UNAVAILABLE = 75
 def exit_codes() -> Iterator[None]:
     """Turn what keeps a process from starting into one line, and a code that tells a wrong setting from an outage."""
     try:
-        yield
+        with _terminated():
+            yield
     except CallbackSDKError as error:
         print_error(error)
         raise typer.Exit(_exit_code(error)) from None
+    except KeyboardInterrupt:
+        # Stopped while it started.
+        raise typer.Exit from None
+    except OSError as error:
+        print_error(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
+        raise typer.Exit(EXIT_UNAVAILABLE if is_passing(error) else 1) from None
+
+
+@contextmanager
+def _terminated() -> Iterator[None]:
+    """Let SIGTERM end a start as Ctrl-C does. Once it has started, the service or worker takes both itself."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _exit_code(error: CallbackSDKError) -> int:
@@ -58,6 +81,8 @@ def _exit_code(error: CallbackSDKError) -> int:
     from callback_sdk.service.store import StoreRefusedError, StoreUnavailableError
     from callback_sdk.service.supervisor import WorkerStartError
 
+    if isinstance(error, ResourceUnavailableError):
+        return EXIT_UNAVAILABLE
     if isinstance(error, (ConfigurationError, UnknownAlgorithmError, BrokerRefusedError, StoreRefusedError)):
         return EXIT_SETTING
     return EXIT_UNAVAILABLE if isinstance(error, (EngineError, StoreUnavailableError, WorkerStartError)) else 1

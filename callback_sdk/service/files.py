@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from callback_sdk.body import CHUNK_SIZE
-from callback_sdk.errors import ConfigurationError
+from callback_sdk.service.shortages import unusable
 
 _PREFIX = "process-"
 
@@ -42,9 +42,10 @@ def make_data_folder(folder: Path) -> Path:
         folder.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)
     except OSError as error:
-        raise ConfigurationError(
+        raise unusable(
             f"The data folder {folder} can't be used: {error.strerror}.",
             hint="Name another one with --data; only the last folder of its path is created.",
+            error=error,
         ) from error
     check_writable(folder)
     return folder
@@ -62,9 +63,10 @@ def check_writable(folder: Path) -> None:
     try:
         probe.write_bytes(_PROBE)
     except OSError as error:
-        raise ConfigurationError(
+        raise unusable(
             f"No file can be written in {folder}: {error.strerror}.",
             hint="Free space on that disk, or check the folder's quota and permissions.",
+            error=error,
         ) from error
     finally:
         with suppress(OSError):

@@ -15,7 +15,7 @@ import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from callback_sdk.errors import ConfigurationError
+from callback_sdk.service.shortages import unusable
 from callback_sdk.service.threads import SupervisedThread
 
 _log = logging.getLogger(__name__)
@@ -68,8 +68,10 @@ class WorkerHealth:
         try:
             self._server = _Server((host, port), self.answer)
         except OSError as error:
-            raise ConfigurationError(
-                f"Metrics can't be served at {host}:{port}: {error.strerror}.", hint="Choose another --metrics-port."
+            raise unusable(
+                f"Metrics can't be served at {host}:{port}: {error.strerror}.",
+                hint="Choose another --metrics-port.",
+                error=error,
             ) from None
         self.port = int(self._server.server_address[1])
         self._stopping = threading.Event()

@@ -15,13 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from callback_sdk.addresses import parse_network
-from callback_sdk.errors import ConfigurationError, MissingExtraError
+from callback_sdk.errors import MissingExtraError
 from callback_sdk.guard import AddressGuard
 from callback_sdk.proxies import any_proxy
 from callback_sdk.readings import several
 from callback_sdk.redaction import Secret
 from callback_sdk.retry import SERVICE_DELAYS
+from callback_sdk.service import isolation
 from callback_sdk.service.files import make_data_folder, remove, write_whole
+from callback_sdk.service.registry import load
+from callback_sdk.service.shortages import ResourceUnavailableError, unusable
 
 _log = logging.getLogger(__name__)
 
@@ -130,6 +133,10 @@ def serve(
     if any_proxy():
         _log.warning("The environment names a proxy; callbacks don't use it, as their addresses are checked here.")
     with contextlib.ExitStack() as stack:
+        # Before anything is created: a start that fails by a wrong registry or port leaves nothing behind.
+        isolation.start_tracker(tuple(pass_env))
+        load(registry)
+        listener = stack.enter_context(bound(host, port))
         folder = stack.enter_context(locked(Path(data)))
         places = Places(data=folder, database=database, blobs=blobs, keys=several("encryption_keys", encryption_keys))
         slots = processes or default_processes()
@@ -138,7 +145,6 @@ def serve(
             opened(registry, places, reach, pass_env=several("pass_env", pass_env), memory_limit=limit)
         )
         ensure_first_user(parts.store.users, folder / "token", label=f"serve {_instance(folder)}")
-        listener = stack.enter_context(listen(host, port))
         options = EngineOptions(instance=_instance(folder), processes=slots, grace=grace, broker=broker)
         courier = stack.enter_context(open_engine(engine, parts, options))
         dispatcher = Dispatcher(store=parts.store, engine=courier, awake=parts.awake)
@@ -166,6 +172,8 @@ def serve(
         stack.enter_context(_signals_kept(stop, options.hurry.set))
         # After the signals: they must be kept also during the grace, in which the next one has a meaning.
         stack.callback(hub.close)
+        with _explained(host, port):
+            listener.listen()
         hub.start()
         address = stack.enter_context(_announced(listener, host, folder, ready))
         _log.info("Ready at %s; the token is in %s.", address, folder / "token")
@@ -188,14 +196,16 @@ def locked(folder: Path) -> Iterator[Path]:
     try:
         lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ConfigurationError(
-            f"The data folder {folder} can't be used: {error.strerror}.", hint="Name another one with --data."
+        raise unusable(
+            f"The data folder {folder} can't be used: {error.strerror}.",
+            hint="Name another one with --data.",
+            error=error,
         ) from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigurationError(
+            raise ResourceUnavailableError(
                 f"Another service uses the data folder {folder}.",
                 hint="Stop it, or name another folder with --data.",
             ) from None
@@ -205,8 +215,8 @@ def locked(folder: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def listen(host: str, port: int) -> Iterator[socket.socket]:
-    """Open the socket that the service listens at.
+def bound(host: str, port: int) -> Iterator[socket.socket]:
+    """Open the socket that the service will listen at: until it does, connections are refused.
 
     Raises:
         ConfigurationError: The host is unknown, or the port is taken.
@@ -214,19 +224,40 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
     # Here and not above: it needs uvicorn.
     from callback_sdk.service.connections import Listener
 
-    try:
+    with _explained(host, port):
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = Listener.of(socket.create_server(address[:2], family=family))
-    except OSError as error:
-        raise ConfigurationError(
-            f"The service can't listen at {host}, port {port}: {error.strerror or error}.",
-            hint="Choose another port with --port (0 takes a free one), or another --host.",
-        ) from error
+        listener = Listener.of(_bind(family, address))
     with listener:
         # Connections inherit it. asyncio sets it only on sockets that were made with a protocol's number, and without
         # it the second packet of an answer waits 40 ms for the client's delayed acknowledgement of the first.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield listener
+
+
+def _bind(family: socket.AddressFamily, address: tuple[Any, ...]) -> socket.socket:
+    """Bind a socket as `socket.create_server` does, which would listen at once."""
+    unbound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        unbound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            unbound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        unbound.bind(address)
+    except BaseException:
+        unbound.close()
+        raise
+    return unbound
+
+
+@contextlib.contextmanager
+def _explained(host: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise unusable(
+            f"The service can't listen at {host}, port {port}: {error.strerror or error}.",
+            hint="Choose another port with --port (0 takes a free one), or another --host.",
+            error=error,
+        ) from error
 
 
 @contextlib.contextmanager

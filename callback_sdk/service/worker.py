@@ -35,6 +35,7 @@ from callback_sdk.service.parts import Parts, Places, Reach, WorkerParts, opened
 from callback_sdk.service.process import SHUTDOWN, ChildProcess, Stop
 from callback_sdk.service.registry import Registry
 from callback_sdk.service.reports import Reporter
+from callback_sdk.service.shortages import ResourceUnavailableError
 from callback_sdk.service.stalls import STALL_TIMEOUT, MessageCounter, StallWatch
 from callback_sdk.service.store import StoreRefusedError, StoreUnavailableError
 from callback_sdk.service.supervisor import EXIT_SETTING, EXIT_UNAVAILABLE, SEND
@@ -350,8 +351,9 @@ def main(registry: str, algorithms: str, role: str, parent: str, descriptor: str
     try:
         return _run_with_environment(registry, algorithms, role, parent, reporter)
     except _PERMANENT as error:
-        reporter.fail(str(error), permanent=True)
-        return EXIT_SETTING
+        permanent = not isinstance(error, ResourceUnavailableError)
+        reporter.fail(str(error), permanent=permanent)
+        return EXIT_SETTING if permanent else EXIT_UNAVAILABLE
     except (CallbackSDKError, OSError) as error:
         reporter.fail(str(error), permanent=False)
         return EXIT_UNAVAILABLE

@@ -8,6 +8,7 @@ from callback_sdk.errors import ConfigurationError
 from callback_sdk.service.blobs.blobs import Blobs
 from callback_sdk.service.blobs.bucket import Bucket
 from callback_sdk.service.blobs.folder import Folder
+from callback_sdk.service.shortages import unusable
 
 
 def open_blobs(place: str) -> Blobs:
@@ -30,6 +31,6 @@ def open_blobs(place: str) -> Blobs:
     try:
         return Folder(Path(place).absolute())
     except OSError as error:
-        raise ConfigurationError(
-            f"The folder {place} can't be made: {error.strerror}.", hint="Name another one with --blobs."
+        raise unusable(
+            f"The folder {place} can't be made: {error.strerror}.", hint="Name another one with --blobs.", error=error
         ) from error

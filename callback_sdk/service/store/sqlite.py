@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.service.files import check_writable
+from callback_sdk.service.shortages import unusable
 from callback_sdk.service.store import clock
 from callback_sdk.service.store.database import Database, StoreUnavailableError, unavailable
 
@@ -55,8 +56,10 @@ class SQLiteDatabase(Database):
         try:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         except OSError as error:
-            raise ConfigurationError(
-                f"The database {path} can't be opened: {error.strerror}.", hint="Name another one with --database."
+            raise unusable(
+                f"The database {path} can't be opened: {error.strerror}.",
+                hint="Name another one with --database.",
+                error=error,
             ) from error
         # Parameters of statements are credentials: no exception may show them.
         engine = sa.create_engine(f"sqlite:///{path}", hide_parameters=True, connect_args={"timeout": _BUSY_TIMEOUT})
