@@ -50,15 +50,16 @@ def has_plain_keys(value: Any, convert: Callable[[Any], Any]) -> bool:
 
 
 def has_seconds_as_offset(value: Any, convert: Callable[[Any], Any]) -> bool:
-    """Return whether a datetime in a value has a UTC offset below a minute, other than none at all."""
+    """Return whether the UTC offset of a datetime in a value isn't a whole number of minutes."""
     return any(
-        kind is dt.datetime and any(map(_has_seconds_as_offset, values))
+        kind is dt.datetime and _have_seconds_as_offset(values)
         for kind, values in _batches(value, convert, _FINITE_PLAIN)
     )
 
 
-def _has_seconds_as_offset(value: dt.datetime) -> bool:
-    return value.tzinfo is not dt.timezone.utc and _NO_TIME < abs(value.utcoffset() or _NO_TIME) < _MINUTE
+def _have_seconds_as_offset(values: Sequence[dt.datetime]) -> bool:
+    others = [value for value in values if value.tzinfo is not dt.timezone.utc]
+    return any((value.utcoffset() or _NO_TIME) % _MINUTE for value in others)
 
 
 def _batches(
