@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Mapping
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, NoReturn, ParamSpec, TypeVar
 from urllib.parse import quote, unquote, unquote_plus, urlsplit
 
@@ -258,25 +260,67 @@ def without_frames(error: E) -> E:
     Frames of the libraries below hold plain URLs and headers in their variables, and tracebacks may be
     printed with these.
     """
-    chain: list[BaseException | None] = [error]
-    seen: set[int] = set()
-    while chain:
-        link = chain.pop()
-        if link is not None and id(link) not in seen:
-            seen.add(id(link))
-            link.__traceback__ = None
-            chain += [link.__cause__, link.__context__]
+    for link in _chain(error):
+        link.__traceback__ = None
     return error
 
 
+def without_locals(error: BaseException, outer: BaseException | None = None) -> None:
+    """Clear the local variables of the frames in an error's traceback, and in those of what it came from.
+
+    Files and line numbers stay, so that the traceback still says where it happened. A signal handler may raise between
+    any two instructions, in the frames of urllib and json as well, where plain URLs are local variables.
+
+    Args:
+        error: Whose frames have ended.
+        outer: What the caller was handling before the call: its frames are the caller's, and stay as they are.
+    """
+    kept = {id(link) for link in _chain(outer)}
+    for link in _chain(error):
+        if id(link) not in kept:
+            # A frame that still runs, such as that of the public call's wrapper, is left alone.
+            traceback.clear_frames(link.__traceback__)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    links, seen = [error], set[int]()
+    while links:
+        link = links.pop()
+        if link is not None and id(link) not in seen:
+            seen.add(id(link))
+            yield link
+            links += [link.__cause__, link.__context__]
+
+
+def clearing_locals(call: Callable[P, T]) -> Callable[P, T]:
+    """Let no local variable below a call, nor the call's arguments, into the traceback of any error or interrupt."""
+
+    @functools.wraps(call)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        outer = sys.exc_info()[1]
+        try:
+            return call(*args, **kwargs)
+        except BaseException as error:
+            without_locals(error, outer)
+            raise
+        finally:
+            del args, kwargs, outer
+
+    return wrapper
+
+
 def sealed(call: Callable[P, T]) -> Callable[P, T]:
-    """Let no frame below a call, nor the call's arguments, into the traceback of an error of ours."""
+    """Let no frame below a call, nor the call's arguments, into the traceback of an error of ours.
+
+    Other errors, and interrupts such as Ctrl-C, keep their frames without the local variables.
+    """
+    cleared = clearing_locals(call)
 
     @functools.wraps(call)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         failure: CallbackSDKError
         try:
-            return call(*args, **kwargs)
+            return cleared(*args, **kwargs)
         except CallbackSDKError as error:
             failure = without_frames(error)
         finally:

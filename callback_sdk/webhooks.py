@@ -17,7 +17,7 @@ from callback_sdk.body import Body
 from callback_sdk.errors import ConfigurationError, WebhookVerificationError
 from callback_sdk.limits import MAX_WEBHOOK_HEADER
 from callback_sdk.readings import several
-from callback_sdk.redaction import Secret
+from callback_sdk.redaction import Secret, clearing_locals
 
 PREFIX = "whsec_"
 
@@ -51,6 +51,7 @@ def decode_secret(secret: str | Secret[str]) -> Secret[bytes]:
     return key
 
 
+@clearing_locals
 def sign(keys: Iterable[Secret[bytes]], webhook_id: str, timestamp: datetime, body: Body) -> dict[str, str]:
     """Return the headers of a webhook.
 
@@ -69,6 +70,7 @@ def sign(keys: Iterable[Secret[bytes]], webhook_id: str, timestamp: datetime, bo
     return headers
 
 
+@clearing_locals
 def verify(
     secrets: str | Iterable[str],
     headers: Mapping[str, str],

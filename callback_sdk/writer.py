@@ -32,7 +32,7 @@ from callback_sdk.models import JobResult, Receipt, Upload
 from callback_sdk.parallel import Parallel
 from callback_sdk.proxies import direct, environment_proxy
 from callback_sdk.readings import positive_int, several, total_seconds
-from callback_sdk.redaction import Secret, SecretURL, hide, without_frames
+from callback_sdk.redaction import Secret, SecretURL, clearing_locals, hide, without_frames
 from callback_sdk.refusals import refusal
 from callback_sdk.retry import backoff
 from callback_sdk.stores import Stores
@@ -75,6 +75,7 @@ class ResultsWriter:
         ...     writer.write(result, url, {"s3_fields": fields})
     """
 
+    @clearing_locals
     def __init__(
         self,
         *,
@@ -124,6 +125,7 @@ class ResultsWriter:
         self._sender.close()
         self._parallel.close()
 
+    @clearing_locals
     def write(self, result: JobResult, callback_url: Any, callback_param: Any = None) -> list[Receipt]:
         """Upload a result to every target, all at once, each as often as it takes.
 
@@ -162,6 +164,7 @@ class ResultsWriter:
             raise error
         return receipts
 
+    @clearing_locals
     def attempt(
         self,
         result: JobResult,

@@ -17,7 +17,7 @@ import urllib3
 
 from callback_sdk.errors import ConfigurationError, LoginError
 from callback_sdk.forking import Lock
-from callback_sdk.redaction import Secret, SecretURL, replaced
+from callback_sdk.redaction import Secret, SecretURL, clearing_locals, replaced
 
 _TIMEOUT = (5.0, 30.0)
 _MAX_RESPONSE = 64 * 1024
@@ -68,6 +68,7 @@ class Token:
     def __repr__(self) -> str:
         return f"Token({self._username!r} at {self._url.bare})"
 
+    @clearing_locals
     def __call__(self) -> str:
         """Return a token that is still good for a while, in plain.
 

@@ -39,7 +39,7 @@ from callback_sdk.outbox.files import ResultFiles
 from callback_sdk.outbox.ledger import Ledger
 from callback_sdk.outbox.owner import Owner
 from callback_sdk.readings import total_seconds
-from callback_sdk.redaction import hide, without_frames
+from callback_sdk.redaction import clearing_locals, hide, without_frames
 from callback_sdk.targets import plan
 from callback_sdk.writer import ResultsWriter
 
@@ -93,6 +93,7 @@ class Outbox:
         ...     outbox.run(until_empty=True)
     """
 
+    @clearing_locals
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -123,11 +124,13 @@ class Outbox:
     ) -> None:
         self.close()
 
+    @clearing_locals
     def close(self) -> None:
         """Wait a while for the tries that run, and close the file. The outbox can still be used."""
         if (desk := self._desks.pop()) is not None:
             desk.close(own_writer=self._writer is None)
 
+    @clearing_locals
     def write(self, result: JobResult, callback_url: Any, callback_param: Any = None) -> Written:
         """Keep a result for every target, and try each once, all at once.
 
@@ -179,6 +182,7 @@ class Outbox:
             raise
         return _written(entries, orders, outcomes, refusals)
 
+    @clearing_locals
     def run(self, *, until_empty: bool = False, stop: threading.Event | None = None) -> None:
         """Send what is due, and go on doing so. Several processes may do this at once.
 
@@ -217,6 +221,7 @@ class Outbox:
         finally:
             desk.courier.wait(GRACE)
 
+    @clearing_locals
     def entries(self, *, state: str | None = None) -> list[Entry]:
         """Return what is in the outbox, the oldest first, without credentials.
 
@@ -226,6 +231,7 @@ class Outbox:
         with _typed_errors():
             return self._desk().ledger.entries(state=state)
 
+    @clearing_locals
     def retry(self, *delivery_ids: str) -> int:
         """Make deliveries due now, dead ones included; these begin their schedule anew. `run` sends them.
 
@@ -241,6 +247,7 @@ class Outbox:
         with _typed_errors():
             return self._desk().ledger.retry(delivery_ids or None)
 
+    @clearing_locals
     def purge(self, *, older_than: timedelta) -> int:
         """Forget deliveries that were made longer ago.
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from callback_sdk.errors import SigningError
 from callback_sdk.models import PostTarget, PutTarget
-from callback_sdk.redaction import Secret
+from callback_sdk.redaction import Secret, clearing_locals
 from callback_sdk.signer.buckets import Bucket
 from callback_sdk.signer.moments import Moment, day_key, utc
 from callback_sdk.signer.options import (
@@ -54,6 +54,7 @@ class S3Signer:
         >>> put = signer.put("runs/42.json", expires=timedelta(hours=6), content_type="application/json")
     """
 
+    @clearing_locals
     def __init__(
         self,
         bucket: str,
@@ -90,6 +91,7 @@ class S3Signer:
         """The bucket that it signs for."""
         return self._bucket.name
 
+    @clearing_locals
     def put(
         self,
         key: str,
@@ -119,6 +121,7 @@ class S3Signer:
         headers = put_headers(content_type, acl, metadata, if_none_match)
         return self._puts(headers, expires, self._clock())(encode_key(key))
 
+    @clearing_locals
     def put_many(
         self,
         keys: Iterable[str],
@@ -153,6 +156,7 @@ class S3Signer:
         headers = put_headers(content_type, acl, metadata, if_none_match)
         return self._each(keys, encode_key, partial(self._puts, headers, expires))
 
+    @clearing_locals
     def post(
         self,
         key: str,
@@ -188,6 +192,7 @@ class S3Signer:
         wanted = form_conditions(conditions, form, max_size)
         return self._posts(form, wanted, expires, self._clock())(check_form_key(key))
 
+    @clearing_locals
     def post_many(
         self,
         keys: Iterable[str],

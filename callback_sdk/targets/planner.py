@@ -11,7 +11,7 @@ from typing import Any
 
 from callback_sdk.callbacks import Callback, callbacks
 from callback_sdk.errors import InvalidTargetError
-from callback_sdk.redaction import Secret, SecretURL, hide
+from callback_sdk.redaction import Secret, SecretURL, clearing_locals, hide
 from callback_sdk.stores import Stores
 from callback_sdk.targets.azure import AzureBlob
 from callback_sdk.targets.forms import FormPost, GCSPost
@@ -58,6 +58,7 @@ def check_callback(callback: Callback, settings: Settings | None = None, *, size
     return target
 
 
+@clearing_locals
 def check_target(
     url: Any, param: Any = None, *, storage_endpoints: Iterable[str] = (), size: int | None = None
 ) -> Target:
