@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from callback_sdk.columns import check_names, checked, explained, refused, shown
@@ -94,15 +95,9 @@ def _length(name: str, column: Any) -> int:
 def _from_records(features: Sequence[Any]) -> dict[str, Any]:
     if not features:
         raise empty("The list of features has no records.")
-    names: dict[Any, None] = {}
-    for row, record in enumerate(features):
-        if not isinstance(record, Mapping):
-            raise FeaturesError(
-                f"Record {row} of the features is of type {type(record).__name__}, not a dict.",
-                hint="Give each row as a dict of column name and value, or all of them as a dict of columns.",
-                row=row,
-            )
-        names.update(dict.fromkeys(record))
+    _check_records(features)
+    # As one pass in C: there may be millions of records.
+    names = dict.fromkeys(chain.from_iterable(features))
     check_names(list(names))
     if not names:
         raise empty("The records of the features have no columns.")
@@ -112,6 +107,21 @@ def _from_records(features: Sequence[Any]) -> dict[str, Any]:
             hint="Give all records the same columns.",
         )
     return {name: checked(name, [record.get(name) for record in features]) for name in names}
+
+
+def _check_records(features: Sequence[Any]) -> None:
+    if all(issubclass(kind, Mapping) for kind in set(map(type, features))):
+        return
+    # A proxy is a Mapping by its instance only.
+    found = next(((row, record) for row, record in enumerate(features) if not isinstance(record, Mapping)), None)
+    if found is None:
+        return
+    row, record = found
+    raise FeaturesError(
+        f"Record {row} of the features is of type {type(record).__name__}, not a dict.",
+        hint="Give each row as a dict of column name and value, or all of them as a dict of columns.",
+        row=row,
+    )
 
 
 def _from_frame(frame: Any) -> dict[str, Any]:
