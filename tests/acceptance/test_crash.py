@@ -79,14 +79,15 @@ class Chaos:
     @property
     def is_over(self) -> bool:
         """Whether it has made all of its kills, or was ended by an error."""
-        return not self._thread.is_alive()
+        return sum(self.kills.values()) >= KILLS or not self._thread.is_alive()
 
     def _run(self) -> None:
         seen = -1
-        while sum(self.kills.values()) < KILLS and not self._stopping.wait(self._random.uniform(0.3, 0.8)):
+        while not self._stopping.wait(self._random.uniform(0.3, 0.8)):
             try:
+                # Also after the last kill.
                 self._restart_what_is_down()
-                if self._submitter.progress > seen and self._kill_one():
+                if not self.is_over and self._submitter.progress > seen and self._kill_one():
                     seen = self._submitter.progress
             except Exception as error:  # noqa: BLE001, PERF203 - the test fails with it
                 self._trouble = error

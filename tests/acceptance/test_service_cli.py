@@ -168,11 +168,10 @@ def test_names_that_nobody_could_read_are_refused(topology: Topology, name: str)
 
 def test_upgrade_makes_a_database(tmp_path: Path) -> None:
     """With its folder, which is the owner's alone; users may be added before the service has ever run."""
-    (tmp_path / "data").mkdir()
-    new = ("--data", str(tmp_path / "new" / "data"))
+    new = ("--data", str(tmp_path / "data"))
     assert "There is no service's database" in _refused(tmp_path, "users", "add", "ada", *new)
     assert _done(tmp_path, "db", "upgrade", *new).startswith("The database was made")
-    assert (tmp_path / "new" / "data").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
     assert _done(tmp_path, "users", "add", "ada", *new).startswith("cbk_")
     assert _done(tmp_path, "users", "list", *new) == "ada"
 
