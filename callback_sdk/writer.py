@@ -90,7 +90,8 @@ class ResultsWriter:
     ) -> None:
         if compress not in (None, "gzip"):
             raise ConfigurationError(f"compress is {compress!r}.", hint="Give 'gzip' or None.")
-        total_seconds("deadline", deadline)
+        # Zero makes one attempt and no retry.
+        total_seconds("deadline", deadline, zero=True)
         hidden = [hide(secret) for secret in several("webhook_secrets", webhook_secrets)]
         keys = tuple(map(webhooks.decode_secret, hidden))
         self._settings = Settings(

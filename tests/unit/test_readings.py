@@ -25,7 +25,7 @@ URL = "https://store.example.org"
     ("name", "value", "said"),
     [
         ("deadline", 2, "deadline is of type int. Give a timedelta"),
-        ("deadline", timedelta(0), "deadline is 0:00:00."),
+        ("deadline", timedelta(seconds=-1), "deadline is -1 day, 23:59:59."),
         ("webhook_limit", "1MB", "webhook_limit is of type str. Give a whole number."),
         ("webhook_limit", True, "webhook_limit is of type bool. Give a whole number."),
         ("webhook_limit", 0, "webhook_limit is 0. Give a whole number of at least 1."),
