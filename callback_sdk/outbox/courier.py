@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -54,14 +55,16 @@ class Courier:
         self._ledger = ledger
         self._files = files
         self._writer = writer
-        self._lock = threading.Condition()
+        # Not the condition itself: its `__enter__` is in Python, and a signal inside leaves it held. So is an Event's.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._ended = 0
         self._held: dict[str, Claim] = {}
         self._slots = HostSlots(THREADS)
         self._parallel = Parallel(THREADS)
-        self._untold: list[tuple[Claim, Receipt | Exception]] = []
+        self._telling = threading.RLock()
+        self._untold: dict[Claim, Receipt | Exception] = {}
         self._pulse: threading.Thread | None = None
-        self.changed = threading.Event()
-        """Set whenever a try has ended."""
 
     def send(self, claims: Sequence[Claim]) -> dict[str, Receipt | Exception]:
         """Make an attempt at each, all at once, and return when all have ended.
@@ -69,20 +72,25 @@ class Courier:
         Returns:
             What became of each, by the delivery's id.
         """
-        self._hold(claims)
-        begun: set[str] = set()
+        running: dict[str, int] = {}
 
         def attempt(claim: Claim) -> Receipt | Exception:
-            begun.add(claim.delivery_id)
-            return self._attempt(claim)
+            running[claim.delivery_id] = threading.get_ident()
+            try:
+                return self._attempt(claim)
+            finally:
+                del running[claim.delivery_id]
 
         try:
+            self._hold(claims)
             outcomes = self._parallel.map(attempt, claims)
-        finally:
-            # After Ctrl-C the rest is due at once for whoever runs next.
+        except BaseException:
+            # After Ctrl-C, at any moment, the rest is due at once for whoever runs next.
+            here = threading.get_ident()
             for claim in claims:
-                if claim.delivery_id not in begun:
+                if running.get(claim.delivery_id, here) == here:
                     self._give_back(claim)
+            raise
         return {claim.delivery_id: outcome for claim, outcome in zip(claims, outcomes, strict=True)}
 
     def start_due(self) -> None:
@@ -92,6 +100,8 @@ class Courier:
             OutboxError: The database can't be used, or no thread can be started.
         """
         claims: list[Claim] = []
+        started: set[str] = set()
+        is_kept = False
 
         def take(claim: Claim) -> None:
             claims.append(claim)
@@ -99,18 +109,22 @@ class Courier:
 
         try:
             self._ledger.claim_due(self._full_hosts, take)
+            is_kept = True
+            self._begin(claims, started)
         except BaseException:
-            # The transaction was rolled back, so there are no claims.
             for claim in claims:
-                self._drop(claim)
+                if not is_kept:
+                    # The transaction was rolled back, so there are no claims.
+                    self._drop(claim)
+                elif claim.delivery_id not in started:
+                    self._give_back(claim)
             raise
-        self._begin(claims)
 
     def close(self) -> None:
         """End the threads that rest, and give no more signs of life."""
         with self._lock:
             self._held.clear()
-            self._lock.notify_all()
+            self._changed.notify_all()
         self._parallel.close()
 
     def held(self) -> list[str]:
@@ -121,7 +135,17 @@ class Courier:
     def wait(self, timeout: timedelta) -> bool:
         """Wait until no try runs, and tell whether that came true."""
         with self._lock:
-            return self._lock.wait_for(lambda: not self._held, timeout.total_seconds())
+            return self._changed.wait_for(lambda: not self._held, timeout.total_seconds())
+
+    @property
+    def ended(self) -> int:
+        """How many attempts have ended."""
+        return self._ended
+
+    def wait_for_end(self, seen: int, timeout: float) -> None:
+        """Wait until more attempts have ended than were seen, at most for so many seconds."""
+        with self._lock:
+            self._changed.wait_for(lambda: self._ended > seen, timeout)
 
     def tell_again(self) -> None:
         """Keep outcomes that could not be kept before.
@@ -129,24 +153,32 @@ class Courier:
         Raises:
             OutboxError: It is still not possible.
         """
-        while True:
-            with self._lock:
-                if not self._untold:
-                    return
-                claim, outcome = self._untold.pop()
-            self._tell(claim, outcome)
+        # One thread at a time, so that each outcome is kept once.
+        with self._telling:
+            while untold := self._first_untold():
+                self._tell(*untold)
+                with self._lock:
+                    self._untold.pop(untold[0])
 
-    def _begin(self, claims: Sequence[Claim]) -> None:
-        for number, claim in enumerate(claims):
+    def _first_untold(self) -> tuple[Claim, Receipt | Exception] | None:
+        with self._lock:
+            return next(iter(self._untold.items()), None)
+
+    def _begin(self, claims: Sequence[Claim], started: set[str]) -> None:
+        def attempt(claim: Claim) -> None:
+            # Here as well, because a signal may keep the other thread from it.
+            started.add(claim.delivery_id)
+            self._attempt(claim)
+
+        for claim in claims:
             try:
                 # A daemon: one that waits for a slow server must not keep the process from ending.
-                threading.Thread(target=self._attempt, args=(claim,), name="callback-sdk", daemon=True).start()
-            except RuntimeError:  # noqa: PERF203 - it ends the loop
-                for left in claims[number:]:
-                    self._give_back(left)
+                threading.Thread(target=attempt, args=(claim,), name="callback-sdk", daemon=True).start()
+            except RuntimeError:
                 raise OutboxError(
                     "No thread could be started to send with.", hint="Raise the limit of threads."
                 ) from None
+            started.add(claim.delivery_id)
 
     def _full_hosts(self) -> list[str] | None:
         with self._lock:
@@ -157,21 +189,21 @@ class Courier:
             self._held.update({claim.delivery_id: claim for claim in claims})
             for claim in claims:
                 self._slots.begin(claim.delivery_id, claim.host)
-            if self._held and self._pulse is None:
+            # One whose start was interrupted by a signal may never run.
+            if self._held and not (self._pulse is not None and self._pulse.is_alive()):
                 self._pulse = threading.Thread(target=self._beat, name="callback-sdk-pulse", daemon=True)
-                try:
+                # While the interpreter shuts down no thread starts. The lock of this process shows that it lives.
+                with contextlib.suppress(RuntimeError):
                     self._pulse.start()
-                except RuntimeError:
-                    # While the interpreter shuts down no thread starts. The lock of this process shows that it lives.
-                    self._pulse = None
 
     def _drop(self, claim: Claim, *, responded: bool | None = None) -> None:
         with self._lock:
             if self._held.get(claim.delivery_id) == claim:
-                del self._held[claim.delivery_id]
                 self._slots.end(claim.delivery_id, responded=responded)
-            self._lock.notify_all()
-        self.changed.set()
+                # At last: after a signal before it, the claim is given back, which drops it once more.
+                del self._held[claim.delivery_id]
+            self._ended += 1
+            self._changed.notify_all()
 
     def _beat(self) -> None:
         while True:
@@ -190,13 +222,13 @@ class Courier:
         """Make one attempt, keep what became of it, and return that."""
         try:
             outcome = self._try(claim)
+            try:
+                self._tell(claim, outcome)
+            except Exception as error:  # noqa: BLE001 - what arrived has arrived, whatever broke in keeping it
+                logger.error("%s: what became of it can't be kept yet: %s", claim.delivery_id, _text(error))
         except BaseException:
             self._give_back(claim)
             raise
-        try:
-            self._tell(claim, outcome)
-        except Exception as error:  # noqa: BLE001 - what arrived has arrived, whatever broke in keeping it
-            logger.error("%s: what became of it can't be kept yet: %s", claim.delivery_id, _text(error))
         return outcome
 
     def _try(self, claim: Claim) -> Receipt | Exception:
@@ -231,10 +263,7 @@ class Courier:
                 kept = self._failed(claim, outcome)
         except Exception:
             with self._lock:
-                self._untold.append((claim, outcome))
-            raise
-        except BaseException:
-            self._drop(claim)
+                self._untold[claim] = outcome
             raise
         self._drop(claim, responded=_responded(outcome))
         if not kept:
@@ -253,6 +282,9 @@ class Courier:
         return self._ledger.failed(claim, _text(error), moment)
 
     def _give_back(self, claim: Claim) -> None:
+        """Make a delivery due again, unless its outcome is known. One that was kept meanwhile stays as it is."""
+        if claim in self._untold:
+            return
         try:
             self._ledger.release(claim)
         except CallbackSDKError as error:

@@ -204,7 +204,7 @@ class Outbox:
         desk, tidied = self._desk(), -_TIDY
         try:
             while not stop.is_set():
-                desk.courier.changed.clear()
+                ended = desk.courier.ended
                 try:
                     if time.monotonic() - tidied >= _TIDY:
                         desk.tidy(self._keep)
@@ -217,7 +217,7 @@ class Outbox:
                     desk.database.check()
                     logger.error("nothing can be sent at the moment: %s", error)
                     stop.wait(_PAUSE)
-                desk.courier.changed.wait(_POLL)
+                desk.courier.wait_for_end(ended, _POLL)
         finally:
             desk.courier.wait(GRACE)
 
