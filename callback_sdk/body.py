@@ -7,13 +7,12 @@ import contextlib
 import hashlib
 import os
 import stat
-import threading
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from callback_sdk.errors import EncodingError
+from callback_sdk.forking import RLock
 
 CHUNK_SIZE = 256 * 1024
 """Bytes that are read from a file at a time."""
@@ -77,7 +76,7 @@ class FilePart:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         # An RLock, because a signal handler may read what the frame that it interrupted reads.
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._name = file_name(file)
         with _translated(self._name):
             self._start = file.tell()
@@ -121,6 +120,7 @@ class Body:
     def __init__(self, *parts: Part) -> None:
         self.parts = tuple(part for part in parts if not isinstance(part, bytes) or part)
         self.size = sum(len(part) if isinstance(part, bytes) else part.size for part in self.parts)
+        self._known: tuple[bytes, bytes] | None = None
 
     def __repr__(self) -> str:
         return f"Body({self.size} bytes)"
@@ -137,8 +137,15 @@ class Body:
         """Return all bytes at once; for what is known to be small."""
         return b"".join(self.chunks())
 
-    @cached_property
+    @property
     def _digests(self) -> tuple[bytes, bytes]:
+        # No cached_property: until Python 3.12 all bodies share its lock, which a child of a fork inherits held.
+        known = self._known
+        if known is None:
+            self._known = known = self._read_digests()
+        return known
+
+    def _read_digests(self) -> tuple[bytes, bytes]:
         sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
         for chunk in self.chunks():
             sha256.update(chunk)
