@@ -131,6 +131,9 @@ class Reading:
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if isinstance(error.__context__, BaseException) and not isinstance(error.__context__, Exception):
+                # A Ctrl-C inside one of the methods that llhttp calls.
+                raise error.__context__ from None
             # In "2000 OK" the parser takes 200 for the status.
             has_status = not isinstance(error, httptools.HttpParserInvalidStatusError)
             self._end_here(has_status=has_status, is_tls=is_tls, error=error)

@@ -197,3 +197,19 @@ def test_behind_a_connect_nothing_is_read() -> None:
     reading = Reading()
     reading.read(lambda limit: left.pop(), head_only=True)
     assert reading.status == 200
+
+
+@pytest.mark.parametrize("method", ["on_message_begin", "on_header", "on_headers_complete", "on_body"])
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
+def test_signal_while_an_answer_is_parsed_is_raised(
+    monkeypatch: pytest.MonkeyPatch, method: str, interruption: type[BaseException]
+) -> None:
+    """It is not taken for a fault of the answer, whose status would count."""
+
+    def interrupted(*_: object) -> None:
+        raise interruption
+
+    monkeypatch.setattr(Reading, method, interrupted)
+    pieces = iter([b"HTTP/1.1 200 OK\r\nETag: 1\r\nContent-Length: 1\r\n\r\n1", b""])
+    with pytest.raises(interruption):
+        Reading().read(lambda _: next(pieces))
