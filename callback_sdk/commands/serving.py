@@ -36,7 +36,6 @@ from callback_sdk.commands.options import (
 )
 from callback_sdk.commands.printing import print_error
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, MissingExtraError, UnknownAlgorithmError
-from callback_sdk.service.shortages import ResourceUnavailableError, is_passing
 
 EXIT_SETTING = 78
 EXIT_UNAVAILABLE = 75
@@ -56,6 +55,8 @@ def exit_codes() -> Iterator[None]:
         # Stopped while it started.
         raise typer.Exit from None
     except OSError as error:
+        from callback_sdk.service.shortages import is_passing
+
         print_error(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
         raise typer.Exit(EXIT_UNAVAILABLE if is_passing(error) else 1) from None
 
@@ -78,6 +79,7 @@ def _exit_code(error: CallbackSDKError) -> int:
         # What is missing may be what the imports below need.
         return EXIT_SETTING
     from callback_sdk.service.engines import BrokerRefusedError, EngineError
+    from callback_sdk.service.shortages import ResourceUnavailableError
     from callback_sdk.service.store import StoreRefusedError, StoreUnavailableError
     from callback_sdk.service.supervisor import WorkerStartError
 
