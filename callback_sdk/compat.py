@@ -18,7 +18,7 @@ import attrs
 from attrs import define, field
 
 from callback_sdk.client import Algorithm, Client, Task, Version
-from callback_sdk.client.client import environment_config
+from callback_sdk.client.client import environment_config, hidden
 from callback_sdk.client.failures import public
 from callback_sdk.client.login import Login, RefreshableToken
 from callback_sdk.client.states import TaskState
@@ -223,7 +223,7 @@ class PlatformClient(Client):
         Raises:
             AuthenticationError: The service rejects the refresh token, or there is none.
         """
-        refresh = _hidden(refresh_token)
+        refresh = hidden(refresh_token)
         del refresh_token
         if refresh is not None:
             self._connection.use(RefreshableToken(refresh))
@@ -378,13 +378,13 @@ def get_instance(
         ConfigurationError: There is no URL, nothing to log in with, or a setting can't be used.
     """
     given = {
-        "token": _hidden(token),
+        "token": hidden(token),
         "url": url,
-        "callback_url": _hidden(callback_url),
+        "callback_url": hidden(callback_url),
         "username": username,
-        "password": _hidden(password),
+        "password": hidden(password),
     }
-    refresh = _hidden(token_refresh)
+    refresh = hidden(token_refresh)
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if (username is not None or password is not None) and token is None:
         # Who says a name doesn't mean the environment's token.
@@ -445,10 +445,6 @@ def _validate(client: PlatformClient) -> None:
             for key in [key for key, one in _instances.items() if one is client]:
                 del _instances[key]
         raise
-
-
-def _hidden(value: Any) -> Secret[Any] | None:
-    return None if value is None else hide(value)
 
 
 def _id_of(task_id: str | None, named: Mapping[str, str]) -> str:

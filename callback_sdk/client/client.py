@@ -64,10 +64,10 @@ class Client(Catalogue, Jobs, Tasks):
     ) -> None:
         super().__init__(
             url,
-            token=_hidden(token),
+            token=hidden(token),
             username=username,
-            password=_hidden(password),
-            callback_url=_hidden(callback_url),
+            password=hidden(password),
+            callback_url=hidden(callback_url),
             timeout=timeout,
             connect_timeout=connect_timeout,
             retries=retries,
@@ -84,5 +84,6 @@ def environment_config() -> ClientConfig:
     return ClientConfig.from_environ()
 
 
-def _hidden(value: Any) -> Secret[Any] | None:
+def hidden(value: Any) -> Secret[Any] | None:
+    """Return a credential in a value that hides it; None when there is none."""
     return None if value is None else hide(value)
