@@ -29,11 +29,11 @@ import sqlalchemy as sa
 from attrs import define, field
 
 from benchmarks.harness import Report, duration, parser
-from callback_sdk.callbacks import callbacks
 from callback_sdk.models import Receipt
 from callback_sdk.redaction import Secret
+from callback_sdk.service.access.cipher import Vault, new_key
 from callback_sdk.service.store import Ending, NewTask, Sender, Store, Submission, open_database
-from callback_sdk.service.vault import Vault, new_key
+from callback_sdk.targets.callbacks import callbacks
 from callback_sdk.testing import Postgres
 
 BAR = 1.3

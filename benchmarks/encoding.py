@@ -30,8 +30,8 @@ import orjson
 
 from benchmarks.harness import Case, Report, forget_peak, in_turns, parser, peak_memory
 from callback_sdk import JobResult, ResultsWriter, S3Signer
-from callback_sdk.body import Body
-from callback_sdk.document import document, results_body
+from callback_sdk.documents.body import Body
+from callback_sdk.documents.document import document, results_body
 from callback_sdk.testing import SeaweedFS
 
 FLOATS, RECORDS = 1_000_000, 100_000

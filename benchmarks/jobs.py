@@ -44,7 +44,8 @@ from benchmarks.harness import Case, Report, in_turns, parser
 from benchmarks.receiver import Receiver, wait_until
 from callback_sdk import BatchItem, Client
 from callback_sdk.service import Registry
-from callback_sdk.testing import LocalService, Postgres, RabbitMQ, Valkey, keeper
+from callback_sdk.testing import LocalService, Postgres, RabbitMQ, Valkey
+from callback_sdk.testing import supervisor as keeper
 
 COG_BAR = 5.0
 CELERY_BAR = 0.6

@@ -9,7 +9,6 @@ from callback_sdk._version import __version__
 
 if TYPE_CHECKING:
     from callback_sdk import aistore, compat, errors, webhooks
-    from callback_sdk.callbacks import Callback
     from callback_sdk.client import (
         Algorithm,
         BatchItem,
@@ -22,11 +21,12 @@ if TYPE_CHECKING:
     )
     from callback_sdk.compat import get_instance
     from callback_sdk.errors import CallbackSDKError
-    from callback_sdk.guard import AddressGuard
     from callback_sdk.models import JobResult, PostTarget, PutTarget, Receipt
     from callback_sdk.outbox import Outbox
     from callback_sdk.signer import S3Signer
     from callback_sdk.targets import check_target
+    from callback_sdk.targets.callbacks import Callback
+    from callback_sdk.transport.guard import AddressGuard
     from callback_sdk.writer import ResultsWriter
 
 __all__ = [
@@ -58,10 +58,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AddressGuard": "guard",
+    "AddressGuard": "transport.guard",
     "Algorithm": "client",
     "BatchItem": "client",
-    "Callback": "callbacks",
+    "Callback": "targets.callbacks",
     "CallbackSDKError": "errors",
     "Client": "client",
     "Delivery": "client",

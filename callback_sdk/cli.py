@@ -99,13 +99,13 @@ def _tell_interrupted(error: BaseException) -> None:
     while cause is not None and not isinstance(cause, KeyboardInterrupt):
         cause = cause.__cause__ or cause.__context__
     if cause is not None and cause.args:
-        from callback_sdk.escaping import escaped
+        from callback_sdk.text.escaping import escaped
 
         sys.stderr.write(f"Interrupted. {escaped(str(cause), lines=True)}\n")
 
 
 def _fail(message: str) -> int:
-    from callback_sdk.escaping import escaped
+    from callback_sdk.text.escaping import escaped
 
     sys.stderr.write(f"Error: {escaped(message, lines=True)}\n")
     return EXIT_ERROR

@@ -22,6 +22,7 @@ from callback_sdk.client.client import environment_config, hidden
 from callback_sdk.client.failures import public
 from callback_sdk.client.login import Login, RefreshableToken
 from callback_sdk.client.states import TaskState
+from callback_sdk.concurrency.forking import Lock
 from callback_sdk.errors import (
     AuthenticationError,
     CallbackSDKError,
@@ -29,7 +30,6 @@ from callback_sdk.errors import (
     InvalidRequestError,
     ServiceError,
 )
-from callback_sdk.forking import Lock
 from callback_sdk.redaction import Secret, hide, sealed
 
 if TYPE_CHECKING:

@@ -19,11 +19,11 @@ from typing import Any, TypeVar
 import environ
 from attrs import define, field
 
-from callback_sdk.allowlist import AllowedNetwork
 from callback_sdk.errors import ConfigurationError, InvalidTargetError
-from callback_sdk.readings import DURATION_FORMAT, SIZE_FORMAT, parse_bool, parse_duration, parse_size
+from callback_sdk.parsing import DURATION_FORMAT, SIZE_FORMAT, parse_bool, parse_duration, parse_size
 from callback_sdk.redaction import Secret, SecretURL, sealed
-from callback_sdk.retry import SERVICE_DELAYS
+from callback_sdk.transport.allowlist import AllowedNetwork
+from callback_sdk.transport.retry import SERVICE_DELAYS
 
 T = TypeVar("T")
 

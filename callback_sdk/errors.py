@@ -49,7 +49,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from callback_sdk.escaping import escaped
+from callback_sdk.text.escaping import escaped
 
 if TYPE_CHECKING:
     from callback_sdk.models import Receipt

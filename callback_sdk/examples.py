@@ -11,7 +11,7 @@ from attrs import define, fields_dict
 
 from callback_sdk.errors import AlgorithmError, MissingExtraError
 from callback_sdk.service import Context, Registry
-from callback_sdk.service.features import Features
+from callback_sdk.service.algorithms.features import Features
 
 registry = Registry()
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from attrs import asdict, define, field
 
-from callback_sdk.body import Body
+from callback_sdk.documents.body import Body
 from callback_sdk.errors import EncodingError
-from callback_sdk.markup import Shown
+from callback_sdk.notebook import Shown
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, replaced
 
 PENDING = "Pending"

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, NoReturn, ParamSpec, TypeVar
 from urllib.parse import quote, unquote, unquote_plus, urlsplit
 
-from callback_sdk import paths
 from callback_sdk.errors import CallbackSDKError, InvalidTargetError
-from callback_sdk.escaping import escaped
-from callback_sdk.limits import MAX_HIDDEN_VALUES, MAX_HOST, MAX_LABEL, MAX_PATH, MAX_URL
-from callback_sdk.paths import HIDDEN as HIDDEN
+from callback_sdk.text import url_secrets as paths
+from callback_sdk.text.escaping import escaped
+from callback_sdk.text.limits import MAX_HIDDEN_VALUES, MAX_HOST, MAX_LABEL, MAX_PATH, MAX_URL
+from callback_sdk.text.url_secrets import HIDDEN as HIDDEN
 
 T = TypeVar("T")
 P = ParamSpec("P")

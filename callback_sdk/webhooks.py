@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from callback_sdk.body import Body
+from callback_sdk.documents.body import Body
 from callback_sdk.errors import ConfigurationError, WebhookVerificationError
-from callback_sdk.limits import MAX_WEBHOOK_HEADER
-from callback_sdk.readings import several
+from callback_sdk.parsing import several
 from callback_sdk.redaction import Secret, clearing_locals
+from callback_sdk.text.limits import MAX_WEBHOOK_HEADER
 
 PREFIX = "whsec_"
 

@@ -15,8 +15,8 @@ from callback_sdk.aistore.cluster import Cluster
 from callback_sdk.aistore.connections import own_connections
 from callback_sdk.aistore.requests import Courier
 from callback_sdk.aistore.tokens import Bearer, TokenSource
+from callback_sdk.concurrency.forking import Lock
 from callback_sdk.errors import ConfigurationError
-from callback_sdk.forking import Lock
 from callback_sdk.signer.credentials import credentials_error
 
 MAX_REDIRECTS = 3

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from callback_sdk.concurrency.forking import Lock
 from callback_sdk.errors import ConfigurationError, InvalidTargetError
-from callback_sdk.forking import Lock
 from callback_sdk.redaction import SecretURL
-from callback_sdk.stores import port_of
+from callback_sdk.targets.providers import port_of
 
 _log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from urllib3 import PoolManager
 
-from callback_sdk.forking import after_fork, keep_inherited
+from callback_sdk.concurrency.forking import after_fork, keep_inherited
 
 
 def own_connections(session: Any) -> None:

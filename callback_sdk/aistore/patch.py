@@ -16,7 +16,7 @@ from callback_sdk.aistore.clients import MAX_REDIRECTS
 from callback_sdk.aistore.cluster import Cluster
 from callback_sdk.aistore.connections import own_connections
 from callback_sdk.aistore.requests import MARK, Courier
-from callback_sdk.forking import Lock
+from callback_sdk.concurrency.forking import Lock
 
 __all__ = ["patch", "unpatch"]
 

@@ -15,8 +15,8 @@ from urllib.parse import quote
 import requests
 import urllib3
 
+from callback_sdk.concurrency.forking import Lock
 from callback_sdk.errors import ConfigurationError, LoginError
-from callback_sdk.forking import Lock
 from callback_sdk.redaction import Secret, SecretURL, clearing_locals, replaced
 
 _TIMEOUT = (5.0, 30.0)

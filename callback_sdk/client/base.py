@@ -16,10 +16,10 @@ from callback_sdk.client.login import credentials_of
 from callback_sdk.client.resources import Algorithm, Task
 from callback_sdk.client.states import TaskState
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, InvalidRequestError, NotFoundError, ServiceError
-from callback_sdk.readings import parse_bool
+from callback_sdk.parsing import parse_bool
 from callback_sdk.redaction import Secret, hide
-from callback_sdk.stores import Stores
 from callback_sdk.targets import Settings
+from callback_sdk.targets.providers import Stores
 
 if TYPE_CHECKING:
     from callback_sdk.client.client import Client

@@ -11,19 +11,19 @@ from typing import Any
 
 from attrs import define, evolve, field, fields
 
-from callback_sdk.body import Body
-from callback_sdk.callbacks import Callback
-from callback_sdk.client.answers import accepted, may_be_accepted
 from callback_sdk.client.base import unexpected
 from callback_sdk.client.connection import JSON, Connection
-from callback_sdk.client.containers import is_table
 from callback_sdk.client.features import prepared
 from callback_sdk.client.interrupts import naming_key
 from callback_sdk.client.progress import ProgressBar
+from callback_sdk.client.responses import accepted, may_be_accepted
 from callback_sdk.client.submission import LONGEST_KEY, checked_key, credentials, encoded, joined, task_item
+from callback_sdk.documents.body import Body
+from callback_sdk.documents.multipart import FormFile, encode_form
 from callback_sdk.errors import CallbackSDKError, FeaturesError, InvalidRequestError, ServiceError
-from callback_sdk.multipart import FormFile, encode_form
+from callback_sdk.features.containers import is_table
 from callback_sdk.redaction import Secret, SecretFields, hide
+from callback_sdk.targets.callbacks import Callback
 
 MAX_TASKS = 1000
 """Tasks of a request; the service takes no more."""

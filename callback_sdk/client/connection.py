@@ -16,12 +16,13 @@ from attrs import define, field
 from requests.auth import AuthBase
 
 from callback_sdk import tracing
-from callback_sdk.body import Body
-from callback_sdk.client.answers import Answer, read, unreachable
 from callback_sdk.client.certificates import authorities, check_authorities
 from callback_sdk.client.content import content_of, is_too_long, too_large
 from callback_sdk.client.login import Credentials
+from callback_sdk.client.responses import Answer, read, unreachable
 from callback_sdk.client.transport import CarefulRetry, Limits, Retry, limited, new_session, retry_policy
+from callback_sdk.concurrency.forking import PerProcess
+from callback_sdk.documents.body import Body
 from callback_sdk.errors import (
     AuthenticationError,
     CallbackSDKError,
@@ -31,10 +32,9 @@ from callback_sdk.errors import (
     InvalidTargetError,
     ServiceUnreachableError,
 )
-from callback_sdk.forking import PerProcess
-from callback_sdk.proxies import is_excluded
-from callback_sdk.readings import total_seconds
+from callback_sdk.parsing import total_seconds
 from callback_sdk.redaction import HIDDEN, Secret, SecretURL, without_frames
+from callback_sdk.transport.proxies import is_excluded
 
 JSON = "application/json"
 

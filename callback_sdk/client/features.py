@@ -11,14 +11,14 @@ from typing import Any, BinaryIO
 
 from attrs import evolve
 
-from callback_sdk.body import Body, FilePart, PathPart
-from callback_sdk.client.containers import columns_of, empty
-from callback_sdk.columns import Column
-from callback_sdk.document import encode
+from callback_sdk.documents.body import Body, FilePart, PathPart
+from callback_sdk.documents.document import encode
+from callback_sdk.documents.multipart import FormFile
 from callback_sdk.errors import FeaturesError, InvalidTargetError, type_name
-from callback_sdk.multipart import FormFile
+from callback_sdk.features.arrow import table_of
+from callback_sdk.features.columns import Column
+from callback_sdk.features.containers import columns_of, empty
 from callback_sdk.redaction import Secret, SecretURL
-from callback_sdk.tables import table_of
 
 PARQUET = "application/vnd.apache.parquet"
 """Media type of a Parquet file, as IANA has registered it."""

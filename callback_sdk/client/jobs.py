@@ -7,9 +7,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from callback_sdk import tracing
-from callback_sdk.callbacks import Callback
-from callback_sdk.callbacks import callbacks as paired
-from callback_sdk.client.answers import accepted, may_be_accepted
 from callback_sdk.client.base import ClientBase, segment, understood
 from callback_sdk.client.batch import Batch, BatchItem, Options
 from callback_sdk.client.failures import public
@@ -17,13 +14,16 @@ from callback_sdk.client.features import parameters_file, prepared
 from callback_sdk.client.interrupts import naming_key
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.resources import Task
+from callback_sdk.client.responses import accepted, may_be_accepted
 from callback_sdk.client.states import TaskState
 from callback_sdk.client.submission import checked_key, credentials, form_fields, joined
+from callback_sdk.documents.multipart import encode_form
 from callback_sdk.errors import CallbackParamError, NotFoundError, ServiceError
-from callback_sdk.markup import Listing
-from callback_sdk.multipart import encode_form
+from callback_sdk.notebook import Listing
 from callback_sdk.redaction import Secret
 from callback_sdk.targets import check_callback
+from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.callbacks import callbacks as paired
 
 
 class Jobs(ClientBase):

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from callback_sdk.client.answers import Answer
+from callback_sdk.client.responses import Answer
+from callback_sdk.concurrency.forking import RLock, after_fork
 from callback_sdk.errors import AuthenticationError, ConfigurationError, ServiceError, ServiceUnreachableError
-from callback_sdk.forking import RLock, after_fork
 from callback_sdk.redaction import Secret
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from callback_sdk.escaping import escaped
+from callback_sdk.text.escaping import escaped
 
 _WHOLE = 100
 _FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"

@@ -21,9 +21,9 @@ from callback_sdk.errors import (
     WaitTimeoutError,
     sentence,
 )
-from callback_sdk.markup import Listing, Shown, listed
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING, Receipt
-from callback_sdk.readings import total_seconds
+from callback_sdk.notebook import Listing, Shown, listed
+from callback_sdk.parsing import total_seconds
 
 if TYPE_CHECKING:
     from callback_sdk.client import Client

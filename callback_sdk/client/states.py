@@ -8,8 +8,8 @@ from typing import Any
 
 from attrs import asdict, define, field
 
-from callback_sdk.markup import Shown, progress
 from callback_sdk.models import CANCELED, FINISHED, PENDING, Receipt
+from callback_sdk.notebook import Shown, progress
 
 
 @define(frozen=True, kw_only=True)

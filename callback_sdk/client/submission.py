@@ -9,11 +9,11 @@ from itertools import groupby
 from typing import Any
 from urllib.parse import parse_qsl
 
-from callback_sdk.body import Body, Part
-from callback_sdk.callbacks import Callback
-from callback_sdk.document import encode
+from callback_sdk.documents.body import Body, Part
+from callback_sdk.documents.document import encode
 from callback_sdk.errors import InvalidRequestError, type_name
 from callback_sdk.redaction import Secret, SecretFields, sealed
+from callback_sdk.targets.callbacks import Callback
 
 LONGEST_KEY = 255
 """Characters of an idempotency key."""

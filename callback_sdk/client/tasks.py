@@ -16,9 +16,9 @@ from callback_sdk.client.states import Delivery, TaskState, TaskSummary
 from callback_sdk.client.submission import whole_number
 from callback_sdk.client.waiting import Waiting
 from callback_sdk.errors import InvalidRequestError, ServiceError, WaitTimeoutError, type_name
-from callback_sdk.markup import Listing
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
-from callback_sdk.readings import total_seconds
+from callback_sdk.notebook import Listing
+from callback_sdk.parsing import total_seconds
 
 _STATUSES = (PENDING, IN_PROGRESS, FINISHED, CANCELED)
 

@@ -28,11 +28,11 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NameResolutionError, NewConnectionError, SSLError
 
 from callback_sdk._version import __version__
-from callback_sdk.dialing import dial, resolve, time_left
+from callback_sdk.concurrency.forking import after_fork
 from callback_sdk.errors import InvalidTargetError
-from callback_sdk.forking import after_fork
 from callback_sdk.redaction import SecretURL
-from callback_sdk.retry import is_retryable, parse_retry_after
+from callback_sdk.transport.connect import dial, resolve, time_left
+from callback_sdk.transport.retry import is_retryable, parse_retry_after
 
 LONGEST_RETRY_AFTER = 30.0
 """Seconds, at most, that a service's `Retry-After` is waited for before the next try."""

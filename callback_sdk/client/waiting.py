@@ -11,7 +11,7 @@ from callback_sdk.client.states import TaskState
 from callback_sdk.client.transport import LONGEST_RETRY_AFTER
 from callback_sdk.errors import ServiceError, ServiceUnreachableError
 from callback_sdk.redaction import without_frames
-from callback_sdk.retry import is_retryable
+from callback_sdk.transport.retry import is_retryable
 
 Ask = Callable[[float], TaskState]
 """Asks the service for the state of a task, until a moment of the monotonic clock."""

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from callback_sdk._version import __version__
-from callback_sdk.commands import database, health, outbox, serving, targets, tasks, trying, users
+from callback_sdk.commands import database, health, outbox, serving, targets, tasks, users
+from callback_sdk.commands import run as trying
 from callback_sdk.commands.printing import print_line
 
 app = typer.Typer(
@@ -66,7 +67,7 @@ def demo(
     A presigned PUT and a presigned POST go to an object store, the third result to a webhook. Nothing is left
     when it ends: no process, no file, no object. With --bucket, boto3 finds the credentials where it always does.
     """
-    from callback_sdk.demo import Place, run
+    from callback_sdk.commands.demo import Place, run
 
     if engine not in ("embedded", "celery"):
         raise typer.BadParameter("Give embedded or celery.", param_hint="--engine")

@@ -36,7 +36,7 @@ def new_key() -> None:
     To change keys, put the new one before the old one everywhere, start everything again, run `callback-sdk db
     rotate`, and then leave the old one out.
     """
-    from callback_sdk.service import vault
+    from callback_sdk.service.access import cipher as vault
 
     print_line(vault.new_key().reveal())
 

@@ -170,7 +170,7 @@ def duration(text: str, option: str) -> timedelta:
     Raises:
         typer.BadParameter: It is not a number with a unit.
     """
-    from callback_sdk.readings import DURATION_FORMAT, parse_duration
+    from callback_sdk.parsing import DURATION_FORMAT, parse_duration
 
     try:
         return parse_duration(text)
@@ -205,7 +205,7 @@ def settings(**given: Any) -> ServiceConfig:
 
 
 def _size(text: str, option: str) -> float:
-    from callback_sdk.readings import SIZE_FORMAT, parse_size
+    from callback_sdk.parsing import SIZE_FORMAT, parse_size
 
     try:
         return parse_size(text)

@@ -69,8 +69,8 @@ def run(
     """
     import logging
 
-    from callback_sdk.escaping import LogFormatter
     from callback_sdk.outbox import DEAD, Outbox
+    from callback_sdk.text.escaping import LogFormatter
 
     log = logging.StreamHandler()
     log.setFormatter(LogFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -160,7 +160,7 @@ def _writer(
     endpoints: list[str] | None, guarded: bool, networks: list[str] | None, hosts: list[str] | None
 ) -> ResultsWriter:
     from callback_sdk.config import WriterConfig
-    from callback_sdk.guard import AddressGuard
+    from callback_sdk.transport.guard import AddressGuard
     from callback_sdk.writer import ResultsWriter
 
     if (networks or hosts) and not guarded:

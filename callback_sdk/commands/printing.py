@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from callback_sdk.escaping import escaped, escaped_json
+from callback_sdk.text.escaping import escaped, escaped_json
 
 if TYPE_CHECKING:
     from callback_sdk.models import Receipt

@@ -55,7 +55,7 @@ def exit_codes() -> Iterator[None]:
         # Stopped while it started.
         raise typer.Exit from None
     except OSError as error:
-        from callback_sdk.service.shortages import is_passing
+        from callback_sdk.service.supervision.shortages import is_passing
 
         print_error(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
         raise typer.Exit(EXIT_UNAVAILABLE if is_passing(error) else 1) from None
@@ -79,9 +79,9 @@ def _exit_code(error: CallbackSDKError) -> int:
         # What is missing may be what the imports below need.
         return EXIT_SETTING
     from callback_sdk.service.engines import BrokerRefusedError, EngineError
-    from callback_sdk.service.shortages import ResourceUnavailableError
     from callback_sdk.service.store import StoreRefusedError, StoreUnavailableError
-    from callback_sdk.service.supervisor import WorkerStartError
+    from callback_sdk.service.supervision.shortages import ResourceUnavailableError
+    from callback_sdk.service.supervision.supervisor import WorkerStartError
 
     if isinstance(error, ResourceUnavailableError):
         return EXIT_UNAVAILABLE
@@ -133,9 +133,9 @@ def serve(
     --allow-host add. With --engine celery, `callback-sdk worker` runs the tasks, here and on other machines.
     """
     # Here and not above, so that the help is there at once.
-    from callback_sdk.service.isolation import forbid_inspection
     from callback_sdk.service.logs import log_to_stderr
     from callback_sdk.service.server import serve as run_service
+    from callback_sdk.service.work.isolation import forbid_inspection
 
     forbid_inspection()
     config = settings(
@@ -239,13 +239,13 @@ def worker(
     machine takes only what it is for with --algorithm. SIGTERM ends it, with the grace for running tasks. It exits with
     code 78 when a setting is wrong, and with 75 when it could not start within the startup timeout.
     """
+    from callback_sdk.service.algorithms.registry import load
     from callback_sdk.service.engines.celery import needed
-    from callback_sdk.service.health import open_health
-    from callback_sdk.service.isolation import forbid_inspection
     from callback_sdk.service.logs import log_to_stderr
-    from callback_sdk.service.registry import load
     from callback_sdk.service.server import default_processes
-    from callback_sdk.service.supervisor import WorkerSupervisor
+    from callback_sdk.service.supervision.health import open_health
+    from callback_sdk.service.supervision.supervisor import WorkerSupervisor
+    from callback_sdk.service.work.isolation import forbid_inspection
     from callback_sdk.service.worker import chosen
 
     given = {

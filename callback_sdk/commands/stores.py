@@ -14,7 +14,7 @@ from callback_sdk.commands.options import settings
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from callback_sdk.service.parts import Places
+    from callback_sdk.service.runtime import Places
     from callback_sdk.service.store import Store
 
 
@@ -22,7 +22,7 @@ def find_places(data: Path | None, database: str | None, *, make: bool = False) 
     """Return where a service keeps what; unless it is to be made, there must be something already."""
     from callback_sdk.errors import ConfigurationError
     from callback_sdk.service.files import make_data_folder
-    from callback_sdk.service.parts import Places
+    from callback_sdk.service.runtime import Places
 
     config = settings(data=data, database=database)
     folder = config.data.absolute()

@@ -230,9 +230,9 @@ def _print_target(target: PutTarget | PostTarget, *, as_json: bool) -> None:
 
 def _explained(item: Secret[Any], settings: Settings) -> dict[str, Any]:
     """Return what is known of a target, with the first problem that a result would have there."""
-    from callback_sdk.callbacks import callbacks
     from callback_sdk.errors import TargetError
     from callback_sdk.targets import plan
+    from callback_sdk.targets.callbacks import callbacks
 
     now = datetime.now(timezone.utc)
     facts: dict[str, Any] = dict.fromkeys(("url", "kind", "method", "object", "expires_at", "expires_in"))
@@ -253,7 +253,7 @@ def _explained(item: Secret[Any], settings: Settings) -> dict[str, Any]:
 
 def _request(target: Target, now: datetime) -> dict[str, Any]:
     """Return the names of headers and of form fields that a document would be sent with."""
-    from callback_sdk.body import Body
+    from callback_sdk.documents.body import Body
 
     target.check(now=now)
     upload = target.upload(Body(b"{}"), delivery_id="ID", now=now)
@@ -277,8 +277,8 @@ def _shown(value: Any) -> str:
 
 def _settings(storage_endpoint: list[str] | None) -> Settings:
     from callback_sdk.config import WriterConfig
-    from callback_sdk.stores import Stores
     from callback_sdk.targets import Settings
+    from callback_sdk.targets.providers import Stores
 
     return Settings(stores=Stores.of(storage_endpoint or WriterConfig.from_environ().storage_endpoints))
 
@@ -352,7 +352,7 @@ def _result(path: Path, job_id: str | None) -> JobResult:
 @contextmanager
 def _tries_shown() -> Iterator[None]:
     """Print the tries that fail, as somebody waits; the last one is an error by itself."""
-    log, handler = logging.getLogger("callback_sdk.writer"), logging.StreamHandler()
+    log, handler = logging.getLogger("callback_sdk.writer.writer"), logging.StreamHandler()
     handler.addFilter(lambda record: record.levelno == logging.WARNING)
     log.addHandler(handler)
     log.propagate = False

@@ -12,7 +12,7 @@ from callback_sdk.commands.printing import print_json, print_line
 from callback_sdk.commands.stores import open_store
 
 if TYPE_CHECKING:
-    from callback_sdk.service.audit import Action
+    from callback_sdk.service.access.audit import Action
 
 app = typer.Typer(name="users", help="Who may use a service.", no_args_is_help=True)
 
@@ -28,8 +28,8 @@ def add_user(
     database: Database = None,
 ) -> None:
     """Make a user and print an API token, which nothing shows again."""
-    from callback_sdk.service.passwords import hash_password
-    from callback_sdk.service.tokens import digest, new_api_token
+    from callback_sdk.service.access.passwords import hash_password
+    from callback_sdk.service.access.tokens import digest, new_api_token
 
     hashed = hash_password(_ask_password()) if password else None
     with open_store(data, database) as store:
@@ -91,7 +91,7 @@ def set_password(
     database: Database = None,
 ) -> None:
     """Ask for a new password, or read it from a pipe. Sessions, refresh and access tokens from before end."""
-    from callback_sdk.service.passwords import hash_password
+    from callback_sdk.service.access.passwords import hash_password
 
     hashed = hash_password(_ask_password())
     with open_store(data, database) as store:
@@ -111,8 +111,8 @@ def new_token(
     database: Database = None,
 ) -> None:
     """Print another API token of a user, which nothing shows again."""
+    from callback_sdk.service.access.tokens import digest, new_api_token
     from callback_sdk.service.store.users import FIRST_USER
-    from callback_sdk.service.tokens import digest, new_api_token
 
     with open_store(data, database) as store:
         user = store.users.named(name)
@@ -129,7 +129,7 @@ def new_token(
 
 def _record(action: Action, user: str) -> None:
     """Write to the audit log, which is on standard error here as a service's is."""
-    from callback_sdk.service import audit
+    from callback_sdk.service.access import audit
     from callback_sdk.service.logs import log_to_stderr
 
     log_to_stderr(settings().log_format)

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from callback_sdk.concurrency.forking import RLock, after_fork
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, OutboxError
-from callback_sdk.forking import RLock, after_fork
 
 BUSY_TIMEOUT = 30.0
 """Seconds to wait for another process's write."""

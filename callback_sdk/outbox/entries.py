@@ -7,8 +7,8 @@ from typing import Any
 
 from attrs import asdict, define, field
 
-from callback_sdk.callbacks import Callback
 from callback_sdk.models import JobResult, Receipt
+from callback_sdk.targets.callbacks import Callback
 
 PENDING = "pending"
 DELIVERED = "delivered"

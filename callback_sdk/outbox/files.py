@@ -10,7 +10,7 @@ from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
 
-from callback_sdk.body import Body, PathPart
+from callback_sdk.documents.body import Body, PathPart
 from callback_sdk.errors import OutboxError
 from callback_sdk.outbox.database import sync_folder
 from callback_sdk.outbox.entries import Stored

@@ -18,10 +18,9 @@ from typing import Any
 
 from attrs import define, evolve
 
-from callback_sdk.body import Body
-from callback_sdk.callbacks import Callback, required_callbacks
-from callback_sdk.delivery import encoded_results
-from callback_sdk.document import encode
+from callback_sdk.concurrency.forking import PerProcess
+from callback_sdk.documents.body import Body
+from callback_sdk.documents.document import encode
 from callback_sdk.errors import (
     CallbackSDKError,
     ConfigurationError,
@@ -30,18 +29,19 @@ from callback_sdk.errors import (
     SeveralDeliveriesError,
     TargetError,
 )
-from callback_sdk.forking import PerProcess
 from callback_sdk.models import JobResult, Receipt
-from callback_sdk.outbox.courier import Courier
 from callback_sdk.outbox.database import Database
 from callback_sdk.outbox.entries import DEAD, DELIVERED, Entry, Order, Stored, Written
 from callback_sdk.outbox.files import ResultFiles
-from callback_sdk.outbox.ledger import Ledger
 from callback_sdk.outbox.owner import Owner
-from callback_sdk.readings import total_seconds
+from callback_sdk.outbox.sender import Courier
+from callback_sdk.outbox.store import Ledger
+from callback_sdk.parsing import total_seconds
 from callback_sdk.redaction import clearing_locals, hide, without_frames
 from callback_sdk.targets import plan
+from callback_sdk.targets.callbacks import Callback, required_callbacks
 from callback_sdk.writer import ResultsWriter
+from callback_sdk.writer.delivery import encoded_results
 
 logger = logging.getLogger(__name__)
 

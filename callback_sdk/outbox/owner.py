@@ -10,8 +10,8 @@ import time
 import uuid
 from pathlib import Path
 
+from callback_sdk.concurrency.forking import RLock, after_fork
 from callback_sdk.errors import OutboxError
-from callback_sdk.forking import RLock, after_fork
 
 _SUFFIX = ".lock"
 

@@ -8,13 +8,13 @@ import time
 
 from attrs import define
 
+from callback_sdk.concurrency.host_slots import PER_HOST
 from callback_sdk.errors import CallbackSDKError
-from callback_sdk.host_slots import PER_HOST
-from callback_sdk.service.claims import LEASE
 from callback_sdk.service.engines import Engine, EngineError
-from callback_sdk.service.outages import OutageLog, retry_pause
 from callback_sdk.service.store import Store, StoreUnavailableError, repairs
-from callback_sdk.service.threads import SupervisedThread
+from callback_sdk.service.supervision.outages import OutageLog, retry_pause
+from callback_sdk.service.supervision.threads import SupervisedThread
+from callback_sdk.service.work.heartbeat import LEASE
 
 _log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from callback_sdk.body import CHUNK_SIZE
-from callback_sdk.service.shortages import unusable
+from callback_sdk.documents.body import CHUNK_SIZE
+from callback_sdk.service.supervision.shortages import unusable
 
 _PREFIX = "process-"
 

@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
-from callback_sdk.retry import LONGEST_DELAY
 from callback_sdk.service.blobs import Blobs, results_name
-from callback_sdk.service.claims import LEASE
-from callback_sdk.service.parts import Parts
-from callback_sdk.service.store import StoreUnavailableError, keys, repairs
-from callback_sdk.service.threads import SupervisedThread
+from callback_sdk.service.runtime import Parts
+from callback_sdk.service.store import StoreUnavailableError, repairs
+from callback_sdk.service.store import idempotency as keys
+from callback_sdk.service.supervision.threads import SupervisedThread
+from callback_sdk.service.work.heartbeat import LEASE
+from callback_sdk.transport.retry import LONGEST_DELAY
 
 _log = logging.getLogger(__name__)
 

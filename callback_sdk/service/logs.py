@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from callback_sdk.errors import MissingExtraError
-from callback_sdk.escaping import LogFormatter, escaped_json
+from callback_sdk.text.escaping import LogFormatter, escaped_json
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """Id of the HTTP request that is being answered."""

@@ -14,17 +14,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from callback_sdk.addresses import parse_network
 from callback_sdk.errors import MissingExtraError
-from callback_sdk.guard import AddressGuard
-from callback_sdk.proxies import any_proxy
-from callback_sdk.readings import several
+from callback_sdk.parsing import several
 from callback_sdk.redaction import Secret
-from callback_sdk.retry import SERVICE_DELAYS
-from callback_sdk.service import isolation
+from callback_sdk.service.algorithms.registry import load
 from callback_sdk.service.files import make_data_folder, remove, write_whole
-from callback_sdk.service.registry import load
-from callback_sdk.service.shortages import ResourceUnavailableError, unusable
+from callback_sdk.service.supervision.shortages import ResourceUnavailableError, unusable
+from callback_sdk.service.work import isolation
+from callback_sdk.transport.addresses import parse_network
+from callback_sdk.transport.guard import AddressGuard
+from callback_sdk.transport.proxies import any_proxy
+from callback_sdk.transport.retry import SERVICE_DELAYS
 
 _log = logging.getLogger(__name__)
 
@@ -109,16 +109,16 @@ def serve(
     try:
         import uvicorn
 
+        from callback_sdk.service.access.users import ensure_first_user
         from callback_sdk.service.api import Limits, create_app
-        from callback_sdk.service.connections import ConnectionLimits, Connections, open_files, uvicorn_options
+        from callback_sdk.service.api.connections import ConnectionLimits, Connections, open_files, uvicorn_options
+        from callback_sdk.service.core import Hub
         from callback_sdk.service.dispatcher import Dispatcher
         from callback_sdk.service.engines import EngineOptions, open_engine
         from callback_sdk.service.housekeeping import Housekeeper
-        from callback_sdk.service.hub import Hub
-        from callback_sdk.service.memory import default_limit
         from callback_sdk.service.pages import add_pages
-        from callback_sdk.service.parts import Places, Reach, opened
-        from callback_sdk.service.users import ensure_first_user
+        from callback_sdk.service.runtime import Places, Reach, opened
+        from callback_sdk.service.work.memory import default_limit
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("callback_sdk"):
             raise
@@ -222,7 +222,7 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
         ConfigurationError: The host is unknown, or the port is taken.
     """
     # Here and not above: it needs uvicorn.
-    from callback_sdk.service.connections import Listener
+    from callback_sdk.service.api.connections import Listener
 
     with _explained(host, port):
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]

@@ -17,8 +17,7 @@ from typing import Any, NoReturn
 
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, UnknownAlgorithmError
 from callback_sdk.redaction import Secret
-from callback_sdk.service.child import die_with_parent
-from callback_sdk.service.deliverer import THREADS
+from callback_sdk.service.algorithms.registry import Registry
 from callback_sdk.service.engines import BrokerRefusedError
 from callback_sdk.service.engines.celery import (
     DELIVER,
@@ -29,18 +28,19 @@ from callback_sdk.service.engines.celery import (
     make_queue,
     queue_name,
 )
-from callback_sdk.service.memory import NO_LIMIT, MemoryLimit
-from callback_sdk.service.outages import OutageLog, retry_pause
-from callback_sdk.service.parts import Parts, Places, Reach, WorkerParts, opened, worker_name, working
-from callback_sdk.service.process import SHUTDOWN, ChildProcess, Stop
-from callback_sdk.service.registry import Registry
-from callback_sdk.service.reports import Reporter
-from callback_sdk.service.shortages import ResourceUnavailableError
-from callback_sdk.service.stalls import STALL_TIMEOUT, MessageCounter, StallWatch
+from callback_sdk.service.engines.stalls import STALL_TIMEOUT, MessageCounter, StallWatch
+from callback_sdk.service.runtime import Parts, Places, Reach, WorkerParts, opened, worker_name, working
 from callback_sdk.service.store import StoreRefusedError, StoreUnavailableError
-from callback_sdk.service.supervisor import EXIT_SETTING, EXIT_UNAVAILABLE, SEND
-from callback_sdk.service.threads import ThreadError
-from callback_sdk.service.uploads import PendingUploads
+from callback_sdk.service.supervision.outages import OutageLog, retry_pause
+from callback_sdk.service.supervision.reports import Reporter
+from callback_sdk.service.supervision.shortages import ResourceUnavailableError
+from callback_sdk.service.supervision.supervisor import EXIT_SETTING, EXIT_UNAVAILABLE, SEND
+from callback_sdk.service.supervision.threads import ThreadError
+from callback_sdk.service.work.child import die_with_parent
+from callback_sdk.service.work.deliverer import THREADS
+from callback_sdk.service.work.memory import NO_LIMIT, MemoryLimit
+from callback_sdk.service.work.process import SHUTDOWN, ChildProcess, Stop
+from callback_sdk.service.work.uploads import PendingUploads
 
 _log = logging.getLogger(__name__)
 
@@ -361,13 +361,13 @@ def main(registry: str, algorithms: str, role: str, parent: str, descriptor: str
 
 def _run_with_environment(registry: str, algorithms: str, role: str, parent: str, reporter: Reporter) -> int:
     from callback_sdk.config import ServiceConfig
-    from callback_sdk.guard import AddressGuard
     from callback_sdk.service.engines.celery import needed
     from callback_sdk.service.files import make_data_folder
-    from callback_sdk.service.isolation import forbid_inspection
     from callback_sdk.service.logs import log_to_stderr
-    from callback_sdk.service.memory import default_limit
     from callback_sdk.service.server import default_processes
+    from callback_sdk.service.work.isolation import forbid_inspection
+    from callback_sdk.service.work.memory import default_limit
+    from callback_sdk.transport.guard import AddressGuard
 
     forbid_inspection()
     config = ServiceConfig.from_environ()

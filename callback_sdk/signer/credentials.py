@@ -11,8 +11,8 @@ from typing import Any
 
 from attrs import define
 
+from callback_sdk.concurrency.forking import after_fork
 from callback_sdk.errors import SigningError, sentence
-from callback_sdk.forking import after_fork
 from callback_sdk.redaction import HIDDEN, Secret, without_frames
 
 _LONGEST_TEXT = 500

@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 from callback_sdk.errors import SigningError
-from callback_sdk.policy import FILENAME
 from callback_sdk.signer.credentials import Credentials
+from callback_sdk.targets.policies import FILENAME
 
 LONGEST = timedelta(days=7)
 """The longest life that Signature Version 4 allows."""

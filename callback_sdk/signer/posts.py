@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from callback_sdk.models import PostTarget
-from callback_sdk.policy import FILENAME
 from callback_sdk.redaction import Secret, SecretFields
 from callback_sdk.signer.moments import ALGORITHM, Moment
+from callback_sdk.targets.policies import FILENAME
 
 
 def post_forms(

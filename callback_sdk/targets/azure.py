@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from callback_sdk.body import Body
-from callback_sdk.callbacks import Callback
+from callback_sdk.documents.body import Body
 from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import SecretFields, SecretURL
-from callback_sdk.signed_headers import plain_headers
+from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.expiry import iso_time, read_end
 from callback_sdk.targets.operations import AZURE, check_operation, has_bare_host, wrong_operation
+from callback_sdk.targets.signed_headers import plain_headers
 from callback_sdk.targets.target import JSON, Settings, Target
 
 

@@ -8,15 +8,15 @@ from urllib.parse import quote
 
 from attrs import define
 
-from callback_sdk.body import Body
-from callback_sdk.callbacks import Callback
+from callback_sdk.documents.body import Body
 from callback_sdk.errors import InvalidS3FieldsError
 from callback_sdk.models import Upload
 from callback_sdk.redaction import SecretFields
+from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.target import JSON, Settings, Target
 
 if TYPE_CHECKING:
-    from callback_sdk.policy import Policy
+    from callback_sdk.targets.policies import Policy
 
 _SIGNATURE_FIELDS = frozenset({"x-amz-signature", "x-goog-signature", "signature"})
 
@@ -60,7 +60,7 @@ class FormPost(Target):
             )
         if bool(names & _GOOGLE_FIELDS) is not cls.google:
             return None
-        from callback_sdk.policy import parse_policy
+        from callback_sdk.targets.policies import parse_policy
 
         policy = parse_policy(url, callback.fields)
         return cls(callback=callback, policy=policy, expires_at=policy.expires_at)
@@ -101,7 +101,7 @@ class FormPost(Target):
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""
-        from callback_sdk.multipart import FormFile, encode_form
+        from callback_sdk.documents.multipart import FormFile, encode_form
 
         content_type = self._field("content-type") or JSON
         file = FormFile(name="file", filename=_filename(delivery_id), content_type=content_type, body=document)

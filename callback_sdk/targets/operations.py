@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 
 from attrs import define, field
 
-from callback_sdk.addresses import literal
-from callback_sdk.callbacks import Callback
 from callback_sdk.errors import WrongOperationError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
-from callback_sdk.stores import Stores
+from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.providers import Stores
+from callback_sdk.transport.addresses import literal
 
 
 def _names(text: str) -> frozenset[str]:

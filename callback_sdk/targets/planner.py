@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import Any
 
-from callback_sdk.callbacks import Callback, callbacks
 from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import Secret, SecretURL, clearing_locals, hide
-from callback_sdk.stores import Stores
 from callback_sdk.targets.azure import AzureBlob
+from callback_sdk.targets.callbacks import Callback, callbacks
 from callback_sdk.targets.forms import FormPost, GCSPost
 from callback_sdk.targets.gcs import GCSPut, GCSPutV2
+from callback_sdk.targets.providers import Stores
 from callback_sdk.targets.s3 import S3Put, S3PutV2
 from callback_sdk.targets.target import Settings, Target
 from callback_sdk.targets.webhook import Webhook

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 from attrs import define
 
-from callback_sdk.body import Body
-from callback_sdk.callbacks import Callback
+from callback_sdk.documents.body import Body
 from callback_sdk.redaction import SecretFields
-from callback_sdk.signed_headers import check_checksum, check_length_range, plain_headers, put_headers
+from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.expiry import EPOCH, cut_off, read_end, seconds, v4_time
 from callback_sdk.targets.operations import S3, Family, check_object_key, check_operation
+from callback_sdk.targets.signed_headers import check_checksum, check_length_range, plain_headers, put_headers
 from callback_sdk.targets.target import Settings, Target
 
 

@@ -7,13 +7,13 @@ from typing import ClassVar
 
 from attrs import define, field
 
-from callback_sdk.body import Body
-from callback_sdk.callbacks import Callback
+from callback_sdk.documents.body import Body
 from callback_sdk.errors import ResultTooLargeError, SignedHeaderError, TargetExpiredError
 from callback_sdk.models import Upload
 from callback_sdk.redaction import Secret, SecretFields
-from callback_sdk.signed_headers import plain_headers
-from callback_sdk.stores import Stores
+from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.providers import Stores
+from callback_sdk.targets.signed_headers import plain_headers
 
 JSON = "application/json"
 

@@ -8,10 +8,10 @@ from datetime import datetime
 from attrs import define
 
 from callback_sdk import webhooks
-from callback_sdk.body import Body
-from callback_sdk.callbacks import Callback
+from callback_sdk.documents.body import Body
 from callback_sdk.errors import MissingS3FieldsError
 from callback_sdk.redaction import Secret, SecretFields
+from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.target import JSON, Settings, Target
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from callback_sdk.errors import CallbackSDKError, MissingExtraError
 from callback_sdk.redaction import Secret, without_frames
-from callback_sdk.testing import keeper
+from callback_sdk.testing import supervisor as keeper
 
 if TYPE_CHECKING:
     import psycopg

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from callback_sdk.errors import CallbackSDKError
-from callback_sdk.testing import keeper
+from callback_sdk.testing import supervisor as keeper
 
 # Debian's command of this name is a wrapper that becomes another user and knows one server only.
 _DEBIAN = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from callback_sdk.errors import CallbackSDKError, MissingExtraError
-from callback_sdk.testing import keeper
+from callback_sdk.testing import supervisor as keeper
 from callback_sdk.testing.s3client import s3_client
 
 _PORTS = (

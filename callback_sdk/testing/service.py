@@ -13,9 +13,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from callback_sdk.errors import CallbackSDKError
-from callback_sdk.readings import several
+from callback_sdk.parsing import several
 from callback_sdk.redaction import Secret
-from callback_sdk.testing import keeper
+from callback_sdk.testing import supervisor as keeper
 
 _GRACE = 5.0
 _ADDRESS_FILE = "address"

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from callback_sdk.errors import MissingExtraError
-from callback_sdk.testing import keeper
+from callback_sdk.testing import supervisor as keeper
 
 
 class Valkey(keeper.Server):

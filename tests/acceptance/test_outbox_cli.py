@@ -194,5 +194,5 @@ def test_help_of_the_outbox_is_quick(tmp_path: Path) -> None:
         check=True,
     )
     loaded = run.stdout.splitlines()[-1]
-    for name in ("callback_sdk.outbox", "callback_sdk.http", "sqlite3", "boto3", "orjson"):
+    for name in ("callback_sdk.outbox", "callback_sdk.transport.http", "sqlite3", "boto3", "orjson"):
         assert f"'{name}'" not in loaded

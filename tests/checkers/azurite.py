@@ -20,7 +20,7 @@ from urllib.parse import quote
 from attrs import define
 from azure.storage.blob import BlobSasPermissions, BlobServiceClient, generate_blob_sas
 
-from callback_sdk.testing import keeper
+from callback_sdk.testing import supervisor as keeper
 
 COMMAND = "azurite-blob"
 HOW_TO_GET_IT = "Azurite is missing: install Node.js with npm, then `make azurite`."

@@ -15,8 +15,8 @@ from azure.storage.blob import BlobSasPermissions
 from botocore.config import Config
 
 from callback_sdk import S3Signer
-from callback_sdk.body import Body
-from callback_sdk.callbacks import callbacks
+from callback_sdk.documents.body import Body
+from callback_sdk.documents.multipart import FormFile, encode_form
 from callback_sdk.errors import (
     CallbackSDKError,
     DeliveryError,
@@ -29,9 +29,9 @@ from callback_sdk.errors import (
     WrongOperationError,
 )
 from callback_sdk.models import Upload
-from callback_sdk.multipart import FormFile, encode_form
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets import Settings, plan
+from callback_sdk.targets.callbacks import callbacks
 from callback_sdk.targets.target import GIB
 from callback_sdk.testing import SeaweedFS
 from callback_sdk.webhooks import decode_secret

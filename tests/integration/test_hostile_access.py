@@ -17,10 +17,10 @@ import pytest
 import requests
 
 from callback_sdk.redaction import Secret
-from callback_sdk.service.passwords import hash_password
+from callback_sdk.service.access.cipher import Vault, ensure_keys
+from callback_sdk.service.access.passwords import hash_password
 from callback_sdk.service.store import Store, open_database
 from callback_sdk.service.store.users import UserError
-from callback_sdk.service.vault import Vault, ensure_keys
 from tests.topology import Topology, wait_until
 
 API = "/api/v2"

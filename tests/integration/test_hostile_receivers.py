@@ -12,8 +12,8 @@ import pytest
 
 from callback_sdk import JobResult, ResultsWriter
 from callback_sdk.errors import CallbackSDKError, DeliveryError
-from callback_sdk.http import Timeouts
 from callback_sdk.testing import WebhookReceiver
+from callback_sdk.transport.http import Timeouts
 from tests.rawserver import RawServer, answer, read_request
 
 QUICK = Timeouts(connect=timedelta(seconds=2), read=timedelta(seconds=5), attempt=timedelta(seconds=10))

@@ -23,7 +23,8 @@ import redis
 from attrs import define
 
 from callback_sdk.errors import CallbackSDKError, MissingExtraError
-from callback_sdk.testing import Postgres, RabbitMQ, Valkey, keeper, rabbitmq, valkey
+from callback_sdk.testing import Postgres, RabbitMQ, Valkey, rabbitmq, valkey
+from callback_sdk.testing import supervisor as keeper
 from tests.conftest import missing_server
 
 

@@ -20,10 +20,11 @@ from typing import Any
 
 import pytest
 
-from callback_sdk import JobResult, Outbox, ResultsWriter, S3Signer, retry
-from callback_sdk.host_slots import PER_HOST
+from callback_sdk import JobResult, Outbox, ResultsWriter, S3Signer
+from callback_sdk.concurrency.host_slots import PER_HOST
 from callback_sdk.outbox import files
 from callback_sdk.testing import SeaweedFS, WebhookReceiver
+from callback_sdk.transport import retry
 from tests.rawserver import RawServer, answer, read_request
 
 ROOT = Path(__file__).parents[2]

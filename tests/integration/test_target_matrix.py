@@ -16,10 +16,10 @@ from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 
 from callback_sdk import JobResult, ResultsWriter, check_target
-from callback_sdk.answer import Answer
 from callback_sdk.errors import DeliveryError, MissingS3FieldsError, TargetError
-from callback_sdk.http import Sender
 from callback_sdk.testing import SeaweedFS
+from callback_sdk.transport.http import Sender
+from callback_sdk.transport.response import Answer
 from tests.checkers import azurite, gcs, webhooks
 from tests.checkers.places import (
     BODY,

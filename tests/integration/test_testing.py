@@ -22,8 +22,9 @@ from botocore.exceptions import ClientError
 
 from callback_sdk import JobResult, ResultsWriter
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, DeliveryError, MissingExtraError
-from callback_sdk.testing import ObjectStore, SeaweedFS, WebhookReceiver, keeper
+from callback_sdk.testing import ObjectStore, SeaweedFS, WebhookReceiver
 from callback_sdk.testing import seaweedfs as module
+from callback_sdk.testing import supervisor as keeper
 
 
 def _send(url: str, *, method: str = "POST", body: bytes = b"{}", headers: dict[str, str] | None = None) -> int:

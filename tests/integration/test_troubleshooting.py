@@ -16,8 +16,8 @@ import urllib3
 from azure.storage.blob import BlobSasPermissions
 
 from callback_sdk import errors
-from callback_sdk.refusals import HINTS
 from callback_sdk.testing import SeaweedFS
+from callback_sdk.transport.error_responses import HINTS
 from tests.checkers import azurite
 from tests.conftest import missing_server
 

@@ -11,7 +11,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from callback_sdk.errors import ConfigurationError, MissingExtraError
-from callback_sdk.service.health import open_health
+from callback_sdk.service.supervision.health import open_health
 from callback_sdk.testing import WebhookReceiver
 from tests.conftest import missing_server
 from tests.topology import Topology, wait_until

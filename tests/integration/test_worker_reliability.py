@@ -15,8 +15,8 @@ import requests
 from kombu import Connection
 
 from callback_sdk.errors import CallbackSDKError
-from callback_sdk.service.reports import Reports
-from callback_sdk.service.vault import new_key
+from callback_sdk.service.access.cipher import new_key
+from callback_sdk.service.supervision.reports import Reports
 from tests.conftest import missing_server
 from tests.relay import Relay
 from tests.topology import Topology, wait_until

@@ -225,7 +225,7 @@ def test_damaged_body_is_refused_by_the_store(writer: ResultsWriter, signer: S3S
     import base64
 
     wrong = base64.b64encode(b"0" * 16).decode()
-    from callback_sdk.body import Body
+    from callback_sdk.documents.body import Body
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Body, "content_md5", wrong)

@@ -17,8 +17,8 @@ import pytest
 
 from callback_sdk import JobResult, Outbox, ResultsWriter
 from callback_sdk.errors import OutboxError
-from callback_sdk.http import Timeouts
 from callback_sdk.testing import WebhookReceiver
+from callback_sdk.transport.http import Timeouts
 
 MAKE = """
 import atexit, os, signal, sys, threading, time

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from callback_sdk.document import encode
+from callback_sdk.documents.document import encode
 from callback_sdk.errors import EncodingError
 from tests.property.strategies import json_values
 

@@ -11,14 +11,14 @@ from hypothesis import HealthCheck, assume, event, example, given, settings
 from hypothesis import strategies as st
 
 from callback_sdk import PostTarget, S3Signer
-from callback_sdk.body import Body
-from callback_sdk.callbacks import callbacks
+from callback_sdk.documents.body import Body
+from callback_sdk.documents.multipart import FormFile, encode_form
 from callback_sdk.errors import SigningError, TargetError
-from callback_sdk.http import Answer, Sender
-from callback_sdk.multipart import FormFile, encode_form
 from callback_sdk.redaction import SecretFields
 from callback_sdk.targets import check_target, plan
+from callback_sdk.targets.callbacks import callbacks
 from callback_sdk.testing import SeaweedFS
+from callback_sdk.transport.http import Answer, Sender
 from tests.checkers.places import raw
 from tests.property.strategies import header_values, keys, metadata
 

@@ -17,8 +17,8 @@ from attrs import define
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callback_sdk.decoding import decode
-from callback_sdk.document import encode
+from callback_sdk.documents.decoding import decode
+from callback_sdk.documents.document import encode
 from callback_sdk.errors import EncodingError
 
 

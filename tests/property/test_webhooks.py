@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callback_sdk import webhooks
-from callback_sdk.body import Body
+from callback_sdk.documents.body import Body
 from callback_sdk.errors import WebhookVerificationError
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

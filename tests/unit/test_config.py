@@ -13,7 +13,7 @@ import pytest
 
 from callback_sdk.config import ClientConfig, ServiceConfig, StorageConfig, WriterConfig
 from callback_sdk.errors import ConfigurationError
-from callback_sdk.readings import parse_bool, parse_duration, parse_size, total_seconds
+from callback_sdk.parsing import parse_bool, parse_duration, parse_size, total_seconds
 
 TOKEN = "a-token-that-nobody-may-see"
 SIGNED = "https://b.s3.eu-central-1.amazonaws.com/k?X-Amz-Signature=0123456789abcdef"

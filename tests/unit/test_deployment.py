@@ -22,8 +22,8 @@ import yaml
 from callback_sdk import AddressGuard
 from callback_sdk.commands.app import app
 from callback_sdk.config import ServiceConfig
-from callback_sdk.readings import parse_duration
-from callback_sdk.service.vault import new_key
+from callback_sdk.parsing import parse_duration
+from callback_sdk.service.access.cipher import new_key
 from callback_sdk.testing import WebhookReceiver
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ import pytest
 from callback_sdk.errors import AlgorithmError
 from callback_sdk.examples import FatigueLaw, registry, thermal_fatigue
 from callback_sdk.service import Context
-from callback_sdk.service.features import Features
+from callback_sdk.service.algorithms.features import Features
 
 ASTM = [-2.0, 1.0, -3.0, 5.0, -1.0, 3.0, -4.0, 4.0, -2.0]
 """The load history in figure 6 of ASTM E1049-85, whose cycles the standard lists."""

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from callback_sdk import Client, JobResult, Outbox, ResultsWriter, check_target, webhooks
-from callback_sdk.body import Body
+from callback_sdk.documents.body import Body
 from callback_sdk.redaction import Secret, clearing_locals
 
 MARKER = "MARKER7f3a" * 3

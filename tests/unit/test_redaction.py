@@ -20,12 +20,12 @@ from rich.console import Console
 from rich.traceback import Traceback
 
 from callback_sdk import JobResult, ResultsWriter
-from callback_sdk.callbacks import callbacks
 from callback_sdk.client.submission import form_fields
 from callback_sdk.errors import CallbackSDKError, EncodingError
 from callback_sdk.models import PostTarget, PutTarget
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, without_frames
 from callback_sdk.targets import plan
+from callback_sdk.targets.callbacks import callbacks
 from tests.rawserver import RawServer, answer, read_request
 
 MARKER = "MARKER7f3a"

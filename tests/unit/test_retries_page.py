@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from callback_sdk import retry
+from callback_sdk.transport import retry
 
 PAGE = (Path(__file__).parents[2] / "docs" / "retries.md").read_text()
 

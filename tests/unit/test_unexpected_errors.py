@@ -12,19 +12,20 @@ from typing import Any
 
 import pytest
 
-from callback_sdk import JobResult, Outbox, ResultsWriter, tracing, writer
-from callback_sdk.body import Body
-from callback_sdk.callbacks import callbacks
-from callback_sdk.delivery import Delivery
+from callback_sdk import JobResult, Outbox, ResultsWriter, tracing
+from callback_sdk.documents.body import Body
 from callback_sdk.errors import CallbackSDKError, EncodingError, OutboxError
-from callback_sdk.http import Sender
 from callback_sdk.outbox.database import Database
 from callback_sdk.outbox.files import ResultFiles
-from callback_sdk.outbox.ledger import Ledger
 from callback_sdk.outbox.owner import Owner
-from callback_sdk.retry import next_delay
+from callback_sdk.outbox.store import Ledger
+from callback_sdk.targets.callbacks import callbacks
 from callback_sdk.targets.webhook import Webhook
 from callback_sdk.testing import WebhookReceiver
+from callback_sdk.transport.http import Sender
+from callback_sdk.transport.retry import next_delay
+from callback_sdk.writer import writer
+from callback_sdk.writer.delivery import Delivery
 
 RESULT = JobResult(job_id="42", success=True, results={"life": [7.5]})
 MARKER = "MARKER9c2e"

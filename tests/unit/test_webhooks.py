@@ -9,9 +9,9 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from callback_sdk import webhooks
-from callback_sdk.body import Body
+from callback_sdk.documents.body import Body
 from callback_sdk.errors import ConfigurationError, WebhookVerificationError
-from callback_sdk.limits import MAX_WEBHOOK_HEADER
+from callback_sdk.text.limits import MAX_WEBHOOK_HEADER
 from tests.growth import assert_linear
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -12,11 +12,11 @@ from fastapi.security import HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
 
 from callback_sdk.redaction import Secret
+from callback_sdk.service.access.users import Doorkeeper
 from callback_sdk.service.api.logins import LogIns
-from callback_sdk.service.hub import Hub
+from callback_sdk.service.api.submission import Rules
+from callback_sdk.service.core import Hub
 from callback_sdk.service.store import Store, User
-from callback_sdk.service.submission import Rules
-from callback_sdk.service.users import Doorkeeper
 
 MIB = 1024 * 1024
 

@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, HTTPException, Response
 
+from callback_sdk.service.algorithms.registry import Algorithm
 from callback_sdk.service.api import schemas
 from callback_sdk.service.api.access import Face, Owner, ServiceFace
 from callback_sdk.service.api.views import show_algorithm, show_versions
-from callback_sdk.service.registry import Algorithm
 from callback_sdk.service.store import User
-from callback_sdk.service.store.records import TrainedVersion
+from callback_sdk.service.store.models import TrainedVersion
 
 _NOT_FOUND = schemas.answers(401, 404, 422, 503)
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from callback_sdk._version import __version__
-from callback_sdk.service.api import algorithms, errors, operations, tasks, tokens
+from callback_sdk.service.access.users import Doorkeeper
+from callback_sdk.service.algorithms.catalogue import Catalogue
+from callback_sdk.service.api import algorithms, errors, tasks, tokens
+from callback_sdk.service.api import health as operations
 from callback_sdk.service.api.access import Face, Limits, Quota
 from callback_sdk.service.api.logins import LogIns
+from callback_sdk.service.api.middleware import Shell
 from callback_sdk.service.api.readiness import Readiness
-from callback_sdk.service.api.shell import Shell
-from callback_sdk.service.catalogue import Catalogue
-from callback_sdk.service.hub import Hub
-from callback_sdk.service.submission import Rules
-from callback_sdk.service.users import Doorkeeper
-from callback_sdk.stores import Stores
+from callback_sdk.service.api.submission import Rules
+from callback_sdk.service.core import Hub
 from callback_sdk.targets import Settings
+from callback_sdk.targets.providers import Stores
 
 
 def create_app(hub: Hub, *, limits: Limits) -> FastAPI:

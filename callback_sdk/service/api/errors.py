@@ -20,13 +20,13 @@ from callback_sdk.errors import (
     TargetError,
     UnknownAlgorithmError,
 )
+from callback_sdk.service.access.tokens import TokenError
+from callback_sdk.service.api.submission import SubmissionError
 from callback_sdk.service.blobs import StorageError
 from callback_sdk.service.files import is_full
 from callback_sdk.service.store import StoreFullError, StoreUnavailableError
-from callback_sdk.service.store.keys import IdempotencyConflictError
+from callback_sdk.service.store.idempotency import IdempotencyConflictError
 from callback_sdk.service.store.usage import StorageQuotaError, TooLargeForQuotaError
-from callback_sdk.service.submission import SubmissionError
-from callback_sdk.service.tokens import TokenError
 
 STATUSES: dict[type[CallbackSDKError], int] = {
     UnknownAlgorithmError: 404,

@@ -13,7 +13,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from callback_sdk.redaction import Secret
-from callback_sdk.service.submission import Form
+from callback_sdk.service.api.submission import Form
 
 _MAX_FIELDS = 20
 _MAX_FIELD = 1024 * 1024

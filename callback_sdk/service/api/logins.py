@@ -13,11 +13,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from callback_sdk.redaction import Secret
-from callback_sdk.service import audit
-from callback_sdk.service.clients import network_of
-from callback_sdk.service.guesses import Guesses
-from callback_sdk.service.tokens import TokenError
-from callback_sdk.service.users import Doorkeeper
+from callback_sdk.service.access import audit
+from callback_sdk.service.access.login_limits import Guesses
+from callback_sdk.service.access.tokens import TokenError
+from callback_sdk.service.access.users import Doorkeeper
+from callback_sdk.service.api.client_addresses import network_of
 
 T = TypeVar("T")
 

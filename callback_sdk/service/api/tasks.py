@@ -19,11 +19,11 @@ from callback_sdk.models import CANCELED
 from callback_sdk.service.api import schemas
 from callback_sdk.service.api.access import Face, Owner, ServiceFace
 from callback_sdk.service.api.forms import read_form
+from callback_sdk.service.api.submission import Form, read_batch, read_key, read_one
 from callback_sdk.service.api.views import TaskView, show_delivery, show_new, show_summary, show_task
-from callback_sdk.service.hub import Hub
+from callback_sdk.service.core import Hub
 from callback_sdk.service.store import IdempotencyKey, User
-from callback_sdk.service.store.records import FIT, PREDICT
-from callback_sdk.service.submission import Form, read_batch, read_key, read_one
+from callback_sdk.service.store.models import FIT, PREDICT
 
 _SUBMIT = schemas.answers(401, 404, 409, 413, 415, 422, 429, 503)
 _TASK = schemas.answers(401, 404, 422, 503)

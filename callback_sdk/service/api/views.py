@@ -9,18 +9,18 @@ from typing import Any
 import orjson
 from attrs import asdict, define
 
-from callback_sdk.document import encode
+from callback_sdk.documents.document import encode
 from callback_sdk.models import PENDING
+from callback_sdk.service.algorithms.registry import Algorithm
 from callback_sdk.service.blobs import Blobs, results_name
-from callback_sdk.service.child import SHOWN
-from callback_sdk.service.registry import Algorithm
-from callback_sdk.service.store.records import (
+from callback_sdk.service.store.models import (
     DEAD,
     DELIVERED,
     DELIVERY_PENDING,
     Submission,
     TrainedVersion,
 )
+from callback_sdk.service.work.child import SHOWN
 
 
 def show_algorithm(versions: Sequence[Algorithm], trained: Sequence[TrainedVersion]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from callback_sdk.body import CHUNK_SIZE
+from callback_sdk.documents.body import CHUNK_SIZE
 from callback_sdk.errors import ConfigurationError, MissingExtraError, sentence
 from callback_sdk.redaction import without_frames
 from callback_sdk.service.blobs.errors import BlobMissingError, StorageError, StorageUnavailableError

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from callback_sdk.body import CHUNK_SIZE
+from callback_sdk.documents.body import CHUNK_SIZE
 from callback_sdk.service.blobs.errors import BlobMissingError, StorageError
 from callback_sdk.service.files import create_private, durable, make_private_folder, remove, rename
 

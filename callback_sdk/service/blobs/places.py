@@ -8,7 +8,7 @@ from callback_sdk.errors import ConfigurationError
 from callback_sdk.service.blobs.blobs import Blobs
 from callback_sdk.service.blobs.bucket import Bucket
 from callback_sdk.service.blobs.folder import Folder
-from callback_sdk.service.shortages import unusable
+from callback_sdk.service.supervision.shortages import unusable
 
 
 def open_blobs(place: str) -> Blobs:

@@ -18,7 +18,7 @@ from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.service.engines.engine import Room
 from callback_sdk.service.engines.errors import BrokerRefusedError, EngineError
 from callback_sdk.service.engines.options import EngineOptions
-from callback_sdk.service.parts import Parts
+from callback_sdk.service.runtime import Parts
 
 RUN = "callback_sdk.run"
 DELIVER = "callback_sdk.deliver"

@@ -14,11 +14,11 @@ from datetime import timedelta
 
 from callback_sdk.service.engines.engine import Room
 from callback_sdk.service.engines.options import EngineOptions
-from callback_sdk.service.outages import OutageLog
-from callback_sdk.service.parts import Parts, WorkerParts, working
-from callback_sdk.service.process import CANCEL, SHUTDOWN, ChildProcess, Stop, resolve
+from callback_sdk.service.runtime import Parts, WorkerParts, working
 from callback_sdk.service.store import StoreUnavailableError
-from callback_sdk.service.threads import SupervisedThread
+from callback_sdk.service.supervision.outages import OutageLog
+from callback_sdk.service.supervision.threads import SupervisedThread
+from callback_sdk.service.work.process import CANCEL, SHUTDOWN, ChildProcess, Stop, resolve
 
 _log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from attrs import define, field
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret
 from callback_sdk.service.engines.engine import Engine
-from callback_sdk.service.parts import Parts
+from callback_sdk.service.runtime import Parts
 
 ENGINES = {"embedded": "callback_sdk.service.engines.embedded", "celery": "callback_sdk.service.engines.celery"}
 """Each module has a function `opened(parts, options)`, a context manager that gives the engine."""

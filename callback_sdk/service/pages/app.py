@@ -18,9 +18,9 @@ from callback_sdk.service.api.access import Face
 from callback_sdk.service.api.errors import STATUSES
 from callback_sdk.service.api.readiness import Readiness
 from callback_sdk.service.pages import routes
+from callback_sdk.service.pages.auth import LogInNeededError, log_in_first
 from callback_sdk.service.pages.rendering import PREFIX, render
 from callback_sdk.service.pages.sessions import Sessions
-from callback_sdk.service.pages.visits import LogInNeededError, log_in_first
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

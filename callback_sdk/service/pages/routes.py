@@ -18,17 +18,17 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.models import CANCELED, IN_PROGRESS, PENDING
 from callback_sdk.redaction import Secret
-from callback_sdk.service import audit
+from callback_sdk.service.access import audit
+from callback_sdk.service.access.tokens import TokenError
+from callback_sdk.service.algorithms.registry import TEMPLATES, Algorithm
 from callback_sdk.service.api.access import Face, address_of
 from callback_sdk.service.api.schemas import Status
 from callback_sdk.service.api.views import show_delivery, show_task
-from callback_sdk.service.pages.drawings import Series, bars, lines
+from callback_sdk.service.pages.auth import form_from_here, session, session_of_form
+from callback_sdk.service.pages.charts import Series, bars, lines
 from callback_sdk.service.pages.rendering import PREFIX, render
 from callback_sdk.service.pages.sessions import COOKIE, LIFE, Session, Sessions, safe_next
-from callback_sdk.service.pages.visits import form_from_here, session, session_of_form
-from callback_sdk.service.registry import TEMPLATES, Algorithm
-from callback_sdk.service.store.records import FIT
-from callback_sdk.service.tokens import TokenError
+from callback_sdk.service.store.models import FIT
 
 _PAGE = 25
 """Tasks, or dead deliveries, of one page."""

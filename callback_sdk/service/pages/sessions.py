@@ -12,11 +12,11 @@ import jwt
 from attrs import define, field
 
 from callback_sdk.redaction import Secret
+from callback_sdk.service.access.tokens import digest
+from callback_sdk.service.access.users import Doorkeeper
 from callback_sdk.service.store import User
 from callback_sdk.service.store.sessions import SessionStore
 from callback_sdk.service.store.users import UserStore
-from callback_sdk.service.tokens import digest
-from callback_sdk.service.users import Doorkeeper
 
 COOKIE = "callback_sdk_session"
 

@@ -1,7 +1,7 @@
 """The store: a database of tasks, deliveries and users."""
 
 from callback_sdk.service.store.database import StoreFullError, StoreRefusedError, StoreUnavailableError
-from callback_sdk.service.store.records import (
+from callback_sdk.service.store.models import (
     Accepted,
     Claim,
     DeliveryClaim,

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from callback_sdk.errors import CallbackSDKError, ConfigurationError
 from callback_sdk.redaction import without_frames
-from callback_sdk.service.outages import OutageLog
+from callback_sdk.service.supervision.outages import OutageLog
 
 T = TypeVar("T")
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from callback_sdk.callbacks import Callback
 from callback_sdk.errors import TargetError
 from callback_sdk.models import IN_PROGRESS, PENDING, JobResult, Receipt
+from callback_sdk.service.access.cipher import Vault
 from callback_sdk.service.store import rows
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
-from callback_sdk.service.store.records import (
+from callback_sdk.service.store.models import (
     DEAD,
     DELIVERED,
     DELIVERY_PENDING,
@@ -23,8 +23,8 @@ from callback_sdk.service.store.records import (
     Sender,
 )
 from callback_sdk.service.store.tables import deliveries, tasks, tries
-from callback_sdk.service.vault import Vault
 from callback_sdk.targets import plan
+from callback_sdk.targets.callbacks import Callback
 from callback_sdk.tracing import TRACEPARENT
 
 _SHOWN = tuple(column for column in deliveries.c if column.name != "target")

@@ -9,12 +9,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from callback_sdk.callbacks import Callback, callbacks
 from callback_sdk.errors import TargetError
 from callback_sdk.redaction import Secret
-from callback_sdk.service.store.records import DELIVERY_PENDING, Submission
+from callback_sdk.service.access.cipher import Vault, VaultError
+from callback_sdk.service.store.models import DELIVERY_PENDING, Submission
 from callback_sdk.service.store.tables import contents
-from callback_sdk.service.vault import Vault, VaultError
+from callback_sdk.targets.callbacks import Callback, callbacks
 
 _CONTENT = sa.select(contents.c.data).where(
     contents.c.job_id == sa.bindparam("_job"), contents.c.name == sa.bindparam("_name")

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret, without_frames
+from callback_sdk.service.access.cipher import Vault, VaultError
 from callback_sdk.service.store.database import Database, StoreUnavailableError, unavailable
 from callback_sdk.service.store.tables import deliveries, seals
-from callback_sdk.service.vault import Vault, VaultError
 
 FIRST = "0001"
 """The schema of databases from before there were migrations; they have no table that says so."""

@@ -10,7 +10,7 @@ from attrs import define
 
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
-from callback_sdk.service.store.records import User
+from callback_sdk.service.store.models import User
 from callback_sdk.service.store.tables import sessions, users
 
 GRACE = 60.0

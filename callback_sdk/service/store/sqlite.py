@@ -19,9 +19,9 @@ import sqlalchemy as sa
 
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.service.files import check_writable
-from callback_sdk.service.shortages import unusable
 from callback_sdk.service.store import clock
 from callback_sdk.service.store.database import Database, StoreUnavailableError, unavailable
+from callback_sdk.service.supervision.shortages import unusable
 
 T = TypeVar("T")
 

@@ -11,18 +11,18 @@ import sqlalchemy as sa
 
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret
+from callback_sdk.service.access.cipher import Vault
 from callback_sdk.service.store import schema
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.deliveries import DeliveryStore
-from callback_sdk.service.store.figures import Figures
 from callback_sdk.service.store.postgres import PostgresDatabase
 from callback_sdk.service.store.sessions import SessionStore
 from callback_sdk.service.store.sqlite import SQLiteDatabase
+from callback_sdk.service.store.stats import Figures
 from callback_sdk.service.store.tasks import TaskStore
 from callback_sdk.service.store.users import UserStore
 from callback_sdk.service.store.versions import VersionStore
-from callback_sdk.service.vault import Vault
 
 _NOW = sa.select(now())
 

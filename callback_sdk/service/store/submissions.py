@@ -10,9 +10,10 @@ import sqlalchemy as sa
 from attrs import asdict
 
 from callback_sdk.models import PENDING
-from callback_sdk.service.store import keys, rows
+from callback_sdk.service.store import idempotency as keys
+from callback_sdk.service.store import rows
 from callback_sdk.service.store.clock import now
-from callback_sdk.service.store.records import FEATURES, Accepted, IdempotencyKey, Submission
+from callback_sdk.service.store.models import FEATURES, Accepted, IdempotencyKey, Submission
 from callback_sdk.service.store.tables import contents, deliveries, tasks
 
 _STEP = 1e-6

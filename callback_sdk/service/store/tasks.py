@@ -10,11 +10,13 @@ import sqlalchemy as sa
 
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.redaction import without_frames
+from callback_sdk.service.access.cipher import Vault
 from callback_sdk.service.store import deliveries as sending
-from callback_sdk.service.store import keys, rows, usage, versions
+from callback_sdk.service.store import idempotency as keys
+from callback_sdk.service.store import rows, usage, versions
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
-from callback_sdk.service.store.records import (
+from callback_sdk.service.store.models import (
     DELIVERY_PENDING,
     FEATURES,
     OUTPUT,
@@ -31,7 +33,6 @@ from callback_sdk.service.store.records import (
 )
 from callback_sdk.service.store.submissions import NEW_CONTENTS, insert_all
 from callback_sdk.service.store.tables import contents, deliveries, tasks
-from callback_sdk.service.vault import Vault
 
 MAX_LOSSES = 3
 """Runs of one task whose process may die before the task has failed."""

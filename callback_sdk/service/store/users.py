@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
-from callback_sdk.service.store.records import User
+from callback_sdk.service.store.models import User
 from callback_sdk.service.store.tables import sessions, tokens, users
 
 FIRST_USER = "admin"

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
-from callback_sdk.service.store.records import TrainedVersion
+from callback_sdk.service.store.models import TrainedVersion
 from callback_sdk.service.store.tables import tasks, versions
 
 _COLUMNS = tuple(versions.c[name] for name in TrainedVersion.__annotations__)

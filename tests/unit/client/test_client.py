@@ -247,7 +247,7 @@ def test_a_file_that_changes_meanwhile_is_an_error(accepting: Any, client: Clien
     """A features file that is rewritten while it is sent is noticed."""
     path = tmp_path / "f.json"
     path.write_text('{"a": [1]}')
-    from callback_sdk import body
+    from callback_sdk.documents import body
 
     original = body.PathPart.chunks
 

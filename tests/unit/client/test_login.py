@@ -13,7 +13,7 @@ import pytest
 
 from callback_sdk import compat
 from callback_sdk.client import Client, login
-from callback_sdk.client.answers import Answer
+from callback_sdk.client.responses import Answer
 from callback_sdk.compat import get_instance
 from callback_sdk.errors import AuthenticationError, ConfigurationError, ServiceError
 from callback_sdk.redaction import Secret

@@ -24,8 +24,8 @@ from callback_sdk.errors import (
     TaskFailedError,
     WaitTimeoutError,
 )
-from callback_sdk.markup import Listing
 from callback_sdk.models import Receipt
+from callback_sdk.notebook import Listing
 
 PATH = "/algorithms/tasks/42"
 SOON = timedelta(milliseconds=20)

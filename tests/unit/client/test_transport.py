@@ -396,7 +396,7 @@ def test_a_proxy_that_cannot_be_used_is_an_error_of_ours(proxy: str, clean_envir
 
 def test_every_server_error_is_asked_again(client: Client, service: Any) -> None:
     """The client retries what the package's one list calls a passing fault."""
-    from callback_sdk.retry import RETRYABLE_STATUSES
+    from callback_sdk.transport.retry import RETRYABLE_STATUSES
 
     statuses = sorted(RETRYABLE_STATUSES)[:2]
     service.on("GET", "/algorithms", *[service.Say(status) for status in statuses], service.Say(data=[]))

@@ -109,7 +109,7 @@ def test_a_name_server_that_does_not_answer_is_not_waited_for(
 ) -> None:
     """The system's resolver may take half a minute; a shorter wait ends before it does."""
     release = threading.Event()
-    monkeypatch.setattr("callback_sdk.dialing.socket.getaddrinfo", lambda *_, **__: release.wait(30) and [])
+    monkeypatch.setattr("callback_sdk.transport.connect.socket.getaddrinfo", lambda *_, **__: release.wait(30) and [])
     with Client("http://service.invalid", token=TOKEN) as client, pytest.raises(WaitTimeoutError):
         Task(client, RUNNING).wait(SHORT, progress=False)
     assert not release.is_set()

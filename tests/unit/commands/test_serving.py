@@ -15,7 +15,7 @@ from callback_sdk.cli import main
 from callback_sdk.commands.serving import EXIT_SETTING, EXIT_UNAVAILABLE, exit_codes
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.service.server import locked
-from callback_sdk.service.shortages import unusable
+from callback_sdk.service.supervision.shortages import unusable
 
 EXAMPLES = "callback_sdk.examples:registry"
 
@@ -61,7 +61,7 @@ def test_a_start_that_fails_leaves_nothing_behind(
     tmp_path: Path, wrong: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With a port that is taken, a foreign host or no registry, there is no data folder and no token."""
-    monkeypatch.setattr("callback_sdk.service.isolation.forbid_inspection", lambda: None)
+    monkeypatch.setattr("callback_sdk.service.work.isolation.forbid_inspection", lambda: None)
     monkeypatch.setattr("callback_sdk.service.logs.log_to_stderr", lambda _: None)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1] if wrong == "port" else 0

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from callback_sdk.commands.app import app
 from callback_sdk.redaction import Secret
+from callback_sdk.service.access.cipher import Vault, ensure_keys
 from callback_sdk.service.store import Store, open_database
-from callback_sdk.service.vault import Vault, ensure_keys
 
 PASSWORD = "a password of somebody"
 
@@ -40,7 +40,7 @@ def test_changes_to_accounts_are_in_the_audit_log(folder: Path, caplog: pytest.L
         done = CliRunner().invoke(app, ["users", *command, "--data", str(folder)], input=f"{PASSWORD}\n")
         assert done.exit_code == 0, done.output
         printed += done.stdout.split()
-    records = [record for record in caplog.records if record.name == "callback_sdk.service.audit"]
+    records = [record for record in caplog.records if record.name == "callback_sdk.service.access.audit"]
     assert [record.action for record in records] == [  # type: ignore[attr-defined]
         "user-added",
         "token-created",

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from callback_sdk.callbacks import callbacks
 from callback_sdk.service import dispatcher as module
 from callback_sdk.service.dispatcher import Dispatcher, Watch
 from callback_sdk.service.engines import EngineError, Room
 from callback_sdk.service.store import Ending, NewTask, Store, Submission
 from callback_sdk.service.store.tables import tasks
-from callback_sdk.service.threads import ThreadError
+from callback_sdk.service.supervision.threads import ThreadError
+from callback_sdk.targets.callbacks import callbacks
 from tests.topology import wait_until
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from callback_sdk.service import outputs
+from callback_sdk.service.algorithms.context import Context
 from callback_sdk.service.blobs.folder import Folder, _copy
-from callback_sdk.service.context import Context
 from callback_sdk.service.files import Scratch, read_progress, write_whole
+from callback_sdk.service.work import output_capture as outputs
 
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:

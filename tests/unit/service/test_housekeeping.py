@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from attrs import define, evolve
 
-from callback_sdk.callbacks import callbacks
-from callback_sdk.guard import AddressGuard
 from callback_sdk.service import Registry
+from callback_sdk.service.access.cipher import Vault
 from callback_sdk.service.blobs import StorageError, results_name
 from callback_sdk.service.blobs.folder import Folder
 from callback_sdk.service.files import Scratch
 from callback_sdk.service.housekeeping import PATIENCE, Housekeeper
-from callback_sdk.service.parts import Parts, Reach
+from callback_sdk.service.runtime import Parts, Reach
 from callback_sdk.service.store import Ending, NewTask, Store, Submission
-from callback_sdk.service.vault import Vault
+from callback_sdk.targets.callbacks import callbacks
+from callback_sdk.transport.guard import AddressGuard
 
 HOOK = "https://example.org/hook"
 

@@ -15,8 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from callback_sdk.redaction import Secret
 from callback_sdk.service import metrics
+from callback_sdk.service.access.cipher import Vault
 from callback_sdk.service.store import NewTask, Store, Submission, open_database
-from callback_sdk.service.vault import Vault
 
 ROOT = Path(__file__).parents[3]
 DASHBOARD = json.loads(Path(metrics.__file__).with_name("dashboard.json").read_text())

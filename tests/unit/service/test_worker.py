@@ -13,8 +13,8 @@ from celery.apps import worker as celery_worker
 from kombu.asynchronous import Hub, get_event_loop, set_event_loop
 
 from callback_sdk.service.engines.celery import RUN
-from callback_sdk.service.reports import Reporter, Reports
-from callback_sdk.service.stalls import MessageCounter
+from callback_sdk.service.engines.stalls import MessageCounter
+from callback_sdk.service.supervision.reports import Reporter, Reports
 from callback_sdk.service.worker import _FatalErrors, _register_run, _silence_celery
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from callback_sdk.callbacks import callbacks
 from callback_sdk.errors import InvalidTargetError, WrongOperationError
-from callback_sdk.stores import Stores
 from callback_sdk.targets import Settings, Target, plan
+from callback_sdk.targets.callbacks import callbacks
 from callback_sdk.targets.operations import AZURE, GCS, S3, Family
+from callback_sdk.targets.providers import Stores
 
 HOST = "https://b.s3.eu-central-1.amazonaws.com"
 V4 = "X-Amz-Date=20260101T110000Z&X-Amz-Expires=7200&X-Amz-Signature=s&X-Amz-SignedHeaders=host"

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from callback_sdk.callbacks import callbacks
 from callback_sdk.service.api.views import TaskView, show_new, show_task
 from callback_sdk.service.blobs.folder import Folder
 from callback_sdk.service.store import NewTask, Store, Submission
+from callback_sdk.targets.callbacks import callbacks
 
 TARGETS = (
     "https://example.org/hook",

@@ -7,12 +7,12 @@ import json
 import pytest
 import sqlalchemy as sa
 
-from callback_sdk.callbacks import callbacks
 from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import Secret
+from callback_sdk.service.access.cipher import Vault
 from callback_sdk.service.store import Ending, NewTask, Store, Submission
 from callback_sdk.service.store.tables import deliveries
-from callback_sdk.service.vault import Vault
+from callback_sdk.targets.callbacks import callbacks
 
 GOOD = "https://b.s3.eu-west-1.amazonaws.com/good?AWSAccessKeyId=A&Signature=s&Expires=4000000000"
 

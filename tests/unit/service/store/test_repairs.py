@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from callback_sdk.callbacks import callbacks
 from callback_sdk.service.store import Ending, NewTask, Store, Submission
 from callback_sdk.service.store.repairs import repair_times
 from callback_sdk.service.store.tables import deliveries, tasks
+from callback_sdk.targets.callbacks import callbacks
 
 DAY = 86400.0
 

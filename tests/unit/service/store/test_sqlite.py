@@ -13,10 +13,10 @@ import pytest
 import sqlalchemy as sa
 
 from callback_sdk.errors import ConfigurationError
+from callback_sdk.service.access.cipher import Vault, new_key
 from callback_sdk.service.store import schema
 from callback_sdk.service.store.database import StoreFullError, StoreUnavailableError
 from callback_sdk.service.store.sqlite import SQLiteDatabase, _Write
-from callback_sdk.service.vault import Vault, new_key
 from tests.topology import wait_until
 
 

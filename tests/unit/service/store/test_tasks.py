@@ -12,13 +12,14 @@ import pytest
 import sqlalchemy as sa
 from attrs import evolve
 
-from callback_sdk.callbacks import callbacks
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.models import Receipt
-from callback_sdk.service.store import Accepted, Ending, IdempotencyKey, NewTask, Sender, Store, Submission, keys
+from callback_sdk.service.store import Accepted, Ending, IdempotencyKey, NewTask, Sender, Store, Submission
+from callback_sdk.service.store import idempotency as keys
 from callback_sdk.service.store.deliveries import BROKEN_OFF
-from callback_sdk.service.store.keys import IdempotencyConflictError
+from callback_sdk.service.store.idempotency import IdempotencyConflictError
 from callback_sdk.service.store.tables import deliveries
+from callback_sdk.targets.callbacks import callbacks
 
 URL = "https://b.s3.eu-west-1.amazonaws.com/k?X-Amz-Signature=topsecret"
 PARAM = {"s3_headers": {"x-amz-acl": "topsecret"}, "n": 1}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from callback_sdk.service.store import IdempotencyKey, Store, Submission
-from callback_sdk.service.store.records import Ending, NewTask
+from callback_sdk.service.store.models import Ending, NewTask
 from callback_sdk.service.store.usage import StorageQuotaError, TooLargeForQuotaError
 
 EMPTY = 2

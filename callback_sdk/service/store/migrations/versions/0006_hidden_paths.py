@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from callback_sdk.redaction import Secret, SecretURL
-from callback_sdk.service.vault import Vault, VaultError
+from callback_sdk.service.access.cipher import Vault, VaultError
 
 revision = "0006"
 down_revision = "0005"

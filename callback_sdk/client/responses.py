@@ -1,0 +1,334 @@
+"""What the service's answers mean, and what its silence: JSON, or an error of ours."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from typing import Any
+
+import orjson
+import requests
+import urllib3
+from attrs import define, field
+
+from callback_sdk.documents.decoding import decode
+from callback_sdk.errors import (
+    AuthenticationError,
+    ConflictError,
+    InvalidRequestError,
+    NotFoundError,
+    ResponseTooLargeError,
+    ServiceError,
+    ServiceUnreachableError,
+    sentence,
+)
+from callback_sdk.redaction import HIDDEN, Secret, replaced, without_frames
+from callback_sdk.transport.connection_errors import NO_TLS
+from callback_sdk.transport.retry import parse_retry_after
+
+_LONGEST_MESSAGE = 1000
+_WORD = re.compile(r"[^\s\"'<>]+")
+
+_NOTHING: Secret[tuple[str, ...]] = Secret(())
+
+_WRONG_URL = "Is this the URL of the service's API, such as http://127.0.0.1:8000/api/v2?"
+
+_ERRORS: dict[int, type[ServiceError]] = {
+    401: AuthenticationError,
+    403: AuthenticationError,
+    404: NotFoundError,
+    409: ConflictError,
+}
+
+_HINTS = {
+    401: "Check the token: Client(token=...) or CALLBACK_SDK_TOKEN. `callback-sdk serve` keeps its own "
+    "in the file `token` of its data folder.",
+    403: "This token may not do that; ask the service's operator.",
+    404: "Check the name or the id, and that the URL is the service's.",
+    413: "Send fewer rows, write them as Parquet, or have the operator raise the limit on the body's size.",
+    422: "Correct what it names, and submit again; no task was made.",
+    429: "Wait, or submit less at a time.",
+    502: "A proxy has no service behind it: is `callback-sdk serve` running?",
+    503: "Try again later.",
+    504: "Try again later, or ask the operator for a longer time-out at the proxy.",
+}
+
+
+@define(frozen=True)
+class Answer:
+    """What the service said to one request.
+
+    Attributes:
+        data: The JSON; the bytes of a file.
+        request_id: The service's id of the request.
+    """
+
+    data: Any = field(repr=False)
+    request_id: str | None = None
+
+
+def read(
+    response: requests.Response,
+    content: bytes,
+    url: str,
+    hidden: Secret[tuple[str, ...]],
+    *,
+    as_file: bool = False,
+) -> Answer:
+    """Read an answer.
+
+    Args:
+        response: The answer.
+        content: Its content, decompressed.
+        url: Who gave it.
+        hidden: Strings that an error must not repeat, should the service quote them.
+        as_file: Whether to leave its bytes as they are.
+
+    Raises:
+        ServiceError: It is a refusal, or no JSON.
+    """
+    said = _Said(response, content, hidden)
+    if 200 <= response.status_code < 300:
+        return Answer(content if as_file else _json(content, url, said), said.request_id)
+    raise _refusal(said)
+
+
+@define(frozen=True)
+class _Said:
+    """The texts of a response that may get into an error: printable, short, and without credentials.
+
+    No other function reads a header or the reason phrase, because a server or a proxy may quote the token anywhere.
+    """
+
+    _response: requests.Response = field(repr=False)
+    _content: bytes = field(repr=False)
+    _hidden: Secret[tuple[str, ...]]
+
+    @property
+    def status(self) -> int:
+        return self._response.status_code
+
+    @property
+    def reason(self) -> str:
+        """What a service says about its refusal; a proxy in between may have said it in HTML."""
+        return _scrubbed(_message(self._content), self._hidden) or _scrubbed(
+            _utf8(self._response.reason or ""), self._hidden
+        )
+
+    @property
+    def nothing_accepted(self) -> bool:
+        """Whether the service says that it accepted nothing of the request."""
+        return _object(self._content).get("accepted") is False
+
+    @property
+    def request_id(self) -> str | None:
+        return self._header("X-Request-ID")[:200] or None
+
+    @property
+    def content_type(self) -> str:
+        return self._header("Content-Type")[:100]
+
+    @property
+    def retry_after(self) -> str | None:
+        return self._header("Retry-After") or None
+
+    def _header(self, name: str) -> str:
+        return _scrubbed(_utf8(self._response.headers.get(name, "")), self._hidden)
+
+
+def _utf8(text: str | bytes) -> str:
+    """Return a header's text as its sender meant it: http.client reads all headers as Latin-1."""
+    data = text if isinstance(text, bytes) else text.encode("latin-1", "replace")
+    return data.decode("utf-8", "replace")
+
+
+def _scrubbed(text: str, hidden: Secret[tuple[str, ...]]) -> str:
+    # Before the text is cut: the first part of a token is a credential too.
+    text = _printable(_without(text, hidden))
+    return _WORD.sub(_without_credentials, text)[:_LONGEST_MESSAGE]
+
+
+def _without(text: str, hidden: Secret[tuple[str, ...]]) -> str:
+    # One by one: a batch has more of them than `replaced` takes at a time.
+    for secret in hidden.reveal() if text else ():
+        text = replaced(text, (secret,))
+    return text
+
+
+def _without_credentials(word: re.Match[str]) -> str:
+    """Return a word without the query of a URL, and without the user and the password before a host."""
+    place, mark, query = word[0].partition("?")
+    if mark and ("http://" in place or "https://" in place):
+        return f"{_without_userinfo(place)}?{HIDDEN}"
+    return _without_userinfo(place + mark + query)
+
+
+def _without_userinfo(text: str) -> str:
+    userinfo, at, host = text.rpartition("@")
+    scheme, slashes, _ = userinfo.partition("://")
+    return f"{scheme + slashes if slashes else ''}{HIDDEN}@{host}" if at and ":" in userinfo else text
+
+
+def _json(content: bytes, url: str, said: _Said) -> Any:
+    try:
+        return decode(content)
+    except ValueError as error:
+        reason = _printable(str(error))
+    kind = said.content_type or "a body without a Content-Type"
+    is_json = kind.partition(";")[0].strip().lower() == "application/json"
+    raise ServiceError(
+        f"{url} answered {said.status} with {kind} that can't be read as JSON: {reason}.",
+        hint="Read the result from its target." if is_json else _WRONG_URL,
+        status=said.status,
+        request_id=said.request_id,
+    )
+
+
+def _object(content: bytes) -> dict[str, Any]:
+    """Return the JSON object that a response holds; an empty one for anything else."""
+    try:
+        data = orjson.loads(content)
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _message(content: bytes) -> str:
+    data = _object(content)
+    errors = data.get("error") or data.get("errors") or data.get("detail") or ""
+    texts = errors if isinstance(errors, list) else [errors]
+    return "; ".join(text if isinstance(text, str) else orjson.dumps(text).decode() for text in texts)
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text).strip()
+
+
+def _refusal(said: _Said) -> ServiceError:
+    status = said.status
+    if status < 400:
+        return ServiceError(
+            f"The service answered {status}: it sends the client elsewhere, and the token would go along.",
+            hint="Give the client the URL of the API itself; mind http or https.",
+            status=status,
+            request_id=said.request_id,
+        )
+    kind = _ERRORS.get(status, InvalidRequestError if status < 500 else ServiceError)
+    reason = sentence(said.reason or "no reason given")
+    delay = parse_retry_after(said.retry_after)
+    known = f" Its id of the request is {said.request_id}." if said.request_id and status >= 500 else ""
+    return kind(
+        f"The service answered {status}: {reason}{known}",
+        hint=_HINTS.get(status, "Try again later, and tell the service's operator." if status >= 500 else ""),
+        status=status,
+        request_id=said.request_id,
+        retry_after=None if delay is None else delay.total_seconds(),
+        nothing_accepted=said.nothing_accepted,
+    )
+
+
+_HINTS_OF_EXCEPTIONS: tuple[tuple[type[requests.RequestException], str], ...] = (
+    (
+        requests.exceptions.ProxyError,
+        "Check HTTP_PROXY and HTTPS_PROXY, or name the service's host in NO_PROXY.",
+    ),
+    (
+        requests.exceptions.SSLError,
+        "Check the certificate; REQUESTS_CA_BUNDLE names a file of one's own authorities.",
+    ),
+    (
+        requests.exceptions.ConnectTimeout,
+        "Check the host and the network; a longer wait is connect_timeout=.",
+    ),
+    (requests.exceptions.ReadTimeout, "It may be busy; a longer wait is timeout=."),
+    (
+        requests.exceptions.ConnectionError,
+        "Is it running, and is the URL right? `callback-sdk serve` starts one.",
+    ),
+    (requests.exceptions.ChunkedEncodingError, "The answer was cut off; try again."),
+)
+
+
+def unreachable(
+    error: Exception,
+    url: str,
+    method: str,
+    key: str | None = None,
+    *,
+    hidden: Secret[tuple[str, ...]] = _NOTHING,
+) -> ServiceUnreachableError:
+    """Make the error for a request that got no answer; its cause has no frames, whose locals hold the token.
+
+    A cause that quotes a credential is left out: a malformed status line or the URL of a proxy may.
+
+    Args:
+        error: What requests, or a library below it, raised.
+        url: Who didn't answer.
+        method: The request's method.
+        key: The request's idempotency key.
+        hidden: Strings that the error must not repeat.
+    """
+    root = _root(error)
+    hint = next((hint for kind, hint in _HINTS_OF_EXCEPTIONS if isinstance(error, kind)), "Try again.")
+    if _speaks_no_tls(root):
+        hint = "Give the client the URL with http://, or the port of https: the server speaks no TLS at this one."
+    resume_key = None
+    if method == "POST" and not _never_connected(error):
+        resume_key = key
+        hint = f"{accepted(key)} If the features are large, the service's limit may have cut them off. {hint}"
+    failure = ServiceUnreachableError(
+        f"No answer from {url}: {sentence(_described(root, hidden))}", hint=hint, idempotency_key=resume_key
+    )
+    failure.__cause__ = None if _quotes_credential(root, hidden) else without_frames(root)
+    return failure
+
+
+def may_be_accepted(error: ServiceError) -> bool:
+    """Return whether a response leaves open if the task was accepted: the service failed, or the 2xx can't be read."""
+    if error.nothing_accepted:
+        return False
+    status = error.status
+    return isinstance(error, ResponseTooLargeError) or (status is not None and (status < 300 or status >= 500))
+
+
+def accepted(key: str | None, what: str = "The task") -> str:
+    """Say that something may have been submitted, and what makes no second one."""
+    if key is None:
+        return f"{what} may have been accepted all the same, so look for its result before you submit again."
+    return (
+        f'{what} may have been accepted all the same; the same call with idempotency_key="{key}" makes no second one.'
+    )
+
+
+def _root(error: BaseException) -> BaseException:
+    """Find the innermost cause; what wraps it repeats it, with the request attached."""
+    inner = getattr(error, "reason", None) or error.__cause__ or error.__context__
+    if not isinstance(inner, BaseException):
+        inner = next((part for part in error.args if isinstance(part, BaseException)), None)
+    if inner is None:
+        return error
+    return _root(inner)
+
+
+def _speaks_no_tls(root: BaseException) -> bool:
+    return isinstance(root, ssl.SSLError) and root.reason in NO_TLS
+
+
+def _never_connected(error: Exception) -> bool:
+    if isinstance(error, (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError)):
+        return True
+    if isinstance(_root(error), ssl.SSLCertVerificationError):
+        return True
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(reason, urllib3.exceptions.NewConnectionError)
+
+
+def _described(root: BaseException, hidden: Secret[tuple[str, ...]]) -> str:
+    text = getattr(root, "strerror", None) or str(root) or type(root).__name__
+    return _scrubbed(str(text), hidden)[:200]
+
+
+def _quotes_credential(root: BaseException, hidden: Secret[tuple[str, ...]]) -> bool:
+    # The attributes too: BadStatusLine has the line, and LocationParseError the location.
+    text = _printable(f"{root!s} {root!r} {vars(root)}")
+    return _WORD.sub(_without_credentials, _without(text, hidden)) != text

@@ -1,0 +1,158 @@
+"""The command `run`: try an algorithm without any service."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from callback_sdk.commands.options import PassEnv, RegistryName, settings
+from callback_sdk.commands.printing import print_document, print_error, print_text
+
+if TYPE_CHECKING:
+    from callback_sdk.service.algorithms.registry import Algorithm
+
+EXIT_FAILED = 3
+"""The algorithm failed."""
+
+_LOOK = 0.2
+"""Seconds between looks at the progress."""
+
+
+def run(
+    registry: RegistryName,
+    algorithm: Annotated[str, typer.Argument(metavar="ALGORITHM", help="Which algorithm.", show_default=False)],
+    *,
+    features: Annotated[
+        Path, typer.Option(metavar="FILE", help="A file of Parquet or JSON with its data.", show_default=False)
+    ],
+    parameters: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A JSON file with the algorithm's parameters.", show_default=False),
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option(help="The algorithm's version; the newest, unless given.", show_default=False)
+    ] = None,
+    no_evaluate: Annotated[bool, typer.Option("--no-evaluate", help="Don't evaluate the predictions.")] = False,
+    fit: Annotated[bool, typer.Option("--fit", help="Call the function that trains it.")] = False,
+    export: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --fit: where the new model goes.", show_default=False)
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A model that --export wrote, to go on with.", show_default=False),
+    ] = None,
+    pass_env: PassEnv = None,
+) -> None:
+    """Run an algorithm once, as the service would, and print its results as JSON.
+
+    What it prints and logs comes to standard error. It runs in a process of its own, with its time-out, its memory
+    limit, and those variables of the environment that a service would pass to it; nothing is kept or delivered. Exit
+    codes: 0; 1 an error, such as features that are no table; 2 wrong usage; 3 the algorithm failed; 130 Ctrl-C, which
+    stops it.
+    """
+    # Here and not above, so that the help is there at once.
+    from callback_sdk.service.algorithms import features as tables
+    from callback_sdk.service.algorithms.registry import load
+    from callback_sdk.service.server import default_processes
+    from callback_sdk.service.work.child import Run
+    from callback_sdk.service.work.memory import default_limit, limit_of
+    from callback_sdk.service.work.output_capture import kept
+    from callback_sdk.service.work.process import ChildProcess
+
+    if export is not None and not fit:
+        raise typer.BadParameter("Goes with --fit only.", param_hint="--export")
+    if model is not None:
+        # A name that is wrong had better be noticed now.
+        model.open("rb").close()
+    found = load(registry).get(algorithm, version)
+    config = settings(pass_env=pass_env)
+    limit = limit_of(found.memory_limit, default_limit(config.memory_limit, config.processes or default_processes()))
+    format_ = tables.sniff(features)
+    tables.check(features, format_)
+    with tempfile.TemporaryDirectory(prefix="callback-sdk-run-") as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        order = Run(
+            registry=registry,
+            kind="fit" if fit else "predict",
+            algorithm=found.name,
+            version=found.version,
+            job_id="local",
+            attempt=1,
+            evaluate=not no_evaluate,
+            parameters=_parameters(parameters),
+            features=features.absolute(),
+            features_format=format_,
+            results=folder / "results",
+            progress=folder / "progress",
+            output=folder / "output",
+            export_new_version=export is not None,
+            model=model.absolute() if model is not None else None,
+            made=folder / "made",
+            memory_limit=limit.size,
+        )
+        child = ChildProcess(registry, pass_env=config.pass_env)
+        stack.callback(child.close)
+        with _progress_shown(found, order.progress):
+            outcome = child.run(order, timeout=found.timeout, stop=Future())
+        failure = outcome.failure(timeout=found.timeout, memory_limit=limit)
+        # Its traceback is in there too.
+        print_text(kept(order.output).decode(errors="replace"), err=True)
+        if failure is not None:
+            print_error(failure)
+            raise typer.Exit(EXIT_FAILED)
+        if export is not None:
+            _export(folder / "made", export)
+        print_document(order.results.read_bytes())
+
+
+def _export(made: Path, export: Path) -> None:
+    from callback_sdk.errors import AlgorithmError
+
+    if not made.exists():
+        raise AlgorithmError("The training exported no model.", hint="Call context.export(...) in it.")
+    shutil.copyfile(made, export)
+
+
+def _parameters(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise typer.BadParameter(f"{path} holds no JSON object.", param_hint="--parameters")
+    return found
+
+
+@contextlib.contextmanager
+def _progress_shown(algorithm: Algorithm, path: Path) -> Iterator[None]:
+    """Show how far the algorithm is while the block lasts, where somebody is there to see it."""
+    from callback_sdk.client.progress import ProgressBar
+    from callback_sdk.service.files import read_progress
+
+    ended = threading.Event()
+
+    def follow(bar: ProgressBar) -> None:
+        while not ended.wait(_LOOK):
+            state = read_progress(path)
+            if state is not None:
+                bar.show(state["fraction"], state["message"])
+
+    with ProgressBar(algorithm.name) as bar:
+        thread = threading.Thread(target=follow, args=(bar,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()

@@ -1,0 +1,248 @@
+"""Bytes to send: of known length and digest, from memory or from files, readable again for the next try."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from callback_sdk.concurrency.forking import RLock
+from callback_sdk.errors import EncodingError
+
+CHUNK_SIZE = 256 * 1024
+"""Bytes that are read from a file at a time."""
+
+
+class PathPart:
+    """A file by its path. It is opened anew for each reading, so several readers can share it.
+
+    Args:
+        path: A regular file that stays as it is until the last reading.
+
+    Raises:
+        EncodingError: It is not a regular file, or can't be read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._name = f"the file of results {self.path}"
+        with self._open() as file:
+            self._identity = _identity(file)
+            self.size = self._identity[2]
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the file's bytes.
+
+        Raises:
+            EncodingError: The file is gone, or was changed since its length was taken.
+        """
+        with self._open() as file:
+            yield from _unchanged(_read(file, self.size, self._name), file, self._identity, self._name)
+
+    def _open(self) -> BinaryIO:
+        try:
+            # Without O_NONBLOCK, opening a named pipe waits until somebody writes to it.
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            file = os.fdopen(descriptor, "rb") if _is_regular(descriptor) else None
+        except (OSError, ValueError) as error:
+            raise EncodingError(
+                f"{_capital(self._name)} can't be read: {reason(error)}.",
+                hint="Give the path of a JSON file, and keep the file until the result is delivered.",
+            ) from error
+        if file is None:
+            os.close(descriptor)
+            raise EncodingError(
+                f"{_capital(self._name)} is not a regular file.",
+                hint="Give the path of a JSON file. To send what comes through a pipe, open it, and give the file.",
+            )
+        return file
+
+
+class FilePart:
+    """The rest of an open binary file that can seek. Readers take turns, chunk by chunk.
+
+    Args:
+        file: A seekable file; where it stands now is where the part begins.
+
+    Raises:
+        EncodingError: It can't be read.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        # An RLock, because a signal handler may read what the frame that it interrupted reads.
+        self._lock = RLock()
+        self._name = file_name(file)
+        with _translated(self._name):
+            self._start = file.tell()
+            self.size = file.seek(0, os.SEEK_END) - self._start
+            file.seek(self._start)
+        self._identity = _identity(file)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the file's bytes.
+
+        Raises:
+            EncodingError: The file can't be read, or was changed since its length was taken.
+        """
+        yield from _unchanged(self._chunks(), self._file, self._identity, self._name)
+
+    def _chunks(self) -> Iterator[bytes]:
+        done = 0
+        while done < self.size:
+            with self._lock, _translated(self._name):
+                self._file.seek(self._start + done)
+                chunk = self._file.read(min(CHUNK_SIZE, self.size - done))
+            if not chunk:
+                raise _changed(self._name)
+            done += len(chunk)
+            yield chunk
+
+
+Part = bytes | PathPart | FilePart
+
+
+class Body:
+    """A sequence of parts that is sent as one.
+
+    Args:
+        parts: Bytes, or files.
+
+    Attributes:
+        size: Length in bytes.
+    """
+
+    def __init__(self, *parts: Part) -> None:
+        self.parts = tuple(part for part in parts if not isinstance(part, bytes) or part)
+        self.size = sum(len(part) if isinstance(part, bytes) else part.size for part in self.parts)
+        self._known: tuple[bytes, bytes] | None = None
+
+    def __repr__(self) -> str:
+        return f"Body({self.size} bytes)"
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the bytes from the beginning, each time anew."""
+        for part in self.parts:
+            if isinstance(part, bytes):
+                yield part
+            else:
+                yield from part.chunks()
+
+    def read(self) -> bytes:
+        """Return all bytes at once; for what is known to be small."""
+        return b"".join(self.chunks())
+
+    @property
+    def _digests(self) -> tuple[bytes, bytes]:
+        # No cached_property: until Python 3.12 all bodies share its lock, which a child of a fork inherits held.
+        known = self._known
+        if known is None:
+            self._known = known = self._read_digests()
+        return known
+
+    def _read_digests(self) -> tuple[bytes, bytes]:
+        sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        for chunk in self.chunks():
+            sha256.update(chunk)
+            md5.update(chunk)
+        return sha256.digest(), md5.digest()
+
+    @property
+    def sha256(self) -> bytes:
+        """SHA-256 of the bytes; read once, then kept."""
+        return self._digests[0]
+
+    @property
+    def md5(self) -> bytes:
+        """MD5 of the bytes, for `Content-MD5`; read once, then kept."""
+        return self._digests[1]
+
+    @property
+    def content_md5(self) -> str:
+        """The MD5 as the header `Content-MD5` has it (RFC 1864)."""
+        return base64.b64encode(self.md5).decode()
+
+
+def file_name(file: Any) -> str:
+    """Return what an error calls an open file."""
+    name = getattr(file, "name", None)
+    return f"the file of results {name}" if isinstance(name, str) and name else "the file of results"
+
+
+def reason(error: Exception) -> str:
+    """Return what may be told of an error of somebody else's: its text might hold a URL with a signature."""
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
+
+
+def _read(file: BinaryIO, size: int, name: str) -> Iterator[bytes]:
+    left = size
+    while left:
+        with _translated(name):
+            chunk = file.read(min(CHUNK_SIZE, left))
+        if not chunk:
+            raise _changed(name)
+        left -= len(chunk)
+        yield chunk
+
+
+Identity = tuple[int, int, int, int]
+"""Device, inode, size and time of the last change: what tells that a file is still the same."""
+
+
+def _identity(file: BinaryIO) -> Identity:
+    """Return a file's identity; zeros for one that only exists in memory."""
+    try:
+        status = os.fstat(file.fileno())
+    except Exception:  # noqa: BLE001 - BytesIO raises an OSError of io, other libraries whatever they like
+        return 0, 0, 0, 0
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _unchanged(chunks: Iterator[bytes], file: BinaryIO, identity: Identity, name: str) -> Iterator[bytes]:
+    """Yield chunks of a file that is still the same, and the last one only when it was the same to the end.
+
+    So nobody receives a whole body with half of another file in it.
+    """
+    last = b""
+    if _identity(file) != identity:
+        raise _changed(name)
+    for chunk in chunks:
+        if last:
+            yield last
+        last = chunk
+    if _identity(file) != identity:
+        raise _changed(name)
+    if last:
+        yield last
+
+
+def _is_regular(descriptor: int) -> bool:
+    return stat.S_ISREG(os.fstat(descriptor).st_mode)
+
+
+@contextlib.contextmanager
+def _translated(name: str) -> Iterator[None]:
+    """Make an error of reading one of ours: it is neither the network's nor the target's."""
+    try:
+        yield
+    except Exception as error:
+        raise EncodingError(
+            f"{_capital(name)} can't be read: {reason(error)}.",
+            hint="Keep the file open until the result is delivered.",
+        ) from error
+
+
+def _capital(name: str) -> str:
+    return name[0].upper() + name[1:]
+
+
+def _changed(name: str) -> EncodingError:
+    return EncodingError(
+        f"{_capital(name)} was changed while it was being sent.",
+        hint="Write results to a new file and leave it alone until then.",
+    )

@@ -1,0 +1,120 @@
+"""What tables and arrays of Arrow become in JSON, and of every library that hands them over by Arrow's own interface.
+
+pyarrow is imported where it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from callback_sdk.documents.values.columns import columns
+
+_ONE_COLUMN = ("Series", "Array", "ChunkedArray", "Column")
+"""Names of the classes, in polars and others, that are no tables even when their values are structs."""
+
+_DURATION = "Give a duration as a number of seconds, and a calendar interval as its months, days and nanoseconds."
+
+
+def converter(kind: type) -> Callable[[Any], Any] | None:
+    """Return what makes values of a type of pyarrow plainer; None when it is not known here."""
+    import pyarrow as pa
+
+    simple: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+        ((pa.Table, pa.RecordBatch), _table),
+        ((pa.Array, pa.ChunkedArray), column),
+        (pa.Scalar, _scalar),
+        (pa.MonthDayNano, _interval),
+    )
+    return next((make for base, make in simple if issubclass(kind, base)), None)
+
+
+def stream(value: Any) -> Any:
+    """Return the data of a value that hands it over by the Arrow PyCapsule interface. Some do that only once.
+
+    Raises:
+        TypeError: pyarrow is not installed, or can't read them.
+    """
+    try:
+        import pyarrow as pa
+    except ImportError:
+        raise TypeError("pyarrow reads its data: pip install 'callback-sdk[parquet]'.") from None
+    kind = type(value)
+    if kind.__module__.partition(".")[0] == "polars":
+        # The stream of a Series has another type than polars 1.20 says.
+        return _read(value.to_arrow)
+    is_table = kind.__name__ not in _ONE_COLUMN
+    read = pa.table if is_table else pa.chunked_array if hasattr(kind, "__arrow_c_stream__") else pa.array
+    return _read(lambda: read(value))
+
+
+def _read(read: Callable[[], Any]) -> Any:
+    with _explained():
+        data = read()
+    return _table(data) if hasattr(data, "column_names") else column(data)
+
+
+def _table(value: Any) -> dict[str, Any]:
+    return columns(value.column_names, [value.column(number) for number in range(value.num_columns)])
+
+
+def column(value: Any) -> Any:
+    """Return the values of an array or a chunked array: an array of NumPy for numbers, else a list."""
+    import pyarrow as pa
+
+    kind = value.type
+    if pa.types.is_duration(kind) or pa.types.is_interval(kind):
+        raise TypeError(_DURATION)
+    if "time64[ns]" in str(kind):
+        return _times(value)
+    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+        return _listed(value)
+    if not value.null_count:
+        return _numbers(value)
+    if not pa.types.is_float32(kind):
+        return _listed(value)
+    # Of NumPy, as its digits are those of 32 bits.
+    valid = value.is_valid().to_pylist()
+    return [number if there else None for number, there in zip(_numbers(value), valid, strict=True)]
+
+
+def _times(value: Any) -> list[Any]:
+    """Return times of day. pyarrow cuts their nanoseconds on the way to Python, but not when it casts them."""
+    import pyarrow as pa
+
+    if not pa.types.is_time64(value.type):
+        raise TypeError("Times of day with nanoseconds can't lie in lists or structs: cast them to microseconds.")
+    with _explained():
+        return _listed(value.cast(pa.time64("us")))
+
+
+def _numbers(value: Any) -> Any:
+    import pyarrow as pa
+
+    return value.to_numpy() if isinstance(value, pa.ChunkedArray) else value.to_numpy(zero_copy_only=False)
+
+
+def _listed(value: Any) -> list[Any]:
+    with _explained():
+        values: list[Any] = value.to_pylist()
+        return values
+
+
+def _scalar(value: Any) -> Any:
+    import pyarrow as pa
+
+    return column(pa.repeat(value, 1))[0]
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    # A struct with two fields of one name; nanoseconds without pandas; a year beyond 9999; an unknown time zone.
+    try:
+        yield
+    except Exception as error:
+        raise TypeError(f"pyarrow can't make a value of Python of it: {error}.") from error
+
+
+def _interval(_value: Any) -> Any:
+    raise TypeError(_DURATION)

@@ -1,0 +1,166 @@
+"""Any value as JSON, by the table in docs/values.md.
+
+orjson does the work. What it can't write (integers beyond 64 bits, lone surrogates, keys of other libraries) and what
+it doesn't tell (which value is to blame) goes the slow way through plain Python values.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from collections.abc import Callable
+from itertools import chain, zip_longest
+from typing import Any
+
+import orjson
+
+from callback_sdk.documents.values.conversion import KNOWN, Conversion, is_array
+from callback_sdk.documents.values.encoded import Encoded
+from callback_sdk.documents.values.plain import Plain
+from callback_sdk.documents.values.walk import count_nonfinite, has_plain_keys, has_seconds_as_offset
+from callback_sdk.errors import CallbackSDKError, EncodingError
+
+_OPTION = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
+"""Because orjson loses some fields of dataclasses, and all of those that derive from dict or list; see `standard`."""
+
+_NULL = re.compile(b"null")
+"""A pattern, because it searches twice as fast as `in`."""
+
+_OFFSET = re.compile(rb'T\d\d:\d\d:\d\d(?:\.\d{6})?(?:-|\+(?!00:00"))')
+"""A datetime that is not in UTC. orjson rounds offsets to minutes, and those of old times have seconds."""
+
+_UTC = b'+00:00"'
+"""How a datetime in UTC ends, and one that has an offset of up to 29 seconds to the east."""
+
+_FRACTION = re.compile(rb':\d\d\.\d{5}"')
+"""A time of day with five digits after the point, of which orjson 3.11 to 3.13 has dropped a zero before them."""
+
+_DROPS_ZEROS = orjson.dumps(dt.time(microsecond=10_000)) != b'"00:00:00.010000"'
+
+_PLACE = b"\xff"
+"""Stands for an array that is kept on its own. UTF-8 never has this byte."""
+
+_LARGE = 65536
+"""Numbers from which on an array's text is not copied into the document, so that it isn't in memory twice."""
+
+
+def encode(value: Any, *, path: str = "results", only_finite: bool = False) -> Encoded:
+    """Encode a value as JSON, by the table in docs/values.md.
+
+    Args:
+        value: What to encode.
+        path: What errors call the value.
+        only_finite: Whether NaN, infinities and NaT are errors. They become null otherwise.
+
+    Raises:
+        EncodingError: JSON can't hold something in it; the error names the path to it.
+    """
+    try:
+        return _encode(value, path, only_finite=only_finite)
+    except (CallbackSDKError, MemoryError):
+        raise
+    except Exception as error:
+        raise EncodingError(
+            f"{path} can't be written as JSON: reading it raised {type(error).__name__}.",
+            hint="Turn it into numbers, strings, lists and dicts first.",
+            path=path,
+        ) from error
+
+
+def _encode(value: Any, path: str, *, only_finite: bool) -> Encoded:
+    convert = Conversion()
+    parts = _encode_fast(value, convert)
+    if parts is None:
+        parts = (_encode_slowly(value, path, convert),)
+    nulled = count_nonfinite(value, convert) if any(map(_NULL.search, parts)) else 0
+    if nulled and only_finite:
+        # It raises, with the path.
+        Plain(convert, only_finite=True).value(value, path)
+    return Encoded(parts, nulled)
+
+
+def _encode_fast(value: Any, convert: Callable[[Any], Any]) -> tuple[bytes, ...] | None:
+    """Return what orjson makes of a value; None when it can't, or would write two keys alike."""
+    try:
+        return _dumped(value, convert, _OPTION)
+    except TypeError as error:
+        # A match that fails with another version of orjson costs some time only.
+        if "key" not in str(_raised(error)) or not has_plain_keys(value, convert):
+            return None
+    try:
+        return _dumped(value, convert, _OPTION | orjson.OPT_NON_STR_KEYS)
+    except TypeError as error:
+        _raised(error)
+        return None
+
+
+def _raised(error: TypeError) -> TypeError:
+    """Return an error of orjson's, unless it hides a Ctrl-C during a conversion."""
+    if isinstance(error.__cause__, BaseException) and not isinstance(error.__cause__, Exception):
+        raise error.__cause__
+    return error
+
+
+def _dumped(value: Any, convert: Callable[[Any], Any], option: int) -> tuple[bytes, ...]:
+    arrays: list[bytes] = []
+    known = KNOWN
+
+    def default(part: Any) -> Any:
+        converter = known.get(type(part))
+        if converter is not None:
+            return converter(part)
+        return _array(part, arrays, convert) if is_array(part) else convert(part)
+
+    data = orjson.dumps(value, default=default, option=option)
+    if _has_inexact_times(data, value, convert):
+        arrays.clear()
+        data = orjson.dumps(value, default=default, option=option | orjson.OPT_PASSTHROUGH_DATETIME)
+    return _joined(data, arrays)
+
+
+def _has_inexact_times(data: bytes, value: Any, convert: Callable[[Any], Any]) -> bool:
+    """Return whether orjson may have written a time otherwise than it is."""
+    # A look for one byte first, which takes far less time than a pattern.
+    if _DROPS_ZEROS and b":" in data and _FRACTION.search(data):
+        return True
+    if _UTC in data:
+        return has_seconds_as_offset(value, convert)
+    return b"T" in data and _OFFSET.search(data) is not None
+
+
+def _array(array: Any, arrays: list[bytes], convert: Callable[[Any], Any]) -> Any:
+    from callback_sdk.documents.values import numpy
+
+    native = numpy.native(array)
+    if native is None:
+        return convert(array)
+    data = numpy.dumped(native)
+    if native.size < _LARGE:
+        return orjson.Fragment(data)
+    arrays.append(data)
+    return orjson.Fragment(_PLACE)
+
+
+def _joined(data: bytes, arrays: list[bytes]) -> tuple[bytes, ...]:
+    if not arrays:
+        return (data,)
+    pieces = data.split(_PLACE)
+    if len(pieces) != len(arrays) + 1:
+        raise TypeError("a Fragment of somebody else's is not UTF-8")
+    return tuple(part for part in chain.from_iterable(zip_longest(pieces, arrays, fillvalue=b"")) if part)
+
+
+def _encode_slowly(value: Any, path: str, convert: Callable[[Any], Any]) -> bytes:
+    plain = Plain(convert).value(value, path)
+    try:
+        text = json.dumps(plain, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except RecursionError:
+        raise EncodingError(
+            f"{path} is nested too deeply.", hint="Make it flatter before returning it.", path=path
+        ) from None
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        # A lone surrogate is no UTF-8, but JSON can still escape it.
+        return json.dumps(plain, separators=(",", ":"), allow_nan=False).encode()

@@ -1,0 +1,177 @@
+"""What values of NumPy become in JSON. It is imported where it is used: a value of it has loaded it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from callback_sdk.documents.values.timestamps import has_year
+
+_DURATION = "Give a duration as a number of seconds: value / numpy.timedelta64(1, 's')."
+_LONG = "A long double has more digits than a number in JSON is read with: value.astype(float)."
+_REFUSED = {
+    "c": "Give the real and the imaginary part as two numbers: value.real, value.imag.",
+    "m": _DURATION,
+    "S": "Decode bytes first, value.astype(str), or encode them as base64.",
+    "V": "Give the fields of a structured array as a dict: {name: value[name] for name in value.dtype.names}.",
+}
+"""Advice by the kinds of types that JSON has no form for."""
+
+_FINE = ("ps", "fs", "as")
+"""Units below nanoseconds."""
+
+_FRACTION = 6
+"""Digits of a fraction that Python's own datetimes are written with."""
+
+
+def converter(kind: type) -> Callable[[Any], Any] | None:
+    """Return what makes values of a type plainer; None when it is not known here."""
+    import numpy as np
+
+    if issubclass(kind, np.ndarray):
+        return _array
+    if not issubclass(kind, np.generic):
+        return None
+    simple: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+        (np.float64, float),
+        (np.floating, _floating),
+        (np.bool_, bool),
+        # Before integers, of which it is one.
+        (np.timedelta64, _refused),
+        (np.integer, int),
+        (np.datetime64, _moment),
+        (np.str_, str),
+    )
+    return next((make for base, make in simple if issubclass(kind, base)), _refused)
+
+
+def native(value: Any) -> Any | None:
+    """Return an array as orjson itself can write it, and would write it right; None when it can't."""
+    kind = value.dtype.kind
+    if kind == "M" and value.ndim and value.dtype.isnative and _is_plain_moments(value):
+        return value if value.flags.c_contiguous else value.copy(order="C")
+    if kind not in "fiub" or value.dtype.itemsize > 8 or not value.ndim:
+        return None
+    if value.dtype.isnative and value.flags.c_contiguous:
+        return value
+    return value.astype(value.dtype.newbyteorder("="), order="C")
+
+
+def dumped(value: Any) -> bytes:
+    """Write an array that is `native` as JSON."""
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def count_nonfinite(value: Any) -> int:
+    """Count the NaN, infinite numbers and NaT in an array of them."""
+    import numpy as np
+
+    if value.dtype.kind == "M":
+        return int(np.count_nonzero(np.isnat(value)))
+    if value.dtype.kind != "f":
+        return 0
+    return int(value.size - np.count_nonzero(np.isfinite(value)))
+
+
+def first_nonfinite(value: Any) -> tuple[int, ...]:
+    """Return the indexes of the first number that is NaN or infinite, of an array that has one."""
+    import numpy as np
+
+    ill = np.isnat(value) if value.dtype.kind == "M" else ~np.isfinite(value)
+    return tuple(int(index) for index in np.argwhere(ill)[0])
+
+
+def _array(value: Any) -> Any:
+    import numpy as np
+
+    kind = value.dtype.kind
+    if kind in _REFUSED or _is_long(value):
+        return _refused(value)
+    if isinstance(value, np.ma.MaskedArray):
+        return _masked(value)
+    if not value.ndim:
+        return value[()]
+    if kind == "M":
+        return _moments(value)
+    # A memory map, a matrix and other subclasses are arrays like any other.
+    return value.tolist() if kind in "OUT" else np.asarray(value)
+
+
+def _masked(value: Any) -> Any:
+    import numpy as np
+
+    # Item by item: NumPy makes plain integers of moments with nanoseconds.
+    flat = np.fromiter(value.data.flat, dtype=object, count=value.size)
+    flat[np.ma.getmaskarray(value).ravel()] = None
+    return flat.reshape(value.shape).tolist()
+
+
+def _floating(value: Any) -> float:
+    import numpy as np
+
+    # The digits that arrays are written with: 0.1, and not 0.10000000149011612.
+    return _refused(value) if _is_long(value) else float(str(value.astype(np.float32)))
+
+
+def _is_long(value: Any) -> bool:
+    return bool(value.dtype.kind == "f" and value.dtype.itemsize > 8)
+
+
+def _refused(value: Any) -> Any:
+    raise TypeError(
+        _LONG if _is_long(value) else _REFUSED.get(value.dtype.kind, "Turn it into numbers or strings first.")
+    )
+
+
+def _moment(value: Any) -> str | None:
+    import numpy as np
+
+    text: str | None = _moments(np.asarray(value))
+    return text
+
+
+def _moments(value: Any) -> Any:
+    """Return datetimes as texts in ISO 8601, with all the digits that they have; NaT as None."""
+    import numpy as np
+
+    _check_years(value)
+    unit, _ = np.datetime_data(value.dtype)
+    fine = unit if unit in ("ns", *_FINE) else "us"
+    texts = np.datetime_as_string(value.astype(f"M8[{fine}]"))
+    flat = np.fromiter(map(_shortened, texts.ravel().tolist()), dtype=object, count=value.size)
+    return flat.reshape(value.shape).tolist()
+
+
+def _shortened(text: str) -> str | None:
+    if text == "NaT":
+        return None
+    seconds, _, fraction = text.partition(".")
+    while len(fraction) > _FRACTION and fraction.endswith("000"):
+        fraction = fraction[:-3]
+    return f"{seconds}.{fraction}" if fraction.strip("0") else seconds
+
+
+def _check_years(value: Any) -> None:
+    import numpy as np
+
+    unit, count = np.datetime_data(value.dtype)
+    numbers = value[~np.isnat(value)].astype(np.int64)
+    # As Python's integers: NumPy multiplies and converts modulo 64 bits.
+    ends = [int(end) * count for end in (numbers.min(), numbers.max())] if numbers.size else []
+    if not all(has_year(end, unit) for end in ends):
+        raise TypeError("Datetimes are written for the years 1 to 9999: give others as numbers.")
+    if unit in ("ns", *_FINE) and not all(-(2**63) < end < 2**63 for end in ends):
+        raise TypeError(f"Datetimes in units of {count} {unit} have more digits than 64 bits: give them as numbers.")
+
+
+def _is_plain_moments(value: Any) -> bool:
+    """Return whether orjson writes datetimes right: it makes 1970 or 1677 of NaT, and cuts nanoseconds."""
+    import numpy as np
+
+    unit, count = np.datetime_data(value.dtype)
+    if unit not in ("s", "ms", "us", "ns") or count != 1 or not value.size or np.isnat(value).any():
+        return False
+    _check_years(value)
+    return unit != "ns" or not (value.view(np.int64) % 1000).any()

@@ -1,0 +1,140 @@
+"""Any value in plain Python: strings, numbers, lists and dicts with strings as keys, or an error that names the place.
+
+The slow way, for what orjson can't write, and for errors, as it doesn't tell where it failed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+import orjson
+from attrs import define
+
+from callback_sdk.documents.decoding import decode
+from callback_sdk.documents.values.conversion import is_array
+from callback_sdk.documents.values.encoded import Encoded
+from callback_sdk.documents.values.keys import integer_text, key_text
+from callback_sdk.documents.values.loops import too_deep
+from callback_sdk.documents.values.paths import member, shortened
+from callback_sdk.errors import EncodingError
+
+
+@define(frozen=True)
+class Plain:
+    """Makes values plain.
+
+    Attributes:
+        convert: Makes values of other libraries plainer, as `Conversion` does.
+        only_finite: Whether NaN, infinities and NaT are errors; they become None otherwise.
+    """
+
+    convert: Callable[[Any], Any]
+    only_finite: bool = False
+
+    def value(self, value: Any, path: str) -> Any:
+        """Return a value that the standard library's `json` writes.
+
+        Args:
+            value: What to convert.
+            path: What errors call it.
+
+        Raises:
+            EncodingError: JSON can't hold something in it.
+        """
+        try:
+            return self._plain(value, path)
+        except RecursionError:
+            raise too_deep(value, path, self.convert) from None
+
+    def _plain(self, value: Any, path: str) -> Any:
+        kind = type(value)
+        if value is None or kind in (str, bool):
+            return value
+        if kind is int:
+            _checked(integer_text, value, path)
+            return value
+        if kind is float:
+            return value if math.isfinite(value) else self._missing(path, value)
+        if kind is dict:
+            return self._members(value, path)
+        if kind in (list, tuple):
+            return [self._plain(item, f"{path}[{index}]") for index, item in enumerate(value)]
+        return self._other(value, path)
+
+    def _members(self, members: Mapping[Any, Any], path: str) -> dict[str, Any]:
+        plain: dict[str, Any] = {}
+        keys: dict[str, Any] = {}
+        for key, item in members.items():
+            text = _checked(key_text, key, path, key_of=True)
+            if text in plain:
+                raise EncodingError(
+                    f"{shortened(path)} has two keys that are written alike, {keys[text]!r:.100} and {key!r:.100}.",
+                    hint="Give each key a text of its own.",
+                    path=path,
+                )
+            keys[text] = key
+            plain[text] = self._plain(item, member(path, text))
+        return plain
+
+    def _other(self, value: Any, path: str) -> Any:
+        if is_array(value):
+            return self._array(value, path)
+        if isinstance(value, Encoded):
+            return decode(value.data)
+        plainer = _checked(self.convert, value, path)
+        if plainer is None and _is_missing_number(value):
+            return self._missing(path, value)
+        return self._plain(plainer, path)
+
+    def _array(self, array: Any, path: str) -> Any:
+        from callback_sdk.documents.values import numpy
+
+        if self.only_finite and numpy.count_nonfinite(array):
+            place = numpy.first_nonfinite(array)
+            self._missing(path + "".join(f"[{index}]" for index in place), array[place])
+        native = _checked(numpy.native, array, path)
+        if native is not None:
+            return orjson.loads(numpy.dumped(native))
+        return self._plain(_checked(self.convert, array, path), path)
+
+    def _missing(self, path: str, value: Any) -> None:
+        if self.only_finite:
+            raise EncodingError(
+                f"{shortened(path)} is {value}, which JSON has no word for.",
+                hint="Give None, or a string, in its place.",
+                path=path,
+            )
+
+
+def _checked(function: Callable[[Any], Any], value: Any, path: str, *, key_of: bool = False) -> Any:
+    """Call what may be anybody's code, and say in an error which value it was called for."""
+    try:
+        return function(value)
+    except RecursionError:
+        raise
+    except TypeError as error:
+        raise _unfit(value, path, str(error), key_of=key_of) from None
+    except Exception as error:
+        reason = f"Reading it raised {type(error).__name__}: {error}"
+        raise _unfit(value, path, reason, key_of=key_of) from error
+
+
+def _unfit(value: Any, path: str, hint: str, *, key_of: bool) -> EncodingError:
+    what = "has a key" if key_of else "is a value"
+    return EncodingError(
+        f"{shortened(path)} {what} of type {_type_name(value)}, and can't be written as JSON.", hint=hint, path=path
+    )
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    # Of an array, its class says nothing of what is wrong.
+    return f"{name} of {value.dtype}" if is_array(value) else name
+
+
+def _is_missing_number(value: Any) -> bool:
+    return isinstance(value, Decimal) or type(value).__name__ in ("NaTType", "datetime64")

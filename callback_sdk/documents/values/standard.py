@@ -1,0 +1,121 @@
+"""What values of the standard library, and of classes by attrs and pydantic, become in JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import fractions
+import functools
+import os
+from collections import UserString
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import Set as AbstractSet
+from decimal import Decimal
+from enum import Enum
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from callback_sdk.documents.values.encoded import Encoded
+
+
+def converter(kind: type) -> Callable[[Any], Any]:
+    """Return what makes values of a type plainer; it raises TypeError with advice where there is nothing plainer."""
+    has_fields = dataclasses.is_dataclass(kind) or hasattr(kind, "__attrs_attrs__")
+    if has_fields and issubclass(kind, _BUILTIN) and not issubclass(kind, Enum):
+        return _ambiguous
+    if dataclasses.is_dataclass(kind) and not issubclass(kind, Enum):
+        return _dataclass(kind)
+    return next((make for base, make in _CONVERTERS if issubclass(kind, base)), _container)
+
+
+def _ambiguous(value: Any) -> Any:
+    kind = type(value)
+    base = next(base for base in _BUILTIN if isinstance(value, base))
+    raise TypeError(
+        f"{kind.__qualname__} has fields and is a {base.__name__}, and JSON holds only one of them: give one."
+    )
+
+
+def _dataclass(kind: type) -> Callable[[Any], dict[str, Any]]:
+    """Return what gives the members of a dataclass: its fields, and what else lies in an instance, but nothing private.
+
+    orjson's own way loses fields: those in slots of a base class, and those that have their value from the class. It
+    also writes cached properties, but only those that somebody has read.
+    """
+    names = [field.name for field in dataclasses.fields(kind) if field.name[:1] != "_"]
+    attributes = {name: value for base in reversed(kind.__mro__) for name, value in vars(base).items()}
+    hidden = {name for name, value in attributes.items() if isinstance(value, functools.cached_property)}
+
+    def members(value: Any) -> dict[str, Any]:
+        held: dict[str, Any] = getattr(value, "__dict__", _NOTHING)
+        if [*held] == names:
+            return held
+        fields = {name: getattr(value, name) for name in names if hasattr(value, name)}
+        others = {name: held[name] for name in held if name[:1] != "_" and name not in hidden}
+        return fields | others
+
+    return members
+
+
+def _decimal(value: Decimal) -> str | None:
+    return str(value) if value.is_finite() else None
+
+
+_BUILTIN = (str, int, float, dict, list, tuple)
+
+_NOTHING: dict[str, Any] = {}
+
+_CONVERTERS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (Encoded, lambda value: orjson.Fragment(value.data)),
+    (Enum, lambda value: value.value),
+    # Of the base classes, whatever a subclass has made of their methods.
+    (str, str.__str__),
+    (int, int.__int__),
+    (float, float.__float__),
+    (Decimal, _decimal),
+    (dt.datetime, dt.datetime.isoformat),
+    (dt.date, dt.date.isoformat),
+    (dt.time, dt.time.isoformat),
+    (UUID, UUID.__str__),
+    (UserString, lambda value: value.data),
+    (Mapping, dict),
+)
+
+
+def _container(value: Any) -> Any:
+    kind = type(value)
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray, memoryview)):
+        return list(value)
+    if hasattr(kind, "__attrs_attrs__"):
+        names = [field.name for field in kind.__attrs_attrs__]
+        return {name: getattr(value, name) for name in names if hasattr(value, name)}
+    if hasattr(kind, "model_dump") and hasattr(kind, "model_fields"):
+        return value.model_dump()
+    raise TypeError(_advice(value))
+
+
+def _advice(value: Any) -> str:
+    return next((advice for kinds, advice in _ADVICE if isinstance(value, kinds)), _general(value))
+
+
+def _general(value: Any) -> str:
+    for name, call in (("collect", "collect"), ("to_pandas", "to_pandas"), ("tolist", "tolist")):
+        if hasattr(value, name) and not isinstance(value, type):
+            return f"Call its method {call}() first."
+    return "Turn it into numbers, strings, lists and dicts first."
+
+
+_ADVICE: tuple[tuple[Any, str], ...] = (
+    ((bytes, bytearray, memoryview), "Encode bytes as text first, as base64 for one."),
+    ((KeysView, ValuesView, ItemsView), "Make a list of it: list(value)."),
+    (AbstractSet, "Sets have no order: make it a sorted list."),
+    (dt.timedelta, "Give a duration as a number of seconds: value.total_seconds()."),
+    (complex, "Give the real and the imaginary part as two numbers: value.real, value.imag."),
+    (fractions.Fraction, "Make it a float, or a string: str(value)."),
+    (os.PathLike, "Make it a string: str(path)."),
+    (Iterator, "It can be read only once: make a list of it, list(value)."),
+    ((BuiltinFunctionType, FunctionType, MethodType), "It is a function: call it, and give what it returns."),
+)

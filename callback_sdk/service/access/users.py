@@ -1,0 +1,161 @@
+"""Who may use the service: the first user, log-in, and what a request's token says of who sent it."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+from callback_sdk.redaction import Secret
+from callback_sdk.service.access import audit
+from callback_sdk.service.access.cipher import Vault, secret_file
+from callback_sdk.service.access.passwords import hash_password, needs_rehash, verify_password
+from callback_sdk.service.access.tokens import (
+    ACCESS,
+    REFRESH,
+    Claims,
+    TokenError,
+    Tokens,
+    digest,
+    is_jwt,
+    new_api_token,
+)
+from callback_sdk.service.store import User
+from callback_sdk.service.store.sessions import SessionStore
+from callback_sdk.service.store.users import FIRST_USER, UserError, UserStore
+
+_log = logging.getLogger(__name__)
+
+
+class Doorkeeper:
+    """Tells who somebody is.
+
+    Args:
+        users: The users.
+        sessions: Who of them has logged in.
+        vault: Has the keys that tokens are signed with.
+    """
+
+    def __init__(self, users: UserStore, sessions: SessionStore, vault: Vault) -> None:
+        self._users = users
+        self._sessions = sessions
+        self._tokens = Tokens(vault.derive("tokens"))
+
+    def log_in(self, name: str, password: Secret[str]) -> tuple[Secret[str], Secret[str]]:
+        """Return an access token and a refresh token.
+
+        Raises:
+            TokenError: The name or the password is wrong, or the user is disabled.
+        """
+        user = self.authenticated(name, password)
+        session, token_id = uuid.uuid4().hex, uuid.uuid4().hex
+        life = self._tokens.refresh.total_seconds()
+        self._sessions.open(session, user.user_id, life=life, token_id=token_id)
+        refresh = self._tokens.issue(user.user_id, user.generation, REFRESH, session=session, token_id=token_id)
+        return self._tokens.issue(user.user_id, user.generation, session=session), refresh
+
+    def account(self, name: str) -> str | None:
+        """Return the name of an account; None when there is none."""
+        user = self._users.find(name)
+        return None if user is None else user.name
+
+    def authenticated(self, name: str, password: Secret[str]) -> User:
+        """Return the user whose password it is.
+
+        Raises:
+            TokenError: The name or the password is wrong, or the user is disabled.
+        """
+        user = self._users.find(name)
+        if not verify_password(user.password if user else None, password) or user is None or user.disabled:
+            raise TokenError("The user name or the password is wrong.", hint="Ask who runs the service for an account.")
+        if user.password is not None and needs_rehash(user.password):
+            self._users.rehash(user.user_id, user.password, hash_password(password))
+        return user
+
+    def renew(self, refresh: Secret[str], *, address: str | None = None) -> tuple[Secret[str], Secret[str]]:
+        """Return a new access token and the next refresh token for a refresh token, which counts no more.
+
+        A token that comes once more ends its session: somebody else has it too. Only for a minute it gets the same
+        answer again, as the first one may be lost.
+
+        Args:
+            refresh: The refresh token.
+            address: Where it comes from, for the audit log.
+
+        Raises:
+            TokenError: The refresh token doesn't count (any more).
+        """
+        claims = self._tokens.read(refresh, REFRESH)
+        user, session = self._of_claims(claims), claims.session
+        if session is None:
+            # Made by a version that kept no sessions.
+            raise _revoked()
+        rotation = self._sessions.rotate(session, claims.token_id, uuid.uuid4().hex)
+        if rotation.reused:
+            audit.record("refresh-token-reused", user.name, address=address)
+        if rotation.token_id is None:
+            raise _revoked()
+        following = self._tokens.issue(
+            user.user_id,
+            user.generation,
+            REFRESH,
+            session=session,
+            token_id=rotation.token_id,
+            expires_at=rotation.expires_at,
+        )
+        return self._tokens.issue(user.user_id, user.generation, session=session), following
+
+    def who(self, token: Secret[str]) -> User:
+        """Return whose token it is.
+
+        Raises:
+            TokenError: Nobody's, or it doesn't count (any more).
+        """
+        if is_jwt(token):
+            return self._of_claims(self._tokens.read(token, ACCESS))
+        user = self._users.of_token(digest(token))
+        if user is None or user.disabled:
+            raise TokenError(
+                "The token is wrong or was revoked.",
+                hint="Send one that `callback-sdk users add` printed, that of the file token in the service's data "
+                "folder, or log in at /token/.",
+            )
+        return user
+
+    def _of_claims(self, claims: Claims) -> User:
+        user = self._users.get(claims.user_id) if claims.session is None else self._sessions.user(claims.session)
+        if user is None or user.disabled or (user.user_id, user.generation) != (claims.user_id, claims.generation):
+            raise _revoked()
+        return user
+
+
+def _revoked() -> TokenError:
+    return TokenError("The token was revoked.", hint="Log in at /token/ again.")
+
+
+def ensure_first_user(users: UserStore, token_file: Path, *, label: str) -> None:
+    """Make the user `admin` unless there is one, with the API token of a file, which is made when it is missing.
+
+    Args:
+        users: The users.
+        token_file: The file; a new one has mode 0600.
+        label: Tells this service's file from that of others on the same database: a new token takes the old one's
+            place.
+    """
+    is_new = not token_file.exists()
+    token = secret_file(token_file, new_api_token)
+    # Another service may be starting on the same database.
+    with suppress(UserError):
+        users.add(FIRST_USER, user_id=FIRST_USER)
+    user = users.named(FIRST_USER)
+    if not users.add_token(user.user_id, digest(token), label=label, only=True):
+        _log.warning(
+            "The token in %s was revoked. Put one of `callback-sdk users token %s` there, or remove the file and "
+            "start again for a new one.",
+            token_file,
+            FIRST_USER,
+            extra={"action": "start"},
+        )
+    elif is_new:
+        audit.record("token-created", FIRST_USER, via="serve")

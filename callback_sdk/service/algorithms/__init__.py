@@ -1,0 +1,1 @@
+"""What can be run: registered algorithms, their input schemas, and what they get."""

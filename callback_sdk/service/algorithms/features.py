@@ -1,0 +1,158 @@
+"""An algorithm's data: a table in a Parquet or JSON file, checked when it comes and read when it is used."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from callback_sdk.errors import FeaturesError, MissingExtraError
+from callback_sdk.features import json as jsontables
+from callback_sdk.features import parquet as parquettables
+from callback_sdk.features.arrow import library, normalized, table_of
+from callback_sdk.features.columns import completed, explained
+from callback_sdk.features.json import MAX_JSON
+from callback_sdk.features.parquet import MAX_UNPACKED
+from callback_sdk.service.work.memory import bounded, shown
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow
+
+PARQUET = "parquet"
+JSON = "json"
+
+_EXACT_FLOAT = 2**53
+"""The largest integer up to which a float holds each."""
+
+_TURN = threading.Lock()
+"""Held by each check: what one takes is bounded, so what all of them take together is too."""
+
+
+class Features:
+    """The first argument of every algorithm: a table that is read on demand.
+
+    Args:
+        source: A file that `check` has accepted, or what would be in it.
+        format: `"parquet"` or `"json"`.
+        most: Bytes that reading a Parquet file may take; twice `MAX_UNPACKED` at most.
+    """
+
+    def __init__(self, source: Path | bytes, format: str, *, most: float = math.inf) -> None:  # noqa: A002
+        self._source = source
+        self._format = format
+        # A footer may lie, a dictionary may have one long text for all rows, and a page may be full of zeros.
+        self._most = min(most, 2 * MAX_UNPACKED)
+
+    def __repr__(self) -> str:
+        return f"Features({self._format})"
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Return the columns as lists, by name; None is what is missing."""
+        if self._format == PARQUET:
+            return {name: _listed(name, column) for name, column in self.to_columns().items()}
+        return {name: completed(column) for name, column in jsontables.read(self._source).items()}
+
+    def to_columns(self) -> Mapping[str, list[Any] | pyarrow.ChunkedArray]:
+        """Return the columns by name, as they are read: Arrow's own from Parquet, lists from JSON."""
+        if self._format != PARQUET:
+            return self.to_dict()
+        table = self.to_arrow()
+        return dict(zip(table.column_names, table.columns, strict=True))
+
+    def to_arrow(self) -> pyarrow.Table:
+        """Return the table as Arrow has it; null is what is missing.
+
+        Raises:
+            FeaturesError: A value in the file can't be read.
+            MissingExtraError: pyarrow is not installed.
+        """
+        if self._format == PARQUET:
+            return self._read_parquet()
+        return table_of(jsontables.read(self._source))
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return the table as a data frame; an index that it had is a column.
+
+        Raises:
+            FeaturesError: A value in the file can't be read.
+            MissingExtraError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise MissingExtraError("pandas", extra="parquet") from None
+        table = self.to_arrow()
+        frame = table.to_pandas(ignore_metadata=True)
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            if _is_too_exact(column):
+                frame[name] = column.to_pandas(types_mapper=_nullable(pd).get)
+        return frame
+
+    def _read_parquet(self) -> pyarrow.Table:
+        try:
+            with bounded(self._most):
+                return normalized(parquettables.read(self._source))
+        except MemoryError:
+            raise FeaturesError(
+                f"The features take more than {shown(self._most)} of memory once they are unpacked.",
+                hint="Send fewer rows or columns at once, or raise the algorithm's memory_limit=.",
+            ) from None
+
+
+def sniff(source: Path | bytes) -> str:
+    """Tell the format of a file, or of what would be in it, by its first bytes: `"parquet"` or else `"json"`."""
+    with parquettables.opened(source) as file:
+        return PARQUET if file.read(len(parquettables.MAGIC)) == parquettables.MAGIC else JSON
+
+
+def check(
+    source: Path | bytes,
+    format: str,  # noqa: A002
+    *,
+    max_json: int = MAX_JSON,
+    max_unpacked: int = MAX_UNPACKED,
+) -> None:
+    """Make sure that a file holds a table, in bounded memory whatever is in it.
+
+    Args:
+        source: The file, or what would be in it.
+        format: `"parquet"` or `"json"`.
+        max_json: Bytes of a JSON file.
+        max_unpacked: Bytes that a Parquet file may take once it is unpacked. Only its footer is read for that. One
+            that lies, and a dictionary with a long text that every row repeats, take more when the algorithm reads
+            them: that is its own process's memory, which `Features` bounds.
+
+    Raises:
+        FeaturesError: It doesn't, or is too large; the text names the column or the row.
+        MissingExtraError: It is Parquet, and pyarrow is not installed.
+    """
+    with _TURN:
+        if format == PARQUET:
+            parquettables.check(source, max_unpacked)
+        elif format == JSON:
+            jsontables.check(source, max_json)
+        else:
+            raise FeaturesError(f"Features of format {format!r} are not known.", hint="Send Parquet or JSON.")
+
+
+def _listed(name: str, column: Any) -> list[Any]:
+    with explained(name):
+        values: list[Any] = column.to_pylist()
+        return values
+
+
+def _is_too_exact(column: Any) -> bool:
+    """Return whether pandas would round integers to floats, as it does beside what is missing."""
+    pa = library()
+    if not pa.types.is_integer(column.type) or not column.null_count:
+        return False
+    ends = pa.compute.min_max(column).as_py()
+    return any(end is not None and abs(end) > _EXACT_FLOAT for end in ends.values())
+
+
+def _nullable(pandas: Any) -> dict[Any, Any]:
+    pa = library()
+    return {pa.int64(): pandas.Int64Dtype(), pa.uint64(): pandas.UInt64Dtype()}

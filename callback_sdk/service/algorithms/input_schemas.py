@@ -1,0 +1,336 @@
+"""What an algorithm declares of its features and its parameters: held against what comes, and shown as an example.
+
+Features are declared row by row with a JSON Schema (draft 2020-12) of one record, or column by column with an Arrow
+schema; parameters with a JSON Schema of the whole object.
+"""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+
+from callback_sdk.errors import CallbackSDKError, ConfigurationError, FeaturesError, ParametersError, sentence
+from callback_sdk.service.algorithms.features import Features
+from callback_sdk.service.algorithms.schema_validation import Schema, SchemaProblemError, TooComplexError, check_schema
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_MOST = 5
+"""Problems that an error names."""
+
+_LONGEST = 200
+"""Characters of one that it shows: it may quote the data."""
+
+_EXAMPLES: Mapping[str, Any] = {"number": 0.0, "integer": 0, "string": "", "boolean": False, "array": [], "object": {}}
+
+
+@define(frozen=True)
+class Column:
+    """A column, or a parameter, for people.
+
+    Attributes:
+        name: What it is called.
+        type: What is in it.
+        description: What it means.
+        required: Whether it has to be there.
+    """
+
+    name: str
+    type: str
+    description: str = ""
+    required: bool = True
+
+
+class Table(ABC):
+    """What an algorithm declares of its features."""
+
+    def check(self, features: Features) -> None:
+        """Hold features against it.
+
+        Raises:
+            FeaturesError: They don't fit; the text names columns and rows.
+        """
+        problems = list(itertools.islice(self._problems(features), _MOST + 1))
+        if problems:
+            raise FeaturesError(
+                f"The features don't fit the algorithm. {_listed(problems)}",
+                hint="Its template shows what they look like.",
+            )
+
+    @abstractmethod
+    def columns(self) -> list[Column]:
+        """Return the columns."""
+
+    @abstractmethod
+    def example(self) -> Any:
+        """Return features of one row, as JSON has them."""
+
+    @abstractmethod
+    def _problems(self, features: Features) -> Iterator[str]: ...
+
+
+@define(frozen=True)
+class JSONTable(Table):
+    """Features whose every row is declared by a JSON Schema.
+
+    Attributes:
+        schema: Of one record: an object with the columns as its properties.
+    """
+
+    schema: Mapping[str, Any] = field(repr=False)
+
+    def columns(self) -> list[Column]:
+        """See `Table.columns`."""
+        return _columns(self.schema)
+
+    def example(self) -> Any:
+        """See `Table.example`."""
+        return {name: [value] for name, value in _example(self.schema).items()}
+
+    def _problems(self, features: Features) -> Iterator[str]:
+        table = features.to_dict()
+        missing = [name for name in self.schema.get("required", ()) if name not in table]
+        if missing:
+            yield from (f"There is no column {name!r}." for name in missing)
+            return
+        validator = Schema(self.schema)
+        for row, values in enumerate(zip(*table.values(), strict=True)):
+            record = {name: _plain(value) for name, value in zip(table, values, strict=True)}
+            for error in _errors(validator, record, FeaturesError, f"Row {row}"):
+                path = [str(part) for part in error.absolute_path]
+                where = f"column {'.'.join(path)!r}" if path else "the record"
+                yield f"Row {row}, {where}: {sentence(error.message[:_LONGEST])}"
+
+
+@define(frozen=True)
+class ArrowTable(Table):
+    """Features whose columns are declared by an Arrow schema; others may be there as well.
+
+    Attributes:
+        schema: A column may have nulls unless its field is not nullable, and any type that can be cast to the field's
+            without a loss.
+    """
+
+    schema: pyarrow.Schema = field(repr=False)
+
+    def columns(self) -> list[Column]:
+        """See `Table.columns`."""
+        return [
+            Column(one.name, f"{one.type}{'' if one.nullable else ', not null'}", _described(one.metadata))
+            for one in self.schema
+        ]
+
+    def example(self) -> Any:
+        """See `Table.example`."""
+        return {one.name: [_arrow_example(one.type)] for one in self.schema}
+
+    def _problems(self, features: Features) -> Iterator[str]:
+        table = features.to_columns()
+        for one in self.schema:
+            if one.name not in table:
+                yield f"There is no column {one.name!r}."
+            elif (problem := _misfit(table[one.name], one)) is not None:
+                yield f"Column {one.name!r}, {problem}."
+
+
+@define(frozen=True)
+class Parameters:
+    """What an algorithm declares of its parameters.
+
+    Attributes:
+        schema: A JSON Schema of the whole object.
+    """
+
+    schema: Mapping[str, Any] = field(repr=False)
+
+    def check(self, parameters: Mapping[str, Any]) -> None:
+        """Hold parameters against it.
+
+        Raises:
+            ParametersError: They don't fit; the text names them.
+        """
+        problems = [
+            f"{'.'.join(map(str, error.absolute_path)) or 'They'}: {sentence(error.message[:_LONGEST])}"
+            for error in _errors(Schema(self.schema), dict(parameters), ParametersError, "They")
+        ]
+        if problems:
+            raise ParametersError(
+                f"The parameters don't fit the algorithm. {_listed(problems)}",
+                hint="Its template shows what they look like.",
+            )
+
+    def columns(self) -> list[Column]:
+        """Return the parameters."""
+        return _columns(self.schema)
+
+    def example(self) -> Any:
+        """Return parameters that are good for an example."""
+        return _example(self.schema)
+
+
+def declare_features(name: str, schema: Any) -> Table | None:
+    """Return what a schema declares of features; None without one.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if schema is None:
+        return None
+    if isinstance(schema, Mapping):
+        return JSONTable(_checked(name, "features", schema))
+    if type(schema).__module__.partition(".")[0] == "pyarrow" and hasattr(schema, "metadata"):
+        return ArrowTable(schema)
+    raise ConfigurationError(
+        f"The features of {name!r} are declared by a {type(schema).__name__}.",
+        hint="Give a JSON Schema of one record as a dict, or a pyarrow.Schema.",
+    )
+
+
+def declare_parameters(name: str, schema: Any) -> Parameters | None:
+    """Return what a schema declares of parameters; None without one.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if schema is None:
+        return None
+    if not isinstance(schema, Mapping):
+        raise ConfigurationError(
+            f"The parameters of {name!r} are declared by a {type(schema).__name__}.",
+            hint="Give a JSON Schema as a dict.",
+        )
+    return Parameters(_checked(name, "parameters", schema))
+
+
+def _checked(name: str, what: str, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        check_schema(schema)
+    except SchemaProblemError as error:
+        raise ConfigurationError(
+            f"The schema of {what} of {name!r} can't be used: {error}.",
+            hint="See https://json-schema.org/draft/2020-12, and RE2's syntax for patterns.",
+        ) from None
+    if schema.get("type", "object") != "object":
+        raise ConfigurationError(
+            f"The schema of {what} of {name!r} is of type {schema['type']!r}.",
+            hint='Give one of type "object", with properties.',
+        )
+    return {"type": "object", **schema}
+
+
+def _errors(schema: Schema, value: Any, kind: type[CallbackSDKError], what: str) -> list[Any]:
+    try:
+        return schema.problems(value, _MOST + 1)
+    except TooComplexError:
+        raise kind(
+            f"{what}: it takes too long to check, or is nested too deeply.", hint="Send less, or less deeply nested."
+        ) from None
+
+
+def _columns(schema: Mapping[str, Any]) -> list[Column]:
+    required = schema.get("required", ())
+    return [
+        Column(name, _typed(one), str(one.get("description", "")), required=name in required)
+        for name, one in schema.get("properties", {}).items()
+        if isinstance(one, Mapping)
+    ]
+
+
+def _typed(schema: Mapping[str, Any]) -> str:
+    if "enum" in schema:
+        return " or ".join(map(repr, schema["enum"]))[:_LONGEST]
+    kind = schema.get("type", "any")
+    text = " or ".join(kind) if isinstance(kind, list) else str(kind)
+    bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    limits = [f"{sign} {schema[name]}" for name, sign in bounds.items() if name in schema]
+    return ", ".join([text, *limits])
+
+
+def _example(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _value(one) for name, one in schema.get("properties", {}).items()}
+
+
+def _value(schema: Any) -> Any:
+    """Return a value that fits a schema, as far as it says one."""
+    if not isinstance(schema, Mapping):
+        return None
+    for given in ("default", "const"):
+        if given in schema:
+            return schema[given]
+    for given in ("examples", "enum"):
+        if schema.get(given):
+            return schema[given][0]
+    kind = schema.get("type")
+    kind = kind[0] if isinstance(kind, list) else kind
+    if kind == "object":
+        return _example(schema)
+    return schema.get("minimum", _EXAMPLES.get(str(kind)))
+
+
+def _arrow_example(kind: Any) -> Any:
+    import pyarrow.types as kinds
+
+    if kinds.is_boolean(kind):
+        return False
+    if kinds.is_integer(kind):
+        return 0
+    if kinds.is_floating(kind) or kinds.is_decimal(kind):
+        return 0.0
+    if kinds.is_timestamp(kind):
+        return "2026-01-01T00:00:00"
+    return "" if kinds.is_string(kind) or kinds.is_large_string(kind) else None
+
+
+def _misfit(column: Any, wanted: Any) -> str | None:
+    """Return what is wrong with a column, and in which row; None when nothing is."""
+    import pyarrow as pa
+
+    def fits(start: int, stop: int) -> bool:
+        try:
+            part = column[start:stop]
+            part = pa.array(part) if isinstance(part, list) else part
+            part.cast(wanted.type)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+            return False
+        return True
+
+    if not fits(0, len(column)):
+        row = _first_misfit(fits, len(column))
+        value = column[row] if isinstance(column, list) else column[row].as_py()
+        return f"row {row}: {str(value)[:_LONGEST]!r} is no {wanted.type}"
+    if not wanted.nullable:
+        nulls = [value is None for value in column] if isinstance(column, list) else column.is_null().to_pylist()
+        if True in nulls:
+            return f"row {nulls.index(True)}: there is no value"
+    return None
+
+
+def _first_misfit(fits: Callable[[int, int], bool], count: int) -> int:
+    """Find the row with which a column ceases to fit: all before it do."""
+    low, high = 0, count
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(0, middle) else (low, middle)
+    return low
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of Parquet as JSON would have it."""
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat()
+    return float(value) if isinstance(value, Decimal) else value
+
+
+def _described(metadata: Mapping[bytes, bytes] | None) -> str:
+    return (metadata or {}).get(b"description", b"").decode(errors="replace")
+
+
+def _listed(problems: list[str]) -> str:
+    return " ".join([*problems[:_MOST], "There are more."] if len(problems) > _MOST else problems)

@@ -1,0 +1,73 @@
+"""A picture of what an algorithm declares: a table of names, types and meanings, as PNG."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+
+from callback_sdk.errors import MissingExtraError
+from callback_sdk.service.algorithms.input_schemas import Column
+
+_WIDTH = 900
+_LINE, _GAP, _EDGE = 22, 10, 24
+_STARTS = (0, 240, 520)
+"""Where name, type and meaning begin, in pixels."""
+
+_LONGEST = 44
+"""Characters of a line of the meaning."""
+
+_TEXT, _FAINT, _BACK, _RULE = "#1c2024", "#5a636e", "#ffffff", "#d9dde2"
+
+
+def drawn(title: str, parts: Mapping[str, Sequence[Column]]) -> bytes:
+    """Draw tables one below the other.
+
+    Args:
+        title: What stands above them.
+        parts: Columns by what they are of.
+
+    Returns:
+        A PNG file.
+
+    Raises:
+        MissingExtraError: Pillow is not installed.
+    """
+    try:
+        from PIL import Image, ImageDraw, ImageFont
+    except ImportError:
+        raise MissingExtraError("Pillow", extra="service") from None
+    rows = [row for name, columns in parts.items() for row in _rows(name, columns)]
+    height = 2 * _EDGE + 2 * _LINE + sum(len(lines) * _LINE + _GAP for *_, lines in rows)
+    image = Image.new("RGB", (_WIDTH, height), _BACK)
+    draw, font, large = ImageDraw.Draw(image), ImageFont.load_default(15), ImageFont.load_default(20)
+    draw.text((_EDGE, _EDGE), title, _TEXT, font=large)
+    y = _EDGE + 2 * _LINE
+    for colour, *cells, lines in rows:
+        for start, cell in zip(_STARTS, (*cells, "\n".join(lines)), strict=True):
+            draw.multiline_text((_EDGE + start, y), cell, colour, font=font, spacing=6)
+        y += len(lines) * _LINE + _GAP
+        draw.line((_EDGE, y - _GAP / 2, _WIDTH - _EDGE, y - _GAP / 2), _RULE)
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def _rows(name: str, columns: Sequence[Column]) -> list[tuple[str, str, str, list[str]]]:
+    head = (_FAINT, name, "Type", ["Meaning"])
+    return [
+        head,
+        *(
+            (
+                _TEXT,
+                _cut(one.name, 26),
+                _cut(one.type if one.required else f"{one.type}, optional", 32),
+                textwrap.wrap(one.description, _LONGEST)[:4] or [""],
+            )
+            for one in columns
+        ),
+    ]
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -1,0 +1,69 @@
+"""Blobs that nobody needs any more, removed in the background: no request waits for blob storage because of them."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+
+from callback_sdk.service.blobs import Blobs, StorageError
+from callback_sdk.service.supervision.outages import OutageLog
+from callback_sdk.service.supervision.threads import SupervisedThread
+
+_log = logging.getLogger(__name__)
+
+_MOST = 10_000
+"""Names that wait to be removed. Housekeeping removes what is left over, as it does after a crash."""
+
+_TICK = 0.5
+
+
+class BlobRemover:
+    """A thread that removes blobs.
+
+    Args:
+        blobs: Where they are.
+    """
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+        self._names: queue.Queue[str] = queue.Queue(_MOST)
+        self._stopping = threading.Event()
+        self._outage = OutageLog(_log, failing="Blobs are left over", working="Blobs are removed again")
+        self._thread = SupervisedThread(self._loop, name="removals", stopping=self._stopping)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop the thread. What waits is removed by housekeeping."""
+        self._stopping.set()
+
+    def check(self) -> None:
+        """Make sure that the thread runs.
+
+        Raises:
+            ThreadError: It has ended.
+        """
+        self._thread.check()
+
+    def remove(self, name: str) -> None:
+        """Remove a blob soon; do nothing when too many wait already."""
+        try:
+            self._names.put_nowait(name)
+        except queue.Full:
+            _log.debug("%s is left to housekeeping.", name)
+
+    def _loop(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                name = self._names.get(timeout=_TICK)
+            except queue.Empty:
+                continue
+            try:
+                self._blobs.remove(name)
+            except StorageError as error:
+                self._outage.failed(error)
+            else:
+                self._outage.recovered()

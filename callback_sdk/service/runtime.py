@@ -1,0 +1,202 @@
+"""What every process of a service is made of, put together from its settings."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import secrets
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+from attrs import define, field
+
+from callback_sdk.redaction import Secret
+from callback_sdk.service.access.cipher import Vault, ensure_keys
+from callback_sdk.service.algorithms.registry import Registry, load
+from callback_sdk.service.blobs import Blobs, open_blobs
+from callback_sdk.service.files import Scratch
+from callback_sdk.service.store import Store, open_database
+from callback_sdk.service.work import isolation
+from callback_sdk.service.work.deliverer import Deliverer
+from callback_sdk.service.work.heartbeat import Claims
+from callback_sdk.service.work.memory import NO_LIMIT, MemoryLimit
+from callback_sdk.service.work.runner import Runner
+from callback_sdk.service.work.uploads import PendingUploads
+from callback_sdk.transport.guard import AddressGuard
+from callback_sdk.transport.retry import SERVICE_DELAYS
+from callback_sdk.writer import ResultsWriter
+
+
+@define(frozen=True, kw_only=True)
+class Places:
+    """Where a service keeps what.
+
+    Attributes:
+        data: Folder of this machine's own files, and of whatever has no other place.
+        database: URL of the store; SQLite in the data folder when None.
+        blobs: Folder or `s3://` URL of large features and results; in the data folder when None.
+        keys: Encryption keys, the newest first; when empty, those in the file `keys` of the data folder, which
+            is made when it is missing.
+    """
+
+    data: Path
+    database: Secret[str] | None = None
+    blobs: str | None = None
+    keys: tuple[Secret[str], ...] = ()
+
+    def vault(self) -> Vault:
+        """Return the keys, ready for use.
+
+        Raises:
+            ConfigurationError: One is no key.
+        """
+        return Vault(self.keys or ensure_keys(self.data / "keys"))
+
+    def database_url(self) -> Secret[str]:
+        """Return the database's URL."""
+        return self.database or Secret(f"sqlite:///{self.data / 'store.sqlite3'}")
+
+    def open_blobs(self) -> Blobs:
+        """Open the place for large features and results."""
+        return open_blobs(self.blobs or str(self.data / "blobs"))
+
+
+@define(frozen=True, kw_only=True)
+class Reach:
+    """What a service knows of the places that results go to.
+
+    Attributes:
+        storage_endpoints: URLs of object stores besides the known providers.
+        webhook_secrets: What webhooks are signed with, the newest first.
+        guard: Which hosts callbacks may reach.
+        retry_delays: Pauses between the tries of a delivery, after the last of which it is dead.
+    """
+
+    storage_endpoints: tuple[str, ...] = ()
+    webhook_secrets: tuple[Secret[str], ...] = field(default=(), repr=False)
+    guard: AddressGuard
+    retry_delays: tuple[timedelta, ...] = SERVICE_DELAYS
+
+
+@define(frozen=True, kw_only=True)
+class Parts:
+    """What serves and works, and is the same in both.
+
+    Attributes:
+        registry_name: How a child process finds the registry.
+        pass_env: Variables that child processes get besides the usual ones.
+        memory_limit: How much memory a run may take whose algorithm doesn't say.
+        awake: Set when the dispatcher of this process has reason to look.
+    """
+
+    registry: Registry
+    registry_name: str
+    pass_env: tuple[str, ...] = ()
+    memory_limit: MemoryLimit = NO_LIMIT
+    vault: Vault
+    store: Store
+    blobs: Blobs
+    scratch: Scratch
+    reach: Reach
+    awake: threading.Event = field(factory=threading.Event)
+
+
+@define(frozen=True, kw_only=True)
+class WorkerParts:
+    """What runs tasks and delivers their results."""
+
+    claims: Claims
+    deliverer: Deliverer
+    uploads: PendingUploads
+    runner: Runner
+
+
+@contextlib.contextmanager
+def opened(
+    registry_name: str,
+    places: Places,
+    reach: Reach,
+    *,
+    pass_env: tuple[str, ...] = (),
+    memory_limit: MemoryLimit = NO_LIMIT,
+) -> Iterator[Parts]:
+    """Open everything, and close it at the end.
+
+    Args:
+        registry_name: The registry, as a module and a variable.
+        places: Where the service keeps what.
+        reach: Where results may go.
+        pass_env: Variables that child processes get besides the usual ones.
+        memory_limit: How much memory a run may take whose algorithm doesn't say.
+
+    Raises:
+        ConfigurationError: A setting is wrong, or the database needs an upgrade.
+        StoreUnavailableError: The database can't be reached.
+    """
+    # Before the registry: whatever it imports may start threads.
+    isolation.start_tracker(pass_env)
+    registry = load(registry_name)
+    with contextlib.ExitStack() as stack:
+        vault = places.vault()
+        database = open_database(places.database_url())
+        stack.callback(database.close)
+        scratch = Scratch(places.data / "scratch")
+        stack.callback(scratch.close)
+        yield Parts(
+            registry=registry,
+            registry_name=registry_name,
+            pass_env=pass_env,
+            memory_limit=memory_limit,
+            vault=vault,
+            store=Store(database, vault),
+            blobs=places.open_blobs(),
+            scratch=scratch,
+            reach=reach,
+        )
+
+
+@contextlib.contextmanager
+def working(parts: Parts, worker: str) -> Iterator[WorkerParts]:
+    """Make what a worker needs, and close it at the end.
+
+    Args:
+        parts: What it works with.
+        worker: The name that its claims have.
+    """
+    with ResultsWriter(
+        storage_endpoints=parts.reach.storage_endpoints,
+        webhook_secrets=parts.reach.webhook_secrets,
+        guard=parts.reach.guard,
+    ) as writer:
+        claims = Claims(parts.store, worker)
+        shared = {"store": parts.store, "blobs": parts.blobs, "scratch": parts.scratch, "claims": claims}
+        deliverer = Deliverer(
+            **shared,  # type: ignore[arg-type]
+            writer=writer,
+            delays=parts.reach.retry_delays,
+            settled=parts.awake.set,
+        )
+        uploads = PendingUploads(parts.blobs)
+        runner = Runner(
+            **shared,  # type: ignore[arg-type]
+            deliverer=deliverer,
+            uploads=uploads,
+            registry=parts.registry,
+            registry_name=parts.registry_name,
+            memory_limit=parts.memory_limit,
+        )
+        claims.start()
+        uploads.start()
+        try:
+            yield WorkerParts(claims=claims, deliverer=deliverer, uploads=uploads, runner=runner)
+        finally:
+            uploads.close()
+            deliverer.close()
+            claims.close()
+
+
+def worker_name() -> str:
+    """Make a name that no other worker has: the machine's, and something that never comes twice."""
+    return f"{platform.node()[:64]}-{secrets.token_hex(8)}"

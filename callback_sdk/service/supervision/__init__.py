@@ -1,0 +1,1 @@
+"""Keep processes, threads and loops running, and report how they are."""

@@ -1,0 +1,242 @@
+"""The parent of a worker's processes: it starts them, restarts those that end, and says how they are."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+from attrs import define, field
+
+from callback_sdk.errors import CallbackSDKError, ConfigurationError
+from callback_sdk.service.supervision.outages import retry_pause
+from callback_sdk.service.supervision.reports import Reports
+
+_log = logging.getLogger(__name__)
+
+COMPUTE = "compute"
+SEND = "send"
+"""What one process of a worker does."""
+
+EXIT_SETTING = 78
+EXIT_UNAVAILABLE = 75
+"""Exit codes of sysexits.h: EX_CONFIG, where another start would end the same way, and EX_TEMPFAIL."""
+
+STARTUP_TIMEOUT = timedelta(minutes=5)
+"""How long a process may take until it is ready; the import of a large registry counts."""
+
+_STEADY = 60.0
+"""Seconds that a process must have run for its end to count as the first failure."""
+
+_TICK = 0.1
+
+_HANGING = 60.0
+"""Seconds without a round after which the parent itself counts as hanging."""
+
+_KILL_AFTER = 10.0
+"""Seconds beyond the grace after which a process that doesn't end is killed."""
+
+_ENDS = (signal.SIGTERM, signal.SIGINT)
+
+
+class WorkerStartError(CallbackSDKError):
+    """A worker could not start within its startup timeout; what it needs may come back."""
+
+
+class WorkerSettingError(ConfigurationError):
+    """A worker can't run with these settings, however often it starts."""
+
+
+@define
+class _Slot:
+    """The place of one process, and what is known of the one that has it."""
+
+    role: str
+    process: subprocess.Popen[bytes] | None = None
+    reports: Reports | None = None
+    started_at: float = 0.0
+    restart_at: float = 0.0
+    failures: int = 0
+    problems: list[str] = field(factory=lambda: ["it is starting."])
+
+
+class WorkerSupervisor:
+    """Keeps a worker's processes running until SIGTERM or SIGINT comes, and then until they have ended.
+
+    A process that ends is started again, after 0.5 s to 1 min: longer after each failure in a row (exponential backoff
+    with jitter). A setting that is wrong ends the worker.
+
+    Args:
+        command: What starts one process, but for its role, this process's id and its pipe, which come last.
+        processes: How many compute; one more delivers.
+        environment: Their environment.
+        grace: How long running tasks may go on after the signal; a second signal ends it.
+        startup_timeout: How long a process may take until it is ready. If none has been ready by then since the
+            worker was started, the worker ends.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        processes: int,
+        environment: Mapping[str, str],
+        grace: timedelta,
+        startup_timeout: timedelta = STARTUP_TIMEOUT,
+    ) -> None:
+        self._command = command
+        self._environment = dict(environment)
+        self._grace = grace.total_seconds()
+        self._startup_timeout = startup_timeout.total_seconds()
+        self._slots = [_Slot(role) for role in [COMPUTE] * processes + [SEND]]
+        self._signals: list[int] = []
+        self._has_been_ready = False
+        self._started_at = self._round_at = time.monotonic()
+        self._last_failure: str | None = None
+
+    def run(self) -> None:
+        """Run until a signal comes.
+
+        Raises:
+            WorkerSettingError: A setting is wrong.
+            WorkerStartError: No process was ready within the startup timeout.
+        """
+        self._started_at = time.monotonic()
+        with _signals_noted(self._signals):
+            try:
+                while not self._signals:
+                    for slot in self._slots:
+                        self._look(slot)
+                    self._give_up_late_start()
+                    self._round_at = time.monotonic()
+                    time.sleep(_TICK)
+                _log.info("Stopped by %s.", signal.Signals(self._signals[0]).name)
+            finally:
+                self._end()
+
+    def is_alive(self) -> bool:
+        """Return whether the parent itself makes progress."""
+        return time.monotonic() - self._round_at < _HANGING
+
+    def problems(self) -> list[str]:
+        """Return why the worker is not ready; nothing when it is."""
+        if self._signals:
+            return ["The worker is stopping."]
+        found = [f"A {slot.role} process isn't ready: {problem}" for slot in self._slots for problem in slot.problems]
+        return list(dict.fromkeys(found))
+
+    def _look(self, slot: _Slot) -> None:
+        moment = time.monotonic()
+        if slot.process is None:
+            if moment >= slot.restart_at:
+                self._start(slot)
+            return
+        # Before the pipe is read, so that its last report is there.
+        code = slot.process.poll()
+        report = slot.reports.read() if slot.reports else None
+        if report is not None:
+            slot.problems = report.problems
+            self._has_been_ready = self._has_been_ready or report.started
+        if code is not None:
+            self._ended(slot, code)
+        elif (report is None or not report.started) and moment - slot.started_at > self._startup_timeout:
+            slot.process.kill()
+            slot.process.wait()
+            self._retry(slot, f"it was not ready within {self._startup_timeout:.0f} s: {'; '.join(slot.problems)}")
+
+    def _start(self, slot: _Slot) -> None:
+        reader, writer = os.pipe()
+        try:
+            # A session of its own: a Ctrl-C in the terminal reaches the parent alone, which then tells the others.
+            slot.process = subprocess.Popen(  # noqa: S603
+                [*self._command, slot.role, str(os.getpid()), str(writer)],
+                env=self._environment,
+                start_new_session=True,
+                pass_fds=[writer],
+            )
+        except BaseException:
+            os.close(reader)
+            raise
+        finally:
+            os.close(writer)
+        slot.reports, slot.started_at = Reports(reader), time.monotonic()
+
+    def _ended(self, slot: _Slot, code: int) -> None:
+        report = slot.reports.latest if slot.reports else None
+        if report is not None and report.permanent and report.failure is not None:
+            raise WorkerSettingError(f"The worker can't run: {report.failure}")
+        self._retry(slot, (report.failure if report else None) or _describe_end(code))
+
+    def _retry(self, slot: _Slot, reason: str) -> None:
+        """Plan the next start of a process that has ended, and say why in one line."""
+        steady = time.monotonic() - slot.started_at > _STEADY
+        slot.failures = 1 if steady else slot.failures + 1
+        pause = retry_pause(slot.failures)
+        slot.restart_at = time.monotonic() + pause
+        slot.problems = [reason]
+        self._last_failure = reason
+        self._release(slot)
+        _log.warning("A %s process of this worker ended: %s It starts again in %.1f s.", slot.role, reason, pause)
+
+    def _release(self, slot: _Slot) -> None:
+        if slot.reports is not None:
+            slot.reports.close()
+        slot.process = slot.reports = None
+
+    def _give_up_late_start(self) -> None:
+        if not self._has_been_ready and time.monotonic() - self._started_at > self._startup_timeout:
+            raise WorkerStartError(
+                f"The worker could not start within {self._startup_timeout:.0f} s: "
+                f"{self._last_failure or ' '.join(self.problems())}",
+                hint="It may be started again; --startup-timeout sets how long it tries.",
+            )
+
+    def _end(self) -> None:
+        """Tell all processes to end, and kill those that haven't after the grace."""
+        if self._signals:
+            _log.info("The worker stops; what it runs may go on for up to %.0f s.", self._grace)
+        end = time.monotonic() + self._grace + _KILL_AFTER
+        told = 0
+        try:
+            while self._running() and time.monotonic() < end:
+                # After an error, as if one signal had come.
+                while told < max(1, len(self._signals)):
+                    told += 1
+                    for process in self._running():
+                        # Celery takes a second SIGTERM for an order to drop everything; SIGUSR1 is ours.
+                        process.send_signal(signal.SIGTERM if told == 1 else signal.SIGUSR1)
+                self._round_at = time.monotonic()
+                time.sleep(_TICK / 2)
+        finally:
+            for slot in self._slots:
+                if slot.process is not None:
+                    slot.process.kill()
+                    slot.process.wait()
+                self._release(slot)
+
+    def _running(self) -> list[subprocess.Popen[bytes]]:
+        return [slot.process for slot in self._slots if slot.process is not None and slot.process.poll() is None]
+
+
+@contextmanager
+def _signals_noted(signals: list[int]) -> Iterator[None]:
+    before = {number: signal.signal(number, lambda got, _: signals.append(got)) for number in _ENDS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _describe_end(code: int) -> str:
+    if code >= 0:
+        return f"it exited with code {code}."
+    try:
+        return f"it was killed by {signal.Signals(-code).name}."
+    except ValueError:
+        return f"it was killed by signal {-code}."

@@ -1,0 +1,117 @@
+"""Threads that a service or a worker depends on: one that ends is not ready, and is started again."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from callback_sdk.errors import CallbackSDKError
+from callback_sdk.service.supervision.outages import retry_pause
+
+_log = logging.getLogger(__name__)
+
+_STEADY = 60.0
+"""Seconds that a thread must have run for its next failure to count as the first one."""
+
+
+class ThreadError(CallbackSDKError):
+    """A thread that the process depends on has ended, or makes no progress."""
+
+
+class SupervisedThread:
+    """A daemon thread that runs until it is told to stop. If its function ends before that, it runs again.
+
+    It waits between 0.5 s and 1 min before each restart, longer after each failure in a row (exponential backoff with
+    jitter). `check` fails from the moment it ended until it runs again, and has completed a round where rounds are
+    bounded.
+
+    Args:
+        run: The function. It must return soon after `stopping` is set, or never.
+        name: Name of the thread, for logs and errors.
+        stopping: Set when the thread is to end.
+        longest_round: Seconds after which a round counts as hanging; None where rounds may take any time.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[], None],
+        *,
+        name: str,
+        stopping: threading.Event,
+        longest_round: float | None = None,
+    ) -> None:
+        self.name = name
+        self._run = run
+        self._stopping = stopping
+        self._longest_round = longest_round
+        self._round_at = 0.0
+        self._failure: str | None = None
+        self._thread = threading.Thread(target=self._keep_running, name=name, daemon=True)
+
+    @property
+    def started(self) -> bool:
+        """Whether `start` was called."""
+        return self._thread.ident is not None
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._round_at = time.monotonic()
+        self._thread.start()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the end of a thread that was told to stop; do nothing if it was never started."""
+        if self.started:
+            self._thread.join(timeout)
+
+    def complete_round(self) -> None:
+        """Note that the function makes progress. It calls this itself, after each round."""
+        self._round_at, self._failure = time.monotonic(), None
+
+    def check(self) -> None:
+        """Make sure that the thread runs.
+
+        Raises:
+            ThreadError: It has ended, or hangs.
+        """
+        if not self.started or self._stopping.is_set():
+            return
+        failure = self._failure
+        if failure is not None:
+            raise ThreadError(
+                f"The thread {self.name} ended: {failure}.", hint="It is started again; the log has the traceback."
+            )
+        if not self._thread.is_alive():
+            raise ThreadError(f"The thread {self.name} has ended.", hint="Restart this process.")
+        silent = time.monotonic() - self._round_at
+        if self._longest_round is not None and silent > self._longest_round:
+            raise ThreadError(
+                f"The thread {self.name} has completed no round for {silent:.0f} s.",
+                hint="Look at the log for what it waits for; if it goes on, restart this process.",
+            )
+
+    def _keep_running(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            failure: BaseException | None = None
+            try:
+                self._run()
+            except BaseException as error:  # noqa: BLE001 - SystemExit would end the thread just as silently
+                failure = error
+            if self._stopping.is_set():
+                return
+            # The type alone: anybody may read it at /readyz, and the text might hold anything.
+            self._failure = "its function returned" if failure is None else type(failure).__name__
+            failures = 1 if time.monotonic() - started > _STEADY else failures + 1
+            self._wait_for_restart(failure, retry_pause(failures))
+
+    def _wait_for_restart(self, error: BaseException | None, pause: float) -> None:
+        _log.critical(
+            "The thread %s ended: %s. It starts again in %.1f s.", self.name, self._failure, pause, exc_info=error
+        )
+        self._stopping.wait(pause)
+        self._round_at = time.monotonic()
+        if self._longest_round is None:
+            self._failure = None

@@ -1,0 +1,290 @@
+"""What happens in the child process: one algorithm is called, and its return value becomes a file of JSON.
+
+The parent hears only numbers and strings of ours. No object of the algorithm's is pickled, so none can
+fail to be, and none runs code in the parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import logging
+import math
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import orjson
+from attrs import define, field
+
+from callback_sdk.documents.document import Encoded, encode
+from callback_sdk.documents.values import key_text, member
+from callback_sdk.errors import EncodingError
+from callback_sdk.service.algorithms.context import Context
+from callback_sdk.service.algorithms.features import Features
+from callback_sdk.service.algorithms.registry import Registry, load
+from callback_sdk.service.files import is_full, write_whole
+from callback_sdk.service.work import invocation as calling
+from callback_sdk.service.work import output_capture as outputs
+
+_log = logging.getLogger(__name__)
+
+_PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal to get when the parent's thread that started us ends."""
+
+_PR_SET_CHILD_SUBREAPER = 36
+"""prctl(2): orphans below this process become its own children, and not those of init."""
+
+_OOM_SCORE = 500
+"""Added to the badness of this process, from 0 to 1000, by which the kernel chooses whom to kill; see proc(5)."""
+
+_TICK = 1.0
+"""Seconds between looks at who the parent is, where the kernel doesn't tell."""
+
+_RETRY = 2.0
+"""Seconds between tries to write results to a full disk."""
+
+SHOWN = ("predictions", "evaluations", "monitors")
+"""Members of the results that the REST API shows one by one."""
+
+_LONGEST_ERROR = 2000
+"""Characters of an algorithm's error that are kept."""
+
+
+@define(frozen=True, kw_only=True)
+class Run:
+    """All that a child process needs to know of one run.
+
+    Attributes:
+        kind: Which function of the algorithm is called: `"predict"` or `"fit"`.
+        monitor: Whether its monitors are called.
+        features: Path of the features.
+        results: Where the results go.
+        progress: Where the progress goes.
+        output: Where goes what is printed and logged.
+        model: What the training of this version made; None for a registered one.
+        made: Where a new model goes.
+        memory_limit: Bytes that the run may take beyond what the process held before, its own children included.
+    """
+
+    registry: str
+    kind: str = "predict"
+    algorithm: str
+    version: str
+    job_id: str
+    attempt: int
+    evaluate: bool | dict[str, Any]
+    monitor: bool = True
+    export_new_version: bool = False
+    parameters: dict[str, Any] = field(repr=False)
+    features: Path
+    features_format: str
+    results: Path
+    progress: Path
+    output: Path
+    model: Path | None = None
+    made: Path | None = None
+    memory_limit: float = math.inf
+
+
+@define(frozen=True, kw_only=True)
+class Answer:
+    """What the child tells the parent.
+
+    Attributes:
+        error: Why there are no results; None when there are.
+        trace: The algorithm's traceback, for the log.
+        spans: Where members lie in the file of results.
+        nulled: Numbers in it that became null.
+    """
+
+    error: str | None = None
+    trace: str = ""
+    spans: dict[str, list[int]] = field(factory=dict)
+    nulled: int = 0
+
+
+def prepare(parent: int) -> None:
+    """Let this process and whatever an algorithm starts end together with its parent.
+
+    Args:
+        parent: The parent's pid.
+    """
+    if sys.platform == "linux":
+        # Whatever an algorithm starts stays below this process, however it is started, and ends with it.
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        _die_first()
+    die_with_parent(parent)
+    outputs.prepare()
+
+
+def _die_first() -> None:
+    """Let the kernel kill this process, and what it starts, before the service when the machine has no memory left."""
+    with contextlib.suppress(OSError, ValueError):
+        file = Path("/proc/self/oom_score_adj")
+        file.write_text(str(max(_OOM_SCORE, int(file.read_text()))))
+
+
+def die_with_parent(parent: int | None = None) -> None:
+    """Let this process end when the one that started it does.
+
+    On Linux the kernel kills it, as soon as the parent's thread that started it ends. Elsewhere a thread watches.
+
+    Args:
+        parent: The parent's pid; whoever it is now when None.
+    """
+    parent = parent or os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    else:
+        threading.Thread(target=watch, args=(parent,), name="parent-watch", daemon=True).start()
+    # The parent may have died before the line above took effect.
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def watch(parent: int) -> None:
+    """End this process, within a second or two, when it has another parent than this."""
+    while os.getppid() == parent:
+        time.sleep(_TICK)
+    os._exit(1)
+
+
+def warm_up(registry: str) -> tuple[int, str]:
+    """Import the registry ahead of the first run, so that no run's time-out counts it.
+
+    Returns:
+        The pid, and what went wrong, or nothing.
+    """
+    try:
+        _registry(registry)
+    except BaseException as error:  # noqa: BLE001 - a class of theirs could fail to be unpickled in the parent
+        return os.getpid(), _describe(error)
+    return os.getpid(), ""
+
+
+def run(task: Run) -> Answer:
+    """Call the algorithm and write its results. Whatever it raises comes back as text."""
+    with outputs.caught(task.output):
+        answer = _run(task)
+        if answer.trace:
+            # With what it printed, which may say more.
+            sys.stderr.write(answer.trace)
+        return answer
+
+
+def _run(task: Run) -> Answer:
+    try:
+        spans, nulled = _write_results(task, _call(task))
+    except EncodingError as error:
+        return Answer(error=_clean(f"The algorithm returned a result that can't be encoded: {error}"))
+    except BaseException as error:  # noqa: BLE001 - SystemExit and others of an algorithm are failures like any other
+        return Answer(error=_describe(error), trace=_clean(traceback.format_exc(), longest=None))
+    return Answer(spans={name: spans[name] for name in SHOWN if name in spans}, nulled=nulled)
+
+
+@functools.lru_cache(maxsize=1)
+def _registry(name: str) -> Registry:
+    return load(name)
+
+
+def _call(task: Run) -> dict[Any, Any]:
+    algorithm = _registry(task.registry).get(task.algorithm, task.version)
+    context = Context(
+        job_id=task.job_id,
+        attempt=task.attempt,
+        evaluate=bool(task.evaluate),
+        report=functools.partial(_report, task.progress),
+        export_new_version=task.export_new_version,
+        model=task.model,
+        made=task.made,
+    )
+    features = Features(task.features, task.features_format, most=task.memory_limit)
+    if task.kind == "fit":
+        return calling.fit(algorithm, features, task.parameters, context)
+    return calling.predict(algorithm, features, task.parameters, context, evaluate=task.evaluate, monitor=task.monitor)
+
+
+def _report(path: Path, fraction: float | None, message: str) -> None:
+    # Whole or not at all: a kill in the middle of a write to a pipe would leave the reader stuck. And no algorithm
+    # fails because its progress can't be shown.
+    state = {"fraction": fraction, "message": _clean(message)}
+    with contextlib.suppress(OSError):
+        write_whole(path, [orjson.dumps(state)], durable=False)
+
+
+def _write_results(task: Run, members: dict[Any, Any]) -> tuple[dict[str, list[int]], int]:
+    encoded: dict[str, Encoded] = {}
+    for key, part in members.items():
+        name = _name(key, encoded)
+        encoded[name] = encode(part, path=member("results", name))
+    spans, parts = _lay_out(encoded)
+    _put(task, parts)
+    return spans, sum(part.nulled for part in encoded.values())
+
+
+def _put(task: Run, parts: list[bytes]) -> None:
+    """Write a file. As it may have cost hours, a full disk is waited for, until the run is broken off."""
+    while True:
+        try:
+            # The parent makes it durable where it keeps it.
+            write_whole(task.results, parts, durable=False)
+        except OSError as error:  # noqa: PERF203 - one round in a good while
+            if not is_full(error):
+                raise
+            _log.error(
+                "Results of task %s can't be written, another try follows: %s",
+                task.job_id,
+                error,
+                extra={"job_id": task.job_id},
+            )
+            time.sleep(_RETRY)
+        else:
+            return
+
+
+def _name(key: Any, others: Collection[str]) -> str:
+    try:
+        name = key_text(key)
+    except TypeError as error:
+        raise EncodingError(f"results has a key of type {type(key).__qualname__}.", hint=str(error)) from None
+    if name in others:
+        raise EncodingError(
+            f"results has two keys that are written alike, {name!r} and {key!r:.100}.",
+            hint="Give each key a text of its own.",
+        )
+    return name
+
+
+def _lay_out(encoded: dict[str, Encoded]) -> tuple[dict[str, list[int]], list[bytes]]:
+    spans: dict[str, list[int]] = {}
+    parts: list[bytes] = []
+    position = 0
+    for name, part in encoded.items():
+        head = (b"," if parts else b"{") + encode(name).data + b":"
+        parts += [head, *part.parts]
+        start = position + len(head)
+        position = start + sum(map(len, part.parts))
+        spans[name] = [start, position]
+    return spans, [*parts, b"}"]
+
+
+def _describe(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - an error whose text is an error
+        text = "(its text can't be made)"
+    name = type(error).__name__
+    return _clean(f"{name}: {text}" if text else name)
+
+
+def _clean(text: str, *, longest: int | None = _LONGEST_ERROR) -> str:
+    """Cut a text, and replace what UTF-8 can't hold."""
+    return text[:longest].replace("\0", "\ufffd").encode(errors="replace").decode()

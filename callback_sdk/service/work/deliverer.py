@@ -1,0 +1,251 @@
+"""Delivers results: one attempt at one delivery, many at once, each on its own."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Protocol
+
+from attrs import evolve
+
+from callback_sdk.concurrency.host_slots import HostSlots
+from callback_sdk.documents.body import Body, PathPart
+from callback_sdk.errors import AddressNotAllowedError, CallbackSDKError, DeliveryError
+from callback_sdk.models import JobResult, Receipt
+from callback_sdk.service.blobs import Blobs, results_name
+from callback_sdk.service.files import Scratch
+from callback_sdk.service.metrics import ATTEMPTS
+from callback_sdk.service.store import DeliveryClaim, Ended, Store, StoreUnavailableError
+from callback_sdk.service.supervision.outages import OutageLog
+from callback_sdk.service.work.heartbeat import Claims
+from callback_sdk.targets.callbacks import Callback
+from callback_sdk.transport.retry import SERVICE_DELAYS, next_delay
+
+_log = logging.getLogger(__name__)
+
+THREADS = 32
+"""Attempts at once. They wait for the network, so they may be more than the cores."""
+
+
+class Writer(Protocol):
+    """The one method of `ResultsWriter` that is needed here."""
+
+    def attempt(
+        self,
+        result: JobResult,
+        callback: Callback,
+        *,
+        delivery_id: str,
+        results_url: Callable[[], str | None],
+        traceparent: str | None,
+    ) -> Receipt:
+        """Try once."""
+        ...
+
+
+class Deliverer:
+    """Makes attempts at deliveries in threads.
+
+    Args:
+        store: Where deliveries are claimed and their outcome is kept.
+        blobs: Where large results are.
+        scratch: Folder for copies of them.
+        claims: Keeps what is claimed.
+        writer: What sends.
+        delays: Pauses between the tries of a delivery.
+        settled: Called after each attempt.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        blobs: Blobs,
+        scratch: Scratch,
+        claims: Claims,
+        writer: Writer,
+        delays: Sequence[timedelta] = SERVICE_DELAYS,
+        settled: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._scratch = scratch
+        self._claims = claims
+        self._writer = writer
+        self._delays = delays
+        self._settled = settled
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._slots = HostSlots(THREADS)
+        self._closed = False
+        self._outage = OutageLog(_log, failing="No delivery can be claimed", working="Deliveries are claimed again")
+
+    def begin(self, ended: Ended) -> None:
+        """Begin the first attempts for a task; those that find no room are brought by the dispatcher."""
+        for claim in ended.claims:
+            with self._lock:
+                self._slots.begin(claim.delivery_id, claim.host)
+            if not self._start(claim.delivery_id, claim):
+                self._run(claim.delivery_id, claim)
+        for delivery_id, host in ended.due:
+            if not self.send(delivery_id, host):
+                self._store.deliveries.give_back(delivery_id)
+
+    def send(self, delivery_id: str, host: str) -> bool:
+        """Begin an attempt unless it runs already, or the threads or the host are busy.
+
+        Returns:
+            Whether it was begun.
+        """
+        if not self._enter(delivery_id, host):
+            return False
+        begun = self._start(delivery_id)
+        if not begun:
+            self._leave(delivery_id)
+        return begun
+
+    def send_now(self, delivery_id: str, host: str) -> bool:
+        """Do what `send` does, but in this thread: when it returns, the attempt is over."""
+        if not self._enter(delivery_id, host):
+            return False
+        self._run(delivery_id)
+        return True
+
+    @property
+    def spare(self) -> int:
+        """How many further attempts can begin at the moment, to whatever hosts."""
+        with self._lock:
+            return 0 if self._closed else self._slots.spare
+
+    @property
+    def free(self) -> int:
+        """How many further attempts can begin at the moment."""
+        with self._lock:
+            return 0 if self._closed else self._slots.free
+
+    def full_hosts(self) -> Collection[str]:
+        """Return the hosts that get no further attempt at the moment."""
+        with self._lock:
+            return self._slots.full()
+
+    def close(self, *, timeout: timedelta = timedelta(seconds=5)) -> None:
+        """Begin no further attempt, and wait a while for those that run; the rest is made again later."""
+        with self._idle:
+            self._closed = True
+            self._idle.wait_for(lambda: not len(self._slots), timeout.total_seconds())
+
+    def _enter(self, delivery_id: str, host: str) -> bool:
+        with self._lock:
+            if self._closed or delivery_id in self._slots or not self._slots.free or host in self._slots.full():
+                return False
+            self._slots.begin(delivery_id, host)
+            return True
+
+    def _start(self, delivery_id: str, claim: DeliveryClaim | None = None) -> bool:
+        # A daemon: one that waits for a slow server must not keep the process from ending.
+        thread = threading.Thread(target=self._run, args=(delivery_id, claim), name="delivery", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # The machine has no more threads.
+            return False
+        return True
+
+    def _run(self, delivery_id: str, claim: DeliveryClaim | None = None) -> None:
+        responded: bool | None = None
+        try:
+            claim = claim or self._store.deliveries.claim(delivery_id, self._claims.worker)
+            if claim is not None:
+                with self._claims.sending(claim):
+                    responded = self._attempt(claim)
+            self._outage.recovered()
+        except StoreUnavailableError as error:
+            self._outage.failed(error)
+        except Exception:  # noqa: BLE001 - a thread that dies silently would hide why
+            _log.exception(
+                "Delivery %s could not be attempted; it is taken up again.",
+                delivery_id,
+                extra={"delivery_id": delivery_id},
+            )
+        finally:
+            self._leave(delivery_id, responded=responded)
+            self._settled()
+
+    def _leave(self, delivery_id: str, *, responded: bool | None = None) -> None:
+        with self._idle:
+            self._slots.end(delivery_id, responded=responded)
+            self._idle.notify_all()
+
+    def _attempt(self, claim: DeliveryClaim) -> bool | None:
+        """Make one attempt, and tell whether the host responded; None when it wasn't asked."""
+        extra = {
+            "action": "deliver",
+            "job_id": claim.job_id,
+            "delivery_id": claim.delivery_id,
+            "attempt": claim.attempt,
+        }
+        try:
+            with self._results(claim) as results:
+                receipt = self._writer.attempt(
+                    evolve(claim.result, results=results),
+                    self._store.deliveries.open(claim),
+                    delivery_id=claim.delivery_id,
+                    results_url=lambda: self._store.deliveries.results_url(claim.job_id),
+                    traceparent=claim.traceparent,
+                )
+        except Exception as error:  # noqa: BLE001 - whatever broke, the next attempt may not
+            if not isinstance(error, CallbackSDKError):
+                _log.exception("Task %s: the attempt to deliver broke.", claim.job_id, extra=extra)
+            self._fail(claim, error, extra)
+            return error.status is not None if isinstance(error, DeliveryError) else None
+        else:
+            receipt = evolve(receipt, attempts=claim.attempt, nulled=claim.nulled)
+            ATTEMPTS.labels("delivered").inc()
+            self._store.deliveries.delivered(claim.delivery_id, claim.attempt, receipt)
+            _log.info("Task %s is delivered to %s.", claim.job_id, claim.url, extra=extra)
+            return True
+
+    def _fail(self, claim: DeliveryClaim, error: Exception, extra: dict[str, Any]) -> None:
+        seen = _as_seen(error, claim.url)
+        delay = next_delay(seen, claim.since_redelivery, self._delays)
+        again_in = None if delay is None else delay.total_seconds()
+        ATTEMPTS.labels("dead" if again_in is None else "failed").inc()
+        self._store.deliveries.failed(claim.delivery_id, claim.attempt, _text(seen), again_in)
+        after = "never again" if again_in is None else f"again in {again_in:.0f} s"
+        _log.warning("Task %s is not at %s, %s: %s", claim.job_id, claim.url, after, _text(error), extra=extra)
+
+    @contextmanager
+    def _results(self, claim: DeliveryClaim) -> Iterator[Any]:
+        """Give the results as the writer takes them: bytes that are known to be JSON, on disk or in memory."""
+        if not claim.result.success:
+            yield None
+        elif claim.results is not None:
+            yield Body(claim.results)
+        else:
+            with self._blobs.fetch(results_name(claim.job_id, claim.run), self._scratch.folder) as path:
+                yield Body(PathPart(path))
+
+
+def _as_seen(error: Exception, url: str) -> Exception:
+    """Return what a task's owner is told of an error: not whether a name exists in the service's own network.
+
+    A name that is not known and one that leads inside are one error, with the same next tries.
+    """
+    unknown = isinstance(error.__cause__, socket.gaierror)
+    if not unknown and not (isinstance(error, AddressNotAllowedError) and error.resolved):
+        return error
+    return DeliveryError(
+        f"{url} can't be reached: its host name leads to no public address.",
+        hint="Check its spelling. The service's log has the reason; its operator can allow hosts that aren't public.",
+        url=url,
+        retryable=True,
+    )
+
+
+def _text(error: Exception) -> str:
+    # The text of an error that isn't ours might hold anything.
+    return str(error) if isinstance(error, CallbackSDKError) else f"The attempt broke with {type(error).__name__}."

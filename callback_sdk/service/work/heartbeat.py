@@ -1,0 +1,153 @@
+"""What a worker process holds at the moment: it tells the store that it is alive, and notices what it has lost."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from attrs import define
+
+from callback_sdk.service.files import read_progress
+from callback_sdk.service.store import Claim, DeliveryClaim, Store
+from callback_sdk.service.supervision.outages import OutageLog
+from callback_sdk.service.supervision.threads import SupervisedThread
+from callback_sdk.service.work.process import CANCEL, Stop, resolve
+
+_log = logging.getLogger(__name__)
+
+LOOK = 1.0
+"""Seconds between looks at whether the tasks are still this worker's: so long a cancelled one may go on."""
+
+BEAT = 5.0
+"""Seconds between two signs of life."""
+
+_LONGEST_ROUND = 180.0
+"""Seconds after which a look counts as hanging: more than the timeouts of the database."""
+
+LEASE = 20.0
+"""Seconds without a sign of life after which a worker counts as dead."""
+
+
+@define
+class _Run:
+    attempt: int
+    stop: Stop
+    progress: Path
+    shown: dict[str, Any] | None = None
+
+
+class Claims:
+    """The claims of one worker process, with a thread that looks after them.
+
+    Args:
+        store: Where they are.
+        worker: The name of this process; no two that live at the same time share one.
+    """
+
+    def __init__(self, store: Store, worker: str) -> None:
+        self.worker = worker
+        self._store = store
+        self._lock = threading.Lock()
+        self._runs: dict[str, _Run] = {}
+        self._sending: dict[str, int] = {}
+        self._stopping = threading.Event()
+        self._outage = OutageLog(_log, failing="The claims can't be renewed", working="The claims are renewed again")
+        self._thread = SupervisedThread(
+            self._loop, name="claims", stopping=self._stopping, longest_round=_LONGEST_ROUND
+        )
+
+    def start(self) -> None:
+        """Begin to give signs of life."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread. What is still claimed is taken back by others after a while."""
+        self._stopping.set()
+        self._thread.join()
+
+    def check(self) -> None:
+        """Make sure that the thread runs: without it others take this worker for dead.
+
+        Raises:
+            ThreadError: It has ended, or hangs.
+        """
+        self._thread.check()
+
+    @contextmanager
+    def running(self, claim: Claim, stop: Stop, progress: Path) -> Iterator[None]:
+        """Keep a task claimed while it runs.
+
+        Args:
+            claim: The task.
+            stop: Is resolved with `CANCEL` when the claim is lost, as it is when the task is cancelled.
+            progress: The file in which the run says how far it is.
+        """
+        job_id = claim.task.job_id
+        with self._lock:
+            self._runs[job_id] = _Run(claim.attempt, stop, progress)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._runs.pop(job_id, None)
+
+    @contextmanager
+    def sending(self, claim: DeliveryClaim) -> Iterator[None]:
+        """Keep a delivery claimed while it is attempted."""
+        with self._lock:
+            self._sending[claim.delivery_id] = claim.attempt
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._sending.pop(claim.delivery_id, None)
+
+    def stop_runs(self, reason: str) -> None:
+        """Break off whatever runs."""
+        with self._lock:
+            stops = [run.stop for run in self._runs.values()]
+        for stop in stops:
+            resolve(stop, reason)
+
+    def _loop(self) -> None:
+        beat_at = 0.0
+        while not self._stopping.wait(LOOK):
+            due = time.monotonic() - beat_at >= BEAT
+            try:
+                self._look(due)
+            except Exception as error:  # noqa: BLE001 - the loop must outlive every fault
+                self._outage.failed(error)
+            else:
+                self._outage.recovered()
+                beat_at = time.monotonic() if due else beat_at
+            self._thread.complete_round()
+
+    def _look(self, due: bool) -> None:
+        with self._lock:
+            runs, sending = dict(self._runs), list(self._sending)
+        if runs:
+            self._drop_lost(runs)
+        changed = {job_id: _news(run) for job_id, run in runs.items()}
+        if runs and (due or any(changed.values())):
+            self._store.tasks.beat(self.worker, changed)
+        if sending and due:
+            self._store.deliveries.beat(self.worker, sending)
+
+    def _drop_lost(self, runs: dict[str, _Run]) -> None:
+        held = self._store.tasks.held(self.worker)
+        for job_id, run in runs.items():
+            if held.get(job_id) != run.attempt:
+                resolve(run.stop, CANCEL)
+
+
+def _news(run: _Run) -> dict[str, Any] | None:
+    found = read_progress(run.progress)
+    if found is None or found == run.shown:
+        return None
+    run.shown = found
+    return found

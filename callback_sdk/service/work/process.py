@@ -1,0 +1,243 @@
+"""One child process that runs algorithms, one after the other, and is really killed when it must be."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import signal
+import time
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+from attrs import define
+
+from callback_sdk.errors import MissingExtraError
+from callback_sdk.service.work import child, isolation
+from callback_sdk.service.work.memory import MemoryLimit, Meter, held_by
+
+_log = logging.getLogger(__name__)
+
+_TICK = 0.5
+"""Seconds between looks at whether the child is alive."""
+
+_MEMORY_TICK = 0.1
+"""Seconds between looks at how much memory the child takes; each costs a fraction of a millisecond."""
+
+_IMPORT_TIMEOUT = timedelta(minutes=5)
+"""Longest time that the import of the registry may take."""
+
+CANCEL = "cancel"
+SHUTDOWN = "shutdown"
+
+Stop = Future[str]
+"""Resolved with `CANCEL` or `SHUTDOWN` when a run has to be broken off."""
+
+
+def resolve(stop: Stop, reason: str) -> None:
+    """Break a run off, unless that was done before."""
+    with contextlib.suppress(InvalidStateError):
+        stop.set_result(reason)
+
+
+@define(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended for the parent.
+
+    Attributes:
+        answer: What the child said; None when it could not say anything.
+        timed_out: Whether it was killed because its time was over.
+        out_of_memory: Bytes that the run took when it was killed for taking too many; 0 when it wasn't.
+        stopped: Why it was killed otherwise, `CANCEL` or `SHUTDOWN`.
+        died: How it ended by itself without an answer.
+    """
+
+    answer: child.Answer | None = None
+    timed_out: bool = False
+    out_of_memory: int = 0
+    stopped: str | None = None
+    died: str | None = None
+
+    def failure(self, *, timeout: timedelta, memory_limit: MemoryLimit) -> str | None:
+        """Return why there are no results, for people; None when there are.
+
+        Args:
+            timeout: How long the run was allowed to take.
+            memory_limit: How much memory it was allowed to take.
+        """
+        if self.answer is not None:
+            return self.answer.error
+        if self.timed_out:
+            return f"The algorithm took longer than {timeout}."
+        if self.out_of_memory:
+            return memory_limit.excess(self.out_of_memory)
+        return f"The algorithm gave no answer: {self.died}." if self.died else "The algorithm gave no answer."
+
+
+class ChildProcess:
+    """A Pebble pool of one process. It is thrown away whole after a kill, so that no lock of it stays held.
+
+    Use it from one thread, which must live as long as this object: the kernel kills the child when the
+    thread that started it ends.
+
+    Args:
+        registry: Name of the registry, which the child imports for itself.
+        pass_env: Variables of the environment that the child gets besides the usual ones; see `isolation`.
+        held: Bytes that the child may hold when a run begins: with more, what earlier runs left, a new one is started.
+    """
+
+    def __init__(self, registry: str, *, pass_env: Iterable[str] = (), held: float = math.inf) -> None:
+        self._registry = registry
+        self._pass_env = tuple(pass_env)
+        self._held = held
+        self._pool: Any = None
+        self._pid = 0
+
+    def run(self, task: child.Run, *, timeout: timedelta, stop: Stop) -> Outcome:
+        """Run one task and return when it has ended, one way or another.
+
+        Args:
+            task: What to run.
+            timeout: How long, once the registry is imported.
+            stop: Breaks it off.
+        """
+        try:
+            outcome = self._run(task, timeout, stop)
+        except RuntimeError as error:
+            # Pebble's word for: the idle child was killed from outside.
+            outcome = Outcome(died=f"its process could not be reached: {error}")
+        # What an algorithm has started and left running would take the next run's time and memory.
+        if outcome.answer is None or _has_children(self._pid):
+            self.close()
+        return outcome
+
+    def close(self) -> None:
+        """Kill the child, and whatever it has started."""
+        pool, pid, self._pool, self._pid = self._pool, self._pid, None, 0
+        if pid:
+            # Some may have left the process group.
+            family = _descendants(pid)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+            for member in family:
+                with contextlib.suppress(psutil.Error):
+                    member.kill()
+        if pool is not None:
+            pool.stop()
+            pool.join()
+
+    def _run(self, task: child.Run, timeout: timedelta, stop: Stop) -> Outcome:
+        ended = self._warm_up(stop)
+        if ended is not None:
+            return ended
+        meter = Meter(self._pid) if math.isfinite(task.memory_limit) else None
+        future = self._pool.schedule(child.run, args=(task,))
+        ended = _wait(future, timeout, stop, pid=self._pid, meter=meter, limit=task.memory_limit)
+        return ended or Outcome(answer=future.result())
+
+    def _warm_up(self, stop: Stop) -> Outcome | None:
+        """Let the child import the registry, unless it has; return None when it has."""
+        if self._pool is not None and not (self._pool.active and _alive(self._pid)):
+            self.close()
+        elif self._pool is not None and (held := held_by(self._pid)) > self._held:
+            _log.info("The process of the algorithms holds %d bytes; a new one takes its place.", held)
+            self.close()
+        if self._pool is not None:
+            return None
+        warm = self._start()
+        ended = _wait(warm, _IMPORT_TIMEOUT, stop)
+        if ended is not None:
+            return Outcome(died="the registry took too long to import") if ended.timed_out else ended
+        pid, error = warm.result()
+        if error:
+            return Outcome(died=f"the registry can't be imported: {error}")
+        self._pid = pid
+        return None
+
+    def _start(self) -> Future[tuple[int, str]]:
+        try:
+            import pebble
+        except ImportError:
+            raise MissingExtraError("Pebble", extra="service") from None
+        # Not fork: this process has threads, whose locks a fork would copy in whatever state they are.
+        self._pool = pebble.ProcessPool(
+            max_workers=1,
+            initializer=child.prepare,
+            initargs=(os.getpid(),),
+            context=isolation.context(self._pass_env),
+        )
+        warm: Future[tuple[int, str]] = self._pool.schedule(child.warm_up, args=(self._registry,))
+        return warm
+
+
+def _wait(
+    future: Future[Any],
+    timeout: timedelta,
+    stop: Stop,
+    *,
+    pid: int = 0,
+    meter: Meter | None = None,
+    limit: float = math.inf,
+) -> Outcome | None:
+    """Return None when the future has a result, else what happened instead."""
+    deadline = time.monotonic() + timeout.total_seconds()
+    tick = _TICK if meter is None else _MEMORY_TICK
+    while True:
+        left = max(0.0, deadline - time.monotonic())
+        wait([future, stop], timeout=min(tick, left), return_when=FIRST_COMPLETED)
+        if stop.done():
+            return Outcome(stopped=stop.result())
+        if future.done():
+            error = future.exception()
+            return None if error is None else Outcome(died=_death(error))
+        if not left:
+            return Outcome(timed_out=True)
+        if meter is not None and (taken := meter.excess(limit)):
+            return Outcome(out_of_memory=taken)
+        # Pebble reports no child that ended with exit code 0, as os._exit(0) does.
+        if pid and not _alive(pid):
+            wait([future], timeout=_TICK)
+            if not future.done():
+                return Outcome(died="its process ended with exit code 0")
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        found: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return []
+    return found
+
+
+def _has_children(pid: int) -> bool:
+    # psutil looks at every process of the machine, which takes some milliseconds; Linux tells what each thread started.
+    if lists := list(Path(f"/proc/{pid}/task").glob("*/children")):
+        with contextlib.suppress(OSError):
+            return any(path.read_bytes().strip() for path in lists)
+    return bool(_descendants(pid))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _death(error: BaseException) -> str:
+    code = getattr(error, "exitcode", None)
+    if code is None:
+        return f"its process could not go on: {type(error).__name__}: {error}"
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            name = signal.Signals(-code).name
+            # The kernel kills a process so when the machine has no memory left.
+            advice = ", perhaps because the machine ran out of memory" if name == "SIGKILL" else ""
+            return f"its process was killed by {name}{advice}"
+    return f"its process ended with exit code {code}"

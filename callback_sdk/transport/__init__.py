@@ -1,0 +1,1 @@
+"""One upload in, one response out: the only access to the network for results."""

@@ -1,0 +1,197 @@
+"""Which addresses are public, however they are written; pure.
+
+The standard library's `is_global` is not asked: what it says of several of these blocks is wrong, and differs
+between the versions of Python.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterator
+from functools import cache
+
+from attrs import define
+
+from callback_sdk.concurrency.forking import no_fork
+from callback_sdk.errors import InvalidTargetError
+from callback_sdk.redaction import SecretURL
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@define(frozen=True)
+class Block:
+    """A block of addresses that are not public.
+
+    Attributes:
+        network: The block.
+        name: What it is for.
+    """
+
+    network: Network
+    name: str
+
+
+_BLOCKS = {
+    # IANA IPv4 Special-Purpose Address Registry, whole: also the blocks that are reachable from anywhere are
+    # no place for a result.
+    "0.0.0.0/8": "this network",
+    "10.0.0.0/8": "private use",
+    "100.64.0.0/10": "shared address space of carriers",
+    "127.0.0.0/8": "loopback",
+    "169.254.0.0/16": "link local",
+    "172.16.0.0/12": "private use",
+    "192.0.0.0/24": "IETF protocol assignments",
+    "192.0.2.0/24": "documentation",
+    "192.31.196.0/24": "AS112",
+    "192.52.193.0/24": "automatic multicast tunneling",
+    "192.88.99.0/24": "6to4 relays",
+    "192.168.0.0/16": "private use",
+    "192.175.48.0/24": "AS112",
+    "198.18.0.0/15": "benchmarking",
+    "198.51.100.0/24": "documentation",
+    "203.0.113.0/24": "documentation",
+    "240.0.0.0/4": "reserved",
+    # IANA IPv4 Multicast Address Space Registry.
+    "224.0.0.0/4": "multicast",
+    # It looks public, and is the platform's own service inside every machine at Azure; from Microsoft's page
+    # "What is IP address 168.63.129.16?".
+    "168.63.129.16/32": "Azure's platform",
+    # IANA IPv6 Special-Purpose Address Registry, with what RFC 4291 and RFC 3879 keep out of use.
+    "::/128": "unspecified",
+    "::1/128": "loopback",
+    "::/96": "IPv4-compatible",
+    "::ffff:0:0/96": "IPv4-mapped",
+    "64:ff9b::/96": "NAT64",
+    "64:ff9b:1::/48": "local NAT64",
+    "100::/64": "discard only",
+    "100:0:0:1::/64": "dummy",
+    "2001::/32": "Teredo",
+    "2001:2::/48": "benchmarking",
+    "2001:10::/28": "ORCHID",
+    "2001:20::/28": "ORCHID version 2",
+    "2001::/23": "IETF protocol assignments",
+    "2001:db8::/32": "documentation",
+    "2002::/16": "6to4",
+    "2620:4f:8000::/48": "AS112",
+    "3fff::/20": "documentation",
+    "5f00::/16": "segment routing",
+    "fc00::/7": "unique local",
+    "fe80::/10": "link local",
+    "fec0::/10": "site local",
+    "ff00::/8": "multicast",
+}
+"""The narrower of two that overlap is first."""
+
+_UNICAST = ipaddress.IPv6Network("2000::/3")
+"""All that IANA's registry of the IPv6 address space has given out for global unicast."""
+
+_TRANSLATED = tuple(map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0/96", "64:ff9b::/96")))
+"""An IPv4 address is in the last 32 bits."""
+
+_6TO4 = ipaddress.IPv6Network("2002::/16")
+_TEREDO = ipaddress.IPv6Network("2001::/32")
+_ISATAP = (0x00005EFE, 0x02005EFE)
+
+_LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "localhost6", "ip6-localhost", "ip6-loopback"})
+
+LOOPBACK = (ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1"))
+
+
+@cache
+def _special(version: int) -> tuple[Block, ...]:
+    blocks = (Block(ipaddress.ip_network(text), name) for text, name in _BLOCKS.items())
+    return tuple(block for block in blocks if block.network.version == version)
+
+
+def special(address: Address) -> Block | None:
+    """Return the block that keeps an address from being public; None for one that is public."""
+    for block in _special(address.version):
+        if address in block.network:
+            return block
+    if address.version == 6 and address not in _UNICAST:
+        return Block(ipaddress.ip_network(int(address)), "not assigned")
+    return None
+
+
+def embedded(address: Address) -> Iterator[ipaddress.IPv4Address]:
+    """Give the IPv4 addresses that a packet to an IPv6 address may end at, when something translates or tunnels it.
+
+    The forms are from RFC 4291 (mapped, compatible), RFC 6052 (NAT64), RFC 3056 (6to4), RFC 4380 (Teredo) and
+    RFC 5214 (ISATAP).
+    """
+    if not isinstance(address, ipaddress.IPv6Address):
+        return
+    bits = int(address)
+    # ::1 is no form of 0.0.0.1.
+    if bits > 1 and any(address in network for network in _TRANSLATED):
+        yield _ipv4(bits)
+    if address in _6TO4:
+        yield _ipv4(bits >> 80)
+    if address in _TEREDO:
+        yield _ipv4(bits >> 64)
+        yield _ipv4(~bits)
+    if (bits >> 32) & 0xFFFFFFFF in _ISATAP:
+        yield _ipv4(bits)
+
+
+def _ipv4(bits: int) -> ipaddress.IPv4Address:
+    return ipaddress.IPv4Address(bits & 0xFFFFFFFF)
+
+
+def literal(host: str) -> Address | None:
+    """Return the address that a host is in itself, or None for a name.
+
+    Args:
+        host: As the network takes it. Besides the usual forms there are those of `inet_aton`, which resolvers
+            take too: fewer than four parts, octal, and hexadecimal.
+    """
+    host = host.removesuffix(".").partition("%")[0]
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        pass
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except (OSError, UnicodeError):
+        return None
+
+
+def is_local_name(host: str) -> bool:
+    """Tell whether a name means the machine itself, by RFC 6761 or by custom."""
+    name = host.lower().removesuffix(".")
+    return name in _LOCAL_NAMES or name.endswith(".localhost")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is the machine itself, by name or by number."""
+    address = literal(host)
+    return is_local_name(host) if address is None else address.is_loopback
+
+
+def parse_network(text: str) -> Network:
+    """Read a network in CIDR notation, or a single address.
+
+    Raises:
+        ValueError: It is neither, or has bits set below its prefix.
+    """
+    return ipaddress.ip_network(text.strip())
+
+
+def ascii_host(url: SecretURL) -> str:
+    """Return the host as the network takes it: an international name in its ASCII form.
+
+    Raises:
+        InvalidTargetError: No name can be like that.
+    """
+    if url.host.isascii():
+        return url.host
+    with no_fork:
+        import idna
+
+    try:
+        return idna.encode(url.host, uts46=True).decode()
+    except idna.IDNAError:
+        raise InvalidTargetError(f"{url} has a host name that can't exist.", hint="Check its spelling.") from None

@@ -1,0 +1,169 @@
+"""What callbacks may reach although it is not public: hosts and networks, each with its port; pure.
+
+A port belongs to each, because a machine that has an object store at one port has its administration at another.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from attrs import define
+
+from callback_sdk.errors import ConfigurationError, InvalidTargetError
+from callback_sdk.redaction import SecretURL
+from callback_sdk.targets.providers import default_port, port_of
+from callback_sdk.transport.addresses import Address, Network, ascii_host, parse_network
+
+ANY_PORT = "*"
+
+PORT_HINT = "A port comes after a colon, :9000, or :* for every port; without it, only the scheme's own: 80 or 443."
+
+
+@define(frozen=True)
+class AllowedNetwork:
+    """A network whose addresses may be reached at one port, or at all ports.
+
+    Attributes:
+        network: The addresses.
+        port: A number, `"*"` for every port, or empty for the default port of the URL's scheme.
+    """
+
+    network: Network
+    port: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> AllowedNetwork:
+        """Read `10.20.0.0/16:9000`, `[fd00::/8]:9000`, or either without a port.
+
+        Raises:
+            ValueError: It is neither a network nor an address, or the port is not one.
+        """
+        place, port = _split(text)
+        return cls(parse_network(place), port)
+
+    def __str__(self) -> str:
+        return _joined(str(self.network), self.port)
+
+    def has(self, address: Address, url: SecretURL) -> bool:
+        """Tell whether a URL may be reached at an address."""
+        return address in self.network and _is_open(self.port, url)
+
+
+@define(frozen=True)
+class AllowedHost:
+    """A host that may be reached at one port, or at all ports, whatever its addresses are.
+
+    Attributes:
+        name: Its name in lower case, `*.` and a name for all hosts below that, or an IP address.
+        port: A number, `"*"` for every port, or empty for the default port of the URL's scheme.
+    """
+
+    name: str
+    port: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> AllowedHost:
+        """Read `minio.internal:9000`, `*.minio.internal`, or `[fd00::5]:9000`.
+
+        Raises:
+            ValueError: It is not a name of a host, or the port is not one.
+        """
+        place, port = _split(text)
+        if ":" in place:
+            if not text.strip().startswith("["):
+                raise ValueError(text)
+            return cls(str(ipaddress.IPv6Address(place)), port)
+        star, name = ("*.", place[2:]) if place.startswith("*.") else ("", place)
+        if not name or set(name) & set("/*@?#[]% "):
+            raise ValueError(text)
+        return cls(star + host_name(SecretURL(f"//{name}")), port)
+
+    def __str__(self) -> str:
+        return _joined(self.name, self.port)
+
+    def has(self, url: SecretURL) -> bool:
+        """Tell whether a URL may be reached."""
+        host = host_name(url)
+        below = self.name.startswith("*.") and host.endswith(self.name[1:])
+        return (below or host == self.name) and _is_open(self.port, url)
+
+
+def network(text: str) -> AllowedNetwork:
+    """Read a network of the configuration.
+
+    Raises:
+        ConfigurationError: It is none; the text says how one looks.
+    """
+    try:
+        return AllowedNetwork.parse(text)
+    except ValueError:
+        pass
+    raise ConfigurationError(
+        f"{text!r} is not a network.",
+        hint="Give it in CIDR notation, such as 10.20.0.0/16:9000 or [fd00::/8]:9000, or a single address. "
+        f"{PORT_HINT}",
+    )
+
+
+def host(text: str) -> AllowedHost:
+    """Read a host of the configuration.
+
+    Raises:
+        ConfigurationError: It is none; the text says how one looks.
+    """
+    try:
+        return AllowedHost.parse(text)
+    except (ValueError, InvalidTargetError):
+        pass
+    raise ConfigurationError(
+        f"{text!r} is not the name of a host.",
+        hint="Give it without scheme, such as minio.internal:9000, or *.minio.internal:9000 for all below it. "
+        f"{PORT_HINT}",
+    )
+
+
+def host_name(url: SecretURL) -> str:
+    """Return a URL's host as it is compared: in ASCII and lower case, without the dot that may end it.
+
+    Raises:
+        InvalidTargetError: No host can have such a name.
+    """
+    return ascii_host(url).lower().removesuffix(".")
+
+
+def option_value(place: str, url: SecretURL) -> str:
+    """Return what allows a host or a network at a URL's port, as the options take it."""
+    port = port_of(url)
+    return _joined(place, "" if port == default_port(url) else str(port))
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Return host or network, and port."""
+    text = text.strip()
+    if text.startswith("["):
+        place, bracket, rest = text[1:].partition("]")
+        if not bracket or ":" not in place:
+            raise ValueError(text)
+        colon, port = rest[:1], rest[1:]
+    else:
+        # With two colons and no brackets it is an IPv6 address, whose last group looks like a port.
+        place, colon, port = text.partition(":") if text.count(":") == 1 else (text, "", "")
+    if (colon, port) == ("", ""):
+        return place, ""
+    if colon != ":" or not (port == ANY_PORT or _is_port(port)):
+        raise ValueError(text)
+    return place, port if port == ANY_PORT else str(int(port))
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535
+
+
+def _joined(place: str, port: str) -> str:
+    if not port:
+        return place
+    return f"[{place}]:{port}" if ":" in place else f"{place}:{port}"
+
+
+def _is_open(port: str, url: SecretURL) -> bool:
+    return port == ANY_PORT or port_of(url) == (int(port) if port else default_port(url))

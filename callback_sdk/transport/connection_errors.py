@@ -1,0 +1,193 @@
+"""Why a target gave no response: what happened, what to do about it, and whether it may pass by itself."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from attrs import define, evolve
+
+from callback_sdk.concurrency.forking import no_fork
+from callback_sdk.errors import DeliveryError
+from callback_sdk.redaction import SecretURL
+from callback_sdk.transport.response import BrokenAnswerError
+from callback_sdk.transport.retry import is_retryable
+from callback_sdk.transport.sockets import TunnelError
+
+if TYPE_CHECKING:
+    import ssl
+
+
+@define(frozen=True)
+class Explanation:
+    """What an error of the network means.
+
+    Attributes:
+        problem: What happened, as the predicate of a sentence about the target.
+        hint: What to do.
+        retryable: Whether a later attempt may succeed.
+        transient: Whether it may pass by itself within minutes.
+    """
+
+    problem: str
+    hint: str
+    retryable: bool = True
+    transient: bool = True
+
+
+def unanswered(url: SecretURL, proxy: SecretURL | None, failure: BaseException) -> DeliveryError:
+    """Return the error for a request that got no response.
+
+    Args:
+        url: Where it was sent.
+        proxy: The proxy that it went through, if any.
+        failure: What the connection raised.
+    """
+    found = explain(failure)
+    if url.scheme == "http" and isinstance(failure, BrokenAnswerError) and not failure.received:
+        # Some servers with TLS close a connection without it silently.
+        found = evolve(found, hint=f"{found.hint} If this port speaks TLS, give the URL with https://.")
+    place = str(url) if proxy is None else f"{url}, through the proxy {proxy},"
+    return DeliveryError(
+        f"{place} {found.problem} ({type(failure).__name__}).",
+        hint=found.hint,
+        url=str(url),
+        retryable=found.retryable,
+        transient=found.retryable and found.transient,
+    )
+
+
+def explain(failure: BaseException) -> Explanation:
+    """Return what an error of the network means."""
+    with no_fork:
+        import ssl
+
+    if isinstance(failure, TunnelError):
+        return _tunnel(failure)
+    if isinstance(failure, socket.gaierror):
+        return Explanation("has a host name that can't be resolved", "Check its spelling and the network.")
+    if isinstance(failure, ssl.SSLCertVerificationError):
+        return _certificate(failure)
+    if isinstance(failure, ssl.SSLError):
+        return _tls(failure)
+    if isinstance(failure, TimeoutError):
+        return Explanation("did not answer in time", "It may be overloaded, or a firewall drops the connection.")
+    if isinstance(failure, ConnectionRefusedError):
+        return Explanation("refuses connections", "Check host and port, and whether the server runs.")
+    if isinstance(failure, BrokenAnswerError):
+        return _broken(failure)
+    if isinstance(failure, OSError) and failure.errno in _LOCAL:
+        return Explanation(f"was not reached: {os.strerror(failure.errno)}", _LOCAL[failure.errno])
+    return Explanation("broke the connection", "The network or the server failed; try again.")
+
+
+_LOCAL = {
+    errno.EMFILE: "Raise this process's limit of open files (ulimit -n), or find what leaves them open.",
+    errno.ENFILE: "The machine has no file descriptors left: raise fs.file-max.",
+    errno.ENETUNREACH: "This machine has no route to the target's network.",
+    errno.EHOSTUNREACH: "This machine has no route to the target's host.",
+    errno.EADDRNOTAVAIL: "This machine has no free port left for new connections.",
+    errno.ENOMEM: "This machine has no memory left.",
+    errno.ENOBUFS: "This machine has no memory left for its connections.",
+}
+"""Causes on this side, by `errno`."""
+
+
+def _tunnel(failure: TunnelError) -> Explanation:
+    hint = "Its log says why; a host in NO_PROXY is reached without it."
+    if failure.status == 407:
+        hint = "Give the proxy a user and a password in its URL: http://user:password@host:port."
+    return Explanation(f"is out of reach: it answered {failure.status}", hint, retryable=is_retryable(failure.status))
+
+
+def _broken(failure: BrokenAnswerError) -> Explanation:
+    if failure.is_tls:
+        return Explanation("speaks TLS at this port", "Give the URL with https:// instead of http://.", transient=False)
+    if failure.received:
+        return Explanation("sent a response that is not HTTP", "Check the port, and what listens there.")
+    return Explanation("closed the connection without a response", "The server failed; its log may say why.")
+
+
+# TLS: the outcome of a handshake doesn't change within one write, so nothing here is transient unless the connection
+# broke. Durable deliveries are retried all the same: an operator may renew a certificate in the meantime.
+
+
+def _certificate(failure: ssl.SSLCertVerificationError) -> Explanation:
+    problem, hint = _VERIFICATION.get(failure.verify_code, (f"can't be verified: {failure.verify_message}", _TRUST))
+    if hint == _TRUST and (name := os.environ.get("SSL_CERT_FILE")) and not os.access(name, os.R_OK):
+        hint = f"SSL_CERT_FILE names {name}, which can't be read."
+    return Explanation(f"has a certificate that {problem}", hint, transient=False)
+
+
+_TRUST = "Give the authority's certificate with the environment variable SSL_CERT_FILE."
+
+_OTHER_NAME = "Use the host name that the certificate was issued for, or have one issued for this name."
+
+_VERIFICATION = {
+    9: ("can't be verified: it is not valid yet", "Check the clocks of this machine and of the server."),
+    10: ("can't be verified: it has expired", "Renew the server's certificate, or set this machine's clock."),
+    18: ("can't be verified: it is self-signed", _TRUST),
+    19: ("can't be verified: an authority that is not trusted here signed it", _TRUST),
+    20: ("can't be verified: an authority that is not trusted here signed it", _TRUST),
+    21: ("can't be verified: the server doesn't send the authority's intermediate certificate", _TRUST),
+    23: ("can't be verified: it was revoked", "Renew the server's certificate."),
+    62: ("can't be verified for this name", _OTHER_NAME),
+    64: ("can't be verified for this address", _OTHER_NAME),
+}
+"""By OpenSSL's `X509_V_ERR_...` (openssl/x509_vfy.h)."""
+
+
+def _tls(failure: ssl.SSLError) -> Explanation:
+    reason = failure.reason or ""
+    if reason in NO_TLS:
+        return Explanation(
+            "does not speak TLS at this port", "Give the port of https, or the URL with http://.", transient=False
+        )
+    if reason in _CLIENT_CERTIFICATE:
+        hint = "Give a valid one: ResultsWriter(client_cert=(certificate, key))."
+        return Explanation(_CLIENT_CERTIFICATE[reason], hint, transient=False)
+    if reason in _HANDSHAKE:
+        hint = (
+            "Either it asks for a client certificate, ResultsWriter(client_cert=...), or it supports no TLS version "
+            "and cipher that this machine's OpenSSL allows."
+        )
+        return Explanation(f"rejected the TLS handshake: {reason}", hint, transient=False)
+    if reason == "TLSV1_UNRECOGNIZED_NAME":
+        return Explanation("has no certificate for this host name", _OTHER_NAME, transient=False)
+    return Explanation(
+        f"broke the connection: {reason or 'TLS ended early'}", "The network or the server failed; try again."
+    )
+
+
+NO_TLS = frozenset(
+    {"WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "RECORD_LAYER_FAILURE"}
+    | {"UNEXPECTED_MESSAGE", "PACKET_LENGTH_TOO_LONG", "BAD_RECORD_TYPE"}
+)
+
+_WANTED = "wants a client certificate"
+_REJECTED = "rejects the client certificate"
+
+_CLIENT_CERTIFICATE = {
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": _WANTED,
+    "SSLV3_ALERT_NO_CERTIFICATE": _WANTED,
+    "SSLV3_ALERT_BAD_CERTIFICATE": _REJECTED,
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": f"{_REJECTED}, which has expired",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": f"{_REJECTED}, which was revoked",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _REJECTED,
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": _REJECTED,
+    "TLSV1_ALERT_ACCESS_DENIED": f"{_REJECTED}, which is not allowed there",
+    "TLSV1_ALERT_DECRYPT_ERROR": _REJECTED,
+    "TLSV1_ALERT_UNKNOWN_CA": f"{_REJECTED}, whose authority it doesn't know",
+}
+"""The alerts that a server sends about the certificate of its client (RFC 8446, section 6.2), as OpenSSL names them."""
+
+_HANDSHAKE = frozenset(
+    {"SSLV3_ALERT_HANDSHAKE_FAILURE", "TLSV1_ALERT_PROTOCOL_VERSION", "TLSV1_ALERT_INSUFFICIENT_SECURITY"}
+    | {"UNSUPPORTED_PROTOCOL", "VERSION_TOO_LOW", "NO_PROTOCOLS_AVAILABLE", "NO_SHARED_CIPHER", "NO_CIPHERS_AVAILABLE"}
+    | {"DH_KEY_TOO_SMALL", "EE_KEY_TOO_SMALL", "CA_MD_TOO_WEAK", "BAD_ECPOINT", "WRONG_SIGNATURE_TYPE"}
+    | {"UNSAFE_LEGACY_RENEGOTIATION_DISABLED", "LEGACY_SIGALG_DISALLOWED_OR_UNSUPPORTED", "WRONG_CIPHER_RETURNED"}
+    | {"TLSV13_ALERT_MISSING_EXTENSION", "TLSV1_ALERT_NO_APPLICATION_PROTOCOL", "SSLV3_ALERT_ILLEGAL_PARAMETER"}
+)
+"""A handshake without common ground; servers with TLS 1.2 also answer so when a client certificate is missing."""

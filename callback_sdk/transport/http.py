@@ -1,0 +1,282 @@
+"""The only door to the network for results: one upload in, one answer out.
+
+It is built on sockets and a parser: a library above them would write the signed URL into its log and its exceptions,
+turn a redirected upload into a GET, and lose the answer of a server that answers before the body is through.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from urllib.parse import quote, urljoin
+
+from attrs import Attribute, define, field
+
+from callback_sdk._version import __version__
+from callback_sdk.documents.body import Body
+from callback_sdk.errors import CallbackSDKError, DeliveryError, InvalidTargetError
+from callback_sdk.models import Upload
+from callback_sdk.parsing import total_seconds
+from callback_sdk.redaction import Secret, SecretFields, SecretURL, without_frames
+from callback_sdk.targets.providers import port_of
+from callback_sdk.transport.addresses import ascii_host
+from callback_sdk.transport.connect import resolve, time_left
+from callback_sdk.transport.connection_errors import unanswered
+from callback_sdk.transport.polling import readable
+from callback_sdk.transport.response import Answer, BrokenAnswerError, read_answer
+from callback_sdk.transport.sockets import (
+    Connection,
+    Key,
+    Pool,
+    Resolve,
+    TimedSocket,
+    head,
+    host_header,
+)
+from callback_sdk.transport.tls import TLS, ClientCert
+
+USER_AGENT = f"callback-sdk/{__version__}"
+
+MAX_REDIRECTS = 3
+
+PACKET = 64 * 1024
+"""Bytes up to which parts of a request are put together."""
+
+SLOWEST = 128 * 1024
+"""Bytes a second below which a body takes too long."""
+
+
+def _positive(_: object, attribute: Attribute[timedelta], value: timedelta) -> None:
+    total_seconds(f"Timeouts.{attribute.name}", value)
+
+
+@define(frozen=True, kw_only=True)
+class Timeouts:
+    """How long one try may take.
+
+    Attributes:
+        connect: To reach the server, TLS included.
+        read: Between two pieces of data, in either direction.
+        attempt: For a whole try, besides what the body takes at 128 KiB a second.
+    """
+
+    connect: timedelta = field(default=timedelta(seconds=5), validator=_positive)
+    read: timedelta = field(default=timedelta(seconds=30), validator=_positive)
+    attempt: timedelta = field(default=timedelta(minutes=2), validator=_positive)
+
+
+def same_host(origin: SecretURL, destination: SecretURL) -> bool:
+    """Tell whether a redirect stays on its host; the port may change."""
+    return origin.host == destination.host
+
+
+class Sender:
+    """Sends uploads over connections that it keeps open. It may be shared by threads.
+
+    Args:
+        timeouts: How long one try may take.
+        resolve: Where to connect to; an address guard's own goes here.
+        may_redirect: Whether an upload may follow from one URL to another.
+        proxy: Returns the proxy for a URL, or None.
+        client_cert: The certificate for servers that ask for one; see `callback_sdk.transport.tls`.
+    """
+
+    def __init__(
+        self,
+        *,
+        timeouts: Timeouts | None = None,
+        resolve: Resolve = resolve,
+        may_redirect: Callable[[SecretURL, SecretURL], bool] = same_host,
+        proxy: Callable[[SecretURL], SecretURL | None] = lambda url: None,
+        client_cert: ClientCert | None = None,
+    ) -> None:
+        self._timeouts = timeouts or Timeouts()
+        self._resolve = resolve
+        self._may_redirect = may_redirect
+        self._proxy = proxy
+        self._pool = Pool()
+        self._tls = TLS(client_cert)
+
+    def send(self, upload: Upload) -> Answer:
+        """Make one try, redirects included.
+
+        Args:
+            upload: The request.
+
+        Returns:
+            The server's answer, whatever its status.
+
+        Raises:
+            DeliveryError: There was no answer; it may be tried again.
+            TargetError: The address guard refuses the host.
+        """
+        url = upload.url
+        budget = self._timeouts.attempt.total_seconds() + upload.body.size / SLOWEST
+        deadline = time.monotonic() + budget
+        for _ in range(MAX_REDIRECTS + 1):
+            answer = self._exchange(upload, url, deadline)
+            if not (upload.redirects and answer.status in (307, 308)):
+                return answer
+            url = self._redirected(url, answer)
+        raise DeliveryError(
+            f"{upload.url} redirected more than {MAX_REDIRECTS} times, at last to {url}.",
+            hint="Give the URL of the store's own host.",
+            url=str(upload.url),
+            status=answer.status,
+        )
+
+    def close(self) -> None:
+        """Close the connections that are open."""
+        self._pool.close()
+
+    def _exchange(self, upload: Upload, url: SecretURL, deadline: float) -> Answer:
+        """Send to one host. A connection that had gone stale meanwhile is replaced once."""
+        stale = False
+        while True:
+            connection, fresh = None, True
+            try:
+                # All that rest may have gone stale together, and each would cost one more sending.
+                connection = None if stale else self._pool.take(_key(url))
+                fresh = connection is None
+                connection = connection or self._connect(url, deadline)
+                answer, reusable = _transmit(connection, upload, url, deadline, self._timeouts.read)
+            except CallbackSDKError as error:
+                _close(connection)
+                raise without_frames(error) from without_frames(error.__cause__)
+            except OSError as error:
+                _close(connection)
+                if fresh or not _is_stale(error):
+                    failure = without_frames(error)
+                    break
+                stale = True
+            except BaseException:
+                _close(connection)
+                raise
+            else:
+                self._pool.give(_key(url), connection) if reusable else _close(connection)
+                return answer
+        raise unanswered(url, self._proxy(url), failure) from failure
+
+    def _redirected(self, url: SecretURL, answer: Answer) -> SecretURL:
+        location = _location(url, answer)
+        if "location" not in answer.headers or location.scheme not in ("http", "https"):
+            problem = "without saying where to"
+        elif url.scheme == "https" and location.scheme == "http":
+            problem = f"to {url.scrub(str(location))}, which is not encrypted"
+        elif not self._may_redirect(url, location):
+            problem = f"to {url.scrub(str(location))}, which is another host"
+        else:
+            return location
+        raise DeliveryError(
+            f"{url} redirected {problem}; the upload was not sent there.",
+            hint="Sign for the bucket's own region and host, or name the other host as a storage endpoint.",
+            url=str(url),
+            status=answer.status,
+        )
+
+    def _connect(self, url: SecretURL, deadline: float) -> Connection:
+        until = min(deadline, time.monotonic() + self._timeouts.connect.total_seconds())
+        connection = Connection(url, self._proxy(url), self._resolve, until)
+        try:
+            connection.connect()
+            if url.scheme == "https":
+                connection.sock.settimeout(time_left(until))
+                connection.sock = self._tls.wrap(connection.sock, ascii_host(url))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _transmit(
+    connection: Connection, upload: Upload, url: SecretURL, deadline: float, longest: timedelta
+) -> tuple[Answer, bool]:
+    """Send the request and read the answer; also tell whether the connection can be used again."""
+    timed = TimedSocket(connection.sock, deadline, longest)
+    whole = _send_all(timed, _head(connection, upload, url), upload.body)
+    answer, reusable = read_answer(timed.receive, url)
+    if not whole and answer.status < 300:
+        raise DeliveryError(
+            f"{url} answered {answer.status} before it had the whole body, so it can't have it.",
+            hint="A proxy in front of it may be broken.",
+            url=str(url),
+            status=answer.status,
+            retryable=True,
+        )
+    return answer, whole and reusable
+
+
+def _head(connection: Connection, upload: Upload, url: SecretURL) -> bytes:
+    own = {
+        "Host": host_header(url),
+        "User-Agent": USER_AGENT,
+        "Accept-Encoding": "identity",
+        "Content-Length": str(upload.body.size),
+    }
+    request_line = Secret(f"{upload.method} {_request_target(url, absolute=connection.absolute)} HTTP/1.1")
+    for_proxy = connection.proxy_headers if connection.absolute else SecretFields({})
+    return head(request_line, {**own, **upload.headers.reveal(), **for_proxy.reveal()})
+
+
+def _send_all(timed: TimedSocket, head: bytes, body: Body) -> bool:
+    """Send a request, unless the server answers before it is through. Tell whether it went through whole."""
+    sent = False
+    try:
+        for packet in _packets(head, body):
+            if sent and _answers_early(timed.sock):
+                return False
+            timed.sendall(packet)
+            sent = True
+    except OSError:
+        # The server has stopped reading; if it said why, that is the answer.
+        if not readable(timed.sock):
+            raise
+        return False
+    return True
+
+
+def _packets(head: bytes, body: Body) -> Iterator[bytes]:
+    """Yield a request with what is small put together: each write of its own would wake the server once more."""
+    packet = head
+    for chunk in body.chunks():
+        if len(packet) + len(chunk) > PACKET:
+            yield packet
+            packet = chunk
+        else:
+            packet += chunk
+    yield packet
+
+
+def _answers_early(sock: socket.socket) -> bool:
+    # Under TLS something to read may be a session ticket, so there only a failing write counts.
+    return type(sock) is socket.socket and readable(sock)
+
+
+def _location(url: SecretURL, answer: Answer) -> SecretURL:
+    try:
+        return SecretURL(urljoin(url.reveal(), answer.headers.get("location", "")))
+    except (InvalidTargetError, ValueError):
+        return SecretURL("")
+
+
+def _is_stale(error: OSError) -> bool:
+    """Tell whether a connection that rested was closed before the server had read the request."""
+    if isinstance(error, BrokenAnswerError):
+        return not error.received
+    return not isinstance(error, TimeoutError)
+
+
+def _close(connection: Connection | None) -> None:
+    if connection is not None:
+        connection.close()
+
+
+def _key(url: SecretURL) -> Key:
+    return url.scheme, url.host, port_of(url)
+
+
+def _request_target(url: SecretURL, *, absolute: bool) -> str:
+    origin = f"{url.scheme}://{host_header(url)}" if absolute else ""
+    return origin + quote(url.request_target(), safe="!#$%&'()*+,/:;=?@[]~")

@@ -1,0 +1,194 @@
+"""TLS: which servers are trusted, and the certificate that this side shows when a server asks for one."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from attrs import define
+
+from callback_sdk.concurrency.forking import PerProcess, no_fork
+from callback_sdk.errors import ConfigurationError, InvalidTargetError
+from callback_sdk.redaction import Secret, hide
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+
+ClientCert = str | os.PathLike[str] | Sequence[str | os.PathLike[str] | Secret[str] | None]
+"""A PEM file with certificate and private key, or `(certificate, key)`, or `(certificate, key, password)`."""
+
+
+_RELOAD = 10.0
+"""Seconds between two readings of the files at least: it takes some tens of milliseconds of CPU."""
+
+
+class TLS:
+    """The TLS settings of one sender. It may be shared by threads, and each process has a context of its own.
+
+    Args:
+        client_cert: The client certificate; None to show none.
+
+    Raises:
+        ConfigurationError: The client certificate can't be loaded.
+    """
+
+    def __init__(self, client_cert: ClientCert | None = None) -> None:
+        self._client = None if client_cert is None else _ClientCertificate.of(client_cert)
+        # Without `self` in it, so that a sender that nobody has any more is gone at once.
+        self._context = PerProcess(functools.partial(_make_context, self._client))
+        self._reloaded = -_RELOAD
+        if self._client is not None:
+            # Fails here, and not at the first result.
+            self._context.get()
+
+    def wrap(self, sock: socket.socket, host: str) -> socket.socket:
+        """Do the handshake, and return the encrypted socket.
+
+        Args:
+            sock: A connected socket with a timeout.
+            host: The name that the server's certificate must have.
+
+        Raises:
+            OSError: The handshake failed.
+            InvalidTargetError: No certificate can have such a name.
+            ConfigurationError: The certificates that this side needs can't be loaded.
+        """
+        context = self._context.get()
+        # A certificate names the host without the dot that may end it.
+        name = host.removesuffix(".")
+        _check_name(name)
+        import ssl
+
+        try:
+            return context.wrap_socket(sock, server_hostname=name)
+        except ssl.SSLError:
+            self._reload()
+            raise
+
+    def _reload(self) -> None:
+        """Have the next attempt read the files anew: somebody may have added the missing authority meanwhile."""
+        now = time.monotonic()
+        if now - self._reloaded >= _RELOAD:
+            self._reloaded = now
+            self._context.pop()
+
+
+def _make_context(client: _ClientCertificate | None) -> ssl.SSLContext:
+    with no_fork:
+        # The codec of host names, which the first handshake would import.
+        import encodings.idna  # noqa: F401
+        import ssl
+
+        try:
+            import certifi
+
+            context = ssl.create_default_context()
+            # Slim containers have no certificates of their own.
+            context.load_verify_locations(certifi.where())
+        except OSError as error:
+            raise _unusable(error) from error
+        if client is not None:
+            client.load_into(context)
+        return context
+
+
+def _unusable(error: OSError) -> ConfigurationError:
+    # Python opens this file while it makes the context, and its error doesn't name it.
+    if name := os.environ.get("SSLKEYLOGFILE"):
+        problem, hint = (
+            f"TLS can't be set up with SSLKEYLOGFILE={name}",
+            "Unset it, or name a file that can be written.",
+        )
+    else:
+        problem = "The certificates of the authorities can't be loaded"
+        hint = "Reinstall certifi, and check SSL_CERT_FILE and SSL_CERT_DIR."
+    return ConfigurationError(f"{problem}: {error.strerror or error}.", hint=hint)
+
+
+@define(frozen=True)
+class _ClientCertificate:
+    certificate: Path
+    key: Path
+    password: Secret[str] | None
+
+    @classmethod
+    def of(cls, given: ClientCert) -> _ClientCertificate:
+        """Read the argument.
+
+        Raises:
+            ConfigurationError: It is neither a path nor two or three values.
+        """
+        parts: Secret[list[Any]] = Secret(list(given) if isinstance(given, (list, tuple)) else [given])
+        del given
+        files = [part for part in parts.reveal()[:2] if isinstance(part, (str, os.PathLike))]
+        if not 1 <= len(parts.reveal()) <= 3 or len(files) != min(len(parts.reveal()), 2):
+            raise ConfigurationError(
+                "client_cert is neither a path nor (certificate, key) nor (certificate, key, password).",
+                hint="Give the paths of PEM files.",
+            )
+        password = hide(parts.reveal()[2]) if len(parts.reveal()) == 3 and parts.reveal()[2] is not None else None
+        return cls(Path(files[0]), Path(files[-1]), password)
+
+    def load_into(self, context: ssl.SSLContext) -> None:
+        """Load certificate and key.
+
+        Raises:
+            ConfigurationError: A file can't be read, the password is missing or wrong, or the key is another one's.
+        """
+        import ssl
+
+        for path in (self.certificate, self.key):
+            _check_readable(path)
+        try:
+            context.load_cert_chain(self.certificate, self.key, password=self._ask)
+        except ssl.SSLError as error:
+            self._explain(error)
+        except ValueError as error:
+            raise ConfigurationError(f"The password of {self.key} can't be used: {error}.") from None
+
+    def _ask(self) -> str:
+        # Without a function OpenSSL would ask at the terminal, and a worker would wait there for ever.
+        if self.password is None:
+            raise ConfigurationError(
+                f"The private key {self.key} is encrypted.",
+                hint="Give its password too: client_cert=(certificate, key, password).",
+            )
+        return self.password.reveal()
+
+    def _explain(self, error: ssl.SSLError) -> NoReturn:
+        reason = error.reason or ""
+        if reason == "KEY_VALUES_MISMATCH":
+            problem = f"The private key {self.key} doesn't belong to the certificate {self.certificate}"
+            hint = "Give the key that the certificate was requested with; a chain begins with the client's certificate."
+        elif self.password is not None and "PEM" not in reason:
+            problem, hint = f"The private key {self.key} can't be decrypted", "Check the password."
+        else:
+            problem = f"{self.certificate} and {self.key} hold no certificate and private key that can be loaded"
+            hint = "Give PEM files, with -----BEGIN CERTIFICATE----- and -----BEGIN PRIVATE KEY----- in them."
+        raise ConfigurationError(f"{problem} ({reason or type(error).__name__}).", hint=hint) from error
+
+
+def _check_name(host: str) -> None:
+    try:
+        host.encode("idna")
+    except UnicodeError as error:
+        # ".example.org", "a..example.org", or a label of more than 63 characters.
+        raise InvalidTargetError(
+            f"The target's host {host} is not a name that a certificate can have.", hint="Check its spelling."
+        ) from error
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise ConfigurationError(
+            f"The client certificate's file {path} can't be read: {error.strerror or error}.",
+            hint="Check the path given as client_cert, and its permissions.",
+        ) from error

@@ -1,0 +1,159 @@
+"""Deliveries that are interrupted, and those that an earlier version accepted and this one can't use."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callback_sdk import JobResult, Outbox
+from callback_sdk.concurrency.host_slots import HostSlots
+from callback_sdk.errors import OutboxError
+from callback_sdk.outbox.sender import Courier
+from callback_sdk.outbox.store import Ledger
+from callback_sdk.testing import WebhookReceiver
+
+RESULT = JobResult(job_id="42", success=True, results={"life": [7.5]})
+CLOSED = "http://127.0.0.1:9/closed"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://s3" + "-a" * 32,
+        "https://s3" + "-a" * 100_000,
+        "https://a" + "\u0315\u0300" * 100_000,
+        "http://127.0.0.1:9/b/k?AWSAccessKeyId=A&Signature=s&Expires=4000000000&partNumber=1&uploadId=u",
+    ],
+    ids=["a long label", "a long host", "combining characters", "a part of an upload"],
+)
+def test_stored_target_that_is_unusable_is_given_up(tmp_path: Path, webhook: WebhookReceiver, url: str) -> None:
+    """It is dead with the reason, and the deliveries beside it are made."""
+    path = tmp_path / "outbox.sqlite3"
+    with Outbox(path) as outbox:
+        (entry,) = outbox.write(RESULT, CLOSED).pending
+    with closing(sqlite3.connect(path)) as database, database:
+        change = "UPDATE deliveries SET target = ?, next_attempt = 0"
+        database.execute(change, (json.dumps({"url": url, "param": {}}),))
+    with Outbox(path) as outbox:
+        outbox.write(RESULT, webhook.url)
+        outbox.run(until_empty=True)
+        states = {each.delivery_id: each.state for each in outbox.entries()}
+        (dead,) = outbox.entries(state="dead")
+    assert dead.delivery_id == entry.delivery_id
+    assert "callback URL" in str(dead.error) or "was signed for" in str(dead.error)
+    assert sorted(states.values()) == ["dead", "delivered"]
+
+
+class Signal:
+    """Stands for a signal handler that raises KeyboardInterrupt around one call of a method.
+
+    Args:
+        monkeypatch: What replaces the method; undone at the call.
+        owner: The class.
+        method: Its name.
+        after: Whether the method runs first.
+        thread: The name of the only thread, if it is one's own method.
+    """
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, owner: type, method: str, *, after: bool, thread: str | None = None
+    ) -> None:
+        real = getattr(owner, method)
+
+        def interrupted(this: Any, *args: Any, **kwargs: Any) -> Any:
+            if thread is not None and this.name != thread:
+                return real(this, *args, **kwargs)
+            monkeypatch.undo()
+            if after:
+                real(this, *args, **kwargs)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(owner, method, interrupted)
+
+
+@pytest.mark.parametrize("targets", [1, 3])
+@pytest.mark.parametrize(
+    ("owner", "method", "after", "thread"),
+    [
+        (Courier, "_hold", False, None),
+        (HostSlots, "begin", False, None),
+        (threading.Thread, "start", False, "callback-sdk-pulse"),
+        (threading.Thread, "start", True, "callback-sdk-pulse"),
+        (Courier, "_hold", True, None),
+        (Courier, "_attempt", False, None),
+        (Courier, "_try", True, None),
+        (Ledger, "delivered", False, None),
+        (Ledger, "delivered", True, None),
+        (HostSlots, "end", True, None),
+        (Courier, "_drop", True, None),
+    ],
+)
+def test_signal_at_any_moment_of_a_write_leaves_no_claim_behind(
+    tmp_path: Path,
+    webhook: WebhookReceiver,
+    monkeypatch: pytest.MonkeyPatch,
+    targets: int,
+    owner: type,
+    method: str,
+    after: bool,
+    thread: str | None,
+) -> None:
+    """Each delivery is made, or due at once, and its host counts no attempt that doesn't run."""
+    with Outbox(tmp_path / "outbox.sqlite3") as outbox:
+        Signal(monkeypatch, owner, method, after=after, thread=thread)
+        with pytest.raises(KeyboardInterrupt):
+            outbox.write(RESULT, [f"{webhook.url}/{number}" for number in range(targets)])
+        courier = outbox._desks.get().courier
+        assert courier.held() == []
+        assert len(courier._slots) == 0
+        assert not any(entry.sending for entry in outbox.entries())
+        outbox.run(until_empty=True)
+        assert {entry.state for entry in outbox.entries()} == {"delivered"}
+        assert len(outbox.entries()) == targets
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_signal_while_a_run_starts_an_attempt_leaves_no_claim_behind(
+    tmp_path: Path, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    """What didn't start is due at once, and what did is waited for."""
+    with Outbox(tmp_path / "outbox.sqlite3") as outbox:
+        webhook.answer(503)
+        webhook.answer(503)
+        outbox.write(RESULT, [f"{webhook.url}/{number}" for number in range(2)])
+        outbox.retry()
+        Signal(monkeypatch, threading.Thread, "start", after=after, thread="callback-sdk")
+        with pytest.raises(KeyboardInterrupt):
+            outbox.run(until_empty=True)
+        assert outbox._desks.get().courier.held() == []
+        assert not any(entry.sending for entry in outbox.entries())
+        outbox.run(until_empty=True)
+        assert {entry.state for entry in outbox.entries()} == {"delivered"}
+
+
+def test_signal_while_an_outcome_is_kept_later_does_not_lose_it(
+    tmp_path: Path, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is kept by the next run, and nothing is sent twice."""
+
+    def full(*args: Any) -> Any:
+        raise OutboxError("full")
+
+    with Outbox(tmp_path / "outbox.sqlite3") as outbox:
+        with monkeypatch.context() as patch:
+            patch.setattr(Ledger, "delivered", full)
+            outbox.write(RESULT, webhook.url)
+        Signal(monkeypatch, Ledger, "delivered", after=False)
+        courier = outbox._desks.get().courier
+        with pytest.raises(KeyboardInterrupt):
+            courier.tell_again()
+        outbox.run(until_empty=True)
+        assert outbox.entries()[0].state == "delivered"
+        assert courier.held() == []
+    assert len(webhook.requests) == 1

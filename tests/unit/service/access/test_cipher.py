@@ -1,0 +1,101 @@
+"""callback_sdk.service.access.cipher"""
+
+from __future__ import annotations
+
+import stat
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from callback_sdk.errors import ConfigurationError
+from callback_sdk.redaction import Secret
+from callback_sdk.service.access.cipher import Vault, VaultError, ensure_keys, new_key
+
+OLD, NEW = new_key(), new_key()
+
+
+@given(st.text())
+@example("\ud800")
+def test_what_is_encrypted_comes_back(plain: str) -> None:
+    """And can't be seen in between."""
+    vault = Vault([OLD])
+    sealed = vault.encrypt(Secret(plain))
+    assert len(plain) < 5 or plain not in sealed
+    assert vault.decrypt(sealed).reveal() == plain
+
+
+@given(st.data())
+def test_a_change_is_noticed(data: st.DataObject) -> None:
+    """Wherever it is."""
+    sealed = Vault([OLD]).encrypt(Secret("x"))
+    # The last character before the padding holds bits that base64 doesn't use.
+    place = data.draw(st.integers(0, len(sealed.rstrip("=")) - 2))
+    changed = sealed[:place] + ("A" if sealed[place] != "A" else "B") + sealed[place + 1 :]
+    with pytest.raises(VaultError):
+        Vault([OLD]).decrypt(changed)
+
+
+def test_keys_are_rotated_by_listing_two() -> None:
+    """The old one decrypts until everything is encrypted anew; then it can go."""
+    sealed = Vault([OLD]).encrypt(Secret("x"))
+    both = Vault([NEW, OLD])
+    assert both.decrypt(sealed).reveal() == "x"
+    with pytest.raises(VaultError, match="ENCRYPTION_KEYS"):
+        Vault([NEW]).decrypt(sealed)
+    assert Vault([NEW]).decrypt(both.rotate(sealed)).reveal() == "x"
+    with pytest.raises(VaultError):
+        Vault([NEW]).rotate(sealed)
+
+
+def test_each_purpose_has_keys_of_its_own() -> None:
+    """They are always the same for the same key, and tell nothing of it."""
+    both = Vault([NEW, OLD])
+    assert both.derive("tokens") == Vault([NEW]).derive("tokens") + Vault([OLD]).derive("tokens")
+    assert len(both.derive("tokens")[0].reveal()) == 32
+    assert both.derive("tokens")[0] != both.derive("other")[0]
+    assert NEW.reveal() not in repr(both)
+
+
+@pytest.mark.parametrize("keys", [[], [Secret("topsecret")], [NEW, Secret("ä" * 44)]])
+def test_what_is_no_key_is_refused(keys: list[Secret[str]]) -> None:
+    """With the command that makes one, and without showing it."""
+    with pytest.raises(ConfigurationError, match="db new-key") as caught:
+        Vault(keys)
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True).format()
+    assert "topsecret" not in "".join(shown)
+
+
+def test_a_file_of_keys_is_made_once(tmp_path: Path) -> None:
+    """For its owner alone; an empty one is an error, as a new key would make all credentials unreadable."""
+    path = tmp_path / "keys"
+    first = ensure_keys(path)
+    assert first == ensure_keys(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.write_text(f"{NEW.reveal()}\n{first[0].reveal()}\n")
+    assert ensure_keys(path) == (NEW, *first)
+    path.write_text("\n")
+    with pytest.raises(ConfigurationError, match="empty"):
+        ensure_keys(path)
+
+
+def test_a_file_that_is_no_text_is_never_shown(tmp_path: Path) -> None:
+    """A codec's error would hold all keys in it."""
+    path = tmp_path / "keys"
+    path.write_bytes(b"topsecret \xff\n")
+    with pytest.raises(ConfigurationError, match="no UTF-8 text") as caught:
+        ensure_keys(path)
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    shown.stack[:] = [frame for frame in shown.stack if frame.filename != __file__]
+    assert "topsecret" not in "".join(shown.format())
+
+
+def test_those_who_start_at_once_read_the_same_key(tmp_path: Path) -> None:
+    """Whoever made it, and nothing else is left in the folder."""
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(ensure_keys, [tmp_path / "keys"] * 32))
+    assert len({keys[0].reveal() for keys in found}) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["keys"]

@@ -1,0 +1,134 @@
+"""callback_sdk.service.access.users"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from callback_sdk.redaction import Secret
+from callback_sdk.service.access.cipher import Vault
+from callback_sdk.service.access.passwords import hash_password
+from callback_sdk.service.access.tokens import REFRESH, TokenError, Tokens
+from callback_sdk.service.access.users import Doorkeeper
+from callback_sdk.service.store import Store
+from callback_sdk.service.store import sessions as module
+
+PASSWORD = Secret("a password of anna's")
+
+
+@pytest.fixture
+def doorkeepers(open_store: Callable[[], Store], vault: Vault) -> list[Doorkeeper]:
+    """Give the doorkeepers of two services on one database with one user."""
+    stores = [open_store(), open_store()]
+    stores[0].users.add("anna", password=hash_password(PASSWORD))
+    return [Doorkeeper(store.users, store.sessions, vault) for store in stores]
+
+
+def test_a_refresh_token_is_followed_by_another(doorkeepers: list[Doorkeeper]) -> None:
+    """On every service behind one balancer, and each brings an access token."""
+    first, second = doorkeepers
+    _, refresh = first.log_in("anna", PASSWORD)
+    seen = {refresh.reveal()}
+    for doorkeeper in (second, first, second):
+        access, refresh = doorkeeper.renew(refresh)
+        assert first.who(access).name == "anna"
+        seen.add(refresh.reveal())
+    assert len(seen) == 4
+
+
+def test_a_lost_response_costs_nothing(doorkeepers: list[Doorkeeper]) -> None:
+    """The same token gets the same successor for a minute, so that both copies go on as one."""
+    first, second = doorkeepers
+    _, refresh = first.log_in("anna", PASSWORD)
+    _, lost = first.renew(refresh)
+    _, again = second.renew(refresh)
+    assert ids(lost) == ids(again)
+    access, _ = second.renew(again)
+    assert first.who(access).name == "anna"
+
+
+def ids(token: Secret[str]) -> Any:
+    import jwt
+
+    claims = jwt.decode(token.reveal(), options={"verify_signature": False})
+    return claims["sid"], claims["jti"]
+
+
+def test_a_token_that_is_used_again_ends_its_session(
+    doorkeepers: list[Doorkeeper], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The thief's tokens and the owner's, the access tokens at once; another log-in of the same user goes on."""
+    monkeypatch.setattr(module, "GRACE", 0.0)
+    first, second = doorkeepers
+    _, stolen = first.log_in("anna", PASSWORD)
+    other, _ = first.log_in("anna", PASSWORD)
+    access, following = second.renew(stolen)
+    with caplog.at_level(logging.WARNING), pytest.raises(TokenError, match="revoked"):
+        first.renew(stolen, address="192.0.2.1\nforged")
+    for use in (lambda: second.renew(following), lambda: second.who(access)):
+        with pytest.raises(TokenError, match="revoked"):
+            use()
+    assert second.who(other).name == "anna"
+    (record,) = caplog.records
+    assert (record.action, record.user) == ("refresh-token-reused", "anna")  # type: ignore[attr-defined]
+    assert "\n" not in record.getMessage()
+
+
+def test_older_tokens_end_the_session_also_within_the_grace(doorkeepers: list[Doorkeeper]) -> None:
+    """Only the last one but one may come again."""
+    first, _ = doorkeepers
+    _, oldest = first.log_in("anna", PASSWORD)
+    _, second = first.renew(oldest)
+    _, third = first.renew(second)
+    for token in (oldest, third):
+        with pytest.raises(TokenError, match="revoked"):
+            first.renew(token)
+
+
+def test_of_many_at_once_all_get_the_same_successor(doorkeepers: list[Doorkeeper]) -> None:
+    """Threads of two services that use one token at the same moment end nothing."""
+    _, refresh = doorkeepers[0].log_in("anna", PASSWORD)
+    with ThreadPoolExecutor(8) as pool:
+        found = [*pool.map(lambda number: doorkeepers[number % 2].renew(refresh), range(8))]
+    assert len({ids(following) for _, following in found}) == 1
+
+
+@pytest.mark.parametrize("what", ["password", "revoke", "disable"])
+def test_what_ends_a_users_access_ends_all_tokens(doorkeepers: list[Doorkeeper], store: Store, what: str) -> None:
+    """A new password, revoked tokens and a disabled user, on every service at once."""
+    first, second = doorkeepers
+    access, refresh = first.log_in("anna", PASSWORD)
+    user = store.users.named("anna")
+    {
+        "password": lambda: store.users.set_password("anna", hash_password(PASSWORD)),
+        "revoke": lambda: store.users.revoke_tokens(user.user_id),
+        "disable": lambda: store.users.disable("anna"),
+    }[what]()
+    for doorkeeper in (first, second):
+        for use in (lambda: doorkeeper.renew(refresh), lambda: doorkeeper.who(access)):  # noqa: B023 - used at once
+            with pytest.raises(TokenError, match="revoked"):
+                use()
+
+
+def test_a_session_ends_by_itself(doorkeepers: list[Doorkeeper], store: Store, vault: Vault) -> None:
+    """A refresh token lives no longer than its log-in's session, and what has ended is removed."""
+    user = store.users.named("anna")
+    store.sessions.open("s", user.user_id, life=-1, token_id="t")
+    token = Tokens(vault.derive("tokens")).issue(user.user_id, user.generation, REFRESH, session="s", token_id="t")
+    with pytest.raises(TokenError, match="revoked"):
+        doorkeepers[0].renew(token)
+    store.sessions.forget()
+    assert not store.sessions.close("s")
+
+
+def test_a_refresh_token_without_a_session_counts_no_more(
+    doorkeepers: list[Doorkeeper], store: Store, vault: Vault
+) -> None:
+    """One of a version that kept no sessions: its owner logs in again."""
+    user = store.users.named("anna")
+    with pytest.raises(TokenError, match="Log in"):
+        doorkeepers[0].renew(Tokens(vault.derive("tokens")).issue(user.user_id, user.generation, REFRESH))

@@ -1,0 +1,210 @@
+"""callback_sdk.service.algorithms.registry"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from callback_sdk.errors import ConfigurationError, UnknownAlgorithmError
+from callback_sdk.service import Registry
+from callback_sdk.service.algorithms.registry import Algorithm, load
+
+
+@pytest.fixture
+def registry() -> Registry:
+    """Give a registry with two versions of one algorithm."""
+    registry = Registry()
+
+    @registry.algorithm("thermal-fatigue", version="1.0.0")
+    @registry.algorithm("rain", description="Counts drops.")
+    def first(features, parameters, context):
+        """Count cycles.
+
+        More about it.
+        """
+
+    @registry.algorithm("thermal-fatigue", version="2.0.0", timeout=timedelta(seconds=3))
+    def second(features, parameters, context):
+        return None
+
+    return registry
+
+
+def test_the_version_registered_last_is_the_default(registry: Registry) -> None:
+    """Who names no version gets the latest."""
+    assert registry.get("thermal-fatigue").version == "2.0.0"
+    assert registry.get("thermal-fatigue", "1.0.0").version == "1.0.0"
+
+
+def test_the_first_line_of_the_docstring_describes(registry: Registry) -> None:
+    """A description is taken from the function unless one is given."""
+    assert registry.get("thermal-fatigue", "1.0.0").description == "Count cycles."
+    assert registry.get("rain").description == "Counts drops."
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "words"),
+    [
+        ("thermal-fatige", None, "Did you mean 'thermal-fatigue'?"),
+        ("xyz", None, "There are: rain, thermal-fatigue."),
+        ("rain", "next", "There are: 1.0.0."),
+        ("thermal-fatigue", "2.0", "Did you mean '2.0.0'"),
+    ],
+)
+def test_unknown_names_are_answered_with_known_ones(
+    registry: Registry, name: str, version: str | None, words: str
+) -> None:
+    """An error names what is close, or else what there is."""
+    with pytest.raises(UnknownAlgorithmError) as caught:
+        registry.get(name, version)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"name": "a/b"},
+        {"name": ""},
+        {"name": "tasks"},
+        {"name": "x", "version": "1 0"},
+        {"name": "x", "timeout": timedelta(0)},
+        {"name": "x", "memory_limit": 0},
+        {"name": "x", "memory_limit": float("nan")},
+        {"name": "rain"},
+    ],
+)
+def test_what_can_not_be_registered_is_refused(registry: Registry, options: dict) -> None:
+    """Names that are no part of a URL, taken ones, time-outs and memory of nothing."""
+    name = options.pop("name")
+    with pytest.raises(ConfigurationError):
+        registry.algorithm(name, **options)(lambda features, parameters, context: None)
+
+
+def register(**options: Any) -> Algorithm:
+    registry = Registry()
+    registry.algorithm("x", **options)(lambda features, parameters, context: None)
+    return registry.get("x")
+
+
+def test_limits_are_kept() -> None:
+    """Time and memory are as they were registered; there is no limit of memory unless one is given."""
+    assert register(memory_limit=2**30, timeout=timedelta(hours=1)).memory_limit == 2**30
+    assert register().memory_limit is None
+
+
+def test_templates_are_json() -> None:
+    """Each kind of template comes back as JSON, and one that wasn't registered as none."""
+    algorithm = register(templates={"input": {"a": [1, 2]}, "parameters": {}})
+    assert orjson.loads(algorithm.template("input") or b"") == {"a": [1, 2]}
+    assert algorithm.template("parameters") == b"{}"
+    assert algorithm.template("output") is None
+
+
+def test_a_template_is_what_it_was_when_it_was_registered() -> None:
+    """Who changes the value afterwards changes no template."""
+    template = {"a": [1, 2]}
+    algorithm = register(templates={"input": template})
+    template["a"].append(3)
+    assert algorithm.template("input") == b'{"a":[1,2]}'
+
+
+@pytest.mark.parametrize(
+    ("templates", "words"),
+    [
+        ({"inputs": {}}, "a template 'inputs'. There are input, output, parameters."),
+        ({"input": {1, 2}}, "'input' of 'x' is no JSON"),
+        ({"output": {(1, 2): 2}}, "'output' of 'x' is no JSON"),
+    ],
+)
+def test_a_template_that_is_none_is_refused(templates: dict[str, Any], words: str) -> None:
+    """It is refused where it is registered, not when somebody asks for it."""
+    with pytest.raises(ConfigurationError) as caught:
+        register(templates=templates)
+    assert words in str(caught.value)
+
+
+def test_the_first_graph_is_shown_to_who_names_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs are found by name, wherever the service's working directory is by then."""
+    for name in ("model.png", "errors.png"):
+        (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n" + name.encode())
+    monkeypatch.chdir(tmp_path)
+    algorithm = register(graphs={"model": "model.png", "errors": Path("errors.png")})
+    monkeypatch.chdir("/")
+    assert algorithm.graph() == algorithm.graph("model") == (tmp_path / "model.png").read_bytes()
+    assert algorithm.graph("errors") == (tmp_path / "errors.png").read_bytes()
+    assert algorithm.graph("others") is None
+    assert register().graph() is None
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "No such file"), (b"GIF89a", "is no PNG file"), (b"", "is no PNG file")]
+)
+def test_a_graph_that_is_no_png_is_refused(tmp_path: Path, content: bytes | None, words: str) -> None:
+    """The file is looked at when it is registered."""
+    path = tmp_path / "graph.png"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=words):
+        register(graphs={"model": path})
+
+
+def test_training_belongs_to_one_version(registry: Registry) -> None:
+    """The function that trains is the last version's unless another one is named, and is returned as it was."""
+
+    @registry.fit("thermal-fatigue", version="1.0.0")
+    def older(features, parameters, context):
+        return None
+
+    @registry.fit("thermal-fatigue")
+    def newer(features, parameters, context):
+        return None
+
+    assert registry.get("thermal-fatigue", "1.0.0").fit is older
+    assert registry.get("thermal-fatigue").fit is newer
+    assert registry.get("rain").fit is None
+
+
+def test_training_is_registered_after_the_algorithm_and_once(registry: Registry) -> None:
+    """What trains nothing, or what is trained already, is refused with a name."""
+    with pytest.raises(UnknownAlgorithmError, match="'snow'"):
+        registry.fit("snow")
+    registry.fit("rain")(lambda features, parameters, context: None)
+    with pytest.raises(ConfigurationError, match=r"Version '1.0.0' of 'rain'"):
+        registry.fit("rain")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("no_such_module_anywhere:registry", "no module 'no_such_module_anywhere'"),
+        ("callback_sdk.servise:registry", "no module 'callback_sdk.servise'"),
+        ("callback_sdk.service.algorithms.registry:Registri", "Did you mean 'Registry'"),
+        ("callback_sdk.service.algorithms.registry:load", "of type function"),
+        ("callback_sdk.service.algorithms.registry", "with a colon"),
+        (":registry", "with a colon"),
+    ],
+)
+def test_a_registry_that_is_not_there_is_explained(name: str, words: str) -> None:
+    """Each way to misname a registry has its own text."""
+    with pytest.raises(ConfigurationError, match=words.replace("?", r"\?")):
+        load(name)
+
+
+def test_the_working_directory_is_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module that lies where the command runs is found."""
+    (tmp_path / "jobs_of_this_test.py").write_text("from callback_sdk.service import Registry\nregistry = Registry()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", ["/nowhere", *__import__("sys").path[1:]])
+    assert len(load("jobs_of_this_test:registry")) == 0
+
+
+def test_an_import_error_inside_the_module_shows_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dependency that a module lacks is not taken for a misspelt module."""
+    (tmp_path / "jobs_without_dependency.py").write_text("import a_dependency_that_is_missing\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="a_dependency_that_is_missing"):
+        load("jobs_without_dependency:registry")

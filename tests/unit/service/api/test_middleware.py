@@ -1,0 +1,82 @@
+"""The shell around the application: how long a body may take, and the headers of every response."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from callback_sdk.service.api import middleware as shell
+from callback_sdk.service.api.middleware import Shell
+
+
+def request(*pieces: bytes, length: int, app: Any) -> list[dict[str, Any]]:
+    """Send a request whose body ends before its length, and return the messages of the response."""
+    sent: list[dict[str, Any]] = []
+    waiting: Iterator[bytes] = iter(pieces)
+
+    async def receive() -> Any:
+        piece = next(waiting, None)
+        if piece is None:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": piece, "more_body": True}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"content-length", str(length).encode())]
+    scope = {"type": "http", "method": "POST", "path": "/api/v2/token", "headers": headers}
+    asyncio.run(Shell(app, max_body=1000)(scope, receive, send))
+    return sent
+
+
+async def reader(scope: Any, receive: Any, send: Any) -> None:
+    """Read the body, as an application does that answers errors itself."""
+    status = 200
+    try:
+        while (await receive()).get("more_body"):
+            pass
+    except shell.HTTPException as error:
+        status = error.status_code
+    await send({"type": "http.response.start", "status": status, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def test_a_body_that_stops_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that sends a part of its body and stays gets a 408, and the connection ends with it."""
+    monkeypatch.setattr(shell, "_PATIENCE", 0.05)
+    monkeypatch.setattr(shell, "_DRAIN", 0.05)
+    start, *_ = request(b"a", b"b", length=10, app=reader)
+    assert start["status"] == 408
+    assert (b"connection", b"close") in start["headers"]
+
+
+def test_time_of_the_application_is_not_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only waiting for the client counts: a service that is slow itself blames nobody."""
+    monkeypatch.setattr(shell, "_PATIENCE", 0.2)
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        for _ in range(3):
+            await asyncio.sleep(0.1)
+            assert (await receive())["type"] == "http.request"
+        await send({"type": "http.response.start", "status": 204, "headers": [(b"cache-control", b"max-age=1")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    monkeypatch.setattr(shell, "_DRAIN", 0.05)
+    start, *_ = request(b"a", b"b", b"c", length=10, app=slow)
+    assert start["status"] == 204
+    assert (b"cache-control", b"no-store") not in start["headers"]
+
+
+def test_every_response_says_that_it_is_neither_sniffed_nor_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the one to a fault that nobody expected."""
+    monkeypatch.setattr(shell, "_DRAIN", 0.05)
+
+    async def fails(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    start, *_ = request(length=0, app=fails)
+    assert start["status"] == 500
+    assert {(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")} <= set(start["headers"])

@@ -1,0 +1,61 @@
+"""callback_sdk.service.blobs.removals"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from callback_sdk.service.blobs import StorageError
+from callback_sdk.service.blobs import removals as module
+from callback_sdk.service.blobs.removals import BlobRemover
+from tests.topology import wait_until
+
+
+class Storage:
+    """Blob storage that hangs until it is told to go on, and refuses one name."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.removed: list[str] = []
+
+    def remove(self, name: str) -> None:
+        assert self.go.wait(60)
+        if name == "refused":
+            raise StorageError("Not this one.")
+        self.removed.append(name)
+
+
+@pytest.fixture
+def storage() -> Storage:
+    """Give storage that hangs."""
+    return Storage()
+
+
+@pytest.fixture
+def remover(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterator[BlobRemover]:
+    """Give a thread that removes, with a short queue."""
+    monkeypatch.setattr(module, "_MOST", 3)
+    remover = BlobRemover(storage)  # type: ignore[arg-type]
+    remover.start()
+    yield remover
+    remover.close()
+
+
+def test_nobody_waits_for_a_removal(storage: Storage, remover: BlobRemover) -> None:
+    """Not even when storage hangs and too many wait: housekeeping removes what is left over."""
+    for number in range(100):
+        remover.remove(str(number))
+    storage.go.set()
+    wait_until(lambda: len(storage.removed) >= 3)
+    assert storage.removed == sorted(storage.removed, key=int)[: len(storage.removed)]
+
+
+def test_one_that_is_refused_keeps_no_other(storage: Storage, remover: BlobRemover) -> None:
+    """It is left over, and the thread goes on."""
+    storage.go.set()
+    remover.remove("refused")
+    remover.remove("next")
+    wait_until(lambda: storage.removed == ["next"])
+    remover.check()

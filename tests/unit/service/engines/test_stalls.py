@@ -1,0 +1,105 @@
+"""callback_sdk.service.engines.stalls"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+
+from callback_sdk.service.dispatcher import _LONGEST_SLEEP, AGAIN_AFTER
+from callback_sdk.service.engines.stalls import STALL_TIMEOUT, MessageCounter, StallDetector, StallWatch
+from callback_sdk.service.store import StoreUnavailableError
+from tests.topology import wait_until
+
+A, B = "a", "b"
+
+
+def look(detector: StallDetector, moment: float, **changes: object) -> Sequence[str]:
+    seen = {"free": True, "received": (), "dispatched": [A]} | changes
+    return detector.look(moment, **seen)
+
+
+def test_a_free_consumer_that_gets_nothing_has_stalled() -> None:
+    """When something was there for it for the whole timeout."""
+    detector = StallDetector(10.0)
+    assert [look(detector, moment) for moment in (100, 103, 106, 109)] == [[], [], [], []]
+    assert look(detector, 110) == [A]
+
+
+@pytest.mark.parametrize("change", [{"received": {A}}, {"dispatched": []}])
+def test_whatever_comes_begins_anew(change: dict[str, object]) -> None:
+    """And so does a queue with nothing in it."""
+    detector = StallDetector(4.0)
+    assert look(detector, 0) == look(detector, 3) == look(detector, 5, **change) == look(detector, 7) == []
+    assert look(detector, 9) == []
+    assert look(detector, 11) == [A]
+
+
+def test_time_in_which_the_process_is_busy_does_not_count() -> None:
+    """It takes nothing then; the time before adds up with the time after."""
+    detector = StallDetector(4.0)
+    assert look(detector, 0) == look(detector, 3) == []
+    for moment in range(4, 100, 3):
+        assert look(detector, moment, free=False, dispatched=[]) == []
+    assert look(detector, 100) == [A]
+
+
+def test_one_queue_that_works_does_not_hide_another() -> None:
+    """A broker can cancel one subscription of several."""
+    detector = StallDetector(4.0)
+    for moment in (0, 3):
+        assert look(detector, moment, received={A}, dispatched=[A, B]) == []
+    assert look(detector, 6, received={A}, dispatched=[A, B]) == [B]
+
+
+def test_a_machine_that_slept_has_not_stalled() -> None:
+    """Nothing could come meanwhile."""
+    detector = StallDetector(30.0)
+    assert look(detector, 0) == look(detector, 3600) == []
+
+
+def test_an_id_that_the_broker_lost_comes_again_in_time() -> None:
+    """The dispatcher gives it again before anybody takes its silence for a stall."""
+    assert STALL_TIMEOUT.total_seconds() > AGAIN_AFTER + _LONGEST_SLEEP
+
+
+def test_messages_are_counted_by_queue() -> None:
+    """What came since the last look, and whether a slot is free."""
+    messages = MessageCounter(2)
+    with messages.handling(A), messages.handling(B):
+        assert messages.look() == (False, {A, B})
+        assert not messages.idle
+    assert messages.look() == (True, set())
+    assert messages.idle
+
+
+def test_a_database_that_is_away_is_reported_and_is_no_stall() -> None:
+    """Until it answers again, nobody knows what was dispatched."""
+    away, problems, stalled = threading.Event(), [], threading.Event()
+    away.set()
+
+    def dispatched(since: float) -> list[str]:
+        assert since == 42.0
+        if away.is_set():
+            raise StoreUnavailableError("The database is away.")
+        return [A]
+
+    watch = StallWatch(
+        MessageCounter(1),
+        dispatched=dispatched,
+        since=42.0,
+        timeout=timedelta(seconds=0.05),
+        on_stall=lambda queues: stalled.set(),
+        on_look=problems.append,
+    )
+    watch.start()
+    wait_until(lambda: len(problems) > 20)
+    assert set(problems) == {"The database is away."}
+    assert not stalled.is_set()
+    away.clear()
+    assert stalled.wait(60)
+    assert problems[-1] is None
+    watch.check()
+    watch.close()

@@ -1,0 +1,72 @@
+"""callback_sdk.service.work.heartbeat"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from callback_sdk.service.files import write_whole
+from callback_sdk.service.store import NewTask, Store, Submission
+from callback_sdk.service.work import heartbeat as module
+from callback_sdk.service.work.heartbeat import Claims
+from callback_sdk.service.work.process import CANCEL, SHUTDOWN
+from tests.topology import wait_until
+
+
+@pytest.fixture
+def claims(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Claims]:
+    """Look after the claims of one worker, in a hurry."""
+    monkeypatch.setattr(module, "LOOK", 0.05)
+    monkeypatch.setattr(module, "BEAT", 0.1)
+    claims = Claims(store, "w")
+    claims.start()
+    yield claims
+    claims.close()
+
+
+def claimed(store: Store):
+    task = NewTask(job_id="1", owner="anna", algorithm="a", version="1", features_format="json")
+    store.tasks.submit([Submission(task=task, features=b"[]")])
+    return store.tasks.claim("1", "w")
+
+
+def test_a_run_that_is_cancelled_is_stopped(store: Store, claims: Claims, tmp_path: Path) -> None:
+    """Whoever cancelled it, on whatever machine."""
+    stop: Future[str] = Future()
+    with claims.running(claimed(store), stop, tmp_path / "progress"):
+        store.tasks.cancel("1")
+        assert stop.result(30) == CANCEL
+
+
+def test_a_run_that_was_taken_back_is_stopped(store: Store, claims: Claims, tmp_path: Path) -> None:
+    """Two runs of one task don't go on side by side."""
+    stop: Future[str] = Future()
+    with claims.running(claimed(store), stop, tmp_path / "progress"):
+        store.tasks.take_back(worker="w")
+        store.tasks.claim("1", "another")
+        assert stop.result(30) == CANCEL
+    assert store.tasks.held("another") == {"1": 2}
+
+
+def test_signs_of_life_keep_a_claim(store: Store, claims: Claims, tmp_path: Path) -> None:
+    """And bring the progress along."""
+    stop: Future[str] = Future()
+    with claims.running(claimed(store), stop, tmp_path / "progress"):
+        first = store.tasks.get("1")["beat_at"]
+        write_whole(tmp_path / "progress", [b'{"fraction": 0.5, "message": "half"}'])
+        wait_until(lambda: store.tasks.get("1")["progress"] == {"fraction": 0.5, "message": "half"})
+        wait_until(lambda: store.tasks.get("1")["beat_at"] > first + 0.3)
+        assert store.tasks.take_back(silent_for=5) == []
+    assert not stop.done()
+
+
+def test_whatever_runs_can_be_broken_off(store: Store, claims: Claims, tmp_path: Path) -> None:
+    """When the grace after SIGTERM is over."""
+    stop: Future[str] = Future()
+    with claims.running(claimed(store), stop, tmp_path / "progress"):
+        claims.stop_runs(SHUTDOWN)
+        claims.stop_runs(CANCEL)
+    assert stop.result(0) == SHUTDOWN

@@ -1,0 +1,148 @@
+"""callback_sdk.service.work.invocation: an algorithm with what judges it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from callback_sdk.documents.decoding import decode
+from callback_sdk.documents.document import encode
+from callback_sdk.errors import AlgorithmError, ConfigurationError, FeaturesError, ParametersError
+from callback_sdk.service import Context, Registry
+from callback_sdk.service.algorithms.features import Features
+from callback_sdk.service.work import invocation as calling
+
+registry = Registry()
+
+
+@registry.algorithm(
+    "double",
+    features={"properties": {"a": {"type": "number"}}, "required": ["a"]},
+    parameters={"properties": {"factor": {"type": "number"}}},
+)
+def double(features: Any, parameters: dict[str, Any], context: Context) -> dict[str, Any]:
+    """Multiply."""
+    return {
+        "predictions": [value * parameters.get("factor", 2) for value in features.to_dict()["a"]],
+        "evaluations": {"own": 1},
+    }
+
+
+@double.evaluation("sum")
+def total(features: Any, parameters: dict[str, Any], predictions: list[float], context: Context) -> float:
+    return sum(predictions) + context.asked.get("plus", 0)
+
+
+@double.evaluation("broken")
+def broken(features: Any, parameters: dict[str, Any], predictions: list[float], context: Context) -> Any:
+    raise ZeroDivisionError("never mind")
+
+
+@double.evaluation("odd")
+def odd(features: Any, parameters: dict[str, Any], predictions: list[float], context: Context) -> Any:
+    return object()
+
+
+@double.monitor("largest")
+def largest(features: Any, parameters: dict[str, Any], predictions: list[float], context: Context) -> float:
+    return max(predictions)
+
+
+@double.fit
+def train(features: Any, parameters: dict[str, Any], context: Context) -> str:
+    return "trained"
+
+
+@pytest.fixture
+def features(tmp_path: Path) -> Features:
+    """Give two rows."""
+    (tmp_path / "features").write_text('{"a": [1, 2]}')
+    return Features(tmp_path / "features", "json")
+
+
+def context() -> Context:
+    return Context(job_id="1", attempt=1, evaluate=True, report=lambda *_: None)
+
+
+def predict(features: Features, evaluate: Any = True, *, monitor: bool = True, **parameters: Any) -> dict[str, Any]:
+    algorithm = registry.get("double")
+    return calling.predict(algorithm, features, parameters, context(), evaluate=evaluate, monitor=monitor)
+
+
+def arriving(value: Any) -> Any:
+    """Return what a receiver reads."""
+    return decode(encode(value).data)
+
+
+def test_all_that_was_asked_for_is_called(features: Features) -> None:
+    """One that fails, or returns what JSON can't hold, says so in its own place."""
+    members = predict(features)
+    assert members["predictions"] == [2, 4]
+    assert arriving(members["monitors"]) == {"largest": 4}
+    evaluations = arriving(members["evaluations"])
+    assert list(evaluations) == ["own", "sum", "broken", "odd"]
+    assert (evaluations["own"], evaluations["sum"]) == (1, 6)
+    assert evaluations["broken"] == {"error": "ZeroDivisionError: never mind"}
+    assert "EncodingError" in evaluations["odd"]["error"]
+
+
+def test_evaluations_can_be_chosen(features: Features) -> None:
+    """By their names, with what each needs to know; or none."""
+    assert arriving(predict(features, {"sum": {"plus": 10}})["evaluations"]) == {"own": 1, "sum": 16}
+    members = predict(features, False, monitor=False)
+    assert members == {"predictions": [2, 4], "evaluations": None}
+
+
+def test_an_evaluation_is_read_once(features: Features) -> None:
+    """A reader of Arrow's gives its rows only once; its NaN are counted."""
+    own = Registry()
+
+    @own.algorithm("reader")
+    def seven(features: Any, parameters: dict[str, Any], context: Context) -> int:
+        return 7
+
+    @seven.evaluation("rows")
+    def rows(features: Any, parameters: dict[str, Any], predictions: Any, context: Context) -> Any:
+        return pa.table({"a": [1.5, float("nan")]}).to_reader()
+
+    members = calling.predict(own.get("reader"), features, {}, context(), evaluate=True, monitor=False)
+    encoded = encode(members)
+    assert decode(encoded.data) == {"predictions": 7, "evaluations": {"rows": {"a": [1.5, None]}}}
+    assert encoded.nulled == 1
+
+
+def test_what_does_not_fit_is_not_computed(features: Features, tmp_path: Path) -> None:
+    """Neither features nor parameters."""
+    with pytest.raises(ParametersError):
+        predict(features, factor="two")
+    (tmp_path / "features").write_text('{"a": [null, "x"]}')
+    with pytest.raises(FeaturesError, match="Row 0, column 'a'"):
+        predict(features)
+
+
+def test_training(features: Features) -> None:
+    """What it returns is the prediction's place."""
+    algorithm = registry.get("double")
+    assert calling.fit(algorithm, features, {}, context()) == {"predictions": "trained", "evaluations": None}
+    other = Registry()
+    other.algorithm("x")(lambda features, parameters, context: None)
+    with pytest.raises(AlgorithmError, match="can't be trained"):
+        calling.fit(other.get("x"), features, {}, context())
+
+
+def test_a_registered_function_is_still_one(features: Features) -> None:
+    """For its author's own tests, with its name and its docstring."""
+    assert double(features, {"factor": 3}, context())["predictions"] == [3, 6]
+    assert (double.__name__, double.__doc__) == ("double", "Multiply.")
+    assert repr(double) == "Registered('double', version='1.0.0')"
+    assert total(features, {}, [1.0], context()) == 1.0
+
+
+@pytest.mark.parametrize("name", ["sum", "", "a b"])
+def test_a_name_that_is_none_is_refused(name: str) -> None:
+    """Taken ones too."""
+    with pytest.raises(ConfigurationError, match="evaluations of 'double'"):
+        double.evaluation(name)(lambda *_: None)

@@ -1,0 +1,263 @@
+"""callback_sdk.service.work.process"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from callback_sdk.service.work import child
+from callback_sdk.service.work.process import CANCEL, ChildProcess, Outcome, Stop, resolve
+from tests.topology import wait_until
+
+JOBS = "tests.integration.service_jobs:registry"
+ROOT = Path(__file__).parents[4]
+LONG = timedelta(minutes=2)
+LIMIT = 300_000_000
+
+
+@pytest.fixture
+def process() -> Iterator[ChildProcess]:
+    """Give a process for runs, and end it."""
+    process = ChildProcess(JOBS)
+    yield process
+    process.close()
+
+
+def order(
+    folder: Path,
+    algorithm: str,
+    *,
+    kind: str = "predict",
+    version: str = "1.0.0",
+    limit: float = math.inf,
+    **parameters: Any,
+) -> child.Run:
+    (folder / "features").write_bytes(b'{"a": [1, 2]}')
+    return child.Run(
+        registry=JOBS,
+        kind=kind,
+        algorithm=algorithm,
+        version=version,
+        job_id="1",
+        attempt=1,
+        evaluate=True,
+        export_new_version=True,
+        parameters=parameters,
+        features=folder / "features",
+        features_format="json",
+        results=folder / "results",
+        progress=folder / "progress",
+        output=folder / "output",
+        memory_limit=limit,
+    )
+
+
+def pids(path: Path) -> list[int]:
+    return [int(pid) for pid in path.read_text().split()] if path.exists() else []
+
+
+def ended(pid: int) -> bool:
+    # What has lost its parent may stay a zombie where nobody waits for orphans.
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def end(*running: int) -> None:
+    for pid in running:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_one_process_serves_many_runs(process: ChildProcess, tmp_path: Path) -> None:
+    """Predictions and training come from the same child, each by its own function."""
+    outcome = process.run(order(tmp_path, "sum"), timeout=LONG, stop=Stop())
+    assert outcome.answer is not None
+    assert (tmp_path / "results").read_bytes().startswith(b'{"predictions":{"a":3},')
+    outcome = process.run(order(tmp_path, "sum", kind="fit", version="2.0.0"), timeout=LONG, stop=Stop())
+    assert outcome.answer is not None
+    assert b'"predictions":{"rows":2,"export_new_version":true}' in (tmp_path / "results").read_bytes()
+
+
+@pytest.mark.parametrize("grandchild", [False, True])
+def test_too_much_memory_ends_the_run(process: ChildProcess, tmp_path: Path, grandchild: bool) -> None:
+    """What the child and its own children take counts together, all of them die, and the next run has a new child."""
+    places = {"grandchild": grandchild, "pids": str(tmp_path / "pids")}
+    greedy = order(tmp_path, "greedy", limit=LIMIT, megabytes=600, seconds=600, **places)
+    outcome = process.run(greedy, timeout=LONG, stop=Stop())
+    assert outcome.answer is None
+    assert outcome.out_of_memory > LIMIT
+    assert not outcome.timed_out
+    for pid in pids(tmp_path / "pids"):
+        wait_until(lambda pid=pid: ended(pid), what=f"the end of {pid}")
+    outcome = process.run(order(tmp_path, "sum", limit=LIMIT), timeout=LONG, stop=Stop())
+    assert outcome.answer is not None
+
+
+def test_less_memory_than_the_limit_is_no_matter(process: ChildProcess, tmp_path: Path) -> None:
+    """A run that stays below its limit for a while ends as any other."""
+    modest = order(tmp_path, "greedy", limit=LIMIT, megabytes=50, seconds=0.5)
+    outcome = process.run(modest, timeout=LONG, stop=Stop())
+    assert outcome.answer is not None
+    assert outcome.out_of_memory == 0
+    assert (tmp_path / "results").read_bytes().startswith(b'{"predictions":50,')
+
+
+def test_what_earlier_runs_left_is_not_a_runs_own(process: ChildProcess, tmp_path: Path) -> None:
+    """A model that another algorithm keeps for its next run counts for nobody, as long as the process may hold it."""
+    keeper = order(tmp_path, "keeper", megabytes=400)
+    assert succeeded(process.run(keeper, timeout=LONG, stop=Stop()))
+    first = (tmp_path / "results").read_bytes()
+    modest = order(tmp_path, "greedy", limit=LIMIT, megabytes=50, seconds=0.5)
+    assert succeeded(process.run(modest, timeout=LONG, stop=Stop()))
+    assert succeeded(process.run(keeper, timeout=LONG, stop=Stop()))
+    assert (tmp_path / "results").read_bytes() == first
+
+
+def test_a_process_that_holds_too_much_is_replaced(tmp_path: Path) -> None:
+    """Before the next run, so that what is left behind can't grow for ever."""
+    process = ChildProcess(JOBS, held=LIMIT)
+    try:
+        seen = set()
+        for megabytes in (400, 1):
+            keeper = order(tmp_path, "keeper", megabytes=megabytes)
+            assert succeeded(process.run(keeper, timeout=LONG, stop=Stop()))
+            seen.add(json.loads((tmp_path / "results").read_bytes())["predictions"])
+        assert len(seen) == 2
+    finally:
+        process.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is shared")
+def test_what_forked_processes_share_counts_once(process: ChildProcess, tmp_path: Path) -> None:
+    """Four that read what their parent made take no more than the parent alone."""
+    sharing = order(tmp_path, "sharing", limit=LIMIT, megabytes=150, processes=4, seconds=0.8)
+    assert succeeded(process.run(sharing, timeout=LONG, stop=Stop()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own choice is read from /proc")
+def test_the_kernel_kills_a_run_before_the_service(process: ChildProcess, tmp_path: Path) -> None:
+    """When the memory of the machine is used up."""
+    assert succeeded(process.run(order(tmp_path, "score"), timeout=LONG, stop=Stop()))
+    assert json.loads((tmp_path / "results").read_bytes())["predictions"] >= 500
+
+
+def succeeded(outcome: Outcome) -> bool:
+    return outcome.answer is not None and outcome.answer.error is None
+
+
+def test_time_out_ends_child_and_grandchild(process: ChildProcess, tmp_path: Path) -> None:
+    """A computation that never ends is killed with what it has started."""
+    # The time is counted from the call, and the first run makes sure that the child is there.
+    process.run(order(tmp_path, "sum"), timeout=LONG, stop=Stop())
+    busy = order(tmp_path, "busy", pids=str(tmp_path / "pids"))
+    outcome = process.run(busy, timeout=timedelta(seconds=2), stop=Stop())
+    assert outcome.timed_out
+    started = pids(tmp_path / "pids")
+    assert len(started) == 2
+    for pid in started:
+        wait_until(lambda pid=pid: ended(pid), what=f"the end of {pid}")
+
+
+def test_what_an_algorithm_leaves_running_ends_with_its_run(process: ChildProcess, tmp_path: Path) -> None:
+    """However far it went away, so that it takes nothing from the next run, which has a new child."""
+    outcome = process.run(order(tmp_path, "leaver"), timeout=LONG, stop=Stop())
+    assert outcome.answer is not None
+    assert outcome.answer.error is None
+    left = json.loads((tmp_path / "results").read_bytes())["predictions"]
+    wait_until(lambda: ended(left), what=f"the end of {left}")
+    outcome = process.run(order(tmp_path, "sum"), timeout=LONG, stop=Stop())
+    assert outcome.answer is not None
+
+
+def test_stop_breaks_a_run_off(process: ChildProcess, tmp_path: Path) -> None:
+    """The reason that another thread gives comes back, and the computation is gone."""
+    stop = Stop()
+    busy = order(tmp_path, "busy", pids=str(tmp_path / "pids"))
+
+    def cancel() -> None:
+        try:
+            wait_until(lambda: len(pids(tmp_path / "pids")) == 2, what="the start")
+        finally:
+            resolve(stop, CANCEL)
+
+    with ThreadPoolExecutor(1) as other:
+        cancelling = other.submit(cancel)
+        outcome = process.run(busy, timeout=LONG, stop=stop)
+        cancelling.result()
+    assert outcome.stopped == CANCEL
+    for pid in pids(tmp_path / "pids"):
+        wait_until(lambda pid=pid: ended(pid), what=f"the end of {pid}")
+
+
+PARENT = """
+import sys
+from datetime import timedelta
+from pathlib import Path
+from callback_sdk.service.work.process import ChildProcess, Stop
+from tests.unit.service.work.test_process import order
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    busy = order(folder, "busy", pids=str(folder / "pids"))
+    ChildProcess(busy.registry).run(busy, timeout=timedelta(minutes=2), stop=Stop())
+"""
+
+
+def test_the_child_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    """SIGKILL of the parent, in the middle of a computation, leaves none behind."""
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    parent = subprocess.Popen([sys.executable, script, tmp_path], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    try:
+        wait_until(lambda: len(pids(tmp_path / "pids")) == 2, what="the start")
+        computing, grandchild = pids(tmp_path / "pids")
+        assert not ended(computing)
+    finally:
+        parent.kill()
+        parent.wait()
+    try:
+        wait_until(lambda: ended(computing), what="the end of the child")
+    finally:
+        # The kernel tells children only; a grandchild is the algorithm's own.
+        end(computing, grandchild)
+
+
+WATCHED = """
+import os
+from callback_sdk.service.work.child import watch
+parent = os.getppid()
+print("ready", flush=True)
+watch(parent)
+"""
+BETWEEN = "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', sys.argv[1]]); print(p.pid, flush=True)"
+
+
+def test_a_process_that_watches_its_parent_ends_after_it() -> None:
+    """Where the kernel tells nothing, a look at the parent's pid does."""
+    command = [sys.executable, "-c", f"{BETWEEN}; p.wait()", WATCHED]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as parent:
+        assert parent.stdout is not None
+        lines = {parent.stdout.readline().strip(), parent.stdout.readline().strip()}
+        assert "ready" in lines
+        (watching,) = (int(line) for line in lines - {"ready"})
+        parent.kill()
+        parent.wait()
+        try:
+            wait_until(lambda: ended(watching), what="the end of the process that watches")
+        finally:
+            end(watching)

@@ -1,0 +1,177 @@
+"""callback_sdk.service.work.runner: what becomes of a run when the place for large files is away."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from callback_sdk.service.access.cipher import Vault
+from callback_sdk.service.algorithms.registry import load
+from callback_sdk.service.blobs import BlobMissingError, StorageError, features_name
+from callback_sdk.service.blobs.folder import Folder
+from callback_sdk.service.files import Scratch
+from callback_sdk.service.runtime import Parts, Reach, WorkerParts, working
+from callback_sdk.service.store import NewTask, Store, StoreUnavailableError, Submission
+from callback_sdk.service.work import runner as module
+from callback_sdk.service.work import uploads
+from callback_sdk.service.work.process import CANCEL, ChildProcess
+from callback_sdk.targets.callbacks import callbacks
+from callback_sdk.transport.guard import AddressGuard
+from tests.topology import wait_until
+
+DATA = json.dumps({"a": list(range(20_000))}).encode()
+
+
+class FlakyBlobs(Folder):
+    """A folder that is away when it is told to be."""
+
+    keeps = True
+    gives = True
+    refused = 0
+
+    def keep(self, source: Path, name: str) -> None:
+        if not self.keeps:
+            self.refused += 1
+            raise StorageError("It is away.")
+        super().keep(source, name)
+
+    @contextmanager
+    def fetch(self, name: str, scratch: Path) -> Iterator[Path]:
+        if not self.gives:
+            raise StorageError("It is away.")
+        with super().fetch(name, scratch) as path:
+            yield path
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> FlakyBlobs:
+    """Give an empty folder."""
+    return FlakyBlobs(tmp_path / "blobs")
+
+
+@pytest.fixture
+def work(
+    store: Store, vault: Vault, blobs: FlakyBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[WorkerParts]:
+    """Give a worker with a task that has large features and large results."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "integration"))
+    monkeypatch.setattr(uploads, "retry_pause", lambda *_, **__: 0.05)
+    name = "engine_jobs:registry"
+    parts = Parts(
+        registry=load(name),
+        registry_name=name,
+        vault=vault,
+        store=store,
+        blobs=blobs,
+        scratch=Scratch(tmp_path / "scratch"),
+        reach=Reach(guard=AddressGuard()),
+    )
+    source = tmp_path / "features"
+    source.write_bytes(DATA)
+    blobs.keep(source, features_name("1"))
+    task = NewTask(job_id="1", owner="anna", algorithm="large", version="1.0.0", features_format="json")
+    store.tasks.submit([Submission(task=task, targets=callbacks(None))])
+    with working(parts, "w") as work:
+        yield work
+    assert not [path for path in parts.scratch.folder.iterdir() if path.is_file()]
+
+
+@pytest.fixture
+def child() -> Iterator[ChildProcess]:
+    """Give a child process to run it in."""
+    child = ChildProcess("engine_jobs:registry")
+    yield child
+    child.close()
+
+
+def test_results_wait_for_their_place(
+    store: Store, work: WorkerParts, blobs: FlakyBlobs, child: ChildProcess
+) -> None:  # fmt: skip
+    """They may have cost hours: while the place is away they are kept here, then there. The slot is free at once."""
+    blobs.keeps = False
+    work.runner.run("1", child, Future())
+    wait_until(lambda: blobs.refused >= 2)
+    assert store.tasks.get("1")["status"] == "In Progress"
+    blobs.keeps = True
+    wait_until(lambda: not work.uploads.count)
+    task = store.tasks.get("1")
+    assert (task["success"], task["attempt"], task["losses"]) == (True, 1, 0)
+
+
+def test_a_run_that_waits_to_keep_its_results_can_be_cancelled(
+    store: Store, work: WorkerParts, blobs: FlakyBlobs, child: ChildProcess
+) -> None:
+    """Its files and its claim are given up."""
+    blobs.keeps = False
+    stop: Future[str] = Future()
+    work.runner.run("1", child, stop)
+    assert blobs.refused
+    store.tasks.cancel("1")
+    stop.set_result(CANCEL)
+    wait_until(lambda: not work.uploads.count)
+    assert store.tasks.get("1")["status"] == "Canceled"
+
+
+def test_no_result_is_lost_for_what_was_printed(
+    store: Store, work: WorkerParts, child: ChildProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever keeps the output from being kept."""
+
+    def broken(*_: object) -> bytes:
+        raise ValueError("no output today")
+
+    monkeypatch.setattr(module, "kept", broken)
+    work.runner.run("1", child, Future())
+    task = store.tasks.get("1")
+    assert (task["success"], task["attempt"], task["losses"]) == (True, 1, 0)
+
+
+def test_a_task_whose_features_are_away_waits(
+    store: Store, work: WorkerParts, blobs: FlakyBlobs, child: ChildProcess
+) -> None:
+    """However often it is tried, that is no death of its process."""
+    blobs.gives = False
+    for _ in range(4):
+        work.runner.run("1", child, Future())
+    task = store.tasks.get("1")
+    assert (task["status"], task["losses"]) == ("Pending", 0)
+    blobs.gives = True
+    work.runner.run("1", child, Future())
+    assert store.tasks.get("1")["success"] is True
+
+
+def test_a_task_waits_while_the_database_is_away(
+    store: Store, work: WorkerParts, child: ChildProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that goes away in the middle of a run is no death of its process either."""
+    with monkeypatch.context() as patch:
+        patch.setattr(work.runner._catalogue, "get", _raise_unavailable)
+        for _ in range(4):
+            work.runner.run("1", child, Future())
+    task = store.tasks.get("1")
+    assert (task["status"], task["losses"]) == ("Pending", 0)
+    work.runner.run("1", child, Future())
+    assert store.tasks.get("1")["success"] is True
+
+
+def _raise_unavailable(*_: object) -> None:
+    raise StoreUnavailableError("The database is away.")
+
+
+def test_a_task_whose_features_are_gone_fails(
+    store: Store, work: WorkerParts, blobs: FlakyBlobs, child: ChildProcess
+) -> None:
+    """After three tries, with the reason."""
+    blobs.remove(features_name("1"))
+    with pytest.raises(BlobMissingError):
+        list(blobs.chunks(features_name("1"), 0, 1))
+    for _ in range(3):
+        work.runner.run("1", child, Future())
+    task = store.tasks.get("1")
+    assert task["success"] is False
+    assert "could not be read: features/1" in task["error"]

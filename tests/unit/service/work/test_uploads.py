@@ -1,0 +1,222 @@
+"""callback_sdk.service.work.uploads"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callback_sdk.service.blobs import BlobMissingError, StorageError, StorageUnavailableError
+from callback_sdk.service.work import uploads as module
+from callback_sdk.service.work.process import CANCEL
+from callback_sdk.service.work.uploads import PendingUploads, Upload
+
+
+class Storage:
+    """Blob storage that is away until it is told to be there."""
+
+    def __init__(self) -> None:
+        self.away = True
+        self.kind: type[StorageError] = StorageUnavailableError
+        self.refused: set[str] = set()
+        self.kept: list[str] = []
+        self.asked = threading.Semaphore(0)
+
+    def keep(self, source: Path, name: str) -> None:
+        self.asked.release()
+        if name == "gone":
+            raise BlobMissingError("It is gone.")
+        if name == "bug":
+            raise RuntimeError("a bug")
+        if self.away:
+            raise self.kind("It is away.")
+        if name in self.refused:
+            raise StorageError("It is too large.")
+        self.kept.append(name)
+
+
+@pytest.fixture
+def storage() -> Storage:
+    """Give blob storage that is away."""
+    return Storage()
+
+
+@pytest.fixture
+def pending(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterator[PendingUploads]:
+    """Give a place for two uploads that retries quickly."""
+    monkeypatch.setattr(module, "_TICK", 0.01)
+    monkeypatch.setattr(module, "retry_pause", lambda *_, **__: 0.02)
+    pending = PendingUploads(storage, limit=2)  # type: ignore[arg-type]
+    pending.start()
+    yield pending
+    pending.close()
+
+
+def upload(*names: str) -> tuple[Upload, Future[Exception | None]]:
+    concluded: Future[Exception | None] = Future()
+    # Any file that exists: the storage looks at names only.
+    files = [(Path(__file__), name) for name in names]
+    return Upload(job_id=names[0], files=files, stop=Future(), conclude=concluded.set_result), concluded
+
+
+def in_thread(call: Callable[..., Any], *arguments: Any) -> threading.Thread:
+    thread = threading.Thread(target=call, args=arguments, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_an_upload_waits_in_the_background_until_storage_is_back(storage: Storage, pending: PendingUploads) -> None:
+    """Whoever brought it goes on at once; each file is kept once, in order."""
+    one, concluded = upload("model", "results")
+    pending.store(one)
+    assert pending.count == 1
+    assert not concluded.done()
+    storage.away = False
+    assert concluded.result(30) is None
+    assert storage.kept == ["model", "results"]
+
+
+def test_a_file_that_is_kept_is_not_kept_again(storage: Storage, pending: PendingUploads) -> None:
+    """When the second one fails, only that is retried: the first one has left the scratch folder."""
+    storage.away = False
+    one, concluded = upload("model", "results")
+    keep = storage.keep
+
+    def fail_once(source: Path, name: str) -> None:
+        storage.keep = keep  # type: ignore[method-assign]
+        keep(source, name)
+        storage.away = True
+
+    storage.keep = fail_once  # type: ignore[method-assign]
+    pending.store(one)
+    storage.away = False
+    assert concluded.result(30) is None
+    assert storage.kept == ["model", "results"]
+
+
+def test_nothing_is_attempted_by_the_caller_while_others_wait(storage: Storage, pending: PendingUploads) -> None:
+    """A silent store costs one slot one timeout, and not each slot one."""
+    pending.store(upload("a")[0])
+    callers: set[int] = set()
+    keep = storage.keep
+
+    def note(source: Path, name: str) -> None:
+        callers.add(threading.get_ident())
+        keep(source, name)
+
+    storage.keep = note  # type: ignore[method-assign]
+    pending.store(upload("b")[0])
+    assert pending.count == 2
+    assert threading.get_ident() not in callers
+
+
+def test_results_without_files_never_wait(pending: PendingUploads) -> None:
+    """Small results lie in the database: they are concluded at once, whatever waits."""
+    pending.store(upload("a")[0])
+    concluded: Future[Exception | None] = Future()
+    pending.store(Upload(job_id="small", files=[], stop=Future(), conclude=concluded.set_result))
+    assert concluded.done()
+
+
+def test_the_number_of_waiting_uploads_is_bounded(storage: Storage, pending: PendingUploads) -> None:
+    """The third one makes its caller wait until another one is done."""
+    first = upload("a")
+    for one in (first[0], upload("b")[0]):
+        pending.store(one)
+    third, concluded = upload("c")
+    caller = in_thread(pending.store, third)
+    for _ in range(6):
+        assert storage.asked.acquire(timeout=30)
+    assert caller.is_alive()
+    assert len(pending._waiting) == 2
+    storage.away = False
+    caller.join(30)
+    assert concluded.result(30) is None
+
+
+@pytest.mark.parametrize("waiting", [0, 2])
+def test_a_canceled_upload_is_given_up(storage: Storage, pending: PendingUploads, waiting: int) -> None:
+    """Whether it waits in the background, or its caller waits for room there."""
+    for name in "ab"[:waiting]:
+        pending.store(upload(name)[0])
+    one, concluded = upload("c")
+    caller = in_thread(pending.store, one)
+    one.stop.set_result(CANCEL)
+    assert isinstance(concluded.result(30), StorageError)
+    caller.join(30)
+    assert storage.kept == []
+
+
+@pytest.mark.parametrize(("name", "kind"), [("gone", BlobMissingError), ("bug", RuntimeError)])
+@pytest.mark.parametrize("waiting", [False, True])
+def test_what_no_retry_can_mend_is_concluded(
+    storage: Storage, pending: PendingUploads, name: str, kind: type[Exception], waiting: bool
+) -> None:
+    """At the first attempt and in the background; the others wait on."""
+    if waiting:
+        pending.store(upload("a")[0])
+    one, concluded = upload(name)
+    pending.store(one)
+    storage.away = False
+    assert isinstance(concluded.result(30), kind)
+
+
+@pytest.mark.parametrize("kind", [StorageError, StorageUnavailableError])
+def test_one_upload_that_is_refused_holds_up_no_other(
+    storage: Storage, pending: PendingUploads, kind: type[StorageError]
+) -> None:
+    """Those behind it are attempted all the same, also when they come later."""
+    storage.kind, storage.refused = kind, {"large"}
+    first = upload("large")
+    pending.store(first[0])
+    second = upload("b")
+    pending.store(second[0])
+    storage.away = False
+    assert second[1].result(30) is None
+    third = upload("c")
+    pending.store(third[0])
+    assert third[1].result(30) is None
+    assert not first[1].done()
+
+
+def test_an_attempt_that_hangs_keeps_no_upload_from_being_given_back(storage: Storage, pending: PendingUploads) -> None:
+    """A process that ends doesn't wait for a store that is silent; the late success counts for nothing."""
+    go, began = threading.Event(), threading.Event()
+
+    def hang(source: Path, name: str) -> None:
+        began.set()
+        go.wait(60)
+
+    storage.keep = hang  # type: ignore[method-assign]
+    one, concluded = upload("a")
+    caller = in_thread(pending.store, one)
+    assert began.wait(30)
+    pending.give_back()
+    assert isinstance(concluded.result(0), StorageError)
+    caller.join(30)
+    assert not caller.is_alive()
+    assert pending.count == 0
+    late, concluded = upload("b")
+    pending.store(late)
+    assert isinstance(concluded.result(30), StorageError)
+    go.set()
+
+
+def test_a_file_that_is_gone_is_no_outage(pending: PendingUploads) -> None:
+    """Its task runs again."""
+    concluded: Future[Exception | None] = Future()
+    pending.store(Upload(job_id="1", files=[(Path("/nonexistent"), "a")], stop=Future(), conclude=concluded.set_result))
+    assert isinstance(concluded.result(30), BlobMissingError)
+
+
+def test_what_waits_is_given_back_when_the_process_ends(pending: PendingUploads) -> None:
+    """Its task runs again."""
+    one, concluded = upload("a")
+    pending.store(one)
+    pending.close()
+    assert isinstance(concluded.result(0), StorageError)
+    assert pending.count == 0

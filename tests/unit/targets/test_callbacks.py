@@ -1,0 +1,118 @@
+"""Callbacks in every form that people give them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+from callback_sdk.errors import CallbackParamError, InvalidS3FieldsError, InvalidTargetError, MissingS3FieldsError
+from callback_sdk.models import PostTarget, PutTarget
+from callback_sdk.redaction import Secret, SecretFields
+from callback_sdk.targets.callbacks import callbacks
+
+HOOK = "https://example.org/done"
+URL = "https://b.s3.eu-central-1.amazonaws.com/"
+END = datetime(2026, 1, 1, tzinfo=timezone.utc)
+PUT = PutTarget(url=Secret(URL + "k?X-Amz-Signature=s"), headers=SecretFields({"x-amz-acl": "private"}), expires_at=END)
+POST = PostTarget(url=Secret(URL), fields=SecretFields({"policy": "p", "x-amz-signature": "s"}), expires_at=END)
+FIELDS = {"s3_fields": POST.fields}
+
+
+def plain(callback_url: Any, callback_param: Any = None) -> list[dict[str, Any]]:
+    return [callback.plain() for callback in callbacks(callback_url, callback_param)]
+
+
+def test_nothing_is_no_callback() -> None:
+    """None and an empty list mean that nobody waits."""
+    assert plain(None) == plain([]) == plain(None, {"run": 1}) == []
+
+
+def test_one_parameter_goes_to_every_url() -> None:
+    """A dict is for all of them."""
+    assert plain([HOOK, URL], {"run": 1}) == [{"url": HOOK, "param": {"run": 1}}, {"url": URL, "param": {"run": 1}}]
+
+
+def test_a_list_of_parameters_is_paired_with_the_urls() -> None:
+    """The old notebook's form: the first is S3, the second has nothing."""
+    assert plain([URL, HOOK], [FIELDS, {}]) == [{"url": URL, "param": FIELDS}, {"url": HOOK, "param": {}}]
+    assert plain([URL, HOOK], [FIELDS, None])[1] == {"url": HOOK, "param": {}}
+
+
+@pytest.mark.parametrize(("urls", "params"), [(HOOK, [{}, {}]), ([HOOK, URL], [{}]), ([HOOK], []), ([], [{}])])
+def test_a_list_of_another_length_is_refused(urls: Any, params: Any) -> None:
+    """Nobody guesses which parameter was meant for which URL."""
+    with pytest.raises(CallbackParamError, match=f"list of {len(params)} for"):
+        callbacks(urls, params)
+
+
+def test_targets_of_ours_bring_their_own() -> None:
+    """PutTarget, PostTarget, pairs and dicts, mixed."""
+    assert plain([PUT, POST, (HOOK, {"n": 1}), {"url": HOOK, "param": {"n": 2}}, (POST, {"n": 3}), HOOK]) == [
+        {"url": PUT.url, "param": {"s3_headers": {"x-amz-acl": "private"}}},
+        {"url": POST.url, "param": FIELDS},
+        {"url": HOOK, "param": {"n": 1}},
+        {"url": HOOK, "param": {"n": 2}},
+        {"url": POST.url, "param": {"n": 3, **FIELDS}},
+        {"url": HOOK, "param": {}},
+    ]
+
+
+def test_targets_of_ours_keep_a_parameter_given_beside_them() -> None:
+    """callback_param adds to what a target brings."""
+    assert plain(POST, {"run": 7}) == [{"url": POST.url, "param": {"run": 7, **FIELDS}}]
+
+
+def test_credentials_are_no_part_of_the_parameter() -> None:
+    """What stands in the document has neither s3_fields nor s3_headers."""
+    (callback,) = callbacks(URL, {"run": 1, "s3_headers": {"x-amz-acl": "private"}, **FIELDS})
+    assert callback.param == {"run": 1}
+
+
+@pytest.mark.parametrize("empty", [{}, None, "", [], "fields", 5])
+def test_s3_fields_that_are_no_fields_are_refused(empty: Any) -> None:
+    """Present but empty, or no dict."""
+    with pytest.raises(MissingS3FieldsError, match="generate_presigned_post returned"):
+        callbacks(URL, {"s3_fields": empty})
+
+
+def test_whole_answer_of_boto3_is_refused() -> None:
+    """The commonest mistake has its own advice."""
+    with pytest.raises(InvalidS3FieldsError, match="response"):
+        callbacks(URL, {"s3_fields": {"url": URL, "fields": POST.fields}})
+
+
+def test_bare_fields_are_refused_before_they_leak() -> None:
+    """Fields one level too high would be sent on in the document."""
+    with pytest.raises(InvalidS3FieldsError, match="one level down"):
+        callbacks(URL, POST.fields)
+
+
+@pytest.mark.parametrize("fields", [{"policy": b"x"}, {"policy": None}, {1: "x"}, {"policy": "\ud800"}, {"a": True}])
+def test_fields_that_are_no_text_are_refused(fields: Any) -> None:
+    """A form has names and texts."""
+    with pytest.raises(InvalidS3FieldsError, match="neither a string nor a number"):
+        callbacks(URL, {"s3_fields": fields})
+
+
+@pytest.mark.parametrize("url", [5, b"https://example.org", {"uri": HOOK}, [HOOK], ()])
+def test_url_that_is_no_string_is_refused(url: Any) -> None:
+    """The error says what a callback may be."""
+    with pytest.raises(InvalidTargetError, match="is a string"):
+        callbacks([url])
+
+
+@pytest.mark.parametrize("url", ["https://[::1", "https://example.org:port/x", "https://example.org:99999999/"])
+def test_malformed_authority_is_refused_without_repeating_it(url: str) -> None:
+    """The standard library's own message would quote it."""
+    with pytest.raises(InvalidTargetError, match="malformed") as caught:
+        callbacks(url)
+    assert caught.value.__context__ is None or "example" not in str(caught.value.__context__)
+
+
+@pytest.mark.parametrize("param", ["text", 5, True])
+def test_parameter_that_is_no_dict_is_refused(param: Any) -> None:
+    """A parameter is a dict."""
+    with pytest.raises(CallbackParamError, match="not a dict"):
+        callbacks(HOOK, param)

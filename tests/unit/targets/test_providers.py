@@ -1,0 +1,78 @@
+"""Which hosts are object stores, and where they have their bucket."""
+
+from __future__ import annotations
+
+import pytest
+
+from callback_sdk.redaction import SecretURL
+from callback_sdk.targets.providers import Stores, amazon_bucket
+from tests.growth import assert_linear
+
+ENDPOINTS = Stores.of(["https://minio.example.org", "http://10.0.0.5:9000"])
+
+
+@pytest.mark.parametrize(
+    ("host", "bucket"),
+    [
+        ("s3.amazonaws.com", ""),
+        ("b.s3.amazonaws.com", "b"),
+        ("b.with.dots.s3.eu-central-1.amazonaws.com", "b.with.dots"),
+        ("B.S3.EU-CENTRAL-1.AMAZONAWS.COM.", "b"),
+        ("s3-eu-west-1.amazonaws.com", ""),
+        ("b.s3-eu-west-1.amazonaws.com", "b"),
+        ("b.s3.dualstack.eu-west-1.amazonaws.com", "b"),
+        ("b.s3-fips.dualstack.us-gov-west-1.amazonaws.com", "b"),
+        ("b.s3-accelerate.amazonaws.com", "b"),
+        ("b.s3-accelerate.dualstack.amazonaws.com", "b"),
+        ("point-123456789012.s3-accesspoint.eu-west-1.amazonaws.com", "point-123456789012"),
+        ("b--usw2-az1--x-s3.s3express-usw2-az1.us-west-2.amazonaws.com", "b--usw2-az1--x-s3"),
+        ("bucket.vpce-1a2b-3c4d.s3.us-east-1.vpce.amazonaws.com", "bucket.vpce-1a2b-3c4d"),
+        ("s3.cn-north-1.amazonaws.com.cn", ""),
+        ("b.account.r2.cloudflarestorage.com", "b"),
+        ("account.eu.r2.cloudflarestorage.com", ""),
+        ("b.s3.eu-central-1.wasabisys.com", "b"),
+        ("b.s3.us-west-004.backblazeb2.com", "b"),
+        ("b.ams3.digitaloceanspaces.com", "b"),
+        ("storage.googleapis.com", ""),
+        ("b.storage.googleapis.com", "b"),
+        ("account.blob.core.windows.net", ""),
+        ("minio.example.org", ""),
+        ("b.minio.example.org", "b"),
+        ("abc.execute-api.eu-central-1.amazonaws.com", None),
+        ("s3-uploads.execute-api.eu-central-1.amazonaws.com", None),
+        ("s3.eu-central-1.amazonaws.com.evil.example", None),
+        ("evils3.amazonaws.com", None),
+        ("amazonaws.com", None),
+        (".s3-.amazonaws.com", ""),
+        ("..amazonaws.com", None),
+    ],
+)
+def test_host_tells_the_store_and_the_bucket(host: str, bucket: str | None) -> None:
+    """By its last labels; what precedes them is the bucket."""
+    url = SecretURL(f"https://{host}/k")
+    assert ENDPOINTS.bucket_in_host(url) == bucket
+    assert (ENDPOINTS.provider(url) is None) is (bucket is None)
+
+
+def test_endpoint_counts_with_its_port() -> None:
+    """Another port is another server."""
+    assert ENDPOINTS.provider(SecretURL("http://10.0.0.5:9000/b/k")) == "a configured storage endpoint"
+    assert ENDPOINTS.provider(SecretURL("http://10.0.0.5:9001/b/k")) is None
+    assert ENDPOINTS.provider(SecretURL("http://minio.example.org/b/k")) is None
+
+
+def test_buckets_of_other_stores_are_not_amazons() -> None:
+    """Only Amazon's hosts name their bucket for sure."""
+    assert amazon_bucket(SecretURL("https://b.s3.amazonaws.com/")) == "b"
+    assert amazon_bucket(SecretURL("https://s3.amazonaws.com/b")) == ""
+    assert amazon_bucket(SecretURL("https://b.minio.example.org/")) is None
+
+
+@pytest.mark.parametrize("piece", [".s3", ".s3-a", "-a.", ".dualstack", "."])
+def test_time_grows_with_the_host_and_not_faster(piece: str) -> None:
+    """A host with many ways to be read: 64 of these characters once took minutes."""
+
+    def host(length: int) -> SecretURL:
+        return SecretURL(f"https://s3{piece * length}"[: 8 + length] + "/")
+
+    assert_linear(Stores().provider, host(14), host(14 * 16), ratio=16)

@@ -1,0 +1,96 @@
+"""What a PUT's signature says besides its headers' names."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import pytest
+
+from callback_sdk.documents.body import Body
+from callback_sdk.errors import InvalidTargetError, ResultTooLargeError, SignedHeaderError
+from callback_sdk.targets import Target, plan
+from callback_sdk.targets.callbacks import callbacks
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
+PUT = "k?X-Amz-Date=20260101T110000Z&X-Amz-Expires=7200&X-Amz-SignedHeaders=host&X-Amz-Signature=s&"
+GCS = (
+    "https://storage.googleapis.com/b/k?X-Goog-Date=20260101T110000Z&X-Goog-Expires=7200&X-Goog-Signature=s"
+    "&X-Goog-SignedHeaders=host%3Bx-goog-content-length-range"
+)
+AZURE = "https://a.blob.core.windows.net/c/k?sv=2024-11-04&sr=b&sig=s"
+
+
+def target(url: str, param: object = None) -> Target:
+    (callback,) = callbacks(url, param)
+    return plan(callback)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["x-amz-checksum-crc32=AAAAAA%3D%3D", "X-Amz-Checksum-Crc32c=AAAAAA==", "x-amz-checksum-crc64nvme=AAAAAAAAAAA="],
+)
+def test_url_signed_for_an_empty_document_is_refused(query: str) -> None:
+    """Amazon's SDK for JavaScript signs the checksum of nothing; other stores than Amazon's hold the body to it."""
+    url = f"https://minio.example.org/b/{PUT}{query}&x-amz-sdk-checksum-algorithm=CRC32&x-id=PutObject"
+    with pytest.raises(SignedHeaderError, match="WHEN_REQUIRED"):
+        target(url).check(now=NOW)
+    target(url.replace("minio.example.org/b", "b.s3.eu-west-1.amazonaws.com")).check(now=NOW)
+    target(url.replace("AAAAAA", "HYZs4w")).check(now=NOW)
+
+
+def test_names_of_operations_in_the_query_change_nothing() -> None:
+    """x-id=PutObject is only there for logs."""
+    target(f"https://minio.example.org/b/{PUT}x-id=PutObject").check(now=NOW)
+
+
+@pytest.mark.parametrize(("size", "fits"), [(None, True), (9, False), (10, True), (20, True), (21, False)])
+def test_document_is_held_against_the_signed_length_range(size: int | None, fits: bool) -> None:
+    """Google's header for it names both ends, and both count."""
+    put = target(GCS, {"s3_headers": {"x-goog-content-length-range": "10,20"}})
+    if fits:
+        put.check(now=NOW, size=size)
+    else:
+        with pytest.raises(ResultTooLargeError, match="10 to 20"):
+            put.check(now=NOW, size=size)
+
+
+def test_azure_signature_with_a_stored_policy_has_no_end_in_the_url() -> None:
+    """The policy's times are kept at the store; the URL has its identifier instead."""
+    stored = target(f"{AZURE}&si=results")
+    assert (stored.kind, stored.expires_at) == ("azure-blob", None)
+    assert target(f"{AZURE}&si=results&se=2026-01-01T13%3A00%3A00Z").expires_at == datetime(
+        2026, 1, 1, 13, tzinfo=timezone.utc
+    )
+
+
+def test_azure_signature_for_https_is_refused_over_http() -> None:
+    """The URL says which protocol it is for."""
+    url = f"{AZURE}&spr=https&se=2026-01-01T13%3A00%3A00Z"
+    target(url)
+    target(url.replace("https://", "http://").replace("spr=https", "spr=https,http"))
+    with pytest.raises(InvalidTargetError, match="https only"):
+        target(url.replace("https://", "http://"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Cookie", "Set-Cookie", "Authorization", "Proxy-Authorization", "Proxy-Connection"),
+        *("Connection", "Keep-Alive", "TE", "Trailer", "Transfer-Encoding", "Upgrade", "Via", "Expect"),
+        *("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL"),
+        *("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP"),
+    ],
+)
+def test_header_that_makes_another_request_of_it_is_refused(name: str) -> None:
+    """A login, another method, place or sender, or what belongs to the connection: for each kind of PUT."""
+    for url in (f"https://b.s3.eu-west-1.amazonaws.com/{PUT}", GCS, f"{AZURE}&se=2026-01-01T13%3A00%3A00Z"):
+        with pytest.raises(SignedHeaderError, match=name.lower()):
+            target(url, {"s3_headers": {name: "DELETE"}}).check(now=NOW)
+
+
+def test_host_is_never_taken_from_the_headers() -> None:
+    """Signers return it among the signed headers; the connection's own is sent."""
+    headers = {"Host": "internal", "Content-Length": "0"}
+    put = target(f"https://b.s3.eu-west-1.amazonaws.com/{PUT}", {"s3_headers": headers})
+    upload = put.upload(Body(b"{}"), delivery_id="msg_1", now=NOW)
+    assert {"host", "content-length"}.isdisjoint(name.lower() for name in upload.headers.reveal())

@@ -1,0 +1,98 @@
+"""Arguments that can't be used are refused where they are given, and not when a job has computed its result."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callback_sdk.client import Client
+from callback_sdk.errors import ConfigurationError, SigningError
+from callback_sdk.outbox import Outbox
+from callback_sdk.signer import S3Signer
+from callback_sdk.testing import LocalService
+from callback_sdk.transport.guard import AddressGuard
+from callback_sdk.transport.http import Timeouts
+from callback_sdk.writer import ResultsWriter
+
+SECRET = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+URL = "https://store.example.org"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("deadline", 2, "deadline is of type int. Give a timedelta"),
+        ("deadline", timedelta(seconds=-1), "deadline is -1 day, 23:59:59."),
+        ("webhook_limit", "1MB", "webhook_limit is of type str. Give a whole number."),
+        ("webhook_limit", True, "webhook_limit is of type bool. Give a whole number."),
+        ("webhook_limit", 0, "webhook_limit is 0. Give a whole number of at least 1."),
+        ("webhook_secrets", SECRET, "webhook_secrets is of type str, not a list. Give a list"),
+        ("webhook_secrets", None, "webhook_secrets is of type NoneType, not a list. Give a list"),
+        ("storage_endpoints", URL, "storage_endpoints is of type str, not a list. Give a list"),
+    ],
+)
+def test_a_writer_checks_its_arguments(name: str, value: Any, said: str) -> None:
+    """The error names the argument and what to give, and holds no secret."""
+    with pytest.raises(ConfigurationError) as caught:
+        ResultsWriter(**{name: value})
+    assert str(caught.value).startswith(said)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["connect", "read", "attempt"])
+def test_timeouts_check_their_durations(name: str) -> None:
+    """A number without a unit is refused."""
+    with pytest.raises(ConfigurationError, match=f"Timeouts.{name} is of type int"):
+        Timeouts(**{name: 3})
+
+
+def test_a_client_takes_a_list_of_endpoints() -> None:
+    """As a writer does."""
+    with pytest.raises(ConfigurationError, match="storage_endpoints is of type str, not a list"):
+        Client("http://127.0.0.1:1", token="t", storage_endpoints=URL)
+
+
+@pytest.mark.parametrize("name", ["storage_endpoints", "allow_networks", "allow_hosts", "pass_env", "webhook_secrets"])
+def test_a_local_service_takes_lists(name: str) -> None:
+    """Each of its settings that may have several values."""
+    with pytest.raises(ConfigurationError, match=f"{name} is of type str, not a list"):
+        LocalService("a:b", **{name: "a"})  # type: ignore[arg-type]
+
+
+def test_items_of_an_iterator_are_all_there() -> None:
+    """Whatever is iterable is a list."""
+    with ResultsWriter(storage_endpoints=iter([URL]), webhook_secrets=(one for one in [SECRET])) as writer:
+        assert len(writer._settings.webhook_keys) == 1
+        assert writer._settings.stores.endpoints == {("store.example.org", 443)}
+
+
+@pytest.mark.parametrize("name", ["allow_networks", "allow_hosts"])
+@pytest.mark.parametrize("value", ["10.0.0.0/8", 5])
+def test_a_guard_takes_lists(name: str, value: Any) -> None:
+    """The networks and the hosts."""
+    with pytest.raises(ConfigurationError, match=f"{name} is of type {type(value).__name__}, not a list"):
+        AddressGuard(**{name: value})
+
+
+@pytest.mark.parametrize("secrets", [[5], [None], [b"AAAA"]])
+def test_a_secret_is_a_text(secrets: Any) -> None:
+    """Whatever else it is, it is refused as one that is not base64 is."""
+    with pytest.raises(ConfigurationError, match="A webhook secret is the base64"):
+        ResultsWriter(webhook_secrets=secrets)
+
+
+def test_an_outbox_takes_a_writer(tmp_path: Path) -> None:
+    """Anything else is refused, and no file is made."""
+    with pytest.raises(ConfigurationError, match="writer is of type str"):
+        Outbox(tmp_path / "outbox", writer="w")  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["region", "endpoint_url"])
+def test_a_signer_checks_its_arguments(name: str) -> None:
+    """The error names the argument, and not what botocore makes of it."""
+    with pytest.raises(SigningError, match=f"{name} is of type int"):
+        S3Signer("bucket", **{name: 5})  # type: ignore[arg-type]

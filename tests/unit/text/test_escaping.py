@@ -1,0 +1,143 @@
+"""callback_sdk.text.escaping"""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from callback_sdk import commands
+from callback_sdk.commands import printing
+from callback_sdk.errors import CallbackSDKError
+from callback_sdk.redaction import SecretURL
+from callback_sdk.service import logs
+from callback_sdk.text.escaping import TRACEBACK, LogFormatter, escaped, escaped_json
+
+UNSAFE = [
+    *map(chr, range(0x20)),
+    *map(chr, range(0x7F, 0xA0)),
+    *("\u061c", "\u200e", "\u200f", "\u2028", "\u2029", "\ufeff", "\ud800", "\udfff", "\U000e0041"),
+    *map(chr, range(0x202A, 0x202F)),
+    *map(chr, range(0x2066, 0x206A)),
+]
+HOSTILE = "\x1b]0;owned\x07 \x9b31m \r2026-01-01 00:00:00,000 ERROR forged \n2026-01-01 ERROR forged \u202e \u2028 \x85"
+
+
+def is_safe(text: str, *, lines: bool = False) -> bool:
+    return not any(character in text for character in UNSAFE if not (lines and character in "\n\t"))
+
+
+@pytest.mark.parametrize("character", UNSAFE, ids=ascii)
+def test_what_a_terminal_obeys_is_escaped(character: str) -> None:
+    """Each is a few visible characters, which say what it was."""
+    shown = escaped(f"a{character}b")
+    assert shown.isascii()
+    assert is_safe(shown)
+    assert shown.encode().decode("unicode_escape") == f"a{character}b"
+
+
+@pytest.mark.parametrize("text", ["", "plain", "größer", "日本語", "שלום", "🚀", "e\u0301", "a b", "C:\\new"])
+def test_what_is_only_to_be_read_stays(text: str) -> None:
+    """In any script."""
+    assert escaped(text) == escaped(text, lines=True) == text
+
+
+def test_lines_stay_where_there_may_be_several() -> None:
+    """Line feeds and tabs, and no other way to the beginning of a line."""
+    assert escaped("a\n\tb\rc\x0bd", lines=True) == "a\n\tb\\rc\\x0bd"
+
+
+def test_json_stays_the_same_document() -> None:
+    """It is escaped by JSON's own means."""
+    value = {
+        "".join(character for character in UNSAFE if not "\ud800" <= character <= "\udfff"): [
+            HOSTILE,
+            "\U000e0041",
+            "日本語",
+        ]
+    }
+    document = json.dumps(value, ensure_ascii=False, indent=2)
+    assert is_safe(escaped_json(document), lines=True)
+    assert json.loads(escaped_json(document)) == value
+
+
+@pytest.fixture
+def records() -> Iterator[tuple[logging.Logger, io.StringIO, logging.Handler]]:
+    """Give a logger and what is written by its handler."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    logger = logging.getLogger("tests.escaping")
+    logger.addHandler(handler)
+    logger.propagate = False
+    yield logger, stream, handler
+    logger.removeHandler(handler)
+    logger.propagate = True
+
+
+def fail(logger: logging.Logger) -> None:
+    try:
+        raise ValueError(HOSTILE)
+    except ValueError:
+        logger.exception("said %s", HOSTILE, extra={TRACEBACK: f"of a child: {HOSTILE}"})
+
+
+def test_nobody_forges_a_line_of_a_log(records: tuple[logging.Logger, io.StringIO, logging.Handler]) -> None:
+    """A message is one line; an error's text and a traceback have theirs indented."""
+    logger, stream, handler = records
+    handler.setFormatter(LogFormatter("%(asctime)s %(levelname)s %(message)s"))
+    fail(logger)
+    assert is_safe(stream.getvalue(), lines=True)
+    first, *others = stream.getvalue().splitlines()
+    assert "ERROR said" in first
+    assert all(line.startswith("  ") for line in others)
+    assert any("of a child" in line for line in others)
+
+
+def test_a_log_in_json_is_one_line_for_each_record(
+    records: tuple[logging.Logger, io.StringIO, logging.Handler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the same texts, escaped by JSON's own means."""
+    logger, stream, handler = records
+    used: list[logging.Handler] = []
+    monkeypatch.setattr(logging, "basicConfig", lambda **options: used.extend(options["handlers"]))
+    logs.log_to_stderr("json")
+    handler.setFormatter(used[0].formatter)
+    fail(logger)
+    (line,) = stream.getvalue().splitlines()
+    assert is_safe(line)
+    assert json.loads(line)["message"] == f"said {HOSTILE}"
+    assert HOSTILE in json.loads(line)["exc_info"]
+
+
+def test_errors_and_urls_show_nothing_raw() -> None:
+    """They quote servers, files and users, and are printed by whoever catches them."""
+    error = CallbackSDKError(f"The server said {HOSTILE}", hint=HOSTILE)
+    assert is_safe(str(error), lines=True)
+    assert is_safe(error.message + error.hint, lines=True)
+    assert is_safe(str(SecretURL("https://example.org/\x1b\x9b\u202e/done")))
+
+
+def test_commands_print_nothing_raw(capsys: pytest.CaptureFixture[str]) -> None:
+    """Lines, texts, errors, documents and cells of tables."""
+    printing.print_line(HOSTILE)
+    printing.print_text(f"{HOSTILE}\n")
+    printing.print_error(HOSTILE)
+    printing.print_json({HOSTILE: HOSTILE + "\x7f"})
+    printing.print_document(json.dumps({"a": HOSTILE + "\x7f"}, ensure_ascii=False).encode())
+    printing.print_table(("A", "B"), [(HOSTILE, printing.one_line(HOSTILE))])
+    printed = capsys.readouterr()
+    assert is_safe(printed.out + printed.err, lines=True)
+    assert printed.out.count("owned") == 7
+
+
+def test_commands_print_in_one_way_only() -> None:
+    """What is printed otherwise would not be escaped."""
+    for path in Path(commands.__path__[0]).glob("*.py"):
+        calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        names = {ast.unparse(call) for call in calls}
+        assert path.name == "printing.py" or names.isdisjoint({"typer.echo", "typer.secho", "click.echo", "print"})

@@ -1,0 +1,91 @@
+"""callback_sdk.text.url_secrets"""
+
+from __future__ import annotations
+
+import base64
+import random
+import uuid
+
+import pytest
+
+from callback_sdk.redaction import SecretURL
+from callback_sdk.text.url_secrets import is_random
+
+TOKEN = "Ab3dE5fG7hI9jK1lM3nO5pQ7"
+UUID = "0b1f7c1e-6f0a-4c4e-9d55-2f6f7a0f4f11"
+HEXADECIMAL = "9f86d081884c7d659a2feaa0c55ad015"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (f"https://hooks.slack.com/services/T01ABCDEF/B02GHIJKL/{TOKEN}", "/services/T01ABCDEF/B02GHIJKL/***"),
+        ("https://hooks.slack.com/services/T1/B1/short", "/services/T1/B1/***"),
+        (f"https://hooks.slack.com/workflows/T1/A1/123456/{TOKEN}", "/workflows/T1/A1/***/***"),
+        (f"https://discord.com/api/webhooks/123456789012345678/{TOKEN}{TOKEN}", "/api/webhooks/123456789012345678/***"),
+        ("https://discordapp.com/api/v10/webhooks/1234/x/slack", "/api/v10/webhooks/1234/***/slack"),
+        (f"https://ptb.discord.com/api/webhooks/1/{TOKEN}?wait=true", "/api/webhooks/1/***?***"),
+        (f"https://acme.webhook.office.com/webhookb2/{UUID}@{UUID}/IncomingWebhook/{HEXADECIMAL}/{UUID}",
+         "/webhookb2/***/***/***/***"),
+        (f"https://outlook.office.com/webhook/{UUID}/IncomingWebhook/abc/def", "/webhook/***/***/***/***"),
+        ("https://api.telegram.org/bot123456:AAE-xyz/sendDocument", "/bot***/sendDocument"),
+        ("https://bots.example.org/bot123456:AAE-xyz/sendDocument", "/bot123456:***/sendDocument"),
+        ("https://hooks.zapier.com/hooks/catch/12345/bq7x2a/", "/hooks/catch/12345/***/"),
+        ("https://maker.ifttt.com/trigger/done/json/with/key/bq7x2a", "/trigger/done/json/with/key/***"),
+        (f"https://objectstorage.eu-frankfurt-1.oraclecloud.com/p/{TOKEN}/n/ns/b/bucket/o/runs/{UUID}.json",
+         f"/p/***/n/ns/b/bucket/o/runs/{UUID}.json"),
+        (f"https://example.org/hooks/{UUID}", "/hooks/***"),
+        (f"https://example.org/hooks/{TOKEN}/done", "/hooks/***/done"),
+        (f"https://example.org/a%20b/{HEXADECIMAL}", "/a%20b/***"),
+        ("https://example.org/token/abc/done", "/token/***/done"),
+        ("https://x.ryver.com/application/webhook/T0kEn15chArs2b", "/application/webhook/***"),
+        ("https://api.pagertree.com/integration/int_8Jp3ZtQ1v", "/integration/***"),
+    ],
+)  # fmt: skip
+def test_credentials_in_a_path_are_not_shown(url: str, shown: str) -> None:
+    """Those of the services that people send webhooks to, and what looks random anywhere else."""
+    assert str(SecretURL(url)).endswith(shown)
+    assert str(SecretURL(url)).split("/")[2] == url.split("/")[2]
+    assert SecretURL(url).has_secret_path
+    assert SecretURL(url).reveal() == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"https://bucket.s3.eu-central-1.amazonaws.com/{UUID}/{HEXADECIMAL}.json?X-Amz-Signature=abcdef",
+        f"https://bucket.s3.amazonaws.com/{UUID}?AWSAccessKeyId=AK&Signature=abcdef&Expires=1",
+        f"https://account.blob.core.windows.net/c/{UUID}.json?sv=2020&sig=abcdef&se=1",
+        f"https://storage.googleapis.com/b/{UUID}?X-Goog-Signature=abcdef",
+        "https://example.org/hooks/thermal-fatigue-prediction-results/done",
+        "https://example.org/webhooks/results-2025/thermal2/step1",
+        "https://example.org/runs/2026-11-29T12:00:00.123456Z/job-17-try-2-of-3-on-node-4",
+        "https://example.org/12345678901234567890/build4-rc1-py311-linux-x86-64",
+        "http://127.0.0.1:9000/done",
+        "https://example.org",
+    ],
+)
+def test_names_of_objects_and_words_are_shown(url: str) -> None:
+    """Where a signature is in the query, the path is what people look for; so is what somebody has thought of."""
+    url_without_query = url.partition("?")[0]
+    assert str(SecretURL(url)).removesuffix("?***") == url_without_query
+    assert not SecretURL(url).has_secret_path
+
+
+def test_random_texts_are_told_from_words() -> None:
+    """Of each form nearly all, for 200 of a kind."""
+    chance = random.Random(7)
+    kinds = {
+        "UUID": lambda: str(uuid.UUID(int=chance.getrandbits(128))),
+        "hexadecimal": lambda: chance.randbytes(16).hex(),
+        "base64": lambda: base64.urlsafe_b64encode(chance.randbytes(24)).decode(),
+        "base32": lambda: base64.b32encode(chance.randbytes(20)).decode().lower(),
+    }
+    for kind, make in kinds.items():
+        assert sum(is_random(make()) for _ in range(200)) > 185, kind
+
+
+def test_what_a_server_quotes_of_a_path_is_hidden() -> None:
+    """Also where it comes decoded or encoded."""
+    url = SecretURL(f"https://hooks.slack.com/services/T1/B1/{TOKEN}%2F")
+    assert TOKEN not in url.scrub(f"No hook {TOKEN}/ and no {TOKEN}%2F.")
