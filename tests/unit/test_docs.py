@@ -113,5 +113,24 @@ def test_python_in_the_pages_is_python(page: Path) -> None:
                 assert [name.name for name in node.names if not hasattr(module, name.name)] == []
 
 
+@pytest.mark.checkout
+def test_repository_layout_is_the_tree() -> None:
+    """CONTRIBUTING shows every package of the tree, and nothing that isn't there."""
+    block = re.search(r"## Repository layout\n\n((?: {4}.*\n)+)", (ROOT / "CONTRIBUTING.md").read_text())
+    assert block is not None
+    shown: set[str] = set()
+    parents: dict[int, str] = {-1: ""}
+    for line in block[1].splitlines():
+        depth = (len(line) - len(line.lstrip()) - 4) // 2
+        parent = parents[depth - 1]
+        names = [parent + name for name in re.split(r" {2,}", line.strip())[0].split()]
+        assert [name for name in names if not list(ROOT.glob(name.rstrip("/")))] == []
+        shown |= {name.rstrip("/") for name in names}
+        parents[depth] = names[0]
+    packages = {str(path.parent.relative_to(ROOT)) for path in (ROOT / "callback_sdk").glob("**/__init__.py")}
+    inner = {"callback_sdk/documents/values", "callback_sdk/service/store/migrations"}
+    assert {name for name in packages if not name.startswith(tuple(inner))} <= shown
+
+
 def _is_checkout() -> bool:
     return (ROOT / "callback_sdk").exists()
