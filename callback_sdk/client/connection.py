@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import Iterable
 from datetime import timedelta
@@ -34,7 +33,7 @@ from callback_sdk.errors import (
 )
 from callback_sdk.parsing import total_seconds
 from callback_sdk.redaction import HIDDEN, Secret, SecretURL, without_frames
-from callback_sdk.transport.proxies import is_excluded
+from callback_sdk.transport.proxies import check_proxy, is_direct
 
 JSON = "application/json"
 
@@ -164,7 +163,7 @@ class Connection:
         )
         if not isinstance(retries, int) or not 0 <= retries <= 100:
             raise ConfigurationError(f"retries is {retries!r}.", hint="Give a whole number from 0 to 100.")
-        self._host = url.host
+        self._place = SecretURL(self.url)
         self._max_response = max_response
         self._careful = retry_policy(CarefulRetry, retries, {"GET", "HEAD", "DELETE"})
         self._repeating = retry_policy(Retry, retries, {"POST"})
@@ -256,8 +255,9 @@ class Connection:
 
     def _send(self, request: Request, token: Secret[str] | None) -> tuple[requests.Response, bytes]:
         failure: BaseException
+        limits = self._limits(request)
         try:
-            with limited(self._limits(request)):
+            with limited(limits):
                 response = self._session.get().request(
                     request.method,
                     self.url + request.path,
@@ -275,13 +275,17 @@ class Connection:
             if is_too_long(error):
                 failure = too_large(self.url, self._max_response)
             else:
-                failure = without_frames(_translated(error, self.url, request, self._hidden(request, token)))
+                hidden = self._hidden(request, token)
+                failure = without_frames(_translated(error, self.url, request, hidden, was_sent=limits.progress.sent))
         # Raised only here, because the frames below have the token in their locals.
         raise failure
 
     def _proxies(self) -> dict[str, None]:
         # A proxy can't reach this machine's own loopback address, and would be shown the token.
-        return dict(_NO_PROXIES) if _is_loopback(self._host) or is_excluded(self._host) else {}
+        if is_direct(self._place):
+            return dict(_NO_PROXIES)
+        check_proxy(self._place)
+        return {}
 
     def _limits(self, request: Request) -> Limits:
         if request.deadline is not None:
@@ -298,7 +302,9 @@ class Connection:
         return min(self._timeouts[0], left), min(self._timeouts[1], left)
 
 
-def _translated(error: BaseException, url: str, request: Request, hidden: Secret[tuple[str, ...]]) -> BaseException:
+def _translated(
+    error: BaseException, url: str, request: Request, hidden: Secret[tuple[str, ...]], *, was_sent: bool
+) -> BaseException:
     """Return an error of ours for whatever the libraries below raise."""
     # Not only requests' own errors: a malformed URL of a proxy or a redirect raises others.
     if isinstance(error, CallbackSDKError) or not isinstance(
@@ -310,7 +316,8 @@ def _translated(error: BaseException, url: str, request: Request, hidden: Secret
             check_authorities()
         except ConfigurationError as problem:
             return problem
-    return unreachable(error, url, request.method, request.resume_key or request.key, hidden=hidden)
+    may_count = was_sent and request.method == "POST"
+    return unreachable(error, url, request.resume_key or request.key, may_be_accepted=may_count, hidden=hidden)
 
 
 def _traced() -> dict[str, str]:
@@ -342,10 +349,3 @@ def service_url(url: Secret[str]) -> SecretURL:
     except InvalidTargetError:
         pass
     raise ConfigurationError("The service's URL has a malformed host or port.", hint="Check url= or CALLBACK_SDK_URL.")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

@@ -8,7 +8,6 @@ from typing import Any
 
 import orjson
 import requests
-import urllib3
 from attrs import define, field
 
 from callback_sdk.documents.decoding import decode
@@ -240,6 +239,10 @@ _HINTS_OF_EXCEPTIONS: tuple[tuple[type[requests.RequestException], str], ...] = 
         requests.exceptions.ConnectTimeout,
         "Check the host and the network; a longer wait is connect_timeout=.",
     ),
+    (
+        requests.exceptions.InvalidSchema,
+        "SOCKS proxies need PySocks: pip install 'requests[socks]'. Or set HTTP_PROXY and HTTPS_PROXY to another one.",
+    ),
     (requests.exceptions.ReadTimeout, "It may be busy; a longer wait is timeout=."),
     (
         requests.exceptions.ConnectionError,
@@ -252,9 +255,9 @@ _HINTS_OF_EXCEPTIONS: tuple[tuple[type[requests.RequestException], str], ...] = 
 def unreachable(
     error: Exception,
     url: str,
-    method: str,
     key: str | None = None,
     *,
+    may_be_accepted: bool,
     hidden: Secret[tuple[str, ...]] = _NOTHING,
 ) -> ServiceUnreachableError:
     """Make the error for a request that got no answer; its cause has no frames, whose locals hold the token.
@@ -264,8 +267,8 @@ def unreachable(
     Args:
         error: What requests, or a library below it, raised.
         url: Who didn't answer.
-        method: The request's method.
         key: The request's idempotency key.
+        may_be_accepted: Whether the service may have accepted a task: it may have the request, and that is a POST.
         hidden: Strings that the error must not repeat.
     """
     root = _root(error)
@@ -273,7 +276,7 @@ def unreachable(
     if _speaks_no_tls(root):
         hint = "Give the client the URL with http://, or the port of https: the server speaks no TLS at this one."
     resume_key = None
-    if method == "POST" and not _never_connected(error):
+    if may_be_accepted:
         resume_key = key
         hint = f"{accepted(key)} If the features are large, the service's limit may have cut them off. {hint}"
     failure = ServiceUnreachableError(
@@ -312,15 +315,6 @@ def _root(error: BaseException) -> BaseException:
 
 def _speaks_no_tls(root: BaseException) -> bool:
     return isinstance(root, ssl.SSLError) and root.reason in NO_TLS
-
-
-def _never_connected(error: Exception) -> bool:
-    if isinstance(error, (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError)):
-        return True
-    if isinstance(_root(error), ssl.SSLCertVerificationError):
-        return True
-    reason = getattr(error.args[0], "reason", None) if error.args else None
-    return isinstance(reason, urllib3.exceptions.NewConnectionError)
 
 
 def _described(root: BaseException, hidden: Secret[tuple[str, ...]]) -> str:

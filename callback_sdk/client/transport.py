@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import requests
 import urllib3
-from attrs import define
+from attrs import define, field
 from requests.adapters import HTTPAdapter
 from requests.cookies import RequestsCookieJar
 from urllib3.connection import HTTPConnection
@@ -56,6 +56,18 @@ class ResponseTooLong(OSError):  # noqa: N818 - its user sees a ResponseTooLarge
     """A response has more bytes than it may. An OSError, so that urllib3 closes the connection."""
 
 
+@define
+class Progress:
+    """How far the attempts of one request came.
+
+    Attributes:
+        sent: Whether any of it may have reached the service. What fails before that is the connection: its name
+            resolution, a proxy's tunnel, the TLS handshake.
+    """
+
+    sent: bool = False
+
+
 @define(frozen=True)
 class Limits:
     """What bounds the request that a thread is making.
@@ -64,11 +76,13 @@ class Limits:
         retries: Which failures are followed by another attempt.
         deadline: When the request ends at the latest, by the monotonic clock.
         most: How many bytes of a 2xx are read.
+        progress: What becomes of it.
     """
 
     retries: urllib3.Retry
     deadline: float = float("inf")
     most: float = float("inf")
+    progress: Progress = field(factory=Progress)
 
 
 _NO_RETRIES = Limits(urllib3.Retry(0))
@@ -273,6 +287,13 @@ class _BoundedConnection:
             limits = _limits.get()
             self._file.in_head = False
             self._file.left = 2 * limits.most + _MAX_HEAD if 200 <= self.status < 300 else MAX_REFUSAL
+
+    def endheaders(self: Any, *args: Any, **kwargs: Any) -> None:
+        # Sends the head, and connects before that, unless urllib3 did: over TLS it always does.
+        if self.sock is None:
+            self.connect()
+        _limits.get().progress.sent = True
+        super().endheaders(*args, **kwargs)  # type: ignore[misc]
 
 
 class _DialedConnection:

@@ -7,12 +7,16 @@ whose library would be loaded for them.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Collection
 
 from callback_sdk.concurrency.forking import no_fork
-from callback_sdk.errors import DeliveryError, InvalidTargetError
+from callback_sdk.errors import ConfigurationError, DeliveryError, InvalidTargetError
 from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.targets.providers import port_of
-from callback_sdk.transport.addresses import Address, is_loopback, literal
+from callback_sdk.transport.addresses import Address, ascii_host, is_loopback, literal
+
+_CLIENT_KINDS = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
+"""Kinds of proxies that requests goes through; SOCKS with the package PySocks."""
 
 
 def environment_proxy(url: SecretURL) -> SecretURL | None:
@@ -27,17 +31,43 @@ def environment_proxy(url: SecretURL) -> SecretURL | None:
     Raises:
         DeliveryError: The proxy is of a kind that uploads can't go through.
     """
-    if is_loopback(url.host) or not any_proxy() or is_excluded(url.host):
+    if (named := _named_proxy(url)) is None:
         return None
-    with no_fork:
-        from requests.utils import get_environ_proxies, select_proxy
+    proxy, problem = _read(named, ("http",))
+    if problem:
+        raise DeliveryError(
+            f"What the environment names as the proxy for {url} {problem}; nothing was sent.",
+            hint="Set HTTP_PROXY, HTTPS_PROXY or ALL_PROXY to http://host:port, or the target's host in NO_PROXY.",
+            url=str(url),
+        )
+    return proxy
 
-    host = f"[{url.host}]" if ":" in url.host else url.host
-    place = f"{url.scheme}://{host}:{port_of(url)}/"
-    return _proxy(Secret(select_proxy(place, get_environ_proxies(place))), url)
+
+def check_proxy(url: SecretURL) -> None:
+    """Make sure that requests can use the proxy that the environment names for a URL, before it reads that itself.
+
+    Args:
+        url: The URL of a service.
+
+    Raises:
+        ConfigurationError: It can't.
+    """
+    if (named := _named_proxy(url)) is None:
+        return
+    _, problem = _read(named, _CLIENT_KINDS)
+    if problem:
+        raise ConfigurationError(
+            f"What the environment names as the proxy for {url} {problem}; nothing was sent.",
+            hint="Set HTTP_PROXY, HTTPS_PROXY or ALL_PROXY to http://host:port, or the service's host in NO_PROXY.",
+        )
 
 
-def is_excluded(host: str) -> bool:
+def is_direct(url: SecretURL) -> bool:
+    """Tell whether no proxy may be asked for a URL: no proxy reaches this machine's own loopback addresses."""
+    return is_loopback(url.host) or not any_proxy() or _is_excluded(url.host)
+
+
+def _is_excluded(host: str) -> bool:
     """Tell whether NO_PROXY names a network that an address is in: requests knows IPv4 ones only (its issue 6313)."""
     with no_fork:
         from urllib.request import getproxies
@@ -66,19 +96,26 @@ def any_proxy() -> bool:
     return bool(getproxies().keys() - {"no"})
 
 
-def _proxy(text: Secret[str | None], url: SecretURL) -> SecretURL | None:
-    if not text.reveal():
+def _named_proxy(url: SecretURL) -> Secret[str] | None:
+    if is_direct(url):
         return None
+    with no_fork:
+        from requests.utils import get_environ_proxies, select_proxy
+
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    place = f"{url.scheme}://{host}:{port_of(url)}/"
+    named = Secret(select_proxy(place, get_environ_proxies(place)) or "")
+    return named if named.reveal() else None
+
+
+def _read(named: Secret[str], kinds: Collection[str]) -> tuple[SecretURL, str]:
+    """Return a proxy, and what is wrong with it, or nothing."""
     try:
         # Without a scheme it is an HTTP proxy, by custom.
-        proxy = SecretURL(("" if "://" in str(text.reveal()) else "http://") + str(text.reveal()))
+        proxy = SecretURL(named.reveal() if "://" in named.reveal() else f"http://{named.reveal()}")
+        ascii_host(proxy)
     except InvalidTargetError:
         proxy = SecretURL("")
-    if proxy.scheme == "http" and proxy.host:
-        return proxy
-    problem = f"is a proxy of the kind {proxy.scheme}" if proxy.host else "can't be read as a URL"
-    raise DeliveryError(
-        f"What the environment names as the proxy for {url} {problem}; nothing was sent.",
-        hint="Set HTTP_PROXY, HTTPS_PROXY or ALL_PROXY to http://host:port, or the target's host in NO_PROXY.",
-        url=str(url),
-    )
+    if not proxy.host:
+        return proxy, "can't be read as a URL"
+    return proxy, "" if proxy.scheme in kinds else f"is a proxy of the kind {proxy.scheme}"

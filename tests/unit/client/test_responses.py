@@ -15,6 +15,7 @@ from callback_sdk.client import Client
 from callback_sdk.client.responses import _ERRORS, _scrubbed, unreachable
 from callback_sdk.errors import (
     AuthenticationError,
+    ConfigurationError,
     ConflictError,
     InvalidRequestError,
     NotFoundError,
@@ -160,7 +161,7 @@ def test_every_exception_of_requests_becomes_ours() -> None:
     for kind in kinds(requests.RequestException):
         if issubclass(kind, requests.exceptions.JSONDecodeError):
             continue
-        error = unreachable(kind(f"trouble with {kind.__name__}"), "http://host/api/v2", "GET")
+        error = unreachable(kind(f"trouble with {kind.__name__}"), "http://host/api/v2", may_be_accepted=False)
         assert type(error) is ServiceUnreachableError
         assert error.hint
 
@@ -223,7 +224,7 @@ def test_a_proxys_password_is_not_repeated(
 ) -> None:
     """An error about the URL of a proxy shows neither user nor password."""
     clean_environment.setenv("HTTP_PROXY", proxy)
-    with Client("http://service.test", token=TOKEN, retries=0) as client, pytest.raises(ServiceError) as caught:
+    with Client("http://service.test", token=TOKEN, retries=0) as client, pytest.raises(ConfigurationError) as caught:
         client.get_task_results("42")
     assert "s3cr3t" not in f"{shown(caught.value)} {vars(caught.value)} {caught.value.__cause__!r} {caplog.text}"
 

@@ -385,13 +385,79 @@ def test_a_malformed_redirect_is_an_error_of_ours(location: str, client: Client,
         client.get_algorithms()
 
 
-@pytest.mark.parametrize("proxy", ["http://[bad", "http://:port", "socks5://127.0.0.1:9", "nonsense://x", "http://"])
-def test_a_proxy_that_cannot_be_used_is_an_error_of_ours(proxy: str, clean_environment: Any) -> None:
-    """A malformed proxy of the environment, or one of a kind that isn't installed, is a typed error too."""
-    for name in ("HTTP_PROXY", "http_proxy"):
+PROXIES = {
+    "http://[bad": "can't be read as a URL",
+    "http://:port": "can't be read as a URL",
+    "http://user:password@": "can't be read as a URL",
+    "http://": "can't be read as a URL",
+    "nonsense://x": "is a proxy of the kind nonsense",
+    "socks5://127.0.0.1:9": "SOCKS proxies need PySocks",
+}
+
+
+@pytest.mark.parametrize(("proxy", "reason"), PROXIES.items())
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_cannot_be_used_is_an_error_of_ours(
+    proxy: str, reason: str, scheme: str, clean_environment: Any
+) -> None:
+    """A malformed proxy of the environment, or one of a kind that isn't installed, is named before anything is sent."""
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
         clean_environment.setenv(name, proxy)
-    with Client("http://service.invalid", token=TOKEN, retries=0) as client, pytest.raises(ServiceError):
-        client.get_algorithms()
+    with (
+        Client(f"{scheme}://service.invalid", token=TOKEN, retries=0) as client,
+        pytest.raises((ConfigurationError, ServiceUnreachableError), match=reason) as caught,
+    ):
+        client.run_algorithm("x", DATA)
+    assert "password" not in str(caught.value)
+    assert "may have been accepted" not in str(caught.value)
+
+
+def not_found(connection: socket.socket, number: int) -> None:
+    """Answer without TLS, whatever came."""
+    connection.recv(65536)
+    connection.sendall(answer("400 Bad Request"))
+
+
+def hang_up(connection: socket.socket, number: int) -> None:
+    """Close the connection after the first bytes."""
+    connection.recv(65536)
+
+
+def closed(connection: socket.socket, number: int) -> None:
+    """Read a request, and close the connection without a response."""
+    read_request(connection)
+
+
+def test_nothing_was_accepted_before_a_request_is_sent(tmp_path: Path, clean_environment: Any) -> None:
+    """A server without TLS, one that closes in the handshake and one that never answers it leave no doubt."""
+    authority = Authority(tmp_path)
+    clean_environment.setenv("REQUESTS_CA_BUNDLE", str(authority.file))
+    silent = RawServer(lambda connection, number: silent.wait(10))
+    with RawServer(not_found) as plain, RawServer(hang_up) as short, silent:
+        for server in (plain, short, silent):
+            place = f"https://127.0.0.1:{server.port}"
+            with (
+                Client(place, token=TOKEN, retries=0, timeout=timedelta(seconds=1)) as client,
+                pytest.raises(ServiceUnreachableError) as caught,
+            ):
+                client.run_algorithm("x", DATA, idempotency_key="k")
+            assert "may have been accepted" not in caught.value.hint
+            assert caught.value.idempotency_key is None
+
+
+def test_what_was_sent_may_have_been_accepted(tmp_path: Path, clean_environment: Any) -> None:
+    """A server that closes the connection after a request may have acted on it, with TLS and without."""
+    authority = Authority(tmp_path)
+    clean_environment.setenv("REQUESTS_CA_BUNDLE", str(authority.file))
+    with RawServer(closed) as plain, authority.serve(closed, "127.0.0.1") as encrypted:
+        for server in (plain, encrypted):
+            with (
+                Client(server.url, token=TOKEN, retries=0) as client,
+                pytest.raises(ServiceUnreachableError, match="may have been accepted") as caught,
+            ):
+                client.run_algorithm("x", DATA, idempotency_key="k")
+            assert caught.value.idempotency_key == "k"
+            assert server.connections == 1
 
 
 def test_every_server_error_is_asked_again(client: Client, service: Any) -> None:
