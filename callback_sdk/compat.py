@@ -377,6 +377,9 @@ def get_instance(
         AuthenticationError: `validate` was given, and the token is not valid.
         ConfigurationError: There is no URL, nothing to log in with, or a setting can't be used.
     """
+    for name, value in (("url", url), ("username", username)):
+        if value is not None and not isinstance(value, str):
+            raise ConfigurationError(f"{name} is of type {type(value).__name__}.", hint="Give a string.")
     given = {
         "token": hidden(token),
         "url": url,

@@ -46,6 +46,7 @@ Each text says what to do next. Each URL in a text is without its query: a signe
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -382,6 +383,23 @@ class TaskFailedError(ServiceError):
 def sentence(text: str) -> str:
     """Return a text of somebody else's with the full stop that it may lack, and otherwise word by word."""
     return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
+def storage_hint(error: OSError, place: object) -> str:
+    """Return what to do about a file that can't be written, which depends on the cause.
+
+    Args:
+        error: Why it can't.
+        place: Its folder or disk, as hints call it.
+    """
+    if error.errno == errno.EFBIG:
+        return (
+            f"The file would be larger than this process may write (ulimit -f), or than the file system of {place} "
+            "takes: raise that limit."
+        )
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"Free space in {place}, or raise its quota."
+    return f"Check that {place} exists and can be written, and that its disk works."
 
 
 def type_name(value: object) -> str:

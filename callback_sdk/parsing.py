@@ -6,7 +6,8 @@ import math
 import re
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from callback_sdk.errors import ConfigurationError
 
@@ -105,6 +106,27 @@ def positive_int(name: str, value: int) -> int:
     if value < 1:
         raise ConfigurationError(f"{name} is {value}.", hint="Give a whole number of at least 1.")
     return value
+
+
+def path_of(name: str, value: Any) -> Path:
+    """Return a path.
+
+    Args:
+        name: What errors call it.
+        value: A string, or an object that stands for a path.
+
+    Raises:
+        ConfigurationError: It is neither, or no file can have such a name.
+    """
+    try:
+        path = Path(value)
+    except TypeError:
+        raise ConfigurationError(
+            f"{name} is of type {type(value).__name__}.", hint="Give a path: a string or a pathlib.Path."
+        ) from None
+    if "\0" in str(path):
+        raise ConfigurationError(f"{name} has a null character.", hint="Check how the path is made.")
+    return path
 
 
 def several(name: str, values: Iterable[T]) -> tuple[T, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -157,9 +158,11 @@ def segment(name: str) -> str:
     Raises:
         InvalidRequestError: It is no name.
     """
-    if not isinstance(name, str) or name in ("", ".", ".."):
-        raise InvalidRequestError(f"{name!r:.100} is no id.", hint="Give the id as a string.")
-    return quote(name, safe="")
+    if isinstance(name, str) and name not in ("", ".", ".."):
+        # A lone surrogate, as of a file name that is no UTF-8, can't be in a URL.
+        with contextlib.suppress(UnicodeEncodeError):
+            return quote(name, safe="")
+    raise InvalidRequestError(f"{name!r:.100} is no id.", hint="Give the id as a string.")
 
 
 def queried(path: str, parameters: Mapping[str, Any]) -> str:

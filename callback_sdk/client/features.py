@@ -87,7 +87,7 @@ def parameters_file(parameters: Mapping[str, Any] | str | os.PathLike[str]) -> F
             f"Parameters of type {type_name(parameters)} can't be sent.",
             hint="Give a dict, or the path of a JSON file.",
         )
-    data = encode(dict(parameters), path="parameters", only_finite=True).data
+    data = encode(parameters, path="parameters", only_finite=True).data
     return FormFile(name="parameters", filename="parameters.json", content_type=JSON, body=Body(data))
 
 

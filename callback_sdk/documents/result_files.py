@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.body import CHUNK_SIZE, Body, FilePart, PathPart, file_name, reason
-from callback_sdk.errors import EncodingError
+from callback_sdk.errors import EncodingError, storage_hint
 
 _SPOOL = 8 * 1024**2
 """Bytes of a temporary file that are kept in memory."""
@@ -100,7 +100,8 @@ def _temporary_file(purpose: str, stack: ExitStack) -> Iterator[BinaryIO]:
     except OSError as error:
         raise EncodingError(
             f"There is no usable temporary file to {purpose}: {reason(error)}.",
-            hint="Name a writable folder with enough space in the environment variable TMPDIR.",
+            hint=f"{storage_hint(error, 'the folder of temporary files')} Or name another one in the environment "
+            "variable TMPDIR.",
         ) from error
 
 

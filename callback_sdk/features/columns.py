@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 
 from attrs import define, field
 
+from callback_sdk.documents.values.standard import ambiguity
 from callback_sdk.documents.values.timestamps import plain_moment
 from callback_sdk.errors import CallbackSDKError, FeaturesError
 
@@ -50,6 +51,8 @@ _LONGEST = 200
 """Characters of a library's own reason that an error shows: it may quote the data."""
 
 _USUAL_HINT = "Give it values of one type that Arrow and Python both hold."
+
+ONE_OF_BOTH = "Only one of them can be a feature: give one."
 
 _NO_TIME = dt.timedelta(0)
 _MINUTE = dt.timedelta(minutes=1)
@@ -272,6 +275,8 @@ def _plain(value: Any) -> Any:
     kind = type(value)
     if kind.__name__ in _MISSING:
         return None
+    if problem := ambiguity(kind):
+        raise _MisfitError(0, problem, ONE_OF_BOTH)
     if isinstance(value, (dt.datetime, dt.date, dt.timedelta)):
         return value
     for convert in (_plain_scalar, _plain_nested):

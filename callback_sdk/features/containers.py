@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from callback_sdk.documents.values.standard import ambiguity
 from callback_sdk.errors import FeaturesError, MissingExtraError, type_name
 from callback_sdk.features.arrow import array_of, library, nameless, normalized, normalized_array
-from callback_sdk.features.columns import check_names, checked, explained, refused, shown
+from callback_sdk.features.columns import ONE_OF_BOTH, check_names, checked, explained, refused, shown
 
 _MOST_VALUES = 12_000_000
 """Values of records that lack most of their columns. The service takes no more of them as JSON."""
@@ -29,6 +30,7 @@ def columns_of(features: Any) -> dict[str, Any]:
         MissingExtraError: That takes pyarrow, and it isn't installed.
     """
     with explained(None):
+        _check_kind(features, "The features")
         return _columns_of(features)
 
 
@@ -42,6 +44,12 @@ def _columns_of(features: Any) -> dict[str, Any]:
     if isinstance(features, (list, tuple)):
         return _from_records(features)
     raise _wrong_type(features)
+
+
+def _check_kind(container: Any, place: str, **where: Any) -> None:
+    """Make sure that a dict or list has no fields beside its items, as one of a dataclass may have."""
+    if problem := ambiguity(type(container)):
+        raise FeaturesError(f"{place} can't be read: {problem}.", hint=ONE_OF_BOTH, **where)
 
 
 def is_table(features: Any) -> bool:
@@ -69,6 +77,8 @@ def _from_dict(features: Mapping[Any, Any]) -> dict[str, Any]:
     check_names(list(features))
     if not features:
         raise empty("The dict of features has no columns.")
+    for name, column in features.items():
+        _check_kind(column, f"Column {shown(name)}", column=name)
     nested = [name for name, column in features.items() if isinstance(column, Mapping)]
     if nested:
         raise FeaturesError(
@@ -110,7 +120,11 @@ def _from_records(features: Sequence[Any]) -> dict[str, Any]:
 
 
 def _check_records(features: Sequence[Any]) -> None:
-    if all(issubclass(kind, Mapping) for kind in set(map(type, features))):
+    kinds = set(map(type, features))
+    if any(map(ambiguity, kinds)):
+        for row, record in enumerate(features):
+            _check_kind(record, f"Record {row} of the features", row=row)
+    if all(issubclass(kind, Mapping) for kind in kinds):
         return
     # A proxy is a Mapping by its instance only.
     found = next(((row, record) for row, record in enumerate(features) if not isinstance(record, Mapping)), None)

@@ -328,7 +328,7 @@ _MEANINGS: tuple[tuple[str, type[CallbackSDKError], str, str], ...] = (
     ("malformed", OutboxError, "is damaged", "Move it away, and recover what is in it with sqlite3's .recover."),
     ("locked", OutboxError, "is locked by another process", "Try again; end what holds it, such as an open sqlite3."),
     ("closed", OutboxError, "was closed", "Close it when its last write and its run have returned."),
-    ("disk I/O", OutboxError, "can't be read or written: the disk fails", "Check the disk, its limits and quotas."),
+    ("disk I/O", OutboxError, "can't be read or written", "Check its disk, quotas, and limits of this process."),
 )
 """What SQLite's texts mean; Python 3.10 has no error codes."""
 

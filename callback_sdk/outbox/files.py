@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from callback_sdk.documents.body import Body, PathPart
-from callback_sdk.errors import OutboxError
+from callback_sdk.errors import OutboxError, storage_hint
 from callback_sdk.outbox.database import sync_folder
 from callback_sdk.outbox.entries import Stored
 
@@ -50,7 +50,7 @@ class ResultFiles:
         except OSError as error:
             raise OutboxError(
                 f"{results.size} bytes of results can't be kept in {self._folder}: {error.strerror or error}.",
-                hint="Nothing was stored or sent. Free space there, or check its permissions, and write again.",
+                hint=f"Nothing was stored or sent. {storage_hint(error, 'this folder')} Then write again.",
             ) from error
         return Stored(file=name)
 

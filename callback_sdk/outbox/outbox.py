@@ -36,7 +36,7 @@ from callback_sdk.outbox.files import ResultFiles
 from callback_sdk.outbox.owner import Owner
 from callback_sdk.outbox.sender import Courier
 from callback_sdk.outbox.store import Ledger
-from callback_sdk.parsing import total_seconds
+from callback_sdk.parsing import path_of, total_seconds
 from callback_sdk.redaction import clearing_locals, hide, without_frames
 from callback_sdk.targets import plan
 from callback_sdk.targets.callbacks import Callback, required_callbacks
@@ -102,7 +102,7 @@ class Outbox:
         keep: timedelta = KEEP,
         create: bool = True,
     ) -> None:
-        self.path = Path(path).resolve()
+        self.path = path_of("path", path).resolve()
         if writer is not None and not isinstance(writer, ResultsWriter):
             raise ConfigurationError(f"writer is of type {type(writer).__name__}.", hint="Give a ResultsWriter.")
         self._writer = writer

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from callback_sdk.documents.body import CHUNK_SIZE
+from callback_sdk.errors import storage_hint
 from callback_sdk.service.supervision.shortages import unusable
 
 _PREFIX = "process-"
@@ -65,7 +66,7 @@ def check_writable(folder: Path) -> None:
     except OSError as error:
         raise unusable(
             f"No file can be written in {folder}: {error.strerror}.",
-            hint="Free space on that disk, or check the folder's quota and permissions.",
+            hint=storage_hint(error, "this folder"),
             error=error,
         ) from error
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -79,7 +80,7 @@ def put_headers(
         "content-type": content_type,
         "if-none-match": "*" if if_none_match else None,
         "x-amz-acl": acl,
-        **{f"x-amz-meta-{name}".lower(): value for name, value in (metadata or {}).items()},
+        **{f"x-amz-meta-{name}".lower(): value for name, value in _members("metadata", metadata).items()},
     }
     chosen = {name: value for name, value in headers.items() if value is not None}
     for name, value in chosen.items():
@@ -101,9 +102,9 @@ def form_fields(
     acl: str | None,
     metadata: Mapping[str, str] | None,
 ) -> dict[str, str]:
-    chosen = dict(fields or {})
+    chosen = _members("fields", fields)
     shorthands = {"Content-Type": content_type, "acl": acl}
-    shorthands |= {f"x-amz-meta-{name}": value for name, value in (metadata or {}).items()}
+    shorthands |= {f"x-amz-meta-{name}": value for name, value in _members("metadata", metadata).items()}
     given = {name.lower() for name in chosen}
     for name, value in shorthands.items():
         if value is None:
@@ -124,7 +125,7 @@ def form_fields(
 def form_conditions(
     conditions: Iterable[Condition] | None, fields: Mapping[str, str], max_size: int | None
 ) -> list[Any]:
-    chosen = [dict(c) if isinstance(c, Mapping) else list(c) for c in conditions or ()]
+    chosen = _conditions(conditions)
     covered = set()
     for condition in chosen:
         if isinstance(condition, dict):
@@ -138,7 +139,37 @@ def form_conditions(
             )
     chosen += [{name: value} for name, value in fields.items() if name.lower() not in covered]
     if max_size is not None:
+        if not isinstance(max_size, int) or max_size < 0:
+            raise SigningError(f"max_size is {max_size!r:.100}.", hint="Give a number of bytes.")
         chosen.append(["content-length-range", 0, max_size])
+    return chosen
+
+
+def _members(argument: str, given: Mapping[str, str] | None) -> dict[str, str]:
+    """Return fields or metadata by their names.
+
+    Raises:
+        SigningError: They are no dict, or a name is no string.
+    """
+    if given is not None and not isinstance(given, Mapping):
+        raise SigningError(f"{argument} is of type {type(given).__name__}.", hint='Give a dict: {"name": "value"}.')
+    for name in given or {}:
+        if not isinstance(name, str):
+            raise SigningError(
+                f"{argument} has a name of type {type(name).__name__}.", hint="Give all names as strings."
+            )
+    return dict(given or {})
+
+
+def _conditions(given: Iterable[Condition] | None) -> list[Any]:
+    try:
+        chosen = [dict(one) if isinstance(one, Mapping) else list(one) for one in given or ()]
+        json.dumps(chosen)
+    except TypeError:
+        raise SigningError(
+            "conditions is no list of conditions that JSON can hold.",
+            hint='Give a list such as [{"acl": "private"}, ["starts-with", "$key", "runs/"]].',
+        ) from None
     return chosen
 
 

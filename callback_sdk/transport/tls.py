@@ -13,6 +13,7 @@ from attrs import define
 
 from callback_sdk.concurrency.forking import PerProcess, no_fork
 from callback_sdk.errors import ConfigurationError, InvalidTargetError
+from callback_sdk.parsing import path_of
 from callback_sdk.redaction import Secret, hide
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class _ClientCertificate:
                 hint="Give the paths of PEM files.",
             )
         password = hide(parts.reveal()[2]) if len(parts.reveal()) == 3 and parts.reveal()[2] is not None else None
-        return cls(Path(files[0]), Path(files[-1]), password)
+        return cls(path_of("client_cert", files[0]), path_of("client_cert", files[-1]), password)
 
     def load_into(self, context: ssl.SSLContext) -> None:
         """Load certificate and key.

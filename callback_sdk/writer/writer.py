@@ -90,6 +90,8 @@ class ResultsWriter:
     ) -> None:
         if compress not in (None, "gzip"):
             raise ConfigurationError(f"compress is {compress!r}.", hint="Give 'gzip' or None.")
+        if guard is not None and not callable(getattr(guard, "resolve", None)):
+            raise ConfigurationError(f"guard is of type {type(guard).__name__}.", hint="Give an AddressGuard.")
         # Zero makes one attempt and no retry.
         total_seconds("deadline", deadline, zero=True)
         hidden = [hide(secret) for secret in several("webhook_secrets", webhook_secrets)]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from callback_sdk.client import Client
+from callback_sdk.compat import get_instance
 from callback_sdk.errors import ConfigurationError, SigningError
 from callback_sdk.outbox import Outbox
 from callback_sdk.signer import S3Signer
@@ -89,6 +90,41 @@ def test_an_outbox_takes_a_writer(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="writer is of type str"):
         Outbox(tmp_path / "outbox", writer="w")  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        (5, "path is of type int. Give a path"),
+        (None, "path is of type NoneType"),
+        (b"outbox", "path is of type bytes"),
+        ("out\0box", "path has a null character"),
+    ],
+)
+def test_an_outbox_takes_a_path(path: Any, said: str) -> None:
+    """Anything else is refused by its type."""
+    with pytest.raises(ConfigurationError, match=said):
+        Outbox(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("guard", 5, "guard is of type int. Give an AddressGuard"),
+        ("client_cert", "a\0b", "client_cert has a null character"),
+    ],
+)
+def test_a_writer_takes_a_guard_and_a_certificate(name: str, value: Any, said: str) -> None:
+    """Anything else is refused before there is a result."""
+    with pytest.raises(ConfigurationError, match=said):
+        ResultsWriter(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["url", "username"])
+def test_a_shared_client_checks_its_arguments(name: str) -> None:
+    """They are what it is found by."""
+    with pytest.raises(ConfigurationError, match=f"{name} is of type list"):
+        get_instance(**{name: ["x"]})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["region", "endpoint_url"])

@@ -23,20 +23,24 @@ from callback_sdk.documents.values.encoded import Encoded
 
 def converter(kind: type) -> Callable[[Any], Any]:
     """Return what makes values of a type plainer; it raises TypeError with advice where there is nothing plainer."""
-    has_fields = dataclasses.is_dataclass(kind) or hasattr(kind, "__attrs_attrs__")
-    if has_fields and issubclass(kind, _BUILTIN) and not issubclass(kind, Enum):
+    if ambiguity(kind):
         return _ambiguous
     if dataclasses.is_dataclass(kind) and not issubclass(kind, Enum):
         return _dataclass(kind)
     return next((make for base, make in _CONVERTERS if issubclass(kind, base)), _container)
 
 
+def ambiguity(kind: type) -> str:
+    """Return why a value of a type could be written in two ways: it has fields, and is a built-in type; or nothing."""
+    has_fields = dataclasses.is_dataclass(kind) or hasattr(kind, "__attrs_attrs__")
+    if not has_fields or issubclass(kind, Enum):
+        return ""
+    base = next((base for base in _BUILTIN if issubclass(kind, base)), None)
+    return "" if base is None else f"{kind.__qualname__} has fields and is a {base.__name__}"
+
+
 def _ambiguous(value: Any) -> Any:
-    kind = type(value)
-    base = next(base for base in _BUILTIN if isinstance(value, base))
-    raise TypeError(
-        f"{kind.__qualname__} has fields and is a {base.__name__}, and JSON holds only one of them: give one."
-    )
+    raise TypeError(f"{ambiguity(type(value))}, and JSON holds only one of them: give one.")
 
 
 def _dataclass(kind: type) -> Callable[[Any], dict[str, Any]]:

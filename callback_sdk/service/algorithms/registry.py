@@ -17,6 +17,7 @@ from attrs import define, evolve, field
 from callback_sdk.documents.decoding import decode
 from callback_sdk.documents.values import encode
 from callback_sdk.errors import ConfigurationError, EncodingError, UnknownAlgorithmError
+from callback_sdk.parsing import total_seconds
 from callback_sdk.service.algorithms.input_schemas import Parameters, Table, declare_features, declare_parameters
 from callback_sdk.service.algorithms.schema_image import drawn
 
@@ -381,17 +382,16 @@ def load(name: str) -> Registry:
 
 def _check(name: str, version: str, timeout: timedelta, memory_limit: float | None) -> None:
     for what, text in (("name", name), ("version", version)):
-        if not _NAME.fullmatch(text):
+        if not isinstance(text, str) or not _NAME.fullmatch(text):
             raise ConfigurationError(
                 f"{text!r} can't be an algorithm's {what}.",
                 hint="Use letters, digits, '.', '_' and '-', at most 128.",
             )
     if name == "tasks":
         raise ConfigurationError("'tasks' can't be an algorithm's name.", hint="The REST API uses it; choose another.")
-    if timeout <= timedelta(0):
-        raise ConfigurationError(f"The time-out of {name!r} is not positive.", hint="Give a timedelta above zero.")
+    total_seconds(f"The time-out of {name!r}", timeout)
     # Not "<=": NaN is no limit either.
-    if memory_limit is not None and not memory_limit > 0:
+    if memory_limit is not None and not (isinstance(memory_limit, (int, float)) and memory_limit > 0):
         raise ConfigurationError(f"The memory limit of {name!r} is not positive.", hint="Give a number of bytes.")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -302,6 +304,59 @@ def test_neither_pandas_nor_pyarrow_is_loaded_for_json() -> None:
     subprocess.run(
         [sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     )
+
+
+@dataclasses.dataclass
+class Row(dict[str, Any]):
+    """A dict with a field beside its items."""
+
+    name: str = "north"
+
+
+@dataclasses.dataclass
+class Values(list[Any]):
+    """A list likewise."""
+
+    unit: str = "kN"
+
+
+def row(**members: Any) -> Row:
+    made = Row()
+    made.update(members)
+    return made
+
+
+def values(*items: Any) -> Values:
+    made = Values()
+    made.extend(items)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("table", "place"),
+    [
+        (row(a=[1]), "The features"),
+        (values({"a": 1}), "The features"),
+        ([row(a=1)], "Record 0 of the features"),
+        ([{"a": 1}, row(a=1)], "Record 1 of the features"),
+        ({"a": values(1)}, "Column 'a'"),
+        ({"a": [values(1)]}, "Column 'a', row 0"),
+        ({"a": [[1], [row(b=1)]]}, "Column 'a', row 1"),
+        ({"a": pd.Series([row(b=1)])}, "Column 'a', row 0"),
+        (pd.DataFrame({"a": pd.Series([values(1)])}), "Column 'a', row 0"),
+    ],
+)
+def test_what_is_a_dict_or_list_and_has_fields_is_refused(table: Any, place: str) -> None:
+    """Wherever it stands, as in results: one of both would be lost without a word."""
+    with pytest.raises(FeaturesError, match=f"^{re.escape(place)}.* has fields and is a (dict|list)"):
+        as_json(table)
+
+
+def test_parameters_with_fields_beside_their_items_are_refused() -> None:
+    """Also inside of them."""
+    for parameters in (row(a=1), {"a": values(1)}):
+        with pytest.raises(EncodingError, match="has fields and is a"):
+            parameters_file(parameters)
 
 
 def test_parameters_are_a_dict_or_a_json_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from callback_sdk.errors import CallbackSDKError
 from callback_sdk.service.algorithms.context import Context
 from callback_sdk.service.blobs.folder import Folder, _copy
-from callback_sdk.service.files import Scratch, read_progress, write_whole
+from callback_sdk.service.files import Scratch, check_writable, read_progress, write_whole
 from callback_sdk.service.work import output_capture as outputs
 
 
@@ -86,6 +88,29 @@ def test_everything_that_is_created_is_its_owners_alone(tmp_path: Path) -> None:
     found = {path: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
     assert found == {path: 0o700 if path.is_dir() else 0o600 for path in found}
     assert len(found) == 12
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (errno.EFBIG, "ulimit -f"),
+        (errno.ENOSPC, "Free space in this folder"),
+        (errno.EDQUOT, "Free space in this folder, or raise its quota"),
+        (errno.EROFS, "Check that this folder exists and can be written"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, advice: str
+) -> None:
+    """A limit of file sizes is no full disk."""
+
+    def fail(path: Path, data: bytes) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(CallbackSDKError, match=advice) as caught:
+        check_writable(tmp_path)
+    assert ("Free space" in str(caught.value)) == (code in (errno.ENOSPC, errno.EDQUOT))
 
 
 def test_a_folder_that_exists_keeps_its_mode(tmp_path: Path) -> None:

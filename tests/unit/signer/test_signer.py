@@ -192,12 +192,26 @@ def test_header_that_cannot_be_sent_is_refused(signer: S3Signer, options: dict[s
         ({"fields": {"ACL": "private"}, "acl": "private"}, "given twice"),
         ({"conditions": [["eq", "$acl"]]}, "is none"),
         ({"conditions": [["starts-with", "acl", "p"]]}, "is none"),
+        ({"conditions": 5}, "no list of conditions"),
+        ({"conditions": [[b"eq", "$acl", "x"]]}, "no list of conditions"),
+        ({"fields": 5}, "fields is of type int"),
+        ({"fields": "acl"}, "fields is of type str"),
+        ({"fields": {5: "x"}}, "fields has a name of type int"),
+        ({"metadata": ["x"]}, "metadata is of type list"),
+        ({"max_size": "1MB"}, "max_size is '1MB'"),
+        ({"max_size": -1}, "max_size is -1"),
     ],
 )
 def test_form_that_cannot_be_signed_is_refused(signer: S3Signer, options: dict[str, Any], message: str) -> None:
     """The signer's own fields, wrong types and broken conditions say what is wrong."""
     with pytest.raises(SigningError, match=message):
         signer.post("k", **options)
+
+
+def test_metadata_of_a_url_is_a_dict(signer: S3Signer) -> None:
+    """Anything else is refused by its type."""
+    with pytest.raises(SigningError, match="metadata is of type int"):
+        signer.put("k", metadata=5)  # type: ignore[arg-type]
 
 
 def test_wildcard_in_the_middle_of_a_key_is_refused(signer: S3Signer) -> None:

@@ -75,6 +75,10 @@ def test_unknown_names_are_answered_with_known_ones(
         {"name": "x", "memory_limit": 0},
         {"name": "x", "memory_limit": float("nan")},
         {"name": "rain"},
+        {"name": 5},
+        {"name": "x", "version": 1},
+        {"name": "x", "timeout": 600},
+        {"name": "x", "memory_limit": "1GB"},
     ],
 )
 def test_what_can_not_be_registered_is_refused(registry: Registry, options: dict) -> None:
