@@ -42,8 +42,9 @@ crash: $(VENV)/dev.stamp ## kill everything again and again, for a quarter of an
 notebooks: $(VENV)/dev.stamp ## execute the notebooks
 	$(RUN) pytest tests/acceptance/test_notebooks.py
 
-docs: $(VENV)/dev.stamp ## write the reference into build/docs
-	$(VENV)/bin/python docs/reference.py build/docs
+docs: $(VENV)/dev.stamp ## build the documentation site into build/docs, and check its links
+	$(RUN) sphinx --fail-on-warning --keep-going --quiet --builder html --doctree-dir build/doctrees docs build/docs
+	$(RUN) tests.checkers.links build/docs
 
 bench: $(VENV)/bench.stamp ## run all benchmarks beside their peers, for a quarter of an hour or so
 	$(RUN) benchmarks

@@ -1,4 +1,4 @@
-"""Hand over the result of a compute job to somebody who is no longer waiting."""
+"""Deliver job results to presigned S3 URLs, object stores and webhooks, with retries and receipts."""
 
 from __future__ import annotations
 

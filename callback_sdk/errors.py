@@ -1,5 +1,7 @@
 """Every error of the package, in one tree.
 
+::
+
     CallbackSDKError
     ├── ConfigurationError               a setting is missing or wrong
     │   └── MissingExtraError            an optional dependency is not installed

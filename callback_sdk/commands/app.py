@@ -13,7 +13,7 @@ from callback_sdk.commands.printing import print_line
 
 app = typer.Typer(
     name="callback-sdk",
-    help="Hand over the result of a compute job to somebody who is no longer waiting.",
+    help="Deliver job results to presigned S3 URLs, object stores and webhooks, with retries and receipts.",
     no_args_is_help=True,
     # A traceback with locals could show a credential.
     pretty_exceptions_enable=False,

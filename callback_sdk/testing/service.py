@@ -27,6 +27,8 @@ class LocalService:
 
     It is gone with its data when the block ends or when the process that made it does, whatever ends that.
 
+    ::
+
         with LocalService("my_package.jobs:registry") as service, WebhookReceiver() as webhook:
             with Client(service.url, token=service.token) as client:
                 client.run_algorithm("my-algorithm", data, callback_url=webhook.url)

@@ -1,6 +1,6 @@
 """Each kind of target with each mistake: what we refuse, what the server refuses, and that both agree.
 
-`MATRIX` is the table of the README; a test compares them.
+`MATRIX` is the table of docs/compatibility.md; a test compares them.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ from tests.property.strategies import json_values
 CASES = ("valid", "tampered", "expired", "wrong header", "wrong field", "too big", "no fields")
 
 MATRIX: dict[type[Place], tuple[str, str, tuple[str, ...]]] = {
-    S3PutV4: ("S3 PUT, Version 4", "SeaweedFS", ("taken", "store", "both", "both", "–", "ours", "both")),
-    S3PutV2: ("S3 PUT, Version 2", "SeaweedFS", ("taken", "store", "both", "store", "–", "ours", "both")),
-    S3PostV4: ("S3 POST, Version 4", "SeaweedFS", ("taken", "store", "both", "–", "both", "both", "both")),
-    S3PostV2: ("S3 POST, Version 2", "SeaweedFS", ("taken", "store", "both", "–", "both", "both", "both")),
-    AzureBlob: ("Azure Blob SAS", "Azurite", ("taken", "store", "both", "both", "–", "ours", "both")),
-    GCSPutV4: ("GCS PUT, V4", "checker", ("taken", "store", "both", "both", "–", "both", "both")),
-    GCSPutV2: ("GCS PUT, V2", "checker", ("taken", "store", "both", "store", "–", "ours", "both")),
-    GCSPostV4: ("GCS POST, V4", "checker", ("taken", "store", "both", "–", "both", "both", "both")),
-    GCSPostV2: ("GCS POST, V2", "checker", ("taken", "store", "both", "–", "both", "both", "both")),
-    Webhook: ("webhook", "standardwebhooks", ("taken", "store", "store", "store", "–", "ours", "–")),
+    S3PutV4: ("S3 PUT, Version 4", "SeaweedFS", ("ok", "server", "both", "both", "–", "client", "both")),
+    S3PutV2: ("S3 PUT, Version 2", "SeaweedFS", ("ok", "server", "both", "server", "–", "client", "both")),
+    S3PostV4: ("S3 POST, Version 4", "SeaweedFS", ("ok", "server", "both", "–", "both", "both", "both")),
+    S3PostV2: ("S3 POST, Version 2", "SeaweedFS", ("ok", "server", "both", "–", "both", "both", "both")),
+    AzureBlob: ("Azure Blob SAS", "Azurite", ("ok", "server", "both", "both", "–", "client", "both")),
+    GCSPutV4: ("GCS PUT, V4", "checker", ("ok", "server", "both", "both", "–", "both", "both")),
+    GCSPutV2: ("GCS PUT, V2", "checker", ("ok", "server", "both", "server", "–", "client", "both")),
+    GCSPostV4: ("GCS POST, V4", "checker", ("ok", "server", "both", "–", "both", "both", "both")),
+    GCSPostV2: ("GCS POST, V2", "checker", ("ok", "server", "both", "–", "both", "both", "both")),
+    Webhook: ("webhook", "standardwebhooks", ("ok", "server", "server", "server", "–", "client", "–")),
 }
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
 
 
 def table() -> str:
-    """Return the matrix as the README has it."""
+    """Return the matrix as the page has it."""
     rows = [("target", *CASES, "server"), ("---",) * (len(CASES) + 2)]
     rows += [(name, *cells, server) for name, server, cells in MATRIX.values()]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -137,8 +137,8 @@ def send(case: Case) -> Answer:
         sender.close()
 
 
-@pytest.mark.parametrize(("kind", "name"), chosen("taken"))
-def test_server_takes_what_is_right(place: Callable[[type[Place]], Place], kind: type[Place], name: str) -> None:
+@pytest.mark.parametrize(("kind", "name"), chosen("ok"))
+def test_valid_upload_is_delivered(place: Callable[[type[Place]], Place], kind: type[Place], name: str) -> None:
     """The result arrives whole, and the receipt says where."""
     there = place(kind)
     (receipt,) = write(there, case_of(there, name))
@@ -147,7 +147,7 @@ def test_server_takes_what_is_right(place: Callable[[type[Place]], Place], kind:
     assert receipt.size == len(there.read() or b"")
 
 
-@pytest.mark.parametrize(("kind", "name"), chosen("both", "ours"))
+@pytest.mark.parametrize(("kind", "name"), chosen("both", "client"))
 def test_mistake_is_refused_before_anything_is_sent(
     place: Callable[[type[Place]], Place], kind: type[Place], name: str
 ) -> None:
@@ -171,7 +171,7 @@ def test_server_refuses_it_too_without_our_check(
     assert there.read() is None
 
 
-@pytest.mark.parametrize(("kind", "name"), chosen("store"))
+@pytest.mark.parametrize(("kind", "name"), chosen("server"))
 def test_mistake_that_only_the_server_can_see_is_its_answer(
     place: Callable[[type[Place]], Place], kind: type[Place], name: str
 ) -> None:
@@ -190,8 +190,8 @@ def test_mistake_that_only_the_server_can_see_is_its_answer(
     assert there.read() is None
 
 
-@pytest.mark.parametrize(("kind", "name"), [cell for cell in chosen("taken") if cell.values[0] is not Webhook])
-def test_what_is_right_is_also_taken_without_our_check(
+@pytest.mark.parametrize(("kind", "name"), [cell for cell in chosen("ok") if cell.values[0] is not Webhook])
+def test_valid_upload_is_also_accepted_without_our_check(
     place: Callable[[type[Place]], Place], kind: type[Place], name: str
 ) -> None:
     """The way around our checks is itself sound: else its refusals would prove nothing."""
@@ -235,9 +235,9 @@ def test_azure_blob_says_that_it_is_compressed(azure: azurite.Azurite) -> None:
     assert json.loads(gzip.decompress(stored))["job_id"] == "zipped"
 
 
-def test_readme_has_this_table() -> None:
-    """What the README says is what the tests above hold."""
-    assert table() in README.read_text(), f"the README's table is to be:\n\n{table()}"
+def test_compatibility_page_has_this_table() -> None:
+    """The documented matrix is the one that the tests above check."""
+    assert table() in PAGE.read_text(), f"The table in docs/compatibility.md must be:\n\n{table()}"
 
 
 def test_unsigned_url_of_an_unknown_store_is_explained(seaweedfs: SeaweedFS) -> None:

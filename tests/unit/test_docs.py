@@ -1,67 +1,79 @@
-"""Documentation: every public name has a docstring, and what the pages name is there."""
+"""Documentation: every public name has a docstring, the site builds, and what pages and README name exists."""
 
 from __future__ import annotations
 
 import ast
 import importlib
-import importlib.util
 import inspect
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
+from configparser import ConfigParser
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import pdoc.doc
 import pytest
+import typer.main
 
 import callback_sdk
+from callback_sdk.commands.app import app
+from tests.checkers import links
 
 ROOT = Path(__file__).parents[2]
-PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 MAKEFILE = (ROOT / "Makefile").read_text()
+MODULES = (
+    "callback_sdk",
+    *(f"callback_sdk.{name}" for name in ("aistore", "errors", "service", "testing", "webhooks")),
+)
+MAX_README_LINES = 150
+FOREIGN_OPTIONS = {"--preload"}
+"""Of other programs."""
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
-def _reference() -> Any:
-    spec = importlib.util.spec_from_file_location("reference", ROOT / "docs" / "reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-reference = _reference()
-
-
-def members(namespace: pdoc.doc.Namespace[Any]) -> Iterator[pdoc.doc.Doc[Any]]:
-    """Yield what is public in a module or a class, all the way down, but for what "Attributes" of a docstring tells."""
-    for member in namespace.own_members:
-        is_property = isinstance(inspect.getattr_static(namespace.obj, member.name, None), property)
-        if member.name.startswith("_") or (isinstance(member, pdoc.doc.Variable) and not is_property):
+def _members(owner: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Yield the public functions, classes, methods and properties of a module or a class, inherited ones included."""
+    names = getattr(owner, "__all__", None) or [name for name in dir(owner) if not name.startswith("_")]
+    for name in names:
+        member = inspect.getattr_static(owner, name, None)
+        if isinstance(owner, ModuleType):
+            member = getattr(owner, name)
+            if isinstance(member, ModuleType) or (not hasattr(owner, "__all__") and _home(member) != owner.__name__):
+                continue
+        if isinstance(member, (staticmethod, classmethod)):
+            member = member.__func__
+        if not (inspect.isroutine(member) or inspect.isclass(member) or isinstance(member, property)):
             continue
-        yield member
-        if isinstance(member, pdoc.doc.Namespace):
-            yield from members(member)
+        if str(_home(member) or "").startswith("callback_sdk"):
+            yield f"{prefix}.{name}", member
+            if inspect.isclass(member):
+                yield from _members(member, f"{prefix}.{name}")
+
+
+def _home(member: Any) -> str | None:
+    return getattr(member.fget if isinstance(member, property) else member, "__module__", None)
 
 
 def public_names() -> list[Any]:
     """Return each public class, function, method and property."""
-    names = sorted({*reference.MODULES, *(f"callback_sdk.{name}" for name in ("aistore", "errors", "webhooks"))})
-    for name in callback_sdk.__all__:
-        getattr(callback_sdk, name)
-    modules = [pdoc.doc.Module(importlib.import_module(name)) for name in names]
-    return [pytest.param(doc, id=doc.fullname) for module in modules for doc in members(module)]
+    found = dict(pair for name in MODULES for pair in _members(importlib.import_module(name), name))
+    return [pytest.param(member, id=name) for name, member in sorted(found.items())]
 
 
-@pytest.mark.parametrize("doc", public_names())
-def test_every_public_name_has_a_docstring(doc: pdoc.doc.Doc[Any]) -> None:
-    """One sentence first, with its full stop; arguments that need words have them."""
-    assert doc.docstring
-    assert re.match(r".+?[.:]( |\n|$)", doc.docstring, re.DOTALL)
-    if isinstance(doc, pdoc.doc.Function):
-        arguments = [name for name in inspect.signature(doc.obj).parameters if name not in ("self", "cls")]
-        told = re.findall(r"^ +\**(\w+): ", doc.docstring, re.MULTILINE)
-        assert not told or "Args:" not in doc.docstring or set(arguments) <= set(told)
+@pytest.mark.parametrize("member", public_names())
+def test_every_public_name_has_a_docstring(member: Any) -> None:
+    """Its first sentence ends with a full stop or a colon; when it documents arguments, it documents all of them."""
+    doc = inspect.getdoc(member) or ""
+    assert re.match(r".+?[.:]( |\n|$)", doc, re.DOTALL)
+    if inspect.isfunction(member):
+        arguments = [name for name in inspect.signature(member).parameters if name not in ("self", "cls")]
+        told = re.findall(r"^ +\**(\w+): ", doc, re.MULTILINE)
+        assert not told or "Args:" not in doc or set(arguments) <= set(told)
 
 
 def test_attributes_of_values_are_told() -> None:
@@ -73,44 +85,150 @@ def test_attributes_of_values_are_told() -> None:
         assert [field for field in fields if not field.startswith("_") and f"{field}:" not in doc] == []
 
 
-def test_the_reference_is_made(tmp_path: Path) -> None:
-    """By pdoc, without a warning; the methods of the client are in it."""
-    reference.write(tmp_path)
-    assert "run_algorithm_batch" in (tmp_path / "callback_sdk" / "client" / "jobs.html").read_text()
-    assert "S3Signer" in (tmp_path / "callback_sdk.html").read_text()
-    assert (tmp_path / "index.html").exists()
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
-    """Within the project; others are not asked."""
-    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
-        assert link.startswith("https://") or (page.parent / link).exists() or not _is_checkout(), link
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the documentation site as `make docs` does: every warning, such as a broken link, is an error."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "--builder", "html"]
+    built = subprocess.run(
+        [*command, "--doctree-dir", str(folder / "doctrees"), str(ROOT / "docs"), str(folder / "html")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    return folder / "html"
 
 
 @pytest.mark.checkout
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_internal_links_of_the_site_are_valid(site: Path) -> None:
+    """Pages and anchors, in the navigation and in the API reference too."""
+    assert sorted(links.broken(site)) == []
+
+
+@pytest.mark.checkout
+def test_the_site_has_search_and_version(site: Path) -> None:
+    """Both are in the side bar of every page."""
+    assert (site / "searchindex.js").exists()
+    index = (site / "index.html").read_text()
+    assert 'action="search.html"' in index
+    assert f"callback_sdk {callback_sdk.__version__}" in index
+
+
+@pytest.mark.checkout
+def test_the_reference_has_every_public_name(site: Path) -> None:
+    """Classes and functions of the package, and everything in the modules that it exports."""
+    reference = "".join(path.read_text() for path in (site / "reference").glob("*.html"))
+    anchors = set(re.findall(r' id="(callback_sdk[\w.]*)"', reference))
+    undocumented = set()
+    for module in map(importlib.import_module, MODULES):
+        for name in getattr(module, "__all__", ()):
+            value = getattr(module, name)
+            homes = {f"{owner}.{name}" for owner in (module.__name__, _home(value))}
+            if not name.startswith("__") and not isinstance(value, ModuleType) and not homes & anchors:
+                undocumented.add(f"{module.__name__}.{name}")
+    assert undocumented == set()
+    assert "callback_sdk.Client.run_algorithm_batch" in anchors
+
+
+@pytest.mark.checkout
+def test_every_page_is_in_the_navigation(site: Path) -> None:
+    """So is the whole site within reach of its first page."""
+    index = (site / "index.html").read_text()
+    pages = [path.relative_to(ROOT / "docs").with_suffix(".html") for path in (ROOT / "docs").rglob("*.md")]
+    assert [str(page) for page in pages if page.name != "index.html" and f'href="{page}"' not in index] == []
+
+
+@each_page
+def test_links_lead_somewhere(page: Path) -> None:
+    """To files within the project, and to headings that they have."""
+    for path, _, anchor in (
+        (match[1], match[2], match[3]) for match in re.finditer(r"\]\(([^)#\s]*)(#([^)\s]*))?\)", page.read_text())
+    ):
+        if path.startswith("https://"):
+            continue
+        there = page.parent / path if path else page
+        assert there.exists() or not _is_checkout(), path
+        assert not anchor or anchor in _anchors(there), f"{path}#{anchor}"
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub and Sphinx make them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.checkout
+@each_page
 def test_files_that_are_named_exist(page: Path) -> None:
     """Paths in backticks, of modules and of tests."""
     for path in re.findall(r"`((?:callback_sdk|tests|docs|notebooks)/[\w./*-]+)`", page.read_text()):
         assert list(ROOT.glob(path.rstrip("/"))), path
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@each_page
 def test_targets_of_make_that_are_named_exist(page: Path) -> None:
     """And the Makefile's list shows them."""
     for target in re.findall(r"(?:`|^ {4}|^)make ([a-z]+)", page.read_text(), re.MULTILINE):
         assert re.search(rf"^{target}:.*## ", MAKEFILE, re.MULTILINE), target
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@each_page
+def test_extras_that_are_named_exist(page: Path) -> None:
+    """What `pip install 'callback-sdk[…]'` asks for is in setup.cfg."""
+    setup = ConfigParser(interpolation=None)
+    setup.read(ROOT / "setup.cfg")
+    for extras in re.findall(r"callback-sdk\[([\w,]+)\]", page.read_text()):
+        assert set(extras.split(",")) <= set(setup["options.extras_require"])
+
+
+@each_page
 def test_python_in_the_pages_is_python(page: Path) -> None:
-    """And what it takes from the package is there."""
+    """And what it imports from the package exists."""
     for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("callback_sdk"):
                 module = importlib.import_module(str(node.module))
                 assert [name.name for name in node.names if not hasattr(module, name.name)] == []
+
+
+@each_page
+def test_commands_in_the_pages_exist(page: Path) -> None:
+    """With the options and as many arguments as they take; in blocks and in backticks."""
+    text = page.read_text()
+    lines = [line for block in re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.M) for line in block.splitlines()]
+    spans = re.findall(r"`(callback-sdk [^`|]+)`", text) if page.name != "CHANGELOG.md" else []
+    for line in [*lines, *spans]:
+        for command in re.findall(r"(?<![\w'/-])callback-sdk (?!\[)([^>|)]*)", line.split("pip install")[0]):
+            _parse(shlex.split(command, comments=True))
+
+
+def _parse(words: list[str]) -> None:
+    """Parse a command line as `callback-sdk` does; values aren't looked at."""
+    command = typer.main.get_command(app)
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
+        assert words[0] in command.commands, words
+        command, words = command.commands[words[0]], words[1:]
+    context = command.context_class(command, info_name=command.name)
+    _, rest, _ = command.make_parser(context).parse_args(args=list(words))
+    assert rest == [], words
+
+
+def _options(command: Any) -> set[str]:
+    own = {option for parameter in command.params for option in parameter.opts}
+    return own.union(*map(_options, getattr(command, "commands", {}).values()))
+
+
+@each_page
+def test_options_in_the_pages_exist(page: Path) -> None:
+    """Those in backticks, wherever a sentence names one."""
+    named = set(re.findall(r"`(--[a-z][a-z-]+)", page.read_text())) if page.name != "CHANGELOG.md" else set()
+    assert named - FOREIGN_OPTIONS <= _options(typer.main.get_command(app))
+
+
+def test_the_readme_stays_short() -> None:
+    """Everything but the first steps is in the documentation."""
+    assert len((ROOT / "README.md").read_text().splitlines()) <= MAX_README_LINES
 
 
 @pytest.mark.checkout

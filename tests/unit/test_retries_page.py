@@ -36,11 +36,11 @@ def test_error_codes_are_the_codes(verb: str, codes: frozenset[str]) -> None:
     assert set(re.findall(r"`(\w+)`", paragraph[1])) == codes
 
 
-def test_pauses_are_the_codes() -> None:
+def test_backoff_is_the_codes() -> None:
     """The schedule of durable deliveries, in order."""
     units = {"s": "seconds", "min": "minutes", "h": "hours"}
-    (line,) = [line for line in section("Pauses").splitlines() if "then the delivery is dead" in line]
+    (line,) = [line for line in section("Backoff").splitlines() if "then the delivery is dead" in line]
     pauses = [timedelta(**{units[unit]: int(number)}) for number, unit in re.findall(r"(\d+) (s|min|h)\b", line)]
     assert tuple(pauses) == retry.SERVICE_DELAYS
-    assert "up to one hour" in section("Pauses")
+    assert "up to one hour" in section("Backoff")
     assert timedelta(hours=1) == retry.LONGEST_RETRY_AFTER

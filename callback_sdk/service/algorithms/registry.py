@@ -173,11 +173,13 @@ class Registry:
     """Algorithms by name and version.
 
     Example:
-        registry = Registry()
+        ::
 
-        @registry.algorithm("thermal-fatigue", version="1.0.0", timeout=timedelta(minutes=10))
-        def thermal_fatigue(features, parameters, context):
-            return {"predictions": ...}
+            registry = Registry()
+
+            @registry.algorithm("thermal-fatigue", version="1.0.0", timeout=timedelta(minutes=10))
+            def thermal_fatigue(features, parameters, context):
+                return {"predictions": ...}
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Metrics: the names in the README and on the dashboard are those that /metrics gives."""
+"""Metrics: the names in docs/metrics.md and on the dashboard are those that /metrics gives."""
 
 from __future__ import annotations
 
@@ -54,9 +54,11 @@ def samples_of(families: dict[str, Any]) -> dict[str, Labels]:
     return found
 
 
-def test_the_table_in_the_readme_is_what_there_is(families: dict[str, Any]) -> None:
+def test_documented_metrics_are_the_exposed_ones(families: dict[str, Any]) -> None:
     """Names, labels and types of all metrics, and no others."""
-    rows = re.findall(r"^\| `(callback_sdk_\w+?)(?:\{([\w,]+)\})?` \| (\w+) \|", (ROOT / "README.md").read_text(), re.M)
+    rows = re.findall(
+        r"^\| `(callback_sdk_\w+?)(?:\{([\w,]+)\})?` \| (\w+) \|", (ROOT / "docs" / "metrics.md").read_text(), re.M
+    )
     told = {name: (kind, frozenset(labels.split(",")) if labels else frozenset()) for name, labels, kind in rows}
     there = {
         family.name + ("_total" if family.type == "counter" else ""): (

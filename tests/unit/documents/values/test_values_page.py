@@ -88,7 +88,7 @@ NAMES = {**LIBRARIES, **STANDARD, **CLASSES, "loop": loop, "deep": deep}
 def rows(*, rejected: bool) -> list[Any]:
     """Return the rows of the tables."""
     found = []
-    kept, _, refused = PAGE.partition("## What is rejected")
+    kept, _, refused = PAGE.partition("## Rejected values")
     for line in (refused if rejected else kept).splitlines():
         if line.startswith("| `"):
             row = ROW.fullmatch(line)

@@ -1,4 +1,4 @@
-"""What the README promises to somebody who has just cloned it."""
+"""The quickstart, as somebody runs it who has just cloned the repository."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-FILES = dict(re.findall(r"```python\n# (jobs\.py|submit\.py)\n(.*?)```", README, re.DOTALL))
+PAGE = (Path(__file__).parents[2] / "docs" / "quickstart.md").read_text(encoding="utf-8")
+FILES = dict(re.findall(r"```python\n# (jobs\.py|submit\.py)\n(.*?)```", PAGE, re.DOTALL))
 
 
 def test_an_own_algorithm_takes_fifteen_lines() -> None:
