@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import importlib
+import importlib.util
 import inspect
 import re
 import shlex
@@ -21,6 +21,7 @@ import typer.main
 import callback_sdk
 from callback_sdk.commands.app import app
 from tests.checkers import links
+from tests.conftest import missing_server
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
@@ -88,6 +89,8 @@ def test_attributes_of_values_are_told() -> None:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the documentation site as `make docs` does: every warning, such as a broken link, is an error."""
+    if importlib.util.find_spec("sphinx") is None:
+        missing_server("Sphinx is missing: make docs")
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "--builder", "html"]
     built = subprocess.run(
