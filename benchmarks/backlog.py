@@ -31,8 +31,8 @@ from attrs import define, field
 from benchmarks.harness import Report, duration, parser
 from callback_sdk.models import Receipt
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import Vault, new_key
-from callback_sdk.service.store import Ending, NewTask, Sender, Store, Submission, open_database
+from callback_sdk.service.access.cipher import CredentialCipher, new_key
+from callback_sdk.service.store import DeliveringWorker, RunOutcome, Store, Submission, TaskRow, open_database
 from callback_sdk.targets.callbacks import callbacks
 from callback_sdk.testing import Postgres
 
@@ -116,8 +116,8 @@ class Backlog:
         claim = self.timed("claim", lambda: tasks.claim(job_id, WORKER))
         if claim.task.priority != MOST_URGENT:
             raise AssertionError("The most urgent task goes first.")
-        ending = Ending(success=True, spans={"predictions": [0, 10]}, results=RESULT)
-        sender = Sender(worker=WORKER, spare=1)
+        ending = RunOutcome(success=True, spans={"predictions": [0, 10]}, results=RESULT)
+        sender = DeliveringWorker(worker=WORKER, spare=1)
         ended = self.timed("finish", lambda: tasks.finish(job_id, claim.attempt, ending, sender))
         (delivery,) = ended.claims
         self.timed("settle it", lambda: deliveries.delivered(delivery.delivery_id, delivery.attempt, receipt()))
@@ -150,7 +150,7 @@ class Backlog:
 
 def submission() -> Submission:
     """Make a task for the end of the queue of the most urgent ones, which stays as long as it was by that."""
-    task = NewTask(
+    task = TaskRow(
         job_id=str(uuid.uuid4()),
         owner=f"user-{secrets.randbelow(USERS)}",
         algorithm="usual",
@@ -169,7 +169,7 @@ def receipt() -> Receipt:
     )
 
 
-def fill(store: Store, vault: Vault, count: int) -> None:
+def fill(store: Store, vault: CredentialCipher, count: int) -> None:
     """Let many tasks wait."""
     engine = store.database.engine
     words = SQLITE if engine.dialect.name == "sqlite" else POSTGRESQL
@@ -198,7 +198,7 @@ def backlogs(urls: Sequence[str], sizes: Sequence[int]) -> Iterator[list[Backlog
     with contextlib.ExitStack() as stack:
         made = []
         for url, size in zip(urls, sizes, strict=True):
-            vault = Vault([new_key()])
+            vault = CredentialCipher([new_key()])
             store = Store(open_database(Secret(url)), vault)
             stack.callback(store.close)
             started = time.perf_counter()

@@ -44,8 +44,7 @@ from benchmarks.harness import Case, Report, in_turns, parser
 from benchmarks.receiver import Receiver, wait_until
 from callback_sdk import BatchItem, Client
 from callback_sdk.service import Registry
-from callback_sdk.testing import LocalService, Postgres, RabbitMQ, Valkey
-from callback_sdk.testing import supervisor as keeper
+from callback_sdk.testing import LocalService, Postgres, RabbitMQ, Valkey, supervisor
 
 COG_BAR = 5.0
 CELERY_BAR = 0.6
@@ -181,11 +180,13 @@ def to_cog(address: str, webhook: str) -> Callable[[], Callable[[int], None]]:
 
 
 @contextlib.contextmanager
-def kept(command: list[str], files: Mapping[str, str] | None = None, **environment: str) -> Iterator[keeper.Kept]:
+def kept(
+    command: list[str], files: Mapping[str, str] | None = None, **environment: str
+) -> Iterator[supervisor.SupervisedProcess]:
     """Run a command until the block ends, in a folder of its own unless it needs this one."""
     folder = Path(tempfile.gettempdir()) / f"benchmark-{secrets.token_hex(6)}"
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
-    process = keeper.Kept(
+    process = supervisor.SupervisedProcess(
         [sys.executable, "-m", *command],
         env={**os.environ, "PATH": path, **environment},
         folder=folder,
@@ -235,7 +236,7 @@ class Workers(LocalService):
     def __init__(self, count: int, **options: Any) -> None:
         super().__init__("benchmarks.jobs:registry", processes=PROCESSES // count, **options)
         self._count = count
-        self._others: list[keeper.Kept] = []
+        self._others: list[supervisor.SupervisedProcess] = []
 
     def _launch(self) -> None:
         super()._launch()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     )
     from callback_sdk.compat import get_instance
     from callback_sdk.errors import CallbackSDKError
-    from callback_sdk.models import JobResult, PostTarget, PutTarget, Receipt
+    from callback_sdk.models import JobResult, PresignedPost, PresignedPut, Receipt
     from callback_sdk.outbox import Outbox
     from callback_sdk.signer import S3Signer
     from callback_sdk.targets import check_target
@@ -39,8 +39,8 @@ __all__ = [
     "Delivery",
     "JobResult",
     "Outbox",
-    "PostTarget",
-    "PutTarget",
+    "PresignedPost",
+    "PresignedPut",
     "Receipt",
     "Result",
     "ResultsWriter",
@@ -67,8 +67,8 @@ _HOMES = {
     "Delivery": "client",
     "JobResult": "models",
     "Outbox": "outbox",
-    "PostTarget": "models",
-    "PutTarget": "models",
+    "PresignedPost": "models",
+    "PresignedPut": "models",
     "Receipt": "models",
     "Result": "client",
     "ResultsWriter": "writer",

@@ -21,7 +21,7 @@ from callback_sdk.client import Algorithm, Client, Task, Version
 from callback_sdk.client.client import environment_config, hidden
 from callback_sdk.client.failures import public
 from callback_sdk.client.login import Login, RefreshableToken
-from callback_sdk.client.states import TaskState
+from callback_sdk.client.states import TaskSnapshot
 from callback_sdk.concurrency.forking import Lock
 from callback_sdk.errors import (
     AuthenticationError,
@@ -341,7 +341,7 @@ class PlatformClient(Client):
         found = super().get_algorithm_version(algorithm_id, version)
         return found and PlatformVersion.of(self, algorithm_id, found)
 
-    def _task(self, state: TaskState) -> PlatformTask:
+    def _task(self, state: TaskSnapshot) -> PlatformTask:
         return PlatformTask(self, state)
 
     def _algorithm(self, data: Any) -> PlatformAlgorithm:

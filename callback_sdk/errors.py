@@ -241,7 +241,7 @@ class DeliveryError(CallbackSDKError):
         self.retry_after = retry_after
 
 
-class SeveralDeliveriesError(DeliveryError):
+class MultipleDeliveryErrors(DeliveryError):  # noqa: N818 - a group: `errors` has each of them
     """Two or more targets failed.
 
     Attributes:
@@ -297,7 +297,7 @@ class BodyNotRewindableError(AIStoreError):
     """An upload must be sent again from its beginning, and its body can't go back there."""
 
 
-class LoginError(AIStoreError):
+class AIStoreLoginError(AIStoreError):
     """AIStore's AuthN gave no token."""
 
 
@@ -342,7 +342,7 @@ class ServiceError(CallbackSDKError):
         self.nothing_accepted = nothing_accepted
 
 
-class ServiceUnreachableError(ServiceError):
+class ServiceConnectionError(ServiceError):
     """The service gave no answer."""
 
 
@@ -366,7 +366,7 @@ class InvalidRequestError(ServiceError):
     """The service refuses the request as it is."""
 
 
-class WaitTimeoutError(ServiceError, TimeoutError):
+class TaskTimeoutError(ServiceError, TimeoutError):
     """The waiting ended before the task did; the task goes on."""
 
 

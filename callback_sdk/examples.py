@@ -10,7 +10,7 @@ from typing import Any
 from attrs import define, fields_dict
 
 from callback_sdk.errors import AlgorithmError, MissingExtraError
-from callback_sdk.service import Context, Registry
+from callback_sdk.service import JobContext, Registry
 from callback_sdk.service.algorithms.features import Features
 
 registry = Registry()
@@ -55,7 +55,7 @@ class FatigueLaw:
 
 
 @registry.algorithm("thermal-fatigue", version="1.0.0", timeout=timedelta(minutes=10))
-def thermal_fatigue(features: Features, parameters: dict[str, Any] | None, context: Context) -> dict[str, Any]:
+def thermal_fatigue(features: Features, parameters: dict[str, Any] | None, context: JobContext) -> dict[str, Any]:
     """Damage and expected life of a component under a year of hourly temperatures.
 
     Load cycles are counted by the rainflow method of ASTM E1049 and added up by Palmgren and Miner's rule.

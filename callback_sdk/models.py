@@ -10,7 +10,7 @@ from attrs import asdict, define, field
 
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import EncodingError
-from callback_sdk.notebook import Shown
+from callback_sdk.notebook import HTMLRepr
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, replaced
 
 PENDING = "Pending"
@@ -69,7 +69,7 @@ class JobResult:
 
 
 @define(frozen=True, kw_only=True)
-class Receipt(Shown):
+class Receipt(HTMLRepr):
     """Proof that one target has the result.
 
     Attributes:
@@ -175,7 +175,7 @@ class Upload:
 
 # Not `frozen=True`, whose __init__ takes longer than a signature: properties without setters do the same here.
 @define(kw_only=True, repr=False, unsafe_hash=True)
-class PutTarget:
+class PresignedPut:
     """A presigned PUT URL, with the headers that were signed into it."""
 
     _url: Secret[str]
@@ -207,7 +207,7 @@ class PutTarget:
 
 
 @define(kw_only=True, repr=False, unsafe_hash=True)
-class PostTarget:
+class PresignedPost:
     """A presigned POST: a URL and the form's fields, as `generate_presigned_post` returns them."""
 
     _url: Secret[str]

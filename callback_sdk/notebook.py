@@ -13,7 +13,7 @@ _MOST = 50
 """Rows that are shown of a list."""
 
 
-class Shown:
+class HTMLRepr:
     """An object that a notebook shows as a table of what `_facts` returns."""
 
     __slots__ = ()
@@ -27,10 +27,10 @@ class Shown:
         return _table(type(self).__name__, (_head(name, "row") + _cell(value) for name, value in facts.items()))
 
 
-T = TypeVar("T", bound=Shown)
+T = TypeVar("T", bound=HTMLRepr)
 
 
-class Listing(list[T]):
+class HTMLList(list[T]):
     """A list that a notebook shows as a table with a row for each, and so is a part of it."""
 
     __slots__ = ()
@@ -39,10 +39,10 @@ class Listing(list[T]):
     def __getitem__(self, index: SupportsIndex) -> T: ...
 
     @overload
-    def __getitem__(self, index: slice) -> Listing[T]: ...
+    def __getitem__(self, index: slice) -> HTMLList[T]: ...
 
-    def __getitem__(self, index: SupportsIndex | slice) -> T | Listing[T]:
-        return Listing(super().__getitem__(index)) if isinstance(index, slice) else super().__getitem__(index)
+    def __getitem__(self, index: SupportsIndex | slice) -> T | HTMLList[T]:
+        return HTMLList(super().__getitem__(index)) if isinstance(index, slice) else super().__getitem__(index)
 
     def _repr_html_(self) -> str:
         facts = [item._facts() for item in self[:_MOST]]
@@ -66,9 +66,9 @@ def progress(fraction: float | None, message: str) -> Markup | str | None:
     return Markup(f'<progress value="{fraction:.3f}" aria-label="{percent}"></progress> {percent} {_escape(message)}')
 
 
-def listed(items: Iterable[Shown]) -> Markup | None:
+def listed(items: Iterable[HTMLRepr]) -> Markup | None:
     """Return a list as a table within another one; None when it is empty."""
-    found = Listing(items)
+    found = HTMLList(items)
     return Markup(found._repr_html_()) if found else None
 
 

@@ -15,7 +15,7 @@ from typing import Any, Generic, NoReturn, ParamSpec, TypeVar
 from urllib.parse import quote, unquote, unquote_plus, urlsplit
 
 from callback_sdk.errors import CallbackSDKError, InvalidTargetError
-from callback_sdk.text import url_secrets as paths
+from callback_sdk.text import url_secrets
 from callback_sdk.text.escaping import escaped
 from callback_sdk.text.limits import MAX_HIDDEN_VALUES, MAX_HOST, MAX_LABEL, MAX_PATH, MAX_URL
 from callback_sdk.text.url_secrets import HIDDEN as HIDDEN
@@ -128,7 +128,7 @@ class SecretURL(Secret[str]):
         return None
 
     def __str__(self) -> str:
-        path = paths.without(self.__parts.path, self.__path_secrets())
+        path = url_secrets.without(self.__parts.path, self.__path_secrets())
         return escaped(self.__origin() + path + (f"?{HIDDEN}" if self.__parts.query else ""))
 
     @property
@@ -148,7 +148,7 @@ class SecretURL(Secret[str]):
 
     def __path_secrets(self) -> tuple[str, ...]:
         if self.__secrets is None:
-            self.__secrets = paths.secrets_of(self.host, self.__parts.path, self.query_names())
+            self.__secrets = url_secrets.secrets_of(self.host, self.__parts.path, self.query_names())
         return self.__secrets
 
     @property

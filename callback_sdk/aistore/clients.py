@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError
 
 from callback_sdk.aistore.cluster import Cluster
 from callback_sdk.aistore.connections import own_connections
-from callback_sdk.aistore.requests import Courier
+from callback_sdk.aistore.requests import RedirectFollower
 from callback_sdk.aistore.tokens import Bearer, TokenSource
 from callback_sdk.concurrency.forking import Lock
 from callback_sdk.errors import ConfigurationError
@@ -24,7 +24,7 @@ MAX_REDIRECTS = 3
 
 _REGION = "us-east-1"
 
-_couriers: MutableMapping[Any, Courier] = WeakKeyDictionary()
+_couriers: MutableMapping[Any, RedirectFollower] = WeakKeyDictionary()
 _lock = Lock()
 
 
@@ -71,7 +71,7 @@ def client(
         config=ours.merge(config) if config is not None else ours,
         **{"region_name": session.region_name or _REGION} | options,
     )
-    courier = Courier(cluster, max_redirects, Bearer(token) if token is not None else None)
+    courier = RedirectFollower(cluster, max_redirects, Bearer(token) if token is not None else None)
     _attach(made, courier)
     return made
 
@@ -133,16 +133,16 @@ def _has_credentials(session: Any) -> bool:
     raise failure
 
 
-def _courier(client: Any) -> Courier:
+def _courier(client: Any) -> RedirectFollower:
     if getattr(getattr(getattr(client, "meta", None), "service_model", None), "service_name", "") != "s3":
         raise ConfigurationError("That is no S3 client of boto3.", hint="Give boto3.client('s3', endpoint_url=...).")
     with _lock:
         if client not in _couriers:
-            _attach(client, Courier(Cluster(client.meta.endpoint_url)))
+            _attach(client, RedirectFollower(Cluster(client.meta.endpoint_url)))
         return _couriers[client]
 
 
-def _attach(client: Any, courier: Courier) -> None:
+def _attach(client: Any, courier: RedirectFollower) -> None:
     """Connect a courier with the events of a client."""
 
     def prepare(params: dict[str, Any], **_: Any) -> None:

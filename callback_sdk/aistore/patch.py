@@ -15,7 +15,7 @@ from botocore.endpoint import Endpoint
 from callback_sdk.aistore.clients import MAX_REDIRECTS
 from callback_sdk.aistore.cluster import Cluster
 from callback_sdk.aistore.connections import own_connections
-from callback_sdk.aistore.requests import MARK, Courier
+from callback_sdk.aistore.requests import MARK, RedirectFollower
 from callback_sdk.concurrency.forking import Lock
 
 __all__ = ["patch", "unpatch"]
@@ -23,7 +23,7 @@ __all__ = ["patch", "unpatch"]
 _AMAZON = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 
 _originals: dict[str, Any] = {}
-_couriers: dict[str, Courier] = {}
+_couriers: dict[str, RedirectFollower] = {}
 _lock = Lock()
 
 
@@ -81,10 +81,10 @@ def _is_ours(endpoint: Any, operation_model: Any, request_dict: dict[str, Any]) 
     return is_s3 and MARK not in request_dict["context"] and not f".{host}".endswith(_AMAZON)
 
 
-def _courier(endpoint: Any) -> Courier:
+def _courier(endpoint: Any) -> RedirectFollower:
     with _lock:
         if endpoint.host not in _couriers:
-            _couriers[endpoint.host] = Courier(Cluster(endpoint.host), MAX_REDIRECTS)
+            _couriers[endpoint.host] = RedirectFollower(Cluster(endpoint.host), MAX_REDIRECTS)
         return _couriers[endpoint.host]
 
 

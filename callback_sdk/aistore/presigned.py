@@ -10,7 +10,7 @@ import re
 
 from callback_sdk.aistore.cluster import Cluster
 from callback_sdk.errors import SigningError
-from callback_sdk.models import PutTarget
+from callback_sdk.models import PresignedPut
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 
 STYLE_HEADER = "ais-s3-signed-request-style"
@@ -20,7 +20,7 @@ _VIRTUAL = re.compile(r"(?P<bucket>.+)\.s3\.(?P<region>[a-z0-9-]+)\.amazonaws\.c
 _PATH = re.compile(r"s3\.(?P<region>[a-z0-9-]+)\.amazonaws\.com")
 
 
-def through(target: PutTarget, endpoint: str) -> PutTarget:
+def through(target: PresignedPut, endpoint: str) -> PresignedPut:
     """Lead a presigned PUT to Amazon S3 through an AIStore cluster, which needs no credentials for it.
 
     Args:
@@ -50,7 +50,7 @@ def through(target: PutTarget, endpoint: str) -> PutTarget:
             hint="Sign with S3Signer(bucket, region=...), which takes s3.REGION.amazonaws.com.",
         )
     root = Cluster(endpoint).root
-    return PutTarget(
+    return PresignedPut(
         url=Secret(f"{root}/s3{place}?{url.request_target().partition('?')[2]}"),
         headers=SecretFields(headers),
         expires_at=target.expires_at,

@@ -22,7 +22,7 @@ MARK = "callback_sdk.aistore"
 
 
 @define
-class Way:
+class RequestHistory:
     """What happened to a request so far.
 
     Attributes:
@@ -35,7 +35,7 @@ class Way:
 
 
 @define
-class Courier:
+class RedirectFollower:
     """Takes the requests of S3 clients to a cluster.
 
     Attributes:
@@ -51,7 +51,7 @@ class Courier:
     def prepare(self, request_dict: dict[str, Any]) -> None:
         """Make ready what botocore is about to sign and send."""
         request_dict["body"] = rewindable(request_dict.get("body"))
-        request_dict["context"][MARK] = Way([])
+        request_dict["context"][MARK] = RequestHistory([])
 
     def authorize(self, request: Any) -> None:
         """Put the token in the signature's place, where the request goes to the cluster."""
@@ -74,7 +74,7 @@ class Courier:
             RedirectError: A redirect is not followed.
             BodyNotRewindableError: The body can't be sent again.
         """
-        way: Way = request_dict["context"].setdefault(MARK, Way([]))
+        way: RequestHistory = request_dict["context"].setdefault(MARK, RequestHistory([]))
         status = None if response is None else response[0].status_code
         if status in STATUSES and self.max_redirects is not None:
             self._redirect(request_dict, way, response[0].headers.get("location"), session)
@@ -89,7 +89,7 @@ class Courier:
         rewind(request_dict.get("body"))
         return True
 
-    def _redirect(self, request_dict: dict[str, Any], way: Way, location: str | None, session: Any) -> None:
+    def _redirect(self, request_dict: dict[str, Any], way: RequestHistory, location: str | None, session: Any) -> None:
         way.trail = way.trail or [SecretURL(request_dict["url"])]
         if self.bearer is not None and self.bearer.is_shown_in(location or ""):
             # Errors and the log name where a redirect leads.
@@ -122,7 +122,7 @@ class Courier:
         return content if answer.status_code == 200 else None
 
 
-def _start_over(request_dict: dict[str, Any], way: Way) -> None:
+def _start_over(request_dict: dict[str, Any], way: RequestHistory) -> None:
     if way.trail:
         request_dict["url"] = way.trail[0].reveal()
         way.trail = []

@@ -16,7 +16,7 @@ import requests
 import urllib3
 
 from callback_sdk.concurrency.forking import Lock
-from callback_sdk.errors import ConfigurationError, LoginError
+from callback_sdk.errors import AIStoreLoginError, ConfigurationError
 from callback_sdk.redaction import Secret, SecretURL, clearing_locals, replaced
 
 _TIMEOUT = (5.0, 30.0)
@@ -112,7 +112,7 @@ class Token:
             if token is not None:
                 return token
             reason = f"answered {answer.status_code}"
-        raise LoginError(
+        raise AIStoreLoginError(
             f"AuthN at {self._url.bare} {reason}, and gave no token.",
             hint="Check its endpoint, and user name and password." if "answered" in reason else "Check its endpoint.",
         )

@@ -7,9 +7,9 @@ from callback_sdk.client.client import Client
 from callback_sdk.client.resources import Algorithm, Task, Version
 from callback_sdk.client.states import (
     Delivery,
+    DeliveryAttempt,
     DeliveryCounts,
-    DeliveryState,
-    DeliveryTry,
+    DeliverySnapshot,
     Progress,
     Result,
     TaskSummary,
@@ -20,9 +20,9 @@ __all__ = [
     "BatchItem",
     "Client",
     "Delivery",
+    "DeliveryAttempt",
     "DeliveryCounts",
-    "DeliveryState",
-    "DeliveryTry",
+    "DeliverySnapshot",
     "Progress",
     "Result",
     "Task",

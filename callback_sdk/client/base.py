@@ -11,16 +11,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from urllib.parse import quote, urlencode
 
-from callback_sdk.client.connection import Connection, service_url
+from callback_sdk.client.connection import ServiceConnection, service_url
 from callback_sdk.client.failures import Failures
 from callback_sdk.client.login import credentials_of
 from callback_sdk.client.resources import Algorithm, Task
-from callback_sdk.client.states import TaskState
+from callback_sdk.client.states import TaskSnapshot
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, InvalidRequestError, NotFoundError, ServiceError
 from callback_sdk.parsing import parse_bool
 from callback_sdk.redaction import Secret, hide
-from callback_sdk.targets import Settings
-from callback_sdk.targets.providers import Stores
+from callback_sdk.targets import TargetSettings
+from callback_sdk.targets.providers import StorageProviders
 
 if TYPE_CHECKING:
     from callback_sdk.client.client import Client
@@ -63,8 +63,8 @@ class ClientBase:
         self._failures = Failures(raises=config.fail_on_error)
         self._callback_url: Secret[Any] = hide(config.callback_url if callback_url is None else callback_url)
         endpoints = config.storage_endpoints if storage_endpoints is None else storage_endpoints
-        self._settings = Settings(stores=Stores.of(endpoints))
-        self._connection = Connection(
+        self._settings = TargetSettings(stores=StorageProviders.of(endpoints))
+        self._connection = ServiceConnection(
             service_url(_needed_url(hide(url or config.url))),
             credentials_of(token, username, password, config),
             timeout=config.timeout if timeout is None else timeout,
@@ -129,7 +129,7 @@ class ClientBase:
     ) -> None:
         self.close()
 
-    def _task(self, state: TaskState) -> Task:
+    def _task(self, state: TaskSnapshot) -> Task:
         return Task(cast("Client", self), state)
 
     def _algorithm(self, data: Any) -> Algorithm:

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import define, evolve, field, fields
 
 from callback_sdk.client.base import unexpected
-from callback_sdk.client.connection import JSON, Connection
+from callback_sdk.client.connection import JSON, ServiceConnection
 from callback_sdk.client.features import prepared
 from callback_sdk.client.interrupts import naming_key
 from callback_sdk.client.progress import ProgressBar
@@ -170,7 +170,7 @@ class Batch:
                 with _naming(number):
                     self._targets(_item(item))
 
-    def send(self, connection: Connection, path: str, bar: ProgressBar) -> None:
+    def send(self, connection: ServiceConnection, path: str, bar: ProgressBar) -> None:
         """Send all of them.
 
         Args:
@@ -204,7 +204,7 @@ class Batch:
             f'The same call with idempotency_key="{self._key}" submits the rest.'
         )
 
-    def _send(self, connection: Connection, path: str, chunk: _Chunk, key: str) -> None:
+    def _send(self, connection: ServiceConnection, path: str, chunk: _Chunk, key: str) -> None:
         body, content_type = chunk.form()
         hidden = Secret(tuple(text for secret in chunk.hidden for text in secret.reveal()))
         try:

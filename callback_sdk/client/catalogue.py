@@ -10,7 +10,7 @@ from callback_sdk.client.connection import JSON
 from callback_sdk.client.failures import public
 from callback_sdk.client.resources import Algorithm, Version
 from callback_sdk.errors import InvalidRequestError, NotFoundError
-from callback_sdk.notebook import Listing
+from callback_sdk.notebook import HTMLList
 
 _ANY = f"{JSON}, */*;q=0.5"
 _PNG = "image/png"
@@ -29,7 +29,7 @@ class Catalogue(ClientBase):
         data = self._connection.request("GET", "/algorithms").data
         if not isinstance(data, list):
             raise unexpected("a list of algorithms")
-        return Listing(self._algorithm(item) for item in data)
+        return HTMLList(self._algorithm(item) for item in data)
 
     @public
     def get_algorithm(self, algorithm_id: str) -> Algorithm:
@@ -57,7 +57,7 @@ class Catalogue(ClientBase):
         data = self._connection.request("GET", f"/algorithms/{segment(algorithm_id)}/versions").data
         if not isinstance(data, list):
             raise unexpected("a list of versions")
-        return Listing(understood("a version", Version.from_dict, item) for item in data)
+        return HTMLList(understood("a version", Version.from_dict, item) for item in data)
 
     @public
     def get_algorithm_version(self, algorithm_id: str, version: str) -> Version:

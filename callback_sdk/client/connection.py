@@ -17,8 +17,8 @@ from requests.auth import AuthBase
 from callback_sdk import tracing
 from callback_sdk.client.certificates import authorities, check_authorities
 from callback_sdk.client.content import content_of, is_too_long, too_large
-from callback_sdk.client.login import Credentials
-from callback_sdk.client.responses import Answer, read, unreachable
+from callback_sdk.client.login import LoginCredentials
+from callback_sdk.client.responses import ServiceResponse, read, unreachable
 from callback_sdk.client.transport import CarefulRetry, Limits, Retry, limited, new_session, retry_policy
 from callback_sdk.concurrency.forking import PerProcess
 from callback_sdk.documents.body import Body
@@ -29,7 +29,7 @@ from callback_sdk.errors import (
     EncodingError,
     FeaturesError,
     InvalidTargetError,
-    ServiceUnreachableError,
+    ServiceConnectionError,
 )
 from callback_sdk.parsing import total_seconds
 from callback_sdk.redaction import HIDDEN, Secret, SecretURL, without_frames
@@ -130,7 +130,7 @@ class _Upload:
         raise FeaturesError(f"The features {problem}.", hint="Leave the file alone until the task is submitted.")
 
 
-class Connection:
+class ServiceConnection:
     """Requests to one service.
 
     Args:
@@ -148,7 +148,7 @@ class Connection:
     def __init__(
         self,
         url: SecretURL,
-        credentials: Credentials,
+        credentials: LoginCredentials,
         *,
         timeout: timedelta,
         connect_timeout: timedelta,
@@ -175,7 +175,7 @@ class Connection:
         if session is not None:
             session.close()
 
-    def use(self, credentials: Credentials) -> None:
+    def use(self, credentials: LoginCredentials) -> None:
         """Send other credentials from now on."""
         self._credentials = credentials
 
@@ -206,7 +206,7 @@ class Connection:
         token = token or self._credentials.token(partial(self._post, deadline=None))
         self._post("/token/verify/", Secret({"token": token.reveal()}), deadline=None)
 
-    def request(self, method: str, path: str, **options: Any) -> Answer:
+    def request(self, method: str, path: str, **options: Any) -> ServiceResponse:
         """Make one request, and once more with another token when that is refused and there is another.
 
         Args:
@@ -231,7 +231,7 @@ class Connection:
                 raise
         return self._ask(request, other)
 
-    def _post(self, path: str, data: Secret[dict[str, str]], *, deadline: float | None) -> Answer:
+    def _post(self, path: str, data: Secret[dict[str, str]], *, deadline: float | None) -> ServiceResponse:
         request = Request(
             method="POST",
             path=path,
@@ -244,7 +244,7 @@ class Connection:
         )
         return self._ask(request, None)
 
-    def _ask(self, request: Request, token: Secret[str] | None) -> Answer:
+    def _ask(self, request: Request, token: Secret[str] | None) -> ServiceResponse:
         response, content = self._send(request, token)
         return read(response, content, self.url, self._hidden(request, token), as_file=request.accept != JSON)
 
@@ -298,7 +298,7 @@ class Connection:
             return self._timeouts
         left = deadline - time.monotonic()
         if left <= 0:
-            raise ServiceUnreachableError(f"There was no time left to ask {self.url}.", hint="Allow a longer wait.")
+            raise ServiceConnectionError(f"There was no time left to ask {self.url}.", hint="Allow a longer wait.")
         return min(self._timeouts[0], left), min(self._timeouts[1], left)
 
 

@@ -15,11 +15,11 @@ from callback_sdk.client.interrupts import naming_key
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.resources import Task
 from callback_sdk.client.responses import accepted, may_be_accepted
-from callback_sdk.client.states import TaskState
+from callback_sdk.client.states import TaskSnapshot
 from callback_sdk.client.submission import checked_key, credentials, form_fields, joined
 from callback_sdk.documents.multipart import encode_form
 from callback_sdk.errors import CallbackParamError, NotFoundError, ServiceError
-from callback_sdk.notebook import Listing
+from callback_sdk.notebook import HTMLList
 from callback_sdk.redaction import Secret
 from callback_sdk.targets import check_callback
 from callback_sdk.targets.callbacks import Callback
@@ -213,8 +213,8 @@ class Jobs(ClientBase):
         except NotFoundError as error:
             self._suggest(error, algorithm_id)
             raise
-        return Listing(
-            self._task(TaskState(job_id=job_id, algorithm=algorithm_id, kind="predict")) for job_id in batch.accepted
+        return HTMLList(
+            self._task(TaskSnapshot(job_id=job_id, algorithm=algorithm_id, kind="predict")) for job_id in batch.accepted
         )
 
     def _submit(
@@ -254,7 +254,7 @@ class Jobs(ClientBase):
                     error.hint = f"{error.hint} {accepted(key)}"
                     error.idempotency_key = key
                 raise
-        return self._task(understood("a task", TaskState.from_dict, answer.data))
+        return self._task(understood("a task", TaskSnapshot.from_dict, answer.data))
 
     def _item_targets(self, item: BatchItem) -> tuple[Callback, ...]:
         return self._checked(paired(Secret(_listed(item.callbacks.reveal()))))

@@ -9,15 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from callback_sdk.client.responses import Answer
+from callback_sdk.client.responses import ServiceResponse
 from callback_sdk.concurrency.forking import RLock, after_fork
-from callback_sdk.errors import AuthenticationError, ConfigurationError, ServiceError, ServiceUnreachableError
+from callback_sdk.errors import AuthenticationError, ConfigurationError, ServiceConnectionError, ServiceError
 from callback_sdk.redaction import Secret
 
 if TYPE_CHECKING:
     from callback_sdk.config import ClientConfig
 
-Post = Callable[[str, Secret[dict[str, str]]], Answer]
+Post = Callable[[str, Secret[dict[str, str]]], ServiceResponse]
 """Sends JSON to a path of the service, without a token."""
 
 _FRESH = 25 * 60.0
@@ -25,7 +25,7 @@ _FRESH = 25 * 60.0
 may be seen as a broken connection only."""
 
 
-class Credentials(Protocol):
+class LoginCredentials(Protocol):
     """Where a token comes from."""
 
     def token(self, post: Post, deadline: float | None = None) -> Secret[str]:
@@ -122,7 +122,7 @@ class Login:
     def _locked(self, deadline: float | None) -> Iterator[None]:
         seconds = -1 if deadline is None else max(0.0, deadline - time.monotonic())
         if not self._lock.acquire(timeout=seconds):
-            raise ServiceUnreachableError(
+            raise ServiceConnectionError(
                 "Another thread is still logging in, and there is no time left.", hint="Allow a longer wait."
             )
         try:
@@ -153,7 +153,7 @@ class Login:
         _member(answer, "refresh")
         return self._keep(answer)
 
-    def _keep(self, answer: Answer) -> Secret[str]:
+    def _keep(self, answer: ServiceResponse) -> Secret[str]:
         self._access = _member(answer, "access")
         if "refresh" in answer.data:
             # A service that rotates refresh tokens gives a new one with each access token.
@@ -196,7 +196,7 @@ class RefreshableToken(Login):
 
 def credentials_of(
     token: Secret[Any] | None, username: str | None, password: Secret[Any] | None, config: ClientConfig
-) -> Credentials:
+) -> LoginCredentials:
     """Choose what shows who the client is: what its caller says first, then the environment; a token first.
 
     Args:
@@ -234,7 +234,7 @@ def _text(name: str, value: Secret[Any]) -> Secret[str]:
     return value
 
 
-def _member(answer: Answer, name: str) -> Secret[str]:
+def _member(answer: ServiceResponse, name: str) -> Secret[str]:
     if isinstance(answer.data, dict) and isinstance(answer.data.get(name), str):
         return Secret(answer.data[name])
     raise ServiceError(

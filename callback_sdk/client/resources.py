@@ -12,17 +12,17 @@ from attrs import define, field, fields
 
 from callback_sdk.client.failures import Failures, public
 from callback_sdk.client.progress import ProgressBar
-from callback_sdk.client.states import Delivery, DeliveryState, Progress, Result, TaskState, outcome
+from callback_sdk.client.states import Delivery, DeliverySnapshot, Progress, Result, TaskSnapshot, outcome
 from callback_sdk.client.waiting import Waiting
 from callback_sdk.errors import (
     ConfigurationError,
     ServiceError,
     TaskFailedError,
-    WaitTimeoutError,
+    TaskTimeoutError,
     sentence,
 )
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING, Receipt
-from callback_sdk.notebook import Listing, Shown, listed
+from callback_sdk.notebook import HTMLList, HTMLRepr, listed
 from callback_sdk.parsing import total_seconds
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @define(frozen=True, kw_only=True)
-class Version(Shown):
+class Version(HTMLRepr):
     """One version of an algorithm.
 
     Attributes:
@@ -65,7 +65,7 @@ class Version(Shown):
 
 
 @define(frozen=True, kw_only=True)
-class Algorithm(Shown):
+class Algorithm(HTMLRepr):
     """One algorithm of the service.
 
     Attributes:
@@ -136,7 +136,7 @@ class Algorithm(Shown):
         return self._client.get_graph(self.id, file_type, version)
 
 
-class Task(Shown):
+class Task(HTMLRepr):
     """One submitted job.
 
     It shows the state that the service last told; `refresh` and `wait` bring a newer one. It comes from
@@ -148,7 +148,7 @@ class Task(Shown):
     STATUS_FINISHED: ClassVar[str] = FINISHED
     STATUS_CANCELED: ClassVar[str] = CANCELED
 
-    def __init__(self, client: Client, state: TaskState) -> None:
+    def __init__(self, client: Client, state: TaskSnapshot) -> None:
         self._client = client
         self._state = state
 
@@ -238,12 +238,12 @@ class Task(Shown):
     @property
     def receipts(self) -> list[Receipt]:
         """Proof of the deliveries that were made."""
-        return Listing(self._state.receipts)
+        return HTMLList(self._state.receipts)
 
     @property
-    def deliveries(self) -> list[DeliveryState]:
+    def deliveries(self) -> list[DeliverySnapshot]:
         """How each delivery stands, in the order of the targets."""
-        return Listing(self._state.deliveries)
+        return HTMLList(self._state.deliveries)
 
     @property
     def algorithm(self) -> str | None:
@@ -327,7 +327,7 @@ class Task(Shown):
             ServiceError: The service didn't accept that.
         """
         dead = [one for one in self._client._deliveries(self.job_id) if one.state == "dead"]
-        return Listing(self._client._redeliver(self.job_id, one.delivery_id) for one in dead)
+        return HTMLList(self._client._redeliver(self.job_id, one.delivery_id) for one in dead)
 
     @public
     def result(self) -> Result:
@@ -383,7 +383,7 @@ class Task(Shown):
         try:
             with ProgressBar(f"Task {self.job_id}", wanted=progress) as bar:
 
-                def show(state: TaskState, trouble: ServiceError | None) -> None:
+                def show(state: TaskSnapshot, trouble: ServiceError | None) -> None:
                     bar.show(state.progress.fraction, _shown(state, trouble))
 
                 self._wait_for_end(Waiting(end=end, longest_pause=pause, show=show))
@@ -398,7 +398,7 @@ class Task(Shown):
     def _wait_for_end(self, waiting: Waiting) -> None:
         _, trouble = waiting.until(lambda state: state.ended, self._ask, self._state)
         if not self.ended:
-            raise WaitTimeoutError(
+            raise TaskTimeoutError(
                 f"The task {self.job_id} has not ended in time; it is {self.status} and goes on.",
                 hint=self._way_back(),
                 job_id=self.job_id,
@@ -407,7 +407,7 @@ class Task(Shown):
     def _wait_for_deliveries(self, waiting: Waiting) -> None:
         waiting.until(lambda state: not state.delivering, self._ask, self._state)
 
-    def _ask(self, deadline: float) -> TaskState:
+    def _ask(self, deadline: float) -> TaskSnapshot:
         self._state = self._client._task_state("GET", self.job_id, deadline=deadline)
         return self._state
 
@@ -431,7 +431,7 @@ class _NoClient:
         raise ConfigurationError(message, hint=hint)
 
 
-def _detached_task(kind: type[Task], state: TaskState) -> Task:
+def _detached_task(kind: type[Task], state: TaskSnapshot) -> Task:
     client = _NoClient(
         f"The task {state.job_id} was pickled, and its client was not, as it holds a credential.",
         f'Get it again from a client of this process: client.get_task_results("{state.job_id}").',
@@ -447,7 +447,7 @@ def _detached_algorithm(facts: dict[str, Any]) -> Algorithm:
     return Algorithm(client=cast("Client", client), **facts)
 
 
-def _shown(state: TaskState, trouble: ServiceError | None) -> str:
+def _shown(state: TaskSnapshot, trouble: ServiceError | None) -> str:
     if trouble is not None:
         return "the service doesn't answer"
     if state.ended:

@@ -17,8 +17,8 @@ from callback_sdk.errors import (
     InvalidRequestError,
     NotFoundError,
     ResponseTooLargeError,
+    ServiceConnectionError,
     ServiceError,
-    ServiceUnreachableError,
     sentence,
 )
 from callback_sdk.redaction import HIDDEN, Secret, replaced, without_frames
@@ -54,7 +54,7 @@ _HINTS = {
 
 
 @define(frozen=True)
-class Answer:
+class ServiceResponse:
     """What the service said to one request.
 
     Attributes:
@@ -73,7 +73,7 @@ def read(
     hidden: Secret[tuple[str, ...]],
     *,
     as_file: bool = False,
-) -> Answer:
+) -> ServiceResponse:
     """Read an answer.
 
     Args:
@@ -88,7 +88,7 @@ def read(
     """
     said = _Said(response, content, hidden)
     if 200 <= response.status_code < 300:
-        return Answer(content if as_file else _json(content, url, said), said.request_id)
+        return ServiceResponse(content if as_file else _json(content, url, said), said.request_id)
     raise _refusal(said)
 
 
@@ -259,7 +259,7 @@ def unreachable(
     *,
     may_be_accepted: bool,
     hidden: Secret[tuple[str, ...]] = _NOTHING,
-) -> ServiceUnreachableError:
+) -> ServiceConnectionError:
     """Make the error for a request that got no answer; its cause has no frames, whose locals hold the token.
 
     A cause that quotes a credential is left out: a malformed status line or the URL of a proxy may.
@@ -279,7 +279,7 @@ def unreachable(
     if may_be_accepted:
         resume_key = key
         hint = f"{accepted(key)} If the features are large, the service's limit may have cut them off. {hint}"
-    failure = ServiceUnreachableError(
+    failure = ServiceConnectionError(
         f"No answer from {url}: {sentence(_described(root, hidden))}", hint=hint, idempotency_key=resume_key
     )
     failure.__cause__ = None if _quotes_credential(root, hidden) else without_frames(root)

@@ -9,7 +9,7 @@ from typing import Any
 from attrs import asdict, define, field
 
 from callback_sdk.models import CANCELED, FINISHED, PENDING, Receipt
-from callback_sdk.notebook import Shown, progress
+from callback_sdk.notebook import HTMLRepr, progress
 
 
 @define(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class Progress:
 
 
 @define(frozen=True, kw_only=True)
-class DeliveryState(Shown):
+class DeliverySnapshot(HTMLRepr):
     """How the delivery of one task to one target stands.
 
     Attributes:
@@ -66,7 +66,7 @@ class DeliveryState(Shown):
 
 
 @define(frozen=True, kw_only=True)
-class TaskState:
+class TaskSnapshot:
     """A task as the service saw it at one moment; the attributes are those of `Task`."""
 
     job_id: str
@@ -77,7 +77,7 @@ class TaskState:
     callback_param: Any = field(default=None, repr=False)
     progress: Progress = field(factory=Progress)
     receipts: tuple[Receipt, ...] = ()
-    deliveries: tuple[DeliveryState, ...] = ()
+    deliveries: tuple[DeliverySnapshot, ...] = ()
     new_version: str | None = None
     algorithm: str | None = None
     version: str | None = None
@@ -104,7 +104,7 @@ class TaskState:
         return {**head, **shown.pop("result"), **shown}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> TaskState:
+    def from_dict(cls, data: Mapping[str, Any]) -> TaskSnapshot:
         """Read the wire form; members that are not known are left out."""
         return cls(
             job_id=_text(data["job_id"]),
@@ -116,7 +116,7 @@ class TaskState:
             progress=Progress.from_dict(data.get("progress")),
             receipts=tuple(Receipt.from_dict(receipt) for receipt in data.get("receipts") or ()),
             deliveries=tuple(
-                DeliveryState(**{name: one[name] for name in DeliveryState.__annotations__ if name in one})
+                DeliverySnapshot(**{name: one[name] for name in DeliverySnapshot.__annotations__ if name in one})
                 for one in data.get("deliveries") or ()
             ),
             new_version=data.get("new_version"),
@@ -140,7 +140,7 @@ class DeliveryCounts:
 
 
 @define(frozen=True, kw_only=True)
-class TaskSummary(Shown):
+class TaskSummary(HTMLRepr):
     """A task in a list: how it stands, without its results. `Client.get_task_results` has it whole.
 
     Attributes:
@@ -199,7 +199,7 @@ class TaskSummary(Shown):
 
 
 @define(frozen=True, kw_only=True)
-class DeliveryTry:
+class DeliveryAttempt:
     """One try of a delivery.
 
     Attributes:
@@ -216,7 +216,7 @@ class DeliveryTry:
 
 
 @define(frozen=True, kw_only=True)
-class Delivery(Shown):
+class Delivery(HTMLRepr):
     """The delivery of one task to one target, with all its tries.
 
     Attributes:
@@ -237,7 +237,7 @@ class Delivery(Shown):
     next_attempt_at: datetime | None = None
     error: str | None = None
     receipt: Receipt | None = None
-    tries: tuple[DeliveryTry, ...] = ()
+    tries: tuple[DeliveryAttempt, ...] = ()
 
     def _facts(self) -> dict[str, Any]:
         return {
@@ -260,7 +260,7 @@ class Delivery(Shown):
         members["next_attempt_at"] = _moment(data.get("next_attempt_at"))
         members["receipt"] = Receipt.from_dict(data["receipt"]) if data.get("receipt") else None
         members["tries"] = tuple(
-            DeliveryTry(
+            DeliveryAttempt(
                 number=one["number"],
                 started_at=_moment(one.get("started_at")),
                 finished_at=_moment(one.get("finished_at")),
@@ -271,7 +271,7 @@ class Delivery(Shown):
         return cls(**members)
 
 
-def outcome(task: TaskState | TaskSummary) -> dict[str, Any]:
+def outcome(task: TaskSnapshot | TaskSummary) -> dict[str, Any]:
     """Return what a notebook shows of a task, whole or in a list."""
     version = f" {task.version}" if task.version else ""
     return {

@@ -12,12 +12,12 @@ from callback_sdk.client.base import ClientBase, queried, segment, understood, u
 from callback_sdk.client.failures import public
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.resources import Task
-from callback_sdk.client.states import Delivery, TaskState, TaskSummary
+from callback_sdk.client.states import Delivery, TaskSnapshot, TaskSummary
 from callback_sdk.client.submission import whole_number
 from callback_sdk.client.waiting import Waiting
-from callback_sdk.errors import InvalidRequestError, ServiceError, WaitTimeoutError, type_name
+from callback_sdk.errors import InvalidRequestError, ServiceError, TaskTimeoutError, type_name
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
-from callback_sdk.notebook import Listing
+from callback_sdk.notebook import HTMLList
 from callback_sdk.parsing import total_seconds
 
 _STATUSES = (PENDING, IN_PROGRESS, FINISHED, CANCELED)
@@ -158,9 +158,9 @@ class Tasks(ClientBase):
         """
         return self._redeliver(job_id, delivery_id)
 
-    def _task_state(self, method: str, job_id: str, *, deadline: float | None = None) -> TaskState:
+    def _task_state(self, method: str, job_id: str, *, deadline: float | None = None) -> TaskSnapshot:
         answer = self._connection.request(method, f"/algorithms/tasks/{segment(job_id)}", deadline=deadline)
-        state = understood("a task", TaskState.from_dict, answer.data)
+        state = understood("a task", TaskSnapshot.from_dict, answer.data)
         _check_id("task", job_id, state.job_id)
         return state
 
@@ -168,7 +168,7 @@ class Tasks(ClientBase):
         data = self._connection.request("GET", f"/algorithms/tasks/{segment(job_id)}/deliveries").data
         if not isinstance(data, list):
             raise unexpected("a list of deliveries")
-        return Listing(understood("a delivery", Delivery.from_dict, item) for item in data)
+        return HTMLList(understood("a delivery", Delivery.from_dict, item) for item in data)
 
     def _redeliver(self, job_id: str, delivery_id: str) -> Delivery:
         path = f"/algorithms/tasks/{segment(job_id)}/deliveries/{segment(delivery_id)}/redeliver"
@@ -193,11 +193,11 @@ class Tasks(ClientBase):
         return [understood("a task", TaskSummary.from_dict, item) for item in data["tasks"]], data.get("next")
 
 
-def _tasks(given: Any) -> Listing[Task]:
+def _tasks(given: Any) -> HTMLList[Task]:
     """Return what is waited for, if all of it can be."""
     if isinstance(given, (Task, str, bytes)) or not isinstance(given, Iterable):
         raise InvalidRequestError(f"tasks is of type {type_name(given)}.", hint="Give a list of tasks.")
-    tasks = Listing(given)
+    tasks = HTMLList(given)
     for number, task in enumerate(tasks):
         if task is False:
             raise InvalidRequestError(
@@ -219,7 +219,7 @@ def _wait_for_ends(tasks: list[Task], end: float, bar: ProgressBar) -> None:
             continue
         try:
             task._wait_for_end(Waiting(end=end))
-        except WaitTimeoutError as error:
+        except TaskTimeoutError as error:
             error.hint = f"{ended} of {len(tasks)} tasks have ended, and the others go on: wait for them again."
             raise
 

@@ -7,16 +7,16 @@ from collections.abc import Callable
 
 from attrs import define
 
-from callback_sdk.client.states import TaskState
+from callback_sdk.client.states import TaskSnapshot
 from callback_sdk.client.transport import LONGEST_RETRY_AFTER
-from callback_sdk.errors import ServiceError, ServiceUnreachableError
+from callback_sdk.errors import ServiceConnectionError, ServiceError
 from callback_sdk.redaction import without_frames
 from callback_sdk.transport.retry import is_retryable
 
-Ask = Callable[[float], TaskState]
+Ask = Callable[[float], TaskSnapshot]
 """Asks the service for the state of a task, until a moment of the monotonic clock."""
 
-Show = Callable[[TaskState, "ServiceError | None"], object]
+Show = Callable[[TaskSnapshot, "ServiceError | None"], object]
 """Shows a state, and why there is no newer one."""
 
 _FIRST_PAUSE = 0.1
@@ -44,8 +44,8 @@ class Waiting:
     show: Show = lambda state, trouble: None
 
     def until(
-        self, condition: Callable[[TaskState], bool], ask: Ask, state: TaskState
-    ) -> tuple[TaskState, ServiceError | None]:
+        self, condition: Callable[[TaskSnapshot], bool], ask: Ask, state: TaskSnapshot
+    ) -> tuple[TaskSnapshot, ServiceError | None]:
         """Ask until a condition holds, or until the time is over.
 
         Args:
@@ -81,4 +81,4 @@ class Waiting:
 
 def _may_pass(error: ServiceError) -> bool:
     """Return whether the next question may well get an answer."""
-    return isinstance(error, ServiceUnreachableError) or (error.status is not None and is_retryable(error.status))
+    return isinstance(error, ServiceConnectionError) or (error.status is not None and is_retryable(error.status))

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from callback_sdk._version import __version__
-from callback_sdk.commands import database, health, outbox, serving, targets, tasks, users
-from callback_sdk.commands import run as trying
+from callback_sdk.commands import database, health, outbox, run, serving, targets, tasks, users
 from callback_sdk.commands.printing import print_line
 
 app = typer.Typer(
@@ -42,7 +41,7 @@ def _options(
 app.command()(serving.serve)
 app.command()(serving.worker)
 app.command()(health.health)
-app.command()(trying.run)
+app.command()(run.run)
 tasks.add_to(app)
 targets.add_to(app)
 

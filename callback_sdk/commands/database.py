@@ -36,9 +36,9 @@ def new_key() -> None:
     To change keys, put the new one before the old one everywhere, start everything again, run `callback-sdk db
     rotate`, and then leave the old one out.
     """
-    from callback_sdk.service.access import cipher as vault
+    from callback_sdk.service.access import cipher
 
-    print_line(vault.new_key().reveal())
+    print_line(cipher.new_key().reveal())
 
 
 @app.command("rotate")

@@ -10,7 +10,7 @@ import typer
 
 from callback_sdk.commands.options import settings
 from callback_sdk.commands.printing import print_line
-from callback_sdk.errors import ConfigurationError, ServiceUnreachableError
+from callback_sdk.errors import ConfigurationError, ServiceConnectionError
 
 _TIMEOUT = 10.0
 """Seconds that an answer may take."""
@@ -36,7 +36,7 @@ def health(
     port = port or config.metrics_port or config.port
     status, error = _ask(config.host, port)
     if status != 200:
-        raise ServiceUnreachableError(f"It isn't ready: {error}", status=status)
+        raise ServiceConnectionError(f"It isn't ready: {error}", status=status)
     print_line("It is ready.")
 
 
@@ -52,7 +52,7 @@ def _ask(host: str, port: int) -> tuple[int, str]:
         answer = connection.getresponse()
         body = answer.read(65536)
     except (OSError, http.client.HTTPException) as error:
-        raise ServiceUnreachableError(
+        raise ServiceConnectionError(
             f"Nobody answers at {here}:{port}: {error}.", hint="See that it runs, and that the port is its own."
         ) from None
     finally:

@@ -13,7 +13,7 @@ from callback_sdk.commands.options import AsJSON, duration
 from callback_sdk.commands.printing import moment, one_line, print_json, print_line, print_table, proof
 
 if TYPE_CHECKING:
-    from callback_sdk.outbox import Entry, Outbox
+    from callback_sdk.outbox import Outbox, OutboxEntry
     from callback_sdk.writer import ResultsWriter
 
 EXIT_DEAD = 3
@@ -179,7 +179,7 @@ def _open(path: Path) -> Outbox:
     return Outbox(path, create=False)
 
 
-def _show(entries: list[Entry], *, as_json: bool) -> None:
+def _show(entries: list[OutboxEntry], *, as_json: bool) -> None:
     if as_json:
         print_json([entry.to_dict() for entry in entries])
         return
@@ -187,7 +187,7 @@ def _show(entries: list[Entry], *, as_json: bool) -> None:
     print_table(heads, (_cells(entry) for entry in entries))
 
 
-def _cells(entry: Entry) -> tuple[str, ...]:
+def _cells(entry: OutboxEntry) -> tuple[str, ...]:
     return (
         entry.delivery_id,
         entry.job_id,

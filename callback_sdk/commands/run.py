@@ -18,7 +18,7 @@ from callback_sdk.commands.options import PassEnv, RegistryName, settings
 from callback_sdk.commands.printing import print_document, print_error, print_text
 
 if TYPE_CHECKING:
-    from callback_sdk.service.algorithms.registry import Algorithm
+    from callback_sdk.service.algorithms.registry import AlgorithmVersion
 
 EXIT_FAILED = 3
 """The algorithm failed."""
@@ -63,7 +63,7 @@ def run(
     from callback_sdk.service.algorithms import features as tables
     from callback_sdk.service.algorithms.registry import load
     from callback_sdk.service.server import default_processes
-    from callback_sdk.service.work.child import Run
+    from callback_sdk.service.work.child import RunSpec
     from callback_sdk.service.work.memory import default_limit, limit_of
     from callback_sdk.service.work.output_capture import kept
     from callback_sdk.service.work.process import ChildProcess
@@ -80,7 +80,7 @@ def run(
     tables.check(features, format_)
     with tempfile.TemporaryDirectory(prefix="callback-sdk-run-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
-        order = Run(
+        order = RunSpec(
             registry=registry,
             kind="fit" if fit else "predict",
             algorithm=found.name,
@@ -135,7 +135,7 @@ def _parameters(path: Path | None) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _progress_shown(algorithm: Algorithm, path: Path) -> Iterator[None]:
+def _progress_shown(algorithm: AlgorithmVersion, path: Path) -> Iterator[None]:
     """Show how far the algorithm is while the block lasts, where somebody is there to see it."""
     from callback_sdk.client.progress import ProgressBar
     from callback_sdk.service.files import read_progress

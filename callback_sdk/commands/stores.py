@@ -14,15 +14,15 @@ from callback_sdk.commands.options import settings
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from callback_sdk.service.runtime import Places
+    from callback_sdk.service.runtime import StorageLocations
     from callback_sdk.service.store import Store
 
 
-def find_places(data: Path | None, database: str | None, *, make: bool = False) -> Places:
+def find_places(data: Path | None, database: str | None, *, make: bool = False) -> StorageLocations:
     """Return where a service keeps what; unless it is to be made, there must be something already."""
     from callback_sdk.errors import ConfigurationError
     from callback_sdk.service.files import make_data_folder
-    from callback_sdk.service.runtime import Places
+    from callback_sdk.service.runtime import StorageLocations
 
     config = settings(data=data, database=database)
     folder = config.data.absolute()
@@ -38,7 +38,7 @@ def find_places(data: Path | None, database: str | None, *, make: bool = False) 
             f"There are no encryption keys in the folder {config.data}.",
             hint="Name the service's data folder with --data, or give CALLBACK_SDK_ENCRYPTION_KEYS its keys.",
         )
-    return Places(data=folder, database=config.database, keys=config.encryption_keys)
+    return StorageLocations(data=folder, database=config.database, keys=config.encryption_keys)
 
 
 @contextmanager

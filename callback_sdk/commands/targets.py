@@ -17,10 +17,10 @@ from callback_sdk.commands.options import AsJSON, StorageEndpoint, duration
 from callback_sdk.commands.printing import moment, print_json, print_line, print_table
 
 if TYPE_CHECKING:
-    from callback_sdk.models import JobResult, PostTarget, PutTarget
+    from callback_sdk.models import JobResult, PresignedPost, PresignedPut
     from callback_sdk.redaction import Secret
     from callback_sdk.signer import S3Signer
-    from callback_sdk.targets import Settings, Target
+    from callback_sdk.targets import Target, TargetSettings
 
 EXIT_ERROR = 1
 
@@ -219,7 +219,7 @@ def _own_words() -> Iterator[None]:
         raise
 
 
-def _print_target(target: PutTarget | PostTarget, *, as_json: bool) -> None:
+def _print_target(target: PresignedPut | PresignedPost, *, as_json: bool) -> None:
     if as_json:
         print_json([{"url": target.url, "param": target.callback_param}])
     else:
@@ -228,7 +228,7 @@ def _print_target(target: PutTarget | PostTarget, *, as_json: bool) -> None:
         print_line(f"It can be used until {moment(target.expires_at)}.", err=True)
 
 
-def _explained(item: Secret[Any], settings: Settings) -> dict[str, Any]:
+def _explained(item: Secret[Any], settings: TargetSettings) -> dict[str, Any]:
     """Return what is known of a target, with the first problem that a result would have there."""
     from callback_sdk.errors import TargetError
     from callback_sdk.targets import plan
@@ -275,12 +275,12 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def _settings(storage_endpoint: list[str] | None) -> Settings:
+def _settings(storage_endpoint: list[str] | None) -> TargetSettings:
     from callback_sdk.config import WriterConfig
-    from callback_sdk.targets import Settings
-    from callback_sdk.targets.providers import Stores
+    from callback_sdk.targets import TargetSettings
+    from callback_sdk.targets.providers import StorageProviders
 
-    return Settings(stores=Stores.of(storage_endpoint or WriterConfig.from_environ().storage_endpoints))
+    return TargetSettings(stores=StorageProviders.of(storage_endpoint or WriterConfig.from_environ().storage_endpoints))
 
 
 def _items(where: str) -> list[Secret[Any]]:

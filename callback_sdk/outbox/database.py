@@ -61,7 +61,7 @@ _TABLES = (
 _OPENING = RLock()
 
 
-class Database:
+class OutboxDatabase:
     """One process's connection to an outbox; its threads take turns.
 
     Args:
@@ -86,7 +86,7 @@ class Database:
             self._connection = _connect(path, folder)
             self._identity = _identity(path)
         _OPEN.add(self)
-        after_fork(self, Database._leave_to_parent)
+        after_fork(self, OutboxDatabase._leave_to_parent)
 
     def close(self) -> None:
         """Close the connection, after the transaction that runs."""
@@ -163,7 +163,7 @@ class Database:
 # inherited before it opens its own. By then nothing is locked in there, and closing touches neither the locks nor the
 # file of the parent ("How To Corrupt An SQLite Database File", section 2.6, is about handles in use).
 
-_OPEN: weakref.WeakSet[Database] = weakref.WeakSet()
+_OPEN: weakref.WeakSet[OutboxDatabase] = weakref.WeakSet()
 
 _FORK_WAIT = 5.0
 """Seconds, at most, that a fork waits for each outbox."""
@@ -177,7 +177,7 @@ _BUSY: list[tuple[Path, sqlite3.Connection]] = []
 _FORKING = threading.local()
 
 
-def _held() -> list[Database]:
+def _held() -> list[OutboxDatabase]:
     return getattr(_FORKING, "databases", [])
 
 

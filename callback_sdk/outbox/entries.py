@@ -16,7 +16,7 @@ DEAD = "dead"
 
 
 @define(frozen=True, kw_only=True)
-class Entry:
+class OutboxEntry:
     """One delivery, as it may be shown: there is no credential in it.
 
     Attributes:
@@ -56,7 +56,7 @@ class Entry:
 
 
 @define(frozen=True, kw_only=True)
-class Written:
+class WriteResult:
     """What has become of a write so far. All of it is on disk.
 
     Attributes:
@@ -65,11 +65,11 @@ class Written:
     """
 
     receipts: tuple[Receipt, ...]
-    pending: tuple[Entry, ...]
+    pending: tuple[OutboxEntry, ...]
 
 
 @define(frozen=True, kw_only=True)
-class Stored:
+class StoredResults:
     """Where the bytes of results are kept.
 
     Attributes:
@@ -82,7 +82,7 @@ class Stored:
 
 
 @define(frozen=True, kw_only=True)
-class Order:
+class NewDelivery:
     """One delivery that is to be kept.
 
     Attributes:
@@ -97,7 +97,7 @@ class Order:
 
 
 @define(frozen=True, kw_only=True)
-class Claim:
+class OutboxClaim:
     """The right to send one delivery.
 
     Attributes:
@@ -114,7 +114,7 @@ class Claim:
 
 
 @define(frozen=True, kw_only=True)
-class Letter:
+class PendingSend:
     """What is needed to send one delivery.
 
     Attributes:
@@ -126,7 +126,7 @@ class Letter:
     """
 
     job: JobResult
-    stored: Stored
+    stored: StoredResults
     nulled: int
     object_url: str | None
     callback: Callback

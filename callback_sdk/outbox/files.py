@@ -13,7 +13,7 @@ from pathlib import Path
 from callback_sdk.documents.body import Body, PathPart
 from callback_sdk.errors import OutboxError, storage_hint
 from callback_sdk.outbox.database import sync_folder
-from callback_sdk.outbox.entries import Stored
+from callback_sdk.outbox.entries import StoredResults
 
 INLINE = 64 * 1024
 """Bytes up to which results are kept in the database itself."""
@@ -34,7 +34,7 @@ class ResultFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def keep(self, results: Body) -> Stored:
+    def keep(self, results: Body) -> StoredResults:
         """Keep a copy. When this returns it is on disk, or in the value that is to be committed.
 
         Raises:
@@ -42,7 +42,7 @@ class ResultFiles:
             EncodingError: The results changed while they were copied.
         """
         if results.size <= INLINE:
-            return Stored(data=results.read())
+            return StoredResults(data=results.read())
         # The digest is in the name, so that no copy that was damaged meanwhile is ever sent.
         name = f"{uuid.uuid4().hex}-{results.sha256.hex()}{_SUFFIX}"
         try:
@@ -52,9 +52,9 @@ class ResultFiles:
                 f"{results.size} bytes of results can't be kept in {self._folder}: {error.strerror or error}.",
                 hint=f"Nothing was stored or sent. {storage_hint(error, 'this folder')} Then write again.",
             ) from error
-        return Stored(file=name)
+        return StoredResults(file=name)
 
-    def body(self, stored: Stored) -> Body:
+    def body(self, stored: StoredResults) -> Body:
         """Return the bytes to read.
 
         Raises:

@@ -25,17 +25,17 @@ from callback_sdk.errors import (
     CallbackSDKError,
     ConfigurationError,
     DeliveryError,
+    MultipleDeliveryErrors,
     OutboxError,
-    SeveralDeliveriesError,
     TargetError,
 )
 from callback_sdk.models import JobResult, Receipt
-from callback_sdk.outbox.database import Database
-from callback_sdk.outbox.entries import DEAD, DELIVERED, Entry, Order, Stored, Written
+from callback_sdk.outbox.database import OutboxDatabase
+from callback_sdk.outbox.entries import DEAD, DELIVERED, NewDelivery, OutboxEntry, StoredResults, WriteResult
 from callback_sdk.outbox.files import ResultFiles
-from callback_sdk.outbox.owner import Owner
-from callback_sdk.outbox.sender import Courier
-from callback_sdk.outbox.store import Ledger
+from callback_sdk.outbox.owner import ClaimOwner
+from callback_sdk.outbox.sender import OutboxSender
+from callback_sdk.outbox.store import OutboxStore
 from callback_sdk.parsing import path_of, total_seconds
 from callback_sdk.redaction import clearing_locals, hide, without_frames
 from callback_sdk.targets import plan
@@ -109,7 +109,7 @@ class Outbox:
         self._keep = total_seconds("keep", keep)
         # Neither a connection nor a lock survives a fork. There is no `self` in it, so that an outbox without any
         # reference is gone at once, and its lock with it.
-        self._desks = PerProcess(functools.partial(_Desk.open, self.path, writer, create=create))
+        self._desks = PerProcess(functools.partial(_ProcessState.open, self.path, writer, create=create))
         # Fails here, and not at the first result.
         self._desk()
 
@@ -131,7 +131,7 @@ class Outbox:
             desk.close(own_writer=self._writer is None)
 
     @clearing_locals
-    def write(self, result: JobResult, callback_url: Any, callback_param: Any = None) -> Written:
+    def write(self, result: JobResult, callback_url: Any, callback_param: Any = None) -> WriteResult:
         """Keep a result for every target, and try each once, all at once.
 
         The same document to the same place is one delivery, however often it is written; so a worker that runs a job
@@ -151,7 +151,7 @@ class Outbox:
             OutboxError: The result can't be kept; nothing was stored or sent.
             TargetError: A target can't be used, or there is none; nothing was stored for it.
             DeliveryError: A target has refused the result for good; it is in the outbox as dead. When several targets
-                fail it is a `SeveralDeliveriesError`. The others have their receipts, `error.receipts`, or are
+                fail it is a `MultipleDeliveryErrors`. The others have their receipts, `error.receipts`, or are
                 pending all the same.
         """
         callback_url, callback_param = hide(callback_url), hide(callback_param)
@@ -159,7 +159,7 @@ class Outbox:
             given = [_as_read_back(callback) for callback in required_callbacks(callback_url, callback_param)]
             return self._write(result, given)
 
-    def _write(self, result: JobResult, given: Sequence[Callback]) -> Written:
+    def _write(self, result: JobResult, given: Sequence[Callback]) -> WriteResult:
         desk = self._desk()
         desk.owner.appear()
         desk.tidy_claims()
@@ -222,7 +222,7 @@ class Outbox:
             desk.courier.wait(GRACE)
 
     @clearing_locals
-    def entries(self, *, state: str | None = None) -> list[Entry]:
+    def entries(self, *, state: str | None = None) -> list[OutboxEntry]:
         """Return what is in the outbox, the oldest first, without credentials.
 
         Args:
@@ -257,7 +257,7 @@ class Outbox:
         with _typed_errors():
             return self._desk().tidy(total_seconds("older_than", older_than))
 
-    def _desk(self) -> _Desk:
+    def _desk(self) -> _ProcessState:
         """Return this process's own things.
 
         Raises:
@@ -274,22 +274,22 @@ class Outbox:
 
 
 @define(frozen=True, kw_only=True)
-class _Desk:
+class _ProcessState:
     """What one process works with."""
 
-    database: Database
-    ledger: Ledger
+    database: OutboxDatabase
+    ledger: OutboxStore
     files: ResultFiles
-    owner: Owner
+    owner: ClaimOwner
     writer: ResultsWriter
-    courier: Courier
+    courier: OutboxSender
 
     @classmethod
-    def open(cls, path: Path, writer: ResultsWriter | None, *, create: bool) -> _Desk:
+    def open(cls, path: Path, writer: ResultsWriter | None, *, create: bool) -> _ProcessState:
         folder = path.with_name(f"{path.name}-files")
-        database = Database(path, folder, create=create)
-        owner, files = Owner(folder), ResultFiles(folder)
-        ledger = Ledger(database, owner.name)
+        database = OutboxDatabase(path, folder, create=create)
+        owner, files = ClaimOwner(folder), ResultFiles(folder)
+        ledger = OutboxStore(database, owner.name)
         writer = writer or ResultsWriter()
         return cls(
             database=database,
@@ -297,7 +297,7 @@ class _Desk:
             files=files,
             owner=owner,
             writer=writer,
-            courier=Courier(ledger=ledger, files=files, writer=writer),
+            courier=OutboxSender(ledger=ledger, files=files, writer=writer),
         )
 
     def close(self, *, own_writer: bool, grace: timedelta | None = None) -> None:
@@ -312,9 +312,9 @@ class _Desk:
 
     def orders(
         self, result: JobResult, results: Body, given: Sequence[Callback]
-    ) -> tuple[list[Order], list[TargetError]]:
+    ) -> tuple[list[NewDelivery], list[TargetError]]:
         """Tell what is to be kept from what could never be delivered."""
-        orders: list[Order] = []
+        orders: list[NewDelivery] = []
         refusals: list[TargetError] = []
         for callback in given:
             try:
@@ -324,16 +324,21 @@ class _Desk:
                 refusals.append(error)
         return orders, refusals
 
-    def _order(self, result: JobResult, results: Body, callback: Callback, object_url: str | None) -> Order:
+    def _order(self, result: JobResult, results: Body, callback: Callback, object_url: str | None) -> NewDelivery:
         with ExitStack() as stack:
             delivery = self.writer.prepare(result, results, callback, stack, results_url=lambda: object_url)
             # What is known may have expired meanwhile, and is not refused for that: it may be delivered.
             if not self.ledger.entries(ids=[delivery.delivery_id]):
                 delivery.upload(datetime.now(timezone.utc))
-            return Order(delivery_id=delivery.delivery_id, kind=delivery.target.kind, callback=callback)
+            return NewDelivery(delivery_id=delivery.delivery_id, kind=delivery.target.kind, callback=callback)
 
     def place(
-        self, result: JobResult, orders: Sequence[Order], stored: Stored, nulled: int, object_url: str | None
+        self,
+        result: JobResult,
+        orders: Sequence[NewDelivery],
+        stored: StoredResults,
+        nulled: int,
+        object_url: str | None,
     ) -> tuple[bool, dict[str, Receipt | Exception]]:
         """Keep orders and try once; tell whether any was new, and what became of each."""
         if not orders:
@@ -397,11 +402,11 @@ def _object_url(given: Sequence[Callback]) -> str | None:
 
 
 def _written(
-    entries: Sequence[Entry],
-    orders: Sequence[Order],
+    entries: Sequence[OutboxEntry],
+    orders: Sequence[NewDelivery],
     outcomes: dict[str, Receipt | Exception],
     refusals: Sequence[TargetError],
-) -> Written:
+) -> WriteResult:
     found = {entry.delivery_id: entry for entry in entries}
     ordered = [found[order.delivery_id] for order in orders if order.delivery_id in found]
     # A receipt that can't be kept at the moment is proof all the same.
@@ -412,13 +417,15 @@ def _written(
     dead = [_error(entry, outcomes.get(entry.delivery_id)) for entry in open_ if entry.state == DEAD]
     errors: list[CallbackSDKError] = [*refusals, *dead]
     if errors:
-        error = errors[0] if len(errors) == 1 else SeveralDeliveriesError(errors)
+        error = errors[0] if len(errors) == 1 else MultipleDeliveryErrors(errors)
         error.receipts = receipts
         raise error
-    return Written(receipts=receipts, pending=tuple(entry for entry in open_ if entry.state not in (DELIVERED, DEAD)))
+    return WriteResult(
+        receipts=receipts, pending=tuple(entry for entry in open_ if entry.state not in (DELIVERED, DEAD))
+    )
 
 
-def _error(entry: Entry, outcome: Receipt | Exception | None) -> CallbackSDKError:
+def _error(entry: OutboxEntry, outcome: Receipt | Exception | None) -> CallbackSDKError:
     if isinstance(outcome, CallbackSDKError):
         return outcome
     return DeliveryError(

@@ -19,7 +19,7 @@ _OLD = 24 * 60 * 60.0
 """Seconds after which the lock file of an owner without claims is looked at."""
 
 
-class Owner:
+class ClaimOwner:
     """This process, as the owner of claims in one outbox.
 
     Args:
@@ -34,7 +34,7 @@ class Owner:
         self._folder = folder
         self._lock = RLock()
         # A lock lives as long as any copy of its descriptor, so a child would keep its dead parent alive.
-        after_fork(self, Owner._disappear)
+        after_fork(self, ClaimOwner._disappear)
         self.name = f"{_kernel()}.{uuid.uuid4().hex}"
 
     def __del__(self) -> None:

@@ -17,9 +17,9 @@ from callback_sdk.concurrency.host_slots import HostSlots
 from callback_sdk.concurrency.parallel import Parallel
 from callback_sdk.errors import CallbackSDKError, DeliveryError, OutboxError
 from callback_sdk.models import JobResult, Receipt
-from callback_sdk.outbox.entries import Claim, Letter
+from callback_sdk.outbox.entries import OutboxClaim, PendingSend
 from callback_sdk.outbox.files import ResultFiles
-from callback_sdk.outbox.store import LEASE, Ledger
+from callback_sdk.outbox.store import LEASE, OutboxStore
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.transport.retry import next_delay
 
@@ -42,7 +42,7 @@ class Writer(Protocol):
         ...
 
 
-class Courier:
+class OutboxSender:
     """Sends what was claimed, and keeps what became of it.
 
     Args:
@@ -51,7 +51,7 @@ class Courier:
         writer: What sends.
     """
 
-    def __init__(self, *, ledger: Ledger, files: ResultFiles, writer: Writer) -> None:
+    def __init__(self, *, ledger: OutboxStore, files: ResultFiles, writer: Writer) -> None:
         self._ledger = ledger
         self._files = files
         self._writer = writer
@@ -59,14 +59,14 @@ class Courier:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._ended = 0
-        self._held: dict[str, Claim] = {}
+        self._held: dict[str, OutboxClaim] = {}
         self._slots = HostSlots(THREADS)
         self._parallel = Parallel(THREADS)
         self._telling = threading.RLock()
-        self._untold: dict[Claim, Receipt | Exception] = {}
+        self._untold: dict[OutboxClaim, Receipt | Exception] = {}
         self._pulse: threading.Thread | None = None
 
-    def send(self, claims: Sequence[Claim]) -> dict[str, Receipt | Exception]:
+    def send(self, claims: Sequence[OutboxClaim]) -> dict[str, Receipt | Exception]:
         """Make an attempt at each, all at once, and return when all have ended.
 
         Returns:
@@ -74,7 +74,7 @@ class Courier:
         """
         running: dict[str, int] = {}
 
-        def attempt(claim: Claim) -> Receipt | Exception:
+        def attempt(claim: OutboxClaim) -> Receipt | Exception:
             running[claim.delivery_id] = threading.get_ident()
             try:
                 return self._attempt(claim)
@@ -99,11 +99,11 @@ class Courier:
         Raises:
             OutboxError: The database can't be used, or no thread can be started.
         """
-        claims: list[Claim] = []
+        claims: list[OutboxClaim] = []
         started: set[str] = set()
         is_kept = False
 
-        def take(claim: Claim) -> None:
+        def take(claim: OutboxClaim) -> None:
             claims.append(claim)
             self._hold([claim])
 
@@ -160,12 +160,12 @@ class Courier:
                 with self._lock:
                     self._untold.pop(untold[0])
 
-    def _first_untold(self) -> tuple[Claim, Receipt | Exception] | None:
+    def _first_untold(self) -> tuple[OutboxClaim, Receipt | Exception] | None:
         with self._lock:
             return next(iter(self._untold.items()), None)
 
-    def _begin(self, claims: Sequence[Claim], started: set[str]) -> None:
-        def attempt(claim: Claim) -> None:
+    def _begin(self, claims: Sequence[OutboxClaim], started: set[str]) -> None:
+        def attempt(claim: OutboxClaim) -> None:
             # Here as well, because a signal may keep the other thread from it.
             started.add(claim.delivery_id)
             self._attempt(claim)
@@ -184,7 +184,7 @@ class Courier:
         with self._lock:
             return self._slots.full() if self._slots.free else None
 
-    def _hold(self, claims: Sequence[Claim]) -> None:
+    def _hold(self, claims: Sequence[OutboxClaim]) -> None:
         with self._lock:
             self._held.update({claim.delivery_id: claim for claim in claims})
             for claim in claims:
@@ -196,7 +196,7 @@ class Courier:
                 with contextlib.suppress(RuntimeError):
                     self._pulse.start()
 
-    def _drop(self, claim: Claim, *, responded: bool | None = None) -> None:
+    def _drop(self, claim: OutboxClaim, *, responded: bool | None = None) -> None:
         with self._lock:
             if self._held.get(claim.delivery_id) == claim:
                 self._slots.end(claim.delivery_id, responded=responded)
@@ -218,7 +218,7 @@ class Courier:
             except CallbackSDKError as error:
                 logger.warning("no sign of life could be given: %s", error)
 
-    def _attempt(self, claim: Claim) -> Receipt | Exception:
+    def _attempt(self, claim: OutboxClaim) -> Receipt | Exception:
         """Make one attempt, keep what became of it, and return that."""
         try:
             outcome = self._try(claim)
@@ -231,7 +231,7 @@ class Courier:
             raise
         return outcome
 
-    def _try(self, claim: Claim) -> Receipt | Exception:
+    def _try(self, claim: OutboxClaim) -> Receipt | Exception:
         try:
             letter = self._ledger.letter(claim)
             if letter is None:
@@ -250,10 +250,10 @@ class Courier:
             return error
         return evolve(receipt, attempts=claim.attempt, nulled=letter.nulled)
 
-    def _result(self, letter: Letter) -> JobResult:
+    def _result(self, letter: PendingSend) -> JobResult:
         return evolve(letter.job, results=self._files.body(letter.stored)) if letter.job.success else letter.job
 
-    def _tell(self, claim: Claim, outcome: Receipt | Exception) -> None:
+    def _tell(self, claim: OutboxClaim, outcome: Receipt | Exception) -> None:
         """Keep an outcome. While that isn't possible the claim stays held, so that nobody sends it twice for that."""
         try:
             if isinstance(outcome, Receipt):
@@ -271,7 +271,7 @@ class Courier:
                 "%s: another process has taken it over, what became of it here is left out", claim.delivery_id
             )
 
-    def _failed(self, claim: Claim, error: Exception) -> bool:
+    def _failed(self, claim: OutboxClaim, error: Exception) -> bool:
         moment = _next_attempt(error, claim.attempt)
         extra = {"action": "deliver", "delivery_id": claim.delivery_id, "attempt": claim.attempt}
         if moment is None:
@@ -281,7 +281,7 @@ class Courier:
             logger.warning("%s is tried again in %.0f s: %s", claim.delivery_id, pause, _text(error), extra=extra)
         return self._ledger.failed(claim, _text(error), moment)
 
-    def _give_back(self, claim: Claim) -> None:
+    def _give_back(self, claim: OutboxClaim) -> None:
         """Make a delivery due again, unless its outcome is known. One that was kept meanwhile stays as it is."""
         if claim in self._untold:
             return

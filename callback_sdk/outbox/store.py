@@ -16,8 +16,17 @@ from typing import Any
 from callback_sdk.documents.document import encode
 from callback_sdk.errors import OutboxError
 from callback_sdk.models import JobResult, Receipt
-from callback_sdk.outbox.database import Database
-from callback_sdk.outbox.entries import DEAD, DELIVERED, PENDING, Claim, Entry, Letter, Order, Stored
+from callback_sdk.outbox.database import OutboxDatabase
+from callback_sdk.outbox.entries import (
+    DEAD,
+    DELIVERED,
+    PENDING,
+    NewDelivery,
+    OutboxClaim,
+    OutboxEntry,
+    PendingSend,
+    StoredResults,
+)
 from callback_sdk.redaction import Secret
 from callback_sdk.targets.callbacks import Callback, callbacks
 from callback_sdk.targets.providers import port_of
@@ -43,7 +52,7 @@ _FIND_DUE = (
 )
 
 
-class Ledger:
+class OutboxStore:
     """Reads and writes the book. Each change is one transaction, on disk when it returns.
 
     Args:
@@ -51,19 +60,19 @@ class Ledger:
         owner: The name that claims of this process bear.
     """
 
-    def __init__(self, database: Database, owner: str) -> None:
+    def __init__(self, database: OutboxDatabase, owner: str) -> None:
         self._database = database
         self._owner = owner
 
     def add(
         self,
         job: JobResult,
-        orders: Sequence[Order],
-        stored: Stored,
+        orders: Sequence[NewDelivery],
+        stored: StoredResults,
         *,
         nulled: int,
         object_url: str | None,
-    ) -> tuple[bool, list[Claim]]:
+    ) -> tuple[bool, list[OutboxClaim]]:
         """Keep deliveries, and claim those that may be sent at once. Those that are known stay as they are.
 
         Args:
@@ -91,7 +100,7 @@ class Ledger:
             rows = _select(connection, f"{_FIND_DUE} AND id IN", ids, *_due(now))
             return bool(new), [self._claim(connection, row) for row in rows]
 
-    def claim_due(self, full_hosts: Callable[[], list[str] | None], take: Callable[[Claim], None]) -> None:
+    def claim_due(self, full_hosts: Callable[[], list[str] | None], take: Callable[[OutboxClaim], None]) -> None:
         """Claim what is due, the longest due first.
 
         Args:
@@ -110,7 +119,7 @@ class Ledger:
                     break
                 take(self._claim(connection, row))
 
-    def letter(self, claim: Claim) -> Letter | None:
+    def letter(self, claim: OutboxClaim) -> PendingSend | None:
         """Return what is needed to send a delivery; None when the claim is lost."""
         query = (
             "SELECT job, nulled, object_url, data, file, target FROM deliveries JOIN results ON results.id = result "
@@ -120,15 +129,15 @@ class Ledger:
         if not rows:
             return None
         (row,) = rows
-        return Letter(
+        return PendingSend(
             job=JobResult(**json.loads(row["job"])),
-            stored=Stored(data=row["data"], file=row["file"]),
+            stored=StoredResults(data=row["data"], file=row["file"]),
             nulled=row["nulled"],
             object_url=row["object_url"],
             callback=_callback(Secret(row["target"])),
         )
 
-    def delivered(self, claim: Claim, receipt: Receipt) -> tuple[bool, str | None]:
+    def delivered(self, claim: OutboxClaim, receipt: Receipt) -> tuple[bool, str | None]:
         """Keep the proof, and forget the credentials; and the results, when nobody else waits for them.
 
         Returns:
@@ -148,7 +157,7 @@ class Ledger:
             connection.execute("UPDATE results SET data = NULL, file = NULL WHERE id = ?", (row["id"],))
             return True, row["file"]
 
-    def failed(self, claim: Claim, error: str, next_attempt: float | None) -> bool:
+    def failed(self, claim: OutboxClaim, error: str, next_attempt: float | None) -> bool:
         """Keep how a try failed.
 
         Args:
@@ -169,12 +178,12 @@ class Ledger:
         with self._database.transaction() as connection:
             return self._settle(connection, claim, values)
 
-    def release(self, claim: Claim) -> None:
+    def release(self, claim: OutboxClaim) -> None:
         """Give a claim back without an outcome; the delivery is due again."""
         with self._database.transaction() as connection:
             self._settle(connection, claim, {"state": PENDING})
 
-    def renew(self, claims: Collection[Claim]) -> None:
+    def renew(self, claims: Collection[OutboxClaim]) -> None:
         """Give a sign of life."""
         until = time.time() + LEASE
         rows = [(until, claim.delivery_id, self._owner, claim.number) for claim in claims]
@@ -210,7 +219,7 @@ class Ledger:
                     connection.execute(query, (now, LOST, owner, now, now + LEASE + _CLOCK_SLACK, *mine))
         return gone
 
-    def entries(self, *, state: str | None = None, ids: Sequence[str] | None = None) -> list[Entry]:
+    def entries(self, *, state: str | None = None, ids: Sequence[str] | None = None) -> list[OutboxEntry]:
         """Return what may be shown, the oldest first."""
         if ids is not None:
             rows = self._database.read(f"{_SHOWN} WHERE id IN ({_marks(ids)}) ORDER BY number", tuple(ids))
@@ -267,16 +276,16 @@ class Ledger:
         """Return the files that belong to results."""
         return {row["file"] for row in self._database.read("SELECT file FROM results WHERE file IS NOT NULL")}
 
-    def _claim(self, connection: sqlite3.Connection, row: sqlite3.Row) -> Claim:
+    def _claim(self, connection: sqlite3.Connection, row: sqlite3.Row) -> OutboxClaim:
         connection.execute(
             "UPDATE deliveries SET owner = ?, lease = ?, claim = claim + 1, attempts = attempts + 1 WHERE id = ?",
             (self._owner, time.time() + LEASE, row["id"]),
         )
         query = "SELECT claim, attempts FROM deliveries WHERE id = ?"
         number, attempt = connection.execute(query, (row["id"],)).fetchone()
-        return Claim(delivery_id=row["id"], host=row["host"], number=number, attempt=attempt)
+        return OutboxClaim(delivery_id=row["id"], host=row["host"], number=number, attempt=attempt)
 
-    def _settle(self, connection: sqlite3.Connection, claim: Claim, values: dict[str, Any]) -> bool:
+    def _settle(self, connection: sqlite3.Connection, claim: OutboxClaim, values: dict[str, Any]) -> bool:
         values = {**values, "owner": None, "lease": None}
         query = f"UPDATE deliveries SET {', '.join(f'{name} = ?' for name in values)}"  # noqa: S608
         fence = (claim.delivery_id, self._owner, claim.number)
@@ -301,7 +310,7 @@ def _select(connection: sqlite3.Connection, query: str, ids: Sequence[str], *fir
     return connection.execute(f"{query} ({_marks(ids)})", (*first, *ids)).fetchall()
 
 
-def _insert(connection: sqlite3.Connection, order: Order, *, job_id: str, result: int | None, now: float) -> None:
+def _insert(connection: sqlite3.Connection, order: NewDelivery, *, job_id: str, result: int | None, now: float) -> None:
     url = order.callback.url
     # The credentials stand in no variable: a traceback may be printed with these.
     connection.execute(
@@ -331,8 +340,8 @@ def _callback(target: Secret[str]) -> Callback:
     return callback
 
 
-def _entry(row: sqlite3.Row) -> Entry:
-    return Entry(
+def _entry(row: sqlite3.Row) -> OutboxEntry:
+    return OutboxEntry(
         delivery_id=row["id"],
         job_id=row["job_id"],
         kind=row["kind"],

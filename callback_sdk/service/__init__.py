@@ -1,6 +1,6 @@
 """The service: takes jobs over the REST API, runs their algorithms, and delivers the results."""
 
-from callback_sdk.service.algorithms.context import Context
-from callback_sdk.service.algorithms.registry import Algorithm, Registry
+from callback_sdk.service.algorithms.context import JobContext
+from callback_sdk.service.algorithms.registry import AlgorithmVersion, Registry
 
-__all__ = ["Algorithm", "Context", "Registry"]
+__all__ = ["AlgorithmVersion", "JobContext", "Registry"]

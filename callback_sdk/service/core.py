@@ -14,12 +14,12 @@ from callback_sdk.service.dispatcher import Dispatcher
 from callback_sdk.service.engines import Engine
 from callback_sdk.service.housekeeping import Housekeeper
 from callback_sdk.service.metrics import ACCEPTED
-from callback_sdk.service.runtime import Parts
-from callback_sdk.service.store import Accepted, IdempotencyKey, StoreUnavailableError, Submission
+from callback_sdk.service.runtime import Runtime
+from callback_sdk.service.store import AcceptedTask, IdempotencyKey, StoreUnavailableError, Submission
 
 
 @define(frozen=True, kw_only=True)
-class Received:
+class TaskRequest:
     """One task as it came, checked.
 
     Attributes:
@@ -31,7 +31,7 @@ class Received:
     features: Path | bytes = field(repr=False)
 
 
-class Hub:
+class TaskService:
     """Holds the parts of the service together.
 
     Args:
@@ -42,7 +42,7 @@ class Hub:
     """
 
     def __init__(
-        self, parts: Parts, *, engine: Engine, dispatcher: Dispatcher, housekeeper: Housekeeper
+        self, parts: Runtime, *, engine: Engine, dispatcher: Dispatcher, housekeeper: Housekeeper
     ) -> None:  # fmt: skip
         self.parts = parts
         self.store = parts.store
@@ -69,8 +69,8 @@ class Hub:
         self.engine.close()
 
     def submit(
-        self, received: Sequence[Received], key: IdempotencyKey | None = None, *, max_bytes: float = math.inf
-    ) -> list[Accepted]:
+        self, received: Sequence[TaskRequest], key: IdempotencyKey | None = None, *, max_bytes: float = math.inf
+    ) -> list[AcceptedTask]:
         """Accept tasks for good, all or none.
 
         Args:
@@ -142,7 +142,7 @@ class Hub:
         self.blobs.check()
         self.engine.check()
 
-    def _kept(self, item: Received, kept: list[str], firsts: dict[Path, str]) -> Submission:
+    def _kept(self, item: TaskRequest, kept: list[str], firsts: dict[Path, str]) -> Submission:
         if isinstance(item.features, bytes):
             return evolve(item.submission, features=item.features)
         job_id = item.submission.task.job_id

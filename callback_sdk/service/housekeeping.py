@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
-from callback_sdk.service.blobs import Blobs, results_name
-from callback_sdk.service.runtime import Parts
-from callback_sdk.service.store import StoreUnavailableError, repairs
-from callback_sdk.service.store import idempotency as keys
+from callback_sdk.service.blobs import BlobStorage, results_name
+from callback_sdk.service.runtime import Runtime
+from callback_sdk.service.store import StoreUnavailableError, idempotency, repairs
 from callback_sdk.service.supervision.threads import SupervisedThread
 from callback_sdk.service.work.heartbeat import LEASE
 from callback_sdk.transport.retry import LONGEST_DELAY
@@ -40,9 +39,9 @@ class Housekeeper:
         awake: Called when deliveries have become due.
     """
 
-    def __init__(self, parts: Parts, *, keep: timedelta | None = None, awake: Callable[[], None]) -> None:
+    def __init__(self, parts: Runtime, *, keep: timedelta | None = None, awake: Callable[[], None]) -> None:
         self._store = parts.store
-        self._blobs: Blobs = parts.blobs
+        self._blobs: BlobStorage = parts.blobs
         self._registry = parts.registry
         self._keep = keep
         self._longest_delay = max((LONGEST_DELAY, *(delay * 1.1 for delay in parts.reach.retry_delays)))
@@ -98,7 +97,7 @@ class Housekeeper:
             self._stopping.wait(_EVERY)
 
     def _forget_keys(self) -> None:
-        keys.forget(self._store.database, older_than=KEY_AGE.total_seconds())
+        idempotency.forget(self._store.database, older_than=KEY_AGE.total_seconds())
 
     def _repair_times(self) -> None:
         delay = self._longest_delay.total_seconds()

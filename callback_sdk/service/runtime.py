@@ -13,14 +13,14 @@ from pathlib import Path
 from attrs import define, field
 
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import Vault, ensure_keys
+from callback_sdk.service.access.cipher import CredentialCipher, ensure_keys
 from callback_sdk.service.algorithms.registry import Registry, load
-from callback_sdk.service.blobs import Blobs, open_blobs
+from callback_sdk.service.blobs import BlobStorage, open_blobs
 from callback_sdk.service.files import Scratch
 from callback_sdk.service.store import Store, open_database
 from callback_sdk.service.work import isolation
 from callback_sdk.service.work.deliverer import Deliverer
-from callback_sdk.service.work.heartbeat import Claims
+from callback_sdk.service.work.heartbeat import Heartbeat
 from callback_sdk.service.work.memory import NO_LIMIT, MemoryLimit
 from callback_sdk.service.work.runner import Runner
 from callback_sdk.service.work.uploads import PendingUploads
@@ -30,7 +30,7 @@ from callback_sdk.writer import ResultsWriter
 
 
 @define(frozen=True, kw_only=True)
-class Places:
+class StorageLocations:
     """Where a service keeps what.
 
     Attributes:
@@ -46,25 +46,25 @@ class Places:
     blobs: str | None = None
     keys: tuple[Secret[str], ...] = ()
 
-    def vault(self) -> Vault:
+    def vault(self) -> CredentialCipher:
         """Return the keys, ready for use.
 
         Raises:
             ConfigurationError: One is no key.
         """
-        return Vault(self.keys or ensure_keys(self.data / "keys"))
+        return CredentialCipher(self.keys or ensure_keys(self.data / "keys"))
 
     def database_url(self) -> Secret[str]:
         """Return the database's URL."""
         return self.database or Secret(f"sqlite:///{self.data / 'store.sqlite3'}")
 
-    def open_blobs(self) -> Blobs:
+    def open_blobs(self) -> BlobStorage:
         """Open the place for large features and results."""
         return open_blobs(self.blobs or str(self.data / "blobs"))
 
 
 @define(frozen=True, kw_only=True)
-class Reach:
+class DeliveryConfig:
     """What a service knows of the places that results go to.
 
     Attributes:
@@ -81,7 +81,7 @@ class Reach:
 
 
 @define(frozen=True, kw_only=True)
-class Parts:
+class Runtime:
     """What serves and works, and is the same in both.
 
     Attributes:
@@ -95,19 +95,19 @@ class Parts:
     registry_name: str
     pass_env: tuple[str, ...] = ()
     memory_limit: MemoryLimit = NO_LIMIT
-    vault: Vault
+    vault: CredentialCipher
     store: Store
-    blobs: Blobs
+    blobs: BlobStorage
     scratch: Scratch
-    reach: Reach
+    reach: DeliveryConfig
     awake: threading.Event = field(factory=threading.Event)
 
 
 @define(frozen=True, kw_only=True)
-class WorkerParts:
+class WorkerRuntime:
     """What runs tasks and delivers their results."""
 
-    claims: Claims
+    claims: Heartbeat
     deliverer: Deliverer
     uploads: PendingUploads
     runner: Runner
@@ -116,12 +116,12 @@ class WorkerParts:
 @contextlib.contextmanager
 def opened(
     registry_name: str,
-    places: Places,
-    reach: Reach,
+    places: StorageLocations,
+    reach: DeliveryConfig,
     *,
     pass_env: tuple[str, ...] = (),
     memory_limit: MemoryLimit = NO_LIMIT,
-) -> Iterator[Parts]:
+) -> Iterator[Runtime]:
     """Open everything, and close it at the end.
 
     Args:
@@ -144,7 +144,7 @@ def opened(
         stack.callback(database.close)
         scratch = Scratch(places.data / "scratch")
         stack.callback(scratch.close)
-        yield Parts(
+        yield Runtime(
             registry=registry,
             registry_name=registry_name,
             pass_env=pass_env,
@@ -158,7 +158,7 @@ def opened(
 
 
 @contextlib.contextmanager
-def working(parts: Parts, worker: str) -> Iterator[WorkerParts]:
+def working(parts: Runtime, worker: str) -> Iterator[WorkerRuntime]:
     """Make what a worker needs, and close it at the end.
 
     Args:
@@ -170,7 +170,7 @@ def working(parts: Parts, worker: str) -> Iterator[WorkerParts]:
         webhook_secrets=parts.reach.webhook_secrets,
         guard=parts.reach.guard,
     ) as writer:
-        claims = Claims(parts.store, worker)
+        claims = Heartbeat(parts.store, worker)
         shared = {"store": parts.store, "blobs": parts.blobs, "scratch": parts.scratch, "claims": claims}
         deliverer = Deliverer(
             **shared,  # type: ignore[arg-type]
@@ -190,7 +190,7 @@ def working(parts: Parts, worker: str) -> Iterator[WorkerParts]:
         claims.start()
         uploads.start()
         try:
-            yield WorkerParts(claims=claims, deliverer=deliverer, uploads=uploads, runner=runner)
+            yield WorkerRuntime(claims=claims, deliverer=deliverer, uploads=uploads, runner=runner)
         finally:
             uploads.close()
             deliverer.close()

@@ -110,21 +110,21 @@ def serve(
         import uvicorn
 
         from callback_sdk.service.access.users import ensure_first_user
-        from callback_sdk.service.api import Limits, create_app
+        from callback_sdk.service.api import ServiceLimits, create_app
         from callback_sdk.service.api.connections import ConnectionLimits, Connections, open_files, uvicorn_options
-        from callback_sdk.service.core import Hub
+        from callback_sdk.service.core import TaskService
         from callback_sdk.service.dispatcher import Dispatcher
         from callback_sdk.service.engines import EngineOptions, open_engine
         from callback_sdk.service.housekeeping import Housekeeper
         from callback_sdk.service.pages import add_pages
-        from callback_sdk.service.runtime import Places, Reach, opened
+        from callback_sdk.service.runtime import DeliveryConfig, StorageLocations, opened
         from callback_sdk.service.work.memory import default_limit
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("callback_sdk"):
             raise
         raise MissingExtraError(f"{error.name}", extra="service") from None
 
-    reach = Reach(
+    reach = DeliveryConfig(
         storage_endpoints=several("storage_endpoints", storage_endpoints),
         webhook_secrets=several("webhook_secrets", webhook_secrets),
         guard=AddressGuard(allow_networks=allow_networks, allow_hosts=allow_hosts),
@@ -138,7 +138,9 @@ def serve(
         load(registry)
         listener = stack.enter_context(bound(host, port))
         folder = stack.enter_context(locked(Path(data)))
-        places = Places(data=folder, database=database, blobs=blobs, keys=several("encryption_keys", encryption_keys))
+        places = StorageLocations(
+            data=folder, database=database, blobs=blobs, keys=several("encryption_keys", encryption_keys)
+        )
         slots = processes or default_processes()
         limit = default_limit(memory_limit, slots)
         parts = stack.enter_context(
@@ -149,8 +151,8 @@ def serve(
         courier = stack.enter_context(open_engine(engine, parts, options))
         dispatcher = Dispatcher(store=parts.store, engine=courier, awake=parts.awake)
         housekeeper = Housekeeper(parts, keep=keep, awake=parts.awake.set)
-        hub = Hub(parts, engine=courier, dispatcher=dispatcher, housekeeper=housekeeper)
-        limits = Limits(max_body=max_body, max_callbacks=max_callbacks, max_tasks=max_tasks, max_bytes=max_bytes)
+        hub = TaskService(parts, engine=courier, dispatcher=dispatcher, housekeeper=housekeeper)
+        limits = ServiceLimits(max_body=max_body, max_callbacks=max_callbacks, max_tasks=max_tasks, max_bytes=max_bytes)
         proxies = tuple(parse_network(network) for network in several("trusted_proxies", trusted_proxies))
         connections = ConnectionLimits(
             total=max_connections, per_address=max_connections_per_address, trusted_proxies=proxies

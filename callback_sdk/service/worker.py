@@ -29,7 +29,15 @@ from callback_sdk.service.engines.celery import (
     queue_name,
 )
 from callback_sdk.service.engines.stalls import STALL_TIMEOUT, MessageCounter, StallWatch
-from callback_sdk.service.runtime import Parts, Places, Reach, WorkerParts, opened, worker_name, working
+from callback_sdk.service.runtime import (
+    DeliveryConfig,
+    Runtime,
+    StorageLocations,
+    WorkerRuntime,
+    opened,
+    worker_name,
+    working,
+)
 from callback_sdk.service.store import StoreRefusedError, StoreUnavailableError
 from callback_sdk.service.supervision.outages import OutageLog, retry_pause
 from callback_sdk.service.supervision.reports import Reporter
@@ -65,8 +73,8 @@ _UPLOADS_TICK = 0.1
 def work(
     registry: str,
     role: str,
-    places: Places,
-    reach: Reach,
+    places: StorageLocations,
+    reach: DeliveryConfig,
     *,
     broker: Secret[str],
     algorithms: Sequence[str] = (),
@@ -138,7 +146,7 @@ def work(
         return EXIT_STALLED if stopped.is_set() else int(worker.exitcode or 0)
 
 
-def _stop_work(work_parts: WorkerParts) -> None:
+def _stop_work(work_parts: WorkerRuntime) -> None:
     """Break off what runs, and give back what waits for blob storage."""
     work_parts.claims.stop_runs(SHUTDOWN)
     # Not in a signal handler: it writes to the database, which the interrupted code may be doing as well.
@@ -191,8 +199,8 @@ def _ready_step(reporter: Reporter) -> Any:
 
 @contextlib.contextmanager
 def _watched(
-    parts: Parts,
-    work_parts: WorkerParts,
+    parts: Runtime,
+    work_parts: WorkerRuntime,
     queues: Sequence[str],
     messages: MessageCounter,
     reporter: Reporter,
@@ -229,7 +237,7 @@ def _watched(
         watch.close()
 
 
-def _problem_of_threads(work_parts: WorkerParts) -> str | None:
+def _problem_of_threads(work_parts: WorkerRuntime) -> str | None:
     try:
         work_parts.claims.check()
         work_parts.uploads.check()
@@ -238,7 +246,7 @@ def _problem_of_threads(work_parts: WorkerParts) -> str | None:
     return None
 
 
-def _dispatched(parts: Parts, queues: Sequence[str], since: float) -> list[str]:
+def _dispatched(parts: Runtime, queues: Sequence[str], since: float) -> list[str]:
     """Return those of some queues that hold something, as far as the store knows."""
     if queues == [DELIVERIES]:
         return [DELIVERIES] if parts.store.deliveries.dispatched(since=since) else []
@@ -275,7 +283,7 @@ def chosen(registry: Registry, algorithms: Sequence[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _child(parts: Parts) -> Iterator[ChildProcess]:
+def _child(parts: Runtime) -> Iterator[ChildProcess]:
     child = ChildProcess(parts.registry_name, pass_env=parts.pass_env, held=parts.memory_limit.held)
     try:
         yield child
@@ -310,7 +318,7 @@ def _queue_of(request: Any) -> str:
     return str((request.delivery_info or {}).get("routing_key", ""))
 
 
-def _register_deliver(app: Any, parts: Parts, deliverer: Any, messages: MessageCounter) -> None:
+def _register_deliver(app: Any, parts: Runtime, deliverer: Any, messages: MessageCounter) -> None:
     @app.task(name=DELIVER, shared=False)  # type: ignore[untyped-decorator]
     def deliver(delivery_id: str, host: str) -> None:
         with messages.handling(DELIVERIES):
@@ -377,8 +385,8 @@ def _run_with_environment(registry: str, algorithms: str, role: str, parent: str
     return work(
         registry,
         role,
-        Places(data=folder, database=config.database, blobs=config.blobs, keys=config.encryption_keys),
-        Reach(
+        StorageLocations(data=folder, database=config.database, blobs=config.blobs, keys=config.encryption_keys),
+        DeliveryConfig(
             storage_endpoints=config.storage_endpoints,
             webhook_secrets=config.webhook_secrets,
             guard=AddressGuard(allow_networks=config.allow_networks, allow_hosts=config.allow_hosts),

@@ -64,7 +64,7 @@ _HINTS = {
 
 
 @define(frozen=True)
-class Credentials:
+class SigningCredentials:
     """Credentials as they are at one moment.
 
     Attributes:
@@ -97,7 +97,7 @@ class CredentialSource:
         after_fork(self._source, _renew_lock)
         self._longest: datetime | None = None
 
-    def lasting(self, until: datetime) -> Credentials:
+    def lasting(self, until: datetime) -> SigningCredentials:
         """Return credentials that are valid until a moment, if renewing them helps; else the current ones.
 
         botocore renews credentials a quarter of an hour before their end. What is signed with them ends with them, so a
@@ -118,7 +118,7 @@ class CredentialSource:
         self._longest = credentials.expires_at
         return credentials
 
-    def current(self) -> Credentials:
+    def current(self) -> SigningCredentials:
         """Return what to sign with now; temporary credentials are renewed by botocore when it is time.
 
         Raises:
@@ -132,7 +132,7 @@ class CredentialSource:
         else:
             if not frozen.access_key or not frozen.secret_key:
                 raise _no_credentials()
-            return Credentials(
+            return SigningCredentials(
                 frozen.access_key,
                 Secret(frozen.secret_key),
                 Secret(frozen.token) if frozen.token else None,

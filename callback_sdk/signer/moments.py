@@ -14,7 +14,7 @@ from attrs import define
 
 from callback_sdk.redaction import Secret
 from callback_sdk.signer.buckets import Location
-from callback_sdk.signer.credentials import Credentials
+from callback_sdk.signer.credentials import SigningCredentials
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 
@@ -41,7 +41,9 @@ class Moment:
     _key: Secret[bytes]
 
     @classmethod
-    def at(cls, now: datetime, seconds: int, place: Location, credentials: Credentials, key: Secret[bytes]) -> Moment:
+    def at(
+        cls, now: datetime, seconds: int, place: Location, credentials: SigningCredentials, key: Secret[bytes]
+    ) -> Moment:
         """Take a moment.
 
         Args:
@@ -81,7 +83,7 @@ class Moment:
         return sign
 
 
-def day_key(day: str, place: Location, credentials: Credentials) -> Secret[bytes]:
+def day_key(day: str, place: Location, credentials: SigningCredentials) -> Secret[bytes]:
     """Return the key that signs for one day, region and service."""
     key = Secret(f"AWS4{credentials.secret_key.reveal()}".encode())
     for part in (day, place.region, place.service, "aws4_request"):

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from callback_sdk.errors import SigningError
-from callback_sdk.signer.credentials import Credentials
+from callback_sdk.signer.credentials import SigningCredentials
 from callback_sdk.targets.policies import FILENAME
 
 LONGEST = timedelta(days=7)
@@ -51,7 +51,7 @@ def encode_key(key: str) -> str:
     return quote(key, safe="/~")
 
 
-def lifetime(expires: timedelta, now: datetime, credentials: Credentials) -> int:
+def lifetime(expires: timedelta, now: datetime, credentials: SigningCredentials) -> int:
     """Return the life of a signature in whole seconds, when it can have it."""
     if not isinstance(expires, timedelta):
         raise SigningError(

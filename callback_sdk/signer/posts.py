@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from callback_sdk.models import PostTarget
+from callback_sdk.models import PresignedPost
 from callback_sdk.redaction import Secret, SecretFields
 from callback_sdk.signer.moments import ALGORITHM, Moment
 from callback_sdk.targets.policies import FILENAME
@@ -18,7 +18,7 @@ from callback_sdk.targets.policies import FILENAME
 
 def post_forms(
     url: str, bucket: str, fields: Mapping[str, str], conditions: Sequence[Any], moment: Moment
-) -> Callable[[str], PostTarget]:
+) -> Callable[[str], PresignedPost]:
     """Return what signs a form for a key, which `check_form_key` has passed. It raises nothing.
 
     Everything but the key is put together once.
@@ -41,10 +41,10 @@ def post_forms(
     form = {**fields, "key": "", **signing, "policy": "", "x-amz-signature": ""}
     place, signature, expires_at = Secret(url), moment.signatures(), moment.expires_at
 
-    def sign(key: str) -> PostTarget:
+    def sign(key: str) -> PresignedPost:
         policy = base64.b64encode(f"{begun}{_condition(key)}{ended}".encode())
         signed = SecretFields(form | {"key": key, "policy": policy.decode(), "x-amz-signature": signature(policy)})
-        return PostTarget(url=place, fields=signed, expires_at=expires_at)
+        return PresignedPost(url=place, fields=signed, expires_at=expires_at)
 
     return sign
 

@@ -9,13 +9,13 @@ import hashlib
 from collections.abc import Callable, Mapping
 from urllib.parse import quote, urlsplit
 
-from callback_sdk.models import PutTarget
+from callback_sdk.models import PresignedPut
 from callback_sdk.redaction import Secret, SecretFields
 from callback_sdk.signer.buckets import Location
 from callback_sdk.signer.moments import ALGORITHM, Moment
 
 
-def put_urls(place: Location, headers: Mapping[str, str], moment: Moment) -> Callable[[str], PutTarget]:
+def put_urls(place: Location, headers: Mapping[str, str], moment: Moment) -> Callable[[str], PresignedPut]:
     """Return what signs a URL for a key, which `encode_key` has encoded. It raises nothing.
 
     Everything but the key is put together once.
@@ -40,10 +40,10 @@ def put_urls(place: Location, headers: Mapping[str, str], moment: Moment) -> Cal
     signature = moment.signatures(f"{ALGORITHM}\n{moment.stamp}\n{moment.scope}\n")
     url, carried, expires_at, sha256 = place.put_url, SecretFields(headers), moment.expires_at, hashlib.sha256
 
-    def sign(key: str) -> PutTarget:
+    def sign(key: str) -> PresignedPut:
         digest = sha256(f"{method}{key}{rest}".encode()).hexdigest()
         signed = Secret(f"{url}{key}{query}{signature(digest.encode())}")
-        return PutTarget(url=signed, headers=carried, expires_at=expires_at)
+        return PresignedPut(url=signed, headers=carried, expires_at=expires_at)
 
     return sign
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from callback_sdk.errors import SigningError
-from callback_sdk.models import PostTarget, PutTarget
+from callback_sdk.models import PresignedPost, PresignedPut
 from callback_sdk.redaction import Secret, clearing_locals
 from callback_sdk.signer.buckets import Bucket
 from callback_sdk.signer.moments import Moment, day_key, utc
@@ -31,7 +31,7 @@ from callback_sdk.signer.puts import put_urls
 
 HOUR = timedelta(hours=1)
 
-T = TypeVar("T", PutTarget, PostTarget)
+T = TypeVar("T", PresignedPut, PresignedPost)
 
 
 class S3Signer:
@@ -101,7 +101,7 @@ class S3Signer:
         acl: str | None = None,
         metadata: Mapping[str, str] | None = None,
         if_none_match: bool = False,
-    ) -> PutTarget:
+    ) -> PresignedPut:
         """Sign a URL that takes one object by PUT.
 
         Args:
@@ -131,7 +131,7 @@ class S3Signer:
         acl: str | None = None,
         metadata: Mapping[str, str] | None = None,
         if_none_match: bool = False,
-    ) -> Iterator[PutTarget]:
+    ) -> Iterator[PresignedPut]:
         """Sign a URL for each key, in a small part of the time that as many calls of `put` take.
 
         Each is signed when it is asked for, and lives from then on.
@@ -168,7 +168,7 @@ class S3Signer:
         acl: str | None = None,
         metadata: Mapping[str, str] | None = None,
         max_size: int | None = None,
-    ) -> PostTarget:
+    ) -> PresignedPost:
         """Sign a form that takes one object by POST.
 
         Args:
@@ -204,7 +204,7 @@ class S3Signer:
         acl: str | None = None,
         metadata: Mapping[str, str] | None = None,
         max_size: int | None = None,
-    ) -> Iterator[PostTarget]:
+    ) -> Iterator[PresignedPost]:
         """Sign a form for each key, in a small part of the time that as many calls of `post` take.
 
         Each is signed when it is asked for, and lives from then on.
@@ -230,12 +230,12 @@ class S3Signer:
         wanted = form_conditions(conditions, form, max_size)
         return self._each(keys, check_form_key, partial(self._posts, form, wanted, expires))
 
-    def _puts(self, headers: Mapping[str, str], expires: timedelta, now: float) -> Callable[[str], PutTarget]:
+    def _puts(self, headers: Mapping[str, str], expires: timedelta, now: float) -> Callable[[str], PresignedPut]:
         return put_urls(self._bucket.location, headers, self._moment(expires, now))
 
     def _posts(
         self, fields: Mapping[str, str], conditions: list[Any], expires: timedelta, now: float
-    ) -> Callable[[str], PostTarget]:
+    ) -> Callable[[str], PresignedPost]:
         url = self._bucket.location.post_url
         if url is None:
             raise SigningError("An access point takes no POST.", hint="Sign a PUT, or give the bucket's own name.")

@@ -11,7 +11,7 @@ from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.expiry import iso_time, read_end
 from callback_sdk.targets.operations import AZURE, check_operation, has_bare_host, wrong_operation
 from callback_sdk.targets.signed_headers import plain_headers
-from callback_sdk.targets.target import JSON, Settings, Target
+from callback_sdk.targets.target import JSON, Target, TargetSettings
 
 
 class AzureBlob(Target):
@@ -24,7 +24,7 @@ class AzureBlob(Target):
     encoding_header = "x-ms-blob-content-encoding"
 
     @classmethod
-    def recognize(cls, callback: Callback, settings: Settings) -> Target | None:
+    def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
         """See `Target.recognize`."""
         url = callback.url
         # The times of a signature with an identifier (si) are kept at the store, in a stored access policy.

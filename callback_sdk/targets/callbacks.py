@@ -15,7 +15,7 @@ from callback_sdk.errors import (
     MissingS3FieldsError,
     TargetError,
 )
-from callback_sdk.models import PostTarget, PutTarget
+from callback_sdk.models import PresignedPost, PresignedPut
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, hide
 from callback_sdk.text.limits import MAX_FIELDS, MAX_FORM, MAX_HEADERS, MAX_HEADERS_SIZE
 
@@ -55,7 +55,7 @@ def callbacks(callback_url: Any, callback_param: Any = None) -> tuple[Callback, 
     """Pair URLs and parameters.
 
     Args:
-        callback_url: A URL, a `PutTarget` or a `PostTarget`, a `(url, param)` pair, a
+        callback_url: A URL, a `PresignedPut` or a `PresignedPost`, a `(url, param)` pair, a
             `{"url": ..., "param": ...}` dict, or a list of these; None means none. It may come in a `Secret`.
         callback_param: A dict that goes to every URL, or a list as long as the URLs. Members that an item
             brings itself win. It may come in a `Secret`.
@@ -112,7 +112,7 @@ def _params(callback_param: Secret[Any], count: int) -> list[Secret[Any]]:
 
 def _split(item: Secret[Any]) -> tuple[Secret[Any], Secret[Any] | None]:
     """Take an item apart into its URL and the parameter that it brings, if it does."""
-    if isinstance(item.reveal(), (PutTarget, PostTarget)):
+    if isinstance(item.reveal(), (PresignedPut, PresignedPost)):
         return Secret(item.reveal().url), Secret(item.reveal().callback_param)
     if isinstance(item.reveal(), (tuple, list)) and len(item.reveal()) == 2:
         url, own = _split(Secret(item.reveal()[0]))

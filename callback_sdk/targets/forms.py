@@ -13,7 +13,7 @@ from callback_sdk.errors import InvalidS3FieldsError
 from callback_sdk.models import Upload
 from callback_sdk.redaction import SecretFields
 from callback_sdk.targets.callbacks import Callback
-from callback_sdk.targets.target import JSON, Settings, Target
+from callback_sdk.targets.target import JSON, Target, TargetSettings
 
 if TYPE_CHECKING:
     from callback_sdk.targets.policies import Policy
@@ -38,7 +38,7 @@ class FormPost(Target):
     policy: Policy
 
     @classmethod
-    def recognize(cls, callback: Callback, settings: Settings) -> Target | None:
+    def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
         """See `Target.recognize`."""
         if callback.fields is None:
             return None

@@ -13,7 +13,7 @@ from attrs import define, field
 from callback_sdk.errors import WrongOperationError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets.callbacks import Callback
-from callback_sdk.targets.providers import Stores
+from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.transport.addresses import literal
 
 
@@ -142,7 +142,7 @@ def check_operation(callback: Callback, family: Family, signed: Iterable[str] = 
             raise wrong_operation(callback.url, family, f"was signed for {operation.text}")
 
 
-def check_object_key(url: SecretURL, family: Family, stores: Stores) -> None:
+def check_object_key(url: SecretURL, family: Family, stores: StorageProviders) -> None:
     """Refuse a URL of S3's form whose path names no object: a PUT there creates a bucket.
 
     Args:
@@ -173,7 +173,7 @@ def has_bare_host(url: SecretURL) -> bool:
     return "." not in url.host or literal(url.host) is not None
 
 
-def _has_bucket_in_path(url: SecretURL, stores: Stores) -> bool:
+def _has_bucket_in_path(url: SecretURL, stores: StorageProviders) -> bool:
     bucket = stores.bucket_in_host(url)
     return has_bare_host(url) if bucket is None else not bucket
 

@@ -15,16 +15,16 @@ from callback_sdk.targets.azure import AzureBlob
 from callback_sdk.targets.callbacks import Callback, callbacks
 from callback_sdk.targets.forms import FormPost, GCSPost
 from callback_sdk.targets.gcs import GCSPut, GCSPutV2
-from callback_sdk.targets.providers import Stores
+from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.s3 import S3Put, S3PutV2
-from callback_sdk.targets.target import Settings, Target
+from callback_sdk.targets.target import Target, TargetSettings
 from callback_sdk.targets.webhook import Webhook
 
 KINDS: tuple[type[Target], ...] = (FormPost, GCSPost, S3Put, GCSPut, S3PutV2, GCSPutV2, AzureBlob, Webhook)
 """Every kind of target. The first that recognizes a callback has it, so the webhook is last."""
 
 
-def plan(callback: Callback, settings: Settings | None = None) -> Target:
+def plan(callback: Callback, settings: TargetSettings | None = None) -> Target:
     """Find out what a callback is.
 
     Args:
@@ -34,12 +34,12 @@ def plan(callback: Callback, settings: Settings | None = None) -> Target:
     Raises:
         TargetError: A result can't go there; the subclass tells why.
     """
-    settings = settings or Settings()
+    settings = settings or TargetSettings()
     _check_url(callback.url)
     return next(target for kind in KINDS if (target := kind.recognize(callback, settings)) is not None)
 
 
-def check_callback(callback: Callback, settings: Settings | None = None, *, size: int | None = None) -> Target:
+def check_callback(callback: Callback, settings: TargetSettings | None = None, *, size: int | None = None) -> Target:
     """Refuse, without any network, a callback that a result could never be delivered to.
 
     Args:
@@ -85,7 +85,7 @@ def check_target(
     given, param = Secret([url]), hide(param)
     del url
     (callback,) = callbacks(given, param)
-    return check_callback(callback, Settings(stores=Stores.of(storage_endpoints)), size=size)
+    return check_callback(callback, TargetSettings(stores=StorageProviders.of(storage_endpoints)), size=size)
 
 
 def _check_url(url: SecretURL) -> None:

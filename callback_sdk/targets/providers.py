@@ -57,7 +57,7 @@ def _endpoints() -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 @define(frozen=True)
-class Stores:
+class StorageProviders:
     """The object stores that are known: the providers' own hosts, and the endpoints of the configuration.
 
     Attributes:
@@ -67,7 +67,7 @@ class Stores:
     endpoints: frozenset[tuple[str, int]] = frozenset()
 
     @classmethod
-    def of(cls, endpoints: Iterable[str] = ()) -> Stores:
+    def of(cls, endpoints: Iterable[str] = ()) -> StorageProviders:
         """Read endpoint URLs, such as `https://minio.example.org`.
 
         Raises:

@@ -13,7 +13,7 @@ from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.expiry import EPOCH, cut_off, read_end, seconds, v4_time
 from callback_sdk.targets.operations import S3, Family, check_object_key, check_operation
 from callback_sdk.targets.signed_headers import check_checksum, check_length_range, plain_headers, put_headers
-from callback_sdk.targets.target import Settings, Target
+from callback_sdk.targets.target import Target, TargetSettings
 
 
 @define(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class S3Put(Target):
     signed: frozenset[str]
 
     @classmethod
-    def recognize(cls, callback: Callback, settings: Settings) -> Target | None:
+    def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
         """See `Target.recognize`."""
         url, prefix = callback.url, cls.prefix
         names = url.query_names()
@@ -73,7 +73,7 @@ class S3PutV2(Target):
     family: ClassVar[Family] = S3
 
     @classmethod
-    def recognize(cls, callback: Callback, settings: Settings) -> Target | None:
+    def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
         """See `Target.recognize`."""
         url = callback.url
         if not cls.names <= url.query_names():

@@ -12,7 +12,7 @@ from callback_sdk.errors import ResultTooLargeError, SignedHeaderError, TargetEx
 from callback_sdk.models import Upload
 from callback_sdk.redaction import Secret, SecretFields
 from callback_sdk.targets.callbacks import Callback
-from callback_sdk.targets.providers import Stores
+from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.signed_headers import plain_headers
 
 JSON = "application/json"
@@ -24,7 +24,7 @@ WEBHOOK_LIMIT = 256 * 1024
 
 
 @define(frozen=True, kw_only=True)
-class Settings:
+class TargetSettings:
     """What the planner has to know besides the callback.
 
     Attributes:
@@ -33,7 +33,7 @@ class Settings:
         webhook_limit: Most bytes of a webhook's document.
     """
 
-    stores: Stores = field(factory=Stores)
+    stores: StorageProviders = field(factory=StorageProviders)
     webhook_keys: tuple[Secret[bytes], ...] = ()
     webhook_limit: int = WEBHOOK_LIMIT
 
@@ -63,7 +63,7 @@ class Target:
     inline_limit: int | None = None
 
     @classmethod
-    def recognize(cls, callback: Callback, settings: Settings) -> Target | None:
+    def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
         """Return the target when the callback is of this kind.
 
         Raises:

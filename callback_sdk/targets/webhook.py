@@ -12,7 +12,7 @@ from callback_sdk.documents.body import Body
 from callback_sdk.errors import MissingS3FieldsError
 from callback_sdk.redaction import Secret, SecretFields
 from callback_sdk.targets.callbacks import Callback
-from callback_sdk.targets.target import JSON, Settings, Target
+from callback_sdk.targets.target import JSON, Target, TargetSettings
 
 
 @define(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Webhook(Target):
         return None
 
     @classmethod
-    def recognize(cls, callback: Callback, settings: Settings) -> Target | None:
+    def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
         """See `Target.recognize`."""
         provider = settings.stores.provider(callback.url)
         if provider is None:

@@ -21,7 +21,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from callback_sdk.redaction import Secret
-from callback_sdk.testing.faults import Answer, Faults
+from callback_sdk.testing.faults import FaultResponse, Faults
 from callback_sdk.testing.received import ReceivedRequest
 from callback_sdk.testing.seaweedfs import SeaweedFS
 from callback_sdk.testing.server import RecordingServer
@@ -109,7 +109,7 @@ class AIStore(RecordingServer):
         with self._arrived:
             self._revoked_before += 1
 
-    def _answer_head(self, request: ReceivedRequest) -> Answer | None:
+    def _answer_head(self, request: ReceivedRequest) -> FaultResponse | None:
         place = self._place(request)
         if place == _AUTHN:
             return None
@@ -127,25 +127,25 @@ class AIStore(RecordingServer):
         is_object = len([item for item in path.split("/") if item]) > 2
         return self._redirect(request) if is_object or self._redirect_all else None
 
-    def _carry_out(self, request: ReceivedRequest) -> Answer:
+    def _carry_out(self, request: ReceivedRequest) -> FaultResponse:
         return self._log_in(request) if self._place(request) == _AUTHN else self._pass_on(request)
 
     def _place(self, request: ReceivedRequest) -> int:
         return self._origins.index(f"http://127.0.0.1:{request.port}")
 
-    def _failure(self, status: int, code: str, message: str) -> Answer:
+    def _failure(self, status: int, code: str, message: str) -> FaultResponse:
         return _xml(status, f"<Code>{code}</Code><Message>{message}</Message>")
 
-    def _map(self) -> Answer:
+    def _map(self) -> FaultResponse:
         def node(number: int, kind: str) -> dict[str, Any]:
             net = {"direct_url": self._origins[number]}
             return {"daemon_id": f"{kind}{number}", "daemon_type": kind, "public_net": net, "intra_data_net": net}
 
         nodes = {f"target{number}": node(number, "target") for number in range(2, len(self._origins))}
         smap = {"pmap": {"proxy0": node(0, "proxy")}, "tmap": nodes, "proxy_si": node(0, "proxy"), "version": "7"}
-        return Answer(headers={"Content-Type": "application/json"}, body=json.dumps(smap).encode())
+        return FaultResponse(headers={"Content-Type": "application/json"}, body=json.dumps(smap).encode())
 
-    def _redirect(self, request: ReceivedRequest) -> Answer:
+    def _redirect(self, request: ReceivedRequest) -> FaultResponse:
         path, _, query = request.path.partition("?")
         number = 2 + zlib.crc32(unquote(path).encode()) % (len(self._origins) - 2)
         signed = {"ais_pid": "proxy0", "ais_ts": str(time.time_ns()), "ais_nonce": secrets.token_hex(8)}
@@ -159,7 +159,7 @@ class AIStore(RecordingServer):
             f"<Code>TemporaryRedirect</Code><Message>Redirect</Message><Endpoint>{endpoint}</Endpoint>"
             f"<Bucket>{bucket}</Bucket>",
         )
-        return Answer(status=answer.status, headers={**answer.headers, "Location": location}, body=answer.body)
+        return FaultResponse(status=answer.status, headers={**answer.headers, "Location": location}, body=answer.body)
 
     def _signature(self, method: str, path: str, signed: Mapping[str, str]) -> str:
         text = "\n".join([method, unquote(path), signed["ais_pid"], signed["ais_ts"], signed["ais_nonce"]])
@@ -173,7 +173,7 @@ class AIStore(RecordingServer):
         fresh = abs(time.time_ns() - int(given["ais_ts"])) < _REDIRECT_SECONDS * 1e9
         return fresh and hmac.compare_digest(given["ais_hmac"], self._signature(request.method, path, given))
 
-    def _log_in(self, request: ReceivedRequest) -> Answer:
+    def _log_in(self, request: ReceivedRequest) -> FaultResponse:
         name = unquote(request.path.removeprefix("/v1/users/"))
         try:
             wish = json.loads(request.body)
@@ -190,7 +190,7 @@ class AIStore(RecordingServer):
         }
         body = f"{_encoded(b'{}')}.{_encoded(json.dumps(claims).encode())}"
         token = f"{body}.{_encoded(hmac.digest(self._key.reveal(), body.encode(), 'sha256'))}"
-        return Answer(headers={"Content-Type": "application/json"}, body=json.dumps({"token": token}).encode())
+        return FaultResponse(headers={"Content-Type": "application/json"}, body=json.dumps({"token": token}).encode())
 
     def _is_authorized(self, request: ReceivedRequest) -> bool:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
@@ -201,7 +201,7 @@ class AIStore(RecordingServer):
         claims = json.loads(base64.urlsafe_b64decode(body.split(".")[1] + "=="))
         return bool(claims["exp"] > time.time() and claims["generation"] >= self._revoked_before)
 
-    def _pass_on(self, request: ReceivedRequest) -> Answer:
+    def _pass_on(self, request: ReceivedRequest) -> FaultResponse:
         path, _, query = request.path.partition("?")
         query = "&".join(pair for pair in query.split("&") if pair.partition("=")[0] not in _QUERY)
         is_presigned = "X-Amz-Signature=" in query
@@ -226,7 +226,7 @@ class AIStore(RecordingServer):
         S3SigV4Auth(credentials, "s3", self._behind.region).add_auth(made)
         return {**dict(made.headers.items()), "host": urlsplit(self._behind.endpoint_url).netloc}
 
-    def _ask(self, request: ReceivedRequest, target: str, headers: Mapping[str, str]) -> Answer:
+    def _ask(self, request: ReceivedRequest, target: str, headers: Mapping[str, str]) -> FaultResponse:
         behind = urlsplit(self._behind.endpoint_url)
         connection = http.client.HTTPConnection(behind.hostname or "", behind.port, timeout=_UPSTREAM_SECONDS)
         with contextlib.closing(connection):
@@ -241,7 +241,7 @@ class AIStore(RecordingServer):
             except (OSError, http.client.HTTPException) as error:
                 return self._failure(502, "BadGateway", f"The store behind did not answer: {type(error).__name__}.")
         kept = {name: value for name, value in response.getheaders() if name.lower() not in _OUR_OWN}
-        return Answer(status=response.status, headers=kept, body=body)
+        return FaultResponse(status=response.status, headers=kept, body=body)
 
 
 def _as_signed(path: str, query: str, style: str) -> tuple[str, str]:
@@ -253,9 +253,9 @@ def _as_signed(path: str, query: str, style: str) -> tuple[str, str]:
     return f"{bucket}.s3.{region}.amazonaws.com", f"/{key}"
 
 
-def _xml(status: int, members: str) -> Answer:
+def _xml(status: int, members: str) -> FaultResponse:
     text = f'<?xml version="1.0" encoding="UTF-8"?><Error>{members}</Error>'
-    return Answer(status=status, headers={"Content-Type": "text/xml; charset=utf-8"}, body=text.encode())
+    return FaultResponse(status=status, headers={"Content-Type": "text/xml; charset=utf-8"}, body=text.encode())
 
 
 def _encoded(data: bytes) -> str:

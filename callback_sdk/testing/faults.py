@@ -42,7 +42,7 @@ BEFORE_BODY = frozenset({Fault.RESET, Fault.EARLY_ANSWER, Fault.REDIRECT})
 
 
 @define(frozen=True, kw_only=True)
-class Answer:
+class FaultResponse:
     """What is answered.
 
     Attributes:
@@ -68,7 +68,7 @@ class Step:
     """
 
     fault: Fault | None = None
-    answer: Answer | None = None
+    answer: FaultResponse | None = None
     delay: timedelta = timedelta()
     retry_after: timedelta = timedelta(seconds=1)
 

@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 
 from attrs import define, field
 
-from callback_sdk.testing.faults import Answer, Faults
+from callback_sdk.testing.faults import FaultResponse, Faults
 from callback_sdk.testing.forms import Form, read_form
 from callback_sdk.testing.received import ReceivedRequest, read_document
 from callback_sdk.testing.s3client import s3_client
@@ -112,7 +112,7 @@ class ObjectStore(RecordingServer):
         """
         return s3_client(self.endpoint_url, self.region, self.access_key, self.secret_key, **options)
 
-    def _refuse(self, request: ReceivedRequest) -> Answer | None:
+    def _refuse(self, request: ReceivedRequest) -> FaultResponse | None:
         # SeaweedFS takes chunks without a length, AWS doesn't.
         if request.method in ("PUT", "POST") and "content-length" not in request.headers:
             return self._failure(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
@@ -123,7 +123,7 @@ class ObjectStore(RecordingServer):
             return _join(self._place(request), _key(form))
         return self._place(request)
 
-    def _carry_out(self, request: ReceivedRequest) -> Answer:
+    def _carry_out(self, request: ReceivedRequest) -> FaultResponse:
         if self._upstream is not None:
             return self._pass_on(request)
         operation = {"PUT": self._put, "POST": self._post, "GET": self._get, "HEAD": self._get}.get(request.method)
@@ -131,9 +131,9 @@ class ObjectStore(RecordingServer):
             return self._failure(405, "MethodNotAllowed", "The method is not allowed against this resource.")
         return operation(request)
 
-    def _failure(self, status: int, code: str, message: str) -> Answer:
+    def _failure(self, status: int, code: str, message: str) -> FaultResponse:
         text = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>'
-        return Answer(status=status, headers={"Content-Type": "application/xml"}, body=text.encode())
+        return FaultResponse(status=status, headers={"Content-Type": "application/xml"}, body=text.encode())
 
     def _place(self, request: ReceivedRequest) -> str:
         """Return bucket and key."""
@@ -141,7 +141,7 @@ class ObjectStore(RecordingServer):
         host = request.headers.get("host", "").partition(":")[0]
         return _join(host.removesuffix(".localhost"), path) if host.endswith(".localhost") else path
 
-    def _put(self, request: ReceivedRequest) -> Answer:
+    def _put(self, request: ReceivedRequest) -> FaultResponse:
         names = {name.lower() for name, _ in parse_qsl(urlsplit(request.path).query, keep_blank_values=True)}
         if not names & _SIGNATURES and "authorization" not in request.headers:
             return self._failure(403, "AccessDenied", "Access Denied.")
@@ -149,7 +149,7 @@ class ObjectStore(RecordingServer):
             return self._failure(405, "MethodNotAllowed", "The method is not allowed against this resource.")
         return self._store(self._place(request), request.headers, request.body)
 
-    def _post(self, request: ReceivedRequest) -> Answer:
+    def _post(self, request: ReceivedRequest) -> FaultResponse:
         if "multipart/form-data" not in request.headers.get("content-type", ""):
             message = "Bucket POST must be of the enclosure-type multipart/form-data."
             return self._failure(412, "PreconditionFailed", message)
@@ -167,7 +167,7 @@ class ObjectStore(RecordingServer):
         answer = self._store(place, own | form.fields, form.file)
         return _form_answer(form, self.endpoint_url, place, answer) if answer.status == 200 else answer
 
-    def _store(self, place: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    def _store(self, place: str, headers: Mapping[str, str], body: bytes) -> FaultResponse:
         digest = hashlib.md5(body, usedforsecurity=False).digest()
         given = headers.get("content-md5")
         if given is not None and not _is_md5(given):
@@ -186,15 +186,15 @@ class ObjectStore(RecordingServer):
                 etag=digest.hex(),
                 version=before.version + 1 if before else 1,
             )
-        return Answer(headers={"ETag": f'"{digest.hex()}"'})
+        return FaultResponse(headers={"ETag": f'"{digest.hex()}"'})
 
-    def _get(self, request: ReceivedRequest) -> Answer:
+    def _get(self, request: ReceivedRequest) -> FaultResponse:
         found = self.objects.get(self._place(request))
         if found is None:
             return self._failure(404, "NoSuchKey", "The specified key does not exist.")
-        return Answer(headers={**found.headers, "ETag": f'"{found.etag}"'}, body=found.body)
+        return FaultResponse(headers={**found.headers, "ETag": f'"{found.etag}"'}, body=found.body)
 
-    def _pass_on(self, request: ReceivedRequest) -> Answer:
+    def _pass_on(self, request: ReceivedRequest) -> FaultResponse:
         assert self._upstream is not None  # noqa: S101
         connection = http.client.HTTPConnection(
             self._upstream.hostname or "", self._upstream.port, timeout=_UPSTREAM_SECONDS
@@ -215,7 +215,7 @@ class ObjectStore(RecordingServer):
             except (OSError, http.client.HTTPException) as error:
                 return self._failure(502, "BadGateway", f"The upstream did not answer: {type(error).__name__}.")
         headers = {name: value for name, value in response.getheaders() if name.lower() not in _OUR_OWN}
-        return Answer(status=response.status, headers=headers, body=body)
+        return FaultResponse(status=response.status, headers=headers, body=body)
 
 
 def _form(request: ReceivedRequest) -> Form | None:
@@ -237,19 +237,21 @@ def _is_md5(text: str) -> bool:
     return False
 
 
-def _form_answer(form: Form, endpoint: str, place: str, stored: Answer) -> Answer:
+def _form_answer(form: Form, endpoint: str, place: str, stored: FaultResponse) -> FaultResponse:
     """Answer as `success_action_redirect` or `success_action_status` asks, 204 by default."""
     bucket, _, key = place.partition("/")
     etag = stored.headers["ETag"]
     if url := form.fields.get("success_action_redirect") or form.fields.get("redirect"):
         query = f"bucket={quote(bucket)}&key={quote(key, safe='')}&etag={quote(etag)}"
-        return Answer(status=303, headers={"Location": f"{url}{'&' if '?' in url else '?'}{query}", "ETag": etag})
+        return FaultResponse(
+            status=303, headers={"Location": f"{url}{'&' if '?' in url else '?'}{query}", "ETag": etag}
+        )
     status = form.fields.get("success_action_status")
     location = f"{endpoint}/{quote(place)}"
     headers = {"ETag": etag, "Location": location}
     if status != "201":
-        return Answer(status=200 if status == "200" else 204, headers=headers)
+        return FaultResponse(status=200 if status == "200" else 204, headers=headers)
     parts = {"Location": location, "Bucket": bucket, "Key": key, "ETag": etag}
     xml = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in parts.items())
     text = f'<?xml version="1.0" encoding="UTF-8"?>\n<PostResponse>{xml}</PostResponse>'
-    return Answer(status=201, headers={**headers, "Content-Type": "application/xml"}, body=text.encode())
+    return FaultResponse(status=201, headers={**headers, "Content-Type": "application/xml"}, body=text.encode())

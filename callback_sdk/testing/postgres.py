@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from callback_sdk.errors import CallbackSDKError, MissingExtraError
 from callback_sdk.redaction import Secret, without_frames
-from callback_sdk.testing import supervisor as keeper
+from callback_sdk.testing import supervisor
 
 if TYPE_CHECKING:
     import psycopg
@@ -26,7 +26,7 @@ exec "$0/postgres" -D data "$@"
 """
 
 
-class Postgres(keeper.Server):
+class Postgres(supervisor.SupervisedServer):
     """A PostgreSQL server of one's own, whose superuser has a password that was made for it.
 
     It is gone when the block ends or when the process that made it does, whatever ends that. What was committed
@@ -73,7 +73,7 @@ class Postgres(keeper.Server):
             raise CallbackSDKError(f"PostgreSQL made no database: {error}") from without_frames(error)
         return self._url(name)
 
-    def _launch(self) -> keeper.Kept:
+    def _launch(self) -> supervisor.SupervisedProcess:
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": self._ports[0],
@@ -81,7 +81,7 @@ class Postgres(keeper.Server):
             "unix_socket_directories": "",
             "dynamic_shared_memory_type": "mmap",
         }
-        return keeper.Kept(
+        return supervisor.SupervisedProcess(
             [
                 *_as_nobody(),
                 *("sh", "-ec", _SCRIPT, str(self._programs)),

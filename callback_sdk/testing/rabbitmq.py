@@ -10,14 +10,14 @@ from datetime import timedelta
 from pathlib import Path
 
 from callback_sdk.errors import CallbackSDKError
-from callback_sdk.testing import supervisor as keeper
+from callback_sdk.testing import supervisor
 
 # Debian's command of this name is a wrapper that becomes another user and knows one server only.
 _DEBIAN = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 _FOLDERS = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
 
-class RabbitMQ(keeper.Server):
+class RabbitMQ(supervisor.SupervisedServer):
     """A RabbitMQ server of one's own, with the user `guest`, who may do everything.
 
     It has its own node name, cookie and port mapper (epmd), so it knows nothing of another RabbitMQ on the machine,
@@ -48,8 +48,8 @@ class RabbitMQ(keeper.Server):
         """Its virtual host `/`: `amqp://guest:guest@127.0.0.1:PORT//`."""
         return f"amqp://guest:guest@127.0.0.1:{self._port}//"
 
-    def _launch(self) -> keeper.Kept:
-        return keeper.Kept(
+    def _launch(self) -> supervisor.SupervisedProcess:
+        return supervisor.SupervisedProcess(
             [str(self._program)],
             env=self._environment(),
             folder=self._folder,

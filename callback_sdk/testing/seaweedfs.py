@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from callback_sdk.errors import CallbackSDKError, MissingExtraError
-from callback_sdk.testing import supervisor as keeper
+from callback_sdk.testing import supervisor
 from callback_sdk.testing.s3client import s3_client
 
 _PORTS = (
@@ -74,7 +74,7 @@ class SeaweedFS:
         self._timeout = timeout
         self.access_key = "AK" + secrets.token_hex(9).upper()
         self.secret_key = secrets.token_urlsafe(30)
-        self._process: keeper.Kept | None = None
+        self._process: supervisor.SupervisedProcess | None = None
         self._folder = Path()
         self._log = ""
         self._ports: dict[str, int] = {}
@@ -154,7 +154,7 @@ class SeaweedFS:
     def _launch(self) -> None:
         self._ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
         self._folder = Path(tempfile.gettempdir()) / f"callback-sdk-seaweedfs-{secrets.token_hex(6)}"
-        self._process = keeper.Kept(
+        self._process = supervisor.SupervisedProcess(
             self._command(),
             # Not the caller's: weed would take credentials and settings from it. One volume at a time is
             # enough for small tests, else each bucket takes seven.

@@ -17,7 +17,7 @@ from typing import TypeVar
 from attrs import evolve
 
 from callback_sdk.errors import CallbackSDKError
-from callback_sdk.testing.faults import BEFORE_BODY, Answer, Fault, Faults, Step, whole_seconds
+from callback_sdk.testing.faults import BEFORE_BODY, Fault, FaultResponse, Faults, Step, whole_seconds
 from callback_sdk.testing.received import ReceivedRequest
 
 S = TypeVar("S", bound="RecordingServer")
@@ -118,7 +118,7 @@ class RecordingServer:
         Returns:
             The server itself, for the next call.
         """
-        answer = Answer(status=status, headers=dict(headers or {}), body=body)
+        answer = FaultResponse(status=status, headers=dict(headers or {}), body=body)
         return self._expect(Step(answer=answer, delay=delay), times)
 
     def fail(
@@ -174,7 +174,7 @@ class RecordingServer:
             self._steps.extend([step] * times)
         return self
 
-    def _refuse(self, request: ReceivedRequest) -> Answer | None:
+    def _refuse(self, request: ReceivedRequest) -> FaultResponse | None:
         """Refuse a request by its head, before its body is read."""
         length = request.headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()):
@@ -183,7 +183,7 @@ class RecordingServer:
             return self._failure(413, "EntityTooLarge", "The body is larger than tests should need.")
         return None
 
-    def _answer_head(self, request: ReceivedRequest) -> Answer | None:
+    def _answer_head(self, request: ReceivedRequest) -> FaultResponse | None:
         """Answer a request whose body isn't needed for that; None reads it."""
         return None
 
@@ -191,11 +191,11 @@ class RecordingServer:
         """Name what a request is about."""
         return request.path.partition("?")[0]
 
-    def _carry_out(self, request: ReceivedRequest) -> Answer:
+    def _carry_out(self, request: ReceivedRequest) -> FaultResponse:
         """Do what a request asks for."""
         raise NotImplementedError
 
-    def _failure(self, status: int, code: str, message: str) -> Answer:
+    def _failure(self, status: int, code: str, message: str) -> FaultResponse:
         """Return an error in the words of this kind of server."""
         raise NotImplementedError
 
@@ -206,7 +206,7 @@ class RecordingServer:
         again = step.fault is Fault.REDIRECT and door.origin != self._origins[0]
         return Step() if again else step
 
-    def _outcome(self, step: Step, request: ReceivedRequest) -> Answer:
+    def _outcome(self, step: Step, request: ReceivedRequest) -> FaultResponse:
         fault = step.fault
         if step.answer is not None:
             return step.answer
@@ -218,7 +218,7 @@ class RecordingServer:
             refused = self._failure(429, "TooManyRequests", "Please wait.")
             return evolve(refused, headers={**refused.headers, "Retry-After": whole_seconds(step.retry_after)})
         if fault is Fault.REDIRECT:
-            return Answer(status=307, headers={"Location": self._origins[1] + request.path})
+            return FaultResponse(status=307, headers={"Location": self._origins[1] + request.path})
         return self._carry_out(request)
 
     def _record(self, request: ReceivedRequest) -> None:
@@ -323,7 +323,7 @@ class _Handler(BaseHTTPRequestHandler):
             fault=step.fault,
         )
 
-    def _answer_unread(self, step: Step, head: ReceivedRequest, refused: Answer | None) -> None:
+    def _answer_unread(self, step: Step, head: ReceivedRequest, refused: FaultResponse | None) -> None:
         server = self.server.owner
         if refused is None and step.fault is Fault.RESET:
             server._record(head)
@@ -333,7 +333,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(answer, last=True)
         self._linger()
 
-    def _send(self, answer: Answer, *, last: bool = False) -> None:
+    def _send(self, answer: FaultResponse, *, last: bool = False) -> None:
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)

@@ -15,7 +15,7 @@ from pathlib import Path
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.parsing import several
 from callback_sdk.redaction import Secret
-from callback_sdk.testing import supervisor as keeper
+from callback_sdk.testing import supervisor
 
 _GRACE = 5.0
 _ADDRESS_FILE = "address"
@@ -80,8 +80,8 @@ class LocalService:
         # Database and broker have passwords in their URLs, and some of the others are secrets.
         self._settings = Secret({f"CALLBACK_SDK_{name}": value for name, value in settings.items()})
         self._timeout = timeout
-        self._process: keeper.Kept | None = None
-        self._worker: keeper.Kept | None = None
+        self._process: supervisor.SupervisedProcess | None = None
+        self._worker: supervisor.SupervisedProcess | None = None
         self._address = ""
         self._token = Secret("")
         self._folder = Path()
@@ -143,9 +143,9 @@ class LocalService:
         if self._has_worker:
             self._worker = self._keep("worker", self._folder.with_name(f"{self._folder.name}-worker"))
 
-    def _keep(self, command: str, folder: Path) -> keeper.Kept:
+    def _keep(self, command: str, folder: Path) -> supervisor.SupervisedProcess:
         data = {"CALLBACK_SDK_DATA": str(self._folder / "data")}
-        return keeper.Kept(
+        return supervisor.SupervisedProcess(
             [sys.executable, "-m", "callback_sdk.cli", command, self._registry],
             env=_environment() | self._settings.reveal() | data,
             folder=folder,

@@ -1,11 +1,11 @@
 """Runs one command for its parent, and ends it and removes its files as soon as the parent is gone.
 
-Started by `Kept`, as a process of its own, because only a process can outlive a parent that was killed. It
+Started by `SupervisedProcess`, as a process of its own, because only a process can outlive a parent that was killed. It
 learns of the parent's end from a pipe that nobody else holds, and, should a forked sibling hold the pipe too,
 from its own parent's id. Its session is its own, so that a Ctrl-C in the terminal reaches the parent alone,
 which then decides.
 
-`Server` is what local servers under a keeper have in common. Only the standard library is loaded with this file:
+`SupervisedServer` is the base class of local servers. Only the standard library is loaded with this file:
 it runs with `python -I -S`, in a few milliseconds.
 """
 
@@ -43,7 +43,7 @@ _FIRST_PORT, _LAST_PORT = 12_000, 32_000
 _STARTS = 4
 
 
-class Kept:
+class SupervisedProcess:
     """A command that runs under a keeper, with a folder of its own.
 
     The keeper makes the folder as well as it removes it, so that no moment is left in which the parent's end
@@ -131,10 +131,10 @@ class Kept:
             self._stdin.flush()
 
 
-_Server = TypeVar("_Server", bound="Server")
+_Server = TypeVar("_Server", bound="SupervisedServer")
 
 
-class Server(abc.ABC):
+class SupervisedServer(abc.ABC):
     """A server on loopback under a keeper, with a folder and ports of its own; the first is its clients'."""
 
     _NAME: ClassVar[str]
@@ -143,7 +143,7 @@ class Server(abc.ABC):
 
     def __init__(self, *, timeout: timedelta = timedelta(seconds=60)) -> None:
         self._timeout = timeout
-        self._process: Kept | None = None
+        self._process: SupervisedProcess | None = None
         self._folder = Path()
         self._ports: list[int] = []
 
@@ -196,7 +196,7 @@ class Server(abc.ABC):
             raise _error(f"{self._NAME} did not start again. The end of its log:\n{process.tail}", self._HINT)
 
     @abc.abstractmethod
-    def _launch(self) -> Kept:
+    def _launch(self) -> SupervisedProcess:
         """Start the command with `_ports` and `_folder`."""
 
     @abc.abstractmethod
@@ -208,12 +208,12 @@ class Server(abc.ABC):
         self._running()
         return self._ports[0]
 
-    def _running(self) -> Kept:
+    def _running(self) -> SupervisedProcess:
         if self._process is None:
             raise _error(f"{self._NAME} is not running.", "Use it in a with block, or call start().")
         return self._process
 
-    def _settle(self, process: Kept) -> tuple[bool, bool]:
+    def _settle(self, process: SupervisedProcess) -> tuple[bool, bool]:
         """Wait until it answers, else close it; tell whether it answers, and whether it had ended by itself."""
         end = time.monotonic() + self._timeout.total_seconds()
         try:

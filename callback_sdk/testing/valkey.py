@@ -9,10 +9,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from callback_sdk.errors import MissingExtraError
-from callback_sdk.testing import supervisor as keeper
+from callback_sdk.testing import supervisor
 
 
-class Valkey(keeper.Server):
+class Valkey(supervisor.SupervisedServer):
     """A Valkey server of one's own, without a password and without persistence.
 
     It is gone when the block ends or when the process that made it does, whatever ends that. It keeps its data in
@@ -39,9 +39,9 @@ class Valkey(keeper.Server):
         """Its first database: `redis://127.0.0.1:PORT/0`."""
         return f"redis://127.0.0.1:{self._port}/0"
 
-    def _launch(self) -> keeper.Kept:
+    def _launch(self) -> supervisor.SupervisedProcess:
         settings = f'bind 127.0.0.1\nport {self._ports[0]}\nsave ""\nappendonly no\n'
-        return keeper.Kept(
+        return supervisor.SupervisedProcess(
             [str(self._program), "valkey.conf"],
             env={"HOME": str(self._folder), "PATH": "/usr/bin:/bin"},
             folder=self._folder,

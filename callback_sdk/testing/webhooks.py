@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from callback_sdk import webhooks
 from callback_sdk.errors import WebhookVerificationError
 from callback_sdk.redaction import Secret
-from callback_sdk.testing.faults import BEFORE_BODY, Answer, Fault, Faults, Step
+from callback_sdk.testing.faults import BEFORE_BODY, Fault, FaultResponse, Faults, Step
 from callback_sdk.testing.received import ReceivedRequest
 from callback_sdk.testing.server import RecordingServer
 
@@ -53,7 +53,7 @@ class WebhookReceiver(RecordingServer):
     def _subject(self, request: ReceivedRequest) -> str:
         return request.delivery_id or super()._subject(request)
 
-    def _outcome(self, step: Step, request: ReceivedRequest) -> Answer:
+    def _outcome(self, step: Step, request: ReceivedRequest) -> FaultResponse:
         if self._secrets.reveal() and step.fault not in BEFORE_BODY:
             try:
                 webhooks.verify(self._secrets.reveal(), request.headers, request.body)
@@ -61,9 +61,9 @@ class WebhookReceiver(RecordingServer):
                 return self._failure(401, "Unauthorized", str(error))
         return super()._outcome(step, request)
 
-    def _carry_out(self, request: ReceivedRequest) -> Answer:
-        return Answer()
+    def _carry_out(self, request: ReceivedRequest) -> FaultResponse:
+        return FaultResponse()
 
-    def _failure(self, status: int, code: str, message: str) -> Answer:
+    def _failure(self, status: int, code: str, message: str) -> FaultResponse:
         body = json.dumps({"error": message}).encode()
-        return Answer(status=status, headers={"Content-Type": "application/json"}, body=body)
+        return FaultResponse(status=status, headers={"Content-Type": "application/json"}, body=body)

@@ -12,7 +12,7 @@ from attrs import define, evolve
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import DeliveryError
 from callback_sdk.redaction import SecretURL
-from callback_sdk.transport.response import BrokenAnswerError
+from callback_sdk.transport.response import InvalidResponseError
 from callback_sdk.transport.retry import is_retryable
 from callback_sdk.transport.sockets import TunnelError
 
@@ -46,7 +46,7 @@ def unanswered(url: SecretURL, proxy: SecretURL | None, failure: BaseException) 
         failure: What the connection raised.
     """
     found = explain(failure)
-    if url.scheme == "http" and isinstance(failure, BrokenAnswerError) and not failure.received:
+    if url.scheme == "http" and isinstance(failure, InvalidResponseError) and not failure.received:
         # Some servers with TLS close a connection without it silently.
         found = evolve(found, hint=f"{found.hint} If this port speaks TLS, give the URL with https://.")
     place = str(url) if proxy is None else f"{url}, through the proxy {proxy},"
@@ -76,7 +76,7 @@ def explain(failure: BaseException) -> Explanation:
         return Explanation("did not answer in time", "It may be overloaded, or a firewall drops the connection.")
     if isinstance(failure, ConnectionRefusedError):
         return Explanation("refuses connections", "Check host and port, and whether the server runs.")
-    if isinstance(failure, BrokenAnswerError):
+    if isinstance(failure, InvalidResponseError):
         return _broken(failure)
     if isinstance(failure, OSError) and failure.errno in _LOCAL:
         return Explanation(f"was not reached: {os.strerror(failure.errno)}", _LOCAL[failure.errno])
@@ -102,7 +102,7 @@ def _tunnel(failure: TunnelError) -> Explanation:
     return Explanation(f"is out of reach: it answered {failure.status}", hint, retryable=is_retryable(failure.status))
 
 
-def _broken(failure: BrokenAnswerError) -> Explanation:
+def _broken(failure: InvalidResponseError) -> Explanation:
     if failure.is_tls:
         return Explanation("speaks TLS at this port", "Give the URL with https:// instead of http://.", transient=False)
     if failure.received:

@@ -8,7 +8,7 @@ from callback_sdk.errors import DeliveryError, sentence
 from callback_sdk.models import Upload
 from callback_sdk.redaction import HIDDEN
 from callback_sdk.text.limits import MAX_MESSAGE
-from callback_sdk.transport.response import Answer
+from callback_sdk.transport.response import Response
 from callback_sdk.transport.retry import is_retryable, parse_retry_after
 
 _CODE = re.compile(rb"<Code>\s*([A-Za-z0-9_.]+)\s*</Code>")
@@ -79,7 +79,7 @@ _NEEDS_FIELDS = (
 )
 
 
-def refusal(upload: Upload, answer: Answer) -> DeliveryError:
+def refusal(upload: Upload, answer: Response) -> DeliveryError:
     """Return the error that an answer stands for.
 
     Args:
@@ -102,7 +102,7 @@ def refusal(upload: Upload, answer: Answer) -> DeliveryError:
     )
 
 
-def _code(answer: Answer) -> str | None:
+def _code(answer: Response) -> str | None:
     """Find the store's error code: Azure has it in a header, the others in XML. It is not parsed, only searched."""
     if code := answer.headers.get("x-ms-error-code"):
         return code[:_LONGEST_CODE] if code.isascii() and code.isalnum() else None
@@ -110,7 +110,7 @@ def _code(answer: Answer) -> str | None:
     return match[1].decode("ascii") if match and len(match[1]) <= _LONGEST_CODE else None
 
 
-def _message(upload: Upload, answer: Answer) -> str:
+def _message(upload: Upload, answer: Response) -> str:
     match = _MESSAGE.search(answer.decoded_body())
     # To cut a long message would leave a part of a credential that scrub() doesn't find.
     if match is None or len(match[1]) > MAX_MESSAGE:

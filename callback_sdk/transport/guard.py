@@ -11,8 +11,7 @@ from attrs import define, field
 from callback_sdk.errors import AddressNotAllowedError
 from callback_sdk.parsing import several
 from callback_sdk.redaction import SecretURL
-from callback_sdk.transport import allowlist
-from callback_sdk.transport import connect as dialing
+from callback_sdk.transport import allowlist, connect
 from callback_sdk.transport.addresses import (
     LOOPBACK,
     Address,
@@ -103,7 +102,7 @@ class AddressGuard:
             OSError: The host has no address, or the system didn't answer in time.
         """
         self.check(url)
-        found = dialing.resolve(url, until)
+        found = connect.resolve(url, until)
         if self._allows(url):
             return found
         for *_, place in found:

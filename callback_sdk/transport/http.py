@@ -25,7 +25,7 @@ from callback_sdk.transport.addresses import ascii_host
 from callback_sdk.transport.connect import resolve, time_left
 from callback_sdk.transport.connection_errors import unanswered
 from callback_sdk.transport.polling import readable
-from callback_sdk.transport.response import Answer, BrokenAnswerError, read_answer
+from callback_sdk.transport.response import InvalidResponseError, Response, read_answer
 from callback_sdk.transport.sockets import (
     Connection,
     Key,
@@ -72,7 +72,7 @@ def same_host(origin: SecretURL, destination: SecretURL) -> bool:
     return origin.host == destination.host
 
 
-class Sender:
+class HTTPSender:
     """Sends uploads over connections that it keeps open. It may be shared by threads.
 
     Args:
@@ -99,7 +99,7 @@ class Sender:
         self._pool = Pool()
         self._tls = TLS(client_cert)
 
-    def send(self, upload: Upload) -> Answer:
+    def send(self, upload: Upload) -> Response:
         """Make one try, redirects included.
 
         Args:
@@ -131,7 +131,7 @@ class Sender:
         """Close the connections that are open."""
         self._pool.close()
 
-    def _exchange(self, upload: Upload, url: SecretURL, deadline: float) -> Answer:
+    def _exchange(self, upload: Upload, url: SecretURL, deadline: float) -> Response:
         """Send to one host. A connection that had gone stale meanwhile is replaced once."""
         stale = False
         while True:
@@ -159,7 +159,7 @@ class Sender:
                 return answer
         raise unanswered(url, self._proxy(url), failure) from failure
 
-    def _redirected(self, url: SecretURL, answer: Answer) -> SecretURL:
+    def _redirected(self, url: SecretURL, answer: Response) -> SecretURL:
         location = _location(url, answer)
         if "location" not in answer.headers or location.scheme not in ("http", "https"):
             problem = "without saying where to"
@@ -192,7 +192,7 @@ class Sender:
 
 def _transmit(
     connection: Connection, upload: Upload, url: SecretURL, deadline: float, longest: timedelta
-) -> tuple[Answer, bool]:
+) -> tuple[Response, bool]:
     """Send the request and read the answer; also tell whether the connection can be used again."""
     timed = TimedSocket(connection.sock, deadline, longest)
     whole = _send_all(timed, _head(connection, upload, url), upload.body)
@@ -254,7 +254,7 @@ def _answers_early(sock: socket.socket) -> bool:
     return type(sock) is socket.socket and readable(sock)
 
 
-def _location(url: SecretURL, answer: Answer) -> SecretURL:
+def _location(url: SecretURL, answer: Response) -> SecretURL:
     try:
         return SecretURL(urljoin(url.reveal(), answer.headers.get("location", "")))
     except (InvalidTargetError, ValueError):
@@ -263,7 +263,7 @@ def _location(url: SecretURL, answer: Answer) -> SecretURL:
 
 def _is_stale(error: OSError) -> bool:
     """Tell whether a connection that rested was closed before the server had read the request."""
-    if isinstance(error, BrokenAnswerError):
+    if isinstance(error, InvalidResponseError):
         return not error.received
     return not isinstance(error, TimeoutError)
 

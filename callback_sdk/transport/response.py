@@ -28,7 +28,7 @@ _TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
 """How an alert and a handshake of TLS begin (RFC 8446, section 5.1)."""
 
 
-class BrokenAnswerError(OSError):
+class InvalidResponseError(OSError):
     """What a server sent is no answer, or it stopped in the middle of its head.
 
     Attributes:
@@ -43,7 +43,7 @@ class BrokenAnswerError(OSError):
 
 
 @define(frozen=True, kw_only=True)
-class Answer:
+class Response:
     """What a server said.
 
     Attributes:
@@ -75,7 +75,7 @@ class Answer:
             return self.body
 
 
-class Reading:
+class ResponseParser:
     """An answer on its way in.
 
     Attributes:
@@ -123,7 +123,7 @@ class Reading:
             del self._parser
         if not self.has_head:
             # RFC 9112, section 8: a head that was cut off is no response, whatever its status line says.
-            raise BrokenAnswerError("the connection ended before there was an answer", received=self._received)
+            raise InvalidResponseError("the connection ended before there was an answer", received=self._received)
 
     def _feed(self, data: bytes) -> None:
         is_tls = not self._received and data[:2] in _TLS_RECORDS
@@ -151,7 +151,7 @@ class Reading:
         if self.has_head:
             return
         if not has_status or not 200 <= status <= 599:
-            raise BrokenAnswerError("the answer is no HTTP", received=self._received, is_tls=is_tls) from error
+            raise InvalidResponseError("the answer is no HTTP", received=self._received, is_tls=is_tls) from error
         self.status, self.has_head = status, True
 
     # What llhttp calls:
@@ -184,7 +184,7 @@ class Reading:
         self.is_whole = self.has_head
 
 
-def read_answer(receive: Callable[[int], bytes], url: SecretURL) -> tuple[Answer, bool]:
+def read_answer(receive: Callable[[int], bytes], url: SecretURL) -> tuple[Response, bool]:
     """Read an answer, and tell whether another request can go over the same connection.
 
     Args:
@@ -195,8 +195,8 @@ def read_answer(receive: Callable[[int], bytes], url: SecretURL) -> tuple[Answer
         BrokenAnswerError: There is none.
         OSError: The connection broke.
     """
-    reading = Reading()
+    reading = ResponseParser()
     reading.read(receive)
     body = bytes(memoryview(reading.body)[:ANSWER_LIMIT])
-    answer = Answer(status=reading.status, headers=reading.headers, body=body, url=url)
+    answer = Response(status=reading.status, headers=reading.headers, body=body, url=url)
     return answer, reading.is_whole and not reading.is_last

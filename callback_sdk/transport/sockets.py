@@ -17,7 +17,7 @@ from callback_sdk.targets.providers import port_of
 from callback_sdk.transport.addresses import ascii_host
 from callback_sdk.transport.connect import Addresses, dial, time_left
 from callback_sdk.transport.polling import readable
-from callback_sdk.transport.response import Reading
+from callback_sdk.transport.response import ResponseParser
 
 _UNSENDABLE = re.compile("\\r(?!\\n)|[^\x01-\xff]")
 
@@ -78,7 +78,7 @@ class Connection:
         place = f"{bracketed(ascii_host(self._url))}:{port_of(self._url)}"
         timed = TimedSocket(self.sock, self._until, timedelta.max)
         timed.sendall(head(Secret(f"CONNECT {place} HTTP/1.1"), {"Host": place, **self.proxy_headers.reveal()}))
-        answer = Reading()
+        answer = ResponseParser()
         answer.read(timed.receive, head_only=True)
         if not 200 <= answer.status < 300:
             raise TunnelError(answer.status)

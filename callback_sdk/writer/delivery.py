@@ -23,7 +23,7 @@ FindURL = Callable[[], str | None]
 
 
 @define(frozen=True, kw_only=True)
-class Delivery:
+class PreparedDelivery:
     """What one target is to receive.
 
     Attributes:
@@ -91,7 +91,7 @@ def prepare(
     results_url: FindURL,
     delivery_id: str | None = None,
     traceparent: str | None = None,
-) -> Delivery:
+) -> PreparedDelivery:
     """Make what one target is to receive.
 
     Args:
@@ -112,7 +112,7 @@ def prepare(
     body = _fitting(target, result, whole, results_url)
     encoding = target.content_encoding(compress)
     body = gzipped(body, stack) if encoding == "gzip" else body
-    return Delivery(
+    return PreparedDelivery(
         target=target,
         job_id=result.job_id,
         delivery_id=delivery_id,

@@ -21,23 +21,23 @@ from callback_sdk.errors import (
     CallbackSDKError,
     ConfigurationError,
     DeliveryError,
-    SeveralDeliveriesError,
+    MultipleDeliveryErrors,
 )
 from callback_sdk.models import JobResult, Receipt, Upload
-from callback_sdk.notebook import Listing
+from callback_sdk.notebook import HTMLList
 from callback_sdk.parsing import positive_int, several, total_seconds
 from callback_sdk.redaction import Secret, SecretURL, clearing_locals, hide, without_frames
-from callback_sdk.targets import WEBHOOK_LIMIT, Settings, Target, plan
+from callback_sdk.targets import WEBHOOK_LIMIT, Target, TargetSettings, plan
 from callback_sdk.targets.callbacks import Callback, required_callbacks
-from callback_sdk.targets.providers import Stores
+from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.transport.connect import resolve
 from callback_sdk.transport.error_responses import refusal
-from callback_sdk.transport.http import Sender, Timeouts, same_host
+from callback_sdk.transport.http import HTTPSender, Timeouts, same_host
 from callback_sdk.transport.proxies import direct, environment_proxy
-from callback_sdk.transport.response import Answer
+from callback_sdk.transport.response import Response
 from callback_sdk.transport.retry import backoff
 from callback_sdk.transport.tls import ClientCert
-from callback_sdk.writer.delivery import Delivery, FindURL, encoded_results, prepare
+from callback_sdk.writer.delivery import FindURL, PreparedDelivery, encoded_results, prepare
 
 if TYPE_CHECKING:
     from callback_sdk.transport.guard import AddressGuard
@@ -96,15 +96,15 @@ class ResultsWriter:
         total_seconds("deadline", deadline, zero=True)
         hidden = [hide(secret) for secret in several("webhook_secrets", webhook_secrets)]
         keys = tuple(map(webhooks.decode_secret, hidden))
-        self._settings = Settings(
-            stores=Stores.of(storage_endpoints),
+        self._settings = TargetSettings(
+            stores=StorageProviders.of(storage_endpoints),
             webhook_keys=keys,
             webhook_limit=positive_int("webhook_limit", webhook_limit),
         )
         self._compress = compress
         self._deadline = deadline
         self._parallel = Parallel(MAX_PARALLEL)
-        self._sender = Sender(
+        self._sender = HTTPSender(
             timeouts=timeouts,
             resolve=guard.resolve if guard else resolve,
             may_redirect=self._may_redirect,
@@ -149,7 +149,7 @@ class ResultsWriter:
             EncodingError: JSON can't hold the result; nothing was sent. The error names the path.
             TargetError: A target can't be used, or there is none; nothing was sent to it.
             DeliveryError: A target doesn't have the result. When several fail it is a
-                `SeveralDeliveriesError`. Other targets have theirs: `error.receipts`.
+                `MultipleDeliveryErrors`. Other targets have theirs: `error.receipts`.
         """
         callback_url, callback_param = hide(callback_url), hide(callback_param)
         until = time.monotonic() + self._deadline.total_seconds()
@@ -160,9 +160,9 @@ class ResultsWriter:
             job = _Job(result, results, nulled, _first_object(targets), tracing.current())
             outcomes = self._deliver_all(job, targets, until)
         errors = [outcome for outcome in outcomes if isinstance(outcome, CallbackSDKError)]
-        receipts = Listing(outcome for outcome in outcomes if isinstance(outcome, Receipt))
+        receipts = HTMLList(outcome for outcome in outcomes if isinstance(outcome, Receipt))
         if errors:
-            error = errors[0] if len(errors) == 1 else SeveralDeliveriesError(errors)
+            error = errors[0] if len(errors) == 1 else MultipleDeliveryErrors(errors)
             error.receipts = tuple(receipts)
             raise error
         return receipts
@@ -223,7 +223,7 @@ class ResultsWriter:
         delivery_id: str | None = None,
         results_url: FindURL = lambda: None,
         traceparent: str | None = None,
-    ) -> Delivery:
+    ) -> PreparedDelivery:
         """Make what one target is to receive, and send nothing.
 
         Args:
@@ -286,7 +286,7 @@ class ResultsWriter:
         except Exception as error:  # noqa: BLE001 - it must not cost the other targets their receipts
             return _unexpected(target, error)
 
-    def _try(self, delivery: Delivery, nulled: int, until: float) -> Receipt:
+    def _try(self, delivery: PreparedDelivery, nulled: int, until: float) -> Receipt:
         started, attempts = _now(), 0
         while True:
             attempts += 1
@@ -301,7 +301,7 @@ class ResultsWriter:
                 time.sleep(pause)
 
     def _attempt(
-        self, delivery: Delivery, *, nulled: int, attempts: int = 1, started: datetime | None = None
+        self, delivery: PreparedDelivery, *, nulled: int, attempts: int = 1, started: datetime | None = None
     ) -> Receipt:
         now = _now()
         facts = {"job_id": delivery.job_id, "delivery_id": delivery.delivery_id, "target": delivery.target.kind}
@@ -353,7 +353,7 @@ def _first_object(targets: Sequence[Target | CallbackSDKError]) -> FindURL:
     return find
 
 
-def _is_there_already(upload: Upload, answer: Answer) -> bool:
+def _is_there_already(upload: Upload, answer: Response) -> bool:
     """Tell whether a write-once object is there because an earlier try of ours put it there.
 
     The try's answer may have been lost on the way. The same tag is the same bytes, and these hold the job's id.
@@ -378,7 +378,7 @@ def _unexpected(target: Target | Callback | CallbackSDKError, error: Exception) 
     return failure
 
 
-def _receipt(upload: Upload, answer: Answer, digest: bytes, **members: Any) -> Receipt:
+def _receipt(upload: Upload, answer: Response, digest: bytes, **members: Any) -> Receipt:
     return Receipt(
         kind=upload.kind,
         url=str(upload.url),

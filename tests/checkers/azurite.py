@@ -20,7 +20,7 @@ from urllib.parse import quote
 from attrs import define
 from azure.storage.blob import BlobSasPermissions, BlobServiceClient, generate_blob_sas
 
-from callback_sdk.testing import supervisor as keeper
+from callback_sdk.testing import supervisor
 
 COMMAND = "azurite-blob"
 HOW_TO_GET_IT = "Azurite is missing: install Node.js with npm, then `make azurite`."
@@ -102,7 +102,7 @@ def running(command: Path, *, timeout: timedelta = timedelta(seconds=60)) -> Ite
     folder = Path(tempfile.gettempdir()) / f"callback-sdk-azurite-{secrets.token_hex(6)}"
     port = _free_port()
     arguments = [f"--blobPort={port}", "--blobHost=127.0.0.1", f"--location={folder}", "--disableTelemetry"]
-    process = keeper.Kept(
+    process = supervisor.SupervisedProcess(
         [str(command), *arguments, "--skipApiVersionCheck", "--silent"],
         env={"HOME": str(folder), "PATH": os.environ["PATH"], "AZURITE_ACCOUNTS": f"{account}:{key}"},
         folder=folder,
@@ -117,7 +117,7 @@ def running(command: Path, *, timeout: timedelta = timedelta(seconds=60)) -> Ite
         process.stop()
 
 
-def _wait(port: int, process: keeper.Kept, end: float) -> None:
+def _wait(port: int, process: supervisor.SupervisedProcess, end: float) -> None:
     while time.monotonic() < end and not process.ended:
         with suppress(OSError, http.client.HTTPException), closing(http.client.HTTPConnection("127.0.0.1", port)) as it:
             it.request("GET", "/")

@@ -30,7 +30,7 @@ from callback_sdk.errors import (
 )
 from callback_sdk.models import Upload
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
-from callback_sdk.targets import Settings, plan
+from callback_sdk.targets import TargetSettings, plan
 from callback_sdk.targets.callbacks import callbacks
 from callback_sdk.targets.target import GIB
 from callback_sdk.testing import SeaweedFS
@@ -65,7 +65,7 @@ class Case:
     results: Any = None
 
 
-def unchecked(url: str, param: Any = None, settings: Settings | None = None) -> Upload:
+def unchecked(url: str, param: Any = None, settings: TargetSettings | None = None) -> Upload:
     """Return the upload that a callback asks for, without looking whether it can work."""
     (callback,) = callbacks(url, param)
     target = plan(callback, settings)
@@ -360,7 +360,7 @@ class Webhook(Place):
 
     def sent(self, body: Body = BODY, *, at: timedelta = timedelta(), **headers: str) -> Case:
         (callback,) = callbacks(self.server.url)
-        target = plan(callback, Settings(webhook_keys=(decode_secret(self.server.secret),)))
+        target = plan(callback, TargetSettings(webhook_keys=(decode_secret(self.server.secret),)))
         signed, _ = target.request(BODY, delivery_id="msg_1", now=datetime.now(timezone.utc) + at)
         changed = {name.replace("_", "-"): value for name, value in headers.items()}
         return Case(upload=raw("POST", self.server.url, {**signed.reveal(), **changed}, body))

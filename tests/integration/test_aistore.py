@@ -19,9 +19,9 @@ from botocore.exceptions import ClientError
 
 from callback_sdk import JobResult, ResultsWriter, S3Signer, aistore
 from callback_sdk.errors import (
+    AIStoreLoginError,
     BodyNotRewindableError,
     ConfigurationError,
-    LoginError,
     RedirectError,
     RedirectHostError,
     RedirectLoopError,
@@ -196,7 +196,7 @@ def test_a_log_in_that_fails_is_a_clear_error(guarded: AIStore, store: ObjectSto
         ("anna", closed, "did not answer"),
     ):
         source = aistore.Token(user, f"not {USERS['anna']}", url)
-        with pytest.raises(LoginError, match=said) as caught:
+        with pytest.raises(AIStoreLoginError, match=said) as caught:
             aistore.client(guarded.endpoint_url, token=source).list_buckets()
         assert url in str(caught.value)
         assert MARKER not in str(caught.value) + repr(source)

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from callback_sdk import S3Signer
 from callback_sdk.errors import CallbackSDKError
-from callback_sdk.service.access.cipher import Vault, ensure_keys
+from callback_sdk.service.access.cipher import CredentialCipher, ensure_keys
 from callback_sdk.service.access.tokens import REFRESH, Tokens
 from callback_sdk.testing import Postgres, WebhookReceiver
 from tests.conftest import missing_server
@@ -142,7 +142,7 @@ def test_a_wrong_password_and_an_unknown_name_look_alike(ann: Caller) -> None:
 
 
 def own_tokens(topology: Topology, **lives: timedelta) -> Tokens:
-    return Tokens(Vault(ensure_keys(topology.data / "keys")).derive("tokens"), **lives)
+    return Tokens(CredentialCipher(ensure_keys(topology.data / "keys")).derive("tokens"), **lives)
 
 
 def test_a_token_made_with_the_services_keys_counts(topology: Topology) -> None:

@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import Vault, ensure_keys
+from callback_sdk.service.access.cipher import CredentialCipher, ensure_keys
 from callback_sdk.service.access.passwords import hash_password
 from callback_sdk.service.store import Store, open_database
 from callback_sdk.service.store.users import UserError
@@ -121,7 +121,7 @@ def test_hundreds_of_idle_connections_leave_room_for_everybody(topology: Topolog
 def add_user(topology: Topology, name: str) -> None:
     """Add a user to the service's database, without the time that a command takes to start."""
     url = Secret(f"sqlite:///{topology.data / 'store.sqlite3'}")
-    store = Store(open_database(url), Vault(ensure_keys(topology.data / "keys")))
+    store = Store(open_database(url), CredentialCipher(ensure_keys(topology.data / "keys")))
     try:
         store.users.add(name, password=hash_password(Secret(PASSWORD)))
     finally:

@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import Vault, ensure_keys
+from callback_sdk.service.access.cipher import CredentialCipher, ensure_keys
 from tests.rawserver import RawServer, answer, read_request
 from tests.topology import Topology, wait_until
 
@@ -222,7 +222,7 @@ def test_stored_callback_is_harmless_after_a_restart(service: Service) -> None:
 
 def _store(data: Path, urls: dict[str, str]) -> None:
     """Put other URLs into the rows of deliveries, as a version without the limits had them, and make these due."""
-    vault = Vault(ensure_keys(data / "keys"))
+    vault = CredentialCipher(ensure_keys(data / "keys"))
     with closing(sqlite3.connect(data / "store.sqlite3")) as database, database:
         for job_id, url in urls.items():
             target = vault.encrypt(Secret(json.dumps({"url": url, "param": {}})))

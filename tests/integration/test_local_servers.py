@@ -23,8 +23,7 @@ import redis
 from attrs import define
 
 from callback_sdk.errors import CallbackSDKError, MissingExtraError
-from callback_sdk.testing import Postgres, RabbitMQ, Valkey, rabbitmq, valkey
-from callback_sdk.testing import supervisor as keeper
+from callback_sdk.testing import Postgres, RabbitMQ, Valkey, rabbitmq, supervisor, valkey
 from tests.conftest import missing_server
 
 
@@ -316,8 +315,8 @@ def test_a_server_takes_another_port_when_one_is_taken(
     monkeypatch: pytest.MonkeyPatch, valkey_server: Valkey, folder: Path
 ) -> None:
     """A port that is taken between looking and starting costs another try, no error."""
-    real, answers = keeper.free_ports, [list(valkey_server._ports)]
-    monkeypatch.setattr(keeper, "free_ports", lambda count: answers.pop() if answers else real(count))
+    real, answers = supervisor.free_ports, [list(valkey_server._ports)]
+    monkeypatch.setattr(supervisor, "free_ports", lambda count: answers.pop() if answers else real(count))
     with Valkey() as server:
         assert not answers
         assert server.url != valkey_server.url

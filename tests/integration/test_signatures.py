@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 import requests
 
-from callback_sdk import PostTarget, PutTarget, S3Signer
+from callback_sdk import PresignedPost, PresignedPut, S3Signer
 from callback_sdk.testing import SeaweedFS
 
 BODY = b'{"job_id": "42"}'
@@ -26,11 +26,11 @@ def in_the_past(signer: S3Signer) -> None:
     signer._clock = lambda: time.time() - 7200
 
 
-def put(target: PutTarget, *, url: str | None = None, headers: dict[str, str] | None = None) -> requests.Response:
+def put(target: PresignedPut, *, url: str | None = None, headers: dict[str, str] | None = None) -> requests.Response:
     return requests.put(url or target.url, BODY, headers=target.headers if headers is None else headers, timeout=30)
 
 
-def post(target: PostTarget, fields: dict[str, str] | None = None, body: bytes = BODY) -> requests.Response:
+def post(target: PresignedPost, fields: dict[str, str] | None = None, body: bytes = BODY) -> requests.Response:
     return requests.post(target.url, data=fields or target.fields, files={"file": body}, timeout=30)
 
 

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from callback_sdk import JobResult, ResultsWriter, check_target
 from callback_sdk.errors import DeliveryError, MissingS3FieldsError, TargetError
 from callback_sdk.testing import SeaweedFS
-from callback_sdk.transport.http import Sender
-from callback_sdk.transport.response import Answer
+from callback_sdk.transport.http import HTTPSender
+from callback_sdk.transport.response import Response
 from tests.checkers import azurite, gcs, webhooks
 from tests.checkers.places import (
     BODY,
@@ -128,8 +128,8 @@ def write(place: Place, case: Case) -> Any:
         return writer.write(JobResult(job_id="42", success=True, results=case.results), case.url, case.param)
 
 
-def send(case: Case) -> Answer:
-    sender = Sender()
+def send(case: Case) -> Response:
+    sender = HTTPSender()
     try:
         assert case.upload is not None
         return sender.send(case.upload)

@@ -22,9 +22,8 @@ from botocore.exceptions import ClientError
 
 from callback_sdk import JobResult, ResultsWriter
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, DeliveryError, MissingExtraError
-from callback_sdk.testing import ObjectStore, SeaweedFS, WebhookReceiver
+from callback_sdk.testing import ObjectStore, SeaweedFS, WebhookReceiver, supervisor
 from callback_sdk.testing import seaweedfs as module
-from callback_sdk.testing import supervisor as keeper
 
 
 def _send(url: str, *, method: str = "POST", body: bytes = b"{}", headers: dict[str, str] | None = None) -> int:
@@ -160,7 +159,7 @@ def test_a_keeper_ends_what_its_command_started(tmp_path: Path) -> None:
     """A daemon that the command left behind, in a session of its own, is ended as well."""
     note = tmp_path / "pid"
     script = f"setsid sh -c 'echo $$ > {note}.new; mv {note}.new {note}; exec sleep 600' & wait"
-    process = keeper.Kept(["sh", "-c", script], env=dict(os.environ), folder=tmp_path / "kept")
+    process = supervisor.SupervisedProcess(["sh", "-c", script], env=dict(os.environ), folder=tmp_path / "kept")
     assert _eventually(note.exists)
     pid = int(note.read_text())
     assert _is_running(pid)
@@ -174,7 +173,9 @@ def test_a_keeper_tells_how_its_command_ended(tmp_path: Path) -> None:
     other.touch()
     folder = tmp_path / "kept"
     command = ["sh", "-c", "cat note; exit 7"]
-    process = keeper.Kept(command, env=dict(os.environ), folder=folder, files={"note": "hello"}, remove=[other])
+    process = supervisor.SupervisedProcess(
+        command, env=dict(os.environ), folder=folder, files={"note": "hello"}, remove=[other]
+    )
     assert _eventually(lambda: process.ended)
     assert process.stop() == 7
     assert process.tail == "hello"
@@ -185,7 +186,7 @@ def test_a_keeper_tells_how_its_command_ended(tmp_path: Path) -> None:
 def test_a_keeper_tells_why_its_command_did_not_start(tmp_path: Path) -> None:
     """A program, or a folder, that isn't there is named."""
     for command, folder in ((["no-such-program"], tmp_path / "kept"), (["true"], tmp_path / "missing" / "kept")):
-        process = keeper.Kept(command, env=dict(os.environ), folder=folder)
+        process = supervisor.SupervisedProcess(command, env=dict(os.environ), folder=folder)
         assert _eventually(lambda process=process: process.ended)
         assert process.stop() == 127
         assert "No such file or directory" in process.tail
@@ -196,7 +197,7 @@ def test_a_keeper_lets_its_command_finish(tmp_path: Path) -> None:
     """With a grace period the command may react to SIGTERM before it is killed."""
     script = "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done"
     folder = tmp_path / "kept"
-    process = keeper.Kept(["sh", "-c", script], env=dict(os.environ), folder=folder, grace=20.0)
+    process = supervisor.SupervisedProcess(["sh", "-c", script], env=dict(os.environ), folder=folder, grace=20.0)
     assert _eventually(lambda: (folder / "log").exists() and "up" in (folder / "log").read_text())
     assert process.stop() == 0
     assert process.tail == "up\nbye"

@@ -22,7 +22,7 @@ from sqlalchemy.schema import CreateIndex
 from callback_sdk import Client
 from callback_sdk.errors import CallbackSDKError, ConfigurationError
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import Vault, new_key
+from callback_sdk.service.access.cipher import CredentialCipher, new_key
 from callback_sdk.service.store import open_database, schema
 from callback_sdk.service.store.tables import metadata
 from callback_sdk.testing import WebhookReceiver
@@ -424,7 +424,7 @@ def test_the_migrations_lead_to_the_tables(
     (tmp_path / "data").mkdir(exist_ok=True)
     opened = open_database(Secret(database or f"sqlite:///{tmp_path / 'data' / 'store.sqlite3'}"))
     try:
-        schema.upgrade(opened, Vault([new_key()]))
+        schema.upgrade(opened, CredentialCipher([new_key()]))
         with opened.read() as connection:
             options = {"compare_type": True, "include_object": lambda thing, *_: not _skipped(thing, connection)}
             assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
@@ -467,8 +467,8 @@ def test_other_keys_are_noticed(database: str | None, tmp_path: Path) -> None:
     """An upgrade with keys that the database wasn't made with says so."""
     opened = open_database(Secret(database or f"sqlite:///{tmp_path / 'store.sqlite3'}"))
     try:
-        schema.upgrade(opened, Vault([new_key()]))
+        schema.upgrade(opened, CredentialCipher([new_key()]))
         with pytest.raises(ConfigurationError, match="other keys"):
-            schema.upgrade(opened, Vault([new_key()]))
+            schema.upgrade(opened, CredentialCipher([new_key()]))
     finally:
         opened.close()

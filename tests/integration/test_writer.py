@@ -25,8 +25,8 @@ from callback_sdk.errors import (
     InvalidS3FieldsError,
     InvalidTargetError,
     MissingS3FieldsError,
+    MultipleDeliveryErrors,
     ResultTooLargeError,
-    SeveralDeliveriesError,
     SignedHeaderError,
     TargetError,
     TargetExpiredError,
@@ -205,7 +205,7 @@ def test_bad_target_holds_up_no_other(
         writer.write(RESULT, [expired, signer.put("good.json"), webhook.url])
     assert [receipt.kind for receipt in caught.value.receipts] == ["s3-put", "webhook"]
     assert stored("good.json")["job_id"] == "42"
-    with pytest.raises(SeveralDeliveriesError) as several:
+    with pytest.raises(MultipleDeliveryErrors) as several:
         writer.write(RESULT, [expired, signer.put("again.json"), signer.put("x").url[:-64] + "0" * 64])
     assert [type(error) for error in several.value.errors] == [TargetExpiredError, DeliveryError]
     assert len(several.value.receipts) == 1

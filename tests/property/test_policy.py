@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, assume, event, example, given, settings
 from hypothesis import strategies as st
 
-from callback_sdk import PostTarget, S3Signer
+from callback_sdk import PresignedPost, S3Signer
 from callback_sdk.documents.body import Body
 from callback_sdk.documents.multipart import FormFile, encode_form
 from callback_sdk.errors import SigningError, TargetError
@@ -18,7 +18,7 @@ from callback_sdk.redaction import SecretFields
 from callback_sdk.targets import check_target, plan
 from callback_sdk.targets.callbacks import callbacks
 from callback_sdk.testing import SeaweedFS
-from callback_sdk.transport.http import Answer, Sender
+from callback_sdk.transport.http import HTTPSender, Response
 from tests.checkers.places import raw
 from tests.property.strategies import header_values, keys, metadata
 
@@ -53,9 +53,9 @@ prefixed = st.sampled_from(["acl", "Cache-Control", "Content-Disposition", "x-am
 
 
 @pytest.fixture(scope="module")
-def sender() -> Iterator[Sender]:
+def sender() -> Iterator[HTTPSender]:
     """Keep the connection."""
-    sender = Sender()
+    sender = HTTPSender()
     yield sender
     sender.close()
 
@@ -66,7 +66,7 @@ def signer(seaweedfs: SeaweedFS) -> S3Signer:
     return S3Signer(seaweedfs.create_bucket(), client=seaweedfs.client())
 
 
-def post(sender: Sender, url: str, form: dict[str, str], size: int) -> Answer:
+def post(sender: HTTPSender, url: str, form: dict[str, str], size: int) -> Response:
     file = FormFile(
         name="file", filename=f"{DELIVERY_ID}.json", content_type="application/json", body=Body(b"1" * size)
     )
@@ -95,7 +95,7 @@ def refused(url: str, form: dict[str, str], size: int) -> str:
     room=st.none() | st.integers(0, 3),
 )
 def test_whatever_our_signer_makes_is_taken(
-    sender: Sender,
+    sender: HTTPSender,
     signer: S3Signer,
     key: str,
     fields: dict[str, str],
@@ -109,7 +109,7 @@ def test_whatever_our_signer_makes_is_taken(
     conditions = [
         ["starts-with", f"${name}", values[name][:length]] for name, length in starts.items() if name in values
     ]
-    target: PostTarget = signer.post(
+    target: PresignedPost = signer.post(
         key,
         fields=fields,
         metadata=data,
@@ -163,7 +163,7 @@ matching = st.builds(
 @example("a", {}, [], [], {"key": None}, 1)
 @example("a", {}, [], [{"bucket": "another-bucket"}], {}, 1)
 def test_what_the_store_refuses_is_refused_before(
-    sender: Sender,
+    sender: HTTPSender,
     signer: S3Signer,
     key: str,
     given_fields: dict[str, str],

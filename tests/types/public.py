@@ -20,8 +20,8 @@ from callback_sdk import (
     Delivery,
     JobResult,
     Outbox,
-    PostTarget,
-    PutTarget,
+    PresignedPost,
+    PresignedPut,
     Receipt,
     Result,
     ResultsWriter,
@@ -36,7 +36,7 @@ from callback_sdk import (
     get_instance,
     webhooks,
 )
-from callback_sdk.service import Context, Registry
+from callback_sdk.service import JobContext, Registry
 from callback_sdk.targets import Target
 from callback_sdk.testing import LocalService, ObjectStore, ReceivedRequest, WebhookReceiver
 
@@ -50,21 +50,21 @@ def signing() -> None:
     signer = S3Signer("bucket", region="eu-central-1")
     put = signer.put("key", expires=timedelta(hours=1), metadata={"run": "42"}, if_none_match=True)
     post = signer.post("key", fields={"acl": "private"}, conditions=[["starts-with", "$key", "runs/"]], max_size=10)
-    assert_type(put, PutTarget)
+    assert_type(put, PresignedPut)
     assert_type(put.url, str)
     assert_type(put.callback_param, dict[str, Any])
     assert_type(put.expires_at, datetime)
-    assert_type(post, PostTarget)
+    assert_type(post, PresignedPost)
     assert_type(post.fields, dict[str, str])
-    assert_type(signer.put_many(["a", "b"]), Iterator[PutTarget])
-    assert_type(signer.post_many(f"runs/{n}" for n in range(3)), Iterator[PostTarget])
+    assert_type(signer.put_many(["a", "b"]), Iterator[PresignedPut])
+    assert_type(signer.post_many(f"runs/{n}" for n in range(3)), Iterator[PresignedPost])
     signer.put("key", expires=3600)  # type: ignore[arg-type]
     signer.put("key", timedelta(hours=1))  # type: ignore[call-arg]
     assert_type(check_target(put.url, size=100), Target)
-    assert_type(aistore.through(put, "http://aistore:8080"), PutTarget)
+    assert_type(aistore.through(put, "http://aistore:8080"), PresignedPut)
 
 
-def submitting(put: PutTarget) -> None:
+def submitting(put: PresignedPut) -> None:
     with Client("http://127.0.0.1:8000", token="…", timeout=timedelta(seconds=30)) as client:
         assert_type(client, Client)
         task = client.run_algorithm("mean", {"a": [1]}, callbacks=[put, "https://example.org/done"])
@@ -84,7 +84,7 @@ def submitting(put: PutTarget) -> None:
     assert_type(get_instance(token="…"), compat.PlatformClient)
 
 
-def writing(put: PutTarget) -> None:
+def writing(put: PresignedPut) -> None:
     result = JobResult(job_id="42", success=True, results={"life": 7.5})
     with ResultsWriter(guard=AddressGuard(allow_networks=["10.0.0.0/8"])) as writer:
         assert_type(writer.write(result, put), list[Receipt])
@@ -112,7 +112,7 @@ registry = Registry()
 
 
 @registry.algorithm("mean", version="1.0.0", timeout=timedelta(minutes=10), memory_limit=10**9)
-def mean(features: Any, parameters: dict[str, Any], context: Context) -> dict[str, float]:
+def mean(features: Any, parameters: dict[str, Any], context: JobContext) -> dict[str, float]:
     assert_type(context.attempt, int)
     context.progress(0.5, "half")
     context.progress("half")  # type: ignore[arg-type]
@@ -121,7 +121,9 @@ def mean(features: Any, parameters: dict[str, Any], context: Context) -> dict[st
 
 def registering() -> None:
     # A decorated function keeps its own type.
-    assert_type(mean(None, {}, Context(job_id="1", attempt=1, evaluate=True, report=lambda *_: None)), dict[str, float])
+    assert_type(
+        mean(None, {}, JobContext(job_id="1", attempt=1, evaluate=True, report=lambda *_: None)), dict[str, float]
+    )
     assert_type(list(registry), list[str])
 
 

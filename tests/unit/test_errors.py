@@ -14,7 +14,7 @@ ERRORS = [
     errors.TargetExpiredError("late", hint="sign again", url="https://h/"),
     errors.EncodingError("bad", path="results.x"),
     errors.DeliveryError("no", status=503, code="SlowDown", retryable=True, retry_after=2.0, attempts=3),
-    errors.SeveralDeliveriesError([errors.TargetExpiredError("late"), errors.DeliveryError("no", retryable=True)]),
+    errors.MultipleDeliveryErrors([errors.TargetExpiredError("late"), errors.DeliveryError("no", retryable=True)]),
     errors.NotFoundError("gone", status=404, request_id="r"),
 ]
 
@@ -69,6 +69,6 @@ def test_a_foreign_text_is_kept_word_by_word(text: str, said: str) -> None:
 def test_several_failures_are_all_named() -> None:
     """Each target's error is a line, and one that may be tried again makes the whole so."""
     error = ERRORS[5]
-    assert isinstance(error, errors.SeveralDeliveriesError)
+    assert isinstance(error, errors.MultipleDeliveryErrors)
     assert str(error) == "2 targets do not have the result:\n  - late\n  - no"
     assert error.retryable

@@ -11,7 +11,7 @@ import pytest
 
 from callback_sdk.errors import AlgorithmError
 from callback_sdk.examples import FatigueLaw, registry, thermal_fatigue
-from callback_sdk.service import Context
+from callback_sdk.service import JobContext
 from callback_sdk.service.algorithms.features import Features
 
 ASTM = [-2.0, 1.0, -3.0, 5.0, -1.0, 3.0, -4.0, 4.0, -2.0]
@@ -21,7 +21,7 @@ ASTM = [-2.0, 1.0, -3.0, 5.0, -1.0, 3.0, -4.0, 4.0, -2.0]
 def _run(folder: Path, columns: dict[str, Any], parameters: dict[str, Any] | None = None) -> dict[str, Any]:
     path = folder / "features.json"
     path.write_bytes(orjson.dumps(columns))
-    context = Context(job_id="1", attempt=1, evaluate=True, report=lambda fraction, message: None)
+    context = JobContext(job_id="1", attempt=1, evaluate=True, report=lambda fraction, message: None)
     return thermal_fatigue(Features(path, "json"), parameters, context)
 
 

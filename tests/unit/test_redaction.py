@@ -22,7 +22,7 @@ from rich.traceback import Traceback
 from callback_sdk import JobResult, ResultsWriter
 from callback_sdk.client.submission import form_fields
 from callback_sdk.errors import CallbackSDKError, EncodingError
-from callback_sdk.models import PostTarget, PutTarget
+from callback_sdk.models import PresignedPost, PresignedPut
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, without_frames
 from callback_sdk.targets import plan
 from callback_sdk.targets.callbacks import callbacks
@@ -188,8 +188,8 @@ def test_form_that_cannot_be_encoded_shows_no_credential(value: Any) -> None:
         Secret(MARKER),
         SecretURL(f"https://u:{MARKER}@example.org/p?token={MARKER}#{MARKER}"),
         SecretFields({"policy": MARKER}),
-        PutTarget(url=Secret(f"https://h/k?s={MARKER}"), headers=SecretFields({"a": MARKER}), expires_at=END),
-        PostTarget(url=Secret("https://h/"), fields=SecretFields({"policy": MARKER}), expires_at=END),
+        PresignedPut(url=Secret(f"https://h/k?s={MARKER}"), headers=SecretFields({"a": MARKER}), expires_at=END),
+        PresignedPost(url=Secret("https://h/"), fields=SecretFields({"policy": MARKER}), expires_at=END),
         callbacks(put_url("https://h"))[0],
         callbacks("https://h/", form())[0],
         plan(callbacks("https://h/", form())[0]),

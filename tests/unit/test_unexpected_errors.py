@@ -15,17 +15,17 @@ import pytest
 from callback_sdk import JobResult, Outbox, ResultsWriter, tracing
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import CallbackSDKError, EncodingError, OutboxError
-from callback_sdk.outbox.database import Database
+from callback_sdk.outbox.database import OutboxDatabase
 from callback_sdk.outbox.files import ResultFiles
-from callback_sdk.outbox.owner import Owner
-from callback_sdk.outbox.store import Ledger
+from callback_sdk.outbox.owner import ClaimOwner
+from callback_sdk.outbox.store import OutboxStore
 from callback_sdk.targets.callbacks import callbacks
 from callback_sdk.targets.webhook import Webhook
 from callback_sdk.testing import WebhookReceiver
-from callback_sdk.transport.http import Sender
+from callback_sdk.transport.http import HTTPSender
 from callback_sdk.transport.retry import next_delay
 from callback_sdk.writer import writer
-from callback_sdk.writer.delivery import Delivery
+from callback_sdk.writer.delivery import PreparedDelivery
 
 RESULT = JobResult(job_id="42", success=True, results={"life": [7.5]})
 MARKER = "MARKER9c2e"
@@ -73,10 +73,10 @@ STEPS = [
     (writer, "plan"),
     (Webhook, "object_url"),
     (writer, "prepare"),
-    (Delivery, "upload"),
+    (PreparedDelivery, "upload"),
     (Webhook, "request"),
-    (Sender, "send"),
-    (Sender, "_exchange"),
+    (HTTPSender, "send"),
+    (HTTPSender, "_exchange"),
     (writer, "refusal"),
 ]
 
@@ -176,10 +176,10 @@ def test_result_that_is_none_is_an_encoding_error(tmp_path: Path, kind: type, re
 
 
 OUTBOX_STEPS = [
-    *((Ledger, name) for name in ("add", "letter", "delivered", "entries", "take_back")),
+    *((OutboxStore, name) for name in ("add", "letter", "delivered", "entries", "take_back")),
     *((ResultFiles, name) for name in ("keep", "body", "remove")),
-    *((Owner, name) for name in ("appear", "is_gone", "forget")),
-    *((Database, name) for name in ("read", "transaction", "check", "is_gone")),
+    *((ClaimOwner, name) for name in ("appear", "is_gone", "forget")),
+    *((OutboxDatabase, name) for name in ("read", "transaction", "check", "is_gone")),
     (Body, "read"),
     (ResultsWriter, "prepare"),
     (ResultsWriter, "attempt"),

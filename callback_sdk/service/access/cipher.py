@@ -19,11 +19,11 @@ from callback_sdk.redaction import Secret
 _HINT = "callback-sdk db new-key makes one for CALLBACK_SDK_ENCRYPTION_KEYS."
 
 
-class VaultError(CallbackSDKError):
+class CredentialCipherError(CallbackSDKError):
     """A text was encrypted with a key that the vault doesn't have, or was changed."""
 
 
-class Vault:
+class CredentialCipher:
     """Encrypts and decrypts (Fernet: AES-128-CBC and HMAC-SHA256).
 
     Args:
@@ -147,8 +147,8 @@ def _hkdf(purpose: str) -> HKDF:
     return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=f"callback-sdk {purpose}".encode())
 
 
-def _undecryptable() -> VaultError:
-    return VaultError(
+def _undecryptable() -> CredentialCipherError:
+    return CredentialCipherError(
         "Credentials in the database can't be decrypted with any of the keys.",
         hint="List the key that they were encrypted with in CALLBACK_SDK_ENCRYPTION_KEYS, after the new one.",
     )

@@ -44,12 +44,12 @@ _MOST = 20_000
 
 
 @define
-class _Tally:
+class _FailureCount:
     count: float = 0.0
     last: float = 0.0
 
 
-class Guesses:
+class LoginLimiter:
     """Counts failed log-ins, and doubles the wait with each one too many.
 
     An account is never locked: whoever guesses waits, and its owner logs in from another address. A wrong password that
@@ -62,7 +62,7 @@ class Guesses:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._tallies: OrderedDict[tuple[str, ...], _Tally] = OrderedDict()
+        self._tallies: OrderedDict[tuple[str, ...], _FailureCount] = OrderedDict()
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
         # Without it, a copy of the digests tells whether a password was among the guesses, which may be nearly right.
         self._key = os.urandom(32)
@@ -89,7 +89,7 @@ class Guesses:
         """Count a failure; one with the same password as before counts for this password only."""
         guess, *others = self._keys(name, address, password)
         for key in [guess] if self._count(guess) else [guess, *others]:
-            tally = self._tallies.setdefault(key, _Tally())
+            tally = self._tallies.setdefault(key, _FailureCount())
             tally.count, tally.last = self._count(key) + 1, self._clock()
             self._tallies.move_to_end(key)
         while len(self._tallies) > _MOST:

@@ -38,7 +38,7 @@ class TokenError(CallbackSDKError):
 
 
 @define(frozen=True)
-class Claims:
+class TokenClaims:
     """What a token says.
 
     Attributes:
@@ -104,7 +104,7 @@ class Tokens:
             payload["sid"] = session
         return Secret(jwt.encode(payload, self.keys[0].reveal(), algorithm=_ALGORITHM))
 
-    def read(self, token: Secret[str], kind: str = ACCESS) -> Claims:
+    def read(self, token: Secret[str], kind: str = ACCESS) -> TokenClaims:
         """Return what a token says.
 
         Args:
@@ -121,7 +121,7 @@ class Tokens:
         texts = (user_id, payload["jti"], session or "")
         if not all(isinstance(text, str) for text in texts) or not isinstance(generation, int):
             raise TokenError("The token is malformed.", hint=_hint(kind))
-        return Claims(user_id, generation, session, payload["jti"])
+        return TokenClaims(user_id, generation, session, payload["jti"])
 
     def _payload(self, token: Secret[str], kind: str) -> dict[str, Any]:
         for key in self.keys:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from callback_sdk.redaction import Secret
 from callback_sdk.service.access import audit
-from callback_sdk.service.access.cipher import Vault, secret_file
+from callback_sdk.service.access.cipher import CredentialCipher, secret_file
 from callback_sdk.service.access.passwords import hash_password, needs_rehash, verify_password
 from callback_sdk.service.access.tokens import (
     ACCESS,
     REFRESH,
-    Claims,
+    TokenClaims,
     TokenError,
     Tokens,
     digest,
@@ -28,7 +28,7 @@ from callback_sdk.service.store.users import FIRST_USER, UserError, UserStore
 _log = logging.getLogger(__name__)
 
 
-class Doorkeeper:
+class Authenticator:
     """Tells who somebody is.
 
     Args:
@@ -37,7 +37,7 @@ class Doorkeeper:
         vault: Has the keys that tokens are signed with.
     """
 
-    def __init__(self, users: UserStore, sessions: SessionStore, vault: Vault) -> None:
+    def __init__(self, users: UserStore, sessions: SessionStore, vault: CredentialCipher) -> None:
         self._users = users
         self._sessions = sessions
         self._tokens = Tokens(vault.derive("tokens"))
@@ -123,7 +123,7 @@ class Doorkeeper:
             )
         return user
 
-    def _of_claims(self, claims: Claims) -> User:
+    def _of_claims(self, claims: TokenClaims) -> User:
         user = self._users.get(claims.user_id) if claims.session is None else self._sessions.user(claims.session)
         if user is None or user.disabled or (user.user_id, user.generation) != (claims.user_id, claims.generation):
             raise _revoked()

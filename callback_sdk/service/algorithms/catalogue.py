@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from attrs import define
 
-from callback_sdk.service.algorithms.registry import Algorithm, Registry
+from callback_sdk.service.algorithms.registry import AlgorithmVersion, Registry
 from callback_sdk.service.blobs import model_name
 from callback_sdk.service.store.models import TrainedVersion
 from callback_sdk.service.store.versions import VersionStore
@@ -16,7 +16,7 @@ _LONGEST_BASE = 100
 
 
 @define(frozen=True, kw_only=True)
-class Runnable:
+class RunnableVersion:
     """One version, ready to be run.
 
     Attributes:
@@ -25,12 +25,12 @@ class Runnable:
         model: Name of the blob with what a training made; None for a registered one.
     """
 
-    algorithm: Algorithm
+    algorithm: AlgorithmVersion
     version: str
     model: str | None = None
 
 
-class Catalogue:
+class AlgorithmCatalog:
     """Finds versions.
 
     Args:
@@ -48,7 +48,7 @@ class Catalogue:
     def __iter__(self) -> Iterator[str]:
         return iter(self._registry)
 
-    def get(self, owner: str, name: str, version: str | None = None) -> Runnable:
+    def get(self, owner: str, name: str, version: str | None = None) -> RunnableVersion:
         """Return one version, the one registered last when none is named.
 
         Args:
@@ -65,11 +65,11 @@ class Catalogue:
             if trained is not None:
                 algorithm = self._registry.get(name, trained.base)
                 model = model_name(trained.job_id, trained.attempt)
-                return Runnable(algorithm=algorithm, version=version, model=model)
+                return RunnableVersion(algorithm=algorithm, version=version, model=model)
         algorithm = self._registry.get(name, version)
-        return Runnable(algorithm=algorithm, version=algorithm.version)
+        return RunnableVersion(algorithm=algorithm, version=algorithm.version)
 
-    def registered(self, name: str) -> tuple[Algorithm, ...]:
+    def registered(self, name: str) -> tuple[AlgorithmVersion, ...]:
         """Return the registered versions of an algorithm, in the order of registration.
 
         Raises:

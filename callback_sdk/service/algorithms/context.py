@@ -13,7 +13,7 @@ from callback_sdk.service.files import create_private, remove
 Report = Callable[[float | None, str], None]
 
 
-class Context:
+class JobContext:
     """The third argument of every algorithm.
 
     Args:

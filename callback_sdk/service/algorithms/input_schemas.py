@@ -32,7 +32,7 @@ _EXAMPLES: Mapping[str, Any] = {"number": 0.0, "integer": 0, "string": "", "bool
 
 
 @define(frozen=True)
-class Column:
+class ColumnSchema:
     """A column, or a parameter, for people.
 
     Attributes:
@@ -48,7 +48,7 @@ class Column:
     required: bool = True
 
 
-class Table(ABC):
+class FeaturesSchema(ABC):
     """What an algorithm declares of its features."""
 
     def check(self, features: Features) -> None:
@@ -65,7 +65,7 @@ class Table(ABC):
             )
 
     @abstractmethod
-    def columns(self) -> list[Column]:
+    def columns(self) -> list[ColumnSchema]:
         """Return the columns."""
 
     @abstractmethod
@@ -77,7 +77,7 @@ class Table(ABC):
 
 
 @define(frozen=True)
-class JSONTable(Table):
+class JSONFeaturesSchema(FeaturesSchema):
     """Features whose every row is declared by a JSON Schema.
 
     Attributes:
@@ -86,12 +86,12 @@ class JSONTable(Table):
 
     schema: Mapping[str, Any] = field(repr=False)
 
-    def columns(self) -> list[Column]:
-        """See `Table.columns`."""
+    def columns(self) -> list[ColumnSchema]:
+        """See `FeaturesSchema.columns`."""
         return _columns(self.schema)
 
     def example(self) -> Any:
-        """See `Table.example`."""
+        """See `FeaturesSchema.example`."""
         return {name: [value] for name, value in _example(self.schema).items()}
 
     def _problems(self, features: Features) -> Iterator[str]:
@@ -110,7 +110,7 @@ class JSONTable(Table):
 
 
 @define(frozen=True)
-class ArrowTable(Table):
+class ArrowFeaturesSchema(FeaturesSchema):
     """Features whose columns are declared by an Arrow schema; others may be there as well.
 
     Attributes:
@@ -120,15 +120,15 @@ class ArrowTable(Table):
 
     schema: pyarrow.Schema = field(repr=False)
 
-    def columns(self) -> list[Column]:
-        """See `Table.columns`."""
+    def columns(self) -> list[ColumnSchema]:
+        """See `FeaturesSchema.columns`."""
         return [
-            Column(one.name, f"{one.type}{'' if one.nullable else ', not null'}", _described(one.metadata))
+            ColumnSchema(one.name, f"{one.type}{'' if one.nullable else ', not null'}", _described(one.metadata))
             for one in self.schema
         ]
 
     def example(self) -> Any:
-        """See `Table.example`."""
+        """See `FeaturesSchema.example`."""
         return {one.name: [_arrow_example(one.type)] for one in self.schema}
 
     def _problems(self, features: Features) -> Iterator[str]:
@@ -141,7 +141,7 @@ class ArrowTable(Table):
 
 
 @define(frozen=True)
-class Parameters:
+class ParametersSchema:
     """What an algorithm declares of its parameters.
 
     Attributes:
@@ -166,7 +166,7 @@ class Parameters:
                 hint="Its template shows what they look like.",
             )
 
-    def columns(self) -> list[Column]:
+    def columns(self) -> list[ColumnSchema]:
         """Return the parameters."""
         return _columns(self.schema)
 
@@ -175,7 +175,7 @@ class Parameters:
         return _example(self.schema)
 
 
-def declare_features(name: str, schema: Any) -> Table | None:
+def declare_features(name: str, schema: Any) -> FeaturesSchema | None:
     """Return what a schema declares of features; None without one.
 
     Raises:
@@ -184,16 +184,16 @@ def declare_features(name: str, schema: Any) -> Table | None:
     if schema is None:
         return None
     if isinstance(schema, Mapping):
-        return JSONTable(_checked(name, "features", schema))
+        return JSONFeaturesSchema(_checked(name, "features", schema))
     if type(schema).__module__.partition(".")[0] == "pyarrow" and hasattr(schema, "metadata"):
-        return ArrowTable(schema)
+        return ArrowFeaturesSchema(schema)
     raise ConfigurationError(
         f"The features of {name!r} are declared by a {type(schema).__name__}.",
         hint="Give a JSON Schema of one record as a dict, or a pyarrow.Schema.",
     )
 
 
-def declare_parameters(name: str, schema: Any) -> Parameters | None:
+def declare_parameters(name: str, schema: Any) -> ParametersSchema | None:
     """Return what a schema declares of parameters; None without one.
 
     Raises:
@@ -206,7 +206,7 @@ def declare_parameters(name: str, schema: Any) -> Parameters | None:
             f"The parameters of {name!r} are declared by a {type(schema).__name__}.",
             hint="Give a JSON Schema as a dict.",
         )
-    return Parameters(_checked(name, "parameters", schema))
+    return ParametersSchema(_checked(name, "parameters", schema))
 
 
 def _checked(name: str, what: str, schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -234,10 +234,10 @@ def _errors(schema: Schema, value: Any, kind: type[CallbackSDKError], what: str)
         ) from None
 
 
-def _columns(schema: Mapping[str, Any]) -> list[Column]:
+def _columns(schema: Mapping[str, Any]) -> list[ColumnSchema]:
     required = schema.get("required", ())
     return [
-        Column(name, _typed(one), str(one.get("description", "")), required=name in required)
+        ColumnSchema(name, _typed(one), str(one.get("description", "")), required=name in required)
         for name, one in schema.get("properties", {}).items()
         if isinstance(one, Mapping)
     ]

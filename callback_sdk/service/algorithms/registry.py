@@ -18,17 +18,22 @@ from callback_sdk.documents.decoding import decode
 from callback_sdk.documents.values import encode
 from callback_sdk.errors import ConfigurationError, EncodingError, UnknownAlgorithmError
 from callback_sdk.parsing import total_seconds
-from callback_sdk.service.algorithms.input_schemas import Parameters, Table, declare_features, declare_parameters
+from callback_sdk.service.algorithms.input_schemas import (
+    FeaturesSchema,
+    ParametersSchema,
+    declare_features,
+    declare_parameters,
+)
 from callback_sdk.service.algorithms.schema_image import drawn
 
 if TYPE_CHECKING:
     import pyarrow
 
-    from callback_sdk.service.algorithms.context import Context
+    from callback_sdk.service.algorithms.context import JobContext
     from callback_sdk.service.algorithms.features import Features
 
-Function = Callable[["Features", "dict[str, Any]", "Context"], Any]
-Judge = Callable[["Features", "dict[str, Any]", Any, "Context"], Any]
+Function = Callable[["Features", "dict[str, Any]", "JobContext"], Any]
+Judge = Callable[["Features", "dict[str, Any]", Any, "JobContext"], Any]
 """An evaluation or a monitor: called with features, parameters, predictions and context."""
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -47,7 +52,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 @define(frozen=True, kw_only=True)
-class Algorithm:
+class AlgorithmVersion:
     """One version of an algorithm.
 
     Attributes:
@@ -76,8 +81,8 @@ class Algorithm:
     fit: Function | None = None
     templates: Mapping[str, Any] = field(factory=dict, repr=False)
     graphs: Mapping[str, Path] = field(factory=dict, repr=False)
-    features: Table | None = None
-    parameters: Parameters | None = None
+    features: FeaturesSchema | None = None
+    parameters: ParametersSchema | None = None
     evaluations: Mapping[str, Judge] = field(factory=dict, repr=False)
     monitors: Mapping[str, Judge] = field(factory=dict, repr=False)
 
@@ -108,13 +113,13 @@ class Algorithm:
             return self.graphs[wanted].read_bytes()
         if wanted not in self.graph_kinds:
             return None
-        parts = {"Features": self.features, "Parameters": self.parameters}
+        parts = {"Features": self.features, "ParametersSchema": self.parameters}
         return drawn(
             f"{self.name} {self.version}", {name: part.columns() for name, part in parts.items() if part is not None}
         )
 
 
-class Registered(Generic[P, R]):
+class RegisteredAlgorithm(Generic[P, R]):
     """An algorithm's function for its author: it is called as before, and takes what belongs to it.
 
     Args:
@@ -183,7 +188,7 @@ class Registry:
     """
 
     def __init__(self) -> None:
-        self._algorithms: dict[str, dict[str, Algorithm]] = {}
+        self._algorithms: dict[str, dict[str, AlgorithmVersion]] = {}
 
     def algorithm(
         self,
@@ -197,7 +202,7 @@ class Registry:
         graphs: Mapping[str, Path | str] | None = None,
         features: Mapping[str, Any] | pyarrow.Schema | None = None,
         parameters: Mapping[str, Any] | None = None,
-    ) -> Callable[[Callable[P, R]], Registered[P, R]]:
+    ) -> Callable[[Callable[P, R]], RegisteredAlgorithm[P, R]]:
         """Register the function below under a name. It can still be called as it is, and takes what belongs to it:
 
             @thermal_fatigue.evaluation("damage")
@@ -229,7 +234,7 @@ class Registry:
         shown = _templates(name, templates or {})
         pictures = {kind: _graph(name, Path(path)) for kind, path in (graphs or {}).items()}
 
-        def register(function: Callable[P, R]) -> Registered[P, R]:
+        def register(function: Callable[P, R]) -> RegisteredAlgorithm[P, R]:
             versions = self._algorithms.setdefault(name, {})
             if version in versions:
                 raise ConfigurationError(
@@ -238,7 +243,7 @@ class Registry:
                 )
             lines = (function.__doc__ or "").strip().splitlines()
             text = description if description is not None else (lines[0] if lines else "")
-            versions[version] = Algorithm(
+            versions[version] = AlgorithmVersion(
                 name=name,
                 version=version,
                 timeout=timeout,
@@ -250,7 +255,7 @@ class Registry:
                 features=table,
                 parameters=settings,
             )
-            return Registered(function, self, name, version)
+            return RegisteredAlgorithm(function, self, name, version)
 
         return register
 
@@ -281,7 +286,7 @@ class Registry:
         return register
 
     def judge(self, name: str, version: str, kind: str, judge: str) -> Callable[[F], F]:
-        """Register the function below as an evaluation or a monitor; see `Registered`.
+        """Register the function below as an evaluation or a monitor; see `RegisteredAlgorithm`.
 
         Args:
             name: The algorithm's name.
@@ -315,7 +320,7 @@ class Registry:
     def __repr__(self) -> str:
         return f"Registry({', '.join(self._algorithms)})"
 
-    def versions(self, name: str) -> tuple[Algorithm, ...]:
+    def versions(self, name: str) -> tuple[AlgorithmVersion, ...]:
         """Return all versions of an algorithm, in the order of registration.
 
         Raises:
@@ -326,7 +331,7 @@ class Registry:
         except KeyError:
             raise _unknown("algorithm", name, self._algorithms) from None
 
-    def get(self, name: str, version: str | None = None) -> Algorithm:
+    def get(self, name: str, version: str | None = None) -> AlgorithmVersion:
         """Return one version of an algorithm, the one registered last when none is named.
 
         Raises:

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from callback_sdk.errors import MissingExtraError
-from callback_sdk.service.algorithms.input_schemas import Column
+from callback_sdk.service.algorithms.input_schemas import ColumnSchema
 
 _WIDTH = 900
 _LINE, _GAP, _EDGE = 22, 10, 24
@@ -20,7 +20,7 @@ _LONGEST = 44
 _TEXT, _FAINT, _BACK, _RULE = "#1c2024", "#5a636e", "#ffffff", "#d9dde2"
 
 
-def drawn(title: str, parts: Mapping[str, Sequence[Column]]) -> bytes:
+def drawn(title: str, parts: Mapping[str, Sequence[ColumnSchema]]) -> bytes:
     """Draw tables one below the other.
 
     Args:
@@ -53,7 +53,7 @@ def drawn(title: str, parts: Mapping[str, Sequence[Column]]) -> bytes:
     return file.getvalue()
 
 
-def _rows(name: str, columns: Sequence[Column]) -> list[tuple[str, str, str, list[str]]]:
+def _rows(name: str, columns: Sequence[ColumnSchema]) -> list[tuple[str, str, str, list[str]]]:
     head = (_FAINT, name, "Type", ["Meaning"])
     return [
         head,

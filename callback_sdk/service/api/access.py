@@ -12,10 +12,10 @@ from fastapi.security import HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
 
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.users import Doorkeeper
-from callback_sdk.service.api.logins import LogIns
+from callback_sdk.service.access.users import Authenticator
+from callback_sdk.service.api.logins import LoginQueue
 from callback_sdk.service.api.submission import Rules
-from callback_sdk.service.core import Hub
+from callback_sdk.service.core import TaskService
 from callback_sdk.service.store import Store, User
 
 MIB = 1024 * 1024
@@ -27,7 +27,7 @@ _FRESH = 5.0
 
 
 @define(frozen=True, kw_only=True)
-class Limits:
+class ServiceLimits:
     """What one request, or one user, may ask for.
 
     Attributes:
@@ -79,7 +79,7 @@ class Quota:
 
 
 @define(frozen=True, kw_only=True)
-class Face:
+class AppState:
     """What the routes work with; the application has it as `app.state.face`.
 
     Attributes:
@@ -91,21 +91,21 @@ class Face:
         logins: Checks passwords.
     """
 
-    hub: Hub
+    hub: TaskService
     rules: Rules
-    limits: Limits
+    limits: ServiceLimits
     quota: Quota
-    doorkeeper: Doorkeeper
-    logins: LogIns
+    doorkeeper: Authenticator
+    logins: LoginQueue
 
 
-async def _face(request: Request) -> Face:
+async def _face(request: Request) -> AppState:
     # A coroutine, as FastAPI would give a plain function a turn of a thread.
-    face: Face = request.app.state.face
+    face: AppState = request.app.state.face
     return face
 
 
-ServiceFace = Annotated[Face, Depends(_face)]
+ServiceFace = Annotated[AppState, Depends(_face)]
 
 
 def address_of(request: Request) -> str:

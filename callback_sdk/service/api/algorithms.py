@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, HTTPException, Response
 
-from callback_sdk.service.algorithms.registry import Algorithm
+from callback_sdk.service.algorithms.registry import AlgorithmVersion
 from callback_sdk.service.api import schemas
-from callback_sdk.service.api.access import Face, Owner, ServiceFace
+from callback_sdk.service.api.access import AppState, Owner, ServiceFace
 from callback_sdk.service.api.views import show_algorithm, show_versions
 from callback_sdk.service.store import User
 from callback_sdk.service.store.models import TrainedVersion
@@ -18,22 +18,24 @@ _NOT_FOUND = schemas.answers(401, 404, 422, 503)
 router = APIRouter(prefix="/api/v2", tags=["algorithms"])
 
 
-@router.get("/algorithms", response_model=list[schemas.Algorithm], responses=schemas.answers(401, 503))
+@router.get("/algorithms", response_model=list[schemas.AlgorithmResponse], responses=schemas.answers(401, 503))
 def list_algorithms(face: ServiceFace, user: Owner) -> list[dict[str, Any]]:
     return [show_algorithm(*_versions(face, user, name)) for name in face.rules.catalogue]
 
 
-@router.get("/algorithms/{algorithm_id}", response_model=schemas.Algorithm, responses=_NOT_FOUND)
+@router.get("/algorithms/{algorithm_id}", response_model=schemas.AlgorithmResponse, responses=_NOT_FOUND)
 def get_algorithm(face: ServiceFace, user: Owner, algorithm_id: str) -> dict[str, Any]:
     return show_algorithm(*_versions(face, user, algorithm_id))
 
 
-@router.get("/algorithms/{algorithm_id}/versions", response_model=list[schemas.Version], responses=_NOT_FOUND)
+@router.get("/algorithms/{algorithm_id}/versions", response_model=list[schemas.VersionResponse], responses=_NOT_FOUND)
 def list_versions(face: ServiceFace, user: Owner, algorithm_id: str) -> list[dict[str, Any]]:
     return show_versions(*_versions(face, user, algorithm_id))
 
 
-@router.get("/algorithms/{algorithm_id}/versions/{version}", response_model=schemas.Version, responses=_NOT_FOUND)
+@router.get(
+    "/algorithms/{algorithm_id}/versions/{version}", response_model=schemas.VersionResponse, responses=_NOT_FOUND
+)
 def get_version(face: ServiceFace, user: Owner, algorithm_id: str, version: str) -> dict[str, Any]:
     # Unknown ones are refused with similar names.
     face.rules.catalogue.get(user.user_id, algorithm_id, version)
@@ -85,5 +87,5 @@ def get_graph(
     return Response(picture, media_type="image/png")
 
 
-def _versions(face: Face, user: User, name: str) -> tuple[tuple[Algorithm, ...], list[TrainedVersion]]:
+def _versions(face: AppState, user: User, name: str) -> tuple[tuple[AlgorithmVersion, ...], list[TrainedVersion]]:
     return face.rules.catalogue.registered(name), face.rules.catalogue.trained(user.user_id, name)

@@ -5,21 +5,20 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from callback_sdk._version import __version__
-from callback_sdk.service.access.users import Doorkeeper
-from callback_sdk.service.algorithms.catalogue import Catalogue
-from callback_sdk.service.api import algorithms, errors, tasks, tokens
-from callback_sdk.service.api import health as operations
-from callback_sdk.service.api.access import Face, Limits, Quota
-from callback_sdk.service.api.logins import LogIns
-from callback_sdk.service.api.middleware import Shell
+from callback_sdk.service.access.users import Authenticator
+from callback_sdk.service.algorithms.catalogue import AlgorithmCatalog
+from callback_sdk.service.api import algorithms, errors, health, tasks, tokens
+from callback_sdk.service.api.access import AppState, Quota, ServiceLimits
+from callback_sdk.service.api.logins import LoginQueue
+from callback_sdk.service.api.middleware import RequestMiddleware
 from callback_sdk.service.api.readiness import Readiness
 from callback_sdk.service.api.submission import Rules
-from callback_sdk.service.core import Hub
-from callback_sdk.targets import Settings
-from callback_sdk.targets.providers import Stores
+from callback_sdk.service.core import TaskService
+from callback_sdk.targets import TargetSettings
+from callback_sdk.targets.providers import StorageProviders
 
 
-def create_app(hub: Hub, *, limits: Limits) -> FastAPI:
+def create_app(hub: TaskService, *, limits: ServiceLimits) -> FastAPI:
     """Make the ASGI application. Its OpenAPI document is at `/openapi.json`.
 
     Args:
@@ -32,24 +31,24 @@ def create_app(hub: Hub, *, limits: Limits) -> FastAPI:
     app = FastAPI(title="callback_sdk", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     reach = hub.parts.reach
     rules = Rules(
-        catalogue=Catalogue(hub.registry, hub.store.versions),
-        settings=Settings(stores=Stores.of(reach.storage_endpoints)),
+        catalogue=AlgorithmCatalog(hub.registry, hub.store.versions),
+        settings=TargetSettings(stores=StorageProviders.of(reach.storage_endpoints)),
         guard=reach.guard,
         max_callbacks=limits.max_callbacks,
     )
-    doorkeeper = Doorkeeper(hub.store.users, hub.store.sessions, hub.parts.vault)
-    app.state.face = Face(
+    doorkeeper = Authenticator(hub.store.users, hub.store.sessions, hub.parts.vault)
+    app.state.face = AppState(
         hub=hub,
         rules=rules,
         limits=limits,
         quota=Quota(hub.store, limits.max_tasks),
         doorkeeper=doorkeeper,
-        logins=LogIns(doorkeeper),
+        logins=LoginQueue(doorkeeper),
     )
     app.state.readiness = Readiness(hub.check)
     # Tasks come before algorithms, one of which could otherwise be named "tasks".
-    for routes in (tokens, tasks, algorithms, operations):
+    for routes in (tokens, tasks, algorithms, health):
         app.include_router(routes.router)
     errors.install(app)
-    app.add_middleware(Shell, max_body=limits.max_body)
+    app.add_middleware(RequestMiddleware, max_body=limits.max_body)
     return app

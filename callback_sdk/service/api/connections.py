@@ -121,12 +121,12 @@ class Connections:
     def __init__(self, limits: ConnectionLimits, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self._limits = limits
-        self._open: set[Connection] = set()
+        self._open: set[ClientConnection] = set()
         self._counts: Counter[str] = Counter()
         self._sweeping: asyncio.TimerHandle | None = None
         self._refused = _Seldom("Too many connections: one from %s was refused.")
 
-    def add(self, connection: Connection) -> str | None:
+    def add(self, connection: ClientConnection) -> str | None:
         """Take a connection in.
 
         Returns:
@@ -145,7 +145,7 @@ class Connections:
             self._counts[address] += 1
         return None
 
-    def discard(self, connection: Connection) -> None:
+    def discard(self, connection: ClientConnection) -> None:
         """Forget a connection that has ended."""
         if connection not in self._open:
             return
@@ -176,7 +176,7 @@ class Connections:
         if self._open:
             self.sweep_on(loop)
 
-    def _evict(self, matches: Callable[[Connection], bool]) -> bool:
+    def _evict(self, matches: Callable[[ClientConnection], bool]) -> bool:
         """End the one that has waited longest; first of all one of whoever has most, so that a flood meets itself."""
         matching = [one for one in self._open if matches(one)]
         waiting = [one for one in matching if one.is_waiting] or [one for one in matching if one.is_stalled]
@@ -189,11 +189,11 @@ class Connections:
         victim.end()
         return True
 
-    def _of_same_address(self, connection: Connection) -> int:
+    def _of_same_address(self, connection: ClientConnection) -> int:
         return self._counts[connection.address] if connection.address else 0
 
 
-class Connection(H11Protocol):
+class ClientConnection(H11Protocol):
     """One connection: uvicorn's protocol, with the limits that it lacks.
 
     Uvicorn's own `limit_concurrency` refuses requests and leaves connections open, and its keep-alive timeout begins
@@ -421,8 +421,8 @@ def uvicorn_options(connections: Connections, trusted_proxies: Sequence[Network]
         trusted_proxies: Whose `X-Forwarded-For` and `X-Forwarded-Proto` count.
     """
 
-    def protocol(**options: Any) -> Connection:
-        return Connection(connections, **options)
+    def protocol(**options: Any) -> ClientConnection:
+        return ClientConnection(connections, **options)
 
     return {
         # It bounds the head of a request, which uvicorn's other parser doesn't.

@@ -22,7 +22,7 @@ from callback_sdk.errors import (
 )
 from callback_sdk.service.access.tokens import TokenError
 from callback_sdk.service.api.submission import SubmissionError
-from callback_sdk.service.blobs import StorageError
+from callback_sdk.service.blobs import BlobStorageError
 from callback_sdk.service.files import is_full
 from callback_sdk.service.store import StoreFullError, StoreUnavailableError
 from callback_sdk.service.store.idempotency import IdempotencyConflictError
@@ -40,7 +40,7 @@ STATUSES: dict[type[CallbackSDKError], int] = {
     TokenError: 401,
     MissingExtraError: 501,
     StoreUnavailableError: 503,
-    StorageError: 503,
+    BlobStorageError: 503,
     # The store is closed already, as the service is stopping.
     ConfigurationError: 503,
 }

@@ -14,9 +14,9 @@ from starlette.exceptions import HTTPException
 
 from callback_sdk.redaction import Secret
 from callback_sdk.service.access import audit
-from callback_sdk.service.access.login_limits import Guesses
+from callback_sdk.service.access.login_limits import LoginLimiter
 from callback_sdk.service.access.tokens import TokenError
-from callback_sdk.service.access.users import Doorkeeper
+from callback_sdk.service.access.users import Authenticator
 from callback_sdk.service.api.client_addresses import network_of
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ class _Line:
     length: int = 0
 
 
-class LogIns:
+class LoginQueue:
     """Checks passwords. Its methods run in the thread of the event loop, and the checks in others.
 
     Args:
@@ -44,9 +44,9 @@ class LogIns:
         guesses: Counts failures.
     """
 
-    def __init__(self, doorkeeper: Doorkeeper, guesses: Guesses | None = None) -> None:
+    def __init__(self, doorkeeper: Authenticator, guesses: LoginLimiter | None = None) -> None:
         self._doorkeeper = doorkeeper
-        self._guesses = guesses or Guesses()
+        self._guesses = guesses or LoginLimiter()
         self._checking = asyncio.Semaphore(_AT_ONCE)
         self._lines: dict[str, _Line] = {}
 

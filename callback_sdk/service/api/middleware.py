@@ -48,7 +48,7 @@ _LONG_REST = 256 * 1024 * 1024
 """Bytes that are read away after it. A connection that is closed under who sends takes the answer along."""
 
 
-class Shell:
+class RequestMiddleware:
     """ASGI middleware around the whole application.
 
     Args:
@@ -70,7 +70,7 @@ class Shell:
             # One only: two mean an empty name, which is not the list that it would be in.
             scope = {**scope, "path": path[:-1]}
         body = _Body(scope, receive, self._max_body)
-        answer = _Answer(send, uuid.uuid4().hex, body)
+        answer = _SentResponse(send, uuid.uuid4().hex, body)
         logs.request_id.set(answer.request_id)
         started = time.perf_counter()
         try:
@@ -143,7 +143,7 @@ class _Body:
         return HTTPException(413, text)
 
 
-class _Answer:
+class _SentResponse:
     def __init__(self, send: Send, request_id: str, body: _Body) -> None:
         self._send = send
         self._body = body
@@ -172,7 +172,7 @@ class _Answer:
         await self._send(message)
 
 
-def _record(scope: Scope, answer: _Answer, seconds: float) -> None:
+def _record(scope: Scope, answer: _SentResponse, seconds: float) -> None:
     method = scope["method"] if scope["method"] in _METHODS else "other"
     metrics.REQUESTS.labels(method, answer.status).inc()
     metrics.REQUEST_SECONDS.labels(method).observe(seconds)
@@ -181,7 +181,7 @@ def _record(scope: Scope, answer: _Answer, seconds: float) -> None:
     _log.debug("%s %s: %d in %.3f s", method, scope["path"], answer.status, seconds, extra=facts)
 
 
-async def _send_error(answer: _Answer) -> None:
+async def _send_error(answer: _SentResponse) -> None:
     text = f"The service failed at this request. The reason is in its log under {answer.request_id}."
     body = json.dumps({"status": False, "error": text}).encode()
     headers: list[Any] = [

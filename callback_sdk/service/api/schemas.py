@@ -12,7 +12,7 @@ TEXT = r"^[^\x00]*$"
 """What a database can look for: PostgreSQL takes no NUL."""
 
 
-class Problem(BaseModel):
+class ErrorResponse(BaseModel):
     """Why a request was not done: one reason in `error`, or several in `errors`.
 
     A 503 has `accepted: false` when it is certain that nothing of the request was accepted.
@@ -24,33 +24,33 @@ class Problem(BaseModel):
     accepted: Literal[False] | None = None
 
 
-class LogIn(BaseModel):
+class LoginRequest(BaseModel):
     """A user's name and password."""
 
     username: str = Field(max_length=128, pattern=TEXT)
     password: str = Field(max_length=1024, json_schema_extra={"format": "password"})
 
 
-class Pair(BaseModel):
+class TokenPair(BaseModel):
     """An access token for requests, and a refresh token for new access tokens."""
 
     access: str
     refresh: str
 
 
-class Refresh(BaseModel):
+class RefreshRequest(BaseModel):
     """A refresh token."""
 
     refresh: str = Field(max_length=4096)
 
 
-class Token(BaseModel):
+class TokenRequest(BaseModel):
     """Any token."""
 
     token: str = Field(max_length=4096)
 
 
-class Version(BaseModel):
+class VersionResponse(BaseModel):
     """One version of an algorithm."""
 
     version: str
@@ -60,24 +60,24 @@ class Version(BaseModel):
     output_format: str
 
 
-class Algorithm(BaseModel):
+class AlgorithmResponse(BaseModel):
     """What can be run."""
 
     id: str
     name: str
     description: str
-    versions: list[Version]
+    versions: list[VersionResponse]
     evaluations: list[Any]
 
 
-class Progress(BaseModel):
+class TaskProgress(BaseModel):
     """How far a task is: a fraction from 0 to 1, when that is known."""
 
     fraction: float | None
     message: str
 
 
-class Counts(BaseModel):
+class DeliveryCounts(BaseModel):
     """How many deliveries stand how."""
 
     pending: int
@@ -85,7 +85,7 @@ class Counts(BaseModel):
     dead: int
 
 
-class Summary(BaseModel):
+class TaskSummary(BaseModel):
     """A task in a list."""
 
     job_id: str
@@ -95,22 +95,22 @@ class Summary(BaseModel):
     status: Status
     success: bool | None
     error: str | None
-    progress: Progress
+    progress: TaskProgress
     priority: int
     created_at: str
     started_at: str | None
     finished_at: str | None
-    deliveries: Counts
+    deliveries: DeliveryCounts
 
 
-class Page(BaseModel):
+class TaskPage(BaseModel):
     """Some tasks, the newest first, and the cursor of those that follow."""
 
-    tasks: list[Summary]
+    tasks: list[TaskSummary]
     next: str | None
 
 
-class DeliveryState(BaseModel):
+class DeliverySummary(BaseModel):
     """How a delivery stands, in short."""
 
     url: str
@@ -119,7 +119,7 @@ class DeliveryState(BaseModel):
     error: str | None
 
 
-class Try(BaseModel):
+class DeliveryAttempt(BaseModel):
     """One try of a delivery."""
 
     number: int
@@ -128,16 +128,16 @@ class Try(BaseModel):
     error: str | None
 
 
-class Delivery(DeliveryState):
+class DeliveryResponse(DeliverySummary):
     """How a delivery stands, with all its tries."""
 
     delivery_id: str
     next_attempt_at: str | None
     receipt: dict[str, Any] | None
-    tries: list[Try]
+    tries: list[DeliveryAttempt]
 
 
-class Task(BaseModel):
+class TaskResponse(BaseModel):
     """A task whole."""
 
     job_id: str
@@ -148,9 +148,9 @@ class Task(BaseModel):
     evaluations: Any
     monitors: Any
     callback_param: Any
-    progress: Progress
+    progress: TaskProgress
     receipts: list[dict[str, Any]]
-    deliveries: list[DeliveryState]
+    deliveries: list[DeliverySummary]
     algorithm: str
     version: str
     kind: Literal["predict", "fit"]
@@ -161,7 +161,7 @@ class Task(BaseModel):
     finished_at: str | None
 
 
-class Accepted(BaseModel):
+class AcceptedResponse(BaseModel):
     """The ids of tasks that were accepted, in the order in which they came."""
 
     job_ids: list[str]
@@ -169,7 +169,7 @@ class Accepted(BaseModel):
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe errors of a route, for the OpenAPI document."""
-    return {status: {"model": Problem} for status in statuses}
+    return {status: {"model": ErrorResponse} for status in statuses}
 
 
 _FILE = {"type": "string", "format": "binary"}

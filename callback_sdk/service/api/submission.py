@@ -17,13 +17,13 @@ from callback_sdk.errors import CallbackParamError, CallbackSDKError, FeaturesEr
 from callback_sdk.features.json import weigh
 from callback_sdk.redaction import Secret
 from callback_sdk.service.algorithms import features
-from callback_sdk.service.algorithms.catalogue import Catalogue
+from callback_sdk.service.algorithms.catalogue import AlgorithmCatalog
 from callback_sdk.service.blobs import INLINE
-from callback_sdk.service.core import Received
+from callback_sdk.service.core import TaskRequest
 from callback_sdk.service.files import Scratch, remove
-from callback_sdk.service.store import IdempotencyKey, NewTask, Submission
+from callback_sdk.service.store import IdempotencyKey, Submission, TaskRow
 from callback_sdk.service.store.models import FIT, MOST_URGENT, PREDICT, USUAL_PRIORITY
-from callback_sdk.targets import Settings, check_callback
+from callback_sdk.targets import TargetSettings, check_callback
 from callback_sdk.targets.callbacks import Callback, callbacks
 from callback_sdk.tracing import TRACEPARENT
 from callback_sdk.transport.guard import AddressGuard
@@ -108,8 +108,8 @@ class Rules:
         max_callbacks: How many targets one task may have.
     """
 
-    catalogue: Catalogue
-    settings: Settings
+    catalogue: AlgorithmCatalog
+    settings: TargetSettings
     guard: AddressGuard
     max_callbacks: int
 
@@ -136,7 +136,7 @@ def read_one(
     owner: str,
     kind: str,
     traceparent: str | None = None,
-) -> Received:
+) -> TaskRequest:
     """Read and check a task.
 
     Args:
@@ -168,7 +168,7 @@ def read_one(
         raise FeaturesError("The request needs one file 'features'.", hint="Send Parquet or JSON under this name.")
     data, format_ = _receive(form.files["features"][0], scratch, stack)
     _check_small(task(format_), data, rules)
-    return Received(submission=Submission(task=task(format_), targets=wish.targets), features=data)
+    return TaskRequest(submission=Submission(task=task(format_), targets=wish.targets), features=data)
 
 
 def read_batch(
@@ -181,7 +181,7 @@ def read_batch(
     owner: str,
     most: int,
     traceparent: str | None = None,
-) -> list[Received]:
+) -> list[TaskRequest]:
     """Read and check many tasks; see `read_one`.
 
     Args:
@@ -225,7 +225,7 @@ def read_batch(
             data, format_ = features_of(item, number)
             submission = Submission(task=task(format_), targets=wish.targets)
             _check_small(submission.task, data, rules)
-            found.append(Received(submission=submission, features=data))
+            found.append(TaskRequest(submission=submission, features=data))
     return found
 
 
@@ -296,7 +296,7 @@ def _wish(item: Secret[Any], max_callbacks: int) -> _Wish:
 
 def _task(
     wish: _Wish, algorithm_id: str, rules: Rules, *, owner: str, kind: str, traceparent: str | None
-) -> Callable[[str], NewTask]:
+) -> Callable[[str], TaskRow]:
     """Check a task, and return what makes it once the format of its features is known."""
     found = rules.catalogue.get(owner, algorithm_id, wish.version)
     algorithm = found.algorithm
@@ -320,7 +320,7 @@ def _task(
     for target in wish.targets:
         check_callback(target, rules.settings)
         rules.guard.check(target.url)
-    return lambda features_format: NewTask(
+    return lambda features_format: TaskRow(
         job_id=str(uuid.uuid4()),
         owner=owner,
         kind=kind,
@@ -348,7 +348,7 @@ def _receive(source: BinaryIO, scratch: Scratch, stack: ExitStack) -> tuple[Path
     return received, format_
 
 
-def _check_small(task: NewTask, received: Path | bytes, rules: Rules) -> None:
+def _check_small(task: TaskRow, received: Path | bytes, rules: Rules) -> None:
     """Hold features against what the algorithm declares, where that is soon done; others are when they are read."""
     declared = rules.catalogue.get(task.owner, task.algorithm, task.version).algorithm.features
     small = task.features_format == features.JSON and isinstance(received, bytes)

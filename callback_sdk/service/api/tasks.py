@@ -17,11 +17,11 @@ from starlette.concurrency import run_in_threadpool
 from callback_sdk import tracing
 from callback_sdk.models import CANCELED
 from callback_sdk.service.api import schemas
-from callback_sdk.service.api.access import Face, Owner, ServiceFace
+from callback_sdk.service.api.access import AppState, Owner, ServiceFace
 from callback_sdk.service.api.forms import read_form
 from callback_sdk.service.api.submission import Form, read_batch, read_key, read_one
 from callback_sdk.service.api.views import TaskView, show_delivery, show_new, show_summary, show_task
-from callback_sdk.service.core import Hub
+from callback_sdk.service.core import TaskService
 from callback_sdk.service.store import IdempotencyKey, User
 from callback_sdk.service.store.models import FIT, PREDICT
 
@@ -42,7 +42,7 @@ router = APIRouter(prefix="/api/v2", tags=["tasks"])
     "/algorithms/{algorithm_id}/predict",
     status_code=202,
     response_model=None,
-    responses={**_SUBMIT, 202: {"model": schemas.Task}},
+    responses={**_SUBMIT, 202: {"model": schemas.TaskResponse}},
     openapi_extra=schemas.PREDICT_FORM,
 )
 async def predict(
@@ -55,7 +55,7 @@ async def predict(
     "/algorithms/{algorithm_id}/fit",
     status_code=202,
     response_model=None,
-    responses={**_SUBMIT, 202: {"model": schemas.Task}},
+    responses={**_SUBMIT, 202: {"model": schemas.TaskResponse}},
     openapi_extra=schemas.FIT_FORM,
 )
 async def fit(
@@ -67,7 +67,7 @@ async def fit(
 @router.post(
     "/algorithms/{algorithm_id}/predict/batch",
     status_code=202,
-    response_model=schemas.Accepted,
+    response_model=schemas.AcceptedResponse,
     responses=_SUBMIT,
     openapi_extra=schemas.BATCH_FORM,
 )
@@ -84,7 +84,7 @@ async def predict_batch(
     return {"job_ids": job_ids}
 
 
-@router.get("/algorithms/tasks", response_model=schemas.Page, responses=schemas.answers(401, 422, 503))
+@router.get("/algorithms/tasks", response_model=schemas.TaskPage, responses=schemas.answers(401, 422, 503))
 def list_tasks(
     face: ServiceFace,
     user: Owner,
@@ -103,7 +103,9 @@ def list_tasks(
     }
 
 
-@router.get("/algorithms/tasks/{job_id}", response_model=None, responses={**_TASK, 200: {"model": schemas.Task}})
+@router.get(
+    "/algorithms/tasks/{job_id}", response_model=None, responses={**_TASK, 200: {"model": schemas.TaskResponse}}
+)
 def get_task(job_id: str, face: ServiceFace, user: Owner) -> Response:
     return _reply(_view(face.hub, job_id, user), 200)
 
@@ -122,7 +124,7 @@ def get_logs(job_id: str, face: ServiceFace, user: Owner) -> Response:
     "/algorithms/tasks/{job_id}",
     status_code=202,
     response_model=None,
-    responses={**_TASK, **schemas.answers(409), 202: {"model": schemas.Task}},
+    responses={**_TASK, **schemas.answers(409), 202: {"model": schemas.TaskResponse}},
 )
 def cancel_task(job_id: str, face: ServiceFace, user: Owner) -> Response:
     _task(face.hub, job_id, user)
@@ -131,7 +133,7 @@ def cancel_task(job_id: str, face: ServiceFace, user: Owner) -> Response:
     return _reply(_view(face.hub, job_id, user), 202)
 
 
-@router.get("/algorithms/tasks/{job_id}/deliveries", response_model=list[schemas.Delivery], responses=_TASK)
+@router.get("/algorithms/tasks/{job_id}/deliveries", response_model=list[schemas.DeliveryResponse], responses=_TASK)
 def list_deliveries(job_id: str, face: ServiceFace, user: Owner) -> list[dict[str, Any]]:
     _task(face.hub, job_id, user)
     return _deliveries(face.hub, job_id)
@@ -140,7 +142,7 @@ def list_deliveries(job_id: str, face: ServiceFace, user: Owner) -> list[dict[st
 @router.post(
     "/algorithms/tasks/{job_id}/deliveries/{delivery_id}/redeliver",
     status_code=202,
-    response_model=schemas.Delivery,
+    response_model=schemas.DeliveryResponse,
     responses={**_TASK, **schemas.answers(409)},
 )
 def redeliver(job_id: str, delivery_id: str, face: ServiceFace, user: Owner) -> dict[str, Any]:
@@ -153,7 +155,7 @@ def redeliver(job_id: str, delivery_id: str, face: ServiceFace, user: Owner) -> 
 
 
 async def _submit_one(
-    request: Request, algorithm_id: str, face: Face, user: User, kind: str, key: str | None
+    request: Request, algorithm_id: str, face: AppState, user: User, kind: str, key: str | None
 ) -> Response:
     await _check_algorithm(face, algorithm_id)
     async with read_form(request, max_files=2) as form:
@@ -167,14 +169,14 @@ def _accepting(request: Request, algorithm_id: str) -> AbstractContextManager[tr
     return tracing.span("accept", "server", parent=parent, algorithm=algorithm_id)
 
 
-async def _check_algorithm(face: Face, algorithm_id: str) -> None:
+async def _check_algorithm(face: AppState, algorithm_id: str) -> None:
     if algorithm_id not in face.rules.catalogue:
         # To look for similar names takes a while.
         await run_in_threadpool(face.rules.catalogue.registered, algorithm_id)
 
 
 def _accept_one(
-    face: Face, algorithm_id: str, form: Form, user: User, kind: str, key: str | None, traceparent: str | None
+    face: AppState, algorithm_id: str, form: Form, user: User, kind: str, key: str | None, traceparent: str | None
 ) -> TaskView:
     repeatable = read_key(key, form, kind, algorithm_id)
     if (before := _repeated(face, user, repeatable)) is not None:
@@ -200,7 +202,7 @@ def _accept_one(
 
 
 def _accept_batch(
-    face: Face, algorithm_id: str, form: Form, user: User, most: int, key: str | None, traceparent: str | None
+    face: AppState, algorithm_id: str, form: Form, user: User, most: int, key: str | None, traceparent: str | None
 ) -> list[str]:
     repeatable = read_key(key, form, "batch", algorithm_id)
     if (before := _repeated(face, user, repeatable)) is not None:
@@ -223,12 +225,12 @@ def _accept_batch(
     return job_ids
 
 
-def _repeated(face: Face, user: User, key: IdempotencyKey | None) -> list[str] | None:
+def _repeated(face: AppState, user: User, key: IdempotencyKey | None) -> list[str] | None:
     # Before anything else is checked: since the first time a URL may have expired, or the user's quota be used up.
     return None if key is None else face.hub.store.tasks.repeated(user.user_id, key)
 
 
-def _task(hub: Hub, job_id: str, user: User) -> dict[str, Any]:
+def _task(hub: TaskService, job_id: str, user: User) -> dict[str, Any]:
     # PostgreSQL takes no text with a NUL, not even to look for it.
     task = None if "\0" in job_id else hub.store.tasks.get(job_id, owner=user.user_id)
     if task is None:
@@ -237,14 +239,14 @@ def _task(hub: Hub, job_id: str, user: User) -> dict[str, Any]:
     return task
 
 
-def _view(hub: Hub, job_id: str, user: User) -> TaskView:
+def _view(hub: TaskService, job_id: str, user: User) -> TaskView:
     task = _task(hub, job_id, user)
     results = hub.store.tasks.results(job_id) if task["spans"] else None
     made = hub.store.versions.of_task(job_id) if task["kind"] == FIT else None
     return show_task(task, hub.store.deliveries.of(job_id), results, hub.blobs, made=made)
 
 
-def _deliveries(hub: Hub, job_id: str) -> list[dict[str, Any]]:
+def _deliveries(hub: TaskService, job_id: str) -> list[dict[str, Any]]:
     tries = hub.store.deliveries.tries(job_id)
     return [show_delivery(delivery, tries) for delivery in hub.store.deliveries.of(job_id)]
 

@@ -13,8 +13,8 @@ from callback_sdk.service.api.access import ServiceFace, address_of
 router = APIRouter(prefix="/api/v2", tags=["tokens"])
 
 
-@router.post("/token", response_model=schemas.Pair, responses=schemas.answers(400, 401, 413, 422, 429, 503))
-async def log_in(face: ServiceFace, request: Request, body: schemas.LogIn) -> dict[str, Any]:
+@router.post("/token", response_model=schemas.TokenPair, responses=schemas.answers(400, 401, 413, 422, 429, 503))
+async def log_in(face: ServiceFace, request: Request, body: schemas.LoginRequest) -> dict[str, Any]:
     name, password = body.username, Secret(body.password)
     del body
     access, refresh = await face.logins.run(
@@ -27,8 +27,8 @@ async def log_in(face: ServiceFace, request: Request, body: schemas.LogIn) -> di
     return {"access": access.reveal(), "refresh": refresh.reveal()}
 
 
-@router.post("/token/refresh", response_model=schemas.Pair, responses=schemas.answers(400, 401, 413, 422, 503))
-def refresh(face: ServiceFace, request: Request, body: schemas.Refresh) -> dict[str, Any]:
+@router.post("/token/refresh", response_model=schemas.TokenPair, responses=schemas.answers(400, 401, 413, 422, 503))
+def refresh(face: ServiceFace, request: Request, body: schemas.RefreshRequest) -> dict[str, Any]:
     token = Secret(body.refresh)
     del body
     access, following = face.doorkeeper.renew(token, address=address_of(request))
@@ -36,7 +36,7 @@ def refresh(face: ServiceFace, request: Request, body: schemas.Refresh) -> dict[
 
 
 @router.post("/token/verify", responses=schemas.answers(400, 401, 413, 422, 503))
-def verify(face: ServiceFace, body: schemas.Token) -> dict[str, Any]:
+def verify(face: ServiceFace, body: schemas.TokenRequest) -> dict[str, Any]:
     token = Secret(body.token)
     del body
     face.doorkeeper.who(token)

@@ -11,8 +11,8 @@ from attrs import asdict, define
 
 from callback_sdk.documents.document import encode
 from callback_sdk.models import PENDING
-from callback_sdk.service.algorithms.registry import Algorithm
-from callback_sdk.service.blobs import Blobs, results_name
+from callback_sdk.service.algorithms.registry import AlgorithmVersion
+from callback_sdk.service.blobs import BlobStorage, results_name
 from callback_sdk.service.store.models import (
     DEAD,
     DELIVERED,
@@ -23,7 +23,7 @@ from callback_sdk.service.store.models import (
 from callback_sdk.service.work.child import SHOWN
 
 
-def show_algorithm(versions: Sequence[Algorithm], trained: Sequence[TrainedVersion]) -> dict[str, Any]:
+def show_algorithm(versions: Sequence[AlgorithmVersion], trained: Sequence[TrainedVersion]) -> dict[str, Any]:
     """Return an algorithm's wire form from all of its versions."""
     latest = versions[-1]
     return {
@@ -35,7 +35,7 @@ def show_algorithm(versions: Sequence[Algorithm], trained: Sequence[TrainedVersi
     }
 
 
-def show_versions(versions: Sequence[Algorithm], trained: Sequence[TrainedVersion]) -> list[dict[str, Any]]:
+def show_versions(versions: Sequence[AlgorithmVersion], trained: Sequence[TrainedVersion]) -> list[dict[str, Any]]:
     """Return the wire form of all versions of an algorithm, the registered ones first."""
     return [*map(show_version, versions), *map(show_trained, trained)]
 
@@ -47,7 +47,7 @@ def show_trained(trained: TrainedVersion) -> dict[str, Any]:
     return _version(trained.version, text)
 
 
-def show_version(algorithm: Algorithm) -> dict[str, Any]:
+def show_version(algorithm: AlgorithmVersion) -> dict[str, Any]:
     """Return the wire form of a registered version."""
     return _version(algorithm.version, algorithm.description)
 
@@ -110,7 +110,7 @@ class TaskView:
     """
 
     parts: tuple[bytes | tuple[int, int], ...]
-    blobs: Blobs
+    blobs: BlobStorage
     name: str
 
     @property
@@ -140,7 +140,7 @@ def show_task(
     task: Mapping[str, Any],
     deliveries: Sequence[Mapping[str, Any]],
     results: bytes | None,
-    blobs: Blobs,
+    blobs: BlobStorage,
     *,
     made: TrainedVersion | None = None,
 ) -> TaskView:
@@ -173,7 +173,7 @@ def show_task(
     return TaskView((*parts, b"," + encode(tail).data[1:]), blobs, results_name(task["job_id"], task["attempt"]))
 
 
-def show_new(submission: Submission, created_at: float, blobs: Blobs) -> TaskView:
+def show_new(submission: Submission, created_at: float, blobs: BlobStorage) -> TaskView:
     """Return the wire form of a task that was accepted a moment ago, without a look into the store.
 
     Args:

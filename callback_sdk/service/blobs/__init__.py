@@ -1,14 +1,14 @@
 """Features and results that are too large for the database: in a folder, or in an S3 bucket."""
 
-from callback_sdk.service.blobs.blobs import INLINE, Blobs, features_name, model_name, results_name
-from callback_sdk.service.blobs.errors import BlobMissingError, StorageError, StorageUnavailableError
+from callback_sdk.service.blobs.blobs import INLINE, BlobStorage, features_name, model_name, results_name
+from callback_sdk.service.blobs.errors import BlobMissingError, BlobStorageError, StorageUnavailableError
 from callback_sdk.service.blobs.places import open_blobs
 
 __all__ = [
     "INLINE",
     "BlobMissingError",
-    "Blobs",
-    "StorageError",
+    "BlobStorage",
+    "BlobStorageError",
     "StorageUnavailableError",
     "features_name",
     "model_name",

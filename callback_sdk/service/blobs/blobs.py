@@ -11,7 +11,7 @@ INLINE = 64 * 1024
 """Bytes up to which features and results lie in the database, where one commit keeps them with their task."""
 
 
-class Blobs(Protocol):
+class BlobStorage(Protocol):
     """Named sequences of bytes, each there whole or not at all, for every machine of the service."""
 
     def keep(self, source: Path, name: str) -> None:

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from callback_sdk.documents.body import CHUNK_SIZE
-from callback_sdk.service.blobs.errors import BlobMissingError, StorageError
+from callback_sdk.service.blobs.errors import BlobMissingError, BlobStorageError
 from callback_sdk.service.files import create_private, durable, make_private_folder, remove, rename
 
 _YOUNG = 60 * 60.0
 """Seconds in which a file that no task is known of may still be on its way to becoming one."""
 
 
-class Folder:
+class DirectoryStorage:
     """Blobs in one folder.
 
     Args:
@@ -93,7 +93,7 @@ class Folder:
     def check(self) -> None:
         """Make sure that the folder can be written; see `Blobs.check`."""
         if not os.access(self._folder, os.W_OK | os.X_OK):
-            raise StorageError(f"The folder {self._folder} can't be written.", hint="Check its owner and its mode.")
+            raise BlobStorageError(f"The folder {self._folder} can't be written.", hint="Check its owner and its mode.")
 
 
 @contextmanager
@@ -103,7 +103,7 @@ def _explained(name: str) -> Iterator[None]:
     except FileNotFoundError:
         raise _missing(name) from None
     except OSError as error:
-        raise StorageError(
+        raise BlobStorageError(
             f"{name} can't be kept or read: {error.strerror}.", hint="Check the disk, its space and its permissions."
         ) from error
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from callback_sdk.errors import ConfigurationError
-from callback_sdk.service.blobs.blobs import Blobs
-from callback_sdk.service.blobs.bucket import Bucket
-from callback_sdk.service.blobs.folder import Folder
+from callback_sdk.service.blobs.blobs import BlobStorage
+from callback_sdk.service.blobs.bucket import BucketStorage
+from callback_sdk.service.blobs.folder import DirectoryStorage
 from callback_sdk.service.supervision.shortages import unusable
 
 
-def open_blobs(place: str) -> Blobs:
+def open_blobs(place: str) -> BlobStorage:
     """Open a place for blobs.
 
     Args:
@@ -23,13 +23,13 @@ def open_blobs(place: str) -> Blobs:
     scheme, separator, rest = place.partition("://")
     if separator and scheme == "s3" and rest.strip("/"):
         bucket, _, prefix = rest.partition("/")
-        return Bucket(bucket, prefix)
+        return BucketStorage(bucket, prefix)
     if separator or not place:
         raise ConfigurationError(
             f"{place!r} is no place for blobs.", hint="Give a folder's path, or s3://BUCKET/PREFIX."
         )
     try:
-        return Folder(Path(place).absolute())
+        return DirectoryStorage(Path(place).absolute())
     except OSError as error:
         raise unusable(
             f"The folder {place} can't be made: {error.strerror}.", hint="Name another one with --blobs.", error=error

@@ -6,7 +6,7 @@ import logging
 import queue
 import threading
 
-from callback_sdk.service.blobs import Blobs, StorageError
+from callback_sdk.service.blobs import BlobStorage, BlobStorageError
 from callback_sdk.service.supervision.outages import OutageLog
 from callback_sdk.service.supervision.threads import SupervisedThread
 
@@ -25,7 +25,7 @@ class BlobRemover:
         blobs: Where they are.
     """
 
-    def __init__(self, blobs: Blobs) -> None:
+    def __init__(self, blobs: BlobStorage) -> None:
         self._blobs = blobs
         self._names: queue.Queue[str] = queue.Queue(_MOST)
         self._stopping = threading.Event()
@@ -63,7 +63,7 @@ class BlobRemover:
                 continue
             try:
                 self._blobs.remove(name)
-            except StorageError as error:
+            except BlobStorageError as error:
                 self._outage.failed(error)
             else:
                 self._outage.recovered()

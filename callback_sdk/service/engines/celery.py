@@ -15,10 +15,10 @@ from attrs import define
 
 from callback_sdk.errors import ConfigurationError, MissingExtraError
 from callback_sdk.redaction import Secret, SecretURL
-from callback_sdk.service.engines.engine import Room
+from callback_sdk.service.engines.engine import Capacity
 from callback_sdk.service.engines.errors import BrokerRefusedError, EngineError
 from callback_sdk.service.engines.options import EngineOptions
-from callback_sdk.service.runtime import Parts
+from callback_sdk.service.runtime import Runtime
 
 RUN = "callback_sdk.run"
 DELIVER = "callback_sdk.deliver"
@@ -98,7 +98,7 @@ def make_queue(name: str, broker: Secret[str]) -> Any:
 
 
 @contextmanager
-def opened(parts: Parts, options: EngineOptions) -> Iterator[CeleryEngine]:
+def opened(parts: Runtime, options: EngineOptions) -> Iterator[CeleryEngine]:
     """Make the engine.
 
     Raises:
@@ -255,15 +255,15 @@ class CeleryEngine:
     def start(self) -> None:
         """Do nothing: a broker that is away is waited for."""
 
-    def rooms(self) -> Sequence[Room]:
+    def rooms(self) -> Sequence[Capacity]:
         """Return how far the queues are from their limits; see `Engine.rooms`."""
         found = []
         with self._errors():
             for name, window in self._windows.items():
-                found.append(Room(algorithms=(name,), limit=window.look(self._depth(self._queues[name]))))
+                found.append(Capacity(algorithms=(name,), limit=window.look(self._depth(self._queues[name]))))
         return found
 
-    def send(self, room: Room, job_ids: Sequence[str]) -> None:
+    def send(self, room: Capacity, job_ids: Sequence[str]) -> None:
         """Put ids into the queue of their algorithm."""
         (name,) = room.algorithms or ()
         with self._errors():

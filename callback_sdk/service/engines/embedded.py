@@ -12,9 +12,9 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import timedelta
 
-from callback_sdk.service.engines.engine import Room
+from callback_sdk.service.engines.engine import Capacity
 from callback_sdk.service.engines.options import EngineOptions
-from callback_sdk.service.runtime import Parts, WorkerParts, working
+from callback_sdk.service.runtime import Runtime, WorkerRuntime, working
 from callback_sdk.service.store import StoreUnavailableError
 from callback_sdk.service.supervision.outages import OutageLog
 from callback_sdk.service.supervision.threads import SupervisedThread
@@ -33,7 +33,7 @@ _AHEAD = 3
 
 
 @contextmanager
-def opened(parts: Parts, options: EngineOptions) -> Iterator[EmbeddedEngine]:
+def opened(parts: Runtime, options: EngineOptions) -> Iterator[EmbeddedEngine]:
     """Make the engine. What an earlier process of the same service held, it takes back at once."""
     worker = f"embedded-{options.instance}"
     lost = parts.store.tasks.take_back(worker=worker)
@@ -71,7 +71,7 @@ class EmbeddedEngine:
 
     def __init__(
         self,
-        work: WorkerParts,
+        work: WorkerRuntime,
         *,
         registry: str,
         pass_env: tuple[str, ...] = (),
@@ -112,13 +112,13 @@ class EmbeddedEngine:
         for thread in (*self._threads, *self._savers):
             thread.start()
 
-    def rooms(self) -> Sequence[Room]:
+    def rooms(self) -> Sequence[Capacity]:
         """Return the places in the queue; see `Engine.rooms`."""
         with self._lock:
             free = 0 if self._closed else (1 + _AHEAD) * len(self._threads) - len(self._stops)
-        return [Room(limit=free)]
+        return [Capacity(limit=free)]
 
-    def send(self, room: Room, job_ids: Sequence[str]) -> None:
+    def send(self, room: Capacity, job_ids: Sequence[str]) -> None:
         """Queue tasks, unless they are queued or run already."""
         with self._lock:
             for job_id in job_ids:

@@ -9,7 +9,7 @@ from attrs import define
 
 
 @define(frozen=True, kw_only=True)
-class Room:
+class Capacity:
     """How many further tasks an engine takes at the moment.
 
     Attributes:
@@ -36,11 +36,11 @@ class Engine(Protocol):
         """Take up the work."""
         ...
 
-    def rooms(self) -> Sequence[Room]:
+    def rooms(self) -> Sequence[Capacity]:
         """Return how many tasks it takes now, for each of its queues."""
         ...
 
-    def send(self, room: Room, job_ids: Sequence[str]) -> None:
+    def send(self, room: Capacity, job_ids: Sequence[str]) -> None:
         """Bring tasks to some worker, soon."""
         ...
 

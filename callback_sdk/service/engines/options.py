@@ -12,7 +12,7 @@ from attrs import define, field
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret
 from callback_sdk.service.engines.engine import Engine
-from callback_sdk.service.runtime import Parts
+from callback_sdk.service.runtime import Runtime
 
 ENGINES = {"embedded": "callback_sdk.service.engines.embedded", "celery": "callback_sdk.service.engines.celery"}
 """Each module has a function `opened(parts, options)`, a context manager that gives the engine."""
@@ -37,7 +37,7 @@ class EngineOptions:
     hurry: threading.Event = field(factory=threading.Event)
 
 
-def open_engine(name: str, parts: Parts, options: EngineOptions) -> AbstractContextManager[Engine]:
+def open_engine(name: str, parts: Runtime, options: EngineOptions) -> AbstractContextManager[Engine]:
     """Open an engine by its name.
 
     Raises:

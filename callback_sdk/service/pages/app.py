@@ -14,11 +14,11 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from callback_sdk.errors import CallbackSDKError
-from callback_sdk.service.api.access import Face
+from callback_sdk.service.api.access import AppState
 from callback_sdk.service.api.errors import STATUSES
 from callback_sdk.service.api.readiness import Readiness
 from callback_sdk.service.pages import routes
-from callback_sdk.service.pages.auth import LogInNeededError, log_in_first
+from callback_sdk.service.pages.auth import LoginRequiredError, log_in_first
 from callback_sdk.service.pages.rendering import PREFIX, render
 from callback_sdk.service.pages.sessions import Sessions
 
@@ -45,7 +45,7 @@ def add_pages(app: FastAPI) -> FastAPI:
     return app
 
 
-def _pages(face: Face, readiness: Readiness) -> Starlette:
+def _pages(face: AppState, readiness: Readiness) -> Starlette:
     app = Starlette(
         routes=[
             Route("/login", routes.log_in_form, methods=["GET"]),
@@ -67,7 +67,7 @@ def _pages(face: Face, readiness: Readiness) -> Starlette:
         middleware=[Middleware(_Headers)],
         exception_handlers={
             HTTPException: _problem,
-            LogInNeededError: log_in_first,
+            LoginRequiredError: log_in_first,
             **dict.fromkeys(STATUSES, _own_problem),
             Exception: _fault,
         },

@@ -18,7 +18,7 @@ from callback_sdk.service.pages.sessions import COOKIE, Session, Sessions, is_fr
 _FIELDS = 10
 
 
-class LogInNeededError(Exception):
+class LoginRequiredError(Exception):
     """Nobody has logged in, or the session is over."""
 
 
@@ -32,7 +32,7 @@ def session(request: Request) -> Session:
     cookie = session_cookie(request)
     found = sessions.of(Secret(cookie)) if cookie else None
     if found is None:
-        raise LogInNeededError
+        raise LoginRequiredError
     request.state.session = found
     return found
 

@@ -20,8 +20,8 @@ from callback_sdk.models import CANCELED, IN_PROGRESS, PENDING
 from callback_sdk.redaction import Secret
 from callback_sdk.service.access import audit
 from callback_sdk.service.access.tokens import TokenError
-from callback_sdk.service.algorithms.registry import TEMPLATES, Algorithm
-from callback_sdk.service.api.access import Face, address_of
+from callback_sdk.service.algorithms.registry import TEMPLATES, AlgorithmVersion
+from callback_sdk.service.api.access import AppState, address_of
 from callback_sdk.service.api.schemas import Status
 from callback_sdk.service.api.views import show_delivery, show_task
 from callback_sdk.service.pages.auth import form_from_here, session, session_of_form
@@ -255,7 +255,7 @@ async def health(request: Request) -> Response:
     return render(request, "health.html", problem=problem, figures=figures)
 
 
-def _figures(face: Face) -> dict[str, Any]:
+def _figures(face: AppState) -> dict[str, Any]:
     store = face.hub.store
     ended = store.figures.ended(stretch=_MINUTE, count=_MINUTES)
     ages = [one.age for one in ended]
@@ -323,7 +323,7 @@ def _try(item: dict[str, Any], url: str) -> str:
     return f"Try {item['number']} at {url} {outcome}"
 
 
-def _task(face: Face, visitor: Session, job_id: str) -> dict[str, Any]:
+def _task(face: AppState, visitor: Session, job_id: str) -> dict[str, Any]:
     # PostgreSQL takes no text with a NUL, not even to look for it.
     found = None if "\0" in job_id else face.hub.store.tasks.get(job_id, owner=visitor.user.user_id)
     if found is None:
@@ -331,13 +331,13 @@ def _task(face: Face, visitor: Session, job_id: str) -> dict[str, Any]:
     return found
 
 
-def _algorithm(request: Request) -> Algorithm:
+def _algorithm(request: Request) -> AlgorithmVersion:
     name, version = request.path_params["name"], request.query_params.get("version")
     return _face(request).rules.catalogue.get(session(request).user.user_id, name, version).algorithm
 
 
-def _face(request: Request) -> Face:
-    face: Face = request.app.state.face
+def _face(request: Request) -> AppState:
+    face: AppState = request.app.state.face
     return face
 
 

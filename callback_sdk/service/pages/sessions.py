@@ -13,7 +13,7 @@ from attrs import define, field
 
 from callback_sdk.redaction import Secret
 from callback_sdk.service.access.tokens import digest
-from callback_sdk.service.access.users import Doorkeeper
+from callback_sdk.service.access.users import Authenticator
 from callback_sdk.service.store import User
 from callback_sdk.service.store.sessions import SessionStore
 from callback_sdk.service.store.users import UserStore
@@ -55,7 +55,7 @@ class Sessions:
     """
 
     def __init__(
-        self, doorkeeper: Doorkeeper, users: UserStore, sessions: SessionStore, keys: Sequence[Secret[bytes]]
+        self, doorkeeper: Authenticator, users: UserStore, sessions: SessionStore, keys: Sequence[Secret[bytes]]
     ) -> None:
         self._doorkeeper = doorkeeper
         self._users = users

@@ -2,33 +2,33 @@
 
 from callback_sdk.service.store.database import StoreFullError, StoreRefusedError, StoreUnavailableError
 from callback_sdk.service.store.models import (
-    Accepted,
+    AcceptedTask,
     Claim,
+    DeliveringWorker,
     DeliveryClaim,
-    Ended,
-    Ending,
+    DueDeliveries,
     IdempotencyKey,
-    NewTask,
-    Sender,
+    RunOutcome,
     Submission,
+    TaskRow,
     User,
 )
 from callback_sdk.service.store.store import Store, open_database
 
 __all__ = [
-    "Accepted",
+    "AcceptedTask",
     "Claim",
+    "DeliveringWorker",
     "DeliveryClaim",
-    "Ended",
-    "Ending",
+    "DueDeliveries",
     "IdempotencyKey",
-    "NewTask",
-    "Sender",
+    "RunOutcome",
     "Store",
     "StoreFullError",
     "StoreRefusedError",
     "StoreUnavailableError",
     "Submission",
+    "TaskRow",
     "User",
     "open_database",
 ]

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from callback_sdk.errors import TargetError
 from callback_sdk.models import IN_PROGRESS, PENDING, JobResult, Receipt
-from callback_sdk.service.access.cipher import Vault
+from callback_sdk.service.access.cipher import CredentialCipher
 from callback_sdk.service.store import rows
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
@@ -18,9 +18,9 @@ from callback_sdk.service.store.models import (
     DELIVERED,
     DELIVERY_PENDING,
     RESULTS,
+    DeliveringWorker,
     DeliveryClaim,
-    Ended,
-    Sender,
+    DueDeliveries,
 )
 from callback_sdk.service.store.tables import deliveries, tasks, tries
 from callback_sdk.targets import plan
@@ -141,7 +141,7 @@ class DeliveryStore:
         vault: Decrypts their targets.
     """
 
-    def __init__(self, database: Database, vault: Vault) -> None:
+    def __init__(self, database: Database, vault: CredentialCipher) -> None:
         self._database = database
         self._vault = vault
 
@@ -378,8 +378,8 @@ class DeliveryStore:
 
 
 def make_due(
-    connection: sa.Connection, task: Any, results: bytes | None, sender: Sender | None
-) -> Ended:  # fmt: skip
+    connection: sa.Connection, task: Any, results: bytes | None, sender: DeliveringWorker | None
+) -> DueDeliveries:  # fmt: skip
     """Make the deliveries of a task due that has just ended.
 
     Args:
@@ -390,13 +390,13 @@ def make_due(
     """
     if sender is None:
         connection.execute(_DUE, {"_job": task.job_id})
-        return Ended()
+        return DueDeliveries()
     values = {"_job": task.job_id, "_worker": sender.worker, "_spare": sender.spare}
     found = connection.execute(_DUE_AND_SENT, values).all()
     claimed = [row for row in found if row.worker is not None]
     if claimed:
         connection.execute(_START, [{"delivery_id": row.delivery_id, "number": row.attempts} for row in claimed])
-    return Ended(
+    return DueDeliveries(
         claims=[_claim(row, task, results) for row in claimed],
         due=[(row.delivery_id, row.host) for row in found if row.worker is None],
     )

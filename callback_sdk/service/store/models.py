@@ -29,7 +29,7 @@ USUAL_PRIORITY = 5
 
 
 @define(frozen=True, kw_only=True)
-class NewTask:
+class TaskRow:
     """What is known of a task when it is accepted.
 
     Attributes:
@@ -64,14 +64,14 @@ class Submission:
         size: Bytes of the data.
     """
 
-    task: NewTask
+    task: TaskRow
     targets: Sequence[Callback] = ()
     features: bytes | None = field(default=None, repr=False)
     size: int = 0
 
 
 @define(frozen=True)
-class Accepted:
+class AcceptedTask:
     """A task that is in the store.
 
     Attributes:
@@ -107,13 +107,13 @@ class Claim:
         features: The task's data; None when they are among the blobs.
     """
 
-    task: NewTask
+    task: TaskRow
     attempt: int
     features: bytes | None = field(default=None, repr=False)
 
 
 @define(frozen=True, kw_only=True)
-class Ending:
+class RunOutcome:
     """How a run ended.
 
     Attributes:
@@ -159,7 +159,7 @@ class TrainedVersion:
 
 
 @define(frozen=True, kw_only=True)
-class Settled:
+class PurgeableTask:
     """A task that has ended, and of which nothing is left to be delivered.
 
     Attributes:
@@ -206,7 +206,7 @@ class DeliveryClaim:
 
 
 @define(frozen=True, kw_only=True)
-class Sender:
+class DeliveringWorker:
     """Who ends a task, and sends its result at once.
 
     Attributes:
@@ -219,7 +219,7 @@ class Sender:
 
 
 @define(frozen=True, kw_only=True)
-class Ended:
+class DueDeliveries:
     """A task that has ended by this, and what is to be sent now.
 
     Attributes:

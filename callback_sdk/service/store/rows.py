@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from callback_sdk.errors import TargetError
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import Vault, VaultError
+from callback_sdk.service.access.cipher import CredentialCipher, CredentialCipherError
 from callback_sdk.service.store.models import DELIVERY_PENDING, Submission
 from callback_sdk.service.store.tables import contents
 from callback_sdk.targets.callbacks import Callback, callbacks
@@ -26,7 +26,7 @@ def targets(submission: Submission) -> range:
     return range(len(submission.targets))
 
 
-def delivery(submission: Submission, position: int, vault: Vault) -> dict[str, Any]:
+def delivery(submission: Submission, position: int, vault: CredentialCipher) -> dict[str, Any]:
     """Make the row of one target. Its credentials are in it encrypted only."""
     target = submission.targets[position]
     return {
@@ -40,7 +40,7 @@ def delivery(submission: Submission, position: int, vault: Vault) -> dict[str, A
     }
 
 
-def callback(sealed: str, vault: Vault) -> Callback:
+def callback(sealed: str, vault: CredentialCipher) -> Callback:
     """Read a target out of its row.
 
     Raises:
@@ -50,11 +50,11 @@ def callback(sealed: str, vault: Vault) -> Callback:
     return found
 
 
-def param(sealed: str, vault: Vault) -> dict[str, Any] | None:
+def param(sealed: str, vault: CredentialCipher) -> dict[str, Any] | None:
     """Read a target's `callback_param` without credentials out of its row; None when that can't be read any more."""
     try:
         return callback(sealed, vault).param
-    except (VaultError, TargetError):
+    except (CredentialCipherError, TargetError):
         return None
 
 

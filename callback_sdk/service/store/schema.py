@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret, without_frames
-from callback_sdk.service.access.cipher import Vault, VaultError
+from callback_sdk.service.access.cipher import CredentialCipher, CredentialCipherError
 from callback_sdk.service.store.database import Database, StoreUnavailableError, unavailable
 from callback_sdk.service.store.tables import deliveries, seals
 
@@ -34,7 +34,7 @@ def newest() -> str:
     return head
 
 
-def prepare(database: Database, vault: Vault) -> None:
+def prepare(database: Database, vault: CredentialCipher) -> None:
     """Make the schema of an empty database, and refuse any other that is not up to date.
 
     Args:
@@ -62,7 +62,7 @@ def prepare(database: Database, vault: Vault) -> None:
     _check_seal(database, vault)
 
 
-def upgrade(database: Database, vault: Vault) -> tuple[str | None, str]:
+def upgrade(database: Database, vault: CredentialCipher) -> tuple[str | None, str]:
     """Bring a database up to date, or make its schema when it is empty.
 
     Afterwards nothing of it holds a credential in plain, free space included. Doing it again does no harm.
@@ -85,7 +85,7 @@ def upgrade(database: Database, vault: Vault) -> tuple[str | None, str]:
     return before, newest()
 
 
-def rotate(database: Database, vault: Vault) -> int:
+def rotate(database: Database, vault: CredentialCipher) -> int:
     """Encrypt all credentials anew with the newest key, so that the older ones can be thrown away.
 
     Args:
@@ -112,7 +112,7 @@ def rotate(database: Database, vault: Vault) -> int:
     return database.write(work)
 
 
-def _migrate(database: Database, vault: Vault, *, is_new: bool = False) -> str | None:
+def _migrate(database: Database, vault: CredentialCipher, *, is_new: bool = False) -> str | None:
     """Run the migrations that a database lacks, all or none, and return the revision that it had."""
     from alembic import command
     from alembic.util import CommandError
@@ -165,14 +165,14 @@ def _clean(database: Database) -> None:
         ) from error.__cause__
 
 
-def _check_seal(database: Database, vault: Vault) -> None:
+def _check_seal(database: Database, vault: CredentialCipher) -> None:
     with database.read() as connection:
         sealed = connection.execute(sa.select(seals.c.sealed).where(seals.c.name == _SEAL)).scalar()
     if sealed is None:
         return
     try:
         vault.decrypt(sealed)
-    except VaultError:
+    except CredentialCipherError:
         raise ConfigurationError(
             "The database's credentials were encrypted with other keys than this process has.",
             hint="Give CALLBACK_SDK_ENCRYPTION_KEYS the keys of the service that made it; without it, they are in the "

@@ -15,7 +15,7 @@ from callback_sdk.service.store.tables import deliveries, tasks, tries
 
 
 @define(frozen=True, kw_only=True)
-class Ended:
+class EndedTasks:
     """Tasks that ended within one stretch of time.
 
     Attributes:
@@ -42,7 +42,7 @@ class Worker:
     silent_for: float | None
 
 
-class Figures:
+class Statistics:
     """Counts of one database, of all users together. None of them looks at more than its index.
 
     Args:
@@ -80,7 +80,7 @@ class Figures:
         with self._database.read() as connection:
             return [Worker(**row) for row in connection.execute(query).mappings()]
 
-    def ended(self, *, stretch: float, count: int) -> list[Ended]:
+    def ended(self, *, stretch: float, count: int) -> list[EndedTasks]:
         """Count the tasks that ended lately.
 
         Args:
@@ -96,7 +96,9 @@ class Figures:
             for age, success, number in connection.execute(query):
                 found[int(age), bool(success)] = number
         ages = range(count - 1, -1, -1)
-        return [Ended(age=age, succeeded=found.get((age, True), 0), failed=found.get((age, False), 0)) for age in ages]
+        return [
+            EndedTasks(age=age, succeeded=found.get((age, True), 0), failed=found.get((age, False), 0)) for age in ages
+        ]
 
     def latencies(self, *, within: float, limit: int) -> list[tuple[float, float]]:
         """Return how long deliveries took, from the end of their task to the try that made them.

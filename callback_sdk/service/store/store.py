@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import Vault
+from callback_sdk.service.access.cipher import CredentialCipher
 from callback_sdk.service.store import schema
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
@@ -19,7 +19,7 @@ from callback_sdk.service.store.deliveries import DeliveryStore
 from callback_sdk.service.store.postgres import PostgresDatabase
 from callback_sdk.service.store.sessions import SessionStore
 from callback_sdk.service.store.sqlite import SQLiteDatabase
-from callback_sdk.service.store.stats import Figures
+from callback_sdk.service.store.stats import Statistics
 from callback_sdk.service.store.tasks import TaskStore
 from callback_sdk.service.store.users import UserStore
 from callback_sdk.service.store.versions import VersionStore
@@ -46,7 +46,7 @@ class Store:
         ConfigurationError: The database needs an upgrade, or other keys.
     """
 
-    def __init__(self, database: Database, vault: Vault) -> None:
+    def __init__(self, database: Database, vault: CredentialCipher) -> None:
         schema.prepare(database, vault)
         self.database = database
         self.tasks = TaskStore(database, vault)
@@ -54,7 +54,7 @@ class Store:
         self.users = UserStore(database)
         self.sessions = SessionStore(database)
         self.versions = VersionStore(database)
-        self.figures = Figures(database)
+        self.figures = Statistics(database)
 
     def check(self) -> None:
         """Make sure that the database answers and can be written; see `Database.check`."""

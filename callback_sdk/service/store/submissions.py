@@ -10,10 +10,9 @@ import sqlalchemy as sa
 from attrs import asdict
 
 from callback_sdk.models import PENDING
-from callback_sdk.service.store import idempotency as keys
-from callback_sdk.service.store import rows
+from callback_sdk.service.store import idempotency, rows
 from callback_sdk.service.store.clock import now
-from callback_sdk.service.store.models import FEATURES, Accepted, IdempotencyKey, Submission
+from callback_sdk.service.store.models import FEATURES, AcceptedTask, IdempotencyKey, Submission
 from callback_sdk.service.store.tables import contents, deliveries, tasks
 
 _STEP = 1e-6
@@ -33,7 +32,7 @@ def insert_all(
     submissions: Sequence[Submission],
     targets: Sequence[dict[str, Any]],
     key: IdempotencyKey | None,
-) -> tuple[list[Accepted], int]:
+) -> tuple[list[AcceptedTask], int]:
     """Insert new tasks of one owner.
 
     Args:
@@ -61,5 +60,5 @@ def insert_all(
         connection.execute(_NEW_DELIVERIES, list(targets))
     job_ids = [item.task.job_id for item in submissions]
     if key is not None:
-        keys.remember(connection, submissions[0].task.owner, key, job_ids)
-    return [Accepted(job_id, created_at[job_id]) for job_id in job_ids], sum(sizes)
+        idempotency.remember(connection, submissions[0].task.owner, key, job_ids)
+    return [AcceptedTask(job_id, created_at[job_id]) for job_id in job_ids], sum(sizes)

@@ -10,10 +10,9 @@ import sqlalchemy as sa
 
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.redaction import without_frames
-from callback_sdk.service.access.cipher import Vault
+from callback_sdk.service.access.cipher import CredentialCipher
 from callback_sdk.service.store import deliveries as sending
-from callback_sdk.service.store import idempotency as keys
-from callback_sdk.service.store import rows, usage, versions
+from callback_sdk.service.store import idempotency, rows, usage, versions
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.models import (
@@ -21,15 +20,15 @@ from callback_sdk.service.store.models import (
     FEATURES,
     OUTPUT,
     RESULTS,
-    Accepted,
+    AcceptedTask,
     Claim,
-    Ended,
-    Ending,
+    DeliveringWorker,
+    DueDeliveries,
     IdempotencyKey,
-    NewTask,
-    Sender,
-    Settled,
+    PurgeableTask,
+    RunOutcome,
     Submission,
+    TaskRow,
 )
 from callback_sdk.service.store.submissions import NEW_CONTENTS, insert_all
 from callback_sdk.service.store.tables import contents, deliveries, tasks
@@ -68,7 +67,7 @@ _CLAIM = (
     tasks.update()
     .where(tasks.c.job_id == _JOB, tasks.c.status == PENDING)
     .values(status=IN_PROGRESS, attempt=tasks.c.attempt + 1, worker=_WORKER, beat_at=now(), started_at=now())
-    .returning(*(tasks.c[name] for name in NewTask.__annotations__), tasks.c.attempt, rows.content_of(_JOB, FEATURES))
+    .returning(*(tasks.c[name] for name in TaskRow.__annotations__), tasks.c.attempt, rows.content_of(_JOB, FEATURES))
 )
 _HELD_BY = sa.select(tasks.c.job_id, tasks.c.attempt).where(tasks.c.worker == _WORKER, tasks.c.status == IN_PROGRESS)
 
@@ -94,13 +93,13 @@ class TaskStore:
         vault: Encrypts the targets' credentials.
     """
 
-    def __init__(self, database: Database, vault: Vault) -> None:
+    def __init__(self, database: Database, vault: CredentialCipher) -> None:
         self._database = database
         self._vault = vault
 
     def submit(
         self, submissions: Sequence[Submission], key: IdempotencyKey | None = None, *, max_bytes: float = math.inf
-    ) -> list[Accepted]:
+    ) -> list[AcceptedTask]:
         """Keep tasks and their deliveries, all or none. When this returns they are on disk.
 
         Args:
@@ -121,9 +120,9 @@ class TaskStore:
             rows.delivery(item, position, self._vault) for item in submissions for position in rows.targets(item)
         ]
 
-        def insert(connection: sa.Connection) -> list[Accepted]:
-            if key is not None and (known := keys.known(connection, submissions[0].task.owner, key)) is not None:
-                return [Accepted(job_id) for job_id in known]
+        def insert(connection: sa.Connection) -> list[AcceptedTask]:
+            if key is not None and (known := idempotency.known(connection, submissions[0].task.owner, key)) is not None:
+                return [AcceptedTask(job_id) for job_id in known]
             accepted, size = insert_all(connection, submissions, targets, key)
             usage.take(connection, submissions[0].task.owner, size, max_bytes)
             return accepted
@@ -143,7 +142,7 @@ class TaskStore:
             IdempotencyConflictError: The key has come with another request.
         """
         with self._database.read() as connection:
-            return keys.known(connection, owner, key)
+            return idempotency.known(connection, owner, key)
 
     def get(self, job_id: str, *, owner: str | None = None) -> dict[str, Any] | None:
         """Return a task's columns; None when there is no such task, or it is somebody else's.
@@ -233,7 +232,7 @@ class TaskStore:
             ended += more
         return ended
 
-    def settled(self, *, older_than: float, limit: int) -> list[Settled]:
+    def settled(self, *, older_than: float, limit: int) -> list[PurgeableTask]:
         """Return tasks that ended long ago, and whose deliveries are made, or dead as long.
 
         Args:
@@ -248,7 +247,7 @@ class TaskStore:
             .limit(limit)
         )
         with self._database.read() as connection:
-            return [Settled(**row) for row in connection.execute(query).mappings()]
+            return [PurgeableTask(**row) for row in connection.execute(query).mappings()]
 
     def forget(self, job_ids: Sequence[str]) -> None:
         """Remove tasks with all that belongs to them, except for what is among the blobs."""
@@ -311,7 +310,7 @@ class TaskStore:
         """
 
         for row in self._database.write_one(_CLAIM, {"_job": job_id, "_worker": worker}):
-            task = NewTask(**{name: getattr(row, name) for name in NewTask.__annotations__})
+            task = TaskRow(**{name: getattr(row, name) for name in TaskRow.__annotations__})
             return Claim(task=task, attempt=row.attempt, features=row.data)
         return None
 
@@ -337,7 +336,9 @@ class TaskStore:
 
         self._database.write(renew)
 
-    def finish(self, job_id: str, attempt: int, ending: Ending, sender: Sender | None = None) -> Ended | None:
+    def finish(
+        self, job_id: str, attempt: int, ending: RunOutcome, sender: DeliveringWorker | None = None
+    ) -> DueDeliveries | None:
         """End a task and make its deliveries due.
 
         Args:
@@ -350,10 +351,10 @@ class TaskStore:
             What is to be sent now; None when this run has lost its claim.
         """
         values = {
-            name: getattr(ending, name) for name in Ending.__annotations__ if name not in _NOT_COLUMNS
+            name: getattr(ending, name) for name in RunOutcome.__annotations__ if name not in _NOT_COLUMNS
         } | {"worker": None}  # fmt: skip
 
-        def end(connection: sa.Connection) -> Ended | None:
+        def end(connection: sa.Connection) -> DueDeliveries | None:
             sizes = (ending.size, ending.model_size)
             ended = _end(
                 connection, job_id, values, attempt=attempt, results=ending.results, sizes=sizes, sender=sender
@@ -361,7 +362,7 @@ class TaskStore:
             if ended is None and _ended_so(connection, job_id, attempt, success=ending.success):
                 # It was this very call that ended it, whose commit was not answered. What it claimed is not known
                 # here, and soon taken back, as nobody gives a sign of life for it.
-                return Ended()
+                return DueDeliveries()
             if ended is not None and ending.made is not None:
                 versions.keep(connection, job_id, *ending.made)
             return ended
@@ -397,7 +398,9 @@ class TaskStore:
         back = tasks.update().where(*_held(job_id, attempt)).values(values)
         return self._database.write_surely(lambda connection: bool(connection.execute(back).rowcount))
 
-    def lose(self, job_id: str, attempt: int, reason: str, sender: Sender | None = None) -> Ended | None:
+    def lose(
+        self, job_id: str, attempt: int, reason: str, sender: DeliveringWorker | None = None
+    ) -> DueDeliveries | None:
         """Give a task back whose process died, or end it as failed when that was one time too many.
 
         Args:
@@ -470,9 +473,9 @@ def _end(
     attempt: int | None = None,
     results: bytes | None = None,
     sizes: tuple[int, int] = (0, 0),
-    sender: Sender | None = None,
+    sender: DeliveringWorker | None = None,
     shard: int | None = None,
-) -> Ended | None:
+) -> DueDeliveries | None:
     size, model_size = sizes
     held = {"_job": job_id, "_size": size} | ({} if attempt is None else {"_attempt": attempt})
     task = connection.execute(_END if attempt is None else _FINISH, values | {"status": status} | held).first()
@@ -497,10 +500,10 @@ def _lose(
     job_id: str,
     attempt: int,
     reason: str,
-    sender: Sender | None = None,
+    sender: DeliveringWorker | None = None,
     *,
     shard: int | None = None,
-) -> Ended | None:
+) -> DueDeliveries | None:
     lost = tasks.update().where(*_held(job_id, attempt)).values(**_WAITING_AGAIN, losses=tasks.c.losses + 1)
     if not connection.execute(lost).rowcount:
         return None

@@ -27,12 +27,11 @@ from attrs import define, field
 from callback_sdk.documents.document import Encoded, encode
 from callback_sdk.documents.values import key_text, member
 from callback_sdk.errors import EncodingError
-from callback_sdk.service.algorithms.context import Context
+from callback_sdk.service.algorithms.context import JobContext
 from callback_sdk.service.algorithms.features import Features
 from callback_sdk.service.algorithms.registry import Registry, load
 from callback_sdk.service.files import is_full, write_whole
-from callback_sdk.service.work import invocation as calling
-from callback_sdk.service.work import output_capture as outputs
+from callback_sdk.service.work import invocation, output_capture
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ _LONGEST_ERROR = 2000
 
 
 @define(frozen=True, kw_only=True)
-class Run:
+class RunSpec:
     """All that a child process needs to know of one run.
 
     Attributes:
@@ -95,7 +94,7 @@ class Run:
 
 
 @define(frozen=True, kw_only=True)
-class Answer:
+class RunResult:
     """What the child tells the parent.
 
     Attributes:
@@ -122,7 +121,7 @@ def prepare(parent: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1)
         _die_first()
     die_with_parent(parent)
-    outputs.prepare()
+    output_capture.prepare()
 
 
 def _die_first() -> None:
@@ -170,9 +169,9 @@ def warm_up(registry: str) -> tuple[int, str]:
     return os.getpid(), ""
 
 
-def run(task: Run) -> Answer:
+def run(task: RunSpec) -> RunResult:
     """Call the algorithm and write its results. Whatever it raises comes back as text."""
-    with outputs.caught(task.output):
+    with output_capture.caught(task.output):
         answer = _run(task)
         if answer.trace:
             # With what it printed, which may say more.
@@ -180,14 +179,14 @@ def run(task: Run) -> Answer:
         return answer
 
 
-def _run(task: Run) -> Answer:
+def _run(task: RunSpec) -> RunResult:
     try:
         spans, nulled = _write_results(task, _call(task))
     except EncodingError as error:
-        return Answer(error=_clean(f"The algorithm returned a result that can't be encoded: {error}"))
+        return RunResult(error=_clean(f"The algorithm returned a result that can't be encoded: {error}"))
     except BaseException as error:  # noqa: BLE001 - SystemExit and others of an algorithm are failures like any other
-        return Answer(error=_describe(error), trace=_clean(traceback.format_exc(), longest=None))
-    return Answer(spans={name: spans[name] for name in SHOWN if name in spans}, nulled=nulled)
+        return RunResult(error=_describe(error), trace=_clean(traceback.format_exc(), longest=None))
+    return RunResult(spans={name: spans[name] for name in SHOWN if name in spans}, nulled=nulled)
 
 
 @functools.lru_cache(maxsize=1)
@@ -195,9 +194,9 @@ def _registry(name: str) -> Registry:
     return load(name)
 
 
-def _call(task: Run) -> dict[Any, Any]:
+def _call(task: RunSpec) -> dict[Any, Any]:
     algorithm = _registry(task.registry).get(task.algorithm, task.version)
-    context = Context(
+    context = JobContext(
         job_id=task.job_id,
         attempt=task.attempt,
         evaluate=bool(task.evaluate),
@@ -208,8 +207,10 @@ def _call(task: Run) -> dict[Any, Any]:
     )
     features = Features(task.features, task.features_format, most=task.memory_limit)
     if task.kind == "fit":
-        return calling.fit(algorithm, features, task.parameters, context)
-    return calling.predict(algorithm, features, task.parameters, context, evaluate=task.evaluate, monitor=task.monitor)
+        return invocation.fit(algorithm, features, task.parameters, context)
+    return invocation.predict(
+        algorithm, features, task.parameters, context, evaluate=task.evaluate, monitor=task.monitor
+    )
 
 
 def _report(path: Path, fraction: float | None, message: str) -> None:
@@ -220,7 +221,7 @@ def _report(path: Path, fraction: float | None, message: str) -> None:
         write_whole(path, [orjson.dumps(state)], durable=False)
 
 
-def _write_results(task: Run, members: dict[Any, Any]) -> tuple[dict[str, list[int]], int]:
+def _write_results(task: RunSpec, members: dict[Any, Any]) -> tuple[dict[str, list[int]], int]:
     encoded: dict[str, Encoded] = {}
     for key, part in members.items():
         name = _name(key, encoded)
@@ -230,7 +231,7 @@ def _write_results(task: Run, members: dict[Any, Any]) -> tuple[dict[str, list[i
     return spans, sum(part.nulled for part in encoded.values())
 
 
-def _put(task: Run, parts: list[bytes]) -> None:
+def _put(task: RunSpec, parts: list[bytes]) -> None:
     """Write a file. As it may have cost hours, a full disk is waited for, until the run is broken off."""
     while True:
         try:

@@ -16,12 +16,12 @@ from callback_sdk.concurrency.host_slots import HostSlots
 from callback_sdk.documents.body import Body, PathPart
 from callback_sdk.errors import AddressNotAllowedError, CallbackSDKError, DeliveryError
 from callback_sdk.models import JobResult, Receipt
-from callback_sdk.service.blobs import Blobs, results_name
+from callback_sdk.service.blobs import BlobStorage, results_name
 from callback_sdk.service.files import Scratch
 from callback_sdk.service.metrics import ATTEMPTS
-from callback_sdk.service.store import DeliveryClaim, Ended, Store, StoreUnavailableError
+from callback_sdk.service.store import DeliveryClaim, DueDeliveries, Store, StoreUnavailableError
 from callback_sdk.service.supervision.outages import OutageLog
-from callback_sdk.service.work.heartbeat import Claims
+from callback_sdk.service.work.heartbeat import Heartbeat
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.transport.retry import SERVICE_DELAYS, next_delay
 
@@ -64,9 +64,9 @@ class Deliverer:
         self,
         *,
         store: Store,
-        blobs: Blobs,
+        blobs: BlobStorage,
         scratch: Scratch,
-        claims: Claims,
+        claims: Heartbeat,
         writer: Writer,
         delays: Sequence[timedelta] = SERVICE_DELAYS,
         settled: Callable[[], None] = lambda: None,
@@ -84,7 +84,7 @@ class Deliverer:
         self._closed = False
         self._outage = OutageLog(_log, failing="No delivery can be claimed", working="Deliveries are claimed again")
 
-    def begin(self, ended: Ended) -> None:
+    def begin(self, ended: DueDeliveries) -> None:
         """Begin the first attempts for a task; those that find no room are brought by the dispatcher."""
         for claim in ended.claims:
             with self._lock:

@@ -34,14 +34,14 @@ LEASE = 20.0
 
 
 @define
-class _Run:
+class _ClaimedRun:
     attempt: int
     stop: Stop
     progress: Path
     shown: dict[str, Any] | None = None
 
 
-class Claims:
+class Heartbeat:
     """The claims of one worker process, with a thread that looks after them.
 
     Args:
@@ -53,7 +53,7 @@ class Claims:
         self.worker = worker
         self._store = store
         self._lock = threading.Lock()
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, _ClaimedRun] = {}
         self._sending: dict[str, int] = {}
         self._stopping = threading.Event()
         self._outage = OutageLog(_log, failing="The claims can't be renewed", working="The claims are renewed again")
@@ -89,7 +89,7 @@ class Claims:
         """
         job_id = claim.task.job_id
         with self._lock:
-            self._runs[job_id] = _Run(claim.attempt, stop, progress)
+            self._runs[job_id] = _ClaimedRun(claim.attempt, stop, progress)
         try:
             yield
         finally:
@@ -138,14 +138,14 @@ class Claims:
         if sending and due:
             self._store.deliveries.beat(self.worker, sending)
 
-    def _drop_lost(self, runs: dict[str, _Run]) -> None:
+    def _drop_lost(self, runs: dict[str, _ClaimedRun]) -> None:
         held = self._store.tasks.held(self.worker)
         for job_id, run in runs.items():
             if held.get(job_id) != run.attempt:
                 resolve(run.stop, CANCEL)
 
 
-def _news(run: _Run) -> dict[str, Any] | None:
+def _news(run: _ClaimedRun) -> dict[str, Any] | None:
     found = read_progress(run.progress)
     if found is None or found == run.shown:
         return None

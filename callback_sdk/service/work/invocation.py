@@ -7,16 +7,16 @@ from typing import Any
 
 from callback_sdk.documents.document import encode
 from callback_sdk.errors import AlgorithmError
-from callback_sdk.service.algorithms.context import Context
+from callback_sdk.service.algorithms.context import JobContext
 from callback_sdk.service.algorithms.features import Features
-from callback_sdk.service.algorithms.registry import Algorithm, Judge
+from callback_sdk.service.algorithms.registry import AlgorithmVersion, Judge
 
 
 def predict(
-    algorithm: Algorithm,
+    algorithm: AlgorithmVersion,
     features: Features,
     parameters: dict[str, Any],
-    context: Context,
+    context: JobContext,
     *,
     evaluate: bool | dict[str, Any],
     monitor: bool,
@@ -58,7 +58,9 @@ def predict(
     return members
 
 
-def fit(algorithm: Algorithm, features: Features, parameters: dict[str, Any], context: Context) -> dict[Any, Any]:
+def fit(
+    algorithm: AlgorithmVersion, features: Features, parameters: dict[str, Any], context: JobContext
+) -> dict[Any, Any]:
     """Call what trains an algorithm, and return the members of the results.
 
     Raises:
@@ -80,7 +82,7 @@ def _judged(
     features: Features,
     parameters: dict[str, Any],
     predictions: Any,
-    context: Context,
+    context: JobContext,
 ) -> dict[str, Any]:
     judged = {}
     for name in judges:

@@ -19,7 +19,7 @@ from multiprocessing import popen_spawn_posix, reduction, resource_tracker, spaw
 from multiprocessing.context import SpawnContext, SpawnProcess, set_spawning_popen
 from typing import Any
 
-from callback_sdk.service.work import output_capture as outputs
+from callback_sdk.service.work import output_capture
 
 _PASSED = re.compile(
     # What finds programs, libraries and modules.
@@ -165,7 +165,7 @@ class _Popen(popen_spawn_posix.Popen):
             raise
         finally:
             _close(child_pipe, child_sentinel, output)
-        threading.Thread(target=outputs.log_lines, args=(printed,), name="printed", daemon=True).start()
+        threading.Thread(target=output_capture.log_lines, args=(printed,), name="printed", daemon=True).start()
         self.pid, self.sentinel = self._child.pid, sentinel
         # The pipe stays open: by its end the child knows that this process has ended.
         self.finalizer = util.Finalize(self, _close, (sentinel, pipe))

@@ -57,7 +57,7 @@ class Outcome:
         died: How it ended by itself without an answer.
     """
 
-    answer: child.Answer | None = None
+    answer: child.RunResult | None = None
     timed_out: bool = False
     out_of_memory: int = 0
     stopped: str | None = None
@@ -98,7 +98,7 @@ class ChildProcess:
         self._pool: Any = None
         self._pid = 0
 
-    def run(self, task: child.Run, *, timeout: timedelta, stop: Stop) -> Outcome:
+    def run(self, task: child.RunSpec, *, timeout: timedelta, stop: Stop) -> Outcome:
         """Run one task and return when it has ended, one way or another.
 
         Args:
@@ -131,7 +131,7 @@ class ChildProcess:
             pool.stop()
             pool.join()
 
-    def _run(self, task: child.Run, timeout: timedelta, stop: Stop) -> Outcome:
+    def _run(self, task: child.RunSpec, timeout: timedelta, stop: Stop) -> Outcome:
         ended = self._warm_up(stop)
         if ended is not None:
             return ended

@@ -15,27 +15,27 @@ from attrs import define
 from callback_sdk import tracing
 from callback_sdk.errors import UnknownAlgorithmError
 from callback_sdk.parsing import FALSE_WORDS
-from callback_sdk.service.algorithms.catalogue import Catalogue, Runnable, new_version
+from callback_sdk.service.algorithms.catalogue import AlgorithmCatalog, RunnableVersion, new_version
 from callback_sdk.service.algorithms.registry import Registry
 from callback_sdk.service.blobs import (
     INLINE,
     BlobMissingError,
-    Blobs,
-    StorageError,
+    BlobStorage,
+    BlobStorageError,
     features_name,
     model_name,
     results_name,
 )
 from callback_sdk.service.files import Scratch, create_private, read_progress, remove
 from callback_sdk.service.metrics import RUN_SECONDS, RUNS
-from callback_sdk.service.store import Claim, Ended, Ending, Sender, Store, StoreUnavailableError
-from callback_sdk.service.work.child import Answer, Run
+from callback_sdk.service.store import Claim, DeliveringWorker, DueDeliveries, RunOutcome, Store, StoreUnavailableError
+from callback_sdk.service.work.child import RunResult, RunSpec
 from callback_sdk.service.work.deliverer import Deliverer
-from callback_sdk.service.work.heartbeat import Claims
+from callback_sdk.service.work.heartbeat import Heartbeat
 from callback_sdk.service.work.memory import NO_LIMIT, MemoryLimit, limit_of
 from callback_sdk.service.work.output_capture import kept
 from callback_sdk.service.work.process import SHUTDOWN, ChildProcess, Outcome, Stop
-from callback_sdk.service.work.uploads import PendingUploads, Upload
+from callback_sdk.service.work.uploads import BlobUpload, PendingUploads
 from callback_sdk.text.escaping import TRACEBACK
 
 _log = logging.getLogger(__name__)
@@ -71,9 +71,9 @@ class Runner:
         self,
         *,
         store: Store,
-        blobs: Blobs,
+        blobs: BlobStorage,
         scratch: Scratch,
-        claims: Claims,
+        claims: Heartbeat,
         deliverer: Deliverer,
         uploads: PendingUploads,
         registry: Registry,
@@ -86,7 +86,7 @@ class Runner:
         self._claims = claims
         self._deliverer = deliverer
         self._uploads = uploads
-        self._catalogue = Catalogue(registry, store.versions)
+        self._catalogue = AlgorithmCatalog(registry, store.versions)
         self._registry_name = registry_name
         self._memory_limit = memory_limit
 
@@ -132,11 +132,11 @@ class Runner:
         except Exception as error:  # noqa: BLE001 - raised again where the task is given back
             finish = partial(_raise, error)
         conclude = partial(self._conclude, claim, finish, held)
-        self._uploads.store(Upload(job_id=claim.task.job_id, files=files, stop=stop, conclude=conclude))
+        self._uploads.store(BlobUpload(job_id=claim.task.job_id, files=files, stop=stop, conclude=conclude))
 
     def _next_step(
         self, claim: Claim, places: _Places, outcome: Outcome | Exception
-    ) -> tuple[list[tuple[Path, str]], Callable[[], Ended | None]]:
+    ) -> tuple[list[tuple[Path, str]], Callable[[], DueDeliveries | None]]:
         """Return the files to keep, and what the outcome calls for after that."""
         if isinstance(outcome, Exception):
             raise outcome
@@ -148,7 +148,7 @@ class Runner:
         return files, partial(self._finish_run, claim, ending)
 
     def _conclude(
-        self, claim: Claim, finish: Callable[[], Ended | None], held: ExitStack, failure: Exception | None
+        self, claim: Claim, finish: Callable[[], DueDeliveries | None], held: ExitStack, failure: Exception | None
     ) -> None:  # fmt: skip
         """End a task, or give it back if its files could not be kept, and begin its deliveries."""
         job_id = claim.task.job_id
@@ -158,8 +158,8 @@ class Runner:
                     raise failure
                 ended = finish()
         except UnknownAlgorithmError as error:
-            ended = self._finish(claim, Ending(success=False, error=str(error)))
-        except (StorageError, StoreUnavailableError, OSError) as error:
+            ended = self._finish(claim, RunOutcome(success=False, error=str(error)))
+        except (BlobStorageError, StoreUnavailableError, OSError) as error:
             ended = self._put_off(claim, error)
         except Exception as error:  # noqa: BLE001 - the task is given back, whatever broke
             _log.exception("Task %s could not be run.", job_id, extra=_facts(claim))
@@ -168,19 +168,19 @@ class Runner:
             self._deliverer.begin(ended)
             self._forget_features(claim)
 
-    def _finish(self, claim: Claim, ending: Ending) -> Ended | None:
+    def _finish(self, claim: Claim, ending: RunOutcome) -> DueDeliveries | None:
         return self._store.tasks.finish(claim.task.job_id, claim.attempt, ending, self._sender())
 
-    def _lose(self, claim: Claim, reason: str) -> Ended | None:
+    def _lose(self, claim: Claim, reason: str) -> DueDeliveries | None:
         return self._store.tasks.lose(claim.task.job_id, claim.attempt, reason, self._sender())
 
-    def _sender(self) -> Sender:
-        return Sender(worker=self._claims.worker, spare=self._deliverer.spare)
+    def _sender(self) -> DeliveringWorker:
+        return DeliveringWorker(worker=self._claims.worker, spare=self._deliverer.spare)
 
     def _forget_features(self, claim: Claim) -> None:
         if claim.features is None:
             # What can't be removed now is cleaned away at the next start.
-            with suppress(StorageError):
+            with suppress(BlobStorageError):
                 self._blobs.remove(features_name(claim.task.job_id))
 
     def _traced(self, claim: Claim, places: _Places, child: ChildProcess, stop: Stop) -> Outcome:
@@ -209,13 +209,13 @@ class Runner:
         if reason == SHUTDOWN:
             self._store.tasks.release(claim.task.job_id, claim.attempt)
 
-    def _lose_died(self, claim: Claim, reason: str) -> Ended | None:
+    def _lose_died(self, claim: Claim, reason: str) -> DueDeliveries | None:
         ended = self._lose(claim, reason)
         then = "it runs again" if ended is None else "it has failed"
         _log.warning("Task %s: %s; %s.", claim.task.job_id, reason, then, extra=_facts(claim))
         return ended
 
-    def _finish_run(self, claim: Claim, ending: Ending) -> Ended | None:
+    def _finish_run(self, claim: Claim, ending: RunOutcome) -> DueDeliveries | None:
         job_id = claim.task.job_id
         finished = self._finish(claim, ending)
         if finished is None and ending.success and ending.results is None:
@@ -246,20 +246,22 @@ class Runner:
                 file.write(claim.features)
             yield places.features
 
-    def _found(self, claim: Claim) -> Runnable:
+    def _found(self, claim: Claim) -> RunnableVersion:
         return self._catalogue.get(claim.task.owner, claim.task.algorithm, claim.task.version)
 
     @contextmanager
-    def _model(self, found: Runnable) -> Iterator[Path | None]:
+    def _model(self, found: RunnableVersion) -> Iterator[Path | None]:
         if found.model is None:
             yield None
         else:
             with self._blobs.fetch(found.model, self._scratch.folder) as path:
                 yield path
 
-    def _order(self, claim: Claim, places: _Places, features: Path, found: Runnable, model: Path | None) -> Run:
+    def _order(
+        self, claim: Claim, places: _Places, features: Path, found: RunnableVersion, model: Path | None
+    ) -> RunSpec:
         task = claim.task
-        return Run(
+        return RunSpec(
             registry=self._registry_name,
             kind=task.kind,
             algorithm=task.algorithm,
@@ -280,7 +282,7 @@ class Runner:
             memory_limit=limit_of(found.algorithm.memory_limit, self._memory_limit).size,
         )
 
-    def _put_off(self, claim: Claim, error: StorageError | StoreUnavailableError | OSError) -> Ended | None:
+    def _put_off(self, claim: Claim, error: BlobStorageError | StoreUnavailableError | OSError) -> DueDeliveries | None:
         """Give a task back that this machine can't run now, and return what is to be sent when it has ended by that.
 
         What is wrong with the machine, such as a full disk, costs the task none of its lives.
@@ -294,16 +296,16 @@ class Runner:
 
     def _ending(
         self, claim: Claim, places: _Places, outcome: Outcome
-    ) -> tuple[Ending, list[tuple[Path, str]]]:  # fmt: skip
+    ) -> tuple[RunOutcome, list[tuple[Path, str]]]:  # fmt: skip
         """Return how a run ended, and which of its files have to be kept among the blobs for that."""
         job_id, progress = claim.task.job_id, read_progress(places.progress)
-        answer = outcome.answer or Answer(error=self._reason(claim, outcome))
+        answer = outcome.answer or RunResult(error=self._reason(claim, outcome))
         if answer.error is not None:
             if answer.trace:
                 _log.info(
                     "Task %s: the algorithm raised an error.", job_id, extra={**_facts(claim), TRACEBACK: answer.trace}
                 )
-            return Ending(success=False, error=answer.error, progress=progress), []
+            return RunOutcome(success=False, error=answer.error, progress=progress), []
         files: list[tuple[Path, str]] = []
         made = results = None
         size, model_size = places.results.stat().st_size, 0
@@ -316,7 +318,7 @@ class Runner:
             results = places.results.read_bytes()
         else:
             files.append((places.results, results_name(job_id, claim.attempt)))
-        ending = Ending(
+        ending = RunOutcome(
             success=True,
             spans=answer.spans,
             nulled=answer.nulled,
@@ -348,7 +350,7 @@ def _facts(claim: Claim) -> dict[str, Any]:
     return {"job_id": claim.task.job_id, "attempt": claim.attempt}
 
 
-def _raise(error: Exception) -> Ended | None:
+def _raise(error: Exception) -> DueDeliveries | None:
     raise error
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from attrs import define
 
-from callback_sdk.service.blobs import BlobMissingError, Blobs, StorageError, StorageUnavailableError
+from callback_sdk.service.blobs import BlobMissingError, BlobStorage, BlobStorageError, StorageUnavailableError
 from callback_sdk.service.supervision.outages import OutageLog, retry_pause
 from callback_sdk.service.supervision.threads import SupervisedThread
 from callback_sdk.service.work.process import Stop
@@ -33,7 +33,7 @@ _LONGEST_ROUND = 3600.0
 
 
 @define(kw_only=True, eq=False)
-class Upload:
+class BlobUpload:
     """The files of one run that blob storage has to take before the task can end.
 
     Attributes:
@@ -63,13 +63,13 @@ class PendingUploads:
         limit: How many uploads may wait.
     """
 
-    def __init__(self, blobs: Blobs, *, limit: int = LIMIT) -> None:
+    def __init__(self, blobs: BlobStorage, *, limit: int = LIMIT) -> None:
         self._blobs = blobs
         self._limit = limit
         self._changed = threading.Condition()
         # Those that are not concluded, and those of them that wait for another attempt, in their order.
-        self._open: set[Upload] = set()
-        self._waiting: list[Upload] = []
+        self._open: set[BlobUpload] = set()
+        self._waiting: list[BlobUpload] = []
         self._concluding = 0
         self._stopping = threading.Event()
         self._unavailable = False
@@ -93,7 +93,7 @@ class PendingUploads:
         with self._changed:
             uploads = list(self._open)
         for upload in uploads:
-            self._end(upload, StorageError("The process ends.", hint="The task runs again."))
+            self._end(upload, BlobStorageError("The process ends.", hint="The task runs again."))
 
     def check(self) -> None:
         """Make sure that the thread runs.
@@ -109,7 +109,7 @@ class PendingUploads:
         with self._changed:
             return len(self._open) + self._concluding
 
-    def store(self, upload: Upload) -> None:
+    def store(self, upload: BlobUpload) -> None:
         """Keep the files of a run now if possible, otherwise as soon as blob storage is back.
 
         Returns when the upload is concluded, or waits in the background.
@@ -121,7 +121,7 @@ class PendingUploads:
         elif self._unavailable or self._stopping.is_set() or not self._attempted_aside(upload):
             self._add(upload)
 
-    def _attempted_aside(self, upload: Upload) -> bool:
+    def _attempted_aside(self, upload: BlobUpload) -> bool:
         """Make the first attempt in a thread of its own, and return whether the upload is concluded by it.
 
         The caller could not be stopped while it hangs in a connection.
@@ -136,14 +136,14 @@ class PendingUploads:
                 return done.result(_TICK)
         return True
 
-    def _try(self, upload: Upload) -> bool:
+    def _try(self, upload: BlobUpload) -> bool:
         """Attempt an upload once, and return whether it is concluded by that."""
         failure: Exception | None = None
         try:
             self._attempt(upload)
         except Exception as error:  # noqa: BLE001 - whatever broke, the claim has to be given back
             self._unavailable = isinstance(error, StorageUnavailableError)
-            if isinstance(error, StorageError) and not isinstance(error, BlobMissingError):
+            if isinstance(error, BlobStorageError) and not isinstance(error, BlobMissingError):
                 self._outage.failed(error)
                 return False
             # When somebody removed the file, only another run can make it again.
@@ -154,7 +154,7 @@ class PendingUploads:
         self._end(upload, failure)
         return True
 
-    def _attempt(self, upload: Upload) -> None:
+    def _attempt(self, upload: BlobUpload) -> None:
         while upload.files:
             path, name = upload.files[0]
             if not path.exists():
@@ -163,7 +163,7 @@ class PendingUploads:
             # One that is kept is gone from the scratch folder, so it must not be kept again.
             del upload.files[0]
 
-    def _add(self, upload: Upload) -> None:
+    def _add(self, upload: BlobUpload) -> None:
         with self._changed:
             while len(self._waiting) >= self._limit and not upload.stop.done() and upload in self._open:
                 self._changed.wait(_TICK)
@@ -171,7 +171,7 @@ class PendingUploads:
                 self._waiting.append(upload)
                 self._changed.notify_all()
                 return
-        self._end(upload, StorageError("The process ends.", hint="The task runs again."))
+        self._end(upload, BlobStorageError("The process ends.", hint="The task runs again."))
 
     def _loop(self) -> None:
         failures = 0
@@ -206,9 +206,9 @@ class PendingUploads:
     def _end_stopped(self) -> None:
         for upload in self._snapshot():
             if upload.stop.done():
-                self._end(upload, StorageError("The run was stopped while its results waited for blob storage."))
+                self._end(upload, BlobStorageError("The run was stopped while its results waited for blob storage."))
 
-    def _end(self, upload: Upload, failure: Exception | None) -> None:
+    def _end(self, upload: BlobUpload, failure: Exception | None) -> None:
         """Conclude an upload, unless another thread has done so."""
         with self._changed:
             if upload not in self._open:
@@ -226,10 +226,10 @@ class PendingUploads:
                 self._concluding -= 1
                 self._changed.notify_all()
 
-    def _is_open(self, upload: Upload) -> bool:
+    def _is_open(self, upload: BlobUpload) -> bool:
         with self._changed:
             return upload in self._open
 
-    def _snapshot(self) -> list[Upload]:
+    def _snapshot(self) -> list[BlobUpload]:
         with self._changed:
             return list(self._waiting)

@@ -15,7 +15,7 @@ from callback_sdk import aistore
 from callback_sdk.aistore.cluster import Cluster
 from callback_sdk.aistore.connections import own_connections
 from callback_sdk.aistore.tokens import Token
-from callback_sdk.errors import LoginError
+from callback_sdk.errors import AIStoreLoginError
 from tests.forks import Child, in_child
 from tests.rawserver import RawServer, answer, read_request
 
@@ -96,7 +96,7 @@ def test_a_lock_held_at_the_fork_does_not_stop_a_child(held: str, server: RawSer
             release.wait(30)
 
     def use() -> bool:
-        with pytest.raises(LoginError):
+        with pytest.raises(AIStoreLoginError):
             token()
         cluster._ask(lambda url: None)
         aistore.follow_redirects(plain(server))
@@ -119,7 +119,7 @@ def test_another_kind_of_session_is_left_alone() -> None:
 
 
 def test_certificates_that_cannot_be_read_are_an_error_of_ours(tmp_path: Path) -> None:
-    """A file of authorities that isn't there is a `LoginError`, not an error of requests' own making."""
+    """A file of authorities that isn't there is a `AIStoreLoginError`, not an error of requests' own making."""
     token = Token("anna", "password", "https://127.0.0.1:9", verify=str(tmp_path / "moved.pem"))
-    with pytest.raises(LoginError, match="did not answer"):
+    with pytest.raises(AIStoreLoginError, match="did not answer"):
         token()

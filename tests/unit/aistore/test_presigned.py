@@ -10,10 +10,10 @@ from botocore.config import Config
 
 from callback_sdk import S3Signer, aistore
 from callback_sdk.errors import ConfigurationError, SigningError
-from callback_sdk.models import PutTarget
+from callback_sdk.models import PresignedPut
 
 
-def signed(**options: Any) -> PutTarget:
+def signed(**options: Any) -> PresignedPut:
     client = boto3.client(
         "s3", region_name="eu-central-1", aws_access_key_id="id", aws_secret_access_key="key", **options
     )

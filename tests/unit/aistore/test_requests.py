@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from callback_sdk.aistore.cluster import Cluster
-from callback_sdk.aistore.requests import Courier
+from callback_sdk.aistore.requests import RedirectFollower
 from callback_sdk.aistore.tokens import Bearer
 from callback_sdk.errors import RedirectError
 
@@ -18,7 +18,7 @@ TOKEN = "MARKER41aa/token"
 def test_a_redirect_that_quotes_the_token_is_not_repeated(caplog: pytest.LogCaptureFixture, place: str) -> None:
     """A path or a host with the token in it gets neither into the error nor into the log."""
     caplog.set_level("DEBUG")
-    courier = Courier(Cluster("http://cluster"), 3, Bearer(TOKEN))
+    courier = RedirectFollower(Cluster("http://cluster"), 3, Bearer(TOKEN))
     assert courier.bearer is not None
     courier.bearer.header()
     response = (SimpleNamespace(status_code=307, headers={"location": place}), None)

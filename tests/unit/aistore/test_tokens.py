@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from callback_sdk.aistore.tokens import Bearer, Token
-from callback_sdk.errors import ConfigurationError, LoginError
+from callback_sdk.errors import AIStoreLoginError, ConfigurationError
 from callback_sdk.testing import WebhookReceiver
 
 PASSWORD = "a password MARKER41aa"
@@ -83,7 +83,7 @@ def test_a_string_is_all_there_is() -> None:
 def test_an_answer_without_a_token_is_an_error(authn: WebhookReceiver, body: bytes) -> None:
     """Not a token of nothing; and the text has no password."""
     authn.answer(200, body=body)
-    with pytest.raises(LoginError, match="gave no token") as caught:
+    with pytest.raises(AIStoreLoginError, match="gave no token") as caught:
         made(authn)()
     assert "MARKER" not in str(caught.value) + repr(caught.value)
 
@@ -91,7 +91,7 @@ def test_an_answer_without_a_token_is_an_error(authn: WebhookReceiver, body: byt
 def test_a_redirected_log_in_is_not_followed(authn: WebhookReceiver) -> None:
     """The password goes to AuthN only."""
     authn.answer(307, headers={"Location": authn.url})
-    with pytest.raises(LoginError, match="answered 307"):
+    with pytest.raises(AIStoreLoginError, match="answered 307"):
         made(authn)()
     assert len(authn.requests) == 1
 
@@ -106,5 +106,5 @@ def test_no_token_is_refused(source: Any) -> None:
 def test_a_response_of_authn_is_read_to_its_limit_only(authn: WebhookReceiver) -> None:
     """A token after more bytes than any response of AuthN has is not found."""
     authn.answer(200, body=b" " * (64 * 1024) + b'{"token": "one"}')
-    with pytest.raises(LoginError, match="gave no token"):
+    with pytest.raises(AIStoreLoginError, match="gave no token"):
         made(authn)()

@@ -22,8 +22,8 @@ from callback_sdk.errors import (
     InvalidTargetError,
     MissingS3FieldsError,
     NotFoundError,
+    ServiceConnectionError,
     ServiceError,
-    ServiceUnreachableError,
 )
 from tests.unit.client.jobs import BUCKET, HOOK, SIGNATURE, SIGNED, s3_fields, shown
 
@@ -347,7 +347,7 @@ def test_an_unreachable_service_has_nothing_accepted(clean_environment: Any) -> 
     """`accepted` is there, and empty."""
     with (
         Client("http://127.0.0.1:9", token="a-token", retries=0) as client,
-        pytest.raises(ServiceUnreachableError) as caught,
+        pytest.raises(ServiceConnectionError) as caught,
     ):
         client.run_algorithm_batch("an-algorithm", [table(0)])
     assert caught.value.accepted == ()  # type: ignore[attr-defined]

@@ -33,7 +33,7 @@ from callback_sdk.errors import (
     NotFoundError,
     TargetExpiredError,
 )
-from callback_sdk.models import PostTarget, PutTarget
+from callback_sdk.models import PresignedPost, PresignedPut
 from callback_sdk.redaction import Secret, SecretFields
 from tests.unit.client.jobs import (
     ACCEPTED,
@@ -107,8 +107,8 @@ def test_a_url_with_the_separator_goes_another_way(client: Client, accepting: An
 def test_callbacks_takes_targets_of_every_form(client: Client, accepting: Any) -> None:
     """`callbacks` takes signed targets, URLs and pairs."""
     soon = NOW + timedelta(hours=1)
-    put = PutTarget(url=Secret(SIGNED), headers=SecretFields({}), expires_at=soon)
-    post = PostTarget(url=Secret(BUCKET), fields=SecretFields(s3_fields()), expires_at=soon)
+    put = PresignedPut(url=Secret(SIGNED), headers=SecretFields({}), expires_at=soon)
+    post = PresignedPost(url=Secret(BUCKET), fields=SecretFields(s3_fields()), expires_at=soon)
     client.run_algorithm("an-algorithm", DATA, callbacks=[put, post, HOOK, (HOOK, {"n": 1})])
     form = accepting.requests[0].form
     assert form["callback_url"].decode().split("|") == [SIGNED, BUCKET, HOOK, HOOK]

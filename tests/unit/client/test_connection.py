@@ -14,8 +14,8 @@ import pytest
 from callback_sdk.client import BatchItem, Client
 from callback_sdk.errors import (
     InvalidRequestError,
+    ServiceConnectionError,
     ServiceError,
-    ServiceUnreachableError,
 )
 from tests.unit.client.jobs import ACCEPTED, DATA, PREDICT, SIGNATURE, SIGNED, TOKEN, shown
 
@@ -59,8 +59,8 @@ def test_a_job_that_was_not_taken_is_submitted_again(client: Client, service: An
         ({"status": 502}, ServiceError),
         ({"status": 503}, ServiceError),
         ({"status": 504}, ServiceError),
-        ({"drop": True}, ServiceUnreachableError),
-        ({"data": ACCEPTED, "cut": 3}, ServiceUnreachableError),
+        ({"drop": True}, ServiceConnectionError),
+        ({"data": ACCEPTED, "cut": 3}, ServiceConnectionError),
     ],
 )
 def test_a_job_that_may_have_been_taken_is_not_submitted_again(
@@ -71,7 +71,7 @@ def test_a_job_that_may_have_been_taken_is_not_submitted_again(
     with pytest.raises(error) as caught:
         client.run_algorithm("an-algorithm", DATA)
     assert len(service.requests) == 1
-    if error is ServiceUnreachableError:
+    if error is ServiceConnectionError:
         assert "may have been accepted" in caught.value.hint
 
 
@@ -101,7 +101,7 @@ def test_a_silent_service_is_left(service: Any, clean_environment: Any) -> None:
     service.on("POST", PREDICT, service.Say(202, ACCEPTED, hold=release))
     with (
         Client(service.url, token=TOKEN, timeout=timedelta(milliseconds=300)) as client,
-        pytest.raises(ServiceUnreachableError, match=r"timed out.*may have been accepted.*timeout=") as caught,
+        pytest.raises(ServiceConnectionError, match=r"timed out.*may have been accepted.*timeout=") as caught,
     ):
         client.run_algorithm("an-algorithm", DATA, callback_url=SIGNED)
     release.set()
@@ -116,7 +116,7 @@ def test_a_service_that_is_not_there_is_named(clean_environment: Any) -> None:
         port = listener.getsockname()[1]
     with (
         Client(f"http://127.0.0.1:{port}", token=TOKEN, retries=1) as client,
-        pytest.raises(ServiceUnreachableError, match=r"refused.*callback-sdk serve") as caught,
+        pytest.raises(ServiceConnectionError, match=r"refused.*callback-sdk serve") as caught,
     ):
         client.run_algorithm("an-algorithm", DATA, callback_url=SIGNED)
     assert "may have been accepted" not in str(caught.value)
@@ -130,7 +130,7 @@ def test_an_unknown_host_is_named(clean_environment: Any) -> None:
     """So does a host that has no address."""
     with (
         Client("http://nowhere.invalid/api/v2", token=TOKEN, retries=0) as client,
-        pytest.raises(ServiceUnreachableError, match=r"No answer from http://nowhere.invalid/api/v2"),
+        pytest.raises(ServiceConnectionError, match=r"No answer from http://nowhere.invalid/api/v2"),
     ):
         client.get_algorithms()
 
@@ -138,7 +138,7 @@ def test_an_unknown_host_is_named(clean_environment: Any) -> None:
 def test_a_refusal_in_the_middle_of_the_upload_is_told(client: Client, service: Any) -> None:
     """When the service stops reading, the error is its 413, or says that the upload was cut off."""
     service.on("POST", PREDICT, service.Say(413, {"error": "Too large."}, unread=True))
-    with pytest.raises((InvalidRequestError, ServiceUnreachableError)) as caught:
+    with pytest.raises((InvalidRequestError, ServiceConnectionError)) as caught:
         client.run_algorithm("an-algorithm", {"a": list(range(2_000_000))})
     assert "413" in str(caught.value) or "features are large" in str(caught.value)
 

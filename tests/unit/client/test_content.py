@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from callback_sdk.client import Client
-from callback_sdk.errors import InvalidRequestError, ResponseTooLargeError, ServiceError, ServiceUnreachableError
+from callback_sdk.errors import InvalidRequestError, ResponseTooLargeError, ServiceConnectionError, ServiceError
 from tests.unit.client.jobs import ACCEPTED, DATA, PREDICT, TOKEN
 
 MIB = 1024 * 1024
@@ -98,7 +98,7 @@ def test_endless_interim_responses_end() -> None:
     with (
         endless(interim, interim) as url,
         Client(url, token=TOKEN, retries=0) as client,
-        pytest.raises(ServiceUnreachableError, match="head of more than"),
+        pytest.raises(ServiceConnectionError, match="head of more than"),
     ):
         client.get_task_results("42")
 

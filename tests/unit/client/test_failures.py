@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from callback_sdk.client import Client, Task
-from callback_sdk.client.states import TaskState
+from callback_sdk.client.states import TaskSnapshot
 from callback_sdk.errors import (
     AuthenticationError,
     CallbackSDKError,
@@ -20,7 +20,7 @@ from callback_sdk.errors import (
     FeaturesError,
     InvalidRequestError,
     NotFoundError,
-    WaitTimeoutError,
+    TaskTimeoutError,
 )
 from callback_sdk.redaction import Secret
 from tests.unit.client.jobs import ACCEPTED, BUCKET, DATA, SIGNATURE, SIGNED, TOKEN, s3_fields, shown
@@ -97,10 +97,10 @@ def test_calls_can_return_false(client: Client, service: Any) -> None:
 def test_waiting_for_several_tasks_can_return_false(client: Client, service: Any) -> None:
     """Tasks that go on, that the service doesn't know, or whose token is refused, and a failed one of many."""
     client.fail_on_error(False)
-    task = Task(client, TaskState(job_id="42"))
+    task = Task(client, TaskSnapshot(job_id="42"))
     url = "/algorithms/tasks/42"
     for answer, error in [
-        (service.Say(data={**ACCEPTED, "status": "In Progress"}), WaitTimeoutError),
+        (service.Say(data={**ACCEPTED, "status": "In Progress"}), TaskTimeoutError),
         (service.Say(404), NotFoundError),
         (service.Say(401), AuthenticationError),
     ]:
@@ -118,7 +118,7 @@ def test_waiting_for_several_tasks_can_return_false(client: Client, service: Any
         (["42"], r"tasks\[0\] is of type str.*get_task_results"),
         ("42", "tasks is of type str"),
         (None, "tasks is of type NoneType"),
-        (Task(cast("Any", None), TaskState(job_id="42")), r"tasks is of type callback_sdk\..*\.Task"),
+        (Task(cast("Any", None), TaskSnapshot(job_id="42")), r"tasks is of type callback_sdk\..*\.Task"),
     ],
 )
 def test_what_is_not_a_task_is_named(client: Client, service: Any, tasks: Any, said: str) -> None:
@@ -133,7 +133,7 @@ def test_what_is_not_a_task_is_named(client: Client, service: Any, tasks: Any, s
 @pytest.mark.parametrize("option", ["timeout", "grace", "poll"])
 def test_a_duration_without_a_unit_is_an_error_of_ours(client: Client, service: Any, option: str) -> None:
     """A number, or a duration that isn't one, is named before anything is asked."""
-    task = Task(client, TaskState(job_id="42"))
+    task = Task(client, TaskSnapshot(job_id="42"))
     for value in (10, "10", None, timedelta(-1)):
         with pytest.raises(ConfigurationError, match=option):
             task.wait(**{option: value})

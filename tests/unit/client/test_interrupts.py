@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from callback_sdk.client import Client, connection
-from callback_sdk.errors import ServiceError, ServiceUnreachableError
+from callback_sdk.errors import ServiceConnectionError, ServiceError
 from tests.forks import Child
 from tests.unit.client.jobs import ACCEPTED, DATA, PREDICT, TOKEN, shown
 
@@ -112,7 +112,7 @@ def test_an_error_has_the_key_where_the_task_may_be_accepted(
 def test_a_lost_batch_has_the_key_of_the_whole(client: Client, service: Any) -> None:
     """Each request of a batch has a key of its own, and the error names the one that the caller comes back with."""
     service.on("POST", f"{PREDICT}/batch", service.Say(drop=True))
-    with Client(client.url, token=TOKEN, retries=0) as impatient, pytest.raises(ServiceUnreachableError) as caught:
+    with Client(client.url, token=TOKEN, retries=0) as impatient, pytest.raises(ServiceConnectionError) as caught:
         impatient.run_algorithm_batch("an-algorithm", [DATA], idempotency_key="nightly")
     assert caught.value.idempotency_key == "nightly"
     assert 'idempotency_key="nightly"' in caught.value.hint

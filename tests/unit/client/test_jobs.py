@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from callback_sdk.client import Client
-from callback_sdk.errors import ConflictError, InvalidRequestError, NotFoundError, ServiceError, ServiceUnreachableError
+from callback_sdk.errors import ConflictError, InvalidRequestError, NotFoundError, ServiceConnectionError, ServiceError
 from tests.unit.client.jobs import ACCEPTED, DATA, HOOK, PREDICT
 
 FIT = "/algorithms/an-algorithm/fit"
@@ -45,7 +45,7 @@ def test_a_service_that_was_never_reached_has_no_task(clean_environment: Any) ->
     """Nothing is said about a key where nothing was sent."""
     with (
         Client("http://127.0.0.1:9", token="a-token", retries=0) as client,
-        pytest.raises(ServiceUnreachableError) as caught,
+        pytest.raises(ServiceConnectionError) as caught,
     ):
         client.run_algorithm("an-algorithm", DATA)
     assert "idempotency_key" not in str(caught.value)

@@ -13,7 +13,7 @@ import pytest
 
 from callback_sdk import compat
 from callback_sdk.client import Client, login
-from callback_sdk.client.responses import Answer
+from callback_sdk.client.responses import ServiceResponse
 from callback_sdk.compat import get_instance
 from callback_sdk.errors import AuthenticationError, ConfigurationError, ServiceError
 from callback_sdk.redaction import Secret
@@ -134,9 +134,9 @@ def test_threads_refresh_once() -> None:
     """Who is refused after another thread has refreshed gets that one's token."""
     posted: list[str] = []
 
-    def post(path: str, data: Secret[dict[str, str]]) -> Answer:
+    def post(path: str, data: Secret[dict[str, str]]) -> ServiceResponse:
         posted.append(path)
-        return Answer(pair(len(posted)))
+        return ServiceResponse(pair(len(posted)))
 
     credentials = login.Login("anna", Secret(PASSWORD))
     first = credentials.token(post)

@@ -15,9 +15,9 @@ import pytest
 from callback_sdk import client as public
 from callback_sdk import compat
 from callback_sdk.client import Algorithm, BatchItem, Client, Task
-from callback_sdk.client.states import TaskState
+from callback_sdk.client.states import TaskSnapshot
 from callback_sdk.errors import ConfigurationError
-from callback_sdk.notebook import Listing
+from callback_sdk.notebook import HTMLList
 from tests.unit.client.jobs import ACCEPTED, DATA, HOOK, PREDICT, SIGNED, TOKEN
 
 STATE = {
@@ -46,7 +46,7 @@ def test_a_pickled_task_has_its_state_and_no_client(client: Client, service: Any
     """All that the service told is there; a call that needs the client says how to get the task again."""
     service.on("GET", "/algorithms/tasks/42", service.Say(data=STATE))
     task = client.get_task_results("42")
-    data = pickle.dumps(Listing([task]))
+    data = pickle.dumps(HTMLList([task]))
     assert TOKEN.encode() not in data
     (loaded,) = pickle.loads(data)
     assert loaded.to_dict() == task.to_dict()
@@ -136,7 +136,7 @@ def test_a_batch_item_with_callbacks_says_how_to_send_it(callbacks: Any) -> None
 
 def test_what_a_client_returns_is_pickled(client: Client, service: Any) -> None:
     """Every other public value of the client comes back equal from a pickle and from a deep copy."""
-    state = TaskState.from_dict(STATE)
+    state = TaskSnapshot.from_dict(STATE)
     values = [state, *state.deliveries, state.progress, state.result, public.DeliveryTry(number=1)]
     for value in values:
         assert pickle.loads(pickle.dumps(value)) == copy.deepcopy(value) == value

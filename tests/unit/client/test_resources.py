@@ -20,12 +20,12 @@ from callback_sdk.client.resources import Task
 from callback_sdk.errors import (
     ConfigurationError,
     NotFoundError,
-    ServiceUnreachableError,
+    ServiceConnectionError,
     TaskFailedError,
-    WaitTimeoutError,
+    TaskTimeoutError,
 )
 from callback_sdk.models import Receipt
-from callback_sdk.notebook import Listing
+from callback_sdk.notebook import HTMLList
 
 PATH = "/algorithms/tasks/42"
 SOON = timedelta(milliseconds=20)
@@ -177,7 +177,7 @@ def test_a_delivery_that_takes_long_is_not_waited_for(client: Client, service: A
 def test_the_waiting_has_an_end(client: Client, service: Any) -> None:
     """The error says that the task goes on and how to come back to it."""
     task = the_task(client, service, RUNNING)
-    with pytest.raises(WaitTimeoutError, match=r'In Progress and goes on.*client.get_task_results\("42"\)'):
+    with pytest.raises(TaskTimeoutError, match=r'In Progress and goes on.*client.get_task_results\("42"\)'):
         task.wait(timeout=timedelta(milliseconds=100), poll=SOON)
     with pytest.raises(TimeoutError):
         task.wait(timeout=timedelta(milliseconds=1))
@@ -196,10 +196,10 @@ def test_a_service_that_stays_away_ends_the_waiting_in_time(client: Client, serv
     release = threading.Event()
     task = the_task(client, service, service.Say(hold=release))
     begin = time.monotonic()
-    with pytest.raises(WaitTimeoutError) as caught:
+    with pytest.raises(TaskTimeoutError) as caught:
         task.wait(timeout=timedelta(milliseconds=200), poll=SOON)
     release.set()
-    assert isinstance(caught.value.__cause__, ServiceUnreachableError)
+    assert isinstance(caught.value.__cause__, ServiceConnectionError)
     # The request itself could have taken 5 s.
     assert time.monotonic() - begin < 4
 
@@ -263,10 +263,10 @@ def test_a_notebook_shows_a_list_as_one_table(client: Client, service: Any) -> N
     assert '<th scope="col">sha256</th>' in html
     assert "etag" not in html
     assert receipt._repr_html_().startswith("<table><caption>Receipt</caption>")
-    assert "The first 50 of 60" in Listing([receipt] * 60)._repr_html_()
-    assert Listing([receipt] * 60)._repr_html_().count("<tr>") == 51
-    assert Listing([receipt] * 60)[:2]._repr_html_().count("<tr>") == 3
-    assert Listing([])._repr_html_() == "<table><caption>0 in all</caption><tr></tr></table>"
+    assert "The first 50 of 60" in HTMLList([receipt] * 60)._repr_html_()
+    assert HTMLList([receipt] * 60)._repr_html_().count("<tr>") == 51
+    assert HTMLList([receipt] * 60)[:2]._repr_html_().count("<tr>") == 3
+    assert HTMLList([])._repr_html_() == "<table><caption>0 in all</caption><tr></tr></table>"
 
 
 def test_several_tasks_are_waited_for_together(client: Client, service: Any) -> None:
@@ -281,7 +281,7 @@ def test_several_tasks_are_waited_for_together(client: Client, service: Any) -> 
 def test_several_tasks_that_take_too_long_are_counted(client: Client, service: Any) -> None:
     """The error says how many have ended; they go on."""
     done, late = the_task(client, service, DONE).refresh(), the_task(client, service, *[RUNNING] * 100)
-    with pytest.raises(WaitTimeoutError, match="1 of 2 tasks have ended"):
+    with pytest.raises(TaskTimeoutError, match="1 of 2 tasks have ended"):
         client.wait_all([done, late], SOON)
     with pytest.raises(ConfigurationError, match="timeout"):
         client.wait_all([done], timedelta(0))

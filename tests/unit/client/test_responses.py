@@ -19,8 +19,8 @@ from callback_sdk.errors import (
     ConflictError,
     InvalidRequestError,
     NotFoundError,
+    ServiceConnectionError,
     ServiceError,
-    ServiceUnreachableError,
 )
 from callback_sdk.redaction import Secret
 from tests.growth import assert_linear
@@ -145,7 +145,7 @@ def test_a_list_that_is_none_is_an_error(client: Client, service: Any) -> None:
 def test_an_answer_that_is_cut_off_is_no_answer(service: Any, clean_environment: Any) -> None:
     """A body that is shorter than announced is not taken for whole."""
     service.on("GET", "/algorithms/tasks/42", service.Say(data=ACCEPTED, cut=5))
-    with Client(service.url, token=TOKEN) as client, pytest.raises(ServiceUnreachableError) as caught:
+    with Client(service.url, token=TOKEN) as client, pytest.raises(ServiceConnectionError) as caught:
         client.get_task_results("42")
     assert TOKEN not in shown(caught.value)
 
@@ -162,7 +162,7 @@ def test_every_exception_of_requests_becomes_ours() -> None:
         if issubclass(kind, requests.exceptions.JSONDecodeError):
             continue
         error = unreachable(kind(f"trouble with {kind.__name__}"), "http://host/api/v2", may_be_accepted=False)
-        assert type(error) is ServiceUnreachableError
+        assert type(error) is ServiceConnectionError
         assert error.hint
 
 
@@ -248,7 +248,7 @@ def test_queries_of_urls_are_hidden() -> None:
 def test_https_at_a_port_of_plain_http_is_told_to_use_http(service: Any) -> None:
     """No certificate is wrong there."""
     url = service.url.replace("http://", "https://")
-    with Client(url, token=TOKEN, retries=0) as client, pytest.raises(ServiceUnreachableError) as caught:
+    with Client(url, token=TOKEN, retries=0) as client, pytest.raises(ServiceConnectionError) as caught:
         client.get_task_results("42")
     assert caught.value.hint.startswith("Give the client the URL with http://")
     assert "certificate" not in caught.value.hint

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from callback_sdk.client import Client, DeliveryCounts, DeliveryTry, Progress
-from callback_sdk.client.states import TaskState
+from callback_sdk.client import Client, DeliveryAttempt, DeliveryCounts, Progress
+from callback_sdk.client.states import TaskSnapshot
 from callback_sdk.errors import ConflictError, InvalidRequestError, NotFoundError, ServiceError
 from callback_sdk.models import Receipt
 from tests.unit.client.jobs import DATA
@@ -144,8 +144,8 @@ def test_deliveries_come_with_their_tries(client: Client, service: Any) -> None:
     assert (dead.delivery_id, dead.url, dead.state, dead.attempts) == ("d-1", "https://h/x", "dead", 2)
     assert (dead.error, dead.receipt, dead.next_attempt_at) == ("410: gone", None, None)
     assert dead.tries == (
-        DeliveryTry(number=1, started_at=NOON, finished_at=None, error="The worker died."),
-        DeliveryTry(number=2, started_at=NOON, finished_at=NOON, error="410: gone"),
+        DeliveryAttempt(number=1, started_at=NOON, finished_at=None, error="The worker died."),
+        DeliveryAttempt(number=2, started_at=NOON, finished_at=NOON, error="410: gone"),
     )
     assert delivered.receipt == RECEIPT
     assert json.loads(json.dumps(delivered.to_dict()))["receipt"] == RECEIPT.to_dict()
@@ -199,7 +199,7 @@ def test_a_whole_task_has_the_same_facts(client: Client, service: Any) -> None:
     assert task.started_at == NOON.replace(microsecond=250_000)
     wire = task.to_dict()
     assert (wire["predictions"], wire["deliveries"][0]["state"]) == ([1], "dead")
-    assert TaskState.from_dict(json.loads(json.dumps(wire))) == task._state
+    assert TaskSnapshot.from_dict(json.loads(json.dumps(wire))) == task._state
 
 
 @pytest.mark.parametrize(

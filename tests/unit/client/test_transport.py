@@ -17,7 +17,7 @@ import pytest
 from callback_sdk import compat
 from callback_sdk.client import Client, transport
 from callback_sdk.compat import get_instance
-from callback_sdk.errors import ConfigurationError, ServiceError, ServiceUnreachableError
+from callback_sdk.errors import ConfigurationError, ServiceConnectionError, ServiceError
 from tests.forks import Child, in_child
 from tests.rawserver import RawServer, answer, read_request
 from tests.tlsserver import Authority
@@ -238,7 +238,7 @@ def test_a_late_response_is_not_the_next_ones(
             for name in ("first", "middle"):
                 thread = threading.Thread(target=ask_and_interrupt)
                 thread.start()
-                with pytest.raises((error, ServiceUnreachableError)):
+                with pytest.raises((error, ServiceConnectionError)):
                     client.get_task_results(name)
                 thread.join()
                 assert [client.get_task_results(f"{name}-{n}").job_id for n in range(3)] == [
@@ -321,7 +321,7 @@ def test_a_certificate_that_cannot_be_verified_is_not_retried(tmp_path: Path, cl
             lambda: client.get_task_results("42"),
             lambda: client.run_algorithm("x", DATA, idempotency_key="k"),
         ):
-            with pytest.raises(ServiceUnreachableError, match="certificate verify failed") as caught:
+            with pytest.raises(ServiceConnectionError, match="certificate verify failed") as caught:
                 call()
             assert "may have been accepted" not in caught.value.hint
         assert server.connections == 2
@@ -337,7 +337,7 @@ def test_certificate_authorities_of_the_environment_count_for_every_host(
     with authority.serve(echo, host) as server:
         url = f"https://{host}:{server.port}"
         with Client(url, token=TOKEN, retries=0) as client:
-            with pytest.raises(ServiceUnreachableError, match=r"certificate verify failed.*REQUESTS_CA_BUNDLE"):
+            with pytest.raises(ServiceConnectionError, match=r"certificate verify failed.*REQUESTS_CA_BUNDLE"):
                 client.get_task_results("42")
             clean_environment.setenv(variable, str(authority.file))
             assert client.get_task_results("42").job_id == "42"

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from callback_sdk.client import Client, Task
-from callback_sdk.client.states import TaskState
+from callback_sdk.client.states import TaskSnapshot
 from callback_sdk.client.waiting import Waiting
-from callback_sdk.errors import ServiceError, ServiceUnreachableError, WaitTimeoutError
+from callback_sdk.errors import ServiceConnectionError, ServiceError, TaskTimeoutError
 from tests.rawserver import RawServer, read_request
 from tests.unit.client.jobs import TOKEN
 
 SHORT = timedelta(seconds=0.6)
 LONG = timedelta(seconds=30)
-RUNNING = TaskState(job_id="42", status="In Progress")
-DONE = TaskState(job_id="42", status="Finished")
+RUNNING = TaskSnapshot(job_id="42", status="In Progress")
+DONE = TaskSnapshot(job_id="42", status="Finished")
 
 
 def _silence(connection: socket.socket, pause: Callable[[], object]) -> None:
@@ -75,7 +75,7 @@ def test_waiting_ends_while_the_service_is_still_answering(
         finished.set()
 
     with RawServer(script) as server, Client(server.url, **credentials, timeout=LONG) as client:
-        with pytest.raises(WaitTimeoutError, match="has not ended in time") as caught:
+        with pytest.raises(TaskTimeoutError, match="has not ended in time") as caught:
             Task(client, RUNNING).wait(SHORT, progress=False)
         assert not finished.is_set()
     assert caught.value.job_id == "42"
@@ -98,7 +98,7 @@ def test_a_handshake_or_a_proxy_that_hangs_is_not_waited_for(url: str, clean_env
         for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
             clean_environment.setenv(name, server.url)
         with Client(url.format(port=server.port), token=TOKEN, timeout=LONG, connect_timeout=LONG) as client:
-            with pytest.raises(WaitTimeoutError):
+            with pytest.raises(TaskTimeoutError):
                 Task(client, RUNNING).wait(SHORT, progress=False)
             assert not finished.is_set()
             assert server.connections >= 1
@@ -110,7 +110,7 @@ def test_a_name_server_that_does_not_answer_is_not_waited_for(
     """The system's resolver may take half a minute; a shorter wait ends before it does."""
     release = threading.Event()
     monkeypatch.setattr("callback_sdk.transport.connect.socket.getaddrinfo", lambda *_, **__: release.wait(30) and [])
-    with Client("http://service.invalid", token=TOKEN) as client, pytest.raises(WaitTimeoutError):
+    with Client("http://service.invalid", token=TOKEN) as client, pytest.raises(TaskTimeoutError):
         Task(client, RUNNING).wait(SHORT, progress=False)
     assert not release.is_set()
     release.set()
@@ -126,8 +126,8 @@ def test_all_tasks_together_wait_no_longer(clean_environment: Any) -> None:
         finished.set()
 
     with RawServer(script) as server, Client(server.url, token=TOKEN, timeout=LONG) as client:
-        tasks = [Task(client, TaskState(job_id=str(number))) for number in range(100)]
-        with pytest.raises(WaitTimeoutError, match="0 of 100 tasks have ended"):
+        tasks = [Task(client, TaskSnapshot(job_id=str(number))) for number in range(100)]
+        with pytest.raises(TaskTimeoutError, match="0 of 100 tasks have ended"):
             client.wait_all(tasks, SHORT, progress=False)
         assert not finished.is_set()
         assert server.connections == 1
@@ -154,7 +154,7 @@ def test_the_service_may_ask_for_a_longer_pause(monkeypatch: pytest.MonkeyPatch)
     clock = Clock(monkeypatch)
     errors = [ServiceError("busy", status=503, retry_after=delay) for delay in (7.0, 1000.0)]
 
-    def ask(deadline: float) -> TaskState:
+    def ask(deadline: float) -> TaskSnapshot:
         if errors:
             raise errors.pop(0)
         return DONE
@@ -169,7 +169,7 @@ def test_the_last_question_has_time_for_its_answer(monkeypatch: pytest.MonkeyPat
     clock = Clock(monkeypatch)
     deadlines: list[float] = []
 
-    def ask(deadline: float) -> TaskState:
+    def ask(deadline: float) -> TaskSnapshot:
         assert clock.now < deadline
         deadlines.append(deadline - clock.now)
         return DONE if clock.now >= 1099.5 else RUNNING
@@ -183,10 +183,10 @@ def test_the_last_question_has_time_for_its_answer(monkeypatch: pytest.MonkeyPat
 def test_questions_stop_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """A task that goes on is asked for a bounded number of times, and the last state is returned with the trouble."""
     clock = Clock(monkeypatch)
-    trouble = ServiceUnreachableError("away")
+    trouble = ServiceConnectionError("away")
     asked: list[float] = []
 
-    def ask(deadline: float) -> TaskState:
+    def ask(deadline: float) -> TaskSnapshot:
         asked.append(deadline)
         raise trouble
 
@@ -199,7 +199,7 @@ def test_a_refusal_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """What won't pass, such as a task that the service doesn't know, is raised at once."""
     clock = Clock(monkeypatch)
 
-    def ask(deadline: float) -> TaskState:
+    def ask(deadline: float) -> TaskSnapshot:
         raise ServiceError("no such task", status=404)
 
     with pytest.raises(ServiceError, match="no such task"):
@@ -225,7 +225,7 @@ def test_a_thread_that_waits_for_a_login_ends_on_time(clean_environment: Any) ->
         other.start()
         asked.wait(10)
         assert Task(client, RUNNING).wait(SHORT, progress=False) is False
-        assert isinstance(client.last_error, WaitTimeoutError)
+        assert isinstance(client.last_error, TaskTimeoutError)
         assert "logging in" in str(client.last_error.__cause__)
         assert other.is_alive()
         release.set()
@@ -237,7 +237,7 @@ def test_a_wait_that_is_over_asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     deadlines: list[float] = []
 
-    def ask(deadline: float) -> TaskState:
+    def ask(deadline: float) -> TaskSnapshot:
         deadlines.append(deadline - clock.now)
         return DONE
 

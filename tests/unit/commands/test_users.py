@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from callback_sdk.commands.app import app
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import Vault, ensure_keys
+from callback_sdk.service.access.cipher import CredentialCipher, ensure_keys
 from callback_sdk.service.store import Store, open_database
 
 PASSWORD = "a password of somebody"
@@ -20,7 +20,8 @@ PASSWORD = "a password of somebody"
 def folder(tmp_path: Path) -> Path:
     """Give the data folder of a service that isn't running."""
     Store(
-        open_database(Secret(f"sqlite:///{tmp_path / 'store.sqlite3'}")), Vault(ensure_keys(tmp_path / "keys"))
+        open_database(Secret(f"sqlite:///{tmp_path / 'store.sqlite3'}")),
+        CredentialCipher(ensure_keys(tmp_path / "keys")),
     ).close()
     return tmp_path
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from callback_sdk.outbox.database import Database
+from callback_sdk.outbox.database import OutboxDatabase
 
 
 class _Interrupted:
@@ -32,7 +32,7 @@ class _Interrupted:
 def test_signal_right_after_begin_leaves_no_transaction_open(tmp_path: Path) -> None:
     """Other processes can write at once, and so can this one."""
     path = tmp_path / "outbox.sqlite3"
-    database = Database(path, tmp_path / "files", create=True)
+    database = OutboxDatabase(path, tmp_path / "files", create=True)
     connection = database._connection
     database._connection = _Interrupted(connection)
     with pytest.raises(KeyboardInterrupt), database.transaction():

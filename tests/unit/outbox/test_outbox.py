@@ -31,8 +31,8 @@ from callback_sdk.errors import (
     DeliveryError,
     EncodingError,
     MissingS3FieldsError,
+    MultipleDeliveryErrors,
     OutboxError,
-    SeveralDeliveriesError,
     TargetError,
     TargetExpiredError,
 )
@@ -40,9 +40,9 @@ from callback_sdk.models import Receipt
 from callback_sdk.outbox import files
 from callback_sdk.outbox import sender as courier
 from callback_sdk.outbox import store as ledger
-from callback_sdk.outbox.database import Database
-from callback_sdk.outbox.entries import Claim, Order, Stored
-from callback_sdk.outbox.store import Ledger
+from callback_sdk.outbox.database import OutboxDatabase
+from callback_sdk.outbox.entries import NewDelivery, OutboxClaim, StoredResults
+from callback_sdk.outbox.store import OutboxStore
 from callback_sdk.targets.callbacks import callbacks
 from callback_sdk.testing import WebhookReceiver
 from callback_sdk.transport import retry
@@ -181,7 +181,7 @@ def test_target_that_expired_holds_up_no_other(outbox: Outbox, webhook: WebhookR
         outbox.write(RESULT, [signed_put("http://127.0.0.1:9", seconds=0), webhook.url])
     assert len(caught.value.receipts) == len(webhook.requests) == 1
     assert [entry.kind for entry in outbox.entries()] == ["webhook"]
-    with pytest.raises(SeveralDeliveriesError):
+    with pytest.raises(MultipleDeliveryErrors):
         outbox.write(RESULT, [signed_put("http://127.0.0.1:9", seconds=0), "https://s3.amazonaws.com/b", webhook.url])
 
 
@@ -339,8 +339,10 @@ def test_slow_host_holds_up_no_other(outbox: Outbox, webhook: WebhookReceiver, m
 
     with RawServer(script) as server:
         orders = [_order(f"{server.url}/{number}", number) for number in range(20)]
-        outbox._desk().ledger.add(RESULT, orders, Stored(data=b"1"), nulled=0, object_url=None)
-        outbox._desk().ledger.add(RESULT, [_order(webhook.url, 20)], Stored(data=b"1"), nulled=0, object_url=None)
+        outbox._desk().ledger.add(RESULT, orders, StoredResults(data=b"1"), nulled=0, object_url=None)
+        outbox._desk().ledger.add(
+            RESULT, [_order(webhook.url, 20)], StoredResults(data=b"1"), nulled=0, object_url=None
+        )
         with sqlite3.connect(outbox.path) as hand:
             hand.execute("UPDATE deliveries SET owner = NULL")
         hand.close()
@@ -493,31 +495,31 @@ def test_text_of_a_foreign_error_is_not_kept(path: Path, caplog: pytest.LogCaptu
 # Claims
 
 
-def _order(url: str, number: int) -> Order:
-    return Order(delivery_id=f"msg_{number}", kind="webhook", callback=callbacks(url)[0])
+def _order(url: str, number: int) -> NewDelivery:
+    return NewDelivery(delivery_id=f"msg_{number}", kind="webhook", callback=callbacks(url)[0])
 
 
-def claimed(ledger: Ledger) -> list[Claim]:
+def claimed(ledger: OutboxStore) -> list[OutboxClaim]:
     """Claim all that is due."""
-    claims: list[Claim] = []
+    claims: list[OutboxClaim] = []
     ledger.claim_due(list, claims.append)
     return claims
 
 
 @pytest.fixture
-def ledgers(tmp_path: Path) -> Iterator[tuple[Ledger, Ledger]]:
+def ledgers(tmp_path: Path) -> Iterator[tuple[OutboxStore, OutboxStore]]:
     """Open one outbox as two owners, with one delivery that the first has claimed."""
-    made = [Database(tmp_path / "box", tmp_path / "box-files", create=True) for _ in range(2)]
-    first, second = Ledger(made[0], "one"), Ledger(made[1], "two")
+    made = [OutboxDatabase(tmp_path / "box", tmp_path / "box-files", create=True) for _ in range(2)]
+    first, second = OutboxStore(made[0], "one"), OutboxStore(made[1], "two")
     yield first, second
     for database in made:
         database.close()
 
 
-def test_claim_that_was_lost_changes_nothing(ledgers: tuple[Ledger, Ledger]) -> None:
+def test_claim_that_was_lost_changes_nothing(ledgers: tuple[OutboxStore, OutboxStore]) -> None:
     """A process that comes back after its claim was taken over can't overwrite the newer state."""
     first, second = ledgers
-    _, (old,) = first.add(RESULT, [_order("http://h/", 1)], Stored(data=b"1"), nulled=0, object_url=None)
+    _, (old,) = first.add(RESULT, [_order("http://h/", 1)], StoredResults(data=b"1"), nulled=0, object_url=None)
     assert claimed(second) == []
     assert second.take_back(lambda owner: True, ()) == ["one"]
     (new,) = claimed(second)
@@ -533,23 +535,23 @@ def test_claim_that_was_lost_changes_nothing(ledgers: tuple[Ledger, Ledger]) -> 
     assert first.entries()[0].state == "delivered"
 
 
-def test_claim_of_a_living_owner_is_left_alone(ledgers: tuple[Ledger, Ledger]) -> None:
+def test_claim_of_a_living_owner_is_left_alone(ledgers: tuple[OutboxStore, OutboxStore]) -> None:
     """Neither a lock that is held nor a lease that still runs lets another process in."""
     first, second = ledgers
-    first.add(RESULT, [_order("http://h/", 1)], Stored(data=b"1"), nulled=0, object_url=None)
+    first.add(RESULT, [_order("http://h/", 1)], StoredResults(data=b"1"), nulled=0, object_url=None)
     assert second.take_back(lambda owner: False, ()) == []
     assert second.take_back(lambda owner: None, ()) == []
     assert claimed(second) == []
 
 
 def test_lease_decides_where_the_lock_cannot_be_seen(
-    ledgers: tuple[Ledger, Ledger], monkeypatch: pytest.MonkeyPatch
+    ledgers: tuple[OutboxStore, OutboxStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A claim without a sign of life runs out; one with a sign doesn't."""
     first, second = ledgers
     monkeypatch.setattr(ledger, "LEASE", -1.0)
     _, claims = first.add(
-        RESULT, [_order("http://h/", n) for n in (1, 2)], Stored(data=b"1"), nulled=0, object_url=None
+        RESULT, [_order("http://h/", n) for n in (1, 2)], StoredResults(data=b"1"), nulled=0, object_url=None
     )
     monkeypatch.undo()
     first.renew([claim for claim in claims if claim.delivery_id == "msg_2"])
@@ -563,7 +565,7 @@ def test_claims_are_kept_alive_while_a_try_runs(
     """Signs of life come for as long as the server takes."""
     renewed = threading.Event()
     monkeypatch.setattr(courier, "_SIGN_OF_LIFE", 0.01)
-    monkeypatch.setattr(Ledger, "renew", lambda self, claims: renewed.set())
+    monkeypatch.setattr(OutboxStore, "renew", lambda self, claims: renewed.set())
     webhook.answer(200, delay=timedelta(seconds=0.3))
     outbox.write(RESULT, webhook.url)
     assert renewed.is_set()
@@ -578,7 +580,7 @@ def test_outcome_that_cannot_be_kept_is_kept_later(
         raise OutboxError("full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "delivered", full)
+        patch.setattr(OutboxStore, "delivered", full)
         written = outbox.write(RESULT, webhook.url)
         assert (len(written.receipts), written.pending) == (1, ())
         assert outbox.entries()[0].sending
@@ -595,14 +597,14 @@ def test_run_survives_a_database_that_fails_for_a_while(
     webhook.answer(503)
     outbox.write(RESULT, webhook.url)
     outbox.retry()
-    whole, failures = Ledger.claim_due, iter([OutboxError("full")])
+    whole, failures = OutboxStore.claim_due, iter([OutboxError("full")])
 
-    def once(self: Ledger, *args: Any) -> Any:
+    def once(self: OutboxStore, *args: Any) -> Any:
         for error in failures:
             raise error
         return whole(self, *args)
 
-    monkeypatch.setattr(Ledger, "claim_due", once)
+    monkeypatch.setattr(OutboxStore, "claim_due", once)
     outbox.run(until_empty=True)
     assert outbox.entries()[0].state == "delivered"
 
@@ -793,11 +795,11 @@ class _Clock:
 
 
 def test_claim_that_was_made_before_the_clock_was_set_back_runs_out(
-    ledgers: tuple[Ledger, Ledger], monkeypatch: pytest.MonkeyPatch
+    ledgers: tuple[OutboxStore, OutboxStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its lease lies in the far future; one that lies a minute ahead belongs to a clock that differs a little."""
     first, second = ledgers
-    first.add(RESULT, [_order("http://h/", 1)], Stored(data=b"1"), nulled=0, object_url=None)
+    first.add(RESULT, [_order("http://h/", 1)], StoredResults(data=b"1"), nulled=0, object_url=None)
     for back, count in ((30, 0), (86400, 1)):
         monkeypatch.setattr(ledger, "time", _Clock(time.time() - back))
         second.take_back(lambda owner: None, ())

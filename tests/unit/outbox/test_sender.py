@@ -14,8 +14,8 @@ import pytest
 from callback_sdk import JobResult, Outbox
 from callback_sdk.concurrency.host_slots import HostSlots
 from callback_sdk.errors import OutboxError
-from callback_sdk.outbox.sender import Courier
-from callback_sdk.outbox.store import Ledger
+from callback_sdk.outbox.sender import OutboxSender
+from callback_sdk.outbox.store import OutboxStore
 from callback_sdk.testing import WebhookReceiver
 
 RESULT = JobResult(job_id="42", success=True, results={"life": [7.5]})
@@ -81,17 +81,17 @@ class Signal:
 @pytest.mark.parametrize(
     ("owner", "method", "after", "thread"),
     [
-        (Courier, "_hold", False, None),
+        (OutboxSender, "_hold", False, None),
         (HostSlots, "begin", False, None),
         (threading.Thread, "start", False, "callback-sdk-pulse"),
         (threading.Thread, "start", True, "callback-sdk-pulse"),
-        (Courier, "_hold", True, None),
-        (Courier, "_attempt", False, None),
-        (Courier, "_try", True, None),
-        (Ledger, "delivered", False, None),
-        (Ledger, "delivered", True, None),
+        (OutboxSender, "_hold", True, None),
+        (OutboxSender, "_attempt", False, None),
+        (OutboxSender, "_try", True, None),
+        (OutboxStore, "delivered", False, None),
+        (OutboxStore, "delivered", True, None),
         (HostSlots, "end", True, None),
-        (Courier, "_drop", True, None),
+        (OutboxSender, "_drop", True, None),
     ],
 )
 def test_signal_at_any_moment_of_a_write_leaves_no_claim_behind(
@@ -147,9 +147,9 @@ def test_signal_while_an_outcome_is_kept_later_does_not_lose_it(
 
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
         with monkeypatch.context() as patch:
-            patch.setattr(Ledger, "delivered", full)
+            patch.setattr(OutboxStore, "delivered", full)
             outbox.write(RESULT, webhook.url)
-        Signal(monkeypatch, Ledger, "delivered", after=False)
+        Signal(monkeypatch, OutboxStore, "delivered", after=False)
         courier = outbox._desks.get().courier
         with pytest.raises(KeyboardInterrupt):
             courier.tell_again()

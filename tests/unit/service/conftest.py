@@ -9,15 +9,15 @@ import pytest
 
 from callback_sdk.errors import MissingExtraError
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import Vault, new_key
+from callback_sdk.service.access.cipher import CredentialCipher, new_key
 from callback_sdk.service.store import Store, open_database
 from tests.conftest import missing_server
 
 
 @pytest.fixture
-def vault() -> Vault:
+def vault() -> CredentialCipher:
     """Give a vault with a new key."""
-    return Vault([new_key()])
+    return CredentialCipher([new_key()])
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -33,7 +33,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Secret[str]:
 
 
 @pytest.fixture
-def open_store(database_url: Secret[str], vault: Vault) -> Iterator[Callable[[], Store]]:
+def open_store(database_url: Secret[str], vault: CredentialCipher) -> Iterator[Callable[[], Store]]:
     """Give what opens the same store, again and again."""
     opened: list[Store] = []
 

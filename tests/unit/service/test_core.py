@@ -11,27 +11,27 @@ from pathlib import Path
 import pytest
 
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import Vault, new_key
+from callback_sdk.service.access.cipher import CredentialCipher, new_key
 from callback_sdk.service.algorithms.registry import load
-from callback_sdk.service.blobs.folder import Folder
-from callback_sdk.service.core import Hub
+from callback_sdk.service.blobs.folder import DirectoryStorage
+from callback_sdk.service.core import TaskService
 from callback_sdk.service.dispatcher import Dispatcher
 from callback_sdk.service.engines import EngineOptions, open_engine
 from callback_sdk.service.engines.embedded import EmbeddedEngine
 from callback_sdk.service.files import Scratch
 from callback_sdk.service.housekeeping import Housekeeper
-from callback_sdk.service.runtime import Parts, Reach
+from callback_sdk.service.runtime import DeliveryConfig, Runtime
 from callback_sdk.service.store import Store, open_database
 from callback_sdk.service.supervision import threads
 from callback_sdk.service.supervision.threads import ThreadError
-from callback_sdk.service.work.heartbeat import Claims
+from callback_sdk.service.work.heartbeat import Heartbeat
 from callback_sdk.transport.guard import AddressGuard
 from tests.topology import wait_until
 
 LOOPS = {
     "dispatcher": (Dispatcher, "_look"),
     "housekeeper": (Housekeeper, "tidy"),
-    "claims": (Claims, "_look"),
+    "claims": (Heartbeat, "_look"),
     "worker-0": (EmbeddedEngine, "_work"),
     "saver-0": (EmbeddedEngine, "_save"),
 }
@@ -39,23 +39,23 @@ LOOPS = {
 
 
 @contextmanager
-def running_hub(folder: Path) -> Iterator[Hub]:
+def running_hub(folder: Path) -> Iterator[TaskService]:
     """Run a service that runs tasks itself."""
     name = "engine_jobs:registry"
-    vault = Vault([new_key()])
+    vault = CredentialCipher([new_key()])
     store = Store(open_database(Secret(f"sqlite:///{folder / 'store.sqlite3'}")), vault)
-    parts = Parts(
+    parts = Runtime(
         registry=load(name),
         registry_name=name,
         vault=vault,
         store=store,
-        blobs=Folder(folder / "blobs"),
+        blobs=DirectoryStorage(folder / "blobs"),
         scratch=Scratch(folder / "scratch"),
-        reach=Reach(guard=AddressGuard()),
+        reach=DeliveryConfig(guard=AddressGuard()),
     )
     options = EngineOptions(instance="x", processes=1, grace=timedelta(0))
     with open_engine("embedded", parts, options) as engine:
-        hub = Hub(
+        hub = TaskService(
             parts,
             engine=engine,
             dispatcher=Dispatcher(store=store, engine=engine, awake=parts.awake),
@@ -96,7 +96,7 @@ def test_a_thread_that_ends_is_not_ready_until_it_runs_again(
         wait_until(lambda: _problem(hub) is None)
 
 
-def _problem(hub: Hub) -> str | None:
+def _problem(hub: TaskService) -> str | None:
     try:
         hub.check()
     except ThreadError as error:

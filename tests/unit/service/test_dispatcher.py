@@ -10,8 +10,8 @@ import pytest
 
 from callback_sdk.service import dispatcher as module
 from callback_sdk.service.dispatcher import Dispatcher, Watch
-from callback_sdk.service.engines import EngineError, Room
-from callback_sdk.service.store import Ending, NewTask, Store, Submission
+from callback_sdk.service.engines import Capacity, EngineError
+from callback_sdk.service.store import RunOutcome, Store, Submission, TaskRow
 from callback_sdk.service.store.tables import tasks
 from callback_sdk.service.supervision.threads import ThreadError
 from callback_sdk.targets.callbacks import callbacks
@@ -32,15 +32,15 @@ class RecordingEngine:
         self.deliveries: list[str] = []
         self.refused: set[str] = set()
 
-    def rooms(self) -> Sequence[Room]:
+    def rooms(self) -> Sequence[Capacity]:
         self.looks += 1
         if self.fault is not None:
             raise self.fault
         if self.away:
             raise EngineError("The broker is away.")
-        return [Room(limit=self.room)]
+        return [Capacity(limit=self.room)]
 
-    def send(self, room: Room, job_ids: Sequence[str]) -> None:
+    def send(self, room: Capacity, job_ids: Sequence[str]) -> None:
         self.tasks += job_ids
 
     def delivery_room(self) -> tuple[int, Sequence[str]]:
@@ -54,7 +54,7 @@ class RecordingEngine:
 
 def submit(store: Store, *job_ids: str) -> None:
     for job_id in job_ids:
-        task = NewTask(job_id=job_id, owner="anna", algorithm="a", version="1", features_format="json")
+        task = TaskRow(job_id=job_id, owner="anna", algorithm="a", version="1", features_format="json")
         store.tasks.submit([Submission(task=task, targets=callbacks(["https://example.org/hook"]), features=b"[]")])
 
 
@@ -190,7 +190,7 @@ def test_silence_counts_from_the_return_of_the_database(store: Store, monkeypatc
     dispatcher._take_back()
     assert store.tasks.held("w") == {"1": 1}
     wait_until(lambda: dispatcher._take_back() or store.tasks.held("w") == {})
-    store.tasks.finish("1", store.tasks.claim("1", "w").attempt, Ending(success=True))
+    store.tasks.finish("1", store.tasks.claim("1", "w").attempt, RunOutcome(success=True))
 
 
 def test_silence_counts_while_everybody_could_be_heard_alone() -> None:

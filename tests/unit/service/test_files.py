@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from callback_sdk.errors import CallbackSDKError
-from callback_sdk.service.algorithms.context import Context
-from callback_sdk.service.blobs.folder import Folder, _copy
+from callback_sdk.service.algorithms.context import JobContext
+from callback_sdk.service.blobs.folder import DirectoryStorage, _copy
 from callback_sdk.service.files import Scratch, check_writable, read_progress, write_whole
-from callback_sdk.service.work import output_capture as outputs
+from callback_sdk.service.work import output_capture
 
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -75,15 +75,15 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
 def test_everything_that_is_created_is_its_owners_alone(tmp_path: Path) -> None:
     """Blob folders with those above them, scratch folders, uploads, results and models, under any umask."""
     top = tmp_path / "data"
-    folder, scratch = Folder(top / "blobs"), Scratch(top / "scratch")
+    folder, scratch = DirectoryStorage(top / "blobs"), Scratch(top / "scratch")
     write_whole(top / "whole", [b"x"])
     folder.keep(scratch.receive(io.BytesIO(b"data")), "features/1")
     _copy(top / "whole", top / "blobs" / "results" / "1")
-    context = Context(
+    context = JobContext(
         job_id="1", attempt=1, evaluate=False, report=print, export_new_version=True, made=scratch.folder / "made"
     )
     context.export(b"model")
-    with outputs.caught(scratch.folder / "output"):
+    with output_capture.caught(scratch.folder / "output"):
         pass
     found = {path: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
     assert found == {path: 0o700 if path.is_dir() else 0o600 for path in found}
@@ -117,5 +117,5 @@ def test_a_folder_that_exists_keeps_its_mode(tmp_path: Path) -> None:
     """Its owner may have shared it."""
     (tmp_path / "blobs").mkdir()
     (tmp_path / "blobs").chmod(0o750)
-    Folder(tmp_path / "blobs")
+    DirectoryStorage(tmp_path / "blobs")
     assert stat.S_IMODE((tmp_path / "blobs").stat().st_mode) == 0o750

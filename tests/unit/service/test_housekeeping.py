@@ -11,13 +11,13 @@ import pytest
 from attrs import define, evolve
 
 from callback_sdk.service import Registry
-from callback_sdk.service.access.cipher import Vault
-from callback_sdk.service.blobs import StorageError, results_name
-from callback_sdk.service.blobs.folder import Folder
+from callback_sdk.service.access.cipher import CredentialCipher
+from callback_sdk.service.blobs import BlobStorageError, results_name
+from callback_sdk.service.blobs.folder import DirectoryStorage
 from callback_sdk.service.files import Scratch
 from callback_sdk.service.housekeeping import PATIENCE, Housekeeper
-from callback_sdk.service.runtime import Parts, Reach
-from callback_sdk.service.store import Ending, NewTask, Store, Submission
+from callback_sdk.service.runtime import DeliveryConfig, Runtime
+from callback_sdk.service.store import RunOutcome, Store, Submission, TaskRow
 from callback_sdk.targets.callbacks import callbacks
 from callback_sdk.transport.guard import AddressGuard
 
@@ -28,19 +28,19 @@ HOOK = "https://example.org/hook"
 class House:
     """What is kept, and who looks after it."""
 
-    parts: Parts
+    parts: Runtime
     woken: list[bool]
 
     def keeper(self, keep: timedelta | None = None) -> Housekeeper:
         return Housekeeper(self.parts, keep=keep, awake=lambda: self.woken.append(True))
 
     def submit(self, job_id: str, algorithm: str = "known") -> None:
-        task = NewTask(job_id=job_id, owner="anna", algorithm=algorithm, version="1", features_format="json")
+        task = TaskRow(job_id=job_id, owner="anna", algorithm=algorithm, version="1", features_format="json")
         self.parts.store.tasks.submit([Submission(task=task, targets=callbacks([HOOK]), features=b"[]")])
 
     def finish(self, job_id: str, results: bytes | None) -> str:
         store = self.parts.store
-        store.tasks.finish(job_id, store.tasks.claim(job_id, "w").attempt, Ending(success=True, results=results))
+        store.tasks.finish(job_id, store.tasks.claim(job_id, "w").attempt, RunOutcome(success=True, results=results))
         (delivery,) = store.deliveries.of(job_id)
         return str(delivery["delivery_id"])
 
@@ -50,20 +50,20 @@ class House:
 
 
 @pytest.fixture
-def house(store: Store, vault: Vault, tmp_path: Path) -> Iterator[House]:
+def house(store: Store, vault: CredentialCipher, tmp_path: Path) -> Iterator[House]:
     """Give an empty store with one algorithm."""
     registry = Registry()
     registry.algorithm("known", version="1")(lambda features, parameters, context: None)
     scratch = Scratch(tmp_path / "scratch")
     yield House(
-        Parts(
+        Runtime(
             registry=registry,
             registry_name="jobs:registry",
             vault=vault,
             store=store,
-            blobs=Folder(tmp_path / "blobs"),
+            blobs=DirectoryStorage(tmp_path / "blobs"),
             scratch=scratch,
-            reach=Reach(guard=AddressGuard()),
+            reach=DeliveryConfig(guard=AddressGuard()),
         ),
         [],
     )
@@ -128,9 +128,9 @@ def test_old_tasks_are_forgotten_with_all_that_is_theirs(house: House, tmp_path:
 def test_blobs_that_are_away_keep_their_tasks(house: House, caplog: pytest.LogCaptureFixture) -> None:
     """Else nobody would know of them any more; everything else is done all the same."""
 
-    class Away(Folder):
+    class Away(DirectoryStorage):
         def remove(self, name: str) -> None:
-            raise StorageError("The bucket is away.")
+            raise BlobStorageError("The bucket is away.")
 
     house.submit("1")
     house.submit("2", "gone")

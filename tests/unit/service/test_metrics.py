@@ -15,8 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from callback_sdk.redaction import Secret
 from callback_sdk.service import metrics
-from callback_sdk.service.access.cipher import Vault
-from callback_sdk.service.store import NewTask, Store, Submission, open_database
+from callback_sdk.service.access.cipher import CredentialCipher
+from callback_sdk.service.store import Store, Submission, TaskRow, open_database
 
 ROOT = Path(__file__).parents[3]
 DASHBOARD = json.loads(Path(metrics.__file__).with_name("dashboard.json").read_text())
@@ -28,14 +28,14 @@ Labels = frozenset[str]
 
 
 @pytest.fixture
-def families(tmp_path: Path, vault: Vault) -> Iterator[dict[str, Any]]:
+def families(tmp_path: Path, vault: CredentialCipher) -> Iterator[dict[str, Any]]:
     """Give what /metrics gives, each counter and histogram having counted something."""
     for metric in vars(metrics).values():
         if isinstance(metric, (Counter, Histogram)):
             child = metric.labels(*metric._labelnames) if metric._labelnames else metric
             child.inc(0) if isinstance(metric, Counter) else child.observe(0)
     store = Store(open_database(Secret(f"sqlite:///{tmp_path / 'store.sqlite3'}")), vault)
-    task = NewTask(job_id="1", owner="anna", algorithm="a", version="1", features_format="json")
+    task = TaskRow(job_id="1", owner="anna", algorithm="a", version="1", features_format="json")
     store.tasks.submit([Submission(task=task, targets=(), features=b"[]")])
     text = metrics.exposition(store).decode()
     store.close()

@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 
 from callback_sdk.errors import CallbackParamError, InvalidS3FieldsError, InvalidTargetError, MissingS3FieldsError
-from callback_sdk.models import PostTarget, PutTarget
+from callback_sdk.models import PresignedPost, PresignedPut
 from callback_sdk.redaction import Secret, SecretFields
 from callback_sdk.targets.callbacks import callbacks
 
 HOOK = "https://example.org/done"
 URL = "https://b.s3.eu-central-1.amazonaws.com/"
 END = datetime(2026, 1, 1, tzinfo=timezone.utc)
-PUT = PutTarget(url=Secret(URL + "k?X-Amz-Signature=s"), headers=SecretFields({"x-amz-acl": "private"}), expires_at=END)
-POST = PostTarget(url=Secret(URL), fields=SecretFields({"policy": "p", "x-amz-signature": "s"}), expires_at=END)
+PUT = PresignedPut(
+    url=Secret(URL + "k?X-Amz-Signature=s"), headers=SecretFields({"x-amz-acl": "private"}), expires_at=END
+)
+POST = PresignedPost(url=Secret(URL), fields=SecretFields({"policy": "p", "x-amz-signature": "s"}), expires_at=END)
 FIELDS = {"s3_fields": POST.fields}
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from callback_sdk.errors import InvalidTargetError, WrongOperationError
-from callback_sdk.targets import Settings, Target, plan
+from callback_sdk.targets import Target, TargetSettings, plan
 from callback_sdk.targets.callbacks import callbacks
 from callback_sdk.targets.operations import AZURE, GCS, S3, Family
-from callback_sdk.targets.providers import Stores
+from callback_sdk.targets.providers import StorageProviders
 
 HOST = "https://b.s3.eu-central-1.amazonaws.com"
 V4 = "X-Amz-Date=20260101T110000Z&X-Amz-Expires=7200&X-Amz-Signature=s&X-Amz-SignedHeaders=host"
@@ -24,7 +24,7 @@ AZURE_HOST = "https://a.blob.core.windows.net"
 
 def target(url: str, param: Any = None, endpoints: tuple[str, ...] = ()) -> Target:
     (callback,) = callbacks(url, param)
-    return plan(callback, Settings(stores=Stores.of(endpoints)))
+    return plan(callback, TargetSettings(stores=StorageProviders.of(endpoints)))
 
 
 def every_name(family: Family) -> list[str]:

@@ -20,9 +20,9 @@ from callback_sdk.errors import (
     TargetExpiredError,
 )
 from callback_sdk.models import Upload
-from callback_sdk.targets import Settings, Target, plan
+from callback_sdk.targets import Target, TargetSettings, plan
 from callback_sdk.targets.callbacks import callbacks
-from callback_sdk.targets.providers import Stores
+from callback_sdk.targets.providers import StorageProviders
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 V4 = "https://b.s3.eu-central-1.amazonaws.com/k?X-Amz-Date=20260101T110000Z&X-Amz-Expires=7200&X-Amz-Signature=s&X-Amz-SignedHeaders="
@@ -43,7 +43,7 @@ def form(*conditions: Any, expires: str = "2026-01-01T13:00:00Z", **fields: str)
 
 def target(url: str, param: Any = None, endpoints: tuple[str, ...] = ()) -> Target:
     (callback,) = callbacks(url, param)
-    return plan(callback, Settings(stores=Stores.of(endpoints)))
+    return plan(callback, TargetSettings(stores=StorageProviders.of(endpoints)))
 
 
 def upload(url: str, param: Any = None, body: Body = BODY) -> Upload:
@@ -131,7 +131,7 @@ def test_webhook_carries_the_digest_of_its_document() -> None:
     """Two documents under one webhook-id differ in it: the format and the value are those of RFC 9530, section 2."""
     (callback,) = callbacks("https://example.org/done")
     first, second = (
-        plan(callback, Settings()).upload(Body(document), delivery_id="msg_1", now=NOW).headers.reveal()
+        plan(callback, TargetSettings()).upload(Body(document), delivery_id="msg_1", now=NOW).headers.reveal()
         for document in (b'{"hello": "world"}\n', b"{}")
     )
     assert first["content-digest"] == "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:"
@@ -145,7 +145,7 @@ def test_webhook_is_signed_with_every_secret() -> None:
 
     keys = tuple(webhooks.decode_secret("whsec_" + base64.b64encode(bytes([n]) * 32).decode()) for n in (1, 2))
     (callback,) = callbacks("https://example.org/done")
-    sent = plan(callback, Settings(webhook_keys=keys)).upload(BODY, delivery_id="msg_1", now=NOW)
+    sent = plan(callback, TargetSettings(webhook_keys=keys)).upload(BODY, delivery_id="msg_1", now=NOW)
     found = sent.headers.reveal()
     assert found["webhook-id"] == "msg_1"
     assert found["webhook-timestamp"] == str(int(NOW.timestamp()))

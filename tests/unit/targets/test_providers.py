@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from callback_sdk.redaction import SecretURL
-from callback_sdk.targets.providers import Stores, amazon_bucket
+from callback_sdk.targets.providers import StorageProviders, amazon_bucket
 from tests.growth import assert_linear
 
-ENDPOINTS = Stores.of(["https://minio.example.org", "http://10.0.0.5:9000"])
+ENDPOINTS = StorageProviders.of(["https://minio.example.org", "http://10.0.0.5:9000"])
 
 
 @pytest.mark.parametrize(
@@ -75,4 +75,4 @@ def test_time_grows_with_the_host_and_not_faster(piece: str) -> None:
     def host(length: int) -> SecretURL:
         return SecretURL(f"https://s3{piece * length}"[: 8 + length] + "/")
 
-    assert_linear(Stores().provider, host(14), host(14 * 16), ratio=16)
+    assert_linear(StorageProviders().provider, host(14), host(14 * 16), ratio=16)

@@ -16,7 +16,7 @@ from callback_sdk.errors import DeliveryError
 from callback_sdk.redaction import SecretURL
 from callback_sdk.transport import connect as dialing
 from callback_sdk.transport.connect import Addresses, dial, resolve
-from callback_sdk.transport.http import Sender, Timeouts
+from callback_sdk.transport.http import HTTPSender, Timeouts
 from tests.unit.transport.test_http import upload
 
 PATIENCE = 20.0
@@ -133,7 +133,7 @@ def test_slow_resolver_does_not_hold_an_upload(monkeypatch: pytest.MonkeyPatch) 
         return []
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    sender = Sender(timeouts=Timeouts(connect=timedelta(seconds=0.2)))
+    sender = HTTPSender(timeouts=Timeouts(connect=timedelta(seconds=0.2)))
     with pytest.raises(DeliveryError, match="can't be resolved") as caught:
         sender.send(upload("http://slow.example.org/"))
     ended.set()

@@ -15,7 +15,7 @@ from callback_sdk.errors import DeliveryError, EncodingError
 from callback_sdk.models import Upload
 from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.transport import sockets
-from callback_sdk.transport.http import PACKET, Sender, Timeouts
+from callback_sdk.transport.http import PACKET, HTTPSender, Timeouts
 from callback_sdk.transport.response import ANSWER_LIMIT
 from tests.rawserver import RawServer, answer, read_request
 
@@ -39,14 +39,14 @@ def upload(url: str, body: Body | None = None, *, redirects: bool = True) -> Upl
 
 
 @pytest.fixture
-def sender() -> Sender:
+def sender() -> HTTPSender:
     """Send with short time-outs."""
-    sender = Sender(timeouts=QUICK)
+    sender = HTTPSender(timeouts=QUICK)
     yield sender
     sender.close()
 
 
-def test_request_has_what_it_needs_and_no_more(sender: Sender) -> None:
+def test_request_has_what_it_needs_and_no_more(sender: HTTPSender) -> None:
     """Length, host, type; no chunks, no compression of the answer, the query as it was."""
     seen: list[tuple[bytes, bytes]] = []
 
@@ -71,7 +71,7 @@ def test_request_has_what_it_needs_and_no_more(sender: Sender) -> None:
     assert (got.status, got.headers["etag"]) == (200, '"e"')
 
 
-def test_connections_are_used_again(sender: Sender) -> None:
+def test_connections_are_used_again(sender: HTTPSender) -> None:
     """Ten uploads to one host take one connection."""
 
     def script(connection: socket.socket, number: int) -> None:
@@ -85,7 +85,7 @@ def test_connections_are_used_again(sender: Sender) -> None:
         sender.close()
 
 
-def test_connection_that_went_stale_is_replaced(sender: Sender) -> None:
+def test_connection_that_went_stale_is_replaced(sender: HTTPSender) -> None:
     """A server that closes a resting connection costs no try."""
     closed = threading.Event()
 
@@ -103,7 +103,7 @@ def test_connection_that_went_stale_is_replaced(sender: Sender) -> None:
             assert server.connections == number + 1
 
 
-def test_connections_that_nobody_uses_any_more_are_closed(monkeypatch: pytest.MonkeyPatch, sender: Sender) -> None:
+def test_connections_that_nobody_uses_any_more_are_closed(monkeypatch: pytest.MonkeyPatch, sender: HTTPSender) -> None:
     """A service that sends to a thousand hosts doesn't keep a thousand connections."""
     ended = threading.Event()
 
@@ -126,7 +126,7 @@ def test_connections_that_nobody_uses_any_more_are_closed(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("how", ["keeps open", "closes", "resets"])
-def test_answer_before_the_body_is_through_counts(sender: Sender, how: str) -> None:
+def test_answer_before_the_body_is_through_counts(sender: HTTPSender, how: str) -> None:
     """A server that refuses at once is heard, not drowned in a broken pipe."""
 
     def script(connection: socket.socket, number: int) -> None:
@@ -144,7 +144,7 @@ def test_answer_before_the_body_is_through_counts(sender: Sender, how: str) -> N
     assert b"AccessDenied" in got.body
 
 
-def test_success_before_the_body_is_through_is_none(sender: Sender) -> None:
+def test_success_before_the_body_is_through_is_none(sender: HTTPSender) -> None:
     """Nobody can have stored what was not sent yet."""
 
     def script(connection: socket.socket, number: int) -> None:
@@ -158,7 +158,7 @@ def test_success_before_the_body_is_through_is_none(sender: Sender) -> None:
 
 
 @pytest.mark.parametrize("status", [307, 308])
-def test_upload_follows_a_redirect_with_its_whole_body(sender: Sender, status: int) -> None:
+def test_upload_follows_a_redirect_with_its_whole_body(sender: HTTPSender, status: int) -> None:
     """Same method, same bytes, to another port of the same host."""
     seen: list[tuple[bytes, bytes]] = []
 
@@ -178,7 +178,7 @@ def test_upload_follows_a_redirect_with_its_whole_body(sender: Sender, status: i
 
 
 @pytest.mark.parametrize("status", [301, 302, 303])
-def test_redirect_that_would_lose_the_body_is_not_followed(sender: Sender, status: int) -> None:
+def test_redirect_that_would_lose_the_body_is_not_followed(sender: HTTPSender, status: int) -> None:
     """The answer is what it is: no GET, no empty PUT."""
 
     def script(connection: socket.socket, number: int) -> None:
@@ -200,7 +200,7 @@ def test_redirect_that_would_lose_the_body_is_not_followed(sender: Sender, statu
         ("", "where to"),
     ],
 )
-def test_redirect_elsewhere_is_refused(sender: Sender, location: str, word: str) -> None:
+def test_redirect_elsewhere_is_refused(sender: HTTPSender, location: str, word: str) -> None:
     """The body goes to no host that was not named."""
 
     def script(connection: socket.socket, number: int) -> None:
@@ -213,7 +213,7 @@ def test_redirect_elsewhere_is_refused(sender: Sender, location: str, word: str)
     assert not caught.value.retryable
 
 
-def test_webhook_is_not_redirected(sender: Sender) -> None:
+def test_webhook_is_not_redirected(sender: HTTPSender) -> None:
     """A 307 is an answer for an upload that may not be redirected."""
 
     def script(connection: socket.socket, number: int) -> None:
@@ -224,7 +224,7 @@ def test_webhook_is_not_redirected(sender: Sender) -> None:
         assert sender.send(upload(server.url, redirects=False)).status == 307
 
 
-def test_redirects_have_an_end(sender: Sender) -> None:
+def test_redirects_have_an_end(sender: HTTPSender) -> None:
     """Three are followed, and a fourth is not."""
     count = 0
 
@@ -242,7 +242,7 @@ def test_redirects_have_an_end(sender: Sender) -> None:
 
 
 @pytest.mark.parametrize("drip", ["nothing", "head", "body"])
-def test_server_that_never_ends_its_answer_is_left(sender: Sender, drip: str) -> None:
+def test_server_that_never_ends_its_answer_is_left(sender: HTTPSender, drip: str) -> None:
     """A byte now and then doesn't hold an attempt beyond its own time."""
 
     def script(connection: socket.socket, number: int) -> None:
@@ -257,7 +257,7 @@ def test_server_that_never_ends_its_answer_is_left(sender: Sender, drip: str) ->
     assert caught.value.retryable
 
 
-def test_long_answer_is_not_read_to_its_end(sender: Sender) -> None:
+def test_long_answer_is_not_read_to_its_end(sender: HTTPSender) -> None:
     """64 KiB are enough of any error."""
 
     def script(connection: socket.socket, number: int) -> None:
@@ -280,7 +280,7 @@ def test_long_answer_is_not_read_to_its_end(sender: Sender) -> None:
         (b"HTTP/1.1 abc\r\n\r\n", "not HTTP"),
     ],
 )
-def test_answer_that_is_no_http_is_a_passing_fault(sender: Sender, garbage: bytes, said: str) -> None:
+def test_answer_that_is_no_http_is_a_passing_fault(sender: HTTPSender, garbage: bytes, said: str) -> None:
     """A proxy that is starting up may say anything."""
 
     def script(connection: socket.socket, number: int) -> None:
@@ -309,7 +309,7 @@ def test_answer_that_is_no_http_is_a_passing_fault(sender: Sender, garbage: byte
         b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
     ],
 )
-def test_sloppy_response_counts_by_its_status(sender: Sender, response: bytes) -> None:
+def test_sloppy_response_counts_by_its_status(sender: HTTPSender, response: bytes) -> None:
     """The receiver has the result, so it isn't sent again, not even over a connection that rested before."""
     requests: list[bytes] = []
 
@@ -327,7 +327,7 @@ def test_sloppy_response_counts_by_its_status(sender: Sender, response: bytes) -
     assert len(requests) == 2
 
 
-def test_response_that_is_not_http_is_not_taken_for_a_stale_connection(sender: Sender) -> None:
+def test_response_that_is_not_http_is_not_taken_for_a_stale_connection(sender: HTTPSender) -> None:
     """The server has read the request; whether to send it again is the caller's decision."""
     requests: list[bytes] = []
 
@@ -344,7 +344,7 @@ def test_response_that_is_not_http_is_not_taken_for_a_stale_connection(sender: S
     assert len(requests) == 2
 
 
-def test_server_with_tls_is_told_from_a_broken_one(sender: Sender) -> None:
+def test_server_with_tls_is_told_from_a_broken_one(sender: HTTPSender) -> None:
     """http to a port with TLS: the error names https, and one write doesn't try again."""
 
     def script(connection: socket.socket, number: int) -> None:
@@ -356,7 +356,7 @@ def test_server_with_tls_is_told_from_a_broken_one(sender: Sender) -> None:
     assert (caught.value.retryable, caught.value.transient) == (True, False)
 
 
-def test_refused_connection_says_so(sender: Sender) -> None:
+def test_refused_connection_says_so(sender: HTTPSender) -> None:
     """Nobody listens there."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -364,13 +364,13 @@ def test_refused_connection_says_so(sender: Sender) -> None:
         sender.send(upload(f"http://127.0.0.1:{port}/"))
 
 
-def test_unknown_host_says_so(sender: Sender) -> None:
+def test_unknown_host_says_so(sender: HTTPSender) -> None:
     """The name doesn't resolve."""
     with pytest.raises(DeliveryError, match="can't be resolved"):
         sender.send(upload("http://nowhere.invalid/"))
 
 
-def test_server_without_tls_says_so(sender: Sender) -> None:
+def test_server_without_tls_says_so(sender: HTTPSender) -> None:
     """https to a plain server ends in a typed error."""
 
     def script(connection: socket.socket, number: int) -> None:
@@ -382,7 +382,7 @@ def test_server_without_tls_says_so(sender: Sender) -> None:
     assert (caught.value.retryable, caught.value.transient) == (True, False)
 
 
-def test_file_that_changes_breaks_the_upload_off(sender: Sender, tmp_path: Path) -> None:
+def test_file_that_changes_breaks_the_upload_off(sender: HTTPSender, tmp_path: Path) -> None:
     """The store never sees a whole request with half of another file in it."""
     path = tmp_path / "results.json"
     path.write_bytes(b"[1]")
@@ -403,7 +403,7 @@ def test_file_that_changes_breaks_the_upload_off(sender: Sender, tmp_path: Path)
     assert b"".join(got).endswith(b"\r\n\r\n")
 
 
-def test_unicode_in_a_webhooks_path_is_encoded(sender: Sender) -> None:
+def test_unicode_in_a_webhooks_path_is_encoded(sender: HTTPSender) -> None:
     """What is there already as %-escapes stays as it is."""
     seen: list[bytes] = []
 

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from callback_sdk.transport import polling
-from callback_sdk.transport.http import Sender
+from callback_sdk.transport.http import HTTPSender
 from tests.rawserver import RawServer, answer, read_request
 from tests.unit.transport.test_http import upload
 
@@ -56,7 +56,7 @@ def test_uploads_go_through() -> None:
             connection.sendall(answer("200 OK"))
 
     with RawServer(script) as server:
-        sender = Sender()
+        sender = HTTPSender()
         assert [sender.send(upload(server.url)).status for _ in range(3)] == [200, 200, 200]
         assert server.connections == 1
         sender.close()

@@ -15,7 +15,7 @@ import pytest
 from callback_sdk import AddressGuard, Client, JobResult, ResultsWriter
 from callback_sdk.errors import DeliveryError
 from callback_sdk.redaction import SecretURL
-from callback_sdk.transport.http import Sender
+from callback_sdk.transport.http import HTTPSender
 from callback_sdk.transport.proxies import environment_proxy
 from tests.proxyserver import ProxyServer
 from tests.rawserver import RawServer, answer, read_request
@@ -36,9 +36,9 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def sender() -> Iterator[Sender]:
+def sender() -> Iterator[HTTPSender]:
     """Send as a writer without a guard does."""
-    sender = Sender(proxy=environment_proxy)
+    sender = HTTPSender(proxy=environment_proxy)
     yield sender
     sender.close()
 
@@ -94,7 +94,9 @@ def test_proxy_is_found_as_everywhere_else(
 @pytest.mark.parametrize(
     "proxy", [f"socks5://user:{MARKER}@proxy:1080", f"https://user:{MARKER}@proxy:1", "http://", "http://[x"]
 )
-def test_proxy_that_uploads_cannot_use_is_an_error(proxy: str, sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_that_uploads_cannot_use_is_an_error(
+    proxy: str, sender: HTTPSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is never passed by in silence, and its password doesn't show."""
     monkeypatch.setenv("ALL_PROXY", proxy)
     with pytest.raises(DeliveryError, match="environment names as the proxy") as caught:
@@ -103,7 +105,7 @@ def test_proxy_that_uploads_cannot_use_is_an_error(proxy: str, sender: Sender, m
     assert not leaks(everything_printed(caught.value))
 
 
-def test_plain_upload_is_forwarded(store: RawServer, sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_upload_is_forwarded(store: RawServer, sender: HTTPSender, monkeypatch: pytest.MonkeyPatch) -> None:
     """The request line has the whole URL, the proxy its login, and the connection is used again."""
     with ProxyServer(store.port) as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://user:{MARKER}%25@127.0.0.1:{proxy.port}")
@@ -117,7 +119,7 @@ def test_plain_upload_is_forwarded(store: RawServer, sender: Sender, monkeypatch
 
 
 def test_encrypted_upload_is_tunnelled(
-    sender: Sender, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    sender: HTTPSender, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The proxy sees the host's name and its own login; the store sees neither the proxy nor the login."""
     heads: list[bytes] = []
@@ -155,7 +157,7 @@ def test_encrypted_upload_is_tunnelled(
     ],
 )
 def test_proxy_that_refuses_a_tunnel_says_why(
-    status: str, retryable: bool, word: str, sender: Sender, monkeypatch: pytest.MonkeyPatch
+    status: str, retryable: bool, word: str, sender: HTTPSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The status decides whether to try again, and the proxy's login leaks nowhere."""
     with ProxyServer(1, status=status) as proxy:
@@ -169,7 +171,7 @@ def test_proxy_that_refuses_a_tunnel_says_why(
     assert LOGIN not in shown
 
 
-def test_proxy_out_of_reach_is_named(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_out_of_reach_is_named(sender: HTTPSender, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever reads the error looks at the proxy, and not at the store."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         place = f"127.0.0.1:{listener.getsockname()[1]}"
@@ -188,7 +190,7 @@ def test_proxy_that_never_ends_its_answer_is_left(monkeypatch: pytest.MonkeyPatc
         while not proxy._closing.wait(0.1):
             connection.sendall(b"X-Slow: x\r\n")
 
-    sender = Sender(timeouts=QUICK, proxy=environment_proxy)
+    sender = HTTPSender(timeouts=QUICK, proxy=environment_proxy)
     with RawServer(script) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         with pytest.raises(DeliveryError, match="in time"):

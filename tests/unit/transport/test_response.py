@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from callback_sdk.redaction import SecretURL
-from callback_sdk.transport.response import ANSWER_LIMIT, Answer, BrokenAnswerError, Reading, read_answer
+from callback_sdk.transport.response import ANSWER_LIMIT, InvalidResponseError, Response, ResponseParser, read_answer
 
 URL = SecretURL("https://example.org/hook")
 FOREVER = 100_000
@@ -21,7 +21,7 @@ def pieces(data: bytes, size: int) -> Callable[[int], bytes]:
     return lambda limit: left.pop(0) if left else b""
 
 
-def read(data: bytes, size: int = 1000) -> tuple[Answer, bool]:
+def read(data: bytes, size: int = 1000) -> tuple[Response, bool]:
     return read_answer(pieces(data, size), URL)
 
 
@@ -112,7 +112,7 @@ def test_what_has_no_head_is_no_answer(data: bytes) -> None:
         received += 1000
         return give(limit)
 
-    with pytest.raises(BrokenAnswerError):
+    with pytest.raises(InvalidResponseError):
         read_answer(receive, URL)
     assert received <= 70_000
 
@@ -143,7 +143,7 @@ def test_status_counts_whatever_is_wrong_behind_it(rest: bytes, size: int) -> No
 @pytest.mark.parametrize("data", [b"\x15\x03\x03\x00\x02\x02\x46", b"\x16\x03\x01"])
 def test_tls_in_the_place_of_http_is_recognized(data: bytes) -> None:
     """The error can then say that the URL needs https."""
-    with pytest.raises(BrokenAnswerError) as caught:
+    with pytest.raises(InvalidResponseError) as caught:
         read(data)
     assert caught.value.is_tls
 
@@ -153,14 +153,14 @@ def test_compressed_body_is_decoded_up_to_the_limit(encoding: str) -> None:
     """The code of an error is found in it, and a small body can't expand to gigabytes."""
     text = b"<Code>SlowDown</Code>" + bytes(50_000_000)
     data = zlib.compress(text) if encoding == "deflate" else gzip.compress(text)
-    answer = Answer(status=503, headers={"content-encoding": encoding}, body=data[:ANSWER_LIMIT], url=URL)
+    answer = Response(status=503, headers={"content-encoding": encoding}, body=data[:ANSWER_LIMIT], url=URL)
     assert answer.decoded_body() == text[:ANSWER_LIMIT]
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "identity", "gzip, gzip"])
 def test_body_that_cannot_be_decoded_stays_as_it_is(encoding: str) -> None:
     """A wrong header is no error."""
-    answer = Answer(status=503, headers={"content-encoding": encoding}, body=b"<Code>SlowDown</Code>", url=URL)
+    answer = Response(status=503, headers={"content-encoding": encoding}, body=b"<Code>SlowDown</Code>", url=URL)
     assert answer.decoded_body() == b"<Code>SlowDown</Code>"
 
 
@@ -194,7 +194,7 @@ def test_a_long_answer_is_not_read_to_its_end(data: bytes) -> None:
 def test_behind_a_connect_nothing_is_read() -> None:
     """The next bytes are the tunnel's."""
     left = [b"HTTP/1.1 200 Connection established\r\n\r\n"]
-    reading = Reading()
+    reading = ResponseParser()
     reading.read(lambda limit: left.pop(), head_only=True)
     assert reading.status == 200
 
@@ -209,7 +209,7 @@ def test_signal_while_an_answer_is_parsed_is_raised(
     def interrupted(*_: object) -> None:
         raise interruption
 
-    monkeypatch.setattr(Reading, method, interrupted)
+    monkeypatch.setattr(ResponseParser, method, interrupted)
     pieces = iter([b"HTTP/1.1 200 OK\r\nETag: 1\r\nContent-Length: 1\r\n\r\n1", b""])
     with pytest.raises(interruption):
-        Reading().read(lambda _: next(pieces))
+        ResponseParser().read(lambda _: next(pieces))

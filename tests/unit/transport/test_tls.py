@@ -18,7 +18,7 @@ from callback_sdk.errors import ConfigurationError, DeliveryError, InvalidTarget
 from callback_sdk.redaction import SecretURL
 from callback_sdk.targets.providers import port_of
 from callback_sdk.transport.connect import Addresses
-from callback_sdk.transport.http import Sender
+from callback_sdk.transport.http import HTTPSender
 from callback_sdk.transport.retry import next_delay
 from tests.rawserver import answer, read_request
 from tests.tlsserver import Authority, TLSServer
@@ -52,14 +52,16 @@ def trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Authority:
 
 
 @pytest.fixture
-def sender() -> Iterator[Sender]:
+def sender() -> Iterator[HTTPSender]:
     """Send to loopback, whatever the URL's host."""
-    sender = Sender(resolve=resolve)
+    sender = HTTPSender(resolve=resolve)
     yield sender
     sender.close()
 
 
-def test_unknown_authority_is_refused(authority: Authority, sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_authority_is_refused(
+    authority: Authority, sender: HTTPSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing is sent, and the error says how to make it known."""
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     received: list[bytes] = []
@@ -77,7 +79,7 @@ def test_unknown_authority_is_refused(authority: Authority, sender: Sender, monk
     assert received in ([], [b""])
 
 
-def test_ssl_cert_file_names_an_authority(trusted: Authority, sender: Sender) -> None:
+def test_ssl_cert_file_names_an_authority(trusted: Authority, sender: HTTPSender) -> None:
     """It is honoured, and connections are used again."""
     with trusted.serve(script, "127.0.0.1") as server:
         assert [sender.send(upload(server.url)).status for _ in range(3)] == [200, 200, 200]
@@ -85,7 +87,7 @@ def test_ssl_cert_file_names_an_authority(trusted: Authority, sender: Sender) ->
         sender.close()
 
 
-def test_certificate_of_another_host_is_refused(trusted: Authority, sender: Sender) -> None:
+def test_certificate_of_another_host_is_refused(trusted: Authority, sender: HTTPSender) -> None:
     """Also when it is of the address that the host has."""
     with (
         trusted.serve(script, "127.0.0.1", "other.example.org") as server,
@@ -96,7 +98,7 @@ def test_certificate_of_another_host_is_refused(trusted: Authority, sender: Send
     assert_lasting(caught.value)
 
 
-def test_certificate_whose_time_is_over_is_refused(trusted: Authority, sender: Sender) -> None:
+def test_certificate_whose_time_is_over_is_refused(trusted: Authority, sender: HTTPSender) -> None:
     """Yesterday's is not today's."""
     over = datetime.now(timezone.utc) - timedelta(days=1)
     with (
@@ -108,7 +110,7 @@ def test_certificate_whose_time_is_over_is_refused(trusted: Authority, sender: S
     assert_lasting(caught.value)
 
 
-def test_certificate_that_is_not_valid_yet_is_refused(trusted: Authority, sender: Sender) -> None:
+def test_certificate_that_is_not_valid_yet_is_refused(trusted: Authority, sender: HTTPSender) -> None:
     """A clock is wrong, and the error says so."""
     begins = datetime.now(timezone.utc) + timedelta(days=1)
     with (
@@ -119,7 +121,7 @@ def test_certificate_that_is_not_valid_yet_is_refused(trusted: Authority, sender
 
 
 def test_authority_that_is_added_later_counts_at_the_next_attempt(
-    authority: Authority, sender: Sender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    authority: Authority, sender: HTTPSender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An operator repairs the file while a service retries its deliveries; no restart is needed."""
     file = tmp_path / "authorities.pem"
@@ -151,11 +153,11 @@ def test_client_certificate_is_shown_to_a_server_that_asks(
     context = trusted.context("127.0.0.1", clients=True)
     context.minimum_version = context.maximum_version = version
     with TLSServer(script, context) as server:
-        without = Sender()
+        without = HTTPSender()
         with pytest.raises(DeliveryError, match="client certificate") as caught:
             without.send(upload(server.url))
         assert_lasting(caught.value)
-        sender = Sender(client_cert=trusted.client_cert(tmp_path))
+        sender = HTTPSender(client_cert=trusted.client_cert(tmp_path))
         assert sender.send(upload(server.url)).status == 200
         sender.close()
 
@@ -180,12 +182,12 @@ def test_client_certificate_that_the_server_rejects_is_named(trusted: Authority,
     expired = trusted.client_cert(tmp_path, not_after=yesterday)
     with TLSServer(script, trusted.context("127.0.0.1", clients=True)) as server:
         with pytest.raises(DeliveryError, match="rejects the client certificate") as caught:
-            Sender(client_cert=expired).send(upload(server.url))
+            HTTPSender(client_cert=expired).send(upload(server.url))
         assert_lasting(caught.value)
         (tmp_path / "other").mkdir()
         strange = Authority(tmp_path / "other").client_cert(tmp_path)
         with pytest.raises(DeliveryError, match="whose authority it doesn't know"):
-            Sender(client_cert=strange).send(upload(server.url))
+            HTTPSender(client_cert=strange).send(upload(server.url))
 
 
 @pytest.mark.parametrize("password", [None, "wrong", "x" * 2000])
@@ -231,7 +233,7 @@ def test_key_of_another_certificate_is_a_clear_error(authority: Authority, tmp_p
 
 
 @pytest.mark.parametrize("host", [".example.org", f"{'a' * 64}.example.org", "a..example.org"])
-def test_host_that_no_certificate_can_name_is_a_typed_error(trusted: Authority, sender: Sender, host: str) -> None:
+def test_host_that_no_certificate_can_name_is_a_typed_error(trusted: Authority, sender: HTTPSender, host: str) -> None:
     """Python raises a ValueError or a UnicodeError for these."""
     with trusted.serve(script, "127.0.0.1") as server, pytest.raises(InvalidTargetError, match="host"):
         sender.send(upload(f"https://{host}:{server.port}/k"))
@@ -241,7 +243,7 @@ def test_host_that_no_certificate_can_name_is_a_typed_error(trusted: Authority, 
     ("variable", "said"), [("SSLKEYLOGFILE", "SSLKEYLOGFILE=/nonexistent/file"), ("", "Reinstall certifi")]
 )
 def test_context_that_cannot_be_made_is_no_fault_of_the_network(
-    authority: Authority, sender: Sender, monkeypatch: pytest.MonkeyPatch, variable: str, said: str
+    authority: Authority, sender: HTTPSender, monkeypatch: pytest.MonkeyPatch, variable: str, said: str
 ) -> None:
     """The error names what is missing on this machine, and no attempt is repeated for it."""
     if variable:
@@ -299,7 +301,7 @@ def test_child_that_is_forked_during_the_first_connection_can_write(trusted: Aut
         ("bucket.s3.example.org", "bucket.s3.example.org"),
     ],
 )
-def test_the_name_is_the_urls_and_not_the_address(trusted: Authority, sender: Sender, host: str, name: str) -> None:
+def test_the_name_is_the_urls_and_not_the_address(trusted: Authority, sender: HTTPSender, host: str, name: str) -> None:
     """The server is asked for it (SNI), and its certificate must have it, though an address is connected to."""
     with trusted.serve(script, name) as server:
         assert sender.send(upload(f"https://{host}:{server.port}/k")).status == 200
@@ -307,7 +309,7 @@ def test_the_name_is_the_urls_and_not_the_address(trusted: Authority, sender: Se
         sender.close()
 
 
-def test_wildcard_is_good_for_one_level(trusted: Authority, sender: Sender) -> None:
+def test_wildcard_is_good_for_one_level(trusted: Authority, sender: HTTPSender) -> None:
     """A bucket in the host name is below it; one with a dot in it is not."""
     with trusted.serve(script, "*.s3.example.org") as server:
         assert sender.send(upload(f"https://bucket.s3.example.org:{server.port}/k")).status == 200

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import Vault, VaultError, ensure_keys, new_key
+from callback_sdk.service.access.cipher import CredentialCipher, CredentialCipherError, ensure_keys, new_key
 
 OLD, NEW = new_key(), new_key()
 
@@ -22,7 +22,7 @@ OLD, NEW = new_key(), new_key()
 @example("\ud800")
 def test_what_is_encrypted_comes_back(plain: str) -> None:
     """And can't be seen in between."""
-    vault = Vault([OLD])
+    vault = CredentialCipher([OLD])
     sealed = vault.encrypt(Secret(plain))
     assert len(plain) < 5 or plain not in sealed
     assert vault.decrypt(sealed).reveal() == plain
@@ -31,30 +31,30 @@ def test_what_is_encrypted_comes_back(plain: str) -> None:
 @given(st.data())
 def test_a_change_is_noticed(data: st.DataObject) -> None:
     """Wherever it is."""
-    sealed = Vault([OLD]).encrypt(Secret("x"))
+    sealed = CredentialCipher([OLD]).encrypt(Secret("x"))
     # The last character before the padding holds bits that base64 doesn't use.
     place = data.draw(st.integers(0, len(sealed.rstrip("=")) - 2))
     changed = sealed[:place] + ("A" if sealed[place] != "A" else "B") + sealed[place + 1 :]
-    with pytest.raises(VaultError):
-        Vault([OLD]).decrypt(changed)
+    with pytest.raises(CredentialCipherError):
+        CredentialCipher([OLD]).decrypt(changed)
 
 
 def test_keys_are_rotated_by_listing_two() -> None:
     """The old one decrypts until everything is encrypted anew; then it can go."""
-    sealed = Vault([OLD]).encrypt(Secret("x"))
-    both = Vault([NEW, OLD])
+    sealed = CredentialCipher([OLD]).encrypt(Secret("x"))
+    both = CredentialCipher([NEW, OLD])
     assert both.decrypt(sealed).reveal() == "x"
-    with pytest.raises(VaultError, match="ENCRYPTION_KEYS"):
-        Vault([NEW]).decrypt(sealed)
-    assert Vault([NEW]).decrypt(both.rotate(sealed)).reveal() == "x"
-    with pytest.raises(VaultError):
-        Vault([NEW]).rotate(sealed)
+    with pytest.raises(CredentialCipherError, match="ENCRYPTION_KEYS"):
+        CredentialCipher([NEW]).decrypt(sealed)
+    assert CredentialCipher([NEW]).decrypt(both.rotate(sealed)).reveal() == "x"
+    with pytest.raises(CredentialCipherError):
+        CredentialCipher([NEW]).rotate(sealed)
 
 
 def test_each_purpose_has_keys_of_its_own() -> None:
     """They are always the same for the same key, and tell nothing of it."""
-    both = Vault([NEW, OLD])
-    assert both.derive("tokens") == Vault([NEW]).derive("tokens") + Vault([OLD]).derive("tokens")
+    both = CredentialCipher([NEW, OLD])
+    assert both.derive("tokens") == CredentialCipher([NEW]).derive("tokens") + CredentialCipher([OLD]).derive("tokens")
     assert len(both.derive("tokens")[0].reveal()) == 32
     assert both.derive("tokens")[0] != both.derive("other")[0]
     assert NEW.reveal() not in repr(both)
@@ -64,7 +64,7 @@ def test_each_purpose_has_keys_of_its_own() -> None:
 def test_what_is_no_key_is_refused(keys: list[Secret[str]]) -> None:
     """With the command that makes one, and without showing it."""
     with pytest.raises(ConfigurationError, match="db new-key") as caught:
-        Vault(keys)
+        CredentialCipher(keys)
     shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True).format()
     assert "topsecret" not in "".join(shown)
 

@@ -8,7 +8,7 @@ import pytest
 
 from callback_sdk.redaction import Secret
 from callback_sdk.service.access import login_limits as module
-from callback_sdk.service.access.login_limits import Guesses
+from callback_sdk.service.access.login_limits import LoginLimiter
 
 HOME, BOT = "192.0.2.1", "198.51.100.7"
 
@@ -25,12 +25,12 @@ class Clock:
 NUMBERS = itertools.count()
 
 
-def fail(guesses: Guesses, name: str, address: str, password: str | None = None) -> None:
+def fail(guesses: LoginLimiter, name: str, address: str, password: str | None = None) -> None:
     """Fail with a password, each time another one unless it is given."""
     guesses.failed(name, address, Secret(password or f"guess {next(NUMBERS)}"))
 
 
-def wait(guesses: Guesses, name: str, address: str, password: str = "right") -> float:
+def wait(guesses: LoginLimiter, name: str, address: str, password: str = "right") -> float:
     return guesses.wait(name, address, Secret(password))
 
 
@@ -40,18 +40,18 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def guesses(clock: Clock) -> Guesses:
-    return Guesses(clock)
+def guesses(clock: Clock) -> LoginLimiter:
+    return LoginLimiter(clock)
 
 
-def test_a_few_failures_cost_nothing(guesses: Guesses) -> None:
+def test_a_few_failures_cost_nothing(guesses: LoginLimiter) -> None:
     """Whoever mistypes a password tries again at once."""
     for _ in range(4):
         fail(guesses, "anna", HOME)
     assert wait(guesses, "anna", HOME) == 0
 
 
-def test_the_wait_doubles_up_to_a_limit(guesses: Guesses, clock: Clock) -> None:
+def test_the_wait_doubles_up_to_a_limit(guesses: LoginLimiter, clock: Clock) -> None:
     """And it passes."""
     waits = []
     for _ in range(30):
@@ -63,7 +63,7 @@ def test_the_wait_doubles_up_to_a_limit(guesses: Guesses, clock: Clock) -> None:
     assert max(waits) == 900
 
 
-def test_the_owner_gets_in_from_another_address(guesses: Guesses) -> None:
+def test_the_owner_gets_in_from_another_address(guesses: LoginLimiter) -> None:
     """However long the guesser has to wait."""
     for _ in range(100):
         fail(guesses, "anna", BOT)
@@ -71,7 +71,7 @@ def test_the_owner_gets_in_from_another_address(guesses: Guesses) -> None:
     assert wait(guesses, "anna", HOME) == 0
 
 
-def test_guesses_at_one_account_from_many_addresses_get_one_each(guesses: Guesses) -> None:
+def test_guesses_at_one_account_from_many_addresses_get_one_each(guesses: LoginLimiter) -> None:
     """The owner, who knows the password, needs no more; a botnet gets no further round soon."""
     for number in range(40):
         fail(guesses, "anna", f"198.51.100.{number}")
@@ -80,7 +80,7 @@ def test_guesses_at_one_account_from_many_addresses_get_one_each(guesses: Guesse
     assert wait(guesses, "bert", "198.51.100.39") == 0
 
 
-def test_one_password_at_many_accounts_is_slowed_down(guesses: Guesses) -> None:
+def test_one_password_at_many_accounts_is_slowed_down(guesses: LoginLimiter) -> None:
     """By the address, whichever account comes next, known or not."""
     for number in range(20):
         fail(guesses, f"user{number}", BOT)
@@ -88,7 +88,7 @@ def test_one_password_at_many_accounts_is_slowed_down(guesses: Guesses) -> None:
     assert wait(guesses, "another", HOME) == 0
 
 
-def test_a_log_in_of_ones_own_forgives_no_guess_at_others(guesses: Guesses) -> None:
+def test_a_log_in_of_ones_own_forgives_no_guess_at_others(guesses: LoginLimiter) -> None:
     """It forgets the failures at this account only, and not those of the address."""
     for number in range(20):
         fail(guesses, f"user{number}", BOT)
@@ -103,7 +103,7 @@ def test_a_log_in_of_ones_own_forgives_no_guess_at_others(guesses: Guesses) -> N
     assert wait(guesses, "anna", HOME) == 0
 
 
-def test_failures_are_forgotten(guesses: Guesses, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failures_are_forgotten(guesses: LoginLimiter, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """After an hour, or when there are too many to remember: memory is bounded."""
     for _ in range(10):
         fail(guesses, "anna", BOT)
@@ -116,7 +116,7 @@ def test_failures_are_forgotten(guesses: Guesses, clock: Clock, monkeypatch: pyt
     assert len(guesses._tallies) == 10
 
 
-def test_an_old_password_of_a_program_makes_nobody_else_wait(guesses: Guesses, clock: Clock) -> None:
+def test_an_old_password_of_a_program_makes_nobody_else_wait(guesses: LoginLimiter, clock: Clock) -> None:
     """Neither the others behind its address, new or known, nor the account's owner, for days."""
     for round_ in range(500):
         if not wait(guesses, "job", HOME, "old"):
@@ -127,7 +127,7 @@ def test_an_old_password_of_a_program_makes_nobody_else_wait(guesses: Guesses, c
         clock.now += 599
 
 
-def test_a_password_that_is_sent_again_and_again_waits_itself(guesses: Guesses) -> None:
+def test_a_password_that_is_sent_again_and_again_waits_itself(guesses: LoginLimiter) -> None:
     """As each check takes memory and a core; another password of the same account is checked at once."""
     for _ in range(50):
         fail(guesses, "job", HOME, "old")
@@ -136,7 +136,7 @@ def test_a_password_that_is_sent_again_and_again_waits_itself(guesses: Guesses) 
     assert wait(guesses, "job", BOT, "old") == 0
 
 
-def test_typos_behind_one_address_never_add_up(guesses: Guesses, clock: Clock) -> None:
+def test_typos_behind_one_address_never_add_up(guesses: LoginLimiter, clock: Clock) -> None:
     """Of many people who each mistype a password now and then, one every two minutes."""
     for number in range(1000):
         fail(guesses, f"user{number}", HOME)
@@ -144,7 +144,7 @@ def test_typos_behind_one_address_never_add_up(guesses: Guesses, clock: Clock) -
         clock.now += 120
 
 
-def test_a_guesser_behind_the_same_address_makes_no_known_user_wait(guesses: Guesses) -> None:
+def test_a_guesser_behind_the_same_address_makes_no_known_user_wait(guesses: LoginLimiter) -> None:
     """Who has logged in from there before; others wait until the guesser has to."""
     guesses.succeeded("anna", HOME)
     for number in range(100):
@@ -153,7 +153,7 @@ def test_a_guesser_behind_the_same_address_makes_no_known_user_wait(guesses: Gue
     assert wait(guesses, "anna", HOME) == 0
 
 
-def test_a_guesser_who_waits_keeps_the_others_waiting_for_about_a_minute(guesses: Guesses, clock: Clock) -> None:
+def test_a_guesser_who_waits_keeps_the_others_waiting_for_about_a_minute(guesses: LoginLimiter, clock: Clock) -> None:
     """Who guesses as fast as allowed, as the failures of the minutes before lose their weight."""
     waits = []
     for number in range(300):
@@ -163,7 +163,7 @@ def test_a_guesser_who_waits_keeps_the_others_waiting_for_about_a_minute(guesses
     assert 1 < max(waits[100:]) <= 128
 
 
-def test_no_password_is_kept(guesses: Guesses) -> None:
+def test_no_password_is_kept(guesses: LoginLimiter) -> None:
     """Of what was tried there is a digest with a key that no other process has."""
     fail(guesses, "anna", HOME, "marker")
     guess = next(key for key in guesses._tallies if key[0] == "guess")

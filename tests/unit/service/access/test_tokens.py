@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.tokens import REFRESH, Claims, TokenError, Tokens, digest, is_jwt, new_api_token
+from callback_sdk.service.access.tokens import REFRESH, TokenClaims, TokenError, Tokens, digest, is_jwt, new_api_token
 
 OLD, NEW = Secret(b"o" * 32), Secret(b"n" * 32)
 TOKENS = Tokens([NEW])
@@ -27,8 +27,8 @@ def forged(**changes: object) -> Secret[str]:
 
 def test_a_token_says_whose_it_is() -> None:
     """As long as its kind is the one that is asked for."""
-    assert TOKENS.read(TOKENS.issue("anna", 3)) == Claims("anna", 3)
-    assert TOKENS.read(TOKENS.issue("anna", 3, REFRESH), REFRESH) == Claims("anna", 3)
+    assert TOKENS.read(TOKENS.issue("anna", 3)) == TokenClaims("anna", 3)
+    assert TOKENS.read(TOKENS.issue("anna", 3, REFRESH), REFRESH) == TokenClaims("anna", 3)
     with pytest.raises(TokenError, match="no refresh token"):
         TOKENS.read(TOKENS.issue("anna", 3), REFRESH)
     with pytest.raises(TokenError, match="no access token"):
@@ -56,7 +56,7 @@ def test_an_expired_token_says_so() -> None:
 def test_a_clock_that_is_ahead_does_no_harm() -> None:
     """A token counts at once on every machine, whichever gave it out."""
     ahead = int((datetime.now(timezone.utc) + timedelta(minutes=1)).timestamp())
-    assert TOKENS.read(forged(iat=ahead)) == Claims("anna", 1)
+    assert TOKENS.read(forged(iat=ahead)) == TokenClaims("anna", 1)
 
 
 @given(st.data())

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import Vault
+from callback_sdk.service.access.cipher import CredentialCipher
 from callback_sdk.service.access.passwords import hash_password
 from callback_sdk.service.access.tokens import REFRESH, TokenError, Tokens
-from callback_sdk.service.access.users import Doorkeeper
+from callback_sdk.service.access.users import Authenticator
 from callback_sdk.service.store import Store
 from callback_sdk.service.store import sessions as module
 
@@ -21,14 +21,14 @@ PASSWORD = Secret("a password of anna's")
 
 
 @pytest.fixture
-def doorkeepers(open_store: Callable[[], Store], vault: Vault) -> list[Doorkeeper]:
+def doorkeepers(open_store: Callable[[], Store], vault: CredentialCipher) -> list[Authenticator]:
     """Give the doorkeepers of two services on one database with one user."""
     stores = [open_store(), open_store()]
     stores[0].users.add("anna", password=hash_password(PASSWORD))
-    return [Doorkeeper(store.users, store.sessions, vault) for store in stores]
+    return [Authenticator(store.users, store.sessions, vault) for store in stores]
 
 
-def test_a_refresh_token_is_followed_by_another(doorkeepers: list[Doorkeeper]) -> None:
+def test_a_refresh_token_is_followed_by_another(doorkeepers: list[Authenticator]) -> None:
     """On every service behind one balancer, and each brings an access token."""
     first, second = doorkeepers
     _, refresh = first.log_in("anna", PASSWORD)
@@ -40,7 +40,7 @@ def test_a_refresh_token_is_followed_by_another(doorkeepers: list[Doorkeeper]) -
     assert len(seen) == 4
 
 
-def test_a_lost_response_costs_nothing(doorkeepers: list[Doorkeeper]) -> None:
+def test_a_lost_response_costs_nothing(doorkeepers: list[Authenticator]) -> None:
     """The same token gets the same successor for a minute, so that both copies go on as one."""
     first, second = doorkeepers
     _, refresh = first.log_in("anna", PASSWORD)
@@ -59,7 +59,7 @@ def ids(token: Secret[str]) -> Any:
 
 
 def test_a_token_that_is_used_again_ends_its_session(
-    doorkeepers: list[Doorkeeper], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    doorkeepers: list[Authenticator], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The thief's tokens and the owner's, the access tokens at once; another log-in of the same user goes on."""
     monkeypatch.setattr(module, "GRACE", 0.0)
@@ -78,7 +78,7 @@ def test_a_token_that_is_used_again_ends_its_session(
     assert "\n" not in record.getMessage()
 
 
-def test_older_tokens_end_the_session_also_within_the_grace(doorkeepers: list[Doorkeeper]) -> None:
+def test_older_tokens_end_the_session_also_within_the_grace(doorkeepers: list[Authenticator]) -> None:
     """Only the last one but one may come again."""
     first, _ = doorkeepers
     _, oldest = first.log_in("anna", PASSWORD)
@@ -89,7 +89,7 @@ def test_older_tokens_end_the_session_also_within_the_grace(doorkeepers: list[Do
             first.renew(token)
 
 
-def test_of_many_at_once_all_get_the_same_successor(doorkeepers: list[Doorkeeper]) -> None:
+def test_of_many_at_once_all_get_the_same_successor(doorkeepers: list[Authenticator]) -> None:
     """Threads of two services that use one token at the same moment end nothing."""
     _, refresh = doorkeepers[0].log_in("anna", PASSWORD)
     with ThreadPoolExecutor(8) as pool:
@@ -98,7 +98,7 @@ def test_of_many_at_once_all_get_the_same_successor(doorkeepers: list[Doorkeeper
 
 
 @pytest.mark.parametrize("what", ["password", "revoke", "disable"])
-def test_what_ends_a_users_access_ends_all_tokens(doorkeepers: list[Doorkeeper], store: Store, what: str) -> None:
+def test_what_ends_a_users_access_ends_all_tokens(doorkeepers: list[Authenticator], store: Store, what: str) -> None:
     """A new password, revoked tokens and a disabled user, on every service at once."""
     first, second = doorkeepers
     access, refresh = first.log_in("anna", PASSWORD)
@@ -114,7 +114,7 @@ def test_what_ends_a_users_access_ends_all_tokens(doorkeepers: list[Doorkeeper],
                 use()
 
 
-def test_a_session_ends_by_itself(doorkeepers: list[Doorkeeper], store: Store, vault: Vault) -> None:
+def test_a_session_ends_by_itself(doorkeepers: list[Authenticator], store: Store, vault: CredentialCipher) -> None:
     """A refresh token lives no longer than its log-in's session, and what has ended is removed."""
     user = store.users.named("anna")
     store.sessions.open("s", user.user_id, life=-1, token_id="t")
@@ -126,7 +126,7 @@ def test_a_session_ends_by_itself(doorkeepers: list[Doorkeeper], store: Store, v
 
 
 def test_a_refresh_token_without_a_session_counts_no_more(
-    doorkeepers: list[Doorkeeper], store: Store, vault: Vault
+    doorkeepers: list[Authenticator], store: Store, vault: CredentialCipher
 ) -> None:
     """One of a version that kept no sessions: its owner logs in again."""
     user = store.users.named("anna")

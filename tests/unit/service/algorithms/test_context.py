@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from callback_sdk.service import Context
+from callback_sdk.service import JobContext
 
 
 def test_only_news_are_reported() -> None:
     """The same progress again costs nothing; NaN is nobody knows."""
     said = []
-    context = Context(job_id="1", attempt=1, evaluate=True, report=lambda *state: said.append(state))
+    context = JobContext(job_id="1", attempt=1, evaluate=True, report=lambda *state: said.append(state))
     for fraction in (0.1, 0.1, 0.1000001, math.nan, None, -1):
         context.progress(fraction, "x")
     assert said == [(0.1, "x"), (None, "x"), (0.0, "x")]
@@ -19,7 +19,7 @@ def test_only_news_are_reported() -> None:
 def test_a_message_is_cut() -> None:
     """A message is as long as people read, whatever is given for one."""
     said = []
-    context = Context(job_id="1", attempt=1, evaluate=True, report=lambda *state: said.append(state))
+    context = JobContext(job_id="1", attempt=1, evaluate=True, report=lambda *state: said.append(state))
     context.progress(2, "x" * 1000)
     context.progress(None, 7)  # type: ignore[arg-type]
     assert said == [(1.0, "x" * 500), (None, "7")]
@@ -28,8 +28,8 @@ def test_a_message_is_cut() -> None:
 def test_no_new_version_is_asked_for_unless_somebody_does() -> None:
     """A prediction asks for none, and training only when the client does."""
 
-    def context(**options: bool) -> Context:
-        return Context(job_id="1", attempt=1, evaluate=False, report=lambda *state: None, **options)
+    def context(**options: bool) -> JobContext:
+        return JobContext(job_id="1", attempt=1, evaluate=False, report=lambda *state: None, **options)
 
     assert context().export_new_version is False
     assert context(export_new_version=True).export_new_version is True

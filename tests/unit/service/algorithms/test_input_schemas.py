@@ -18,7 +18,7 @@ from callback_sdk.errors import ConfigurationError, FeaturesError, ParametersErr
 from callback_sdk.service import Registry
 from callback_sdk.service.algorithms.features import Features
 from callback_sdk.service.algorithms.input_schemas import declare_features, declare_parameters
-from callback_sdk.service.algorithms.registry import Algorithm
+from callback_sdk.service.algorithms.registry import AlgorithmVersion
 
 RECORD = {
     "properties": {
@@ -147,7 +147,7 @@ def test_a_schema_that_is_none_is_refused(options: dict[str, Any]) -> None:
         Registry().algorithm("rain", **options)
 
 
-def register(**options: Any) -> Algorithm:
+def register(**options: Any) -> AlgorithmVersion:
     registry = Registry()
     registry.algorithm("rain", **options)(lambda features, parameters, context: None)
     return registry.get("rain")

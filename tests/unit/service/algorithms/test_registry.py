@@ -11,7 +11,7 @@ import pytest
 
 from callback_sdk.errors import ConfigurationError, UnknownAlgorithmError
 from callback_sdk.service import Registry
-from callback_sdk.service.algorithms.registry import Algorithm, load
+from callback_sdk.service.algorithms.registry import AlgorithmVersion, load
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_what_can_not_be_registered_is_refused(registry: Registry, options: dict
         registry.algorithm(name, **options)(lambda features, parameters, context: None)
 
 
-def register(**options: Any) -> Algorithm:
+def register(**options: Any) -> AlgorithmVersion:
     registry = Registry()
     registry.algorithm("x", **options)(lambda features, parameters, context: None)
     return registry.get("x")

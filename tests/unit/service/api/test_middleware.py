@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from callback_sdk.service.api import middleware as shell
-from callback_sdk.service.api.middleware import Shell
+from callback_sdk.service.api import middleware
+from callback_sdk.service.api.middleware import RequestMiddleware
 
 
 def request(*pieces: bytes, length: int, app: Any) -> list[dict[str, Any]]:
@@ -28,7 +28,7 @@ def request(*pieces: bytes, length: int, app: Any) -> list[dict[str, Any]]:
 
     headers = [(b"content-length", str(length).encode())]
     scope = {"type": "http", "method": "POST", "path": "/api/v2/token", "headers": headers}
-    asyncio.run(Shell(app, max_body=1000)(scope, receive, send))
+    asyncio.run(RequestMiddleware(app, max_body=1000)(scope, receive, send))
     return sent
 
 
@@ -38,7 +38,7 @@ async def reader(scope: Any, receive: Any, send: Any) -> None:
     try:
         while (await receive()).get("more_body"):
             pass
-    except shell.HTTPException as error:
+    except middleware.HTTPException as error:
         status = error.status_code
     await send({"type": "http.response.start", "status": status, "headers": []})
     await send({"type": "http.response.body", "body": b""})
@@ -46,8 +46,8 @@ async def reader(scope: Any, receive: Any, send: Any) -> None:
 
 def test_a_body_that_stops_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that sends a part of its body and stays gets a 408, and the connection ends with it."""
-    monkeypatch.setattr(shell, "_PATIENCE", 0.05)
-    monkeypatch.setattr(shell, "_DRAIN", 0.05)
+    monkeypatch.setattr(middleware, "_PATIENCE", 0.05)
+    monkeypatch.setattr(middleware, "_DRAIN", 0.05)
     start, *_ = request(b"a", b"b", length=10, app=reader)
     assert start["status"] == 408
     assert (b"connection", b"close") in start["headers"]
@@ -55,7 +55,7 @@ def test_a_body_that_stops_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_time_of_the_application_is_not_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only waiting for the client counts: a service that is slow itself blames nobody."""
-    monkeypatch.setattr(shell, "_PATIENCE", 0.2)
+    monkeypatch.setattr(middleware, "_PATIENCE", 0.2)
 
     async def slow(scope: Any, receive: Any, send: Any) -> None:
         for _ in range(3):
@@ -64,7 +64,7 @@ def test_time_of_the_application_is_not_the_clients(monkeypatch: pytest.MonkeyPa
         await send({"type": "http.response.start", "status": 204, "headers": [(b"cache-control", b"max-age=1")]})
         await send({"type": "http.response.body", "body": b""})
 
-    monkeypatch.setattr(shell, "_DRAIN", 0.05)
+    monkeypatch.setattr(middleware, "_DRAIN", 0.05)
     start, *_ = request(b"a", b"b", b"c", length=10, app=slow)
     assert start["status"] == 204
     assert (b"cache-control", b"no-store") not in start["headers"]
@@ -72,7 +72,7 @@ def test_time_of_the_application_is_not_the_clients(monkeypatch: pytest.MonkeyPa
 
 def test_every_response_says_that_it_is_neither_sniffed_nor_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also the one to a fault that nobody expected."""
-    monkeypatch.setattr(shell, "_DRAIN", 0.05)
+    monkeypatch.setattr(middleware, "_DRAIN", 0.05)
 
     async def fails(*_: Any) -> None:
         raise ZeroDivisionError

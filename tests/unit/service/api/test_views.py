@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from callback_sdk.service.api.views import TaskView, show_new, show_task
-from callback_sdk.service.blobs.folder import Folder
-from callback_sdk.service.store import NewTask, Store, Submission
+from callback_sdk.service.blobs.folder import DirectoryStorage
+from callback_sdk.service.store import Store, Submission, TaskRow
 from callback_sdk.targets.callbacks import callbacks
 
 TARGETS = (
@@ -30,7 +30,7 @@ JSON = st.recursive(
 )
 OBJECTS = st.dictionaries(st.text("aä☃", min_size=1), JSON, max_size=3)
 TASKS = st.builds(
-    NewTask,
+    TaskRow,
     job_id=st.builds(lambda: str(uuid.uuid4())),
     owner=st.just("anna"),
     kind=st.sampled_from(["predict", "fit"]),
@@ -50,9 +50,9 @@ SUBMISSIONS = st.builds(
 
 
 @pytest.fixture
-def blobs(tmp_path: Path) -> Folder:
+def blobs(tmp_path: Path) -> DirectoryStorage:
     """Give blobs in an empty folder."""
-    return Folder(tmp_path / "blobs")
+    return DirectoryStorage(tmp_path / "blobs")
 
 
 def shown(view: TaskView) -> Any:
@@ -61,7 +61,7 @@ def shown(view: TaskView) -> Any:
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(submission=SUBMISSIONS)
-def test_a_new_task_is_shown_as_the_store_has_it(store: Store, blobs: Folder, submission: Submission) -> None:
+def test_a_new_task_is_shown_as_the_store_has_it(store: Store, blobs: DirectoryStorage, submission: Submission) -> None:
     """The answer to who submits is that to who asks a moment later, and has no credential in it."""
     (accepted,) = store.tasks.submit([submission])
     view = show_new(submission, accepted.created_at, blobs)

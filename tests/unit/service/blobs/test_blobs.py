@@ -14,19 +14,19 @@ import pytest
 from botocore.config import Config
 
 from callback_sdk.errors import ConfigurationError
-from callback_sdk.service.blobs import Blobs, StorageError, features_name, open_blobs, results_name
-from callback_sdk.service.blobs.bucket import Bucket
-from callback_sdk.service.blobs.folder import Folder
+from callback_sdk.service.blobs import BlobStorage, BlobStorageError, features_name, open_blobs, results_name
+from callback_sdk.service.blobs.bucket import BucketStorage
+from callback_sdk.service.blobs.folder import DirectoryStorage
 from callback_sdk.testing import SeaweedFS
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
+def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStorage:
     """Give an empty place of each kind."""
     if request.param == "folder":
-        return Folder(tmp_path / "blobs")
+        return DirectoryStorage(tmp_path / "blobs")
     seaweedfs: SeaweedFS = request.getfixturevalue("seaweedfs")
-    return Bucket(seaweedfs.create_bucket(), "some/prefix", client=seaweedfs.client())
+    return BucketStorage(seaweedfs.create_bucket(), "some/prefix", client=seaweedfs.client())
 
 
 @pytest.fixture
@@ -37,14 +37,14 @@ def scratch(tmp_path: Path) -> Path:
     return folder
 
 
-def keep(blobs: Blobs, scratch: Path, name: str, data: bytes = b"0123456789") -> None:
+def keep(blobs: BlobStorage, scratch: Path, name: str, data: bytes = b"0123456789") -> None:
     source = scratch / "source"
     source.write_bytes(data)
     blobs.keep(source, name)
     assert not source.exists()
 
 
-def test_what_is_kept_comes_back(blobs: Blobs, scratch: Path) -> None:
+def test_what_is_kept_comes_back(blobs: BlobStorage, scratch: Path) -> None:
     """Whole as a file, and in pieces; and no copy stays."""
     name = features_name("1")
     keep(blobs, scratch, name)
@@ -64,23 +64,23 @@ def test_a_bucket_that_does_not_respond_is_left_alone_for_a_moment(scratch: Path
         endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
         config = Config(retries={"total_max_attempts": 1}, connect_timeout=1)
         keys = {"aws_access_key_id": "A", "aws_secret_access_key": "S", "region_name": "us-east-1"}
-        bucket = Bucket("b", client=boto3.client("s3", endpoint_url=endpoint, config=config, **keys))
-        with pytest.raises(StorageError, match=r"does not respond: EndpointConnectionError"):
+        bucket = BucketStorage("b", client=boto3.client("s3", endpoint_url=endpoint, config=config, **keys))
+        with pytest.raises(BlobStorageError, match=r"does not respond: EndpointConnectionError"):
             keep(bucket, scratch, results_name("1", 1))
-        with pytest.raises(StorageError, match="asked again in"):
+        with pytest.raises(BlobStorageError, match="asked again in"):
             bucket.remove(results_name("1", 1))
         # After the pause one call alone goes through.
         bucket._retry_at = 0.0
         bucket._pass_breaker()
-        with pytest.raises(StorageError, match="asked again in"):
+        with pytest.raises(BlobStorageError, match="asked again in"):
             bucket._pass_breaker()
-        with pytest.raises(StorageError, match="does not respond"):
+        with pytest.raises(BlobStorageError, match="does not respond"):
             bucket.check()
 
 
 @pytest.mark.parametrize("links", [True, False])
 def test_a_copy_is_there_after_the_first_is_gone(
-    blobs: Blobs, scratch: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+    blobs: BlobStorage, scratch: Path, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
     """Whether or not the file system has links."""
     if not links:
@@ -93,7 +93,7 @@ def test_a_copy_is_there_after_the_first_is_gone(
     blobs.copy(features_name("1"), features_name("2"))
     blobs.remove(features_name("1"))
     assert b"".join(blobs.chunks(features_name("2"), 0, 10)) == b"0123456789"
-    with pytest.raises(StorageError):
+    with pytest.raises(BlobStorageError):
         blobs.copy(features_name("1"), features_name("3"))
 
 
@@ -112,14 +112,14 @@ def test_keeping_can_be_repeated_after_a_fault(
 
     for failing in (1, 2, 3):
         faults.clear()
-        blobs = Folder(tmp_path / f"blobs{failing}")
+        blobs = DirectoryStorage(tmp_path / f"blobs{failing}")
         with monkeypatch.context() as patched:
             patched.setattr(os, "fsync", fail_once)
             if far:
                 patched.setattr(Path, "stat", _elsewhere(scratch / "source"))
             (scratch / "source").write_bytes(b"0123456789")
             for _ in range(2):
-                with contextlib.suppress(StorageError):
+                with contextlib.suppress(BlobStorageError):
                     blobs.keep(scratch / "source", "42.features")
         assert b"".join(blobs.chunks("42.features", 0, 10)) == b"0123456789"
         assert not (scratch / "source").exists()
@@ -136,26 +136,26 @@ def _elsewhere(source: Path) -> Callable[..., os.stat_result]:
     return stat
 
 
-def test_what_is_removed_is_gone(blobs: Blobs, scratch: Path) -> None:
+def test_what_is_removed_is_gone(blobs: BlobStorage, scratch: Path) -> None:
     """Removing is no error the second time; reading is one that says what to look at."""
     name = results_name("1", 2)
     keep(blobs, scratch, name)
     blobs.remove(name)
     blobs.remove(name)
-    with pytest.raises(StorageError, match=r"results/1\.2\.json"), blobs.fetch(name, scratch):
+    with pytest.raises(BlobStorageError, match=r"results/1\.2\.json"), blobs.fetch(name, scratch):
         pass
-    with pytest.raises(StorageError):
+    with pytest.raises(BlobStorageError):
         list(blobs.chunks(name, 0, 1))
 
 
-def test_too_few_bytes_are_an_error(blobs: Blobs, scratch: Path) -> None:
+def test_too_few_bytes_are_an_error(blobs: BlobStorage, scratch: Path) -> None:
     """A result that is shorter than the store says is never shown as if it were whole."""
     keep(blobs, scratch, "results/x", b"short")
-    with pytest.raises(StorageError, match="shorter"):
+    with pytest.raises(BlobStorageError, match="shorter"):
         list(blobs.chunks("results/x", 0, 9))
 
 
-def test_cleaning_keeps_what_is_young_or_wanted(blobs: Blobs, scratch: Path) -> None:
+def test_cleaning_keeps_what_is_young_or_wanted(blobs: BlobStorage, scratch: Path) -> None:
     """Features may be on their way to becoming a task's."""
     keep(blobs, scratch, features_name("1"))
     blobs.clean(frozenset())
@@ -165,7 +165,7 @@ def test_cleaning_keeps_what_is_young_or_wanted(blobs: Blobs, scratch: Path) -> 
 
 def test_cleaning_removes_what_is_old_and_unknown(tmp_path: Path) -> None:
     """After a kill, files of ended tasks go, and those of living tasks stay."""
-    folder = Folder(tmp_path)
+    folder = DirectoryStorage(tmp_path)
     for name in ("features/1", "features/2", "results/1.1.json", "results/.half"):
         (tmp_path / name).write_bytes(b"x")
         os.utime(tmp_path / name, (0, 0))
@@ -176,8 +176,8 @@ def test_cleaning_removes_what_is_old_and_unknown(tmp_path: Path) -> None:
 
 def test_a_bucket_that_is_not_there_is_a_clear_error(seaweedfs: SeaweedFS, scratch: Path) -> None:
     """The text names it, and no frame of botocore comes along."""
-    bucket = Bucket("nobody-made-this", client=seaweedfs.client())
-    with pytest.raises(StorageError, match="nobody-made-this") as caught:
+    bucket = BucketStorage("nobody-made-this", client=seaweedfs.client())
+    with pytest.raises(BlobStorageError, match="nobody-made-this") as caught:
         bucket.check()
     assert caught.value.__cause__ is None
 
@@ -195,8 +195,8 @@ def test_what_can_not_be_kept_stays_here(scratch: Path) -> None:
         aws_secret_access_key="SK",
         config=config,
     )
-    with pytest.raises(StorageError, match="endpoint"):
-        Bucket("results", client=client).keep(source, "features/1")
+    with pytest.raises(BlobStorageError, match="endpoint"):
+        BucketStorage("results", client=client).keep(source, "features/1")
     assert source.exists()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from callback_sdk.service.blobs import StorageError
+from callback_sdk.service.blobs import BlobStorageError
 from callback_sdk.service.blobs import removals as module
 from callback_sdk.service.blobs.removals import BlobRemover
 from tests.topology import wait_until
@@ -23,7 +23,7 @@ class Storage:
     def remove(self, name: str) -> None:
         assert self.go.wait(60)
         if name == "refused":
-            raise StorageError("Not this one.")
+            raise BlobStorageError("Not this one.")
         self.removed.append(name)
 
 

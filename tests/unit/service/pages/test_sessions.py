@@ -8,10 +8,10 @@ import jwt
 import pytest
 
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import Vault, new_key
+from callback_sdk.service.access.cipher import CredentialCipher, new_key
 from callback_sdk.service.access.passwords import hash_password
 from callback_sdk.service.access.tokens import TokenError, digest, new_api_token
-from callback_sdk.service.access.users import Doorkeeper
+from callback_sdk.service.access.users import Authenticator
 from callback_sdk.service.pages import sessions as module
 from callback_sdk.service.pages.sessions import Sessions, is_from_here, safe_next
 from callback_sdk.service.store import Store
@@ -20,10 +20,10 @@ PASSWORD = Secret("a password of anna's")
 
 
 @pytest.fixture
-def sessions(store: Store, vault: Vault) -> Sessions:
+def sessions(store: Store, vault: CredentialCipher) -> Sessions:
     """Give sessions of a store with one user."""
     store.users.add("anna", password=hash_password(PASSWORD))
-    doorkeeper = Doorkeeper(store.users, store.sessions, vault)
+    doorkeeper = Authenticator(store.users, store.sessions, vault)
     return Sessions(doorkeeper, store.users, store.sessions, vault.derive("pages"))
 
 
@@ -78,16 +78,16 @@ def test_what_ends_a_token_ends_its_session(sessions: Sessions, store: Store) ->
         sessions.by_token(token)
 
 
-def test_a_cookie_can_not_be_made(sessions: Sessions, store: Store, vault: Vault) -> None:
+def test_a_cookie_can_not_be_made(sessions: Sessions, store: Store, vault: CredentialCipher) -> None:
     """Not with other keys, not without a signature, not from an access token."""
     user = store.users.named("anna")
     claims = {"sub": user.user_id, "gen": user.generation, "api": "", "exp": 4_000_000_000, "jti": "x"}
     store.sessions.open("x", user.user_id, life=60)
-    others = Vault([new_key()]).derive("pages")[0].reveal()
+    others = CredentialCipher([new_key()]).derive("pages")[0].reveal()
     mine = vault.derive("pages")[0].reveal()
     assert sessions.of(Secret(jwt.encode(claims, mine, algorithm="HS256"))) is not None
     forged = [jwt.encode(claims, others, algorithm="HS256"), jwt.encode(claims, None, algorithm="none")]
-    access, refresh = Doorkeeper(store.users, store.sessions, vault).log_in("anna", PASSWORD)
+    access, refresh = Authenticator(store.users, store.sessions, vault).log_in("anna", PASSWORD)
     for text in (*forged, access.reveal(), refresh.reveal(), "", "x", "\ud800", "a.b.c"):
         assert sessions.of(Secret(text)) is None
 

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import Vault
-from callback_sdk.service.store import Ending, NewTask, Store, Submission
+from callback_sdk.service.access.cipher import CredentialCipher
+from callback_sdk.service.store import RunOutcome, Store, Submission, TaskRow
 from callback_sdk.service.store.tables import deliveries
 from callback_sdk.targets.callbacks import callbacks
 
@@ -26,15 +26,15 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_stored_target_that_is_unusable_is_harmless(store: Store, vault: Vault, name: str) -> None:
+def test_stored_target_that_is_unusable_is_harmless(store: Store, vault: CredentialCipher, name: str) -> None:
     """It is claimed and fails by itself; the results of another target of the same task are found all the same."""
-    task = NewTask(job_id="1", owner="anna", algorithm="a", version="1", features_format="json", priority=5)
+    task = TaskRow(job_id="1", owner="anna", algorithm="a", version="1", features_format="json", priority=5)
     store.tasks.submit([Submission(task=task, targets=callbacks(["https://h/k", GOOD]), features=b"[]")])
     first = store.deliveries.of("1")[0]["delivery_id"]
     plain = Secret(json.dumps({"url": HOSTILE[name], "param": {}}))
     change = deliveries.update().where(deliveries.c.delivery_id == first).values(target=vault.encrypt(plain))
     store.database.write(lambda connection: connection.execute(change))
-    store.tasks.finish("1", store.tasks.claim("1", "w").attempt, Ending(success=True, nulled=0))
+    store.tasks.finish("1", store.tasks.claim("1", "w").attempt, RunOutcome(success=True, nulled=0))
 
     claim = store.deliveries.claim(first, "w")
     assert claim is not None

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from callback_sdk.service.store import Ending, NewTask, Store, Submission
+from callback_sdk.service.store import RunOutcome, Store, Submission, TaskRow
 from callback_sdk.service.store.repairs import repair_times
 from callback_sdk.service.store.tables import deliveries, tasks
 from callback_sdk.targets.callbacks import callbacks
@@ -19,10 +19,10 @@ DAY = 86400.0
 def delivery_id(store: Store) -> str:
     """Submit two tasks: one waits, the other has ended and has a delivery to make."""
     for job_id in ("waits", "ended"):
-        task = NewTask(job_id=job_id, owner="anna", algorithm="a", version="1", features_format="json")
+        task = TaskRow(job_id=job_id, owner="anna", algorithm="a", version="1", features_format="json")
         store.tasks.submit([Submission(task=task, targets=callbacks(["https://example.org/hook"]), features=b"[]")])
     claim = store.tasks.claim("ended", "w")
-    store.tasks.finish("ended", claim.attempt, Ending(success=True, results=b"{}"))
+    store.tasks.finish("ended", claim.attempt, RunOutcome(success=True, results=b"{}"))
     return store.deliveries.of("ended")[0]["delivery_id"]
 
 

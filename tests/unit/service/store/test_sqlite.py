@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from callback_sdk.errors import ConfigurationError
-from callback_sdk.service.access.cipher import Vault, new_key
+from callback_sdk.service.access.cipher import CredentialCipher, new_key
 from callback_sdk.service.store import schema
 from callback_sdk.service.store.database import StoreFullError, StoreUnavailableError
 from callback_sdk.service.store.sqlite import SQLiteDatabase, _Write
@@ -91,7 +91,7 @@ def test_a_new_database_that_cannot_be_written_was_not_created(database: SQLiteD
     with database.read() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count=1")
     with pytest.raises(StoreFullError, match=r"was not created\. .* is full") as caught:
-        schema.prepare(database, Vault([new_key()]))
+        schema.prepare(database, CredentialCipher([new_key()]))
     assert "upgrade" not in str(caught.value)
 
 

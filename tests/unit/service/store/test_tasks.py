@@ -14,8 +14,16 @@ from attrs import evolve
 
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.models import Receipt
-from callback_sdk.service.store import Accepted, Ending, IdempotencyKey, NewTask, Sender, Store, Submission
-from callback_sdk.service.store import idempotency as keys
+from callback_sdk.service.store import (
+    AcceptedTask,
+    DeliveringWorker,
+    IdempotencyKey,
+    RunOutcome,
+    Store,
+    Submission,
+    TaskRow,
+    idempotency,
+)
 from callback_sdk.service.store.deliveries import BROKEN_OFF
 from callback_sdk.service.store.idempotency import IdempotencyConflictError
 from callback_sdk.service.store.tables import deliveries
@@ -29,7 +37,7 @@ AGAIN = 30.0
 def submission(
     job_id: str, *urls: str, owner: str = "anna", priority: int = 5, features: bytes | None = b"[]"
 ) -> Submission:
-    task = NewTask(
+    task = TaskRow(
         job_id=job_id, owner=owner, algorithm="a", version="1", features_format="json", priority=priority
     )  # fmt: skip
     return Submission(task=task, targets=callbacks(list(urls), PARAM), features=features)
@@ -40,14 +48,14 @@ def submit(store: Store, job_id: str = "1", *urls: str, **facts) -> str:
     return job_id
 
 
-def ids(accepted: Sequence[Accepted]) -> list[str]:
+def ids(accepted: Sequence[AcceptedTask]) -> list[str]:
     return [task.job_id for task in accepted]
 
 
 def ended(store: Store, job_id: str, *urls: str) -> list[str]:
     """Submit and end a task, and return the ids of its deliveries."""
     submit(store, job_id, *urls)
-    store.tasks.finish(job_id, store.tasks.claim(job_id, "w").attempt, Ending(success=True, nulled=3))
+    store.tasks.finish(job_id, store.tasks.claim(job_id, "w").attempt, RunOutcome(success=True, nulled=3))
     return [delivery["delivery_id"] for delivery in store.deliveries.of(job_id)]
 
 
@@ -81,9 +89,9 @@ def test_a_run_that_lost_its_claim_can_not_finish(store: Store) -> None:
     store.tasks.lose(job_id, old.attempt, "it died")
     new = store.tasks.claim(job_id, "w")
     assert (old.attempt, new.attempt) == (1, 2)
-    assert not store.tasks.finish(job_id, old.attempt, Ending(success=True))
-    assert store.tasks.finish(job_id, new.attempt, Ending(success=False, error="x"))
-    assert not store.tasks.finish(job_id, new.attempt, Ending(success=True))
+    assert not store.tasks.finish(job_id, old.attempt, RunOutcome(success=True))
+    assert store.tasks.finish(job_id, new.attempt, RunOutcome(success=False, error="x"))
+    assert not store.tasks.finish(job_id, new.attempt, RunOutcome(success=True))
     assert store.tasks.get(job_id)["error"] == "x"
 
 
@@ -91,10 +99,10 @@ def test_an_end_whose_answer_was_lost_is_an_end(store: Store) -> None:
     """The database may lose its connection after the commit: the same call again finds its work done."""
     job_id = submit(store, "1", URL)
     attempt = store.tasks.claim(job_id, "w").attempt
-    ending = Ending(success=True, results=b"{}")
+    ending = RunOutcome(success=True, results=b"{}")
     assert store.tasks.finish(job_id, attempt, ending)
     assert store.tasks.finish(job_id, attempt, ending)
-    assert not store.tasks.finish(job_id, attempt, Ending(success=False, error="x"))
+    assert not store.tasks.finish(job_id, attempt, RunOutcome(success=False, error="x"))
     assert not store.tasks.finish(job_id, attempt + 1, ending)
 
 
@@ -179,10 +187,10 @@ def test_a_cancelled_task_stays_cancelled(store: Store) -> None:
     claim = store.tasks.claim(job_id, "w")
     assert store.tasks.cancel(job_id) == "Canceled"
     assert store.tasks.held("w") == {}
-    assert not store.tasks.finish(job_id, claim.attempt, Ending(success=True))
+    assert not store.tasks.finish(job_id, claim.attempt, RunOutcome(success=True))
     assert store.tasks.get(job_id)["status"] == "Canceled"
     done = submit(store, "2")
-    store.tasks.finish(done, store.tasks.claim(done, "w").attempt, Ending(success=True))
+    store.tasks.finish(done, store.tasks.claim(done, "w").attempt, RunOutcome(success=True))
     assert store.tasks.cancel(done) == "Finished"
     assert store.tasks.cancel("3") is None
 
@@ -192,7 +200,7 @@ def test_deliveries_are_due_when_the_task_has_ended(store: Store) -> None:
     job_id = submit(store, "1", URL, "https://example.org/hook")
     assert due(store, job_id) == []
     assert store.deliveries.next_due() is None
-    store.tasks.finish(job_id, store.tasks.claim(job_id, "w").attempt, Ending(success=True, nulled=3))
+    store.tasks.finish(job_id, store.tasks.claim(job_id, "w").attempt, RunOutcome(success=True, nulled=3))
     (first, host), (second, _) = sorted(due(store, job_id), key=lambda found: found[1])
     assert host == "b.s3.eu-west-1.amazonaws.com"
     claim = store.deliveries.claim(first, "w")
@@ -213,7 +221,7 @@ def test_a_worker_tries_the_deliveries_of_its_task_first(store: Store) -> None:
     """The dispatcher leaves them alone for a while, unless the worker gave them back."""
     job_id = submit(store, "1", URL)
     end = store.tasks.finish(
-        job_id, store.tasks.claim(job_id, "w").attempt, Ending(success=True), Sender(worker="w", spare=0)
+        job_id, store.tasks.claim(job_id, "w").attempt, RunOutcome(success=True), DeliveringWorker(worker="w", spare=0)
     )
     ((delivery, host),) = end.due
     assert (host, end.claims) == ("b.s3.eu-west-1.amazonaws.com", [])
@@ -232,8 +240,8 @@ def test_who_ends_a_task_has_the_claims_of_what_it_can_send(store: Store) -> Non
     job_id = submit(store, "1", *(f"https://{host}/hook" for host in hosts), features=b"[7]")
     claim = store.tasks.claim(job_id, "w")
     assert claim.features == b"[7]"
-    ending = Ending(success=True, results=b'{"n": 1}', nulled=3)
-    end = store.tasks.finish(job_id, claim.attempt, ending, Sender(worker="w", spare=2))
+    ending = RunOutcome(success=True, results=b'{"n": 1}', nulled=3)
+    end = store.tasks.finish(job_id, claim.attempt, ending, DeliveringWorker(worker="w", spare=2))
     assert [found.host for found in end.claims] == hosts[:2]
     assert [host for _, host in end.due] == hosts[2:]
     assert [store.deliveries.open(found).url.host for found in end.claims] == hosts[:2]
@@ -256,14 +264,14 @@ def test_large_features_and_small_results_go_together(store: Store) -> None:
     large = submit(store, "1", URL, features=None)
     claim = store.tasks.claim(large, "w")
     assert claim.features is None
-    store.tasks.finish(large, claim.attempt, Ending(success=True, results=b"[1]"))
+    store.tasks.finish(large, claim.attempt, RunOutcome(success=True, results=b"[1]"))
     assert store.tasks.results(large) == b"[1]"
 
 
 def test_a_task_that_was_lost_too_often_is_delivered_at_once(store: Store) -> None:
     """The worker that loses it for the last time has the claims, with the error."""
     job_id = submit(store, "1", URL)
-    sender = Sender(worker="w", spare=8)
+    sender = DeliveringWorker(worker="w", spare=8)
     for _ in range(2):
         assert store.tasks.lose(job_id, store.tasks.claim(job_id, "w").attempt, "it was killed", sender) is None
     end = store.tasks.lose(job_id, store.tasks.claim(job_id, "w").attempt, "it was killed", sender)
@@ -459,7 +467,7 @@ def test_an_idempotency_key_makes_one_task(store: Store) -> None:
     with pytest.raises(IdempotencyConflictError, match="another request"):
         store.tasks.submit([submission("x")], IdempotencyKey(key="k", fingerprint="other"))
     assert ids(store.tasks.submit([submission("y", owner="bert")], key)) == ["y"]
-    assert keys.forget(store.database, older_than=0.0) == 2
+    assert idempotency.forget(store.database, older_than=0.0) == 2
     assert ids(store.tasks.submit([submission("z")], key)) == ["z"]
 
 
@@ -490,7 +498,7 @@ def test_pages_show_each_task_once(store: Store) -> None:
 def test_small_results_lie_in_the_store(store: Store) -> None:
     """They come with the claim of a delivery, and features go when the task has ended."""
     submit(store, "1", URL, features=b"[1]")
-    store.tasks.finish("1", store.tasks.claim("1", "w").attempt, Ending(success=True, results=b"{}"))
+    store.tasks.finish("1", store.tasks.claim("1", "w").attempt, RunOutcome(success=True, results=b"{}"))
     (delivery,) = store.deliveries.of("1")
     assert store.deliveries.claim(delivery["delivery_id"], "w").results == b"{}"
     assert store.tasks.results("1") == b"{}"

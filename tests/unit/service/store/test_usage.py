@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from callback_sdk.service.store import IdempotencyKey, Store, Submission
-from callback_sdk.service.store.models import Ending, NewTask
+from callback_sdk.service.store.models import RunOutcome, TaskRow
 from callback_sdk.service.store.usage import StorageQuotaError, TooLargeForQuotaError
 
 EMPTY = 2
@@ -17,7 +17,7 @@ EMPTY = 2
 
 
 def submission(job_id: str, size: int = 100, owner: str = "anna", **task: Any) -> Submission:
-    new = NewTask(job_id=job_id, owner=owner, algorithm="sum", version="1", features_format="json", **task)
+    new = TaskRow(job_id=job_id, owner=owner, algorithm="sum", version="1", features_format="json", **task)
     return Submission(task=new, features=bytes(size), size=size)
 
 
@@ -28,7 +28,7 @@ def test_features_count_until_results_take_their_place(store: Store) -> None:
     assert store.tasks.bytes_of("anna") == 150 + parameters + EMPTY
     claim = store.tasks.claim("1", "w")
     assert claim is not None
-    store.tasks.finish("1", claim.attempt, Ending(success=True, size=7, model_size=1000))
+    store.tasks.finish("1", claim.attempt, RunOutcome(success=True, size=7, model_size=1000))
     assert store.tasks.bytes_of("anna") == 50 + parameters + EMPTY + 7 + 1000
     assert store.tasks.cancel("2") == "Canceled"
     assert store.tasks.cancel("2") == "Canceled"
@@ -55,10 +55,10 @@ def test_a_run_that_lost_its_claim_counts_nothing(store: Store) -> None:
     store.tasks.submit([submission("1")])
     old = store.tasks.claim("1", "w")
     assert old is not None
-    store.tasks.finish("1", old.attempt + 1, Ending(success=True, size=5000))
+    store.tasks.finish("1", old.attempt + 1, RunOutcome(success=True, size=5000))
     assert store.tasks.bytes_of("anna") == 100 + EMPTY
     for _ in range(2):
-        store.tasks.finish("1", old.attempt, Ending(success=True, size=5))
+        store.tasks.finish("1", old.attempt, RunOutcome(success=True, size=5))
     assert store.tasks.bytes_of("anna") == 5 + EMPTY
 
 

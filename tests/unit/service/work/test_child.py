@@ -46,8 +46,8 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "_registry", lambda name: registry)
 
 
-def order(folder: Path, algorithm: str, *, evaluate: bool = True, **parameters: Any) -> child.Run:
-    return child.Run(
+def order(folder: Path, algorithm: str, *, evaluate: bool = True, **parameters: Any) -> child.RunSpec:
+    return child.RunSpec(
         registry="",
         algorithm=algorithm,
         version="1.0.0",

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from callback_sdk.models import Receipt
-from callback_sdk.service.access.cipher import Vault, new_key
-from callback_sdk.service.blobs.folder import Folder
+from callback_sdk.service.access.cipher import CredentialCipher, new_key
+from callback_sdk.service.blobs.folder import DirectoryStorage
 from callback_sdk.service.files import Scratch
-from callback_sdk.service.store import Ending, NewTask, Store, StoreUnavailableError, Submission
+from callback_sdk.service.store import RunOutcome, Store, StoreUnavailableError, Submission, TaskRow
 from callback_sdk.service.store.deliveries import DeliveryStore
 from callback_sdk.service.work.deliverer import Deliverer
-from callback_sdk.service.work.heartbeat import Claims
+from callback_sdk.service.work.heartbeat import Heartbeat
 from callback_sdk.targets.callbacks import callbacks
 
 
@@ -27,14 +27,18 @@ class NoWriter:
 
 def test_a_target_that_no_key_opens_waits_for_the_key(store: Store, tmp_path: Path) -> None:
     """The attempt fails as any other does, with the reason, and the claim is let go."""
-    task = NewTask(job_id="1", owner="anna", algorithm="a", version="1", features_format="json")
+    task = TaskRow(job_id="1", owner="anna", algorithm="a", version="1", features_format="json")
     store.tasks.submit([Submission(task=task, targets=callbacks(["https://example.org/hook"]), features=b"[]")])
-    store.tasks.finish("1", store.tasks.claim("1", "w").attempt, Ending(success=True, results=b"{}"))
+    store.tasks.finish("1", store.tasks.claim("1", "w").attempt, RunOutcome(success=True, results=b"{}"))
     keys = store.deliveries
-    store.deliveries = DeliveryStore(store.database, Vault([new_key()]))
+    store.deliveries = DeliveryStore(store.database, CredentialCipher([new_key()]))
     scratch = Scratch(tmp_path / "scratch")
     deliverer = Deliverer(
-        store=store, blobs=Folder(tmp_path / "blobs"), scratch=scratch, claims=Claims(store, "w"), writer=NoWriter()
+        store=store,
+        blobs=DirectoryStorage(tmp_path / "blobs"),
+        scratch=scratch,
+        claims=Heartbeat(store, "w"),
+        writer=NoWriter(),
     )
     ((delivery_id, host),) = store.deliveries.take(1, again_after=0.0)
     assert deliverer.send_now(delivery_id, host)
@@ -56,7 +60,11 @@ def test_deliveries_while_the_database_is_away_are_few_log_lines(
     """The first failure without a traceback, however many deliveries come meanwhile, and the end."""
     scratch = Scratch(tmp_path / "scratch")
     deliverer = Deliverer(
-        store=store, blobs=Folder(tmp_path / "blobs"), scratch=scratch, claims=Claims(store, "w"), writer=NoWriter()
+        store=store,
+        blobs=DirectoryStorage(tmp_path / "blobs"),
+        scratch=scratch,
+        claims=Heartbeat(store, "w"),
+        writer=NoWriter(),
     )
     with monkeypatch.context() as patch:
         patch.setattr(store.deliveries, "claim", _raise_unavailable)

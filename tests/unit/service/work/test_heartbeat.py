@@ -9,31 +9,31 @@ from pathlib import Path
 import pytest
 
 from callback_sdk.service.files import write_whole
-from callback_sdk.service.store import NewTask, Store, Submission
+from callback_sdk.service.store import Store, Submission, TaskRow
 from callback_sdk.service.work import heartbeat as module
-from callback_sdk.service.work.heartbeat import Claims
+from callback_sdk.service.work.heartbeat import Heartbeat
 from callback_sdk.service.work.process import CANCEL, SHUTDOWN
 from tests.topology import wait_until
 
 
 @pytest.fixture
-def claims(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Claims]:
+def claims(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Heartbeat]:
     """Look after the claims of one worker, in a hurry."""
     monkeypatch.setattr(module, "LOOK", 0.05)
     monkeypatch.setattr(module, "BEAT", 0.1)
-    claims = Claims(store, "w")
+    claims = Heartbeat(store, "w")
     claims.start()
     yield claims
     claims.close()
 
 
 def claimed(store: Store):
-    task = NewTask(job_id="1", owner="anna", algorithm="a", version="1", features_format="json")
+    task = TaskRow(job_id="1", owner="anna", algorithm="a", version="1", features_format="json")
     store.tasks.submit([Submission(task=task, features=b"[]")])
     return store.tasks.claim("1", "w")
 
 
-def test_a_run_that_is_cancelled_is_stopped(store: Store, claims: Claims, tmp_path: Path) -> None:
+def test_a_run_that_is_cancelled_is_stopped(store: Store, claims: Heartbeat, tmp_path: Path) -> None:
     """Whoever cancelled it, on whatever machine."""
     stop: Future[str] = Future()
     with claims.running(claimed(store), stop, tmp_path / "progress"):
@@ -41,7 +41,7 @@ def test_a_run_that_is_cancelled_is_stopped(store: Store, claims: Claims, tmp_pa
         assert stop.result(30) == CANCEL
 
 
-def test_a_run_that_was_taken_back_is_stopped(store: Store, claims: Claims, tmp_path: Path) -> None:
+def test_a_run_that_was_taken_back_is_stopped(store: Store, claims: Heartbeat, tmp_path: Path) -> None:
     """Two runs of one task don't go on side by side."""
     stop: Future[str] = Future()
     with claims.running(claimed(store), stop, tmp_path / "progress"):
@@ -51,7 +51,7 @@ def test_a_run_that_was_taken_back_is_stopped(store: Store, claims: Claims, tmp_
     assert store.tasks.held("another") == {"1": 2}
 
 
-def test_signs_of_life_keep_a_claim(store: Store, claims: Claims, tmp_path: Path) -> None:
+def test_signs_of_life_keep_a_claim(store: Store, claims: Heartbeat, tmp_path: Path) -> None:
     """And bring the progress along."""
     stop: Future[str] = Future()
     with claims.running(claimed(store), stop, tmp_path / "progress"):
@@ -63,7 +63,7 @@ def test_signs_of_life_keep_a_claim(store: Store, claims: Claims, tmp_path: Path
     assert not stop.done()
 
 
-def test_whatever_runs_can_be_broken_off(store: Store, claims: Claims, tmp_path: Path) -> None:
+def test_whatever_runs_can_be_broken_off(store: Store, claims: Heartbeat, tmp_path: Path) -> None:
     """When the grace after SIGTERM is over."""
     stop: Future[str] = Future()
     with claims.running(claimed(store), stop, tmp_path / "progress"):

@@ -11,9 +11,9 @@ import pytest
 from callback_sdk.documents.decoding import decode
 from callback_sdk.documents.document import encode
 from callback_sdk.errors import AlgorithmError, ConfigurationError, FeaturesError, ParametersError
-from callback_sdk.service import Context, Registry
+from callback_sdk.service import JobContext, Registry
 from callback_sdk.service.algorithms.features import Features
-from callback_sdk.service.work import invocation as calling
+from callback_sdk.service.work import invocation
 
 registry = Registry()
 
@@ -23,7 +23,7 @@ registry = Registry()
     features={"properties": {"a": {"type": "number"}}, "required": ["a"]},
     parameters={"properties": {"factor": {"type": "number"}}},
 )
-def double(features: Any, parameters: dict[str, Any], context: Context) -> dict[str, Any]:
+def double(features: Any, parameters: dict[str, Any], context: JobContext) -> dict[str, Any]:
     """Multiply."""
     return {
         "predictions": [value * parameters.get("factor", 2) for value in features.to_dict()["a"]],
@@ -32,27 +32,27 @@ def double(features: Any, parameters: dict[str, Any], context: Context) -> dict[
 
 
 @double.evaluation("sum")
-def total(features: Any, parameters: dict[str, Any], predictions: list[float], context: Context) -> float:
+def total(features: Any, parameters: dict[str, Any], predictions: list[float], context: JobContext) -> float:
     return sum(predictions) + context.asked.get("plus", 0)
 
 
 @double.evaluation("broken")
-def broken(features: Any, parameters: dict[str, Any], predictions: list[float], context: Context) -> Any:
+def broken(features: Any, parameters: dict[str, Any], predictions: list[float], context: JobContext) -> Any:
     raise ZeroDivisionError("never mind")
 
 
 @double.evaluation("odd")
-def odd(features: Any, parameters: dict[str, Any], predictions: list[float], context: Context) -> Any:
+def odd(features: Any, parameters: dict[str, Any], predictions: list[float], context: JobContext) -> Any:
     return object()
 
 
 @double.monitor("largest")
-def largest(features: Any, parameters: dict[str, Any], predictions: list[float], context: Context) -> float:
+def largest(features: Any, parameters: dict[str, Any], predictions: list[float], context: JobContext) -> float:
     return max(predictions)
 
 
 @double.fit
-def train(features: Any, parameters: dict[str, Any], context: Context) -> str:
+def train(features: Any, parameters: dict[str, Any], context: JobContext) -> str:
     return "trained"
 
 
@@ -63,13 +63,13 @@ def features(tmp_path: Path) -> Features:
     return Features(tmp_path / "features", "json")
 
 
-def context() -> Context:
-    return Context(job_id="1", attempt=1, evaluate=True, report=lambda *_: None)
+def context() -> JobContext:
+    return JobContext(job_id="1", attempt=1, evaluate=True, report=lambda *_: None)
 
 
 def predict(features: Features, evaluate: Any = True, *, monitor: bool = True, **parameters: Any) -> dict[str, Any]:
     algorithm = registry.get("double")
-    return calling.predict(algorithm, features, parameters, context(), evaluate=evaluate, monitor=monitor)
+    return invocation.predict(algorithm, features, parameters, context(), evaluate=evaluate, monitor=monitor)
 
 
 def arriving(value: Any) -> Any:
@@ -101,14 +101,14 @@ def test_an_evaluation_is_read_once(features: Features) -> None:
     own = Registry()
 
     @own.algorithm("reader")
-    def seven(features: Any, parameters: dict[str, Any], context: Context) -> int:
+    def seven(features: Any, parameters: dict[str, Any], context: JobContext) -> int:
         return 7
 
     @seven.evaluation("rows")
-    def rows(features: Any, parameters: dict[str, Any], predictions: Any, context: Context) -> Any:
+    def rows(features: Any, parameters: dict[str, Any], predictions: Any, context: JobContext) -> Any:
         return pa.table({"a": [1.5, float("nan")]}).to_reader()
 
-    members = calling.predict(own.get("reader"), features, {}, context(), evaluate=True, monitor=False)
+    members = invocation.predict(own.get("reader"), features, {}, context(), evaluate=True, monitor=False)
     encoded = encode(members)
     assert decode(encoded.data) == {"predictions": 7, "evaluations": {"rows": {"a": [1.5, None]}}}
     assert encoded.nulled == 1
@@ -126,11 +126,11 @@ def test_what_does_not_fit_is_not_computed(features: Features, tmp_path: Path) -
 def test_training(features: Features) -> None:
     """What it returns is the prediction's place."""
     algorithm = registry.get("double")
-    assert calling.fit(algorithm, features, {}, context()) == {"predictions": "trained", "evaluations": None}
+    assert invocation.fit(algorithm, features, {}, context()) == {"predictions": "trained", "evaluations": None}
     other = Registry()
     other.algorithm("x")(lambda features, parameters, context: None)
     with pytest.raises(AlgorithmError, match="can't be trained"):
-        calling.fit(other.get("x"), features, {}, context())
+        invocation.fit(other.get("x"), features, {}, context())
 
 
 def test_a_registered_function_is_still_one(features: Features) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from callback_sdk.service.work import output_capture as outputs
+from callback_sdk.service.work import output_capture
 
 
 @pytest.mark.parametrize("lines", [0, 1, 100_000])
@@ -17,36 +17,36 @@ def test_the_end_is_whole_when_the_start_is_freed(tmp_path: Path, lines: int) ->
     path = tmp_path / "output"
     with path.open("ab", buffering=0) as file:
         file.write(b"".join(b"line %d\n" % number for number in range(lines)))
-        outputs._free_start(path)
+        output_capture._free_start(path)
         file.write(b"the end\n")
-    end = outputs.kept(path)
+    end = output_capture.kept(path)
     assert end.endswith(b"line %d\nthe end\n" % (lines - 1) if lines else b"the end\n")
-    assert len(end) <= outputs.KEPT
+    assert len(end) <= output_capture.KEPT
     assert b"\0" not in end
-    assert path.stat().st_blocks * 512 <= 2 * outputs.KEPT
+    assert path.stat().st_blocks * 512 <= 2 * output_capture.KEPT
 
 
 def test_a_file_system_without_holes_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is emptied then, but for its end."""
-    monkeypatch.setattr(outputs, "_PUNCH_HOLE", 1 << 30)
+    monkeypatch.setattr(output_capture, "_PUNCH_HOLE", 1 << 30)
     path = tmp_path / "output"
     path.write_bytes(b"".join(b"line %d\n" % number for number in range(100_000)))
-    before = outputs.kept(path)
-    outputs._free_start(path)
+    before = output_capture.kept(path)
+    output_capture._free_start(path)
     assert path.read_bytes() == before
-    assert path.stat().st_size <= outputs.KEPT
+    assert path.stat().st_size <= output_capture.KEPT
 
 
 def test_lines_printed_outside_a_run_are_logged_up_to_a_limit(caplog: pytest.LogCaptureFixture) -> None:
     """Each is a record of its own; all are read, so that who writes them never waits for a reader."""
-    caplog.set_level(logging.INFO, outputs.__name__)
+    caplog.set_level(logging.INFO, output_capture.__name__)
     read, write = os.pipe()
     with os.fdopen(write, "wb") as file:
         file.write(b"na\xff\n" + b"x" * 1500 + b"\n" + b"more\n" * 500)
-    outputs.log_lines(read)
+    output_capture.log_lines(read)
     texts = [record.args[0] for record in caplog.records if isinstance(record.args, tuple) and record.args]
     assert texts[:4] == ["na\ufffd", "x" * 1000, "x" * 500, "more"]
-    assert len(texts) == outputs._LINES
+    assert len(texts) == output_capture._LINES
     assert [record.levelname for record in caplog.records].count("WARNING") == 1
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(read)

@@ -44,9 +44,9 @@ def order(
     version: str = "1.0.0",
     limit: float = math.inf,
     **parameters: Any,
-) -> child.Run:
+) -> child.RunSpec:
     (folder / "features").write_bytes(b'{"a": [1, 2]}')
-    return child.Run(
+    return child.RunSpec(
         registry=JOBS,
         kind=kind,
         algorithm=algorithm,

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from callback_sdk.service.access.cipher import Vault
+from callback_sdk.service.access.cipher import CredentialCipher
 from callback_sdk.service.algorithms.registry import load
-from callback_sdk.service.blobs import BlobMissingError, StorageError, features_name
-from callback_sdk.service.blobs.folder import Folder
+from callback_sdk.service.blobs import BlobMissingError, BlobStorageError, features_name
+from callback_sdk.service.blobs.folder import DirectoryStorage
 from callback_sdk.service.files import Scratch
-from callback_sdk.service.runtime import Parts, Reach, WorkerParts, working
-from callback_sdk.service.store import NewTask, Store, StoreUnavailableError, Submission
+from callback_sdk.service.runtime import DeliveryConfig, Runtime, WorkerRuntime, working
+from callback_sdk.service.store import Store, StoreUnavailableError, Submission, TaskRow
 from callback_sdk.service.work import runner as module
 from callback_sdk.service.work import uploads
 from callback_sdk.service.work.process import CANCEL, ChildProcess
@@ -27,7 +27,7 @@ from tests.topology import wait_until
 DATA = json.dumps({"a": list(range(20_000))}).encode()
 
 
-class FlakyBlobs(Folder):
+class FlakyBlobs(DirectoryStorage):
     """A folder that is away when it is told to be."""
 
     keeps = True
@@ -37,13 +37,13 @@ class FlakyBlobs(Folder):
     def keep(self, source: Path, name: str) -> None:
         if not self.keeps:
             self.refused += 1
-            raise StorageError("It is away.")
+            raise BlobStorageError("It is away.")
         super().keep(source, name)
 
     @contextmanager
     def fetch(self, name: str, scratch: Path) -> Iterator[Path]:
         if not self.gives:
-            raise StorageError("It is away.")
+            raise BlobStorageError("It is away.")
         with super().fetch(name, scratch) as path:
             yield path
 
@@ -56,25 +56,25 @@ def blobs(tmp_path: Path) -> FlakyBlobs:
 
 @pytest.fixture
 def work(
-    store: Store, vault: Vault, blobs: FlakyBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[WorkerParts]:
+    store: Store, vault: CredentialCipher, blobs: FlakyBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[WorkerRuntime]:
     """Give a worker with a task that has large features and large results."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "integration"))
     monkeypatch.setattr(uploads, "retry_pause", lambda *_, **__: 0.05)
     name = "engine_jobs:registry"
-    parts = Parts(
+    parts = Runtime(
         registry=load(name),
         registry_name=name,
         vault=vault,
         store=store,
         blobs=blobs,
         scratch=Scratch(tmp_path / "scratch"),
-        reach=Reach(guard=AddressGuard()),
+        reach=DeliveryConfig(guard=AddressGuard()),
     )
     source = tmp_path / "features"
     source.write_bytes(DATA)
     blobs.keep(source, features_name("1"))
-    task = NewTask(job_id="1", owner="anna", algorithm="large", version="1.0.0", features_format="json")
+    task = TaskRow(job_id="1", owner="anna", algorithm="large", version="1.0.0", features_format="json")
     store.tasks.submit([Submission(task=task, targets=callbacks(None))])
     with working(parts, "w") as work:
         yield work
@@ -90,7 +90,7 @@ def child() -> Iterator[ChildProcess]:
 
 
 def test_results_wait_for_their_place(
-    store: Store, work: WorkerParts, blobs: FlakyBlobs, child: ChildProcess
+    store: Store, work: WorkerRuntime, blobs: FlakyBlobs, child: ChildProcess
 ) -> None:  # fmt: skip
     """They may have cost hours: while the place is away they are kept here, then there. The slot is free at once."""
     blobs.keeps = False
@@ -104,7 +104,7 @@ def test_results_wait_for_their_place(
 
 
 def test_a_run_that_waits_to_keep_its_results_can_be_cancelled(
-    store: Store, work: WorkerParts, blobs: FlakyBlobs, child: ChildProcess
+    store: Store, work: WorkerRuntime, blobs: FlakyBlobs, child: ChildProcess
 ) -> None:
     """Its files and its claim are given up."""
     blobs.keeps = False
@@ -118,7 +118,7 @@ def test_a_run_that_waits_to_keep_its_results_can_be_cancelled(
 
 
 def test_no_result_is_lost_for_what_was_printed(
-    store: Store, work: WorkerParts, child: ChildProcess, monkeypatch: pytest.MonkeyPatch
+    store: Store, work: WorkerRuntime, child: ChildProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever keeps the output from being kept."""
 
@@ -132,7 +132,7 @@ def test_no_result_is_lost_for_what_was_printed(
 
 
 def test_a_task_whose_features_are_away_waits(
-    store: Store, work: WorkerParts, blobs: FlakyBlobs, child: ChildProcess
+    store: Store, work: WorkerRuntime, blobs: FlakyBlobs, child: ChildProcess
 ) -> None:
     """However often it is tried, that is no death of its process."""
     blobs.gives = False
@@ -146,7 +146,7 @@ def test_a_task_whose_features_are_away_waits(
 
 
 def test_a_task_waits_while_the_database_is_away(
-    store: Store, work: WorkerParts, child: ChildProcess, monkeypatch: pytest.MonkeyPatch
+    store: Store, work: WorkerRuntime, child: ChildProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A database that goes away in the middle of a run is no death of its process either."""
     with monkeypatch.context() as patch:
@@ -164,7 +164,7 @@ def _raise_unavailable(*_: object) -> None:
 
 
 def test_a_task_whose_features_are_gone_fails(
-    store: Store, work: WorkerParts, blobs: FlakyBlobs, child: ChildProcess
+    store: Store, work: WorkerRuntime, blobs: FlakyBlobs, child: ChildProcess
 ) -> None:
     """After three tries, with the reason."""
     blobs.remove(features_name("1"))

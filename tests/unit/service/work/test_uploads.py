@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from callback_sdk.service.blobs import BlobMissingError, StorageError, StorageUnavailableError
+from callback_sdk.service.blobs import BlobMissingError, BlobStorageError, StorageUnavailableError
 from callback_sdk.service.work import uploads as module
 from callback_sdk.service.work.process import CANCEL
-from callback_sdk.service.work.uploads import PendingUploads, Upload
+from callback_sdk.service.work.uploads import BlobUpload, PendingUploads
 
 
 class Storage:
@@ -21,7 +21,7 @@ class Storage:
 
     def __init__(self) -> None:
         self.away = True
-        self.kind: type[StorageError] = StorageUnavailableError
+        self.kind: type[BlobStorageError] = StorageUnavailableError
         self.refused: set[str] = set()
         self.kept: list[str] = []
         self.asked = threading.Semaphore(0)
@@ -35,7 +35,7 @@ class Storage:
         if self.away:
             raise self.kind("It is away.")
         if name in self.refused:
-            raise StorageError("It is too large.")
+            raise BlobStorageError("It is too large.")
         self.kept.append(name)
 
 
@@ -56,11 +56,11 @@ def pending(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pendi
     pending.close()
 
 
-def upload(*names: str) -> tuple[Upload, Future[Exception | None]]:
+def upload(*names: str) -> tuple[BlobUpload, Future[Exception | None]]:
     concluded: Future[Exception | None] = Future()
     # Any file that exists: the storage looks at names only.
     files = [(Path(__file__), name) for name in names]
-    return Upload(job_id=names[0], files=files, stop=Future(), conclude=concluded.set_result), concluded
+    return BlobUpload(job_id=names[0], files=files, stop=Future(), conclude=concluded.set_result), concluded
 
 
 def in_thread(call: Callable[..., Any], *arguments: Any) -> threading.Thread:
@@ -118,7 +118,7 @@ def test_results_without_files_never_wait(pending: PendingUploads) -> None:
     """Small results lie in the database: they are concluded at once, whatever waits."""
     pending.store(upload("a")[0])
     concluded: Future[Exception | None] = Future()
-    pending.store(Upload(job_id="small", files=[], stop=Future(), conclude=concluded.set_result))
+    pending.store(BlobUpload(job_id="small", files=[], stop=Future(), conclude=concluded.set_result))
     assert concluded.done()
 
 
@@ -146,7 +146,7 @@ def test_a_canceled_upload_is_given_up(storage: Storage, pending: PendingUploads
     one, concluded = upload("c")
     caller = in_thread(pending.store, one)
     one.stop.set_result(CANCEL)
-    assert isinstance(concluded.result(30), StorageError)
+    assert isinstance(concluded.result(30), BlobStorageError)
     caller.join(30)
     assert storage.kept == []
 
@@ -165,9 +165,9 @@ def test_what_no_retry_can_mend_is_concluded(
     assert isinstance(concluded.result(30), kind)
 
 
-@pytest.mark.parametrize("kind", [StorageError, StorageUnavailableError])
+@pytest.mark.parametrize("kind", [BlobStorageError, StorageUnavailableError])
 def test_one_upload_that_is_refused_holds_up_no_other(
-    storage: Storage, pending: PendingUploads, kind: type[StorageError]
+    storage: Storage, pending: PendingUploads, kind: type[BlobStorageError]
 ) -> None:
     """Those behind it are attempted all the same, also when they come later."""
     storage.kind, storage.refused = kind, {"large"}
@@ -196,20 +196,22 @@ def test_an_attempt_that_hangs_keeps_no_upload_from_being_given_back(storage: St
     caller = in_thread(pending.store, one)
     assert began.wait(30)
     pending.give_back()
-    assert isinstance(concluded.result(0), StorageError)
+    assert isinstance(concluded.result(0), BlobStorageError)
     caller.join(30)
     assert not caller.is_alive()
     assert pending.count == 0
     late, concluded = upload("b")
     pending.store(late)
-    assert isinstance(concluded.result(30), StorageError)
+    assert isinstance(concluded.result(30), BlobStorageError)
     go.set()
 
 
 def test_a_file_that_is_gone_is_no_outage(pending: PendingUploads) -> None:
     """Its task runs again."""
     concluded: Future[Exception | None] = Future()
-    pending.store(Upload(job_id="1", files=[(Path("/nonexistent"), "a")], stop=Future(), conclude=concluded.set_result))
+    pending.store(
+        BlobUpload(job_id="1", files=[(Path("/nonexistent"), "a")], stop=Future(), conclude=concluded.set_result)
+    )
     assert isinstance(concluded.result(30), BlobMissingError)
 
 
@@ -218,5 +220,5 @@ def test_what_waits_is_given_back_when_the_process_ends(pending: PendingUploads)
     one, concluded = upload("a")
     pending.store(one)
     pending.close()
-    assert isinstance(concluded.result(0), StorageError)
+    assert isinstance(concluded.result(0), BlobStorageError)
     assert pending.count == 0

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import Vault
+from callback_sdk.service.access.cipher import CredentialCipher
 
 revision = "0002"
 down_revision = "0001"
@@ -20,7 +20,7 @@ _AT_ONCE = 1000
 """Targets in memory at a time."""
 
 
-def upgrade(vault: Vault) -> None:
+def upgrade(vault: CredentialCipher) -> None:
     """Make the new tables, and bring tasks and deliveries over.
 
     Columns are added and dropped in place: to build a table anew, as SQLite needs for other changes, would drop
@@ -123,7 +123,7 @@ class _Plain(sa.TypeDecorator[Secret[str]]):
         return Secret(value or "")
 
 
-def _encrypt(vault: Vault) -> None:
+def _encrypt(vault: CredentialCipher) -> None:
     plain = sa.table("deliveries", sa.column("delivery_id"), sa.column("target", _Plain()))
     sealed = sa.table("deliveries", sa.column("delivery_id"), sa.column("target", sa.Text))
     update = sealed.update().where(sealed.c.delivery_id == sa.bindparam("one"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from callback_sdk.service.access.cipher import Vault
+from callback_sdk.service.access.cipher import CredentialCipher
 
 revision = "0003"
 down_revision = "0002"
@@ -13,7 +13,7 @@ branch_labels = None
 depends_on = None
 
 
-def upgrade(vault: Vault) -> None:
+def upgrade(vault: CredentialCipher) -> None:
     """Put other indices in the place of some."""
     op.drop_index("tasks_by_owner_and_status", "tasks")
     op.create_index("tasks_by_owner_and_status", "tasks", ["owner", "status", "created_at", "job_id"])

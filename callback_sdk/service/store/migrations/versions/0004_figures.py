@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from callback_sdk.service.access.cipher import Vault
+from callback_sdk.service.access.cipher import CredentialCipher
 
 revision = "0004"
 down_revision = "0003"
@@ -13,7 +13,7 @@ branch_labels = None
 depends_on = None
 
 
-def upgrade(vault: Vault) -> None:
+def upgrade(vault: CredentialCipher) -> None:
     """Add them."""
     for name, table in (("tasks_by_end", "tasks"), ("tries_by_end", "tries")):
         where = sa.text("finished_at IS NOT NULL")

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from callback_sdk.redaction import Secret, SecretURL
-from callback_sdk.service.access.cipher import Vault, VaultError
+from callback_sdk.service.access.cipher import CredentialCipher, CredentialCipherError
 
 revision = "0006"
 down_revision = "0005"
@@ -47,7 +47,7 @@ _TRIES = sa.table("tries", sa.column("delivery_id"), sa.column("number"), sa.col
 _WRITTEN_TRIES = sa.table("tries", sa.column("delivery_id"), sa.column("number"), sa.column("error"))
 
 
-def upgrade(vault: Vault) -> None:
+def upgrade(vault: CredentialCipher) -> None:
     """Drop the parameters, which the encrypted targets have too, and hide credentials in what is shown of targets."""
     connection = op.get_bind()
     for row in _rows(connection):
@@ -68,10 +68,10 @@ def _rows(connection: sa.Connection) -> Iterator[Any]:
         last = found[-1].delivery_id
 
 
-def _url(row: Any, vault: Vault) -> SecretURL:
+def _url(row: Any, vault: CredentialCipher) -> SecretURL:
     try:
         return SecretURL(json.loads(vault.decrypt(row.target).reveal())["url"])
-    except VaultError:
+    except CredentialCipherError:
         # The key was thrown away. Whether its query was a signature is not known any more.
         return SecretURL(row.url.reveal() or "")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from callback_sdk.service.access.cipher import Vault
+from callback_sdk.service.access.cipher import CredentialCipher
 
 revision = "0008"
 down_revision = "0007"
@@ -15,7 +15,7 @@ depends_on = None
 _BYTES = "(SELECT coalesce(sum(length(data)), 0) FROM contents WHERE contents.job_id = tasks.job_id AND name = '{}')"
 
 
-def upgrade(vault: Vault) -> None:
+def upgrade(vault: CredentialCipher) -> None:
     """Make their table and columns, and count."""
     op.create_table(
         "storage",
