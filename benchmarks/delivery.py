@@ -49,7 +49,7 @@ class Contest:
         self.client = store.client(config=store.client().meta.config.merge(Config(max_pool_connections=AT_ONCE)))
         self.keys = [f"runs/{number}.json" for number in range(count)]
         signer = S3Signer(self.bucket, client=self.client)
-        self.urls = [target.url for target in signer.put_many(self.keys, expires=timedelta(days=1))]
+        self.urls = [target.url for target in signer.presign_put_many(self.keys, expires=timedelta(days=1))]
         self.writer = ResultsWriter()
         self.writer.write(RESULT, self.urls[0])
         self.body = self.client.get_object(Bucket=self.bucket, Key=self.keys[0])["Body"].read()

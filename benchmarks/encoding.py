@@ -31,7 +31,7 @@ import orjson
 from benchmarks.harness import Case, Report, forget_peak, in_turns, parser, peak_memory
 from callback_sdk import JobResult, ResultsWriter, S3Signer
 from callback_sdk.documents.body import Body
-from callback_sdk.documents.document import document, results_body
+from callback_sdk.documents.document import document, encode_results
 from callback_sdk.testing import SeaweedFS
 
 FLOATS, RECORDS = 1_000_000, 100_000
@@ -83,8 +83,8 @@ MAKERS = {"floats": floats, "records": records, "records with nulls": records_wi
 def ours(results: Any) -> tuple[Body, int]:
     """Return the document, and how many numbers became null."""
     with ExitStack() as stack:
-        body, nulled = results_body(results, stack)
-        return document(JobResult(job_id="42", success=True), {}, body), nulled
+        body, nulls_written = encode_results(results, stack)
+        return document(JobResult(job_id="42", success=True), {}, body), nulls_written
 
 
 def whole(results: Any) -> dict[str, Any]:
@@ -107,10 +107,10 @@ def plain(value: Any) -> Any:
 
 def check(name: str, results: Any) -> None:
     """Make sure that what is fast is also right."""
-    body, nulled = ours(results)
+    body, nulls_written = ours(results)
     theirs = json.loads(json.dumps(whole(results), default=plain), parse_constant=lambda constant: None)
     numbers = [item.get("rest") for item in results["predictions"] if isinstance(item, dict)]
-    if json.loads(body.read()) != theirs or nulled != sum(number != number for number in numbers):
+    if json.loads(body.read()) != theirs or nulls_written != sum(number != number for number in numbers):
         sys.exit(f"The document of the {name} is wrong.")
 
 

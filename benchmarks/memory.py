@@ -58,7 +58,7 @@ class Deliveries:
 
     def peak(self, case: str, results: Path) -> int:
         """Deliver once and return the peak in bytes."""
-        target = self.signer.post(KEY) if case == "POST" else self.signer.put(KEY)
+        target = self.signer.presign_post(KEY) if case == "POST" else self.signer.presign_put(KEY)
         order = {
             "url": target.url,
             "param": target.callback_param,

@@ -61,7 +61,11 @@ def main() -> None:
     check(signer, some, boto3_put, boto3_post)
     puts = in_turns(
         [
-            Case("put_many", lambda: [target.url for target in signer.put_many(keys, expires=LIFE)], len(keys)),
+            Case(
+                "presign_put_many",
+                lambda: [target.url for target in signer.presign_put_many(keys, expires=LIFE)],
+                len(keys),
+            ),
             Case("boto3", lambda: [boto3_put(key) for key in some], len(some)),
             Case("minio-py", lambda: [minio.presigned_put_object(BUCKET, key, LIFE) for key in some], len(some)),
             Case("obstore", lambda: obstore.sign(store, "PUT", keys, LIFE), len(keys)),
@@ -71,17 +75,21 @@ def main() -> None:
     )
     posts = in_turns(
         [
-            Case("post_many", lambda: [target.fields for target in signer.post_many(keys, expires=LIFE)], len(keys)),
+            Case(
+                "presign_post_many",
+                lambda: [target.fields for target in signer.presign_post_many(keys, expires=LIFE)],
+                len(keys),
+            ),
             Case("boto3", lambda: [boto3_post(key) for key in some], len(some)),
         ],
         chosen.rounds,
     )
     report = Report("signing", as_json=chosen.json)
-    report.table("PUT URLs", puts, us="put_many")
-    report.table("POST forms", posts, us="post_many")
+    report.table("PUT URLs", puts, us="presign_put_many")
+    report.table("POST forms", posts, us="presign_post_many")
     for peer, bar in (("boto3", 40), ("minio-py", 5), ("obstore", 1.2)):
-        report.bar(f"PUT {peer}", puts[peer].median / puts["put_many"].median, at_least=bar)
-    report.bar("POST boto3", posts["boto3"].median / posts["post_many"].median, at_least=15)
+        report.bar(f"PUT {peer}", puts[peer].median / puts["presign_put_many"].median, at_least=bar)
+    report.bar("POST boto3", posts["boto3"].median / posts["presign_post_many"].median, at_least=15)
     report.end()
 
 
@@ -95,8 +103,12 @@ def check(
         mock.patch("botocore.signers.get_current_datetime", return_value=now),
         mock.patch.object(signer, "_clock", now.timestamp),
     ):
-        same = [target.url for target in signer.put_many(keys, expires=LIFE)] == [boto3_put(key) for key in keys]
-        same &= [target.fields for target in signer.post_many(keys, expires=LIFE)] == [boto3_post(key) for key in keys]
+        same = [target.url for target in signer.presign_put_many(keys, expires=LIFE)] == [
+            boto3_put(key) for key in keys
+        ]
+        same &= [target.fields for target in signer.presign_post_many(keys, expires=LIFE)] == [
+            boto3_post(key) for key in keys
+        ]
     if not same:
         sys.exit("What put_many or post_many signs is not what botocore signs.")
 

@@ -30,7 +30,7 @@ from callback_sdk.errors import (
     InvalidRequestError,
     ServiceError,
 )
-from callback_sdk.redaction import Secret, hide, sealed
+from callback_sdk.redaction import Secret, hide, hides_tracebacks
 
 if TYPE_CHECKING:
     from callback_sdk.config import ClientConfig
@@ -189,7 +189,7 @@ class PlatformClient(Client):
         token_refresh: Replaces the token when the service rejects it.
     """
 
-    @sealed
+    @hides_tracebacks
     def __init__(self, *, config: ClientConfig, token_refresh: Secret[str] | None = None) -> None:
         super().__init__(config=config)
         if token_refresh is not None:
@@ -348,7 +348,7 @@ class PlatformClient(Client):
         return PlatformAlgorithm.of(self, super()._algorithm(data))
 
 
-@sealed
+@hides_tracebacks
 def get_instance(
     token: str | Secret[str] | None = None,
     url: str | None = None,

@@ -21,7 +21,7 @@ from attrs import define, field
 
 from callback_sdk.errors import ConfigurationError, InvalidTargetError
 from callback_sdk.parsing import DURATION_FORMAT, SIZE_FORMAT, parse_bool, parse_duration, parse_size
-from callback_sdk.redaction import Secret, SecretURL, sealed
+from callback_sdk.redaction import Secret, SecretURL, hides_tracebacks
 from callback_sdk.transport.allowlist import AllowedNetwork
 from callback_sdk.transport.retry import SERVICE_DELAYS
 
@@ -188,7 +188,7 @@ class ClientConfig:
     storage_endpoints: tuple[str, ...] = _setting("STORAGE_ENDPOINTS", _words, _ENDPOINTS, default=())
 
     @classmethod
-    @sealed
+    @hides_tracebacks
     def from_environ(cls, variables: Mapping[str, str] | None = None) -> ClientConfig:
         """Read the environment, or a mapping in its place.
 
@@ -279,7 +279,7 @@ class ServiceConfig:
     )
 
     @classmethod
-    @sealed
+    @hides_tracebacks
     def from_environ(cls, variables: Mapping[str, str] | None = None) -> ServiceConfig:
         """Read the environment, or a mapping in its place.
 
@@ -304,7 +304,7 @@ class WriterConfig:
     )
 
     @classmethod
-    @sealed
+    @hides_tracebacks
     def from_environ(cls, variables: Mapping[str, str] | None = None) -> WriterConfig:
         """Read the environment, or a mapping in its place.
 
@@ -327,7 +327,7 @@ class StorageConfig:
     region: str | None = _setting("REGION", str.strip, "the name of a region, such as eu-central-1")
 
     @classmethod
-    @sealed
+    @hides_tracebacks
     def from_environ(cls, variables: Mapping[str, str] | None = None) -> StorageConfig:
         """Read the environment, or a mapping in its place.
 

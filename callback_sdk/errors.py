@@ -22,7 +22,7 @@
     ├── ParametersError                  parameters that an algorithm doesn't take
     ├── WebhookVerificationError         a webhook whose signature doesn't hold
     ├── DeliveryError                    a target was tried and does not have the result
-    │   └── SeveralDeliveriesError       two or more targets failed
+    │   └── MultipleDeliveryErrors       two or more targets failed
     ├── OutboxError                      the outbox can't keep or change what it was given
     ├── AIStoreError                     AIStore can't be used as if it were S3
     │   ├── RedirectError                a redirect that is not followed
@@ -30,17 +30,17 @@
     │   │   ├── RedirectLoopError        it leads back to where it came from
     │   │   └── TooManyRedirectsError
     │   ├── BodyNotRewindableError       an upload that can't be sent again from its beginning
-    │   └── LoginError                   AuthN gave no token
+    │   └── AIStoreLoginError            AuthN gave no token
     ├── AlgorithmError                   an algorithm failed, or is not registered
     │   └── UnknownAlgorithmError
     └── ServiceError                     the service did not do what was asked
-        ├── ServiceUnreachableError      no answer
+        ├── ServiceConnectionError       no answer
         ├── AuthenticationError          401, 403
         ├── NotFoundError                404
         ├── ConflictError                409
         ├── InvalidRequestError          any other 4xx
         ├── ResponseTooLargeError        more bytes than the client reads
-        ├── WaitTimeoutError             the task goes on, the waiting ended
+        ├── TaskTimeoutError             the task goes on, the waiting ended
         └── TaskFailedError              the task ended without a result
 
 Each text says what to do next. Each URL in a text is without its query: a signed URL is a credential.

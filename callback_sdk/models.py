@@ -81,7 +81,7 @@ class Receipt(HTMLRepr):
         version_id: The object's version in a bucket that keeps versions, else None.
         size: Bytes of the body as the target keeps it, after compression.
         sha256: Hex digest of these bytes.
-        nulled: NaN, infinite numbers and NaT that became null, as JSON has none.
+        nulls_written: NaN, infinite numbers and NaT that became null, as JSON has none.
         started_at: When the first try began, in UTC.
         finished_at: When the target had accepted it, in UTC.
     """
@@ -94,7 +94,7 @@ class Receipt(HTMLRepr):
     version_id: str | None = None
     size: int
     sha256: str
-    nulled: int = 0
+    nulls_written: int = 0
     started_at: datetime
     finished_at: datetime
 
@@ -108,7 +108,7 @@ class Receipt(HTMLRepr):
             "etag": self.etag,
             "version id": self.version_id,
             "sha256": self.sha256,
-            "nulled": self.nulled or None,
+            "nulls_written": self.nulls_written or None,
             "finished at": self.finished_at,
         }
 
@@ -203,7 +203,7 @@ class PresignedPut:
         return self._expires_at
 
     def __repr__(self) -> str:
-        return f"PutTarget({SecretURL(self.url)}, headers={self._headers}, expires_at={self.expires_at})"
+        return f"PresignedPut({SecretURL(self.url)}, headers={self._headers}, expires_at={self.expires_at})"
 
 
 @define(kw_only=True, repr=False, unsafe_hash=True)
@@ -235,4 +235,4 @@ class PresignedPost:
         return self._expires_at
 
     def __repr__(self) -> str:
-        return f"PostTarget({SecretURL(self.url)}, fields={self._fields}, expires_at={self.expires_at})"
+        return f"PresignedPost({SecretURL(self.url)}, fields={self._fields}, expires_at={self.expires_at})"

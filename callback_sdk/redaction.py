@@ -254,7 +254,7 @@ def hide(value: Any) -> Secret[Any]:
 E = TypeVar("E", bound="BaseException | None")
 
 
-def without_frames(error: E) -> E:
+def strip_traceback(error: E) -> E:
     """Take the frames off an error and off whatever it came from, and return it.
 
     Frames of the libraries below hold plain URLs and headers in their variables, and tracebacks may be
@@ -309,7 +309,7 @@ def clearing_locals(call: Callable[P, T]) -> Callable[P, T]:
     return wrapper
 
 
-def sealed(call: Callable[P, T]) -> Callable[P, T]:
+def hides_tracebacks(call: Callable[P, T]) -> Callable[P, T]:
     """Let no frame below a call, nor the call's arguments, into the traceback of an error of ours.
 
     Other errors, and interrupts such as Ctrl-C, keep their frames without the local variables.
@@ -322,7 +322,7 @@ def sealed(call: Callable[P, T]) -> Callable[P, T]:
         try:
             return cleared(*args, **kwargs)
         except CallbackSDKError as error:
-            failure = without_frames(error)
+            failure = strip_traceback(error)
         finally:
             del args, kwargs
         raise failure

@@ -36,7 +36,7 @@ def through(target: PresignedPut, endpoint: str) -> PresignedPut:
         ConfigurationError: The endpoint is no URL.
 
     Example:
-        >>> writer.write(result, aistore.through(signer.put("runs/42.json"), "http://aistore:8080"))
+        >>> writer.write(result, aistore.through(signer.presign_put("runs/42.json"), "http://aistore:8080"))
     """
     url = SecretURL(target.url)
     headers = target.headers

@@ -73,7 +73,7 @@ class Token:
         """Return a token that is still good for a while, in plain.
 
         Raises:
-            LoginError: AuthN gives none.
+            AIStoreLoginError: AuthN gives none.
         """
         with self._lock:
             if time.time() > self._end - self._margin:

@@ -133,7 +133,7 @@ class ClientBase:
         return Task(cast("Client", self), state)
 
     def _algorithm(self, data: Any) -> Algorithm:
-        return understood("an algorithm", Algorithm.from_dict, cast("Client", self), data)
+        return parse_response("an algorithm", Algorithm.from_dict, cast("Client", self), data)
 
     def _suggest(self, error: NotFoundError, algorithm_id: str) -> None:
         """Put similar names into the hint, if the service tells them without trouble."""
@@ -165,13 +165,13 @@ def segment(name: str) -> str:
     raise InvalidRequestError(f"{name!r:.100} is no id.", hint="Give the id as a string.")
 
 
-def queried(path: str, parameters: Mapping[str, Any]) -> str:
+def with_query(path: str, parameters: Mapping[str, Any]) -> str:
     """Return a path with the parameters that are not None as its query."""
     given = {name: value for name, value in parameters.items() if value is not None}
     return f"{path}?{urlencode(given)}" if given else path
 
 
-def understood(what: str, read: Callable[..., T], *arguments: Any) -> T:
+def parse_response(what: str, read: Callable[..., T], *arguments: Any) -> T:
     """Read a part of an answer.
 
     Args:

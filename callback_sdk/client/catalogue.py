@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import BinaryIO
 
-from callback_sdk.client.base import ClientBase, queried, segment, understood, unexpected
+from callback_sdk.client.base import ClientBase, parse_response, segment, unexpected, with_query
 from callback_sdk.client.connection import JSON
 from callback_sdk.client.failures import public
 from callback_sdk.client.resources import Algorithm, Version
@@ -57,7 +57,7 @@ class Catalogue(ClientBase):
         data = self._connection.request("GET", f"/algorithms/{segment(algorithm_id)}/versions").data
         if not isinstance(data, list):
             raise unexpected("a list of versions")
-        return HTMLList(understood("a version", Version.from_dict, item) for item in data)
+        return HTMLList(parse_response("a version", Version.from_dict, item) for item in data)
 
     @public
     def get_algorithm_version(self, algorithm_id: str, version: str) -> Version:
@@ -68,7 +68,7 @@ class Catalogue(ClientBase):
             ServiceError: The service didn't tell.
         """
         path = f"/algorithms/{segment(algorithm_id)}/versions/{segment(version)}"
-        return understood("a version", Version.from_dict, self._connection.request("GET", path).data)
+        return parse_response("a version", Version.from_dict, self._connection.request("GET", path).data)
 
     @public
     def get_template(self, algorithm_id: str, file_type: str = "input", version: str | None = None) -> BinaryIO:
@@ -104,7 +104,7 @@ class Catalogue(ClientBase):
         for name, value in {"file_type": file_type, "version": version}.items():
             if value is not None and not isinstance(value, str):
                 raise InvalidRequestError(f"{name} is {value!r:.100}.", hint="Give a string, or leave it out.")
-        path = queried(f"/algorithms/{segment(algorithm_id)}/{what}", {"type": file_type, "version": version})
+        path = with_query(f"/algorithms/{segment(algorithm_id)}/{what}", {"type": file_type, "version": version})
         try:
             # Scripts that were written for a temporary file close it when they are done, and may.
             return io.BytesIO(self._connection.request("GET", path, accept=accept).data)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from callback_sdk.client.catalogue import Catalogue
 from callback_sdk.client.jobs import Jobs
 from callback_sdk.client.tasks import Tasks
-from callback_sdk.redaction import Secret, hide, sealed
+from callback_sdk.redaction import Secret, hide, hides_tracebacks
 
 if TYPE_CHECKING:
     from callback_sdk.config import ClientConfig
@@ -47,7 +47,7 @@ class Client(Catalogue, Jobs, Tasks):
             used.
     """
 
-    @sealed
+    @hides_tracebacks
     def __init__(
         self,
         url: str | None = None,

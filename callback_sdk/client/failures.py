@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from callback_sdk.errors import CallbackSDKError
-from callback_sdk.redaction import sealed, without_frames
+from callback_sdk.redaction import hides_tracebacks, strip_traceback
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,7 +45,7 @@ S = TypeVar("S", bound=_Fallible)
 
 def public(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
     """Make a method follow its object's `Failures`."""
-    call = sealed(method)
+    call = hides_tracebacks(method)
 
     @functools.wraps(method)
     def wrapper(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -56,7 +56,7 @@ def public(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P]
         except CallbackSDKError as error:
             if failures.raises:
                 raise
-            failures.last = without_frames(error)
+            failures.last = strip_traceback(error)
             # Whoever asked for False knows that it comes; all others keep the exact type.
             return cast("R", False)
         finally:

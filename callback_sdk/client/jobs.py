@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from callback_sdk import tracing
-from callback_sdk.client.base import ClientBase, segment, understood
+from callback_sdk.client.base import ClientBase, parse_response, segment
 from callback_sdk.client.batch import Batch, BatchItem, Options
 from callback_sdk.client.failures import public
 from callback_sdk.client.features import parameters_file, prepared
@@ -60,7 +60,7 @@ class Jobs(ClientBase):
             callback_url: Where the result goes: a URL or a list of URLs.
             callback_param: What goes with it: a dict for all URLs, or a list as long as theirs. A presigned
                 POST needs `{"s3_fields": fields}`.
-            callbacks: Instead of these two, a list of targets: `PutTarget`, `PostTarget`, URLs, and
+            callbacks: Instead of these two, a list of targets: `PresignedPut`, `PresignedPost`, URLs, and
                 `(url, param)` pairs.
             monitor: Whether the service keeps watch over the algorithm's output.
             compression: Parquet's codec for a DataFrame or an Arrow table; snappy when None.
@@ -254,7 +254,7 @@ class Jobs(ClientBase):
                     error.hint = f"{error.hint} {accepted(key)}"
                     error.idempotency_key = key
                 raise
-        return self._task(understood("a task", TaskSnapshot.from_dict, answer.data))
+        return self._task(parse_response("a task", TaskSnapshot.from_dict, answer.data))
 
     def _item_targets(self, item: BatchItem) -> tuple[Callback, ...]:
         return self._checked(paired(Secret(_listed(item.callbacks.reveal()))))

@@ -371,7 +371,7 @@ class Task(HTMLRepr):
             progress: Whether to show a bar in a terminal and in a notebook, when tqdm is installed.
 
         Raises:
-            WaitTimeoutError: It has not ended in this time. It goes on.
+            TaskTimeoutError: It has not ended in this time. It goes on.
             ServiceError: The service doesn't know the task, or refuses to tell.
         """
         seconds, pause, for_deliveries = (

@@ -21,7 +21,7 @@ from callback_sdk.errors import (
     ServiceError,
     sentence,
 )
-from callback_sdk.redaction import HIDDEN, Secret, replaced, without_frames
+from callback_sdk.redaction import HIDDEN, Secret, replaced, strip_traceback
 from callback_sdk.transport.connection_errors import NO_TLS
 from callback_sdk.transport.retry import parse_retry_after
 
@@ -282,7 +282,7 @@ def unreachable(
     failure = ServiceConnectionError(
         f"No answer from {url}: {sentence(_described(root, hidden))}", hint=hint, idempotency_key=resume_key
     )
-    failure.__cause__ = None if _quotes_credential(root, hidden) else without_frames(root)
+    failure.__cause__ = None if _quotes_credential(root, hidden) else strip_traceback(root)
     return failure
 
 

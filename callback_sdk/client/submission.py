@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from callback_sdk.documents.body import Body, Part
 from callback_sdk.documents.document import encode
 from callback_sdk.errors import InvalidRequestError, type_name
-from callback_sdk.redaction import Secret, SecretFields, sealed
+from callback_sdk.redaction import Secret, SecretFields, hides_tracebacks
 from callback_sdk.targets.callbacks import Callback
 
 LONGEST_KEY = 255
@@ -171,7 +171,7 @@ def _json(name: str, value: Secret[Any]) -> str:
     return encoded(name, value).reveal().decode()
 
 
-@sealed
+@hides_tracebacks
 def encoded(name: str, value: Secret[Any]) -> Secret[bytes]:
     """Return JSON of what has credentials in it; an error has no frame that holds them.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Any
 
-from callback_sdk.client.base import ClientBase, queried, segment, understood, unexpected
+from callback_sdk.client.base import ClientBase, parse_response, segment, unexpected, with_query
 from callback_sdk.client.failures import public
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.resources import Task
@@ -85,7 +85,7 @@ class Tasks(ClientBase):
             progress: Whether to show a bar in a terminal and in a notebook, when tqdm is installed.
 
         Raises:
-            WaitTimeoutError: Some have not ended in this time. They go on.
+            TaskTimeoutError: Some have not ended in this time. They go on.
             ServiceError: The service doesn't know a task, or refuses to tell.
         """
         waited = _tasks(tasks)
@@ -160,7 +160,7 @@ class Tasks(ClientBase):
 
     def _task_state(self, method: str, job_id: str, *, deadline: float | None = None) -> TaskSnapshot:
         answer = self._connection.request(method, f"/algorithms/tasks/{segment(job_id)}", deadline=deadline)
-        state = understood("a task", TaskSnapshot.from_dict, answer.data)
+        state = parse_response("a task", TaskSnapshot.from_dict, answer.data)
         _check_id("task", job_id, state.job_id)
         return state
 
@@ -168,13 +168,13 @@ class Tasks(ClientBase):
         data = self._connection.request("GET", f"/algorithms/tasks/{segment(job_id)}/deliveries").data
         if not isinstance(data, list):
             raise unexpected("a list of deliveries")
-        return HTMLList(understood("a delivery", Delivery.from_dict, item) for item in data)
+        return HTMLList(parse_response("a delivery", Delivery.from_dict, item) for item in data)
 
     def _redeliver(self, job_id: str, delivery_id: str) -> Delivery:
         path = f"/algorithms/tasks/{segment(job_id)}/deliveries/{segment(delivery_id)}/redeliver"
         # The same twice is one: a delivery that is due is due.
         answer = self._connection.request("POST", path, repeatable=True)
-        delivery = understood("a delivery", Delivery.from_dict, answer.data)
+        delivery = parse_response("a delivery", Delivery.from_dict, answer.data)
         _check_id("delivery", delivery_id, delivery.delivery_id)
         return delivery
 
@@ -187,10 +187,10 @@ class Tasks(ClientBase):
             page = self._page({**wanted, "cursor": cursor})
 
     def _page(self, wanted: dict[str, Any]) -> tuple[list[TaskSummary], str | None]:
-        data = self._connection.request("GET", queried("/algorithms/tasks", wanted)).data
+        data = self._connection.request("GET", with_query("/algorithms/tasks", wanted)).data
         if not isinstance(data, dict) or not isinstance(data.get("tasks"), list):
             raise unexpected("a page of tasks")
-        return [understood("a task", TaskSummary.from_dict, item) for item in data["tasks"]], data.get("next")
+        return [parse_response("a task", TaskSummary.from_dict, item) for item in data["tasks"]], data.get("next")
 
 
 def _tasks(given: Any) -> HTMLList[Task]:

@@ -10,7 +10,7 @@ from attrs import define
 from callback_sdk.client.states import TaskSnapshot
 from callback_sdk.client.transport import LONGEST_RETRY_AFTER
 from callback_sdk.errors import ServiceConnectionError, ServiceError
-from callback_sdk.redaction import without_frames
+from callback_sdk.redaction import strip_traceback
 from callback_sdk.transport.retry import is_retryable
 
 Ask = Callable[[float], TaskSnapshot]
@@ -68,7 +68,7 @@ class Waiting:
             except ServiceError as error:
                 if not _may_pass(error):
                     raise
-                trouble = without_frames(error)
+                trouble = strip_traceback(error)
             self.show(state, trouble)
             left = self.end - time.monotonic()
             if (trouble is None and condition(state)) or left < _TOO_SHORT:

@@ -141,8 +141,10 @@ def _hand_over(
     put_key, post_key = (f"{store.prefix}{run_id}/{name}.json" for name in ("put", "post"))
     metadata = {"x-amz-meta-run": run_id}
     signer = S3Signer(store.bucket, client=store.client)
-    put = signer.put(put_key, expires=timedelta(hours=1), content_type=_JSON)
-    post = signer.post(post_key, expires=timedelta(hours=1), fields={"acl": "bucket-owner-full-control"} | metadata)
+    put = signer.presign_put(put_key, expires=timedelta(hours=1), content_type=_JSON)
+    post = signer.presign_post(
+        post_key, expires=timedelta(hours=1), fields={"acl": "bucket-owner-full-control"} | metadata
+    )
     console.print(f"Signed  a PUT   to {put_key} (content type)")
     console.print(f"Signed  a POST  to {post_key} (ACL and metadata)")
     try:

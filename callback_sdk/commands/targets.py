@@ -90,7 +90,7 @@ def sign_put(
     options |= {"content_type": content_type, "acl": acl, "if_none_match": if_none_match}
     with _own_words():
         key, signer = _signer(place, region, endpoint_url)
-        target = signer.put(key, **options)
+        target = signer.presign_put(key, **options)
     if target.callback_param and not as_json:
         raise typer.BadParameter("A URL alone doesn't tell which headers were signed.", param_hint="without --json")
     _print_target(target, as_json=as_json)
@@ -116,7 +116,7 @@ def sign_post(
     options |= {"fields": _pairs(field, "--field"), "content_type": content_type, "acl": acl, "max_size": max_size}
     with _own_words():
         key, signer = _signer(place, region, endpoint_url)
-        target = signer.post(key, **options)
+        target = signer.presign_post(key, **options)
     _print_target(target, as_json=True)
 
 

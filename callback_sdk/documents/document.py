@@ -12,10 +12,10 @@ from callback_sdk.documents.result_files import file_body, path_body
 from callback_sdk.documents.values import Encoded, encode
 from callback_sdk.models import JobResult
 
-__all__ = ["Encoded", "document", "encode", "reference", "results_body"]
+__all__ = ["Encoded", "document", "encode", "encode_results", "reference"]
 
 
-def results_body(results: Any, stack: ExitStack) -> tuple[Body, int]:
+def encode_results(results: Any, stack: ExitStack) -> tuple[Body, int]:
     """Make the bytes of the member `results`.
 
     Args:
@@ -35,7 +35,7 @@ def results_body(results: Any, stack: ExitStack) -> tuple[Body, int]:
     if hasattr(results, "read") and not hasattr(results, "columns"):
         return file_body(results, stack), 0
     encoded = encode(results)
-    return Body(*encoded.parts), encoded.nulled
+    return Body(*encoded.parts), encoded.nulls_written
 
 
 def document(result: JobResult, param: Any, results: Body) -> Body:
@@ -44,7 +44,7 @@ def document(result: JobResult, param: Any, results: Body) -> Body:
     Args:
         result: The job's own members.
         param: This target's `callback_param`, without its credentials.
-        results: What `results_body` made; `null` is sent instead when the job failed.
+        results: What `encode_results` made; `null` is sent instead when the job failed.
 
     Returns:
         The document. Members are in the order of the wire format; a failed job has `error` after them.

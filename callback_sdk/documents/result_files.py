@@ -55,7 +55,7 @@ def file_body(file: BinaryIO, stack: ExitStack) -> Body:
     return body
 
 
-def gzipped(body: Body, stack: ExitStack) -> Body:
+def gzip_body(body: Body, stack: ExitStack) -> Body:
     """Compress a document. The same document always gives the same bytes.
 
     Args:

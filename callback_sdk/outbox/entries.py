@@ -120,13 +120,13 @@ class PendingSend:
     Attributes:
         job: The job's own members, without its results.
         stored: Where the results are.
-        nulled: NaN, infinite numbers and NaT that became null in them.
+        nulls_written: NaN, infinite numbers and NaT that became null in them.
         object_url: Where the results are to be found, for a target that is too small for them.
         callback: The target.
     """
 
     job: JobResult
     stored: StoredResults
-    nulled: int
+    nulls_written: int
     object_url: str | None
     callback: Callback

@@ -41,7 +41,7 @@ class ClaimOwner:
         # An outbox that nobody closed and nobody has any more must not look alive.
         self._disappear()
 
-    def appear(self) -> None:
+    def acquire_lock(self) -> None:
         """Take the lock, so that the others see that this process lives. Call it before the first claim.
 
         Raises:

@@ -147,7 +147,7 @@ class OutboxSender:
         with self._lock:
             self._changed.wait_for(lambda: self._ended > seen, timeout)
 
-    def tell_again(self) -> None:
+    def save_pending_outcomes(self) -> None:
         """Keep outcomes that could not be kept before.
 
         Raises:
@@ -248,7 +248,7 @@ class OutboxSender:
                 frames = "".join(traceback.format_tb(error.__traceback__))
                 logger.error("%s: the try broke with %s:\n%s", claim.delivery_id, type(error).__name__, frames)
             return error
-        return evolve(receipt, attempts=claim.attempt, nulled=letter.nulled)
+        return evolve(receipt, attempts=claim.attempt, nulls_written=letter.nulls_written)
 
     def _result(self, letter: PendingSend) -> JobResult:
         return evolve(letter.job, results=self._files.body(letter.stored)) if letter.job.success else letter.job

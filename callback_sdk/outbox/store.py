@@ -70,7 +70,7 @@ class OutboxStore:
         orders: Sequence[NewDelivery],
         stored: StoredResults,
         *,
-        nulled: int,
+        nulls_written: int,
         object_url: str | None,
     ) -> tuple[bool, list[OutboxClaim]]:
         """Keep deliveries, and claim those that may be sent at once. Those that are known stay as they are.
@@ -79,7 +79,7 @@ class OutboxStore:
             job: The job's own members.
             orders: The deliveries.
             stored: Where the results are.
-            nulled: Numbers in them that became null.
+            nulls_written: Numbers in them that became null.
             object_url: Where they are to be found, without a signature.
 
         Returns:
@@ -93,7 +93,7 @@ class OutboxStore:
             if new:
                 result = connection.execute(
                     "INSERT INTO results (job, nulled, object_url, data, file) VALUES (?, ?, ?, ?, ?)",
-                    (_job(job), nulled, object_url, stored.data, stored.file),
+                    (_job(job), nulls_written, object_url, stored.data, stored.file),
                 ).lastrowid
                 for order in new.values():
                     _insert(connection, order, job_id=job.job_id, result=result, now=now)
@@ -132,7 +132,7 @@ class OutboxStore:
         return PendingSend(
             job=JobResult(**json.loads(row["job"])),
             stored=StoredResults(data=row["data"], file=row["file"]),
-            nulled=row["nulled"],
+            nulls_written=row["nulled"],
             object_url=row["object_url"],
             callback=_callback(Secret(row["target"])),
         )

@@ -85,7 +85,7 @@ class TaskService:
             StorageQuotaError: The owner's tasks would take more.
             IdempotencyConflictError: The key has come with another request.
             StoreUnavailableError: The database can't be written. Nothing is accepted.
-            StorageError: The features can't be kept. Nothing is accepted.
+            BlobStorageError: The features can't be kept. Nothing is accepted.
         """
         kept: list[str] = []
         try:
@@ -105,7 +105,7 @@ class TaskService:
         new = {task.job_id for task in accepted if task.created_at is not None}
         self._forget(*(job_id for job_id in kept if job_id not in new))
         ACCEPTED.inc(len(new))
-        self.parts.awake.set()
+        self.parts.wakeup.set()
         return accepted
 
     def cancel(self, job_id: str) -> str | None:
@@ -118,13 +118,13 @@ class TaskService:
         if status is not None:
             self.engine.cancel(job_id)
             self._forget(job_id)
-            self.parts.awake.set()
+            self.parts.wakeup.set()
         return status
 
     def redeliver(self, job_id: str, delivery_id: str) -> bool:
         """Make a delivery due at once, whatever has become of it; False while the task has not ended."""
         due = self.store.deliveries.redeliver(job_id, delivery_id)
-        self.parts.awake.set()
+        self.parts.wakeup.set()
         return due
 
     def check(self) -> None:

@@ -87,13 +87,13 @@ class Dispatcher:
     Args:
         store: The truth.
         engine: Brings tasks and deliveries to workers.
-        awake: Whoever sets it makes the thread look at once.
+        wakeup: Whoever sets it makes the thread look at once.
     """
 
-    def __init__(self, *, store: Store, engine: Engine, awake: threading.Event) -> None:
+    def __init__(self, *, store: Store, engine: Engine, wakeup: threading.Event) -> None:
         self._store = store
         self._engine = engine
-        self._awake = awake
+        self._awake = wakeup
         self._watch = Watch()
         self._watched_at: float | None = None
         self._outage = OutageLog(_log, failing="Nothing can be dispatched", working="Tasks are dispatched again")
@@ -159,7 +159,7 @@ class Dispatcher:
     def _send_tasks(self) -> bool:
         """Give the engine as many tasks as it takes, and return whether there may be more."""
         more = False
-        for room in self._engine.rooms():
+        for room in self._engine.capacities():
             taken: list[str] = []
             if room.limit > 0:
                 taken = self._store.tasks.take(room.limit, algorithms=room.algorithms, again_after=AGAIN_AFTER)
@@ -168,7 +168,7 @@ class Dispatcher:
         return more
 
     def _send_deliveries(self) -> bool:
-        limit, full_hosts = self._engine.delivery_room()
+        limit, full_hosts = self._engine.delivery_capacity()
         if limit <= 0:
             return self._engine.silent
         full_hosts = {*full_hosts, *self._store.deliveries.busy_hosts(PER_HOST)}

@@ -36,16 +36,16 @@ class Housekeeper:
     Args:
         parts: What the service is made of.
         keep: How long ended tasks are kept, with their results; None for ever.
-        awake: Called when deliveries have become due.
+        wakeup: Called when deliveries have become due.
     """
 
-    def __init__(self, parts: Runtime, *, keep: timedelta | None = None, awake: Callable[[], None]) -> None:
+    def __init__(self, parts: Runtime, *, keep: timedelta | None = None, wakeup: Callable[[], None]) -> None:
         self._store = parts.store
         self._blobs: BlobStorage = parts.blobs
         self._registry = parts.registry
         self._keep = keep
         self._longest_delay = max((LONGEST_DELAY, *(delay * 1.1 for delay in parts.reach.retry_delays)))
-        self._awake = awake
+        self._awake = wakeup
         self._missing: dict[str, float] = {}
         self._stopping = threading.Event()
         # A large bucket takes a while: no round is too long, and nobody waits for its end.

@@ -88,7 +88,7 @@ class Runtime:
         registry_name: How a child process finds the registry.
         pass_env: Variables that child processes get besides the usual ones.
         memory_limit: How much memory a run may take whose algorithm doesn't say.
-        awake: Set when the dispatcher of this process has reason to look.
+        wakeup: Set when the dispatcher of this process has reason to look.
     """
 
     registry: Registry
@@ -100,7 +100,7 @@ class Runtime:
     blobs: BlobStorage
     scratch: Scratch
     reach: DeliveryConfig
-    awake: threading.Event = field(factory=threading.Event)
+    wakeup: threading.Event = field(factory=threading.Event)
 
 
 @define(frozen=True, kw_only=True)
@@ -176,7 +176,7 @@ def working(parts: Runtime, worker: str) -> Iterator[WorkerRuntime]:
             **shared,  # type: ignore[arg-type]
             writer=writer,
             delays=parts.reach.retry_delays,
-            settled=parts.awake.set,
+            settled=parts.wakeup.set,
         )
         uploads = PendingUploads(parts.blobs)
         runner = Runner(

@@ -149,16 +149,16 @@ def serve(
         ensure_first_user(parts.store.users, folder / "token", label=f"serve {_instance(folder)}")
         options = EngineOptions(instance=_instance(folder), processes=slots, grace=grace, broker=broker)
         courier = stack.enter_context(open_engine(engine, parts, options))
-        dispatcher = Dispatcher(store=parts.store, engine=courier, awake=parts.awake)
-        housekeeper = Housekeeper(parts, keep=keep, awake=parts.awake.set)
-        hub = TaskService(parts, engine=courier, dispatcher=dispatcher, housekeeper=housekeeper)
+        dispatcher = Dispatcher(store=parts.store, engine=courier, wakeup=parts.wakeup)
+        housekeeper = Housekeeper(parts, keep=keep, wakeup=parts.wakeup.set)
+        task_service = TaskService(parts, engine=courier, dispatcher=dispatcher, housekeeper=housekeeper)
         limits = ServiceLimits(max_body=max_body, max_callbacks=max_callbacks, max_tasks=max_tasks, max_bytes=max_bytes)
         proxies = tuple(parse_network(network) for network in several("trusted_proxies", trusted_proxies))
         connections = ConnectionLimits(
             total=max_connections, per_address=max_connections_per_address, trusted_proxies=proxies
         )
         config = uvicorn.Config(
-            add_pages(create_app(hub, limits=limits)),
+            add_pages(create_app(task_service, limits=limits)),
             **uvicorn_options(Connections(connections.fitted(open_files())), proxies),
             log_config=None,
             access_log=False,
@@ -171,12 +171,12 @@ def serve(
         def stop() -> None:
             server.should_exit = True
 
-        stack.enter_context(_signals_kept(stop, options.hurry.set))
+        stack.enter_context(_signals_kept(stop, options.force_stop.set))
         # After the signals: they must be kept also during the grace, in which the next one has a meaning.
-        stack.callback(hub.close)
+        stack.callback(task_service.close)
         with _explained(host, port):
             listener.listen()
-        hub.start()
+        task_service.start()
         address = stack.enter_context(_announced(listener, host, folder, ready))
         _log.info("Ready at %s; the token is in %s.", address, folder / "token")
         server.run(sockets=[listener])
@@ -286,16 +286,16 @@ def _instance(folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def _signals_kept(stop: Callable[[], None], hurry: Callable[[], None]) -> Iterator[None]:
+def _signals_kept(stop: Callable[[], None], force_stop: Callable[[], None]) -> Iterator[None]:
     """Keep signals from ending the process: the first one stops the service, and the next one ends the grace.
 
     While uvicorn runs it takes them itself, and raises them anew after its own end; before that, they come here.
     """
-    steps = iter([stop, hurry])
+    steps = iter([stop, force_stop])
 
     def note(number: int, frame: Any) -> None:
         _log.info("Stopped by %s.", signal.Signals(number).name)
-        next(steps, hurry)()
+        next(steps, force_stop)()
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -13,7 +13,7 @@ from attrs import define
 
 from callback_sdk.concurrency.forking import after_fork
 from callback_sdk.errors import SigningError, sentence
-from callback_sdk.redaction import HIDDEN, Secret, without_frames
+from callback_sdk.redaction import HIDDEN, Secret, strip_traceback
 
 _LONGEST_TEXT = 500
 
@@ -162,7 +162,7 @@ def credentials_error(error: Exception, problem: str) -> SigningError:
 def cause(error: Exception) -> Exception | None:
     """Return an error without frames to keep as a cause, if its text has no credential: botocore's or the system's."""
     is_known = isinstance(error, OSError) or type(error).__module__.startswith("botocore.")
-    return without_frames(error) if is_known else None
+    return strip_traceback(error) if is_known else None
 
 
 def describe(error: Exception) -> str:

@@ -51,7 +51,7 @@ class S3Signer:
 
     Example:
         >>> signer = S3Signer("results-bucket", region="eu-central-1")
-        >>> put = signer.put("runs/42.json", expires=timedelta(hours=6), content_type="application/json")
+        >>> put = signer.presign_put("runs/42.json", expires=timedelta(hours=6), content_type="application/json")
     """
 
     @clearing_locals
@@ -92,7 +92,7 @@ class S3Signer:
         return self._bucket.name
 
     @clearing_locals
-    def put(
+    def presign_put(
         self,
         key: str,
         *,
@@ -122,7 +122,7 @@ class S3Signer:
         return self._puts(headers, expires, self._clock())(encode_key(key))
 
     @clearing_locals
-    def put_many(
+    def presign_put_many(
         self,
         keys: Iterable[str],
         *,
@@ -157,7 +157,7 @@ class S3Signer:
         return self._each(keys, encode_key, partial(self._puts, headers, expires))
 
     @clearing_locals
-    def post(
+    def presign_post(
         self,
         key: str,
         *,
@@ -193,7 +193,7 @@ class S3Signer:
         return self._posts(form, wanted, expires, self._clock())(check_form_key(key))
 
     @clearing_locals
-    def post_many(
+    def presign_post_many(
         self,
         keys: Iterable[str],
         *,

@@ -135,7 +135,7 @@ def _callback(url: Secret[Any], param: Secret[Any]) -> Callback:
     if not isinstance(url.reveal(), str):
         raise InvalidTargetError(
             f"A callback URL is a string, not {type(url.reveal()).__name__}.",
-            hint="Give a URL, a PutTarget, a PostTarget, a (url, param) pair, or "
+            hint="Give a URL, a PresignedPut, a PresignedPost, a (url, param) pair, or "
             '{"url": "https://...", "param": {...}} without other members.',
         )
     address = SecretURL(url.reveal().strip())

@@ -85,8 +85,8 @@ _S3 = (
 
 S3 = Family(
     operations=_S3,
-    hint="Sign put_object instead: S3Signer(bucket).put(key), generate_presigned_url('put_object', ...) of boto3, "
-    "or PutObjectCommand in JavaScript.",
+    hint="Sign put_object instead: S3Signer(bucket).presign_put(key), boto3's generate_presigned_url('put_object')"
+    " or PutObjectCommand in JavaScript.",
 )
 
 # "Request methods" in Google's XML API reference.

@@ -67,7 +67,7 @@ def check_target(
     Client and service run the same check when a job is submitted.
 
     Args:
-        url: A URL, a `PutTarget` or a `PostTarget`.
+        url: A URL, a `PresignedPut` or a `PresignedPost`.
         param: Its `callback_param`.
         storage_endpoints: URLs of object stores besides the known providers.
         size: Bytes of the document; None when it is not known yet.
@@ -97,7 +97,9 @@ def _check_url(url: SecretURL) -> None:
     if url.scheme not in ("http", "https"):
         raise InvalidTargetError(
             f"The callback URL {url} has the scheme {url.scheme}; a result goes to http or https.",
-            hint="Sign the object instead: S3Signer(bucket).put(key)." if url.scheme == "s3" else "Give a whole URL.",
+            hint="Sign the object instead: S3Signer(bucket).presign_put(key)."
+            if url.scheme == "s3"
+            else "Give a whole URL.",
             url=str(url),
         )
     if not url.host or url.port == 0 or url.has_userinfo or url.has_forbidden_characters:

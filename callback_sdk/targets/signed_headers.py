@@ -1,7 +1,7 @@
 """The headers of a PUT to a presigned URL: those that were signed, with their values, and no others.
 
 A SigV4 URL names the headers that it signed, and not their values. The values come from the signer's own
-`PutTarget` (as `s3_headers`), or are the ones that everybody signs.
+`PresignedPut` (as `s3_headers`), or are the ones that everybody signs.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def put_headers(callback: Callback, *, signed: frozenset[str], vendor: str, docu
             raise SignedHeaderError(
                 f"{callback.url} signed the header {name}, and its value is not known.",
                 hint=f'Give it with the URL: callback_param={{"s3_headers": {{"{name}": ...}}}}; '
-                "a PutTarget of S3Signer brings it along.",
+                "a PresignedPut of S3Signer brings it along.",
                 url=str(callback.url),
             )
         headers[name] = _USUAL[name]

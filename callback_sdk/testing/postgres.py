@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from callback_sdk.errors import CallbackSDKError, MissingExtraError
-from callback_sdk.redaction import Secret, without_frames
+from callback_sdk.redaction import Secret, strip_traceback
 from callback_sdk.testing import supervisor
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Postgres(supervisor.SupervisedServer):
             with self._connect() as connection:
                 connection.execute(f"CREATE DATABASE {name}".encode())
         except psycopg.Error as error:
-            raise CallbackSDKError(f"PostgreSQL made no database: {error}") from without_frames(error)
+            raise CallbackSDKError(f"PostgreSQL made no database: {error}") from strip_traceback(error)
         return self._url(name)
 
     def _launch(self) -> supervisor.SupervisedProcess:

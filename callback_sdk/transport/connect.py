@@ -83,7 +83,7 @@ def _look_up(host: str, port: int) -> Addresses:
         raise socket.gaierror(socket.EAI_NONAME, "not a host name") from None
 
 
-def dial(addresses: Addresses, until: float) -> socket.socket:
+def connect_happy_eyeballs(addresses: Addresses, until: float) -> socket.socket:
     """Connect to the first address that answers.
 
     One that neither answers nor refuses gets a head start only, so that it doesn't use up the others' time.

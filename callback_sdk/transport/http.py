@@ -19,7 +19,7 @@ from callback_sdk.documents.body import Body
 from callback_sdk.errors import CallbackSDKError, DeliveryError, InvalidTargetError
 from callback_sdk.models import Upload
 from callback_sdk.parsing import total_seconds
-from callback_sdk.redaction import Secret, SecretFields, SecretURL, without_frames
+from callback_sdk.redaction import Secret, SecretFields, SecretURL, strip_traceback
 from callback_sdk.targets.providers import port_of
 from callback_sdk.transport.addresses import ascii_host
 from callback_sdk.transport.connect import resolve, time_left
@@ -144,11 +144,11 @@ class HTTPSender:
                 answer, reusable = _transmit(connection, upload, url, deadline, self._timeouts.read)
             except CallbackSDKError as error:
                 _close(connection)
-                raise without_frames(error) from without_frames(error.__cause__)
+                raise strip_traceback(error) from strip_traceback(error.__cause__)
             except OSError as error:
                 _close(connection)
                 if fresh or not _is_stale(error):
-                    failure = without_frames(error)
+                    failure = strip_traceback(error)
                     break
                 stale = True
             except BaseException:

@@ -106,7 +106,7 @@ class ResponseParser:
             head_only: Whether what follows the head isn't HTTP, as behind a CONNECT.
 
         Raises:
-            BrokenAnswerError: There is no whole head.
+            InvalidResponseError: There is no whole head.
             OSError: The connection broke.
         """
         try:
@@ -192,7 +192,7 @@ def read_answer(receive: Callable[[int], bytes], url: SecretURL) -> tuple[Respon
         url: Who answers.
 
     Raises:
-        BrokenAnswerError: There is none.
+        InvalidResponseError: There is none.
         OSError: The connection broke.
     """
     reading = ResponseParser()

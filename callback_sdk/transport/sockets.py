@@ -15,7 +15,7 @@ from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets.providers import port_of
 from callback_sdk.transport.addresses import ascii_host
-from callback_sdk.transport.connect import Addresses, dial, time_left
+from callback_sdk.transport.connect import Addresses, connect_happy_eyeballs, time_left
 from callback_sdk.transport.polling import readable
 from callback_sdk.transport.response import ResponseParser
 
@@ -54,7 +54,7 @@ class Connection:
         self.idle_since = 0.0
         self._url = url
         self._tunnelled = proxy is not None and url.scheme == "https"
-        self._dial: Callable[[], socket.socket] = lambda: dial(resolve(proxy or url, until), until)
+        self._dial: Callable[[], socket.socket] = lambda: connect_happy_eyeballs(resolve(proxy or url, until), until)
         self._until = until
 
     def connect(self) -> None:

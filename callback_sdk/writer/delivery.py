@@ -10,8 +10,8 @@ from datetime import datetime
 from attrs import define, evolve
 
 from callback_sdk.documents.body import Body
-from callback_sdk.documents.document import document, reference, results_body
-from callback_sdk.documents.result_files import gzipped
+from callback_sdk.documents.document import document, encode_results, reference
+from callback_sdk.documents.result_files import gzip_body
 from callback_sdk.errors import CallbackSDKError, EncodingError, ResultTooLargeError
 from callback_sdk.models import JobResult, Upload
 from callback_sdk.redaction import Secret
@@ -59,7 +59,7 @@ class PreparedDelivery:
 
 
 def encoded_results(result: JobResult, stack: ExitStack) -> tuple[Body, int]:
-    """Make the bytes of a job's results, as `results_body` does; `null` for a job that failed.
+    """Make the bytes of a job's results, as `encode_results` does; `null` for a job that failed.
 
     Raises:
         EncodingError: JSON can't hold them. Values may be of anybody's classes, so whatever those raise becomes one.
@@ -71,7 +71,7 @@ def encoded_results(result: JobResult, stack: ExitStack) -> tuple[Body, int]:
             path="result",
         )
     try:
-        return results_body(result.results if result.success else None, stack)
+        return encode_results(result.results if result.success else None, stack)
     except CallbackSDKError:
         raise
     except Exception as error:
@@ -108,10 +108,10 @@ def prepare(
         TargetError: The target can't have it.
     """
     whole = document(result, target.callback.param, results)
-    delivery_id = delivery_id or derived_id(target, whole)
+    delivery_id = delivery_id or stable_delivery_id(target, whole)
     body = _fitting(target, result, whole, results_url)
     encoding = target.content_encoding(compress)
-    body = gzipped(body, stack) if encoding == "gzip" else body
+    body = gzip_body(body, stack) if encoding == "gzip" else body
     return PreparedDelivery(
         target=target,
         job_id=result.job_id,
@@ -122,7 +122,7 @@ def prepare(
     )
 
 
-def derived_id(target: Target, body: Body) -> str:
+def stable_delivery_id(target: Target, body: Body) -> str:
     """Return an id that is the same whenever the same document goes to the same place, also after a crash."""
     digest = hashlib.sha256(target.callback.url.reveal().encode("utf-8", "surrogatepass"))
     digest.update(f"\n{target.object_url('')}\n".encode() + body.sha256)

@@ -26,7 +26,7 @@ from callback_sdk.errors import (
 from callback_sdk.models import JobResult, Receipt, Upload
 from callback_sdk.notebook import HTMLList
 from callback_sdk.parsing import positive_int, several, total_seconds
-from callback_sdk.redaction import Secret, SecretURL, clearing_locals, hide, without_frames
+from callback_sdk.redaction import Secret, SecretURL, clearing_locals, hide, strip_traceback
 from callback_sdk.targets import WEBHOOK_LIMIT, Target, TargetSettings, plan
 from callback_sdk.targets.callbacks import Callback, required_callbacks
 from callback_sdk.targets.providers import StorageProviders
@@ -137,7 +137,7 @@ class ResultsWriter:
 
         Args:
             result: What the job has to say.
-            callback_url: A URL, a `PutTarget` or `PostTarget`, a `(url, param)` pair, or a list of these.
+            callback_url: A URL, a `PresignedPut` or `PresignedPost`, a `(url, param)` pair, or a list of these.
             callback_param: A dict for all of them, or a list with one for each. `s3_fields` in it makes the
                 upload a presigned POST. Credentials in it stay out of the document.
 
@@ -155,9 +155,9 @@ class ResultsWriter:
         until = time.monotonic() + self._deadline.total_seconds()
         given = required_callbacks(callback_url, callback_param)
         with ExitStack() as stack:
-            results, nulled = encoded_results(result, stack)
+            results, nulls_written = encoded_results(result, stack)
             targets = [self._plan(callback) for callback in given]
-            job = _Job(result, results, nulled, _first_object(targets), tracing.current())
+            job = _Job(result, results, nulls_written, _first_object(targets), tracing.current())
             outcomes = self._deliver_all(job, targets, until)
         errors = [outcome for outcome in outcomes if isinstance(outcome, CallbackSDKError)]
         receipts = HTMLList(outcome for outcome in outcomes if isinstance(outcome, Receipt))
@@ -196,7 +196,7 @@ class ResultsWriter:
         """
         try:
             with ExitStack() as stack:
-                results, nulled = encoded_results(result, stack)
+                results, nulls_written = encoded_results(result, stack)
                 delivery = self.prepare(
                     result,
                     results,
@@ -206,7 +206,7 @@ class ResultsWriter:
                     results_url=results_url,
                     traceparent=traceparent,
                 )
-                return self._attempt(delivery, nulled=nulled)
+                return self._attempt(delivery, nulls_written=nulls_written)
         except CallbackSDKError:
             raise
         except Exception as error:  # noqa: BLE001 - it is raised again, in our words
@@ -279,19 +279,19 @@ class ResultsWriter:
                     results_url=job.results_url,
                     traceparent=job.traceparent,
                 )
-                return self._try(delivery, job.nulled, until)
+                return self._try(delivery, job.nulls_written, until)
         except CallbackSDKError as error:
             logger.error("not delivered: %s", error)
             return error
         except Exception as error:  # noqa: BLE001 - it must not cost the other targets their receipts
             return _unexpected(target, error)
 
-    def _try(self, delivery: PreparedDelivery, nulled: int, until: float) -> Receipt:
+    def _try(self, delivery: PreparedDelivery, nulls_written: int, until: float) -> Receipt:
         started, attempts = _now(), 0
         while True:
             attempts += 1
             try:
-                return self._attempt(delivery, nulled=nulled, attempts=attempts, started=started)
+                return self._attempt(delivery, nulls_written=nulls_written, attempts=attempts, started=started)
             except DeliveryError as error:
                 error.attempts = attempts
                 pause = max(backoff(attempts).total_seconds(), error.retry_after or 0.0)
@@ -301,7 +301,7 @@ class ResultsWriter:
                 time.sleep(pause)
 
     def _attempt(
-        self, delivery: PreparedDelivery, *, nulled: int, attempts: int = 1, started: datetime | None = None
+        self, delivery: PreparedDelivery, *, nulls_written: int, attempts: int = 1, started: datetime | None = None
     ) -> Receipt:
         now = _now()
         facts = {"job_id": delivery.job_id, "delivery_id": delivery.delivery_id, "target": delivery.target.kind}
@@ -315,7 +315,9 @@ class ResultsWriter:
                 span.set(status=answer.status)
                 if answer.status not in upload.accepts and not _is_there_already(upload, answer):
                     raise refusal(upload, answer)
-                receipt = _receipt(upload, answer, digest, nulled=nulled, attempts=attempts, started_at=started or now)
+                receipt = _receipt(
+                    upload, answer, digest, nulls_written=nulls_written, attempts=attempts, started_at=started or now
+                )
             logger.info("delivered %d bytes to %s", upload.document.size, upload.url)
         except Exception:
             # The target has the result: neither an exporter of traces nor a filter of logs can change that.
@@ -334,7 +336,7 @@ class ResultsWriter:
 class _Job:
     result: JobResult
     results: Body
-    nulled: int
+    nulls_written: int
     results_url: FindURL
     traceparent: str | None
 
@@ -374,7 +376,7 @@ def _unexpected(target: Target | Callback | CallbackSDKError, error: Exception) 
         retryable=True,
         transient=False,
     )
-    failure.__cause__ = without_frames(error)
+    failure.__cause__ = strip_traceback(error)
     return failure
 
 

@@ -184,7 +184,9 @@ def test_nothing_is_lost(servers: dict[str, Any], tmp_path: Path, seaweedfs: Sea
         submit = Submitter(topology)
         with Chaos(topology, servers, submit) as chaos:
             accepted = {
-                number: submit(number, [signer.put(f"put/{number}"), signer.post(f"post/{number}"), receiver.url])
+                number: submit(
+                    number, [signer.presign_put(f"put/{number}"), signer.presign_post(f"post/{number}"), receiver.url]
+                )
                 for number in range(TASKS)
             }
             wait_until(

@@ -340,7 +340,7 @@ def test_a_result_arrives_by_a_url_that_was_signed_for_aistore(cluster: AIStore)
     """The signer knows the endpoint's path, and the writer follows the redirect to another port."""
     s3, bucket = plain(cluster.endpoint_url), name()
     s3.create_bucket(Bucket=bucket)
-    put = S3Signer(bucket, client=s3).put("runs/42.json")
+    put = S3Signer(bucket, client=s3).presign_put("runs/42.json")
     assert put.url.startswith(f"{cluster.endpoint_url}/{bucket}/runs/42.json?")
     with ResultsWriter(storage_endpoints=[cluster.endpoint_url]) as writer:
         (receipt,) = writer.write(JobResult(job_id="42", success=True, results={"a": 1}), put)
@@ -358,7 +358,7 @@ def test_a_presigned_request_to_amazon_goes_through_aistore(seaweedfs: SeaweedFS
         aws_secret_access_key=seaweedfs.secret_key,
         config=Config(s3={"addressing_style": "path"}),
     )
-    put = S3Signer(bucket, client=amazon).put("42.json", metadata={"run": "42"})
+    put = S3Signer(bucket, client=amazon).presign_put("42.json", metadata={"run": "42"})
     with AIStore(seaweedfs, presigned=True) as cluster, ResultsWriter() as writer:
         through = aistore.through(put, cluster.endpoint_url)
         writer.write(JobResult(job_id="42", success=True, results={"a": 1}), through)

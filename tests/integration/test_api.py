@@ -263,7 +263,7 @@ def test_a_key_answers_when_the_request_would_be_refused_by_now(ann: Caller) -> 
     """Whoever repeats it for want of an answer wants to know of the task, though its target has expired meanwhile."""
     key = str(uuid.uuid4())
     client = boto3.client("s3", aws_access_key_id="id", aws_secret_access_key="key", region_name="eu-west-1")
-    url = S3Signer("bucket", client=client).put("key", expires=timedelta(seconds=5)).url
+    url = S3Signer("bucket", client=client).presign_put("key", expires=timedelta(seconds=5)).url
     first = ann.submit(key=key, callback_url=url)
     first_batch = ann.batch([{"callbacks": [{"url": url}]}], [TABLE], key=f"{key} batch").json()["job_ids"]
     wait_until(lambda: ann.send(callback_url=url).status_code == 422, what="the target's expiry")
@@ -443,7 +443,7 @@ def signed_targets() -> tuple[list[dict[str, Any]], list[str]]:
         "s3", endpoint_url="http://127.0.0.1:9", aws_access_key_id="id", aws_secret_access_key="key", region_name="r"
     )
     signer = S3Signer("bucket", client=client)
-    put, post = signer.put("key"), signer.post("key")
+    put, post = signer.presign_put("key"), signer.presign_post("key")
     return (
         [{"url": target.url, "param": target.callback_param} for target in (put, post)],
         [put.url.partition("X-Amz-Signature=")[2], post.fields["policy"], post.fields["x-amz-signature"]],

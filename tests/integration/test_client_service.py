@@ -115,7 +115,7 @@ def test_tables_and_dates_of_an_algorithm_arrive_whole(client: Client) -> None:
     assert results["predictions"] == task.predictions == {"by machine": {"m3": 0.5, "m7": 0.5}, "days": days}
     assert results["evaluations"] == {"index": [1, 2], "machine": ["m3", "m3"], "damage": [0.25, 0.25]}
     assert results["monitors"] == {"large": [2**63]}
-    assert task.receipts[0].nulled == 1
+    assert task.receipts[0].nulls_written == 1
 
 
 @pytest.mark.parametrize(

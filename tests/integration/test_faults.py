@@ -54,7 +54,7 @@ def test_deliveries_survive_faults(
 
         def deliver(number: int) -> list[Receipt]:
             result = JobResult(job_id=str(number), success=True, results={"life": [number] * (number % 50)})
-            targets = [signer.put(f"put/{number}"), signer.post(f"post/{number}"), receiver.url]
+            targets = [signer.presign_put(f"put/{number}"), signer.presign_post(f"post/{number}"), receiver.url]
             return writer.write(result, targets, {"run": number})
 
         receipts = list(pool.map(deliver, range(TASKS)))
@@ -82,10 +82,12 @@ def test_strict_store_still_refuses_through_a_faulty_one(
     signer = S3Signer(bucket, client=seaweedfs.client(endpoint_url=callback_strict_store.endpoint_url))
     callback_strict_store.fail(Fault.REDIRECT, times=2)
     with ResultsWriter() as writer:
-        put = signer.put("a b/ü.json", content_type="application/json", metadata={"run": "1"})
-        writer.write(JobResult(job_id="1", success=True), [put, signer.post("c.json")])
+        put = signer.presign_put("a b/ü.json", content_type="application/json", metadata={"run": "1"})
+        writer.write(JobResult(job_id="1", success=True), [put, signer.presign_post("c.json")])
         with pytest.raises(DeliveryError) as caught:
-            writer.write(JobResult(job_id="1", success=True), signer.put("mine.json").url.replace("mine", "yours"))
+            writer.write(
+                JobResult(job_id="1", success=True), signer.presign_put("mine.json").url.replace("mine", "yours")
+            )
     assert caught.value.code == "SignatureDoesNotMatch"
     assert set(_etags(seaweedfs, bucket)) == {"a b/ü.json", "c.json"}
     assert callback_strict_store.most_at_once.keys() >= {f"{bucket}/a b/ü.json", f"{bucket}/c.json"}
@@ -96,10 +98,10 @@ def test_connections_that_went_stale_together_cost_one_more_sending(callback_sto
     signer = S3Signer("results", client=callback_store.client())
     with ResultsWriter(deadline=timedelta(0)) as writer:
         callback_store.fail(Fault.SLOW, delay=timedelta(milliseconds=300), times=8)
-        writer.write(JobResult(job_id="1", success=True), [signer.put(str(number)) for number in range(8)])
+        writer.write(JobResult(job_id="1", success=True), [signer.presign_put(str(number)) for number in range(8)])
         callback_store.fail(Fault.LOST_ANSWER, times=9)
         with pytest.raises(DeliveryError):
-            writer.write(JobResult(job_id="1", success=True), signer.put("k"))
+            writer.write(JobResult(job_id="1", success=True), signer.presign_put("k"))
     assert callback_store.objects["results/k"].version <= 2
 
 

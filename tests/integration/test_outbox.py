@@ -258,7 +258,12 @@ def test_targets_of_all_kinds_are_delivered_after_a_fault(
     webhook.answer(503)
     results = {"predictions": ["x" * 1000] * 300}
     with ResultsWriter(storage_endpoints=[seaweedfs.endpoint_url]) as writer, Outbox(path, writer=writer) as outbox:
-        targets = [webhook.url, signer.put("put.json"), signer.post("post.json"), signer.post("other.json")]
+        targets = [
+            webhook.url,
+            signer.presign_put("put.json"),
+            signer.presign_post("post.json"),
+            signer.presign_post("other.json"),
+        ]
         written = outbox.write(JobResult(job_id="1", success=True, results=results), targets)
         assert [receipt.kind for receipt in written.receipts] == ["s3-put", "s3-post", "s3-post"]
         assert len(json.dumps(results)) > files.INLINE

@@ -187,7 +187,7 @@ def test_a_bare_return_value_becomes_the_predictions(service: Service, webhook: 
     wait_until(lambda: service.task(job_id)["receipts"])
     task = service.task(job_id)
     assert task["predictions"] == [1, 2.5, None, 2**70]
-    assert task["receipts"][0]["nulled"] == 1
+    assert task["receipts"][0]["nulls_written"] == 1
 
 
 def test_evaluate_false_leaves_out_evaluations(service: Service) -> None:

@@ -47,7 +47,7 @@ def code(answer: requests.Response) -> str:
 )
 def test_store_takes_a_put_to_any_key(signer: S3Signer, seaweedfs: SeaweedFS, key: str) -> None:
     """A signed PUT with all its headers arrives under exactly its key."""
-    target = signer.put(key, content_type="application/json", acl="private", metadata={"Run": "4  2"})
+    target = signer.presign_put(key, content_type="application/json", acl="private", metadata={"Run": "4  2"})
     assert put(target).status_code == 200
     stored = seaweedfs.client().get_object(Bucket=signer.bucket, Key=key)
     assert stored["Body"].read() == BODY
@@ -57,7 +57,7 @@ def test_store_takes_a_put_to_any_key(signer: S3Signer, seaweedfs: SeaweedFS, ke
 
 def test_store_refuses_a_tampered_put(signer: S3Signer) -> None:
     """Another key, another life or another signature under the same signature is refused."""
-    target = signer.put("mine.json", expires=timedelta(seconds=600))
+    target = signer.presign_put("mine.json", expires=timedelta(seconds=600))
     for wrong in [
         target.url.replace("mine.json", "yours.json"),
         target.url.replace("X-Amz-Expires=600", "X-Amz-Expires=6000"),
@@ -70,7 +70,7 @@ def test_store_refuses_a_tampered_put(signer: S3Signer) -> None:
 def test_store_refuses_an_expired_put(signer: S3Signer) -> None:
     """A URL whose life is over opens nothing."""
     in_the_past(signer)
-    answer = put(signer.put("late.json", expires=timedelta(hours=1)))
+    answer = put(signer.presign_put("late.json", expires=timedelta(hours=1)))
     assert (answer.status_code, code(answer)) == (403, "AccessDenied")
 
 
@@ -79,7 +79,7 @@ def test_store_refuses_an_expired_put(signer: S3Signer) -> None:
 )
 def test_store_refuses_a_put_with_other_headers(signer: S3Signer, change: dict[str, str]) -> None:
     """A signed header counts with its value."""
-    target = signer.put("h.json", content_type="application/json", acl="private", metadata={"run": "42"})
+    target = signer.presign_put("h.json", content_type="application/json", acl="private", metadata={"run": "42"})
     answer = put(target, headers={**target.headers, **change})
     assert (answer.status_code, code(answer)) == (403, "SignatureDoesNotMatch")
     missing = {name: value for name, value in target.headers.items() if name not in change}
@@ -88,7 +88,7 @@ def test_store_refuses_a_put_with_other_headers(signer: S3Signer, change: dict[s
 
 def test_store_writes_once_when_asked_to(signer: S3Signer) -> None:
     """If-None-Match keeps what is there already."""
-    target = signer.put("once.json", if_none_match=True)
+    target = signer.presign_put("once.json", if_none_match=True)
     assert put(target).status_code == 200
     answer = put(target)
     assert (answer.status_code, code(answer)) == (412, "PreconditionFailed")
@@ -96,7 +96,7 @@ def test_store_writes_once_when_asked_to(signer: S3Signer) -> None:
 
 def test_store_takes_a_post_with_its_fields(signer: S3Signer, seaweedfs: SeaweedFS) -> None:
     """A signed form arrives with its ACL, its metadata and its type."""
-    assert post(signer.post("p.json", fields=FIELDS, max_size=1000)).status_code == 204
+    assert post(signer.presign_post("p.json", fields=FIELDS, max_size=1000)).status_code == 204
     stored = seaweedfs.client().get_object(Bucket=signer.bucket, Key="p.json")
     assert stored["Body"].read() == BODY
     assert stored["Metadata"] == {"run": "43"}
@@ -107,7 +107,7 @@ def test_store_takes_a_post_with_its_fields(signer: S3Signer, seaweedfs: Seaweed
 )
 def test_store_refuses_a_tampered_post(signer: S3Signer, name: str) -> None:
     """No field of a form can be changed after it was signed."""
-    target = signer.post("p.json", fields=FIELDS)
+    target = signer.presign_post("p.json", fields=FIELDS)
     fields = {**target.fields, name: other_end(target.fields[name])}
     assert post(target, fields).status_code in (400, 403)
 
@@ -115,19 +115,19 @@ def test_store_refuses_a_tampered_post(signer: S3Signer, name: str) -> None:
 def test_store_refuses_an_expired_post(signer: S3Signer) -> None:
     """A policy whose life is over opens nothing."""
     in_the_past(signer)
-    answer = post(signer.post("late.json", expires=timedelta(hours=1)))
+    answer = post(signer.presign_post("late.json", expires=timedelta(hours=1)))
     assert (answer.status_code, code(answer)) == (403, "AccessDenied")
 
 
 def test_store_refuses_a_post_that_is_too_big(signer: S3Signer) -> None:
     """max_size holds."""
-    answer = post(signer.post("big.json", max_size=10), body=b"x" * 11)
+    answer = post(signer.presign_post("big.json", max_size=10), body=b"x" * 11)
     assert code(answer) == "EntityTooLarge"
 
 
 def test_store_takes_a_post_with_a_file_name_as_key(signer: S3Signer, seaweedfs: SeaweedFS) -> None:
     """${filename} at the key's end becomes the name of the file."""
-    target = signer.post("runs/${filename}")
+    target = signer.presign_post("runs/${filename}")
     answer = requests.post(target.url, data=target.fields, files={"file": ("7.json", BODY)}, timeout=30)
     assert answer.status_code == 204
     assert seaweedfs.client().head_object(Bucket=signer.bucket, Key="runs/7.json")["ContentLength"] == len(BODY)

@@ -38,7 +38,7 @@ def test_boto3_presigns_with_version_2_on_the_global_host(region: str) -> None:
     theirs = client.generate_presigned_url("put_object", Params={"Bucket": "results-bucket", "Key": "k"})
     assert "AWSAccessKeyId=" in theirs
     assert urlsplit(theirs).hostname == "results-bucket.s3.amazonaws.com"
-    ours = S3Signer("results-bucket", client=client).put("k").url
+    ours = S3Signer("results-bucket", client=client).presign_put("k").url
     assert "X-Amz-Signature=" in ours
     assert urlsplit(ours).hostname == f"results-bucket.s3.{region}.amazonaws.com"
 
@@ -47,8 +47,8 @@ def test_url_of_a_session_dies_with_the_session() -> None:
     """The token is in the URL and in the form, where everybody who has them can see that they are temporary."""
     client = boto3.client("s3", region_name="eu-central-1", aws_session_token="TOKEN", **KEYS)
     signer = S3Signer("results-bucket", client=client)
-    assert "X-Amz-Security-Token=TOKEN" in signer.put("k").url
-    assert signer.post("k").fields["x-amz-security-token"] == "TOKEN"
+    assert "X-Amz-Security-Token=TOKEN" in signer.presign_put("k").url
+    assert signer.presign_post("k").fields["x-amz-security-token"] == "TOKEN"
 
 
 @pytest.mark.parametrize(("status", "becomes"), [(301, "PUT"), (302, "GET"), (303, "GET")])
@@ -107,7 +107,7 @@ def test_moto_proves_nothing_about_signatures(seaweedfs: SeaweedFS, bucket: str)
         client = boto3.client("s3", region_name="us-east-1", endpoint_url=f"http://{host}:{port}", **KEYS)
         client.create_bucket(Bucket=bucket)
         for place, taken in [(client, True), (seaweedfs.client(), False)]:
-            url = S3Signer(bucket, client=place).put("mine.json").url.replace("mine.json", "yours.json")
+            url = S3Signer(bucket, client=place).presign_put("mine.json").url.replace("mine.json", "yours.json")
             assert requests.put(url, b"{}", timeout=5).ok is taken
         client.close()
     finally:

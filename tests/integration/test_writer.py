@@ -74,8 +74,8 @@ def test_each_target_gets_the_document_by_its_own_method(
     writer: ResultsWriter, signer: S3Signer, stored: Any, webhook: WebhookReceiver
 ) -> None:
     """PUT, POST and webhook at once, each with its own callback_param and without any credential."""
-    put = signer.put("put.json", content_type="application/json", metadata={"run": "1"}, if_none_match=True)
-    post = signer.post("post.json", fields={"acl": "bucket-owner-full-control", "x-amz-meta-run": "2"})
+    put = signer.presign_put("put.json", content_type="application/json", metadata={"run": "1"}, if_none_match=True)
+    post = signer.presign_post("post.json", fields={"acl": "bucket-owner-full-control", "x-amz-meta-run": "2"})
     receipts = writer.write(RESULT, [put, post, webhook.url], [{"n": 1}, {"n": 2}, {"n": 3}])
     documents = [stored("put.json"), stored("post.json"), json.loads(webhook.requests[0].body)]
     for number, document in enumerate(documents, 1):
@@ -143,7 +143,7 @@ def test_file_of_results_is_written_by_put_and_post(
     """A path goes into both documents."""
     path = tmp_path / "results.json"
     path.write_text(json.dumps({"predictions": list(range(200_000))}))
-    writer.write(JobResult(job_id="1", success=True, results=path), [signer.put("a"), signer.post("b")])
+    writer.write(JobResult(job_id="1", success=True, results=path), [signer.presign_put("a"), signer.presign_post("b")])
     assert stored("a") == stored("b")
     assert stored("a")["results"]["predictions"][-1] == 199_999
 
@@ -159,7 +159,7 @@ def test_same_document_has_the_same_webhook_id(writer: ResultsWriter, webhook: W
 def test_nulled_numbers_stand_in_the_receipt(writer: ResultsWriter, webhook: WebhookReceiver) -> None:
     """NaN becomes null, and the receipt counts it."""
     receipts = writer.write(JobResult(job_id="1", success=True, results=[float("nan"), 1.0]), webhook.url)
-    assert receipts[0].nulled == 1
+    assert receipts[0].nulls_written == 1
 
 
 def test_store_that_fails_for_a_while_gets_its_result(writer: ResultsWriter) -> None:
@@ -199,21 +199,21 @@ def test_bad_target_holds_up_no_other(
 ) -> None:
     """The others have theirs, and the error has their receipts."""
     signer._clock = lambda: time.time() - 7200
-    expired = signer.put("late.json", expires=timedelta(hours=1))
+    expired = signer.presign_put("late.json", expires=timedelta(hours=1))
     signer._clock = time.time
     with pytest.raises(TargetExpiredError) as caught:
-        writer.write(RESULT, [expired, signer.put("good.json"), webhook.url])
+        writer.write(RESULT, [expired, signer.presign_put("good.json"), webhook.url])
     assert [receipt.kind for receipt in caught.value.receipts] == ["s3-put", "webhook"]
     assert stored("good.json")["job_id"] == "42"
     with pytest.raises(MultipleDeliveryErrors) as several:
-        writer.write(RESULT, [expired, signer.put("again.json"), signer.put("x").url[:-64] + "0" * 64])
+        writer.write(RESULT, [expired, signer.presign_put("again.json"), signer.presign_put("x").url[:-64] + "0" * 64])
     assert [type(error) for error in several.value.errors] == [TargetExpiredError, DeliveryError]
     assert len(several.value.receipts) == 1
 
 
 def test_tampered_url_is_an_error_with_advice(writer: ResultsWriter, signer: S3Signer) -> None:
     """The store's own code, and what to do about it."""
-    url = signer.put("mine.json").url.replace("mine.json", "yours.json")
+    url = signer.presign_put("mine.json").url.replace("mine.json", "yours.json")
     with pytest.raises(DeliveryError, match="changed after signing") as caught:
         writer.write(RESULT, url)
     error = caught.value
@@ -230,22 +230,22 @@ def test_damaged_body_is_refused_by_the_store(writer: ResultsWriter, signer: S3S
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Body, "content_md5", wrong)
         with pytest.raises(DeliveryError) as caught:
-            writer.write(RESULT, signer.put("damaged.json"))
+            writer.write(RESULT, signer.presign_put("damaged.json"))
     assert caught.value.code == "BadDigest"
 
 
 def test_unknown_store_without_fields_gets_the_same_advice(signer: S3Signer) -> None:
     """A host that nobody configured answers a webhook with an S3 error."""
     with ResultsWriter() as writer, pytest.raises(DeliveryError, match="s3_fields"):
-        writer.write(RESULT, signer.post("k").url + "/k")
+        writer.write(RESULT, signer.presign_post("k").url + "/k")
 
 
 @pytest.mark.usefixtures("nothing_sent")
 def test_bad_callbacks_send_nothing(writer: ResultsWriter, signer: S3Signer, webhook: WebhookReceiver) -> None:
     """Each mistake is its own error, and no request is made."""
-    post = signer.post("k")
+    post = signer.presign_post("k")
     signer._clock = lambda: time.time() - 7200
-    late_put, late_post = signer.put("k"), signer.post("k")
+    late_put, late_post = signer.presign_put("k"), signer.presign_post("k")
     for url, param, error in [
         (post.url, None, MissingS3FieldsError),
         (post.url, {}, MissingS3FieldsError),
@@ -269,7 +269,7 @@ def test_result_that_cannot_be_encoded_sends_nothing(
     """The error names the path to it."""
     result = JobResult(job_id="1", success=True, results={"predictions": [{"when": object()}]})
     with pytest.raises(EncodingError, match=r"results\.predictions\[0\]\.when"):
-        writer.write(result, [webhook.url, signer.put("k")])
+        writer.write(result, [webhook.url, signer.presign_put("k")])
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def test_any_result_round_trips_through_every_target(
     """What a job returned is what the object and the webhook hold."""
     param = {name: value for name, value in param.items() if name not in ("s3_fields", "s3_headers")}
     result = JobResult(job_id="1", success=True, results=results)
-    writer.write(result, [signer.put("k-put"), signer.post("k-post"), webhook.url], param)
+    writer.write(result, [signer.presign_put("k-put"), signer.presign_post("k-post"), webhook.url], param)
     for document in (stored("k-put"), stored("k-post"), json.loads(webhook.requests[-1].body)):
         assert document["results"] == results
         assert document["callback_param"] == param
@@ -316,7 +316,9 @@ def test_documents_are_compressed_where_the_signature_allows_it(
     """A PUT is stored as gzip, a form and a webhook have it as it is, and the receipts count what is kept."""
     result = JobResult(job_id="1", success=True, results=["the same again"] * 10_000)
     with ResultsWriter(compress="gzip") as writer:
-        put, post, hook = writer.write(result, [signer.put("put.json"), signer.post("post.json"), webhook.url])
+        put, post, hook = writer.write(
+            result, [signer.presign_put("put.json"), signer.presign_post("post.json"), webhook.url]
+        )
     stored = seaweedfs.client().get_object(Bucket=bucket, Key="put.json")
     assert stored["ContentEncoding"] == "gzip"
     document = gzip.decompress(stored["Body"].read())
@@ -329,7 +331,7 @@ def test_form_that_was_signed_with_gzip_is_compressed(
     writer: ResultsWriter, signer: S3Signer, seaweedfs: SeaweedFS, bucket: str
 ) -> None:
     """The field says what the object has to be, whatever the writer was told."""
-    writer.write(RESULT, signer.post("zipped.json", fields={"Content-Encoding": "gzip"}))
+    writer.write(RESULT, signer.presign_post("zipped.json", fields={"Content-Encoding": "gzip"}))
     stored = seaweedfs.client().get_object(Bucket=bucket, Key="zipped.json")
     assert stored["ContentEncoding"] == "gzip"
     assert json.loads(gzip.decompress(stored["Body"].read()))["job_id"] == "42"
@@ -338,14 +340,14 @@ def test_form_that_was_signed_with_gzip_is_compressed(
 def test_same_result_is_compressed_to_the_same_bytes(signer: S3Signer) -> None:
     """A second delivery is no other object."""
     with ResultsWriter(compress="gzip") as writer:
-        first, second = (writer.write(RESULT, signer.put(key))[0] for key in ("a", "b"))
+        first, second = (writer.write(RESULT, signer.presign_put(key))[0] for key in ("a", "b"))
     assert first.sha256 == second.sha256
 
 
 def test_other_encoding_is_refused(writer: ResultsWriter, signer: S3Signer) -> None:
     """Nobody is told that something is brotli which isn't."""
     with pytest.raises(SignedHeaderError, match="'br'"):
-        writer.write(RESULT, signer.post("x", fields={"Content-Encoding": "br"}))
+        writer.write(RESULT, signer.presign_post("x", fields={"Content-Encoding": "br"}))
     with pytest.raises(ConfigurationError, match="zstd"):
         ResultsWriter(compress="zstd")
 
@@ -356,11 +358,14 @@ def test_webhook_that_is_too_small_is_told_where_the_results_are(
     """The document has results_url, without a signature, in the place of the results."""
     result = JobResult(job_id="1", success=True, results=["x" * 100] * 20)
     with ResultsWriter(webhook_limit=1000) as writer:
-        for target, key in [(signer.put("a/ü.json"), "a/%C3%BC.json"), (signer.post("b.json"), "b.json")]:
+        for target, key in [
+            (signer.presign_put("a/ü.json"), "a/%C3%BC.json"),
+            (signer.presign_post("b.json"), "b.json"),
+        ]:
             writer.write(result, [webhook.url, target], [{"n": 1}, {}])
             document = json.loads(webhook.requests[-1].body)
             assert list(document) == ["job_id", "status", "callback_param", "success", "results_url"]
-            assert document["results_url"] == f"{signer.post('x').url}/{key}"
+            assert document["results_url"] == f"{signer.presign_post('x').url}/{key}"
             assert document["callback_param"] == {"n": 1}
     assert stored("b.json")["results"] == result.results
 
@@ -395,7 +400,7 @@ def test_object_that_an_earlier_try_wrote_counts_as_delivered(writer: ResultsWri
 
 def test_object_of_somebody_else_is_an_error(writer: ResultsWriter, signer: S3Signer) -> None:
     """Nothing is written over, and the error says how to tell whose it is."""
-    once = signer.put("once.json", if_none_match=True)
+    once = signer.presign_put("once.json", if_none_match=True)
     writer.write(RESULT, once)
     with pytest.raises(DeliveryError, match="compare its ETag with the MD5") as caught:
         writer.write(JobResult(job_id="43", success=True, results=1), once)
@@ -404,13 +409,13 @@ def test_object_of_somebody_else_is_an_error(writer: ResultsWriter, signer: S3Si
 
 def test_redirect_after_a_form_counts_only_when_it_was_asked_for(writer: ResultsWriter, signer: S3Signer) -> None:
     """303 is the answer to success_action_redirect, and it isn't followed."""
-    asked = signer.post("a", fields={"success_action_redirect": "https://example.org/thanks"})
+    asked = signer.presign_post("a", fields={"success_action_redirect": "https://example.org/thanks"})
     assert writer.write(RESULT, asked)[0].status == 303
 
     def script(connection: socket.socket, number: int) -> None:
         read_request(connection)
         connection.sendall(answer("303 See Other", "Location: https://example.org/"))
 
-    fields = signer.post("b").fields
+    fields = signer.presign_post("b").fields
     with RawServer(script) as server, pytest.raises(DeliveryError, match="303"):
         writer.write(RESULT, server.url, {"s3_fields": fields})

@@ -109,7 +109,7 @@ def test_whatever_our_signer_makes_is_taken(
     conditions = [
         ["starts-with", f"${name}", values[name][:length]] for name, length in starts.items() if name in values
     ]
-    target: PresignedPost = signer.post(
+    target: PresignedPost = signer.presign_post(
         key,
         fields=fields,
         metadata=data,
@@ -179,7 +179,7 @@ def test_what_the_store_refuses_is_refused_before(
     lower = [name.lower() for name in given_fields]
     assume(len(set(lower)) == len(lower))
     try:
-        target = signer.post(key, fields=given_fields, conditions=[*conditions, *wrong])
+        target = signer.presign_post(key, fields=given_fields, conditions=[*conditions, *wrong])
     except SigningError:
         # What is no condition at all isn't even signed.
         assert wrong

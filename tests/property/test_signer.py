@@ -89,7 +89,9 @@ def test_put_urls_equal_botocores(
     params = {"ContentType": content_type, "ACL": acl, "Metadata": data or None, "IfNoneMatch": "*" if once else None}
     params = {name: value for name, value in params.items() if value is not None}
     with clock(signer, now):
-        ours = signer.put(key, expires=expires, content_type=content_type, acl=acl, metadata=data, if_none_match=once)
+        ours = signer.presign_put(
+            key, expires=expires, content_type=content_type, acl=acl, metadata=data, if_none_match=once
+        )
         theirs = client.generate_presigned_url(  # type: ignore[attr-defined]
             "put_object",
             Params={"Bucket": signer.bucket, "Key": key, **params},
@@ -123,7 +125,7 @@ def test_post_policies_equal_botocores(
     if largest is not None:
         conditions.append(["content-length-range", 0, largest])
     with clock(signer, now):
-        ours = signer.post(key, expires=expires, fields=fields, max_size=largest)
+        ours = signer.presign_post(key, expires=expires, fields=fields, max_size=largest)
         theirs = client.generate_presigned_post(  # type: ignore[attr-defined]
             signer.bucket,
             key,
@@ -142,7 +144,7 @@ def test_many_equal_one_by_one(
     """What is signed in one go is what would be signed alone."""
     signer, _ = pair
     with clock(signer, now):
-        puts = list(signer.put_many(many, expires=expires, metadata=data))
-        posts = list(signer.post_many(many, expires=expires, metadata=data, max_size=7))
-        assert puts == [signer.put(key, expires=expires, metadata=data) for key in many]
-        assert posts == [signer.post(key, expires=expires, metadata=data, max_size=7) for key in many]
+        puts = list(signer.presign_put_many(many, expires=expires, metadata=data))
+        posts = list(signer.presign_post_many(many, expires=expires, metadata=data, max_size=7))
+        assert puts == [signer.presign_put(key, expires=expires, metadata=data) for key in many]
+        assert posts == [signer.presign_post(key, expires=expires, metadata=data, max_size=7) for key in many]

@@ -207,7 +207,7 @@ def test_what_arrives_is_what_was_computed_or_an_error_is_raised(given: Given, s
         return
     encoded = encode(value)
     assert repr(decode(encoded.data)) == repr([given.arrives, BEYOND_ORJSON] if slow else [given.arrives])
-    assert encoded.nulled == given.counted
+    assert encoded.nulls_written == given.counted
 
 
 @given(st.lists(st.floats(width=32), max_size=5), st.lists(st.floats(width=16), max_size=5))

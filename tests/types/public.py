@@ -48,18 +48,20 @@ def naming() -> None:
 
 def signing() -> None:
     signer = S3Signer("bucket", region="eu-central-1")
-    put = signer.put("key", expires=timedelta(hours=1), metadata={"run": "42"}, if_none_match=True)
-    post = signer.post("key", fields={"acl": "private"}, conditions=[["starts-with", "$key", "runs/"]], max_size=10)
+    put = signer.presign_put("key", expires=timedelta(hours=1), metadata={"run": "42"}, if_none_match=True)
+    post = signer.presign_post(
+        "key", fields={"acl": "private"}, conditions=[["starts-with", "$key", "runs/"]], max_size=10
+    )
     assert_type(put, PresignedPut)
     assert_type(put.url, str)
     assert_type(put.callback_param, dict[str, Any])
     assert_type(put.expires_at, datetime)
     assert_type(post, PresignedPost)
     assert_type(post.fields, dict[str, str])
-    assert_type(signer.put_many(["a", "b"]), Iterator[PresignedPut])
-    assert_type(signer.post_many(f"runs/{n}" for n in range(3)), Iterator[PresignedPost])
-    signer.put("key", expires=3600)  # type: ignore[arg-type]
-    signer.put("key", timedelta(hours=1))  # type: ignore[call-arg]
+    assert_type(signer.presign_put_many(["a", "b"]), Iterator[PresignedPut])
+    assert_type(signer.presign_post_many(f"runs/{n}" for n in range(3)), Iterator[PresignedPost])
+    signer.presign_put("key", expires=3600)  # type: ignore[arg-type]
+    signer.presign_put("key", timedelta(hours=1))  # type: ignore[call-arg]
     assert_type(check_target(put.url, size=100), Target)
     assert_type(aistore.through(put, "http://aistore:8080"), PresignedPut)
 

@@ -23,7 +23,7 @@ from callback_sdk import JobResult, ResultsWriter
 from callback_sdk.client.submission import form_fields
 from callback_sdk.errors import CallbackSDKError, EncodingError
 from callback_sdk.models import PresignedPost, PresignedPut
-from callback_sdk.redaction import Secret, SecretFields, SecretURL, without_frames
+from callback_sdk.redaction import Secret, SecretFields, SecretURL, strip_traceback
 from callback_sdk.targets import plan
 from callback_sdk.targets.callbacks import callbacks
 from tests.rawserver import RawServer, answer, read_request
@@ -247,5 +247,5 @@ def test_frames_are_taken_off_the_whole_chain() -> None:
     except KeyError as outer:
         error = outer
     error.__cause__.__context__ = error  # type: ignore[union-attr]
-    assert without_frames(error).__traceback__ is None
+    assert strip_traceback(error).__traceback__ is None
     assert error.__cause__.__traceback__ is None  # type: ignore[union-attr]

@@ -178,7 +178,7 @@ def test_result_that_is_none_is_an_encoding_error(tmp_path: Path, kind: type, re
 OUTBOX_STEPS = [
     *((OutboxStore, name) for name in ("add", "letter", "delivered", "entries", "take_back")),
     *((ResultFiles, name) for name in ("keep", "body", "remove")),
-    *((ClaimOwner, name) for name in ("appear", "is_gone", "forget")),
+    *((ClaimOwner, name) for name in ("acquire_lock", "is_gone", "forget")),
     *((OutboxDatabase, name) for name in ("read", "transaction", "check", "is_gone")),
     (Body, "read"),
     (ResultsWriter, "prepare"),

@@ -11,11 +11,11 @@ class Encoded:
 
     Attributes:
         parts: The JSON, in pieces.
-        nulled: How many NaN, infinite numbers and NaT became null in it.
+        nulls_written: How many NaN, infinite numbers and NaT became null in it.
     """
 
     parts: tuple[bytes, ...]
-    nulled: int
+    nulls_written: int
 
     @property
     def data(self) -> bytes:

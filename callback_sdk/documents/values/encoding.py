@@ -73,11 +73,11 @@ def _encode(value: Any, path: str, *, only_finite: bool) -> Encoded:
     parts = _encode_fast(value, convert)
     if parts is None:
         parts = (_encode_slowly(value, path, convert),)
-    nulled = count_nonfinite(value, convert) if any(map(_NULL.search, parts)) else 0
-    if nulled and only_finite:
+    nulls_written = count_nonfinite(value, convert) if any(map(_NULL.search, parts)) else 0
+    if nulls_written and only_finite:
         # It raises, with the path.
         Plain(convert, only_finite=True).value(value, path)
-    return Encoded(parts, nulled)
+    return Encoded(parts, nulls_written)
 
 
 def _encode_fast(value: Any, convert: Callable[[Any], Any]) -> tuple[bytes, ...] | None:

@@ -88,7 +88,7 @@ def _count(kind: type, values: Sequence[Any]) -> int:
     if issubclass(kind, Decimal):
         return len(values) - sum(map(Decimal.is_finite, values))
     if kind is Encoded:
-        return sum(value.nulled for value in values)
+        return sum(value.nulls_written for value in values)
     if kind.__name__ == "NaTType":
         return len(values)
     if kind.__module__ == "numpy" and kind.__name__ in ("ndarray", "datetime64"):

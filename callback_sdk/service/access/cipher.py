@@ -52,7 +52,7 @@ class CredentialCipher:
         """Return what was encrypted.
 
         Raises:
-            VaultError: None of the keys fits.
+            CredentialCipherError: None of the keys fits.
         """
         try:
             return Secret(self._fernet.decrypt(sealed.encode()).decode("utf-8", "surrogatepass"))
@@ -63,7 +63,7 @@ class CredentialCipher:
         """Return the same text encrypted with the newest key.
 
         Raises:
-            VaultError: None of the keys fits.
+            CredentialCipherError: None of the keys fits.
         """
         try:
             return self._fernet.rotate(sealed.encode()).decode()

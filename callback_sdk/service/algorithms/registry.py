@@ -113,7 +113,7 @@ class AlgorithmVersion:
             return self.graphs[wanted].read_bytes()
         if wanted not in self.graph_kinds:
             return None
-        parts = {"Features": self.features, "ParametersSchema": self.parameters}
+        parts = {"Features": self.features, "Parameters": self.parameters}
         return drawn(
             f"{self.name} {self.version}", {name: part.columns() for name, part in parts.items() if part is not None}
         )

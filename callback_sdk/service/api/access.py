@@ -83,19 +83,19 @@ class AppState:
     """What the routes work with; the application has it as `app.state.face`.
 
     Attributes:
-        hub: What does the work.
+        task_service: What does the work.
         rules: What is accepted.
         limits: What one request may ask for.
         quota: What one user may ask for.
-        doorkeeper: Tells who somebody is.
+        authenticator: Tells who somebody is.
         logins: Checks passwords.
     """
 
-    hub: TaskService
+    task_service: TaskService
     rules: Rules
     limits: ServiceLimits
     quota: Quota
-    doorkeeper: Authenticator
+    authenticator: Authenticator
     logins: LoginQueue
 
 
@@ -129,7 +129,7 @@ def authenticate(face: ServiceFace, given: Annotated[HTTPAuthorizationCredential
             "token of the service's data folder.",
             headers={"WWW-Authenticate": "Bearer"},
         )
-    return face.doorkeeper.who(token)
+    return face.authenticator.who(token)
 
 
 Owner = Annotated[User, Depends(authenticate)]

@@ -18,34 +18,34 @@ from callback_sdk.targets import TargetSettings
 from callback_sdk.targets.providers import StorageProviders
 
 
-def create_app(hub: TaskService, *, limits: ServiceLimits) -> FastAPI:
+def create_app(task_service: TaskService, *, limits: ServiceLimits) -> FastAPI:
     """Make the ASGI application. Its OpenAPI document is at `/openapi.json`.
 
     Args:
-        hub: What does the work. Whoever makes the application starts and closes it.
+        task_service: What does the work. Whoever makes the application starts and closes it.
         limits: What one request, or one user, may ask for.
 
     Raises:
         ConfigurationError: A storage endpoint is no URL.
     """
     app = FastAPI(title="callback_sdk", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
-    reach = hub.parts.reach
+    reach = task_service.parts.reach
     rules = Rules(
-        catalogue=AlgorithmCatalog(hub.registry, hub.store.versions),
+        catalogue=AlgorithmCatalog(task_service.registry, task_service.store.versions),
         settings=TargetSettings(stores=StorageProviders.of(reach.storage_endpoints)),
         guard=reach.guard,
         max_callbacks=limits.max_callbacks,
     )
-    doorkeeper = Authenticator(hub.store.users, hub.store.sessions, hub.parts.vault)
+    authenticator = Authenticator(task_service.store.users, task_service.store.sessions, task_service.parts.vault)
     app.state.face = AppState(
-        hub=hub,
+        task_service=task_service,
         rules=rules,
         limits=limits,
-        quota=Quota(hub.store, limits.max_tasks),
-        doorkeeper=doorkeeper,
-        logins=LoginQueue(doorkeeper),
+        quota=Quota(task_service.store, limits.max_tasks),
+        authenticator=authenticator,
+        logins=LoginQueue(authenticator),
     )
-    app.state.readiness = Readiness(hub.check)
+    app.state.readiness = Readiness(task_service.check)
     # Tasks come before algorithms, one of which could otherwise be named "tasks".
     for routes in (tokens, tasks, algorithms, health):
         app.include_router(routes.router)

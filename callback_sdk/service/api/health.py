@@ -33,4 +33,4 @@ async def ready(request: Request) -> Response | dict[str, Any]:
 
 @router.get("/metrics", response_model=None, responses={**schemas.answers(503), 200: {"content": {CONTENT_TYPE: {}}}})
 def metrics(face: ServiceFace) -> Response:
-    return Response(exposition(face.hub.store), media_type=CONTENT_TYPE)
+    return Response(exposition(face.task_service.store), media_type=CONTENT_TYPE)

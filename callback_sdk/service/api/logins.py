@@ -40,12 +40,12 @@ class LoginQueue:
     """Checks passwords. Its methods run in the thread of the event loop, and the checks in others.
 
     Args:
-        doorkeeper: Knows the users.
+        authenticator: Knows the users.
         guesses: Counts failures.
     """
 
-    def __init__(self, doorkeeper: Authenticator, guesses: LoginLimiter | None = None) -> None:
-        self._doorkeeper = doorkeeper
+    def __init__(self, authenticator: Authenticator, guesses: LoginLimiter | None = None) -> None:
+        self._doorkeeper = authenticator
         self._guesses = guesses or LoginLimiter()
         self._checking = asyncio.Semaphore(_AT_ONCE)
         self._lines: dict[str, _Line] = {}

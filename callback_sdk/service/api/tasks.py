@@ -94,9 +94,11 @@ def list_tasks(
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> dict[str, Any]:
     after = None if cursor is None else _position(cursor)
-    found = face.hub.store.tasks.page(user.user_id, status=status, algorithm=algorithm, after=after, limit=limit + 1)
+    found = face.task_service.store.tasks.page(
+        user.user_id, status=status, algorithm=algorithm, after=after, limit=limit + 1
+    )
     shown, more = found[:limit], len(found) > limit
-    states = face.hub.store.deliveries.states([task["job_id"] for task in shown])
+    states = face.task_service.store.deliveries.states([task["job_id"] for task in shown])
     return {
         "tasks": [show_summary(task, states[task["job_id"]]) for task in shown],
         "next": _cursor(shown[-1]) if more else None,
@@ -107,7 +109,7 @@ def list_tasks(
     "/algorithms/tasks/{job_id}", response_model=None, responses={**_TASK, 200: {"model": schemas.TaskResponse}}
 )
 def get_task(job_id: str, face: ServiceFace, user: Owner) -> Response:
-    return _reply(_view(face.hub, job_id, user), 200)
+    return _reply(_view(face.task_service, job_id, user), 200)
 
 
 @router.get(
@@ -116,8 +118,8 @@ def get_task(job_id: str, face: ServiceFace, user: Owner) -> Response:
     responses={**_TASK, 200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 def get_logs(job_id: str, face: ServiceFace, user: Owner) -> Response:
-    _task(face.hub, job_id, user)
-    return Response(face.hub.store.tasks.output(job_id), media_type="text/plain")
+    _task(face.task_service, job_id, user)
+    return Response(face.task_service.store.tasks.output(job_id), media_type="text/plain")
 
 
 @router.delete(
@@ -127,16 +129,16 @@ def get_logs(job_id: str, face: ServiceFace, user: Owner) -> Response:
     responses={**_TASK, **schemas.answers(409), 202: {"model": schemas.TaskResponse}},
 )
 def cancel_task(job_id: str, face: ServiceFace, user: Owner) -> Response:
-    _task(face.hub, job_id, user)
-    if face.hub.cancel(job_id) != CANCELED:
+    _task(face.task_service, job_id, user)
+    if face.task_service.cancel(job_id) != CANCELED:
         raise HTTPException(409, f"The task {job_id} has ended already. Its results are kept.")
-    return _reply(_view(face.hub, job_id, user), 202)
+    return _reply(_view(face.task_service, job_id, user), 202)
 
 
 @router.get("/algorithms/tasks/{job_id}/deliveries", response_model=list[schemas.DeliveryResponse], responses=_TASK)
 def list_deliveries(job_id: str, face: ServiceFace, user: Owner) -> list[dict[str, Any]]:
-    _task(face.hub, job_id, user)
-    return _deliveries(face.hub, job_id)
+    _task(face.task_service, job_id, user)
+    return _deliveries(face.task_service, job_id)
 
 
 @router.post(
@@ -146,12 +148,12 @@ def list_deliveries(job_id: str, face: ServiceFace, user: Owner) -> list[dict[st
     responses={**_TASK, **schemas.answers(409)},
 )
 def redeliver(job_id: str, delivery_id: str, face: ServiceFace, user: Owner) -> dict[str, Any]:
-    _task(face.hub, job_id, user)
-    if all(delivery["delivery_id"] != delivery_id for delivery in face.hub.store.deliveries.of(job_id)):
+    _task(face.task_service, job_id, user)
+    if all(delivery["delivery_id"] != delivery_id for delivery in face.task_service.store.deliveries.of(job_id)):
         raise HTTPException(404, f"The task {job_id} has no delivery {delivery_id!r:.100}.")
-    if not face.hub.redeliver(job_id, delivery_id):
+    if not face.task_service.redeliver(job_id, delivery_id):
         raise HTTPException(409, f"The task {job_id} has not ended, so it has no result to deliver yet.")
-    return next(shown for shown in _deliveries(face.hub, job_id) if shown["delivery_id"] == delivery_id)
+    return next(shown for shown in _deliveries(face.task_service, job_id) if shown["delivery_id"] == delivery_id)
 
 
 async def _submit_one(
@@ -180,25 +182,25 @@ def _accept_one(
 ) -> TaskView:
     repeatable = read_key(key, form, kind, algorithm_id)
     if (before := _repeated(face, user, repeatable)) is not None:
-        return _view(face.hub, before[0], user)
+        return _view(face.task_service, before[0], user)
     with ExitStack() as stack:
         received = read_one(
             form,
             algorithm_id,
             face.rules,
-            face.hub.scratch,
+            face.task_service.scratch,
             stack,
             owner=user.user_id,
             kind=kind,
             traceparent=traceparent,
         )
         face.quota.take(user.user_id, 1)
-        (accepted,) = face.hub.submit([received], repeatable, max_bytes=face.limits.max_bytes)
+        (accepted,) = face.task_service.submit([received], repeatable, max_bytes=face.limits.max_bytes)
     job_id = accepted.job_id
     _log.info("Task %s is accepted.", job_id, extra={"action": "accept", "job_id": job_id})
     if accepted.created_at is None:
-        return _view(face.hub, job_id, user)
-    return show_new(received.submission, accepted.created_at, face.hub.blobs)
+        return _view(face.task_service, job_id, user)
+    return show_new(received.submission, accepted.created_at, face.task_service.blobs)
 
 
 def _accept_batch(
@@ -212,14 +214,14 @@ def _accept_batch(
             form,
             algorithm_id,
             face.rules,
-            face.hub.scratch,
+            face.task_service.scratch,
             stack,
             owner=user.user_id,
             most=most,
             traceparent=traceparent,
         )
         face.quota.take(user.user_id, len(received))
-        accepted = face.hub.submit(received, repeatable, max_bytes=face.limits.max_bytes)
+        accepted = face.task_service.submit(received, repeatable, max_bytes=face.limits.max_bytes)
         job_ids = [task.job_id for task in accepted]
     _log.info("%d tasks are accepted.", len(job_ids), extra={"action": "accept", "job_ids": job_ids})
     return job_ids
@@ -227,28 +229,28 @@ def _accept_batch(
 
 def _repeated(face: AppState, user: User, key: IdempotencyKey | None) -> list[str] | None:
     # Before anything else is checked: since the first time a URL may have expired, or the user's quota be used up.
-    return None if key is None else face.hub.store.tasks.repeated(user.user_id, key)
+    return None if key is None else face.task_service.store.tasks.repeated(user.user_id, key)
 
 
-def _task(hub: TaskService, job_id: str, user: User) -> dict[str, Any]:
+def _task(task_service: TaskService, job_id: str, user: User) -> dict[str, Any]:
     # PostgreSQL takes no text with a NUL, not even to look for it.
-    task = None if "\0" in job_id else hub.store.tasks.get(job_id, owner=user.user_id)
+    task = None if "\0" in job_id else task_service.store.tasks.get(job_id, owner=user.user_id)
     if task is None:
         # The same for somebody else's, so that nobody can find out which ids there are.
         raise HTTPException(404, f"There is no task {job_id!r:.100}.")
     return task
 
 
-def _view(hub: TaskService, job_id: str, user: User) -> TaskView:
-    task = _task(hub, job_id, user)
-    results = hub.store.tasks.results(job_id) if task["spans"] else None
-    made = hub.store.versions.of_task(job_id) if task["kind"] == FIT else None
-    return show_task(task, hub.store.deliveries.of(job_id), results, hub.blobs, made=made)
+def _view(task_service: TaskService, job_id: str, user: User) -> TaskView:
+    task = _task(task_service, job_id, user)
+    results = task_service.store.tasks.results(job_id) if task["spans"] else None
+    made = task_service.store.versions.of_task(job_id) if task["kind"] == FIT else None
+    return show_task(task, task_service.store.deliveries.of(job_id), results, task_service.blobs, made=made)
 
 
-def _deliveries(hub: TaskService, job_id: str) -> list[dict[str, Any]]:
-    tries = hub.store.deliveries.tries(job_id)
-    return [show_delivery(delivery, tries) for delivery in hub.store.deliveries.of(job_id)]
+def _deliveries(task_service: TaskService, job_id: str) -> list[dict[str, Any]]:
+    tries = task_service.store.deliveries.tries(job_id)
+    return [show_delivery(delivery, tries) for delivery in task_service.store.deliveries.of(job_id)]
 
 
 def _reply(view: TaskView, status: int) -> Response:

@@ -18,7 +18,7 @@ async def log_in(face: ServiceFace, request: Request, body: schemas.LoginRequest
     name, password = body.username, Secret(body.password)
     del body
     access, refresh = await face.logins.run(
-        lambda: face.doorkeeper.log_in(name, password),
+        lambda: face.authenticator.log_in(name, password),
         name=name,
         password=password,
         address=address_of(request),
@@ -31,7 +31,7 @@ async def log_in(face: ServiceFace, request: Request, body: schemas.LoginRequest
 def refresh(face: ServiceFace, request: Request, body: schemas.RefreshRequest) -> dict[str, Any]:
     token = Secret(body.refresh)
     del body
-    access, following = face.doorkeeper.renew(token, address=address_of(request))
+    access, following = face.authenticator.renew(token, address=address_of(request))
     return {"access": access.reveal(), "refresh": following.reveal()}
 
 
@@ -39,5 +39,5 @@ def refresh(face: ServiceFace, request: Request, body: schemas.RefreshRequest) -
 def verify(face: ServiceFace, body: schemas.TokenRequest) -> dict[str, Any]:
     token = Secret(body.token)
     del body
-    face.doorkeeper.who(token)
+    face.authenticator.who(token)
     return {}

@@ -127,7 +127,7 @@ class TaskView:
         """Yield the bytes.
 
         Raises:
-            StorageError: The blob can't be read.
+            BlobStorageError: The blob can't be read.
         """
         for part in self.parts:
             if isinstance(part, bytes):

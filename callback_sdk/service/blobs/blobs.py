@@ -18,7 +18,7 @@ class BlobStorage(Protocol):
         """Take a file over, which is gone afterwards. On return it is kept for good.
 
         Raises:
-            StorageError: It can't be kept.
+            BlobStorageError: It can't be kept.
         """
         ...
 
@@ -26,7 +26,7 @@ class BlobStorage(Protocol):
         """Keep what is kept under another name too.
 
         Raises:
-            StorageError: It can't be kept.
+            BlobStorageError: It can't be kept.
         """
         ...
 
@@ -38,7 +38,7 @@ class BlobStorage(Protocol):
             scratch: Folder on this machine for a copy, where one is needed.
 
         Raises:
-            StorageError: It isn't there, or can't be read.
+            BlobStorageError: It isn't there, or can't be read.
         """
         ...
 
@@ -46,7 +46,7 @@ class BlobStorage(Protocol):
         """Yield the bytes from one position to another.
 
         Raises:
-            StorageError: They can't be read, or there are fewer.
+            BlobStorageError: They can't be read, or there are fewer.
         """
         ...
 
@@ -54,7 +54,7 @@ class BlobStorage(Protocol):
         """Forget one, which may be gone already.
 
         Raises:
-            StorageError: The place can't be reached.
+            BlobStorageError: The place can't be reached.
         """
         ...
 
@@ -70,7 +70,7 @@ class BlobStorage(Protocol):
         """Make sure that the place can be used.
 
         Raises:
-            StorageError: It can't.
+            BlobStorageError: It can't.
         """
         ...
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from callback_sdk.documents.body import CHUNK_SIZE
 from callback_sdk.errors import ConfigurationError, MissingExtraError, sentence
-from callback_sdk.redaction import without_frames
+from callback_sdk.redaction import strip_traceback
 from callback_sdk.service.blobs.errors import BlobMissingError, BlobStorageError, StorageUnavailableError
 from callback_sdk.service.files import remove
 from callback_sdk.signer.buckets import environment_region
@@ -82,7 +82,7 @@ class BucketStorage:
             return
         with self._explained(name):
             answer = self._client.get_object(
-                BucketStorage=self._bucket, Key=self._prefix + name, Range=f"bytes={start}-{stop - 1}"
+                Bucket=self._bucket, Key=self._prefix + name, Range=f"bytes={start}-{stop - 1}"
             )
             with closing(answer["Body"]) as body:
                 for chunk in body.iter_chunks(CHUNK_SIZE):
@@ -94,7 +94,7 @@ class BucketStorage:
     def remove(self, name: str) -> None:
         """Delete an object; see `Blobs.remove`."""
         with self._explained(name):
-            self._client.delete_object(BucketStorage=self._bucket, Key=self._prefix + name)
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + name)
 
     def clean(self, unfinished: Collection[str]) -> None:
         """Delete features of ended tasks, unless they are younger than an hour."""
@@ -102,17 +102,17 @@ class BucketStorage:
         oldest = time.time() - _YOUNG
         place = f"{self._prefix}features/"
         with self._explained("features"):
-            pages = self._client.get_paginator("list_objects_v2").paginate(BucketStorage=self._bucket, Prefix=place)
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=place)
             for page in pages:
                 for found in page.get("Contents", ()):
                     old = found["LastModified"].timestamp() < oldest
                     if old and found["Key"].removeprefix(place) not in unfinished:
-                        self._client.delete_object(BucketStorage=self._bucket, Key=found["Key"])
+                        self._client.delete_object(Bucket=self._bucket, Key=found["Key"])
 
     def check(self) -> None:
         """Ask for the bucket; see `Blobs.check`."""
         with self._explained("The bucket", always=True):
-            self._made("check").head_bucket(BucketStorage=self._bucket)
+            self._made("check").head_bucket(Bucket=self._bucket)
 
     @property
     def _client(self) -> Any:
@@ -152,7 +152,7 @@ class BucketStorage:
             )
         except (BotoCoreError, ClientError, Boto3Error) as error:
             # Frames of botocore hold signed headers.
-            cause = without_frames(error)
+            cause = strip_traceback(error)
             failure = (BlobMissingError if _is_missing(error) else BlobStorageError)(
                 f"{name} can't be kept in or read from bucket {self._bucket!r}: {sentence(str(cause))}",
                 hint="Check the bucket, and the credentials, region and endpoint that boto3 finds.",

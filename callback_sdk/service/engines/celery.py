@@ -255,7 +255,7 @@ class CeleryEngine:
     def start(self) -> None:
         """Do nothing: a broker that is away is waited for."""
 
-    def rooms(self) -> Sequence[Capacity]:
+    def capacities(self) -> Sequence[Capacity]:
         """Return how far the queues are from their limits; see `Engine.rooms`."""
         found = []
         with self._errors():
@@ -270,7 +270,7 @@ class CeleryEngine:
             self._send(RUN, self._queues[name], [[job_id] for job_id in job_ids])
         self._windows[name].sent += len(job_ids)
 
-    def delivery_room(self) -> tuple[int, Collection[str]]:
+    def delivery_capacity(self) -> tuple[int, Collection[str]]:
         """Return how far the queue of deliveries is from its limit; see `Engine.delivery_room`."""
         with self._errors():
             return max(0, _MOST_DELIVERIES - self._depth(self._deliveries)), ()

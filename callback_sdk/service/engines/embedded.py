@@ -48,8 +48,8 @@ def opened(parts: Runtime, options: EngineOptions) -> Iterator[EmbeddedEngine]:
             held=parts.memory_limit.held,
             processes=options.processes,
             grace=options.grace,
-            hurry=options.hurry,
-            ended=parts.awake.set,
+            force_stop=options.force_stop,
+            ended=parts.wakeup.set,
         )
 
 
@@ -63,7 +63,7 @@ class EmbeddedEngine:
         held: Bytes that a child process may hold between two runs.
         processes: How many tasks run at once.
         grace: How long running tasks may go on when it is closed.
-        hurry: Ends the grace at once when it is set.
+        force_stop: Ends the grace at once when it is set.
         ended: Called when there is room for another task.
     """
 
@@ -78,7 +78,7 @@ class EmbeddedEngine:
         held: float = math.inf,
         processes: int,
         grace: timedelta,
-        hurry: threading.Event,
+        force_stop: threading.Event,
         ended: Callable[[], None],
     ) -> None:
         self._runner = work.runner
@@ -90,7 +90,7 @@ class EmbeddedEngine:
         self._pass_env = pass_env
         self._held = held
         self._grace = grace
-        self._hurry = hurry
+        self._hurry = force_stop
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._stops: dict[str, Stop] = {}
@@ -112,7 +112,7 @@ class EmbeddedEngine:
         for thread in (*self._threads, *self._savers):
             thread.start()
 
-    def rooms(self) -> Sequence[Capacity]:
+    def capacities(self) -> Sequence[Capacity]:
         """Return the places in the queue; see `Engine.rooms`."""
         with self._lock:
             free = 0 if self._closed else (1 + _AHEAD) * len(self._threads) - len(self._stops)
@@ -126,7 +126,7 @@ class EmbeddedEngine:
                     self._stops[job_id] = Future()
                     self._queue.put(job_id)
 
-    def delivery_room(self) -> tuple[int, Collection[str]]:
+    def delivery_capacity(self) -> tuple[int, Collection[str]]:
         """Return how many attempts can begin now; see `Engine.delivery_room`."""
         return self._deliverer.free, self._deliverer.full_hosts()
 

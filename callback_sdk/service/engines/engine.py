@@ -36,7 +36,7 @@ class Engine(Protocol):
         """Take up the work."""
         ...
 
-    def rooms(self) -> Sequence[Capacity]:
+    def capacities(self) -> Sequence[Capacity]:
         """Return how many tasks it takes now, for each of its queues."""
         ...
 
@@ -44,7 +44,7 @@ class Engine(Protocol):
         """Bring tasks to some worker, soon."""
         ...
 
-    def delivery_room(self) -> tuple[int, Collection[str]]:
+    def delivery_capacity(self) -> tuple[int, Collection[str]]:
         """Return how many deliveries it takes now, and the hosts for which it takes none."""
         ...
 

@@ -27,14 +27,14 @@ class EngineOptions:
         processes: How many tasks run at once on this machine.
         grace: How long running tasks may go on when the service is stopped.
         broker: URL of the message broker.
-        hurry: Ends the grace at once when it is set.
+        force_stop: Ends the grace at once when it is set.
     """
 
     instance: str
     processes: int
     grace: timedelta
     broker: Secret[str] | None = None
-    hurry: threading.Event = field(factory=threading.Event)
+    force_stop: threading.Event = field(factory=threading.Event)
 
 
 def open_engine(name: str, parts: Runtime, options: EngineOptions) -> AbstractContextManager[Engine]:

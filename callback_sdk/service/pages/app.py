@@ -74,8 +74,8 @@ def _pages(face: AppState, readiness: Readiness) -> Starlette:
     )
     app.state.face = face
     app.state.readiness = readiness
-    store, keys = face.hub.store, face.hub.parts.vault.derive("pages")
-    app.state.sessions = Sessions(face.doorkeeper, store.users, store.sessions, keys)
+    store, keys = face.task_service.store, face.task_service.parts.vault.derive("pages")
+    app.state.sessions = Sessions(face.authenticator, store.users, store.sessions, keys)
     return app
 
 

@@ -26,7 +26,7 @@ def session(request: Request) -> Session:
     """Return who looks at the page.
 
     Raises:
-        LogInNeededError: Nobody does.
+        LoginRequiredError: Nobody does.
     """
     sessions: Sessions = request.app.state.sessions
     cookie = session_cookie(request)
@@ -66,7 +66,7 @@ async def session_of_form(request: Request) -> Session:
     """Return who sent a form of one of our pages.
 
     Raises:
-        LogInNeededError: Nobody who has logged in.
+        LoginRequiredError: Nobody who has logged in.
         HTTPException: It is no form of theirs.
     """
     form = await form_from_here(request)

@@ -109,7 +109,7 @@ def tasks(request: Request) -> Response:
     status, algorithm = query.get("status") or None, query.get("algorithm") or None
     if status is not None and status not in get_args(Status):
         raise HTTPException(422, f"There is no status {status!r:.100}.")
-    store = face.hub.store
+    store = face.task_service.store
     found = store.tasks.page(
         visitor.user.user_id, status=status, algorithm=algorithm, after=_position(query.get("cursor")), limit=_PAGE + 1
     )
@@ -122,7 +122,7 @@ def tasks(request: Request) -> Response:
         tasks=shown,
         states=store.deliveries.states([task["job_id"] for task in shown]),
         statuses=get_args(Status),
-        algorithms=sorted({*face.hub.registry, *([algorithm] if algorithm else [])}),
+        algorithms=sorted({*face.task_service.registry, *([algorithm] if algorithm else [])}),
         status_chosen=status,
         algorithm_chosen=algorithm,
         first=f"{PREFIX}/tasks?{urlencode(chosen)}",
@@ -134,8 +134,8 @@ def tasks(request: Request) -> Response:
 def task(request: Request) -> Response:
     visitor, face = session(request), _face(request)
     found = _task(face, visitor, request.path_params["job_id"])
-    tries = face.hub.store.deliveries.tries(found["job_id"])
-    deliveries = face.hub.store.deliveries.of(found["job_id"])
+    tries = face.task_service.store.deliveries.tries(found["job_id"])
+    deliveries = face.task_service.store.deliveries.of(found["job_id"])
     shown = [show_delivery(delivery, tries) for delivery in deliveries[:_TRIES]]
     moving = found["status"] in (PENDING, IN_PROGRESS) or any(item["state"] == "pending" for item in shown)
     return render(
@@ -144,8 +144,8 @@ def task(request: Request) -> Response:
         task=found,
         deliveries=shown,
         more_deliveries=len(deliveries) - len(shown),
-        made=face.hub.store.versions.of_task(found["job_id"]) if found["kind"] == FIT else None,
-        output=face.hub.store.tasks.output(found["job_id"]).decode(errors="replace"),
+        made=face.task_service.store.versions.of_task(found["job_id"]) if found["kind"] == FIT else None,
+        output=face.task_service.store.tasks.output(found["job_id"]).decode(errors="replace"),
         timeline=_timeline(found, shown)[-_TRIES:],
         can_cancel=found["status"] in (PENDING, IN_PROGRESS),
         moving=moving,
@@ -155,9 +155,9 @@ def task(request: Request) -> Response:
 def results(request: Request) -> Response:
     visitor, face = session(request), _face(request)
     found = _task(face, visitor, request.path_params["job_id"])
-    hub = face.hub
-    small = hub.store.tasks.results(found["job_id"]) if found["spans"] else None
-    view = show_task(found, hub.store.deliveries.of(found["job_id"]), small, hub.blobs)
+    task_service = face.task_service
+    small = task_service.store.tasks.results(found["job_id"]) if found["spans"] else None
+    view = show_task(found, task_service.store.deliveries.of(found["job_id"]), small, task_service.blobs)
     headers = {
         "Content-Length": str(view.size),
         "Content-Disposition": f'attachment; filename="task-{found["job_id"]}.json"',
@@ -170,7 +170,7 @@ async def cancel(request: Request) -> Response:
 
     def stop() -> None:
         _task(face, visitor, job_id)
-        if face.hub.cancel(job_id) != CANCELED:
+        if face.task_service.cancel(job_id) != CANCELED:
             raise HTTPException(409, "The task has ended already. Its results are kept.")
 
     await run_in_threadpool(stop)
@@ -183,9 +183,9 @@ async def redeliver(request: Request) -> Response:
 
     def deliver() -> None:
         _task(face, visitor, job_id)
-        if all(one["delivery_id"] != delivery_id for one in face.hub.store.deliveries.of(job_id)):
+        if all(one["delivery_id"] != delivery_id for one in face.task_service.store.deliveries.of(job_id)):
             raise HTTPException(404, "The task has no such delivery.")
-        if not face.hub.redeliver(job_id, delivery_id):
+        if not face.task_service.redeliver(job_id, delivery_id):
             raise HTTPException(409, "The task has not ended, so it has no result to deliver yet.")
 
     await run_in_threadpool(deliver)
@@ -195,7 +195,7 @@ async def redeliver(request: Request) -> Response:
 def dead_deliveries(request: Request) -> Response:
     visitor, face = session(request), _face(request)
     after = _position(request.query_params.get("cursor"))
-    found = face.hub.store.deliveries.dead(visitor.user.user_id, after=after, limit=_PAGE + 1)
+    found = face.task_service.store.deliveries.dead(visitor.user.user_id, after=after, limit=_PAGE + 1)
     shown = found[:_PAGE]
     more = _cursor(shown[-1]["task_finished_at"], shown[-1]["delivery_id"]) if len(found) > _PAGE else None
     return render(
@@ -208,13 +208,13 @@ def dead_deliveries(request: Request) -> Response:
 
 def algorithms(request: Request) -> Response:
     session(request)
-    registry = _face(request).hub.registry
+    registry = _face(request).task_service.registry
     return render(request, "algorithms.html", algorithms=[registry.versions(name) for name in registry])
 
 
 def algorithm(request: Request) -> Response:
     visitor = session(request)
-    versions = _face(request).hub.registry.versions(request.path_params["name"])
+    versions = _face(request).task_service.registry.versions(request.path_params["name"])
     shown = [
         {
             "algorithm": version,
@@ -256,7 +256,7 @@ async def health(request: Request) -> Response:
 
 
 def _figures(face: AppState) -> dict[str, Any]:
-    store = face.hub.store
+    store = face.task_service.store
     ended = store.figures.ended(stretch=_MINUTE, count=_MINUTES)
     ages = [one.age for one in ended]
     latencies = _by_minute(store.figures.latencies(within=_MINUTE * _MINUTES, limit=_DELIVERIES), ages)
@@ -325,7 +325,7 @@ def _try(item: dict[str, Any], url: str) -> str:
 
 def _task(face: AppState, visitor: Session, job_id: str) -> dict[str, Any]:
     # PostgreSQL takes no text with a NUL, not even to look for it.
-    found = None if "\0" in job_id else face.hub.store.tasks.get(job_id, owner=visitor.user.user_id)
+    found = None if "\0" in job_id else face.task_service.store.tasks.get(job_id, owner=visitor.user.user_id)
     if found is None:
         raise HTTPException(404, "There is no such task, or it is somebody else's.")
     return found

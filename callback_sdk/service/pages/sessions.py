@@ -48,16 +48,16 @@ class Sessions:
     is changed, a user who is disabled.
 
     Args:
-        doorkeeper: Knows the users.
+        authenticator: Knows the users.
         users: The same in the store.
         sessions: Those that are open.
         keys: 32 bytes each, the newest first. It signs; all of them verify.
     """
 
     def __init__(
-        self, doorkeeper: Authenticator, users: UserStore, sessions: SessionStore, keys: Sequence[Secret[bytes]]
+        self, authenticator: Authenticator, users: UserStore, sessions: SessionStore, keys: Sequence[Secret[bytes]]
     ) -> None:
-        self._doorkeeper = doorkeeper
+        self._doorkeeper = authenticator
         self._users = users
         self._sessions = sessions
         self._keys = keys

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from callback_sdk.errors import CallbackSDKError, ConfigurationError
-from callback_sdk.redaction import without_frames
+from callback_sdk.redaction import strip_traceback
 from callback_sdk.service.supervision.outages import OutageLog
 
 T = TypeVar("T")
@@ -107,7 +107,7 @@ class Database(ABC):
         """
         return self.write(lambda connection: connection.execute(statement, values).all())
 
-    def write_surely(self, work: Callable[[sa.Connection], T]) -> T:
+    def write_with_retry(self, work: Callable[[sa.Connection], T]) -> T:
         """Run one piece of work that must not be lost: while the database can't be written, try again.
 
         Args:
@@ -157,7 +157,7 @@ def unavailable() -> Iterator[None]:
 
 
 def _unavailable(error: sa.exc.SQLAlchemyError) -> StoreUnavailableError:
-    cause = without_frames(getattr(error, "orig", None)) or error
+    cause = strip_traceback(getattr(error, "orig", None)) or error
     reason = " ".join(str(cause).split())[:300]
     failure: StoreUnavailableError
     if _REFUSALS.search(reason):

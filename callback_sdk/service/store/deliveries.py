@@ -75,7 +75,7 @@ _NEXT = sa.select(sa.func.min(deliveries.c.next_attempt_at) - now()).where(
 )
 
 ENDED_TASK: tuple[sa.Column[Any], ...] = tuple(
-    tasks.c[name] for name in ("job_id", "attempt", "status", "success", "error", "nulled", "options")
+    tasks.c[name] for name in ("job_id", "attempt", "status", "success", "error", "nulls_written", "options")
 )
 """Columns of an ended task that its deliveries need."""
 
@@ -271,7 +271,7 @@ class DeliveryStore:
         """Return where a delivery goes, with its credentials.
 
         Raises:
-            VaultError: They were encrypted with a key that isn't known any more.
+            CredentialCipherError: They were encrypted with a key that isn't known any more.
         """
         return rows.callback(claim.target, self._vault)
 
@@ -374,7 +374,7 @@ class DeliveryStore:
             connection.execute(settle, one | values)
             connection.execute(_STOP, one | {"_error": error})
 
-        self._database.write_surely(keep)
+        self._database.write_with_retry(keep)
 
 
 def make_due(
@@ -415,6 +415,6 @@ def _claim(delivery: Any, task: Any, results: bytes | None) -> DeliveryClaim:
         run=task.attempt,
         result=JobResult(job_id=task.job_id, success=bool(task.success), error=task.error, status=task.status),
         results=results,
-        nulled=task.nulled,
+        nulls_written=task.nulls_written,
         traceparent=task.options.get(TRACEPARENT),
     )

@@ -120,7 +120,7 @@ class RunOutcome:
         success: Whether there are results.
         error: Why not.
         spans: Where the members lie in the results.
-        nulled: Numbers in them that became null.
+        nulls_written: Numbers in them that became null.
         progress: What the run said last about its progress.
         results: The results, when they are small; None when there are none or they are among the blobs.
         made: A new version of the algorithm, and the registered one that goes on with its model; None for none.
@@ -131,7 +131,7 @@ class RunOutcome:
     success: bool
     error: str | None = None
     spans: dict[str, list[int]] | None = None
-    nulled: int = 0
+    nulls_written: int = 0
     progress: dict[str, Any] | None = None
     results: bytes | None = field(default=None, repr=False)
     made: tuple[str, str] | None = None
@@ -187,7 +187,7 @@ class DeliveryClaim:
         run: Number of the run that has the results.
         result: How the task ended, without its results.
         results: The results, when they are small; None when there are none or they are among the blobs.
-        nulled: Numbers in the results that became null.
+        nulls_written: Numbers in the results that became null.
         traceparent: The trace that the task belongs to.
     """
 
@@ -201,7 +201,7 @@ class DeliveryClaim:
     run: int
     result: JobResult
     results: bytes | None = field(default=None, repr=False)
-    nulled: int
+    nulls_written: int
     traceparent: str | None = None
 
 

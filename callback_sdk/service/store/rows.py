@@ -44,7 +44,7 @@ def callback(sealed: str, vault: CredentialCipher) -> Callback:
     """Read a target out of its row.
 
     Raises:
-        VaultError: It was encrypted with a key that isn't known any more.
+        CredentialCipherError: It was encrypted with a key that isn't known any more.
     """
     (found,) = callbacks(Secret([json.loads(vault.decrypt(sealed).reveal())]))
     return found

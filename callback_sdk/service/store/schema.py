@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from callback_sdk.errors import ConfigurationError
-from callback_sdk.redaction import Secret, without_frames
+from callback_sdk.redaction import Secret, strip_traceback
 from callback_sdk.service.access.cipher import CredentialCipher, CredentialCipherError
 from callback_sdk.service.store.database import Database, StoreUnavailableError, unavailable
 from callback_sdk.service.store.tables import deliveries, seals
@@ -96,7 +96,7 @@ def rotate(database: Database, vault: CredentialCipher) -> int:
         How many deliveries there are.
 
     Raises:
-        VaultError: One was encrypted with a key that the vault doesn't have. Nothing is changed.
+        CredentialCipherError: One was encrypted with a key that the vault doesn't have. Nothing is changed.
     """
 
     def work(connection: sa.Connection) -> int:
@@ -139,7 +139,7 @@ def _migrate(database: Database, vault: CredentialCipher, *, is_new: bool = Fals
             f"The database {database.place} was not {done}. {error.message}", hint=error.hint
         ) from error.__cause__
     except (sa.exc.SQLAlchemyError, CommandError) as error:
-        cause = without_frames(error)
+        cause = strip_traceback(error)
         reason = " ".join(str(getattr(cause, "orig", cause)).split())[:300]
     raise ConfigurationError(
         f"The database {database.place} was not {done}: {reason}.",

@@ -84,7 +84,7 @@ tasks = sa.Table(
     sa.Column("sent_at", sa.Double),
     # Where predictions, evaluations and monitors lie in the results: {"name": [start, stop]}.
     sa.Column("spans", sa.JSON(none_as_null=True)),
-    sa.Column("nulled", sa.Integer, nullable=False, default=0),
+    sa.Column("nulls_written", sa.Integer, nullable=False, default=0),
     # Bytes of the features, and of all that counts towards its owner's quota now; see `usage`.
     sa.Column("features_bytes", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("stored_bytes", sa.BigInteger, nullable=False, server_default="0"),

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
-from callback_sdk.redaction import without_frames
+from callback_sdk.redaction import strip_traceback
 from callback_sdk.service.access.cipher import CredentialCipher
 from callback_sdk.service.store import deliveries as sending
 from callback_sdk.service.store import idempotency, rows, usage, versions
@@ -131,7 +131,7 @@ class TaskStore:
             return self._database.write(insert)
         except sa.exc.IntegrityError as error:
             if key is None:
-                raise without_frames(error) from None
+                raise strip_traceback(error) from None
         # The same request came twice at once, and the other one was first.
         return self._database.write(insert)
 
@@ -367,7 +367,7 @@ class TaskStore:
                 versions.keep(connection, job_id, *ending.made)
             return ended
 
-        return self._database.write_surely(end)
+        return self._database.write_with_retry(end)
 
     def keep_output(self, job_id: str, attempt: int, output: bytes) -> None:
         """Keep what a run printed, in the place of what an earlier one did; nothing when there is a later one."""
@@ -396,7 +396,7 @@ class TaskStore:
         """
         values = _WAITING_AGAIN | ({"sent_at": now()} if later else {})
         back = tasks.update().where(*_held(job_id, attempt)).values(values)
-        return self._database.write_surely(lambda connection: bool(connection.execute(back).rowcount))
+        return self._database.write_with_retry(lambda connection: bool(connection.execute(back).rowcount))
 
     def lose(
         self, job_id: str, attempt: int, reason: str, sender: DeliveringWorker | None = None
@@ -412,7 +412,7 @@ class TaskStore:
         Returns:
             What is to be sent now; None when it waits for another run, or is somebody else's by now.
         """
-        return self._database.write_surely(lambda connection: _lose(connection, job_id, attempt, reason, sender))
+        return self._database.write_with_retry(lambda connection: _lose(connection, job_id, attempt, reason, sender))
 
     def cancel(self, job_id: str) -> str | None:
         """End a task as cancelled unless it has ended.

@@ -101,13 +101,13 @@ class RunResult:
         error: Why there are no results; None when there are.
         trace: The algorithm's traceback, for the log.
         spans: Where members lie in the file of results.
-        nulled: Numbers in it that became null.
+        nulls_written: Numbers in it that became null.
     """
 
     error: str | None = None
     trace: str = ""
     spans: dict[str, list[int]] = field(factory=dict)
-    nulled: int = 0
+    nulls_written: int = 0
 
 
 def prepare(parent: int) -> None:
@@ -181,12 +181,12 @@ def run(task: RunSpec) -> RunResult:
 
 def _run(task: RunSpec) -> RunResult:
     try:
-        spans, nulled = _write_results(task, _call(task))
+        spans, nulls_written = _write_results(task, _call(task))
     except EncodingError as error:
         return RunResult(error=_clean(f"The algorithm returned a result that can't be encoded: {error}"))
     except BaseException as error:  # noqa: BLE001 - SystemExit and others of an algorithm are failures like any other
         return RunResult(error=_describe(error), trace=_clean(traceback.format_exc(), longest=None))
-    return RunResult(spans={name: spans[name] for name in SHOWN if name in spans}, nulled=nulled)
+    return RunResult(spans={name: spans[name] for name in SHOWN if name in spans}, nulls_written=nulls_written)
 
 
 @functools.lru_cache(maxsize=1)
@@ -228,7 +228,7 @@ def _write_results(task: RunSpec, members: dict[Any, Any]) -> tuple[dict[str, li
         encoded[name] = encode(part, path=member("results", name))
     spans, parts = _lay_out(encoded)
     _put(task, parts)
-    return spans, sum(part.nulled for part in encoded.values())
+    return spans, sum(part.nulls_written for part in encoded.values())
 
 
 def _put(task: RunSpec, parts: list[bytes]) -> None:

@@ -203,7 +203,7 @@ class Deliverer:
             self._fail(claim, error, extra)
             return error.status is not None if isinstance(error, DeliveryError) else None
         else:
-            receipt = evolve(receipt, attempts=claim.attempt, nulled=claim.nulled)
+            receipt = evolve(receipt, attempts=claim.attempt, nulls_written=claim.nulls_written)
             ATTEMPTS.labels("delivered").inc()
             self._store.deliveries.delivered(claim.delivery_id, claim.attempt, receipt)
             _log.info("Task %s is delivered to %s.", claim.job_id, claim.url, extra=extra)

@@ -321,7 +321,7 @@ class Runner:
         ending = RunOutcome(
             success=True,
             spans=answer.spans,
-            nulled=answer.nulled,
+            nulls_written=answer.nulls_written,
             progress=_complete(progress),
             made=made,
             results=results,

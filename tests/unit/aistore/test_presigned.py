@@ -17,7 +17,7 @@ def signed(**options: Any) -> PresignedPut:
     client = boto3.client(
         "s3", region_name="eu-central-1", aws_access_key_id="id", aws_secret_access_key="key", **options
     )
-    return S3Signer("results", client=client).put("runs/a b.json", metadata={"run": "42"})
+    return S3Signer("results", client=client).presign_put("runs/a b.json", metadata={"run": "42"})
 
 
 @pytest.mark.parametrize(("style", "headers"), [("virtual", {}), ("path", {"ais-s3-signed-request-style": "path"})])

@@ -137,6 +137,6 @@ def test_a_batch_item_with_callbacks_says_how_to_send_it(callbacks: Any) -> None
 def test_what_a_client_returns_is_pickled(client: Client, service: Any) -> None:
     """Every other public value of the client comes back equal from a pickle and from a deep copy."""
     state = TaskSnapshot.from_dict(STATE)
-    values = [state, *state.deliveries, state.progress, state.result, public.DeliveryTry(number=1)]
+    values = [state, *state.deliveries, state.progress, state.result, public.DeliveryAttempt(number=1)]
     for value in values:
         assert pickle.loads(pickle.dumps(value)) == copy.deepcopy(value) == value

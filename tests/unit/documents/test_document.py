@@ -20,7 +20,7 @@ import pyarrow as pa
 import pytest
 
 from callback_sdk import JobResult
-from callback_sdk.documents.document import document, encode, results_body
+from callback_sdk.documents.document import document, encode, encode_results
 from callback_sdk.errors import EncodingError
 
 Point = namedtuple("Point", "x y")
@@ -53,7 +53,7 @@ class Damage:
 
 def made(result: JobResult, param: Any = None) -> bytes:
     with ExitStack() as stack:
-        body, _ = results_body(result.results, stack)
+        body, _ = encode_results(result.results, stack)
         return document(result, param or {}, body).read()
 
 
@@ -150,7 +150,7 @@ def test_values_of_the_usual_libraries_encode(value: Any, json_text: str) -> Non
 def test_numbers_that_json_lacks_become_null_and_are_counted(value: Any, count: int) -> None:
     """NaN and infinities are null; nobody is left to wonder how many there were."""
     encoded = encode(value)
-    assert encoded.nulled == count
+    assert encoded.nulls_written == count
     json.loads(encoded.data, parse_constant=pytest.fail)
 
 

@@ -20,8 +20,8 @@ import pytest
 
 from callback_sdk import JobResult, ResultsWriter
 from callback_sdk.documents.body import CHUNK_SIZE, Body, FilePart, PathPart
-from callback_sdk.documents.document import document, results_body
-from callback_sdk.documents.result_files import _check_json, gzipped
+from callback_sdk.documents.document import document, encode_results
+from callback_sdk.documents.result_files import _check_json, gzip_body
 from callback_sdk.errors import CallbackSDKError, DeliveryError, EncodingError
 from callback_sdk.testing import WebhookReceiver
 from tests.rawserver import RawServer, answer, read_request
@@ -43,7 +43,7 @@ def no_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def made(results: Any) -> bytes:
     with ExitStack() as stack:
-        body, _ = results_body(results, stack)
+        body, _ = encode_results(results, stack)
         return document(JobResult(job_id="1", success=True), {}, body).read()
 
 
@@ -231,7 +231,7 @@ def test_file_that_cannot_be_read_is_an_error(path: Path) -> None:
 def test_file_that_changes_is_not_sent(path: Path, how: str) -> None:
     """Half an old and half a new result would be worse than none."""
     with ExitStack() as stack:
-        body, _ = results_body(path, stack)
+        body, _ = encode_results(path, stack)
         if how == "longer":
             path.write_bytes(b'{"predictions":[1,2,3]}')
         elif how == "same length":
@@ -299,7 +299,7 @@ def test_large_file_is_checked_in_constant_memory(tmp_path: Path) -> None:
         path.write_bytes(orjson.dumps(["x" * 1000] * 2000 * size))
         tracemalloc.start()
         with ExitStack() as stack:
-            results_body(path, stack)
+            encode_results(path, stack)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 2 * peaks[0] + CHUNK_SIZE
@@ -308,7 +308,7 @@ def test_large_file_is_checked_in_constant_memory(tmp_path: Path) -> None:
 def test_same_document_is_compressed_to_the_same_bytes() -> None:
     """Also when it is larger than what is kept in memory."""
     with ExitStack() as stack:
-        one, two = (gzipped(Body(b"[1]" * 4_000_000), stack) for _ in range(2))
+        one, two = (gzip_body(Body(b"[1]" * 4_000_000), stack) for _ in range(2))
         assert one.sha256 == two.sha256
         assert gzip.decompress(one.read()) == b"[1]" * 4_000_000
 
@@ -323,7 +323,7 @@ def test_missing_temporary_folder_is_an_error_that_names_the_variable(no_tempora
     """Both where a large document is compressed and where a stream is copied."""
     large = Body(*_random(10_000_000))
     with ExitStack() as stack, pytest.raises(EncodingError, match=r"compress the document.*TMPDIR"):
-        gzipped(large, stack)
+        gzip_body(large, stack)
     with pytest.raises(EncodingError, match=r"copy the file of results.*TMPDIR"):
         made(Pipe(b"[" + b"1," * 5_000_000 + b"1]"))
 
@@ -332,7 +332,7 @@ def test_small_documents_need_no_temporary_folder(no_temporary_files: None) -> N
     """They are kept in memory."""
     assert json.loads(made(Pipe(b"[1]")))["results"] == [1]
     with ExitStack() as stack:
-        assert gzip.decompress(gzipped(Body(b"[1]"), stack).read()) == b"[1]"
+        assert gzip.decompress(gzip_body(Body(b"[1]"), stack).read()) == b"[1]"
 
 
 def test_target_without_room_for_its_compression_costs_no_other_its_receipt(

@@ -263,7 +263,7 @@ def test_run_sends_the_same_bytes_with_the_same_id(outbox: Outbox, webhook: Webh
     assert len({request.headers["webhook-id"] for request in webhook.requests}) == 1
     (entry,) = outbox.entries()
     assert entry.receipt is not None
-    assert (entry.receipt.attempts, entry.receipt.nulled, entry.attempts) == (3, 1, 3)
+    assert (entry.receipt.attempts, entry.receipt.nulls_written, entry.attempts) == (3, 1, 3)
 
 
 def test_failed_job_is_delivered_as_such(outbox: Outbox, webhook: WebhookReceiver, no_pauses: None) -> None:
@@ -339,9 +339,9 @@ def test_slow_host_holds_up_no_other(outbox: Outbox, webhook: WebhookReceiver, m
 
     with RawServer(script) as server:
         orders = [_order(f"{server.url}/{number}", number) for number in range(20)]
-        outbox._desk().ledger.add(RESULT, orders, StoredResults(data=b"1"), nulled=0, object_url=None)
+        outbox._desk().ledger.add(RESULT, orders, StoredResults(data=b"1"), nulls_written=0, object_url=None)
         outbox._desk().ledger.add(
-            RESULT, [_order(webhook.url, 20)], StoredResults(data=b"1"), nulled=0, object_url=None
+            RESULT, [_order(webhook.url, 20)], StoredResults(data=b"1"), nulls_written=0, object_url=None
         )
         with sqlite3.connect(outbox.path) as hand:
             hand.execute("UPDATE deliveries SET owner = NULL")
@@ -519,7 +519,7 @@ def ledgers(tmp_path: Path) -> Iterator[tuple[OutboxStore, OutboxStore]]:
 def test_claim_that_was_lost_changes_nothing(ledgers: tuple[OutboxStore, OutboxStore]) -> None:
     """A process that comes back after its claim was taken over can't overwrite the newer state."""
     first, second = ledgers
-    _, (old,) = first.add(RESULT, [_order("http://h/", 1)], StoredResults(data=b"1"), nulled=0, object_url=None)
+    _, (old,) = first.add(RESULT, [_order("http://h/", 1)], StoredResults(data=b"1"), nulls_written=0, object_url=None)
     assert claimed(second) == []
     assert second.take_back(lambda owner: True, ()) == ["one"]
     (new,) = claimed(second)
@@ -538,7 +538,7 @@ def test_claim_that_was_lost_changes_nothing(ledgers: tuple[OutboxStore, OutboxS
 def test_claim_of_a_living_owner_is_left_alone(ledgers: tuple[OutboxStore, OutboxStore]) -> None:
     """Neither a lock that is held nor a lease that still runs lets another process in."""
     first, second = ledgers
-    first.add(RESULT, [_order("http://h/", 1)], StoredResults(data=b"1"), nulled=0, object_url=None)
+    first.add(RESULT, [_order("http://h/", 1)], StoredResults(data=b"1"), nulls_written=0, object_url=None)
     assert second.take_back(lambda owner: False, ()) == []
     assert second.take_back(lambda owner: None, ()) == []
     assert claimed(second) == []
@@ -551,7 +551,7 @@ def test_lease_decides_where_the_lock_cannot_be_seen(
     first, second = ledgers
     monkeypatch.setattr(ledger, "LEASE", -1.0)
     _, claims = first.add(
-        RESULT, [_order("http://h/", n) for n in (1, 2)], StoredResults(data=b"1"), nulled=0, object_url=None
+        RESULT, [_order("http://h/", n) for n in (1, 2)], StoredResults(data=b"1"), nulls_written=0, object_url=None
     )
     monkeypatch.undo()
     first.renew([claim for claim in claims if claim.delivery_id == "msg_2"])
@@ -799,7 +799,7 @@ def test_claim_that_was_made_before_the_clock_was_set_back_runs_out(
 ) -> None:
     """Its lease lies in the far future; one that lies a minute ahead belongs to a clock that differs a little."""
     first, second = ledgers
-    first.add(RESULT, [_order("http://h/", 1)], StoredResults(data=b"1"), nulled=0, object_url=None)
+    first.add(RESULT, [_order("http://h/", 1)], StoredResults(data=b"1"), nulls_written=0, object_url=None)
     for back, count in ((30, 0), (86400, 1)):
         monkeypatch.setattr(ledger, "time", _Clock(time.time() - back))
         second.take_back(lambda owner: None, ())

@@ -152,7 +152,7 @@ def test_signal_while_an_outcome_is_kept_later_does_not_lose_it(
         Signal(monkeypatch, OutboxStore, "delivered", after=False)
         courier = outbox._desks.get().courier
         with pytest.raises(KeyboardInterrupt):
-            courier.tell_again()
+            courier.save_pending_outcomes()
         outbox.run(until_empty=True)
         assert outbox.entries()[0].state == "delivered"
         assert courier.held() == []

@@ -55,16 +55,16 @@ def running_hub(folder: Path) -> Iterator[TaskService]:
     )
     options = EngineOptions(instance="x", processes=1, grace=timedelta(0))
     with open_engine("embedded", parts, options) as engine:
-        hub = TaskService(
+        task_service = TaskService(
             parts,
             engine=engine,
-            dispatcher=Dispatcher(store=store, engine=engine, awake=parts.awake),
-            housekeeper=Housekeeper(parts, awake=parts.awake.set),
+            dispatcher=Dispatcher(store=store, engine=engine, wakeup=parts.wakeup),
+            housekeeper=Housekeeper(parts, wakeup=parts.wakeup.set),
         )
 
-        hub.start()
-        yield hub
-        hub.close()
+        task_service.start()
+        yield task_service
+        task_service.close()
     store.close()
 
 
@@ -89,16 +89,16 @@ def test_a_thread_that_ends_is_not_ready_until_it_runs_again(
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "integration"))
     monkeypatch.setattr(threads, "retry_pause", wait)
     monkeypatch.setattr(loop, method, end_once)
-    with running_hub(tmp_path) as hub:
-        wait_until(lambda: _problem(hub) is not None)
-        assert _problem(hub).startswith(f"The thread {name} ended: SystemExit.")
+    with running_hub(tmp_path) as task_service:
+        wait_until(lambda: _problem(task_service) is not None)
+        assert _problem(task_service).startswith(f"The thread {name} ended: SystemExit.")
         go.set()
-        wait_until(lambda: _problem(hub) is None)
+        wait_until(lambda: _problem(task_service) is None)
 
 
-def _problem(hub: TaskService) -> str | None:
+def _problem(task_service: TaskService) -> str | None:
     try:
-        hub.check()
+        task_service.check()
     except ThreadError as error:
         return str(error)
     return None

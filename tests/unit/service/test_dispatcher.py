@@ -32,7 +32,7 @@ class RecordingEngine:
         self.deliveries: list[str] = []
         self.refused: set[str] = set()
 
-    def rooms(self) -> Sequence[Capacity]:
+    def capacities(self) -> Sequence[Capacity]:
         self.looks += 1
         if self.fault is not None:
             raise self.fault
@@ -43,7 +43,7 @@ class RecordingEngine:
     def send(self, room: Capacity, job_ids: Sequence[str]) -> None:
         self.tasks += job_ids
 
-    def delivery_room(self) -> tuple[int, Sequence[str]]:
+    def delivery_capacity(self) -> tuple[int, Sequence[str]]:
         return 100, ()
 
     def send_deliveries(self, deliveries: Sequence[tuple[str, str]]) -> Sequence[str]:
@@ -60,11 +60,11 @@ def submit(store: Store, *job_ids: str) -> None:
 
 @contextmanager
 def running(store: Store, engine: RecordingEngine) -> Iterator[threading.Event]:
-    awake = threading.Event()
-    dispatcher = Dispatcher(store=store, engine=engine, awake=awake)
+    wakeup = threading.Event()
+    dispatcher = Dispatcher(store=store, engine=engine, wakeup=wakeup)
     dispatcher.start()
     try:
-        yield awake
+        yield wakeup
     finally:
         dispatcher.close()
 
@@ -74,10 +74,10 @@ def test_what_is_due_is_sent_once(store: Store) -> None:
     engine = RecordingEngine()
     submit(store, "1", "2")
     store.tasks.cancel("2")
-    with running(store, engine) as awake:
+    with running(store, engine) as wakeup:
         wait_until(lambda: engine.tasks and engine.deliveries)
         submit(store, "3")
-        awake.set()
+        wakeup.set()
         wait_until(lambda: "3" in engine.tasks)
     assert engine.tasks == ["1", "3"]
     assert len(engine.deliveries) == 1
@@ -102,10 +102,10 @@ def test_an_engine_gets_no_more_than_it_takes(store: Store) -> None:
     submit(store, "1", "2", "3")
     store.tasks.cancel("3")
     engine.refused = {delivery["delivery_id"] for delivery in store.deliveries.of("3")}
-    with running(store, engine) as awake:
+    with running(store, engine) as wakeup:
         wait_until(lambda: engine.tasks == ["1"])
         engine.refused = set()
-        awake.set()
+        wakeup.set()
         wait_until(lambda: engine.deliveries)
     assert "2" in [*engine.tasks, *store.tasks.take(9, again_after=30.0)]
 
@@ -130,10 +130,10 @@ def test_submissions_while_the_engine_is_away_are_few_log_lines(
     monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.01)
     engine = RecordingEngine()
     engine.away = True
-    with running(store, engine) as awake:
+    with running(store, engine) as wakeup:
         for number in range(20):
             submit(store, f"{number}")
-            awake.set()
+            wakeup.set()
         wait_until(lambda: engine.looks > 20)
         engine.away = False
         wait_until(lambda: len(engine.tasks) == 20)
@@ -151,7 +151,7 @@ def test_a_service_that_can_dispatch_nothing_is_not_ready(store: Store, monkeypa
     monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.05)
     engine = RecordingEngine()
     engine.away = True
-    dispatcher = Dispatcher(store=store, engine=engine, awake=threading.Event())
+    dispatcher = Dispatcher(store=store, engine=engine, wakeup=threading.Event())
     dispatcher.check()
     dispatcher.start()
     try:
@@ -166,7 +166,7 @@ def test_a_dispatcher_whose_thread_ended_is_not_ready_and_starts_again(store: St
     """SystemExit of an engine passes by all that catches errors; the check says so until the next look succeeds."""
     engine = RecordingEngine()
     engine.fault = SystemExit()
-    dispatcher = Dispatcher(store=store, engine=engine, awake=threading.Event())
+    dispatcher = Dispatcher(store=store, engine=engine, wakeup=threading.Event())
     dispatcher.start()
     try:
         wait_until(lambda: _problem(dispatcher) is not None)
@@ -185,7 +185,7 @@ def test_silence_counts_from_the_return_of_the_database(store: Store, monkeypatc
     monkeypatch.setattr(module, "_WATCH", 0.0)
     submit(store, "1", "2")
     store.tasks.claim("1", "w")
-    dispatcher = Dispatcher(store=store, engine=RecordingEngine(), awake=threading.Event())
+    dispatcher = Dispatcher(store=store, engine=RecordingEngine(), wakeup=threading.Event())
     wait_until(lambda: store.tasks.take_back(silent_for=1000) == [] and _silent(store, 0.5))
     dispatcher._take_back()
     assert store.tasks.held("w") == {"1": 1}

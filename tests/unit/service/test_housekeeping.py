@@ -32,7 +32,7 @@ class House:
     woken: list[bool]
 
     def keeper(self, keep: timedelta | None = None) -> Housekeeper:
-        return Housekeeper(self.parts, keep=keep, awake=lambda: self.woken.append(True))
+        return Housekeeper(self.parts, keep=keep, wakeup=lambda: self.woken.append(True))
 
     def submit(self, job_id: str, algorithm: str = "known") -> None:
         task = TaskRow(job_id=job_id, owner="anna", algorithm=algorithm, version="1", features_format="json")

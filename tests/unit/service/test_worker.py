@@ -30,23 +30,23 @@ class Runner:
 
 
 @pytest.fixture
-def hub() -> Iterator[Hub]:
+def task_service() -> Iterator[Hub]:
     """Give the loop of a worker, as Celery makes it."""
-    before, hub = get_event_loop(), Hub()
-    set_event_loop(hub)
-    yield hub
-    hub.close()
+    before, task_service = get_event_loop(), Hub()
+    set_event_loop(task_service)
+    yield task_service
+    task_service.close()
     set_event_loop(before)
 
 
-def test_the_loop_does_not_rest_before_a_task_is_acknowledged(hub: Hub) -> None:
+def test_the_loop_does_not_rest_before_a_task_is_acknowledged(task_service: Hub) -> None:
     """Kombu acknowledges in the loop's next round, and RabbitMQ sends no other task before that."""
     app, runner = Celery("test", set_as_current=False), Runner()
     _register_run(app, runner, child=None, messages=MessageCounter(1))
-    resting = hub.fire_timers(min_delay=1)
+    resting = task_service.fire_timers(min_delay=1)
     app.tasks[RUN]("42")
     assert runner.ran == ["42"]
-    assert hub.fire_timers(min_delay=1) < resting == 1
+    assert task_service.fire_timers(min_delay=1) < resting == 1
 
 
 def test_a_task_runs_where_there_is_no_loop() -> None:

@@ -103,7 +103,7 @@ def test_every_error_while_renewing_credentials_is_ours(raised: Exception) -> No
 
     signer, credentials = _expired()
     credentials._refresh_using = fail
-    for sign in (signer.put, signer.post):
+    for sign in (signer.presign_put, signer.presign_post):
         with pytest.raises(SigningError, match=r"credentials can't be renewed: ") as caught:
             sign("k")
         _check(caught.value, raised)
@@ -152,7 +152,7 @@ def test_every_faulty_setting_is_named(
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SigningError, match=said) as caught:
-        S3Signer("results-bucket", region="eu-west-1").put("k")
+        S3Signer("results-bucket", region="eu-west-1").presign_put("k")
     assert caught.value.hint
     assert MARK not in str(caught.value)
 
@@ -227,14 +227,14 @@ def test_credentials_are_renewed_where_a_signature_needs_it(renewed: timedelta |
         metadata(timedelta(minutes=55)), refresh_using=renew, method="test"
     )
     signer = S3Signer("results-bucket", client=client)
-    signer.put("k", expires=timedelta(minutes=50))
+    signer.presign_put("k", expires=timedelta(minutes=50))
     assert calls == []
     for _ in range(3):
         if renewed == timedelta(hours=6):
-            assert signer.put("k").expires_at > datetime.now(timezone.utc) + timedelta(minutes=59)
+            assert signer.presign_put("k").expires_at > datetime.now(timezone.utc) + timedelta(minutes=59)
         else:
             with pytest.raises(SigningError, match="credentials are temporary and end at"):
-                signer.put("k")
+                signer.presign_put("k")
     assert calls == [1]
 
 

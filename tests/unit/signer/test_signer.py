@@ -51,7 +51,7 @@ def temporary(life: timedelta) -> RefreshableCredentials:
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1", "eu-central-1", "ap-south-2"])
 def test_hosts_are_regional(region: str) -> None:
     """Every region's bucket is signed on its own host, with Signature Version 4."""
-    url = S3Signer("results-bucket", region=region).put("k").url
+    url = S3Signer("results-bucket", region=region).presign_put("k").url
     assert url.startswith(f"https://results-bucket.s3.{region}.amazonaws.com/k?X-Amz-Algorithm=AWS4-HMAC-SHA256")
 
 
@@ -70,15 +70,17 @@ def test_the_region_comes_from_either_variable(
     """AWS_REGION is what Amazon's other SDKs read, and what Lambda sets; boto3's own variable comes first."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert f".s3.{region}.amazonaws.com/" in S3Signer("results-bucket").put("k").url
+    assert f".s3.{region}.amazonaws.com/" in S3Signer("results-bucket").presign_put("k").url
     assert (
-        S3Signer("results-bucket", region="sa-east-1").put("k").url.startswith("https://results-bucket.s3.sa-east-1.")
+        S3Signer("results-bucket", region="sa-east-1")
+        .presign_put("k")
+        .url.startswith("https://results-bucket.s3.sa-east-1.")
     )
 
 
 def test_bucket_with_dots_is_addressed_by_path() -> None:
     """No certificate covers a bucket's dots."""
-    url = S3Signer("a.b.c", region="eu-central-1").put("k").url
+    url = S3Signer("a.b.c", region="eu-central-1").presign_put("k").url
     assert url.startswith("https://s3.eu-central-1.amazonaws.com/a.b.c/k?")
 
 
@@ -86,20 +88,20 @@ def test_bucket_with_dots_is_addressed_by_path() -> None:
 def test_other_stores_are_addressed_by_path(style: str | None) -> None:
     """An S3-compatible endpoint has the bucket in its path, and needs no region."""
     signer = S3Signer("b-1", endpoint_url="https://minio.example.org:9000", addressing_style=style)
-    assert signer.put("k").url.startswith("https://minio.example.org:9000/b-1/k?")
-    assert signer.post("k").url == "https://minio.example.org:9000/b-1"
+    assert signer.presign_put("k").url.startswith("https://minio.example.org:9000/b-1/k?")
+    assert signer.presign_post("k").url == "https://minio.example.org:9000/b-1"
 
 
 def test_other_store_from_the_environment_is_addressed_by_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """boto3's own AWS_ENDPOINT_URL_S3 counts."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://localhost:9000")
-    assert S3Signer("b-1").put("k").url.startswith("http://localhost:9000/b-1/k?")
+    assert S3Signer("b-1").presign_put("k").url.startswith("http://localhost:9000/b-1/k?")
 
 
 def test_other_store_may_be_addressed_by_host() -> None:
     """addressing_style='virtual' is honoured."""
     signer = S3Signer("b-1", endpoint_url="https://s3.example.org", addressing_style="virtual")
-    assert signer.put("k").url.startswith("https://b-1.s3.example.org/k?")
+    assert signer.presign_put("k").url.startswith("https://b-1.s3.example.org/k?")
 
 
 def test_client_gives_region_endpoint_style_and_credentials() -> None:
@@ -112,7 +114,7 @@ def test_client_gives_region_endpoint_style_and_credentials() -> None:
         aws_secret_access_key="S",
         config=Config(signature_version="s3", s3={"addressing_style": "virtual"}),
     )
-    url = S3Signer("b-1", client=client).put("k").url
+    url = S3Signer("b-1", client=client).presign_put("k").url
     assert url.startswith("https://b-1.store.example.org/k?")
     assert "OTHER%2F" in url
     assert "us-west-2" in url
@@ -121,24 +123,24 @@ def test_client_gives_region_endpoint_style_and_credentials() -> None:
 def test_access_point_is_signed_in_its_own_region() -> None:
     """An access point's ARN names its region."""
     arn = "arn:aws:s3:eu-west-1:123456789012:accesspoint/results"
-    url = S3Signer(arn, region="eu-west-1").put("k").url
+    url = S3Signer(arn, region="eu-west-1").presign_put("k").url
     assert url.startswith("https://results-123456789012.s3-accesspoint.eu-west-1.amazonaws.com/k?")
     with pytest.raises(SigningError, match="access point"):
-        S3Signer(arn, region="eu-west-1").post("k")
+        S3Signer(arn, region="eu-west-1").presign_post("k")
 
 
 @pytest.mark.parametrize("expires", [timedelta(0), timedelta(seconds=-5), timedelta(milliseconds=999)])
 def test_life_that_is_over_at_once_is_refused(signer: S3Signer, expires: timedelta) -> None:
     """Zero and negative lives say so, for PUT and POST."""
-    for sign in (signer.put, signer.post):
+    for sign in (signer.presign_put, signer.presign_post):
         with pytest.raises(SigningError, match="over at once"):
             sign("k", expires=expires)
 
 
 def test_life_of_more_than_a_week_is_refused(signer: S3Signer) -> None:
     """Signature Version 4 ends after 7 days; exactly 7 days are fine."""
-    signer.put("k", expires=timedelta(days=7))
-    for sign in (signer.put, signer.post):
+    signer.presign_put("k", expires=timedelta(days=7))
+    for sign in (signer.presign_put, signer.presign_post):
         with pytest.raises(SigningError, match="7 days"):
             sign("k", expires=timedelta(days=7, seconds=1))
 
@@ -146,8 +148,8 @@ def test_life_of_more_than_a_week_is_refused(signer: S3Signer) -> None:
 def test_life_beyond_temporary_credentials_is_refused() -> None:
     """A signature dies with the session that made it; the error says when."""
     signer = S3Signer("results-bucket", client=client_with(temporary(HOUR)))
-    assert "X-Amz-Security-Token=T&" in signer.put("k", expires=HOUR / 2).url
-    for sign in (signer.put, signer.post):
+    assert "X-Amz-Security-Token=T&" in signer.presign_put("k", expires=HOUR / 2).url
+    for sign in (signer.presign_put, signer.presign_post):
         with pytest.raises(SigningError, match="temporary and end at"):
             sign("k", expires=2 * HOUR)
 
@@ -156,13 +158,13 @@ def test_life_beyond_temporary_credentials_is_refused() -> None:
 def test_life_that_is_no_timedelta_is_refused(signer: S3Signer, expires: Any) -> None:
     """A bare number has no unit."""
     with pytest.raises(SigningError, match="timedelta"):
-        signer.put("k", expires=expires)
+        signer.presign_put("k", expires=expires)
 
 
 @pytest.mark.parametrize("key", ["", "x" * 1025, "é" * 513, "\ud800", None, 7])
 def test_key_that_no_store_takes_is_refused(signer: S3Signer, key: Any) -> None:
     """Empty, longer than 1024 bytes, or not UTF-8."""
-    for sign in (signer.put, signer.post):
+    for sign in (signer.presign_put, signer.presign_post):
         with pytest.raises(SigningError, match="key"):
             sign(key)
 
@@ -180,7 +182,7 @@ def test_key_that_no_store_takes_is_refused(signer: S3Signer, key: Any) -> None:
 def test_header_that_cannot_be_sent_is_refused(signer: S3Signer, options: dict[str, Any]) -> None:
     """Headers are printable ASCII, and no value smuggles in another header."""
     with pytest.raises(SigningError, match="can't be sent"):
-        signer.put("k", **options)
+        signer.presign_put("k", **options)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +207,7 @@ def test_header_that_cannot_be_sent_is_refused(signer: S3Signer, options: dict[s
 def test_form_that_cannot_be_signed_is_refused(signer: S3Signer, options: dict[str, Any], message: str) -> None:
     """The signer's own fields, wrong types and broken conditions say what is wrong."""
     with pytest.raises(SigningError, match=message):
-        signer.post("k", **options)
+        signer.presign_post("k", **options)
 
 
 def test_metadata_of_a_url_is_a_dict(signer: S3Signer) -> None:
@@ -217,15 +219,15 @@ def test_metadata_of_a_url_is_a_dict(signer: S3Signer) -> None:
 def test_wildcard_in_the_middle_of_a_key_is_refused(signer: S3Signer) -> None:
     """A form's ${filename} becomes a name, which the policy's key would not be."""
     with pytest.raises(SigningError, match="middle"):
-        signer.post("runs/${filename}/result.json")
+        signer.presign_post("runs/${filename}/result.json")
 
 
 def test_condition_that_was_given_is_not_doubled(signer: S3Signer) -> None:
     """Conditions as the old notebook gives them, next to the fields, mean the same."""
     fields = {"ACL": "bucket-owner-full-control", "x-amz-meta-a-key": "a-value"}
     signer._clock = datetime(2026, 1, 1, tzinfo=timezone.utc).timestamp
-    both = signer.post("k", fields=fields, conditions=[{name: value} for name, value in fields.items()])
-    assert both.fields == signer.post("k", fields=fields).fields
+    both = signer.presign_post("k", fields=fields, conditions=[{name: value} for name, value in fields.items()])
+    assert both.fields == signer.presign_post("k", fields=fields).fields
 
 
 def test_unknown_region_is_refused() -> None:
@@ -246,7 +248,7 @@ def test_missing_credentials_are_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_bucket_that_cannot_exist_is_refused(bucket: Any) -> None:
     """Bucket names have rules."""
     with pytest.raises(SigningError):
-        S3Signer(bucket, region="eu-central-1").put("k")
+        S3Signer(bucket, region="eu-central-1").presign_put("k")
 
 
 def test_directory_bucket_is_refused() -> None:
@@ -261,14 +263,14 @@ def test_client_and_region_exclude_each_other() -> None:
         S3Signer("b-1", client=client_with(temporary(HOUR)), region="eu-central-1")
 
 
-@pytest.mark.parametrize("many", ["put_many", "post_many"])
+@pytest.mark.parametrize("many", ["presign_put_many", "presign_post_many"])
 def test_what_many_have_in_common_is_refused_at_once(signer: S3Signer, many: str) -> None:
     """Before any key is asked for."""
     with pytest.raises(SigningError, match="longer than the 7 days"):
         getattr(signer, many)(iter(["k"]), expires=timedelta(days=8))
 
 
-@pytest.mark.parametrize("many", ["put_many", "post_many"])
+@pytest.mark.parametrize("many", ["presign_put_many", "presign_post_many"])
 def test_key_among_many_is_refused_when_its_turn_comes(signer: S3Signer, many: str) -> None:
     """Those before it are signed."""
     targets = getattr(signer, many)(["good", "x" * 1025])
@@ -277,7 +279,7 @@ def test_key_among_many_is_refused_when_its_turn_comes(signer: S3Signer, many: s
         next(targets)
 
 
-@pytest.mark.parametrize("many", ["put_many", "post_many"])
+@pytest.mark.parametrize("many", ["presign_put_many", "presign_post_many"])
 def test_each_of_many_lives_from_when_it_is_asked_for(signer: S3Signer, many: str) -> None:
     """Also over midnight, when the key changes that signs."""
     midnight = datetime(2026, 1, 2, tzinfo=timezone.utc)
@@ -295,13 +297,13 @@ def test_many_are_signed_with_renewed_credentials() -> None:
     signer = S3Signer("results-bucket", client=client_with(credentials))
     now = datetime.now(timezone.utc).timestamp()
     signer._clock = iter([now, now, now + 1]).__next__
-    targets = signer.put_many(["a", "b"])
+    targets = signer.presign_put_many(["a", "b"])
     assert "X-Amz-Credential=A%2F" in next(targets).url
     credentials.access_key = "B"
     assert "X-Amz-Credential=B%2F" in next(targets).url
 
 
-@pytest.mark.parametrize("target", ["put", "post"])
+@pytest.mark.parametrize("target", ["presign_put", "presign_post"])
 def test_targets_cannot_be_changed(signer: S3Signer, target: str) -> None:
     """They are values, and go into sets."""
     made = getattr(signer, target)("k")
@@ -313,7 +315,7 @@ def test_targets_cannot_be_changed(signer: S3Signer, target: str) -> None:
 
 def test_nothing_secret_shows(signer: S3Signer) -> None:
     """Neither the signer nor what it signs prints a signature or a key."""
-    put, post = signer.put("k", metadata={"run": "PRIVATE"}), signer.post("k")
+    put, post = signer.presign_put("k", metadata={"run": "PRIVATE"}), signer.presign_post("k")
     shown = f"{signer!r} {put!r} {post!r} {put} {post} {vars(signer)}"
     for secret in ("SECRETMARKER", put.url.split("X-Amz-Signature=")[1], post.fields["policy"], "PRIVATE"):
         assert secret not in shown

@@ -50,7 +50,7 @@ def test_a_list_of_another_length_is_refused(urls: Any, params: Any) -> None:
 
 
 def test_targets_of_ours_bring_their_own() -> None:
-    """PutTarget, PostTarget, pairs and dicts, mixed."""
+    """PresignedPut, PresignedPost, pairs and dicts, mixed."""
     assert plain([PUT, POST, (HOOK, {"n": 1}), {"url": HOOK, "param": {"n": 2}}, (POST, {"n": 3}), HOOK]) == [
         {"url": PUT.url, "param": {"s3_headers": {"x-amz-acl": "private"}}},
         {"url": POST.url, "param": FIELDS},

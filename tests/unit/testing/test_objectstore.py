@@ -72,8 +72,8 @@ def _post(store: ObjectStore, fields: Mapping[str, str], *after: bytes, file: bo
 
 def test_what_the_writer_puts_and_posts_is_kept(store: ObjectStore, signer: S3Signer, writer: ResultsWriter) -> None:
     """Bodies, media types and metadata are there by bucket and key, and boto3 reads them as well."""
-    put = signer.put("a/ü.json", content_type="application/json", metadata={"run": "1"})
-    post = signer.post("b.json", fields={"x-amz-meta-run": "2"})
+    put = signer.presign_put("a/ü.json", content_type="application/json", metadata={"run": "1"})
+    post = signer.presign_post("b.json", fields={"x-amz-meta-run": "2"})
     receipts = writer.write(RESULT, [put, post])
     assert sorted(store.objects) == ["results/a/ü.json", "results/b.json"]
     for key, run, receipt in (("a/ü.json", "1", receipts[0]), ("b.json", "2", receipts[1])):
@@ -204,7 +204,7 @@ def test_fault_before_the_work_leaves_nothing(store: ObjectStore, signer: S3Sign
     """The first try fails in its own way, and nothing is stored."""
     store.fail(fault)
     with ResultsWriter(deadline=timedelta(0)) as writer, pytest.raises(DeliveryError) as caught:
-        writer.write(RESULT, signer.put("k"))
+        writer.write(RESULT, signer.presign_put("k"))
     assert caught.value.retryable
     assert caught.value.status == {Fault.ERROR: 500, Fault.THROTTLED: 429, Fault.RESET: None}.get(fault, 503)
     assert caught.value.retry_after == (1 if fault is Fault.THROTTLED else None)
@@ -214,7 +214,7 @@ def test_fault_before_the_work_leaves_nothing(store: ObjectStore, signer: S3Sign
 
 
 @pytest.mark.parametrize("fault", list(Fault))
-@pytest.mark.parametrize("method", ["put", "post"])
+@pytest.mark.parametrize("method", ["presign_put", "presign_post"])
 def test_writer_overcomes_each_fault(
     store: ObjectStore, signer: S3Signer, writer: ResultsWriter, fault: Fault, method: str
 ) -> None:
@@ -233,7 +233,7 @@ def test_large_body_meets_an_early_answer_and_a_redirect(
 ) -> None:
     """A body that is still on its way when the answer comes arrives whole in the end."""
     store.fail(Fault.EARLY_ANSWER).fail(Fault.REDIRECT).fail(Fault.RESET)
-    (receipt,) = writer.write(JobResult(job_id="1", success=True, results="x" * 8_000_000), signer.put("k"))
+    (receipt,) = writer.write(JobResult(job_id="1", success=True, results="x" * 8_000_000), signer.presign_put("k"))
     assert len(store.objects["results/k"].body) == receipt.size > 8_000_000
     assert store.objects["results/k"].version == 1
 
@@ -242,7 +242,7 @@ def test_lost_answer_is_told_from_a_failure(store: ObjectStore, signer: S3Signer
     """The object is there although the sender has an error, and the request counts as accepted."""
     store.fail(Fault.LOST_ANSWER)
     with ResultsWriter(deadline=timedelta(0)) as writer, pytest.raises(DeliveryError) as caught:
-        writer.write(RESULT, signer.put("k"))
+        writer.write(RESULT, signer.presign_put("k"))
     assert caught.value.status is None
     assert store.objects["results/k"].document["job_id"] == "42"
     assert [request.status for request in store.accepted] == [200]
@@ -318,7 +318,7 @@ def test_compressed_documents_are_read(store: ObjectStore) -> None:
 
 def test_credentials_are_not_shown(store: ObjectStore, signer: S3Signer, writer: ResultsWriter) -> None:
     """Neither a request's repr nor an object's has a signature."""
-    writer.write(RESULT, signer.put("k"))
+    writer.write(RESULT, signer.presign_put("k"))
     assert "Signature" not in repr(store.requests)
     assert "/results/k?***" in repr(store.requests)
     assert "42" not in repr(store.objects)

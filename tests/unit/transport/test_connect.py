@@ -15,7 +15,7 @@ import pytest
 from callback_sdk.errors import DeliveryError
 from callback_sdk.redaction import SecretURL
 from callback_sdk.transport import connect as dialing
-from callback_sdk.transport.connect import Addresses, dial, resolve
+from callback_sdk.transport.connect import Addresses, connect_happy_eyeballs, resolve
 from callback_sdk.transport.http import HTTPSender, Timeouts
 from tests.unit.transport.test_http import upload
 
@@ -61,14 +61,14 @@ def refusing() -> int:
 def test_first_address_is_taken_when_it_answers(listener: socket.socket, refusing: int) -> None:
     """The others are left alone."""
     port = listener.getsockname()[1]
-    with dial([inet(port), inet(refusing)], soon()) as sock:
+    with connect_happy_eyeballs([inet(port), inet(refusing)], soon()) as sock:
         assert sock.getpeername()[1] == port
 
 
 def test_silent_address_does_not_use_up_the_others_time(silent: int, listener: socket.socket) -> None:
     """The second is tried beside it, long before the time is over."""
     port = listener.getsockname()[1]
-    with dial([inet(silent), inet(port)], soon(600)) as sock:
+    with connect_happy_eyeballs([inet(silent), inet(port)], soon(600)) as sock:
         assert sock.getpeername()[1] == port
 
 
@@ -78,20 +78,20 @@ def test_refusing_address_is_passed_at_once(
     """No head start is waited for where there is nothing to wait for."""
     monkeypatch.setattr(dialing, "HEAD_START", timedelta(hours=1))
     port = listener.getsockname()[1]
-    with dial([inet(refusing), inet(refusing), inet(port)], soon()) as sock:
+    with connect_happy_eyeballs([inet(refusing), inet(refusing), inet(port)], soon()) as sock:
         assert sock.getpeername()[1] == port
 
 
 def test_silence_ends_with_the_time(silent: int) -> None:
     """Two silent addresses don't take twice as long."""
     with pytest.raises(TimeoutError):
-        dial([inet(silent), inet(silent)], soon(0.5))
+        connect_happy_eyeballs([inet(silent), inet(silent)], soon(0.5))
 
 
 def test_refusal_by_all_is_a_refusal(refusing: int) -> None:
     """The last error is told."""
     with pytest.raises(ConnectionRefusedError):
-        dial([inet(refusing), inet(refusing)], soon())
+        connect_happy_eyeballs([inet(refusing), inet(refusing)], soon())
 
 
 def test_family_that_the_machine_lacks_is_passed(listener: socket.socket) -> None:
@@ -99,14 +99,14 @@ def test_family_that_the_machine_lacks_is_passed(listener: socket.socket) -> Non
     port = listener.getsockname()[1]
     nowhere = (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("100::1", 9, 0, 0))
     unknown = (9999, socket.SOCK_STREAM, 0, "", ("", 0))
-    with dial([unknown, nowhere, inet(port)], soon()) as sock:
+    with connect_happy_eyeballs([unknown, nowhere, inet(port)], soon()) as sock:
         assert sock.getpeername()[1] == port
 
 
 def test_no_address_is_an_error() -> None:
     """An empty answer connects nowhere."""
     with pytest.raises(OSError, match="no address"):
-        dial([], soon())
+        connect_happy_eyeballs([], soon())
 
 
 def test_families_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +120,7 @@ def test_families_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dialing, "_begin", begin)
     six = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", (f"::{n}", 1, 0, 0)) for n in range(3)]
     with pytest.raises(OSError):  # noqa: PT011 (it has no text)
-        dial([*six, inet(1, "a"), inet(1, "b")], soon())
+        connect_happy_eyeballs([*six, inet(1, "a"), inet(1, "b")], soon())
     assert tried == ["::0", "a", "::1", "b", "::2"]
 
 

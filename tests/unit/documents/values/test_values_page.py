@@ -107,10 +107,10 @@ def test_values_are_written_as_the_page_says(expression: str, text: str, counted
     """Alone, inside of others, and the slow way, beside what orjson can't write."""
     encoded = encode(value_of(expression))
     assert encoded.data.decode() == text
-    assert encoded.nulled == int(counted or 0)
+    assert encoded.nulls_written == int(counted or 0)
     slow = encode({"value": [value_of(expression)], "beyond": BEYOND_ORJSON})
     assert decode(slow.data) == {"value": [decode(text.encode())], "beyond": BEYOND_ORJSON}
-    assert slow.nulled == int(counted or 0)
+    assert slow.nulls_written == int(counted or 0)
 
 
 @pytest.mark.parametrize(("expression", "text", "counted"), rows(rejected=True))

@@ -33,8 +33,8 @@ def test_a_refresh_token_is_followed_by_another(doorkeepers: list[Authenticator]
     first, second = doorkeepers
     _, refresh = first.log_in("anna", PASSWORD)
     seen = {refresh.reveal()}
-    for doorkeeper in (second, first, second):
-        access, refresh = doorkeeper.renew(refresh)
+    for authenticator in (second, first, second):
+        access, refresh = authenticator.renew(refresh)
         assert first.who(access).name == "anna"
         seen.add(refresh.reveal())
     assert len(seen) == 4
@@ -108,8 +108,8 @@ def test_what_ends_a_users_access_ends_all_tokens(doorkeepers: list[Authenticato
         "revoke": lambda: store.users.revoke_tokens(user.user_id),
         "disable": lambda: store.users.disable("anna"),
     }[what]()
-    for doorkeeper in (first, second):
-        for use in (lambda: doorkeeper.renew(refresh), lambda: doorkeeper.who(access)):  # noqa: B023 - used at once
+    for authenticator in (first, second):
+        for use in (lambda: authenticator.renew(refresh), lambda: authenticator.who(access)):  # noqa: B023 - used at once
             with pytest.raises(TokenError, match="revoked"):
                 use()
 

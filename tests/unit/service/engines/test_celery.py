@@ -49,7 +49,7 @@ def test_a_broker_that_is_away_is_a_clear_error() -> None:
     """Without its password."""
     for url in ("amqp://user:topsecret@127.0.0.1:9//", "redis://:topsecret@127.0.0.1:9/0"):
         engine = CeleryEngine(make_app(Secret(url)), Secret(url), ["a"])
-        for ask in (engine.check, engine.rooms, engine.delivery_room):
+        for ask in (engine.check, engine.capacities, engine.delivery_capacity):
             with pytest.raises(EngineError, match="can't be used") as caught:
                 ask()
             assert "topsecret" not in str(caught.value)
@@ -94,10 +94,10 @@ def test_a_server_that_takes_no_writes_is_an_outage(
         server.execute_command(*command)
         try:
             with pytest.raises(EngineError, match="takes writes"):
-                engine.rooms()
+                engine.capacities()
         finally:
             server.execute_command(*undo)
-    assert engine.rooms()
+    assert engine.capacities()
     engine.close()
 
 

@@ -23,8 +23,8 @@ PASSWORD = Secret("a password of anna's")
 def sessions(store: Store, vault: CredentialCipher) -> Sessions:
     """Give sessions of a store with one user."""
     store.users.add("anna", password=hash_password(PASSWORD))
-    doorkeeper = Authenticator(store.users, store.sessions, vault)
-    return Sessions(doorkeeper, store.users, store.sessions, vault.derive("pages"))
+    authenticator = Authenticator(store.users, store.sessions, vault)
+    return Sessions(authenticator, store.users, store.sessions, vault.derive("pages"))
 
 
 def test_a_session_tells_who_it_is(sessions: Sessions) -> None:

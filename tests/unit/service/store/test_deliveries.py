@@ -34,7 +34,7 @@ def test_stored_target_that_is_unusable_is_harmless(store: Store, vault: Credent
     plain = Secret(json.dumps({"url": HOSTILE[name], "param": {}}))
     change = deliveries.update().where(deliveries.c.delivery_id == first).values(target=vault.encrypt(plain))
     store.database.write(lambda connection: connection.execute(change))
-    store.tasks.finish("1", store.tasks.claim("1", "w").attempt, RunOutcome(success=True, nulled=0))
+    store.tasks.finish("1", store.tasks.claim("1", "w").attempt, RunOutcome(success=True, nulls_written=0))
 
     claim = store.deliveries.claim(first, "w")
     assert claim is not None

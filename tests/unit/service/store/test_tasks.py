@@ -55,7 +55,7 @@ def ids(accepted: Sequence[AcceptedTask]) -> list[str]:
 def ended(store: Store, job_id: str, *urls: str) -> list[str]:
     """Submit and end a task, and return the ids of its deliveries."""
     submit(store, job_id, *urls)
-    store.tasks.finish(job_id, store.tasks.claim(job_id, "w").attempt, RunOutcome(success=True, nulled=3))
+    store.tasks.finish(job_id, store.tasks.claim(job_id, "w").attempt, RunOutcome(success=True, nulls_written=3))
     return [delivery["delivery_id"] for delivery in store.deliveries.of(job_id)]
 
 
@@ -200,12 +200,12 @@ def test_deliveries_are_due_when_the_task_has_ended(store: Store) -> None:
     job_id = submit(store, "1", URL, "https://example.org/hook")
     assert due(store, job_id) == []
     assert store.deliveries.next_due() is None
-    store.tasks.finish(job_id, store.tasks.claim(job_id, "w").attempt, RunOutcome(success=True, nulled=3))
+    store.tasks.finish(job_id, store.tasks.claim(job_id, "w").attempt, RunOutcome(success=True, nulls_written=3))
     (first, host), (second, _) = sorted(due(store, job_id), key=lambda found: found[1])
     assert host == "b.s3.eu-west-1.amazonaws.com"
     claim = store.deliveries.claim(first, "w")
     assert store.deliveries.open(claim).plain()["url"] == URL
-    assert (claim.attempt, claim.run, claim.nulled, claim.result.success) == (1, 1, 3, True)
+    assert (claim.attempt, claim.run, claim.nulls_written, claim.result.success) == (1, 1, 3, True)
     assert store.deliveries.claim(first, "w") is None
     store.deliveries.failed(first, 1, "503", 4e9)
     assert store.deliveries.next_due() == 0
@@ -240,7 +240,7 @@ def test_who_ends_a_task_has_the_claims_of_what_it_can_send(store: Store) -> Non
     job_id = submit(store, "1", *(f"https://{host}/hook" for host in hosts), features=b"[7]")
     claim = store.tasks.claim(job_id, "w")
     assert claim.features == b"[7]"
-    ending = RunOutcome(success=True, results=b'{"n": 1}', nulled=3)
+    ending = RunOutcome(success=True, results=b'{"n": 1}', nulls_written=3)
     end = store.tasks.finish(job_id, claim.attempt, ending, DeliveringWorker(worker="w", spare=2))
     assert [found.host for found in end.claims] == hosts[:2]
     assert [host for _, host in end.due] == hosts[2:]

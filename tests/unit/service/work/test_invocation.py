@@ -111,7 +111,7 @@ def test_an_evaluation_is_read_once(features: Features) -> None:
     members = invocation.predict(own.get("reader"), features, {}, context(), evaluate=True, monitor=False)
     encoded = encode(members)
     assert decode(encoded.data) == {"predictions": 7, "evaluations": {"rows": {"a": [1.5, None]}}}
-    assert encoded.nulled == 1
+    assert encoded.nulls_written == 1
 
 
 def test_what_does_not_fit_is_not_computed(features: Features, tmp_path: Path) -> None:
