@@ -32,7 +32,7 @@ from callback_sdk.errors import (
     ServiceConnectionError,
 )
 from callback_sdk.parsing import total_seconds
-from callback_sdk.redaction import HIDDEN, Secret, SecretURL, without_frames
+from callback_sdk.redaction import HIDDEN, Secret, SecretURL, strip_traceback
 from callback_sdk.transport.proxies import check_proxy, is_direct
 
 JSON = "application/json"
@@ -276,7 +276,7 @@ class ServiceConnection:
                 failure = too_large(self.url, self._max_response)
             else:
                 hidden = self._hidden(request, token)
-                failure = without_frames(_translated(error, self.url, request, hidden, was_sent=limits.progress.sent))
+                failure = strip_traceback(_translated(error, self.url, request, hidden, was_sent=limits.progress.sent))
         # Raised only here, because the frames below have the token in their locals.
         raise failure
 

@@ -37,7 +37,7 @@ from callback_sdk.outbox.owner import ClaimOwner
 from callback_sdk.outbox.sender import OutboxSender
 from callback_sdk.outbox.store import OutboxStore
 from callback_sdk.parsing import path_of, total_seconds
-from callback_sdk.redaction import clearing_locals, hide, without_frames
+from callback_sdk.redaction import clearing_locals, hide, strip_traceback
 from callback_sdk.targets import plan
 from callback_sdk.targets.callbacks import Callback, required_callbacks
 from callback_sdk.writer import ResultsWriter
@@ -139,7 +139,7 @@ class Outbox:
 
         Args:
             result: What the job has to say. A file of results is copied.
-            callback_url: A URL, a `PutTarget` or `PostTarget`, a `(url, param)` pair, or a list of these.
+            callback_url: A URL, a `PresignedPut` or `PresignedPost`, a `(url, param)` pair, or a list of these.
             callback_param: A dict for all of them, or a list with one for each; see `ResultsWriter.write`.
 
         Returns:
@@ -161,10 +161,10 @@ class Outbox:
 
     def _write(self, result: JobResult, given: Sequence[Callback]) -> WriteResult:
         desk = self._desk()
-        desk.owner.appear()
+        desk.owner.acquire_lock()
         desk.tidy_claims()
         with ExitStack() as stack:
-            results, nulled = encoded_results(result, stack)
+            results, nulls_written = encoded_results(result, stack)
             stored = desk.files.keep(results)
         try:
             orders, refusals = desk.orders(result, desk.files.body(stored), given)
@@ -172,7 +172,7 @@ class Outbox:
             desk.files.remove(stored.file)
             raise
         # From here on the file stays, whatever happens: a commit that seems to have failed may be there after a crash.
-        new, outcomes = desk.place(result, orders, stored, nulled, _object_url(given))
+        new, outcomes = desk.place(result, orders, stored, nulls_written, _object_url(given))
         if not new:
             desk.files.remove(stored.file)
         try:
@@ -303,7 +303,7 @@ class _ProcessState:
     def close(self, *, own_writer: bool, grace: timedelta | None = None) -> None:
         self.courier.wait(GRACE if grace is None else grace)
         with contextlib.suppress(Exception):
-            self.courier.tell_again()
+            self.courier.save_pending_outcomes()
         self.courier.close()
         self.owner.close()
         self.database.close()
@@ -337,14 +337,14 @@ class _ProcessState:
         result: JobResult,
         orders: Sequence[NewDelivery],
         stored: StoredResults,
-        nulled: int,
+        nulls_written: int,
         object_url: str | None,
     ) -> tuple[bool, dict[str, Receipt | Exception]]:
         """Keep orders and try once; tell whether any was new, and what became of each."""
         if not orders:
             return False, {}
         job = evolve(result, results=None)
-        new, claims = self.ledger.add(job, orders, stored, nulled=nulled, object_url=object_url)
+        new, claims = self.ledger.add(job, orders, stored, nulls_written=nulls_written, object_url=object_url)
         return new, self.courier.send(claims)
 
     def tidy_claims(self) -> None:
@@ -355,9 +355,9 @@ class _ProcessState:
 
     def send_due(self) -> None:
         """Begin tries at what is due, as many as there is room for."""
-        self.courier.tell_again()
+        self.courier.save_pending_outcomes()
         self.tidy_claims()
-        self.owner.appear()
+        self.owner.acquire_lock()
         self.courier.start_due()
 
     def tidy(self, keep: float) -> int:
@@ -383,7 +383,7 @@ def _typed_errors() -> Iterator[None]:
         raise OutboxError(
             f"The outbox failed with {type(error).__name__}; what was stored before is safe.",
             hint="The error's cause says why.",
-        ) from without_frames(error)
+        ) from strip_traceback(error)
 
 
 def _as_read_back(callback: Callback) -> Callback:

@@ -405,7 +405,7 @@ def test_a_proxy_that_cannot_be_used_is_an_error_of_ours(
         clean_environment.setenv(name, proxy)
     with (
         Client(f"{scheme}://service.invalid", token=TOKEN, retries=0) as client,
-        pytest.raises((ConfigurationError, ServiceUnreachableError), match=reason) as caught,
+        pytest.raises((ConfigurationError, ServiceConnectionError), match=reason) as caught,
     ):
         client.run_algorithm("x", DATA)
     assert "password" not in str(caught.value)
@@ -438,7 +438,7 @@ def test_nothing_was_accepted_before_a_request_is_sent(tmp_path: Path, clean_env
             place = f"https://127.0.0.1:{server.port}"
             with (
                 Client(place, token=TOKEN, retries=0, timeout=timedelta(seconds=1)) as client,
-                pytest.raises(ServiceUnreachableError) as caught,
+                pytest.raises(ServiceConnectionError) as caught,
             ):
                 client.run_algorithm("x", DATA, idempotency_key="k")
             assert "may have been accepted" not in caught.value.hint
@@ -453,7 +453,7 @@ def test_what_was_sent_may_have_been_accepted(tmp_path: Path, clean_environment:
         for server in (plain, encrypted):
             with (
                 Client(server.url, token=TOKEN, retries=0) as client,
-                pytest.raises(ServiceUnreachableError, match="may have been accepted") as caught,
+                pytest.raises(ServiceConnectionError, match="may have been accepted") as caught,
             ):
                 client.run_algorithm("x", DATA, idempotency_key="k")
             assert caught.value.idempotency_key == "k"

@@ -213,7 +213,7 @@ def test_form_that_cannot_be_signed_is_refused(signer: S3Signer, options: dict[s
 def test_metadata_of_a_url_is_a_dict(signer: S3Signer) -> None:
     """Anything else is refused by its type."""
     with pytest.raises(SigningError, match="metadata is of type int"):
-        signer.put("k", metadata=5)  # type: ignore[arg-type]
+        signer.presign_put("k", metadata=5)  # type: ignore[arg-type]
 
 
 def test_wildcard_in_the_middle_of_a_key_is_refused(signer: S3Signer) -> None:
