@@ -14,7 +14,6 @@ cost the same with any backlog and hide what this looks for. Below it stands wha
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 import statistics
 import tempfile
@@ -32,7 +31,7 @@ from benchmarks.harness import Report, duration, parser
 from callback_sdk.models import Receipt
 from callback_sdk.redaction import Secret
 from callback_sdk.service.access.cipher import CredentialCipher, new_key
-from callback_sdk.service.store import DeliveringWorker, RunOutcome, Store, Submission, TaskRow, open_database
+from callback_sdk.service.store import DeliveringWorker, RunOutcome, Store, Submission, TaskRow, open_database, tables
 from callback_sdk.targets.callbacks import callbacks
 from callback_sdk.testing import Postgres
 
@@ -58,30 +57,14 @@ NOW_AND_THEN = (
     "quota",
 )
 
-FILL = (
-    """INSERT INTO tasks (job_id, owner, kind, algorithm, version, features_format, parameters, evaluate, options,
-        priority, status, attempt, losses, nulled, created_at)
-    SELECT {uuid}, 'user-' || (n % {users}), 'predict', CASE WHEN n % 25 = 7 THEN 'rare' ELSE 'usual' END, '1.0.0',
-        'json', '{{}}', 'true', '{{}}', {urgent} - n % 3, 'Pending', 0, 0, 0, :moment + n * 0.001
-    FROM {series} ORDER BY n""",
-    "INSERT INTO contents (job_id, name, data) SELECT job_id, 'features', :features FROM tasks",
-    """INSERT INTO deliveries (delivery_id, job_id, position, target, url, host, param, state, attempts,
-        attempts_before)
-    SELECT 'msg_' || {random}, job_id, 0, :target, :url, '127.0.0.1', '{{}}', 'pending', 0, 0 FROM tasks""",
-)
 SQLITE = {
     "uuid": "lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-' || hex(randomblob(2)) || '-' "
     "|| hex(randomblob(2)) || '-' || hex(randomblob(6)))",
-    "random": "lower(hex(randomblob(16)))",
-    "series": "(WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count) "
-    "SELECT n FROM numbers)",
     "before": "PRAGMA cache_size = -1000000",
     "after": "PRAGMA wal_checkpoint(TRUNCATE)",
 }
 POSTGRESQL = {
     "uuid": "gen_random_uuid()::text",
-    "random": "replace(gen_random_uuid()::text, '-', '')",
-    "series": "generate_series(1, :count) AS n",
     "before": "SET statement_timeout = 0",
     "after": "VACUUM (ANALYZE); CHECKPOINT",
 }
@@ -169,27 +152,70 @@ def receipt() -> Receipt:
     )
 
 
-def fill(store: Store, vault: CredentialCipher, count: int) -> None:
-    """Let many tasks wait."""
+def fill(store: Store, count: int) -> None:
+    """Let many tasks wait: the store takes one, and the database copies its rows, whatever columns they have."""
     engine = store.database.engine
     words = SQLITE if engine.dialect.name == "sqlite" else POSTGRESQL
-    values = {
-        "count": count,
-        "moment": time.time() - count * 0.001 - 60,
-        "features": FEATURES,
-        "target": vault.encrypt(Secret(json.dumps(callbacks(URL)[0].plain()))),
-        "url": URL,
-    }
+    (first,) = store.tasks.submit([submission()])
     with engine.begin() as connection:
-        connection.execute(sa.text(words["before"]))
-        for statement in FILL:
-            connection.execute(sa.text(statement.format(**words, users=USERS, urgent=MOST_URGENT)), values)
+        connection.exec_driver_sql(words["before"])
+        for statement in copies(first.job_id, count, sa.literal_column(words["uuid"])):
+            connection.execute(statement)
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-        for statement in words["after"].split("; "):
-            connection.exec_driver_sql(statement)
+        for command in words["after"].split("; "):
+            connection.exec_driver_sql(command)
         # Its settings are not those of the service.
         connection.invalidate()
     engine.dispose()
+
+
+def copies(job_id: str, count: int, uuid: sa.ColumnElement[str]) -> Iterator[sa.Insert]:
+    """Yield what makes tasks of one, each a millisecond older than the one before, until there are so many.
+
+    Args:
+        job_id: The task that is there.
+        count: How many there are in the end.
+        uuid: A random id, another one in each row.
+    """
+    number = sa.select(sa.literal(1).label("n")).cte("numbers", recursive=True)
+    number = number.union_all(sa.select(number.c.n + 1).where(number.c.n < count - 1))
+    n, task = number.c.n, tables.tasks
+    yield copy(
+        task,
+        sa.select(task, n).select_from(task.join(number, sa.true())).where(task.c.job_id == job_id).subquery(),
+        lambda row: {
+            "job_id": uuid,
+            "owner": sa.literal("user-") + sa.cast(row.n % USERS, sa.Text),
+            "algorithm": sa.case((row.n % 25 == 7, "rare"), else_=row.algorithm),
+            "priority": MOST_URGENT - row.n % 3,
+            "created_at": row.created_at - row.n * 0.001,
+        },
+        # The oldest first, as they would have come.
+        lambda row: row.n.desc(),
+    )
+    copied = sa.select(task.c.job_id.label("copied")).where(task.c.job_id != job_id).cte("copied")
+    random = sa.func.replace(uuid, "-", "")
+    for table in (tables.contents, tables.deliveries):
+        yield copy(
+            table,
+            sa.select(table, copied)
+            .select_from(table.join(copied, sa.true()))
+            .where(table.c.job_id == job_id)
+            .subquery(),
+            lambda row: {"job_id": row.copied, "delivery_id": sa.literal("msg_") + random},
+        )
+
+
+def copy(
+    table: sa.Table,
+    rows: sa.Subquery,
+    differing: Callable[[Any], dict[str, Any]],
+    order: Callable[[Any], Any] | None = None,
+) -> sa.Insert:
+    """Return what inserts rows that are like others but for some columns."""
+    others = differing(rows.c)
+    query = sa.select(*(others.get(name, rows.c[name]) for name in table.c.keys()))  # noqa: SIM118
+    return table.insert().from_select(table.c.keys(), query if order is None else query.order_by(order(rows.c)))
 
 
 @contextlib.contextmanager
@@ -198,11 +224,10 @@ def backlogs(urls: Sequence[str], sizes: Sequence[int]) -> Iterator[list[Backlog
     with contextlib.ExitStack() as stack:
         made = []
         for url, size in zip(urls, sizes, strict=True):
-            vault = CredentialCipher([new_key()])
-            store = Store(open_database(Secret(url)), vault)
+            store = Store(open_database(Secret(url)), CredentialCipher([new_key()]))
             stack.callback(store.close)
             started = time.perf_counter()
-            fill(store, vault, size)
+            fill(store, size)
             print(f"{size:,} tasks in {url.partition(':')[0]}: {time.perf_counter() - started:.0f} s", flush=True)
             made.append(Backlog(store, size))
         yield made

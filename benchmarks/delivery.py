@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import http.client
 import shutil
 import subprocess
@@ -21,11 +22,9 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-import obstore
 import requests
 import urllib3
 from botocore.config import Config
-from obstore.store import S3Store
 
 from benchmarks.harness import Case, Report, in_turns, parser
 from callback_sdk import JobResult, ResultsWriter, S3Signer
@@ -54,16 +53,21 @@ class Contest:
         self.writer.write(RESULT, self.urls[0])
         self.body = self.client.get_object(Bucket=self.bucket, Key=self.keys[0])["Body"].read()
         self.urllib3 = urllib3.PoolManager(maxsize=AT_ONCE)
-        self.obstore = S3Store(
-            self.bucket,
-            endpoint=store.endpoint_url,
-            access_key_id=store.access_key,
-            secret_access_key=store.secret_key,
-            region=store.region,
-            client_options={"allow_http": True},
-        )
+        self._store = store
         self._own = threading.local()
+        self._sessions: list[requests.Session] = []
         self._pool = ThreadPoolExecutor(AT_ONCE)
+
+    def __enter__(self) -> Contest:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._pool.shutdown()
+        for session in self._sessions:
+            session.close()
+        self.writer.close()
+        self.urllib3.clear()
+        self.client.close()
 
     def one_by_one(self) -> list[Case]:
         """Return the contestants with one thread."""
@@ -89,12 +93,27 @@ class Contest:
             self._threaded("urllib3 PoolManager", self.urllib3_put, self.urls),
         ]
 
+    @functools.cached_property
+    def obstore(self) -> Any:
+        """The client of obstore; here, so that the others need it not."""
+        from obstore.store import S3Store
+
+        return S3Store(
+            self.bucket,
+            endpoint=self._store.endpoint_url,
+            access_key_id=self._store.access_key,
+            secret_access_key=self._store.secret_key,
+            region=self._store.region,
+            client_options={"allow_http": True},
+        )
+
     def requests_put(self, url: str) -> None:
         requests.put(url, self.body, headers=HEADERS, timeout=30).raise_for_status()
 
     def session_put(self, url: str) -> None:
         if not hasattr(self._own, "session"):
             self._own.session = requests.Session()
+            self._sessions.append(self._own.session)
         self._own.session.put(url, self.body, headers=HEADERS, timeout=30).raise_for_status()
 
     def boto3_put(self, key: str) -> None:
@@ -106,9 +125,13 @@ class Contest:
             raise RuntimeError(answer.data)
 
     def obstore_put(self, key: str) -> None:
+        import obstore
+
         obstore.put(self.obstore, key, self.body, use_multipart=False)
 
     async def obstore_puts(self) -> None:
+        import obstore
+
         for start in range(0, len(self.keys), AT_ONCE):
             puts = [
                 obstore.put_async(self.obstore, key, self.body, use_multipart=False)
@@ -126,10 +149,10 @@ class Contest:
                 if answer.status != 200:
                     raise RuntimeError(answer.reason)
 
-    def _each(self, name: str, put: Callable[[str], None], places: list[str]) -> Case:
+    def _each(self, name: str, put: Callable[[str], Any], places: list[str]) -> Case:
         return Case(name, lambda: [put(place) for place in places], len(places))
 
-    def _threaded(self, name: str, put: Callable[[str], None], places: list[str]) -> Case:
+    def _threaded(self, name: str, put: Callable[[str], Any], places: list[str]) -> Case:
         return Case(name, lambda: [*self._pool.map(put, places)], len(places))
 
 
@@ -139,8 +162,7 @@ def main() -> None:
     options.add_argument("--count", type=int, default=480, help="deliveries in one round (480)")
     chosen = options.parse_args()
     report = Report("delivery", as_json=chosen.json)
-    with SeaweedFS() as store:
-        contest = Contest(store, max(1, chosen.count // AT_ONCE) * AT_ONCE)
+    with SeaweedFS() as store, Contest(store, max(1, chosen.count // AT_ONCE) * AT_ONCE) as contest:
         one = in_turns(contest.one_by_one(), chosen.rounds)
         many = in_turns(contest.at_once(), chosen.rounds)
         server = list(wrk(contest))

@@ -161,7 +161,7 @@ def main() -> None:
         report.table(f"{FLOATS if name == 'floats' else RECORDS:,} {name}", times, us="document")
         speeds[name] = times["json.dumps"].median / times["document"].median
     with SeaweedFS() as store:
-        url = S3Signer(store.create_bucket(), client=store.client()).put("results.json").url
+        url = S3Signer(store.create_bucket(), client=store.client()).presign_put("results.json").url
         memory = {name: growth(name, url) for name in MAKERS}
     report.lines(
         "Peak memory of a delivery",

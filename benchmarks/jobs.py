@@ -79,7 +79,11 @@ def increment(features: Any, parameters: Any, context: Any) -> dict[str, Any]:
     return {"predictions": features.to_dict()["number"][0] + 1}
 
 
-def job_run(receiver: Receiver, count: int, submitter: Callable[[], Callable[[int], None]]) -> Callable[[], None]:
+Submitter = contextlib.AbstractContextManager[Callable[[int], None]]
+"""Gives what submits one job, by its number, over a connection that it keeps open until the end."""
+
+
+def job_run(receiver: Receiver, count: int, submitter: Callable[[], Submitter]) -> Callable[[], None]:
     """Return what submits jobs from threads, each with a submitter of its own, and waits for all webhooks."""
 
     def run() -> None:
@@ -88,13 +92,13 @@ def job_run(receiver: Receiver, count: int, submitter: Callable[[], Callable[[in
 
         def work() -> None:
             try:
-                submit = submitter()
-                while True:
-                    with lock:
-                        number = next(numbers, None)
-                    if number is None:
-                        return
-                    submit(number)
+                with submitter() as submit:
+                    while True:
+                        with lock:
+                            number = next(numbers, None)
+                        if number is None:
+                            return
+                        submit(number)
             except Exception as error:  # noqa: BLE001 - raised again below
                 failures.append(error)
 
@@ -122,8 +126,9 @@ def batch_run(receiver: Receiver, count: int, client: Client) -> Callable[[], No
     return run
 
 
-def post(address: str, path: str) -> Callable[[bytes, Mapping[str, str]], int]:
-    """Return what sends a request over a kept-alive connection and returns the status."""
+@contextlib.contextmanager
+def post(address: str, path: str) -> Iterator[Callable[[bytes, Mapping[str, str]], int]]:
+    """Give what sends a request over a kept-alive connection and returns the status."""
     connection = http.client.HTTPConnection(urlsplit(address).netloc)
 
     def send(body: bytes, headers: Mapping[str, str]) -> int:
@@ -132,7 +137,8 @@ def post(address: str, path: str) -> Callable[[bytes, Mapping[str, str]], int]:
         answer.read()
         return answer.status
 
-    return send
+    with contextlib.closing(connection):
+        yield send
 
 
 def ours(receiver: Receiver, count: int, service: LocalService, client: Client) -> list[Case]:
@@ -141,31 +147,33 @@ def ours(receiver: Receiver, count: int, service: LocalService, client: Client) 
     return [Case("one request each", each, count), Case("a batch", batch_run(receiver, count, client), count)]
 
 
-def to_service(service: LocalService, webhook: str) -> Callable[[], Callable[[int], None]]:
+def to_service(service: LocalService, webhook: str) -> Callable[[], Submitter]:
     """Return what makes submitters of jobs to ours, with one request each."""
 
-    def submitter() -> Callable[[int], None]:
-        send = post(service.url, f"/api/v2/algorithms/{ALGORITHM}/predict")
-
+    @contextlib.contextmanager
+    def submitter() -> Iterator[Callable[[int], None]]:
         def submit(number: int) -> None:
             features = json.dumps({"number": [number]})
-            fields = {"callback_url": webhook, "features": ("features.json", features, "application/json")}
+            fields: dict[str, str | tuple[str, str, str]] = {
+                "callback_url": webhook,
+                "features": ("features.json", features, "application/json"),
+            }
             body, kind = urllib3.encode_multipart_formdata(fields)
             status = send(body, {"Content-Type": kind, "Authorization": f"Bearer {service.token}"})
             if status != 202:
                 raise RuntimeError(f"The service answered {status}.")
 
-        return submit
+        with post(service.url, f"/api/v2/algorithms/{ALGORITHM}/predict") as send:
+            yield submit
 
     return submitter
 
 
-def to_cog(address: str, webhook: str) -> Callable[[], Callable[[int], None]]:
+def to_cog(address: str, webhook: str) -> Callable[[], Submitter]:
     """Return what makes submitters of jobs to Cog."""
 
-    def submitter() -> Callable[[int], None]:
-        send = post(address, "/predictions")
-
+    @contextlib.contextmanager
+    def submitter() -> Iterator[Callable[[int], None]]:
         def submit(number: int) -> None:
             wish = {"input": {"number": number}, "webhook": webhook, "webhook_events_filter": ["completed"]}
             body = json.dumps(wish).encode()
@@ -174,7 +182,8 @@ def to_cog(address: str, webhook: str) -> Callable[[], Callable[[int], None]]:
             if status != 202:
                 raise RuntimeError(f"Cog answered {status}.")
 
-        return submit
+        with post(address, "/predictions") as send:
+            yield submit
 
     return submitter
 
@@ -250,10 +259,10 @@ class Workers(LocalService):
         return super().close()
 
 
-def to_celery(broker: str, webhook: str) -> Callable[[], Callable[[int], None]]:
+def to_celery(broker: str, webhook: str) -> Callable[[], Submitter]:
     """Return what makes submitters of jobs to bare Celery."""
     app = bare_app(broker)
-    return lambda: lambda number: app.tasks["compute"].delay(str(uuid.uuid4()), number, webhook)
+    return lambda: contextlib.nullcontext(lambda number: app.tasks["compute"].delay(str(uuid.uuid4()), number, webhook))
 
 
 def beside_cog(report: Report, receiver: Receiver, rounds: int, jobs: int) -> None:

@@ -12,19 +12,18 @@ import hmac
 import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from typing import Any
 from unittest import mock
 
 import boto3
-import obstore
 from botocore.config import Config
-from minio import Minio
-from obstore.store import S3Store
 
 from benchmarks.harness import Case, Report, in_turns, parser
 from callback_sdk import S3Signer
 
 REGION, BUCKET, ACCESS, SECRET = "eu-central-1", "results-bucket", "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG/EXAMPLEKEY"
 LIFE = timedelta(hours=6)
+SECONDS = int(LIFE.total_seconds())
 
 
 def main() -> None:
@@ -34,31 +33,9 @@ def main() -> None:
     chosen = options.parse_args()
     keys = [f"runs/2026-11/{number}/result.json" for number in range(chosen.count)]
     some = keys[: max(1, len(keys) // 50)]
-    client = boto3.client(
-        "s3",
-        region_name=REGION,
-        aws_access_key_id=ACCESS,
-        aws_secret_access_key=SECRET,
-        config=Config(signature_version="s3v4", s3={"addressing_style": "virtual"}),
-    )
-    signer = S3Signer(BUCKET, client=client)
-    minio = Minio(f"s3.{REGION}.amazonaws.com", access_key=ACCESS, secret_key=SECRET, region=REGION)
-    store = S3Store(
-        BUCKET,
-        region=REGION,
-        access_key_id=ACCESS,
-        secret_access_key=SECRET,
-        virtual_hosted_style_request=True,
-    )
-    seconds = int(LIFE.total_seconds())
-
-    def boto3_put(key: str) -> str:
-        return client.generate_presigned_url("put_object", Params={"Bucket": BUCKET, "Key": key}, ExpiresIn=seconds)
-
-    def boto3_post(key: str) -> dict[str, str]:
-        return client.generate_presigned_post(BUCKET, key, ExpiresIn=seconds)["fields"]
-
-    check(signer, some, boto3_put, boto3_post)
+    signer, client = signers()
+    check(signer, client, some)
+    minio, obstore_many = peers()
     puts = in_turns(
         [
             Case(
@@ -66,9 +43,9 @@ def main() -> None:
                 lambda: [target.url for target in signer.presign_put_many(keys, expires=LIFE)],
                 len(keys),
             ),
-            Case("boto3", lambda: [boto3_put(key) for key in some], len(some)),
-            Case("minio-py", lambda: [minio.presigned_put_object(BUCKET, key, LIFE) for key in some], len(some)),
-            Case("obstore", lambda: obstore.sign(store, "PUT", keys, LIFE), len(keys)),
+            Case("boto3", lambda: [boto3_put(client, key) for key in some], len(some)),
+            Case("minio-py", lambda: [minio(key) for key in some], len(some)),
+            Case("obstore", lambda: obstore_many(keys), len(keys)),
             Case("one SHA-256 and one HMAC", lambda: limit(keys), len(keys)),
         ],
         chosen.rounds,
@@ -80,7 +57,7 @@ def main() -> None:
                 lambda: [target.fields for target in signer.presign_post_many(keys, expires=LIFE)],
                 len(keys),
             ),
-            Case("boto3", lambda: [boto3_post(key) for key in some], len(some)),
+            Case("boto3", lambda: [boto3_post(client, key) for key in some], len(some)),
         ],
         chosen.rounds,
     )
@@ -93,9 +70,51 @@ def main() -> None:
     report.end()
 
 
-def check(
-    signer: S3Signer, keys: list[str], boto3_put: Callable[[str], str], boto3_post: Callable[[str], dict[str, str]]
-) -> None:
+def signers() -> tuple[S3Signer, Any]:
+    """Return ours, and the client of boto3 that it is held against."""
+    client = boto3.client(
+        "s3",
+        region_name=REGION,
+        aws_access_key_id=ACCESS,
+        aws_secret_access_key=SECRET,
+        config=Config(signature_version="s3v4", s3={"addressing_style": "virtual"}),
+    )
+    return S3Signer(BUCKET, client=client), client
+
+
+def peers() -> tuple[Callable[[str], str], Callable[[list[str]], Any]]:
+    """Return what signs one URL with minio-py, and what signs many with obstore."""
+    import obstore
+    from minio import Minio
+    from obstore.store import S3Store
+
+    minio = Minio(f"s3.{REGION}.amazonaws.com", access_key=ACCESS, secret_key=SECRET, region=REGION)
+    store = S3Store(
+        BUCKET,
+        region=REGION,
+        access_key_id=ACCESS,
+        secret_access_key=SECRET,
+        virtual_hosted_style_request=True,
+    )
+    return (
+        lambda key: minio.presigned_put_object(BUCKET, key, LIFE),
+        lambda keys: obstore.sign(store, "PUT", keys, LIFE),
+    )
+
+
+def boto3_put(client: Any, key: str) -> str:
+    """Sign a URL with boto3."""
+    url: str = client.generate_presigned_url("put_object", Params={"Bucket": BUCKET, "Key": key}, ExpiresIn=SECONDS)
+    return url
+
+
+def boto3_post(client: Any, key: str) -> dict[str, str]:
+    """Sign a form with boto3."""
+    fields: dict[str, str] = client.generate_presigned_post(BUCKET, key, ExpiresIn=SECONDS)["fields"]
+    return fields
+
+
+def check(signer: S3Signer, client: Any, keys: list[str]) -> None:
     """Make sure that what is fast is also right."""
     now = datetime.now(timezone.utc)
     with (
@@ -104,13 +123,13 @@ def check(
         mock.patch.object(signer, "_clock", now.timestamp),
     ):
         same = [target.url for target in signer.presign_put_many(keys, expires=LIFE)] == [
-            boto3_put(key) for key in keys
+            boto3_put(client, key) for key in keys
         ]
         same &= [target.fields for target in signer.presign_post_many(keys, expires=LIFE)] == [
-            boto3_post(key) for key in keys
+            boto3_post(client, key) for key in keys
         ]
     if not same:
-        sys.exit("What put_many or post_many signs is not what botocore signs.")
+        sys.exit("What presign_put_many or presign_post_many signs is not what botocore signs.")
 
 
 def limit(keys: list[str]) -> None:

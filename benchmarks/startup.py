@@ -33,6 +33,24 @@ requests.put(URL, json.dumps(members), headers=headers, timeout=30).raise_for_st
 """
 
 
+def commands(url: str) -> dict[str, list[str]]:
+    """Return the arguments of the interpreter by the names of what it does.
+
+    Args:
+        url: A presigned URL for the results.
+    """
+    place = f"URL = {url!r}"
+    return {
+        BARE: ["-c", "pass"],
+        "import callback_sdk": ["-c", "import callback_sdk"],
+        "import requests": ["-c", "import requests"],
+        "import boto3": ["-c", "import boto3"],
+        "callback-sdk --help": ["-m", "callback_sdk.cli", "--help"],
+        "first delivery": ["-c", place + DELIVERY],
+        "first requests.put": ["-c", place + REQUESTS_PUT],
+    }
+
+
 def process(name: str, *arguments: str, environment: Mapping[str, str], count: int) -> Case:
     """Return what runs an interpreter with these arguments a few times."""
 
@@ -61,20 +79,11 @@ def main() -> None:
     with SeaweedFS() as store, tempfile.TemporaryDirectory() as bytecode:
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         environment["PYTHONPYCACHEPREFIX"] = bytecode
-        url = f"URL = {S3Signer(store.create_bucket(), client=store.client()).put('results.json').url!r}"
-        commands = {
-            BARE: ["-c", "pass"],
-            "import callback_sdk": ["-c", "import callback_sdk"],
-            "import requests": ["-c", "import requests"],
-            "import boto3": ["-c", "import boto3"],
-            "callback-sdk --help": ["-m", "callback_sdk.cli", "--help"],
-            "first delivery": ["-c", url + DELIVERY],
-            "first requests.put": ["-c", url + REQUESTS_PUT],
-        }
+        url = S3Signer(store.create_bucket(), client=store.client()).presign_put("results.json").url
         times = in_turns(
             [
                 process(name, *command, environment=environment, count=chosen.count)
-                for name, command in commands.items()
+                for name, command in commands(url).items()
             ],
             chosen.rounds,
         )
