@@ -10,8 +10,8 @@ from attrs import asdict, define, field
 
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import EncodingError
-from callback_sdk.notebook import HTMLRepr
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, replaced
+from callback_sdk.text.html import HTMLRepr
 
 PENDING = "Pending"
 IN_PROGRESS = "In Progress"

@@ -10,7 +10,7 @@ from callback_sdk.client.connection import JSON
 from callback_sdk.client.failures import public
 from callback_sdk.client.resources import Algorithm, Version
 from callback_sdk.errors import InvalidRequestError, NotFoundError
-from callback_sdk.notebook import HTMLList
+from callback_sdk.text.html import HTMLList
 
 _ANY = f"{JSON}, */*;q=0.5"
 _PNG = "image/png"

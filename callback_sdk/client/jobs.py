@@ -19,11 +19,11 @@ from callback_sdk.client.states import TaskSnapshot
 from callback_sdk.client.submission import checked_key, credentials, form_fields, joined
 from callback_sdk.documents.multipart import encode_form
 from callback_sdk.errors import CallbackParamError, NotFoundError, ServiceError
-from callback_sdk.notebook import HTMLList
 from callback_sdk.redaction import Secret
 from callback_sdk.targets import check_callback
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.callbacks import callbacks as paired
+from callback_sdk.text.html import HTMLList
 
 
 class Jobs(ClientBase):

@@ -22,8 +22,8 @@ from callback_sdk.errors import (
     sentence,
 )
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING, Receipt
-from callback_sdk.notebook import HTMLList, HTMLRepr, listed
 from callback_sdk.parsing import total_seconds
+from callback_sdk.text.html import HTMLList, HTMLRepr, listed
 
 if TYPE_CHECKING:
     from callback_sdk.client import Client

@@ -9,7 +9,7 @@ from typing import Any
 from attrs import asdict, define, field
 
 from callback_sdk.models import CANCELED, FINISHED, PENDING, Receipt
-from callback_sdk.notebook import HTMLRepr, progress
+from callback_sdk.text.html import HTMLRepr, progress
 
 
 @define(frozen=True, kw_only=True)

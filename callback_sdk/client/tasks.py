@@ -17,8 +17,8 @@ from callback_sdk.client.submission import whole_number
 from callback_sdk.client.waiting import Waiting
 from callback_sdk.errors import InvalidRequestError, ServiceError, TaskTimeoutError, type_name
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
-from callback_sdk.notebook import HTMLList
 from callback_sdk.parsing import total_seconds
+from callback_sdk.text.html import HTMLList
 
 _STATUSES = (PENDING, IN_PROGRESS, FINISHED, CANCELED)
 

@@ -1,1 +1,1 @@
-"""Text from strangers: control characters, credentials in the paths of URLs, and how long it may be."""
+"""Untrusted text: length limits, control characters, credentials in URLs, and HTML for notebooks."""

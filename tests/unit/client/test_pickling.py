@@ -17,7 +17,7 @@ from callback_sdk import compat
 from callback_sdk.client import Algorithm, BatchItem, Client, Task
 from callback_sdk.client.states import TaskSnapshot
 from callback_sdk.errors import ConfigurationError
-from callback_sdk.notebook import HTMLList
+from callback_sdk.text.html import HTMLList
 from tests.unit.client.jobs import ACCEPTED, DATA, HOOK, PREDICT, SIGNED, TOKEN
 
 STATE = {

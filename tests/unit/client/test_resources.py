@@ -25,7 +25,7 @@ from callback_sdk.errors import (
     TaskTimeoutError,
 )
 from callback_sdk.models import Receipt
-from callback_sdk.notebook import HTMLList
+from callback_sdk.text.html import HTMLList
 
 PATH = "/algorithms/tasks/42"
 SOON = timedelta(milliseconds=20)
