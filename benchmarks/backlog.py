@@ -28,7 +28,7 @@ import sqlalchemy as sa
 from attrs import define, field
 
 from benchmarks.harness import Report, duration, parser
-from callback_sdk.models import Receipt
+from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret
 from callback_sdk.service.access.cipher import CredentialCipher, new_key
 from callback_sdk.service.store import DeliveringWorker, RunOutcome, Store, Submission, TaskRow, open_database, tables

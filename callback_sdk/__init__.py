@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     )
     from callback_sdk.compat import get_instance
     from callback_sdk.errors import CallbackSDKError
-    from callback_sdk.models import JobResult, PresignedPost, PresignedPut, Receipt
+    from callback_sdk.models import JobResult, PresignedPost, PresignedPut
     from callback_sdk.outbox import Outbox
+    from callback_sdk.receipt import Receipt
     from callback_sdk.signer import S3Signer
     from callback_sdk.targets import check_target
     from callback_sdk.targets.callbacks import Callback
@@ -69,7 +70,7 @@ _HOMES = {
     "Outbox": "outbox",
     "PresignedPost": "models",
     "PresignedPut": "models",
-    "Receipt": "models",
+    "Receipt": "receipt",
     "Result": "client",
     "ResultsWriter": "writer",
     "S3Signer": "signer",

@@ -55,7 +55,7 @@ from typing import TYPE_CHECKING
 from callback_sdk.text.escaping import escaped
 
 if TYPE_CHECKING:
-    from callback_sdk.models import Receipt
+    from callback_sdk.receipt import Receipt
 
 
 class CallbackSDKError(Exception):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from attrs import asdict, define, field
+from attrs import define, field
 
-from callback_sdk.documents.body import Body
 from callback_sdk.errors import EncodingError
-from callback_sdk.redaction import Secret, SecretFields, SecretURL, replaced
-from callback_sdk.text.html import HTMLRepr
+from callback_sdk.redaction import Secret, SecretFields, SecretURL
 
 PENDING = "Pending"
 IN_PROGRESS = "In Progress"
@@ -66,111 +63,6 @@ class JobResult:
     results: Any = field(default=None, repr=False)
     error: str | None = None
     status: str = field(default=FINISHED, validator=_check_status)
-
-
-@define(frozen=True, kw_only=True)
-class Receipt(HTMLRepr):
-    """Proof that one target has the result.
-
-    Attributes:
-        kind: What the target is, `"s3-put"` for one.
-        url: Where it went, without its query.
-        status: HTTP status of the answer that accepted it.
-        attempts: Tries that it took, at least 1.
-        etag: The store's own tag of the object, unquoted; None from a webhook.
-        version_id: The object's version in a bucket that keeps versions, else None.
-        size: Bytes of the body as the target keeps it, after compression.
-        sha256: Hex digest of these bytes.
-        nulls_written: NaN, infinite numbers and NaT that became null, as JSON has none.
-        started_at: When the first try began, in UTC.
-        finished_at: When the target had accepted it, in UTC.
-    """
-
-    kind: str
-    url: str
-    status: int
-    attempts: int = 1
-    etag: str | None = None
-    version_id: str | None = None
-    size: int
-    sha256: str
-    nulls_written: int = 0
-    started_at: datetime
-    finished_at: datetime
-
-    def _facts(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind,
-            "url": self.url,
-            "status": self.status,
-            "attempts": self.attempts,
-            "bytes": self.size,
-            "etag": self.etag,
-            "version id": self.version_id,
-            "sha256": self.sha256,
-            "nulls_written": self.nulls_written or None,
-            "finished at": self.finished_at,
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the wire form: times as ISO 8601 strings."""
-        return asdict(
-            self,
-            value_serializer=lambda _, __, value: value.isoformat() if isinstance(value, datetime) else value,
-        )
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Receipt:
-        """Read the wire form; members that this version doesn't know are left out."""
-        known = {name: data[name] for name in cls.__annotations__ if name in data}
-        for name in ("started_at", "finished_at"):
-            known[name] = datetime.fromisoformat(known[name])
-        return cls(**known)
-
-
-_PUBLIC = frozenset(
-    {
-        *("acl", "bucket", "cache-control", "content-disposition", "content-encoding", "content-md5", "content-type"),
-        *("if-match", "if-none-match", "key", "success_action_redirect", "success_action_status", "webhook-id"),
-        *("webhook-timestamp", "x-amz-acl", "x-amz-algorithm", "x-amz-date", "x-ms-blob-type"),
-    }
-)
-"""Headers and fields whose values say nothing that opens anything, and that people look for in a server's message."""
-
-
-@define(frozen=True, kw_only=True)
-class Upload:
-    """One HTTP request that hands a document over: all that the sender sees of a target.
-
-    Attributes:
-        kind: What the target is, for receipts and messages.
-        method: `"PUT"` or `"POST"`.
-        url: Where to.
-        headers: Names and values, exactly these and the connection's own. Some are credentials.
-        body: What to send; for a form it is the whole form.
-        document: What the target will keep: `body`, or the form's file.
-        expires_at: When the signature's time is over; None when it has no end.
-        accepts: HTTP statuses that mean: the target has it.
-        redirects: Whether 307 and 308 may be followed.
-        fields: Those of a form, which are part of `body`.
-    """
-
-    kind: str
-    method: str
-    url: SecretURL
-    headers: Secret[dict[str, str]]
-    body: Body
-    document: Body
-    expires_at: datetime | None
-    accepts: frozenset[int]
-    redirects: bool
-    fields: SecretFields | None = None
-
-    def scrub(self, text: str) -> str:
-        """Return a text of the server's without the credentials of this request, in case it quotes them."""
-        values = {**self.headers.reveal(), **(self.fields.reveal() if self.fields is not None else {})}
-        secrets = [value for name, value in values.items() if name.lower() not in _PUBLIC]
-        return replaced(self.url.scrub(text), secrets)
 
 
 # Not `frozen=True`, whose __init__ takes longer than a signature: properties without setters do the same here.

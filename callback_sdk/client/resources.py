@@ -21,8 +21,9 @@ from callback_sdk.errors import (
     TaskTimeoutError,
     sentence,
 )
-from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING, Receipt
+from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.parsing import total_seconds
+from callback_sdk.receipt import Receipt
 from callback_sdk.text.html import HTMLList, HTMLRepr, listed
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import Any
 
 from attrs import asdict, define, field
 
-from callback_sdk.models import CANCELED, FINISHED, PENDING, Receipt
+from callback_sdk.models import CANCELED, FINISHED, PENDING
+from callback_sdk.receipt import Receipt
 from callback_sdk.text.html import HTMLRepr, progress
 
 

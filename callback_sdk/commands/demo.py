@@ -21,7 +21,7 @@ from attrs import define, field
 from callback_sdk.client import Client
 from callback_sdk.config import ClientConfig
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, MissingExtraError
-from callback_sdk.models import Receipt
+from callback_sdk.receipt import Receipt
 from callback_sdk.signer import S3Signer
 from callback_sdk.testing import LocalService, Postgres, RabbitMQ, SeaweedFS, Valkey, WebhookReceiver
 

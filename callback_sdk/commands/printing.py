@@ -17,7 +17,7 @@ import typer
 from callback_sdk.text.escaping import escaped, escaped_json
 
 if TYPE_CHECKING:
-    from callback_sdk.models import Receipt
+    from callback_sdk.receipt import Receipt
 
 
 def print_json(value: Any) -> None:

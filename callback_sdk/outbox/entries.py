@@ -7,7 +7,8 @@ from typing import Any
 
 from attrs import asdict, define, field
 
-from callback_sdk.models import JobResult, Receipt
+from callback_sdk.models import JobResult
+from callback_sdk.receipt import Receipt
 from callback_sdk.targets.callbacks import Callback
 
 PENDING = "pending"

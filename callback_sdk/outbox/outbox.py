@@ -29,7 +29,7 @@ from callback_sdk.errors import (
     OutboxError,
     TargetError,
 )
-from callback_sdk.models import JobResult, Receipt
+from callback_sdk.models import JobResult
 from callback_sdk.outbox.database import OutboxDatabase
 from callback_sdk.outbox.entries import DEAD, DELIVERED, NewDelivery, OutboxEntry, StoredResults, WriteResult
 from callback_sdk.outbox.files import ResultFiles
@@ -37,6 +37,7 @@ from callback_sdk.outbox.owner import ClaimOwner
 from callback_sdk.outbox.sender import OutboxSender
 from callback_sdk.outbox.store import OutboxStore
 from callback_sdk.parsing import path_of, total_seconds
+from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import clearing_locals, hide, strip_traceback
 from callback_sdk.targets import plan
 from callback_sdk.targets.callbacks import Callback, required_callbacks

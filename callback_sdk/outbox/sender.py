@@ -16,10 +16,11 @@ from attrs import evolve
 from callback_sdk.concurrency.host_slots import HostSlots
 from callback_sdk.concurrency.parallel import Parallel
 from callback_sdk.errors import CallbackSDKError, DeliveryError, OutboxError
-from callback_sdk.models import JobResult, Receipt
+from callback_sdk.models import JobResult
 from callback_sdk.outbox.entries import OutboxClaim, PendingSend
 from callback_sdk.outbox.files import ResultFiles
 from callback_sdk.outbox.store import LEASE, OutboxStore
+from callback_sdk.receipt import Receipt
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.transport.retry import next_delay
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from callback_sdk.documents.document import encode
 from callback_sdk.errors import OutboxError
-from callback_sdk.models import JobResult, Receipt
+from callback_sdk.models import JobResult
 from callback_sdk.outbox.database import OutboxDatabase
 from callback_sdk.outbox.entries import (
     DEAD,
@@ -27,6 +27,7 @@ from callback_sdk.outbox.entries import (
     PendingSend,
     StoredResults,
 )
+from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret
 from callback_sdk.targets.callbacks import Callback, callbacks
 from callback_sdk.targets.providers import port_of

@@ -10,10 +10,10 @@ from attrs import define
 
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import InvalidS3FieldsError
-from callback_sdk.models import Upload
 from callback_sdk.redaction import SecretFields
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.target import JSON, Target, TargetSettings
+from callback_sdk.targets.upload import Upload
 
 if TYPE_CHECKING:
     from callback_sdk.targets.policies import Policy

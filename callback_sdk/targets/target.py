@@ -9,11 +9,11 @@ from attrs import define, field
 
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import ResultTooLargeError, SignedHeaderError, TargetExpiredError
-from callback_sdk.models import Upload
 from callback_sdk.redaction import Secret, SecretFields
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.signed_headers import plain_headers
+from callback_sdk.targets.upload import Upload
 
 JSON = "application/json"
 

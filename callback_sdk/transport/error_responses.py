@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from callback_sdk.errors import DeliveryError, sentence
-from callback_sdk.models import Upload
 from callback_sdk.redaction import HIDDEN
+from callback_sdk.targets.upload import Upload
 from callback_sdk.text.limits import MAX_MESSAGE
 from callback_sdk.transport.response import Response
 from callback_sdk.transport.retry import is_retryable, parse_retry_after

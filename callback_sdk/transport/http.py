@@ -17,10 +17,10 @@ from attrs import Attribute, define, field
 from callback_sdk._version import __version__
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import CallbackSDKError, DeliveryError, InvalidTargetError
-from callback_sdk.models import Upload
 from callback_sdk.parsing import total_seconds
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, strip_traceback
 from callback_sdk.targets.providers import port_of
+from callback_sdk.targets.upload import Upload
 from callback_sdk.transport.addresses import ascii_host
 from callback_sdk.transport.connect import resolve, time_left
 from callback_sdk.transport.connection_errors import unanswered

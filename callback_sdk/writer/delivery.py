@@ -13,9 +13,10 @@ from callback_sdk.documents.body import Body
 from callback_sdk.documents.document import document, encode_results, reference
 from callback_sdk.documents.result_files import gzip_body
 from callback_sdk.errors import CallbackSDKError, EncodingError, ResultTooLargeError
-from callback_sdk.models import JobResult, Upload
+from callback_sdk.models import JobResult
 from callback_sdk.redaction import Secret
 from callback_sdk.targets import Target
+from callback_sdk.targets.upload import Upload
 from callback_sdk.tracing import TRACEPARENT
 
 FindURL = Callable[[], str | None]

@@ -23,12 +23,14 @@ from callback_sdk.errors import (
     DeliveryError,
     MultipleDeliveryErrors,
 )
-from callback_sdk.models import JobResult, Receipt, Upload
+from callback_sdk.models import JobResult
 from callback_sdk.parsing import positive_int, several, total_seconds
+from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret, SecretURL, clearing_locals, hide, strip_traceback
 from callback_sdk.targets import WEBHOOK_LIMIT, Target, TargetSettings, plan
 from callback_sdk.targets.callbacks import Callback, required_callbacks
 from callback_sdk.targets.providers import StorageProviders
+from callback_sdk.targets.upload import Upload
 from callback_sdk.text.html import HTMLList
 from callback_sdk.transport.connect import resolve
 from callback_sdk.transport.error_responses import refusal

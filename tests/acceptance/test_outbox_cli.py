@@ -14,7 +14,7 @@ import pytest
 
 from callback_sdk import JobResult, Outbox, webhooks
 from callback_sdk.errors import DeliveryError
-from callback_sdk.models import Receipt
+from callback_sdk.receipt import Receipt
 from callback_sdk.testing import WebhookReceiver
 
 ROOT = Path(__file__).parents[2]

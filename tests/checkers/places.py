@@ -28,11 +28,11 @@ from callback_sdk.errors import (
     TargetExpiredError,
     WrongOperationError,
 )
-from callback_sdk.models import Upload
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets import TargetSettings, plan
 from callback_sdk.targets.callbacks import callbacks
 from callback_sdk.targets.target import GIB
+from callback_sdk.targets.upload import Upload
 from callback_sdk.testing import SeaweedFS
 from callback_sdk.webhooks import decode_secret
 from tests.checkers.azurite import Azurite

@@ -8,7 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from callback_sdk.errors import TargetError
-from callback_sdk.models import IN_PROGRESS, PENDING, JobResult, Receipt
+from callback_sdk.models import IN_PROGRESS, PENDING, JobResult
+from callback_sdk.receipt import Receipt
 from callback_sdk.service.access.cipher import CredentialCipher
 from callback_sdk.service.store import rows
 from callback_sdk.service.store.clock import now

@@ -15,7 +15,8 @@ from attrs import evolve
 from callback_sdk.concurrency.host_slots import HostSlots
 from callback_sdk.documents.body import Body, PathPart
 from callback_sdk.errors import AddressNotAllowedError, CallbackSDKError, DeliveryError
-from callback_sdk.models import JobResult, Receipt
+from callback_sdk.models import JobResult
+from callback_sdk.receipt import Receipt
 from callback_sdk.service.blobs import BlobStorage, results_name
 from callback_sdk.service.files import Scratch
 from callback_sdk.service.metrics import ATTEMPTS

@@ -24,7 +24,7 @@ from callback_sdk.errors import (
     TaskFailedError,
     TaskTimeoutError,
 )
-from callback_sdk.models import Receipt
+from callback_sdk.receipt import Receipt
 from callback_sdk.text.html import HTMLList
 
 PATH = "/algorithms/tasks/42"

@@ -12,7 +12,7 @@ import pytest
 from callback_sdk.client import Client, DeliveryAttempt, DeliveryCounts, Progress
 from callback_sdk.client.states import TaskSnapshot
 from callback_sdk.errors import ConflictError, InvalidRequestError, NotFoundError, ServiceError
-from callback_sdk.models import Receipt
+from callback_sdk.receipt import Receipt
 from tests.unit.client.jobs import DATA
 
 TASK = "/algorithms/tasks/42"

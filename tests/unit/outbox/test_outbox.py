@@ -36,13 +36,13 @@ from callback_sdk.errors import (
     TargetError,
     TargetExpiredError,
 )
-from callback_sdk.models import Receipt
 from callback_sdk.outbox import files
 from callback_sdk.outbox import sender as courier
 from callback_sdk.outbox import store as ledger
 from callback_sdk.outbox.database import OutboxDatabase
 from callback_sdk.outbox.entries import NewDelivery, OutboxClaim, StoredResults
 from callback_sdk.outbox.store import OutboxStore
+from callback_sdk.receipt import Receipt
 from callback_sdk.targets.callbacks import callbacks
 from callback_sdk.testing import WebhookReceiver
 from callback_sdk.transport import retry

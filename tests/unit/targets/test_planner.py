@@ -19,10 +19,10 @@ from callback_sdk.errors import (
     SignedHeaderError,
     TargetExpiredError,
 )
-from callback_sdk.models import Upload
 from callback_sdk.targets import Target, TargetSettings, plan
 from callback_sdk.targets.callbacks import callbacks
 from callback_sdk.targets.providers import StorageProviders
+from callback_sdk.targets.upload import Upload
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 V4 = "https://b.s3.eu-central-1.amazonaws.com/k?X-Amz-Date=20260101T110000Z&X-Amz-Expires=7200&X-Amz-Signature=s&X-Amz-SignedHeaders="

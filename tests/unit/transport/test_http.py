@@ -12,8 +12,8 @@ import pytest
 
 from callback_sdk.documents.body import Body, PathPart
 from callback_sdk.errors import DeliveryError, EncodingError
-from callback_sdk.models import Upload
 from callback_sdk.redaction import Secret, SecretURL
+from callback_sdk.targets.upload import Upload
 from callback_sdk.transport import sockets
 from callback_sdk.transport.http import PACKET, HTTPSender, Timeouts
 from callback_sdk.transport.response import ANSWER_LIMIT

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from attrs import evolve
 
 from callback_sdk.errors import ConfigurationError
-from callback_sdk.models import Receipt
+from callback_sdk.receipt import Receipt
 from callback_sdk.service.store import (
     AcceptedTask,
     DeliveringWorker,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from callback_sdk.models import Receipt
+from callback_sdk.receipt import Receipt
 from callback_sdk.service.access.cipher import CredentialCipher, new_key
 from callback_sdk.service.blobs.folder import DirectoryStorage
 from callback_sdk.service.files import Scratch

@@ -1,0 +1,71 @@
+"""Receipt: proof that one target has the result. It is below the errors, which carry the receipts of other targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from attrs import asdict, define
+
+from callback_sdk.text.html import HTMLRepr
+
+
+@define(frozen=True, kw_only=True)
+class Receipt(HTMLRepr):
+    """Proof that one target has the result.
+
+    Attributes:
+        kind: What the target is, `"s3-put"` for one.
+        url: Where it went, without its query.
+        status: HTTP status of the answer that accepted it.
+        attempts: Tries that it took, at least 1.
+        etag: The store's own tag of the object, unquoted; None from a webhook.
+        version_id: The object's version in a bucket that keeps versions, else None.
+        size: Bytes of the body as the target keeps it, after compression.
+        sha256: Hex digest of these bytes.
+        nulls_written: NaN, infinite numbers and NaT that became null, as JSON has none.
+        started_at: When the first try began, in UTC.
+        finished_at: When the target had accepted it, in UTC.
+    """
+
+    kind: str
+    url: str
+    status: int
+    attempts: int = 1
+    etag: str | None = None
+    version_id: str | None = None
+    size: int
+    sha256: str
+    nulls_written: int = 0
+    started_at: datetime
+    finished_at: datetime
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "url": self.url,
+            "status": self.status,
+            "attempts": self.attempts,
+            "bytes": self.size,
+            "etag": self.etag,
+            "version id": self.version_id,
+            "sha256": self.sha256,
+            "nulls_written": self.nulls_written or None,
+            "finished at": self.finished_at,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the wire form: times as ISO 8601 strings."""
+        return asdict(
+            self,
+            value_serializer=lambda _, __, value: value.isoformat() if isinstance(value, datetime) else value,
+        )
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Receipt:
+        """Read the wire form; members that this version doesn't know are left out."""
+        known = {name: data[name] for name in cls.__annotations__ if name in data}
+        for name in ("started_at", "finished_at"):
+            known[name] = datetime.fromisoformat(known[name])
+        return cls(**known)
