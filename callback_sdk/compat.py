@@ -33,7 +33,7 @@ from callback_sdk.errors import (
 from callback_sdk.redaction import Secret, hide, hides_tracebacks
 
 if TYPE_CHECKING:
-    from callback_sdk.config import ClientConfig
+    from callback_sdk.config.client import ClientConfig
 
 T = TypeVar("T")
 

@@ -78,7 +78,7 @@ class Topology:
             "ENGINE": engine,
             "PROCESSES": str(processes),
             "ALLOW_NETWORKS": "127.0.0.0/8:*",
-            "GRACE": "1s",
+            "SHUTDOWN_TIMEOUT": "1s",
             **({"DATABASE": database} if database else {}),
             **({"BROKER": broker} if broker else {}),
             **(settings or {}),

@@ -24,7 +24,7 @@ from callback_sdk.targets.providers import StorageProviders
 
 if TYPE_CHECKING:
     from callback_sdk.client.client import Client
-    from callback_sdk.config import ClientConfig
+    from callback_sdk.config.client import ClientConfig
 
 C = TypeVar("C", bound="ClientBase")
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class ClientBase:
             timeout=config.timeout if timeout is None else timeout,
             connect_timeout=config.connect_timeout if connect_timeout is None else connect_timeout,
             retries=config.retries if retries is None else retries,
-            max_response=config.max_response,
+            max_response=config.max_response_bytes,
         )
         self.closed = False
 

@@ -12,7 +12,7 @@ from callback_sdk.client.tasks import Tasks
 from callback_sdk.redaction import Secret, hide, hides_tracebacks
 
 if TYPE_CHECKING:
-    from callback_sdk.config import ClientConfig
+    from callback_sdk.config.client import ClientConfig
 
 
 class Client(Catalogue, Jobs, Tasks):
@@ -79,7 +79,7 @@ class Client(Catalogue, Jobs, Tasks):
 def environment_config() -> ClientConfig:
     """Return the environment's settings."""
     # Here, because environ-config loads boto3 wherever that is installed.
-    from callback_sdk.config import ClientConfig
+    from callback_sdk.config.client import ClientConfig
 
     return ClientConfig.from_environ()
 

@@ -45,7 +45,7 @@ def too_large(url: str, most: float) -> ResponseTooLargeError:
     """Make the error for a response that exceeds the bound."""
     return ResponseTooLargeError(
         f"The response of {url} has more than {most:.0f} bytes, and the rest was not read.",
-        hint="Set CALLBACK_SDK_MAX_RESPONSE to a larger number of bytes, or read the result from its target.",
+        hint="Set CALLBACK_SDK_MAX_RESPONSE_BYTES to a larger number of bytes, or read the result from its target.",
     )
 
 

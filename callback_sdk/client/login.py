@@ -15,7 +15,7 @@ from callback_sdk.errors import AuthenticationError, ConfigurationError, Service
 from callback_sdk.redaction import Secret
 
 if TYPE_CHECKING:
-    from callback_sdk.config import ClientConfig
+    from callback_sdk.config.client import ClientConfig
 
 Post = Callable[[str, Secret[dict[str, str]]], ServiceResponse]
 """Sends JSON to a path of the service, without a token."""
@@ -147,7 +147,7 @@ class Login:
         except AuthenticationError as error:
             error.hint = (
                 "Check username= and password=, or CALLBACK_SDK_USERNAME and CALLBACK_SDK_PASSWORD. "
-                "`callback-sdk users password` sets a new one."
+                "`callback-sdk users set-password` sets a new one."
             )
             raise
         _member(answer, "refresh")

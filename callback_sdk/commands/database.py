@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
-from callback_sdk.commands.options import Data, Database
+from callback_sdk.commands.options import STORAGE, takes_settings
 from callback_sdk.commands.printing import print_line
 from callback_sdk.commands.stores import find_places, no_service, open_store
 
-app = typer.Typer(name="db", help="The database of a service, and its encryption keys.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from callback_sdk.config.service import ServiceConfig
+
+app = typer.Typer(name="db", help="Manage the database of a service, and its encryption keys.", no_args_is_help=True)
 
 
 @app.command("upgrade")
-def upgrade(*, data: Data = None, database: Database = None) -> None:
-    """Bring the database up to date, or make it. Stop services and workers, and make a backup, before."""
+@takes_settings(*STORAGE)
+def upgrade(*, config: ServiceConfig) -> None:
+    """Create the database, or migrate it to this version. Stop services and workers and make a backup before."""
     from callback_sdk.service.store import open_database, schema
 
-    places = find_places(data, database, make=True)
+    places = find_places(config, make=True)
     with no_service(places.data):
         opened = open_database(places.database_url())
         try:
@@ -24,28 +30,29 @@ def upgrade(*, data: Data = None, database: Database = None) -> None:
         finally:
             opened.close()
     if before is None:
-        print_line(f"The database was made, with revision {after}.")
+        print_line(f"Created the database with revision {after}.")
     else:
         print_line(f"Revision {before} -> {after}." if before != after else f"The database has revision {after}.")
 
 
-@app.command("new-key")
-def new_key() -> None:
+@app.command("generate-key")
+def generate_key() -> None:
     """Print a new encryption key for CALLBACK_SDK_ENCRYPTION_KEYS.
 
-    To change keys, put the new one before the old one everywhere, start everything again, run `callback-sdk db
-    rotate`, and then leave the old one out.
+    To rotate keys, put the new one before the old one everywhere, restart all processes, run `callback-sdk db
+    rotate-keys`, and then remove the old one.
     """
     from callback_sdk.service.access import cipher
 
     print_line(cipher.new_key().reveal())
 
 
-@app.command("rotate")
-def rotate(*, data: Data = None, database: Database = None) -> None:
-    """Encrypt all credentials in the database anew, with the first of the keys."""
+@app.command("rotate-keys")
+@takes_settings(*STORAGE)
+def rotate_keys(*, config: ServiceConfig) -> None:
+    """Re-encrypt all credentials in the database with the first of the keys."""
     from callback_sdk.service.store import schema
 
-    with open_store(data, database) as store:
-        count = schema.rotate(store.database, find_places(data, database).vault())
-    print_line(f"{count} deliveries have the newest key.")
+    with open_store(config) as store:
+        count = schema.rotate(store.database, find_places(config).vault())
+    print_line(f"Re-encrypted the targets of {count} deliveries with the newest key.")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from attrs import define, field
 
 from callback_sdk.client import Client
-from callback_sdk.config import ClientConfig
+from callback_sdk.config.client import ClientConfig
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, MissingExtraError
 from callback_sdk.receipt import Receipt
 from callback_sdk.signer import S3Signer

@@ -1,4 +1,4 @@
-"""The commands of `callback-sdk outbox`: run an outbox, look at it, and mend it."""
+"""The commands of `callback-sdk outbox`: run an outbox, list its deliveries, redeliver them."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from callback_sdk.commands.options import AsJSON, duration
+from callback_sdk.commands.options import AsJSON, duration, takes_settings, writer_settings
 from callback_sdk.commands.printing import moment, one_line, print_json, print_line, print_table, proof
+from callback_sdk.config.settings import STORAGE_ENDPOINTS
 
 if TYPE_CHECKING:
+    from callback_sdk.config.storage import WriterConfig
     from callback_sdk.outbox import Outbox, OutboxEntry
     from callback_sdk.writer import ResultsWriter
 
 EXIT_DEAD = 3
-"""Something was given up."""
+"""Deliveries are dead."""
 
 app = typer.Typer(
     name="outbox",
-    help="""Send what `Outbox.write` has kept, and look after it.
+    help="""Send and manage results stored by `Outbox.write`.
 
-    Exit codes: 0 all is well, 1 an error, 2 wrong usage, 3 deliveries are dead (`run --until-empty` and `dead`), 130
-    Ctrl-C. Nothing that is printed holds a credential; the file itself does.""",
+    Exit codes: 0 success, 1 an error, 2 wrong usage, 3 deliveries are dead (`run --until-empty` and `list --status
+    dead`), 130 Ctrl-C. The output holds no credential; the file does.""",
     no_args_is_help=True,
 )
 
@@ -32,40 +34,40 @@ Where = Annotated[Path, typer.Argument(metavar="PATH", help="The outbox's file."
 
 
 @app.command("run")
+@takes_settings(STORAGE_ENDPOINTS, read=writer_settings)
 def run(
     path: Where,
     *,
     until_empty: Annotated[
-        bool, typer.Option("--until-empty", help="End when nothing is pending; with 3 when something is dead.")
+        bool, typer.Option("--until-empty", help="Exit when nothing is pending; with code 3 when a delivery is dead.")
     ] = False,
-    create: Annotated[bool, typer.Option("--create", help="Make the outbox when it is missing.")] = False,
-    storage_endpoint: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="URL",
-            help="An object store beside the well-known ones; repeatable. CALLBACK_SDK_STORAGE_ENDPOINTS.",
-            show_default=False,
-        ),
-    ] = None,
-    guard: Annotated[bool, typer.Option("--guard", help="Refuse targets at addresses that are not public.")] = False,
+    create: Annotated[bool, typer.Option("--create", help="Create the outbox if it is missing.")] = False,
+    config: WriterConfig,
+    block_private_networks: Annotated[
+        bool, typer.Option("--block-private-networks", help="SSRF protection: reject targets at private addresses.")
+    ] = False,
     allow_network: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="CIDR[:PORT]", help="With --guard: a network that is allowed; repeatable.", show_default=False
+            metavar="CIDR[:PORT]",
+            help="With --block-private-networks: a network that is allowed. Repeatable.",
+            show_default=False,
         ),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="HOST[:PORT]", help="With --guard: a host that is allowed; repeatable.", show_default=False
+            metavar="HOST[:PORT]",
+            help="With --block-private-networks: a host that is allowed. Repeatable.",
+            show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Send what is due, until SIGTERM or Ctrl-C comes. Any number of these may run on one outbox.
+    """Send due deliveries until SIGTERM or Ctrl-C. Several processes may run on one outbox.
 
-    Pauses between the tries of a delivery: 5 s, 30 s, 2 min, 10 min, 30 min, 2 h, 5 h, 10 h; then it is dead.
-    Webhooks are signed with CALLBACK_SDK_WEBHOOK_SECRETS. Receipts are forgotten after 30 days. On SIGTERM tries
-    that run may take 10 s more; what is broken off then is sent again by the next run.
+    Retry delays of a delivery: 5 s, 30 s, 2 min, 10 min, 30 min, 2 h, 5 h, 10 h, with jitter; then it is dead.
+    Webhooks are signed with CALLBACK_SDK_WEBHOOK_SECRETS. Receipts are kept for 30 days. On SIGTERM running attempts
+    may take 10 s more; the next run repeats those that were interrupted.
     """
     import logging
 
@@ -85,7 +87,7 @@ def run(
         stop.set()
 
     with (
-        _writer(storage_endpoint, guard, allow_network, allow_host) as writer,
+        _writer(config, block_private_networks, allow_network, allow_host) as writer,
         Outbox(path, writer=writer, create=create) as outbox,
     ):
         before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -104,36 +106,33 @@ def run(
 def list_(
     path: Where,
     *,
-    state: Annotated[
-        str | None, typer.Option(metavar="STATE", help="Only pending, delivered or dead ones.", show_default=False)
+    status: Annotated[
+        str | None,
+        typer.Option(metavar="STATUS", help="Only pending, delivered or dead deliveries.", show_default=False),
     ] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Show the deliveries: their state, their tries, the next one, and the last error or the receipt."""
-    if state not in (None, "pending", "delivered", "dead"):
-        raise typer.BadParameter("Give pending, delivered or dead.", param_hint="--state")
-    with _open(path) as outbox:
-        _show(outbox.entries(state=state), as_json=as_json)
+    """List deliveries: status, attempts, next attempt, and the last error or the receipt.
 
-
-@app.command("dead")
-def dead(path: Where, *, as_json: AsJSON = False) -> None:
-    """Show what was given up, and end with 3 when there is any."""
+    With --status dead the exit code is 3 if there are any.
+    """
+    if status not in (None, "pending", "delivered", "dead"):
+        raise typer.BadParameter("Give pending, delivered or dead.", param_hint="--status")
     with _open(path) as outbox:
-        entries = outbox.entries(state="dead")
+        entries = outbox.entries(state=status)
     _show(entries, as_json=as_json)
-    if entries:
+    if entries and status == "dead":
         raise typer.Exit(EXIT_DEAD)
 
 
-@app.command("retry")
-def retry(
+@app.command("redeliver")
+def redeliver(
     path: Where,
     ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Deliveries.", show_default=False)] = None,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="All that are not delivered.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All deliveries that are dead or pending.")] = False,
 ) -> None:
-    """Make deliveries due now, dead or pending. A dead one begins its schedule anew. `run` sends them."""
+    """Make dead or pending deliveries due now; `run` sends them. A dead one gets all its retries again."""
     if bool(ids) == everything:
         raise typer.BadParameter("Give the ids of deliveries, or --all.", param_hint="ID")
     with _open(path) as outbox:
@@ -146,28 +145,24 @@ def purge(
     path: Where,
     *,
     older_than: Annotated[
-        str, typer.Option(metavar="DURATION", help="Delivered longer ago, such as 36h or 7d.", show_default=False)
+        str, typer.Option(metavar="DURATION", help="Age of a receipt, such as 36h or 7d.", show_default=False)
     ],
 ) -> None:
-    """Forget old receipts. The results themselves are deleted as soon as they are delivered."""
+    """Delete old receipts. Results are deleted as soon as they are delivered."""
     age = duration(older_than, "--older-than")
     with _open(path) as outbox:
         count = outbox.purge(older_than=age)
-    print_line(f"{count} {_deliveries(count)} forgotten.")
+    print_line(f"Deleted {count} {'receipt' if count == 1 else 'receipts'}.")
 
 
-def _writer(
-    endpoints: list[str] | None, guarded: bool, networks: list[str] | None, hosts: list[str] | None
-) -> ResultsWriter:
-    from callback_sdk.config import WriterConfig
+def _writer(config: WriterConfig, guarded: bool, networks: list[str] | None, hosts: list[str] | None) -> ResultsWriter:
     from callback_sdk.transport.guard import AddressGuard
     from callback_sdk.writer import ResultsWriter
 
     if (networks or hosts) and not guarded:
-        raise typer.BadParameter("Goes with --guard only.", param_hint="--allow-network, --allow-host")
-    config = WriterConfig.from_environ()
+        raise typer.BadParameter("Give --block-private-networks, too.", param_hint="--allow-network, --allow-host")
     return ResultsWriter(
-        storage_endpoints=endpoints or config.storage_endpoints,
+        storage_endpoints=config.storage_endpoints,
         webhook_secrets=config.webhook_secrets,
         guard=AddressGuard(allow_networks=networks or (), allow_hosts=hosts or ()) if guarded else None,
     )
@@ -183,7 +178,7 @@ def _show(entries: list[OutboxEntry], *, as_json: bool) -> None:
     if as_json:
         print_json([entry.to_dict() for entry in entries])
         return
-    heads = ("ID", "JOB", "STATE", "TRIES", "NEXT TRY", "TARGET", "ERROR OR RECEIPT")
+    heads = ("ID", "JOB", "STATUS", "ATTEMPTS", "NEXT ATTEMPT", "TARGET", "ERROR OR RECEIPT")
     print_table(heads, (_cells(entry) for entry in entries))
 
 

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from callback_sdk.commands.options import PassEnv, RegistryName, settings
+from callback_sdk.commands.options import RegistryName, takes_settings
 from callback_sdk.commands.printing import print_document, print_error, print_text
+from callback_sdk.config.settings import MEMORY_LIMIT, PASS_ENV
 
 if TYPE_CHECKING:
+    from callback_sdk.config.service import ServiceConfig
     from callback_sdk.service.algorithms.registry import AlgorithmVersion
 
 EXIT_FAILED = 3
@@ -27,6 +29,7 @@ _LOOK = 0.2
 """Seconds between looks at the progress."""
 
 
+@takes_settings(PASS_ENV, MEMORY_LIMIT)
 def run(
     registry: RegistryName,
     algorithm: Annotated[str, typer.Argument(metavar="ALGORITHM", help="Which algorithm.", show_default=False)],
@@ -50,7 +53,7 @@ def run(
         Path | None,
         typer.Option(metavar="FILE", help="A model that --export wrote, to go on with.", show_default=False),
     ] = None,
-    pass_env: PassEnv = None,
+    config: ServiceConfig,
 ) -> None:
     """Run an algorithm once, as the service would, and print its results as JSON.
 
@@ -74,7 +77,6 @@ def run(
         # A name that is wrong had better be noticed now.
         model.open("rb").close()
     found = load(registry).get(algorithm, version)
-    config = settings(pass_env=pass_env)
     limit = limit_of(found.memory_limit, default_limit(config.memory_limit, config.processes or default_processes()))
     format_ = tables.sniff(features)
     tables.check(features, format_)

@@ -8,34 +8,17 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from callback_sdk.commands.options import (
-    AllowHost,
-    AllowNetwork,
-    Blobs,
-    Broker,
-    Data,
-    Database,
-    Grace,
-    Keep,
-    LogFormat,
-    MaxBytes,
-    MaxConnections,
-    MaxConnectionsPerAddress,
-    MemoryLimit,
-    PassEnv,
-    Processes,
-    RegistryName,
-    StorageEndpoint,
-    TrustedProxy,
-    settings,
-    variables,
-)
+from callback_sdk.commands.options import RegistryName, takes_settings
 from callback_sdk.commands.printing import print_error
+from callback_sdk.config import settings
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, MissingExtraError, UnknownAlgorithmError
+
+if TYPE_CHECKING:
+    from callback_sdk.config.service import ServiceConfig
 
 EXIT_SETTING = 78
 EXIT_UNAVAILABLE = 75
@@ -90,154 +73,77 @@ def _exit_code(error: CallbackSDKError) -> int:
     return EXIT_UNAVAILABLE if isinstance(error, (EngineError, StoreUnavailableError, WorkerStartError)) else 1
 
 
-@exit_codes()
-def serve(
-    registry: RegistryName,
-    *,
-    host: Annotated[
-        str | None,
-        typer.Option(help="Address to listen at: 127.0.0.1, or CALLBACK_SDK_HOST.", show_default=False),
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option(
-            min=0, max=65535, help="Port: 8000, or CALLBACK_SDK_PORT. 0 takes a free one.", show_default=False
-        ),
-    ] = None,
-    data: Data = None,
-    database: Database = None,
-    blobs: Blobs = None,
-    engine: Annotated[
-        str | None,
-        typer.Option(help="What runs the tasks: embedded (here), celery (workers), or CALLBACK_SDK_ENGINE."),
-    ] = None,
-    broker: Broker = None,
-    processes: Processes = None,
-    memory_limit: MemoryLimit = None,
-    grace: Grace = None,
-    keep: Keep = None,
-    storage_endpoint: StorageEndpoint = None,
-    allow_network: AllowNetwork = None,
-    allow_host: AllowHost = None,
-    pass_env: PassEnv = None,
-    max_bytes: MaxBytes = None,
-    max_connections: MaxConnections = None,
-    max_connections_per_address: MaxConnectionsPerAddress = None,
-    trusted_proxy: TrustedProxy = None,
-    log_format: LogFormat = None,
-) -> None:
-    """Run the service: take jobs over the REST API, compute them, deliver the results.
+_WORKING = (
+    settings.DATA_DIR,
+    settings.DATABASE,
+    settings.BLOB_STORAGE,
+    settings.BROKER,
+    settings.PROCESSES,
+    settings.MEMORY_LIMIT,
+    settings.SHUTDOWN_TIMEOUT,
+    settings.RETRY_DELAYS,
+    settings.STORAGE_ENDPOINTS,
+    settings.ALLOW_NETWORKS,
+    settings.ALLOW_HOSTS,
+    settings.PASS_ENV,
+    settings.LOG_FORMAT,
+)
+"""The settings of every process that runs tasks and delivers results."""
 
-    The token of the first user, `admin`, is made at the first start, in the file `token` of the data folder;
-    `callback-sdk users` makes more. Callbacks reach public addresses only, and whatever --allow-network and
-    --allow-host add. With --engine celery, `callback-sdk worker` runs the tasks, here and on other machines.
+
+@exit_codes()
+@takes_settings(
+    settings.HOST,
+    settings.PORT,
+    settings.ENGINE,
+    *_WORKING,
+    settings.RETENTION,
+    settings.MAX_REQUEST_BYTES,
+    settings.MAX_CALLBACKS,
+    settings.MAX_TASKS,
+    settings.MAX_BYTES,
+    settings.MAX_CONNECTIONS,
+    settings.MAX_CONNECTIONS_PER_ADDRESS,
+    settings.TRUSTED_PROXIES,
+)
+def serve(registry: RegistryName, *, config: ServiceConfig) -> None:
+    """Run the service: accept tasks over the REST API, run them, deliver their results.
+
+    The first start creates the user `admin` and writes an API token into the file `token` of the data directory;
+    `callback-sdk users` adds users. SSRF protection is on: callbacks may reach public addresses only, and what
+    --allow-network and --allow-host add. With --engine celery, `callback-sdk worker` runs the tasks, here and on other
+    machines.
     """
-    # Here and not above, so that the help is there at once.
+    # Here and not above, so that the help needs none of it.
     from callback_sdk.service.logs import log_to_stderr
     from callback_sdk.service.server import serve as run_service
     from callback_sdk.service.work.isolation import forbid_inspection
 
     forbid_inspection()
-    config = settings(
-        host=host,
-        port=port,
-        data=data,
-        database=database,
-        blobs=blobs,
-        engine=engine,
-        broker=broker,
-        processes=processes,
-        memory_limit=memory_limit,
-        grace=grace,
-        keep=keep,
-        storage_endpoints=storage_endpoint,
-        allow_networks=allow_network,
-        allow_hosts=allow_host,
-        pass_env=pass_env,
-        max_bytes=max_bytes,
-        max_connections=max_connections,
-        max_connections_per_address=max_connections_per_address,
-        trusted_proxies=trusted_proxy,
-        log_format=log_format,
-    )
     log_to_stderr(config.log_format)
-    run_service(
-        registry,
-        host=config.host,
-        port=config.port,
-        data=config.data,
-        database=config.database,
-        blobs=config.blobs,
-        encryption_keys=config.encryption_keys,
-        engine=config.engine,
-        broker=config.broker,
-        processes=config.processes,
-        memory_limit=config.memory_limit,
-        grace=config.grace,
-        keep=config.keep,
-        storage_endpoints=config.storage_endpoints,
-        allow_networks=config.allow_networks,
-        allow_hosts=config.allow_hosts,
-        pass_env=config.pass_env,
-        webhook_secrets=config.webhook_secrets,
-        retry_delays=config.retry_delays,
-        max_body=config.max_body,
-        max_callbacks=config.max_callbacks,
-        max_tasks=config.max_tasks,
-        max_bytes=config.max_bytes,
-        max_connections=config.max_connections,
-        max_connections_per_address=config.max_connections_per_address,
-        trusted_proxies=config.trusted_proxies,
-    )
+    run_service(registry, config)
 
 
 @exit_codes()
+@takes_settings(*_WORKING, settings.HOST, settings.METRICS_PORT, settings.STARTUP_TIMEOUT, settings.STALL_TIMEOUT)
 def worker(
     registry: RegistryName,
     *,
+    config: ServiceConfig,
+    given: dict[str, str],
     algorithm: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="Take tasks of this algorithm only; repeatable. All, unless given.", show_default=False
+            metavar="NAME", help="Run tasks of this algorithm only. Repeatable.", show_default="all algorithms"
         ),
     ] = None,
-    data: Data = None,
-    database: Database = None,
-    blobs: Blobs = None,
-    broker: Broker = None,
-    processes: Processes = None,
-    memory_limit: MemoryLimit = None,
-    grace: Grace = None,
-    storage_endpoint: StorageEndpoint = None,
-    allow_network: AllowNetwork = None,
-    allow_host: AllowHost = None,
-    pass_env: PassEnv = None,
-    metrics_port: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=65535,
-            help="Port of /healthz, /readyz and /metrics, at CALLBACK_SDK_HOST; or CALLBACK_SDK_METRICS_PORT. Without "
-            "it there are none.",
-            show_default=False,
-        ),
-    ] = None,
-    startup_timeout: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DURATION",
-            help="How long it may take until it is ready: 5m, or CALLBACK_SDK_STARTUP_TIMEOUT. Then it ends.",
-            show_default=False,
-        ),
-    ] = None,
-    log_format: LogFormat = None,
 ) -> None:
     """Run tasks for a service with --engine celery, and deliver their results; on any number of machines.
 
-    Registry, database, broker, blobs, encryption keys and webhook secrets must be the service's own: on another
-    machine the keys come by CALLBACK_SDK_ENCRYPTION_KEYS, from the file `keys` of the service's data folder. A GPU
-    machine takes only what it is for with --algorithm. SIGTERM ends it, with the grace for running tasks. It exits with
-    code 78 when a setting is wrong, and with 75 when it could not start within the startup timeout.
+    Registry, database, broker, blob storage, encryption keys and webhook secrets must be the service's own. On another
+    machine CALLBACK_SDK_ENCRYPTION_KEYS has the keys, from the file `keys` of the service's data directory. --host is
+    the address of --metrics-port. SIGTERM stops the worker after the shutdown timeout. It exits with code 78 when a
+    setting is wrong, and with 75 when it could not start within the startup timeout.
     """
     from callback_sdk.service.algorithms.registry import load
     from callback_sdk.service.engines.celery import needed
@@ -248,26 +154,9 @@ def worker(
     from callback_sdk.service.work.isolation import forbid_inspection
     from callback_sdk.service.worker import chosen
 
-    given = {
-        "data": data,
-        "database": database,
-        "blobs": blobs,
-        "broker": broker,
-        "processes": processes,
-        "memory_limit": memory_limit,
-        "grace": grace,
-        "storage_endpoints": storage_endpoint,
-        "allow_networks": allow_network,
-        "allow_hosts": allow_host,
-        "pass_env": pass_env,
-        "metrics_port": metrics_port,
-        "startup_timeout": startup_timeout,
-        "log_format": log_format,
-    }
     forbid_inspection()
-    config = settings(**given)
     log_to_stderr(config.log_format)
-    # What is wrong is said once, and not by each process.
+    # A wrong setting is reported once, and not by each process.
     needed(config.broker)
     names = chosen(load(registry), algorithm or ())
     with ExitStack() as stack:
@@ -277,8 +166,8 @@ def worker(
         supervisor = WorkerSupervisor(
             [sys.executable, "-m", "callback_sdk.service.worker", registry, ",".join(names)],
             processes=config.processes or default_processes(),
-            environment={**os.environ, **variables(**given), **(health.variables if health else {})},
-            grace=config.grace,
+            environment={**os.environ, **given, **(health.variables if health else {})},
+            grace=config.shutdown_timeout,
             startup_timeout=config.startup_timeout,
         )
         if health is not None:

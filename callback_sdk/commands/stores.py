@@ -9,36 +9,35 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from callback_sdk.commands.options import settings
-
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from callback_sdk.config.service import ServiceConfig
     from callback_sdk.service.runtime import StorageLocations
     from callback_sdk.service.store import Store
 
 
-def find_places(data: Path | None, database: str | None, *, make: bool = False) -> StorageLocations:
+def find_places(config: ServiceConfig, *, make: bool = False) -> StorageLocations:
     """Return where a service keeps what; unless it is to be made, there must be something already."""
     from callback_sdk.errors import ConfigurationError
     from callback_sdk.service.files import make_data_folder
     from callback_sdk.service.runtime import StorageLocations
 
-    config = settings(data=data, database=database)
-    folder = config.data.absolute()
+    folder = config.data_dir.absolute()
     if make:
         make_data_folder(folder)
     elif config.database is None and not (folder / "store.sqlite3").is_file():
         raise ConfigurationError(
-            f"There is no service's database in the folder {config.data}.",
-            hint="Name its folder with --data, or the database with --database URL; callback-sdk db upgrade makes one.",
+            f"There is no database of a service in the directory {config.data_dir}.",
+            hint="Name its directory with --data-dir, or the database with --database URL; callback-sdk db upgrade "
+            "creates one.",
         )
     elif config.database is not None and not config.encryption_keys and not (folder / "keys").is_file():
         raise ConfigurationError(
-            f"There are no encryption keys in the folder {config.data}.",
-            hint="Name the service's data folder with --data, or give CALLBACK_SDK_ENCRYPTION_KEYS its keys.",
+            f"There are no encryption keys in the directory {config.data_dir}.",
+            hint="Name the service's data directory with --data-dir, or give CALLBACK_SDK_ENCRYPTION_KEYS its keys.",
         )
-    return StorageLocations(data=folder, database=config.database, keys=config.encryption_keys)
+    return StorageLocations.of(config, folder)
 
 
 @contextmanager
@@ -60,10 +59,10 @@ def no_service(folder: Path) -> Iterator[None]:
         yield
 
 
-def open_store(data: Path | None, database: str | None) -> AbstractContextManager[Store]:
+def open_store(config: ServiceConfig) -> AbstractContextManager[Store]:
     from contextlib import closing
 
     from callback_sdk.service.store import Store, open_database
 
-    places = find_places(data, database)
+    places = find_places(config)
     return closing(Store(open_database(places.database_url()), places.vault()))

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from callback_sdk.commands.options import AsJSON, StorageEndpoint, duration
+from callback_sdk.commands.options import AsJSON, duration, takes_settings, writer_settings
 from callback_sdk.commands.printing import moment, print_json, print_line, print_table
+from callback_sdk.config.settings import STORAGE_ENDPOINTS
 
 if TYPE_CHECKING:
+    from callback_sdk.config.storage import WriterConfig
     from callback_sdk.models import JobResult, PresignedPost, PresignedPut
     from callback_sdk.redaction import Secret
     from callback_sdk.signer import S3Signer
@@ -120,13 +122,13 @@ def sign_post(
     _print_target(target, as_json=True)
 
 
-def check(target: Where, *, storage_endpoint: StorageEndpoint = None, as_json: AsJSON = False) -> None:
-    """Tell what a target is, until when it is good, and what would be sent to it. Nothing is sent.
+@takes_settings(STORAGE_ENDPOINTS, read=writer_settings)
+def check(target: Where, *, config: WriterConfig, as_json: AsJSON = False) -> None:
+    """Validate a target without sending anything: kind, expiry and request headers.
 
-    Exit codes: 0 a result could go there now; 1 it could not, and the problem says why; 2 wrong usage. Nothing that is
-    printed is a credential.
+    Exit codes: 0 valid; 1 invalid, with the problem; 2 wrong usage. The output holds no credential.
     """
-    settings = _settings(storage_endpoint)
+    settings = _settings(config)
     found = [_explained(item, settings) for item in _items(target)]
     if as_json:
         print_json([{name: _wire(value) for name, value in facts.items()} for facts in found])
@@ -136,6 +138,7 @@ def check(target: Where, *, storage_endpoint: StorageEndpoint = None, as_json: A
         raise typer.Exit(EXIT_ERROR)
 
 
+@takes_settings(STORAGE_ENDPOINTS, read=writer_settings)
 def send(
     document: Annotated[
         Path,
@@ -151,7 +154,7 @@ def send(
         str | None, typer.Option(metavar="ID", help="The job that the results are of.", show_default=False)
     ] = None,
     timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to go on trying.")] = "2m",
-    storage_endpoint: StorageEndpoint = None,
+    config: WriterConfig,
     as_json: AsJSON = False,
 ) -> None:
     """Send a result document to a target, with the method that it calls for, and print the receipt.
@@ -159,18 +162,16 @@ def send(
     Webhooks are signed with CALLBACK_SDK_WEBHOOK_SECRETS. Exit codes: 0 every target has it; 1 one doesn't, or another
     error; 2 wrong usage; 130 Ctrl-C.
     """
-    from callback_sdk.config import WriterConfig
     from callback_sdk.errors import CallbackSDKError
     from callback_sdk.redaction import Secret
     from callback_sdk.writer import ResultsWriter
 
     result, targets = _result(document, job_id), Secret([item.reveal() for item in _items(target)])
-    config = WriterConfig.from_environ()
     failure = None
     with (
         _tries_shown(),
         ResultsWriter(
-            storage_endpoints=storage_endpoint or config.storage_endpoints,
+            storage_endpoints=config.storage_endpoints,
             webhook_secrets=config.webhook_secrets,
             deadline=duration(timeout, "--timeout"),
         ) as writer,
@@ -275,12 +276,11 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def _settings(storage_endpoint: list[str] | None) -> TargetSettings:
-    from callback_sdk.config import WriterConfig
+def _settings(config: WriterConfig) -> TargetSettings:
     from callback_sdk.targets import TargetSettings
     from callback_sdk.targets.providers import StorageProviders
 
-    return TargetSettings(stores=StorageProviders.of(storage_endpoint or WriterConfig.from_environ().storage_endpoints))
+    return TargetSettings(stores=StorageProviders.of(config.storage_endpoints))
 
 
 def _items(where: str) -> list[Secret[Any]]:

@@ -7,44 +7,46 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from callback_sdk.commands.options import AsJSON, Data, Database, settings
+from callback_sdk.commands.options import STORAGE, AsJSON, takes_settings
 from callback_sdk.commands.printing import print_json, print_line
 from callback_sdk.commands.stores import open_store
 
 if TYPE_CHECKING:
+    from callback_sdk.config.service import ServiceConfig
     from callback_sdk.service.access.audit import Action
 
-app = typer.Typer(name="users", help="Who may use a service.", no_args_is_help=True)
+app = typer.Typer(name="users", help="Manage users and API tokens.", no_args_is_help=True)
 
 
 @app.command("add")
+@takes_settings(*STORAGE)
 def add_user(
-    name: Annotated[str, typer.Argument(help="What the user is called.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Name of the user.", show_default=False)],
     *,
     password: Annotated[
-        bool, typer.Option("--password", help="Ask for a password, for log-in at /token/; or read it from a pipe.")
+        bool, typer.Option("--password", help="Ask for a password for login at /token/, or read it from a pipe.")
     ] = False,
-    data: Data = None,
-    database: Database = None,
+    config: ServiceConfig,
 ) -> None:
-    """Make a user and print an API token, which nothing shows again."""
+    """Create a user and print an API token. It is shown only once."""
     from callback_sdk.service.access.passwords import hash_password
     from callback_sdk.service.access.tokens import digest, new_api_token
 
     hashed = hash_password(_ask_password()) if password else None
-    with open_store(data, database) as store:
+    with open_store(config) as store:
         user = store.users.add(_name(name), password=hashed)
         token = new_api_token()
         store.users.add_token(user.user_id, digest(token), label="users add")
-    _record("user-added", user.name)
-    _record("token-created", user.name)
+    _record(config, "user-added", user.name)
+    _record(config, "token-created", user.name)
     print_line(token.reveal())
 
 
 @app.command("list")
-def list_users(*, data: Data = None, database: Database = None, as_json: AsJSON = False) -> None:
-    """Show all users."""
-    with open_store(data, database) as store:
+@takes_settings(*STORAGE)
+def list_users(*, config: ServiceConfig, as_json: AsJSON = False) -> None:
+    """List all users."""
+    with open_store(config) as store:
         found = store.users.all()
     shown = [{"name": user.name, "disabled": user.disabled, "password": user.password is not None} for user in found]
     if as_json:
@@ -56,83 +58,86 @@ def list_users(*, data: Data = None, database: Database = None, as_json: AsJSON 
 
 
 @app.command("disable")
+@takes_settings(*STORAGE)
 def disable_user(
-    name: Annotated[str, typer.Argument(help="Whom.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Name of the user.", show_default=False)],
     *,
-    data: Data = None,
-    database: Database = None,
+    config: ServiceConfig,
 ) -> None:
-    """Shut a user out: no token counts any more. What was submitted still ends and is delivered."""
-    with open_store(data, database) as store:
+    """Disable a user and reject their tokens. Tasks already submitted still run and are delivered."""
+    with open_store(config) as store:
         store.users.disable(name)
-    _record("user-disabled", name)
+    _record(config, "user-disabled", name)
     print_line(f"{name} is disabled.")
 
 
 @app.command("enable")
+@takes_settings(*STORAGE)
 def enable_user(
-    name: Annotated[str, typer.Argument(help="Whom.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Name of the user.", show_default=False)],
     *,
-    data: Data = None,
-    database: Database = None,
+    config: ServiceConfig,
 ) -> None:
-    """Let a user in again. API tokens count again; sessions and access tokens from before don't."""
-    with open_store(data, database) as store:
+    """Enable a user again. API tokens are valid again; earlier sessions and access tokens aren't."""
+    with open_store(config) as store:
         store.users.disable(name, disabled=False)
-    _record("user-enabled", name)
+    _record(config, "user-enabled", name)
     print_line(f"{name} is enabled.")
 
 
-@app.command("password")
+@app.command("set-password")
+@takes_settings(*STORAGE)
 def set_password(
-    name: Annotated[str, typer.Argument(help="Whose.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Name of the user.", show_default=False)],
     *,
-    data: Data = None,
-    database: Database = None,
+    config: ServiceConfig,
 ) -> None:
-    """Ask for a new password, or read it from a pipe. Sessions, refresh and access tokens from before end."""
+    """Set a password, from a prompt or a pipe. Earlier sessions, refresh tokens and access tokens end."""
     from callback_sdk.service.access.passwords import hash_password
 
     hashed = hash_password(_ask_password())
-    with open_store(data, database) as store:
+    with open_store(config) as store:
         store.users.set_password(name, hashed)
-    _record("password-changed", name)
+    _record(config, "password-changed", name)
     print_line(f"{name} has a new password.")
 
 
-@app.command("token")
-def new_token(
-    name: Annotated[str, typer.Argument(help="Whose.", show_default=False)],
+@app.command("create-token")
+@takes_settings(*STORAGE)
+def create_token(
+    name: Annotated[str, typer.Argument(help="Name of the user.", show_default=False)],
     *,
     revoke: Annotated[
-        bool, typer.Option("--revoke", help="Revoke all tokens that the user had, and end all sessions.")
+        bool, typer.Option("--revoke", help="Revoke all earlier tokens of the user and end all sessions.")
     ] = False,
-    data: Data = None,
-    database: Database = None,
+    config: ServiceConfig,
 ) -> None:
-    """Print another API token of a user, which nothing shows again."""
+    """Create another API token of a user and print it. It is shown only once."""
     from callback_sdk.service.access.tokens import digest, new_api_token
     from callback_sdk.service.store.users import FIRST_USER
 
-    with open_store(data, database) as store:
+    with open_store(config) as store:
         user = store.users.named(name)
         if revoke:
             store.users.revoke_tokens(user.user_id)
-            _record("tokens-revoked", user.name)
+            _record(config, "tokens-revoked", user.name)
             if user.user_id == FIRST_USER:
-                print_line("That of the file token in the service's data folder too: put the new one there.", err=True)
+                print_line(
+                    "The token in the file token of the data directory is revoked, too: write the new one there.",
+                    err=True,
+                )
         token = new_api_token()
-        store.users.add_token(user.user_id, digest(token), label="users token")
-    _record("token-created", user.name)
+        store.users.add_token(user.user_id, digest(token), label="users create-token")
+    _record(config, "token-created", user.name)
     print_line(token.reveal())
 
 
-def _record(action: Action, user: str) -> None:
-    """Write to the audit log, which is on standard error here as a service's is."""
+def _record(config: ServiceConfig, action: Action, user: str) -> None:
+    """Write to the audit log, on standard error as the service does."""
     from callback_sdk.service.access import audit
     from callback_sdk.service.logs import log_to_stderr
 
-    log_to_stderr(settings().log_format)
+    log_to_stderr(config.log_format)
     audit.record(action, user, via="command")
 
 

@@ -431,7 +431,7 @@ def _error(entry: OutboxEntry, outcome: Receipt | Exception | None) -> CallbackS
         return outcome
     return DeliveryError(
         f"{entry.url} did not take the result, and was given up: {entry.error}",
-        hint=f"When that is mended: callback-sdk outbox retry PATH {entry.delivery_id}",
+        hint=f"When that is mended: callback-sdk outbox redeliver PATH {entry.delivery_id}",
         url=entry.url,
         attempts=entry.attempts,
     )

@@ -45,7 +45,7 @@ def make_data_folder(folder: Path) -> Path:
     except OSError as error:
         raise unusable(
             f"The data folder {folder} can't be used: {error.strerror}.",
-            hint="Name another one with --data; only the last folder of its path is created.",
+            hint="Name another one with --data-dir; only the last folder of its path is created.",
             error=error,
         ) from error
     check_writable(folder)

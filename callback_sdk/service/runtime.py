@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attrs import define, field
 
@@ -28,6 +29,9 @@ from callback_sdk.transport.guard import AddressGuard
 from callback_sdk.transport.retry import SERVICE_DELAYS
 from callback_sdk.writer import ResultsWriter
 
+if TYPE_CHECKING:
+    from callback_sdk.config.service import ServiceConfig
+
 
 @define(frozen=True, kw_only=True)
 class StorageLocations:
@@ -45,6 +49,11 @@ class StorageLocations:
     database: Secret[str] | None = None
     blobs: str | None = None
     keys: tuple[Secret[str], ...] = ()
+
+    @classmethod
+    def of(cls, config: ServiceConfig, data: Path) -> StorageLocations:
+        """Return the locations that the settings name, with the directory that was made for `data_dir`."""
+        return cls(data=data, database=config.database, blobs=config.blob_storage, keys=config.encryption_keys)
 
     def vault(self) -> CredentialCipher:
         """Return the keys, ready for use.
@@ -78,6 +87,16 @@ class DeliveryConfig:
     webhook_secrets: tuple[Secret[str], ...] = field(default=(), repr=False)
     guard: AddressGuard
     retry_delays: tuple[timedelta, ...] = SERVICE_DELAYS
+
+    @classmethod
+    def of(cls, config: ServiceConfig) -> DeliveryConfig:
+        """Return the rules that the settings name."""
+        return cls(
+            storage_endpoints=config.storage_endpoints,
+            webhook_secrets=config.webhook_secrets,
+            guard=AddressGuard(allow_networks=config.allow_networks, allow_hosts=config.allow_hosts),
+            retry_delays=config.retry_delays,
+        )
 
 
 @define(frozen=True, kw_only=True)

@@ -368,33 +368,27 @@ def main(registry: str, algorithms: str, role: str, parent: str, descriptor: str
 
 
 def _run_with_environment(registry: str, algorithms: str, role: str, parent: str, reporter: Reporter) -> int:
-    from callback_sdk.config import ServiceConfig
+    from callback_sdk.config.service import ServiceConfig
     from callback_sdk.service.engines.celery import needed
     from callback_sdk.service.files import make_data_folder
     from callback_sdk.service.logs import log_to_stderr
     from callback_sdk.service.server import default_processes
     from callback_sdk.service.work.isolation import forbid_inspection
     from callback_sdk.service.work.memory import default_limit
-    from callback_sdk.transport.guard import AddressGuard
 
     forbid_inspection()
     config = ServiceConfig.from_environ()
     log_to_stderr(config.log_format)
     _silence_celery(reporter)
-    folder = make_data_folder(config.data)
+    folder = make_data_folder(config.data_dir)
     return work(
         registry,
         role,
-        StorageLocations(data=folder, database=config.database, blobs=config.blobs, keys=config.encryption_keys),
-        DeliveryConfig(
-            storage_endpoints=config.storage_endpoints,
-            webhook_secrets=config.webhook_secrets,
-            guard=AddressGuard(allow_networks=config.allow_networks, allow_hosts=config.allow_hosts),
-            retry_delays=config.retry_delays,
-        ),
+        StorageLocations.of(config, folder),
+        DeliveryConfig.of(config),
         broker=needed(config.broker),
         algorithms=algorithms.split(","),
-        grace=config.grace,
+        grace=config.shutdown_timeout,
         stall_timeout=config.stall_timeout,
         parent=int(parent),
         pass_env=config.pass_env,

@@ -144,7 +144,7 @@ class LocalService:
             self._worker = self._keep("worker", self._folder.with_name(f"{self._folder.name}-worker"))
 
     def _keep(self, command: str, folder: Path) -> supervisor.SupervisedProcess:
-        data = {"CALLBACK_SDK_DATA": str(self._folder / "data")}
+        data = {"CALLBACK_SDK_DATA_DIR": str(self._folder / "data")}
         return supervisor.SupervisedProcess(
             [sys.executable, "-m", "callback_sdk.cli", command, self._registry],
             env=_environment() | self._settings.reveal() | data,

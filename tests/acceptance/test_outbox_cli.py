@@ -62,7 +62,7 @@ def path(tmp_path: Path, webhook: WebhookReceiver) -> Path:
 
 def test_run_sends_what_a_worker_left(path: Path, webhook: WebhookReceiver) -> None:
     """Retry makes it due, run sends it with the secrets of the environment and ends when nothing is pending."""
-    assert _run("retry", path, "--all").stdout == "1 delivery is due now.\n"
+    assert _run("redeliver", path, "--all").stdout == "1 delivery is due now.\n"
     run = _run("run", path, "--until-empty", environment={"CALLBACK_SDK_WEBHOOK_SECRETS": SECRET})
     assert run.returncode == 0
     request = webhook.requests[-1]
@@ -72,13 +72,13 @@ def test_run_sends_what_a_worker_left(path: Path, webhook: WebhookReceiver) -> N
 def test_run_ends_with_3_when_something_is_dead(path: Path, webhook: WebhookReceiver) -> None:
     """A cron job's monitoring sees it; and so does the command that shows the dead ones."""
     webhook.answer(410)
-    assert _run("dead", path).returncode == 0
-    _run("retry", path, "--all")
+    assert _run("list", path, "--status", "dead").returncode == 0
+    _run("redeliver", path, "--all")
     assert _run("run", path, "--until-empty").returncode == 3
-    dead = _run("dead", path, "--json")
+    dead = _run("list", path, "--status", "dead", "--json")
     assert dead.returncode == 3
     (entry,) = json.loads(dead.stdout)
-    assert _run("retry", path, entry["delivery_id"]).returncode == 0
+    assert _run("redeliver", path, entry["delivery_id"]).returncode == 0
     assert _run("run", path, "--until-empty").returncode == 0
 
 
@@ -98,10 +98,10 @@ def test_run_goes_on_until_a_signal(path: Path, webhook: WebhookReceiver, number
 
 def test_run_with_a_guard_refuses_what_is_not_public(path: Path, webhook: WebhookReceiver) -> None:
     """The same address guard as the service's, and the same exceptions."""
-    _run("retry", path, "--all")
-    assert _run("run", path, "--until-empty", "--guard").returncode == 3
-    _run("retry", path, "--all")
-    allowed = _run("run", path, "--until-empty", "--guard", "--allow-network", "127.0.0.0/8:*")
+    _run("redeliver", path, "--all")
+    assert _run("run", path, "--until-empty", "--block-private-networks").returncode == 3
+    _run("redeliver", path, "--all")
+    allowed = _run("run", path, "--until-empty", "--block-private-networks", "--allow-network", "127.0.0.0/8:*")
     assert allowed.returncode == 0
     assert len(webhook.requests) == 2
 
@@ -124,14 +124,14 @@ def test_list_shows_states_in_words_and_as_json(path: Path, webhook: WebhookRece
     assert datetime.fromisoformat(entries[0]["next_attempt"]) > datetime.fromisoformat(entries[0]["created_at"])
     assert "503" in entries[0]["error"]
     assert Receipt.from_dict(entries[1]["receipt"]).status == 200
-    assert [entry["job_id"] for entry in json.loads(_run("list", path, "--json", "--state", "dead").stdout)] == ["44"]
+    assert [entry["job_id"] for entry in json.loads(_run("list", path, "--json", "--status", "dead").stdout)] == ["44"]
 
 
 def test_purge_forgets_old_receipts(path: Path, webhook: WebhookReceiver) -> None:
     """Only what was delivered, and only when it is old enough."""
     _write(path, webhook.url, "43")
-    assert _run("purge", path, "--older-than", "1d").stdout == "0 deliveries are forgotten.\n"
-    assert _run("purge", path, "--older-than", "1ms").stdout == "1 delivery is forgotten.\n"
+    assert _run("purge", path, "--older-than", "1d").stdout == "Deleted 0 receipts.\n"
+    assert _run("purge", path, "--older-than", "1ms").stdout == "Deleted 1 receipt.\n"
     with Outbox(path) as outbox:
         assert [entry.job_id for entry in outbox.entries()] == ["42"]
         assert outbox.purge(older_than=timedelta(milliseconds=1)) == 0
@@ -141,12 +141,12 @@ def test_purge_forgets_old_receipts(path: Path, webhook: WebhookReceiver) -> Non
     ("arguments", "said"),
     [
         (["list"], "PATH"),
-        (["retry", "{path}"], "--all"),
-        (["retry", "{path}", "msg_1", "--all"], "--all"),
-        (["list", "{path}", "--state", "lost"], "dead"),
+        (["redeliver", "{path}"], "--all"),
+        (["redeliver", "{path}", "msg_1", "--all"], "--all"),
+        (["list", "{path}", "--status", "lost"], "dead"),
         (["purge", "{path}"], "--older-than"),
         (["purge", "{path}", "--older-than", "soon"], "--older-than"),
-        (["run", "{path}", "--allow-network", "10.0.0.0/8"], "--guard"),
+        (["run", "{path}", "--allow-network", "10.0.0.0/8"], "--block-private-networks"),
     ],
 )
 def test_wrong_usage_ends_with_2(path: Path, arguments: list[str], said: str) -> None:
@@ -157,7 +157,14 @@ def test_wrong_usage_ends_with_2(path: Path, arguments: list[str], said: str) ->
 
 
 @pytest.mark.parametrize(
-    "arguments", [["list"], ["dead"], ["run", "--until-empty"], ["retry", "--all"], ["purge", "--older-than", "1d"]]
+    "arguments",
+    [
+        ["list"],
+        ["list", "--status", "dead"],
+        ["run", "--until-empty"],
+        ["redeliver", "--all"],
+        ["purge", "--older-than", "1d"],
+    ],
 )
 def test_typo_in_the_path_is_one_clear_error(tmp_path: Path, arguments: list[str]) -> None:
     """No command makes an outbox by accident."""
@@ -171,7 +178,7 @@ def test_typo_in_the_path_is_one_clear_error(tmp_path: Path, arguments: list[str
 
 def test_unknown_id_is_one_clear_error(path: Path) -> None:
     """It says how to find the right one."""
-    run = _run("retry", path, "msg_0")
+    run = _run("redeliver", path, "msg_0")
     assert run.returncode == 1
     assert "outbox list" in run.stderr
 

@@ -73,7 +73,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """Run the service with an ended and a running task, whose targets have a credential in their URLs."""
     folder = tmp_path_factory.mktemp("browser")
     with (
-        Topology(folder, "page_jobs:registry", settings={"GRACE": "0.1s"}) as topology,
+        Topology(folder, "page_jobs:registry", settings={"SHUTDOWN_TIMEOUT": "0.1s"}) as topology,
         topology.client() as client,
         WebhookReceiver() as webhook,
     ):

@@ -113,7 +113,7 @@ def test_a_password_comes_from_a_pipe(topology: Topology, command: Callable[...,
     first, second = f"{MARKER} the first", f"{MARKER} the second"
     command("users", "add", "carol", "--password", stdin=f"{first}\n")
     assert _gets_in(topology, username="carol", password=first)
-    assert command("users", "password", "carol", stdin=f"{second}\n") == "carol has a new password."
+    assert command("users", "set-password", "carol", stdin=f"{second}\n") == "carol has a new password."
     assert not _gets_in(topology, username="carol", password=first)
     assert _gets_in(topology, username="carol", password=second)
     assert MARKER not in topology.log
@@ -122,10 +122,10 @@ def test_a_password_comes_from_a_pipe(topology: Topology, command: Callable[...,
 def test_tokens_are_revoked(topology: Topology, command: Callable[..., str]) -> None:
     """Another token counts beside the first; with --revoke it is the only one."""
     first = command("users", "add", "dan")
-    second = command("users", "token", "dan")
+    second = command("users", "create-token", "dan")
     assert _gets_in(topology, token=first)
     assert _gets_in(topology, token=second)
-    third = command("users", "token", "dan", "--revoke")
+    third = command("users", "create-token", "dan", "--revoke")
     assert [_gets_in(topology, token=token) for token in (first, second, third)] == [False, False, True]
 
 
@@ -147,10 +147,10 @@ def test_the_list_shows_users_and_no_secrets(command: Callable[..., str]) -> Non
         (["users", "add", "admin"], "already"),
         (["users", "add", "short", "--password"], "characters"),
         (["users", "disable", "nobody"], "users list"),
-        (["users", "token", "nobody"], "users list"),
-        (["users", "list", "--data", "typo"], "typo"),
-        (["db", "rotate", "--data", "typo"], "typo"),
-        (["users", "list", "--database", "postgresql://127.0.0.1/x", "--data", "typo"], "keys"),
+        (["users", "create-token", "nobody"], "users list"),
+        (["users", "list", "--data-dir", "typo"], "typo"),
+        (["db", "rotate-keys", "--data-dir", "typo"], "typo"),
+        (["users", "list", "--database", "postgresql://127.0.0.1/x", "--data-dir", "typo"], "keys"),
         (["db", "upgrade"], "Stop it"),
     ],
 )
@@ -168,7 +168,7 @@ def test_names_that_nobody_could_read_are_refused(topology: Topology, name: str)
 
 def test_upgrade_makes_a_database(tmp_path: Path) -> None:
     """With its folder, which is the owner's alone; users may be added before the service has ever run."""
-    new = ("--data", str(tmp_path / "data"))
+    new = ("--data-dir", str(tmp_path / "data"))
     assert "There is no service's database" in _refused(tmp_path, "users", "add", "ada", *new)
     assert _done(tmp_path, "db", "upgrade", *new).startswith("The database was made")
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
@@ -178,7 +178,7 @@ def test_upgrade_makes_a_database(tmp_path: Path) -> None:
 
 def test_keys_are_rotated(tmp_path: Path, webhook: WebhookReceiver) -> None:
     """A delivery that was accepted under one key is made when only the next one is left."""
-    first, second, other = (_done(tmp_path, "db", "new-key") for _ in range(3))
+    first, second, other = (_done(tmp_path, "db", "generate-key") for _ in range(3))
     webhook.answer(503)
     with _topology(tmp_path, ENCRYPTION_KEYS=first, RETRY_DELAYS=FAR) as topology, topology.client() as client:
         task = client.run_algorithm(
@@ -190,7 +190,7 @@ def test_keys_are_rotated(tmp_path: Path, webhook: WebhookReceiver) -> None:
     assert "other keys" in _refused(tmp_path, "serve", REGISTRY, ENCRYPTION_KEYS=other)
     assert "other keys" in _refused(tmp_path, "users", "list", ENCRYPTION_KEYS=second)
     with _topology(tmp_path, ENCRYPTION_KEYS=f"{second} {first}"):
-        said = _done(tmp_path, "db", "rotate", ENCRYPTION_KEYS=f"{second} {first}")
+        said = _done(tmp_path, "db", "rotate-keys", ENCRYPTION_KEYS=f"{second} {first}")
     assert said == "1 deliveries have the newest key."
     assert "other keys" in _refused(tmp_path, "serve", REGISTRY, ENCRYPTION_KEYS=first)
     with _topology(tmp_path, ENCRYPTION_KEYS=second) as topology, topology.client() as client:
@@ -205,9 +205,9 @@ def test_keys_are_rotated(tmp_path: Path, webhook: WebhookReceiver) -> None:
 
 def test_a_rotation_without_the_old_key_changes_nothing(tmp_path: Path) -> None:
     """It is refused before anything is encrypted anew."""
-    first, second = (_done(tmp_path, "db", "new-key") for _ in range(2))
+    first, second = (_done(tmp_path, "db", "generate-key") for _ in range(2))
     _done(tmp_path, "db", "upgrade", ENCRYPTION_KEYS=first)
-    assert "other keys" in _refused(tmp_path, "db", "rotate", ENCRYPTION_KEYS=second)
+    assert "other keys" in _refused(tmp_path, "db", "rotate-keys", ENCRYPTION_KEYS=second)
     assert _done(tmp_path, "users", "list", ENCRYPTION_KEYS=first) == ""
 
 
@@ -227,9 +227,9 @@ def test_a_rotation_without_the_old_key_changes_nothing(tmp_path: Path) -> None:
         (["serve"], {"DATABASE": f"postgresql://user:a@{MARKER}@127.0.0.1:9/x"}, "malformed"),
         (["serve"], {"DATABASE": "postgresql://127.0.0.1:9/x?nonsense=1"}, "nonsense"),
         (["serve"], {"DATABASE": "sqlite:////nowhere/store"}, "/nowhere/store"),
-        (["serve"], {"ENCRYPTION_KEYS": MARKER}, "db new-key"),
-        (["serve"], {"BLOBS": "ftp://host"}, "s3://"),
-        (["serve"], {"GRACE": "soon"}, "CALLBACK_SDK_GRACE"),
+        (["serve"], {"ENCRYPTION_KEYS": MARKER}, "db generate-key"),
+        (["serve"], {"BLOB_STORAGE": "ftp://host"}, "s3://"),
+        (["serve"], {"SHUTDOWN_TIMEOUT": "soon"}, "CALLBACK_SDK_SHUTDOWN_TIMEOUT"),
         (["serve"], {"LOG_FORMAT": "xml"}, "CALLBACK_SDK_LOG_FORMAT"),
         (["serve"], {"PROCESSES": "0"}, "CALLBACK_SDK_PROCESSES"),
     ],
@@ -247,7 +247,7 @@ def test_a_wrong_setting_is_one_clear_error(
     [
         (["serve", REGISTRY, "--log-format", "xml"], "--log-format"),
         (["worker", REGISTRY, "--log-format", "xml"], "--log-format"),
-        (["serve", REGISTRY, "--grace", "soon"], "--grace"),
+        (["serve", REGISTRY, "--shutdown-timeout", "soon"], "--shutdown-timeout"),
         (["worker", REGISTRY, "--processes", "0"], "--processes"),
         (["worker"], "REGISTRY"),
     ],

@@ -185,7 +185,7 @@ def test_a_revoked_token_stays_revoked_after_a_restart(tmp_path: Path) -> None:
     with Topology(tmp_path, REGISTRY, processes=1) as topology:
         old = Caller(topology, (topology.data / "token").read_text().strip())
         assert old("GET", TASKS).status_code == 200
-        new = Caller(topology, topology.run("users", "token", "admin", "--revoke"))
+        new = Caller(topology, topology.run("users", "create-token", "admin", "--revoke"))
         refused(old("GET", TASKS), 401)
         topology.service.kill()
         topology.service.wait()
@@ -209,7 +209,7 @@ def test_a_new_password_ends_what_was_logged_in(topology: Topology, ann: Caller)
     """Who knew the old one is out."""
     topology.run("users", "add", "tom", "--password", stdin=f"{PASSWORD}\n")
     access = log_in(ann, "tom").json()["access"]
-    topology.run("users", "password", "tom", stdin=f"{PASSWORD} and more\n")
+    topology.run("users", "set-password", "tom", stdin=f"{PASSWORD} and more\n")
     refused(Caller(topology, access)("GET", "/algorithms"), 401)
 
 

@@ -46,7 +46,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             data = service._folder / "data"
             command = [sys.executable, "-m", "callback_sdk.cli", "users", "add", "somebody", "--password"]
             subprocess.run(
-                [*command, "--data", str(data)], input=f"{PASSWORD}\n", text=True, check=True, capture_output=True
+                [*command, "--data-dir", str(data)], input=f"{PASSWORD}\n", text=True, check=True, capture_output=True
             )
             yield Running(service.url, data, client)
 

@@ -43,7 +43,7 @@ def _bucket(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Return what puts large features and results into a bucket."""
     seaweedfs = request.getfixturevalue("seaweedfs")
     return {
-        "settings": {"RETRY_DELAYS": "1s 1s 1s", "BLOBS": f"s3://{seaweedfs.create_bucket()}/callback-sdk"},
+        "settings": {"RETRY_DELAYS": "1s 1s 1s", "BLOB_STORAGE": f"s3://{seaweedfs.create_bucket()}/callback-sdk"},
         "environment": {
             "AWS_ENDPOINT_URL_S3": seaweedfs.endpoint_url,
             "AWS_ACCESS_KEY_ID": seaweedfs.access_key,

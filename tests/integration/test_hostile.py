@@ -199,7 +199,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("hostile")
     temporary = folder / "temporary"
     temporary.mkdir()
-    settings = {"MAX_BODY": str(MAX_BODY)}
+    settings = {"MAX_REQUEST_BYTES": str(MAX_BODY)}
     environment = {"TMPDIR": str(temporary)}
     with Topology(folder, "engine_jobs:registry", processes=1, settings=settings, environment=environment) as topology:
         yield Service(topology, temporary)

@@ -193,7 +193,7 @@ def test_a_log_out_ends_every_copy_of_a_cookie(topology: Topology) -> None:
     assert audited(topology, "logout")
 
 
-@pytest.mark.parametrize("command", [("token", "bert", "--revoke"), ("password", "bert")])
+@pytest.mark.parametrize("command", [("create-token", "bert", "--revoke"), ("set-password", "bert")])
 def test_revoked_tokens_and_new_passwords_end_sessions(topology: Topology, command: tuple[str, ...]) -> None:
     """Refresh tokens, access tokens and pages of the user, at once."""
     visitor = Visitor(topology)

@@ -33,16 +33,19 @@ import signal
 import sys
 from datetime import timedelta
 from pathlib import Path
+from callback_sdk.config.service import ServiceConfig
 from callback_sdk.service.server import serve
 if __name__ == "__main__":
     serve(
         "service_jobs:registry",
-        port=0,
-        data=Path(sys.argv[1]),
-        processes=2,
-        max_body=200_000,
-        grace=timedelta(minutes=10) if "patient" in sys.argv else timedelta(seconds=0.2),
-        allow_networks=["127.0.0.0/8:*"],
+        ServiceConfig(
+            port=0,
+            data_dir=Path(sys.argv[1]),
+            processes=2,
+            max_request_bytes=200_000,
+            shutdown_timeout=timedelta(minutes=10) if "patient" in sys.argv else timedelta(seconds=0.2),
+            allow_networks=("127.0.0.0/8:*",),
+        ),
         ready=lambda _: os.kill(os.getpid(), signal.SIGTERM) if "stop" in sys.argv else None,
     )
 """

@@ -49,7 +49,7 @@ def topology(
         "AWS_SECRET_ACCESS_KEY": seaweedfs.secret_key,
         "AWS_DEFAULT_REGION": "us-east-1",
     }
-    settings = {"BLOBS": f"s3://{seaweedfs.create_bucket()}/blobs", "RETRY_DELAYS": "1s " * 12}
+    settings = {"BLOB_STORAGE": f"s3://{seaweedfs.create_bucket()}/blobs", "RETRY_DELAYS": "1s " * 12}
     with Topology(
         tmp_path, "engine_jobs:registry", **engine, processes=2, settings=settings, environment=environment
     ) as topology:
@@ -143,7 +143,7 @@ def test_a_service_on_a_full_disk_says_where_and_what_to_do(small_disk: Path, le
     """The command ends with 75 and one line that names the path."""
     fill(small_disk, leave=leave)
     topology = Topology(small_disk.parent, "engine_jobs:registry")
-    topology.environment["CALLBACK_SDK_DATA"] = str(small_disk / "data")
+    topology.environment["CALLBACK_SDK_DATA_DIR"] = str(small_disk / "data")
     topology.launch("service")
     assert topology.service is not None
     assert topology.service.wait(60) == 75

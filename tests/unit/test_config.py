@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from callback_sdk.config import ClientConfig, ServiceConfig, StorageConfig, WriterConfig
+from callback_sdk.config.client import ClientConfig
+from callback_sdk.config.service import ServiceConfig
+from callback_sdk.config.storage import StorageConfig, WriterConfig
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.parsing import parse_bool, parse_duration, parse_size, total_seconds
 
@@ -29,7 +31,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
         timedelta(seconds=5),
         3,
     )
-    assert (service.host, service.port, service.data) == ("127.0.0.1", 8000, Path("callback-sdk-data"))
+    assert (service.host, service.port, service.data_dir) == ("127.0.0.1", 8000, Path("callback-sdk-data"))
     assert WriterConfig.from_environ({}).webhook_secrets == ()
 
 
@@ -64,7 +66,7 @@ def test_every_service_variable_is_read() -> None:
         {
             "CALLBACK_SDK_HOST": "0.0.0.0",
             "CALLBACK_SDK_PORT": "0",
-            "CALLBACK_SDK_DATA": "/srv/data",
+            "CALLBACK_SDK_DATA_DIR": "/srv/data",
             "CALLBACK_SDK_PROCESSES": "8",
             "CALLBACK_SDK_MEMORY_LIMIT": "1.5GiB",
             "CALLBACK_SDK_STORAGE_ENDPOINTS": "http://minio:9000",
@@ -76,7 +78,7 @@ def test_every_service_variable_is_read() -> None:
         ("10.0.0.0/8:9000", "fd00::/8", "[fd00::5/128]:*"),
         ("minio:9000", "*.internal"),
     )
-    assert (config.host, config.port, config.data, config.processes) == ("0.0.0.0", 0, Path("/srv/data"), 8)
+    assert (config.host, config.port, config.data_dir, config.processes) == ("0.0.0.0", 0, Path("/srv/data"), 8)
     assert config.storage_endpoints == ("http://minio:9000",)
     assert config.memory_limit == 1.5 * 1024**3
 
@@ -196,7 +198,12 @@ def test_a_number_without_a_unit_is_not_a_duration(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("config", "name"),
-    [(ServiceConfig, "GRACE"), (ServiceConfig, "KEEP"), (ServiceConfig, "RETRY_DELAYS"), (ClientConfig, "TIMEOUT")],
+    [
+        (ServiceConfig, "SHUTDOWN_TIMEOUT"),
+        (ServiceConfig, "RETENTION"),
+        (ServiceConfig, "RETRY_DELAYS"),
+        (ClientConfig, "TIMEOUT"),
+    ],
 )
 def test_no_variable_takes_a_duration_without_a_unit(config: Any, name: str) -> None:
     """The error names the variable and the form that it takes."""

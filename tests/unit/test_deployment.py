@@ -21,7 +21,7 @@ import yaml
 
 from callback_sdk import AddressGuard
 from callback_sdk.commands.app import app
-from callback_sdk.config import ServiceConfig
+from callback_sdk.config.service import ServiceConfig
 from callback_sdk.parsing import parse_duration
 from callback_sdk.service.access.cipher import new_key
 from callback_sdk.testing import WebhookReceiver
@@ -246,7 +246,7 @@ def test_every_module_is_installed() -> None:
 def test_all_command_lines_are_ones_that_the_command_takes() -> None:
     """Commands, options and their values, in both files and their comments."""
     names = {_parse(line).info_name for line in _command_lines()}
-    assert {"serve", "worker", "new-key"} <= names
+    assert {"serve", "worker", "generate-key"} <= names
 
 
 def test_all_variables_are_ones_that_the_configuration_reads() -> None:
@@ -274,7 +274,7 @@ def test_ports_agree() -> None:
     assert port == f"127.0.0.1:8000:{_last('EXPOSE')}"
     endpoint = _services()["service"]["environment"]["AWS_ENDPOINT_URL_S3"]
     assert f"-s3.port={endpoint.rpartition(':')[2]}" in _services()["seaweedfs"]["command"]
-    assert _last("VOLUME") == environment["CALLBACK_SDK_DATA"]
+    assert _last("VOLUME") == environment["CALLBACK_SDK_DATA_DIR"]
     assert _services()["service"]["volumes"] == [f"service:{_last('VOLUME')}"]
 
 
@@ -303,7 +303,7 @@ def test_a_stop_lasts_longer_than_the_grace() -> None:
     """Else running tasks would be killed, and count as lost."""
     for name, service in _services().items():
         if _is_ours(service) and name != "buckets":
-            grace = parse_duration(service["environment"]["CALLBACK_SDK_GRACE"]).total_seconds()
+            grace = parse_duration(service["environment"]["CALLBACK_SDK_SHUTDOWN_TIMEOUT"]).total_seconds()
             assert parse_duration(service["stop_grace_period"]).total_seconds() > grace + _WORKERS_MARGIN
 
 
@@ -331,7 +331,7 @@ def test_the_buckets_that_are_made_are_those_that_are_used() -> None:
     services = _services()
     (script,) = services["buckets"]["command"]
     made = [node for node in ast.walk(ast.parse(script)) if isinstance(node, ast.Set)]
-    bucket = services["service"]["environment"]["CALLBACK_SDK_BLOBS"].removeprefix("s3://").partition("/")[0]
+    bucket = services["service"]["environment"]["CALLBACK_SDK_BLOB_STORAGE"].removeprefix("s3://").partition("/")[0]
     assert bucket in ast.literal_eval(made[0])
 
 

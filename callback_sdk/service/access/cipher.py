@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from callback_sdk.errors import CallbackSDKError, ConfigurationError
 from callback_sdk.redaction import Secret
 
-_HINT = "callback-sdk db new-key makes one for CALLBACK_SDK_ENCRYPTION_KEYS."
+_HINT = "callback-sdk db generate-key makes one for CALLBACK_SDK_ENCRYPTION_KEYS."
 
 
 class CredentialCipherError(CallbackSDKError):

@@ -151,8 +151,8 @@ def ensure_first_user(users: UserStore, token_file: Path, *, label: str) -> None
     user = users.named(FIRST_USER)
     if not users.add_token(user.user_id, digest(token), label=label, only=True):
         _log.warning(
-            "The token in %s was revoked. Put one of `callback-sdk users token %s` there, or remove the file and "
-            "start again for a new one.",
+            "The token in %s was revoked. Put one of `callback-sdk users create-token %s` there, or remove the file "
+            "and start again to create one.",
             token_file,
             FIRST_USER,
             extra={"action": "start"},

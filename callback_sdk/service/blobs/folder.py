@@ -119,7 +119,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _missing(name: str) -> BlobMissingError:
-    return BlobMissingError(f"{name} is not there.", hint="Do all machines use the same --blobs?")
+    return BlobMissingError(f"{name} is not there.", hint="Do all machines use the same --blob-storage?")
 
 
 def _remove_old(path: Path) -> None:

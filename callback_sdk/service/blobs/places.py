@@ -32,5 +32,7 @@ def open_blobs(place: str) -> BlobStorage:
         return DirectoryStorage(Path(place).absolute())
     except OSError as error:
         raise unusable(
-            f"The folder {place} can't be made: {error.strerror}.", hint="Name another one with --blobs.", error=error
+            f"The folder {place} can't be made: {error.strerror}.",
+            hint="Name another one with --blob-storage.",
+            error=error,
         ) from error

@@ -42,7 +42,7 @@ class StorageQuotaError(CallbackSDKError):
         super().__init__(
             f"Your tasks take {_shown(used)}, these would add {_shown(needed)}, and you may have {_shown(most)}.",
             hint="Cancel tasks that have not ended, or wait until results are forgotten. Whoever runs the service sets "
-            "CALLBACK_SDK_MAX_BYTES, and by CALLBACK_SDK_KEEP how long results are kept.",
+            "CALLBACK_SDK_MAX_BYTES, and by CALLBACK_SDK_RETENTION how long results are kept.",
         )
         self.used = used
         self.needed = needed

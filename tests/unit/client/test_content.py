@@ -50,7 +50,7 @@ def endless(head: bytes, piece: bytes) -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def small_limit(clean_environment: pytest.MonkeyPatch) -> None:
     """Let a client read one MiB."""
-    clean_environment.setenv("CALLBACK_SDK_MAX_RESPONSE", "1MiB")
+    clean_environment.setenv("CALLBACK_SDK_MAX_RESPONSE_BYTES", "1MiB")
 
 
 @pytest.mark.parametrize("body", list(BODIES))
@@ -60,7 +60,7 @@ def test_an_endless_result_ends_at_the_limit(body: str) -> None:
     with (
         endless(b"HTTP/1.1 200 OK\r\n" + head, piece) as url,
         Client(url, token=TOKEN, retries=0) as client,
-        pytest.raises(ResponseTooLargeError, match=r"more than 1048576 bytes.*CALLBACK_SDK_MAX_RESPONSE"),
+        pytest.raises(ResponseTooLargeError, match=r"more than 1048576 bytes.*CALLBACK_SDK_MAX_RESPONSE_BYTES"),
     ):
         client.get_task_results("42")
 

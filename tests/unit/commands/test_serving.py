@@ -67,7 +67,7 @@ def test_a_start_that_fails_leaves_nothing_behind(
         port = taken.getsockname()[1] if wrong == "port" else 0
         host = "192.0.2.1" if wrong == "host" else "127.0.0.1"
         registry = "callback_sdk.no_such:registry" if wrong == "registry" else EXAMPLES
-        code = main(["serve", registry, "--host", host, "--port", str(port), "--data", str(tmp_path / "data")])
+        code = main(["serve", registry, "--host", host, "--port", str(port), "--data-dir", str(tmp_path / "data")])
     assert code == (EXIT_UNAVAILABLE if wrong == "port" else EXIT_SETTING)
     assert capsys.readouterr().err.startswith("Error: ")
     assert not (tmp_path / "data").exists()

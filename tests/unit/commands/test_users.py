@@ -31,14 +31,14 @@ def test_changes_to_accounts_are_in_the_audit_log(folder: Path, caplog: pytest.L
     caplog.set_level(logging.INFO)
     commands = [
         ("add", "anna", "--password"),
-        ("token", "anna", "--revoke"),
-        ("password", "anna"),
+        ("create-token", "anna", "--revoke"),
+        ("set-password", "anna"),
         ("disable", "anna"),
         ("enable", "anna"),
     ]
     printed = []
     for command in commands:
-        done = CliRunner().invoke(app, ["users", *command, "--data", str(folder)], input=f"{PASSWORD}\n")
+        done = CliRunner().invoke(app, ["users", *command, "--data-dir", str(folder)], input=f"{PASSWORD}\n")
         assert done.exit_code == 0, done.output
         printed += done.stdout.split()
     records = [record for record in caplog.records if record.name == "callback_sdk.service.access.audit"]

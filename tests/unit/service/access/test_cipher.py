@@ -63,7 +63,7 @@ def test_each_purpose_has_keys_of_its_own() -> None:
 @pytest.mark.parametrize("keys", [[], [Secret("topsecret")], [NEW, Secret("ä" * 44)]])
 def test_what_is_no_key_is_refused(keys: list[Secret[str]]) -> None:
     """With the command that makes one, and without showing it."""
-    with pytest.raises(ConfigurationError, match="db new-key") as caught:
+    with pytest.raises(ConfigurationError, match="db generate-key") as caught:
         CredentialCipher(keys)
     shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True).format()
     assert "topsecret" not in "".join(shown)

@@ -1,0 +1,83 @@
+"""Reads settings from the environment.
+
+environ-config loads boto3 wherever that is installed, so import this module where a setting is needed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import environ
+from attrs import define, field, fields
+
+from callback_sdk.config import settings
+from callback_sdk.config.setting import Setting
+from callback_sdk.errors import ConfigurationError, InvalidTargetError
+from callback_sdk.redaction import hides_tracebacks
+
+T = TypeVar("T")
+
+SEED_NAMES = {
+    "CALLBACK_SDK_TOKEN": "COMPREDICT_AI_CORE_KEY",
+    "CALLBACK_SDK_FAIL_ON_ERROR": "COMPREDICT_AI_CORE_FAIL_ON_ERROR",
+    "CALLBACK_SDK_BUCKET": "BUCKET",
+    "CALLBACK_SDK_REGION": "REGION",
+}
+"""Names that scripts for the AI platform's SDK use for the same settings."""
+
+
+@define(frozen=True)
+class _Found:
+    """A variable's text together with its name, so that an error can say which one it was."""
+
+    name: str
+    text: str = field(repr=False)
+
+
+def variable(setting: Setting) -> Any:
+    """Return the attribute of a configuration class that has the value of a setting."""
+
+    def convert(value: Any) -> Any:
+        if not isinstance(value, _Found):
+            return value
+        try:
+            return setting.parse(value.text)
+        except (ValueError, InvalidTargetError):
+            pass
+        found = "can't be read" if setting.secret else f"is {value.text!r}"
+        raise ConfigurationError(f"The environment variable {value.name} {found}.", hint=f"It takes {setting.takes}.")
+
+    return environ.var(default=setting.default, name=setting.variable, converter=convert, help=setting.help)
+
+
+def settings_of(cls: type) -> list[Setting]:
+    """Return the settings of a configuration class, in its order."""
+    return [getattr(settings, attribute.name.upper()) for attribute in fields(cls)]
+
+
+def _found(variables: Mapping[str, str]) -> dict[str, _Found]:
+    found = {}
+    for own, text in variables.items():
+        if own.startswith("CALLBACK_SDK_") and text.strip():
+            found[own] = _Found(own, text)
+    for own, seed in SEED_NAMES.items():
+        if own not in found and variables.get(seed, "").strip():
+            found[own] = _Found(seed, variables[seed])
+    return found
+
+
+class Config:
+    """What the configuration classes have in common."""
+
+    @classmethod
+    @hides_tracebacks
+    def from_environ(cls: type[T], variables: Mapping[str, str] | None = None) -> T:
+        """Read the environment, or a mapping in its place.
+
+        Raises:
+            ConfigurationError: A variable has an invalid value; the text names the variable.
+        """
+        values: T = environ.to_config(cls, _found(os.environ if variables is None else variables))
+        return values

@@ -1,0 +1,77 @@
+"""Settings of the service and its workers."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import environ
+
+from callback_sdk.config.reader import Config, variable
+from callback_sdk.config.settings import (
+    ALLOW_HOSTS,
+    ALLOW_NETWORKS,
+    BLOB_STORAGE,
+    BROKER,
+    DATA_DIR,
+    DATABASE,
+    ENCRYPTION_KEYS,
+    ENGINE,
+    HOST,
+    LOG_FORMAT,
+    MAX_BYTES,
+    MAX_CALLBACKS,
+    MAX_CONNECTIONS,
+    MAX_CONNECTIONS_PER_ADDRESS,
+    MAX_REQUEST_BYTES,
+    MAX_TASKS,
+    MEMORY_LIMIT,
+    METRICS_PORT,
+    PASS_ENV,
+    PORT,
+    PROCESSES,
+    RETENTION,
+    RETRY_DELAYS,
+    SHUTDOWN_TIMEOUT,
+    STALL_TIMEOUT,
+    STARTUP_TIMEOUT,
+    STORAGE_ENDPOINTS,
+    TRUSTED_PROXIES,
+    WEBHOOK_SECRETS,
+)
+from callback_sdk.redaction import Secret
+
+
+@environ.config(prefix="CALLBACK_SDK", from_environ=None, frozen=True)
+class ServiceConfig(Config):
+    """Settings of the service and its workers, for the options that their command line leaves out."""
+
+    host: str = variable(HOST)
+    port: int = variable(PORT)
+    data_dir: Path = variable(DATA_DIR)
+    database: Secret[str] | None = variable(DATABASE)
+    blob_storage: str | None = variable(BLOB_STORAGE)
+    encryption_keys: tuple[Secret[str], ...] = variable(ENCRYPTION_KEYS)
+    engine: str = variable(ENGINE)
+    broker: Secret[str] | None = variable(BROKER)
+    processes: int | None = variable(PROCESSES)
+    memory_limit: float | None = variable(MEMORY_LIMIT)
+    shutdown_timeout: timedelta = variable(SHUTDOWN_TIMEOUT)
+    retention: timedelta | None = variable(RETENTION)
+    max_request_bytes: int = variable(MAX_REQUEST_BYTES)
+    max_callbacks: int = variable(MAX_CALLBACKS)
+    max_tasks: int = variable(MAX_TASKS)
+    max_bytes: float = variable(MAX_BYTES)
+    max_connections: int = variable(MAX_CONNECTIONS)
+    max_connections_per_address: int = variable(MAX_CONNECTIONS_PER_ADDRESS)
+    trusted_proxies: tuple[str, ...] = variable(TRUSTED_PROXIES)
+    retry_delays: tuple[timedelta, ...] = variable(RETRY_DELAYS)
+    metrics_port: int | None = variable(METRICS_PORT)
+    startup_timeout: timedelta = variable(STARTUP_TIMEOUT)
+    stall_timeout: timedelta = variable(STALL_TIMEOUT)
+    log_format: str = variable(LOG_FORMAT)
+    storage_endpoints: tuple[str, ...] = variable(STORAGE_ENDPOINTS)
+    allow_networks: tuple[str, ...] = variable(ALLOW_NETWORKS)
+    allow_hosts: tuple[str, ...] = variable(ALLOW_HOSTS)
+    pass_env: tuple[str, ...] = variable(PASS_ENV)
+    webhook_secrets: tuple[Secret[str], ...] = variable(WEBHOOK_SECRETS)

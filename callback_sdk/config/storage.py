@@ -1,0 +1,25 @@
+"""Settings of whatever presigns targets and writes results."""
+
+from __future__ import annotations
+
+import environ
+
+from callback_sdk.config.reader import Config, variable
+from callback_sdk.config.settings import BUCKET, REGION, STORAGE_ENDPOINTS, WEBHOOK_SECRETS
+from callback_sdk.redaction import Secret
+
+
+@environ.config(prefix="CALLBACK_SDK", from_environ=None, frozen=True)
+class WriterConfig(Config):
+    """Settings that the command line gives to `ResultsWriter`."""
+
+    storage_endpoints: tuple[str, ...] = variable(STORAGE_ENDPOINTS)
+    webhook_secrets: tuple[Secret[str], ...] = variable(WEBHOOK_SECRETS)
+
+
+@environ.config(prefix="CALLBACK_SDK", from_environ=None, frozen=True)
+class StorageConfig(Config):
+    """The bucket in which scripts and notebooks presign their targets."""
+
+    bucket: str | None = variable(BUCKET)
+    region: str | None = variable(REGION)

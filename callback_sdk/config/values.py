@@ -1,0 +1,97 @@
+"""Parsers of the texts of settings, and the words that describe what they take."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+
+from callback_sdk.parsing import DURATION_FORMAT, parse_duration
+from callback_sdk.redaction import Secret, SecretURL
+
+BOOL = "1, true, yes, on, or 0, false, no, off"
+DURATION = f"a duration: {DURATION_FORMAT}"
+ENDPOINTS = "the URLs of object stores, separated by commas or spaces"
+NETWORKS = (
+    "networks in CIDR notation, with a port that isn't the scheme's own, such as 10.20.0.0/16:9000 or [fd00::/8]:9000, "
+    "separated by commas or spaces"
+)
+HOSTS = "names of hosts, with a port that isn't the scheme's own, such as minio:9000, separated by commas or spaces"
+DIRECTORY = "the path of a directory"
+DATABASE_URLS = "sqlite:///PATH, or postgresql://USER:PASSWORD@HOST/NAME"
+BROKER_URLS = "amqp://USER:PASSWORD@HOST/VHOST, or redis://:PASSWORD@HOST:PORT/0"
+DURATIONS = "durations such as 5s 30s 2m, separated by commas or spaces"
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers within bounds, both included."""
+
+    def parse(text: str) -> int:
+        # int() alone also takes "1_000" and other scripts' digits.
+        if not re.fullmatch(r"\s*[0-9]{1,9}\s*", text, re.ASCII) or not low <= int(text) <= high:
+            raise ValueError(text)
+        return int(text)
+
+    return parse
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """Return a parser that accepts some words only."""
+
+    def parse(text: str) -> str:
+        if text.strip() not in choices:
+            raise ValueError(text)
+        return text.strip()
+
+    return parse
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Split at commas and white space."""
+    return tuple(word for word in re.split(r"[\s,]+", text) if word)
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Read names of environment variables."""
+    found = words(text)
+    # NAME=VALUE would pass nothing; the error doesn't quote it, as the value may be a secret.
+    if any("=" in name for name in found):
+        raise ValueError(text)
+    return found
+
+
+def networks(text: str) -> tuple[str, ...]:
+    """Read networks in CIDR notation."""
+    # Here and not above: only few commands need it.
+    from callback_sdk.transport.allowlist import AllowedNetwork
+
+    return tuple(str(AllowedNetwork.parse(word)) for word in words(text))
+
+
+def networks_or_none(text: str) -> tuple[str, ...]:
+    """Read networks; the word "none" stands for no network, as an empty variable counts as not set.
+
+    Raises:
+        ValueError: One is not a network in CIDR notation.
+    """
+    return () if text.strip().lower() == "none" else networks(text)
+
+
+def durations(text: str) -> tuple[timedelta, ...]:
+    """Read durations such as `5s 30s 2m`."""
+    return tuple(parse_duration(word) for word in words(text))
+
+
+def secret(text: str) -> Secret[str]:
+    """Read a credential."""
+    return Secret(text.strip())
+
+
+def secrets(text: str) -> tuple[Secret[str], ...]:
+    """Read credentials, none of which holds a comma or a space."""
+    return tuple(Secret(word) for word in words(text))
+
+
+def secret_url(text: str) -> SecretURL:
+    """Read a URL that is a credential."""
+    return SecretURL(text.strip())

@@ -1,0 +1,59 @@
+"""Each setting is declared once: options, variables and the configuration agree with the declaration."""
+
+from __future__ import annotations
+
+import inspect
+import runpy
+from pathlib import Path
+
+import attrs
+import pytest
+from typer.main import get_command
+
+from callback_sdk.commands.app import app
+from callback_sdk.config import settings
+from callback_sdk.config.client import ClientConfig
+from callback_sdk.config.service import ServiceConfig
+from callback_sdk.config.setting import Setting
+from callback_sdk.config.storage import StorageConfig, WriterConfig
+
+DECLARED = {setting.attribute: setting for _, setting in inspect.getmembers(settings) if isinstance(setting, Setting)}
+CLASSES = (ClientConfig, ServiceConfig, StorageConfig, WriterConfig)
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_declared_setting_is_an_attribute_with_its_default() -> None:
+    """No declaration is unused, and no attribute lacks one."""
+    read = {field.name: field.default for cls in CLASSES for field in attrs.fields(cls)}
+    assert read == {name: setting.default for name, setting in DECLARED.items()}
+
+
+@pytest.mark.parametrize(
+    "command", ["serve", "worker", "db upgrade", "users add", "send", "check", "run", "outbox run"]
+)
+def test_options_of_commands_are_those_of_the_declarations(command: str) -> None:
+    """Names, variables and help come from there; an option with a variable is a declared one."""
+    found = get_command(app)
+    for word in command.split():
+        found = found.commands[word]  # type: ignore[attr-defined]
+    options = [parameter for parameter in found.params if getattr(parameter, "envvar", None)]
+    assert options
+    for option in options:
+        setting = DECLARED[option.name or ""]
+        assert (option.opts, option.envvar) == ([setting.option], setting.variable)
+        assert option.help.startswith(setting.help)  # type: ignore[attr-defined]
+
+
+def test_no_option_has_a_credential_that_the_library_reads_from_the_environment() -> None:
+    """Encryption keys and webhook secrets have no option: a command line is visible to other users of the machine."""
+    assert DECLARED["encryption_keys"].option is None
+    assert DECLARED["webhook_secrets"].option is None
+
+
+@pytest.mark.checkout
+def test_the_tables_of_the_page_are_those_of_the_declarations() -> None:
+    """`python docs/settings.py` writes them."""
+    page = runpy.run_path(str(ROOT / "docs" / "settings.py"))["page"]()
+    assert (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8") == page
+    for setting in DECLARED.values():
+        assert f"| `{setting.variable}` |" in page
