@@ -16,7 +16,7 @@ from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.resources import Task
 from callback_sdk.client.responses import accepted, may_be_accepted
 from callback_sdk.client.states import TaskSnapshot
-from callback_sdk.client.submission import checked_key, credentials, form_fields, joined
+from callback_sdk.client.form import checked_key, credentials, form_fields, joined
 from callback_sdk.documents.multipart import encode_form
 from callback_sdk.errors import CallbackParamError, NotFoundError, ServiceError
 from callback_sdk.redaction import Secret

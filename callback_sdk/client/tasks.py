@@ -13,7 +13,7 @@ from callback_sdk.client.failures import public
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.resources import Task
 from callback_sdk.client.states import Delivery, TaskSnapshot, TaskSummary
-from callback_sdk.client.submission import whole_number
+from callback_sdk.client.form import whole_number
 from callback_sdk.client.waiting import Waiting
 from callback_sdk.errors import InvalidRequestError, ServiceError, TaskTimeoutError, type_name
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.traceback import Traceback
 
 from callback_sdk import JobResult, ResultsWriter
-from callback_sdk.client.submission import form_fields
+from callback_sdk.client.form import form_fields
 from callback_sdk.errors import CallbackSDKError, EncodingError
 from callback_sdk.models import PresignedPost, PresignedPut
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, strip_traceback
