@@ -18,9 +18,9 @@ import attrs
 from attrs import define, field
 
 from callback_sdk.client import Algorithm, Client, Task, Version
-from callback_sdk.client.client import environment_config, hidden
 from callback_sdk.client.failures import public
 from callback_sdk.client.login import Login, RefreshableToken
+from callback_sdk.client.settings import environment_config, hidden
 from callback_sdk.client.states import TaskSnapshot
 from callback_sdk.concurrency.forking import Lock
 from callback_sdk.errors import (
@@ -342,7 +342,7 @@ class PlatformClient(Client):
         return found and PlatformVersion.of(self, algorithm_id, found)
 
     def _task(self, state: TaskSnapshot) -> PlatformTask:
-        return PlatformTask(self, state)
+        return PlatformTask(self._api, state)
 
     def _algorithm(self, data: Any) -> PlatformAlgorithm:
         return PlatformAlgorithm.of(self, super()._algorithm(data))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from callback_sdk.client.algorithms import Algorithm, Version
 from callback_sdk.client.batch import BatchItem
 from callback_sdk.client.client import Client
-from callback_sdk.client.resources import Algorithm, Task, Version
 from callback_sdk.client.states import (
     Delivery,
     DeliveryAttempt,
@@ -14,6 +14,7 @@ from callback_sdk.client.states import (
     Result,
     TaskSummary,
 )
+from callback_sdk.client.tasks import Task
 
 __all__ = [
     "Algorithm",

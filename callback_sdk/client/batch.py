@@ -11,13 +11,12 @@ from typing import Any
 
 from attrs import define, evolve, field, fields
 
-from callback_sdk.client.base import unexpected
 from callback_sdk.client.connection import JSON, ServiceConnection
 from callback_sdk.client.features import prepared
+from callback_sdk.client.form import LONGEST_KEY, checked_key, credentials, encoded, joined, task_item
 from callback_sdk.client.interrupts import naming_key
 from callback_sdk.client.progress import ProgressBar
-from callback_sdk.client.responses import accepted, may_be_accepted
-from callback_sdk.client.form import LONGEST_KEY, checked_key, credentials, encoded, joined, task_item
+from callback_sdk.client.responses import accepted, may_be_accepted, unexpected
 from callback_sdk.documents.body import Body
 from callback_sdk.documents.multipart import FormFile, encode_form
 from callback_sdk.errors import CallbackSDKError, FeaturesError, InvalidRequestError, ServiceError

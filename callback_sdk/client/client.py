@@ -1,50 +1,68 @@
-"""The client: submits jobs to a service that speaks the AI Core v2 REST API, and asks after them."""
+"""The client: submits tasks to a service that speaks the AI Core v2 REST API, and queries them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar
 
-from callback_sdk.client.catalogue import Catalogue
-from callback_sdk.client.jobs import Jobs
-from callback_sdk.client.tasks import Tasks
+from callback_sdk import tracing
+from callback_sdk.client.algorithms import Algorithm, Version
+from callback_sdk.client.api import ServiceAPI, segment
+from callback_sdk.client.batch import Batch, Options
+from callback_sdk.client.callbacks import CallbackResolver
+from callback_sdk.client.failures import Failures, public
+from callback_sdk.client.progress import ProgressBar
+from callback_sdk.client.responses import parse_response
+from callback_sdk.client.settings import environment_config, hidden, open_connection
+from callback_sdk.client.states import Delivery, TaskSnapshot, TaskSummary
+from callback_sdk.client.submission import Submission
+from callback_sdk.client.tasks import Task, wait_for_all
+from callback_sdk.errors import CallbackSDKError, ConfigurationError
+from callback_sdk.parsing import parse_bool
 from callback_sdk.redaction import Secret, hide, hides_tracebacks
+from callback_sdk.targets import TargetSettings
+from callback_sdk.targets.providers import StorageProviders
+from callback_sdk.text.html import HTMLList
 
 if TYPE_CHECKING:
     from callback_sdk.config.client import ClientConfig
 
+C = TypeVar("C", bound="Client")
 
-class Client(Catalogue, Jobs, Tasks):
-    """What a notebook or a script has of a service: it submits jobs, and asks after them.
 
-    What is not given comes from the environment (see `ClientConfig`). One client may be shared by threads,
-    and by the processes that they fork, which get connections of their own.
+class Client:
+    """Client for the service's REST API: submits tasks and queries them.
 
-    Calls are repeated after a failed connection and a status in `retry.RETRYABLE_STATUSES`, with pauses that grow
-    and heed `Retry-After`. `run_algorithm` and `train_algorithm` are repeated only where no second task can come of
-    it: always with an `idempotency_key` of the caller's, else when no connection came about, or the service answered
-    429, or 503 with `Retry-After`. Redirects are errors, so that the token goes to no other host.
+    What is not given comes from the environment (see `ClientConfig`). Threads may share a client, and so may the
+    processes that they fork, which get connections of their own.
 
-    Without a token, a user's name and password are exchanged for one when it is first needed, and again whenever
-    the service wants another.
+    Calls are retried after a failed connection and after a status in `retry.RETRYABLE_STATUSES`, with exponential
+    backoff; `Retry-After` is honoured. `run_algorithm` and `train_algorithm` are retried only when that can't create
+    a duplicate task: always with an `idempotency_key` of the caller's; otherwise when no connection was made, or the
+    service answered 429, or 503 with `Retry-After`. Redirects are errors, so that the token goes to no other host.
+
+    Without a token, user name and password are exchanged for one at the first request, and again whenever the
+    service rejects it.
 
     Args:
-        url: Where the service's API is, such as `http://127.0.0.1:8000/api/v2`.
-        token: The bearer token.
-        username: Who logs in where there is no token.
-        password: Their password.
-        callback_url: Where results go when a job names no target; the same forms as in `run_algorithm`.
-        timeout: The longest silence of the service within one answer.
-        connect_timeout: The longest wait for a connection.
-        retries: Tries after the first one.
-        storage_endpoints: Object stores beside the well-known ones, so that a URL there without a signature
-            is refused.
-        config: Takes the environment's place.
+        url: URL of the service's API, such as `http://127.0.0.1:8000/api/v2`.
+        token: Bearer token.
+        username: User name, for a log-in without a token.
+        password: Password.
+        callback_url: Targets of tasks that name none; the same forms as in `run_algorithm`.
+        timeout: Read timeout.
+        connect_timeout: Timeout of a connection attempt.
+        retries: Attempts after the first one.
+        storage_endpoints: Self-hosted object stores, so that a URL there without a signature is rejected.
+        config: Settings to use instead of the environment.
 
     Raises:
-        ConfigurationError: There is no URL, or neither a token nor a name with a password, or a setting can't be
-            used.
+        ConfigurationError: There is no URL, or neither a token nor a user name with a password, or a setting is
+            invalid.
     """
 
     @hides_tracebacks
@@ -62,28 +80,467 @@ class Client(Catalogue, Jobs, Tasks):
         storage_endpoints: Iterable[str] | None = None,
         config: ClientConfig | None = None,
     ) -> None:
-        super().__init__(
+        config = config or environment_config()
+        endpoints = config.storage_endpoints if storage_endpoints is None else storage_endpoints
+        self._callbacks = CallbackResolver(
+            hide(config.callback_url if callback_url is None else callback_url),
+            TargetSettings(stores=StorageProviders.of(endpoints)),
+        )
+        self._failures = Failures(raises=config.fail_on_error)
+        self._connection = open_connection(
+            config,
             url,
             token=hidden(token),
             username=username,
             password=hidden(password),
-            callback_url=hidden(callback_url),
             timeout=timeout,
             connect_timeout=connect_timeout,
             retries=retries,
-            storage_endpoints=storage_endpoints,
-            config=config or environment_config(),
+        )
+        self._api = ServiceAPI(self._connection, self._failures)
+        self.closed = False
+
+    def __repr__(self) -> str:
+        return f"Client({self.url!r})"
+
+    def __copy__(self: C) -> C:
+        # Threads share a client, and so do objects.
+        return self
+
+    def __deepcopy__(self: C, memo: object) -> C:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            f"A client holds a credential, so {self!r} is not pickled. Make a client in the other process: "
+            "Client(url, token=...), or Client() with CALLBACK_SDK_URL and CALLBACK_SDK_TOKEN in its environment."
         )
 
+    @property
+    def url(self) -> str:
+        """URL of the service's API."""
+        return self._connection.url
 
-def environment_config() -> ClientConfig:
-    """Return the environment's settings."""
-    # Here, because environ-config loads boto3 wherever that is installed.
-    from callback_sdk.config.client import ClientConfig
+    @property
+    def last_error(self) -> CallbackSDKError | None:
+        """Why this thread's last call returned False; None when it didn't."""
+        return self._failures.last
 
-    return ClientConfig.from_environ()
+    def fail_on_error(self, option: bool | str = True) -> None:
+        """Choose what a failed call does: raise, or return False and set `last_error`.
 
+        It applies to the client's tasks and algorithms too.
 
-def hidden(value: Any) -> Secret[Any] | None:
-    """Return a credential in a value that hides it; None when there is none."""
-    return None if value is None else hide(value)
+        Args:
+            option: True to raise; the environment's words, such as `"false"` and `"on"`, are accepted.
+
+        Raises:
+            ConfigurationError: It is neither.
+        """
+        try:
+            self._failures.raises = option if isinstance(option, bool) else parse_bool(str(option))
+        except ValueError:
+            raise ConfigurationError(f"fail_on_error takes no {option!r}.", hint="Give True or False.") from None
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.closed = True
+        self._connection.close()
+
+    def __enter__(self: C) -> C:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @public
+    def run_algorithm(
+        self,
+        algorithm_id: str,
+        features: Any,
+        *,
+        version: str | None = None,
+        evaluate: bool | Mapping[str, Any] = True,
+        parameters: Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        callback_url: Any = None,
+        callback_param: Any = None,
+        callbacks: Any = None,
+        monitor: bool = True,
+        compression: str | None = None,
+        priority: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Task:
+        """Submit a task.
+
+        Every target is checked before anything is sent: a result that could not be delivered is not computed.
+
+        Args:
+            algorithm_id: The algorithm's id.
+            features: A dict of equally long columns, a dict of scalars (one row), a list of records, a pandas
+                DataFrame, an Arrow table, or the path of a Parquet or JSON file, which is streamed.
+            version: The algorithm's version; the service's default when None.
+            evaluate: Whether to evaluate the predictions, or a dict with the options of each evaluation.
+            parameters: The algorithm's parameters, or the path of a JSON file with them.
+            callback_url: Target of the result: a URL or a list of URLs.
+            callback_param: Its parameter: a dict for all URLs, or a list as long as theirs. A presigned POST needs
+                `{"s3_fields": fields}`.
+            callbacks: Instead of these two, a list of targets: `PresignedPut`, `PresignedPost`, URLs, and
+                `(url, param)` pairs.
+            monitor: Whether to run the algorithm's monitors.
+            compression: Parquet codec for a DataFrame or an Arrow table; snappy when None.
+            priority: 0 to 9; higher runs first. The service's default is 5.
+            idempotency_key: Makes the call safe to repeat: the same key with the same content returns the same
+                task. The call is then retried after a lost connection too.
+
+        Returns:
+            The task. `wait` for it, or rely on the callbacks.
+
+        Raises:
+            TargetError: A result can't be delivered to a target; nothing was sent.
+            FeaturesError: The features are not a table, or an empty one; nothing was sent.
+            EncodingError: The parameters can't be encoded as JSON; nothing was sent.
+            NotFoundError: The algorithm or the version doesn't exist.
+            ConflictError: The idempotency key was used with other content.
+            ServiceError: The service didn't accept the task.
+        """
+        given = Secret((callback_url, callback_param, callbacks))
+        # Signed URLs and form fields have no place in a traceback with locals.
+        del callback_url, callback_param, callbacks
+        options = {
+            "version": version,
+            "evaluate": evaluate,
+            "monitor": monitor,
+            "compression": compression,
+            "priority": priority,
+        }
+        return self._submit(algorithm_id, "predict", features, parameters, given, options, idempotency_key)
+
+    @public
+    def train_algorithm(
+        self,
+        algorithm_id: str,
+        features: Any,
+        *,
+        version: str | None = None,
+        parameters: Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        export_new_version: bool | None = None,
+        callback_url: Any = None,
+        callback_param: Any = None,
+        callbacks: Any = None,
+        monitor: bool | None = None,
+        compression: str | None = None,
+        priority: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Task:
+        """Submit a training.
+
+        Args:
+            algorithm_id: The algorithm's id.
+            features: Training data, in the forms that `run_algorithm` takes.
+            version: The version to start from; the service's default when None.
+            parameters: The algorithm's parameters, or the path of a JSON file with them.
+            export_new_version: Whether to save the model as a new version; the service's default when None.
+            callback_url: Target of the outcome; this and the other options are those of `run_algorithm`.
+            callback_param: Its parameter.
+            callbacks: Instead of these two, a list of targets.
+            monitor: Whether to run the algorithm's monitors.
+            compression: Parquet codec for a DataFrame or an Arrow table.
+            priority: 0 to 9; higher runs first.
+            idempotency_key: Makes the call safe to repeat.
+
+        Raises:
+            InvalidRequestError: The algorithm can't be trained.
+            CallbackSDKError: As in `run_algorithm`.
+        """
+        given = Secret((callback_url, callback_param, callbacks))
+        del callback_url, callback_param, callbacks
+        options = {
+            "version": version,
+            "monitor": monitor,
+            "compression": compression,
+            "priority": priority,
+            "export_new_version": export_new_version,
+        }
+        return self._submit(algorithm_id, "fit", features, parameters, given, options, idempotency_key)
+
+    @public
+    def run_algorithm_batch(
+        self,
+        algorithm_id: str,
+        items: Iterable[Any],
+        *,
+        version: str | None = None,
+        evaluate: bool | Mapping[str, Any] = True,
+        parameters: Mapping[str, Any] | None = None,
+        callback_url: Any = None,
+        callback_param: Any = None,
+        callbacks: Any = None,
+        monitor: bool = True,
+        compression: str | None = None,
+        priority: int | None = None,
+        idempotency_key: str | None = None,
+        progress: bool = True,
+    ) -> list[Task]:
+        """Submit many tasks, in requests of at most 1,000, each of which is accepted as a whole or not at all.
+
+        Items are read as they are needed. Each request is retried after a lost connection, as that can't create
+        duplicate tasks. Targets in a list are checked before anything is sent, those from an iterator before their
+        request is. If an error occurs after tasks were accepted, its `accepted` has their ids, in order.
+
+        Args:
+            algorithm_id: The algorithm's id.
+            items: Features in the forms that `run_algorithm` takes, or a `BatchItem` with options of its own. An
+                object that occurs several times is sent once in a request.
+            version: Default of items that have none, as are all that follow: the algorithm's version.
+            evaluate: Whether to evaluate the predictions, or a dict with the options of each evaluation.
+            parameters: The algorithm's parameters.
+            callback_url: Targets of the results; this and the next two are those of `run_algorithm`.
+            callback_param: Their parameter.
+            callbacks: Instead of these two, a list of targets.
+            monitor: Whether to run the algorithm's monitors.
+            compression: Parquet codec for DataFrames and Arrow tables.
+            priority: 0 to 9; higher runs first.
+            idempotency_key: Makes the call safe to repeat: with the same key and items it returns the tasks that were
+                already accepted, and submits the rest. If none was given, the error's hint names one.
+            progress: Whether to show a progress bar in a terminal and in a notebook, if tqdm is installed.
+
+        Returns:
+            The tasks, in the order of the items.
+
+        Raises:
+            CallbackSDKError: As in `run_algorithm`; the message names the item.
+        """
+        given = Secret((callback_url, callback_param, callbacks))
+        del callback_url, callback_param, callbacks
+        batch = Batch(
+            items,
+            Options(
+                targets=self._callbacks.resolve(given),
+                parameters=parameters,
+                version=version,
+                evaluate=evaluate,
+                monitor=monitor,
+                priority=priority,
+            ),
+            compression=compression,
+            key=idempotency_key,
+            targets_of=lambda item: self._callbacks.resolve_list(item.callbacks),
+        )
+        path = f"/algorithms/{segment(algorithm_id)}/predict/batch"
+        with (
+            self._api.suggesting_names(algorithm_id),
+            ProgressBar(f"Submitting to {algorithm_id}", wanted=progress) as bar,
+            tracing.span("submit", "client", algorithm=algorithm_id),
+        ):
+            batch.send(self._connection, path, bar)
+        return HTMLList(
+            self._task(TaskSnapshot(job_id=job_id, algorithm=algorithm_id, kind="predict")) for job_id in batch.accepted
+        )
+
+    @public
+    def get_task_results(self, job_id: str) -> Task:
+        """Return a task in its current state.
+
+        Raises:
+            NotFoundError: The task doesn't exist.
+            ServiceError: The service didn't answer, or with an error.
+        """
+        return self._task(self._api.task(job_id))
+
+    @public
+    def get_tasks(
+        self, *, status: str | None = None, algorithm_id: str | None = None, limit: int | None = None
+    ) -> Iterator[TaskSummary]:
+        """Iterate over the user's tasks, newest first. The first page is requested at once, others as needed.
+
+        With `fail_on_error(False)` all pages are requested at once, and the call returns False if one fails: an
+        iterator can't return False, and one that ends early would look complete.
+
+        Args:
+            status: Only tasks that are `"Pending"`, `"In Progress"`, `"Finished"` or `"Canceled"`.
+            algorithm_id: Only tasks of this algorithm.
+            limit: Maximum number of tasks; None for all.
+
+        Raises:
+            InvalidRequestError: The status doesn't exist, or the limit is not a positive number.
+            ServiceError: The service didn't answer, or with an error.
+        """
+        tasks = self._api.tasks(status, algorithm_id, limit)
+        return tasks if self._failures.raises else iter(list(tasks))
+
+    @public
+    def wait_all(
+        self,
+        tasks: Iterable[Task],
+        timeout: timedelta = timedelta(hours=1),
+        *,
+        grace: timedelta = timedelta(seconds=10),
+        progress: bool = True,
+    ) -> list[Task]:
+        """Wait until all tasks have ended, and return them in the same order; see `Task.success` for each outcome.
+
+        Args:
+            tasks: Tasks, such as those from `run_algorithm_batch`.
+            timeout: Maximum wait for all of them.
+            grace: Maximum wait for deliveries after the last task's end; see `Task.wait`.
+            progress: Whether to show a progress bar in a terminal and in a notebook, if tqdm is installed.
+
+        Raises:
+            TaskTimeoutError: Some tasks have not ended in time. They continue.
+            ServiceError: The service doesn't know a task, or rejects the request.
+        """
+        return wait_for_all(tasks, timeout, grace=grace, progress=progress)
+
+    @public
+    def cancel_task(self, job_id: str) -> Task:
+        """Cancel a task, even while it runs, and return it.
+
+        Raises:
+            NotFoundError: The task doesn't exist.
+            ConflictError: The task has already ended.
+            ServiceError: The service didn't answer, or with an error.
+        """
+        return self._task(self._api.cancel(job_id))
+
+    @public
+    def get_logs(self, job_id: str) -> str:
+        """Return what the algorithm printed and logged in a task's last run: its last 64 KiB.
+
+        It is available once the run has ended, also by a crash, a timeout or the memory limit.
+
+        Raises:
+            NotFoundError: The task doesn't exist.
+            ServiceError: The service didn't answer, or with an error.
+        """
+        return self._api.logs(job_id)
+
+    @public
+    def get_deliveries(self, job_id: str) -> list[Delivery]:
+        """Return the deliveries of a task with all their attempts, in the order of the targets.
+
+        Raises:
+            NotFoundError: The task doesn't exist.
+            ServiceError: The service didn't answer, or with an error.
+        """
+        return self._api.deliveries(job_id)
+
+    @public
+    def redeliver(self, job_id: str, delivery_id: str) -> Delivery:
+        """Redeliver a result to one target at once, whether the delivery is dead or was made.
+
+        Args:
+            job_id: The task's id.
+            delivery_id: The delivery's id, from `get_deliveries`.
+
+        Returns:
+            The delivery in its new state.
+
+        Raises:
+            NotFoundError: The task or the delivery doesn't exist.
+            ConflictError: The task has not ended.
+            ServiceError: The service didn't answer, or with an error.
+        """
+        return self._api.redeliver(job_id, delivery_id)
+
+    @public
+    def get_algorithms(self) -> list[Algorithm]:
+        """Return all algorithms of the service.
+
+        Raises:
+            ServiceError: The service didn't answer, or with an error.
+        """
+        return HTMLList(self._algorithm(item) for item in self._api.algorithms())
+
+    @public
+    def get_algorithm(self, algorithm_id: str) -> Algorithm:
+        """Return one algorithm.
+
+        Raises:
+            NotFoundError: The algorithm doesn't exist; the hint has similar names.
+            ServiceError: The service didn't answer, or with an error.
+        """
+        return self._algorithm(self._api.algorithm(algorithm_id))
+
+    @public
+    def get_algorithm_versions(self, algorithm_id: str) -> list[Version]:
+        """Return all versions of an algorithm.
+
+        Raises:
+            NotFoundError: The algorithm doesn't exist.
+            ServiceError: The service didn't answer, or with an error.
+        """
+        return HTMLList(
+            parse_response("a version", Version.from_dict, item) for item in self._api.versions(algorithm_id)
+        )
+
+    @public
+    def get_algorithm_version(self, algorithm_id: str, version: str) -> Version:
+        """Return one version of an algorithm.
+
+        Raises:
+            NotFoundError: The algorithm or the version doesn't exist.
+            ServiceError: The service didn't answer, or with an error.
+        """
+        return parse_response("a version", Version.from_dict, self._api.version(algorithm_id, version))
+
+    @public
+    def get_template(self, algorithm_id: str, file_type: str = "input", version: str | None = None) -> BinaryIO:
+        """Return an example of an algorithm's input or output: a JSON file in memory, for `json.load`.
+
+        Args:
+            algorithm_id: The algorithm's id.
+            file_type: `"input"`, `"output"` or `"parameters"`.
+            version: The algorithm's version; the newest when None.
+
+        Raises:
+            NotFoundError: The algorithm or the version doesn't exist, or it has no such template.
+            ServiceError: The service didn't answer, or with an error.
+        """
+        # Scripts written for a temporary file close it when they are done, and may.
+        return io.BytesIO(self._api.template(algorithm_id, file_type, version))
+
+    @public
+    def get_graph(self, algorithm_id: str, file_type: str | None = None, version: str | None = None) -> BinaryIO:
+        """Return an image of an algorithm's input or output: a PNG file in memory.
+
+        Args:
+            algorithm_id: The algorithm's id.
+            file_type: Kind of image, such as `"input"`; the algorithm's first one when None.
+            version: The algorithm's version; the newest when None.
+
+        Raises:
+            NotFoundError: The algorithm or the version doesn't exist, or it has no such image.
+            ServiceError: The service didn't answer, or with an error.
+        """
+        return io.BytesIO(self._api.graph(algorithm_id, file_type, version))
+
+    def _submit(
+        self,
+        algorithm_id: str,
+        action: str,
+        features: Any,
+        parameters: Mapping[str, Any] | str | os.PathLike[str] | None,
+        given: Secret[tuple[Any, Any, Any]],
+        options: dict[str, Any],
+        idempotency_key: str | None,
+    ) -> Task:
+        submission = Submission(
+            algorithm_id=algorithm_id,
+            action=action,
+            features=features,
+            parameters=parameters,
+            targets=self._callbacks.resolve(given),
+            options=options,
+            idempotency_key=idempotency_key,
+        )
+        return self._task(submission.send(self._api))
+
+    # What `callback_sdk.compat` returns instead of plain tasks and algorithms.
+
+    def _task(self, state: TaskSnapshot) -> Task:
+        return Task(self._api, state)
+
+    def _algorithm(self, data: Any) -> Algorithm:
+        return parse_response("an algorithm", Algorithm.from_dict, self, data)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import ssl
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import orjson
 import requests
@@ -24,6 +25,8 @@ from callback_sdk.errors import (
 from callback_sdk.redaction import HIDDEN, Secret, replaced, strip_traceback
 from callback_sdk.transport.connection_errors import NO_TLS
 from callback_sdk.transport.retry import parse_retry_after
+
+T = TypeVar("T")
 
 _LONGEST_MESSAGE = 1000
 _WORD = re.compile(r"[^\s\"'<>]+")
@@ -284,6 +287,28 @@ def unreachable(
     )
     failure.__cause__ = None if _quotes_credential(root, hidden) else strip_traceback(root)
     return failure
+
+
+def parse_response(what: str, read: Callable[..., T], *arguments: Any) -> T:
+    """Read a part of a response.
+
+    Args:
+        what: What it should be, for the error.
+        read: Parser.
+        *arguments: Arguments of the parser.
+
+    Raises:
+        ServiceError: It is something else.
+    """
+    try:
+        return read(*arguments)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise unexpected(what) from None
+
+
+def unexpected(what: str) -> ServiceError:
+    """Make the error for a response that isn't what was asked for."""
+    return ServiceError(f"The service's answer is not {what}.", hint="Do client and service speak the same API?")
 
 
 def may_be_accepted(error: ServiceError) -> bool:

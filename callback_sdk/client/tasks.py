@@ -1,200 +1,333 @@
-"""What the client says and does about tasks that were submitted, and about their deliveries."""
+"""Tasks: what the service knows of a submitted task, and what can be done with it."""
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Iterable, Iterator
-from datetime import timedelta
-from typing import Any
+from collections.abc import Iterable
+from copy import deepcopy
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, cast
 
-from callback_sdk.client.base import ClientBase, parse_response, segment, unexpected, with_query
-from callback_sdk.client.failures import public
+from callback_sdk.client.api import ServiceAPI
+from callback_sdk.client.detached import Detached
+from callback_sdk.client.failures import Failures, public
 from callback_sdk.client.progress import ProgressBar
-from callback_sdk.client.resources import Task
-from callback_sdk.client.states import Delivery, TaskSnapshot, TaskSummary
-from callback_sdk.client.form import whole_number
+from callback_sdk.client.states import Delivery, DeliverySnapshot, Progress, Result, TaskSnapshot, outcome
 from callback_sdk.client.waiting import Waiting
-from callback_sdk.errors import InvalidRequestError, ServiceError, TaskTimeoutError, type_name
+from callback_sdk.errors import (
+    InvalidRequestError,
+    ServiceError,
+    TaskFailedError,
+    TaskTimeoutError,
+    sentence,
+    type_name,
+)
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.parsing import total_seconds
-from callback_sdk.text.html import HTMLList
-
-_STATUSES = (PENDING, IN_PROGRESS, FINISHED, CANCELED)
-
-_PAGE = 200
-"""Tasks of a page, at most."""
+from callback_sdk.receipt import Receipt
+from callback_sdk.text.html import HTMLList, HTMLRepr, listed
 
 
-class Tasks(ClientBase):
-    """The tasks of a user; see `Client`."""
+class Task(HTMLRepr):
+    """One submitted job.
+
+    It shows the state that the service last told; `refresh` and `wait` bring a newer one. It comes from
+    `Client.run_algorithm` and `Client.get_task_results`.
+    """
+
+    STATUS_PENDING: ClassVar[str] = PENDING
+    STATUS_PROGRESS: ClassVar[str] = IN_PROGRESS
+    STATUS_FINISHED: ClassVar[str] = FINISHED
+    STATUS_CANCELED: ClassVar[str] = CANCELED
+
+    def __init__(self, api: ServiceAPI, state: TaskSnapshot) -> None:
+        self._api = api
+        self._state = state
+
+    def __repr__(self) -> str:
+        outcome = "" if self.success is None else f", success={self.success}"
+        return f"Task({self.job_id!r}, status={self.status!r}{outcome})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Without the connection, which holds a credential.
+        return _detached_task, (type(self), self._state)
+
+    def __copy__(self) -> Task:
+        return type(self)(self._api, self._state)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Task:
+        return type(self)(self._api, deepcopy(self._state, memo))
+
+    def _facts(self) -> dict[str, Any]:
+        return outcome(self._state)
+
+    def _repr_html_(self) -> str:
+        return "".join(filter(None, [super()._repr_html_(), listed(self.deliveries)]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the wire form: what JSON has of the task, its results included."""
+        return self._state.to_dict()
+
+    @property
+    def _failures(self) -> Failures:
+        return self._api.failures
+
+    @property
+    def job_id(self) -> str:
+        """The task's id."""
+        return self._state.job_id
+
+    @property
+    def status(self) -> str:
+        """`"Pending"`, `"In Progress"`, `"Finished"` or `"Canceled"`."""
+        return self._state.status
+
+    @property
+    def ended(self) -> bool:
+        """Whether it runs no more: it is finished or cancelled."""
+        return self._state.ended
+
+    @property
+    def delivering(self) -> bool:
+        """Whether a delivery is still to be made."""
+        return self._state.delivering
+
+    @property
+    def success(self) -> bool | None:
+        """Whether there are results; None until the task has ended."""
+        return self._state.success
+
+    @property
+    def error(self) -> str | None:
+        """Why there are none."""
+        return self._state.error
+
+    @property
+    def predictions(self) -> Any:
+        """What the algorithm was run for; None until it has succeeded."""
+        return self._state.result.predictions
+
+    @property
+    def evaluations(self) -> Any:
+        """How good the predictions are; None when that was not asked for."""
+        return self._state.result.evaluations
+
+    @property
+    def monitors(self) -> Any:
+        """What the service watches the predictions by; may be None."""
+        return self._state.result.monitors
+
+    @property
+    def callback_param(self) -> Any:
+        """What was submitted with the targets, without credentials."""
+        return self._state.callback_param
+
+    @property
+    def progress(self) -> Progress:
+        """How far the algorithm is."""
+        return self._state.progress
+
+    @property
+    def receipts(self) -> list[Receipt]:
+        """Proof of the deliveries that were made."""
+        return HTMLList(self._state.receipts)
+
+    @property
+    def deliveries(self) -> list[DeliverySnapshot]:
+        """How each delivery stands, in the order of the targets."""
+        return HTMLList(self._state.deliveries)
+
+    @property
+    def algorithm(self) -> str | None:
+        """What it runs."""
+        return self._state.algorithm
+
+    @property
+    def version(self) -> str | None:
+        """The algorithm's version; None until the service has told."""
+        return self._state.version
+
+    @property
+    def new_version(self) -> str | None:
+        """The version of the algorithm that a training has made, for `run_algorithm(version=...)`; None for none."""
+        return self._state.new_version
+
+    @property
+    def kind(self) -> str | None:
+        """`"predict"` or `"fit"`."""
+        return self._state.kind
+
+    @property
+    def priority(self) -> int | None:
+        """0 to 9; the higher goes first."""
+        return self._state.priority
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When the service accepted it."""
+        return self._state.created_at
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When a worker began with it."""
+        return self._state.started_at
+
+    @property
+    def finished_at(self) -> datetime | None:
+        """When it ended."""
+        return self._state.finished_at
 
     @public
-    def get_task_results(self, job_id: str) -> Task:
-        """Return a task as it stands now.
+    def refresh(self) -> Task:
+        """Ask the service for the task's state, and return the task.
 
         Raises:
-            NotFoundError: There is none of this id.
             ServiceError: The service didn't tell.
         """
-        return self._task(self._task_state("GET", job_id))
+        self._state = self._api.task(self.job_id)
+        return self
+
+    def update(self) -> Task:
+        """Do what `refresh` does, by its older name."""
+        return self.refresh()
 
     @public
-    def get_tasks(
-        self, *, status: str | None = None, algorithm_id: str | None = None, limit: int | None = None
-    ) -> Iterator[TaskSummary]:
-        """Go through one's tasks, the newest first. Pages are asked for as they are needed, the first one at once.
-
-        With `fail_on_error(False)` all pages are asked for at once, and the call returns False when one fails: an
-        iterator can't return False, and one that ends early would look like a whole one.
-
-        Args:
-            status: Only those that are `"Pending"`, `"In Progress"`, `"Finished"` or `"Canceled"`.
-            algorithm_id: Only those of this algorithm.
-            limit: How many, at most; all of them when None.
+    def cancel(self) -> Task:
+        """Stop the task, also while it runs, and return it.
 
         Raises:
-            InvalidRequestError: There is no such status, or the limit is no positive number.
-            ServiceError: The service didn't tell.
-        """
-        number = None if limit is None else whole_number(limit)
-        if limit is not None and (number is None or number < 1):
-            raise InvalidRequestError(f"limit is {limit!r:.100}.", hint="Give a whole number above 0, or None.")
-        if status is not None and status not in _STATUSES:
-            raise InvalidRequestError(f"status is {status!r:.100}.", hint=f"Give one of {', '.join(_STATUSES)}.")
-        wanted = {"status": status, "algorithm": algorithm_id, "limit": min(number or _PAGE, _PAGE)}
-        first = self._page(wanted)
-        tasks = itertools.islice(self._pages(wanted, first), number)
-        return tasks if self._failures.raises else iter(list(tasks))
-
-    @public
-    def wait_all(
-        self,
-        tasks: Iterable[Task],
-        timeout: timedelta = timedelta(hours=1),
-        *,
-        grace: timedelta = timedelta(seconds=10),
-        progress: bool = True,
-    ) -> list[Task]:
-        """Wait until all of some tasks have ended, and return them in their order; `success` tells how each has.
-
-        Args:
-            tasks: What `run_algorithm_batch` returned, for one.
-            timeout: The longest wait for all of them.
-            grace: The longest wait for deliveries after the last one's end; see `Task.wait`.
-            progress: Whether to show a bar in a terminal and in a notebook, when tqdm is installed.
-
-        Raises:
-            TaskTimeoutError: Some have not ended in this time. They go on.
-            ServiceError: The service doesn't know a task, or refuses to tell.
-        """
-        waited = _tasks(tasks)
-        seconds, for_deliveries = total_seconds("timeout", timeout), total_seconds("grace", grace, zero=True)
-        end = time.monotonic() + seconds
-        try:
-            with ProgressBar(f"{len(waited)} tasks", wanted=progress) as bar:
-                _wait_for_ends(waited, end, bar)
-                bar.show(1.0, "delivering")
-                end = min(end, time.monotonic() + for_deliveries)
-                for task in waited:
-                    if task.delivering and time.monotonic() < end:
-                        task._wait_for_deliveries(Waiting(end=end))
-        except KeyboardInterrupt:
-            pass
-        else:
-            return waited
-        raise KeyboardInterrupt("The tasks go on. Wait for them again, or look at client.get_tasks().")
-
-    @public
-    def cancel_task(self, job_id: str) -> Task:
-        """Stop a task, also while it runs, and return it.
-
-        Raises:
-            NotFoundError: There is none of this id.
-            ConflictError: It has ended already.
             ServiceError: The service didn't accept that.
         """
-        return self._task(self._task_state("DELETE", job_id))
+        self._state = self._api.cancel(self.job_id)
+        return self
 
     @public
-    def get_logs(self, job_id: str) -> str:
-        """Return what the algorithm printed and logged in a task's last run: the last 64 KiB of it.
-
-        It is there when the run has ended, also by a crash, a time-out or too much memory.
+    def get_logs(self) -> str:
+        """Return what the algorithm printed and logged; see `Client.get_logs`.
 
         Raises:
-            NotFoundError: There is no such task.
             ServiceError: The service didn't tell.
         """
-        path = f"/algorithms/tasks/{segment(job_id)}/logs"
-        data: bytes = self._connection.request("GET", path, accept="text/plain").data
-        return data.decode(errors="replace")
+        return self._api.logs(self.job_id)
 
     @public
-    def get_deliveries(self, job_id: str) -> list[Delivery]:
-        """Return the deliveries of a task with all their tries, in the order of the targets.
+    def redeliver(self) -> list[Delivery]:
+        """Begin every dead delivery anew, and return these.
 
         Raises:
-            NotFoundError: There is no such task.
-            ServiceError: The service didn't tell.
-        """
-        return self._deliveries(job_id)
-
-    @public
-    def redeliver(self, job_id: str, delivery_id: str) -> Delivery:
-        """Make a delivery anew, at once: a dead one, or one that was made already.
-
-        Args:
-            job_id: The task's id.
-            delivery_id: The delivery's id; `get_deliveries` has it.
-
-        Returns:
-            The delivery as it then stands.
-
-        Raises:
-            NotFoundError: There is no such task or delivery.
             ConflictError: The task has not ended.
             ServiceError: The service didn't accept that.
         """
-        return self._redeliver(job_id, delivery_id)
+        dead = [one for one in self._api.deliveries(self.job_id) if one.state == "dead"]
+        return HTMLList(self._api.redeliver(self.job_id, one.delivery_id) for one in dead)
 
-    def _task_state(self, method: str, job_id: str, *, deadline: float | None = None) -> TaskSnapshot:
-        answer = self._connection.request(method, f"/algorithms/tasks/{segment(job_id)}", deadline=deadline)
-        state = parse_response("a task", TaskSnapshot.from_dict, answer.data)
-        _check_id("task", job_id, state.job_id)
-        return state
+    @public
+    def result(self) -> Result:
+        """Return what the algorithm returned.
 
-    def _deliveries(self, job_id: str) -> list[Delivery]:
-        data = self._connection.request("GET", f"/algorithms/tasks/{segment(job_id)}/deliveries").data
-        if not isinstance(data, list):
-            raise unexpected("a list of deliveries")
-        return HTMLList(parse_response("a delivery", Delivery.from_dict, item) for item in data)
+        Raises:
+            TaskFailedError: The task failed or was cancelled, or has not ended yet.
+        """
+        if self.success:
+            return self._state.result
+        if not self._state.ended:
+            message, hint = "has not ended yet.", "Wait for it: task.wait()."
+        elif self.status == CANCELED:
+            message, hint = "was cancelled.", "Submit it again if it is wanted."
+        else:
+            message = f"failed: {sentence(self.error or 'no reason given')}"
+            hint = "Correct what it names, and submit it again."
+        raise TaskFailedError(f"The task {self.job_id} {message}", hint=hint, job_id=self.job_id, reason=self.error)
 
-    def _redeliver(self, job_id: str, delivery_id: str) -> Delivery:
-        path = f"/algorithms/tasks/{segment(job_id)}/deliveries/{segment(delivery_id)}/redeliver"
-        # The same twice is one: a delivery that is due is due.
-        answer = self._connection.request("POST", path, repeatable=True)
-        delivery = parse_response("a delivery", Delivery.from_dict, answer.data)
-        _check_id("delivery", delivery_id, delivery.delivery_id)
-        return delivery
+    @public
+    def wait(
+        self,
+        timeout: timedelta = timedelta(minutes=30),
+        *,
+        poll: timedelta = timedelta(seconds=2),
+        grace: timedelta = timedelta(seconds=10),
+        progress: bool = True,
+    ) -> Task:
+        """Wait until the task has ended, and return it; `success` tells how.
 
-    def _pages(self, wanted: dict[str, Any], page: tuple[list[TaskSummary], str | None]) -> Iterator[TaskSummary]:
-        while True:
-            tasks, cursor = page
-            yield from tasks
-            if cursor is None:
-                return
-            page = self._page({**wanted, "cursor": cursor})
+        Deliveries begin when the result is there, and the first try takes a moment. So that `receipts` are
+        complete in the common case, the waiting goes on until no delivery is pending, but not for longer than
+        the grace: a target that is down is tried for hours, and nobody should wait for it here.
 
-    def _page(self, wanted: dict[str, Any]) -> tuple[list[TaskSummary], str | None]:
-        data = self._connection.request("GET", with_query("/algorithms/tasks", wanted)).data
-        if not isinstance(data, dict) or not isinstance(data.get("tasks"), list):
-            raise unexpected("a page of tasks")
-        return [parse_response("a task", TaskSummary.from_dict, item) for item in data["tasks"]], data.get("next")
+        A service that is away for a while is waited for; so is a proxy's error. Ctrl-C ends the waiting only.
+
+        Args:
+            timeout: The longest wait for the task's end.
+            poll: The longest pause between two questions; the first ones come quicker.
+            grace: The longest wait for deliveries after the task's end.
+            progress: Whether to show a bar in a terminal and in a notebook, when tqdm is installed.
+
+        Raises:
+            TaskTimeoutError: It has not ended in this time. It goes on.
+            ServiceError: The service doesn't know the task, or refuses to tell.
+        """
+        seconds, pause, for_deliveries = (
+            total_seconds("timeout", timeout),
+            total_seconds("poll", poll),
+            total_seconds("grace", grace, zero=True),
+        )
+        end = time.monotonic() + seconds
+        try:
+            with ProgressBar(f"Task {self.job_id}", wanted=progress) as bar:
+
+                def show(state: TaskSnapshot, trouble: ServiceError | None) -> None:
+                    bar.show(state.progress.fraction, _shown(state, trouble))
+
+                self._wait_for_end(Waiting(end=end, longest_pause=pause, show=show))
+                end = min(end, time.monotonic() + for_deliveries)
+                if self.delivering and time.monotonic() < end:
+                    self._wait_for_deliveries(Waiting(end=end, longest_pause=pause, show=show))
+            return self
+        except KeyboardInterrupt:
+            pass
+        raise KeyboardInterrupt(f"The task goes on. {self._way_back()}")
+
+    def _wait_for_end(self, waiting: Waiting) -> None:
+        _, trouble = waiting.until(lambda state: state.ended, self._ask, self._state)
+        if not self.ended:
+            raise TaskTimeoutError(
+                f"The task {self.job_id} has not ended in time; it is {self.status} and goes on.",
+                hint=self._way_back(),
+                job_id=self.job_id,
+            ) from trouble
+
+    def _wait_for_deliveries(self, waiting: Waiting) -> None:
+        waiting.until(lambda state: not state.delivering, self._ask, self._state)
+
+    def _ask(self, deadline: float) -> TaskSnapshot:
+        self._state = self._api.task(self.job_id, deadline=deadline)
+        return self._state
+
+    def _way_back(self) -> str:
+        return f'Come back to it with client.get_task_results("{self.job_id}").wait().'
 
 
-def _tasks(given: Any) -> HTMLList[Task]:
-    """Return what is waited for, if all of it can be."""
+def wait_for_all(given: Iterable[Task], timeout: timedelta, *, grace: timedelta, progress: bool) -> list[Task]:
+    """Wait until all tasks have ended; see `Client.wait_all`."""
+    tasks = _checked_tasks(given)
+    seconds, for_deliveries = total_seconds("timeout", timeout), total_seconds("grace", grace, zero=True)
+    end = time.monotonic() + seconds
+    try:
+        with ProgressBar(f"{len(tasks)} tasks", wanted=progress) as bar:
+            _wait_for_ends(tasks, end, bar)
+            bar.show(1.0, "delivering")
+            end = min(end, time.monotonic() + for_deliveries)
+            for task in tasks:
+                if task.delivering and time.monotonic() < end:
+                    task._wait_for_deliveries(Waiting(end=end))
+    except KeyboardInterrupt:
+        pass
+    else:
+        return tasks
+    raise KeyboardInterrupt("The tasks go on. Wait for them again, or look at client.get_tasks().")
+
+
+def _checked_tasks(given: Any) -> HTMLList[Task]:
     if isinstance(given, (Task, str, bytes)) or not isinstance(given, Iterable):
         raise InvalidRequestError(f"tasks is of type {type_name(given)}.", hint="Give a list of tasks.")
     tasks = HTMLList(given)
@@ -224,10 +357,17 @@ def _wait_for_ends(tasks: list[Task], end: float, bar: ProgressBar) -> None:
             raise
 
 
-def _check_id(what: str, wanted: str, told: str) -> None:
-    """Raise if the service speaks of something else than it was asked for."""
-    if told != wanted:
-        raise ServiceError(
-            f"The service was asked about the {what} {wanted!r:.100} and told about {told!r:.100}.",
-            hint="A proxy or a shared connection between client and service mixes up responses: use neither.",
-        )
+def _detached_task(kind: type[Task], state: TaskSnapshot) -> Task:
+    api = Detached(
+        f"The task {state.job_id} was pickled, and its client was not, as it holds a credential.",
+        f'Get it again from a client of this process: client.get_task_results("{state.job_id}").',
+    )
+    return kind(cast("ServiceAPI", api), state)
+
+
+def _shown(state: TaskSnapshot, trouble: ServiceError | None) -> str:
+    if trouble is not None:
+        return "the service doesn't answer"
+    if state.ended:
+        return "delivering" if state.delivering else state.status
+    return state.progress.message or state.status

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas
     from rich.console import Console
 
-    from callback_sdk.client.resources import Task
+    from callback_sdk.client.tasks import Task
 
 MEMBERS = ("job_id", "status", "callback_param", "success", "results")
 _REGISTRY = "callback_sdk.examples:registry"

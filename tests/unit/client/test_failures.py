@@ -97,7 +97,7 @@ def test_calls_can_return_false(client: Client, service: Any) -> None:
 def test_waiting_for_several_tasks_can_return_false(client: Client, service: Any) -> None:
     """Tasks that go on, that the service doesn't know, or whose token is refused, and a failed one of many."""
     client.fail_on_error(False)
-    task = Task(client, TaskSnapshot(job_id="42"))
+    task = Task(client._api, TaskSnapshot(job_id="42"))
     url = "/algorithms/tasks/42"
     for answer, error in [
         (service.Say(data={**ACCEPTED, "status": "In Progress"}), TaskTimeoutError),
@@ -133,7 +133,7 @@ def test_what_is_not_a_task_is_named(client: Client, service: Any, tasks: Any, s
 @pytest.mark.parametrize("option", ["timeout", "grace", "poll"])
 def test_a_duration_without_a_unit_is_an_error_of_ours(client: Client, service: Any, option: str) -> None:
     """A number, or a duration that isn't one, is named before anything is asked."""
-    task = Task(client, TaskSnapshot(job_id="42"))
+    task = Task(client._api, TaskSnapshot(job_id="42"))
     for value in (10, "10", None, timedelta(-1)):
         with pytest.raises(ConfigurationError, match=option):
             task.wait(**{option: value})

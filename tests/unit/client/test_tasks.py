@@ -1,221 +1,336 @@
-"""Lists of tasks, deliveries with their tries, and deliveries made anew."""
+"""Tasks: their state, their results, and the waiting for them."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from datetime import datetime, timezone
+import io
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from callback_sdk.client import Client, DeliveryAttempt, DeliveryCounts, Progress
-from callback_sdk.client.states import TaskSnapshot
-from callback_sdk.errors import ConflictError, InvalidRequestError, NotFoundError, ServiceError
+from callback_sdk.client import Client, progress, tasks
+from callback_sdk.client.progress import ProgressBar
+from callback_sdk.client.tasks import Task
+from callback_sdk.errors import (
+    ConfigurationError,
+    NotFoundError,
+    ServiceConnectionError,
+    TaskFailedError,
+    TaskTimeoutError,
+)
 from callback_sdk.receipt import Receipt
-from tests.unit.client.jobs import DATA
+from callback_sdk.text.html import HTMLList
 
-TASK = "/algorithms/tasks/42"
-NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
-RECEIPT = Receipt(kind="webhook", url="https://h/x", status=200, size=2, sha256="00", started_at=NOON, finished_at=NOON)
-SUMMARY = {
+PATH = "/algorithms/tasks/42"
+SOON = timedelta(milliseconds=20)
+NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
+RECEIPT = Receipt(kind="s3-put", url="https://b/k", status=200, size=2, sha256="00", started_at=NOW, finished_at=NOW)
+PENDING = {"job_id": "42", "status": "Pending", "success": None}
+RUNNING = {"job_id": "42", "status": "In Progress", "progress": {"fraction": 0.5, "message": "counting"}}
+DONE = {
     "job_id": "42",
-    "algorithm": "an-algorithm",
-    "version": "1.0.0",
-    "kind": "predict",
     "status": "Finished",
     "success": True,
     "error": None,
-    "progress": {"fraction": 1.0, "message": "done"},
-    "priority": 5,
-    "created_at": "2026-01-01T12:00:00Z",
-    "started_at": "2026-01-01T12:00:00.250000+00:00",
-    "finished_at": None,
-    "deliveries": {"pending": 1, "delivered": 2, "dead": 3},
+    "predictions": {"damage": 0.1},
+    "evaluations": {"rmse": 1.0},
+    "monitors": None,
+    "callback_param": {"n": 1},
+    "progress": {"fraction": 1.0, "message": ""},
+    "receipts": [RECEIPT.to_dict()],
 }
-DEAD = {
-    "delivery_id": "d-1",
-    "url": "https://h/x",
-    "state": "dead",
-    "attempts": 2,
-    "next_attempt_at": None,
-    "error": "410: gone",
-    "receipt": None,
-    "tries": [
-        {"number": 1, "started_at": "2026-01-01T12:00:00+00:00", "finished_at": None, "error": "The worker died."},
-        {
-            "number": 2,
-            "started_at": "2026-01-01T12:00:00Z",
-            "finished_at": "2026-01-01T12:00:00Z",
-            "error": "410: gone",
-        },
-    ],
-}
-DELIVERED = {**DEAD, "delivery_id": "d-2", "state": "delivered", "error": None, "receipt": RECEIPT.to_dict()}
-AGAIN = {**DEAD, "state": "pending", "next_attempt_at": "2026-01-01T12:00:00Z"}
 
 
-def page(service: Any, ids: str, cursor: str | None = None) -> Any:
-    return service.Say(data={"tasks": [{**SUMMARY, "job_id": job_id} for job_id in ids], "next": cursor})
+def delivery(state: str) -> dict[str, Any]:
+    return {"url": "https://b/k?***", "state": state, "attempts": 1, "error": None}
 
 
-def listed(query: str = "limit=200") -> str:
-    return f"/algorithms/tasks?{query}"
+@pytest.fixture
+def client(service: Any, clean_environment: pytest.MonkeyPatch) -> Iterator[Client]:
+    """Make a client of the scripted service that never asks twice by itself."""
+    with Client(service.url, token="a-token", retries=0, timeout=timedelta(seconds=5)) as made:
+        yield made
 
 
-def test_a_task_of_a_list_has_every_member(client: Client, service: Any) -> None:
-    """It tells how the task stands, with times and counts, and has no results."""
-    service.on("GET", listed(), service.Say(data={"tasks": [{**SUMMARY, "new": 1}], "next": None}))
-    (task,) = client.get_tasks()
-    assert (task.job_id, task.algorithm, task.version, task.kind) == ("42", "an-algorithm", "1.0.0", "predict")
-    assert (task.status, task.success, task.error, task.priority) == ("Finished", True, None, 5)
-    assert task.progress == Progress(fraction=1.0, message="done")
-    assert task.deliveries == DeliveryCounts(pending=1, delivered=2, dead=3)
-    assert (task.created_at, task.finished_at) == (NOON, None)
-    assert task.started_at == NOON.replace(microsecond=250_000)
-    assert task.to_dict() | {"created_at": SUMMARY["created_at"]} == SUMMARY
+def the_task(client: Client, service: Any, *answers: Any) -> Task:
+    """Return a pending task whose service then gives these answers."""
+    service.on("GET", PATH, service.Say(data=PENDING))
+    task = client.get_task_results("42")
+    service.on(
+        "GET", PATH, *(answer if isinstance(answer, service.Say) else service.Say(data=answer) for answer in answers)
+    )
+    service.requests.clear()
+    return task
 
 
-def test_pages_are_asked_for_as_they_are_needed(client: Client, service: Any) -> None:
-    """Each page is one request, and what nobody wants is not asked for."""
-    service.on("GET", listed(), page(service, "ab", "c 1"))
-    service.on("GET", listed("limit=200&cursor=c+1"), page(service, "cd", "c2"))
-    service.on("GET", listed("limit=200&cursor=c2"), page(service, "e"))
-    found = client.get_tasks()
-    assert len(service.requests) == 1
-    assert [next(found).job_id for _ in range(3)] == ["a", "b", "c"]
-    assert len(service.requests) == 2
-    assert [task.job_id for task in found] == ["d", "e"]
+def test_a_task_shows_what_the_service_said(client: Client, service: Any) -> None:
+    """Every member of the wire form has its attribute."""
+    service.on("GET", PATH, service.Say(data=DONE))
+    task = client.get_task_results("42")
+    assert (task.job_id, task.status, task.success, task.error) == ("42", Task.STATUS_FINISHED, True, None)
+    assert (task.predictions, task.evaluations, task.monitors) == ({"damage": 0.1}, {"rmse": 1.0}, None)
+    assert task.callback_param == {"n": 1}
+    assert (task.progress.fraction, task.progress.message) == (1.0, "")
+    assert task.receipts == [RECEIPT]
+    assert repr(task) == "Task('42', status='Finished', success=True)"
+    assert task.result().predictions == {"damage": 0.1}
 
 
-def test_a_list_can_be_narrowed(client: Client, service: Any) -> None:
-    """By status, by algorithm, and by number."""
-    query = "status=In+Progress&algorithm=an%2Falgorithm&limit=3"
-    service.on("GET", listed(query), page(service, "ab", "x"))
-    service.on("GET", listed(f"{query}&cursor=x"), page(service, "cd", "y"))
-    found = client.get_tasks(status="In Progress", algorithm_id="an/algorithm", limit=3)
-    assert [task.job_id for task in found] == ["a", "b", "c"]
-    assert len(service.requests) == 2
+def test_the_words_of_the_states_are_there() -> None:
+    """Older scripts compare with them."""
+    assert (Task.STATUS_PENDING, Task.STATUS_PROGRESS, Task.STATUS_FINISHED, Task.STATUS_CANCELED) == (
+        "Pending",
+        "In Progress",
+        "Finished",
+        "Canceled",
+    )
+
+
+def test_refresh_brings_the_present_state(client: Client, service: Any) -> None:
+    """`update` is its older name."""
+    task = the_task(client, service, RUNNING, DONE)
+    assert task.refresh() is task
+    assert (task.status, task.progress.message) == ("In Progress", "counting")
+    assert task.update().status == "Finished"
+
+
+def test_cancel_stops_the_task(client: Client, service: Any) -> None:
+    """The state afterwards is the service's."""
+    task = the_task(client, service, PENDING)
+    service.on("DELETE", PATH, service.Say(202, {"job_id": "42", "status": "Canceled", "success": False}))
+    assert task.cancel().status == Task.STATUS_CANCELED
+    with pytest.raises(TaskFailedError, match="42 was cancelled"):
+        task.result()
+
+
+def test_a_failed_task_has_no_result(client: Client, service: Any) -> None:
+    """`wait` returns it like any other, and `result` raises its error."""
+    failed = {"job_id": "42", "status": "Finished", "success": False, "error": "No rows."}
+    task = the_task(client, service, failed)
+    with pytest.raises(TaskFailedError, match="has not ended"):
+        task.result()
+    assert task.wait(poll=SOON).success is False
+    with pytest.raises(TaskFailedError, match=r"42 failed: No rows\. Correct"):
+        task.result()
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [*(("limit", value) for value in (0, -1, 1.5, True, "7")), *(("status", value) for value in ("pending", 7))],
+    "reason",
+    ["[Errno 2] No such file or directory: '../data'", "slice(0..9) is out of range...", "No rows.", "a/..", "?"],
 )
-def test_what_cannot_be_listed_is_refused(client: Client, service: Any, name: str, value: Any) -> None:
-    """A limit that is no number, and a status that there isn't, before anything is asked."""
-    with pytest.raises(InvalidRequestError, match=rf"{name} is"):
-        client.get_tasks(**{name: value})
+def test_the_reason_of_a_failure_is_kept_word_by_word(client: Client, service: Any, reason: str) -> None:
+    """The text has it unchanged, and so does a field; the task's id is another field."""
+    task = the_task(client, service, {**DONE, "success": False, "error": reason, "predictions": None}).refresh()
+    with pytest.raises(TaskFailedError) as caught:
+        task.result()
+    assert f"The task 42 failed: {reason}" in str(caught.value)
+    assert (caught.value.reason, caught.value.job_id) == (reason, "42")
+
+
+def test_waiting_ends_with_the_task(client: Client, service: Any) -> None:
+    """The task is asked after until it has ended."""
+    task = the_task(client, service, PENDING, RUNNING, DONE)
+    assert task.wait(timeout=timedelta(seconds=10), poll=SOON) is task
+    assert task.success is True
+    assert len(service.requests) == 3
+
+
+def test_the_pauses_grow_to_their_limit(client: Client, service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first answers come quickly, and a long task is not asked after all the time."""
+    pauses: list[float] = []
+    monkeypatch.setattr(tasks.time, "sleep", pauses.append)
+    the_task(client, service, *[RUNNING] * 12, DONE).wait()
+    assert pauses[0] == pytest.approx(0.1)
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == 2.0
+
+
+def test_waiting_goes_on_until_deliveries_are_made(client: Client, service: Any) -> None:
+    """So receipts are complete right after it."""
+    task = the_task(
+        client,
+        service,
+        {**DONE, "receipts": [], "deliveries": [delivery("pending"), delivery("dead")]},
+        {**DONE, "deliveries": [delivery("delivered"), delivery("dead")]},
+    )
+    task.wait(poll=SOON)
+    assert task.receipts == [RECEIPT]
+    assert [one.state for one in task.deliveries] == ["delivered", "dead"]
+
+
+def test_a_delivery_that_takes_long_is_not_waited_for(client: Client, service: Any) -> None:
+    """After the grace the task is returned as it is."""
+    task = the_task(client, service, {**DONE, "receipts": [], "deliveries": [delivery("pending")]})
+    assert task.wait(poll=SOON, grace=timedelta(milliseconds=50)).receipts == []
+    service.requests.clear()
+    task.wait(poll=SOON, grace=timedelta(0))
+    assert len(service.requests) == 1
+    assert task.wait(timeout=timedelta(milliseconds=50), poll=SOON).success is True
+
+
+def test_the_waiting_has_an_end(client: Client, service: Any) -> None:
+    """The error says that the task goes on and how to come back to it."""
+    task = the_task(client, service, RUNNING)
+    with pytest.raises(TaskTimeoutError, match=r'In Progress and goes on.*client.get_task_results\("42"\)'):
+        task.wait(timeout=timedelta(milliseconds=100), poll=SOON)
+    with pytest.raises(TimeoutError):
+        task.wait(timeout=timedelta(milliseconds=1))
+
+
+def test_a_service_that_is_away_is_waited_for(client: Client, service: Any) -> None:
+    """Lost connections, 5xx answers and a 429 don't end the waiting."""
+    say = service.Say
+    task = the_task(client, service, say(drop=True), say(502), say(500), say(429), say(data=DONE, cut=3), DONE)
+    assert task.wait(poll=SOON).success is True
+    assert len(service.requests) == 6
+
+
+def test_a_service_that_stays_away_ends_the_waiting_in_time(client: Client, service: Any) -> None:
+    """The time-out then has the trouble as its cause."""
+    release = threading.Event()
+    task = the_task(client, service, service.Say(hold=release))
+    begin = time.monotonic()
+    with pytest.raises(TaskTimeoutError) as caught:
+        task.wait(timeout=timedelta(milliseconds=200), poll=SOON)
+    release.set()
+    assert isinstance(caught.value.__cause__, ServiceConnectionError)
+    # The request itself could have taken 5 s.
+    assert time.monotonic() - begin < 4
+
+
+def test_a_task_that_is_unknown_ends_the_waiting(client: Client, service: Any) -> None:
+    """An answer that won't change is not waited out."""
+    task = the_task(client, service, service.Say(404, {"error": "No such task."}))
+    with pytest.raises(NotFoundError, match="No such task"):
+        task.wait()
+
+
+def test_durations_are_checked(client: Client, service: Any) -> None:
+    """A number without a unit is refused before the waiting begins."""
+    task = the_task(client, service, DONE)
+    with pytest.raises(ConfigurationError, match="timeout is of type int"):
+        task.wait(timeout=30)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="grace"):
+        task.wait(grace=timedelta(-1))
     assert service.requests == []
 
 
-@pytest.mark.parametrize("data", [[], {}, {"tasks": {}}, {"tasks": [{}]}, {"tasks": [{**SUMMARY, "created_at": "?"}]}])
-def test_an_answer_that_is_no_page_is_an_error(client: Client, service: Any, data: Any) -> None:
-    """It isn't taken for an empty list."""
-    service.on("GET", listed(), service.Say(data=data))
-    with pytest.raises(ServiceError, match=r"not a (page of tasks|task)"):
-        list(client.get_tasks())
+def test_an_interrupt_leaves_the_task_running(client: Client, service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C cancels nothing, and says how to come back."""
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tasks.time, "sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt, match=r'The task goes on.*get_task_results\("42"\)'):
+        the_task(client, service, RUNNING).wait()
+    assert service.paths("DELETE") == []
 
 
-def test_a_list_never_ends_early_without_an_error(client: Client, service: Any) -> None:
-    """A later page that fails raises; where failed calls return False, the call itself returns it."""
-    service.on("GET", listed(), page(service, "a", "c1"))
-    found = client.get_tasks()
-    assert next(found).job_id == "a"
-    with pytest.raises(NotFoundError):
-        next(found)
-    client.fail_on_error(False)
-    assert client.get_tasks() is False
-    assert isinstance(client.last_error, NotFoundError)
-
-
-def test_a_list_without_errors_is_whole(client: Client, service: Any) -> None:
-    """Where failed calls return False, a list that is returned has every page."""
-    client.fail_on_error(False)
-    service.on("GET", listed(), page(service, "a", "c1"))
-    service.on("GET", listed("limit=200&cursor=c1"), page(service, "b"))
-    assert [task.job_id for task in client.get_tasks()] == ["a", "b"]
-
-
-def test_deliveries_come_with_their_tries(client: Client, service: Any) -> None:
-    """Each try has its times and its error, each delivery its receipt."""
-    service.on("GET", f"{TASK}/deliveries", service.Say(data=[DEAD, DELIVERED]))
-    dead, delivered = client.get_deliveries("42")
-    assert (dead.delivery_id, dead.url, dead.state, dead.attempts) == ("d-1", "https://h/x", "dead", 2)
-    assert (dead.error, dead.receipt, dead.next_attempt_at) == ("410: gone", None, None)
-    assert dead.tries == (
-        DeliveryAttempt(number=1, started_at=NOON, finished_at=None, error="The worker died."),
-        DeliveryAttempt(number=2, started_at=NOON, finished_at=NOON, error="410: gone"),
-    )
-    assert delivered.receipt == RECEIPT
-    assert json.loads(json.dumps(delivered.to_dict()))["receipt"] == RECEIPT.to_dict()
-
-
-@pytest.mark.parametrize("data", [{}, [{}], [{**DEAD, "tries": [{}]}], None])
-def test_an_answer_without_deliveries_is_an_error(client: Client, service: Any, data: Any) -> None:
-    """It isn't taken for none."""
-    service.on("GET", f"{TASK}/deliveries", service.Say(data=data))
-    with pytest.raises(ServiceError, match="not a"):
-        client.get_deliveries("42")
-
-
-def test_a_delivery_is_made_anew(client: Client, service: Any) -> None:
-    """The answer is the delivery as it then stands; a lost answer is asked for again."""
-    service.on("POST", f"{TASK}/deliveries/d-1/redeliver", service.Say(drop=True), service.Say(202, AGAIN))
-    delivery = client.redeliver("42", "d-1")
-    assert (delivery.state, delivery.next_attempt_at) == ("pending", NOON)
-    assert len(service.requests) == 2
-
-
-def test_a_task_that_runs_has_nothing_to_deliver(client: Client, service: Any) -> None:
-    """The service's 409 is told as it is."""
-    service.on("POST", f"{TASK}/deliveries/d-1/redeliver", service.Say(409, {"error": "It has not ended."}))
-    with pytest.raises(ConflictError, match="It has not ended"):
-        client.redeliver("42", "d-1")
-
-
-def test_a_task_begins_its_dead_deliveries_anew(client: Client, service: Any) -> None:
-    """Those that were made are left alone."""
-    service.on("GET", TASK, service.Say(data={"job_id": "42", "status": "Finished"}))
-    service.on("GET", f"{TASK}/deliveries", service.Say(data=[DEAD, DELIVERED]))
-    service.on("POST", f"{TASK}/deliveries/d-1/redeliver", service.Say(202, AGAIN))
-    assert [delivery.delivery_id for delivery in client.get_task_results("42").redeliver()] == ["d-1"]
-    assert len(service.paths("POST")) == 1
-
-
-def test_a_whole_task_has_the_same_facts(client: Client, service: Any) -> None:
-    """Algorithm, version, kind, priority and times; its wire form comes back."""
-    data = {
-        **SUMMARY,
-        "deliveries": [{"url": "https://h/x", "state": "dead", "attempts": 1, "error": "410"}],
-        "predictions": [1],
-        "receipts": [RECEIPT.to_dict()],
-        "callback_param": {"n": 1},
+def test_a_notebook_shows_a_task_and_where_it_went(client: Client, service: Any) -> None:
+    """In tables, whose every text is escaped, and without any credential."""
+    state = {
+        **RUNNING,
+        "algorithm": "<b>an algorithm",
+        "error": "<script>alert(1)</script>" + "x" * 1000,
+        "created_at": NOW.isoformat(),
+        "deliveries": [delivery("pending")],
     }
-    service.on("GET", TASK, service.Say(data=data))
-    task = client.get_task_results("42")
-    assert (task.algorithm, task.version, task.kind, task.priority) == ("an-algorithm", "1.0.0", "predict", 5)
-    assert (task.created_at, task.finished_at) == (NOON, None)
-    assert task.started_at == NOON.replace(microsecond=250_000)
-    wire = task.to_dict()
-    assert (wire["predictions"], wire["deliveries"][0]["state"]) == ([1], "dead")
-    assert TaskSnapshot.from_dict(json.loads(json.dumps(wire))) == task._state
+    task = the_task(client, service, state).refresh()
+    html = task._repr_html_()
+    assert '<progress value="0.500"' in html
+    assert "2026-01-01 00:00:00 UTC" in html
+    assert "https://b/k?***" in html
+    assert "<b>" not in html
+    assert "&lt;script&gt;" in html
+    assert "x" * 300 not in html
+    assert task.deliveries._repr_html_() in html
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda client: client.train_algorithm("a", DATA),
-        lambda client: client.run_algorithm_batch("a", [DATA]),
-        lambda client: client.get_tasks(),
-        lambda client: client.get_deliveries("42"),
-        lambda client: client.redeliver("42", "d"),
-        lambda client: client.get_template("a"),
-        lambda client: client.get_graph("a"),
-    ],
-)
-def test_no_call_raises_where_that_is_not_wanted(client: Client, call: Callable[[Client], Any]) -> None:
-    """`fail_on_error(False)` counts for every call."""
-    client.fail_on_error(False)
-    assert call(client) is False
-    assert isinstance(client.last_error, NotFoundError)
+def test_a_notebook_shows_a_list_as_one_table(client: Client, service: Any) -> None:
+    """A column for what any of them has, and no more rows than somebody reads."""
+    task = the_task(client, service, DONE).refresh()
+    (receipt,) = task.receipts
+    assert receipt == RECEIPT
+    html = task.receipts._repr_html_()
+    assert html.count("<tr>") == 2
+    assert '<th scope="col">sha256</th>' in html
+    assert "etag" not in html
+    assert receipt._repr_html_().startswith("<table><caption>Receipt</caption>")
+    assert "The first 50 of 60" in HTMLList([receipt] * 60)._repr_html_()
+    assert HTMLList([receipt] * 60)._repr_html_().count("<tr>") == 51
+    assert HTMLList([receipt] * 60)[:2]._repr_html_().count("<tr>") == 3
+    assert HTMLList([])._repr_html_() == "<table><caption>0 in all</caption><tr></tr></table>"
+
+
+def test_several_tasks_are_waited_for_together(client: Client, service: Any) -> None:
+    """Each is asked for until it has ended, and at the end for deliveries that are still to be made."""
+    done = the_task(client, service, DONE).refresh()
+    task = the_task(client, service, PENDING, {**DONE, "deliveries": [delivery("pending")]}, DONE)
+    assert client.wait_all(iter([done, task]), timedelta(seconds=5)) == [done, task]
+    assert [one.success for one in (done, task)] == [True, True]
+    assert len(service.requests) == 3
+
+
+def test_several_tasks_that_take_too_long_are_counted(client: Client, service: Any) -> None:
+    """The error says how many have ended; they go on."""
+    done, late = the_task(client, service, DONE).refresh(), the_task(client, service, *[RUNNING] * 100)
+    with pytest.raises(TaskTimeoutError, match="1 of 2 tasks have ended"):
+        client.wait_all([done, late], SOON)
+    with pytest.raises(ConfigurationError, match="timeout"):
+        client.wait_all([done], timedelta(0))
+
+
+def test_an_interrupt_leaves_several_tasks_running(
+    client: Client, service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C cancels none of them, and says how to come back."""
+    task = the_task(client, service, RUNNING)
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tasks.time, "sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt, match=r"The tasks go on.*client\.get_tasks\(\)"):
+        client.wait_all([task])
+    assert service.paths("DELETE") == []
+
+
+class Terminal(io.StringIO):
+    """A stderr with somebody in front of it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_sees_a_bar(client: Client, service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the fraction, the message and the end."""
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    # Each state is drawn, however short the time between two.
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=count(0.0, 1.0).__next__))
+    the_task(client, service, PENDING, RUNNING, DONE).wait(poll=SOON)
+    text = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    assert "Task 42" in text
+    assert "50%" in text
+    assert "counting" in text
+    assert "100%" in text
+
+
+@pytest.mark.parametrize("case", ["no terminal", "no tqdm", "not wanted", "no stderr"])
+def test_nobody_sees_a_bar_without_need(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logs stay clean, and tqdm may be missing."""
+    stderr = io.StringIO() if case == "no terminal" else Terminal()
+    monkeypatch.setattr(sys, "stderr", None if case == "no stderr" else stderr)
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    if case == "no tqdm":
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+    with ProgressBar("Task 42", wanted=case != "not wanted") as bar:
+        bar.show(0.5, "counting")
+    assert stderr.getvalue() == ""

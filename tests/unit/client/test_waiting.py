@@ -76,7 +76,7 @@ def test_waiting_ends_while_the_service_is_still_answering(
 
     with RawServer(script) as server, Client(server.url, **credentials, timeout=LONG) as client:
         with pytest.raises(TaskTimeoutError, match="has not ended in time") as caught:
-            Task(client, RUNNING).wait(SHORT, progress=False)
+            Task(client._api, RUNNING).wait(SHORT, progress=False)
         assert not finished.is_set()
     assert caught.value.job_id == "42"
     assert isinstance(caught.value.__cause__, ServiceError)
@@ -99,7 +99,7 @@ def test_a_handshake_or_a_proxy_that_hangs_is_not_waited_for(url: str, clean_env
             clean_environment.setenv(name, server.url)
         with Client(url.format(port=server.port), token=TOKEN, timeout=LONG, connect_timeout=LONG) as client:
             with pytest.raises(TaskTimeoutError):
-                Task(client, RUNNING).wait(SHORT, progress=False)
+                Task(client._api, RUNNING).wait(SHORT, progress=False)
             assert not finished.is_set()
             assert server.connections >= 1
 
@@ -111,7 +111,7 @@ def test_a_name_server_that_does_not_answer_is_not_waited_for(
     release = threading.Event()
     monkeypatch.setattr("callback_sdk.transport.connect.socket.getaddrinfo", lambda *_, **__: release.wait(30) and [])
     with Client("http://service.invalid", token=TOKEN) as client, pytest.raises(TaskTimeoutError):
-        Task(client, RUNNING).wait(SHORT, progress=False)
+        Task(client._api, RUNNING).wait(SHORT, progress=False)
     assert not release.is_set()
     release.set()
 
@@ -126,7 +126,7 @@ def test_all_tasks_together_wait_no_longer(clean_environment: Any) -> None:
         finished.set()
 
     with RawServer(script) as server, Client(server.url, token=TOKEN, timeout=LONG) as client:
-        tasks = [Task(client, TaskSnapshot(job_id=str(number))) for number in range(100)]
+        tasks = [Task(client._api, TaskSnapshot(job_id=str(number))) for number in range(100)]
         with pytest.raises(TaskTimeoutError, match="0 of 100 tasks have ended"):
             client.wait_all(tasks, SHORT, progress=False)
         assert not finished.is_set()
@@ -224,7 +224,7 @@ def test_a_thread_that_waits_for_a_login_ends_on_time(clean_environment: Any) ->
         other = threading.Thread(target=client.get_algorithms)
         other.start()
         asked.wait(10)
-        assert Task(client, RUNNING).wait(SHORT, progress=False) is False
+        assert Task(client._api, RUNNING).wait(SHORT, progress=False) is False
         assert isinstance(client.last_error, TaskTimeoutError)
         assert "logging in" in str(client.last_error.__cause__)
         assert other.is_alive()

@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from callback_sdk import cli
-from callback_sdk.client import connection, resources
+from callback_sdk.client import connection, waiting
 from callback_sdk.commands import tasks
 from tests.unit.client.fake import FakeService
 from tests.unit.client.jobs import ACCEPTED, BUCKET, HOOK, PREDICT, SIGNATURE, SIGNED, TOKEN, s3_fields
@@ -386,7 +386,7 @@ def test_an_interrupted_wait_names_the_task(
 
     service.on("POST", PREDICT, service.Say(202, ACCEPTED))
     service.on("GET", TASK, service.Say(200, {"job_id": "42", "status": "In Progress"}))
-    monkeypatch.setattr(resources.time, "sleep", interrupted)
+    monkeypatch.setattr(waiting.time, "sleep", interrupted)
     code, out, err = run("submit", "an-algorithm", features, "--wait")
     assert (code, out) == (130, "42\n")
     assert "The task goes on." in err

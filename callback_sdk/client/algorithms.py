@@ -1,0 +1,143 @@
+"""Algorithms and their versions: what the service says of them, and shortcuts to run them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, BinaryIO, Protocol, cast
+
+from attrs import define, field, fields
+
+from callback_sdk.client.detached import Detached
+from callback_sdk.client.tasks import Task
+from callback_sdk.text.html import HTMLRepr
+
+
+class AlgorithmClient(Protocol):
+    """The calls of a client that an algorithm makes with its own id."""
+
+    def run_algorithm(self, algorithm_id: str, features: Any, **options: Any) -> Task:
+        """Submit a task."""
+
+    def train_algorithm(self, algorithm_id: str, features: Any, **options: Any) -> Task:
+        """Submit a training."""
+
+    def get_template(self, algorithm_id: str, file_type: str = ..., version: str | None = ...) -> BinaryIO:
+        """Return an example."""
+
+    def get_graph(self, algorithm_id: str, file_type: str | None = ..., version: str | None = ...) -> BinaryIO:
+        """Return an image."""
+
+
+@define(frozen=True, kw_only=True)
+class Version(HTMLRepr):
+    """One version of an algorithm.
+
+    Attributes:
+        version: Its name, such as `"1.0.0"`.
+        change_description: What is new in it.
+        results: What it returns, in words.
+        features_format: The features that it takes.
+        output_format: The form of what it returns.
+    """
+
+    version: str
+    change_description: Any = None
+    results: Any = None
+    features_format: Any = field(default=None, repr=False)
+    output_format: Any = field(default=None, repr=False)
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "version": self.version,
+            "change": self.change_description,
+            "results": self.results,
+            "features": self.features_format,
+            "output": self.output_format,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Version:
+        """Read the wire form, an object or the name alone; members that are not known are left out."""
+        if isinstance(data, str):
+            return cls(version=data)
+        return cls(**{name: data[name] for name in cls.__annotations__ if name in data})
+
+
+@define(frozen=True, kw_only=True)
+class Algorithm(HTMLRepr):
+    """One algorithm of the service.
+
+    Attributes:
+        id: What `run_algorithm` takes.
+        name: What people call it.
+        description: What it does.
+        versions: Its versions, in the service's order.
+        evaluations: The evaluations that it knows.
+    """
+
+    _client: AlgorithmClient = field(repr=False, eq=False)
+    id: str
+    name: str = ""
+    description: str | None = None
+    versions: tuple[Version, ...] = ()
+    evaluations: tuple[Any, ...] = ()
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "name": self.name if self.name != self.id else None,
+            "description": self.description,
+            "versions": ", ".join(version.version for version in self.versions) or None,
+            "evaluations": ", ".join(map(str, self.evaluations)) or None,
+        }
+
+    @classmethod
+    def from_dict(cls, client: AlgorithmClient, data: Mapping[str, Any]) -> Algorithm:
+        """Read the wire form; members that are not known are left out."""
+        return cls(
+            client=client,
+            id=data["id"],
+            name=data.get("name") or data["id"],
+            description=data.get("description"),
+            versions=tuple(Version.from_dict(version) for version in data.get("versions") or ()),
+            evaluations=tuple(data.get("evaluations") or ()),
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Without the client, which holds a credential.
+        facts = {field.name: getattr(self, field.name) for field in fields(Algorithm) if field.name != "_client"}
+        versions = tuple(
+            Version(**{field.name: getattr(version, field.name) for field in fields(Version)})
+            for version in self.versions
+        )
+        return _detached_algorithm, ({**facts, "versions": versions},)
+
+    def __copy__(self) -> Algorithm:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Algorithm:
+        return self
+
+    def run(self, features: Any, **options: Any) -> Task:
+        """Submit a task; the options are those of `Client.run_algorithm`."""
+        return self._client.run_algorithm(self.id, features, **options)
+
+    def train(self, features: Any, **options: Any) -> Task:
+        """Submit a training; the options are those of `Client.train_algorithm`."""
+        return self._client.train_algorithm(self.id, features, **options)
+
+    def get_template(self, file_type: str = "input", version: str | None = None) -> BinaryIO:
+        """Return an example; see `Client.get_template`."""
+        return self._client.get_template(self.id, file_type, version)
+
+    def get_graph(self, file_type: str | None = None, version: str | None = None) -> BinaryIO:
+        """Return a picture; see `Client.get_graph`."""
+        return self._client.get_graph(self.id, file_type, version)
+
+
+def _detached_algorithm(facts: dict[str, Any]) -> Algorithm:
+    client = Detached(
+        f"The algorithm {facts['id']} was pickled, and its client was not, as it holds a credential.",
+        f'Get it again from a client of this process: client.get_algorithm("{facts["id"]}").',
+    )
+    return Algorithm(client=cast("AlgorithmClient", client), **facts)

@@ -1,0 +1,194 @@
+"""The service's REST API: one method for each call, and values that hold nothing but data."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import itertools
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from callback_sdk.client.connection import JSON, ServiceConnection
+from callback_sdk.client.failures import Failures
+from callback_sdk.client.form import whole_number
+from callback_sdk.client.responses import parse_response, unexpected
+from callback_sdk.client.states import Delivery, TaskSnapshot, TaskSummary
+from callback_sdk.errors import InvalidRequestError, NotFoundError, ServiceError
+from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
+from callback_sdk.text.html import HTMLList
+
+_STATUSES = (PENDING, IN_PROGRESS, FINISHED, CANCELED)
+
+_PAGE = 200
+"""Maximum number of tasks in a page."""
+
+_ANY_FILE = f"{JSON}, */*;q=0.5"
+
+
+class ServiceAPI:
+    """The calls that a client and its tasks and algorithms make.
+
+    Args:
+        connection: Connection to the service.
+        failures: What a failed call does.
+    """
+
+    def __init__(self, connection: ServiceConnection, failures: Failures) -> None:
+        self.connection = connection
+        self.failures = failures
+
+    def task(self, job_id: str, *, deadline: float | None = None) -> TaskSnapshot:
+        """Return a task; with a deadline of the monotonic clock, request it once and no longer than that."""
+        return self._task("GET", job_id, deadline=deadline)
+
+    def cancel(self, job_id: str) -> TaskSnapshot:
+        """Cancel a task and return it."""
+        return self._task("DELETE", job_id)
+
+    def tasks(self, status: str | None, algorithm_id: str | None, limit: int | None) -> Iterator[TaskSummary]:
+        """Iterate over the user's tasks, newest first; the first page is requested now.
+
+        Raises:
+            InvalidRequestError: The status doesn't exist, or the limit is not a positive number.
+        """
+        number = None if limit is None else whole_number(limit)
+        if limit is not None and (number is None or number < 1):
+            raise InvalidRequestError(f"limit is {limit!r:.100}.", hint="Give a whole number above 0, or None.")
+        if status is not None and status not in _STATUSES:
+            raise InvalidRequestError(f"status is {status!r:.100}.", hint=f"Give one of {', '.join(_STATUSES)}.")
+        wanted = {"status": status, "algorithm": algorithm_id, "limit": min(number or _PAGE, _PAGE)}
+        return itertools.islice(self._pages(wanted, self._page(wanted)), number)
+
+    def logs(self, job_id: str) -> str:
+        """Return the output of a task's last run."""
+        path = f"/algorithms/tasks/{segment(job_id)}/logs"
+        data: bytes = self.connection.request("GET", path, accept="text/plain").data
+        return data.decode(errors="replace")
+
+    def deliveries(self, job_id: str) -> list[Delivery]:
+        """Return the deliveries of a task, in the order of the targets."""
+        data = self._list("a list of deliveries", f"/algorithms/tasks/{segment(job_id)}/deliveries")
+        return HTMLList(parse_response("a delivery", Delivery.from_dict, item) for item in data)
+
+    def redeliver(self, job_id: str, delivery_id: str) -> Delivery:
+        """Schedule a delivery again, at once, and return it."""
+        path = f"/algorithms/tasks/{segment(job_id)}/deliveries/{segment(delivery_id)}/redeliver"
+        # Idempotent: a delivery that is due stays due.
+        answer = self.connection.request("POST", path, repeatable=True)
+        delivery = parse_response("a delivery", Delivery.from_dict, answer.data)
+        _check_id("delivery", delivery_id, delivery.delivery_id)
+        return delivery
+
+    def algorithms(self) -> list[Any]:
+        """Return the JSON of every algorithm."""
+        return self._list("a list of algorithms", "/algorithms")
+
+    def algorithm(self, algorithm_id: str) -> Any:
+        """Return the JSON of one algorithm."""
+        path = f"/algorithms/{segment(algorithm_id)}"
+        with self.suggesting_names(algorithm_id):
+            return self.connection.request("GET", path).data
+
+    def versions(self, algorithm_id: str) -> list[Any]:
+        """Return the JSON of every version of an algorithm."""
+        return self._list("a list of versions", f"/algorithms/{segment(algorithm_id)}/versions")
+
+    def version(self, algorithm_id: str, version: str) -> Any:
+        """Return the JSON of one version of an algorithm."""
+        return self.connection.request("GET", f"/algorithms/{segment(algorithm_id)}/versions/{segment(version)}").data
+
+    def template(self, algorithm_id: str, file_type: str, version: str | None) -> bytes:
+        """Return an example of an algorithm's input, output or parameters."""
+        return self._file(algorithm_id, "template", file_type, version, accept=_ANY_FILE)
+
+    def graph(self, algorithm_id: str, file_type: str | None, version: str | None) -> bytes:
+        """Return a PNG image of an algorithm's input or output."""
+        return self._file(algorithm_id, "graph", file_type, version, accept="image/png")
+
+    @contextlib.contextmanager
+    def suggesting_names(self, algorithm_id: str) -> Iterator[None]:
+        """Add similar names to the hint of a `NotFoundError`."""
+        try:
+            yield
+        except NotFoundError as error:
+            self._suggest(error, algorithm_id)
+            raise
+
+    def _suggest(self, error: NotFoundError, algorithm_id: str) -> None:
+        try:
+            data = self.connection.request("GET", "/algorithms", deadline=time.monotonic() + 2).data
+            names = [algorithm["id"] for algorithm in data]
+        except (ServiceError, KeyError, TypeError):
+            return
+        if any(f"'{name}'" in error.message for name in names):
+            # The service has made its own suggestion.
+            error.hint = ""
+            return
+        similar = difflib.get_close_matches(algorithm_id, names, n=3)
+        listed = ", ".join(repr(name) for name in similar or names[:5])
+        if algorithm_id not in names and listed:
+            error.hint = f"Did you mean {listed}?" if similar else f"The service has {listed}."
+
+    def _task(self, method: str, job_id: str, *, deadline: float | None = None) -> TaskSnapshot:
+        answer = self.connection.request(method, f"/algorithms/tasks/{segment(job_id)}", deadline=deadline)
+        state = parse_response("a task", TaskSnapshot.from_dict, answer.data)
+        _check_id("task", job_id, state.job_id)
+        return state
+
+    def _file(self, algorithm_id: str, what: str, file_type: str | None, version: str | None, *, accept: str) -> bytes:
+        for name, value in {"file_type": file_type, "version": version}.items():
+            if value is not None and not isinstance(value, str):
+                raise InvalidRequestError(f"{name} is {value!r:.100}.", hint="Give a string, or leave it out.")
+        path = _with_query(f"/algorithms/{segment(algorithm_id)}/{what}", {"type": file_type, "version": version})
+        with self.suggesting_names(algorithm_id):
+            data: bytes = self.connection.request("GET", path, accept=accept).data
+        return data
+
+    def _list(self, what: str, path: str) -> list[Any]:
+        data = self.connection.request("GET", path).data
+        if not isinstance(data, list):
+            raise unexpected(what)
+        return data
+
+    def _pages(self, wanted: dict[str, Any], page: tuple[list[TaskSummary], str | None]) -> Iterator[TaskSummary]:
+        while True:
+            tasks, cursor = page
+            yield from tasks
+            if cursor is None:
+                return
+            page = self._page({**wanted, "cursor": cursor})
+
+    def _page(self, wanted: dict[str, Any]) -> tuple[list[TaskSummary], str | None]:
+        data = self.connection.request("GET", _with_query("/algorithms/tasks", wanted)).data
+        if not isinstance(data, dict) or not isinstance(data.get("tasks"), list):
+            raise unexpected("a page of tasks")
+        return [parse_response("a task", TaskSummary.from_dict, item) for item in data["tasks"]], data.get("next")
+
+
+def segment(name: str) -> str:
+    """Quote a name as one segment of a path, so that it can't lead to another path.
+
+    Raises:
+        InvalidRequestError: It is not a name.
+    """
+    if isinstance(name, str) and name not in ("", ".", ".."):
+        # A lone surrogate, as in a file name that isn't UTF-8, can't be in a URL.
+        with contextlib.suppress(UnicodeEncodeError):
+            return quote(name, safe="")
+    raise InvalidRequestError(f"{name!r:.100} is no id.", hint="Give the id as a string.")
+
+
+def _with_query(path: str, parameters: Mapping[str, Any]) -> str:
+    given = {name: value for name, value in parameters.items() if value is not None}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def _check_id(what: str, wanted: str, told: str) -> None:
+    """Raise if the response is about another object than the request."""
+    if told != wanted:
+        raise ServiceError(
+            f"The service was asked about the {what} {wanted!r:.100} and told about {told!r:.100}.",
+            hint="A proxy or a shared connection between client and service mixes up responses: use neither.",
+        )

@@ -1,0 +1,61 @@
+"""The targets of a submission: what the caller gave in any of three arguments, parsed and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from callback_sdk.errors import CallbackParamError
+from callback_sdk.redaction import Secret
+from callback_sdk.targets import TargetSettings, check_callback
+from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.callbacks import callbacks as paired
+
+
+class CallbackResolver:
+    """Turns the callback arguments of a call into checked targets.
+
+    Args:
+        default: Callback URLs of tasks that name no target.
+        settings: Settings of the checks.
+    """
+
+    def __init__(self, default: Secret[Any], settings: TargetSettings) -> None:
+        self._default = default
+        self._settings = settings
+
+    def resolve(self, given: Secret[tuple[Any, Any, Any]]) -> tuple[Callback, ...]:
+        """Return the targets of `callback_url`, `callback_param` and `callbacks`.
+
+        Raises:
+            TargetError: A result can't be delivered to one of them.
+        """
+        url, param, callbacks = (Secret(value) for value in given.reveal())
+        has_url = url.reveal() is not None
+        if callbacks.reveal() is not None:
+            if has_url or param.reveal() is not None:
+                raise CallbackParamError(
+                    "callbacks= is given together with callback_url= or callback_param=.",
+                    hint="Give each target once: in callbacks, as (url, param) where it has a parameter.",
+                )
+            return self.resolve_list(callbacks)
+        if param.reveal() and not has_url and self._default.reveal() is None:
+            raise CallbackParamError("callback_param= is given without callback_url=.", hint="Give the URL too.")
+        return self._checked(paired(url if has_url else self._default, param))
+
+    def resolve_list(self, callbacks: Secret[Any]) -> tuple[Callback, ...]:
+        """Return the targets of `callbacks`, a list or a single one.
+
+        Raises:
+            TargetError: A result can't be delivered to one of them.
+        """
+        return self._checked(paired(Secret(_listed(callbacks.reveal()))))
+
+    def _checked(self, targets: tuple[Callback, ...]) -> tuple[Callback, ...]:
+        for target in targets:
+            check_callback(target, self._settings)
+        return targets
+
+
+def _listed(targets: Any) -> Any:
+    return list(targets) if isinstance(targets, Iterable) and not isinstance(targets, (str, Mapping)) else [targets]

@@ -1,0 +1,64 @@
+"""The settings of a client: its arguments, and the environment where they say nothing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from callback_sdk.client.connection import ServiceConnection, service_url
+from callback_sdk.client.login import credentials_of
+from callback_sdk.errors import ConfigurationError
+from callback_sdk.redaction import Secret, hide
+
+if TYPE_CHECKING:
+    from callback_sdk.config.client import ClientConfig
+
+
+def environment_config() -> ClientConfig:
+    """Return the settings in the environment."""
+    # Here, because environ-config loads boto3 wherever that is installed.
+    from callback_sdk.config.client import ClientConfig
+
+    return ClientConfig.from_environ()
+
+
+def hidden(value: Any) -> Secret[Any] | None:
+    """Return a credential in a value that hides it; None when there is none."""
+    return None if value is None else hide(value)
+
+
+def open_connection(
+    config: ClientConfig,
+    url: str | None,
+    *,
+    token: Secret[str] | None,
+    username: str | None,
+    password: Secret[str] | None,
+    timeout: timedelta | None,
+    connect_timeout: timedelta | None,
+    retries: int | None,
+) -> ServiceConnection:
+    """Return a connection with the arguments of a `Client`, and the configuration's values for those that are None.
+
+    Raises:
+        ConfigurationError: There is no URL, or no credentials, or a setting is invalid.
+    """
+    return ServiceConnection(
+        service_url(_checked_url(hide(url or config.url))),
+        credentials_of(token, username, password, config),
+        timeout=config.timeout if timeout is None else timeout,
+        connect_timeout=config.connect_timeout if connect_timeout is None else connect_timeout,
+        retries=config.retries if retries is None else retries,
+        max_response=config.max_response_bytes,
+    )
+
+
+def _checked_url(value: Secret[Any]) -> Secret[str]:
+    if value.reveal() is None:
+        raise ConfigurationError(
+            "The client has no url.",
+            hint="Give url=, or set CALLBACK_SDK_URL. `callback-sdk serve` prints the URL of a service of one's own.",
+        )
+    if not isinstance(value.reveal(), str):
+        raise ConfigurationError(f"url is of type {type(value.reveal()).__name__}.", hint="Give a string.")
+    return value

@@ -1,0 +1,87 @@
+"""The submission of one task or one training: its form, its request, and what its errors say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import define, field
+
+from callback_sdk import tracing
+from callback_sdk.client.api import ServiceAPI, segment
+from callback_sdk.client.features import parameters_file, prepared
+from callback_sdk.client.form import checked_key, credentials, form_fields, joined
+from callback_sdk.client.interrupts import naming_key
+from callback_sdk.client.responses import accepted, may_be_accepted, parse_response
+from callback_sdk.client.states import TaskSnapshot
+from callback_sdk.documents.body import Body
+from callback_sdk.documents.multipart import encode_form
+from callback_sdk.errors import ServiceError
+from callback_sdk.redaction import Secret
+from callback_sdk.targets.callbacks import Callback
+
+
+@define(frozen=True, kw_only=True)
+class Submission:
+    """One task to submit; see `Client.run_algorithm`.
+
+    Attributes:
+        algorithm_id: The algorithm's id.
+        action: `"predict"` or `"fit"`, the last segment of the path.
+        features: The features, in one of the accepted forms.
+        parameters: The parameters, or the path of a file with them.
+        targets: Checked targets of the result.
+        options: The other fields of the form.
+        idempotency_key: The caller's key; None for a new one.
+    """
+
+    algorithm_id: str
+    action: str
+    features: Any = field(repr=False)
+    parameters: Mapping[str, Any] | str | os.PathLike[str] | None = field(repr=False)
+    targets: Sequence[Callback]
+    options: Mapping[str, Any]
+    idempotency_key: str | None
+
+    def send(self, api: ServiceAPI) -> TaskSnapshot:
+        """Submit the task.
+
+        Raises:
+            CallbackSDKError: It can't be sent, or the service didn't accept it.
+        """
+        path = f"/algorithms/{segment(self.algorithm_id)}/{self.action}"
+        key = checked_key(self.idempotency_key)
+        fields = form_fields(self.targets, **self.options)
+        files = [] if self.parameters is None else [parameters_file(self.parameters)]
+        with prepared(self.features, compression=self.options["compression"]) as file:
+            body, content_type = encode_form(fields, [file, *files])
+            with api.suggesting_names(self.algorithm_id):
+                return self._post(api, path, joined(body), content_type, key)
+
+    def _post(self, api: ServiceAPI, path: str, body: Body, content_type: str, key: str) -> TaskSnapshot:
+        try:
+            with (
+                tracing.span("submit", "client", algorithm=self.algorithm_id),
+                naming_key(key, lambda: accepted(key)),
+            ):
+                answer = api.connection.request(
+                    "POST",
+                    path,
+                    body=body,
+                    content_type=content_type,
+                    hidden=self._hidden,
+                    key=key,
+                    # A service other than ours may not know such keys. A caller who gives one says that it does.
+                    repeatable=self.idempotency_key is not None,
+                )
+        except ServiceError as error:
+            if may_be_accepted(error):
+                error.hint = f"{error.hint} {accepted(key)}"
+                error.idempotency_key = key
+            raise
+        return parse_response("a task", TaskSnapshot.from_dict, answer.data)
+
+    @property
+    def _hidden(self) -> Secret[tuple[str, ...]]:
+        return credentials(self.targets)

@@ -1,0 +1,221 @@
+"""Lists of tasks, deliveries with their tries, and deliveries made anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+from callback_sdk.client import Client, DeliveryAttempt, DeliveryCounts, Progress
+from callback_sdk.client.states import TaskSnapshot
+from callback_sdk.errors import ConflictError, InvalidRequestError, NotFoundError, ServiceError
+from callback_sdk.receipt import Receipt
+from tests.unit.client.jobs import DATA
+
+TASK = "/algorithms/tasks/42"
+NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
+RECEIPT = Receipt(kind="webhook", url="https://h/x", status=200, size=2, sha256="00", started_at=NOON, finished_at=NOON)
+SUMMARY = {
+    "job_id": "42",
+    "algorithm": "an-algorithm",
+    "version": "1.0.0",
+    "kind": "predict",
+    "status": "Finished",
+    "success": True,
+    "error": None,
+    "progress": {"fraction": 1.0, "message": "done"},
+    "priority": 5,
+    "created_at": "2026-01-01T12:00:00Z",
+    "started_at": "2026-01-01T12:00:00.250000+00:00",
+    "finished_at": None,
+    "deliveries": {"pending": 1, "delivered": 2, "dead": 3},
+}
+DEAD = {
+    "delivery_id": "d-1",
+    "url": "https://h/x",
+    "state": "dead",
+    "attempts": 2,
+    "next_attempt_at": None,
+    "error": "410: gone",
+    "receipt": None,
+    "tries": [
+        {"number": 1, "started_at": "2026-01-01T12:00:00+00:00", "finished_at": None, "error": "The worker died."},
+        {
+            "number": 2,
+            "started_at": "2026-01-01T12:00:00Z",
+            "finished_at": "2026-01-01T12:00:00Z",
+            "error": "410: gone",
+        },
+    ],
+}
+DELIVERED = {**DEAD, "delivery_id": "d-2", "state": "delivered", "error": None, "receipt": RECEIPT.to_dict()}
+AGAIN = {**DEAD, "state": "pending", "next_attempt_at": "2026-01-01T12:00:00Z"}
+
+
+def page(service: Any, ids: str, cursor: str | None = None) -> Any:
+    return service.Say(data={"tasks": [{**SUMMARY, "job_id": job_id} for job_id in ids], "next": cursor})
+
+
+def listed(query: str = "limit=200") -> str:
+    return f"/algorithms/tasks?{query}"
+
+
+def test_a_task_of_a_list_has_every_member(client: Client, service: Any) -> None:
+    """It tells how the task stands, with times and counts, and has no results."""
+    service.on("GET", listed(), service.Say(data={"tasks": [{**SUMMARY, "new": 1}], "next": None}))
+    (task,) = client.get_tasks()
+    assert (task.job_id, task.algorithm, task.version, task.kind) == ("42", "an-algorithm", "1.0.0", "predict")
+    assert (task.status, task.success, task.error, task.priority) == ("Finished", True, None, 5)
+    assert task.progress == Progress(fraction=1.0, message="done")
+    assert task.deliveries == DeliveryCounts(pending=1, delivered=2, dead=3)
+    assert (task.created_at, task.finished_at) == (NOON, None)
+    assert task.started_at == NOON.replace(microsecond=250_000)
+    assert task.to_dict() | {"created_at": SUMMARY["created_at"]} == SUMMARY
+
+
+def test_pages_are_asked_for_as_they_are_needed(client: Client, service: Any) -> None:
+    """Each page is one request, and what nobody wants is not asked for."""
+    service.on("GET", listed(), page(service, "ab", "c 1"))
+    service.on("GET", listed("limit=200&cursor=c+1"), page(service, "cd", "c2"))
+    service.on("GET", listed("limit=200&cursor=c2"), page(service, "e"))
+    found = client.get_tasks()
+    assert len(service.requests) == 1
+    assert [next(found).job_id for _ in range(3)] == ["a", "b", "c"]
+    assert len(service.requests) == 2
+    assert [task.job_id for task in found] == ["d", "e"]
+
+
+def test_a_list_can_be_narrowed(client: Client, service: Any) -> None:
+    """By status, by algorithm, and by number."""
+    query = "status=In+Progress&algorithm=an%2Falgorithm&limit=3"
+    service.on("GET", listed(query), page(service, "ab", "x"))
+    service.on("GET", listed(f"{query}&cursor=x"), page(service, "cd", "y"))
+    found = client.get_tasks(status="In Progress", algorithm_id="an/algorithm", limit=3)
+    assert [task.job_id for task in found] == ["a", "b", "c"]
+    assert len(service.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [*(("limit", value) for value in (0, -1, 1.5, True, "7")), *(("status", value) for value in ("pending", 7))],
+)
+def test_what_cannot_be_listed_is_refused(client: Client, service: Any, name: str, value: Any) -> None:
+    """A limit that is no number, and a status that there isn't, before anything is asked."""
+    with pytest.raises(InvalidRequestError, match=rf"{name} is"):
+        client.get_tasks(**{name: value})
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("data", [[], {}, {"tasks": {}}, {"tasks": [{}]}, {"tasks": [{**SUMMARY, "created_at": "?"}]}])
+def test_an_answer_that_is_no_page_is_an_error(client: Client, service: Any, data: Any) -> None:
+    """It isn't taken for an empty list."""
+    service.on("GET", listed(), service.Say(data=data))
+    with pytest.raises(ServiceError, match=r"not a (page of tasks|task)"):
+        list(client.get_tasks())
+
+
+def test_a_list_never_ends_early_without_an_error(client: Client, service: Any) -> None:
+    """A later page that fails raises; where failed calls return False, the call itself returns it."""
+    service.on("GET", listed(), page(service, "a", "c1"))
+    found = client.get_tasks()
+    assert next(found).job_id == "a"
+    with pytest.raises(NotFoundError):
+        next(found)
+    client.fail_on_error(False)
+    assert client.get_tasks() is False
+    assert isinstance(client.last_error, NotFoundError)
+
+
+def test_a_list_without_errors_is_whole(client: Client, service: Any) -> None:
+    """Where failed calls return False, a list that is returned has every page."""
+    client.fail_on_error(False)
+    service.on("GET", listed(), page(service, "a", "c1"))
+    service.on("GET", listed("limit=200&cursor=c1"), page(service, "b"))
+    assert [task.job_id for task in client.get_tasks()] == ["a", "b"]
+
+
+def test_deliveries_come_with_their_tries(client: Client, service: Any) -> None:
+    """Each try has its times and its error, each delivery its receipt."""
+    service.on("GET", f"{TASK}/deliveries", service.Say(data=[DEAD, DELIVERED]))
+    dead, delivered = client.get_deliveries("42")
+    assert (dead.delivery_id, dead.url, dead.state, dead.attempts) == ("d-1", "https://h/x", "dead", 2)
+    assert (dead.error, dead.receipt, dead.next_attempt_at) == ("410: gone", None, None)
+    assert dead.tries == (
+        DeliveryAttempt(number=1, started_at=NOON, finished_at=None, error="The worker died."),
+        DeliveryAttempt(number=2, started_at=NOON, finished_at=NOON, error="410: gone"),
+    )
+    assert delivered.receipt == RECEIPT
+    assert json.loads(json.dumps(delivered.to_dict()))["receipt"] == RECEIPT.to_dict()
+
+
+@pytest.mark.parametrize("data", [{}, [{}], [{**DEAD, "tries": [{}]}], None])
+def test_an_answer_without_deliveries_is_an_error(client: Client, service: Any, data: Any) -> None:
+    """It isn't taken for none."""
+    service.on("GET", f"{TASK}/deliveries", service.Say(data=data))
+    with pytest.raises(ServiceError, match="not a"):
+        client.get_deliveries("42")
+
+
+def test_a_delivery_is_made_anew(client: Client, service: Any) -> None:
+    """The answer is the delivery as it then stands; a lost answer is asked for again."""
+    service.on("POST", f"{TASK}/deliveries/d-1/redeliver", service.Say(drop=True), service.Say(202, AGAIN))
+    delivery = client.redeliver("42", "d-1")
+    assert (delivery.state, delivery.next_attempt_at) == ("pending", NOON)
+    assert len(service.requests) == 2
+
+
+def test_a_task_that_runs_has_nothing_to_deliver(client: Client, service: Any) -> None:
+    """The service's 409 is told as it is."""
+    service.on("POST", f"{TASK}/deliveries/d-1/redeliver", service.Say(409, {"error": "It has not ended."}))
+    with pytest.raises(ConflictError, match="It has not ended"):
+        client.redeliver("42", "d-1")
+
+
+def test_a_task_begins_its_dead_deliveries_anew(client: Client, service: Any) -> None:
+    """Those that were made are left alone."""
+    service.on("GET", TASK, service.Say(data={"job_id": "42", "status": "Finished"}))
+    service.on("GET", f"{TASK}/deliveries", service.Say(data=[DEAD, DELIVERED]))
+    service.on("POST", f"{TASK}/deliveries/d-1/redeliver", service.Say(202, AGAIN))
+    assert [delivery.delivery_id for delivery in client.get_task_results("42").redeliver()] == ["d-1"]
+    assert len(service.paths("POST")) == 1
+
+
+def test_a_whole_task_has_the_same_facts(client: Client, service: Any) -> None:
+    """Algorithm, version, kind, priority and times; its wire form comes back."""
+    data = {
+        **SUMMARY,
+        "deliveries": [{"url": "https://h/x", "state": "dead", "attempts": 1, "error": "410"}],
+        "predictions": [1],
+        "receipts": [RECEIPT.to_dict()],
+        "callback_param": {"n": 1},
+    }
+    service.on("GET", TASK, service.Say(data=data))
+    task = client.get_task_results("42")
+    assert (task.algorithm, task.version, task.kind, task.priority) == ("an-algorithm", "1.0.0", "predict", 5)
+    assert (task.created_at, task.finished_at) == (NOON, None)
+    assert task.started_at == NOON.replace(microsecond=250_000)
+    wire = task.to_dict()
+    assert (wire["predictions"], wire["deliveries"][0]["state"]) == ([1], "dead")
+    assert TaskSnapshot.from_dict(json.loads(json.dumps(wire))) == task._state
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.train_algorithm("a", DATA),
+        lambda client: client.run_algorithm_batch("a", [DATA]),
+        lambda client: client.get_tasks(),
+        lambda client: client.get_deliveries("42"),
+        lambda client: client.redeliver("42", "d"),
+        lambda client: client.get_template("a"),
+        lambda client: client.get_graph("a"),
+    ],
+)
+def test_no_call_raises_where_that_is_not_wanted(client: Client, call: Callable[[Client], Any]) -> None:
+    """`fail_on_error(False)` counts for every call."""
+    client.fail_on_error(False)
+    assert call(client) is False
+    assert isinstance(client.last_error, NotFoundError)
