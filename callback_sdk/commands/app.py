@@ -50,21 +50,19 @@ targets.add_to(app)
 def demo(
     *,
     bucket: Annotated[
-        str | None, typer.Option(help="An S3 bucket of yours, in place of a local store.", show_default=False)
+        str | None, typer.Option(help="Your S3 bucket, instead of a local store.", show_default=False)
     ] = None,
-    prefix: Annotated[str, typer.Option(help="What the keys in that bucket begin with.")] = "callback-sdk-demo/",
-    region: Annotated[str | None, typer.Option(help="The bucket's region.", show_default=False)] = None,
-    endpoint_url: Annotated[
-        str | None, typer.Option(help="An S3-compatible store that holds the bucket.", show_default=False)
-    ] = None,
+    prefix: Annotated[str, typer.Option(help="Prefix of the keys in that bucket.")] = "callback-sdk-demo/",
+    region: Annotated[str | None, typer.Option(help="Region of the bucket.", show_default=False)] = None,
+    endpoint_url: Annotated[str | None, typer.Option(help="URL of an S3-compatible store.", show_default=False)] = None,
     engine: Annotated[
         str, typer.Option(metavar="embedded|celery", help="celery: with a worker, a message broker and PostgreSQL.")
     ] = "embedded",
 ) -> None:
-    """Run one real job on local servers, with three callbacks, and show what arrives.
+    """Run one real task on local servers, with three callbacks, and show what arrives.
 
-    A presigned PUT and a presigned POST go to an object store, the third result to a webhook. Nothing is left
-    when it ends: no process, no file, no object. With --bucket, boto3 finds the credentials where it always does.
+    A presigned PUT and a presigned POST go to an object store, the third callback to a webhook. It leaves no process,
+    file or object behind. With --bucket it uses the credentials boto3 finds.
     """
     from callback_sdk.commands.demo import Place, run
 

@@ -1,4 +1,4 @@
-"""The command `health`: asks a service or a worker whether it is ready, for the health checks of containers."""
+"""The command `health`: checks whether a service or a worker is ready, for health checks of containers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from callback_sdk.commands.printing import print_line
 from callback_sdk.errors import ConfigurationError, ServiceConnectionError
 
 _TIMEOUT = 10.0
-"""Seconds that an answer may take."""
+"""Seconds that a response may take."""
 
 
 def health(
@@ -23,21 +23,21 @@ def health(
         typer.Option(
             min=1,
             max=65535,
-            help="Port on this machine: CALLBACK_SDK_METRICS_PORT of a worker, or else CALLBACK_SDK_PORT.",
+            help="Port on this machine. Without it: CALLBACK_SDK_METRICS_PORT (worker), else CALLBACK_SDK_PORT.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Ask the service or the worker on this machine whether it is ready.
+    """Check whether the service or the worker on this machine is ready.
 
-    The exit code is 0 if it is, and else 1, with the reason. A worker answers with --metrics-port only.
+    Exit codes: 0 ready; 1 not ready, with the reason. A worker responds only with --metrics-port.
     """
     config = settings()
     port = port or config.metrics_port or config.port
     status, error = _ask(config.host, port)
     if status != 200:
-        raise ServiceConnectionError(f"It isn't ready: {error}", status=status)
-    print_line("It is ready.")
+        raise ServiceConnectionError(f"Not ready: {error}", status=status)
+    print_line("Ready.")
 
 
 def _ask(host: str, port: int) -> tuple[int, str]:

@@ -32,35 +32,32 @@ _LOOK = 0.2
 @takes_settings(PASS_ENV, MEMORY_LIMIT)
 def run(
     registry: RegistryName,
-    algorithm: Annotated[str, typer.Argument(metavar="ALGORITHM", help="Which algorithm.", show_default=False)],
+    algorithm: Annotated[str, typer.Argument(metavar="ALGORITHM", help="Name of the algorithm.", show_default=False)],
     *,
     features: Annotated[
-        Path, typer.Option(metavar="FILE", help="A file of Parquet or JSON with its data.", show_default=False)
+        Path, typer.Option(metavar="FILE", help="Parquet or JSON file with the features.", show_default=False)
     ],
     parameters: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A JSON file with the algorithm's parameters.", show_default=False),
+        typer.Option(metavar="FILE", help="JSON file with the parameters.", show_default=False),
     ] = None,
-    version: Annotated[
-        str | None, typer.Option(help="The algorithm's version; the newest, unless given.", show_default=False)
-    ] = None,
+    version: Annotated[str | None, typer.Option(help="Version of the algorithm.", show_default="the newest")] = None,
     no_evaluate: Annotated[bool, typer.Option("--no-evaluate", help="Don't evaluate the predictions.")] = False,
-    fit: Annotated[bool, typer.Option("--fit", help="Call the function that trains it.")] = False,
+    fit: Annotated[bool, typer.Option("--fit", help="Train the algorithm.")] = False,
     export: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --fit: where the new model goes.", show_default=False)
+        Path | None, typer.Option(metavar="FILE", help="With --fit: file for the trained model.", show_default=False)
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A model that --export wrote, to go on with.", show_default=False),
+        typer.Option(metavar="FILE", help="Model file written by --export, to continue from.", show_default=False),
     ] = None,
     config: ServiceConfig,
 ) -> None:
-    """Run an algorithm once, as the service would, and print its results as JSON.
+    """Run an algorithm once, as the service does, and print its results as JSON.
 
-    What it prints and logs comes to standard error. It runs in a process of its own, with its time-out, its memory
-    limit, and those variables of the environment that a service would pass to it; nothing is kept or delivered. Exit
-    codes: 0; 1 an error, such as features that are no table; 2 wrong usage; 3 the algorithm failed; 130 Ctrl-C, which
-    stops it.
+    The output and log of the algorithm go to standard error. It runs in a child process with its timeout, its memory
+    limit, and the environment variables that a service passes on; nothing is stored or delivered. Exit codes: 0
+    success; 1 an error, such as invalid features; 2 wrong usage; 3 the algorithm failed; 130 Ctrl-C, which stops it.
     """
     # Here and not above, so that the help is there at once.
     from callback_sdk.service.algorithms import features as tables

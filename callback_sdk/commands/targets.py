@@ -31,9 +31,9 @@ _BOTO3_FORM = {"url", "fields"}
 
 sign = typer.Typer(
     name="sign",
-    help="""Sign a place in a bucket for one result, with the credentials that boto3 finds.
+    help="""Presign an upload of one object, with the credentials boto3 finds.
 
-    What is printed is a credential: whoever has it can write the object until it expires.""",
+    The output is a credential: whoever has it can write the object until it expires.""",
     no_args_is_help=True,
 )
 
@@ -42,25 +42,21 @@ Place = Annotated[
     typer.Argument(metavar="BUCKET/KEY", help="The object, as s3://BUCKET/KEY or BUCKET/KEY.", show_default=False),
 ]
 Expires = Annotated[
-    str, typer.Option(metavar="DURATION", help="How long it can be used, such as 90s, 6h or 7d, which is the most.")
+    str, typer.Option(metavar="DURATION", help="Lifetime of the signature, such as 90s, 6h or 7d (maximum).")
 ]
-ContentType = Annotated[
-    str | None, typer.Option(metavar="TYPE", help="The object's media type, as a part of the signature.")
-]
-Acl = Annotated[str | None, typer.Option(metavar="ACL", help="A canned ACL, such as bucket-owner-full-control.")]
-Metadata = Annotated[
-    list[str] | None, typer.Option(metavar="NAME=VALUE", help="The object's own metadata; repeatable.")
-]
-Region = Annotated[str | None, typer.Option(help="The bucket's region.", show_default=False)]
+ContentType = Annotated[str | None, typer.Option(metavar="TYPE", help="Signed Content-Type of the object.")]
+Acl = Annotated[str | None, typer.Option(metavar="ACL", help="Canned ACL, such as bucket-owner-full-control.")]
+Metadata = Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Metadata of the object. Repeatable.")]
+Region = Annotated[str | None, typer.Option(help="Region of the bucket.", show_default=False)]
 EndpointUrl = Annotated[
-    str | None, typer.Option(metavar="URL", help="An S3-compatible store that holds the bucket.", show_default=False)
+    str | None, typer.Option(metavar="URL", help="URL of an S3-compatible store.", show_default=False)
 ]
 Where = Annotated[
     str,
     typer.Argument(
         metavar="TARGET",
         help='A file with a URL, or with JSON: {"url": ..., "param": {...}}, a list of these, or what '
-        "generate_presigned_post returns. - reads standard input. A URL itself is taken too, but other users of this "
+        "generate_presigned_post returns. - reads standard input. A URL is accepted, too, but other users of this "
         "machine see command lines.",
         show_default=False,
     ),
@@ -76,17 +72,17 @@ def sign_put(
     acl: Acl = None,
     metadata: Metadata = None,
     if_none_match: Annotated[
-        bool, typer.Option("--if-none-match", help="Refuse to write over an object that is there.")
+        bool, typer.Option("--if-none-match", help="Reject the upload if the object exists.")
     ] = False,
     region: Region = None,
     endpoint_url: EndpointUrl = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print what --callbacks-file of submit takes, with the signed headers.")
+        bool, typer.Option("--json", help="Print JSON for --callbacks-file of submit, including the signed headers.")
     ] = False,
 ) -> None:
-    """Sign a URL that takes one object by PUT, and print it.
+    """Presign a PUT of one object and print the URL.
 
-    When headers are signed too they have to be sent with it, so --json is needed then.
+    Options that sign headers need --json, because the upload must send these headers.
     """
     options: dict[str, Any] = {"expires": duration(expires, "--expires"), "metadata": _pairs(metadata, "--metadata")}
     options |= {"content_type": content_type, "acl": acl, "if_none_match": if_none_match}
@@ -94,7 +90,7 @@ def sign_put(
         key, signer = _signer(place, region, endpoint_url)
         target = signer.presign_put(key, **options)
     if target.callback_param and not as_json:
-        raise typer.BadParameter("A URL alone doesn't tell which headers were signed.", param_hint="without --json")
+        raise typer.BadParameter("These options sign headers, which the plain URL doesn't carry: add --json.")
     _print_target(target, as_json=as_json)
 
 
@@ -106,14 +102,12 @@ def sign_post(
     content_type: ContentType = None,
     acl: Acl = None,
     metadata: Metadata = None,
-    field: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A form field; repeatable.")] = None,
-    max_size: Annotated[
-        int | None, typer.Option(min=1, metavar="BYTES", help="Most bytes that the object may have.")
-    ] = None,
+    field: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Form field. Repeatable.")] = None,
+    max_size: Annotated[int | None, typer.Option(min=1, metavar="BYTES", help="Maximum size of the object.")] = None,
     region: Region = None,
     endpoint_url: EndpointUrl = None,
 ) -> None:
-    """Sign a form that takes one object by POST, and print it as JSON: what --callbacks-file of submit takes."""
+    """Presign a POST of one object and print the form as JSON for --callbacks-file of submit."""
     options: dict[str, Any] = {"expires": duration(expires, "--expires"), "metadata": _pairs(metadata, "--metadata")}
     options |= {"fields": _pairs(field, "--field"), "content_type": content_type, "acl": acl, "max_size": max_size}
     with _own_words():
@@ -144,23 +138,21 @@ def send(
         Path,
         typer.Argument(
             metavar="DOCUMENT",
-            help="A JSON file: a result document, with job_id and success in it; or results, with --job-id.",
+            help="JSON file: a result document with job_id and success, or with --job-id the results.",
             show_default=False,
         ),
     ],
     target: Where,
     *,
-    job_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="The job that the results are of.", show_default=False)
-    ] = None,
-    timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to go on trying.")] = "2m",
+    job_id: Annotated[str | None, typer.Option(metavar="ID", help="Id of the job.", show_default=False)] = None,
+    timeout: Annotated[str, typer.Option(metavar="DURATION", help="Total time for all attempts.")] = "2m",
     config: WriterConfig,
     as_json: AsJSON = False,
 ) -> None:
-    """Send a result document to a target, with the method that it calls for, and print the receipt.
+    """Deliver a result document to a target and print the receipt.
 
-    Webhooks are signed with CALLBACK_SDK_WEBHOOK_SECRETS. Exit codes: 0 every target has it; 1 one doesn't, or another
-    error; 2 wrong usage; 130 Ctrl-C.
+    Webhooks are signed with CALLBACK_SDK_WEBHOOK_SECRETS. Exit codes: 0 delivered to all targets; 1 a delivery failed,
+    or another error; 2 wrong usage; 130 Ctrl-C.
     """
     from callback_sdk.errors import CallbackSDKError
     from callback_sdk.redaction import Secret

@@ -40,40 +40,41 @@ _STATUSES = {
 }
 
 Url = Annotated[
-    str | None, typer.Option("--url", metavar="URL", help="The service: CALLBACK_SDK_URL.", show_default=False)
+    str | None,
+    typer.Option(
+        "--url", metavar="URL", help="URL of the service's API. [env var: CALLBACK_SDK_URL]", show_default=False
+    ),
 ]
 TokenFile = Annotated[
     Path | None,
     typer.Option(
         "--token-file",
         metavar="FILE",
-        help="File with the token: CALLBACK_SDK_TOKEN, or CALLBACK_SDK_USERNAME and CALLBACK_SDK_PASSWORD.",
+        help="File with the token. Without it: CALLBACK_SDK_TOKEN, or CALLBACK_SDK_USERNAME and CALLBACK_SDK_PASSWORD.",
         show_default=False,
     ),
 ]
-JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="The task's id.", show_default=False)]
+JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="Id of the task.", show_default=False)]
 
 
 def submit(
     context: typer.Context,
-    algorithm: Annotated[str, typer.Argument(metavar="ALGORITHM", help="Which algorithm.", show_default=False)],
+    algorithm: Annotated[str, typer.Argument(metavar="ALGORITHM", help="Name of the algorithm.", show_default=False)],
     features: Annotated[
-        str, typer.Argument(metavar="FEATURES", help="A file of Parquet or JSON with its data.", show_default=False)
+        str, typer.Argument(metavar="FEATURES", help="Parquet or JSON file with the features.", show_default=False)
     ],
     *,
     parameters: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A JSON file with the algorithm's parameters.", show_default=False),
+        typer.Option(metavar="FILE", help="JSON file with the parameters.", show_default=False),
     ] = None,
-    version: Annotated[
-        str | None, typer.Option(help="The algorithm's version; the newest, unless given.", show_default=False)
-    ] = None,
+    version: Annotated[str | None, typer.Option(help="Version of the algorithm.", show_default="the newest")] = None,
     callback: Annotated[
         list[str] | None,
         typer.Option(
             metavar="URL",
-            help="Where the result goes; repeatable. Other users of this machine see command lines: a signed URL "
-            "is better kept in --callbacks-file.",
+            help="Target of the result. Repeatable. Other users of this machine see command lines: put a signed URL "
+            "into --callbacks-file.",
             show_default=False,
         ),
     ] = None,
@@ -81,35 +82,37 @@ def submit(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help='Where the result goes: a JSON list of {"url": ..., "param": {...}}.',
+            help='JSON file with the targets: a list of {"url": ..., "param": {...}}.',
             show_default=False,
         ),
     ] = None,
     priority: Annotated[
-        int | None, typer.Option(min=0, max=9, help="The higher goes first: 5, unless given.", show_default=False)
+        int | None, typer.Option(min=0, max=9, help="Priority: higher runs first.", show_default="5")
     ] = None,
     no_evaluate: Annotated[bool, typer.Option("--no-evaluate", help="Don't evaluate the predictions.")] = False,
     idempotency_key: Annotated[
         str | None,
         typer.Option(
             metavar="KEY",
-            help="The same key with the same content gives the same task, however often it is submitted.",
+            help="Submitting again with the same key and the same content returns the same task.",
             show_default=False,
         ),
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for its end; with 3 when it failed.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until the task has ended; exit with 3 if it failed.")
+    ] = False,
     timeout: Annotated[
-        str, typer.Option(metavar="DURATION", help="With --wait: for how long, such as 90s, 30m or 2h.")
+        str, typer.Option(metavar="DURATION", help="With --wait: maximum time, such as 90s, 30m or 2h.")
     ] = "30m",
     as_json: AsJSON = False,
     url: Url = None,
     token_file: TokenFile = None,
 ) -> None:
-    """Submit a task, and print its id.
+    """Submit a task and print its id.
 
-    Exit codes: 0 it was accepted, or with --wait has succeeded and no delivery is dead; 1 an error, such as a service
-    that doesn't take it or the wait's end; 2 wrong usage; 3 with --wait: it failed, was cancelled, or a delivery is
-    dead; 130 Ctrl-C, which ends the waiting only.
+    Exit codes: 0 accepted, or with --wait succeeded without a dead delivery; 1 an error, such as a rejected task or the
+    timeout of --wait; 2 wrong usage; 3 with --wait: the task failed or was canceled, or a delivery is dead; 130 Ctrl-C,
+    which ends only the waiting.
     """
     from callback_sdk.redaction import Secret
 
@@ -117,7 +120,7 @@ def submit(
     del callback
     if context.args or "://" in features:
         # It may well be a signed URL, so it is not repeated.
-        raise typer.BadParameter("Give one file; where the result goes is --callback URL.", param_hint="FEATURES")
+        raise typer.BadParameter("Give one file. Name the target with --callback URL.", param_hint="FEATURES")
     longest = duration(timeout, "--timeout")
     if callbacks_file is not None:
         targets = Secret([*targets.reveal(), *_callbacks(callbacks_file).reveal()])
@@ -135,7 +138,7 @@ def submit(
         if not as_json:
             print_line(task.job_id)
         elif wait:
-            # So that it is known also when the waiting ends early.
+            # On standard error, so that it is known even if the waiting ends early.
             print_line(task.job_id, err=True)
         if wait:
             task.wait(longest)
@@ -147,32 +150,34 @@ def submit(
 
 def tasks(
     job_id: Annotated[
-        str | None, typer.Argument(metavar="[JOB_ID]", help="Show this one whole.", show_default=False)
+        str | None, typer.Argument(metavar="[JOB_ID]", help="Show this task.", show_default=False)
     ] = None,
     *,
     status: Annotated[
         str | None,
         typer.Option(
-            metavar="STATUS", help="Only pending, in-progress, finished or canceled ones.", show_default=False
+            metavar="STATUS", help="Only pending, in-progress, finished or canceled tasks.", show_default=False
         ),
     ] = None,
     algorithm: Annotated[
-        str | None, typer.Option(metavar="ALGORITHM", help="Only those of this algorithm.", show_default=False)
+        str | None, typer.Option(metavar="ALGORITHM", help="Only tasks of this algorithm.", show_default=False)
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many, at most.")] = 50,
-    logs: Annotated[bool, typer.Option("--logs", help="With JOB_ID: what the algorithm printed and logged.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of tasks.")] = 50,
+    logs: Annotated[
+        bool, typer.Option("--logs", help="With JOB_ID: print the output and log of the algorithm.")
+    ] = False,
     as_json: AsJSON = False,
     url: Url = None,
     token_file: TokenFile = None,
 ) -> None:
-    """List one's tasks, the newest first, or show one. With --json a single one has its results too.
+    """List your tasks, newest first, or show one. With --json, a single task includes its results.
 
-    Exit codes: 0; 1 an error, such as a task that isn't there; 2 wrong usage.
+    Exit codes: 0 success; 1 an error, such as an unknown task; 2 wrong usage.
     """
     if job_id is not None and (status or algorithm):
-        raise typer.BadParameter("Goes without a JOB_ID.", param_hint="--status, --algorithm")
+        raise typer.BadParameter("These options list tasks: leave out JOB_ID.", param_hint="--status, --algorithm")
     if logs and (job_id is None or as_json):
-        raise typer.BadParameter("Goes with a JOB_ID, and without --json.", param_hint="--logs")
+        raise typer.BadParameter("Give a JOB_ID, and leave out --json.", param_hint="--logs")
     wanted = None if status is None else _STATUSES.get(status.lower().replace("-", " "))
     if status is not None and wanted is None:
         raise typer.BadParameter("Give pending, in-progress, finished or canceled.", param_hint="--status")
@@ -192,16 +197,17 @@ def tasks(
 
 
 def deliveries(job_id: JobId, *, as_json: AsJSON = False, url: Url = None, token_file: TokenFile = None) -> None:
-    """Show the deliveries of a task: their state, their tries, the next one, and the last error or the receipt.
+    """List the deliveries of a task: status, attempts, next attempt, and the last error or the receipt.
 
-    Exit codes: 0; 1 an error, such as a task that isn't there; 2 wrong usage. With --json each has all its tries.
+    With --json each delivery includes all its attempts. Exit codes: 0 success; 1 an error, such as an unknown task; 2
+    wrong usage.
     """
     with _client(url, token_file) as client:
         found = client.get_deliveries(job_id)
     if as_json:
         print_json([delivery.to_dict() for delivery in found])
         return
-    heads = ("ID", "STATE", "TRIES", "NEXT TRY", "TARGET", "ERROR OR RECEIPT")
+    heads = ("ID", "STATUS", "ATTEMPTS", "NEXT ATTEMPT", "TARGET", "ERROR OR RECEIPT")
     print_table(heads, (_delivery_cells(delivery) for delivery in found))
 
 
@@ -211,13 +217,13 @@ def redeliver(
         list[str] | None, typer.Argument(metavar="[DELIVERY_ID]...", help="Deliveries.", show_default=False)
     ] = None,
     *,
-    dead: Annotated[bool, typer.Option("--dead", help="All that are dead.")] = False,
+    dead: Annotated[bool, typer.Option("--dead", help="All dead deliveries.")] = False,
     url: Url = None,
     token_file: TokenFile = None,
 ) -> None:
-    """Deliver a task's result again, at once: deliveries that are dead, or that were made already.
+    """Redeliver a task's result now, to targets whose delivery is dead or has succeeded.
 
-    Exit codes: 0; 1 an error, such as a task that has not ended; 2 wrong usage.
+    Exit codes: 0 success; 1 an error, such as a task that has not ended; 2 wrong usage.
     """
     if bool(ids) == dead:
         raise typer.BadParameter("Give the ids of deliveries, or --dead.", param_hint="DELIVERY_ID")
@@ -236,9 +242,9 @@ def cancel(
     url: Url = None,
     token_file: TokenFile = None,
 ) -> None:
-    """Stop tasks, also those that run. Their targets are told.
+    """Cancel tasks, including running ones. A "Canceled" result is delivered to their targets.
 
-    Exit codes: 0; 1 when one of them could not be stopped, as it has ended or isn't there; 2 wrong usage.
+    Exit codes: 0 success; 1 if one of them has ended or is unknown; 2 wrong usage.
     """
     with _client(url, token_file) as client:
         stopped = [_cancel(client, job_id) for job_id in job_ids]
@@ -247,7 +253,7 @@ def cancel(
 
 
 def add_to(app: typer.Typer) -> None:
-    """Make these commands an app's own."""
+    """Add these commands to an app."""
     # What is too much is refused by `submit` itself, because Typer would print it.
     app.command(context_settings={"allow_extra_args": True})(submit)
     for command in (tasks, deliveries, redeliver, cancel):

@@ -86,7 +86,7 @@ def test_a_worker_behind_a_partition_connects_anew(request: pytest.FixtureReques
             topology.environment["CALLBACK_SDK_BROKER"] = broker.replace(f":{port}", f":{relay.port}")
             topology.start_worker()
             wait_until(lambda: readiness(topology)[0] == 200, what="readiness")
-            assert topology.run("health") == "It is ready."
+            assert topology.run("health") == "Ready."
             relay.freeze()
             with topology.client() as client:
                 client.run_algorithm("sum", DATA)
@@ -103,7 +103,7 @@ def test_a_worker_behind_a_partition_connects_anew(request: pytest.FixtureReques
             with pytest.raises(subprocess.CalledProcessError) as caught:
                 topology.run("health")
             assert caught.value.returncode == 1
-            assert re.fullmatch(r"Error: It isn't ready: .*broker.*\n", caught.value.stderr)
+            assert re.fullmatch(r"Error: Not ready: .*broker.*\n", caught.value.stderr)
         finally:
             topology.close()
 

@@ -208,7 +208,7 @@ def test_a_lost_answer_names_the_option_to_come_back_with(run: Run, service: Fak
     ("arguments", "said"),
     [
         (["submit", "a"], "FEATURES"),
-        (["submit", "a", SIGNED], "--callback URL"),
+        (["submit", "a", SIGNED], "--callback"),
         (["submit", "a", "f.json", "--priority", "10"], "--priority"),
         (["submit", "a", "f.json", "--timeout", "soon"], "--timeout"),
         (["submit", "a", "f.json", "--token", "x"], "--token"),
