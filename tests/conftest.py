@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections import Counter
+from collections.abc import Generator
 from typing import NoReturn
 
 import pytest
@@ -26,6 +28,21 @@ def missing_server(why: str) -> NoReturn:
     if os.environ.get("CI", "").lower() in {"1", "true", "yes", "on"}:
         pytest.fail(why, pytrace=False)
     pytest.skip(_NOT_INSTALLED + why)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect no garbage while modules and tests are loaded, and never look at them again.
+
+    They are a million objects that live until the end, which each full collection would go through, also those
+    that tests ask for.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
