@@ -10,6 +10,8 @@ AZURITE := azurite@3.37.0
 RECHECK := recheck@4.5.0
 PLATFORM_SDK := COMPREDICT-AI-SDK==2.1.1
 OLDEST := boto3==$(shell sed -n 's/^ *boto3>=//p' setup.cfg)
+# Where bytecode isn't kept, each of the hundreds of processes that tests start compiles the package anew.
+export PYTHONDONTWRITEBYTECODE :=
 METADATA := setup.cfg pyproject.toml requirements-seaweedfs.txt
 LOCK := requirements-dev.txt
 IMAGE_LOCK := requirements-image.txt
