@@ -134,10 +134,12 @@ class Dispatcher:
                 sleep = self._look()
             except Exception as error:  # noqa: BLE001 - the loop must outlive every fault
                 self._retry_later(error)
+                self._thread.complete_round()
             else:
                 self._outage.recovered()
+                # Before the sleep: whoever asks for readiness meanwhile hears of this look, and not of the one before.
+                self._thread.complete_round()
                 self._awake.wait(sleep)
-            self._thread.complete_round()
 
     def _retry_later(self, error: Exception) -> None:
         """Wait before the next look, whatever is submitted meanwhile: it would fail as well."""

@@ -236,7 +236,8 @@ def test_tasks_of_the_future_are_dispatched_when_the_clock_was_put_back(
     store.database.write(lambda connection: connection.execute(tasks.update().values(ahead)))
     real = store.clock
     engine = RecordingEngine()
-    with running(store, engine):
+    with running(store, engine) as awake:
         wait_until(lambda: engine.looks >= 1)
         monkeypatch.setattr(store, "clock", lambda: real() - 3600)
+        awake.set()
         wait_until(lambda: engine.tasks == ["1"])
