@@ -20,6 +20,7 @@ class RawServer:
         self._script = script
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._threads: list[threading.Thread] = []
+        self._connections: list[socket.socket] = []
         self._closing = threading.Event()
         self.port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -37,6 +38,10 @@ class RawServer:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        for connection in self._connections:
+            # A client may keep its connection open: whoever waits for its next request sees the end of it instead.
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RD)
         for thread in self._threads:
             thread.join(10)
 
@@ -52,6 +57,7 @@ class RawServer:
                 return
             thread = threading.Thread(target=self._run, args=(connection, self.connections), daemon=True)
             self.connections += 1
+            self._connections.append(connection)
             self._threads.append(thread)
             thread.start()
 

@@ -432,12 +432,13 @@ def test_nothing_was_accepted_before_a_request_is_sent(tmp_path: Path, clean_env
     """A server without TLS, one that closes in the handshake and one that never answers it leave no doubt."""
     authority = Authority(tmp_path)
     clean_environment.setenv("REQUESTS_CA_BUNDLE", str(authority.file))
+    short_wait = timedelta(seconds=1)
     silent = RawServer(lambda connection, number: silent.wait(10))
     with RawServer(not_found) as plain, RawServer(hang_up) as short, silent:
         for server in (plain, short, silent):
             place = f"https://127.0.0.1:{server.port}"
             with (
-                Client(place, token=TOKEN, retries=0, timeout=timedelta(seconds=1)) as client,
+                Client(place, token=TOKEN, retries=0, timeout=short_wait, connect_timeout=short_wait) as client,
                 pytest.raises(ServiceConnectionError) as caught,
             ):
                 client.run_algorithm("x", DATA, idempotency_key="k")
