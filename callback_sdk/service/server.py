@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from callback_sdk.errors import MissingExtraError
 from callback_sdk.service.algorithms.registry import load
 from callback_sdk.service.files import make_data_folder, remove, write_whole
+from callback_sdk.service.loading import garbage_ignored
 from callback_sdk.service.supervision.shortages import ResourceUnavailableError, unusable
 from callback_sdk.service.work import isolation
 from callback_sdk.transport.addresses import parse_network
@@ -49,18 +50,19 @@ def serve(registry: str, config: ServiceConfig, *, ready: Callable[[str], None] 
         MissingExtraError: The extra `service`, or an extra of the engine or the database, is not installed.
     """
     try:
-        import uvicorn
+        with garbage_ignored():
+            import uvicorn
 
-        from callback_sdk.service.access.users import ensure_first_user
-        from callback_sdk.service.api import ServiceLimits, create_app
-        from callback_sdk.service.api.connections import ConnectionLimits, Connections, open_files, uvicorn_options
-        from callback_sdk.service.core import TaskService
-        from callback_sdk.service.dispatcher import Dispatcher
-        from callback_sdk.service.engines import EngineOptions, open_engine
-        from callback_sdk.service.housekeeping import Housekeeper
-        from callback_sdk.service.pages import add_pages
-        from callback_sdk.service.runtime import DeliveryConfig, StorageLocations, opened
-        from callback_sdk.service.work.memory import default_limit
+            from callback_sdk.service.access.users import ensure_first_user
+            from callback_sdk.service.api import ServiceLimits, create_app
+            from callback_sdk.service.api.connections import ConnectionLimits, Connections, open_files, uvicorn_options
+            from callback_sdk.service.core import TaskService
+            from callback_sdk.service.dispatcher import Dispatcher
+            from callback_sdk.service.engines import EngineOptions, open_engine
+            from callback_sdk.service.housekeeping import Housekeeper
+            from callback_sdk.service.pages import add_pages
+            from callback_sdk.service.runtime import DeliveryConfig, StorageLocations, opened
+            from callback_sdk.service.work.memory import default_limit
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("callback_sdk"):
             raise

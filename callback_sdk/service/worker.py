@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -140,6 +141,8 @@ def work(
                 without_heartbeat=True,
                 quiet=True,
             )
+            # Celery and the registry live until the end: no collection of garbage goes through them any more.
+            gc.freeze()
             with contextlib.suppress(SystemExit):
                 worker.start()
             _wait_for_uploads(work_parts.uploads)
