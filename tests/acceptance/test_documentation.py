@@ -116,7 +116,7 @@ def session(
 def placeholders(folder: Path, webhook_url: str, rejecting_url: str) -> dict[str, Any]:
     """Return the names and make the files that pages take for granted."""
     signer = S3Signer("results-bucket")
-    post = signer.post("runs/42.json")
+    post = signer.presign_post("runs/42.json")
     target = {"url": post.url, "param": post.callback_param}
     for name in ("target.json", "targets.json"):
         (folder / name).write_text(json.dumps([target]))
@@ -137,13 +137,13 @@ def placeholders(folder: Path, webhook_url: str, rejecting_url: str) -> dict[str
         "existing_client": boto3.client("s3"),
         "password": "secret",
         "post": post,
-        "put": signer.put("runs/42.json"),
+        "put": signer.presign_put("runs/42.json"),
         "rejecting_url": rejecting_url,
         "request": SimpleNamespace(body=b"{}", headers=headers),
         "results": {"life_years": 7.5},
         "secret": secret,
         "signer": signer,
-        "targets": [webhook_url, signer.put("runs/43.json")],
+        "targets": [webhook_url, signer.presign_put("runs/43.json")],
         "timedelta": timedelta,
         "webhook_url": webhook_url,
     }
