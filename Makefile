@@ -45,7 +45,7 @@ notebooks: $(VENV)/dev.stamp ## execute the notebooks
 	$(RUN) pytest tests/acceptance/test_notebooks.py
 
 docs: $(VENV)/dev.stamp ## build the documentation site into build/docs, and check its links
-	$(RUN) sphinx --fail-on-warning --retention-going --quiet --builder html --doctree-dir build/doctrees docs build/docs
+	$(RUN) sphinx --fail-on-warning --quiet --builder html --doctree-dir build/doctrees docs build/docs
 	$(RUN) tests.checkers.links build/docs
 
 bench: $(VENV)/bench.stamp ## run all benchmarks beside their peers, for a quarter of an hour or so
