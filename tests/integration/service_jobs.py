@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -64,6 +66,29 @@ def leaver(features, parameters, context):
         start_new_session=True,
     )
     return {"predictions": int(found.stdout)}
+
+
+@registry.algorithm("chatty")
+def chatty(features, parameters, context):
+    """Leave a thread behind that goes on printing."""
+
+    def talk():
+        while True:
+            sys.stdout.write("of the first run\n")
+            time.sleep(0.01)
+
+    threading.Thread(target=talk, name="chatty", daemon=True).start()
+    time.sleep(0.1)
+    return {"predictions": 1}
+
+
+_pool = ThreadPoolExecutor(1)
+
+
+@registry.algorithm("pooled")
+def pooled(features, parameters, context):
+    """Compute in a pool that the process keeps."""
+    return {"predictions": _pool.submit(os.getpid).result()}
 
 
 @registry.algorithm("suicide")

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from attrs import define, field
+from attrs import define, evolve, field
 
 from callback_sdk.documents.document import Encoded, encode
 from callback_sdk.documents.values import key_text, member
@@ -31,7 +31,7 @@ from callback_sdk.service.algorithms.context import JobContext
 from callback_sdk.service.algorithms.features import Features
 from callback_sdk.service.algorithms.registry import Registry, load
 from callback_sdk.service.files import is_full, write_whole
-from callback_sdk.service.work import invocation, output_capture
+from callback_sdk.service.work import invocation, leftover_threads, output_capture
 
 _log = logging.getLogger(__name__)
 
@@ -102,12 +102,14 @@ class RunResult:
         trace: The algorithm's traceback, for the log.
         spans: Where members lie in the file of results.
         nulls_written: Numbers in it that became null.
+        threads: Names of threads that the algorithm has left running.
     """
 
     error: str | None = None
     trace: str = ""
     spans: dict[str, list[int]] = field(factory=dict)
     nulls_written: int = 0
+    threads: list[str] = field(factory=list)
 
 
 def prepare(parent: int) -> None:
@@ -171,12 +173,13 @@ def warm_up(registry: str) -> tuple[int, str]:
 
 def run(task: RunSpec) -> RunResult:
     """Call the algorithm and write its results. Whatever it raises comes back as text."""
+    before = set(threading.enumerate())
     with output_capture.caught(task.output):
         answer = _run(task)
         if answer.trace:
             # With what it printed, which may say more.
             sys.stderr.write(answer.trace)
-        return answer
+    return evolve(answer, threads=leftover_threads.of_run(before))
 
 
 def _run(task: RunSpec) -> RunResult:

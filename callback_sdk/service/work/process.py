@@ -32,6 +32,9 @@ _MEMORY_TICK = 0.1
 _IMPORT_TIMEOUT = timedelta(minutes=5)
 """Longest time that the import of the registry may take."""
 
+_LONGEST_LIST = 200
+"""Characters of the names of threads that are logged."""
+
 CANCEL = "cancel"
 SHUTDOWN = "shutdown"
 
@@ -111,9 +114,17 @@ class ChildProcess:
         except RuntimeError as error:
             # Pebble's word for: the idle child was killed from outside.
             outcome = Outcome(died=f"its process could not be reached: {error}")
-        # What an algorithm has started and left running would take the next run's time and memory.
-        if outcome.answer is None or _has_children(self._pid):
+        # What an algorithm has started and left running would take the next run's time and memory, and print among
+        # its output, which may be another user's.
+        if outcome.answer is None or outcome.answer.threads or _has_children(self._pid):
             self.close()
+        if outcome.answer is not None and outcome.answer.threads:
+            _log.info(
+                "Task %s left threads running, %s; a new process takes the place of theirs.",
+                task.job_id,
+                ", ".join(outcome.answer.threads)[:_LONGEST_LIST],
+                extra={"job_id": task.job_id},
+            )
         return outcome
 
     def close(self) -> None:

@@ -184,6 +184,23 @@ def test_what_an_algorithm_leaves_running_ends_with_its_run(process: ChildProces
     assert outcome.answer is not None
 
 
+def test_a_thread_of_one_run_prints_nothing_into_the_next(process: ChildProcess, tmp_path: Path) -> None:
+    """A process with threads that an algorithm has left is replaced; one with an idle pool is not."""
+    first = process.run(order(tmp_path, "chatty"), timeout=LONG, stop=Stop())
+    assert first.answer is not None
+    assert first.answer.threads == ["chatty"]
+    assert b"of the first run" in (tmp_path / "output").read_bytes()
+    (tmp_path / "output").unlink()
+    used = []
+    for _ in range(2):
+        outcome = process.run(order(tmp_path, "pooled"), timeout=LONG, stop=Stop())
+        assert outcome.answer is not None
+        assert outcome.answer.threads == []
+        used.append(json.loads((tmp_path / "results").read_bytes())["predictions"])
+    assert used[0] == used[1]
+    assert (tmp_path / "output").read_bytes() == b""
+
+
 def test_stop_breaks_a_run_off(process: ChildProcess, tmp_path: Path) -> None:
     """The reason that another thread gives comes back, and the computation is gone."""
     stop = Stop()
