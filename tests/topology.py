@@ -73,7 +73,7 @@ class Topology:
         self._algorithms = algorithms
         self._log = folder / "log"
         variables = {
-            "DATA": str(self.data),
+            "DATA_DIR": str(self.data),
             "PORT": "0",
             "ENGINE": engine,
             "PROCESSES": str(processes),
