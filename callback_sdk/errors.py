@@ -65,7 +65,7 @@ class CallbackSDKError(Exception):
         message: What went wrong.
         hint: What to do next; may be empty when the message says it.
         receipts: Proof of what other targets of the same call did receive.
-        accepted: Ids of the tasks that a batch had submitted before the error, in order.
+        accepted_job_ids: Ids of the tasks that a batch had submitted before the error, in order.
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
@@ -75,7 +75,7 @@ class CallbackSDKError(Exception):
         self.message = message
         self.hint = hint
         self.receipts: tuple[Receipt, ...] = ()
-        self.accepted: tuple[str, ...] = ()
+        self.accepted_job_ids: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()

@@ -25,6 +25,9 @@ SIZE_FORMAT = "a number with a unit: MB, GB, MiB or GiB, such as 512MiB or 2GB; 
 _SIZES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _SIZES |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 
+Duration = timedelta | float
+"""A `timedelta`, or seconds."""
+
 
 def parse_bool(text: str) -> bool:
     """Read a word that means yes or no.
@@ -70,25 +73,35 @@ def parse_size(text: str) -> float:
     return size
 
 
-def total_seconds(name: str, duration: timedelta, *, zero: bool = False) -> float:
-    """Return the seconds of a duration that has to be positive.
+def to_timedelta(name: str, duration: Duration, *, zero: bool = False) -> timedelta:
+    """Return a duration that has to be positive.
 
     Args:
-        name: What errors call it.
-        duration: The duration.
-        zero: Whether no time at all is allowed too.
+        name: The argument's name, for the error.
+        duration: A `timedelta`, or seconds.
+        zero: Whether zero is allowed too.
 
     Raises:
-        ConfigurationError: It is no `timedelta`, or not positive.
+        ConfigurationError: It is neither, or not positive.
     """
+    if isinstance(duration, (int, float)) and not isinstance(duration, bool):
+        try:
+            duration = timedelta(seconds=duration)
+        except (OverflowError, ValueError):  # infinity and NaN
+            raise ConfigurationError(f"{name} is {duration}.", hint="Give a finite number of seconds.") from None
     if not isinstance(duration, timedelta):
         raise ConfigurationError(
             f"{name} is of type {type(duration).__name__}.",
-            hint="Give a timedelta, such as timedelta(seconds=30).",
+            hint="Give seconds, or a timedelta such as timedelta(minutes=5).",
         )
     if duration < timedelta(0) or (not duration and not zero):
-        raise ConfigurationError(f"{name} is {duration}.", hint="Give a duration longer than nothing.")
-    return duration.total_seconds()
+        raise ConfigurationError(f"{name} is {duration}.", hint="Must be positive.")
+    return duration
+
+
+def total_seconds(name: str, duration: Duration, *, zero: bool = False) -> float:
+    """Return the seconds of a duration that has to be positive; see `to_timedelta`."""
+    return to_timedelta(name, duration, zero=zero).total_seconds()
 
 
 def positive_int(name: str, value: int) -> int:

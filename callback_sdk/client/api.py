@@ -11,15 +11,15 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from callback_sdk.client.connection import JSON, ServiceConnection
-from callback_sdk.client.failures import Failures
 from callback_sdk.client.form import whole_number
-from callback_sdk.client.responses import parse_response, unexpected
+from callback_sdk.client.responses import parse_response, unexpected_response
 from callback_sdk.client.states import Delivery, TaskSnapshot, TaskSummary
 from callback_sdk.errors import InvalidRequestError, NotFoundError, ServiceError
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.text.html import HTMLList
 
-_STATUSES = (PENDING, IN_PROGRESS, FINISHED, CANCELED)
+_OUTCOMES = {"succeeded": True, "failed": False}
+_STATUSES = (PENDING, IN_PROGRESS, FINISHED, CANCELED, *_OUTCOMES)
 
 _PAGE = 200
 """Maximum number of tasks in a page."""
@@ -32,12 +32,10 @@ class ServiceAPI:
 
     Args:
         connection: Connection to the service.
-        failures: What a failed call does.
     """
 
-    def __init__(self, connection: ServiceConnection, failures: Failures) -> None:
+    def __init__(self, connection: ServiceConnection) -> None:
         self.connection = connection
-        self.failures = failures
 
     def task(self, job_id: str, *, deadline: float | None = None) -> TaskSnapshot:
         """Return a task; with a deadline of the monotonic clock, request it once and no longer than that."""
@@ -58,23 +56,31 @@ class ServiceAPI:
             raise InvalidRequestError(f"limit is {limit!r:.100}.", hint="Give a whole number above 0, or None.")
         if status is not None and status not in _STATUSES:
             raise InvalidRequestError(f"status is {status!r:.100}.", hint=f"Give one of {', '.join(_STATUSES)}.")
-        wanted = {"status": status, "algorithm": algorithm_id, "limit": min(number or _PAGE, _PAGE)}
-        return itertools.islice(self._pages(wanted, self._page(wanted)), number)
+        success = None if status is None else _OUTCOMES.get(status)
+        wanted = {
+            "status": status if success is None else FINISHED,
+            "algorithm": algorithm_id,
+            "limit": _PAGE if success is not None else min(number or _PAGE, _PAGE),
+        }
+        found = self._pages(wanted, self._page(wanted))
+        # The API has four status words only, so outcomes are selected here.
+        chosen = found if success is None else (task for task in found if task.success is success)
+        return itertools.islice(chosen, number)
 
     def logs(self, job_id: str) -> str:
         """Return the output of a task's last run."""
-        path = f"/algorithms/tasks/{segment(job_id)}/logs"
+        path = f"/algorithms/tasks/{quote_segment(job_id)}/logs"
         data: bytes = self.connection.request("GET", path, accept="text/plain").data
         return data.decode(errors="replace")
 
     def deliveries(self, job_id: str) -> list[Delivery]:
         """Return the deliveries of a task, in the order of the targets."""
-        data = self._list("a list of deliveries", f"/algorithms/tasks/{segment(job_id)}/deliveries")
+        data = self._list("a list of deliveries", f"/algorithms/tasks/{quote_segment(job_id)}/deliveries")
         return HTMLList(parse_response("a delivery", Delivery.from_dict, item) for item in data)
 
     def redeliver(self, job_id: str, delivery_id: str) -> Delivery:
         """Schedule a delivery again, at once, and return it."""
-        path = f"/algorithms/tasks/{segment(job_id)}/deliveries/{segment(delivery_id)}/redeliver"
+        path = f"/algorithms/tasks/{quote_segment(job_id)}/deliveries/{quote_segment(delivery_id)}/redeliver"
         # Idempotent: a delivery that is due stays due.
         answer = self.connection.request("POST", path, repeatable=True)
         delivery = parse_response("a delivery", Delivery.from_dict, answer.data)
@@ -87,17 +93,19 @@ class ServiceAPI:
 
     def algorithm(self, algorithm_id: str) -> Any:
         """Return the JSON of one algorithm."""
-        path = f"/algorithms/{segment(algorithm_id)}"
+        path = f"/algorithms/{quote_segment(algorithm_id)}"
         with self.suggesting_names(algorithm_id):
             return self.connection.request("GET", path).data
 
     def versions(self, algorithm_id: str) -> list[Any]:
         """Return the JSON of every version of an algorithm."""
-        return self._list("a list of versions", f"/algorithms/{segment(algorithm_id)}/versions")
+        return self._list("a list of versions", f"/algorithms/{quote_segment(algorithm_id)}/versions")
 
     def version(self, algorithm_id: str, version: str) -> Any:
         """Return the JSON of one version of an algorithm."""
-        return self.connection.request("GET", f"/algorithms/{segment(algorithm_id)}/versions/{segment(version)}").data
+        return self.connection.request(
+            "GET", f"/algorithms/{quote_segment(algorithm_id)}/versions/{quote_segment(version)}"
+        ).data
 
     def template(self, algorithm_id: str, file_type: str, version: str | None) -> bytes:
         """Return an example of an algorithm's input, output or parameters."""
@@ -132,7 +140,7 @@ class ServiceAPI:
             error.hint = f"Did you mean {listed}?" if similar else f"The service has {listed}."
 
     def _task(self, method: str, job_id: str, *, deadline: float | None = None) -> TaskSnapshot:
-        answer = self.connection.request(method, f"/algorithms/tasks/{segment(job_id)}", deadline=deadline)
+        answer = self.connection.request(method, f"/algorithms/tasks/{quote_segment(job_id)}", deadline=deadline)
         state = parse_response("a task", TaskSnapshot.from_dict, answer.data)
         _check_id("task", job_id, state.job_id)
         return state
@@ -141,7 +149,7 @@ class ServiceAPI:
         for name, value in {"file_type": file_type, "version": version}.items():
             if value is not None and not isinstance(value, str):
                 raise InvalidRequestError(f"{name} is {value!r:.100}.", hint="Give a string, or leave it out.")
-        path = _with_query(f"/algorithms/{segment(algorithm_id)}/{what}", {"type": file_type, "version": version})
+        path = _with_query(f"/algorithms/{quote_segment(algorithm_id)}/{what}", {"type": file_type, "version": version})
         with self.suggesting_names(algorithm_id):
             data: bytes = self.connection.request("GET", path, accept=accept).data
         return data
@@ -149,7 +157,7 @@ class ServiceAPI:
     def _list(self, what: str, path: str) -> list[Any]:
         data = self.connection.request("GET", path).data
         if not isinstance(data, list):
-            raise unexpected(what)
+            raise unexpected_response(what)
         return data
 
     def _pages(self, wanted: dict[str, Any], page: tuple[list[TaskSummary], str | None]) -> Iterator[TaskSummary]:
@@ -163,11 +171,13 @@ class ServiceAPI:
     def _page(self, wanted: dict[str, Any]) -> tuple[list[TaskSummary], str | None]:
         data = self.connection.request("GET", _with_query("/algorithms/tasks", wanted)).data
         if not isinstance(data, dict) or not isinstance(data.get("tasks"), list):
-            raise unexpected("a page of tasks")
-        return [parse_response("a task", TaskSummary.from_dict, item) for item in data["tasks"]], data.get("next")
+            raise unexpected_response("a page of tasks")
+        return [parse_response("a task", TaskSummary.from_dict, item) for item in data["tasks"]], data.get(
+            "next_cursor", data.get("next")
+        )
 
 
-def segment(name: str) -> str:
+def quote_segment(name: str) -> str:
     """Quote a name as one segment of a path, so that it can't lead to another path.
 
     Raises:

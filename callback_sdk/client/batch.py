@@ -16,7 +16,7 @@ from callback_sdk.client.features import prepared
 from callback_sdk.client.form import LONGEST_KEY, checked_key, credentials, encoded, joined, task_item
 from callback_sdk.client.interrupts import naming_key
 from callback_sdk.client.progress import ProgressBar
-from callback_sdk.client.responses import accepted, may_be_accepted, unexpected
+from callback_sdk.client.responses import accepted, may_be_accepted, unexpected_response
 from callback_sdk.documents.body import Body
 from callback_sdk.documents.multipart import FormFile, encode_form
 from callback_sdk.errors import CallbackSDKError, FeaturesError, InvalidRequestError, ServiceError
@@ -137,7 +137,7 @@ class Batch:
         targets_of: Returns an item's own targets, checked.
 
     Attributes:
-        accepted: Ids of the tasks that the service has accepted, in order.
+        accepted_job_ids: Ids of the tasks that the service has accepted, in order.
 
     Raises:
         CallbackSDKError: The items are none, the key can't be one, or an item of a list has a target that a result
@@ -157,7 +157,7 @@ class Batch:
             raise FeaturesError(
                 f"The items of a batch are a {type(items).__name__}.", hint="Give a list with one table for each task."
             )
-        self.accepted: list[str] = []
+        self.accepted_job_ids: list[str] = []
         self._items = items
         self._options = options
         self._compression = compression
@@ -185,21 +185,25 @@ class Batch:
             with naming_key(self._key, self._progress):
                 for number, chunk in enumerate(self._chunks()):
                     self._send(connection, path, chunk, f"{self._key}/{number}")
-                    bar.show(len(self.accepted) / total if total else None, f"{len(self.accepted)} accepted")
+                    bar.show(
+                        len(self.accepted_job_ids) / total if total else None, f"{len(self.accepted_job_ids)} accepted"
+                    )
         except BaseException as error:
             # An error of the iterable's own has no such attribute, and gets it like all others.
-            setattr(error, "accepted", tuple(self.accepted))  # noqa: B010
-            if isinstance(error, CallbackSDKError) and self.accepted:
-                count = "One task was" if len(self.accepted) == 1 else f"{len(self.accepted)} tasks were"
+            setattr(error, "accepted_job_ids", tuple(self.accepted_job_ids))  # noqa: B010
+            if isinstance(error, CallbackSDKError) and self.accepted_job_ids:
+                count = (
+                    "One task was" if len(self.accepted_job_ids) == 1 else f"{len(self.accepted_job_ids)} tasks were"
+                )
                 error.hint = (
-                    f"{error.hint} {count} accepted before; the error's `accepted` has the ids, and the same call "
-                    f'with idempotency_key="{self._key}" makes no second ones.'
+                    f"{error.hint} {count} accepted before the error, see its `accepted_job_ids`; the same call with "
+                    f'idempotency_key="{self._key}" creates no duplicates.'
                 ).strip()
             raise
 
     def _progress(self) -> str:
         return (
-            f"{len(self.accepted)} tasks are accepted, and go on. "
+            f"{len(self.accepted_job_ids)} tasks are accepted, and go on. "
             f'The same call with idempotency_key="{self._key}" submits the rest.'
         )
 
@@ -224,7 +228,7 @@ class Batch:
                 error.hint = f"{error.hint} {accepted(self._key, 'The tasks')}"
                 error.idempotency_key = self._key
             raise
-        self.accepted += _ids(answer.data, len(chunk.tasks), known=self.accepted)
+        self.accepted_job_ids += _ids(answer.data, len(chunk.tasks), known=self.accepted_job_ids)
 
     def _chunks(self) -> Iterator[_Chunk]:
         chunk = _Chunk(0)
@@ -261,9 +265,9 @@ def _ids(data: Any, count: int, *, known: Sequence[str]) -> list[str]:
     """Read the ids of the tasks of one request: as many as it had, and each another one."""
     ids = data.get("job_ids") if isinstance(data, dict) else None
     if not isinstance(ids, list) or len(ids) != count or not all(isinstance(job_id, str) for job_id in ids):
-        raise unexpected(f"a list of {count} ids")
+        raise unexpected_response(f"a list of {count} ids")
     if len({*ids, *known}) != count + len(known):
-        raise unexpected(f"a list of {count} ids that are all different, and different from those before")
+        raise unexpected_response(f"a list of {count} ids that are all different, and different from those before")
     return ids
 
 

@@ -11,18 +11,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar
 
 from callback_sdk import tracing
 from callback_sdk.client.algorithms import Algorithm, Version
-from callback_sdk.client.api import ServiceAPI, segment
+from callback_sdk.client.api import ServiceAPI, quote_segment
 from callback_sdk.client.batch import Batch, Options
 from callback_sdk.client.callbacks import CallbackResolver
-from callback_sdk.client.failures import Failures, public
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.responses import parse_response
 from callback_sdk.client.settings import environment_config, hidden, open_connection
 from callback_sdk.client.states import Delivery, TaskSnapshot, TaskSummary
 from callback_sdk.client.submission import Submission
 from callback_sdk.client.tasks import Task, wait_for_all
-from callback_sdk.errors import CallbackSDKError, ConfigurationError
-from callback_sdk.parsing import parse_bool
+from callback_sdk.parsing import Duration
 from callback_sdk.redaction import Secret, hide, hides_tracebacks
 from callback_sdk.targets import TargetSettings
 from callback_sdk.targets.providers import StorageProviders
@@ -54,7 +52,7 @@ class Client:
         username: User name, for a log-in without a token.
         password: Password.
         callback_url: Targets of tasks that name none; the same forms as in `run_algorithm`.
-        timeout: Read timeout.
+        timeout: Read timeout, a `timedelta` or seconds, as for all durations.
         connect_timeout: Timeout of a connection attempt.
         retries: Attempts after the first one.
         storage_endpoints: Self-hosted object stores, so that a URL there without a signature is rejected.
@@ -74,8 +72,8 @@ class Client:
         username: str | None = None,
         password: str | Secret[str] | None = None,
         callback_url: Any = None,
-        timeout: timedelta | None = None,
-        connect_timeout: timedelta | None = None,
+        timeout: Duration | None = None,
+        connect_timeout: Duration | None = None,
         retries: int | None = None,
         storage_endpoints: Iterable[str] | None = None,
         config: ClientConfig | None = None,
@@ -86,7 +84,6 @@ class Client:
             hide(config.callback_url if callback_url is None else callback_url),
             TargetSettings(stores=StorageProviders.of(endpoints)),
         )
-        self._failures = Failures(raises=config.fail_on_error)
         self._connection = open_connection(
             config,
             url,
@@ -97,7 +94,7 @@ class Client:
             connect_timeout=connect_timeout,
             retries=retries,
         )
-        self._api = ServiceAPI(self._connection, self._failures)
+        self._api = ServiceAPI(self._connection)
         self.closed = False
 
     def __repr__(self) -> str:
@@ -121,27 +118,6 @@ class Client:
         """URL of the service's API."""
         return self._connection.url
 
-    @property
-    def last_error(self) -> CallbackSDKError | None:
-        """Why this thread's last call returned False; None when it didn't."""
-        return self._failures.last
-
-    def fail_on_error(self, option: bool | str = True) -> None:
-        """Choose what a failed call does: raise, or return False and set `last_error`.
-
-        It applies to the client's tasks and algorithms too.
-
-        Args:
-            option: True to raise; the environment's words, such as `"false"` and `"on"`, are accepted.
-
-        Raises:
-            ConfigurationError: It is neither.
-        """
-        try:
-            self._failures.raises = option if isinstance(option, bool) else parse_bool(str(option))
-        except ValueError:
-            raise ConfigurationError(f"fail_on_error takes no {option!r}.", hint="Give True or False.") from None
-
     def close(self) -> None:
         """Close all connections."""
         self.closed = True
@@ -155,7 +131,7 @@ class Client:
     ) -> None:
         self.close()
 
-    @public
+    @hides_tracebacks
     def run_algorithm(
         self,
         algorithm_id: str,
@@ -217,7 +193,7 @@ class Client:
         }
         return self._submit(algorithm_id, "predict", features, parameters, given, options, idempotency_key)
 
-    @public
+    @hides_tracebacks
     def train_algorithm(
         self,
         algorithm_id: str,
@@ -265,7 +241,7 @@ class Client:
         }
         return self._submit(algorithm_id, "fit", features, parameters, given, options, idempotency_key)
 
-    @public
+    @hides_tracebacks
     def run_algorithm_batch(
         self,
         algorithm_id: str,
@@ -287,7 +263,7 @@ class Client:
 
         Items are read as they are needed. Each request is retried after a lost connection, as that can't create
         duplicate tasks. Targets in a list are checked before anything is sent, those from an iterator before their
-        request is. If an error occurs after tasks were accepted, its `accepted` has their ids, in order.
+        request is. If an error occurs after tasks were accepted, its `accepted_job_ids` has their ids, in order.
 
         Args:
             algorithm_id: The algorithm's id.
@@ -328,7 +304,7 @@ class Client:
             key=idempotency_key,
             targets_of=lambda item: self._callbacks.resolve_list(item.callbacks),
         )
-        path = f"/algorithms/{segment(algorithm_id)}/predict/batch"
+        path = f"/algorithms/{quote_segment(algorithm_id)}/predict/batch"
         with (
             self._api.suggesting_names(algorithm_id),
             ProgressBar(f"Submitting to {algorithm_id}", wanted=progress) as bar,
@@ -336,11 +312,12 @@ class Client:
         ):
             batch.send(self._connection, path, bar)
         return HTMLList(
-            self._task(TaskSnapshot(job_id=job_id, algorithm=algorithm_id, kind="predict")) for job_id in batch.accepted
+            self._task(TaskSnapshot(job_id=job_id, algorithm=algorithm_id, kind="predict"))
+            for job_id in batch.accepted_job_ids
         )
 
-    @public
-    def get_task_results(self, job_id: str) -> Task:
+    @hides_tracebacks
+    def get_task(self, job_id: str) -> Task:
         """Return a task in its current state.
 
         Raises:
@@ -349,17 +326,15 @@ class Client:
         """
         return self._task(self._api.task(job_id))
 
-    @public
+    @hides_tracebacks
     def get_tasks(
         self, *, status: str | None = None, algorithm_id: str | None = None, limit: int | None = None
     ) -> Iterator[TaskSummary]:
         """Iterate over the user's tasks, newest first. The first page is requested at once, others as needed.
 
-        With `fail_on_error(False)` all pages are requested at once, and the call returns False if one fails: an
-        iterator can't return False, and one that ends early would look complete.
-
         Args:
-            status: Only tasks that are `"Pending"`, `"In Progress"`, `"Finished"` or `"Canceled"`.
+            status: Only tasks that are `"Pending"`, `"In Progress"`, `"Finished"` or `"Canceled"`; `"succeeded"` and
+                `"failed"` select finished tasks by their outcome.
             algorithm_id: Only tasks of this algorithm.
             limit: Maximum number of tasks; None for all.
 
@@ -367,16 +342,15 @@ class Client:
             InvalidRequestError: The status doesn't exist, or the limit is not a positive number.
             ServiceError: The service didn't answer, or with an error.
         """
-        tasks = self._api.tasks(status, algorithm_id, limit)
-        return tasks if self._failures.raises else iter(list(tasks))
+        return self._api.tasks(status, algorithm_id, limit)
 
-    @public
+    @hides_tracebacks
     def wait_all(
         self,
         tasks: Iterable[Task],
-        timeout: timedelta = timedelta(hours=1),
+        timeout: Duration = timedelta(hours=1),
         *,
-        grace: timedelta = timedelta(seconds=10),
+        delivery_timeout: Duration = timedelta(seconds=10),
         progress: bool = True,
     ) -> list[Task]:
         """Wait until all tasks have ended, and return them in the same order; see `Task.success` for each outcome.
@@ -384,16 +358,16 @@ class Client:
         Args:
             tasks: Tasks, such as those from `run_algorithm_batch`.
             timeout: Maximum wait for all of them.
-            grace: Maximum wait for deliveries after the last task's end; see `Task.wait`.
+            delivery_timeout: Maximum wait for deliveries after the last task's end; see `Task.wait`.
             progress: Whether to show a progress bar in a terminal and in a notebook, if tqdm is installed.
 
         Raises:
             TaskTimeoutError: Some tasks have not ended in time. They continue.
             ServiceError: The service doesn't know a task, or rejects the request.
         """
-        return wait_for_all(tasks, timeout, grace=grace, progress=progress)
+        return wait_for_all(tasks, timeout, delivery_timeout=delivery_timeout, progress=progress)
 
-    @public
+    @hides_tracebacks
     def cancel_task(self, job_id: str) -> Task:
         """Cancel a task, even while it runs, and return it.
 
@@ -404,7 +378,7 @@ class Client:
         """
         return self._task(self._api.cancel(job_id))
 
-    @public
+    @hides_tracebacks
     def get_logs(self, job_id: str) -> str:
         """Return what the algorithm printed and logged in a task's last run: its last 64 KiB.
 
@@ -416,7 +390,7 @@ class Client:
         """
         return self._api.logs(job_id)
 
-    @public
+    @hides_tracebacks
     def get_deliveries(self, job_id: str) -> list[Delivery]:
         """Return the deliveries of a task with all their attempts, in the order of the targets.
 
@@ -426,7 +400,7 @@ class Client:
         """
         return self._api.deliveries(job_id)
 
-    @public
+    @hides_tracebacks
     def redeliver(self, job_id: str, delivery_id: str) -> Delivery:
         """Redeliver a result to one target at once, whether the delivery is dead or was made.
 
@@ -444,7 +418,7 @@ class Client:
         """
         return self._api.redeliver(job_id, delivery_id)
 
-    @public
+    @hides_tracebacks
     def get_algorithms(self) -> list[Algorithm]:
         """Return all algorithms of the service.
 
@@ -453,7 +427,7 @@ class Client:
         """
         return HTMLList(self._algorithm(item) for item in self._api.algorithms())
 
-    @public
+    @hides_tracebacks
     def get_algorithm(self, algorithm_id: str) -> Algorithm:
         """Return one algorithm.
 
@@ -463,7 +437,7 @@ class Client:
         """
         return self._algorithm(self._api.algorithm(algorithm_id))
 
-    @public
+    @hides_tracebacks
     def get_algorithm_versions(self, algorithm_id: str) -> list[Version]:
         """Return all versions of an algorithm.
 
@@ -475,7 +449,7 @@ class Client:
             parse_response("a version", Version.from_dict, item) for item in self._api.versions(algorithm_id)
         )
 
-    @public
+    @hides_tracebacks
     def get_algorithm_version(self, algorithm_id: str, version: str) -> Version:
         """Return one version of an algorithm.
 
@@ -485,7 +459,7 @@ class Client:
         """
         return parse_response("a version", Version.from_dict, self._api.version(algorithm_id, version))
 
-    @public
+    @hides_tracebacks
     def get_template(self, algorithm_id: str, file_type: str = "input", version: str | None = None) -> BinaryIO:
         """Return an example of an algorithm's input or output: a JSON file in memory, for `json.load`.
 
@@ -501,7 +475,7 @@ class Client:
         # Scripts written for a temporary file close it when they are done, and may.
         return io.BytesIO(self._api.template(algorithm_id, file_type, version))
 
-    @public
+    @hides_tracebacks
     def get_graph(self, algorithm_id: str, file_type: str | None = None, version: str | None = None) -> BinaryIO:
         """Return an image of an algorithm's input or output: a PNG file in memory.
 

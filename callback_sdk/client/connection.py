@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from datetime import timedelta
 from functools import partial
 from typing import Any, cast
 
@@ -31,7 +30,7 @@ from callback_sdk.errors import (
     InvalidTargetError,
     ServiceConnectionError,
 )
-from callback_sdk.parsing import total_seconds
+from callback_sdk.parsing import Duration, total_seconds
 from callback_sdk.redaction import HIDDEN, Secret, SecretURL, strip_traceback
 from callback_sdk.transport.proxies import check_proxy, is_direct
 
@@ -150,8 +149,8 @@ class ServiceConnection:
         url: SecretURL,
         credentials: LoginCredentials,
         *,
-        timeout: timedelta,
-        connect_timeout: timedelta,
+        timeout: Duration,
+        connect_timeout: Duration,
         retries: int,
         max_response: float,
     ) -> None:

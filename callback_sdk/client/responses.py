@@ -303,12 +303,15 @@ def parse_response(what: str, read: Callable[..., T], *arguments: Any) -> T:
     try:
         return read(*arguments)
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise unexpected(what) from None
+        raise unexpected_response(what) from None
 
 
-def unexpected(what: str) -> ServiceError:
+def unexpected_response(what: str) -> ServiceError:
     """Make the error for a response that isn't what was asked for."""
-    return ServiceError(f"The service's answer is not {what}.", hint="Do client and service speak the same API?")
+    return ServiceError(
+        f"The service's answer is not {what}.",
+        hint="Check that the URL points to the API (…/api/v2) and that client and service versions match.",
+    )
 
 
 def may_be_accepted(error: ServiceError) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from callback_sdk.client.connection import ServiceConnection, service_url
 from callback_sdk.client.login import credentials_of
 from callback_sdk.errors import ConfigurationError
+from callback_sdk.parsing import Duration
 from callback_sdk.redaction import Secret, hide
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def open_connection(
     token: Secret[str] | None,
     username: str | None,
     password: Secret[str] | None,
-    timeout: timedelta | None,
-    connect_timeout: timedelta | None,
+    timeout: Duration | None,
+    connect_timeout: Duration | None,
     retries: int | None,
 ) -> ServiceConnection:
     """Return a connection with the arguments of a `Client`, and the configuration's values for those that are None.

@@ -52,18 +52,18 @@ class DeliverySnapshot(HTMLRepr):
 
     Attributes:
         url: The target without its query.
-        state: `"pending"`, `"delivered"`, or `"dead"` when no try is left.
-        attempts: Tries so far.
-        error: Why the last one failed; None when none did.
+        status: `"pending"`, `"delivered"`, or `"dead"` when no attempt is left.
+        attempt_count: Number of attempts so far.
+        error: Why the last attempt failed; None if none did.
     """
 
     url: str
-    state: str
-    attempts: int = 0
+    status: str
+    attempt_count: int = 0
     error: str | None = None
 
     def _facts(self) -> dict[str, Any]:
-        return {"url": self.url, "state": self.state, "attempts": self.attempts, "error": self.error}
+        return {"url": self.url, "status": self.status, "attempts": self.attempt_count, "error": self.error}
 
 
 @define(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ class TaskSnapshot:
     @property
     def delivering(self) -> bool:
         """Whether a delivery is still to be made."""
-        return any(delivery.state == "pending" for delivery in self.deliveries)
+        return any(delivery.status == "pending" for delivery in self.deliveries)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the wire form: times as ISO 8601 strings."""
@@ -117,8 +117,7 @@ class TaskSnapshot:
             progress=Progress.from_dict(data.get("progress")),
             receipts=tuple(Receipt.from_dict(receipt) for receipt in data.get("receipts") or ()),
             deliveries=tuple(
-                DeliverySnapshot(**{name: one[name] for name in DeliverySnapshot.__annotations__ if name in one})
-                for one in data.get("deliveries") or ()
+                DeliverySnapshot(**_known(DeliverySnapshot, _renamed(one))) for one in data.get("deliveries") or ()
             ),
             new_version=data.get("new_version"),
             **_facts(data),
@@ -142,7 +141,7 @@ class DeliveryCounts:
 
 @define(frozen=True, kw_only=True)
 class TaskSummary(HTMLRepr):
-    """A task in a list: how it stands, without its results. `Client.get_task_results` has it whole.
+    """A task in a list: how it stands, without its results. `Client.get_task` has it whole.
 
     Attributes:
         job_id: The task's id.
@@ -201,7 +200,7 @@ class TaskSummary(HTMLRepr):
 
 @define(frozen=True, kw_only=True)
 class DeliveryAttempt:
-    """One try of a delivery.
+    """One attempt of a delivery.
 
     Attributes:
         number: Counts from 1.
@@ -218,34 +217,34 @@ class DeliveryAttempt:
 
 @define(frozen=True, kw_only=True)
 class Delivery(HTMLRepr):
-    """The delivery of one task to one target, with all its tries.
+    """The delivery of one task to one target, with all its attempts.
 
     Attributes:
         delivery_id: What `Client.redeliver` takes; a webhook gets it as `webhook-id`.
         url: The target without its query.
-        state: `"pending"`, `"delivered"`, or `"dead"` when no try is left.
-        attempts: Tries so far.
-        next_attempt_at: When the next one is due; None when none is.
-        error: Why the last one failed; None when none did.
-        receipt: Proof of it, once it is made.
-        tries: Each of them, the first first.
+        status: `"pending"`, `"delivered"`, or `"dead"` when no attempt is left.
+        attempt_count: Number of attempts so far.
+        next_attempt_at: When the next attempt is due; None if there is none.
+        error: Why the last attempt failed; None if none did.
+        receipt: Proof of the delivery, once it is made.
+        attempts: The attempts, oldest first.
     """
 
     delivery_id: str
     url: str
-    state: str
-    attempts: int = 0
+    status: str
+    attempt_count: int = 0
     next_attempt_at: datetime | None = None
     error: str | None = None
     receipt: Receipt | None = None
-    tries: tuple[DeliveryAttempt, ...] = ()
+    attempts: tuple[DeliveryAttempt, ...] = ()
 
     def _facts(self) -> dict[str, Any]:
         return {
             "delivery id": self.delivery_id,
             "url": self.url,
-            "state": self.state,
-            "attempts": self.attempts,
+            "status": self.status,
+            "attempts": self.attempt_count,
             "next attempt at": self.next_attempt_at,
             "error": self.error,
         }
@@ -257,17 +256,18 @@ class Delivery(HTMLRepr):
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Delivery:
         """Read the wire form; members that are not known are left out."""
+        data = _renamed(data)
         members = _known(cls, data)
         members["next_attempt_at"] = _moment(data.get("next_attempt_at"))
         members["receipt"] = Receipt.from_dict(data["receipt"]) if data.get("receipt") else None
-        members["tries"] = tuple(
+        members["attempts"] = tuple(
             DeliveryAttempt(
                 number=one["number"],
                 started_at=_moment(one.get("started_at")),
                 finished_at=_moment(one.get("finished_at")),
                 error=one.get("error"),
             )
-            for one in data.get("tries") or ()
+            for one in data.get("attempts") or ()
         )
         return cls(**members)
 
@@ -294,6 +294,17 @@ def _wire(value: Any) -> dict[str, Any]:
 def _facts(data: Mapping[str, Any]) -> dict[str, Any]:
     facts = {name: data.get(name) for name in ("algorithm", "version", "kind", "priority")}
     return facts | {name: _moment(data.get(name)) for name in ("created_at", "started_at", "finished_at")}
+
+
+def _renamed(delivery: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the names that the first services have for a delivery's members: `state`, `attempts` (a number), `tries`."""
+    data = dict(delivery)
+    if isinstance(data.get("attempts"), int):
+        data["attempt_count"] = data.pop("attempts")
+    for old, new in (("state", "status"), ("tries", "attempts")):
+        if old in data:
+            data[new] = data.pop(old)
+    return data
 
 
 def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:

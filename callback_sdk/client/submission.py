@@ -9,7 +9,7 @@ from typing import Any
 from attrs import define, field
 
 from callback_sdk import tracing
-from callback_sdk.client.api import ServiceAPI, segment
+from callback_sdk.client.api import ServiceAPI, quote_segment
 from callback_sdk.client.features import parameters_file, prepared
 from callback_sdk.client.form import checked_key, credentials, form_fields, joined
 from callback_sdk.client.interrupts import naming_key
@@ -50,7 +50,7 @@ class Submission:
         Raises:
             CallbackSDKError: It can't be sent, or the service didn't accept it.
         """
-        path = f"/algorithms/{segment(self.algorithm_id)}/{self.action}"
+        path = f"/algorithms/{quote_segment(self.algorithm_id)}/{self.action}"
         key = checked_key(self.idempotency_key)
         fields = form_fields(self.targets, **self.options)
         files = [] if self.parameters is None else [parameters_file(self.parameters)]

@@ -10,7 +10,6 @@ from typing import Any, ClassVar, cast
 
 from callback_sdk.client.api import ServiceAPI
 from callback_sdk.client.detached import Detached
-from callback_sdk.client.failures import Failures, public
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.states import Delivery, DeliverySnapshot, Progress, Result, TaskSnapshot, outcome
 from callback_sdk.client.waiting import Waiting
@@ -23,8 +22,9 @@ from callback_sdk.errors import (
     type_name,
 )
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
-from callback_sdk.parsing import total_seconds
+from callback_sdk.parsing import Duration, total_seconds
 from callback_sdk.receipt import Receipt
+from callback_sdk.redaction import hides_tracebacks
 from callback_sdk.text.html import HTMLList, HTMLRepr, listed
 
 
@@ -32,7 +32,7 @@ class Task(HTMLRepr):
     """One submitted job.
 
     It shows the state that the service last told; `refresh` and `wait` bring a newer one. It comes from
-    `Client.run_algorithm` and `Client.get_task_results`.
+    `Client.run_algorithm` and `Client.get_task`.
     """
 
     STATUS_PENDING: ClassVar[str] = PENDING
@@ -67,10 +67,6 @@ class Task(HTMLRepr):
     def to_dict(self) -> dict[str, Any]:
         """Return the wire form: what JSON has of the task, its results included."""
         return self._state.to_dict()
-
-    @property
-    def _failures(self) -> Failures:
-        return self._api.failures
 
     @property
     def job_id(self) -> str:
@@ -177,7 +173,7 @@ class Task(HTMLRepr):
         """When it ended."""
         return self._state.finished_at
 
-    @public
+    @hides_tracebacks
     def refresh(self) -> Task:
         """Ask the service for the task's state, and return the task.
 
@@ -187,11 +183,7 @@ class Task(HTMLRepr):
         self._state = self._api.task(self.job_id)
         return self
 
-    def update(self) -> Task:
-        """Do what `refresh` does, by its older name."""
-        return self.refresh()
-
-    @public
+    @hides_tracebacks
     def cancel(self) -> Task:
         """Stop the task, also while it runs, and return it.
 
@@ -201,7 +193,7 @@ class Task(HTMLRepr):
         self._state = self._api.cancel(self.job_id)
         return self
 
-    @public
+    @hides_tracebacks
     def get_logs(self) -> str:
         """Return what the algorithm printed and logged; see `Client.get_logs`.
 
@@ -210,7 +202,7 @@ class Task(HTMLRepr):
         """
         return self._api.logs(self.job_id)
 
-    @public
+    @hides_tracebacks
     def redeliver(self) -> list[Delivery]:
         """Begin every dead delivery anew, and return these.
 
@@ -218,10 +210,10 @@ class Task(HTMLRepr):
             ConflictError: The task has not ended.
             ServiceError: The service didn't accept that.
         """
-        dead = [one for one in self._api.deliveries(self.job_id) if one.state == "dead"]
+        dead = [one for one in self._api.deliveries(self.job_id) if one.status == "dead"]
         return HTMLList(self._api.redeliver(self.job_id, one.delivery_id) for one in dead)
 
-    @public
+    @hides_tracebacks
     def result(self) -> Result:
         """Return what the algorithm returned.
 
@@ -239,37 +231,38 @@ class Task(HTMLRepr):
             hint = "Correct what it names, and submit it again."
         raise TaskFailedError(f"The task {self.job_id} {message}", hint=hint, job_id=self.job_id, reason=self.error)
 
-    @public
+    @hides_tracebacks
     def wait(
         self,
-        timeout: timedelta = timedelta(minutes=30),
+        timeout: Duration = timedelta(minutes=30),
         *,
-        poll: timedelta = timedelta(seconds=2),
-        grace: timedelta = timedelta(seconds=10),
+        poll_interval: Duration = timedelta(seconds=2),
+        delivery_timeout: Duration = timedelta(seconds=10),
         progress: bool = True,
     ) -> Task:
-        """Wait until the task has ended, and return it; `success` tells how.
+        """Wait until the task has ended, and return it; see `success` for its outcome.
 
-        Deliveries begin when the result is there, and the first try takes a moment. So that `receipts` are
-        complete in the common case, the waiting goes on until no delivery is pending, but not for longer than
-        the grace: a target that is down is tried for hours, and nobody should wait for it here.
+        Deliveries start once the result is available. So that `receipts` are usually complete, the call then waits
+        until no delivery is pending, for at most `delivery_timeout`: deliveries to a target that is down are retried
+        for hours.
 
-        A service that is away for a while is waited for; so is a proxy's error. Ctrl-C ends the waiting only.
+        Polling continues while the service is unavailable or a proxy returns errors. Ctrl-C ends the wait, not the
+        task.
 
         Args:
-            timeout: The longest wait for the task's end.
-            poll: The longest pause between two questions; the first ones come quicker.
-            grace: The longest wait for deliveries after the task's end.
-            progress: Whether to show a bar in a terminal and in a notebook, when tqdm is installed.
+            timeout: Maximum wait for the task's end, a `timedelta` or seconds.
+            poll_interval: Maximum polling interval; polling starts faster and backs off.
+            delivery_timeout: Maximum wait for deliveries after the task's end.
+            progress: Whether to show a progress bar in a terminal and in a notebook, if tqdm is installed.
 
         Raises:
-            TaskTimeoutError: It has not ended in this time. It goes on.
-            ServiceError: The service doesn't know the task, or refuses to tell.
+            TaskTimeoutError: The task has not ended in time. It continues.
+            ServiceError: The service doesn't know the task, or rejects the request.
         """
         seconds, pause, for_deliveries = (
             total_seconds("timeout", timeout),
-            total_seconds("poll", poll),
-            total_seconds("grace", grace, zero=True),
+            total_seconds("poll_interval", poll_interval),
+            total_seconds("delivery_timeout", delivery_timeout, zero=True),
         )
         end = time.monotonic() + seconds
         try:
@@ -285,14 +278,14 @@ class Task(HTMLRepr):
             return self
         except KeyboardInterrupt:
             pass
-        raise KeyboardInterrupt(f"The task goes on. {self._way_back()}")
+        raise KeyboardInterrupt(f"The task goes on. {self._retry_hint()}")
 
     def _wait_for_end(self, waiting: Waiting) -> None:
         _, trouble = waiting.until(lambda state: state.ended, self._ask, self._state)
         if not self.ended:
             raise TaskTimeoutError(
                 f"The task {self.job_id} has not ended in time; it is {self.status} and goes on.",
-                hint=self._way_back(),
+                hint=self._retry_hint(),
                 job_id=self.job_id,
             ) from trouble
 
@@ -303,15 +296,15 @@ class Task(HTMLRepr):
         self._state = self._api.task(self.job_id, deadline=deadline)
         return self._state
 
-    def _way_back(self) -> str:
-        return f'Come back to it with client.get_task_results("{self.job_id}").wait().'
+    def _retry_hint(self) -> str:
+        return f'Come back to it with client.get_task("{self.job_id}").wait().'
 
 
-def wait_for_all(given: Iterable[Task], timeout: timedelta, *, grace: timedelta, progress: bool) -> list[Task]:
+def wait_for_all(given: Iterable[Task], timeout: Duration, *, delivery_timeout: Duration, progress: bool) -> list[Task]:
     """Wait until all tasks have ended; see `Client.wait_all`."""
     tasks = _checked_tasks(given)
-    seconds, for_deliveries = total_seconds("timeout", timeout), total_seconds("grace", grace, zero=True)
-    end = time.monotonic() + seconds
+    for_deliveries = total_seconds("delivery_timeout", delivery_timeout, zero=True)
+    end = time.monotonic() + total_seconds("timeout", timeout)
     try:
         with ProgressBar(f"{len(tasks)} tasks", wanted=progress) as bar:
             _wait_for_ends(tasks, end, bar)
@@ -340,7 +333,7 @@ def _checked_tasks(given: Any) -> HTMLList[Task]:
         if not isinstance(task, Task):
             raise InvalidRequestError(
                 f"tasks[{number}] is of type {type_name(task)}.",
-                hint="Give tasks; client.get_task_results(job_id) returns the one of an id.",
+                hint="Give tasks; client.get_task(job_id) returns the one of an id.",
             )
     return tasks
 
@@ -360,7 +353,7 @@ def _wait_for_ends(tasks: list[Task], end: float, bar: ProgressBar) -> None:
 def _detached_task(kind: type[Task], state: TaskSnapshot) -> Task:
     api = Detached(
         f"The task {state.job_id} was pickled, and its client was not, as it holds a credential.",
-        f'Get it again from a client of this process: client.get_task_results("{state.job_id}").',
+        f'Get it again from a client of this process: client.get_task("{state.job_id}").',
     )
     return kind(cast("ServiceAPI", api), state)
 

@@ -184,9 +184,9 @@ def _is_over(task: Task) -> bool:
     if task.success is False:
         raise CallbackSDKError(f"Job {task.job_id} failed: {task.error}")
     for delivery in task.deliveries:
-        if delivery.state == "dead":
+        if delivery.status == "dead":
             raise CallbackSDKError(f"{delivery.url} does not take the result: {delivery.error}")
-    return bool(task.success) and all(delivery.state == "delivered" for delivery in task.deliveries)
+    return bool(task.success) and all(delivery.status == "delivered" for delivery in task.deliveries)
 
 
 def _progress(task: Task) -> dict[str, Any]:

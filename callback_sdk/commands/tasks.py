@@ -37,6 +37,8 @@ _STATUSES = {
     "finished": "Finished",
     "canceled": "Canceled",
     "cancelled": "Canceled",
+    "succeeded": "succeeded",
+    "failed": "failed",
 }
 
 Url = Annotated[
@@ -186,7 +188,7 @@ def tasks(
             print_text(client.get_logs(job_id))
             return
         if job_id is not None:
-            _show_task(client.get_task_results(job_id), as_json=as_json)
+            _show_task(client.get_task(job_id), as_json=as_json)
             return
         found = list(client.get_tasks(status=wanted, algorithm_id=algorithm, limit=limit))
     if as_json:
@@ -229,7 +231,7 @@ def redeliver(
         raise typer.BadParameter("Give the ids of deliveries, or --dead.", param_hint="DELIVERY_ID")
     with _client(url, token_file) as client:
         if dead:
-            ids = [one.delivery_id for one in client.get_deliveries(job_id) if one.state == "dead"]
+            ids = [one.delivery_id for one in client.get_deliveries(job_id) if one.status == "dead"]
         for delivery_id in ids or ():
             client.redeliver(job_id, delivery_id)
     count = len(ids or ())
@@ -266,10 +268,7 @@ def _client(url: str | None, token_file: Path | None) -> Client:
 
     # A token has no other characters; what else is in the file gets the client's own error.
     token = None if token_file is None else Secret(token_file.read_bytes().decode("ascii", "replace").strip())
-    client = Client(url, token=token)
-    # The environment may ask for False in place of errors, for scripts.
-    client.fail_on_error(True)
-    return client
+    return Client(url, token=token)
 
 
 @contextlib.contextmanager
@@ -289,7 +288,7 @@ def _own_words() -> Iterator[None]:
 
 def _in_command_line_words(text: str) -> str:
     text = re.sub(r'idempotency_key="([^"]+)"', r"--idempotency-key '\1'", text)
-    return re.sub(r'client\.get_task_results\("([^"]+)"\)\.wait\(\)', r"`callback-sdk tasks \1`", text)
+    return re.sub(r'client\.get_task\("([^"]+)"\)\.wait\(\)', r"`callback-sdk tasks \1`", text)
 
 
 def _cancel(client: Client, job_id: str) -> bool:
@@ -327,7 +326,7 @@ def _end(task: Task) -> None:
         task.result()
     except TaskFailedError as error:
         print_error(error)
-    dead = sum(delivery.state == "dead" for delivery in task.deliveries)
+    dead = sum(delivery.status == "dead" for delivery in task.deliveries)
     if dead:
         print_line(f"Dead deliveries: {dead}. `callback-sdk deliveries {task.job_id}` shows them.", err=True)
     if dead or not task.success:
@@ -351,7 +350,7 @@ def _show_task(task: Task, *, as_json: bool) -> None:
         "STARTED": moment(task.started_at),
         "FINISHED": moment(task.finished_at),
     }
-    targets = [("TARGET", f"{one.url} {one.state} {one.error or ''}") for one in task.deliveries]
+    targets = [("TARGET", f"{one.url} {one.status} {one.error or ''}") for one in task.deliveries]
     print_table((), [(name, one_line(text)) for name, text in [*facts.items(), *targets] if text.strip()])
 
 
@@ -372,8 +371,8 @@ def _task_cells(task: TaskSummary) -> tuple[str, ...]:
 def _delivery_cells(delivery: Delivery) -> tuple[str, ...]:
     return (
         delivery.delivery_id,
-        delivery.state,
-        str(delivery.attempts),
+        delivery.status,
+        str(delivery.attempt_count),
         moment(delivery.next_attempt_at),
         delivery.url,
         one_line(delivery.error or proof(delivery.receipt)),

@@ -1,21 +1,22 @@
-"""What a public call does when it fails: raise, or return False and remember why."""
+"""What a failed call does: raise, or return False and keep the error, as calls of the platform's SDK do."""
 
 from __future__ import annotations
 
 import functools
 import threading
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, TypeVar
 
-from callback_sdk.errors import CallbackSDKError
+from callback_sdk.client.api import ServiceAPI
+from callback_sdk.client.connection import ServiceConnection
+from callback_sdk.errors import CallbackSDKError, ServiceError
 from callback_sdk.redaction import hides_tracebacks, strip_traceback
 
-P = ParamSpec("P")
-R = TypeVar("R")
+C = TypeVar("C", bound=type)
 
 
 class Failures:
-    """The choice between raising and returning False, and each thread's last error.
+    """The choice between raising and returning False, and the last error of each thread.
 
     Args:
         raises: Whether a failed call raises.
@@ -27,7 +28,7 @@ class Failures:
 
     @property
     def last(self) -> CallbackSDKError | None:
-        """Why this thread's last call returned False; None when it didn't."""
+        """The error of this thread's last call; None if it succeeded."""
         return getattr(self._threads, "last", None)
 
     @last.setter
@@ -35,20 +36,58 @@ class Failures:
         self._threads.last = error
 
 
-class _Fallible(Protocol):
-    @property
-    def _failures(self) -> Failures: ...
+class PlatformAPI(ServiceAPI):
+    """The service's API, with the choice that a client shares with its tasks.
+
+    Args:
+        connection: Connection to the service.
+        failures: What a failed call does.
+    """
+
+    def __init__(self, connection: ServiceConnection, failures: Failures) -> None:
+        super().__init__(connection)
+        self.failures = failures
 
 
-S = TypeVar("S", bound=_Fallible)
+class LastError(ServiceError):
+    """Why a call returned False: `error.messages` and `error.status_code`, as the platform's SDK has them.
+
+    Attributes:
+        error: The error itself, with its own type.
+        messages: What the service said, at least one.
+        status_code: HTTP status of the response; None when there was none.
+    """
+
+    def __init__(self, error: CallbackSDKError) -> None:
+        facts: dict[str, Any] = {
+            name: getattr(error, name, None) for name in ("status", "request_id", "retry_after", "job_id")
+        }
+        super().__init__(error.message, hint=error.hint, **facts)
+        self.error = error
+        self.messages: list[str] = [error.message]
+        self.status_code: int | None = self.status
 
 
-def public(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Make a method follow its object's `Failures`."""
+def returns_false_on_error(*names: str) -> Callable[[C], C]:
+    """Make methods of a class, its own and inherited ones, follow the `_failures` of their object.
+
+    Args:
+        names: Names of the methods.
+    """
+
+    def decorate(kind: C) -> C:
+        for name in names:
+            setattr(kind, name, _wrapped(getattr(kind, name)))
+        return kind
+
+    return decorate
+
+
+def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
     call = hides_tracebacks(method)
 
     @functools.wraps(method)
-    def wrapper(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def wrapper(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         failures = self._failures
         failures.last = None
         try:
@@ -57,8 +96,7 @@ def public(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P]
             if failures.raises:
                 raise
             failures.last = strip_traceback(error)
-            # Whoever asked for False knows that it comes; all others keep the exact type.
-            return cast("R", False)
+            return False
         finally:
             del args, kwargs
 

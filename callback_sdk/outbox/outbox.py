@@ -36,7 +36,7 @@ from callback_sdk.outbox.files import ResultFiles
 from callback_sdk.outbox.owner import ClaimOwner
 from callback_sdk.outbox.sender import OutboxSender
 from callback_sdk.outbox.store import OutboxStore
-from callback_sdk.parsing import path_of, total_seconds
+from callback_sdk.parsing import Duration, path_of, total_seconds
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import clearing_locals, hide, strip_traceback
 from callback_sdk.targets import plan
@@ -100,7 +100,7 @@ class Outbox:
         path: str | os.PathLike[str],
         *,
         writer: ResultsWriter | None = None,
-        keep: timedelta = KEEP,
+        keep: Duration = KEEP,
         create: bool = True,
     ) -> None:
         self.path = path_of("path", path).resolve()
@@ -249,7 +249,7 @@ class Outbox:
             return self._desk().ledger.retry(delivery_ids or None)
 
     @clearing_locals
-    def purge(self, *, older_than: timedelta) -> int:
+    def purge(self, *, older_than: Duration) -> int:
         """Forget deliveries that were made longer ago.
 
         Returns:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from callback_sdk.errors import SigningError
+from callback_sdk.parsing import Duration
 from callback_sdk.signer.credentials import SigningCredentials
 from callback_sdk.targets.policies import FILENAME
 
@@ -51,11 +52,17 @@ def encode_key(key: str) -> str:
     return quote(key, safe="/~")
 
 
-def lifetime(expires: timedelta, now: datetime, credentials: SigningCredentials) -> int:
+def lifetime(expires: Duration, now: datetime, credentials: SigningCredentials) -> int:
     """Return the life of a signature in whole seconds, when it can have it."""
+    if isinstance(expires, (int, float)) and not isinstance(expires, bool):
+        try:
+            expires = timedelta(seconds=expires)
+        except (OverflowError, ValueError):  # infinity and NaN
+            raise SigningError(f"expires is {expires}.", hint="Give 1 second to 7 days.") from None
     if not isinstance(expires, timedelta):
         raise SigningError(
-            f"expires is of type {type(expires).__name__}.", hint="Give timedelta(seconds=3600), for one."
+            f"expires is of type {type(expires).__name__}.",
+            hint="Give seconds, or a timedelta such as timedelta(hours=1).",
         )
     if expires < timedelta(seconds=1):
         raise SigningError(f"A life of {expires} is over at once.", hint="Give at least a second, better hours.")

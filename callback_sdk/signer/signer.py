@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from callback_sdk.errors import SigningError
 from callback_sdk.models import PresignedPost, PresignedPut
+from callback_sdk.parsing import Duration
 from callback_sdk.redaction import Secret, clearing_locals
 from callback_sdk.signer.buckets import Bucket
 from callback_sdk.signer.moments import Moment, day_key, utc
@@ -96,7 +97,7 @@ class S3Signer:
         self,
         key: str,
         *,
-        expires: timedelta = HOUR,
+        expires: Duration = HOUR,
         content_type: str | None = None,
         acl: str | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -126,7 +127,7 @@ class S3Signer:
         self,
         keys: Iterable[str],
         *,
-        expires: timedelta = HOUR,
+        expires: Duration = HOUR,
         content_type: str | None = None,
         acl: str | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -161,7 +162,7 @@ class S3Signer:
         self,
         key: str,
         *,
-        expires: timedelta = HOUR,
+        expires: Duration = HOUR,
         fields: Mapping[str, str] | None = None,
         conditions: Iterable[Condition] | None = None,
         content_type: str | None = None,
@@ -197,7 +198,7 @@ class S3Signer:
         self,
         keys: Iterable[str],
         *,
-        expires: timedelta = HOUR,
+        expires: Duration = HOUR,
         fields: Mapping[str, str] | None = None,
         conditions: Iterable[Condition] | None = None,
         content_type: str | None = None,
@@ -230,18 +231,18 @@ class S3Signer:
         wanted = form_conditions(conditions, form, max_size)
         return self._each(keys, check_form_key, partial(self._posts, form, wanted, expires))
 
-    def _puts(self, headers: Mapping[str, str], expires: timedelta, now: float) -> Callable[[str], PresignedPut]:
+    def _puts(self, headers: Mapping[str, str], expires: Duration, now: float) -> Callable[[str], PresignedPut]:
         return put_urls(self._bucket.location, headers, self._moment(expires, now))
 
     def _posts(
-        self, fields: Mapping[str, str], conditions: list[Any], expires: timedelta, now: float
+        self, fields: Mapping[str, str], conditions: list[Any], expires: Duration, now: float
     ) -> Callable[[str], PresignedPost]:
         url = self._bucket.location.post_url
         if url is None:
             raise SigningError("An access point takes no POST.", hint="Sign a PUT, or give the bucket's own name.")
         return post_forms(url, self._bucket.name, fields, conditions, self._moment(expires, now))
 
-    def _moment(self, expires: timedelta, now: float) -> Moment:
+    def _moment(self, expires: Duration, now: float) -> Moment:
         place, time = self._bucket.location, utc(now)
         needed = expires if isinstance(expires, timedelta) and expires <= LONGEST else timedelta(0)
         credentials = self._bucket.credentials.lasting(time + needed)

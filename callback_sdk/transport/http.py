@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from urllib.parse import quote, urljoin
 
-from attrs import Attribute, define, field
+from attrs import define, field
 
 from callback_sdk._version import __version__
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import CallbackSDKError, DeliveryError, InvalidTargetError
-from callback_sdk.parsing import total_seconds
+from callback_sdk.parsing import Duration, to_timedelta
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, strip_traceback
 from callback_sdk.targets.providers import port_of
 from callback_sdk.targets.upload import Upload
@@ -48,13 +48,21 @@ SLOWEST = 128 * 1024
 """Bytes a second below which a body takes too long."""
 
 
-def _positive(_: object, attribute: Attribute[timedelta], value: timedelta) -> None:
-    total_seconds(f"Timeouts.{attribute.name}", value)
+def _connect(value: Duration) -> timedelta:
+    return to_timedelta("Timeouts.connect", value)
+
+
+def _read(value: Duration) -> timedelta:
+    return to_timedelta("Timeouts.read", value)
+
+
+def _attempt(value: Duration) -> timedelta:
+    return to_timedelta("Timeouts.attempt", value)
 
 
 @define(frozen=True, kw_only=True)
 class Timeouts:
-    """How long one try may take.
+    """How long one attempt may take, in `timedelta` or seconds.
 
     Attributes:
         connect: To reach the server, TLS included.
@@ -62,9 +70,9 @@ class Timeouts:
         attempt: For a whole try, besides what the body takes at 128 KiB a second.
     """
 
-    connect: timedelta = field(default=timedelta(seconds=5), validator=_positive)
-    read: timedelta = field(default=timedelta(seconds=30), validator=_positive)
-    attempt: timedelta = field(default=timedelta(minutes=2), validator=_positive)
+    connect: timedelta = field(default=timedelta(seconds=5), converter=_connect)
+    read: timedelta = field(default=timedelta(seconds=30), converter=_read)
+    attempt: timedelta = field(default=timedelta(minutes=2), converter=_attempt)
 
 
 def same_host(origin: SecretURL, destination: SecretURL) -> bool:

@@ -24,7 +24,7 @@ from callback_sdk.errors import (
     MultipleDeliveryErrors,
 )
 from callback_sdk.models import JobResult
-from callback_sdk.parsing import positive_int, several, total_seconds
+from callback_sdk.parsing import Duration, positive_int, several, to_timedelta
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret, SecretURL, clearing_locals, hide, strip_traceback
 from callback_sdk.targets import WEBHOOK_LIMIT, Target, TargetSettings, plan
@@ -83,7 +83,7 @@ class ResultsWriter:
         *,
         storage_endpoints: Iterable[str] = (),
         webhook_secrets: Iterable[str | Secret[str]] = (),
-        deadline: timedelta = timedelta(minutes=2),
+        deadline: Duration = timedelta(minutes=2),
         timeouts: Timeouts | None = None,
         compress: str | None = None,
         webhook_limit: int = WEBHOOK_LIMIT,
@@ -95,7 +95,7 @@ class ResultsWriter:
         if guard is not None and not callable(getattr(guard, "resolve", None)):
             raise ConfigurationError(f"guard is of type {type(guard).__name__}.", hint="Give an AddressGuard.")
         # Zero makes one attempt and no retry.
-        total_seconds("deadline", deadline, zero=True)
+        self._deadline = to_timedelta("deadline", deadline, zero=True)
         hidden = [hide(secret) for secret in several("webhook_secrets", webhook_secrets)]
         keys = tuple(map(webhooks.decode_secret, hidden))
         self._settings = TargetSettings(
@@ -104,7 +104,6 @@ class ResultsWriter:
             webhook_limit=positive_int("webhook_limit", webhook_limit),
         )
         self._compress = compress
-        self._deadline = deadline
         self._parallel = Parallel(MAX_PARALLEL)
         self._sender = HTTPSender(
             timeouts=timeouts,

@@ -96,7 +96,7 @@ def test_a_new_user_has_a_token(topology: Topology, command: Callable[..., str])
         task = client.run_algorithm("sum", {"a": [1]})
         assert task.wait(progress=False).success
         with pytest.raises(CallbackSDKError):
-            admin.get_task_results(task.job_id)
+            admin.get_task(task.job_id)
 
 
 def test_a_disabled_user_is_shut_out(topology: Topology, command: Callable[..., str]) -> None:
@@ -186,7 +186,7 @@ def test_keys_are_rotated(tmp_path: Path, webhook: WebhookReceiver) -> None:
         )
         webhook.wait_for(1)
         job_id = task.job_id
-        wait_until(lambda: client.get_deliveries(job_id)[0].tries[-1].finished_at, what="the first try")
+        wait_until(lambda: client.get_deliveries(job_id)[0].attempts[-1].finished_at, what="the first try")
     assert "other keys" in _refused(tmp_path, "serve", REGISTRY, ENCRYPTION_KEYS=other)
     assert "other keys" in _refused(tmp_path, "users", "list", ENCRYPTION_KEYS=second)
     with _topology(tmp_path, ENCRYPTION_KEYS=f"{second} {first}"):
@@ -195,7 +195,7 @@ def test_keys_are_rotated(tmp_path: Path, webhook: WebhookReceiver) -> None:
     assert "other keys" in _refused(tmp_path, "serve", REGISTRY, ENCRYPTION_KEYS=first)
     with _topology(tmp_path, ENCRYPTION_KEYS=second) as topology, topology.client() as client:
         (delivery,) = client.get_deliveries(job_id)
-        assert client.get_task_results(job_id).callback_param == {"n": 1}
+        assert client.get_task(job_id).callback_param == {"n": 1}
         client.redeliver(job_id, delivery.delivery_id)
         _, request = webhook.wait_for(2)
     assert request.delivery_id == delivery.delivery_id

@@ -31,11 +31,11 @@ def guarded() -> Iterator[Client]:
 def run(client: Client, url: str, *, delivered: bool = True) -> Task:
     task = client.run_algorithm("one", DATA, callbacks=[url])
     grace = PATIENCE if delivered else timedelta(0)
-    task.wait(PATIENCE, poll=timedelta(seconds=0.1), grace=grace, progress=False)
+    task.wait(PATIENCE, poll_interval=timedelta(seconds=0.1), delivery_timeout=grace, progress=False)
     wait_until(
-        lambda: any(t.finished_at for t in client.get_deliveries(task.job_id)[0].tries), what="the first attempt"
+        lambda: any(t.finished_at for t in client.get_deliveries(task.job_id)[0].attempts), what="the first attempt"
     )
-    return client.get_task_results(task.job_id)
+    return client.get_task(task.job_id)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_name_inside_looks_like_one_that_does_not_exist(guarded: Client, host:
         assert not inside.requests
     (delivery,) = task.deliveries
     assert task.success
-    assert (delivery.state, delivery.attempts) == ("pending", 1)
+    assert (delivery.status, delivery.attempt_count) == ("pending", 1)
     assert str(delivery.error).replace(f"{host}:{port}", "HOST") == (
         "http://HOST/done can't be reached: its host name leads to no public address. Check its spelling. The "
         "service's log has the reason; its operator can allow hosts that aren't public."
@@ -79,5 +79,5 @@ def test_allowed_host_is_delivered_to(guarded: Client) -> None:
     with WebhookReceiver() as inside:
         port = inside.url.split(":")[2].split("/")[0]
         task = run(guarded, f"http://hook.allowed.example.org:{port}/done")
-        assert [delivery.state for delivery in task.deliveries] == ["delivered"]
+        assert [delivery.status for delivery in task.deliveries] == ["delivered"]
         assert len(inside.requests) == 1

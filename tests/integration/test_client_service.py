@@ -58,7 +58,7 @@ def client(running: Running) -> Client:
 
 
 def ended(task: Task) -> Task:
-    return task.wait(PATIENCE, poll=timedelta(seconds=0.1), grace=PATIENCE, progress=False)
+    return task.wait(PATIENCE, poll_interval=timedelta(seconds=0.1), delivery_timeout=PATIENCE, progress=False)
 
 
 def test_a_password_opens_the_service(running: Running) -> None:
@@ -176,7 +176,7 @@ def test_a_batch_with_one_bad_task_is_refused_whole(client: Client) -> None:
     before = sum(1 for _ in client.get_tasks())
     with pytest.raises(InvalidRequestError, match=r"tasks\[1\]") as caught:
         client.run_algorithm_batch("scale", [DATA, BatchItem(DATA, callbacks=["http://10.0.0.1/x"])], progress=False)
-    assert caught.value.accepted == ()
+    assert caught.value.accepted_job_ids == ()
     assert sum(1 for _ in client.get_tasks()) == before
 
 
@@ -197,11 +197,11 @@ def test_a_dead_delivery_is_made_again(client: Client, webhook: WebhookReceiver)
     webhook.answer(410)
     task = ended(client.run_algorithm("scale", DATA, callback_url=webhook.url))
     (dead,) = client.get_deliveries(task.job_id)
-    assert (dead.state, dead.attempts, [one.number for one in dead.tries]) == ("dead", 1, [1])
-    assert "410" in dead.tries[0].error
+    assert (dead.status, dead.attempt_count, [one.number for one in dead.attempts]) == ("dead", 1, [1])
+    assert "410" in dead.attempts[0].error
     (again,) = task.redeliver()
     assert again.delivery_id == dead.delivery_id
-    assert [one.state for one in ended(task.refresh()).deliveries] == ["delivered"]
+    assert [one.status for one in ended(task.refresh()).deliveries] == ["delivered"]
     (delivered,) = client.get_deliveries(task.job_id)
     assert delivered.receipt == task.receipts[0]
     assert task.redeliver() == []

@@ -119,8 +119,8 @@ def test_urgent_tasks_go_first(topology: Topology, client: Client, tmp_path: Pat
     fields = {"priority": "9"}
     urgent = _predict(topology, "slow", files, fields, parameters | {"name": "urgent"})
     go.touch()
-    for task in [*block, *later, client.get_task_results(urgent)]:
-        task.wait(progress=False, poll=timedelta(seconds=0.2))
+    for task in [*block, *later, client.get_task(urgent)]:
+        task.wait(progress=False, poll_interval=timedelta(seconds=0.2))
     assert starts(tmp_path / "starts").index("urgent") < 30
 
 
@@ -142,7 +142,7 @@ def test_a_worker_that_dies_loses_nothing(
     wait_until(lambda: len(starts(tmp_path / "starts")) == 2, what="the second start")
     (tmp_path / "go").touch()
     with topology.client() as client:
-        assert client.get_task_results(task.job_id).wait(progress=False).success
+        assert client.get_task(task.job_id).wait(progress=False).success
     (request,) = webhook.wait_for(1)
     assert request.document["success"] is True
 
@@ -158,11 +158,11 @@ def test_an_orderly_stop_gives_running_tasks_back(topology: Topology, client: Cl
     if victim is topology.service:
         topology.start_service()
     else:
-        assert client.get_task_results(task.job_id).status == "Pending"
+        assert client.get_task(task.job_id).status == "Pending"
         topology.start_worker()
     (tmp_path / "go").touch()
     with topology.client() as client:
-        assert client.get_task_results(task.job_id).wait(progress=False).success
+        assert client.get_task(task.job_id).wait(progress=False).success
 
 
 def test_deliveries_are_tried_again_while_everything_computes(
@@ -171,11 +171,13 @@ def test_deliveries_are_tried_again_while_everything_computes(
     """They wait for no computation, which may take hours."""
     webhook.answer(503)
     parameters = {"starts": str(tmp_path / "starts"), "go": str(tmp_path / "go")}
-    done = client.run_algorithm("sum", DATA, callback_url=webhook.url).wait(progress=False, grace=timedelta(0))
+    done = client.run_algorithm("sum", DATA, callback_url=webhook.url).wait(
+        progress=False, delivery_timeout=timedelta(0)
+    )
     busy = [client.run_algorithm("slow", DATA, parameters=parameters | {"name": "x"}) for _ in range(4)]
     wait_until(lambda: len(starts(tmp_path / "starts")) == 2, what="the start")
     webhook.wait_for(2)
-    wait_until(lambda: done.refresh().deliveries[0].state == "delivered")
+    wait_until(lambda: done.refresh().deliveries[0].status == "delivered")
     assert len(starts(tmp_path / "starts")) == 2
     (tmp_path / "go").touch()
     assert all(task.wait(progress=False).success for task in busy)

@@ -65,7 +65,7 @@ def client(running: Topology) -> Iterator[Client]:
 
 
 def ended(task: Task) -> Task:
-    return task.wait(PATIENCE, poll=timedelta(seconds=0.05), progress=False)
+    return task.wait(PATIENCE, poll_interval=timedelta(seconds=0.05), progress=False)
 
 
 def printed(running: Topology, *arguments: str) -> str:
@@ -110,13 +110,13 @@ def test_a_credential_in_a_path_or_a_parameter_is_shown_and_kept_nowhere(
     callback = (f"{inside.url}/bot1234:{MARKER}/send", {"note": f"{MARKER}-note"})
     task = ended(client.run_algorithm("curious", {"a": [1]}, callbacks=[callback]))
     job_id = task.job_id
-    wait_until(lambda: client.get_deliveries(job_id)[0].state == "dead", what="the refusal")
+    wait_until(lambda: client.get_deliveries(job_id)[0].status == "dead", what="the refusal")
     shown = printed(running, "deliveries", job_id) + printed(running, "tasks", job_id)
     shown += printed(running, "deliveries", job_id, "--json")
     shown += str([delivery.url + str(delivery.error) for delivery in client.get_deliveries(job_id)])
     assert "/bot1234:***/send" in shown
     assert MARKER not in shown + running.log
-    assert client.get_task_results(job_id).callback_param == {"note": f"{MARKER}-note"}
+    assert client.get_task(job_id).callback_param == {"note": f"{MARKER}-note"}
     assert not any(MARKER.encode() in path.read_bytes() for path in running.data.glob("store.sqlite3*"))
 
 

@@ -171,7 +171,7 @@ def test_what_is_dead_can_be_delivered_again(browser: Browser, client: Client) -
         assert "410" in page
         assert f'action="/ui{form}"' in browser.page(f"/tasks/{task.job_id}")
         assert browser.submit(form).status_code == 200
-        wait_until(lambda: task.refresh().deliveries[0].state == "delivered")
+        wait_until(lambda: task.refresh().deliveries[0].status == "delivered")
     assert task.job_id not in browser.page("/deliveries")
     page = browser.page(f"/tasks/{task.job_id}")
     assert "webhook answered 200" in page

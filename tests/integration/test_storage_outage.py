@@ -93,14 +93,14 @@ def test_stops_during_an_outage_are_no_loss_to_a_task(
         task = client.run_algorithm("many", SMALL, callback_url=webhook.url)
     for _ in range(3):
         with topology.client() as client:
-            wait_until(lambda: client.get_task_results(task.job_id).status == "In Progress", what="the run")
+            wait_until(lambda: client.get_task(task.job_id).status == "In Progress", what="the run")
         topology.close()
         topology.start_service()
         topology.start_worker()
     storage.thaw()
     with topology.client() as client:
-        wait_until(lambda: client.get_task_results(task.job_id).ended, patience=180, what="the end")
-        assert client.get_task_results(task.job_id).success
+        wait_until(lambda: client.get_task(task.job_id).ended, patience=180, what="the end")
+        assert client.get_task(task.job_id).success
     assert "Traceback" not in topology.log
 
 

@@ -267,7 +267,7 @@ def test_after_an_upgrade_everything_goes_on(old: Old, webhook: WebhookReceiver)
     assert old.run("db", "upgrade").stdout == f"Revision {schema.FIRST} -> {schema.newest()}.\n"
     assert not old.plain()
     with old.topology() as topology, topology.client() as client:
-        assert client.get_task_results("t-waiting").wait(progress=False).predictions == {"a": 6}
+        assert client.get_task("t-waiting").wait(progress=False).predictions == {"a": 6}
         wait_until(lambda: set(_arrived(webhook)) >= set(DUE), what="the deliveries")
         _check_shown(client)
         client.redeliver("t-failed", "d-dead")
@@ -291,16 +291,16 @@ def _arrived(webhook: WebhookReceiver) -> dict[str, Any]:
 
 
 def _check_shown(client: Client) -> None:
-    task = client.get_task_results("t-finished")
+    task = client.get_task("t-finished")
     assert (task.status, task.success, task.predictions) == ("Finished", True, {"a": 6})
     assert any(receipt.url == "http://127.0.0.1/old?***" for receipt in task.receipts)
-    failed = client.get_task_results("t-failed")
+    failed = client.get_task("t-failed")
     assert (failed.success, failed.error, failed.predictions) == (False, "ValueError: no", None)
-    (later,) = [delivery for delivery in failed.deliveries if delivery.attempts == 3]
+    (later,) = [delivery for delivery in failed.deliveries if delivery.attempt_count == 3]
     assert later.url.endswith("/***/d-later?***")
     assert later.error == "/***/ answered 503"
-    assert client.get_task_results("t-running").wait(progress=False).success
-    assert client.get_task_results("t-canceled").status == "Canceled"
+    assert client.get_task("t-running").wait(progress=False).success
+    assert client.get_task("t-canceled").status == "Canceled"
 
 
 def test_an_upgrade_may_come_again(old: Old) -> None:

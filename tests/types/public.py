@@ -60,7 +60,8 @@ def signing() -> None:
     assert_type(post.fields, dict[str, str])
     assert_type(signer.presign_put_many(["a", "b"]), Iterator[PresignedPut])
     assert_type(signer.presign_post_many(f"runs/{n}" for n in range(3)), Iterator[PresignedPost])
-    signer.presign_put("key", expires=3600)  # type: ignore[arg-type]
+    signer.presign_put("key", expires=3600)
+    signer.presign_put("key", expires="1h")  # type: ignore[arg-type]
     signer.presign_put("key", timedelta(hours=1))  # type: ignore[call-arg]
     assert_type(check_target(put.url, size=100), Target)
     assert_type(aistore.through(put, "http://aistore:8080"), PresignedPut)
@@ -81,7 +82,8 @@ def submitting(put: PresignedPut) -> None:
         assert_type(client.get_algorithms(), list[Algorithm])
         assert_type(client.get_algorithm_versions("mean"), list[Version])
         client.run_algorithm("mean", {"a": [1]}, callback=put)  # type: ignore[call-arg]
-        task.wait(timeout=1800)  # type: ignore[arg-type]
+        task.wait(timeout=1800)
+        task.wait(timeout="30m")  # type: ignore[arg-type]
         task.job_id = "43"  # type: ignore[misc]
     assert_type(get_instance(token="…"), compat.PlatformClient)
 
@@ -95,7 +97,8 @@ def writing(put: PresignedPut) -> None:
         assert_type(written.receipts, tuple[Receipt, ...])
     JobResult("42", True)  # type: ignore[call-arg]
     result.success = False  # type: ignore[misc]
-    ResultsWriter(deadline=120)  # type: ignore[arg-type]
+    ResultsWriter(deadline=120)
+    ResultsWriter(deadline="2m")  # type: ignore[arg-type]
 
 
 def receiving(headers: dict[str, str], body: bytes) -> None:

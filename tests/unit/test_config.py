@@ -15,7 +15,7 @@ from callback_sdk.config.client import ClientConfig
 from callback_sdk.config.service import ServiceConfig
 from callback_sdk.config.storage import StorageConfig, WriterConfig
 from callback_sdk.errors import ConfigurationError
-from callback_sdk.parsing import parse_bool, parse_duration, parse_size, total_seconds
+from callback_sdk.parsing import parse_bool, parse_duration, parse_size, to_timedelta, total_seconds
 
 TOKEN = "a-token-that-nobody-may-see"
 SIGNED = "https://b.s3.eu-central-1.amazonaws.com/k?X-Amz-Signature=0123456789abcdef"
@@ -212,13 +212,20 @@ def test_no_variable_takes_a_duration_without_a_unit(config: Any, name: str) -> 
     assert "30d" in str(caught.value.hint) or "5s" in str(caught.value.hint)
 
 
-def test_a_duration_has_to_be_a_positive_timedelta() -> None:
-    """A plain number is refused, since nobody knows its unit."""
-    assert total_seconds("timeout", timedelta(minutes=1)) == 60
-    with pytest.raises(ConfigurationError, match=r"timeout is of type int.*timedelta"):
-        total_seconds("timeout", 30)  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match="longer than nothing"):
-        total_seconds("timeout", timedelta(0))
+def test_a_duration_is_a_timedelta_or_seconds() -> None:
+    """Text is rejected, and so is a duration that is not positive or not finite."""
+    assert total_seconds("timeout", timedelta(minutes=1)) == total_seconds("timeout", 60) == 60
+    assert to_timedelta("timeout", 0.5) == timedelta(milliseconds=500)
+    assert to_timedelta("timeout", 0, zero=True) == timedelta(0)
+    for value in ("30", None, True):
+        with pytest.raises(ConfigurationError, match=r"timeout is of type .*timedelta"):
+            total_seconds("timeout", value)  # type: ignore[arg-type]
+    for value in (timedelta(0), 0, -1):
+        with pytest.raises(ConfigurationError, match="Must be positive"):
+            total_seconds("timeout", value)
+    for value in (float("inf"), float("nan")):
+        with pytest.raises(ConfigurationError, match="finite"):
+            total_seconds("timeout", value)
 
 
 @pytest.mark.parametrize(

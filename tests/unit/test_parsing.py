@@ -25,7 +25,7 @@ URL = "https://store.example.org"
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("deadline", 2, "deadline is of type int. Give a timedelta"),
+        ("deadline", "2m", "deadline is of type str. Give seconds, or a timedelta"),
         ("deadline", timedelta(seconds=-1), "deadline is -1 day, 23:59:59."),
         ("webhook_limit", "1MB", "webhook_limit is of type str. Give a whole number."),
         ("webhook_limit", True, "webhook_limit is of type bool. Give a whole number."),
@@ -45,9 +45,10 @@ def test_a_writer_checks_its_arguments(name: str, value: Any, said: str) -> None
 
 @pytest.mark.parametrize("name", ["connect", "read", "attempt"])
 def test_timeouts_check_their_durations(name: str) -> None:
-    """A number without a unit is refused."""
-    with pytest.raises(ConfigurationError, match=f"Timeouts.{name} is of type int"):
-        Timeouts(**{name: 3})
+    """Seconds are accepted, text is not."""
+    assert getattr(Timeouts(**{name: 3}), name) == timedelta(seconds=3)
+    with pytest.raises(ConfigurationError, match=f"Timeouts.{name} is of type str"):
+        Timeouts(**{name: "3s"})
 
 
 def test_a_client_takes_a_list_of_endpoints() -> None:

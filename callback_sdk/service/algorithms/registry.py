@@ -17,7 +17,7 @@ from attrs import define, evolve, field
 from callback_sdk.documents.decoding import decode
 from callback_sdk.documents.values import encode
 from callback_sdk.errors import ConfigurationError, EncodingError, UnknownAlgorithmError
-from callback_sdk.parsing import total_seconds
+from callback_sdk.parsing import Duration, to_timedelta
 from callback_sdk.service.algorithms.input_schemas import (
     FeaturesSchema,
     ParametersSchema,
@@ -195,7 +195,7 @@ class Registry:
         name: str,
         *,
         version: str = "1.0.0",
-        timeout: timedelta = timedelta(minutes=10),
+        timeout: Duration = timedelta(minutes=10),
         memory_limit: float | None = None,
         description: str | None = None,
         templates: Mapping[str, Any] | None = None,
@@ -211,7 +211,8 @@ class Registry:
         Args:
             name: Its id in the REST API: letters, digits, `.`, `_` and `-`.
             version: Who asks for no version gets the one that was registered last.
-            timeout: How long one run may take; then its process is killed and the task has failed.
+            timeout: Maximum duration of one run, a `timedelta` or seconds; then its process is killed and the task
+                fails.
             memory_limit: Bytes of memory that one run may take beyond what its process held before, its own child
                 processes included; above that it is killed and the task has failed. Pages that forked processes share
                 count once, and those of files not at all. The service's `--memory-limit` when None, no limit when
@@ -229,7 +230,8 @@ class Registry:
             ConfigurationError: The name can't be part of a URL, or is taken, the time-out or the memory limit is not
                 positive, a template is no JSON, a graph is no PNG file, or a schema is none.
         """
-        _check(name, version, timeout, memory_limit)
+        _check(name, version, memory_limit)
+        limit = to_timedelta(f"The timeout of {name!r}", timeout)
         table, settings = declare_features(name, features), declare_parameters(name, parameters)
         shown = _templates(name, templates or {})
         pictures = {kind: _graph(name, Path(path)) for kind, path in (graphs or {}).items()}
@@ -246,7 +248,7 @@ class Registry:
             versions[version] = AlgorithmVersion(
                 name=name,
                 version=version,
-                timeout=timeout,
+                timeout=limit,
                 memory_limit=memory_limit,
                 description=text,
                 function=cast("Function", function),
@@ -387,7 +389,7 @@ def load(name: str) -> Registry:
     return found
 
 
-def _check(name: str, version: str, timeout: timedelta, memory_limit: float | None) -> None:
+def _check(name: str, version: str, memory_limit: float | None) -> None:
     for what, text in (("name", name), ("version", version)):
         if not isinstance(text, str) or not _NAME.fullmatch(text):
             raise ConfigurationError(
@@ -396,7 +398,6 @@ def _check(name: str, version: str, timeout: timedelta, memory_limit: float | No
             )
     if name == "tasks":
         raise ConfigurationError("'tasks' can't be an algorithm's name.", hint="The REST API uses it; choose another.")
-    total_seconds(f"The time-out of {name!r}", timeout)
     # Not "<=": NaN is no limit either.
     if memory_limit is not None and not (isinstance(memory_limit, (int, float)) and memory_limit > 0):
         raise ConfigurationError(f"The memory limit of {name!r} is not positive.", hint="Give a number of bytes.")

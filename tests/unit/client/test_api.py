@@ -118,32 +118,45 @@ def test_an_answer_that_is_no_page_is_an_error(client: Client, service: Any, dat
 
 
 def test_a_list_never_ends_early_without_an_error(client: Client, service: Any) -> None:
-    """A later page that fails raises; where failed calls return False, the call itself returns it."""
+    """A later page that fails raises."""
     service.on("GET", listed(), page(service, "a", "c1"))
     found = client.get_tasks()
     assert next(found).job_id == "a"
     with pytest.raises(NotFoundError):
         next(found)
-    client.fail_on_error(False)
-    assert client.get_tasks() is False
-    assert isinstance(client.last_error, NotFoundError)
 
 
-def test_a_list_without_errors_is_whole(client: Client, service: Any) -> None:
-    """Where failed calls return False, a list that is returned has every page."""
-    client.fail_on_error(False)
-    service.on("GET", listed(), page(service, "a", "c1"))
-    service.on("GET", listed("limit=200&cursor=c1"), page(service, "b"))
-    assert [task.job_id for task in client.get_tasks()] == ["a", "b"]
+def test_finished_tasks_are_filtered_by_their_outcome(client: Client, service: Any) -> None:
+    """`failed` and `succeeded` select finished tasks; the limit counts those that are left."""
+    tasks = [{"job_id": str(n), "status": "Finished", "success": n % 2 == 0} for n in range(6)]
+    service.on("GET", "/algorithms/tasks?status=Finished&limit=200", service.Say(data={"tasks": tasks, "next": None}))
+    assert [task.job_id for task in client.get_tasks(status="failed")] == ["1", "3", "5"]
+    assert [task.job_id for task in client.get_tasks(status="succeeded", limit=2)] == ["0", "2"]
 
 
-def test_deliveries_come_with_their_tries(client: Client, service: Any) -> None:
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"state": "dead", "attempts": 2, "tries": [{"number": 1}]},
+        {"status": "dead", "attempt_count": 2, "attempts": [{"number": 1}]},
+    ],
+)
+def test_a_delivery_is_read_in_both_forms(client: Client, service: Any, names: dict[str, Any]) -> None:
+    """The first services call the status `state` and the attempts `tries`."""
+    data = {"delivery_id": "d-1", "url": "https://h/x", **names}
+    service.on("GET", f"{TASK}/deliveries", service.Say(data=[data]))
+    (delivery,) = client.get_deliveries("42")
+    assert (delivery.status, delivery.attempt_count) == ("dead", 2)
+    assert [attempt.number for attempt in delivery.attempts] == [1]
+
+
+def test_deliveries_have_their_attempts(client: Client, service: Any) -> None:
     """Each try has its times and its error, each delivery its receipt."""
     service.on("GET", f"{TASK}/deliveries", service.Say(data=[DEAD, DELIVERED]))
     dead, delivered = client.get_deliveries("42")
-    assert (dead.delivery_id, dead.url, dead.state, dead.attempts) == ("d-1", "https://h/x", "dead", 2)
+    assert (dead.delivery_id, dead.url, dead.status, dead.attempt_count) == ("d-1", "https://h/x", "dead", 2)
     assert (dead.error, dead.receipt, dead.next_attempt_at) == ("410: gone", None, None)
-    assert dead.tries == (
+    assert dead.attempts == (
         DeliveryAttempt(number=1, started_at=NOON, finished_at=None, error="The worker died."),
         DeliveryAttempt(number=2, started_at=NOON, finished_at=NOON, error="410: gone"),
     )
@@ -163,7 +176,7 @@ def test_a_delivery_is_made_anew(client: Client, service: Any) -> None:
     """The answer is the delivery as it then stands; a lost answer is asked for again."""
     service.on("POST", f"{TASK}/deliveries/d-1/redeliver", service.Say(drop=True), service.Say(202, AGAIN))
     delivery = client.redeliver("42", "d-1")
-    assert (delivery.state, delivery.next_attempt_at) == ("pending", NOON)
+    assert (delivery.status, delivery.next_attempt_at) == ("pending", NOON)
     assert len(service.requests) == 2
 
 
@@ -179,7 +192,7 @@ def test_a_task_begins_its_dead_deliveries_anew(client: Client, service: Any) ->
     service.on("GET", TASK, service.Say(data={"job_id": "42", "status": "Finished"}))
     service.on("GET", f"{TASK}/deliveries", service.Say(data=[DEAD, DELIVERED]))
     service.on("POST", f"{TASK}/deliveries/d-1/redeliver", service.Say(202, AGAIN))
-    assert [delivery.delivery_id for delivery in client.get_task_results("42").redeliver()] == ["d-1"]
+    assert [delivery.delivery_id for delivery in client.get_task("42").redeliver()] == ["d-1"]
     assert len(service.paths("POST")) == 1
 
 
@@ -193,12 +206,12 @@ def test_a_whole_task_has_the_same_facts(client: Client, service: Any) -> None:
         "callback_param": {"n": 1},
     }
     service.on("GET", TASK, service.Say(data=data))
-    task = client.get_task_results("42")
+    task = client.get_task("42")
     assert (task.algorithm, task.version, task.kind, task.priority) == ("an-algorithm", "1.0.0", "predict", 5)
     assert (task.created_at, task.finished_at) == (NOON, None)
     assert task.started_at == NOON.replace(microsecond=250_000)
     wire = task.to_dict()
-    assert (wire["predictions"], wire["deliveries"][0]["state"]) == ([1], "dead")
+    assert (wire["predictions"], wire["deliveries"][0]["status"]) == ([1], "dead")
     assert TaskSnapshot.from_dict(json.loads(json.dumps(wire))) == task._state
 
 
@@ -214,8 +227,7 @@ def test_a_whole_task_has_the_same_facts(client: Client, service: Any) -> None:
         lambda client: client.get_graph("a"),
     ],
 )
-def test_no_call_raises_where_that_is_not_wanted(client: Client, call: Callable[[Client], Any]) -> None:
-    """`fail_on_error(False)` counts for every call."""
-    client.fail_on_error(False)
-    assert call(client) is False
-    assert isinstance(client.last_error, NotFoundError)
+def test_every_call_raises_its_error(client: Client, call: Callable[[Client], Any]) -> None:
+    """A resource that doesn't exist is a `NotFoundError` in every call."""
+    with pytest.raises(NotFoundError):
+        call(client)

@@ -188,7 +188,7 @@ def test_an_interrupt_leaves_what_is_accepted(client: Client, service: Any, monk
 
     with pytest.raises(KeyboardInterrupt, match=r'2 tasks are accepted.*idempotency_key="k"') as caught:
         client.run_algorithm_batch("an-algorithm", interrupted(), idempotency_key="k")
-    assert caught.value.accepted == ("0", "1")
+    assert caught.value.accepted_job_ids == ("0", "1")
 
 
 def test_no_items_are_no_tasks(client: Client, service: Any) -> None:
@@ -248,8 +248,8 @@ def test_what_was_accepted_before_an_error_is_known(
     # The last one before may still wait for more.
     count = len(service.requests)
     assert count in (1, 2)
-    assert caught.value.accepted == ("0", "1")[:count]  # type: ignore[attr-defined]
-    assert "accepted before; the error's `accepted` has the ids" in caught.value.hint
+    assert caught.value.accepted_job_ids == ("0", "1")[:count]  # type: ignore[attr-defined]
+    assert "accepted before the error, see its `accepted_job_ids`" in caught.value.hint
     assert 'idempotency_key="k"' in caught.value.hint
 
 
@@ -266,7 +266,7 @@ def test_an_error_of_the_items_own_has_the_ids_too(
 
     with pytest.raises(RuntimeError, match="The disk is gone") as caught:
         client.run_algorithm_batch("an-algorithm", broken())
-    assert caught.value.accepted == ("0",)  # type: ignore[attr-defined]
+    assert caught.value.accepted_job_ids == ("0",)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("first", [{"drop": True}, {"status": 500}])
@@ -293,7 +293,7 @@ def test_the_hint_has_the_key_of_the_whole(
     assert sent.endswith("/1")
     assert f'idempotency_key="{sent.removesuffix("/1")}"' in caught.value.hint
     assert f'"{sent}"' not in caught.value.hint
-    assert caught.value.accepted == ("0",)  # type: ignore[attr-defined]
+    assert caught.value.accepted_job_ids == ("0",)  # type: ignore[attr-defined]
 
 
 def test_a_refused_item_can_be_found(client: Client, service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,13 +344,13 @@ def test_a_key_must_leave_room_for_a_number(client: Client, service: Any) -> Non
 
 
 def test_an_unreachable_service_has_nothing_accepted(clean_environment: Any) -> None:
-    """`accepted` is there, and empty."""
+    """`accepted_job_ids` is there, and empty."""
     with (
         Client("http://127.0.0.1:9", token="a-token", retries=0) as client,
         pytest.raises(ServiceConnectionError) as caught,
     ):
         client.run_algorithm_batch("an-algorithm", [table(0)])
-    assert caught.value.accepted == ()  # type: ignore[attr-defined]
+    assert caught.value.accepted_job_ids == ()  # type: ignore[attr-defined]
 
 
 class Terminal(io.StringIO):

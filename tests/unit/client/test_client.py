@@ -230,7 +230,7 @@ def test_bad_features_are_not_sent(client: Client, accepting: Any) -> None:
 @pytest.mark.parametrize("name", ["", ".", "..", 7, None])
 def test_an_id_never_leads_to_another_path(client: Client, service: Any, name: Any) -> None:
     """An id that isn't one is refused here."""
-    for call in (client.get_algorithm, client.get_task_results, client.cancel_task):
+    for call in (client.get_algorithm, client.get_task, client.cancel_task):
         with pytest.raises(InvalidRequestError, match="is no id"):
             call(name)
     assert service.requests == []
@@ -239,7 +239,7 @@ def test_an_id_never_leads_to_another_path(client: Client, service: Any, name: A
 def test_an_id_is_quoted(client: Client, service: Any) -> None:
     """A slash in an id is part of it."""
     with pytest.raises(NotFoundError):
-        client.get_task_results("a/../b?c")
+        client.get_task("a/../b?c")
     assert service.paths("GET") == ["/api/v2/algorithms/tasks/a%2F..%2Fb%3Fc"]
 
 
@@ -331,7 +331,7 @@ def test_everything_may_come_from_the_environment(accepting: Any, clean_environm
         ({"url": f"http://u:{SIGNATURE}@h", "token": TOKEN}, "user"),
         ({"url": f"http://h/?token={SIGNATURE}", "token": TOKEN}, "query"),
         ({"url": "http://h", "token": TOKEN, "retries": -1}, "retries"),
-        ({"url": "http://h", "token": TOKEN, "timeout": 30}, "timedelta"),
+        ({"url": "http://h", "token": TOKEN, "timeout": "30"}, "timedelta"),
         ({"url": "http://h", "token": TOKEN, "connect_timeout": timedelta(0)}, "connect_timeout"),
         ({"url": "http://h", "token": TOKEN, "storage_endpoints": ["minio"]}, "endpoint"),
     ],
@@ -358,9 +358,7 @@ def test_a_client_is_shared_by_threads(client: Client, service: Any) -> None:
     for n in range(20):
         service.on("GET", f"/algorithms/tasks/{n}", service.Say(data={"job_id": str(n)}))
     got: list[str] = []
-    threads = [
-        threading.Thread(target=lambda n=n: got.append(client.get_task_results(str(n)).job_id)) for n in range(20)
-    ]
+    threads = [threading.Thread(target=lambda n=n: got.append(client.get_task(str(n)).job_id)) for n in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:

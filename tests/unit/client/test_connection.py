@@ -24,7 +24,7 @@ def test_a_passing_error_is_survived(client: Client, service: Any) -> None:
     """A question is asked again after a 503, a CDN's 520 and a lost connection."""
     say = service.Say
     service.on("GET", "/algorithms/tasks/42", say(503), say(520), say(drop=True), say(data=ACCEPTED))
-    assert client.get_task_results("42").job_id == "42"
+    assert client.get_task("42").job_id == "42"
     assert len(service.requests) == 4
 
 
@@ -32,7 +32,7 @@ def test_the_retries_are_bounded(service: Any, clean_environment: Any) -> None:
     """After them the last answer counts."""
     service.on("GET", "/algorithms/tasks/42", service.Say(503, {"error": "Down."}))
     with Client(service.url, token=TOKEN, retries=2) as client, pytest.raises(ServiceError, match="503: Down"):
-        client.get_task_results("42")
+        client.get_task("42")
     assert len(service.requests) == 3
 
 

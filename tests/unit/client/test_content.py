@@ -62,7 +62,7 @@ def test_an_endless_result_ends_at_the_limit(body: str) -> None:
         Client(url, token=TOKEN, retries=0) as client,
         pytest.raises(ResponseTooLargeError, match=r"more than 1048576 bytes.*CALLBACK_SDK_MAX_RESPONSE_BYTES"),
     ):
-        client.get_task_results("42")
+        client.get_task("42")
 
 
 @pytest.mark.parametrize(("status", "error"), [("400 Bad", InvalidRequestError), ("307 There", ServiceError)])
@@ -76,7 +76,7 @@ def test_an_endless_refusal_is_still_a_refusal(body: str, status: str, error: ty
         Client(url, token=TOKEN, retries=0) as client,
         pytest.raises(error) as caught,
     ):
-        client.get_task_results("42")
+        client.get_task("42")
     assert caught.value.status == int(status[:3])
 
 
@@ -88,7 +88,7 @@ def test_an_endless_refusal_is_retried_like_any_other() -> None:
         Client(url, token=TOKEN, retries=1) as client,
         pytest.raises(ServiceError) as caught,
     ):
-        client.get_task_results("42")
+        client.get_task("42")
     assert caught.value.status == 503
 
 
@@ -100,7 +100,7 @@ def test_endless_interim_responses_end() -> None:
         Client(url, token=TOKEN, retries=0) as client,
         pytest.raises(ServiceConnectionError, match="head of more than"),
     ):
-        client.get_task_results("42")
+        client.get_task("42")
 
 
 @pytest.mark.parametrize(("status", "error"), [(200, ResponseTooLargeError), (400, InvalidRequestError)])
@@ -113,7 +113,7 @@ def test_a_small_body_that_becomes_a_large_one_is_not_decompressed_whole(
         tracemalloc.start()
         try:
             with pytest.raises(error):
-                client.get_task_results("42")
+                client.get_task("42")
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -134,7 +134,7 @@ def test_a_response_of_the_limits_size_is_read(service: Any) -> None:
     whole = text[: MIB - 1] + b"}"
     service.on("GET", "/algorithms/tasks/42", service.Say(raw=whole))
     with Client(service.url, token=TOKEN) as client:
-        assert client.get_task_results("42").job_id == "42"
+        assert client.get_task("42").job_id == "42"
         zipped = gzip.compress(whole)
         service.on("GET", "/algorithms/tasks/42", service.Say(raw=zipped, headers={"Content-Encoding": "gzip"}))
-        assert client.get_task_results("42").job_id == ACCEPTED["job_id"] == "42"
+        assert client.get_task("42").job_id == ACCEPTED["job_id"] == "42"

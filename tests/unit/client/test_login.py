@@ -49,8 +49,8 @@ def sent(service: Any) -> list[tuple[str, str | None]]:
 def test_the_first_call_logs_in(named: Client, service: Any) -> None:
     """The password goes once, without a token, and the token that comes for it is used from then on."""
     assert service.requests == []
-    named.get_task_results("42")
-    named.get_task_results("42")
+    named.get_task("42")
+    named.get_task("42")
     assert sent(service) == [("/token/", None), (TASK, "access-1"), (TASK, "access-1")]
     assert json.loads(service.requests[0].body) == {"username": "anna", "password": PASSWORD}
 
@@ -59,7 +59,7 @@ def test_a_refused_token_is_refreshed(named: Client, service: Any) -> None:
     """After a 401 the refresh token gets another access token, and the request is made again."""
     service.on("GET", TASK, service.Say(401), service.Say(data=ACCEPTED))
     service.on("POST", "/token/refresh/", service.Say(data={"access": "access-9"}))
-    assert named.get_task_results("42").job_id == "42"
+    assert named.get_task("42").job_id == "42"
     assert sent(service)[1:] == [(TASK, "access-1"), ("/token/refresh/", None), (TASK, "access-9")]
     assert json.loads(service.requests[2].body) == {"refresh": "refresh-1"}
 
@@ -68,7 +68,7 @@ def test_a_refused_refresh_token_ends_in_a_log_in(named: Client, service: Any) -
     """When the refresh token is over too, the password counts again, once."""
     service.on("GET", TASK, service.Say(401), service.Say(data=ACCEPTED))
     service.on("POST", "/token/refresh/", service.Say(401))
-    assert named.get_task_results("42").job_id == "42"
+    assert named.get_task("42").job_id == "42"
     assert sent(service)[1:] == [(TASK, "access-1"), ("/token/refresh/", None), ("/token/", None), (TASK, "access-2")]
 
 
@@ -77,7 +77,7 @@ def test_what_stays_refused_is_an_error(named: Client, service: Any) -> None:
     service.on("GET", TASK, service.Say(401, {"error": "The user is disabled."}))
     service.on("POST", "/token/refresh/", service.Say(data={"access": "access-9"}))
     with pytest.raises(AuthenticationError, match="The user is disabled") as caught:
-        named.get_task_results("42")
+        named.get_task("42")
     assert len(service.requests) == 4
     assert not any(secret in shown(caught.value) for secret in (PASSWORD, "access-1", "access-9", "refresh-1"))
 
@@ -86,7 +86,7 @@ def test_a_wrong_password_is_an_error(named: Client, service: Any) -> None:
     """The hint names where name and password come from, and no text has the password, even if the service does."""
     service.on("POST", "/token/", service.Say(401, {"error": f"Not {PASSWORD}."}))
     with pytest.raises(AuthenticationError, match=r"Not \*\*\*\. .*CALLBACK_SDK_PASSWORD") as caught:
-        named.get_task_results("42")
+        named.get_task("42")
     assert PASSWORD not in shown(caught.value)
 
 
@@ -106,8 +106,8 @@ def test_an_old_token_is_refreshed_before_it_is_refused(
     """A token that is about to end is not used for one more upload."""
     monkeypatch.setattr(login, "_FRESH", 0.0)
     service.on("POST", "/token/refresh/", service.Say(data={"access": "access-9"}))
-    named.get_task_results("42")
-    named.get_task_results("42")
+    named.get_task("42")
+    named.get_task("42")
     assert sent(service)[1:] == [(TASK, "access-1"), ("/token/refresh/", None), (TASK, "access-9")]
 
 
@@ -116,12 +116,12 @@ def test_a_lost_connection_doesnt_end_the_log_in(service: Any, clean_environment
     service.on("POST", "/token/", service.Say(drop=True), service.Say(500), service.Say(data=pair(1)))
     service.on("GET", TASK, service.Say(data=ACCEPTED))
     with Client(service.url, username="anna", password=PASSWORD) as client:
-        assert client.get_task_results("42").job_id == "42"
+        assert client.get_task("42").job_id == "42"
 
 
 def test_threads_log_in_once(named: Client, service: Any) -> None:
     """Calls that come while the first one logs in wait for its token."""
-    threads = [threading.Thread(target=named.get_task_results, args=("42",)) for _ in range(10)]
+    threads = [threading.Thread(target=named.get_task, args=("42",)) for _ in range(10)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -151,14 +151,14 @@ def test_an_answer_without_tokens_is_an_error(named: Client, service: Any, data:
     """A service that doesn't speak this API is told apart from a wrong password."""
     service.on("POST", "/token/", service.Say(data=data))
     with pytest.raises(ServiceError, match="log-in has no"):
-        named.get_task_results("42")
+        named.get_task("42")
 
 
 def test_a_static_token_is_not_renewed(client: Client, service: Any) -> None:
     """A refused token of the caller's is an error at once."""
     service.on("GET", TASK, service.Say(401))
     with pytest.raises(AuthenticationError):
-        client.get_task_results("42")
+        client.get_task("42")
     assert len(service.requests) == 1
 
 
@@ -186,7 +186,7 @@ def test_what_is_said_first_counts(
     service.on("GET", TASK, service.Say(data=ACCEPTED))
     for make in (Client, get_instance):
         with make(url=service.url, **arguments) as client:
-            client.get_task_results("42")
+            client.get_task("42")
         assert sent(service)[-1] == (TASK, used)
 
 
@@ -254,7 +254,7 @@ def test_rotated_refresh_tokens_are_used_once(rotating: RotatingService) -> None
 
         def ask(_: int) -> str:
             barrier.wait(30)
-            return client.get_task_results("42").job_id
+            return client.get_task("42").job_id
 
         with ThreadPoolExecutor(16) as pool:
             for _ in range(4):
@@ -266,9 +266,9 @@ def test_rotated_refresh_tokens_are_used_once(rotating: RotatingService) -> None
 def test_a_child_does_not_use_its_parents_refresh_token(rotating: RotatingService) -> None:
     """A process that was forked logs in by itself; its parent's tokens stay good."""
     with Client(rotating.url, username="anna", password=PASSWORD, retries=0) as client:
-        client.get_task_results("42")
+        client.get_task("42")
         rotating.valid.clear()
-        assert in_child(lambda: client.get_task_results("42").job_id) == "42"
+        assert in_child(lambda: client.get_task("42").job_id) == "42"
         assert rotating.reuses == 0
         assert rotating.logins == 2
 
@@ -279,9 +279,9 @@ def test_a_child_without_a_password_says_what_it_lacks(rotating: RotatingService
 
         def ask() -> str:
             with pytest.raises(AuthenticationError, match="refresh token belongs to the parent process") as caught:
-                client.get_task_results("42")
+                client.get_task("42")
             return caught.value.hint
 
         assert "Make a client in this process" in in_child(ask)
-        assert client.get_task_results("42").job_id == "42"
+        assert client.get_task("42").job_id == "42"
         assert rotating.reuses == 0

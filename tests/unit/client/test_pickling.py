@@ -45,15 +45,16 @@ def test_a_task_returns_from_another_process(accepting: Any, clean_environment: 
 def test_a_pickled_task_has_its_state_and_no_client(client: Client, service: Any) -> None:
     """All that the service told is there; a call that needs the client says how to get the task again."""
     service.on("GET", "/algorithms/tasks/42", service.Say(data=STATE))
-    task = client.get_task_results("42")
+    task = client.get_task("42")
     data = pickle.dumps(HTMLList([task]))
     assert TOKEN.encode() not in data
     (loaded,) = pickle.loads(data)
     assert loaded.to_dict() == task.to_dict()
     assert loaded.predictions == [1, 2]
     assert repr(loaded) == repr(task)
-    for call in (loaded.refresh, loaded.wait, loaded.cancel, loaded.get_logs, loaded.redeliver, loaded.result):
-        with pytest.raises(ConfigurationError, match=r'The task 42 was pickled.*client\.get_task_results\("42"\)'):
+    assert loaded.result().predictions == [1, 2]
+    for call in (loaded.refresh, loaded.wait, loaded.cancel, loaded.get_logs, loaded.redeliver):
+        with pytest.raises(ConfigurationError, match=r'The task 42 was pickled.*client\.get_task\("42"\)'):
             call()
     assert pickle.loads(pickle.dumps(loaded)).job_id == "42"
 
@@ -61,7 +62,7 @@ def test_a_pickled_task_has_its_state_and_no_client(client: Client, service: Any
 def test_a_copied_task_keeps_its_client(client: Client, service: Any) -> None:
     """A copy can be asked further; a deep one has results of its own."""
     service.on("GET", "/algorithms/tasks/42", service.Say(data=STATE))
-    task = client.get_task_results("42")
+    task = client.get_task("42")
     shallow, deep = copy.copy(task), copy.deepcopy([task])[0]
     assert shallow is not task
     assert deep.predictions == task.predictions
@@ -88,7 +89,7 @@ def test_what_compat_returns_is_pickled_too(service: Any, clean_environment: Any
     service.on("GET", "/algorithms/an-algorithm", service.Say(data=data))
     service.on("GET", "/algorithms/tasks/42", service.Say(data=STATE))
     with compat.get_instance(token=TOKEN, url=service.url) as client:
-        task, algorithm = client.get_task_results("42"), client.get_algorithm("an-algorithm")
+        task, algorithm = client.get_task("42"), client.get_algorithm("an-algorithm")
         assert type(pickle.loads(pickle.dumps(task))) is type(copy.deepcopy(task)) is type(task)
         loaded = pickle.loads(pickle.dumps(algorithm))
         assert (loaded.id, loaded.versions[0].version) == ("an-algorithm", "1.0.0")
@@ -98,7 +99,7 @@ def test_a_client_is_shared_and_not_pickled(client: Client) -> None:
     """Copies are the client itself, and another process needs a client of its own."""
     assert copy.copy(client) is client
     assert copy.deepcopy({"client": client})["client"] is client
-    for target in (client, client.get_task_results, {"client": client}):
+    for target in (client, client.get_task, {"client": client}):
         with pytest.raises(TypeError, match=r"A client holds a credential.*Make a client in the other process"):
             pickle.dumps(target)
 

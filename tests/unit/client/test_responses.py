@@ -69,7 +69,7 @@ def test_every_refusal_has_its_error(
         service.Say(status, {"status": False, "error": "It is so."}, {"X-Request-ID": "r-1"}),
     )
     with Client(service.url, token=TOKEN, retries=0) as client, pytest.raises(error) as caught:
-        client.get_task_results("42")
+        client.get_task("42")
     assert type(caught.value) is error
     assert (caught.value.status, caught.value.request_id) == (status, "r-1")
     assert f"answered {status}: It is so." in str(caught.value)
@@ -131,7 +131,7 @@ def test_an_answer_that_makes_no_sense_is_an_error(
     """Whatever comes back, the error is ours and says what it was."""
     service.on("GET", "/algorithms/tasks/42", service.Say(**say))
     with Client(service.url, token=TOKEN, retries=0) as client, pytest.raises(ServiceError, match=message):
-        client.get_task_results("42")
+        client.get_task("42")
 
 
 def test_a_list_that_is_none_is_an_error(client: Client, service: Any) -> None:
@@ -146,7 +146,7 @@ def test_an_answer_that_is_cut_off_is_no_answer(service: Any, clean_environment:
     """A body that is shorter than announced is not taken for whole."""
     service.on("GET", "/algorithms/tasks/42", service.Say(data=ACCEPTED, cut=5))
     with Client(service.url, token=TOKEN) as client, pytest.raises(ServiceConnectionError) as caught:
-        client.get_task_results("42")
+        client.get_task("42")
     assert TOKEN not in shown(caught.value)
 
 
@@ -202,7 +202,7 @@ def test_a_token_anywhere_in_a_response_is_not_repeated(
         Client(url, token=TOKEN, retries=0) as client,
         pytest.raises(ServiceError) as caught,
     ):
-        client.get_task_results("42")
+        client.get_task("42")
     for secret in (TOKEN, TOKEN[:10]):
         assert secret not in shown(caught.value)
         assert secret not in f"{vars(caught.value)} {caught.value.__cause__!r} {caplog.text}"
@@ -212,7 +212,7 @@ def test_a_password_that_is_not_ascii_is_not_repeated(clean_environment: Any) ->
     """A header that quotes it in UTF-8 is read as UTF-8, and the password found in it."""
     head = "HTTP/1.1 401 Unknown: pässwörd\r\nX-Request-ID: pässwörd\r\nConnection: close\r\n\r\n"
     with answering(head.encode()) as url, pytest.raises(AuthenticationError) as caught:
-        Client(url, username="anna", password="pässwörd", retries=0).get_task_results("42")
+        Client(url, username="anna", password="pässwörd", retries=0).get_task("42")
     assert (caught.value.request_id, caught.value.message) == ("***", "The service answered 401: Unknown: ***.")
 
 
@@ -225,7 +225,7 @@ def test_a_proxys_password_is_not_repeated(
     """An error about the URL of a proxy shows neither user nor password."""
     clean_environment.setenv("HTTP_PROXY", proxy)
     with Client("http://service.test", token=TOKEN, retries=0) as client, pytest.raises(ConfigurationError) as caught:
-        client.get_task_results("42")
+        client.get_task("42")
     assert "s3cr3t" not in f"{shown(caught.value)} {vars(caught.value)} {caught.value.__cause__!r} {caplog.text}"
 
 
@@ -249,6 +249,6 @@ def test_https_at_a_port_of_plain_http_is_told_to_use_http(service: Any) -> None
     """No certificate is wrong there."""
     url = service.url.replace("http://", "https://")
     with Client(url, token=TOKEN, retries=0) as client, pytest.raises(ServiceConnectionError) as caught:
-        client.get_task_results("42")
+        client.get_task("42")
     assert caught.value.hint.startswith("Give the client the URL with http://")
     assert "certificate" not in caught.value.hint

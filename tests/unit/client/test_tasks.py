@@ -61,7 +61,7 @@ def client(service: Any, clean_environment: pytest.MonkeyPatch) -> Iterator[Clie
 def the_task(client: Client, service: Any, *answers: Any) -> Task:
     """Return a pending task whose service then gives these answers."""
     service.on("GET", PATH, service.Say(data=PENDING))
-    task = client.get_task_results("42")
+    task = client.get_task("42")
     service.on(
         "GET", PATH, *(answer if isinstance(answer, service.Say) else service.Say(data=answer) for answer in answers)
     )
@@ -72,7 +72,7 @@ def the_task(client: Client, service: Any, *answers: Any) -> Task:
 def test_a_task_shows_what_the_service_said(client: Client, service: Any) -> None:
     """Every member of the wire form has its attribute."""
     service.on("GET", PATH, service.Say(data=DONE))
-    task = client.get_task_results("42")
+    task = client.get_task("42")
     assert (task.job_id, task.status, task.success, task.error) == ("42", Task.STATUS_FINISHED, True, None)
     assert (task.predictions, task.evaluations, task.monitors) == ({"damage": 0.1}, {"rmse": 1.0}, None)
     assert task.callback_param == {"n": 1}
@@ -93,11 +93,11 @@ def test_the_words_of_the_states_are_there() -> None:
 
 
 def test_refresh_brings_the_present_state(client: Client, service: Any) -> None:
-    """`update` is its older name."""
+    """Each call requests it again."""
     task = the_task(client, service, RUNNING, DONE)
     assert task.refresh() is task
     assert (task.status, task.progress.message) == ("In Progress", "counting")
-    assert task.update().status == "Finished"
+    assert task.refresh().status == "Finished"
 
 
 def test_cancel_stops_the_task(client: Client, service: Any) -> None:
@@ -115,7 +115,7 @@ def test_a_failed_task_has_no_result(client: Client, service: Any) -> None:
     task = the_task(client, service, failed)
     with pytest.raises(TaskFailedError, match="has not ended"):
         task.result()
-    assert task.wait(poll=SOON).success is False
+    assert task.wait(poll_interval=SOON).success is False
     with pytest.raises(TaskFailedError, match=r"42 failed: No rows\. Correct"):
         task.result()
 
@@ -136,7 +136,7 @@ def test_the_reason_of_a_failure_is_kept_word_by_word(client: Client, service: A
 def test_waiting_ends_with_the_task(client: Client, service: Any) -> None:
     """The task is asked after until it has ended."""
     task = the_task(client, service, PENDING, RUNNING, DONE)
-    assert task.wait(timeout=timedelta(seconds=10), poll=SOON) is task
+    assert task.wait(timeout=timedelta(seconds=10), poll_interval=SOON) is task
     assert task.success is True
     assert len(service.requests) == 3
 
@@ -159,26 +159,26 @@ def test_waiting_goes_on_until_deliveries_are_made(client: Client, service: Any)
         {**DONE, "receipts": [], "deliveries": [delivery("pending"), delivery("dead")]},
         {**DONE, "deliveries": [delivery("delivered"), delivery("dead")]},
     )
-    task.wait(poll=SOON)
+    task.wait(poll_interval=SOON)
     assert task.receipts == [RECEIPT]
-    assert [one.state for one in task.deliveries] == ["delivered", "dead"]
+    assert [one.status for one in task.deliveries] == ["delivered", "dead"]
 
 
 def test_a_delivery_that_takes_long_is_not_waited_for(client: Client, service: Any) -> None:
     """After the grace the task is returned as it is."""
     task = the_task(client, service, {**DONE, "receipts": [], "deliveries": [delivery("pending")]})
-    assert task.wait(poll=SOON, grace=timedelta(milliseconds=50)).receipts == []
+    assert task.wait(poll_interval=SOON, delivery_timeout=timedelta(milliseconds=50)).receipts == []
     service.requests.clear()
-    task.wait(poll=SOON, grace=timedelta(0))
+    task.wait(poll_interval=SOON, delivery_timeout=timedelta(0))
     assert len(service.requests) == 1
-    assert task.wait(timeout=timedelta(milliseconds=50), poll=SOON).success is True
+    assert task.wait(timeout=timedelta(milliseconds=50), poll_interval=SOON).success is True
 
 
 def test_the_waiting_has_an_end(client: Client, service: Any) -> None:
     """The error says that the task goes on and how to come back to it."""
     task = the_task(client, service, RUNNING)
-    with pytest.raises(TaskTimeoutError, match=r'In Progress and goes on.*client.get_task_results\("42"\)'):
-        task.wait(timeout=timedelta(milliseconds=100), poll=SOON)
+    with pytest.raises(TaskTimeoutError, match=r'In Progress and goes on.*client.get_task\("42"\)'):
+        task.wait(timeout=timedelta(milliseconds=100), poll_interval=SOON)
     with pytest.raises(TimeoutError):
         task.wait(timeout=timedelta(milliseconds=1))
 
@@ -187,7 +187,7 @@ def test_a_service_that_is_away_is_waited_for(client: Client, service: Any) -> N
     """Lost connections, 5xx answers and a 429 don't end the waiting."""
     say = service.Say
     task = the_task(client, service, say(drop=True), say(502), say(500), say(429), say(data=DONE, cut=3), DONE)
-    assert task.wait(poll=SOON).success is True
+    assert task.wait(poll_interval=SOON).success is True
     assert len(service.requests) == 6
 
 
@@ -197,7 +197,7 @@ def test_a_service_that_stays_away_ends_the_waiting_in_time(client: Client, serv
     task = the_task(client, service, service.Say(hold=release))
     begin = time.monotonic()
     with pytest.raises(TaskTimeoutError) as caught:
-        task.wait(timeout=timedelta(milliseconds=200), poll=SOON)
+        task.wait(timeout=timedelta(milliseconds=200), poll_interval=SOON)
     release.set()
     assert isinstance(caught.value.__cause__, ServiceConnectionError)
     # The request itself could have taken 5 s.
@@ -212,12 +212,12 @@ def test_a_task_that_is_unknown_ends_the_waiting(client: Client, service: Any) -
 
 
 def test_durations_are_checked(client: Client, service: Any) -> None:
-    """A number without a unit is refused before the waiting begins."""
+    """A duration that is not a number or a timedelta, or not positive, is rejected before the first request."""
     task = the_task(client, service, DONE)
-    with pytest.raises(ConfigurationError, match="timeout is of type int"):
-        task.wait(timeout=30)  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match="grace"):
-        task.wait(grace=timedelta(-1))
+    with pytest.raises(ConfigurationError, match="timeout is of type str"):
+        task.wait(timeout="30")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="delivery_timeout"):
+        task.wait(delivery_timeout=timedelta(-1))
     assert service.requests == []
 
 
@@ -228,7 +228,7 @@ def test_an_interrupt_leaves_the_task_running(client: Client, service: Any, monk
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tasks.time, "sleep", interrupt)
-    with pytest.raises(KeyboardInterrupt, match=r'The task goes on.*get_task_results\("42"\)'):
+    with pytest.raises(KeyboardInterrupt, match=r'The task goes on.*get_task\("42"\)'):
         the_task(client, service, RUNNING).wait()
     assert service.paths("DELETE") == []
 
@@ -315,7 +315,7 @@ def test_a_terminal_sees_a_bar(client: Client, service: Any, monkeypatch: pytest
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     # Each state is drawn, however short the time between two.
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=count(0.0, 1.0).__next__))
-    the_task(client, service, PENDING, RUNNING, DONE).wait(poll=SOON)
+    the_task(client, service, PENDING, RUNNING, DONE).wait(poll_interval=SOON)
     text = sys.stderr.getvalue()  # type: ignore[attr-defined]
     assert "Task 42" in text
     assert "50%" in text

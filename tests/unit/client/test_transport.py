@@ -14,9 +14,8 @@ from typing import Any
 
 import pytest
 
-from callback_sdk import compat
 from callback_sdk.client import Client, transport
-from callback_sdk.compat import get_instance
+from callback_sdk.compat import get_instance, instances
 from callback_sdk.errors import ConfigurationError, ServiceConnectionError, ServiceError
 from tests.forks import Child, in_child
 from tests.rawserver import RawServer, answer, read_request
@@ -37,10 +36,10 @@ def echo(connection: socket.socket, number: int) -> None:
 def test_processes_do_not_share_a_connection(clean_environment: Any) -> None:
     """A client that was used before a fork gives parent and children their own responses, each over its own socket."""
     with RawServer(echo) as server, Client(server.url, token=TOKEN, retries=0) as client:
-        client.get_task_results("first")
+        client.get_task("first")
 
         def ask(name: str) -> list[str]:
-            return [client.get_task_results(f"{name}-{number}").job_id for number in range(20)]
+            return [client.get_task(f"{name}-{number}").job_id for number in range(20)]
 
         children = [Child(lambda name=name: ask(name)) for name in ("a", "b", "c")]
         assert ask("parent") == [f"parent-{number}" for number in range(20)]
@@ -55,14 +54,14 @@ def test_a_child_leaves_an_encrypted_connection_alone(tmp_path: Path, clean_envi
     authority = Authority(tmp_path)
     clean_environment.setenv("REQUESTS_CA_BUNDLE", str(authority.file))
     with authority.serve(echo, "127.0.0.1") as server, Client(server.url, token=TOKEN, retries=0) as client:
-        client.get_task_results("first")
+        client.get_task("first")
 
         def close_and_ask() -> str:
             client.close()
-            return client.get_task_results("child").job_id
+            return client.get_task("child").job_id
 
         assert in_child(close_and_ask) == "child"
-        assert client.get_task_results("second").job_id == "second"
+        assert client.get_task("second").job_id == "second"
         assert server.connections == 2
 
 
@@ -75,12 +74,12 @@ def test_a_fork_while_other_threads_make_requests(clean_environment: Any) -> Non
             number = 0
             while not stop.is_set():
                 number += 1
-                assert client.get_task_results(f"parent-{number}").job_id == f"parent-{number}"
+                assert client.get_task(f"parent-{number}").job_id == f"parent-{number}"
 
         with ThreadPoolExecutor(4) as pool:
             running = [pool.submit(ask_on) for _ in range(4)]
             try:
-                children = [Child(lambda: client.get_task_results("child").job_id) for _ in range(8)]
+                children = [Child(lambda: client.get_task("child").job_id) for _ in range(8)]
                 assert [child.result() for child in children] == ["child"] * 8
             finally:
                 stop.set()
@@ -110,21 +109,21 @@ def test_the_shared_client_of_a_child_is_its_own(service: Any, clean_environment
     """`get_instance` in a child returns another client, also when a thread of the parent was inside it."""
     clean_environment.setenv("CALLBACK_SDK_URL", service.url)
     with get_instance(token=TOKEN) as client:
-        with compat._instances_lock:
+        with instances._instances_lock:
             assert in_child(lambda: get_instance(token=TOKEN) is not client)
         assert get_instance(token=TOKEN) is client
 
 
-@pytest.mark.parametrize("method", ["get_task_results", "cancel_task", "refresh", "wait"])
+@pytest.mark.parametrize("method", ["get_task", "cancel_task", "refresh", "wait"])
 def test_a_response_about_another_task_is_an_error(client: Client, service: Any, method: str) -> None:
     """A proxy that mixes up responses is named; nobody gets another task's results."""
     service.on(
         "GET", "/algorithms/tasks/42", service.Say(data=ACCEPTED), service.Say(data={**ACCEPTED, "job_id": "43"})
     )
     service.on("DELETE", "/algorithms/tasks/42", service.Say(data={**ACCEPTED, "job_id": "43"}))
-    task = client.get_task_results("42")
+    task = client.get_task("42")
     calls = {
-        "get_task_results": lambda: client.get_task_results("42"),
+        "get_task": lambda: client.get_task("42"),
         "cancel_task": lambda: client.cancel_task("42"),
         "refresh": task.refresh,
         "wait": lambda: task.wait(timedelta(seconds=10), progress=False),
@@ -156,7 +155,7 @@ def test_a_batch_takes_no_id_twice(client: Client, service: Any, monkeypatch: py
     service.on("POST", f"{PREDICT}/batch", service.Say(202, {"job_ids": ["1"]}))
     with pytest.raises(ServiceError, match="different from those before") as caught:
         client.run_algorithm_batch("an-algorithm", [DATA, {"a": [3]}])
-    assert caught.value.accepted == ("1",)
+    assert caught.value.accepted_job_ids == ("1",)
 
 
 def test_many_threads_share_a_client(clean_environment: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -166,7 +165,7 @@ def test_many_threads_share_a_client(clean_environment: Any, caplog: pytest.LogC
 
         def ask(number: int) -> str:
             barrier.wait(30)
-            return [client.get_task_results(f"{number}-{again}").job_id for again in range(3)][-1]
+            return [client.get_task(f"{number}-{again}").job_id for again in range(3)][-1]
 
         assert list(pool.map(ask, range(100))) == [f"{number}-2" for number in range(100)]
         assert server.connections <= 100
@@ -187,9 +186,9 @@ def test_idle_connections_that_the_service_closed_are_not_kept(clean_environment
 
     with RawServer(script) as server, Client(server.url, token=TOKEN, retries=0) as client:
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(client.get_task_results, [f"burst-{number}" for number in range(8)]))
+            list(pool.map(client.get_task, [f"burst-{number}" for number in range(8)]))
         for number in range(20):
-            client.get_task_results(f"later-{number}")
+            client.get_task(f"later-{number}")
         assert _idle(client) == [1]
 
 
@@ -202,7 +201,7 @@ def test_connections_that_were_idle_for_long_are_not_used(
     with RawServer(echo) as server, Client(server.url, token=TOKEN, retries=0) as client:
         for step, connections in [(0, 1), (1, 1), (transport.IDLE_LIMIT + 1, 2), (1, 2), (-3600, 3)]:
             now += step
-            assert client.get_task_results("42").job_id == "42"
+            assert client.get_task("42").job_id == "42"
             assert server.connections == connections
 
 
@@ -239,11 +238,9 @@ def test_a_late_response_is_not_the_next_ones(
                 thread = threading.Thread(target=ask_and_interrupt)
                 thread.start()
                 with pytest.raises((error, ServiceConnectionError)):
-                    client.get_task_results(name)
+                    client.get_task(name)
                 thread.join()
-                assert [client.get_task_results(f"{name}-{n}").job_id for n in range(3)] == [
-                    f"{name}-{n}" for n in range(3)
-                ]
+                assert [client.get_task(f"{name}-{n}").job_id for n in range(3)] == [f"{name}-{n}" for n in range(3)]
     finally:
         signal.signal(signal.SIGUSR1, handler)
 
@@ -286,18 +283,17 @@ def test_a_late_response_is_not_the_next_ones(
     ids=lambda response: str(response[:40]),
 )
 def test_whatever_a_server_says_the_error_is_ours(response: bytes, clean_environment: Any) -> None:
-    """A malformed response raises a typed error, or returns False for who asked for that; nothing of a library's."""
+    """A malformed response raises a typed error; nothing of a library's."""
 
     def script(connection: socket.socket, number: int) -> None:
         read_request(connection)
         connection.sendall(response)
 
     with RawServer(script) as server, Client(server.url, token=TOKEN, retries=0) as client:
-        client.fail_on_error(False)
-        for call in (lambda: client.get_task_results("42"), lambda: client.run_algorithm("an-algorithm", DATA)):
-            assert call() is False
-            assert isinstance(client.last_error, ServiceError)
-            assert TOKEN not in str(client.last_error)
+        for call in (lambda: client.get_task("42"), lambda: client.run_algorithm("an-algorithm", DATA)):
+            with pytest.raises(ServiceError) as caught:
+                call()
+            assert TOKEN not in str(caught.value)
 
 
 def _idle(client: Client) -> list[int]:
@@ -318,7 +314,7 @@ def test_a_certificate_that_cannot_be_verified_is_not_retried(tmp_path: Path, cl
     """It doesn't pass by itself, so the error comes at once, also for a call that is retried otherwise."""
     with Authority(tmp_path).serve(echo, "127.0.0.1") as server, Client(server.url, token=TOKEN, retries=5) as client:
         for call in (
-            lambda: client.get_task_results("42"),
+            lambda: client.get_task("42"),
             lambda: client.run_algorithm("x", DATA, idempotency_key="k"),
         ):
             with pytest.raises(ServiceConnectionError, match="certificate verify failed") as caught:
@@ -338,20 +334,20 @@ def test_certificate_authorities_of_the_environment_count_for_every_host(
         url = f"https://{host}:{server.port}"
         with Client(url, token=TOKEN, retries=0) as client:
             with pytest.raises(ServiceConnectionError, match=r"certificate verify failed.*REQUESTS_CA_BUNDLE"):
-                client.get_task_results("42")
+                client.get_task("42")
             clean_environment.setenv(variable, str(authority.file))
-            assert client.get_task_results("42").job_id == "42"
+            assert client.get_task("42").job_id == "42"
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"])
 def test_authorities_that_cannot_be_read_are_named(variable: str, tmp_path: Path, clean_environment: Any) -> None:
-    """A file that doesn't exist is an error of ours that names the variable, or False for who asked for that."""
+    """A file that doesn't exist is an error of ours that names the variable."""
     clean_environment.setenv(variable, str(tmp_path / "moved.pem"))
-    with Client("https://service.invalid", token=TOKEN, retries=0) as client:
-        with pytest.raises(ConfigurationError, match=rf"{variable} names .*moved\.pem', which doesn't exist"):
-            client.get_algorithms()
-        client.fail_on_error(False)
-        assert client.get_algorithms() is False
+    with (
+        Client("https://service.invalid", token=TOKEN, retries=0) as client,
+        pytest.raises(ConfigurationError, match=rf"{variable} names .*moved\.pem', which doesn't exist"),
+    ):
+        client.get_algorithms()
 
 
 def test_a_file_without_certificates_is_named(tmp_path: Path, clean_environment: Any) -> None:

@@ -220,13 +220,17 @@ def test_a_thread_that_waits_for_a_login_ends_on_time(clean_environment: Any) ->
         RawServer(script) as server,
         Client(server.url, username="anna", password="secret-word", timeout=LONG, retries=0) as client,
     ):
-        client.fail_on_error(False)
-        other = threading.Thread(target=client.get_algorithms)
+
+        def log_in() -> None:
+            with pytest.raises(ServiceConnectionError):
+                client.get_algorithms()
+
+        other = threading.Thread(target=log_in)
         other.start()
         asked.wait(10)
-        assert Task(client._api, RUNNING).wait(SHORT, progress=False) is False
-        assert isinstance(client.last_error, TaskTimeoutError)
-        assert "logging in" in str(client.last_error.__cause__)
+        with pytest.raises(TaskTimeoutError) as caught:
+            Task(client._api, RUNNING).wait(SHORT, progress=False)
+        assert "logging in" in str(caught.value.__cause__)
         assert other.is_alive()
         release.set()
         other.join()

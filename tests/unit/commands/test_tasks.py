@@ -325,7 +325,7 @@ def test_deliveries_are_shown(run: Run, service: FakeService) -> None:
     assert code == 0
     assert lines[1] == "d-1 delivered 1 https://h/x 200, 7 bytes, sha256 0123456789ab"
     assert lines[2] == "d-2 dead 1 https://h/x 410 Gone."
-    assert json.loads(run("deliveries", 42, "--json")[1])[0]["tries"][0]["number"] == 1
+    assert json.loads(run("deliveries", 42, "--json")[1])[0]["attempts"][0]["number"] == 1
 
 
 def test_deliveries_are_made_anew(run: Run, service: FakeService) -> None:

@@ -628,9 +628,9 @@ def test_receipts_are_forgotten_after_a_while(path: Path, webhook: WebhookReceiv
         assert outbox.purge(older_than=timedelta(milliseconds=1)) == 1
 
 
-@pytest.mark.parametrize("value", [timedelta(0), timedelta(days=-1), 30])
+@pytest.mark.parametrize("value", [timedelta(0), timedelta(days=-1), "30"])
 def test_duration_has_to_be_one(path: Path, value: Any) -> None:
-    """A number, or no time at all, is refused with a text that says what to give."""
+    """Text, or no time at all, is refused with a text that says what to give."""
     with pytest.raises(ConfigurationError, match="keep"):
         Outbox(path, keep=value)
     assert not path.exists()

@@ -154,9 +154,9 @@ def test_life_beyond_temporary_credentials_is_refused() -> None:
             sign("k", expires=2 * HOUR)
 
 
-@pytest.mark.parametrize("expires", [3600, 3600.0, "1h", None])
+@pytest.mark.parametrize("expires", ["3600", "1h", None, True])
 def test_life_that_is_no_timedelta_is_refused(signer: S3Signer, expires: Any) -> None:
-    """A bare number has no unit."""
+    """Text has no unit, or another one."""
     with pytest.raises(SigningError, match="timedelta"):
         signer.presign_put("k", expires=expires)
 

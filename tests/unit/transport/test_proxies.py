@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from callback_sdk import AddressGuard, Client, JobResult, ResultsWriter
-from callback_sdk.errors import DeliveryError
+from callback_sdk.errors import DeliveryError, ServiceError
 from callback_sdk.redaction import SecretURL
 from callback_sdk.transport.http import HTTPSender
 from callback_sdk.transport.proxies import environment_proxy
@@ -256,7 +256,9 @@ def test_the_client_uses_no_proxy_for_an_excluded_network(monkeypatch: pytest.Mo
         monkeypatch.setenv("no_proxy", "fd00::/8")
         for address, count in [("fd00::5", 0), ("2001:db8::5", 1)]:
             options = {"retries": 0, "connect_timeout": timedelta(milliseconds=200)}
-            with Client(f"http://[{address}]:8000", token="token", **options) as client:  # type: ignore[arg-type]
-                client.fail_on_error(False)
-                assert client.get_algorithms() is False
+            with (
+                Client(f"http://[{address}]:8000", token="token", **options) as client,  # type: ignore[arg-type]
+                pytest.raises(ServiceError),
+            ):
+                client.get_algorithms()
             assert len(heads) == count

@@ -1,0 +1,267 @@
+"""The client with the call forms of the platform's SDK."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from callback_sdk.client import Client, TaskSummary, Version
+from callback_sdk.client.login import Login, RefreshableToken
+from callback_sdk.client.settings import hidden
+from callback_sdk.client.states import TaskSnapshot
+from callback_sdk.compat.failures import Failures, LastError, PlatformAPI, returns_false_on_error
+from callback_sdk.compat.resources import PlatformAlgorithm, PlatformTask, PlatformVersion
+from callback_sdk.errors import AuthenticationError, ConfigurationError, InvalidRequestError
+from callback_sdk.parsing import parse_bool
+from callback_sdk.redaction import Secret, hide, hides_tracebacks
+
+if TYPE_CHECKING:
+    from callback_sdk.config.client import ClientConfig
+
+
+@returns_false_on_error(
+    "cancel_task",
+    "generate_token",
+    "generate_token_from_refresh_token",
+    "get_algorithm",
+    "get_algorithm_version",
+    "get_algorithm_versions",
+    "get_algorithms",
+    "get_deliveries",
+    "get_graph",
+    "get_logs",
+    "get_task",
+    "get_tasks",
+    "get_template",
+    "redeliver",
+    "run_algorithm",
+    "run_algorithm_batch",
+    "train_algorithm",
+    "verify_token",
+    "wait_all",
+)
+class PlatformClient(Client):
+    """A client with the call forms of the platform's SDK; `get_instance` returns it.
+
+    Args:
+        config: All settings.
+        token_refresh: Replaces the token when the service rejects it.
+    """
+
+    @hides_tracebacks
+    def __init__(self, *, config: ClientConfig, token_refresh: Secret[str] | None = None) -> None:
+        super().__init__(config=config)
+        self._failures = Failures(raises=config.fail_on_error)
+        self._api: PlatformAPI = PlatformAPI(self._connection, self._failures)
+        if token_refresh is not None:
+            self._connection.use(RefreshableToken(token_refresh, config.token))
+
+    def fail_on_error(self, option: bool | str = True) -> None:
+        """Choose what a failed call does: raise, or return False and set `last_error`.
+
+        It applies to the client's tasks and algorithms too.
+
+        Args:
+            option: True to raise; the environment's words, such as `"false"` and `"on"`, are accepted.
+
+        Raises:
+            ConfigurationError: It is neither.
+        """
+        try:
+            self._failures.raises = option if isinstance(option, bool) else parse_bool(str(option))
+        except ValueError:
+            raise ConfigurationError(f"fail_on_error takes no {option!r}.", hint="Give True or False.") from None
+
+    @property
+    def last_error(self) -> LastError | None:
+        """Why this thread's last call returned False; None when it didn't."""
+        error = self._failures.last
+        return None if error is None else LastError(error)
+
+    def generate_token(self, username: str, password: str | Secret[str]) -> bool:
+        """Log in, and use the token from now on; True when the service gave one.
+
+        Raises:
+            AuthenticationError: The service rejects the name or the password.
+        """
+        self._connection.use(Login(username, hide(password)))
+        del password
+        self._connection.log_in()
+        return True
+
+    def generate_token_from_refresh_token(self, refresh_token: str | Secret[str] | None = None) -> bool:
+        """Get a token by a refresh token, and use it from now on; True when the service gave one.
+
+        Args:
+            refresh_token: The refresh token; the client's own, from its login or `token_refresh`, when None.
+
+        Raises:
+            AuthenticationError: The service rejects the refresh token, or there is none.
+        """
+        refresh = hidden(refresh_token)
+        del refresh_token
+        if refresh is not None:
+            self._connection.use(RefreshableToken(refresh))
+            self._connection.log_in()
+        elif not self._connection.renew():
+            raise AuthenticationError(
+                "The client has no refresh token.", hint="Give one, or log in with username= and password=."
+            )
+        return True
+
+    def verify_token(self, token: str | Secret[str] | None = None) -> bool:
+        """Ask the service whether a token is valid; the client's own when None. True when it is.
+
+        Raises:
+            AuthenticationError: It isn't.
+        """
+        secret = None if token is None else hide(token)
+        del token
+        self._connection.verify(secret)
+        return True
+
+    def verify_peer(self, option: bool | str = True) -> None:
+        """Accept True, as certificates are always verified.
+
+        Raises:
+            ConfigurationError: They are not to be verified, or by other authorities.
+        """
+        if option is not True:
+            raise ConfigurationError(
+                f"verify_peer({option!r}) is not supported: whoever is on the way would get the token.",
+                hint="Set REQUESTS_CA_BUNDLE to a bundle with the service's CA certificate.",
+            )
+
+    def run_algorithm(
+        self,
+        /,
+        algorithm_id: str,
+        features: Any,
+        version: str | None = None,
+        evaluate: bool | str | Mapping[str, Any] = True,
+        callback_url: Any = None,
+        callback_param: Any = None,
+        parameters: Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        compression: str | None = None,
+        monitor: bool = True,
+        **options: Any,
+    ) -> PlatformTask:
+        """Submit a task; see `Client.run_algorithm`. Options may be given by position, and `evaluate` as JSON text.
+
+        Columns that are single values are repeated for every row, as `pandas.DataFrame` does.
+        """
+        targets = Secret({"callback_url": callback_url, "callback_param": callback_param})
+        del callback_url, callback_param
+        return cast(
+            "PlatformTask",
+            super().run_algorithm(
+                algorithm_id,
+                _broadcast(features),
+                version=version,
+                evaluate=_evaluation(evaluate),
+                parameters=parameters,
+                compression=compression,
+                monitor=monitor,
+                **targets.reveal(),
+                **options,
+            ),
+        )
+
+    def train_algorithm(  # type: ignore[override] # options by position, as there
+        self,
+        /,
+        algorithm_id: str,
+        features: Any,
+        version: str | None = None,
+        export_new_version: bool | None = None,
+        parameters: Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        compression: str | None = None,
+        monitor: bool = True,
+        **options: Any,
+    ) -> PlatformTask:
+        """Submit a training; see `Client.train_algorithm`. Options may be given by position."""
+        return cast(
+            "PlatformTask",
+            super().train_algorithm(
+                algorithm_id,
+                _broadcast(features),
+                version=version,
+                export_new_version=export_new_version,
+                parameters=parameters,
+                compression=compression,
+                monitor=monitor,
+                **options,
+            ),
+        )
+
+    def get_task_results(self, task_id: str | None = None, **named: str) -> PlatformTask:
+        """Return a task in its current state; the id may be named `task_id` or `job_id`."""
+        return cast("PlatformTask", self.get_task(_id_of(task_id, named)))
+
+    def get_tasks(
+        self, *, status: str | None = None, algorithm_id: str | None = None, limit: int | None = None
+    ) -> Iterator[TaskSummary]:
+        """Iterate over the user's tasks; see `Client.get_tasks`.
+
+        With `fail_on_error(False)` all pages are requested at once, and the call returns False if one fails: an
+        iterator can't return False, and one that ends early would look complete.
+        """
+        tasks = super().get_tasks(status=status, algorithm_id=algorithm_id, limit=limit)
+        return tasks if self._failures.raises else iter(list(tasks))
+
+    def cancel_task(self, task_id: str | None = None, **named: str) -> PlatformTask:  # type: ignore[override]
+        """Cancel a task; the id may be named `task_id` or `job_id`."""
+        return cast("PlatformTask", super().cancel_task(_id_of(task_id, named)))
+
+    def get_algorithm_versions(self, algorithm_id: str) -> list[Version]:
+        """Return every version of an algorithm; each can be run."""
+        found = super().get_algorithm_versions(algorithm_id)
+        return [PlatformVersion.of(self, algorithm_id, version) for version in found]
+
+    def get_algorithm_version(self, algorithm_id: str, version: str) -> Version:
+        """Return one version of an algorithm, which can be run."""
+        found = super().get_algorithm_version(algorithm_id, version)
+        return PlatformVersion.of(self, algorithm_id, found)
+
+    def _task(self, state: TaskSnapshot) -> PlatformTask:
+        return PlatformTask(self._api, state)
+
+    def _algorithm(self, data: Any) -> PlatformAlgorithm:
+        return PlatformAlgorithm.of(self, super()._algorithm(data))
+
+
+def _id_of(task_id: str | None, named: Mapping[str, str]) -> str:
+    chosen = [name for name in (task_id, *named.values()) if name is not None]
+    if len(chosen) != 1 or not named.keys() <= {"job_id"}:
+        raise TypeError("Give one id: task_id=, or job_id=.")
+    return chosen[0]
+
+
+def _evaluation(evaluate: bool | str | Mapping[str, Any]) -> bool | Mapping[str, Any]:
+    """Read what the platform's SDK sends as it is: JSON text."""
+    if not isinstance(evaluate, str):
+        return evaluate
+    try:
+        read = json.loads(evaluate)
+    except ValueError:
+        read = None
+    if not isinstance(read, (bool, dict)):
+        raise InvalidRequestError("evaluate is not the JSON text of an object.", hint="Give a bool or a dict.")
+    return read
+
+
+def _broadcast(features: Any) -> Any:
+    """Repeat single values among the columns of a dict for every row."""
+    if not isinstance(features, Mapping):
+        return features
+    lengths = {len(column) for column in features.values() if _is_column(column)}
+    if len(lengths) != 1 or all(map(_is_column, features.values())):
+        return features
+    (rows,) = lengths
+    return {name: value if _is_column(value) else [value] * rows for name, value in features.items()}
+
+
+def _is_column(value: Any) -> bool:
+    return isinstance(value, Iterable) and hasattr(value, "__len__") and not isinstance(value, (str, bytes, Mapping))

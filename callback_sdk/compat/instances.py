@@ -1,0 +1,122 @@
+"""The clients that a process shares among all who ask with the same arguments."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+
+from callback_sdk.client.settings import environment_config, hidden
+from callback_sdk.compat.client import PlatformClient
+from callback_sdk.concurrency.forking import Lock
+from callback_sdk.errors import AuthenticationError, ConfigurationError
+from callback_sdk.redaction import Secret, hides_tracebacks
+
+if TYPE_CHECKING:
+    from callback_sdk.config.client import ClientConfig
+
+_instances: dict[tuple[int, ClientConfig], PlatformClient] = {}
+_instances_lock = Lock()
+
+
+@hides_tracebacks
+def get_instance(
+    token: str | Secret[str] | None = None,
+    url: str | None = None,
+    callback_url: Any = None,
+    *,
+    username: str | None = None,
+    password: str | Secret[str] | None = None,
+    token_refresh: str | Secret[str] | None = None,
+    validate: bool = False,
+) -> PlatformClient:
+    """Return the client that this process shares among all who ask with the same arguments and environment.
+
+    Without arguments, return the one that was made first. `fail_on_error` counts for all of them. A client that was
+    closed is replaced at the next call; one whose token was rejected with `validate` is not shared.
+
+    Args:
+        token: The bearer token; the environment's when None.
+        url: Where the service's API is; the environment's when None.
+        callback_url: Where results go when `run_algorithm` names no target; the environment's when None.
+        username: Who logs in where no token is given; the environment's when None.
+        password: Their password; the environment's when None.
+        token_refresh: Replaces the token when the service rejects it.
+        validate: Whether to ask the service at once if the token is valid.
+
+    Raises:
+        AuthenticationError: `validate` was given, and the token is not valid.
+        ConfigurationError: There is no URL, nothing to log in with, or a setting can't be used.
+    """
+    for name, value in (("url", url), ("username", username)):
+        if value is not None and not isinstance(value, str):
+            raise ConfigurationError(f"{name} is of type {type(value).__name__}.", hint="Give a string.")
+    given = {
+        "token": hidden(token),
+        "url": url,
+        "callback_url": hidden(callback_url),
+        "username": username,
+        "password": hidden(password),
+    }
+    refresh = hidden(token_refresh)
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if (username is not None or password is not None) and token is None:
+        # Who says a name doesn't mean the environment's token.
+        changes["token"] = None
+    del token, callback_url, password, token_refresh
+    alone = not changes and refresh is None
+    with _instances_lock:
+        client = _first() if alone else None
+    if client is None:
+        client = _instance(attrs.evolve(cast("Any", environment_config()), **changes), refresh, validate=validate)
+    elif validate:
+        _validate(client)
+    return client
+
+
+def _first() -> PlatformClient | None:
+    own = (client for (process, _), client in _instances.items() if process == os.getpid())
+    return next((client for client in own if not client.closed), None)
+
+
+def _instance(config: ClientConfig, refresh: Secret[str] | None, *, validate: bool) -> PlatformClient:
+    # Sockets don't survive a fork as two, so a child process gets a client of its own.
+    key = (os.getpid(), config)
+    with _instances_lock:
+        client = _shared(key) if refresh is None else None
+    if client is not None:
+        if validate:
+            _validate(client)
+        return client
+    made = PlatformClient(config=config, token_refresh=refresh)
+    if validate:
+        try:
+            made._connection.verify()
+        except BaseException:
+            made.close()
+            raise
+    with _instances_lock:
+        # Another thread may have made one meanwhile.
+        client = _shared(key) if refresh is None else None
+        if client is None:
+            client = _instances[key] = made
+    if client is not made:
+        made.close()
+    return client
+
+
+def _shared(key: tuple[int, ClientConfig]) -> PlatformClient | None:
+    client = _instances.get(key)
+    return None if client is None or client.closed else client
+
+
+def _validate(client: PlatformClient) -> None:
+    """Verify the token of a client that is shared already; a rejected one is shared no longer."""
+    try:
+        client._connection.verify()
+    except AuthenticationError:
+        with _instances_lock:
+            for key in [key for key, one in _instances.items() if one is client]:
+                del _instances[key]
+        raise
