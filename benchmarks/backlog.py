@@ -28,6 +28,7 @@ import sqlalchemy as sa
 from attrs import define, field
 
 from benchmarks.harness import Report, duration, parser
+from callback_sdk.concurrency.leases import LEASE_DURATION
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret
 from callback_sdk.service.access.cipher import CredentialCipher, new_key
@@ -40,7 +41,6 @@ SIZES = (1_000, 100_000, 1_000_000)
 USERS = 20
 MOST_URGENT = 6
 AGAIN_AFTER = 15.0
-LEASE = 20.0
 WORKER = "benchmark"
 URL = "http://127.0.0.1:9/done"
 FEATURES = b'{"hour": [0, 1, 2, 3], "temperature": [20.5, 21.25, 22.0, 21.75]}'
@@ -113,7 +113,10 @@ class Backlog:
         tasks.claim(job_id, WORKER)
         self.timed("claims look", lambda: tasks.held(WORKER))
         self.timed("a sign of life", lambda: tasks.beat(WORKER, {job_id: None}))
-        self.timed("dead workers", lambda: (tasks.take_back(silent_for=LEASE), deliveries.take_back(silent_for=LEASE)))
+        self.timed(
+            "dead workers",
+            lambda: [store.take_back(silent_for=LEASE_DURATION) for store in (tasks, deliveries)],
+        )
         self.timed("tasks of an algorithm", lambda: tasks.take(1, algorithms=["rare"], again_after=AGAIN_AFTER))
         page = self.timed("first page", lambda: self.page(owner))
         middle = (page[0]["created_at"] - 0.0005 * self.size, page[0]["job_id"])

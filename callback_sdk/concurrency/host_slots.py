@@ -32,7 +32,7 @@ class _Attempt:
 
 
 class HostSlots:
-    """The attempts that run at the moment. It is not for threads without a lock.
+    """The attempts that run at the moment. Not thread-safe: `RunningAttempts` has the lock.
 
     Args:
         slots: Attempts at once at hosts that respond; as many again at hosts that don't.
@@ -75,8 +75,8 @@ class HostSlots:
         return max(0, min(self._slots - self._responding(), self._slots * _MOST - len(self._running)))
 
     @property
-    def spare(self) -> int:
-        """How many further attempts may begin although all go to one and the same host."""
+    def free_per_host(self) -> int:
+        """How many further attempts may begin even if all of them go to one and the same host."""
         busiest = max(Counter(attempt.host for attempt in self._running.values()).values(), default=0)
         return max(0, min(self.free, PER_HOST - busiest))
 

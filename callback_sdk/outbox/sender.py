@@ -7,40 +7,27 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Protocol
 
 from attrs import evolve
 
-from callback_sdk.concurrency.host_slots import HostSlots
+from callback_sdk.concurrency.attempts import RunningAttempts
+from callback_sdk.concurrency.leases import run_heartbeat
 from callback_sdk.concurrency.parallel import Parallel
-from callback_sdk.errors import CallbackSDKError, DeliveryError, OutboxError
+from callback_sdk.errors import CallbackSDKError, OutboxError
 from callback_sdk.models import JobResult
 from callback_sdk.outbox.entries import OutboxClaim, PendingSend
 from callback_sdk.outbox.files import ResultFiles
-from callback_sdk.outbox.store import LEASE, OutboxStore
+from callback_sdk.outbox.store import HEARTBEAT_INTERVAL, OutboxStore
 from callback_sdk.receipt import Receipt
-from callback_sdk.targets.callbacks import Callback
 from callback_sdk.transport.retry import next_delay
+from callback_sdk.writer.attempt import AttemptWriter, has_responded, loggable_text
 
 logger = logging.getLogger(__name__)
 
 THREADS = 16
 """Attempts of `run` at once in one process. They wait for the network, so they may be more than the cores."""
-
-_SIGN_OF_LIFE = LEASE / 4
-"""Seconds between two signs of life."""
-
-
-class Writer(Protocol):
-    """The one method of `ResultsWriter` that is needed here."""
-
-    def attempt(
-        self, result: JobResult, callback: Callback, *, delivery_id: str, results_url: Callable[[], str | None]
-    ) -> Receipt:
-        """Try once."""
-        ...
 
 
 class OutboxSender:
@@ -52,20 +39,16 @@ class OutboxSender:
         writer: What sends.
     """
 
-    def __init__(self, *, ledger: OutboxStore, files: ResultFiles, writer: Writer) -> None:
+    def __init__(self, *, ledger: OutboxStore, files: ResultFiles, writer: AttemptWriter) -> None:
         self._ledger = ledger
         self._files = files
         self._writer = writer
-        # Not the condition itself: its `__enter__` is in Python, and a signal inside leaves it held. So is an Event's.
+        self._attempts: RunningAttempts[OutboxClaim] = RunningAttempts(THREADS)
         self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
-        self._ended = 0
-        self._held: dict[str, OutboxClaim] = {}
-        self._slots = HostSlots(THREADS)
         self._parallel = Parallel(THREADS)
         self._telling = threading.RLock()
         self._untold: dict[OutboxClaim, Receipt | Exception] = {}
-        self._pulse: threading.Thread | None = None
+        self._heartbeat: threading.Thread | None = None
 
     def send(self, claims: Sequence[OutboxClaim]) -> dict[str, Receipt | Exception]:
         """Make an attempt at each, all at once, and return when all have ended.
@@ -123,30 +106,25 @@ class OutboxSender:
 
     def close(self) -> None:
         """End the threads that rest, and give no more signs of life."""
-        with self._lock:
-            self._held.clear()
-            self._changed.notify_all()
+        self._attempts.drop_claims()
         self._parallel.close()
 
     def held(self) -> list[str]:
         """Return the deliveries that are being sent."""
-        with self._lock:
-            return list(self._held)
+        return list(self._attempts.claims())
 
     def wait(self, timeout: timedelta) -> bool:
         """Wait until no try runs, and tell whether that came true."""
-        with self._lock:
-            return self._changed.wait_for(lambda: not self._held, timeout.total_seconds())
+        return self._attempts.wait_without_claims(timeout.total_seconds())
 
     @property
     def ended(self) -> int:
         """How many attempts have ended."""
-        return self._ended
+        return self._attempts.ended
 
     def wait_for_end(self, seen: int, timeout: float) -> None:
         """Wait until more attempts have ended than were seen, at most for so many seconds."""
-        with self._lock:
-            self._changed.wait_for(lambda: self._ended > seen, timeout)
+        self._attempts.wait_for_end(seen, timeout)
 
     def save_pending_outcomes(self) -> None:
         """Keep outcomes that could not be kept before.
@@ -182,42 +160,39 @@ class OutboxSender:
             started.add(claim.delivery_id)
 
     def _full_hosts(self) -> list[str] | None:
-        with self._lock:
-            return self._slots.full() if self._slots.free else None
+        return self._attempts.full_hosts() if self._attempts.free_slots_any_host else None
 
     def _hold(self, claims: Sequence[OutboxClaim]) -> None:
+        for claim in claims:
+            self._attempts.begin(claim.delivery_id, claim.host, claim)
         with self._lock:
-            self._held.update({claim.delivery_id: claim for claim in claims})
-            for claim in claims:
-                self._slots.begin(claim.delivery_id, claim.host)
             # One whose start was interrupted by a signal may never run.
-            if self._held and not (self._pulse is not None and self._pulse.is_alive()):
-                self._pulse = threading.Thread(target=self._beat, name="callback-sdk-pulse", daemon=True)
+            if claims and not (self._heartbeat is not None and self._heartbeat.is_alive()):
+                self._heartbeat = threading.Thread(target=self._beat, name="callback-sdk-heartbeat", daemon=True)
                 # While the interpreter shuts down no thread starts. The lock of this process shows that it lives.
                 with contextlib.suppress(RuntimeError):
-                    self._pulse.start()
+                    self._heartbeat.start()
 
     def _drop(self, claim: OutboxClaim, *, responded: bool | None = None) -> None:
-        with self._lock:
-            if self._held.get(claim.delivery_id) == claim:
-                self._slots.end(claim.delivery_id, responded=responded)
-                # At last: after a signal before it, the claim is given back, which drops it once more.
-                del self._held[claim.delivery_id]
-            self._ended += 1
-            self._changed.notify_all()
+        self._attempts.end(claim.delivery_id, claim, responded=responded)
 
     def _beat(self) -> None:
-        while True:
-            self.wait(timedelta(seconds=_SIGN_OF_LIFE))
-            with self._lock:
-                claims = list(self._held.values())
-                if not claims:
-                    self._pulse = None
-                    return
-            try:
-                self._ledger.renew(claims)
-            except CallbackSDKError as error:
-                logger.warning("no sign of life could be given: %s", error)
+        def failed(error: Exception) -> None:
+            logger.warning("leases could not be renewed: %s", loggable_text(error))
+
+        run_heartbeat(
+            lambda: self._ledger.renew(self._attempts.claims().values()), wait=self._wait_for_heartbeat, failed=failed
+        )
+
+    def _wait_for_heartbeat(self) -> bool:
+        """Wait for the next heartbeat, and return whether the thread ends because no claim is held any more."""
+        self._attempts.wait_without_claims(HEARTBEAT_INTERVAL)
+        with self._lock:
+            # Under the lock: whoever begins an attempt after this starts another thread.
+            is_over = not self._attempts.claims()
+            if is_over:
+                self._heartbeat = None
+        return is_over
 
     def _attempt(self, claim: OutboxClaim) -> Receipt | Exception:
         """Make one attempt, keep what became of it, and return that."""
@@ -226,7 +201,7 @@ class OutboxSender:
             try:
                 self._tell(claim, outcome)
             except Exception as error:  # noqa: BLE001 - what arrived has arrived, whatever broke in keeping it
-                logger.error("%s: what became of it can't be kept yet: %s", claim.delivery_id, _text(error))
+                logger.error("%s: what became of it can't be kept yet: %s", claim.delivery_id, loggable_text(error))
         except BaseException:
             self._give_back(claim)
             raise
@@ -273,14 +248,14 @@ class OutboxSender:
             )
 
     def _failed(self, claim: OutboxClaim, error: Exception) -> bool:
-        moment = _next_attempt(error, claim.attempt)
+        moment, text = _next_attempt(error, claim.attempt), loggable_text(error)
         extra = {"action": "deliver", "delivery_id": claim.delivery_id, "attempt": claim.attempt}
         if moment is None:
-            logger.error("%s is given up: %s", claim.delivery_id, _text(error), extra=extra)
+            logger.error("%s: delivery failed, giving up: %s", claim.delivery_id, text, extra=extra)
         else:
             pause = moment - time.time()
-            logger.warning("%s is tried again in %.0f s: %s", claim.delivery_id, pause, _text(error), extra=extra)
-        return self._ledger.failed(claim, _text(error), moment)
+            logger.warning("%s: delivery failed, retrying in %.0f s: %s", claim.delivery_id, pause, text, extra=extra)
+        return self._ledger.failed(claim, text, moment)
 
     def _give_back(self, claim: OutboxClaim) -> None:
         """Make a delivery due again, unless its outcome is known. One that was kept meanwhile stays as it is."""
@@ -304,9 +279,4 @@ def _responded(outcome: Receipt | Exception) -> bool | None:
     """Tell whether the host sent a response; None when it wasn't asked."""
     if isinstance(outcome, Receipt):
         return True
-    return outcome.status is not None if isinstance(outcome, DeliveryError) else None
-
-
-def _text(error: Exception) -> str:
-    # The text of an error that isn't ours might hold anything.
-    return str(error) if isinstance(error, CallbackSDKError) else f"The try broke with {type(error).__name__}."
+    return has_responded(outcome)

@@ -13,10 +13,11 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from callback_sdk.concurrency.leases import HEARTBEATS_PER_LEASE
 from callback_sdk.documents.document import encode
 from callback_sdk.errors import OutboxError
 from callback_sdk.models import JobResult
-from callback_sdk.outbox.database import OutboxDatabase
+from callback_sdk.outbox.database import BUSY_TIMEOUT, OutboxDatabase
 from callback_sdk.outbox.entries import (
     DEAD,
     DELIVERED,
@@ -33,10 +34,17 @@ from callback_sdk.targets.callbacks import Callback, callbacks
 from callback_sdk.targets.providers import port_of
 from callback_sdk.transport.retry import LONGEST_DELAY
 
-LEASE = 60.0
-"""Seconds that a claim is good for without a sign of life; it counts where the owner's lock can't be seen."""
+LEASE_DURATION = 2 * BUSY_TIMEOUT
+"""Seconds without a heartbeat after which a claim expires; it counts where the owner's lock can't be seen.
 
-_CLOCK_SLACK = 2 * LEASE
+Longer than the service's: SQLite lets a heartbeat wait for the writes of other processes, and a claim must not expire
+meanwhile.
+"""
+
+HEARTBEAT_INTERVAL = LEASE_DURATION / HEARTBEATS_PER_LEASE
+"""Seconds between two heartbeats."""
+
+_CLOCK_SLACK = 2 * LEASE_DURATION
 """Seconds by which the clocks of two owners may differ."""
 
 LOST = "The process that was sending it ended before the answer came."
@@ -186,7 +194,7 @@ class OutboxStore:
 
     def renew(self, claims: Collection[OutboxClaim]) -> None:
         """Give a sign of life."""
-        until = time.time() + LEASE
+        until = time.time() + LEASE_DURATION
         rows = [(until, claim.delivery_id, self._owner, claim.number) for claim in claims]
         with self._database.transaction() as connection:
             connection.executemany("UPDATE deliveries SET lease = ? WHERE id = ? AND owner = ? AND claim = ?", rows)
@@ -217,7 +225,7 @@ class OutboxStore:
                 mine = list(held)
                 for owner in unsure:
                     query = f"{change} WHERE owner = ? AND (lease < ? OR lease > ?) AND id NOT IN ({_marks(mine)})"
-                    connection.execute(query, (now, LOST, owner, now, now + LEASE + _CLOCK_SLACK, *mine))
+                    connection.execute(query, (now, LOST, owner, now, now + LEASE_DURATION + _CLOCK_SLACK, *mine))
         return gone
 
     def entries(self, *, state: str | None = None, ids: Sequence[str] | None = None) -> list[OutboxEntry]:
@@ -280,7 +288,7 @@ class OutboxStore:
     def _claim(self, connection: sqlite3.Connection, row: sqlite3.Row) -> OutboxClaim:
         connection.execute(
             "UPDATE deliveries SET owner = ?, lease = ?, claim = claim + 1, attempts = attempts + 1 WHERE id = ?",
-            (self._owner, time.time() + LEASE, row["id"]),
+            (self._owner, time.time() + LEASE_DURATION, row["id"]),
         )
         query = "SELECT claim, attempts FROM deliveries WHERE id = ?"
         number, attempt = connection.execute(query, (row["id"],)).fetchone()
@@ -300,7 +308,7 @@ def _due(now: float) -> tuple[float, float]:
 
 def _is_over(row: sqlite3.Row, now: float) -> bool:
     # A lease of the far future was written before the clock was set back.
-    return bool(row["first"] < now or row["last"] > now + LEASE + _CLOCK_SLACK)
+    return bool(row["first"] < now or row["last"] > now + LEASE_DURATION + _CLOCK_SLACK)
 
 
 def _marks(values: Collection[str]) -> str:

@@ -9,12 +9,12 @@ import time
 from attrs import define
 
 from callback_sdk.concurrency.host_slots import PER_HOST
+from callback_sdk.concurrency.leases import LEASE_DURATION
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.service.engines import Engine, EngineError
 from callback_sdk.service.store import Store, StoreUnavailableError, repairs
 from callback_sdk.service.supervision.outages import OutageLog, retry_pause
 from callback_sdk.service.supervision.threads import SupervisedThread
-from callback_sdk.service.work.heartbeat import LEASE
 
 _log = logging.getLogger(__name__)
 
@@ -187,13 +187,13 @@ class Dispatcher:
         silence = self._watch.look(moment, self._store.clock())
         if self._watch.clock_was_set:
             _log.warning("The database's clock was set; leases and dispatches of its future are repaired.")
-            repairs.repair_times(self._store.database, lease=LEASE)
-        if silence >= LEASE:
-            for job_id, attempt in self._store.tasks.take_back(silent_for=LEASE):
+            repairs.repair_times(self._store.database, lease=LEASE_DURATION)
+        if silence >= LEASE_DURATION:
+            for job_id, attempt in self._store.tasks.take_back(silent_for=LEASE_DURATION):
                 _log.warning(
                     "Task %s: its worker was not heard of any more.",
                     job_id,
                     extra={"action": "take_back", "job_id": job_id, "attempt": attempt},
                 )
-            self._store.deliveries.take_back(silent_for=LEASE)
+            self._store.deliveries.take_back(silent_for=LEASE_DURATION)
         self._watched_at = moment

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
+from callback_sdk.concurrency.leases import LEASE_DURATION
 from callback_sdk.service.blobs import BlobStorage, results_name
 from callback_sdk.service.runtime import Runtime
 from callback_sdk.service.store import StoreUnavailableError, idempotency, repairs
 from callback_sdk.service.supervision.threads import SupervisedThread
-from callback_sdk.service.work.heartbeat import LEASE
 from callback_sdk.transport.retry import LONGEST_DELAY
 
 _log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class Housekeeper:
 
     def _repair_times(self) -> None:
         delay = self._longest_delay.total_seconds()
-        count = repairs.repair_times(self._store.database, lease=LEASE, longest_delay=delay)
+        count = repairs.repair_times(self._store.database, lease=LEASE_DURATION, longest_delay=delay)
         if count:
             _log.warning("%d times were of a clock that was wrong, and are repaired.", count)
             self._awake()

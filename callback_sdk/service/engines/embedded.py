@@ -19,6 +19,7 @@ from callback_sdk.service.store import StoreUnavailableError
 from callback_sdk.service.supervision.outages import OutageLog
 from callback_sdk.service.supervision.threads import SupervisedThread
 from callback_sdk.service.work.process import CANCEL, SHUTDOWN, ChildProcess, Stop, resolve
+from callback_sdk.service.work.runner import ComputedRun
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class EmbeddedEngine:
         self._stops: dict[str, Stop] = {}
         self._closed = False
         # A child computes on while the results of its last task are being kept.
-        self._computed: queue.SimpleQueue[tuple[str, Callable[[], None]]] = queue.SimpleQueue()
+        self._computed: queue.SimpleQueue[tuple[str, ComputedRun]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._claim_outage = OutageLog(_log, failing="No task can be claimed", working="Tasks are claimed again")
         self._threads = [
@@ -204,12 +205,12 @@ class EmbeddedEngine:
             child.close()
 
     def _compute(self, job_id: str, child: ChildProcess) -> None:
-        settle: Callable[[], None] | None = None
+        run: ComputedRun | None = None
         try:
             with self._lock:
                 stop = self._stops[job_id]
             if not stop.done():
-                settle = self._runner.compute(job_id, child, stop)
+                run = self._runner.compute(job_id, child, stop)
                 self._claim_outage.recovered()
         except StoreUnavailableError as error:
             # The dispatcher brings it again.
@@ -220,16 +221,16 @@ class EmbeddedEngine:
             )
         finally:
             # Also when the thread ends by this: the task could never be brought to the next one.
-            if settle is None:
+            if run is None:
                 self._forget(job_id)
-        if settle is not None:
-            self._computed.put((job_id, settle))
+        if run is not None:
+            self._computed.put((job_id, run))
 
     def _save(self) -> None:
         while True:
-            job_id, settle = self._computed.get()
+            job_id, run = self._computed.get()
             try:
-                settle()
+                self._runner.finish(run)
             except Exception:  # noqa: BLE001 - the thread must outlive every fault
                 _log.exception("Task %s could not be ended; it runs again.", job_id, extra={"job_id": job_id})
             finally:

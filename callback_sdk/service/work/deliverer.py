@@ -8,44 +8,26 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from attrs import evolve
 
-from callback_sdk.concurrency.host_slots import HostSlots
+from callback_sdk.concurrency.attempts import RunningAttempts
 from callback_sdk.documents.body import Body, PathPart
 from callback_sdk.errors import AddressNotAllowedError, CallbackSDKError, DeliveryError
-from callback_sdk.models import JobResult
-from callback_sdk.receipt import Receipt
 from callback_sdk.service.blobs import BlobStorage, results_name
 from callback_sdk.service.files import Scratch
 from callback_sdk.service.metrics import ATTEMPTS
 from callback_sdk.service.store import DeliveryClaim, DueDeliveries, Store, StoreUnavailableError
 from callback_sdk.service.supervision.outages import OutageLog
 from callback_sdk.service.work.heartbeat import Heartbeat
-from callback_sdk.targets.callbacks import Callback
 from callback_sdk.transport.retry import SERVICE_DELAYS, next_delay
+from callback_sdk.writer.attempt import AttemptWriter, has_responded, loggable_text
 
 _log = logging.getLogger(__name__)
 
 THREADS = 32
 """Attempts at once. They wait for the network, so they may be more than the cores."""
-
-
-class Writer(Protocol):
-    """The one method of `ResultsWriter` that is needed here."""
-
-    def attempt(
-        self,
-        result: JobResult,
-        callback: Callback,
-        *,
-        delivery_id: str,
-        results_url: Callable[[], str | None],
-        traceparent: str | None,
-    ) -> Receipt:
-        """Try once."""
-        ...
 
 
 class Deliverer:
@@ -68,7 +50,7 @@ class Deliverer:
         blobs: BlobStorage,
         scratch: Scratch,
         claims: Heartbeat,
-        writer: Writer,
+        writer: AttemptWriter,
         delays: Sequence[timedelta] = SERVICE_DELAYS,
         settled: Callable[[], None] = lambda: None,
     ) -> None:
@@ -79,17 +61,13 @@ class Deliverer:
         self._writer = writer
         self._delays = delays
         self._settled = settled
-        self._lock = threading.Lock()
-        self._idle = threading.Condition(self._lock)
-        self._slots = HostSlots(THREADS)
-        self._closed = False
+        self._attempts: RunningAttempts[DeliveryClaim] = RunningAttempts(THREADS)
         self._outage = OutageLog(_log, failing="No delivery can be claimed", working="Deliveries are claimed again")
 
     def begin(self, ended: DueDeliveries) -> None:
         """Begin the first attempts for a task; those that find no room are brought by the dispatcher."""
         for claim in ended.claims:
-            with self._lock:
-                self._slots.begin(claim.delivery_id, claim.host)
+            self._attempts.begin(claim.delivery_id, claim.host)
             if not self._start(claim.delivery_id, claim):
                 self._run(claim.delivery_id, claim)
         for delivery_id, host in ended.due:
@@ -102,49 +80,37 @@ class Deliverer:
         Returns:
             Whether it was begun.
         """
-        if not self._enter(delivery_id, host):
+        if not self._attempts.try_begin(delivery_id, host):
             return False
         begun = self._start(delivery_id)
         if not begun:
-            self._leave(delivery_id)
+            self._attempts.end(delivery_id)
         return begun
 
     def send_now(self, delivery_id: str, host: str) -> bool:
         """Do what `send` does, but in this thread: when it returns, the attempt is over."""
-        if not self._enter(delivery_id, host):
+        if not self._attempts.try_begin(delivery_id, host):
             return False
         self._run(delivery_id)
         return True
 
     @property
     def spare(self) -> int:
-        """How many further attempts can begin at the moment, to whatever hosts."""
-        with self._lock:
-            return 0 if self._closed else self._slots.spare
+        """How many further attempts can begin at the moment even if all of them go to one and the same host."""
+        return self._attempts.free_slots
 
     @property
     def free(self) -> int:
-        """How many further attempts can begin at the moment."""
-        with self._lock:
-            return 0 if self._closed else self._slots.free
+        """How many further attempts can begin at the moment if they go to different hosts."""
+        return self._attempts.free_slots_any_host
 
     def full_hosts(self) -> Collection[str]:
         """Return the hosts that get no further attempt at the moment."""
-        with self._lock:
-            return self._slots.full()
+        return self._attempts.full_hosts()
 
     def close(self, *, timeout: timedelta = timedelta(seconds=5)) -> None:
         """Begin no further attempt, and wait a while for those that run; the rest is made again later."""
-        with self._idle:
-            self._closed = True
-            self._idle.wait_for(lambda: not len(self._slots), timeout.total_seconds())
-
-    def _enter(self, delivery_id: str, host: str) -> bool:
-        with self._lock:
-            if self._closed or delivery_id in self._slots or not self._slots.free or host in self._slots.full():
-                return False
-            self._slots.begin(delivery_id, host)
-            return True
+        self._attempts.close(timeout.total_seconds())
 
     def _start(self, delivery_id: str, claim: DeliveryClaim | None = None) -> bool:
         # A daemon: one that waits for a slow server must not keep the process from ending.
@@ -173,13 +139,8 @@ class Deliverer:
                 extra={"delivery_id": delivery_id},
             )
         finally:
-            self._leave(delivery_id, responded=responded)
+            self._attempts.end(delivery_id, responded=responded)
             self._settled()
-
-    def _leave(self, delivery_id: str, *, responded: bool | None = None) -> None:
-        with self._idle:
-            self._slots.end(delivery_id, responded=responded)
-            self._idle.notify_all()
 
     def _attempt(self, claim: DeliveryClaim) -> bool | None:
         """Make one attempt, and tell whether the host responded; None when it wasn't asked."""
@@ -202,7 +163,7 @@ class Deliverer:
             if not isinstance(error, CallbackSDKError):
                 _log.exception("Task %s: the attempt to deliver broke.", claim.job_id, extra=extra)
             self._fail(claim, error, extra)
-            return error.status is not None if isinstance(error, DeliveryError) else None
+            return has_responded(error)
         else:
             receipt = evolve(receipt, attempts=claim.attempt, nulls_written=claim.nulls_written)
             ATTEMPTS.labels("delivered").inc()
@@ -215,9 +176,9 @@ class Deliverer:
         delay = next_delay(seen, claim.since_redelivery, self._delays)
         again_in = None if delay is None else delay.total_seconds()
         ATTEMPTS.labels("dead" if again_in is None else "failed").inc()
-        self._store.deliveries.failed(claim.delivery_id, claim.attempt, _text(seen), again_in)
+        self._store.deliveries.failed(claim.delivery_id, claim.attempt, loggable_text(seen), again_in)
         after = "never again" if again_in is None else f"again in {again_in:.0f} s"
-        _log.warning("Task %s is not at %s, %s: %s", claim.job_id, claim.url, after, _text(error), extra=extra)
+        _log.warning("Task %s is not at %s, %s: %s", claim.job_id, claim.url, after, loggable_text(error), extra=extra)
 
     @contextmanager
     def _results(self, claim: DeliveryClaim) -> Iterator[Any]:
@@ -245,8 +206,3 @@ def _as_seen(error: Exception, url: str) -> Exception:
         url=url,
         retryable=True,
     )
-
-
-def _text(error: Exception) -> str:
-    # The text of an error that isn't ours might hold anything.
-    return str(error) if isinstance(error, CallbackSDKError) else f"The attempt broke with {type(error).__name__}."

@@ -12,6 +12,7 @@ from typing import Any
 
 from attrs import define
 
+from callback_sdk.concurrency.leases import HEARTBEAT_INTERVAL, run_heartbeat
 from callback_sdk.service.files import read_progress
 from callback_sdk.service.store import Claim, DeliveryClaim, Store
 from callback_sdk.service.supervision.outages import OutageLog
@@ -20,17 +21,11 @@ from callback_sdk.service.work.process import CANCEL, Stop, resolve
 
 _log = logging.getLogger(__name__)
 
-LOOK = 1.0
-"""Seconds between looks at whether the tasks are still this worker's: so long a cancelled one may go on."""
-
-BEAT = 5.0
-"""Seconds between two signs of life."""
+CHECK_INTERVAL = 1.0
+"""Seconds between checks whether the tasks are still this worker's: a canceled one may run for that long."""
 
 _LONGEST_ROUND = 180.0
 """Seconds after which a look counts as hanging: more than the timeouts of the database."""
-
-LEASE = 20.0
-"""Seconds without a sign of life after which a worker counts as dead."""
 
 
 @define
@@ -55,6 +50,7 @@ class Heartbeat:
         self._lock = threading.Lock()
         self._runs: dict[str, _ClaimedRun] = {}
         self._sending: dict[str, int] = {}
+        self._renewed_at = -HEARTBEAT_INTERVAL
         self._stopping = threading.Event()
         self._outage = OutageLog(_log, failing="The claims can't be renewed", working="The claims are renewed again")
         self._thread = SupervisedThread(
@@ -115,27 +111,27 @@ class Heartbeat:
             resolve(stop, reason)
 
     def _loop(self) -> None:
-        beat_at = 0.0
-        while not self._stopping.wait(LOOK):
-            due = time.monotonic() - beat_at >= BEAT
-            try:
-                self._look(due)
-            except Exception as error:  # noqa: BLE001 - the loop must outlive every fault
-                self._outage.failed(error)
-            else:
-                self._outage.recovered()
-                beat_at = time.monotonic() if due else beat_at
-            self._thread.complete_round()
+        run_heartbeat(self._beat, wait=lambda: self._stopping.wait(CHECK_INTERVAL), failed=self._outage.failed)
 
-    def _look(self, due: bool) -> None:
+    def _beat(self) -> None:
+        is_due = time.monotonic() - self._renewed_at >= HEARTBEAT_INTERVAL
+        try:
+            self._check_and_renew(is_due)
+        finally:
+            self._thread.complete_round()
+        self._outage.recovered()
+        if is_due:
+            self._renewed_at = time.monotonic()
+
+    def _check_and_renew(self, is_due: bool) -> None:
         with self._lock:
             runs, sending = dict(self._runs), list(self._sending)
         if runs:
             self._drop_lost(runs)
         changed = {job_id: _news(run) for job_id, run in runs.items()}
-        if runs and (due or any(changed.values())):
+        if runs and (is_due or any(changed.values())):
             self._store.tasks.beat(self.worker, changed)
-        if sending and due:
+        if sending and is_due:
             self._store.deliveries.beat(self.worker, sending)
 
     def _drop_lost(self, runs: dict[str, _ClaimedRun]) -> None:

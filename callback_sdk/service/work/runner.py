@@ -52,6 +52,25 @@ class _Places:
     made: Path
 
 
+@define(frozen=True, kw_only=True)
+class ComputedRun:
+    """A run whose child process is done with it, and whose outcome is not stored yet.
+
+    Attributes:
+        claim: The task.
+        places: The run's files.
+        outcome: How it ended; an exception when it could not be started.
+        stop: Resolved when the rest has to be stopped, too.
+        held: Closes to remove the files and to give up the claim.
+    """
+
+    claim: Claim
+    places: _Places
+    outcome: Outcome | Exception
+    stop: Stop
+    held: ExitStack
+
+
 class Runner:
     """Runs tasks by their ids. Calling it twice with one id, or with an old one, does no harm.
 
@@ -98,17 +117,20 @@ class Runner:
             child: The process to run it in.
             stop: Breaks it off.
         """
-        self.compute(job_id, child, stop)()
+        run = self.compute(job_id, child, stop)
+        if run is not None:
+            self.finish(run)
 
-    def compute(self, job_id: str, child: ChildProcess, stop: Stop) -> Callable[[], None]:
-        """Run one task, if it still waits for that; see `run`.
+    def compute(self, job_id: str, child: ChildProcess, stop: Stop) -> ComputedRun | None:
+        """Run one task in a child process, if it is still due; see `run`.
 
         Returns:
-            What does the rest, and needs the child no more. It must be called, in any thread.
+            The run, which must be passed to `finish`, in any thread; the child is free for the next task meanwhile.
+            None when somebody else has claimed the task, or it has ended.
         """
         claim = self._store.tasks.claim(job_id, self._claims.worker)
         if claim is None:
-            return lambda: None
+            return None
         extra = {"action": "run_task", "job_id": job_id, "attempt": claim.attempt}
         _log.info("Task %s runs %s, attempt %d.", job_id, claim.task.algorithm, claim.attempt, extra=extra)
         with ExitStack() as stack:
@@ -119,20 +141,22 @@ class Runner:
             except Exception as error:  # noqa: BLE001 - raised again where the rest is done
                 outcome = error
             held = stack.pop_all()
-        return lambda: self._settle(claim, places, outcome, stop, held)
+        return ComputedRun(claim=claim, places=places, outcome=outcome, stop=stop, held=held)
 
-    def _settle(
-        self, claim: Claim, places: _Places, outcome: Outcome | Exception, stop: Stop, held: ExitStack
-    ) -> None:  # fmt: skip
-        """End a task, or give it back, once its files are kept; they and the claim are held until then."""
+    def finish(self, run: ComputedRun) -> None:
+        """Store a run's results and outcome, and begin the deliveries; or release the task, if that isn't possible.
+
+        Its files and its claim are held until then, which may be later than the return: see `PendingUploads`.
+        """
+        claim, places = run.claim, run.places
         self._keep_output(claim, places)
         files: list[tuple[Path, str]] = []
         try:
-            files, finish = self._next_step(claim, places, outcome)
+            files, finish = self._next_step(claim, places, run.outcome)
         except Exception as error:  # noqa: BLE001 - raised again where the task is given back
             finish = partial(_raise, error)
-        conclude = partial(self._conclude, claim, finish, held)
-        self._uploads.store(BlobUpload(job_id=claim.task.job_id, files=files, stop=stop, conclude=conclude))
+        conclude = partial(self._conclude, claim, finish, run.held)
+        self._uploads.store(BlobUpload(job_id=claim.task.job_id, files=files, stop=run.stop, conclude=conclude))
 
     def _next_step(
         self, claim: Claim, places: _Places, outcome: Outcome | Exception

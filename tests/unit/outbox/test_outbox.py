@@ -547,9 +547,9 @@ def test_claim_of_a_living_owner_is_left_alone(ledgers: tuple[OutboxStore, Outbo
 def test_lease_decides_where_the_lock_cannot_be_seen(
     ledgers: tuple[OutboxStore, OutboxStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A claim without a sign of life runs out; one with a sign doesn't."""
+    """A claim without a heartbeat expires; one with a heartbeat doesn't."""
     first, second = ledgers
-    monkeypatch.setattr(ledger, "LEASE", -1.0)
+    monkeypatch.setattr(ledger, "LEASE_DURATION", -1.0)
     _, claims = first.add(
         RESULT, [_order("http://h/", n) for n in (1, 2)], StoredResults(data=b"1"), nulls_written=0, object_url=None
     )
@@ -562,9 +562,9 @@ def test_lease_decides_where_the_lock_cannot_be_seen(
 def test_claims_are_kept_alive_while_a_try_runs(
     outbox: Outbox, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Signs of life come for as long as the server takes."""
+    """Heartbeats renew them for as long as the server takes."""
     renewed = threading.Event()
-    monkeypatch.setattr(courier, "_SIGN_OF_LIFE", 0.01)
+    monkeypatch.setattr(courier, "HEARTBEAT_INTERVAL", 0.01)
     monkeypatch.setattr(OutboxStore, "renew", lambda self, claims: renewed.set())
     webhook.answer(200, delay=timedelta(seconds=0.3))
     outbox.write(RESULT, webhook.url)

@@ -83,8 +83,8 @@ class Signal:
     [
         (OutboxSender, "_hold", False, None),
         (HostSlots, "begin", False, None),
-        (threading.Thread, "start", False, "callback-sdk-pulse"),
-        (threading.Thread, "start", True, "callback-sdk-pulse"),
+        (threading.Thread, "start", False, "callback-sdk-heartbeat"),
+        (threading.Thread, "start", True, "callback-sdk-heartbeat"),
         (OutboxSender, "_hold", True, None),
         (OutboxSender, "_attempt", False, None),
         (OutboxSender, "_try", True, None),
@@ -111,7 +111,7 @@ def test_signal_at_any_moment_of_a_write_leaves_no_claim_behind(
             outbox.write(RESULT, [f"{webhook.url}/{number}" for number in range(targets)])
         courier = outbox._desks.get().courier
         assert courier.held() == []
-        assert len(courier._slots) == 0
+        assert len(courier._attempts) == 0
         assert not any(entry.sending for entry in outbox.entries())
         outbox.run(until_empty=True)
         assert {entry.state for entry in outbox.entries()} == {"delivered"}

@@ -31,7 +31,7 @@ from tests.topology import wait_until
 LOOPS = {
     "dispatcher": (Dispatcher, "_look"),
     "housekeeper": (Housekeeper, "tidy"),
-    "claims": (Heartbeat, "_look"),
+    "claims": (Heartbeat, "_beat"),
     "worker-0": (EmbeddedEngine, "_work"),
     "saver-0": (EmbeddedEngine, "_save"),
 }

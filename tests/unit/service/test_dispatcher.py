@@ -181,7 +181,7 @@ def test_a_dispatcher_whose_thread_ended_is_not_ready_and_starts_again(store: St
 
 def test_silence_counts_from_the_return_of_the_database(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """While it was away nobody could say that they are alive, so nobody loses a claim for that."""
-    monkeypatch.setattr(module, "LEASE", 0.4)
+    monkeypatch.setattr(module, "LEASE_DURATION", 0.4)
     monkeypatch.setattr(module, "_WATCH", 0.0)
     submit(store, "1", "2")
     store.tasks.claim("1", "w")

@@ -19,8 +19,8 @@ from tests.topology import wait_until
 @pytest.fixture
 def claims(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Heartbeat]:
     """Look after the claims of one worker, in a hurry."""
-    monkeypatch.setattr(module, "LOOK", 0.05)
-    monkeypatch.setattr(module, "BEAT", 0.1)
+    monkeypatch.setattr(module, "CHECK_INTERVAL", 0.05)
+    monkeypatch.setattr(module, "HEARTBEAT_INTERVAL", 0.1)
     claims = Heartbeat(store, "w")
     claims.start()
     yield claims
