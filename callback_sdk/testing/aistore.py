@@ -109,7 +109,7 @@ class AIStore(RecordingServer):
         with self._arrived:
             self._revoked_before += 1
 
-    def _answer_head(self, request: ReceivedRequest) -> FaultResponse | None:
+    def _respond_to_head(self, request: ReceivedRequest) -> FaultResponse | None:
         place = self._place(request)
         if place == _AUTHN:
             return None

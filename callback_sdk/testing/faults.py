@@ -1,4 +1,4 @@
-"""What may go wrong with a request on purpose, for tests of code that has to bear it."""
+"""Faults that the local servers inject into requests, to test how code handles them."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from callback_sdk.errors import ConfigurationError
 
 
 class Fault(Enum):
-    """One thing that goes wrong with one request.
+    """A fault injected into one request.
 
     Attributes:
-        ERROR: 500. Nothing was done.
-        SLOW_DOWN: 503; from an object store with its code `SlowDown`. Nothing was done.
-        THROTTLED: 429 with a `Retry-After`. Nothing was done.
-        RESET: The connection is reset before the body is read. Nothing was done.
-        LOST_ANSWER: All was done, and the connection is reset before the answer: the sender can't know.
-        SLOW: All is done, and the answer takes its time.
-        EARLY_ANSWER: 503 while the body is still coming. Nothing was done.
-        REDIRECT: 307 to another port of the same server, before the body is read; followed, it goes well.
+        ERROR: 500. The request is not carried out.
+        SLOW_DOWN: 503; from an object store with its code `SlowDown`. The request is not carried out.
+        THROTTLED: 429 with a `Retry-After`. The request is not carried out.
+        RESET: The connection is reset before the body is read. The request is not carried out.
+        LOST_RESPONSE: The request is carried out, and the connection is reset before the response.
+        SLOW: The request is carried out, and the response is delayed.
+        EARLY_RESPONSE: 503 while the body is still being sent. The request is not carried out.
+        REDIRECT: 307 to another port of the same server, before the body is read. The redirected request succeeds.
     """
 
     ERROR = "error"
     SLOW_DOWN = "slow-down"
     THROTTLED = "throttled"
     RESET = "reset"
-    LOST_ANSWER = "lost-answer"
+    LOST_RESPONSE = "lost-response"
     SLOW = "slow"
-    EARLY_ANSWER = "early-answer"
+    EARLY_RESPONSE = "early-response"
     REDIRECT = "redirect"
 
 
-BEFORE_BODY = frozenset({Fault.RESET, Fault.EARLY_ANSWER, Fault.REDIRECT})
-"""The faults that come before the body is read."""
+BEFORE_BODY = frozenset({Fault.RESET, Fault.EARLY_RESPONSE, Fault.REDIRECT})
+"""Faults injected before the body is read."""
 
 
 @define(frozen=True, kw_only=True)
 class FaultResponse:
-    """What is answered.
+    """A prepared response.
 
     Attributes:
         status: HTTP status.
         headers: Names and values.
-        body: The bytes.
+        body: The bytes of the body.
     """
 
     status: int = 200
@@ -58,17 +58,17 @@ class FaultResponse:
 
 @define(frozen=True, kw_only=True)
 class Step:
-    """What happens to one request.
+    """How the server handles one request.
 
     Attributes:
-        fault: What goes wrong; None when nothing does.
-        answer: What to answer instead of doing what was asked.
-        delay: How long the answer waits; without an answer of its own and without `Fault.SLOW` it doesn't.
-        retry_after: What `Fault.THROTTLED` asks for, in whole seconds.
+        fault: The fault to inject; None for none.
+        response: The response to send instead of carrying out the request.
+        delay: Delay before `response`, or before the response of `Fault.SLOW`; ignored otherwise.
+        retry_after: Value of `Retry-After` with `Fault.THROTTLED`, in whole seconds.
     """
 
     fault: Fault | None = None
-    answer: FaultResponse | None = None
+    response: FaultResponse | None = None
     delay: timedelta = timedelta()
     retry_after: timedelta = timedelta(seconds=1)
 
@@ -79,16 +79,16 @@ def _tuple(kinds: Iterable[Fault] | None) -> tuple[Fault, ...] | None:
 
 @define(frozen=True, kw_only=True)
 class Faults:
-    """How often something goes wrong by itself, and what.
+    """Random faults for a share of all requests.
 
-    The same seed gives the same line of faults, one step for each request in the order of arrival.
+    The same seed gives the same schedule of faults: one step for each request, in the order of arrival.
 
     Attributes:
         rate: Share of the requests, from 0 to 1.
-        seed: What the line begins with.
-        kinds: Which faults, each as likely as another; None for all that a sender can overcome.
-        delay: How long `Fault.SLOW` waits.
-        retry_after: What `Fault.THROTTLED` asks for, in whole seconds.
+        seed: Seed of the schedule.
+        kinds: The faults to choose from, each as likely as another; None for all that a sender can recover from.
+        delay: Delay of the response with `Fault.SLOW`.
+        retry_after: Value of `Retry-After` with `Fault.THROTTLED`, in whole seconds.
     """
 
     rate: float = 0.3
@@ -101,21 +101,21 @@ class Faults:
         if not 0 <= self.rate <= 1:
             raise ConfigurationError(f"The rate of faults is {self.rate}.", hint="Give a share from 0 to 1.")
 
-    def line(self, usual: Iterable[Fault]) -> FaultLine:
-        """Return what happens to one request after another.
+    def schedule(self, usual: Iterable[Fault]) -> FaultSchedule:
+        """Return the steps for one request after another.
 
         Args:
-            usual: The kinds when none were named.
+            usual: The kinds to choose from unless `kinds` is set.
         """
-        return FaultLine(self, tuple(usual) if self.kinds is None else self.kinds)
+        return FaultSchedule(self, tuple(usual) if self.kinds is None else self.kinds)
 
 
-class FaultLine:
-    """One step after another, drawn by chance. Not for threads without a lock.
+class FaultSchedule:
+    """Random steps for one request after another. Not thread-safe.
 
     Args:
-        faults: How often and how.
-        kinds: Which.
+        faults: The rate, seed and delays.
+        kinds: The faults to choose from.
     """
 
     def __init__(self, faults: Faults, kinds: tuple[Fault, ...]) -> None:
@@ -124,7 +124,7 @@ class FaultLine:
         self._random = random.Random(faults.seed)  # noqa: S311 (repeatable, that is the point)
 
     def next(self) -> Step:
-        """Draw what happens to the next request."""
+        """Draw the step for the next request."""
         faults = self._faults
         chance, kind = self._random.random(), self._random.random()
         if chance >= faults.rate or not self._kinds:

@@ -67,7 +67,7 @@ class ObjectStore(RecordingServer):
 
         with ObjectStore() as store:
             put = S3Signer("results", client=store.client()).put("42.json")
-            store.fail(Fault.LOST_ANSWER)
+            store.inject_fault(Fault.LOST_RESPONSE)
             ResultsWriter().write(result, put)
             assert store.objects["results/42.json"].document["job_id"] == "42"
 
@@ -164,8 +164,8 @@ class ObjectStore(RecordingServer):
             return self._failure(400, "InvalidArgument", "Bucket POST must contain a field named 'key'.")
         own = {"content-type": form.content_type} if form.content_type else {}
         place = _join(self._place(request), _key(form))
-        answer = self._store(place, own | form.fields, form.file)
-        return _form_answer(form, self.endpoint_url, place, answer) if answer.status == 200 else answer
+        response = self._store(place, own | form.fields, form.file)
+        return _form_response(form, self.endpoint_url, place, response) if response.status == 200 else response
 
     def _store(self, place: str, headers: Mapping[str, str], body: bytes) -> FaultResponse:
         digest = hashlib.md5(body, usedforsecurity=False).digest()
@@ -213,7 +213,7 @@ class ObjectStore(RecordingServer):
                 response = connection.getresponse()
                 body = response.read()
             except (OSError, http.client.HTTPException) as error:
-                return self._failure(502, "BadGateway", f"The upstream did not answer: {type(error).__name__}.")
+                return self._failure(502, "BadGateway", f"The upstream did not respond: {type(error).__name__}.")
         headers = {name: value for name, value in response.getheaders() if name.lower() not in _OUR_OWN}
         return FaultResponse(status=response.status, headers=headers, body=body)
 
@@ -237,7 +237,7 @@ def _is_md5(text: str) -> bool:
     return False
 
 
-def _form_answer(form: Form, endpoint: str, place: str, stored: FaultResponse) -> FaultResponse:
+def _form_response(form: Form, endpoint: str, place: str, stored: FaultResponse) -> FaultResponse:
     """Answer as `success_action_redirect` or `success_action_status` asks, 204 by default."""
     bucket, _, key = place.partition("/")
     etag = stored.headers["ETag"]

@@ -28,7 +28,7 @@ class ReceivedRequest:
         headers: Names in lower case, and their values.
         body: The bytes; empty when a fault came before them.
         port: Which port of the server it came to.
-        status: HTTP status of the answer; None when none was given nor would have been.
+        status: HTTP status of the response; None when there was none.
         fault: What went wrong with it on purpose; None when nothing did.
     """
 
@@ -42,7 +42,7 @@ class ReceivedRequest:
 
     @property
     def accepted(self) -> bool:
-        """Whether it was done; with `Fault.LOST_ANSWER` the sender doesn't know."""
+        """Whether it was carried out; with `Fault.LOST_RESPONSE` the sender doesn't know."""
         return self.status is not None and 200 <= self.status < 300
 
     @property

@@ -1,4 +1,4 @@
-"""An HTTP server on loopback that records what it is sent, and fails as it is told."""
+"""An HTTP server on loopback that records requests and injects faults."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ _SECONDS_FOR_SILENCE = 60
 
 
 class RecordingServer:
-    """What the servers for tests have in common: ports, threads, records, and faults.
+    """Base of the local servers for tests: ports, threads, recorded requests, and faults.
 
     Args:
-        faults: What goes wrong by itself; nothing when None.
-        ports: How many it listens at.
+        faults: Random faults; none when None.
+        ports: Number of ports to listen on.
     """
 
     usual_faults: tuple[Fault, ...] = tuple(Fault)
 
     def __init__(self, *, faults: Faults | None = None, ports: int = 2) -> None:
-        self._line = (faults or Faults(rate=0)).line(self.usual_faults)
+        self._schedule = (faults or Faults(rate=0)).schedule(self.usual_faults)
         self._steps: deque[Step] = deque()
         self._requests: list[ReceivedRequest] = []
         self._in_hand: Counter[str] = Counter()
@@ -64,40 +64,40 @@ class RecordingServer:
 
     @property
     def requests(self) -> tuple[ReceivedRequest, ...]:
-        """What came in so far, in the order of arrival, whatever became of it."""
+        """All requests so far, in the order of arrival, whether carried out or not."""
         with self._arrived:
             return tuple(self._requests)
 
     @property
     def accepted(self) -> tuple[ReceivedRequest, ...]:
-        """Those of the requests that were done, whether or not the sender learned of it."""
+        """The requests that were carried out, whether or not the sender got the response."""
         return tuple(request for request in self.requests if request.accepted)
 
     @property
-    def most_at_once(self) -> Mapping[str, int]:
-        """The most requests that were ever in hand at the same time, for each thing that they are about.
+    def max_concurrent(self) -> Mapping[str, int]:
+        """The highest number of concurrent requests for each object or webhook.
 
-        That is an object's bucket and key, or a webhook's id. More than 1 means that two senders made the
-        same delivery at once.
+        The keys are `bucket/key` of objects and `webhook-id` of webhooks. More than 1 means that two senders made the
+        same delivery at the same time.
         """
         with self._arrived:
             return dict(self._most)
 
     def start(self) -> None:
-        """Open the ports and begin to answer."""
+        """Open the ports and serve requests."""
         if not self._doors:
             self._closing.clear()
             self._doors = [_Door(self) for _ in range(self._ports)]
             self._origins = tuple(door.origin for door in self._doors)
 
     def close(self) -> None:
-        """Close ports and connections; answers that are being delayed are not waited for. Twice is no error."""
+        """Close ports and connections without waiting for delayed responses. Idempotent."""
         doors, self._doors = self._doors, []
         self._closing.set()
         for door in doors:
             door.close()
 
-    def answer(
+    def respond(
         self: S,
         status: int,
         *,
@@ -106,22 +106,22 @@ class RecordingServer:
         delay: timedelta = timedelta(),
         times: int = 1,
     ) -> S:
-        """Tell what to answer to one of the next requests, instead of doing it; each call adds to the line.
+        """Send a prepared response to the next request instead of carrying it out. Each call appends to the schedule.
 
         Args:
             status: HTTP status.
-            headers: Names and values, `Retry-After` for one.
-            body: Bytes of the answer.
-            delay: How long to wait before answering.
-            times: To how many requests.
+            headers: Headers of the response, such as `Retry-After`.
+            body: Body of the response.
+            delay: Delay before the response.
+            times: Number of requests.
 
         Returns:
             The server itself, for the next call.
         """
-        answer = FaultResponse(status=status, headers=dict(headers or {}), body=body)
-        return self._expect(Step(answer=answer, delay=delay), times)
+        response = FaultResponse(status=status, headers=dict(headers or {}), body=body)
+        return self._expect(Step(response=response, delay=delay), times)
 
-    def fail(
+    def inject_fault(
         self: S,
         fault: Fault,
         *,
@@ -129,13 +129,13 @@ class RecordingServer:
         retry_after: timedelta = timedelta(seconds=1),
         times: int = 1,
     ) -> S:
-        """Tell what goes wrong with one of the next requests; each call adds to the line.
+        """Inject a fault into the next request. Each call appends to the schedule.
 
         Args:
-            fault: What goes wrong.
-            delay: How long `Fault.SLOW` waits.
-            retry_after: What `Fault.THROTTLED` asks for, in whole seconds.
-            times: With how many requests.
+            fault: The fault.
+            delay: Delay of the response with `Fault.SLOW`.
+            retry_after: Value of `Retry-After` with `Fault.THROTTLED`, in whole seconds.
+            times: Number of requests.
 
         Returns:
             The server itself, for the next call.
@@ -143,17 +143,17 @@ class RecordingServer:
         return self._expect(Step(fault=fault, delay=delay, retry_after=retry_after), times)
 
     def wait_for(self, count: int = 1, *, timeout: timedelta = timedelta(seconds=30)) -> tuple[ReceivedRequest, ...]:
-        """Wait until so many requests have come in, counted from the start.
+        """Wait until the server has received `count` requests since its start.
 
         Args:
-            count: How many.
-            timeout: How long to wait at most.
+            count: Number of requests.
+            timeout: Maximum wait.
 
         Returns:
             All requests so far.
 
         Raises:
-            TimeoutError: There were fewer in that time.
+            TimeoutError: Fewer requests came in within the timeout.
         """
         with self._arrived:
             if not self._arrived.wait_for(lambda: len(self._requests) >= count, timeout.total_seconds()):
@@ -178,12 +178,12 @@ class RecordingServer:
         """Refuse a request by its head, before its body is read."""
         length = request.headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()):
-            return self._failure(400, "InvalidArgument", "The Content-Length is no number.")
+            return self._failure(400, "InvalidArgument", "The Content-Length is not a number.")
         if int(length) > BODY_LIMIT:
             return self._failure(413, "EntityTooLarge", "The body is larger than tests should need.")
         return None
 
-    def _answer_head(self, request: ReceivedRequest) -> FaultResponse | None:
+    def _respond_to_head(self, request: ReceivedRequest) -> FaultResponse | None:
         """Answer a request whose body isn't needed for that; None reads it."""
         return None
 
@@ -201,18 +201,18 @@ class RecordingServer:
 
     def _draw(self, door: _Door) -> Step:
         with self._arrived:
-            step = self._steps.popleft() if self._steps else self._line.next()
+            step = self._steps.popleft() if self._steps else self._schedule.next()
         # Followed, a redirect goes well.
         again = step.fault is Fault.REDIRECT and door.origin != self._origins[0]
         return Step() if again else step
 
     def _outcome(self, step: Step, request: ReceivedRequest) -> FaultResponse:
         fault = step.fault
-        if step.answer is not None:
-            return step.answer
+        if step.response is not None:
+            return step.response
         if fault is Fault.ERROR:
             return self._failure(500, "InternalError", "We encountered an internal error. Please try again.")
-        if fault in (Fault.SLOW_DOWN, Fault.EARLY_ANSWER):
+        if fault in (Fault.SLOW_DOWN, Fault.EARLY_RESPONSE):
             return self._failure(503, "SlowDown", "Please reduce your request rate.")
         if fault is Fault.THROTTLED:
             refused = self._failure(429, "TooManyRequests", "Please wait.")
@@ -291,9 +291,9 @@ class _Handler(BaseHTTPRequestHandler):
         head = self._received(step)
         refused = server._refuse(head)
         if refused is None and step == Step():
-            refused = server._answer_head(head)
+            refused = server._respond_to_head(head)
         if refused is not None or step.fault in BEFORE_BODY:
-            self._answer_unread(step, head, refused)
+            self._respond_unread(step, head, refused)
             return
         body = self._read_body()
         if body is None:
@@ -302,13 +302,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         request = evolve(head, body=body)
         with server._holding(server._subject(request)):
-            answer = server._outcome(step, request)
-            server._record(evolve(request, status=answer.status))
-            waits = step.delay and (step.answer is not None or step.fault is Fault.SLOW)
+            response = server._outcome(step, request)
+            server._record(evolve(request, status=response.status))
+            waits = step.delay and (step.response is not None or step.fault is Fault.SLOW)
             closed = waits and server._closing.wait(step.delay.total_seconds())
-        if closed or step.fault is Fault.LOST_ANSWER:
+        if closed or step.fault is Fault.LOST_RESPONSE:
             self._reset()
-        self._send(answer)
+        self._send(response)
 
     do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
 
@@ -323,30 +323,30 @@ class _Handler(BaseHTTPRequestHandler):
             fault=step.fault,
         )
 
-    def _answer_unread(self, step: Step, head: ReceivedRequest, refused: FaultResponse | None) -> None:
+    def _respond_unread(self, step: Step, head: ReceivedRequest, refused: FaultResponse | None) -> None:
         server = self.server.owner
         if refused is None and step.fault is Fault.RESET:
             server._record(head)
             self._reset()
-        answer = refused or server._outcome(step, head)
-        server._record(evolve(head, status=answer.status, fault=None if refused else step.fault))
-        self._send(answer, last=True)
+        response = refused or server._outcome(step, head)
+        server._record(evolve(head, status=response.status, fault=None if refused else step.fault))
+        self._send(response, last=True)
         self._linger()
 
-    def _send(self, answer: FaultResponse, *, last: bool = False) -> None:
-        self.send_response(answer.status)
-        for name, value in answer.headers.items():
+    def _send(self, response: FaultResponse, *, last: bool = False) -> None:
+        self.send_response(response.status)
+        for name, value in response.headers.items():
             self.send_header(name, value)
-        if "content-length" not in {name.lower() for name in answer.headers}:
-            self.send_header("Content-Length", str(len(answer.body)))
+        if "content-length" not in {name.lower() for name in response.headers}:
+            self.send_header("Content-Length", str(len(response.body)))
         if last or self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(answer.body)
+            self.wfile.write(response.body)
 
     def _linger(self) -> None:
-        # To close with a body still coming would reset the connection, and might take the answer with it.
+        # To close with a body still coming would reset the connection, and might take the response with it.
         self.close_connection = True
         self.connection.settimeout(_LINGER)
         with contextlib.suppress(OSError):

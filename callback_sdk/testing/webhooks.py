@@ -1,4 +1,4 @@
-"""A webhook receiver on loopback that verifies and keeps what it was sent, and answers as it is told."""
+"""A local webhook receiver that verifies signatures and records requests."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class WebhookReceiver(RecordingServer):
     """A webhook receiver of one's own, in threads.
 
         with WebhookReceiver() as webhook:
-            webhook.answer(503, headers={"Retry-After": "1"}).fail(Fault.LOST_ANSWER)
+            webhook.respond(503, headers={"Retry-After": "1"}).inject_fault(Fault.LOST_RESPONSE)
             ResultsWriter().write(result, webhook.url)
             first, second, third = webhook.wait_for(3)
 
-    Without an answer or a fault that it was told, it answers 200 with an empty body.
+    It responds with 200 and an empty body unless `respond` or `inject_fault` was called.
 
     Args:
-        path: Path of its `url`; it answers on every path.
+        path: Path of its `url`; it responds on every path.
         secret: What webhooks must be signed with, one or all that are valid; a wrong or missing signature is
             answered with 401. None takes whatever comes.
         faults: What goes wrong by itself; nothing when None.

@@ -109,7 +109,7 @@ def session(
     if "results-bucket" not in names:
         seaweedfs.create_bucket("results-bucket")
     with WebhookReceiver() as receiver, WebhookReceiver() as rejecting:
-        rejecting.answer(400, times=100)
+        rejecting.respond(400, times=100)
         yield Session(tmp_path, placeholders(tmp_path, receiver.url, rejecting.url))
 
 

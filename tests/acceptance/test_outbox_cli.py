@@ -46,7 +46,7 @@ def _write(path: Path, url: str, job_id: str = "42") -> None:
 
 
 def _write_dead(path: Path, webhook: WebhookReceiver, job_id: str) -> None:
-    webhook.answer(410)
+    webhook.respond(410)
     with pytest.raises(DeliveryError):
         _write(path, webhook.url, job_id)
 
@@ -55,7 +55,7 @@ def _write_dead(path: Path, webhook: WebhookReceiver, job_id: str) -> None:
 def path(tmp_path: Path, webhook: WebhookReceiver) -> Path:
     """Make an outbox with one delivery that is pending."""
     path = tmp_path / "outbox.sqlite3"
-    webhook.answer(503)
+    webhook.respond(503)
     _write(path, webhook.url)
     return path
 
@@ -71,7 +71,7 @@ def test_run_sends_what_a_worker_left(path: Path, webhook: WebhookReceiver) -> N
 
 def test_run_ends_with_3_when_something_is_dead(path: Path, webhook: WebhookReceiver) -> None:
     """A cron job's monitoring sees it; and so does the command that shows the dead ones."""
-    webhook.answer(410)
+    webhook.respond(410)
     assert _run("list", path, "--status", "dead").returncode == 0
     _run("redeliver", path, "--all")
     assert _run("run", path, "--until-empty").returncode == 3

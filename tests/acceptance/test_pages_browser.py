@@ -78,7 +78,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         WebhookReceiver() as webhook,
     ):
         url = f"{webhook.url}?key={MARKER}"
-        webhook.answer(410)
+        webhook.respond(410)
         ended = client.run_algorithm("shown", TABLE, callbacks=[url]).wait(progress=False)
         client.run_algorithm("shown", TABLE, parameters={"fail": True}, callbacks=[url]).wait(progress=False)
         go = folder / "go"
@@ -231,7 +231,7 @@ def test_everything_works_without_javascript(visit: Callable[..., Page], house: 
     expect(page.get_by_role("link", name=house.running.job_id)).to_be_visible()
     expect(page.get_by_role("link", name=house.ended.job_id)).to_have_count(0)
     page.get_by_role("link", name="Dead deliveries").click()
-    house.webhook.answer(410)
+    house.webhook.respond(410)
     page.get_by_role("button", name="Deliver again").first.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Task")
     page.get_by_role("link", name="Health").click()

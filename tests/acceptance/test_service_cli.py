@@ -179,7 +179,7 @@ def test_upgrade_makes_a_database(tmp_path: Path) -> None:
 def test_keys_are_rotated(tmp_path: Path, webhook: WebhookReceiver) -> None:
     """A delivery that was accepted under one key is made when only the next one is left."""
     first, second, other = (_done(tmp_path, "db", "generate-key") for _ in range(3))
-    webhook.answer(503)
+    webhook.respond(503)
     with _topology(tmp_path, ENCRYPTION_KEYS=first, RETRY_DELAYS=FAR) as topology, topology.client() as client:
         task = client.run_algorithm(
             "sum", {"a": [1]}, callback_url=f"{webhook.url}?token={MARKER}", callback_param={"n": 1}

@@ -207,10 +207,10 @@ def test_the_token_stays_in_the_cluster(guarded: AIStore, store: ObjectStore) ->
     s3 = aistore.client(guarded.endpoint_url, token=token(guarded), allow_hosts=["localhost"])
     elsewhere = store.endpoint_url.replace("127.0.0.1", "localhost")
     s3.list_buckets()
-    guarded.answer(307, headers={"Location": "http://127.0.0.2:9/s3"})
+    guarded.respond(307, headers={"Location": "http://127.0.0.2:9/s3"})
     with pytest.raises(RedirectHostError):
         s3.list_buckets()
-    guarded.answer(307, headers={"Location": f"{elsewhere}/s3"})
+    guarded.respond(307, headers={"Location": f"{elsewhere}/s3"})
     with pytest.raises(ClientError):
         s3.list_buckets()
     (request,) = store.requests
@@ -241,7 +241,7 @@ def test_a_redirect_that_makes_no_sense_is_an_error(
     """It says what to do, shows no query, and nothing goes there."""
     s3 = aistore.follow_redirects(plain(f"{store.endpoint_url}/s3"))
     headers = {} if location is None else {"Location": f"{location}?secret={MARKER}" if location else ""}
-    store.answer(307, headers=headers)
+    store.respond(307, headers=headers)
     with pytest.raises(kind, match=words) as caught:
         ask(s3)
     assert MARKER not in str(caught.value)
@@ -251,8 +251,8 @@ def test_a_redirect_that_makes_no_sense_is_an_error(
 def test_a_loop_names_both_ends(store: ObjectStore) -> None:
     """From one door to the other and back."""
     first, second = store._origins
-    store.answer(307, headers={"Location": f"{second}/s3/b/k?a=1"})
-    store.answer(307, headers={"Location": f"{first}/s3/b/k?a=2"})
+    store.respond(307, headers={"Location": f"{second}/s3/b/k?a=1"})
+    store.respond(307, headers={"Location": f"{first}/s3/b/k?a=2"})
     with pytest.raises(RedirectLoopError) as caught:
         ask(aistore.follow_redirects(plain(f"{store.endpoint_url}/s3")))
     assert caught.value.urls == (f"{first}/s3/b/k", f"{second}/s3/b/k", f"{first}/s3/b/k")
@@ -263,7 +263,7 @@ def test_a_loop_names_both_ends(store: ObjectStore) -> None:
 def test_one_redirect_too_many_is_an_error(store: ObjectStore, most: int) -> None:
     """Three are followed, unless another number is given."""
     for number in range(most + 1):
-        store.answer(307, headers={"Location": f"/s3/b/k{number}"})
+        store.respond(307, headers={"Location": f"/s3/b/k{number}"})
     with pytest.raises(TooManyRedirectsError, match=f"more than {most} times"):
         ask(aistore.follow_redirects(plain(f"{store.endpoint_url}/s3"), max_redirects=most))
     assert len(store.requests) == most + 1
@@ -272,8 +272,8 @@ def test_one_redirect_too_many_is_an_error(store: ObjectStore, most: int) -> Non
 def test_three_redirects_are_followed(store: ObjectStore) -> None:
     """The fourth request is the answer."""
     for number in range(3):
-        store.answer(302, headers={"Location": f"/s3/b/k{number}"})
-    store.answer(200, body=b"x")
+        store.respond(302, headers={"Location": f"/s3/b/k{number}"})
+    store.respond(200, body=b"x")
     assert ask(aistore.follow_redirects(plain(f"{store.endpoint_url}/s3")))["Body"].read() == b"x"
 
 
@@ -292,7 +292,7 @@ class Stream(io.RawIOBase):
 
 def test_a_stream_that_can_not_go_back_is_a_clear_error(store: ObjectStore) -> None:
     """Not an empty object, and not half of one."""
-    store.answer(307, headers={"Location": "/s3/b/elsewhere"})
+    store.respond(307, headers={"Location": "/s3/b/elsewhere"})
     s3 = aistore.client(store.endpoint_url)
     with pytest.raises(BodyNotRewindableError, match="Stream"):
         s3.put_object(Bucket="b", Key="k", Body=Stream(b"0123"), ContentLength=4)
@@ -304,8 +304,8 @@ def test_a_try_after_a_fault_begins_at_the_proxy(seaweedfs: SeaweedFS) -> None:
     with AIStore(seaweedfs) as cluster:
         s3, bucket = aistore.client(cluster.endpoint_url), name()
         s3.create_bucket(Bucket=bucket)
-        cluster.answer(307, headers={"Location": f"{cluster.node_urls[0]}/s3/{bucket}/k"})
-        cluster.answer(500)
+        cluster.respond(307, headers={"Location": f"{cluster.node_urls[0]}/s3/{bucket}/k"})
+        cluster.respond(500)
         s3.put_object(Bucket=bucket, Key="k", Body=io.BytesIO(b"0123"))
         assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"0123"
         asked = [request.port for request in cluster.requests if request.method == "PUT"][1:]

@@ -100,11 +100,11 @@ def test_it_can_be_undone(patch: Any, store: ObjectStore) -> None:
     """Once is enough, however often it was done."""
     s3 = client(store.endpoint_url)
     patch.patch()
-    store.answer(307, headers={"Location": "/b/elsewhere"}).answer(200, body=b"x")
+    store.respond(307, headers={"Location": "/b/elsewhere"}).respond(200, body=b"x")
     assert s3.get_object(Bucket="b", Key="k")["Body"].read() == b"x"
     patch.unpatch()
     patch.unpatch()
-    store.answer(307, headers={"Location": "/b/elsewhere"})
+    store.respond(307, headers={"Location": "/b/elsewhere"})
     with pytest.raises(ClientError):
         s3.get_object(Bucket="b", Key="k")
 
@@ -112,7 +112,7 @@ def test_it_can_be_undone(patch: Any, store: ObjectStore) -> None:
 def test_a_clients_own_settings_count(patch: Any, store: ObjectStore) -> None:
     """The patch allows three redirects, this client none."""
     s3 = aistore.follow_redirects(client(store.endpoint_url), max_redirects=0)
-    store.answer(307, headers={"Location": "/b/elsewhere"})
+    store.respond(307, headers={"Location": "/b/elsewhere"})
     with pytest.raises(TooManyRedirectsError, match="more than 0 times"):
         s3.get_object(Bucket="b", Key="k")
     assert len(store.requests) == 1
@@ -120,7 +120,7 @@ def test_a_clients_own_settings_count(patch: Any, store: ObjectStore) -> None:
 
 def test_hosts_out_of_the_cluster_are_refused(patch: Any, store: ObjectStore) -> None:
     """As they are for a client of its own."""
-    store.answer(307, headers={"Location": "http://127.0.0.2:9/b/k"})
+    store.respond(307, headers={"Location": "http://127.0.0.2:9/b/k"})
     with pytest.raises(RedirectHostError):
         client(store.endpoint_url).get_object(Bucket="b", Key="k")
 

@@ -354,7 +354,7 @@ def test_a_batch_with_one_bad_task_is_refused_whole(bob: Caller, item: Any, word
 
 def test_a_delivery_shows_each_try(ann: Caller, webhook: WebhookReceiver) -> None:
     """What was tried when, why it failed, and no credential; once more makes it arrive with the same id."""
-    webhook.answer(503)
+    webhook.respond(503)
     urls = [f"{webhook.url}?token={MARKER}", f"http://127.0.0.1:9/nobody?sig={MARKER}"]
     job_id = ann.submit(callbacks=[{"url": url} for url in urls])
     delivered, dead = ann.settled(job_id)

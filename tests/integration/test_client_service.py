@@ -194,7 +194,7 @@ def test_tasks_are_listed_over_pages(client: Client) -> None:
 
 def test_a_dead_delivery_is_made_again(client: Client, webhook: WebhookReceiver) -> None:
     """Its tries are told, and it is delivered when the target is well again."""
-    webhook.answer(410)
+    webhook.respond(410)
     task = ended(client.run_algorithm("scale", DATA, callback_url=webhook.url))
     (dead,) = client.get_deliveries(task.job_id)
     assert (dead.status, dead.attempt_count, [one.number for one in dead.attempts]) == ("dead", 1, [1])

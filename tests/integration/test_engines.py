@@ -169,7 +169,7 @@ def test_deliveries_are_tried_again_while_everything_computes(
     client: Client, tmp_path: Path, webhook: WebhookReceiver
 ) -> None:
     """They wait for no computation, which may take hours."""
-    webhook.answer(503)
+    webhook.respond(503)
     parameters = {"starts": str(tmp_path / "starts"), "go": str(tmp_path / "go")}
     done = client.run_algorithm("sum", DATA, callback_url=webhook.url).wait(
         progress=False, delivery_timeout=timedelta(0)

@@ -70,7 +70,7 @@ def test_deliveries_survive_faults(
         md5 = hashlib.md5(bodies[number]).hexdigest()
         assert stored[f"put/{number}"] == stored[f"post/{number}"] == md5
         assert {receipt.sha256 for receipt in of_task} == {hashlib.sha256(bodies[number]).hexdigest()}
-    assert set(store.most_at_once.values()) == set(receiver.most_at_once.values()) == {1}
+    assert set(store.max_concurrent.values()) == set(receiver.max_concurrent.values()) == {1}
     _assert_faults(store.requests, set(Fault))
     _assert_faults(receiver.requests, set(WebhookReceiver.usual_faults))
 
@@ -80,7 +80,7 @@ def test_strict_store_still_refuses_through_a_faulty_one(
 ) -> None:
     """What stands before it changes nothing that was signed: a right upload passes, a tampered one doesn't."""
     signer = S3Signer(bucket, client=seaweedfs.client(endpoint_url=callback_strict_store.endpoint_url))
-    callback_strict_store.fail(Fault.REDIRECT, times=2)
+    callback_strict_store.inject_fault(Fault.REDIRECT, times=2)
     with ResultsWriter() as writer:
         put = signer.presign_put("a b/ü.json", content_type="application/json", metadata={"run": "1"})
         writer.write(JobResult(job_id="1", success=True), [put, signer.presign_post("c.json")])
@@ -90,16 +90,16 @@ def test_strict_store_still_refuses_through_a_faulty_one(
             )
     assert caught.value.code == "SignatureDoesNotMatch"
     assert set(_etags(seaweedfs, bucket)) == {"a b/ü.json", "c.json"}
-    assert callback_strict_store.most_at_once.keys() >= {f"{bucket}/a b/ü.json", f"{bucket}/c.json"}
+    assert callback_strict_store.max_concurrent.keys() >= {f"{bucket}/a b/ü.json", f"{bucket}/c.json"}
 
 
 def test_connections_that_went_stale_together_cost_one_more_sending(callback_store: ObjectStore) -> None:
     """However many rest, a try that meets a broken one goes on with a new one."""
     signer = S3Signer("results", client=callback_store.client())
     with ResultsWriter(deadline=timedelta(0)) as writer:
-        callback_store.fail(Fault.SLOW, delay=timedelta(milliseconds=300), times=8)
+        callback_store.inject_fault(Fault.SLOW, delay=timedelta(milliseconds=300), times=8)
         writer.write(JobResult(job_id="1", success=True), [signer.presign_put(str(number)) for number in range(8)])
-        callback_store.fail(Fault.LOST_ANSWER, times=9)
+        callback_store.inject_fault(Fault.LOST_RESPONSE, times=9)
         with pytest.raises(DeliveryError):
             writer.write(JobResult(job_id="1", success=True), signer.presign_put("k"))
     assert callback_store.objects["results/k"].version <= 2

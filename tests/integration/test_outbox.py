@@ -59,7 +59,7 @@ class Counting:
         self.tries: Counter[str] = Counter()
         self.accepted: Counter[str] = Counter()
         self.bodies: dict[str, set[bytes]] = {}
-        self.most_at_once = 0
+        self.max_concurrent = 0
         self.arrived = threading.Event()
         self._open: dict[str, list[socket.socket]] = {}
         self._lock = threading.Lock()
@@ -74,7 +74,7 @@ class Counting:
             with self._lock:
                 others = [other for other in self._open.get(webhook_id, []) if not _has_gone(other)]
                 self._open[webhook_id] = [*others, connection]
-                self.most_at_once = max(self.most_at_once, len(others) + 1)
+                self.max_concurrent = max(self.max_concurrent, len(others) + 1)
                 self.tries[webhook_id] += 1
                 self.bodies.setdefault(webhook_id, set()).add(body)
                 fails = self.faults and self.tries[webhook_id] == 1
@@ -137,7 +137,7 @@ def test_delivery_of_a_killed_process_is_taken_over_at_once(path: Path) -> None:
             (entry,) = outbox.entries()
         assert time.monotonic() - begun < 30
     assert (entry.state, entry.attempts) == ("delivered", 2)
-    assert webhook.most_at_once == 1
+    assert webhook.max_concurrent == 1
     assert [len(bodies) for bodies in webhook.bodies.values()] == [1]
 
 
@@ -180,7 +180,7 @@ def test_processes_that_share_an_outbox_send_each_delivery_once(path: Path) -> N
         entries = outbox.entries()
     assert {entry.state for entry in entries} == {"delivered"}
     assert max(entry.attempts for entry in entries) > 2
-    assert webhook.most_at_once == 1
+    assert webhook.max_concurrent == 1
     assert list(webhook.accepted.values()) == [1] * count
     assert all(len(bodies) == 1 for bodies in webhook.bodies.values())
 
@@ -255,7 +255,7 @@ def test_targets_of_all_kinds_are_delivered_after_a_fault(
     """PUT and POST are read back; a webhook too small for the results learns where they are."""
     monkeypatch.setattr(retry, "service_delay", lambda attempts, delays: timedelta(0))
     signer = S3Signer(bucket, client=seaweedfs.client())
-    webhook.answer(503)
+    webhook.respond(503)
     results = {"predictions": ["x" * 1000] * 300}
     with ResultsWriter(storage_endpoints=[seaweedfs.endpoint_url]) as writer, Outbox(path, writer=writer) as outbox:
         targets = [

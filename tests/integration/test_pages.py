@@ -162,7 +162,7 @@ def test_a_task_is_shown_and_can_be_cancelled(browser: Browser, client: Client, 
 def test_what_is_dead_can_be_delivered_again(browser: Browser, client: Client) -> None:
     """From the list of the dead, and from the task's page."""
     with WebhookReceiver() as webhook:
-        webhook.answer(410)
+        webhook.respond(410)
         task = client.run_algorithm("shown", TABLE, callbacks=[f"{webhook.url}?key={MARKER}"]).wait(progress=False)
         (delivery,) = client.get_deliveries(task.job_id)
         page = browser.page("/deliveries")
@@ -201,7 +201,7 @@ def test_results_can_be_had(browser: Browser, client: Client) -> None:
 def test_everybody_sees_their_own_only(browser: Browser, mary: Browser, client: Client) -> None:
     """What is somebody else's looks as if it weren't there."""
     with WebhookReceiver() as webhook:
-        webhook.answer(410)
+        webhook.respond(410)
         task = client.run_algorithm("shown", TABLE, callbacks=[webhook.url]).wait(progress=False)
     (delivery,) = client.get_deliveries(task.job_id)
     assert task.job_id in browser.page("/tasks")

@@ -401,7 +401,7 @@ def test_one_bad_target_holds_up_no_other(service: Service, webhook: WebhookRece
 
 def test_a_refusing_target_is_dead_at_once(service: Service, webhook: WebhookReceiver) -> None:
     """What is refused for good is not tried again."""
-    webhook.answer(410)
+    webhook.respond(410)
     job_id = service.submit("sum", callback_url=webhook.url)
     wait_until(lambda: service.task(job_id)["deliveries"][0]["state"] == "dead")
     assert "410" in service.task(job_id)["deliveries"][0]["error"]
@@ -409,7 +409,7 @@ def test_a_refusing_target_is_dead_at_once(service: Service, webhook: WebhookRec
 
 def test_a_passing_fault_is_tried_again(service: Service, webhook: WebhookReceiver) -> None:
     """A 503 is followed by another attempt with the same id and the same bytes."""
-    webhook.answer(503)
+    webhook.respond(503)
     job_id = service.submit("sum", callback_url=webhook.url)
     first, second = webhook.wait_for(2, timeout=timedelta(seconds=PATIENCE))
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
@@ -470,7 +470,7 @@ def test_a_task_that_kills_the_service_ends(own: Service, webhook: WebhookReceiv
 
 def test_a_delivery_survives_kill_9_in_the_middle_of_it(own: Service, webhook: WebhookReceiver) -> None:
     """A delivery whose answer was never read is made again, same id and same bytes."""
-    webhook.answer(200, delay=timedelta(minutes=1))
+    webhook.respond(200, delay=timedelta(minutes=1))
     job_id = own.submit("sum", callback_url=webhook.url)
     webhook.wait_for(1)
     own.kill()

@@ -214,7 +214,7 @@ def test_a_receiver_keeps_what_it_is_sent(webhook: WebhookReceiver) -> None:
 
 def test_a_receiver_answers_as_it_is_told(webhook: WebhookReceiver) -> None:
     """Answers come in the order in which they were given, then 200 for ever."""
-    webhook.answer(503, headers={"Retry-After": "1"}, times=2).answer(404, body=b"gone")
+    webhook.respond(503, headers={"Retry-After": "1"}, times=2).respond(404, body=b"gone")
     assert [_send(webhook.url) for _ in range(5)] == [503, 503, 404, 200, 200]
 
 
@@ -229,7 +229,7 @@ def test_a_receiver_is_waited_for(webhook: WebhookReceiver) -> None:
 def test_a_receiver_closes_while_an_answer_is_delayed() -> None:
     """A delayed answer does not hold up the end of a test."""
     with WebhookReceiver() as receiver:
-        receiver.answer(200, delay=timedelta(minutes=10))
+        receiver.respond(200, delay=timedelta(minutes=10))
         with socket.create_connection(("127.0.0.1", int(receiver.url.split(":")[2].split("/")[0]))) as sender:
             sender.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
             receiver.wait_for(1)
@@ -288,8 +288,8 @@ def test_fixtures_for_users_work_in_a_project_of_their_own(tmp_path: Path) -> No
 
             def test_my_worker(callback_store, callback_webhook):
                 put = S3Signer("results", client=callback_store.client()).put("42.json")
-                callback_store.fail(Fault.LOST_ANSWER)
-                callback_webhook.answer(503)
+                callback_store.inject_fault(Fault.LOST_RESPONSE)
+                callback_webhook.respond(503)
                 ResultsWriter().write(JobResult(job_id="42", success=True), [put.url, callback_webhook.url])
                 assert callback_store.objects["results/42.json"].document["job_id"] == "42"
                 assert len(callback_webhook.requests) == 2

@@ -182,7 +182,7 @@ def test_a_service_without_it_hands_on_what_it_was_told(
 
 def test_a_writer_joins_the_trace_that_its_worker_is_in(own: InMemorySpanExporter, webhook: WebhookReceiver) -> None:
     """In its threads too, with one span for each try; object stores get no header that wasn't signed."""
-    webhook.answer(503, headers={"Retry-After": "0"})
+    webhook.respond(503, headers={"Retry-After": "0"})
     with ObjectStore() as store, ResultsWriter() as writer:
         put = S3Signer("results", client=store.client()).put("42.json")
         with trace.get_tracer("worker").start_as_current_span("mine") as mine:
@@ -197,7 +197,7 @@ def test_a_writer_joins_the_trace_that_its_worker_is_in(own: InMemorySpanExporte
 
 def test_a_refused_delivery_tells_no_credential(own: InMemorySpanExporter, webhook: WebhookReceiver) -> None:
     """The span has the error's own text, and no event with a stack trace."""
-    webhook.answer(410)
+    webhook.respond(410)
     with ResultsWriter() as writer, pytest.raises(DeliveryError) as caught:
         writer.write(JobResult(job_id="42", success=True, results={}), f"{webhook.url}?token=hidden")
     (span,) = own.get_finished_spans()

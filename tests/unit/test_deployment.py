@@ -340,7 +340,7 @@ def test_the_health_check_tells_whether_the_service_is_ready(webhook: WebhookRec
     """Run as it stands in the Dockerfile, whatever proxy the environment names."""
     _, _, command = _last("HEALTHCHECK").partition(" CMD ")
     _, *arguments = json.loads(command)
-    webhook.answer(status)
+    webhook.respond(status)
     port = webhook.url.split(":")[2].split("/")[0]
     environment = os.environ | {"CALLBACK_SDK_PORT": port, "http_proxy": "http://127.0.0.1:9"}
     assert subprocess.run([sys.executable, *arguments], env=environment, timeout=60, check=False).returncode == code

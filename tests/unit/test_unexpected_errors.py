@@ -104,7 +104,7 @@ def test_attempt_raises_only_errors_of_this_package(
     monkeypatch: pytest.MonkeyPatch, webhook: WebhookReceiver, owner: Any, name: str, error: Exception
 ) -> None:
     """What nobody expected may pass: the outbox and the service retry it on their schedule."""
-    webhook.answer(503)
+    webhook.respond(503)
     monkeypatch.setattr(owner, name, breaks(error, getattr(owner, name), is_bad))
     (callback,) = callbacks(f"{webhook.url}/bad?token={MARKER}")
     with ResultsWriter() as made, pytest.raises(CallbackSDKError) as caught:

@@ -36,7 +36,7 @@ def jwt(name: str, life: float | None) -> str:
 
 def give(authn: WebhookReceiver, *tokens: str) -> None:
     for token in tokens:
-        authn.answer(200, body=json.dumps({"token": token}).encode())
+        authn.respond(200, body=json.dumps({"token": token}).encode())
 
 
 def test_a_log_in_is_what_authn_takes(authn: WebhookReceiver) -> None:
@@ -82,7 +82,7 @@ def test_a_string_is_all_there_is() -> None:
 @pytest.mark.parametrize("body", [b"", b"nonsense", b"[]", b'{"token": ""}', b'{"token": 7}', b"{}"])
 def test_an_answer_without_a_token_is_an_error(authn: WebhookReceiver, body: bytes) -> None:
     """Not a token of nothing; and the text has no password."""
-    authn.answer(200, body=body)
+    authn.respond(200, body=body)
     with pytest.raises(AIStoreLoginError, match="gave no token") as caught:
         made(authn)()
     assert "MARKER" not in str(caught.value) + repr(caught.value)
@@ -90,7 +90,7 @@ def test_an_answer_without_a_token_is_an_error(authn: WebhookReceiver, body: byt
 
 def test_a_redirected_log_in_is_not_followed(authn: WebhookReceiver) -> None:
     """The password goes to AuthN only."""
-    authn.answer(307, headers={"Location": authn.url})
+    authn.respond(307, headers={"Location": authn.url})
     with pytest.raises(AIStoreLoginError, match="answered 307"):
         made(authn)()
     assert len(authn.requests) == 1
@@ -105,6 +105,6 @@ def test_no_token_is_refused(source: Any) -> None:
 
 def test_a_response_of_authn_is_read_to_its_limit_only(authn: WebhookReceiver) -> None:
     """A token after more bytes than any response of AuthN has is not found."""
-    authn.answer(200, body=b" " * (64 * 1024) + b'{"token": "one"}')
+    authn.respond(200, body=b" " * (64 * 1024) + b'{"token": "one"}')
     with pytest.raises(AIStoreLoginError, match="gave no token"):
         made(authn)()

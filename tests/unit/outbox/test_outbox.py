@@ -127,7 +127,7 @@ def test_other_documents_and_other_places_are_other_deliveries(outbox: Outbox, w
 
 def test_passing_fault_is_no_error(outbox: Outbox, webhook: WebhookReceiver) -> None:
     """What may be tried again is pending: it is safe, and that is the point."""
-    webhook.answer(503)
+    webhook.respond(503)
     written = outbox.write(RESULT, [webhook.url, f"{webhook.url}/2"])
     assert len(written.receipts) == len(written.pending) == 1
     (entry,) = written.pending
@@ -139,7 +139,7 @@ def test_passing_fault_is_no_error(outbox: Outbox, webhook: WebhookReceiver) -> 
 
 def test_pause_that_the_server_asks_for_is_kept(outbox: Outbox, webhook: WebhookReceiver) -> None:
     """Retry-After moves the next try further away than the schedule would."""
-    webhook.answer(429, headers={"Retry-After": "600"})
+    webhook.respond(429, headers={"Retry-After": "600"})
     (entry,) = outbox.write(RESULT, webhook.url).pending
     assert (entry.next_attempt or NOW) - entry.created_at >= timedelta(seconds=600)
 
@@ -162,7 +162,7 @@ def test_everything_is_on_disk_before_anything_is_sent(path: Path) -> None:
 
 def test_refusal_for_good_is_an_error_and_stays_as_dead(outbox: Outbox, webhook: WebhookReceiver) -> None:
     """The writer's own error comes, with the others' receipts; a second write says the same and sends nothing."""
-    webhook.answer(410)
+    webhook.respond(410)
     with pytest.raises(DeliveryError) as caught:
         outbox.write(RESULT, webhook.url)
     assert caught.value.status == 410
@@ -233,7 +233,7 @@ def test_target_that_expired_after_its_delivery_is_no_error(outbox: Outbox, monk
 
 def test_threads_that_write_the_same_make_one_delivery(outbox: Outbox, webhook: WebhookReceiver) -> None:
     """Eight at once send one request, and each learns of it."""
-    webhook.answer(200, delay=timedelta(seconds=0.3))
+    webhook.respond(200, delay=timedelta(seconds=0.3))
     threads = [threading.Thread(target=outbox.write, args=(RESULT, webhook.url)) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -255,7 +255,7 @@ def test_run_sends_the_same_bytes_with_the_same_id(outbox: Outbox, webhook: Webh
         "d": Decimal("1.10"),
         5: -0.0,
     }
-    webhook.answer(503, times=2)
+    webhook.respond(503, times=2)
     assert outbox.write(JobResult(job_id="\udcff", success=True, results={"a": float("inf")}), webhook.url, odd).pending
     outbox.run(until_empty=True)
     assert len(webhook.requests) == 3
@@ -268,7 +268,7 @@ def test_run_sends_the_same_bytes_with_the_same_id(outbox: Outbox, webhook: Webh
 
 def test_failed_job_is_delivered_as_such(outbox: Outbox, webhook: WebhookReceiver, no_pauses: None) -> None:
     """Its error survives the way through the file."""
-    webhook.answer(503)
+    webhook.respond(503)
     outbox.write(JobResult(job_id="1", success=False, error="no convergence", status="Canceled"), webhook.url)
     outbox.run(until_empty=True)
     document = webhook.requests[-1].document
@@ -279,7 +279,7 @@ def test_delivery_is_given_up_at_the_end_of_the_schedule(
     outbox: Outbox, webhook: WebhookReceiver, no_pauses: None
 ) -> None:
     """After the last try it is dead, and until_empty doesn't wait for it."""
-    webhook.answer(503, times=3)
+    webhook.respond(503, times=3)
     outbox.write(RESULT, webhook.url)
     outbox.run(until_empty=True)
     (entry,) = outbox.entries(state="dead")
@@ -291,7 +291,7 @@ def test_dead_delivery_begins_anew_when_it_is_asked_for(
     outbox: Outbox, webhook: WebhookReceiver, no_pauses: None
 ) -> None:
     """It has its whole schedule again; and once it is delivered there is nothing to retry."""
-    webhook.answer(410).answer(503, times=2)
+    webhook.respond(410).respond(503, times=2)
     with pytest.raises(DeliveryError):
         outbox.write(RESULT, webhook.url)
     (entry,) = outbox.entries()
@@ -307,7 +307,7 @@ def test_dead_delivery_begins_anew_when_it_is_asked_for(
 
 def test_pending_delivery_can_be_hurried(outbox: Outbox, webhook: WebhookReceiver) -> None:
     """A person who mended the receiver needn't wait for the schedule."""
-    webhook.answer(503)
+    webhook.respond(503)
     outbox.write(RESULT, webhook.url)
     assert outbox.retry() == 1
     outbox.run(until_empty=True)
@@ -320,7 +320,7 @@ def test_run_ends_when_it_is_told_to(outbox: Outbox, webhook: WebhookReceiver) -
     thread = threading.Thread(target=outbox.run, kwargs={"stop": stop})
     thread.start()
     with Outbox(outbox.path) as other:
-        webhook.answer(503)
+        webhook.respond(503)
         other.write(RESULT, webhook.url)
         other.retry()
         webhook.wait_for(2)
@@ -364,7 +364,7 @@ def test_file_of_results_is_copied(outbox: Outbox, path: Path, tmp_path: Path, w
     """What becomes of the original doesn't matter; the copy is the owner's alone, and goes when it is delivered."""
     original = tmp_path / "results.json"
     original.write_text(json.dumps(list(range(20_000))))
-    webhook.answer(503, times=2)
+    webhook.respond(503, times=2)
     outbox.write(JobResult(job_id="1", success=True, results=original), [webhook.url, f"{webhook.url}/2"])
     original.unlink()
     (copy,) = copies(path)
@@ -377,7 +377,7 @@ def test_file_of_results_is_copied(outbox: Outbox, path: Path, tmp_path: Path, w
 
 def test_same_large_result_is_kept_once(outbox: Outbox, path: Path, webhook: WebhookReceiver) -> None:
     """A second write of it leaves no second copy."""
-    webhook.answer(503, times=2)
+    webhook.respond(503, times=2)
     result = JobResult(job_id="1", success=True, results="x" * (files.INLINE + 1))
     outbox.write(result, webhook.url)
     outbox.write(result, webhook.url)
@@ -402,7 +402,7 @@ def test_files_that_belong_to_nothing_are_removed_after_a_while(
     outbox: Outbox, path: Path, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a process left that died before its commit goes; what is needed stays."""
-    webhook.answer(503)
+    webhook.respond(503)
     outbox.write(JobResult(job_id="1", success=True, results="x" * (files.INLINE + 1)), webhook.url)
     (wanted,) = copies(path)
     left = wanted.with_name("left.json")
@@ -419,7 +419,7 @@ def test_files_that_belong_to_nothing_are_removed_after_a_while(
 
 def test_files_are_for_their_owner_alone(outbox: Outbox, path: Path, webhook: WebhookReceiver) -> None:
     """Folder and files are made so whatever the umask is."""
-    webhook.answer(503)
+    webhook.respond(503)
     outbox.write(JobResult(job_id="1", success=True, results="x" * (files.INLINE + 1)), webhook.url)
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     for file in path.parent.rglob("*"):
@@ -452,7 +452,7 @@ def test_nothing_that_is_shown_has_a_credential(
 ) -> None:
     """Entries, their wire form, errors and logs have the URL without its query."""
     caplog.set_level(logging.DEBUG)
-    webhook.answer(503).answer(410)
+    webhook.respond(503).respond(410)
     url = f"{webhook.url}?token={MARKER}"
     written = outbox.write(RESULT, url)
     with pytest.raises(DeliveryError) as caught:
@@ -465,7 +465,7 @@ def test_nothing_that_is_shown_has_a_credential(
 def test_no_frame_of_an_error_shows_a_credential(outbox: Outbox, webhook: WebhookReceiver) -> None:
     """Tracebacks are printed with the locals of each frame; the test's own are left out."""
     url, errors = f"{webhook.url}?token={MARKER}", []
-    webhook.answer(410)
+    webhook.respond(410)
     for results in ("refused", "no space" * 7000):
         with pytest.raises((DeliveryError, OutboxError)) as caught:
             outbox.write(JobResult(job_id="1", success=True, results=results), url)
@@ -566,7 +566,7 @@ def test_claims_are_kept_alive_while_a_try_runs(
     renewed = threading.Event()
     monkeypatch.setattr(courier, "HEARTBEAT_INTERVAL", 0.01)
     monkeypatch.setattr(OutboxStore, "renew", lambda self, claims: renewed.set())
-    webhook.answer(200, delay=timedelta(seconds=0.3))
+    webhook.respond(200, delay=timedelta(seconds=0.3))
     outbox.write(RESULT, webhook.url)
     assert renewed.is_set()
 
@@ -594,7 +594,7 @@ def test_run_survives_a_database_that_fails_for_a_while(
 ) -> None:
     """It waits and goes on, as the disk may have space again."""
     monkeypatch.setattr("callback_sdk.outbox.outbox._PAUSE", 0.01)
-    webhook.answer(503)
+    webhook.respond(503)
     outbox.write(RESULT, webhook.url)
     outbox.retry()
     whole, failures = OutboxStore.claim_due, iter([OutboxError("full")])
@@ -616,7 +616,7 @@ def test_receipts_are_forgotten_after_a_while(path: Path, webhook: WebhookReceiv
     """Run removes old ones by itself; what isn't delivered is never removed."""
     with Outbox(path, keep=timedelta(milliseconds=1)) as outbox:
         outbox.write(RESULT, webhook.url)
-        webhook.answer(410)
+        webhook.respond(410)
         with pytest.raises(DeliveryError):
             outbox.write(RESULT, f"{webhook.url}/2")
         assert outbox.purge(older_than=timedelta(days=1)) == 0
@@ -737,7 +737,7 @@ def test_file_that_disappears_during_a_commit_is_an_error(outbox: Outbox, path: 
 
 def test_run_ends_when_its_file_disappears(outbox: Outbox, path: Path, webhook: WebhookReceiver) -> None:
     """Waiting would not bring it back."""
-    webhook.answer(503)
+    webhook.respond(503)
     outbox.write(RESULT, webhook.url)
     path.unlink()
     with pytest.raises(OutboxError, match="was deleted or replaced"):
@@ -763,7 +763,7 @@ def test_copy_of_results_that_was_damaged_is_not_sent(
     outbox: Outbox, path: Path, webhook: WebhookReceiver, no_pauses: None
 ) -> None:
     """Its digest is in its name."""
-    webhook.answer(503)
+    webhook.respond(503)
     outbox.write(JobResult(job_id="1", success=True, results="x" * 100_000), webhook.url)
     (copy,) = copies(path)
     copy.write_bytes(b'"' + b"y" * 100_000 + b'"')
@@ -781,7 +781,7 @@ def test_clock_that_jumps_does_not_make_a_delivery_wait_for_long(
     outbox: Outbox, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch, jump: timedelta, *, is_due: bool
 ) -> None:
     """A next attempt that is later than the longest pause was computed by a clock that was wrong."""
-    webhook.answer(503)
+    webhook.respond(503)
     outbox.write(RESULT, webhook.url)
     (entry,) = outbox.entries()
     assert entry.next_attempt is not None
@@ -817,7 +817,7 @@ def test_folder_of_files_that_is_gone_is_a_clear_error(outbox: Outbox, path: Pat
 
 def test_full_database_is_an_error_and_loses_nothing(outbox: Outbox, webhook: WebhookReceiver) -> None:
     """What can't be stored isn't sent either; what was stored is delivered later."""
-    webhook.answer(503)
+    webhook.respond(503)
     outbox.write(RESULT, webhook.url)
     connection = outbox._desk().database._connection
     connection.execute("PRAGMA max_page_count = 1")

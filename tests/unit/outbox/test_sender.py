@@ -124,8 +124,8 @@ def test_signal_while_a_run_starts_an_attempt_leaves_no_claim_behind(
 ) -> None:
     """What didn't start is due at once, and what did is waited for."""
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
-        webhook.answer(503)
-        webhook.answer(503)
+        webhook.respond(503)
+        webhook.respond(503)
         outbox.write(RESULT, [f"{webhook.url}/{number}" for number in range(2)])
         outbox.retry()
         Signal(monkeypatch, threading.Thread, "start", after=after, thread="callback-sdk")

@@ -27,7 +27,7 @@ from callback_sdk.testing.forms import read_form
 RESULT = JobResult(job_id="42", success=True, results={"life": [7.5]})
 SIGNED = "X-Amz-Signature=0"
 FIELDS = {"key": "form.json", "policy": "p", "x-amz-signature": "s"}
-NOTHING_DONE = [Fault.ERROR, Fault.SLOW_DOWN, Fault.THROTTLED, Fault.RESET, Fault.EARLY_ANSWER]
+NOTHING_DONE = [Fault.ERROR, Fault.SLOW_DOWN, Fault.THROTTLED, Fault.RESET, Fault.EARLY_RESPONSE]
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ def test_forms_that_are_none_are_not_read() -> None:
 @pytest.mark.parametrize("fault", NOTHING_DONE)
 def test_fault_before_the_work_leaves_nothing(store: ObjectStore, signer: S3Signer, fault: Fault) -> None:
     """The first try fails in its own way, and nothing is stored."""
-    store.fail(fault)
+    store.inject_fault(fault)
     with ResultsWriter(deadline=timedelta(0)) as writer, pytest.raises(DeliveryError) as caught:
         writer.write(RESULT, signer.presign_put("k"))
     assert caught.value.retryable
@@ -219,20 +219,20 @@ def test_writer_overcomes_each_fault(
     store: ObjectStore, signer: S3Signer, writer: ResultsWriter, fault: Fault, method: str
 ) -> None:
     """Whatever goes wrong once, the object is there with the right bytes."""
-    store.fail(fault, delay=timedelta(milliseconds=10), retry_after=timedelta(0))
+    store.inject_fault(fault, delay=timedelta(milliseconds=10), retry_after=timedelta(0))
     (receipt,) = writer.write(RESULT, getattr(signer, method)("k.json"))
     stored = store.objects["results/k.json"]
     assert hashlib.sha256(stored.body).hexdigest() == receipt.sha256
     assert store.requests[0].fault is fault
-    assert stored.version == (2 if fault is Fault.LOST_ANSWER else 1)
-    assert set(store.most_at_once.values()) == {1}
+    assert stored.version == (2 if fault is Fault.LOST_RESPONSE else 1)
+    assert set(store.max_concurrent.values()) == {1}
 
 
 def test_large_body_meets_an_early_answer_and_a_redirect(
     store: ObjectStore, signer: S3Signer, writer: ResultsWriter
 ) -> None:
     """A body that is still on its way when the answer comes arrives whole in the end."""
-    store.fail(Fault.EARLY_ANSWER).fail(Fault.REDIRECT).fail(Fault.RESET)
+    store.inject_fault(Fault.EARLY_RESPONSE).inject_fault(Fault.REDIRECT).inject_fault(Fault.RESET)
     (receipt,) = writer.write(JobResult(job_id="1", success=True, results="x" * 8_000_000), signer.presign_put("k"))
     assert len(store.objects["results/k"].body) == receipt.size > 8_000_000
     assert store.objects["results/k"].version == 1
@@ -240,7 +240,7 @@ def test_large_body_meets_an_early_answer_and_a_redirect(
 
 def test_lost_answer_is_told_from_a_failure(store: ObjectStore, signer: S3Signer) -> None:
     """The object is there although the sender has an error, and the request counts as accepted."""
-    store.fail(Fault.LOST_ANSWER)
+    store.inject_fault(Fault.LOST_RESPONSE)
     with ResultsWriter(deadline=timedelta(0)) as writer, pytest.raises(DeliveryError) as caught:
         writer.write(RESULT, signer.presign_put("k"))
     assert caught.value.status is None
@@ -250,15 +250,15 @@ def test_lost_answer_is_told_from_a_failure(store: ObjectStore, signer: S3Signer
 
 def test_answers_and_faults_come_in_the_order_given(store: ObjectStore) -> None:
     """Both are in one line, and after it all goes well."""
-    store.fail(Fault.ERROR).answer(204, times=2).fail(Fault.SLOW_DOWN)
+    store.inject_fault(Fault.ERROR).respond(204, times=2).inject_fault(Fault.SLOW_DOWN)
     assert [_send(f"{store.endpoint_url}/b/k?{SIGNED}")[0] for _ in range(5)] == [500, 204, 204, 503, 200]
     assert store.objects["b/k"].version == 1
 
 
 def test_same_seed_gives_the_same_faults() -> None:
     """A run can be made again, and each kind has its share."""
-    lines = [Faults(rate=0.5, seed=seed).line(Fault) for seed in (7, 7, 8)]
-    first, again, other = ([line.next().fault for _ in range(2000)] for line in lines)
+    schedules = [Faults(rate=0.5, seed=seed).schedule(Fault) for seed in (7, 7, 8)]
+    first, again, other = ([schedule.next().fault for _ in range(2000)] for schedule in schedules)
     assert first == again != other
     counts = Counter(first)
     assert 900 < counts.pop(None) < 1100
@@ -267,16 +267,16 @@ def test_same_seed_gives_the_same_faults() -> None:
 
 
 def test_faults_can_be_chosen() -> None:
-    """Only the kinds that were named come, and a rate that is none is refused."""
-    line = Faults(rate=1, kinds=[Fault.RESET]).line(Fault)
-    assert {line.next().fault for _ in range(20)} == {Fault.RESET}
+    """Only the kinds that were named come, and an invalid rate is rejected."""
+    schedule = Faults(rate=1, kinds=[Fault.RESET]).schedule(Fault)
+    assert {schedule.next().fault for _ in range(20)} == {Fault.RESET}
     with pytest.raises(ConfigurationError, match="from 0 to 1"):
         Faults(rate=30)
 
 
 def test_requests_for_one_object_at_once_are_counted(store: ObjectStore) -> None:
     """Two senders of the same thing at the same time are found out; of different things they are not."""
-    store.fail(Fault.SLOW, delay=timedelta(minutes=10), times=3)
+    store.inject_fault(Fault.SLOW, delay=timedelta(minutes=10), times=3)
     threads = [
         threading.Thread(target=_gone, args=(f"{store.endpoint_url}/b/{key}?{SIGNED}",)) for key in ("k", "k", "other")
     ]
@@ -286,7 +286,7 @@ def test_requests_for_one_object_at_once_are_counted(store: ObjectStore) -> None
     store.close()
     for thread in threads:
         thread.join()
-    assert store.most_at_once == {"b/k": 2, "b/other": 1}
+    assert store.max_concurrent == {"b/k": 2, "b/other": 1}
 
 
 def _gone(url: str) -> None:
@@ -335,16 +335,16 @@ def test_upstream_that_is_gone_is_a_bad_gateway() -> None:
 @pytest.mark.parametrize("fault", [fault for fault in Fault if fault is not Fault.REDIRECT])
 def test_webhooks_overcome_each_fault(webhook: WebhookReceiver, writer: ResultsWriter, fault: Fault) -> None:
     """Every try of a delivery has the same id, and one of them is accepted."""
-    webhook.fail(fault, delay=timedelta(milliseconds=10), retry_after=timedelta(0))
+    webhook.inject_fault(fault, delay=timedelta(milliseconds=10), retry_after=timedelta(0))
     writer.write(RESULT, webhook.url)
     assert len({request.delivery_id for request in webhook.requests}) == 1
     assert webhook.accepted[-1].document["job_id"] == "42"
-    assert len(webhook.accepted) == (2 if fault is Fault.LOST_ANSWER else 1)
+    assert len(webhook.accepted) == (2 if fault is Fault.LOST_RESPONSE else 1)
 
 
 def test_redirected_webhook_has_failed(webhook: WebhookReceiver, writer: ResultsWriter) -> None:
     """It is not among the faults that come by themselves, since no sender may overcome it."""
-    webhook.fail(Fault.REDIRECT)
+    webhook.inject_fault(Fault.REDIRECT)
     with pytest.raises(DeliveryError, match="not redirected"):
         writer.write(RESULT, webhook.url)
     assert Fault.REDIRECT not in WebhookReceiver.usual_faults
