@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from attrs import define, field, fields
 
 from callback_sdk.client.detached import Detached
 from callback_sdk.client.tasks import Task
 from callback_sdk.text.html import HTMLRepr
+from callback_sdk.types import FeaturesInput, RunOptions, TrainOptions
+
+if TYPE_CHECKING:
+    # typing has it since Python 3.11.
+    from typing_extensions import Unpack
 
 
 class AlgorithmClient(Protocol):
     """The calls of a client that an algorithm makes with its own id."""
 
-    def run_algorithm(self, algorithm_id: str, features: Any, **options: Any) -> Task:
+    def run_algorithm(self, algorithm_id: str, features: FeaturesInput, **options: Unpack[RunOptions]) -> Task:
         """Submit a task."""
 
-    def train_algorithm(self, algorithm_id: str, features: Any, **options: Any) -> Task:
+    def train_algorithm(self, algorithm_id: str, features: FeaturesInput, **options: Unpack[TrainOptions]) -> Task:
         """Submit a training."""
 
     def get_template(self, algorithm_id: str, file_type: str = ..., version: str | None = ...) -> BinaryIO:
@@ -118,11 +123,11 @@ class Algorithm(HTMLRepr):
     def __deepcopy__(self, memo: object) -> Algorithm:
         return self
 
-    def run(self, features: Any, **options: Any) -> Task:
+    def run(self, features: FeaturesInput, **options: Unpack[RunOptions]) -> Task:
         """Submit a task; the options are those of `Client.run_algorithm`."""
         return self._client.run_algorithm(self.id, features, **options)
 
-    def train(self, features: Any, **options: Any) -> Task:
+    def train(self, features: FeaturesInput, **options: Unpack[TrainOptions]) -> Task:
         """Submit a training; the options are those of `Client.train_algorithm`."""
         return self._client.train_algorithm(self.id, features, **options)
 

@@ -17,6 +17,7 @@ from callback_sdk.client.states import Delivery, TaskSnapshot, TaskSummary
 from callback_sdk.errors import InvalidRequestError, NotFoundError, ServiceError
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.text.html import HTMLList
+from callback_sdk.types import TaskFilter
 
 _OUTCOMES = {"succeeded": True, "failed": False}
 _STATUSES = (PENDING, IN_PROGRESS, FINISHED, CANCELED, *_OUTCOMES)
@@ -45,7 +46,7 @@ class ServiceAPI:
         """Cancel a task and return it."""
         return self._task("DELETE", job_id)
 
-    def tasks(self, status: str | None, algorithm_id: str | None, limit: int | None) -> Iterator[TaskSummary]:
+    def tasks(self, status: TaskFilter | None, algorithm_id: str | None, limit: int | None) -> Iterator[TaskSummary]:
         """Iterate over the user's tasks, newest first; the first page is requested now.
 
         Raises:

@@ -23,12 +23,17 @@ from callback_sdk.errors import CallbackSDKError, FeaturesError, InvalidRequestE
 from callback_sdk.features.containers import is_table
 from callback_sdk.redaction import Secret, SecretFields, hide
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.types import Callbacks, Evaluate, FeaturesInput
 
 MAX_TASKS = 1000
 """Tasks of a request; the service takes no more."""
 
 MAX_BYTES = 32 * 1024 * 1024
 """Bytes of a request's features and tasks, unless one task alone has more."""
+
+
+def _hidden(callbacks: Callbacks | Secret[Any] | None) -> Secret[Any]:
+    return hide(callbacks)
 
 
 @define(frozen=True)
@@ -44,11 +49,11 @@ class BatchItem:
         priority: 0 to 9; the higher goes first.
     """
 
-    features: Any = field(repr=False)
+    features: FeaturesInput = field(repr=False)
     parameters: Mapping[str, Any] | None = field(default=None, kw_only=True, repr=False)
-    callbacks: Secret[Any] = field(default=None, kw_only=True, converter=hide)
+    callbacks: Secret[Any] = field(default=None, kw_only=True, converter=_hidden)
     version: str | None = field(default=None, kw_only=True)
-    evaluate: bool | Mapping[str, Any] | None = field(default=None, kw_only=True)
+    evaluate: Evaluate | None = field(default=None, kw_only=True)
     priority: int | None = field(default=None, kw_only=True)
 
     def __copy__(self) -> BatchItem:
@@ -79,7 +84,7 @@ class Options:
     targets: tuple[Callback, ...]
     parameters: Mapping[str, Any] | None = field(repr=False)
     version: str | None
-    evaluate: bool | Mapping[str, Any]
+    evaluate: Evaluate
     monitor: bool
     priority: int | None
 
@@ -146,7 +151,7 @@ class Batch:
 
     def __init__(
         self,
-        items: Iterable[Any],
+        items: Iterable[BatchItem | FeaturesInput],
         options: Options,
         *,
         compression: str | None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from types import TracebackType
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar
 from callback_sdk import tracing
 from callback_sdk.client.algorithms import Algorithm, Version
 from callback_sdk.client.api import ServiceAPI, quote_segment
-from callback_sdk.client.batch import Batch, Options
+from callback_sdk.client.batch import Batch, BatchItem, Options
 from callback_sdk.client.callbacks import CallbackResolver
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.responses import parse_response
@@ -25,6 +24,16 @@ from callback_sdk.redaction import Secret, hide, hides_tracebacks
 from callback_sdk.targets import TargetSettings
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.text.html import HTMLList
+from callback_sdk.types import (
+    CallbackParams,
+    Callbacks,
+    CallbackURLs,
+    Evaluate,
+    FeaturesInput,
+    Parameters,
+    TaskFilter,
+    TaskKind,
+)
 
 if TYPE_CHECKING:
     from callback_sdk.config.client import ClientConfig
@@ -71,7 +80,7 @@ class Client:
         token: str | Secret[str] | None = None,
         username: str | None = None,
         password: str | Secret[str] | None = None,
-        callback_url: Any = None,
+        callback_url: CallbackURLs | None = None,
         timeout: Duration | None = None,
         connect_timeout: Duration | None = None,
         retries: int | None = None,
@@ -135,14 +144,14 @@ class Client:
     def run_algorithm(
         self,
         algorithm_id: str,
-        features: Any,
+        features: FeaturesInput,
         *,
         version: str | None = None,
-        evaluate: bool | Mapping[str, Any] = True,
-        parameters: Mapping[str, Any] | str | os.PathLike[str] | None = None,
-        callback_url: Any = None,
-        callback_param: Any = None,
-        callbacks: Any = None,
+        evaluate: Evaluate = True,
+        parameters: Parameters | None = None,
+        callback_url: CallbackURLs | None = None,
+        callback_param: CallbackParams | None = None,
+        callbacks: Callbacks | None = None,
         monitor: bool = True,
         compression: str | None = None,
         priority: int | None = None,
@@ -197,14 +206,14 @@ class Client:
     def train_algorithm(
         self,
         algorithm_id: str,
-        features: Any,
+        features: FeaturesInput,
         *,
         version: str | None = None,
-        parameters: Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        parameters: Parameters | None = None,
         export_new_version: bool | None = None,
-        callback_url: Any = None,
-        callback_param: Any = None,
-        callbacks: Any = None,
+        callback_url: CallbackURLs | None = None,
+        callback_param: CallbackParams | None = None,
+        callbacks: Callbacks | None = None,
         monitor: bool | None = None,
         compression: str | None = None,
         priority: int | None = None,
@@ -245,14 +254,14 @@ class Client:
     def run_algorithm_batch(
         self,
         algorithm_id: str,
-        items: Iterable[Any],
+        items: Iterable[BatchItem | FeaturesInput],
         *,
         version: str | None = None,
-        evaluate: bool | Mapping[str, Any] = True,
+        evaluate: Evaluate = True,
         parameters: Mapping[str, Any] | None = None,
-        callback_url: Any = None,
-        callback_param: Any = None,
-        callbacks: Any = None,
+        callback_url: CallbackURLs | None = None,
+        callback_param: CallbackParams | None = None,
+        callbacks: Callbacks | None = None,
         monitor: bool = True,
         compression: str | None = None,
         priority: int | None = None,
@@ -328,7 +337,7 @@ class Client:
 
     @hides_tracebacks
     def get_tasks(
-        self, *, status: str | None = None, algorithm_id: str | None = None, limit: int | None = None
+        self, *, status: TaskFilter | None = None, algorithm_id: str | None = None, limit: int | None = None
     ) -> Iterator[TaskSummary]:
         """Iterate over the user's tasks, newest first. The first page is requested at once, others as needed.
 
@@ -493,9 +502,9 @@ class Client:
     def _submit(
         self,
         algorithm_id: str,
-        action: str,
-        features: Any,
-        parameters: Mapping[str, Any] | str | os.PathLike[str] | None,
+        action: TaskKind,
+        features: FeaturesInput,
+        parameters: Parameters | None,
         given: Secret[tuple[Any, Any, Any]],
         options: dict[str, Any],
         idempotency_key: str | None,

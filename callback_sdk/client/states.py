@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from attrs import asdict, define, field
 
 from callback_sdk.models import CANCELED, FINISHED, PENDING
 from callback_sdk.receipt import Receipt
 from callback_sdk.text.html import HTMLRepr, progress
+from callback_sdk.types import DeliveryStatus, TaskKind, TaskStatus
 
 
 @define(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ class DeliverySnapshot(HTMLRepr):
     """
 
     url: str
-    status: str
+    status: DeliveryStatus
     attempt_count: int = 0
     error: str | None = None
 
@@ -71,7 +72,7 @@ class TaskSnapshot:
     """A task as the service saw it at one moment; the attributes are those of `Task`."""
 
     job_id: str
-    status: str = PENDING
+    status: TaskStatus = "Pending"
     success: bool | None = None
     error: str | None = None
     result: Result = field(factory=Result)
@@ -82,7 +83,7 @@ class TaskSnapshot:
     new_version: str | None = None
     algorithm: str | None = None
     version: str | None = None
-    kind: str | None = None
+    kind: TaskKind | None = None
     priority: int | None = None
     created_at: datetime | None = None
     started_at: datetime | None = None
@@ -109,7 +110,7 @@ class TaskSnapshot:
         """Read the wire form; members that are not known are left out."""
         return cls(
             job_id=_text(data["job_id"]),
-            status=_text(data.get("status", PENDING)),
+            status=cast("TaskStatus", _text(data.get("status", PENDING))),
             success=data.get("success"),
             error=data.get("error"),
             result=Result(**{name: data.get(name) for name in Result.__annotations__}),
@@ -160,14 +161,14 @@ class TaskSummary(HTMLRepr):
     """
 
     job_id: str
-    status: str = PENDING
+    status: TaskStatus = "Pending"
     success: bool | None = None
     error: str | None = None
     progress: Progress = field(factory=Progress)
     deliveries: DeliveryCounts = field(factory=DeliveryCounts)
     algorithm: str | None = None
     version: str | None = None
-    kind: str | None = None
+    kind: TaskKind | None = None
     priority: int | None = None
     created_at: datetime | None = None
     started_at: datetime | None = None
@@ -189,7 +190,7 @@ class TaskSummary(HTMLRepr):
         """Read the wire form; members that are not known are left out."""
         return cls(
             job_id=_text(data["job_id"]),
-            status=_text(data.get("status", PENDING)),
+            status=cast("TaskStatus", _text(data.get("status", PENDING))),
             success=data.get("success"),
             error=data.get("error"),
             progress=Progress.from_dict(data.get("progress")),
@@ -232,7 +233,7 @@ class Delivery(HTMLRepr):
 
     delivery_id: str
     url: str
-    status: str
+    status: DeliveryStatus
     attempt_count: int = 0
     next_attempt_at: datetime | None = None
     error: str | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from callback_sdk.documents.multipart import encode_form
 from callback_sdk.errors import ServiceError
 from callback_sdk.redaction import Secret
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.types import FeaturesInput, Parameters, TaskKind
 
 
 @define(frozen=True, kw_only=True)
@@ -37,9 +37,9 @@ class Submission:
     """
 
     algorithm_id: str
-    action: str
-    features: Any = field(repr=False)
-    parameters: Mapping[str, Any] | str | os.PathLike[str] | None = field(repr=False)
+    action: TaskKind
+    features: FeaturesInput = field(repr=False)
+    parameters: Parameters | None = field(repr=False)
     targets: Sequence[Callback]
     options: Mapping[str, Any]
     idempotency_key: str | None

@@ -26,6 +26,7 @@ from callback_sdk.parsing import Duration, total_seconds
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import hides_tracebacks
 from callback_sdk.text.html import HTMLList, HTMLRepr, listed
+from callback_sdk.types import TaskKind, TaskStatus
 
 
 class Task(HTMLRepr):
@@ -74,7 +75,7 @@ class Task(HTMLRepr):
         return self._state.job_id
 
     @property
-    def status(self) -> str:
+    def status(self) -> TaskStatus:
         """`"Pending"`, `"In Progress"`, `"Finished"` or `"Canceled"`."""
         return self._state.status
 
@@ -149,7 +150,7 @@ class Task(HTMLRepr):
         return self._state.new_version
 
     @property
-    def kind(self) -> str | None:
+    def kind(self) -> TaskKind | None:
         """`"predict"` or `"fit"`."""
         return self._state.kind
 

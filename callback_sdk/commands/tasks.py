@@ -26,12 +26,13 @@ from callback_sdk.commands.printing import (
 if TYPE_CHECKING:
     from callback_sdk.client import Client, Delivery, Task, TaskSummary
     from callback_sdk.redaction import Secret
+    from callback_sdk.types import TaskFilter
 
 EXIT_ERROR = 1
 EXIT_FAILED = 3
 """The task failed, or a delivery of it is dead."""
 
-_STATUSES = {
+_STATUSES: dict[str, TaskFilter] = {
     "pending": "Pending",
     "in progress": "In Progress",
     "finished": "Finished",
@@ -182,7 +183,9 @@ def tasks(
         raise typer.BadParameter("Give a JOB_ID, and leave out --json.", param_hint="--logs")
     wanted = None if status is None else _STATUSES.get(status.lower().replace("-", " "))
     if status is not None and wanted is None:
-        raise typer.BadParameter("Give pending, in-progress, finished or canceled.", param_hint="--status")
+        raise typer.BadParameter(
+            "Give pending, in-progress, finished, canceled, succeeded or failed.", param_hint="--status"
+        )
     with _client(url, token_file) as client:
         if job_id is not None and logs:
             print_text(client.get_logs(job_id))

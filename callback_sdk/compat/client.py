@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +15,7 @@ from callback_sdk.compat.resources import PlatformAlgorithm, PlatformTask, Platf
 from callback_sdk.errors import AuthenticationError, ConfigurationError, InvalidRequestError
 from callback_sdk.parsing import parse_bool
 from callback_sdk.redaction import Secret, hide, hides_tracebacks
+from callback_sdk.types import CallbackParams, CallbackURLs, FeaturesInput, Parameters, TaskFilter
 
 if TYPE_CHECKING:
     from callback_sdk.config.client import ClientConfig
@@ -138,12 +138,12 @@ class PlatformClient(Client):
         self,
         /,
         algorithm_id: str,
-        features: Any,
+        features: FeaturesInput,
         version: str | None = None,
         evaluate: bool | str | Mapping[str, Any] = True,
-        callback_url: Any = None,
-        callback_param: Any = None,
-        parameters: Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        callback_url: CallbackURLs | None = None,
+        callback_param: CallbackParams | None = None,
+        parameters: Parameters | None = None,
         compression: str | None = None,
         monitor: bool = True,
         **options: Any,
@@ -152,7 +152,7 @@ class PlatformClient(Client):
 
         Columns that are single values are repeated for every row, as `pandas.DataFrame` does.
         """
-        targets = Secret({"callback_url": callback_url, "callback_param": callback_param})
+        targets: Secret[dict[str, Any]] = Secret({"callback_url": callback_url, "callback_param": callback_param})
         del callback_url, callback_param
         return cast(
             "PlatformTask",
@@ -173,10 +173,10 @@ class PlatformClient(Client):
         self,
         /,
         algorithm_id: str,
-        features: Any,
+        features: FeaturesInput,
         version: str | None = None,
         export_new_version: bool | None = None,
-        parameters: Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        parameters: Parameters | None = None,
         compression: str | None = None,
         monitor: bool = True,
         **options: Any,
@@ -201,7 +201,7 @@ class PlatformClient(Client):
         return cast("PlatformTask", self.get_task(_id_of(task_id, named)))
 
     def get_tasks(
-        self, *, status: str | None = None, algorithm_id: str | None = None, limit: int | None = None
+        self, *, status: TaskFilter | None = None, algorithm_id: str | None = None, limit: int | None = None
     ) -> Iterator[TaskSummary]:
         """Iterate over the user's tasks; see `Client.get_tasks`.
 

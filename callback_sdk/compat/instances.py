@@ -12,6 +12,7 @@ from callback_sdk.compat.client import PlatformClient
 from callback_sdk.concurrency.forking import Lock
 from callback_sdk.errors import AuthenticationError, ConfigurationError
 from callback_sdk.redaction import Secret, hides_tracebacks
+from callback_sdk.types import CallbackURLs
 
 if TYPE_CHECKING:
     from callback_sdk.config.client import ClientConfig
@@ -24,7 +25,7 @@ _instances_lock = Lock()
 def get_instance(
     token: str | Secret[str] | None = None,
     url: str | None = None,
-    callback_url: Any = None,
+    callback_url: CallbackURLs | None = None,
     *,
     username: str | None = None,
     password: str | Secret[str] | None = None,

@@ -38,9 +38,10 @@ from callback_sdk.outbox.sender import OutboxSender
 from callback_sdk.outbox.store import OutboxStore
 from callback_sdk.parsing import Duration, path_of, total_seconds
 from callback_sdk.receipt import Receipt
-from callback_sdk.redaction import clearing_locals, hide, strip_traceback
+from callback_sdk.redaction import Secret, clearing_locals, hide, strip_traceback
 from callback_sdk.targets import plan
 from callback_sdk.targets.callbacks import Callback, required_callbacks
+from callback_sdk.types import CallbackParams, CallbackURLs
 from callback_sdk.writer import ResultsWriter
 from callback_sdk.writer.delivery import encoded_results
 
@@ -132,7 +133,9 @@ class Outbox:
             desk.close(own_writer=self._writer is None)
 
     @clearing_locals
-    def write(self, result: JobResult, callback_url: Any, callback_param: Any = None) -> WriteResult:
+    def write(
+        self, result: JobResult, callback_url: CallbackURLs, callback_param: CallbackParams | Secret[Any] | None = None
+    ) -> WriteResult:
         """Keep a result for every target, and try each once, all at once.
 
         The same document to the same place is one delivery, however often it is written; so a worker that runs a job

@@ -1,6 +1,7 @@
 """The service: takes jobs over the REST API, runs their algorithms, and delivers the results."""
 
 from callback_sdk.service.algorithms.context import JobContext
-from callback_sdk.service.algorithms.registry import AlgorithmVersion, Registry
+from callback_sdk.service.algorithms.features import Features
+from callback_sdk.service.algorithms.registry import AlgorithmFunction, AlgorithmVersion, EvaluationFunction, Registry
 
-__all__ = ["AlgorithmVersion", "JobContext", "Registry"]
+__all__ = ["AlgorithmFunction", "AlgorithmVersion", "EvaluationFunction", "Features", "JobContext", "Registry"]

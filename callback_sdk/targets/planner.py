@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timezone
-from typing import Any
 
 from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import Secret, SecretURL, clearing_locals, hide
@@ -19,6 +18,7 @@ from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.s3 import S3Put, S3PutV2
 from callback_sdk.targets.target import Target, TargetSettings
 from callback_sdk.targets.webhook import Webhook
+from callback_sdk.types import CallbackParam, CallbackTarget
 
 KINDS: tuple[type[Target], ...] = (FormPost, GCSPost, S3Put, GCSPut, S3PutV2, GCSPutV2, AzureBlob, Webhook)
 """Every kind of target. The first that recognizes a callback has it, so the webhook is last."""
@@ -60,7 +60,11 @@ def check_callback(callback: Callback, settings: TargetSettings | None = None, *
 
 @clearing_locals
 def check_target(
-    url: Any, param: Any = None, *, storage_endpoints: Iterable[str] = (), size: int | None = None
+    url: CallbackTarget,
+    param: CallbackParam | None = None,
+    *,
+    storage_endpoints: Iterable[str] = (),
+    size: int | None = None,
 ) -> Target:
     """Tell what a callback is, and refuse one that a result could never be delivered to. It makes no request.
 
@@ -82,9 +86,9 @@ def check_target(
         >>> check_target("https://example.org/done").kind
         'webhook'
     """
-    given, param = Secret([url]), hide(param)
-    del url
-    (callback,) = callbacks(given, param)
+    given, own = Secret([url]), hide(param)
+    del url, param
+    (callback,) = callbacks(given, own)
     return check_callback(callback, TargetSettings(stores=StorageProviders.of(storage_endpoints)), size=size)
 
 

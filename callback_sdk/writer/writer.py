@@ -39,6 +39,7 @@ from callback_sdk.transport.proxies import direct, environment_proxy
 from callback_sdk.transport.response import Response
 from callback_sdk.transport.retry import backoff
 from callback_sdk.transport.tls import ClientCert
+from callback_sdk.types import CallbackParams, CallbackURLs
 from callback_sdk.writer.delivery import FindURL, PreparedDelivery, encoded_results, prepare
 
 if TYPE_CHECKING:
@@ -130,7 +131,9 @@ class ResultsWriter:
         self._parallel.close()
 
     @clearing_locals
-    def write(self, result: JobResult, callback_url: Any, callback_param: Any = None) -> list[Receipt]:
+    def write(
+        self, result: JobResult, callback_url: CallbackURLs, callback_param: CallbackParams | Secret[Any] | None = None
+    ) -> list[Receipt]:
         """Upload a result to every target, all at once, each as often as it takes.
 
         A webhook that is too small for the results is told where they are, if another target is an object. It may

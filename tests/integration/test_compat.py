@@ -14,6 +14,7 @@ import requests
 
 import callback_sdk
 from callback_sdk import compat
+from callback_sdk.compat import instances
 from callback_sdk.errors import AuthenticationError, ConfigurationError, ConflictError, NotFoundError, ServiceError
 from tests.conftest import missing_server
 from tests.topology import Topology, wait_until
@@ -93,7 +94,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture
 def client(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[compat.PlatformClient]:
     """Give a client as scripts get it, and let nothing of it stay."""
-    monkeypatch.setattr(compat, "_instances", {})
+    monkeypatch.setattr(instances, "_instances", {})
     with callback_sdk.get_instance(token=service.token, url=service.url) as client:
         yield client
 
@@ -118,7 +119,7 @@ def test_tokens_are_verified(service: Service, client: compat.PlatformClient) ->
 
 def test_a_client_that_was_not_valid_is_not_shared(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether it was made by the call that validates, or before; and one that is valid is."""
-    monkeypatch.setattr(compat, "_instances", {})
+    monkeypatch.setattr(instances, "_instances", {})
     monkeypatch.delenv("CALLBACK_SDK_URL", raising=False)
     for kept_before in (False, True):
         if kept_before:
@@ -144,7 +145,7 @@ def test_a_client_stays_shared_when_nobody_could_tell(client: compat.PlatformCli
         with pytest.raises(ServiceError):
             compat.get_instance(token="another", url="http://127.0.0.1:1/api/v2", validate=True)
     assert compat.get_instance() is client
-    assert list(compat._instances.values()) == [client]
+    assert list(instances._instances.values()) == [client]
 
 
 def test_certificates_are_always_verified(client: compat.PlatformClient) -> None:

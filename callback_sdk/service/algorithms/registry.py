@@ -25,18 +25,20 @@ from callback_sdk.service.algorithms.input_schemas import (
     declare_parameters,
 )
 from callback_sdk.service.algorithms.schema_image import drawn
+from callback_sdk.types import SupportsArrowSchema
 
 if TYPE_CHECKING:
-    import pyarrow
-
     from callback_sdk.service.algorithms.context import JobContext
     from callback_sdk.service.algorithms.features import Features
 
-Function = Callable[["Features", "dict[str, Any]", "JobContext"], Any]
-Judge = Callable[["Features", "dict[str, Any]", Any, "JobContext"], Any]
+AlgorithmFunction = Callable[["Features", "dict[str, Any]", "JobContext"], Any]
+"""An algorithm, or the training of one: called with features, parameters and context."""
+
+EvaluationFunction = Callable[["Features", "dict[str, Any]", Any, "JobContext"], Any]
 """An evaluation or a monitor: called with features, parameters, predictions and context."""
 
-F = TypeVar("F", bound=Callable[..., Any])
+A = TypeVar("A", bound=AlgorithmFunction)
+E = TypeVar("E", bound=EvaluationFunction)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -77,14 +79,14 @@ class AlgorithmVersion:
     timeout: timedelta
     memory_limit: float | None = None
     description: str
-    function: Function
-    fit: Function | None = None
+    function: AlgorithmFunction
+    fit: AlgorithmFunction | None = None
     templates: Mapping[str, Any] = field(factory=dict, repr=False)
     graphs: Mapping[str, Path] = field(factory=dict, repr=False)
     features: FeaturesSchema | None = None
     parameters: ParametersSchema | None = None
-    evaluations: Mapping[str, Judge] = field(factory=dict, repr=False)
-    monitors: Mapping[str, Judge] = field(factory=dict, repr=False)
+    evaluations: Mapping[str, EvaluationFunction] = field(factory=dict, repr=False)
+    monitors: Mapping[str, EvaluationFunction] = field(factory=dict, repr=False)
 
     @property
     def graph_kinds(self) -> tuple[str, ...]:
@@ -143,7 +145,7 @@ class RegisteredAlgorithm(Generic[P, R]):
     def __repr__(self) -> str:
         return f"Registered({self._name!r}, version={self._version!r})"
 
-    def evaluation(self, name: str) -> Callable[[F], F]:
+    def evaluation(self, name: str) -> Callable[[E], E]:
         """Register the function below to judge the predictions, when whoever submits a task asks for evaluations.
 
         It is called with features, parameters, predictions and context, and what it returns is
@@ -155,7 +157,7 @@ class RegisteredAlgorithm(Generic[P, R]):
         """
         return self._registry.judge(self._name, self._version, "evaluations", name)
 
-    def monitor(self, name: str) -> Callable[[F], F]:
+    def monitor(self, name: str) -> Callable[[E], E]:
         """Register the function below to watch the predictions, unless whoever submits a task asks for no monitoring.
 
         It is called as an evaluation is, and what it returns is `monitors[name]` of the results.
@@ -165,7 +167,7 @@ class RegisteredAlgorithm(Generic[P, R]):
         """
         return self._registry.judge(self._name, self._version, "monitors", name)
 
-    def fit(self, function: F) -> F:
+    def fit(self, function: A) -> A:
         """Register the function below to train the algorithm; see `Registry.fit`.
 
         Raises:
@@ -200,7 +202,7 @@ class Registry:
         description: str | None = None,
         templates: Mapping[str, Any] | None = None,
         graphs: Mapping[str, Path | str] | None = None,
-        features: Mapping[str, Any] | pyarrow.Schema | None = None,
+        features: Mapping[str, Any] | SupportsArrowSchema | None = None,
         parameters: Mapping[str, Any] | None = None,
     ) -> Callable[[Callable[P, R]], RegisteredAlgorithm[P, R]]:
         """Register the function below under a name. It can still be called as it is, and takes what belongs to it:
@@ -251,7 +253,7 @@ class Registry:
                 timeout=limit,
                 memory_limit=memory_limit,
                 description=text,
-                function=cast("Function", function),
+                function=cast("AlgorithmFunction", function),
                 templates=shown,
                 graphs=pictures,
                 features=table,
@@ -261,7 +263,7 @@ class Registry:
 
         return register
 
-    def fit(self, name: str, *, version: str | None = None) -> Callable[[F], F]:
+    def fit(self, name: str, *, version: str | None = None) -> Callable[[A], A]:
         """Register the function below to train an algorithm that is registered already.
 
         It is called like the algorithm itself, and what it returns is the task's result.
@@ -281,13 +283,13 @@ class Registry:
                 hint="Register one for each version.",
             )
 
-        def register(function: F) -> F:
+        def register(function: A) -> A:
             self._algorithms[name][algorithm.version] = evolve(algorithm, fit=function)
             return function
 
         return register
 
-    def judge(self, name: str, version: str, kind: str, judge: str) -> Callable[[F], F]:
+    def judge(self, name: str, version: str, kind: str, judge: str) -> Callable[[E], E]:
         """Register the function below as an evaluation or a monitor; see `RegisteredAlgorithm`.
 
         Args:
@@ -300,9 +302,9 @@ class Registry:
             ConfigurationError: There is one of this name already, or the name is none.
         """
 
-        def register(function: F) -> F:
+        def register(function: E) -> E:
             algorithm = self.get(name, version)
-            known: Mapping[str, Judge] = getattr(algorithm, kind)
+            known: Mapping[str, EvaluationFunction] = getattr(algorithm, kind)
             if judge in known or not _NAME.fullmatch(judge):
                 raise ConfigurationError(
                     f"{judge!r} can't be one of the {kind} of {name!r}.",

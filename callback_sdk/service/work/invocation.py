@@ -9,7 +9,7 @@ from callback_sdk.documents.document import encode
 from callback_sdk.errors import AlgorithmError
 from callback_sdk.service.algorithms.context import JobContext
 from callback_sdk.service.algorithms.features import Features
-from callback_sdk.service.algorithms.registry import AlgorithmVersion, Judge
+from callback_sdk.service.algorithms.registry import AlgorithmVersion, EvaluationFunction
 
 
 def predict(
@@ -77,7 +77,7 @@ def _members(value: Any) -> dict[Any, Any]:
 
 
 def _judged(
-    judges: Mapping[str, Judge],
+    judges: Mapping[str, EvaluationFunction],
     wanted: Mapping[str, Any],
     features: Features,
     parameters: dict[str, Any],
@@ -92,7 +92,7 @@ def _judged(
     return judged
 
 
-def _judgement(judge: Judge, *arguments: Any) -> Any:
+def _judgement(judge: EvaluationFunction, *arguments: Any) -> Any:
     """Return what an evaluation or a monitor says. It may fail, and takes no predictions with it."""
     try:
         # Once and for all: some values, such as a reader of Arrow's, can be read only once.

@@ -1,0 +1,151 @@
+"""Types of the public signatures: aliases, dictionaries and protocols, for annotations in users' code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, Protocol, TypedDict
+
+from callback_sdk.models import PresignedPost, PresignedPut
+from callback_sdk.parsing import Duration
+from callback_sdk.redaction import Secret
+
+__all__ = [
+    "CallbackDict",
+    "CallbackParam",
+    "CallbackParams",
+    "CallbackTarget",
+    "CallbackURLs",
+    "Callbacks",
+    "DeliveryStatus",
+    "Duration",
+    "Evaluate",
+    "FeaturesInput",
+    "Parameters",
+    "RunOptions",
+    "SupportsArrowArray",
+    "SupportsArrowSchema",
+    "SupportsArrowStream",
+    "SupportsDataFrame",
+    "TaskFilter",
+    "TaskKind",
+    "TaskStatus",
+    "TrainOptions",
+]
+
+TaskStatus = Literal["Pending", "In Progress", "Finished", "Canceled"]
+"""Status of a task."""
+
+TaskFilter = Literal["Pending", "In Progress", "Finished", "Canceled", "failed", "succeeded"]
+"""What `Client.get_tasks` can select; the last two are finished tasks by their outcome."""
+
+TaskKind = Literal["predict", "fit"]
+"""Kind of a task: a run or a training."""
+
+DeliveryStatus = Literal["pending", "delivered", "dead"]
+"""Status of a delivery; no attempt is left for a dead one."""
+
+CallbackParam = Mapping[str, Any]
+"""The parameter of one target: what the result's document repeats, and `s3_fields`, `s3_headers` or `http`."""
+
+CallbackParams = CallbackParam | Sequence[CallbackParam | None]
+"""One parameter for all targets, or one for each."""
+
+
+class _CallbackURL(TypedDict):
+    url: str
+
+
+class CallbackDict(_CallbackURL, total=False):
+    """A target as JSON has it."""
+
+    param: CallbackParam | None
+
+
+CallbackTarget = (
+    str
+    | PresignedPut
+    | PresignedPost
+    | CallbackDict
+    | tuple[str, CallbackParam | None]
+    | tuple[PresignedPut, CallbackParam | None]
+    | tuple[PresignedPost, CallbackParam | None]
+)
+"""One target of a result: a URL, a presigned upload, either with a parameter as a pair, or the form that JSON has."""
+
+CallbackURLs = CallbackTarget | Sequence[CallbackTarget] | Secret[Any]
+"""What `callback_url` takes: a target, or a list of them."""
+
+Callbacks = CallbackTarget | Iterable[CallbackTarget]
+"""What `callbacks` takes: a target, or several."""
+
+
+class SupportsArrowStream(Protocol):
+    """A table with the Arrow PyCapsule interface, such as those of pyarrow, pandas 2.2 and polars."""
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        """Export the table as a stream of record batches."""
+
+
+class SupportsArrowArray(Protocol):
+    """A record batch with the Arrow PyCapsule interface."""
+
+    def __arrow_c_array__(self, requested_schema: Any = None) -> Any:
+        """Export the batch as an array of structs."""
+
+
+class SupportsArrowSchema(Protocol):
+    """A schema with the Arrow PyCapsule interface, such as `pyarrow.Schema`."""
+
+    def __arrow_c_schema__(self) -> Any:
+        """Export the schema."""
+
+
+class SupportsDataFrame(Protocol):
+    """A DataFrame; the stubs of pandas declare this method and not the Arrow interface."""
+
+    def __dataframe__(self, nan_as_null: bool = ..., allow_copy: bool = ...) -> Any:
+        """Return the DataFrame interchange object."""
+
+
+FeaturesInput = (
+    Mapping[str, Any]
+    | Sequence[Mapping[str, Any]]
+    | str
+    | os.PathLike[str]
+    | SupportsArrowStream
+    | SupportsArrowArray
+    | SupportsDataFrame
+)
+"""A table: a dict of columns or scalars, a list of records, a DataFrame, an Arrow table, or the path of a file."""
+
+Parameters = Mapping[str, Any] | str | os.PathLike[str]
+"""An algorithm's parameters, or the path of a JSON file with them."""
+
+Evaluate = bool | Mapping[str, Any]
+"""Whether to evaluate the predictions, or the options of each evaluation by its name."""
+
+
+class _SubmitOptions(TypedDict, total=False):
+    version: str | None
+    parameters: Parameters | None
+    callback_url: CallbackURLs | None
+    callback_param: CallbackParams | None
+    callbacks: Callbacks | None
+    compression: str | None
+    priority: int | None
+    idempotency_key: str | None
+
+
+class RunOptions(_SubmitOptions, total=False):
+    """Options of `Client.run_algorithm`."""
+
+    evaluate: Evaluate
+    monitor: bool
+
+
+class TrainOptions(_SubmitOptions, total=False):
+    """Options of `Client.train_algorithm`."""
+
+    export_new_version: bool | None
+    monitor: bool | None
