@@ -7,12 +7,14 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Generator
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 from callback_sdk.errors import MissingExtraError
 from callback_sdk.testing import SeaweedFS, WebhookReceiver
+from tests.balance import balanced, file_below
 
 pytest_plugins = ["callback_sdk.testing.fixtures"]
 
@@ -43,6 +45,15 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let the workers of pytest-xdist begin with the slow tests."""
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    if workers > 1:
+        tests = Path(__file__).parent
+        items[:] = balanced([(file_below(item.path, tests), item) for item in items], workers)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
