@@ -28,6 +28,7 @@ EXIT_UNAVAILABLE = 75
 @contextmanager
 def exit_codes() -> Iterator[None]:
     """Turn what keeps a process from starting into one line, and a code that tells a wrong setting from an outage."""
+    _check_platform()
     try:
         with _terminated():
             yield
@@ -42,6 +43,19 @@ def exit_codes() -> Iterator[None]:
 
         print_error(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
         raise typer.Exit(EXIT_UNAVAILABLE if is_passing(error) else 1) from None
+
+
+def _check_platform() -> None:
+    """Exit on systems without the interfaces by which the service limits and supervises its processes."""
+    if sys.platform != "linux":
+        # Nothing of the service is imported, as it may not be importable here.
+        print_error(
+            ConfigurationError(
+                f"The service runs on Linux only, and this is {sys.platform}: it needs fcntl, prctl and /proc.",
+                hint="Run it in a container or on a Linux machine. Client, writer, signer and outbox work here.",
+            )
+        )
+        raise typer.Exit(EXIT_SETTING)
 
 
 @contextmanager

@@ -161,4 +161,5 @@ def _in_child() -> None:
             logger.exception("A %s can't be used in this child process.", type(owner).__name__)
 
 
-os.register_at_fork(before=_wait, after_in_parent=_end_wait, after_in_child=_in_child)
+if hasattr(os, "register_at_fork"):  # Windows has no forks
+    os.register_at_fork(before=_wait, after_in_parent=_end_wait, after_in_child=_in_child)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from callback_sdk.concurrency.files import NONBLOCK, PRIVATE
 from callback_sdk.concurrency.forking import RLock
 from callback_sdk.errors import EncodingError
 
@@ -47,7 +48,7 @@ class PathPart:
     def _open(self) -> BinaryIO:
         try:
             # Without O_NONBLOCK, opening a named pipe waits until somebody writes to it.
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = os.open(self.path, os.O_RDONLY | NONBLOCK | PRIVATE)
             file = os.fdopen(descriptor, "rb") if _is_regular(descriptor) else None
         except (OSError, ValueError) as error:
             raise EncodingError(

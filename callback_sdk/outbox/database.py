@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import sqlite3
 import threading
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from callback_sdk.concurrency import files
 from callback_sdk.concurrency.forking import RLock, after_fork
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, OutboxError
 
@@ -196,7 +196,8 @@ def _in_child() -> None:
     _FORKING.databases = []
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
+if hasattr(os, "register_at_fork"):  # Windows has no forks
+    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
 
 
 def _close_inherited(path: Path) -> None:
@@ -222,7 +223,7 @@ def _make(path: Path) -> None:
     if not path.exists():
         make_folder(path.parent)
         with contextlib.suppress(FileExistsError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | files.PRIVATE, 0o600))
 
 
 def make_folder(path: Path) -> None:
@@ -241,8 +242,10 @@ def make_folder(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Wait until a folder's list of files is on disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Wait until a folder's list of files is on disk. NTFS, where that isn't possible, has a journal for it."""
+    if files.DIRECTORY is None:
+        return
+    descriptor = os.open(path, os.O_RDONLY | files.DIRECTORY | files.PRIVATE)
     try:
         os.fsync(descriptor)
     finally:
@@ -311,10 +314,13 @@ def _initialize(connection: sqlite3.Connection, path: Path) -> None:
 def _alone(folder: Path) -> Iterator[None]:
     """Keep other processes from making the tables at the same time: SQLite doesn't wait for a change to WAL."""
     make_folder(folder)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if files.DIRECTORY is None:
+        descriptor = os.open(folder / "creation", os.O_RDWR | os.O_CREAT | files.PRIVATE, 0o600)
+    else:
+        descriptor = os.open(folder, os.O_RDONLY | files.DIRECTORY | files.PRIVATE)
     try:
         with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            files.wait_for_lock(descriptor)
         yield
     finally:
         os.close(descriptor)

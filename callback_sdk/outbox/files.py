@@ -10,6 +10,7 @@ from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
 
+from callback_sdk.concurrency.files import PRIVATE
 from callback_sdk.documents.body import Body, PathPart
 from callback_sdk.errors import OutboxError, storage_hint
 from callback_sdk.outbox.database import sync_folder
@@ -99,7 +100,7 @@ class ResultFiles:
             self.remove(name)
 
     def _write(self, path: Path, results: Body) -> None:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | PRIVATE, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.writelines(results.chunks())

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import platform
 import time
 import uuid
 from pathlib import Path
 
+from callback_sdk.concurrency import files
 from callback_sdk.concurrency.forking import RLock, after_fork
 from callback_sdk.errors import OutboxError
 
@@ -51,15 +51,14 @@ class ClaimOwner:
             if self._descriptor < 0:
                 path = self._folder / f"{self.name}{_SUFFIX}"
                 try:
-                    self._descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+                    self._descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | files.PRIVATE, 0o600)
                 except OSError as error:
                     raise OutboxError(
                         f"No file can be made in {self._folder}: {error.strerror or error}.",
                         hint="Check its permissions, and the space on its disk. Nothing was stored or sent.",
                     ) from error
                 # Without locks on this file system the lease alone decides.
-                with contextlib.suppress(OSError):
-                    fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                files.try_lock(self._descriptor)
 
     def close(self) -> None:
         """Let go of the lock. Call it when no claim is held any more."""
@@ -67,6 +66,8 @@ class ClaimOwner:
             if self._descriptor >= 0:
                 self.forget(self.name)
                 self._disappear()
+                # Windows removes no file that is open.
+                self.forget(self.name)
 
     def is_gone(self, name: str) -> bool | None:
         """Tell whether another owner is dead.
@@ -99,17 +100,11 @@ class ClaimOwner:
 
 def _lets_go(path: Path) -> bool | None:
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDWR | files.PRIVATE)
     except OSError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    else:
-        return True
+        return files.try_lock(descriptor)
     finally:
         os.close(descriptor)
 

@@ -6,6 +6,7 @@ its own. `select.poll` is preferred, because `select.select` takes no descriptor
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 from collections.abc import Sequence
@@ -29,10 +30,13 @@ def writable(sockets: Sequence[socket.socket], seconds: float) -> list[socket.so
 def _wait(sockets: Sequence[socket.socket], *, reading: bool, seconds: float) -> list[socket.socket]:
     # Looked up at each call: a program may patch `select` after this module was imported.
     if not hasattr(select, "poll"):
-        ready = select.select(sockets if reading else [], [] if reading else sockets, [], seconds)
-        return [*ready[0], *ready[1]]
+        # Windows reports a connection that failed as an exception, and not as writable (Winsock, `select`).
+        failed = sockets if os.name == "nt" and not reading else []
+        ready = select.select(sockets if reading else [], [] if reading else sockets, failed, seconds)
+        found = {sock for group in ready for sock in group}
+        return [sock for sock in sockets if sock in found]
     poll = select.poll()
     for sock in sockets:
         poll.register(sock, select.POLLIN | select.POLLHUP | select.POLLERR if reading else select.POLLOUT)
-    found = {number for number, _ in poll.poll(seconds * 1000)}
-    return [sock for sock in sockets if sock.fileno() in found]
+    numbers = {number for number, _ in poll.poll(seconds * 1000)}
+    return [sock for sock in sockets if sock.fileno() in numbers]

@@ -77,7 +77,7 @@ def test_unknown_names_are_answered_with_known_ones(
         {"name": "rain"},
         {"name": 5},
         {"name": "x", "version": 1},
-        {"name": "x", "timeout": 600},
+        {"name": "x", "timeout": "600"},
         {"name": "x", "memory_limit": "1GB"},
     ],
 )
