@@ -114,6 +114,10 @@ class SecretURL(Secret[str]):
             self.port = parts.port
         except ValueError:
             return _MALFORMED
+        # A password with one of / ? # @ in it that is not encoded: a part of it would be taken for the host, and shown.
+        rest = f"{parts.path}?{parts.query}#{parts.fragment}"
+        if "\\" in parts.netloc or ("@" in parts.netloc and "@" in rest):
+            return _MALFORMED
         self.__parts, self.scheme, self.host = parts, parts.scheme.lower(), parts.hostname or ""
         return None
 

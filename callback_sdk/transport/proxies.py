@@ -18,6 +18,11 @@ from callback_sdk.transport.addresses import Address, ascii_host, is_loopback, l
 _CLIENT_KINDS = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 """Kinds of proxies that requests goes through; SOCKS with the package PySocks."""
 
+_HINT = (
+    "Set HTTP_PROXY, HTTPS_PROXY or ALL_PROXY to http://host:port, or to http://user:password@host:port with "
+    "special characters encoded, such as %23 for #"
+)
+
 
 def environment_proxy(url: SecretURL) -> SecretURL | None:
     """Return the proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY name for a URL.
@@ -37,7 +42,7 @@ def environment_proxy(url: SecretURL) -> SecretURL | None:
     if problem:
         raise DeliveryError(
             f"What the environment names as the proxy for {url} {problem}; nothing was sent.",
-            hint="Set HTTP_PROXY, HTTPS_PROXY or ALL_PROXY to http://host:port, or the target's host in NO_PROXY.",
+            hint=f"{_HINT}, or the target's host in NO_PROXY.",
             url=str(url),
         )
     return proxy
@@ -58,7 +63,7 @@ def check_proxy(url: SecretURL) -> None:
     if problem:
         raise ConfigurationError(
             f"What the environment names as the proxy for {url} {problem}; nothing was sent.",
-            hint="Set HTTP_PROXY, HTTPS_PROXY or ALL_PROXY to http://host:port, or the service's host in NO_PROXY.",
+            hint=f"{_HINT}, or the service's host in NO_PROXY.",
         )
 
 
@@ -116,6 +121,7 @@ def _read(named: Secret[str], kinds: Collection[str]) -> tuple[SecretURL, str]:
         ascii_host(proxy)
     except InvalidTargetError:
         proxy = SecretURL("")
-    if not proxy.host:
+    # What follows the host is rather a password that has one of / ? # in it.
+    if not proxy.host or proxy.request_target() != "/" or "#" in proxy.reveal():
         return proxy, "can't be read as a URL"
     return proxy, "" if proxy.scheme in kinds else f"is a proxy of the kind {proxy.scheme}"

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from callback_sdk import AddressGuard, Client, JobResult, ResultsWriter
-from callback_sdk.errors import DeliveryError, ServiceError
+from callback_sdk.errors import CallbackSDKError, DeliveryError, ServiceError
 from callback_sdk.redaction import SecretURL
 from callback_sdk.transport.http import HTTPSender
-from callback_sdk.transport.proxies import environment_proxy
+from callback_sdk.transport.proxies import check_proxy, environment_proxy
 from tests.proxyserver import ProxyServer
 from tests.rawserver import RawServer, answer, read_request
 from tests.tlsserver import Authority
@@ -103,6 +103,29 @@ def test_proxy_that_uploads_cannot_use_is_an_error(
         sender.send(upload("https://example.org/"))
     assert not caught.value.retryable
     assert not leaks(everything_printed(caught.value))
+
+
+@pytest.mark.parametrize("separator", ["/", "?", "#", "\\", "@x#", "@x/", "@x?"])
+def test_a_password_that_is_not_encoded_is_never_taken_for_a_host(
+    separator: str, sender: HTTPSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of it would be asked of the name servers, and shown; it is refused with what to do."""
+    monkeypatch.setenv("ALL_PROXY", f"http://user:{MARKER}{separator}{MARKER}@proxy.test:3128")
+    url = SecretURL("https://example.org/")
+    for use in (lambda: sender.send(upload(url.reveal())), lambda: check_proxy(url)):
+        with pytest.raises(CallbackSDKError, match=r"can't be read as a URL.*such as %23 for #") as caught:
+            use()
+        assert not leaks(everything_printed(caught.value))
+
+
+@pytest.mark.parametrize("password", ["!@me", "p(%)x", "100%", "a%23b%2Fc"])
+def test_a_password_with_other_characters_is_used(password: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that can't be mistaken for the end of the authority."""
+    monkeypatch.setenv("ALL_PROXY", f"http://user:{password}@proxy.test:3128")
+    found = environment_proxy(SecretURL("https://example.org/"))
+    assert found is not None
+    assert (found.host, found.port) == ("proxy.test", 3128)
+    check_proxy(SecretURL("https://example.org/"))
 
 
 def test_plain_upload_is_forwarded(store: RawServer, sender: HTTPSender, monkeypatch: pytest.MonkeyPatch) -> None:
