@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from callback_sdk._version import __version__
 from callback_sdk.commands import database, health, outbox, run, serving, targets, tasks, users
 from callback_sdk.commands.printing import print_line
+from callback_sdk.text.escaping import escaped
+
+# Its class has another module in each version of Typer, which came to bring a copy of click along.
+_UsageError: Any = typer.BadParameter.__bases__[0]
+
+
+class _Group(TyperGroup):
+    """Commands whose usage errors quote arguments escaped: Typer passes some of what a terminal interprets on."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _escaping():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _escaping():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _escaping() -> Iterator[None]:
+    try:
+        yield
+    except _UsageError as error:
+        error.message = escaped(error.message)
+        raise
+
 
 app = typer.Typer(
     name="callback-sdk",
+    cls=_Group,
     help="Deliver job results to presigned S3 URLs, object stores and webhooks, with retries and receipts.",
     no_args_is_help=True,
     # A traceback with locals could show a credential.

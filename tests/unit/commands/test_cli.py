@@ -53,3 +53,21 @@ def test_an_ignored_interrupt_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> 
         assert cli.main([]) == 0
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["tasks", "a", "b", "{}"], ["--no{}"], ["no{}"], ["users", "add", "a", "{}"], ["serve", "a", "--port", "{}"]],
+)
+def test_a_usage_error_quotes_arguments_escaped(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arguments come from other programs too, and a terminal would act on what they hold (click's issue 3832)."""
+    monkeypatch.setenv("COLUMNS", "200")
+    evil = "x\x1b]0;title\x07\x1b[2J\x9b31m\r\u202e\u2028y"
+    assert cli.main([argument.format(evil) for argument in arguments]) == 2
+    said = capsys.readouterr().err
+    assert "x\\x1b]0;title" in said
+    assert not set("\x07\x9b\r\u202e\u2028") & set(said)
+    assert "\x1b]" not in said
+    assert "\x1b[2J" not in said
