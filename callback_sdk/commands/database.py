@@ -55,4 +55,4 @@ def rotate_keys(*, config: ServiceConfig) -> None:
 
     with open_store(config) as store:
         count = schema.rotate(store.database, find_places(config).vault())
-    print_line(f"Re-encrypted the targets of {count} deliveries with the newest key.")
+    print_line(f"Re-encrypted the credentials of {count} {'delivery' if count == 1 else 'deliveries'}.")

@@ -169,8 +169,8 @@ def test_names_that_nobody_could_read_are_refused(topology: Topology, name: str)
 def test_upgrade_makes_a_database(tmp_path: Path) -> None:
     """With its folder, which is the owner's alone; users may be added before the service has ever run."""
     new = ("--data-dir", str(tmp_path / "data"))
-    assert "There is no service's database" in _refused(tmp_path, "users", "add", "ada", *new)
-    assert _done(tmp_path, "db", "upgrade", *new).startswith("The database was made")
+    assert "There is no database of a service" in _refused(tmp_path, "users", "add", "ada", *new)
+    assert _done(tmp_path, "db", "upgrade", *new).startswith("Created the database")
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
     assert _done(tmp_path, "users", "add", "ada", *new).startswith("cbk_")
     assert _done(tmp_path, "users", "list", *new) == "ada"
@@ -191,7 +191,7 @@ def test_keys_are_rotated(tmp_path: Path, webhook: WebhookReceiver) -> None:
     assert "other keys" in _refused(tmp_path, "users", "list", ENCRYPTION_KEYS=second)
     with _topology(tmp_path, ENCRYPTION_KEYS=f"{second} {first}"):
         said = _done(tmp_path, "db", "rotate-keys", ENCRYPTION_KEYS=f"{second} {first}")
-    assert said == "1 deliveries have the newest key."
+    assert said == "Re-encrypted the credentials of 1 delivery."
     assert "other keys" in _refused(tmp_path, "serve", REGISTRY, ENCRYPTION_KEYS=first)
     with _topology(tmp_path, ENCRYPTION_KEYS=second) as topology, topology.client() as client:
         (delivery,) = client.get_deliveries(job_id)
