@@ -115,7 +115,7 @@ class Backlog:
         self.timed("a sign of life", lambda: tasks.beat(WORKER, {job_id: None}))
         self.timed(
             "dead workers",
-            lambda: [store.take_back(silent_for=LEASE_DURATION) for store in (tasks, deliveries)],
+            lambda: [store.take_back(silent_for=LEASE_DURATION.total_seconds()) for store in (tasks, deliveries)],
         )
         self.timed("tasks of an algorithm", lambda: tasks.take(1, algorithms=["rare"], again_after=AGAIN_AFTER))
         page = self.timed("first page", lambda: self.page(owner))

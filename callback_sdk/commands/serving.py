@@ -95,6 +95,7 @@ _WORKING = (
     settings.PROCESSES,
     settings.MEMORY_LIMIT,
     settings.SHUTDOWN_TIMEOUT,
+    settings.LEASE,
     settings.RETRY_DELAYS,
     settings.STORAGE_ENDPOINTS,
     settings.ALLOW_NETWORKS,

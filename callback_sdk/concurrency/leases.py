@@ -8,15 +8,13 @@ with each claim (a fencing token) keeps the former holder from overwriting what 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 HEARTBEATS_PER_LEASE = 4
 """Heartbeats in the duration of a lease, so that three may fail or come late before a claim expires."""
 
-LEASE_DURATION = 20.0
-"""Seconds without a heartbeat after which a claim expires."""
-
-HEARTBEAT_INTERVAL = LEASE_DURATION / HEARTBEATS_PER_LEASE
-"""Seconds between two heartbeats."""
+LEASE_DURATION = timedelta(seconds=20)
+"""Time without a heartbeat after which a claim expires, unless a setting says otherwise."""
 
 
 def run_heartbeat(

@@ -18,6 +18,7 @@ from callback_sdk.config.settings import (
     ENCRYPTION_KEYS,
     ENGINE,
     HOST,
+    LEASE,
     LOG_FORMAT,
     MAX_BYTES,
     MAX_CALLBACKS,
@@ -69,6 +70,7 @@ class ServiceConfig(Config):
     metrics_port: int | None = variable(METRICS_PORT)
     startup_timeout: timedelta = variable(STARTUP_TIMEOUT)
     stall_timeout: timedelta = variable(STALL_TIMEOUT)
+    lease: timedelta = variable(LEASE)
     log_format: str = variable(LOG_FORMAT)
     storage_endpoints: tuple[str, ...] = variable(STORAGE_ENDPOINTS)
     allow_networks: tuple[str, ...] = variable(ALLOW_NETWORKS)

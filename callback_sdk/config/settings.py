@@ -15,8 +15,10 @@ from callback_sdk.config.values import (
     DURATIONS,
     ENDPOINTS,
     HOSTS,
+    LEASES,
     NETWORKS,
     durations,
+    lease,
     names,
     networks,
     networks_or_none,
@@ -296,6 +298,16 @@ STALL_TIMEOUT = Setting(
     default=timedelta(seconds=30),
     shown_default="30s",
     option="--stall-timeout",
+    metavar="DURATION",
+)
+LEASE = Setting(
+    "LEASE",
+    lease,
+    LEASES,
+    "How long a worker may be silent before its tasks run again; the same for the service and all workers.",
+    default=timedelta(seconds=20),
+    shown_default="20s",
+    option="--lease",
     metavar="DURATION",
 )
 LOG_FORMAT = Setting(

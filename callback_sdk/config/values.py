@@ -20,6 +20,7 @@ HOSTS = "names of hosts, with a port that isn't the scheme's own, such as minio:
 DIRECTORY = "the path of a directory"
 DATABASE_URLS = "sqlite:///PATH, or postgresql://USER:PASSWORD@HOST/NAME"
 BROKER_URLS = "amqp://USER:PASSWORD@HOST/VHOST, or redis://:PASSWORD@HOST:PORT/0"
+LEASES = f"a duration of 4 s or more: {DURATION_FORMAT}"
 DURATIONS = "durations such as 5s 30s 2m, separated by commas or spaces"
 
 
@@ -80,6 +81,18 @@ def networks_or_none(text: str) -> tuple[str, ...]:
 def durations(text: str) -> tuple[timedelta, ...]:
     """Read durations such as `5s 30s 2m`."""
     return tuple(parse_duration(word) for word in words(text))
+
+
+def lease(text: str) -> timedelta:
+    """Read a duration in which four heartbeats find room; a worker looks at its claims once a second.
+
+    Raises:
+        ValueError: It is too short, or no duration.
+    """
+    duration = parse_duration(text)
+    if duration < timedelta(seconds=4):
+        raise ValueError(text)
+    return duration
 
 
 def secret(text: str) -> Secret[str]:

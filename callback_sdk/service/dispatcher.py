@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from datetime import timedelta
 
 from attrs import define
 
@@ -88,11 +89,15 @@ class Dispatcher:
         store: The truth.
         engine: Brings tasks and deliveries to workers.
         wakeup: Whoever sets it makes the thread look at once.
+        lease: How long a worker may be silent before it counts as dead.
     """
 
-    def __init__(self, *, store: Store, engine: Engine, wakeup: threading.Event) -> None:
+    def __init__(
+        self, *, store: Store, engine: Engine, wakeup: threading.Event, lease: timedelta = LEASE_DURATION
+    ) -> None:
         self._store = store
         self._engine = engine
+        self._lease = lease.total_seconds()
         self._awake = wakeup
         self._watch = Watch()
         self._watched_at: float | None = None
@@ -187,13 +192,13 @@ class Dispatcher:
         silence = self._watch.look(moment, self._store.clock())
         if self._watch.clock_was_set:
             _log.warning("The database's clock was set; leases and dispatches of its future are repaired.")
-            repairs.repair_times(self._store.database, lease=LEASE_DURATION)
-        if silence >= LEASE_DURATION:
-            for job_id, attempt in self._store.tasks.take_back(silent_for=LEASE_DURATION):
+            repairs.repair_times(self._store.database, lease=self._lease)
+        if silence >= self._lease:
+            for job_id, attempt in self._store.tasks.take_back(silent_for=self._lease):
                 _log.warning(
                     "Task %s: its worker was not heard of any more.",
                     job_id,
                     extra={"action": "take_back", "job_id": job_id, "attempt": attempt},
                 )
-            self._store.deliveries.take_back(silent_for=LEASE_DURATION)
+            self._store.deliveries.take_back(silent_for=self._lease)
         self._watched_at = moment

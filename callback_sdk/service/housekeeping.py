@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
-from callback_sdk.concurrency.leases import LEASE_DURATION
 from callback_sdk.service.blobs import BlobStorage, results_name
 from callback_sdk.service.runtime import Runtime
 from callback_sdk.service.store import StoreUnavailableError, idempotency, repairs
@@ -44,6 +43,7 @@ class Housekeeper:
         self._blobs: BlobStorage = parts.blobs
         self._registry = parts.registry
         self._keep = keep
+        self._lease = parts.lease.total_seconds()
         self._longest_delay = max((LONGEST_DELAY, *(delay * 1.1 for delay in parts.reach.retry_delays)))
         self._awake = wakeup
         self._missing: dict[str, float] = {}
@@ -101,7 +101,7 @@ class Housekeeper:
 
     def _repair_times(self) -> None:
         delay = self._longest_delay.total_seconds()
-        count = repairs.repair_times(self._store.database, lease=LEASE_DURATION, longest_delay=delay)
+        count = repairs.repair_times(self._store.database, lease=self._lease, longest_delay=delay)
         if count:
             _log.warning("%d times were of a clock that was wrong, and are repaired.", count)
             self._awake()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from callback_sdk.concurrency.leases import LEASE_DURATION
 from callback_sdk.redaction import Secret
 from callback_sdk.service.access.cipher import CredentialCipher, ensure_keys
 from callback_sdk.service.algorithms.registry import Registry, load
@@ -107,6 +108,7 @@ class Runtime:
         registry_name: How a child process finds the registry.
         pass_env: Variables that child processes get besides the usual ones.
         memory_limit: How much memory a run may take whose algorithm doesn't say.
+        lease: How long a worker may be silent before it counts as dead.
         wakeup: Set when the dispatcher of this process has reason to look.
     """
 
@@ -119,6 +121,7 @@ class Runtime:
     blobs: BlobStorage
     scratch: Scratch
     reach: DeliveryConfig
+    lease: timedelta = LEASE_DURATION
     wakeup: threading.Event = field(factory=threading.Event)
 
 
@@ -140,6 +143,7 @@ def opened(
     *,
     pass_env: tuple[str, ...] = (),
     memory_limit: MemoryLimit = NO_LIMIT,
+    lease: timedelta = LEASE_DURATION,
 ) -> Iterator[Runtime]:
     """Open everything, and close it at the end.
 
@@ -149,6 +153,7 @@ def opened(
         reach: Where results may go.
         pass_env: Variables that child processes get besides the usual ones.
         memory_limit: How much memory a run may take whose algorithm doesn't say.
+        lease: How long a worker may be silent before it counts as dead; the same in all processes.
 
     Raises:
         ConfigurationError: A setting is wrong, or the database needs an upgrade.
@@ -173,6 +178,7 @@ def opened(
             blobs=places.open_blobs(),
             scratch=scratch,
             reach=reach,
+            lease=lease,
         )
 
 
@@ -189,7 +195,7 @@ def working(parts: Runtime, worker: str) -> Iterator[WorkerRuntime]:
         webhook_secrets=parts.reach.webhook_secrets,
         guard=parts.reach.guard,
     ) as writer:
-        claims = Heartbeat(parts.store, worker)
+        claims = Heartbeat(parts.store, worker, lease=parts.lease)
         shared = {"store": parts.store, "blobs": parts.blobs, "scratch": parts.scratch, "claims": claims}
         deliverer = Deliverer(
             **shared,  # type: ignore[arg-type]

@@ -80,13 +80,15 @@ def serve(registry: str, config: ServiceConfig, *, ready: Callable[[str], None] 
         places = StorageLocations.of(config, folder)
         slots = config.processes or default_processes()
         limit = default_limit(config.memory_limit, slots)
-        parts = stack.enter_context(opened(registry, places, reach, pass_env=config.pass_env, memory_limit=limit))
+        parts = stack.enter_context(
+            opened(registry, places, reach, pass_env=config.pass_env, memory_limit=limit, lease=config.lease)
+        )
         ensure_first_user(parts.store.users, folder / "token", label=f"serve {_instance(folder)}")
         options = EngineOptions(
             instance=_instance(folder), processes=slots, grace=config.shutdown_timeout, broker=config.broker
         )
         engine = stack.enter_context(open_engine(config.engine, parts, options))
-        dispatcher = Dispatcher(store=parts.store, engine=engine, wakeup=parts.wakeup)
+        dispatcher = Dispatcher(store=parts.store, engine=engine, wakeup=parts.wakeup, lease=parts.lease)
         housekeeper = Housekeeper(parts, keep=config.retention, wakeup=parts.wakeup.set)
         task_service = TaskService(parts, engine=engine, dispatcher=dispatcher, housekeeper=housekeeper)
         limits = ServiceLimits(

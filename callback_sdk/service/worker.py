@@ -16,6 +16,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, NoReturn
 
+from callback_sdk.concurrency.leases import LEASE_DURATION
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, UnknownAlgorithmError
 from callback_sdk.redaction import Secret
 from callback_sdk.service.algorithms.registry import Registry
@@ -85,6 +86,7 @@ def work(
     reporter: Reporter,
     pass_env: tuple[str, ...] = (),
     memory_limit: MemoryLimit = NO_LIMIT,
+    lease: timedelta = LEASE_DURATION,
 ) -> int:
     """Take ids from the broker until SIGTERM comes: one process of a worker.
 
@@ -100,6 +102,7 @@ def work(
         parent: Pid of the process that keeps this one running, without which it ends.
         pass_env: Variables of the environment that algorithms get besides the usual ones.
         memory_limit: How much memory a run may take whose algorithm doesn't say.
+        lease: How long this process may be silent before it counts as dead.
         reporter: Tells the parent how this process is.
 
     Returns:
@@ -112,7 +115,7 @@ def work(
     """
     die_with_parent(parent)
     with (
-        opened(registry, places, reach, pass_env=pass_env, memory_limit=memory_limit) as parts,
+        opened(registry, places, reach, pass_env=pass_env, memory_limit=memory_limit, lease=lease) as parts,
         working(parts, worker_name()) as work_parts,
         contextlib.ExitStack() as stack,
     ):
@@ -396,6 +399,7 @@ def _run_with_environment(registry: str, algorithms: str, role: str, parent: str
         parent=int(parent),
         pass_env=config.pass_env,
         memory_limit=default_limit(config.memory_limit, config.processes or default_processes()),
+        lease=config.lease,
         reporter=reporter,
     )
 

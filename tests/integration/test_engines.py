@@ -18,6 +18,8 @@ from tests.topology import Topology, kill_tree, wait_until
 
 DATA = {"a": [1, 2, 3]}
 KINDS = ["embedded-sqlite", "embedded-postgres", "valkey-sqlite", "valkey-postgres", "rabbitmq-postgres"]
+SETTINGS = {"RETRY_DELAYS": "1s 1s 1s", "LEASE": "8s"}
+"""A lease that ends soon after its worker, and that a busy machine doesn't miss."""
 IN_A_BUCKET = "valkey-postgres"
 
 
@@ -34,7 +36,7 @@ def kind(request: pytest.FixtureRequest) -> dict[str, Any]:
         "engine": "embedded" if engine == "embedded" else "celery",
         "broker": broker,
         "database": None if server is None else server.create_database(),
-        "settings": {"RETRY_DELAYS": "1s 1s 1s"},
+        "settings": SETTINGS,
         **(_bucket(request) if request.param == IN_A_BUCKET else {}),
     }
 
@@ -43,7 +45,7 @@ def _bucket(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Return what puts large features and results into a bucket."""
     seaweedfs = request.getfixturevalue("seaweedfs")
     return {
-        "settings": {"RETRY_DELAYS": "1s 1s 1s", "BLOB_STORAGE": f"s3://{seaweedfs.create_bucket()}/callback-sdk"},
+        "settings": SETTINGS | {"BLOB_STORAGE": f"s3://{seaweedfs.create_bucket()}/callback-sdk"},
         "environment": {
             "AWS_ENDPOINT_URL_S3": seaweedfs.endpoint_url,
             "AWS_ACCESS_KEY_ID": seaweedfs.access_key,

@@ -145,6 +145,13 @@ def test_a_wrong_value_names_its_variable_and_what_it_takes(variable: str, text:
         ClientConfig.from_environ({variable: text})
 
 
+def test_a_lease_has_room_for_heartbeats() -> None:
+    """One that a worker could miss by an ordinary pause would run its tasks twice."""
+    with pytest.raises(ConfigurationError, match=r"CALLBACK_SDK_LEASE is '3s'.*4 s or more"):
+        ServiceConfig.from_environ({"CALLBACK_SDK_LEASE": "3s"})
+    assert ServiceConfig.from_environ({"CALLBACK_SDK_LEASE": "4s"}).lease == timedelta(seconds=4)
+
+
 @pytest.mark.parametrize(("variable", "text"), [("PORT", "65536"), ("PORT", "8000.0"), ("PROCESSES", "0")])
 def test_a_wrong_service_value_names_its_variable(variable: str, text: str) -> None:
     """A bad number does so too."""

@@ -7,12 +7,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from attrs import define
 
-from callback_sdk.concurrency.leases import HEARTBEAT_INTERVAL, run_heartbeat
+from callback_sdk.concurrency.leases import HEARTBEATS_PER_LEASE, LEASE_DURATION, run_heartbeat
 from callback_sdk.service.files import read_progress
 from callback_sdk.service.store import Claim, DeliveryClaim, Store
 from callback_sdk.service.supervision.outages import OutageLog
@@ -42,15 +43,17 @@ class Heartbeat:
     Args:
         store: Where they are.
         worker: The name of this process; no two that live at the same time share one.
+        lease: How long it may be silent before others count it as dead.
     """
 
-    def __init__(self, store: Store, worker: str) -> None:
+    def __init__(self, store: Store, worker: str, *, lease: timedelta = LEASE_DURATION) -> None:
         self.worker = worker
+        self._interval = lease.total_seconds() / HEARTBEATS_PER_LEASE
         self._store = store
         self._lock = threading.Lock()
         self._runs: dict[str, _ClaimedRun] = {}
         self._sending: dict[str, int] = {}
-        self._renewed_at = -HEARTBEAT_INTERVAL
+        self._renewed_at = -self._interval
         self._stopping = threading.Event()
         self._outage = OutageLog(_log, failing="The claims can't be renewed", working="The claims are renewed again")
         self._thread = SupervisedThread(
@@ -114,7 +117,7 @@ class Heartbeat:
         run_heartbeat(self._beat, wait=lambda: self._stopping.wait(CHECK_INTERVAL), failed=self._outage.failed)
 
     def _beat(self) -> None:
-        is_due = time.monotonic() - self._renewed_at >= HEARTBEAT_INTERVAL
+        is_due = time.monotonic() - self._renewed_at >= self._interval
         try:
             self._check_and_renew(is_due)
         finally:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from callback_sdk.concurrency.leases import HEARTBEAT_INTERVAL, LEASE_DURATION, run_heartbeat
+from callback_sdk.concurrency.leases import HEARTBEATS_PER_LEASE, LEASE_DURATION, run_heartbeat
+from callback_sdk.config.service import ServiceConfig
 from callback_sdk.outbox import store as outbox
 
 
 def test_three_heartbeats_may_fail_before_a_claim_expires() -> None:
     """In the service's store and in an outbox."""
-    assert LEASE_DURATION == 4 * HEARTBEAT_INTERVAL
+    assert HEARTBEATS_PER_LEASE == 4
+    assert ServiceConfig.from_environ({}).lease == LEASE_DURATION
     assert outbox.LEASE_DURATION == 4 * outbox.HEARTBEAT_INTERVAL
 
 

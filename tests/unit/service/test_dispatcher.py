@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 
@@ -181,11 +182,12 @@ def test_a_dispatcher_whose_thread_ended_is_not_ready_and_starts_again(store: St
 
 def test_silence_counts_from_the_return_of_the_database(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """While it was away nobody could say that they are alive, so nobody loses a claim for that."""
-    monkeypatch.setattr(module, "LEASE_DURATION", 0.4)
     monkeypatch.setattr(module, "_WATCH", 0.0)
     submit(store, "1", "2")
     store.tasks.claim("1", "w")
-    dispatcher = Dispatcher(store=store, engine=RecordingEngine(), wakeup=threading.Event())
+    dispatcher = Dispatcher(
+        store=store, engine=RecordingEngine(), wakeup=threading.Event(), lease=timedelta(seconds=0.4)
+    )
     wait_until(lambda: store.tasks.take_back(silent_for=1000) == [] and _silent(store, 0.5))
     dispatcher._take_back()
     assert store.tasks.held("w") == {"1": 1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,7 @@ from tests.topology import wait_until
 def claims(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Heartbeat]:
     """Look after the claims of one worker, in a hurry."""
     monkeypatch.setattr(module, "CHECK_INTERVAL", 0.05)
-    monkeypatch.setattr(module, "HEARTBEAT_INTERVAL", 0.1)
-    claims = Heartbeat(store, "w")
+    claims = Heartbeat(store, "w", lease=timedelta(seconds=0.4))
     claims.start()
     yield claims
     claims.close()
