@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import datetime as dt
 import enum
+import itertools
 import math
 from typing import Any
 
@@ -78,8 +79,7 @@ def nanoseconds(moment: dt.datetime, rest: int) -> np.datetime64:
 
 offsets = st.builds(
     lambda seconds: dt.timezone(dt.timedelta(seconds=seconds)),
-    # No time zone has an offset between.
-    st.integers(-24 * 3600 + 1, 0) | st.integers(30, 24 * 3600 - 1),
+    st.integers(-24 * 3600 + 1, 24 * 3600 - 1) | st.floats(-30, 30),
 )
 zoned = st.datetimes(timezones=offsets | st.just(dt.timezone.utc) | st.none())
 # What 64 bits of nanoseconds hold.
@@ -208,6 +208,30 @@ def test_what_arrives_is_what_was_computed_or_an_error_is_raised(given: Given, s
     encoded = encode(value)
     assert repr(decode(encoded.data)) == repr([given.arrives, BEYOND_ORJSON] if slow else [given.arrives])
     assert encoded.nulls_written == given.counted
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.sampled_from("abc"), leaves), max_size=3).map(dict), min_size=1, max_size=3),
+    st.lists(st.tuples(st.integers(0, 99), leaves | unfit), max_size=3),
+)
+def test_values_in_tables_of_records_arrive_as_computed(
+    patterns: list[dict[str, Given]], others: list[tuple[int, Given]]
+) -> None:
+    """Also where a hundred records repeat, and a few of them hold something that the others don't."""
+    records = [dict(pattern) for pattern, _ in zip(itertools.cycle(patterns), range(100), strict=False)]
+    for row, other in others:
+        records[row]["b"] = records[row]["other"] = other
+    members = [item for record in records for item in record.values()]
+    value = [{key: item.value for key, item in record.items()} for record in records]
+    if any(item.arrives is REJECTED for item in members):
+        with pytest.raises(EncodingError):
+            encode(value)
+        return
+    encoded = encode(value)
+    assert repr(decode(encoded.data)) == repr(
+        [{key: item.arrives for key, item in record.items()} for record in records]
+    )
+    assert encoded.nulls_written == sum(item.counted for item in members)
 
 
 @given(st.lists(st.floats(width=32), max_size=5), st.lists(st.floats(width=16), max_size=5))
