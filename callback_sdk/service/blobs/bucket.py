@@ -51,7 +51,7 @@ class BucketStorage:
         self._making = threading.Lock()
 
     def __repr__(self) -> str:
-        return f"Bucket('s3://{self._bucket}/{self._prefix}')"
+        return f"BucketStorage('s3://{self._bucket}/{self._prefix}')"
 
     def keep(self, source: Path, name: str) -> None:
         """Upload a file and remove it; see `Blobs.keep`."""
@@ -61,7 +61,7 @@ class BucketStorage:
 
     def copy(self, name: str, copy: str) -> None:
         """Let the store copy an object; see `Blobs.copy`."""
-        source = {"BucketStorage": self._bucket, "Key": self._prefix + name}
+        source = {"Bucket": self._bucket, "Key": self._prefix + name}
         with self._explained(name):
             self._client.copy(source, self._bucket, self._prefix + copy)
 

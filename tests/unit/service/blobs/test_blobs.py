@@ -202,7 +202,7 @@ def test_what_can_not_be_kept_stays_here(scratch: Path) -> None:
 
 def test_a_place_is_a_folder_or_a_bucket(tmp_path: Path) -> None:
     """Anything else is refused at the start."""
-    assert repr(open_blobs("s3://results/of/mine")) == "Bucket('s3://results/of/mine/')"
+    assert repr(open_blobs("s3://results/of/mine")) == "BucketStorage('s3://results/of/mine/')"
     assert repr(open_blobs(str(tmp_path / "x"))) == f"Folder({str(tmp_path / 'x')!r})"
     for wrong in ("http://x/y", "s3://", ""):
         with pytest.raises(ConfigurationError, match="no place"):
