@@ -99,7 +99,7 @@ class Backlog:
         claim = self.timed("claim", lambda: tasks.claim(job_id, WORKER))
         if claim.task.priority != MOST_URGENT:
             raise AssertionError("The most urgent task goes first.")
-        ending = RunOutcome(success=True, spans={"predictions": [0, 10]}, results=RESULT)
+        ending = RunOutcome(success=True, result_offsets={"predictions": [0, 10]}, results=RESULT)
         sender = DeliveringWorker(worker=WORKER, spare=1)
         ended = self.timed("finish", lambda: tasks.finish(job_id, claim.attempt, ending, sender))
         (delivery,) = ended.claims
@@ -130,7 +130,7 @@ class Backlog:
     def page(self, owner: str, **options: Any) -> list[dict[str, Any]]:
         """Read what `GET /algorithms/tasks` shows."""
         found = self.store.tasks.page(owner, limit=51, **options)
-        self.store.deliveries.states([task["job_id"] for task in found])
+        self.store.deliveries.status_counts([task["job_id"] for task in found])
         return found
 
 
@@ -198,7 +198,7 @@ def copies(job_id: str, count: int, uuid: sa.ColumnElement[str]) -> Iterator[sa.
     )
     copied = sa.select(task.c.job_id.label("copied")).where(task.c.job_id != job_id).cte("copied")
     random = sa.func.replace(uuid, "-", "")
-    for table in (tables.contents, tables.deliveries):
+    for table in (tables.task_payloads, tables.deliveries):
         yield copy(
             table,
             sa.select(table, copied)

@@ -34,7 +34,7 @@ def add_user(
 
     hashed = hash_password(_ask_password()) if password else None
     with open_store(config) as store:
-        user = store.users.add(_name(name), password=hashed)
+        user = store.users.add(_name(name), password_hash=hashed)
         token = new_api_token()
         store.users.add_token(user.user_id, digest(token), label="users add")
     _record(config, "user-added", user.name)
@@ -48,7 +48,9 @@ def list_users(*, config: ServiceConfig, as_json: AsJSON = False) -> None:
     """List all users."""
     with open_store(config) as store:
         found = store.users.all()
-    shown = [{"name": user.name, "disabled": user.disabled, "password": user.password is not None} for user in found]
+    shown = [
+        {"name": user.name, "disabled": user.disabled, "password": user.password_hash is not None} for user in found
+    ]
     if as_json:
         print_json(shown)
         return

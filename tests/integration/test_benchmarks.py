@@ -52,7 +52,7 @@ def test_backlogs_have_the_size_that_they_are_said_to_have(tmp_path: Path) -> No
         one.store.database.read() as connection,
     ):
         rows = connection.execute(backlog.tables.tasks.select()).mappings().all()
-        for table in (backlog.tables.contents, backlog.tables.deliveries):
+        for table in (backlog.tables.task_payloads, backlog.tables.deliveries):
             assert {row.job_id for row in connection.execute(table.select())} == {row["job_id"] for row in rows}
     assert len(rows) == len({row["job_id"] for row in rows}) == 200
     assert len({row["owner"] for row in rows}) == backlog.USERS

@@ -123,7 +123,7 @@ def add_user(topology: Topology, name: str) -> None:
     url = Secret(f"sqlite:///{topology.data / 'store.sqlite3'}")
     store = Store(open_database(url), CredentialCipher(ensure_keys(topology.data / "keys")))
     try:
-        store.users.add(name, password=hash_password(Secret(PASSWORD)))
+        store.users.add(name, password_hash=hash_password(Secret(PASSWORD)))
     finally:
         store.close()
 

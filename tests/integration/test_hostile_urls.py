@@ -227,6 +227,7 @@ def _store(data: Path, urls: dict[str, str]) -> None:
         for job_id, url in urls.items():
             target = vault.encrypt(Secret(json.dumps({"url": url, "param": {}})))
             database.execute(
-                "UPDATE deliveries SET target = ?, next_attempt_at = 0, sent_at = NULL WHERE job_id = ?",
+                "UPDATE deliveries SET encrypted_target = ?, next_attempt_at = 0, dispatched_at = NULL "
+                "WHERE job_id = ?",
                 (target, job_id),
             )

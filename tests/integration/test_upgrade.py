@@ -94,7 +94,7 @@ RECEIPT = json.dumps(
         "version_id": None,
         "size": 99,
         "sha256": "0" * 64,
-        "nulled": 0,
+        "nulled": 3,
         "started_at": "2023-11-14T22:13:20+00:00",
         "finished_at": "2023-11-14T22:13:21+00:00",
     }
@@ -293,7 +293,7 @@ def _arrived(webhook: WebhookReceiver) -> dict[str, Any]:
 def _check_shown(client: Client) -> None:
     task = client.get_task("t-finished")
     assert (task.status, task.success, task.predictions) == ("Finished", True, {"a": 6})
-    assert any(receipt.url == "http://127.0.0.1/old?***" for receipt in task.receipts)
+    assert [receipt.nulls_written for receipt in task.receipts if receipt.url == "http://127.0.0.1/old?***"] == [3]
     failed = client.get_task("t-failed")
     assert (failed.success, failed.error, failed.predictions) == (False, "ValueError: no", None)
     (later,) = [delivery for delivery in failed.deliveries if delivery.attempt_count == 3]
@@ -324,18 +324,18 @@ def _begun(old: Old) -> subprocess.Popen[str]:
     )
 
 
-def test_an_upgrade_that_fails_in_the_middle_changes_nothing(old: Old) -> None:
-    """All or nothing: the error says that the database is as it was, and that is so."""
+@pytest.mark.parametrize("table", ["seals", "key_checks"])
+def test_an_upgrade_that_fails_in_the_middle_changes_nothing(old: Old, table: str) -> None:
+    """All or nothing, whether a table can't be created or can't be renamed: the database is as it was."""
     before = _everything(old)
     with old.engine.begin() as connection:
-        # The name of the last of the new tables.
-        connection.execute(sa.text("CREATE TABLE seals (in_the_way INTEGER)"))
+        connection.execute(sa.text(f"CREATE TABLE {table} (in_the_way INTEGER)"))
     run = old.run("db", "upgrade")
     assert run.returncode == 1
     assert "as it was" in run.stderr
     assert _everything(old) == before
     with old.engine.begin() as connection:
-        connection.execute(sa.text("DROP TABLE seals"))
+        connection.execute(sa.text(f"DROP TABLE {table}"))
     assert old.run("db", "upgrade").returncode == 0
 
 

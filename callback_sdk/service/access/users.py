@@ -52,8 +52,8 @@ class Authenticator:
         session, token_id = uuid.uuid4().hex, uuid.uuid4().hex
         life = self._tokens.refresh.total_seconds()
         self._sessions.open(session, user.user_id, life=life, token_id=token_id)
-        refresh = self._tokens.issue(user.user_id, user.generation, REFRESH, session=session, token_id=token_id)
-        return self._tokens.issue(user.user_id, user.generation, session=session), refresh
+        refresh = self._tokens.issue(user.user_id, user.token_generation, REFRESH, session=session, token_id=token_id)
+        return self._tokens.issue(user.user_id, user.token_generation, session=session), refresh
 
     def account(self, name: str) -> str | None:
         """Return the name of an account; None when there is none."""
@@ -67,10 +67,10 @@ class Authenticator:
             TokenError: The name or the password is wrong, or the user is disabled.
         """
         user = self._users.find(name)
-        if not verify_password(user.password if user else None, password) or user is None or user.disabled:
+        if not verify_password(user.password_hash if user else None, password) or user is None or user.disabled:
             raise TokenError("The user name or the password is wrong.", hint="Ask who runs the service for an account.")
-        if user.password is not None and needs_rehash(user.password):
-            self._users.rehash(user.user_id, user.password, hash_password(password))
+        if user.password_hash is not None and needs_rehash(user.password_hash):
+            self._users.rehash(user.user_id, user.password_hash, hash_password(password))
         return user
 
     def renew(self, refresh: Secret[str], *, address: str | None = None) -> tuple[Secret[str], Secret[str]]:
@@ -98,13 +98,13 @@ class Authenticator:
             raise _revoked()
         following = self._tokens.issue(
             user.user_id,
-            user.generation,
+            user.token_generation,
             REFRESH,
             session=session,
             token_id=rotation.token_id,
             expires_at=rotation.expires_at,
         )
-        return self._tokens.issue(user.user_id, user.generation, session=session), following
+        return self._tokens.issue(user.user_id, user.token_generation, session=session), following
 
     def who(self, token: Secret[str]) -> User:
         """Return whose token it is.
@@ -125,7 +125,11 @@ class Authenticator:
 
     def _of_claims(self, claims: TokenClaims) -> User:
         user = self._users.get(claims.user_id) if claims.session is None else self._sessions.user(claims.session)
-        if user is None or user.disabled or (user.user_id, user.generation) != (claims.user_id, claims.generation):
+        if (
+            user is None
+            or user.disabled
+            or (user.user_id, user.token_generation) != (claims.user_id, claims.generation)
+        ):
             raise _revoked()
         return user
 

@@ -98,7 +98,7 @@ def list_tasks(
         user.user_id, status=status, algorithm=algorithm, after=after, limit=limit + 1
     )
     shown, more = found[:limit], len(found) > limit
-    states = face.task_service.store.deliveries.states([task["job_id"] for task in shown])
+    states = face.task_service.store.deliveries.status_counts([task["job_id"] for task in shown])
     return {
         "tasks": [show_summary(task, states[task["job_id"]]) for task in shown],
         "next": _cursor(shown[-1]) if more else None,
@@ -243,13 +243,13 @@ def _task(task_service: TaskService, job_id: str, user: User) -> dict[str, Any]:
 
 def _view(task_service: TaskService, job_id: str, user: User) -> TaskView:
     task = _task(task_service, job_id, user)
-    results = task_service.store.tasks.results(job_id) if task["spans"] else None
+    results = task_service.store.tasks.results(job_id) if task["result_offsets"] else None
     made = task_service.store.versions.of_task(job_id) if task["kind"] == FIT else None
     return show_task(task, task_service.store.deliveries.of(job_id), results, task_service.blobs, made=made)
 
 
 def _deliveries(task_service: TaskService, job_id: str) -> list[dict[str, Any]]:
-    tries = task_service.store.deliveries.tries(job_id)
+    tries = task_service.store.deliveries.attempts(job_id)
     return [show_delivery(delivery, tries) for delivery in task_service.store.deliveries.of(job_id)]
 
 

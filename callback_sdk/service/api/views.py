@@ -155,7 +155,7 @@ def show_task(
     """
     head = {name: task[name] for name in ("job_id", "status", "success", "error")}
     tail = {
-        "callback_param": _callback_param([delivery["param"] for delivery in deliveries]),
+        "callback_param": _callback_param([delivery["callback_param"] for delivery in deliveries]),
         "progress": _progress(task),
         "receipts": [delivery["receipt"] for delivery in deliveries if delivery["receipt"]],
         "deliveries": [
@@ -165,10 +165,10 @@ def show_task(
         "new_version": None if made is None else made.version,
         **_times(task),
     }  # fmt: skip
-    spans = task["spans"] or {}
+    result_offsets = task["result_offsets"] or {}
     parts: list[bytes | tuple[int, int]] = [orjson.dumps(head)[:-1]]
     for name in SHOWN:
-        start, stop = spans.get(name, (0, 0))
+        start, stop = result_offsets.get(name, (0, 0))
         parts += [b',"%b":' % name.encode(), _member(results, start, stop)]
     return TaskView((*parts, b"," + encode(tail).data[1:]), blobs, results_name(task["job_id"], task["attempt"]))
 
@@ -182,14 +182,14 @@ def show_new(submission: Submission, created_at: float, blobs: BlobStorage) -> T
         blobs: Where its results will be.
     """
     task = asdict(submission.task, recurse=False)
-    task |= dict.fromkeys(("success", "error", "progress", "spans", "started_at", "finished_at"))
+    task |= dict.fromkeys(("success", "error", "progress", "result_offsets", "started_at", "finished_at"))
     task |= {"status": PENDING, "attempt": 0, "created_at": created_at}
     deliveries = [
         {
             "url": str(target.url),
-            "param": target.param,
-            "state": DELIVERY_PENDING,
-            "attempts": 0,
+            "callback_param": target.param,
+            "status": DELIVERY_PENDING,
+            "attempt_count": 0,
             "last_error": None,
             "receipt": None,
         }
@@ -198,7 +198,7 @@ def show_new(submission: Submission, created_at: float, blobs: BlobStorage) -> T
     return show_task(task, deliveries, None, blobs)
 
 
-_DELIVERY = {"url": "url", "state": "state", "attempts": "attempts", "error": "last_error"}
+_DELIVERY = {"url": "url", "state": "status", "attempts": "attempt_count", "error": "last_error"}
 
 
 def _member(results: bytes | None, start: int, stop: int) -> bytes | tuple[int, int]:

@@ -120,7 +120,7 @@ def tasks(request: Request) -> Response:
         request,
         "tasks.html",
         tasks=shown,
-        states=store.deliveries.states([task["job_id"] for task in shown]),
+        states=store.deliveries.status_counts([task["job_id"] for task in shown]),
         statuses=get_args(Status),
         algorithms=sorted({*face.task_service.registry, *([algorithm] if algorithm else [])}),
         status_chosen=status,
@@ -134,7 +134,7 @@ def tasks(request: Request) -> Response:
 def task(request: Request) -> Response:
     visitor, face = session(request), _face(request)
     found = _task(face, visitor, request.path_params["job_id"])
-    tries = face.task_service.store.deliveries.tries(found["job_id"])
+    tries = face.task_service.store.deliveries.attempts(found["job_id"])
     deliveries = face.task_service.store.deliveries.of(found["job_id"])
     shown = [show_delivery(delivery, tries) for delivery in deliveries[:_TRIES]]
     moving = found["status"] in (PENDING, IN_PROGRESS) or any(item["state"] == "pending" for item in shown)
@@ -156,7 +156,7 @@ def results(request: Request) -> Response:
     visitor, face = session(request), _face(request)
     found = _task(face, visitor, request.path_params["job_id"])
     task_service = face.task_service
-    small = task_service.store.tasks.results(found["job_id"]) if found["spans"] else None
+    small = task_service.store.tasks.results(found["job_id"]) if found["result_offsets"] else None
     view = show_task(found, task_service.store.deliveries.of(found["job_id"]), small, task_service.blobs)
     headers = {
         "Content-Length": str(view.size),

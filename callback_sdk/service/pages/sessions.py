@@ -93,7 +93,7 @@ class Sessions:
             except jwt.InvalidTokenError:
                 continue
             user = self._sessions.user(claims["jti"])
-            if user is None or user.disabled or (user.user_id, user.generation) != (claims["sub"], claims["gen"]):
+            if user is None or user.disabled or (user.user_id, user.token_generation) != (claims["sub"], claims["gen"]):
                 return None
             if claims["api"] and self._users.of_token(claims["api"]) != user:
                 return None
@@ -109,7 +109,7 @@ class Sessions:
         self._sessions.open(session_id, user.user_id, life=LIFE.total_seconds())
         claims = {
             "sub": user.user_id,
-            "gen": user.generation,
+            "gen": user.token_generation,
             "api": api,
             "exp": datetime.now(timezone.utc) + LIFE,
             "jti": session_id,

@@ -23,36 +23,36 @@ from callback_sdk.service.store.models import (
     DeliveryClaim,
     DueDeliveries,
 )
-from callback_sdk.service.store.tables import deliveries, tasks, tries
+from callback_sdk.service.store.tables import deliveries, delivery_attempts, tasks
 from callback_sdk.targets import plan
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.tracing import TRACEPARENT
 
-_SHOWN = tuple(column for column in deliveries.c if column.name != "target")
-_LET_GO: dict[str, Any] = {"worker": None, "beat_at": None, "sent_at": None}
-_WAITING = (deliveries.c.state == DELIVERY_PENDING, deliveries.c.worker.is_(None))
+_SHOWN = tuple(column for column in deliveries.c if column.name != "encrypted_target")
+_UNCLAIMED: dict[str, Any] = {"worker": None, "heartbeat_at": None, "dispatched_at": None}
+_IS_UNCLAIMED = (deliveries.c.status == DELIVERY_PENDING, deliveries.c.worker.is_(None))
 
-BROKEN_OFF = 3
+MAX_INTERRUPTED = 3
 """Tries whose process died under them, after which the next one waits: it may be the delivery that kills."""
 
-_PAUSE = 60.0
+_INTERRUPTED_DELAY = 60.0
 """Seconds that it waits then, for each further one."""
 
 # Statements of every delivery's way are made once: to make one takes longer than to run it.
-_JOB: sa.BindParameter[str] = sa.bindparam("_job")
-_DELIVERY: sa.BindParameter[str] = sa.bindparam("_delivery")
+_JOB_ID: sa.BindParameter[str] = sa.bindparam("_job")
+_DELIVERY_ID: sa.BindParameter[str] = sa.bindparam("_delivery")
 _ATTEMPT: sa.BindParameter[int] = sa.bindparam("_attempt")
 
-_OF_TASK = sa.select(deliveries).where(deliveries.c.job_id == _JOB).order_by(deliveries.c.position)
+_SELECT_OF_TASK = sa.select(deliveries).where(deliveries.c.job_id == _JOB_ID).order_by(deliveries.c.position)
 
-_TAKE = (
+_SELECT_DUE = (
     sa.select(deliveries.c.delivery_id, deliveries.c.host)
     .where(
-        *_WAITING,
+        *_IS_UNCLAIMED,
         deliveries.c.next_attempt_at <= now(),
         sa.or_(
-            deliveries.c.sent_at.is_(None),
-            deliveries.c.sent_at < now() - sa.bindparam("_again_after", type_=sa.Double),
+            deliveries.c.dispatched_at.is_(None),
+            deliveries.c.dispatched_at < now() - sa.bindparam("_again_after", type_=sa.Double),
         ),
         deliveries.c.host.not_in(sa.bindparam("_hosts", expanding=True)),
     )
@@ -60,19 +60,19 @@ _TAKE = (
     .limit(sa.bindparam("_limit", type_=sa.Integer))
     .with_for_update(skip_locked=True)
 )
-_MARK = (
+_UPDATE_DISPATCHED = (
     deliveries.update()
     .where(deliveries.c.delivery_id.in_(sa.bindparam("_deliveries", expanding=True)))
-    .values(sent_at=now())
+    .values(dispatched_at=now())
 )
-_BUSY = (
+_SELECT_BUSY_HOSTS = (
     sa.select(deliveries.c.host)
     .where(deliveries.c.worker > "")
     .group_by(deliveries.c.host)
     .having(sa.func.count() >= sa.bindparam("_count", type_=sa.Integer))
 )
-_NEXT = sa.select(sa.func.min(deliveries.c.next_attempt_at) - now()).where(
-    *_WAITING, deliveries.c.next_attempt_at.is_not(None)
+_SELECT_NEXT_DUE = sa.select(sa.func.min(deliveries.c.next_attempt_at) - now()).where(
+    *_IS_UNCLAIMED, deliveries.c.next_attempt_at.is_not(None)
 )
 
 ENDED_TASK: tuple[sa.Column[Any], ...] = tuple(
@@ -81,56 +81,69 @@ ENDED_TASK: tuple[sa.Column[Any], ...] = tuple(
 """Columns of an ended task that its deliveries need."""
 
 _CLAIMED_DELIVERY: tuple[sa.Column[Any], ...] = tuple(
-    deliveries.c[name] for name in ("delivery_id", "url", "host", "target", "attempts", "attempts_before")
+    deliveries.c[name]
+    for name in ("delivery_id", "url", "host", "encrypted_target", "attempt_count", "attempts_before_redelivery")
 )
 
-_DUE = deliveries.update().where(deliveries.c.job_id == _JOB).values(next_attempt_at=now(), sent_at=None)
+_UPDATE_DUE = (
+    deliveries.update().where(deliveries.c.job_id == _JOB_ID).values(next_attempt_at=now(), dispatched_at=None)
+)
 
 _SPARE: sa.BindParameter[int] = sa.bindparam("_spare", type_=sa.Integer)
-_FIRST = deliveries.c.position < _SPARE
-_DUE_AND_SENT = (
-    _DUE.values(
-        sent_at=now(),
-        worker=sa.case((_FIRST, sa.bindparam("_worker", type_=sa.String))),
-        beat_at=sa.case((_FIRST, now())),
-        attempts=deliveries.c.attempts + sa.case((_FIRST, 1), else_=0),
+_FITS = deliveries.c.position < _SPARE
+_UPDATE_DUE_AND_CLAIMED = (
+    _UPDATE_DUE.values(
+        dispatched_at=now(),
+        worker=sa.case((_FITS, sa.bindparam("_worker", type_=sa.String))),
+        heartbeat_at=sa.case((_FITS, now())),
+        attempt_count=deliveries.c.attempt_count + sa.case((_FITS, 1), else_=0),
     )
 ).returning(*_CLAIMED_DELIVERY, deliveries.c.worker)
 
-_CLAIM = (
+_UPDATE_CLAIMED = (
     deliveries.update()
-    .where(*_WAITING, deliveries.c.delivery_id == _DELIVERY, deliveries.c.next_attempt_at <= now())
-    .values(worker=sa.bindparam("_worker"), beat_at=now(), attempts=deliveries.c.attempts + 1)
+    .where(*_IS_UNCLAIMED, deliveries.c.delivery_id == _DELIVERY_ID, deliveries.c.next_attempt_at <= now())
+    .values(worker=sa.bindparam("_worker"), heartbeat_at=now(), attempt_count=deliveries.c.attempt_count + 1)
 )
-_CLAIMED = (
-    sa.select(*_CLAIMED_DELIVERY, *ENDED_TASK, rows.content_of(deliveries.c.job_id, RESULTS))
+_SELECT_CLAIM = (
+    sa.select(*_CLAIMED_DELIVERY, *ENDED_TASK, rows.payload_column(deliveries.c.job_id, RESULTS))
     .select_from(deliveries.join(tasks))
-    .where(deliveries.c.delivery_id == _DELIVERY)
+    .where(deliveries.c.delivery_id == _DELIVERY_ID)
 )
-_START = tries.insert().values(started_at=now())
+_INSERT_ATTEMPT = delivery_attempts.insert().values(started_at=now())
 
-_SETTLE = (
+_UPDATE_FINISHED = (
     deliveries.update()
-    .where(deliveries.c.delivery_id == _DELIVERY, deliveries.c.attempts == _ATTEMPT, deliveries.c.worker.is_not(None))
-    .values(_LET_GO)
+    .where(
+        deliveries.c.delivery_id == _DELIVERY_ID,
+        deliveries.c.attempt_count == _ATTEMPT,
+        deliveries.c.worker.is_not(None),
+    )
+    .values(_UNCLAIMED)
 )
-_STOP = (
-    tries.update()
-    .where(tries.c.delivery_id == _DELIVERY, tries.c.number == _ATTEMPT)
+_UPDATE_ATTEMPT = (
+    delivery_attempts.update()
+    .where(delivery_attempts.c.delivery_id == _DELIVERY_ID, delivery_attempts.c.number == _ATTEMPT)
     .values(finished_at=now(), error=sa.bindparam("_error"))
 )
 
 # Somebody asked for another round during the try.
-_ASKED_ANEW = deliveries.c.attempts_before >= deliveries.c.attempts
+_REDELIVERY_REQUESTED = deliveries.c.attempts_before_redelivery >= deliveries.c.attempt_count
 
-_BROKEN_OFF = (
+_INTERRUPTED_COUNT = (
     sa.select(sa.func.count())
-    .where(tries.c.delivery_id == deliveries.c.delivery_id, tries.c.finished_at.is_(None))
+    .where(delivery_attempts.c.delivery_id == deliveries.c.delivery_id, delivery_attempts.c.finished_at.is_(None))
     .scalar_subquery()
 )
-_TAKEN_BACK: dict[str, Any] = {
-    "attempts_before": sa.case((_ASKED_ANEW, deliveries.c.attempts_before), else_=deliveries.c.attempts_before + 1),
-    "next_attempt_at": now() + sa.case((_BROKEN_OFF > BROKEN_OFF, _PAUSE * (_BROKEN_OFF - BROKEN_OFF)), else_=0.0),
+_RECLAIMED: dict[str, Any] = {
+    "attempts_before_redelivery": sa.case(
+        (_REDELIVERY_REQUESTED, deliveries.c.attempts_before_redelivery),
+        else_=deliveries.c.attempts_before_redelivery + 1,
+    ),
+    "next_attempt_at": now()
+    + sa.case(
+        (_INTERRUPTED_COUNT > MAX_INTERRUPTED, _INTERRUPTED_DELAY * (_INTERRUPTED_COUNT - MAX_INTERRUPTED)), else_=0.0
+    ),
 }
 
 
@@ -149,36 +162,41 @@ class DeliveryStore:
     def of(self, job_id: str) -> list[dict[str, Any]]:
         """Return what may be shown of a task's deliveries, in the order of its targets.
 
-        Each has `param` too, its `callback_param` without credentials; None when it can't be read any more.
+        Each has `callback_param` too, its `callback_param` without credentials; None when it can't be read any more.
         """
         with self._database.read() as connection:
-            found = [dict(row) for row in connection.execute(_OF_TASK, {"_job": job_id}).mappings()]
+            found = [dict(row) for row in connection.execute(_SELECT_OF_TASK, {"_job": job_id}).mappings()]
         for row in found:
-            row["param"] = rows.param(row.pop("target"), self._vault)
+            row["callback_param"] = rows.callback_param(row.pop("encrypted_target"), self._vault)
         return found
 
-    def tries(self, job_id: str) -> list[dict[str, Any]]:
+    def attempts(self, job_id: str) -> list[dict[str, Any]]:
         """Return all tries of a task's deliveries, in order."""
-        query = sa.select(tries).join(deliveries).where(deliveries.c.job_id == job_id).order_by(tries.c.number)
+        query = (
+            sa.select(delivery_attempts)
+            .join(deliveries)
+            .where(deliveries.c.job_id == job_id)
+            .order_by(delivery_attempts.c.number)
+        )
         with self._database.read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
-    def states(self, job_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    def status_counts(self, job_ids: Sequence[str]) -> dict[str, dict[str, int]]:
         """Count the deliveries of several tasks by their state."""
-        query = sa.select(deliveries.c.job_id, deliveries.c.state, sa.func.count()).group_by(
-            deliveries.c.job_id, deliveries.c.state
+        query = sa.select(deliveries.c.job_id, deliveries.c.status, sa.func.count()).group_by(
+            deliveries.c.job_id, deliveries.c.status
         )
         found: dict[str, dict[str, int]] = {job_id: {} for job_id in job_ids}
         with self._database.read() as connection:
-            for job_id, state, count in connection.execute(query.where(deliveries.c.job_id.in_(job_ids))):
-                found[job_id][state] = count
+            for job_id, status, count in connection.execute(query.where(deliveries.c.job_id.in_(job_ids))):
+                found[job_id][status] = count
         return found
 
     def counts(self) -> dict[str, int]:
         """Count the deliveries that are not made: those that are due or wait for their next try, and the dead."""
-        waiting = (deliveries.c.state == DELIVERY_PENDING, deliveries.c.next_attempt_at.is_not(None))
+        waiting = (deliveries.c.status == DELIVERY_PENDING, deliveries.c.next_attempt_at.is_not(None))
         # Word for word the condition of the index of the dead: with a parameter it could not be used.
-        dead = deliveries.c.state == sa.literal(DEAD, literal_execute=True)
+        dead = deliveries.c.status == sa.literal(DEAD, literal_execute=True)
         count = sa.select(sa.func.count()).select_from(deliveries)
         with self._database.read() as connection:
             return {
@@ -195,7 +213,7 @@ class DeliveryStore:
             limit: How many, at most.
         """
         # Word for word the condition of the index of the dead: with a parameter it could not be used.
-        dead = deliveries.c.state == sa.literal(DEAD, literal_execute=True)
+        dead = deliveries.c.status == sa.literal(DEAD, literal_execute=True)
         query = (
             sa.select(*_SHOWN, tasks.c.algorithm, tasks.c.finished_at.label("task_finished_at"))
             .select_from(deliveries.join(tasks))
@@ -222,9 +240,9 @@ class DeliveryStore:
         values = {"_limit": limit, "_hosts": list(skip_hosts), "_again_after": again_after}
 
         def mark(connection: sa.Connection) -> list[tuple[str, str]]:
-            taken = [(row.delivery_id, row.host) for row in connection.execute(_TAKE, values)]
+            taken = [(row.delivery_id, row.host) for row in connection.execute(_SELECT_DUE, values)]
             if taken:
-                connection.execute(_MARK, {"_deliveries": [delivery_id for delivery_id, _ in taken]})
+                connection.execute(_UPDATE_DISPATCHED, {"_deliveries": [delivery_id for delivery_id, _ in taken]})
             return taken
 
         return self._database.write(mark)
@@ -235,19 +253,19 @@ class DeliveryStore:
         Args:
             since: Only one that was given out at or after this time of the database's clock.
         """
-        given = (*_WAITING, deliveries.c.next_attempt_at <= now(), deliveries.c.sent_at >= since)
+        given = (*_IS_UNCLAIMED, deliveries.c.next_attempt_at <= now(), deliveries.c.dispatched_at >= since)
         with self._database.read() as connection:
             return bool(connection.execute(sa.select(sa.exists().where(*given))).scalar())
 
     def busy_hosts(self, at_least: int) -> list[str]:
         """Return the hosts that so many attempts are under way at."""
         with self._database.read() as connection:
-            return list(connection.execute(_BUSY, {"_count": at_least}).scalars())
+            return list(connection.execute(_SELECT_BUSY_HOSTS, {"_count": at_least}).scalars())
 
     def next_due(self) -> float | None:
         """Return in how many seconds the next delivery is due, 0 when one is; None when none waits."""
         with self._database.read() as connection:
-            seconds: float | None = connection.execute(_NEXT).scalar()
+            seconds: float | None = connection.execute(_SELECT_NEXT_DUE).scalar()
         return None if seconds is None else max(0.0, seconds)
 
     def claim(self, delivery_id: str, worker: str) -> DeliveryClaim | None:
@@ -260,10 +278,10 @@ class DeliveryStore:
         one = {"_delivery": delivery_id}
 
         def take(connection: sa.Connection) -> DeliveryClaim | None:
-            if not connection.execute(_CLAIM, one | {"_worker": worker}).rowcount:
+            if not connection.execute(_UPDATE_CLAIMED, one | {"_worker": worker}).rowcount:
                 return None
-            row = connection.execute(_CLAIMED, one).one()
-            connection.execute(_START, {"delivery_id": delivery_id, "number": row.attempts})
+            row = connection.execute(_SELECT_CLAIM, one).one()
+            connection.execute(_INSERT_ATTEMPT, {"delivery_id": delivery_id, "number": row.attempt_count})
             return _claim(row, row, row.data)
 
         return self._database.write(take)
@@ -274,18 +292,18 @@ class DeliveryStore:
         Raises:
             CredentialCipherError: They were encrypted with a key that isn't known any more.
         """
-        return rows.callback(claim.target, self._vault)
+        return rows.callback(claim.encrypted_target, self._vault)
 
     def beat(self, worker: str, running: Collection[str]) -> None:
         """Say that a worker is alive and has these deliveries under way."""
         mine = (deliveries.c.worker == worker, deliveries.c.delivery_id.in_(running))
-        renew = deliveries.update().where(*mine).values(beat_at=now())
+        renew = deliveries.update().where(*mine).values(heartbeat_at=now())
         self._database.write(lambda connection: connection.execute(renew))
 
     def delivered(self, delivery_id: str, attempt: int, receipt: Receipt) -> None:
         """Keep the proof that a target has the result."""
-        values = {"state": DELIVERED, "next_attempt_at": None, "last_error": None, "receipt": receipt.to_dict()}
-        self._settle(_SETTLE, {"_delivery": delivery_id, "_attempt": attempt}, values, None)
+        values = {"status": DELIVERED, "next_attempt_at": None, "last_error": None, "receipt": receipt.to_dict()}
+        self._settle(_UPDATE_FINISHED, {"_delivery": delivery_id, "_attempt": attempt}, values, None)
 
     def failed(self, delivery_id: str, attempt: int, error: str, again_in: float | None) -> None:
         """Keep that an attempt failed.
@@ -297,17 +315,21 @@ class DeliveryStore:
             again_in: Seconds until the next try; None for never, unless somebody asked for one meanwhile.
         """
         if again_in is None:
-            settle = _SETTLE.values(
-                state=sa.case((_ASKED_ANEW, DELIVERY_PENDING), else_=DEAD),
-                next_attempt_at=sa.case((_ASKED_ANEW, now()), else_=None),
+            settle = _UPDATE_FINISHED.values(
+                status=sa.case((_REDELIVERY_REQUESTED, DELIVERY_PENDING), else_=DEAD),
+                next_attempt_at=sa.case((_REDELIVERY_REQUESTED, now()), else_=None),
             )
         else:
-            settle = _SETTLE.values(next_attempt_at=now() + again_in)
+            settle = _UPDATE_FINISHED.values(next_attempt_at=now() + again_in)
         self._settle(settle, {"_delivery": delivery_id, "_attempt": attempt}, {"last_error": error}, error)
 
     def give_back(self, delivery_id: str) -> None:
         """Let the dispatcher bring a delivery again that could not be taken up here, without delay."""
-        back = deliveries.update().where(*_WAITING, deliveries.c.delivery_id == delivery_id).values(sent_at=None)
+        back = (
+            deliveries.update()
+            .where(*_IS_UNCLAIMED, deliveries.c.delivery_id == delivery_id)
+            .values(dispatched_at=None)
+        )
         self._database.write(lambda connection: connection.execute(back))
 
     def redeliver(self, job_id: str, delivery_id: str) -> bool:
@@ -319,11 +341,11 @@ class DeliveryStore:
             False when the task has not ended.
         """
         one = (deliveries.c.delivery_id == delivery_id, deliveries.c.job_id == job_id)
-        anew = deliveries.update().where(*one).values(attempts_before=deliveries.c.attempts)
+        anew = deliveries.update().where(*one).values(attempts_before_redelivery=deliveries.c.attempt_count)
         due = (
             deliveries.update()
             .where(*one, deliveries.c.worker.is_(None))
-            .values(state=DELIVERY_PENDING, next_attempt_at=now(), sent_at=None)
+            .values(status=DELIVERY_PENDING, next_attempt_at=now(), dispatched_at=None)
         )
         status = sa.select(tasks.c.status).where(tasks.c.job_id == job_id)
 
@@ -349,13 +371,13 @@ class DeliveryStore:
         if worker is not None:
             dead = deliveries.c.worker == worker
         else:
-            dead = sa.and_(deliveries.c.worker.is_not(None), deliveries.c.beat_at < now() - silent_for)
-        back = deliveries.update().where(dead).values(_TAKEN_BACK | _LET_GO)
+            dead = sa.and_(deliveries.c.worker.is_not(None), deliveries.c.heartbeat_at < now() - silent_for)
+        back = deliveries.update().where(dead).values(_RECLAIMED | _UNCLAIMED)
         return self._database.write(lambda connection: connection.execute(back).rowcount)
 
     def results_url(self, job_id: str) -> str | None:
         """Return where a task's results will be, without a signature; None when no target of it is an object."""
-        query = sa.select(deliveries.c.delivery_id, deliveries.c.target).where(deliveries.c.job_id == job_id)
+        query = sa.select(deliveries.c.delivery_id, deliveries.c.encrypted_target).where(deliveries.c.job_id == job_id)
         with self._database.read() as connection:
             found = connection.execute(query.order_by(deliveries.c.position)).all()
         urls = (self._object_url(delivery_id, target) for delivery_id, target in found)
@@ -373,7 +395,7 @@ class DeliveryStore:
 
         def keep(connection: sa.Connection) -> None:
             connection.execute(settle, one | values)
-            connection.execute(_STOP, one | {"_error": error})
+            connection.execute(_UPDATE_ATTEMPT, one | {"_error": error})
 
         self._database.write_with_retry(keep)
 
@@ -390,13 +412,15 @@ def make_due(
         sender: Claims as many as it can begin, and hears of the others; None to leave all to the dispatcher.
     """
     if sender is None:
-        connection.execute(_DUE, {"_job": task.job_id})
+        connection.execute(_UPDATE_DUE, {"_job": task.job_id})
         return DueDeliveries()
     values = {"_job": task.job_id, "_worker": sender.worker, "_spare": sender.spare}
-    found = connection.execute(_DUE_AND_SENT, values).all()
+    found = connection.execute(_UPDATE_DUE_AND_CLAIMED, values).all()
     claimed = [row for row in found if row.worker is not None]
     if claimed:
-        connection.execute(_START, [{"delivery_id": row.delivery_id, "number": row.attempts} for row in claimed])
+        connection.execute(
+            _INSERT_ATTEMPT, [{"delivery_id": row.delivery_id, "number": row.attempt_count} for row in claimed]
+        )
     return DueDeliveries(
         claims=[_claim(row, task, results) for row in claimed],
         due=[(row.delivery_id, row.host) for row in found if row.worker is None],
@@ -409,10 +433,10 @@ def _claim(delivery: Any, task: Any, results: bytes | None) -> DeliveryClaim:
         delivery_id=delivery.delivery_id,
         url=delivery.url,
         host=delivery.host,
-        target=delivery.target,
+        encrypted_target=delivery.encrypted_target,
         job_id=task.job_id,
-        attempt=delivery.attempts,
-        since_redelivery=delivery.attempts - delivery.attempts_before,
+        attempt=delivery.attempt_count,
+        since_redelivery=delivery.attempt_count - delivery.attempts_before_redelivery,
         run=task.attempt,
         result=JobResult(job_id=task.job_id, success=bool(task.success), error=task.error, status=task.status),
         results=results,

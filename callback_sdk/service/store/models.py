@@ -119,7 +119,7 @@ class RunOutcome:
     Attributes:
         success: Whether there are results.
         error: Why not.
-        spans: Where the members lie in the results.
+        result_offsets: Where the members lie in the results.
         nulls_written: Numbers in them that became null.
         progress: What the run said last about its progress.
         results: The results, when they are small; None when there are none or they are among the blobs.
@@ -130,7 +130,7 @@ class RunOutcome:
 
     success: bool
     error: str | None = None
-    spans: dict[str, list[int]] | None = None
+    result_offsets: dict[str, list[int]] | None = None
     nulls_written: int = 0
     progress: dict[str, Any] | None = None
     results: bytes | None = field(default=None, repr=False)
@@ -180,7 +180,7 @@ class DeliveryClaim:
         delivery_id: Stable over all attempts.
         url: Where to, as it may be shown.
         host: The host in it.
-        target: The same with its credentials, encrypted; see `DeliveryStore.open`.
+        encrypted_target: The same with its credentials, encrypted; see `DeliveryStore.open`.
         job_id: The task.
         attempt: The try's number, from 1; for the task's own run see `run`.
         since_redelivery: The same, counted from the last time that somebody asked for the delivery anew.
@@ -194,7 +194,7 @@ class DeliveryClaim:
     delivery_id: str
     url: str
     host: str
-    target: str = field(repr=False)
+    encrypted_target: str = field(repr=False)
     job_id: str
     attempt: int
     since_redelivery: int
@@ -236,14 +236,14 @@ class User:
     """Somebody who may submit tasks.
 
     Attributes:
-        generation: Raised when access tokens that were given out must no longer count.
-        password: An Argon2 hash; None for who has API tokens only.
+        token_generation: Raised when access tokens that were given out must no longer count.
+        password_hash: An Argon2 hash; None for who has API tokens only.
         created_at: Seconds since 1970 in UTC.
     """
 
     user_id: str
     name: str
-    generation: int
+    token_generation: int
     disabled: bool
-    password: str | None = field(default=None, repr=False)
+    password_hash: str | None = field(default=None, repr=False)
     created_at: float

@@ -18,15 +18,15 @@ def _repair(column: sa.Column[Any], longest: sa.BindParameter[float], value: Any
     return column.table.update().where(column > now() + longest).values({column.name: value})
 
 
-_REPAIRS = (
+_UPDATES_OF_LEASES = (
     # What was dispatched in the future would not be dispatched again until then.
-    _repair(tasks.c.sent_at, _LEASE, None),
-    _repair(deliveries.c.sent_at, _LEASE, None),
+    _repair(tasks.c.dispatched_at, _LEASE, None),
+    _repair(deliveries.c.dispatched_at, _LEASE, None),
     # The lease of a dead worker would not expire until then; one that lives renews it in seconds.
-    _repair(tasks.c.beat_at, _LEASE, now()),
-    _repair(deliveries.c.beat_at, _LEASE, now()),
+    _repair(tasks.c.heartbeat_at, _LEASE, now()),
+    _repair(deliveries.c.heartbeat_at, _LEASE, now()),
 )
-_REPAIR_DELAY = _repair(deliveries.c.next_attempt_at, _DELAY, now())
+_UPDATE_NEXT_ATTEMPTS = _repair(deliveries.c.next_attempt_at, _DELAY, now())
 
 
 def repair_times(database: Database, *, lease: float, longest_delay: float | None = None) -> int:
@@ -42,9 +42,9 @@ def repair_times(database: Database, *, lease: float, longest_delay: float | Non
     """
 
     def repair(connection: sa.Connection) -> int:
-        count = sum(int(connection.execute(one, {"_lease": lease}).rowcount) for one in _REPAIRS)
+        count = sum(int(connection.execute(one, {"_lease": lease}).rowcount) for one in _UPDATES_OF_LEASES)
         if longest_delay is not None:
-            count += int(connection.execute(_REPAIR_DELAY, {"_delay": longest_delay}).rowcount)
+            count += int(connection.execute(_UPDATE_NEXT_ATTEMPTS, {"_delay": longest_delay}).rowcount)
         return count
 
     return database.write(repair)

@@ -13,11 +13,11 @@ from callback_sdk.errors import TargetError
 from callback_sdk.redaction import Secret
 from callback_sdk.service.access.cipher import CredentialCipher, CredentialCipherError
 from callback_sdk.service.store.models import DELIVERY_PENDING, Submission
-from callback_sdk.service.store.tables import contents
+from callback_sdk.service.store.tables import task_payloads
 from callback_sdk.targets.callbacks import Callback, callbacks
 
-_CONTENT = sa.select(contents.c.data).where(
-    contents.c.job_id == sa.bindparam("_job"), contents.c.name == sa.bindparam("_name")
+_SELECT_PAYLOAD = sa.select(task_payloads.c.data).where(
+    task_payloads.c.job_id == sa.bindparam("_job"), task_payloads.c.name == sa.bindparam("_name")
 )
 
 
@@ -33,46 +33,46 @@ def delivery(submission: Submission, position: int, vault: CredentialCipher) -> 
         "delivery_id": f"msg_{secrets.token_hex(16)}",
         "job_id": submission.task.job_id,
         "position": position,
-        "target": vault.encrypt(Secret(json.dumps(target.plain()))),
+        "encrypted_target": vault.encrypt(Secret(json.dumps(target.plain()))),
         "url": str(target.url),
         "host": target.url.host,
-        "state": DELIVERY_PENDING,
+        "status": DELIVERY_PENDING,
     }
 
 
-def callback(sealed: str, vault: CredentialCipher) -> Callback:
+def callback(encrypted: str, vault: CredentialCipher) -> Callback:
     """Read a target out of its row.
 
     Raises:
         CredentialCipherError: It was encrypted with a key that isn't known any more.
     """
-    (found,) = callbacks(Secret([json.loads(vault.decrypt(sealed).reveal())]))
+    (found,) = callbacks(Secret([json.loads(vault.decrypt(encrypted).reveal())]))
     return found
 
 
-def param(sealed: str, vault: CredentialCipher) -> dict[str, Any] | None:
+def callback_param(encrypted: str, vault: CredentialCipher) -> dict[str, Any] | None:
     """Read a target's `callback_param` without credentials out of its row; None when that can't be read any more."""
     try:
-        return callback(sealed, vault).param
+        return callback(encrypted, vault).param
     except (CredentialCipherError, TargetError):
         return None
 
 
-def content(connection: sa.Connection, job_id: str, name: str) -> bytes | None:
+def payload(connection: sa.Connection, job_id: str, name: str) -> bytes | None:
     """Return a task's features or results; None when they are not in the database."""
-    data: bytes | None = connection.execute(_CONTENT, {"_job": job_id, "_name": name}).scalar()
+    data: bytes | None = connection.execute(_SELECT_PAYLOAD, {"_job": job_id, "_name": name}).scalar()
     return data
 
 
-def content_of(job_id: sa.ColumnElement[str], name: str) -> sa.Label[Any]:
+def payload_column(job_id: sa.ColumnElement[str], name: str) -> sa.Label[Any]:
     """Return a column `data` for a statement: a task's features or results, where these are in the database.
 
     Args:
         job_id: The task. In what an update returns, a parameter and no column: on SQLite, SQLAlchemy leaves out the
             tables' names there.
-        name: Which of its contents.
+        name: Which of its payloads.
     """
-    kept = sa.select(contents.c.data).where(contents.c.job_id == job_id, contents.c.name == name)
+    kept = sa.select(task_payloads.c.data).where(task_payloads.c.job_id == job_id, task_payloads.c.name == name)
     return kept.scalar_subquery().label("data")
 
 

@@ -11,7 +11,7 @@ from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret, strip_traceback
 from callback_sdk.service.access.cipher import CredentialCipher, CredentialCipherError
 from callback_sdk.service.store.database import Database, StoreUnavailableError, unavailable
-from callback_sdk.service.store.tables import deliveries, seals
+from callback_sdk.service.store.tables import deliveries, key_checks
 
 FIRST = "0001"
 """The schema of databases from before there were migrations; they have no table that says so."""
@@ -19,7 +19,7 @@ FIRST = "0001"
 _LOCK = 7_263_541_980
 """Any number: PostgreSQL lets one of those who ask for it migrate at a time."""
 
-_SEAL = "credentials"
+_CHECK_NAME = "credentials"
 
 
 def revision(database: Database) -> str | None:
@@ -59,7 +59,7 @@ def prepare(database: Database, vault: CredentialCipher) -> None:
             hint="Stop all services and workers that use it, make a backup, and run: callback-sdk db upgrade",
         )
     # Also of one that was empty a moment ago: another process may have made its schema first, with other keys.
-    _check_seal(database, vault)
+    _check_key(database, vault)
 
 
 def upgrade(database: Database, vault: CredentialCipher) -> tuple[str | None, str]:
@@ -79,7 +79,7 @@ def upgrade(database: Database, vault: CredentialCipher) -> tuple[str | None, st
         StoreUnavailableError: It can't be written, and is as it was; or it is up to date, but could not be cleaned.
     """
     before = _migrate(database, vault)
-    _check_seal(database, vault)
+    _check_key(database, vault)
     if before is not None:
         _clean(database)
     return before, newest()
@@ -101,12 +101,16 @@ def rotate(database: Database, vault: CredentialCipher) -> int:
 
     def work(connection: sa.Connection) -> int:
         count = 0
-        query = sa.select(deliveries.c.delivery_id, deliveries.c.target)
+        query = sa.select(deliveries.c.delivery_id, deliveries.c.encrypted_target)
         for delivery_id, target in connection.execute(query).all():
             update = deliveries.update().where(deliveries.c.delivery_id == delivery_id)
-            connection.execute(update.values(target=vault.rotate(target)))
+            connection.execute(update.values(encrypted_target=vault.rotate(target)))
             count += 1
-        connection.execute(seals.update().where(seals.c.name == _SEAL).values(sealed=vault.encrypt(Secret(_SEAL))))
+        connection.execute(
+            key_checks.update()
+            .where(key_checks.c.name == _CHECK_NAME)
+            .values(encrypted_value=vault.encrypt(Secret(_CHECK_NAME)))
+        )
         return count
 
     return database.write(work)
@@ -127,8 +131,10 @@ def _migrate(database: Database, vault: CredentialCipher, *, is_new: bool = Fals
         if before == FIRST:
             command.stamp(config, FIRST)
         command.upgrade(config, "head")
-        if connection.execute(sa.select(seals.c.name).where(seals.c.name == _SEAL)).first() is None:
-            connection.execute(seals.insert(), {"name": _SEAL, "sealed": vault.encrypt(Secret(_SEAL))})
+        if connection.execute(sa.select(key_checks.c.name).where(key_checks.c.name == _CHECK_NAME)).first() is None:
+            connection.execute(
+                key_checks.insert(), {"name": _CHECK_NAME, "encrypted_value": vault.encrypt(Secret(_CHECK_NAME))}
+            )
         return before
 
     done = "created" if is_new else "upgraded, and is as it was"
@@ -151,7 +157,7 @@ def _clean(database: Database) -> None:
     """Write anew what may hold credentials in plain where rows were before: they outlast an update there."""
     statements = ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"]
     if database.engine.dialect.name == "postgresql":
-        statements = ["SET statement_timeout = 0", "VACUUM (FULL) deliveries", "VACUUM (FULL) tries"]
+        statements = ["SET statement_timeout = 0", "VACUUM (FULL) deliveries", "VACUUM (FULL) delivery_attempts"]
     try:
         with unavailable(), database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
             for statement in statements:
@@ -165,13 +171,15 @@ def _clean(database: Database) -> None:
         ) from error.__cause__
 
 
-def _check_seal(database: Database, vault: CredentialCipher) -> None:
+def _check_key(database: Database, vault: CredentialCipher) -> None:
     with database.read() as connection:
-        sealed = connection.execute(sa.select(seals.c.sealed).where(seals.c.name == _SEAL)).scalar()
-    if sealed is None:
+        encrypted = connection.execute(
+            sa.select(key_checks.c.encrypted_value).where(key_checks.c.name == _CHECK_NAME)
+        ).scalar()
+    if encrypted is None:
         return
     try:
-        vault.decrypt(sealed)
+        vault.decrypt(encrypted)
     except CredentialCipherError:
         raise ConfigurationError(
             "The database's credentials were encrypted with other keys than this process has.",

@@ -17,12 +17,12 @@ GRACE = 60.0
 """Seconds in which the refresh token before the last one gets the same answer again: the first answer may be lost."""
 
 _SESSION: sa.BindParameter[str] = sa.bindparam("_session")
-_USER_OF = (
+_SELECT_USER = (
     sa.select(*(users.c[name] for name in User.__annotations__))
     .join(sessions, sessions.c.user_id == users.c.user_id)
     .where(sessions.c.session_id == _SESSION, sessions.c.expires_at > now())
 )
-_NEXT = (
+_UPDATE_TOKEN = (
     sessions.update()
     .where(
         sessions.c.session_id == _SESSION,
@@ -32,7 +32,7 @@ _NEXT = (
     .values(previous_token=sessions.c.current_token, current_token=sa.bindparam("_next"), rotated_at=now())
     .returning(sessions.c.expires_at)
 )
-_KNOWN = sa.select(
+_SELECT_SESSION = sa.select(
     sessions.c.current_token,
     sessions.c.expires_at,
     sa.and_(
@@ -83,7 +83,7 @@ class SessionStore:
     def user(self, session_id: str) -> User | None:
         """Return whose session it is; None when it is over."""
         with self._database.read() as connection:
-            row = connection.execute(_USER_OF, {"_session": session_id}).mappings().first()
+            row = connection.execute(_SELECT_USER, {"_session": session_id}).mappings().first()
         return None if row is None else User(**row)
 
     def rotate(self, session_id: str, token_id: str, next_id: str) -> Rotation:
@@ -99,10 +99,10 @@ class SessionStore:
 
         def work(connection: sa.Connection) -> Rotation:
             # The update decides who is first: whoever comes at the same moment finds another current token.
-            expires_at = connection.execute(_NEXT, values).scalar()
+            expires_at = connection.execute(_UPDATE_TOKEN, values).scalar()
             if expires_at is not None:
                 return Rotation(token_id=next_id, expires_at=expires_at)
-            known = connection.execute(_KNOWN, values).first()
+            known = connection.execute(_SELECT_SESSION, values).first()
             if known is None:
                 return Rotation()
             if known.is_repeated:

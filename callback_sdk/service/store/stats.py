@@ -11,7 +11,7 @@ from callback_sdk.models import PENDING
 from callback_sdk.service.store import rows
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
-from callback_sdk.service.store.tables import deliveries, tasks, tries
+from callback_sdk.service.store.tables import deliveries, delivery_attempts, tasks
 
 
 @define(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class Statistics:
             sa.select(
                 tasks.c.worker.label("name"),
                 sa.func.count().label("tasks"),
-                (now() - sa.func.max(tasks.c.beat_at)).label("silent_for"),
+                (now() - sa.func.max(tasks.c.heartbeat_at)).label("silent_for"),
             )
             .where(tasks.c.worker > "")
             .group_by(tasks.c.worker)
@@ -111,9 +111,9 @@ class Statistics:
             Pairs of age and latency, in seconds, the latest first.
         """
         latest = (
-            sa.select(tries.c.delivery_id, tries.c.finished_at)
-            .where(tries.c.finished_at >= now() - within, tries.c.error.is_(None))
-            .order_by(tries.c.finished_at.desc())
+            sa.select(delivery_attempts.c.delivery_id, delivery_attempts.c.finished_at)
+            .where(delivery_attempts.c.finished_at >= now() - within, delivery_attempts.c.error.is_(None))
+            .order_by(delivery_attempts.c.finished_at.desc())
             .limit(limit)
             .subquery()
         )

@@ -24,7 +24,7 @@ from callback_sdk.service.store.tasks import TaskStore
 from callback_sdk.service.store.users import UserStore
 from callback_sdk.service.store.versions import VersionStore
 
-_NOW = sa.select(now())
+_SELECT_NOW = sa.select(now())
 
 
 class Store:
@@ -63,7 +63,7 @@ class Store:
     def clock(self) -> float:
         """Return the time by the database's clock, in seconds since 1970 in UTC."""
         with self.database.read() as connection:
-            return connection.execute(_NOW).scalar_one()
+            return connection.execute(_SELECT_NOW).scalar_one()
 
     def close(self) -> None:
         """Close the database, after all that was written is on disk."""

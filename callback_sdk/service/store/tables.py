@@ -21,9 +21,9 @@ users = sa.Table(
     sa.Column("user_id", sa.String(64), primary_key=True),
     sa.Column("name", sa.String(128), nullable=False, unique=True),
     # An Argon2 hash; null for who has API tokens only.
-    sa.Column("password", sa.Text),
+    sa.Column("password_hash", sa.Text),
     # Raised when a user's access tokens must no longer count.
-    sa.Column("generation", sa.Integer, nullable=False, default=0),
+    sa.Column("token_generation", sa.Integer, nullable=False, default=0),
     sa.Column("disabled", sa.Boolean, nullable=False, default=False),
     sa.Column("created_at", sa.Double, nullable=False),
 )
@@ -32,7 +32,7 @@ tokens = sa.Table(
     "tokens",
     metadata,
     # SHA-256 of the API token; nobody keeps the token itself.
-    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("token_hash", sa.String(64), primary_key=True),
     sa.Column("user_id", sa.ForeignKey("users.user_id", ondelete="CASCADE"), nullable=False),
     sa.Column("label", sa.String(128), nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
@@ -76,14 +76,14 @@ tasks = sa.Table(
     # Raised by every claim and never lowered: it tells a run that lost its claim from the one that has it.
     sa.Column("attempt", sa.Integer, nullable=False, default=0),
     # Runs whose process died under them. A run that an orderly stop broke off is not among them.
-    sa.Column("losses", sa.Integer, nullable=False, default=0),
+    sa.Column("crash_count", sa.Integer, nullable=False, default=0),
     # Who has the claim, and when it last said that it is alive.
     sa.Column("worker", sa.String(128)),
-    sa.Column("beat_at", sa.Double),
+    sa.Column("heartbeat_at", sa.Double),
     # When an engine was last given the id; it may have lost it since.
-    sa.Column("sent_at", sa.Double),
+    sa.Column("dispatched_at", sa.Double),
     # Where predictions, evaluations and monitors lie in the results: {"name": [start, stop]}.
-    sa.Column("spans", sa.JSON(none_as_null=True)),
+    sa.Column("result_offsets", sa.JSON(none_as_null=True)),
     sa.Column("nulls_written", sa.Integer, nullable=False, default=0),
     # Bytes of the features, and of all that counts towards its owner's quota now; see `usage`.
     sa.Column("features_bytes", sa.BigInteger, nullable=False, server_default="0"),
@@ -91,8 +91,8 @@ tasks = sa.Table(
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("started_at", sa.Double),
     sa.Column("finished_at", sa.Double),
-    sa.Index("tasks_waiting", "status", sa.desc("priority"), "created_at"),
-    sa.Index("tasks_waiting_by_algorithm", "status", "algorithm", sa.desc("priority"), "created_at"),
+    sa.Index("tasks_queued", "status", sa.desc("priority"), "created_at"),
+    sa.Index("tasks_queued_by_algorithm", "status", "algorithm", sa.desc("priority"), "created_at"),
     sa.Index("tasks_by_owner", "owner", "created_at", "job_id"),
     sa.Index("tasks_by_owner_and_status", "owner", "status", "created_at", "job_id"),
     sa.Index("tasks_by_owner_and_algorithm", "owner", "algorithm", "created_at", "job_id"),
@@ -109,8 +109,8 @@ storage = sa.Table(
     sa.Column("bytes", sa.BigInteger, nullable=False),
 )
 
-versions = sa.Table(
-    "versions",
+trained_versions = sa.Table(
+    "trained_versions",
     metadata,
     # What trainings have made, each for who asked for it. The model is a blob that is named after the run.
     sa.Column("owner", sa.String(64), primary_key=True),
@@ -121,11 +121,11 @@ versions = sa.Table(
     sa.Column("job_id", sa.String(64), nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
-    sa.Index("versions_by_task", "job_id"),
+    sa.Index("trained_versions_by_task", "job_id"),
 )
 
-contents = sa.Table(
-    "contents",
+task_payloads = sa.Table(
+    "task_payloads",
     metadata,
     # Features and results that are too small to be worth a file of their own; see `blobs.INLINE`.
     sa.Column("job_id", sa.ForeignKey("tasks.job_id", ondelete="CASCADE"), primary_key=True),
@@ -140,29 +140,29 @@ deliveries = sa.Table(
     sa.Column("job_id", sa.ForeignKey("tasks.job_id", ondelete="CASCADE"), nullable=False),
     sa.Column("position", sa.Integer, nullable=False),
     # {"url", "param"} with its credentials, encrypted; see `vault`. A parameter of the user's own may be one, too.
-    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("encrypted_target", sa.Text, nullable=False),
     sa.Column("url", sa.Text, nullable=False),
     sa.Column("host", sa.String(255), nullable=False),
-    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
     # Of all rounds; also the number of the try that has the claim.
-    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("attempt_count", sa.Integer, nullable=False, default=0),
     # Tries before the round that runs now, which a redelivery begins: its pauses start anew.
-    sa.Column("attempts_before", sa.Integer, nullable=False, default=0),
+    sa.Column("attempts_before_redelivery", sa.Integer, nullable=False, default=0),
     # Null until the task has ended, and again when there is nothing left to do.
     sa.Column("next_attempt_at", sa.Double),
     sa.Column("worker", sa.String(128)),
-    sa.Column("beat_at", sa.Double),
-    sa.Column("sent_at", sa.Double),
+    sa.Column("heartbeat_at", sa.Double),
+    sa.Column("dispatched_at", sa.Double),
     sa.Column("last_error", sa.Text),
     sa.Column("receipt", sa.JSON(none_as_null=True)),
     sa.Index("deliveries_by_task", "job_id", "position"),
     _partial("deliveries_due", "next_attempt_at", where="next_attempt_at IS NOT NULL"),
-    _partial("deliveries_dead", "state", where="state = 'dead'"),
+    _partial("deliveries_dead", "status", where="status = 'dead'"),
     _partial("deliveries_by_worker", "worker", where="worker IS NOT NULL"),
 )
 
-tries = sa.Table(
-    "tries",
+delivery_attempts = sa.Table(
+    "delivery_attempts",
     metadata,
     sa.Column("delivery_id", sa.ForeignKey("deliveries.delivery_id", ondelete="CASCADE"), primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
@@ -170,7 +170,7 @@ tries = sa.Table(
     # Null while it runs, and for ever when its process died.
     sa.Column("finished_at", sa.Double),
     sa.Column("error", sa.Text),
-    _partial("tries_by_end", "finished_at", where="finished_at IS NOT NULL"),
+    _partial("delivery_attempts_by_end", "finished_at", where="finished_at IS NOT NULL"),
 )
 
 idempotency_keys = sa.Table(
@@ -185,10 +185,10 @@ idempotency_keys = sa.Table(
     sa.Index("idempotency_keys_by_age", "created_at"),
 )
 
-seals = sa.Table(
-    "seals",
+key_checks = sa.Table(
+    "key_checks",
     metadata,
     # A known text under the newest key: a service with other keys notices at its start, and not at a delivery.
     sa.Column("name", sa.String(64), primary_key=True),
-    sa.Column("sealed", sa.Text, nullable=False),
+    sa.Column("encrypted_value", sa.Text, nullable=False),
 )

@@ -30,59 +30,72 @@ from callback_sdk.service.store.models import (
     Submission,
     TaskRow,
 )
-from callback_sdk.service.store.submissions import NEW_CONTENTS, insert_all
-from callback_sdk.service.store.tables import contents, deliveries, tasks
+from callback_sdk.service.store.submissions import INSERT_PAYLOAD, insert_all
+from callback_sdk.service.store.tables import deliveries, task_payloads, tasks
 
-MAX_LOSSES = 3
+MAX_CRASHES = 3
 """Runs of one task whose process may die before the task has failed."""
 
 CANCELED_ERROR = "The task was cancelled."
 
 _OPEN = (PENDING, IN_PROGRESS)
 _NOT_COLUMNS = (RESULTS, "made", "size", "model_size")
-_MANY = 200
+_BATCH = 200
 """Tasks that are ended in one transaction, at most."""
 
 # Statements of every job's way are made once: to make one takes longer than to run it.
-_JOB: sa.BindParameter[str] = sa.bindparam("_job")
+_JOB_ID: sa.BindParameter[str] = sa.bindparam("_job")
 _WORKER: sa.BindParameter[str] = sa.bindparam("_worker")
 
-_ONE = sa.select(tasks).where(tasks.c.job_id == _JOB)
-_ONE_OF_OWNER = _ONE.where(tasks.c.owner == sa.bindparam("_owner"))
+_SELECT_TASK = sa.select(tasks).where(tasks.c.job_id == _JOB_ID)
+_SELECT_TASK_OF_OWNER = _SELECT_TASK.where(tasks.c.owner == sa.bindparam("_owner"))
 
-_WAITING = (
+_SELECT_QUEUED = (
     sa.select(tasks.c.job_id)
     .where(
         tasks.c.status == PENDING,
-        sa.or_(tasks.c.sent_at.is_(None), tasks.c.sent_at < now() - sa.bindparam("_again_after", type_=sa.Double)),
+        sa.or_(
+            tasks.c.dispatched_at.is_(None),
+            tasks.c.dispatched_at < now() - sa.bindparam("_again_after", type_=sa.Double),
+        ),
     )
     .order_by(tasks.c.priority.desc(), tasks.c.created_at)
     .limit(sa.bindparam("_limit", type_=sa.Integer))
     .with_for_update(skip_locked=True)
 )
-_WAITING_FOR = _WAITING.where(tasks.c.algorithm.in_(sa.bindparam("_algorithms", expanding=True)))
-_MARK = tasks.update().where(tasks.c.job_id.in_(sa.bindparam("_jobs", expanding=True))).values(sent_at=now())
-
-_CLAIM = (
-    tasks.update()
-    .where(tasks.c.job_id == _JOB, tasks.c.status == PENDING)
-    .values(status=IN_PROGRESS, attempt=tasks.c.attempt + 1, worker=_WORKER, beat_at=now(), started_at=now())
-    .returning(*(tasks.c[name] for name in TaskRow.__annotations__), tasks.c.attempt, rows.content_of(_JOB, FEATURES))
+_SELECT_QUEUED_OF = _SELECT_QUEUED.where(tasks.c.algorithm.in_(sa.bindparam("_algorithms", expanding=True)))
+_UPDATE_DISPATCHED = (
+    tasks.update().where(tasks.c.job_id.in_(sa.bindparam("_jobs", expanding=True))).values(dispatched_at=now())
 )
-_HELD_BY = sa.select(tasks.c.job_id, tasks.c.attempt).where(tasks.c.worker == _WORKER, tasks.c.status == IN_PROGRESS)
 
-_STORED = tasks.c.stored_bytes - tasks.c.features_bytes + sa.bindparam("_size", type_=sa.BigInteger)
-_ENDED = (
+_UPDATE_CLAIMED = (
     tasks.update()
-    .where(tasks.c.job_id == _JOB)
-    .values(finished_at=now(), stored_bytes=_STORED)
+    .where(tasks.c.job_id == _JOB_ID, tasks.c.status == PENDING)
+    .values(status=IN_PROGRESS, attempt=tasks.c.attempt + 1, worker=_WORKER, heartbeat_at=now(), started_at=now())
+    .returning(
+        *(tasks.c[name] for name in TaskRow.__annotations__), tasks.c.attempt, rows.payload_column(_JOB_ID, FEATURES)
+    )
+)
+_SELECT_CLAIMED_BY = sa.select(tasks.c.job_id, tasks.c.attempt).where(
+    tasks.c.worker == _WORKER, tasks.c.status == IN_PROGRESS
+)
+
+_STORED_BYTES = tasks.c.stored_bytes - tasks.c.features_bytes + sa.bindparam("_size", type_=sa.BigInteger)
+_UPDATE_FINISHED = (
+    tasks.update()
+    .where(tasks.c.job_id == _JOB_ID)
+    .values(finished_at=now(), stored_bytes=_STORED_BYTES)
     .returning(*sending.ENDED_TASK, tasks.c.owner, tasks.c.features_bytes)
 )
-_END = _ENDED.where(tasks.c.status.in_(_OPEN))
-_FINISH = _ENDED.where(tasks.c.status == IN_PROGRESS, tasks.c.attempt == sa.bindparam("_attempt"))
-_FEATURES = (contents.c.job_id == _JOB, contents.c.name == FEATURES)
-_NO_FEATURES = contents.delete().where(*_FEATURES)
-_RESULTS_INSTEAD = contents.update().where(*_FEATURES).values(name=RESULTS, data=sa.bindparam("_data"))
+_UPDATE_OPEN_FINISHED = _UPDATE_FINISHED.where(tasks.c.status.in_(_OPEN))
+_UPDATE_CLAIM_FINISHED = _UPDATE_FINISHED.where(
+    tasks.c.status == IN_PROGRESS, tasks.c.attempt == sa.bindparam("_attempt")
+)
+_IS_FEATURES = (task_payloads.c.job_id == _JOB_ID, task_payloads.c.name == FEATURES)
+_DELETE_FEATURES = task_payloads.delete().where(*_IS_FEATURES)
+_UPDATE_FEATURES_TO_RESULTS = (
+    task_payloads.update().where(*_IS_FEATURES).values(name=RESULTS, data=sa.bindparam("_data"))
+)
 
 
 class TaskStore:
@@ -151,7 +164,7 @@ class TaskStore:
             job_id: The task.
             owner: Id of the user who asks; None for the service itself.
         """
-        query = _ONE if owner is None else _ONE_OF_OWNER
+        query = _SELECT_TASK if owner is None else _SELECT_TASK_OF_OWNER
         with self._database.read() as connection:
             row = connection.execute(query, {"_job": job_id, "_owner": owner}).mappings().first()
         return dict(row) if row else None
@@ -174,7 +187,7 @@ class TaskStore:
             after: `created_at` and `job_id` of the last task of the page before.
             limit: How many, at most.
         """
-        shown = [column for column in tasks.c if column.name not in ("parameters", "options", "spans")]
+        shown = [column for column in tasks.c if column.name not in ("parameters", "options", "result_offsets")]
         query = sa.select(*shown).where(tasks.c.owner == owner)
         if status is not None:
             query = query.where(tasks.c.status == status)
@@ -189,7 +202,7 @@ class TaskStore:
     def results(self, job_id: str) -> bytes | None:
         """Return a task's results; None when there are none here: they may be among the blobs."""
         with self._database.read() as connection:
-            return rows.content(connection, job_id, RESULTS)
+            return rows.payload(connection, job_id, RESULTS)
 
     def unfinished(self) -> list[str]:
         """Return the tasks that have not ended."""
@@ -222,7 +235,7 @@ class TaskStore:
 
         def end(connection: sa.Connection) -> list[str]:
             shard = usage.shard()
-            job_ids = list(connection.execute(query.limit(_MANY).with_for_update(skip_locked=True)).scalars())
+            job_ids = list(connection.execute(query.limit(_BATCH).with_for_update(skip_locked=True)).scalars())
             for job_id in job_ids:
                 _end(connection, job_id, {"success": False, "error": error}, shard=shard)
             return job_ids
@@ -239,8 +252,8 @@ class TaskStore:
             older_than: Seconds since they ended.
             limit: How many, at most.
         """
-        due = sa.exists().where(deliveries.c.job_id == tasks.c.job_id, deliveries.c.state == DELIVERY_PENDING)
-        here = sa.exists().where(contents.c.job_id == tasks.c.job_id, contents.c.name == RESULTS)
+        due = sa.exists().where(deliveries.c.job_id == tasks.c.job_id, deliveries.c.status == DELIVERY_PENDING)
+        here = sa.exists().where(task_payloads.c.job_id == tasks.c.job_id, task_payloads.c.name == RESULTS)
         query = (
             sa.select(tasks.c.job_id, tasks.c.attempt, sa.and_(tasks.c.success, ~here).label("has_blobs"))
             .where(tasks.c.finished_at < now() - older_than, ~due)
@@ -271,13 +284,13 @@ class TaskStore:
             algorithms: Only tasks of these; None for all.
             again_after: Seconds after which an id that was given out, and not claimed, is given out again.
         """
-        query = _WAITING if algorithms is None else _WAITING_FOR
+        query = _SELECT_QUEUED if algorithms is None else _SELECT_QUEUED_OF
         values = {"_limit": limit, "_again_after": again_after, "_algorithms": list(algorithms or ())}
 
         def mark(connection: sa.Connection) -> list[str]:
             taken = list(connection.execute(query, values).scalars())
             if taken:
-                connection.execute(_MARK, {"_jobs": taken})
+                connection.execute(_UPDATE_DISPATCHED, {"_jobs": taken})
             return taken
 
         return self._database.write(mark)
@@ -292,7 +305,7 @@ class TaskStore:
         # One short look at the index for each algorithm, where DISTINCT would read all waiting tasks.
         looks = [
             sa.select(sa.literal(name)).where(
-                sa.exists().where(tasks.c.status == PENDING, tasks.c.algorithm == name, tasks.c.sent_at >= since)
+                sa.exists().where(tasks.c.status == PENDING, tasks.c.algorithm == name, tasks.c.dispatched_at >= since)
             )
             for name in algorithms
         ]
@@ -309,7 +322,7 @@ class TaskStore:
             worker: Who takes it.
         """
 
-        for row in self._database.write_one(_CLAIM, {"_job": job_id, "_worker": worker}):
+        for row in self._database.write_one(_UPDATE_CLAIMED, {"_job": job_id, "_worker": worker}):
             task = TaskRow(**{name: getattr(row, name) for name in TaskRow.__annotations__})
             return Claim(task=task, attempt=row.attempt, features=row.data)
         return None
@@ -317,7 +330,7 @@ class TaskStore:
     def held(self, worker: str) -> dict[str, int]:
         """Return the tasks that a worker has claimed, and their attempts."""
         with self._database.read() as connection:
-            return dict(rows.pairs(connection.execute(_HELD_BY, {"_worker": worker})))
+            return dict(rows.pairs(connection.execute(_SELECT_CLAIMED_BY, {"_worker": worker})))
 
     def beat(self, worker: str, running: Mapping[str, dict[str, Any] | None]) -> None:
         """Say that a worker is alive, and how far its tasks are.
@@ -329,7 +342,7 @@ class TaskStore:
         mine = (tasks.c.worker == worker, tasks.c.status == IN_PROGRESS)
 
         def renew(connection: sa.Connection) -> None:
-            connection.execute(tasks.update().where(*mine, tasks.c.job_id.in_(running)).values(beat_at=now()))
+            connection.execute(tasks.update().where(*mine, tasks.c.job_id.in_(running)).values(heartbeat_at=now()))
             for job_id, progress in running.items():
                 if progress is not None:
                     connection.execute(tasks.update().where(*mine, tasks.c.job_id == job_id).values(progress=progress))
@@ -359,7 +372,7 @@ class TaskStore:
             ended = _end(
                 connection, job_id, values, attempt=attempt, results=ending.results, sizes=sizes, sender=sender
             )
-            if ended is None and _ended_so(connection, job_id, attempt, success=ending.success):
+            if ended is None and _is_finished(connection, job_id, attempt, success=ending.success):
                 # It was this very call that ended it, whose commit was not answered. What it claimed is not known
                 # here, and soon taken back, as nobody gives a sign of life for it.
                 return DueDeliveries()
@@ -372,19 +385,19 @@ class TaskStore:
     def keep_output(self, job_id: str, attempt: int, output: bytes) -> None:
         """Keep what a run printed, in the place of what an earlier one did; nothing when there is a later one."""
         latest = sa.select(tasks.c.attempt).where(tasks.c.job_id == job_id)
-        old = contents.delete().where(contents.c.job_id == job_id, contents.c.name == OUTPUT)
+        old = task_payloads.delete().where(task_payloads.c.job_id == job_id, task_payloads.c.name == OUTPUT)
 
         def keep(connection: sa.Connection) -> None:
             if connection.execute(latest).scalar() == attempt:
                 connection.execute(old)
-                connection.execute(NEW_CONTENTS, {"job_id": job_id, "name": OUTPUT, "data": output})
+                connection.execute(INSERT_PAYLOAD, {"job_id": job_id, "name": OUTPUT, "data": output})
 
         self._database.write(keep)
 
     def output(self, job_id: str) -> bytes:
         """Return what a task's last run printed."""
         with self._database.read() as connection:
-            return rows.content(connection, job_id, OUTPUT) or b""
+            return rows.payload(connection, job_id, OUTPUT) or b""
 
     def release(self, job_id: str, attempt: int, *, later: bool = False) -> bool:
         """Give a task back that could not be run through for no fault of its own; it counts as no loss.
@@ -394,8 +407,8 @@ class TaskStore:
             attempt: The claim.
             later: Whether it had better wait for a while, as what it needs is away.
         """
-        values = _WAITING_AGAIN | ({"sent_at": now()} if later else {})
-        back = tasks.update().where(*_held(job_id, attempt)).values(values)
+        values = _REQUEUED | ({"dispatched_at": now()} if later else {})
+        back = tasks.update().where(*_is_claim(job_id, attempt)).values(values)
         return self._database.write_with_retry(lambda connection: bool(connection.execute(back).rowcount))
 
     def lose(
@@ -442,7 +455,7 @@ class TaskStore:
             dead.append(tasks.c.worker == worker)
             reason = "the service was stopped in the middle of it"
         else:
-            dead.append(sa.func.coalesce(tasks.c.beat_at, 0.0) < now() - silent_for)
+            dead.append(sa.func.coalesce(tasks.c.heartbeat_at, 0.0) < now() - silent_for)
             reason = "its worker was not heard of any more"
         query = sa.select(tasks.c.job_id, tasks.c.attempt).where(*dead).order_by(tasks.c.owner)
         query = query.with_for_update(skip_locked=True)
@@ -457,10 +470,10 @@ class TaskStore:
         return self._database.write(lose)
 
 
-_WAITING_AGAIN = {"status": PENDING, "worker": None, "beat_at": None, "sent_at": None, "progress": sa.null()}
+_REQUEUED = {"status": PENDING, "worker": None, "heartbeat_at": None, "dispatched_at": None, "progress": sa.null()}
 
 
-def _held(job_id: str, attempt: int) -> tuple[sa.ColumnElement[bool], ...]:
+def _is_claim(job_id: str, attempt: int) -> tuple[sa.ColumnElement[bool], ...]:
     return (tasks.c.job_id == job_id, tasks.c.status == IN_PROGRESS, tasks.c.attempt == attempt)
 
 
@@ -478,19 +491,21 @@ def _end(
 ) -> DueDeliveries | None:
     size, model_size = sizes
     held = {"_job": job_id, "_size": size} | ({} if attempt is None else {"_attempt": attempt})
-    task = connection.execute(_END if attempt is None else _FINISH, values | {"status": status} | held).first()
+    task = connection.execute(
+        _UPDATE_OPEN_FINISHED if attempt is None else _UPDATE_CLAIM_FINISHED, values | {"status": status} | held
+    ).first()
     if task is None:
         return None
     if results is None:
-        connection.execute(_NO_FEATURES, {"_job": job_id})
-    elif not connection.execute(_RESULTS_INSTEAD, {"_job": job_id, "_data": results}).rowcount:
-        connection.execute(NEW_CONTENTS, {"job_id": job_id, "name": RESULTS, "data": results})
+        connection.execute(_DELETE_FEATURES, {"_job": job_id})
+    elif not connection.execute(_UPDATE_FEATURES_TO_RESULTS, {"_job": job_id, "_data": results}).rowcount:
+        connection.execute(INSERT_PAYLOAD, {"job_id": job_id, "name": RESULTS, "data": results})
     ended = sending.make_due(connection, task, results, sender)
     usage.add(connection, task.owner, size - task.features_bytes + model_size, shard or usage.shard())
     return ended
 
 
-def _ended_so(connection: sa.Connection, job_id: str, attempt: int, *, success: bool) -> bool:
+def _is_finished(connection: sa.Connection, job_id: str, attempt: int, *, success: bool) -> bool:
     ended = (tasks.c.job_id == job_id, tasks.c.status == FINISHED, tasks.c.attempt == attempt)
     return connection.execute(sa.select(tasks.c.success).where(*ended)).scalar() is success
 
@@ -504,11 +519,11 @@ def _lose(
     *,
     shard: int | None = None,
 ) -> DueDeliveries | None:
-    lost = tasks.update().where(*_held(job_id, attempt)).values(**_WAITING_AGAIN, losses=tasks.c.losses + 1)
+    lost = tasks.update().where(*_is_claim(job_id, attempt)).values(**_REQUEUED, crash_count=tasks.c.crash_count + 1)
     if not connection.execute(lost).rowcount:
         return None
-    losses = connection.execute(sa.select(tasks.c.losses).where(tasks.c.job_id == job_id)).scalar_one()
-    if losses < MAX_LOSSES:
+    crash_count = connection.execute(sa.select(tasks.c.crash_count).where(tasks.c.job_id == job_id)).scalar_one()
+    if crash_count < MAX_CRASHES:
         return None
-    error = f"The task was started {losses} times, and never came to its end; the last time {reason}."
+    error = f"The task was started {crash_count} times, and never came to its end; the last time {reason}."
     return _end(connection, job_id, {"success": False, "error": error}, sender=sender, shard=shard)

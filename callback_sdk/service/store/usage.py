@@ -20,11 +20,13 @@ _SHARDS = 8
 """Rows of a user. Submissions take the first one, so that of two at once the second one sees what the first one took;
 what ends, ends in any of the others, and waits for nobody."""
 
-_ADD = sa.text(
+_UPSERT_BYTES = sa.text(
     "INSERT INTO storage (owner, shard, bytes) VALUES (:owner, :shard, :bytes) "
     "ON CONFLICT (owner, shard) DO UPDATE SET bytes = storage.bytes + excluded.bytes"
 )
-_TOTAL = sa.select(sa.func.coalesce(sa.func.sum(storage.c.bytes), 0)).where(storage.c.owner == sa.bindparam("_owner"))
+_SELECT_TOTAL = sa.select(sa.func.coalesce(sa.func.sum(storage.c.bytes), 0)).where(
+    storage.c.owner == sa.bindparam("_owner")
+)
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -68,7 +70,7 @@ def add(connection: sa.Connection, owner: str, count: int, row: int) -> None:
         row: Which of the user's rows; see `shard`.
     """
     if count:
-        connection.execute(_ADD, {"owner": owner, "shard": row, "bytes": count})
+        connection.execute(_UPSERT_BYTES, {"owner": owner, "shard": row, "bytes": count})
 
 
 def take(connection: sa.Connection, owner: str, count: int, most: float) -> None:
@@ -86,7 +88,7 @@ def take(connection: sa.Connection, owner: str, count: int, most: float) -> None
     add(connection, owner, count, 0)
     if most == math.inf:
         return
-    total = int(connection.execute(_TOTAL, {"_owner": owner}).scalar_one())
+    total = int(connection.execute(_SELECT_TOTAL, {"_owner": owner}).scalar_one())
     if total > most:
         kind = TooLargeForQuotaError if count > most else StorageQuotaError
         raise kind(used=total - count, needed=count, most=most)
@@ -110,7 +112,7 @@ def give_back(connection: sa.Connection, freed: Iterable[tuple[str, int]]) -> No
 
 def used(connection: sa.Connection, owner: str) -> int:
     """Return how many bytes a user takes."""
-    return int(connection.execute(_TOTAL, {"_owner": owner}).scalar_one())
+    return int(connection.execute(_SELECT_TOTAL, {"_owner": owner}).scalar_one())
 
 
 def _shown(count: float) -> str:

@@ -23,11 +23,11 @@ _COLUMNS = tuple(users.c[name] for name in User.__annotations__)
 
 # Statements of every request's way are made once: to make one takes longer than to run it.
 _WANTED: sa.BindParameter[str] = sa.bindparam("_wanted")
-_BY_NAME = sa.select(*_COLUMNS).where(users.c.name == _WANTED)
-_BY_ID = sa.select(*_COLUMNS).where(users.c.user_id == _WANTED)
-_BY_TOKEN = sa.select(*_COLUMNS).where(
+_SELECT_BY_NAME = sa.select(*_COLUMNS).where(users.c.name == _WANTED)
+_SELECT_BY_ID = sa.select(*_COLUMNS).where(users.c.user_id == _WANTED)
+_SELECT_BY_TOKEN = sa.select(*_COLUMNS).where(
     users.c.user_id
-    == sa.select(tokens.c.user_id).where(tokens.c.digest == _WANTED, tokens.c.label != _REVOKED).scalar_subquery()
+    == sa.select(tokens.c.user_id).where(tokens.c.token_hash == _WANTED, tokens.c.label != _REVOKED).scalar_subquery()
 )
 
 
@@ -45,18 +45,18 @@ class UserStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, name: str, *, password: str | None = None, user_id: str | None = None) -> User:
+    def add(self, name: str, *, password_hash: str | None = None, user_id: str | None = None) -> User:
         """Keep a new user.
 
         Args:
             name: What the user is called.
-            password: The password's hash.
+            password_hash: Its Argon2 hash; None for API tokens only.
             user_id: A new one when None.
 
         Raises:
             UserError: The name is taken.
         """
-        row = {"user_id": user_id or uuid.uuid4().hex, "name": name, "password": password}
+        row = {"user_id": user_id or uuid.uuid4().hex, "name": name, "password_hash": password_hash}
         try:
             self._database.write(lambda connection: connection.execute(users.insert().values(**row, created_at=now())))
         except sa.exc.IntegrityError:
@@ -74,22 +74,22 @@ class UserStore:
         Raises:
             UserError: There is none.
         """
-        user = self._one(_BY_NAME, name)
+        user = self._one(_SELECT_BY_NAME, name)
         if user is None:
             raise UserError(f"There is no user {name!r}.", hint="callback-sdk users list shows them all.")
         return user
 
     def find(self, name: str) -> User | None:
         """Return a user by name; None when there is none."""
-        return self._one(_BY_NAME, name)
+        return self._one(_SELECT_BY_NAME, name)
 
     def get(self, user_id: str) -> User | None:
         """Return a user by id; None when there is none."""
-        return self._one(_BY_ID, user_id)
+        return self._one(_SELECT_BY_ID, user_id)
 
-    def of_token(self, digest: str) -> User | None:
+    def of_token(self, token_hash: str) -> User | None:
         """Return whose API token this is the digest of; None when it is nobody's."""
-        return self._one(_BY_TOKEN, digest)
+        return self._one(_SELECT_BY_TOKEN, token_hash)
 
     def disable(self, name: str, *, disabled: bool = True) -> User:
         """Shut a user out, or let one in again. Sessions and access tokens that were given out end for good.
@@ -99,36 +99,36 @@ class UserStore:
         """
         return self._change(name, {"disabled": disabled})
 
-    def set_password(self, name: str, password: str) -> User:
+    def set_password(self, name: str, password_hash: str) -> User:
         """Keep the hash of a user's new password. Sessions and access tokens that were given out end for good.
 
         Raises:
             UserError: There is no such user.
         """
-        return self._change(name, {"password": password})
+        return self._change(name, {"password_hash": password_hash})
 
     def rehash(self, user_id: str, old: str, new: str) -> None:
         """Keep another hash of the same password, unless somebody has set a new password meanwhile."""
-        same = users.update().where(users.c.user_id == user_id, users.c.password == old).values(password=new)
+        same = users.update().where(users.c.user_id == user_id, users.c.password_hash == old).values(password_hash=new)
         self._database.write(lambda connection: connection.execute(same))
 
-    def add_token(self, user_id: str, digest: str, *, label: str, only: bool = False) -> bool:
+    def add_token(self, user_id: str, token_hash: str, *, label: str, only: bool = False) -> bool:
         """Keep the digest of an API token; False when it was revoked before, and stays so.
 
         Args:
             user_id: Whose token it is.
-            digest: Its SHA-256.
+            token_hash: Its SHA-256.
             label: What it is for.
             only: Whether it takes the place of all others with the same label.
         """
 
         def insert(connection: sa.Connection) -> bool:
             if only:
-                same = (tokens.c.user_id == user_id, tokens.c.label == label, tokens.c.digest != digest)
+                same = (tokens.c.user_id == user_id, tokens.c.label == label, tokens.c.token_hash != token_hash)
                 connection.execute(tokens.delete().where(*same))
-            known = connection.execute(sa.select(tokens.c.label).where(tokens.c.digest == digest)).scalar()
+            known = connection.execute(sa.select(tokens.c.label).where(tokens.c.token_hash == token_hash)).scalar()
             if known is None:
-                row = {"digest": digest, "user_id": user_id, "label": label}
+                row = {"token_hash": token_hash, "user_id": user_id, "label": label}
                 connection.execute(tokens.insert().values(**row, created_at=now()))
             return known != _REVOKED
 
@@ -162,7 +162,7 @@ class UserStore:
 def _end_sessions(connection: sa.Connection, user_id: str, values: dict[str, Any]) -> None:
     """End whatever a user has logged in to, and change the user's columns in the same transaction."""
     raised = users.update().where(users.c.user_id == user_id)
-    connection.execute(raised.values(**values, generation=users.c.generation + 1))
+    connection.execute(raised.values(**values, token_generation=users.c.token_generation + 1))
     connection.execute(sessions.delete().where(sessions.c.user_id == user_id))
 
 

@@ -7,9 +7,9 @@ import sqlalchemy as sa
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.models import TrainedVersion
-from callback_sdk.service.store.tables import tasks, versions
+from callback_sdk.service.store.tables import tasks, trained_versions
 
-_COLUMNS = tuple(versions.c[name] for name in TrainedVersion.__annotations__)
+_COLUMNS = tuple(trained_versions.c[name] for name in TrainedVersion.__annotations__)
 
 
 class VersionStore:
@@ -24,21 +24,27 @@ class VersionStore:
 
     def get(self, owner: str, algorithm: str, version: str) -> TrainedVersion | None:
         """Return one; None when there is none."""
-        one = (versions.c.owner == owner, versions.c.algorithm == algorithm, versions.c.version == version)
+        one = (
+            trained_versions.c.owner == owner,
+            trained_versions.c.algorithm == algorithm,
+            trained_versions.c.version == version,
+        )
         found = self._read(*one)
         return found[0] if found else None
 
     def of(self, owner: str, algorithm: str) -> list[TrainedVersion]:
         """Return all of an algorithm, the oldest first."""
-        return self._read(versions.c.owner == owner, versions.c.algorithm == algorithm)
+        return self._read(trained_versions.c.owner == owner, trained_versions.c.algorithm == algorithm)
 
     def of_task(self, job_id: str) -> TrainedVersion | None:
         """Return the one that a training made; None when it made none."""
-        found = self._read(versions.c.job_id == job_id)
+        found = self._read(trained_versions.c.job_id == job_id)
         return found[0] if found else None
 
     def _read(self, *conditions: sa.ColumnElement[bool]) -> list[TrainedVersion]:
-        query = sa.select(*_COLUMNS).where(*conditions).order_by(versions.c.created_at, versions.c.version)
+        query = (
+            sa.select(*_COLUMNS).where(*conditions).order_by(trained_versions.c.created_at, trained_versions.c.version)
+        )
         with self._database.read() as connection:
             return [TrainedVersion(**row) for row in connection.execute(query).mappings()]
 
@@ -50,4 +56,4 @@ def keep(connection: sa.Connection, job_id: str, version: str, base: str) -> Non
     ).one()
     row = {"owner": task.owner, "algorithm": task.algorithm, "attempt": task.attempt}
     row |= {"job_id": job_id, "version": version, "base": base}
-    connection.execute(versions.insert().values(**row, created_at=now()))
+    connection.execute(trained_versions.insert().values(**row, created_at=now()))

@@ -344,7 +344,7 @@ class Runner:
             files.append((places.results, results_name(job_id, claim.attempt)))
         ending = RunOutcome(
             success=True,
-            spans=answer.spans,
+            result_offsets=answer.spans,
             nulls_written=answer.nulls_written,
             progress=_complete(progress),
             made=made,

@@ -216,7 +216,7 @@ def _silent(store: Store, seconds: float) -> bool:
 
         from callback_sdk.service.store.clock import now
 
-        return connection.execute(sa.select(now())).scalar_one() - task["beat_at"] > seconds
+        return connection.execute(sa.select(now())).scalar_one() - task["heartbeat_at"] > seconds
 
 
 def _problem(dispatcher: Dispatcher) -> str | None:
@@ -234,7 +234,7 @@ def test_tasks_of_the_future_are_dispatched_when_the_clock_was_put_back(
     monkeypatch.setattr(module, "_WATCH", 0.0)
     submit(store, "1")
     assert store.tasks.take(9, again_after=0.0) == ["1"]
-    ahead = {"sent_at": tasks.c.sent_at + 3600}
+    ahead = {"dispatched_at": tasks.c.dispatched_at + 3600}
     store.database.write(lambda connection: connection.execute(tasks.update().values(ahead)))
     real = store.clock
     engine = RecordingEngine()

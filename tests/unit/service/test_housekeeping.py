@@ -117,7 +117,7 @@ def test_old_tasks_are_forgotten_with_all_that_is_theirs(house: House, tmp_path:
     house.keeper(timedelta(0)).tidy(0.0)
     assert store.tasks.get("small") is None
     assert store.tasks.results("small") is None
-    assert store.deliveries.of("small") == store.deliveries.tries("small") == []
+    assert store.deliveries.of("small") == store.deliveries.attempts("small") == []
     assert results.exists()
     house.give_up(large)
     house.keeper(timedelta(0)).tidy(0.0)

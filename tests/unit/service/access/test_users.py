@@ -24,7 +24,7 @@ PASSWORD = Secret("a password of anna's")
 def doorkeepers(open_store: Callable[[], Store], vault: CredentialCipher) -> list[Authenticator]:
     """Give the doorkeepers of two services on one database with one user."""
     stores = [open_store(), open_store()]
-    stores[0].users.add("anna", password=hash_password(PASSWORD))
+    stores[0].users.add("anna", password_hash=hash_password(PASSWORD))
     return [Authenticator(store.users, store.sessions, vault) for store in stores]
 
 
@@ -118,7 +118,9 @@ def test_a_session_ends_by_itself(doorkeepers: list[Authenticator], store: Store
     """A refresh token lives no longer than its log-in's session, and what has ended is removed."""
     user = store.users.named("anna")
     store.sessions.open("s", user.user_id, life=-1, token_id="t")
-    token = Tokens(vault.derive("tokens")).issue(user.user_id, user.generation, REFRESH, session="s", token_id="t")
+    token = Tokens(vault.derive("tokens")).issue(
+        user.user_id, user.token_generation, REFRESH, session="s", token_id="t"
+    )
     with pytest.raises(TokenError, match="revoked"):
         doorkeepers[0].renew(token)
     store.sessions.forget()
@@ -131,4 +133,4 @@ def test_a_refresh_token_without_a_session_counts_no_more(
     """One of a version that kept no sessions: its owner logs in again."""
     user = store.users.named("anna")
     with pytest.raises(TokenError, match="Log in"):
-        doorkeepers[0].renew(Tokens(vault.derive("tokens")).issue(user.user_id, user.generation, REFRESH))
+        doorkeepers[0].renew(Tokens(vault.derive("tokens")).issue(user.user_id, user.token_generation, REFRESH))

@@ -22,7 +22,7 @@ PASSWORD = Secret("a password of anna's")
 @pytest.fixture
 def sessions(store: Store, vault: CredentialCipher) -> Sessions:
     """Give sessions of a store with one user."""
-    store.users.add("anna", password=hash_password(PASSWORD))
+    store.users.add("anna", password_hash=hash_password(PASSWORD))
     authenticator = Authenticator(store.users, store.sessions, vault)
     return Sessions(authenticator, store.users, store.sessions, vault.derive("pages"))
 
@@ -81,7 +81,7 @@ def test_what_ends_a_token_ends_its_session(sessions: Sessions, store: Store) ->
 def test_a_cookie_can_not_be_made(sessions: Sessions, store: Store, vault: CredentialCipher) -> None:
     """Not with other keys, not without a signature, not from an access token."""
     user = store.users.named("anna")
-    claims = {"sub": user.user_id, "gen": user.generation, "api": "", "exp": 4_000_000_000, "jti": "x"}
+    claims = {"sub": user.user_id, "gen": user.token_generation, "api": "", "exp": 4_000_000_000, "jti": "x"}
     store.sessions.open("x", user.user_id, life=60)
     others = CredentialCipher([new_key()]).derive("pages")[0].reveal()
     mine = vault.derive("pages")[0].reveal()

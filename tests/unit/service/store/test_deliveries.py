@@ -32,7 +32,7 @@ def test_stored_target_that_is_unusable_is_harmless(store: Store, vault: Credent
     store.tasks.submit([Submission(task=task, targets=callbacks(["https://h/k", GOOD]), features=b"[]")])
     first = store.deliveries.of("1")[0]["delivery_id"]
     plain = Secret(json.dumps({"url": HOSTILE[name], "param": {}}))
-    change = deliveries.update().where(deliveries.c.delivery_id == first).values(target=vault.encrypt(plain))
+    change = deliveries.update().where(deliveries.c.delivery_id == first).values(encrypted_target=vault.encrypt(plain))
     store.database.write(lambda connection: connection.execute(change))
     store.tasks.finish("1", store.tasks.claim("1", "w").attempt, RunOutcome(success=True, nulls_written=0))
 

@@ -24,7 +24,7 @@ from callback_sdk.service.store import (
     TaskRow,
     idempotency,
 )
-from callback_sdk.service.store.deliveries import BROKEN_OFF
+from callback_sdk.service.store.deliveries import MAX_INTERRUPTED
 from callback_sdk.service.store.idempotency import IdempotencyConflictError
 from callback_sdk.service.store.tables import deliveries
 from callback_sdk.targets.callbacks import callbacks
@@ -147,15 +147,15 @@ def test_hosts_with_many_attempts_under_way_are_told(store: Store) -> None:
 
 def test_a_new_password_ends_what_was_given_out(store: Store) -> None:
     """Unless only its hash is a new one."""
-    anna = store.users.add("anna", password="old")
+    anna = store.users.add("anna", password_hash="old")
     store.users.rehash(anna.user_id, "old", "rehashed")
-    assert store.users.named("anna").generation == anna.generation
-    assert store.users.set_password("anna", "new").generation == anna.generation + 1
+    assert store.users.named("anna").token_generation == anna.token_generation
+    assert store.users.set_password("anna", "new").token_generation == anna.token_generation + 1
 
 
 def test_a_new_password_is_not_overwritten_by_a_new_hash_of_the_old_one(store: Store) -> None:
     """Somebody may set it between the check of the old one and its new hash."""
-    anna = store.users.add("anna", password="old")
+    anna = store.users.add("anna", password_hash="old")
     store.users.set_password("anna", "new")
     store.users.rehash(anna.user_id, "old", "rehashed")
     assert store.users.named("anna").password == "new"
@@ -214,7 +214,7 @@ def test_deliveries_are_due_when_the_task_has_ended(store: Store) -> None:
     store.deliveries.failed(second, 1, "410", None)
     assert store.deliveries.next_due() > 3e9
     assert store.deliveries.claim(second, "w") is None
-    assert [delivery["state"] for delivery in store.deliveries.of(job_id)] == ["pending", "dead"]
+    assert [delivery["status"] for delivery in store.deliveries.of(job_id)] == ["pending", "dead"]
 
 
 def test_a_worker_tries_the_deliveries_of_its_task_first(store: Store) -> None:
@@ -248,7 +248,7 @@ def test_who_ends_a_task_has_the_claims_of_what_it_can_send(store: Store) -> Non
     assert [taken for taken, _ in store.deliveries.take(10, again_after=0.0)] == [end.due[0][0]]
     for found in end.claims:
         assert store.deliveries.claim(found.delivery_id, "v") is None
-    assert [item["number"] for item in store.deliveries.tries(job_id)] == [1, 1]
+    assert [item["number"] for item in store.deliveries.attempts(job_id)] == [1, 1]
     # A claim by name says the same, but for its number.
     first = end.claims[0]
     assert store.deliveries.take_back(worker="w") == 2
@@ -288,7 +288,7 @@ def test_a_receipt_is_kept(store: Store) -> None:
     store.deliveries.delivered(delivery, 2, receipt())
     (kept,) = store.deliveries.of("1")
     assert Receipt.from_dict(kept["receipt"]) == receipt() or kept["receipt"]["kind"] == "s3-put"
-    tries = store.deliveries.tries("1")
+    tries = store.deliveries.attempts("1")
     assert [(item["number"], item["error"]) for item in tries] == [(1, "503"), (2, None)]
     assert all(item["finished_at"] >= item["started_at"] for item in tries)
     assert store.deliveries.take(1, again_after=0.0) == []
@@ -302,19 +302,19 @@ def test_a_try_that_lost_its_claim_changes_nothing(store: Store) -> None:
     store.deliveries.claim(delivery, "new")
     store.deliveries.failed(delivery, 1, "too late", None)
     (kept,) = store.deliveries.of("1")
-    assert (kept["state"], kept["worker"], kept["attempts"]) == ("pending", "new", 2)
+    assert (kept["status"], kept["worker"], kept["attempt_count"]) == ("pending", "new", 2)
 
 
 def test_broken_off_tries_use_up_no_retries(store: Store) -> None:
     """The pauses count failures, and not how often the service was stopped; what breaks off ever again comes rarely."""
     (delivery,) = ended(store, "1", URL)
-    for number in range(1, BROKEN_OFF + 1):
+    for number in range(1, MAX_INTERRUPTED + 1):
         claim = store.deliveries.claim(delivery, "w")
         assert (claim.attempt, claim.since_redelivery) == (number, 1)
         store.deliveries.take_back(worker="w")
     store.deliveries.failed(delivery, store.deliveries.claim(delivery, "w").attempt, "503", 0.0)
     claim = store.deliveries.claim(delivery, "w")
-    assert (claim.attempt, claim.since_redelivery) == (BROKEN_OFF + 2, 2)
+    assert (claim.attempt, claim.since_redelivery) == (MAX_INTERRUPTED + 2, 2)
     store.deliveries.take_back(worker="w")
     assert 50 < store.deliveries.next_due() <= 60
     assert store.deliveries.claim(delivery, "w") is None
@@ -334,7 +334,7 @@ def test_a_redelivery_begins_the_schedule_anew(store: Store) -> None:
     claim = store.deliveries.claim(delivery, "w")
     assert (claim.attempt, claim.since_redelivery) == (2, 1)
     store.deliveries.failed(delivery, 2, "410", None)
-    assert store.deliveries.of("1")[0]["state"] == "dead"
+    assert store.deliveries.of("1")[0]["status"] == "dead"
     assert store.deliveries.redeliver("1", delivery)
     claim = store.deliveries.claim(delivery, "w")
     assert (claim.attempt, claim.since_redelivery) == (3, 1)
@@ -503,7 +503,7 @@ def test_small_results_lie_in_the_store(store: Store) -> None:
     assert store.deliveries.claim(delivery["delivery_id"], "w").results == b"{}"
     assert store.tasks.results("1") == b"{}"
     with store.database.read() as connection:
-        assert connection.exec_driver_sql("SELECT name FROM contents").scalars().all() == ["results"]
+        assert connection.exec_driver_sql("SELECT name FROM task_payloads").scalars().all() == ["results"]
 
 
 def test_nothing_holds_a_credential_in_plain(store: Store) -> None:
@@ -513,7 +513,7 @@ def test_nothing_holds_a_credential_in_plain(store: Store) -> None:
         stored = connection.execute(sa.select(deliveries)).mappings().all()
     assert "topsecret" not in repr(stored)
     assert "topsecret" not in repr(store.deliveries.of("1"))
-    assert store.deliveries.of("1")[0]["param"] == {"n": 1}
+    assert store.deliveries.of("1")[0]["callback_param"] == {"n": 1}
     with pytest.raises(sa.exc.IntegrityError) as caught:
         submit(store, "1", URL)
     frames = list(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())

@@ -43,7 +43,7 @@ def test_a_target_that_no_key_opens_waits_for_the_key(store: Store, tmp_path: Pa
     ((delivery_id, host),) = store.deliveries.take(1, again_after=0.0)
     assert deliverer.send_now(delivery_id, host)
     (delivery,) = store.deliveries.of("1")
-    assert (delivery["state"], delivery["worker"]) == ("pending", None)
+    assert (delivery["status"], delivery["worker"]) == ("pending", None)
     assert "key" in delivery["last_error"]
     assert 0 < store.deliveries.next_due() < 10
     store.deliveries = keys

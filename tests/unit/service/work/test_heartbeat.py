@@ -55,10 +55,10 @@ def test_signs_of_life_keep_a_claim(store: Store, claims: Heartbeat, tmp_path: P
     """And bring the progress along."""
     stop: Future[str] = Future()
     with claims.running(claimed(store), stop, tmp_path / "progress"):
-        first = store.tasks.get("1")["beat_at"]
+        first = store.tasks.get("1")["heartbeat_at"]
         write_whole(tmp_path / "progress", [b'{"fraction": 0.5, "message": "half"}'])
         wait_until(lambda: store.tasks.get("1")["progress"] == {"fraction": 0.5, "message": "half"})
-        wait_until(lambda: store.tasks.get("1")["beat_at"] > first + 0.3)
+        wait_until(lambda: store.tasks.get("1")["heartbeat_at"] > first + 0.3)
         assert store.tasks.take_back(silent_for=5) == []
     assert not stop.done()
 

@@ -100,7 +100,7 @@ def test_results_wait_for_their_place(
     blobs.keeps = True
     wait_until(lambda: not work.uploads.count)
     task = store.tasks.get("1")
-    assert (task["success"], task["attempt"], task["losses"]) == (True, 1, 0)
+    assert (task["success"], task["attempt"], task["crash_count"]) == (True, 1, 0)
 
 
 def test_a_run_that_waits_to_keep_its_results_can_be_cancelled(
@@ -128,7 +128,7 @@ def test_no_result_is_lost_for_what_was_printed(
     monkeypatch.setattr(module, "kept", broken)
     work.runner.run("1", child, Future())
     task = store.tasks.get("1")
-    assert (task["success"], task["attempt"], task["losses"]) == (True, 1, 0)
+    assert (task["success"], task["attempt"], task["crash_count"]) == (True, 1, 0)
 
 
 def test_a_task_whose_features_are_away_waits(
@@ -139,7 +139,7 @@ def test_a_task_whose_features_are_away_waits(
     for _ in range(4):
         work.runner.run("1", child, Future())
     task = store.tasks.get("1")
-    assert (task["status"], task["losses"]) == ("Pending", 0)
+    assert (task["status"], task["crash_count"]) == ("Pending", 0)
     blobs.gives = True
     work.runner.run("1", child, Future())
     assert store.tasks.get("1")["success"] is True
@@ -154,7 +154,7 @@ def test_a_task_waits_while_the_database_is_away(
         for _ in range(4):
             work.runner.run("1", child, Future())
     task = store.tasks.get("1")
-    assert (task["status"], task["losses"]) == ("Pending", 0)
+    assert (task["status"], task["crash_count"]) == ("Pending", 0)
     work.runner.run("1", child, Future())
     assert store.tasks.get("1")["success"] is True
 
