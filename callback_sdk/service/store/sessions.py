@@ -13,7 +13,7 @@ from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.models import User
 from callback_sdk.service.store.tables import sessions, users
 
-GRACE = 60.0
+REUSE_INTERVAL = 60.0
 """Seconds in which the refresh token before the last one gets the same answer again: the first answer may be lost."""
 
 _SESSION: sa.BindParameter[str] = sa.bindparam("_session")
@@ -94,7 +94,7 @@ class SessionStore:
             token_id: Id of the token that was sent.
             next_id: Id of the one that takes its place.
         """
-        values = {"_session": session_id, "_token": token_id, "_next": next_id, "_grace": GRACE}
+        values = {"_session": session_id, "_token": token_id, "_next": next_id, "_grace": REUSE_INTERVAL}
         gone = sessions.delete().where(sessions.c.session_id == session_id)
 
         def work(connection: sa.Connection) -> Rotation:

@@ -62,7 +62,7 @@ def test_a_token_that_is_used_again_ends_its_session(
     doorkeepers: list[Authenticator], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The thief's tokens and the owner's, the access tokens at once; another log-in of the same user goes on."""
-    monkeypatch.setattr(module, "SHUTDOWN_TIMEOUT", 0.0)
+    monkeypatch.setattr(module, "REUSE_INTERVAL", 0.0)
     first, second = doorkeepers
     _, stolen = first.log_in("anna", PASSWORD)
     other, _ = first.log_in("anna", PASSWORD)
