@@ -158,7 +158,7 @@ def test_a_new_password_is_not_overwritten_by_a_new_hash_of_the_old_one(store: S
     anna = store.users.add("anna", password_hash="old")
     store.users.set_password("anna", "new")
     store.users.rehash(anna.user_id, "old", "rehashed")
-    assert store.users.named("anna").password == "new"
+    assert store.users.named("anna").password_hash == "new"
 
 
 def test_a_revoked_token_never_counts_again(store: Store) -> None:
