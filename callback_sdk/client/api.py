@@ -173,9 +173,8 @@ class ServiceAPI:
         data = self.connection.request("GET", _with_query("/algorithms/tasks", wanted)).data
         if not isinstance(data, dict) or not isinstance(data.get("tasks"), list):
             raise unexpected_response("a page of tasks")
-        return [parse_response("a task", TaskSummary.from_dict, item) for item in data["tasks"]], data.get(
-            "next_cursor", data.get("next")
-        )
+        tasks = [parse_response("a task", TaskSummary.from_dict, item) for item in data["tasks"]]
+        return tasks, data.get("next_cursor")
 
 
 def quote_segment(name: str) -> str:

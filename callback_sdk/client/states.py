@@ -117,9 +117,7 @@ class TaskSnapshot:
             callback_param=data.get("callback_param"),
             progress=Progress.from_dict(data.get("progress")),
             receipts=tuple(Receipt.from_dict(receipt) for receipt in data.get("receipts") or ()),
-            deliveries=tuple(
-                DeliverySnapshot(**_known(DeliverySnapshot, _renamed(one))) for one in data.get("deliveries") or ()
-            ),
+            deliveries=tuple(DeliverySnapshot(**_known(DeliverySnapshot, one)) for one in data.get("deliveries") or ()),
             new_version=data.get("new_version"),
             **_facts(data),
         )
@@ -257,7 +255,6 @@ class Delivery(HTMLRepr):
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Delivery:
         """Read the wire form; members that are not known are left out."""
-        data = _renamed(data)
         members = _known(cls, data)
         members["next_attempt_at"] = _moment(data.get("next_attempt_at"))
         members["receipt"] = Receipt.from_dict(data["receipt"]) if data.get("receipt") else None
@@ -295,17 +292,6 @@ def _wire(value: Any) -> dict[str, Any]:
 def _facts(data: Mapping[str, Any]) -> dict[str, Any]:
     facts = {name: data.get(name) for name in ("algorithm", "version", "kind", "priority")}
     return facts | {name: _moment(data.get(name)) for name in ("created_at", "started_at", "finished_at")}
-
-
-def _renamed(delivery: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the names that the first services have for a delivery's members: `state`, `attempts` (a number), `tries`."""
-    data = dict(delivery)
-    if isinstance(data.get("attempts"), int):
-        data["attempt_count"] = data.pop("attempts")
-    for old, new in (("state", "status"), ("tries", "attempts")):
-        if old in data:
-            data[new] = data.pop(old)
-    return data
 
 
 def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:

@@ -262,7 +262,7 @@ class Submitter:
         for job_id in job_ids:
             if job_id not in self._done:
                 task = self.task(job_id)
-                states = [delivery["state"] for delivery in task["deliveries"]]
+                states = [delivery["status"] for delivery in task["deliveries"]]
                 assert "dead" not in states, task["deliveries"]
                 if states == ["delivered"] * 3:
                     self._done.add(job_id)

@@ -84,7 +84,7 @@ class Caller:
         def deliveries() -> Any:
             return self.get(f"{TASKS}/{job_id}/deliveries")
 
-        wait_until(lambda: all(item["state"] != "pending" for item in deliveries()), what="its deliveries")
+        wait_until(lambda: all(item["status"] != "pending" for item in deliveries()), what="its deliveries")
         return deliveries()
 
 
@@ -229,7 +229,7 @@ def test_nobody_sees_or_touches_anothers_task(ann: Caller, bob: Caller) -> None:
         )
         assert strange == unknown
         assert "There is no task" in strange
-    assert bob.get(TASKS) == {"tasks": [], "next": None}
+    assert bob.get(TASKS) == {"tasks": [], "next_cursor": None}
     assert job_id in [task["job_id"] for task in ann.get(TASKS)["tasks"]]
     # A delivery of one's own task is no way to another's.
     own = bob.submit()
@@ -287,13 +287,15 @@ def test_tasks_come_in_pages(bob: Caller) -> None:
     while cursor is not None or not pages:
         page = bob.get(TASKS, limit=3, algorithm="sum", **({"cursor": cursor} if cursor else {}))
         pages.append([task["job_id"] for task in page["tasks"]])
-        cursor = page["next"]
+        cursor = page["next_cursor"]
         bob.submit()
     assert [len(page) for page in pages] == [3, 3, 2]
     assert [*chain(*pages)] == [fitted, *reversed(ids)]
     for job_id in ids:
         bob.ended(job_id)
     assert {task["status"] for task in bob.get(TASKS, status="Finished", limit=200)["tasks"]} == {"Finished"}
+    assert {task["job_id"] for task in bob.get(TASKS, status="succeeded", limit=200)["tasks"]} >= set(ids)
+    assert bob.get(TASKS, status="failed")["tasks"] == []
     assert bob.get(TASKS, algorithm="slow")["tasks"] == []
     for wrong in ({"limit": 0}, {"limit": 201}, {"status": "Done"}, {"cursor": "?"}):
         refused(bob("GET", TASKS, params=wrong), 422)
@@ -358,11 +360,11 @@ def test_a_delivery_shows_each_try(ann: Caller, webhook: WebhookReceiver) -> Non
     urls = [f"{webhook.url}?token={MARKER}", f"http://127.0.0.1:9/nobody?sig={MARKER}"]
     job_id = ann.submit(callbacks=[{"url": url} for url in urls])
     delivered, dead = ann.settled(job_id)
-    assert (delivered["state"], delivered["attempts"], delivered["receipt"] is not None) == ("delivered", 2, True)
-    assert [item["error"] is None for item in delivered["tries"]] == [False, True]
-    assert (dead["state"], dead["attempts"], dead["receipt"]) == ("dead", 3, None)
-    assert [item["number"] for item in dead["tries"]] == [1, 2, 3]
-    assert all(item["started_at"] <= item["finished_at"] for item in dead["tries"])
+    assert (delivered["status"], delivered["attempt_count"], delivered["receipt"] is not None) == ("delivered", 2, True)
+    assert [item["error"] is None for item in delivered["attempts"]] == [False, True]
+    assert (dead["status"], dead["attempt_count"], dead["receipt"]) == ("dead", 3, None)
+    assert [item["number"] for item in dead["attempts"]] == [1, 2, 3]
+    assert all(item["started_at"] <= item["finished_at"] for item in dead["attempts"])
     assert MARKER not in json.dumps([delivered, dead])
     again = ann("POST", f"{TASKS}/{job_id}/deliveries/{delivered['delivery_id']}/redeliver")
     assert (again.status_code, again.json()["delivery_id"]) == (202, delivered["delivery_id"])

@@ -214,7 +214,7 @@ def test_stored_callback_is_harmless_after_a_restart(service: Service) -> None:
     topology.start_service()
 
     for job_id in jobs:
-        wait_until(lambda job_id=job_id: service.delivery(job_id)["state"] == "dead", what="the delivery's end")
+        wait_until(lambda job_id=job_id: service.delivery(job_id)["status"] == "dead", what="the delivery's end")
     job_id = service.submit("http://127.0.0.1:9/closed").json()["job_id"]
     wait_until(lambda: service.ask("GET", f"{TASKS}/{job_id}").json()["status"] == "Finished", what="another task")
     assert service.ask("GET", "/readyz").status_code == 200

@@ -172,7 +172,9 @@ def test_a_task_is_computed_delivered_and_read_back(service: Service, webhook: W
     assert task["callback_param"] == {"note": "x"}
     assert task["progress"] == {"fraction": 1.0, "message": "adding"}
     assert task["receipts"][0]["attempts"] == 1
-    assert task["deliveries"] == [{"url": f"{webhook.url}?***", "state": "delivered", "attempts": 1, "error": None}]
+    assert task["deliveries"] == [
+        {"url": f"{webhook.url}?***", "status": "delivered", "attempt_count": 1, "error": None}
+    ]
     assert "hidden" not in service.log
 
 
@@ -395,15 +397,15 @@ def test_one_bad_target_holds_up_no_other(service: Service, webhook: WebhookRece
     (request,) = webhook.wait_for(1)
     assert request.document["callback_param"] == {"n": 2}
     wait_until(lambda: service.task(job_id)["deliveries"][0]["error"])
-    wait_until(lambda: service.task(job_id)["deliveries"][1]["state"] == "delivered")
-    assert service.task(job_id)["deliveries"][0]["state"] == "pending"
+    wait_until(lambda: service.task(job_id)["deliveries"][1]["status"] == "delivered")
+    assert service.task(job_id)["deliveries"][0]["status"] == "pending"
 
 
 def test_a_refusing_target_is_dead_at_once(service: Service, webhook: WebhookReceiver) -> None:
     """What is refused for good is not tried again."""
     webhook.respond(410)
     job_id = service.submit("sum", callback_url=webhook.url)
-    wait_until(lambda: service.task(job_id)["deliveries"][0]["state"] == "dead")
+    wait_until(lambda: service.task(job_id)["deliveries"][0]["status"] == "dead")
     assert "410" in service.task(job_id)["deliveries"][0]["error"]
 
 

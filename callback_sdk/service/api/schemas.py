@@ -7,6 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 Status = Literal["Pending", "In Progress", "Finished", "Canceled"]
+StatusFilter = Literal["Pending", "In Progress", "Finished", "Canceled", "succeeded", "failed"]
+"""Statuses of tasks, and the two outcomes of a finished one."""
 
 TEXT = r"^[^\x00]*$"
 """What a database can look for: PostgreSQL takes no NUL."""
@@ -78,7 +80,7 @@ class TaskProgress(BaseModel):
 
 
 class DeliveryCounts(BaseModel):
-    """How many deliveries stand how."""
+    """The number of deliveries by status."""
 
     pending: int
     delivered: int
@@ -104,23 +106,23 @@ class TaskSummary(BaseModel):
 
 
 class TaskPage(BaseModel):
-    """Some tasks, the newest first, and the cursor of those that follow."""
+    """A page of tasks, newest first, and the cursor of the next page; null on the last one."""
 
     tasks: list[TaskSummary]
-    next: str | None
+    next_cursor: str | None
 
 
 class DeliverySummary(BaseModel):
-    """How a delivery stands, in short."""
+    """The status of a delivery, without its attempts."""
 
     url: str
-    state: Literal["pending", "delivered", "dead"]
-    attempts: int
+    status: Literal["pending", "delivered", "dead"]
+    attempt_count: int
     error: str | None
 
 
 class DeliveryAttempt(BaseModel):
-    """One try of a delivery."""
+    """One attempt of a delivery."""
 
     number: int
     started_at: str
@@ -129,12 +131,12 @@ class DeliveryAttempt(BaseModel):
 
 
 class DeliveryResponse(DeliverySummary):
-    """How a delivery stands, with all its tries."""
+    """The status of a delivery, with all its attempts."""
 
     delivery_id: str
     next_attempt_at: str | None
     receipt: dict[str, Any] | None
-    tries: list[DeliveryAttempt]
+    attempts: list[DeliveryAttempt]
 
 
 class TaskResponse(BaseModel):

@@ -88,7 +88,7 @@ async def predict_batch(
 def list_tasks(
     face: ServiceFace,
     user: Owner,
-    status: Annotated[schemas.Status | None, Query()] = None,
+    status: Annotated[schemas.StatusFilter | None, Query()] = None,
     algorithm: Annotated[str | None, Query(max_length=128, pattern=schemas.TEXT)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
@@ -98,10 +98,10 @@ def list_tasks(
         user.user_id, status=status, algorithm=algorithm, after=after, limit=limit + 1
     )
     shown, more = found[:limit], len(found) > limit
-    states = face.task_service.store.deliveries.status_counts([task["job_id"] for task in shown])
+    counts = face.task_service.store.deliveries.status_counts([task["job_id"] for task in shown])
     return {
-        "tasks": [show_summary(task, states[task["job_id"]]) for task in shown],
-        "next": _cursor(shown[-1]) if more else None,
+        "tasks": [show_summary(task, counts[task["job_id"]]) for task in shown],
+        "next_cursor": _cursor(shown[-1]) if more else None,
     }
 
 
@@ -249,8 +249,8 @@ def _view(task_service: TaskService, job_id: str, user: User) -> TaskView:
 
 
 def _deliveries(task_service: TaskService, job_id: str) -> list[dict[str, Any]]:
-    tries = task_service.store.deliveries.attempts(job_id)
-    return [show_delivery(delivery, tries) for delivery in task_service.store.deliveries.of(job_id)]
+    attempts = task_service.store.deliveries.attempts(job_id)
+    return [show_delivery(delivery, attempts) for delivery in task_service.store.deliveries.of(job_id)]
 
 
 def _reply(view: TaskView, status: int) -> Response:
@@ -272,4 +272,4 @@ def _position(cursor: str) -> tuple[float, str]:
         created_at, job_id = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         return float(created_at), str(uuid.UUID(job_id))
     except (ValueError, TypeError, AttributeError, binascii.Error):
-        raise HTTPException(422, "The cursor can't be read. Send 'next' of the page before, as it came.") from None
+        raise HTTPException(422, "The cursor can't be read. Send 'next_cursor' of the page before unchanged.") from None

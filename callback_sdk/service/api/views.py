@@ -62,38 +62,38 @@ def _version(name: str, description: str) -> dict[str, Any]:
     }
 
 
-def show_summary(task: Mapping[str, Any], states: Mapping[str, int]) -> dict[str, Any]:
+def show_summary(task: Mapping[str, Any], counts: Mapping[str, int]) -> dict[str, Any]:
     """Return a task's wire form in a list.
 
     Args:
         task: Its columns.
-        states: How many of its deliveries are in each state.
+        counts: The number of its deliveries by status.
     """
     shown = {name: task[name] for name in ("job_id", "algorithm", "version", "kind", "status", "success", "error")}
     shown |= {"progress": _progress(task), "priority": task["priority"], **_times(task)}
-    return shown | {"deliveries": dict.fromkeys((DELIVERY_PENDING, DELIVERED, DEAD), 0) | dict(states)}
+    return shown | {"deliveries": dict.fromkeys((DELIVERY_PENDING, DELIVERED, DEAD), 0) | dict(counts)}
 
 
-def show_delivery(delivery: Mapping[str, Any], tries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def show_delivery(delivery: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the wire form of a delivery.
 
     Args:
         delivery: Its columns that may be shown.
-        tries: Those of the whole task.
+        attempts: The attempts of all deliveries of the task.
     """
     return {
         "delivery_id": delivery["delivery_id"],
         **{name: delivery[column] for name, column in _DELIVERY.items()},
         "next_attempt_at": _time(delivery["next_attempt_at"]),
         "receipt": delivery["receipt"],
-        "tries": [
+        "attempts": [
             {
                 "number": item["number"],
                 "started_at": _time(item["started_at"]),
                 "finished_at": _time(item["finished_at"]),
                 "error": item["error"],
             }
-            for item in tries
+            for item in attempts
             if item["delivery_id"] == delivery["delivery_id"]
         ],
     }
@@ -198,7 +198,7 @@ def show_new(submission: Submission, created_at: float, blobs: BlobStorage) -> T
     return show_task(task, deliveries, None, blobs)
 
 
-_DELIVERY = {"url": "url", "state": "status", "attempts": "attempt_count", "error": "last_error"}
+_DELIVERY = {"url": "url", "status": "status", "attempt_count": "attempt_count", "error": "last_error"}
 
 
 def _member(results: bytes | None, start: int, stop: int) -> bytes | tuple[int, int]:

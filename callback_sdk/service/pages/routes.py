@@ -22,7 +22,7 @@ from callback_sdk.service.access import audit
 from callback_sdk.service.access.tokens import TokenError
 from callback_sdk.service.algorithms.registry import TEMPLATES, AlgorithmVersion
 from callback_sdk.service.api.access import AppState, address_of
-from callback_sdk.service.api.schemas import Status
+from callback_sdk.service.api.schemas import StatusFilter
 from callback_sdk.service.api.views import show_delivery, show_task
 from callback_sdk.service.pages.auth import form_from_here, session, session_of_form
 from callback_sdk.service.pages.charts import Series, bars, lines
@@ -107,7 +107,7 @@ def tasks(request: Request) -> Response:
     visitor, face = session(request), _face(request)
     query = request.query_params
     status, algorithm = query.get("status") or None, query.get("algorithm") or None
-    if status is not None and status not in get_args(Status):
+    if status is not None and status not in get_args(StatusFilter):
         raise HTTPException(422, f"There is no status {status!r:.100}.")
     store = face.task_service.store
     found = store.tasks.page(
@@ -120,8 +120,8 @@ def tasks(request: Request) -> Response:
         request,
         "tasks.html",
         tasks=shown,
-        states=store.deliveries.status_counts([task["job_id"] for task in shown]),
-        statuses=get_args(Status),
+        delivery_counts=store.deliveries.status_counts([task["job_id"] for task in shown]),
+        statuses=get_args(StatusFilter),
         algorithms=sorted({*face.task_service.registry, *([algorithm] if algorithm else [])}),
         status_chosen=status,
         algorithm_chosen=algorithm,
@@ -134,10 +134,10 @@ def tasks(request: Request) -> Response:
 def task(request: Request) -> Response:
     visitor, face = session(request), _face(request)
     found = _task(face, visitor, request.path_params["job_id"])
-    tries = face.task_service.store.deliveries.attempts(found["job_id"])
+    attempts = face.task_service.store.deliveries.attempts(found["job_id"])
     deliveries = face.task_service.store.deliveries.of(found["job_id"])
-    shown = [show_delivery(delivery, tries) for delivery in deliveries[:_TRIES]]
-    moving = found["status"] in (PENDING, IN_PROGRESS) or any(item["state"] == "pending" for item in shown)
+    shown = [show_delivery(delivery, attempts) for delivery in deliveries[:_TRIES]]
+    moving = found["status"] in (PENDING, IN_PROGRESS) or any(item["status"] == "pending" for item in shown)
     return render(
         request,
         "task.html",
@@ -305,17 +305,17 @@ def _share(values: list[float], share: float) -> float | None:
 
 def _timeline(task: dict[str, Any], deliveries: Sequence[dict[str, Any]]) -> list[tuple[Any, str, str | None]]:
     """Return what happened to a task: when, what, and what went wrong with it."""
-    tries = [
+    attempts = [
         (item["finished_at"] or item["started_at"], _try(item, delivery["url"]), item["error"])
         for delivery in deliveries
-        for item in delivery["tries"]
+        for item in delivery["attempts"]
     ]
     ended = {True: "Succeeded", False: "Failed", None: "Ended"}[task["success"]]
     if task["status"] == CANCELED:
         ended = "Cancelled"
     own = [(task["created_at"], "Accepted", None), (task["started_at"], f"Run {task['attempt']} began", None)]
     own.append((task["finished_at"], ended, task["error"]))
-    return [item for item in own if item[0] is not None] + sorted(tries, key=lambda item: item[0] or "")
+    return [item for item in own if item[0] is not None] + sorted(attempts, key=lambda item: item[0] or "")
 
 
 def _try(item: dict[str, Any], url: str) -> str:

@@ -36,6 +36,9 @@ from callback_sdk.service.store.tables import deliveries, task_payloads, tasks
 MAX_CRASHES = 3
 """Runs of one task whose process may die before the task has failed."""
 
+OUTCOMES = {"succeeded": True, "failed": False}
+"""Filters of finished tasks, and whether these succeeded."""
+
 CANCELED_ERROR = "The task was cancelled."
 
 _OPEN = (PENDING, IN_PROGRESS)
@@ -182,14 +185,16 @@ class TaskStore:
 
         Args:
             owner: Id of the user.
-            status: Only those that stand so.
-            algorithm: Only those of one algorithm.
+            status: Only tasks with this status, or finished tasks with the outcome `succeeded` or `failed`.
+            algorithm: Only tasks of this algorithm.
             after: `created_at` and `job_id` of the last task of the page before.
             limit: How many, at most.
         """
         shown = [column for column in tasks.c if column.name not in ("parameters", "options", "result_offsets")]
         query = sa.select(*shown).where(tasks.c.owner == owner)
-        if status is not None:
+        if status in OUTCOMES:
+            query = query.where(tasks.c.status == FINISHED, tasks.c.success.is_(OUTCOMES[status]))
+        elif status is not None:
             query = query.where(tasks.c.status == status)
         if algorithm is not None:
             query = query.where(tasks.c.algorithm == algorithm)

@@ -67,7 +67,7 @@ def test_a_bool_of_numpy_is_one(client: Client, accepting: Any, value: Any, sent
 def test_numbers_of_numpy_are_numbers(client: Client, service: Any) -> None:
     """A priority and a limit may come from an array; a fraction or a bool is refused."""
     service.on("POST", PREDICT, service.Say(202, ACCEPTED))
-    service.on("GET", "/algorithms/tasks?limit=2", service.Say(data={"tasks": [], "next": None}))
+    service.on("GET", "/algorithms/tasks?limit=2", service.Say(data={"tasks": [], "next_cursor": None}))
     client.run_algorithm("an-algorithm", DATA, priority=np.int64(7))
     assert service.requests[0].form["priority"] == b"7"
     assert list(client.get_tasks(limit=np.int32(2))) == []

@@ -26,7 +26,7 @@ STATE = {
     "success": True,
     "predictions": [1, 2],
     "created_at": "2026-01-01T12:00:00Z",
-    "deliveries": [{"url": "https://h/x", "state": "delivered", "attempts": 1}],
+    "deliveries": [{"url": "https://h/x", "status": "delivered", "attempt_count": 1}],
 }
 
 

@@ -48,7 +48,7 @@ DONE = {
 
 
 def delivery(state: str) -> dict[str, Any]:
-    return {"url": "https://b/k?***", "state": state, "attempts": 1, "error": None}
+    return {"url": "https://b/k?***", "status": state, "attempt_count": 1, "error": None}
 
 
 @pytest.fixture

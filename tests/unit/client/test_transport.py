@@ -135,7 +135,7 @@ def test_a_response_about_another_task_is_an_error(client: Client, service: Any,
 
 def test_a_response_about_another_delivery_is_an_error(client: Client, service: Any) -> None:
     """So does the redelivery of another delivery."""
-    delivery = {"delivery_id": "d-2", "url": "https://h/x", "state": "pending"}
+    delivery = {"delivery_id": "d-2", "url": "https://h/x", "status": "pending"}
     service.on("POST", "/algorithms/tasks/42/deliveries/d-1/redeliver", service.Say(data=delivery))
     with pytest.raises(ServiceError, match="asked about the delivery 'd-1' and told about 'd-2'"):
         client.redeliver("42", "d-1")

@@ -27,7 +27,7 @@ RECEIPT = {
     "started_at": NOON,
     "finished_at": NOON,
 }
-TARGET = {"url": "https://h/x", "state": "delivered", "attempts": 1, "error": None}
+TARGET = {"url": "https://h/x", "status": "delivered", "attempt_count": 1, "error": None}
 DONE = {
     "job_id": "42",
     "algorithm": "an-algorithm",
@@ -47,9 +47,9 @@ DELIVERY = {
     **TARGET,
     "next_attempt_at": None,
     "receipt": RECEIPT,
-    "tries": [{"number": 1, "started_at": NOON, "finished_at": NOON, "error": None}],
+    "attempts": [{"number": 1, "started_at": NOON, "finished_at": NOON, "error": None}],
 }
-DEAD = {**DELIVERY, "delivery_id": "d-2", "state": "dead", "error": "410\nGone.", "receipt": None}
+DEAD = {**DELIVERY, "delivery_id": "d-2", "status": "dead", "error": "410\nGone.", "receipt": None}
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -164,7 +164,7 @@ def test_the_environment_may_have_a_name_and_a_password(
         ({}, 0, ""),
         ({"success": False, "error": "No rows."}, 3, "42 failed: No rows."),
         ({"status": "Canceled", "success": False}, 3, "42 was cancelled"),
-        ({"deliveries": [TARGET, {**TARGET, "state": "dead"}]}, 3, "Dead deliveries: 1. `callback-sdk deliveries 42`"),
+        ({"deliveries": [TARGET, {**TARGET, "status": "dead"}]}, 3, "Dead deliveries: 1. `callback-sdk deliveries 42`"),
     ],
 )
 def test_waiting_ends_with_what_became_of_it(
@@ -285,7 +285,7 @@ def test_tasks_are_listed(run: Run, service: FakeService) -> None:
     one = {**DONE, "deliveries": {"pending": 0, "delivered": 2, "dead": 1}}
     two = {**ACCEPTED, "job_id": "43", "progress": {"fraction": 0.5, "message": "counting"}, "status": "In Progress"}
     three = {**DONE, "job_id": "44", "success": False, "error": "No\nrows.", "deliveries": {}}
-    service.on("GET", "/algorithms/tasks?limit=50", service.Say(data={"tasks": [two, one, three], "next": None}))
+    service.on("GET", "/algorithms/tasks?limit=50", service.Say(data={"tasks": [two, one, three], "next_cursor": None}))
     code, out, _ = run("tasks")
     lines = [line.split() for line in out.splitlines()]
     assert code == 0
@@ -300,14 +300,14 @@ def test_tasks_are_listed(run: Run, service: FakeService) -> None:
 def test_a_list_can_be_narrowed(run: Run, service: FakeService) -> None:
     """By status, as it is easy to type, by algorithm and by number."""
     query = "status=In+Progress&algorithm=an-algorithm&limit=1"
-    service.on("GET", f"/algorithms/tasks?{query}", service.Say(data={"tasks": [], "next": None}))
+    service.on("GET", f"/algorithms/tasks?{query}", service.Say(data={"tasks": [], "next_cursor": None}))
     code, out, _ = run("tasks", "--status", "in-progress", "--algorithm", "an-algorithm", "--limit", 1, "--json")
     assert (code, json.loads(out)) == (0, [])
 
 
 def test_one_task_is_shown(run: Run, service: FakeService) -> None:
     """Without its results, which are for --json."""
-    service.on("GET", TASK, service.Say(data={**DONE, "deliveries": [{**TARGET, "state": "dead", "error": "410"}]}))
+    service.on("GET", TASK, service.Say(data={**DONE, "deliveries": [{**TARGET, "status": "dead", "error": "410"}]}))
     code, out, _ = run("tasks", 42)
     assert code == 0
     for text in ("42", "an-algorithm 1.0.0", "Finished", "100%", "2026-01-01 12:00:00 UTC", "https://h/x dead 410"):
@@ -332,7 +332,7 @@ def test_deliveries_are_made_anew(run: Run, service: FakeService) -> None:
     """Those that are named, or all that are dead."""
     service.on("GET", f"{TASK}/deliveries", service.Say(data=[DELIVERY, DEAD]))
     for name in ("d-1", "d-2"):
-        again = {**DEAD, "delivery_id": name, "state": "pending"}
+        again = {**DEAD, "delivery_id": name, "status": "pending"}
         service.on("POST", f"{TASK}/deliveries/{name}/redeliver", service.Say(202, again))
     assert run("redeliver", 42, "d-1", "d-2")[:2] == (0, "2 deliveries are due now.\n")
     assert len(service.paths("POST")) == 2

@@ -495,6 +495,17 @@ def test_pages_show_each_task_once(store: Store) -> None:
     assert store.tasks.counts() == {"Pending": 4, "In Progress": 0}
 
 
+def test_tasks_are_filtered_by_outcome(store: Store) -> None:
+    """`failed` and `succeeded` select finished tasks; a canceled one is neither."""
+    store.tasks.submit([submission(str(number)) for number in range(4)])
+    store.tasks.cancel("3")
+    for job_id, success in (("1", True), ("2", False)):
+        attempt = store.tasks.claim(job_id, "w").attempt
+        store.tasks.finish(job_id, attempt, RunOutcome(success=success))
+    assert [task["job_id"] for task in store.tasks.page("anna", status="succeeded", limit=3)] == ["1"]
+    assert [task["job_id"] for task in store.tasks.page("anna", status="failed", limit=3)] == ["2"]
+
+
 def test_small_results_lie_in_the_store(store: Store) -> None:
     """They come with the claim of a delivery, and features go when the task has ended."""
     submit(store, "1", URL, features=b"[1]")
