@@ -13,7 +13,7 @@ from callback_sdk.service.blobs.removals import BlobRemover
 from callback_sdk.service.dispatcher import Dispatcher
 from callback_sdk.service.engines import Engine
 from callback_sdk.service.housekeeping import Housekeeper
-from callback_sdk.service.metrics import ACCEPTED
+from callback_sdk.service.metrics import TASKS_ACCEPTED
 from callback_sdk.service.runtime import Runtime
 from callback_sdk.service.store import AcceptedTask, IdempotencyKey, StoreUnavailableError, Submission
 
@@ -104,7 +104,7 @@ class TaskService:
             raise
         new = {task.job_id for task in accepted if task.created_at is not None}
         self._forget(*(job_id for job_id in kept if job_id not in new))
-        ACCEPTED.inc(len(new))
+        TASKS_ACCEPTED.inc(len(new))
         self.parts.wakeup.set()
         return accepted
 

@@ -1,6 +1,7 @@
-"""Figures of the service for Prometheus.
+"""Metrics of the service for Prometheus.
 
-What is counted, is counted since the start of this process; what waits is asked of the store, and the same everywhere.
+Counters and histograms are those of this process since its start. Gauges are read from the store and are the same in
+every process.
 """
 
 from __future__ import annotations
@@ -23,59 +24,62 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 _registry = CollectorRegistry()
 
-REQUESTS = Counter(
-    "callback_sdk_requests", "HTTP requests answered, by method and status.", ("method", "status"), registry=_registry
+HTTP_REQUESTS = Counter(
+    "callback_sdk_http_requests", "HTTP requests, by method and status.", ("method", "status"), registry=_registry
 )
-REQUEST_SECONDS = Histogram(
-    "callback_sdk_request_seconds", "How long an HTTP request took, in seconds.", ("method",), registry=_registry
-)
-ACCEPTED = Counter("callback_sdk_tasks_accepted", "Tasks that this process accepted.", registry=_registry)
-RUNS = Counter(
-    "callback_sdk_runs", "Runs of tasks in this process, by algorithm and how they ended.", ("algorithm", "outcome"),
+HTTP_REQUEST_DURATION = Histogram(
+    "callback_sdk_http_request_duration_seconds", "Duration of HTTP requests, in seconds.", ("method",),
     registry=_registry,
 )  # fmt: skip
-RUN_SECONDS = Histogram(
-    "callback_sdk_run_seconds", "How long a run took, in seconds.", ("algorithm",), registry=_registry,
-    buckets=(0.01, 0.1, 1, 10, 60, 600, 3600, 36000),
+TASKS_ACCEPTED = Counter("callback_sdk_tasks_accepted", "Tasks accepted by this process.", registry=_registry)
+TASK_RUNS = Counter(
+    "callback_sdk_task_runs",
+    "Runs of tasks in this process, by algorithm and outcome: succeeded, failed, crashed or canceled.",
+    ("algorithm", "outcome"),
+    registry=_registry,
+)
+TASK_RUN_DURATION = Histogram(
+    "callback_sdk_task_run_duration_seconds", "Duration of runs of tasks, in seconds.", ("algorithm",),
+    registry=_registry, buckets=(0.01, 0.1, 1, 10, 60, 600, 3600, 36000),
 )  # fmt: skip
-ATTEMPTS = Counter(
-    "callback_sdk_delivery_attempts", "Tries of deliveries in this process, by their outcome.", ("outcome",),
+DELIVERY_ATTEMPTS = Counter(
+    "callback_sdk_delivery_attempts", "Delivery attempts of this process, by outcome.", ("outcome",),
     registry=_registry,
 )  # fmt: skip
 
 
 def exposition(store: Store) -> bytes:
-    """Return all figures in Prometheus' text format.
+    """Return all metrics in Prometheus' text format.
 
     Raises:
-        StoreUnavailableError: The database can't be asked.
+        StoreUnavailableError: The database is unavailable.
     """
-    return generate_latest(_registry) + generate_latest(_Stored(store))
+    return generate_latest(_registry) + generate_latest(_StoreCollector(store))
 
 
-class _Stored(Collector):
-    """What the store knows: the same from every process."""
+class _StoreCollector(Collector):
+    """Gauges that are read from the store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the figures."""
+        """Yield the gauges."""
         tasks = GaugeMetricFamily("callback_sdk_tasks", "Tasks that have not ended, by status.", labels=["status"])
         for status, count in self._store.tasks.counts().items():
             tasks.add_metric([status], count)
         yield tasks
         oldest = GaugeMetricFamily(
             "callback_sdk_oldest_task_seconds",
-            "How long the oldest pending task has waited, by algorithm: it grows when no worker takes any.",
+            "Age of the oldest queued task, by algorithm. It grows while no worker claims its tasks.",
             labels=["algorithm"],
         )
         for algorithm, seconds in self._store.figures.oldest().items():
             oldest.add_metric([algorithm], seconds)
         yield oldest
         deliveries = GaugeMetricFamily(
-            "callback_sdk_deliveries", "Deliveries of ended tasks that are not made, by state.", labels=["state"]
+            "callback_sdk_deliveries", "Pending and dead deliveries of ended tasks, by status.", labels=["status"]
         )
-        for state, count in self._store.deliveries.counts().items():
-            deliveries.add_metric([state], count)
+        for status, count in self._store.deliveries.counts().items():
+            deliveries.add_metric([status], count)
         yield deliveries

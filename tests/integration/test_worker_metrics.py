@@ -33,14 +33,17 @@ def figures(port: int) -> dict[tuple[str, ...], float]:
 def test_a_workers_processes_count_together(
     request: pytest.FixtureRequest, tmp_path: Path, webhook: WebhookReceiver
 ) -> None:
-    """Runs and tries, whichever process made them; a process that is killed takes none of them along."""
+    """Runs and attempts, whichever process made them; a process that is killed takes none of them along."""
     try:
         broker = request.getfixturevalue("callback_valkey").url
     except MissingExtraError as error:
         missing_server(str(error))
     port = free_port()
     settings = {"METRICS_PORT": str(port)}
-    runs, tries = ("callback_sdk_runs_total", "sum", "succeeded"), ("callback_sdk_delivery_attempts_total", "delivered")
+    runs, attempts = (
+        ("callback_sdk_task_runs_total", "sum", "succeeded"),
+        ("callback_sdk_delivery_attempts_total", "delivered"),
+    )
     with (
         Topology(tmp_path, "traced_jobs:registry", engine="celery", broker=broker, settings=settings) as topology,
         topology.client() as client,
@@ -48,7 +51,7 @@ def test_a_workers_processes_count_together(
         for expected in (4, 8):
             client.run_algorithm_batch("sum", [{"a": [1]}] * 4, callbacks=[webhook.url], progress=False)
             webhook.wait_for(expected)
-            wait_until(lambda expected=expected: figures(port).get(tries) == expected, what="the count of tries")
+            wait_until(lambda expected=expected: figures(port).get(attempts) == expected, what="the count of attempts")
             assert figures(port)[runs] == expected
             assert topology.worker is not None
             for process in psutil.Process(topology.worker.pid).children():

@@ -174,8 +174,8 @@ class _SentResponse:
 
 def _record(scope: Scope, answer: _SentResponse, seconds: float) -> None:
     method = scope["method"] if scope["method"] in _METHODS else "other"
-    metrics.REQUESTS.labels(method, answer.status).inc()
-    metrics.REQUEST_SECONDS.labels(method).observe(seconds)
+    metrics.HTTP_REQUESTS.labels(method, answer.status).inc()
+    metrics.HTTP_REQUEST_DURATION.labels(method).observe(seconds)
     # The path alone: there are no credentials in paths, and queries are left out.
     facts = {"action": "request", "method": method, "path": scope["path"], "status": answer.status}
     _log.debug("%s %s: %d in %.3f s", method, scope["path"], answer.status, seconds, extra=facts)

@@ -17,7 +17,7 @@ from callback_sdk.documents.body import Body, PathPart
 from callback_sdk.errors import AddressNotAllowedError, CallbackSDKError, DeliveryError
 from callback_sdk.service.blobs import BlobStorage, results_name
 from callback_sdk.service.files import Scratch
-from callback_sdk.service.metrics import ATTEMPTS
+from callback_sdk.service.metrics import DELIVERY_ATTEMPTS
 from callback_sdk.service.store import DeliveryClaim, DueDeliveries, Store, StoreUnavailableError
 from callback_sdk.service.supervision.outages import OutageLog
 from callback_sdk.service.work.heartbeat import Heartbeat
@@ -166,7 +166,7 @@ class Deliverer:
             return has_responded(error)
         else:
             receipt = evolve(receipt, attempts=claim.attempt, nulls_written=claim.nulls_written)
-            ATTEMPTS.labels("delivered").inc()
+            DELIVERY_ATTEMPTS.labels("delivered").inc()
             self._store.deliveries.delivered(claim.delivery_id, claim.attempt, receipt)
             _log.info("Task %s is delivered to %s.", claim.job_id, claim.url, extra=extra)
             return True
@@ -175,7 +175,7 @@ class Deliverer:
         seen = _as_seen(error, claim.url)
         delay = next_delay(seen, claim.since_redelivery, self._delays)
         again_in = None if delay is None else delay.total_seconds()
-        ATTEMPTS.labels("dead" if again_in is None else "failed").inc()
+        DELIVERY_ATTEMPTS.labels("dead" if again_in is None else "failed").inc()
         self._store.deliveries.failed(claim.delivery_id, claim.attempt, loggable_text(seen), again_in)
         after = "never again" if again_in is None else f"again in {again_in:.0f} s"
         _log.warning("Task %s is not at %s, %s: %s", claim.job_id, claim.url, after, loggable_text(error), extra=extra)

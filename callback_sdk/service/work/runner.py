@@ -27,7 +27,7 @@ from callback_sdk.service.blobs import (
     results_name,
 )
 from callback_sdk.service.files import Scratch, create_private, read_progress, remove
-from callback_sdk.service.metrics import RUN_SECONDS, RUNS
+from callback_sdk.service.metrics import TASK_RUN_DURATION, TASK_RUNS
 from callback_sdk.service.store import Claim, DeliveringWorker, DueDeliveries, RunOutcome, Store, StoreUnavailableError
 from callback_sdk.service.work.child import RunResult, RunSpec
 from callback_sdk.service.work.deliverer import Deliverer
@@ -224,8 +224,8 @@ class Runner:
         with self._features(claim, places) as features, self._model(found) as model:
             order = self._order(claim, places, features, found, model)
             outcome = child.run(order, timeout=algorithm.timeout, stop=stop)
-        RUNS.labels(algorithm.name, _word(outcome)).inc()
-        RUN_SECONDS.labels(algorithm.name).observe(time.monotonic() - started)
+        TASK_RUNS.labels(algorithm.name, _word(outcome)).inc()
+        TASK_RUN_DURATION.labels(algorithm.name).observe(time.monotonic() - started)
         return outcome
 
     def _release_stopped(self, claim: Claim, reason: str) -> None:
@@ -381,9 +381,9 @@ def _raise(error: Exception) -> DueDeliveries | None:
 def _word(outcome: Outcome) -> str:
     """Return how a run ended, in one word for the metrics."""
     if outcome.stopped is not None:
-        return "stopped"
+        return "canceled"
     if outcome.died is not None:
-        return "died"
+        return "crashed"
     return "succeeded" if outcome.answer is not None and outcome.answer.error is None else "failed"
 
 
