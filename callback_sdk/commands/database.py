@@ -26,7 +26,7 @@ def upgrade(*, config: ServiceConfig) -> None:
     with no_service(places.data):
         opened = open_database(places.database_url())
         try:
-            before, after = schema.upgrade(opened, places.vault())
+            before, after = schema.upgrade(opened, places.cipher())
         finally:
             opened.close()
     if before is None:
@@ -54,5 +54,5 @@ def rotate_keys(*, config: ServiceConfig) -> None:
     from callback_sdk.service.store import schema
 
     with open_store(config) as store:
-        count = schema.rotate(store.database, find_places(config).vault())
+        count = schema.rotate(store.database, find_places(config).cipher())
     print_line(f"Re-encrypted the credentials of {count} {'delivery' if count == 1 else 'deliveries'}.")

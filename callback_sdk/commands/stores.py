@@ -65,4 +65,4 @@ def open_store(config: ServiceConfig) -> AbstractContextManager[Store]:
     from callback_sdk.service.store import Store, open_database
 
     places = find_places(config)
-    return closing(Store(open_database(places.database_url()), places.vault()))
+    return closing(Store(open_database(places.database_url()), places.cipher()))

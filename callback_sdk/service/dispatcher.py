@@ -169,7 +169,7 @@ class Dispatcher:
         for room in self._engine.capacities():
             taken: list[str] = []
             if room.limit > 0:
-                taken = self._store.tasks.take(room.limit, algorithms=room.algorithms, again_after=AGAIN_AFTER)
+                taken = self._store.tasks.fetch_due(room.limit, algorithms=room.algorithms, again_after=AGAIN_AFTER)
                 self._engine.send(room, taken)
             more = more or (len(taken) == room.limit and self._engine.silent)
         return more
@@ -179,9 +179,9 @@ class Dispatcher:
         if limit <= 0:
             return self._engine.silent
         full_hosts = {*full_hosts, *self._store.deliveries.busy_hosts(PER_HOST)}
-        due = self._store.deliveries.take(limit, skip_hosts=full_hosts, again_after=AGAIN_AFTER)
+        due = self._store.deliveries.fetch_due(limit, skip_hosts=full_hosts, again_after=AGAIN_AFTER)
         for delivery_id in self._engine.send_deliveries(due):
-            self._store.deliveries.give_back(delivery_id)
+            self._store.deliveries.unmark_dispatched(delivery_id)
         return len(due) == limit
 
     def _take_back(self) -> None:
@@ -194,11 +194,11 @@ class Dispatcher:
             _log.warning("The database's clock was set; leases and dispatches of its future are repaired.")
             repairs.repair_times(self._store.database, lease=self._lease)
         if silence >= self._lease:
-            for job_id, attempt in self._store.tasks.take_back(silent_for=self._lease):
+            for job_id, attempt in self._store.tasks.reclaim(silent_for=self._lease):
                 _log.warning(
                     "Task %s: its worker was not heard of any more.",
                     job_id,
                     extra={"action": "take_back", "job_id": job_id, "attempt": attempt},
                 )
-            self._store.deliveries.take_back(silent_for=self._lease)
+            self._store.deliveries.reclaim(silent_for=self._lease)
         self._watched_at = moment

@@ -123,7 +123,7 @@ class Housekeeper:
 
     def _forget_tasks(self) -> None:
         while self._keep is not None and not self._stopping.is_set():
-            old = self._store.tasks.settled(older_than=self._keep.total_seconds(), limit=_STEP)
+            old = self._store.tasks.purgeable(older_than=self._keep.total_seconds(), limit=_STEP)
             for ended in old:
                 # Before their tasks: whatever is left when this process dies is found again.
                 for attempt in range(1, ended.attempt + 1) if ended.has_blobs else ():

@@ -74,7 +74,7 @@ class _StoreCollector(Collector):
             "Age of the oldest queued task, by algorithm. It grows while no worker claims its tasks.",
             labels=["algorithm"],
         )
-        for algorithm, seconds in self._store.figures.oldest().items():
+        for algorithm, seconds in self._store.stats.oldest_queued().items():
             oldest.add_metric([algorithm], seconds)
         yield oldest
         deliveries = GaugeMetricFamily(

@@ -56,7 +56,7 @@ class StorageLocations:
         """Return the locations that the settings name, with the directory that was made for `data_dir`."""
         return cls(data=data, database=config.database, blobs=config.blob_storage, keys=config.encryption_keys)
 
-    def vault(self) -> CredentialCipher:
+    def cipher(self) -> CredentialCipher:
         """Return the keys, ready for use.
 
         Raises:
@@ -116,7 +116,7 @@ class Runtime:
     registry_name: str
     pass_env: tuple[str, ...] = ()
     memory_limit: MemoryLimit = NO_LIMIT
-    vault: CredentialCipher
+    cipher: CredentialCipher
     store: Store
     blobs: BlobStorage
     scratch: Scratch
@@ -163,7 +163,7 @@ def opened(
     isolation.start_tracker(pass_env)
     registry = load(registry_name)
     with contextlib.ExitStack() as stack:
-        vault = places.vault()
+        cipher = places.cipher()
         database = open_database(places.database_url())
         stack.callback(database.close)
         scratch = Scratch(places.data / "scratch")
@@ -173,8 +173,8 @@ def opened(
             registry_name=registry_name,
             pass_env=pass_env,
             memory_limit=memory_limit,
-            vault=vault,
-            store=Store(database, vault),
+            cipher=cipher,
+            store=Store(database, cipher),
             blobs=places.open_blobs(),
             scratch=scratch,
             reach=reach,

@@ -331,7 +331,7 @@ def _register_deliver(app: Any, parts: Runtime, deliverer: Any, messages: Messag
             if not deliverer.send_now(delivery_id, host):
                 # While the database is away it is brought again later all the same.
                 with contextlib.suppress(StoreUnavailableError):
-                    parts.store.deliveries.give_back(delivery_id)
+                    parts.store.deliveries.unmark_dispatched(delivery_id)
 
 
 @contextlib.contextmanager

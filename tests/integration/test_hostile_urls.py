@@ -222,10 +222,10 @@ def test_stored_callback_is_harmless_after_a_restart(service: Service) -> None:
 
 def _store(data: Path, urls: dict[str, str]) -> None:
     """Put other URLs into the rows of deliveries, as a version without the limits had them, and make these due."""
-    vault = CredentialCipher(ensure_keys(data / "keys"))
+    cipher = CredentialCipher(ensure_keys(data / "keys"))
     with closing(sqlite3.connect(data / "store.sqlite3")) as database, database:
         for job_id, url in urls.items():
-            target = vault.encrypt(Secret(json.dumps({"url": url, "param": {}})))
+            target = cipher.encrypt(Secret(json.dumps({"url": url, "param": {}})))
             database.execute(
                 "UPDATE deliveries SET encrypted_target = ?, next_attempt_at = 0, dispatched_at = NULL "
                 "WHERE job_id = ?",

@@ -20,7 +20,7 @@ _HINT = "callback-sdk db generate-key makes one for CALLBACK_SDK_ENCRYPTION_KEYS
 
 
 class CredentialCipherError(CallbackSDKError):
-    """A text was encrypted with a key that the vault doesn't have, or was changed."""
+    """A text was encrypted with a key that the cipher doesn't have, or was changed."""
 
 
 class CredentialCipher:

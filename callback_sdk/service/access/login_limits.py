@@ -54,7 +54,7 @@ class LoginLimiter:
 
     An account is never locked: whoever guesses waits, and its owner logs in from another address. A wrong password that
     comes again is no further guess: a program with an old password makes nobody wait but itself. Only this process
-    counts, so that of several services each allows as many guesses.
+    counts, so that of several services each allows as many limiter.
 
     Args:
         clock: Seconds, never put back.

@@ -34,13 +34,13 @@ class Authenticator:
     Args:
         users: The users.
         sessions: Who of them has logged in.
-        vault: Has the keys that tokens are signed with.
+        cipher: Has the keys that tokens are signed with.
     """
 
-    def __init__(self, users: UserStore, sessions: SessionStore, vault: CredentialCipher) -> None:
+    def __init__(self, users: UserStore, sessions: SessionStore, cipher: CredentialCipher) -> None:
         self._users = users
         self._sessions = sessions
-        self._tokens = Tokens(vault.derive("tokens"))
+        self._tokens = Tokens(cipher.derive("tokens"))
 
     def log_in(self, name: str, password: Secret[str]) -> tuple[Secret[str], Secret[str]]:
         """Return an access token and a refresh token.
@@ -106,7 +106,7 @@ class Authenticator:
         )
         return self._tokens.issue(user.user_id, user.token_generation, session=session), following
 
-    def who(self, token: Secret[str]) -> User:
+    def authenticate_token(self, token: Secret[str]) -> User:
         """Return whose token it is.
 
         Raises:

@@ -59,7 +59,7 @@ class Quota:
         self._lock = threading.Lock()
         self._counts: dict[str, tuple[int, float]] = {}
 
-    def take(self, owner: str, count: int) -> None:
+    def reserve(self, owner: str, count: int) -> None:
         """Count some more tasks of a user.
 
         Raises:
@@ -80,7 +80,7 @@ class Quota:
 
 @define(frozen=True, kw_only=True)
 class AppState:
-    """What the routes work with; the application has it as `app.state.face`.
+    """What the routes work with; the application has it as `app.state.app_state`.
 
     Attributes:
         task_service: What does the work.
@@ -99,13 +99,13 @@ class AppState:
     logins: LoginQueue
 
 
-async def _face(request: Request) -> AppState:
+async def _app_state(request: Request) -> AppState:
     # A coroutine, as FastAPI would give a plain function a turn of a thread.
-    face: AppState = request.app.state.face
-    return face
+    state: AppState = request.app.state.app_state
+    return state
 
 
-ServiceFace = Annotated[AppState, Depends(_face)]
+StateDep = Annotated[AppState, Depends(_app_state)]
 
 
 def address_of(request: Request) -> str:
@@ -113,7 +113,7 @@ def address_of(request: Request) -> str:
     return request.client.host if request.client is not None else "unknown"
 
 
-def authenticate(face: ServiceFace, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> User:
+def authenticate(state: StateDep, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> User:
     """Tell whose request it is.
 
     Raises:
@@ -129,7 +129,7 @@ def authenticate(face: ServiceFace, given: Annotated[HTTPAuthorizationCredential
             "token of the service's data folder.",
             headers={"WWW-Authenticate": "Bearer"},
         )
-    return face.authenticator.who(token)
+    return state.authenticator.authenticate_token(token)
 
 
 Owner = Annotated[User, Depends(authenticate)]

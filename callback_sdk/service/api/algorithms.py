@@ -8,7 +8,7 @@ from fastapi import APIRouter, HTTPException, Response
 
 from callback_sdk.service.algorithms.registry import AlgorithmVersion
 from callback_sdk.service.api import schemas
-from callback_sdk.service.api.access import AppState, Owner, ServiceFace
+from callback_sdk.service.api.access import AppState, Owner, StateDep
 from callback_sdk.service.api.views import show_algorithm, show_versions
 from callback_sdk.service.store import User
 from callback_sdk.service.store.models import TrainedVersion
@@ -19,27 +19,27 @@ router = APIRouter(prefix="/api/v2", tags=["algorithms"])
 
 
 @router.get("/algorithms", response_model=list[schemas.AlgorithmResponse], responses=schemas.answers(401, 503))
-def list_algorithms(face: ServiceFace, user: Owner) -> list[dict[str, Any]]:
-    return [show_algorithm(*_versions(face, user, name)) for name in face.rules.catalogue]
+def list_algorithms(state: StateDep, user: Owner) -> list[dict[str, Any]]:
+    return [show_algorithm(*_versions(state, user, name)) for name in state.rules.catalogue]
 
 
 @router.get("/algorithms/{algorithm_id}", response_model=schemas.AlgorithmResponse, responses=_NOT_FOUND)
-def get_algorithm(face: ServiceFace, user: Owner, algorithm_id: str) -> dict[str, Any]:
-    return show_algorithm(*_versions(face, user, algorithm_id))
+def get_algorithm(state: StateDep, user: Owner, algorithm_id: str) -> dict[str, Any]:
+    return show_algorithm(*_versions(state, user, algorithm_id))
 
 
 @router.get("/algorithms/{algorithm_id}/versions", response_model=list[schemas.VersionResponse], responses=_NOT_FOUND)
-def list_versions(face: ServiceFace, user: Owner, algorithm_id: str) -> list[dict[str, Any]]:
-    return show_versions(*_versions(face, user, algorithm_id))
+def list_versions(state: StateDep, user: Owner, algorithm_id: str) -> list[dict[str, Any]]:
+    return show_versions(*_versions(state, user, algorithm_id))
 
 
 @router.get(
     "/algorithms/{algorithm_id}/versions/{version}", response_model=schemas.VersionResponse, responses=_NOT_FOUND
 )
-def get_version(face: ServiceFace, user: Owner, algorithm_id: str, version: str) -> dict[str, Any]:
+def get_version(state: StateDep, user: Owner, algorithm_id: str, version: str) -> dict[str, Any]:
     # Unknown ones are refused with similar names.
-    face.rules.catalogue.get(user.user_id, algorithm_id, version)
-    found = show_versions(*_versions(face, user, algorithm_id))
+    state.rules.catalogue.get(user.user_id, algorithm_id, version)
+    found = show_versions(*_versions(state, user, algorithm_id))
     return next(one for one in found if one["version"] == version)
 
 
@@ -49,13 +49,13 @@ def get_version(face: ServiceFace, user: Owner, algorithm_id: str, version: str)
     responses={**_NOT_FOUND, 200: {"content": {"application/json": {"schema": {}}}}},
 )
 def get_template(
-    face: ServiceFace,
+    state: StateDep,
     user: Owner,
     algorithm_id: str,
     type: Literal["input", "output", "parameters"] = "input",  # noqa: A002
     version: str | None = None,
 ) -> Response:
-    algorithm = face.rules.catalogue.get(user.user_id, algorithm_id, version).algorithm
+    algorithm = state.rules.catalogue.get(user.user_id, algorithm_id, version).algorithm
     text = algorithm.template(type)
     if text is None:
         raise HTTPException(404, f"{algorithm_id!r} has no template of its {type}. Its author can register one.")
@@ -73,13 +73,13 @@ def get_template(
     responses={**_NOT_FOUND, 200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}},
 )
 def get_graph(
-    face: ServiceFace,
+    state: StateDep,
     user: Owner,
     algorithm_id: str,
     type: str | None = None,  # noqa: A002
     version: str | None = None,
 ) -> Response:
-    algorithm = face.rules.catalogue.get(user.user_id, algorithm_id, version).algorithm
+    algorithm = state.rules.catalogue.get(user.user_id, algorithm_id, version).algorithm
     picture = algorithm.graph(type)
     if picture is None:
         has = f"it has {', '.join(algorithm.graph_kinds)}" if algorithm.graph_kinds else "its author registered none"
@@ -87,5 +87,5 @@ def get_graph(
     return Response(picture, media_type="image/png")
 
 
-def _versions(face: AppState, user: User, name: str) -> tuple[tuple[AlgorithmVersion, ...], list[TrainedVersion]]:
-    return face.rules.catalogue.registered(name), face.rules.catalogue.trained(user.user_id, name)
+def _versions(state: AppState, user: User, name: str) -> tuple[tuple[AlgorithmVersion, ...], list[TrainedVersion]]:
+    return state.rules.catalogue.registered(name), state.rules.catalogue.trained(user.user_id, name)

@@ -36,8 +36,8 @@ def create_app(task_service: TaskService, *, limits: ServiceLimits) -> FastAPI:
         guard=reach.guard,
         max_callbacks=limits.max_callbacks,
     )
-    authenticator = Authenticator(task_service.store.users, task_service.store.sessions, task_service.parts.vault)
-    app.state.face = AppState(
+    authenticator = Authenticator(task_service.store.users, task_service.store.sessions, task_service.parts.cipher)
+    app.state.app_state = AppState(
         task_service=task_service,
         rules=rules,
         limits=limits,

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.service.api import schemas
-from callback_sdk.service.api.access import ServiceFace
+from callback_sdk.service.api.access import StateDep
 from callback_sdk.service.api.errors import problem
 from callback_sdk.service.api.readiness import Readiness
 from callback_sdk.service.metrics import CONTENT_TYPE, exposition
@@ -32,5 +32,5 @@ async def ready(request: Request) -> Response | dict[str, Any]:
 
 
 @router.get("/metrics", response_model=None, responses={**schemas.answers(503), 200: {"content": {CONTENT_TYPE: {}}}})
-def metrics(face: ServiceFace) -> Response:
-    return Response(exposition(face.task_service.store), media_type=CONTENT_TYPE)
+def metrics(state: StateDep) -> Response:
+    return Response(exposition(state.task_service.store), media_type=CONTENT_TYPE)

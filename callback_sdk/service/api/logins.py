@@ -45,8 +45,8 @@ class LoginQueue:
     """
 
     def __init__(self, authenticator: Authenticator, guesses: LoginLimiter | None = None) -> None:
-        self._doorkeeper = authenticator
-        self._guesses = guesses or LoginLimiter()
+        self._authenticator = authenticator
+        self._limiter = guesses or LoginLimiter()
         self._checking = asyncio.Semaphore(_AT_ONCE)
         self._lines: dict[str, _Line] = {}
 
@@ -72,17 +72,17 @@ class LoginQueue:
             try:
                 found = await run_in_threadpool(check)
             except TokenError:
-                self._guesses.failed(name, origin, password)
-                account = await run_in_threadpool(self._doorkeeper.account, name)
-                wait = math.ceil(self._guesses.wait(name, origin, password))
+                self._limiter.failed(name, origin, password)
+                account = await run_in_threadpool(self._authenticator.account, name)
+                wait = math.ceil(self._limiter.wait(name, origin, password))
                 audit.record("login-failed", account, address=address, via=via, wait=wait)
                 raise
-        self._guesses.succeeded(name, origin)
+        self._limiter.succeeded(name, origin)
         audit.record("login", name, address=address, via=via)
         return found
 
     def _refuse(self, name: str, origin: str, password: Secret[str]) -> None:
-        wait = self._guesses.wait(name, origin, password)
+        wait = self._limiter.wait(name, origin, password)
         if wait > 0:
             raise _too_many(f"Too many log-ins have failed. Try again in {math.ceil(wait)} s", math.ceil(wait))
 

@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from callback_sdk import tracing
 from callback_sdk.models import CANCELED
 from callback_sdk.service.api import schemas
-from callback_sdk.service.api.access import AppState, Owner, ServiceFace
+from callback_sdk.service.api.access import AppState, Owner, StateDep
 from callback_sdk.service.api.forms import read_form
 from callback_sdk.service.api.submission import Form, read_batch, read_key, read_one
 from callback_sdk.service.api.views import TaskView, show_delivery, show_new, show_summary, show_task
@@ -46,9 +46,9 @@ router = APIRouter(prefix="/api/v2", tags=["tasks"])
     openapi_extra=schemas.PREDICT_FORM,
 )
 async def predict(
-    algorithm_id: str, request: Request, face: ServiceFace, user: Owner, idempotency_key: _Key = None
+    algorithm_id: str, request: Request, state: StateDep, user: Owner, idempotency_key: _Key = None
 ) -> Response:
-    return await _submit_one(request, algorithm_id, face, user, PREDICT, idempotency_key)
+    return await _submit_one(request, algorithm_id, state, user, PREDICT, idempotency_key)
 
 
 @router.post(
@@ -59,9 +59,9 @@ async def predict(
     openapi_extra=schemas.FIT_FORM,
 )
 async def fit(
-    algorithm_id: str, request: Request, face: ServiceFace, user: Owner, idempotency_key: _Key = None
+    algorithm_id: str, request: Request, state: StateDep, user: Owner, idempotency_key: _Key = None
 ) -> Response:
-    return await _submit_one(request, algorithm_id, face, user, FIT, idempotency_key)
+    return await _submit_one(request, algorithm_id, state, user, FIT, idempotency_key)
 
 
 @router.post(
@@ -72,21 +72,21 @@ async def fit(
     openapi_extra=schemas.BATCH_FORM,
 )
 async def predict_batch(
-    algorithm_id: str, request: Request, face: ServiceFace, user: Owner, idempotency_key: _Key = None
+    algorithm_id: str, request: Request, state: StateDep, user: Owner, idempotency_key: _Key = None
 ) -> dict[str, Any]:
-    await _check_algorithm(face, algorithm_id)
-    most = face.limits.max_batch
+    await _check_algorithm(state, algorithm_id)
+    most = state.limits.max_batch
     async with read_form(request, max_files=most + 1) as form:
         with _accepting(request, algorithm_id) as span:
             job_ids = await run_in_threadpool(
-                _accept_batch, face, algorithm_id, form, user, most, idempotency_key, span.traceparent
+                _accept_batch, state, algorithm_id, form, user, most, idempotency_key, span.traceparent
             )
     return {"job_ids": job_ids}
 
 
 @router.get("/algorithms/tasks", response_model=schemas.TaskPage, responses=schemas.answers(401, 422, 503))
 def list_tasks(
-    face: ServiceFace,
+    state: StateDep,
     user: Owner,
     status: Annotated[schemas.StatusFilter | None, Query()] = None,
     algorithm: Annotated[str | None, Query(max_length=128, pattern=schemas.TEXT)] = None,
@@ -94,11 +94,11 @@ def list_tasks(
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> dict[str, Any]:
     after = None if cursor is None else _position(cursor)
-    found = face.task_service.store.tasks.page(
+    found = state.task_service.store.tasks.page(
         user.user_id, status=status, algorithm=algorithm, after=after, limit=limit + 1
     )
     shown, more = found[:limit], len(found) > limit
-    counts = face.task_service.store.deliveries.status_counts([task["job_id"] for task in shown])
+    counts = state.task_service.store.deliveries.status_counts([task["job_id"] for task in shown])
     return {
         "tasks": [show_summary(task, counts[task["job_id"]]) for task in shown],
         "next_cursor": _cursor(shown[-1]) if more else None,
@@ -108,8 +108,8 @@ def list_tasks(
 @router.get(
     "/algorithms/tasks/{job_id}", response_model=None, responses={**_TASK, 200: {"model": schemas.TaskResponse}}
 )
-def get_task(job_id: str, face: ServiceFace, user: Owner) -> Response:
-    return _reply(_view(face.task_service, job_id, user), 200)
+def get_task(job_id: str, state: StateDep, user: Owner) -> Response:
+    return _reply(_view(state.task_service, job_id, user), 200)
 
 
 @router.get(
@@ -117,9 +117,9 @@ def get_task(job_id: str, face: ServiceFace, user: Owner) -> Response:
     response_model=None,
     responses={**_TASK, 200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-def get_logs(job_id: str, face: ServiceFace, user: Owner) -> Response:
-    _task(face.task_service, job_id, user)
-    return Response(face.task_service.store.tasks.output(job_id), media_type="text/plain")
+def get_logs(job_id: str, state: StateDep, user: Owner) -> Response:
+    _task(state.task_service, job_id, user)
+    return Response(state.task_service.store.tasks.output(job_id), media_type="text/plain")
 
 
 @router.delete(
@@ -128,17 +128,17 @@ def get_logs(job_id: str, face: ServiceFace, user: Owner) -> Response:
     response_model=None,
     responses={**_TASK, **schemas.answers(409), 202: {"model": schemas.TaskResponse}},
 )
-def cancel_task(job_id: str, face: ServiceFace, user: Owner) -> Response:
-    _task(face.task_service, job_id, user)
-    if face.task_service.cancel(job_id) != CANCELED:
+def cancel_task(job_id: str, state: StateDep, user: Owner) -> Response:
+    _task(state.task_service, job_id, user)
+    if state.task_service.cancel(job_id) != CANCELED:
         raise HTTPException(409, f"The task {job_id} has ended already. Its results are kept.")
-    return _reply(_view(face.task_service, job_id, user), 202)
+    return _reply(_view(state.task_service, job_id, user), 202)
 
 
 @router.get("/algorithms/tasks/{job_id}/deliveries", response_model=list[schemas.DeliveryResponse], responses=_TASK)
-def list_deliveries(job_id: str, face: ServiceFace, user: Owner) -> list[dict[str, Any]]:
-    _task(face.task_service, job_id, user)
-    return _deliveries(face.task_service, job_id)
+def list_deliveries(job_id: str, state: StateDep, user: Owner) -> list[dict[str, Any]]:
+    _task(state.task_service, job_id, user)
+    return _deliveries(state.task_service, job_id)
 
 
 @router.post(
@@ -147,22 +147,22 @@ def list_deliveries(job_id: str, face: ServiceFace, user: Owner) -> list[dict[st
     response_model=schemas.DeliveryResponse,
     responses={**_TASK, **schemas.answers(409)},
 )
-def redeliver(job_id: str, delivery_id: str, face: ServiceFace, user: Owner) -> dict[str, Any]:
-    _task(face.task_service, job_id, user)
-    if all(delivery["delivery_id"] != delivery_id for delivery in face.task_service.store.deliveries.of(job_id)):
+def redeliver(job_id: str, delivery_id: str, state: StateDep, user: Owner) -> dict[str, Any]:
+    _task(state.task_service, job_id, user)
+    if all(delivery["delivery_id"] != delivery_id for delivery in state.task_service.store.deliveries.of(job_id)):
         raise HTTPException(404, f"The task {job_id} has no delivery {delivery_id!r:.100}.")
-    if not face.task_service.redeliver(job_id, delivery_id):
+    if not state.task_service.redeliver(job_id, delivery_id):
         raise HTTPException(409, f"The task {job_id} has not ended, so it has no result to deliver yet.")
-    return next(shown for shown in _deliveries(face.task_service, job_id) if shown["delivery_id"] == delivery_id)
+    return next(shown for shown in _deliveries(state.task_service, job_id) if shown["delivery_id"] == delivery_id)
 
 
 async def _submit_one(
-    request: Request, algorithm_id: str, face: AppState, user: User, kind: str, key: str | None
+    request: Request, algorithm_id: str, state: AppState, user: User, kind: str, key: str | None
 ) -> Response:
-    await _check_algorithm(face, algorithm_id)
+    await _check_algorithm(state, algorithm_id)
     async with read_form(request, max_files=2) as form:
         with _accepting(request, algorithm_id) as span:
-            view = await run_in_threadpool(_accept_one, face, algorithm_id, form, user, kind, key, span.traceparent)
+            view = await run_in_threadpool(_accept_one, state, algorithm_id, form, user, kind, key, span.traceparent)
     return _reply(view, 202)
 
 
@@ -171,65 +171,65 @@ def _accepting(request: Request, algorithm_id: str) -> AbstractContextManager[tr
     return tracing.span("accept", "server", parent=parent, algorithm=algorithm_id)
 
 
-async def _check_algorithm(face: AppState, algorithm_id: str) -> None:
-    if algorithm_id not in face.rules.catalogue:
+async def _check_algorithm(state: AppState, algorithm_id: str) -> None:
+    if algorithm_id not in state.rules.catalogue:
         # To look for similar names takes a while.
-        await run_in_threadpool(face.rules.catalogue.registered, algorithm_id)
+        await run_in_threadpool(state.rules.catalogue.registered, algorithm_id)
 
 
 def _accept_one(
-    face: AppState, algorithm_id: str, form: Form, user: User, kind: str, key: str | None, traceparent: str | None
+    state: AppState, algorithm_id: str, form: Form, user: User, kind: str, key: str | None, traceparent: str | None
 ) -> TaskView:
     repeatable = read_key(key, form, kind, algorithm_id)
-    if (before := _repeated(face, user, repeatable)) is not None:
-        return _view(face.task_service, before[0], user)
+    if (before := _repeated(state, user, repeatable)) is not None:
+        return _view(state.task_service, before[0], user)
     with ExitStack() as stack:
         received = read_one(
             form,
             algorithm_id,
-            face.rules,
-            face.task_service.scratch,
+            state.rules,
+            state.task_service.scratch,
             stack,
             owner=user.user_id,
             kind=kind,
             traceparent=traceparent,
         )
-        face.quota.take(user.user_id, 1)
-        (accepted,) = face.task_service.submit([received], repeatable, max_bytes=face.limits.max_bytes)
+        state.quota.reserve(user.user_id, 1)
+        (accepted,) = state.task_service.submit([received], repeatable, max_bytes=state.limits.max_bytes)
     job_id = accepted.job_id
     _log.info("Task %s is accepted.", job_id, extra={"action": "accept", "job_id": job_id})
     if accepted.created_at is None:
-        return _view(face.task_service, job_id, user)
-    return show_new(received.submission, accepted.created_at, face.task_service.blobs)
+        return _view(state.task_service, job_id, user)
+    return show_new(received.submission, accepted.created_at, state.task_service.blobs)
 
 
 def _accept_batch(
-    face: AppState, algorithm_id: str, form: Form, user: User, most: int, key: str | None, traceparent: str | None
+    state: AppState, algorithm_id: str, form: Form, user: User, most: int, key: str | None, traceparent: str | None
 ) -> list[str]:
     repeatable = read_key(key, form, "batch", algorithm_id)
-    if (before := _repeated(face, user, repeatable)) is not None:
+    if (before := _repeated(state, user, repeatable)) is not None:
         return before
     with ExitStack() as stack:
         received = read_batch(
             form,
             algorithm_id,
-            face.rules,
-            face.task_service.scratch,
+            state.rules,
+            state.task_service.scratch,
             stack,
             owner=user.user_id,
             most=most,
             traceparent=traceparent,
         )
-        face.quota.take(user.user_id, len(received))
-        accepted = face.task_service.submit(received, repeatable, max_bytes=face.limits.max_bytes)
+        state.quota.reserve(user.user_id, len(received))
+        accepted = state.task_service.submit(received, repeatable, max_bytes=state.limits.max_bytes)
         job_ids = [task.job_id for task in accepted]
     _log.info("%d tasks are accepted.", len(job_ids), extra={"action": "accept", "job_ids": job_ids})
     return job_ids
 
 
-def _repeated(face: AppState, user: User, key: IdempotencyKey | None) -> list[str] | None:
+def _repeated(state: AppState, user: User, key: IdempotencyKey | None) -> list[str] | None:
     # Before anything else is checked: since the first time a URL may have expired, or the user's quota be used up.
-    return None if key is None else face.task_service.store.tasks.repeated(user.user_id, key)
+    return None if key is None else state.task_service.store.tasks.repeated(user.user_id, key)
 
 
 def _task(task_service: TaskService, job_id: str, user: User) -> dict[str, Any]:

@@ -37,8 +37,8 @@ _AHEAD = 3
 def opened(parts: Runtime, options: EngineOptions) -> Iterator[EmbeddedEngine]:
     """Make the engine. What an earlier process of the same service held, it takes back at once."""
     worker = f"embedded-{options.instance}"
-    lost = parts.store.tasks.take_back(worker=worker)
-    parts.store.deliveries.take_back(worker=worker)
+    lost = parts.store.tasks.reclaim(worker=worker)
+    parts.store.deliveries.reclaim(worker=worker)
     if lost:
         _log.warning("%d tasks were running when the service was stopped; they run again.", len(lost))
     with working(parts, worker) as work:

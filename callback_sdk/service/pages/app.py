@@ -39,13 +39,13 @@ _HEADERS = {
 
 def add_pages(app: FastAPI) -> FastAPI:
     """Put the pages beside the REST API, whose parts they work with, and return both together."""
-    app.mount(PREFIX, _pages(app.state.face, app.state.readiness))
+    app.mount(PREFIX, _pages(app.state.app_state, app.state.readiness))
     for path in ("/", PREFIX):
         app.add_route(path, _home)
     return app
 
 
-def _pages(face: AppState, readiness: Readiness) -> Starlette:
+def _pages(state: AppState, readiness: Readiness) -> Starlette:
     app = Starlette(
         routes=[
             Route("/login", routes.log_in_form, methods=["GET"]),
@@ -72,10 +72,10 @@ def _pages(face: AppState, readiness: Readiness) -> Starlette:
             Exception: _fault,
         },
     )
-    app.state.face = face
+    app.state.app_state = state
     app.state.readiness = readiness
-    store, keys = face.task_service.store, face.task_service.parts.vault.derive("pages")
-    app.state.sessions = Sessions(face.authenticator, store.users, store.sessions, keys)
+    store, keys = state.task_service.store, state.task_service.parts.cipher.derive("pages")
+    app.state.sessions = Sessions(state.authenticator, store.users, store.sessions, keys)
     return app
 
 

@@ -51,7 +51,7 @@ def session_cookie(request: Request) -> str | None:
     return None
 
 
-async def form_from_here(request: Request) -> FormData:
+async def same_origin_form(request: Request) -> FormData:
     """Read a form that one of our pages sent.
 
     Raises:
@@ -62,14 +62,14 @@ async def form_from_here(request: Request) -> FormData:
     return await request.form(max_files=0, max_fields=_FIELDS)
 
 
-async def session_of_form(request: Request) -> Session:
+async def csrf_session(request: Request) -> Session:
     """Return who sent a form of one of our pages.
 
     Raises:
         LoginRequiredError: Nobody who has logged in.
         HTTPException: It is no form of theirs.
     """
-    form = await form_from_here(request)
+    form = await same_origin_form(request)
     found = await run_in_threadpool(session, request)
     if not hmac.compare_digest(str(form.get("csrf", "")).encode(errors="replace"), found.csrf.encode()):
         raise HTTPException(403, "The form is of an older session. Load the page again, and send it once more.")

@@ -24,7 +24,7 @@ from callback_sdk.service.algorithms.registry import TEMPLATES, AlgorithmVersion
 from callback_sdk.service.api.access import AppState, address_of
 from callback_sdk.service.api.schemas import StatusFilter
 from callback_sdk.service.api.views import show_delivery, show_task
-from callback_sdk.service.pages.auth import form_from_here, session, session_of_form
+from callback_sdk.service.pages.auth import csrf_session, same_origin_form, session
 from callback_sdk.service.pages.charts import Series, bars, lines
 from callback_sdk.service.pages.rendering import PREFIX, render
 from callback_sdk.service.pages.sessions import COOKIE, LIFE, Session, Sessions, safe_next
@@ -47,7 +47,7 @@ async def log_in_form(request: Request) -> Response:
 
 
 async def log_in(request: Request) -> Response:
-    form = await form_from_here(request)
+    form = await same_origin_form(request)
     name, place = str(form.get("username", "")), safe_next(str(form.get("next", "")), PREFIX)
     password, token = (Secret(str(form.get(field, "")).strip()) for field in ("password", "token"))
     try:
@@ -73,7 +73,7 @@ async def log_in(request: Request) -> Response:
 
 async def _by_password(request: Request, name: str, password: Secret[str]) -> Secret[str]:
     sessions: Sessions = request.app.state.sessions
-    return await _face(request).logins.run(
+    return await _app_state(request).logins.run(
         lambda: sessions.by_password(name, password),
         name=name,
         password=password,
@@ -94,7 +94,7 @@ async def _by_token(request: Request, token: Secret[str]) -> Secret[str]:
 
 
 async def log_out(request: Request) -> Response:
-    visitor = await session_of_form(request)
+    visitor = await csrf_session(request)
     sessions: Sessions = request.app.state.sessions
     await run_in_threadpool(sessions.close, visitor)
     audit.record("logout", visitor.user.name, address=address_of(request), via="pages")
@@ -104,12 +104,12 @@ async def log_out(request: Request) -> Response:
 
 
 def tasks(request: Request) -> Response:
-    visitor, face = session(request), _face(request)
+    visitor, state = session(request), _app_state(request)
     query = request.query_params
     status, algorithm = query.get("status") or None, query.get("algorithm") or None
     if status is not None and status not in get_args(StatusFilter):
         raise HTTPException(422, f"There is no status {status!r:.100}.")
-    store = face.task_service.store
+    store = state.task_service.store
     found = store.tasks.page(
         visitor.user.user_id, status=status, algorithm=algorithm, after=_position(query.get("cursor")), limit=_PAGE + 1
     )
@@ -122,7 +122,7 @@ def tasks(request: Request) -> Response:
         tasks=shown,
         delivery_counts=store.deliveries.status_counts([task["job_id"] for task in shown]),
         statuses=get_args(StatusFilter),
-        algorithms=sorted({*face.task_service.registry, *([algorithm] if algorithm else [])}),
+        algorithms=sorted({*state.task_service.registry, *([algorithm] if algorithm else [])}),
         status_chosen=status,
         algorithm_chosen=algorithm,
         first=f"{PREFIX}/tasks?{urlencode(chosen)}",
@@ -132,10 +132,10 @@ def tasks(request: Request) -> Response:
 
 
 def task(request: Request) -> Response:
-    visitor, face = session(request), _face(request)
-    found = _task(face, visitor, request.path_params["job_id"])
-    attempts = face.task_service.store.deliveries.attempts(found["job_id"])
-    deliveries = face.task_service.store.deliveries.of(found["job_id"])
+    visitor, state = session(request), _app_state(request)
+    found = _task(state, visitor, request.path_params["job_id"])
+    attempts = state.task_service.store.deliveries.attempts(found["job_id"])
+    deliveries = state.task_service.store.deliveries.of(found["job_id"])
     shown = [show_delivery(delivery, attempts) for delivery in deliveries[:_TRIES]]
     moving = found["status"] in (PENDING, IN_PROGRESS) or any(item["status"] == "pending" for item in shown)
     return render(
@@ -144,8 +144,8 @@ def task(request: Request) -> Response:
         task=found,
         deliveries=shown,
         more_deliveries=len(deliveries) - len(shown),
-        made=face.task_service.store.versions.of_task(found["job_id"]) if found["kind"] == FIT else None,
-        output=face.task_service.store.tasks.output(found["job_id"]).decode(errors="replace"),
+        made=state.task_service.store.versions.of_task(found["job_id"]) if found["kind"] == FIT else None,
+        output=state.task_service.store.tasks.output(found["job_id"]).decode(errors="replace"),
         timeline=_timeline(found, shown)[-_TRIES:],
         can_cancel=found["status"] in (PENDING, IN_PROGRESS),
         moving=moving,
@@ -153,9 +153,9 @@ def task(request: Request) -> Response:
 
 
 def results(request: Request) -> Response:
-    visitor, face = session(request), _face(request)
-    found = _task(face, visitor, request.path_params["job_id"])
-    task_service = face.task_service
+    visitor, state = session(request), _app_state(request)
+    found = _task(state, visitor, request.path_params["job_id"])
+    task_service = state.task_service
     small = task_service.store.tasks.results(found["job_id"]) if found["result_offsets"] else None
     view = show_task(found, task_service.store.deliveries.of(found["job_id"]), small, task_service.blobs)
     headers = {
@@ -166,11 +166,11 @@ def results(request: Request) -> Response:
 
 
 async def cancel(request: Request) -> Response:
-    visitor, face, job_id = await session_of_form(request), _face(request), request.path_params["job_id"]
+    visitor, state, job_id = await csrf_session(request), _app_state(request), request.path_params["job_id"]
 
     def stop() -> None:
-        _task(face, visitor, job_id)
-        if face.task_service.cancel(job_id) != CANCELED:
+        _task(state, visitor, job_id)
+        if state.task_service.cancel(job_id) != CANCELED:
             raise HTTPException(409, "The task has ended already. Its results are kept.")
 
     await run_in_threadpool(stop)
@@ -178,14 +178,14 @@ async def cancel(request: Request) -> Response:
 
 
 async def redeliver(request: Request) -> Response:
-    visitor, face = await session_of_form(request), _face(request)
+    visitor, state = await csrf_session(request), _app_state(request)
     job_id, delivery_id = request.path_params["job_id"], request.path_params["delivery_id"]
 
     def deliver() -> None:
-        _task(face, visitor, job_id)
-        if all(one["delivery_id"] != delivery_id for one in face.task_service.store.deliveries.of(job_id)):
+        _task(state, visitor, job_id)
+        if all(one["delivery_id"] != delivery_id for one in state.task_service.store.deliveries.of(job_id)):
             raise HTTPException(404, "The task has no such delivery.")
-        if not face.task_service.redeliver(job_id, delivery_id):
+        if not state.task_service.redeliver(job_id, delivery_id):
             raise HTTPException(409, "The task has not ended, so it has no result to deliver yet.")
 
     await run_in_threadpool(deliver)
@@ -193,9 +193,9 @@ async def redeliver(request: Request) -> Response:
 
 
 def dead_deliveries(request: Request) -> Response:
-    visitor, face = session(request), _face(request)
+    visitor, state = session(request), _app_state(request)
     after = _position(request.query_params.get("cursor"))
-    found = face.task_service.store.deliveries.dead(visitor.user.user_id, after=after, limit=_PAGE + 1)
+    found = state.task_service.store.deliveries.dead(visitor.user.user_id, after=after, limit=_PAGE + 1)
     shown = found[:_PAGE]
     more = _cursor(shown[-1]["task_finished_at"], shown[-1]["delivery_id"]) if len(found) > _PAGE else None
     return render(
@@ -208,13 +208,13 @@ def dead_deliveries(request: Request) -> Response:
 
 def algorithms(request: Request) -> Response:
     session(request)
-    registry = _face(request).task_service.registry
+    registry = _app_state(request).task_service.registry
     return render(request, "algorithms.html", algorithms=[registry.versions(name) for name in registry])
 
 
 def algorithm(request: Request) -> Response:
     visitor = session(request)
-    versions = _face(request).task_service.registry.versions(request.path_params["name"])
+    versions = _app_state(request).task_service.registry.versions(request.path_params["name"])
     shown = [
         {
             "algorithm": version,
@@ -223,7 +223,7 @@ def algorithm(request: Request) -> Response:
         for version in reversed(versions)
     ]
     name = versions[-1].name
-    trained = _face(request).rules.catalogue.trained(visitor.user.user_id, name)
+    trained = _app_state(request).rules.catalogue.trained(visitor.user.user_id, name)
     return render(request, "algorithm.html", name=name, versions=shown, trained=trained[::-1][:_TRIES])
 
 
@@ -251,22 +251,22 @@ async def health(request: Request) -> Response:
         await request.app.state.readiness.ask()
     except CallbackSDKError as error:
         problem = str(error)
-    figures = {} if problem else await run_in_threadpool(_figures, _face(request))
+    figures = {} if problem else await run_in_threadpool(_figures, _app_state(request))
     return render(request, "health.html", problem=problem, figures=figures)
 
 
-def _figures(face: AppState) -> dict[str, Any]:
-    store = face.task_service.store
-    ended = store.figures.ended(stretch=_MINUTE, count=_MINUTES)
+def _figures(state: AppState) -> dict[str, Any]:
+    store = state.task_service.store
+    ended = store.stats.ended(bucket_seconds=_MINUTE, count=_MINUTES)
     ages = [one.age for one in ended]
-    latencies = _by_minute(store.figures.latencies(within=_MINUTE * _MINUTES, limit=_DELIVERIES), ages)
+    latencies = _by_minute(store.stats.latencies(within=_MINUTE * _MINUTES, limit=_DELIVERIES), ages)
     ends = (f"{_MINUTES} minutes ago", "now")
     half, most = ([_share(found, share) for found in latencies] for share in (0.5, 0.95))
     return {
         "tasks": store.tasks.counts(),
         "deliveries": store.deliveries.counts(),
-        "waiting": store.figures.waiting(),
-        "workers": store.figures.workers(),
+        "waiting": store.stats.queued(),
+        "workers": store.stats.workers(),
         "throughput": bars(
             "Tasks that ended, by minute",
             [
@@ -323,9 +323,9 @@ def _try(item: dict[str, Any], url: str) -> str:
     return f"Try {item['number']} at {url} {outcome}"
 
 
-def _task(face: AppState, visitor: Session, job_id: str) -> dict[str, Any]:
+def _task(state: AppState, visitor: Session, job_id: str) -> dict[str, Any]:
     # PostgreSQL takes no text with a NUL, not even to look for it.
-    found = None if "\0" in job_id else face.task_service.store.tasks.get(job_id, owner=visitor.user.user_id)
+    found = None if "\0" in job_id else state.task_service.store.tasks.get(job_id, owner=visitor.user.user_id)
     if found is None:
         raise HTTPException(404, "There is no such task, or it is somebody else's.")
     return found
@@ -333,12 +333,12 @@ def _task(face: AppState, visitor: Session, job_id: str) -> dict[str, Any]:
 
 def _algorithm(request: Request) -> AlgorithmVersion:
     name, version = request.path_params["name"], request.query_params.get("version")
-    return _face(request).rules.catalogue.get(session(request).user.user_id, name, version).algorithm
+    return _app_state(request).rules.catalogue.get(session(request).user.user_id, name, version).algorithm
 
 
-def _face(request: Request) -> AppState:
-    face: AppState = request.app.state.face
-    return face
+def _app_state(request: Request) -> AppState:
+    state: AppState = request.app.state.app_state
+    return state
 
 
 def _cursor(moment: float, ident: str) -> str:

@@ -57,7 +57,7 @@ class Sessions:
     def __init__(
         self, authenticator: Authenticator, users: UserStore, sessions: SessionStore, keys: Sequence[Secret[bytes]]
     ) -> None:
-        self._doorkeeper = authenticator
+        self._authenticator = authenticator
         self._users = users
         self._sessions = sessions
         self._keys = keys
@@ -68,7 +68,7 @@ class Sessions:
         Raises:
             TokenError: One of them is wrong, or the user is disabled.
         """
-        return self._open(self._doorkeeper.authenticated(name, password), "")
+        return self._open(self._authenticator.authenticated(name, password), "")
 
     def by_token(self, token: Secret[str]) -> tuple[User, Secret[str]]:
         """Open a session with an API token, and return whose it is, and the cookie.
@@ -77,7 +77,7 @@ class Sessions:
             TokenError: It is nobody's.
         """
         # Of the token the cookie has the digest alone, which opens nothing.
-        user = self._doorkeeper.who(token)
+        user = self._authenticator.authenticate_token(token)
         return user, self._open(user, digest(token))
 
     def of(self, cookie: Secret[str]) -> Session | None:

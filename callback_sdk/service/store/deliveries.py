@@ -152,12 +152,12 @@ class DeliveryStore:
 
     Args:
         database: Where they are.
-        vault: Decrypts their targets.
+        cipher: Decrypts their targets.
     """
 
-    def __init__(self, database: Database, vault: CredentialCipher) -> None:
+    def __init__(self, database: Database, cipher: CredentialCipher) -> None:
         self._database = database
-        self._vault = vault
+        self._cipher = cipher
 
     def of(self, job_id: str) -> list[dict[str, Any]]:
         """Return what may be shown of a task's deliveries, in the order of its targets.
@@ -167,7 +167,7 @@ class DeliveryStore:
         with self._database.read() as connection:
             found = [dict(row) for row in connection.execute(_SELECT_OF_TASK, {"_job": job_id}).mappings()]
         for row in found:
-            row["callback_param"] = rows.callback_param(row.pop("encrypted_target"), self._vault)
+            row["callback_param"] = rows.callback_param(row.pop("encrypted_target"), self._cipher)
         return found
 
     def attempts(self, job_id: str) -> list[dict[str, Any]]:
@@ -227,7 +227,7 @@ class DeliveryStore:
         with self._database.read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
-    def take(
+    def fetch_due(
         self, limit: int, *, skip_hosts: Collection[str] = (), again_after: float
     ) -> list[tuple[str, str]]:  # fmt: skip
         """Return id and host of due deliveries that nobody was given lately, and note that somebody has been now.
@@ -277,14 +277,14 @@ class DeliveryStore:
         """
         one = {"_delivery": delivery_id}
 
-        def take(connection: sa.Connection) -> DeliveryClaim | None:
+        def claim(connection: sa.Connection) -> DeliveryClaim | None:
             if not connection.execute(_UPDATE_CLAIMED, one | {"_worker": worker}).rowcount:
                 return None
             row = connection.execute(_SELECT_CLAIM, one).one()
             connection.execute(_INSERT_ATTEMPT, {"delivery_id": delivery_id, "number": row.attempt_count})
             return _claim(row, row, row.data)
 
-        return self._database.write(take)
+        return self._database.write(claim)
 
     def open(self, claim: DeliveryClaim) -> Callback:
         """Return where a delivery goes, with its credentials.
@@ -292,9 +292,9 @@ class DeliveryStore:
         Raises:
             CredentialCipherError: They were encrypted with a key that isn't known any more.
         """
-        return rows.callback(claim.encrypted_target, self._vault)
+        return rows.callback(claim.encrypted_target, self._cipher)
 
-    def beat(self, worker: str, running: Collection[str]) -> None:
+    def heartbeat(self, worker: str, running: Collection[str]) -> None:
         """Say that a worker is alive and has these deliveries under way."""
         mine = (deliveries.c.worker == worker, deliveries.c.delivery_id.in_(running))
         renew = deliveries.update().where(*mine).values(heartbeat_at=now())
@@ -323,7 +323,7 @@ class DeliveryStore:
             settle = _UPDATE_FINISHED.values(next_attempt_at=now() + again_in)
         self._settle(settle, {"_delivery": delivery_id, "_attempt": attempt}, {"last_error": error}, error)
 
-    def give_back(self, delivery_id: str) -> None:
+    def unmark_dispatched(self, delivery_id: str) -> None:
         """Let the dispatcher bring a delivery again that could not be taken up here, without delay."""
         back = (
             deliveries.update()
@@ -358,7 +358,7 @@ class DeliveryStore:
 
         return self._database.write(revive)
 
-    def take_back(self, *, worker: str | None = None, silent_for: float = 0.0) -> int:
+    def reclaim(self, *, worker: str | None = None, silent_for: float = 0.0) -> int:
         """Take back what dead workers were sending. Tries that were broken off so use up no retries.
 
         Args:
@@ -385,7 +385,7 @@ class DeliveryStore:
 
     def _object_url(self, delivery_id: str, target: str) -> str | None:
         try:
-            return plan(rows.callback(target, self._vault)).object_url(delivery_id)
+            return plan(rows.callback(target, self._cipher)).object_url(delivery_id)
         except TargetError:
             # An earlier version accepted it. It fails by itself, and must not take another target's delivery along.
             return None

@@ -26,34 +26,34 @@ def targets(submission: Submission) -> range:
     return range(len(submission.targets))
 
 
-def delivery(submission: Submission, position: int, vault: CredentialCipher) -> dict[str, Any]:
+def delivery(submission: Submission, position: int, cipher: CredentialCipher) -> dict[str, Any]:
     """Make the row of one target. Its credentials are in it encrypted only."""
     target = submission.targets[position]
     return {
         "delivery_id": f"msg_{secrets.token_hex(16)}",
         "job_id": submission.task.job_id,
         "position": position,
-        "encrypted_target": vault.encrypt(Secret(json.dumps(target.plain()))),
+        "encrypted_target": cipher.encrypt(Secret(json.dumps(target.plain()))),
         "url": str(target.url),
         "host": target.url.host,
         "status": DELIVERY_PENDING,
     }
 
 
-def callback(encrypted: str, vault: CredentialCipher) -> Callback:
+def callback(encrypted: str, cipher: CredentialCipher) -> Callback:
     """Read a target out of its row.
 
     Raises:
         CredentialCipherError: It was encrypted with a key that isn't known any more.
     """
-    (found,) = callbacks(Secret([json.loads(vault.decrypt(encrypted).reveal())]))
+    (found,) = callbacks(Secret([json.loads(cipher.decrypt(encrypted).reveal())]))
     return found
 
 
-def callback_param(encrypted: str, vault: CredentialCipher) -> dict[str, Any] | None:
+def callback_param(encrypted: str, cipher: CredentialCipher) -> dict[str, Any] | None:
     """Read a target's `callback_param` without credentials out of its row; None when that can't be read any more."""
     try:
-        return callback(encrypted, vault).param
+        return callback(encrypted, cipher).param
     except (CredentialCipherError, TargetError):
         return None
 

@@ -34,19 +34,19 @@ def newest() -> str:
     return head
 
 
-def prepare(database: Database, vault: CredentialCipher) -> None:
+def prepare(database: Database, cipher: CredentialCipher) -> None:
     """Make the schema of an empty database, and refuse any other that is not up to date.
 
     Args:
         database: The database.
-        vault: Holds the keys of its credentials.
+        cipher: Holds the keys of its credentials.
 
     Raises:
         ConfigurationError: It needs an upgrade, or is newer than this package, or its keys are others.
     """
     found = revision(database)
     if found is None:
-        _migrate(database, vault, is_new=True)
+        _migrate(database, cipher, is_new=True)
     elif found != newest():
         known = {script.revision for script in _script().walk_revisions()}
         if found not in known:
@@ -59,17 +59,17 @@ def prepare(database: Database, vault: CredentialCipher) -> None:
             hint="Stop all services and workers that use it, make a backup, and run: callback-sdk db upgrade",
         )
     # Also of one that was empty a moment ago: another process may have made its schema first, with other keys.
-    _check_key(database, vault)
+    _check_key(database, cipher)
 
 
-def upgrade(database: Database, vault: CredentialCipher) -> tuple[str | None, str]:
+def upgrade(database: Database, cipher: CredentialCipher) -> tuple[str | None, str]:
     """Bring a database up to date, or make its schema when it is empty.
 
     Afterwards nothing of it holds a credential in plain, free space included. Doing it again does no harm.
 
     Args:
         database: The database.
-        vault: Encrypts credentials that an old database has in plain.
+        cipher: Encrypts credentials that an old database has in plain.
 
     Returns:
         Its revisions before and after.
@@ -78,25 +78,25 @@ def upgrade(database: Database, vault: CredentialCipher) -> tuple[str | None, st
         ConfigurationError: It can't be upgraded, and is as it was; or its keys are others.
         StoreUnavailableError: It can't be written, and is as it was; or it is up to date, but could not be cleaned.
     """
-    before = _migrate(database, vault)
-    _check_key(database, vault)
+    before = _migrate(database, cipher)
+    _check_key(database, cipher)
     if before is not None:
         _clean(database)
     return before, newest()
 
 
-def rotate(database: Database, vault: CredentialCipher) -> int:
+def rotate(database: Database, cipher: CredentialCipher) -> int:
     """Encrypt all credentials anew with the newest key, so that the older ones can be thrown away.
 
     Args:
         database: The database.
-        vault: Has the new key first, and all that were used before.
+        cipher: Has the new key first, and all that were used before.
 
     Returns:
         How many deliveries there are.
 
     Raises:
-        CredentialCipherError: One was encrypted with a key that the vault doesn't have. Nothing is changed.
+        CredentialCipherError: One was encrypted with a key that the cipher doesn't have. Nothing is changed.
     """
 
     def work(connection: sa.Connection) -> int:
@@ -104,19 +104,19 @@ def rotate(database: Database, vault: CredentialCipher) -> int:
         query = sa.select(deliveries.c.delivery_id, deliveries.c.encrypted_target)
         for delivery_id, target in connection.execute(query).all():
             update = deliveries.update().where(deliveries.c.delivery_id == delivery_id)
-            connection.execute(update.values(encrypted_target=vault.rotate(target)))
+            connection.execute(update.values(encrypted_target=cipher.rotate(target)))
             count += 1
         connection.execute(
             key_checks.update()
             .where(key_checks.c.name == _CHECK_NAME)
-            .values(encrypted_value=vault.encrypt(Secret(_CHECK_NAME)))
+            .values(encrypted_value=cipher.encrypt(Secret(_CHECK_NAME)))
         )
         return count
 
     return database.write(work)
 
 
-def _migrate(database: Database, vault: CredentialCipher, *, is_new: bool = False) -> str | None:
+def _migrate(database: Database, cipher: CredentialCipher, *, is_new: bool = False) -> str | None:
     """Run the migrations that a database lacks, all or none, and return the revision that it had."""
     from alembic import command
     from alembic.util import CommandError
@@ -127,13 +127,13 @@ def _migrate(database: Database, vault: CredentialCipher, *, is_new: bool = Fals
             connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
         before = _revision(connection)
-        config = _config(connection=connection, vault=vault)
+        config = _config(connection=connection, cipher=cipher)
         if before == FIRST:
             command.stamp(config, FIRST)
         command.upgrade(config, "head")
         if connection.execute(sa.select(key_checks.c.name).where(key_checks.c.name == _CHECK_NAME)).first() is None:
             connection.execute(
-                key_checks.insert(), {"name": _CHECK_NAME, "encrypted_value": vault.encrypt(Secret(_CHECK_NAME))}
+                key_checks.insert(), {"name": _CHECK_NAME, "encrypted_value": cipher.encrypt(Secret(_CHECK_NAME))}
             )
         return before
 
@@ -171,7 +171,7 @@ def _clean(database: Database) -> None:
         ) from error.__cause__
 
 
-def _check_key(database: Database, vault: CredentialCipher) -> None:
+def _check_key(database: Database, cipher: CredentialCipher) -> None:
     with database.read() as connection:
         encrypted = connection.execute(
             sa.select(key_checks.c.encrypted_value).where(key_checks.c.name == _CHECK_NAME)
@@ -179,7 +179,7 @@ def _check_key(database: Database, vault: CredentialCipher) -> None:
     if encrypted is None:
         return
     try:
-        vault.decrypt(encrypted)
+        cipher.decrypt(encrypted)
     except CredentialCipherError:
         raise ConfigurationError(
             "The database's credentials were encrypted with other keys than this process has.",

@@ -16,7 +16,7 @@ from callback_sdk.service.store.tables import deliveries, delivery_attempts, tas
 
 @define(frozen=True, kw_only=True)
 class EndedTasks:
-    """Tasks that ended within one stretch of time.
+    """Tasks that ended within one bucket_seconds of time.
 
     Attributes:
         age: How many stretches ago: 0 for the one that runs.
@@ -52,13 +52,13 @@ class Statistics:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def waiting(self) -> dict[str, int]:
+    def queued(self) -> dict[str, int]:
         """Count the tasks that wait, by algorithm."""
         query = sa.select(tasks.c.algorithm, sa.func.count()).where(tasks.c.status == PENDING)
         with self._database.read() as connection:
             return dict(rows.pairs(connection.execute(query.group_by(tasks.c.algorithm))))
 
-    def oldest(self) -> dict[str, float]:
+    def oldest_queued(self) -> dict[str, float]:
         """Return for how many seconds the oldest waiting task of each algorithm has waited."""
         age = now() - sa.func.min(tasks.c.created_at)
         query = sa.select(tasks.c.algorithm, age).where(tasks.c.status == PENDING).group_by(tasks.c.algorithm)
@@ -80,17 +80,17 @@ class Statistics:
         with self._database.read() as connection:
             return [Worker(**row) for row in connection.execute(query).mappings()]
 
-    def ended(self, *, stretch: float, count: int) -> list[EndedTasks]:
+    def ended(self, *, bucket_seconds: float, count: int) -> list[EndedTasks]:
         """Count the tasks that ended lately.
 
         Args:
-            stretch: Length of one stretch of time, in seconds.
+            bucket_seconds: Length of one bucket_seconds of time, in seconds.
             count: How many stretches to look back.
 
         Returns:
-            One for each stretch, the oldest first.
+            One for each bucket_seconds, the oldest first.
         """
-        query = _ages(tasks.c.finished_at, stretch, count, tasks.c.success)
+        query = _ages(tasks.c.finished_at, bucket_seconds, count, tasks.c.success)
         found: dict[tuple[int, bool], int] = {}
         with self._database.read() as connection:
             for age, success, number in connection.execute(query):
@@ -126,8 +126,8 @@ class Statistics:
             return list(rows.pairs(connection.execute(query)))
 
 
-def _ages(moment: Any, stretch: float, count: int, *by: Any) -> sa.Select[Any]:
-    age = sa.cast(sa.func.floor((now() - moment) / stretch), sa.Integer).label("age")
-    inner = sa.select(age, *by).where(moment >= now() - stretch * count).subquery()
+def _ages(moment: Any, bucket_seconds: float, count: int, *by: Any) -> sa.Select[Any]:
+    age = sa.cast(sa.func.floor((now() - moment) / bucket_seconds), sa.Integer).label("age")
+    inner = sa.select(age, *by).where(moment >= now() - bucket_seconds * count).subquery()
     groups = list(inner.c)
     return sa.select(*groups, sa.func.count()).group_by(*groups)

@@ -32,7 +32,7 @@ class Store:
 
     Args:
         database: Where; the store closes it.
-        vault: The keys of its credentials.
+        cipher: The keys of its credentials.
 
     Attributes:
         tasks: What was submitted.
@@ -40,21 +40,21 @@ class Store:
         users: Who submits.
         sessions: Who has logged in.
         versions: What trainings have made.
-        figures: How much is going on.
+        stats: How much is going on.
 
     Raises:
         ConfigurationError: The database needs an upgrade, or other keys.
     """
 
-    def __init__(self, database: Database, vault: CredentialCipher) -> None:
-        schema.prepare(database, vault)
+    def __init__(self, database: Database, cipher: CredentialCipher) -> None:
+        schema.prepare(database, cipher)
         self.database = database
-        self.tasks = TaskStore(database, vault)
-        self.deliveries = DeliveryStore(database, vault)
+        self.tasks = TaskStore(database, cipher)
+        self.deliveries = DeliveryStore(database, cipher)
         self.users = UserStore(database)
         self.sessions = SessionStore(database)
         self.versions = VersionStore(database)
-        self.figures = Statistics(database)
+        self.stats = Statistics(database)
 
     def check(self) -> None:
         """Make sure that the database answers and can be written; see `Database.check`."""

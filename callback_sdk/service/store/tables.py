@@ -139,7 +139,7 @@ deliveries = sa.Table(
     sa.Column("delivery_id", sa.String(64), primary_key=True),
     sa.Column("job_id", sa.ForeignKey("tasks.job_id", ondelete="CASCADE"), nullable=False),
     sa.Column("position", sa.Integer, nullable=False),
-    # {"url", "param"} with its credentials, encrypted; see `vault`. A parameter of the user's own may be one, too.
+    # {"url", "param"} with its credentials, encrypted; see `cipher`. A parameter of the user's own may be one, too.
     sa.Column("encrypted_target", sa.Text, nullable=False),
     sa.Column("url", sa.Text, nullable=False),
     sa.Column("host", sa.String(255), nullable=False),

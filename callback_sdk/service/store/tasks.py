@@ -106,12 +106,12 @@ class TaskStore:
 
     Args:
         database: Where they are.
-        vault: Encrypts the targets' credentials.
+        cipher: Encrypts the targets' credentials.
     """
 
-    def __init__(self, database: Database, vault: CredentialCipher) -> None:
+    def __init__(self, database: Database, cipher: CredentialCipher) -> None:
         self._database = database
-        self._vault = vault
+        self._cipher = cipher
 
     def submit(
         self, submissions: Sequence[Submission], key: IdempotencyKey | None = None, *, max_bytes: float = math.inf
@@ -133,14 +133,14 @@ class TaskStore:
         """
         # Credentials are encrypted here, and no longer plain where an error could show them.
         targets = [
-            rows.delivery(item, position, self._vault) for item in submissions for position in rows.targets(item)
+            rows.delivery(item, position, self._cipher) for item in submissions for position in rows.targets(item)
         ]
 
         def insert(connection: sa.Connection) -> list[AcceptedTask]:
             if key is not None and (known := idempotency.known(connection, submissions[0].task.owner, key)) is not None:
                 return [AcceptedTask(job_id) for job_id in known]
             accepted, size = insert_all(connection, submissions, targets, key)
-            usage.take(connection, submissions[0].task.owner, size, max_bytes)
+            usage.reserve(connection, submissions[0].task.owner, size, max_bytes)
             return accepted
 
         try:
@@ -250,7 +250,7 @@ class TaskStore:
             ended += more
         return ended
 
-    def settled(self, *, older_than: float, limit: int) -> list[PurgeableTask]:
+    def purgeable(self, *, older_than: float, limit: int) -> list[PurgeableTask]:
         """Return tasks that ended long ago, and whose deliveries are made, or dead as long.
 
         Args:
@@ -272,7 +272,7 @@ class TaskStore:
         gone = tasks.delete().where(tasks.c.job_id.in_(job_ids)).returning(tasks.c.owner, tasks.c.stored_bytes)
 
         def forget(connection: sa.Connection) -> None:
-            usage.give_back(connection, rows.pairs(connection.execute(gone)))
+            usage.release(connection, rows.pairs(connection.execute(gone)))
 
         self._database.write(forget)
 
@@ -281,7 +281,7 @@ class TaskStore:
         with self._database.read() as connection:
             return usage.used(connection, owner)
 
-    def take(self, limit: int, *, algorithms: Collection[str] | None = None, again_after: float) -> list[str]:
+    def fetch_due(self, limit: int, *, algorithms: Collection[str] | None = None, again_after: float) -> list[str]:
         """Return waiting tasks that no engine has been given lately, the most urgent first, and note that one has now.
 
         Args:
@@ -332,12 +332,12 @@ class TaskStore:
             return Claim(task=task, attempt=row.attempt, features=row.data)
         return None
 
-    def held(self, worker: str) -> dict[str, int]:
+    def claimed(self, worker: str) -> dict[str, int]:
         """Return the tasks that a worker has claimed, and their attempts."""
         with self._database.read() as connection:
             return dict(rows.pairs(connection.execute(_SELECT_CLAIMED_BY, {"_worker": worker})))
 
-    def beat(self, worker: str, running: Mapping[str, dict[str, Any] | None]) -> None:
+    def heartbeat(self, worker: str, running: Mapping[str, dict[str, Any] | None]) -> None:
         """Say that a worker is alive, and how far its tasks are.
 
         Args:
@@ -416,7 +416,7 @@ class TaskStore:
         back = tasks.update().where(*_is_claim(job_id, attempt)).values(values)
         return self._database.write_with_retry(lambda connection: bool(connection.execute(back).rowcount))
 
-    def lose(
+    def record_crash(
         self, job_id: str, attempt: int, reason: str, sender: DeliveringWorker | None = None
     ) -> DueDeliveries | None:
         """Give a task back whose process died, or end it as failed when that was one time too many.
@@ -430,7 +430,9 @@ class TaskStore:
         Returns:
             What is to be sent now; None when it waits for another run, or is somebody else's by now.
         """
-        return self._database.write_with_retry(lambda connection: _lose(connection, job_id, attempt, reason, sender))
+        return self._database.write_with_retry(
+            lambda connection: _record_crash(connection, job_id, attempt, reason, sender)
+        )
 
     def cancel(self, job_id: str) -> str | None:
         """End a task as cancelled unless it has ended.
@@ -445,7 +447,7 @@ class TaskStore:
 
         return self._database.write(stop)
 
-    def take_back(self, *, worker: str | None = None, silent_for: float = 0.0) -> list[tuple[str, int]]:
+    def reclaim(self, *, worker: str | None = None, silent_for: float = 0.0) -> list[tuple[str, int]]:
         """Take back what dead workers held.
 
         Args:
@@ -465,14 +467,14 @@ class TaskStore:
         query = sa.select(tasks.c.job_id, tasks.c.attempt).where(*dead).order_by(tasks.c.owner)
         query = query.with_for_update(skip_locked=True)
 
-        def lose(connection: sa.Connection) -> list[tuple[str, int]]:
+        def reclaim(connection: sa.Connection) -> list[tuple[str, int]]:
             shard = usage.shard()
             held = [(job_id, attempt) for job_id, attempt in connection.execute(query)]
             for job_id, attempt in held:
-                _lose(connection, job_id, attempt, reason, shard=shard)
+                _record_crash(connection, job_id, attempt, reason, shard=shard)
             return held
 
-        return self._database.write(lose)
+        return self._database.write(reclaim)
 
 
 _REQUEUED = {"status": PENDING, "worker": None, "heartbeat_at": None, "dispatched_at": None, "progress": sa.null()}
@@ -515,7 +517,7 @@ def _is_finished(connection: sa.Connection, job_id: str, attempt: int, *, succes
     return connection.execute(sa.select(tasks.c.success).where(*ended)).scalar() is success
 
 
-def _lose(
+def _record_crash(
     connection: sa.Connection,
     job_id: str,
     attempt: int,

@@ -73,7 +73,7 @@ def add(connection: sa.Connection, owner: str, count: int, row: int) -> None:
         connection.execute(_UPSERT_BYTES, {"owner": owner, "shard": row, "bytes": count})
 
 
-def take(connection: sa.Connection, owner: str, count: int, most: float) -> None:
+def reserve(connection: sa.Connection, owner: str, count: int, most: float) -> None:
     """Count the bytes of new tasks, as the last statement of their transaction.
 
     Args:
@@ -94,7 +94,7 @@ def take(connection: sa.Connection, owner: str, count: int, most: float) -> None
         raise kind(used=total - count, needed=count, most=most)
 
 
-def give_back(connection: sa.Connection, freed: Iterable[tuple[str, int]]) -> None:
+def release(connection: sa.Connection, freed: Iterable[tuple[str, int]]) -> None:
     """Count the bytes of forgotten tasks no more.
 
     Args:

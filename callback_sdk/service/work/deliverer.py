@@ -72,7 +72,7 @@ class Deliverer:
                 self._run(claim.delivery_id, claim)
         for delivery_id, host in ended.due:
             if not self.send(delivery_id, host):
-                self._store.deliveries.give_back(delivery_id)
+                self._store.deliveries.unmark_dispatched(delivery_id)
 
     def send(self, delivery_id: str, host: str) -> bool:
         """Begin an attempt unless it runs already, or the threads or the host are busy.

@@ -133,12 +133,12 @@ class Heartbeat:
             self._drop_lost(runs)
         changed = {job_id: _news(run) for job_id, run in runs.items()}
         if runs and (is_due or any(changed.values())):
-            self._store.tasks.beat(self.worker, changed)
+            self._store.tasks.heartbeat(self.worker, changed)
         if sending and is_due:
-            self._store.deliveries.beat(self.worker, sending)
+            self._store.deliveries.heartbeat(self.worker, sending)
 
     def _drop_lost(self, runs: dict[str, _ClaimedRun]) -> None:
-        held = self._store.tasks.held(self.worker)
+        held = self._store.tasks.claimed(self.worker)
         for job_id, run in runs.items():
             if held.get(job_id) != run.attempt:
                 resolve(run.stop, CANCEL)

@@ -196,7 +196,7 @@ class Runner:
         return self._store.tasks.finish(claim.task.job_id, claim.attempt, ending, self._sender())
 
     def _lose(self, claim: Claim, reason: str) -> DueDeliveries | None:
-        return self._store.tasks.lose(claim.task.job_id, claim.attempt, reason, self._sender())
+        return self._store.tasks.record_crash(claim.task.job_id, claim.attempt, reason, self._sender())
 
     def _sender(self) -> DeliveringWorker:
         return DeliveringWorker(worker=self._claims.worker, spare=self._deliverer.spare)

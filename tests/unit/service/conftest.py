@@ -15,8 +15,8 @@ from tests.conftest import missing_server
 
 
 @pytest.fixture
-def vault() -> CredentialCipher:
-    """Give a vault with a new key."""
+def cipher() -> CredentialCipher:
+    """Give a cipher with a new key."""
     return CredentialCipher([new_key()])
 
 
@@ -33,12 +33,12 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Secret[str]:
 
 
 @pytest.fixture
-def open_store(database_url: Secret[str], vault: CredentialCipher) -> Iterator[Callable[[], Store]]:
+def open_store(database_url: Secret[str], cipher: CredentialCipher) -> Iterator[Callable[[], Store]]:
     """Give what opens the same store, again and again."""
     opened: list[Store] = []
 
     def open_it() -> Store:
-        opened.append(Store(open_database(database_url), vault))
+        opened.append(Store(open_database(database_url), cipher))
         return opened[-1]
 
     yield open_it

@@ -42,12 +42,12 @@ LOOPS = {
 def running_hub(folder: Path) -> Iterator[TaskService]:
     """Run a service that runs tasks itself."""
     name = "engine_jobs:registry"
-    vault = CredentialCipher([new_key()])
-    store = Store(open_database(Secret(f"sqlite:///{folder / 'store.sqlite3'}")), vault)
+    cipher = CredentialCipher([new_key()])
+    store = Store(open_database(Secret(f"sqlite:///{folder / 'store.sqlite3'}")), cipher)
     parts = Runtime(
         registry=load(name),
         registry_name=name,
-        vault=vault,
+        cipher=cipher,
         store=store,
         blobs=DirectoryStorage(folder / "blobs"),
         scratch=Scratch(folder / "scratch"),

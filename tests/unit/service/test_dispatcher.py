@@ -108,7 +108,7 @@ def test_an_engine_gets_no_more_than_it_takes(store: Store) -> None:
         engine.refused = set()
         wakeup.set()
         wait_until(lambda: engine.deliveries)
-    assert "2" in [*engine.tasks, *store.tasks.take(9, again_after=30.0)]
+    assert "2" in [*engine.tasks, *store.tasks.fetch_due(9, again_after=30.0)]
 
 
 def test_an_engine_that_is_away_costs_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,10 +188,10 @@ def test_silence_counts_from_the_return_of_the_database(store: Store, monkeypatc
     dispatcher = Dispatcher(
         store=store, engine=RecordingEngine(), wakeup=threading.Event(), lease=timedelta(seconds=0.4)
     )
-    wait_until(lambda: store.tasks.take_back(silent_for=1000) == [] and _silent(store, 0.5))
+    wait_until(lambda: store.tasks.reclaim(silent_for=1000) == [] and _silent(store, 0.5))
     dispatcher._take_back()
-    assert store.tasks.held("w") == {"1": 1}
-    wait_until(lambda: dispatcher._take_back() or store.tasks.held("w") == {})
+    assert store.tasks.claimed("w") == {"1": 1}
+    wait_until(lambda: dispatcher._take_back() or store.tasks.claimed("w") == {})
     store.tasks.finish("1", store.tasks.claim("1", "w").attempt, RunOutcome(success=True))
 
 
@@ -233,7 +233,7 @@ def test_tasks_of_the_future_are_dispatched_when_the_clock_was_put_back(
     """Nothing waits until the clock has caught up."""
     monkeypatch.setattr(module, "_WATCH", 0.0)
     submit(store, "1")
-    assert store.tasks.take(9, again_after=0.0) == ["1"]
+    assert store.tasks.fetch_due(9, again_after=0.0) == ["1"]
     ahead = {"dispatched_at": tasks.c.dispatched_at + 3600}
     store.database.write(lambda connection: connection.execute(tasks.update().values(ahead)))
     real = store.clock

@@ -50,7 +50,7 @@ class House:
 
 
 @pytest.fixture
-def house(store: Store, vault: CredentialCipher, tmp_path: Path) -> Iterator[House]:
+def house(store: Store, cipher: CredentialCipher, tmp_path: Path) -> Iterator[House]:
     """Give an empty store with one algorithm."""
     registry = Registry()
     registry.algorithm("known", version="1")(lambda features, parameters, context: None)
@@ -59,7 +59,7 @@ def house(store: Store, vault: CredentialCipher, tmp_path: Path) -> Iterator[Hou
         Runtime(
             registry=registry,
             registry_name="jobs:registry",
-            vault=vault,
+            cipher=cipher,
             store=store,
             blobs=DirectoryStorage(tmp_path / "blobs"),
             scratch=scratch,
@@ -84,7 +84,7 @@ def test_tasks_of_an_algorithm_that_is_gone_end_after_a_day(house: House) -> Non
     task = house.parts.store.tasks.get("1")
     assert (task["status"], task["success"]) == ("Finished", False)
     assert "'gone'" in task["error"]
-    assert [host for _, host in house.parts.store.deliveries.take(9, again_after=0.0)] == ["example.org"]
+    assert [host for _, host in house.parts.store.deliveries.fetch_due(9, again_after=0.0)] == ["example.org"]
     assert house.woken
     assert house.parts.store.tasks.get("2")["status"] == "Pending"
 
@@ -154,5 +154,5 @@ def test_next_attempt_of_a_clock_that_was_wrong_is_made_due(house: House, ahead:
     house.parts.store.deliveries.failed(delivery_id, 1, "503", ahead.total_seconds())
     house.keeper().tidy(0.0)
     assert house.woken == [True] * is_due
-    taken = house.parts.store.deliveries.take(9, again_after=0.0)
+    taken = house.parts.store.deliveries.fetch_due(9, again_after=0.0)
     assert [taken_id for taken_id, _ in taken] == [delivery_id] * is_due

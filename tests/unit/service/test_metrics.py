@@ -28,13 +28,13 @@ Labels = frozenset[str]
 
 
 @pytest.fixture
-def families(tmp_path: Path, vault: CredentialCipher) -> Iterator[dict[str, Any]]:
+def families(tmp_path: Path, cipher: CredentialCipher) -> Iterator[dict[str, Any]]:
     """Give what /metrics gives, each counter and histogram having counted something."""
     for metric in vars(metrics).values():
         if isinstance(metric, (Counter, Histogram)):
             child = metric.labels(*metric._labelnames) if metric._labelnames else metric
             child.inc(0) if isinstance(metric, Counter) else child.observe(0)
-    store = Store(open_database(Secret(f"sqlite:///{tmp_path / 'store.sqlite3'}")), vault)
+    store = Store(open_database(Secret(f"sqlite:///{tmp_path / 'store.sqlite3'}")), cipher)
     task = TaskRow(job_id="1", owner="anna", algorithm="a", version="1", features_format="json")
     store.tasks.submit([Submission(task=task, targets=(), features=b"[]")])
     text = metrics.exposition(store).decode()

@@ -5,4 +5,4 @@ from alembic import context
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, transactional_ddl=True)
 with context.begin_transaction():
-    context.run_migrations(vault=context.config.attributes["vault"])
+    context.run_migrations(cipher=context.config.attributes["cipher"])

@@ -22,10 +22,10 @@ OLD, NEW = new_key(), new_key()
 @example("\ud800")
 def test_what_is_encrypted_comes_back(plain: str) -> None:
     """And can't be seen in between."""
-    vault = CredentialCipher([OLD])
-    sealed = vault.encrypt(Secret(plain))
+    cipher = CredentialCipher([OLD])
+    sealed = cipher.encrypt(Secret(plain))
     assert len(plain) < 5 or plain not in sealed
-    assert vault.decrypt(sealed).reveal() == plain
+    assert cipher.decrypt(sealed).reveal() == plain
 
 
 @given(st.data())

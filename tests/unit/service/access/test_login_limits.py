@@ -25,13 +25,13 @@ class Clock:
 NUMBERS = itertools.count()
 
 
-def fail(guesses: LoginLimiter, name: str, address: str, password: str | None = None) -> None:
+def fail(limiter: LoginLimiter, name: str, address: str, password: str | None = None) -> None:
     """Fail with a password, each time another one unless it is given."""
-    guesses.failed(name, address, Secret(password or f"guess {next(NUMBERS)}"))
+    limiter.failed(name, address, Secret(password or f"guess {next(NUMBERS)}"))
 
 
-def wait(guesses: LoginLimiter, name: str, address: str, password: str = "right") -> float:
-    return guesses.wait(name, address, Secret(password))
+def wait(limiter: LoginLimiter, name: str, address: str, password: str = "right") -> float:
+    return limiter.wait(name, address, Secret(password))
 
 
 @pytest.fixture
@@ -40,132 +40,132 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def guesses(clock: Clock) -> LoginLimiter:
+def limiter(clock: Clock) -> LoginLimiter:
     return LoginLimiter(clock)
 
 
-def test_a_few_failures_cost_nothing(guesses: LoginLimiter) -> None:
+def test_a_few_failures_cost_nothing(limiter: LoginLimiter) -> None:
     """Whoever mistypes a password tries again at once."""
     for _ in range(4):
-        fail(guesses, "anna", HOME)
-    assert wait(guesses, "anna", HOME) == 0
+        fail(limiter, "anna", HOME)
+    assert wait(limiter, "anna", HOME) == 0
 
 
-def test_the_wait_doubles_up_to_a_limit(guesses: LoginLimiter, clock: Clock) -> None:
+def test_the_wait_doubles_up_to_a_limit(limiter: LoginLimiter, clock: Clock) -> None:
     """And it passes."""
     waits = []
     for _ in range(30):
-        fail(guesses, "anna", BOT)
-        waits.append(wait(guesses, "anna", BOT))
+        fail(limiter, "anna", BOT)
+        waits.append(wait(limiter, "anna", BOT))
         clock.now += waits[-1]
-        assert wait(guesses, "anna", BOT) == 0
+        assert wait(limiter, "anna", BOT) == 0
     assert waits[:8] == [0, 0, 0, 0, 1, 2, 4, 8]
     assert max(waits) == 900
 
 
-def test_the_owner_gets_in_from_another_address(guesses: LoginLimiter) -> None:
+def test_the_owner_gets_in_from_another_address(limiter: LoginLimiter) -> None:
     """However long the guesser has to wait."""
     for _ in range(100):
-        fail(guesses, "anna", BOT)
-    assert wait(guesses, "anna", BOT) > 0
-    assert wait(guesses, "anna", HOME) == 0
+        fail(limiter, "anna", BOT)
+    assert wait(limiter, "anna", BOT) > 0
+    assert wait(limiter, "anna", HOME) == 0
 
 
-def test_guesses_at_one_account_from_many_addresses_get_one_each(guesses: LoginLimiter) -> None:
+def test_guesses_at_one_account_from_many_addresses_get_one_each(limiter: LoginLimiter) -> None:
     """The owner, who knows the password, needs no more; a botnet gets no further round soon."""
     for number in range(40):
-        fail(guesses, "anna", f"198.51.100.{number}")
-    assert wait(guesses, "anna", "198.51.100.39") > 0
-    assert wait(guesses, "anna", HOME) == 0
-    assert wait(guesses, "bert", "198.51.100.39") == 0
+        fail(limiter, "anna", f"198.51.100.{number}")
+    assert wait(limiter, "anna", "198.51.100.39") > 0
+    assert wait(limiter, "anna", HOME) == 0
+    assert wait(limiter, "bert", "198.51.100.39") == 0
 
 
-def test_one_password_at_many_accounts_is_slowed_down(guesses: LoginLimiter) -> None:
+def test_one_password_at_many_accounts_is_slowed_down(limiter: LoginLimiter) -> None:
     """By the address, whichever account comes next, known or not."""
     for number in range(20):
-        fail(guesses, f"user{number}", BOT)
-    assert wait(guesses, "another", BOT) > 0
-    assert wait(guesses, "another", HOME) == 0
+        fail(limiter, f"user{number}", BOT)
+    assert wait(limiter, "another", BOT) > 0
+    assert wait(limiter, "another", HOME) == 0
 
 
-def test_a_log_in_of_ones_own_forgives_no_guess_at_others(guesses: LoginLimiter) -> None:
+def test_a_log_in_of_ones_own_forgives_no_guess_at_others(limiter: LoginLimiter) -> None:
     """It forgets the failures at this account only, and not those of the address."""
     for number in range(20):
-        fail(guesses, f"user{number}", BOT)
-        guesses.succeeded("mallory", BOT)
-    assert wait(guesses, "anna", BOT) > 0
-    assert wait(guesses, "mallory", BOT) == 0
+        fail(limiter, f"user{number}", BOT)
+        limiter.succeeded("mallory", BOT)
+    assert wait(limiter, "anna", BOT) > 0
+    assert wait(limiter, "mallory", BOT) == 0
     for _ in range(20):
-        fail(guesses, "mallory", BOT)
-    assert wait(guesses, "mallory", BOT) > 0
-    fail(guesses, "anna", HOME)
-    guesses.succeeded("anna", HOME)
-    assert wait(guesses, "anna", HOME) == 0
+        fail(limiter, "mallory", BOT)
+    assert wait(limiter, "mallory", BOT) > 0
+    fail(limiter, "anna", HOME)
+    limiter.succeeded("anna", HOME)
+    assert wait(limiter, "anna", HOME) == 0
 
 
-def test_failures_are_forgotten(guesses: LoginLimiter, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failures_are_forgotten(limiter: LoginLimiter, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """After an hour, or when there are too many to remember: memory is bounded."""
     for _ in range(10):
-        fail(guesses, "anna", BOT)
+        fail(limiter, "anna", BOT)
     clock.now += 3601
-    fail(guesses, "anna", BOT)
-    assert wait(guesses, "anna", BOT) == 0
+    fail(limiter, "anna", BOT)
+    assert wait(limiter, "anna", BOT) == 0
     monkeypatch.setattr(module, "_MOST", 10)
     for number in range(100):
-        fail(guesses, "x" * 1000 + str(number), f"198.51.100.{number}")
-    assert len(guesses._tallies) == 10
+        fail(limiter, "x" * 1000 + str(number), f"198.51.100.{number}")
+    assert len(limiter._tallies) == 10
 
 
-def test_an_old_password_of_a_program_makes_nobody_else_wait(guesses: LoginLimiter, clock: Clock) -> None:
+def test_an_old_password_of_a_program_makes_nobody_else_wait(limiter: LoginLimiter, clock: Clock) -> None:
     """Neither the others behind its address, new or known, nor the account's owner, for days."""
     for round_ in range(500):
-        if not wait(guesses, "job", HOME, "old"):
-            fail(guesses, "job", HOME, "old")
+        if not wait(limiter, "job", HOME, "old"):
+            fail(limiter, "job", HOME, "old")
         clock.now += 1
-        assert wait(guesses, f"user{round_}", HOME) == 0
-        assert wait(guesses, "job", HOME, "new") == 0
+        assert wait(limiter, f"user{round_}", HOME) == 0
+        assert wait(limiter, "job", HOME, "new") == 0
         clock.now += 599
 
 
-def test_a_password_that_is_sent_again_and_again_waits_itself(guesses: LoginLimiter) -> None:
+def test_a_password_that_is_sent_again_and_again_waits_itself(limiter: LoginLimiter) -> None:
     """As each check takes memory and a core; another password of the same account is checked at once."""
     for _ in range(50):
-        fail(guesses, "job", HOME, "old")
-    assert wait(guesses, "job", HOME, "old") > 0
-    assert wait(guesses, "job", HOME) == 0
-    assert wait(guesses, "job", BOT, "old") == 0
+        fail(limiter, "job", HOME, "old")
+    assert wait(limiter, "job", HOME, "old") > 0
+    assert wait(limiter, "job", HOME) == 0
+    assert wait(limiter, "job", BOT, "old") == 0
 
 
-def test_typos_behind_one_address_never_add_up(guesses: LoginLimiter, clock: Clock) -> None:
+def test_typos_behind_one_address_never_add_up(limiter: LoginLimiter, clock: Clock) -> None:
     """Of many people who each mistype a password now and then, one every two minutes."""
     for number in range(1000):
-        fail(guesses, f"user{number}", HOME)
-        assert wait(guesses, "another", HOME) == 0
+        fail(limiter, f"user{number}", HOME)
+        assert wait(limiter, "another", HOME) == 0
         clock.now += 120
 
 
-def test_a_guesser_behind_the_same_address_makes_no_known_user_wait(guesses: LoginLimiter) -> None:
+def test_a_guesser_behind_the_same_address_makes_no_known_user_wait(limiter: LoginLimiter) -> None:
     """Who has logged in from there before; others wait until the guesser has to."""
-    guesses.succeeded("anna", HOME)
+    limiter.succeeded("anna", HOME)
     for number in range(100):
-        fail(guesses, f"user{number}", HOME)
-    assert wait(guesses, "another", HOME) > 0
-    assert wait(guesses, "anna", HOME) == 0
+        fail(limiter, f"user{number}", HOME)
+    assert wait(limiter, "another", HOME) > 0
+    assert wait(limiter, "anna", HOME) == 0
 
 
-def test_a_guesser_who_waits_keeps_the_others_waiting_for_about_a_minute(guesses: LoginLimiter, clock: Clock) -> None:
-    """Who guesses as fast as allowed, as the failures of the minutes before lose their weight."""
+def test_a_guesser_who_waits_keeps_the_others_waiting_for_about_a_minute(limiter: LoginLimiter, clock: Clock) -> None:
+    """Who limiter as fast as allowed, as the failures of the minutes before lose their weight."""
     waits = []
     for number in range(300):
-        fail(guesses, f"user{number}", HOME)
-        waits.append(wait(guesses, "another", HOME))
+        fail(limiter, f"user{number}", HOME)
+        waits.append(wait(limiter, "another", HOME))
         clock.now += waits[-1]
     assert 1 < max(waits[100:]) <= 128
 
 
-def test_no_password_is_kept(guesses: LoginLimiter) -> None:
+def test_no_password_is_kept(limiter: LoginLimiter) -> None:
     """Of what was tried there is a digest with a key that no other process has."""
-    fail(guesses, "anna", HOME, "marker")
-    guess = next(key for key in guesses._tallies if key[0] == "guess")
-    assert "marker" not in str(guesses._tallies)
-    assert guess != guesses.__class__()._keys("anna", HOME, Secret("marker"))[0]
+    fail(limiter, "anna", HOME, "marker")
+    guess = next(key for key in limiter._tallies if key[0] == "guess")
+    assert "marker" not in str(limiter._tallies)
+    assert guess != limiter.__class__()._keys("anna", HOME, Secret("marker"))[0]

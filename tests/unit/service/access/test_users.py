@@ -21,34 +21,34 @@ PASSWORD = Secret("a password of anna's")
 
 
 @pytest.fixture
-def doorkeepers(open_store: Callable[[], Store], vault: CredentialCipher) -> list[Authenticator]:
-    """Give the doorkeepers of two services on one database with one user."""
+def authenticators(open_store: Callable[[], Store], cipher: CredentialCipher) -> list[Authenticator]:
+    """Give the authenticators of two services on one database with one user."""
     stores = [open_store(), open_store()]
     stores[0].users.add("anna", password_hash=hash_password(PASSWORD))
-    return [Authenticator(store.users, store.sessions, vault) for store in stores]
+    return [Authenticator(store.users, store.sessions, cipher) for store in stores]
 
 
-def test_a_refresh_token_is_followed_by_another(doorkeepers: list[Authenticator]) -> None:
+def test_a_refresh_token_is_followed_by_another(authenticators: list[Authenticator]) -> None:
     """On every service behind one balancer, and each brings an access token."""
-    first, second = doorkeepers
+    first, second = authenticators
     _, refresh = first.log_in("anna", PASSWORD)
     seen = {refresh.reveal()}
     for authenticator in (second, first, second):
         access, refresh = authenticator.renew(refresh)
-        assert first.who(access).name == "anna"
+        assert first.authenticate_token(access).name == "anna"
         seen.add(refresh.reveal())
     assert len(seen) == 4
 
 
-def test_a_lost_response_costs_nothing(doorkeepers: list[Authenticator]) -> None:
+def test_a_lost_response_costs_nothing(authenticators: list[Authenticator]) -> None:
     """The same token gets the same successor for a minute, so that both copies go on as one."""
-    first, second = doorkeepers
+    first, second = authenticators
     _, refresh = first.log_in("anna", PASSWORD)
     _, lost = first.renew(refresh)
     _, again = second.renew(refresh)
     assert ids(lost) == ids(again)
     access, _ = second.renew(again)
-    assert first.who(access).name == "anna"
+    assert first.authenticate_token(access).name == "anna"
 
 
 def ids(token: Secret[str]) -> Any:
@@ -59,28 +59,28 @@ def ids(token: Secret[str]) -> Any:
 
 
 def test_a_token_that_is_used_again_ends_its_session(
-    doorkeepers: list[Authenticator], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    authenticators: list[Authenticator], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The thief's tokens and the owner's, the access tokens at once; another log-in of the same user goes on."""
     monkeypatch.setattr(module, "REUSE_INTERVAL", 0.0)
-    first, second = doorkeepers
+    first, second = authenticators
     _, stolen = first.log_in("anna", PASSWORD)
     other, _ = first.log_in("anna", PASSWORD)
     access, following = second.renew(stolen)
     with caplog.at_level(logging.WARNING), pytest.raises(TokenError, match="revoked"):
         first.renew(stolen, address="192.0.2.1\nforged")
-    for use in (lambda: second.renew(following), lambda: second.who(access)):
+    for use in (lambda: second.renew(following), lambda: second.authenticate_token(access)):
         with pytest.raises(TokenError, match="revoked"):
             use()
-    assert second.who(other).name == "anna"
+    assert second.authenticate_token(other).name == "anna"
     (record,) = caplog.records
     assert (record.action, record.user) == ("refresh-token-reused", "anna")  # type: ignore[attr-defined]
     assert "\n" not in record.getMessage()
 
 
-def test_older_tokens_end_the_session_also_within_the_grace(doorkeepers: list[Authenticator]) -> None:
+def test_older_tokens_end_the_session_also_within_the_grace(authenticators: list[Authenticator]) -> None:
     """Only the last one but one may come again."""
-    first, _ = doorkeepers
+    first, _ = authenticators
     _, oldest = first.log_in("anna", PASSWORD)
     _, second = first.renew(oldest)
     _, third = first.renew(second)
@@ -89,18 +89,18 @@ def test_older_tokens_end_the_session_also_within_the_grace(doorkeepers: list[Au
             first.renew(token)
 
 
-def test_of_many_at_once_all_get_the_same_successor(doorkeepers: list[Authenticator]) -> None:
+def test_of_many_at_once_all_get_the_same_successor(authenticators: list[Authenticator]) -> None:
     """Threads of two services that use one token at the same moment end nothing."""
-    _, refresh = doorkeepers[0].log_in("anna", PASSWORD)
+    _, refresh = authenticators[0].log_in("anna", PASSWORD)
     with ThreadPoolExecutor(8) as pool:
-        found = [*pool.map(lambda number: doorkeepers[number % 2].renew(refresh), range(8))]
+        found = [*pool.map(lambda number: authenticators[number % 2].renew(refresh), range(8))]
     assert len({ids(following) for _, following in found}) == 1
 
 
 @pytest.mark.parametrize("what", ["password", "revoke", "disable"])
-def test_what_ends_a_users_access_ends_all_tokens(doorkeepers: list[Authenticator], store: Store, what: str) -> None:
+def test_what_ends_a_users_access_ends_all_tokens(authenticators: list[Authenticator], store: Store, what: str) -> None:
     """A new password, revoked tokens and a disabled user, on every service at once."""
-    first, second = doorkeepers
+    first, second = authenticators
     access, refresh = first.log_in("anna", PASSWORD)
     user = store.users.named("anna")
     {
@@ -109,28 +109,28 @@ def test_what_ends_a_users_access_ends_all_tokens(doorkeepers: list[Authenticato
         "disable": lambda: store.users.disable("anna"),
     }[what]()
     for authenticator in (first, second):
-        for use in (lambda: authenticator.renew(refresh), lambda: authenticator.who(access)):  # noqa: B023 - used at once
+        for use in (lambda: authenticator.renew(refresh), lambda: authenticator.authenticate_token(access)):  # noqa: B023 - used at once
             with pytest.raises(TokenError, match="revoked"):
                 use()
 
 
-def test_a_session_ends_by_itself(doorkeepers: list[Authenticator], store: Store, vault: CredentialCipher) -> None:
+def test_a_session_ends_by_itself(authenticators: list[Authenticator], store: Store, cipher: CredentialCipher) -> None:
     """A refresh token lives no longer than its log-in's session, and what has ended is removed."""
     user = store.users.named("anna")
     store.sessions.open("s", user.user_id, life=-1, token_id="t")
-    token = Tokens(vault.derive("tokens")).issue(
+    token = Tokens(cipher.derive("tokens")).issue(
         user.user_id, user.token_generation, REFRESH, session="s", token_id="t"
     )
     with pytest.raises(TokenError, match="revoked"):
-        doorkeepers[0].renew(token)
+        authenticators[0].renew(token)
     store.sessions.forget()
     assert not store.sessions.close("s")
 
 
 def test_a_refresh_token_without_a_session_counts_no_more(
-    doorkeepers: list[Authenticator], store: Store, vault: CredentialCipher
+    authenticators: list[Authenticator], store: Store, cipher: CredentialCipher
 ) -> None:
     """One of a version that kept no sessions: its owner logs in again."""
     user = store.users.named("anna")
     with pytest.raises(TokenError, match="Log in"):
-        doorkeepers[0].renew(Tokens(vault.derive("tokens")).issue(user.user_id, user.token_generation, REFRESH))
+        authenticators[0].renew(Tokens(cipher.derive("tokens")).issue(user.user_id, user.token_generation, REFRESH))

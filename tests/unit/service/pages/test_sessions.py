@@ -20,11 +20,11 @@ PASSWORD = Secret("a password of anna's")
 
 
 @pytest.fixture
-def sessions(store: Store, vault: CredentialCipher) -> Sessions:
+def sessions(store: Store, cipher: CredentialCipher) -> Sessions:
     """Give sessions of a store with one user."""
     store.users.add("anna", password_hash=hash_password(PASSWORD))
-    authenticator = Authenticator(store.users, store.sessions, vault)
-    return Sessions(authenticator, store.users, store.sessions, vault.derive("pages"))
+    authenticator = Authenticator(store.users, store.sessions, cipher)
+    return Sessions(authenticator, store.users, store.sessions, cipher.derive("pages"))
 
 
 def test_a_session_tells_who_it_is(sessions: Sessions) -> None:
@@ -78,16 +78,16 @@ def test_what_ends_a_token_ends_its_session(sessions: Sessions, store: Store) ->
         sessions.by_token(token)
 
 
-def test_a_cookie_can_not_be_made(sessions: Sessions, store: Store, vault: CredentialCipher) -> None:
+def test_a_cookie_can_not_be_made(sessions: Sessions, store: Store, cipher: CredentialCipher) -> None:
     """Not with other keys, not without a signature, not from an access token."""
     user = store.users.named("anna")
     claims = {"sub": user.user_id, "gen": user.token_generation, "api": "", "exp": 4_000_000_000, "jti": "x"}
     store.sessions.open("x", user.user_id, life=60)
     others = CredentialCipher([new_key()]).derive("pages")[0].reveal()
-    mine = vault.derive("pages")[0].reveal()
+    mine = cipher.derive("pages")[0].reveal()
     assert sessions.of(Secret(jwt.encode(claims, mine, algorithm="HS256"))) is not None
     forged = [jwt.encode(claims, others, algorithm="HS256"), jwt.encode(claims, None, algorithm="none")]
-    access, refresh = Authenticator(store.users, store.sessions, vault).log_in("anna", PASSWORD)
+    access, refresh = Authenticator(store.users, store.sessions, cipher).log_in("anna", PASSWORD)
     for text in (*forged, access.reveal(), refresh.reveal(), "", "x", "\ud800", "a.b.c"):
         assert sessions.of(Secret(text)) is None
 

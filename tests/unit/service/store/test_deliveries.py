@@ -26,13 +26,13 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_stored_target_that_is_unusable_is_harmless(store: Store, vault: CredentialCipher, name: str) -> None:
+def test_stored_target_that_is_unusable_is_harmless(store: Store, cipher: CredentialCipher, name: str) -> None:
     """It is claimed and fails by itself; the results of another target of the same task are found all the same."""
     task = TaskRow(job_id="1", owner="anna", algorithm="a", version="1", features_format="json", priority=5)
     store.tasks.submit([Submission(task=task, targets=callbacks(["https://h/k", GOOD]), features=b"[]")])
     first = store.deliveries.of("1")[0]["delivery_id"]
     plain = Secret(json.dumps({"url": HOSTILE[name], "param": {}}))
-    change = deliveries.update().where(deliveries.c.delivery_id == first).values(encrypted_target=vault.encrypt(plain))
+    change = deliveries.update().where(deliveries.c.delivery_id == first).values(encrypted_target=cipher.encrypt(plain))
     store.database.write(lambda connection: connection.execute(change))
     store.tasks.finish("1", store.tasks.claim("1", "w").attempt, RunOutcome(success=True, nulls_written=0))
 

@@ -39,11 +39,11 @@ def repair(store: Store) -> int:
 @pytest.mark.usefixtures("delivery_id")
 def test_a_task_that_was_dispatched_in_the_future_is_dispatched_now(store: Store) -> None:
     """Otherwise it would stay pending until the clock has caught up."""
-    assert store.tasks.take(9, again_after=0.0) == ["waits"]
+    assert store.tasks.fetch_due(9, again_after=0.0) == ["waits"]
     shift(store, tasks, DAY, "dispatched_at")
-    assert store.tasks.take(9, again_after=0.0) == []
+    assert store.tasks.fetch_due(9, again_after=0.0) == []
     assert repair(store) == 1
-    assert store.tasks.take(9, again_after=0.0) == ["waits"]
+    assert store.tasks.fetch_due(9, again_after=0.0) == ["waits"]
 
 
 @pytest.mark.usefixtures("delivery_id")
@@ -51,24 +51,24 @@ def test_the_lease_of_a_dead_worker_expires(store: Store) -> None:
     """Its heartbeat of the future counts as one of this moment, so a living worker loses nothing."""
     store.tasks.claim("waits", "dead")
     shift(store, tasks, DAY, "heartbeat_at")
-    assert store.tasks.take_back(silent_for=0.0) == []
+    assert store.tasks.reclaim(silent_for=0.0) == []
     assert repair(store) >= 1
-    assert store.tasks.take_back(silent_for=20.0) == []
+    assert store.tasks.reclaim(silent_for=20.0) == []
     shift(store, tasks, -21.0, "heartbeat_at")
-    assert store.tasks.take_back(silent_for=20.0) == [("waits", 1)]
+    assert store.tasks.reclaim(silent_for=20.0) == [("waits", 1)]
 
 
 def test_deliveries_are_repaired_alike(store: Store, delivery_id: str) -> None:
     """Dispatched in the future, claimed in the future, and due in the future."""
-    assert [one for one, _ in store.deliveries.take(9, skip_hosts=(), again_after=0.0)] == [delivery_id]
+    assert [one for one, _ in store.deliveries.fetch_due(9, skip_hosts=(), again_after=0.0)] == [delivery_id]
     shift(store, deliveries, 2 * DAY, "dispatched_at", "next_attempt_at")
     assert repair(store) == 2
     assert store.deliveries.claim(delivery_id, "dead") is not None
     shift(store, deliveries, DAY, "heartbeat_at")
-    assert store.deliveries.take_back(silent_for=0.0) == 0
+    assert store.deliveries.reclaim(silent_for=0.0) == 0
     assert repair(store) == 1
     shift(store, deliveries, -21.0, "heartbeat_at")
-    assert store.deliveries.take_back(silent_for=20.0) == 1
+    assert store.deliveries.reclaim(silent_for=20.0) == 1
 
 
 def test_times_that_are_right_stay(store: Store, delivery_id: str) -> None:

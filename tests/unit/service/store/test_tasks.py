@@ -86,7 +86,7 @@ def test_a_run_that_lost_its_claim_can_not_finish(store: Store) -> None:
     """An older attempt's result never replaces a newer one's."""
     job_id = submit(store)
     old = store.tasks.claim(job_id, "w")
-    store.tasks.lose(job_id, old.attempt, "it died")
+    store.tasks.record_crash(job_id, old.attempt, "it died")
     new = store.tasks.claim(job_id, "w")
     assert (old.attempt, new.attempt) == (1, 2)
     assert not store.tasks.finish(job_id, old.attempt, RunOutcome(success=True))
@@ -110,20 +110,20 @@ def test_a_release_may_be_for_later(store: Store) -> None:
     """When what the task needs is away: the dispatcher gives it to no engine for a while."""
     job_id = submit(store)
     assert store.tasks.release(job_id, store.tasks.claim(job_id, "w").attempt, later=True)
-    assert store.tasks.take(1, again_after=AGAIN) == []
-    assert store.tasks.take(1, again_after=0.0) == [job_id]
+    assert store.tasks.fetch_due(1, again_after=AGAIN) == []
+    assert store.tasks.fetch_due(1, again_after=0.0) == [job_id]
 
 
 def test_three_losses_end_a_task(store: Store) -> None:
     """The third dead process makes the task a failed one, and its deliveries due."""
     job_id = submit(store, "1", URL)
     for ended in (False, False, True):
-        lost = store.tasks.lose(job_id, store.tasks.claim(job_id, "w").attempt, "it was killed")
+        lost = store.tasks.record_crash(job_id, store.tasks.claim(job_id, "w").attempt, "it was killed")
         assert (lost is not None) is ended
     assert store.tasks.claim(job_id, "w") is None
     assert store.tasks.get(job_id)["status"] == "Finished"
     assert "it was killed" in store.tasks.get(job_id)["error"]
-    assert len(store.deliveries.take(10, again_after=AGAIN)) == 1
+    assert len(store.deliveries.fetch_due(10, again_after=AGAIN)) == 1
 
 
 def test_a_loss_of_a_claim_that_is_somebody_elses_ends_nothing(store: Store) -> None:
@@ -132,7 +132,7 @@ def test_a_loss_of_a_claim_that_is_somebody_elses_ends_nothing(store: Store) -> 
     old = store.tasks.claim(job_id, "w")
     store.tasks.release(job_id, old.attempt)
     assert store.tasks.claim(job_id, "x").attempt == 2
-    assert store.tasks.lose(job_id, old.attempt, "it died") is None
+    assert store.tasks.record_crash(job_id, old.attempt, "it died") is None
     assert store.tasks.get(job_id)["status"] == "In Progress"
 
 
@@ -186,7 +186,7 @@ def test_a_cancelled_task_stays_cancelled(store: Store) -> None:
     job_id = submit(store, "1", URL)
     claim = store.tasks.claim(job_id, "w")
     assert store.tasks.cancel(job_id) == "Canceled"
-    assert store.tasks.held("w") == {}
+    assert store.tasks.claimed("w") == {}
     assert not store.tasks.finish(job_id, claim.attempt, RunOutcome(success=True))
     assert store.tasks.get(job_id)["status"] == "Canceled"
     done = submit(store, "2")
@@ -225,12 +225,12 @@ def test_a_worker_tries_the_deliveries_of_its_task_first(store: Store) -> None:
     )
     ((delivery, host),) = end.due
     assert (host, end.claims) == ("b.s3.eu-west-1.amazonaws.com", [])
-    assert store.deliveries.take(10, again_after=AGAIN) == []
-    store.deliveries.give_back(delivery)
-    assert store.deliveries.take(10, skip_hosts=["b.s3.eu-west-1.amazonaws.com"], again_after=AGAIN) == []
-    assert [taken for taken, _ in store.deliveries.take(10, again_after=AGAIN)] == [delivery]
-    assert store.deliveries.take(10, again_after=AGAIN) == []
-    assert [taken for taken, _ in store.deliveries.take(10, again_after=0.0)] == [delivery]
+    assert store.deliveries.fetch_due(10, again_after=AGAIN) == []
+    store.deliveries.unmark_dispatched(delivery)
+    assert store.deliveries.fetch_due(10, skip_hosts=["b.s3.eu-west-1.amazonaws.com"], again_after=AGAIN) == []
+    assert [taken for taken, _ in store.deliveries.fetch_due(10, again_after=AGAIN)] == [delivery]
+    assert store.deliveries.fetch_due(10, again_after=AGAIN) == []
+    assert [taken for taken, _ in store.deliveries.fetch_due(10, again_after=0.0)] == [delivery]
 
 
 def test_who_ends_a_task_has_the_claims_of_what_it_can_send(store: Store) -> None:
@@ -245,13 +245,13 @@ def test_who_ends_a_task_has_the_claims_of_what_it_can_send(store: Store) -> Non
     assert [found.host for found in end.claims] == hosts[:2]
     assert [host for _, host in end.due] == hosts[2:]
     assert [store.deliveries.open(found).url.host for found in end.claims] == hosts[:2]
-    assert [taken for taken, _ in store.deliveries.take(10, again_after=0.0)] == [end.due[0][0]]
+    assert [taken for taken, _ in store.deliveries.fetch_due(10, again_after=0.0)] == [end.due[0][0]]
     for found in end.claims:
         assert store.deliveries.claim(found.delivery_id, "v") is None
     assert [item["number"] for item in store.deliveries.attempts(job_id)] == [1, 1]
     # A claim by name says the same, but for its number.
     first = end.claims[0]
-    assert store.deliveries.take_back(worker="w") == 2
+    assert store.deliveries.reclaim(worker="w") == 2
     again = store.deliveries.claim(first.delivery_id, "w")
     assert again == evolve(first, attempt=2)
     assert (again.results, again.run, again.result.success) == (b'{"n": 1}', 1, True)
@@ -273,8 +273,8 @@ def test_a_task_that_was_lost_too_often_is_delivered_at_once(store: Store) -> No
     job_id = submit(store, "1", URL)
     sender = DeliveringWorker(worker="w", spare=8)
     for _ in range(2):
-        assert store.tasks.lose(job_id, store.tasks.claim(job_id, "w").attempt, "it was killed", sender) is None
-    end = store.tasks.lose(job_id, store.tasks.claim(job_id, "w").attempt, "it was killed", sender)
+        assert store.tasks.record_crash(job_id, store.tasks.claim(job_id, "w").attempt, "it was killed", sender) is None
+    end = store.tasks.record_crash(job_id, store.tasks.claim(job_id, "w").attempt, "it was killed", sender)
     (claim,) = end.claims
     assert (claim.run, claim.result.success, "3 times" in claim.result.error) == (3, False, True)
 
@@ -291,14 +291,14 @@ def test_a_receipt_is_kept(store: Store) -> None:
     tries = store.deliveries.attempts("1")
     assert [(item["number"], item["error"]) for item in tries] == [(1, "503"), (2, None)]
     assert all(item["finished_at"] >= item["started_at"] for item in tries)
-    assert store.deliveries.take(1, again_after=0.0) == []
+    assert store.deliveries.fetch_due(1, again_after=0.0) == []
 
 
 def test_a_try_that_lost_its_claim_changes_nothing(store: Store) -> None:
     """What a worker that was given up says later doesn't count, as a newer try has the claim."""
     (delivery,) = ended(store, "1", URL)
     store.deliveries.claim(delivery, "old")
-    assert store.deliveries.take_back(worker="old") == 1
+    assert store.deliveries.reclaim(worker="old") == 1
     store.deliveries.claim(delivery, "new")
     store.deliveries.failed(delivery, 1, "too late", None)
     (kept,) = store.deliveries.of("1")
@@ -311,11 +311,11 @@ def test_broken_off_tries_use_up_no_retries(store: Store) -> None:
     for number in range(1, MAX_INTERRUPTED + 1):
         claim = store.deliveries.claim(delivery, "w")
         assert (claim.attempt, claim.since_redelivery) == (number, 1)
-        store.deliveries.take_back(worker="w")
+        store.deliveries.reclaim(worker="w")
     store.deliveries.failed(delivery, store.deliveries.claim(delivery, "w").attempt, "503", 0.0)
     claim = store.deliveries.claim(delivery, "w")
     assert (claim.attempt, claim.since_redelivery) == (MAX_INTERRUPTED + 2, 2)
-    store.deliveries.take_back(worker="w")
+    store.deliveries.reclaim(worker="w")
     assert 50 < store.deliveries.next_due() <= 60
     assert store.deliveries.claim(delivery, "w") is None
 
@@ -339,7 +339,7 @@ def test_a_redelivery_begins_the_schedule_anew(store: Store) -> None:
     claim = store.deliveries.claim(delivery, "w")
     assert (claim.attempt, claim.since_redelivery) == (3, 1)
     store.deliveries.redeliver("1", delivery)
-    store.deliveries.take_back(worker="w")
+    store.deliveries.reclaim(worker="w")
     assert store.deliveries.claim(delivery, "w").since_redelivery == 1
 
 
@@ -351,8 +351,8 @@ def test_what_a_dead_worker_held_is_taken_back(store: Store, open_store: Callabl
     (delivery,) = ended(store, "3", URL)
     store.deliveries.claim(delivery, "dead")
     anew = open_store()
-    assert anew.tasks.take_back(worker="dead") == [("1", 1)]
-    assert anew.deliveries.take_back(worker="dead") == 1
+    assert anew.tasks.reclaim(worker="dead") == [("1", 1)]
+    assert anew.deliveries.reclaim(worker="dead") == 1
     assert anew.tasks.claim(running, "w").attempt == 2
     assert anew.deliveries.claim(delivery, "w").attempt == 2
 
@@ -364,14 +364,14 @@ def test_who_is_silent_loses_its_claims(store: Store) -> None:
     (delivery,) = ended(store, "2", URL)
     store.deliveries.claim(delivery, "w")
     time.sleep(0.3)
-    store.tasks.beat("w", {job_id: {"fraction": 0.5, "message": "half"}})
-    store.deliveries.beat("w", [delivery])
-    assert store.tasks.take_back(silent_for=0.2) == []
-    assert store.deliveries.take_back(silent_for=0.2) == 0
+    store.tasks.heartbeat("w", {job_id: {"fraction": 0.5, "message": "half"}})
+    store.deliveries.heartbeat("w", [delivery])
+    assert store.tasks.reclaim(silent_for=0.2) == []
+    assert store.deliveries.reclaim(silent_for=0.2) == 0
     assert store.tasks.get(job_id)["progress"] == {"fraction": 0.5, "message": "half"}
     time.sleep(0.3)
-    assert store.tasks.take_back(silent_for=0.2) == [(job_id, 1)]
-    assert store.deliveries.take_back(silent_for=0.2) == 1
+    assert store.tasks.reclaim(silent_for=0.2) == [(job_id, 1)]
+    assert store.deliveries.reclaim(silent_for=0.2) == 1
 
 
 def test_urgent_tasks_come_first_and_then_the_oldest(store: Store) -> None:
@@ -379,11 +379,11 @@ def test_urgent_tasks_come_first_and_then_the_oldest(store: Store) -> None:
     store.tasks.submit([submission(str(number)) for number in range(3)])
     submit(store, "urgent", priority=9)
     submit(store, "whenever", priority=0)
-    assert store.tasks.take(3, again_after=AGAIN) == ["urgent", "0", "1"]
-    assert store.tasks.take(9, again_after=AGAIN) == ["2", "whenever"]
-    assert store.tasks.take(9, again_after=AGAIN) == []
-    assert store.tasks.take(1, again_after=0.0) == ["urgent"]
-    assert store.tasks.take(9, algorithms=["b"], again_after=0.0) == []
+    assert store.tasks.fetch_due(3, again_after=AGAIN) == ["urgent", "0", "1"]
+    assert store.tasks.fetch_due(9, again_after=AGAIN) == ["2", "whenever"]
+    assert store.tasks.fetch_due(9, again_after=AGAIN) == []
+    assert store.tasks.fetch_due(1, again_after=0.0) == ["urgent"]
+    assert store.tasks.fetch_due(9, algorithms=["b"], again_after=0.0) == []
     assert set(store.tasks.unfinished()) == {"0", "1", "2", "urgent", "whenever"}
     assert store.tasks.unknown(["b"]) == ["a"]
 
@@ -394,16 +394,16 @@ def test_what_was_dispatched_and_not_claimed_is_known(store: Store) -> None:
     submit(store, "1")
     submit(store, "2")
     assert store.tasks.dispatched(["a", "b"], since=start) == []
-    assert store.tasks.take(9, again_after=AGAIN) == ["1", "2"]
+    assert store.tasks.fetch_due(9, again_after=AGAIN) == ["1", "2"]
     assert store.tasks.dispatched(["b", "a"], since=start) == ["a"]
     assert store.tasks.dispatched(["b"], since=start) == store.tasks.dispatched([], since=start) == []
     assert store.tasks.dispatched(["a"], since=store.clock() + 1) == []
     store.tasks.claim("1", "w")
     assert store.tasks.dispatched(["a"], since=start) == ["a"]
-    assert 0 <= store.figures.oldest()["a"] < 60
+    assert 0 <= store.stats.oldest_queued()["a"] < 60
     store.tasks.claim("2", "w")
     assert store.tasks.dispatched(["a"], since=start) == []
-    assert store.figures.oldest() == {}
+    assert store.stats.oldest_queued() == {}
 
 
 def test_deliveries_that_were_dispatched_and_not_claimed_are_known(store: Store) -> None:
@@ -411,7 +411,7 @@ def test_deliveries_that_were_dispatched_and_not_claimed_are_known(store: Store)
     start = store.clock()
     (delivery,) = ended(store, "1", URL)
     assert not store.deliveries.dispatched(since=start)
-    assert len(store.deliveries.take(9, again_after=AGAIN)) == 1
+    assert len(store.deliveries.fetch_due(9, again_after=AGAIN)) == 1
     assert store.deliveries.dispatched(since=start)
     assert not store.deliveries.dispatched(since=store.clock() + 1)
     store.deliveries.claim(delivery, "w")
@@ -423,7 +423,7 @@ def test_two_dispatchers_take_no_task_twice(store: Store, open_store: Callable[[
     store.tasks.submit([submission(str(number)) for number in range(200)])
     other = open_store()
     with ThreadPoolExecutor(8) as pool:
-        found = pool.map(lambda n: (store, other)[n % 2].tasks.take(10, again_after=AGAIN), range(40))
+        found = pool.map(lambda n: (store, other)[n % 2].tasks.fetch_due(10, again_after=AGAIN), range(40))
         taken = [job_id for batch in found for job_id in batch]
     assert sorted(taken, key=int) == [str(number) for number in range(200)]
 
@@ -441,7 +441,7 @@ def test_concurrent_submits_are_all_kept(store: Store) -> None:
     with ThreadPoolExecutor(16) as pool:
         kept = list(pool.map(one, range(100)))
     assert sum(kept) == 50
-    assert len(store.tasks.take(100, again_after=AGAIN)) == 50
+    assert len(store.tasks.fetch_due(100, again_after=AGAIN)) == 50
 
 
 def test_tasks_are_accepted_in_order(store: Store) -> None:

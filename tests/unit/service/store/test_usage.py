@@ -45,7 +45,7 @@ def test_whatever_ends_a_task_gives_its_features_back(store: Store) -> None:
         store.tasks.submit([one])
     for _ in range(3):
         assert store.tasks.claim("1", "w") is not None
-        store.tasks.take_back(worker="w")
+        store.tasks.reclaim(worker="w")
     store.tasks.end_waiting("sum", "gone")
     assert [store.tasks.bytes_of(owner) for owner in ("anna", "bert")] == [EMPTY, EMPTY]
 

@@ -45,10 +45,10 @@ def test_a_run_that_was_taken_back_is_stopped(store: Store, claims: Heartbeat, t
     """Two runs of one task don't go on side by side."""
     stop: Future[str] = Future()
     with claims.running(claimed(store), stop, tmp_path / "progress"):
-        store.tasks.take_back(worker="w")
+        store.tasks.reclaim(worker="w")
         store.tasks.claim("1", "another")
         assert stop.result(30) == CANCEL
-    assert store.tasks.held("another") == {"1": 2}
+    assert store.tasks.claimed("another") == {"1": 2}
 
 
 def test_signs_of_life_keep_a_claim(store: Store, claims: Heartbeat, tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_signs_of_life_keep_a_claim(store: Store, claims: Heartbeat, tmp_path: P
         write_whole(tmp_path / "progress", [b'{"fraction": 0.5, "message": "half"}'])
         wait_until(lambda: store.tasks.get("1")["progress"] == {"fraction": 0.5, "message": "half"})
         wait_until(lambda: store.tasks.get("1")["heartbeat_at"] > first + 0.3)
-        assert store.tasks.take_back(silent_for=5) == []
+        assert store.tasks.reclaim(silent_for=5) == []
     assert not stop.done()
 
 

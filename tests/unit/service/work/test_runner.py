@@ -56,7 +56,7 @@ def blobs(tmp_path: Path) -> FlakyBlobs:
 
 @pytest.fixture
 def work(
-    store: Store, vault: CredentialCipher, blobs: FlakyBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, cipher: CredentialCipher, blobs: FlakyBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[WorkerRuntime]:
     """Give a worker with a task that has large features and large results."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "integration"))
@@ -65,7 +65,7 @@ def work(
     parts = Runtime(
         registry=load(name),
         registry_name=name,
-        vault=vault,
+        cipher=cipher,
         store=store,
         blobs=blobs,
         scratch=Scratch(tmp_path / "scratch"),

@@ -13,7 +13,7 @@ branch_labels = None
 depends_on = None
 
 
-def upgrade(vault: CredentialCipher) -> None:
+def upgrade(cipher: CredentialCipher) -> None:
     """Make the tables."""
     op.create_table(
         "tasks",

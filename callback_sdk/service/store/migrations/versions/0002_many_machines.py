@@ -20,7 +20,7 @@ _AT_ONCE = 1000
 """Targets in memory at a time."""
 
 
-def upgrade(vault: CredentialCipher) -> None:
+def upgrade(cipher: CredentialCipher) -> None:
     """Make the new tables, and bring tasks and deliveries over.
 
     Columns are added and dropped in place: to build a table anew, as SQLite needs for other changes, would drop
@@ -29,7 +29,7 @@ def upgrade(vault: CredentialCipher) -> None:
     _make_tables()
     _widen_tasks()
     _widen_deliveries()
-    _encrypt(vault)
+    _encrypt(cipher)
 
 
 def _make_tables() -> None:
@@ -123,7 +123,7 @@ class _Plain(sa.TypeDecorator[Secret[str]]):
         return Secret(value or "")
 
 
-def _encrypt(vault: CredentialCipher) -> None:
+def _encrypt(cipher: CredentialCipher) -> None:
     plain = sa.table("deliveries", sa.column("delivery_id"), sa.column("target", _Plain()))
     sealed = sa.table("deliveries", sa.column("delivery_id"), sa.column("target", sa.Text))
     update = sealed.update().where(sealed.c.delivery_id == sa.bindparam("one"))
@@ -133,6 +133,6 @@ def _encrypt(vault: CredentialCipher) -> None:
         found = connection.execute(some.order_by(plain.c.delivery_id).limit(_AT_ONCE)).all()
         if not found:
             return
-        encrypted = [{"one": row.delivery_id, "target": vault.encrypt(row.target)} for row in found]
+        encrypted = [{"one": row.delivery_id, "target": cipher.encrypt(row.target)} for row in found]
         connection.execute(update, encrypted)
         last = found[-1].delivery_id

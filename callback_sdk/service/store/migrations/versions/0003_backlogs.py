@@ -13,7 +13,7 @@ branch_labels = None
 depends_on = None
 
 
-def upgrade(vault: CredentialCipher) -> None:
+def upgrade(cipher: CredentialCipher) -> None:
     """Put other indices in the place of some."""
     op.drop_index("tasks_by_owner_and_status", "tasks")
     op.create_index("tasks_by_owner_and_status", "tasks", ["owner", "status", "created_at", "job_id"])

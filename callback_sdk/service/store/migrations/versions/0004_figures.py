@@ -13,7 +13,7 @@ branch_labels = None
 depends_on = None
 
 
-def upgrade(vault: CredentialCipher) -> None:
+def upgrade(cipher: CredentialCipher) -> None:
     """Add them."""
     for name, table in (("tasks_by_end", "tasks"), ("tries_by_end", "tries")):
         where = sa.text("finished_at IS NOT NULL")

@@ -47,11 +47,11 @@ _TRIES = sa.table("tries", sa.column("delivery_id"), sa.column("number"), sa.col
 _WRITTEN_TRIES = sa.table("tries", sa.column("delivery_id"), sa.column("number"), sa.column("error"))
 
 
-def upgrade(vault: CredentialCipher) -> None:
+def upgrade(cipher: CredentialCipher) -> None:
     """Drop the parameters, which the encrypted targets have too, and hide credentials in what is shown of targets."""
     connection = op.get_bind()
     for row in _rows(connection):
-        url = _url(row, vault)
+        url = _url(row, cipher)
         if url.has_secret_path:
             _hide(connection, row, url)
     op.drop_column("deliveries", "param")
@@ -68,9 +68,9 @@ def _rows(connection: sa.Connection) -> Iterator[Any]:
         last = found[-1].delivery_id
 
 
-def _url(row: Any, vault: CredentialCipher) -> SecretURL:
+def _url(row: Any, cipher: CredentialCipher) -> SecretURL:
     try:
-        return SecretURL(json.loads(vault.decrypt(row.target).reveal())["url"])
+        return SecretURL(json.loads(cipher.decrypt(row.target).reveal())["url"])
     except CredentialCipherError:
         # The key was thrown away. Whether its query was a signature is not known any more.
         return SecretURL(row.url.reveal() or "")

@@ -15,7 +15,7 @@ depends_on = None
 _BYTES = "(SELECT coalesce(sum(length(data)), 0) FROM contents WHERE contents.job_id = tasks.job_id AND name = '{}')"
 
 
-def upgrade(vault: CredentialCipher) -> None:
+def upgrade(cipher: CredentialCipher) -> None:
     """Make their table and columns, and count."""
     op.create_table(
         "storage",

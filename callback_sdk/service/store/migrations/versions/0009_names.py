@@ -56,7 +56,7 @@ _RECEIPTS = {
 }
 
 
-def upgrade(vault: CredentialCipher) -> None:
+def upgrade(cipher: CredentialCipher) -> None:
     """Rename them, and the member of receipts that has the name of a column."""
     dialect = op.get_bind().dialect.name
     _drop_indexes()
