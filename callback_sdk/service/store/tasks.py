@@ -11,8 +11,7 @@ import sqlalchemy as sa
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.redaction import strip_traceback
 from callback_sdk.service.access.cipher import CredentialCipher
-from callback_sdk.service.store import deliveries as sending
-from callback_sdk.service.store import idempotency, rows, usage, versions
+from callback_sdk.service.store import idempotency, outcomes, rows, usage, versions
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.models import (
@@ -33,15 +32,11 @@ from callback_sdk.service.store.models import (
 from callback_sdk.service.store.submissions import INSERT_PAYLOAD, insert_all
 from callback_sdk.service.store.tables import deliveries, task_payloads, tasks
 
-MAX_CRASHES = 3
-"""Runs of one task whose process may die before the task has failed."""
-
 OUTCOMES = {"succeeded": True, "failed": False}
 """Filters of finished tasks, and whether these succeeded."""
 
 CANCELED_ERROR = "The task was cancelled."
 
-_OPEN = (PENDING, IN_PROGRESS)
 _NOT_COLUMNS = (RESULTS, "made", "size", "model_size")
 _BATCH = 200
 """Tasks that are ended in one transaction, at most."""
@@ -81,23 +76,6 @@ _UPDATE_CLAIMED = (
 )
 _SELECT_CLAIMED_BY = sa.select(tasks.c.job_id, tasks.c.attempt).where(
     tasks.c.worker == _WORKER, tasks.c.status == IN_PROGRESS
-)
-
-_STORED_BYTES = tasks.c.stored_bytes - tasks.c.features_bytes + sa.bindparam("_size", type_=sa.BigInteger)
-_UPDATE_FINISHED = (
-    tasks.update()
-    .where(tasks.c.job_id == _JOB_ID)
-    .values(finished_at=now(), stored_bytes=_STORED_BYTES)
-    .returning(*sending.ENDED_TASK, tasks.c.owner, tasks.c.features_bytes)
-)
-_UPDATE_OPEN_FINISHED = _UPDATE_FINISHED.where(tasks.c.status.in_(_OPEN))
-_UPDATE_CLAIM_FINISHED = _UPDATE_FINISHED.where(
-    tasks.c.status == IN_PROGRESS, tasks.c.attempt == sa.bindparam("_attempt")
-)
-_IS_FEATURES = (task_payloads.c.job_id == _JOB_ID, task_payloads.c.name == FEATURES)
-_DELETE_FEATURES = task_payloads.delete().where(*_IS_FEATURES)
-_UPDATE_FEATURES_TO_RESULTS = (
-    task_payloads.update().where(*_IS_FEATURES).values(name=RESULTS, data=sa.bindparam("_data"))
 )
 
 
@@ -212,19 +190,23 @@ class TaskStore:
     def unfinished(self) -> list[str]:
         """Return the tasks that have not ended."""
         with self._database.read() as connection:
-            return list(connection.execute(sa.select(tasks.c.job_id).where(tasks.c.status.in_(_OPEN))).scalars())
+            return list(
+                connection.execute(sa.select(tasks.c.job_id).where(tasks.c.status.in_(outcomes.OPEN))).scalars()
+            )
 
     def open_count(self, owner: str, *, at_most: int) -> int:
         """Count a user's tasks that have not ended, but not beyond a limit."""
-        some = sa.select(sa.literal(1)).where(tasks.c.owner == owner, tasks.c.status.in_(_OPEN)).limit(at_most)
+        some = sa.select(sa.literal(1)).where(tasks.c.owner == owner, tasks.c.status.in_(outcomes.OPEN)).limit(at_most)
         with self._database.read() as connection:
             return connection.execute(sa.select(sa.func.count()).select_from(some.subquery())).scalar_one()
 
     def counts(self) -> dict[str, int]:
         """Count the tasks that have not ended, by status."""
-        query = sa.select(tasks.c.status, sa.func.count()).where(tasks.c.status.in_(_OPEN)).group_by(tasks.c.status)
+        query = (
+            sa.select(tasks.c.status, sa.func.count()).where(tasks.c.status.in_(outcomes.OPEN)).group_by(tasks.c.status)
+        )
         with self._database.read() as connection:
-            return dict.fromkeys(_OPEN, 0) | dict(rows.pairs(connection.execute(query)))
+            return dict.fromkeys(outcomes.OPEN, 0) | dict(rows.pairs(connection.execute(query)))
 
     def unknown(self, algorithms: Collection[str]) -> list[str]:
         """Return the names of algorithms that tasks wait for and that are not among these."""
@@ -242,7 +224,7 @@ class TaskStore:
             shard = usage.shard()
             job_ids = list(connection.execute(query.limit(_BATCH).with_for_update(skip_locked=True)).scalars())
             for job_id in job_ids:
-                _end(connection, job_id, {"success": False, "error": error}, shard=shard)
+                outcomes.finish(connection, job_id, {"success": False, "error": error}, shard=shard)
             return job_ids
 
         ended: list[str] = []
@@ -374,10 +356,10 @@ class TaskStore:
 
         def end(connection: sa.Connection) -> DueDeliveries | None:
             sizes = (ending.size, ending.model_size)
-            ended = _end(
+            ended = outcomes.finish(
                 connection, job_id, values, attempt=attempt, results=ending.results, sizes=sizes, sender=sender
             )
-            if ended is None and _is_finished(connection, job_id, attempt, success=ending.success):
+            if ended is None and outcomes.is_finished(connection, job_id, attempt, success=ending.success):
                 # It was this very call that ended it, whose commit was not answered. What it claimed is not known
                 # here, and soon taken back, as nobody gives a sign of life for it.
                 return DueDeliveries()
@@ -412,8 +394,8 @@ class TaskStore:
             attempt: The claim.
             later: Whether it had better wait for a while, as what it needs is away.
         """
-        values = _REQUEUED | ({"dispatched_at": now()} if later else {})
-        back = tasks.update().where(*_is_claim(job_id, attempt)).values(values)
+        values = outcomes.REQUEUED | ({"dispatched_at": now()} if later else {})
+        back = tasks.update().where(*outcomes.is_claim(job_id, attempt)).values(values)
         return self._database.write_with_retry(lambda connection: bool(connection.execute(back).rowcount))
 
     def record_crash(
@@ -431,7 +413,7 @@ class TaskStore:
             What is to be sent now; None when it waits for another run, or is somebody else's by now.
         """
         return self._database.write_with_retry(
-            lambda connection: _record_crash(connection, job_id, attempt, reason, sender)
+            lambda connection: outcomes.record_crash(connection, job_id, attempt, reason, sender)
         )
 
     def cancel(self, job_id: str) -> str | None:
@@ -442,7 +424,7 @@ class TaskStore:
         """
 
         def stop(connection: sa.Connection) -> str | None:
-            _end(connection, job_id, {"success": False, "error": CANCELED_ERROR}, status=CANCELED)
+            outcomes.finish(connection, job_id, {"success": False, "error": CANCELED_ERROR}, status=CANCELED)
             return connection.execute(sa.select(tasks.c.status).where(tasks.c.job_id == job_id)).scalar()
 
         return self._database.write(stop)
@@ -471,66 +453,7 @@ class TaskStore:
             shard = usage.shard()
             held = [(job_id, attempt) for job_id, attempt in connection.execute(query)]
             for job_id, attempt in held:
-                _record_crash(connection, job_id, attempt, reason, shard=shard)
+                outcomes.record_crash(connection, job_id, attempt, reason, shard=shard)
             return held
 
         return self._database.write(reclaim)
-
-
-_REQUEUED = {"status": PENDING, "worker": None, "heartbeat_at": None, "dispatched_at": None, "progress": sa.null()}
-
-
-def _is_claim(job_id: str, attempt: int) -> tuple[sa.ColumnElement[bool], ...]:
-    return (tasks.c.job_id == job_id, tasks.c.status == IN_PROGRESS, tasks.c.attempt == attempt)
-
-
-def _end(
-    connection: sa.Connection,
-    job_id: str,
-    values: dict[str, Any],
-    *,
-    status: str = FINISHED,
-    attempt: int | None = None,
-    results: bytes | None = None,
-    sizes: tuple[int, int] = (0, 0),
-    sender: DeliveringWorker | None = None,
-    shard: int | None = None,
-) -> DueDeliveries | None:
-    size, model_size = sizes
-    held = {"_job": job_id, "_size": size} | ({} if attempt is None else {"_attempt": attempt})
-    task = connection.execute(
-        _UPDATE_OPEN_FINISHED if attempt is None else _UPDATE_CLAIM_FINISHED, values | {"status": status} | held
-    ).first()
-    if task is None:
-        return None
-    if results is None:
-        connection.execute(_DELETE_FEATURES, {"_job": job_id})
-    elif not connection.execute(_UPDATE_FEATURES_TO_RESULTS, {"_job": job_id, "_data": results}).rowcount:
-        connection.execute(INSERT_PAYLOAD, {"job_id": job_id, "name": RESULTS, "data": results})
-    ended = sending.make_due(connection, task, results, sender)
-    usage.add(connection, task.owner, size - task.features_bytes + model_size, shard or usage.shard())
-    return ended
-
-
-def _is_finished(connection: sa.Connection, job_id: str, attempt: int, *, success: bool) -> bool:
-    ended = (tasks.c.job_id == job_id, tasks.c.status == FINISHED, tasks.c.attempt == attempt)
-    return connection.execute(sa.select(tasks.c.success).where(*ended)).scalar() is success
-
-
-def _record_crash(
-    connection: sa.Connection,
-    job_id: str,
-    attempt: int,
-    reason: str,
-    sender: DeliveringWorker | None = None,
-    *,
-    shard: int | None = None,
-) -> DueDeliveries | None:
-    lost = tasks.update().where(*_is_claim(job_id, attempt)).values(**_REQUEUED, crash_count=tasks.c.crash_count + 1)
-    if not connection.execute(lost).rowcount:
-        return None
-    crash_count = connection.execute(sa.select(tasks.c.crash_count).where(tasks.c.job_id == job_id)).scalar_one()
-    if crash_count < MAX_CRASHES:
-        return None
-    error = f"The task was started {crash_count} times, and never came to its end; the last time {reason}."
-    return _end(connection, job_id, {"success": False, "error": error}, sender=sender, shard=shard)

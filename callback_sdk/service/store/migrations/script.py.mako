@@ -1,7 +1,11 @@
 """${message}"""
 
+from __future__ import annotations
+
 import sqlalchemy as sa
 from alembic import op
+
+from callback_sdk.service.access.cipher import CredentialCipher
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
@@ -9,9 +13,9 @@ branch_labels = None
 depends_on = None
 
 
-def upgrade(vault):
+def upgrade(cipher: CredentialCipher) -> None:
     ${upgrades if upgrades else "pass"}
 
 
-def downgrade(vault):
-    raise NotImplementedError("Go back to the backup.")
+def downgrade(cipher: CredentialCipher) -> None:
+    raise NotImplementedError("Restore the backup.")
