@@ -31,8 +31,8 @@ from benchmarks.harness import Report, duration, parser
 from callback_sdk.concurrency.leases import LEASE_DURATION
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import CredentialCipher, new_key
 from callback_sdk.service.store import DeliveringWorker, RunOutcome, Store, Submission, TaskRow, open_database, tables
+from callback_sdk.service.store.cipher import CredentialCipher, new_key
 from callback_sdk.targets.callbacks import callbacks
 from callback_sdk.testing import Postgres
 

@@ -42,7 +42,7 @@ def generate_key() -> None:
     To rotate keys, put the new one before the old one everywhere, restart all processes, run `callback-sdk db
     rotate-keys`, and then remove the old one.
     """
-    from callback_sdk.service.access import cipher
+    from callback_sdk.service.store import cipher
 
     print_line(cipher.new_key().reveal())
 

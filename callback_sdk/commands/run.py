@@ -63,8 +63,8 @@ def run(
     from callback_sdk.service.algorithms import features as tables
     from callback_sdk.service.algorithms.registry import load
     from callback_sdk.service.server import default_processes
+    from callback_sdk.service.supervision.memory import default_limit, limit_of
     from callback_sdk.service.work.child import RunSpec
-    from callback_sdk.service.work.memory import default_limit, limit_of
     from callback_sdk.service.work.output_capture import kept
     from callback_sdk.service.work.process import ChildProcess
 

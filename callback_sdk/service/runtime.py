@@ -15,15 +15,15 @@ from attrs import define, field
 
 from callback_sdk.concurrency.leases import LEASE_DURATION
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import CredentialCipher, ensure_keys
 from callback_sdk.service.algorithms.registry import Registry, load
 from callback_sdk.service.blobs import BlobStorage, open_blobs
 from callback_sdk.service.files import Scratch
 from callback_sdk.service.store import Store, open_database
+from callback_sdk.service.store.cipher import CredentialCipher, ensure_keys
+from callback_sdk.service.supervision.memory import NO_LIMIT, MemoryLimit
 from callback_sdk.service.work import isolation
 from callback_sdk.service.work.deliverer import Deliverer
 from callback_sdk.service.work.heartbeat import Heartbeat
-from callback_sdk.service.work.memory import NO_LIMIT, MemoryLimit
 from callback_sdk.service.work.runner import Runner
 from callback_sdk.service.work.uploads import PendingUploads
 from callback_sdk.transport.guard import AddressGuard

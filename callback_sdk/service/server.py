@@ -62,7 +62,7 @@ def serve(registry: str, config: ServiceConfig, *, ready: Callable[[str], None] 
             from callback_sdk.service.housekeeping import Housekeeper
             from callback_sdk.service.pages import add_pages
             from callback_sdk.service.runtime import DeliveryConfig, StorageLocations, opened
-            from callback_sdk.service.work.memory import default_limit
+            from callback_sdk.service.supervision.memory import default_limit
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("callback_sdk"):
             raise

@@ -41,6 +41,7 @@ from callback_sdk.service.runtime import (
     working,
 )
 from callback_sdk.service.store import StoreRefusedError, StoreUnavailableError
+from callback_sdk.service.supervision.memory import NO_LIMIT, MemoryLimit
 from callback_sdk.service.supervision.outages import OutageLog, retry_pause
 from callback_sdk.service.supervision.reports import Reporter
 from callback_sdk.service.supervision.shortages import ResourceUnavailableError
@@ -48,7 +49,6 @@ from callback_sdk.service.supervision.supervisor import EXIT_SETTING, EXIT_UNAVA
 from callback_sdk.service.supervision.threads import ThreadError
 from callback_sdk.service.work.child import die_with_parent
 from callback_sdk.service.work.deliverer import THREADS
-from callback_sdk.service.work.memory import NO_LIMIT, MemoryLimit
 from callback_sdk.service.work.process import SHUTDOWN, ChildProcess, Stop
 from callback_sdk.service.work.uploads import PendingUploads
 
@@ -379,8 +379,8 @@ def _run_with_environment(registry: str, algorithms: str, role: str, parent: str
     from callback_sdk.service.files import make_data_folder
     from callback_sdk.service.logs import log_to_stderr
     from callback_sdk.service.server import default_processes
+    from callback_sdk.service.supervision.memory import default_limit
     from callback_sdk.service.work.isolation import forbid_inspection
-    from callback_sdk.service.work.memory import default_limit
 
     forbid_inspection()
     config = ServiceConfig.from_environ()

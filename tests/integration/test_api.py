@@ -19,8 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from callback_sdk import S3Signer
 from callback_sdk.errors import CallbackSDKError
-from callback_sdk.service.access.cipher import CredentialCipher, ensure_keys
 from callback_sdk.service.access.tokens import REFRESH, Tokens
+from callback_sdk.service.store.cipher import CredentialCipher, ensure_keys
 from callback_sdk.testing import Postgres, WebhookReceiver
 from tests.conftest import missing_server
 from tests.topology import Topology, wait_until

@@ -17,9 +17,9 @@ import pytest
 import requests
 
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import CredentialCipher, ensure_keys
 from callback_sdk.service.access.passwords import hash_password
 from callback_sdk.service.store import Store, open_database
+from callback_sdk.service.store.cipher import CredentialCipher, ensure_keys
 from callback_sdk.service.store.users import UserError
 from tests.topology import Topology, wait_until
 

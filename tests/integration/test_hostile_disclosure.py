@@ -16,7 +16,7 @@ import requests
 from callback_sdk import Client
 from callback_sdk.client import Task
 from callback_sdk.errors import InvalidRequestError
-from callback_sdk.service.access.cipher import new_key
+from callback_sdk.service.store.cipher import new_key
 from callback_sdk.testing import WebhookReceiver
 from tests.integration.disclosure_jobs import HOSTILE
 from tests.rawserver import RawServer, answer, read_request

@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import CredentialCipher, ensure_keys
+from callback_sdk.service.store.cipher import CredentialCipher, ensure_keys
 from tests.rawserver import RawServer, answer, read_request
 from tests.topology import Topology, wait_until
 

@@ -22,8 +22,8 @@ from sqlalchemy.schema import CreateIndex
 from callback_sdk import Client
 from callback_sdk.errors import CallbackSDKError, ConfigurationError
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import CredentialCipher, new_key
 from callback_sdk.service.store import open_database, schema
+from callback_sdk.service.store.cipher import CredentialCipher, new_key
 from callback_sdk.service.store.tables import metadata
 from callback_sdk.testing import WebhookReceiver
 from tests.conftest import missing_server

@@ -15,7 +15,7 @@ import requests
 from kombu import Connection
 
 from callback_sdk.errors import CallbackSDKError
-from callback_sdk.service.access.cipher import new_key
+from callback_sdk.service.store.cipher import new_key
 from callback_sdk.service.supervision.reports import Reports
 from tests.conftest import missing_server
 from tests.relay import Relay

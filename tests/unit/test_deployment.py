@@ -23,7 +23,7 @@ from callback_sdk import AddressGuard
 from callback_sdk.commands.app import app
 from callback_sdk.config.service import ServiceConfig
 from callback_sdk.parsing import parse_duration
-from callback_sdk.service.access.cipher import new_key
+from callback_sdk.service.store.cipher import new_key
 from callback_sdk.testing import WebhookReceiver
 
 ROOT = Path(__file__).parents[2]

@@ -1,1 +1,1 @@
-"""Who may use the service, and with what: users, passwords, tokens, and credentials at rest."""
+"""Who may use the service, and with what: users, passwords and tokens."""

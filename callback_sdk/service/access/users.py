@@ -9,7 +9,6 @@ from pathlib import Path
 
 from callback_sdk.redaction import Secret
 from callback_sdk.service.access import audit
-from callback_sdk.service.access.cipher import CredentialCipher, secret_file
 from callback_sdk.service.access.passwords import hash_password, needs_rehash, verify_password
 from callback_sdk.service.access.tokens import (
     ACCESS,
@@ -22,6 +21,7 @@ from callback_sdk.service.access.tokens import (
     new_api_token,
 )
 from callback_sdk.service.store import User
+from callback_sdk.service.store.cipher import CredentialCipher, secret_file
 from callback_sdk.service.store.sessions import SessionStore
 from callback_sdk.service.store.users import FIRST_USER, UserError, UserStore
 

@@ -15,7 +15,7 @@ from callback_sdk.features.arrow import library, normalized, table_of
 from callback_sdk.features.columns import completed, explained
 from callback_sdk.features.json import MAX_JSON
 from callback_sdk.features.parquet import MAX_UNPACKED
-from callback_sdk.service.work.memory import bounded, shown
+from callback_sdk.service.supervision.memory import bounded, shown
 
 if TYPE_CHECKING:
     import pandas

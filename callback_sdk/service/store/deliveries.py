@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from callback_sdk.errors import TargetError
 from callback_sdk.models import IN_PROGRESS, PENDING, JobResult
 from callback_sdk.receipt import Receipt
-from callback_sdk.service.access.cipher import CredentialCipher
 from callback_sdk.service.store import rows
+from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.models import (

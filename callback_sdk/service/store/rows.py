@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from callback_sdk.errors import TargetError
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import CredentialCipher, CredentialCipherError
+from callback_sdk.service.store.cipher import CredentialCipher, CredentialCipherError
 from callback_sdk.service.store.models import DELIVERY_PENDING, Submission
 from callback_sdk.service.store.tables import task_payloads
 from callback_sdk.targets.callbacks import Callback, callbacks

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret, strip_traceback
-from callback_sdk.service.access.cipher import CredentialCipher, CredentialCipherError
+from callback_sdk.service.store.cipher import CredentialCipher, CredentialCipherError
 from callback_sdk.service.store.database import Database, StoreUnavailableError, unavailable
 from callback_sdk.service.store.tables import deliveries, key_checks
 

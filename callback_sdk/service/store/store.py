@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import CredentialCipher
 from callback_sdk.service.store import schema
+from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.deliveries import DeliveryStore

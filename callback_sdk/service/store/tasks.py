@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.redaction import strip_traceback
-from callback_sdk.service.access.cipher import CredentialCipher
 from callback_sdk.service.store import idempotency, outcomes, rows, usage, versions
+from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.models import (

@@ -18,8 +18,8 @@ import psutil
 from attrs import define
 
 from callback_sdk.errors import MissingExtraError
+from callback_sdk.service.supervision.memory import MemoryLimit, Meter, held_by
 from callback_sdk.service.work import child, isolation
-from callback_sdk.service.work.memory import MemoryLimit, Meter, held_by
 
 _log = logging.getLogger(__name__)
 

@@ -29,10 +29,10 @@ from callback_sdk.service.blobs import (
 from callback_sdk.service.files import Scratch, create_private, read_progress, remove
 from callback_sdk.service.metrics import TASK_RUN_DURATION, TASK_RUNS
 from callback_sdk.service.store import Claim, DeliveringWorker, DueDeliveries, RunOutcome, Store, StoreUnavailableError
+from callback_sdk.service.supervision.memory import NO_LIMIT, MemoryLimit, limit_of
 from callback_sdk.service.work.child import RunResult, RunSpec
 from callback_sdk.service.work.deliverer import Deliverer
 from callback_sdk.service.work.heartbeat import Heartbeat
-from callback_sdk.service.work.memory import NO_LIMIT, MemoryLimit, limit_of
 from callback_sdk.service.work.output_capture import kept
 from callback_sdk.service.work.process import SHUTDOWN, ChildProcess, Outcome, Stop
 from callback_sdk.service.work.uploads import BlobUpload, PendingUploads

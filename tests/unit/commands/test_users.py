@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from callback_sdk.commands.app import app
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import CredentialCipher, ensure_keys
 from callback_sdk.service.store import Store, open_database
+from callback_sdk.service.store.cipher import CredentialCipher, ensure_keys
 
 PASSWORD = "a password of somebody"
 

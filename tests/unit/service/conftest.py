@@ -9,8 +9,8 @@ import pytest
 
 from callback_sdk.errors import MissingExtraError
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import CredentialCipher, new_key
 from callback_sdk.service.store import Store, open_database
+from callback_sdk.service.store.cipher import CredentialCipher, new_key
 from tests.conftest import missing_server
 
 

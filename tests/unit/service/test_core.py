@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import CredentialCipher, new_key
 from callback_sdk.service.algorithms.registry import load
 from callback_sdk.service.blobs.folder import DirectoryStorage
 from callback_sdk.service.core import TaskService
@@ -22,6 +21,7 @@ from callback_sdk.service.files import Scratch
 from callback_sdk.service.housekeeping import Housekeeper
 from callback_sdk.service.runtime import DeliveryConfig, Runtime
 from callback_sdk.service.store import Store, open_database
+from callback_sdk.service.store.cipher import CredentialCipher, new_key
 from callback_sdk.service.supervision import threads
 from callback_sdk.service.supervision.threads import ThreadError
 from callback_sdk.service.work.heartbeat import Heartbeat

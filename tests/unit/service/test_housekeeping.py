@@ -11,13 +11,13 @@ import pytest
 from attrs import define, evolve
 
 from callback_sdk.service import Registry
-from callback_sdk.service.access.cipher import CredentialCipher
 from callback_sdk.service.blobs import BlobStorageError, results_name
 from callback_sdk.service.blobs.folder import DirectoryStorage
 from callback_sdk.service.files import Scratch
 from callback_sdk.service.housekeeping import PATIENCE, Housekeeper
 from callback_sdk.service.runtime import DeliveryConfig, Runtime
 from callback_sdk.service.store import RunOutcome, Store, Submission, TaskRow
+from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.targets.callbacks import callbacks
 from callback_sdk.transport.guard import AddressGuard
 

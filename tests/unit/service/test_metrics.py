@@ -15,8 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from callback_sdk.redaction import Secret
 from callback_sdk.service import metrics
-from callback_sdk.service.access.cipher import CredentialCipher
 from callback_sdk.service.store import Store, Submission, TaskRow, open_database
+from callback_sdk.service.store.cipher import CredentialCipher
 
 ROOT = Path(__file__).parents[3]
 DASHBOARD = json.loads(Path(metrics.__file__).with_name("dashboard.json").read_text())

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import CredentialCipher
 from callback_sdk.service.access.passwords import hash_password
 from callback_sdk.service.access.tokens import REFRESH, TokenError, Tokens
 from callback_sdk.service.access.users import Authenticator
 from callback_sdk.service.store import Store
 from callback_sdk.service.store import sessions as module
+from callback_sdk.service.store.cipher import CredentialCipher
 
 PASSWORD = Secret("a password of anna's")
 

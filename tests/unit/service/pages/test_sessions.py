@@ -8,13 +8,13 @@ import jwt
 import pytest
 
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import CredentialCipher, new_key
 from callback_sdk.service.access.passwords import hash_password
 from callback_sdk.service.access.tokens import TokenError, digest, new_api_token
 from callback_sdk.service.access.users import Authenticator
 from callback_sdk.service.pages import sessions as module
 from callback_sdk.service.pages.sessions import Sessions, is_from_here, safe_next
 from callback_sdk.service.store import Store
+from callback_sdk.service.store.cipher import CredentialCipher, new_key
 
 PASSWORD = Secret("a password of anna's")
 

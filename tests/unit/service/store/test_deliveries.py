@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import CredentialCipher
 from callback_sdk.service.store import RunOutcome, Store, Submission, TaskRow
+from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.store.tables import deliveries
 from callback_sdk.targets.callbacks import callbacks
 

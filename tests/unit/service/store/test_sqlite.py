@@ -13,8 +13,8 @@ import pytest
 import sqlalchemy as sa
 
 from callback_sdk.errors import ConfigurationError
-from callback_sdk.service.access.cipher import CredentialCipher, new_key
 from callback_sdk.service.store import schema
+from callback_sdk.service.store.cipher import CredentialCipher, new_key
 from callback_sdk.service.store.database import StoreFullError, StoreUnavailableError
 from callback_sdk.service.store.sqlite import SQLiteDatabase, _Write
 from tests.topology import wait_until

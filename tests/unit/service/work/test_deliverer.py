@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from callback_sdk.receipt import Receipt
-from callback_sdk.service.access.cipher import CredentialCipher, new_key
 from callback_sdk.service.blobs.folder import DirectoryStorage
 from callback_sdk.service.files import Scratch
 from callback_sdk.service.store import RunOutcome, Store, StoreUnavailableError, Submission, TaskRow
+from callback_sdk.service.store.cipher import CredentialCipher, new_key
 from callback_sdk.service.store.deliveries import DeliveryStore
 from callback_sdk.service.work.deliverer import Deliverer
 from callback_sdk.service.work.heartbeat import Heartbeat

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from callback_sdk.service.access.cipher import CredentialCipher
 from callback_sdk.service.algorithms.registry import load
 from callback_sdk.service.blobs import BlobMissingError, BlobStorageError, features_name
 from callback_sdk.service.blobs.folder import DirectoryStorage
 from callback_sdk.service.files import Scratch
 from callback_sdk.service.runtime import DeliveryConfig, Runtime, WorkerRuntime, working
 from callback_sdk.service.store import Store, StoreUnavailableError, Submission, TaskRow
+from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.work import runner as module
 from callback_sdk.service.work import uploads
 from callback_sdk.service.work.process import CANCEL, ChildProcess

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import CredentialCipher
+from callback_sdk.service.store.cipher import CredentialCipher
 
 revision = "0002"
 down_revision = "0001"

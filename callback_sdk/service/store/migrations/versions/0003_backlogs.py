@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from callback_sdk.service.access.cipher import CredentialCipher
+from callback_sdk.service.store.cipher import CredentialCipher
 
 revision = "0003"
 down_revision = "0002"

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from callback_sdk.redaction import Secret, SecretURL
-from callback_sdk.service.access.cipher import CredentialCipher, CredentialCipherError
+from callback_sdk.service.store.cipher import CredentialCipher, CredentialCipherError
 
 revision = "0006"
 down_revision = "0005"

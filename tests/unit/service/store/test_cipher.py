@@ -1,4 +1,4 @@
-"""callback_sdk.service.access.cipher"""
+"""callback_sdk.service.store.cipher"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret
-from callback_sdk.service.access.cipher import CredentialCipher, CredentialCipherError, ensure_keys, new_key
+from callback_sdk.service.store.cipher import CredentialCipher, CredentialCipherError, ensure_keys, new_key
 
 OLD, NEW = new_key(), new_key()
 

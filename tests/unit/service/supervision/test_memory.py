@@ -1,4 +1,4 @@
-"""callback_sdk.service.work.memory"""
+"""callback_sdk.service.supervision.memory"""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from callback_sdk.service.work import memory
-from callback_sdk.service.work.memory import MemoryLimit, bounded, default_limit, limit_of, shown, total
+from callback_sdk.service.supervision import memory
+from callback_sdk.service.supervision.memory import MemoryLimit, bounded, default_limit, limit_of, shown, total
 
 GIB = 1024**3
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
@@ -94,7 +94,7 @@ def test_a_meter_counts_what_comes_after_its_start() -> None:
     # In a process of its own: threads of other tests may allocate as well.
     script = """
 import os
-from callback_sdk.service.work import memory
+from callback_sdk.service.supervision import memory
 before = bytearray(b"x") * 200_000_000
 meter = memory.Meter(os.getpid())
 after = bytearray(b"x") * 100_000_000
