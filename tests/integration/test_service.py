@@ -466,7 +466,7 @@ def test_a_task_that_kills_the_service_ends(own: Service, webhook: WebhookReceiv
         own.start()
     (request,) = webhook.wait_for(1, timeout=timedelta(seconds=PATIENCE))
     assert request.document["success"] is False
-    assert "started 3 times" in request.document["error"]
+    assert "process died 3 times" in request.document["error"]
     assert len(lines(starts)) == 3
 
 

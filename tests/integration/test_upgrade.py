@@ -280,7 +280,7 @@ def test_after_an_upgrade_everything_goes_on(old: Old, webhook: WebhookReceiver)
     for name in ("d-due", "d-claimed"):
         assert documents[name]["results"] == json.loads(RESULTS)
     assert documents["d-running"]["results"]["predictions"] == {"a": 6}
-    assert "started 3 times" in documents["d-last-chance"]["error"]
+    assert "process died 3 times" in documents["d-last-chance"]["error"]
     assert documents["d-canceled"]["status"] == "Canceled"
     assert MARKER not in topology.log
 
