@@ -195,7 +195,7 @@ def test_a_task_can_be_found_and_cancelled_by_keyboard(
     assert outline == "solid"
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_contain_text(task.job_id)
-    button = page.get_by_role("button", name="Cancel the task")
+    button = page.get_by_role("button", name="Cancel task")
     press_until_focused(page, button)
     page.keyboard.press("Enter")
     expect(page.locator(".badge").first).to_have_text("Canceled")
@@ -219,7 +219,7 @@ def test_a_page_refreshes_itself(visit: Callable[..., Page], house: House, tmp_p
     page.goto(f"{house.origin}/ui/tasks/{task.job_id}")
     expect(page.locator("progress")).to_have_attribute("value", "0.25", timeout=15_000)
     go.touch()
-    expect(page.get_by_role("link", name="Results as JSON")).to_be_visible(timeout=15_000)
+    expect(page.get_by_role("link", name="Download results (JSON)")).to_be_visible(timeout=15_000)
     assert page.locator("[hx-get]").count() == 0
 
 
@@ -227,14 +227,14 @@ def test_everything_works_without_javascript(visit: Callable[..., Page], house: 
     """Filter, pages, and the buttons are plain links and forms."""
     page = visit(java_script_enabled=False)
     page.get_by_label("Status").select_option("In Progress")
-    page.get_by_role("button", name="Show").click()
+    page.get_by_role("button", name="Filter").click()
     expect(page.get_by_role("link", name=house.running.job_id)).to_be_visible()
     expect(page.get_by_role("link", name=house.ended.job_id)).to_have_count(0)
     page.get_by_role("link", name="Dead deliveries").click()
     house.webhook.respond(410)
-    page.get_by_role("button", name="Deliver again").first.click()
+    page.get_by_role("button", name="Redeliver").first.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Task")
     page.get_by_role("link", name="Health").click()
-    expect(page.get_by_role("img", name="Tasks that ended, by minute")).to_be_visible()
-    page.get_by_text("The same in numbers").click()
+    expect(page.get_by_role("img", name="Ended tasks per minute")).to_be_visible()
+    page.get_by_text("Show values").click()
     expect(page.get_by_role("columnheader", name="Succeeded")).to_be_visible()

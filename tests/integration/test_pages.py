@@ -151,7 +151,7 @@ def test_a_task_is_shown_and_can_be_cancelled(browser: Browser, client: Client, 
         assert task.job_id not in browser.page("/tasks?status=Finished")
         answer = browser.submit(f"/tasks/{task.job_id}/cancel")
         assert answer.url == f"{browser.origin}/ui/tasks/{task.job_id}"
-        assert "Cancelled" in answer.text
+        assert "Canceled" in answer.text
         (request,) = webhook.wait_for(1)
     assert request.document["status"] == "Canceled"
     assert browser.submit(f"/tasks/{task.job_id}/cancel").status_code == 200
@@ -273,7 +273,7 @@ def test_the_health_of_the_service(browser: Browser, client: Client, tmp_path: P
     running = [client.run_algorithm("shown", TABLE, parameters={"go": str(go)}) for _ in range(3)]
     wait_until(lambda: "embedded-" in browser.page("/health"))
     page = browser.page("/health")
-    assert "The service works" in page
+    assert "Healthy: database" in page
     assert re.search(r"<td>shown</td><td>\d+</td>", page)
     assert page.count("<svg role=") == 2
     assert 'class="series-succeeded"' in page

@@ -1,4 +1,4 @@
-"""A request for a page: whose it is, and whether a form may be believed."""
+"""Sessions and CSRF checks of page requests."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _FIELDS = 10
 
 
 class LoginRequiredError(Exception):
-    """Nobody has logged in, or the session is over."""
+    """The request has no session, or an expired one."""
 
 
 def session(request: Request) -> Session:
-    """Return who looks at the page.
+    """Return the session of a request.
 
     Raises:
-        LoginRequiredError: Nobody does.
+        LoginRequiredError: There is no session.
     """
     sessions: Sessions = request.app.state.sessions
     cookie = session_cookie(request)
@@ -52,35 +52,35 @@ def session_cookie(request: Request) -> str | None:
 
 
 async def same_origin_form(request: Request) -> FormData:
-    """Read a form that one of our pages sent.
+    """Read a form that was sent from one of our pages.
 
     Raises:
-        HTTPException: Another site's page did.
+        HTTPException: 403 if the form was sent from another site.
     """
     if not is_from_here(request.headers.get("origin"), request.headers.get("host")):
-        raise HTTPException(403, "The form comes from another site. Open the page here, and send it from there.")
+        raise HTTPException(403, "The form was sent from another site. Open the page here and submit it again.")
     return await request.form(max_files=0, max_fields=_FIELDS)
 
 
 async def csrf_session(request: Request) -> Session:
-    """Return who sent a form of one of our pages.
+    """Return the session that a form of one of our pages was sent with.
 
     Raises:
-        LoginRequiredError: Nobody who has logged in.
-        HTTPException: It is no form of theirs.
+        LoginRequiredError: There is no session.
+        HTTPException: 403 if the form's CSRF token is not the session's.
     """
     form = await same_origin_form(request)
     found = await run_in_threadpool(session, request)
     if not hmac.compare_digest(str(form.get("csrf", "")).encode(errors="replace"), found.csrf.encode()):
-        raise HTTPException(403, "The form is of an older session. Load the page again, and send it once more.")
+        raise HTTPException(403, "Your session has changed. Reload the page and try again.")
     return found
 
 
 async def log_in_first(request: Request, _: Exception) -> Response:
-    """Send a browser to the log-in, and from there back to where it wanted to be."""
+    """Redirect to the login page, which redirects back to the requested page."""
     wanted = request.url.path if request.method == "GET" else f"{PREFIX}/tasks"
     place = f"{PREFIX}/login?next={quote(wanted)}"
     if "hx-request" in request.headers:
-        # A part of a page that is fetched anew must not become the log-in.
+        # htmx would put the login page into the part of the page that it refreshes.
         return Response(status_code=204, headers={"HX-Redirect": place})
     return RedirectResponse(place, 303)

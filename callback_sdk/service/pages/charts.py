@@ -1,4 +1,4 @@
-"""Plots as SVG, drawn on the server; the same numbers stand in a table for whoever doesn't see them."""
+"""Charts as SVG, rendered on the server. The pages repeat their values in a table for screen readers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 8, 10, 22
 
 @define(frozen=True, kw_only=True)
 class Series:
-    """What a plot shows.
+    """One series of values in a chart.
 
     Attributes:
-        name: What the legend calls it; also its CSS class, in lower case and with `-` for all that is no letter.
-        values: One for each place on the axis, from left to right; None where there is none.
+        name: Name in the legend, and the CSS class in lower case with `-` between words.
+        values: One value per position on the axis, from left to right; None for a gap.
     """
 
     name: str
@@ -32,13 +32,13 @@ class Series:
 
 
 def bars(title: str, series: Sequence[Series], *, unit: str, ends: tuple[str, str]) -> Markup:
-    """Draw columns, each made of all series one on top of the other.
+    """Draw stacked bars.
 
     Args:
-        title: What it shows.
-        series: Of the same length.
-        unit: Of the values.
-        ends: Names of the axis' ends, the left and the right one.
+        title: Title of the chart.
+        series: Series of equal length.
+        unit: Unit of the values.
+        ends: Labels of the left and right end of the axis.
     """
     columns = list(zip(*(one.values for one in series), strict=True))
     top = _nice(max((sum(value or 0 for value in column) for column in columns), default=0))

@@ -34,7 +34,7 @@ _PAGE = 25
 """Tasks, or dead deliveries, of one page."""
 
 _TRIES = 100
-"""Deliveries and tries of one task that its page shows."""
+"""Deliveries and attempts that a task's page shows, at most."""
 
 _MINUTE, _MINUTES = 60.0, 60
 
@@ -108,7 +108,7 @@ def tasks(request: Request) -> Response:
     query = request.query_params
     status, algorithm = query.get("status") or None, query.get("algorithm") or None
     if status is not None and status not in get_args(StatusFilter):
-        raise HTTPException(422, f"There is no status {status!r:.100}.")
+        raise HTTPException(422, f"Unknown status: {status!r:.100}.")
     store = state.task_service.store
     found = store.tasks.page(
         visitor.user.user_id, status=status, algorithm=algorithm, after=_position(query.get("cursor")), limit=_PAGE + 1
@@ -171,7 +171,7 @@ async def cancel(request: Request) -> Response:
     def stop() -> None:
         _task(state, visitor, job_id)
         if state.task_service.cancel(job_id) != CANCELED:
-            raise HTTPException(409, "The task has ended already. Its results are kept.")
+            raise HTTPException(409, "The task has already ended. Its results are kept.")
 
     await run_in_threadpool(stop)
     return RedirectResponse(f"{PREFIX}/tasks/{job_id}", 303)
@@ -184,7 +184,7 @@ async def redeliver(request: Request) -> Response:
     def deliver() -> None:
         _task(state, visitor, job_id)
         if all(one["delivery_id"] != delivery_id for one in state.task_service.store.deliveries.of(job_id)):
-            raise HTTPException(404, "The task has no such delivery.")
+            raise HTTPException(404, "Delivery not found.")
         if not state.task_service.redeliver(job_id, delivery_id):
             raise HTTPException(409, "The task has not ended, so it has no result to deliver yet.")
 
@@ -261,14 +261,14 @@ def _figures(state: AppState) -> dict[str, Any]:
     ages = [one.age for one in ended]
     latencies = _by_minute(store.stats.latencies(within=_MINUTE * _MINUTES, limit=_DELIVERIES), ages)
     ends = (f"{_MINUTES} minutes ago", "now")
-    half, most = ([_share(found, share) for found in latencies] for share in (0.5, 0.95))
+    p50, p95 = ([_share(found, share) for found in latencies] for share in (0.5, 0.95))
     return {
         "tasks": store.tasks.counts(),
         "deliveries": store.deliveries.counts(),
-        "waiting": store.stats.queued(),
+        "queued": store.stats.queued(),
         "workers": store.stats.workers(),
         "throughput": bars(
-            "Tasks that ended, by minute",
+            "Ended tasks per minute",
             [
                 Series(name="Succeeded", values=[one.succeeded for one in ended]),
                 Series(name="Failed", values=[one.failed for one in ended]),
@@ -277,15 +277,13 @@ def _figures(state: AppState) -> dict[str, Any]:
             ends=ends,
         ),
         "latency": lines(
-            "From a task's end to its delivery, by minute",
-            [Series(name="Median", values=half), Series(name="95 of 100", values=most)],
+            "Delivery latency per minute",
+            [Series(name="p50", values=p50), Series(name="p95", values=p95)],
             unit="seconds",
             ends=ends,
         ),
         "minutes": [
-            row
-            for row in zip(ended, half, most, strict=True)
-            if row[0].succeeded or row[0].failed or row[1] is not None
+            row for row in zip(ended, p50, p95, strict=True) if row[0].succeeded or row[0].failed or row[1] is not None
         ],
     }
 
@@ -304,30 +302,30 @@ def _share(values: list[float], share: float) -> float | None:
 
 
 def _timeline(task: dict[str, Any], deliveries: Sequence[dict[str, Any]]) -> list[tuple[Any, str, str | None]]:
-    """Return what happened to a task: when, what, and what went wrong with it."""
+    """Return the events of a task: time, description and error."""
     attempts = [
-        (item["finished_at"] or item["started_at"], _try(item, delivery["url"]), item["error"])
+        (item["finished_at"] or item["started_at"], _attempt(item, delivery["url"]), item["error"])
         for delivery in deliveries
         for item in delivery["attempts"]
     ]
     ended = {True: "Succeeded", False: "Failed", None: "Ended"}[task["success"]]
     if task["status"] == CANCELED:
-        ended = "Cancelled"
-    own = [(task["created_at"], "Accepted", None), (task["started_at"], f"Run {task['attempt']} began", None)]
+        ended = "Canceled"
+    own = [(task["created_at"], "Accepted", None), (task["started_at"], f"Run {task['attempt']} started", None)]
     own.append((task["finished_at"], ended, task["error"]))
     return [item for item in own if item[0] is not None] + sorted(attempts, key=lambda item: item[0] or "")
 
 
-def _try(item: dict[str, Any], url: str) -> str:
-    outcome = "failed" if item["error"] else "delivered" if item["finished_at"] else "began"
-    return f"Try {item['number']} at {url} {outcome}"
+def _attempt(item: dict[str, Any], url: str) -> str:
+    outcome = "failed" if item["error"] else "delivered" if item["finished_at"] else "started"
+    return f"Attempt {item['number']} at {url} {outcome}"
 
 
 def _task(state: AppState, visitor: Session, job_id: str) -> dict[str, Any]:
     # PostgreSQL takes no text with a NUL, not even to look for it.
     found = None if "\0" in job_id else state.task_service.store.tasks.get(job_id, owner=visitor.user.user_id)
     if found is None:
-        raise HTTPException(404, "There is no such task, or it is somebody else's.")
+        raise HTTPException(404, "Task not found.")
     return found
 
 
@@ -354,4 +352,4 @@ def _position(cursor: str | None) -> tuple[float, str] | None:
             return float(moment), str(ident)
     except (ValueError, TypeError, binascii.Error):
         pass
-    raise HTTPException(422, "This page can't be found. Begin at the first one.")
+    raise HTTPException(422, "Invalid page cursor. Go back to the first page.")
