@@ -1,4 +1,4 @@
-"""The service without its web face: what is accepted, cancelled and delivered again."""
+"""The service without its web face: what is accepted, canceled and delivered again."""
 
 from __future__ import annotations
 

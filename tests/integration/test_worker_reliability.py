@@ -132,14 +132,14 @@ def test_wrong_encryption_keys_end_the_worker(request: pytest.FixtureRequest, tm
     )  # fmt: skip
     assert done.returncode == 78
     (line,) = done.stderr.splitlines()
-    assert re.match("Error: The worker can't run: The database's credentials were encrypted with other keys", line)
+    assert re.match("Error: The worker can't run: The credentials in the database were encrypted with other keys", line)
     assert done.stdout == ""
 
 
 @pytest.mark.parametrize(
     ("setting", "exit_code", "reason"),
     [
-        ("DATABASE", 75, "The database can't be used: .*"),
+        ("DATABASE", 75, "The database is unavailable: .*"),
         ("BROKER", 75, "The message broker can't be used: .*"),
         ("REFUSED", 78, "The message broker refuses the connection: .*"),
         ("QUEUE", 78, "The message broker refuses the connection: .*PRECONDITION_FAILED.*was declared otherwise"),

@@ -1,4 +1,4 @@
-"""Routes for tasks: submitted, shown, cancelled, and delivered again."""
+"""Routes for tasks: submitted, shown, canceled, and delivered again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The database's clock: machines whose own clocks differ agree on it."""
+"""The clock of the database, which machines with different clocks share."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class now(FunctionElement[float]):  # noqa: N801 - it stands in statements like 
 
 @compiles(now)
 def _postgresql(element: Any, compiler: Any, **options: Any) -> str:
-    # Not now(), which stands still within a transaction; nor clock_timestamp(), which goes on within a statement: what
-    # a column is compared with there must be found out for each row, and no index helps.
+    # now() is the start of the transaction. clock_timestamp() is volatile: it is evaluated for each row, so no index
+    # can be used for a comparison with it. statement_timestamp() is stable.
     return "extract(epoch from statement_timestamp())::double precision"
 
 
@@ -31,5 +31,5 @@ def _sqlite(element: Any, compiler: Any, **options: Any) -> str:
 
 
 def install(connection: Any) -> None:
-    """Teach a SQLite connection the function: SQLite's own clock counts milliseconds only."""
+    """Define the function on a SQLite connection: SQLite's own clock has a resolution of milliseconds."""
     connection.create_function("callback_sdk_now", 0, time.time)

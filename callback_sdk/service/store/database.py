@@ -1,4 +1,4 @@
-"""A database that keeps what it is told: reads side by side, and writes that are on disk when they return."""
+"""The interface of a database: concurrent reads, and writes that are durable when they return."""
 
 from __future__ import annotations
 
@@ -22,44 +22,44 @@ T = TypeVar("T")
 _REFUSALS = re.compile(
     r"FATAL: (?:password authentication failed|no pg_hba\.conf entry|(?:role|database) .{1,100} does not exist)"
 )
-"""What PostgreSQL answers to a connection that it will never take. libpq tells no SQLSTATE of a failed connection."""
+"""Errors of connections that PostgreSQL will always refuse. libpq has no SQLSTATE for a failed connection."""
 
 _log = logging.getLogger(__name__)
 
 _RETRY = 1.0
-"""Seconds between tries of a write that must not be lost."""
+"""Seconds between attempts of a write that must not be lost."""
 
 
 class StoreUnavailableError(CallbackSDKError):
-    """The database can't be reached, or can't be written; what it has is safe."""
+    """The database can't be reached or written. Stored data is safe."""
 
 
 class StoreRefusedError(StoreUnavailableError):
-    """The database refuses the connection: its user, password or name is wrong. Only another setting helps."""
+    """The database refuses the connection: the user, password or database name is wrong."""
 
 
 class StoreFullError(StoreUnavailableError):
-    """The database's disk is full, so it has undone what was to be written."""
+    """The disk of the database is full. The write was rolled back."""
 
 
 class Database(ABC):
-    """One database. Its subclasses know how it is opened and how it commits.
+    """A database. Subclasses implement how it is opened and how it commits.
 
     Args:
-        engine: SQLAlchemy's; it must hide parameters, as some are credentials.
-        reading: The same with the options of connections that only read.
+        engine: The SQLAlchemy engine. It must hide parameters, as some are credentials.
+        reading: The engine of read-only connections; `engine` when None.
     """
 
     def __init__(self, engine: sa.Engine, *, reading: sa.Engine | None = None) -> None:
         self.engine = engine
         self.closed = False
         self._reading = reading or engine
-        # One for all threads that wait to write: while the database is away, each would log every failure.
+        # One log for all threads: during an outage each waiting thread would log every failure.
         self._outage = OutageLog(_log, failing="Writes wait for the database", working="The database is written again")
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """Give a connection that sees what is committed.
+        """Open a connection that reads committed data.
 
         Raises:
             StoreUnavailableError: The database can't be reached.
@@ -69,38 +69,38 @@ class Database(ABC):
 
     @property
     def place(self) -> str:
-        """Where it is, for people who run the service: its file, or its host and name."""
+        """Location for operators: the file, or host and database name."""
         url = self.engine.url
         return f"{url.host or ''}{f':{url.port}' if url.port else ''}/{url.database}" if url.host else str(url.database)
 
     def check(self) -> None:
-        """Make sure that it answers, and takes what is written.
+        """Check that the database can be read and written.
 
         Raises:
-            StoreUnavailableError: It doesn't.
+            StoreUnavailableError: It can't.
         """
         with self.read() as connection:
             connection.execute(sa.select(1))
 
     @abstractmethod
     def write(self, work: Callable[[sa.Connection], T]) -> T:
-        """Run one piece of work in a transaction and return when it is on disk.
+        """Run `work` in a transaction and return when it is durable.
 
         Args:
-            work: Gets the connection. What it raises undoes its own writes alone.
+            work: Called with the connection. If it raises, only its own writes are rolled back.
 
         Raises:
             ConfigurationError: The database is closed.
-            StoreUnavailableError: It can't be written. When the connection was lost at the very end, the work
-                may be done all the same.
+            StoreUnavailableError: The database can't be written. If the connection was lost during the commit, the
+                work may have been committed.
         """
 
     def write_one(self, statement: sa.Executable, values: Mapping[str, Any]) -> Sequence[sa.Row[Any]]:
-        """Run one statement that is a transaction of its own, and return its rows when it is on disk.
+        """Run one statement in a transaction of its own, and return its rows when it is durable.
 
         Args:
-            statement: It returns rows.
-            values: Of its parameters.
+            statement: A statement that returns rows.
+            values: Values of its parameters.
 
         Raises:
             StoreUnavailableError: As `write` does.
@@ -108,13 +108,13 @@ class Database(ABC):
         return self.write(lambda connection: connection.execute(statement, values).all())
 
     def write_with_retry(self, work: Callable[[sa.Connection], T]) -> T:
-        """Run one piece of work that must not be lost: while the database can't be written, try again.
+        """Run work that must not be lost: retry while the database can't be written.
 
         Args:
-            work: Gets the connection, perhaps several times; the last one may find its work done already.
+            work: Called with the connection, possibly several times. It has to notice if an earlier call was committed.
 
         Raises:
-            ConfigurationError: The database was closed meanwhile.
+            ConfigurationError: The database has been closed.
         """
         while True:
             try:
@@ -133,20 +133,22 @@ class Database(ABC):
 
     def _refuse_when_closed(self) -> None:
         if self.closed:
-            raise ConfigurationError("The store is closed.", hint="The service is stopping; ask again when it is up.")
+            raise ConfigurationError(
+                "The store is closed.", hint="The service is stopping. Try again when it is running."
+            )
 
 
 @contextmanager
 def unavailable() -> Iterator[None]:
-    """Turn the errors of a database that is away, full or locked into one of ours, without their frames."""
+    """Raise errors of an unavailable, full or locked database as `StoreUnavailableError`, without their frames."""
     failure: StoreUnavailableError
     try:
         yield
     except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
         failure = _unavailable(error)
     except sa.exc.DBAPIError as error:
-        # One without a statement is about the connection: an option that the driver doesn't know.
-        # 25006: a standby, or a primary that is one now, which is to say that the right one is away.
+        # An error without a statement is about the connection, such as an option that the driver doesn't know.
+        # SQLSTATE 25006 (read_only_sql_transaction): the server is a standby, so the primary is unavailable.
         away = error.connection_invalidated or getattr(error.orig, "sqlstate", None) == "25006"
         if not away and error.statement is not None:
             raise
@@ -168,15 +170,15 @@ def _unavailable(error: sa.exc.SQLAlchemyError) -> StoreUnavailableError:
         failure.__cause__ = cause
         return failure
     kind, hint = _advice(cause)
-    failure = kind(f"The database can't be used: {reason}.", hint=hint)
+    failure = kind(f"The database is unavailable: {reason}.", hint=hint)
     failure.__cause__ = cause
     return failure
 
 
 def _advice(cause: BaseException) -> tuple[type[StoreUnavailableError], str]:
-    # 53100: disk_full. Python 3.10 has no code of SQLite's errors, so the text of SQLITE_FULL tells.
+    # SQLSTATE 53100 is disk_full. Python 3.10 has no error codes of SQLite, so the text of SQLITE_FULL is compared.
     if getattr(cause, "sqlstate", None) == "53100" or "database or disk is full" in str(cause):
-        return StoreFullError, "Free space on the database's disk; then try again."
+        return StoreFullError, "Free space on the disk of the database, then try again."
     if isinstance(cause, sqlite3.Error):
-        return StoreUnavailableError, "Check its file, its disk and the limits of this process; then try again."
-    return StoreUnavailableError, "See that it runs and that its disk has room; then try again."
+        return StoreUnavailableError, "Check the database file, its disk and the limits of this process."
+    return StoreUnavailableError, "Check that the database is running and has free disk space."

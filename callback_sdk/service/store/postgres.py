@@ -1,4 +1,4 @@
-"""PostgreSQL: many machines on one database, which groups the commits of concurrent transactions by itself."""
+"""PostgreSQL: one database for many machines. The server groups commits of concurrent transactions by itself."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from callback_sdk.service.store.database import Database, StoreUnavailableError,
 T = TypeVar("T")
 
 _CONNECT_TIMEOUT = 5
-"""Seconds until a server that doesn't answer counts as away."""
+"""Seconds to connect before the server counts as unavailable."""
 
 _STATEMENT_TIMEOUT = 60_000
-"""Milliseconds that one statement may take, waits for locks included."""
+"""Milliseconds that one statement may take, including waits for locks."""
 
 _CONNECTIONS = 20
-"""Connections of one process, at most."""
+"""Maximum number of connections of one process."""
 
 _REST = 1.0
-"""Seconds of rest after which a connection is tried before it is used: a restarted server has forgotten it."""
+"""Idle seconds after which a connection is tested before use: a restarted server has closed it."""
 
 _SILENCE = 20
-"""Seconds after which a connection counts as broken on which the server acknowledges nothing."""
+"""Seconds without a TCP acknowledgement after which a connection counts as broken."""
 
 
 class PostgresDatabase(Database):
-    """One database of a PostgreSQL server.
+    """A database of a PostgreSQL server.
 
     Args:
-        url: Such as `postgresql+psycopg://user:password@host/database`.
+        url: For example `postgresql+psycopg://user:password@host/database`.
 
     Raises:
         ConfigurationError: The URL is malformed.
@@ -53,7 +53,8 @@ class PostgresDatabase(Database):
                 max_overflow=0,
                 connect_args={
                     "connect_timeout": _CONNECT_TIMEOUT,
-                    # A server that went silent, and not only away, would keep whoever asks it for ever.
+                    # Without these, a query to a server that vanished (power loss, dropped packets) waits for ever: the
+                    # kernel retransmits for 15 minutes, and an idle connection is never probed.
                     "tcp_user_timeout": _SILENCE * 1000,
                     "keepalives_idle": _SILENCE // 2,
                     "keepalives_interval": _SILENCE // 4,
@@ -65,23 +66,25 @@ class PostgresDatabase(Database):
             raise MissingExtraError("psycopg", extra="postgres") from None
         sa.event.listen(engine, "checkin", _rest)
         sa.event.listen(engine, "checkout", _try_rested)
-        # Who only reads asks for one thing at a time, and needs no transaction around it.
+        # Readers run single statements. In autocommit mode each saves the round trips of BEGIN and ROLLBACK.
         super().__init__(engine, reading=engine.execution_options(isolation_level="AUTOCOMMIT"))
 
     def check(self) -> None:
-        """Make sure that it can be written; see `Database.check`."""
+        """Check that the server is not a read-only standby; see `Database.check`."""
         with self.read() as connection:
             if connection.execute(sa.text("SHOW transaction_read_only")).scalar() == "on":
-                raise StoreUnavailableError("The database is read-only.", hint="Name the primary, and not a standby.")
+                raise StoreUnavailableError(
+                    "The database is read-only.", hint="Use the URL of the primary, not of a standby."
+                )
 
     def write(self, work: Callable[[sa.Connection], T]) -> T:
-        """Run one piece of work and return when it is on disk; see `Database.write`."""
+        """Run `work` in a transaction; see `Database.write`."""
         self._refuse_when_closed()
         with unavailable(), self.engine.begin() as connection:
             return work(connection)
 
     def write_one(self, statement: sa.Executable, values: Mapping[str, Any]) -> Sequence[sa.Row[Any]]:
-        """Run one statement without a transaction around it, which takes two more turns; see `Database.write_one`."""
+        """Run one statement in autocommit mode, which saves two round trips; see `Database.write_one`."""
         self._refuse_when_closed()
         with self.read() as connection:
             return connection.execute(statement, values).all()
@@ -92,22 +95,22 @@ def _rest(connection: Any, record: Any) -> None:
 
 
 def _try_rested(connection: Any, record: Any, _: Any) -> None:
-    """Do what the pool's own `pre_ping` does, but not for a connection that was good a moment ago."""
+    """Do the same as SQLAlchemy's `pool_pre_ping`, but only for connections that were idle for a while."""
     if time.monotonic() - record.info.get("rests_since", math.inf) < _REST:
         return
     try:
         connection.execute("SELECT 1")
         connection.rollback()
-    except Exception:  # noqa: BLE001 - whatever it is, another connection is taken
+    except Exception:  # noqa: BLE001 - after any error the pool opens another connection
         raise sa.exc.DisconnectionError from None
 
 
 def _check(url: Secret[str]) -> None:
     with suppress(ValueError, sa.exc.ArgumentError):
-        # With an @ in the password the rest of it would count as the host, and be shown.
+        # An unescaped @ in the password makes the rest of the password part of the host, which is shown.
         if "@" not in (sa.make_url(url.reveal()).host or ""):
             return
     raise ConfigurationError(
         "The database's URL is malformed.",
-        hint="Give postgresql://USER:PASSWORD@HOST:PORT/NAME, with %40 for an @ in the password, and so on.",
+        hint="Use postgresql://USER:PASSWORD@HOST:PORT/NAME, and percent-encode the password (%40 for @).",
     )

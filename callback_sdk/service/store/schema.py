@@ -1,4 +1,4 @@
-"""The schema of a database: made, looked at, and brought up to date by Alembic's migrations."""
+"""The schema of a database: created, checked and upgraded by Alembic's migrations."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from callback_sdk.service.store.database import Database, StoreUnavailableError,
 from callback_sdk.service.store.tables import deliveries, key_checks
 
 FIRST = "0001"
-"""The schema of databases from before there were migrations; they have no table that says so."""
+"""The revision of databases that were created before there were migrations, and have no `alembic_version`."""
 
 _LOCK = 7_263_541_980
-"""Any number: PostgreSQL lets one of those who ask for it migrate at a time."""
+"""An arbitrary key of PostgreSQL's advisory locks: one process migrates at a time."""
 
 _CHECK_NAME = "credentials"
 
@@ -35,14 +35,14 @@ def newest() -> str:
 
 
 def prepare(database: Database, cipher: CredentialCipher) -> None:
-    """Make the schema of an empty database, and refuse any other that is not up to date.
+    """Create the schema of an empty database, and reject any other that isn't up to date.
 
     Args:
         database: The database.
         cipher: Holds the keys of its credentials.
 
     Raises:
-        ConfigurationError: It needs an upgrade, or is newer than this package, or its keys are others.
+        ConfigurationError: The database needs an upgrade, is newer than this package, or has other encryption keys.
     """
     found = revision(database)
     if found is None:
@@ -52,31 +52,32 @@ def prepare(database: Database, cipher: CredentialCipher) -> None:
         if found not in known:
             raise ConfigurationError(
                 f"The database has revision {found}, which this version of callback-sdk doesn't know.",
-                hint="Use the version that made it, or a newer one.",
+                hint="Use the version that created it, or a newer one.",
             )
         raise ConfigurationError(
             f"The database has revision {found}, and this version of callback-sdk needs {newest()}.",
             hint="Stop all services and workers that use it, make a backup, and run: callback-sdk db upgrade",
         )
-    # Also of one that was empty a moment ago: another process may have made its schema first, with other keys.
+    # Also after creating it: another process may have created the schema first, with other keys.
     _check_key(database, cipher)
 
 
 def upgrade(database: Database, cipher: CredentialCipher) -> tuple[str | None, str]:
-    """Bring a database up to date, or make its schema when it is empty.
+    """Upgrade a database, or create its schema if it is empty. Idempotent.
 
-    Afterwards nothing of it holds a credential in plain, free space included. Doing it again does no harm.
+    Afterwards the database has no credential in plain text, not even in its free space.
 
     Args:
         database: The database.
-        cipher: Encrypts credentials that an old database has in plain.
+        cipher: Encrypts credentials that an old database has in plain text.
 
     Returns:
         Its revisions before and after.
 
     Raises:
-        ConfigurationError: It can't be upgraded, and is as it was; or its keys are others.
-        StoreUnavailableError: It can't be written, and is as it was; or it is up to date, but could not be cleaned.
+        ConfigurationError: The upgrade failed and changed nothing, or the database has other encryption keys.
+        StoreUnavailableError: The database can't be written and is unchanged, or is upgraded, but its free space could
+            not be cleaned.
     """
     before = _migrate(database, cipher)
     _check_key(database, cipher)
@@ -86,14 +87,14 @@ def upgrade(database: Database, cipher: CredentialCipher) -> tuple[str | None, s
 
 
 def rotate(database: Database, cipher: CredentialCipher) -> int:
-    """Encrypt all credentials anew with the newest key, so that the older ones can be thrown away.
+    """Re-encrypt all credentials with the newest key, so that the older keys can be removed.
 
     Args:
         database: The database.
-        cipher: Has the new key first, and all that were used before.
+        cipher: The new key first, then all keys used before.
 
     Returns:
-        How many deliveries there are.
+        The number of deliveries.
 
     Raises:
         CredentialCipherError: One was encrypted with a key that the cipher doesn't have. Nothing is changed.
@@ -123,7 +124,7 @@ def _migrate(database: Database, cipher: CredentialCipher, *, is_new: bool = Fal
 
     def migrate(connection: sa.Connection) -> str | None:
         if connection.dialect.name == "postgresql":
-            # Neither a large table nor somebody else's migration is a reason to give up.
+            # A large table, or waiting for another process's migration, takes longer than other statements may.
             connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
         before = _revision(connection)
@@ -137,7 +138,7 @@ def _migrate(database: Database, cipher: CredentialCipher, *, is_new: bool = Fal
             )
         return before
 
-    done = "created" if is_new else "upgraded, and is as it was"
+    done = "created" if is_new else "upgraded and is as it was"
     try:
         return database.write(migrate)
     except StoreUnavailableError as error:
@@ -149,12 +150,12 @@ def _migrate(database: Database, cipher: CredentialCipher, *, is_new: bool = Fal
         reason = " ".join(str(getattr(cause, "orig", cause)).split())[:300]
     raise ConfigurationError(
         f"The database {database.place} was not {done}: {reason}.",
-        hint="Is it callback-sdk's own? If so, report this with the backup's schema.",
+        hint="Check that the database belongs to callback-sdk. If it does, report this with the schema of the backup.",
     )
 
 
 def _clean(database: Database) -> None:
-    """Write anew what may hold credentials in plain where rows were before: they outlast an update there."""
+    """Rewrite the files: updated and deleted rows stay in free pages and dead tuples, in plain text."""
     statements = ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"]
     if database.engine.dialect.name == "postgresql":
         statements = ["SET statement_timeout = 0", "VACUUM (FULL) deliveries", "VACUUM (FULL) delivery_attempts"]
@@ -162,12 +163,12 @@ def _clean(database: Database) -> None:
         with unavailable(), database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
             for statement in statements:
                 connection.exec_driver_sql(statement)
-            # Its settings are not for whoever would have it next.
+            # Don't return the connection to the pool with this statement_timeout.
             connection.invalidate()
     except StoreUnavailableError as error:
         raise StoreUnavailableError(
-            f"The database is up to date, but may still hold old credentials in plain. {error.message}",
-            hint="See that its disk has as much room again as it takes, and run callback-sdk db upgrade once more.",
+            f"The database is up to date, but may still hold old credentials in plain text. {error.message}",
+            hint="Free as much disk space as the database takes, then run callback-sdk db upgrade again.",
         ) from error.__cause__
 
 
@@ -182,9 +183,9 @@ def _check_key(database: Database, cipher: CredentialCipher) -> None:
         cipher.decrypt(encrypted)
     except CredentialCipherError:
         raise ConfigurationError(
-            "The database's credentials were encrypted with other keys than this process has.",
-            hint="Give CALLBACK_SDK_ENCRYPTION_KEYS the keys of the service that made it; without it, they are in the "
-            "file keys of that service's data folder.",
+            "The credentials in the database were encrypted with other keys than this process has.",
+            hint="Set CALLBACK_SDK_ENCRYPTION_KEYS to the keys of the service that created it. By default they "
+            "are in the file keys of that service's data directory.",
         ) from None
 
 

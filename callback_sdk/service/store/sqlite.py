@@ -1,7 +1,7 @@
-"""SQLite: readers side by side, and one writer at a time that commits what waits in one go.
+"""SQLite: concurrent readers, and one writer at a time that commits all waiting writes together (group commit).
 
-A commit with `synchronous=FULL` waits for the disk. Requests that come meanwhile wait for the same one
-disk write and not for one each: the first of them whose turn it is makes it for all.
+A commit with `synchronous=FULL` waits for an fsync. Writes that arrive meanwhile share the next commit, so that the
+throughput isn't bound by one fsync per write.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from callback_sdk.service.supervision.shortages import unusable
 T = TypeVar("T")
 
 _OLDEST = (3, 35)
-"""The first SQLite whose statements return what they wrote."""
+"""The first SQLite with RETURNING."""
 
 _BUSY_TIMEOUT = 30
 """Seconds to wait for another process's lock, such as a backup's."""
@@ -36,32 +36,32 @@ _GROUP = 200
 
 
 class SQLiteDatabase(Database):
-    """One SQLite file, which several processes of one machine may share.
+    """A SQLite file, which several processes of one machine may share.
 
-    The file is made with mode 0600 when it is missing.
+    A missing file is created with mode 0600.
 
     Args:
         path: The file.
 
     Raises:
-        ConfigurationError: It can't be made.
+        ConfigurationError: The file can't be created.
     """
 
     def __init__(self, path: Path) -> None:
         if sqlite3.sqlite_version_info < _OLDEST:
             raise ConfigurationError(
                 f"This Python has SQLite {sqlite3.sqlite_version}, which is too old.",
-                hint="Use one with SQLite 3.35 or later, or a PostgreSQL database: --database postgresql://...",
+                hint="Use a Python with SQLite 3.35 or later, or PostgreSQL: --database postgresql://...",
             )
         try:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         except OSError as error:
             raise unusable(
                 f"The database {path} can't be opened: {error.strerror}.",
-                hint="Name another one with --database.",
+                hint="Choose another file with --database.",
                 error=error,
             ) from error
-        # Parameters of statements are credentials: no exception may show them.
+        # Parameters of statements include credentials, which no exception may show.
         engine = sa.create_engine(f"sqlite:///{path}", hide_parameters=True, connect_args={"timeout": _BUSY_TIMEOUT})
         super().__init__(engine)
         self._path = path
@@ -73,7 +73,7 @@ class SQLiteDatabase(Database):
         self._turn = threading.Lock()
 
     def check(self) -> None:
-        """Make sure that it can be read, and that its disk has space; see `Database.check`."""
+        """Check that the file can be read and that its disk has space; see `Database.check`."""
         super().check()
         try:
             check_writable(self._path.parent)
@@ -81,19 +81,19 @@ class SQLiteDatabase(Database):
             raise StoreUnavailableError(f"The database can't be written. {error.message}", hint=error.hint) from error
 
     def write(self, work: Callable[[sa.Connection], T]) -> T:
-        """Run one piece of work and return when it is on disk; see `Database.write`."""
+        """Run `work` in a group commit; see `Database.write`."""
         future: Future[T] = Future()
         with self._closing:
             self._refuse_when_closed()
             self._waiting.put(_Write(work, future))
-        # Not in a thread of its own, which every write would have to wake, and to be woken by.
+        # The waiting threads commit by turns. A writer thread would cost two wakeups per write.
         with unavailable():
             while not future.done():
                 self._take_turn(future.done)
             return future.result()
 
     def close(self) -> None:
-        """Finish what waits and close the file."""
+        """Commit all waiting writes and close the file."""
         with self._closing:
             self.closed = True
         while not self._waiting.empty():
@@ -102,7 +102,7 @@ class SQLiteDatabase(Database):
             super().close()
 
     def _take_turn(self, needless: Callable[[], bool]) -> None:
-        """Commit what waits, unless that has become needless while somebody else had the turn."""
+        """Commit all waiting writes, unless another thread has done so while this one waited for its turn."""
         with self._turn:
             if needless():
                 return
@@ -112,7 +112,7 @@ class SQLiteDatabase(Database):
                     group.append(self._waiting.get())
                 self._commit(group)
             finally:
-                # But for a Ctrl-C in this thread, there are none.
+                # Only an exception in this thread, such as KeyboardInterrupt, leaves any.
                 for write in group:
                     if not write.future.done():
                         write.future.set_exception(_broken_off())
@@ -122,16 +122,16 @@ class SQLiteDatabase(Database):
         try:
             with self._writing.begin() as connection:
                 begun = True
-                # Who is alone needs no savepoint: there is nobody else's work in the transaction.
+                # A single write needs no savepoint: a rollback undoes nobody else's work.
                 run = _Write.run_alone if len(writes) == 1 else _Write.run
                 resolved = [run(write, connection) for write in writes]
-        except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
+        except Exception as error:  # noqa: BLE001 - the waiting threads must receive it
             if begun and len(writes) > 1:
-                # One of them may have undone the others' work too: each gets a transaction of its own.
+                # SQLITE_FULL and SQLITE_IOERR roll back the whole transaction: each write gets one of its own.
                 for write in writes:
                     self._commit([write])
             else:
-                # What kept them all from beginning, such as a lock, would keep each of them as long.
+                # BEGIN failed, for example at a lock: retrying each write would wait as long for each.
                 for write in writes:
                     write.future.set_exception(error)
         else:
@@ -145,7 +145,7 @@ class _Write:
         self.future = future
 
     def run_alone(self, connection: sa.Connection) -> Callable[[], None]:
-        """Do the work in a transaction of its own, and return what `run` does.
+        """Run the work in a transaction of its own; returns the same as `run`.
 
         Raises:
             Exception: The work failed.
@@ -154,19 +154,19 @@ class _Write:
         return lambda: self.future.set_result(value)
 
     def run(self, connection: sa.Connection) -> Callable[[], None]:
-        """Do the work, and return what tells the waiting thread, to be called after the commit.
+        """Run the work in a savepoint, and return the function that reports to the waiting thread after the commit.
 
         Raises:
-            Exception: The work failed, and took the whole transaction with it, as a full disk does in SQLite.
+            Exception: The work failed, and SQLite has rolled back the whole transaction, as it does on a full disk.
         """
-        # Not SQLAlchemy's own savepoints, which take longer than most of what is done in them.
+        # SQLAlchemy's own savepoints take longer than most of the work in them.
         driver: Any = connection.connection.driver_connection
         driver.execute("SAVEPOINT one")
         try:
             value = self.work(connection)
         except Exception as error:
             if not driver.in_transaction:
-                # There is no savepoint to go back to.
+                # SQLite has rolled back the transaction with its savepoints.
                 raise
             failure = error
             driver.execute("ROLLBACK TO one")
@@ -177,12 +177,12 @@ class _Write:
 
 def _broken_off() -> StoreUnavailableError:
     return StoreUnavailableError(
-        "What was to be written was broken off.", hint="It may be kept all the same: look before you do it again."
+        "The write was interrupted.", hint="It may have been committed. Check before you repeat it."
     )
 
 
 def _configure(connection: Any, _: Any) -> None:
-    # The driver's own transactions break savepoints; SQLAlchemy's documentation on SQLite advises this.
+    # sqlite3 begins transactions by itself, which breaks savepoints; SQLAlchemy's documentation of SQLite advises this.
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
@@ -192,7 +192,8 @@ def _configure(connection: Any, _: Any) -> None:
 
 
 def _begin(connection: sa.Connection) -> None:
-    # Who only reads asks for one thing at a time, and needs no transaction around it.
+    # Readers run single statements, which need no transaction. Writers take the lock at once: a transaction that
+    # begins as a reader and then writes fails with SQLITE_BUSY_SNAPSHOT if another one has written meanwhile.
     if connection.get_execution_options().get("callback_sdk_write", False):
         driver: Any = connection.connection.driver_connection
         driver.execute("BEGIN IMMEDIATE")

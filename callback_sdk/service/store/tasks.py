@@ -35,7 +35,7 @@ from callback_sdk.service.store.tables import deliveries, task_payloads, tasks
 OUTCOMES = {"succeeded": True, "failed": False}
 """Filters of finished tasks, and whether these succeeded."""
 
-CANCELED_ERROR = "The task was cancelled."
+CANCELED_ERROR = "The task was canceled."
 
 _NOT_COLUMNS = (RESULTS, "made", "size", "model_size")
 _BATCH = 200
@@ -417,7 +417,7 @@ class TaskStore:
         )
 
     def cancel(self, job_id: str) -> str | None:
-        """End a task as cancelled unless it has ended.
+        """End a task as canceled unless it has ended.
 
         Returns:
             Its status now; None when there is no such task.
