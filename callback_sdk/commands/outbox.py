@@ -98,7 +98,7 @@ def run(
                 signal.signal(number, handler)
         if interrupted.is_set():
             raise KeyboardInterrupt
-        if until_empty and not stop.is_set() and outbox.entries(state=DEAD):
+        if until_empty and not stop.is_set() and outbox.entries(status=DEAD):
             raise typer.Exit(EXIT_DEAD)
 
 
@@ -119,7 +119,7 @@ def list_(
     if status not in (None, "pending", "delivered", "dead"):
         raise typer.BadParameter("Give pending, delivered or dead.", param_hint="--status")
     with _open(path) as outbox:
-        entries = outbox.entries(state=status)
+        entries = outbox.entries(status=status)
     _show(entries, as_json=as_json)
     if entries and status == "dead":
         raise typer.Exit(EXIT_DEAD)
@@ -136,7 +136,7 @@ def redeliver(
     if bool(ids) == everything:
         raise typer.BadParameter("Give the ids of deliveries, or --all.", param_hint="ID")
     with _open(path) as outbox:
-        count = outbox.retry(*(ids or ()))
+        count = outbox.redeliver(*(ids or ()))
     print_line(f"{count} {_deliveries(count)} due now.")
 
 
@@ -186,9 +186,9 @@ def _cells(entry: OutboxEntry) -> tuple[str, ...]:
     return (
         entry.delivery_id,
         entry.job_id,
-        entry.state,
+        entry.status,
         str(entry.attempts),
-        "now" if entry.sending else moment(entry.next_attempt),
+        "now" if entry.sending else moment(entry.next_attempt_at),
         f"{entry.kind} {entry.url}",
         one_line(entry.error or proof(entry.receipt)),
     )

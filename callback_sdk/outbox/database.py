@@ -1,4 +1,4 @@
-"""The outbox's SQLite file: made for its owner alone, opened with care, and its errors in our words."""
+"""The outbox's SQLite file: its creation, its connection, its upgrades, and its errors as errors of this package."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from callback_sdk.errors import CallbackSDKError, ConfigurationError, OutboxErro
 BUSY_TIMEOUT = 30.0
 """Seconds to wait for another process's write."""
 
-VERSION = 1
+VERSION = 2
 """Version of the tables, in `PRAGMA user_version`."""
 
 _APPLICATION = int.from_bytes(b"cbox", "big")
-"""What `PRAGMA application_id` says of a file that is an outbox."""
+"""`PRAGMA application_id` of an outbox: SQLite keeps it in the file's header for programs to recognize their files."""
 
 _TABLES = (
     """CREATE TABLE results (
         id INTEGER PRIMARY KEY,
         job TEXT NOT NULL,
-        nulled INTEGER NOT NULL,
+        nulls_written INTEGER NOT NULL,
         object_url TEXT,
         data BLOB,
         file TEXT
@@ -42,21 +42,33 @@ _TABLES = (
         url TEXT NOT NULL,
         host TEXT NOT NULL,
         target TEXT,
-        state TEXT NOT NULL CHECK (state IN ('pending', 'delivered', 'dead')),
+        status TEXT NOT NULL CHECK (status IN ('pending', 'delivered', 'dead')),
         attempts INTEGER NOT NULL DEFAULT 0,
-        next_attempt REAL,
+        next_attempt_at REAL,
         error TEXT,
         receipt TEXT,
         owner TEXT,
-        lease REAL,
+        lease_expires_at REAL,
         claim INTEGER NOT NULL DEFAULT 0,
-        created REAL NOT NULL,
-        settled REAL
+        created_at REAL NOT NULL,
+        finished_at REAL
     )""",
-    "CREATE INDEX deliveries_due ON deliveries (state, next_attempt)",
+    "CREATE INDEX deliveries_due ON deliveries (status, next_attempt_at)",
     "CREATE INDEX deliveries_result ON deliveries (result)",
     "CREATE INDEX deliveries_owner ON deliveries (owner) WHERE owner IS NOT NULL",
 )
+
+_UPGRADES = {
+    2: (
+        "ALTER TABLE results RENAME COLUMN nulled TO nulls_written",
+        "ALTER TABLE deliveries RENAME COLUMN state TO status",
+        "ALTER TABLE deliveries RENAME COLUMN next_attempt TO next_attempt_at",
+        "ALTER TABLE deliveries RENAME COLUMN lease TO lease_expires_at",
+        "ALTER TABLE deliveries RENAME COLUMN created TO created_at",
+        "ALTER TABLE deliveries RENAME COLUMN settled TO finished_at",
+    ),
+}
+"""Statements that bring a file of the version before to each version."""
 
 _OPENING = RLock()
 
@@ -66,57 +78,59 @@ class OutboxDatabase:
 
     Args:
         path: The file.
-        folder: Where large results and locks are.
-        create: Whether to make both when they are missing.
+        folder: The directory of large results and lock files.
+        create: Whether to create both when missing.
 
     Raises:
-        ConfigurationError: It can't be opened, is no outbox, or is a newer version's.
-        OutboxError: It is damaged, or the disk is full.
+        ConfigurationError: The file can't be opened, is not an outbox, or was created by a newer version.
+        OutboxError: The file is damaged, or the disk is full.
     """
 
     def __init__(self, path: Path, folder: Path, *, create: bool) -> None:
         self.path = path
-        # An RLock, so that a signal handler gets an error and doesn't wait for the frame that it interrupted.
+        # Reentrant, so that a signal handler gets an error instead of waiting forever for the frame that it
+        # interrupted.
         self._lock = RLock()
-        # Closing a descriptor drops the locks that SQLite holds on the same file in this process.
-        with _OPENING, _translated(path):
+        # One at a time: POSIX locks belong to the process, and closing any descriptor of a file drops all locks that
+        # the process holds on it (fcntl(2)), SQLite's included.
+        with _OPENING, _translated_errors(path):
             _close_inherited(path)
             if create:
-                _make(path)
+                _create_file(path)
             self._connection = _connect(path, folder)
             self._identity = _identity(path)
         _OPEN.add(self)
         after_fork(self, OutboxDatabase._leave_to_parent)
 
     def close(self) -> None:
-        """Close the connection, after the transaction that runs."""
+        """Close the connection after any running transaction."""
         with self._lock:
             self._connection.close()
 
     def is_gone(self) -> bool:
-        """Tell whether the file was deleted or replaced since it was opened. SQLite doesn't notice, and goes on."""
+        """Return whether the file was deleted or replaced since it was opened. SQLite doesn't notice, and writes on."""
         return _identity(self.path) != self._identity
 
     def read(self, query: str, parameters: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
         """Return the rows of one query."""
-        with self._lock, _translated(self.path):
+        with self._lock, _translated_errors(self.path):
             self.check()
             return self._connection.execute(query, parameters).fetchall()
 
     def checkpoint(self) -> None:
-        """Bring what was written into the file itself, and empty the log of changes, unless somebody reads it."""
+        """Copy the write-ahead log into the file and truncate it, unless another process reads it."""
         self.read("PRAGMA wal_checkpoint(TRUNCATE)")
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection for writing. At the end, what was written is on disk; or none of it, after an error."""
-        with self._lock, _translated(self.path):
+        """Yield the connection within a transaction: committed to disk at the end, rolled back after an error."""
+        with self._lock, _translated_errors(self.path):
             self._check_not_interrupted()
             try:
-                # In here, because a signal handler's exception may come right after it.
+                # Inside the try block, because a signal handler may raise right after it.
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
-                # As late as possible: what is committed to a file that was deleted is lost.
+                # As late as possible: a commit to a file that was deleted is lost.
                 self.check()
                 self._connection.execute("COMMIT")
             except BaseException:
@@ -125,16 +139,16 @@ class OutboxDatabase:
                 raise
 
     def check(self) -> None:
-        """Raise an error when the file is not the one that was opened."""
+        """Raise an error if the file was deleted or replaced since it was opened."""
         if self.is_gone():
             raise OutboxError(
                 f"The outbox {self.path} was deleted or replaced while it was open. What was pending in it is lost, "
                 "unless the file was moved.",
-                hint="Write the result again; a new file is made for it. Keep programs that tidy up away from it.",
+                hint="Write the result again; a new file is created for it. Exclude the file from clean-up jobs.",
             )
 
     def _check_not_interrupted(self) -> None:
-        # Only this very thread can be here while a transaction is open.
+        # The lock is held, so a transaction that is open belongs to this thread, below the signal handler.
         if self._connection.in_transaction:
             raise OutboxError(
                 f"The outbox {self.path} is being written by the code that this signal handler has interrupted; "
@@ -143,11 +157,11 @@ class OutboxDatabase:
             )
 
     def acquire(self) -> bool:
-        """Wait for the transaction that runs, and let none begin before `release`; give up after a while."""
+        """Wait up to 5 s for a running transaction, let none begin before `release`, and return whether that worked."""
         return self._lock.acquire(timeout=_FORK_WAIT)
 
     def release(self) -> None:
-        """Let transactions begin again."""
+        """Allow transactions again."""
         self._lock.release()
 
     def _leave_to_parent(self) -> None:
@@ -156,23 +170,23 @@ class OutboxDatabase:
         _OPEN.discard(self)
 
 
-# A fork. SQLite notes the locks of a file once for each process, and a child inherits that note without the locks. A
-# new connection of the child to the same file would believe it: it would take no lock itself, so that the parent, when
-# it closes its own connection, deletes the log of changes that the child writes to; or it would wait for ever for the
-# end of a transaction that ran in the parent. So a fork waits for the transactions that run, and a child closes what it
-# inherited before it opens its own. By then nothing is locked in there, and closing touches neither the locks nor the
-# file of the parent ("How To Corrupt An SQLite Database File", section 2.6, is about handles in use).
+# Forks. SQLite records the locks of a file once per process, and a child inherits that record without the locks. A new
+# connection of the child to the same file would trust it. It would take no lock, so that the parent deletes the
+# write-ahead log under the child when it closes its own connection; or it would wait forever for the end of a
+# transaction of the parent. So a fork waits for running transactions, and a child closes the connections that it
+# inherited before it opens its own. No lock is recorded by then, and closing affects neither the locks nor the file of
+# the parent ("How To Corrupt An SQLite Database File", section 2.6, is about connections in use).
 
 _OPEN: weakref.WeakSet[OutboxDatabase] = weakref.WeakSet()
 
 _FORK_WAIT = 5.0
-"""Seconds, at most, that a fork waits for each outbox."""
+"""Maximum seconds that a fork waits for each outbox."""
 
 _IDLE: list[tuple[Path, sqlite3.Connection]] = []
-"""Connections of the parent process that a child closes before it opens one."""
+"""Connections of the parent process, which a child closes before it opens its own."""
 
 _BUSY: list[tuple[Path, sqlite3.Connection]] = []
-"""Connections that the parent was writing with; a child can do nothing with these."""
+"""Connections with a transaction of the parent process; a child can neither use nor close them."""
 
 _FORKING = threading.local()
 
@@ -192,7 +206,7 @@ def _in_parent() -> None:
 
 
 def _in_child() -> None:
-    # The locks themselves are new ones.
+    # `RLock` of this package is a new lock in a child; see `concurrency.forking`.
     _FORKING.databases = []
 
 
@@ -204,7 +218,7 @@ def _close_inherited(path: Path) -> None:
     if any(busy == path for busy, _ in _BUSY):
         raise OutboxError(
             f"This process was forked in the middle of a transaction on the outbox {path}, so it can't use it.",
-            hint="Start processes before the outbox is used, or with multiprocessing's method 'spawn'.",
+            hint="Start processes before the outbox is used, or with multiprocessing's start method 'spawn'.",
         )
     while _IDLE:
         _, connection = _IDLE.pop()
@@ -219,30 +233,30 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _make(path: Path) -> None:
+def _create_file(path: Path) -> None:
     if not path.exists():
-        make_folder(path.parent)
+        create_folder(path.parent)
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | files.PRIVATE, 0o600))
 
 
-def make_folder(path: Path) -> None:
-    """Create a folder for its owner alone, durably.
+def create_folder(path: Path) -> None:
+    """Create a directory with mode 0700, and wait until it is on disk.
 
-    The folder above must exist: a typo in a path would otherwise start a second, empty outbox somewhere else.
+    Its parent must exist: a typo in a path would otherwise create a second, empty outbox somewhere else.
 
     Raises:
-        FileNotFoundError: The folder above does not exist.
+        FileNotFoundError: The parent does not exist.
     """
     if not path.is_dir():
         path.mkdir(mode=0o700, exist_ok=True)
-        # A umask may take rights from the owner, too.
+        # mkdir(2) applies the umask, which may take permissions from the owner, too.
         path.chmod(0o700)
         sync_folder(path.parent)
 
 
 def sync_folder(path: Path) -> None:
-    """Wait until a folder's list of files is on disk. NTFS, where that isn't possible, has a journal for it."""
+    """Wait until a directory's entries are on disk: fsync(2) of a file doesn't include them. NTFS journals them."""
     if files.DIRECTORY is None:
         return
     descriptor = os.open(path, os.O_RDONLY | files.DIRECTORY | files.PRIVATE)
@@ -254,19 +268,23 @@ def sync_folder(path: Path) -> None:
 
 def _connect(path: Path, folder: Path) -> sqlite3.Connection:
     if not path.is_file():
-        what = "is not a file" if path.exists() else "does not exist"
-        raise ConfigurationError(f"The outbox {path} {what}.", hint="Check the path.")
-    # The mode keeps SQLite from making the file itself, with other permissions.
+        problem = "is not a file" if path.exists() else "does not exist"
+        raise ConfigurationError(f"The outbox {path} {problem}.", hint="Check the path.")
+    # `mode=rw` keeps SQLite from creating the file itself, with the permissions of the umask.
     connection = sqlite3.connect(
         f"{path.as_uri()}?mode=rw", uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
     )
     try:
         connection.row_factory = sqlite3.Row
-        if not _is_outbox(connection, path):
-            with _alone(folder):
+        version = _version(connection, path)
+        if not version:
+            with _exclusive(folder):
                 _initialize(connection, path)
-        make_folder(folder)
-        # secure_delete: a credential that was deleted is gone from the file as well.
+        elif version < VERSION:
+            _upgrade(connection)
+        create_folder(folder)
+        # synchronous=FULL: SQLite's default in WAL mode, NORMAL, may lose the latest commits in a power failure.
+        # secure_delete: zeroes deleted content, so that credentials don't stay in free pages of the file.
         for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
             connection.execute(f"PRAGMA {pragma}")
     except BaseException:
@@ -275,34 +293,34 @@ def _connect(path: Path, folder: Path) -> sqlite3.Connection:
     return connection
 
 
-def _is_outbox(connection: sqlite3.Connection, path: Path) -> bool:
-    """Tell an outbox from a file that is still empty.
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the version of a file's tables, 0 when it is empty.
 
     Raises:
-        ConfigurationError: It is neither.
+        ConfigurationError: The file is neither empty nor an outbox, or is a newer version's.
     """
     ((application,),) = connection.execute("PRAGMA application_id")
     ((version,),) = connection.execute("PRAGMA user_version")
     if application == _APPLICATION:
         if version > VERSION:
             raise ConfigurationError(
-                f"The outbox {path} was made by a newer callback-sdk (version {version} of its tables; this one knows "
-                f"{VERSION}).",
+                f"The outbox {path} was created by a newer callback-sdk (schema version {version}; this one "
+                f"supports {VERSION}).",
                 hint="pip install --upgrade callback-sdk",
             )
-        return True
+        return int(version)
     if application or version or connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
         raise ConfigurationError(
-            f"{path} is a database, but not an outbox.", hint="Name another file; this one is left as it is."
+            f"{path} is a database, but not an outbox.", hint="Choose another file; this one is not changed."
         )
-    return False
+    return 0
 
 
 def _initialize(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("BEGIN IMMEDIATE")
-    # Another process may have been quicker.
-    if not _is_outbox(connection, path):
+    # Another process may have done it meanwhile.
+    if not _version(connection, path):
         for statement in _TABLES:
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id={_APPLICATION}")
@@ -310,10 +328,22 @@ def _initialize(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("COMMIT")
 
 
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Bring the tables of an earlier version up to date, in one transaction."""
+    connection.execute("BEGIN IMMEDIATE")
+    # Read again: another process may have done it meanwhile.
+    ((version,),) = connection.execute("PRAGMA user_version")
+    for step in range(version + 1, VERSION + 1):
+        for statement in _UPGRADES[step]:
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version={max(version, VERSION)}")
+    connection.execute("COMMIT")
+
+
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from making the tables at the same time: SQLite doesn't wait for a change to WAL."""
-    make_folder(folder)
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Keep other processes from creating the tables at the same time: SQLite doesn't wait for a change to WAL."""
+    create_folder(folder)
     if files.DIRECTORY is None:
         descriptor = os.open(folder / "creation", os.O_RDWR | os.O_CREAT | files.PRIVATE, 0o600)
     else:
@@ -327,27 +357,37 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 _MEANINGS: tuple[tuple[str, type[CallbackSDKError], str, str], ...] = (
-    ("is full", OutboxError, "has no space left on its disk", "Free some. Nothing that was stored is lost."),
+    ("is full", OutboxError, "has no space left on its disk", "Free some space. Nothing that was stored is lost."),
     ("readonly", ConfigurationError, "can't be written", "Check the permissions of the file and of its folder."),
     ("unable to open", ConfigurationError, "can't be opened", "Check the permissions of the file and of its folder."),
-    ("not a database", ConfigurationError, "is not a database", "Name another file; this one is left as it is."),
-    ("malformed", OutboxError, "is damaged", "Move it away, and recover what is in it with sqlite3's .recover."),
-    ("locked", OutboxError, "is locked by another process", "Try again; end what holds it, such as an open sqlite3."),
-    ("closed", OutboxError, "was closed", "Close it when its last write and its run have returned."),
-    ("disk I/O", OutboxError, "can't be read or written", "Check its disk, quotas, and limits of this process."),
+    ("not a database", ConfigurationError, "is not a database", "Choose another file; this one is not changed."),
+    (
+        "malformed",
+        OutboxError,
+        "is damaged",
+        "Move it away, and recover its content with sqlite3's .recover.",
+    ),
+    (
+        "locked",
+        OutboxError,
+        "is locked by another process",
+        "Try again; close what has it open, such as sqlite3.",
+    ),
+    ("closed", OutboxError, "was closed", "Close it after the last write and run have returned."),
+    ("disk I/O", OutboxError, "can't be read or written", "Check its disk, quotas, and the limits of this process."),
 )
-"""What SQLite's texts mean; Python 3.10 has no error codes."""
+"""Meanings of SQLite's error messages. Python 3.10 doesn't expose error codes (`sqlite_errorcode` is new in 3.11)."""
 
 
 @contextlib.contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def _translated_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise ConfigurationError(
-            f"The outbox {path} can't be made or opened: {error.strerror or error}.",
-            hint="Name a file in a folder that this process may write to, on a disk with space. "
-            "Only the last folder of the path is created.",
+            f"The outbox {path} can't be created or opened: {error.strerror or error}.",
+            hint="Choose a file in a directory that this process may write to, on a disk with free space. "
+            "Only the last directory of the path is created.",
         ) from error
     except sqlite3.Error as error:
         text = str(error)

@@ -1,4 +1,4 @@
-"""What the outbox keeps, as values: what may be shown of a delivery, and what is needed to send one."""
+"""Values of the outbox: its deliveries as shown to users, claims, and the data needed to send one."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ DEAD = "dead"
 
 @define(frozen=True, kw_only=True)
 class OutboxEntry:
-    """One delivery, as it may be shown: there is no credential in it.
+    """One delivery in the outbox, without credentials.
 
     Attributes:
-        delivery_id: Stable over all tries; a webhook's id.
-        job_id: The task.
-        kind: What the target is, `"s3-put"` for one.
-        url: Where it goes, without its query.
-        state: `"pending"`, `"delivered"`, or `"dead"`: given up until somebody asks for it again.
-        sending: Whether a process is sending it at this moment.
-        attempts: Tries that were begun.
-        next_attempt: When it is tried again, in UTC; None unless it is pending.
-        error: How the last try failed; None when none has failed or it is delivered.
-        receipt: Proof; None unless it is delivered.
+        delivery_id: Id of the delivery, the same for all attempts; webhooks carry it as `webhook-id`.
+        job_id: Id of the job.
+        kind: Kind of the target, such as `"s3-put"`.
+        url: URL of the target, without its query.
+        status: `"pending"`, `"delivered"`, or `"dead"` when no further attempts will be made.
+        sending: Whether a process is sending it at the moment.
+        attempts: Attempts started so far.
+        next_attempt_at: Time of the next attempt, in UTC; None unless it is pending.
+        error: Error of the last attempt; None when it was delivered or no attempt has failed.
+        receipt: The receipt; None unless it is delivered.
         created_at: When it was written, in UTC.
-        settled_at: When it was delivered or given up, in UTC; None while it is pending.
+        finished_at: When it was delivered or became dead, in UTC; None while it is pending.
     """
 
     delivery_id: str
     job_id: str
     kind: str
     url: str
-    state: str
+    status: str
     sending: bool
     attempts: int
-    next_attempt: datetime | None
+    next_attempt_at: datetime | None
     error: str | None
     receipt: Receipt | None
     created_at: datetime
-    settled_at: datetime | None
+    finished_at: datetime | None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the wire form: times as ISO 8601 strings."""
@@ -58,11 +58,11 @@ class OutboxEntry:
 
 @define(frozen=True, kw_only=True)
 class WriteResult:
-    """What has become of a write so far. All of it is on disk.
+    """Outcome of `Outbox.write`. All of it is on disk.
 
     Attributes:
-        receipts: Proof from the targets that have the result, in the order of the targets.
-        pending: What is still to be sent; `Outbox.run` does it.
+        receipts: Receipts of the targets that have the result, in the order of the targets.
+        pending: Deliveries that `Outbox.run` still has to send.
     """
 
     receipts: tuple[Receipt, ...]
@@ -71,11 +71,11 @@ class WriteResult:
 
 @define(frozen=True, kw_only=True)
 class StoredResults:
-    """Where the bytes of results are kept.
+    """Location of the bytes of results.
 
     Attributes:
-        data: The bytes, when they are few.
-        file: The name of their file otherwise.
+        data: The bytes themselves, up to 64 KiB.
+        file: Name of the file that holds more; None otherwise.
     """
 
     data: bytes | None = field(default=None, repr=False)
@@ -84,12 +84,12 @@ class StoredResults:
 
 @define(frozen=True, kw_only=True)
 class NewDelivery:
-    """One delivery that is to be kept.
+    """One delivery to store.
 
     Attributes:
-        delivery_id: From the place and the document.
-        kind: What the target is.
-        callback: The target.
+        delivery_id: Id derived from the target and the document.
+        kind: Kind of the target.
+        callback: The target, with credentials.
     """
 
     delivery_id: str
@@ -102,10 +102,10 @@ class OutboxClaim:
     """The right to send one delivery.
 
     Attributes:
-        delivery_id: Which one.
-        host: Where it goes, to be polite to.
-        number: Counts the claims of a delivery; with the owner it fences the outcome.
-        attempt: Which try this is, at least 1.
+        delivery_id: Id of the delivery.
+        host: Host and port of the target, for the limits per host.
+        number: Number of this claim of the delivery, which grows with each; with the owner it is the fencing token.
+        attempt: Number of the attempt, from 1.
     """
 
     delivery_id: str
@@ -116,13 +116,13 @@ class OutboxClaim:
 
 @define(frozen=True, kw_only=True)
 class PendingSend:
-    """What is needed to send one delivery.
+    """The data needed to send one delivery.
 
     Attributes:
-        job: The job's own members, without its results.
-        stored: Where the results are.
+        job: The job's outcome, without its results.
+        stored: Location of the results.
         nulls_written: NaN, infinite numbers and NaT that became null in them.
-        object_url: Where the results are to be found, for a target that is too small for them.
+        object_url: URL of the results, for targets that can't hold them.
         callback: The target.
     """
 

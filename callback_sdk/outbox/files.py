@@ -1,4 +1,4 @@
-"""The bytes of results beside the database: each file is there whole and on disk, or not at all."""
+"""Files of large results next to the database, each complete and on disk, or absent."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from callback_sdk.outbox.database import sync_folder
 from callback_sdk.outbox.entries import StoredResults
 
 INLINE = 64 * 1024
-"""Bytes up to which results are kept in the database itself."""
+"""Maximum size in bytes of results that are stored in the database itself."""
 
-ABANDONED = timedelta(days=1)
-"""How long a file may belong to nothing: between its last byte and the commit that names it."""
+ORPHAN_AGE = timedelta(days=1)
+"""How long a file may exist without a row: it is written before the commit that refers to it."""
 
 _SUFFIX = ".json"
 
 
 class ResultFiles:
-    """A folder of results.
+    """A directory of results.
 
     Args:
-        folder: Where they are; it exists.
+        folder: The directory, which exists.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def keep(self, results: Body) -> StoredResults:
-        """Keep a copy. When this returns it is on disk, or in the value that is to be committed.
+        """Store a copy of results: on disk when this returns, or in the returned value if they are small.
 
         Raises:
-            OutboxError: It can't be written.
+            OutboxError: The file can't be written.
             EncodingError: The results changed while they were copied.
         """
         if results.size <= INLINE:
             return StoredResults(data=results.read())
-        # The digest is in the name, so that no copy that was damaged meanwhile is ever sent.
+        # The name contains the digest, so that a copy that was damaged meanwhile is never sent.
         name = f"{uuid.uuid4().hex}-{results.sha256.hex()}{_SUFFIX}"
         try:
             self._write(self._folder / name, results)
@@ -56,11 +56,11 @@ class ResultFiles:
         return StoredResults(file=name)
 
     def body(self, stored: StoredResults) -> Body:
-        """Return the bytes to read.
+        """Return the stored results.
 
         Raises:
             EncodingError: The file can't be read.
-            OutboxError: It isn't the one that was written.
+            OutboxError: Its content isn't what was written.
         """
         if stored.file is None:
             return Body(stored.data or b"")
@@ -74,14 +74,14 @@ class ResultFiles:
         return body
 
     def remove(self, name: str | None) -> None:
-        """Remove a file; it may be gone already."""
+        """Remove a file if it exists."""
         if name is not None:
             with contextlib.suppress(OSError):
                 (self._folder / name).unlink()
 
     def names(self) -> list[str]:
-        """Return the files that are old enough to belong to something."""
-        before = time.time() - ABANDONED.total_seconds()
+        """Return the names of files that are older than any write in progress."""
+        before = time.time() - ORPHAN_AGE.total_seconds()
         found = []
         for path in self._folder.glob(f"*{_SUFFIX}"):
             with contextlib.suppress(OSError):
@@ -90,10 +90,10 @@ class ResultFiles:
         return found
 
     def sweep(self, names: Collection[str], wanted: Collection[str]) -> None:
-        """Remove what a killed process has left.
+        """Remove files that killed processes have left.
 
         Args:
-            names: What `names` returned, before `wanted` was read.
+            names: Result of `names`, called before `wanted` was read.
             wanted: Files that belong to results.
         """
         for name in set(names) - set(wanted):

@@ -1,4 +1,4 @@
-"""Outbox: takes results for good, sends them, and goes on after a crash."""
+"""Outbox: durable result delivery that survives crashes."""
 
 from __future__ import annotations
 
@@ -47,47 +47,49 @@ from callback_sdk.writer.delivery import encoded_results
 
 logger = logging.getLogger(__name__)
 
-KEEP = timedelta(days=30)
-"""How long the receipt of a delivery is kept, unless somebody says otherwise."""
+RECEIPT_RETENTION = timedelta(days=30)
+"""How long receipts are kept by default."""
 
-GRACE = timedelta(seconds=10)
-"""How long tries that run may still take when `run` or `close` is to end."""
+SHUTDOWN_TIMEOUT = timedelta(seconds=10)
+"""How long running attempts may continue when `run` or `close` ends."""
 
-_POLL = 0.5
-"""Seconds between looks at what other processes have written, and at whether they live."""
+_POLL_INTERVAL = 0.5
+"""Seconds between checks for due deliveries of other processes, and for processes that have ended."""
 
-_PAUSE = 5.0
-"""Seconds to wait when the database can't be used, because its disk is full for one."""
+_OUTAGE_PAUSE = 5.0
+"""Seconds to wait while the database can't be used, for example because its disk is full."""
 
-_TIDY = 60 * 60.0
-"""Seconds between two rounds of forgetting what is old."""
+_CLEAN_UP_INTERVAL = 60 * 60.0
+"""Seconds between two purges of old receipts and orphaned files."""
 
 
 class Outbox:
-    """Results that must arrive, in a SQLite file on a local disk; for workers without the service.
+    """Durable delivery of results without the service, in a SQLite file on a local disk.
 
-    `write` returns when a result is on disk, and has tried each target once. `run`, in the same process, in another
-    one or after any crash, tries again after 5 s, 30 s, 2 min, 10 min, 30 min, 2 h, 5 h and 10 h, and then gives a
-    delivery up as dead, until somebody asks for it with `retry`. Any number of processes and threads may share an
-    outbox; none of them sends what another one is sending, and what a killed one was sending is due again at once.
+    `write` returns once a result is on disk and one attempt was made at each target. `run`, in the same process or
+    another one, retries after 5 s, 30 s, 2 min, 10 min, 30 min, 2 h, 5 h and 10 h. After the last attempt a delivery is
+    dead until `redeliver` is called. Any number of processes and threads may share an outbox. Deliveries are claimed,
+    so that no two processes send the same one; those of a killed process are due again at once. Delivery is at least
+    once.
 
-    Large results are in the folder beside the file, with `-files` after its name. Both are made for their owner alone,
-    because targets are kept as they were given: **a signed URL or the fields of a form are in there in plain** until
-    the target has the result. Then they and the results are deleted, from SQLite's log of changes within an hour of
-    `run` or at `close`, and the receipt stays for a while.
+    Results above 64 KiB are in the directory next to the file, with `-files` appended to its name. Both are created
+    with permissions for their owner only, because targets are stored as given: **the file contains signed URLs and form
+    fields in plain text** until the target has the result. Then they and the results are deleted, from SQLite's
+    write-ahead log within an hour of `run` or at `close`. The receipt stays.
 
-    It may be used before and after a fork, and in a signal handler; one that interrupts a commit gets an `OutboxError`.
+    An outbox may be used before and after a fork, and in a signal handler; a handler that interrupts a commit gets an
+    `OutboxError`.
 
     Args:
-        path: The file; it is made, with its folder, when it is missing.
-        writer: What sends; one with default settings when None.
-        keep: How long receipts are kept; as long, writing the same result again sends nothing. `run` removes older
-            ones. Nothing that isn't delivered is ever removed.
-        create: Whether to make what is missing.
+        path: The file; created with its directory when missing. The parent of the directory must exist.
+        writer: Sends the results; a `ResultsWriter` with default settings when None.
+        receipt_retention: How long `run` keeps receipts. While its receipt is kept, writing the same result again sends
+            nothing. Deliveries that are pending or dead are never deleted.
+        create: Whether to create a missing file.
 
     Raises:
-        ConfigurationError: The file can't be made or opened, is no outbox, or is a newer version's.
-        OutboxError: It is damaged, or its disk is full.
+        ConfigurationError: The file can't be created or opened, is not an outbox, or was created by a newer version.
+        OutboxError: The file is damaged, or its disk is full.
 
     Example:
         >>> with Outbox("/var/lib/worker/outbox.sqlite3") as outbox:
@@ -101,19 +103,19 @@ class Outbox:
         path: str | os.PathLike[str],
         *,
         writer: ResultsWriter | None = None,
-        keep: Duration = KEEP,
+        receipt_retention: Duration = RECEIPT_RETENTION,
         create: bool = True,
     ) -> None:
         self.path = path_of("path", path).resolve()
         if writer is not None and not isinstance(writer, ResultsWriter):
             raise ConfigurationError(f"writer is of type {type(writer).__name__}.", hint="Give a ResultsWriter.")
         self._writer = writer
-        self._keep = total_seconds("keep", keep)
-        # Neither a connection nor a lock survives a fork. There is no `self` in it, so that an outbox without any
-        # reference is gone at once, and its lock with it.
-        self._desks = PerProcess(functools.partial(_ProcessState.open, self.path, writer, create=create))
-        # Fails here, and not at the first result.
-        self._desk()
+        self._receipt_retention = total_seconds("receipt_retention", receipt_retention)
+        # Neither a connection nor a lock survives a fork. The function holds no reference to `self`, so that an outbox
+        # that nobody references is collected at once, and its lock is released.
+        self._states = PerProcess(functools.partial(_ProcessState.open, self.path, writer, create=create))
+        # Opened at once, so that a wrong path is an error here and not at the first result.
+        self._process_state()
 
     def __repr__(self) -> str:
         return f"Outbox({str(self.path)!r})"
@@ -128,35 +130,34 @@ class Outbox:
 
     @clearing_locals
     def close(self) -> None:
-        """Wait a while for the tries that run, and close the file. The outbox can still be used."""
-        if (desk := self._desks.pop()) is not None:
-            desk.close(own_writer=self._writer is None)
+        """Wait up to 10 s for running attempts, and close the file. Later calls open it again."""
+        if (state := self._states.pop()) is not None:
+            state.close(own_writer=self._writer is None)
 
     @clearing_locals
     def write(
         self, result: JobResult, callback_url: CallbackURLs, callback_param: CallbackParams | Secret[Any] | None = None
     ) -> WriteResult:
-        """Keep a result for every target, and try each once, all at once.
+        """Store a result for every target, and make one attempt at each, all concurrently.
 
-        The same document to the same place is one delivery, however often it is written; so a worker that runs a job
-        again after a crash does no harm.
+        The same document for the same target is one delivery, however often it is written, so a worker may safely run
+        a job again after a crash.
 
         Args:
-            result: What the job has to say. A file of results is copied.
+            result: The outcome of the job. A file of results is copied.
             callback_url: A URL, a `PresignedPut` or `PresignedPost`, a `(url, param)` pair, or a list of these.
             callback_param: A dict for all of them, or a list with one for each; see `ResultsWriter.write`.
 
         Returns:
-            The receipts so far, and what is still pending.
+            The receipts so far, and the deliveries that are still pending.
 
         Raises:
             CallbackParamError: The parameters don't fit the URLs; nothing was stored.
             EncodingError: JSON can't hold the result; nothing was stored. The error names the path.
-            OutboxError: The result can't be kept; nothing was stored or sent.
-            TargetError: A target can't be used, or there is none; nothing was stored for it.
-            DeliveryError: A target has refused the result for good; it is in the outbox as dead. When several targets
-                fail it is a `MultipleDeliveryErrors`. The others have their receipts, `error.receipts`, or are
-                pending all the same.
+            OutboxError: The result can't be stored; nothing was stored or sent.
+            TargetError: A target can't be used, or no target was given; nothing was stored for it.
+            DeliveryError: A target rejected the result permanently; the delivery is dead. A `MultipleDeliveryErrors`
+                if several targets fail. The other targets' receipts are in `error.receipts`; the rest is pending.
         """
         callback_url, callback_param = hide(callback_url), hide(callback_param)
         with _typed_errors():
@@ -164,37 +165,38 @@ class Outbox:
             return self._write(result, given)
 
     def _write(self, result: JobResult, given: Sequence[Callback]) -> WriteResult:
-        desk = self._desk()
-        desk.owner.acquire_lock()
-        desk.tidy_claims()
+        state = self._process_state()
+        state.owner.acquire_lock()
+        state.reclaim_claims()
         with ExitStack() as stack:
             results, nulls_written = encoded_results(result, stack)
-            stored = desk.files.keep(results)
+            stored = state.files.keep(results)
         try:
-            orders, refusals = desk.orders(result, desk.files.body(stored), given)
+            new_deliveries, refusals = state.new_deliveries(result, state.files.body(stored), given)
         except BaseException:
-            desk.files.remove(stored.file)
+            state.files.remove(stored.file)
             raise
-        # From here on the file stays, whatever happens: a commit that seems to have failed may be there after a crash.
-        new, outcomes = desk.place(result, orders, stored, nulls_written, _object_url(given))
+        # From here on the file is kept, whatever happens: a commit that reports an error may still be durable (a full
+        # disk, or an I/O error, after the write-ahead log was synced).
+        new, outcomes = state.add_and_send(result, new_deliveries, stored, nulls_written, _object_url(given))
         if not new:
-            desk.files.remove(stored.file)
+            state.files.remove(stored.file)
         try:
-            entries = desk.ledger.entries(ids=[order.delivery_id for order in orders])
+            entries = state.store.entries(ids=[delivery.delivery_id for delivery in new_deliveries])
         except CallbackSDKError as error:
             error.receipts = tuple(outcome for outcome in outcomes.values() if isinstance(outcome, Receipt))
             raise
-        return _written(entries, orders, outcomes, refusals)
+        return _written(entries, new_deliveries, outcomes, refusals)
 
     @clearing_locals
     def run(self, *, until_empty: bool = False, stop: threading.Event | None = None) -> None:
-        """Send what is due, and go on doing so. Several processes may do this at once.
+        """Run the delivery loop. Several processes may run it concurrently.
 
-        When it is to stop it begins no further try, and waits up to 10 s for those that run. While the file can't be
-        used, its disk is full for one, it waits and tries again.
+        When stopped, it starts no further attempts, and waits up to 10 s for running ones. While the file can't be
+        used, for example because its disk is full, it waits and retries.
 
         Args:
-            until_empty: Return when nothing is pending any more, however long the pauses between tries are.
+            until_empty: Return when nothing is pending any more, however long the retry delays are.
             stop: Return soon after this is set.
 
         Raises:
@@ -205,198 +207,200 @@ class Outbox:
             self._run(until_empty, stop or threading.Event())
 
     def _run(self, until_empty: bool, stop: threading.Event) -> None:
-        desk, tidied = self._desk(), -_TIDY
+        state, cleaned_up_at = self._process_state(), -_CLEAN_UP_INTERVAL
         try:
             while not stop.is_set():
-                ended = desk.courier.ended
+                ended = state.sender.ended
                 try:
-                    if time.monotonic() - tidied >= _TIDY:
-                        desk.tidy(self._keep)
-                        tidied = time.monotonic()
-                    desk.send_due()
-                    if until_empty and desk.ledger.is_empty():
+                    if time.monotonic() - cleaned_up_at >= _CLEAN_UP_INTERVAL:
+                        state.clean_up(self._receipt_retention)
+                        cleaned_up_at = time.monotonic()
+                    state.send_due()
+                    if until_empty and state.store.is_empty():
                         return
                 except OutboxError as error:
-                    # A file that is gone won't come back by itself.
-                    desk.database.check()
-                    logger.error("nothing can be sent at the moment: %s", error)
-                    stop.wait(_PAUSE)
-                desk.courier.wait_for_end(ended, _POLL)
+                    # A deleted file doesn't come back, so waiting for it would last forever.
+                    state.database.check()
+                    logger.error("outbox unavailable, retrying: %s", error)
+                    stop.wait(_OUTAGE_PAUSE)
+                state.sender.wait_for_end(ended, _POLL_INTERVAL)
         finally:
-            desk.courier.wait(GRACE)
+            state.sender.wait(SHUTDOWN_TIMEOUT)
 
     @clearing_locals
-    def entries(self, *, state: str | None = None) -> list[OutboxEntry]:
-        """Return what is in the outbox, the oldest first, without credentials.
+    def entries(self, *, status: str | None = None) -> list[OutboxEntry]:
+        """Return the deliveries in the outbox, the oldest first, without credentials.
 
         Args:
-            state: `"pending"`, `"delivered"` or `"dead"`; all when None.
+            status: `"pending"`, `"delivered"` or `"dead"`; all when None.
         """
         with _typed_errors():
-            return self._desk().ledger.entries(state=state)
+            return self._process_state().store.entries(status=status)
 
     @clearing_locals
-    def retry(self, *delivery_ids: str) -> int:
-        """Make deliveries due now, dead ones included; these begin their schedule anew. `run` sends them.
+    def redeliver(self, *delivery_ids: str) -> int:
+        """Make deliveries due now, including dead ones, whose retry schedule starts over. `run` sends them.
 
         Args:
-            delivery_ids: Which; everything that is not delivered when none is given.
+            delivery_ids: Ids of deliveries; all that are not delivered when empty.
 
         Returns:
-            How many are due now; what is being sent at this moment isn't counted.
+            How many deliveries are due now, without those that are being sent at the moment.
 
         Raises:
-            OutboxError: An id is unknown, or delivered already; nothing was changed.
+            OutboxError: An id is unknown, or the delivery is already delivered; nothing was changed.
         """
         with _typed_errors():
-            return self._desk().ledger.retry(delivery_ids or None)
+            return self._process_state().store.redeliver(delivery_ids or None)
 
     @clearing_locals
     def purge(self, *, older_than: Duration) -> int:
-        """Forget deliveries that were made longer ago.
+        """Delete the receipts of deliveries that were delivered longer ago than this.
 
         Returns:
-            How many.
+            How many were deleted.
         """
         with _typed_errors():
-            return self._desk().tidy(total_seconds("older_than", older_than))
+            return self._process_state().clean_up(total_seconds("older_than", older_than))
 
-    def _desk(self) -> _ProcessState:
-        """Return this process's own things.
+    def _process_state(self) -> _ProcessState:
+        """Return the connection and the helpers of this process.
 
         Raises:
-            OutboxError: The file was deleted or replaced while it was open; the next call makes a new one.
+            OutboxError: The file was deleted or replaced while it was open; the next call creates a new one.
         """
-        desk = self._desks.get()
+        state = self._states.get()
         try:
-            desk.database.check()
+            state.database.check()
         except OutboxError:
-            self._desks.pop()
-            desk.close(own_writer=self._writer is None, grace=timedelta(0))
+            self._states.pop()
+            state.close(own_writer=self._writer is None, timeout=timedelta(0))
             raise
-        return desk
+        return state
 
 
 @define(frozen=True, kw_only=True)
 class _ProcessState:
-    """What one process works with."""
+    """Connection, lock and threads of one process."""
 
     database: OutboxDatabase
-    ledger: OutboxStore
+    store: OutboxStore
     files: ResultFiles
     owner: ClaimOwner
     writer: ResultsWriter
-    courier: OutboxSender
+    sender: OutboxSender
 
     @classmethod
     def open(cls, path: Path, writer: ResultsWriter | None, *, create: bool) -> _ProcessState:
         folder = path.with_name(f"{path.name}-files")
         database = OutboxDatabase(path, folder, create=create)
         owner, files = ClaimOwner(folder), ResultFiles(folder)
-        ledger = OutboxStore(database, owner.name)
+        store = OutboxStore(database, owner.name)
         writer = writer or ResultsWriter()
         return cls(
             database=database,
-            ledger=ledger,
+            store=store,
             files=files,
             owner=owner,
             writer=writer,
-            courier=OutboxSender(ledger=ledger, files=files, writer=writer),
+            sender=OutboxSender(store=store, files=files, writer=writer),
         )
 
-    def close(self, *, own_writer: bool, grace: timedelta | None = None) -> None:
-        self.courier.wait(GRACE if grace is None else grace)
+    def close(self, *, own_writer: bool, timeout: timedelta | None = None) -> None:
+        self.sender.wait(SHUTDOWN_TIMEOUT if timeout is None else timeout)
         with contextlib.suppress(Exception):
-            self.courier.save_pending_outcomes()
-        self.courier.close()
+            self.sender.save_pending_outcomes()
+        self.sender.close()
         self.owner.close()
         self.database.close()
         if own_writer:
             self.writer.close()
 
-    def orders(
+    def new_deliveries(
         self, result: JobResult, results: Body, given: Sequence[Callback]
     ) -> tuple[list[NewDelivery], list[TargetError]]:
-        """Tell what is to be kept from what could never be delivered."""
-        orders: list[NewDelivery] = []
+        """Split callbacks into deliveries to store and errors of targets that can never be delivered to."""
+        new_deliveries: list[NewDelivery] = []
         refusals: list[TargetError] = []
         for callback in given:
             try:
-                orders.append(self._order(result, results, callback, _object_url(given)))
+                new_deliveries.append(self._new_delivery(result, results, callback, _object_url(given)))
             except TargetError as error:  # noqa: PERF203 - one refusal doesn't end the round
-                logger.error("not kept: %s", error)
+                logger.error("target rejected, nothing is stored for it: %s", error)
                 refusals.append(error)
-        return orders, refusals
+        return new_deliveries, refusals
 
-    def _order(self, result: JobResult, results: Body, callback: Callback, object_url: str | None) -> NewDelivery:
+    def _new_delivery(
+        self, result: JobResult, results: Body, callback: Callback, object_url: str | None
+    ) -> NewDelivery:
         with ExitStack() as stack:
             delivery = self.writer.prepare(result, results, callback, stack, results_url=lambda: object_url)
-            # What is known may have expired meanwhile, and is not refused for that: it may be delivered.
-            if not self.ledger.entries(ids=[delivery.delivery_id]):
+            # A target that has expired is no reason to reject a stored delivery: it may have been delivered before.
+            if not self.store.entries(ids=[delivery.delivery_id]):
                 delivery.upload(datetime.now(timezone.utc))
             return NewDelivery(delivery_id=delivery.delivery_id, kind=delivery.target.kind, callback=callback)
 
-    def place(
+    def add_and_send(
         self,
         result: JobResult,
-        orders: Sequence[NewDelivery],
+        new_deliveries: Sequence[NewDelivery],
         stored: StoredResults,
         nulls_written: int,
         object_url: str | None,
     ) -> tuple[bool, dict[str, Receipt | Exception]]:
-        """Keep orders and try once; tell whether any was new, and what became of each."""
-        if not orders:
+        """Store deliveries and make one attempt at each; return whether any was new, and the outcomes."""
+        if not new_deliveries:
             return False, {}
         job = evolve(result, results=None)
-        new, claims = self.ledger.add(job, orders, stored, nulls_written=nulls_written, object_url=object_url)
-        return new, self.courier.send(claims)
+        new, claims = self.store.add(job, new_deliveries, stored, nulls_written=nulls_written, object_url=object_url)
+        return new, self.sender.send(claims)
 
-    def tidy_claims(self) -> None:
-        """Make due again what dead processes were sending."""
-        for owner in self.ledger.take_back(self.owner.is_gone, self.courier.held()):
-            logger.warning("a process that was sending is gone; what it had begun is due again")
+    def reclaim_claims(self) -> None:
+        """Release the claims of processes that have ended."""
+        for owner in self.store.reclaim(self.owner.is_gone, self.sender.held()):
+            logger.warning("claims of a process that has ended are released; its deliveries are due again")
             self.owner.forget(owner)
 
     def send_due(self) -> None:
-        """Begin tries at what is due, as many as there is room for."""
-        self.courier.save_pending_outcomes()
-        self.tidy_claims()
+        """Start attempts at due deliveries, as many as there are free slots."""
+        self.sender.save_pending_outcomes()
+        self.reclaim_claims()
         self.owner.acquire_lock()
-        self.courier.start_due()
+        self.sender.start_due()
 
-    def tidy(self, keep: float) -> int:
-        """Forget what is old, and remove what killed processes have left."""
-        count = self.ledger.purge(time.time() - keep)
-        # The names first: a file that comes after them belongs to a commit that comes after them.
+    def clean_up(self, receipt_retention: float) -> int:
+        """Delete old receipts, and files that killed processes have left."""
+        count = self.store.purge(time.time() - receipt_retention)
+        # The names are listed first: a file that is created later belongs to a commit that follows this list.
         names = self.files.names()
-        self.files.sweep(names, self.ledger.files())
+        self.files.sweep(names, self.store.files())
         self.owner.sweep()
-        # Deleted credentials would stay in the log until it is used again.
+        # Deleted credentials would stay in the write-ahead log until it is overwritten.
         self.database.checkpoint()
         return count
 
 
 @contextlib.contextmanager
 def _typed_errors() -> Iterator[None]:
-    """Let only errors of this package out."""
+    """Turn any other exception into an error of this package."""
     try:
         yield
     except CallbackSDKError:
         raise
-    except Exception as error:  # noqa: BLE001 - it is raised again, in our words
+    except Exception as error:  # noqa: BLE001 - raised again as one of our errors
         raise OutboxError(
             f"The outbox failed with {type(error).__name__}; what was stored before is safe.",
-            hint="The error's cause says why.",
+            hint="See the error's cause.",
         ) from strip_traceback(error)
 
 
 def _as_read_back(callback: Callback) -> Callback:
-    """Return a callback as it will be after it was stored, so that its document has the same bytes then."""
+    """Return a callback as it is read back from the file, so that the first attempt sends the same bytes as retries."""
     return evolve(callback, param=json.loads(encode(callback.param, path="callback_param", only_finite=True).data))
 
 
 def _object_url(given: Sequence[Callback]) -> str | None:
-    """Return where the results will be, without a signature."""
+    """Return the URL at which the results will be, without a signature."""
     for callback in given:
         with contextlib.suppress(TargetError):
             url = plan(callback).object_url("results")
@@ -407,25 +411,25 @@ def _object_url(given: Sequence[Callback]) -> str | None:
 
 def _written(
     entries: Sequence[OutboxEntry],
-    orders: Sequence[NewDelivery],
+    new_deliveries: Sequence[NewDelivery],
     outcomes: dict[str, Receipt | Exception],
     refusals: Sequence[TargetError],
 ) -> WriteResult:
     found = {entry.delivery_id: entry for entry in entries}
-    ordered = [found[order.delivery_id] for order in orders if order.delivery_id in found]
-    # A receipt that can't be kept at the moment is proof all the same.
+    ordered = [found[delivery.delivery_id] for delivery in new_deliveries if delivery.delivery_id in found]
+    # A receipt is valid even if it can't be stored at the moment.
     proofs = {each: outcome for each, outcome in outcomes.items() if isinstance(outcome, Receipt)}
     proofs |= {entry.delivery_id: entry.receipt for entry in ordered if entry.receipt is not None}
-    receipts = tuple(proofs[order.delivery_id] for order in orders if order.delivery_id in proofs)
+    receipts = tuple(proofs[delivery.delivery_id] for delivery in new_deliveries if delivery.delivery_id in proofs)
     open_ = [entry for entry in ordered if entry.delivery_id not in proofs]
-    dead = [_error(entry, outcomes.get(entry.delivery_id)) for entry in open_ if entry.state == DEAD]
+    dead = [_error(entry, outcomes.get(entry.delivery_id)) for entry in open_ if entry.status == DEAD]
     errors: list[CallbackSDKError] = [*refusals, *dead]
     if errors:
         error = errors[0] if len(errors) == 1 else MultipleDeliveryErrors(errors)
         error.receipts = receipts
         raise error
     return WriteResult(
-        receipts=receipts, pending=tuple(entry for entry in open_ if entry.state not in (DELIVERED, DEAD))
+        receipts=receipts, pending=tuple(entry for entry in open_ if entry.status not in (DELIVERED, DEAD))
     )
 
 
@@ -433,8 +437,8 @@ def _error(entry: OutboxEntry, outcome: Receipt | Exception | None) -> CallbackS
     if isinstance(outcome, CallbackSDKError):
         return outcome
     return DeliveryError(
-        f"{entry.url} did not take the result, and was given up: {entry.error}",
-        hint=f"When that is mended: callback-sdk outbox redeliver PATH {entry.delivery_id}",
+        f"{entry.url}: delivery failed permanently: {entry.error}",
+        hint=f"After fixing the cause: callback-sdk outbox redeliver PATH {entry.delivery_id}",
         url=entry.url,
         attempts=entry.attempts,
     )

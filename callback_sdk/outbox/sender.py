@@ -1,4 +1,4 @@
-"""Makes the tries: each in a thread, each under a claim that is kept alive until its outcome is on disk."""
+"""Makes attempts: each in a thread, under a claim whose lease is renewed until the outcome is on disk."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ THREADS = 16
 
 
 class OutboxSender:
-    """Sends what was claimed, and keeps what became of it.
+    """Sends claimed deliveries, and stores their outcomes.
 
     Args:
-        ledger: Where outcomes are kept.
-        files: Where results are.
-        writer: What sends.
+        store: Stores the outcomes.
+        files: The files of results.
+        writer: Sends the results.
     """
 
-    def __init__(self, *, ledger: OutboxStore, files: ResultFiles, writer: AttemptWriter) -> None:
-        self._ledger = ledger
+    def __init__(self, *, store: OutboxStore, files: ResultFiles, writer: AttemptWriter) -> None:
+        self._store = store
         self._files = files
         self._writer = writer
         self._attempts: RunningAttempts[OutboxClaim] = RunningAttempts(THREADS)
         self._lock = threading.RLock()
         self._parallel = Parallel(THREADS)
-        self._telling = threading.RLock()
-        self._untold: dict[OutboxClaim, Receipt | Exception] = {}
+        self._saving = threading.RLock()
+        self._unsaved: dict[OutboxClaim, Receipt | Exception] = {}
         self._heartbeat: threading.Thread | None = None
 
     def send(self, claims: Sequence[OutboxClaim]) -> dict[str, Receipt | Exception]:
-        """Make an attempt at each, all at once, and return when all have ended.
+        """Make one attempt at each delivery, all concurrently, and return when all have ended.
 
         Returns:
-            What became of each, by the delivery's id.
+            The receipt or the error of each, by the delivery's id.
         """
         running: dict[str, int] = {}
 
@@ -69,16 +69,16 @@ class OutboxSender:
             self._hold(claims)
             outcomes = self._parallel.map(attempt, claims)
         except BaseException:
-            # After Ctrl-C, at any moment, the rest is due at once for whoever runs next.
+            # Ctrl-C may come at any moment: what no thread has begun is due at once, for whoever runs next.
             here = threading.get_ident()
             for claim in claims:
                 if running.get(claim.delivery_id, here) == here:
-                    self._give_back(claim)
+                    self._release(claim)
             raise
         return {claim.delivery_id: outcome for claim, outcome in zip(claims, outcomes, strict=True)}
 
     def start_due(self) -> None:
-        """Begin attempts at what is due, as many as there is room for, and return at once.
+        """Start attempts at due deliveries, as many as there are free slots, and return at once.
 
         Raises:
             OutboxError: The database can't be used, or no thread can be started.
@@ -92,29 +92,29 @@ class OutboxSender:
             self._hold([claim])
 
         try:
-            self._ledger.claim_due(self._full_hosts, take)
+            self._store.claim_due(self._full_hosts, take)
             is_kept = True
-            self._begin(claims, started)
+            self._start_threads(claims, started)
         except BaseException:
             for claim in claims:
                 if not is_kept:
                     # The transaction was rolled back, so there are no claims.
                     self._drop(claim)
                 elif claim.delivery_id not in started:
-                    self._give_back(claim)
+                    self._release(claim)
             raise
 
     def close(self) -> None:
-        """End the threads that rest, and give no more signs of life."""
+        """End the idle threads and the heartbeat."""
         self._attempts.drop_claims()
         self._parallel.close()
 
     def held(self) -> list[str]:
-        """Return the deliveries that are being sent."""
+        """Return the ids of the deliveries that are being sent."""
         return list(self._attempts.claims())
 
     def wait(self, timeout: timedelta) -> bool:
-        """Wait until no try runs, and tell whether that came true."""
+        """Wait until no attempt runs, and return whether none does."""
         return self._attempts.wait_without_claims(timeout.total_seconds())
 
     @property
@@ -127,31 +127,31 @@ class OutboxSender:
         self._attempts.wait_for_end(seen, timeout)
 
     def save_pending_outcomes(self) -> None:
-        """Keep outcomes that could not be kept before.
+        """Store outcomes that could not be stored before.
 
         Raises:
-            OutboxError: It is still not possible.
+            OutboxError: They still can't be stored.
         """
-        # One thread at a time, so that each outcome is kept once.
-        with self._telling:
-            while untold := self._first_untold():
-                self._tell(*untold)
+        # One thread at a time, so that each outcome is stored once.
+        with self._saving:
+            while unsaved := self._first_unsaved():
+                self._save_outcome(*unsaved)
                 with self._lock:
-                    self._untold.pop(untold[0])
+                    self._unsaved.pop(unsaved[0])
 
-    def _first_untold(self) -> tuple[OutboxClaim, Receipt | Exception] | None:
+    def _first_unsaved(self) -> tuple[OutboxClaim, Receipt | Exception] | None:
         with self._lock:
-            return next(iter(self._untold.items()), None)
+            return next(iter(self._unsaved.items()), None)
 
-    def _begin(self, claims: Sequence[OutboxClaim], started: set[str]) -> None:
+    def _start_threads(self, claims: Sequence[OutboxClaim], started: set[str]) -> None:
         def attempt(claim: OutboxClaim) -> None:
-            # Here as well, because a signal may keep the other thread from it.
+            # Noted here as well: a signal may interrupt the thread that starts this one before it gets to note it.
             started.add(claim.delivery_id)
             self._attempt(claim)
 
         for claim in claims:
             try:
-                # A daemon: one that waits for a slow server must not keep the process from ending.
+                # Daemon threads: one that waits for a slow server must not keep the process from ending.
                 threading.Thread(target=attempt, args=(claim,), name="callback-sdk", daemon=True).start()
             except RuntimeError:
                 raise OutboxError(
@@ -166,10 +166,11 @@ class OutboxSender:
         for claim in claims:
             self._attempts.begin(claim.delivery_id, claim.host, claim)
         with self._lock:
-            # One whose start was interrupted by a signal may never run.
+            # A thread object whose start a signal interrupted may never run.
             if claims and not (self._heartbeat is not None and self._heartbeat.is_alive()):
                 self._heartbeat = threading.Thread(target=self._beat, name="callback-sdk-heartbeat", daemon=True)
-                # While the interpreter shuts down no thread starts. The lock of this process shows that it lives.
+                # No thread can be started while the interpreter shuts down. Other processes then see by the file lock
+                # that this one is alive.
                 with contextlib.suppress(RuntimeError):
                     self._heartbeat.start()
 
@@ -181,7 +182,7 @@ class OutboxSender:
             logger.warning("leases could not be renewed: %s", loggable_text(error))
 
         run_heartbeat(
-            lambda: self._ledger.renew(self._attempts.claims().values()), wait=self._wait_for_heartbeat, failed=failed
+            lambda: self._store.renew(self._attempts.claims().values()), wait=self._wait_for_heartbeat, failed=failed
         )
 
     def _wait_for_heartbeat(self) -> bool:
@@ -195,57 +196,56 @@ class OutboxSender:
         return is_over
 
     def _attempt(self, claim: OutboxClaim) -> Receipt | Exception:
-        """Make one attempt, keep what became of it, and return that."""
+        """Make one attempt, store its outcome, and return it."""
         try:
             outcome = self._try(claim)
             try:
-                self._tell(claim, outcome)
-            except Exception as error:  # noqa: BLE001 - what arrived has arrived, whatever broke in keeping it
-                logger.error("%s: what became of it can't be kept yet: %s", claim.delivery_id, loggable_text(error))
+                self._save_outcome(claim, outcome)
+            except Exception as error:  # noqa: BLE001 - the outcome counts, even if storing it failed
+                logger.error("%s: outcome can't be stored yet: %s", claim.delivery_id, loggable_text(error))
         except BaseException:
-            self._give_back(claim)
+            self._release(claim)
             raise
         return outcome
 
     def _try(self, claim: OutboxClaim) -> Receipt | Exception:
         try:
-            letter = self._ledger.letter(claim)
-            if letter is None:
-                return OutboxError("Another process has taken the delivery over.")
+            pending_send = self._store.pending_send(claim)
+            if pending_send is None:
+                return OutboxError("Another process has claimed the delivery.")
             receipt = self._writer.attempt(
-                self._result(letter),
-                letter.callback,
+                self._result(pending_send),
+                pending_send.callback,
                 delivery_id=claim.delivery_id,
-                results_url=lambda: letter.object_url,
+                results_url=lambda: pending_send.object_url,
             )
-        except Exception as error:  # noqa: BLE001 - whatever broke, the next try may not
+        except Exception as error:  # noqa: BLE001 - whatever failed, the next attempt may succeed
             if not isinstance(error, CallbackSDKError):
-                # Without its text, which might hold anything.
+                # Without its text, which may hold credentials.
                 frames = "".join(traceback.format_tb(error.__traceback__))
-                logger.error("%s: the try broke with %s:\n%s", claim.delivery_id, type(error).__name__, frames)
+                logger.error("%s: attempt failed with %s:\n%s", claim.delivery_id, type(error).__name__, frames)
             return error
-        return evolve(receipt, attempts=claim.attempt, nulls_written=letter.nulls_written)
+        return evolve(receipt, attempts=claim.attempt, nulls_written=pending_send.nulls_written)
 
-    def _result(self, letter: PendingSend) -> JobResult:
-        return evolve(letter.job, results=self._files.body(letter.stored)) if letter.job.success else letter.job
+    def _result(self, pending_send: PendingSend) -> JobResult:
+        job = pending_send.job
+        return evolve(job, results=self._files.body(pending_send.stored)) if job.success else job
 
-    def _tell(self, claim: OutboxClaim, outcome: Receipt | Exception) -> None:
-        """Keep an outcome. While that isn't possible the claim stays held, so that nobody sends it twice for that."""
+    def _save_outcome(self, claim: OutboxClaim, outcome: Receipt | Exception) -> None:
+        """Store an outcome. Until that is possible the claim is held, so that the delivery isn't sent twice."""
         try:
             if isinstance(outcome, Receipt):
-                kept, file = self._ledger.delivered(claim, outcome)
+                kept, file = self._store.delivered(claim, outcome)
                 self._files.remove(file)
             else:
                 kept = self._failed(claim, outcome)
         except Exception:
             with self._lock:
-                self._untold[claim] = outcome
+                self._unsaved[claim] = outcome
             raise
         self._drop(claim, responded=_responded(outcome))
         if not kept:
-            logger.warning(
-                "%s: another process has taken it over, what became of it here is left out", claim.delivery_id
-            )
+            logger.warning("%s: claim lost to another process; outcome discarded", claim.delivery_id)
 
     def _failed(self, claim: OutboxClaim, error: Exception) -> bool:
         moment, text = _next_attempt(error, claim.attempt), loggable_text(error)
@@ -255,28 +255,28 @@ class OutboxSender:
         else:
             pause = moment - time.time()
             logger.warning("%s: delivery failed, retrying in %.0f s: %s", claim.delivery_id, pause, text, extra=extra)
-        return self._ledger.failed(claim, text, moment)
+        return self._store.failed(claim, text, moment)
 
-    def _give_back(self, claim: OutboxClaim) -> None:
-        """Make a delivery due again, unless its outcome is known. One that was kept meanwhile stays as it is."""
-        if claim in self._untold:
+    def _release(self, claim: OutboxClaim) -> None:
+        """Release a claim, unless the outcome is known. A stored outcome stays as it is."""
+        if claim in self._unsaved:
             return
         try:
-            self._ledger.release(claim)
+            self._store.release(claim)
         except CallbackSDKError as error:
-            logger.error("%s: its claim can't be given back before it runs out: %s", claim.delivery_id, error)
+            logger.error("%s: claim can't be released before its lease expires: %s", claim.delivery_id, error)
         finally:
             self._drop(claim)
 
 
 def _next_attempt(error: Exception, attempts: int) -> float | None:
-    """Return when to try again, in seconds since 1970; None for never."""
+    """Return when to retry, in seconds since 1970; None to give up."""
     delay = next_delay(error, attempts)
     return None if delay is None else time.time() + delay.total_seconds()
 
 
 def _responded(outcome: Receipt | Exception) -> bool | None:
-    """Tell whether the host sent a response; None when it wasn't asked."""
+    """Return whether the host sent a response; None when no request was sent."""
     if isinstance(outcome, Receipt):
         return True
     return has_responded(outcome)

@@ -1,7 +1,7 @@
-"""The outbox's book: which deliveries there are, who may send each, and what became of it.
+"""The outbox's store: its deliveries, who has claimed each, and their outcomes.
 
-Targets are kept as they were given, credentials included, until they have the result. Nothing but `letter`
-reads that column.
+Targets are stored as they were given, credentials included, until they have the result. Only `pending_send` reads that
+column.
 """
 
 from __future__ import annotations
@@ -47,26 +47,26 @@ HEARTBEAT_INTERVAL = LEASE_DURATION / HEARTBEATS_PER_LEASE
 _CLOCK_SLACK = 2 * LEASE_DURATION
 """Seconds by which the clocks of two owners may differ."""
 
-LOST = "The process that was sending it ended before the answer came."
+LOST_CLAIM_ERROR = "The process that was sending it ended before the response came."
 
-_SHOWN = (
-    "SELECT id, job_id, kind, url, state, owner IS NOT NULL AS sending, attempts, next_attempt, error, receipt, "
-    "created, settled FROM deliveries"
+_SELECT_ENTRIES = (
+    "SELECT id, job_id, kind, url, status, owner IS NOT NULL AS sending, attempts, next_attempt_at, error, receipt, "
+    "created_at, finished_at FROM deliveries"
 )
 
-# A time beyond the longest pause was written by a clock that was wrong: that delivery is due too.
-_FIND_DUE = (
-    "SELECT id, host FROM deliveries WHERE state = 'pending' AND owner IS NULL AND "
-    "(next_attempt <= ? OR next_attempt > ?)"
+# A time beyond the longest retry delay was written by a clock that was wrong; such a delivery is due too.
+_SELECT_DUE = (
+    "SELECT id, host FROM deliveries WHERE status = 'pending' AND owner IS NULL AND "
+    "(next_attempt_at <= ? OR next_attempt_at > ?)"
 )
 
 
 class OutboxStore:
-    """Reads and writes the book. Each change is one transaction, on disk when it returns.
+    """Reads and writes deliveries. Each change is one transaction, on disk when the method returns.
 
     Args:
-        database: Where it is.
-        owner: The name that claims of this process bear.
+        database: The outbox's database.
+        owner: The name under which this process claims deliveries.
     """
 
     def __init__(self, database: OutboxDatabase, owner: str) -> None:
@@ -76,63 +76,63 @@ class OutboxStore:
     def add(
         self,
         job: JobResult,
-        orders: Sequence[NewDelivery],
+        new_deliveries: Sequence[NewDelivery],
         stored: StoredResults,
         *,
         nulls_written: int,
         object_url: str | None,
     ) -> tuple[bool, list[OutboxClaim]]:
-        """Keep deliveries, and claim those that may be sent at once. Those that are known stay as they are.
+        """Store deliveries, and claim those that are due. Deliveries that are stored already stay as they are.
 
         Args:
             job: The job's own members.
-            orders: The deliveries.
+            new_deliveries: The deliveries.
             stored: Where the results are.
-            nulls_written: Numbers in them that became null.
-            object_url: Where they are to be found, without a signature.
+            nulls_written: How many NaN, NaT and infinities in the results became null.
+            object_url: The URL of the results, without a signature.
 
         Returns:
             Whether any delivery was new, and the claims.
         """
         now = time.time()
-        ids = [order.delivery_id for order in orders]
+        ids = [delivery.delivery_id for delivery in new_deliveries]
         with self._database.transaction() as connection:
             known = {row["id"] for row in _select(connection, "SELECT id FROM deliveries WHERE id IN", ids)}
-            new = {order.delivery_id: order for order in orders if order.delivery_id not in known}
+            new = {delivery.delivery_id: delivery for delivery in new_deliveries if delivery.delivery_id not in known}
             if new:
                 result = connection.execute(
-                    "INSERT INTO results (job, nulled, object_url, data, file) VALUES (?, ?, ?, ?, ?)",
+                    "INSERT INTO results (job, nulls_written, object_url, data, file) VALUES (?, ?, ?, ?, ?)",
                     (_job(job), nulls_written, object_url, stored.data, stored.file),
                 ).lastrowid
-                for order in new.values():
-                    _insert(connection, order, job_id=job.job_id, result=result, now=now)
-            rows = _select(connection, f"{_FIND_DUE} AND id IN", ids, *_due(now))
+                for delivery in new.values():
+                    _insert(connection, delivery, job_id=job.job_id, result=result, now=now)
+            rows = _select(connection, f"{_SELECT_DUE} AND id IN", ids, *_due_bounds(now))
             return bool(new), [self._claim(connection, row) for row in rows]
 
     def claim_due(self, full_hosts: Callable[[], list[str] | None], take: Callable[[OutboxClaim], None]) -> None:
-        """Claim what is due, the longest due first.
+        """Claim due deliveries, the longest due first.
 
         Args:
-            full_hosts: Returns the hosts that get nothing at the moment; None when nobody does.
-            take: Called with each claim. They don't count when this raises.
+            full_hosts: Returns the hosts that get no further attempt at the moment; None when no slot is free.
+            take: Called with each claim. If it raises, all claims are rolled back.
         """
-        due = _due(time.time())
-        # Without a look first, each poll would keep the writers of other processes waiting.
-        if full_hosts() is None or not self._database.read(f"{_FIND_DUE} LIMIT 1", due):
+        due = _due_bounds(time.time())
+        # A read first: SQLite has one writer at a time, and each poll would keep those of other processes waiting.
+        if full_hosts() is None or not self._database.read(f"{_SELECT_DUE} LIMIT 1", due):
             return
         with self._database.transaction() as connection:
             while (full := full_hosts()) is not None:
-                query = f"{_FIND_DUE} AND host NOT IN ({_marks(full)}) ORDER BY next_attempt LIMIT 1"
+                query = f"{_SELECT_DUE} AND host NOT IN ({_marks(full)}) ORDER BY next_attempt_at LIMIT 1"
                 row = connection.execute(query, (*due, *full)).fetchone()
                 if row is None:
                     break
                 take(self._claim(connection, row))
 
-    def letter(self, claim: OutboxClaim) -> PendingSend | None:
-        """Return what is needed to send a delivery; None when the claim is lost."""
+    def pending_send(self, claim: OutboxClaim) -> PendingSend | None:
+        """Return what is needed to send a claimed delivery; None when the claim is lost."""
         query = (
-            "SELECT job, nulled, object_url, data, file, target FROM deliveries JOIN results ON results.id = result "
-            "WHERE deliveries.id = ? AND owner = ? AND claim = ?"
+            "SELECT job, nulls_written, object_url, data, file, target FROM deliveries "
+            "JOIN results ON results.id = result WHERE deliveries.id = ? AND owner = ? AND claim = ?"
         )
         rows = self._database.read(query, (claim.delivery_id, self._owner, claim.number))
         if not rows:
@@ -141,24 +141,24 @@ class OutboxStore:
         return PendingSend(
             job=JobResult(**json.loads(row["job"])),
             stored=StoredResults(data=row["data"], file=row["file"]),
-            nulls_written=row["nulled"],
+            nulls_written=row["nulls_written"],
             object_url=row["object_url"],
             callback=_callback(Secret(row["target"])),
         )
 
     def delivered(self, claim: OutboxClaim, receipt: Receipt) -> tuple[bool, str | None]:
-        """Keep the proof, and forget the credentials; and the results, when nobody else waits for them.
+        """Store the receipt, and delete the credentials; and the results, once all of their targets have them.
 
         Returns:
-            Whether the claim still held, and the file that nobody needs any more.
+            Whether the claim was still held, and the file of results to delete, if any.
         """
         with self._database.transaction() as connection:
-            values = {"state": DELIVERED, "receipt": json.dumps(receipt.to_dict()), "error": None, "target": None}
-            if not self._settle(connection, claim, {**values, "next_attempt": None, "settled": time.time()}):
+            values = {"status": DELIVERED, "receipt": json.dumps(receipt.to_dict()), "error": None, "target": None}
+            if not self._settle(connection, claim, {**values, "next_attempt_at": None, "finished_at": time.time()}):
                 return False, None
             row = connection.execute(
                 "SELECT id, file FROM results WHERE id = (SELECT result FROM deliveries WHERE id = ?) AND NOT EXISTS "
-                "(SELECT 1 FROM deliveries WHERE result = results.id AND state != 'delivered')",
+                "(SELECT 1 FROM deliveries WHERE result = results.id AND status != 'delivered')",
                 (claim.delivery_id,),
             ).fetchone()
             if row is None:
@@ -166,114 +166,118 @@ class OutboxStore:
             connection.execute("UPDATE results SET data = NULL, file = NULL WHERE id = ?", (row["id"],))
             return True, row["file"]
 
-    def failed(self, claim: OutboxClaim, error: str, next_attempt: float | None) -> bool:
-        """Keep how a try failed.
+    def failed(self, claim: OutboxClaim, error: str, next_attempt_at: float | None) -> bool:
+        """Store the failure of an attempt.
 
         Args:
-            claim: The try.
-            error: What went wrong, without credentials.
-            next_attempt: When to try again, in seconds since 1970; None for never.
+            claim: The claim of the attempt.
+            error: The error's text, without credentials.
+            next_attempt_at: When to retry, in seconds since 1970; None to give up.
 
         Returns:
-            Whether the claim still held.
+            Whether the claim was still held.
         """
-        dead = next_attempt is None
+        dead = next_attempt_at is None
         values = {
-            "state": DEAD if dead else PENDING,
+            "status": DEAD if dead else PENDING,
             "error": _text(error),
-            "next_attempt": next_attempt,
-            "settled": time.time() if dead else None,
+            "next_attempt_at": next_attempt_at,
+            "finished_at": time.time() if dead else None,
         }
         with self._database.transaction() as connection:
             return self._settle(connection, claim, values)
 
     def release(self, claim: OutboxClaim) -> None:
-        """Give a claim back without an outcome; the delivery is due again."""
+        """Release a claim without an outcome; the delivery is due again."""
         with self._database.transaction() as connection:
-            self._settle(connection, claim, {"state": PENDING})
+            self._settle(connection, claim, {"status": PENDING})
 
     def renew(self, claims: Collection[OutboxClaim]) -> None:
-        """Give a sign of life."""
+        """Renew the leases of claims: one heartbeat."""
         until = time.time() + LEASE_DURATION
         rows = [(until, claim.delivery_id, self._owner, claim.number) for claim in claims]
         with self._database.transaction() as connection:
-            connection.executemany("UPDATE deliveries SET lease = ? WHERE id = ? AND owner = ? AND claim = ?", rows)
+            connection.executemany(
+                "UPDATE deliveries SET lease_expires_at = ? WHERE id = ? AND owner = ? AND claim = ?", rows
+            )
 
-    def take_back(self, is_gone: Callable[[str], bool | None], held: Collection[str]) -> list[str]:
-        """Make due again what a dead process was sending.
+    def reclaim(self, is_gone: Callable[[str], bool | None], held: Collection[str]) -> list[str]:
+        """Release the claims of processes that have ended, and claims whose lease has expired.
 
         Args:
-            is_gone: Tells whether an owner is dead; None when only the lease can tell.
-            held: Deliveries that this process is sending itself.
+            is_gone: Tells whether an owner's process has ended; None when only the lease can tell.
+            held: Ids of the deliveries that this process is sending.
 
         Returns:
-            The owners that are gone.
+            The owners whose process has ended.
         """
         rows = self._database.read(
-            "SELECT owner, MIN(lease) AS first, MAX(lease) AS last FROM deliveries WHERE owner IS NOT NULL "
-            "GROUP BY owner"
+            "SELECT owner, MIN(lease_expires_at) AS first, MAX(lease_expires_at) AS last FROM deliveries "
+            "WHERE owner IS NOT NULL GROUP BY owner"
         )
         now = time.time()
         fates = {row["owner"]: None if row["owner"] == self._owner else is_gone(row["owner"]) for row in rows}
         gone = [owner for owner, fate in fates.items() if fate]
-        unsure = [row["owner"] for row in rows if fates[row["owner"]] is None and _is_over(row, now)]
+        unsure = [row["owner"] for row in rows if fates[row["owner"]] is None and _is_expired(row, now)]
         if gone or unsure:
-            change = "UPDATE deliveries SET owner = NULL, lease = NULL, next_attempt = ?, error = ?"
+            change = "UPDATE deliveries SET owner = NULL, lease_expires_at = NULL, next_attempt_at = ?, error = ?"
             with self._database.transaction() as connection:
                 for owner in gone:
-                    connection.execute(f"{change} WHERE owner = ?", (now, LOST, owner))
+                    connection.execute(f"{change} WHERE owner = ?", (now, LOST_CLAIM_ERROR, owner))
                 mine = list(held)
+                expired = "(lease_expires_at < ? OR lease_expires_at > ?)"
                 for owner in unsure:
-                    query = f"{change} WHERE owner = ? AND (lease < ? OR lease > ?) AND id NOT IN ({_marks(mine)})"
-                    connection.execute(query, (now, LOST, owner, now, now + LEASE_DURATION + _CLOCK_SLACK, *mine))
+                    query = f"{change} WHERE owner = ? AND {expired} AND id NOT IN ({_marks(mine)})"
+                    connection.execute(query, (now, LOST_CLAIM_ERROR, owner, now, _latest_lease(now), *mine))
         return gone
 
-    def entries(self, *, state: str | None = None, ids: Sequence[str] | None = None) -> list[OutboxEntry]:
-        """Return what may be shown, the oldest first."""
+    def entries(self, *, status: str | None = None, ids: Sequence[str] | None = None) -> list[OutboxEntry]:
+        """Return the deliveries without credentials, the oldest first."""
         if ids is not None:
-            rows = self._database.read(f"{_SHOWN} WHERE id IN ({_marks(ids)}) ORDER BY number", tuple(ids))
-        elif state is not None:
-            rows = self._database.read(f"{_SHOWN} WHERE state = ? ORDER BY number", (state,))
+            rows = self._database.read(f"{_SELECT_ENTRIES} WHERE id IN ({_marks(ids)}) ORDER BY number", tuple(ids))
+        elif status is not None:
+            rows = self._database.read(f"{_SELECT_ENTRIES} WHERE status = ? ORDER BY number", (status,))
         else:
-            rows = self._database.read(f"{_SHOWN} ORDER BY number")
+            rows = self._database.read(f"{_SELECT_ENTRIES} ORDER BY number")
         return [_entry(row) for row in rows]
 
     def is_empty(self) -> bool:
-        """Tell whether nothing is left to be sent."""
-        return not self._database.read("SELECT 1 FROM deliveries WHERE state = 'pending' LIMIT 1")
+        """Return whether no delivery is pending."""
+        return not self._database.read("SELECT 1 FROM deliveries WHERE status = 'pending' LIMIT 1")
 
-    def retry(self, ids: Sequence[str] | None) -> int:
-        """Make deliveries due now; the dead ones begin their tries anew.
+    def redeliver(self, ids: Sequence[str] | None) -> int:
+        """Make deliveries due now. Dead ones start over with their retry schedule.
 
         Args:
-            ids: Which; all that are not delivered when None.
+            ids: Ids of deliveries; all that are not delivered when None.
 
         Returns:
-            How many are due now.
+            How many deliveries are due now.
 
         Raises:
-            OutboxError: An id is unknown, or delivered already; nothing is changed.
+            OutboxError: An id is unknown, or the delivery is already delivered; nothing is changed.
         """
         with self._database.transaction() as connection:
             if ids is None:
-                ids = [row["id"] for row in connection.execute("SELECT id FROM deliveries WHERE state != 'delivered'")]
+                ids = [row["id"] for row in connection.execute("SELECT id FROM deliveries WHERE status != 'delivered'")]
             else:
-                rows = _select(connection, "SELECT id, state FROM deliveries WHERE id IN", ids)
-                _check_retry(ids, {row["id"]: row["state"] for row in rows})
+                rows = _select(connection, "SELECT id, status FROM deliveries WHERE id IN", ids)
+                _check_redeliverable(ids, {row["id"]: row["status"] for row in rows})
             change = (
-                "UPDATE deliveries SET attempts = CASE state WHEN 'dead' THEN 0 ELSE attempts END, state = 'pending', "
-                "settled = NULL, next_attempt = ? WHERE id = ? AND owner IS NULL AND state != 'delivered'"
+                "UPDATE deliveries SET attempts = CASE status WHEN 'dead' THEN 0 ELSE attempts END, "
+                "status = 'pending', finished_at = NULL, next_attempt_at = ? "
+                "WHERE id = ? AND owner IS NULL AND status != 'delivered'"
             )
             now = time.time()
             return sum(connection.execute(change, (now, delivery_id)).rowcount for delivery_id in ids)
 
     def purge(self, before: float) -> int:
-        """Forget what was delivered before a time, in seconds since 1970.
+        """Delete deliveries that were delivered before a time, in seconds since 1970.
 
         Returns:
-            How many deliveries.
+            How many were deleted.
         """
-        which = "state = 'delivered' AND settled < ?"
+        which = "status = 'delivered' AND finished_at < ?"
         if not self._database.read(f"SELECT 1 FROM deliveries WHERE {which} LIMIT 1", (before,)):  # noqa: S608
             return 0
         with self._database.transaction() as connection:
@@ -282,12 +286,13 @@ class OutboxStore:
         return count
 
     def files(self) -> set[str]:
-        """Return the files that belong to results."""
+        """Return the names of all files that hold results."""
         return {row["file"] for row in self._database.read("SELECT file FROM results WHERE file IS NOT NULL")}
 
     def _claim(self, connection: sqlite3.Connection, row: sqlite3.Row) -> OutboxClaim:
         connection.execute(
-            "UPDATE deliveries SET owner = ?, lease = ?, claim = claim + 1, attempts = attempts + 1 WHERE id = ?",
+            "UPDATE deliveries SET owner = ?, lease_expires_at = ?, claim = claim + 1, attempts = attempts + 1 "
+            "WHERE id = ?",
             (self._owner, time.time() + LEASE_DURATION, row["id"]),
         )
         query = "SELECT claim, attempts FROM deliveries WHERE id = ?"
@@ -295,20 +300,24 @@ class OutboxStore:
         return OutboxClaim(delivery_id=row["id"], host=row["host"], number=number, attempt=attempt)
 
     def _settle(self, connection: sqlite3.Connection, claim: OutboxClaim, values: dict[str, Any]) -> bool:
-        values = {**values, "owner": None, "lease": None}
+        values = {**values, "owner": None, "lease_expires_at": None}
         query = f"UPDATE deliveries SET {', '.join(f'{name} = ?' for name in values)}"  # noqa: S608
         fence = (claim.delivery_id, self._owner, claim.number)
         row = connection.execute(f"{query} WHERE id = ? AND owner = ? AND claim = ?", (*values.values(), *fence))
         return row.rowcount == 1
 
 
-def _due(now: float) -> tuple[float, float]:
+def _due_bounds(now: float) -> tuple[float, float]:
     return now, now + LONGEST_DELAY.total_seconds()
 
 
-def _is_over(row: sqlite3.Row, now: float) -> bool:
-    # A lease of the far future was written before the clock was set back.
-    return bool(row["first"] < now or row["last"] > now + LEASE_DURATION + _CLOCK_SLACK)
+def _is_expired(row: sqlite3.Row, now: float) -> bool:
+    return bool(row["first"] < now or row["last"] > _latest_lease(now))
+
+
+def _latest_lease(now: float) -> float:
+    """Return the latest expiry that a lease can have. A later one was written before the clock was set back."""
+    return now + LEASE_DURATION + _CLOCK_SLACK
 
 
 def _marks(values: Collection[str]) -> str:
@@ -319,20 +328,22 @@ def _select(connection: sqlite3.Connection, query: str, ids: Sequence[str], *fir
     return connection.execute(f"{query} ({_marks(ids)})", (*first, *ids)).fetchall()
 
 
-def _insert(connection: sqlite3.Connection, order: NewDelivery, *, job_id: str, result: int | None, now: float) -> None:
-    url = order.callback.url
-    # The credentials stand in no variable: a traceback may be printed with these.
+def _insert(
+    connection: sqlite3.Connection, delivery: NewDelivery, *, job_id: str, result: int | None, now: float
+) -> None:
+    url = delivery.callback.url
+    # The credentials are in no local variable: tools print tracebacks with their values.
     connection.execute(
-        "INSERT INTO deliveries (id, result, job_id, kind, url, host, target, state, next_attempt, created) "
+        "INSERT INTO deliveries (id, result, job_id, kind, url, host, target, status, next_attempt_at, created_at) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?)",
         (
-            order.delivery_id,
+            delivery.delivery_id,
             result,
             _text(job_id),
-            order.kind,
+            delivery.kind,
             _text(str(url)),
             _text(f"{url.host}:{port_of(url)}"),
-            json.dumps(order.callback.plain()),
+            json.dumps(delivery.callback.plain()),
             now,
             now,
         ),
@@ -355,14 +366,14 @@ def _entry(row: sqlite3.Row) -> OutboxEntry:
         job_id=row["job_id"],
         kind=row["kind"],
         url=row["url"],
-        state=row["state"],
+        status=row["status"],
         sending=bool(row["sending"]),
         attempts=row["attempts"],
-        next_attempt=_time(row["next_attempt"]),
+        next_attempt_at=_time(row["next_attempt_at"]),
         error=row["error"],
         receipt=Receipt.from_dict(json.loads(row["receipt"])) if row["receipt"] else None,
-        created_at=datetime.fromtimestamp(row["created"], timezone.utc),
-        settled_at=_time(row["settled"]),
+        created_at=datetime.fromtimestamp(row["created_at"], timezone.utc),
+        finished_at=_time(row["finished_at"]),
     )
 
 
@@ -371,15 +382,18 @@ def _time(seconds: float | None) -> datetime | None:
 
 
 def _text(text: str) -> str:
-    # SQLite keeps UTF-8, and a lone surrogate, from a file's name for one, is none.
+    # SQLite stores text as UTF-8, which can't encode a lone surrogate. A file name with bytes that aren't UTF-8 has
+    # some (PEP 383).
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _check_retry(ids: Sequence[str], states: dict[str, str]) -> None:
+def _check_redeliverable(ids: Sequence[str], states: dict[str, str]) -> None:
     for delivery_id in ids:
         if delivery_id not in states:
             raise OutboxError(
                 f"The outbox has no delivery {delivery_id}.", hint="List them: callback-sdk outbox list PATH"
             )
         if states[delivery_id] == DELIVERED:
-            raise OutboxError(f"{delivery_id} is delivered already.", hint="To send it again, write the result again.")
+            raise OutboxError(
+                f"The delivery {delivery_id} is already delivered.", hint="To send it again, write the result again."
+            )

@@ -152,7 +152,7 @@ class S3Signer:
             SigningError: At once when the life or a header can't be signed, and when its turn comes for a key.
 
         Example:
-            >>> targets = list(signer.put_many(f"runs/{n}.json" for n in range(100_000)))
+            >>> targets = list(signer.presign_put_many(f"runs/{n}.json" for n in range(100_000)))
         """
         headers = put_headers(content_type, acl, metadata, if_none_match)
         return self._each(keys, encode_key, partial(self._puts, headers, expires))

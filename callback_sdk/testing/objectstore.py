@@ -66,7 +66,7 @@ class ObjectStore(RecordingServer):
     checked as well, put it in front of a store that does.
 
         with ObjectStore() as store:
-            put = S3Signer("results", client=store.client()).put("42.json")
+            put = S3Signer("results", client=store.client()).presign_put("42.json")
             store.inject_fault(Fault.LOST_RESPONSE)
             ResultsWriter().write(result, put)
             assert store.objects["results/42.json"].document["job_id"] == "42"

@@ -87,7 +87,7 @@ def test_run_goes_on_until_a_signal(path: Path, webhook: WebhookReceiver, number
     """Without --until-empty it waits for more, and a signal ends it in good order."""
     with _start("run", path) as process:
         with Outbox(path) as outbox:
-            outbox.retry()
+            outbox.redeliver()
         webhook.wait_for(2)
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
@@ -121,7 +121,7 @@ def test_list_shows_states_in_words_and_as_json(path: Path, webhook: WebhookRece
     ]
     assert f"{webhook.url}?***" in lines[1]
     entries = json.loads(_run("list", path, "--json").stdout)
-    assert datetime.fromisoformat(entries[0]["next_attempt"]) > datetime.fromisoformat(entries[0]["created_at"])
+    assert datetime.fromisoformat(entries[0]["next_attempt_at"]) > datetime.fromisoformat(entries[0]["created_at"])
     assert "503" in entries[0]["error"]
     assert Receipt.from_dict(entries[1]["receipt"]).status == 200
     assert [entry["job_id"] for entry in json.loads(_run("list", path, "--json", "--status", "dead").stdout)] == ["44"]

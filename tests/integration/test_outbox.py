@@ -136,7 +136,7 @@ def test_delivery_of_a_killed_process_is_taken_over_at_once(path: Path) -> None:
             outbox.run(until_empty=True)
             (entry,) = outbox.entries()
         assert time.monotonic() - begun < 30
-    assert (entry.state, entry.attempts) == ("delivered", 2)
+    assert (entry.status, entry.attempts) == ("delivered", 2)
     assert webhook.max_concurrent == 1
     assert [len(bodies) for bodies in webhook.bodies.values()] == [1]
 
@@ -164,8 +164,8 @@ def test_processes_that_share_an_outbox_send_each_delivery_once(path: Path) -> N
     with RawServer(webhook) as server, Outbox(path) as outbox:
         for number in range(count):
             outbox.write(_result(number), f"{server.url}/{number % 5}")
-        assert len(outbox.entries(state="pending")) == count
-        outbox.retry()
+        assert len(outbox.entries(status="pending")) == count
+        outbox.redeliver()
         # Nothing is accepted until both are dead: what is accepted right before a kill may rightly be sent again.
         webhook.hold = 60
         for _ in range(3):
@@ -178,7 +178,7 @@ def test_processes_that_share_an_outbox_send_each_delivery_once(path: Path) -> N
         with python(RUN, path) as one, python(RUN, path) as two:
             assert one.wait(60) == two.wait(60) == 0
         entries = outbox.entries()
-    assert {entry.state for entry in entries} == {"delivered"}
+    assert {entry.status for entry in entries} == {"delivered"}
     assert max(entry.attempts for entry in entries) > 2
     assert webhook.max_concurrent == 1
     assert list(webhook.accepted.values()) == [1] * count
@@ -200,7 +200,7 @@ def test_child_of_a_fork_has_its_own_connection(path: Path, webhook: WebhookRece
         children = [_fork(lambda n=n: outbox.write(_result(n), webhook.url)) for n in range(4)]  # type: ignore[misc]
         outbox.write(_result(99), webhook.url)
         assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
-        assert {entry.job_id for entry in outbox.entries(state="delivered")} == {"42", "99", "0", "1", "2", "3"}
+        assert {entry.job_id for entry in outbox.entries(status="delivered")} == {"42", "99", "0", "1", "2", "3"}
 
 
 FORKS = """

@@ -137,7 +137,7 @@ def test_own_client_of_another_style_signs_with_v4_all_the_same(
     seaweedfs: SeaweedFS, bucket: str, clients: Callable[..., object]
 ) -> None:
     """A client that would presign with Signature Version 2 still gives its place and its credentials."""
-    target = S3Signer(bucket, client=clients(signature_version="s3")).put("v4.json")
+    target = S3Signer(bucket, client=clients(signature_version="s3")).presign_put("v4.json")
     assert "X-Amz-Signature=" in target.url
     assert put(target).status_code == 200
 

@@ -287,7 +287,7 @@ def test_fixtures_for_users_work_in_a_project_of_their_own(tmp_path: Path) -> No
             from callback_sdk.testing import Fault
 
             def test_my_worker(callback_store, callback_webhook):
-                put = S3Signer("results", client=callback_store.client()).put("42.json")
+                put = S3Signer("results", client=callback_store.client()).presign_put("42.json")
                 callback_store.inject_fault(Fault.LOST_RESPONSE)
                 callback_webhook.respond(503)
                 ResultsWriter().write(JobResult(job_id="42", success=True), [put.url, callback_webhook.url])

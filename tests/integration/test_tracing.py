@@ -184,7 +184,7 @@ def test_a_writer_joins_the_trace_that_its_worker_is_in(own: InMemorySpanExporte
     """In its threads too, with one span for each try; object stores get no header that wasn't signed."""
     webhook.respond(503, headers={"Retry-After": "0"})
     with ObjectStore() as store, ResultsWriter() as writer:
-        put = S3Signer("results", client=store.client()).put("42.json")
+        put = S3Signer("results", client=store.client()).presign_put("42.json")
         with trace.get_tracer("worker").start_as_current_span("mine") as mine:
             writer.write(JobResult(job_id="42", success=True, results={}), [put, webhook.url])
         (stored,) = store.requests

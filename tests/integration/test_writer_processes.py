@@ -110,7 +110,7 @@ def test_write_from_a_handler_in_the_middle_of_a_commit_is_an_error(tmp_path: Pa
     """The interrupted commit can't end before the handler does, so waiting for it would last for ever."""
     with Outbox(tmp_path / "outbox") as outbox:
         with (
-            outbox._desk().database.transaction(),
+            outbox._process_state().database.transaction(),
             pytest.raises(OutboxError, match="signal handler has interrupted"),
         ):
             outbox.write(JobResult(job_id="1", success=True), webhook.url)
@@ -173,7 +173,7 @@ def test_nothing_that_a_child_stored_is_lost_when_its_parent_closes_the_outbox(t
 def test_child_that_is_forked_inside_a_transaction_gets_an_error(tmp_path: Path) -> None:
     """SQLite takes the parent's lock for the child's own, and would wait for it for ever."""
     with Outbox(tmp_path / "outbox") as outbox:
-        with outbox._desk().database.transaction():
+        with outbox._process_state().database.transaction():
             child = os.fork()
             if child == 0:
                 signal.alarm(60)
@@ -201,7 +201,7 @@ def test_silent_hosts_hold_up_no_other(
     tmp_path: Path, webhook: WebhookReceiver, silent: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many deliveries are due at them, a delivery for another host is made long before their timeout."""
-    monkeypatch.setattr("callback_sdk.outbox.outbox.GRACE", timedelta(0))
+    monkeypatch.setattr("callback_sdk.outbox.outbox.SHUTDOWN_TIMEOUT", timedelta(0))
     patient = ResultsWriter(timeouts=Timeouts(read=timedelta(seconds=60)))
     with Outbox(tmp_path / "outbox", writer=patient) as outbox:
         with monkeypatch.context() as patch:
@@ -211,7 +211,7 @@ def test_silent_hosts_hold_up_no_other(
                 for url in silent:
                     outbox.write(JobResult(job_id=f"{number}", success=True), f"{url}/{number}")
             outbox.write(JobResult(job_id="good", success=True), webhook.url)
-        outbox.retry()
+        outbox.redeliver()
         stop, begun = threading.Event(), time.monotonic()
         thread = threading.Thread(target=outbox.run, kwargs={"stop": stop})
         thread.start()

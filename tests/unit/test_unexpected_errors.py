@@ -176,7 +176,7 @@ def test_result_that_is_none_is_an_encoding_error(tmp_path: Path, kind: type, re
 
 
 OUTBOX_STEPS = [
-    *((OutboxStore, name) for name in ("add", "letter", "delivered", "entries", "take_back")),
+    *((OutboxStore, name) for name in ("add", "pending_send", "delivered", "entries", "reclaim")),
     *((ResultFiles, name) for name in ("keep", "body", "remove")),
     *((ClaimOwner, name) for name in ("acquire_lock", "is_gone", "forget")),
     *((OutboxDatabase, name) for name in ("read", "transaction", "check", "is_gone")),
@@ -197,9 +197,9 @@ def test_outbox_raises_only_errors_of_this_package(
             with contextlib.suppress(CallbackSDKError):
                 outbox.write(RESULT, [f"{webhook.url}/1", f"{webhook.url}/2"])
         outbox.write(RESULT, [f"{webhook.url}/1", f"{webhook.url}/2"])
-        outbox.retry()
+        outbox.redeliver()
         outbox.run(until_empty=True)
-        assert [entry.state for entry in outbox.entries()] == ["delivered", "delivered"]
+        assert [entry.status for entry in outbox.entries()] == ["delivered", "delivered"]
     assert sorted({request.path for request in webhook.accepted}) == ["/webhook/1", "/webhook/2"]
     assert len(webhook.accepted) == 2
 

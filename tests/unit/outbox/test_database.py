@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from callback_sdk.outbox.database import OutboxDatabase
+from callback_sdk import Outbox
+from callback_sdk.outbox.database import VERSION, OutboxDatabase
+from callback_sdk.testing import WebhookReceiver
 
 
 class _Interrupted:
@@ -44,3 +47,79 @@ def test_signal_right_after_begin_leaves_no_transaction_open(tmp_path: Path) -> 
     with database.transaction() as writing:
         assert writing.in_transaction
     database.close()
+
+
+_VERSION_1 = """
+    CREATE TABLE results (
+        id INTEGER PRIMARY KEY, job TEXT NOT NULL, nulled INTEGER NOT NULL, object_url TEXT, data BLOB, file TEXT
+    );
+    CREATE TABLE deliveries (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        result INTEGER NOT NULL REFERENCES results(id),
+        job_id TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        url TEXT NOT NULL,
+        host TEXT NOT NULL,
+        target TEXT,
+        state TEXT NOT NULL CHECK (state IN ('pending', 'delivered', 'dead')),
+        attempts INTEGER NOT NULL DEFAULT 0,
+        next_attempt REAL,
+        error TEXT,
+        receipt TEXT,
+        owner TEXT,
+        lease REAL,
+        claim INTEGER NOT NULL DEFAULT 0,
+        created REAL NOT NULL,
+        settled REAL
+    );
+    CREATE INDEX deliveries_due ON deliveries (state, next_attempt);
+    CREATE INDEX deliveries_result ON deliveries (result);
+    CREATE INDEX deliveries_owner ON deliveries (owner) WHERE owner IS NOT NULL;
+    INSERT INTO results VALUES
+        (1, '{"job_id":"42","success":true,"error":null,"status":"Finished"}', 3, NULL, x'7b7d', NULL);
+    INSERT INTO deliveries VALUES
+        (1, 'msg_1', 1, '42', 'webhook', 'http://h/', 'h:80', '{"url":"URL","param":{}}', 'pending', 2, 1000.0, '503',
+         NULL, NULL, NULL, 2, 900.0, NULL),
+        (2, 'msg_2', 1, '42', 'webhook', 'http://h/', 'h:80', NULL, 'dead', 9, NULL, '410', NULL, NULL, NULL, 9, 900.0,
+         990.0);
+    PRAGMA application_id = 1667395448;
+    PRAGMA user_version = 1;
+    PRAGMA journal_mode = WAL;
+"""
+"""A file as the first version made it, with one pending and one dead delivery."""
+
+
+def test_file_of_the_first_version_is_upgraded_and_sent(tmp_path: Path, webhook: WebhookReceiver) -> None:
+    """Its deliveries keep their attempts, times and errors, and what is pending is delivered."""
+    path = tmp_path / "outbox.sqlite3"
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(_VERSION_1.replace("URL", webhook.url))
+    with Outbox(path, create=False) as outbox:
+        pending, dead = outbox.entries()
+        assert (pending.status, pending.attempts, pending.error) == ("pending", 2, "503")
+        assert pending.next_attempt_at == datetime.fromtimestamp(1000, timezone.utc)
+        assert (dead.status, dead.finished_at) == ("dead", datetime.fromtimestamp(990, timezone.utc))
+        outbox.run(until_empty=True)
+        (delivered,) = outbox.entries(status="delivered")
+    assert delivered.receipt is not None
+    assert (delivered.delivery_id, delivered.receipt.attempts, delivered.receipt.nulls_written) == ("msg_1", 3, 3)
+    with closing(sqlite3.connect(path)) as new:
+        assert new.execute("PRAGMA user_version").fetchone() == (VERSION,)
+        assert new.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_upgraded_file_has_the_tables_of_a_new_one(tmp_path: Path) -> None:
+    """Column by column, in their order; a second opening changes nothing."""
+    with closing(sqlite3.connect(tmp_path / "old")) as old:
+        old.executescript(_VERSION_1)
+    for _ in range(2):
+        OutboxDatabase(tmp_path / "old", tmp_path / "files", create=False).close()
+    OutboxDatabase(tmp_path / "new", tmp_path / "files", create=True).close()
+    tables = []
+    for name in ("old", "new"):
+        with closing(sqlite3.connect(tmp_path / name)) as database:
+            tables.append(
+                [database.execute(f"PRAGMA table_info({table})").fetchall() for table in ("results", "deliveries")]
+            )
+    assert tables[0] == tables[1]

@@ -37,8 +37,8 @@ from callback_sdk.errors import (
     TargetExpiredError,
 )
 from callback_sdk.outbox import files
-from callback_sdk.outbox import sender as courier
-from callback_sdk.outbox import store as ledger
+from callback_sdk.outbox import sender as sender
+from callback_sdk.outbox import store as store
 from callback_sdk.outbox.database import OutboxDatabase
 from callback_sdk.outbox.entries import NewDelivery, OutboxClaim, StoredResults
 from callback_sdk.outbox.store import OutboxStore
@@ -106,7 +106,7 @@ def test_result_is_delivered_and_the_receipt_is_kept(outbox: Outbox, webhook: We
     assert written.pending == ()
     (entry,) = outbox.entries()
     assert (entry.receipt,) == written.receipts
-    assert (entry.state, entry.attempts, entry.delivery_id) == ("delivered", 1, request.headers["webhook-id"])
+    assert (entry.status, entry.attempts, entry.delivery_id) == ("delivered", 1, request.headers["webhook-id"])
 
 
 def test_same_result_written_twice_is_one_delivery(outbox: Outbox, webhook: WebhookReceiver) -> None:
@@ -131,9 +131,9 @@ def test_passing_fault_is_no_error(outbox: Outbox, webhook: WebhookReceiver) -> 
     written = outbox.write(RESULT, [webhook.url, f"{webhook.url}/2"])
     assert len(written.receipts) == len(written.pending) == 1
     (entry,) = written.pending
-    assert (entry.state, entry.attempts, entry.sending) == ("pending", 1, False)
+    assert (entry.status, entry.attempts, entry.sending) == ("pending", 1, False)
     assert "503" in (entry.error or "")
-    delay = (entry.next_attempt or NOW) - entry.created_at
+    delay = (entry.next_attempt_at or NOW) - entry.created_at
     assert timedelta(seconds=5) <= delay < timedelta(seconds=60)
 
 
@@ -141,7 +141,7 @@ def test_pause_that_the_server_asks_for_is_kept(outbox: Outbox, webhook: Webhook
     """Retry-After moves the next try further away than the schedule would."""
     webhook.respond(429, headers={"Retry-After": "600"})
     (entry,) = outbox.write(RESULT, webhook.url).pending
-    assert (entry.next_attempt or NOW) - entry.created_at >= timedelta(seconds=600)
+    assert (entry.next_attempt_at or NOW) - entry.created_at >= timedelta(seconds=600)
 
 
 def test_everything_is_on_disk_before_anything_is_sent(path: Path) -> None:
@@ -151,7 +151,7 @@ def test_everything_is_on_disk_before_anything_is_sent(path: Path) -> None:
     def script(connection: socket.socket, number: int) -> None:
         read_request(connection)
         with sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True) as reader:
-            seen.append(reader.execute("SELECT state, owner IS NOT NULL, data FROM deliveries, results").fetchall())
+            seen.append(reader.execute("SELECT status, owner IS NOT NULL, data FROM deliveries, results").fetchall())
         reader.close()
         connection.sendall(answer("200 OK"))
 
@@ -167,8 +167,8 @@ def test_refusal_for_good_is_an_error_and_stays_as_dead(outbox: Outbox, webhook:
         outbox.write(RESULT, webhook.url)
     assert caught.value.status == 410
     outbox.write(RESULT, f"{webhook.url}/2")
-    (entry,) = outbox.entries(state="dead")
-    assert (entry.attempts, entry.next_attempt) == (1, None)
+    (entry,) = outbox.entries(status="dead")
+    assert (entry.attempts, entry.next_attempt_at) == (1, None)
     with pytest.raises(DeliveryError, match=entry.delivery_id) as again:
         outbox.write(RESULT, [f"{webhook.url}/2", webhook.url])
     assert len(again.value.receipts) == 1
@@ -239,7 +239,7 @@ def test_threads_that_write_the_same_make_one_delivery(outbox: Outbox, webhook: 
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(webhook.requests) == len(outbox.entries(state="delivered")) == 1
+    assert len(webhook.requests) == len(outbox.entries(status="delivered")) == 1
 
 
 # What run does
@@ -282,9 +282,9 @@ def test_delivery_is_given_up_at_the_end_of_the_schedule(
     webhook.respond(503, times=3)
     outbox.write(RESULT, webhook.url)
     outbox.run(until_empty=True)
-    (entry,) = outbox.entries(state="dead")
-    assert (entry.attempts, entry.next_attempt) == (3, None)
-    assert entry.settled_at is not None
+    (entry,) = outbox.entries(status="dead")
+    assert (entry.attempts, entry.next_attempt_at) == (3, None)
+    assert entry.finished_at is not None
 
 
 def test_dead_delivery_begins_anew_when_it_is_asked_for(
@@ -295,23 +295,23 @@ def test_dead_delivery_begins_anew_when_it_is_asked_for(
     with pytest.raises(DeliveryError):
         outbox.write(RESULT, webhook.url)
     (entry,) = outbox.entries()
-    assert outbox.retry(entry.delivery_id) == 1
+    assert outbox.redeliver(entry.delivery_id) == 1
     outbox.run(until_empty=True)
-    assert outbox.entries()[0].state == "delivered"
-    assert outbox.retry() == 0
-    with pytest.raises(OutboxError, match="delivered already"):
-        outbox.retry(entry.delivery_id)
+    assert outbox.entries()[0].status == "delivered"
+    assert outbox.redeliver() == 0
+    with pytest.raises(OutboxError, match="already delivered"):
+        outbox.redeliver(entry.delivery_id)
     with pytest.raises(OutboxError, match="no delivery msg_0"):
-        outbox.retry("msg_0")
+        outbox.redeliver("msg_0")
 
 
 def test_pending_delivery_can_be_hurried(outbox: Outbox, webhook: WebhookReceiver) -> None:
     """A person who mended the receiver needn't wait for the schedule."""
     webhook.respond(503)
     outbox.write(RESULT, webhook.url)
-    assert outbox.retry() == 1
+    assert outbox.redeliver() == 1
     outbox.run(until_empty=True)
-    assert outbox.entries()[0].state == "delivered"
+    assert outbox.entries()[0].status == "delivered"
 
 
 def test_run_ends_when_it_is_told_to(outbox: Outbox, webhook: WebhookReceiver) -> None:
@@ -322,12 +322,12 @@ def test_run_ends_when_it_is_told_to(outbox: Outbox, webhook: WebhookReceiver) -
     with Outbox(outbox.path) as other:
         webhook.respond(503)
         other.write(RESULT, webhook.url)
-        other.retry()
+        other.redeliver()
         webhook.wait_for(2)
     stop.set()
     thread.join(30)
     assert not thread.is_alive()
-    assert outbox.entries()[0].state == "delivered"
+    assert outbox.entries()[0].status == "delivered"
 
 
 def test_slow_host_holds_up_no_other(outbox: Outbox, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,15 +338,17 @@ def test_slow_host_holds_up_no_other(outbox: Outbox, webhook: WebhookReceiver, m
         server.wait(30)
 
     with RawServer(script) as server:
-        orders = [_order(f"{server.url}/{number}", number) for number in range(20)]
-        outbox._desk().ledger.add(RESULT, orders, StoredResults(data=b"1"), nulls_written=0, object_url=None)
-        outbox._desk().ledger.add(
-            RESULT, [_order(webhook.url, 20)], StoredResults(data=b"1"), nulls_written=0, object_url=None
+        new_deliveries = [_new_delivery(f"{server.url}/{number}", number) for number in range(20)]
+        outbox._process_state().store.add(
+            RESULT, new_deliveries, StoredResults(data=b"1"), nulls_written=0, object_url=None
+        )
+        outbox._process_state().store.add(
+            RESULT, [_new_delivery(webhook.url, 20)], StoredResults(data=b"1"), nulls_written=0, object_url=None
         )
         with sqlite3.connect(outbox.path) as hand:
             hand.execute("UPDATE deliveries SET owner = NULL")
         hand.close()
-        monkeypatch.setattr("callback_sdk.outbox.outbox.GRACE", timedelta(0))
+        monkeypatch.setattr("callback_sdk.outbox.outbox.SHUTDOWN_TIMEOUT", timedelta(0))
         stop = threading.Event()
         thread = threading.Thread(target=outbox.run, kwargs={"stop": stop})
         thread.start()
@@ -354,7 +356,7 @@ def test_slow_host_holds_up_no_other(outbox: Outbox, webhook: WebhookReceiver, m
         assert server.connections <= 8
         stop.set()
         thread.join()
-    assert outbox._desk().courier.wait(timedelta(seconds=30))
+    assert outbox._process_state().sender.wait(timedelta(seconds=30))
 
 
 # Large results
@@ -369,7 +371,7 @@ def test_file_of_results_is_copied(outbox: Outbox, path: Path, tmp_path: Path, w
     original.unlink()
     (copy,) = copies(path)
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
-    outbox.retry()
+    outbox.redeliver()
     outbox.run(until_empty=True)
     assert [request.document["results"][-1] for request in webhook.requests] == [19_999] * 4
     assert copies(path) == []
@@ -409,7 +411,7 @@ def test_files_that_belong_to_nothing_are_removed_after_a_while(
     left.write_bytes(b"1")
     outbox.purge(older_than=timedelta(days=1))
     assert left.exists()
-    monkeypatch.setattr(files, "ABANDONED", timedelta(seconds=-1))
+    monkeypatch.setattr(files, "ORPHAN_AGE", timedelta(seconds=-1))
     outbox.purge(older_than=timedelta(days=1))
     assert copies(path) == [wanted]
 
@@ -440,9 +442,9 @@ def test_credentials_are_gone_when_the_target_has_the_result(path: Path) -> None
             assert outbox.write(result, signed_put(server.url)).pending
         assert MARKER.encode() in everything_on_disk(path)
         with Outbox(path) as outbox:
-            outbox.retry()
+            outbox.redeliver()
             outbox.run(until_empty=True)
-            assert outbox.entries()[0].state == "delivered"
+            assert outbox.entries()[0].status == "delivered"
     assert MARKER.encode() not in everything_on_disk(path)
     assert b"Lovelace" not in everything_on_disk(path)
 
@@ -470,7 +472,7 @@ def test_no_frame_of_an_error_shows_a_credential(outbox: Outbox, webhook: Webhoo
         with pytest.raises((DeliveryError, OutboxError)) as caught:
             outbox.write(JobResult(job_id="1", success=True, results=results), url)
         errors.append(caught.value)
-        outbox._desk().database._connection.execute("PRAGMA max_page_count = 1")
+        outbox._process_state().database._connection.execute("PRAGMA max_page_count = 1")
     for error in errors:
         assert error.__traceback__ is not None
         frames = traceback.TracebackException(type(error), error, error.__traceback__.tb_next, capture_locals=True)
@@ -495,19 +497,19 @@ def test_text_of_a_foreign_error_is_not_kept(path: Path, caplog: pytest.LogCaptu
 # Claims
 
 
-def _order(url: str, number: int) -> NewDelivery:
+def _new_delivery(url: str, number: int) -> NewDelivery:
     return NewDelivery(delivery_id=f"msg_{number}", kind="webhook", callback=callbacks(url)[0])
 
 
-def claimed(ledger: OutboxStore) -> list[OutboxClaim]:
+def claimed(store: OutboxStore) -> list[OutboxClaim]:
     """Claim all that is due."""
     claims: list[OutboxClaim] = []
-    ledger.claim_due(list, claims.append)
+    store.claim_due(list, claims.append)
     return claims
 
 
 @pytest.fixture
-def ledgers(tmp_path: Path) -> Iterator[tuple[OutboxStore, OutboxStore]]:
+def stores(tmp_path: Path) -> Iterator[tuple[OutboxStore, OutboxStore]]:
     """Open one outbox as two owners, with one delivery that the first has claimed."""
     made = [OutboxDatabase(tmp_path / "box", tmp_path / "box-files", create=True) for _ in range(2)]
     first, second = OutboxStore(made[0], "one"), OutboxStore(made[1], "two")
@@ -516,46 +518,52 @@ def ledgers(tmp_path: Path) -> Iterator[tuple[OutboxStore, OutboxStore]]:
         database.close()
 
 
-def test_claim_that_was_lost_changes_nothing(ledgers: tuple[OutboxStore, OutboxStore]) -> None:
+def test_claim_that_was_lost_changes_nothing(stores: tuple[OutboxStore, OutboxStore]) -> None:
     """A process that comes back after its claim was taken over can't overwrite the newer state."""
-    first, second = ledgers
-    _, (old,) = first.add(RESULT, [_order("http://h/", 1)], StoredResults(data=b"1"), nulls_written=0, object_url=None)
+    first, second = stores
+    _, (old,) = first.add(
+        RESULT, [_new_delivery("http://h/", 1)], StoredResults(data=b"1"), nulls_written=0, object_url=None
+    )
     assert claimed(second) == []
-    assert second.take_back(lambda owner: True, ()) == ["one"]
+    assert second.reclaim(lambda owner: True, ()) == ["one"]
     (new,) = claimed(second)
     assert new.number > old.number
-    assert first.letter(old) is None
+    assert first.pending_send(old) is None
     first.renew([old])
     first.release(old)
     assert not first.failed(old, "late", None)
     assert first.delivered(old, RECEIPT) == (False, None)
     (entry,) = second.entries()
-    assert (entry.state, entry.sending, entry.attempts) == ("pending", True, 2)
+    assert (entry.status, entry.sending, entry.attempts) == ("pending", True, 2)
     assert second.delivered(new, RECEIPT) == (True, None)
-    assert first.entries()[0].state == "delivered"
+    assert first.entries()[0].status == "delivered"
 
 
-def test_claim_of_a_living_owner_is_left_alone(ledgers: tuple[OutboxStore, OutboxStore]) -> None:
+def test_claim_of_a_living_owner_is_left_alone(stores: tuple[OutboxStore, OutboxStore]) -> None:
     """Neither a lock that is held nor a lease that still runs lets another process in."""
-    first, second = ledgers
-    first.add(RESULT, [_order("http://h/", 1)], StoredResults(data=b"1"), nulls_written=0, object_url=None)
-    assert second.take_back(lambda owner: False, ()) == []
-    assert second.take_back(lambda owner: None, ()) == []
+    first, second = stores
+    first.add(RESULT, [_new_delivery("http://h/", 1)], StoredResults(data=b"1"), nulls_written=0, object_url=None)
+    assert second.reclaim(lambda owner: False, ()) == []
+    assert second.reclaim(lambda owner: None, ()) == []
     assert claimed(second) == []
 
 
 def test_lease_decides_where_the_lock_cannot_be_seen(
-    ledgers: tuple[OutboxStore, OutboxStore], monkeypatch: pytest.MonkeyPatch
+    stores: tuple[OutboxStore, OutboxStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A claim without a heartbeat expires; one with a heartbeat doesn't."""
-    first, second = ledgers
-    monkeypatch.setattr(ledger, "LEASE_DURATION", -1.0)
+    first, second = stores
+    monkeypatch.setattr(store, "LEASE_DURATION", -1.0)
     _, claims = first.add(
-        RESULT, [_order("http://h/", n) for n in (1, 2)], StoredResults(data=b"1"), nulls_written=0, object_url=None
+        RESULT,
+        [_new_delivery("http://h/", n) for n in (1, 2)],
+        StoredResults(data=b"1"),
+        nulls_written=0,
+        object_url=None,
     )
     monkeypatch.undo()
     first.renew([claim for claim in claims if claim.delivery_id == "msg_2"])
-    second.take_back(lambda owner: None, ())
+    second.reclaim(lambda owner: None, ())
     assert [claim.delivery_id for claim in claimed(second)] == ["msg_1"]
 
 
@@ -564,7 +572,7 @@ def test_claims_are_kept_alive_while_a_try_runs(
 ) -> None:
     """Heartbeats renew them for as long as the server takes."""
     renewed = threading.Event()
-    monkeypatch.setattr(courier, "HEARTBEAT_INTERVAL", 0.01)
+    monkeypatch.setattr(sender, "HEARTBEAT_INTERVAL", 0.01)
     monkeypatch.setattr(OutboxStore, "renew", lambda self, claims: renewed.set())
     webhook.respond(200, delay=timedelta(seconds=0.3))
     outbox.write(RESULT, webhook.url)
@@ -585,7 +593,7 @@ def test_outcome_that_cannot_be_kept_is_kept_later(
         assert (len(written.receipts), written.pending) == (1, ())
         assert outbox.entries()[0].sending
     outbox.run(until_empty=True)
-    assert outbox.entries()[0].state == "delivered"
+    assert outbox.entries()[0].status == "delivered"
     assert len(webhook.requests) == 1
 
 
@@ -593,10 +601,10 @@ def test_run_survives_a_database_that_fails_for_a_while(
     outbox: Outbox, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It waits and goes on, as the disk may have space again."""
-    monkeypatch.setattr("callback_sdk.outbox.outbox._PAUSE", 0.01)
+    monkeypatch.setattr("callback_sdk.outbox.outbox._OUTAGE_PAUSE", 0.01)
     webhook.respond(503)
     outbox.write(RESULT, webhook.url)
-    outbox.retry()
+    outbox.redeliver()
     whole, failures = OutboxStore.claim_due, iter([OutboxError("full")])
 
     def once(self: OutboxStore, *args: Any) -> Any:
@@ -606,7 +614,7 @@ def test_run_survives_a_database_that_fails_for_a_while(
 
     monkeypatch.setattr(OutboxStore, "claim_due", once)
     outbox.run(until_empty=True)
-    assert outbox.entries()[0].state == "delivered"
+    assert outbox.entries()[0].status == "delivered"
 
 
 # What is forgotten
@@ -614,7 +622,7 @@ def test_run_survives_a_database_that_fails_for_a_while(
 
 def test_receipts_are_forgotten_after_a_while(path: Path, webhook: WebhookReceiver) -> None:
     """Run removes old ones by itself; what isn't delivered is never removed."""
-    with Outbox(path, keep=timedelta(milliseconds=1)) as outbox:
+    with Outbox(path, receipt_retention=timedelta(milliseconds=1)) as outbox:
         outbox.write(RESULT, webhook.url)
         webhook.respond(410)
         with pytest.raises(DeliveryError):
@@ -622,7 +630,7 @@ def test_receipts_are_forgotten_after_a_while(path: Path, webhook: WebhookReceiv
         assert outbox.purge(older_than=timedelta(days=1)) == 0
         time.sleep(0.01)
         outbox.run(until_empty=True)
-        assert [entry.state for entry in outbox.entries()] == ["dead"]
+        assert [entry.status for entry in outbox.entries()] == ["dead"]
         assert outbox.write(RESULT, webhook.url).receipts
         time.sleep(0.01)
         assert outbox.purge(older_than=timedelta(milliseconds=1)) == 1
@@ -631,8 +639,8 @@ def test_receipts_are_forgotten_after_a_while(path: Path, webhook: WebhookReceiv
 @pytest.mark.parametrize("value", [timedelta(0), timedelta(days=-1), "30"])
 def test_duration_has_to_be_one(path: Path, value: Any) -> None:
     """Text, or no time at all, is refused with a text that says what to give."""
-    with pytest.raises(ConfigurationError, match="keep"):
-        Outbox(path, keep=value)
+    with pytest.raises(ConfigurationError, match="receipt_retention"):
+        Outbox(path, receipt_retention=value)
     assert not path.exists()
 
 
@@ -688,7 +696,7 @@ def test_outbox_that_should_be_there_is_not_made(path: Path) -> None:
 
 def test_only_the_last_folder_of_a_path_is_made(tmp_path: Path) -> None:
     """A typo further up is an error, and not a second outbox that nobody sends from."""
-    with pytest.raises(ConfigurationError, match="Only the last folder"):
+    with pytest.raises(ConfigurationError, match="Only the last directory"):
         Outbox(tmp_path / "typo" / "folder" / "outbox")
     assert not (tmp_path / "typo").exists()
     with Outbox(tmp_path / "folder" / "outbox") as outbox:
@@ -698,7 +706,7 @@ def test_only_the_last_folder_of_a_path_is_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["/proc/callback-sdk/outbox", "/dev/null/outbox"])
 def test_folder_that_cannot_be_written_is_a_clear_error(place: str) -> None:
     """The text names the file and what to do."""
-    with pytest.raises(ConfigurationError, match="folder that this process may write to"):
+    with pytest.raises(ConfigurationError, match="directory that this process may write to"):
         Outbox(place)
 
 
@@ -727,7 +735,7 @@ def test_file_that_disappears_during_a_commit_is_an_error(outbox: Outbox, path: 
     """What would be committed to a file that is gone is not said to be stored."""
 
     def commit() -> None:
-        with outbox._desk().database.transaction() as connection:
+        with outbox._process_state().database.transaction() as connection:
             connection.execute("DELETE FROM deliveries")
             path.unlink()
 
@@ -750,7 +758,7 @@ def test_file_that_is_truncated_while_it_is_open_is_a_typed_error(
 ) -> None:
     """Nothing is said to be stored that isn't."""
     outbox.write(RESULT, webhook.url)
-    outbox._desk().database.checkpoint()
+    outbox._process_state().database.checkpoint()
     os.truncate(path, size)
     with contextlib.suppress(CallbackSDKError):
         outbox.write(JobResult(job_id="2", success=True), webhook.url)
@@ -767,10 +775,10 @@ def test_copy_of_results_that_was_damaged_is_not_sent(
     outbox.write(JobResult(job_id="1", success=True, results="x" * 100_000), webhook.url)
     (copy,) = copies(path)
     copy.write_bytes(b'"' + b"y" * 100_000 + b'"')
-    outbox.retry()
+    outbox.redeliver()
     outbox.run(until_empty=True)
     (entry,) = outbox.entries()
-    assert (entry.state, len(webhook.requests)) == ("dead", 1)
+    assert (entry.status, len(webhook.requests)) == ("dead", 1)
     assert "are not those that were stored" in (entry.error or "")
 
 
@@ -784,9 +792,9 @@ def test_clock_that_jumps_does_not_make_a_delivery_wait_for_long(
     webhook.respond(503)
     outbox.write(RESULT, webhook.url)
     (entry,) = outbox.entries()
-    assert entry.next_attempt is not None
-    monkeypatch.setattr(ledger, "time", _Clock((entry.next_attempt + jump).timestamp()))
-    assert len(claimed(outbox._desk().ledger)) == is_due
+    assert entry.next_attempt_at is not None
+    monkeypatch.setattr(store, "time", _Clock((entry.next_attempt_at + jump).timestamp()))
+    assert len(claimed(outbox._process_state().store)) == is_due
 
 
 class _Clock:
@@ -795,14 +803,14 @@ class _Clock:
 
 
 def test_claim_that_was_made_before_the_clock_was_set_back_runs_out(
-    ledgers: tuple[OutboxStore, OutboxStore], monkeypatch: pytest.MonkeyPatch
+    stores: tuple[OutboxStore, OutboxStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its lease lies in the far future; one that lies a minute ahead belongs to a clock that differs a little."""
-    first, second = ledgers
-    first.add(RESULT, [_order("http://h/", 1)], StoredResults(data=b"1"), nulls_written=0, object_url=None)
+    first, second = stores
+    first.add(RESULT, [_new_delivery("http://h/", 1)], StoredResults(data=b"1"), nulls_written=0, object_url=None)
     for back, count in ((30, 0), (86400, 1)):
-        monkeypatch.setattr(ledger, "time", _Clock(time.time() - back))
-        second.take_back(lambda owner: None, ())
+        monkeypatch.setattr(store, "time", _Clock(time.time() - back))
+        second.reclaim(lambda owner: None, ())
         assert len(claimed(second)) == count
 
 
@@ -819,30 +827,30 @@ def test_full_database_is_an_error_and_loses_nothing(outbox: Outbox, webhook: We
     """What can't be stored isn't sent either; what was stored is delivered later."""
     webhook.respond(503)
     outbox.write(RESULT, webhook.url)
-    connection = outbox._desk().database._connection
+    connection = outbox._process_state().database._connection
     connection.execute("PRAGMA max_page_count = 1")
     with pytest.raises(OutboxError, match="no space left"):
         outbox.write(JobResult(job_id="2", success=True, results="x" * 60_000), webhook.url)
     assert len(webhook.requests) == 1
     connection.execute("PRAGMA max_page_count = 1000000")
-    outbox.retry()
+    outbox.redeliver()
     outbox.run(until_empty=True)
-    assert [entry.state for entry in outbox.entries()] == ["delivered"]
+    assert [entry.status for entry in outbox.entries()] == ["delivered"]
 
 
 def test_file_that_can_only_be_read_is_a_clear_error(outbox: Outbox, webhook: WebhookReceiver) -> None:
     """A file system that was remounted stores nothing, and nothing is sent."""
-    outbox._desk().database.read("PRAGMA query_only = ON")
+    outbox._process_state().database.read("PRAGMA query_only = ON")
     with pytest.raises(ConfigurationError, match="can't be written"):
         outbox.write(RESULT, webhook.url)
     assert not webhook.requests
-    outbox._desk().database.read("PRAGMA query_only = OFF")
+    outbox._process_state().database.read("PRAGMA query_only = OFF")
     assert outbox.write(RESULT, webhook.url).receipts
 
 
 def test_file_that_somebody_holds_is_a_clear_error(outbox: Outbox, webhook: WebhookReceiver) -> None:
     """A forgotten shell with a transaction open is named as the cause."""
-    outbox._desk().database._connection.execute("PRAGMA busy_timeout = 1")
+    outbox._process_state().database._connection.execute("PRAGMA busy_timeout = 1")
     holder = sqlite3.connect(outbox.path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     with pytest.raises(OutboxError, match="locked by another process"):

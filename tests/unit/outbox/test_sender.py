@@ -38,13 +38,13 @@ def test_stored_target_that_is_unusable_is_given_up(tmp_path: Path, webhook: Web
     with Outbox(path) as outbox:
         (entry,) = outbox.write(RESULT, CLOSED).pending
     with closing(sqlite3.connect(path)) as database, database:
-        change = "UPDATE deliveries SET target = ?, next_attempt = 0"
+        change = "UPDATE deliveries SET target = ?, next_attempt_at = 0"
         database.execute(change, (json.dumps({"url": url, "param": {}}),))
     with Outbox(path) as outbox:
         outbox.write(RESULT, webhook.url)
         outbox.run(until_empty=True)
-        states = {each.delivery_id: each.state for each in outbox.entries()}
-        (dead,) = outbox.entries(state="dead")
+        states = {each.delivery_id: each.status for each in outbox.entries()}
+        (dead,) = outbox.entries(status="dead")
     assert dead.delivery_id == entry.delivery_id
     assert "callback URL" in str(dead.error) or "was signed for" in str(dead.error)
     assert sorted(states.values()) == ["dead", "delivered"]
@@ -109,12 +109,12 @@ def test_signal_at_any_moment_of_a_write_leaves_no_claim_behind(
         Signal(monkeypatch, owner, method, after=after, thread=thread)
         with pytest.raises(KeyboardInterrupt):
             outbox.write(RESULT, [f"{webhook.url}/{number}" for number in range(targets)])
-        courier = outbox._desks.get().courier
-        assert courier.held() == []
-        assert len(courier._attempts) == 0
+        sender = outbox._states.get().sender
+        assert sender.held() == []
+        assert len(sender._attempts) == 0
         assert not any(entry.sending for entry in outbox.entries())
         outbox.run(until_empty=True)
-        assert {entry.state for entry in outbox.entries()} == {"delivered"}
+        assert {entry.status for entry in outbox.entries()} == {"delivered"}
         assert len(outbox.entries()) == targets
 
 
@@ -127,14 +127,14 @@ def test_signal_while_a_run_starts_an_attempt_leaves_no_claim_behind(
         webhook.respond(503)
         webhook.respond(503)
         outbox.write(RESULT, [f"{webhook.url}/{number}" for number in range(2)])
-        outbox.retry()
+        outbox.redeliver()
         Signal(monkeypatch, threading.Thread, "start", after=after, thread="callback-sdk")
         with pytest.raises(KeyboardInterrupt):
             outbox.run(until_empty=True)
-        assert outbox._desks.get().courier.held() == []
+        assert outbox._states.get().sender.held() == []
         assert not any(entry.sending for entry in outbox.entries())
         outbox.run(until_empty=True)
-        assert {entry.state for entry in outbox.entries()} == {"delivered"}
+        assert {entry.status for entry in outbox.entries()} == {"delivered"}
 
 
 def test_signal_while_an_outcome_is_kept_later_does_not_lose_it(
@@ -150,10 +150,10 @@ def test_signal_while_an_outcome_is_kept_later_does_not_lose_it(
             patch.setattr(OutboxStore, "delivered", full)
             outbox.write(RESULT, webhook.url)
         Signal(monkeypatch, OutboxStore, "delivered", after=False)
-        courier = outbox._desks.get().courier
+        sender = outbox._states.get().sender
         with pytest.raises(KeyboardInterrupt):
-            courier.save_pending_outcomes()
+            sender.save_pending_outcomes()
         outbox.run(until_empty=True)
-        assert outbox.entries()[0].state == "delivered"
-        assert courier.held() == []
+        assert outbox.entries()[0].status == "delivered"
+        assert sender.held() == []
     assert len(webhook.requests) == 1
