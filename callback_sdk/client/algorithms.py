@@ -1,4 +1,4 @@
-"""Algorithms and their versions: what the service says of them, and shortcuts to run them."""
+"""Algorithms and their versions: their descriptions, and shortcuts to run them."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Version(HTMLRepr):
     """One version of an algorithm.
 
     Attributes:
-        version: Its name, such as `"1.0.0"`.
-        change_description: What is new in it.
-        results: What it returns, in words.
-        features_format: The features that it takes.
-        output_format: The form of what it returns.
+        version: Name of the version, such as `"1.0.0"`.
+        change_description: Changes since the previous version.
+        results: Description of the results.
+        features_format: Format of the features.
+        output_format: Format of the results.
     """
 
     version: str
@@ -73,11 +73,11 @@ class Algorithm(HTMLRepr):
     """One algorithm of the service.
 
     Attributes:
-        id: What `run_algorithm` takes.
-        name: What people call it.
-        description: What it does.
-        versions: Its versions, in the service's order.
-        evaluations: The evaluations that it knows.
+        id: Id of the algorithm, for `run_algorithm`.
+        name: Display name.
+        description: Description.
+        versions: Versions, in the service's order.
+        evaluations: Names of its evaluations.
     """
 
     _client: AlgorithmClient = field(repr=False, eq=False)
@@ -136,7 +136,7 @@ class Algorithm(HTMLRepr):
         return self._client.get_template(self.id, file_type, version)
 
     def get_graph(self, file_type: str | None = None, version: str | None = None) -> BinaryIO:
-        """Return a picture; see `Client.get_graph`."""
+        """Return an image; see `Client.get_graph`."""
         return self._client.get_graph(self.id, file_type, version)
 
 

@@ -187,7 +187,7 @@ def quote_segment(name: str) -> str:
         # A lone surrogate, as in a file name that isn't UTF-8, can't be in a URL.
         with contextlib.suppress(UnicodeEncodeError):
             return quote(name, safe="")
-    raise InvalidRequestError(f"{name!r:.100} is no id.", hint="Give the id as a string.")
+    raise InvalidRequestError(f"{name!r:.100} is not an id.", hint="Give the id as a string.")
 
 
 def _with_query(path: str, parameters: Mapping[str, Any]) -> str:
@@ -199,6 +199,6 @@ def _check_id(what: str, wanted: str, told: str) -> None:
     """Raise if the response is about another object than the request."""
     if told != wanted:
         raise ServiceError(
-            f"The service was asked about the {what} {wanted!r:.100} and told about {told!r:.100}.",
+            f"The service was asked for the {what} {wanted!r:.100} and responded with {told!r:.100}.",
             hint="A proxy or a shared connection between client and service mixes up responses: use neither.",
         )

@@ -38,7 +38,7 @@ def _hidden(callbacks: Callbacks | Secret[Any] | None) -> Secret[Any]:
 
 @define(frozen=True)
 class BatchItem:
-    """One task of a batch; what is None is taken from the call.
+    """One task of a batch. Members that are None are taken from the call.
 
     Attributes:
         features: Its data, in the forms that `Client.run_algorithm` takes.
@@ -110,7 +110,7 @@ class _Chunk:
         return bool(self.tasks) and (len(self.tasks) == MAX_TASKS or self._size + more > MAX_BYTES)
 
     def index(self, name: str, file: FormFile) -> int:
-        """Return which of the files some features are; what is known by its name already is sent once."""
+        """Return the index of the file with these features; features with the same name are sent once."""
         if name not in self._indexes:
             self._indexes[name] = len(self._files)
             self._files.append(file)

@@ -19,7 +19,7 @@ def authorities() -> str | bool:
     """Return the file or folder of certificates that the environment names; True for the usual ones.
 
     Raises:
-        ConfigurationError: There is no such file or folder.
+        ConfigurationError: The file or folder doesn't exist.
     """
     for name in VARIABLES:
         if path := os.environ.get(name):

@@ -58,7 +58,7 @@ class Client:
     Args:
         url: URL of the service's API, such as `http://127.0.0.1:8000/api/v2`.
         token: Bearer token.
-        username: User name, for a log-in without a token.
+        username: User name, to log in without a token.
         password: Password.
         callback_url: Targets of tasks that name none; the same forms as in `run_algorithm`.
         timeout: Read timeout, a `timedelta` or seconds, as for all durations.
@@ -331,7 +331,7 @@ class Client:
 
         Raises:
             NotFoundError: The task doesn't exist.
-            ServiceError: The service didn't answer, or with an error.
+            ServiceError: The service can't be reached, or responds with an error.
         """
         return self._task(self._api.task(job_id))
 
@@ -349,7 +349,7 @@ class Client:
 
         Raises:
             InvalidRequestError: The status doesn't exist, or the limit is not a positive number.
-            ServiceError: The service didn't answer, or with an error.
+            ServiceError: The service can't be reached, or responds with an error.
         """
         return self._api.tasks(status, algorithm_id, limit)
 
@@ -383,7 +383,7 @@ class Client:
         Raises:
             NotFoundError: The task doesn't exist.
             ConflictError: The task has already ended.
-            ServiceError: The service didn't answer, or with an error.
+            ServiceError: The service can't be reached, or responds with an error.
         """
         return self._task(self._api.cancel(job_id))
 
@@ -395,7 +395,7 @@ class Client:
 
         Raises:
             NotFoundError: The task doesn't exist.
-            ServiceError: The service didn't answer, or with an error.
+            ServiceError: The service can't be reached, or responds with an error.
         """
         return self._api.logs(job_id)
 
@@ -405,7 +405,7 @@ class Client:
 
         Raises:
             NotFoundError: The task doesn't exist.
-            ServiceError: The service didn't answer, or with an error.
+            ServiceError: The service can't be reached, or responds with an error.
         """
         return self._api.deliveries(job_id)
 
@@ -423,7 +423,7 @@ class Client:
         Raises:
             NotFoundError: The task or the delivery doesn't exist.
             ConflictError: The task has not ended.
-            ServiceError: The service didn't answer, or with an error.
+            ServiceError: The service can't be reached, or responds with an error.
         """
         return self._api.redeliver(job_id, delivery_id)
 
@@ -432,7 +432,7 @@ class Client:
         """Return all algorithms of the service.
 
         Raises:
-            ServiceError: The service didn't answer, or with an error.
+            ServiceError: The service can't be reached, or responds with an error.
         """
         return HTMLList(self._algorithm(item) for item in self._api.algorithms())
 
@@ -442,7 +442,7 @@ class Client:
 
         Raises:
             NotFoundError: The algorithm doesn't exist; the hint has similar names.
-            ServiceError: The service didn't answer, or with an error.
+            ServiceError: The service can't be reached, or responds with an error.
         """
         return self._algorithm(self._api.algorithm(algorithm_id))
 
@@ -452,7 +452,7 @@ class Client:
 
         Raises:
             NotFoundError: The algorithm doesn't exist.
-            ServiceError: The service didn't answer, or with an error.
+            ServiceError: The service can't be reached, or responds with an error.
         """
         return HTMLList(
             parse_response("a version", Version.from_dict, item) for item in self._api.versions(algorithm_id)
@@ -464,7 +464,7 @@ class Client:
 
         Raises:
             NotFoundError: The algorithm or the version doesn't exist.
-            ServiceError: The service didn't answer, or with an error.
+            ServiceError: The service can't be reached, or responds with an error.
         """
         return parse_response("a version", Version.from_dict, self._api.version(algorithm_id, version))
 
@@ -479,7 +479,7 @@ class Client:
 
         Raises:
             NotFoundError: The algorithm or the version doesn't exist, or it has no such template.
-            ServiceError: The service didn't answer, or with an error.
+            ServiceError: The service can't be reached, or responds with an error.
         """
         # Scripts written for a temporary file close it when they are done, and may.
         return io.BytesIO(self._api.template(algorithm_id, file_type, version))
@@ -495,7 +495,7 @@ class Client:
 
         Raises:
             NotFoundError: The algorithm or the version doesn't exist, or it has no such image.
-            ServiceError: The service didn't answer, or with an error.
+            ServiceError: The service can't be reached, or responds with an error.
         """
         return io.BytesIO(self._api.graph(algorithm_id, file_type, version))
 

@@ -60,7 +60,7 @@ class Request:
         path: What follows the service's URL, quoted.
         body: What to send, streamed with its length.
         content_type: The body's media type.
-        accept: The answer's media type. What is no JSON is returned as it is.
+        accept: Media type of the response. A body that isn't JSON is returned as bytes.
         deadline: When the request ends at the latest, by the monotonic clock. With one, a failed request is not
             repeated here: who has a deadline asks again.
         hidden: Strings that an error must not repeat, should the service quote them.
@@ -135,9 +135,9 @@ class ServiceConnection:
     Args:
         url: Where its API is; `/api/v2` is added to a URL without a path.
         credentials: Where the bearer token comes from.
-        timeout: The longest silence of the service within one answer.
-        connect_timeout: The longest wait for a connection.
-        retries: Tries after the first one.
+        timeout: Read timeout.
+        connect_timeout: Timeout of a connection attempt.
+        retries: Attempts after the first one.
         max_response: How many bytes of a 2xx are read, decompressed.
 
     Raises:
@@ -214,10 +214,10 @@ class ServiceConnection:
             **options: The other attributes of `Request`.
 
         Returns:
-            The answer to a 2xx.
+            The response, if it is a 2xx.
 
         Raises:
-            ServiceError: Any other answer, or none.
+            ServiceError: Any other response, or none.
         """
         request = Request(method=method, path=path, **options)
         post = partial(self._post, deadline=request.deadline)
@@ -238,7 +238,7 @@ class ServiceConnection:
             content_type=JSON,
             deadline=deadline,
             hidden=Secret(tuple(data.reveal().values())),
-            # Nothing comes of a second log-in.
+            # A second login creates nothing.
             repeatable=True,
         )
         return self._ask(request, None)
@@ -327,7 +327,7 @@ def _traced() -> dict[str, str]:
 def _base_url(url: SecretURL) -> str:
     if url.scheme not in ("http", "https") or not url.host:
         raise ConfigurationError(
-            f"The service's URL {url} is no http or https URL.",
+            f"The service's URL {url} is not an http or https URL.",
             hint="Give one such as http://127.0.0.1:8000/api/v2.",
         )
     if url.has_userinfo or str(url).endswith(f"?{HIDDEN}") or "#" in url.reveal():

@@ -48,7 +48,7 @@ def prepared(features: Any, *, compression: str | None = None) -> Iterator[FormF
         The part `features` of the form: JSON when it holds all values without a change, otherwise Parquet.
 
     Raises:
-        FeaturesError: They are no table, an empty one, or one with a value that features can't hold.
+        FeaturesError: They are not a table, an empty one, or one with a value that features can't hold.
         MissingExtraError: A table needs pyarrow to become Parquet, and it isn't installed.
     """
     if isinstance(features, (str, os.PathLike)):
@@ -151,7 +151,7 @@ def _from_path(path: Path, *, what: str = "features") -> FormFile:
 
 
 def _sniffed(path: Path, part: PathPart, head: bytes, tail: bytes) -> FormFile:
-    """Know a file by what is in it; its name may say anything."""
+    """Detect the format of a file by its content, as its name may be anything."""
     if not part.size:
         raise empty(f"The file {path} is empty.")
     if head.startswith(_MAGIC):
@@ -188,7 +188,9 @@ def _missing(path: Path, what: str) -> FeaturesError:
     if path.is_dir():
         return FeaturesError(f"{path} is a folder.", hint="Give the path of one Parquet or JSON file.")
     if path.exists():
-        return FeaturesError(f"{path} is no regular file.", hint="Write it to a file first: its length must be known.")
+        return FeaturesError(
+            f"{path} is not a regular file.", hint="Write it to a file first: its length must be known."
+        )
     if text.startswith("~"):
         return FeaturesError(
             f"There is no file {_shortened(text)}: ~ is expanded by shells, not by Python.",

@@ -1,4 +1,4 @@
-"""What an interrupted submission leaves behind: the key that makes it safe to repeat."""
+"""The idempotency key in whatever interrupts a submission, which makes it safe to repeat."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def naming_key(key: str, describe: Callable[[], str]) -> Iterator[None]:
-    """Let whatever interrupts a submission name the idempotency key: Ctrl-C, `sys.exit` in a handler of SIGTERM, a
-    time limit of Celery, a time-out of gevent.
+    """Add the idempotency key to whatever interrupts a submission: Ctrl-C, `sys.exit` in a handler of SIGTERM, a
+    time limit of Celery, a timeout of gevent.
 
     Args:
         key: The idempotency key.
-        describe: Returns what is submitted already, and what to do about the rest.
+        describe: Describes what was submitted, and how to submit the rest.
     """
     try:
         yield

@@ -238,5 +238,6 @@ def _member(answer: ServiceResponse, name: str) -> Secret[str]:
     if isinstance(answer.data, dict) and isinstance(answer.data.get(name), str):
         return Secret(answer.data[name])
     raise ServiceError(
-        f"The service's answer to a log-in has no {name} token.", hint="Do client and service speak the same API?"
+        f"The service's response to a login has no {name} token.",
+        hint="Check that the URL points to the API (…/api/v2) and that client and service versions match.",
     )

@@ -1,4 +1,4 @@
-"""What the service's answers mean, and what its silence: JSON, or an error of ours."""
+"""Responses of the service, and missing ones: JSON, or a typed error."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _WORD = re.compile(r"[^\s\"'<>]+")
 
 _NOTHING: Secret[tuple[str, ...]] = Secret(())
 
-_WRONG_URL = "Is this the URL of the service's API, such as http://127.0.0.1:8000/api/v2?"
+_WRONG_URL = "Check that the URL is that of the service's API, such as http://127.0.0.1:8000/api/v2."
 
 _ERRORS: dict[int, type[ServiceError]] = {
     401: AuthenticationError,
@@ -48,17 +48,17 @@ _HINTS = {
     403: "This token may not do that; ask the service's operator.",
     404: "Check the name or the id, and that the URL is the service's.",
     413: "Send fewer rows, write them as Parquet, or have the operator raise the limit on the body's size.",
-    422: "Correct what it names, and submit again; no task was made.",
-    429: "Wait, or submit less at a time.",
-    502: "A proxy has no service behind it: is `callback-sdk serve` running?",
+    422: "Fix the cause and submit again; no task was created.",
+    429: "Wait, or submit fewer tasks at a time.",
+    502: "A proxy can't reach the service: check that `callback-sdk serve` is running.",
     503: "Try again later.",
-    504: "Try again later, or ask the operator for a longer time-out at the proxy.",
+    504: "Try again later, or ask the operator for a longer timeout of the proxy.",
 }
 
 
 @define(frozen=True)
 class ServiceResponse:
-    """What the service said to one request.
+    """The service's response to one request.
 
     Attributes:
         data: The JSON; the bytes of a file.
@@ -77,10 +77,10 @@ def read(
     *,
     as_file: bool = False,
 ) -> ServiceResponse:
-    """Read an answer.
+    """Read a response.
 
     Args:
-        response: The answer.
+        response: The response.
         content: Its content, decompressed.
         url: Who gave it.
         hidden: Strings that an error must not repeat, should the service quote them.
@@ -210,7 +210,7 @@ def _refusal(said: _Said) -> ServiceError:
     status = said.status
     if status < 400:
         return ServiceError(
-            f"The service answered {status}: it sends the client elsewhere, and the token would go along.",
+            f"The service answered {status}: a redirect, which is not followed, as the token would go along.",
             hint="Give the client the URL of the API itself; mind http or https.",
             status=status,
             request_id=said.request_id,
@@ -236,22 +236,22 @@ _HINTS_OF_EXCEPTIONS: tuple[tuple[type[requests.RequestException], str], ...] = 
     ),
     (
         requests.exceptions.SSLError,
-        "Check the certificate; REQUESTS_CA_BUNDLE names a file of one's own authorities.",
+        "Check the certificate; REQUESTS_CA_BUNDLE names a bundle with your own CA certificates.",
     ),
     (
         requests.exceptions.ConnectTimeout,
-        "Check the host and the network; a longer wait is connect_timeout=.",
+        "Check the host and the network; connect_timeout= sets a longer timeout.",
     ),
     (
         requests.exceptions.InvalidSchema,
         "SOCKS proxies need PySocks: pip install 'requests[socks]'. Or set HTTP_PROXY and HTTPS_PROXY to another one.",
     ),
-    (requests.exceptions.ReadTimeout, "It may be busy; a longer wait is timeout=."),
+    (requests.exceptions.ReadTimeout, "The service may be busy; timeout= sets a longer read timeout."),
     (
         requests.exceptions.ConnectionError,
-        "Is it running, and is the URL right? `callback-sdk serve` starts one.",
+        "Check that the service is running and that the URL is correct. `callback-sdk serve` starts one.",
     ),
-    (requests.exceptions.ChunkedEncodingError, "The answer was cut off; try again."),
+    (requests.exceptions.ChunkedEncodingError, "The response was cut off; try again."),
 )
 
 
@@ -263,13 +263,13 @@ def unreachable(
     may_be_accepted: bool,
     hidden: Secret[tuple[str, ...]] = _NOTHING,
 ) -> ServiceConnectionError:
-    """Make the error for a request that got no answer; its cause has no frames, whose locals hold the token.
+    """Make the error for a request without a response; its cause has no frames, whose locals hold the token.
 
     A cause that quotes a credential is left out: a malformed status line or the URL of a proxy may.
 
     Args:
         error: What requests, or a library below it, raised.
-        url: Who didn't answer.
+        url: URL of the service.
         key: The request's idempotency key.
         may_be_accepted: Whether the service may have accepted a task: it may have the request, and that is a POST.
         hidden: Strings that the error must not repeat.
@@ -309,7 +309,7 @@ def parse_response(what: str, read: Callable[..., T], *arguments: Any) -> T:
 def unexpected_response(what: str) -> ServiceError:
     """Make the error for a response that isn't what was asked for."""
     return ServiceError(
-        f"The service's answer is not {what}.",
+        f"The service's response is not {what}.",
         hint="Check that the URL points to the API (…/api/v2) and that client and service versions match.",
     )
 
@@ -325,9 +325,9 @@ def may_be_accepted(error: ServiceError) -> bool:
 def accepted(key: str | None, what: str = "The task") -> str:
     """Say that something may have been submitted, and what makes no second one."""
     if key is None:
-        return f"{what} may have been accepted all the same, so look for its result before you submit again."
+        return f"{what} may have been accepted nevertheless: look for its result before you submit it again."
     return (
-        f'{what} may have been accepted all the same; the same call with idempotency_key="{key}" makes no second one.'
+        f'{what} may have been accepted nevertheless; the same call with idempotency_key="{key}" creates no duplicate.'
     )
 
 

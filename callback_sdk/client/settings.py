@@ -56,8 +56,8 @@ def open_connection(
 def _checked_url(value: Secret[Any]) -> Secret[str]:
     if value.reveal() is None:
         raise ConfigurationError(
-            "The client has no url.",
-            hint="Give url=, or set CALLBACK_SDK_URL. `callback-sdk serve` prints the URL of a service of one's own.",
+            "The client has no URL.",
+            hint="Give url=, or set CALLBACK_SDK_URL. `callback-sdk serve` logs its URL at startup.",
         )
     if not isinstance(value.reveal(), str):
         raise ConfigurationError(f"url is of type {type(value.reveal()).__name__}.", hint="Give a string.")

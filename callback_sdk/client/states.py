@@ -1,4 +1,4 @@
-"""What the service tells about tasks and their deliveries, as it stood at one moment."""
+"""Tasks and their deliveries as the service returned them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from callback_sdk.types import DeliveryStatus, TaskKind, TaskStatus
 
 @define(frozen=True, kw_only=True)
 class Result:
-    """What an algorithm returned.
+    """Results of a task.
 
     Attributes:
-        predictions: What it was run for.
-        evaluations: How good they are; None when that was not asked for.
-        monitors: What the service watches them by; may be None.
+        predictions: The algorithm's predictions.
+        evaluations: Evaluations of the predictions; None if none were requested.
+        monitors: Results of the monitors; may be None.
     """
 
     predictions: Any = field(default=None, repr=False)
@@ -31,11 +31,11 @@ class Result:
 
 @define(frozen=True, kw_only=True)
 class Progress:
-    """How far a task is.
+    """Progress of a task.
 
     Attributes:
-        fraction: Done, between 0 and 1; None when the algorithm doesn't say.
-        message: What it is doing.
+        fraction: Fraction done, between 0 and 1; None if the algorithm doesn't report it.
+        message: Current step.
     """
 
     fraction: float | None = None
@@ -43,16 +43,16 @@ class Progress:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any] | None) -> Progress:
-        """Read the wire form; None is that of nothing done."""
+        """Read the wire form; None means no progress."""
         return cls(fraction=data.get("fraction"), message=data.get("message") or "") if data else cls()
 
 
 @define(frozen=True, kw_only=True)
 class DeliverySnapshot(HTMLRepr):
-    """How the delivery of one task to one target stands.
+    """Status of the delivery of one task to one target.
 
     Attributes:
-        url: The target without its query.
+        url: The target's URL without its query.
         status: `"pending"`, `"delivered"`, or `"dead"` when no attempt is left.
         attempt_count: Number of attempts so far.
         error: Why the last attempt failed; None if none did.
@@ -91,12 +91,12 @@ class TaskSnapshot:
 
     @property
     def ended(self) -> bool:
-        """Whether the algorithm runs no more."""
+        """Whether the algorithm has ended."""
         return self.status in (FINISHED, CANCELED)
 
     @property
     def delivering(self) -> bool:
-        """Whether a delivery is still to be made."""
+        """Whether a delivery is pending."""
         return any(delivery.status == "pending" for delivery in self.deliveries)
 
     def to_dict(self) -> dict[str, Any]:
@@ -125,12 +125,12 @@ class TaskSnapshot:
 
 @define(frozen=True, kw_only=True)
 class DeliveryCounts:
-    """How many deliveries of a task stand how.
+    """Number of a task's deliveries by status.
 
     Attributes:
-        pending: Still to be made.
-        delivered: Made.
-        dead: Given up.
+        pending: Deliveries still to be made.
+        delivered: Completed deliveries.
+        dead: Deliveries without attempts left.
     """
 
     pending: int = 0
@@ -140,22 +140,22 @@ class DeliveryCounts:
 
 @define(frozen=True, kw_only=True)
 class TaskSummary(HTMLRepr):
-    """A task in a list: how it stands, without its results. `Client.get_task` has it whole.
+    """A task in a list, without its results; `Client.get_task` returns all of it.
 
     Attributes:
         job_id: The task's id.
-        algorithm: What it runs.
-        version: Of the algorithm.
+        algorithm: Name of the algorithm.
+        version: Version of the algorithm.
         kind: `"predict"` or `"fit"`.
         status: `"Pending"`, `"In Progress"`, `"Finished"` or `"Canceled"`.
         success: Whether there are results; None until the task has ended.
-        error: Why there are none.
-        progress: How far it is.
-        priority: 0 to 9; the higher goes first.
-        created_at: When it was accepted.
-        started_at: When a worker began with it.
+        error: Error message of a failed task.
+        progress: Progress of the run.
+        priority: 0 to 9; higher runs first.
+        created_at: When the service accepted the task.
+        started_at: When a worker started it.
         finished_at: When it ended.
-        deliveries: How many of its deliveries stand how.
+        deliveries: Number of deliveries by status.
     """
 
     job_id: str
@@ -204,8 +204,8 @@ class DeliveryAttempt:
     Attributes:
         number: Counts from 1.
         started_at: When it began.
-        finished_at: When it ended; None while it runs, and when its worker died.
-        error: Why it failed; None when it didn't.
+        finished_at: When it ended; None while it runs, and if its worker died.
+        error: Why it failed; None if it succeeded.
     """
 
     number: int
@@ -219,8 +219,8 @@ class Delivery(HTMLRepr):
     """The delivery of one task to one target, with all its attempts.
 
     Attributes:
-        delivery_id: What `Client.redeliver` takes; a webhook gets it as `webhook-id`.
-        url: The target without its query.
+        delivery_id: Id of the delivery, for `Client.redeliver`; webhooks receive it as `webhook-id`.
+        url: The target's URL without its query.
         status: `"pending"`, `"delivered"`, or `"dead"` when no attempt is left.
         attempt_count: Number of attempts so far.
         next_attempt_at: When the next attempt is due; None if there is none.
@@ -271,7 +271,7 @@ class Delivery(HTMLRepr):
 
 
 def outcome(task: TaskSnapshot | TaskSummary) -> dict[str, Any]:
-    """Return what a notebook shows of a task, whole or in a list."""
+    """Return the fields that a notebook shows of a task."""
     version = f" {task.version}" if task.version else ""
     return {
         "job id": task.job_id,

@@ -30,9 +30,9 @@ from callback_sdk.types import TaskKind, TaskStatus
 
 
 class Task(HTMLRepr):
-    """One submitted job.
+    """One submitted task.
 
-    It shows the state that the service last told; `refresh` and `wait` bring a newer one. It comes from
+    It has the state of the last response; `refresh` and `wait` request a newer one. It is returned by
     `Client.run_algorithm` and `Client.get_task`.
     """
 
@@ -66,7 +66,7 @@ class Task(HTMLRepr):
         return "".join(filter(None, [super()._repr_html_(), listed(self.deliveries)]))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the wire form: what JSON has of the task, its results included."""
+        """Return the JSON form, with the results."""
         return self._state.to_dict()
 
     @property
@@ -81,67 +81,67 @@ class Task(HTMLRepr):
 
     @property
     def ended(self) -> bool:
-        """Whether it runs no more: it is finished or cancelled."""
+        """Whether the task is finished or canceled."""
         return self._state.ended
 
     @property
     def delivering(self) -> bool:
-        """Whether a delivery is still to be made."""
+        """Whether a delivery is pending."""
         return self._state.delivering
 
     @property
     def success(self) -> bool | None:
-        """Whether there are results; None until the task has ended."""
+        """Whether the task succeeded; None until it has ended."""
         return self._state.success
 
     @property
     def error(self) -> str | None:
-        """Why there are none."""
+        """Why the task failed; None if it didn't."""
         return self._state.error
 
     @property
     def predictions(self) -> Any:
-        """What the algorithm was run for; None until it has succeeded."""
+        """The algorithm's predictions; None until it has succeeded."""
         return self._state.result.predictions
 
     @property
     def evaluations(self) -> Any:
-        """How good the predictions are; None when that was not asked for."""
+        """Evaluations of the predictions; None if none were requested."""
         return self._state.result.evaluations
 
     @property
     def monitors(self) -> Any:
-        """What the service watches the predictions by; may be None."""
+        """Results of the monitors; may be None."""
         return self._state.result.monitors
 
     @property
     def callback_param(self) -> Any:
-        """What was submitted with the targets, without credentials."""
+        """Parameters of the targets, without credentials."""
         return self._state.callback_param
 
     @property
     def progress(self) -> Progress:
-        """How far the algorithm is."""
+        """Progress of the algorithm."""
         return self._state.progress
 
     @property
     def receipts(self) -> list[Receipt]:
-        """Proof of the deliveries that were made."""
+        """Receipts of the completed deliveries."""
         return HTMLList(self._state.receipts)
 
     @property
     def deliveries(self) -> list[DeliverySnapshot]:
-        """How each delivery stands, in the order of the targets."""
+        """Status of each delivery, in the order of the targets."""
         return HTMLList(self._state.deliveries)
 
     @property
     def algorithm(self) -> str | None:
-        """What it runs."""
+        """Name of the algorithm."""
         return self._state.algorithm
 
     @property
     def version(self) -> str | None:
-        """The algorithm's version; None until the service has told."""
+        """The algorithm's version; None until it is known."""
         return self._state.version
 
     @property
@@ -156,40 +156,40 @@ class Task(HTMLRepr):
 
     @property
     def priority(self) -> int | None:
-        """0 to 9; the higher goes first."""
+        """0 to 9; higher runs first."""
         return self._state.priority
 
     @property
     def created_at(self) -> datetime | None:
-        """When the service accepted it."""
+        """When the service accepted the task."""
         return self._state.created_at
 
     @property
     def started_at(self) -> datetime | None:
-        """When a worker began with it."""
+        """When a worker started the task."""
         return self._state.started_at
 
     @property
     def finished_at(self) -> datetime | None:
-        """When it ended."""
+        """When the task ended."""
         return self._state.finished_at
 
     @hides_tracebacks
     def refresh(self) -> Task:
-        """Ask the service for the task's state, and return the task.
+        """Request the task's current state, and return the task.
 
         Raises:
-            ServiceError: The service didn't tell.
+            ServiceError: The service can't be reached, or responds with an error.
         """
         self._state = self._api.task(self.job_id)
         return self
 
     @hides_tracebacks
     def cancel(self) -> Task:
-        """Stop the task, also while it runs, and return it.
+        """Cancel the task, even while it runs, and return it.
 
         Raises:
-            ServiceError: The service didn't accept that.
+            ServiceError: The service can't be reached, or responds with an error.
         """
         self._state = self._api.cancel(self.job_id)
         return self
@@ -199,37 +199,37 @@ class Task(HTMLRepr):
         """Return what the algorithm printed and logged; see `Client.get_logs`.
 
         Raises:
-            ServiceError: The service didn't tell.
+            ServiceError: The service can't be reached, or responds with an error.
         """
         return self._api.logs(self.job_id)
 
     @hides_tracebacks
     def redeliver(self) -> list[Delivery]:
-        """Begin every dead delivery anew, and return these.
+        """Redeliver every dead delivery, and return these deliveries.
 
         Raises:
             ConflictError: The task has not ended.
-            ServiceError: The service didn't accept that.
+            ServiceError: The service can't be reached, or responds with an error.
         """
         dead = [one for one in self._api.deliveries(self.job_id) if one.status == "dead"]
         return HTMLList(self._api.redeliver(self.job_id, one.delivery_id) for one in dead)
 
     @hides_tracebacks
     def result(self) -> Result:
-        """Return what the algorithm returned.
+        """Return the results.
 
         Raises:
-            TaskFailedError: The task failed or was cancelled, or has not ended yet.
+            TaskFailedError: The task failed or was canceled, or has not ended yet.
         """
         if self.success:
             return self._state.result
         if not self._state.ended:
             message, hint = "has not ended yet.", "Wait for it: task.wait()."
         elif self.status == CANCELED:
-            message, hint = "was cancelled.", "Submit it again if it is wanted."
+            message, hint = "was canceled.", "Submit it again if you need its results."
         else:
             message = f"failed: {sentence(self.error or 'no reason given')}"
-            hint = "Correct what it names, and submit it again."
+            hint = "Fix the cause and submit the task again."
         raise TaskFailedError(f"The task {self.job_id} {message}", hint=hint, job_id=self.job_id, reason=self.error)
 
     @hides_tracebacks
@@ -279,13 +279,13 @@ class Task(HTMLRepr):
             return self
         except KeyboardInterrupt:
             pass
-        raise KeyboardInterrupt(f"The task goes on. {self._retry_hint()}")
+        raise KeyboardInterrupt(f"The task continues. {self._retry_hint()}")
 
     def _wait_for_end(self, waiting: Waiting) -> None:
         _, trouble = waiting.until(lambda state: state.ended, self._ask, self._state)
         if not self.ended:
             raise TaskTimeoutError(
-                f"The task {self.job_id} has not ended in time; it is {self.status} and goes on.",
+                f"The task {self.job_id} has not ended in time; it is {self.status} and continues.",
                 hint=self._retry_hint(),
                 job_id=self.job_id,
             ) from trouble
@@ -318,7 +318,7 @@ def wait_for_all(given: Iterable[Task], timeout: Duration, *, delivery_timeout: 
         pass
     else:
         return tasks
-    raise KeyboardInterrupt("The tasks go on. Wait for them again, or look at client.get_tasks().")
+    raise KeyboardInterrupt("The tasks continue. Wait for them again, or look at client.get_tasks().")
 
 
 def _checked_tasks(given: Any) -> HTMLList[Task]:
@@ -347,7 +347,7 @@ def _wait_for_ends(tasks: list[Task], end: float, bar: ProgressBar) -> None:
         try:
             task._wait_for_end(Waiting(end=end))
         except TaskTimeoutError as error:
-            error.hint = f"{ended} of {len(tasks)} tasks have ended, and the others go on: wait for them again."
+            error.hint = f"{ended} of {len(tasks)} tasks have ended, and the others continue: wait for them again."
             raise
 
 
@@ -361,7 +361,7 @@ def _detached_task(kind: type[Task], state: TaskSnapshot) -> Task:
 
 def _shown(state: TaskSnapshot, trouble: ServiceError | None) -> str:
     if trouble is not None:
-        return "the service doesn't answer"
+        return "the service doesn't respond"
     if state.ended:
         return "delivering" if state.delivering else state.status
     return state.progress.message or state.status

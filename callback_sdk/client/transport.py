@@ -35,7 +35,7 @@ from callback_sdk.transport.connect import connect_happy_eyeballs, resolve, time
 from callback_sdk.transport.retry import is_retryable, parse_retry_after
 
 LONGEST_RETRY_AFTER = 30.0
-"""Seconds, at most, that a service's `Retry-After` is waited for before the next try."""
+"""Seconds, at most, that a service's `Retry-After` is waited for before the next attempt."""
 
 IDLE_LIMIT = 20.0
 """Seconds that an idle connection is kept for. Servers close theirs after 5 to 60 s, just when a request is on its way;
@@ -135,8 +135,8 @@ class CarefulRetry(Retry):
 
     A POST is sent again when no connection came about (urllib3 counts that for every method), and when the
     service says that it refuses for now: 429 (RFC 6585, section 4), or 503 with `Retry-After` (RFC 9110,
-    section 15.6.4). A connection that breaks later, any other 5xx and a missing answer may all come after the
-    task was accepted, and a second try could make a second task.
+    section 15.6.4). A connection that breaks later, any other 5xx and a missing response may all come after the
+    task was accepted, and a second attempt could create a duplicate task.
     """
 
     def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
@@ -297,7 +297,7 @@ class _BoundedConnection:
 
 
 class _DialedConnection:
-    """A connection whose name resolution and addresses share one time-out."""
+    """A connection whose name resolution and addresses share one timeout."""
 
     def _new_conn(self: Any) -> socket.socket:
         until = min(time.monotonic() + self.timeout, _limits.get().deadline)

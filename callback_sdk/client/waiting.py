@@ -1,4 +1,4 @@
-"""Asks for the state of a task, again and again, until something holds or the time is over."""
+"""Polls the state of a task until a condition holds or the time is over."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Ask = Callable[[float], TaskSnapshot]
 """Asks the service for the state of a task, until a moment of the monotonic clock."""
 
 Show = Callable[[TaskSnapshot, "ServiceError | None"], object]
-"""Shows a state, and why there is no newer one."""
+"""Shows a state, and the error of the last poll."""
 
 _FIRST_PAUSE = 0.1
 _GROWTH = 1.5
@@ -54,10 +54,10 @@ class Waiting:
             state: What is known already.
 
         Returns:
-            The last state, and why there is no newer one.
+            The last state, and the error of the last poll.
 
         Raises:
-            ServiceError: The service doesn't know the task, or refuses to tell.
+            ServiceError: The service doesn't know the task, or rejects the request.
         """
         pause = min(_FIRST_PAUSE, self.longest_pause)
         deadline = max(self.end, time.monotonic() + _LAST_QUESTION)
@@ -80,5 +80,5 @@ class Waiting:
 
 
 def _may_pass(error: ServiceError) -> bool:
-    """Return whether the next question may well get an answer."""
+    """Return whether the next poll may succeed."""
     return isinstance(error, ServiceConnectionError) or (error.status is not None and is_retryable(error.status))

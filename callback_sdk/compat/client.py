@@ -81,10 +81,10 @@ class PlatformClient(Client):
         return None if error is None else LastError(error)
 
     def generate_token(self, username: str, password: str | Secret[str]) -> bool:
-        """Log in, and use the token from now on; True when the service gave one.
+        """Log in and use the new token from now on; return True.
 
         Raises:
-            AuthenticationError: The service rejects the name or the password.
+            AuthenticationError: The service rejects the user name or the password.
         """
         self._connection.use(Login(username, hide(password)))
         del password
@@ -92,7 +92,7 @@ class PlatformClient(Client):
         return True
 
     def generate_token_from_refresh_token(self, refresh_token: str | Secret[str] | None = None) -> bool:
-        """Get a token by a refresh token, and use it from now on; True when the service gave one.
+        """Exchange a refresh token for a token, use it from now on, and return True.
 
         Args:
             refresh_token: The refresh token; the client's own, from its login or `token_refresh`, when None.
@@ -112,7 +112,7 @@ class PlatformClient(Client):
         return True
 
     def verify_token(self, token: str | Secret[str] | None = None) -> bool:
-        """Ask the service whether a token is valid; the client's own when None. True when it is.
+        """Verify a token, the client's own when None; return True if it is valid.
 
         Raises:
             AuthenticationError: It isn't.
@@ -126,11 +126,11 @@ class PlatformClient(Client):
         """Accept True, as certificates are always verified.
 
         Raises:
-            ConfigurationError: They are not to be verified, or by other authorities.
+            ConfigurationError: The option is anything else.
         """
         if option is not True:
             raise ConfigurationError(
-                f"verify_peer({option!r}) is not supported: whoever is on the way would get the token.",
+                f"verify_peer({option!r}) is not supported: an attacker on the network path would get the token.",
                 hint="Set REQUESTS_CA_BUNDLE to a bundle with the service's CA certificate.",
             )
 

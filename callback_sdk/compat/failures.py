@@ -50,11 +50,11 @@ class PlatformAPI(ServiceAPI):
 
 
 class LastError(ServiceError):
-    """Why a call returned False: `error.messages` and `error.status_code`, as the platform's SDK has them.
+    """The error of a call that returned False, with `messages` and `status_code` as in the platform's SDK.
 
     Attributes:
         error: The error itself, with its own type.
-        messages: What the service said, at least one.
+        messages: Messages of the service, at least one.
         status_code: HTTP status of the response; None when there was none.
     """
 

@@ -1,4 +1,4 @@
-"""The clients that a process shares among all who ask with the same arguments."""
+"""The clients of a process, one for each set of arguments."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ def get_instance(
     token_refresh: str | Secret[str] | None = None,
     validate: bool = False,
 ) -> PlatformClient:
-    """Return the client that this process shares among all who ask with the same arguments and environment.
+    """Return the process-wide client for these arguments and this environment.
 
     Without arguments, return the one that was made first. `fail_on_error` counts for all of them. A client that was
     closed is replaced at the next call; one whose token was rejected with `validate` is not shared.
 
     Args:
         token: The bearer token; the environment's when None.
-        url: Where the service's API is; the environment's when None.
-        callback_url: Where results go when `run_algorithm` names no target; the environment's when None.
-        username: Who logs in where no token is given; the environment's when None.
-        password: Their password; the environment's when None.
+        url: URL of the service's API; the environment's when None.
+        callback_url: Targets of tasks that name none; the environment's when None.
+        username: User name to log in without a token; the environment's when None.
+        password: Password; the environment's when None.
         token_refresh: Replaces the token when the service rejects it.
-        validate: Whether to ask the service at once if the token is valid.
+        validate: Whether to verify the token at once.
 
     Raises:
         AuthenticationError: `validate` was given, and the token is not valid.
-        ConfigurationError: There is no URL, nothing to log in with, or a setting can't be used.
+        ConfigurationError: There is no URL, there are no credentials, or a setting is invalid.
     """
     for name, value in (("url", url), ("username", username)):
         if value is not None and not isinstance(value, str):

@@ -49,7 +49,7 @@ class PlatformAlgorithmClient(Protocol):
 
 
 class _Runs(Generic[T]):
-    """The last task that an algorithm or a version was run for."""
+    """The last task of an algorithm or a version."""
 
     last: T | None = None
 
@@ -68,7 +68,7 @@ class PlatformVersion(Version):
 
     @classmethod
     def of(cls, client: PlatformAlgorithmClient, algorithm_id: str, version: Version) -> PlatformVersion:
-        """Make one of what the client returns."""
+        """Wrap a value that the client returns."""
         facts = {name: getattr(version, name) for name in Version.__annotations__}
         return cls(client=client, algorithm_id=algorithm_id, **facts)
 
@@ -83,7 +83,7 @@ class PlatformVersion(Version):
         return self._runs.last
 
     def get_template(self, file_type: str = "input") -> Any:
-        """Return the form of the features, or with `"output"` that of the results."""
+        """Return the format of the features, or with `"output"` that of the results."""
         return self.output_format if file_type == "output" else self.features_format
 
     def get_detailed_template(self, file_type: str = "input") -> BinaryIO:
@@ -91,11 +91,11 @@ class PlatformVersion(Version):
         return self._client.get_template(self.algorithm_id, file_type=file_type, version=self.version)
 
     def get_detailed_graph(self, file_type: str = "input") -> BinaryIO:
-        """Return a picture as a file; see `Client.get_graph`."""
+        """Return an image as a file; see `Client.get_graph`."""
         return self._client.get_graph(self.algorithm_id, file_type=file_type, version=self.version)
 
     def get_response_time(self) -> Any:
-        """Return whether results come at once or later, in words."""
+        """Return the description of when results are available."""
         return self.results
 
 
@@ -107,7 +107,7 @@ class PlatformAlgorithm(Algorithm):
 
     @classmethod
     def of(cls, client: PlatformAlgorithmClient, algorithm: Algorithm) -> PlatformAlgorithm:
-        """Make one of what the client returns."""
+        """Wrap a value that the client returns."""
         facts = {name: getattr(algorithm, name) for name in ("id", "name", "description", "evaluations")}
         versions = tuple(PlatformVersion.of(client, algorithm.id, version) for version in algorithm.versions)
         made = cls(client=client, versions=versions, **facts)
@@ -124,7 +124,7 @@ class PlatformAlgorithm(Algorithm):
 
     @property
     def results(self) -> Any:
-        """Whether results come at once or later, in words."""
+        """Description of when results are available."""
         return self.versions[0].results if self.versions else None
 
     @property
@@ -142,7 +142,7 @@ class PlatformAlgorithm(Algorithm):
         return cast("list[PlatformVersion]", list(self.versions))
 
     def get_template(self, file_type: str = "input", version: str | None = None) -> Any:
-        """Return the form of the features, or with `"output"` that of the results."""
+        """Return the format of the features, or with `"output"` that of the results."""
         chosen = next((one for one in self.get_versions() if version in (None, one.version)), None)
         if chosen is None:
             raise InvalidRequestError(f"{self.id} has no version {version!r}.", hint="See algorithm.get_versions().")
@@ -153,9 +153,9 @@ class PlatformAlgorithm(Algorithm):
         return self._client.get_template(self.id, file_type=file_type)
 
     def get_detailed_graph(self, file_type: str = "input") -> BinaryIO:
-        """Return a picture as a file; see `Client.get_graph`."""
+        """Return an image as a file; see `Client.get_graph`."""
         return self._client.get_graph(self.id, file_type=file_type)
 
     def get_response_time(self) -> Any:
-        """Return whether results come at once or later, in words."""
+        """Return the description of when results are available."""
         return self.results

@@ -231,7 +231,7 @@ def test_bad_features_are_not_sent(client: Client, accepting: Any) -> None:
 def test_an_id_never_leads_to_another_path(client: Client, service: Any, name: Any) -> None:
     """An id that isn't one is refused here."""
     for call in (client.get_algorithm, client.get_task, client.cancel_task):
-        with pytest.raises(InvalidRequestError, match="is no id"):
+        with pytest.raises(InvalidRequestError, match="is not an id"):
             call(name)
     assert service.requests == []
 
@@ -320,13 +320,13 @@ def test_everything_may_come_from_the_environment(accepting: Any, clean_environm
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"token": TOKEN}, "no url.*CALLBACK_SDK_URL"),
+        ({"token": TOKEN}, "no URL.*CALLBACK_SDK_URL"),
         ({"url": "http://h"}, "no token.*CALLBACK_SDK_TOKEN"),
         ({"url": "http://h", "token": ""}, "no token"),
         ({"url": "http://h", "token": "two words"}, "space"),
         ({"url": "http://h", "token": 7}, "token is of type int"),
-        ({"url": "ftp://h", "token": TOKEN}, "no http"),
-        ({"url": "h/api", "token": TOKEN}, "no http"),
+        ({"url": "ftp://h", "token": TOKEN}, "not an http"),
+        ({"url": "h/api", "token": TOKEN}, "not an http"),
         ({"url": "http://h:x", "token": TOKEN}, "malformed"),
         ({"url": f"http://u:{SIGNATURE}@h", "token": TOKEN}, "user"),
         ({"url": f"http://h/?token={SIGNATURE}", "token": TOKEN}, "query"),

@@ -275,7 +275,7 @@ def test_a_folder_and_a_pipe_are_no_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(FeaturesError, match="is a folder"), prepared(tmp_path):
         pass
-    with pytest.raises(FeaturesError, match="no regular file"), prepared(tmp_path / "pipe"):
+    with pytest.raises(FeaturesError, match="not a regular file"), prepared(tmp_path / "pipe"):
         pass
 
 

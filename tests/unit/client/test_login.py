@@ -150,7 +150,7 @@ def test_threads_refresh_once() -> None:
 def test_an_answer_without_tokens_is_an_error(named: Client, service: Any, data: Any) -> None:
     """A service that doesn't speak this API is told apart from a wrong password."""
     service.on("POST", "/token/", service.Say(data=data))
-    with pytest.raises(ServiceError, match="log-in has no"):
+    with pytest.raises(ServiceError, match="login has no"):
         named.get_task("42")
 
 

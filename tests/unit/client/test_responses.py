@@ -55,7 +55,7 @@ def _answer_once(server: socket.socket, response: bytes) -> None:
         (404, NotFoundError, "name or the id"),
         (409, ConflictError, ""),
         (413, InvalidRequestError, "fewer rows"),
-        (422, InvalidRequestError, "no task was made"),
+        (422, InvalidRequestError, "no task was created"),
         (500, ServiceError, "Try again later"),
     ],
 )
@@ -138,7 +138,7 @@ def test_a_list_that_is_none_is_an_error(client: Client, service: Any) -> None:
     """So it is where algorithms are expected."""
     for data in ({}, [{}], [1]):
         service.on("GET", "/algorithms", service.Say(data=data))
-        with pytest.raises(ServiceError, match="answer is not"):
+        with pytest.raises(ServiceError, match="response is not"):
             client.get_algorithms()
 
 

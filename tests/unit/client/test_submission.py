@@ -38,7 +38,7 @@ def test_without_a_key_the_error_names_it(client: Client, service: Any, first: d
     with pytest.raises(ServiceError) as caught:
         client.run_algorithm("an-algorithm", DATA)
     (seen,) = service.requests
-    assert f'idempotency_key="{seen.headers["idempotency-key"]}" makes no second one' in caught.value.hint
+    assert f'idempotency_key="{seen.headers["idempotency-key"]}" creates no duplicate' in caught.value.hint
 
 
 def test_a_service_that_was_never_reached_has_no_task(clean_environment: Any) -> None:

@@ -105,7 +105,7 @@ def test_cancel_stops_the_task(client: Client, service: Any) -> None:
     task = the_task(client, service, PENDING)
     service.on("DELETE", PATH, service.Say(202, {"job_id": "42", "status": "Canceled", "success": False}))
     assert task.cancel().status == Task.STATUS_CANCELED
-    with pytest.raises(TaskFailedError, match="42 was cancelled"):
+    with pytest.raises(TaskFailedError, match="42 was canceled"):
         task.result()
 
 
@@ -116,7 +116,7 @@ def test_a_failed_task_has_no_result(client: Client, service: Any) -> None:
     with pytest.raises(TaskFailedError, match="has not ended"):
         task.result()
     assert task.wait(poll_interval=SOON).success is False
-    with pytest.raises(TaskFailedError, match=r"42 failed: No rows\. Correct"):
+    with pytest.raises(TaskFailedError, match=r"42 failed: No rows\. Fix the cause"):
         task.result()
 
 
@@ -177,7 +177,7 @@ def test_a_delivery_that_takes_long_is_not_waited_for(client: Client, service: A
 def test_the_waiting_has_an_end(client: Client, service: Any) -> None:
     """The error says that the task goes on and how to come back to it."""
     task = the_task(client, service, RUNNING)
-    with pytest.raises(TaskTimeoutError, match=r'In Progress and goes on.*client.get_task\("42"\)'):
+    with pytest.raises(TaskTimeoutError, match=r'In Progress and continues.*client.get_task\("42"\)'):
         task.wait(timeout=timedelta(milliseconds=100), poll_interval=SOON)
     with pytest.raises(TimeoutError):
         task.wait(timeout=timedelta(milliseconds=1))
@@ -228,7 +228,7 @@ def test_an_interrupt_leaves_the_task_running(client: Client, service: Any, monk
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tasks.time, "sleep", interrupt)
-    with pytest.raises(KeyboardInterrupt, match=r'The task goes on.*get_task\("42"\)'):
+    with pytest.raises(KeyboardInterrupt, match=r'The task continues.*get_task\("42"\)'):
         the_task(client, service, RUNNING).wait()
     assert service.paths("DELETE") == []
 
@@ -297,7 +297,7 @@ def test_an_interrupt_leaves_several_tasks_running(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tasks.time, "sleep", interrupt)
-    with pytest.raises(KeyboardInterrupt, match=r"The tasks go on.*client\.get_tasks\(\)"):
+    with pytest.raises(KeyboardInterrupt, match=r"The tasks continue.*client\.get_tasks\(\)"):
         client.wait_all([task])
     assert service.paths("DELETE") == []
 

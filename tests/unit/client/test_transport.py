@@ -128,7 +128,7 @@ def test_a_response_about_another_task_is_an_error(client: Client, service: Any,
         "refresh": task.refresh,
         "wait": lambda: task.wait(timedelta(seconds=10), progress=False),
     }
-    with pytest.raises(ServiceError, match="asked about the task '42' and told about '43'"):
+    with pytest.raises(ServiceError, match="asked for the task '42' and responded with '43'"):
         calls[method]()
     assert task.job_id == "42"
 
@@ -137,7 +137,7 @@ def test_a_response_about_another_delivery_is_an_error(client: Client, service: 
     """So does the redelivery of another delivery."""
     delivery = {"delivery_id": "d-2", "url": "https://h/x", "status": "pending"}
     service.on("POST", "/algorithms/tasks/42/deliveries/d-1/redeliver", service.Say(data=delivery))
-    with pytest.raises(ServiceError, match="asked about the delivery 'd-1' and told about 'd-2'"):
+    with pytest.raises(ServiceError, match="asked for the delivery 'd-1' and responded with 'd-2'"):
         client.redeliver("42", "d-1")
 
 

@@ -163,7 +163,7 @@ def test_the_environment_may_have_a_name_and_a_password(
     [
         ({}, 0, ""),
         ({"success": False, "error": "No rows."}, 3, "42 failed: No rows."),
-        ({"status": "Canceled", "success": False}, 3, "42 was cancelled"),
+        ({"status": "Canceled", "success": False}, 3, "42 was canceled"),
         ({"deliveries": [TARGET, {**TARGET, "status": "dead"}]}, 3, "Dead deliveries: 1. `callback-sdk deliveries 42`"),
     ],
 )
@@ -193,7 +193,7 @@ def test_the_waiting_has_an_end(run: Run, service: FakeService, features: Path) 
     service.on("GET", TASK, service.Say(data=ACCEPTED))
     code, out, err = run("submit", "an-algorithm", features, "--wait", "--timeout", "100ms")
     assert (code, out) == (1, "42\n")
-    assert "it is Pending and goes on. Come back to it with `callback-sdk tasks 42`" in err
+    assert "it is Pending and continues. Come back to it with `callback-sdk tasks 42`" in err
 
 
 def test_a_lost_answer_names_the_option_to_come_back_with(run: Run, service: FakeService, features: Path) -> None:
@@ -389,7 +389,7 @@ def test_an_interrupted_wait_names_the_task(
     monkeypatch.setattr(waiting.time, "sleep", interrupted)
     code, out, err = run("submit", "an-algorithm", features, "--wait")
     assert (code, out) == (130, "42\n")
-    assert "The task goes on." in err
+    assert "The task continues." in err
     assert "`callback-sdk tasks 42`" in err
 
 
