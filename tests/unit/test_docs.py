@@ -30,7 +30,7 @@ MODULES = (
     "callback_sdk",
     *(f"callback_sdk.{name}" for name in ("aistore", "errors", "service", "testing", "webhooks")),
 )
-MAX_README_LINES = 150
+MAX_README_LINES = 140
 FOREIGN_OPTIONS = {"--preload"}
 """Of other programs."""
 
