@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+from sphinx.application import Sphinx
+
 import callback_sdk
 
 project = "callback_sdk"
@@ -36,3 +40,30 @@ python_use_unqualified_type_names = True
 add_module_names = False
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+
+_COLON = "\N{RATIO}"
+
+
+def setup(app: Sphinx) -> None:
+    """Register the corrections of what autodoc and napoleon show."""
+    app.connect("autodoc-process-signature", _shorten_defaults)
+    # Before napoleon and after it, which has the priority 500.
+    app.connect("autodoc-process-docstring", _hide_colon, priority=400)
+    app.connect("autodoc-process-docstring", _show_colon, priority=600)
+
+
+def _shorten_defaults(
+    app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    # attrs writes defaults as expressions of its own, which say nothing to readers.
+    return signature and re.sub(r"attr_dict\['\w+'\]\.default|\bNOTHING\b", "…", signature), returns
+
+
+def _hide_colon(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    # napoleon takes what is before a colon in the first line of a property's docstring for its type.
+    if what in ("attribute", "data", "property") and lines:
+        lines[0] = lines[0].replace(":", _COLON)
+
+
+def _show_colon(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    lines[:] = [line.replace(_COLON, ":") for line in lines]
