@@ -33,7 +33,7 @@ from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret
 from callback_sdk.service.store import DeliveringWorker, RunOutcome, Store, Submission, TaskRow, open_database, tables
 from callback_sdk.service.store.cipher import CredentialCipher, new_key
-from callback_sdk.targets.callbacks import callbacks
+from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.testing import Postgres
 
 BAR = 1.3
@@ -146,7 +146,7 @@ def submission() -> Submission:
         features_format="json",
         priority=MOST_URGENT,
     )
-    return Submission(task=task, targets=callbacks(URL), features=FEATURES)
+    return Submission(task=task, targets=parse_callbacks(URL), features=FEATURES)
 
 
 def receipt() -> Receipt:

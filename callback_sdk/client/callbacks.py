@@ -8,8 +8,7 @@ from typing import Any
 from callback_sdk.errors import CallbackParamError
 from callback_sdk.redaction import Secret
 from callback_sdk.targets import TargetSettings, check_callback
-from callback_sdk.targets.callbacks import Callback
-from callback_sdk.targets.callbacks import callbacks as paired
+from callback_sdk.targets.callbacks import Callback, parse_callbacks
 
 
 class CallbackResolver:
@@ -41,7 +40,7 @@ class CallbackResolver:
             return self.resolve_list(callbacks)
         if param.reveal() and not has_url and self._default.reveal() is None:
             raise CallbackParamError("callback_param= is given without callback_url=.", hint="Give the URL too.")
-        return self._checked(paired(url if has_url else self._default, param))
+        return self._checked(parse_callbacks(url if has_url else self._default, param))
 
     def resolve_list(self, callbacks: Secret[Any]) -> tuple[Callback, ...]:
         """Return the targets of `callbacks`, a list or a single one.
@@ -49,7 +48,7 @@ class CallbackResolver:
         Raises:
             TargetError: A result can't be delivered to one of them.
         """
-        return self._checked(paired(Secret(_listed(callbacks.reveal()))))
+        return self._checked(parse_callbacks(Secret(_listed(callbacks.reveal()))))
 
     def _checked(self, targets: tuple[Callback, ...]) -> tuple[Callback, ...]:
         for target in targets:

@@ -109,7 +109,7 @@ def sign_post(
 ) -> None:
     """Presign a POST of one object and print the form as JSON for --callbacks-file of submit."""
     options: dict[str, Any] = {"expires": duration(expires, "--expires"), "metadata": _pairs(metadata, "--metadata")}
-    options |= {"fields": _pairs(field, "--field"), "content_type": content_type, "acl": acl, "max_size": max_size}
+    options |= {"fields": _pairs(field, "--field"), "content_type": content_type, "acl": acl, "max_bytes": max_size}
     with _own_words():
         key, signer = _signer(place, region, endpoint_url)
         target = signer.presign_post(key, **options)
@@ -225,13 +225,13 @@ def _explained(item: Secret[Any], settings: TargetSettings) -> dict[str, Any]:
     """Return what is known of a target, with the first problem that a result would have there."""
     from callback_sdk.errors import TargetError
     from callback_sdk.targets import plan
-    from callback_sdk.targets.callbacks import callbacks
+    from callback_sdk.targets.callbacks import parse_callbacks
 
     now = datetime.now(timezone.utc)
     facts: dict[str, Any] = dict.fromkeys(("url", "kind", "method", "object", "expires_at", "expires_in"))
     facts |= {"headers": [], "fields": [], "problem": None}
     try:
-        (callback,) = callbacks(item)
+        (callback,) = parse_callbacks(item)
         facts["url"] = str(callback.url)
         target = plan(callback, settings)
         facts |= {"kind": target.kind, "method": target.method, "object": target.object_url("ID")}

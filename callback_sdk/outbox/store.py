@@ -30,9 +30,9 @@ from callback_sdk.outbox.entries import (
 )
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret
-from callback_sdk.targets.callbacks import Callback, callbacks
+from callback_sdk.targets.callbacks import Callback, parse_callbacks
 from callback_sdk.targets.providers import port_of
-from callback_sdk.transport.retry import LONGEST_DELAY
+from callback_sdk.transport.retry import MAX_DELAY
 
 LEASE_DURATION = 2 * BUSY_TIMEOUT
 """Seconds without a heartbeat after which a claim expires; it counts where the owner's lock can't be seen.
@@ -308,7 +308,7 @@ class OutboxStore:
 
 
 def _due_bounds(now: float) -> tuple[float, float]:
-    return now, now + LONGEST_DELAY.total_seconds()
+    return now, now + MAX_DELAY.total_seconds()
 
 
 def _is_expired(row: sqlite3.Row, now: float) -> bool:
@@ -356,7 +356,7 @@ def _job(job: JobResult) -> str:
 
 
 def _callback(target: Secret[str]) -> Callback:
-    (callback,) = callbacks(Secret([json.loads(target.reveal())]))
+    (callback,) = parse_callbacks(Secret([json.loads(target.reveal())]))
     return callback
 
 

@@ -12,7 +12,7 @@ from callback_sdk.service.blobs import BlobStorage, results_name
 from callback_sdk.service.runtime import Runtime
 from callback_sdk.service.store import StoreUnavailableError, idempotency, repairs
 from callback_sdk.service.supervision.threads import SupervisedThread
-from callback_sdk.transport.retry import LONGEST_DELAY
+from callback_sdk.transport.retry import MAX_DELAY
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Housekeeper:
         self._registry = parts.registry
         self._keep = keep
         self._lease = parts.lease.total_seconds()
-        self._longest_delay = max((LONGEST_DELAY, *(delay * 1.1 for delay in parts.reach.retry_delays)))
+        self._longest_delay = max((MAX_DELAY, *(delay * 1.1 for delay in parts.reach.retry_delays)))
         self._awake = wakeup
         self._missing: dict[str, float] = {}
         self._stopping = threading.Event()

@@ -92,7 +92,7 @@ def serve(registry: str, config: ServiceConfig, *, ready: Callable[[str], None] 
         housekeeper = Housekeeper(parts, keep=config.retention, wakeup=parts.wakeup.set)
         task_service = TaskService(parts, engine=engine, dispatcher=dispatcher, housekeeper=housekeeper)
         limits = ServiceLimits(
-            max_body=config.max_request_bytes,
+            max_request_bytes=config.max_request_bytes,
             max_callbacks=config.max_callbacks,
             max_tasks=config.max_tasks,
             max_bytes=config.max_bytes,

@@ -15,7 +15,7 @@ from callback_sdk.concurrency.forking import after_fork
 from callback_sdk.errors import SigningError, sentence
 from callback_sdk.redaction import HIDDEN, Secret, strip_traceback
 
-_LONGEST_TEXT = 500
+_MAX_TEXT = 500
 
 _QUERY = re.compile(r"\?[^\s\"'<>]+")
 
@@ -172,7 +172,7 @@ def describe(error: Exception) -> str:
     if cause(error) is None:
         return type(error).__name__
     text = _QUERY.sub(f"?{HIDDEN}", str(error))
-    return "".join(character if character.isprintable() else " " for character in text)[:_LONGEST_TEXT].strip(" :")
+    return "".join(character if character.isprintable() else " " for character in text)[:_MAX_TEXT].strip(" :")
 
 
 def hint_for(error: Exception, otherwise: str) -> str:

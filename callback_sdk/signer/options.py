@@ -14,7 +14,7 @@ from callback_sdk.parsing import Duration
 from callback_sdk.signer.credentials import SigningCredentials
 from callback_sdk.targets.policies import FILENAME
 
-LONGEST = timedelta(days=7)
+MAX_LIFETIME = timedelta(days=7)
 """The longest life that Signature Version 4 allows."""
 
 MAX_KEY = 1024
@@ -66,7 +66,7 @@ def lifetime(expires: Duration, now: datetime, credentials: SigningCredentials) 
         )
     if expires < timedelta(seconds=1):
         raise SigningError(f"A life of {expires} is over at once.", hint="Give at least a second, better hours.")
-    if expires > LONGEST:
+    if expires > MAX_LIFETIME:
         raise SigningError(
             f"A life of {expires} is longer than the 7 days that Signature Version 4 allows.",
             hint="Sign for 7 days at most, and sign again when a job takes longer.",
@@ -130,7 +130,7 @@ def form_fields(
 
 
 def form_conditions(
-    conditions: Iterable[Condition] | None, fields: Mapping[str, str], max_size: int | None
+    conditions: Iterable[Condition] | None, fields: Mapping[str, str], max_bytes: int | None
 ) -> list[Any]:
     chosen = _conditions(conditions)
     covered = set()
@@ -145,10 +145,10 @@ def form_conditions(
                 hint='Give {"acl": "private"}, ["starts-with", "$key", "runs/"] or ["content-length-range", 0, 1000].',
             )
     chosen += [{name: value} for name, value in fields.items() if name.lower() not in covered]
-    if max_size is not None:
-        if not isinstance(max_size, int) or max_size < 0:
-            raise SigningError(f"max_size is {max_size!r:.100}.", hint="Give a number of bytes.")
-        chosen.append(["content-length-range", 0, max_size])
+    if max_bytes is not None:
+        if not isinstance(max_bytes, int) or max_bytes < 0:
+            raise SigningError(f"max_bytes is {max_bytes!r:.100}.", hint="Give a number of bytes.")
+        chosen.append(["content-length-range", 0, max_bytes])
     return chosen
 
 

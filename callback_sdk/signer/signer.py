@@ -18,7 +18,7 @@ from callback_sdk.redaction import Secret, clearing_locals
 from callback_sdk.signer.buckets import Bucket
 from callback_sdk.signer.moments import Moment, day_key, utc
 from callback_sdk.signer.options import (
-    LONGEST,
+    MAX_LIFETIME,
     Condition,
     check_form_key,
     encode_key,
@@ -133,13 +133,13 @@ class S3Signer:
         metadata: Mapping[str, str] | None = None,
         if_none_match: bool = False,
     ) -> Iterator[PresignedPut]:
-        """Sign a URL for each key, in a small part of the time that as many calls of `put` take.
+        """Sign a URL for each key, in a small part of the time that as many calls of `presign_put` take.
 
         Each is signed when it is asked for, and lives from then on.
 
         Args:
             keys: The objects' keys.
-            expires: As in `put`, and so are the others.
+            expires: As in `presign_put`, and so are the others.
             content_type: The media type of all objects.
             acl: A canned ACL of all objects.
             metadata: Metadata of all objects.
@@ -168,7 +168,7 @@ class S3Signer:
         content_type: str | None = None,
         acl: str | None = None,
         metadata: Mapping[str, str] | None = None,
-        max_size: int | None = None,
+        max_bytes: int | None = None,
     ) -> PresignedPost:
         """Sign a form that takes one object by POST.
 
@@ -181,7 +181,7 @@ class S3Signer:
             content_type: Shorthand for the field `Content-Type`.
             acl: Shorthand for the field `acl`.
             metadata: Shorthand for fields with the prefix `x-amz-meta-`.
-            max_size: Most bytes that the object may have.
+            max_bytes: Most bytes that the object may have.
 
         Returns:
             The URL and the form's fields.
@@ -190,7 +190,7 @@ class S3Signer:
             SigningError: The key, the life, a field or a condition can't be signed; the text says why.
         """
         form = form_fields(fields, content_type, acl, metadata)
-        wanted = form_conditions(conditions, form, max_size)
+        wanted = form_conditions(conditions, form, max_bytes)
         return self._posts(form, wanted, expires, self._clock())(check_form_key(key))
 
     @clearing_locals
@@ -204,21 +204,21 @@ class S3Signer:
         content_type: str | None = None,
         acl: str | None = None,
         metadata: Mapping[str, str] | None = None,
-        max_size: int | None = None,
+        max_bytes: int | None = None,
     ) -> Iterator[PresignedPost]:
-        """Sign a form for each key, in a small part of the time that as many calls of `post` take.
+        """Sign a form for each key, in a small part of the time that as many calls of `presign_post` take.
 
         Each is signed when it is asked for, and lives from then on.
 
         Args:
             keys: The objects' keys.
-            expires: As in `post`, and so are the others.
+            expires: As in `presign_post`, and so are the others.
             fields: Form fields of all objects.
             conditions: More conditions for all of them.
             content_type: Shorthand for the field `Content-Type`.
             acl: Shorthand for the field `acl`.
             metadata: Shorthand for fields with the prefix `x-amz-meta-`.
-            max_size: Most bytes that an object may have.
+            max_bytes: Most bytes that an object may have.
 
         Returns:
             The targets, in the order of the keys.
@@ -228,7 +228,7 @@ class S3Signer:
                 for a key.
         """
         form = form_fields(fields, content_type, acl, metadata)
-        wanted = form_conditions(conditions, form, max_size)
+        wanted = form_conditions(conditions, form, max_bytes)
         return self._each(keys, check_form_key, partial(self._posts, form, wanted, expires))
 
     def _puts(self, headers: Mapping[str, str], expires: Duration, now: float) -> Callable[[str], PresignedPut]:
@@ -244,7 +244,7 @@ class S3Signer:
 
     def _moment(self, expires: Duration, now: float) -> Moment:
         place, time = self._bucket.location, utc(now)
-        needed = expires if isinstance(expires, timedelta) and expires <= LONGEST else timedelta(0)
+        needed = expires if isinstance(expires, timedelta) and expires <= MAX_LIFETIME else timedelta(0)
         credentials = self._bucket.credentials.lasting(time + needed)
         wanted = (credentials.access_key, f"{time:%Y%m%d}")
         known, key = self._last_key
@@ -258,7 +258,9 @@ class S3Signer:
     ) -> Iterator[T]:
         """Sign keys one by one; what their signatures share is made anew each second."""
         if isinstance(keys, str):
-            raise SigningError("The keys are one text, not a list.", hint="Give a list of keys, or call put or post.")
+            raise SigningError(
+                "The keys are one text, not a list.", hint="Give a list of keys, or call presign_put or presign_post."
+            )
         clock = self._clock
         second = int(clock())
         sign = signing(second)

@@ -20,7 +20,7 @@ class AzureBlob(Target):
     kind = "azure-blob"
     accepts = frozenset({201})
     redirects = False
-    max_size = 5000 * 1024**2
+    max_bytes = 5000 * 1024**2
     encoding_header = "x-ms-blob-content-encoding"
 
     @classmethod

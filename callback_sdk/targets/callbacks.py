@@ -51,7 +51,7 @@ class Callback:
         return {"url": self.url.reveal(), "param": {**self.param, **secrets}}
 
 
-def callbacks(callback_url: Any, callback_param: Any = None) -> tuple[Callback, ...]:
+def parse_callbacks(callback_url: Any, callback_param: Any = None) -> tuple[Callback, ...]:
     """Pair URLs and parameters.
 
     Args:
@@ -77,10 +77,10 @@ def required_callbacks(callback_url: Any, callback_param: Any = None) -> tuple[C
     A worker that forgot to pass the URL on must not believe that its result was delivered.
 
     Raises:
-        TargetError: There is no target, or `callbacks` rejects one.
+        TargetError: There is no target, or `parse_callbacks` rejects one.
     """
     callback_url, callback_param = hide(callback_url), hide(callback_param)
-    given = callbacks(callback_url, callback_param)
+    given = parse_callbacks(callback_url, callback_param)
     if not given:
         found = "None" if callback_url.reveal() is None else "an empty list"
         raise TargetError(
@@ -202,24 +202,24 @@ class _Member:
 
     Attributes:
         name: The member.
-        most: How many values it may have.
-        longest: Characters that names and values may have together.
+        max_count: How many values it may have.
+        max_characters: Characters that names and values may have together.
         error: What is raised for one that can't be used.
     """
 
     name: str
-    most: int
-    longest: int
+    max_count: int
+    max_characters: int
     error: type[TargetError]
 
 
-_FORM = _Member(name=FIELDS, most=MAX_FIELDS, longest=MAX_FORM, error=InvalidS3FieldsError)
-_PUT = _Member(name=HEADERS, most=MAX_HEADERS, longest=MAX_HEADERS_SIZE, error=CallbackParamError)
+_FORM = _Member(name=FIELDS, max_count=MAX_FIELDS, max_characters=MAX_FORM, error=InvalidS3FieldsError)
+_PUT = _Member(name=HEADERS, max_count=MAX_HEADERS, max_characters=MAX_HEADERS_SIZE, error=CallbackParamError)
 
 
 def _strings(url: SecretURL, member: _Member, values: Secret[Any]) -> SecretFields:
-    if len(values.reveal()) > member.most:
-        raise _too_large(url, member, f"{len(values.reveal())} members; {member.most} are allowed")
+    if len(values.reveal()) > member.max_count:
+        raise _too_large(url, member, f"{len(values.reveal())} members; {member.max_count} are allowed")
     for name in values.reveal():
         if not isinstance(name, str) or not _is_text(Secret(values.reveal()[name])):
             raise member.error(
@@ -229,8 +229,8 @@ def _strings(url: SecretURL, member: _Member, values: Secret[Any]) -> SecretFiel
             )
     strings = SecretFields({name: str(value) for name, value in values.reveal().items()})
     size = sum(len(name) + len(value) for name, value in strings.reveal().items())
-    if size > member.longest:
-        raise _too_large(url, member, f"{size} characters; {member.longest} are allowed")
+    if size > member.max_characters:
+        raise _too_large(url, member, f"{size} characters; {member.max_characters} are allowed")
     return strings
 
 

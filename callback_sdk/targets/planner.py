@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import Secret, SecretURL, clearing_locals, hide
 from callback_sdk.targets.azure import AzureBlob
-from callback_sdk.targets.callbacks import Callback, callbacks
+from callback_sdk.targets.callbacks import Callback, parse_callbacks
 from callback_sdk.targets.forms import FormPost, GCSPost
 from callback_sdk.targets.gcs import GCSPut, GCSPutV2
 from callback_sdk.targets.providers import StorageProviders
@@ -88,7 +88,7 @@ def check_target(
     """
     given, own = Secret([url]), hide(param)
     del url, param
-    (callback,) = callbacks(given, own)
+    (callback,) = parse_callbacks(given, own)
     return check_callback(callback, TargetSettings(stores=StorageProviders.of(storage_endpoints)), size=size)
 
 

@@ -86,8 +86,8 @@ class Policy:
         extra = sorted(name for name in names - named - _UNCHECKED if not name.startswith("x-ignore-"))
         if extra:
             raise PolicyError(
-                f"s3_fields of {url} has the field {extra[0]!r}, for which the policy has no condition.",
-                hint="Sign again with a condition for it (S3Signer.post adds one for each field), or leave it out.",
+                f"s3_fields of {url} has the field {extra[0]!r} that the policy doesn't allow.",
+                hint="Sign again with a condition for it (presign_post adds one for each field), or leave it out.",
                 url=str(url),
             )
 

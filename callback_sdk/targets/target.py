@@ -19,7 +19,7 @@ JSON = "application/json"
 
 GIB = 1024**3
 
-WEBHOOK_LIMIT = 256 * 1024
+MAX_WEBHOOK_BYTES = 256 * 1024
 """Bytes that a receiver of webhooks may be expected to take, unless it is told otherwise."""
 
 
@@ -30,12 +30,12 @@ class TargetSettings:
     Attributes:
         stores: The hosts that are object stores.
         webhook_keys: What webhooks are signed with, the newest first.
-        webhook_limit: Most bytes of a webhook's document.
+        max_webhook_bytes: Most bytes of a webhook's document.
     """
 
     stores: StorageProviders = field(factory=StorageProviders)
     webhook_keys: tuple[Secret[bytes], ...] = ()
-    webhook_limit: int = WEBHOOK_LIMIT
+    max_webhook_bytes: int = MAX_WEBHOOK_BYTES
 
 
 @define(frozen=True, kw_only=True)
@@ -45,14 +45,14 @@ class Target:
     Attributes:
         callback: The URL and what came with it.
         expires_at: When its signature's time is over, in UTC; None when it has no end.
-        inline_limit: Bytes above which the document says where the results are, and doesn't hold them.
+        max_inline_bytes: Bytes above which the document says where the results are, and doesn't hold them.
     """
 
     kind: ClassVar[str]
     method: ClassVar[str] = "PUT"
     accepts: ClassVar[frozenset[int]] = frozenset({200, 204})
     redirects: ClassVar[bool] = True
-    max_size: ClassVar[int | None] = 5 * GIB
+    max_bytes: ClassVar[int | None] = 5 * GIB
     compressible: ClassVar[bool] = True
     encoding_header: ClassVar[str] = "content-encoding"
     traced: ClassVar[bool] = False
@@ -60,7 +60,7 @@ class Target:
 
     callback: Callback
     expires_at: datetime | None = None
-    inline_limit: int | None = None
+    max_inline_bytes: int | None = None
 
     @classmethod
     def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
@@ -97,9 +97,9 @@ class Target:
                 hint="Sign a new one, with a longer life than the job may take.",
                 url=str(url),
             )
-        if size is not None and self.max_size is not None and size > self.max_size:
+        if size is not None and self.max_bytes is not None and size > self.max_bytes:
             raise ResultTooLargeError(
-                f"The document has {size} bytes, and {url} takes at most {self.max_size} in one request.",
+                f"The document has {size} bytes, and {url} takes at most {self.max_bytes} in one request.",
                 hint="Write large results to a store from within the job, and return where they are.",
                 url=str(url),
             )

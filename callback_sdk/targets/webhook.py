@@ -23,7 +23,7 @@ class Webhook(Target):
     method = "POST"
     accepts = frozenset(range(200, 300))
     redirects = False
-    max_size = None
+    max_bytes = None
     compressible = False
     traced = True
 
@@ -38,7 +38,7 @@ class Webhook(Target):
         """See `Target.recognize`."""
         provider = settings.stores.provider(callback.url)
         if provider is None:
-            return cls(callback=callback, keys=settings.webhook_keys, inline_limit=settings.webhook_limit)
+            return cls(callback=callback, keys=settings.webhook_keys, max_inline_bytes=settings.max_webhook_bytes)
         raise MissingS3FieldsError(
             f"{callback.url} is at {provider}, and has neither a signature nor s3_fields.",
             hint='For a presigned POST give its fields: callback_param={"s3_fields": fields}; for a PUT give the '

@@ -37,12 +37,12 @@ def time_left(deadline: float) -> float:
     return left
 
 
-def resolve(url: SecretURL, until: float) -> Addresses:
+def resolve(url: SecretURL, deadline: float) -> Addresses:
     """Ask the system for the addresses of a URL's host.
 
     Args:
         url: Where to.
-        until: When to give up, by the monotonic clock.
+        deadline: When to give up, by the monotonic clock.
 
     Raises:
         OSError: The host has no address, or the system didn't answer in time.
@@ -51,13 +51,13 @@ def resolve(url: SecretURL, until: float) -> Addresses:
     host, port = ascii_host(url), port_of(url)
     if literal(host) is not None:
         return _look_up(host, port)
-    answers: deque[Addresses | OSError] = deque()
+    found: deque[Addresses | OSError] = deque()
 
     def look_up() -> None:
         try:
-            answers.append(_look_up(host, port))
+            found.append(_look_up(host, port))
         except OSError as error:
-            answers.append(error)
+            found.append(error)
 
     # The system's resolver can't be told how long to take, and it takes half a minute when no name server answers.
     thread = threading.Thread(target=look_up, name="callback-sdk-resolve", daemon=True)
@@ -66,12 +66,12 @@ def resolve(url: SecretURL, until: float) -> Addresses:
     except RuntimeError:
         # When the interpreter ends, no thread begins any more; a result can still be written.
         return _look_up(host, port)
-    thread.join(time_left(until))
-    if not answers:
+    thread.join(time_left(deadline))
+    if not found:
         raise socket.gaierror(socket.EAI_AGAIN, "no name server answered in time")
-    if isinstance(answers[0], OSError):
-        raise answers[0]
-    return answers[0]
+    if isinstance(found[0], OSError):
+        raise found[0]
+    return found[0]
 
 
 def _look_up(host: str, port: int) -> Addresses:
@@ -83,14 +83,14 @@ def _look_up(host: str, port: int) -> Addresses:
         raise socket.gaierror(socket.EAI_NONAME, "not a host name") from None
 
 
-def connect_happy_eyeballs(addresses: Addresses, until: float) -> socket.socket:
+def connect_happy_eyeballs(addresses: Addresses, deadline: float) -> socket.socket:
     """Connect to the first address that answers.
 
     One that neither answers nor refuses gets a head start only, so that it doesn't use up the others' time.
 
     Args:
         addresses: Where to, the best first.
-        until: When to give up, by the monotonic clock.
+        deadline: When to give up, by the monotonic clock.
 
     Raises:
         OSError: None of them can be reached; the error is the last one's.
@@ -108,10 +108,10 @@ def connect_happy_eyeballs(addresses: Addresses, until: float) -> socket.socket:
                     failure = error
                     continue
                 racing.append(sock)
-            for sock in writable(racing, _patience(until, more=bool(waiting))):
+            for sock in writable(racing, _max_wait(deadline, more=bool(waiting))):
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if not code:
-                    sock.settimeout(time_left(until))
+                    sock.settimeout(time_left(deadline))
                     racing.remove(sock)
                     return sock
                 racing.remove(sock)
@@ -144,6 +144,6 @@ def _begin(address: SocketAddress) -> socket.socket:
     return sock
 
 
-def _patience(until: float, *, more: bool) -> float:
-    left = time_left(until)
+def _max_wait(deadline: float, *, more: bool) -> float:
+    left = time_left(deadline)
     return min(left, HEAD_START.total_seconds()) if more else left

@@ -37,7 +37,7 @@ class Explanation:
     transient: bool = True
 
 
-def unanswered(url: SecretURL, proxy: SecretURL | None, failure: BaseException) -> DeliveryError:
+def no_response_error(url: SecretURL, proxy: SecretURL | None, failure: BaseException) -> DeliveryError:
     """Return the error for a request that got no response.
 
     Args:

@@ -15,8 +15,8 @@ _CODE = re.compile(rb"<Code>\s*([A-Za-z0-9_.]+)\s*</Code>")
 _MESSAGE = re.compile(rb"<Message>([^<]+)")
 _QUERY = re.compile(r"[?&]\S+")
 
-_LONGEST_CODE = 80
-_LONGEST_MESSAGE = 200
+_MAX_CODE = 80
+_MAX_MESSAGE = 200
 
 _SIGN_AGAIN = "Sign a new one, and submit with it."
 
@@ -79,45 +79,45 @@ _NEEDS_FIELDS = (
 )
 
 
-def refusal(upload: Upload, answer: Response) -> DeliveryError:
+def delivery_error(upload: Upload, response: Response) -> DeliveryError:
     """Return the error that an answer stands for.
 
     Args:
         upload: What was sent.
-        answer: What came back, with a status that the upload doesn't accept.
+        response: What came back, with a status that the upload doesn't accept.
     """
-    code = _code(answer)
+    code = _code(response)
     if code is not None and upload.scrub(code) != code:
         code = None
-    retry_after = parse_retry_after(answer.headers.get("retry-after"))
-    said = f"{answer.status} {code}" if code else str(answer.status)
+    retry_after = parse_retry_after(response.headers.get("retry-after"))
+    said = f"{response.status} {code}" if code else str(response.status)
     return DeliveryError(
-        sentence(f"{answer.url} answered {said} to the {upload.method}{_message(upload, answer)}"),
-        hint=_hint(upload, answer.status, code),
-        url=str(answer.url),
-        status=answer.status,
+        sentence(f"{response.url} answered {said} to the {upload.method}{_message(upload, response)}"),
+        hint=_hint(upload, response.status, code),
+        url=str(response.url),
+        status=response.status,
         code=code,
-        retryable=is_retryable(answer.status, code),
+        retryable=is_retryable(response.status, code),
         retry_after=None if retry_after is None else retry_after.total_seconds(),
     )
 
 
-def _code(answer: Response) -> str | None:
+def _code(response: Response) -> str | None:
     """Find the store's error code: Azure has it in a header, the others in XML. It is not parsed, only searched."""
-    if code := answer.headers.get("x-ms-error-code"):
-        return code[:_LONGEST_CODE] if code.isascii() and code.isalnum() else None
-    match = _CODE.search(answer.decoded_body())
-    return match[1].decode("ascii") if match and len(match[1]) <= _LONGEST_CODE else None
+    if code := response.headers.get("x-ms-error-code"):
+        return code[:_MAX_CODE] if code.isascii() and code.isalnum() else None
+    match = _CODE.search(response.decoded_body())
+    return match[1].decode("ascii") if match and len(match[1]) <= _MAX_CODE else None
 
 
-def _message(upload: Upload, answer: Response) -> str:
-    match = _MESSAGE.search(answer.decoded_body())
+def _message(upload: Upload, response: Response) -> str:
+    match = _MESSAGE.search(response.decoded_body())
     # To cut a long message would leave a part of a credential that scrub() doesn't find.
     if match is None or len(match[1]) > MAX_MESSAGE:
         return ""
     text = " ".join(match[1].decode("utf-8", "replace").split())
     # A message may quote the request: our own values go, and so does whatever else looks like a query.
-    text = _QUERY.sub("?" + HIDDEN, upload.scrub(text))[:_LONGEST_MESSAGE]
+    text = _QUERY.sub("?" + HIDDEN, upload.scrub(text))[:_MAX_MESSAGE]
     return f": {text}" if text.isprintable() else ""
 
 

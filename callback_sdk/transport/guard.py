@@ -90,19 +90,19 @@ class AddressGuard:
                 option = f"--allow-network {_network_of(address, block, url)}"
                 raise _refusal(url, f"is not public ({block.name})", option)
 
-    def resolve(self, url: SecretURL, until: float) -> Addresses:
+    def resolve(self, url: SecretURL, deadline: float) -> Addresses:
         """Return the addresses of a URL's host when every one of them may be reached.
 
         Args:
             url: Where to.
-            until: When to give up, by the monotonic clock.
+            deadline: When to give up, by the monotonic clock.
 
         Raises:
             AddressNotAllowedError: One may not.
             OSError: The host has no address, or the system didn't answer in time.
         """
         self.check(url)
-        found = connect.resolve(url, until)
+        found = connect.resolve(url, deadline)
         if self._allows(url):
             return found
         for *_, place in found:

@@ -23,9 +23,9 @@ from callback_sdk.targets.providers import port_of
 from callback_sdk.targets.upload import Upload
 from callback_sdk.transport.addresses import ascii_host
 from callback_sdk.transport.connect import resolve, time_left
-from callback_sdk.transport.connection_errors import unanswered
+from callback_sdk.transport.connection_errors import no_response_error
 from callback_sdk.transport.polling import readable
-from callback_sdk.transport.response import InvalidResponseError, Response, read_answer
+from callback_sdk.transport.response import InvalidResponseError, Response, read_response
 from callback_sdk.transport.sockets import (
     Connection,
     Key,
@@ -41,10 +41,10 @@ USER_AGENT = f"callback-sdk/{__version__}"
 
 MAX_REDIRECTS = 3
 
-PACKET = 64 * 1024
+PACKET_SIZE = 64 * 1024
 """Bytes up to which parts of a request are put together."""
 
-SLOWEST = 128 * 1024
+MIN_BODY_RATE = 128 * 1024
 """Bytes a second below which a body takes too long."""
 
 
@@ -121,18 +121,18 @@ class HTTPSender:
             TargetError: The address guard refuses the host.
         """
         url = upload.url
-        budget = self._timeouts.attempt.total_seconds() + upload.body.size / SLOWEST
+        budget = self._timeouts.attempt.total_seconds() + upload.body.size / MIN_BODY_RATE
         deadline = time.monotonic() + budget
         for _ in range(MAX_REDIRECTS + 1):
-            answer = self._exchange(upload, url, deadline)
-            if not (upload.redirects and answer.status in (307, 308)):
-                return answer
-            url = self._redirected(url, answer)
+            response = self._exchange(upload, url, deadline)
+            if not (upload.redirects and response.status in (307, 308)):
+                return response
+            url = self._redirected(url, response)
         raise DeliveryError(
             f"{upload.url} redirected more than {MAX_REDIRECTS} times, at last to {url}.",
             hint="Give the URL of the store's own host.",
             url=str(upload.url),
-            status=answer.status,
+            status=response.status,
         )
 
     def close(self) -> None:
@@ -149,13 +149,13 @@ class HTTPSender:
                 connection = None if stale else self._pool.take(_key(url))
                 fresh = connection is None
                 connection = connection or self._connect(url, deadline)
-                answer, reusable = _transmit(connection, upload, url, deadline, self._timeouts.read)
+                response, reusable = _transmit(connection, upload, url, deadline, self._timeouts.read)
             except CallbackSDKError as error:
                 _close(connection)
                 raise strip_traceback(error) from strip_traceback(error.__cause__)
             except OSError as error:
                 _close(connection)
-                if fresh or not _is_stale(error):
+                if fresh or not _closed_while_idle(error):
                     failure = strip_traceback(error)
                     break
                 stale = True
@@ -164,12 +164,12 @@ class HTTPSender:
                 raise
             else:
                 self._pool.give(_key(url), connection) if reusable else _close(connection)
-                return answer
-        raise unanswered(url, self._proxy(url), failure) from failure
+                return response
+        raise no_response_error(url, self._proxy(url), failure) from failure
 
-    def _redirected(self, url: SecretURL, answer: Response) -> SecretURL:
-        location = _location(url, answer)
-        if "location" not in answer.headers or location.scheme not in ("http", "https"):
+    def _redirected(self, url: SecretURL, response: Response) -> SecretURL:
+        location = _location(url, response)
+        if "location" not in response.headers or location.scheme not in ("http", "https"):
             problem = "without saying where to"
         elif url.scheme == "https" and location.scheme == "http":
             problem = f"to {url.scrub(str(location))}, which is not encrypted"
@@ -181,16 +181,16 @@ class HTTPSender:
             f"{url} redirected {problem}; the upload was not sent there.",
             hint="Sign for the bucket's own region and host, or name the other host as a storage endpoint.",
             url=str(url),
-            status=answer.status,
+            status=response.status,
         )
 
     def _connect(self, url: SecretURL, deadline: float) -> Connection:
-        until = min(deadline, time.monotonic() + self._timeouts.connect.total_seconds())
-        connection = Connection(url, self._proxy(url), self._resolve, until)
+        connect_deadline = min(deadline, time.monotonic() + self._timeouts.connect.total_seconds())
+        connection = Connection(url, self._proxy(url), self._resolve, connect_deadline)
         try:
             connection.connect()
             if url.scheme == "https":
-                connection.sock.settimeout(time_left(until))
+                connection.sock.settimeout(time_left(connect_deadline))
                 connection.sock = self._tls.wrap(connection.sock, ascii_host(url))
         except BaseException:
             connection.close()
@@ -199,21 +199,21 @@ class HTTPSender:
 
 
 def _transmit(
-    connection: Connection, upload: Upload, url: SecretURL, deadline: float, longest: timedelta
+    connection: Connection, upload: Upload, url: SecretURL, deadline: float, max_wait: timedelta
 ) -> tuple[Response, bool]:
     """Send the request and read the answer; also tell whether the connection can be used again."""
-    timed = TimedSocket(connection.sock, deadline, longest)
+    timed = TimedSocket(connection.sock, deadline, max_wait)
     whole = _send_all(timed, _head(connection, upload, url), upload.body)
-    answer, reusable = read_answer(timed.receive, url)
-    if not whole and answer.status < 300:
+    response, reusable = read_response(timed.receive, url)
+    if not whole and response.status < 300:
         raise DeliveryError(
-            f"{url} answered {answer.status} before it had the whole body, so it can't have it.",
+            f"{url} answered {response.status} before it had the whole body, so it can't have it.",
             hint="A proxy in front of it may be broken.",
             url=str(url),
-            status=answer.status,
+            status=response.status,
             retryable=True,
         )
-    return answer, whole and reusable
+    return response, whole and reusable
 
 
 def _head(connection: Connection, upload: Upload, url: SecretURL) -> bytes:
@@ -233,7 +233,7 @@ def _send_all(timed: TimedSocket, head: bytes, body: Body) -> bool:
     sent = False
     try:
         for packet in _packets(head, body):
-            if sent and _answers_early(timed.sock):
+            if sent and _responds_early(timed.sock):
                 return False
             timed.sendall(packet)
             sent = True
@@ -249,7 +249,7 @@ def _packets(head: bytes, body: Body) -> Iterator[bytes]:
     """Yield a request with what is small put together: each write of its own would wake the server once more."""
     packet = head
     for chunk in body.chunks():
-        if len(packet) + len(chunk) > PACKET:
+        if len(packet) + len(chunk) > PACKET_SIZE:
             yield packet
             packet = chunk
         else:
@@ -257,19 +257,19 @@ def _packets(head: bytes, body: Body) -> Iterator[bytes]:
     yield packet
 
 
-def _answers_early(sock: socket.socket) -> bool:
+def _responds_early(sock: socket.socket) -> bool:
     # Under TLS something to read may be a session ticket, so there only a failing write counts.
     return type(sock) is socket.socket and readable(sock)
 
 
-def _location(url: SecretURL, answer: Response) -> SecretURL:
+def _location(url: SecretURL, response: Response) -> SecretURL:
     try:
-        return SecretURL(urljoin(url.reveal(), answer.headers.get("location", "")))
+        return SecretURL(urljoin(url.reveal(), response.headers.get("location", "")))
     except (InvalidTargetError, ValueError):
         return SecretURL("")
 
 
-def _is_stale(error: OSError) -> bool:
+def _closed_while_idle(error: OSError) -> bool:
     """Tell whether a connection that rested was closed before the server had read the request."""
     if isinstance(error, InvalidResponseError):
         return not error.received

@@ -9,16 +9,16 @@ from attrs import define, field
 
 from callback_sdk.redaction import SecretURL
 
-ANSWER_LIMIT = 64 * 1024
+MAX_BODY = 64 * 1024
 """Bytes that are read of an answer's body."""
 
-_HEAD_LIMIT = 64 * 1024
+_MAX_HEAD = 64 * 1024
 """Bytes that an answer's head may have, together with the interim ones before it."""
 
-_HEADERS = 100
+_MAX_HEADERS = 100
 """Lines that a head may have."""
 
-_FRAMED_LIMIT = 8 * ANSWER_LIMIT
+_MAX_FRAMED = 8 * MAX_BODY
 """Bytes that are received in all: an answer may come in chunks of one byte, each with five around it."""
 
 _PIECE = 16 * 1024
@@ -70,7 +70,7 @@ class Response:
 
         try:
             # 32 + 15: both zlib's header and gzip's. What was cut off at 64 KiB decodes as far as it goes.
-            return zlib.decompressobj(wbits=47).decompress(self.body, ANSWER_LIMIT)
+            return zlib.decompressobj(wbits=47).decompress(self.body, MAX_BODY)
         except zlib.error:
             return self.body
 
@@ -115,7 +115,7 @@ class ResponseParser:
                 if not data:
                     break
                 self._feed(data)
-                if len(self.body) > ANSWER_LIMIT or self._received > _FRAMED_LIMIT:
+                if len(self.body) > MAX_BODY or self._received > _MAX_FRAMED:
                     self.is_last = True
                     break
         finally:
@@ -137,7 +137,7 @@ class ResponseParser:
             # In "2000 OK" the parser takes 200 for the status.
             has_status = not isinstance(error, httptools.HttpParserInvalidStatusError)
             self._end_here(has_status=has_status, is_tls=is_tls, error=error)
-        if not self.has_head and (self._received > _HEAD_LIMIT or self._lines > _HEADERS):
+        if not self.has_head and (self._received > _MAX_HEAD or self._lines > _MAX_HEADERS):
             self._end_here()
 
     def _end_here(self, *, has_status: bool = True, is_tls: bool = False, error: Exception | None = None) -> None:
@@ -184,7 +184,7 @@ class ResponseParser:
         self.is_whole = self.has_head
 
 
-def read_answer(receive: Callable[[int], bytes], url: SecretURL) -> tuple[Response, bool]:
+def read_response(receive: Callable[[int], bytes], url: SecretURL) -> tuple[Response, bool]:
     """Read an answer, and tell whether another request can go over the same connection.
 
     Args:
@@ -195,8 +195,8 @@ def read_answer(receive: Callable[[int], bytes], url: SecretURL) -> tuple[Respon
         InvalidResponseError: There is none.
         OSError: The connection broke.
     """
-    reading = ResponseParser()
-    reading.read(receive)
-    body = bytes(memoryview(reading.body)[:ANSWER_LIMIT])
-    answer = Response(status=reading.status, headers=reading.headers, body=body, url=url)
-    return answer, reading.is_whole and not reading.is_last
+    parser = ResponseParser()
+    parser.read(receive)
+    body = bytes(memoryview(parser.body)[:MAX_BODY])
+    response = Response(status=parser.status, headers=parser.headers, body=body, url=url)
+    return response, parser.is_whole and not parser.is_last

@@ -26,7 +26,7 @@ RETRYABLE_CODES = frozenset(
 PERMANENT_CODES = frozenset({"NotImplemented"})
 """Error codes of object stores that aren't retried although their status is: the store understood the request."""
 
-LONGEST_RETRY_AFTER = timedelta(hours=1)
+MAX_RETRY_AFTER = timedelta(hours=1)
 """More than a server may make us wait."""
 
 SERVICE_DELAYS = (
@@ -41,19 +41,19 @@ SERVICE_DELAYS = (
 )
 """Pauses between the tries of a durable delivery; after the last one it is dead."""
 
-LONGEST_DELAY = max(SERVICE_DELAYS) * 1.1 + LONGEST_RETRY_AFTER
+MAX_DELAY = max(SERVICE_DELAYS) * 1.1 + MAX_RETRY_AFTER
 """No durable delivery waits longer for its next attempt. A later time was written by a clock that was wrong."""
 
 _SECONDS = re.compile(r"([0-9]+)(\.[0-9]*)?")
 
-_LONGEST_LIST = 10_000
+_MAX_LIST = 10_000
 """Characters of a list of pauses."""
 
-_LONGEST_DATE = 64
+_MAX_DATE = 64
 """Characters of an HTTP date, with room for other forms."""
 
-_FIRST_BACKOFF = timedelta(milliseconds=200)
-_LONGEST_BACKOFF = timedelta(seconds=20)
+_INITIAL_BACKOFF = timedelta(milliseconds=200)
+_MAX_BACKOFF = timedelta(seconds=20)
 
 
 def is_retryable(status: int, code: str | None = None) -> bool:
@@ -72,8 +72,8 @@ def backoff(attempts: int) -> timedelta:
     Args:
         attempts: Tries made so far, at least 1.
     """
-    longest: timedelta = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * (1 << min(attempts - 1, 16)))
-    return longest * random.random()  # noqa: S311 (jitter is no secret)
+    max_pause: timedelta = min(_MAX_BACKOFF, _INITIAL_BACKOFF * (1 << min(attempts - 1, 16)))
+    return max_pause * random.random()  # noqa: S311 (jitter is no secret)
 
 
 def service_delay(attempts: int, delays: Sequence[timedelta] = SERVICE_DELAYS) -> timedelta | None:
@@ -120,25 +120,25 @@ def parse_retry_after(value: str | None, *, now: datetime | None = None) -> time
     """
     text = (value or "").strip()
     # Proxies join two headers of one name with a comma.
-    seconds = [_SECONDS.fullmatch(part.strip()) for part in text[:_LONGEST_LIST].split(",")]
-    delays = [_of_seconds(match[1], match[2]) for match in seconds if match is not None]
+    seconds = [_SECONDS.fullmatch(part.strip()) for part in text[:_MAX_LIST].split(",")]
+    delays = [_parse_seconds(match[1], match[2]) for match in seconds if match is not None]
     is_list = len(delays) == len(seconds)
-    delay = max(delays) if is_list else _until(text, now or datetime.now(timezone.utc))
-    return None if delay is None else max(timedelta(0), min(delay, LONGEST_RETRY_AFTER))
+    delay = max(delays) if is_list else _parse_date(text, now or datetime.now(timezone.utc))
+    return None if delay is None else max(timedelta(0), min(delay, MAX_RETRY_AFTER))
 
 
-def _of_seconds(whole: str, decimals: str | None) -> timedelta:
+def _parse_seconds(whole: str, decimals: str | None) -> timedelta:
     # A number of many digits overflows a timedelta.
     if len(whole.lstrip("0")) > 6:
-        return LONGEST_RETRY_AFTER
+        return MAX_RETRY_AFTER
     return timedelta(seconds=float(f"{whole}{(decimals or '')[:7]}"))
 
 
-def _until(text: str, now: datetime) -> timedelta | None:
+def _parse_date(text: str, now: datetime) -> timedelta | None:
     with no_fork:
         from email.utils import parsedate_to_datetime
 
-    if len(text) > _LONGEST_DATE:
+    if len(text) > _MAX_DATE:
         return None
     try:
         date = parsedate_to_datetime(text)

@@ -48,14 +48,16 @@ class Connection:
 
     sock: socket.socket
 
-    def __init__(self, url: SecretURL, proxy: SecretURL | None, resolve: Resolve, until: float) -> None:
+    def __init__(self, url: SecretURL, proxy: SecretURL | None, resolve: Resolve, deadline: float) -> None:
         self.absolute = proxy is not None and url.scheme == "http"
         self.proxy_headers = _proxy_headers(proxy)
         self.idle_since = 0.0
         self._url = url
         self._tunnelled = proxy is not None and url.scheme == "https"
-        self._dial: Callable[[], socket.socket] = lambda: connect_happy_eyeballs(resolve(proxy or url, until), until)
-        self._until = until
+        self._dial: Callable[[], socket.socket] = lambda: connect_happy_eyeballs(
+            resolve(proxy or url, deadline), deadline
+        )
+        self._deadline = deadline
 
     def connect(self) -> None:
         """Connect to an address that was resolved, never to one that was not.
@@ -76,25 +78,25 @@ class Connection:
 
     def _open_tunnel(self) -> None:
         place = f"{bracketed(ascii_host(self._url))}:{port_of(self._url)}"
-        timed = TimedSocket(self.sock, self._until, timedelta.max)
+        timed = TimedSocket(self.sock, self._deadline, timedelta.max)
         timed.sendall(head(Secret(f"CONNECT {place} HTTP/1.1"), {"Host": place, **self.proxy_headers.reveal()}))
-        answer = ResponseParser()
-        answer.read(timed.receive, head_only=True)
-        if not 200 <= answer.status < 300:
-            raise TunnelError(answer.status)
+        response = ResponseParser()
+        response.read(timed.receive, head_only=True)
+        if not 200 <= response.status < 300:
+            raise TunnelError(response.status)
 
 
 class TimedSocket:
     """A socket that no server can hold on to: each wait ends with the attempt's own deadline."""
 
-    def __init__(self, sock: socket.socket, deadline: float, longest: timedelta) -> None:
+    def __init__(self, sock: socket.socket, deadline: float, max_wait: timedelta) -> None:
         self.sock = sock
         self._deadline = deadline
-        self._longest = longest.total_seconds()
+        self._max_wait = max_wait.total_seconds()
 
     def arm(self) -> socket.socket:
         """Set what is left of the time, and return the socket."""
-        self.sock.settimeout(min(self._longest, time_left(self._deadline)))
+        self.sock.settimeout(min(self._max_wait, time_left(self._deadline)))
         return self.sock
 
     def sendall(self, data: bytes) -> None:
@@ -116,7 +118,7 @@ class Pool:
         """Return a connection that is still good, or None."""
         idle = self._idle.get()
         while (connection := idle.pop(key)) is not None:
-            if _is_good(connection):
+            if _is_usable(connection):
                 return connection
             connection.close()
         return None
@@ -174,7 +176,7 @@ class _Idle:
         return old
 
 
-def _is_good(connection: Connection) -> bool:
+def _is_usable(connection: Connection) -> bool:
     if time.monotonic() - connection.idle_since > IDLE_LIMIT.total_seconds():
         return False
     # What can be read from a resting connection is its end, or a protocol error.

@@ -131,14 +131,14 @@ def stable_delivery_id(target: Target, body: Body) -> str:
 
 
 def _fitting(target: Target, result: JobResult, whole: Body, results_url: FindURL) -> Body:
-    if target.inline_limit is None or whole.size <= target.inline_limit or not result.success:
+    if target.max_inline_bytes is None or whole.size <= target.max_inline_bytes or not result.success:
         return whole
     url, where = target.callback.url, results_url()
     if where is None:
         raise ResultTooLargeError(
-            f"The document has {whole.size} bytes, and the webhook {url} takes {target.inline_limit}.",
+            f"The document has {whole.size} bytes, and the webhook {url} takes {target.max_inline_bytes}.",
             hint="Give an object store as another target of the task: the webhook then says where the results are. "
-            "A program with a ResultsWriter of its own may raise that one's webhook_limit.",
+            "A program with a ResultsWriter of its own may raise that one's max_webhook_bytes.",
             url=str(url),
         )
     return reference(result, target.callback.param, where)

@@ -27,13 +27,13 @@ from callback_sdk.models import JobResult
 from callback_sdk.parsing import Duration, positive_int, several, to_timedelta
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret, SecretURL, clearing_locals, hide, strip_traceback
-from callback_sdk.targets import WEBHOOK_LIMIT, Target, TargetSettings, plan
+from callback_sdk.targets import MAX_WEBHOOK_BYTES, Target, TargetSettings, plan
 from callback_sdk.targets.callbacks import Callback, required_callbacks
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.upload import Upload
 from callback_sdk.text.html import HTMLList
 from callback_sdk.transport.connect import resolve
-from callback_sdk.transport.error_responses import refusal
+from callback_sdk.transport.error_responses import delivery_error
 from callback_sdk.transport.http import HTTPSender, Timeouts, same_host
 from callback_sdk.transport.proxies import direct, environment_proxy
 from callback_sdk.transport.response import Response
@@ -62,7 +62,7 @@ class ResultsWriter:
         timeouts: How long one try may take.
         compress: `"gzip"` to compress documents for object stores, where the target's signature allows it. A
             target that was signed with `Content-Encoding: gzip` gets it in any case.
-        webhook_limit: Most bytes of a webhook's document; above it the document says where the results are.
+        max_webhook_bytes: Most bytes of a webhook's document; above it the document says where the results are.
         guard: Which hosts may be reached, for targets that come from strangers. Without one every host may, also
             through the environment's proxies (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY).
         client_cert: The client certificate for servers that ask for one (mutual TLS): the path of a PEM file with
@@ -87,7 +87,7 @@ class ResultsWriter:
         deadline: Duration = timedelta(minutes=2),
         timeouts: Timeouts | None = None,
         compress: str | None = None,
-        webhook_limit: int = WEBHOOK_LIMIT,
+        max_webhook_bytes: int = MAX_WEBHOOK_BYTES,
         guard: AddressGuard | None = None,
         client_cert: ClientCert | None = None,
     ) -> None:
@@ -102,7 +102,7 @@ class ResultsWriter:
         self._settings = TargetSettings(
             stores=StorageProviders.of(storage_endpoints),
             webhook_keys=keys,
-            webhook_limit=positive_int("webhook_limit", webhook_limit),
+            max_webhook_bytes=positive_int("max_webhook_bytes", max_webhook_bytes),
         )
         self._compress = compress
         self._parallel = Parallel(MAX_PARALLEL)
@@ -156,13 +156,13 @@ class ResultsWriter:
                 `MultipleDeliveryErrors`. Other targets have theirs: `error.receipts`.
         """
         callback_url, callback_param = hide(callback_url), hide(callback_param)
-        until = time.monotonic() + self._deadline.total_seconds()
+        deadline = time.monotonic() + self._deadline.total_seconds()
         given = required_callbacks(callback_url, callback_param)
         with ExitStack() as stack:
             results, nulls_written = encoded_results(result, stack)
             targets = [self._plan(callback) for callback in given]
             job = _Job(result, results, nulls_written, _first_object(targets), tracing.current())
-            outcomes = self._deliver_all(job, targets, until)
+            outcomes = self._deliver_all(job, targets, deadline)
         errors = [outcome for outcome in outcomes if isinstance(outcome, CallbackSDKError)]
         receipts = HTMLList(outcome for outcome in outcomes if isinstance(outcome, Receipt))
         if errors:
@@ -262,13 +262,13 @@ class ResultsWriter:
             return _unexpected(callback, error)
 
     def _deliver_all(
-        self, job: _Job, targets: Sequence[Target | CallbackSDKError], until: float
+        self, job: _Job, targets: Sequence[Target | CallbackSDKError], deadline: float
     ) -> list[Receipt | CallbackSDKError]:
         if len(targets) <= 1:
-            return [self._deliver(job, target, until) for target in targets]
-        return self._parallel.map(lambda target: self._deliver(job, target, until), targets)
+            return [self._deliver(job, target, deadline) for target in targets]
+        return self._parallel.map(lambda target: self._deliver(job, target, deadline), targets)
 
-    def _deliver(self, job: _Job, target: Target | CallbackSDKError, until: float) -> Receipt | CallbackSDKError:
+    def _deliver(self, job: _Job, target: Target | CallbackSDKError, deadline: float) -> Receipt | CallbackSDKError:
         """Try until the target has it, or there is no point any more."""
         try:
             if isinstance(target, CallbackSDKError):
@@ -283,14 +283,14 @@ class ResultsWriter:
                     results_url=job.results_url,
                     traceparent=job.traceparent,
                 )
-                return self._try(delivery, job.nulls_written, until)
+                return self._try(delivery, job.nulls_written, deadline)
         except CallbackSDKError as error:
             logger.error("not delivered: %s", error)
             return error
         except Exception as error:  # noqa: BLE001 - it must not cost the other targets their receipts
             return _unexpected(target, error)
 
-    def _try(self, delivery: PreparedDelivery, nulls_written: int, until: float) -> Receipt:
+    def _try(self, delivery: PreparedDelivery, nulls_written: int, deadline: float) -> Receipt:
         started, attempts = _now(), 0
         while True:
             attempts += 1
@@ -299,7 +299,7 @@ class ResultsWriter:
             except DeliveryError as error:
                 error.attempts = attempts
                 pause = max(backoff(attempts).total_seconds(), error.retry_after or 0.0)
-                if not error.transient or time.monotonic() + pause > until:
+                if not error.transient or time.monotonic() + pause > deadline:
                     raise
                 logger.warning("try %d, another in %.1f s: %s", attempts, pause, error)
                 time.sleep(pause)
@@ -315,12 +315,12 @@ class ResultsWriter:
             with tracing.span("deliver", "client", parent=delivery.traceparent, url=url, **facts) as span:
                 upload = delivery.upload(now, traceparent=span.traceparent)
                 digest = upload.document.sha256
-                answer = self._sender.send(upload)
-                span.set(status=answer.status)
-                if answer.status not in upload.accepts and not _is_there_already(upload, answer):
-                    raise refusal(upload, answer)
+                response = self._sender.send(upload)
+                span.set(status=response.status)
+                if response.status not in upload.accepts and not _is_there_already(upload, response):
+                    raise delivery_error(upload, response)
                 receipt = _receipt(
-                    upload, answer, digest, nulls_written=nulls_written, attempts=attempts, started_at=started or now
+                    upload, response, digest, nulls_written=nulls_written, attempts=attempts, started_at=started or now
                 )
             logger.info("delivered %d bytes to %s", upload.document.size, upload.url)
         except Exception:
@@ -359,12 +359,12 @@ def _first_object(targets: Sequence[Target | CallbackSDKError]) -> FindURL:
     return find
 
 
-def _is_there_already(upload: Upload, answer: Response) -> bool:
+def _is_there_already(upload: Upload, response: Response) -> bool:
     """Tell whether a write-once object is there because an earlier try of ours put it there.
 
     The try's answer may have been lost on the way. The same tag is the same bytes, and these hold the job's id.
     """
-    return answer.status == 412 and answer.headers.get("etag", "").strip('"') == upload.document.md5.hex()
+    return response.status == 412 and response.headers.get("etag", "").strip('"') == upload.document.md5.hex()
 
 
 def _unexpected(target: Target | Callback | CallbackSDKError, error: Exception) -> DeliveryError:
@@ -384,14 +384,14 @@ def _unexpected(target: Target | Callback | CallbackSDKError, error: Exception) 
     return failure
 
 
-def _receipt(upload: Upload, answer: Response, digest: bytes, **members: Any) -> Receipt:
+def _receipt(upload: Upload, response: Response, digest: bytes, **members: Any) -> Receipt:
     return Receipt(
         kind=upload.kind,
         url=str(upload.url),
-        status=answer.status,
+        status=response.status,
         # A server may put anything there, a credential of the request too.
-        etag=upload.scrub(answer.headers.get("etag", "").strip('"')) or None,
-        version_id=upload.scrub(answer.headers.get("x-amz-version-id", "")) or None,
+        etag=upload.scrub(response.headers.get("etag", "").strip('"')) or None,
+        version_id=upload.scrub(response.headers.get("x-amz-version-id", "")) or None,
         size=upload.document.size,
         sha256=digest.hex(),
         finished_at=_now(),

@@ -30,7 +30,7 @@ from callback_sdk.errors import (
 )
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets import TargetSettings, plan
-from callback_sdk.targets.callbacks import callbacks
+from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.targets.target import GIB
 from callback_sdk.targets.upload import Upload
 from callback_sdk.testing import SeaweedFS
@@ -67,7 +67,7 @@ class Case:
 
 def unchecked(url: str, param: Any = None, settings: TargetSettings | None = None) -> Upload:
     """Return the upload that a callback asks for, without looking whether it can work."""
-    (callback,) = callbacks(url, param)
+    (callback,) = parse_callbacks(url, param)
     target = plan(callback, settings)
     headers, body = target.request(BODY, delivery_id="msg_1", now=datetime.now(timezone.utc))
     return raw(target.method, url, headers.reveal(), body)
@@ -253,7 +253,7 @@ class S3PostV4(S3, Post):
     kind = "s3-post"
 
     def sign(self, *, expires: timedelta = HOUR, largest: int = 1000) -> dict[str, str]:
-        return self.signer(expires).post(self.key, expires=abs(expires), metadata=METADATA, max_size=largest).fields
+        return self.signer(expires).post(self.key, expires=abs(expires), metadata=METADATA, max_bytes=largest).fields
 
 
 class S3PostV2(S3, Post):
@@ -359,7 +359,7 @@ class Webhook(Place):
         return self.server.taken[-1] if self.server.taken else None
 
     def sent(self, body: Body = BODY, *, at: timedelta = timedelta(), **headers: str) -> Case:
-        (callback,) = callbacks(self.server.url)
+        (callback,) = parse_callbacks(self.server.url)
         target = plan(callback, TargetSettings(webhook_keys=(decode_secret(self.server.secret),)))
         signed, _ = target.request(BODY, delivery_id="msg_1", now=datetime.now(timezone.utc) + at)
         changed = {name.replace("_", "-"): value for name, value in headers.items()}

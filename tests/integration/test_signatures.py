@@ -96,7 +96,7 @@ def test_store_writes_once_when_asked_to(signer: S3Signer) -> None:
 
 def test_store_takes_a_post_with_its_fields(signer: S3Signer, seaweedfs: SeaweedFS) -> None:
     """A signed form arrives with its ACL, its metadata and its type."""
-    assert post(signer.presign_post("p.json", fields=FIELDS, max_size=1000)).status_code == 204
+    assert post(signer.presign_post("p.json", fields=FIELDS, max_bytes=1000)).status_code == 204
     stored = seaweedfs.client().get_object(Bucket=signer.bucket, Key="p.json")
     assert stored["Body"].read() == BODY
     assert stored["Metadata"] == {"run": "43"}
@@ -120,8 +120,8 @@ def test_store_refuses_an_expired_post(signer: S3Signer) -> None:
 
 
 def test_store_refuses_a_post_that_is_too_big(signer: S3Signer) -> None:
-    """max_size holds."""
-    answer = post(signer.presign_post("big.json", max_size=10), body=b"x" * 11)
+    """max_bytes holds."""
+    answer = post(signer.presign_post("big.json", max_bytes=10), body=b"x" * 11)
     assert code(answer) == "EntityTooLarge"
 
 

@@ -357,7 +357,7 @@ def test_webhook_that_is_too_small_is_told_where_the_results_are(
 ) -> None:
     """The document has results_url, without a signature, in the place of the results."""
     result = JobResult(job_id="1", success=True, results=["x" * 100] * 20)
-    with ResultsWriter(webhook_limit=1000) as writer:
+    with ResultsWriter(max_webhook_bytes=1000) as writer:
         for target, key in [
             (signer.presign_put("a/ü.json"), "a/%C3%BC.json"),
             (signer.presign_post("b.json"), "b.json"),
@@ -376,7 +376,7 @@ def test_webhook_that_is_too_small_alone_is_an_error(webhook: WebhookReceiver) -
     with ResultsWriter() as writer, pytest.raises(ResultTooLargeError, match="another target"):
         writer.write(result, webhook.url)
     assert not webhook.requests
-    with ResultsWriter(webhook_limit=400_000) as writer:
+    with ResultsWriter(max_webhook_bytes=400_000) as writer:
         writer.write(result, webhook.url)
     assert len(webhook.requests) == 1
 

@@ -16,7 +16,7 @@ from callback_sdk.documents.multipart import FormFile, encode_form
 from callback_sdk.errors import SigningError, TargetError
 from callback_sdk.redaction import SecretFields
 from callback_sdk.targets import check_target, plan
-from callback_sdk.targets.callbacks import callbacks
+from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.testing import SeaweedFS
 from callback_sdk.transport.http import HTTPSender, Response
 from tests.checkers.places import raw
@@ -78,7 +78,7 @@ def refused(url: str, form: dict[str, str], size: int) -> str:
     """Return why we refuse a form; empty when we don't."""
     try:
         check_target(url, {"s3_fields": form}, size=size)
-        (callback,) = callbacks(url, {"s3_fields": form})
+        (callback,) = parse_callbacks(url, {"s3_fields": form})
         plan(callback).upload(Body(b"1" * size), delivery_id=DELIVERY_ID, now=datetime.now(timezone.utc))
     except TargetError as error:
         return error.message
@@ -114,7 +114,7 @@ def test_whatever_our_signer_makes_is_taken(
         fields=fields,
         metadata=data,
         conditions=[*conditions, ["content-length-range", max(0, size - 1), size + 1]],
-        max_size=None if room is None else size + room,
+        max_bytes=None if room is None else size + room,
     )
     assert not refused(target.url, target.fields, size)
     assert post(sender, target.url, target.fields, size).status == int(fields.get("success_action_status", 204))
@@ -204,7 +204,7 @@ def stricter(sent: dict[str, str], conditions: list[Any], why: str) -> bool:
     empty = any(value == "" and name.lower() not in given for name, value in pairs) and "doesn't have it" in why
     # "Each form field that you specify in a form must appear in the list of conditions": SeaweedFS asks for
     # conditions of x-amz- fields only.
-    extra = "no condition" in why and "'x-amz-" not in why
+    extra = "doesn't allow" in why and "'x-amz-" not in why
     # All conditions hold; of several ranges SeaweedFS knows the last.
     several = sum(isinstance(c, list) and c[0] == "content-length-range" for c in conditions) > 1 and "bytes" in why
     return empty or extra or several

@@ -125,7 +125,7 @@ def test_post_policies_equal_botocores(
     if largest is not None:
         conditions.append(["content-length-range", 0, largest])
     with clock(signer, now):
-        ours = signer.presign_post(key, expires=expires, fields=fields, max_size=largest)
+        ours = signer.presign_post(key, expires=expires, fields=fields, max_bytes=largest)
         theirs = client.generate_presigned_post(  # type: ignore[attr-defined]
             signer.bucket,
             key,
@@ -145,6 +145,6 @@ def test_many_equal_one_by_one(
     signer, _ = pair
     with clock(signer, now):
         puts = list(signer.presign_put_many(many, expires=expires, metadata=data))
-        posts = list(signer.presign_post_many(many, expires=expires, metadata=data, max_size=7))
+        posts = list(signer.presign_post_many(many, expires=expires, metadata=data, max_bytes=7))
         assert puts == [signer.presign_put(key, expires=expires, metadata=data) for key in many]
-        assert posts == [signer.presign_post(key, expires=expires, metadata=data, max_size=7) for key in many]
+        assert posts == [signer.presign_post(key, expires=expires, metadata=data, max_bytes=7) for key in many]

@@ -50,7 +50,7 @@ def signing() -> None:
     signer = S3Signer("bucket", region="eu-central-1")
     put = signer.presign_put("key", expires=timedelta(hours=1), metadata={"run": "42"}, if_none_match=True)
     post = signer.presign_post(
-        "key", fields={"acl": "private"}, conditions=[["starts-with", "$key", "runs/"]], max_size=10
+        "key", fields={"acl": "private"}, conditions=[["starts-with", "$key", "runs/"]], max_bytes=10
     )
     assert_type(put, PresignedPut)
     assert_type(put.url, str)

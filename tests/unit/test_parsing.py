@@ -27,9 +27,9 @@ URL = "https://store.example.org"
     [
         ("deadline", "2m", "deadline is of type str. Give seconds, or a timedelta"),
         ("deadline", timedelta(seconds=-1), "deadline is -1 day, 23:59:59."),
-        ("webhook_limit", "1MB", "webhook_limit is of type str. Give a whole number."),
-        ("webhook_limit", True, "webhook_limit is of type bool. Give a whole number."),
-        ("webhook_limit", 0, "webhook_limit is 0. Give a whole number of at least 1."),
+        ("max_webhook_bytes", "1MB", "max_webhook_bytes is of type str. Give a whole number."),
+        ("max_webhook_bytes", True, "max_webhook_bytes is of type bool. Give a whole number."),
+        ("max_webhook_bytes", 0, "max_webhook_bytes is 0. Give a whole number of at least 1."),
         ("webhook_secrets", SECRET, "webhook_secrets is of type str, not a list. Give a list"),
         ("webhook_secrets", None, "webhook_secrets is of type NoneType, not a list. Give a list"),
         ("storage_endpoints", URL, "storage_endpoints is of type str, not a list. Give a list"),

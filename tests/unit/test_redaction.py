@@ -25,7 +25,7 @@ from callback_sdk.errors import CallbackSDKError, EncodingError
 from callback_sdk.models import PresignedPost, PresignedPut
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, strip_traceback
 from callback_sdk.targets import plan
-from callback_sdk.targets.callbacks import callbacks
+from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.transport.http import Timeouts
 from tests.rawserver import RawServer, answer, read_request
 
@@ -182,7 +182,7 @@ def test_result_that_cannot_be_encoded_shows_no_credential() -> None:
 @pytest.mark.parametrize("value", [object(), float("nan"), {1: 1, "1": 2}], ids=["object", "NaN", "keys"])
 def test_form_that_cannot_be_encoded_shows_no_credential(value: Any) -> None:
     """A job's form has the credentials beside the value that JSON can't hold."""
-    given = callbacks(["https://bucket.s3.amazonaws.com/"], [{**form(), "value": value}])
+    given = parse_callbacks(["https://bucket.s3.amazonaws.com/"], [{**form(), "value": value}])
     with pytest.raises(EncodingError) as caught:
         form_fields(given, version=None)
     assert not leaks(everything_printed(caught.value))
@@ -196,10 +196,10 @@ def test_form_that_cannot_be_encoded_shows_no_credential(value: Any) -> None:
         SecretFields({"policy": MARKER}),
         PresignedPut(url=Secret(f"https://h/k?s={MARKER}"), headers=SecretFields({"a": MARKER}), expires_at=END),
         PresignedPost(url=Secret("https://h/"), fields=SecretFields({"policy": MARKER}), expires_at=END),
-        callbacks(put_url("https://h"))[0],
-        callbacks("https://h/", form())[0],
-        plan(callbacks("https://h/", form())[0]),
-        plan(callbacks(put_url("https://h"))[0]),
+        parse_callbacks(put_url("https://h"))[0],
+        parse_callbacks("https://h/", form())[0],
+        plan(parse_callbacks("https://h/", form())[0]),
+        plan(parse_callbacks(put_url("https://h"))[0]),
     ],
     ids=lambda value: type(value).__name__,
 )

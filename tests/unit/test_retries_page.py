@@ -43,4 +43,4 @@ def test_backoff_is_the_codes() -> None:
     pauses = [timedelta(**{units[unit]: int(number)}) for number, unit in re.findall(r"(\d+) (s|min|h)\b", line)]
     assert tuple(pauses) == retry.SERVICE_DELAYS
     assert "up to one hour" in section("Backoff")
-    assert timedelta(hours=1) == retry.LONGEST_RETRY_AFTER
+    assert timedelta(hours=1) == retry.MAX_RETRY_AFTER

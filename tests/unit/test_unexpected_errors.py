@@ -19,7 +19,7 @@ from callback_sdk.outbox.database import OutboxDatabase
 from callback_sdk.outbox.files import ResultFiles
 from callback_sdk.outbox.owner import ClaimOwner
 from callback_sdk.outbox.store import OutboxStore
-from callback_sdk.targets.callbacks import callbacks
+from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.targets.webhook import Webhook
 from callback_sdk.testing import WebhookReceiver
 from callback_sdk.transport.http import HTTPSender
@@ -77,7 +77,7 @@ STEPS = [
     (Webhook, "request"),
     (HTTPSender, "send"),
     (HTTPSender, "_exchange"),
-    (writer, "refusal"),
+    (writer, "delivery_error"),
 ]
 
 
@@ -87,7 +87,7 @@ def test_failure_at_one_target_costs_no_other_its_receipt(
 ) -> None:
     """At whatever step, with whatever exception, in the first, the second or the last of the targets."""
     monkeypatch.setattr(owner, name, breaks(error, getattr(owner, name), is_bad))
-    if name == "refusal":
+    if name == "delivery_error":
         monkeypatch.setattr(Webhook, "accepts", frozenset())
         monkeypatch.setattr(writer, "_is_there_already", lambda upload, answer: "/bad" not in str(upload.url))
     for place in range(3):
@@ -106,7 +106,7 @@ def test_attempt_raises_only_errors_of_this_package(
     """What nobody expected may pass: the outbox and the service retry it on their schedule."""
     webhook.respond(503)
     monkeypatch.setattr(owner, name, breaks(error, getattr(owner, name), is_bad))
-    (callback,) = callbacks(f"{webhook.url}/bad?token={MARKER}")
+    (callback,) = parse_callbacks(f"{webhook.url}/bad?token={MARKER}")
     with ResultsWriter() as made, pytest.raises(CallbackSDKError) as caught:
         made.attempt(RESULT, callback, delivery_id="msg_1")
     assert next_delay(caught.value, 1) is not None

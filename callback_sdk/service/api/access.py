@@ -31,14 +31,14 @@ class ServiceLimits:
     """What one request, or one user, may ask for.
 
     Attributes:
-        max_body: Bytes of a request with files; others have a mebibyte.
+        max_request_bytes: Bytes of a request with files; others have a mebibyte.
         max_callbacks: Targets of a task.
         max_tasks: Tasks of one user that have not ended.
         max_bytes: Bytes that the tasks of one user may take; see `docs/access.md`.
         max_batch: Tasks of one request.
     """
 
-    max_body: int = 256 * MIB
+    max_request_bytes: int = 256 * MIB
     max_callbacks: int = 10
     max_tasks: int = 100_000
     max_bytes: float = 100 * 1024 * MIB

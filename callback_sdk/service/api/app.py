@@ -50,5 +50,5 @@ def create_app(task_service: TaskService, *, limits: ServiceLimits) -> FastAPI:
     for routes in (tokens, tasks, algorithms, health):
         app.include_router(routes.router)
     errors.install(app)
-    app.add_middleware(RequestMiddleware, max_body=limits.max_body)
+    app.add_middleware(RequestMiddleware, max_request_bytes=limits.max_request_bytes)
     return app

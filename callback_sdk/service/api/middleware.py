@@ -53,12 +53,12 @@ class RequestMiddleware:
 
     Args:
         app: The application.
-        max_body: Bytes that a form may have; any other body may have a mebibyte.
+        max_request_bytes: Bytes that a form may have; any other body may have a mebibyte.
     """
 
-    def __init__(self, app: ASGIApp, *, max_body: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_request_bytes: int) -> None:
         self._app = app
-        self._max_body = max_body
+        self._max_request_bytes = max_request_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -69,7 +69,7 @@ class RequestMiddleware:
         if len(path) > 1 and path.endswith("/"):
             # One only: two mean an empty name, which is not the list that it would be in.
             scope = {**scope, "path": path[:-1]}
-        body = _Body(scope, receive, self._max_body)
+        body = _Body(scope, receive, self._max_request_bytes)
         answer = _SentResponse(send, uuid.uuid4().hex, body)
         logs.request_id.set(answer.request_id)
         started = time.perf_counter()

@@ -24,7 +24,7 @@ from callback_sdk.service.files import Scratch, remove
 from callback_sdk.service.store import IdempotencyKey, Submission, TaskRow
 from callback_sdk.service.store.models import FIT, MOST_URGENT, PREDICT, USUAL_PRIORITY
 from callback_sdk.targets import TargetSettings, check_callback
-from callback_sdk.targets.callbacks import Callback, callbacks
+from callback_sdk.targets.callbacks import Callback, parse_callbacks
 from callback_sdk.tracing import TRACEPARENT
 from callback_sdk.transport.guard import AddressGuard
 
@@ -267,7 +267,7 @@ def _targets(urls: Secret[Any], param: Secret[Any], max_callbacks: int) -> tuple
         raise InvalidTargetError(
             f"The task has {count} callbacks, and this service takes {max_callbacks}.", hint="Send fewer."
         )
-    return callbacks(urls, param) if count else ()
+    return parse_callbacks(urls, param) if count else ()
 
 
 _MEMBERS = frozenset({"features", "parameters", "version", "evaluate", "priority", "monitor", "callbacks"})

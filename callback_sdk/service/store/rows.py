@@ -14,7 +14,7 @@ from callback_sdk.redaction import Secret
 from callback_sdk.service.store.cipher import CredentialCipher, CredentialCipherError
 from callback_sdk.service.store.models import DELIVERY_PENDING, Submission
 from callback_sdk.service.store.tables import task_payloads
-from callback_sdk.targets.callbacks import Callback, callbacks
+from callback_sdk.targets.callbacks import Callback, parse_callbacks
 
 _SELECT_PAYLOAD = sa.select(task_payloads.c.data).where(
     task_payloads.c.job_id == sa.bindparam("_job"), task_payloads.c.name == sa.bindparam("_name")
@@ -46,7 +46,7 @@ def callback(encrypted: str, cipher: CredentialCipher) -> Callback:
     Raises:
         CredentialCipherError: It was encrypted with a key that isn't known any more.
     """
-    (found,) = callbacks(Secret([json.loads(cipher.decrypt(encrypted).reveal())]))
+    (found,) = parse_callbacks(Secret([json.loads(cipher.decrypt(encrypted).reveal())]))
     return found
 
 

@@ -345,7 +345,7 @@ def test_target_without_room_for_its_compression_costs_no_other_its_receipt(
     )
     noise = os.urandom(9_000_000).hex()
     with (
-        ResultsWriter(compress="gzip", webhook_limit=10**9) as writer,
+        ResultsWriter(compress="gzip", max_webhook_bytes=10**9) as writer,
         pytest.raises(CallbackSDKError, match="TMPDIR") as caught,
     ):
         writer.write(JobResult(job_id="1", success=True, results=noise), [webhook.url, put])

@@ -43,7 +43,7 @@ from callback_sdk.outbox.database import OutboxDatabase
 from callback_sdk.outbox.entries import NewDelivery, OutboxClaim, StoredResults
 from callback_sdk.outbox.store import OutboxStore
 from callback_sdk.receipt import Receipt
-from callback_sdk.targets.callbacks import callbacks
+from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.testing import WebhookReceiver
 from callback_sdk.transport import retry
 from tests.rawserver import RawServer, answer, read_request
@@ -498,7 +498,7 @@ def test_text_of_a_foreign_error_is_not_kept(path: Path, caplog: pytest.LogCaptu
 
 
 def _new_delivery(url: str, number: int) -> NewDelivery:
-    return NewDelivery(delivery_id=f"msg_{number}", kind="webhook", callback=callbacks(url)[0])
+    return NewDelivery(delivery_id=f"msg_{number}", kind="webhook", callback=parse_callbacks(url)[0])
 
 
 def claimed(store: OutboxStore) -> list[OutboxClaim]:

@@ -15,7 +15,7 @@ from callback_sdk.service.engines import Capacity, EngineError
 from callback_sdk.service.store import RunOutcome, Store, Submission, TaskRow
 from callback_sdk.service.store.tables import tasks
 from callback_sdk.service.supervision.threads import ThreadError
-from callback_sdk.targets.callbacks import callbacks
+from callback_sdk.targets.callbacks import parse_callbacks
 from tests.topology import wait_until
 
 
@@ -56,7 +56,9 @@ class RecordingEngine:
 def submit(store: Store, *job_ids: str) -> None:
     for job_id in job_ids:
         task = TaskRow(job_id=job_id, owner="anna", algorithm="a", version="1", features_format="json")
-        store.tasks.submit([Submission(task=task, targets=callbacks(["https://example.org/hook"]), features=b"[]")])
+        store.tasks.submit(
+            [Submission(task=task, targets=parse_callbacks(["https://example.org/hook"]), features=b"[]")]
+        )
 
 
 @contextmanager

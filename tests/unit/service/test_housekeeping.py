@@ -18,7 +18,7 @@ from callback_sdk.service.housekeeping import PATIENCE, Housekeeper
 from callback_sdk.service.runtime import DeliveryConfig, Runtime
 from callback_sdk.service.store import RunOutcome, Store, Submission, TaskRow
 from callback_sdk.service.store.cipher import CredentialCipher
-from callback_sdk.targets.callbacks import callbacks
+from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.transport.guard import AddressGuard
 
 HOOK = "https://example.org/hook"
@@ -36,7 +36,7 @@ class House:
 
     def submit(self, job_id: str, algorithm: str = "known") -> None:
         task = TaskRow(job_id=job_id, owner="anna", algorithm=algorithm, version="1", features_format="json")
-        self.parts.store.tasks.submit([Submission(task=task, targets=callbacks([HOOK]), features=b"[]")])
+        self.parts.store.tasks.submit([Submission(task=task, targets=parse_callbacks([HOOK]), features=b"[]")])
 
     def finish(self, job_id: str, results: bytes | None) -> str:
         store = self.parts.store

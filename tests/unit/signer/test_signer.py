@@ -200,8 +200,8 @@ def test_header_that_cannot_be_sent_is_refused(signer: S3Signer, options: dict[s
         ({"fields": "acl"}, "fields is of type str"),
         ({"fields": {5: "x"}}, "fields has a name of type int"),
         ({"metadata": ["x"]}, "metadata is of type list"),
-        ({"max_size": "1MB"}, "max_size is '1MB'"),
-        ({"max_size": -1}, "max_size is -1"),
+        ({"max_bytes": "1MB"}, "max_bytes is '1MB'"),
+        ({"max_bytes": -1}, "max_bytes is -1"),
     ],
 )
 def test_form_that_cannot_be_signed_is_refused(signer: S3Signer, options: dict[str, Any], message: str) -> None:

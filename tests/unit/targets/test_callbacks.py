@@ -10,7 +10,7 @@ import pytest
 from callback_sdk.errors import CallbackParamError, InvalidS3FieldsError, InvalidTargetError, MissingS3FieldsError
 from callback_sdk.models import PresignedPost, PresignedPut
 from callback_sdk.redaction import Secret, SecretFields
-from callback_sdk.targets.callbacks import callbacks
+from callback_sdk.targets.callbacks import parse_callbacks
 
 HOOK = "https://example.org/done"
 URL = "https://b.s3.eu-central-1.amazonaws.com/"
@@ -23,7 +23,7 @@ FIELDS = {"s3_fields": POST.fields}
 
 
 def plain(callback_url: Any, callback_param: Any = None) -> list[dict[str, Any]]:
-    return [callback.plain() for callback in callbacks(callback_url, callback_param)]
+    return [callback.plain() for callback in parse_callbacks(callback_url, callback_param)]
 
 
 def test_nothing_is_no_callback() -> None:
@@ -46,7 +46,7 @@ def test_a_list_of_parameters_is_paired_with_the_urls() -> None:
 def test_a_list_of_another_length_is_refused(urls: Any, params: Any) -> None:
     """Nobody guesses which parameter was meant for which URL."""
     with pytest.raises(CallbackParamError, match=f"list of {len(params)} for"):
-        callbacks(urls, params)
+        parse_callbacks(urls, params)
 
 
 def test_targets_of_ours_bring_their_own() -> None:
@@ -68,7 +68,7 @@ def test_targets_of_ours_keep_a_parameter_given_beside_them() -> None:
 
 def test_credentials_are_no_part_of_the_parameter() -> None:
     """What stands in the document has neither s3_fields nor s3_headers."""
-    (callback,) = callbacks(URL, {"run": 1, "s3_headers": {"x-amz-acl": "private"}, **FIELDS})
+    (callback,) = parse_callbacks(URL, {"run": 1, "s3_headers": {"x-amz-acl": "private"}, **FIELDS})
     assert callback.param == {"run": 1}
 
 
@@ -76,40 +76,40 @@ def test_credentials_are_no_part_of_the_parameter() -> None:
 def test_s3_fields_that_are_no_fields_are_refused(empty: Any) -> None:
     """Present but empty, or no dict."""
     with pytest.raises(MissingS3FieldsError, match="generate_presigned_post returned"):
-        callbacks(URL, {"s3_fields": empty})
+        parse_callbacks(URL, {"s3_fields": empty})
 
 
 def test_whole_answer_of_boto3_is_refused() -> None:
     """The commonest mistake has its own advice."""
     with pytest.raises(InvalidS3FieldsError, match="response"):
-        callbacks(URL, {"s3_fields": {"url": URL, "fields": POST.fields}})
+        parse_callbacks(URL, {"s3_fields": {"url": URL, "fields": POST.fields}})
 
 
 def test_bare_fields_are_refused_before_they_leak() -> None:
     """Fields one level too high would be sent on in the document."""
     with pytest.raises(InvalidS3FieldsError, match="one level down"):
-        callbacks(URL, POST.fields)
+        parse_callbacks(URL, POST.fields)
 
 
 @pytest.mark.parametrize("fields", [{"policy": b"x"}, {"policy": None}, {1: "x"}, {"policy": "\ud800"}, {"a": True}])
 def test_fields_that_are_no_text_are_refused(fields: Any) -> None:
     """A form has names and texts."""
     with pytest.raises(InvalidS3FieldsError, match="neither a string nor a number"):
-        callbacks(URL, {"s3_fields": fields})
+        parse_callbacks(URL, {"s3_fields": fields})
 
 
 @pytest.mark.parametrize("url", [5, b"https://example.org", {"uri": HOOK}, [HOOK], ()])
 def test_url_that_is_no_string_is_refused(url: Any) -> None:
     """The error says what a callback may be."""
     with pytest.raises(InvalidTargetError, match="is a string"):
-        callbacks([url])
+        parse_callbacks([url])
 
 
 @pytest.mark.parametrize("url", ["https://[::1", "https://example.org:port/x", "https://example.org:99999999/"])
 def test_malformed_authority_is_refused_without_repeating_it(url: str) -> None:
     """The standard library's own message would quote it."""
     with pytest.raises(InvalidTargetError, match="malformed") as caught:
-        callbacks(url)
+        parse_callbacks(url)
     assert caught.value.__context__ is None or "example" not in str(caught.value.__context__)
 
 
@@ -117,4 +117,4 @@ def test_malformed_authority_is_refused_without_repeating_it(url: str) -> None:
 def test_parameter_that_is_no_dict_is_refused(param: Any) -> None:
     """A parameter is a dict."""
     with pytest.raises(CallbackParamError, match="not a dict"):
-        callbacks(HOOK, param)
+        parse_callbacks(HOOK, param)

@@ -8,7 +8,7 @@ import pytest
 
 from callback_sdk.errors import InvalidTargetError, WrongOperationError
 from callback_sdk.targets import Target, TargetSettings, plan
-from callback_sdk.targets.callbacks import callbacks
+from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.targets.operations import AZURE, GCS, S3, Family
 from callback_sdk.targets.providers import StorageProviders
 
@@ -23,7 +23,7 @@ AZURE_HOST = "https://a.blob.core.windows.net"
 
 
 def target(url: str, param: Any = None, endpoints: tuple[str, ...] = ()) -> Target:
-    (callback,) = callbacks(url, param)
+    (callback,) = parse_callbacks(url, param)
     return plan(callback, TargetSettings(stores=StorageProviders.of(endpoints)))
 
 

@@ -9,7 +9,7 @@ import pytest
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import InvalidTargetError, ResultTooLargeError, SignedHeaderError
 from callback_sdk.targets import Target, plan
-from callback_sdk.targets.callbacks import callbacks
+from callback_sdk.targets.callbacks import parse_callbacks
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 PUT = "k?X-Amz-Date=20260101T110000Z&X-Amz-Expires=7200&X-Amz-SignedHeaders=host&X-Amz-Signature=s&"
@@ -21,7 +21,7 @@ AZURE = "https://a.blob.core.windows.net/c/k?sv=2024-11-04&sr=b&sig=s"
 
 
 def target(url: str, param: object = None) -> Target:
-    (callback,) = callbacks(url, param)
+    (callback,) = parse_callbacks(url, param)
     return plan(callback)
 
 

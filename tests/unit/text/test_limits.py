@@ -12,7 +12,7 @@ import pytest
 from callback_sdk import check_target
 from callback_sdk.errors import CallbackParamError, InvalidS3FieldsError, InvalidTargetError, TargetError
 from callback_sdk.redaction import SecretURL
-from callback_sdk.targets.callbacks import callbacks
+from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.text import limits
 from tests.growth import assert_linear
 
@@ -73,7 +73,7 @@ def test_longest_parts_pass(url: str) -> None:
 def test_large_parameter_is_refused(param: dict[str, Any], error: type[TargetError], words: str) -> None:
     """Fields of a form and headers of a PUT: their number, and their characters together."""
     with pytest.raises(error, match=words):
-        callbacks("https://h/b", param)
+        parse_callbacks("https://h/b", param)
 
 
 GROWING: dict[str, Callable[[int], str]] = {

@@ -7,7 +7,7 @@ import gzip
 import pytest
 from attrs import evolve
 
-from callback_sdk.transport.error_responses import refusal
+from callback_sdk.transport.error_responses import delivery_error
 from callback_sdk.transport.response import Response
 from tests.unit.transport.test_http import upload
 
@@ -19,7 +19,7 @@ def test_code_of_a_store_is_found_in_a_compressed_body(encoding: str | None) -> 
     """Nobody asked for compression, and some proxies compress all the same."""
     body, headers = (ERROR, {}) if encoding is None else (gzip.compress(ERROR), {"content-encoding": encoding})
     sent = upload("https://bucket.s3.amazonaws.com/k?X-Amz-Signature=s")
-    error = refusal(sent, Response(status=403, headers=headers, body=body, url=sent.url))
+    error = delivery_error(sent, Response(status=403, headers=headers, body=body, url=sent.url))
     assert (error.code, error.retryable) == ("SlowDown", True)
     assert "Please reduce your request rate" in str(error)
 
@@ -32,14 +32,14 @@ def test_pause_that_a_server_asks_for_is_bounded(retry_after: str | None, second
     """A value that can't be read is none, and no server makes anybody wait for more than an hour."""
     headers = {} if retry_after is None else {"retry-after": retry_after}
     sent = upload("https://example.org/hook")
-    assert refusal(sent, Response(status=503, headers=headers, body=b"", url=sent.url)).retry_after == seconds
+    assert delivery_error(sent, Response(status=503, headers=headers, body=b"", url=sent.url)).retry_after == seconds
 
 
 @pytest.mark.parametrize(("status", "retryable"), [(520, True), (522, True), (501, True), (404, False), (303, False)])
 def test_every_5xx_may_pass(status: int, retryable: bool) -> None:
     """Content delivery networks have their own."""
     sent = upload("https://example.org/hook")
-    error = refusal(sent, Response(status=status, headers={}, body=b"", url=sent.url))
+    error = delivery_error(sent, Response(status=status, headers={}, body=b"", url=sent.url))
     assert (error.retryable, error.transient) == (retryable, retryable)
 
 
@@ -47,5 +47,5 @@ def test_every_5xx_may_pass(status: int, retryable: bool) -> None:
 def test_a_receiver_that_checks_signatures_wants_the_secret(status: int) -> None:
     """The hint names where secrets are set, in a program and in the service."""
     sent = evolve(upload("https://example.org/hook"), kind="webhook")
-    error = refusal(sent, Response(status=status, headers={}, body=b"", url=sent.url))
+    error = delivery_error(sent, Response(status=status, headers={}, body=b"", url=sent.url))
     assert "webhook_secrets of ResultsWriter, or CALLBACK_SDK_WEBHOOK_SECRETS" in error.hint

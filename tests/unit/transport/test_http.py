@@ -15,8 +15,8 @@ from callback_sdk.errors import DeliveryError, EncodingError
 from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.targets.upload import Upload
 from callback_sdk.transport import sockets
-from callback_sdk.transport.http import PACKET, HTTPSender, Timeouts
-from callback_sdk.transport.response import ANSWER_LIMIT
+from callback_sdk.transport.http import PACKET_SIZE, HTTPSender, Timeouts
+from callback_sdk.transport.response import MAX_BODY
 from tests.rawserver import RawServer, answer, read_request
 
 QUICK = Timeouts(connect=timedelta(seconds=2), read=timedelta(seconds=0.5), attempt=timedelta(seconds=1))
@@ -268,7 +268,7 @@ def test_long_answer_is_not_read_to_its_end(sender: HTTPSender) -> None:
 
     with RawServer(script) as server:
         got = sender.send(upload(server.url))
-    assert (got.status, len(got.body)) == (500, ANSWER_LIMIT)
+    assert (got.status, len(got.body)) == (500, MAX_BODY)
 
 
 @pytest.mark.parametrize(
@@ -386,7 +386,7 @@ def test_file_that_changes_breaks_the_upload_off(sender: HTTPSender, tmp_path: P
     """The store never sees a whole request with half of another file in it."""
     path = tmp_path / "results.json"
     path.write_bytes(b"[1]")
-    body = Body(b"{" * PACKET, PathPart(path), b"}")
+    body = Body(b"{" * PACKET_SIZE, PathPart(path), b"}")
     path.write_bytes(b"[1, 2]")
     got: list[bytes] = []
     ended = threading.Event()

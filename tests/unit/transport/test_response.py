@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from callback_sdk.redaction import SecretURL
-from callback_sdk.transport.response import ANSWER_LIMIT, InvalidResponseError, Response, ResponseParser, read_answer
+from callback_sdk.transport.response import MAX_BODY, InvalidResponseError, Response, ResponseParser, read_response
 
 URL = SecretURL("https://example.org/hook")
 FOREVER = 100_000
@@ -22,7 +22,7 @@ def pieces(data: bytes, size: int) -> Callable[[int], bytes]:
 
 
 def read(data: bytes, size: int = 1000) -> tuple[Response, bool]:
-    return read_answer(pieces(data, size), URL)
+    return read_response(pieces(data, size), URL)
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
@@ -49,9 +49,9 @@ def read(data: bytes, size: int = 1000) -> tuple[Response, bool]:
 )
 def test_an_answer_that_has_an_end(data: bytes, status: int, body: bytes, size: int) -> None:
     """However it comes in, it is the same, and the connection can be used again."""
-    answer, reusable = read(data, size)
-    assert (answer.status, answer.body, answer.url) == (status, body, URL)
-    assert "etag" not in answer.headers
+    response, reusable = read(data, size)
+    assert (response.status, response.body, response.url) == (status, body, URL)
+    assert "etag" not in response.headers
     assert reusable
 
 
@@ -71,21 +71,21 @@ def test_an_answer_that_has_an_end(data: bytes, status: int, body: bytes, size: 
 )
 def test_an_answer_that_ends_with_its_connection(data: bytes, body: bytes) -> None:
     """Its status counts, whatever is wrong behind it; nothing else is ever read from there."""
-    answer, reusable = read(data)
-    assert (answer.status, answer.body) == (403, body)
+    response, reusable = read(data)
+    assert (response.status, response.body) == (403, body)
     assert not reusable
 
 
 def test_an_upgrade_that_nobody_asked_for_is_the_answer() -> None:
     """What follows isn't HTTP."""
-    answer, reusable = read(b"HTTP/1.1 101 Switch\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n\x00\x01")
-    assert (answer.status, reusable) == (101, False)
+    response, reusable = read(b"HTTP/1.1 101 Switch\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n\x00\x01")
+    assert (response.status, reusable) == (101, False)
 
 
 def test_the_first_of_several_headers_counts() -> None:
     """Names are in lower case, and values as they came."""
-    answer, _ = read('HTTP/1.1 200 OK\r\nETag: "ä"\r\netag: b\r\nContent-Length: 0\r\n\r\n'.encode("latin-1"))
-    assert answer.headers == {"etag": '"ä"', "content-length": "0"}
+    response, _ = read('HTTP/1.1 200 OK\r\nETag: "ä"\r\netag: b\r\nContent-Length: 0\r\n\r\n'.encode("latin-1"))
+    assert response.headers == {"etag": '"ä"', "content-length": "0"}
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_what_has_no_head_is_no_answer(data: bytes) -> None:
         return give(limit)
 
     with pytest.raises(InvalidResponseError):
-        read_answer(receive, URL)
+        read_response(receive, URL)
     assert received <= 70_000
 
 
@@ -136,8 +136,8 @@ def test_what_has_no_head_is_no_answer(data: bytes) -> None:
 )
 def test_status_counts_whatever_is_wrong_behind_it(rest: bytes, size: int) -> None:
     """A receiver with a malformed header has the result, and isn't sent it again; its connection isn't reused."""
-    answer, reusable = read(b"HTTP/1.1 200" + rest, size)
-    assert (answer.status, reusable) == (200, False)
+    response, reusable = read(b"HTTP/1.1 200" + rest, size)
+    assert (response.status, reusable) == (200, False)
 
 
 @pytest.mark.parametrize("data", [b"\x15\x03\x03\x00\x02\x02\x46", b"\x16\x03\x01"])
@@ -153,15 +153,15 @@ def test_compressed_body_is_decoded_up_to_the_limit(encoding: str) -> None:
     """The code of an error is found in it, and a small body can't expand to gigabytes."""
     text = b"<Code>SlowDown</Code>" + bytes(50_000_000)
     data = zlib.compress(text) if encoding == "deflate" else gzip.compress(text)
-    answer = Response(status=503, headers={"content-encoding": encoding}, body=data[:ANSWER_LIMIT], url=URL)
-    assert answer.decoded_body() == text[:ANSWER_LIMIT]
+    response = Response(status=503, headers={"content-encoding": encoding}, body=data[:MAX_BODY], url=URL)
+    assert response.decoded_body() == text[:MAX_BODY]
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "identity", "gzip, gzip"])
 def test_body_that_cannot_be_decoded_stays_as_it_is(encoding: str) -> None:
     """A wrong header is no error."""
-    answer = Response(status=503, headers={"content-encoding": encoding}, body=b"<Code>SlowDown</Code>", url=URL)
-    assert answer.decoded_body() == b"<Code>SlowDown</Code>"
+    response = Response(status=503, headers={"content-encoding": encoding}, body=b"<Code>SlowDown</Code>", url=URL)
+    assert response.decoded_body() == b"<Code>SlowDown</Code>"
 
 
 @pytest.mark.parametrize(
@@ -184,9 +184,9 @@ def test_a_long_answer_is_not_read_to_its_end(data: bytes) -> None:
         received += limit
         return left[received - limit : received]
 
-    answer, reusable = read_answer(receive, URL)
-    assert answer.status == 500
-    assert len(answer.body) <= ANSWER_LIMIT
+    response, reusable = read_response(receive, URL)
+    assert response.status == 500
+    assert len(response.body) <= MAX_BODY
     assert not reusable
     assert received < 600_000
 

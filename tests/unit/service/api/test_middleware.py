@@ -28,7 +28,7 @@ def request(*pieces: bytes, length: int, app: Any) -> list[dict[str, Any]]:
 
     headers = [(b"content-length", str(length).encode())]
     scope = {"type": "http", "method": "POST", "path": "/api/v2/token", "headers": headers}
-    asyncio.run(RequestMiddleware(app, max_body=1000)(scope, receive, send))
+    asyncio.run(RequestMiddleware(app, max_request_bytes=1000)(scope, receive, send))
     return sent
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from callback_sdk.service.api.views import TaskView, show_new, show_task
 from callback_sdk.service.blobs.folder import DirectoryStorage
 from callback_sdk.service.store import Store, Submission, TaskRow
-from callback_sdk.targets.callbacks import callbacks
+from callback_sdk.targets.callbacks import parse_callbacks
 
 TARGETS = (
     "https://example.org/hook",
@@ -43,7 +43,9 @@ TASKS = st.builds(
     priority=st.integers(0, 9),
 )
 SUBMISSIONS = st.builds(
-    lambda task, given: Submission(task=task, targets=callbacks([url for url, _ in given], [own for _, own in given])),
+    lambda task, given: Submission(
+        task=task, targets=parse_callbacks([url for url, _ in given], [own for _, own in given])
+    ),
     TASKS,
     st.lists(st.tuples(st.sampled_from(TARGETS), OBJECTS), max_size=3),
 )

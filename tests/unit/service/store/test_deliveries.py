@@ -12,7 +12,7 @@ from callback_sdk.redaction import Secret
 from callback_sdk.service.store import RunOutcome, Store, Submission, TaskRow
 from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.store.tables import deliveries
-from callback_sdk.targets.callbacks import callbacks
+from callback_sdk.targets.callbacks import parse_callbacks
 
 GOOD = "https://b.s3.eu-west-1.amazonaws.com/good?AWSAccessKeyId=A&Signature=s&Expires=4000000000"
 
@@ -29,7 +29,7 @@ HOSTILE = {
 def test_stored_target_that_is_unusable_is_harmless(store: Store, cipher: CredentialCipher, name: str) -> None:
     """It is claimed and fails by itself; the results of another target of the same task are found all the same."""
     task = TaskRow(job_id="1", owner="anna", algorithm="a", version="1", features_format="json", priority=5)
-    store.tasks.submit([Submission(task=task, targets=callbacks(["https://h/k", GOOD]), features=b"[]")])
+    store.tasks.submit([Submission(task=task, targets=parse_callbacks(["https://h/k", GOOD]), features=b"[]")])
     first = store.deliveries.of("1")[0]["delivery_id"]
     plain = Secret(json.dumps({"url": HOSTILE[name], "param": {}}))
     change = deliveries.update().where(deliveries.c.delivery_id == first).values(encrypted_target=cipher.encrypt(plain))

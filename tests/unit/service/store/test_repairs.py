@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from callback_sdk.service.store import RunOutcome, Store, Submission, TaskRow
 from callback_sdk.service.store.repairs import repair_times
 from callback_sdk.service.store.tables import deliveries, tasks
-from callback_sdk.targets.callbacks import callbacks
+from callback_sdk.targets.callbacks import parse_callbacks
 
 DAY = 86400.0
 
@@ -20,7 +20,9 @@ def delivery_id(store: Store) -> str:
     """Submit two tasks: one waits, the other has ended and has a delivery to make."""
     for job_id in ("waits", "ended"):
         task = TaskRow(job_id=job_id, owner="anna", algorithm="a", version="1", features_format="json")
-        store.tasks.submit([Submission(task=task, targets=callbacks(["https://example.org/hook"]), features=b"[]")])
+        store.tasks.submit(
+            [Submission(task=task, targets=parse_callbacks(["https://example.org/hook"]), features=b"[]")]
+        )
     claim = store.tasks.claim("ended", "w")
     store.tasks.finish("ended", claim.attempt, RunOutcome(success=True, results=b"{}"))
     return store.deliveries.of("ended")[0]["delivery_id"]

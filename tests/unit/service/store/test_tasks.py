@@ -27,7 +27,7 @@ from callback_sdk.service.store import (
 from callback_sdk.service.store.deliveries import MAX_INTERRUPTED
 from callback_sdk.service.store.idempotency import IdempotencyConflictError
 from callback_sdk.service.store.tables import deliveries
-from callback_sdk.targets.callbacks import callbacks
+from callback_sdk.targets.callbacks import parse_callbacks
 
 URL = "https://b.s3.eu-west-1.amazonaws.com/k?X-Amz-Signature=topsecret"
 PARAM = {"s3_headers": {"x-amz-acl": "topsecret"}, "n": 1}
@@ -40,7 +40,7 @@ def submission(
     task = TaskRow(
         job_id=job_id, owner=owner, algorithm="a", version="1", features_format="json", priority=priority
     )  # fmt: skip
-    return Submission(task=task, targets=callbacks(list(urls), PARAM), features=features)
+    return Submission(task=task, targets=parse_callbacks(list(urls), PARAM), features=features)
 
 
 def submit(store: Store, job_id: str = "1", *urls: str, **facts) -> str:

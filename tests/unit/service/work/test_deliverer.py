@@ -15,7 +15,7 @@ from callback_sdk.service.store.cipher import CredentialCipher, new_key
 from callback_sdk.service.store.deliveries import DeliveryStore
 from callback_sdk.service.work.deliverer import Deliverer
 from callback_sdk.service.work.heartbeat import Heartbeat
-from callback_sdk.targets.callbacks import callbacks
+from callback_sdk.targets.callbacks import parse_callbacks
 
 
 class NoWriter:
@@ -28,7 +28,7 @@ class NoWriter:
 def test_a_target_that_no_key_opens_waits_for_the_key(store: Store, tmp_path: Path) -> None:
     """The attempt fails as any other does, with the reason, and the claim is let go."""
     task = TaskRow(job_id="1", owner="anna", algorithm="a", version="1", features_format="json")
-    store.tasks.submit([Submission(task=task, targets=callbacks(["https://example.org/hook"]), features=b"[]")])
+    store.tasks.submit([Submission(task=task, targets=parse_callbacks(["https://example.org/hook"]), features=b"[]")])
     store.tasks.finish("1", store.tasks.claim("1", "w").attempt, RunOutcome(success=True, results=b"{}"))
     keys = store.deliveries
     store.deliveries = DeliveryStore(store.database, CredentialCipher([new_key()]))

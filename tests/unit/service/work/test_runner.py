@@ -20,7 +20,7 @@ from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.work import runner as module
 from callback_sdk.service.work import uploads
 from callback_sdk.service.work.process import CANCEL, ChildProcess
-from callback_sdk.targets.callbacks import callbacks
+from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.transport.guard import AddressGuard
 from tests.topology import wait_until
 
@@ -75,7 +75,7 @@ def work(
     source.write_bytes(DATA)
     blobs.keep(source, features_name("1"))
     task = TaskRow(job_id="1", owner="anna", algorithm="large", version="1.0.0", features_format="json")
-    store.tasks.submit([Submission(task=task, targets=callbacks(None))])
+    store.tasks.submit([Submission(task=task, targets=parse_callbacks(None))])
     with working(parts, "w") as work:
         yield work
     assert not [path for path in parts.scratch.folder.iterdir() if path.is_file()]
