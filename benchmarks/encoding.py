@@ -129,7 +129,7 @@ def contest(results: Any, rounds: int) -> Any:
 def deliver(name: str, url: str) -> None:
     """Deliver once, and print the document's size and by how much the peak grew; a process of its own does this."""
     results = MAKERS[name]()
-    with ResultsWriter(deadline=timedelta(minutes=5)) as writer:
+    with ResultsWriter(timeout=timedelta(minutes=5)) as writer:
         writer.write(JobResult(job_id="42", success=True, results=0.5), url)
         before = forget_peak()
         (receipt,) = writer.write(JobResult(job_id="42", success=True, results=results), url)

@@ -39,7 +39,7 @@ def make_results(path: Path, size: int) -> None:
 
 def deliver(order: dict[str, Any]) -> None:
     """Deliver once and print the peak in bytes; this is what the child process does."""
-    with ResultsWriter(deadline=timedelta(minutes=10), compress=order["compress"]) as writer:
+    with ResultsWriter(timeout=timedelta(minutes=10), compress=order["compress"]) as writer:
         writer.write(JobResult(job_id="1", success=True, results=Path(order["path"])), order["url"], order["param"])
     print(peak_memory())
 

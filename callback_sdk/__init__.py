@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from callback_sdk.targets import check_target
     from callback_sdk.targets.callbacks import Callback
     from callback_sdk.transport.guard import AddressGuard
+    from callback_sdk.transport.http import Timeouts
     from callback_sdk.writer import ResultsWriter
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "S3Signer",
     "Task",
     "TaskSummary",
+    "Timeouts",
     "Version",
     "__version__",
     "aistore",
@@ -77,6 +79,7 @@ _HOMES = {
     "S3Signer": "signer",
     "Task": "client",
     "TaskSummary": "client",
+    "Timeouts": "transport.http",
     "Version": "client",
     "check_target": "targets",
     "get_instance": "compat",

@@ -1,4 +1,4 @@
-"""Yes and no, durations, and sizes, as people write them; pure."""
+"""Booleans, durations, sizes and lists from text and from arguments; pure."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _SIZES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _SIZES |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 
 Duration = timedelta | float
-"""A `timedelta`, or seconds."""
+"""A `timedelta`, or a number of seconds, as HTTP clients and boto3 take it."""
 
 
 def parse_bool(text: str) -> bool:
-    """Read a word that means yes or no.
+    """Parse a word that means yes or no.
 
     Raises:
         ValueError: It is another word.
@@ -42,9 +42,9 @@ def parse_bool(text: str) -> bool:
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read a positive duration: a number with `ms`, `s`, `m`, `min`, `h` or `d` after it.
+    """Parse a positive duration: a number with `ms`, `s`, `m`, `min`, `h` or `d` after it.
 
-    A number alone is rejected: whoever writes 90 for 90 days would delete what is older than 90 seconds.
+    A number alone is rejected: 90, meant as days, would delete everything older than 90 seconds.
 
     Raises:
         ValueError: The text is not a duration, or has no unit.
@@ -57,12 +57,12 @@ def parse_duration(text: str) -> timedelta:
 
 
 def parse_size(text: str) -> float:
-    """Read a positive number of bytes with its unit, or `none`, which is infinite.
+    """Parse a positive number of bytes with its unit, or `none`, which is infinite.
 
-    A number alone is rejected: whoever writes 512 doesn't mean bytes.
+    A number alone is rejected: 512 is never meant as bytes.
 
     Raises:
-        ValueError: The text is no size, or has no unit.
+        ValueError: The text is not a size, or has no unit.
     """
     if text.strip().lower() == "none":
         return math.inf
@@ -108,11 +108,11 @@ def positive_int(name: str, value: int) -> int:
     """Return a number that has to be whole and positive.
 
     Args:
-        name: What errors call it.
+        name: The parameter's name, for the error.
         value: The number.
 
     Raises:
-        ConfigurationError: It is no `int`, or less than 1.
+        ConfigurationError: It is not an `int`, or less than 1.
     """
     if not isinstance(value, int) or isinstance(value, bool):
         raise ConfigurationError(f"{name} is of type {type(value).__name__}.", hint="Give a whole number.")
@@ -125,7 +125,7 @@ def path_of(name: str, value: Any) -> Path:
     """Return a path.
 
     Args:
-        name: What errors call it.
+        name: The parameter's name, for the error.
         value: A string, or an object that stands for a path.
 
     Raises:
@@ -146,7 +146,7 @@ def several(name: str, values: Iterable[T]) -> tuple[T, ...]:
     """Return the items of a list; a text is iterable too, and its characters are never meant.
 
     Args:
-        name: What errors call it.
+        name: The parameter's name, for the error.
         values: The list, or another iterable.
 
     Raises:

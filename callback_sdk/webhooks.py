@@ -1,6 +1,6 @@
-"""Standard Webhooks: sign what is sent, verify what is received.
+"""Sign and verify webhooks by the Standard Webhooks specification.
 
-Source: the Standard Webhooks specification, symmetric signatures `v1`.
+Source: https://github.com/standard-webhooks/standard-webhooks, `spec/standard-webhooks.md`, symmetric signatures `v1`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import ConfigurationError, WebhookVerificationError
-from callback_sdk.parsing import several
+from callback_sdk.parsing import Duration, several, total_seconds
 from callback_sdk.redaction import Secret, clearing_locals
 from callback_sdk.text.limits import MAX_WEBHOOK_HEADER
 
@@ -24,7 +24,7 @@ PREFIX = "whsec_"
 _HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 TOLERANCE = timedelta(minutes=5)
-"""How far a webhook's time may be from the receiver's clock."""
+"""Maximum difference between a webhook's timestamp and the receiver's clock."""
 
 
 def decode_secret(secret: str | Secret[str]) -> Secret[bytes]:
@@ -34,18 +34,18 @@ def decode_secret(secret: str | Secret[str]) -> Secret[bytes]:
         secret: Base64, with or without the prefix `whsec_`.
 
     Raises:
-        ConfigurationError: It is no base64, or shorter than 24 bytes; the secret is not in the text.
+        ConfigurationError: It is not base64, or not 24 to 64 bytes long. The error's text doesn't contain the secret.
     """
     secret = secret if isinstance(secret, Secret) else Secret(secret)
     try:
         key = Secret(base64.b64decode(secret.reveal().removeprefix(PREFIX), validate=True))
     except (binascii.Error, ValueError, AttributeError, TypeError):
-        # Also what is no text at all.
+        # TypeError and AttributeError: the secret is not a string.
         key = Secret(b"")
     if not 24 <= len(key.reveal()) <= 64:
         raise ConfigurationError(
-            "A webhook secret is the base64 of 24 to 64 random bytes.",
-            hint="Make one with: python -c \"import base64, os; print('whsec_' + "
+            "A webhook secret must be the base64 of 24 to 64 random bytes.",
+            hint="Generate one with: python -c \"import base64, os; print('whsec_' + "
             'base64.b64encode(os.urandom(32)).decode())"',
         )
     return key
@@ -56,10 +56,10 @@ def sign(keys: Iterable[Secret[bytes]], webhook_id: str, timestamp: datetime, bo
     """Return the headers of a webhook.
 
     Args:
-        keys: What to sign with, the newest first; a receiver accepts any, which is how secrets rotate.
-            With none the webhook has an id and a time, and no signature.
-        webhook_id: Stable over the tries of one delivery.
-        timestamp: When this try is made.
+        keys: Signing keys, newest first. Receivers accept any of the signatures, so that secrets can be rotated.
+            Without keys the webhook has an id and a timestamp, and no signature.
+        webhook_id: The same in every attempt of one delivery.
+        timestamp: Time of this attempt.
         body: The request's body.
     """
     seconds = str(int(timestamp.timestamp()))
@@ -76,63 +76,65 @@ def verify(
     headers: Mapping[str, str],
     body: bytes,
     *,
-    tolerance: timedelta = TOLERANCE,
+    tolerance: Duration = TOLERANCE,
     now: datetime | None = None,
 ) -> str:
-    """Verify a webhook that was received. Look at the body only afterwards.
+    """Verify a received webhook, before anything else reads its body.
 
     Args:
-        secrets: The secret, or all that are valid at the moment.
-        headers: The request's headers; names in any case.
-        body: The request's body, byte for byte as it came.
-        tolerance: How far its time may be from the clock; replays beyond it are refused.
+        secrets: The signing secret, or all that are currently valid.
+        headers: The request's headers; names in any letter case.
+        body: The raw request body.
+        tolerance: Maximum difference between its timestamp and the clock, a `timedelta` or seconds; older replays
+            are rejected.
         now: The clock, for tests.
 
     Returns:
-        The webhook's id. Keep it for longer than `tolerance` and ignore an id that you have seen:
-        a delivery may come twice.
+        The webhook's id. Delivery is at least once: store ids for longer than `tolerance`, and ignore a webhook whose
+        id is already stored.
 
     Raises:
-        WebhookVerificationError: A header is missing, the signature doesn't hold, or the time is too far off; whatever
-            headers and body are.
-        ConfigurationError: A secret is none.
+        WebhookVerificationError: A header is missing, the signature is wrong, or the timestamp outside the tolerance.
+            No other error is raised, whatever headers and body are.
+        ConfigurationError: A secret can't be decoded, or `tolerance` is not a duration.
     """
+    max_age = total_seconds("tolerance", tolerance, zero=True)
     keys = [decode_secret(Secret(s)) for s in ([secrets] if isinstance(secrets, str) else several("secrets", secrets))]
     given = _texts(headers)
     missing = [name for name in _HEADERS if not given.get(name)]
     if missing:
         raise WebhookVerificationError(
-            f"The header {missing[0]} is missing.", hint="Answer 400; a proxy may have dropped it."
+            f"The header {missing[0]} is missing.", hint="Respond with 400. A proxy may have removed it."
         )
     if any(len(given[name]) > MAX_WEBHOOK_HEADER for name in _HEADERS):
         raise WebhookVerificationError(
-            f"A header of the webhook has more than {MAX_WEBHOOK_HEADER} characters.", hint="Answer 400."
+            f"A header of the webhook has more than {MAX_WEBHOOK_HEADER} characters.", hint="Respond with 400."
         )
     seconds = given["webhook-timestamp"]
     expected = [_signature(key, given["webhook-id"], seconds, _body(body)) for key in keys]
     entries = given["webhook-signature"].encode("utf-8", "surrogatepass").split()
     signatures = [entry.partition(b",")[2] for entry in entries if entry.startswith(b"v1,")]
-    # Every pair is compared, so that the time tells nothing.
+    # All pairs are compared, in constant time each: how long it takes must not tell which secret or signature matched.
     matches = [hmac.compare_digest(a.encode(), b) for a in expected for b in signatures]
     if not any(matches):
         raise WebhookVerificationError(
-            "The webhook's signature doesn't hold.",
-            hint="Verify the raw body, before any JSON parsing, with the secret that the sender has.",
+            "Webhook signature verification failed.",
+            hint="Verify the raw body, before any JSON parsing, with the sender's secret.",
         )
-    _check_time(seconds, tolerance, now or datetime.now(timezone.utc))
+    _check_time(seconds, max_age, now or datetime.now(timezone.utc))
     return given["webhook-id"]
 
 
 def _texts(headers: Any) -> dict[str, str]:
-    """Return the headers of a request by their names in lower case; frameworks may give them as bytes."""
+    """Return headers by lower-case names. ASGI frameworks have names and values as bytes."""
     try:
         pairs = [(_text(name), _text(value)) for name, value in headers.items()]
-    except Exception:  # noqa: BLE001 - a mapping of somebody else's may raise anything
+    except Exception:  # noqa: BLE001 - a foreign mapping may raise anything
         pairs = None
     if pairs is None:
         raise WebhookVerificationError(
             f"The headers are of type {type(headers).__name__}, which is not a mapping of names to values.",
-            hint="Pass on the headers of the request.",
+            hint="Pass the headers of the request.",
         )
     return {name.lower(): value for name, value in pairs}
 
@@ -152,13 +154,13 @@ def _body(body: Any) -> Body:
     return Body(bytes(body))
 
 
-def _check_time(seconds: str, tolerance: timedelta, now: datetime) -> None:
-    # Python refuses to read integers of more than 4,300 digits.
+def _check_time(seconds: str, max_age: float, now: datetime) -> None:
+    # int() raises ValueError for more than 4,300 digits (CVE-2020-10735).
     is_number = seconds.isascii() and seconds.isdigit() and len(seconds) <= 20
-    if not is_number or abs(int(seconds) - now.timestamp()) > tolerance.total_seconds():
+    if not is_number or abs(int(seconds) - now.timestamp()) > max_age:
         raise WebhookVerificationError(
-            "The webhook's time is too far from this clock.",
-            hint="Answer 400, and check that the clock is right.",
+            "The webhook timestamp is outside the tolerance.",
+            hint="Respond with 400, and check this machine's clock.",
         )
 
 

@@ -17,6 +17,7 @@ import urllib3
 
 from callback_sdk.concurrency.forking import Lock
 from callback_sdk.errors import AIStoreLoginError, ConfigurationError
+from callback_sdk.parsing import Duration, to_timedelta, total_seconds
 from callback_sdk.redaction import Secret, SecretURL, clearing_locals, replaced
 
 _TIMEOUT = (5.0, 30.0)
@@ -33,8 +34,8 @@ class Token:
         username: Who logs in.
         password: That user's password.
         authn_endpoint: URL of AuthN, `http://authn:52001` for one.
-        expires_in: How long a token is to live; AuthN's own default when None.
-        margin: How long before its end a token is replaced.
+        expires_in: Lifetime of a token, a `timedelta` or seconds; AuthN's own default when None.
+        margin: How long before its expiry a token is replaced, a `timedelta` or seconds.
         verify: Whether, or by which file of certificates, AuthN's certificate is checked.
 
     Example:
@@ -47,8 +48,8 @@ class Token:
         password: str,
         authn_endpoint: str,
         *,
-        expires_in: timedelta | None = None,
-        margin: timedelta = timedelta(minutes=1),
+        expires_in: Duration | None = None,
+        margin: Duration = timedelta(minutes=1),
         verify: bool | str = True,
     ) -> None:
         self._username = username
@@ -58,8 +59,8 @@ class Token:
             raise ConfigurationError(
                 "AuthN's endpoint is not a URL.", hint="Give scheme, host and port, such as http://authn:52001."
             )
-        self._expires_in = expires_in
-        self._margin = margin.total_seconds()
+        self._expires_in = None if expires_in is None else to_timedelta("expires_in", expires_in)
+        self._margin = total_seconds("margin", margin, zero=True)
         self._verify = verify
         self._token = Secret("")
         self._end = float("-inf")

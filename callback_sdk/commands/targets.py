@@ -165,7 +165,7 @@ def send(
         ResultsWriter(
             storage_endpoints=config.storage_endpoints,
             webhook_secrets=config.webhook_secrets,
-            deadline=duration(timeout, "--timeout"),
+            timeout=duration(timeout, "--timeout"),
         ) as writer,
     ):
         try:
@@ -344,7 +344,7 @@ def _result(path: Path, job_id: str | None) -> JobResult:
 @contextmanager
 def _tries_shown() -> Iterator[None]:
     """Print the tries that fail, as somebody waits; the last one is an error by itself."""
-    log, handler = logging.getLogger("callback_sdk.writer.writer"), logging.StreamHandler()
+    log, handler = logging.getLogger("callback_sdk.writer"), logging.StreamHandler()
     handler.addFilter(lambda record: record.levelno == logging.WARNING)
     log.addHandler(handler)
     log.propagate = False

@@ -44,6 +44,7 @@ from callback_sdk.targets.callbacks import Callback, required_callbacks
 from callback_sdk.types import CallbackParams, CallbackURLs
 from callback_sdk.writer import ResultsWriter
 from callback_sdk.writer.delivery import encoded_results
+from callback_sdk.writer.writer import attempts_of
 
 logger = logging.getLogger(__name__)
 
@@ -303,7 +304,7 @@ class _ProcessState:
             files=files,
             owner=owner,
             writer=writer,
-            sender=OutboxSender(store=store, files=files, writer=writer),
+            sender=OutboxSender(store=store, files=files, writer=attempts_of(writer)),
         )
 
     def close(self, *, own_writer: bool, timeout: timedelta | None = None) -> None:
@@ -334,7 +335,9 @@ class _ProcessState:
         self, result: JobResult, results: Body, callback: Callback, object_url: str | None
     ) -> NewDelivery:
         with ExitStack() as stack:
-            delivery = self.writer.prepare(result, results, callback, stack, results_url=lambda: object_url)
+            attempts = attempts_of(self.writer)
+            target = attempts.plan(callback)
+            delivery = attempts.prepare(result, results, target, stack, results_url=lambda: object_url)
             # A target that has expired is no reason to reject a stored delivery: it may have been delivered before.
             if not self.store.entries(ids=[delivery.delivery_id]):
                 delivery.upload(datetime.now(timezone.utc))

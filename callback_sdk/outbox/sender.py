@@ -22,7 +22,7 @@ from callback_sdk.outbox.files import ResultFiles
 from callback_sdk.outbox.store import HEARTBEAT_INTERVAL, OutboxStore
 from callback_sdk.receipt import Receipt
 from callback_sdk.transport.retry import next_delay
-from callback_sdk.writer.attempt import AttemptWriter, has_responded, loggable_text
+from callback_sdk.writer.attempts import DeliveryAttempts, has_responded, loggable_text
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class OutboxSender:
         writer: Sends the results.
     """
 
-    def __init__(self, *, store: OutboxStore, files: ResultFiles, writer: AttemptWriter) -> None:
+    def __init__(self, *, store: OutboxStore, files: ResultFiles, writer: DeliveryAttempts) -> None:
         self._store = store
         self._files = files
         self._writer = writer

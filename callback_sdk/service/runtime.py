@@ -29,6 +29,7 @@ from callback_sdk.service.work.uploads import PendingUploads
 from callback_sdk.transport.guard import AddressGuard
 from callback_sdk.transport.retry import SERVICE_DELAYS
 from callback_sdk.writer import ResultsWriter
+from callback_sdk.writer.writer import attempts_of
 
 if TYPE_CHECKING:
     from callback_sdk.config.service import ServiceConfig
@@ -199,7 +200,7 @@ def working(parts: Runtime, worker: str) -> Iterator[WorkerRuntime]:
         shared = {"store": parts.store, "blobs": parts.blobs, "scratch": parts.scratch, "claims": claims}
         deliverer = Deliverer(
             **shared,  # type: ignore[arg-type]
-            writer=writer,
+            writer=attempts_of(writer),
             delays=parts.reach.retry_delays,
             settled=parts.wakeup.set,
         )

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from callback_sdk.errors import SigningError
-from callback_sdk.parsing import Duration
+from callback_sdk.errors import ConfigurationError, SigningError
+from callback_sdk.parsing import Duration, to_timedelta
 from callback_sdk.signer.credentials import SigningCredentials
 from callback_sdk.targets.policies import FILENAME
 
@@ -52,30 +52,37 @@ def encode_key(key: str) -> str:
     return quote(key, safe="/~")
 
 
-def lifetime(expires: Duration, now: datetime, credentials: SigningCredentials) -> int:
-    """Return the life of a signature in whole seconds, when it can have it."""
-    if isinstance(expires, (int, float)) and not isinstance(expires, bool):
-        try:
-            expires = timedelta(seconds=expires)
-        except (OverflowError, ValueError):  # infinity and NaN
-            raise SigningError(f"expires is {expires}.", hint="Give 1 second to 7 days.") from None
-    if not isinstance(expires, timedelta):
+def check_lifetime(expires: Duration) -> timedelta:
+    """Return the lifetime of a signature, which may be 1 second to 7 days.
+
+    Raises:
+        SigningError: It is another one, or not a duration.
+    """
+    try:
+        duration = to_timedelta("expires", expires)
+    except ConfigurationError as error:
+        raise SigningError(error.message, hint=error.hint) from None
+    if duration < timedelta(seconds=1):
+        raise SigningError(f"expires={expires} is too short.", hint="Give at least one second.")
+    if duration > MAX_LIFETIME:
         raise SigningError(
-            f"expires is of type {type(expires).__name__}.",
-            hint="Give seconds, or a timedelta such as timedelta(hours=1).",
+            f"expires={expires} is longer than the 7 days that Signature Version 4 allows.",
+            hint="Presign for 7 days at most, and presign again if a job takes longer.",
         )
-    if expires < timedelta(seconds=1):
-        raise SigningError(f"A life of {expires} is over at once.", hint="Give at least a second, better hours.")
-    if expires > MAX_LIFETIME:
-        raise SigningError(
-            f"A life of {expires} is longer than the 7 days that Signature Version 4 allows.",
-            hint="Sign for 7 days at most, and sign again when a job takes longer.",
-        )
+    return duration
+
+
+def lifetime(expires: timedelta, now: datetime, credentials: SigningCredentials) -> int:
+    """Return the lifetime of a signature in whole seconds.
+
+    Raises:
+        SigningError: The credentials expire earlier.
+    """
     if credentials.expires_at is not None and now + expires > credentials.expires_at:
         raise SigningError(
-            f"The credentials are temporary and end at {credentials.expires_at:%Y-%m-%d %H:%M:%S} UTC; a signature "
-            f"that is to live for {expires} would end with them.",
-            hint="Ask for less, or sign with the credentials of an IAM user, which don't end.",
+            f"The temporary credentials expire at {credentials.expires_at:%Y-%m-%d %H:%M:%S} UTC; a signature with "
+            f"expires={expires} would expire with them.",
+            hint="Give a shorter `expires`, or sign with the credentials of an IAM user, which don't expire.",
         )
     return int(expires.total_seconds())
 

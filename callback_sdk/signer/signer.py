@@ -18,9 +18,9 @@ from callback_sdk.redaction import Secret, clearing_locals
 from callback_sdk.signer.buckets import Bucket
 from callback_sdk.signer.moments import Moment, day_key, utc
 from callback_sdk.signer.options import (
-    MAX_LIFETIME,
     Condition,
     check_form_key,
+    check_lifetime,
     encode_key,
     form_conditions,
     form_fields,
@@ -244,14 +244,14 @@ class S3Signer:
 
     def _moment(self, expires: Duration, now: float) -> Moment:
         place, time = self._bucket.location, utc(now)
-        needed = expires if isinstance(expires, timedelta) and expires <= MAX_LIFETIME else timedelta(0)
-        credentials = self._bucket.credentials.lasting(time + needed)
+        duration = check_lifetime(expires)
+        credentials = self._bucket.credentials.lasting(time + duration)
         wanted = (credentials.access_key, f"{time:%Y%m%d}")
         known, key = self._last_key
         if known != wanted:
             key = day_key(wanted[1], place, credentials)
             self._last_key = (wanted, key)
-        return Moment.at(time, lifetime(expires, time, credentials), place, credentials, key)
+        return Moment.at(time, lifetime(duration, time, credentials), place, credentials, key)
 
     def _each(
         self, keys: Iterable[str], check: Callable[[str], str], signing: Callable[[float], Callable[[str], T]]

@@ -48,31 +48,37 @@ MIN_BODY_RATE = 128 * 1024
 """Bytes a second below which a body takes too long."""
 
 
-def _connect(value: Duration) -> timedelta:
+# Three functions and not one with an argument: mypy's attrs plugin knows named converters only.
+
+
+def _connect_timeout(value: Duration) -> timedelta:
     return to_timedelta("Timeouts.connect", value)
 
 
-def _read(value: Duration) -> timedelta:
+def _read_timeout(value: Duration) -> timedelta:
     return to_timedelta("Timeouts.read", value)
 
 
-def _attempt(value: Duration) -> timedelta:
+def _attempt_timeout(value: Duration) -> timedelta:
     return to_timedelta("Timeouts.attempt", value)
 
 
 @define(frozen=True, kw_only=True)
 class Timeouts:
-    """How long one attempt may take, in `timedelta` or seconds.
+    """Timeouts of one attempt, each a `timedelta` or a number of seconds.
 
     Attributes:
-        connect: To reach the server, TLS included.
+        connect: To connect to the server, including the TLS handshake.
         read: Between two pieces of data, in either direction.
-        attempt: For a whole try, besides what the body takes at 128 KiB a second.
+        attempt: For the whole attempt, plus the time that the body takes at 128 KiB per second.
+
+    Raises:
+        ConfigurationError: One is not a duration, or not positive.
     """
 
-    connect: timedelta = field(default=timedelta(seconds=5), converter=_connect)
-    read: timedelta = field(default=timedelta(seconds=30), converter=_read)
-    attempt: timedelta = field(default=timedelta(minutes=2), converter=_attempt)
+    connect: timedelta = field(default=timedelta(seconds=5), converter=_connect_timeout)
+    read: timedelta = field(default=timedelta(seconds=30), converter=_read_timeout)
+    attempt: timedelta = field(default=timedelta(minutes=2), converter=_attempt_timeout)
 
 
 def same_host(origin: SecretURL, destination: SecretURL) -> bool:

@@ -82,7 +82,7 @@ def encoded_results(result: JobResult, stack: ExitStack) -> tuple[Body, int]:
         ) from error
 
 
-def prepare(
+def build_delivery(
     target: Target,
     result: JobResult,
     results: Body,
@@ -110,7 +110,7 @@ def prepare(
     """
     whole = document(result, target.callback.param, results)
     delivery_id = delivery_id or stable_delivery_id(target, whole)
-    body = _fitting(target, result, whole, results_url)
+    body = _inline_or_reference(target, result, whole, results_url)
     encoding = target.content_encoding(compress)
     body = gzip_body(body, stack) if encoding == "gzip" else body
     return PreparedDelivery(
@@ -130,7 +130,7 @@ def stable_delivery_id(target: Target, body: Body) -> str:
     return f"msg_{digest.hexdigest()[:32]}"
 
 
-def _fitting(target: Target, result: JobResult, whole: Body, results_url: FindURL) -> Body:
+def _inline_or_reference(target: Target, result: JobResult, whole: Body, results_url: FindURL) -> Body:
     if target.max_inline_bytes is None or whole.size <= target.max_inline_bytes or not result.success:
         return whole
     url, where = target.callback.url, results_url()

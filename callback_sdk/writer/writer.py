@@ -1,11 +1,10 @@
-"""ResultsWriter: hands a result to its targets, each with the method that it calls for."""
+"""Uploads result documents to presigned URLs, object stores and webhooks."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import time
-import traceback
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
@@ -26,21 +25,17 @@ from callback_sdk.errors import (
 from callback_sdk.models import JobResult
 from callback_sdk.parsing import Duration, positive_int, several, to_timedelta
 from callback_sdk.receipt import Receipt
-from callback_sdk.redaction import Secret, SecretURL, clearing_locals, hide, strip_traceback
-from callback_sdk.targets import MAX_WEBHOOK_BYTES, Target, TargetSettings, plan
+from callback_sdk.redaction import Secret, clearing_locals, hide
+from callback_sdk.targets import MAX_WEBHOOK_BYTES, Target, TargetSettings
 from callback_sdk.targets.callbacks import Callback, required_callbacks
 from callback_sdk.targets.providers import StorageProviders
-from callback_sdk.targets.upload import Upload
 from callback_sdk.text.html import HTMLList
-from callback_sdk.transport.connect import resolve
-from callback_sdk.transport.error_responses import delivery_error
-from callback_sdk.transport.http import HTTPSender, Timeouts, same_host
-from callback_sdk.transport.proxies import direct, environment_proxy
-from callback_sdk.transport.response import Response
+from callback_sdk.transport.http import Timeouts
 from callback_sdk.transport.retry import backoff
 from callback_sdk.transport.tls import ClientCert
 from callback_sdk.types import CallbackParams, CallbackURLs
-from callback_sdk.writer.delivery import FindURL, PreparedDelivery, encoded_results, prepare
+from callback_sdk.writer.attempts import DeliveryAttempts, unexpected_error
+from callback_sdk.writer.delivery import FindURL, PreparedDelivery, encoded_results
 
 if TYPE_CHECKING:
     from callback_sdk.transport.guard import AddressGuard
@@ -48,29 +43,32 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_PARALLEL = 16
-"""Targets of one task that are sent to at the same time."""
+"""Targets of one result that are sent to concurrently."""
 
 
 class ResultsWriter:
-    """Uploads result documents. One writer serves a whole process, and its threads.
+    """Uploads result documents to presigned URLs, object stores and webhooks.
+
+    Failed attempts are retried with exponential backoff and jitter. One writer serves a whole process. It is
+    thread-safe, and may be used before and after a fork.
 
     Args:
-        storage_endpoints: URLs of object stores besides the known providers; a bare URL there lacks its
-            signature and is refused.
-        webhook_secrets: What webhooks are signed with, the newest first; see `webhooks.verify`.
-        deadline: How long `write` tries, from its beginning; a try that has begun may still end.
-        timeouts: How long one try may take.
+        storage_endpoints: URLs of self-hosted object stores, so that a URL there without a signature is rejected and
+            not taken for a webhook.
+        webhook_secrets: Signing secrets of webhooks, newest first; see `webhooks.verify`.
+        timeout: Total time that `write` may spend on retries, a `timedelta` or seconds. An attempt already in progress
+            is not interrupted. 0 makes one attempt and no retry.
+        attempt_timeouts: Timeouts of one attempt: `Timeouts(connect=5, read=30, attempt=120)` by default.
         compress: `"gzip"` to compress documents for object stores, where the target's signature allows it. A
-            target that was signed with `Content-Encoding: gzip` gets it in any case.
-        max_webhook_bytes: Most bytes of a webhook's document; above it the document says where the results are.
-        guard: Which hosts may be reached, for targets that come from strangers. Without one every host may, also
-            through the environment's proxies (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY).
-        client_cert: The client certificate for servers that ask for one (mutual TLS): the path of a PEM file with
+            target signed with `Content-Encoding: gzip` gets it in any case.
+        max_webhook_bytes: Largest document for a webhook. Above it, the document has the URL of the results instead.
+        guard: SSRF protection for untrusted targets. Without it every host is reachable, including through the
+            environment's proxies (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY).
+        client_cert: Client certificate for servers that require one (mutual TLS): the path of a PEM file with
             certificate and private key, or `(certificate, key)`, or `(certificate, key, password)`.
 
     Raises:
-        ConfigurationError: An argument is of another type, an endpoint is no URL, a secret no secret, or the client
-            certificate can't be loaded.
+        ConfigurationError: An argument has a wrong type or value, or the client certificate can't be loaded.
 
     Example:
         >>> with ResultsWriter() as writer:
@@ -84,8 +82,8 @@ class ResultsWriter:
         *,
         storage_endpoints: Iterable[str] = (),
         webhook_secrets: Iterable[str | Secret[str]] = (),
-        deadline: Duration = timedelta(minutes=2),
-        timeouts: Timeouts | None = None,
+        timeout: Duration = timedelta(minutes=2),
+        attempt_timeouts: Timeouts | None = None,
         compress: str | None = None,
         max_webhook_bytes: int = MAX_WEBHOOK_BYTES,
         guard: AddressGuard | None = None,
@@ -95,27 +93,20 @@ class ResultsWriter:
             raise ConfigurationError(f"compress is {compress!r}.", hint="Give 'gzip' or None.")
         if guard is not None and not callable(getattr(guard, "resolve", None)):
             raise ConfigurationError(f"guard is of type {type(guard).__name__}.", hint="Give an AddressGuard.")
-        # Zero makes one attempt and no retry.
-        self._deadline = to_timedelta("deadline", deadline, zero=True)
+        self._timeout = to_timedelta("timeout", timeout, zero=True)
         hidden = [hide(secret) for secret in several("webhook_secrets", webhook_secrets)]
-        keys = tuple(map(webhooks.decode_secret, hidden))
-        self._settings = TargetSettings(
+        settings = TargetSettings(
             stores=StorageProviders.of(storage_endpoints),
-            webhook_keys=keys,
+            webhook_keys=tuple(map(webhooks.decode_secret, hidden)),
             max_webhook_bytes=positive_int("max_webhook_bytes", max_webhook_bytes),
         )
-        self._compress = compress
         self._parallel = Parallel(MAX_PARALLEL)
-        self._sender = HTTPSender(
-            timeouts=timeouts,
-            resolve=guard.resolve if guard else resolve,
-            may_redirect=self._may_redirect,
-            proxy=direct if guard else environment_proxy,
-            client_cert=client_cert,
+        self._attempts = DeliveryAttempts(
+            settings, compress=compress, timeouts=attempt_timeouts, guard=guard, client_cert=client_cert
         )
 
     def __repr__(self) -> str:
-        return f"ResultsWriter(deadline={self._deadline})"
+        return f"ResultsWriter(timeout={self._timeout})"
 
     def __enter__(self) -> ResultsWriter:
         return self
@@ -126,37 +117,37 @@ class ResultsWriter:
         self.close()
 
     def close(self) -> None:
-        """Close the connections that are open, and end its threads. The writer can still be used."""
-        self._sender.close()
+        """Close idle connections and end the threads. The writer can still be used."""
+        self._attempts.close()
         self._parallel.close()
 
     @clearing_locals
     def write(
         self, result: JobResult, callback_url: CallbackURLs, callback_param: CallbackParams | Secret[Any] | None = None
     ) -> list[Receipt]:
-        """Upload a result to every target, all at once, each as often as it takes.
+        """Upload a result to all targets concurrently, and retry transient failures.
 
-        A webhook that is too small for the results is told where they are, if another target is an object. It may
-        hear of it a moment before the object is there.
+        A webhook that is too small for the results gets the URL of the object instead, if another target is an object.
+        It may get it a moment before the object exists.
 
         Args:
-            result: What the job has to say.
+            result: The job's outcome.
             callback_url: A URL, a `PresignedPut` or `PresignedPost`, a `(url, param)` pair, or a list of these.
             callback_param: A dict for all of them, or a list with one for each. `s3_fields` in it makes the
-                upload a presigned POST. Credentials in it stay out of the document.
+                upload a presigned POST. Credentials in it are never included in the document.
 
         Returns:
-            One receipt for each target, in their order.
+            One receipt for each target, in the targets' order.
 
         Raises:
             CallbackParamError: The parameters don't fit the URLs; nothing was sent.
-            EncodingError: JSON can't hold the result; nothing was sent. The error names the path.
+            EncodingError: The result can't be encoded as JSON; nothing was sent. `error.path` is the value's path.
             TargetError: A target can't be used, or there is none; nothing was sent to it.
-            DeliveryError: A target doesn't have the result. When several fail it is a
-                `MultipleDeliveryErrors`. Other targets have theirs: `error.receipts`.
+            DeliveryError: A delivery failed; several failures raise one `MultipleDeliveryErrors`. `error.receipts` has
+                the receipts of the other targets.
         """
         callback_url, callback_param = hide(callback_url), hide(callback_param)
-        deadline = time.monotonic() + self._deadline.total_seconds()
+        deadline = time.monotonic() + self._timeout.total_seconds()
         given = required_callbacks(callback_url, callback_param)
         with ExitStack() as stack:
             results, nulls_written = encoded_results(result, stack)
@@ -171,95 +162,13 @@ class ResultsWriter:
             raise error
         return receipts
 
-    @clearing_locals
-    def attempt(
-        self,
-        result: JobResult,
-        callback: Callback,
-        *,
-        delivery_id: str,
-        results_url: FindURL = lambda: None,
-        traceparent: str | None = None,
-    ) -> Receipt:
-        """Make one try at one target.
-
-        Args:
-            result: What the job has to say.
-            callback: The target.
-            delivery_id: Stable over the tries of this delivery; a webhook's id.
-            results_url: Tells where the results are, when the target is too small for them.
-            traceparent: The trace that it belongs to, when that is another process's.
-
-        Returns:
-            The receipt.
-
-        Raises:
-            EncodingError: JSON can't hold the result.
-            TargetError: The target can't be used; a later try won't help.
-            DeliveryError: The target doesn't have it; `retryable` tells whether a later try may help.
-        """
-        try:
-            with ExitStack() as stack:
-                results, nulls_written = encoded_results(result, stack)
-                delivery = self.prepare(
-                    result,
-                    results,
-                    callback,
-                    stack,
-                    delivery_id=delivery_id,
-                    results_url=results_url,
-                    traceparent=traceparent,
-                )
-                return self._attempt(delivery, nulls_written=nulls_written)
-        except CallbackSDKError:
-            raise
-        except Exception as error:  # noqa: BLE001 - it is raised again, in our words
-            failure = _unexpected(callback, error)
-        raise failure
-
-    def prepare(
-        self,
-        result: JobResult,
-        results: Body,
-        callback: Callback,
-        stack: ExitStack,
-        *,
-        delivery_id: str | None = None,
-        results_url: FindURL = lambda: None,
-        traceparent: str | None = None,
-    ) -> PreparedDelivery:
-        """Make what one target is to receive, and send nothing.
-
-        Args:
-            result: The job's own members.
-            results: The bytes of its results.
-            callback: The target.
-            stack: Keeps what must stay open while it is sent.
-            delivery_id: Made from the place and the document when None.
-            results_url: Tells where the results are, when the target is too small for them.
-            traceparent: The trace that it belongs to, when that is another process's.
-
-        Raises:
-            TargetError: The target can't be used.
-        """
-        return prepare(
-            plan(callback, self._settings),
-            result,
-            results,
-            stack,
-            compress=self._compress,
-            results_url=results_url,
-            delivery_id=delivery_id,
-            traceparent=traceparent,
-        )
-
     def _plan(self, callback: Callback) -> Target | CallbackSDKError:
         try:
-            return plan(callback, self._settings)
+            return self._attempts.plan(callback)
         except CallbackSDKError as error:
             return error
-        except Exception as error:  # noqa: BLE001 - it must not cost the other targets their receipts
-            return _unexpected(callback, error)
+        except Exception as error:  # noqa: BLE001 - a failure at one target must not lose the others' receipts
+            return unexpected_error(callback, error)
 
     def _deliver_all(
         self, job: _Job, targets: Sequence[Target | CallbackSDKError], deadline: float
@@ -269,71 +178,44 @@ class ResultsWriter:
         return self._parallel.map(lambda target: self._deliver(job, target, deadline), targets)
 
     def _deliver(self, job: _Job, target: Target | CallbackSDKError, deadline: float) -> Receipt | CallbackSDKError:
-        """Try until the target has it, or there is no point any more."""
+        """Make attempts until one succeeds, fails permanently, or the timeout is over."""
         try:
             if isinstance(target, CallbackSDKError):
                 raise target
             with ExitStack() as stack:
-                delivery = prepare(
-                    target,
+                delivery = self._attempts.prepare(
                     job.result,
                     job.results,
+                    target,
                     stack,
-                    compress=self._compress,
                     results_url=job.results_url,
                     traceparent=job.traceparent,
                 )
                 return self._try(delivery, job.nulls_written, deadline)
         except CallbackSDKError as error:
-            logger.error("not delivered: %s", error)
+            logger.error("delivery failed: %s", error)
             return error
-        except Exception as error:  # noqa: BLE001 - it must not cost the other targets their receipts
-            return _unexpected(target, error)
+        except Exception as error:  # noqa: BLE001 - a failure at one target must not lose the others' receipts
+            return unexpected_error(target, error)
 
     def _try(self, delivery: PreparedDelivery, nulls_written: int, deadline: float) -> Receipt:
         started, attempts = _now(), 0
         while True:
             attempts += 1
             try:
-                return self._attempt(delivery, nulls_written=nulls_written, attempts=attempts, started=started)
+                return self._attempts.send(delivery, nulls_written=nulls_written, attempts=attempts, started=started)
             except DeliveryError as error:
                 error.attempts = attempts
                 pause = max(backoff(attempts).total_seconds(), error.retry_after or 0.0)
                 if not error.transient or time.monotonic() + pause > deadline:
                     raise
-                logger.warning("try %d, another in %.1f s: %s", attempts, pause, error)
+                logger.warning("attempt %d failed, retrying in %.1f s: %s", attempts, pause, error)
                 time.sleep(pause)
 
-    def _attempt(
-        self, delivery: PreparedDelivery, *, nulls_written: int, attempts: int = 1, started: datetime | None = None
-    ) -> Receipt:
-        now = _now()
-        facts = {"job_id": delivery.job_id, "delivery_id": delivery.delivery_id, "target": delivery.target.kind}
-        url = str(delivery.target.callback.url)
-        receipt: Receipt | None = None
-        try:
-            with tracing.span("deliver", "client", parent=delivery.traceparent, url=url, **facts) as span:
-                upload = delivery.upload(now, traceparent=span.traceparent)
-                digest = upload.document.sha256
-                response = self._sender.send(upload)
-                span.set(status=response.status)
-                if response.status not in upload.accepts and not _is_there_already(upload, response):
-                    raise delivery_error(upload, response)
-                receipt = _receipt(
-                    upload, response, digest, nulls_written=nulls_written, attempts=attempts, started_at=started or now
-                )
-            logger.info("delivered %d bytes to %s", upload.document.size, upload.url)
-        except Exception:
-            # The target has the result: neither an exporter of traces nor a filter of logs can change that.
-            if receipt is None:
-                raise
-        return receipt
 
-    def _may_redirect(self, origin: SecretURL, destination: SecretURL) -> bool:
-        provider = self._settings.stores.provider(destination)
-        return same_host(origin, destination) or (
-            provider is not None and provider == self._settings.stores.provider(origin)
-        )
+def attempts_of(writer: ResultsWriter) -> DeliveryAttempts:
+    """Return the single attempts of a writer, for the outbox and the service. It is not part of the public API."""
+    return writer._attempts
 
 
 @define(frozen=True)
@@ -348,55 +230,15 @@ class _Job:
 def _first_object(targets: Sequence[Target | CallbackSDKError]) -> FindURL:
     def find() -> str | None:
         for target in targets:
-            # One that breaks says so in its own turn.
+            # A target that raises here raises again in its own delivery.
             with contextlib.suppress(Exception):
-                # The id only matters for a key with ${filename}, and there the document's place is not known before.
+                # The id only matters for a key with ${filename}, whose final name is not known before the upload.
                 url = target.object_url("results") if isinstance(target, Target) else None
                 if url is not None:
                     return url
         return None
 
     return find
-
-
-def _is_there_already(upload: Upload, response: Response) -> bool:
-    """Tell whether a write-once object is there because an earlier try of ours put it there.
-
-    The try's answer may have been lost on the way. The same tag is the same bytes, and these hold the job's id.
-    """
-    return response.status == 412 and response.headers.get("etag", "").strip('"') == upload.document.md5.hex()
-
-
-def _unexpected(target: Target | Callback | CallbackSDKError, error: Exception) -> DeliveryError:
-    """Return the error for what should not have happened, and log where it did, without any value."""
-    callback = target.callback if isinstance(target, Target) else target
-    url = str(callback.url) if isinstance(callback, Callback) else None
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("the attempt at %s broke with %s:\n%s", url, type(error).__name__, frames)
-    failure = DeliveryError(
-        f"The attempt at {url} broke with {type(error).__name__}.",
-        hint="The program failed, not the target; the log says where. A later attempt may succeed.",
-        url=url,
-        retryable=True,
-        transient=False,
-    )
-    failure.__cause__ = strip_traceback(error)
-    return failure
-
-
-def _receipt(upload: Upload, response: Response, digest: bytes, **members: Any) -> Receipt:
-    return Receipt(
-        kind=upload.kind,
-        url=str(upload.url),
-        status=response.status,
-        # A server may put anything there, a credential of the request too.
-        etag=upload.scrub(response.headers.get("etag", "").strip('"')) or None,
-        version_id=upload.scrub(response.headers.get("x-amz-version-id", "")) or None,
-        size=upload.document.size,
-        sha256=digest.hex(),
-        finished_at=_now(),
-        **members,
-    )
 
 
 def _now() -> datetime:

@@ -48,7 +48,7 @@ def test_deliveries_survive_faults(
 
     # Minutes, because a delivery may be unlucky many times in a row.
     with (
-        ResultsWriter(webhook_secrets=[SECRET], deadline=timedelta(minutes=5)) as writer,
+        ResultsWriter(webhook_secrets=[SECRET], timeout=timedelta(minutes=5)) as writer,
         ThreadPoolExecutor(WRITERS) as pool,
     ):
 
@@ -96,7 +96,7 @@ def test_strict_store_still_refuses_through_a_faulty_one(
 def test_connections_that_went_stale_together_cost_one_more_sending(callback_store: ObjectStore) -> None:
     """However many rest, a try that meets a broken one goes on with a new one."""
     signer = S3Signer("results", client=callback_store.client())
-    with ResultsWriter(deadline=timedelta(0)) as writer:
+    with ResultsWriter(timeout=timedelta(0)) as writer:
         callback_store.inject_fault(Fault.SLOW, delay=timedelta(milliseconds=300), times=8)
         writer.write(JobResult(job_id="1", success=True), [signer.presign_put(str(number)) for number in range(8)])
         callback_store.inject_fault(Fault.LOST_RESPONSE, times=9)

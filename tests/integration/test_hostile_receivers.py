@@ -67,7 +67,7 @@ def test_hostile_response_is_a_typed_error_of_its_own_target(webhook: WebhookRec
         attempts += 1
         HOSTILE[name](connection)
 
-    with RawServer(script) as server, ResultsWriter(timeouts=QUICK, deadline=timedelta(0)) as writer:
+    with RawServer(script) as server, ResultsWriter(attempt_timeouts=QUICK, timeout=timedelta(0)) as writer:
         writer.write(JobResult(job_id="warm", success=True), webhook.url)
         tracemalloc.start()
         with pytest.raises(CallbackSDKError) as caught:

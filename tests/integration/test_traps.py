@@ -27,7 +27,7 @@ KEYS = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "SECRET"}
 @pytest.fixture
 def writer() -> Iterator[ResultsWriter]:
     """Write without waiting for long."""
-    with ResultsWriter(deadline=timedelta(seconds=1)) as writer:
+    with ResultsWriter(timeout=timedelta(seconds=1)) as writer:
         yield writer
 
 

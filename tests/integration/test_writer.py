@@ -42,7 +42,7 @@ MEMBERS = ["job_id", "status", "callback_param", "success", "results"]
 @pytest.fixture
 def writer(seaweedfs: SeaweedFS) -> ResultsWriter:
     """Write to the store of the tests, which is known as one."""
-    with ResultsWriter(storage_endpoints=[seaweedfs.endpoint_url], deadline=timedelta(seconds=10)) as writer:
+    with ResultsWriter(storage_endpoints=[seaweedfs.endpoint_url], timeout=timedelta(seconds=10)) as writer:
         yield writer
 
 

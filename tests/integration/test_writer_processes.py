@@ -202,7 +202,7 @@ def test_silent_hosts_hold_up_no_other(
 ) -> None:
     """However many deliveries are due at them, a delivery for another host is made long before their timeout."""
     monkeypatch.setattr("callback_sdk.outbox.outbox.SHUTDOWN_TIMEOUT", timedelta(0))
-    patient = ResultsWriter(timeouts=Timeouts(read=timedelta(seconds=60)))
+    patient = ResultsWriter(attempt_timeouts=Timeouts(read=timedelta(seconds=60)))
     with Outbox(tmp_path / "outbox", writer=patient) as outbox:
         with monkeypatch.context() as patch:
             # As after a crash: everything is stored and nothing was tried.

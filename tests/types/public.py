@@ -28,6 +28,7 @@ from callback_sdk import (
     S3Signer,
     Task,
     TaskSummary,
+    Timeouts,
     Version,
     aistore,
     check_target,
@@ -97,8 +98,8 @@ def writing(put: PresignedPut) -> None:
         assert_type(written.receipts, tuple[Receipt, ...])
     JobResult("42", True)  # type: ignore[call-arg]
     result.success = False  # type: ignore[misc]
-    ResultsWriter(deadline=120)
-    ResultsWriter(deadline="2m")  # type: ignore[arg-type]
+    ResultsWriter(timeout=120, attempt_timeouts=Timeouts(connect=1.5, read=timedelta(seconds=9)))
+    ResultsWriter(timeout="2m")  # type: ignore[arg-type]
 
 
 def receiving(headers: dict[str, str], body: bytes) -> None:

@@ -29,11 +29,11 @@ class TermSignal(BaseException):
 
 
 def write(folder: Path) -> None:
-    ResultsWriter(deadline=timedelta(milliseconds=1)).write(RESULT, URL)
+    ResultsWriter(timeout=timedelta(milliseconds=1)).write(RESULT, URL)
 
 
 def keep(folder: Path) -> None:
-    with Outbox(folder / "outbox", writer=ResultsWriter(deadline=timedelta(milliseconds=1))) as outbox:
+    with Outbox(folder / "outbox", writer=ResultsWriter(timeout=timedelta(milliseconds=1))) as outbox:
         outbox.write(RESULT, URL)
 
 

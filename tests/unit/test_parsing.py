@@ -17,6 +17,7 @@ from callback_sdk.testing import LocalService
 from callback_sdk.transport.guard import AddressGuard
 from callback_sdk.transport.http import Timeouts
 from callback_sdk.writer import ResultsWriter
+from callback_sdk.writer.writer import attempts_of
 
 SECRET = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 URL = "https://store.example.org"
@@ -25,8 +26,12 @@ URL = "https://store.example.org"
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("deadline", "2m", "deadline is of type str. Give seconds, or a timedelta"),
-        ("deadline", timedelta(seconds=-1), "deadline is -1 day, 23:59:59."),
+        ("timeout", "2", "timeout is of type str. Give seconds, or a timedelta"),
+        ("timeout", True, "timeout is of type bool. Give seconds, or a timedelta"),
+        ("timeout", float("inf"), "timeout is inf. Give a finite number"),
+        ("timeout", 1e300, "timeout is 1e+300. Give a finite number"),
+        ("timeout", -0.5, "timeout is -0.5. Must be positive."),
+        ("timeout", timedelta(seconds=-1), "timeout is -1 day, 23:59:59."),
         ("max_webhook_bytes", "1MB", "max_webhook_bytes is of type str. Give a whole number."),
         ("max_webhook_bytes", True, "max_webhook_bytes is of type bool. Give a whole number."),
         ("max_webhook_bytes", 0, "max_webhook_bytes is 0. Give a whole number of at least 1."),
@@ -45,10 +50,13 @@ def test_a_writer_checks_its_arguments(name: str, value: Any, said: str) -> None
 
 @pytest.mark.parametrize("name", ["connect", "read", "attempt"])
 def test_timeouts_check_their_durations(name: str) -> None:
-    """Seconds are accepted, text is not."""
-    assert getattr(Timeouts(**{name: 3}), name) == timedelta(seconds=3)
+    """A duration is a timedelta or seconds, and positive."""
+    assert getattr(Timeouts(**{name: 1.5}), name) == timedelta(seconds=1.5)
+    assert getattr(Timeouts(**{name: timedelta(minutes=1)}), name) == timedelta(minutes=1)
     with pytest.raises(ConfigurationError, match=f"Timeouts.{name} is of type str"):
-        Timeouts(**{name: "3s"})
+        Timeouts(**{name: "3"})
+    with pytest.raises(ConfigurationError, match=f"Timeouts.{name} is 0. Must be positive."):
+        Timeouts(**{name: 0})
 
 
 def test_a_client_takes_a_list_of_endpoints() -> None:
@@ -67,8 +75,8 @@ def test_a_local_service_takes_lists(name: str) -> None:
 def test_items_of_an_iterator_are_all_there() -> None:
     """Whatever is iterable is a list."""
     with ResultsWriter(storage_endpoints=iter([URL]), webhook_secrets=(one for one in [SECRET])) as writer:
-        assert len(writer._settings.webhook_keys) == 1
-        assert writer._settings.stores.endpoints == {("store.example.org", 443)}
+        assert len(attempts_of(writer)._settings.webhook_keys) == 1
+        assert attempts_of(writer)._settings.stores.endpoints == {("store.example.org", 443)}
 
 
 @pytest.mark.parametrize("name", ["allow_networks", "allow_hosts"])
@@ -82,7 +90,7 @@ def test_a_guard_takes_lists(name: str, value: Any) -> None:
 @pytest.mark.parametrize("secrets", [[5], [None], [b"AAAA"]])
 def test_a_secret_is_a_text(secrets: Any) -> None:
     """Whatever else it is, it is refused as one that is not base64 is."""
-    with pytest.raises(ConfigurationError, match="A webhook secret is the base64"):
+    with pytest.raises(ConfigurationError, match="A webhook secret must be the base64"):
         ResultsWriter(webhook_secrets=secrets)
 
 

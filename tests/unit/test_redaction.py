@@ -151,7 +151,7 @@ def test_no_error_of_the_writer_shows_a_credential(case: str, server: str, reque
     """Whatever fails, neither text nor cause nor frame has the marker in it."""
     url, param = CASES[case](request.getfixturevalue(server).url)
     # A server without TLS is silent in the handshake.
-    options = {"deadline": timedelta(milliseconds=1), "timeouts": Timeouts(connect=timedelta(seconds=1))}
+    options = {"timeout": timedelta(milliseconds=1), "attempt_timeouts": Timeouts(connect=timedelta(seconds=1))}
     with ResultsWriter(**options) as writer, pytest.raises(CallbackSDKError) as caught:
         writer.write(RESULT, url, param)
     assert not leaks(everything_printed(caught.value))

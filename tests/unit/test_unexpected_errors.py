@@ -24,8 +24,10 @@ from callback_sdk.targets.webhook import Webhook
 from callback_sdk.testing import WebhookReceiver
 from callback_sdk.transport.http import HTTPSender
 from callback_sdk.transport.retry import next_delay
-from callback_sdk.writer import writer
+from callback_sdk.writer import attempts
+from callback_sdk.writer.attempts import DeliveryAttempts
 from callback_sdk.writer.delivery import PreparedDelivery
+from callback_sdk.writer.writer import attempts_of
 
 RESULT = JobResult(job_id="42", success=True, results={"life": [7.5]})
 MARKER = "MARKER9c2e"
@@ -70,14 +72,14 @@ def _urls(value: Any) -> Iterator[Any]:
 
 
 STEPS = [
-    (writer, "plan"),
+    (attempts, "plan"),
     (Webhook, "object_url"),
-    (writer, "prepare"),
+    (attempts, "build_delivery"),
     (PreparedDelivery, "upload"),
     (Webhook, "request"),
     (HTTPSender, "send"),
     (HTTPSender, "_exchange"),
-    (writer, "delivery_error"),
+    (attempts, "delivery_error"),
 ]
 
 
@@ -89,11 +91,11 @@ def test_failure_at_one_target_costs_no_other_its_receipt(
     monkeypatch.setattr(owner, name, breaks(error, getattr(owner, name), is_bad))
     if name == "delivery_error":
         monkeypatch.setattr(Webhook, "accepts", frozenset())
-        monkeypatch.setattr(writer, "_is_there_already", lambda upload, answer: "/bad" not in str(upload.url))
+        monkeypatch.setattr(attempts, "_is_there_already", lambda upload, answer: "/bad" not in str(upload.url))
     for place in range(3):
         urls = [f"{webhook.url}/{number}" for number in range(2)]
         urls.insert(place, f"{webhook.url}/bad?token={MARKER}")
-        with ResultsWriter(deadline=timedelta(0)) as made, pytest.raises(CallbackSDKError) as caught:
+        with ResultsWriter(timeout=timedelta(0)) as made, pytest.raises(CallbackSDKError) as caught:
             made.write(RESULT, urls)
         assert [receipt.url.rsplit("/")[-1] for receipt in caught.value.receipts] == ["0", "1"]
         assert MARKER not in str(caught.value)
@@ -108,7 +110,7 @@ def test_attempt_raises_only_errors_of_this_package(
     monkeypatch.setattr(owner, name, breaks(error, getattr(owner, name), is_bad))
     (callback,) = parse_callbacks(f"{webhook.url}/bad?token={MARKER}")
     with ResultsWriter() as made, pytest.raises(CallbackSDKError) as caught:
-        made.attempt(RESULT, callback, delivery_id="msg_1")
+        attempts_of(made).attempt(RESULT, callback, delivery_id="msg_1")
     assert next_delay(caught.value, 1) is not None
     assert MARKER not in str(caught.value)
 
@@ -131,8 +133,8 @@ def test_failure_after_the_delivery_takes_no_receipt_away(
     if what == "span":
         monkeypatch.setattr(tracing, "span", _broken_span)
     else:
-        monkeypatch.setattr(writer.logger, "filters", [_refuse])
-        monkeypatch.setattr(writer.logger, "level", logging.INFO)
+        monkeypatch.setattr(attempts.logger, "filters", [_refuse])
+        monkeypatch.setattr(attempts.logger, "level", logging.INFO)
     with ResultsWriter() as made:
         receipts = made.write(RESULT, [webhook.url, f"{webhook.url}/2"])
     assert len(receipts) == len(webhook.accepted) == 2
@@ -181,8 +183,8 @@ OUTBOX_STEPS = [
     *((ClaimOwner, name) for name in ("acquire_lock", "is_gone", "forget")),
     *((OutboxDatabase, name) for name in ("read", "transaction", "check", "is_gone")),
     (Body, "read"),
-    (ResultsWriter, "prepare"),
-    (ResultsWriter, "attempt"),
+    (DeliveryAttempts, "prepare"),
+    (DeliveryAttempts, "attempt"),
 ]
 
 
@@ -209,16 +211,16 @@ def test_receipts_are_in_the_error_when_the_file_disappears_meanwhile(
 ) -> None:
     """Proof that targets have the result survives the outbox itself."""
     path = tmp_path / "outbox"
-    attempt = ResultsWriter.attempt
+    attempt = DeliveryAttempts.attempt
 
-    def delete(self: ResultsWriter, *args: Any, **kwargs: Any) -> Any:
+    def delete(self: DeliveryAttempts, *args: Any, **kwargs: Any) -> Any:
         receipt = attempt(self, *args, **kwargs)
         path.unlink(missing_ok=True)
         return receipt
 
     outbox = Outbox(path)
     with monkeypatch.context() as patch:
-        patch.setattr(ResultsWriter, "attempt", delete)
+        patch.setattr(DeliveryAttempts, "attempt", delete)
         with pytest.raises(OutboxError, match="was deleted or replaced") as caught:
             outbox.write(RESULT, webhook.url)
     assert len(caught.value.receipts) == len(webhook.accepted) == 1

@@ -22,7 +22,7 @@ from callback_sdk.service.store import DeliveryClaim, DueDeliveries, Store, Stor
 from callback_sdk.service.supervision.outages import OutageLog
 from callback_sdk.service.work.heartbeat import Heartbeat
 from callback_sdk.transport.retry import SERVICE_DELAYS, next_delay
-from callback_sdk.writer.attempt import AttemptWriter, has_responded, loggable_text
+from callback_sdk.writer.attempts import DeliveryAttempts, has_responded, loggable_text
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Deliverer:
         blobs: Where large results are.
         scratch: Folder for copies of them.
         claims: Keeps what is claimed.
-        writer: What sends.
+        writer: Makes the attempts.
         delays: Pauses between the tries of a delivery.
         settled: Called after each attempt.
     """
@@ -50,7 +50,7 @@ class Deliverer:
         blobs: BlobStorage,
         scratch: Scratch,
         claims: Heartbeat,
-        writer: AttemptWriter,
+        writer: DeliveryAttempts,
         delays: Sequence[timedelta] = SERVICE_DELAYS,
         settled: Callable[[], None] = lambda: None,
     ) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from callback_sdk import JobResult, Outbox, ResultsWriter
+from callback_sdk import JobResult, Outbox
 from callback_sdk.errors import (
     CallbackParamError,
     CallbackSDKError,
@@ -46,6 +46,7 @@ from callback_sdk.receipt import Receipt
 from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.testing import WebhookReceiver
 from callback_sdk.transport import retry
+from callback_sdk.writer.attempts import DeliveryAttempts
 from tests.rawserver import RawServer, answer, read_request
 
 MARKER = "MARKER9c2e"
@@ -480,14 +481,16 @@ def test_no_frame_of_an_error_shows_a_credential(outbox: Outbox, webhook: Webhoo
     assert [type(error) for error in errors] == [DeliveryError, OutboxError]
 
 
-def test_text_of_a_foreign_error_is_not_kept(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_text_of_a_foreign_error_is_not_kept(
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It might hold anything; its type says enough, and the delivery is tried again."""
 
-    class Broken(ResultsWriter):
-        def attempt(self, *args: Any, **kwargs: Any) -> Receipt:
-            raise ValueError(MARKER)
+    def broken(self: DeliveryAttempts, *args: Any, **kwargs: Any) -> Receipt:
+        raise ValueError(MARKER)
 
-    with Outbox(path, writer=Broken()) as outbox:
+    monkeypatch.setattr(DeliveryAttempts, "attempt", broken)
+    with Outbox(path) as outbox:
         (entry,) = outbox.write(RESULT, "http://127.0.0.1:9/").pending
     assert "ValueError" in (entry.error or "")
     assert MARKER not in (entry.error or "") + caplog.text

@@ -233,7 +233,7 @@ def test_credentials_are_renewed_where_a_signature_needs_it(renewed: timedelta |
         if renewed == timedelta(hours=6):
             assert signer.presign_put("k").expires_at > datetime.now(timezone.utc) + timedelta(minutes=59)
         else:
-            with pytest.raises(SigningError, match="credentials are temporary and end at"):
+            with pytest.raises(SigningError, match="temporary credentials expire at"):
                 signer.presign_put("k")
     assert calls == [1]
 

@@ -45,7 +45,7 @@ def signer(store: ObjectStore) -> S3Signer:
 @pytest.fixture
 def writer() -> ResultsWriter:
     """Write, and give up soon."""
-    with ResultsWriter(deadline=timedelta(seconds=20)) as writer:
+    with ResultsWriter(timeout=timedelta(seconds=20)) as writer:
         yield writer
 
 
@@ -203,7 +203,7 @@ def test_forms_that_are_none_are_not_read() -> None:
 def test_fault_before_the_work_leaves_nothing(store: ObjectStore, signer: S3Signer, fault: Fault) -> None:
     """The first try fails in its own way, and nothing is stored."""
     store.inject_fault(fault)
-    with ResultsWriter(deadline=timedelta(0)) as writer, pytest.raises(DeliveryError) as caught:
+    with ResultsWriter(timeout=timedelta(0)) as writer, pytest.raises(DeliveryError) as caught:
         writer.write(RESULT, signer.presign_put("k"))
     assert caught.value.retryable
     assert caught.value.status == {Fault.ERROR: 500, Fault.THROTTLED: 429, Fault.RESET: None}.get(fault, 503)
@@ -241,7 +241,7 @@ def test_large_body_meets_an_early_answer_and_a_redirect(
 def test_lost_answer_is_told_from_a_failure(store: ObjectStore, signer: S3Signer) -> None:
     """The object is there although the sender has an error, and the request counts as accepted."""
     store.inject_fault(Fault.LOST_RESPONSE)
-    with ResultsWriter(deadline=timedelta(0)) as writer, pytest.raises(DeliveryError) as caught:
+    with ResultsWriter(timeout=timedelta(0)) as writer, pytest.raises(DeliveryError) as caught:
         writer.write(RESULT, signer.presign_put("k"))
     assert caught.value.status is None
     assert store.objects["results/k"].document["job_id"] == "42"

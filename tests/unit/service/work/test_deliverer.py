@@ -18,7 +18,7 @@ from callback_sdk.service.work.heartbeat import Heartbeat
 from callback_sdk.targets.callbacks import parse_callbacks
 
 
-class NoWriter:
+class NoAttempts:
     """Is never asked."""
 
     def attempt(self, *_: Any, **options: Any) -> Receipt:
@@ -38,7 +38,7 @@ def test_a_target_that_no_key_opens_waits_for_the_key(store: Store, tmp_path: Pa
         blobs=DirectoryStorage(tmp_path / "blobs"),
         scratch=scratch,
         claims=Heartbeat(store, "w"),
-        writer=NoWriter(),
+        writer=NoAttempts(),
     )
     ((delivery_id, host),) = store.deliveries.fetch_due(1, again_after=0.0)
     assert deliverer.send_now(delivery_id, host)
@@ -64,7 +64,7 @@ def test_deliveries_while_the_database_is_away_are_few_log_lines(
         blobs=DirectoryStorage(tmp_path / "blobs"),
         scratch=scratch,
         claims=Heartbeat(store, "w"),
-        writer=NoWriter(),
+        writer=NoAttempts(),
     )
     with monkeypatch.context() as patch:
         patch.setattr(store.deliveries, "claim", _raise_unavailable)

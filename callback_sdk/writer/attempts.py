@@ -1,0 +1,260 @@
+"""Single attempts at deliveries: what a `ResultsWriter`, the outbox and the service's deliverer have in common."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from contextlib import ExitStack
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from callback_sdk import tracing
+from callback_sdk.documents.body import Body
+from callback_sdk.errors import CallbackSDKError, DeliveryError
+from callback_sdk.models import JobResult
+from callback_sdk.receipt import Receipt
+from callback_sdk.redaction import SecretURL, clearing_locals, strip_traceback
+from callback_sdk.targets import Target, TargetSettings, plan
+from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.upload import Upload
+from callback_sdk.transport.connect import resolve
+from callback_sdk.transport.error_responses import delivery_error
+from callback_sdk.transport.http import HTTPSender, Timeouts, same_host
+from callback_sdk.transport.proxies import direct, environment_proxy
+from callback_sdk.transport.response import Response
+from callback_sdk.transport.tls import ClientCert
+from callback_sdk.writer.delivery import FindURL, PreparedDelivery, build_delivery, encoded_results
+
+if TYPE_CHECKING:
+    from callback_sdk.transport.guard import AddressGuard
+
+logger = logging.getLogger(__name__)
+
+
+class DeliveryAttempts:
+    """Plans targets, builds deliveries, and makes single attempts at them. Thread-safe.
+
+    It is internal to this package: `ResultsWriter.write` retries its attempts at once, the outbox and the service by a
+    schedule that they store. They get it from `attempts_of(writer)`.
+
+    Args:
+        settings: Configuration of the targets.
+        compress: `"gzip"` or None.
+        timeouts: Timeouts of one attempt.
+        guard: SSRF protection. Without it, the environment's proxies are used.
+        client_cert: The client certificate, as `ResultsWriter` takes it.
+
+    Raises:
+        ConfigurationError: The client certificate can't be loaded.
+    """
+
+    def __init__(
+        self,
+        settings: TargetSettings,
+        *,
+        compress: str | None,
+        timeouts: Timeouts | None,
+        guard: AddressGuard | None,
+        client_cert: ClientCert | None,
+    ) -> None:
+        self._settings = settings
+        self._compress = compress
+        self._sender = HTTPSender(
+            timeouts=timeouts,
+            resolve=guard.resolve if guard else resolve,
+            may_redirect=self._may_redirect,
+            proxy=direct if guard else environment_proxy,
+            client_cert=client_cert,
+        )
+
+    def close(self) -> None:
+        """Close idle connections. Attempts can still be made."""
+        self._sender.close()
+
+    def plan(self, callback: Callback) -> Target:
+        """Return the target of a callback.
+
+        Raises:
+            TargetError: It can't be used.
+        """
+        return plan(callback, self._settings)
+
+    @clearing_locals
+    def attempt(
+        self,
+        result: JobResult,
+        callback: Callback,
+        *,
+        delivery_id: str,
+        results_url: FindURL = lambda: None,
+        traceparent: str | None = None,
+    ) -> Receipt:
+        """Make one attempt at one target.
+
+        Args:
+            result: The job's outcome.
+            callback: The target.
+            delivery_id: The same in every attempt of one delivery; a webhook's id.
+            results_url: Returns the URL of the results, for a webhook that is too small for them.
+            traceparent: The trace of the delivery, if another process began it.
+
+        Returns:
+            The receipt.
+
+        Raises:
+            EncodingError: The result can't be encoded as JSON.
+            TargetError: The target can't be used; a retry doesn't help.
+            DeliveryError: The attempt failed; `retryable` tells whether a retry may help.
+        """
+        try:
+            with ExitStack() as stack:
+                results, nulls_written = encoded_results(result, stack)
+                delivery = self.prepare(
+                    result,
+                    results,
+                    self.plan(callback),
+                    stack,
+                    delivery_id=delivery_id,
+                    results_url=results_url,
+                    traceparent=traceparent,
+                )
+                return self.send(delivery, nulls_written=nulls_written)
+        except CallbackSDKError:
+            raise
+        except Exception as error:  # noqa: BLE001 - it is raised again as an error of this package
+            failure = unexpected_error(callback, error)
+        raise failure
+
+    def prepare(
+        self,
+        result: JobResult,
+        results: Body,
+        target: Target,
+        stack: ExitStack,
+        *,
+        delivery_id: str | None = None,
+        results_url: FindURL = lambda: None,
+        traceparent: str | None = None,
+    ) -> PreparedDelivery:
+        """Build the delivery of a result to one target, without sending it.
+
+        Args:
+            result: The job's outcome, without its results.
+            results: The encoded results.
+            target: From `plan`.
+            stack: Keeps temporary files open until the delivery was sent.
+            delivery_id: Derived from the target and the document when None.
+            results_url: Returns the URL of the results, for a webhook that is too small for them.
+            traceparent: The trace of the delivery, if another process began it.
+
+        Raises:
+            TargetError: The target can't be used.
+        """
+        return build_delivery(
+            target,
+            result,
+            results,
+            stack,
+            compress=self._compress,
+            results_url=results_url,
+            delivery_id=delivery_id,
+            traceparent=traceparent,
+        )
+
+    def send(
+        self, delivery: PreparedDelivery, *, nulls_written: int, attempts: int = 1, started: datetime | None = None
+    ) -> Receipt:
+        """Make one attempt at a delivery that was prepared.
+
+        Args:
+            delivery: From `prepare`.
+            nulls_written: For the receipt: non-finite numbers in the results.
+            attempts: For the receipt: number of this attempt, from 1.
+            started: For the receipt: time of the first attempt; this one's when None.
+
+        Raises:
+            DeliveryError: The attempt failed.
+            TargetError: The target would reject it.
+        """
+        now = _now()
+        facts = {"job_id": delivery.job_id, "delivery_id": delivery.delivery_id, "target": delivery.target.kind}
+        url = str(delivery.target.callback.url)
+        receipt: Receipt | None = None
+        try:
+            with tracing.span("deliver", "client", parent=delivery.traceparent, url=url, **facts) as span:
+                upload = delivery.upload(now, traceparent=span.traceparent)
+                digest = upload.document.sha256
+                response = self._sender.send(upload)
+                span.set(status=response.status)
+                if response.status not in upload.accepts and not _is_there_already(upload, response):
+                    raise delivery_error(upload, response)
+                receipt = _receipt(
+                    upload, response, digest, nulls_written=nulls_written, attempts=attempts, started_at=started or now
+                )
+            logger.info("delivered %d bytes to %s", upload.document.size, upload.url)
+        except Exception:
+            # The target has the result, whatever an exporter of traces or a filter of logs raises.
+            if receipt is None:
+                raise
+        return receipt
+
+    def _may_redirect(self, origin: SecretURL, destination: SecretURL) -> bool:
+        provider = self._settings.stores.provider(destination)
+        return same_host(origin, destination) or (
+            provider is not None and provider == self._settings.stores.provider(origin)
+        )
+
+
+def _is_there_already(upload: Upload, response: Response) -> bool:
+    """Tell whether a write-once object exists because an earlier attempt of this delivery has stored it.
+
+    The response to that attempt may have been lost. A 412 (RFC 9110, section 13.1.2) with the ETag of the existing
+    object tells: the ETag is the MD5 of its bytes, and equal bytes have the same job id.
+    """
+    return response.status == 412 and response.headers.get("etag", "").strip('"') == upload.document.md5.hex()
+
+
+def has_responded(error: Exception) -> bool | None:
+    """Tell whether the host of a failed attempt sent a response; None when no request was sent."""
+    return error.status is not None if isinstance(error, DeliveryError) else None
+
+
+def loggable_text(error: Exception) -> str:
+    """Return an error's text if it is of this package. The text of any other error may hold credentials."""
+    return str(error) if isinstance(error, CallbackSDKError) else f"The attempt failed with {type(error).__name__}."
+
+
+def unexpected_error(target: Target | Callback | CallbackSDKError, error: Exception) -> DeliveryError:
+    """Return the error for an unexpected exception, and log its traceback without any value."""
+    callback = target.callback if isinstance(target, Target) else target
+    url = str(callback.url) if isinstance(callback, Callback) else None
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("the attempt at %s raised %s:\n%s", url, type(error).__name__, frames)
+    failure = DeliveryError(
+        f"The attempt at {url} raised {type(error).__name__}.",
+        hint="This program failed, not the target: see the traceback in the log. A later attempt may succeed.",
+        url=url,
+        retryable=True,
+        transient=False,
+    )
+    failure.__cause__ = strip_traceback(error)
+    return failure
+
+
+def _receipt(upload: Upload, response: Response, digest: bytes, **members: Any) -> Receipt:
+    return Receipt(
+        kind=upload.kind,
+        url=str(upload.url),
+        status=response.status,
+        # A server may return anything in these headers, also a credential of the request.
+        etag=upload.scrub(response.headers.get("etag", "").strip('"')) or None,
+        version_id=upload.scrub(response.headers.get("x-amz-version-id", "")) or None,
+        size=upload.document.size,
+        sha256=digest.hex(),
+        finished_at=_now(),
+        **members,
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
