@@ -11,7 +11,7 @@ from typing import Any
 from callback_sdk.concurrency.forking import Lock
 from callback_sdk.errors import ConfigurationError, InvalidTargetError
 from callback_sdk.redaction import SecretURL
-from callback_sdk.targets.providers import port_of
+from callback_sdk.targets.hosts import port_of
 
 _log = logging.getLogger(__name__)
 

@@ -31,7 +31,7 @@ from callback_sdk.outbox.entries import (
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import Secret
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
-from callback_sdk.targets.providers import port_of
+from callback_sdk.targets.hosts import port_of
 from callback_sdk.transport.retry import MAX_DELAY
 
 LEASE_DURATION = 2 * BUSY_TIMEOUT

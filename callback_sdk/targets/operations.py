@@ -13,8 +13,8 @@ from attrs import define, field
 from callback_sdk.errors import WrongOperationError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.hosts import ip_literal
 from callback_sdk.targets.providers import StorageProviders
-from callback_sdk.transport.addresses import literal
 
 
 def _names(text: str) -> frozenset[str]:
@@ -170,7 +170,7 @@ def wrong_operation(url: SecretURL, family: Family, problem: str) -> WrongOperat
 
 def has_bare_host(url: SecretURL) -> bool:
     """Tell whether a host is an address or has no dot, so that it can't have the name of a bucket or account in it."""
-    return "." not in url.host or literal(url.host) is not None
+    return "." not in url.host or ip_literal(url.host) is not None
 
 
 def _has_bucket_in_path(url: SecretURL, stores: StorageProviders) -> bool:

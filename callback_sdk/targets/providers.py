@@ -11,6 +11,7 @@ from attrs import define
 from callback_sdk.errors import ConfigurationError, InvalidTargetError
 from callback_sdk.parsing import several
 from callback_sdk.redaction import SecretURL
+from callback_sdk.targets.hosts import port_of
 
 AMAZON_SUFFIXES = ("amazonaws.com", "amazonaws.com.cn")
 """Domains of Amazon's partitions."""
@@ -100,16 +101,6 @@ def amazon_bucket(url: SecretURL) -> str | None:
     """Return the bucket that a host of Amazon S3 names, `""` when the path has to name it; None for any other host."""
     found = _provider_and_bucket(_host(url))
     return found[1] if found and found[0] == "Amazon S3" else None
-
-
-def port_of(url: SecretURL) -> int:
-    """Return the port of a URL, its scheme's own when it names none."""
-    return url.port or default_port(url)
-
-
-def default_port(url: SecretURL) -> int:
-    """Return the port of a URL's scheme."""
-    return 443 if url.scheme == "https" else 80
 
 
 def _host(url: SecretURL) -> str:

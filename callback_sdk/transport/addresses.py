@@ -7,17 +7,13 @@ between the versions of Python.
 from __future__ import annotations
 
 import ipaddress
-import socket
 from collections.abc import Iterator
 from functools import cache
 
 from attrs import define
 
-from callback_sdk.concurrency.forking import no_fork
-from callback_sdk.errors import InvalidTargetError
-from callback_sdk.redaction import SecretURL
+from callback_sdk.targets.hosts import Address
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -95,8 +91,6 @@ _6TO4 = ipaddress.IPv6Network("2002::/16")
 _TEREDO = ipaddress.IPv6Network("2001::/32")
 _ISATAP = (0x00005EFE, 0x02005EFE)
 
-_LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "localhost6", "ip6-localhost", "ip6-loopback"})
-
 LOOPBACK = (ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1"))
 
 
@@ -141,36 +135,6 @@ def _ipv4(bits: int) -> ipaddress.IPv4Address:
     return ipaddress.IPv4Address(bits & 0xFFFFFFFF)
 
 
-def literal(host: str) -> Address | None:
-    """Return the address that a host is in itself, or None for a name.
-
-    Args:
-        host: As the network takes it. Besides the usual forms there are those of `inet_aton`, which resolvers
-            take too: fewer than four parts, octal, and hexadecimal.
-    """
-    host = host.removesuffix(".").partition("%")[0]
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        pass
-    try:
-        return ipaddress.IPv4Address(socket.inet_aton(host))
-    except (OSError, UnicodeError):
-        return None
-
-
-def is_local_name(host: str) -> bool:
-    """Tell whether a name means the machine itself, by RFC 6761 or by custom."""
-    name = host.lower().removesuffix(".")
-    return name in _LOCAL_NAMES or name.endswith(".localhost")
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host is the machine itself, by name or by number."""
-    address = literal(host)
-    return is_local_name(host) if address is None else address.is_loopback
-
-
 def parse_network(text: str) -> Network:
     """Read a network in CIDR notation, or a single address.
 
@@ -178,20 +142,3 @@ def parse_network(text: str) -> Network:
         ValueError: It is neither, or has bits set below its prefix.
     """
     return ipaddress.ip_network(text.strip())
-
-
-def ascii_host(url: SecretURL) -> str:
-    """Return the host as the network takes it: an international name in its ASCII form.
-
-    Raises:
-        InvalidTargetError: No name can be like that.
-    """
-    if url.host.isascii():
-        return url.host
-    with no_fork:
-        import idna
-
-    try:
-        return idna.encode(url.host, uts46=True).decode()
-    except idna.IDNAError:
-        raise InvalidTargetError(f"{url} has a host name that can't exist.", hint="Check its spelling.") from None

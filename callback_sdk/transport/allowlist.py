@@ -11,8 +11,8 @@ from attrs import define
 
 from callback_sdk.errors import ConfigurationError, InvalidTargetError
 from callback_sdk.redaction import SecretURL
-from callback_sdk.targets.providers import default_port, port_of
-from callback_sdk.transport.addresses import Address, Network, ascii_host, parse_network
+from callback_sdk.targets.hosts import Address, ascii_host, default_port, port_of
+from callback_sdk.transport.addresses import Network, parse_network
 
 ANY_PORT = "*"
 

@@ -12,8 +12,7 @@ from itertools import zip_longest
 from typing import Any
 
 from callback_sdk.redaction import SecretURL
-from callback_sdk.targets.providers import port_of
-from callback_sdk.transport.addresses import ascii_host, literal
+from callback_sdk.targets.hosts import ascii_host, ip_literal, port_of
 from callback_sdk.transport.polling import writable
 
 HEAD_START = timedelta(milliseconds=250)
@@ -49,7 +48,7 @@ def resolve(url: SecretURL, deadline: float) -> Addresses:
         InvalidTargetError: No host can have such a name.
     """
     host, port = ascii_host(url), port_of(url)
-    if literal(host) is not None:
+    if ip_literal(host) is not None:
         return _look_up(host, port)
     found: deque[Addresses | OSError] = deque()
 

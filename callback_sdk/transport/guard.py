@@ -11,17 +11,9 @@ from attrs import define, field
 from callback_sdk.errors import AddressNotAllowedError
 from callback_sdk.parsing import several
 from callback_sdk.redaction import SecretURL
+from callback_sdk.targets.hosts import Address, ip_literal, is_local_name
 from callback_sdk.transport import allowlist, connect
-from callback_sdk.transport.addresses import (
-    LOOPBACK,
-    Address,
-    Block,
-    Network,
-    embedded,
-    is_local_name,
-    literal,
-    special,
-)
+from callback_sdk.transport.addresses import LOOPBACK, Block, Network, embedded, special
 from callback_sdk.transport.allowlist import AllowedHost, AllowedNetwork, host_name, option_value
 from callback_sdk.transport.connect import Addresses
 
@@ -79,7 +71,7 @@ class AddressGuard:
         if self._allows(url):
             return
         host = host_name(url)
-        address = literal(host)
+        address = ip_literal(host)
         if is_local_name(host):
             if any(self._block(own, url) for own in LOOPBACK):
                 raise _refusal(url, "is this machine itself", f"--allow-host {option_value(host, url)}")

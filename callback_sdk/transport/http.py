@@ -19,9 +19,8 @@ from callback_sdk.documents.body import Body
 from callback_sdk.errors import CallbackSDKError, DeliveryError, InvalidTargetError
 from callback_sdk.parsing import Duration, to_timedelta
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, strip_traceback
-from callback_sdk.targets.providers import port_of
+from callback_sdk.targets.hosts import ascii_host, port_of
 from callback_sdk.targets.upload import Upload
-from callback_sdk.transport.addresses import ascii_host
 from callback_sdk.transport.connect import resolve, time_left
 from callback_sdk.transport.connection_errors import no_response_error
 from callback_sdk.transport.polling import readable

@@ -12,8 +12,7 @@ from collections.abc import Collection
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import ConfigurationError, DeliveryError, InvalidTargetError
 from callback_sdk.redaction import Secret, SecretURL
-from callback_sdk.targets.providers import port_of
-from callback_sdk.transport.addresses import Address, ascii_host, is_loopback, literal
+from callback_sdk.targets.hosts import Address, ascii_host, ip_literal, is_loopback, port_of
 
 _CLIENT_KINDS = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 """Kinds of proxies that requests goes through; SOCKS with the package PySocks."""
@@ -77,7 +76,7 @@ def _is_excluded(host: str) -> bool:
     with no_fork:
         from urllib.request import getproxies
 
-    address = literal(host)
+    address = ip_literal(host)
     networks = [entry.strip() for entry in getproxies().get("no", "").split(",") if "/" in entry]
     return address is not None and any(_holds(network, address) for network in networks)
 

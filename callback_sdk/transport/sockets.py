@@ -13,8 +13,7 @@ from urllib.parse import unquote, urlsplit
 from callback_sdk.concurrency.forking import PerProcess, RLock
 from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
-from callback_sdk.targets.providers import port_of
-from callback_sdk.transport.addresses import ascii_host
+from callback_sdk.targets.hosts import ascii_host, port_of
 from callback_sdk.transport.connect import Addresses, connect_happy_eyeballs, time_left
 from callback_sdk.transport.polling import readable
 from callback_sdk.transport.response import ResponseParser

@@ -6,9 +6,7 @@ import ipaddress
 
 import pytest
 
-from callback_sdk.errors import InvalidTargetError
-from callback_sdk.redaction import SecretURL
-from callback_sdk.transport.addresses import ascii_host, embedded, is_loopback, literal, parse_network, special
+from callback_sdk.transport.addresses import embedded, parse_network, special
 
 NOT_PUBLIC = {
     "loopback": ["127.0.0.1", "127.255.255.254", "::1"],
@@ -103,79 +101,6 @@ def test_addresses_beside_the_blocks_are_public(text: str) -> None:
 def test_ipv4_in_ipv6_is_found(text: str, inside: list[str]) -> None:
     """Wherever a gateway or a tunnel would send the packet on to."""
     assert [str(address) for address in embedded(ipaddress.ip_address(text))] == inside
-
-
-@pytest.mark.parametrize(
-    "host",
-    [
-        "127.0.0.1",
-        "127.0.0.1.",
-        "127.1",
-        "127.0.1",
-        "0x7f.1",
-        "0x7F000001",
-        "0x7f.0.0.1",
-        "0177.0.0.1",
-        "017700000001",
-        "2130706433",
-        "127.0.0.01",
-    ],
-)
-def test_odd_notations_of_a_number_are_read(host: str) -> None:
-    """Decimal, octal, hexadecimal and short forms mean what resolvers take them for."""
-    assert literal(host) == ipaddress.ip_address("127.0.0.1")
-
-
-@pytest.mark.parametrize(
-    "host", ["example.org", "127.0.0.1.example.org", "1.2.3.4.5", "0x", "256.256.256.256", "", "-1"]
-)
-def test_names_are_no_numbers(host: str) -> None:
-    """What is no address is left to the resolver."""
-    assert literal(host) is None
-
-
-@pytest.mark.parametrize(
-    ("host", "ascii_"),
-    [
-        ("127。0。0。1", "127.0.0.1"),
-        ("127．0．0．1", "127.0.0.1"),
-        ("１２７.０.０.１", "127.0.0.1"),
-        ("①②⑦.0.0.1", "127.0.0.1"),
-        ("ⓛⓞⓒⓐⓛⓗⓞⓢⓣ", "localhost"),
-        ("LOCALHOST", "localhost"),
-        ("bücher.example", "xn--bcher-kva.example"),
-        ("faß.example", "xn--fa-hia.example"),
-    ],
-)
-def test_international_names_become_what_the_network_takes(host: str, ascii_: str) -> None:
-    """Full width, circled, and ideographic full stops are mapped before anything is judged."""
-    assert ascii_host(SecretURL(f"http://{host}/")) == ascii_
-
-
-@pytest.mark.parametrize("host", ["a\u202eb.example", "\u0301a.example", "é" * 60 + ".example"])
-def test_names_that_cannot_exist_are_refused(host: str) -> None:
-    """No resolver is asked for them."""
-    with pytest.raises(InvalidTargetError, match="host name that can't exist"):
-        ascii_host(SecretURL(f"http://{host}/"))
-
-
-@pytest.mark.parametrize(
-    ("host", "is_own"),
-    [
-        ("localhost", True),
-        ("LocalHost.", True),
-        ("app.localhost", True),
-        ("ip6-localhost", True),
-        ("127.9", True),
-        ("::1", True),
-        ("localhost.example.org", False),
-        ("10.0.0.1", False),
-        ("0.0.0.0", False),
-    ],
-)
-def test_the_machine_itself_is_known_by_name_and_number(host: str, is_own: bool) -> None:
-    """For those no proxy is asked."""
-    assert is_loopback(host) is is_own
 
 
 def test_network_with_bits_below_its_prefix_is_refused() -> None:

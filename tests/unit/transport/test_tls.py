@@ -16,7 +16,7 @@ import pytest
 from callback_sdk import JobResult, ResultsWriter
 from callback_sdk.errors import ConfigurationError, DeliveryError, InvalidTargetError
 from callback_sdk.redaction import SecretURL
-from callback_sdk.targets.providers import port_of
+from callback_sdk.targets.hosts import port_of
 from callback_sdk.transport.connect import Addresses
 from callback_sdk.transport.http import HTTPSender
 from callback_sdk.transport.retry import next_delay

@@ -1,0 +1,73 @@
+"""Host and port that a URL names, in every form that resolvers accept; pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+from callback_sdk.concurrency.forking import no_fork
+from callback_sdk.errors import InvalidTargetError
+from callback_sdk.redaction import SecretURL
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "localhost6", "ip6-localhost", "ip6-loopback"})
+"""Names of the machine itself: RFC 6761, section 6.3, and the files /etc/hosts of Debian and Red Hat."""
+
+
+def port_of(url: SecretURL) -> int:
+    """Return the port of a URL, or its scheme's default port."""
+    return url.port or default_port(url)
+
+
+def default_port(url: SecretURL) -> int:
+    """Return the default port of a URL's scheme (RFC 9110, section 4.2)."""
+    return 443 if url.scheme == "https" else 80
+
+
+def ascii_host(url: SecretURL) -> str:
+    """Return a URL's host in ASCII; internationalized names as A-labels (IDNA 2008 with UTS 46, as browsers do).
+
+    Raises:
+        InvalidTargetError: It is not a valid host name.
+    """
+    if url.host.isascii():
+        return url.host
+    with no_fork:
+        import idna
+
+    try:
+        return idna.encode(url.host, uts46=True).decode()
+    except idna.IDNAError:
+        raise InvalidTargetError(f"{url} has an invalid host name.", hint="Check its spelling.") from None
+
+
+def ip_literal(host: str) -> Address | None:
+    """Return the IP address that a host is, or None for a name.
+
+    Args:
+        host: In ASCII. Forms that `inet_aton` accepts, and with it `getaddrinfo`, count too: fewer than four parts,
+            octal and hexadecimal ones. 127.1, 0177.0.0.1 and 0x7f000001 all are 127.0.0.1.
+    """
+    # The trailing dot of an absolute name, and the zone of a link-local address (RFC 4007, section 11).
+    host = host.removesuffix(".").partition("%")[0]
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        pass
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except (OSError, UnicodeError):
+        return None
+
+
+def is_local_name(host: str) -> bool:
+    """Tell whether a name is one of the machine itself."""
+    name = host.lower().removesuffix(".")
+    return name in _LOCAL_NAMES or name.endswith(".localhost")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is the machine itself, by name or by address."""
+    address = ip_literal(host)
+    return is_local_name(host) if address is None else address.is_loopback
