@@ -84,19 +84,19 @@ def to_timedelta(name: str, duration: Duration, *, zero: bool = False) -> timede
     Raises:
         ConfigurationError: It is neither, or not positive.
     """
-    if isinstance(duration, (int, float)) and not isinstance(duration, bool):
-        try:
-            duration = timedelta(seconds=duration)
-        except (OverflowError, ValueError):  # infinity and NaN
-            raise ConfigurationError(f"{name} is {duration}.", hint="Give a finite number of seconds.") from None
-    if not isinstance(duration, timedelta):
+    if isinstance(duration, bool) or not isinstance(duration, (timedelta, int, float)):
         raise ConfigurationError(
             f"{name} is of type {type(duration).__name__}.",
             hint="Give seconds, or a timedelta such as timedelta(minutes=5).",
         )
-    if duration < timedelta(0) or (not duration and not zero):
-        raise ConfigurationError(f"{name} is {duration}.", hint="Must be positive.")
-    return duration
+    try:
+        value = duration if isinstance(duration, timedelta) else timedelta(seconds=duration)
+    except (OverflowError, ValueError):  # infinity and NaN
+        raise ConfigurationError(f"{name} is {duration}.", hint="Give a finite number of seconds.") from None
+    if value < timedelta(0) or (not value and not zero):
+        hint = "Must not be negative." if zero else "Must be positive."
+        raise ConfigurationError(f"{name} is {duration}.", hint=hint)
+    return value
 
 
 def total_seconds(name: str, duration: Duration, *, zero: bool = False) -> float:

@@ -1,7 +1,7 @@
-"""Which addresses are public, however they are written; pure.
+"""Tell public IP addresses from special-purpose ones; pure.
 
-The standard library's `is_global` is not asked: what it says of several of these blocks is wrong, and differs
-between the versions of Python.
+The standard library's `is_global` isn't used: it is wrong for several of these blocks, and differs between versions of
+Python (CVE-2024-4032).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @define(frozen=True)
 class Block:
-    """A block of addresses that are not public.
+    """A block of special-purpose addresses.
 
     Attributes:
         network: The block.
-        name: What it is for.
+        name: Its purpose.
     """
 
     network: Network
@@ -31,8 +31,8 @@ class Block:
 
 
 _BLOCKS = {
-    # IANA IPv4 Special-Purpose Address Registry, whole: also the blocks that are reachable from anywhere are
-    # no place for a result.
+    # IANA IPv4 Special-Purpose Address Registry (RFC 6890), complete: the globally reachable blocks in it are for
+    # protocols, not for receivers of results.
     "0.0.0.0/8": "this network",
     "10.0.0.0/8": "private use",
     "100.64.0.0/10": "shared address space of carriers",
@@ -52,10 +52,10 @@ _BLOCKS = {
     "240.0.0.0/4": "reserved",
     # IANA IPv4 Multicast Address Space Registry.
     "224.0.0.0/4": "multicast",
-    # It looks public, and is the platform's own service inside every machine at Azure; from Microsoft's page
-    # "What is IP address 168.63.129.16?".
+    # It looks public, and is the platform's agent endpoint inside every virtual machine of Azure. Source: Microsoft's
+    # page "What is IP address 168.63.129.16?".
     "168.63.129.16/32": "Azure's platform",
-    # IANA IPv6 Special-Purpose Address Registry, with what RFC 4291 and RFC 3879 keep out of use.
+    # IANA IPv6 Special-Purpose Address Registry, with the blocks that RFC 4291 and RFC 3879 deprecate.
     "::/128": "unspecified",
     "::1/128": "loopback",
     "::/96": "IPv4-compatible",
@@ -79,13 +79,13 @@ _BLOCKS = {
     "fec0::/10": "site local",
     "ff00::/8": "multicast",
 }
-"""The narrower of two that overlap is first."""
+"""Of two overlapping blocks the narrower one is first."""
 
 _UNICAST = ipaddress.IPv6Network("2000::/3")
-"""All that IANA's registry of the IPv6 address space has given out for global unicast."""
+"""Global unicast, from IANA's registry "Internet Protocol Version 6 Address Space": all other space is unassigned."""
 
 _TRANSLATED = tuple(map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0/96", "64:ff9b::/96")))
-"""An IPv4 address is in the last 32 bits."""
+"""Blocks with an IPv4 address in the last 32 bits."""
 
 _6TO4 = ipaddress.IPv6Network("2002::/16")
 _TEREDO = ipaddress.IPv6Network("2001::/32")
@@ -101,7 +101,7 @@ def _special(version: int) -> tuple[Block, ...]:
 
 
 def special(address: Address) -> Block | None:
-    """Return the block that keeps an address from being public; None for one that is public."""
+    """Return the special-purpose block of an address; None for a public address."""
     for block in _special(address.version):
         if address in block.network:
             return block
@@ -111,20 +111,21 @@ def special(address: Address) -> Block | None:
 
 
 def embedded(address: Address) -> Iterator[ipaddress.IPv4Address]:
-    """Give the IPv4 addresses that a packet to an IPv6 address may end at, when something translates or tunnels it.
+    """Yield the IPv4 addresses that a packet to an IPv6 address may be translated or tunneled to.
 
-    The forms are from RFC 4291 (mapped, compatible), RFC 6052 (NAT64), RFC 3056 (6to4), RFC 4380 (Teredo) and
+    The formats are from RFC 4291 (mapped, compatible), RFC 6052 (NAT64), RFC 3056 (6to4), RFC 4380 (Teredo) and
     RFC 5214 (ISATAP).
     """
     if not isinstance(address, ipaddress.IPv6Address):
         return
     bits = int(address)
-    # ::1 is no form of 0.0.0.1.
+    # :: and ::1 are in ::/96 without being 0.0.0.0 and 0.0.0.1 (RFC 4291, section 2.5).
     if bits > 1 and any(address in network for network in _TRANSLATED):
         yield _ipv4(bits)
     if address in _6TO4:
         yield _ipv4(bits >> 80)
     if address in _TEREDO:
+        # The server, and the client's own address, whose bits are inverted (RFC 4380, section 4).
         yield _ipv4(bits >> 64)
         yield _ipv4(~bits)
     if (bits >> 32) & 0xFFFFFFFF in _ISATAP:
@@ -136,9 +137,9 @@ def _ipv4(bits: int) -> ipaddress.IPv4Address:
 
 
 def parse_network(text: str) -> Network:
-    """Read a network in CIDR notation, or a single address.
+    """Parse a network in CIDR notation, or a single address.
 
     Raises:
-        ValueError: It is neither, or has bits set below its prefix.
+        ValueError: It is neither, or has host bits set.
     """
     return ipaddress.ip_network(text.strip())

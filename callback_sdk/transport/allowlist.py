@@ -1,6 +1,6 @@
-"""What callbacks may reach although it is not public: hosts and networks, each with its port; pure.
+"""Hosts and networks that callbacks may reach although they are not public, each with a port; pure.
 
-A port belongs to each, because a machine that has an object store at one port has its administration at another.
+Each has a port, because a machine with an object store at one port often has its administration at another.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PORT_HINT = "A port comes after a colon, :9000, or :* for every port; without it
 
 @define(frozen=True)
 class AllowedNetwork:
-    """A network whose addresses may be reached at one port, or at all ports.
+    """An allowed network, at one port or at all ports.
 
     Attributes:
         network: The addresses.
@@ -33,7 +33,7 @@ class AllowedNetwork:
 
     @classmethod
     def parse(cls, text: str) -> AllowedNetwork:
-        """Read `10.20.0.0/16:9000`, `[fd00::/8]:9000`, or either without a port.
+        """Parse `10.20.0.0/16:9000`, `[fd00::/8]:9000`, or either without a port.
 
         Raises:
             ValueError: It is neither a network nor an address, or the port is not one.
@@ -51,7 +51,7 @@ class AllowedNetwork:
 
 @define(frozen=True)
 class AllowedHost:
-    """A host that may be reached at one port, or at all ports, whatever its addresses are.
+    """An allowed host, at one port or at all ports, whatever its addresses are.
 
     Attributes:
         name: Its name in lower case, `*.` and a name for all hosts below that, or an IP address.
@@ -63,10 +63,10 @@ class AllowedHost:
 
     @classmethod
     def parse(cls, text: str) -> AllowedHost:
-        """Read `minio.internal:9000`, `*.minio.internal`, or `[fd00::5]:9000`.
+        """Parse `minio.internal:9000`, `*.minio.internal`, or `[fd00::5]:9000`.
 
         Raises:
-            ValueError: It is not a name of a host, or the port is not one.
+            ValueError: It is not a host name, or the port is not one.
         """
         place, port = _split(text)
         if ":" in place:
@@ -89,10 +89,10 @@ class AllowedHost:
 
 
 def network(text: str) -> AllowedNetwork:
-    """Read a network of the configuration.
+    """Parse an allowed network.
 
     Raises:
-        ConfigurationError: It is none; the text says how one looks.
+        ConfigurationError: It is not a network; the hint shows the format.
     """
     try:
         return AllowedNetwork.parse(text)
@@ -106,33 +106,33 @@ def network(text: str) -> AllowedNetwork:
 
 
 def host(text: str) -> AllowedHost:
-    """Read a host of the configuration.
+    """Parse an allowed host.
 
     Raises:
-        ConfigurationError: It is none; the text says how one looks.
+        ConfigurationError: It is not a host; the hint shows the format.
     """
     try:
         return AllowedHost.parse(text)
     except (ValueError, InvalidTargetError):
         pass
     raise ConfigurationError(
-        f"{text!r} is not the name of a host.",
+        f"{text!r} is not a host name.",
         hint="Give it without scheme, such as minio.internal:9000, or *.minio.internal:9000 for all below it. "
         f"{PORT_HINT}",
     )
 
 
 def host_name(url: SecretURL) -> str:
-    """Return a URL's host as it is compared: in ASCII and lower case, without the dot that may end it.
+    """Return a URL's host normalized for comparison: ASCII, lower case, without the trailing dot of an absolute name.
 
     Raises:
-        InvalidTargetError: No host can have such a name.
+        InvalidTargetError: The host name is invalid.
     """
     return ascii_host(url).lower().removesuffix(".")
 
 
 def option_value(place: str, url: SecretURL) -> str:
-    """Return what allows a host or a network at a URL's port, as the options take it."""
+    """Return the option value that allows a host or a network at a URL's port."""
     port = port_of(url)
     return _joined(place, "" if port == default_port(url) else str(port))
 
@@ -146,7 +146,7 @@ def _split(text: str) -> tuple[str, str]:
             raise ValueError(text)
         colon, port = rest[:1], rest[1:]
     else:
-        # With two colons and no brackets it is an IPv6 address, whose last group looks like a port.
+        # Two colons without brackets are an IPv6 address, whose last group could be mistaken for a port.
         place, colon, port = text.partition(":") if text.count(":") == 1 else (text, "", "")
     if (colon, port) == ("", ""):
         return place, ""

@@ -1,4 +1,4 @@
-"""From a host to a connection: to the first of its addresses that answers, and all of it in bounded time."""
+"""Resolve a host and connect to the first address that responds, by Happy Eyeballs (RFC 8305), within a deadline."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from callback_sdk.targets.hosts import ascii_host, ip_literal, port_of
 from callback_sdk.transport.polling import writable
 
 HEAD_START = timedelta(milliseconds=250)
-"""How long an address is tried before the next one is tried beside it; from RFC 8305, section 5."""
+"""Delay before the next address is tried in parallel: the "Connection Attempt Delay" of RFC 8305, section 5."""
 
 SocketAddress = tuple[Any, ...]
 
 Addresses = list[SocketAddress]
-"""What `socket.getaddrinfo` returns."""
+"""As `socket.getaddrinfo` returns them, sorted by RFC 6724."""
 
 
 def time_left(deadline: float) -> float:
-    """Return the seconds until a moment of the monotonic clock.
+    """Return the seconds until a deadline of the monotonic clock.
 
     Raises:
-        TimeoutError: It has passed.
+        TimeoutError: The deadline has passed.
     """
     left = deadline - time.monotonic()
     if left <= 0:
@@ -37,15 +37,15 @@ def time_left(deadline: float) -> float:
 
 
 def resolve(url: SecretURL, deadline: float) -> Addresses:
-    """Ask the system for the addresses of a URL's host.
+    """Resolve a URL's host by the system's resolver.
 
     Args:
-        url: Where to.
+        url: The URL.
         deadline: When to give up, by the monotonic clock.
 
     Raises:
-        OSError: The host has no address, or the system didn't answer in time.
-        InvalidTargetError: No host can have such a name.
+        OSError: The host has no address, or the resolver didn't respond in time.
+        InvalidTargetError: The host name is invalid.
     """
     host, port = ascii_host(url), port_of(url)
     if ip_literal(host) is not None:
@@ -58,16 +58,17 @@ def resolve(url: SecretURL, deadline: float) -> Addresses:
         except OSError as error:
             found.append(error)
 
-    # The system's resolver can't be told how long to take, and it takes half a minute when no name server answers.
+    # getaddrinfo has no timeout: with the defaults of resolv.conf(5), 5 s and 2 attempts for each of 3 name servers, it
+    # takes 30 s when none responds.
     thread = threading.Thread(target=look_up, name="callback-sdk-resolve", daemon=True)
     try:
         thread.start()
     except RuntimeError:
-        # When the interpreter ends, no thread begins any more; a result can still be written.
+        # "can't start new thread at interpreter shutdown": a result can still be written from an atexit handler.
         return _look_up(host, port)
     thread.join(time_left(deadline))
     if not found:
-        raise socket.gaierror(socket.EAI_AGAIN, "no name server answered in time")
+        raise socket.gaierror(socket.EAI_AGAIN, "no name server responded in time")
     if isinstance(found[0], OSError):
         raise found[0]
     return found[0]
@@ -75,25 +76,24 @@ def resolve(url: SecretURL, deadline: float) -> Addresses:
 
 def _look_up(host: str, port: int) -> Addresses:
     try:
-        # As bytes, because Python would encode a str by the rules of 2003, and refuses some names with a
-        # UnicodeError.
+        # As bytes: Python would encode a str by IDNA 2003 (RFC 3490), and raise UnicodeError for some names.
         return socket.getaddrinfo(host.encode("ascii"), port, type=socket.SOCK_STREAM)
     except ValueError:
         raise socket.gaierror(socket.EAI_NONAME, "not a host name") from None
 
 
 def connect_happy_eyeballs(addresses: Addresses, deadline: float) -> socket.socket:
-    """Connect to the first address that answers.
+    """Connect to the first address that responds (Happy Eyeballs, RFC 8305).
 
-    One that neither answers nor refuses gets a head start only, so that it doesn't use up the others' time.
+    An address that neither responds nor refuses gets a head start only, so it doesn't use up the others' time.
 
     Args:
-        addresses: Where to, the best first.
+        addresses: The addresses, the preferred first.
         deadline: When to give up, by the monotonic clock.
 
     Raises:
-        OSError: None of them can be reached; the error is the last one's.
-        TimeoutError: The time is over.
+        OSError: None of them can be reached; the error is that of the last one.
+        TimeoutError: The deadline has passed.
     """
     waiting = deque(_alternating(addresses))
     racing: list[socket.socket] = []
@@ -107,6 +107,8 @@ def connect_happy_eyeballs(addresses: Addresses, deadline: float) -> socket.sock
                     failure = error
                     continue
                 racing.append(sock)
+            # connect(2): a non-blocking socket becomes writable when its connection is established or has failed, and
+            # SO_ERROR tells which.
             for sock in writable(racing, _max_wait(deadline, more=bool(waiting))):
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if not code:
@@ -123,7 +125,7 @@ def connect_happy_eyeballs(addresses: Addresses, deadline: float) -> socket.sock
 
 
 def _alternating(addresses: Addresses) -> Addresses:
-    """Let the families take turns, so that one that is broken as a whole costs one head start."""
+    """Alternate between the address families (RFC 8305, section 4), so that a broken one costs one head start."""
     first = [address for address in addresses if address[0] == addresses[0][0]]
     others = [address for address in addresses if address[0] != addresses[0][0]]
     return [address for pair in zip_longest(first, others) for address in pair if address is not None]

@@ -1,4 +1,4 @@
-"""Why a target gave no response: what happened, what to do about it, and whether it may pass by itself."""
+"""Explain network failures: problem, hint, and whether a retry may help."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @define(frozen=True)
 class Explanation:
-    """What an error of the network means.
+    """Explanation of a network failure.
 
     Attributes:
-        problem: What happened, as the predicate of a sentence about the target.
-        hint: What to do.
+        problem: Predicate of a sentence about the target, such as "refuses connections".
+        hint: What to do next.
         retryable: Whether a later attempt may succeed.
-        transient: Whether it may pass by itself within minutes.
+        transient: Whether an attempt within minutes may succeed.
     """
 
     problem: str
@@ -41,14 +41,14 @@ def no_response_error(url: SecretURL, proxy: SecretURL | None, failure: BaseExce
     """Return the error for a request that got no response.
 
     Args:
-        url: Where it was sent.
-        proxy: The proxy that it went through, if any.
-        failure: What the connection raised.
+        url: URL of the request.
+        proxy: Its proxy, or None.
+        failure: Exception of the connection.
     """
     found = explain(failure)
     if url.scheme == "http" and isinstance(failure, InvalidResponseError) and not failure.received:
-        # Some servers with TLS close a connection without it silently.
-        found = evolve(found, hint=f"{found.hint} If this port speaks TLS, give the URL with https://.")
+        # Some TLS servers close a plaintext connection without an alert.
+        found = evolve(found, hint=f"{found.hint} If this port speaks TLS, use https://.")
     place = str(url) if proxy is None else f"{url}, through the proxy {proxy},"
     return DeliveryError(
         f"{place} {found.problem} ({type(failure).__name__}).",
@@ -60,7 +60,7 @@ def no_response_error(url: SecretURL, proxy: SecretURL | None, failure: BaseExce
 
 
 def explain(failure: BaseException) -> Explanation:
-    """Return what an error of the network means."""
+    """Return the explanation of a network failure."""
     with no_fork:
         import ssl
 
@@ -73,18 +73,18 @@ def explain(failure: BaseException) -> Explanation:
     if isinstance(failure, ssl.SSLError):
         return _tls(failure)
     if isinstance(failure, TimeoutError):
-        return Explanation("did not answer in time", "It may be overloaded, or a firewall drops the connection.")
+        return Explanation("did not respond in time", "It may be overloaded, or a firewall drops the connection.")
     if isinstance(failure, ConnectionRefusedError):
         return Explanation("refuses connections", "Check host and port, and whether the server runs.")
     if isinstance(failure, InvalidResponseError):
         return _broken(failure)
     if isinstance(failure, OSError) and failure.errno in _LOCAL:
         return Explanation(f"was not reached: {os.strerror(failure.errno)}", _LOCAL[failure.errno])
-    return Explanation("broke the connection", "The network or the server failed; try again.")
+    return Explanation("closed or reset the connection", "The network or the server failed; try again.")
 
 
 _LOCAL = {
-    errno.EMFILE: "Raise this process's limit of open files (ulimit -n), or find what leaves them open.",
+    errno.EMFILE: "Raise this process's limit of open files (ulimit -n), or close files that are no longer used.",
     errno.ENFILE: "The machine has no file descriptors left: raise fs.file-max.",
     errno.ENETUNREACH: "This machine has no route to the target's network.",
     errno.EHOSTUNREACH: "This machine has no route to the target's host.",
@@ -92,26 +92,26 @@ _LOCAL = {
     errno.ENOMEM: "This machine has no memory left.",
     errno.ENOBUFS: "This machine has no memory left for its connections.",
 }
-"""Causes on this side, by `errno`."""
+"""Hints for failures of this machine, by `errno`."""
 
 
 def _tunnel(failure: TunnelError) -> Explanation:
-    hint = "Its log says why; a host in NO_PROXY is reached without it."
+    hint = "See the proxy's log, or add the host to NO_PROXY."
     if failure.status == 407:
-        hint = "Give the proxy a user and a password in its URL: http://user:password@host:port."
-    return Explanation(f"is out of reach: it answered {failure.status}", hint, retryable=is_retryable(failure.status))
+        hint = "Put user and password into the proxy's URL: http://user:password@host:port."
+    return Explanation(f"is unreachable: it answered {failure.status}", hint, retryable=is_retryable(failure.status))
 
 
 def _broken(failure: InvalidResponseError) -> Explanation:
     if failure.is_tls:
-        return Explanation("speaks TLS at this port", "Give the URL with https:// instead of http://.", transient=False)
+        return Explanation("speaks TLS at this port", "Use https:// instead of http://.", transient=False)
     if failure.received:
-        return Explanation("sent a response that is not HTTP", "Check the port, and what listens there.")
-    return Explanation("closed the connection without a response", "The server failed; its log may say why.")
+        return Explanation("sent a response that is not HTTP", "Check host and port.")
+    return Explanation("closed the connection without a response", "See the server's log.")
 
 
-# TLS: the outcome of a handshake doesn't change within one write, so nothing here is transient unless the connection
-# broke. Durable deliveries are retried all the same: an operator may renew a certificate in the meantime.
+# TLS: the result of a handshake doesn't change within the minutes of one write, so these failures are not transient,
+# except a lost connection. Durable deliveries retry them: an operator may renew a certificate within hours.
 
 
 def _certificate(failure: ssl.SSLCertVerificationError) -> Explanation:
@@ -121,7 +121,7 @@ def _certificate(failure: ssl.SSLCertVerificationError) -> Explanation:
     return Explanation(f"has a certificate that {problem}", hint, transient=False)
 
 
-_TRUST = "Give the authority's certificate with the environment variable SSL_CERT_FILE."
+_TRUST = "Set SSL_CERT_FILE to a bundle with the issuing CA's certificate."
 
 _OTHER_NAME = "Use the host name that the certificate was issued for, or have one issued for this name."
 
@@ -129,9 +129,9 @@ _VERIFICATION = {
     9: ("can't be verified: it is not valid yet", "Check the clocks of this machine and of the server."),
     10: ("can't be verified: it has expired", "Renew the server's certificate, or set this machine's clock."),
     18: ("can't be verified: it is self-signed", _TRUST),
-    19: ("can't be verified: an authority that is not trusted here signed it", _TRUST),
-    20: ("can't be verified: an authority that is not trusted here signed it", _TRUST),
-    21: ("can't be verified: the server doesn't send the authority's intermediate certificate", _TRUST),
+    19: ("can't be verified: its CA is not trusted on this machine", _TRUST),
+    20: ("can't be verified: its CA is not trusted on this machine", _TRUST),
+    21: ("can't be verified: the server doesn't send the intermediate certificate", _TRUST),
     23: ("can't be verified: it was revoked", "Renew the server's certificate."),
     62: ("can't be verified for this name", _OTHER_NAME),
     64: ("can't be verified for this address", _OTHER_NAME),
@@ -142,11 +142,9 @@ _VERIFICATION = {
 def _tls(failure: ssl.SSLError) -> Explanation:
     reason = failure.reason or ""
     if reason in NO_TLS:
-        return Explanation(
-            "does not speak TLS at this port", "Give the port of https, or the URL with http://.", transient=False
-        )
+        return Explanation("does not speak TLS at this port", "Use the port of https, or http://.", transient=False)
     if reason in _CLIENT_CERTIFICATE:
-        hint = "Give a valid one: ResultsWriter(client_cert=(certificate, key))."
+        hint = "Pass a valid one: ResultsWriter(client_cert=(certificate, key))."
         return Explanation(_CLIENT_CERTIFICATE[reason], hint, transient=False)
     if reason in _HANDSHAKE:
         hint = (
@@ -157,7 +155,7 @@ def _tls(failure: ssl.SSLError) -> Explanation:
     if reason == "TLSV1_UNRECOGNIZED_NAME":
         return Explanation("has no certificate for this host name", _OTHER_NAME, transient=False)
     return Explanation(
-        f"broke the connection: {reason or 'TLS ended early'}", "The network or the server failed; try again."
+        f"closed or reset the connection: {reason or 'TLS ended early'}", "The network or the server failed; try again."
     )
 
 
@@ -166,7 +164,7 @@ NO_TLS = frozenset(
     | {"UNEXPECTED_MESSAGE", "PACKET_LENGTH_TOO_LONG", "BAD_RECORD_TYPE"}
 )
 
-_WANTED = "wants a client certificate"
+_WANTED = "requires a client certificate"
 _REJECTED = "rejects the client certificate"
 
 _CLIENT_CERTIFICATE = {
@@ -179,9 +177,9 @@ _CLIENT_CERTIFICATE = {
     "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": _REJECTED,
     "TLSV1_ALERT_ACCESS_DENIED": f"{_REJECTED}, which is not allowed there",
     "TLSV1_ALERT_DECRYPT_ERROR": _REJECTED,
-    "TLSV1_ALERT_UNKNOWN_CA": f"{_REJECTED}, whose authority it doesn't know",
+    "TLSV1_ALERT_UNKNOWN_CA": f"{_REJECTED}: its CA is unknown there",
 }
-"""The alerts that a server sends about the certificate of its client (RFC 8446, section 6.2), as OpenSSL names them."""
+"""Alerts about the client's certificate (RFC 8446, section 6.2), by OpenSSL's names."""
 
 _HANDSHAKE = frozenset(
     {"SSLV3_ALERT_HANDSHAKE_FAILURE", "TLSV1_ALERT_PROTOCOL_VERSION", "TLSV1_ALERT_INSUFFICIENT_SECURITY"}
@@ -190,4 +188,5 @@ _HANDSHAKE = frozenset(
     | {"UNSAFE_LEGACY_RENEGOTIATION_DISABLED", "LEGACY_SIGALG_DISALLOWED_OR_UNSUPPORTED", "WRONG_CIPHER_RETURNED"}
     | {"TLSV13_ALERT_MISSING_EXTENSION", "TLSV1_ALERT_NO_APPLICATION_PROTOCOL", "SSLV3_ALERT_ILLEGAL_PARAMETER"}
 )
-"""A handshake without common ground; servers with TLS 1.2 also answer so when a client certificate is missing."""
+"""Handshakes without a common version, cipher or key. TLS 1.2 servers also send handshake_failure when a client
+certificate is missing (RFC 5246, section 7.4.6)."""

@@ -1,4 +1,4 @@
-"""AddressGuard: keeps uploads away from every address that is not public."""
+"""SSRF protection: allow uploads to public addresses only, and connect to the address that was checked."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ def _hosts(given: Iterable[str | AllowedHost]) -> frozenset[AllowedHost]:
 
 @define(frozen=True, kw_only=True)
 class AddressGuard:
-    """Refuses hosts whose addresses are not public, so that a foreign URL can't reach into the own network.
+    """SSRF protection: rejects targets at private, loopback, link-local and other special-purpose addresses.
 
-    Every address that a name has must be public, and connections go to the very addresses that were checked: a
-    name that answers another one later gains nothing. With a guard the environment's proxies are not used, as
-    they would resolve names on their own.
+    All addresses of a host must be public, and the connection goes to the address that was checked, so that DNS
+    rebinding has no effect: the name is not resolved a second time. Redirects are checked in the same way. With a guard
+    the environment's proxies are not used, because a proxy would resolve the name itself.
 
     Args:
-        allow_networks: Networks in CIDR notation that may be reached although they are not public, each with a port:
-            `10.20.0.0/16:9000`, `[fd00::/8]:9000`. For an address of NAT64, 6to4 or Teredo its own network and the
-            IPv4 address in it both count.
-        allow_hosts: Names of hosts that may be reached whatever their addresses are, each with a port:
-            `minio.internal:9000`; `*.minio.internal:9000` means all names below it.
+        allow_networks: Private networks that may be reached, in CIDR notation, each with a port: `10.20.0.0/16:9000`,
+            `[fd00::/8]:9000`. For a NAT64, 6to4 or Teredo address its own network and that of the IPv4 address in it
+            must both be allowed.
+        allow_hosts: Hosts that may be reached whatever their addresses are, each with a port: `minio.internal:9000`;
+            `*.minio.internal:9000` allows all names below it.
 
     Without a port, only the default port of the URL's scheme is allowed, 80 or 443; `:*` allows every port.
 
     Raises:
-        ConfigurationError: One is no network or no name.
+        ConfigurationError: A value is not a network, or not a host name.
 
     Example:
         >>> ResultsWriter(guard=AddressGuard(allow_networks=["10.20.0.0/16"], allow_hosts=["minio.internal:9000"]))
@@ -62,11 +62,11 @@ class AddressGuard:
     allow_hosts: frozenset[AllowedHost] = field(default=(), converter=_hosts)
 
     def check(self, url: SecretURL) -> None:
-        """Refuse what can be refused without the network: addresses in the URL itself, and the machine's own names.
+        """Check a URL without resolving its host: IP literals, and names of the machine itself.
 
         Raises:
             AddressNotAllowedError: The host is not public.
-            InvalidTargetError: No host can have such a name.
+            InvalidTargetError: The host name is invalid.
         """
         if self._allows(url):
             return
@@ -76,22 +76,26 @@ class AddressGuard:
             if any(self._block(own, url) for own in LOOPBACK):
                 raise _refusal(url, "is this machine itself", f"--allow-host {option_value(host, url)}")
         elif address is not None:
+            # A zone (RFC 6874) names an interface of this machine: only link-local addresses have one.
             if "%" in host:
-                raise _refusal(url, "has an address of one network interface", "--allow-network, without the '%'")
+                raise _refusal(url, "has an IPv6 address with a zone", "--allow-network, without the '%'")
             if block := self._block(address, url):
                 option = f"--allow-network {_network_of(address, block, url)}"
                 raise _refusal(url, f"is not public ({block.name})", option)
 
     def resolve(self, url: SecretURL, deadline: float) -> Addresses:
-        """Return the addresses of a URL's host when every one of them may be reached.
+        """Resolve a URL's host, and check every address.
+
+        The caller connects to the returned addresses and doesn't resolve again: a name that resolves to another address
+        the second time (DNS rebinding) was checked in vain.
 
         Args:
-            url: Where to.
+            url: The URL.
             deadline: When to give up, by the monotonic clock.
 
         Raises:
-            AddressNotAllowedError: One may not.
-            OSError: The host has no address, or the system didn't answer in time.
+            AddressNotAllowedError: One of the addresses is not allowed.
+            OSError: The host has no address, or the resolver didn't respond in time.
         """
         self.check(url)
         found = connect.resolve(url, deadline)
@@ -100,17 +104,18 @@ class AddressGuard:
         for *_, place in found:
             address = ipaddress.ip_address(str(place[0]).partition("%")[0])
             if block := self._block(address, url):
-                # The error's text may go to a stranger, for whom a name inside must not lead to its address.
-                _log.warning("%s leads to %s (%s): nothing is sent there.", url, address, block.name)
+                # Only the operator's log has the address: the error may be shown to an untrusted user, who would learn
+                # which internal names exist, and their addresses.
+                _log.warning("%s resolves to %s (%s); nothing was sent.", url, address, block.name)
                 option = f"--allow-host {option_value(host_name(url), url)}"
-                raise _refusal(url, "leads to an address that is not public", option, resolved=True)
+                raise _refusal(url, "resolves to a private address", option, resolved=True)
         return found
 
     def _allows(self, url: SecretURL) -> bool:
         return any(host.has(url) for host in self.allow_hosts)
 
     def _block(self, address: Address, url: SecretURL) -> Block | None:
-        """Return why an address may not be reached; None when it may."""
+        """Return the block that an address is rejected for; None if it is allowed."""
         for each in (address, *embedded(address)):
             block = special(each)
             if block and not any(network.has(each, url) for network in self.allow_networks):
@@ -120,14 +125,14 @@ class AddressGuard:
 
 def _network_of(address: Address, block: Block, url: SecretURL) -> str:
     if any(embedded(address)):
-        return "with its network, and with that of the IPv4 address in it"
+        return "with its network, and the network of the IPv4 address in it"
     return option_value(str(block.network if block.name == "loopback" else address), url)
 
 
 def _refusal(url: SecretURL, problem: str, option: str, *, resolved: bool = False) -> AddressNotAllowedError:
     return AddressNotAllowedError(
         f"{url} {problem}; nothing was sent.",
-        hint=f"Give a public one, or let the service's operator allow it: {option} (in code: AddressGuard).",
+        hint=f"Use a public host, or ask the operator to allow it: {option} (in code: AddressGuard).",
         url=str(url),
         resolved=resolved,
     )

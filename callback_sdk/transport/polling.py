@@ -1,7 +1,8 @@
-"""Which sockets are ready, with what the process has for it.
+"""Tell which sockets are ready, by `select.poll` or else by `select.select`.
 
-`eventlet.monkey_patch()` removes `select.poll`, because it would block its event loop, and leaves a `select.select` of
-its own. `select.poll` is preferred, because `select.select` takes no descriptor above 1023.
+`select.poll` is preferred: `select.select` raises ValueError for descriptors above 1023 (FD_SETSIZE, select(2)).
+It is missing on Windows, where `select.select` has no such limit, and after `eventlet.monkey_patch()`, which removes it
+because it would block the event loop, and leaves a `select.select` of its own.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from collections.abc import Sequence
 
 
 def readable(sock: socket.socket) -> bool:
-    """Tell whether something can be read from a socket at this moment, its end included."""
+    """Tell whether a socket is readable now; at the end of the connection it is."""
     return bool(_wait([sock], reading=True, seconds=0))
 
 
 def writable(sockets: Sequence[socket.socket], seconds: float) -> list[socket.socket]:
-    """Return the sockets whose connection is established or has failed; wait for the first one.
+    """Wait for the first sockets to connect, or to fail, and return them.
 
     Args:
-        sockets: Sockets that don't block.
-        seconds: How long to wait; then the list is empty.
+        sockets: Non-blocking sockets.
+        seconds: Maximum time to wait; then the list is empty.
     """
     return _wait(sockets, reading=False, seconds=seconds)
 

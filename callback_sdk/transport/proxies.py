@@ -1,7 +1,6 @@
-"""Which proxy the environment names for a URL, as requests and curl read it.
+"""Proxies of the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY), as requests and curl read them.
 
-These variables belong to every program, and not to this package: so they are read here and not with the settings,
-whose library would be loaded for them.
+The variables are not settings of this package, so they aren't read in `config`, which would load environ-config.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.targets.hosts import Address, ascii_host, ip_literal, is_loopback, port_of
 
 _CLIENT_KINDS = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
-"""Kinds of proxies that requests goes through; SOCKS with the package PySocks."""
+"""Schemes of proxies that requests supports; SOCKS with the package PySocks."""
 
 _HINT = (
     "Set HTTP_PROXY, HTTPS_PROXY or ALL_PROXY to http://host:port, or to http://user:password@host:port with "
@@ -24,55 +23,55 @@ _HINT = (
 
 
 def environment_proxy(url: SecretURL) -> SecretURL | None:
-    """Return the proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY name for a URL.
+    """Return the environment's proxy for a URL.
 
     Args:
-        url: Where an upload goes to. The machine itself is never reached through a proxy.
+        url: URL of an upload. Loopback addresses are never reached through a proxy.
 
     Returns:
         The proxy; None for a direct connection.
 
     Raises:
-        DeliveryError: The proxy is of a kind that uploads can't go through.
+        DeliveryError: The proxy's scheme is not supported for uploads.
     """
     if (named := _named_proxy(url)) is None:
         return None
     proxy, problem = _read(named, ("http",))
     if problem:
         raise DeliveryError(
-            f"What the environment names as the proxy for {url} {problem}; nothing was sent.",
-            hint=f"{_HINT}, or the target's host in NO_PROXY.",
+            f"The environment's proxy for {url} {problem}; nothing was sent.",
+            hint=f"{_HINT}; or add the target's host to NO_PROXY.",
             url=str(url),
         )
     return proxy
 
 
 def check_proxy(url: SecretURL) -> None:
-    """Make sure that requests can use the proxy that the environment names for a URL, before it reads that itself.
+    """Check that requests can use the environment's proxy for a URL, before it reads the variables itself.
 
     Args:
         url: The URL of a service.
 
     Raises:
-        ConfigurationError: It can't.
+        ConfigurationError: The proxy's URL is malformed, or its scheme is not supported.
     """
     if (named := _named_proxy(url)) is None:
         return
     _, problem = _read(named, _CLIENT_KINDS)
     if problem:
         raise ConfigurationError(
-            f"What the environment names as the proxy for {url} {problem}; nothing was sent.",
-            hint=f"{_HINT}, or the service's host in NO_PROXY.",
+            f"The environment's proxy for {url} {problem}; nothing was sent.",
+            hint=f"{_HINT}; or add the service's host to NO_PROXY.",
         )
 
 
 def is_direct(url: SecretURL) -> bool:
-    """Tell whether no proxy may be asked for a URL: no proxy reaches this machine's own loopback addresses."""
+    """Tell whether a URL is reached directly: loopback addresses are those of this machine, not of the proxy's."""
     return is_loopback(url.host) or not any_proxy() or _is_excluded(url.host)
 
 
 def _is_excluded(host: str) -> bool:
-    """Tell whether NO_PROXY names a network that an address is in: requests knows IPv4 ones only (its issue 6313)."""
+    """Tell whether an address is in a network of NO_PROXY: requests ignores those of IPv6 (psf/requests issue 6313)."""
     with no_fork:
         from urllib.request import getproxies
 
@@ -89,7 +88,7 @@ def _holds(network: str, address: Address) -> bool:
 
 
 def direct(url: SecretURL) -> None:
-    """Return no proxy, whatever the environment says."""
+    """Return None: no proxy, whatever the environment has."""
 
 
 def any_proxy() -> bool:
@@ -113,14 +112,14 @@ def _named_proxy(url: SecretURL) -> Secret[str] | None:
 
 
 def _read(named: Secret[str], kinds: Collection[str]) -> tuple[SecretURL, str]:
-    """Return a proxy, and what is wrong with it, or nothing."""
+    """Return a proxy, and the problem with it, or an empty string."""
     try:
-        # Without a scheme it is an HTTP proxy, by custom.
+        # Without a scheme it is an HTTP proxy, as curl(1) has it.
         proxy = SecretURL(named.reveal() if "://" in named.reveal() else f"http://{named.reveal()}")
         ascii_host(proxy)
     except InvalidTargetError:
         proxy = SecretURL("")
-    # What follows the host is rather a password that has one of / ? # in it.
+    # A path, query or fragment is rather the rest of a password with an unencoded /, ? or # (RFC 3986, section 3.2).
     if not proxy.host or proxy.request_target() != "/" or "#" in proxy.reveal():
-        return proxy, "can't be read as a URL"
-    return proxy, "" if proxy.scheme in kinds else f"is a proxy of the kind {proxy.scheme}"
+        return proxy, "is not a URL"
+    return proxy, "" if proxy.scheme in kinds else f"has the unsupported scheme {proxy.scheme}"

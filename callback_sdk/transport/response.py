@@ -1,4 +1,4 @@
-"""What a server says to a request (RFC 9112): read with llhttp, by `httptools`, and bounded in every direction."""
+"""Parse HTTP/1.1 responses (RFC 9112) with llhttp, through `httptools`, bounded in every size."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from attrs import define, field
 from callback_sdk.redaction import SecretURL
 
 MAX_BODY = 64 * 1024
-"""Bytes that are read of an answer's body."""
+"""Bytes of a response body that are read."""
 
 _MAX_HEAD = 64 * 1024
-"""Bytes that an answer's head may have, together with the interim ones before it."""
+"""Bytes that a response's head may have, interim responses included."""
 
 _MAX_HEADERS = 100
-"""Lines that a head may have."""
+"""Fields that a head may have."""
 
 _MAX_FRAMED = 8 * MAX_BODY
-"""Bytes that are received in all: an answer may come in chunks of one byte, each with five around it."""
+"""Bytes that are received in all: a body may come in chunks of one byte, with five bytes of framing each."""
 
 _PIECE = 16 * 1024
 
 
 _TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
-"""How an alert and a handshake of TLS begin (RFC 8446, section 5.1)."""
+"""First bytes of a TLS record with an alert or a handshake (RFC 8446, section 5.1)."""
 
 
 class InvalidResponseError(OSError):
-    """What a server sent is no answer, or it stopped in the middle of its head.
+    """The server's bytes are not an HTTP response, or end inside its head.
 
     Attributes:
-        received: How many bytes came.
-        is_tls: Whether the server speaks TLS, and was spoken to without.
+        received: Number of bytes received.
+        is_tls: Whether they are TLS, at a port that was sent plain HTTP.
     """
 
     def __init__(self, message: str, *, received: int = 0, is_tls: bool = False) -> None:
@@ -44,17 +44,17 @@ class InvalidResponseError(OSError):
 
 @define(frozen=True, kw_only=True)
 class Response:
-    """What a server said.
+    """An HTTP response.
 
     Attributes:
         status: HTTP status.
-        headers: Names in lower case; the first value of each.
+        headers: First value of each field, by lower-case name.
         body: Its first 64 KiB.
-        url: Who answered: the last of the redirects.
+        url: URL that responded, after redirects.
     """
 
     status: int
-    # A server may quote the request in either.
+    # Not in the repr: a server may quote the request, credentials included, in either.
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     url: SecretURL
@@ -62,29 +62,29 @@ class Response:
     def decoded_body(self) -> bytes:
         """Return the body without its content encoding, at most 64 KiB of it.
 
-        Nobody asked for an encoding, but some proxies compress whatever passes, and an error's code is in there.
+        The request asks for `identity`, but some proxies compress anyway, and the body has the error's code.
         """
         if self.headers.get("content-encoding", "").strip().lower() not in ("gzip", "x-gzip", "deflate"):
             return self.body
         import zlib
 
         try:
-            # 32 + 15: both zlib's header and gzip's. What was cut off at 64 KiB decodes as far as it goes.
+            # 32 + 15: detects zlib's and gzip's header (zlib.h, inflateInit2). A body cut at 64 KiB decodes in part.
             return zlib.decompressobj(wbits=47).decompress(self.body, MAX_BODY)
         except zlib.error:
             return self.body
 
 
 class ResponseParser:
-    """An answer on its way in.
+    """Incremental parser of one response.
 
     Attributes:
-        status: HTTP status, once the head is there.
-        headers: Names in lower case; the first value of each.
-        body: What has come of it.
-        has_head: Whether the head is there.
-        is_whole: Whether all of it is there.
-        is_last: Whether the server sends no further answer over the connection.
+        status: HTTP status, once the head is complete.
+        headers: First value of each field, by lower-case name.
+        body: Body received so far.
+        has_head: Whether the head is complete.
+        is_whole: Whether the response is complete.
+        is_last: Whether the connection can't be reused.
     """
 
     def __init__(self) -> None:
@@ -95,19 +95,19 @@ class ResponseParser:
         self.is_last = True
         self._received = self._lines = 0
         self._parser = httptools.HttpResponseParser(self)
-        # Servers that are some lines in a script end theirs with a mere line feed, and everybody understands them.
+        # A bare LF ends a line too: RFC 9112, section 2.2, lets a recipient accept it, and small servers send it.
         self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)
 
     def read(self, receive: Callable[[int], bytes], *, head_only: bool = False) -> None:
-        """Read to the end, or as far as it matters.
+        """Read the response up to its end or its limits.
 
         Args:
-            receive: Gives some bytes, at most so many, and none at the end of the connection.
-            head_only: Whether what follows the head isn't HTTP, as behind a CONNECT.
+            receive: Returns at most as many bytes as its argument says, none at the end of the connection.
+            head_only: Stop after the head: the bytes after a response to CONNECT are not HTTP.
 
         Raises:
-            InvalidResponseError: There is no whole head.
-            OSError: The connection broke.
+            InvalidResponseError: The head is incomplete or not HTTP.
+            OSError: The connection failed.
         """
         try:
             while not self.is_whole and not (head_only and self.has_head):
@@ -119,11 +119,11 @@ class ResponseParser:
                     self.is_last = True
                     break
         finally:
-            # The two would hold each other.
+            # Parser and callbacks refer to each other: without this only the garbage collector frees them.
             del self._parser
         if not self.has_head:
-            # RFC 9112, section 8: a head that was cut off is no response, whatever its status line says.
-            raise InvalidResponseError("the connection ended before there was an answer", received=self._received)
+            # RFC 9112, section 8: a response without a complete head is incomplete, whatever its status line says.
+            raise InvalidResponseError("the connection ended before the response", received=self._received)
 
     def _feed(self, data: bytes) -> None:
         is_tls = not self._received and data[:2] in _TLS_RECORDS
@@ -132,32 +132,32 @@ class ResponseParser:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if isinstance(error.__context__, BaseException) and not isinstance(error.__context__, Exception):
-                # A Ctrl-C inside one of the methods that llhttp calls.
+                # KeyboardInterrupt in a callback: httptools raises its own error with it as the context.
                 raise error.__context__ from None
-            # In "2000 OK" the parser takes 200 for the status.
+            # For "2000 OK" the parser's status is 200.
             has_status = not isinstance(error, httptools.HttpParserInvalidStatusError)
             self._end_here(has_status=has_status, is_tls=is_tls, error=error)
         if not self.has_head and (self._received > _MAX_HEAD or self._lines > _MAX_HEADERS):
             self._end_here()
 
     def _end_here(self, *, has_status: bool = True, is_tls: bool = False, error: Exception | None = None) -> None:
-        """Take the status for the whole answer, and use the connection no more.
+        """Reduce a malformed response to its status, and don't reuse the connection.
 
-        The request is through and the server has decided. What is wrong behind its status line, a header that no
-        parser accepts or an endless head, must not make us send the same result again and again.
+        The server has processed the request. A malformed field or an endless head after the status line must not cause
+        the same result to be sent again.
         """
         self.is_last = self.is_whole = True
         status = self._parser.get_status_code()
         if self.has_head:
             return
         if not has_status or not 200 <= status <= 599:
-            raise InvalidResponseError("the answer is no HTTP", received=self._received, is_tls=is_tls) from error
+            raise InvalidResponseError("the response is not HTTP", received=self._received, is_tls=is_tls) from error
         self.status, self.has_head = status, True
 
-    # What llhttp calls:
+    # Callbacks of httptools.HttpResponseParser:
 
     def on_message_begin(self) -> None:
-        # Nobody asked for a second one.
+        # A second response without a request: bytes after a body that was longer than its Content-Length.
         self.is_last = self.has_head or self.is_last
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -170,7 +170,7 @@ class ResponseParser:
             return
         status = self._parser.get_status_code()
         if 100 <= status < 200 and status != 101:
-            # An interim answer; the final one follows.
+            # Interim: a final response follows (RFC 9110, section 15.2). After 101 it would not be HTTP any more.
             self.headers.clear()
         else:
             self.status, self.has_head = status, True
@@ -185,15 +185,15 @@ class ResponseParser:
 
 
 def read_response(receive: Callable[[int], bytes], url: SecretURL) -> tuple[Response, bool]:
-    """Read an answer, and tell whether another request can go over the same connection.
+    """Read a response, and tell whether the connection can be reused.
 
     Args:
-        receive: Gives some bytes, at most so many, and none at the end of the connection.
-        url: Who answers.
+        receive: Returns at most as many bytes as its argument says, none at the end of the connection.
+        url: URL of the request.
 
     Raises:
-        InvalidResponseError: There is none.
-        OSError: The connection broke.
+        InvalidResponseError: The head is incomplete or not HTTP.
+        OSError: The connection failed.
     """
     parser = ResponseParser()
     parser.read(receive)

@@ -1,4 +1,4 @@
-"""When to try again, when to wait, and when never to. `docs/retries.md` has the same list for readers."""
+"""Which failures are retried, and after which delay. `docs/retries.md` has the same lists; a test compares them."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import DeliveryError, TargetError
 
 RETRYABLE_STATUSES = frozenset({408, 425, 429, *range(500, 600)})
-"""Statuses of a transient failure: writer, outbox, service and client retry the same ones.
+"""Statuses of transient failures: writer, outbox, service and client retry the same ones.
 
-All of 5xx: content delivery networks have their own (Cloudflare's 520 to 530), and load balancers answer 501 and 505 in
-the place of a server that is being replaced (RFC 9110, section 15.6: an unknown 5xx is to be treated as 500).
+All of 5xx: content delivery networks have codes of their own (Cloudflare's 520 to 530), load balancers respond with 501
+and 505 while a server is being replaced, and RFC 9110, section 15, has an unknown 5xx treated as 500.
+408, 425 and 429 are in RFC 9110, section 15.5.9, RFC 8470, section 5.2, and RFC 6585, section 4.
 """
 
 RETRYABLE_CODES = frozenset(
     {"ConditionalRequestConflict", "InternalError", "OperationAborted", "RequestTimeout", "ServerBusy", "SlowDown"}
     | {"ServiceUnavailable"}
 )
-"""Error codes of object stores for a passing fault, whatever status they come with."""
+"""Error codes of object stores for transient failures, whatever the status: "Error responses" in Amazon's S3 API
+reference (some come with 400 or 409), "Common REST API error codes" in Azure's."""
 
 PERMANENT_CODES = frozenset({"NotImplemented"})
-"""Error codes of object stores that aren't retried although their status is: the store understood the request."""
+"""Error codes of object stores that aren't retried although their status is: S3's 501 for an unsupported header."""
 
 MAX_RETRY_AFTER = timedelta(hours=1)
-"""More than a server may make us wait."""
+"""Upper limit of `Retry-After`."""
 
 SERVICE_DELAYS = (
     timedelta(seconds=5),
@@ -39,52 +41,54 @@ SERVICE_DELAYS = (
     timedelta(hours=5),
     timedelta(hours=10),
 )
-"""Pauses between the tries of a durable delivery; after the last one it is dead."""
+"""Delays between the attempts of a durable delivery, 17.7 h in all; after the last one it is dead."""
 
 MAX_DELAY = max(SERVICE_DELAYS) * 1.1 + MAX_RETRY_AFTER
-"""No durable delivery waits longer for its next attempt. A later time was written by a clock that was wrong."""
+"""Longest delay of a durable delivery: a later `next_attempt` was written while the clock was wrong."""
 
 _SECONDS = re.compile(r"([0-9]+)(\.[0-9]*)?")
 
 _MAX_LIST = 10_000
-"""Characters of a list of pauses."""
+"""Characters of a list of delays."""
 
 _MAX_DATE = 64
-"""Characters of an HTTP date, with room for other forms."""
+"""Characters of an HTTP date (29 in RFC 9110, section 5.6.7), with room for other forms."""
 
 _INITIAL_BACKOFF = timedelta(milliseconds=200)
 _MAX_BACKOFF = timedelta(seconds=20)
 
 
 def is_retryable(status: int, code: str | None = None) -> bool:
-    """Tell a passing fault from an answer for good.
+    """Tell whether a response is a transient failure.
 
     Args:
         status: HTTP status.
-        code: The store's error code, when there was one.
+        code: The store's error code, if it sent one.
     """
     return code not in PERMANENT_CODES and (status in RETRYABLE_STATUSES or code in RETRYABLE_CODES)
 
 
 def backoff(attempts: int) -> timedelta:
-    """Return how long to wait within one process: full jitter, so that many clients don't come back at once.
+    """Return the delay within one process: exponential backoff with full jitter, so that clients don't retry in step.
+
+    Source: "Exponential Backoff And Jitter" in Amazon's Architecture Blog.
 
     Args:
-        attempts: Tries made so far, at least 1.
+        attempts: Attempts made so far, at least 1.
     """
     max_pause: timedelta = min(_MAX_BACKOFF, _INITIAL_BACKOFF * (1 << min(attempts - 1, 16)))
     return max_pause * random.random()  # noqa: S311 (jitter is no secret)
 
 
 def service_delay(attempts: int, delays: Sequence[timedelta] = SERVICE_DELAYS) -> timedelta | None:
-    """Return how long the service waits before the next try of a delivery.
+    """Return the delay before the next attempt of a durable delivery.
 
     Args:
-        attempts: Tries made so far, at least 1.
-        delays: The pauses between tries.
+        attempts: Attempts made so far, at least 1.
+        delays: Delays between attempts.
 
     Returns:
-        The delay, up to a tenth longer than its step; None when it is time to give up.
+        The delay with up to 10 % jitter; None after the last attempt.
     """
     if attempts > len(delays):
         return None
@@ -92,15 +96,15 @@ def service_delay(attempts: int, delays: Sequence[timedelta] = SERVICE_DELAYS) -
 
 
 def next_delay(error: Exception, attempts: int, delays: Sequence[timedelta] = SERVICE_DELAYS) -> timedelta | None:
-    """Return how long a durable delivery waits after a try that failed.
+    """Return the delay of a durable delivery after a failed attempt.
 
     Args:
-        error: Why it failed. What isn't an error of ours may be a passing fault as well.
-        attempts: Tries made so far, at least 1.
-        delays: The pauses between tries.
+        error: Why it failed. Errors of other packages count as transient.
+        attempts: Attempts made so far, at least 1.
+        delays: Delays between attempts.
 
     Returns:
-        The delay; None when there is no point in another try.
+        The delay; None if the delivery has failed permanently.
     """
     delay = service_delay(attempts, delays)
     if delay is None or isinstance(error, TargetError):
@@ -111,15 +115,15 @@ def next_delay(error: Exception, attempts: int, delays: Sequence[timedelta] = SE
 
 
 def parse_retry_after(value: str | None, *, now: datetime | None = None) -> timedelta | None:
-    """Read a `Retry-After` header (RFC 9110, section 10.2.3): seconds, or a date.
+    """Parse a `Retry-After` header (RFC 9110, section 10.2.3): seconds, or a date.
 
-    Decimals are accepted, as rate limiters send them although the RFC has whole seconds only.
+    Decimals are accepted: rate limiters send them, although the RFC has whole seconds only.
 
     Returns:
-        How long to wait, at most an hour; None without the header or when it can't be read.
+        The delay, at most an hour; None without the header or if it is malformed.
     """
     text = (value or "").strip()
-    # Proxies join two headers of one name with a comma.
+    # Proxies join two fields of one name with a comma (RFC 9110, section 5.3).
     seconds = [_SECONDS.fullmatch(part.strip()) for part in text[:_MAX_LIST].split(",")]
     delays = [_parse_seconds(match[1], match[2]) for match in seconds if match is not None]
     is_list = len(delays) == len(seconds)

@@ -1,4 +1,4 @@
-"""TLS: which servers are trusted, and the certificate that this side shows when a server asks for one."""
+"""TLS: trusted certificate authorities, and the client certificate."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ ClientCert = str | os.PathLike[str] | Sequence[str | os.PathLike[str] | Secret[s
 
 
 _RELOAD = 10.0
-"""Seconds between two readings of the files at least: it takes some tens of milliseconds of CPU."""
+"""Minimum seconds between two reads of the certificate files, which take tens of milliseconds of CPU."""
 
 
 class TLS:
-    """The TLS settings of one sender. It may be shared by threads, and each process has a context of its own.
+    """TLS settings of one sender. Thread-safe; each process has its own context.
 
     Args:
-        client_cert: The client certificate; None to show none.
+        client_cert: The client certificate, or None.
 
     Raises:
         ConfigurationError: The client certificate can't be loaded.
@@ -40,7 +40,7 @@ class TLS:
 
     def __init__(self, client_cert: ClientCert | None = None) -> None:
         self._client = None if client_cert is None else _ClientCertificate.of(client_cert)
-        # Without `self` in it, so that a sender that nobody has any more is gone at once.
+        # Not a bound method: the cycle through `self` would keep an unused sender until a garbage collection.
         self._context = PerProcess(functools.partial(_make_context, self._client))
         self._reloaded = -_RELOAD
         if self._client is not None:
@@ -48,19 +48,19 @@ class TLS:
             self._context.get()
 
     def wrap(self, sock: socket.socket, host: str) -> socket.socket:
-        """Do the handshake, and return the encrypted socket.
+        """Do the TLS handshake, and return the encrypted socket.
 
         Args:
             sock: A connected socket with a timeout.
-            host: The name that the server's certificate must have.
+            host: Host name or address that the server's certificate must be for.
 
         Raises:
             OSError: The handshake failed.
-            InvalidTargetError: No certificate can have such a name.
-            ConfigurationError: The certificates that this side needs can't be loaded.
+            InvalidTargetError: The host name is invalid.
+            ConfigurationError: The certificate authorities or the client certificate can't be loaded.
         """
         context = self._context.get()
-        # A certificate names the host without the dot that may end it.
+        # Certificates and SNI have names without the trailing dot (RFC 6066, section 3).
         name = host.removesuffix(".")
         _check_name(name)
         import ssl
@@ -72,7 +72,7 @@ class TLS:
             raise
 
     def _reload(self) -> None:
-        """Have the next attempt read the files anew: somebody may have added the missing authority meanwhile."""
+        """Let the next attempt read the files again: an operator may have added the missing authority."""
         now = time.monotonic()
         if now - self._reloaded >= _RELOAD:
             self._reloaded = now
@@ -81,7 +81,7 @@ class TLS:
 
 def _make_context(client: _ClientCertificate | None) -> ssl.SSLContext:
     with no_fork:
-        # The codec of host names, which the first handshake would import.
+        # The first handshake would import this codec outside `no_fork`; a fork at that moment inherits the import lock.
         import encodings.idna  # noqa: F401
         import ssl
 
@@ -89,7 +89,7 @@ def _make_context(client: _ClientCertificate | None) -> ssl.SSLContext:
             import certifi
 
             context = ssl.create_default_context()
-            # Slim containers have no certificates of their own.
+            # Slim container images have no /etc/ssl/certs.
             context.load_verify_locations(certifi.where())
         except OSError as error:
             raise _unusable(error) from error
@@ -99,14 +99,14 @@ def _make_context(client: _ClientCertificate | None) -> ssl.SSLContext:
 
 
 def _unusable(error: OSError) -> ConfigurationError:
-    # Python opens this file while it makes the context, and its error doesn't name it.
+    # ssl.create_default_context opens this file, and its error doesn't name it.
     if name := os.environ.get("SSLKEYLOGFILE"):
         problem, hint = (
             f"TLS can't be set up with SSLKEYLOGFILE={name}",
-            "Unset it, or name a file that can be written.",
+            "Unset it, or set it to a writable file.",
         )
     else:
-        problem = "The certificates of the authorities can't be loaded"
+        problem = "The certificates of the certificate authorities can't be loaded"
         hint = "Reinstall certifi, and check SSL_CERT_FILE and SSL_CERT_DIR."
     return ConfigurationError(f"{problem}: {error.strerror or error}.", hint=hint)
 
@@ -119,7 +119,7 @@ class _ClientCertificate:
 
     @classmethod
     def of(cls, given: ClientCert) -> _ClientCertificate:
-        """Read the argument.
+        """Parse `client_cert`.
 
         Raises:
             ConfigurationError: It is neither a path nor two or three values.
@@ -139,7 +139,7 @@ class _ClientCertificate:
         """Load certificate and key.
 
         Raises:
-            ConfigurationError: A file can't be read, the password is missing or wrong, or the key is another one's.
+            ConfigurationError: A file can't be read, the password is missing or wrong, or the key doesn't match.
         """
         import ssl
 
@@ -153,7 +153,7 @@ class _ClientCertificate:
             raise ConfigurationError(f"The password of {self.key} can't be used: {error}.") from None
 
     def _ask(self) -> str:
-        # Without a function OpenSSL would ask at the terminal, and a worker would wait there for ever.
+        # Without a function OpenSSL prompts at the terminal, and a worker would wait there forever.
         if self.password is None:
             raise ConfigurationError(
                 f"The private key {self.key} is encrypted.",
@@ -169,7 +169,7 @@ class _ClientCertificate:
         elif self.password is not None and "PEM" not in reason:
             problem, hint = f"The private key {self.key} can't be decrypted", "Check the password."
         else:
-            problem = f"{self.certificate} and {self.key} hold no certificate and private key that can be loaded"
+            problem = f"The certificate {self.certificate} or the private key {self.key} can't be loaded"
             hint = "Give PEM files, with -----BEGIN CERTIFICATE----- and -----BEGIN PRIVATE KEY----- in them."
         raise ConfigurationError(f"{problem} ({reason or type(error).__name__}).", hint=hint) from error
 
@@ -180,7 +180,7 @@ def _check_name(host: str) -> None:
     except UnicodeError as error:
         # ".example.org", "a..example.org", or a label of more than 63 characters.
         raise InvalidTargetError(
-            f"The target's host {host} is not a name that a certificate can have.", hint="Check its spelling."
+            f"The target's host name {host} is invalid in TLS.", hint="Check its spelling."
         ) from error
 
 

@@ -30,7 +30,7 @@ URL = "https://store.example.org"
         ("timeout", True, "timeout is of type bool. Give seconds, or a timedelta"),
         ("timeout", float("inf"), "timeout is inf. Give a finite number"),
         ("timeout", 1e300, "timeout is 1e+300. Give a finite number"),
-        ("timeout", -0.5, "timeout is -0.5. Must be positive."),
+        ("timeout", -0.5, "timeout is -0.5. Must not be negative."),
         ("timeout", timedelta(seconds=-1), "timeout is -1 day, 23:59:59."),
         ("max_webhook_bytes", "1MB", "max_webhook_bytes is of type str. Give a whole number."),
         ("max_webhook_bytes", True, "max_webhook_bytes is of type bool. Give a whole number."),

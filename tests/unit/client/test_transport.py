@@ -382,11 +382,11 @@ def test_a_malformed_redirect_is_an_error_of_ours(location: str, client: Client,
 
 
 PROXIES = {
-    "http://[bad": "can't be read as a URL",
-    "http://:port": "can't be read as a URL",
-    "http://user:MARKER9c2e@": "can't be read as a URL",
-    "http://": "can't be read as a URL",
-    "nonsense://x": "is a proxy of the kind nonsense",
+    "http://[bad": "is not a URL",
+    "http://:port": "is not a URL",
+    "http://user:MARKER9c2e@": "is not a URL",
+    "http://": "is not a URL",
+    "nonsense://x": "has the unsupported scheme nonsense",
     "socks5://127.0.0.1:9": "SOCKS proxies need PySocks",
 }
 

@@ -133,7 +133,7 @@ def test_access_point_is_signed_in_its_own_region() -> None:
 def test_lifetime_that_is_too_short_is_refused(signer: S3Signer, expires: Any) -> None:
     """Zero and negative lifetimes say so, for PUT and POST."""
     for sign in (signer.presign_put, signer.presign_post):
-        with pytest.raises(SigningError, match=r"too short|must be positive"):
+        with pytest.raises(SigningError, match=r"too short|Must be positive"):
             sign("k", expires=expires)
 
 

@@ -99,7 +99,7 @@ def test_proxy_that_uploads_cannot_use_is_an_error(
 ) -> None:
     """It is never passed by in silence, and its password doesn't show."""
     monkeypatch.setenv("ALL_PROXY", proxy)
-    with pytest.raises(DeliveryError, match="environment names as the proxy") as caught:
+    with pytest.raises(DeliveryError, match="environment's proxy for") as caught:
         sender.send(upload("https://example.org/"))
     assert not caught.value.retryable
     assert not leaks(everything_printed(caught.value))

@@ -186,7 +186,7 @@ def test_client_certificate_that_the_server_rejects_is_named(trusted: Authority,
         assert_lasting(caught.value)
         (tmp_path / "other").mkdir()
         strange = Authority(tmp_path / "other").client_cert(tmp_path)
-        with pytest.raises(DeliveryError, match="whose authority it doesn't know"):
+        with pytest.raises(DeliveryError, match="its CA is unknown there"):
             HTTPSender(client_cert=strange).send(upload(server.url))
 
 
@@ -207,8 +207,8 @@ def test_encrypted_key_without_its_password_is_a_clear_error(
     [
         (lambda certificate, key: (certificate, key.parent / "gone.key"), "gone.key can't be read: No such file"),
         (lambda certificate, key: key.parent, "can't be read: Is a directory"),
-        (lambda certificate, key: (key, key), "hold no certificate"),
-        (lambda certificate, key: certificate, "hold no certificate"),
+        (lambda certificate, key: (key, key), "can't be loaded"),
+        (lambda certificate, key: certificate, "can't be loaded"),
         (lambda certificate, key: (certificate, key, "x", "y"), "neither a path nor"),
         (lambda certificate, key: (certificate, None), "neither a path nor"),
         (lambda certificate, key: (), "neither a path nor"),
