@@ -1,4 +1,7 @@
-"""Azure Blob URLs with a shared access signature."""
+"""Azure Blob URLs with a shared access signature (SAS).
+
+Source: "Create a service SAS" and "Put Blob" in Azure's REST reference.
+"""
 
 from __future__ import annotations
 
@@ -27,17 +30,17 @@ class AzureBlob(Target):
     def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
         """See `Target.recognize`."""
         url = callback.url
-        # The times of a signature with an identifier (si) are kept at the store, in a stored access policy.
+        # With an identifier (si) the times are in a stored access policy of the container, and not in the URL.
         if not {"sig", "sv"} <= url.query_names() or not {"se", "si"} & url.query_names():
             return None
         if url.query("spr") == "https" and url.scheme == "http":
             raise InvalidTargetError(
-                f"The shared access signature of {url} is for https only.", hint="Give it with https.", url=str(url)
+                f"The shared access signature of {url} is for https only.", hint="Use https://.", url=str(url)
             )
         if not set(url.query("sp") or "w") & set("cw"):
             raise InvalidTargetError(
-                f"The shared access signature of {url} doesn't permit to create or write a blob.",
-                hint="Make one with BlobSasPermissions(create=True, write=True).",
+                f"The shared access signature of {url} doesn't have permission to create or write a blob.",
+                hint="Generate one with BlobSasPermissions(create=True, write=True).",
                 url=str(url),
             )
         check_operation(callback, AZURE)
@@ -52,11 +55,11 @@ class AzureBlob(Target):
 
 
 def _check_blob_name(url: SecretURL) -> None:
-    """Refuse a URL whose path ends with the container or before it, as the portal gives it for a container."""
-    # A signature for one blob (sr=b) may be for one in the root container, whose name the path may leave out.
+    """Reject the URL of a container or account, as Azure's portal shows it for a container's SAS."""
+    # A blob in the root container may be addressed without the container's name; only sr=b can be for one.
     least = 1 if url.query("sr") == "b" else 2
-    # Emulators have the account in the path, not in the host.
+    # Emulators such as Azurite have the account in the path.
     account = 1 if has_bare_host(url) else 0
     segments = url.path.removeprefix("/").split("/", account + least - 1)
     if len(segments) < account + least or not all(segments):
-        raise wrong_operation(url, AZURE, "names no blob: its path ends with the container or the account")
+        raise wrong_operation(url, AZURE, "has no blob name: its path ends with the container or the account")

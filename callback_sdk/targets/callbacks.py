@@ -56,15 +56,15 @@ def parse_callbacks(callback_url: Any, callback_param: Any = None) -> tuple[Call
 
     Args:
         callback_url: A URL, a `PresignedPut` or a `PresignedPost`, a `(url, param)` pair, a
-            `{"url": ..., "param": ...}` dict, or a list of these; None means none. It may come in a `Secret`.
-        callback_param: A dict that goes to every URL, or a list as long as the URLs. Members that an item
-            brings itself win. It may come in a `Secret`.
+            `{"url": ..., "param": ...}` dict, or a list of these; None for none. It may be wrapped in a `Secret`.
+        callback_param: A dict for every URL, or a list as long as the URLs. Members of an item's own parameter take
+            precedence. It may be wrapped in a `Secret`.
 
     Raises:
         CallbackParamError: The parameters don't fit the URLs.
         TargetError: A URL or its parameter can't be used.
     """
-    # From here on no frame holds a plain credential by name: tracebacks may be printed with their locals.
+    # From here on no local variable is a plain credential: tracebacks may be printed with their locals.
     callback_url, callback_param = hide(callback_url), hide(callback_param)
     items = [_split(item) for item in _items(callback_url)]
     params = _params(callback_param, len(items))
@@ -74,7 +74,7 @@ def parse_callbacks(callback_url: Any, callback_param: Any = None) -> tuple[Call
 def required_callbacks(callback_url: Any, callback_param: Any = None) -> tuple[Callback, ...]:
     """Pair URLs and parameters of a result that must have a target.
 
-    A worker that forgot to pass the URL on must not believe that its result was delivered.
+    A worker that lost the URL must not take its result for delivered.
 
     Raises:
         TargetError: There is no target, or `parse_callbacks` rejects one.
@@ -111,7 +111,7 @@ def _params(callback_param: Secret[Any], count: int) -> list[Secret[Any]]:
 
 
 def _split(item: Secret[Any]) -> tuple[Secret[Any], Secret[Any] | None]:
-    """Take an item apart into its URL and the parameter that it brings, if it does."""
+    """Split an item into its URL and its own parameter, or None."""
     if isinstance(item.reveal(), (PresignedPut, PresignedPost)):
         return Secret(item.reveal().url), Secret(item.reveal().callback_param)
     if isinstance(item.reveal(), (tuple, list)) and len(item.reveal()) == 2:
@@ -123,7 +123,7 @@ def _split(item: Secret[Any]) -> tuple[Secret[Any], Secret[Any] | None]:
 
 
 def _merge(own: Secret[Any] | None, given: Secret[Any]) -> Secret[Any]:
-    """Put what an item brings over what was given beside it."""
+    """Merge an item's own parameter into the common one."""
     if own is None or own.reveal() is None:
         return given
     if not isinstance(own.reveal(), Mapping) or given.reveal() is None:
@@ -160,8 +160,8 @@ def _refuse_bare_fields(url: SecretURL, param: Secret[Any]) -> None:
     names = {str(name).lower() for name in param.reveal()}
     if "policy" in names and names & {"x-amz-signature", "signature", "x-goog-signature"}:
         raise InvalidS3FieldsError(
-            f"callback_param of {url} holds the form fields themselves; they would be sent on as results.",
-            hint='Put them one level down: callback_param={"s3_fields": fields}.',
+            f"callback_param of {url} has the form fields at its top level, which would put them into the document.",
+            hint='Move them one level down: callback_param={"s3_fields": fields}.',
             url=str(url),
         )
 
@@ -172,13 +172,13 @@ def _fields(url: SecretURL, param: Secret[Any]) -> SecretFields:
         found = "empty" if fields.reveal() in ({}, None, "") else _article(fields)
         raise MissingS3FieldsError(
             f"s3_fields of {url} is {found}.",
-            hint='Give the dict that generate_presigned_post returned as "fields"; for a presigned PUT URL leave '
+            hint='Give the dict that generate_presigned_post returned as "fields". For a presigned PUT URL leave '
             "s3_fields out.",
             url=str(url),
         )
     if "fields" in fields.reveal() and isinstance(fields.reveal()["fields"], Mapping):
         raise InvalidS3FieldsError(
-            f"s3_fields of {url} is the whole answer of generate_presigned_post.",
+            f"s3_fields of {url} is the whole return value of generate_presigned_post.",
             hint='Give its "fields" only: {"s3_fields": response["fields"]}.',
             url=str(url),
         )
@@ -190,7 +190,7 @@ def _headers(url: SecretURL, param: Secret[Any]) -> SecretFields:
     if not isinstance(headers.reveal(), Mapping):
         raise CallbackParamError(
             f"s3_headers of {url} is {_article(headers)}, not a dict.",
-            hint="Give the headers that were signed into the URL, by their names.",
+            hint="Give a dict from the names of the signed headers to their values.",
             url=str(url),
         )
     return _strings(url, _PUT, headers)
@@ -198,13 +198,13 @@ def _headers(url: SecretURL, param: Secret[Any]) -> SecretFields:
 
 @define(frozen=True, kw_only=True)
 class _Member:
-    """A member of `callback_param` that holds names and values.
+    """A member of `callback_param` with names and values.
 
     Attributes:
         name: The member.
-        max_count: How many values it may have.
-        max_characters: Characters that names and values may have together.
-        error: What is raised for one that can't be used.
+        max_count: Maximum number of values.
+        max_characters: Maximum characters of names and values together.
+        error: Class of the error for an invalid one.
     """
 
     name: str
@@ -224,7 +224,7 @@ def _strings(url: SecretURL, member: _Member, values: Secret[Any]) -> SecretFiel
         if not isinstance(name, str) or not _is_text(Secret(values.reveal()[name])):
             raise member.error(
                 f"{member.name} of {url} has a member {name!r:.100} that is neither a string nor a number.",
-                hint="Pass the values on as they were returned when the target was signed.",
+                hint="Pass the values unchanged, as the signer returned them.",
                 url=str(url),
             )
     strings = SecretFields({name: str(value) for name, value in values.reveal().items()})
@@ -237,17 +237,17 @@ def _strings(url: SecretURL, member: _Member, values: Secret[Any]) -> SecretFiel
 def _too_large(url: SecretURL, member: _Member, problem: str) -> TargetError:
     return member.error(
         f"{member.name} of {url} has {problem}.",
-        hint="Pass on what the signer returned, and nothing else; the results go into the document.",
+        hint="Pass the values that the signer returned, and nothing else; results belong into the document.",
         url=str(url),
     )
 
 
 def _is_text(value: Secret[Any]) -> bool:
     if isinstance(value.reveal(), str):
-        # A lone surrogate can't be sent as UTF-8.
+        # UTF-8 can't encode a lone surrogate.
         return not _SURROGATES.search(value.reveal())
     if isinstance(value.reveal(), int):
-        # Python writes no integers of more than 4,300 digits.
+        # str() raises ValueError for integers of more than 4,300 digits (CVE-2020-10735).
         return not isinstance(value.reveal(), bool) and value.reveal().bit_length() <= 64
     return isinstance(value.reveal(), float)
 

@@ -1,4 +1,4 @@
-"""When the signature in a URL ends."""
+"""Expiry times of signed URLs."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def read_end(url: SecretURL, time: Callable[[], datetime]) -> datetime:
-    """Return when a signature ends.
+    """Return when a signature expires.
 
     Args:
         url: The target, for the error's text.
-        time: Reads it from the URL; a ValueError means that it isn't there.
+        time: Parses the time in the URL; raises ValueError if it is missing or malformed.
 
     Raises:
-        InvalidTargetError: It can't be read.
+        InvalidTargetError: The time is missing or malformed.
     """
     try:
         return time()
@@ -32,16 +32,16 @@ def read_end(url: SecretURL, time: Callable[[], datetime]) -> datetime:
 
 
 def cut_off(url: SecretURL) -> InvalidTargetError:
-    """Return the error for a URL of which a part is missing."""
+    """Return the error for a signed URL with a missing part."""
     return InvalidTargetError(
-        f"The signature of {url} is not whole.",
-        hint="A part of its query is missing or broken; in a shell, put the URL in single quotes, as it has '&'.",
+        f"The signed URL {url} is incomplete.",
+        hint="Copy the complete URL. In a shell, put it in single quotes: an '&' ends a command.",
         url=str(url),
     )
 
 
 def seconds(url: SecretURL, name: str) -> timedelta:
-    """Read a number of seconds."""
+    """Parse a parameter with a number of seconds."""
     text = url.query(name) or ""
     if not re.fullmatch("[0-9]{1,12}", text):
         raise ValueError(name)
@@ -49,7 +49,7 @@ def seconds(url: SecretURL, name: str) -> timedelta:
 
 
 def v4_time(url: SecretURL, name: str) -> datetime:
-    """Read a time as Signature Version 4 has it."""
+    """Parse a time in the format of Signature Version 4, `20260131T120000Z`."""
     match = _V4_TIME.fullmatch(url.query(name) or "")
     if match is None:
         raise ValueError(name)
@@ -57,7 +57,7 @@ def v4_time(url: SecretURL, name: str) -> datetime:
 
 
 def iso_time(url: SecretURL, name: str) -> datetime:
-    """Read a time as shared access signatures have it."""
+    """Parse a time in the format of shared access signatures: ISO 8601, in UTC if it has no offset."""
     text = (url.query(name) or "").replace("Z", "+00:00")
     time = datetime.fromisoformat(text)
     return time if time.tzinfo else time.replace(tzinfo=timezone.utc)

@@ -1,4 +1,7 @@
-"""Forms: S3 presigned POSTs, and Google's policy documents, which are the same with other names."""
+"""Form uploads: S3 presigned POSTs, and policy documents of Google Cloud Storage, the same with other field names.
+
+Source: "POST Object" in Amazon's S3 API reference; the form is multipart/form-data (RFC 7578).
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ _SIGNATURES = frozenset({"X-Amz-Signature", "X-Goog-Signature", "Signature", "si
 
 @define(frozen=True, kw_only=True)
 class FormPost(Target):
-    """An S3 presigned POST: a form with the signed fields in their order, and the document as its file."""
+    """An S3 presigned POST: a form with the signed fields in order, and the document as its file.
+
+    The file comes last: S3 ignores fields after it.
+    """
 
     kind = "s3-post"
     method = "POST"
@@ -46,15 +52,15 @@ class FormPost(Target):
         url = callback.url
         if _SIGNATURES & url.query_names():
             raise InvalidS3FieldsError(
-                f"{url} is signed already, and s3_fields came with it: one of the two is for another target.",
-                hint="Leave s3_fields out for a presigned PUT URL; for a presigned POST give the URL that came "
-                "with the fields.",
+                f"{url} is a signed URL and has s3_fields too: one of the two belongs to another target.",
+                hint="For a presigned PUT URL leave s3_fields out. For a presigned POST give the URL that was "
+                "returned with the fields.",
                 url=str(url),
             )
         if not names & _SIGNATURE_FIELDS or "policy" not in names:
             raise InvalidS3FieldsError(
                 f"s3_fields of {url} has no policy or no signature.",
-                hint="These are probably the fields given to generate_presigned_post; pass on the ones that it "
+                hint="These are probably the fields passed to generate_presigned_post. Give the ones that it "
                 'returned: response["fields"].',
                 url=str(url),
             )
@@ -66,7 +72,7 @@ class FormPost(Target):
         return cls(callback=callback, policy=policy, expires_at=policy.expires_at)
 
     def check(self, *, now: datetime, size: int | None = None) -> None:
-        """See `Target.check`; holds the form against its policy besides."""
+        """See `Target.check`; checks the fields against the policy too."""
         Target.check(self, now=now, size=size)
         self.policy.check(self.callback.url, self._fields, size)
 
@@ -75,13 +81,16 @@ class FormPost(Target):
         Target.check_limits(self, now=now, size=size)
         if not (self._field("content-type") or JSON).isprintable():
             raise InvalidS3FieldsError(
-                f"The field Content-Type in s3_fields of {self.callback.url} has a character that no header can have.",
-                hint="Sign it again with a media type such as application/json.",
+                f"The field Content-Type in s3_fields of {self.callback.url} has a character that HTTP can't send.",
+                hint="Presign again with a media type such as application/json.",
                 url=str(self.callback.url),
             )
 
     def accepted(self) -> frozenset[int]:
-        """See `Target.accepted`; a 303 is what a form with a redirect asked for, and it is not followed."""
+        """See `Target.accepted`.
+
+        With `success_action_redirect`, S3 responds with 303 after it has stored the object; it is not followed.
+        """
         asked = self._field("success_action_redirect") or self._field("redirect")
         return self.accepts | {303} if asked else self.accepts
 
@@ -95,7 +104,7 @@ class FormPost(Target):
         return f"{self.callback.url.bare.rstrip('/')}/{quote(key)}"
 
     def upload(self, document: Body, *, delivery_id: str, now: datetime, encoding: str | None = None) -> Upload:
-        """See `Target.upload`; a form says the encoding in a field that was signed."""
+        """See `Target.upload`; the encoding of a form is in a signed field, so `encoding` isn't used."""
         self.policy.check(self.callback.url, self._fields, document.size, _filename(delivery_id))
         return Target.upload(self, document, delivery_id=delivery_id, now=now)
 
@@ -117,7 +126,7 @@ class FormPost(Target):
 
 
 class GCSPost(FormPost):
-    """A Google Cloud Storage policy document: the same form with other names."""
+    """A policy document of Google Cloud Storage: the same form with other field names."""
 
     kind = "gcs-post"
     google = True

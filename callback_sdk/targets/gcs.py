@@ -1,4 +1,7 @@
-"""Signed URLs of Google Cloud Storage: as S3's, with other names."""
+"""Signed URLs of Google Cloud Storage: the protocol of S3 with other parameter names.
+
+Source: "Signed URLs" and "Fully migrate from Amazon S3" in Google's documentation.
+"""
 
 from __future__ import annotations
 

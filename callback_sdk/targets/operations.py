@@ -1,7 +1,7 @@
-"""What a URL was signed for: a store answers 2xx to many requests after which no complete object exists.
+"""Reject URLs that are signed for another operation than the upload of one complete object.
 
-A receipt must mean that the object exists, so each family of stores declares the query parameters and headers that
-make a URL something other than the upload of one complete object. To cover another one, add it to the family's table.
+Stores answer 2xx to many of these, and no complete object exists afterwards; but a receipt means that it exists. Each
+family of stores declares the query parameters and headers of its other operations: a new one is a row in its table.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ def _never(value: str) -> bool:
 
 @define(frozen=True)
 class Operation:
-    """An operation that isn't the upload of one complete object, and what it is recognized by.
+    """An operation other than the upload of one complete object, with the parameters that identify it.
 
     Attributes:
-        text: What the URL is for, as it completes "was signed for".
-        names: Query parameters and headers, in lower case; any of them is enough.
-        allows: Tells for a value of theirs whether the URL is an upload nevertheless.
+        text: Name of the operation, as it completes "was signed for".
+        names: Query parameters and headers, in lower case; each of them is sufficient.
+        allows: Tells whether the URL is an upload with this value of the parameter.
     """
 
     text: str
@@ -42,24 +42,24 @@ class Operation:
 
 @define(frozen=True, kw_only=True)
 class Family:
-    """What stores of one kind share.
+    """Operations of stores with one protocol.
 
     Attributes:
-        operations: What else a URL may be signed for.
-        hint: What to sign instead.
+        operations: Operations other than the upload of one object.
+        hint: How to presign an upload.
     """
 
     operations: tuple[Operation, ...]
     hint: str
 
 
-# "Actions" in Amazon's S3 API reference, and what compatible stores add.
+# "Actions" in Amazon's S3 API reference, and extensions of compatible stores.
 _S3 = (
     Operation("one part of a multipart upload (partNumber, uploadId)", "partnumber uploadid"),
     Operation("the start of a multipart upload (uploads)", "uploads"),
     Operation("a copy of another object (x-amz-copy-source)", "x-amz-copy-source x-amz-copy-source-range"),
     Operation("a new name of an object (renameObject)", "renameobject x-amz-rename-source"),
-    # Amazon's directory buckets; Ceph and Alibaba OSS.
+    # PutObject with an offset in Amazon's directory buckets; append in Ceph and Alibaba OSS.
     Operation("appending to an object", "x-amz-write-offset-bytes append position"),
     Operation(
         "an attribute of an object, such as its ACL or tags",
@@ -79,13 +79,13 @@ _S3 = (
         "continuation-token start-after key-marker version-id-marker upload-id-marker max-uploads max-parts "
         "part-number-marker versions location delete",
     ),
-    # Amazon's SDK for JavaScript names the operation.
+    # Amazon's SDK for JavaScript adds the operation's name.
     Operation("another operation than PutObject (x-id)", "x-id", lambda value: value == "PutObject"),
 )
 
 S3 = Family(
     operations=_S3,
-    hint="Sign put_object instead: S3Signer(bucket).presign_put(key), boto3's generate_presigned_url('put_object')"
+    hint="Presign put_object instead: S3Signer(bucket).presign_put(key), boto3's generate_presigned_url('put_object')"
     " or PutObjectCommand in JavaScript.",
 )
 
@@ -108,7 +108,7 @@ AZURE = Family(
         Operation("a block or an attribute of a blob (comp)", "comp"),
         Operation("a container or the account (restype)", "restype"),
         Operation("reading a snapshot or a version", "snapshot versionid"),
-        # Data Lake Storage, whose files are written in several requests.
+        # Data Lake Storage: a file is created, appended to and flushed in separate requests.
         Operation("one step of writing a file (action, resource)", "action resource"),
         Operation("a copy of another blob (x-ms-copy-source)", "x-ms-copy-source"),
         Operation(
@@ -126,15 +126,15 @@ AZURE = Family(
 
 
 def check_operation(callback: Callback, family: Family, signed: Iterable[str] = ()) -> None:
-    """Refuse a URL that was signed for something other than the upload of one complete object.
+    """Reject a URL that is signed for another operation than the upload of one complete object.
 
     Args:
-        callback: The URL, and the headers that came with it.
-        family: What its store can be asked for.
-        signed: Names of the headers that the URL signed, in lower case.
+        callback: The URL with its headers.
+        family: Operations of its store.
+        signed: Names of the signed headers, in lower case.
 
     Raises:
-        WrongOperationError: The store may answer 2xx, and there would be no object.
+        WrongOperationError: It is another operation.
     """
     given = _given(callback, signed)
     for operation in family.operations:
@@ -143,24 +143,24 @@ def check_operation(callback: Callback, family: Family, signed: Iterable[str] = 
 
 
 def check_object_key(url: SecretURL, family: Family, stores: StorageProviders) -> None:
-    """Refuse a URL of S3's form whose path names no object: a PUT there creates a bucket.
+    """Reject an S3 URL without an object key: a PUT to a bucket's URL is CreateBucket.
 
     Args:
         url: The URL.
-        family: What its store can be asked for.
-        stores: The hosts that are known.
+        family: Operations of its store.
+        stores: Hosts of known object stores.
 
     Raises:
-        WrongOperationError: It names a bucket at most.
+        WrongOperationError: The path has no object key.
     """
     path = url.path.removeprefix("/")
     key = path.partition("/")[2] if _has_bucket_in_path(url, stores) else path
     if not key:
-        raise wrong_operation(url, family, "names no object: its path ends with the bucket")
+        raise wrong_operation(url, family, "has no object key: its path ends with the bucket")
 
 
 def wrong_operation(url: SecretURL, family: Family, problem: str) -> WrongOperationError:
-    """Return the error for a URL that isn't the upload of one complete object."""
+    """Return the error for a URL that is not the upload of one complete object."""
     return WrongOperationError(
         f"{url} {problem}; it is not for the upload of a complete object, and nothing was sent.",
         hint=family.hint,
@@ -169,7 +169,7 @@ def wrong_operation(url: SecretURL, family: Family, problem: str) -> WrongOperat
 
 
 def has_bare_host(url: SecretURL) -> bool:
-    """Tell whether a host is an address or has no dot, so that it can't have the name of a bucket or account in it."""
+    """Tell whether a host can't include a bucket or account: it is an IP address, or has no dot."""
     return "." not in url.host or ip_literal(url.host) is not None
 
 
@@ -179,7 +179,7 @@ def _has_bucket_in_path(url: SecretURL, stores: StorageProviders) -> bool:
 
 
 def _given(callback: Callback, signed: Iterable[str]) -> Secret[dict[str, str]]:
-    """Return the query parameters and headers by their names in lower case; a header may have no value yet."""
+    """Return query parameters and headers by lower-case names; a signed header may have no value yet."""
     url, headers = callback.url, callback.headers or SecretFields({})
     query = ((name.lower(), url.query(name) or "") for name in url.query_names())
     sent = ((name.lower(), value) for name, value in headers.reveal().items())

@@ -1,4 +1,4 @@
-"""From a callback to a target, without any network.
+"""Plan the target of a callback; pure.
 
 A new kind of target is one class in this package and its line in `KINDS`.
 """
@@ -21,18 +21,18 @@ from callback_sdk.targets.webhook import Webhook
 from callback_sdk.types import CallbackParam, CallbackTarget
 
 KINDS: tuple[type[Target], ...] = (FormPost, GCSPost, S3Put, GCSPut, S3PutV2, GCSPutV2, AzureBlob, Webhook)
-"""Every kind of target. The first that recognizes a callback has it, so the webhook is last."""
+"""All kinds of targets. The first one that recognizes a callback is used, so the webhook is last."""
 
 
 def plan(callback: Callback, settings: TargetSettings | None = None) -> Target:
-    """Find out what a callback is.
+    """Return the target of a callback.
 
     Args:
-        callback: The URL and what came with it.
-        settings: What to know besides.
+        callback: The URL with its parameters.
+        settings: Configuration of the targets.
 
     Raises:
-        TargetError: A result can't go there; the subclass tells why.
+        TargetError: No result can be delivered to it; the subclass tells why.
     """
     settings = settings or TargetSettings()
     _check_url(callback.url)
@@ -40,18 +40,18 @@ def plan(callback: Callback, settings: TargetSettings | None = None) -> Target:
 
 
 def check_callback(callback: Callback, settings: TargetSettings | None = None, *, size: int | None = None) -> Target:
-    """Refuse, without any network, a callback that a result could never be delivered to.
+    """Identify and validate the target of a callback without making a request.
 
     Args:
-        callback: The URL and what came with it.
-        settings: What to know besides.
-        size: Bytes of the document; None when it is not known yet.
+        callback: The URL with its parameters.
+        settings: Configuration of the targets.
+        size: Bytes of the document; None before they are known.
 
     Returns:
-        What the callback is.
+        The target.
 
     Raises:
-        TargetError: A result can't go there; the subclass tells why.
+        TargetError: No result can be delivered to it; the subclass tells why.
     """
     target = plan(callback, settings)
     target.check(now=datetime.now(timezone.utc), size=size)
@@ -66,21 +66,21 @@ def check_target(
     storage_endpoints: Iterable[str] = (),
     size: int | None = None,
 ) -> Target:
-    """Tell what a callback is, and refuse one that a result could never be delivered to. It makes no request.
+    """Identify and validate a callback target without making a request.
 
-    Client and service run the same check when a job is submitted.
+    Client and service run the same check when a task is submitted.
 
     Args:
         url: A URL, a `PresignedPut` or a `PresignedPost`.
         param: Its `callback_param`.
         storage_endpoints: URLs of object stores besides the known providers.
-        size: Bytes of the document; None when it is not known yet.
+        size: Bytes of the document; None before they are known.
 
     Returns:
-        The target: its `kind`, and when it `expires_at`.
+        The target, with its `kind` and `expires_at`.
 
     Raises:
-        TargetError: A result can't go there; the subclass tells why.
+        TargetError: No result can be delivered to it; the subclass tells why.
 
     Example:
         >>> check_target("https://example.org/done").kind
@@ -96,14 +96,14 @@ def _check_url(url: SecretURL) -> None:
     if not url.scheme:
         raise InvalidTargetError(
             "The callback URL has no scheme." if url.reveal() else "The callback URL is empty.",
-            hint="Give a whole URL, such as https://example.org/results.",
+            hint="Give the complete URL, such as https://example.org/results.",
         )
     if url.scheme not in ("http", "https"):
         raise InvalidTargetError(
-            f"The callback URL {url} has the scheme {url.scheme}; a result goes to http or https.",
-            hint="Sign the object instead: S3Signer(bucket).presign_put(key)."
+            f"The callback URL {url} has the scheme {url.scheme}; only http and https are supported.",
+            hint="Presign the object instead: S3Signer(bucket).presign_put(key)."
             if url.scheme == "s3"
-            else "Give a whole URL.",
+            else "Give the complete URL.",
             url=str(url),
         )
     if not url.host or url.port == 0 or url.has_userinfo or url.has_forbidden_characters:
@@ -114,4 +114,4 @@ def _check_url(url: SecretURL) -> None:
             if url.has_userinfo
             else "a character or a port that no URL has"
         )
-        raise InvalidTargetError(f"The callback URL {url} has {what}.", hint="Copy it again, whole.", url=str(url))
+        raise InvalidTargetError(f"The callback URL {url} has {what}.", hint="Copy the complete URL.", url=str(url))

@@ -1,4 +1,4 @@
-"""POST policies: what a form must hold to be taken, read and checked as the store does it.
+"""POST policies: parse them, and check a form against their conditions as the store does.
 
 Sources: "POST Policy" and "POST Object" in Amazon's S3 API reference, and botocore's `generate_presigned_post`;
 Google's "Policy document" has the same form.
@@ -22,37 +22,37 @@ from callback_sdk.targets.providers import amazon_bucket
 from callback_sdk.text.limits import MAX_CONDITIONS
 
 FILENAME = "${filename}"
-"""What a store replaces in a field, before it looks at the policy, by the name of the form's file."""
+"""Placeholder for the file's name, which the store replaces in all fields before it checks the policy."""
 
 _UNCHECKED = frozenset(
     {"policy", "signature", "awsaccesskeyid", "googleaccessid", "x-amz-signature", "x-goog-signature"}
 )
-"""Fields that need no condition. Names that begin with `x-ignore-` need none either."""
+"""Fields that need no condition, besides those that begin with `x-ignore-`."""
 
 _EXACT = frozenset({"bucket", "success_action_status", "x-amz-algorithm", "x-amz-credential", "x-amz-date"})
-"""Fields for which a store takes no prefix."""
+"""Fields for which stores reject `starts-with`."""
 
 _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:[0-9]{2})"
 )
 
-_UNCHANGED = "Pass s3_fields on unchanged, as they were returned when the policy was signed."
+_UNCHANGED = "Pass s3_fields unchanged, as the signer returned them."
 
 Condition = tuple[str, str, str]
 """`"eq"` or `"starts-with"`, the field's name in lower case, and the value or prefix."""
 
 
 class _UnreadableError(ValueError):
-    """A policy that no store reads; the text says why, without any of its values."""
+    """A policy that no store accepts; the text has the reason, and none of its values."""
 
 
 @define(frozen=True)
 class Policy:
-    """A POST policy, its values wrapped.
+    """A POST policy.
 
     Attributes:
-        expires_at: When the store stops to take it, in UTC.
-        size_range: Fewest and most bytes of the file; None when the policy doesn't say.
+        expires_at: When it expires, in UTC.
+        size_range: Minimum and maximum bytes of the file; None without a content-length-range.
     """
 
     _conditions: Secret[tuple[Condition, ...]]
@@ -60,17 +60,17 @@ class Policy:
     size_range: tuple[int, int] | None
 
     def check(self, url: SecretURL, fields: SecretFields, size: int | None, filename: str | None = None) -> None:
-        """Hold the form against every condition.
+        """Check a form against every condition.
 
         Args:
             url: The target, for the error's text.
             fields: The form's fields.
-            size: Bytes of the file; None when it is not known yet.
-            filename: The file's name; None when it is not known yet.
+            size: Bytes of the file; None before they are known.
+            filename: The file's name; None before it is known.
 
         Raises:
-            InvalidS3FieldsError: No policy would take this form.
-            PolicyError: The store would refuse this form; the text names the condition.
+            InvalidS3FieldsError: The form is invalid under any policy.
+            PolicyError: The store would reject the form; the text names the condition.
         """
         given = _by_lower_name(url, fields)
         if filename is not None:
@@ -87,7 +87,7 @@ class Policy:
         if extra:
             raise PolicyError(
                 f"s3_fields of {url} has the field {extra[0]!r} that the policy doesn't allow.",
-                hint="Sign again with a condition for it (presign_post adds one for each field), or leave it out.",
+                hint="Presign again with a condition for it (presign_post adds one for each field), or leave it out.",
                 url=str(url),
             )
 
@@ -98,18 +98,18 @@ class Policy:
         if not least <= size <= most:
             raise PolicyError(
                 f"The document has {size} bytes, and the policy of {url} takes {least} to {most}.",
-                hint="Sign again with a wider content-length-range.",
+                hint="Presign again with a wider content-length-range.",
                 url=str(url),
             )
 
 
 def _by_lower_name(url: SecretURL, fields: SecretFields) -> Secret[dict[str, str]]:
-    """Return the fields by their names in lower case, as a store compares them."""
+    """Return the fields by lower-case names: stores compare them case-insensitively."""
     given = Secret({name.lower(): value for name, value in fields.reveal().items()})
     if len(given.reveal()) < len(fields.reveal()):
         problem = "has a field twice, in different letter case"
     elif "file" in given.reveal():
-        problem = "has a field 'file', which is the document's own place in the form"
+        problem = "has a field 'file', which is the name of the document's own part"
     elif "key" not in given.reveal():
         problem = "has no field 'key', so the store can't name the object"
     else:
@@ -118,11 +118,11 @@ def _by_lower_name(url: SecretURL, fields: SecretFields) -> Secret[dict[str, str
 
 
 class _Form:
-    """A form that is held against conditions, each of which costs no more than its own length.
+    """A form to check against conditions, each in time linear in the condition's length.
 
     Args:
-        url: Where the form goes.
-        given: Its fields by their names in lower case.
+        url: URL of the form.
+        given: Its fields by lower-case names.
     """
 
     def __init__(self, url: SecretURL, given: Secret[dict[str, str]]) -> None:
@@ -132,14 +132,14 @@ class _Form:
         self._content_types = _outermost(Secret(given.reveal().get("content-type", "")))
         segments = [part for segment in unquote(url.path).split("/") for part in segment.split(":") if part]
         self._buckets = {*segments, url.host}
-        # A host of one's own, or a proxy, may stand for a bucket without naming it.
+        # A custom domain or a proxy may stand for a bucket without naming it.
         self._names_bucket = len(segments) == 1 or bool(amazon_bucket(url))
 
     def check(self, condition: Secret[Condition]) -> None:
-        """Hold the form against one condition.
+        """Check the form against one condition.
 
         Raises:
-            PolicyError: The store would refuse the form.
+            PolicyError: The store would reject the form.
         """
         operator, name = condition.reveal()[:2]
         if name == "bucket" and name not in self._given.reveal():
@@ -155,11 +155,11 @@ class _Form:
             )
 
     def _check_bucket(self, condition: Secret[Condition]) -> None:
-        """Refuse a form that goes to another bucket than the policy's, as far as the URL tells."""
+        """Reject a form for another bucket than the URL's, if the URL names one."""
         if self._names_bucket and not self._is_for(condition):
             raise PolicyError(
                 f"The policy in s3_fields of {self._url} is for another bucket.",
-                hint="Pass on the URL and the fields of one form together: with several callbacks, in the same order.",
+                hint="Pass URL and fields of the same form together; with several callbacks, in the same order.",
                 url=str(self._url),
             )
 
@@ -174,19 +174,19 @@ class _Form:
             return open_value.may_hold(condition)
         if operator == "eq":
             return self._given.reveal()[name] == wanted
-        # Several content types hold when each of them does.
+        # "starts-with" on a comma-separated Content-Type holds if it holds for each ("POST Policy", S3 API reference).
         several = self._content_types.reveal() if name == "content-type" else (self._given.reveal()[name],)
         return all(value.startswith(wanted) for value in several)
 
 
 @define(frozen=True, repr=False)
 class _OpenValue:
-    """A field with the name of the file, which is not known before the job has run.
+    """A field with `${filename}`, whose value is not known before the upload.
 
     Attributes:
         value: The field's value.
-        first: What precedes the first name.
-        count: How often the name occurs.
+        first: The part before the first placeholder.
+        count: Number of placeholders.
     """
 
     value: str
@@ -195,18 +195,18 @@ class _OpenValue:
 
     @classmethod
     def of(cls, value: Secret[str]) -> _OpenValue | None:
-        """Return None for a value that doesn't have the name."""
+        """Return None for a value without a placeholder."""
         count = value.reveal().count(FILENAME)
         return cls(value.reveal(), value.reveal().partition(FILENAME)[0], count) if count else None
 
     def may_hold(self, condition: Secret[Condition]) -> bool:
-        """Tell whether a condition holds for some name."""
+        """Tell whether a condition holds for some file name."""
         operator, _, wanted = condition.reveal()
         if FILENAME in wanted:
             return False
         if operator == "starts-with":
             return self.first.startswith(wanted) or wanted.startswith(self.first)
-        # The name is the same everywhere, so the lengths tell its length, and its first place tells the name.
+        # All placeholders have the same value: the lengths determine its length, the first one determines it.
         room = len(wanted) - len(self.value) + self.count * len(FILENAME)
         length, rest = divmod(room, self.count)
         if rest or length < 1:
@@ -215,7 +215,7 @@ class _OpenValue:
 
 
 def _outermost(content_types: Secret[str]) -> Secret[tuple[str, str]]:
-    """Return the first and the last of several content types in order: what both begin with, all begin with."""
+    """Return the first and the last of several content types in sort order: their common prefix is that of all."""
     first, *others = content_types.reveal().split(",")
     texts = [first, *(text.lstrip(" ") for text in others)]
     return Secret((min(texts), max(texts)))
@@ -224,21 +224,21 @@ def _outermost(content_types: Secret[str]) -> Secret[tuple[str, str]]:
 def _missing(url: SecretURL, name: str) -> PolicyError:
     return PolicyError(
         f"The policy of {url} has a condition for the field {name!r}, and s3_fields doesn't have it.",
-        hint="Add the field, with a value that the condition takes: generate_presigned_post returns only the "
-        "fields that it was given as Fields.",
+        hint="Add the field with a value that meets the condition: generate_presigned_post returns only the fields "
+        "that were passed to it as Fields.",
         url=str(url),
     )
 
 
 def parse_policy(url: SecretURL, fields: SecretFields) -> Policy:
-    """Read the policy of a form.
+    """Parse the policy of a form.
 
     Args:
         url: The target, for the error's text.
-        fields: The form's fields, `policy` among them.
+        fields: The form's fields, including `policy`.
 
     Raises:
-        InvalidS3FieldsError: It is no policy.
+        InvalidS3FieldsError: It is not a policy.
     """
     encoded = Secret(next(value for name, value in fields.reveal().items() if name.lower() == "policy"))
     try:
@@ -253,7 +253,7 @@ def parse_policy(url: SecretURL, fields: SecretFields) -> Policy:
 
 
 def _parse(encoded: Secret[str]) -> Policy:
-    # Encoders that break lines are common, and stores read over the breaks.
+    # Base64 encoders that break lines are common (RFC 4648, section 3.1), and stores ignore the breaks.
     lines = Secret(encoded.reveal().replace("\r", "").replace("\n", ""))
     document = Secret(json.loads(base64.b64decode(lines.reveal(), validate=True)))
     conditions: list[Condition] = []
@@ -263,7 +263,7 @@ def _parse(encoded: Secret[str]) -> Policy:
             conditions += _exact(condition)
         elif len(condition) == 3 and str(condition[0]).lower() == "content-length-range":
             least, most = (_number(value) for value in condition[1:])
-            # All conditions hold, so several ranges leave what is in each.
+            # All conditions must hold: several ranges intersect.
             known = size_range or (least, most)
             size_range = (max(known[0], least), min(known[1], most))
         else:
@@ -288,26 +288,26 @@ def _matching(condition: Any) -> Condition:
     if not field.startswith("$"):
         raise _UnreadableError(f"in its condition for {name!r} the name doesn't begin with '$'")
     if operator == "starts-with" and name in _EXACT:
-        raise _UnreadableError(f"it has a prefix for {name!r}, for which stores take a value only")
+        raise _UnreadableError(f"it has starts-with for {name!r}, for which stores accept eq only")
     return operator, name, _text(name, value)
 
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise _UnreadableError(f"its value for {name!r} is no string")
+        raise _UnreadableError(f"its value for {name!r} is not a string")
     return value
 
 
 def _number(value: Any) -> int:
     if isinstance(value, bool) or not re.fullmatch("-?[0-9]{1,18}", str(value)):
-        raise _UnreadableError("its content-length-range has no two whole numbers")
+        raise _UnreadableError("its content-length-range doesn't have two whole numbers")
     return int(value)
 
 
 def _time(text: str) -> datetime:
     match = _TIME.fullmatch(text)
     if match is None:
-        raise _UnreadableError("its expiration is no time such as 2030-01-31T12:00:00Z")
+        raise _UnreadableError("its expiration is not a time such as 2030-01-31T12:00:00Z")
     microseconds = int((match[2] or "").ljust(6, "0")[:6])
     time = datetime.strptime(match[1] + match[3], "%Y-%m-%dT%H:%M:%S%z").astimezone(timezone.utc)
     return time + timedelta(microseconds=microseconds)

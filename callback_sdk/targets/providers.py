@@ -1,4 +1,4 @@
-"""Which hosts are object stores, so that a bare URL there is known to lack its signature."""
+"""Hosts of object stores: a URL there without a signature is an error, and not a webhook."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from callback_sdk.redaction import SecretURL
 from callback_sdk.targets.hosts import port_of
 
 AMAZON_SUFFIXES = ("amazonaws.com", "amazonaws.com.cn")
-"""Domains of Amazon's partitions."""
+"""Domains of Amazon's partitions ("Amazon Simple Storage Service endpoints and quotas", AWS General Reference)."""
 
 _AMAZON = tuple(
     f"{service}.{place}{suffix}"
     for service, place, suffix in product(
-        # The service may have a suffix of its own: s3-accelerate, s3-accesspoint, s3-fips, s3express-usw2-az1.
+        # The service label may have a suffix: s3-accelerate, s3-accesspoint, s3-fips, s3express-usw2-az1.
         ("s3", "s3-*", "s3express-*"),
         ("", "*.", "dualstack.*.", "*.vpce."),
         AMAZON_SUFFIXES,
@@ -44,9 +44,9 @@ _PROVIDERS = {
         "*.blob.storage.azure.net",
     ),
 }
-"""Providers and their endpoints, from each one's page of service endpoints.
+"""Providers and their endpoints, from the page of service endpoints of each.
 
-`*` stands for the rest of one label. What precedes the labels of an endpoint is the bucket's name.
+`*` stands for the rest of one label. The labels before an endpoint are the bucket's name.
 """
 
 
@@ -59,30 +59,30 @@ def _endpoints() -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 @define(frozen=True)
 class StorageProviders:
-    """The object stores that are known: the providers' own hosts, and the endpoints of the configuration.
+    """Known object stores: the providers' hosts, and the configured storage endpoints.
 
     Attributes:
-        endpoints: Host and port of each endpoint that was named.
+        endpoints: Host and port of each configured endpoint.
     """
 
     endpoints: frozenset[tuple[str, int]] = frozenset()
 
     @classmethod
     def of(cls, endpoints: Iterable[str] = ()) -> StorageProviders:
-        """Read endpoint URLs, such as `https://minio.example.org`.
+        """Parse endpoint URLs, such as `https://minio.example.org`.
 
         Raises:
-            ConfigurationError: One is no http or https URL, or they are not a list.
+            ConfigurationError: One is not an http or https URL, or they are not a list.
         """
         return cls(frozenset(_endpoint(url) for url in several("storage_endpoints", endpoints)))
 
     def provider(self, url: SecretURL) -> str | None:
-        """Return whose object store a URL points to; None when it is none that is known."""
+        """Return the provider of a URL's host; None for an unknown host."""
         found = self._find(url)
         return found[0] if found else None
 
     def bucket_in_host(self, url: SecretURL) -> str | None:
-        """Return the bucket that a URL's host names, `""` when the path has to name it; None for an unknown host."""
+        """Return the bucket in a URL's host, `""` if it is in the path; None for an unknown host."""
         found = self._find(url)
         return found[1] if found else None
 
@@ -91,14 +91,14 @@ class StorageProviders:
         if found := _provider_and_bucket(host):
             return found
         for endpoint, port in self.endpoints:
-            # A bucket in the host name is below its endpoint.
+            # Virtual-hosted style: the bucket is a subdomain of the endpoint.
             if port == port_of(url) and (host == endpoint or host.endswith(f".{endpoint}")):
                 return "a configured storage endpoint", host.removesuffix(endpoint).removesuffix(".")
         return None
 
 
 def amazon_bucket(url: SecretURL) -> str | None:
-    """Return the bucket that a host of Amazon S3 names, `""` when the path has to name it; None for any other host."""
+    """Return the bucket in a host of Amazon S3, `""` if it is in the path; None for any other host."""
     found = _provider_and_bucket(_host(url))
     return found[1] if found and found[0] == "Amazon S3" else None
 
@@ -108,7 +108,7 @@ def _host(url: SecretURL) -> str:
 
 
 def _provider_and_bucket(host: str) -> tuple[str, str] | None:
-    # Label by label, in linear time. A regular expression for this froze the whole process on 64 characters.
+    # Label by label, in linear time: a regular expression for all endpoints backtracks exponentially ("s3-a-a-a…").
     labels = host.split(".")[::-1]
     for provider, endpoint in _endpoints():
         if len(labels) >= len(endpoint) and all(map(_matches, labels, endpoint)):

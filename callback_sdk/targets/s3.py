@@ -1,4 +1,8 @@
-"""Presigned PUT URLs of S3, in both of its signature versions."""
+"""S3 presigned PUT URLs, Signature Version 4 and 2.
+
+Sources: "Authenticating Requests: Using Query Parameters" and "Signing and Authenticating REST Requests" in Amazon's S3
+documentation.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +49,7 @@ class S3Put(Target):
         return cls(callback=callback, expires_at=expires_at, signed=signed)
 
     def check(self, *, now: datetime, size: int | None = None) -> None:
-        """See `Target.check`; looks for signed headers that can't be met besides."""
+        """See `Target.check`; checks that every signed header has a value too."""
         Target.check(self, now=now, size=size)
         put_headers(self.callback, signed=self.signed, vendor=self.vendor, document=None)
 
@@ -65,7 +69,8 @@ class S3Put(Target):
 class S3PutV2(Target):
     """An S3 presigned PUT URL with Signature Version 2.
 
-    Its string to sign holds Content-Type and Content-MD5 without naming them, so neither is sent unless told.
+    Content-Type and Content-MD5 are part of the string to sign, but the URL doesn't tell whether they have values. So
+    neither is sent unless it was given.
     """
 
     kind = "s3-put-v2"

@@ -1,7 +1,7 @@
-"""The headers of a PUT to a presigned URL: those that were signed, with their values, and no others.
+"""Headers of a PUT to a presigned URL: the signed ones with their values, and no others.
 
-A SigV4 URL names the headers that it signed, and not their values. The values come from the signer's own
-`PresignedPut` (as `s3_headers`), or are the ones that everybody signs.
+A SigV4 URL has the names of the signed headers, but not their values ("Authenticating Requests: Using Query Parameters"
+in Amazon's S3 API reference). The values come with a `PresignedPut` (as `s3_headers`), or are the usual ones.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from callback_sdk.redaction import SecretFields
 from callback_sdk.targets.callbacks import Callback
 
 _OURS = frozenset({"host", "content-length"})
-"""What the connection itself says; a value for one of them can't be chosen."""
+"""Headers that the transport computes."""
 
 _FORBIDDEN = frozenset(
     {
-        # Of the connection and of those on the way: RFC 9110, section 7.6.1, and what came before it.
+        # Hop-by-hop: RFC 9110, section 7.6.1, and RFC 2616, section 13.5.1.
         *("connection", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "via"),
-        # Credentials and sessions of somebody else.
+        # Credentials: a target must not make this package send those of another party.
         *("authorization", "cookie", "cookie2", "set-cookie"),
-        # Frameworks and proxies take another method, path, host or sender from these.
+        # Frameworks and proxies replace method, path, host or client address by these.
         *("x-http-method", "x-http-method-override", "x-method-override", "x-original-method"),
         *("x-original-url", "x-original-uri", "x-rewrite-url", "x-original-host", "x-host"),
         *("forwarded", "x-real-ip", "true-client-ip", "cf-connecting-ip", "x-client-ip"),
@@ -31,7 +31,7 @@ _FORBIDDEN = frozenset(
 _FORBIDDEN_PREFIXES = ("proxy-", "x-forwarded-", "sec-")
 
 _USUAL = {"content-type": "application/json", "if-none-match": "*"}
-"""Values of headers that are signed without a value being known."""
+"""Values of signed headers whose value is not given. `*`: the object is written once (RFC 9110, section 13.1.2)."""
 
 _AMAZON = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 
@@ -39,47 +39,47 @@ _NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 _EMPTY = frozenset({"AAAAAA==", "AAAAAAAAAAA="})
-"""CRC-32 and CRC-64 of no bytes: what a signer that has no document yet takes for the document's checksum."""
+"""CRC-32 and CRC-64 of zero bytes, base64: a signer without the document has nothing else to compute them from."""
 
 
 def check_checksum(callback: Callback) -> None:
-    """Refuse a URL that is signed for an empty document, as Amazon's SDK for JavaScript makes them.
+    """Reject a URL that is signed for an empty document, as Amazon's SDK for JavaScript signs them since version 3.729.
 
-    SeaweedFS and others hold the body to a checksum in the query. Amazon S3 is reported to take no notice of it, so a
-    URL there is let through.
+    SeaweedFS and others compare the body with a checksum in the query. Amazon S3 is reported to ignore it, so URLs
+    there are accepted.
 
     Args:
         callback: The URL.
 
     Raises:
-        SignedHeaderError: The store would refuse every document.
+        SignedHeaderError: The store would reject every document.
     """
     url = callback.url
     names = [name for name in url.query_names() if name.lower().startswith("x-amz-checksum-")]
     if not url.host.endswith(".amazonaws.com") and any(url.query(name) in _EMPTY for name in names):
         raise SignedHeaderError(
             f"{url} is signed with the checksum of an empty document ({names[0].lower()}).",
-            hint='Sign it with requestChecksumCalculation: "WHEN_REQUIRED" in the options of the S3Client.',
+            hint='Presign with requestChecksumCalculation: "WHEN_REQUIRED" in the options of the S3Client.',
             url=str(url),
         )
 
 
 def check_length_range(callback: Callback, size: int | None) -> None:
-    """Hold a document's size against `x-goog-content-length-range`.
+    """Check a document's size against `x-goog-content-length-range`.
 
     Args:
-        callback: The URL, and the values that came with it.
+        callback: The URL with its headers.
         size: Bytes of the document; None when it is not known yet.
 
     Raises:
-        ResultTooLargeError: The store would refuse it; also when it is too small.
+        ResultTooLargeError: It is too large, or too small.
     """
     length_range = _given(callback).reveal().get("x-goog-content-length-range", "")
     match = re.fullmatch("([0-9]{1,18}),([0-9]{1,18})", length_range)
     if match is not None and size is not None and not int(match[1]) <= size <= int(match[2]):
         raise ResultTooLargeError(
             f"The document has {size} bytes, and {callback.url} takes {match[1]} to {match[2]}.",
-            hint="Sign again with a wider x-goog-content-length-range.",
+            hint="Presign again with a wider x-goog-content-length-range.",
             url=str(callback.url),
         )
 
@@ -88,13 +88,13 @@ def put_headers(callback: Callback, *, signed: frozenset[str], vendor: str, docu
     """Return the headers to send.
 
     Args:
-        callback: The URL, and the values that came with it.
-        signed: Names that the URL signed, in lower case.
-        vendor: Prefix of the provider's own headers, such as `x-amz-`: the store refuses unsigned ones.
-        document: What is sent; None when it does not exist yet.
+        callback: The URL with its headers.
+        signed: Names of the signed headers, in lower case.
+        vendor: Prefix of the provider's own headers, such as `x-amz-`: the store rejects unsigned ones.
+        document: The document; None before it exists.
 
     Raises:
-        SignedHeaderError: A header was signed that can't be met, or given and not signed.
+        SignedHeaderError: The value of a signed header is unknown, or a header that needs a signature has none.
     """
     given = _given(callback)
     headers = {"content-type": _USUAL["content-type"]}
@@ -104,8 +104,8 @@ def put_headers(callback: Callback, *, signed: frozenset[str], vendor: str, docu
         if name not in _USUAL:
             raise SignedHeaderError(
                 f"{callback.url} signed the header {name}, and its value is not known.",
-                hint=f'Give it with the URL: callback_param={{"s3_headers": {{"{name}": ...}}}}; '
-                "a PresignedPut of S3Signer brings it along.",
+                hint=f'Give it with the URL: callback_param={{"s3_headers": {{"{name}": ...}}}}. '
+                "A PresignedPut of S3Signer includes it.",
                 url=str(callback.url),
             )
         headers[name] = _USUAL[name]
@@ -113,8 +113,8 @@ def put_headers(callback: Callback, *, signed: frozenset[str], vendor: str, docu
     unsigned = sorted(name for name in given.reveal() if name.startswith(refused) and name not in signed)
     if unsigned:
         raise SignedHeaderError(
-            f"s3_headers has {unsigned[0]}, which {callback.url} did not sign: the store would refuse it.",
-            hint="Sign the URL again with it, or leave it out.",
+            f"s3_headers has {unsigned[0]}, which is not signed in {callback.url}: the store would reject it.",
+            hint="Presign again with it, or leave it out.",
             url=str(callback.url),
         )
     headers.update(given.reveal())
@@ -124,7 +124,7 @@ def put_headers(callback: Callback, *, signed: frozenset[str], vendor: str, docu
 
 
 def plain_headers(callback: Callback) -> SecretFields:
-    """Return the headers that came with a URL whose signature doesn't name any."""
+    """Return the headers given with a URL whose signature names none."""
     return _given(callback)
 
 
@@ -136,21 +136,21 @@ def _given(callback: Callback) -> SecretFields:
         if broken or name in _FORBIDDEN or name.startswith(_FORBIDDEN_PREFIXES):
             raise SignedHeaderError(
                 f"s3_headers of {callback.url} has {name!r}, which can't be sent as a header.",
-                hint="Leave it out: it has a character that HTTP forbids, belongs to the connection, carries a "
-                "login, or changes the method, the place or the sender of the request.",
+                hint="Leave it out: it has a character that HTTP forbids, is a hop-by-hop header, has credentials, or "
+                "changes the method, path, host or client address of the request.",
                 url=str(callback.url),
             )
     return given
 
 
 def _with_digest(callback: Callback, headers: SecretFields, document: Body) -> dict[str, str]:
-    # Most stores check Content-MD5 although it is unsigned: a body damaged on the way is refused, not kept. Amazon
-    # refuses the request instead: AccessDenied, "There were headers present in the request which were not signed".
+    # Most stores check Content-MD5 although it is unsigned, and reject a corrupted body with BadDigest. Amazon rejects
+    # the request instead: 403 AccessDenied, "There were headers present in the request which were not signed".
     digest = document.content_md5
     if headers.reveal().get("content-md5", digest) != digest:
         raise SignedHeaderError(
-            f"{callback.url} signed the Content-MD5 of another document.",
-            hint="Sign without Content-MD5: the document is not known before the job has run.",
+            f"{callback.url} is signed with the Content-MD5 of another document.",
+            hint="Presign without Content-MD5: the document doesn't exist before the job has run.",
             url=str(callback.url),
         )
     return {**headers.reveal(), "content-md5": digest}

@@ -1,4 +1,4 @@
-"""What every kind of target has: a callback, an end, limits, and the one upload that it asks for."""
+"""Target: the base class of all kinds of targets, with expiry, limits and the upload that it calls for."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ JSON = "application/json"
 GIB = 1024**3
 
 MAX_WEBHOOK_BYTES = 256 * 1024
-"""Bytes that a receiver of webhooks may be expected to take, unless it is told otherwise."""
+"""Default limit of a webhook's document, in bytes: below the body limits of common receivers (1 MiB in nginx)."""
 
 
 @define(frozen=True, kw_only=True)
 class TargetSettings:
-    """What the planner has to know besides the callback.
+    """Configuration of targets.
 
     Attributes:
-        stores: The hosts that are object stores.
-        webhook_keys: What webhooks are signed with, the newest first.
-        max_webhook_bytes: Most bytes of a webhook's document.
+        stores: Hosts of known object stores.
+        webhook_keys: Signing keys of webhooks, newest first.
+        max_webhook_bytes: Largest document of a webhook.
     """
 
     stores: StorageProviders = field(factory=StorageProviders)
@@ -40,12 +40,12 @@ class TargetSettings:
 
 @define(frozen=True, kw_only=True)
 class Target:
-    """One place that a result goes to, with the rules of its kind.
+    """A destination of one result, with the rules of its kind.
 
     Attributes:
-        callback: The URL and what came with it.
-        expires_at: When its signature's time is over, in UTC; None when it has no end.
-        max_inline_bytes: Bytes above which the document says where the results are, and doesn't hold them.
+        callback: The URL with its parameters.
+        expires_at: When the signature expires, in UTC; None if it doesn't.
+        max_inline_bytes: Size above which the document has the URL of the results instead of the results.
     """
 
     kind: ClassVar[str]
@@ -56,7 +56,7 @@ class Target:
     compressible: ClassVar[bool] = True
     encoding_header: ClassVar[str] = "content-encoding"
     traced: ClassVar[bool] = False
-    """Whether it is told of the trace. An object store might refuse a header that isn't signed."""
+    """Whether requests carry `traceparent`. An object store may reject an unsigned header."""
 
     callback: Callback
     expires_at: datetime | None = None
@@ -64,60 +64,60 @@ class Target:
 
     @classmethod
     def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
-        """Return the target when the callback is of this kind.
+        """Return the target if the callback is of this kind, else None.
 
         Raises:
-            TargetError: It is of this kind, and broken.
+            TargetError: It is of this kind and invalid.
         """
         raise NotImplementedError
 
     def check(self, *, now: datetime, size: int | None = None) -> None:
-        """Refuse what the target would refuse.
+        """Check offline whether the target would accept a document.
 
         Args:
             now: The time of sending.
-            size: Bytes of the document; None when it is not known yet.
+            size: Bytes of the document; None before they are known.
 
         Raises:
-            TargetExpiredError: Its time is over.
-            ResultTooLargeError: It doesn't take as much.
-            SignedHeaderError: A header came with it that can't be sent.
-            TargetError: Something else that its kind knows.
+            TargetExpiredError: The signature has expired.
+            ResultTooLargeError: The document is too large.
+            SignedHeaderError: A given header can't be sent.
+            TargetError: Another check of this kind failed.
         """
         self.check_limits(now=now, size=size)
-        # Kinds whose signature names no headers would look at them only when they send.
+        # Kinds whose signature names no headers check them only when they send.
         plain_headers(self.callback)
 
     def check_limits(self, *, now: datetime, size: int | None) -> None:
-        """Do the part of `check` that `request` doesn't do by itself."""
+        """Do the part of `check` that `request` doesn't include."""
         url = self.callback.url
         if self.expires_at is not None and now >= self.expires_at:
             raise TargetExpiredError(
                 f"{url} expired at {self.expires_at:%Y-%m-%d %H:%M:%S} UTC.",
-                hint="Sign a new one, with a longer life than the job may take.",
+                hint="Presign a new URL with an `expires` longer than the job and its retries take.",
                 url=str(url),
             )
         if size is not None and self.max_bytes is not None and size > self.max_bytes:
             raise ResultTooLargeError(
                 f"The document has {size} bytes, and {url} takes at most {self.max_bytes} in one request.",
-                hint="Write large results to a store from within the job, and return where they are.",
+                hint="Store large results from within the job, and return their URLs.",
                 url=str(url),
             )
 
     def content_encoding(self, wanted: str | None) -> str | None:
-        """Return how the document is to be encoded: as the target was signed, else as it is wanted.
+        """Return the content encoding of the document: the signed one, else the wanted one.
 
         Args:
             wanted: `"gzip"` or None.
 
         Raises:
-            SignedHeaderError: The target was signed for an encoding that isn't made here.
+            SignedHeaderError: The signed encoding is not supported.
         """
         signed = self.signed_encoding()
         if signed not in (None, "gzip", "identity"):
             raise SignedHeaderError(
-                f"{self.callback.url} is to have the Content-Encoding {signed!r}.",
-                hint="Sign it with gzip, or without Content-Encoding.",
+                f"{self.callback.url} is signed with the unsupported Content-Encoding {signed!r}.",
+                hint="Presign with gzip, or without Content-Encoding.",
                 url=str(self.callback.url),
             )
         if signed is not None:
@@ -125,26 +125,26 @@ class Target:
         return wanted if self.compressible else None
 
     def signed_encoding(self) -> str | None:
-        """Return the Content-Encoding that came with the target."""
+        """Return the Content-Encoding given with the target."""
         headers = self.callback.headers or SecretFields({})
         return next((value for name, value in headers.reveal().items() if name.lower() == "content-encoding"), None)
 
     def object_url(self, delivery_id: str) -> str | None:
-        """Return where the object will be, without a signature; None for a target that keeps none."""
-        # For a place whose path is a credential there is no URL to give to somebody else.
+        """Return the object's URL without a signature; None for a target that stores no object."""
+        # A URL whose path is a credential must not be given to another target.
         return None if self.callback.url.has_secret_path else self.callback.url.bare
 
     def upload(self, document: Body, *, delivery_id: str, now: datetime, encoding: str | None = None) -> Upload:
-        """Return the request that hands a document over.
+        """Return the request that uploads a document.
 
         Args:
-            document: The result document, encoded already.
-            delivery_id: Stable over all tries.
+            document: The result document, encoded.
+            delivery_id: The same in every attempt.
             now: The time of sending.
             encoding: The document's content encoding.
 
         Raises:
-            TargetError: The target would refuse it.
+            TargetError: The target would reject it.
         """
         self.check_limits(now=now, size=document.size)
         headers, body = self.request(document, delivery_id=delivery_id, now=now)
@@ -164,9 +164,9 @@ class Target:
         )
 
     def accepted(self) -> frozenset[int]:
-        """Return the statuses that mean: the target has it."""
+        """Return the statuses of success."""
         return self.accepts
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
-        """Return the headers and the body of the request: what differs from kind to kind."""
+        """Return headers and body of the request, the part that differs between kinds."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Upload: one HTTP request that hands a document over. It is the transport's input, whatever the target."""
+"""Upload: the HTTP request of one target, and the transport's input."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _PUBLIC = frozenset(
         *("webhook-timestamp", "x-amz-acl", "x-amz-algorithm", "x-amz-date", "x-ms-blob-type"),
     }
 )
-"""Headers and fields whose values say nothing that opens anything, and that people look for in a server's message."""
+"""Headers and fields without credentials, which stay readable in a server's message."""
 
 
 @define(frozen=True, kw_only=True)
 class Upload:
-    """One HTTP request that hands a document over: all that the sender sees of a target.
+    """The HTTP request that uploads a document: everything that the transport knows of a target.
 
     Attributes:
-        kind: What the target is, for receipts and messages.
+        kind: Kind of the target, for receipts and messages.
         method: `"PUT"` or `"POST"`.
-        url: Where to.
-        headers: Names and values, exactly these and the connection's own. Some are credentials.
-        body: What to send; for a form it is the whole form.
-        document: What the target will keep: `body`, or the form's file.
-        expires_at: When the signature's time is over; None when it has no end.
-        accepts: HTTP statuses that mean: the target has it.
+        url: URL of the request.
+        headers: All headers but those of the connection. Some are credentials.
+        body: Request body; for a form the whole form.
+        document: The stored bytes: `body`, or the form's file.
+        expires_at: When the signature expires; None if it doesn't.
+        accepts: HTTP statuses of success.
         redirects: Whether 307 and 308 may be followed.
-        fields: Those of a form, which are part of `body`.
+        fields: Form fields, which are part of `body`.
     """
 
     kind: str
@@ -48,7 +48,7 @@ class Upload:
     fields: SecretFields | None = None
 
     def scrub(self, text: str) -> str:
-        """Return a text of the server's without the credentials of this request, in case it quotes them."""
+        """Remove the credentials of this request from a server's text, which may quote them."""
         values = {**self.headers.reveal(), **(self.fields.reveal() if self.fields is not None else {})}
         secrets = [value for name, value in values.items() if name.lower() not in _PUBLIC]
         return replaced(self.url.scrub(text), secrets)

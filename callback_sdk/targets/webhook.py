@@ -1,4 +1,4 @@
-"""Webhooks: any other URL."""
+"""Webhooks: the document as a JSON POST to any other URL."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Webhook(Target):
             return cls(callback=callback, keys=settings.webhook_keys, max_inline_bytes=settings.max_webhook_bytes)
         raise MissingS3FieldsError(
             f"{callback.url} is at {provider}, and has neither a signature nor s3_fields.",
-            hint='For a presigned POST give its fields: callback_param={"s3_fields": fields}; for a PUT give the '
-            "whole presigned URL, with its query.",
+            hint='For a presigned POST give its fields: callback_param={"s3_fields": fields}. For a PUT give the '
+            "complete presigned URL, with its query.",
             url=str(callback.url),
         )
 
@@ -55,7 +55,7 @@ class Webhook(Target):
 def content_digest(document: Body) -> str:
     """Return the header `Content-Digest` of a document (RFC 9530).
 
-    The bytes under one `webhook-id` change only when the task ran again after its database was restored from a backup,
-    and its algorithm is not deterministic. A receiver sees it in this header.
+    The bytes under one `webhook-id` differ only if the task ran again, after its database was restored from a backup,
+    with an algorithm that isn't deterministic. Receivers can tell by this header.
     """
     return f"sha-256=:{base64.b64encode(document.sha256).decode()}:"

@@ -219,7 +219,7 @@ def test_azure_signature_that_may_only_read_is_refused_by_both(azure: azurite.Az
     """The permission stands in the URL, and Azure holds to it."""
     there = AzureBlob(azure)
     case = there.wrong_permission()
-    with pytest.raises(case.error, match="permit"):
+    with pytest.raises(case.error, match="permission"):
         write(there, case)
     assert send(case).status == 403
 

@@ -127,7 +127,7 @@ def test_what_boto3_returns_is_taken(run: Run, tmp_path: Path) -> None:
     [
         (BARE, "neither a signature nor s3_fields"),
         (json.dumps({"url": BARE, "param": {"s3_fields": {}}}), "s3_fields"),
-        (json.dumps({"url": BARE, "fields": {"acl": "private"}}), "probably the fields given"),
+        (json.dumps({"url": BARE, "fields": {"acl": "private"}}), "probably the fields passed"),
         (f"{BARE}?X-Amz-Signature=a&X-Amz-Date=20200101T000000Z&X-Amz-Expires=60&X-Amz-SignedHeaders=host", "expired"),
         ("ftp://example.org/x", "the scheme ftp"),
     ],

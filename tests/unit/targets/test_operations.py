@@ -121,7 +121,7 @@ def test_path_has_to_name_an_object(url: str, endpoints: tuple[str, ...], names_
     if names_object:
         assert target(f"{url}?{V4}", endpoints=endpoints).kind == "s3-put"
     else:
-        with pytest.raises(WrongOperationError, match="names no object"):
+        with pytest.raises(WrongOperationError, match="has no object key"):
             target(f"{url}?{V4}", endpoints=endpoints)
 
 
@@ -133,12 +133,12 @@ def test_path_has_to_name_an_object(url: str, endpoints: tuple[str, ...], names_
         (f"{AZURE_HOST}/k?{SAS}&sr=b", None),
         (f"{AZURE_HOST}/c/k?{SAS}&ss=bf&srt=sco", None),
         (f"http://127.0.0.1:10000/account/c/k?{SAS}&sr=c", None),
-        (f"{AZURE_HOST}/c?{SAS}&sr=c", "names no blob"),
-        (f"{AZURE_HOST}/c/?{SAS}&sr=c", "names no blob"),
-        (f"{AZURE_HOST}/?{SAS}&ss=b&srt=o", "names no blob"),
-        (f"{AZURE_HOST}?{SAS}&sr=b", "names no blob"),
-        (f"http://127.0.0.1:10000/account/c?{SAS}&sr=c", "names no blob"),
-        (f"http://127.0.0.1:10000/account?{SAS}&sr=b", "names no blob"),
+        (f"{AZURE_HOST}/c?{SAS}&sr=c", "has no blob name"),
+        (f"{AZURE_HOST}/c/?{SAS}&sr=c", "has no blob name"),
+        (f"{AZURE_HOST}/?{SAS}&ss=b&srt=o", "has no blob name"),
+        (f"{AZURE_HOST}?{SAS}&sr=b", "has no blob name"),
+        (f"http://127.0.0.1:10000/account/c?{SAS}&sr=c", "has no blob name"),
+        (f"http://127.0.0.1:10000/account?{SAS}&sr=b", "has no blob name"),
         (f"{AZURE_HOST}/c/k?{SAS}&sr=bs", "snapshot"),
         (f"{AZURE_HOST}/c/k?{SAS}&ss=f&srt=o", "ss lacks b"),
         (f"{AZURE_HOST}/c/k?{SAS}&ss=b&srt=sc", "srt lacks o"),

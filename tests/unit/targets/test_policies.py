@@ -67,11 +67,11 @@ def test_policy_in_lines_is_read() -> None:
 @pytest.mark.parametrize(
     ("condition", "word"),
     [
-        ({"success_action_status": 201}, "'success_action_status' is no string"),
-        (["eq", "$acl", None], "'acl' is no string"),
+        ({"success_action_status": 201}, "'success_action_status' is not a string"),
+        (["eq", "$acl", None], "'acl' is not a string"),
         (["starts-with", "key", "runs/"], "doesn't begin with"),
         (["ends-with", "$key", ".json"], "neither eq nor starts-with"),
-        (["starts-with", "$success_action_status", "20"], "a value only"),
+        (["starts-with", "$success_action_status", "20"], "accept eq only"),
         (["content-length-range", 0, "many"], "whole numbers"),
         (["content-length-range", 0, True], "whole numbers"),
         (["eq", "$acl"], "JSON policy document"),
@@ -122,7 +122,7 @@ def test_form_that_does_not_fit_is_refused(conditions: list[Any], fields: dict[s
 
 
 @pytest.mark.parametrize(
-    ("fields", "word"), [({"acl": "a", "ACL": "b"}, "twice"), ({"KEY": "other"}, "twice"), ({"File": "x"}, "own place")]
+    ("fields", "word"), [({"acl": "a", "ACL": "b"}, "twice"), ({"KEY": "other"}, "twice"), ({"File": "x"}, "own part")]
 )
 def test_form_that_no_policy_could_take_is_refused(fields: dict[str, str], word: str) -> None:
     """Stores choose one of two fields, and take the first file for the object."""
