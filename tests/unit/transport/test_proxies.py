@@ -113,7 +113,7 @@ def test_a_password_that_is_not_encoded_is_never_taken_for_a_host(
     monkeypatch.setenv("ALL_PROXY", f"http://user:{MARKER}{separator}{MARKER}@proxy.test:3128")
     url = SecretURL("https://example.org/")
     for use in (lambda: sender.send(upload(url.reveal())), lambda: check_proxy(url)):
-        with pytest.raises(CallbackSDKError, match=r"can't be read as a URL.*such as %23 for #") as caught:
+        with pytest.raises(CallbackSDKError, match=r"is not a URL.*such as %23 for #") as caught:
             use()
         assert not leaks(everything_printed(caught.value))
 
