@@ -19,8 +19,7 @@ from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.text.html import HTMLList
 from callback_sdk.types import TaskFilter
 
-_OUTCOMES = {"succeeded": True, "failed": False}
-_STATUSES = (PENDING, IN_PROGRESS, FINISHED, CANCELED, *_OUTCOMES)
+_STATUSES = (PENDING, IN_PROGRESS, FINISHED, CANCELED, "succeeded", "failed")
 
 _PAGE = 200
 """Maximum number of tasks in a page."""
@@ -57,16 +56,8 @@ class ServiceAPI:
             raise InvalidRequestError(f"limit is {limit!r:.100}.", hint="Give a whole number above 0, or None.")
         if status is not None and status not in _STATUSES:
             raise InvalidRequestError(f"status is {status!r:.100}.", hint=f"Give one of {', '.join(_STATUSES)}.")
-        success = None if status is None else _OUTCOMES.get(status)
-        wanted = {
-            "status": status if success is None else FINISHED,
-            "algorithm": algorithm_id,
-            "limit": _PAGE if success is not None else min(number or _PAGE, _PAGE),
-        }
-        found = self._pages(wanted, self._page(wanted))
-        # The API has four status words only, so outcomes are selected here.
-        chosen = found if success is None else (task for task in found if task.success is success)
-        return itertools.islice(chosen, number)
+        wanted = {"status": status, "algorithm": algorithm_id, "limit": min(number or _PAGE, _PAGE)}
+        return itertools.islice(self._pages(wanted, self._page(wanted)), number)
 
     def logs(self, job_id: str) -> str:
         """Return the output of a task's last run."""

@@ -52,6 +52,9 @@ class Client:
     a duplicate task: always with an `idempotency_key` of the caller's; otherwise when no connection was made, or the
     service answered 429, or 503 with `Retry-After`. Redirects are errors, so that the token goes to no other host.
 
+    Calls raise a `ServiceError` when the service can't be reached or responds with an error; what else a call raises is
+    listed with it.
+
     Without a token, user name and password are exchanged for one at the first request, and again whenever the
     service rejects it.
 
@@ -225,15 +228,9 @@ class Client:
             algorithm_id: The algorithm's id.
             features: Training data, in the forms that `run_algorithm` takes.
             version: The version to start from; the service's default when None.
-            parameters: The algorithm's parameters, or the path of a JSON file with them.
             export_new_version: Whether to save the model as a new version; the service's default when None.
-            callback_url: Target of the outcome; this and the other options are those of `run_algorithm`.
-            callback_param: Its parameter.
-            callbacks: Instead of these two, a list of targets.
-            monitor: Whether to run the algorithm's monitors.
-            compression: Parquet codec for a DataFrame or an Arrow table.
-            priority: 0 to 9; higher runs first.
-            idempotency_key: Makes the call safe to repeat.
+            parameters, callback_url, callback_param, callbacks, monitor, compression, priority, idempotency_key: See
+                `run_algorithm`.
 
         Raises:
             InvalidRequestError: The algorithm can't be trained.
@@ -278,15 +275,8 @@ class Client:
             algorithm_id: The algorithm's id.
             items: Features in the forms that `run_algorithm` takes, or a `BatchItem` with options of its own. An
                 object that occurs several times is sent once in a request.
-            version: Default of items that have none, as are all that follow: the algorithm's version.
-            evaluate: Whether to evaluate the predictions, or a dict with the options of each evaluation.
-            parameters: The algorithm's parameters.
-            callback_url: Targets of the results; this and the next two are those of `run_algorithm`.
-            callback_param: Their parameter.
-            callbacks: Instead of these two, a list of targets.
-            monitor: Whether to run the algorithm's monitors.
-            compression: Parquet codec for DataFrames and Arrow tables.
-            priority: 0 to 9; higher runs first.
+            version, evaluate, parameters, callback_url, callback_param, callbacks, monitor, compression, priority:
+                Defaults of items that have none; see `run_algorithm`.
             idempotency_key: Makes the call safe to repeat: with the same key and items it returns the tasks that were
                 already accepted, and submits the rest. If none was given, the error's hint names one.
             progress: Whether to show a progress bar in a terminal and in a notebook, if tqdm is installed.
@@ -331,7 +321,6 @@ class Client:
 
         Raises:
             NotFoundError: The task doesn't exist.
-            ServiceError: The service can't be reached, or responds with an error.
         """
         return self._task(self._api.task(job_id))
 
@@ -349,7 +338,6 @@ class Client:
 
         Raises:
             InvalidRequestError: The status doesn't exist, or the limit is not a positive number.
-            ServiceError: The service can't be reached, or responds with an error.
         """
         return self._api.tasks(status, algorithm_id, limit)
 
@@ -383,7 +371,6 @@ class Client:
         Raises:
             NotFoundError: The task doesn't exist.
             ConflictError: The task has already ended.
-            ServiceError: The service can't be reached, or responds with an error.
         """
         return self._task(self._api.cancel(job_id))
 
@@ -395,7 +382,6 @@ class Client:
 
         Raises:
             NotFoundError: The task doesn't exist.
-            ServiceError: The service can't be reached, or responds with an error.
         """
         return self._api.logs(job_id)
 
@@ -405,7 +391,6 @@ class Client:
 
         Raises:
             NotFoundError: The task doesn't exist.
-            ServiceError: The service can't be reached, or responds with an error.
         """
         return self._api.deliveries(job_id)
 
@@ -423,17 +408,12 @@ class Client:
         Raises:
             NotFoundError: The task or the delivery doesn't exist.
             ConflictError: The task has not ended.
-            ServiceError: The service can't be reached, or responds with an error.
         """
         return self._api.redeliver(job_id, delivery_id)
 
     @hides_tracebacks
     def get_algorithms(self) -> list[Algorithm]:
-        """Return all algorithms of the service.
-
-        Raises:
-            ServiceError: The service can't be reached, or responds with an error.
-        """
+        """Return all algorithms of the service."""
         return HTMLList(self._algorithm(item) for item in self._api.algorithms())
 
     @hides_tracebacks
@@ -442,7 +422,6 @@ class Client:
 
         Raises:
             NotFoundError: The algorithm doesn't exist; the hint has similar names.
-            ServiceError: The service can't be reached, or responds with an error.
         """
         return self._algorithm(self._api.algorithm(algorithm_id))
 
@@ -452,7 +431,6 @@ class Client:
 
         Raises:
             NotFoundError: The algorithm doesn't exist.
-            ServiceError: The service can't be reached, or responds with an error.
         """
         return HTMLList(
             parse_response("a version", Version.from_dict, item) for item in self._api.versions(algorithm_id)
@@ -464,7 +442,6 @@ class Client:
 
         Raises:
             NotFoundError: The algorithm or the version doesn't exist.
-            ServiceError: The service can't be reached, or responds with an error.
         """
         return parse_response("a version", Version.from_dict, self._api.version(algorithm_id, version))
 
@@ -479,7 +456,6 @@ class Client:
 
         Raises:
             NotFoundError: The algorithm or the version doesn't exist, or it has no such template.
-            ServiceError: The service can't be reached, or responds with an error.
         """
         # Scripts written for a temporary file close it when they are done, and may.
         return io.BytesIO(self._api.template(algorithm_id, file_type, version))
@@ -495,7 +471,6 @@ class Client:
 
         Raises:
             NotFoundError: The algorithm or the version doesn't exist, or it has no such image.
-            ServiceError: The service can't be reached, or responds with an error.
         """
         return io.BytesIO(self._api.graph(algorithm_id, file_type, version))
 

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from attrs import evolve
 
-from callback_sdk.documents.body import Body, FilePart, PathPart
+from callback_sdk.documents.body import Body, PathPart
 from callback_sdk.documents.document import encode
 from callback_sdk.documents.multipart import FormFile
 from callback_sdk.errors import FeaturesError, InvalidTargetError, type_name
-from callback_sdk.features.arrow import table_of
-from callback_sdk.features.columns import Column
-from callback_sdk.features.containers import columns_of, empty
+from callback_sdk.features.containers import empty
+from callback_sdk.features.writing import written
 from callback_sdk.redaction import Secret, SecretURL
 
 PARQUET = "application/vnd.apache.parquet"
 """Media type of a Parquet file, as IANA has registered it."""
 
 JSON = "application/json"
+
+_MEDIA_TYPES = {"json": JSON, "parquet": PARQUET}
 
 _MAGIC = b"PAR1"
 """What a Parquet file begins and ends with (Apache Parquet, "File Format")."""
@@ -54,14 +54,8 @@ def prepared(features: Any, *, compression: str | None = None) -> Iterator[FormF
     if isinstance(features, (str, os.PathLike)):
         yield _from_path(_path(features))
         return
-    columns = columns_of(features)
-    plain = {name: one for name, one in columns.items() if isinstance(one, Column) and one.kind.is_json}
-    if len(plain) == len(columns):
-        yield _json(plain)
-        return
-    with tempfile.TemporaryFile() as file:
-        _write_parquet(table_of(columns), file, compression)
-        yield _part("features.parquet", PARQUET, Body(FilePart(file)))
+    with written(features, compression=compression) as (kind, body):
+        yield _part(f"features.{kind}", _MEDIA_TYPES[kind], body)
 
 
 def parameters_file(parameters: Mapping[str, Any] | str | os.PathLike[str]) -> FormFile:
@@ -93,25 +87,6 @@ def parameters_file(parameters: Mapping[str, Any] | str | os.PathLike[str]) -> F
 
 def _part(filename: str, content_type: str, body: Body) -> FormFile:
     return FormFile(name="features", filename=filename, content_type=content_type, body=body)
-
-
-def _json(columns: Mapping[str, Column]) -> FormFile:
-    data = encode({name: column.values for name, column in columns.items()}, path="features").data
-    return _part("features.json", JSON, Body(data))
-
-
-def _write_parquet(table: Any, file: BinaryIO, compression: str | None) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        pq.write_table(table, file, compression=compression or "snappy")
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise FeaturesError(
-            f"The table can't be written as Parquet: {_sentence(error)}",
-            hint="Look at its column types, at compression=, and at the space for temporary files.",
-        ) from error
-    file.seek(0)
 
 
 def _path(given: str | os.PathLike[str], *, what: str = "features") -> Path:
@@ -204,8 +179,3 @@ def _missing(path: Path, what: str) -> FeaturesError:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:200]}…"
-
-
-def _sentence(error: BaseException) -> str:
-    text = _shortened(" ".join(str(part) for part in error.args) or type(error).__name__)
-    return text if text.endswith(".") else f"{text}."
