@@ -6,13 +6,14 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from callback_sdk import tracing
 from callback_sdk.client.algorithms import Algorithm, Version
 from callback_sdk.client.api import ServiceAPI, quote_segment
 from callback_sdk.client.batch import Batch, BatchItem, Options
 from callback_sdk.client.callbacks import CallbackResolver
+from callback_sdk.client.detached import SharedByCopies
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.responses import parse_response
 from callback_sdk.client.settings import environment_config, hidden, open_connection
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 C = TypeVar("C", bound="Client")
 
 
-class Client:
+class Client(SharedByCopies):
     """Client for the service's REST API: submits tasks and queries them.
 
     What is not given comes from the environment (see `ClientConfig`). Threads may share a client, and so may the
@@ -111,19 +112,6 @@ class Client:
 
     def __repr__(self) -> str:
         return f"Client({self.url!r})"
-
-    def __copy__(self: C) -> C:
-        # Threads share a client, and so do objects.
-        return self
-
-    def __deepcopy__(self: C, memo: object) -> C:
-        return self
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError(
-            f"A client holds a credential, so {self!r} is not pickled. Make a client in the other process: "
-            "Client(url, token=...), or Client() with CALLBACK_SDK_URL and CALLBACK_SDK_TOKEN in its environment."
-        )
 
     @property
     def url(self) -> str:
@@ -229,8 +217,14 @@ class Client:
             features: Training data, in the forms that `run_algorithm` takes.
             version: The version to start from; the service's default when None.
             export_new_version: Whether to save the model as a new version; the service's default when None.
-            parameters, callback_url, callback_param, callbacks, monitor, compression, priority, idempotency_key: See
-                `run_algorithm`.
+            parameters: The algorithm's parameters, or the path of a JSON file with them.
+            callback_url: Target of the outcome; this and the other options are those of `run_algorithm`.
+            callback_param: Its parameter.
+            callbacks: Instead of these two, a list of targets.
+            monitor: Whether to run the algorithm's monitors.
+            compression: Parquet codec for a DataFrame or an Arrow table.
+            priority: 0 to 9; higher runs first.
+            idempotency_key: Makes the call safe to repeat.
 
         Raises:
             InvalidRequestError: The algorithm can't be trained.
@@ -265,24 +259,28 @@ class Client:
         idempotency_key: str | None = None,
         progress: bool = True,
     ) -> list[Task]:
-        """Submit many tasks, in requests of at most 1,000, each of which is accepted as a whole or not at all.
+        """Submit many tasks, and return them in the order of the items.
 
-        Items are read as they are needed. Each request is retried after a lost connection, as that can't create
-        duplicate tasks. Targets in a list are checked before anything is sent, those from an iterator before their
-        request is. If an error occurs after tasks were accepted, its `accepted_job_ids` has their ids, in order.
+        A request has at most 1,000 tasks, is accepted as a whole or not at all, and is retried after a lost connection.
+        Items are read as needed. Targets in a list are checked before anything is sent, those from an iterator before
+        their request is. An error after tasks were accepted has their ids in `accepted_job_ids`, in order.
 
         Args:
             algorithm_id: The algorithm's id.
             items: Features in the forms that `run_algorithm` takes, or a `BatchItem` with options of its own. An
                 object that occurs several times is sent once in a request.
-            version, evaluate, parameters, callback_url, callback_param, callbacks, monitor, compression, priority:
-                Defaults of items that have none; see `run_algorithm`.
+            version: Default of items that have none, as are all that follow: the algorithm's version.
+            evaluate: Whether to evaluate the predictions, or a dict with the options of each evaluation.
+            parameters: The algorithm's parameters.
+            callback_url: Targets of the results; this and the next two are those of `run_algorithm`.
+            callback_param: Their parameter.
+            callbacks: Instead of these two, a list of targets.
+            monitor: Whether to run the algorithm's monitors.
+            compression: Parquet codec for DataFrames and Arrow tables.
+            priority: 0 to 9; higher runs first.
             idempotency_key: Makes the call safe to repeat: with the same key and items it returns the tasks that were
                 already accepted, and submits the rest. If none was given, the error's hint names one.
             progress: Whether to show a progress bar in a terminal and in a notebook, if tqdm is installed.
-
-        Returns:
-            The tasks, in the order of the items.
 
         Raises:
             CallbackSDKError: As in `run_algorithm`; the message names the item.
@@ -494,8 +492,6 @@ class Client:
             idempotency_key=idempotency_key,
         )
         return self._task(submission.send(self._api))
-
-    # What `callback_sdk.compat` returns instead of plain tasks and algorithms.
 
     def _task(self, state: TaskSnapshot) -> Task:
         return Task(self._api, state)

@@ -1,10 +1,12 @@
-"""The stand-in for the client of an object that was pickled, as credentials are never pickled."""
+"""Copies and pickles: a client is shared by copies, and never pickled, as it holds a credential."""
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from callback_sdk.errors import ConfigurationError
+
+C = TypeVar("C", bound="SharedByCopies")
 
 
 class Detached:
@@ -21,3 +23,20 @@ class Detached:
     def __getattr__(self, name: str) -> NoReturn:
         message, hint = self._error
         raise ConfigurationError(message, hint=hint)
+
+
+class SharedByCopies:
+    """A client: copies of objects share it, and it can't be pickled."""
+
+    def __copy__(self: C) -> C:
+        # Threads share a client, and so do objects.
+        return self
+
+    def __deepcopy__(self: C, memo: object) -> C:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            f"A client holds a credential, so {self!r} is not pickled. Make a client in the other process: "
+            "Client(url, token=...), or Client() with CALLBACK_SDK_URL and CALLBACK_SDK_TOKEN in its environment."
+        )
