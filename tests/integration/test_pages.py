@@ -174,7 +174,7 @@ def test_what_is_dead_can_be_delivered_again(browser: Browser, client: Client) -
         wait_until(lambda: task.refresh().deliveries[0].status == "delivered")
     assert task.job_id not in browser.page("/deliveries")
     page = browser.page(f"/tasks/{task.job_id}")
-    assert "webhook answered 200" in page
+    assert "webhook: 200" in page
     assert MARKER not in page
     assert browser.submit(f"/tasks/{task.job_id}/deliveries/msg_none/redeliver").status_code == 404
 
