@@ -38,7 +38,9 @@ def hash_password(password: Secret[str]) -> str:
         except HashingError as error:
             reason = str(error)
     # Outside of the except clause, so that no frame of argon2, which has the password, comes along.
-    raise ConfigurationError(f"The password can't be hashed: {reason}.", hint="Each takes 64 MiB for a moment.")
+    raise ConfigurationError(
+        f"The password can't be hashed: {reason}.", hint="Hashing a password takes 64 MiB of memory."
+    )
 
 
 def verify_password(hashed: str | None, password: Secret[str]) -> bool:

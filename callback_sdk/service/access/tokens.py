@@ -117,7 +117,7 @@ class Tokens:
         payload = self._payload(token, kind)
         user_id, generation, session = payload["sub"], payload["gen"], payload.get("sid")
         if payload.get("token_type") != kind:
-            raise TokenError(f"This is no {kind} token.", hint=_hint(kind))
+            raise TokenError(f"This token is not of type {kind}.", hint=_hint(kind))
         texts = (user_id, payload["jti"], session or "")
         if not all(isinstance(text, str) for text in texts) or not isinstance(generation, int):
             raise TokenError("The token is malformed.", hint=_hint(kind))
@@ -140,7 +140,7 @@ class Tokens:
                 reason = next(text for failure, text in _REASONS if isinstance(error, failure))
             # Outside of the except clause, so that no frame of PyJWT, which has the token, comes along.
             raise TokenError(reason, hint=_hint(kind))
-        raise TokenError("The token's signature doesn't hold.", hint=_hint(kind))
+        raise TokenError("The signature of the token is invalid.", hint=_hint(kind))
 
 
 def new_api_token() -> Secret[str]:

@@ -68,7 +68,9 @@ class Authenticator:
         """
         user = self._users.find(name)
         if not verify_password(user.password_hash if user else None, password) or user is None or user.disabled:
-            raise TokenError("The user name or the password is wrong.", hint="Ask who runs the service for an account.")
+            raise TokenError(
+                "Wrong user name or password.", hint="Check your credentials, or ask the operator for an account."
+            )
         if user.password_hash is not None and needs_rehash(user.password_hash):
             self._users.rehash(user.user_id, user.password_hash, hash_password(password))
         return user
@@ -107,17 +109,17 @@ class Authenticator:
         return self._tokens.issue(user.user_id, user.token_generation, session=session), following
 
     def authenticate_token(self, token: Secret[str]) -> User:
-        """Return whose token it is.
+        """Return the user of an access token or an API token.
 
         Raises:
-            TokenError: Nobody's, or it doesn't count (any more).
+            TokenError: The token is invalid, expired or revoked.
         """
         if is_jwt(token):
             return self._of_claims(self._tokens.read(token, ACCESS))
         user = self._users.of_token(digest(token))
         if user is None or user.disabled:
             raise TokenError(
-                "The token is wrong or was revoked.",
+                "The token is invalid or was revoked.",
                 hint="Send one that `callback-sdk users add` printed, that of the file token in the service's data "
                 "folder, or log in at /token/.",
             )

@@ -71,7 +71,7 @@ class Quota:
         if known + count > self._most:
             raise HTTPException(
                 429,
-                f"{known} tasks of yours have not ended, and you may have {self._most}. Wait, or cancel some.",
+                f"You have {known} queued or running tasks, and the limit is {self._most}. Wait, or cancel some.",
                 headers={"Retry-After": "10"},
             )
         with self._lock:
@@ -80,15 +80,15 @@ class Quota:
 
 @define(frozen=True, kw_only=True)
 class AppState:
-    """What the routes work with; the application has it as `app.state.app_state`.
+    """Objects that the routes work with; the application holds them as `app.state.app_state`.
 
     Attributes:
-        task_service: What does the work.
-        rules: What is accepted.
-        limits: What one request may ask for.
-        quota: What one user may ask for.
-        authenticator: Tells who somebody is.
-        logins: Checks passwords.
+        task_service: The service.
+        rules: Validation of submissions.
+        limits: Limits of one request.
+        quota: Limit of tasks per user.
+        authenticator: Authenticates tokens.
+        logins: Checks passwords, with rate limits.
     """
 
     task_service: TaskService

@@ -58,7 +58,7 @@ def get_template(
     algorithm = state.rules.catalogue.get(user.user_id, algorithm_id, version).algorithm
     text = algorithm.template(type)
     if text is None:
-        raise HTTPException(404, f"{algorithm_id!r} has no template of its {type}. Its author can register one.")
+        raise HTTPException(404, f"{algorithm_id!r} has no template of its {type}.")
     name = f"{algorithm.name}-{algorithm.version}-{type}.json"
     return Response(
         text,

@@ -93,7 +93,7 @@ async def _own_error(_: Request, error: Exception) -> Response:
 async def _disk_error(_: Request, error: Exception) -> Response:
     if not isinstance(error, OSError) or not is_full(error):
         raise error
-    _log.error("The disk is full, and a request was refused: %s", error)
+    _log.error("Disk full, request rejected: %s", error)
     return problem(
         503,
         _HEADERS[503],

@@ -109,10 +109,10 @@ def _check_type(content_type: str) -> None:
         )
     kind, options = parse_options_header(content_type)
     if kind.lower() != b"multipart/form-data":
-        raise HTTPException(415, "The request is no form. Send multipart/form-data with the file 'features'.")
+        raise HTTPException(415, "The request is not a form. Send multipart/form-data with the file 'features'.")
     # Python has codecs that take minutes for a mebibyte, and some whose text nothing else can write.
     if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8", b"us-ascii"):
-        raise HTTPException(415, "The form is in another character set than UTF-8. Send it in UTF-8.")
+        raise HTTPException(415, "The form is not encoded in UTF-8. Send it in UTF-8.")
 
 
 def _check_names(parsed: Secret[FormData]) -> None:
@@ -120,7 +120,7 @@ def _check_names(parsed: Secret[FormData]) -> None:
     for name, value in parsed.reveal().multi_items():
         if name in seen and not (name == _REPEATED and isinstance(value, UploadFile)):
             # Of two that differ, no one could say which was meant.
-            raise HTTPException(422, f"The form has {name!r:.100} twice. Send it once.")
+            raise HTTPException(422, f"The form has the field {name!r:.100} twice. Send it once.")
         seen.add(name)
 
 

@@ -76,7 +76,7 @@ class RequestMiddleware:
         try:
             await self._app(scope, body.receive, answer.send)
         except ClientDisconnect:
-            _log.info("Request %s was broken off by the client.", answer.request_id)
+            _log.info("Request %s: the client closed the connection.", answer.request_id)
         except Exception:  # noqa: BLE001 - the client gets JSON, the log the reason
             _log.exception("Request %s failed.", answer.request_id, extra={"request_id": answer.request_id})
             if not answer.started:

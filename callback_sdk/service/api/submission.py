@@ -79,7 +79,7 @@ class Form:
             file.seek(0)
             text = Secret(file.read(longest + 1))
             if len(text.reveal()) > longest:
-                raise SubmissionError(f"{name!r} has more than {longest} bytes.", hint="Send less.")
+                raise SubmissionError(f"{name!r} has more than {longest} bytes.", hint="Send a shorter value.")
         if text is None or not text.reveal().strip():
             return Secret(None)
         return _parsed(text, name)
@@ -252,7 +252,7 @@ def read_targets(form: Form, max_callbacks: int) -> tuple[Callback, ...]:
     """
     if "callbacks" in form.fields:
         if form.text("callback_url"):
-            raise CallbackParamError("Both 'callbacks' and 'callback_url' came.", hint="Send one of the two.")
+            raise CallbackParamError("Both 'callbacks' and 'callback_url' were sent.", hint="Send one of the two.")
         return _targets(form.json("callbacks"), Secret(None), max_callbacks)
     text = form.fields.get("callback_url", Secret(""))
     urls = Secret([url.strip() for url in text.reveal().split("|")] if text.reveal().strip() else None)
@@ -265,7 +265,7 @@ def _targets(urls: Secret[Any], param: Secret[Any], max_callbacks: int) -> tuple
     count = len(urls.reveal() or ())
     if count > max_callbacks:
         raise InvalidTargetError(
-            f"The task has {count} callbacks, and this service takes {max_callbacks}.", hint="Send fewer."
+            f"The task has {count} callbacks, and the limit is {max_callbacks}.", hint="Send fewer."
         )
     return parse_callbacks(urls, param) if count else ()
 
@@ -277,7 +277,9 @@ def _wish(item: Secret[Any], max_callbacks: int) -> _Wish:
     if not isinstance(item.reveal(), dict):
         raise SubmissionError("A task is a JSON object.", hint='Send {"parameters": {...}, "callbacks": [...]}.')
     if unknown := sorted(set(item.reveal()) - _MEMBERS):
-        raise SubmissionError(f"A task has no {unknown[0]!r:.50}.", hint=f"It may have {', '.join(sorted(_MEMBERS))}.")
+        raise SubmissionError(
+            f"Unknown member of a task: {unknown[0]!r:.50}.", hint=f"A task may have {', '.join(sorted(_MEMBERS))}."
+        )
     member = item.reveal().get
     version, evaluate = member("version"), member("evaluate", True)
     if not isinstance(version, (str, type(None))):
@@ -301,7 +303,7 @@ def _task(
     found = rules.catalogue.get(owner, algorithm_id, wish.version)
     algorithm = found.algorithm
     if kind == FIT and algorithm.fit is None:
-        raise SubmissionError(f"{algorithm_id!r} can't be trained.", hint="Its author registered no function for it.")
+        raise SubmissionError(f"{algorithm_id!r} can't be trained.", hint="The algorithm has no fit function.")
     parameters = {} if wish.parameters is None else wish.parameters
     if not isinstance(parameters, dict):
         raise SubmissionError("'parameters' is not a JSON object.", hint='Send a dict, such as {"exponent": 2}.')
@@ -316,7 +318,9 @@ def _task(
             )
     priority = wish.priority
     if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= MOST_URGENT:
-        raise SubmissionError(f"'priority' is not a whole number from 0 to {MOST_URGENT}.", hint="Higher goes first.")
+        raise SubmissionError(
+            f"'priority' is not an integer from 0 to {MOST_URGENT}.", hint="Higher priorities run first."
+        )
     for target in wish.targets:
         check_callback(target, rules.settings)
         rules.guard.check(target.url)
@@ -375,7 +379,7 @@ def _evaluate(form: Form) -> bool | dict[str, Any]:
 
 def _bool(text: str, name: str) -> bool:
     if text.lower() not in _WORDS:
-        raise SubmissionError(f"{name!r} is neither true nor false.", hint="Send one of these.")
+        raise SubmissionError(f"{name!r} is not a boolean.", hint="Send true or false.")
     return _WORDS[text.lower()]
 
 
@@ -383,7 +387,7 @@ def _number(text: str | None, name: str) -> int:
     if text is None:
         return USUAL_PRIORITY
     if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise SubmissionError(f"{name!r} is not a whole number.", hint="Send digits.")
+        raise SubmissionError(f"{name!r} is not an integer.", hint="Send digits only.")
     return int(text)
 
 
@@ -396,9 +400,9 @@ def _parsed(text: Secret[bytes], name: str) -> Secret[Any]:
         reason = str(error)
         value = None
     if value is None:
-        raise SubmissionError(f"{name!r} is not JSON: {reason}.", hint="Send it as json.dumps makes it.")
+        raise SubmissionError(f"{name!r} is not JSON: {reason}.", hint="Send the output of json.dumps.")
     if _is_deep(value):
-        raise SubmissionError(f"{name!r} is nested deeper than {_DEEPEST} levels.", hint="Send it flatter.")
+        raise SubmissionError(f"{name!r} is nested deeper than {_DEEPEST} levels.", hint="Reduce the nesting.")
     # Neither databases nor headers nor logs can hold one.
     if has_lone_surrogate(value.reveal()):
         raise SubmissionError(f"{name!r} has a text that is not valid Unicode.", hint="Replace its lone surrogates.")

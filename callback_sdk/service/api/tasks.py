@@ -1,4 +1,4 @@
-"""Routes for tasks: submitted, shown, canceled, and delivered again."""
+"""Routes of tasks: submit, show, list, cancel and redeliver."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def get_logs(job_id: str, state: StateDep, user: Owner) -> Response:
 def cancel_task(job_id: str, state: StateDep, user: Owner) -> Response:
     _task(state.task_service, job_id, user)
     if state.task_service.cancel(job_id) != CANCELED:
-        raise HTTPException(409, f"The task {job_id} has ended already. Its results are kept.")
+        raise HTTPException(409, f"The task {job_id} has already ended. Its results are kept.")
     return _reply(_view(state.task_service, job_id, user), 202)
 
 
@@ -197,7 +197,7 @@ def _accept_one(
         state.quota.reserve(user.user_id, 1)
         (accepted,) = state.task_service.submit([received], repeatable, max_bytes=state.limits.max_bytes)
     job_id = accepted.job_id
-    _log.info("Task %s is accepted.", job_id, extra={"action": "accept", "job_id": job_id})
+    _log.info("Task %s accepted.", job_id, extra={"action": "accept", "job_id": job_id})
     if accepted.created_at is None:
         return _view(state.task_service, job_id, user)
     return show_new(received.submission, accepted.created_at, state.task_service.blobs)
@@ -223,7 +223,7 @@ def _accept_batch(
         state.quota.reserve(user.user_id, len(received))
         accepted = state.task_service.submit(received, repeatable, max_bytes=state.limits.max_bytes)
         job_ids = [task.job_id for task in accepted]
-    _log.info("%d tasks are accepted.", len(job_ids), extra={"action": "accept", "job_ids": job_ids})
+    _log.info("%d tasks accepted.", len(job_ids), extra={"action": "accept", "job_ids": job_ids})
     return job_ids
 
 
@@ -236,8 +236,8 @@ def _task(task_service: TaskService, job_id: str, user: User) -> dict[str, Any]:
     # PostgreSQL takes no text with a NUL, not even to look for it.
     task = None if "\0" in job_id else task_service.store.tasks.get(job_id, owner=user.user_id)
     if task is None:
-        # The same for somebody else's, so that nobody can find out which ids there are.
-        raise HTTPException(404, f"There is no task {job_id!r:.100}.")
+        # Other users' tasks are a 404 as well: a 403 would tell which ids exist.
+        raise HTTPException(404, f"Task {job_id!r:.100} not found.")
     return task
 
 
@@ -272,4 +272,4 @@ def _position(cursor: str) -> tuple[float, str]:
         created_at, job_id = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         return float(created_at), str(uuid.UUID(job_id))
     except (ValueError, TypeError, AttributeError, binascii.Error):
-        raise HTTPException(422, "The cursor can't be read. Send 'next_cursor' of the page before unchanged.") from None
+        raise HTTPException(422, "Invalid cursor. Send 'next_cursor' of the previous page unchanged.") from None

@@ -17,18 +17,18 @@ from callback_sdk.service.files import remove
 from callback_sdk.signer.buckets import environment_region
 
 _YOUNG = 60 * 60.0
-"""Seconds in which an object that no task is known of may still be on its way to becoming one."""
+"""Age in seconds below which features without a task are kept: their task may not be committed yet."""
 
 _PAUSE = 5.0
-"""Seconds in which a store that did not respond is not asked again, except by checks."""
+"""Seconds for which the circuit breaker stays open after a store did not respond; checks pass it."""
 
 _PROBE = 40.0
-"""Seconds that one call may take to show that the store is back: more than its timeouts."""
+"""Seconds that one probing call may take before another one is let through: more than its timeouts."""
 
 _TIMEOUTS: dict[str, dict[str, Any]] = {
     # botocore's own are 60 s each, five times over: a silent store would hold a worker's slot for minutes.
     "data": {"connect_timeout": 5, "read_timeout": 10, "retries": {"mode": "standard", "total_max_attempts": 2}},
-    # Whoever asks whether the service is ready, such as a load balancer, waits for a few seconds only.
+    # Readiness probes, such as a load balancer's, time out after a few seconds.
     "check": {"connect_timeout": 2, "read_timeout": 3, "retries": {"mode": "standard", "total_max_attempts": 1}},
 }
 
@@ -175,7 +175,7 @@ class BucketStorage:
                 self._retry_at = time.monotonic() + _PROBE
                 return
         raise StorageUnavailableError(
-            f"The bucket {self._bucket!r} did not respond a moment ago; it is asked again in {wait:.0f} s.",
+            f"The bucket {self._bucket!r} did not respond recently; next attempt in {wait:.0f} s.",
             hint="Check the store, and the endpoint that boto3 finds.",
         )
 

@@ -119,7 +119,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _missing(name: str) -> BlobMissingError:
-    return BlobMissingError(f"{name} is not there.", hint="Do all machines use the same --blob-storage?")
+    return BlobMissingError(f"{name} does not exist.", hint="Use the same --blob-storage on all machines.")
 
 
 def _remove_old(path: Path) -> None:

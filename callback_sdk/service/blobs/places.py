@@ -26,13 +26,13 @@ def open_blobs(place: str) -> BlobStorage:
         return BucketStorage(bucket, prefix)
     if separator or not place:
         raise ConfigurationError(
-            f"{place!r} is no place for blobs.", hint="Give a folder's path, or s3://BUCKET/PREFIX."
+            f"{place!r} is not a location for blobs.", hint="Use the path of a folder, or s3://BUCKET/PREFIX."
         )
     try:
         return DirectoryStorage(Path(place).absolute())
     except OSError as error:
         raise unusable(
             f"The folder {place} can't be made: {error.strerror}.",
-            hint="Name another one with --blob-storage.",
+            hint="Choose another folder with --blob-storage.",
             error=error,
         ) from error

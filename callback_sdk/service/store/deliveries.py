@@ -1,4 +1,4 @@
-"""The deliveries in the store: due, claimed, made or given up."""
+"""Deliveries in the store: pending, claimed, delivered or dead."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _UNCLAIMED: dict[str, Any] = {"worker": None, "heartbeat_at": None, "dispatched_
 _IS_UNCLAIMED = (deliveries.c.status == DELIVERY_PENDING, deliveries.c.worker.is_(None))
 
 MAX_INTERRUPTED = 3
-"""Tries whose process died under them, after which the next one waits: it may be the delivery that kills."""
+"""Interrupted attempts after which the next one is delayed: the delivery itself may crash the process."""
 
 _INTERRUPTED_DELAY = 60.0
-"""Seconds that it waits then, for each further one."""
+"""Seconds of delay for each further interrupted attempt."""
 
-# Statements of every delivery's way are made once: to make one takes longer than to run it.
+# These statements are built once: building one takes longer than running it.
 _JOB_ID: sa.BindParameter[str] = sa.bindparam("_job")
 _DELIVERY_ID: sa.BindParameter[str] = sa.bindparam("_delivery")
 _ATTEMPT: sa.BindParameter[int] = sa.bindparam("_attempt")
@@ -127,7 +127,7 @@ _UPDATE_ATTEMPT = (
     .values(finished_at=now(), error=sa.bindparam("_error"))
 )
 
-# Somebody asked for another round during the try.
+# A redelivery was requested during the attempt.
 _REDELIVERY_REQUESTED = deliveries.c.attempts_before_redelivery >= deliveries.c.attempt_count
 
 _INTERRUPTED_COUNT = (
@@ -160,9 +160,9 @@ class DeliveryStore:
         self._cipher = cipher
 
     def of(self, job_id: str) -> list[dict[str, Any]]:
-        """Return what may be shown of a task's deliveries, in the order of its targets.
+        """Return the deliveries of a task without credentials, in the order of its targets.
 
-        Each has `callback_param` too, its `callback_param` without credentials; None when it can't be read any more.
+        `callback_param` has no credentials either, and is None if it can't be decrypted.
         """
         with self._database.read() as connection:
             found = [dict(row) for row in connection.execute(_SELECT_OF_TASK, {"_job": job_id}).mappings()]
@@ -171,7 +171,7 @@ class DeliveryStore:
         return found
 
     def attempts(self, job_id: str) -> list[dict[str, Any]]:
-        """Return all tries of a task's deliveries, in order."""
+        """Return the attempts of all deliveries of a task, in order."""
         query = (
             sa.select(delivery_attempts)
             .join(deliveries)
@@ -182,7 +182,7 @@ class DeliveryStore:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def status_counts(self, job_ids: Sequence[str]) -> dict[str, dict[str, int]]:
-        """Count the deliveries of several tasks by their state."""
+        """Count the deliveries of several tasks by status."""
         query = sa.select(deliveries.c.job_id, deliveries.c.status, sa.func.count()).group_by(
             deliveries.c.job_id, deliveries.c.status
         )
@@ -193,9 +193,9 @@ class DeliveryStore:
         return found
 
     def counts(self) -> dict[str, int]:
-        """Count the deliveries that are not made: those that are due or wait for their next try, and the dead."""
+        """Count the pending deliveries of ended tasks, and the dead ones."""
         waiting = (deliveries.c.status == DELIVERY_PENDING, deliveries.c.next_attempt_at.is_not(None))
-        # Word for word the condition of the index of the dead: with a parameter it could not be used.
+        # Literally the condition of the partial index: neither database uses it for a condition with a parameter.
         dead = deliveries.c.status == sa.literal(DEAD, literal_execute=True)
         count = sa.select(sa.func.count()).select_from(deliveries)
         with self._database.read() as connection:
@@ -205,14 +205,14 @@ class DeliveryStore:
             }
 
     def dead(self, owner: str, *, after: tuple[float, str] | None = None, limit: int) -> list[dict[str, Any]]:
-        """Return a user's dead deliveries with their tasks' algorithms and ends, those of the latest tasks first.
+        """Return the dead deliveries of a user, with algorithm and end of their tasks, latest tasks first.
 
         Args:
             owner: Id of the user.
             after: `task_finished_at` and `delivery_id` of the last one of the page before.
             limit: How many, at most.
         """
-        # Word for word the condition of the index of the dead: with a parameter it could not be used.
+        # Literally the condition of the partial index: neither database uses it for a condition with a parameter.
         dead = deliveries.c.status == sa.literal(DEAD, literal_execute=True)
         query = (
             sa.select(*_SHOWN, tasks.c.algorithm, tasks.c.finished_at.label("task_finished_at"))
@@ -230,12 +230,12 @@ class DeliveryStore:
     def fetch_due(
         self, limit: int, *, skip_hosts: Collection[str] = (), again_after: float
     ) -> list[tuple[str, str]]:  # fmt: skip
-        """Return id and host of due deliveries that nobody was given lately, and note that somebody has been now.
+        """Return id and host of due deliveries that were not dispatched recently, and mark them as dispatched.
 
         Args:
-            limit: How many, at most; the longest due come first.
-            skip_hosts: Hosts that are busy enough.
-            again_after: Seconds after which a delivery that was given out, and not claimed, is given out again.
+            limit: Maximum number of deliveries; the longest due come first.
+            skip_hosts: Hosts without free slots.
+            again_after: Seconds after which a delivery that was dispatched, but not claimed, is dispatched again.
         """
         values = {"_limit": limit, "_hosts": list(skip_hosts), "_again_after": again_after}
 
@@ -248,32 +248,32 @@ class DeliveryStore:
         return self._database.write(mark)
 
     def dispatched(self, *, since: float) -> bool:
-        """Return whether there is a due delivery that an engine was given, and that nobody has claimed.
+        """Return whether a due delivery was dispatched, but not claimed.
 
         Args:
-            since: Only one that was given out at or after this time of the database's clock.
+            since: Only deliveries dispatched at or after this time of the database's clock.
         """
         given = (*_IS_UNCLAIMED, deliveries.c.next_attempt_at <= now(), deliveries.c.dispatched_at >= since)
         with self._database.read() as connection:
             return bool(connection.execute(sa.select(sa.exists().where(*given))).scalar())
 
     def busy_hosts(self, at_least: int) -> list[str]:
-        """Return the hosts that so many attempts are under way at."""
+        """Return the hosts with at least this many running attempts."""
         with self._database.read() as connection:
             return list(connection.execute(_SELECT_BUSY_HOSTS, {"_count": at_least}).scalars())
 
     def next_due(self) -> float | None:
-        """Return in how many seconds the next delivery is due, 0 when one is; None when none waits."""
+        """Return the seconds until the next delivery is due, 0 if one is due, None if none is pending."""
         with self._database.read() as connection:
             seconds: float | None = connection.execute(_SELECT_NEXT_DUE).scalar()
         return None if seconds is None else max(0.0, seconds)
 
     def claim(self, delivery_id: str, worker: str) -> DeliveryClaim | None:
-        """Take a delivery that is due; None when somebody has it, or nothing is left to do.
+        """Claim a due delivery; None if it is claimed, or no longer due.
 
         Args:
-            delivery_id: Which one.
-            worker: Who takes it.
+            delivery_id: The delivery.
+            worker: The worker that claims it.
         """
         one = {"_delivery": delivery_id}
 
@@ -287,32 +287,33 @@ class DeliveryStore:
         return self._database.write(claim)
 
     def open(self, claim: DeliveryClaim) -> Callback:
-        """Return where a delivery goes, with its credentials.
+        """Return the target of a delivery, with its credentials.
 
         Raises:
-            CredentialCipherError: They were encrypted with a key that isn't known any more.
+            CredentialCipherError: The target was encrypted with a key that this process doesn't have.
         """
         return rows.callback(claim.encrypted_target, self._cipher)
 
     def heartbeat(self, worker: str, running: Collection[str]) -> None:
-        """Say that a worker is alive and has these deliveries under way."""
+        """Renew the leases of a worker's running deliveries."""
         mine = (deliveries.c.worker == worker, deliveries.c.delivery_id.in_(running))
         renew = deliveries.update().where(*mine).values(heartbeat_at=now())
         self._database.write(lambda connection: connection.execute(renew))
 
     def delivered(self, delivery_id: str, attempt: int, receipt: Receipt) -> None:
-        """Keep the proof that a target has the result."""
+        """Store the receipt of a delivery, and mark it as delivered."""
         values = {"status": DELIVERED, "next_attempt_at": None, "last_error": None, "receipt": receipt.to_dict()}
         self._settle(_UPDATE_FINISHED, {"_delivery": delivery_id, "_attempt": attempt}, values, None)
 
     def failed(self, delivery_id: str, attempt: int, error: str, again_in: float | None) -> None:
-        """Keep that an attempt failed.
+        """Record a failed attempt.
 
         Args:
-            delivery_id: Which delivery.
-            attempt: The number of the try.
-            error: Why, without credentials.
-            again_in: Seconds until the next try; None for never, unless somebody asked for one meanwhile.
+            delivery_id: The delivery.
+            attempt: The number of the attempt.
+            error: The error, without credentials.
+            again_in: Seconds until the next attempt; None to mark the delivery as dead, unless a redelivery was
+                requested during the attempt.
         """
         if again_in is None:
             settle = _UPDATE_FINISHED.values(
@@ -324,7 +325,7 @@ class DeliveryStore:
         self._settle(settle, {"_delivery": delivery_id, "_attempt": attempt}, {"last_error": error}, error)
 
     def unmark_dispatched(self, delivery_id: str) -> None:
-        """Let the dispatcher bring a delivery again that could not be taken up here, without delay."""
+        """Let the dispatcher dispatch a delivery again at once that this process had no slot for."""
         back = (
             deliveries.update()
             .where(*_IS_UNCLAIMED, deliveries.c.delivery_id == delivery_id)
@@ -333,9 +334,9 @@ class DeliveryStore:
         self._database.write(lambda connection: connection.execute(back))
 
     def redeliver(self, job_id: str, delivery_id: str) -> bool:
-        """Make a delivery of an ended task due at once, whatever has become of it; its pauses begin anew.
+        """Make a delivery of an ended task due at once, whatever its status, and restart its backoff.
 
-        Of one that is tried at this moment only the pauses begin anew, as the result is on its way.
+        If an attempt is running, only the backoff is restarted.
 
         Returns:
             False when the task has not ended.
@@ -359,14 +360,14 @@ class DeliveryStore:
         return self._database.write(revive)
 
     def reclaim(self, *, worker: str | None = None, silent_for: float = 0.0) -> int:
-        """Take back what dead workers were sending. Tries that were broken off so use up no retries.
+        """Release the deliveries of dead workers. Attempts that were interrupted so don't count as retries.
 
         Args:
-            worker: One that is known to be dead; None for all that have been silent.
-            silent_for: Seconds without a word after which a worker counts as dead.
+            worker: A worker that is known to be dead; None for all whose lease has expired.
+            silent_for: Seconds without a heartbeat after which a lease has expired.
 
         Returns:
-            How many deliveries.
+            The number of deliveries.
         """
         if worker is not None:
             dead = deliveries.c.worker == worker
@@ -376,7 +377,7 @@ class DeliveryStore:
         return self._database.write(lambda connection: connection.execute(back).rowcount)
 
     def results_url(self, job_id: str) -> str | None:
-        """Return where a task's results will be, without a signature; None when no target of it is an object."""
+        """Return the URL of a task's results without a signature; None if no target is an object store."""
         query = sa.select(deliveries.c.delivery_id, deliveries.c.encrypted_target).where(deliveries.c.job_id == job_id)
         with self._database.read() as connection:
             found = connection.execute(query.order_by(deliveries.c.position)).all()
@@ -387,11 +388,11 @@ class DeliveryStore:
         try:
             return plan(rows.callback(target, self._cipher)).object_url(delivery_id)
         except TargetError:
-            # An earlier version accepted it. It fails by itself, and must not take another target's delivery along.
+            # Accepted by an earlier version. Its own delivery fails; those to other targets must not.
             return None
 
     def _settle(self, settle: sa.Update, one: dict[str, Any], values: dict[str, Any], error: str | None) -> None:
-        """Keep how a try ended, unless a newer one has the claim."""
+        """Record the end of an attempt, unless a newer attempt has the claim."""
 
         def keep(connection: sa.Connection) -> None:
             connection.execute(settle, one | values)
@@ -403,7 +404,7 @@ class DeliveryStore:
 def make_due(
     connection: sa.Connection, task: Any, results: bytes | None, sender: DeliveringWorker | None
 ) -> DueDeliveries:  # fmt: skip
-    """Make the deliveries of a task due that has just ended.
+    """Make the deliveries of a task due that ends in this transaction.
 
     Args:
         connection: In the transaction that ends it.
@@ -428,7 +429,7 @@ def make_due(
 
 
 def _claim(delivery: Any, task: Any, results: bytes | None) -> DeliveryClaim:
-    """Make a claim of a row of each."""
+    """Build a claim from the rows of a delivery and its task."""
     return DeliveryClaim(
         delivery_id=delivery.delivery_id,
         url=delivery.url,

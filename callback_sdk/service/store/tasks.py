@@ -1,4 +1,4 @@
-"""The tasks in the store: accepted, claimed, ended."""
+"""Tasks in the store: accepted, queued, claimed and ended."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ CANCELED_ERROR = "The task was canceled."
 
 _NOT_COLUMNS = (RESULTS, "made", "size", "model_size")
 _BATCH = 200
-"""Tasks that are ended in one transaction, at most."""
+"""Maximum number of tasks that are ended in one transaction."""
 
-# Statements of every job's way are made once: to make one takes longer than to run it.
+# These statements are built once: building one takes longer than running it.
 _JOB_ID: sa.BindParameter[str] = sa.bindparam("_job")
 _WORKER: sa.BindParameter[str] = sa.bindparam("_worker")
 
@@ -94,22 +94,22 @@ class TaskStore:
     def submit(
         self, submissions: Sequence[Submission], key: IdempotencyKey | None = None, *, max_bytes: float = math.inf
     ) -> list[AcceptedTask]:
-        """Keep tasks and their deliveries, all or none. When this returns they are on disk.
+        """Store tasks and their deliveries, all or none, durably.
 
         Args:
             submissions: Tasks of one owner.
             key: Makes a repetition harmless.
-            max_bytes: Bytes that the owner's tasks may take.
+            max_bytes: Storage quota of the owner, in bytes.
 
         Returns:
-            The tasks, in order; those of the first time when the key has come before.
+            The tasks, in order; those of the first request if the key is known.
 
         Raises:
-            IdempotencyConflictError: The key has come with another request.
-            StorageQuotaError: The owner's tasks would take more.
+            IdempotencyConflictError: The key was used for another request.
+            StorageQuotaError: The owner's tasks would exceed the quota.
             StoreUnavailableError: The database can't be written.
         """
-        # Credentials are encrypted here, and no longer plain where an error could show them.
+        # Encrypted before the transaction, so that no error of a statement can show a credential.
         targets = [
             rows.delivery(item, position, self._cipher) for item in submissions for position in rows.targets(item)
         ]
@@ -126,24 +126,24 @@ class TaskStore:
         except sa.exc.IntegrityError as error:
             if key is None:
                 raise strip_traceback(error) from None
-        # The same request came twice at once, and the other one was first.
+        # The same request was sent twice concurrently, and the other one was first.
         return self._database.write(insert)
 
     def repeated(self, owner: str, key: IdempotencyKey) -> list[str] | None:
-        """Return the tasks of an earlier request with the same key; None when there was none.
+        """Return the tasks of an earlier request with the same key; None if there was none.
 
         Raises:
-            IdempotencyConflictError: The key has come with another request.
+            IdempotencyConflictError: The key was used for another request.
         """
         with self._database.read() as connection:
             return idempotency.known(connection, owner, key)
 
     def get(self, job_id: str, *, owner: str | None = None) -> dict[str, Any] | None:
-        """Return a task's columns; None when there is no such task, or it is somebody else's.
+        """Return the columns of a task; None if it doesn't exist, or belongs to another user.
 
         Args:
             job_id: The task.
-            owner: Id of the user who asks; None for the service itself.
+            owner: Id of the requesting user; None for the service itself.
         """
         query = _SELECT_TASK if owner is None else _SELECT_TASK_OF_OWNER
         with self._database.read() as connection:
@@ -159,14 +159,14 @@ class TaskStore:
         after: tuple[float, str] | None = None,
         limit: int,
     ) -> list[dict[str, Any]]:
-        """Return a user's tasks, the newest first.
+        """Return a page of a user's tasks, newest first.
 
         Args:
             owner: Id of the user.
             status: Only tasks with this status, or finished tasks with the outcome `succeeded` or `failed`.
             algorithm: Only tasks of this algorithm.
-            after: `created_at` and `job_id` of the last task of the page before.
-            limit: How many, at most.
+            after: `created_at` and `job_id` of the last task of the previous page.
+            limit: Maximum number.
         """
         shown = [column for column in tasks.c if column.name not in ("parameters", "options", "result_offsets")]
         query = sa.select(*shown).where(tasks.c.owner == owner)
@@ -183,7 +183,7 @@ class TaskStore:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def results(self, job_id: str) -> bytes | None:
-        """Return a task's results; None when there are none here: they may be among the blobs."""
+        """Return the results of a task; None if the database has none: they may be in the blob storage."""
         with self._database.read() as connection:
             return rows.payload(connection, job_id, RESULTS)
 
@@ -195,13 +195,13 @@ class TaskStore:
             )
 
     def open_count(self, owner: str, *, at_most: int) -> int:
-        """Count a user's tasks that have not ended, but not beyond a limit."""
+        """Count a user's queued and running tasks, up to a limit."""
         some = sa.select(sa.literal(1)).where(tasks.c.owner == owner, tasks.c.status.in_(outcomes.OPEN)).limit(at_most)
         with self._database.read() as connection:
             return connection.execute(sa.select(sa.func.count()).select_from(some.subquery())).scalar_one()
 
     def counts(self) -> dict[str, int]:
-        """Count the tasks that have not ended, by status."""
+        """Count queued and running tasks, by status."""
         query = (
             sa.select(tasks.c.status, sa.func.count()).where(tasks.c.status.in_(outcomes.OPEN)).group_by(tasks.c.status)
         )
@@ -209,15 +209,15 @@ class TaskStore:
             return dict.fromkeys(outcomes.OPEN, 0) | dict(rows.pairs(connection.execute(query)))
 
     def unknown(self, algorithms: Collection[str]) -> list[str]:
-        """Return the names of algorithms that tasks wait for and that are not among these."""
+        """Return the names of algorithms that have queued tasks, but are not among these."""
         query = sa.select(tasks.c.algorithm).where(tasks.c.status == PENDING, tasks.c.algorithm.not_in(algorithms))
         with self._database.read() as connection:
             return list(connection.execute(query.distinct()).scalars())
 
     def end_waiting(self, algorithm: str, error: str) -> list[str]:
-        """End the waiting tasks of an algorithm as failed, and return their ids."""
+        """Fail the queued tasks of an algorithm, and return their ids."""
         query = sa.select(tasks.c.job_id).where(tasks.c.status == PENDING, tasks.c.algorithm == algorithm)
-        # By owner, as each one's bytes are a row that the transaction holds.
+        # Ordered by owner: the transaction locks a row of each owner's bytes, and locks in one order can't deadlock.
         query = query.order_by(tasks.c.owner)
 
         def end(connection: sa.Connection) -> list[str]:
@@ -233,11 +233,11 @@ class TaskStore:
         return ended
 
     def purgeable(self, *, older_than: float, limit: int) -> list[PurgeableTask]:
-        """Return tasks that ended long ago, and whose deliveries are made, or dead as long.
+        """Return tasks that ended long ago and have no pending deliveries.
 
         Args:
-            older_than: Seconds since they ended.
-            limit: How many, at most.
+            older_than: Seconds since their end.
+            limit: Maximum number.
         """
         due = sa.exists().where(deliveries.c.job_id == tasks.c.job_id, deliveries.c.status == DELIVERY_PENDING)
         here = sa.exists().where(task_payloads.c.job_id == tasks.c.job_id, task_payloads.c.name == RESULTS)
@@ -250,7 +250,7 @@ class TaskStore:
             return [PurgeableTask(**row) for row in connection.execute(query).mappings()]
 
     def forget(self, job_ids: Sequence[str]) -> None:
-        """Remove tasks with all that belongs to them, except for what is among the blobs."""
+        """Delete tasks with all their rows, but not their blobs."""
         gone = tasks.delete().where(tasks.c.job_id.in_(job_ids)).returning(tasks.c.owner, tasks.c.stored_bytes)
 
         def forget(connection: sa.Connection) -> None:
@@ -259,17 +259,17 @@ class TaskStore:
         self._database.write(forget)
 
     def bytes_of(self, owner: str) -> int:
-        """Return how many bytes a user's tasks take."""
+        """Return the bytes that a user's tasks take."""
         with self._database.read() as connection:
             return usage.used(connection, owner)
 
     def fetch_due(self, limit: int, *, algorithms: Collection[str] | None = None, again_after: float) -> list[str]:
-        """Return waiting tasks that no engine has been given lately, the most urgent first, and note that one has now.
+        """Return queued tasks that were not dispatched recently, highest priority first, and mark them as dispatched.
 
         Args:
-            limit: How many, at most.
-            algorithms: Only tasks of these; None for all.
-            again_after: Seconds after which an id that was given out, and not claimed, is given out again.
+            limit: Maximum number.
+            algorithms: Only tasks of these algorithms; None for all.
+            again_after: Seconds after which a task that was dispatched, but not claimed, is dispatched again.
         """
         query = _SELECT_QUEUED if algorithms is None else _SELECT_QUEUED_OF
         values = {"_limit": limit, "_again_after": again_after, "_algorithms": list(algorithms or ())}
@@ -283,13 +283,13 @@ class TaskStore:
         return self._database.write(mark)
 
     def dispatched(self, algorithms: Collection[str], *, since: float) -> list[str]:
-        """Return those of some algorithms that have a task which an engine was given, and which nobody has claimed.
+        """Return those of some algorithms that have a task which was dispatched, but not claimed.
 
         Args:
             algorithms: Names of algorithms.
-            since: Only tasks that were given out at or after this time of the database's clock.
+            since: Only tasks dispatched at or after this time of the database's clock.
         """
-        # One short look at the index for each algorithm, where DISTINCT would read all waiting tasks.
+        # One index lookup per algorithm. DISTINCT would read all queued tasks: neither database skips in an index scan.
         looks = [
             sa.select(sa.literal(name)).where(
                 sa.exists().where(tasks.c.status == PENDING, tasks.c.algorithm == name, tasks.c.dispatched_at >= since)
@@ -302,11 +302,11 @@ class TaskStore:
             return list(connection.execute(sa.union_all(*looks)).scalars())
 
     def claim(self, job_id: str, worker: str) -> Claim | None:
-        """Take a waiting task; None when it doesn't wait (any more).
+        """Claim a queued task; None if it is no longer queued.
 
         Args:
             job_id: The task.
-            worker: Who takes it.
+            worker: The worker that claims it.
         """
 
         for row in self._database.write_one(_UPDATE_CLAIMED, {"_job": job_id, "_worker": worker}):
@@ -315,16 +315,16 @@ class TaskStore:
         return None
 
     def claimed(self, worker: str) -> dict[str, int]:
-        """Return the tasks that a worker has claimed, and their attempts."""
+        """Return the tasks that a worker has claimed, with their attempts."""
         with self._database.read() as connection:
             return dict(rows.pairs(connection.execute(_SELECT_CLAIMED_BY, {"_worker": worker})))
 
     def heartbeat(self, worker: str, running: Mapping[str, dict[str, Any] | None]) -> None:
-        """Say that a worker is alive, and how far its tasks are.
+        """Renew the leases of a worker's tasks, and store their progress.
 
         Args:
-            worker: Who.
-            running: Its tasks, and the progress of each; None when that has not changed.
+            worker: The worker.
+            running: Its tasks with their progress; None for progress that has not changed.
         """
         mine = (tasks.c.worker == worker, tasks.c.status == IN_PROGRESS)
 
@@ -344,11 +344,11 @@ class TaskStore:
         Args:
             job_id: The task.
             attempt: The claim.
-            ending: How its run ended.
-            sender: Sends what is due at once; None to leave that to the dispatcher.
+            ending: The outcome of its run.
+            sender: The worker that sends due deliveries at once; None to leave them to the dispatcher.
 
         Returns:
-            What is to be sent now; None when this run has lost its claim.
+            What to deliver now; None if this run has lost its claim.
         """
         values = {
             name: getattr(ending, name) for name in RunOutcome.__annotations__ if name not in _NOT_COLUMNS
@@ -360,8 +360,8 @@ class TaskStore:
                 connection, job_id, values, attempt=attempt, results=ending.results, sizes=sizes, sender=sender
             )
             if ended is None and outcomes.is_finished(connection, job_id, attempt, success=ending.success):
-                # It was this very call that ended it, whose commit was not answered. What it claimed is not known
-                # here, and soon taken back, as nobody gives a sign of life for it.
+                # An earlier try of this call was committed, but its response was lost. The deliveries that it claimed
+                # are unknown here. Nobody renews their leases, so the dispatcher reclaims them soon.
                 return DueDeliveries()
             if ended is not None and ending.made is not None:
                 versions.keep(connection, job_id, *ending.made)
@@ -370,7 +370,7 @@ class TaskStore:
         return self._database.write_with_retry(end)
 
     def keep_output(self, job_id: str, attempt: int, output: bytes) -> None:
-        """Keep what a run printed, in the place of what an earlier one did; nothing when there is a later one."""
+        """Store the output of a run instead of an earlier run's; do nothing if there is a later run."""
         latest = sa.select(tasks.c.attempt).where(tasks.c.job_id == job_id)
         old = task_payloads.delete().where(task_payloads.c.job_id == job_id, task_payloads.c.name == OUTPUT)
 
@@ -382,17 +382,17 @@ class TaskStore:
         self._database.write(keep)
 
     def output(self, job_id: str) -> bytes:
-        """Return what a task's last run printed."""
+        """Return the output of a task's last run."""
         with self._database.read() as connection:
             return rows.payload(connection, job_id, OUTPUT) or b""
 
     def release(self, job_id: str, attempt: int, *, later: bool = False) -> bool:
-        """Give a task back that could not be run through for no fault of its own; it counts as no loss.
+        """Requeue a task whose run was interrupted by no fault of its own. This doesn't count as a crash.
 
         Args:
             job_id: The task.
             attempt: The claim.
-            later: Whether it had better wait for a while, as what it needs is away.
+            later: Whether to dispatch it after a delay only, because something that it needs is unavailable.
         """
         values = outcomes.REQUEUED | ({"dispatched_at": now()} if later else {})
         back = tasks.update().where(*outcomes.is_claim(job_id, attempt)).values(values)
@@ -401,26 +401,26 @@ class TaskStore:
     def record_crash(
         self, job_id: str, attempt: int, reason: str, sender: DeliveringWorker | None = None
     ) -> DueDeliveries | None:
-        """Give a task back whose process died, or end it as failed when that was one time too many.
+        """Requeue a task whose worker process died, or fail it after `MAX_CRASHES`.
 
         Args:
             job_id: The task.
             attempt: The claim.
-            reason: What happened; part of the task's error in the end.
-            sender: Sends what is due at once; None to leave that to the dispatcher.
+            reason: The cause; part of the error of a failed task.
+            sender: The worker that sends due deliveries at once; None to leave them to the dispatcher.
 
         Returns:
-            What is to be sent now; None when it waits for another run, or is somebody else's by now.
+            What to deliver now; None if the task was requeued, or the claim was lost.
         """
         return self._database.write_with_retry(
             lambda connection: outcomes.record_crash(connection, job_id, attempt, reason, sender)
         )
 
     def cancel(self, job_id: str) -> str | None:
-        """End a task as canceled unless it has ended.
+        """Cancel a task unless it has ended.
 
         Returns:
-            Its status now; None when there is no such task.
+            Its status afterwards; None if it doesn't exist.
         """
 
         def stop(connection: sa.Connection) -> str | None:
@@ -430,11 +430,11 @@ class TaskStore:
         return self._database.write(stop)
 
     def reclaim(self, *, worker: str | None = None, silent_for: float = 0.0) -> list[tuple[str, int]]:
-        """Take back what dead workers held.
+        """Reclaim the tasks of dead workers.
 
         Args:
-            worker: One that is known to be dead; None for all that have been silent.
-            silent_for: Seconds without a word after which a worker counts as dead.
+            worker: A worker that is known to be dead; None for all whose lease has expired.
+            silent_for: Seconds without a heartbeat after which a lease has expired.
 
         Returns:
             Ids and attempts of the tasks.
@@ -442,10 +442,10 @@ class TaskStore:
         dead = [tasks.c.status == IN_PROGRESS]
         if worker is not None:
             dead.append(tasks.c.worker == worker)
-            reason = "the service was stopped in the middle of it"
+            reason = "the service was killed during the run"
         else:
             dead.append(sa.func.coalesce(tasks.c.heartbeat_at, 0.0) < now() - silent_for)
-            reason = "its worker was not heard of any more"
+            reason = "the lease of its worker expired"
         query = sa.select(tasks.c.job_id, tasks.c.attempt).where(*dead).order_by(tasks.c.owner)
         query = query.with_for_update(skip_locked=True)
 

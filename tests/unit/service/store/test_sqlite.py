@@ -82,7 +82,7 @@ def test_a_full_disk_takes_nobody_elses_write_with_it(database: SQLiteDatabase) 
 
 def test_a_full_disk_is_said_so(database: SQLiteDatabase) -> None:
     """Whoever waits hears that the database can't be written, and may try again."""
-    with pytest.raises(StoreFullError, match=r"disk is full\. Free space on the database's disk"):
+    with pytest.raises(StoreFullError, match=r"disk is full\. Free space on the disk of the database"):
         database.write(fill_the_disk)
 
 
