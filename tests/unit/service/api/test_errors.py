@@ -52,7 +52,7 @@ def test_a_full_disk_is_no_fault_of_the_request(caplog: pytest.LogCaptureFixture
         "error": "The service's disk is full. Nothing was accepted; send the request again later.",
         "accepted": False,
     }
-    assert "The disk is full" in caplog.text
+    assert "Disk full" in caplog.text
 
 
 @pytest.mark.parametrize(("kind", "certain"), [(StoreFullError, True), (StoreUnavailableError, False)])
