@@ -1,4 +1,4 @@
-"""Where a bucket is, and with which credentials: what botocore knows, asked once for each signer."""
+"""Location and credentials of a bucket, from botocore, once for each signer."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 
 @define(frozen=True)
 class Location:
-    """Where a bucket's objects are.
+    """Location of a bucket's objects.
 
     Attributes:
-        put_url: URL that an encoded key is added to.
-        post_url: URL that forms are posted to; None for an access point, which takes none.
-        host: The `Host` header that is signed.
+        put_url: URL to append an encoded key to.
+        post_url: URL of forms; None for an access point, which doesn't support them.
+        host: The signed `Host` header.
         region: Region of the signature's scope.
         service: Service of the signature's scope, `"s3"` almost always.
     """
@@ -36,17 +36,17 @@ class Location:
 
 
 class Bucket:
-    """A bucket with botocore's knowledge of it.
+    """A bucket with its location and credentials.
 
     Args:
         name: The bucket's name, or the ARN of an access point.
-        client: A boto3 S3 client to take everything from; None for boto3's own chain.
+        client: A boto3 S3 client, for its settings; boto3's own chain when None.
         region: The bucket's region.
-        endpoint_url: Another store than AWS.
-        addressing_style: `"virtual"` or `"path"`; by default path for another store than AWS.
+        endpoint_url: URL of another store than AWS.
+        addressing_style: `"virtual"` or `"path"`; path by default for another store than AWS.
 
     Raises:
-        SigningError: There are no credentials, no region, or no such bucket name.
+        SigningError: There are no credentials, no region, or the bucket name is invalid.
     """
 
     def __init__(
@@ -77,15 +77,15 @@ class Bucket:
 
 
 def environment_region() -> str | None:
-    """Return the region that the environment names; None leaves the choice to boto3's configuration file.
+    """Return the environment's region; None leaves the choice to boto3's configuration file.
 
-    boto3 reads AWS_DEFAULT_REGION alone. Amazon's other SDKs read AWS_REGION, and Lambda and many containers set it.
+    boto3 reads only AWS_DEFAULT_REGION. Amazon's other SDKs read AWS_REGION, which Lambda and many containers set.
     """
     return os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION") or None
 
 
 def _own_endpoint(client: Any) -> str | None:
-    """Return a client's endpoint, unless it is the one that AWS has for its region anyway."""
+    """Return a client's endpoint, or None if it is the regional one of AWS."""
     host = urlsplit(client.meta.endpoint_url).hostname or ""
     return None if host.endswith(_AWS_HOSTS) else client.meta.endpoint_url
 
@@ -98,13 +98,13 @@ def _locate(
     try:
         probe = _regional_probe(name, client, region, endpoint_url, style)
         url = probe.generate_presigned_url("put_object", Params={"Bucket": name, "Key": _PROBE})
-        # botocore knows no form for an access point.
+        # botocore has no forms for access points.
         post_url = None if name.startswith("arn:") else probe.generate_presigned_post(name, _PROBE)["url"]
     except SigningError:
         raise
-    except Exception as error:  # noqa: BLE001 - the files and variables that botocore reads may hold anything
+    except Exception as error:  # noqa: BLE001 - botocore raises anything for malformed files and variables
         failure = SigningError(
-            f"botocore can't tell where the bucket {name!r} is: {sentence(describe(error))}",
+            f"botocore can't resolve the endpoint of the bucket {name!r}: {sentence(describe(error))}",
             hint=hint_for(error, "Check its name, region and endpoint."),
         )
         failure.__cause__ = cause(error)
@@ -118,7 +118,7 @@ def _regional_probe(name: str, client: Any, region: str | None, endpoint_url: st
     region = _known(region or probe.meta.region_name)
     elsewhere = _own_endpoint(probe)
     if elsewhere is not None:
-        # An endpoint may also come from the configuration; only then is the default style known.
+        # The endpoint may also come from boto3's configuration; only then the default style is known.
         return _probe(client, region or "us-east-1", elsewhere, style or "path")
     if region is None:
         raise SigningError(
@@ -133,7 +133,7 @@ def _known(region: str | None) -> str | None:
 
 
 def _probe(client: Any, region: str | None, endpoint_url: str | None, style: str) -> Any:
-    """Make a client that is asked for places only: its credentials are none."""
+    """Return a client with fake credentials, to resolve endpoints."""
     import boto3
     from botocore.config import Config
 
@@ -159,7 +159,7 @@ def _parse(name: str, url: str, post_url: str | None) -> Location:
     scope = parse_qs(parts.query).get("X-Amz-Credential", [""])[0].split("/")
     if len(scope) != 5:
         raise SigningError(
-            f"The bucket {name!r} is of a kind that a plain Signature Version 4 doesn't open.",
+            f"The bucket {name!r} is of a kind without plain Signature Version 4.",
             hint="Directory buckets and multi-region access points can't be presigned here: use another bucket.",
         )
     _, _, region, service, _ = scope

@@ -1,4 +1,4 @@
-"""The credentials that botocore finds, and an error of ours for each of its ways not to find any."""
+"""Credentials from botocore, and errors of this package for each of its failures."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ _HINTS = {
 
 @define(frozen=True)
 class SigningCredentials:
-    """Credentials as they are at one moment.
+    """A snapshot of credentials.
 
     Attributes:
-        access_key: The id, which is no secret.
-        secret_key: What signs.
-        token: The session's token; None for credentials that don't end.
-        expires_at: When they end, in UTC; None when they don't, or nobody knows.
+        access_key: The access key id, which is not secret.
+        secret_key: The secret key.
+        token: The session token; None for credentials that don't expire.
+        expires_at: When they expire, in UTC; None if they don't, or it is unknown.
     """
 
     access_key: str
@@ -81,13 +81,13 @@ class SigningCredentials:
 
 
 class CredentialSource:
-    """Where credentials come from: a client's, or boto3's own chain.
+    """Source of credentials: a client, or boto3's own chain.
 
     Args:
         client: A boto3 S3 client; None for the chain.
 
     Raises:
-        SigningError: There are none.
+        SigningError: There are no credentials.
     """
 
     def __init__(self, client: Any = None) -> None:
@@ -98,36 +98,36 @@ class CredentialSource:
         self._longest: datetime | None = None
 
     def lasting(self, until: datetime) -> SigningCredentials:
-        """Return credentials that are valid until a moment, if renewing them helps; else the current ones.
+        """Return credentials that are valid until a given time, renewed if necessary; else the current ones.
 
-        botocore renews credentials a quarter of an hour before their end. What is signed with them ends with them, so a
-        signature of an hour would fail for three quarters of an hour before that (boto/botocore issue 2604).
+        botocore renews credentials 15 minutes before they expire. A signature expires with its credentials, so
+        presigning for an hour would fail in the 45 minutes before that (boto/botocore issue 2604).
 
         Raises:
-            SigningError: They can't be had.
+            SigningError: They can't be retrieved.
         """
         credentials = self.current()
         end = credentials.expires_at
         if end is None or end >= until or end == self._longest or not hasattr(self._source, "_protected_refresh"):
             return credentials
-        # A failure leaves the current ones, which are valid for a while.
+        # After a failure the current ones are still valid for a while.
         with self._source._refresh_lock, contextlib.suppress(Exception):
             self._source._protected_refresh(is_mandatory=False)
         credentials = self.current()
-        # There are no longer ones than these: they are not asked for again until botocore renews them.
+        # The source has no longer-lived ones: don't try again until botocore renews them.
         self._longest = credentials.expires_at
         return credentials
 
     def current(self) -> SigningCredentials:
-        """Return what to sign with now; temporary credentials are renewed by botocore when it is time.
+        """Return the current credentials; botocore renews temporary ones in time.
 
         Raises:
-            SigningError: They can't be had.
+            SigningError: They can't be retrieved.
         """
         failure: SigningError
         try:
             frozen = self._source.get_frozen_credentials()
-        except Exception as error:  # noqa: BLE001 - a provider raises what it likes
+        except Exception as error:  # noqa: BLE001 - a credential provider may raise anything
             failure = credentials_error(error, "can't be renewed")
         else:
             if not frozen.access_key or not frozen.secret_key:
@@ -136,19 +136,19 @@ class CredentialSource:
                 frozen.access_key,
                 Secret(frozen.secret_key),
                 Secret(frozen.token) if frozen.token else None,
-                # botocore tells the time to its own classes only.
+                # botocore has no public attribute for the expiry.
                 getattr(self._source, "_expiry_time", None),
             )
-        # Raised only here, because the frames below have the keys in their locals.
+        # Raised outside the handler: the frames of the original traceback have the keys in their local variables.
         raise failure
 
 
 def credentials_error(error: Exception, problem: str) -> SigningError:
-    """Make the error for credentials that botocore doesn't have.
+    """Return the error for missing or invalid credentials.
 
     Args:
-        error: What botocore raised, or whatever provides its credentials.
-        problem: What can't be done with them.
+        error: Exception of botocore or of a credential provider.
+        problem: Predicate of the sentence about the credentials.
     """
     profile = os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
     of_profile = f" of the profile {profile!r}" if profile else ""
@@ -160,13 +160,13 @@ def credentials_error(error: Exception, problem: str) -> SigningError:
 
 
 def cause(error: Exception) -> Exception | None:
-    """Return an error without frames to keep as a cause, if its text has no credential: botocore's or the system's."""
+    """Return an error without its traceback as a cause, if it is botocore's or the system's: others may quote keys."""
     is_known = isinstance(error, OSError) or type(error).__module__.startswith("botocore.")
     return strip_traceback(error) if is_known else None
 
 
 def describe(error: Exception) -> str:
-    """Return what went wrong, by the text of an error that may be kept as a cause, else by its class."""
+    """Return an error's text if it may be kept as a cause, else its class."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     if cause(error) is None:
@@ -176,15 +176,15 @@ def describe(error: Exception) -> str:
 
 
 def hint_for(error: Exception, otherwise: str) -> str:
-    """Return what to do about an error of botocore's."""
+    """Return the hint for an error of botocore."""
     return next((_HINTS[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in _HINTS), otherwise)
 
 
 def check_client(client: Any) -> None:
-    """Raise if something isn't an S3 client of boto3.
+    """Check that an object is an S3 client of boto3.
 
     Raises:
-        SigningError: It isn't.
+        SigningError: It is not.
     """
     meta = getattr(client, "meta", None)
     if hasattr(meta, "client") and not hasattr(meta, "service_model"):
@@ -205,7 +205,7 @@ def _of_chain() -> Any:
 
     try:
         return boto3.Session().get_credentials()
-    except Exception as error:  # noqa: BLE001 - a provider raises what it likes
+    except Exception as error:  # noqa: BLE001 - a credential provider may raise anything
         failure = credentials_error(error, "can't be used")
     raise failure
 

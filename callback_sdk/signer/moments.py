@@ -1,4 +1,4 @@
-"""One second of signing: its time stamp, its scope, and the HMAC under the day's key.
+"""The parts of a signature that are shared within one second: timestamp, scope, and the HMAC with the day's key.
 
 Source: "Signature Version 4" in Amazon's S3 API reference; RFC 2104 for the HMAC.
 """
@@ -21,15 +21,15 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 
 @define(frozen=True, kw_only=True)
 class Moment:
-    """What all signatures of one second and one life have in common.
+    """The common parts of all signatures with one timestamp and one lifetime.
 
     Attributes:
-        stamp: The time, as signatures say it.
-        scope: Day, region and service that the key is for.
-        credential: The access key with its scope.
-        token: The session's token; None for credentials that don't end.
-        seconds: How long a signature lives.
-        expires_at: When it ends, in UTC.
+        stamp: Timestamp, in the format of `X-Amz-Date`.
+        scope: Credential scope: day, region and service.
+        credential: The access key with the scope.
+        token: The session token; None for credentials that don't expire.
+        seconds: Lifetime of a signature.
+        expires_at: When it expires, in UTC.
     """
 
     stamp: str
@@ -44,14 +44,14 @@ class Moment:
     def at(
         cls, now: datetime, seconds: int, place: Location, credentials: SigningCredentials, key: Secret[bytes]
     ) -> Moment:
-        """Take a moment.
+        """Return the moment of a time.
 
         Args:
             now: The time, in UTC.
-            seconds: How long a signature is to live.
-            place: What is signed for.
-            credentials: Who signs.
-            key: What `day_key` returns for them.
+            seconds: Lifetime of the signatures.
+            place: Location of the bucket.
+            credentials: The signing credentials.
+            key: Their key from `day_key`.
         """
         stamp = now.strftime("%Y%m%dT%H%M%SZ")
         scope = f"{stamp[:8]}/{place.region}/{place.service}/aws4_request"
@@ -66,9 +66,9 @@ class Moment:
         )
 
     def signatures(self, beginning: str = "") -> Callable[[bytes], str]:
-        """Return what signs texts that all begin with the same.
+        """Return a function that signs texts with a common beginning.
 
-        The HMAC of what they share is made once: a copy of a hash's state costs less than a new HMAC.
+        The hash of the beginning is computed once: copying a hash's state costs less than a new HMAC.
         """
         block = self._key.reveal().ljust(_BLOCK, b"\0")
         inner = hashlib.sha256(block.translate(_INNER) + beginning.encode())
@@ -84,7 +84,7 @@ class Moment:
 
 
 def day_key(day: str, place: Location, credentials: SigningCredentials) -> Secret[bytes]:
-    """Return the key that signs for one day, region and service."""
+    """Derive the signing key of one day, region and service."""
     key = Secret(f"AWS4{credentials.secret_key.reveal()}".encode())
     for part in (day, place.region, place.service, "aws4_request"):
         key = Secret(hmac.digest(key.reveal(), part.encode(), hashlib.sha256))
@@ -92,7 +92,7 @@ def day_key(day: str, place: Location, credentials: SigningCredentials) -> Secre
 
 
 def utc(seconds: float) -> datetime:
-    """Return a time that is given in seconds since 1970."""
+    """Convert seconds since 1970 to a datetime."""
     return datetime.fromtimestamp(seconds, timezone.utc)
 
 

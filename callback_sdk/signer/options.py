@@ -1,4 +1,4 @@
-"""What a caller asks of a signature, checked: keys, lives, headers, fields and conditions."""
+"""Check the arguments of presigning: keys, lifetimes, headers, fields and conditions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from callback_sdk.signer.credentials import SigningCredentials
 from callback_sdk.targets.policies import FILENAME
 
 MAX_LIFETIME = timedelta(days=7)
-"""The longest life that Signature Version 4 allows."""
+"""Maximum lifetime of a presigned URL in Signature Version 4."""
 
 MAX_KEY = 1024
-"""Bytes of an object's key, encoded as UTF-8."""
+"""Maximum bytes of a key in UTF-8 ("Creating object key names", Amazon S3 User Guide)."""
 
 Condition = Mapping[str, str] | Iterable[Any]
 
@@ -40,15 +40,15 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 def encode_key(key: str) -> str:
-    """Return a key as it stands in a URL."""
+    """Percent-encode a key for a URL."""
     try:
         length = len(key.encode())
     except (UnicodeEncodeError, AttributeError):
         raise SigningError(
-            "The key is no string that UTF-8 can hold.", hint="Give an object's key such as 'runs/42.json'."
+            "The key is not a string that UTF-8 can encode.", hint="Give an object's key such as 'runs/42.json'."
         ) from None
     if not 1 <= length <= MAX_KEY:
-        raise SigningError(f"The key has {length} bytes; a store takes 1 to {MAX_KEY}.", hint="Give another key.")
+        raise SigningError(f"The key has {length} bytes; 1 to {MAX_KEY} are allowed.", hint="Give another key.")
     return quote(key, safe="/~")
 
 
@@ -101,7 +101,7 @@ def put_headers(
         if not _HEADER_NAME.fullmatch(name) or not isinstance(value, str) or not _is_header_value(value):
             raise SigningError(
                 f"The header {name!r} can't be sent with this value.",
-                hint="Names and values of headers and metadata are printable ASCII; encode others, as base64 for one.",
+                hint="Headers and metadata must be printable ASCII. Encode other values, such as in base64.",
             )
     return chosen
 
@@ -128,7 +128,7 @@ def form_fields(
         chosen[name] = value
     for name, value in chosen.items():
         if name.lower() in _RESERVED:
-            raise SigningError(f"The field {name!r} is the signer's own.", hint="Leave it out.")
+            raise SigningError(f"The field {name!r} is set by the signer.", hint="Leave it out.")
         if not isinstance(value, str):
             raise SigningError(
                 f"The field {name!r} is of type {type(value).__name__}.", hint="Give all fields as strings."
@@ -148,7 +148,7 @@ def form_conditions(
             covered.add(str(condition[1]).removeprefix("$").lower())
         else:
             raise SigningError(
-                f"The condition {condition!r} is none.",
+                f"Invalid condition: {condition!r}.",
                 hint='Give {"acl": "private"}, ["starts-with", "$key", "runs/"] or ["content-length-range", 0, 1000].',
             )
     chosen += [{name: value} for name, value in fields.items() if name.lower() not in covered]
@@ -163,7 +163,7 @@ def _members(argument: str, given: Mapping[str, str] | None) -> dict[str, str]:
     """Return fields or metadata by their names.
 
     Raises:
-        SigningError: They are no dict, or a name is no string.
+        SigningError: They are not a dict, or a name is not a string.
     """
     if given is not None and not isinstance(given, Mapping):
         raise SigningError(f"{argument} is of type {type(given).__name__}.", hint='Give a dict: {"name": "value"}.')
@@ -181,18 +181,18 @@ def _conditions(given: Iterable[Condition] | None) -> list[Any]:
         json.dumps(chosen)
     except TypeError:
         raise SigningError(
-            "conditions is no list of conditions that JSON can hold.",
+            "conditions is not a list of JSON values.",
             hint='Give a list such as [{"acl": "private"}, ["starts-with", "$key", "runs/"]].',
         ) from None
     return chosen
 
 
 def check_form_key(key: str) -> str:
-    """Return a key as it is, when a form can hold it."""
+    """Check a key of a form, and return it unchanged."""
     encode_key(key)
     if FILENAME in key.removesuffix(FILENAME):
         raise SigningError(
-            f"The key has {FILENAME} in its middle: the store would put a name there, and refuse the key for it.",
-            hint="Put it at the end.",
+            f"The key has {FILENAME} in its middle: the store replaces it, and the key no longer meets its condition.",
+            hint="Move it to the end.",
         )
     return key

@@ -19,16 +19,16 @@ from callback_sdk.targets.policies import FILENAME
 def post_forms(
     url: str, bucket: str, fields: Mapping[str, str], conditions: Sequence[Any], moment: Moment
 ) -> Callable[[str], PresignedPost]:
-    """Return what signs a form for a key, which `check_form_key` has passed. It raises nothing.
+    """Return a function that signs a form for a key from `check_form_key`. It raises nothing.
 
-    Everything but the key is put together once.
+    Everything but the key is computed once.
 
     Args:
-        url: Where forms are posted to.
+        url: URL of the form.
         bucket: The bucket's name.
-        fields: The form's own fields.
-        conditions: The conditions that hold them.
-        moment: When, by whom and for how long.
+        fields: The form's fields.
+        conditions: Conditions of the policy.
+        moment: Timestamp, credentials and lifetime.
     """
     signing = {"x-amz-algorithm": ALGORITHM, "x-amz-credential": moment.credential, "x-amz-date": moment.stamp}
     if moment.token is not None:
@@ -37,7 +37,7 @@ def post_forms(
     after = json.dumps([{name: value} for name, value in signing.items()])[1:]
     begun = f'{{"expiration": "{moment.expires_at:%Y-%m-%dT%H:%M:%SZ}", "conditions": {before}, '
     ended = f", {after}}}"
-    # The key, the policy and the signature take their places in the order of the fields.
+    # Placeholders keep key, policy and signature at their positions in the order of the fields.
     form = {**fields, "key": "", **signing, "policy": "", "x-amz-signature": ""}
     place, signature, expires_at = Secret(url), moment.signatures(), moment.expires_at
 

@@ -1,4 +1,4 @@
-"""Presigned PUT URLs of one moment.
+"""Presigned PUT URLs with one timestamp.
 
 Source: "Authenticating requests: using query parameters" in Amazon's S3 API reference.
 """
@@ -16,14 +16,14 @@ from callback_sdk.signer.moments import ALGORITHM, Moment
 
 
 def put_urls(place: Location, headers: Mapping[str, str], moment: Moment) -> Callable[[str], PresignedPut]:
-    """Return what signs a URL for a key, which `encode_key` has encoded. It raises nothing.
+    """Return a function that signs a URL for a key from `encode_key`. It raises nothing.
 
-    Everything but the key is put together once.
+    Everything but the key is computed once.
 
     Args:
-        place: Where the bucket is.
-        headers: What the upload must carry, in lower case, `host` left out.
-        moment: When, by whom and for how long.
+        place: Location of the bucket.
+        headers: Signed headers by lower-case names, without `host`.
+        moment: Timestamp, credentials and lifetime.
     """
     names = sorted(["host", *headers])
     listed = f"&X-Amz-SignedHeaders={_escape(';'.join(names))}"

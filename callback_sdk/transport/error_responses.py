@@ -1,4 +1,4 @@
-"""What an answer that is no success means: its code, whether to try again, and what to do about it."""
+"""Explain error responses: the store's code, whether a retry may help, and what to do next."""
 
 from __future__ import annotations
 
@@ -18,73 +18,73 @@ _QUERY = re.compile(r"[?&]\S+")
 _MAX_CODE = 80
 _MAX_MESSAGE = 200
 
-_SIGN_AGAIN = "Sign a new one, and submit with it."
+_SIGN_AGAIN = "Presign a new URL, and submit the task again with it."
 
 HINTS = {
-    "AccessControlListNotSupported": "The bucket has ACLs disabled: sign without an acl.",
-    "AccessDenied": "Either the signature's time is over, or whoever signed may not write there: check its policy.",
-    "AuthenticationFailed": "The URL was changed after it was signed, or its time is over. " + _SIGN_AGAIN,
-    "AuthorizationFailure": "The URL was changed after it was signed, its time is over, or a firewall is in the way. "
+    "AccessControlListNotSupported": "The bucket has ACLs disabled: presign without an acl.",
+    "AccessDenied": "The signature has expired, or its credentials may not write there: check their policy.",
+    "AuthenticationFailed": "The URL was changed after signing, or has expired. " + _SIGN_AGAIN,
+    "AuthorizationFailure": "The URL was changed after signing, has expired, or a firewall rule blocks it. "
     + _SIGN_AGAIN,
-    "AuthorizationPermissionMismatch": "Sign with the permissions to create and to write.",
-    "AuthorizationQueryParametersError": "The URL is cut off, or signed for another region or for more than 7 days. "
+    "AuthorizationPermissionMismatch": "Generate the SAS with the permissions to create and to write.",
+    "AuthorizationQueryParametersError": "The URL is incomplete, or signed for another region or for more than 7 days. "
     + _SIGN_AGAIN,
-    "BadDigest": "The body was damaged on the way, or the URL was signed with the checksum of another one: try again, "
-    "and sign without a checksum.",
-    "BlobAlreadyExists": "The blob was to be written once, and it is there already; if an earlier try of this job was "
-    "cut off, it may be its own: compare its Content-MD5 with the MD5 {md5}.",
-    "EntityTooLarge": "Sign again with a wider content-length-range.",
-    "EntityTooSmall": "Sign again with a wider content-length-range.",
-    "ExpiredToken": "Its time is over, or that of the temporary credentials that signed it. " + _SIGN_AGAIN,
-    "InvalidAccessKeyId": "The key that signed it does not exist any more. " + _SIGN_AGAIN,
-    "InvalidArgument": "Pass on all of s3_fields, unchanged, as they were returned when the policy was signed.",
-    "InvalidPolicyDocument": "Pass s3_fields on unchanged, as they were returned when the policy was signed.",
-    "InvalidRequest": "The store wants Signature Version 4: sign with S3Signer, or with signature_version='s3v4'.",
+    "BadDigest": "The body was corrupted in transit, or the URL was signed with another checksum: try again, and "
+    "presign without a checksum.",
+    "BlobAlreadyExists": "The blob exists already, and may be written only once. It may be that of an earlier attempt "
+    "whose response was lost: compare its Content-MD5 with the MD5 {md5}.",
+    "EntityTooLarge": "Presign again with a wider content-length-range.",
+    "EntityTooSmall": "Presign again with a wider content-length-range.",
+    "ExpiredToken": "The signature has expired, or the temporary credentials that signed it have. " + _SIGN_AGAIN,
+    "InvalidAccessKeyId": "The access key that signed it no longer exists. " + _SIGN_AGAIN,
+    "InvalidArgument": "Pass all of s3_fields unchanged, as the signer returned them.",
+    "InvalidPolicyDocument": "Pass s3_fields unchanged, as the signer returned them.",
+    "InvalidRequest": "The store requires Signature Version 4: use S3Signer, or signature_version='s3v4'.",
     "MethodNotAllowed": "A presigned POST needs its fields: callback_param={'s3_fields': fields}.",
-    "MissingContentLength": "Something on the way took the length off: look for a proxy that sends the body in chunks.",
-    "MissingRequiredHeader": "Something on the way took a header off: look for a proxy.",
-    "NoSuchBucket": "Create the bucket, or sign for the one that exists.",
-    "NotImplemented": "The store doesn't know one of the signed headers, or no presigned POST: sign a PUT without it.",
-    "PermanentRedirect": "The bucket is in another region: sign for that one.",
-    "PreconditionFailed": "The object was to be written once (If-None-Match), and it is there already; if an earlier "
-    "try of this job was cut off, it may be its own: compare its ETag with the MD5 {md5}.",
-    "RequestTimeTooSkewed": "The clock of the machine that signed is wrong: set it.",
+    "MissingContentLength": "A proxy in between removed Content-Length, or sends the body in chunks.",
+    "MissingRequiredHeader": "A proxy in between removed a header.",
+    "NoSuchBucket": "Create the bucket, or presign for an existing one.",
+    "NotImplemented": "The store doesn't support a signed header, or POST: presign a PUT without the header.",
+    "PermanentRedirect": "The bucket is in another region: presign for that region.",
+    "PreconditionFailed": "The object exists already, and may be written only once (If-None-Match). It may be that of "
+    "an earlier attempt whose response was lost: compare its ETag with the MD5 {md5}.",
+    "RequestTimeTooSkewed": "Set the clock of the machine that signed.",
     "SignatureDoesNotMatch": "The URL, its headers or its fields were changed after signing, or it was signed for "
-    "another method than PUT. Pass on all that the signer returned.",
-    "SlowDown": "Spread the keys over more prefixes, if it lasts.",
-    "TemporaryRedirect": "The bucket is new, and the URL names the global host: sign for the regional one.",
+    "another method than PUT. Pass everything unchanged that the signer returned.",
+    "SlowDown": "If it persists, distribute the keys over more prefixes.",
+    "TemporaryRedirect": "The bucket is new, and the URL has the global host: presign for the regional host.",
 }
 
 _STATUS_HINTS = {
-    301: "The bucket is in another region: sign for that one.",
-    401: "It wants a login that a callback can't give: sign a URL for it.",
-    403: "The receiver refuses it; its log says why.",
+    301: "The bucket is in another region: presign for that region.",
+    401: "It requires a login, which a callback can't have: presign a URL for it.",
+    403: "See the receiver's log.",
     404: "Check the URL's path.",
-    405: "The receiver doesn't take a POST there.",
-    407: "The proxy wants a user and a password in its URL: HTTP_PROXY=http://user:password@host:port.",
-    410: "The receiver wants no more of these.",
-    413: "The receiver takes no document of this size: give an object store as the target.",
+    405: "The receiver doesn't accept POST at this URL.",
+    407: "Put user and password into the proxy's URL: HTTP_PROXY=http://user:password@host:port.",
+    410: "The receiver no longer accepts deliveries at this URL.",
+    413: "The document is too large for the receiver: use an object store as the target.",
 }
 
 _WEBHOOK_HINTS = {
-    401: "If the receiver checks signatures, sign with its secret: webhook_secrets of ResultsWriter, or "
-    "CALLBACK_SDK_WEBHOOK_SECRETS for the service. If it wants a login, put a token of its own into the URL's path.",
-    403: "The receiver refuses it; its log says why. If it checks signatures, sign with its secret: webhook_secrets of "
+    401: "If the receiver verifies signatures, sign with its secret: webhook_secrets of ResultsWriter, or "
+    "CALLBACK_SDK_WEBHOOK_SECRETS for the service. If it requires a login, put a token of its own into the URL's path.",
+    403: "See the receiver's log. If it verifies signatures, sign with its secret: webhook_secrets of "
     "ResultsWriter, or CALLBACK_SDK_WEBHOOK_SECRETS for the service.",
 }
 
 _NEEDS_FIELDS = (
-    "This is an object store, and it was sent a webhook: give the whole presigned URL for a PUT, or "
+    "This is an object store, which was sent a webhook: give the complete presigned URL for a PUT, or "
     "callback_param={'s3_fields': fields} for a presigned POST."
 )
 
 
 def delivery_error(upload: Upload, response: Response) -> DeliveryError:
-    """Return the error that an answer stands for.
+    """Return the error for a response.
 
     Args:
-        upload: What was sent.
-        response: What came back, with a status that the upload doesn't accept.
+        upload: The request.
+        response: The response, with a status that the upload doesn't accept.
     """
     code = _code(response)
     if code is not None and upload.scrub(code) != code:
@@ -103,7 +103,10 @@ def delivery_error(upload: Upload, response: Response) -> DeliveryError:
 
 
 def _code(response: Response) -> str | None:
-    """Find the store's error code: Azure has it in a header, the others in XML. It is not parsed, only searched."""
+    """Find the store's error code: in a header (Azure) or in XML, which is searched and not parsed.
+
+    A parser would expand entities of an untrusted document (billion laughs).
+    """
     if code := response.headers.get("x-ms-error-code"):
         return code[:_MAX_CODE] if code.isascii() and code.isalnum() else None
     match = _CODE.search(response.decoded_body())
@@ -112,11 +115,11 @@ def _code(response: Response) -> str | None:
 
 def _message(upload: Upload, response: Response) -> str:
     match = _MESSAGE.search(response.decoded_body())
-    # To cut a long message would leave a part of a credential that scrub() doesn't find.
+    # A long message isn't cut: scrub() wouldn't find the rest of a credential at the cut.
     if match is None or len(match[1]) > MAX_MESSAGE:
         return ""
     text = " ".join(match[1].decode("utf-8", "replace").split())
-    # A message may quote the request: our own values go, and so does whatever else looks like a query.
+    # Stores quote the request: its credentials are removed, and anything else that looks like a query.
     text = _QUERY.sub("?" + HIDDEN, upload.scrub(text))[:_MAX_MESSAGE]
     return f": {text}" if text.isprintable() else ""
 
@@ -126,7 +129,7 @@ def _hint(upload: Upload, status: int, code: str | None) -> str:
         if code is not None:
             return _NEEDS_FIELDS
         if 300 <= status < 400:
-            return "Webhooks are not redirected: give the URL that it leads to."
-        return _WEBHOOK_HINTS.get(status) or _STATUS_HINTS.get(status, "The receiver's log says more.")
-    hint = HINTS.get(code or "", _STATUS_HINTS.get(status, "The store's documentation explains the code."))
+            return "Webhooks don't follow redirects: give the final URL."
+        return _WEBHOOK_HINTS.get(status) or _STATUS_HINTS.get(status, "See the receiver's log.")
+    hint = HINTS.get(code or "", _STATUS_HINTS.get(status, "See the store's documentation of this code."))
     return hint.replace("{md5}", upload.document.md5.hex())

@@ -1,4 +1,4 @@
-"""One task's result on its way to one target: the bytes, their encoding, and an id that stays."""
+"""One result for one target: the encoded document, and a stable delivery id."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from callback_sdk.targets.upload import Upload
 from callback_sdk.tracing import TRACEPARENT
 
 FindURL = Callable[[], str | None]
-"""Tells where the results are, for a target that is too small for them."""
+"""Returns the URL of the results, for a webhook that is too small for them."""
 
 
 @define(frozen=True, kw_only=True)
 class PreparedDelivery:
-    """What one target is to receive.
+    """A delivery of one result to one target, ready to be sent.
 
     Attributes:
-        target: Where to.
-        job_id: The job whose result it is.
-        delivery_id: Stable over all tries; a webhook's id.
-        body: The document, encoded.
-        encoding: Its content encoding.
-        traceparent: The trace that it belongs to.
+        target: The target.
+        job_id: The job's id.
+        delivery_id: The same in every attempt; a webhook's id.
+        body: The encoded document.
+        encoding: Its content encoding, or None.
+        traceparent: The trace of the delivery, if another process began it.
     """
 
     target: Target
@@ -44,14 +44,14 @@ class PreparedDelivery:
     traceparent: str | None = None
 
     def upload(self, now: datetime, *, traceparent: str | None = None) -> Upload:
-        """Return the request for one try.
+        """Return the request of one attempt.
 
         Args:
             now: The time of sending.
-            traceparent: What a webhook is told of the trace.
+            traceparent: Value of the header `traceparent`, for webhooks (W3C Trace Context).
 
         Raises:
-            TargetError: The target would refuse it.
+            TargetError: The target would reject it.
         """
         upload = self.target.upload(self.body, delivery_id=self.delivery_id, now=now, encoding=self.encoding)
         if traceparent is None or not self.target.traced:
@@ -60,10 +60,10 @@ class PreparedDelivery:
 
 
 def encoded_results(result: JobResult, stack: ExitStack) -> tuple[Body, int]:
-    """Make the bytes of a job's results, as `encode_results` does; `null` for a job that failed.
+    """Encode a job's results as `encode_results` does; `null` for a failed job.
 
     Raises:
-        EncodingError: JSON can't hold them. Values may be of anybody's classes, so whatever those raise becomes one.
+        EncodingError: They can't be encoded as JSON. Exceptions that the values' own classes raise become one too.
     """
     if not isinstance(result, JobResult):
         raise EncodingError(
@@ -77,8 +77,8 @@ def encoded_results(result: JobResult, stack: ExitStack) -> tuple[Body, int]:
         raise
     except Exception as error:
         raise EncodingError(
-            f"The results can't be encoded: {type(error).__name__} was raised while they were read.",
-            hint="Turn them into numbers, strings, lists and dicts first. The error's cause says what went wrong.",
+            f"The results can't be encoded: reading them raised {type(error).__name__}.",
+            hint="Convert them to numbers, strings, lists and dicts first. See the error's cause.",
         ) from error
 
 
@@ -93,20 +93,20 @@ def build_delivery(
     delivery_id: str | None = None,
     traceparent: str | None = None,
 ) -> PreparedDelivery:
-    """Make what one target is to receive.
+    """Build the delivery of a result to one target.
 
     Args:
-        target: Where to.
-        result: The job's own members.
-        results: The bytes of its results.
-        stack: Keeps a compressed document open.
-        compress: `"gzip"` or None; the target's own signature comes first.
-        results_url: Asked when the target is too small for the results.
-        delivery_id: Made from the place and the document when None.
-        traceparent: The trace that it belongs to.
+        target: The target.
+        result: The job's outcome, without its results.
+        results: The encoded results.
+        stack: Keeps the file of a compressed document open.
+        compress: `"gzip"` or None; the encoding in the target's signature takes precedence.
+        results_url: Called if the target is too small for the results.
+        delivery_id: Derived from target and document when None.
+        traceparent: The trace of the delivery, if another process began it.
 
     Raises:
-        TargetError: The target can't have it.
+        TargetError: The target doesn't accept the document.
     """
     whole = document(result, target.callback.param, results)
     delivery_id = delivery_id or stable_delivery_id(target, whole)
@@ -124,7 +124,7 @@ def build_delivery(
 
 
 def stable_delivery_id(target: Target, body: Body) -> str:
-    """Return an id that is the same whenever the same document goes to the same place, also after a crash."""
+    """Return an id derived from target and document, so that it is the same after a crash."""
     digest = hashlib.sha256(target.callback.url.reveal().encode("utf-8", "surrogatepass"))
     digest.update(f"\n{target.object_url('')}\n".encode() + body.sha256)
     return f"msg_{digest.hexdigest()[:32]}"
@@ -136,9 +136,9 @@ def _inline_or_reference(target: Target, result: JobResult, whole: Body, results
     url, where = target.callback.url, results_url()
     if where is None:
         raise ResultTooLargeError(
-            f"The document has {whole.size} bytes, and the webhook {url} takes {target.max_inline_bytes}.",
-            hint="Give an object store as another target of the task: the webhook then says where the results are. "
-            "A program with a ResultsWriter of its own may raise that one's max_webhook_bytes.",
+            f"The document has {whole.size} bytes, and the webhook {url} accepts {target.max_inline_bytes}.",
+            hint="Add an object store as another target: the webhook then gets the URL of the results. "
+            "A program with its own ResultsWriter may raise max_webhook_bytes.",
             url=str(url),
         )
     return reference(result, target.callback.param, where)
