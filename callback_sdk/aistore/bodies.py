@@ -1,4 +1,4 @@
-"""Bodies of uploads that go back to where they began, as a redirect needs them."""
+"""Rewindable bodies: a redirect or a retry sends the body again from its start position."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from callback_sdk.errors import BodyNotRewindableError
 
 
 class FromHere:
-    """A file as botocore sends it, counted from where it stood when it was handed over.
+    """A file that begins at its current position.
 
-    To send a file again botocore goes back to the file's first byte, which may be another place. All else is the
-    file's own.
+    To send a file again botocore seeks to 0, but it was sent from its current position. Everything else is delegated.
 
     Args:
-        body: What has `read`, `seek` and `tell`.
+        body: An object with `read`, `seek` and `tell`.
     """
 
     def __init__(self, body: Any) -> None:
@@ -26,25 +25,25 @@ class FromHere:
         return getattr(self._body, name)
 
     def tell(self) -> int:
-        """Return how many bytes from the start it is."""
+        """Return the position, relative to the start."""
         return int(self._body.tell()) - self._start
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go elsewhere, and return how many bytes from the start that is."""
+        """Change the position, and return it relative to the start."""
         self._body.seek(offset + self._start if whence == os.SEEK_SET else offset, whence)
         return self.tell()
 
 
 def rewindable(body: Any) -> Any:
-    """Return a body that botocore sends from where it stands now, also when it sends it again."""
+    """Return a body that botocore sends from its current position, at every attempt."""
     return FromHere(body) if hasattr(body, "read") and _position(body) > 0 else body
 
 
 def rewind(body: Any) -> None:
-    """Go back to where a body began.
+    """Return a body to its start.
 
     Raises:
-        BodyNotRewindableError: It can't.
+        BodyNotRewindableError: It is not seekable.
     """
     if body is None or isinstance(body, (bytes, bytearray, str)):
         return
@@ -52,7 +51,7 @@ def rewind(body: Any) -> None:
         body.seek(0)
     except Exception as error:
         raise BodyNotRewindableError(
-            f"The upload must be sent again, and its body, a {type(body).__name__}, can't go back to its beginning.",
+            f"The upload must be sent again, but its body, a {type(body).__name__}, is not seekable.",
             hint="Give bytes, an open file, or io.BytesIO.",
         ) from error
 
@@ -60,5 +59,5 @@ def rewind(body: Any) -> None:
 def _position(body: Any) -> int:
     try:
         return int(body.tell())
-    except Exception:  # noqa: BLE001 - it is anybody's object
+    except Exception:  # noqa: BLE001 - a foreign object may raise anything
         return 0

@@ -1,4 +1,4 @@
-"""S3 clients of boto3 for AIStore, by botocore's own events."""
+"""boto3 S3 clients for AIStore, by botocore's event hooks."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from callback_sdk.errors import ConfigurationError
 from callback_sdk.signer.credentials import credentials_error
 
 MAX_REDIRECTS = 3
-"""As in AIStore's own SDK: proxy to node, and two more for a cluster that is just changing."""
+"""From proxy to node, and two more while the cluster's map changes."""
 
 _REGION = "us-east-1"
 
-_couriers: MutableMapping[Any, RedirectFollower] = WeakKeyDictionary()
+_followers: MutableMapping[Any, RedirectFollower] = WeakKeyDictionary()
 _lock = Lock()
 
 
@@ -38,22 +38,22 @@ def client(
     config: Config | None = None,
     **options: Any,
 ) -> Any:
-    """Make a boto3 S3 client for an AIStore cluster.
+    """Create a boto3 S3 client for an AIStore cluster.
 
     Args:
         endpoint: The proxy's URL, `http://aistore:8080`, with `/s3` or without it.
         token: For a cluster with authentication: a token, a function that returns one, or a `Token`, which logs in.
-            Requests are not signed then, and no credentials of AWS are needed.
-        allow_hosts: Hosts that redirects may lead to, `"node-1"` or `"10.0.0.5:8081"`, besides the endpoint's own. When
-            None, the nodes of the cluster's map.
-        max_redirects: How many redirects of one request are followed.
+            Requests are then not signed, and no AWS credentials are needed.
+        allow_hosts: Hosts that redirects may lead to besides the endpoint's own, such as `"node-1"` or
+            `"10.0.0.5:8081"`. The nodes of the cluster's map when None.
+        max_redirects: Maximum number of redirects of one request.
         session: A `boto3.Session`; the default one when None.
-        config: Settings of botocore that come before ours.
+        config: botocore settings, which take precedence over those of this function.
         **options: More options for `boto3.client`, such as `verify` or `aws_access_key_id`.
 
     Raises:
-        ConfigurationError: The endpoint or the token can't be used.
-        SigningError: There is no token, and the credentials of AWS that boto3 finds can't be used.
+        ConfigurationError: The endpoint or the token is invalid.
+        SigningError: There is no token, and the AWS credentials that boto3 finds are invalid.
     """
     cluster = Cluster(endpoint, allow_hosts=allow_hosts)
     session = session or _session()
@@ -61,7 +61,7 @@ def client(
     ours = Config(
         signature_version="s3v4" if signed else UNSIGNED,
         s3={"addressing_style": "path"},
-        # Else botocore sends checksums after the body, in chunks of its own making that not every AIStore reads.
+        # By default botocore 1.36 and later send a checksum in a trailer (aws-chunked), which not every AIStore reads.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
@@ -71,18 +71,18 @@ def client(
         config=ours.merge(config) if config is not None else ours,
         **{"region_name": session.region_name or _REGION} | options,
     )
-    courier = RedirectFollower(cluster, max_redirects, Bearer(token) if token is not None else None)
-    _attach(made, courier)
+    follower = RedirectFollower(cluster, max_redirects, Bearer(token) if token is not None else None)
+    _attach(made, follower)
     return made
 
 
 def follow_redirects(
     client: Any, *, allow_hosts: Iterable[str] | None = None, max_redirects: int = MAX_REDIRECTS
 ) -> Any:
-    """Let an S3 client that exists follow redirects. Called again, the last settings count.
+    """Let an existing S3 client follow redirects. A second call replaces the settings.
 
     Args:
-        client: From `boto3.client`, or `resource.meta.client`; its endpoint is the cluster's.
+        client: From `boto3.client`, or `resource.meta.client`; with the cluster's endpoint.
         allow_hosts: See `client`.
         max_redirects: See `client`.
 
@@ -90,18 +90,18 @@ def follow_redirects(
         The client.
 
     Raises:
-        ConfigurationError: It is no S3 client.
+        ConfigurationError: It is not an S3 client.
     """
-    courier = _courier(client)
-    courier.cluster = Cluster(client.meta.endpoint_url, allow_hosts=allow_hosts)
-    courier.max_redirects = max_redirects
+    follower = _follower_of(client)
+    follower.cluster = Cluster(client.meta.endpoint_url, allow_hosts=allow_hosts)
+    follower.max_redirects = max_redirects
     return client
 
 
 def use_token(client: Any, token: TokenSource) -> Any:
-    """Let an S3 client that exists send a bearer token in place of its signature, to hosts of the cluster only.
+    """Let an existing S3 client send a bearer token instead of a signature, to hosts of the cluster only.
 
-    Without `follow_redirects` that is the endpoint's host.
+    Without `follow_redirects` that is the endpoint's host only.
 
     Args:
         client: See `follow_redirects`.
@@ -111,9 +111,9 @@ def use_token(client: Any, token: TokenSource) -> Any:
         The client.
 
     Raises:
-        ConfigurationError: It is no S3 client, or the token is empty.
+        ConfigurationError: It is not an S3 client, or the token is empty.
     """
-    _courier(client).bearer = Bearer(token)
+    _follower_of(client).bearer = Bearer(token)
     return client
 
 
@@ -128,36 +128,38 @@ def _session() -> Any:
 def _has_credentials(session: Any) -> bool:
     try:
         return session.get_credentials() is not None
-    except Exception as error:  # noqa: BLE001 - a provider raises what it likes
+    except Exception as error:  # noqa: BLE001 - a credential provider may raise anything
         failure = credentials_error(error, "can't be used")
     raise failure
 
 
-def _courier(client: Any) -> RedirectFollower:
+def _follower_of(client: Any) -> RedirectFollower:
     if getattr(getattr(getattr(client, "meta", None), "service_model", None), "service_name", "") != "s3":
-        raise ConfigurationError("That is no S3 client of boto3.", hint="Give boto3.client('s3', endpoint_url=...).")
+        raise ConfigurationError(
+            "The client is not an S3 client of boto3.", hint="Give boto3.client('s3', endpoint_url=...)."
+        )
     with _lock:
-        if client not in _couriers:
+        if client not in _followers:
             _attach(client, RedirectFollower(Cluster(client.meta.endpoint_url)))
-        return _couriers[client]
+        return _followers[client]
 
 
-def _attach(client: Any, courier: RedirectFollower) -> None:
-    """Connect a courier with the events of a client."""
+def _attach(client: Any, follower: RedirectFollower) -> None:
+    """Register a redirect follower for the events of a client."""
 
     def prepare(params: dict[str, Any], **_: Any) -> None:
-        courier.prepare(params)
+        follower.prepare(params)
 
     def authorize(request: Any, **_: Any) -> None:
-        courier.authorize(request)
+        follower.authorize(request)
 
-    def wants_again(response: Any, request_dict: dict[str, Any], endpoint: Any, **_: Any) -> int | None:
-        return 0 if courier.wants_again(request_dict, response, endpoint.http_session) else None
+    def needs_retry(response: Any, request_dict: dict[str, Any], endpoint: Any, **_: Any) -> int | None:
+        return 0 if follower.needs_retry(request_dict, response, endpoint.http_session) else None
 
     events = client.meta.events
     events.register_first("before-call.s3", prepare)
     events.register_last("before-send.s3", authorize)
-    # Before botocore's own redirector, which looks at what this one leaves in the context.
-    events.register_first("needs-retry.s3", wants_again)
+    # Before botocore's own redirector (S3RegionRedirectorv2), which reads the context that this one sets.
+    events.register_first("needs-retry.s3", needs_retry)
     own_connections(client._endpoint.http_session)
-    _couriers[client] = courier
+    _followers[client] = follower

@@ -1,4 +1,4 @@
-"""Which hosts belong to an AIStore cluster: only these get its requests, and its token."""
+"""Hosts of an AIStore cluster: requests and token are sent to no others."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from callback_sdk.targets.hosts import port_of
 
 _log = logging.getLogger(__name__)
 
-_AGAIN = 10.0
-"""Seconds until the map is asked for again, when a host isn't in it: a cluster grows."""
+_MAP_INTERVAL = 10.0
+"""Seconds before the map is fetched again for an unknown host, which may be a new node."""
 
 _NETS = ("public_net", "intra_control_net", "intra_data_net")
-"""A node's networks in the map, as `api/apc` and `core/meta` of AIStore name them."""
+"""A node's networks in the map, by their names in AIStore's `api/apc` and `core/meta`."""
 
 Fetch = Callable[[str], bytes | None]
-"""Asks for a URL of the proxy; None when it gives nothing."""
+"""Fetches a URL of the proxy; returns None on failure."""
 
 
 class Cluster:
-    """The hosts of one cluster. Threads may share it.
+    """The hosts of one cluster. Thread-safe.
 
     Args:
         endpoint: The proxy's URL, with `/s3` or without it.
-        allow_hosts: Names or numbers of hosts, with a port or for any, besides the endpoint's own. When None, the nodes
-            of the cluster's map.
+        allow_hosts: Names or addresses of hosts besides the endpoint's own, with a port or for any port. The nodes of
+            the cluster's map when None.
 
     Raises:
-        ConfigurationError: The endpoint is no http or https URL.
+        ConfigurationError: The endpoint is not an http or https URL.
     """
 
     def __init__(self, endpoint: str, *, allow_hosts: Iterable[str] | None = None) -> None:
         if isinstance(allow_hosts, str):
-            raise ConfigurationError("allow_hosts is one string.", hint=f"Give a list: [{allow_hosts!r}].")
+            raise ConfigurationError("allow_hosts is a string, not a list.", hint=f"Give a list: [{allow_hosts!r}].")
         try:
             url = SecretURL(endpoint)
         except InvalidTargetError:
@@ -60,11 +60,11 @@ class Cluster:
         return self.endpoint.bare.rstrip("/").removesuffix("/s3").rstrip("/")
 
     def has(self, url: SecretURL, fetch: Fetch = lambda url: None) -> bool:
-        """Tell whether a URL's host is one of the cluster's.
+        """Tell whether a URL's host belongs to the cluster.
 
         Args:
             url: The URL.
-            fetch: Asks the proxy for its map, where that decides.
+            fetch: Fetches the cluster's map, if it is needed.
         """
         host, port = url.host.lower(), port_of(url)
         if host == self.endpoint.host.lower():
@@ -76,7 +76,7 @@ class Cluster:
 
     def _ask(self, fetch: Fetch) -> frozenset[tuple[str, int]]:
         with self._lock:
-            if time.monotonic() - self._asked_at > _AGAIN:
+            if time.monotonic() - self._asked_at > _MAP_INTERVAL:
                 self._asked_at = time.monotonic()
                 data = fetch(f"{self.root}/v1/cluster?what=smap")
                 try:

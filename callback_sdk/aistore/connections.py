@@ -1,4 +1,4 @@
-"""Connections of botocore's clients, of which each process needs its own."""
+"""Connections of botocore's clients after a fork: each process needs its own."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from callback_sdk.concurrency.forking import after_fork, keep_inherited
 
 
 def own_connections(session: Any) -> None:
-    """Give each child process connections of its own; else two processes read each other's responses.
+    """Give each child process its own connections: two processes on one socket read each other's responses.
 
     Args:
-        session: The HTTP session of a client of botocore. Another implementation than botocore's own is left alone.
+        session: The HTTP session of a client of botocore. Other implementations are left alone.
     """
     if isinstance(getattr(session, "_manager", None), PoolManager) and hasattr(session, "_proxy_managers"):
         after_fork(session, _renew)
@@ -22,7 +22,7 @@ def own_connections(session: Any) -> None:
 def _renew(session: Any) -> None:
     inherited = session._manager
     keep_inherited((inherited, session._proxy_managers))
-    # The settings, the SSL context among them, hold no connection.
+    # The pool's settings, including the SSL context, have no connections.
     session._manager = PoolManager(**inherited.connection_pool_kw)
     session._manager.pool_classes_by_scheme = inherited.pool_classes_by_scheme
     session._proxy_managers = {}

@@ -1,7 +1,7 @@
-"""Lets every S3 client of this process follow AIStore's redirects: `import callback_sdk.aistore.patch`.
+"""Let all S3 clients of the process follow AIStore's redirects: `import callback_sdk.aistore.patch`.
 
-Clients and resources that exist already do so too. Clients of Amazon S3 itself stay as they are, and so do those that
-`follow_redirects` was called for, which have settings of their own. `unpatch()` undoes it.
+It applies to existing clients and resources too, but not to clients of Amazon S3, nor to those with settings of their
+own from `follow_redirects`. `unpatch()` reverts it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ __all__ = ["patch", "unpatch"]
 _AMAZON = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 
 _originals: dict[str, Any] = {}
-_couriers: dict[str, RedirectFollower] = {}
+_followers: dict[str, RedirectFollower] = {}
 _lock = Lock()
 
 
 def patch() -> None:
-    """Patch botocore. Twice is once."""
+    """Patch botocore. A second call has no effect."""
     with _lock:
         if not _originals:
             _originals.update(make_request=Endpoint.make_request, _needs_retry=Endpoint._needs_retry)
@@ -37,7 +37,7 @@ def patch() -> None:
 
 
 def unpatch() -> None:
-    """Give botocore back what it had. Twice is once."""
+    """Restore botocore. A second call has no effect."""
     with _lock:
         while _originals:
             setattr(Endpoint, *_originals.popitem())
@@ -48,7 +48,7 @@ def _preparing(original: Any) -> Any:
     def make_request(self: Any, operation_model: Any, request_dict: dict[str, Any]) -> Any:
         if _is_ours(self, operation_model, request_dict):
             own_connections(self.http_session)
-            _courier(self).prepare(request_dict)
+            _follower_of(self).prepare(request_dict)
             request_dict["context"][_OURS] = True
         return original(self, operation_model, request_dict)
 
@@ -65,7 +65,9 @@ def _following(original: Any) -> Any:
         response: Any = None,
         caught_exception: Exception | None = None,
     ) -> Any:
-        if request_dict["context"].get(_OURS) and _courier(self).wants_again(request_dict, response, self.http_session):
+        if request_dict["context"].get(_OURS) and _follower_of(self).needs_retry(
+            request_dict, response, self.http_session
+        ):
             return True
         return original(self, attempts, operation_model, request_dict, response, caught_exception)
 
@@ -81,11 +83,11 @@ def _is_ours(endpoint: Any, operation_model: Any, request_dict: dict[str, Any]) 
     return is_s3 and MARK not in request_dict["context"] and not f".{host}".endswith(_AMAZON)
 
 
-def _courier(endpoint: Any) -> RedirectFollower:
+def _follower_of(endpoint: Any) -> RedirectFollower:
     with _lock:
-        if endpoint.host not in _couriers:
-            _couriers[endpoint.host] = RedirectFollower(Cluster(endpoint.host), MAX_REDIRECTS)
-        return _couriers[endpoint.host]
+        if endpoint.host not in _followers:
+            _followers[endpoint.host] = RedirectFollower(Cluster(endpoint.host), MAX_REDIRECTS)
+        return _followers[endpoint.host]
 
 
 patch()

@@ -1,6 +1,6 @@
 """Presigned requests to Amazon S3 that AIStore executes for its clients.
 
-The facts are those of AIStore's `docs/s3compat.md` and `ais/s3/presigned.go`: with the feature `S3-Presigned-Request` a
+Source: AIStore's `docs/s3compat.md` and `ais/s3/presigned.go`: with the feature `S3-Presigned-Request` a
 cluster rebuilds the URL on S3's regional host from bucket, key and query, virtual-hosted unless a header says `path`.
 """
 
@@ -14,26 +14,25 @@ from callback_sdk.models import PresignedPut
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 
 STYLE_HEADER = "ais-s3-signed-request-style"
-"""Tells AIStore which of S3's two forms of URLs was signed."""
+"""Header with the signed addressing style, `path` or `virtual`."""
 
 _VIRTUAL = re.compile(r"(?P<bucket>.+)\.s3\.(?P<region>[a-z0-9-]+)\.amazonaws\.com")
 _PATH = re.compile(r"s3\.(?P<region>[a-z0-9-]+)\.amazonaws\.com")
 
 
 def through(target: PresignedPut, endpoint: str) -> PresignedPut:
-    """Lead a presigned PUT to Amazon S3 through an AIStore cluster, which needs no credentials for it.
+    """Route a presigned PUT to Amazon S3 through an AIStore cluster, which needs no credentials for it.
 
     Args:
         target: From `S3Signer`, for a bucket of Amazon S3 that the cluster has as a backend.
         endpoint: The proxy's URL, with `/s3` or without it.
 
     Returns:
-        The same request, as AIStore takes it. Name the cluster's hosts to the writer as `storage_endpoints` when its
-        nodes are on others than its proxy.
+        The request to AIStore. If nodes have other hosts than the proxy, add them to the writer's `storage_endpoints`.
 
     Raises:
-        SigningError: It was signed for a host that AIStore doesn't rebuild: not S3's regional one.
-        ConfigurationError: The endpoint is no URL.
+        SigningError: It is signed for another host than a regional one of S3.
+        ConfigurationError: The endpoint is not a URL.
 
     Example:
         >>> writer.write(result, aistore.through(signer.presign_put("runs/42.json"), "http://aistore:8080"))
@@ -46,8 +45,8 @@ def through(target: PresignedPut, endpoint: str) -> PresignedPut:
         place, headers = url.path, {**headers, STYLE_HEADER: "path"}
     else:
         raise SigningError(
-            f"{url} is not on a regional host of Amazon S3, and AIStore would ask another one than was signed.",
-            hint="Sign with S3Signer(bucket, region=...), which takes s3.REGION.amazonaws.com.",
+            f"{url} is not on a regional host of Amazon S3, so AIStore would send it to another host.",
+            hint="Presign with S3Signer(bucket, region=...), which uses s3.REGION.amazonaws.com.",
         )
     root = Cluster(endpoint).root
     return PresignedPut(

@@ -1,4 +1,4 @@
-"""Where AIStore's redirects lead, and which of them are followed. Pure."""
+"""Resolve and check AIStore's redirects; pure."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from callback_sdk.errors import (
 from callback_sdk.redaction import SecretURL
 
 STATUSES = frozenset({301, 302, 307, 308})
-"""Redirects that keep the method and the body, here as in AIStore, whatever a browser makes of 301 and 302."""
+"""Redirects that keep method and body: in AIStore also 301 and 302, after which RFC 9110, section 15.4, lets clients
+change POST to GET."""
 
 
 def next_url(
     trail: Sequence[SecretURL], location: str | None, *, most: int, allowed: Callable[[SecretURL], bool]
 ) -> SecretURL:
-    """Return where a redirect leads, word by word: AIStore signs the query.
+    """Return the URL of a redirect, unchanged: AIStore signs the query.
 
     Args:
-        trail: Where the request went so far; at least one URL.
-        location: The header of the last answer; None when there was none.
-        most: How many redirects are followed.
-        allowed: Tells whether a host may get the request.
+        trail: URLs that the request was sent to; at least one.
+        location: The header `Location`, or None.
+        most: Maximum number of redirects.
+        allowed: Tells whether a host belongs to the cluster.
 
     Raises:
-        RedirectError: It is not followed.
+        RedirectError: The redirect is not followed.
     """
     last = trail[-1]
     target = _target(last, location)
@@ -38,31 +39,31 @@ def next_url(
     if target.scheme not in ("http", "https") or not target.host:
         raise RedirectError(
             f"{last} redirected to {target}, which is neither http nor https.",
-            hint="See what answers at the endpoint: AIStore redirects to its own nodes.",
+            hint="Check which server responds at the endpoint: AIStore redirects to its own nodes.",
             urls=shown,
         )
     if last.scheme == "https" and target.scheme == "http":
         raise RedirectHostError(
             f"{last} redirected to {target}, which is not encrypted.",
-            hint="Let all nodes of the cluster speak TLS.",
+            hint="Enable TLS on all nodes of the cluster.",
             urls=shown,
         )
     if target == last or target.bare in [url.bare for url in trail[:-1]]:
         raise RedirectLoopError(
-            f"{last} redirected to {target}, where the request was already: {' -> '.join(shown)}.",
-            hint="Give the proxy's URL as the endpoint, and see that proxy and nodes agree on the cluster's map.",
+            f"{last} redirected to {target}, where the request came from: {' -> '.join(shown)}.",
+            hint="Use the proxy's URL as the endpoint, and check that proxy and nodes have the same cluster map.",
             urls=shown,
         )
     if len(trail) > most:
         raise TooManyRedirectsError(
             f"{trail[0]} redirected more than {most} times: {' -> '.join(shown)}.",
-            hint="See why the nodes pass it on; max_redirects= allows more.",
+            hint="Check why the nodes redirect to each other. max_redirects= allows more.",
             urls=shown,
         )
     if not allowed(target):
         raise RedirectHostError(
-            f"{last} redirected to {target}, which is no node of the cluster; nothing was sent there.",
-            hint="If it is one, name it: allow_hosts=[...].",
+            f"{last} redirected to {target}, which is not a node of the cluster; nothing was sent there.",
+            hint="If it is a node, add it: allow_hosts=[...].",
             urls=shown,
         )
     return target
@@ -71,14 +72,12 @@ def next_url(
 def _target(last: SecretURL, location: str | None) -> SecretURL:
     if not location:
         raise RedirectError(
-            f"{last} redirected without saying where to.",
-            hint="AWS does so for buckets of other regions; AIStore never does. See what the endpoint is.",
+            f"{last} redirected without a Location.",
+            hint="AWS does so for buckets of other regions, AIStore never does. Check the endpoint.",
             urls=(last.bare,),
         )
     try:
         return SecretURL(urljoin(last.reveal(), location))
     except (InvalidTargetError, ValueError):
         pass
-    raise RedirectError(
-        f"{last} redirected to something that is no URL.", hint="See what the endpoint is.", urls=(last.bare,)
-    )
+    raise RedirectError(f"{last} redirected to an invalid URL.", hint="Check the endpoint.", urls=(last.bare,))

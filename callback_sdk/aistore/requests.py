@@ -1,4 +1,4 @@
-"""What happens to one request on its way: redirected, with the token, and with the body from its beginning."""
+"""Redirects, token and body of one request of an S3 client."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from callback_sdk.redaction import SecretURL
 _log = logging.getLogger(__name__)
 
 MARK = "callback_sdk.aistore"
-"""Where a request's context has what happened to it so far."""
+"""Key of the request's history in its context."""
 
 
 @define
 class RequestHistory:
-    """What happened to a request so far.
+    """The redirects and tokens of a request.
 
     Attributes:
-        trail: The URLs that it went to.
-        renewed: Whether it had a second token already.
+        trail: The URLs that it was sent to.
+        renewed: Whether it was sent with a second token.
     """
 
     trail: list[SecretURL]
@@ -36,12 +36,12 @@ class RequestHistory:
 
 @define
 class RedirectFollower:
-    """Takes the requests of S3 clients to a cluster.
+    """Redirects requests of S3 clients within a cluster.
 
     Attributes:
-        cluster: Its hosts.
-        max_redirects: How many redirects are followed; None leaves them to botocore.
-        bearer: What goes in place of a signature; None leaves that.
+        cluster: Hosts of the cluster.
+        max_redirects: Maximum number of redirects; None leaves them to botocore.
+        bearer: Sent instead of a signature; None leaves the signature.
     """
 
     cluster: Cluster
@@ -49,65 +49,67 @@ class RedirectFollower:
     bearer: Bearer | None = None
 
     def prepare(self, request_dict: dict[str, Any]) -> None:
-        """Make ready what botocore is about to sign and send."""
+        """Prepare a request before botocore signs and sends it."""
         request_dict["body"] = rewindable(request_dict.get("body"))
         request_dict["context"][MARK] = RequestHistory([])
 
     def authorize(self, request: Any) -> None:
-        """Put the token in the signature's place, where the request goes to the cluster."""
+        """Replace the signature by the token, if the request goes to the cluster."""
         if self.bearer is None or not self.cluster.has(SecretURL(request.url)):
             return
-        # Credentials of another system are none of AIStore's business.
+        # AIStore must not get credentials of AWS.
         for name in ("Authorization", "X-Amz-Security-Token"):
             request.headers.pop(name, None)
         request.headers["Authorization"] = self.bearer.header()
 
-    def wants_again(self, request_dict: dict[str, Any], response: Any, session: Any) -> bool:
-        """Tell whether a request is to be sent once more, at once; it then knows where to.
+    def needs_retry(self, request_dict: dict[str, Any], response: Any, session: Any) -> bool:
+        """Tell whether to send a request again at once, and set its URL.
 
         Args:
-            request_dict: What botocore makes each try of.
-            response: The answer and what botocore read in it; None when there was none.
-            session: botocore's, to ask for the cluster's map with.
+            request_dict: The request, as botocore's endpoint has it for all attempts.
+            response: The HTTP response and what botocore parsed; None without one.
+            session: botocore's HTTP session, to fetch the cluster's map.
 
         Raises:
             RedirectError: A redirect is not followed.
             BodyNotRewindableError: The body can't be sent again.
         """
-        way: RequestHistory = request_dict["context"].setdefault(MARK, RequestHistory([]))
+        history: RequestHistory = request_dict["context"].setdefault(MARK, RequestHistory([]))
         status = None if response is None else response[0].status_code
         if status in STATUSES and self.max_redirects is not None:
-            self._redirect(request_dict, way, response[0].headers.get("location"), session)
-        elif status == 401 and self.bearer is not None and not way.renewed and self.bearer.renewed():
-            way.renewed = True
-            _start_over(request_dict, way)
+            self._redirect(request_dict, history, response[0].headers.get("location"), session)
+        elif status == 401 and self.bearer is not None and not history.renewed and self.bearer.renewed():
+            history.renewed = True
+            _start_over(request_dict, history)
         else:
             if status is None or status >= 500:
-                # Should botocore try again, then from the proxy on: it knows if the node is dead.
-                _start_over(request_dict, way)
+                # A retry by botocore begins at the proxy, which knows whether the node is down.
+                _start_over(request_dict, history)
             return False
         rewind(request_dict.get("body"))
         return True
 
-    def _redirect(self, request_dict: dict[str, Any], way: RequestHistory, location: str | None, session: Any) -> None:
-        way.trail = way.trail or [SecretURL(request_dict["url"])]
+    def _redirect(
+        self, request_dict: dict[str, Any], history: RequestHistory, location: str | None, session: Any
+    ) -> None:
+        history.trail = history.trail or [SecretURL(request_dict["url"])]
         if self.bearer is not None and self.bearer.is_shown_in(location or ""):
-            # Errors and the log name where a redirect leads.
+            # Errors and the log quote the redirect's URL.
             raise RedirectError(
-                f"{way.trail[-1]} redirected to a URL whose host or path has the token in it; nothing was sent there.",
-                hint="See what answers at the endpoint: AIStore never does so. Replace the token.",
-                urls=tuple(url.bare for url in way.trail),
+                f"{history.trail[-1]} redirected to a URL that has the token in it; nothing was sent there.",
+                hint="Check which server responds at the endpoint: AIStore never does so. Revoke the token.",
+                urls=tuple(url.bare for url in history.trail),
             )
         url = next_url(
-            way.trail,
+            history.trail,
             location,
             most=self.max_redirects or 0,
             allowed=lambda url: self.cluster.has(url, lambda where: self._fetch(where, session)),
         )
-        _log.debug("%s redirects to %s.", way.trail[-1], url)
-        way.trail.append(url)
+        _log.debug("%s redirects to %s.", history.trail[-1], url)
+        history.trail.append(url)
         request_dict["url"] = url.reveal()
-        # botocore's own redirector, made for buckets in other regions, asks for the bucket otherwise.
+        # Keeps botocore's redirector for buckets in other regions from sending HeadBucket.
         request_dict["context"].setdefault("s3_redirect", {})["redirected"] = True
 
     def _fetch(self, url: str, session: Any) -> bytes | None:
@@ -115,14 +117,14 @@ class RedirectFollower:
         self.authorize(request)
         try:
             answer = session.send(request)
-        except Exception as error:  # noqa: BLE001 - botocore's and urllib3's; without the map a host is refused
-            _log.warning("The map of the AIStore cluster is not to be had: %s.", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - botocore's and urllib3's; without the map the redirect is rejected
+            _log.warning("The map of the AIStore cluster can't be fetched: %s.", type(error).__name__)
             return None
         content: bytes = answer.content
         return content if answer.status_code == 200 else None
 
 
-def _start_over(request_dict: dict[str, Any], way: RequestHistory) -> None:
-    if way.trail:
-        request_dict["url"] = way.trail[0].reveal()
-        way.trail = []
+def _start_over(request_dict: dict[str, Any], history: RequestHistory) -> None:
+    if history.trail:
+        request_dict["url"] = history.trail[0].reveal()
+        history.trail = []

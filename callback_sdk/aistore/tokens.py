@@ -1,4 +1,4 @@
-"""Bearer tokens of AIStore, and its AuthN server, which gives them out."""
+"""Bearer tokens of AIStore, and of its AuthN server, which issues them."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from callback_sdk.redaction import Secret, SecretURL, clearing_locals, replaced
 
 _TIMEOUT = (5.0, 30.0)
 _MAX_RESPONSE = 64 * 1024
-"""Bytes of AuthN's response that are read: a token has at most a few thousand."""
+"""Maximum bytes of AuthN's response: a token has a few thousand at most."""
 
 _NANOSECONDS = 1_000_000_000
 
 
 class Token:
-    """A token that logs in by itself: when it is first asked for, shortly before it expires, and when it is refused.
+    """A token that is renewed: logs in on first use, shortly before it expires, and when it is rejected.
 
     Args:
-        username: Who logs in.
-        password: That user's password.
-        authn_endpoint: URL of AuthN, `http://authn:52001` for one.
+        username: The user's name.
+        password: The user's password.
+        authn_endpoint: URL of AuthN, such as `http://authn:52001`.
         expires_in: Lifetime of a token, a `timedelta` or seconds; AuthN's own default when None.
         margin: How long before its expiry a token is replaced, a `timedelta` or seconds.
-        verify: Whether, or by which file of certificates, AuthN's certificate is checked.
+        verify: Whether to verify AuthN's certificate, or the path of a CA bundle.
 
     Example:
         >>> s3 = aistore.client("http://aistore:8080", token=aistore.Token("anna", password, "http://authn:52001"))
@@ -71,22 +71,22 @@ class Token:
 
     @clearing_locals
     def __call__(self) -> str:
-        """Return a token that is still good for a while, in plain.
+        """Return a valid token, in plain text.
 
         Raises:
-            AIStoreLoginError: AuthN gives none.
+            AIStoreLoginError: The login failed.
         """
         with self._lock:
             if time.time() > self._end - self._margin:
                 self._token = self._log_in()
                 self._end = _end(self._token)
                 if self._end - self._margin < time.time():
-                    # So short a life can't be helped; it is refused when it is over, and replaced then.
+                    # Its lifetime is shorter than the margin: it is replaced when it is rejected.
                     self._end = float("inf")
             return self._token.reveal()
 
     def forget(self, refused: Secret[str]) -> None:
-        """Log in again next time, unless that was done since this token was given out."""
+        """Log in again at the next use, unless the token was already replaced."""
         with self._lock:
             if refused == self._token:
                 self._end = float("-inf")
@@ -107,15 +107,15 @@ class Token:
         except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
             # Not only requests' own: a file of certificates that isn't there raises others.
             # The request, which such an error holds, has the password.
-            reason = f"did not answer ({type(error).__name__})"
+            reason = f"did not respond ({type(error).__name__})"
         else:
             token = _read(answer.status_code, content)
             if token is not None:
                 return token
             reason = f"answered {answer.status_code}"
         raise AIStoreLoginError(
-            f"AuthN at {self._url.bare} {reason}, and gave no token.",
-            hint="Check its endpoint, and user name and password." if "answered" in reason else "Check its endpoint.",
+            f"AuthN at {self._url.bare} {reason} and issued no token.",
+            hint="Check the endpoint, user name and password." if "answered" in reason else "Check the endpoint.",
         )
 
     def _wish(self) -> dict[str, int]:
@@ -128,26 +128,26 @@ TokenSource = str | Callable[[], str]
 
 
 class Bearer:
-    """What is sent in place of a signature.
+    """The bearer token of a client.
 
     Args:
-        source: A token, or what returns one whenever it is asked.
+        source: A token, or a function that returns the current one.
     """
 
     def __init__(self, source: TokenSource) -> None:
         if not source or not (isinstance(source, str) or callable(source)):
             raise ConfigurationError("The token is empty.", hint="Give a token, or a function that returns one.")
         self._source = Secret(source)
-        # One request, its answer and the next try are handled in one thread.
+        # botocore handles a request, its response and its retries in one thread.
         self._sent = threading.local()
 
     def header(self) -> str:
-        """Return the value of `Authorization`. Plain: don't keep it in a variable."""
+        """Return the value of `Authorization`, in plain text: don't assign it to a variable."""
         self._sent.token = self._current()
         return f"Bearer {self._sent.token.reveal()}"
 
     def renewed(self) -> bool:
-        """Tell whether there is another token than the one that this thread sent last, which was refused."""
+        """Tell whether there is a new token in place of the one that this thread sent last, which was rejected."""
         refused: Secret[str] = getattr(self._sent, "token", Secret(""))
         source = self._source.reveal()
         if isinstance(source, Token):
@@ -155,7 +155,7 @@ class Bearer:
         return self._current() != refused
 
     def is_shown_in(self, location: str) -> bool:
-        """Tell whether a URL has the token that this thread sent last outside its query, which is never shown."""
+        """Tell whether a URL has the last sent token outside its query; queries are always redacted."""
         sent: Secret[str] = getattr(self._sent, "token", Secret(""))
         place = location.partition("?")[0]
         return replaced(place, (sent.reveal(),)) != place
@@ -174,7 +174,7 @@ def _read(status: int, content: bytes) -> Secret[str] | None:
 
 
 def _end(token: Secret[str]) -> float:
-    """Return when a JSON Web Token expires, in seconds since 1970; never, when it doesn't say."""
+    """Return when a JSON Web Token (RFC 7519) expires, in seconds since 1970; infinity without `exp`."""
     try:
         payload = token.reveal().split(".")[1]
         claims: Any = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))

@@ -193,7 +193,7 @@ def test_a_log_in_that_fails_is_a_clear_error(guarded: AIStore, store: ObjectSto
     for user, url, said in (
         ("bert", guarded.authn_url, "answered 401"),
         ("anna", store.endpoint_url, "answered 412"),
-        ("anna", closed, "did not answer"),
+        ("anna", closed, "did not respond"),
     ):
         source = aistore.Token(user, f"not {USERS['anna']}", url)
         with pytest.raises(AIStoreLoginError, match=said) as caught:
@@ -226,8 +226,8 @@ def ask(s3: Any) -> Any:
 @pytest.mark.parametrize(
     ("location", "kind", "words"),
     [
-        (None, RedirectError, "without saying where to"),
-        ("", RedirectError, "without saying where to"),
+        (None, RedirectError, "without a Location"),
+        ("", RedirectError, "without a Location"),
         ("ftp://127.0.0.1/x", RedirectError, "neither http nor https"),
         ("file:///etc/passwd", RedirectError, "neither http nor https"),
         (ELSEWHERE, RedirectHostError, "allow_hosts="),

@@ -140,7 +140,7 @@ def test_clients_of_amazon_stay_as_they_are(patch: Any, monkeypatch: pytest.Monk
         seen.append(request.url)
         return AWSResponse(request.url, 200, {}, Raw(b"<ListAllMyBucketsResult/>"))
 
-    monkeypatch.setattr(patch, "_courier", lambda endpoint: pytest.fail("Amazon was taken for AIStore"))
+    monkeypatch.setattr(patch, "_follower_of", lambda endpoint: pytest.fail("Amazon was taken for AIStore"))
     s3 = client(None)
     s3.meta.events.register("before-send.s3", answer)
     s3.list_buckets()

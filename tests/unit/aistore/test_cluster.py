@@ -66,7 +66,7 @@ def test_the_map_is_asked_for_again_after_a_while(monkeypatch: pytest.MonkeyPatc
     for _ in range(3):
         assert not cluster.has(SecretURL("http://node-2:51083"), fetch)
     assert asked == ["http://aistore:8080/v1/cluster?what=smap"]
-    monkeypatch.setattr(module, "_AGAIN", 0)
+    monkeypatch.setattr(module, "_MAP_INTERVAL", 0)
     assert cluster.has(SecretURL("http://node-2:51083"), fetch)
     assert cluster.has(SecretURL("http://10.0.0.1:51080"), fetch)
     assert len(asked) == 2

@@ -121,5 +121,5 @@ def test_another_kind_of_session_is_left_alone() -> None:
 def test_certificates_that_cannot_be_read_are_an_error_of_ours(tmp_path: Path) -> None:
     """A file of authorities that isn't there is a `AIStoreLoginError`, not an error of requests' own making."""
     token = Token("anna", "password", "https://127.0.0.1:9", verify=str(tmp_path / "moved.pem"))
-    with pytest.raises(AIStoreLoginError, match="did not answer"):
+    with pytest.raises(AIStoreLoginError, match="did not respond"):
         token()

@@ -18,10 +18,10 @@ TOKEN = "MARKER41aa/token"
 def test_a_redirect_that_quotes_the_token_is_not_repeated(caplog: pytest.LogCaptureFixture, place: str) -> None:
     """A path or a host with the token in it gets neither into the error nor into the log."""
     caplog.set_level("DEBUG")
-    courier = RedirectFollower(Cluster("http://cluster"), 3, Bearer(TOKEN))
-    assert courier.bearer is not None
-    courier.bearer.header()
+    follower = RedirectFollower(Cluster("http://cluster"), 3, Bearer(TOKEN))
+    assert follower.bearer is not None
+    follower.bearer.header()
     response = (SimpleNamespace(status_code=307, headers={"location": place}), None)
     with pytest.raises(RedirectError, match="has the token in it") as caught:
-        courier.wants_again({"context": {}, "url": "http://cluster/s3/b/k"}, response, None)
+        follower.needs_retry({"context": {}, "url": "http://cluster/s3/b/k"}, response, None)
     assert "MARKER41aa" not in f"{caught.value} {vars(caught.value)} {caplog.text}"

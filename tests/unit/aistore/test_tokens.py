@@ -83,7 +83,7 @@ def test_a_string_is_all_there_is() -> None:
 def test_an_answer_without_a_token_is_an_error(authn: WebhookReceiver, body: bytes) -> None:
     """Not a token of nothing; and the text has no password."""
     authn.respond(200, body=body)
-    with pytest.raises(AIStoreLoginError, match="gave no token") as caught:
+    with pytest.raises(AIStoreLoginError, match="issued no token") as caught:
         made(authn)()
     assert "MARKER" not in str(caught.value) + repr(caught.value)
 
@@ -106,5 +106,5 @@ def test_no_token_is_refused(source: Any) -> None:
 def test_a_response_of_authn_is_read_to_its_limit_only(authn: WebhookReceiver) -> None:
     """A token after more bytes than any response of AuthN has is not found."""
     authn.respond(200, body=b" " * (64 * 1024) + b'{"token": "one"}')
-    with pytest.raises(AIStoreLoginError, match="gave no token"):
+    with pytest.raises(AIStoreLoginError, match="issued no token"):
         made(authn)()
