@@ -1,4 +1,4 @@
-"""What goes into the store and what comes out of it."""
+"""Values that the store takes and returns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FIT = "fit"
 FEATURES = "features"
 RESULTS = "results"
 OUTPUT = "output"
-"""What is kept of a task in the database, beside its columns, when it is small."""
+"""Names of a task's payloads that are stored in the database if they are small."""
 
 DELIVERY_PENDING = "pending"
 DELIVERED = "delivered"
@@ -30,15 +30,15 @@ USUAL_PRIORITY = 5
 
 @define(frozen=True, kw_only=True)
 class TaskRow:
-    """What is known of a task when it is accepted.
+    """A task as it is accepted.
 
     Attributes:
-        owner: Id of the user whose task it is.
+        owner: Id of the user that submitted it.
         kind: `"predict"` or `"fit"`: which function of the algorithm is called.
         parameters: The algorithm's second argument.
         evaluate: Whether, or how, to evaluate.
-        options: What else was asked for, kept for the record.
-        priority: 0 to 9; the higher goes first.
+        options: Further options of the request.
+        priority: 0 to 9; higher priorities run first.
     """
 
     job_id: str
@@ -55,13 +55,13 @@ class TaskRow:
 
 @define(frozen=True, kw_only=True)
 class Submission:
-    """One task on its way into the store.
+    """A new task with its targets and features.
 
     Attributes:
         task: The task.
-        targets: Where its result goes, checked.
-        features: Its data, when they are small; None when they are among the blobs.
-        size: Bytes of the data.
+        targets: The validated targets of its result.
+        features: The features if they are small; None if they are in the blob storage.
+        size: Size of the features, in bytes.
     """
 
     task: TaskRow
@@ -72,12 +72,12 @@ class Submission:
 
 @define(frozen=True)
 class AcceptedTask:
-    """A task that is in the store.
+    """A task that was stored.
 
     Attributes:
         job_id: Its id.
-        created_at: When it was accepted, in seconds since 1970 in UTC; None when that was by an earlier request with
-            the same key.
+        created_at: Time of acceptance, in seconds since 1970 in UTC; None if an earlier request with the same key
+            created it.
     """
 
     job_id: str
@@ -86,11 +86,11 @@ class AcceptedTask:
 
 @define(frozen=True, kw_only=True)
 class IdempotencyKey:
-    """What makes a repeated request the same request.
+    """An idempotency key, with the request that it belongs to.
 
     Attributes:
-        key: The client's word for it.
-        fingerprint: SHA-256 of what was asked for, in hex.
+        key: The client's key.
+        fingerprint: SHA-256 of the request, in hex.
     """
 
     key: str
@@ -99,12 +99,12 @@ class IdempotencyKey:
 
 @define(frozen=True, kw_only=True)
 class Claim:
-    """The right to run a task, until somebody claims it anew.
+    """A worker's claim of a task, valid until the task is claimed again.
 
     Attributes:
-        task: What to run.
-        attempt: The claim's number; the store takes a result only with the latest.
-        features: The task's data; None when they are among the blobs.
+        task: The task to run.
+        attempt: Fencing token: the store accepts a result of the latest attempt only.
+        features: The features if they are small; None if they are in the blob storage.
     """
 
     task: TaskRow
@@ -114,18 +114,18 @@ class Claim:
 
 @define(frozen=True, kw_only=True)
 class RunOutcome:
-    """How a run ended.
+    """The outcome of a run.
 
     Attributes:
         success: Whether there are results.
-        error: Why not.
-        result_offsets: Where the members lie in the results.
-        nulls_written: Numbers in them that became null.
-        progress: What the run said last about its progress.
-        results: The results, when they are small; None when there are none or they are among the blobs.
+        error: The error if there are none.
+        result_offsets: Start and end of each member in the results, in bytes.
+        nulls_written: Number of NaN and infinite values that were written as null.
+        progress: The last reported progress.
+        results: The results if they are small; None if there are none or they are in the blob storage.
         made: A new version of the algorithm, and the registered one that goes on with its model; None for none.
-        size: Bytes of the results.
-        model_size: Bytes of the new version's model.
+        size: Size of the results, in bytes.
+        model_size: Size of the new version's model, in bytes.
     """
 
     success: bool
@@ -160,11 +160,11 @@ class TrainedVersion:
 
 @define(frozen=True, kw_only=True)
 class PurgeableTask:
-    """A task that has ended, and of which nothing is left to be delivered.
+    """An ended task without pending deliveries.
 
     Attributes:
-        attempt: How many runs it had.
-        has_blobs: Whether its results are among the blobs.
+        attempt: The number of its runs.
+        has_blobs: Whether its results are in the blob storage.
     """
 
     job_id: str
@@ -174,20 +174,20 @@ class PurgeableTask:
 
 @define(frozen=True, kw_only=True)
 class DeliveryClaim:
-    """The right to make one attempt at a delivery.
+    """A worker's claim of one attempt of a delivery.
 
     Attributes:
         delivery_id: Stable over all attempts.
-        url: Where to, as it may be shown.
-        host: The host in it.
-        encrypted_target: The same with its credentials, encrypted; see `DeliveryStore.open`.
+        url: The target's URL without credentials.
+        host: The host of the URL.
+        encrypted_target: The target with its credentials, encrypted; see `DeliveryStore.open`.
         job_id: The task.
-        attempt: The try's number, from 1; for the task's own run see `run`.
-        since_redelivery: The same, counted from the last time that somebody asked for the delivery anew.
-        run: Number of the run that has the results.
-        result: How the task ended, without its results.
-        results: The results, when they are small; None when there are none or they are among the blobs.
-        nulls_written: Numbers in the results that became null.
+        attempt: The number of the attempt, from 1; not of the task's run, see `run`.
+        since_redelivery: The number of the attempt since the last redelivery was requested.
+        run: The number of the run that wrote the results.
+        result: The outcome of the task, without its results.
+        results: The results if they are small; None if there are none or they are in the blob storage.
+        nulls_written: Number of NaN and infinite values that were written as null.
         traceparent: The trace that the task belongs to.
     """
 
@@ -207,11 +207,11 @@ class DeliveryClaim:
 
 @define(frozen=True, kw_only=True)
 class DeliveringWorker:
-    """Who ends a task, and sends its result at once.
+    """A worker that ends a task and sends its result at once.
 
     Attributes:
         worker: Name of the process.
-        spare: How many deliveries of the task it can begin now.
+        spare: The number of deliveries that it has free slots for.
     """
 
     worker: str
@@ -220,11 +220,11 @@ class DeliveringWorker:
 
 @define(frozen=True, kw_only=True)
 class DueDeliveries:
-    """A task that has ended by this, and what is to be sent now.
+    """The due deliveries of a task that was just ended.
 
     Attributes:
-        claims: Deliveries that are claimed for the sender already.
-        due: Id and host of the others.
+        claims: Deliveries that are already claimed for the sender.
+        due: Id and host of the other deliveries.
     """
 
     claims: Sequence[DeliveryClaim] = ()
@@ -233,11 +233,11 @@ class DueDeliveries:
 
 @define(frozen=True, kw_only=True)
 class User:
-    """Somebody who may submit tasks.
+    """An account that may submit tasks.
 
     Attributes:
-        token_generation: Raised when access tokens that were given out must no longer count.
-        password_hash: An Argon2 hash; None for who has API tokens only.
+        token_generation: Incremented to revoke all access tokens.
+        password_hash: An Argon2 hash; None for users with API tokens only.
         created_at: Seconds since 1970 in UTC.
     """
 

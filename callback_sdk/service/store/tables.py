@@ -11,7 +11,7 @@ metadata = sa.MetaData()
 
 
 def _partial(name: str, *columns: str, where: str) -> sa.Index:
-    """Make an index of some rows only: all others cost it nothing, and whoever reads it walks past none of them."""
+    """Define a partial index: rows outside it cost nothing to write, and are never read."""
     return sa.Index(name, *columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
 
 
@@ -20,9 +20,9 @@ users = sa.Table(
     metadata,
     sa.Column("user_id", sa.String(64), primary_key=True),
     sa.Column("name", sa.String(128), nullable=False, unique=True),
-    # An Argon2 hash; null for who has API tokens only.
+    # An Argon2 hash; null for users with API tokens only.
     sa.Column("password_hash", sa.Text),
-    # Raised when a user's access tokens must no longer count.
+    # Incremented to revoke all access tokens of the user.
     sa.Column("token_generation", sa.Integer, nullable=False, default=0),
     sa.Column("disabled", sa.Boolean, nullable=False, default=False),
     sa.Column("created_at", sa.Double, nullable=False),
@@ -31,7 +31,7 @@ users = sa.Table(
 tokens = sa.Table(
     "tokens",
     metadata,
-    # SHA-256 of the API token; nobody keeps the token itself.
+    # SHA-256 of the API token. The token itself is not stored. It is random, so that no slow hash is needed.
     sa.Column("token_hash", sa.String(64), primary_key=True),
     sa.Column("user_id", sa.ForeignKey("users.user_id", ondelete="CASCADE"), nullable=False),
     sa.Column("label", sa.String(128), nullable=False),
@@ -46,7 +46,7 @@ sessions = sa.Table(
     sa.Column("user_id", sa.ForeignKey("users.user_id", ondelete="CASCADE"), nullable=False),
     # Ids of refresh tokens; null for sessions of the web pages, which have none.
     sa.Column("current_token", sa.String(32)),
-    # It counts for a moment longer: the answer that brought the current one may be lost.
+    # Valid for a short time longer: the response with the current token may have been lost.
     sa.Column("previous_token", sa.String(32)),
     sa.Column("rotated_at", sa.Double),
     sa.Column("created_at", sa.Double, nullable=False),
@@ -67,25 +67,25 @@ tasks = sa.Table(
     sa.Column("parameters", sa.JSON, nullable=False),
     sa.Column("evaluate", sa.JSON, nullable=False),
     sa.Column("options", sa.JSON, nullable=False),
-    # 0 to 9; the higher goes first.
+    # 0 to 9; higher priorities run first.
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Column("status", sa.String(16), nullable=False),
     sa.Column("success", sa.Boolean),
     sa.Column("error", sa.Text),
     sa.Column("progress", sa.JSON(none_as_null=True)),
-    # Raised by every claim and never lowered: it tells a run that lost its claim from the one that has it.
+    # Fencing token: incremented by every claim, so that a run that lost its claim can't overwrite a newer result.
     sa.Column("attempt", sa.Integer, nullable=False, default=0),
-    # Runs whose process died under them. A run that an orderly stop broke off is not among them.
+    # Runs whose process died. Runs interrupted by an orderly shutdown don't count.
     sa.Column("crash_count", sa.Integer, nullable=False, default=0),
-    # Who has the claim, and when it last said that it is alive.
+    # The worker that has the claim, and its last heartbeat.
     sa.Column("worker", sa.String(128)),
     sa.Column("heartbeat_at", sa.Double),
-    # When an engine was last given the id; it may have lost it since.
+    # When the id was last given to an engine, which may have lost it.
     sa.Column("dispatched_at", sa.Double),
-    # Where predictions, evaluations and monitors lie in the results: {"name": [start, stop]}.
+    # Byte offsets of predictions, evaluations and monitors in the results: {"name": [start, stop]}.
     sa.Column("result_offsets", sa.JSON(none_as_null=True)),
     sa.Column("nulls_written", sa.Integer, nullable=False, default=0),
-    # Bytes of the features, and of all that counts towards its owner's quota now; see `usage`.
+    # Bytes of the features, and of all that counts towards the owner's quota; see `usage`.
     sa.Column("features_bytes", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("stored_bytes", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("created_at", sa.Double, nullable=False),
@@ -103,7 +103,7 @@ tasks = sa.Table(
 storage = sa.Table(
     "storage",
     metadata,
-    # Bytes that a user takes, in several rows; see `usage`.
+    # Bytes that a user takes, in several rows to avoid lock contention; see `usage`.
     sa.Column("owner", sa.String(64), primary_key=True),
     sa.Column("shard", sa.Integer, primary_key=True),
     sa.Column("bytes", sa.BigInteger, nullable=False),
@@ -112,11 +112,11 @@ storage = sa.Table(
 trained_versions = sa.Table(
     "trained_versions",
     metadata,
-    # What trainings have made, each for who asked for it. The model is a blob that is named after the run.
+    # Trained versions, private to the user that trained them. The model is a blob named after the run.
     sa.Column("owner", sa.String(64), primary_key=True),
     sa.Column("algorithm", sa.String(128), primary_key=True),
     sa.Column("version", sa.String(128), primary_key=True),
-    # The registered version whose functions go on with the model.
+    # The registered version whose functions use the model.
     sa.Column("base", sa.String(128), nullable=False),
     sa.Column("job_id", sa.String(64), nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
@@ -127,7 +127,7 @@ trained_versions = sa.Table(
 task_payloads = sa.Table(
     "task_payloads",
     metadata,
-    # Features and results that are too small to be worth a file of their own; see `blobs.INLINE`.
+    # Features and results that are too small for a file of their own; see `blobs.INLINE`.
     sa.Column("job_id", sa.ForeignKey("tasks.job_id", ondelete="CASCADE"), primary_key=True),
     sa.Column("name", sa.String(16), primary_key=True),
     sa.Column("data", sa.LargeBinary, nullable=False),
@@ -139,16 +139,16 @@ deliveries = sa.Table(
     sa.Column("delivery_id", sa.String(64), primary_key=True),
     sa.Column("job_id", sa.ForeignKey("tasks.job_id", ondelete="CASCADE"), nullable=False),
     sa.Column("position", sa.Integer, nullable=False),
-    # {"url", "param"} with its credentials, encrypted; see `cipher`. A parameter of the user's own may be one, too.
+    # {"url", "param"} with its credentials, encrypted; see `cipher`. `callback_param` may hold credentials too.
     sa.Column("encrypted_target", sa.Text, nullable=False),
     sa.Column("url", sa.Text, nullable=False),
     sa.Column("host", sa.String(255), nullable=False),
     sa.Column("status", sa.String(16), nullable=False),
-    # Of all rounds; also the number of the try that has the claim.
+    # All attempts; also the fencing token: the number of the attempt that has the claim.
     sa.Column("attempt_count", sa.Integer, nullable=False, default=0),
-    # Tries before the round that runs now, which a redelivery begins: its pauses start anew.
+    # Attempts before the last redelivery, which restarts the backoff.
     sa.Column("attempts_before_redelivery", sa.Integer, nullable=False, default=0),
-    # Null until the task has ended, and again when there is nothing left to do.
+    # Null until the task has ended, and when the delivery is delivered or dead.
     sa.Column("next_attempt_at", sa.Double),
     sa.Column("worker", sa.String(128)),
     sa.Column("heartbeat_at", sa.Double),
@@ -167,7 +167,7 @@ delivery_attempts = sa.Table(
     sa.Column("delivery_id", sa.ForeignKey("deliveries.delivery_id", ondelete="CASCADE"), primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("started_at", sa.Double, nullable=False),
-    # Null while it runs, and for ever when its process died.
+    # Null while the attempt runs, and forever if its process died.
     sa.Column("finished_at", sa.Double),
     sa.Column("error", sa.Text),
     _partial("delivery_attempts_by_end", "finished_at", where="finished_at IS NOT NULL"),
@@ -178,7 +178,7 @@ idempotency_keys = sa.Table(
     metadata,
     sa.Column("owner", sa.String(64), primary_key=True),
     sa.Column("key", sa.String(255), primary_key=True),
-    # SHA-256 of what was asked for.
+    # SHA-256 of the request.
     sa.Column("fingerprint", sa.String(64), nullable=False),
     sa.Column("job_ids", sa.JSON, nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
@@ -188,7 +188,7 @@ idempotency_keys = sa.Table(
 key_checks = sa.Table(
     "key_checks",
     metadata,
-    # A known text under the newest key: a service with other keys notices at its start, and not at a delivery.
+    # A known text encrypted with the newest key: wrong keys are noticed at the start, not at the first delivery.
     sa.Column("name", sa.String(64), primary_key=True),
     sa.Column("encrypted_value", sa.Text, nullable=False),
 )
