@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from callback_sdk.errors import FeaturesError, MissingExtraError
-from callback_sdk.features.columns import Column, Kind, check_names, explained, refused, shown
+from callback_sdk.features.column_errors import explained, refused, shown
+from callback_sdk.features.columns import Column, Kind, check_names
 
 if TYPE_CHECKING:
     import pyarrow

@@ -1,8 +1,7 @@
 """One column of features as Python values: which values it may hold, and of which kind they are.
 
 The rule of docs/features.md, for whatever container a column comes from: every value that is missing is None, all
-others are of one kind, and each stays what it is. No library is imported here: a value of theirs can only exist when
-they are loaded.
+others are of one kind, and each stays what it is.
 """
 
 from __future__ import annotations
@@ -11,26 +10,26 @@ import datetime as dt
 import math
 import operator
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
-from enum import Enum
 from itertools import accumulate, chain
 from typing import Any
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from attrs import define, field
 
-from callback_sdk.documents.values.standard import ambiguity
-from callback_sdk.documents.values.timestamps import plain_moment
-from callback_sdk.errors import CallbackSDKError, FeaturesError
-
-_EXACT = frozenset({type(None), bool, int, float, str})
-"""Types whose values need no conversion; in most columns there are no others."""
-
-_MISSING = frozenset({"NAType", "NaTType"})
-"""pandas' own types of what is missing."""
+from callback_sdk.errors import FeaturesError
+from callback_sdk.features.cells import EXACT, plain_value
+from callback_sdk.features.column_errors import (
+    SHOWN,
+    USUAL_HINT,
+    MisfitError,
+    explained,
+    is_unicode,
+    reason,
+    refused,
+    shown,
+)
 
 _DEEPEST = 20
 """Lists and objects inside of each other. pyarrow and Parquet follow them recursively."""
@@ -43,16 +42,6 @@ _EXACT_FLOAT = 2**53
 
 _DIGITS = 76
 """Digits of the widest decimal that Arrow has, decimal256."""
-
-_SHOWN = 60
-"""Characters of a value that an error shows."""
-
-_LONGEST = 200
-"""Characters of a library's own reason that an error shows: it may quote the data."""
-
-_USUAL_HINT = "Give it values of one type that Arrow and Python both hold."
-
-ONE_OF_BOTH = "Only one of them can be a feature: give one."
 
 _NO_TIME = dt.timedelta(0)
 _MINUTE = dt.timedelta(minutes=1)
@@ -96,20 +85,6 @@ class Column:
     kind: Kind
 
 
-class _MisfitError(Exception):
-    """A value that its column can't hold."""
-
-    def __init__(self, row: int, problem: str, hint: str) -> None:
-        super().__init__(problem)
-        self.row = row
-        self.problem = problem
-        self.hint = hint
-
-    def at(self, row: int) -> _MisfitError:
-        """Return the same for the row that the value lies in."""
-        return _MisfitError(row, self.problem, self.hint)
-
-
 def checked(name: str, values: Iterable[Any]) -> Column:
     """Return a column with plain values of one kind.
 
@@ -123,42 +98,8 @@ def checked(name: str, values: Iterable[Any]) -> Column:
     try:
         with explained(name):
             return _checked(list(values), 0)
-    except _MisfitError as misfit:
+    except MisfitError as misfit:
         raise refused(name, misfit.problem, row=misfit.row, hint=misfit.hint) from misfit.__cause__
-
-
-def refused(name: str, problem: str, *, hint: str, row: int | None = None) -> FeaturesError:
-    """Return the error for a column.
-
-    Args:
-        name: The column.
-        problem: What is wrong with it, as the end of a sentence.
-        hint: What to do.
-        row: Where, counted from 0; None for the whole column.
-    """
-    where = f"Column {shown(name)}" if row is None else f"Column {shown(name)}, row {row}"
-    return FeaturesError(f"{where}: {problem}.", hint=hint, column=name, row=row)
-
-
-@contextmanager
-def explained(name: str | None, row: int | None = None) -> Iterator[None]:
-    """Turn whatever a library or somebody's class raises into an error that names the column.
-
-    Args:
-        name: The column; None when it may be any.
-        row: The row, where one value is looked at.
-
-    Raises:
-        FeaturesError: Something was raised; it is the cause.
-    """
-    try:
-        yield
-    except (CallbackSDKError, MemoryError, _MisfitError):
-        raise
-    except Exception as error:
-        if name is None:
-            raise FeaturesError(f"The features can't be read: {_reason(error)}.", hint=_USUAL_HINT) from error
-        raise refused(name, _reason(error), row=row, hint=_USUAL_HINT) from error
 
 
 def check_names(names: Sequence[Any]) -> None:
@@ -171,10 +112,10 @@ def check_names(names: Sequence[Any]) -> None:
     for name in names:
         if not isinstance(name, str):
             raise FeaturesError(
-                f"The column name {name!r:.{_SHOWN}} is of type {type(name).__name__}.", hint=_rename(name)
+                f"The column name {name!r:.{SHOWN}} is of type {type(name).__name__}.", hint=_rename(name)
             )
-        if not _is_unicode(name):
-            raise FeaturesError(f"The column name {name!a:.{_SHOWN}} is not valid Unicode.", hint="Rename the column.")
+        if not is_unicode(name):
+            raise FeaturesError(f"The column name {name!a:.{SHOWN}} is not valid Unicode.", hint="Rename the column.")
         if name in seen:
             raise FeaturesError(
                 f"Two columns have the name {shown(name)}.", hint="Give each column a name of its own.", column=name
@@ -187,40 +128,15 @@ def completed(column: Column) -> list[Any]:
     return _completed(column.values, column.kind)
 
 
-def shown(value: object) -> str:
-    """Return a value for an error, not longer than a line."""
-    try:
-        text = repr(value)
-    except Exception:  # noqa: BLE001 - somebody's class; the error tells its type
-        text = f"<{type(value).__name__}>"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-
-
-def _reason(error: Exception) -> str:
-    try:
-        text = " ".join(str(error).split())[:_LONGEST].rstrip(".")
-    except Exception:  # noqa: BLE001 - somebody's class
-        text = ""
-    return text or type(error).__name__
-
-
 def _rename(name: Any) -> str:
     if isinstance(name, tuple):
         return "Join the levels of the columns: table.columns = ['_'.join(map(str, n)) for n in table.columns]."
     return "Make all column names strings; in pandas: table.columns = table.columns.astype(str)."
 
 
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _checked(values: list[Any], depth: int) -> Column:
-    if set(map(type, values)) - _EXACT:
-        values = [value if type(value) in _EXACT else _at(row, _plain, value) for row, value in enumerate(values)]
+    if set(map(type, values)) - EXACT:
+        values = [value if type(value) in EXACT else _at(row, plain_value, value) for row, value in enumerate(values)]
     found = set(map(type, values)) - {type(None)}
     if float in found and not _is_finite(values) and any(map(operator.ne, values, values)):
         # Only NaN differs from itself.
@@ -238,12 +154,12 @@ def _checked(values: list[Any], depth: int) -> Column:
 def _at(row: int, function: Callable[[Any], Any], value: Any) -> Any:
     try:
         return function(value)
-    except _MisfitError as misfit:
+    except MisfitError as misfit:
         raise misfit.at(row) from misfit.__cause__
     except MemoryError:
         raise
     except Exception as error:
-        raise _MisfitError(row, f"its value can't be read, {_reason(error)}", _USUAL_HINT) from error
+        raise MisfitError(row, f"its value can't be read, {reason(error)}", USUAL_HINT) from error
 
 
 def _kind_of(kind: type) -> str:
@@ -270,88 +186,6 @@ _BASES: dict[str, type] = {
 }
 
 
-def _plain(value: Any) -> Any:
-    """Return what a value is in plain Python; None when it is missing."""
-    kind = type(value)
-    if kind.__name__ in _MISSING:
-        return None
-    if problem := ambiguity(kind):
-        raise _MisfitError(0, problem, ONE_OF_BOTH)
-    if isinstance(value, (dt.datetime, dt.date, dt.timedelta)):
-        return value
-    for convert in (_plain_scalar, _plain_nested):
-        plain = convert(value)
-        if plain is not value:
-            return plain if type(plain) in _EXACT else _plain(plain)
-    if kind in (bytes, Decimal, dt.time, list, dict):
-        return value
-    raise _MisfitError(0, f"a value of type {kind.__module__}.{kind.__qualname__} is not a feature", _advice(value))
-
-
-def _plain_scalar(value: Any) -> Any:
-    if isinstance(value, Enum):
-        return value.value
-    if _library(value) == "numpy" and not getattr(value, "ndim", 1):
-        return _plain_numpy(value)
-    if _library(value) == "pyarrow" and hasattr(value, "as_py"):
-        return value.as_py()
-    for base in (str, int, float):
-        if isinstance(value, base):
-            return base(value)
-    if isinstance(value, UUID):
-        return str(value)
-    if isinstance(value, (bytearray, memoryview)):
-        return bytes(value)
-    if isinstance(value, Decimal) and not value.is_finite():
-        return None if value.is_nan() else float(value)
-    if isinstance(value, dt.time) and value.tzinfo is not None:
-        raise _MisfitError(0, "a time of day with a time zone", "Give a datetime, or a time without a zone.")
-    return value
-
-
-def _plain_numpy(value: Any) -> Any:
-    if value.dtype.kind in "mM":
-        try:
-            return plain_moment(value[()])
-        except ValueError as error:
-            raise _MisfitError(0, str(error), "Round it to microseconds, or give it as a number.") from None
-    plain = value if value.dtype.kind == "V" else value.item()
-    # A long double and its complex kin stay what they are.
-    return value if type(plain).__module__ == "numpy" else plain
-
-
-def _plain_nested(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return value if type(value) is dict else dict(value)
-    if type(value) is list or isinstance(value, (str, bytes)):
-        return value
-    if _library(value) == "numpy" and getattr(value, "ndim", None):
-        # NumPy makes plain integers of moments with nanoseconds, and tuples without names of records.
-        return list(value) if value.dtype.kind in "mMV" else value.tolist()
-    if isinstance(value, Sequence) or (
-        _library(value) in ("pandas", "pyarrow", "polars") and hasattr(value, "__len__")
-    ):
-        return list(value)
-    return value
-
-
-def _library(value: Any) -> str:
-    return type(value).__module__.partition(".")[0]
-
-
-def _advice(value: Any) -> str:
-    kind = type(value).__name__
-    hints = {
-        "Period": "Make it a date: series.dt.to_timestamp(); or a string: series.astype(str).",
-        "Interval": "Give its two ends as columns, or make it a string: series.astype(str).",
-        "complex": "Give real and imaginary parts as two columns.",
-        "longdouble": "Make it a float64.",
-        "void": "Give the fields of the records as columns.",
-        "set": "Make it a sorted list.",
-    }
-    return hints.get(kind, "Make it a number, a string, a date, or a list or dict of these.")
-
-
 def _as_floats(values: list[Any]) -> list[Any]:
     """Return numbers as floats, as long as each integer among them stays what it is."""
     integers = [value for value in values if type(value) is int]
@@ -359,7 +193,7 @@ def _as_floats(values: list[Any]) -> list[Any]:
         return list(map(float, values))
     for row, value in enumerate(values):
         if type(value) is int and not (-(2**63) <= value < 2**64 and int(float(value)) == value):
-            raise _MisfitError(row, f"{shown(value)} stands among floats, and is no float exactly", _LARGE)
+            raise MisfitError(row, f"{shown(value)} stands among floats, and is no float exactly", _LARGE)
     return [None if value is None else float(value) for value in values]
 
 
@@ -381,7 +215,7 @@ _ALIKE = [{"int", "float"}]
 """Kinds that may stand in one column."""
 
 
-def _mixed(values: list[Any]) -> _MisfitError:
+def _mixed(values: list[Any]) -> MisfitError:
     first = next(value for value in values if value is not None)
     kind = _kind_of(type(first))
     like = {
@@ -389,7 +223,7 @@ def _mixed(values: list[Any]) -> _MisfitError:
         *(one for one in set(map(type, values)) if {kind, _kind_of(one)} in _ALIKE or _kind_of(one) == kind),
     }
     row, value = next((row, value) for row, value in enumerate(values) if type(value) not in like)
-    return _MisfitError(
+    return MisfitError(
         row,
         f"{shown(value)} is of type {type(value).__name__}, and the column began with {type(first).__name__}",
         "Give each column values of one type.",
@@ -415,16 +249,14 @@ def _integers(_name: str, values: list[Any], _depth: int) -> Column:
     first, last = (0, 2**64) if low >= 0 else (-(2**63), 2**63)
     row = next(row for row, value in enumerate(values) if value is not None and not first <= value < last)
     problem = f"{shown(values[row])} has more than 64 bits"
-    raise _MisfitError(row, problem if low >= 0 or values[row] < 0 else f"{problem} with its sign", _LARGE)
+    raise MisfitError(row, problem if low >= 0 or values[row] < 0 else f"{problem} with its sign", _LARGE)
 
 
 def _strings(name: str, values: list[Any], _depth: int) -> Column:
     if not all(map(str.isascii, _present(values))):
         for row, value in enumerate(values):
-            if value is not None and not _is_unicode(value):
-                raise _MisfitError(
-                    row, f"{value!a:.{_SHOWN}} is not valid Unicode", "Replace the lone surrogates in it."
-                )
+            if value is not None and not is_unicode(value):
+                raise MisfitError(row, f"{value!a:.{SHOWN}} is not valid Unicode", "Replace the lone surrogates in it.")
     return Column(values, Kind(name=name, is_json=True))
 
 
@@ -433,7 +265,7 @@ def _moments(name: str, values: list[Any], _depth: int) -> Column:
     local = [row for row, value in enumerate(values) if value is not None and value.tzinfo is None]
     if zoned and local:
         row = max(zoned[0], local[0])
-        raise _MisfitError(
+        raise MisfitError(
             row, "some datetimes have a time zone and others have none", "Give all of them a zone, or none."
         )
     if zoned and not {type(values[row].tzinfo) for row in zoned} <= {ZoneInfo}:
@@ -455,7 +287,7 @@ def _in_whole_minutes(value: dt.datetime | None) -> dt.datetime | None:
 def _durations(name: str, values: list[Any], _depth: int) -> Column:
     for row, value in enumerate(values):
         if value is not None and abs(value // _MICROSECOND) >= 2**63:
-            raise _MisfitError(row, f"{shown(value)} has more microseconds than 64 bits hold", "Give it as a number.")
+            raise MisfitError(row, f"{shown(value)} has more microseconds than 64 bits hold", "Give it as a number.")
     return Column(values, Kind(name=name, nanoseconds=_has_nanoseconds(values, "nanoseconds")))
 
 
@@ -472,7 +304,7 @@ def _decimals(name: str, values: list[Any], _depth: int) -> Column:
             whole, scale = max(whole, len(digits) + int(exponent)), max(scale, -int(exponent))
             if whole + scale > _DIGITS:
                 problem = f"with {shown(value)} the column needs more than {_DIGITS} digits"
-                raise _MisfitError(row, problem, "Round the decimals, or make them floats or strings.")
+                raise MisfitError(row, problem, "Round the decimals, or make them floats or strings.")
     return Column(values, Kind(name=name, digits=(max(whole, 0), scale)))
 
 
@@ -481,7 +313,7 @@ def _lists(name: str, values: list[Any], depth: int) -> Column:
     ends = list(accumulate(0 if value is None else len(value) for value in values))
     try:
         inner = _checked(list(chain.from_iterable(value for value in values if value is not None)), depth + 1)
-    except _MisfitError as misfit:
+    except MisfitError as misfit:
         raise misfit.at(bisect_right(ends, misfit.row)) from misfit.__cause__
     items = iter(inner.values)
     lists = [None if value is None else [next(items) for _ in value] for value in values]
@@ -494,14 +326,14 @@ def _dicts(name: str, values: list[Any], depth: int) -> Column:
     found: dict[str, tuple[list[int], list[Any]]] = {}
     for row, value in enumerate(values):
         for key, member in (value or {}).items():
-            if not isinstance(key, str) or not _is_unicode(key):
-                raise _MisfitError(row, f"the key {shown(key)} of an object is not a string", "Make all keys strings.")
+            if not isinstance(key, str) or not is_unicode(key):
+                raise MisfitError(row, f"the key {shown(key)} of an object is not a string", "Make all keys strings.")
             rows, members = found.setdefault(str(key), ([], []))
             rows.append(row)
             members.append(member)
     if not 0 < len(found) <= _MOST_MEMBERS:
         row = next(row for row, value in enumerate(values) if value is not None)
-        raise _MisfitError(row, f"the objects of the column have {len(found)} different keys", "Give them 1 to 10000.")
+        raise MisfitError(row, f"the objects of the column have {len(found)} different keys", "Give them 1 to 10000.")
     copies: list[Any] = [None if value is None else {} for value in values]
     kinds = {key: _members(key, rows, members, copies, depth) for key, (rows, members) in found.items()}
     return Column(copies, Kind(name=name, is_json=all(kind.is_json for kind in kinds.values()), members=kinds))
@@ -510,7 +342,7 @@ def _dicts(name: str, values: list[Any], depth: int) -> Column:
 def _members(key: str, rows: list[int], members: list[Any], copies: list[Any], depth: int) -> Kind:
     try:
         column = _checked(members, depth + 1)
-    except _MisfitError as misfit:
+    except MisfitError as misfit:
         raise misfit.at(rows[misfit.row]) from misfit.__cause__
     for row, value in zip(rows, column.values, strict=True):
         copies[row][key] = value
@@ -520,7 +352,7 @@ def _members(key: str, rows: list[int], members: list[Any], copies: list[Any], d
 def _check_depth(values: list[Any], depth: int) -> None:
     if depth == _DEEPEST:
         row = next(row for row, value in enumerate(values) if value is not None)
-        raise _MisfitError(row, f"it is nested deeper than {_DEEPEST} levels", "Send it flatter.")
+        raise MisfitError(row, f"it is nested deeper than {_DEEPEST} levels", "Send it flatter.")
 
 
 _CHECKS: dict[str, Callable[[str, list[Any], int], Column]] = {

@@ -10,7 +10,9 @@ from typing import Any
 from callback_sdk.documents.values.standard import ambiguity
 from callback_sdk.errors import FeaturesError, MissingExtraError, type_name
 from callback_sdk.features.arrow import array_of, library, nameless, normalized, normalized_array
-from callback_sdk.features.columns import ONE_OF_BOTH, check_names, checked, explained, refused, shown
+from callback_sdk.features.cells import ONE_OF_BOTH
+from callback_sdk.features.column_errors import explained, refused, shown
+from callback_sdk.features.columns import check_names, checked
 
 _MOST_VALUES = 12_000_000
 """Values of records that lack most of their columns. The service takes no more of them as JSON."""

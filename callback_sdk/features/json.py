@@ -12,7 +12,8 @@ from typing import Any
 
 from callback_sdk.documents.decoding import decode
 from callback_sdk.errors import FeaturesError
-from callback_sdk.features.columns import Column, check_names, checked, shown
+from callback_sdk.features.column_errors import shown
+from callback_sdk.features.columns import Column, check_names, checked
 
 MAX_JSON = 64 * 1024**2
 """Bytes of a JSON file. Parsed it takes about ten times as much, and all at once."""

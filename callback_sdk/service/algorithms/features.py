@@ -12,7 +12,8 @@ from callback_sdk.errors import FeaturesError, MissingExtraError
 from callback_sdk.features import json as jsontables
 from callback_sdk.features import parquet as parquettables
 from callback_sdk.features.arrow import library, normalized, table_of
-from callback_sdk.features.columns import completed, explained
+from callback_sdk.features.column_errors import explained
+from callback_sdk.features.columns import completed
 from callback_sdk.features.json import MAX_JSON
 from callback_sdk.features.parquet import MAX_UNPACKED
 from callback_sdk.service.supervision.memory import bounded, shown
