@@ -5,42 +5,42 @@
     CallbackSDKError
     ├── ConfigurationError               a setting is missing or wrong
     │   └── MissingExtraError            an optional dependency is not installed
-    ├── SigningError                     a URL or a policy can't be signed as asked
-    ├── TargetError                      nothing was sent, and sending again won't help
-    │   ├── InvalidTargetError           not a URL that a result can go to
+    ├── SigningError                     a URL or a policy can't be signed as requested
+    ├── TargetError                      invalid target; nothing was sent, and a retry won't help
+    │   ├── InvalidTargetError           not a URL that accepts results
     │   │   └── WrongOperationError      signed for something other than the upload of one complete object
     │   ├── CallbackParamError           callback_param doesn't fit callback_url
-    │   ├── MissingS3FieldsError         an object store, but neither signature nor s3_fields
-    │   ├── InvalidS3FieldsError         s3_fields aren't what generate_presigned_post returned
-    │   ├── TargetExpiredError           the signature's time is over
-    │   ├── PolicyError                  the POST policy would refuse this upload
-    │   ├── SignedHeaderError            a header was signed whose value nobody knows
-    │   ├── ResultTooLargeError          more bytes than the target takes
-    │   └── AddressNotAllowedError       the address guard refuses the host
-    ├── EncodingError                    a result that JSON can't hold, with the path to it
-    ├── FeaturesError                    features that are no table, or not the one that an algorithm takes
-    ├── ParametersError                  parameters that an algorithm doesn't take
-    ├── WebhookVerificationError         a webhook whose signature doesn't hold
-    ├── DeliveryError                    a target was tried and does not have the result
+    │   ├── MissingS3FieldsError         URL of an object store, without a signature or s3_fields
+    │   ├── InvalidS3FieldsError         s3_fields that generate_presigned_post didn't return
+    │   ├── TargetExpiredError           the signature has expired
+    │   ├── PolicyError                  the POST policy doesn't allow this upload
+    │   ├── SignedHeaderError            the value of a signed header is unknown
+    │   ├── ResultTooLargeError          the document exceeds the target's size limit
+    │   └── AddressNotAllowedError       SSRF protection blocked the address
+    ├── EncodingError                    a value that JSON can't represent, with its path
+    ├── FeaturesError                    features that aren't a table, or that an algorithm rejects
+    ├── ParametersError                  parameters that an algorithm rejects
+    ├── WebhookVerificationError         webhook signature verification failed
+    ├── DeliveryError                    a delivery attempt failed
     │   └── MultipleDeliveryErrors       two or more targets failed
-    ├── OutboxError                      the outbox can't keep or change what it was given
-    ├── AIStoreError                     AIStore can't be used as if it were S3
-    │   ├── RedirectError                a redirect that is not followed
-    │   │   ├── RedirectHostError        it leads out of the cluster
-    │   │   ├── RedirectLoopError        it leads back to where it came from
+    ├── OutboxError                      the outbox can't store or change a delivery
+    ├── AIStoreError                     an S3 request to AIStore can't be made
+    │   ├── RedirectError                a redirect that isn't followed
+    │   │   ├── RedirectHostError        to a host outside the cluster
+    │   │   ├── RedirectLoopError        back to an earlier URL
     │   │   └── TooManyRedirectsError
-    │   ├── BodyNotRewindableError       an upload that can't be sent again from its beginning
-    │   └── AIStoreLoginError            AuthN gave no token
+    │   ├── BodyNotRewindableError       a request body that can't be sent again
+    │   └── AIStoreLoginError            AuthN issued no token
     ├── AlgorithmError                   an algorithm failed, or is not registered
     │   └── UnknownAlgorithmError
-    └── ServiceError                     the service did not do what was asked
-        ├── ServiceConnectionError       no answer
+    └── ServiceError                     a request to the service failed
+        ├── ServiceConnectionError       no response
         ├── AuthenticationError          401, 403
         ├── NotFoundError                404
         ├── ConflictError                409
         ├── InvalidRequestError          any other 4xx
-        ├── ResponseTooLargeError        more bytes than the client reads
-        ├── TaskTimeoutError             the task goes on, the waiting ended
+        ├── ResponseTooLargeError        the response exceeds the client's limit
+        ├── TaskTimeoutError             the wait timed out; the task continues
         └── TaskFailedError              the task ended without a result
 
 Each text says what to do next. Each URL in a text is without its query: a signed URL is a credential.
@@ -107,14 +107,14 @@ def _missing_extra(what: str, extra: str) -> MissingExtraError:
 
 
 class SigningError(CallbackSDKError, ValueError):
-    """A URL or a policy can't be signed as asked."""
+    """A URL or a policy can't be signed as requested."""
 
 
 class TargetError(CallbackSDKError, ValueError):
-    """A result can't go to this target. Nothing was sent.
+    """The target is invalid. Nothing was sent.
 
     Attributes:
-        url: The target without its query; None when there is no single one.
+        url: The target's URL without its query; None when the error isn't about a single target.
     """
 
     def __init__(self, message: str, *, hint: str = "", url: str | None = None) -> None:
@@ -123,7 +123,7 @@ class TargetError(CallbackSDKError, ValueError):
 
 
 class InvalidTargetError(TargetError):
-    """Not a URL that a result can go to."""
+    """The URL doesn't accept results."""
 
 
 class WrongOperationError(InvalidTargetError):
@@ -135,7 +135,7 @@ class CallbackParamError(TargetError):
 
 
 class MissingS3FieldsError(TargetError):
-    """The URL is an object store's, without a signature and without `s3_fields`."""
+    """The URL is that of an object store, and has neither a signature nor `s3_fields`."""
 
 
 class InvalidS3FieldsError(TargetError):
@@ -143,26 +143,26 @@ class InvalidS3FieldsError(TargetError):
 
 
 class TargetExpiredError(TargetError):
-    """The time that the target was signed for is over."""
+    """The target's signature has expired."""
 
 
 class PolicyError(TargetError):
-    """The target's POST policy would refuse this upload."""
+    """The target's POST policy doesn't allow this upload."""
 
 
 class SignedHeaderError(TargetError):
-    """The URL signed a header whose value is not known, or can't be met."""
+    """The value of a signed header is unknown, or can't be sent."""
 
 
 class ResultTooLargeError(TargetError):
-    """The document has more bytes than the target takes."""
+    """The document exceeds the target's size limit."""
 
 
 class AddressNotAllowedError(TargetError):
-    """The address guard refuses the target's host.
+    """SSRF protection blocked the target's address.
 
     Attributes:
-        resolved: Whether that is so because of the addresses that its name leads to, and not of the URL itself.
+        resolved: Whether the addresses that the host resolves to were blocked, and not the URL itself.
     """
 
     def __init__(self, message: str, *, hint: str = "", url: str | None = None, resolved: bool = False) -> None:
@@ -171,10 +171,10 @@ class AddressNotAllowedError(TargetError):
 
 
 class EncodingError(CallbackSDKError, ValueError):
-    """A result holds something that JSON can't.
+    """A result holds a value that JSON can't represent.
 
     Attributes:
-        path: Where it is, such as `results.predictions[3].when`.
+        path: Path of the value, such as `results.predictions[3].when`.
     """
 
     def __init__(self, message: str, *, hint: str = "", path: str = "results") -> None:
@@ -183,11 +183,11 @@ class EncodingError(CallbackSDKError, ValueError):
 
 
 class FeaturesError(CallbackSDKError, ValueError):
-    """Features that are neither a table nor a file with one, or not what the algorithm takes.
+    """Features that aren't a table or a file with one, or that the algorithm rejects.
 
     Attributes:
-        column: The column that is wrong; None when it is no single one.
-        row: The row in which it is, counted from 0; None when it is no single one.
+        column: The invalid column; None when the error isn't about a single column.
+        row: The invalid row, counted from 0; None when the error isn't about a single row.
     """
 
     def __init__(self, message: str, *, hint: str = "", column: str | None = None, row: int | None = None) -> None:
@@ -197,25 +197,25 @@ class FeaturesError(CallbackSDKError, ValueError):
 
 
 class ParametersError(CallbackSDKError, ValueError):
-    """Parameters that are not what the algorithm takes."""
+    """Parameters that the algorithm rejects."""
 
 
 class WebhookVerificationError(CallbackSDKError, ValueError):
-    """A webhook's signature doesn't hold, or its time is too far off."""
+    """A webhook's signature is invalid, or its timestamp is outside the tolerance."""
 
 
 class DeliveryError(CallbackSDKError):
-    """A target was tried and does not have the result.
+    """A delivery attempt failed.
 
     Attributes:
         url: The target without its query.
-        status: The last answer's HTTP status; None when there was no answer.
-        code: The store's own error code, such as `SignatureDoesNotMatch`.
+        status: HTTP status of the last response; None without a response.
+        code: Error code of the object store, such as `SignatureDoesNotMatch`.
         retryable: Whether a later attempt may succeed. The service and the outbox then retry on their schedule.
         transient: Whether it may pass by itself within minutes; `ResultsWriter.write` retries only then. An expired
             certificate, for example, is retryable but not transient: somebody has to renew it.
-        attempts: Tries that were made.
-        retry_after: Seconds that the server asked to wait; None when it didn't say.
+        attempts: Number of attempts made.
+        retry_after: Seconds from the response's `Retry-After` (RFC 9110, section 10.2.3); None without it.
     """
 
     def __init__(
@@ -245,7 +245,7 @@ class MultipleDeliveryErrors(DeliveryError):  # noqa: N818 - a group: `errors` h
     """Two or more targets failed.
 
     Attributes:
-        errors: What happened at each, in the order of the targets.
+        errors: The error of each, in the order of the targets.
     """
 
     def __init__(self, errors: Sequence[CallbackSDKError]) -> None:
@@ -262,18 +262,18 @@ class MultipleDeliveryErrors(DeliveryError):  # noqa: N818 - a group: `errors` h
 
 
 class OutboxError(CallbackSDKError):
-    """The outbox can't keep or change what it was given; what it has already is safe."""
+    """The outbox can't store or change a delivery. Deliveries that it stored earlier are not affected."""
 
 
 class AIStoreError(CallbackSDKError):
-    """AIStore can't be used as if it were S3."""
+    """An S3 request to AIStore can't be made."""
 
 
 class RedirectError(AIStoreError):
-    """AIStore redirected a request, and it is not followed: where to is missing or makes no sense.
+    """AIStore redirected a request without a valid `Location`, or to one that isn't followed.
 
     Attributes:
-        urls: Where the request went so far, and where it was to go, without their queries.
+        urls: URLs of the request so far and of the redirect, without their queries.
     """
 
     def __init__(self, message: str, *, hint: str = "", urls: Sequence[str] = ()) -> None:
@@ -282,11 +282,11 @@ class RedirectError(AIStoreError):
 
 
 class RedirectHostError(RedirectError):
-    """A redirect leads to a host that isn't the cluster's, or from https to http."""
+    """A redirect leads to a host outside the cluster, or from https to http."""
 
 
 class RedirectLoopError(RedirectError):
-    """A redirect leads back to where the request was already."""
+    """A redirect leads back to a URL that the request was sent to earlier."""
 
 
 class TooManyRedirectsError(RedirectError):
@@ -294,15 +294,15 @@ class TooManyRedirectsError(RedirectError):
 
 
 class BodyNotRewindableError(AIStoreError):
-    """An upload must be sent again from its beginning, and its body can't go back there."""
+    """A request must be sent again, and its body can't be read from the beginning."""
 
 
 class AIStoreLoginError(AIStoreError):
-    """AIStore's AuthN gave no token."""
+    """AIStore's AuthN issued no token."""
 
 
 class AlgorithmError(CallbackSDKError):
-    """An algorithm failed, or can't be run as asked."""
+    """An algorithm failed, or can't be run as requested."""
 
 
 class UnknownAlgorithmError(AlgorithmError, LookupError):
@@ -310,13 +310,13 @@ class UnknownAlgorithmError(AlgorithmError, LookupError):
 
 
 class ServiceError(CallbackSDKError):
-    """The service did not do what was asked.
+    """A request to the service failed.
 
     Attributes:
-        status: HTTP status of the answer; None when there was none.
+        status: HTTP status of the response; None without a response.
         request_id: The service's id of the request, to find it in its log.
         retry_after: Seconds that the service asked to wait; None when it didn't say.
-        job_id: The task that it is about; None when it is about no single one.
+        job_id: The task concerned; None when the error isn't about a single task.
         idempotency_key: What makes the same submission safe to repeat; None when nothing may have been submitted.
         nothing_accepted: Whether the service said that it accepted nothing of this request.
     """
@@ -343,7 +343,7 @@ class ServiceError(CallbackSDKError):
 
 
 class ServiceConnectionError(ServiceError):
-    """The service gave no answer."""
+    """The service did not respond."""
 
 
 class ResponseTooLargeError(ServiceError):
@@ -363,18 +363,18 @@ class ConflictError(ServiceError):
 
 
 class InvalidRequestError(ServiceError):
-    """The service refuses the request as it is."""
+    """The service rejects the request as invalid."""
 
 
 class TaskTimeoutError(ServiceError, TimeoutError):
-    """The waiting ended before the task did; the task goes on."""
+    """The wait timed out before the task ended. The task continues."""
 
 
 class TaskFailedError(ServiceError):
     """The task ended without a result.
 
     Attributes:
-        reason: What the service says of it, word by word; None when it doesn't.
+        reason: The service's reason, unchanged; None when it gives none.
     """
 
     def __init__(self, message: str, *, hint: str = "", job_id: str | None = None, reason: str | None = None) -> None:

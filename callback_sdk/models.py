@@ -43,7 +43,7 @@ def _check_status(_: object, __: object, status: str) -> None:
 
 @define(frozen=True, kw_only=True)
 class JobResult:
-    """What a job has to say when it has ended.
+    """Outcome of a job: its results, or the error.
 
     Attributes:
         job_id: The task's id.
@@ -51,11 +51,11 @@ class JobResult:
         results: Anything that JSON can hold, NumPy, pandas and Arrow included, or a path
             (`pathlib.Path`) or a binary file object with a JSON document in it. A file is checked to be JSON, streamed,
             and must stay as it is until it is delivered.
-        error: Why there are none; goes with `success=False`.
-        status: `"Finished"`, or `"Canceled"` for a task that was cancelled.
+        error: Why the job failed, with `success=False`.
+        status: `"Finished"`, or `"Canceled"` for a canceled task.
 
     Raises:
-        EncodingError: The id is empty, or one of these is of another type.
+        EncodingError: The id is empty, or an attribute has the wrong type.
     """
 
     job_id: str = field(validator=_check_job_id)
@@ -91,7 +91,7 @@ class PresignedPut:
 
     @property
     def expires_at(self) -> datetime:
-        """When the signature's time is over, in UTC."""
+        """When the signature expires, in UTC."""
         return self._expires_at
 
     def __repr__(self) -> str:
@@ -123,7 +123,7 @@ class PresignedPost:
 
     @property
     def expires_at(self) -> datetime:
-        """When the policy's time is over, in UTC."""
+        """When the policy expires, in UTC."""
         return self._expires_at
 
     def __repr__(self) -> str:

@@ -16,17 +16,17 @@ class Receipt(HTMLRepr):
     """Proof that one target has the result.
 
     Attributes:
-        kind: What the target is, `"s3-put"` for one.
-        url: Where it went, without its query.
-        status: HTTP status of the answer that accepted it.
-        attempts: Tries that it took, at least 1.
-        etag: The store's own tag of the object, unquoted; None from a webhook.
+        kind: Kind of the target, such as `"s3-put"`.
+        url: URL of the target without its query.
+        status: HTTP status of the response that confirmed it.
+        attempts: Number of attempts, at least 1.
+        etag: ETag of the object, unquoted; None from a webhook.
         version_id: The object's version in a bucket that keeps versions, else None.
-        size: Bytes of the body as the target keeps it, after compression.
+        size: Size in bytes of the document as it is stored, after compression.
         sha256: Hex digest of these bytes.
-        nulls_written: NaN, infinite numbers and NaT that became null, as JSON has none.
-        started_at: When the first try began, in UTC.
-        finished_at: When the target had accepted it, in UTC.
+        nulls_written: Number of NaN, infinities and NaT that became null, as JSON can't represent them.
+        started_at: When the first attempt began, in UTC.
+        finished_at: When the target confirmed the document, in UTC.
     """
 
     kind: str
@@ -41,7 +41,7 @@ class Receipt(HTMLRepr):
     started_at: datetime
     finished_at: datetime
 
-    def _facts(self) -> dict[str, Any]:
+    def _html_fields(self) -> dict[str, Any]:
         return {
             "kind": self.kind,
             "url": self.url,

@@ -250,7 +250,7 @@ class SecretFields(Secret[dict[str, str]]):
         return "{" + ", ".join(f"{name!r}: {HIDDEN}" for name in self.reveal()) + "}"
 
 
-def hide(value: Any) -> Secret[Any]:
+def wrap_secret(value: Any) -> Secret[Any]:
     """Wrap a value, unless it is wrapped already."""
     return value if isinstance(value, Secret) else Secret(value)
 

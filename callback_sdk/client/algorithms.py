@@ -51,7 +51,7 @@ class Version(HTMLRepr):
     features_format: Any = field(default=None, repr=False)
     output_format: Any = field(default=None, repr=False)
 
-    def _facts(self) -> dict[str, Any]:
+    def _html_fields(self) -> dict[str, Any]:
         return {
             "version": self.version,
             "change": self.change_description,
@@ -87,7 +87,7 @@ class Algorithm(HTMLRepr):
     versions: tuple[Version, ...] = ()
     evaluations: tuple[Any, ...] = ()
 
-    def _facts(self) -> dict[str, Any]:
+    def _html_fields(self) -> dict[str, Any]:
         return {
             "id": self.id,
             "name": self.name if self.name != self.id else None,

@@ -21,7 +21,7 @@ from callback_sdk.documents.body import Body
 from callback_sdk.documents.multipart import FormFile, encode_form
 from callback_sdk.errors import CallbackSDKError, FeaturesError, InvalidRequestError, ServiceError
 from callback_sdk.features.containers import is_table
-from callback_sdk.redaction import Secret, SecretFields, hide
+from callback_sdk.redaction import Secret, SecretFields, wrap_secret
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.types import Callbacks, Evaluate, FeaturesInput
 
@@ -33,7 +33,7 @@ MAX_BYTES = 32 * 1024 * 1024
 
 
 def _hidden(callbacks: Callbacks | Secret[Any] | None) -> Secret[Any]:
-    return hide(callbacks)
+    return wrap_secret(callbacks)
 
 
 @define(frozen=True)

@@ -21,7 +21,7 @@ from callback_sdk.client.states import Delivery, TaskSnapshot, TaskSummary
 from callback_sdk.client.submission import Submission
 from callback_sdk.client.tasks import Task, wait_for_all
 from callback_sdk.parsing import Duration
-from callback_sdk.redaction import Secret, hide, hides_tracebacks
+from callback_sdk.redaction import Secret, hides_tracebacks, wrap_secret
 from callback_sdk.targets import TargetSettings
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.text.html import HTMLList
@@ -94,7 +94,7 @@ class Client(SharedByCopies):
         config = config or environment_config()
         endpoints = config.storage_endpoints if storage_endpoints is None else storage_endpoints
         self._callbacks = CallbackResolver(
-            hide(config.callback_url if callback_url is None else callback_url),
+            wrap_secret(config.callback_url if callback_url is None else callback_url),
             TargetSettings(stores=StorageProviders.of(endpoints)),
         )
         self._connection = open_connection(

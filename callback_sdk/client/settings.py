@@ -8,7 +8,7 @@ from callback_sdk.client.connection import ServiceConnection, service_url
 from callback_sdk.client.login import credentials_of
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.parsing import Duration
-from callback_sdk.redaction import Secret, hide
+from callback_sdk.redaction import Secret, wrap_secret
 
 if TYPE_CHECKING:
     from callback_sdk.config.client import ClientConfig
@@ -24,7 +24,7 @@ def environment_config() -> ClientConfig:
 
 def hidden(value: Any) -> Secret[Any] | None:
     """Return a credential in a value that hides it; None when there is none."""
-    return None if value is None else hide(value)
+    return None if value is None else wrap_secret(value)
 
 
 def open_connection(
@@ -44,7 +44,7 @@ def open_connection(
         ConfigurationError: There is no URL, or no credentials, or a setting is invalid.
     """
     return ServiceConnection(
-        service_url(_checked_url(hide(url or config.url))),
+        service_url(_checked_url(wrap_secret(url or config.url))),
         credentials_of(token, username, password, config),
         timeout=config.timeout if timeout is None else timeout,
         connect_timeout=config.connect_timeout if connect_timeout is None else connect_timeout,

@@ -63,7 +63,7 @@ class DeliverySnapshot(HTMLRepr):
     attempt_count: int = 0
     error: str | None = None
 
-    def _facts(self) -> dict[str, Any]:
+    def _html_fields(self) -> dict[str, Any]:
         return {"url": self.url, "status": self.status, "attempts": self.attempt_count, "error": self.error}
 
 
@@ -172,7 +172,7 @@ class TaskSummary(HTMLRepr):
     started_at: datetime | None = None
     finished_at: datetime | None = None
 
-    def _facts(self) -> dict[str, Any]:
+    def _html_fields(self) -> dict[str, Any]:
         counts = {name: getattr(self.deliveries, name) for name in ("pending", "delivered", "dead")}
         return {
             **outcome(self),
@@ -238,7 +238,7 @@ class Delivery(HTMLRepr):
     receipt: Receipt | None = None
     attempts: tuple[DeliveryAttempt, ...] = ()
 
-    def _facts(self) -> dict[str, Any]:
+    def _html_fields(self) -> dict[str, Any]:
         return {
             "delivery id": self.delivery_id,
             "url": self.url,

@@ -25,7 +25,7 @@ from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.parsing import Duration, total_seconds
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import hides_tracebacks
-from callback_sdk.text.html import HTMLList, HTMLRepr, listed
+from callback_sdk.text.html import HTMLList, HTMLRepr, nested_table
 from callback_sdk.types import TaskKind, TaskStatus
 
 
@@ -59,11 +59,11 @@ class Task(HTMLRepr):
     def __deepcopy__(self, memo: dict[int, Any]) -> Task:
         return type(self)(self._api, deepcopy(self._state, memo))
 
-    def _facts(self) -> dict[str, Any]:
+    def _html_fields(self) -> dict[str, Any]:
         return outcome(self._state)
 
     def _repr_html_(self) -> str:
-        return "".join(filter(None, [super()._repr_html_(), listed(self.deliveries)]))
+        return "".join(filter(None, [super()._repr_html_(), nested_table(self.deliveries)]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form, with the results."""

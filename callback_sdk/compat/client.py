@@ -14,7 +14,7 @@ from callback_sdk.compat.failures import Failures, LastError, PlatformAPI, retur
 from callback_sdk.compat.resources import PlatformAlgorithm, PlatformTask, PlatformVersion
 from callback_sdk.errors import AuthenticationError, ConfigurationError, InvalidRequestError
 from callback_sdk.parsing import parse_bool
-from callback_sdk.redaction import Secret, hide, hides_tracebacks
+from callback_sdk.redaction import Secret, hides_tracebacks, wrap_secret
 from callback_sdk.types import CallbackParams, CallbackURLs, FeaturesInput, Parameters, TaskFilter
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class PlatformClient(Client):
         Raises:
             AuthenticationError: The service rejects the user name or the password.
         """
-        self._connection.use(Login(username, hide(password)))
+        self._connection.use(Login(username, wrap_secret(password)))
         del password
         self._connection.log_in()
         return True
@@ -117,7 +117,7 @@ class PlatformClient(Client):
         Raises:
             AuthenticationError: It isn't.
         """
-        secret = None if token is None else hide(token)
+        secret = None if token is None else wrap_secret(token)
         del token
         self._connection.verify(secret)
         return True

@@ -12,7 +12,7 @@ from callback_sdk.documents.result_files import file_body, path_body
 from callback_sdk.documents.values import Encoded, encode
 from callback_sdk.models import JobResult
 
-__all__ = ["Encoded", "document", "encode", "encode_results", "reference"]
+__all__ = ["Encoded", "document", "encode", "encode_results", "reference_document"]
 
 
 def encode_results(results: Any, stack: ExitStack) -> tuple[Body, int]:
@@ -66,7 +66,7 @@ def document(result: JobResult, param: Any, results: Body) -> Body:
     return Body(head, b'null,"error":%b}' % encode(result.error, path="error").data)
 
 
-def reference(result: JobResult, param: Any, results_url: str) -> Body:
+def reference_document(result: JobResult, param: Any, results_url: str) -> Body:
     """Make the document for a target that is too small for the results: it says where they are.
 
     Args:

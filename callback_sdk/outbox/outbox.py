@@ -38,7 +38,7 @@ from callback_sdk.outbox.sender import OutboxSender
 from callback_sdk.outbox.store import OutboxStore
 from callback_sdk.parsing import Duration, path_of, total_seconds
 from callback_sdk.receipt import Receipt
-from callback_sdk.redaction import Secret, clearing_locals, hide, strip_traceback
+from callback_sdk.redaction import Secret, clearing_locals, strip_traceback, wrap_secret
 from callback_sdk.targets import plan
 from callback_sdk.targets.callbacks import Callback, required_callbacks
 from callback_sdk.types import CallbackParams, CallbackURLs
@@ -160,7 +160,7 @@ class Outbox:
             DeliveryError: A target rejected the result permanently; the delivery is dead. A `MultipleDeliveryErrors`
                 if several targets fail. The other targets' receipts are in `error.receipts`; the rest is pending.
         """
-        callback_url, callback_param = hide(callback_url), hide(callback_param)
+        callback_url, callback_param = wrap_secret(callback_url), wrap_secret(callback_param)
         with _typed_errors():
             given = [_as_read_back(callback) for callback in required_callbacks(callback_url, callback_param)]
             return self._write(result, given)

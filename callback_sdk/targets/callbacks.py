@@ -16,7 +16,7 @@ from callback_sdk.errors import (
     TargetError,
 )
 from callback_sdk.models import PresignedPost, PresignedPut
-from callback_sdk.redaction import Secret, SecretFields, SecretURL, hide
+from callback_sdk.redaction import Secret, SecretFields, SecretURL, wrap_secret
 from callback_sdk.text.limits import MAX_FIELDS, MAX_FORM, MAX_HEADERS, MAX_HEADERS_SIZE
 
 FIELDS = "s3_fields"
@@ -65,7 +65,7 @@ def parse_callbacks(callback_url: Any, callback_param: Any = None) -> tuple[Call
         TargetError: A URL or its parameter can't be used.
     """
     # From here on no local variable is a plain credential: tracebacks may be printed with their locals.
-    callback_url, callback_param = hide(callback_url), hide(callback_param)
+    callback_url, callback_param = wrap_secret(callback_url), wrap_secret(callback_param)
     items = [_split(item) for item in _items(callback_url)]
     params = _params(callback_param, len(items))
     return tuple(_callback(url, _merge(own, given)) for (url, own), given in zip(items, params, strict=True))
@@ -79,7 +79,7 @@ def required_callbacks(callback_url: Any, callback_param: Any = None) -> tuple[C
     Raises:
         TargetError: There is no target, or `parse_callbacks` rejects one.
     """
-    callback_url, callback_param = hide(callback_url), hide(callback_param)
+    callback_url, callback_param = wrap_secret(callback_url), wrap_secret(callback_param)
     given = parse_callbacks(callback_url, callback_param)
     if not given:
         found = "None" if callback_url.reveal() is None else "an empty list"

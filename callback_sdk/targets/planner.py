@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 
 from callback_sdk.errors import InvalidTargetError
-from callback_sdk.redaction import Secret, SecretURL, clearing_locals, hide
+from callback_sdk.redaction import Secret, SecretURL, clearing_locals, wrap_secret
 from callback_sdk.targets.azure import AzureBlob
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 from callback_sdk.targets.forms import FormPost, GCSPost
@@ -86,7 +86,7 @@ def check_target(
         >>> check_target("https://example.org/done").kind
         'webhook'
     """
-    given, own = Secret([url]), hide(param)
+    given, own = Secret([url]), wrap_secret(param)
     del url, param
     (callback,) = parse_callbacks(given, own)
     return check_callback(callback, TargetSettings(stores=StorageProviders.of(storage_endpoints)), size=size)

@@ -1,4 +1,4 @@
-"""How a notebook shows an object, or a list of some: small tables in HTML, in which everything is escaped."""
+"""HTML representations of objects and lists for notebooks: small tables in which every value is escaped."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from datetime import datetime, timezone
 from typing import Any, SupportsIndex, TypeVar, overload
 
 _LONGEST = 200
-"""Characters that are shown of a value."""
+"""Maximum number of characters shown of a value."""
 
 _MOST = 50
-"""Rows that are shown of a list."""
+"""Maximum number of rows shown of a list."""
 
 
 class HTMLRepr:
-    """An object that a notebook shows as a table of what `_facts` returns."""
+    """Base class of objects that a notebook shows as a table of their `_html_fields`."""
 
     __slots__ = ()
 
-    def _facts(self) -> Mapping[str, Any]:
-        """Return what to show by its name, without any credential; what is None is left out."""
+    def _html_fields(self) -> Mapping[str, Any]:
+        """Return the values to show by name, without credentials; None is left out."""
         raise NotImplementedError
 
     def _repr_html_(self) -> str:
-        facts = {name: value for name, value in self._facts().items() if value is not None}
+        facts = {name: value for name, value in self._html_fields().items() if value is not None}
         return _table(type(self).__name__, (_head(name, "row") + _cell(value) for name, value in facts.items()))
 
 
@@ -31,7 +31,7 @@ T = TypeVar("T", bound=HTMLRepr)
 
 
 class HTMLList(list[T]):
-    """A list that a notebook shows as a table with a row for each, and so is a part of it."""
+    """List that a notebook shows as a table with one row per item. A slice is shown in the same way."""
 
     __slots__ = ()
 
@@ -45,35 +45,35 @@ class HTMLList(list[T]):
         return HTMLList(super().__getitem__(index)) if isinstance(index, slice) else super().__getitem__(index)
 
     def _repr_html_(self) -> str:
-        facts = [item._facts() for item in self[:_MOST]]
+        facts = [item._html_fields() for item in self[:_MOST]]
         names = [name for name in (facts[0] if facts else ()) if any(one[name] is not None for one in facts)]
         caption = f"{len(self)} in all" if len(self) <= _MOST else f"The first {_MOST} of {len(self)}"
         head = "".join(_head(name, "col") for name in names)
         return _table(caption, [head, *("".join(_cell(one[name]) for name in names) for one in facts)])
 
 
-class Markup(str):
-    """HTML that stands in a table as it is."""
+class SafeHTML(str):
+    """HTML that is escaped already."""
 
     __slots__ = ()
 
 
-def progress(fraction: float | None, message: str) -> Markup | str | None:
-    """Return a bar that shows how far something is; only the message when nobody knows."""
+def progress(fraction: float | None, message: str) -> SafeHTML | str | None:
+    """Return a progress bar with the message; only the message when the fraction is unknown."""
     if fraction is None:
         return message or None
     percent = f"{fraction:.0%}"
-    return Markup(f'<progress value="{fraction:.3f}" aria-label="{percent}"></progress> {percent} {_escape(message)}')
+    return SafeHTML(f'<progress value="{fraction:.3f}" aria-label="{percent}"></progress> {percent} {_escape(message)}')
 
 
-def listed(items: Iterable[HTMLRepr]) -> Markup | None:
-    """Return a list as a table within another one; None when it is empty."""
+def nested_table(items: Iterable[HTMLRepr]) -> SafeHTML | None:
+    """Return a list as a table inside another one; None when it is empty."""
     found = HTMLList(items)
-    return Markup(found._repr_html_()) if found else None
+    return SafeHTML(found._repr_html_()) if found else None
 
 
 def _escape(text: str) -> str:
-    """Return text as HTML; only what is shown in a notebook needs the library."""
+    """Escape text for HTML. The import is here, as only notebooks need it."""
     import html
 
     return html.escape(text)
@@ -93,7 +93,7 @@ def _cell(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, Markup):
+    if isinstance(value, SafeHTML):
         return value
     if value is None:
         return ""

@@ -14,7 +14,7 @@ from attrs import define
 from callback_sdk.concurrency.forking import PerProcess, no_fork
 from callback_sdk.errors import ConfigurationError, InvalidTargetError
 from callback_sdk.parsing import path_of
-from callback_sdk.redaction import Secret, hide
+from callback_sdk.redaction import Secret, wrap_secret
 
 if TYPE_CHECKING:
     import socket
@@ -132,7 +132,9 @@ class _ClientCertificate:
                 "client_cert is neither a path nor (certificate, key) nor (certificate, key, password).",
                 hint="Give the paths of PEM files.",
             )
-        password = hide(parts.reveal()[2]) if len(parts.reveal()) == 3 and parts.reveal()[2] is not None else None
+        password = (
+            wrap_secret(parts.reveal()[2]) if len(parts.reveal()) == 3 and parts.reveal()[2] is not None else None
+        )
         return cls(path_of("client_cert", files[0]), path_of("client_cert", files[-1]), password)
 
     def load_into(self, context: ssl.SSLContext) -> None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from attrs import define, evolve
 
 from callback_sdk.documents.body import Body
-from callback_sdk.documents.document import document, encode_results, reference
+from callback_sdk.documents.document import document, encode_results, reference_document
 from callback_sdk.documents.result_files import gzip_body
 from callback_sdk.errors import CallbackSDKError, EncodingError, ResultTooLargeError
 from callback_sdk.models import JobResult
@@ -141,4 +141,4 @@ def _inline_or_reference(target: Target, result: JobResult, whole: Body, results
             "A program with its own ResultsWriter may raise max_webhook_bytes.",
             url=str(url),
         )
-    return reference(result, target.callback.param, where)
+    return reference_document(result, target.callback.param, where)

@@ -25,7 +25,7 @@ from callback_sdk.errors import (
 from callback_sdk.models import JobResult
 from callback_sdk.parsing import Duration, positive_int, several, to_timedelta
 from callback_sdk.receipt import Receipt
-from callback_sdk.redaction import Secret, clearing_locals, hide
+from callback_sdk.redaction import Secret, clearing_locals, wrap_secret
 from callback_sdk.targets import MAX_WEBHOOK_BYTES, Target, TargetSettings
 from callback_sdk.targets.callbacks import Callback, required_callbacks
 from callback_sdk.targets.providers import StorageProviders
@@ -94,7 +94,7 @@ class ResultsWriter:
         if guard is not None and not callable(getattr(guard, "resolve", None)):
             raise ConfigurationError(f"guard is of type {type(guard).__name__}.", hint="Give an AddressGuard.")
         self._timeout = to_timedelta("timeout", timeout, zero=True)
-        hidden = [hide(secret) for secret in several("webhook_secrets", webhook_secrets)]
+        hidden = [wrap_secret(secret) for secret in several("webhook_secrets", webhook_secrets)]
         settings = TargetSettings(
             stores=StorageProviders.of(storage_endpoints),
             webhook_keys=tuple(map(webhooks.decode_secret, hidden)),
@@ -146,7 +146,7 @@ class ResultsWriter:
             DeliveryError: A delivery failed; several failures raise one `MultipleDeliveryErrors`. `error.receipts` has
                 the receipts of the other targets.
         """
-        callback_url, callback_param = hide(callback_url), hide(callback_param)
+        callback_url, callback_param = wrap_secret(callback_url), wrap_secret(callback_param)
         deadline = time.monotonic() + self._timeout.total_seconds()
         given = required_callbacks(callback_url, callback_param)
         with ExitStack() as stack:

@@ -93,7 +93,7 @@ def interrupted(
         (keep, "redaction.py", "__parse", 3),
         (keep, "json/encoder.py", "encode", 1),
         (submit, "redaction.py", "__parse", 3),
-        (submit, "redaction.py", "hide", 1),
+        (submit, "redaction.py", "wrap_secret", 1),
         (check, "urllib/parse.py", "_hostinfo", 1),
         (sign_webhook, "webhooks.py", "sign", 1),
     ],
