@@ -237,7 +237,11 @@ class S3PutV4(S3, Put):
     kind = "s3-put"
 
     def sign(self, *, expires: timedelta = HOUR, metadata: bool = False) -> str:
-        return self.signer(expires).put(self.key, expires=abs(expires), metadata=METADATA if metadata else None).url
+        return (
+            self.signer(expires)
+            .presign_put(self.key, expires=abs(expires), metadata=METADATA if metadata else None)
+            .url
+        )
 
 
 class S3PutV2(S3, OtherHeader):
@@ -253,7 +257,11 @@ class S3PostV4(S3, Post):
     kind = "s3-post"
 
     def sign(self, *, expires: timedelta = HOUR, largest: int = 1000) -> dict[str, str]:
-        return self.signer(expires).post(self.key, expires=abs(expires), metadata=METADATA, max_bytes=largest).fields
+        return (
+            self.signer(expires)
+            .presign_post(self.key, expires=abs(expires), metadata=METADATA, max_bytes=largest)
+            .fields
+        )
 
 
 class S3PostV2(S3, Post):
