@@ -69,15 +69,15 @@ def thermal_fatigue(features: Features, parameters: dict[str, Any] | None, conte
         AlgorithmError: No such column, fewer than three rows, a row without a number, or a wrong parameter.
     """
     law = FatigueLaw.from_parameters(parameters or {})
-    context.progress(0.1, "reading temperatures")
+    context.report_progress(0.1, "reading temperatures")
     temperatures = _temperatures(features.to_dict())
-    context.progress(0.3, "counting cycles")
+    context.report_progress(0.3, "counting cycles")
     cycles = _count_cycles(temperatures)
-    context.progress(0.7, "adding up damage")
+    context.report_progress(0.7, "adding up damage")
     shares = [count / law.cycles_to_failure(range_) for range_, count in cycles]
     damage = math.fsum(shares)
     years = len(temperatures) / (365.25 * 24)
-    context.progress(1.0, "done")
+    context.report_progress(1.0, "done")
     return {
         "predictions": {
             "damage": damage,

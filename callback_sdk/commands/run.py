@@ -8,7 +8,6 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,8 +64,9 @@ def run(
     from callback_sdk.service.server import default_processes
     from callback_sdk.service.supervision.memory import default_limit, limit_of
     from callback_sdk.service.work.child import RunSpec
-    from callback_sdk.service.work.output_capture import kept
-    from callback_sdk.service.work.process import ChildProcess
+    from callback_sdk.service.supervision.memory import default_limit, limit_of
+    from callback_sdk.service.work.output_capture import read_tail
+    from callback_sdk.service.work.process import ChildProcess, StopSignal
 
     if export is not None and not fit:
         raise typer.BadParameter("Goes with --fit only.", param_hint="--export")
@@ -79,7 +79,7 @@ def run(
     tables.check(features, format_)
     with tempfile.TemporaryDirectory(prefix="callback-sdk-run-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
-        order = RunSpec(
+        spec = RunSpec(
             registry=registry,
             kind="fit" if fit else "predict",
             algorithm=found.name,
@@ -94,31 +94,31 @@ def run(
             progress=folder / "progress",
             output=folder / "output",
             export_new_version=export is not None,
-            model=model.absolute() if model is not None else None,
-            made=folder / "made",
+            model_path=model.absolute() if model is not None else None,
+            model_output=folder / "model",
             memory_limit=limit.size,
         )
         child = ChildProcess(registry, pass_env=config.pass_env)
         stack.callback(child.close)
-        with _progress_shown(found, order.progress):
-            outcome = child.run(order, timeout=found.timeout, stop=Future())
+        with _progress_shown(found, spec.progress):
+            outcome = child.run(spec, timeout=found.timeout, stop=StopSignal())
         failure = outcome.failure(timeout=found.timeout, memory_limit=limit)
         # Its traceback is in there too.
-        print_text(kept(order.output).decode(errors="replace"), err=True)
+        print_text(read_tail(spec.output).decode(errors="replace"), err=True)
         if failure is not None:
             print_error(failure)
             raise typer.Exit(EXIT_FAILED)
         if export is not None:
-            _export(folder / "made", export)
-        print_document(order.results.read_bytes())
+            _export(folder / "model", export)
+        print_document(spec.results.read_bytes())
 
 
-def _export(made: Path, export: Path) -> None:
+def _export(model: Path, export: Path) -> None:
     from callback_sdk.errors import AlgorithmError
 
-    if not made.exists():
-        raise AlgorithmError("The training exported no model.", hint="Call context.export(...) in it.")
-    shutil.copyfile(made, export)
+    if not model.exists():
+        raise AlgorithmError("The training saved no model.", hint="Call context.save_model(...) in it.")
+    shutil.copyfile(model, export)
 
 
 def _parameters(path: Path | None) -> dict[str, Any]:

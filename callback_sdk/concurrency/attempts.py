@@ -45,7 +45,7 @@ class RunningAttempts(Generic[C]):
             Whether it was counted.
         """
         with self._lock:
-            if not self.free_slots_any_host or delivery_id in self._slots or host in self._slots.full():
+            if not self.free_slots or delivery_id in self._slots or host in self._slots.full():
                 return False
             self._slots.begin(delivery_id, host)
             return True
@@ -78,14 +78,14 @@ class RunningAttempts(Generic[C]):
             self._changed.notify_all()
 
     @property
-    def free_slots(self) -> int:
-        """How many further attempts may begin even if all of them go to one and the same host."""
+    def free_slots_any_host(self) -> int:
+        """How many further attempts may begin whatever their hosts are, even if all have the same one."""
         with self._lock:
-            return 0 if self._is_closed else self._slots.free_per_host
+            return 0 if self._is_closed else self._slots.free_any_host
 
     @property
-    def free_slots_any_host(self) -> int:
-        """How many further attempts may begin if they go to different hosts."""
+    def free_slots(self) -> int:
+        """How many further attempts may begin to hosts that are not full."""
         with self._lock:
             return 0 if self._is_closed else self._slots.free
 

@@ -75,7 +75,7 @@ class HostSlots:
         return max(0, min(self._slots - self._responding(), self._slots * _MOST - len(self._running)))
 
     @property
-    def free_per_host(self) -> int:
+    def free_any_host(self) -> int:
         """How many further attempts may begin even if all of them go to one and the same host."""
         busiest = max(Counter(attempt.host for attempt in self._running.values()).values(), default=0)
         return max(0, min(self.free, PER_HOST - busiest))

@@ -65,8 +65,10 @@ class ClaimOwner:
         """Release the lock. Call it when no claim is held any more."""
         with self._lock:
             if self._descriptor >= 0:
+                # Before the lock is released, so that no other process takes this one for dead, and once more after
+                # that, as Windows removes no file that is open.
+                self.forget(self.name)
                 self._release_lock()
-                # After that: Windows removes no file that is open.
                 self.forget(self.name)
 
     def is_gone(self, name: str) -> bool | None:

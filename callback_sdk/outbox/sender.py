@@ -160,7 +160,7 @@ class OutboxSender:
             started.add(claim.delivery_id)
 
     def _full_hosts(self) -> list[str] | None:
-        return self._attempts.full_hosts() if self._attempts.free_slots_any_host else None
+        return self._attempts.full_hosts() if self._attempts.free_slots else None
 
     def _hold(self, claims: Sequence[OutboxClaim]) -> None:
         for claim in claims:

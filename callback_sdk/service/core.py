@@ -35,24 +35,24 @@ class TaskService:
     """Holds the parts of the service together.
 
     Args:
-        parts: What the service is made of.
+        runtime: What the service is made of.
         engine: Brings tasks to workers.
         dispatcher: Sends what is due to the engine.
         housekeeper: Looks after what is old.
     """
 
     def __init__(
-        self, parts: Runtime, *, engine: Engine, dispatcher: Dispatcher, housekeeper: Housekeeper
+        self, runtime: Runtime, *, engine: Engine, dispatcher: Dispatcher, housekeeper: Housekeeper
     ) -> None:  # fmt: skip
-        self.parts = parts
-        self.store = parts.store
-        self.blobs = parts.blobs
-        self.scratch = parts.scratch
-        self.registry = parts.registry
+        self.runtime = runtime
+        self.store = runtime.store
+        self.blobs = runtime.blobs
+        self.scratch = runtime.scratch
+        self.registry = runtime.registry
         self.engine = engine
         self._dispatcher = dispatcher
         self._housekeeper = housekeeper
-        self._removals = BlobRemover(parts.blobs)
+        self._removals = BlobRemover(runtime.blobs)
 
     def start(self) -> None:
         """Take up the work."""
@@ -105,7 +105,7 @@ class TaskService:
         new = {task.job_id for task in accepted if task.created_at is not None}
         self._forget(*(job_id for job_id in kept if job_id not in new))
         TASKS_ACCEPTED.inc(len(new))
-        self.parts.wakeup.set()
+        self.runtime.wakeup.set()
         return accepted
 
     def cancel(self, job_id: str) -> str | None:
@@ -118,13 +118,13 @@ class TaskService:
         if status is not None:
             self.engine.cancel(job_id)
             self._forget(job_id)
-            self.parts.wakeup.set()
+            self.runtime.wakeup.set()
         return status
 
     def redeliver(self, job_id: str, delivery_id: str) -> bool:
         """Make a delivery due at once, whatever has become of it; False while the task has not ended."""
         due = self.store.deliveries.redeliver(job_id, delivery_id)
-        self.parts.wakeup.set()
+        self.runtime.wakeup.set()
         return due
 
     def check(self) -> None:

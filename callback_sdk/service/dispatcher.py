@@ -166,18 +166,18 @@ class Dispatcher:
     def _send_tasks(self) -> bool:
         """Give the engine as many tasks as it takes, and return whether there may be more."""
         more = False
-        for room in self._engine.capacities():
+        for capacity in self._engine.capacities():
             taken: list[str] = []
-            if room.limit > 0:
-                taken = self._store.tasks.fetch_due(room.limit, algorithms=room.algorithms, again_after=AGAIN_AFTER)
-                self._engine.send(room, taken)
-            more = more or (len(taken) == room.limit and self._engine.silent)
+            if capacity.limit > 0:
+                taken = self._store.tasks.fetch_due(capacity.limit, algorithms=capacity.algorithms, again_after=AGAIN_AFTER)
+                self._engine.send(capacity, taken)
+            more = more or (len(taken) == capacity.limit and self._engine.needs_polling)
         return more
 
     def _send_deliveries(self) -> bool:
         limit, full_hosts = self._engine.delivery_capacity()
         if limit <= 0:
-            return self._engine.silent
+            return self._engine.needs_polling
         full_hosts = {*full_hosts, *self._store.deliveries.busy_hosts(PER_HOST)}
         due = self._store.deliveries.fetch_due(limit, skip_hosts=full_hosts, again_after=AGAIN_AFTER)
         for delivery_id in self._engine.send_deliveries(due):

@@ -210,7 +210,7 @@ def write_whole(path: Path, parts: Iterable[bytes], *, durable: bool = True) -> 
 
 
 def read_progress(path: Path) -> dict[str, Any] | None:
-    """Read what `Context.progress` wrote last; None when it has written nothing."""
+    """Read what `JobContext.report_progress` wrote last; None when it has written nothing."""
     try:
         state = orjson.loads(path.read_bytes())
     except (OSError, orjson.JSONDecodeError):

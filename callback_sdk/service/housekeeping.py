@@ -33,18 +33,18 @@ class Housekeeper:
     """A thread that looks after what is old. Any number of services may have one each on the same store.
 
     Args:
-        parts: What the service is made of.
+        runtime: What the service is made of.
         keep: How long ended tasks are kept, with their results; None for ever.
         wakeup: Called when deliveries have become due.
     """
 
-    def __init__(self, parts: Runtime, *, keep: timedelta | None = None, wakeup: Callable[[], None]) -> None:
-        self._store = parts.store
-        self._blobs: BlobStorage = parts.blobs
-        self._registry = parts.registry
+    def __init__(self, runtime: Runtime, *, keep: timedelta | None = None, wakeup: Callable[[], None]) -> None:
+        self._store = runtime.store
+        self._blobs: BlobStorage = runtime.blobs
+        self._registry = runtime.registry
         self._keep = keep
-        self._lease = parts.lease.total_seconds()
-        self._longest_delay = max((MAX_DELAY, *(delay * 1.1 for delay in parts.reach.retry_delays)))
+        self._lease = runtime.lease.total_seconds()
+        self._longest_delay = max((MAX_DELAY, *(delay * 1.1 for delay in runtime.delivery.retry_delays)))
         self._awake = wakeup
         self._missing: dict[str, float] = {}
         self._stopping = threading.Event()

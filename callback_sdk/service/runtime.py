@@ -121,7 +121,7 @@ class Runtime:
     store: Store
     blobs: BlobStorage
     scratch: Scratch
-    reach: DeliveryConfig
+    delivery: DeliveryConfig
     lease: timedelta = LEASE_DURATION
     wakeup: threading.Event = field(factory=threading.Event)
 
@@ -130,17 +130,17 @@ class Runtime:
 class WorkerRuntime:
     """What runs tasks and delivers their results."""
 
-    claims: Heartbeat
+    heartbeat: Heartbeat
     deliverer: Deliverer
     uploads: PendingUploads
     runner: Runner
 
 
 @contextlib.contextmanager
-def opened(
+def open_runtime(
     registry_name: str,
-    places: StorageLocations,
-    reach: DeliveryConfig,
+    storage: StorageLocations,
+    delivery: DeliveryConfig,
     *,
     pass_env: tuple[str, ...] = (),
     memory_limit: MemoryLimit = NO_LIMIT,
@@ -150,8 +150,8 @@ def opened(
 
     Args:
         registry_name: The registry, as a module and a variable.
-        places: Where the service keeps what.
-        reach: Where results may go.
+        storage: Where the service keeps what.
+        delivery: Where results may go.
         pass_env: Variables that child processes get besides the usual ones.
         memory_limit: How much memory a run may take whose algorithm doesn't say.
         lease: How long a worker may be silent before it counts as dead; the same in all processes.
@@ -164,10 +164,10 @@ def opened(
     isolation.start_tracker(pass_env)
     registry = load(registry_name)
     with contextlib.ExitStack() as stack:
-        cipher = places.cipher()
-        database = open_database(places.database_url())
+        cipher = storage.cipher()
+        database = open_database(storage.database_url())
         stack.callback(database.close)
-        scratch = Scratch(places.data / "scratch")
+        scratch = Scratch(storage.data / "scratch")
         stack.callback(scratch.close)
         yield Runtime(
             registry=registry,
@@ -176,51 +176,51 @@ def opened(
             memory_limit=memory_limit,
             cipher=cipher,
             store=Store(database, cipher),
-            blobs=places.open_blobs(),
+            blobs=storage.open_blobs(),
             scratch=scratch,
-            reach=reach,
+            delivery=delivery,
             lease=lease,
         )
 
 
 @contextlib.contextmanager
-def working(parts: Runtime, worker: str) -> Iterator[WorkerRuntime]:
+def open_worker(runtime: Runtime, worker: str) -> Iterator[WorkerRuntime]:
     """Make what a worker needs, and close it at the end.
 
     Args:
-        parts: What it works with.
+        runtime: What it works with.
         worker: The name that its claims have.
     """
     with ResultsWriter(
-        storage_endpoints=parts.reach.storage_endpoints,
-        webhook_secrets=parts.reach.webhook_secrets,
-        guard=parts.reach.guard,
+        storage_endpoints=runtime.delivery.storage_endpoints,
+        webhook_secrets=runtime.delivery.webhook_secrets,
+        guard=runtime.delivery.guard,
     ) as writer:
-        claims = Heartbeat(parts.store, worker, lease=parts.lease)
-        shared = {"store": parts.store, "blobs": parts.blobs, "scratch": parts.scratch, "claims": claims}
+        heartbeat = Heartbeat(runtime.store, worker, lease=runtime.lease)
+        shared = {"store": runtime.store, "blobs": runtime.blobs, "scratch": runtime.scratch, "heartbeat": heartbeat}
         deliverer = Deliverer(
             **shared,  # type: ignore[arg-type]
             writer=attempts_of(writer),
-            delays=parts.reach.retry_delays,
-            settled=parts.wakeup.set,
+            delays=runtime.delivery.retry_delays,
+            on_attempt_done=runtime.wakeup.set,
         )
-        uploads = PendingUploads(parts.blobs)
+        uploads = PendingUploads(runtime.blobs)
         runner = Runner(
             **shared,  # type: ignore[arg-type]
             deliverer=deliverer,
             uploads=uploads,
-            registry=parts.registry,
-            registry_name=parts.registry_name,
-            memory_limit=parts.memory_limit,
+            registry=runtime.registry,
+            registry_name=runtime.registry_name,
+            memory_limit=runtime.memory_limit,
         )
-        claims.start()
+        heartbeat.start()
         uploads.start()
         try:
-            yield WorkerRuntime(claims=claims, deliverer=deliverer, uploads=uploads, runner=runner)
+            yield WorkerRuntime(heartbeat=heartbeat, deliverer=deliverer, uploads=uploads, runner=runner)
         finally:
             uploads.close()
             deliverer.close()
-            claims.close()
+            heartbeat.close()
 
 
 def worker_name() -> str:

@@ -61,14 +61,14 @@ def serve(registry: str, config: ServiceConfig, *, ready: Callable[[str], None] 
             from callback_sdk.service.engines import EngineOptions, open_engine
             from callback_sdk.service.housekeeping import Housekeeper
             from callback_sdk.service.pages import add_pages
-            from callback_sdk.service.runtime import DeliveryConfig, StorageLocations, opened
+            from callback_sdk.service.runtime import DeliveryConfig, StorageLocations, open_runtime
             from callback_sdk.service.supervision.memory import default_limit
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("callback_sdk"):
             raise
         raise MissingExtraError(f"{error.name}", extra="service") from None
 
-    reach = DeliveryConfig.of(config)
+    delivery = DeliveryConfig.of(config)
     if any_proxy():
         _log.warning("The environment names a proxy; callbacks don't use it, as their addresses are checked here.")
     with contextlib.ExitStack() as stack:
@@ -77,20 +77,20 @@ def serve(registry: str, config: ServiceConfig, *, ready: Callable[[str], None] 
         load(registry)
         listener = stack.enter_context(bound(config.host, config.port))
         folder = stack.enter_context(locked(config.data_dir))
-        places = StorageLocations.of(config, folder)
+        storage = StorageLocations.of(config, folder)
         slots = config.processes or default_processes()
         limit = default_limit(config.memory_limit, slots)
-        parts = stack.enter_context(
-            opened(registry, places, reach, pass_env=config.pass_env, memory_limit=limit, lease=config.lease)
+        runtime = stack.enter_context(
+            open_runtime(registry, storage, delivery, pass_env=config.pass_env, memory_limit=limit, lease=config.lease)
         )
-        ensure_first_user(parts.store.users, folder / "token", label=f"serve {_instance(folder)}")
+        ensure_first_user(runtime.store.users, folder / "token", label=f"serve {_instance(folder)}")
         options = EngineOptions(
             instance=_instance(folder), processes=slots, grace=config.shutdown_timeout, broker=config.broker
         )
-        engine = stack.enter_context(open_engine(config.engine, parts, options))
-        dispatcher = Dispatcher(store=parts.store, engine=engine, wakeup=parts.wakeup, lease=parts.lease)
-        housekeeper = Housekeeper(parts, keep=config.retention, wakeup=parts.wakeup.set)
-        task_service = TaskService(parts, engine=engine, dispatcher=dispatcher, housekeeper=housekeeper)
+        engine = stack.enter_context(open_engine(config.engine, runtime, options))
+        dispatcher = Dispatcher(store=runtime.store, engine=engine, wakeup=runtime.wakeup, lease=runtime.lease)
+        housekeeper = Housekeeper(runtime, keep=config.retention, wakeup=runtime.wakeup.set)
+        task_service = TaskService(runtime, engine=engine, dispatcher=dispatcher, housekeeper=housekeeper)
         limits = ServiceLimits(
             max_request_bytes=config.max_request_bytes,
             max_callbacks=config.max_callbacks,

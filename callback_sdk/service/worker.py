@@ -36,9 +36,9 @@ from callback_sdk.service.runtime import (
     Runtime,
     StorageLocations,
     WorkerRuntime,
-    opened,
+    open_runtime,
+    open_worker,
     worker_name,
-    working,
 )
 from callback_sdk.service.store import StoreRefusedError, StoreUnavailableError
 from callback_sdk.service.supervision.memory import NO_LIMIT, MemoryLimit
@@ -49,7 +49,8 @@ from callback_sdk.service.supervision.supervisor import EXIT_SETTING, EXIT_UNAVA
 from callback_sdk.service.supervision.threads import ThreadError
 from callback_sdk.service.work.child import die_with_parent
 from callback_sdk.service.work.deliverer import THREADS
-from callback_sdk.service.work.process import SHUTDOWN, ChildProcess, Stop
+from callback_sdk.service.supervision.memory import NO_LIMIT, MemoryLimit
+from callback_sdk.service.work.process import SHUTDOWN, ChildProcess, StopSignal
 from callback_sdk.service.work.uploads import PendingUploads
 
 _log = logging.getLogger(__name__)
@@ -75,8 +76,8 @@ _UPLOADS_TICK = 0.1
 def work(
     registry: str,
     role: str,
-    places: StorageLocations,
-    reach: DeliveryConfig,
+    storage: StorageLocations,
+    delivery: DeliveryConfig,
     *,
     broker: Secret[str],
     algorithms: Sequence[str] = (),
@@ -93,8 +94,8 @@ def work(
     Args:
         registry: Name of the registry.
         role: `"compute"` to run tasks one after the other, `"send"` to try deliveries again.
-        places: Where the service keeps what.
-        reach: Where results may go.
+        storage: Where the service keeps what.
+        delivery: Where results may go.
         broker: Celery's broker.
         algorithms: Only tasks of these; all of the registry's when empty.
         grace: How long a running task may go on after SIGTERM.
@@ -115,29 +116,29 @@ def work(
     """
     die_with_parent(parent)
     with (
-        opened(registry, places, reach, pass_env=pass_env, memory_limit=memory_limit, lease=lease) as parts,
-        working(parts, worker_name()) as work_parts,
+        open_runtime(registry, storage, delivery, pass_env=pass_env, memory_limit=memory_limit, lease=lease) as runtime,
+        open_worker(runtime, worker_name()) as worker_runtime,
         contextlib.ExitStack() as stack,
     ):
         app = make_app(broker)
         messages = MessageCounter(THREADS if role == SEND else 1)
         if role == SEND:
             queues, pool, concurrency = [DELIVERIES], "threads", THREADS
-            _register_deliver(app, parts, work_parts.deliverer, messages)
+            _register_deliver(app, runtime, worker_runtime.deliverer, messages)
         else:
-            queues = [queue_name(name) for name in chosen(parts.registry, algorithms)]
+            queues = [queue_name(name) for name in chosen(runtime.registry, algorithms)]
             pool, concurrency = "solo", 1
-            _register_run(app, work_parts.runner, stack.enter_context(_child(parts)), messages)
+            _register_run(app, worker_runtime.runner, stack.enter_context(_child(runtime)), messages)
         app.conf.task_queues = [make_queue(name, broker) for name in queues]
         check_broker(app, app.conf.task_queues)
         app.steps["consumer"].add(_ready_step(reporter))
-        stopped = stack.enter_context(_watched(parts, work_parts, queues, messages, reporter, stall_timeout))
-        with _grace(app, grace, partial(_stop_work, work_parts)):
+        stopped = stack.enter_context(_watched(runtime, worker_runtime, queues, messages, reporter, stall_timeout))
+        with _grace(app, grace, partial(_stop_work, worker_runtime)):
             worker = app.Worker(
                 pool=pool,
                 concurrency=concurrency,
                 queues=queues,
-                hostname=f"{role}@{work_parts.claims.worker}",
+                hostname=f"{role}@{worker_runtime.heartbeat.worker}",
                 loglevel="WARNING",
                 without_gossip=True,
                 without_mingle=True,
@@ -148,15 +149,15 @@ def work(
             gc.freeze()
             with contextlib.suppress(SystemExit):
                 worker.start()
-            _wait_for_uploads(work_parts.uploads)
+            _wait_for_uploads(worker_runtime.uploads)
         return EXIT_STALLED if stopped.is_set() else int(worker.exitcode or 0)
 
 
-def _stop_work(work_parts: WorkerRuntime) -> None:
+def _stop_work(worker_runtime: WorkerRuntime) -> None:
     """Break off what runs, and give back what waits for blob storage."""
-    work_parts.claims.stop_runs(SHUTDOWN)
+    worker_runtime.heartbeat.stop_runs(SHUTDOWN)
     # Not in a signal handler: it writes to the database, which the interrupted code may be doing as well.
-    threading.Thread(target=work_parts.uploads.give_back, name="give-back", daemon=True).start()
+    threading.Thread(target=worker_runtime.uploads.give_back, name="give-back", daemon=True).start()
 
 
 def _wait_for_uploads(uploads: PendingUploads) -> None:
@@ -205,8 +206,8 @@ def _ready_step(reporter: Reporter) -> Any:
 
 @contextlib.contextmanager
 def _watched(
-    parts: Runtime,
-    work_parts: WorkerRuntime,
+    runtime: Runtime,
+    worker_runtime: WorkerRuntime,
     queues: Sequence[str],
     messages: MessageCounter,
     reporter: Reporter,
@@ -217,7 +218,7 @@ def _watched(
 
     def look(database: str | None) -> None:
         reporter.note("database", database)
-        reporter.note("threads", _problem_of_threads(work_parts))
+        reporter.note("threads", _problem_of_threads(worker_runtime))
 
     def stop(names: Sequence[str]) -> None:
         stalled.set()
@@ -226,12 +227,12 @@ def _watched(
             "tasks were dispatched there: its consumer has stalled."
         )
         reporter.fail(reason, permanent=False)
-        _stop_consumer(lambda: messages.idle and not work_parts.uploads.count)
+        _stop_consumer(lambda: messages.idle and not worker_runtime.uploads.count)
 
     watch = StallWatch(
         messages,
-        dispatched=lambda since: _dispatched(parts, queues, since),
-        since=parts.store.clock(),
+        dispatched=lambda since: _dispatched(runtime, queues, since),
+        since=runtime.store.clock(),
         timeout=timeout,
         on_stall=stop,
         on_look=look,
@@ -243,21 +244,21 @@ def _watched(
         watch.close()
 
 
-def _problem_of_threads(work_parts: WorkerRuntime) -> str | None:
+def _problem_of_threads(worker_runtime: WorkerRuntime) -> str | None:
     try:
-        work_parts.claims.check()
-        work_parts.uploads.check()
+        worker_runtime.heartbeat.check()
+        worker_runtime.uploads.check()
     except ThreadError as error:
         return str(error)
     return None
 
 
-def _dispatched(parts: Runtime, queues: Sequence[str], since: float) -> list[str]:
+def _dispatched(runtime: Runtime, queues: Sequence[str], since: float) -> list[str]:
     """Return those of some queues that hold something, as far as the store knows."""
     if queues == [DELIVERIES]:
-        return [DELIVERIES] if parts.store.deliveries.dispatched(since=since) else []
-    names = [name for name in parts.registry if queue_name(name) in queues]
-    return [queue_name(name) for name in parts.store.tasks.dispatched(names, since=since)]
+        return [DELIVERIES] if runtime.store.deliveries.dispatched(since=since) else []
+    names = [name for name in runtime.registry if queue_name(name) in queues]
+    return [queue_name(name) for name in runtime.store.tasks.dispatched(names, since=since)]
 
 
 def _stop_consumer(idle: Callable[[], bool]) -> NoReturn:
@@ -289,8 +290,8 @@ def chosen(registry: Registry, algorithms: Sequence[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _child(parts: Runtime) -> Iterator[ChildProcess]:
-    child = ChildProcess(parts.registry_name, pass_env=parts.pass_env, held=parts.memory_limit.held)
+def _child(runtime: Runtime) -> Iterator[ChildProcess]:
+    child = ChildProcess(runtime.registry_name, pass_env=runtime.pass_env, held=runtime.memory_limit.held)
     try:
         yield child
     finally:
@@ -304,7 +305,7 @@ def _register_run(app: Any, runner: Any, child: ChildProcess, messages: MessageC
 
     @app.task(name=RUN, shared=False, bind=True)  # type: ignore[untyped-decorator]
     def run(self: Any, job_id: str) -> None:
-        stop: Stop = Stop()
+        stop: StopSignal = StopSignal()
         with messages.handling(_queue_of(self.request)):
             try:
                 runner.run(job_id, child, stop)
@@ -324,14 +325,14 @@ def _queue_of(request: Any) -> str:
     return str((request.delivery_info or {}).get("routing_key", ""))
 
 
-def _register_deliver(app: Any, parts: Runtime, deliverer: Any, messages: MessageCounter) -> None:
+def _register_deliver(app: Any, runtime: Runtime, deliverer: Any, messages: MessageCounter) -> None:
     @app.task(name=DELIVER, shared=False)  # type: ignore[untyped-decorator]
     def deliver(delivery_id: str, host: str) -> None:
         with messages.handling(DELIVERIES):
-            if not deliverer.send_now(delivery_id, host):
+            if not deliverer.attempt_now(delivery_id, host):
                 # While the database is away it is brought again later all the same.
                 with contextlib.suppress(StoreUnavailableError):
-                    parts.store.deliveries.unmark_dispatched(delivery_id)
+                    runtime.store.deliveries.unmark_dispatched(delivery_id)
 
 
 @contextlib.contextmanager

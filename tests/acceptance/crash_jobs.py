@@ -12,6 +12,6 @@ registry = Registry()
 @registry.algorithm("square")
 def square(features, parameters, context):
     """Take a moment, so that a kill may come in the middle of it."""
-    context.progress(0.5)
+    context.report_progress(0.5)
     time.sleep(parameters["seconds"])
     return {"predictions": [value * value for value in features.to_dict()["a"]]}

@@ -24,7 +24,7 @@ registry = Registry()
 
 @registry.algorithm("scale", timeout=timedelta(seconds=2), memory_limit=400_000_000)
 def scale(features, parameters, context):
-    context.progress(0.5, "halfway")
+    context.report_progress(0.5, "halfway")
     print("printed by the algorithm")
     what = parameters.get("what")
     if what == "fail":
@@ -41,12 +41,12 @@ def scale(features, parameters, context):
 
 @registry.fit("scale")
 def fit(features, parameters, context):
-    context.export(b"a model")
+    context.save_model(b"a model")
     return {"predictions": "trained"}
 
 @registry.algorithm("shown")
 def shown(features, parameters, context):
-    return context.model.read_text()
+    return context.model_path.read_text()
 
 @registry.algorithm("variables")
 def variables(features, parameters, context):

@@ -48,13 +48,13 @@ def fit(features, parameters, context):
 @registry.algorithm("learner")
 def guess(features, parameters, context):
     """Say what was learnt."""
-    return context.model.read_text() if context.model else "nothing"
+    return context.model_path.read_text() if context.model_path else "nothing"
 
 
 @guess.fit
 def learn(features, parameters, context):
-    before = context.model.read_text() + "+" if context.model else ""
-    context.export((before + str(sum(features.to_dict()["a"]))).encode())
+    before = context.model_path.read_text() + "+" if context.model_path else ""
+    context.save_model((before + str(sum(features.to_dict()["a"]))).encode())
     if parameters.get("fail"):
         raise ValueError("too little data")
     return "learnt"

@@ -19,7 +19,7 @@ HOSTILE = "\x1b]0;owned\x07 \x9b31m \r2026-01-01 00:00:00,000 ERROR forged\n2026
 @registry.algorithm("hostile")
 def hostile(features, parameters, context):
     sys.stdout.write(f"{HOSTILE}\n")
-    context.progress(0.5, HOSTILE)
+    context.report_progress(0.5, HOSTILE)
     raise ValueError(HOSTILE)
 
 

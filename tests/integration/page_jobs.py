@@ -39,7 +39,7 @@ def shown(features, parameters, context):
     """Fail when told to, or wait until a file is there."""
     if parameters.get("fail"):
         raise AlgorithmError(HOSTILE + "x" * 10_000)
-    context.progress(0.25, HOSTILE)
+    context.report_progress(0.25, HOSTILE)
     while parameters.get("go") and not Path(parameters["go"]).exists():
         time.sleep(0.01)
     return {"predictions": features.to_dict()}

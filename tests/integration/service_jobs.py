@@ -20,7 +20,7 @@ registry = Registry()
 @registry.algorithm("sum", version="2.0.0", description="Adds up each column.")
 @registry.algorithm("sum", version="1.0.0", description="Adds up each column.")
 def add_up(features, parameters, context):
-    context.progress(0.5, "adding")
+    context.report_progress(0.5, "adding")
     sums = {name: sum(column) for name, column in features.to_dict().items()}
     return {"predictions": sums, "evaluations": {"factor": parameters.get("factor")}}
 
@@ -35,7 +35,7 @@ def wait(features, parameters, context):
     """Wait until a file is there, and write down each start in another."""
     with Path(parameters["starts"]).open("a") as starts:
         starts.write(f"{os.getpid()}\n")
-    context.progress(0.25, "waiting")
+    context.report_progress(0.25, "waiting")
     while not Path(parameters["go"]).exists():
         time.sleep(0.02)
     return {"predictions": "done"}
@@ -48,7 +48,7 @@ def busy(features, parameters, context):
     if "pids" in parameters:
         other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         Path(parameters["pids"]).write_text(f"{os.getpid()} {other.pid}\n")
-    context.progress(None, "busy")
+    context.report_progress(None, "busy")
     while True:
         sum(range(10_000))
 

@@ -120,8 +120,8 @@ registry = Registry()
 @registry.algorithm("mean", version="1.0.0", timeout=timedelta(minutes=10), memory_limit=10**9)
 def mean(features: Any, parameters: dict[str, Any], context: JobContext) -> dict[str, float]:
     assert_type(context.attempt, int)
-    context.progress(0.5, "half")
-    context.progress("half")  # type: ignore[arg-type]
+    context.report_progress(0.5, "half")
+    context.report_progress("half")  # type: ignore[arg-type]
     return {"predictions": 1.0}
 
 

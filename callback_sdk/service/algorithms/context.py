@@ -1,4 +1,4 @@
-"""What an algorithm knows about its own run, and how it says how far it is."""
+"""JobContext: passed to algorithms for information about the run, progress reports, and trained models."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Report = Callable[[float | None, str], None]
 
 
 class JobContext:
-    """The third argument of every algorithm.
+    """Information about a run, progress reports and model output; the third argument of every algorithm.
 
     Args:
-        report: Takes each new state of the progress.
-        made: Where a new model goes.
+        report: Called with fraction and message of each new progress report.
+        model_output: Path for the model that `save_model` writes.
 
     Attributes:
-        job_id: The task's id.
-        attempt: Which run of this task it is, from 1.
-        evaluate: Whether evaluations were asked for.
-        model: What the training of this version made; None for a version that was registered.
-        asked: For an evaluation: what `evaluate` of the task has under its name; else empty.
-        export_new_version: Whether training is to give a new version; only the function that trains has a use for it.
+        job_id: Id of the task.
+        attempt: Number of the run of this task, from 1.
+        evaluate: Whether evaluations were requested.
+        model_path: Model file of a trained version; None for a registered version.
+        evaluation_options: In an evaluation, the options that the task's `evaluate` has under its name; else empty.
+        export_new_version: Whether the task asks the training to save a new version.
     """
 
     def __init__(
@@ -37,44 +37,44 @@ class JobContext:
         evaluate: bool,
         report: Report,
         export_new_version: bool = False,
-        model: Path | None = None,
-        made: Path | None = None,
+        model_path: Path | None = None,
+        model_output: Path | None = None,
     ) -> None:
         self.job_id = job_id
         self.attempt = attempt
         self.evaluate = evaluate
-        self.model = model
-        self._made = made
-        self.asked: dict[str, Any] = {}
+        self.model_path = model_path
+        self._model_output = model_output
+        self.evaluation_options: dict[str, Any] = {}
         self.export_new_version = export_new_version
         self._report = report
         self._last: tuple[float | None, str] = (None, "")
 
-    def export(self, model: bytes | Path) -> None:
-        """Make a new version of what was learnt, which is there when the training has succeeded.
+    def save_model(self, model: bytes | Path) -> None:
+        """Save the trained model as a new version of the algorithm, which exists once the training has succeeded.
 
-        It runs with the same functions, for which `context.model` is then a file with these bytes. Nothing comes of it
+        The new version runs with the same functions; `context.model_path` is then a file with these bytes. Does nothing
         unless `export_new_version` is set.
 
         Args:
-            model: The bytes, or the path of a file with them.
+            model: The bytes of the model, or the path of a file with them. The file is copied.
         """
-        if self._made is None or not self.export_new_version:
+        if self._model_output is None or not self.export_new_version:
             return
-        remove(self._made)
-        with create_private(self._made) as file:
+        remove(self._model_output)
+        with create_private(self._model_output) as file:
             if isinstance(model, Path):
                 with model.open("rb") as source:
                     shutil.copyfileobj(source, file)
             else:
                 file.write(model)
 
-    def progress(self, fraction: float | None, message: str = "") -> None:
-        """Say how far the computation is. It costs a file write when something changed, so call it freely.
+    def report_progress(self, fraction: float | None, message: str = "") -> None:
+        """Report the progress of the run. Cheap: it writes a small file, and only when something has changed.
 
         Args:
-            fraction: From 0 to 1; what is outside is cut. None (or NaN) when nobody knows.
-            message: What is being done, for people.
+            fraction: From 0 to 1; values outside are clipped. None or NaN if unknown.
+            message: The current step, for people; the first 500 characters are kept.
         """
         if fraction is not None:
             fraction = None if math.isnan(fraction) else round(min(max(float(fraction), 0.0), 1.0), 3)

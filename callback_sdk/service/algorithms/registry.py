@@ -150,12 +150,13 @@ class RegisteredAlgorithm(Generic[P, R]):
 
         It is called with features, parameters, predictions and context, and what it returns is
         `evaluations[name]` of the results. When it raises, that is `{"error": "..."}`: no predictions are lost by it.
-        With `evaluate={"name": {...}}` only those named are called, and `context.asked` is what was asked of each.
+        With `evaluate={"name": {...}}` only the named ones are called, with these options as
+        `context.evaluation_options`.
 
         Raises:
             ConfigurationError: There is one of this name already.
         """
-        return self._registry.judge(self._name, self._version, "evaluations", name)
+        return self._registry._add_hook(self._name, self._version, "evaluations", name)
 
     def monitor(self, name: str) -> Callable[[E], E]:
         """Register the function below to watch the predictions, unless whoever submits a task asks for no monitoring.
@@ -165,7 +166,7 @@ class RegisteredAlgorithm(Generic[P, R]):
         Raises:
             ConfigurationError: There is one of this name already.
         """
-        return self._registry.judge(self._name, self._version, "monitors", name)
+        return self._registry._add_hook(self._name, self._version, "monitors", name)
 
     def fit(self, function: A) -> A:
         """Register the function below to train the algorithm; see `Registry.fit`.
@@ -289,14 +290,14 @@ class Registry:
 
         return register
 
-    def judge(self, name: str, version: str, kind: str, judge: str) -> Callable[[E], E]:
+    def _add_hook(self, name: str, version: str, kind: str, hook: str) -> Callable[[E], E]:
         """Register the function below as an evaluation or a monitor; see `RegisteredAlgorithm`.
 
         Args:
             name: The algorithm's name.
             version: Which version of it.
             kind: `"evaluations"` or `"monitors"`.
-            judge: The function's own name.
+            hook: The function's own name.
 
         Raises:
             ConfigurationError: There is one of this name already, or the name is none.
@@ -305,12 +306,12 @@ class Registry:
         def register(function: E) -> E:
             algorithm = self.get(name, version)
             known: Mapping[str, EvaluationFunction] = getattr(algorithm, kind)
-            if judge in known or not _NAME.fullmatch(judge):
+            if hook in known or not _NAME.fullmatch(hook):
                 raise ConfigurationError(
-                    f"{judge!r} can't be one of the {kind} of {name!r}.",
+                    f"{hook!r} can't be one of the {kind} of {name!r}.",
                     hint="Use a name that it doesn't have yet, of letters, digits, '.', '_' and '-'.",
                 )
-            self._algorithms[name][version] = evolve(cast("Any", algorithm), **{kind: {**known, judge: function}})
+            self._algorithms[name][version] = evolve(cast("Any", algorithm), **{kind: {**known, hook: function}})
             return function
 
         return register

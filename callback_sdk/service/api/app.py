@@ -29,14 +29,14 @@ def create_app(task_service: TaskService, *, limits: ServiceLimits) -> FastAPI:
         ConfigurationError: A storage endpoint is no URL.
     """
     app = FastAPI(title="callback_sdk", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
-    reach = task_service.parts.reach
+    delivery = task_service.runtime.delivery
     rules = Rules(
         catalogue=AlgorithmCatalog(task_service.registry, task_service.store.versions),
-        settings=TargetSettings(stores=StorageProviders.of(reach.storage_endpoints)),
-        guard=reach.guard,
+        settings=TargetSettings(stores=StorageProviders.of(delivery.storage_endpoints)),
+        guard=delivery.guard,
         max_callbacks=limits.max_callbacks,
     )
-    authenticator = Authenticator(task_service.store.users, task_service.store.sessions, task_service.parts.cipher)
+    authenticator = Authenticator(task_service.store.users, task_service.store.sessions, task_service.runtime.cipher)
     app.state.app_state = AppState(
         task_service=task_service,
         rules=rules,

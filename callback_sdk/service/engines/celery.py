@@ -98,7 +98,7 @@ def make_queue(name: str, broker: Secret[str]) -> Any:
 
 
 @contextmanager
-def opened(parts: Runtime, options: EngineOptions) -> Iterator[CeleryEngine]:
+def create_engine(runtime: Runtime, options: EngineOptions) -> Iterator[CeleryEngine]:
     """Make the engine.
 
     Raises:
@@ -106,7 +106,7 @@ def opened(parts: Runtime, options: EngineOptions) -> Iterator[CeleryEngine]:
         MissingExtraError: Celery is not installed.
     """
     broker = needed(options.broker)
-    engine = CeleryEngine(make_app(broker), broker, list(parts.registry))
+    engine = CeleryEngine(make_app(broker), broker, list(runtime.registry))
     yield engine
 
 
@@ -238,7 +238,7 @@ class CeleryEngine:
         algorithms: Which ones there are; each has a queue.
     """
 
-    silent = True
+    needs_polling = True
 
     def __init__(self, app: Any, broker: Secret[str], algorithms: Sequence[str]) -> None:
         self._app = app
@@ -256,22 +256,22 @@ class CeleryEngine:
         """Do nothing: a broker that is away is waited for."""
 
     def capacities(self) -> Sequence[Capacity]:
-        """Return how far the queues are from their limits; see `Engine.rooms`."""
+        """Return how far the queues are from their limits; see `Engine.capacities`."""
         found = []
         with self._errors():
             for name, window in self._windows.items():
                 found.append(Capacity(algorithms=(name,), limit=window.look(self._depth(self._queues[name]))))
         return found
 
-    def send(self, room: Capacity, job_ids: Sequence[str]) -> None:
+    def send(self, capacity: Capacity, job_ids: Sequence[str]) -> None:
         """Put ids into the queue of their algorithm."""
-        (name,) = room.algorithms or ()
+        (name,) = capacity.algorithms or ()
         with self._errors():
             self._send(RUN, self._queues[name], [[job_id] for job_id in job_ids])
         self._windows[name].sent += len(job_ids)
 
     def delivery_capacity(self) -> tuple[int, Collection[str]]:
-        """Return how far the queue of deliveries is from its limit; see `Engine.delivery_room`."""
+        """Return how far the queue of deliveries is from its limit; see `Engine.delivery_capacity`."""
         with self._errors():
             return max(0, _MOST_DELIVERIES - self._depth(self._deliveries)), ()
 

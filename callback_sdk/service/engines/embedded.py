@@ -8,17 +8,16 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import timedelta
 
 from callback_sdk.service.engines.engine import Capacity
 from callback_sdk.service.engines.options import EngineOptions
-from callback_sdk.service.runtime import Runtime, WorkerRuntime, working
+from callback_sdk.service.runtime import Runtime, WorkerRuntime, open_worker
 from callback_sdk.service.store import StoreUnavailableError
 from callback_sdk.service.supervision.outages import OutageLog
 from callback_sdk.service.supervision.threads import SupervisedThread
-from callback_sdk.service.work.process import CANCEL, SHUTDOWN, ChildProcess, Stop, resolve
+from callback_sdk.service.work.process import CANCEL, SHUTDOWN, ChildProcess, StopSignal
 from callback_sdk.service.work.runner import ComputedRun
 
 _log = logging.getLogger(__name__)
@@ -34,23 +33,23 @@ _AHEAD = 3
 
 
 @contextmanager
-def opened(parts: Runtime, options: EngineOptions) -> Iterator[EmbeddedEngine]:
+def create_engine(runtime: Runtime, options: EngineOptions) -> Iterator[EmbeddedEngine]:
     """Make the engine. What an earlier process of the same service held, it takes back at once."""
     worker = f"embedded-{options.instance}"
-    lost = parts.store.tasks.reclaim(worker=worker)
-    parts.store.deliveries.reclaim(worker=worker)
+    lost = runtime.store.tasks.reclaim(worker=worker)
+    runtime.store.deliveries.reclaim(worker=worker)
     if lost:
         _log.warning("%d tasks were running when the service was stopped; they run again.", len(lost))
-    with working(parts, worker) as work:
+    with open_worker(runtime, worker) as work:
         yield EmbeddedEngine(
             work,
-            registry=parts.registry_name,
-            pass_env=parts.pass_env,
-            held=parts.memory_limit.held,
+            registry=runtime.registry_name,
+            pass_env=runtime.pass_env,
+            held=runtime.memory_limit.held,
             processes=options.processes,
             grace=options.grace,
             force_stop=options.force_stop,
-            ended=parts.wakeup.set,
+            ended=runtime.wakeup.set,
         )
 
 
@@ -68,7 +67,7 @@ class EmbeddedEngine:
         ended: Called when there is room for another task.
     """
 
-    silent = False
+    needs_polling = False
 
     def __init__(
         self,
@@ -85,7 +84,7 @@ class EmbeddedEngine:
         self._runner = work.runner
         self._deliverer = work.deliverer
         self._uploads = work.uploads
-        self._claims = work.claims
+        self._heartbeat = work.heartbeat
         self._ended = ended
         self._registry = registry
         self._pass_env = pass_env
@@ -94,7 +93,7 @@ class EmbeddedEngine:
         self._hurry = force_stop
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._stops: dict[str, Stop] = {}
+        self._stops: dict[str, StopSignal] = {}
         self._closed = False
         # A child computes on while the results of its last task are being kept.
         self._computed: queue.SimpleQueue[tuple[str, ComputedRun]] = queue.SimpleQueue()
@@ -114,39 +113,39 @@ class EmbeddedEngine:
             thread.start()
 
     def capacities(self) -> Sequence[Capacity]:
-        """Return the places in the queue; see `Engine.rooms`."""
+        """Return the places in the queue; see `Engine.capacities`."""
         with self._lock:
             free = 0 if self._closed else (1 + _AHEAD) * len(self._threads) - len(self._stops)
         return [Capacity(limit=free)]
 
-    def send(self, room: Capacity, job_ids: Sequence[str]) -> None:
+    def send(self, capacity: Capacity, job_ids: Sequence[str]) -> None:
         """Queue tasks, unless they are queued or run already."""
         with self._lock:
             for job_id in job_ids:
                 if not self._closed and job_id not in self._stops:
-                    self._stops[job_id] = Future()
+                    self._stops[job_id] = StopSignal()
                     self._queue.put(job_id)
 
     def delivery_capacity(self) -> tuple[int, Collection[str]]:
-        """Return how many attempts can begin now; see `Engine.delivery_room`."""
-        return self._deliverer.free, self._deliverer.full_hosts()
+        """Return how many attempts can begin now; see `Engine.delivery_capacity`."""
+        return self._deliverer.free_slots, self._deliverer.full_hosts()
 
     def send_deliveries(self, deliveries: Sequence[tuple[str, str]]) -> Sequence[str]:
         """Begin attempts; see `Engine.send_deliveries`."""
-        return [delivery_id for delivery_id, host in deliveries if not self._deliverer.send(delivery_id, host)]
+        return [delivery_id for delivery_id, host in deliveries if not self._deliverer.start(delivery_id, host)]
 
     def cancel(self, job_id: str) -> None:
         """Kill the process that runs a task."""
         with self._lock:
             stop = self._stops.get(job_id)
         if stop is not None:
-            resolve(stop, CANCEL)
+            stop.request(CANCEL)
 
     def check(self) -> None:
         """Make sure that its threads run; see `Engine.check`."""
         for thread in (*self._threads, *self._savers):
             thread.check()
-        self._claims.check()
+        self._heartbeat.check()
         self._uploads.check()
 
     def close(self) -> None:
@@ -162,8 +161,8 @@ class EmbeddedEngine:
             if self._hurry.wait(_TICK):
                 break
         for stop in self._unsaved():
-            resolve(stop, SHUTDOWN)
-        self._claims.stop_runs(SHUTDOWN)
+            stop.request(SHUTDOWN)
+        self._heartbeat.stop_runs(SHUTDOWN)
         # First of all, as it is no loss to a task that was given back in time.
         self._uploads.give_back()
         # Not for ever: a database that is away keeps a thread from ending, and the task is taken back later.
@@ -176,7 +175,7 @@ class EmbeddedEngine:
     def _is_busy(self) -> bool:
         return bool(self._unsaved() or self._uploads.count)
 
-    def _unsaved(self) -> list[Stop]:
+    def _unsaved(self) -> list[StopSignal]:
         """Return what breaks off the tasks that run, or whose results are being kept."""
         with self._lock:
             return list(self._stops.values())

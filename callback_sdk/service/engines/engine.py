@@ -27,10 +27,10 @@ class Engine(Protocol):
     It takes no more than workers will soon come to, so that what is urgent can still go first.
 
     Attributes:
-        silent: Whether nobody wakes the dispatcher when there is room again, so that it has to ask.
+        needs_polling: Whether nobody wakes the dispatcher when there is room again, so that it has to ask.
     """
 
-    silent: bool
+    needs_polling: bool
 
     def start(self) -> None:
         """Take up the work."""
@@ -40,7 +40,7 @@ class Engine(Protocol):
         """Return how many tasks it takes now, for each of its queues."""
         ...
 
-    def send(self, room: Capacity, job_ids: Sequence[str]) -> None:
+    def send(self, capacity: Capacity, job_ids: Sequence[str]) -> None:
         """Bring tasks to some worker, soon."""
         ...
 

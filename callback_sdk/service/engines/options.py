@@ -15,7 +15,7 @@ from callback_sdk.service.engines.engine import Engine
 from callback_sdk.service.runtime import Runtime
 
 ENGINES = {"embedded": "callback_sdk.service.engines.embedded", "celery": "callback_sdk.service.engines.celery"}
-"""Each module has a function `opened(parts, options)`, a context manager that gives the engine."""
+"""Each module has a function `create_engine(parts, options)`, a context manager that gives the engine."""
 
 
 @define(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class EngineOptions:
     force_stop: threading.Event = field(factory=threading.Event)
 
 
-def open_engine(name: str, parts: Runtime, options: EngineOptions) -> AbstractContextManager[Engine]:
+def open_engine(name: str, runtime: Runtime, options: EngineOptions) -> AbstractContextManager[Engine]:
     """Open an engine by its name.
 
     Raises:
@@ -46,5 +46,5 @@ def open_engine(name: str, parts: Runtime, options: EngineOptions) -> AbstractCo
     """
     if name not in ENGINES:
         raise ConfigurationError(f"There is no engine {name!r}.", hint=f"There are {' and '.join(ENGINES)}.")
-    engine: AbstractContextManager[Engine] = importlib.import_module(ENGINES[name]).opened(parts, options)
+    engine: AbstractContextManager[Engine] = importlib.import_module(ENGINES[name]).create_engine(runtime, options)
     return engine

@@ -74,7 +74,7 @@ def _pages(state: AppState, readiness: Readiness) -> Starlette:
     )
     app.state.app_state = state
     app.state.readiness = readiness
-    store, keys = state.task_service.store, state.task_service.parts.cipher.derive("pages")
+    store, keys = state.task_service.store, state.task_service.runtime.cipher.derive("pages")
     app.state.sessions = Sessions(state.authenticator, store.users, store.sessions, keys)
     return app
 

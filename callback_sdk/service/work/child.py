@@ -68,8 +68,8 @@ class RunSpec:
         results: Where the results go.
         progress: Where the progress goes.
         output: Where goes what is printed and logged.
-        model: What the training of this version made; None for a registered one.
-        made: Where a new model goes.
+        model_path: Model file of a trained version; None for a registered one.
+        model_output: Path for the model that a training saves.
         memory_limit: Bytes that the run may take beyond what the process held before, its own children included.
     """
 
@@ -88,8 +88,8 @@ class RunSpec:
     results: Path
     progress: Path
     output: Path
-    model: Path | None = None
-    made: Path | None = None
+    model_path: Path | None = None
+    model_output: Path | None = None
     memory_limit: float = math.inf
 
 
@@ -121,12 +121,12 @@ def prepare(parent: int) -> None:
     if sys.platform == "linux":
         # Whatever an algorithm starts stays below this process, however it is started, and ends with it.
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-        _die_first()
+        _prefer_for_oom_kill()
     die_with_parent(parent)
     output_capture.prepare()
 
 
-def _die_first() -> None:
+def _prefer_for_oom_kill() -> None:
     """Let the kernel kill this process, and what it starts, before the service when the machine has no memory left."""
     with contextlib.suppress(OSError, ValueError):
         file = Path("/proc/self/oom_score_adj")
@@ -171,20 +171,20 @@ def warm_up(registry: str) -> tuple[int, str]:
     return os.getpid(), ""
 
 
-def run(task: RunSpec) -> RunResult:
+def run(spec: RunSpec) -> RunResult:
     """Call the algorithm and write its results. Whatever it raises comes back as text."""
     before = set(threading.enumerate())
-    with output_capture.caught(task.output):
-        answer = _run(task)
-        if answer.trace:
+    with output_capture.capture_output(spec.output):
+        result = _run(spec)
+        if result.trace:
             # With what it printed, which may say more.
-            sys.stderr.write(answer.trace)
-    return evolve(answer, threads=leftover_threads.of_run(before))
+            sys.stderr.write(result.trace)
+    return evolve(result, threads=leftover_threads.of_run(before))
 
 
-def _run(task: RunSpec) -> RunResult:
+def _run(spec: RunSpec) -> RunResult:
     try:
-        spans, nulls_written = _write_results(task, _call(task))
+        spans, nulls_written = _write_results(spec, _call(spec))
     except EncodingError as error:
         return RunResult(error=_clean(f"The algorithm returned a result that can't be encoded: {error}"))
     except BaseException as error:  # noqa: BLE001 - SystemExit and others of an algorithm are failures like any other
@@ -197,22 +197,22 @@ def _registry(name: str) -> Registry:
     return load(name)
 
 
-def _call(task: RunSpec) -> dict[Any, Any]:
-    algorithm = _registry(task.registry).get(task.algorithm, task.version)
+def _call(spec: RunSpec) -> dict[Any, Any]:
+    algorithm = _registry(spec.registry).get(spec.algorithm, spec.version)
     context = JobContext(
-        job_id=task.job_id,
-        attempt=task.attempt,
-        evaluate=bool(task.evaluate),
-        report=functools.partial(_report, task.progress),
-        export_new_version=task.export_new_version,
-        model=task.model,
-        made=task.made,
+        job_id=spec.job_id,
+        attempt=spec.attempt,
+        evaluate=bool(spec.evaluate),
+        report=functools.partial(_report, spec.progress),
+        export_new_version=spec.export_new_version,
+        model_path=spec.model_path,
+        model_output=spec.model_output,
     )
-    features = Features(task.features, task.features_format, most=task.memory_limit)
-    if task.kind == "fit":
-        return invocation.fit(algorithm, features, task.parameters, context)
+    features = Features(spec.features, spec.features_format, most=spec.memory_limit)
+    if spec.kind == "fit":
+        return invocation.fit(algorithm, features, spec.parameters, context)
     return invocation.predict(
-        algorithm, features, task.parameters, context, evaluate=task.evaluate, monitor=task.monitor
+        algorithm, features, spec.parameters, context, evaluate=spec.evaluate, monitor=spec.monitor
     )
 
 
@@ -224,37 +224,37 @@ def _report(path: Path, fraction: float | None, message: str) -> None:
         write_whole(path, [orjson.dumps(state)], durable=False)
 
 
-def _write_results(task: RunSpec, members: dict[Any, Any]) -> tuple[dict[str, list[int]], int]:
+def _write_results(spec: RunSpec, members: dict[Any, Any]) -> tuple[dict[str, list[int]], int]:
     encoded: dict[str, Encoded] = {}
     for key, part in members.items():
-        name = _name(key, encoded)
+        name = _member_name(key, encoded)
         encoded[name] = encode(part, path=member("results", name))
-    spans, parts = _lay_out(encoded)
-    _put(task, parts)
+    spans, parts = _join_members(encoded)
+    _write_file(spec, parts)
     return spans, sum(part.nulls_written for part in encoded.values())
 
 
-def _put(task: RunSpec, parts: list[bytes]) -> None:
+def _write_file(spec: RunSpec, parts: list[bytes]) -> None:
     """Write a file. As it may have cost hours, a full disk is waited for, until the run is broken off."""
     while True:
         try:
             # The parent makes it durable where it keeps it.
-            write_whole(task.results, parts, durable=False)
+            write_whole(spec.results, parts, durable=False)
         except OSError as error:  # noqa: PERF203 - one round in a good while
             if not is_full(error):
                 raise
             _log.error(
                 "Results of task %s can't be written, another try follows: %s",
-                task.job_id,
+                spec.job_id,
                 error,
-                extra={"job_id": task.job_id},
+                extra={"job_id": spec.job_id},
             )
             time.sleep(_RETRY)
         else:
             return
 
 
-def _name(key: Any, others: Collection[str]) -> str:
+def _member_name(key: Any, others: Collection[str]) -> str:
     try:
         name = key_text(key)
     except TypeError as error:
@@ -267,7 +267,7 @@ def _name(key: Any, others: Collection[str]) -> str:
     return name
 
 
-def _lay_out(encoded: dict[str, Encoded]) -> tuple[dict[str, list[int]], list[bytes]]:
+def _join_members(encoded: dict[str, Encoded]) -> tuple[dict[str, list[int]], list[bytes]]:
     spans: dict[str, list[int]] = {}
     parts: list[bytes] = []
     position = 0

@@ -1,4 +1,4 @@
-"""Delivers results: one attempt at one delivery, many at once, each on its own."""
+"""Makes delivery attempts for the service: many concurrently, each in a thread of its own."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from callback_sdk.writer.attempts import DeliveryAttempts, has_responded, loggab
 _log = logging.getLogger(__name__)
 
 THREADS = 32
-"""Attempts at once. They wait for the network, so they may be more than the cores."""
+"""Concurrent attempts. They wait for the network, so there may be more of them than CPU cores."""
 
 
 class Deliverer:
-    """Makes attempts at deliveries in threads.
+    """Makes delivery attempts in threads.
 
     Args:
-        store: Where deliveries are claimed and their outcome is kept.
-        blobs: Where large results are.
-        scratch: Folder for copies of them.
-        claims: Keeps what is claimed.
-        writer: Makes the attempts.
-        delays: Pauses between the tries of a delivery.
-        settled: Called after each attempt.
+        store: Claims deliveries and stores their outcomes.
+        blobs: Storage of large results.
+        scratch: Directory for copies of large results.
+        heartbeat: Renews the leases of claimed deliveries.
+        writer: Sends the results.
+        delays: Delays between the attempts of a delivery.
+        on_attempt_done: Called after each attempt.
     """
 
     def __init__(
@@ -49,101 +49,101 @@ class Deliverer:
         store: Store,
         blobs: BlobStorage,
         scratch: Scratch,
-        claims: Heartbeat,
+        heartbeat: Heartbeat,
         writer: DeliveryAttempts,
         delays: Sequence[timedelta] = SERVICE_DELAYS,
-        settled: Callable[[], None] = lambda: None,
+        on_attempt_done: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._blobs = blobs
         self._scratch = scratch
-        self._claims = claims
+        self._heartbeat = heartbeat
         self._writer = writer
         self._delays = delays
-        self._settled = settled
+        self._on_attempt_done = on_attempt_done
         self._attempts: RunningAttempts[DeliveryClaim] = RunningAttempts(THREADS)
         self._outage = OutageLog(_log, failing="No delivery can be claimed", working="Deliveries are claimed again")
 
-    def begin(self, ended: DueDeliveries) -> None:
-        """Begin the first attempts for a task; those that find no room are brought by the dispatcher."""
-        for claim in ended.claims:
+    def start_all(self, due: DueDeliveries) -> None:
+        """Start the first attempts of a task's deliveries. The dispatcher brings those that find no free slot."""
+        for claim in due.claims:
             self._attempts.begin(claim.delivery_id, claim.host)
-            if not self._start(claim.delivery_id, claim):
+            if not self._start_thread(claim.delivery_id, claim):
                 self._run(claim.delivery_id, claim)
-        for delivery_id, host in ended.due:
-            if not self.send(delivery_id, host):
+        for delivery_id, host in due.due:
+            if not self.start(delivery_id, host):
                 self._store.deliveries.unmark_dispatched(delivery_id)
 
-    def send(self, delivery_id: str, host: str) -> bool:
-        """Begin an attempt unless it runs already, or the threads or the host are busy.
+    def start(self, delivery_id: str, host: str) -> bool:
+        """Start an attempt in a thread, unless one of this delivery runs already or no slot is free.
 
         Returns:
-            Whether it was begun.
+            Whether it was started.
         """
         if not self._attempts.try_begin(delivery_id, host):
             return False
-        begun = self._start(delivery_id)
-        if not begun:
+        started = self._start_thread(delivery_id)
+        if not started:
             self._attempts.end(delivery_id)
-        return begun
+        return started
 
-    def send_now(self, delivery_id: str, host: str) -> bool:
-        """Do what `send` does, but in this thread: when it returns, the attempt is over."""
+    def attempt_now(self, delivery_id: str, host: str) -> bool:
+        """Make an attempt in this thread; see `start`. Returns when it has ended."""
         if not self._attempts.try_begin(delivery_id, host):
             return False
         self._run(delivery_id)
         return True
 
     @property
-    def spare(self) -> int:
-        """How many further attempts can begin at the moment even if all of them go to one and the same host."""
-        return self._attempts.free_slots
+    def free_slots_any_host(self) -> int:
+        """How many further attempts can start whatever their hosts are, even if all have the same one."""
+        return self._attempts.free_slots_any_host
 
     @property
-    def free(self) -> int:
-        """How many further attempts can begin at the moment if they go to different hosts."""
-        return self._attempts.free_slots_any_host
+    def free_slots(self) -> int:
+        """How many further attempts can start to hosts that are not full."""
+        return self._attempts.free_slots
 
     def full_hosts(self) -> Collection[str]:
         """Return the hosts that get no further attempt at the moment."""
         return self._attempts.full_hosts()
 
     def close(self, *, timeout: timedelta = timedelta(seconds=5)) -> None:
-        """Begin no further attempt, and wait a while for those that run; the rest is made again later."""
+        """Start no further attempts, and wait up to `timeout` for running ones. Interrupted ones are repeated later."""
         self._attempts.close(timeout.total_seconds())
 
-    def _start(self, delivery_id: str, claim: DeliveryClaim | None = None) -> bool:
-        # A daemon: one that waits for a slow server must not keep the process from ending.
+    def _start_thread(self, delivery_id: str, claim: DeliveryClaim | None = None) -> bool:
+        # Daemon threads: one that waits for a slow server must not keep the process from ending.
         thread = threading.Thread(target=self._run, args=(delivery_id, claim), name="delivery", daemon=True)
         try:
             thread.start()
         except RuntimeError:
-            # The machine has no more threads.
+            # The limit of threads of this user, control group or machine is reached (pthread_create(3), EAGAIN).
             return False
         return True
 
     def _run(self, delivery_id: str, claim: DeliveryClaim | None = None) -> None:
         responded: bool | None = None
         try:
-            claim = claim or self._store.deliveries.claim(delivery_id, self._claims.worker)
+            claim = claim or self._store.deliveries.claim(delivery_id, self._heartbeat.worker)
             if claim is not None:
-                with self._claims.sending(claim):
+                with self._heartbeat.sending(claim):
                     responded = self._attempt(claim)
             self._outage.recovered()
         except StoreUnavailableError as error:
             self._outage.failed(error)
         except Exception:  # noqa: BLE001 - a thread that dies silently would hide why
             _log.exception(
-                "Delivery %s could not be attempted; it is taken up again.",
+                "Delivery %s: attempt failed unexpectedly, retrying after its lease expires.",
                 delivery_id,
                 extra={"delivery_id": delivery_id},
             )
         finally:
             self._attempts.end(delivery_id, responded=responded)
-            self._settled()
+            self._on_attempt_done()
 
     def _attempt(self, claim: DeliveryClaim) -> bool | None:
-        """Make one attempt, and tell whether the host responded; None when it wasn't asked."""
+        """Make one attempt, and return whether the host responded; None when no request was sent."""
         extra = {
             "action": "deliver",
             "job_id": claim.job_id,
@@ -159,16 +159,16 @@ class Deliverer:
                     results_url=lambda: self._store.deliveries.results_url(claim.job_id),
                     traceparent=claim.traceparent,
                 )
-        except Exception as error:  # noqa: BLE001 - whatever broke, the next attempt may not
+        except Exception as error:  # noqa: BLE001 - whatever failed, the next attempt may succeed
             if not isinstance(error, CallbackSDKError):
-                _log.exception("Task %s: the attempt to deliver broke.", claim.job_id, extra=extra)
+                _log.exception("Task %s: delivery attempt failed unexpectedly.", claim.job_id, extra=extra)
             self._fail(claim, error, extra)
             return has_responded(error)
         else:
             receipt = evolve(receipt, attempts=claim.attempt, nulls_written=claim.nulls_written)
             DELIVERY_ATTEMPTS.labels("delivered").inc()
             self._store.deliveries.delivered(claim.delivery_id, claim.attempt, receipt)
-            _log.info("Task %s is delivered to %s.", claim.job_id, claim.url, extra=extra)
+            _log.info("Task %s delivered to %s.", claim.job_id, claim.url, extra=extra)
             return True
 
     def _fail(self, claim: DeliveryClaim, error: Exception, extra: dict[str, Any]) -> None:
@@ -177,12 +177,19 @@ class Deliverer:
         again_in = None if delay is None else delay.total_seconds()
         DELIVERY_ATTEMPTS.labels("dead" if again_in is None else "failed").inc()
         self._store.deliveries.failed(claim.delivery_id, claim.attempt, loggable_text(seen), again_in)
-        after = "never again" if again_in is None else f"again in {again_in:.0f} s"
-        _log.warning("Task %s is not at %s, %s: %s", claim.job_id, claim.url, after, loggable_text(error), extra=extra)
+        action = "giving up" if again_in is None else f"retrying in {again_in:.0f} s"
+        _log.warning(
+            "Delivery of task %s to %s failed (%s): %s",
+            claim.job_id,
+            claim.url,
+            action,
+            loggable_text(error),
+            extra=extra,
+        )
 
     @contextmanager
     def _results(self, claim: DeliveryClaim) -> Iterator[Any]:
-        """Give the results as the writer takes them: bytes that are known to be JSON, on disk or in memory."""
+        """Yield the results as a body for the writer: bytes that are valid JSON, on disk or in memory."""
         if not claim.result.success:
             yield None
         elif claim.results is not None:
@@ -193,16 +200,16 @@ class Deliverer:
 
 
 def _as_seen(error: Exception, url: str) -> Exception:
-    """Return what a task's owner is told of an error: not whether a name exists in the service's own network.
+    """Return the error as the task's owner may see it, without whether a name exists in the service's own network.
 
-    A name that is not known and one that leads inside are one error, with the same next tries.
+    A name that doesn't resolve and one that resolves to a private address give the same error and the same retries.
     """
     unknown = isinstance(error.__cause__, socket.gaierror)
     if not unknown and not (isinstance(error, AddressNotAllowedError) and error.resolved):
         return error
     return DeliveryError(
-        f"{url} can't be reached: its host name leads to no public address.",
-        hint="Check its spelling. The service's log has the reason; its operator can allow hosts that aren't public.",
+        f"{url} can't be reached: its host name doesn't resolve to a public address.",
+        hint="Check its spelling. The service's log has the reason, and its operator can allow private hosts.",
         url=url,
         retryable=True,
     )

@@ -18,7 +18,7 @@ from callback_sdk.service.files import read_progress
 from callback_sdk.service.store import Claim, DeliveryClaim, Store
 from callback_sdk.service.supervision.outages import OutageLog
 from callback_sdk.service.supervision.threads import SupervisedThread
-from callback_sdk.service.work.process import CANCEL, Stop, resolve
+from callback_sdk.service.work.process import CANCEL, StopSignal
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _LONGEST_ROUND = 180.0
 @define
 class _ClaimedRun:
     attempt: int
-    stop: Stop
+    stop: StopSignal
     progress: Path
     shown: dict[str, Any] | None = None
 
@@ -78,7 +78,7 @@ class Heartbeat:
         self._thread.check()
 
     @contextmanager
-    def running(self, claim: Claim, stop: Stop, progress: Path) -> Iterator[None]:
+    def running(self, claim: Claim, stop: StopSignal, progress: Path) -> Iterator[None]:
         """Keep a task claimed while it runs.
 
         Args:
@@ -111,7 +111,7 @@ class Heartbeat:
         with self._lock:
             stops = [run.stop for run in self._runs.values()]
         for stop in stops:
-            resolve(stop, reason)
+            stop.request(reason)
 
     def _loop(self) -> None:
         run_heartbeat(self._beat, wait=lambda: self._stopping.wait(CHECK_INTERVAL), failed=self._outage.failed)
@@ -141,7 +141,7 @@ class Heartbeat:
         held = self._store.tasks.claimed(self.worker)
         for job_id, run in runs.items():
             if held.get(job_id) != run.attempt:
-                resolve(run.stop, CANCEL)
+                run.stop.request(CANCEL)
 
 
 def _news(run: _ClaimedRun) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""What is called for one task: the algorithm itself, or what trains it; then what judges its predictions."""
+"""Calls the functions of one task: the algorithm or its training, then its evaluations and monitors."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ def predict(
     """Call an algorithm, its evaluations and its monitors.
 
     Args:
-        algorithm: Which.
-        features: Its data; refused when they are not what it declares.
-        parameters: Its parameters; likewise.
-        context: What it knows of its run.
-        evaluate: True calls all evaluations, False none, a dict those that it names.
-        monitor: Whether the monitors are called.
+        algorithm: The algorithm.
+        features: The task's features.
+        parameters: The task's parameters.
+        context: The run's context.
+        evaluate: True calls all evaluations, False none, and a dict those that are its keys.
+        monitor: Whether to call the monitors.
 
     Returns:
-        The members of the results.
+        The members of the results document.
 
     Raises:
-        FeaturesError: The features don't fit.
-        ParametersError: The parameters don't fit.
+        FeaturesError: The features don't match the algorithm's schema.
+        ParametersError: The parameters don't match the algorithm's schema.
     """
     if algorithm.parameters is not None:
         algorithm.parameters.check(parameters)
     if algorithm.features is not None:
         algorithm.features.check(features)
     members = _members(algorithm.function(features, parameters, context))
-    asked = evaluate if isinstance(evaluate, dict) else dict.fromkeys(algorithm.evaluations if evaluate else (), True)
-    watching = dict.fromkeys(algorithm.monitors if monitor else (), True)
-    for member, judges, wanted in (
-        ("evaluations", algorithm.evaluations, asked),
-        ("monitors", algorithm.monitors, watching),
+    options = evaluate if isinstance(evaluate, dict) else dict.fromkeys(algorithm.evaluations if evaluate else (), True)
+    monitors = dict.fromkeys(algorithm.monitors if monitor else (), True)
+    for member, functions, wanted in (
+        ("evaluations", algorithm.evaluations, options),
+        ("monitors", algorithm.monitors, monitors),
     ):
-        judged = _judged(judges, wanted, features, parameters, members["predictions"], context)
-        if judged:
+        values = _call_hooks(functions, wanted, features, parameters, members["predictions"], context)
+        if values:
             own = members.get(member)
-            members[member] = {**(own if isinstance(own, dict) else {}), **judged}
+            members[member] = {**(own if isinstance(own, dict) else {}), **values}
     if not evaluate:
         members["evaluations"] = None
     return members
@@ -61,10 +61,10 @@ def predict(
 def fit(
     algorithm: AlgorithmVersion, features: Features, parameters: dict[str, Any], context: JobContext
 ) -> dict[Any, Any]:
-    """Call what trains an algorithm, and return the members of the results.
+    """Call the function that trains an algorithm, and return the members of the results document.
 
     Raises:
-        AlgorithmError: Nothing does.
+        AlgorithmError: The algorithm has no such function.
     """
     if algorithm.fit is None:
         raise AlgorithmError(f"{algorithm.name!r} can't be trained.", hint="Register a function with @registry.fit.")
@@ -76,26 +76,26 @@ def _members(value: Any) -> dict[Any, Any]:
     return {"predictions": None, "evaluations": None, **members}
 
 
-def _judged(
-    judges: Mapping[str, EvaluationFunction],
+def _call_hooks(
+    functions: Mapping[str, EvaluationFunction],
     wanted: Mapping[str, Any],
     features: Features,
     parameters: dict[str, Any],
     predictions: Any,
     context: JobContext,
 ) -> dict[str, Any]:
-    judged = {}
-    for name in judges:
+    values = {}
+    for name in functions:
         if name in wanted:
-            context.asked = wanted[name] if isinstance(wanted[name], dict) else {}
-            judged[name] = _judgement(judges[name], features, parameters, predictions, context)
-    return judged
+            context.evaluation_options = wanted[name] if isinstance(wanted[name], dict) else {}
+            values[name] = _call_hook(functions[name], features, parameters, predictions, context)
+    return values
 
 
-def _judgement(judge: EvaluationFunction, *arguments: Any) -> Any:
-    """Return what an evaluation or a monitor says. It may fail, and takes no predictions with it."""
+def _call_hook(function: EvaluationFunction, *arguments: Any) -> Any:
+    """Return the value of an evaluation or a monitor, or its error: the predictions are delivered either way."""
     try:
-        # Once and for all: some values, such as a reader of Arrow's, can be read only once.
-        return encode(judge(*arguments), path="it")
-    except Exception as error:  # noqa: BLE001 - theirs may be any
+        # Encoded here, once: some values, such as an Arrow RecordBatchReader, can be read only once.
+        return encode(function(*arguments), path="it")
+    except Exception as error:  # noqa: BLE001 - code of the algorithm's author may raise anything
         return {"error": f"{type(error).__name__}: {error}"[:1000].encode(errors="replace").decode()}

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-KEPT = 64 * 1024
+TAIL_BYTES = 64 * 1024
 """Bytes of it that are kept: the last ones."""
 
-_ROOM = 4 * 1024 * 1024
+_MAX_DISK_BYTES = 4 * 1024 * 1024
 """Bytes that the file may take on disk before all but its end is freed."""
 
 _PUNCH_HOLE = 0x01 | 0x02
@@ -25,7 +25,7 @@ _PUNCH_HOLE = 0x01 | 0x02
 
 _BLOCK = 4096
 
-_TICK = 0.5
+_CHECK_INTERVAL = 0.5
 """Seconds between looks at its size."""
 
 _LONGEST_LINE = 1000
@@ -52,7 +52,7 @@ def prepare() -> None:
 
 
 @contextmanager
-def caught(path: Path) -> Iterator[None]:
+def capture_output(path: Path) -> Iterator[None]:
     """Send all that this process prints into a file while the block lasts, by whatever library it is printed.
 
     Args:
@@ -62,7 +62,7 @@ def caught(path: Path) -> Iterator[None]:
     os.fchmod(file, 0o600)
     before = {number: os.dup(number) for number in (1, 2)}
     ended = threading.Event()
-    watcher = threading.Thread(target=_bound, args=(path, ended), name="output", daemon=True)
+    watcher = threading.Thread(target=_bound_size, args=(path, ended), name="output", daemon=True)
     try:
         for number in before:
             os.dup2(file, number)
@@ -102,23 +102,23 @@ def log_lines(pipe: int) -> None:
                 _log.warning("The process of the algorithms prints more outside a run. It is dropped for a minute.")
 
 
-def kept(path: Path) -> bytes:
+def read_tail(path: Path) -> bytes:
     """Return the end of what was printed, from the beginning of a line; nothing when nothing was."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - KEPT))
-            end = file.read(KEPT)
+            file.seek(max(0, size - TAIL_BYTES))
+            end = file.read(TAIL_BYTES)
     except FileNotFoundError:
         return b""
-    return end if size <= KEPT else end.partition(b"\n")[2] or end
+    return end if size <= TAIL_BYTES else end.partition(b"\n")[2] or end
 
 
-def _bound(path: Path, ended: threading.Event) -> None:
+def _bound_size(path: Path, ended: threading.Event) -> None:
     """Keep a file from filling the disk."""
-    while not ended.wait(_TICK):
+    while not ended.wait(_CHECK_INTERVAL):
         with suppress(OSError):
-            if path.stat().st_blocks * 512 > _ROOM:
+            if path.stat().st_blocks * 512 > _MAX_DISK_BYTES:
                 _free_start(path)
 
 
@@ -131,10 +131,10 @@ def _free_start(path: Path) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     with path.open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
-        length = max(0, size - KEPT) // _BLOCK * _BLOCK
+        length = max(0, size - TAIL_BYTES) // _BLOCK * _BLOCK
         if libc.fallocate(file.fileno(), _PUNCH_HOLE, ctypes.c_int64(0), ctypes.c_int64(length)) == 0:
             return
-    end = kept(path)
+    end = read_tail(path)
     # Emptied and not replaced, as the algorithm has it open.
     os.truncate(path, 0)
     with path.open("ab") as file:

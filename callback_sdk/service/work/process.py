@@ -38,14 +38,14 @@ _LONGEST_LIST = 200
 CANCEL = "cancel"
 SHUTDOWN = "shutdown"
 
-Stop = Future[str]
-"""Resolved with `CANCEL` or `SHUTDOWN` when a run has to be broken off."""
 
+class StopSignal(Future[str]):
+    """Requests the end of a run. Its result is the reason, `CANCEL` or `SHUTDOWN`."""
 
-def resolve(stop: Stop, reason: str) -> None:
-    """Break a run off, unless that was done before."""
-    with contextlib.suppress(InvalidStateError):
-        stop.set_result(reason)
+    def request(self, reason: str) -> None:
+        """Request the end of the run; the first reason counts."""
+        with contextlib.suppress(InvalidStateError):
+            self.set_result(reason)
 
 
 @define(frozen=True, kw_only=True)
@@ -53,18 +53,18 @@ class Outcome:
     """How a run ended for the parent.
 
     Attributes:
-        answer: What the child said; None when it could not say anything.
+        result: What the child said; None when it could not say anything.
         timed_out: Whether it was killed because its time was over.
         out_of_memory: Bytes that the run took when it was killed for taking too many; 0 when it wasn't.
-        stopped: Why it was killed otherwise, `CANCEL` or `SHUTDOWN`.
-        died: How it ended by itself without an answer.
+        stop_reason: Why it was killed otherwise, `CANCEL` or `SHUTDOWN`.
+        crash: How it ended by itself without an answer.
     """
 
-    answer: child.RunResult | None = None
+    result: child.RunResult | None = None
     timed_out: bool = False
     out_of_memory: int = 0
-    stopped: str | None = None
-    died: str | None = None
+    stop_reason: str | None = None
+    crash: str | None = None
 
     def failure(self, *, timeout: timedelta, memory_limit: MemoryLimit) -> str | None:
         """Return why there are no results, for people; None when there are.
@@ -73,13 +73,13 @@ class Outcome:
             timeout: How long the run was allowed to take.
             memory_limit: How much memory it was allowed to take.
         """
-        if self.answer is not None:
-            return self.answer.error
+        if self.result is not None:
+            return self.result.error
         if self.timed_out:
             return f"The algorithm took longer than {timeout}."
         if self.out_of_memory:
             return memory_limit.excess(self.out_of_memory)
-        return f"The algorithm gave no answer: {self.died}." if self.died else "The algorithm gave no answer."
+        return f"The algorithm gave no answer: {self.crash}." if self.crash else "The algorithm gave no answer."
 
 
 class ChildProcess:
@@ -97,11 +97,11 @@ class ChildProcess:
     def __init__(self, registry: str, *, pass_env: Iterable[str] = (), held: float = math.inf) -> None:
         self._registry = registry
         self._pass_env = tuple(pass_env)
-        self._held = held
+        self._max_held = held
         self._pool: Any = None
         self._pid = 0
 
-    def run(self, task: child.RunSpec, *, timeout: timedelta, stop: Stop) -> Outcome:
+    def run(self, task: child.RunSpec, *, timeout: timedelta, stop: StopSignal) -> Outcome:
         """Run one task and return when it has ended, one way or another.
 
         Args:
@@ -113,16 +113,16 @@ class ChildProcess:
             outcome = self._run(task, timeout, stop)
         except RuntimeError as error:
             # Pebble's word for: the idle child was killed from outside.
-            outcome = Outcome(died=f"its process could not be reached: {error}")
+            outcome = Outcome(crash=f"its process could not be reached: {error}")
         # What an algorithm has started and left running would take the next run's time and memory, and print among
         # its output, which may be another user's.
-        if outcome.answer is None or outcome.answer.threads or _has_children(self._pid):
+        if outcome.result is None or outcome.result.threads or _has_children(self._pid):
             self.close()
-        if outcome.answer is not None and outcome.answer.threads:
+        if outcome.result is not None and outcome.result.threads:
             _log.info(
                 "Task %s left threads running, %s; a new process takes the place of theirs.",
                 task.job_id,
-                ", ".join(outcome.answer.threads)[:_LONGEST_LIST],
+                ", ".join(outcome.result.threads)[:_LONGEST_LIST],
                 extra={"job_id": task.job_id},
             )
         return outcome
@@ -142,20 +142,20 @@ class ChildProcess:
             pool.stop()
             pool.join()
 
-    def _run(self, task: child.RunSpec, timeout: timedelta, stop: Stop) -> Outcome:
+    def _run(self, task: child.RunSpec, timeout: timedelta, stop: StopSignal) -> Outcome:
         ended = self._warm_up(stop)
         if ended is not None:
             return ended
         meter = Meter(self._pid) if math.isfinite(task.memory_limit) else None
         future = self._pool.schedule(child.run, args=(task,))
         ended = _wait(future, timeout, stop, pid=self._pid, meter=meter, limit=task.memory_limit)
-        return ended or Outcome(answer=future.result())
+        return ended or Outcome(result=future.result())
 
-    def _warm_up(self, stop: Stop) -> Outcome | None:
+    def _warm_up(self, stop: StopSignal) -> Outcome | None:
         """Let the child import the registry, unless it has; return None when it has."""
-        if self._pool is not None and not (self._pool.active and _alive(self._pid)):
+        if self._pool is not None and not (self._pool.active and _is_alive(self._pid)):
             self.close()
-        elif self._pool is not None and (held := held_by(self._pid)) > self._held:
+        elif self._pool is not None and (held := held_by(self._pid)) > self._max_held:
             _log.info("The process of the algorithms holds %d bytes; a new one takes its place.", held)
             self.close()
         if self._pool is not None:
@@ -163,10 +163,10 @@ class ChildProcess:
         warm = self._start()
         ended = _wait(warm, _IMPORT_TIMEOUT, stop)
         if ended is not None:
-            return Outcome(died="the registry took too long to import") if ended.timed_out else ended
+            return Outcome(crash="the registry took too long to import") if ended.timed_out else ended
         pid, error = warm.result()
         if error:
-            return Outcome(died=f"the registry can't be imported: {error}")
+            return Outcome(crash=f"the registry can't be imported: {error}")
         self._pid = pid
         return None
 
@@ -189,7 +189,7 @@ class ChildProcess:
 def _wait(
     future: Future[Any],
     timeout: timedelta,
-    stop: Stop,
+    stop: StopSignal,
     *,
     pid: int = 0,
     meter: Meter | None = None,
@@ -202,19 +202,19 @@ def _wait(
         left = max(0.0, deadline - time.monotonic())
         wait([future, stop], timeout=min(tick, left), return_when=FIRST_COMPLETED)
         if stop.done():
-            return Outcome(stopped=stop.result())
+            return Outcome(stop_reason=stop.result())
         if future.done():
             error = future.exception()
-            return None if error is None else Outcome(died=_death(error))
+            return None if error is None else Outcome(crash=_describe_crash(error))
         if not left:
             return Outcome(timed_out=True)
         if meter is not None and (taken := meter.excess(limit)):
             return Outcome(out_of_memory=taken)
         # Pebble reports no child that ended with exit code 0, as os._exit(0) does.
-        if pid and not _alive(pid):
+        if pid and not _is_alive(pid):
             wait([future], timeout=_TICK)
             if not future.done():
-                return Outcome(died="its process ended with exit code 0")
+                return Outcome(crash="its process ended with exit code 0")
 
 
 def _descendants(pid: int) -> list[psutil.Process]:
@@ -233,7 +233,7 @@ def _has_children(pid: int) -> bool:
     return bool(_descendants(pid))
 
 
-def _alive(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -241,7 +241,7 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _death(error: BaseException) -> str:
+def _describe_crash(error: BaseException) -> str:
     code = getattr(error, "exitcode", None)
     if code is None:
         return f"its process could not go on: {type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""What a worker does with one task id: claim, run in a child process, save, deliver."""
+"""Runner: what a worker does with one task: claim it, run it in a child process, store its results, deliver."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ from callback_sdk.service.supervision.memory import NO_LIMIT, MemoryLimit, limit
 from callback_sdk.service.work.child import RunResult, RunSpec
 from callback_sdk.service.work.deliverer import Deliverer
 from callback_sdk.service.work.heartbeat import Heartbeat
-from callback_sdk.service.work.output_capture import kept
-from callback_sdk.service.work.process import SHUTDOWN, ChildProcess, Outcome, Stop
+from callback_sdk.service.supervision.memory import NO_LIMIT, MemoryLimit, limit_of
+from callback_sdk.service.work.output_capture import read_tail
+from callback_sdk.service.work.process import CANCEL, SHUTDOWN, ChildProcess, Outcome, StopSignal
 from callback_sdk.service.work.uploads import BlobUpload, PendingUploads
 from callback_sdk.text.escaping import TRACEBACK
 
@@ -42,14 +43,14 @@ _log = logging.getLogger(__name__)
 
 
 @define(frozen=True, kw_only=True)
-class _Places:
+class _RunFiles:
     """Files of one run in the scratch folder."""
 
     features: Path
     results: Path
     progress: Path
     output: Path
-    made: Path
+    model_output: Path
 
 
 @define(frozen=True, kw_only=True)
@@ -58,32 +59,32 @@ class ComputedRun:
 
     Attributes:
         claim: The task.
-        places: The run's files.
-        outcome: How it ended; an exception when it could not be started.
-        stop: Resolved when the rest has to be stopped, too.
-        held: Closes to remove the files and to give up the claim.
+        files: The run's files.
+        outcome: The outcome; an exception when the run could not be started.
+        stop: Requests the end of what is left to do.
+        held: Removes the files and ends the heartbeat when it is closed.
     """
 
     claim: Claim
-    places: _Places
+    files: _RunFiles
     outcome: Outcome | Exception
-    stop: Stop
+    stop: StopSignal
     held: ExitStack
 
 
 class Runner:
-    """Runs tasks by their ids. Calling it twice with one id, or with an old one, does no harm.
+    """Runs tasks by their ids. Idempotent: a task that is claimed by another worker, or has ended, is skipped.
 
     Args:
-        store: Where tasks are claimed and ended.
-        blobs: Where large features and results are.
-        scratch: Where a run has its files.
-        claims: Keeps what is claimed.
+        store: Claims tasks and stores their outcomes.
+        blobs: Storage of large features and results.
+        scratch: Directory for the files of runs.
+        heartbeat: Renews the leases of claimed tasks.
         deliverer: Makes the first attempts at the deliveries.
-        uploads: Keeps large results, and lets them wait for blob storage.
-        registry: What can be run.
-        registry_name: How a child process finds the same registry.
-        memory_limit: How much memory a run may take whose algorithm doesn't say.
+        uploads: Uploads large results, and retries while blob storage is unavailable.
+        registry: The algorithms.
+        registry_name: Module and variable of the registry, which child processes import.
+        memory_limit: Memory limit of runs whose algorithm has none.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Runner:
         store: Store,
         blobs: BlobStorage,
         scratch: Scratch,
-        claims: Heartbeat,
+        heartbeat: Heartbeat,
         deliverer: Deliverer,
         uploads: PendingUploads,
         registry: Registry,
@@ -102,79 +103,79 @@ class Runner:
         self._store = store
         self._blobs = blobs
         self._scratch = scratch
-        self._claims = claims
+        self._heartbeat = heartbeat
         self._deliverer = deliverer
         self._uploads = uploads
-        self._catalogue = AlgorithmCatalog(registry, store.versions)
+        self._catalog = AlgorithmCatalog(registry, store.versions)
         self._registry_name = registry_name
         self._memory_limit = memory_limit
 
-    def run(self, job_id: str, child: ChildProcess, stop: Stop) -> None:
-        """Run one task, if it still waits for that, and do all that follows.
+    def run(self, job_id: str, child: ChildProcess, stop: StopSignal) -> None:
+        """Run one task if it is due, store its outcome, and start its deliveries.
 
         Args:
-            job_id: The task.
+            job_id: Id of the task.
             child: The process to run it in.
-            stop: Breaks it off.
+            stop: Requests the end of the run.
         """
         run = self.compute(job_id, child, stop)
         if run is not None:
             self.finish(run)
 
-    def compute(self, job_id: str, child: ChildProcess, stop: Stop) -> ComputedRun | None:
+    def compute(self, job_id: str, child: ChildProcess, stop: StopSignal) -> ComputedRun | None:
         """Run one task in a child process, if it is still due; see `run`.
 
         Returns:
             The run, which must be passed to `finish`, in any thread; the child is free for the next task meanwhile.
             None when somebody else has claimed the task, or it has ended.
         """
-        claim = self._store.tasks.claim(job_id, self._claims.worker)
+        claim = self._store.tasks.claim(job_id, self._heartbeat.worker)
         if claim is None:
             return None
         extra = {"action": "run_task", "job_id": job_id, "attempt": claim.attempt}
         _log.info("Task %s runs %s, attempt %d.", job_id, claim.task.algorithm, claim.attempt, extra=extra)
         with ExitStack() as stack:
-            places = stack.enter_context(self._places())
-            stack.enter_context(self._claims.running(claim, stop, places.progress))
+            files = stack.enter_context(self._run_files())
+            stack.enter_context(self._heartbeat.running(claim, stop, files.progress))
             try:
-                outcome: Outcome | Exception = self._traced(claim, places, child, stop)
+                outcome: Outcome | Exception = self._run_traced(claim, files, child, stop)
             except Exception as error:  # noqa: BLE001 - raised again where the rest is done
                 outcome = error
             held = stack.pop_all()
-        return ComputedRun(claim=claim, places=places, outcome=outcome, stop=stop, held=held)
+        return ComputedRun(claim=claim, files=files, outcome=outcome, stop=stop, held=held)
 
     def finish(self, run: ComputedRun) -> None:
         """Store a run's results and outcome, and begin the deliveries; or release the task, if that isn't possible.
 
         Its files and its claim are held until then, which may be later than the return: see `PendingUploads`.
         """
-        claim, places = run.claim, run.places
-        self._keep_output(claim, places)
-        files: list[tuple[Path, str]] = []
+        claim, files = run.claim, run.files
+        self._keep_output(claim, files)
+        blobs: list[tuple[Path, str]] = []
         try:
-            files, finish = self._next_step(claim, places, run.outcome)
-        except Exception as error:  # noqa: BLE001 - raised again where the task is given back
+            blobs, finish = self._plan(claim, files, run.outcome)
+        except Exception as error:  # noqa: BLE001 - raised again where the task is released
             finish = partial(_raise, error)
         conclude = partial(self._conclude, claim, finish, run.held)
-        self._uploads.store(BlobUpload(job_id=claim.task.job_id, files=files, stop=run.stop, conclude=conclude))
+        self._uploads.store(BlobUpload(job_id=claim.task.job_id, files=blobs, stop=run.stop, conclude=conclude))
 
-    def _next_step(
-        self, claim: Claim, places: _Places, outcome: Outcome | Exception
+    def _plan(
+        self, claim: Claim, files: _RunFiles, outcome: Outcome | Exception
     ) -> tuple[list[tuple[Path, str]], Callable[[], DueDeliveries | None]]:
-        """Return the files to keep, and what the outcome calls for after that."""
+        """Return the files to upload, and the function to call after that."""
         if isinstance(outcome, Exception):
             raise outcome
-        if outcome.stopped is not None:
-            return [], partial(self._release_stopped, claim, outcome.stopped)
-        if outcome.died is not None:
-            return [], partial(self._lose_died, claim, outcome.died)
-        ending, files = self._ending(claim, places, outcome)
-        return files, partial(self._finish_run, claim, ending)
+        if outcome.stop_reason is not None:
+            return [], partial(self._release_interrupted, claim, outcome.stop_reason)
+        if outcome.crash is not None:
+            return [], partial(self._record_child_crash, claim, outcome.crash)
+        run_outcome, blobs = self._build_outcome(claim, files, outcome)
+        return blobs, partial(self._finish_run, claim, run_outcome)
 
     def _conclude(
         self, claim: Claim, finish: Callable[[], DueDeliveries | None], held: ExitStack, failure: Exception | None
     ) -> None:  # fmt: skip
-        """End a task, or give it back if its files could not be kept, and begin its deliveries."""
+        """Finish a task, or release it if its files could not be stored, and start its deliveries."""
         job_id = claim.task.job_id
         try:
             with held:
@@ -182,114 +183,117 @@ class Runner:
                     raise failure
                 ended = finish()
         except UnknownAlgorithmError as error:
-            ended = self._finish(claim, RunOutcome(success=False, error=str(error)))
+            ended = self._finish_task(claim, RunOutcome(success=False, error=str(error)))
         except (BlobStorageError, StoreUnavailableError, OSError) as error:
-            ended = self._put_off(claim, error)
-        except Exception as error:  # noqa: BLE001 - the task is given back, whatever broke
-            _log.exception("Task %s could not be run.", job_id, extra=_facts(claim))
-            ended = self._lose(claim, f"the worker failed: {type(error).__name__}")
+            ended = self._postpone(claim, error)
+        except Exception as error:  # noqa: BLE001 - whatever failed, the task must not stay claimed
+            _log.exception("Task %s: run failed unexpectedly.", job_id, extra=_log_fields(claim))
+            ended = self._record_crash(claim, f"the worker failed: {type(error).__name__}")
         if ended is not None:
-            self._deliverer.begin(ended)
-            self._forget_features(claim)
+            self._deliverer.start_all(ended)
+            self._remove_features(claim)
 
-    def _finish(self, claim: Claim, ending: RunOutcome) -> DueDeliveries | None:
-        return self._store.tasks.finish(claim.task.job_id, claim.attempt, ending, self._sender())
+    def _finish_task(self, claim: Claim, run_outcome: RunOutcome) -> DueDeliveries | None:
+        return self._store.tasks.finish(claim.task.job_id, claim.attempt, run_outcome, self._delivering_worker())
 
-    def _lose(self, claim: Claim, reason: str) -> DueDeliveries | None:
-        return self._store.tasks.record_crash(claim.task.job_id, claim.attempt, reason, self._sender())
+    def _record_crash(self, claim: Claim, reason: str) -> DueDeliveries | None:
+        return self._store.tasks.record_crash(claim.task.job_id, claim.attempt, reason, self._delivering_worker())
 
-    def _sender(self) -> DeliveringWorker:
-        return DeliveringWorker(worker=self._claims.worker, spare=self._deliverer.spare)
+    def _delivering_worker(self) -> DeliveringWorker:
+        return DeliveringWorker(worker=self._heartbeat.worker, spare=self._deliverer.free_slots_any_host)
 
-    def _forget_features(self, claim: Claim) -> None:
+    def _remove_features(self, claim: Claim) -> None:
         if claim.features is None:
-            # What can't be removed now is cleaned away at the next start.
+            # Housekeeping removes what can't be removed now.
             with suppress(BlobStorageError):
                 self._blobs.remove(features_name(claim.task.job_id))
 
-    def _traced(self, claim: Claim, places: _Places, child: ChildProcess, stop: Stop) -> Outcome:
+    def _run_traced(self, claim: Claim, files: _RunFiles, child: ChildProcess, stop: StopSignal) -> Outcome:
         task = claim.task
         facts = {"job_id": task.job_id, "algorithm": task.algorithm, "version": task.version, "attempt": claim.attempt}
         with tracing.span("run", "consumer", parent=task.options.get(tracing.TRACEPARENT), **facts) as span:
-            outcome = self._computed(claim, places, child, stop)
-            span.set(outcome=_word(outcome))
-            if _word(outcome) != "succeeded":
-                span.fail(_word(outcome))
+            outcome = self._run_in_child(claim, files, child, stop)
+            span.set(outcome=_label(outcome))
+            if _label(outcome) != "succeeded":
+                span.fail(_label(outcome))
         return outcome
 
-    def _computed(self, claim: Claim, places: _Places, child: ChildProcess, stop: Stop) -> Outcome:
-        found = self._found(claim)
-        algorithm = found.algorithm
+    def _run_in_child(self, claim: Claim, files: _RunFiles, child: ChildProcess, stop: StopSignal) -> Outcome:
+        version = self._resolve_algorithm(claim)
+        algorithm = version.algorithm
         started = time.monotonic()
-        with self._features(claim, places) as features, self._model(found) as model:
-            order = self._order(claim, places, features, found, model)
-            outcome = child.run(order, timeout=algorithm.timeout, stop=stop)
-        TASK_RUNS.labels(algorithm.name, _word(outcome)).inc()
+        with self._features(claim, files) as features, self._model(version) as model:
+            spec = self._build_spec(claim, files, features, version, model)
+            outcome = child.run(spec, timeout=algorithm.timeout, stop=stop)
+        TASK_RUNS.labels(algorithm.name, _label(outcome)).inc()
         TASK_RUN_DURATION.labels(algorithm.name).observe(time.monotonic() - started)
         return outcome
 
-    def _release_stopped(self, claim: Claim, reason: str) -> None:
-        """Give a task back that a shutdown broke off; a canceled one has ended."""
+    def _release_interrupted(self, claim: Claim, reason: str) -> None:
+        """Release a task that a shutdown has interrupted; a canceled one has ended already."""
         if reason == SHUTDOWN:
             self._store.tasks.release(claim.task.job_id, claim.attempt)
 
-    def _lose_died(self, claim: Claim, reason: str) -> DueDeliveries | None:
-        ended = self._lose(claim, reason)
-        then = "it runs again" if ended is None else "it has failed"
-        _log.warning("Task %s: %s; %s.", claim.task.job_id, reason, then, extra=_facts(claim))
+    def _record_child_crash(self, claim: Claim, reason: str) -> DueDeliveries | None:
+        ended = self._record_crash(claim, reason)
+        action = "requeueing" if ended is None else "giving up"
+        _log.warning("Task %s: %s; %s.", claim.task.job_id, reason, action, extra=_log_fields(claim))
         return ended
 
-    def _finish_run(self, claim: Claim, ending: RunOutcome) -> DueDeliveries | None:
+    def _finish_run(self, claim: Claim, run_outcome: RunOutcome) -> DueDeliveries | None:
         job_id = claim.task.job_id
-        finished = self._finish(claim, ending)
-        if finished is None and ending.success and ending.results is None:
+        finished = self._finish_task(claim, run_outcome)
+        if finished is None and run_outcome.success and run_outcome.results is None:
             self._blobs.remove(results_name(job_id, claim.attempt))
         _log.info(
-            "Task %s has %s.", job_id, "a result" if ending.success else f"failed: {ending.error}", extra=_facts(claim)
+            "Task %s %s.",
+            job_id,
+            "succeeded" if run_outcome.success else f"failed: {run_outcome.error}",
+            extra=_log_fields(claim),
         )
         return finished
 
     @contextmanager
-    def _places(self) -> Iterator[_Places]:
-        places = _Places(
-            **{name: self._scratch.new(name) for name in ("features", "results", "progress", "output", "made")}
+    def _run_files(self) -> Iterator[_RunFiles]:
+        files = _RunFiles(
+            **{name: self._scratch.new(name) for name in ("features", "results", "progress", "output", "model_output")}
         )
         try:
-            yield places
+            yield files
         finally:
-            for path in (places.features, places.results, places.progress, places.output, places.made):
+            for path in (files.features, files.results, files.progress, files.output, files.model_output):
                 remove(path)
 
     @contextmanager
-    def _features(self, claim: Claim, places: _Places) -> Iterator[Path]:
+    def _features(self, claim: Claim, files: _RunFiles) -> Iterator[Path]:
         if claim.features is None:
             with self._blobs.fetch(features_name(claim.task.job_id), self._scratch.folder) as path:
                 yield path
         else:
-            with create_private(places.features) as file:
+            with create_private(files.features) as file:
                 file.write(claim.features)
-            yield places.features
+            yield files.features
 
-    def _found(self, claim: Claim) -> RunnableVersion:
-        return self._catalogue.get(claim.task.owner, claim.task.algorithm, claim.task.version)
+    def _resolve_algorithm(self, claim: Claim) -> RunnableVersion:
+        return self._catalog.get(claim.task.owner, claim.task.algorithm, claim.task.version)
 
     @contextmanager
-    def _model(self, found: RunnableVersion) -> Iterator[Path | None]:
-        if found.model is None:
+    def _model(self, version: RunnableVersion) -> Iterator[Path | None]:
+        if version.model is None:
             yield None
         else:
-            with self._blobs.fetch(found.model, self._scratch.folder) as path:
+            with self._blobs.fetch(version.model, self._scratch.folder) as path:
                 yield path
 
-    def _order(
-        self, claim: Claim, places: _Places, features: Path, found: RunnableVersion, model: Path | None
+    def _build_spec(
+        self, claim: Claim, files: _RunFiles, features: Path, version: RunnableVersion, model: Path | None
     ) -> RunSpec:
         task = claim.task
         return RunSpec(
             registry=self._registry_name,
             kind=task.kind,
             algorithm=task.algorithm,
-            version=found.algorithm.version,
+            version=version.algorithm.version,
             job_id=task.job_id,
             attempt=claim.attempt,
             evaluate=task.evaluate,
@@ -298,79 +302,83 @@ class Runner:
             parameters=task.parameters,
             features=features,
             features_format=task.features_format,
-            results=places.results,
-            progress=places.progress,
-            output=places.output,
-            model=model,
-            made=places.made,
-            memory_limit=limit_of(found.algorithm.memory_limit, self._memory_limit).size,
+            results=files.results,
+            progress=files.progress,
+            output=files.output,
+            model_path=model,
+            model_output=files.model_output,
+            memory_limit=limit_of(version.algorithm.memory_limit, self._memory_limit).size,
         )
 
-    def _put_off(self, claim: Claim, error: BlobStorageError | StoreUnavailableError | OSError) -> DueDeliveries | None:
-        """Give a task back that this machine can't run now, and return what is to be sent when it has ended by that.
+    def _postpone(
+        self, claim: Claim, error: BlobStorageError | StoreUnavailableError | OSError
+    ) -> DueDeliveries | None:
+        """Release a task that this machine can't run now, and return its deliveries if it has ended by that.
 
-        What is wrong with the machine, such as a full disk, costs the task none of its lives.
+        A fault of the machine, such as a full disk, doesn't count towards the task's attempts.
         """
         job_id = claim.task.job_id
-        _log.error("Task %s can't be run now: %s", job_id, error, extra=_facts(claim))
+        _log.error("Task %s can't run now, requeueing: %s", job_id, error, extra=_log_fields(claim))
         if isinstance(error, BlobMissingError):
-            return self._lose(claim, f"a file of it could not be read: {error.message}")
+            return self._record_crash(claim, f"one of its files could not be read: {error.message}")
         self._store.tasks.release(job_id, claim.attempt, later=True)
         return None
 
-    def _ending(
-        self, claim: Claim, places: _Places, outcome: Outcome
+    def _build_outcome(
+        self, claim: Claim, files: _RunFiles, outcome: Outcome
     ) -> tuple[RunOutcome, list[tuple[Path, str]]]:  # fmt: skip
-        """Return how a run ended, and which of its files have to be kept among the blobs for that."""
-        job_id, progress = claim.task.job_id, read_progress(places.progress)
-        answer = outcome.answer or RunResult(error=self._reason(claim, outcome))
-        if answer.error is not None:
-            if answer.trace:
+        """Return the outcome of a run to store, and the files to upload before that."""
+        job_id, progress = claim.task.job_id, read_progress(files.progress)
+        result = outcome.result or RunResult(error=self._failure(claim, outcome))
+        if result.error is not None:
+            if result.trace:
                 _log.info(
-                    "Task %s: the algorithm raised an error.", job_id, extra={**_facts(claim), TRACEBACK: answer.trace}
+                    "Task %s: the algorithm raised an error.",
+                    job_id,
+                    extra={**_log_fields(claim), TRACEBACK: result.trace},
                 )
-            return RunOutcome(success=False, error=answer.error, progress=progress), []
-        files: list[tuple[Path, str]] = []
+            return RunOutcome(success=False, error=result.error, progress=progress), []
+        blobs: list[tuple[Path, str]] = []
         made = results = None
-        size, model_size = places.results.stat().st_size, 0
-        if places.made.exists():
-            model_size = places.made.stat().st_size
-            base = self._found(claim).algorithm.version
+        size, model_size = files.results.stat().st_size, 0
+        if files.model_output.exists():
+            model_size = files.model_output.stat().st_size
+            base = self._resolve_algorithm(claim).algorithm.version
             made = new_version(base, job_id), base
-            files.append((places.made, model_name(job_id, claim.attempt)))
+            blobs.append((files.model_output, model_name(job_id, claim.attempt)))
         if size <= INLINE:
-            results = places.results.read_bytes()
+            results = files.results.read_bytes()
         else:
-            files.append((places.results, results_name(job_id, claim.attempt)))
-        ending = RunOutcome(
+            blobs.append((files.results, results_name(job_id, claim.attempt)))
+        run_outcome = RunOutcome(
             success=True,
-            result_offsets=answer.spans,
-            nulls_written=answer.nulls_written,
-            progress=_complete(progress),
+            result_offsets=result.spans,
+            nulls_written=result.nulls_written,
+            progress=_completed_progress(progress),
             made=made,
             results=results,
             size=size,
             model_size=model_size,
         )
-        return ending, files
+        return run_outcome, blobs
 
-    def _keep_output(self, claim: Claim, places: _Places) -> None:
-        """Keep what the algorithm printed, however it ended: people look at it when it went wrong."""
+    def _keep_output(self, claim: Claim, files: _RunFiles) -> None:
+        """Store the algorithm's output, whatever the outcome: it is needed most after a failure."""
         try:
-            output = kept(places.output)
+            output = read_tail(files.output)
             if output:
                 self._store.tasks.keep_output(claim.task.job_id, claim.attempt, output)
-        except Exception as error:  # noqa: BLE001 - no result is lost, or waits, for what was printed beside it
-            _log.warning("What task %s printed could not be kept: %s", claim.task.job_id, error, extra=_facts(claim))
+        except Exception as error:  # noqa: BLE001 - the result counts more than the output
+            _log.warning("Task %s: output could not be stored: %s", claim.task.job_id, error, extra=_log_fields(claim))
 
-    def _reason(self, claim: Claim, outcome: Outcome) -> str | None:
-        algorithm = self._found(claim).algorithm
+    def _failure(self, claim: Claim, outcome: Outcome) -> str | None:
+        algorithm = self._resolve_algorithm(claim).algorithm
         limit = limit_of(algorithm.memory_limit, self._memory_limit)
         return outcome.failure(timeout=algorithm.timeout, memory_limit=limit)
 
 
-def _facts(claim: Claim) -> dict[str, Any]:
-    """Return the facts about a run that its log lines carry."""
+def _log_fields(claim: Claim) -> dict[str, Any]:
+    """Return the fields that log lines about a run have."""
     return {"job_id": claim.task.job_id, "attempt": claim.attempt}
 
 
@@ -378,14 +386,14 @@ def _raise(error: Exception) -> DueDeliveries | None:
     raise error
 
 
-def _word(outcome: Outcome) -> str:
-    """Return how a run ended, in one word for the metrics."""
-    if outcome.stopped is not None:
-        return "canceled"
-    if outcome.died is not None:
+def _label(outcome: Outcome) -> str:
+    """Return the outcome of a run as a label of metrics and spans."""
+    if outcome.stop_reason is not None:
+        return "canceled" if outcome.stop_reason == CANCEL else "interrupted"
+    if outcome.crash is not None:
         return "crashed"
-    return "succeeded" if outcome.answer is not None and outcome.answer.error is None else "failed"
+    return "succeeded" if outcome.result is not None and outcome.result.error is None else "failed"
 
 
-def _complete(progress: dict[str, Any] | None) -> dict[str, Any]:
+def _completed_progress(progress: dict[str, Any] | None) -> dict[str, Any]:
     return {"fraction": 1.0, "message": (progress or {}).get("message", "")}

@@ -15,7 +15,7 @@ from attrs import define
 from callback_sdk.service.blobs import BlobMissingError, BlobStorage, BlobStorageError, StorageUnavailableError
 from callback_sdk.service.supervision.outages import OutageLog, retry_pause
 from callback_sdk.service.supervision.threads import SupervisedThread
-from callback_sdk.service.work.process import Stop
+from callback_sdk.service.work.process import StopSignal
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class BlobUpload:
 
     job_id: str
     files: list[tuple[Path, str]]
-    stop: Stop
+    stop: StopSignal
     conclude: Callable[[Exception | None], None]
 
 

@@ -16,7 +16,7 @@ def test_attempt_begins_unless_it_runs_or_its_host_is_full() -> None:
     begun = [number for number in range(1, 16) if attempts.try_begin(str(number), "a")]
     assert len(begun) == PER_HOST - 1
     assert attempts.full_hosts() == ["a"]
-    assert (attempts.free_slots, attempts.free_slots_any_host) == (0, 8)
+    assert (attempts.free_slots_any_host, attempts.free_slots) == (0, 8)
     attempts.end("0", responded=True)
     assert attempts.try_begin("0", "a")
     assert len(attempts) == PER_HOST
@@ -27,7 +27,7 @@ def test_closed_lets_no_attempt_begin() -> None:
     attempts: RunningAttempts[str] = RunningAttempts(4)
     attempts.close(0.0)
     assert not attempts.try_begin("1", "a")
-    assert (attempts.free_slots, attempts.free_slots_any_host) == (0, 0)
+    assert (attempts.free_slots_any_host, attempts.free_slots) == (0, 0)
 
 
 def test_claim_is_held_until_its_attempt_ends() -> None:

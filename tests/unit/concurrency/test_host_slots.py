@@ -106,4 +106,4 @@ def test_attempt_that_is_unknown_ends_without_harm(clock: Clock) -> None:
     """It may have been given back already."""
     slots = HostSlots(16)
     slots.end("1", responded=True)
-    assert (len(slots), "1" in slots, slots.free_per_host) == (0, False, 8)
+    assert (len(slots), "1" in slots, slots.free_any_host) == (0, False, 8)

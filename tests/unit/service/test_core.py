@@ -44,22 +44,22 @@ def running_hub(folder: Path) -> Iterator[TaskService]:
     name = "engine_jobs:registry"
     cipher = CredentialCipher([new_key()])
     store = Store(open_database(Secret(f"sqlite:///{folder / 'store.sqlite3'}")), cipher)
-    parts = Runtime(
+    runtime = Runtime(
         registry=load(name),
         registry_name=name,
         cipher=cipher,
         store=store,
         blobs=DirectoryStorage(folder / "blobs"),
         scratch=Scratch(folder / "scratch"),
-        reach=DeliveryConfig(guard=AddressGuard()),
+        delivery=DeliveryConfig(guard=AddressGuard()),
     )
     options = EngineOptions(instance="x", processes=1, grace=timedelta(0))
-    with open_engine("embedded", parts, options) as engine:
+    with open_engine("embedded", runtime, options) as engine:
         task_service = TaskService(
-            parts,
+            runtime,
             engine=engine,
-            dispatcher=Dispatcher(store=store, engine=engine, wakeup=parts.wakeup),
-            housekeeper=Housekeeper(parts, wakeup=parts.wakeup.set),
+            dispatcher=Dispatcher(store=store, engine=engine, wakeup=runtime.wakeup),
+            housekeeper=Housekeeper(runtime, wakeup=runtime.wakeup.set),
         )
 
         task_service.start()

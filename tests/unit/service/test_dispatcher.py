@@ -22,10 +22,10 @@ from tests.topology import wait_until
 class RecordingEngine:
     """Takes what it is given, as far as it has room."""
 
-    silent = False
+    needs_polling = False
 
     def __init__(self) -> None:
-        self.room = 100
+        self.capacity = 100
         self.away = False
         self.fault: BaseException | None = None
         self.looks = 0
@@ -39,9 +39,9 @@ class RecordingEngine:
             raise self.fault
         if self.away:
             raise EngineError("The broker is away.")
-        return [Capacity(limit=self.room)]
+        return [Capacity(limit=self.capacity)]
 
-    def send(self, room: Capacity, job_ids: Sequence[str]) -> None:
+    def send(self, capacity: Capacity, job_ids: Sequence[str]) -> None:
         self.tasks += job_ids
 
     def delivery_capacity(self) -> tuple[int, Sequence[str]]:
@@ -101,7 +101,7 @@ def test_what_an_engine_lost_is_sent_again(store: Store, monkeypatch: pytest.Mon
 def test_an_engine_gets_no_more_than_it_takes(store: Store) -> None:
     """The rest waits in the store, and a delivery that it refuses can be brought again at once."""
     engine = RecordingEngine()
-    engine.room = 1
+    engine.capacity = 1
     submit(store, "1", "2", "3")
     store.tasks.cancel("3")
     engine.refused = {delivery["delivery_id"] for delivery in store.deliveries.of("3")}

@@ -80,10 +80,15 @@ def test_everything_that_is_created_is_its_owners_alone(tmp_path: Path) -> None:
     folder.keep(scratch.receive(io.BytesIO(b"data")), "features/1")
     _copy(top / "whole", top / "blobs" / "results" / "1")
     context = JobContext(
-        job_id="1", attempt=1, evaluate=False, report=print, export_new_version=True, made=scratch.folder / "made"
+        job_id="1",
+        attempt=1,
+        evaluate=False,
+        report=print,
+        export_new_version=True,
+        model_output=scratch.folder / "new",
     )
-    context.export(b"model")
-    with output_capture.caught(scratch.folder / "output"):
+    context.save_model(b"model")
+    with output_capture.capture_output(scratch.folder / "output"):
         pass
     found = {path: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
     assert found == {path: 0o700 if path.is_dir() else 0o600 for path in found}

@@ -28,25 +28,25 @@ HOOK = "https://example.org/hook"
 class House:
     """What is kept, and who looks after it."""
 
-    parts: Runtime
+    runtime: Runtime
     woken: list[bool]
 
     def keeper(self, keep: timedelta | None = None) -> Housekeeper:
-        return Housekeeper(self.parts, keep=keep, wakeup=lambda: self.woken.append(True))
+        return Housekeeper(self.runtime, keep=keep, wakeup=lambda: self.woken.append(True))
 
     def submit(self, job_id: str, algorithm: str = "known") -> None:
         task = TaskRow(job_id=job_id, owner="anna", algorithm=algorithm, version="1", features_format="json")
-        self.parts.store.tasks.submit([Submission(task=task, targets=parse_callbacks([HOOK]), features=b"[]")])
+        self.runtime.store.tasks.submit([Submission(task=task, targets=parse_callbacks([HOOK]), features=b"[]")])
 
     def finish(self, job_id: str, results: bytes | None) -> str:
-        store = self.parts.store
+        store = self.runtime.store
         store.tasks.finish(job_id, store.tasks.claim(job_id, "w").attempt, RunOutcome(success=True, results=results))
         (delivery,) = store.deliveries.of(job_id)
         return str(delivery["delivery_id"])
 
     def give_up(self, delivery_id: str) -> None:
-        self.parts.store.deliveries.claim(delivery_id, "w")
-        self.parts.store.deliveries.failed(delivery_id, 1, "410", None)
+        self.runtime.store.deliveries.claim(delivery_id, "w")
+        self.runtime.store.deliveries.failed(delivery_id, 1, "410", None)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def house(store: Store, cipher: CredentialCipher, tmp_path: Path) -> Iterator[Ho
             store=store,
             blobs=DirectoryStorage(tmp_path / "blobs"),
             scratch=scratch,
-            reach=DeliveryConfig(guard=AddressGuard()),
+            delivery=DeliveryConfig(guard=AddressGuard()),
         ),
         [],
     )
@@ -78,15 +78,15 @@ def test_tasks_of_an_algorithm_that_is_gone_end_after_a_day(house: House) -> Non
     day = PATIENCE.total_seconds()
     keeper.tidy(0.0)
     keeper.tidy(day - 1)
-    assert house.parts.store.tasks.get("1")["status"] == "Pending"
+    assert house.runtime.store.tasks.get("1")["status"] == "Pending"
     assert not house.woken
     keeper.tidy(day)
-    task = house.parts.store.tasks.get("1")
+    task = house.runtime.store.tasks.get("1")
     assert (task["status"], task["success"]) == ("Finished", False)
     assert "'gone'" in task["error"]
-    assert [host for _, host in house.parts.store.deliveries.fetch_due(9, again_after=0.0)] == ["example.org"]
+    assert [host for _, host in house.runtime.store.deliveries.fetch_due(9, again_after=0.0)] == ["example.org"]
     assert house.woken
-    assert house.parts.store.tasks.get("2")["status"] == "Pending"
+    assert house.runtime.store.tasks.get("2")["status"] == "Pending"
 
 
 def test_an_algorithm_that_came_back_has_its_whole_patience_again(house: House) -> None:
@@ -94,16 +94,16 @@ def test_an_algorithm_that_came_back_has_its_whole_patience_again(house: House) 
     house.submit("1", "gone")
     keeper = house.keeper()
     keeper.tidy(0.0)
-    house.parts.store.tasks.cancel("1")
+    house.runtime.store.tasks.cancel("1")
     keeper.tidy(10.0)
     house.submit("2", "gone")
     keeper.tidy(PATIENCE.total_seconds() + 5)
-    assert house.parts.store.tasks.get("2")["status"] == "Pending"
+    assert house.runtime.store.tasks.get("2")["status"] == "Pending"
 
 
 def test_old_tasks_are_forgotten_with_all_that_is_theirs(house: House, tmp_path: Path) -> None:
     """But not before their deliveries are made or given up, and only when somebody asked for it."""
-    store, results = house.parts.store, tmp_path / "blobs" / results_name("large", 1)
+    store, results = house.runtime.store, tmp_path / "blobs" / results_name("large", 1)
     for job_id in ("small", "large", "owing", "waiting"):
         house.submit(job_id)
     house.give_up(house.finish("small", b"{}"))
@@ -135,13 +135,13 @@ def test_blobs_that_are_away_keep_their_tasks(house: House, caplog: pytest.LogCa
     house.submit("1")
     house.submit("2", "gone")
     house.give_up(house.finish("1", None))
-    house.parts = evolve(house.parts, blobs=Away(house.parts.scratch.folder))
+    house.runtime = evolve(house.runtime, blobs=Away(house.runtime.scratch.folder))
     time.sleep(0.01)
     keeper = house.keeper(timedelta(0))
     keeper.tidy(0.0)
     keeper.tidy(PATIENCE.total_seconds())
-    assert house.parts.store.tasks.get("1") is not None
-    assert house.parts.store.tasks.get("2")["status"] == "Finished"
+    assert house.runtime.store.tasks.get("1") is not None
+    assert house.runtime.store.tasks.get("2")["status"] == "Finished"
     assert "The bucket is away" in caplog.text
 
 
@@ -150,9 +150,9 @@ def test_next_attempt_of_a_clock_that_was_wrong_is_made_due(house: House, ahead:
     """No delivery waits longer than the longest pause, whatever the clock was when it was computed."""
     house.submit("1")
     delivery_id = house.finish("1", b"{}")
-    house.parts.store.deliveries.claim(delivery_id, "w")
-    house.parts.store.deliveries.failed(delivery_id, 1, "503", ahead.total_seconds())
+    house.runtime.store.deliveries.claim(delivery_id, "w")
+    house.runtime.store.deliveries.failed(delivery_id, 1, "503", ahead.total_seconds())
     house.keeper().tidy(0.0)
     assert house.woken == [True] * is_due
-    taken = house.parts.store.deliveries.fetch_due(9, again_after=0.0)
+    taken = house.runtime.store.deliveries.fetch_due(9, again_after=0.0)
     assert [taken_id for taken_id, _ in taken] == [delivery_id] * is_due

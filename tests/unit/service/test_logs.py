@@ -35,5 +35,5 @@ def test_every_log_call_that_names_a_task_or_a_delivery_passes_its_id(fact: str)
     named = [(place, _extra(call)) for place, text, call in _calls() if _NAMED[fact].search(text)]
 
     assert named
-    shared = re.compile(r"extra|_facts\(claim\)|.*\*\*_facts\(claim\)")
+    shared = re.compile(r"extra|_log_fields\(claim\)|.*\*\*_log_fields\(claim\)")
     assert [place for place, extra in named if f"'{fact}'" not in extra and not shared.match(extra)] == []

@@ -12,7 +12,7 @@ def test_only_news_are_reported() -> None:
     said = []
     context = JobContext(job_id="1", attempt=1, evaluate=True, report=lambda *state: said.append(state))
     for fraction in (0.1, 0.1, 0.1000001, math.nan, None, -1):
-        context.progress(fraction, "x")
+        context.report_progress(fraction, "x")
     assert said == [(0.1, "x"), (None, "x"), (0.0, "x")]
 
 
@@ -20,8 +20,8 @@ def test_a_message_is_cut() -> None:
     """A message is as long as people read, whatever is given for one."""
     said = []
     context = JobContext(job_id="1", attempt=1, evaluate=True, report=lambda *state: said.append(state))
-    context.progress(2, "x" * 1000)
-    context.progress(None, 7)  # type: ignore[arg-type]
+    context.report_progress(2, "x" * 1000)
+    context.report_progress(None, 7)  # type: ignore[arg-type]
     assert said == [(1.0, "x" * 500), (None, "7")]
 
 

@@ -26,7 +26,7 @@ class Unspeakable(Exception):
 
 @registry.algorithm("echo")
 def echo(features, parameters, context):
-    context.progress(2, "\ud800")
+    context.report_progress(2, "\ud800")
     return parameters["value"]
 
 
@@ -46,7 +46,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "_registry", lambda name: registry)
 
 
-def order(folder: Path, algorithm: str, *, evaluate: bool = True, **parameters: Any) -> child.RunSpec:
+def run_spec(folder: Path, algorithm: str, *, evaluate: bool = True, **parameters: Any) -> child.RunSpec:
     return child.RunSpec(
         registry="",
         algorithm=algorithm,
@@ -76,7 +76,7 @@ def order(folder: Path, algorithm: str, *, evaluate: bool = True, **parameters: 
 )  # fmt: skip
 def test_spans_point_at_the_members(tmp_path: Path, value: Any, evaluate: bool, results: dict[str, Any] | None) -> None:
     """The file is the results, and each span of it is one member's JSON."""
-    answer = child.run(order(tmp_path, "echo", evaluate=evaluate, value=value))
+    answer = child.run(run_spec(tmp_path, "echo", evaluate=evaluate, value=value))
     assert answer.error is None
     data = (tmp_path / "results").read_bytes()
     results = results or value
@@ -87,21 +87,21 @@ def test_spans_point_at_the_members(tmp_path: Path, value: Any, evaluate: bool, 
 
 def test_training_calls_the_function_that_trains(tmp_path: Path) -> None:
     """It hears whether a new version is asked for, and what it returns is the result."""
-    asked = evolve(order(tmp_path, "echo", value=1), kind="fit", export_new_version=True)
+    asked = evolve(run_spec(tmp_path, "echo", value=1), kind="fit", export_new_version=True)
     assert child.run(asked).error is None
     assert orjson.loads((tmp_path / "results").read_bytes())["predictions"] == {"asked": True}
 
 
 def test_what_can_not_be_trained_says_so(tmp_path: Path) -> None:
     """An algorithm without such a function fails with its name and what to do."""
-    answer = child.run(evolve(order(tmp_path, "fail"), kind="fit"))
+    answer = child.run(evolve(run_spec(tmp_path, "fail"), kind="fit"))
     assert answer.error is not None
     assert "'fail' can't be trained. Register a function with @registry.fit." in answer.error
 
 
 def test_progress_is_cut_and_cleaned(tmp_path: Path) -> None:
     """More than all is all, and what UTF-8 can't hold is replaced."""
-    child.run(order(tmp_path, "echo", value=1))
+    child.run(run_spec(tmp_path, "echo", value=1))
     assert read_progress(tmp_path / "progress") == {"fraction": 1.0, "message": "?"}
 
 
@@ -118,7 +118,7 @@ def test_progress_is_cut_and_cleaned(tmp_path: Path) -> None:
 )
 def test_errors_become_one_line(tmp_path: Path, error: BaseException, text: str) -> None:
     """Type and message go to the client, the trace to the log alone."""
-    answer = child.run(order(tmp_path, "fail", error=error))
+    answer = child.run(run_spec(tmp_path, "fail", error=error))
     assert answer.error == text
     assert answer.trace.startswith("Traceback")
 
@@ -133,7 +133,7 @@ def test_errors_become_one_line(tmp_path: Path, error: BaseException, text: str)
 )
 def test_what_json_can_not_hold_is_named(tmp_path: Path, value: Any, words: str) -> None:
     """The error has the path, and no file is left."""
-    answer = child.run(order(tmp_path, "echo", value=value))
+    answer = child.run(run_spec(tmp_path, "echo", value=value))
     assert words in answer.error
     assert not (tmp_path / "results").exists()
 
@@ -157,7 +157,7 @@ def test_results_wait_for_a_full_disk(
     monkeypatch.setattr(child, "_RETRY", 0.01)
     # One for the progress, which nothing waits for.
     full(monkeypatch, 4)
-    assert child.run(order(tmp_path, "echo", value=1)).error is None
+    assert child.run(run_spec(tmp_path, "echo", value=1)).error is None
     assert orjson.loads((tmp_path / "results").read_bytes())["predictions"] == 1
     assert caplog.text.count("another try follows: [Errno 28]") == 3
 
@@ -165,4 +165,4 @@ def test_results_wait_for_a_full_disk(
 def test_results_that_can_not_be_written_are_an_error(tmp_path: Path) -> None:
     """Other faults of the disk don't pass."""
     (tmp_path / "results").mkdir()
-    assert "Is a directory" in (child.run(order(tmp_path, "echo", value=1)).error or "")
+    assert "Is a directory" in (child.run(run_spec(tmp_path, "echo", value=1)).error or "")

@@ -37,11 +37,11 @@ def test_a_target_that_no_key_opens_waits_for_the_key(store: Store, tmp_path: Pa
         store=store,
         blobs=DirectoryStorage(tmp_path / "blobs"),
         scratch=scratch,
-        claims=Heartbeat(store, "w"),
+        heartbeat=Heartbeat(store, "w"),
         writer=NoAttempts(),
     )
     ((delivery_id, host),) = store.deliveries.fetch_due(1, again_after=0.0)
-    assert deliverer.send_now(delivery_id, host)
+    assert deliverer.attempt_now(delivery_id, host)
     (delivery,) = store.deliveries.of("1")
     assert (delivery["status"], delivery["worker"]) == ("pending", None)
     assert "key" in delivery["last_error"]
@@ -63,13 +63,13 @@ def test_deliveries_while_the_database_is_away_are_few_log_lines(
         store=store,
         blobs=DirectoryStorage(tmp_path / "blobs"),
         scratch=scratch,
-        claims=Heartbeat(store, "w"),
+        heartbeat=Heartbeat(store, "w"),
         writer=NoAttempts(),
     )
     with monkeypatch.context() as patch:
         patch.setattr(store.deliveries, "claim", _raise_unavailable)
-        assert all(deliverer.send_now(f"{number}", "example.org") for number in range(20))
-    assert deliverer.send_now("unknown", "example.org")
+        assert all(deliverer.attempt_now(f"{number}", "example.org") for number in range(20))
+    assert deliverer.attempt_now("unknown", "example.org")
     assert [record.getMessage().partition(",")[0] for record in caplog.records] == [
         "No delivery can be claimed: The database is away.",
         "Deliveries are claimed again",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Future
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,18 +12,18 @@ from callback_sdk.service.files import write_whole
 from callback_sdk.service.store import Store, Submission, TaskRow
 from callback_sdk.service.work import heartbeat as module
 from callback_sdk.service.work.heartbeat import Heartbeat
-from callback_sdk.service.work.process import CANCEL, SHUTDOWN
+from callback_sdk.service.work.process import CANCEL, SHUTDOWN, StopSignal
 from tests.topology import wait_until
 
 
 @pytest.fixture
-def claims(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Heartbeat]:
+def heartbeat(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Heartbeat]:
     """Look after the claims of one worker, in a hurry."""
     monkeypatch.setattr(module, "CHECK_INTERVAL", 0.05)
-    claims = Heartbeat(store, "w", lease=timedelta(seconds=0.4))
-    claims.start()
-    yield claims
-    claims.close()
+    heartbeat = Heartbeat(store, "w", lease=timedelta(seconds=0.4))
+    heartbeat.start()
+    yield heartbeat
+    heartbeat.close()
 
 
 def claimed(store: Store):
@@ -33,28 +32,28 @@ def claimed(store: Store):
     return store.tasks.claim("1", "w")
 
 
-def test_a_run_that_is_cancelled_is_stopped(store: Store, claims: Heartbeat, tmp_path: Path) -> None:
+def test_a_run_that_is_cancelled_is_stopped(store: Store, heartbeat: Heartbeat, tmp_path: Path) -> None:
     """Whoever cancelled it, on whatever machine."""
-    stop: Future[str] = Future()
-    with claims.running(claimed(store), stop, tmp_path / "progress"):
+    stop = StopSignal()
+    with heartbeat.running(claimed(store), stop, tmp_path / "progress"):
         store.tasks.cancel("1")
         assert stop.result(30) == CANCEL
 
 
-def test_a_run_that_was_taken_back_is_stopped(store: Store, claims: Heartbeat, tmp_path: Path) -> None:
+def test_a_run_that_was_taken_back_is_stopped(store: Store, heartbeat: Heartbeat, tmp_path: Path) -> None:
     """Two runs of one task don't go on side by side."""
-    stop: Future[str] = Future()
-    with claims.running(claimed(store), stop, tmp_path / "progress"):
+    stop = StopSignal()
+    with heartbeat.running(claimed(store), stop, tmp_path / "progress"):
         store.tasks.reclaim(worker="w")
         store.tasks.claim("1", "another")
         assert stop.result(30) == CANCEL
     assert store.tasks.claimed("another") == {"1": 2}
 
 
-def test_signs_of_life_keep_a_claim(store: Store, claims: Heartbeat, tmp_path: Path) -> None:
+def test_signs_of_life_keep_a_claim(store: Store, heartbeat: Heartbeat, tmp_path: Path) -> None:
     """And bring the progress along."""
-    stop: Future[str] = Future()
-    with claims.running(claimed(store), stop, tmp_path / "progress"):
+    stop = StopSignal()
+    with heartbeat.running(claimed(store), stop, tmp_path / "progress"):
         first = store.tasks.get("1")["heartbeat_at"]
         write_whole(tmp_path / "progress", [b'{"fraction": 0.5, "message": "half"}'])
         wait_until(lambda: store.tasks.get("1")["progress"] == {"fraction": 0.5, "message": "half"})
@@ -63,10 +62,10 @@ def test_signs_of_life_keep_a_claim(store: Store, claims: Heartbeat, tmp_path: P
     assert not stop.done()
 
 
-def test_whatever_runs_can_be_broken_off(store: Store, claims: Heartbeat, tmp_path: Path) -> None:
+def test_whatever_runs_can_be_broken_off(store: Store, heartbeat: Heartbeat, tmp_path: Path) -> None:
     """When the grace after SIGTERM is over."""
-    stop: Future[str] = Future()
-    with claims.running(claimed(store), stop, tmp_path / "progress"):
-        claims.stop_runs(SHUTDOWN)
-        claims.stop_runs(CANCEL)
+    stop = StopSignal()
+    with heartbeat.running(claimed(store), stop, tmp_path / "progress"):
+        heartbeat.stop_runs(SHUTDOWN)
+        heartbeat.stop_runs(CANCEL)
     assert stop.result(0) == SHUTDOWN

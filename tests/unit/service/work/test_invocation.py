@@ -33,7 +33,7 @@ def double(features: Any, parameters: dict[str, Any], context: JobContext) -> di
 
 @double.evaluation("sum")
 def total(features: Any, parameters: dict[str, Any], predictions: list[float], context: JobContext) -> float:
-    return sum(predictions) + context.asked.get("plus", 0)
+    return sum(predictions) + context.evaluation_options.get("plus", 0)
 
 
 @double.evaluation("broken")

@@ -16,8 +16,8 @@ import pytest
 from attrs import evolve
 
 from callback_sdk.service.work import isolation
-from callback_sdk.service.work.process import ChildProcess, Stop
-from tests.unit.service.work.test_process import order
+from callback_sdk.service.work.process import ChildProcess, StopSignal
+from tests.unit.service.work.test_process import run_spec
 
 JOBS = "tests.unit.service.isolation_jobs:registry"
 
@@ -73,12 +73,12 @@ def run(folder: Path, pass_env: tuple[str, ...] = ()) -> dict[str, Any]:
     """Run an algorithm that tells what its process has, and return that."""
     process = ChildProcess(JOBS, pass_env=pass_env)
     try:
-        task = evolve(order(folder, "inherited"), registry=JOBS)
-        outcome = process.run(task, timeout=timedelta(minutes=2), stop=Stop())
+        task = evolve(run_spec(folder, "inherited"), registry=JOBS)
+        outcome = process.run(task, timeout=timedelta(minutes=2), stop=StopSignal())
     finally:
         process.close()
-    assert outcome.answer is not None, outcome
-    assert outcome.answer.error is None
+    assert outcome.result is not None, outcome
+    assert outcome.result.error is None
     found: dict[str, Any] = orjson.loads(task.results.read_bytes())["predictions"]
     return found
 

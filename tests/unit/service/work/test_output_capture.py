@@ -19,11 +19,11 @@ def test_the_end_is_whole_when_the_start_is_freed(tmp_path: Path, lines: int) ->
         file.write(b"".join(b"line %d\n" % number for number in range(lines)))
         output_capture._free_start(path)
         file.write(b"the end\n")
-    end = output_capture.kept(path)
+    end = output_capture.read_tail(path)
     assert end.endswith(b"line %d\nthe end\n" % (lines - 1) if lines else b"the end\n")
-    assert len(end) <= output_capture.KEPT
+    assert len(end) <= output_capture.TAIL_BYTES
     assert b"\0" not in end
-    assert path.stat().st_blocks * 512 <= 2 * output_capture.KEPT
+    assert path.stat().st_blocks * 512 <= 2 * output_capture.TAIL_BYTES
 
 
 def test_a_file_system_without_holes_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,10 +31,10 @@ def test_a_file_system_without_holes_is_no_obstacle(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(output_capture, "_PUNCH_HOLE", 1 << 30)
     path = tmp_path / "output"
     path.write_bytes(b"".join(b"line %d\n" % number for number in range(100_000)))
-    before = output_capture.kept(path)
+    before = output_capture.read_tail(path)
     output_capture._free_start(path)
     assert path.read_bytes() == before
-    assert path.stat().st_size <= output_capture.KEPT
+    assert path.stat().st_size <= output_capture.TAIL_BYTES
 
 
 def test_lines_printed_outside_a_run_are_logged_up_to_a_limit(caplog: pytest.LogCaptureFixture) -> None:

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from callback_sdk.service.work import child
-from callback_sdk.service.work.process import CANCEL, ChildProcess, Outcome, Stop, resolve
+from callback_sdk.service.work.process import CANCEL, ChildProcess, Outcome, StopSignal
 from tests.topology import wait_until
 
 JOBS = "tests.integration.service_jobs:registry"
@@ -36,7 +36,7 @@ def process() -> Iterator[ChildProcess]:
     process.close()
 
 
-def order(
+def run_spec(
     folder: Path,
     algorithm: str,
     *,
@@ -85,11 +85,11 @@ def end(*running: int) -> None:
 
 def test_one_process_serves_many_runs(process: ChildProcess, tmp_path: Path) -> None:
     """Predictions and training come from the same child, each by its own function."""
-    outcome = process.run(order(tmp_path, "sum"), timeout=LONG, stop=Stop())
-    assert outcome.answer is not None
+    outcome = process.run(run_spec(tmp_path, "sum"), timeout=LONG, stop=StopSignal())
+    assert outcome.result is not None
     assert (tmp_path / "results").read_bytes().startswith(b'{"predictions":{"a":3},')
-    outcome = process.run(order(tmp_path, "sum", kind="fit", version="2.0.0"), timeout=LONG, stop=Stop())
-    assert outcome.answer is not None
+    outcome = process.run(run_spec(tmp_path, "sum", kind="fit", version="2.0.0"), timeout=LONG, stop=StopSignal())
+    assert outcome.result is not None
     assert b'"predictions":{"rows":2,"export_new_version":true}' in (tmp_path / "results").read_bytes()
 
 
@@ -97,34 +97,34 @@ def test_one_process_serves_many_runs(process: ChildProcess, tmp_path: Path) -> 
 def test_too_much_memory_ends_the_run(process: ChildProcess, tmp_path: Path, grandchild: bool) -> None:
     """What the child and its own children take counts together, all of them die, and the next run has a new child."""
     places = {"grandchild": grandchild, "pids": str(tmp_path / "pids")}
-    greedy = order(tmp_path, "greedy", limit=LIMIT, megabytes=600, seconds=600, **places)
-    outcome = process.run(greedy, timeout=LONG, stop=Stop())
-    assert outcome.answer is None
+    greedy = run_spec(tmp_path, "greedy", limit=LIMIT, megabytes=600, seconds=600, **places)
+    outcome = process.run(greedy, timeout=LONG, stop=StopSignal())
+    assert outcome.result is None
     assert outcome.out_of_memory > LIMIT
     assert not outcome.timed_out
     for pid in pids(tmp_path / "pids"):
         wait_until(lambda pid=pid: ended(pid), what=f"the end of {pid}")
-    outcome = process.run(order(tmp_path, "sum", limit=LIMIT), timeout=LONG, stop=Stop())
-    assert outcome.answer is not None
+    outcome = process.run(run_spec(tmp_path, "sum", limit=LIMIT), timeout=LONG, stop=StopSignal())
+    assert outcome.result is not None
 
 
 def test_less_memory_than_the_limit_is_no_matter(process: ChildProcess, tmp_path: Path) -> None:
     """A run that stays below its limit for a while ends as any other."""
-    modest = order(tmp_path, "greedy", limit=LIMIT, megabytes=50, seconds=0.5)
-    outcome = process.run(modest, timeout=LONG, stop=Stop())
-    assert outcome.answer is not None
+    modest = run_spec(tmp_path, "greedy", limit=LIMIT, megabytes=50, seconds=0.5)
+    outcome = process.run(modest, timeout=LONG, stop=StopSignal())
+    assert outcome.result is not None
     assert outcome.out_of_memory == 0
     assert (tmp_path / "results").read_bytes().startswith(b'{"predictions":50,')
 
 
 def test_what_earlier_runs_left_is_not_a_runs_own(process: ChildProcess, tmp_path: Path) -> None:
     """A model that another algorithm keeps for its next run counts for nobody, as long as the process may hold it."""
-    keeper = order(tmp_path, "keeper", megabytes=400)
-    assert succeeded(process.run(keeper, timeout=LONG, stop=Stop()))
+    keeper = run_spec(tmp_path, "keeper", megabytes=400)
+    assert succeeded(process.run(keeper, timeout=LONG, stop=StopSignal()))
     first = (tmp_path / "results").read_bytes()
-    modest = order(tmp_path, "greedy", limit=LIMIT, megabytes=50, seconds=0.5)
-    assert succeeded(process.run(modest, timeout=LONG, stop=Stop()))
-    assert succeeded(process.run(keeper, timeout=LONG, stop=Stop()))
+    modest = run_spec(tmp_path, "greedy", limit=LIMIT, megabytes=50, seconds=0.5)
+    assert succeeded(process.run(modest, timeout=LONG, stop=StopSignal()))
+    assert succeeded(process.run(keeper, timeout=LONG, stop=StopSignal()))
     assert (tmp_path / "results").read_bytes() == first
 
 
@@ -134,8 +134,8 @@ def test_a_process_that_holds_too_much_is_replaced(tmp_path: Path) -> None:
     try:
         seen = set()
         for megabytes in (400, 1):
-            keeper = order(tmp_path, "keeper", megabytes=megabytes)
-            assert succeeded(process.run(keeper, timeout=LONG, stop=Stop()))
+            keeper = run_spec(tmp_path, "keeper", megabytes=megabytes)
+            assert succeeded(process.run(keeper, timeout=LONG, stop=StopSignal()))
             seen.add(json.loads((tmp_path / "results").read_bytes())["predictions"])
         assert len(seen) == 2
     finally:
@@ -145,27 +145,27 @@ def test_a_process_that_holds_too_much_is_replaced(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is shared")
 def test_what_forked_processes_share_counts_once(process: ChildProcess, tmp_path: Path) -> None:
     """Four that read what their parent made take no more than the parent alone."""
-    sharing = order(tmp_path, "sharing", limit=LIMIT, megabytes=150, processes=4, seconds=0.8)
-    assert succeeded(process.run(sharing, timeout=LONG, stop=Stop()))
+    sharing = run_spec(tmp_path, "sharing", limit=LIMIT, megabytes=150, processes=4, seconds=0.8)
+    assert succeeded(process.run(sharing, timeout=LONG, stop=StopSignal()))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own choice is read from /proc")
 def test_the_kernel_kills_a_run_before_the_service(process: ChildProcess, tmp_path: Path) -> None:
     """When the memory of the machine is used up."""
-    assert succeeded(process.run(order(tmp_path, "score"), timeout=LONG, stop=Stop()))
+    assert succeeded(process.run(run_spec(tmp_path, "score"), timeout=LONG, stop=StopSignal()))
     assert json.loads((tmp_path / "results").read_bytes())["predictions"] >= 500
 
 
 def succeeded(outcome: Outcome) -> bool:
-    return outcome.answer is not None and outcome.answer.error is None
+    return outcome.result is not None and outcome.result.error is None
 
 
 def test_time_out_ends_child_and_grandchild(process: ChildProcess, tmp_path: Path) -> None:
     """A computation that never ends is killed with what it has started."""
     # The time is counted from the call, and the first run makes sure that the child is there.
-    process.run(order(tmp_path, "sum"), timeout=LONG, stop=Stop())
-    busy = order(tmp_path, "busy", pids=str(tmp_path / "pids"))
-    outcome = process.run(busy, timeout=timedelta(seconds=2), stop=Stop())
+    process.run(run_spec(tmp_path, "sum"), timeout=LONG, stop=StopSignal())
+    busy = run_spec(tmp_path, "busy", pids=str(tmp_path / "pids"))
+    outcome = process.run(busy, timeout=timedelta(seconds=2), stop=StopSignal())
     assert outcome.timed_out
     started = pids(tmp_path / "pids")
     assert len(started) == 2
@@ -175,27 +175,27 @@ def test_time_out_ends_child_and_grandchild(process: ChildProcess, tmp_path: Pat
 
 def test_what_an_algorithm_leaves_running_ends_with_its_run(process: ChildProcess, tmp_path: Path) -> None:
     """However far it went away, so that it takes nothing from the next run, which has a new child."""
-    outcome = process.run(order(tmp_path, "leaver"), timeout=LONG, stop=Stop())
-    assert outcome.answer is not None
-    assert outcome.answer.error is None
+    outcome = process.run(run_spec(tmp_path, "leaver"), timeout=LONG, stop=StopSignal())
+    assert outcome.result is not None
+    assert outcome.result.error is None
     left = json.loads((tmp_path / "results").read_bytes())["predictions"]
     wait_until(lambda: ended(left), what=f"the end of {left}")
-    outcome = process.run(order(tmp_path, "sum"), timeout=LONG, stop=Stop())
-    assert outcome.answer is not None
+    outcome = process.run(run_spec(tmp_path, "sum"), timeout=LONG, stop=StopSignal())
+    assert outcome.result is not None
 
 
 def test_a_thread_of_one_run_prints_nothing_into_the_next(process: ChildProcess, tmp_path: Path) -> None:
     """A process with threads that an algorithm has left is replaced; one with an idle pool is not."""
-    first = process.run(order(tmp_path, "chatty"), timeout=LONG, stop=Stop())
-    assert first.answer is not None
-    assert first.answer.threads == ["chatty"]
+    first = process.run(run_spec(tmp_path, "chatty"), timeout=LONG, stop=StopSignal())
+    assert first.result is not None
+    assert first.result.threads == ["chatty"]
     assert b"of the first run" in (tmp_path / "output").read_bytes()
     (tmp_path / "output").unlink()
     used = []
     for _ in range(2):
-        outcome = process.run(order(tmp_path, "pooled"), timeout=LONG, stop=Stop())
-        assert outcome.answer is not None
-        assert outcome.answer.threads == []
+        outcome = process.run(run_spec(tmp_path, "pooled"), timeout=LONG, stop=StopSignal())
+        assert outcome.result is not None
+        assert outcome.result.threads == []
         used.append(json.loads((tmp_path / "results").read_bytes())["predictions"])
     assert used[0] == used[1]
     assert (tmp_path / "output").read_bytes() == b""
@@ -203,20 +203,20 @@ def test_a_thread_of_one_run_prints_nothing_into_the_next(process: ChildProcess,
 
 def test_stop_breaks_a_run_off(process: ChildProcess, tmp_path: Path) -> None:
     """The reason that another thread gives comes back, and the computation is gone."""
-    stop = Stop()
-    busy = order(tmp_path, "busy", pids=str(tmp_path / "pids"))
+    stop = StopSignal()
+    busy = run_spec(tmp_path, "busy", pids=str(tmp_path / "pids"))
 
     def cancel() -> None:
         try:
             wait_until(lambda: len(pids(tmp_path / "pids")) == 2, what="the start")
         finally:
-            resolve(stop, CANCEL)
+            stop.request(CANCEL)
 
     with ThreadPoolExecutor(1) as other:
         cancelling = other.submit(cancel)
         outcome = process.run(busy, timeout=LONG, stop=stop)
         cancelling.result()
-    assert outcome.stopped == CANCEL
+    assert outcome.stop_reason == CANCEL
     for pid in pids(tmp_path / "pids"):
         wait_until(lambda pid=pid: ended(pid), what=f"the end of {pid}")
 
@@ -225,13 +225,13 @@ PARENT = """
 import sys
 from datetime import timedelta
 from pathlib import Path
-from callback_sdk.service.work.process import ChildProcess, Stop
-from tests.unit.service.work.test_process import order
+from callback_sdk.service.work.process import ChildProcess, StopSignal
+from tests.unit.service.work.test_process import run_spec
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    busy = order(folder, "busy", pids=str(folder / "pids"))
-    ChildProcess(busy.registry).run(busy, timeout=timedelta(minutes=2), stop=Stop())
+    busy = run_spec(folder, "busy", pids=str(folder / "pids"))
+    ChildProcess(busy.registry).run(busy, timeout=timedelta(minutes=2), stop=StopSignal())
 """
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,12 +13,12 @@ from callback_sdk.service.algorithms.registry import load
 from callback_sdk.service.blobs import BlobMissingError, BlobStorageError, features_name
 from callback_sdk.service.blobs.folder import DirectoryStorage
 from callback_sdk.service.files import Scratch
-from callback_sdk.service.runtime import DeliveryConfig, Runtime, WorkerRuntime, working
+from callback_sdk.service.runtime import DeliveryConfig, Runtime, WorkerRuntime, open_worker
 from callback_sdk.service.store import Store, StoreUnavailableError, Submission, TaskRow
 from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.work import runner as module
 from callback_sdk.service.work import uploads
-from callback_sdk.service.work.process import CANCEL, ChildProcess
+from callback_sdk.service.work.process import CANCEL, ChildProcess, StopSignal
 from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.transport.guard import AddressGuard
 from tests.topology import wait_until
@@ -62,23 +61,23 @@ def work(
     monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "integration"))
     monkeypatch.setattr(uploads, "retry_pause", lambda *_, **__: 0.05)
     name = "engine_jobs:registry"
-    parts = Runtime(
+    runtime = Runtime(
         registry=load(name),
         registry_name=name,
         cipher=cipher,
         store=store,
         blobs=blobs,
         scratch=Scratch(tmp_path / "scratch"),
-        reach=DeliveryConfig(guard=AddressGuard()),
+        delivery=DeliveryConfig(guard=AddressGuard()),
     )
     source = tmp_path / "features"
     source.write_bytes(DATA)
     blobs.keep(source, features_name("1"))
     task = TaskRow(job_id="1", owner="anna", algorithm="large", version="1.0.0", features_format="json")
     store.tasks.submit([Submission(task=task, targets=parse_callbacks(None))])
-    with working(parts, "w") as work:
+    with open_worker(runtime, "w") as work:
         yield work
-    assert not [path for path in parts.scratch.folder.iterdir() if path.is_file()]
+    assert not [path for path in runtime.scratch.folder.iterdir() if path.is_file()]
 
 
 @pytest.fixture
@@ -94,7 +93,7 @@ def test_results_wait_for_their_place(
 ) -> None:  # fmt: skip
     """They may have cost hours: while the place is away they are kept here, then there. The slot is free at once."""
     blobs.keeps = False
-    work.runner.run("1", child, Future())
+    work.runner.run("1", child, StopSignal())
     wait_until(lambda: blobs.refused >= 2)
     assert store.tasks.get("1")["status"] == "In Progress"
     blobs.keeps = True
@@ -108,11 +107,11 @@ def test_a_run_that_waits_to_keep_its_results_can_be_cancelled(
 ) -> None:
     """Its files and its claim are given up."""
     blobs.keeps = False
-    stop: Future[str] = Future()
+    stop = StopSignal()
     work.runner.run("1", child, stop)
     assert blobs.refused
     store.tasks.cancel("1")
-    stop.set_result(CANCEL)
+    stop.request(CANCEL)
     wait_until(lambda: not work.uploads.count)
     assert store.tasks.get("1")["status"] == "Canceled"
 
@@ -125,8 +124,8 @@ def test_no_result_is_lost_for_what_was_printed(
     def broken(*_: object) -> bytes:
         raise ValueError("no output today")
 
-    monkeypatch.setattr(module, "kept", broken)
-    work.runner.run("1", child, Future())
+    monkeypatch.setattr(module, "read_tail", broken)
+    work.runner.run("1", child, StopSignal())
     task = store.tasks.get("1")
     assert (task["success"], task["attempt"], task["crash_count"]) == (True, 1, 0)
 
@@ -137,11 +136,11 @@ def test_a_task_whose_features_are_away_waits(
     """However often it is tried, that is no death of its process."""
     blobs.gives = False
     for _ in range(4):
-        work.runner.run("1", child, Future())
+        work.runner.run("1", child, StopSignal())
     task = store.tasks.get("1")
     assert (task["status"], task["crash_count"]) == ("Pending", 0)
     blobs.gives = True
-    work.runner.run("1", child, Future())
+    work.runner.run("1", child, StopSignal())
     assert store.tasks.get("1")["success"] is True
 
 
@@ -150,12 +149,12 @@ def test_a_task_waits_while_the_database_is_away(
 ) -> None:
     """A database that goes away in the middle of a run is no death of its process either."""
     with monkeypatch.context() as patch:
-        patch.setattr(work.runner._catalogue, "get", _raise_unavailable)
+        patch.setattr(work.runner._catalog, "get", _raise_unavailable)
         for _ in range(4):
-            work.runner.run("1", child, Future())
+            work.runner.run("1", child, StopSignal())
     task = store.tasks.get("1")
     assert (task["status"], task["crash_count"]) == ("Pending", 0)
-    work.runner.run("1", child, Future())
+    work.runner.run("1", child, StopSignal())
     assert store.tasks.get("1")["success"] is True
 
 
@@ -171,7 +170,7 @@ def test_a_task_whose_features_are_gone_fails(
     with pytest.raises(BlobMissingError):
         list(blobs.chunks(features_name("1"), 0, 1))
     for _ in range(3):
-        work.runner.run("1", child, Future())
+        work.runner.run("1", child, StopSignal())
     task = store.tasks.get("1")
     assert task["success"] is False
     assert "could not be read: features/1" in task["error"]

@@ -12,7 +12,7 @@ import pytest
 
 from callback_sdk.service.blobs import BlobMissingError, BlobStorageError, StorageUnavailableError
 from callback_sdk.service.work import uploads as module
-from callback_sdk.service.work.process import CANCEL
+from callback_sdk.service.work.process import CANCEL, StopSignal
 from callback_sdk.service.work.uploads import BlobUpload, PendingUploads
 
 
@@ -60,7 +60,7 @@ def upload(*names: str) -> tuple[BlobUpload, Future[Exception | None]]:
     concluded: Future[Exception | None] = Future()
     # Any file that exists: the storage looks at names only.
     files = [(Path(__file__), name) for name in names]
-    return BlobUpload(job_id=names[0], files=files, stop=Future(), conclude=concluded.set_result), concluded
+    return BlobUpload(job_id=names[0], files=files, stop=StopSignal(), conclude=concluded.set_result), concluded
 
 
 def in_thread(call: Callable[..., Any], *arguments: Any) -> threading.Thread:
@@ -118,7 +118,7 @@ def test_results_without_files_never_wait(pending: PendingUploads) -> None:
     """Small results lie in the database: they are concluded at once, whatever waits."""
     pending.store(upload("a")[0])
     concluded: Future[Exception | None] = Future()
-    pending.store(BlobUpload(job_id="small", files=[], stop=Future(), conclude=concluded.set_result))
+    pending.store(BlobUpload(job_id="small", files=[], stop=StopSignal(), conclude=concluded.set_result))
     assert concluded.done()
 
 
@@ -145,7 +145,7 @@ def test_a_canceled_upload_is_given_up(storage: Storage, pending: PendingUploads
         pending.store(upload(name)[0])
     one, concluded = upload("c")
     caller = in_thread(pending.store, one)
-    one.stop.set_result(CANCEL)
+    one.stop.request(CANCEL)
     assert isinstance(concluded.result(30), BlobStorageError)
     caller.join(30)
     assert storage.kept == []
@@ -210,7 +210,7 @@ def test_a_file_that_is_gone_is_no_outage(pending: PendingUploads) -> None:
     """Its task runs again."""
     concluded: Future[Exception | None] = Future()
     pending.store(
-        BlobUpload(job_id="1", files=[(Path("/nonexistent"), "a")], stop=Future(), conclude=concluded.set_result)
+        BlobUpload(job_id="1", files=[(Path("/nonexistent"), "a")], stop=StopSignal(), conclude=concluded.set_result)
     )
     assert isinstance(concluded.result(30), BlobMissingError)
 
