@@ -1,4 +1,4 @@
-"""Sends what is due: waiting tasks and deliveries to the engine; and takes back what dead workers held."""
+"""Dispatches due tasks and deliveries to the engine, and requeues those whose lease has expired."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ from callback_sdk.service.supervision.threads import SupervisedThread
 _log = logging.getLogger(__name__)
 
 AGAIN_AFTER = 15.0
-"""Seconds after which an id that an engine was given, and nobody claimed, counts as lost and is given again."""
+"""Seconds after which an id that was dispatched but not claimed counts as lost and is dispatched again."""
 
 _LONGEST_SLEEP = 5.0
-"""Seconds between looks at the store when nothing is known to become due."""
+"""Maximum seconds between checks of the store."""
 
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 10.0
 """Seconds between retries, at most, while the store or the engine is away."""
 
 _LONGEST_ROUND = 180.0
-"""Seconds after which a look counts as hanging: more than the timeouts of database and broker together."""
+"""Seconds after which a check counts as hanging: more than the timeouts of database and broker together."""
 
 _SHORT_SLEEP = 0.25
-"""Seconds between looks while more waits than the engine takes."""
+"""Seconds between checks while more tasks are queued than the engine takes."""
 
 _PAUSE = 0.01
-"""Seconds between two looks at least: what wakes the loop meanwhile shares the next one."""
+"""Minimum seconds between two checks, so that several wakeups share one."""
 
 _WATCH = 2.0
-"""Seconds between looks for dead workers, at least."""
+"""Minimum seconds between checks for expired leases."""
 
 _PATIENCE = 10.0
-"""Seconds that may lie between two looks, or by which two clocks may part, before no silence counts any more."""
+"""Maximum seconds between two checks, or between two clocks, with which missing heartbeats still count."""
 
 
 @define
 class Watch:
-    """Tells how long the signs of life of a worker could have been given, and seen.
+    """Measures for how long heartbeats of workers could have been written and seen.
 
-    Not while the database was away, nor while this machine slept, which may be the workers' as well; and when
-    somebody puts the database's clock forward, every sign seems old.
+    They could not while the database was unavailable, nor while this machine slept, which may be the workers' as well.
+    And after the database's clock was put forward, every heartbeat seems old.
 
     Attributes:
         clock_was_set: Whether the database's clock was put forward or back since the look before the last one.
@@ -62,11 +62,11 @@ class Watch:
     _clock: float = 0.0
 
     def interrupt(self) -> None:
-        """Begin anew with the next look, as the database is away."""
+        """Start over with the next check, as the database is unavailable."""
         self._since = None
 
     def look(self, moment: float, clock: float) -> float:
-        """Return for how many seconds silence has counted.
+        """Return for how many seconds missing heartbeats have counted.
 
         Args:
             moment: Now, in seconds of a clock that is never put forward.
@@ -81,14 +81,14 @@ class Watch:
 
 
 class Dispatcher:
-    """A thread that looks into the store when woken, when something is due, and now and then.
+    """A thread that dispatches due tasks and deliveries: when woken, when one becomes due, and every few seconds.
 
-    Any number of services may have one each on the same store.
+    Any number of services may run one each on the same store.
 
     Args:
-        store: The truth.
-        engine: Brings tasks and deliveries to workers.
-        wakeup: Whoever sets it makes the thread look at once.
+        store: The store of tasks and deliveries.
+        engine: Transports tasks and deliveries to workers.
+        wakeup: Wakes the thread when it is set.
         lease: How long a worker may be silent before it counts as dead.
     """
 
@@ -101,7 +101,7 @@ class Dispatcher:
         self._awake = wakeup
         self._watch = Watch()
         self._watched_at: float | None = None
-        self._outage = OutageLog(_log, failing="Nothing can be dispatched", working="Tasks are dispatched again")
+        self._outage = OutageLog(_log, failing="Dispatch failed", working="Tasks are dispatched again")
         self._stopping = threading.Event()
         self._thread = SupervisedThread(
             self._loop, name="dispatcher", stopping=self._stopping, longest_round=_LONGEST_ROUND
@@ -118,9 +118,9 @@ class Dispatcher:
         self._thread.join()
 
     def check(self) -> None:
-        """Make sure that the thread runs, and that its latest look succeeded.
+        """Check that the thread runs, and that its latest check succeeded.
 
-        An engine may well take a connection while it takes no task: a Redis server that is a replica, for one.
+        A broker may accept connections but no tasks; a Redis replica does.
 
         Raises:
             ThreadError: It has ended, or hangs.
@@ -147,7 +147,7 @@ class Dispatcher:
                 self._awake.wait(sleep)
 
     def _retry_later(self, error: Exception) -> None:
-        """Wait before the next look, whatever is submitted meanwhile: it would fail as well."""
+        """Wait before the next check, even if tasks are submitted meanwhile: it would fail as well."""
         if isinstance(error, StoreUnavailableError):
             self._watch.interrupt()
             self._watched_at = None
@@ -164,7 +164,7 @@ class Dispatcher:
         return min(_LONGEST_SLEEP, seconds) if seconds else _LONGEST_SLEEP
 
     def _send_tasks(self) -> bool:
-        """Give the engine as many tasks as it takes, and return whether there may be more."""
+        """Dispatch as many tasks as the engine takes, and return whether there may be more."""
         more = False
         for capacity in self._engine.capacities():
             taken: list[str] = []
@@ -185,18 +185,18 @@ class Dispatcher:
         return len(due) == limit
 
     def _take_back(self) -> None:
-        """Take back what workers held that have been silent for too long."""
+        """Requeue tasks and deliveries whose lease has expired."""
         moment = time.monotonic()
         if self._watched_at is not None and moment - self._watched_at < _WATCH:
             return
         silence = self._watch.look(moment, self._store.clock())
         if self._watch.clock_was_set:
-            _log.warning("The database's clock was set; leases and dispatches of its future are repaired.")
+            _log.warning("The database's clock was set; repairing times that lie in its future.")
             repairs.repair_times(self._store.database, lease=self._lease)
         if silence >= self._lease:
             for job_id, attempt in self._store.tasks.reclaim(silent_for=self._lease):
                 _log.warning(
-                    "Task %s: its worker was not heard of any more.",
+                    "Task %s: lease expired, requeueing.",
                     job_id,
                     extra={"action": "take_back", "job_id": job_id, "attempt": attempt},
                 )

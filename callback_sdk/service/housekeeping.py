@@ -1,4 +1,4 @@
-"""What nobody needs any more is removed, and what can never run is ended: at the start, and then every hour."""
+"""Removes expired data, and fails tasks that can never run: at the start, and then every hour."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _STEP = 500
 
 
 class Housekeeper:
-    """A thread that looks after what is old. Any number of services may have one each on the same store.
+    """A thread that removes expired data. Any number of services may run one each on the same store.
 
     Args:
         runtime: What the service is made of.
@@ -68,7 +68,7 @@ class Housekeeper:
         self._thread.check()
 
     def tidy(self, moment: float) -> None:
-        """Do one round. What fails keeps nothing else from being done, and is done in the next one.
+        """Run every step once. A step that fails doesn't prevent the others, and is repeated in the next round.
 
         Args:
             moment: Now, in seconds of a clock that is never put forward.
@@ -84,12 +84,12 @@ class Housekeeper:
             try:
                 step()
             except StoreUnavailableError as error:  # noqa: PERF203 - six rounds
-                _log.warning("The housekeeping waits for its next round: %s", error)
+                _log.warning("Housekeeping skipped: %s", error)
             except Exception:  # noqa: BLE001 - what is left over costs space only
                 if self._stopping.is_set():
                     # The store is closed by now; the next start does the rest.
                     return
-                _log.exception("A part of the housekeeping failed.")
+                _log.exception("A housekeeping step failed.")
 
     def _loop(self) -> None:
         while not self._stopping.is_set():
@@ -103,7 +103,7 @@ class Housekeeper:
         delay = self._longest_delay.total_seconds()
         count = repairs.repair_times(self._store.database, lease=self._lease, longest_delay=delay)
         if count:
-            _log.warning("%d times were of a clock that was wrong, and are repaired.", count)
+            _log.warning("Repaired %d times that were written by a wrong clock.", count)
             self._awake()
 
     def _clean(self) -> None:
@@ -112,11 +112,11 @@ class Housekeeper:
     def _end_unknown(self, moment: float) -> None:
         missing = self._store.tasks.unknown(list(self._registry))
         if missing:
-            _log.warning("Tasks wait for algorithms that this registry doesn't have: %s.", ", ".join(missing))
+            _log.warning("Queued tasks need algorithms that this registry doesn't have: %s.", ", ".join(missing))
         self._missing = {name: self._missing.get(name, moment) for name in missing}
         for name, since in self._missing.items():
             if moment - since >= PATIENCE.total_seconds():
-                error = f"No algorithm is called {name!r} any more; the task waited for it for {PATIENCE}."
+                error = f"The algorithm {name!r} isn't registered any more; the task waited {PATIENCE} for it."
                 for job_id in self._store.tasks.end_waiting(name, error):
                     _log.warning("Task %s has failed: %s", job_id, error, extra={"job_id": job_id})
                 self._awake()
@@ -130,6 +130,6 @@ class Housekeeper:
                     self._blobs.remove(results_name(ended.job_id, attempt))
             self._store.tasks.forget([ended.job_id for ended in old])
             if old:
-                _log.info("%d tasks that ended more than %s ago are forgotten.", len(old), self._keep)
+                _log.info("Purged %d tasks that ended more than %s ago.", len(old), self._keep)
             if len(old) < _STEP:
                 return

@@ -1,7 +1,8 @@
-"""The engine for many machines: Celery brings ids to workers over RabbitMQ, Redis or Valkey.
+"""The engine for many machines: Celery transports ids to workers over RabbitMQ, Redis or Valkey.
 
-The store is the truth, so nothing that a broker does can lose or double a task: a worker claims it first. A queue
-holds only as many ids as workers have lately taken, and the rest waits in the store, where the most urgent goes first.
+The store is the single source of truth, and workers claim a task before they run it, so a broker can neither lose nor
+duplicate tasks. A queue holds only about as many ids as workers took recently. The rest stays in the store, where the
+highest priority goes first.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ def make_app(broker: Secret[str]) -> Any:
         broker_connection_timeout=_TIMEOUT,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        # A worker computes in the thread that would send heartbeats; the claims in the store have their own.
+        # A worker computes in the thread that would send AMQP heartbeats, so the broker would close its connection.
+        # Claims in the store have heartbeats of their own.
         broker_heartbeat=0,
         broker_transport_options=_transport_options(broker),
         task_acks_late=True,
@@ -195,8 +197,8 @@ def _explained(away: tuple[type[Exception], ...]) -> Iterator[None]:
         else:
             failure = EngineError(
                 f"The message broker can't be used: {reason}",
-                hint="See that it runs and takes writes, and check CALLBACK_SDK_BROKER. What was accepted waits in the "
-                "store.",
+                hint="Check that it is running and accepts writes, and that CALLBACK_SDK_BROKER is correct. Accepted "
+                "tasks stay queued in the database.",
             )
     else:
         return
@@ -208,7 +210,7 @@ def _reason(error: BaseException) -> str:
     found = next((inner for inner in _chain(error) if str(inner)), None)
     if found is None:
         timed_out = any(isinstance(inner, TimeoutError) for inner in _chain(error))
-        return "it did not answer in time." if timed_out else f"{type(error).__name__}."
+        return "it did not respond in time." if timed_out else f"{type(error).__name__}."
     return f"{type(found).__name__}: {str(found)[:200].rstrip('.')}."
 
 
@@ -253,7 +255,7 @@ class CeleryEngine:
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Do nothing: a broker that is away is waited for."""
+        """Do nothing: the dispatcher retries while the broker is unavailable."""
 
     def capacities(self) -> Sequence[Capacity]:
         """Return how far the queues are from their limits; see `Engine.capacities`."""
@@ -282,7 +284,7 @@ class CeleryEngine:
         return ()
 
     def cancel(self, job_id: str) -> None:
-        """Do nothing: the worker that has the claim looks for it every second."""
+        """Do nothing: the worker that has the claim checks it every second."""
 
     def check(self) -> None:
         """Connect to the broker once; see `Engine.check`."""
@@ -304,7 +306,7 @@ class CeleryEngine:
     def _open(self) -> Any:
         if self._channel is None:
             self._connection = self._app.connection_for_write(heartbeat=0)
-            # A broker that takes a request and never answers must not hold the dispatcher for ever.
+            # A broker that accepts a request and never responds must not block the dispatcher forever.
             self._connection.transport_options.update(self._patience)
             self._connection.ensure_connection(max_retries=1, interval_start=0, timeout=_TIMEOUT)
             self._channel = self._connection.channel()

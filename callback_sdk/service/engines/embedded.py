@@ -39,7 +39,7 @@ def create_engine(runtime: Runtime, options: EngineOptions) -> Iterator[Embedded
     lost = runtime.store.tasks.reclaim(worker=worker)
     runtime.store.deliveries.reclaim(worker=worker)
     if lost:
-        _log.warning("%d tasks were running when the service was stopped; they run again.", len(lost))
+        _log.warning("Requeued %d tasks that were running when the service stopped.", len(lost))
     with open_worker(runtime, worker) as work:
         yield EmbeddedEngine(
             work,
@@ -215,9 +215,7 @@ class EmbeddedEngine:
             # The dispatcher brings it again.
             self._claim_outage.failed(error)
         except Exception:  # noqa: BLE001 - the worker must outlive every fault
-            _log.exception(
-                "Task %s could not be taken up; the dispatcher brings it again.", job_id, extra={"job_id": job_id}
-            )
+            _log.exception("Task %s: could not be started, requeueing.", job_id, extra={"job_id": job_id})
         finally:
             # Also when the thread ends by this: the task could never be brought to the next one.
             if run is None:
@@ -231,7 +229,7 @@ class EmbeddedEngine:
             try:
                 self._runner.finish(run)
             except Exception:  # noqa: BLE001 - the thread must outlive every fault
-                _log.exception("Task %s could not be ended; it runs again.", job_id, extra={"job_id": job_id})
+                _log.exception("Task %s: outcome could not be stored, requeueing.", job_id, extra={"job_id": job_id})
             finally:
                 self._forget(job_id)
 

@@ -1,4 +1,4 @@
-"""What the service needs of an engine."""
+"""Engine: the interface of what transports tasks to workers."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Capacity:
 
 
 class Engine(Protocol):
-    """A courier of ids. It may bring one twice, or lose one: the dispatcher sends again.
+    """Transports ids to workers, at least once and unreliably: the dispatcher sends lost ones again.
 
-    It takes no more than workers will soon come to, so that what is urgent can still go first.
+    It takes only as many ids as workers will run soon, so that urgent tasks can still go first.
 
     Attributes:
-        needs_polling: Whether nobody wakes the dispatcher when there is room again, so that it has to ask.
+        needs_polling: Whether the dispatcher has to ask for free capacity, as nothing wakes it.
     """
 
     needs_polling: bool
@@ -65,5 +65,5 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Break off what runs and give it back."""
+        """Stop and requeue what runs."""
         ...

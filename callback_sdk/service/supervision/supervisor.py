@@ -181,7 +181,7 @@ class WorkerSupervisor:
         slot.problems = [reason]
         self._last_failure = reason
         self._release(slot)
-        _log.warning("A %s process of this worker ended: %s It starts again in %.1f s.", slot.role, reason, pause)
+        _log.warning("Worker process (%s) ended: %s Restarting in %.1f s.", slot.role, reason, pause)
 
     def _release(self, slot: _Slot) -> None:
         if slot.reports is not None:

@@ -108,9 +108,7 @@ class SupervisedThread:
             self._wait_for_restart(failure, retry_pause(failures))
 
     def _wait_for_restart(self, error: BaseException | None, pause: float) -> None:
-        _log.critical(
-            "The thread %s ended: %s. It starts again in %.1f s.", self.name, self._failure, pause, exc_info=error
-        )
+        _log.critical("Thread %s ended: %s. Restarting in %.1f s.", self.name, self._failure, pause, exc_info=error)
         self._stopping.wait(pause)
         self._round_at = time.monotonic()
         if self._longest_round is None:

@@ -1,7 +1,7 @@
-"""What happens in the child process: one algorithm is called, and its return value becomes a file of JSON.
+"""The child process: calls one algorithm, and writes its return value to a JSON file.
 
-The parent hears only numbers and strings of ours. No object of the algorithm's is pickled, so none can
-fail to be, and none runs code in the parent.
+Only numbers and strings of this package go to the parent. No object of the algorithm is pickled, so none can fail to be
+pickled, and none can run code in the parent when it is unpickled.
 """
 
 from __future__ import annotations
@@ -119,7 +119,8 @@ def prepare(parent: int) -> None:
         parent: The parent's pid.
     """
     if sys.platform == "linux":
-        # Whatever an algorithm starts stays below this process, however it is started, and ends with it.
+        # Orphans of daemonizing or double-forking algorithms are reparented to this process instead of init
+        # (PR_SET_CHILD_SUBREAPER, prctl(2)), so that `ChildProcess.close` still finds and kills them.
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1)
         _prefer_for_oom_kill()
     die_with_parent(parent)
@@ -127,7 +128,10 @@ def prepare(parent: int) -> None:
 
 
 def _prefer_for_oom_kill() -> None:
-    """Let the kernel kill this process, and what it starts, before the service when the machine has no memory left."""
+    """Let the kernel's OOM killer choose this process and its children before the service.
+
+    Raising the score needs no privilege, lowering it does, and children inherit it; see proc(5).
+    """
     with contextlib.suppress(OSError, ValueError):
         file = Path("/proc/self/oom_score_adj")
         file.write_text(str(max(_OOM_SCORE, int(file.read_text()))))
@@ -136,7 +140,8 @@ def _prefer_for_oom_kill() -> None:
 def die_with_parent(parent: int | None = None) -> None:
     """Let this process end when the one that started it does.
 
-    On Linux the kernel kills it, as soon as the parent's thread that started it ends. Elsewhere a thread watches.
+    On Linux the kernel kills it when the thread that started it ends, even if the parent's other threads live on (see
+    PR_SET_PDEATHSIG in prctl(2)). Elsewhere a thread checks the parent's pid.
 
     Args:
         parent: The parent's pid; whoever it is now when None.
@@ -146,7 +151,7 @@ def die_with_parent(parent: int | None = None) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     else:
         threading.Thread(target=watch, args=(parent,), name="parent-watch", daemon=True).start()
-    # The parent may have died before the line above took effect.
+    # prctl(2) has no effect for a parent that ended before the call: then the pid has changed already.
     if os.getppid() != parent:
         os._exit(1)
 
@@ -238,7 +243,7 @@ def _write_file(spec: RunSpec, parts: list[bytes]) -> None:
     """Write a file. As it may have cost hours, a full disk is waited for, until the run is broken off."""
     while True:
         try:
-            # The parent makes it durable where it keeps it.
+            # Not synced here: the parent syncs it where it stores it.
             write_whole(spec.results, parts, durable=False)
         except OSError as error:  # noqa: PERF203 - one round in a good while
             if not is_full(error):

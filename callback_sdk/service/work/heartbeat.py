@@ -1,4 +1,4 @@
-"""What a worker process holds at the moment: it tells the store that it is alive, and notices what it has lost."""
+"""Heartbeat of one worker process: renews the leases of its claims, and stops runs whose claim is lost."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _ClaimedRun:
 
 
 class Heartbeat:
-    """The claims of one worker process, with a thread that looks after them.
+    """The claims of one worker process, and the thread that renews their leases.
 
     Args:
         store: Where they are.
@@ -55,22 +55,22 @@ class Heartbeat:
         self._sending: dict[str, int] = {}
         self._renewed_at = -self._interval
         self._stopping = threading.Event()
-        self._outage = OutageLog(_log, failing="The claims can't be renewed", working="The claims are renewed again")
+        self._outage = OutageLog(_log, failing="Heartbeat failed, retrying", working="Heartbeat works again")
         self._thread = SupervisedThread(
             self._loop, name="claims", stopping=self._stopping, longest_round=_LONGEST_ROUND
         )
 
     def start(self) -> None:
-        """Begin to give signs of life."""
+        """Start the heartbeat."""
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread. What is still claimed is taken back by others after a while."""
+        """Stop the heartbeat. Claims that are still held expire with their lease."""
         self._stopping.set()
         self._thread.join()
 
     def check(self) -> None:
-        """Make sure that the thread runs: without it others take this worker for dead.
+        """Check that the thread runs: without it the leases of this worker expire.
 
         Raises:
             ThreadError: It has ended, or hangs.
@@ -107,7 +107,7 @@ class Heartbeat:
                 self._sending.pop(claim.delivery_id, None)
 
     def stop_runs(self, reason: str) -> None:
-        """Break off whatever runs."""
+        """Request the end of all runs."""
         with self._lock:
             stops = [run.stop for run in self._runs.values()]
         for stop in stops:

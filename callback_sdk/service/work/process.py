@@ -1,4 +1,4 @@
-"""One child process that runs algorithms, one after the other, and is really killed when it must be."""
+"""ChildProcess: runs algorithms one after the other in a child process, which cancellation and limits kill."""
 
 from __future__ import annotations
 

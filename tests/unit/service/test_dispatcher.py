@@ -143,7 +143,7 @@ def test_submissions_while_the_engine_is_away_are_few_log_lines(
         wait_until(lambda: "again" in caplog.text)
     lines = [record for record in caplog.records if record.name == module.__name__]
     assert [record.getMessage().partition(",")[0] for record in lines] == [
-        "Nothing can be dispatched: The broker is away.",
+        "Dispatch failed: The broker is away.",
         "Tasks are dispatched again",
     ]
     assert not any(record.exc_info for record in lines)

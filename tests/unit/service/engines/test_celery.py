@@ -93,7 +93,7 @@ def test_a_server_that_takes_no_writes_is_an_outage(
     with redis.Redis.from_url(broker.reveal()) as server:
         server.execute_command(*command)
         try:
-            with pytest.raises(EngineError, match="takes writes"):
+            with pytest.raises(EngineError, match="accepts writes"):
                 engine.capacities()
         finally:
             server.execute_command(*undo)
@@ -106,7 +106,7 @@ def test_an_error_without_a_text_is_told_by_what_it_comes_from() -> None:
     timeout = TimeoutError()
     silent = OperationalError("")
     silent.__cause__ = timeout
-    assert _reason(silent) == "it did not answer in time."
+    assert _reason(silent) == "it did not respond in time."
     wrapped = OperationalError("")
     wrapped.__cause__ = ConnectionResetError("reset by peer.")
     assert _reason(wrapped) == "ConnectionResetError: reset by peer."

@@ -89,7 +89,7 @@ def test_an_outage_at_the_start_is_retried_with_backoff(
     assert "The database is away." in seen[0][-1] or "it is starting" in seen[0][-1]
     lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(lines) == len(failures)
-    assert all("A send process of this worker ended: The database is away." in line for line in lines)
+    assert all("Worker process (send) ended: The database is away." in line for line in lines)
 
 
 def test_a_worker_that_can_not_start_in_time_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +126,7 @@ def test_a_process_that_is_killed_is_started_again(
     thread = interrupt_when(killed_and_back)
     supervisor.run()
     thread.join()
-    assert "A compute process of this worker ended: it was killed by SIGKILL." in caplog.text
+    assert "Worker process (compute) ended: it was killed by SIGKILL." in caplog.text
     assert supervisor.is_alive()
     assert supervisor.problems() == ["The worker is stopping."]
 
