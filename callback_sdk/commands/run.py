@@ -64,7 +64,6 @@ def run(
     from callback_sdk.service.server import default_processes
     from callback_sdk.service.supervision.memory import default_limit, limit_of
     from callback_sdk.service.work.child import RunSpec
-    from callback_sdk.service.supervision.memory import default_limit, limit_of
     from callback_sdk.service.work.output_capture import read_tail
     from callback_sdk.service.work.process import ChildProcess, StopSignal
 

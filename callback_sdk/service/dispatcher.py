@@ -169,7 +169,9 @@ class Dispatcher:
         for capacity in self._engine.capacities():
             taken: list[str] = []
             if capacity.limit > 0:
-                taken = self._store.tasks.fetch_due(capacity.limit, algorithms=capacity.algorithms, again_after=AGAIN_AFTER)
+                taken = self._store.tasks.fetch_due(
+                    capacity.limit, algorithms=capacity.algorithms, again_after=AGAIN_AFTER
+                )
                 self._engine.send(capacity, taken)
             more = more or (len(taken) == capacity.limit and self._engine.needs_polling)
         return more

@@ -49,7 +49,6 @@ from callback_sdk.service.supervision.supervisor import EXIT_SETTING, EXIT_UNAVA
 from callback_sdk.service.supervision.threads import ThreadError
 from callback_sdk.service.work.child import die_with_parent
 from callback_sdk.service.work.deliverer import THREADS
-from callback_sdk.service.supervision.memory import NO_LIMIT, MemoryLimit
 from callback_sdk.service.work.process import SHUTDOWN, ChildProcess, StopSignal
 from callback_sdk.service.work.uploads import PendingUploads
 

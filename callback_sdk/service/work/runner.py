@@ -33,7 +33,6 @@ from callback_sdk.service.supervision.memory import NO_LIMIT, MemoryLimit, limit
 from callback_sdk.service.work.child import RunResult, RunSpec
 from callback_sdk.service.work.deliverer import Deliverer
 from callback_sdk.service.work.heartbeat import Heartbeat
-from callback_sdk.service.supervision.memory import NO_LIMIT, MemoryLimit, limit_of
 from callback_sdk.service.work.output_capture import read_tail
 from callback_sdk.service.work.process import CANCEL, SHUTDOWN, ChildProcess, Outcome, StopSignal
 from callback_sdk.service.work.uploads import BlobUpload, PendingUploads
