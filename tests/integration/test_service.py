@@ -275,7 +275,7 @@ def test_malformed_features_leave_no_task(service: Service, features: bytes, wor
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"callback_url": "ftp://example.org/x"}, "http or https"),
+        ({"callback_url": "ftp://example.org/x"}, "only http and https"),
         ({"callback_url": "http://a.example|http://b.example", "callback_param": [{}]}, "list of 1 for 2"),
         ({"callback_url": "|".join(["http://a.example"] * 11)}, "11 callbacks"),
         ({"callback_url": "http://a.example", "callback_param": "{"}, "'callback_param' is not JSON"),
