@@ -1,4 +1,4 @@
-"""The service without its web face: what is accepted, canceled and delivered again."""
+"""The service's application layer, independent of HTTP: submission, cancellation and redelivery."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from callback_sdk.service.store import AcceptedTask, IdempotencyKey, StoreUnavai
 
 @define(frozen=True, kw_only=True)
 class TaskRequest:
-    """One task as it came, checked.
+    """A validated submission.
 
     Attributes:
         submission: The task and its targets.
-        features: Its data, or the file with them in the scratch folder, which several tasks may share.
+        features: The features, or their file in the scratch directory, which several tasks may share.
     """
 
     submission: Submission
@@ -32,13 +32,13 @@ class TaskRequest:
 
 
 class TaskService:
-    """Holds the parts of the service together.
+    """The service's application layer, independent of HTTP.
 
     Args:
-        runtime: What the service is made of.
-        engine: Brings tasks to workers.
-        dispatcher: Sends what is due to the engine.
-        housekeeper: Looks after what is old.
+        runtime: The components of this process.
+        engine: Transports tasks to workers.
+        dispatcher: Dispatches due tasks and deliveries to the engine.
+        housekeeper: Removes expired data.
     """
 
     def __init__(
@@ -55,14 +55,14 @@ class TaskService:
         self._removals = BlobRemover(runtime.blobs)
 
     def start(self) -> None:
-        """Take up the work."""
+        """Start the threads."""
         self._housekeeper.start()
         self._removals.start()
         self.engine.start()
         self._dispatcher.start()
 
     def close(self) -> None:
-        """Begin nothing new, and give what runs its grace; the rest goes on at the next start."""
+        """Start nothing new, and wait for running tasks until the shutdown timeout; the next start runs the others."""
         self._housekeeper.close()
         self._removals.close()
         self._dispatcher.close()
@@ -71,33 +71,33 @@ class TaskService:
     def submit(
         self, received: Sequence[TaskRequest], key: IdempotencyKey | None = None, *, max_bytes: float = math.inf
     ) -> list[AcceptedTask]:
-        """Accept tasks for good, all or none.
+        """Accept tasks durably, all or none.
 
         Args:
             received: Tasks of one owner.
-            key: Makes a repetition of the request harmless.
-            max_bytes: Bytes that the owner's tasks may take.
+            key: Idempotency key.
+            max_bytes: Storage quota of the owner, in bytes.
 
         Returns:
-            The tasks, in order; those of the first time when the key has come before.
+            The tasks, in order; those of the first request if the key is known.
 
         Raises:
-            StorageQuotaError: The owner's tasks would take more.
-            IdempotencyConflictError: The key has come with another request.
+            StorageQuotaError: The owner's tasks would exceed the quota.
+            IdempotencyConflictError: The key was used for a different request.
             StoreUnavailableError: The database can't be written. Nothing is accepted.
-            BlobStorageError: The features can't be kept. Nothing is accepted.
+            BlobStorageError: The features can't be stored. Nothing is accepted.
         """
         kept: list[str] = []
         try:
             firsts: dict[Path, str] = {}
-            # Before any is moved to the blobs.
+            # Before any features are moved to blob storage.
             sizes = [_size(item.features) for item in received]
             submissions = [
                 evolve(self._kept(item, kept, firsts), size=size) for item, size in zip(received, sizes, strict=True)
             ]
             accepted = self.store.tasks.submit(submissions, key, max_bytes=max_bytes)
         except StoreUnavailableError:
-            # Perhaps it was committed all the same; features without a task are cleaned away in time.
+            # The transaction may have been committed anyway. Housekeeping removes features without a task.
             raise
         except BaseException:
             self._forget(*kept)
@@ -112,7 +112,7 @@ class TaskService:
         """Cancel a task unless it has ended.
 
         Returns:
-            Its status now; None when there is no such task.
+            Its status afterwards; None if it doesn't exist.
         """
         status = self.store.tasks.cancel(job_id)
         if status is not None:
@@ -122,18 +122,18 @@ class TaskService:
         return status
 
     def redeliver(self, job_id: str, delivery_id: str) -> bool:
-        """Make a delivery due at once, whatever has become of it; False while the task has not ended."""
+        """Make a delivery due at once, whatever its status; return False if the task has not ended."""
         due = self.store.deliveries.redeliver(job_id, delivery_id)
         self.runtime.wakeup.set()
         return due
 
     def check(self) -> None:
-        """Make sure that everything that the service needs can be reached, and that its threads run.
+        """Check that all dependencies are available and all threads run.
 
         Raises:
-            CallbackSDKError: The text says what can't.
+            CallbackSDKError: A check failed; the message names it.
         """
-        # First, as they need no time: one that has ended is the cause of whatever else is wrong.
+        # Threads first: the check is cheap, and a thread that ended may cause the other failures.
         self._dispatcher.check()
         self._housekeeper.check()
         self._removals.check()
@@ -146,8 +146,8 @@ class TaskService:
         if isinstance(item.features, bytes):
             return evolve(item.submission, features=item.features)
         job_id = item.submission.task.job_id
-        # Each task has features of its own, which are forgotten when it ends; of those that share a file the first
-        # one takes it over.
+        # Each task has features of its own, which are deleted when it ends; the first of those that share a file moves
+        # it, the others copy it.
         first = firsts.get(item.features)
         if first is not None:
             kept.append(job_id)

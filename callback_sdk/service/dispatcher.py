@@ -27,10 +27,10 @@ _LONGEST_SLEEP = 5.0
 
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 10.0
-"""Seconds between retries, at most, while the store or the engine is away."""
+"""Maximum seconds between retries while the store or the engine is unavailable."""
 
 _LONGEST_ROUND = 180.0
-"""Seconds after which a check counts as hanging: more than the timeouts of database and broker together."""
+"""Seconds after which a check counts as hanging: more than the sum of the database's and the broker's timeouts."""
 
 _SHORT_SLEEP = 0.25
 """Seconds between checks while more tasks are queued than the engine takes."""
@@ -42,18 +42,18 @@ _WATCH = 2.0
 """Minimum seconds between checks for expired leases."""
 
 _PATIENCE = 10.0
-"""Maximum seconds between two checks, or between two clocks, with which missing heartbeats still count."""
+"""Maximum gap between two checks, or clock skew, in seconds, with which missing heartbeats still count."""
 
 
 @define
 class Watch:
-    """Measures for how long heartbeats of workers could have been written and seen.
+    """Measures for how long workers could write heartbeats and the dispatcher could read them.
 
-    They could not while the database was unavailable, nor while this machine slept, which may be the workers' as well.
-    And after the database's clock was put forward, every heartbeat seems old.
+    They could not while the database was unavailable, or while this machine (which may run the workers too) was
+    suspended. After the database's clock was set forward, every heartbeat seems old.
 
     Attributes:
-        clock_was_set: Whether the database's clock was put forward or back since the look before the last one.
+        clock_was_set: Whether the database's clock was set forward or back between the last two checks.
     """
 
     clock_was_set: bool = False
@@ -62,15 +62,15 @@ class Watch:
     _clock: float = 0.0
 
     def interrupt(self) -> None:
-        """Start over with the next check, as the database is unavailable."""
+        """Restart the measurement with the next check, as the database is unavailable."""
         self._since = None
 
     def look(self, moment: float, clock: float) -> float:
         """Return for how many seconds missing heartbeats have counted.
 
         Args:
-            moment: Now, in seconds of a clock that is never put forward.
-            clock: Now, by the database's clock.
+            moment: The current time of a monotonic clock, in seconds.
+            clock: The current time of the database's clock, in seconds.
         """
         passed = moment - self._seen_at
         self.clock_was_set = self._seen_at > 0 and abs(clock - self._clock - passed) > _PATIENCE
@@ -86,10 +86,10 @@ class Dispatcher:
     Any number of services may run one each on the same store.
 
     Args:
-        store: The store of tasks and deliveries.
+        store: The store.
         engine: Transports tasks and deliveries to workers.
         wakeup: Wakes the thread when it is set.
-        lease: How long a worker may be silent before it counts as dead.
+        lease: How long after its last heartbeat a worker counts as dead.
     """
 
     def __init__(
@@ -108,11 +108,11 @@ class Dispatcher:
         )
 
     def start(self) -> None:
-        """Take up the work."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         self._stopping.set()
         self._awake.set()
         self._thread.join()
@@ -128,7 +128,7 @@ class Dispatcher:
         """
         self._thread.check()
         if isinstance(error := self._outage.error, CallbackSDKError):
-            # Anew each time: an error collects the frames of whoever raises it.
+            # A new error each time: an error collects the frames of its raisers.
             raise EngineError(error.message, hint=error.hint)
 
     def _loop(self) -> None:
@@ -137,12 +137,12 @@ class Dispatcher:
             self._awake.clear()
             try:
                 sleep = self._look()
-            except Exception as error:  # noqa: BLE001 - the loop must outlive every fault
+            except Exception as error:  # noqa: BLE001 - the loop must survive any error
                 self._retry_later(error)
                 self._thread.complete_round()
             else:
                 self._outage.recovered()
-                # Before the sleep: whoever asks for readiness meanwhile hears of this look, and not of the one before.
+                # Before the sleep, so that readiness checks meanwhile get the result of this check.
                 self._thread.complete_round()
                 self._awake.wait(sleep)
 
@@ -154,13 +154,13 @@ class Dispatcher:
         self._stopping.wait(retry_pause(self._outage.failed(error), first=_FIRST_PAUSE, longest=_LONGEST_PAUSE))
 
     def _look(self) -> float:
-        self._take_back()
+        self._reclaim_expired_leases()
         more = self._send_tasks()
         more = self._send_deliveries() or more
         if more:
             return _SHORT_SLEEP
         seconds = self._store.deliveries.next_due()
-        # What is due now and was not sent waits for room, which wakes the loop, or for whoever has it.
+        # Due ids that were not sent wait for free capacity, which wakes the loop, or for the process that claimed them.
         return min(_LONGEST_SLEEP, seconds) if seconds else _LONGEST_SLEEP
 
     def _send_tasks(self) -> bool:
@@ -186,7 +186,7 @@ class Dispatcher:
             self._store.deliveries.unmark_dispatched(delivery_id)
         return len(due) == limit
 
-    def _take_back(self) -> None:
+    def _reclaim_expired_leases(self) -> None:
         """Requeue tasks and deliveries whose lease has expired."""
         moment = time.monotonic()
         if self._watched_at is not None and moment - self._watched_at < _WATCH:

@@ -1,4 +1,4 @@
-"""Credentials at rest: encrypted with a key that is not in the database."""
+"""Encryption of credentials at rest, with keys that are not in the database."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _HINT = "callback-sdk db generate-key makes one for CALLBACK_SDK_ENCRYPTION_KEYS
 
 
 class CredentialCipherError(CallbackSDKError):
-    """A text was encrypted with a key that the cipher doesn't have, or was changed."""
+    """A ciphertext was encrypted with a key that the cipher doesn't have, or is corrupt."""
 
 
 class CredentialCipher:
     """Encrypts and decrypts (Fernet: AES-128-CBC and HMAC-SHA256).
 
     Args:
-        keys: The newest first. It encrypts; all of them decrypt.
+        keys: The keys, newest first. The newest one encrypts; all of them decrypt.
 
     Raises:
-        ConfigurationError: There is no key, or one that is none.
+        ConfigurationError: There is no key, or one is invalid.
     """
 
     def __init__(self, keys: Sequence[Secret[str]]) -> None:
@@ -44,15 +44,15 @@ class CredentialCipher:
         return f"Vault({self._count} keys)"
 
     def encrypt(self, plain: Secret[str]) -> str:
-        """Return what only a holder of the newest key can read."""
-        # A lone surrogate passes: the error would carry the whole text.
+        """Encrypt a text with the newest key."""
+        # Lone surrogates are encoded too: a UnicodeEncodeError would contain the whole text.
         return self._fernet.encrypt(plain.reveal().encode("utf-8", "surrogatepass")).decode()
 
     def decrypt(self, sealed: str) -> Secret[str]:
-        """Return what was encrypted.
+        """Decrypt a text.
 
         Raises:
-            CredentialCipherError: None of the keys fits.
+            CredentialCipherError: None of the keys can decrypt it.
         """
         try:
             return Secret(self._fernet.decrypt(sealed.encode()).decode("utf-8", "surrogatepass"))
@@ -60,10 +60,10 @@ class CredentialCipher:
             raise _undecryptable() from None
 
     def rotate(self, sealed: str) -> str:
-        """Return the same text encrypted with the newest key.
+        """Re-encrypt a text with the newest key.
 
         Raises:
-            CredentialCipherError: None of the keys fits.
+            CredentialCipherError: None of the keys can decrypt it.
         """
         try:
             return self._fernet.rotate(sealed.encode()).decode()
@@ -71,41 +71,41 @@ class CredentialCipher:
             raise _undecryptable() from None
 
     def derive(self, purpose: str) -> tuple[Secret[bytes], ...]:
-        """Return 32 bytes for another purpose from each key, the newest first (HKDF with SHA-256, RFC 5869)."""
+        """Derive a 32-byte key for another purpose from each key, newest first (HKDF with SHA-256, RFC 5869)."""
         return tuple(Secret(_hkdf(purpose).derive(key.reveal())) for key in self._raw)
 
 
 def new_key() -> Secret[str]:
-    """Make a key from 256 random bits."""
+    """Generate a key from 256 random bits."""
     return Secret(Fernet.generate_key().decode())
 
 
 def ensure_keys(path: Path) -> tuple[Secret[str], ...]:
-    """Read the keys of a file, one in each line and the newest first, after making it when there is none.
+    """Read the keys from a file, one per line and newest first; create the file if it is missing.
 
     Args:
-        path: The file; a new one has mode 0600.
+        path: The file; a new file has mode 0600.
 
     Raises:
-        ConfigurationError: The file is empty, or no text.
+        ConfigurationError: The file is empty, or not UTF-8 text.
     """
     keys = Secret(secret_file(path, new_key).reveal().split())
     return tuple(Secret(key) for key in keys.reveal())
 
 
 def secret_file(path: Path, make: Callable[[], Secret[str]]) -> Secret[str]:
-    """Read a file that holds a secret, after making it when there is none.
+    """Read a secret from a file; create the file if it is missing.
 
     Args:
-        path: The file; a new one has mode 0600.
-        make: Gives the secret of a new file.
+        path: The file; a new file has mode 0600.
+        make: Generates the secret for a new file.
 
     Raises:
-        ConfigurationError: The file is empty, or no text.
+        ConfigurationError: The file is empty, or not UTF-8 text.
     """
     if not path.exists():
         _make(path, make())
-    # Not read_text: the codec's error would carry the whole file.
+    # Not read_text: a UnicodeDecodeError would contain the whole file.
     found = Secret(path.read_bytes().decode("utf-8", "replace").strip())
     if "\ufffd" in found.reveal():
         raise ConfigurationError(f"The file {path} is no UTF-8 text.", hint="Put its backup there.")
@@ -122,12 +122,12 @@ def _make(path: Path, secret: Secret[str]) -> None:
             file.write(f"{secret.reveal()}\n")
             file.flush()
             os.fsync(file.fileno())
-        # A link never replaces: of two that start at once, one secret wins and both read it.
+        # link(2) never replaces a file: of two processes that start at once, one writes the secret and both read it.
         with suppress(FileExistsError):
             os.link(temporary, path)
     finally:
         temporary.unlink()
-    # Without the key, what the database keeps for good would be lost with the power.
+    # A power failure must not lose the key, as the credentials in the database could not be decrypted without it.
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)

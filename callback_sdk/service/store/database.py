@@ -119,7 +119,7 @@ class Database(ABC):
         while True:
             try:
                 done = self.write(work)
-            except StoreUnavailableError as error:  # noqa: PERF203 - one round in a good while
+            except StoreUnavailableError as error:  # noqa: PERF203 - retries are rare
                 self._outage.failed(error)
                 time.sleep(_RETRY)
             else:

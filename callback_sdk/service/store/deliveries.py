@@ -151,7 +151,7 @@ class DeliveryStore:
     """Deliveries in a database.
 
     Args:
-        database: Where they are.
+        database: The database.
         cipher: Decrypts their targets.
     """
 
@@ -209,8 +209,8 @@ class DeliveryStore:
 
         Args:
             owner: Id of the user.
-            after: `task_finished_at` and `delivery_id` of the last one of the page before.
-            limit: How many, at most.
+            after: `task_finished_at` and `delivery_id` of the last delivery of the previous page.
+            limit: Maximum number of deliveries.
         """
         # Literally the condition of the partial index: neither database uses it for a condition with a parameter.
         dead = deliveries.c.status == sa.literal(DEAD, literal_execute=True)
@@ -325,7 +325,7 @@ class DeliveryStore:
         self._settle(settle, {"_delivery": delivery_id, "_attempt": attempt}, {"last_error": error}, error)
 
     def unmark_dispatched(self, delivery_id: str) -> None:
-        """Let the dispatcher dispatch a delivery again at once that this process had no slot for."""
+        """Let the dispatcher redispatch a delivery at once for which this process had no free slot."""
         back = (
             deliveries.update()
             .where(*_IS_UNCLAIMED, deliveries.c.delivery_id == delivery_id)
@@ -360,7 +360,7 @@ class DeliveryStore:
         return self._database.write(revive)
 
     def reclaim(self, *, worker: str | None = None, silent_for: float = 0.0) -> int:
-        """Release the deliveries of dead workers. Attempts that were interrupted so don't count as retries.
+        """Release the deliveries of dead workers. Attempts interrupted this way don't count as retries.
 
         Args:
             worker: A worker that is known to be dead; None for all whose lease has expired.
@@ -404,13 +404,13 @@ class DeliveryStore:
 def make_due(
     connection: sa.Connection, task: Any, results: bytes | None, sender: DeliveringWorker | None
 ) -> DueDeliveries:  # fmt: skip
-    """Make the deliveries of a task due that ends in this transaction.
+    """Mark the deliveries of a task that ends in this transaction as due.
 
     Args:
-        connection: In the transaction that ends it.
-        task: Its columns.
-        results: Its results, when they are small.
-        sender: Claims as many as it can begin, and hears of the others; None to leave all to the dispatcher.
+        connection: A connection in the transaction that ends the task.
+        task: The task's columns.
+        results: The task's results if they are small.
+        sender: Claims the deliveries that it can start at once; None to leave all of them to the dispatcher.
     """
     if sender is None:
         connection.execute(_UPDATE_DUE, {"_job": task.job_id})

@@ -1,4 +1,4 @@
-"""Idempotency keys: what makes a repeated request the same request."""
+"""Idempotency keys: a repeated request returns the tasks of the first one."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from callback_sdk.service.store.tables import idempotency_keys
 
 
 class IdempotencyConflictError(CallbackSDKError, ValueError):
-    """An idempotency key came again with another request."""
+    """An idempotency key was reused with a different request."""
 
 
-def known(connection: sa.Connection, owner: str, key: IdempotencyKey) -> list[str] | None:
-    """Return the tasks of the first request with a key; None when this is the first.
+def find_job_ids(connection: sa.Connection, owner: str, key: IdempotencyKey) -> list[str] | None:
+    """Return the task ids of the first request with a key; None if the key is new.
 
     Raises:
-        IdempotencyConflictError: The first request was another one.
+        IdempotencyConflictError: The key was used for a different request.
     """
     query = sa.select(idempotency_keys).where(idempotency_keys.c.owner == owner, idempotency_keys.c.key == key.key)
     row = connection.execute(query).one_or_none()
@@ -35,13 +35,13 @@ def known(connection: sa.Connection, owner: str, key: IdempotencyKey) -> list[st
     return list(row.job_ids)
 
 
-def remember(connection: sa.Connection, owner: str, key: IdempotencyKey, job_ids: Sequence[str]) -> None:
-    """Keep a key together with its tasks."""
+def insert(connection: sa.Connection, owner: str, key: IdempotencyKey, job_ids: Sequence[str]) -> None:
+    """Insert a key with the ids of its tasks."""
     row = {"owner": owner, "key": key.key, "fingerprint": key.fingerprint, "job_ids": list(job_ids)}
     connection.execute(idempotency_keys.insert().values(**row, created_at=now()))
 
 
 def forget(database: Database, *, older_than: float) -> int:
-    """Forget keys, in seconds of age, and return how many."""
+    """Delete keys older than `older_than` seconds, and return their number."""
     old = idempotency_keys.delete().where(idempotency_keys.c.created_at < now() - older_than)
     return database.write(lambda connection: connection.execute(old).rowcount)

@@ -123,7 +123,7 @@ class RunOutcome:
         nulls_written: Number of NaN and infinite values that were written as null.
         progress: The last reported progress.
         results: The results if they are small; None if there are none or they are in the blob storage.
-        made: A new version of the algorithm, and the registered one that goes on with its model; None for none.
+        made: A new version of the algorithm, and the registered version that uses its model; None for none.
         size: Size of the results, in bytes.
         model_size: Size of the new version's model, in bytes.
     """
@@ -141,12 +141,12 @@ class RunOutcome:
 
 @define(frozen=True, kw_only=True)
 class TrainedVersion:
-    """A version of an algorithm that a training has made.
+    """A version of an algorithm that a training created.
 
     Attributes:
-        base: The registered version whose functions go on with the model.
+        base: The registered version that uses the model.
         job_id: The training.
-        attempt: Number of the run that made it: its model is a blob with both names.
+        attempt: Number of the run that created it; the name of the model's blob has both.
         created_at: Seconds since 1970 in UTC.
     """
 

@@ -1,4 +1,4 @@
-"""Times in the store that lie too far in the future, because the database's clock was wrong or was put back."""
+"""Repair of times in the store that are too far in the future: the database's clock was wrong or was set back."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def _repair(column: sa.Column[Any], longest: sa.BindParameter[float], value: Any
 
 
 _UPDATES_OF_LEASES = (
-    # What was dispatched in the future would not be dispatched again until then.
+    # An id with a dispatch time in the future would not be redispatched until then.
     _repair(tasks.c.dispatched_at, _LEASE, None),
     _repair(deliveries.c.dispatched_at, _LEASE, None),
-    # The lease of a dead worker would not expire until then; one that lives renews it in seconds.
+    # The lease of a dead worker would not expire until then; a live worker renews its lease within seconds.
     _repair(tasks.c.heartbeat_at, _LEASE, now()),
     _repair(deliveries.c.heartbeat_at, _LEASE, now()),
 )
@@ -30,15 +30,15 @@ _UPDATE_NEXT_ATTEMPTS = _repair(deliveries.c.next_attempt_at, _DELAY, now())
 
 
 def repair_times(database: Database, *, lease: float, longest_delay: float | None = None) -> int:
-    """Repair times that lie too far in the future.
+    """Repair times that are too far in the future.
 
     Args:
         database: The store's database.
-        lease: Seconds by which the time of a dispatch or of a heartbeat may be ahead.
-        longest_delay: Seconds that no delivery waits for its next attempt; None to leave these times alone.
+        lease: Seconds by which dispatch and heartbeat times may be ahead.
+        longest_delay: Maximum delay of the next delivery attempt, in seconds; None to leave these times unchanged.
 
     Returns:
-        How many times were repaired.
+        The number of repaired times.
     """
 
     def repair(connection: sa.Connection) -> int:

@@ -1,4 +1,4 @@
-"""Rows of the tables that tasks and deliveries share, made and read."""
+"""Helpers to write and read rows of targets and payloads."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def targets(submission: Submission) -> range:
 
 
 def delivery(submission: Submission, position: int, cipher: CredentialCipher) -> dict[str, Any]:
-    """Make the row of one target. Its credentials are in it encrypted only."""
+    """Return the row of one target, with its credentials encrypted."""
     target = submission.targets[position]
     return {
         "delivery_id": f"msg_{secrets.token_hex(16)}",
@@ -41,17 +41,17 @@ def delivery(submission: Submission, position: int, cipher: CredentialCipher) ->
 
 
 def callback(encrypted: str, cipher: CredentialCipher) -> Callback:
-    """Read a target out of its row.
+    """Decrypt the target of a row.
 
     Raises:
-        CredentialCipherError: It was encrypted with a key that isn't known any more.
+        CredentialCipherError: It was encrypted with a key that the cipher doesn't have.
     """
     (found,) = parse_callbacks(Secret([json.loads(cipher.decrypt(encrypted).reveal())]))
     return found
 
 
 def callback_param(encrypted: str, cipher: CredentialCipher) -> dict[str, Any] | None:
-    """Read a target's `callback_param` without credentials out of its row; None when that can't be read any more."""
+    """Return the `callback_param` of a row without credentials; None if it can't be decrypted."""
     try:
         return callback(encrypted, cipher).param
     except (CredentialCipherError, TargetError):
@@ -59,23 +59,23 @@ def callback_param(encrypted: str, cipher: CredentialCipher) -> dict[str, Any] |
 
 
 def payload(connection: sa.Connection, job_id: str, name: str) -> bytes | None:
-    """Return a task's features or results; None when they are not in the database."""
+    """Return a task's features or results; None if they are not in the database."""
     data: bytes | None = connection.execute(_SELECT_PAYLOAD, {"_job": job_id, "_name": name}).scalar()
     return data
 
 
 def payload_column(job_id: sa.ColumnElement[str], name: str) -> sa.Label[Any]:
-    """Return a column `data` for a statement: a task's features or results, where these are in the database.
+    """Return a column `data` for a statement: a task's features or results; null if they are not in the database.
 
     Args:
-        job_id: The task. In what an update returns, a parameter and no column: on SQLite, SQLAlchemy leaves out the
-            tables' names there.
-        name: Which of its payloads.
+        job_id: The task. In a RETURNING clause it must be a parameter: on SQLite, SQLAlchemy omits the table names of
+            columns there.
+        name: Name of the payload.
     """
     kept = sa.select(task_payloads.c.data).where(task_payloads.c.job_id == job_id, task_payloads.c.name == name)
     return kept.scalar_subquery().label("data")
 
 
 def pairs(result: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    """Yield rows of two columns."""
+    """Yield the rows of a query with two columns."""
     return ((row[0], row[1]) for row in result)

@@ -1,6 +1,6 @@
-"""The sessions in the store: of the web pages, and of log-ins whose refresh tokens follow one another.
+"""Sessions in the store: of the web UI, and of API logins with rotating refresh tokens.
 
-Services behind one balancer share them: whatever ends a session ends it everywhere.
+Services behind one load balancer share them: a session that ends, ends in all of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from callback_sdk.service.store.models import User
 from callback_sdk.service.store.tables import sessions, users
 
 REUSE_INTERVAL = 60.0
-"""Seconds in which the refresh token before the last one gets the same answer again: the first answer may be lost."""
+"""Grace period, in seconds, in which the previous refresh token still works: the first response may have been lost."""
 
 _SESSION: sa.BindParameter[str] = sa.bindparam("_session")
 _SELECT_USER = (
@@ -44,12 +44,12 @@ _SELECT_SESSION = sa.select(
 
 @define(frozen=True, kw_only=True)
 class Rotation:
-    """What came of a refresh token.
+    """The result of rotating a refresh token.
 
     Attributes:
-        token_id: Id of the token that takes its place; None when the session is over.
+        token_id: Id of the next refresh token; None if the session has ended.
         expires_at: End of the session, in seconds since 1970 in UTC.
-        reused: Whether the session was ended by this, as the token had been used before.
+        reused: Whether the session was ended now because the token had been used before.
     """
 
     token_id: str | None = None
@@ -61,44 +61,44 @@ class SessionStore:
     """Sessions in a database.
 
     Args:
-        database: Where they are.
+        database: The database.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def open(self, session_id: str, user_id: str, *, life: float, token_id: str | None = None) -> None:
-        """Keep a new session.
+        """Store a new session.
 
         Args:
-            session_id: Its id.
-            user_id: Whose it is.
-            life: Seconds until it ends by itself.
-            token_id: Id of its first refresh token, if it has any.
+            session_id: Id of the session.
+            user_id: Id of its user.
+            life: Lifetime, in seconds.
+            token_id: Id of its first refresh token; None for a session of the web UI.
         """
         row = {"session_id": session_id, "user_id": user_id, "current_token": token_id}
         insert = sessions.insert().values(**row, created_at=now(), expires_at=now() + life)
         self._database.write(lambda connection: connection.execute(insert))
 
     def user(self, session_id: str) -> User | None:
-        """Return whose session it is; None when it is over."""
+        """Return the user of a session; None if it has ended."""
         with self._database.read() as connection:
             row = connection.execute(_SELECT_USER, {"_session": session_id}).mappings().first()
         return None if row is None else User(**row)
 
     def rotate(self, session_id: str, token_id: str, next_id: str) -> Rotation:
-        """Put another refresh token in the place of the current one; end the session when it is not the current one.
+        """Replace the current refresh token; end the session if the given token is not the current one.
 
         Args:
             session_id: The session.
-            token_id: Id of the token that was sent.
-            next_id: Id of the one that takes its place.
+            token_id: Id of the token in the request.
+            next_id: Id of the token that replaces it.
         """
         values = {"_session": session_id, "_token": token_id, "_next": next_id, "_grace": REUSE_INTERVAL}
         gone = sessions.delete().where(sessions.c.session_id == session_id)
 
         def work(connection: sa.Connection) -> Rotation:
-            # The update decides who is first: whoever comes at the same moment finds another current token.
+            # The update is atomic: a concurrent request finds another current token.
             expires_at = connection.execute(_UPDATE_TOKEN, values).scalar()
             if expires_at is not None:
                 return Rotation(token_id=next_id, expires_at=expires_at)
@@ -113,11 +113,11 @@ class SessionStore:
         return self._database.write(work)
 
     def close(self, session_id: str) -> bool:
-        """End a session; False when it was over."""
+        """End a session; return False if it had ended already."""
         gone = sessions.delete().where(sessions.c.session_id == session_id)
         return self._database.write(lambda connection: bool(connection.execute(gone).rowcount))
 
     def forget(self) -> None:
-        """Remove what has ended by itself."""
+        """Delete expired sessions."""
         gone = sessions.delete().where(sessions.c.expires_at <= now())
         self._database.write(lambda connection: connection.execute(gone))

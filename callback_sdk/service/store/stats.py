@@ -1,4 +1,4 @@
-"""How much is going on: what waits, who works, what has ended, and how long deliveries took."""
+"""Statistics: queued tasks, active workers, ended tasks and delivery latencies."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from callback_sdk.service.store.tables import deliveries, delivery_attempts, tas
 
 @define(frozen=True, kw_only=True)
 class EndedTasks:
-    """Tasks that ended within one bucket_seconds of time.
+    """Tasks that ended within one time bucket.
 
     Attributes:
-        age: How many stretches ago: 0 for the one that runs.
+        age: Age of the bucket, in buckets: 0 for the current one.
     """
 
     age: int
@@ -29,12 +29,12 @@ class EndedTasks:
 
 @define(frozen=True, kw_only=True)
 class Worker:
-    """Who runs tasks at the moment.
+    """A worker that runs tasks at the moment.
 
     Attributes:
-        name: The machine's name, and something that no other worker has.
-        tasks: How many.
-        silent_for: Seconds since its last sign of life; None when it has given none yet.
+        name: The machine's name with a unique suffix.
+        tasks: Number of its running tasks.
+        silent_for: Seconds since its last heartbeat; None if it has sent none yet.
     """
 
     name: str
@@ -43,30 +43,30 @@ class Worker:
 
 
 class Statistics:
-    """Counts of one database, of all users together. None of them looks at more than its index.
+    """Statistics of one database, over all users. Each query reads an index only.
 
     Args:
-        database: Where they are.
+        database: The database.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def queued(self) -> dict[str, int]:
-        """Count the tasks that wait, by algorithm."""
+        """Count the queued tasks, by algorithm."""
         query = sa.select(tasks.c.algorithm, sa.func.count()).where(tasks.c.status == PENDING)
         with self._database.read() as connection:
             return dict(rows.pairs(connection.execute(query.group_by(tasks.c.algorithm))))
 
     def oldest_queued(self) -> dict[str, float]:
-        """Return for how many seconds the oldest waiting task of each algorithm has waited."""
+        """Return the age of the oldest queued task of each algorithm, in seconds."""
         age = now() - sa.func.min(tasks.c.created_at)
         query = sa.select(tasks.c.algorithm, age).where(tasks.c.status == PENDING).group_by(tasks.c.algorithm)
         with self._database.read() as connection:
             return dict(rows.pairs(connection.execute(query)))
 
     def workers(self) -> list[Worker]:
-        """Return who runs tasks, by name."""
+        """Return the workers that run tasks, ordered by name."""
         query = (
             sa.select(
                 tasks.c.worker.label("name"),
@@ -81,14 +81,14 @@ class Statistics:
             return [Worker(**row) for row in connection.execute(query).mappings()]
 
     def ended(self, *, bucket_seconds: float, count: int) -> list[EndedTasks]:
-        """Count the tasks that ended lately.
+        """Count the recently ended tasks per time bucket.
 
         Args:
-            bucket_seconds: Length of one bucket_seconds of time, in seconds.
-            count: How many stretches to look back.
+            bucket_seconds: Length of a bucket, in seconds.
+            count: Number of buckets.
 
         Returns:
-            One for each bucket_seconds, the oldest first.
+            One entry per bucket, oldest first.
         """
         query = _ages(tasks.c.finished_at, bucket_seconds, count, tasks.c.success)
         found: dict[tuple[int, bool], int] = {}
@@ -101,14 +101,14 @@ class Statistics:
         ]
 
     def latencies(self, *, within: float, limit: int) -> list[tuple[float, float]]:
-        """Return how long deliveries took, from the end of their task to the try that made them.
+        """Return the latencies of recent deliveries, from the end of their task to the successful attempt.
 
         Args:
-            within: Only those made in the last so many seconds.
-            limit: The latest so many, at most.
+            within: Only deliveries of the last `within` seconds.
+            limit: Maximum number of deliveries, latest first.
 
         Returns:
-            Pairs of age and latency, in seconds, the latest first.
+            Pairs of age and latency, in seconds, latest first.
         """
         latest = (
             sa.select(delivery_attempts.c.delivery_id, delivery_attempts.c.finished_at)

@@ -1,6 +1,6 @@
-"""The store: the only truth about tasks, their deliveries and their owners.
+"""The store: the single source of truth for tasks, their deliveries and their owners.
 
-A delivery's target is kept with its credentials, encrypted, because it must be sent after any crash.
+A delivery's target is stored with its credentials, encrypted, because it must be sent even after a crash.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ _SELECT_NOW = sa.select(now())
 
 
 class Store:
-    """All that is kept in one database, whose schema is up to date.
+    """All stores of one database, with an up-to-date schema.
 
     Args:
-        database: Where; the store closes it.
-        cipher: The keys of its credentials.
+        database: The database; the store closes it.
+        cipher: Encrypts and decrypts its credentials.
 
     Attributes:
-        tasks: What was submitted.
-        deliveries: Where the results go.
-        users: Who submits.
-        sessions: Who has logged in.
-        versions: What trainings have made.
-        stats: How much is going on.
+        tasks: The tasks.
+        deliveries: The deliveries of their results.
+        users: The users and their API tokens.
+        sessions: The login sessions.
+        versions: The trained versions of algorithms.
+        stats: Statistics.
 
     Raises:
-        ConfigurationError: The database needs an upgrade, or other keys.
+        ConfigurationError: The database needs an upgrade, or has other encryption keys.
     """
 
     def __init__(self, database: Database, cipher: CredentialCipher) -> None:
@@ -57,16 +57,16 @@ class Store:
         self.stats = Statistics(database)
 
     def check(self) -> None:
-        """Make sure that the database answers and can be written; see `Database.check`."""
+        """Check that the database responds and can be written; see `Database.check`."""
         self.database.check()
 
     def clock(self) -> float:
-        """Return the time by the database's clock, in seconds since 1970 in UTC."""
+        """Return the current time of the database's clock, in seconds since 1970 in UTC."""
         with self.database.read() as connection:
             return connection.execute(_SELECT_NOW).scalar_one()
 
     def close(self) -> None:
-        """Close the database, after all that was written is on disk."""
+        """Close the database after all writes are durable."""
         self.database.close()
 
 
@@ -77,7 +77,7 @@ def open_database(url: Secret[str]) -> Database:
         url: `sqlite:///PATH`, or `postgresql://USER:PASSWORD@HOST/NAME`.
 
     Raises:
-        ConfigurationError: It is no such URL.
+        ConfigurationError: The URL is invalid.
         MissingExtraError: The database's driver is not installed.
     """
     scheme = url.reveal().partition("://")[0].partition("+")[0]

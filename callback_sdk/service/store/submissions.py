@@ -1,4 +1,4 @@
-"""The rows of new tasks: with their payloads, their deliveries and the key of their request."""
+"""Insertion of new tasks, with their payloads, deliveries and idempotency key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from callback_sdk.service.store.models import FEATURES, AcceptedTask, Idempotenc
 from callback_sdk.service.store.tables import deliveries, task_payloads, tasks
 
 _STEP = 1e-6
-"""Seconds between the times of two tasks of one batch, so that they run in their order."""
+"""Seconds between the creation times of two tasks of a batch, so that they run in order."""
 
 _INSERT_TASKS = (
     tasks.insert()
@@ -36,13 +36,13 @@ def insert_all(
     """Insert new tasks of one owner.
 
     Args:
-        connection: In a transaction.
+        connection: A connection in a transaction.
         submissions: The tasks.
-        targets: Rows of their deliveries.
-        key: What makes a repetition harmless, if there is such a key.
+        targets: The rows of their deliveries.
+        key: The idempotency key of the request; None if it has none.
 
     Returns:
-        What is accepted, and how many bytes it takes.
+        The accepted tasks, and the bytes that they take.
     """
     sizes = [item.size + len(json.dumps(item.task.parameters)) for item in submissions]
     new = [
@@ -60,5 +60,5 @@ def insert_all(
         connection.execute(_INSERT_DELIVERIES, list(targets))
     job_ids = [item.task.job_id for item in submissions]
     if key is not None:
-        idempotency.remember(connection, submissions[0].task.owner, key, job_ids)
+        idempotency.insert(connection, submissions[0].task.owner, key, job_ids)
     return [AcceptedTask(job_id, created_at[job_id]) for job_id in job_ids], sum(sizes)

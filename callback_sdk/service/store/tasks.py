@@ -83,7 +83,7 @@ class TaskStore:
     """Tasks in a database.
 
     Args:
-        database: Where they are.
+        database: The database.
         cipher: Encrypts the targets' credentials.
     """
 
@@ -98,7 +98,7 @@ class TaskStore:
 
         Args:
             submissions: Tasks of one owner.
-            key: Makes a repetition harmless.
+            key: Idempotency key.
             max_bytes: Storage quota of the owner, in bytes.
 
         Returns:
@@ -115,7 +115,10 @@ class TaskStore:
         ]
 
         def insert(connection: sa.Connection) -> list[AcceptedTask]:
-            if key is not None and (known := idempotency.known(connection, submissions[0].task.owner, key)) is not None:
+            if (
+                key is not None
+                and (known := idempotency.find_job_ids(connection, submissions[0].task.owner, key)) is not None
+            ):
                 return [AcceptedTask(job_id) for job_id in known]
             accepted, size = insert_all(connection, submissions, targets, key)
             usage.reserve(connection, submissions[0].task.owner, size, max_bytes)
@@ -136,7 +139,7 @@ class TaskStore:
             IdempotencyConflictError: The key was used for another request.
         """
         with self._database.read() as connection:
-            return idempotency.known(connection, owner, key)
+            return idempotency.find_job_ids(connection, owner, key)
 
     def get(self, job_id: str, *, owner: str | None = None) -> dict[str, Any] | None:
         """Return the columns of a task; None if it doesn't exist, or belongs to another user.
@@ -209,7 +212,7 @@ class TaskStore:
             return dict.fromkeys(outcomes.OPEN, 0) | dict(rows.pairs(connection.execute(query)))
 
     def unknown(self, algorithms: Collection[str]) -> list[str]:
-        """Return the names of algorithms that have queued tasks, but are not among these."""
+        """Return the names of algorithms that have queued tasks, but are not in the given ones."""
         query = sa.select(tasks.c.algorithm).where(tasks.c.status == PENDING, tasks.c.algorithm.not_in(algorithms))
         with self._database.read() as connection:
             return list(connection.execute(query.distinct()).scalars())
@@ -283,7 +286,7 @@ class TaskStore:
         return self._database.write(mark)
 
     def dispatched(self, algorithms: Collection[str], *, since: float) -> list[str]:
-        """Return those of some algorithms that have a task which was dispatched, but not claimed.
+        """Return those of the given algorithms that have a task which was dispatched, but not claimed.
 
         Args:
             algorithms: Names of algorithms.
@@ -360,8 +363,8 @@ class TaskStore:
                 connection, job_id, values, attempt=attempt, results=ending.results, sizes=sizes, sender=sender
             )
             if ended is None and outcomes.is_finished(connection, job_id, attempt, success=ending.success):
-                # An earlier try of this call was committed, but its response was lost. The deliveries that it claimed
-                # are unknown here. Nobody renews their leases, so the dispatcher reclaims them soon.
+                # An earlier attempt of this call was committed, but its response was lost. The deliveries that it
+                # claimed are unknown here. Nobody renews their leases, so the dispatcher reclaims them soon.
                 return DueDeliveries()
             if ended is not None and ending.made is not None:
                 versions.keep(connection, job_id, *ending.made)
@@ -370,7 +373,7 @@ class TaskStore:
         return self._database.write_with_retry(end)
 
     def keep_output(self, job_id: str, attempt: int, output: bytes) -> None:
-        """Store the output of a run instead of an earlier run's; do nothing if there is a later run."""
+        """Store the output of a run, replacing that of an earlier run; do nothing if there is a later run."""
         latest = sa.select(tasks.c.attempt).where(tasks.c.job_id == job_id)
         old = task_payloads.delete().where(task_payloads.c.job_id == job_id, task_payloads.c.name == OUTPUT)
 
@@ -387,12 +390,12 @@ class TaskStore:
             return rows.payload(connection, job_id, OUTPUT) or b""
 
     def release(self, job_id: str, attempt: int, *, later: bool = False) -> bool:
-        """Requeue a task whose run was interrupted by no fault of its own. This doesn't count as a crash.
+        """Requeue a task whose run was interrupted through no fault of its own. This isn't counted as a crash.
 
         Args:
             job_id: The task.
             attempt: The claim.
-            later: Whether to dispatch it after a delay only, because something that it needs is unavailable.
+            later: Whether to delay its next dispatch, because a dependency is unavailable.
         """
         values = outcomes.REQUEUED | ({"dispatched_at": now()} if later else {})
         back = tasks.update().where(*outcomes.is_claim(job_id, attempt)).values(values)

@@ -1,7 +1,7 @@
-"""How many bytes each user takes, counted in the transactions that change it.
+"""Storage usage of each user, updated in the transactions that change it.
 
-Counted are features and parameters of tasks that have not ended, parameters and results of those that have, until they
-are forgotten, and trained models.
+Features and parameters of tasks that have not ended count, parameters and results of ended tasks until they are purged,
+and trained models.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from callback_sdk.errors import CallbackSDKError
 from callback_sdk.service.store.tables import storage
 
 _SHARDS = 8
-"""Rows of a user. Submissions take the first one, so that of two at once the second one sees what the first one took;
-what ends, ends in any of the others, and waits for nobody."""
+"""Rows per user. Submissions lock the first row, so concurrent submissions see each other's bytes. Tasks that end
+update one of the other rows, so they don't wait for locks."""
 
 _UPSERT_BYTES = sa.text(
     "INSERT INTO storage (owner, shard, bytes) VALUES (:owner, :shard, :bytes) "
@@ -32,12 +32,12 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 class StorageQuotaError(CallbackSDKError):
-    """A user's tasks would take more bytes than they may; wait, or cancel some.
+    """A user's tasks would exceed the storage quota; wait, or cancel some.
 
     Attributes:
-        used: Bytes that they take.
-        needed: Bytes that the new ones would add.
-        most: Bytes that a user may take.
+        used: Bytes that the user's tasks take.
+        needed: Bytes that the new tasks would add.
+        most: Storage quota of the user, in bytes.
     """
 
     def __init__(self, *, used: int, needed: int, most: float) -> None:
@@ -52,38 +52,38 @@ class StorageQuotaError(CallbackSDKError):
 
 
 class TooLargeForQuotaError(StorageQuotaError):
-    """What a request brings is more than a user may have at all; send less."""
+    """A request alone exceeds the storage quota; send less."""
 
 
 def shard() -> int:
-    """Return the row for what ends in one transaction, which takes the users' rows in one order."""
+    """Return a random row for the tasks that end in one transaction, which locks the users' rows in a fixed order."""
     return 1 + secrets.randbelow(_SHARDS - 1)
 
 
 def add(connection: sa.Connection, owner: str, count: int, row: int) -> None:
-    """Count bytes more of a user, or fewer; as the last statement but for those of other users.
+    """Add bytes to a user's usage, or subtract them. Only other users' updates may follow in the transaction.
 
     Args:
-        connection: In a transaction.
+        connection: A connection in a transaction.
         owner: Id of the user.
-        count: The bytes.
-        row: Which of the user's rows; see `shard`.
+        count: Number of bytes.
+        row: Number of the user's row; see `shard`.
     """
     if count:
         connection.execute(_UPSERT_BYTES, {"owner": owner, "shard": row, "bytes": count})
 
 
 def reserve(connection: sa.Connection, owner: str, count: int, most: float) -> None:
-    """Count the bytes of new tasks, as the last statement of their transaction.
+    """Add the bytes of new tasks. Must be the last statement of their transaction.
 
     Args:
-        connection: In a transaction.
+        connection: A connection in a transaction.
         owner: Id of the user.
-        count: The bytes.
-        most: Bytes that the user may have.
+        count: Number of bytes.
+        most: Storage quota of the user, in bytes.
 
     Raises:
-        StorageQuotaError: They would be too many.
+        StorageQuotaError: The quota would be exceeded.
     """
     add(connection, owner, count, 0)
     if most == math.inf:
@@ -95,23 +95,23 @@ def reserve(connection: sa.Connection, owner: str, count: int, most: float) -> N
 
 
 def release(connection: sa.Connection, freed: Iterable[tuple[str, int]]) -> None:
-    """Count the bytes of forgotten tasks no more.
+    """Subtract the bytes of purged tasks.
 
     Args:
-        connection: In a transaction.
-        freed: Owners and bytes.
+        connection: A connection in a transaction.
+        freed: Pairs of owner and bytes.
     """
     totals: Counter[str] = Counter()
     for owner, count in freed:
         totals[owner] += count
     row = shard()
-    # In one order, so that two transactions never wait for each other.
+    # In a fixed order, so that two transactions can't deadlock.
     for owner in sorted(totals):
         add(connection, owner, -totals[owner], row)
 
 
 def used(connection: sa.Connection, owner: str) -> int:
-    """Return how many bytes a user takes."""
+    """Return a user's storage usage, in bytes."""
     return int(connection.execute(_SELECT_TOTAL, {"_owner": owner}).scalar_one())
 
 

@@ -1,4 +1,4 @@
-"""The users in the store, and the digests of their API tokens."""
+"""Users in the store, and the digests of their API tokens."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from callback_sdk.service.store.models import User
 from callback_sdk.service.store.tables import sessions, tokens, users
 
 FIRST_USER = "admin"
-"""Name and id of the user whose token `serve` keeps in its data folder."""
+"""Name and id of the user for whom `serve` writes an API token to its data directory."""
 
 _REVOKED = "revoked"
-"""Label of a token that doesn't count any more. It is remembered, so that no file can bring it back."""
+"""Label of a revoked token. Its row is kept, so that a token file can't reactivate it."""
 
 _COLUMNS = tuple(users.c[name] for name in User.__annotations__)
 
-# Statements of every request's way are made once: to make one takes longer than to run it.
+# These statements are built once: building one takes longer than running it.
 _WANTED: sa.BindParameter[str] = sa.bindparam("_wanted")
 _SELECT_BY_NAME = sa.select(*_COLUMNS).where(users.c.name == _WANTED)
 _SELECT_BY_ID = sa.select(*_COLUMNS).where(users.c.user_id == _WANTED)
@@ -32,26 +32,26 @@ _SELECT_BY_TOKEN = sa.select(*_COLUMNS).where(
 
 
 class UserError(CallbackSDKError, ValueError):
-    """There is no such user, or there is one already."""
+    """The user doesn't exist, or exists already."""
 
 
 class UserStore:
     """Users in a database.
 
     Args:
-        database: Where they are.
+        database: The database.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def add(self, name: str, *, password_hash: str | None = None, user_id: str | None = None) -> User:
-        """Keep a new user.
+        """Create a user.
 
         Args:
-            name: What the user is called.
-            password_hash: Its Argon2 hash; None for API tokens only.
-            user_id: A new one when None.
+            name: User name.
+            password_hash: Argon2 hash of the password; None for a user with API tokens only.
+            user_id: Id of the user; a random one if None.
 
         Raises:
             UserError: The name is taken.
@@ -64,7 +64,7 @@ class UserStore:
         return self.named(name)
 
     def all(self) -> list[User]:
-        """Return every user, by name."""
+        """Return all users, ordered by name."""
         with self._database.read() as connection:
             return [_user(row) for row in connection.execute(sa.select(*_COLUMNS).order_by(users.c.name)).mappings()]
 
@@ -72,7 +72,7 @@ class UserStore:
         """Return a user by name.
 
         Raises:
-            UserError: There is none.
+            UserError: The user doesn't exist.
         """
         user = self._one(_SELECT_BY_NAME, name)
         if user is None:
@@ -80,46 +80,46 @@ class UserStore:
         return user
 
     def find(self, name: str) -> User | None:
-        """Return a user by name; None when there is none."""
+        """Return a user by name; None if there is none."""
         return self._one(_SELECT_BY_NAME, name)
 
     def get(self, user_id: str) -> User | None:
-        """Return a user by id; None when there is none."""
+        """Return a user by id; None if there is none."""
         return self._one(_SELECT_BY_ID, user_id)
 
     def of_token(self, token_hash: str) -> User | None:
-        """Return whose API token this is the digest of; None when it is nobody's."""
+        """Return the user of an API token by the token's digest; None if no user has it."""
         return self._one(_SELECT_BY_TOKEN, token_hash)
 
     def disable(self, name: str, *, disabled: bool = True) -> User:
-        """Shut a user out, or let one in again. Sessions and access tokens that were given out end for good.
+        """Disable or enable a user. Existing sessions and access tokens are revoked.
 
         Raises:
-            UserError: There is no such user.
+            UserError: The user doesn't exist.
         """
         return self._change(name, {"disabled": disabled})
 
     def set_password(self, name: str, password_hash: str) -> User:
-        """Keep the hash of a user's new password. Sessions and access tokens that were given out end for good.
+        """Store the hash of a user's new password. Existing sessions and access tokens are revoked.
 
         Raises:
-            UserError: There is no such user.
+            UserError: The user doesn't exist.
         """
         return self._change(name, {"password_hash": password_hash})
 
     def rehash(self, user_id: str, old: str, new: str) -> None:
-        """Keep another hash of the same password, unless somebody has set a new password meanwhile."""
+        """Replace the hash of an unchanged password, unless a new password has been set meanwhile."""
         same = users.update().where(users.c.user_id == user_id, users.c.password_hash == old).values(password_hash=new)
         self._database.write(lambda connection: connection.execute(same))
 
     def add_token(self, user_id: str, token_hash: str, *, label: str, only: bool = False) -> bool:
-        """Keep the digest of an API token; False when it was revoked before, and stays so.
+        """Store the digest of an API token; return False if the token has been revoked.
 
         Args:
-            user_id: Whose token it is.
-            token_hash: Its SHA-256.
-            label: What it is for.
-            only: Whether it takes the place of all others with the same label.
+            user_id: Id of the token's user.
+            token_hash: SHA-256 of the token.
+            label: Purpose of the token.
+            only: Whether it replaces all others with the same label.
         """
 
         def insert(connection: sa.Connection) -> bool:
@@ -135,9 +135,9 @@ class UserStore:
         return self._database.write(insert)
 
     def revoke_tokens(self, user_id: str) -> int:
-        """Let no token of a user count any more, and return how many API tokens did.
+        """Revoke all tokens of a user, and return the number of revoked API tokens.
 
-        With them end the user's sessions, refresh tokens and access tokens.
+        The user's sessions, refresh tokens and access tokens are revoked too.
         """
         good = (tokens.c.user_id == user_id, tokens.c.label != _REVOKED)
         revoked = tokens.update().where(*good).values(label=_REVOKED)
@@ -160,7 +160,7 @@ class UserStore:
 
 
 def _end_sessions(connection: sa.Connection, user_id: str, values: dict[str, Any]) -> None:
-    """End whatever a user has logged in to, and change the user's columns in the same transaction."""
+    """End all sessions of a user, and update the user's columns in the same transaction."""
     raised = users.update().where(users.c.user_id == user_id)
     connection.execute(raised.values(**values, token_generation=users.c.token_generation + 1))
     connection.execute(sessions.delete().where(sessions.c.user_id == user_id))

@@ -1,4 +1,4 @@
-"""The versions of algorithms that trainings have made."""
+"""Trained versions of algorithms in the store."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _COLUMNS = tuple(trained_versions.c[name] for name in TrainedVersion.__annotatio
 
 
 class VersionStore:
-    """Trained versions in a database. Whose training made one is the only one who sees it.
+    """Trained versions in a database, each visible only to the user that trained it.
 
     Args:
-        database: Where they are.
+        database: The database.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def get(self, owner: str, algorithm: str, version: str) -> TrainedVersion | None:
-        """Return one; None when there is none."""
+        """Return one version; None if it doesn't exist."""
         one = (
             trained_versions.c.owner == owner,
             trained_versions.c.algorithm == algorithm,
@@ -33,11 +33,11 @@ class VersionStore:
         return found[0] if found else None
 
     def of(self, owner: str, algorithm: str) -> list[TrainedVersion]:
-        """Return all of an algorithm, the oldest first."""
+        """Return a user's trained versions of an algorithm, oldest first."""
         return self._read(trained_versions.c.owner == owner, trained_versions.c.algorithm == algorithm)
 
     def of_task(self, job_id: str) -> TrainedVersion | None:
-        """Return the one that a training made; None when it made none."""
+        """Return the version that a training created; None if it created none."""
         found = self._read(trained_versions.c.job_id == job_id)
         return found[0] if found else None
 
@@ -50,7 +50,7 @@ class VersionStore:
 
 
 def keep(connection: sa.Connection, job_id: str, version: str, base: str) -> None:
-    """Keep a version together with the end of the training that made it."""
+    """Store a version in the transaction that ends its training."""
     task = connection.execute(
         sa.select(tasks.c.owner, tasks.c.algorithm, tasks.c.attempt).where(tasks.c.job_id == job_id)
     ).one()

@@ -191,9 +191,9 @@ def test_silence_counts_from_the_return_of_the_database(store: Store, monkeypatc
         store=store, engine=RecordingEngine(), wakeup=threading.Event(), lease=timedelta(seconds=0.4)
     )
     wait_until(lambda: store.tasks.reclaim(silent_for=1000) == [] and _silent(store, 0.5))
-    dispatcher._take_back()
+    dispatcher._reclaim_expired_leases()
     assert store.tasks.claimed("w") == {"1": 1}
-    wait_until(lambda: dispatcher._take_back() or store.tasks.claimed("w") == {})
+    wait_until(lambda: dispatcher._reclaim_expired_leases() or store.tasks.claimed("w") == {})
     store.tasks.finish("1", store.tasks.claim("1", "w").attempt, RunOutcome(success=True))
 
 
