@@ -1,1 +1,1 @@
-"""Who may use the service, and with what: users, passwords and tokens."""
+"""Authentication: users, passwords, tokens, login rate limits and the audit log."""

@@ -1,7 +1,7 @@
-"""The audit log: who logged in and who failed to, and what became of users, tokens and sessions.
+"""The audit log: logins, failed logins, and changes of users, tokens and sessions.
 
-Its records have the logger `callback_sdk.service.access.audit`, and an `action`. They hold no credential, and what
-came from outside is escaped.
+Its records have the logger `callback_sdk.service.access.audit` and an `action`. They contain no credentials, and
+external values are escaped.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ Action = Literal[
 _WARNINGS = frozenset({"login-failed", "refresh-token-reused"})
 
 _LONGEST = 128
-"""Characters of a value that are logged."""
+"""Maximum logged characters of a value."""
 
 
 def record(action: Action, user: str | None, **facts: str | float | None) -> None:
-    """Log what has happened.
+    """Log an event.
 
     Args:
-        action: What.
-        user: Name of the account; None for one that doesn't exist, whose name may be a password in the wrong field.
-        **facts: What else there is to know, such as `address` and `via`; None is left out.
+        action: Name of the event.
+        user: Name of the account; None if it doesn't exist, as the name may be a password typed into the wrong field.
+        **facts: Further fields, such as `address` and `via`; those that are None are omitted.
     """
     values = {name: _shown(value) for name, value in {"user": user, **facts}.items() if value is not None}
     level = logging.WARNING if action in _WARNINGS else logging.INFO
@@ -45,5 +45,5 @@ def record(action: Action, user: str | None, **facts: str | float | None) -> Non
 
 
 def _shown(value: str | float) -> str | float:
-    """Return a value in which nothing can pass for the end of a line, for another record or for a command."""
+    """Escape a value against log injection: line ends, forged records and terminal escape sequences."""
     return ascii(value[:_LONGEST])[1:-1] if isinstance(value, str) else value

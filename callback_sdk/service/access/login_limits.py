@@ -1,4 +1,4 @@
-"""Failed log-ins, and how long whoever guesses passwords has to wait for the next one."""
+"""Rate limits of logins: delays that grow with the number of failures."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from attrs import define
 from callback_sdk.redaction import Secret
 
 _PER_PAIR = 5
-"""Failures at one account from one address before the first wait."""
+"""Failures for one account from one address before the first delay."""
 
 _PER_PAIR_UNDER_ATTACK = 1
-"""The same while the account is being guessed at from many addresses."""
+"""Failures for one account from one address before the first delay, while the account is attacked from many."""
 
 _PER_ADDRESS = 20
-"""Failures from one address, whatever the account, before the first wait."""
+"""Failures from one address, for any accounts, before the first delay."""
 
 _PER_GUESS = 5
-"""Failures with one password at one account from one address before the first wait of this password."""
+"""Failures with one password for one account from one address before the first delay of this password."""
 
 _ATTACK = 30
-"""Failures at one account, wherever they come from, that count as an attack on it."""
+"""Failures for one account, from any addresses, that count as an attack on it."""
 
 _LONGEST_WAIT = 900.0
 
 _MEMORY = 3600.0
-"""Seconds after the last failure until all are forgotten."""
+"""Seconds after the last failure until the counts are deleted."""
 
 _HALF_LIVES = {"address": 600.0, "guess": 600.0, "account": 3600.0, "pair": math.inf}
-"""Seconds in which a count halves.
+"""Half-life of a count, in seconds.
 
-Behind one address may be many people: a few failures of theirs every hour must never add up to a wait for all of them.
+Many people may share one address: a few failures per hour must not add up to a delay for all of them.
 """
 
 _MOST = 20_000
-"""Accounts, addresses and pairs that are remembered; beyond, the ones without a failure for longest are forgotten."""
+"""Maximum number of counts; beyond it, those with the oldest last failure are evicted."""
 
 
 @define
@@ -50,30 +50,30 @@ class _FailureCount:
 
 
 class LoginLimiter:
-    """Counts failed log-ins, and doubles the wait with each one too many.
+    """Counts failed logins, and doubles the delay with each failure beyond a limit.
 
-    An account is never locked: whoever guesses waits, and its owner logs in from another address. A wrong password that
-    comes again is no further guess: a program with an old password makes nobody wait but itself. Only this process
-    counts, so that of several services each allows as many limiter.
+    An account is never locked: only the attacker's address is delayed, and the owner can log in from another one. A
+    repeated wrong password is not counted as another guess: a program with an outdated password delays only itself. The
+    counts are in this process's memory, so each of several services has limits of its own.
 
     Args:
-        clock: Seconds, never put back.
+        clock: A monotonic clock, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._tallies: OrderedDict[tuple[str, ...], _FailureCount] = OrderedDict()
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
-        # Without it, a copy of the digests tells whether a password was among the guesses, which may be nearly right.
+        # The digests are keyed: from a copy of plain digests, guesses, which may be almost correct, could be recovered.
         self._key = os.urandom(32)
 
     def wait(self, name: str, address: str, password: Secret[str]) -> float:
-        """Return how many seconds the next attempt has to wait; 0 for none.
+        """Return the delay of the next attempt, in seconds; 0 for none.
 
         Args:
-            name: The account, which need not exist.
-            address: Where the attempt comes from.
-            password: The one that it is made with.
+            name: The account, which may not exist.
+            address: The client's address.
+            password: The password of the attempt.
         """
         guess, pair, account, origin = self._keys(name, address, password)
         under_attack = self._count(account) >= _ATTACK
@@ -86,7 +86,7 @@ class LoginLimiter:
         return max(waits)
 
     def failed(self, name: str, address: str, password: Secret[str]) -> None:
-        """Count a failure; one with the same password as before counts for this password only."""
+        """Count a failure; a repeated password counts for this password only."""
         guess, *others = self._keys(name, address, password)
         for key in [guess] if self._count(guess) else [guess, *others]:
             tally = self._tallies.setdefault(key, _FailureCount())
@@ -96,9 +96,9 @@ class LoginLimiter:
             self._tallies.popitem(last=False)
 
     def succeeded(self, name: str, address: str) -> None:
-        """Forget the failures at an account from the address that has logged in to it now, and know the two together.
+        """Reset the failures of an account from the address of a successful login, and remember the pair.
 
-        Those of the address stay: a guesser may have an account too. They keep its other users waiting no longer.
+        The address's own count stays, as an attacker may have an account too, but no longer delays this account.
         """
         pair = (_digest(name), address)
         self._tallies.pop(("pair", *pair), None)
@@ -108,7 +108,7 @@ class LoginLimiter:
             self._known.popitem(last=False)
 
     def _keys(self, name: str, address: str, password: Secret[str]) -> tuple[tuple[str, ...], ...]:
-        """Return what is counted: the guess, the account from this address, the account, and the address."""
+        """Return the counted keys: the guess, the account from this address, the account, and the address."""
         account = _digest(name)
         guess = hashlib.blake2b(password.reveal().encode("utf-8", "surrogatepass"), key=self._key).hexdigest()
         return (
@@ -119,26 +119,26 @@ class LoginLimiter:
         )
 
     def _count(self, key: tuple[str, ...]) -> float:
-        """Return how many failures count now."""
+        """Return the decayed number of failures."""
         tally = self._tallies.get(key)
         if tally is None or (age := self._clock() - tally.last) > _MEMORY:
             return 0.0
         return float(tally.count * 0.5 ** (age / _HALF_LIVES[key[0]]))
 
     def _wait(self, key: tuple[str, ...], free: int) -> float:
-        """Return what is left of the wait after the last failure."""
+        """Return the remaining delay after the last failure, in seconds."""
         if not self._count(key):
             return 0.0
         tally = self._tallies[key]
-        # Rounded, as the failures of one moment have lost a little of their weight.
+        # Rounded, as failures that were counted a moment ago have already decayed slightly.
         excess = round(tally.count) - free
         if excess < 0:
             return 0.0
-        # The exponent is bounded before it is used: a count may be large.
+        # The exponent is bounded, as a count may be large.
         wait = min(_LONGEST_WAIT, 2.0 ** min(excess, 16))
         return max(0.0, tally.last + wait - self._clock())
 
 
 def _digest(name: str) -> str:
-    """Return what stands for a name, which may be long, or a password in the wrong field."""
+    """Return the digest of a name, which may be long, or a password typed into the wrong field."""
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,4 +1,4 @@
-"""Passwords of users: hashed with Argon2id, and compared in the same time whether there is such a user or not."""
+"""Password hashing with Argon2id. Verification takes the same time whether or not the user exists."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from callback_sdk.redaction import Secret
 
 SHORTEST = 12
 LONGEST = 1024
-"""Characters of a password."""
+"""Minimum and maximum length of a password, in characters."""
 
-# RFC 9106, section 4, second recommended option: 64 MiB for each.
+# RFC 9106, section 4, second recommended option: 64 MiB of memory.
 _hasher = PasswordHasher.from_parameters(profiles.RFC_9106_LOW_MEMORY)
 _few = threading.Semaphore(2)
 
 
 def hash_password(password: Secret[str]) -> str:
-    """Return the hash to keep.
+    """Hash a password.
 
     Raises:
-        ConfigurationError: The password is too short or too long, or there is no memory to hash it.
+        ConfigurationError: The password is too short or too long, or there is not enough memory to hash it.
     """
     if not SHORTEST <= len(password.reveal()) <= LONGEST:
         raise ConfigurationError(
@@ -37,23 +37,23 @@ def hash_password(password: Secret[str]) -> str:
             return _hasher.hash(_bytes(password))
         except HashingError as error:
             reason = str(error)
-    # Outside of the except clause, so that no frame of argon2, which has the password, comes along.
+    # Outside the except clause, so that the error has no frames of argon2, which contain the password.
     raise ConfigurationError(
         f"The password can't be hashed: {reason}.", hint="Hashing a password takes 64 MiB of memory."
     )
 
 
 def verify_password(hashed: str | None, password: Secret[str]) -> bool:
-    """Tell whether it is the password.
+    """Return whether a password matches a hash.
 
     Args:
-        hashed: What was kept; None when there is no such user or no password, which takes as long to refuse.
-        password: What came.
+        hashed: The stored hash; None if the user or its password doesn't exist, which takes as long to reject.
+        password: The password of the request.
     """
     if len(password.reveal()) > LONGEST:
         return False
     with _few:
-        # Made for those whom we know, too: whoever comes first would wait for it.
+        # Computed for existing users too, as otherwise only the first login of an unknown user would take longer.
         somebody = _somebody()
         try:
             return _hasher.verify(somebody if hashed is None else hashed, _bytes(password)) and hashed is not None
@@ -62,7 +62,7 @@ def verify_password(hashed: str | None, password: Secret[str]) -> bool:
 
 
 def needs_rehash(hashed: str) -> bool:
-    """Tell whether the hash was made with weaker parameters than today's."""
+    """Return whether a hash was computed with weaker parameters than the current ones."""
     return _hasher.check_needs_rehash(hashed)
 
 
@@ -72,5 +72,5 @@ def _somebody() -> str:
 
 
 def _bytes(password: Secret[str]) -> bytes:
-    # A lone surrogate, which a pipe can bring, passes: the error would carry the whole password.
+    # Lone surrogates, which a pipe can contain, are encoded too: a UnicodeEncodeError would contain the password.
     return password.reveal().encode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""Bearer tokens: JSON Web Tokens (RFC 7519) that pass soon, and API tokens that stay until they are revoked."""
+"""Bearer tokens: short-lived JSON Web Tokens (RFC 7519), and API tokens that are valid until they are revoked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ALGORITHM = "HS256"
 _PREFIX = "cbk_"
 _NEEDED = ("exp", "iat", "sub", "gen", "jti", "iss")
 
-# The first that fits counts; the last one fits always.
+# The first matching entry is used; the last one matches every error.
 _REASONS: tuple[tuple[type[jwt.InvalidTokenError], str], ...] = (
     (jwt.ExpiredSignatureError, "The token has expired."),
     (jwt.MissingRequiredClaimError, "The token lacks a claim that ours have."),
@@ -34,18 +34,18 @@ _REASONS: tuple[tuple[type[jwt.InvalidTokenError], str], ...] = (
 
 
 class TokenError(CallbackSDKError):
-    """A token doesn't count; the text says why."""
+    """A token is invalid; the message has the reason."""
 
 
 @define(frozen=True)
 class TokenClaims:
-    """What a token says.
+    """The claims of a token.
 
     Attributes:
-        user_id: Whose it is.
-        generation: The user's generation when it was given out: a later one makes it worthless.
-        session: The session that it belongs to; None for one that was made without.
-        token_id: Its own id.
+        user_id: Id of its user.
+        generation: The user's token generation at the time of issue; incrementing it revokes the token.
+        session: Id of its session; None for a token without one.
+        token_id: Id of the token.
     """
 
     user_id: str
@@ -56,12 +56,12 @@ class TokenClaims:
 
 @define(frozen=True)
 class Tokens:
-    """Gives out tokens and reads them.
+    """Issues and verifies tokens.
 
     Attributes:
-        keys: 32 bytes each, the newest first. It signs; all of them verify.
-        access: How long an access token lives.
-        refresh: How long a refresh token lives.
+        keys: Keys of 32 bytes, newest first. The newest one signs; all of them verify.
+        access: Lifetime of an access token.
+        refresh: Lifetime of a refresh token.
     """
 
     keys: Sequence[Secret[bytes]] = field(repr=False)
@@ -78,22 +78,22 @@ class Tokens:
         token_id: str | None = None,
         expires_at: float | None = None,
     ) -> Secret[str]:
-        """Make a token.
+        """Issue a token.
 
         Args:
-            user_id: Whose.
-            generation: The user's generation.
+            user_id: Id of its user.
+            generation: The user's token generation.
             kind: `"access"` or `"refresh"`.
-            session: The session that ends it.
-            token_id: Its id; a new one when None.
-            expires_at: When it ends, in seconds since 1970 in UTC; after the life of its kind when None.
+            session: Id of its session.
+            token_id: Id of the token; a random one if None.
+            expires_at: Expiry, in seconds since 1970 in UTC; after the lifetime of its kind if None.
         """
         moment = datetime.now(timezone.utc)
         life = self.access if kind == ACCESS else self.refresh
         payload = {
             "sub": user_id,
             "gen": generation,
-            # As Simple JWT of the Django REST framework names it.
+            # The claim names are those of Simple JWT (Django REST framework).
             "token_type": kind,
             "iat": moment,
             "exp": moment + life if expires_at is None else int(expires_at),
@@ -105,14 +105,14 @@ class Tokens:
         return Secret(jwt.encode(payload, self.keys[0].reveal(), algorithm=_ALGORITHM))
 
     def read(self, token: Secret[str], kind: str = ACCESS) -> TokenClaims:
-        """Return what a token says.
+        """Verify a token, and return its claims.
 
         Args:
             token: The token.
-            kind: Which it must be.
+            kind: The required kind, `"access"` or `"refresh"`.
 
         Raises:
-            TokenError: It is expired, changed, of another kind, or no token at all.
+            TokenError: It is expired, tampered with, of another kind, or malformed.
         """
         payload = self._payload(token, kind)
         user_id, generation, session = payload["sub"], payload["gen"], payload.get("sid")
@@ -131,30 +131,30 @@ class Tokens:
                     key.reveal(),
                     algorithms=[_ALGORITHM],
                     issuer=_ISSUER,
-                    # A machine whose clock is a second ahead gives out good tokens, too.
+                    # Tolerates clock skew: the issuer's clock may be slightly ahead.
                     options={"require": list(_NEEDED), "verify_iat": False},
                 )
             except jwt.InvalidSignatureError:
                 continue
             except jwt.InvalidTokenError as error:
                 reason = next(text for failure, text in _REASONS if isinstance(error, failure))
-            # Outside of the except clause, so that no frame of PyJWT, which has the token, comes along.
+            # Outside the except clause, so that the error has no frames of PyJWT, which contain the token.
             raise TokenError(reason, hint=_hint(kind))
         raise TokenError("The signature of the token is invalid.", hint=_hint(kind))
 
 
 def new_api_token() -> Secret[str]:
-    """Make an API token: a prefix that scanners for leaked secrets can look for, and 256 random bits."""
+    """Generate an API token: 256 random bits, with a prefix that secret scanners can detect."""
     return Secret(_PREFIX + secrets.token_urlsafe(32))
 
 
 def digest(token: Secret[str]) -> str:
-    """Return what is kept of an API token: its SHA-256 in hex. Nobody can guess 256 random bits, however fast."""
+    """Return the SHA-256 of an API token in hex. 256 random bits need no slow hash."""
     return hashlib.sha256(_bytes(token)).hexdigest()
 
 
 def is_jwt(token: Secret[str]) -> bool:
-    """Tell a JSON Web Token, which has two dots, from an API token, which has none."""
+    """Return whether a token is a JSON Web Token, which has two dots; an API token has none."""
     return token.reveal().count(".") == 2
 
 
@@ -165,5 +165,5 @@ def _hint(kind: str) -> str:
 
 
 def _bytes(token: Secret[str]) -> bytes:
-    # A lone surrogate passes, and fits nothing: the error would carry the whole token.
+    # Lone surrogates are encoded too, and match no token: a UnicodeEncodeError would contain the token.
     return token.reveal().encode("utf-8", "surrogatepass")

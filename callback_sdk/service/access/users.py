@@ -1,4 +1,4 @@
-"""Who may use the service: the first user, log-in, and what a request's token says of who sent it."""
+"""Authentication of users by passwords, API tokens and access tokens; creation of the first user."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _log = logging.getLogger(__name__)
 
 
 class Authenticator:
-    """Tells who somebody is.
+    """Authenticates users, and issues and rotates their tokens.
 
     Args:
-        users: The users.
-        sessions: Who of them has logged in.
-        cipher: Has the keys that tokens are signed with.
+        users: The users in the store.
+        sessions: The login sessions.
+        cipher: Derives the keys that sign tokens.
     """
 
     def __init__(self, users: UserStore, sessions: SessionStore, cipher: CredentialCipher) -> None:
@@ -43,7 +43,7 @@ class Authenticator:
         self._tokens = Tokens(cipher.derive("tokens"))
 
     def log_in(self, name: str, password: Secret[str]) -> tuple[Secret[str], Secret[str]]:
-        """Return an access token and a refresh token.
+        """Log a user in, and return an access token and a refresh token.
 
         Raises:
             TokenError: The name or the password is wrong, or the user is disabled.
@@ -56,12 +56,12 @@ class Authenticator:
         return self._tokens.issue(user.user_id, user.token_generation, session=session), refresh
 
     def account(self, name: str) -> str | None:
-        """Return the name of an account; None when there is none."""
+        """Return the name of an account; None if it doesn't exist."""
         user = self._users.find(name)
         return None if user is None else user.name
 
     def authenticated(self, name: str, password: Secret[str]) -> User:
-        """Return the user whose password it is.
+        """Verify a user's password, and return the user.
 
         Raises:
             TokenError: The name or the password is wrong, or the user is disabled.
@@ -76,22 +76,22 @@ class Authenticator:
         return user
 
     def renew(self, refresh: Secret[str], *, address: str | None = None) -> tuple[Secret[str], Secret[str]]:
-        """Return a new access token and the next refresh token for a refresh token, which counts no more.
+        """Rotate a refresh token: return a new access token and the next refresh token. The old one becomes invalid.
 
-        A token that comes once more ends its session: somebody else has it too. Only for a minute it gets the same
-        answer again, as the first one may be lost.
+        Reuse of an old token ends its session, as the token may have been stolen. For one minute, reuse returns the
+        same tokens instead, as the first response may have been lost.
 
         Args:
-            refresh: The refresh token.
-            address: Where it comes from, for the audit log.
+            refresh: The current refresh token.
+            address: The client's address, for the audit log.
 
         Raises:
-            TokenError: The refresh token doesn't count (any more).
+            TokenError: The refresh token is invalid, expired or revoked.
         """
         claims = self._tokens.read(refresh, REFRESH)
         user, session = self._of_claims(claims), claims.session
         if session is None:
-            # Made by a version that kept no sessions.
+            # Issued by a version without sessions.
             raise _revoked()
         rotation = self._sessions.rotate(session, claims.token_id, uuid.uuid4().hex)
         if rotation.reused:
@@ -141,17 +141,17 @@ def _revoked() -> TokenError:
 
 
 def ensure_first_user(users: UserStore, token_file: Path, *, label: str) -> None:
-    """Make the user `admin` unless there is one, with the API token of a file, which is made when it is missing.
+    """Create the user `admin` if it is missing, with the API token of a file, which is created if it is missing.
 
     Args:
-        users: The users.
-        token_file: The file; a new one has mode 0600.
-        label: Tells this service's file from that of others on the same database: a new token takes the old one's
-            place.
+        users: The users in the store.
+        token_file: The file; a new file has mode 0600.
+        label: Identifies this service's token among those of other services on the same database: a new token
+            replaces the old one.
     """
     is_new = not token_file.exists()
     token = secret_file(token_file, new_api_token)
-    # Another service may be starting on the same database.
+    # Another service may start concurrently on the same database.
     with suppress(UserError):
         users.add(FIRST_USER, user_id=FIRST_USER)
     user = users.named(FIRST_USER)

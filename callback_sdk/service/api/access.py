@@ -1,4 +1,4 @@
-"""Who sends a request, and how much they may ask for."""
+"""Authentication of requests, and limits per request and user."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ MIB = 1024 * 1024
 _bearer = HTTPBearer(auto_error=False, description="An API token, or an access token of /token/.")
 
 _FRESH = 5.0
-"""Seconds that a count of somebody's tasks is believed, with what was added since."""
+"""Seconds for which a user's task count is cached; tasks accepted meanwhile are added."""
 
 
 @define(frozen=True, kw_only=True)
 class ServiceLimits:
-    """What one request, or one user, may ask for.
+    """Limits per request and per user.
 
     Attributes:
-        max_request_bytes: Bytes of a request with files; others have a mebibyte.
-        max_callbacks: Targets of a task.
-        max_tasks: Tasks of one user that have not ended.
-        max_bytes: Bytes that the tasks of one user may take; see `docs/access.md`.
-        max_batch: Tasks of one request.
+        max_request_bytes: Maximum bytes of a request with files; the limit of others is 1 MiB.
+        max_callbacks: Maximum number of targets of a task.
+        max_tasks: Maximum number of a user's tasks that have not ended.
+        max_bytes: Storage quota of a user, in bytes; see `docs/access.md`.
+        max_batch: Maximum number of tasks of a request.
     """
 
     max_request_bytes: int = 256 * MIB
@@ -46,11 +46,11 @@ class ServiceLimits:
 
 
 class Quota:
-    """Keeps each user below a number of tasks that have not ended, give or take what comes at the same moment.
+    """Limits the number of each user's tasks that have not ended. Concurrent requests may slightly exceed it.
 
     Args:
-        store: Where they are counted.
-        most: The number.
+        store: The store that counts them.
+        most: Maximum number of tasks.
     """
 
     def __init__(self, store: Store, most: int) -> None:
@@ -60,10 +60,10 @@ class Quota:
         self._counts: dict[str, tuple[int, float]] = {}
 
     def reserve(self, owner: str, count: int) -> None:
-        """Count some more tasks of a user.
+        """Add new tasks of a user.
 
         Raises:
-            HTTPException: 429, when they would be too many.
+            HTTPException: 429 if the limit would be exceeded.
         """
         known, at = self._counts.get(owner, (0, 0.0))
         if time.monotonic() - at > _FRESH or known + count > self._most:
@@ -100,7 +100,7 @@ class AppState:
 
 
 async def _app_state(request: Request) -> AppState:
-    # A coroutine, as FastAPI would give a plain function a turn of a thread.
+    # A coroutine, as FastAPI would run a plain function in a thread.
     state: AppState = request.app.state.app_state
     return state
 
@@ -109,16 +109,16 @@ StateDep = Annotated[AppState, Depends(_app_state)]
 
 
 def address_of(request: Request) -> str:
-    """Return where a request comes from, as a trusted proxy says or else as the connection does."""
+    """Return the client's address: from a trusted proxy's header, otherwise the peer's."""
     return request.client.host if request.client is not None else "unknown"
 
 
 def authenticate(state: StateDep, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> User:
-    """Tell whose request it is.
+    """Return the user of a request.
 
     Raises:
-        TokenError: Nobody's.
-        HTTPException: 401, when there is no token.
+        TokenError: The token is invalid, expired or revoked.
+        HTTPException: 401 if there is no token.
     """
     token = Secret(given.credentials if given is not None else "")
     del given

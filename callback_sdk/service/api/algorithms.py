@@ -1,4 +1,4 @@
-"""Routes that show what can be run."""
+"""Routes that list algorithms, with their templates and graphs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def list_versions(state: StateDep, user: Owner, algorithm_id: str) -> list[dict[
     "/algorithms/{algorithm_id}/versions/{version}", response_model=schemas.VersionResponse, responses=_NOT_FOUND
 )
 def get_version(state: StateDep, user: Owner, algorithm_id: str, version: str) -> dict[str, Any]:
-    # Unknown ones are refused with similar names.
+    # An unknown name raises an error that suggests similar names.
     state.rules.catalogue.get(user.user_id, algorithm_id, version)
     found = show_versions(*_versions(state, user, algorithm_id))
     return next(one for one in found if one["version"] == version)

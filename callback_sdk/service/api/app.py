@@ -19,14 +19,14 @@ from callback_sdk.targets.providers import StorageProviders
 
 
 def create_app(task_service: TaskService, *, limits: ServiceLimits) -> FastAPI:
-    """Make the ASGI application. Its OpenAPI document is at `/openapi.json`.
+    """Create the ASGI application. Its OpenAPI document is at `/openapi.json`.
 
     Args:
-        task_service: What does the work. Whoever makes the application starts and closes it.
-        limits: What one request, or one user, may ask for.
+        task_service: The application layer. The caller starts and closes it.
+        limits: Limits per request and per user.
 
     Raises:
-        ConfigurationError: A storage endpoint is no URL.
+        ConfigurationError: A storage endpoint is not a URL.
     """
     app = FastAPI(title="callback_sdk", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     delivery = task_service.runtime.delivery
@@ -46,7 +46,7 @@ def create_app(task_service: TaskService, *, limits: ServiceLimits) -> FastAPI:
         logins=LoginQueue(authenticator),
     )
     app.state.readiness = Readiness(task_service.check)
-    # Tasks come before algorithms, one of which could otherwise be named "tasks".
+    # The task routes come first, as an algorithm named "tasks" would shadow them.
     for routes in (tokens, tasks, algorithms, health):
         app.include_router(routes.router)
     errors.install(app)

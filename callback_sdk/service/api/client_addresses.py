@@ -1,4 +1,4 @@
-"""Where a request comes from: the network that a client is counted by, and the proxies that may speak for one."""
+"""Client addresses: the network by which a client is rate-limited, and trusted proxies."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.1/32"), ipaddress.ip_network("::1/128"))
 
 _LONGEST = 64
-"""Characters of an address; a proxy may hand on anything."""
+"""Maximum characters of an address; a proxy may forward any text."""
 
 
 def network_of(address: str) -> str:
-    """Return what a client is counted by: its IPv4 address, or its IPv6 /64 network, all of which one host may use."""
+    """Return the key of a client's rate limits: its IPv4 address, or its IPv6 /64 network, which one host may own."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
@@ -27,7 +27,7 @@ def network_of(address: str) -> str:
 
 
 def is_in(address: str, networks: Iterable[Network]) -> bool:
-    """Tell whether an address is in one of the networks; what is no address is in none."""
+    """Return whether an address is in one of the networks; False for an invalid address."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The service's TCP connections: how many there may be, and how long one may wait for a request or for its reader."""
+"""TCP connections of the service: limits of their number, and timeouts of idle, slow and stalled ones."""
 
 from __future__ import annotations
 
@@ -22,48 +22,48 @@ _log = logging.getLogger(__name__)
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection is kept for the next request: longer than nginx (60) and most load balancers do, so
-that they close it first. Otherwise a request may meet the end of its connection, which a proxy answers with 502."""
+that they close it first. Otherwise a request may arrive while the connection is closed, and the proxy responds 502."""
 
 _HEAD = 15.0
-"""Seconds that the head of a request may take, however it arrives; the first one from the connection's start."""
+"""Timeout for the head of a request, in seconds; for the first request, from the start of the connection."""
 
 _UNREAD = 60.0
-"""Seconds that a response may wait for a client that doesn't read it."""
+"""Timeout for a client that doesn't read its response, in seconds."""
 
 _STALLED = 1.0
-"""Seconds without a byte of its body after which a request may have to make room for another connection."""
+"""Seconds without a byte of its body after which a request may be evicted for another connection."""
 
 _SLOW_AFTER = 2.0
-"""Seconds that the client of a request must have been waited for before its rate says anything."""
+"""Seconds of waiting for a client before its transfer rate is evaluated."""
 
 _SLOW_RATE = 16 * 1024
-"""Bytes of a request per second of waiting for its client; at a lower rate it may have to make room too."""
+"""Minimum transfer rate of a request, in bytes per second of waiting for its client; a slower one may be evicted."""
 
 _CLOSING = 30.0
-"""Seconds until a connection that was closed, and whose last bytes nobody takes, is cut off."""
+"""Seconds until a closed connection whose client doesn't read the last bytes is aborted."""
 
 _SWEEP = 1.0
-"""Seconds between two looks at all connections."""
+"""Seconds between sweeps of all connections."""
 
 _BURST = 64
-"""Connections that are accepted before the first of them is looked at."""
+"""Connections accepted per iteration of the event loop."""
 
 _BACKLOG = 1024
-"""Connections that the kernel keeps for the service until it accepts them."""
+"""Backlog of the listening socket: connections that the kernel queues until they are accepted."""
 
 _QUIET = 60.0
-"""Seconds between two log records about the same thing."""
+"""Minimum seconds between two log records about the same problem."""
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 @define(frozen=True, kw_only=True)
 class ConnectionLimits:
-    """How many connections there may be at a time.
+    """Limits of concurrent connections.
 
     Attributes:
-        total: Of everybody.
-        per_address: From one IPv4 address, or one IPv6 /64 network. Trusted proxies are exempt.
+        total: Maximum number of all connections.
+        per_address: Maximum number from one IPv4 address or IPv6 /64 network. Trusted proxies are exempt.
         trusted_proxies: Networks of the reverse proxies in front of the service.
     """
 
@@ -72,7 +72,7 @@ class ConnectionLimits:
     trusted_proxies: Sequence[Network] = LOOPBACK
 
     def fitted(self, open_files: int) -> ConnectionLimits:
-        """Return the limits that a limit on open files leaves room for: half of it, as requests open files too."""
+        """Return the limits reduced to half of the limit on open files, as requests open files too."""
         room = max(8, open_files // 2)
         if room >= self.total:
             return self
@@ -86,21 +86,21 @@ class ConnectionLimits:
 
 
 def open_files() -> int:
-    """Return how many files this process may have open."""
+    """Return this process's limit on open files."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return soft if soft != resource.RLIM_INFINITY else 2**31
 
 
 @define
 class _Seldom:
-    """Logs one warning a minute, with the number of those that were left out."""
+    """Logs at most one warning a minute, with the number of suppressed ones."""
 
     _text: str
     _last: float = field(default=-_QUIET, init=False)
     _count: int = field(default=0, init=False)
 
     def note(self, *values: object) -> None:
-        """Log the text, unless that was done a moment ago."""
+        """Log the text, unless it was logged less than a minute ago."""
         self._count += 1
         if time.monotonic() - self._last >= _QUIET:
             _log.warning(f"{self._text} This has happened %d times since it was last logged.", *values, self._count)
@@ -108,14 +108,14 @@ class _Seldom:
 
 
 class Connections:
-    """All connections of one server. Everything here happens in the thread of its event loop.
+    """All connections of one server. Not thread-safe: its methods run in the event loop.
 
-    Where there is no room for another one, the connection that has waited longest for a request makes it, or else one
-    whose request has stalled, or else the one whose request comes most slowly. So a health check gets in.
+    At the limit, a new connection evicts the one that has been idle longest, otherwise one with a stalled request,
+    otherwise the one with the slowest request. So health checks can always connect.
 
     Args:
-        limits: How many there may be.
-        clock: Seconds, never put back.
+        limits: Limits of their number.
+        clock: A monotonic clock, in seconds.
     """
 
     def __init__(self, limits: ConnectionLimits, clock: Callable[[], float] = time.monotonic) -> None:
@@ -127,10 +127,10 @@ class Connections:
         self._refused = _Seldom("Too many connections: one from %s was refused.")
 
     def add(self, connection: ClientConnection) -> str | None:
-        """Take a connection in.
+        """Register a connection.
 
         Returns:
-            None, or why there is no room for it.
+            None, or the reason why it is rejected.
         """
         address = connection.address
         if address is not None and self._counts[address] >= self._limits.per_address:
@@ -146,7 +146,7 @@ class Connections:
         return None
 
     def discard(self, connection: ClientConnection) -> None:
-        """Forget a connection that has ended."""
+        """Unregister a closed connection."""
         if connection not in self._open:
             return
         self._open.discard(connection)
@@ -156,17 +156,17 @@ class Connections:
                 del self._counts[connection.address]
 
     def address_of(self, peer: str | None) -> str | None:
-        """Return what connections are counted by; None for a trusted proxy, and where there is no address."""
+        """Return the key by which connections are counted; None for a trusted proxy, or without an address."""
         return None if peer is None or is_in(peer, self._limits.trusted_proxies) else network_of(peer)
 
     def sweep(self) -> None:
-        """End what has waited for too long."""
+        """Close connections whose timeout has expired."""
         moment = self.clock()
         for connection in tuple(self._open):
             connection.check(moment)
 
     def sweep_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Sweep every second as long as there is a connection."""
+        """Sweep every second while there are connections."""
         if self._sweeping is None:
             self._sweeping = loop.call_later(_SWEEP, self._sweep_again, loop)
 
@@ -177,7 +177,7 @@ class Connections:
             self.sweep_on(loop)
 
     def _evict(self, matches: Callable[[ClientConnection], bool]) -> bool:
-        """End the one that has waited longest; first of all one of whoever has most, so that a flood meets itself."""
+        """Evict the connection that has waited longest, preferably of the address with the most connections."""
         matching = [one for one in self._open if matches(one)]
         waiting = [one for one in matching if one.is_waiting] or [one for one in matching if one.is_stalled]
         if waiting:
@@ -194,28 +194,28 @@ class Connections:
 
 
 class ClientConnection(H11Protocol):
-    """One connection: uvicorn's protocol, with the limits that it lacks.
+    """A connection: uvicorn's protocol with additional limits.
 
-    Uvicorn's own `limit_concurrency` refuses requests and leaves connections open, and its keep-alive timeout begins
-    with the end of the first response: a connection without a request stays for ever.
+    Uvicorn's own `limit_concurrency` rejects requests but leaves connections open, and its keep-alive timeout starts
+    after the first response: a connection without a request is never closed.
 
     Args:
-        connections: All of the server's.
-        **options: Of uvicorn's protocol.
+        connections: All connections of the server.
+        **options: Options of uvicorn's protocol.
     """
 
     def __init__(self, connections: Connections, **options: Any) -> None:
         super().__init__(**options)
         self._all = connections
         self.address: str | None = None
-        # When it began to wait for a request.
+        # Start of the wait for a request.
         self.since = connections.clock()
         self._heard = self.since
-        # Bytes of this request, the seconds that its client was waited for, and whether the time since then counts.
+        # Bytes of this request, seconds of waiting for its client, and whether it is waiting now.
         self._received = 0
         self._waited = 0.0
         self._listening = True
-        # Whether a part of the head of a request has come.
+        # Whether a part of the head of a request has been received.
         self._begun = False
         self._unread_since: float | None = None
         self._closing_since: float | None = None
@@ -225,23 +225,23 @@ class ClientConnection(H11Protocol):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether no request is being answered."""
+        """Whether no request is being processed."""
         return self.cycle is None or self.cycle.response_complete
 
     @property
     def is_stalled(self) -> bool:
-        """Whether the rest of a request is due, and nothing of it has come lately."""
+        """Whether the request is incomplete, and no data has been received recently."""
         late = self._all.clock() - self._heard > _STALLED
         return late and self._is_due
 
     @property
     def is_slow(self) -> bool:
-        """Whether the rest of a request is due, and comes slowly."""
+        """Whether the request is incomplete, and its transfer rate is below the minimum."""
         return self._is_due and self._waiting_time > _SLOW_AFTER and self.rate < _SLOW_RATE
 
     @property
     def rate(self) -> float:
-        """Bytes of the request per second that its client was waited for."""
+        """Transfer rate of the request, in bytes per second of waiting for its client."""
         return self._received / max(self._waiting_time, 1e-3)
 
     @property
@@ -250,12 +250,12 @@ class ClientConnection(H11Protocol):
 
     @property
     def _is_due(self) -> bool:
-        """Whether the client has to send the rest of a request, which this process is ready to take."""
+        """Whether the request is incomplete and this process is ready to read."""
         cycle = self.cycle
         return cycle is not None and cycle.more_body and not cycle.response_started and not self.flow.read_paused
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin, unless there are too many."""
+        """Accept the connection, unless there are too many."""
         super().connection_made(transport)
         self.address = self._all.address_of(self.client[0] if self.client else None)
         self._all.sweep_on(self.loop)
@@ -269,7 +269,7 @@ class ClientConnection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come, unless the connection was refused or is at its end."""
+        """Process received data, unless the connection was rejected or is closing."""
         if self.transport.is_closing():
             return
         self._waited, self._heard = self._waiting_time, self._all.clock()
@@ -280,7 +280,7 @@ class ClientConnection(H11Protocol):
                 self.since = self._heard
         self._received += len(data)
         super().data_received(data)
-        # Not while the process itself is slow to take what has come, as when it writes to a disk.
+        # Not while the process itself is slow to process received data, for example while it writes to a disk.
         self._listening = not self.flow.read_paused
 
     def on_response_complete(self) -> None:
@@ -290,30 +290,30 @@ class ClientConnection(H11Protocol):
         super().on_response_complete()
 
     def pause_writing(self) -> None:
-        """Note that the client doesn't read."""
+        """Record that the client doesn't read."""
         self._unread_since = self._all.clock()
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """Note that the client reads again."""
+        """Record that the client reads again."""
         self._unread_since = None
         super().resume_writing()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Say nothing: any client may ask for an upgrade, and the request is answered without one (RFC 9110, 7.8)."""
+        """Log nothing: any client may request an upgrade, and the response ignores it (RFC 9110, 7.8)."""
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP; in the middle of a response nothing can be answered."""
+        """Respond to invalid HTTP with 400, unless a response is being sent."""
         if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
             self.end()
         else:
             self._answer(b"400 Bad Request", msg)
 
     def check(self, moment: float) -> None:
-        """End the connection if it has waited for too long.
+        """Close the connection if its timeout has expired.
 
         Args:
-            moment: Now, by the clock of all connections.
+            moment: The current time of the connections' clock.
         """
         if self.transport.is_closing():
             self._closing_since = self._closing_since or moment
@@ -328,12 +328,12 @@ class ClientConnection(H11Protocol):
                 self.end()
 
     def end(self) -> None:
-        """Cut the connection off."""
+        """Abort the connection."""
         self._all.discard(self)
         self.transport.abort()
 
     def _answer(self, status: bytes, text: str, headers: bytes = b"") -> None:
-        # Past h11, in whose state no response may be due: the connection ends with this one.
+        # Bypasses h11, whose state may not allow a response: the connection is closed after this one.
         body = b'{"status":false,"error":"%b"}' % text.encode()
         self.transport.write(
             b"HTTP/1.1 %b\r\ncontent-type: application/json\r\nx-content-type-options: nosniff\r\n"
@@ -344,30 +344,30 @@ class ClientConnection(H11Protocol):
 
 
 class Listener(socket.socket):
-    """A listening socket that goes on when the process has no file descriptor left.
+    """A listening socket that keeps working when the process has run out of file descriptors.
 
     asyncio logs each failed `accept` with a traceback, 2,048 times a second, and new connections hang meanwhile
-    (CPython issue 151615). Here a spare descriptor takes such a connection, and closes it.
+    (CPython issue 151615). This socket accepts such a connection with a spare descriptor, and closes it.
     """
 
     _spare: int | None = None
 
     @classmethod
     def of(cls, listening: socket.socket) -> Listener:
-        """Make one of a plain socket, which is used up."""
+        """Create one from a plain socket, which is detached."""
         listener = cls(fileno=listening.detach())
         listener._open_spare()
         return listener
 
     def listen(self, backlog: int = _BACKLOG, /) -> None:
-        """Listen with a backlog of its own: asyncio's is also how many connections it accepts at a time."""
+        """Listen with a fixed backlog: asyncio's is also the number of connections that it accepts at a time."""
         super().listen(_BACKLOG)
 
     def accept(self) -> tuple[socket.socket, Any]:
         """Accept a connection.
 
         Raises:
-            BlockingIOError: There is none, or no descriptor for it.
+            BlockingIOError: There is no pending connection, or no descriptor for it.
         """
         try:
             return super().accept()
@@ -379,13 +379,13 @@ class Listener(socket.socket):
         raise BlockingIOError(errno.EAGAIN, "There was no file descriptor for a connection.")
 
     def close(self) -> None:
-        """Stop to listen."""
+        """Close the socket."""
         self._close_spare()
         super().close()
 
     def _drop_one(self) -> None:
         if self._spare is None:
-            # Whoever took the spare one has it still: the socket stays ready, and nothing may spin meanwhile.
+            # Another thread uses the spare descriptor: the socket stays ready, so the loop must not spin meanwhile.
             time.sleep(0.05)
         self._close_spare()
         try:
@@ -414,26 +414,26 @@ _exhausted = _Seldom(
 
 
 def uvicorn_options(connections: Connections, trusted_proxies: Sequence[Network]) -> dict[str, Any]:
-    """Return what uvicorn's configuration must say about connections.
+    """Return the options of uvicorn's configuration about connections.
 
     Args:
-        connections: All of the server's.
-        trusted_proxies: Whose `X-Forwarded-For` and `X-Forwarded-Proto` count.
+        connections: All connections of the server.
+        trusted_proxies: Networks of the proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted.
     """
 
     def protocol(**options: Any) -> ClientConnection:
         return ClientConnection(connections, **options)
 
     return {
-        # It bounds the head of a request, which uvicorn's other parser doesn't.
+        # h11 limits the size of a request's head; uvicorn's other parser doesn't.
         "http": protocol,
-        # Another loop accepts by itself, and past the listener.
+        # uvloop accepts connections itself, bypassing the listener.
         "loop": "asyncio",
-        # Nothing of ours speaks it, and such a connection would be under nobody's limits.
+        # The service has no WebSockets, and such connections would bypass the limits.
         "ws": "none",
         "backlog": _BURST,
         "timeout_keep_alive": KEEP_ALIVE,
-        # Uvicorn trusts loopback and an environment variable of its own, unless it is told.
+        # By default uvicorn trusts loopback addresses and an environment variable of its own.
         "proxy_headers": bool(trusted_proxies),
         "forwarded_allow_ips": [str(network) for network in trusted_proxies],
     }

@@ -1,4 +1,4 @@
-"""What an error is over HTTP: always JSON, never a stack trace."""
+"""HTTP responses for errors: always JSON, never a stack trace."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ STATUSES: dict[type[CallbackSDKError], int] = {
     MissingExtraError: 501,
     StoreUnavailableError: 503,
     BlobStorageError: 503,
-    # The store is closed already, as the service is stopping.
+    # The store is closed while the service is stopping.
     ConfigurationError: 503,
 }
-"""What an error of ours is over HTTP. One that isn't here is a fault of the service."""
+"""HTTP statuses of this package's errors. Any other error is a fault of the service (500)."""
 
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "60"}, 503: {"Retry-After": "5"}}
 
@@ -53,7 +53,7 @@ _log = logging.getLogger(__name__)
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of an application with JSON."""
+    """Install handlers that respond to every error with JSON."""
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(OSError, _disk_error)
@@ -62,7 +62,7 @@ def install(app: FastAPI) -> None:
 
 
 def problem(status: int, headers: Any = None, **members: Any) -> Response:
-    """Return the answer for what went wrong."""
+    """Return the response for an error."""
     content = orjson.dumps({"status": False, **members}, default=str)
     return Response(content, status, headers=headers, media_type="application/json")
 
@@ -79,13 +79,13 @@ async def _http_error(request: Request, error: Exception) -> Response:
 async def _validation_error(_: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    # Not what came: it may be a password.
+    # Without the value, which may be a password.
     return problem(422, errors=[f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()])
 
 
 async def _own_error(_: Request, error: Exception) -> Response:
     status = next(status for kind, status in STATUSES.items() if isinstance(error, kind))
-    # Other failures of the database may come after the commit.
+    # Other failures of the database may occur after the commit.
     certain = {"accepted": False} if isinstance(error, StoreFullError) else {}
     return problem(status, _HEADERS.get(status), error=str(error), **certain)
 

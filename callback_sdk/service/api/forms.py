@@ -1,4 +1,4 @@
-"""Multipart forms, read with limits: no field and no number of parts can take memory without end."""
+"""Multipart forms, read with limits of memory, field sizes and number of parts."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from callback_sdk.service.api.submission import Form
 
 _MAX_FIELDS = 20
 _MAX_FIELD = 1024 * 1024
-"""Bytes of a field that is no file."""
+"""Maximum bytes of a field that is not a file."""
 
 _MAX_TEXT = 4 * 1024 * 1024
-"""Bytes of all of them together."""
+"""Maximum total bytes of these fields."""
 
 _MAX_CONTENT_TYPE = 1024
-"""Characters of the header. A boundary has 70 at most (RFC 2046, section 5.1.1)."""
+"""Maximum characters of the header. A boundary has at most 70 (RFC 2046, section 5.1.1)."""
 
 _LONG_JSON = 256 * 1024
-"""Bytes of JSON, in fields and files, that are objects of a few megabytes once they are read."""
+"""Bytes of JSON, in fields and files, that take a few megabytes of memory once parsed."""
 
 _long_forms = asyncio.Semaphore(2)
-"""Held while a form with more JSON is worked on: forty threads with a hundred megabytes each are too many."""
+"""Held while a form with more JSON is processed, as 40 threads with 100 MB each would take too much memory."""
 
 _REPEATED = "features"
-"""The only name that a batch has many files of."""
+"""The only field name that may have several files, in a batch."""
 
 _SPOOL = 64 * 1024
-"""Bytes of a file that stay in memory; what is longer goes to a temporary file."""
+"""Maximum bytes of a file in memory; a larger one is written to a temporary file."""
 
 
 class _Parser(MultiPartParser):
-    """Starlette's, but for its leniency: it reads as Latin-1 what isn't UTF-8, and takes a form that was cut off."""
+    """Starlette's parser, made strict: Starlette decodes invalid UTF-8 as Latin-1, and accepts a truncated form."""
 
     is_whole = False
     _text = 0
@@ -65,14 +65,14 @@ class _Parser(MultiPartParser):
 
 @asynccontextmanager
 async def read_form(request: Request, *, max_files: int) -> AsyncIterator[Form]:
-    """Read a request's form, and forget its files at the end.
+    """Read a request's form, and delete its files at the end.
 
     Args:
         request: The request.
-        max_files: How many files it may have.
+        max_files: Maximum number of files.
 
     Raises:
-        HTTPException: 415, when it is no multipart form; 422, when it is broken or has too many or too long parts.
+        HTTPException: 415 if it is not a multipart form; 422 if it is malformed or its parts exceed the limits.
     """
     _check_type(request.headers.get("content-type", ""))
     parser = _Parser(
@@ -81,7 +81,7 @@ async def read_form(request: Request, *, max_files: int) -> AsyncIterator[Form]:
     parser.spool_max_size = _SPOOL
     problem = ""
     try:
-        # Straight from the parser into its wrapper: a callback may be a credential.
+        # Wrapped in Secret at once, as a callback may be a credential.
         parsed = Secret(await parser.parse())
     except (MultiPartException, KeyError, LookupError) as error:
         problem = str(error) if isinstance(error, MultiPartException) else "a part's header can't be read"
@@ -102,7 +102,7 @@ async def read_form(request: Request, *, max_files: int) -> AsyncIterator[Form]:
 
 
 def _check_type(content_type: str) -> None:
-    # Older versions of python-multipart take quadratic time for its parameters.
+    # Older versions of python-multipart parse its parameters in quadratic time.
     if len(content_type) > _MAX_CONTENT_TYPE:
         raise HTTPException(
             422, f"The form's Content-Type has more than {_MAX_CONTENT_TYPE} characters. Send it again."
@@ -110,7 +110,7 @@ def _check_type(content_type: str) -> None:
     kind, options = parse_options_header(content_type)
     if kind.lower() != b"multipart/form-data":
         raise HTTPException(415, "The request is not a form. Send multipart/form-data with the file 'features'.")
-    # Python has codecs that take minutes for a mebibyte, and some whose text nothing else can write.
+    # Some of Python's codecs take minutes per MiB, and some return text that can't be encoded.
     if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8", b"us-ascii"):
         raise HTTPException(415, "The form is not encoded in UTF-8. Send it in UTF-8.")
 
@@ -119,7 +119,7 @@ def _check_names(parsed: Secret[FormData]) -> None:
     seen: set[str] = set()
     for name, value in parsed.reveal().multi_items():
         if name in seen and not (name == _REPEATED and isinstance(value, UploadFile)):
-            # Of two that differ, no one could say which was meant.
+            # Two different values would be ambiguous.
             raise HTTPException(422, f"The form has the field {name!r:.100} twice. Send it once.")
         seen.add(name)
 

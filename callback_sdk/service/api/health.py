@@ -1,4 +1,4 @@
-"""Routes for whoever runs the service: is it alive, can it work, and how much does it do."""
+"""Routes for operators: liveness, readiness and metrics."""
 
 from __future__ import annotations
 

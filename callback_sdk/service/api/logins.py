@@ -1,4 +1,4 @@
-"""Log-ins with a password: whose turn it is, who has to wait, and what is recorded."""
+"""Password logins: concurrency limits, rate limits and audit records."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from callback_sdk.service.api.client_addresses import network_of
 T = TypeVar("T")
 
 _AT_ONCE = 2
-"""Passwords that are checked at a time; each takes 64 MiB and a core for a moment, on purpose."""
+"""Concurrent password checks; by design of Argon2, each takes 64 MiB and a CPU core for a moment."""
 
 _LINE = 100
-"""Log-ins of one address that may wait."""
+"""Maximum number of waiting logins per address."""
 
 
 @define
 class _Line:
-    """The log-ins of one address: one at a time, so that a failure counts before the next one begins."""
+    """The logins of one address: one at a time, so that a failure counts before the next one starts."""
 
     turn: asyncio.Lock = field(factory=asyncio.Lock)
     length: int = 0
 
 
 class LoginQueue:
-    """Checks passwords. Its methods run in the thread of the event loop, and the checks in others.
+    """Checks passwords. Its methods run in the event loop, the checks in other threads.
 
     Args:
-        authenticator: Knows the users.
-        guesses: Counts failures.
+        authenticator: Authenticates users.
+        guesses: Counts failures per account and address.
     """
 
     def __init__(self, authenticator: Authenticator, guesses: LoginLimiter | None = None) -> None:
@@ -51,21 +51,21 @@ class LoginQueue:
         self._lines: dict[str, _Line] = {}
 
     async def run(self, check: Callable[[], T], *, name: str, password: Secret[str], address: str, via: str) -> T:
-        """Log somebody in.
+        """Log a user in.
 
         Args:
-            check: Checks the password, and opens what is opened by it.
-            name: Of the account.
-            password: The one to check, by which a repeated failure is known.
-            address: Where the request comes from.
-            via: What is logged in to, for the audit log.
+            check: Checks the password, and opens the session.
+            name: Name of the account.
+            password: The password, to recognize a repeated failure.
+            address: The client's address.
+            via: The interface, for the audit log.
 
         Raises:
-            HTTPException: 429, when there were too many failures, or too many wait.
+            HTTPException: 429 if there were too many failures, or too many logins wait.
             TokenError: The name or the password is wrong.
         """
         origin = network_of(address)
-        # Before waiting, as whoever only guesses takes nobody's place; and after, as others may have failed meanwhile.
+        # Before waiting, so that a rate-limited client takes no slot; and after, as others may have failed meanwhile.
         self._refuse(name, origin, password)
         async with self._turn(origin):
             self._refuse(name, origin, password)
@@ -93,7 +93,7 @@ class LoginQueue:
             raise _too_many("Too many log in from your address at this moment. Try again soon", 2)
         line.length += 1
         try:
-            # In the second line there is one of each address at most: whoever sends many keeps nobody else waiting.
+            # At most one login per address waits here, so that many logins from one address don't delay others.
             async with line.turn, self._checking:
                 yield
         finally:

@@ -1,4 +1,4 @@
-"""What surrounds every request: an id, limits on its body, headers, and JSON for an error that nobody expected."""
+"""Middleware of all requests: request ids, body limits, response headers, and JSON for unexpected errors."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ _log = logging.getLogger(__name__)
 _METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"})
 
 _FORMS = ("/predict", "/fit", "/predict/batch")
-"""Ends of the paths that take a form. All others read their body whole, and before they know who sends it."""
+"""Suffixes of the paths that take a form. All other routes read the whole body before authentication."""
 
 _PLAIN_BODY = 1024 * 1024
-"""Bytes of a body that is no form."""
+"""Maximum bytes of a body that is not a form."""
 
 _DRAIN = 2.0
-"""Seconds in which the rest of a refused body is read away: many read no answer while they still send."""
+"""Seconds in which the rest of a rejected body is discarded: many clients read no response while they send."""
 
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", b"no-store")
 
 _SHORT_REST = 1024 * 1024
-"""Bytes that are read away before the answer, so that the connection can be used again."""
+"""Maximum bytes that are discarded before the response, so that the connection can be reused."""
 
 _PATIENCE = 30.0
-"""Seconds that a client may be waited for while it sends a body, beside what its bytes take at the slowest rate."""
+"""Seconds of waiting for a client's body, in addition to the time its bytes take at the minimum rate."""
 
 _SLOWEST = 1024
-"""Bytes a second below which a client is too slow."""
+"""Minimum transfer rate of a client, in bytes per second."""
 
 _LONG_REST = 256 * 1024 * 1024
-"""Bytes that are read away after it. A connection that is closed under who sends takes the answer along."""
+"""Maximum bytes that are discarded after the response: closing the connection earlier could lose the response."""
 
 
 class RequestMiddleware:
@@ -53,7 +53,7 @@ class RequestMiddleware:
 
     Args:
         app: The application.
-        max_request_bytes: Bytes that a form may have; any other body may have a mebibyte.
+        max_request_bytes: Maximum bytes of a form; the limit of any other body is 1 MiB.
     """
 
     def __init__(self, app: ASGIApp, *, max_request_bytes: int) -> None:
@@ -67,7 +67,7 @@ class RequestMiddleware:
             return
         path: str = scope["path"]
         if len(path) > 1 and path.endswith("/"):
-            # One only: two mean an empty name, which is not the list that it would be in.
+            # Only one slash: two would mean an empty id, not the list.
             scope = {**scope, "path": path[:-1]}
         body = _Body(scope, receive, self._max_request_bytes)
         answer = _SentResponse(send, uuid.uuid4().hex, body)
@@ -77,7 +77,7 @@ class RequestMiddleware:
             await self._app(scope, body.receive, answer.send)
         except ClientDisconnect:
             _log.info("Request %s: the client closed the connection.", answer.request_id)
-        except Exception:  # noqa: BLE001 - the client gets JSON, the log the reason
+        except Exception:  # noqa: BLE001 - the client gets JSON, the log gets the traceback
             _log.exception("Request %s failed.", answer.request_id, extra={"request_id": answer.request_id})
             if not answer.started:
                 await _send_error(answer)
@@ -86,7 +86,7 @@ class RequestMiddleware:
 
 
 class _Body:
-    """What comes with a request, up to a limit."""
+    """The body of a request, read up to a limit."""
 
     def __init__(self, scope: Scope, receive: Receive, most: int) -> None:
         headers = dict(scope["headers"])
@@ -96,9 +96,9 @@ class _Body:
         self._too_long = announced.isdigit() and int(announced) > self._limit
         self._receive = receive
         self._received = 0
-        # Seconds that the client was waited for, and not the service.
+        # Seconds of waiting for the client, without the service's own time.
         self._waited = 0.0
-        # Who asks before sending the body sends none after an error.
+        # A client that sent "Expect: 100-continue" sends no body after an error.
         self._waits = b"expect" in headers
         self.more = announced != b"0" or b"transfer-encoding" in headers
 
@@ -125,7 +125,7 @@ class _Body:
             await asyncio.wait_for(read(), _DRAIN)
 
     async def _next(self) -> Message:
-        """Wait for the next piece, but not for a client that sends a byte now and then."""
+        """Wait for the next chunk, unless the client is below the minimum rate."""
         started = time.monotonic()
         left = _PATIENCE + self._received / _SLOWEST - self._waited
         with anyio.move_on_after(left):
@@ -159,10 +159,10 @@ class _SentResponse:
                 await self._body.drain(_SHORT_REST)
             headers = [*message.get("headers", ()), (b"x-request-id", self.request_id.encode()), _NOSNIFF]
             if all(name.lower() != b"cache-control" for name, _ in headers):
-                # Tokens, tasks and results are for one reader: no proxy or browser may keep them (RFC 9111, 5.2.2.5).
+                # Tokens, tasks and results are private: no proxy or browser may store them (RFC 9111, 5.2.2.5).
                 headers.append(_NO_STORE)
             if self._body.more:
-                # Else the server would go on to take, and throw away, whatever comes, for as long as it comes.
+                # Otherwise the server would read and discard the body without limit.
                 headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}
         elif self._body.more and not message.get("more_body", False):
@@ -176,7 +176,7 @@ def _record(scope: Scope, answer: _SentResponse, seconds: float) -> None:
     method = scope["method"] if scope["method"] in _METHODS else "other"
     metrics.HTTP_REQUESTS.labels(method, answer.status).inc()
     metrics.HTTP_REQUEST_DURATION.labels(method).observe(seconds)
-    # The path alone: there are no credentials in paths, and queries are left out.
+    # The path only: paths have no credentials, queries may.
     facts = {"action": "request", "method": method, "path": scope["path"], "status": answer.status}
     _log.debug("%s %s: %d in %.3f s", method, scope["path"], answer.status, seconds, extra=facts)
 

@@ -1,4 +1,4 @@
-"""Whether the service can work, for anybody who asks, however many ask at once."""
+"""Readiness: one shared check for all concurrent requests."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from starlette.concurrency import run_in_threadpool
 from callback_sdk.errors import CallbackSDKError
 
 LONGEST = 10.0
-"""Seconds after which whoever asks gets an answer: Kubernetes, load balancers and people don't wait for ever."""
+"""Timeout of a request for readiness, in seconds: probes and load balancers have timeouts of their own."""
 
 
 class Readiness:
-    """One check at a time: what hangs holds up one thread, and not all that serve requests.
+    """Runs one check at a time: a check that hangs blocks one thread, not all threads that serve requests.
 
     Args:
-        check: Raises what is wrong.
-        longest: Seconds that anybody waits for it.
+        check: Raises an error if the service is not ready.
+        longest: Maximum seconds that a request waits for it.
     """
 
     def __init__(self, check: Callable[[], None], *, longest: float = LONGEST) -> None:
@@ -27,15 +27,15 @@ class Readiness:
         self._running: asyncio.Future[None] | None = None
 
     async def ask(self) -> None:
-        """Wait for the check that runs, or for a new one.
+        """Wait for the running check, or start one.
 
         Raises:
-            CallbackSDKError: The text says what is wrong, or that the check has not ended in time.
+            CallbackSDKError: The check failed, or did not end in time.
         """
         if self._running is None or self._running.done():
             self._running = asyncio.ensure_future(run_in_threadpool(self._check))
             self._running.add_done_callback(_seen)
-        # Whoever asked first may go away, which is no reason to break it off for the others.
+        # Shielded: the first client may disconnect, which must not cancel the check for the others.
         try:
             await asyncio.wait_for(asyncio.shield(self._running), self._longest)
         except asyncio.TimeoutError:
@@ -46,6 +46,6 @@ class Readiness:
 
 
 def _seen(running: asyncio.Future[None]) -> None:
-    # Even when everybody who asked has gone.
+    # Even if all clients have disconnected.
     if not running.cancelled():
         running.exception()

@@ -1,4 +1,4 @@
-"""What somebody submits: from the form of a request to tasks, their features and their targets, all checked."""
+"""Parses and validates submissions: tasks, their features and their targets."""
 
 from __future__ import annotations
 
@@ -31,47 +31,47 @@ from callback_sdk.transport.guard import AddressGuard
 _WORDS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
 
 MAX_PARAMETERS = 1024 * 1024
-"""Bytes of the file `parameters`."""
+"""Maximum bytes of the file `parameters`."""
 
 MAX_TASKS_FILE = 32 * 1024 * 1024
-"""Bytes of the file `tasks` of a batch."""
+"""Maximum bytes of the file `tasks` of a batch."""
 
 _MAX_PARTS = 2_000_000
-"""Values in any JSON of a form, as `jsontables.weigh` counts them; about 80 MB of objects."""
+"""Maximum number of values in the JSON of a form, as `features.json.weigh` counts them; about 80 MB of objects."""
 
 _DEEPEST = 100
-"""Lists and objects inside of each other."""
+"""Maximum nesting of lists and objects."""
 
 LONGEST_KEY = 255
-"""Characters of an idempotency key."""
+"""Maximum characters of an idempotency key."""
 
 
 class SubmissionError(CallbackSDKError, ValueError):
-    """A field of the form can't be read; the text names it."""
+    """A field of the form is invalid; the message names it."""
 
 
 @define(frozen=True, kw_only=True)
 class Form:
-    """The fields and files of a request, as they came.
+    """The unparsed fields and files of a request.
 
     Attributes:
-        fields: Text by name; a value may hold credentials.
-        files: Uploads by name, in their order.
+        fields: Text by name; a value may contain credentials.
+        files: Uploads by name, in order.
     """
 
     fields: Mapping[str, Secret[str]] = field(repr=False)
     files: Mapping[str, Sequence[BinaryIO]] = field(repr=False)
 
     def text(self, name: str) -> str | None:
-        """Return a field that is no credential; None when it is missing or empty."""
+        """Return a field that is not a credential; None if it is missing or empty."""
         value = self.fields.get(name)
         return value.reveal().strip() or None if value is not None else None
 
     def json(self, name: str, *, longest: int = MAX_PARAMETERS) -> Secret[Any]:
-        """Return a field or a file of JSON, None when it is missing or empty.
+        """Parse a field or file of JSON; None if it is missing or empty.
 
         Raises:
-            SubmissionError: It is something else, or a file that is too long.
+            SubmissionError: It is not JSON, or is too long.
         """
         text = Secret(self.fields[name].reveal().encode()) if name in self.fields else None
         if text is None and self.files.get(name):
@@ -85,7 +85,7 @@ class Form:
         return _parsed(text, name)
 
     def fingerprint(self, *where: str) -> str:
-        """Return the SHA-256, in hex, of all that came and of where it goes, however it was put into a form."""
+        """Return the SHA-256, in hex, of the request's content and path, independent of the encoding of the form."""
         total = hashlib.sha256()
         for part in where:
             _add(total, b"where", part.encode())
@@ -99,13 +99,13 @@ class Form:
 
 @define(frozen=True, kw_only=True)
 class Rules:
-    """What decides whether a task is accepted.
+    """The rules by which submissions are validated.
 
     Attributes:
-        catalogue: What can be run.
-        settings: How targets are told apart.
-        guard: Which hosts they may be at.
-        max_callbacks: How many targets one task may have.
+        catalogue: The algorithms.
+        settings: Settings of the targets' detection.
+        guard: SSRF protection: the hosts that targets may have.
+        max_callbacks: Maximum number of targets of a task.
     """
 
     catalogue: AlgorithmCatalog
@@ -115,8 +115,8 @@ class Rules:
 
 
 @define(frozen=True, kw_only=True)
-class _Wish:
-    """One task as somebody wants it, whichever way it came."""
+class _RequestedTask:
+    """A task as requested, from a form or from an item of a batch."""
 
     version: str | None
     parameters: Any = field(repr=False)
@@ -137,25 +137,25 @@ def read_one(
     kind: str,
     traceparent: str | None = None,
 ) -> TaskRequest:
-    """Read and check a task.
+    """Parse and validate a task.
 
     Args:
-        form: What came.
-        algorithm_id: Which algorithm.
-        rules: What is accepted.
-        scratch: Where the features are put.
-        stack: Removes them at its end.
+        form: The form of the request.
+        algorithm_id: Name of the algorithm.
+        rules: The validation rules.
+        scratch: Directory for the features.
+        stack: Removes the features when it is closed.
         owner: Id of the user.
         kind: `"predict"` or `"fit"`.
-        traceparent: The trace that it belongs to.
+        traceparent: Trace context of the request.
 
     Raises:
-        UnknownAlgorithmError: There is no such algorithm or version.
+        UnknownAlgorithmError: The algorithm or version doesn't exist.
         TargetError: A result could never be delivered to one of the targets.
-        FeaturesError: The features are no table.
-        SubmissionError: Another field can't be read.
+        FeaturesError: The features are not a valid table.
+        SubmissionError: Another field is invalid.
     """
-    wish = _Wish(
+    requested = _RequestedTask(
         version=form.text("version"),
         parameters=form.json("parameters").reveal(),
         evaluate=_evaluate(form),
@@ -163,12 +163,12 @@ def read_one(
         options=_options(form, kind),
         targets=read_targets(form, rules.max_callbacks),
     )
-    task = _task(wish, algorithm_id, rules, owner=owner, kind=kind, traceparent=traceparent)
+    task = _task(requested, algorithm_id, rules, owner=owner, kind=kind, traceparent=traceparent)
     if len(form.files.get("features", ())) != 1:
         raise FeaturesError("The request needs one file 'features'.", hint="Send Parquet or JSON under this name.")
     data, format_ = _receive(form.files["features"][0], scratch, stack)
     _check_small(task(format_), data, rules)
-    return TaskRequest(submission=Submission(task=task(format_), targets=wish.targets), features=data)
+    return TaskRequest(submission=Submission(task=task(format_), targets=requested.targets), features=data)
 
 
 def read_batch(
@@ -182,20 +182,20 @@ def read_batch(
     most: int,
     traceparent: str | None = None,
 ) -> list[TaskRequest]:
-    """Read and check many tasks; see `read_one`.
+    """Parse and validate a batch of tasks; see `read_one`.
 
     Args:
-        form: What came: a list of tasks in the file `tasks`, and files `features`.
-        algorithm_id: Which algorithm.
-        rules: What is accepted.
-        scratch: Where the features are put.
-        stack: Removes them at its end.
+        form: The form of the request: a list of tasks in the file `tasks`, and files `features`.
+        algorithm_id: Name of the algorithm.
+        rules: The validation rules.
+        scratch: Directory for the features.
+        stack: Removes the features when it is closed.
         owner: Id of the user.
-        most: How many tasks may come at once.
-        traceparent: The trace that they belong to.
+        most: Maximum number of tasks.
+        traceparent: Trace context of the request.
 
     Raises:
-        CallbackSDKError: As `read_one` does; the text names the task.
+        CallbackSDKError: As for `read_one`; the message names the task.
     """
     items = form.json("tasks", longest=MAX_TASKS_FILE)
     if not isinstance(items.reveal(), list) or not items.reveal():
@@ -220,20 +220,20 @@ def read_batch(
     for number in range(len(items.reveal())):
         with _naming(f"tasks[{number}]"):
             item = Secret(items.reveal()[number])
-            wish = _wish(item, rules.max_callbacks)
-            task = _task(wish, algorithm_id, rules, owner=owner, kind=PREDICT, traceparent=traceparent)
+            requested = _requested_task(item, rules.max_callbacks)
+            task = _task(requested, algorithm_id, rules, owner=owner, kind=PREDICT, traceparent=traceparent)
             data, format_ = features_of(item, number)
-            submission = Submission(task=task(format_), targets=wish.targets)
+            submission = Submission(task=task(format_), targets=requested.targets)
             _check_small(submission.task, data, rules)
             found.append(TaskRequest(submission=submission, features=data))
     return found
 
 
 def read_key(text: str | None, form: Form, *where: str) -> IdempotencyKey | None:
-    """Read the header `Idempotency-Key`.
+    """Parse the header `Idempotency-Key`.
 
     Raises:
-        SubmissionError: It is no such key.
+        SubmissionError: The key is invalid.
     """
     if text is None:
         return None
@@ -245,10 +245,10 @@ def read_key(text: str | None, form: Form, *where: str) -> IdempotencyKey | None
 
 
 def read_targets(form: Form, max_callbacks: int) -> tuple[Callback, ...]:
-    """Read the targets from `callbacks`, or from `callback_url` and `callback_param`.
+    """Parse the targets from `callbacks`, or from `callback_url` and `callback_param`.
 
     Raises:
-        TargetError: They can't be read, or there are too many.
+        TargetError: They are invalid, or there are too many.
     """
     if "callbacks" in form.fields:
         if form.text("callback_url"):
@@ -273,7 +273,7 @@ def _targets(urls: Secret[Any], param: Secret[Any], max_callbacks: int) -> tuple
 _MEMBERS = frozenset({"features", "parameters", "version", "evaluate", "priority", "monitor", "callbacks"})
 
 
-def _wish(item: Secret[Any], max_callbacks: int) -> _Wish:
+def _requested_task(item: Secret[Any], max_callbacks: int) -> _RequestedTask:
     if not isinstance(item.reveal(), dict):
         raise SubmissionError("A task is a JSON object.", hint='Send {"parameters": {...}, "callbacks": [...]}.')
     if unknown := sorted(set(item.reveal()) - _MEMBERS):
@@ -286,7 +286,7 @@ def _wish(item: Secret[Any], max_callbacks: int) -> _Wish:
         raise SubmissionError("'version' is not a string.", hint='Send one such as "1.0.0".')
     if not isinstance(evaluate, (bool, dict)):
         raise SubmissionError("'evaluate' is neither true, false nor a JSON object.", hint="Send one of these.")
-    return _Wish(
+    return _RequestedTask(
         version=version,
         parameters=member("parameters"),
         evaluate=evaluate,
@@ -297,31 +297,31 @@ def _wish(item: Secret[Any], max_callbacks: int) -> _Wish:
 
 
 def _task(
-    wish: _Wish, algorithm_id: str, rules: Rules, *, owner: str, kind: str, traceparent: str | None
+    requested: _RequestedTask, algorithm_id: str, rules: Rules, *, owner: str, kind: str, traceparent: str | None
 ) -> Callable[[str], TaskRow]:
-    """Check a task, and return what makes it once the format of its features is known."""
-    found = rules.catalogue.get(owner, algorithm_id, wish.version)
+    """Validate a task, and return the function that creates it once the format of its features is known."""
+    found = rules.catalogue.get(owner, algorithm_id, requested.version)
     algorithm = found.algorithm
     if kind == FIT and algorithm.fit is None:
         raise SubmissionError(f"{algorithm_id!r} can't be trained.", hint="The algorithm has no fit function.")
-    parameters = {} if wish.parameters is None else wish.parameters
+    parameters = {} if requested.parameters is None else requested.parameters
     if not isinstance(parameters, dict):
         raise SubmissionError("'parameters' is not a JSON object.", hint='Send a dict, such as {"exponent": 2}.')
     if kind == PREDICT and algorithm.parameters is not None:
         algorithm.parameters.check(parameters)
-    if isinstance(wish.evaluate, dict) and algorithm.evaluations:
-        unknown = sorted(set(wish.evaluate) - set(algorithm.evaluations))
+    if isinstance(requested.evaluate, dict) and algorithm.evaluations:
+        unknown = sorted(set(requested.evaluate) - set(algorithm.evaluations))
         if unknown:
             raise SubmissionError(
                 f"{algorithm_id!r} has no evaluation {unknown[0]!r:.100}.",
                 hint=f"It has {', '.join(algorithm.evaluations)}.",
             )
-    priority = wish.priority
+    priority = requested.priority
     if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= MOST_URGENT:
         raise SubmissionError(
             f"'priority' is not an integer from 0 to {MOST_URGENT}.", hint="Higher priorities run first."
         )
-    for target in wish.targets:
+    for target in requested.targets:
         check_callback(target, rules.settings)
         rules.guard.check(target.url)
     return lambda features_format: TaskRow(
@@ -332,14 +332,14 @@ def _task(
         version=found.version,
         features_format=features_format,
         parameters=parameters,
-        evaluate=wish.evaluate,
-        options=wish.options if traceparent is None else {**wish.options, TRACEPARENT: traceparent},
+        evaluate=requested.evaluate,
+        options=requested.options if traceparent is None else {**requested.options, TRACEPARENT: traceparent},
         priority=priority,
     )
 
 
 def _receive(source: BinaryIO, scratch: Scratch, stack: ExitStack) -> tuple[Path | bytes, str]:
-    """Take features, the small ones into memory: a file for each would be most of the time of a batch."""
+    """Receive features, small ones in memory: writing a file for each would dominate the time of a batch."""
     source.seek(0)
     head = source.read(INLINE + 1)
     received: Path | bytes = head
@@ -353,7 +353,7 @@ def _receive(source: BinaryIO, scratch: Scratch, stack: ExitStack) -> tuple[Path
 
 
 def _check_small(task: TaskRow, received: Path | bytes, rules: Rules) -> None:
-    """Hold features against what the algorithm declares, where that is soon done; others are when they are read."""
+    """Validate small features against the algorithm's schema; large ones are validated when the run reads them."""
     declared = rules.catalogue.get(task.owner, task.algorithm, task.version).algorithm.features
     small = task.features_format == features.JSON and isinstance(received, bytes)
     if declared is not None and task.kind == PREDICT and small:
@@ -403,7 +403,7 @@ def _parsed(text: Secret[bytes], name: str) -> Secret[Any]:
         raise SubmissionError(f"{name!r} is not JSON: {reason}.", hint="Send the output of json.dumps.")
     if _is_deep(value):
         raise SubmissionError(f"{name!r} is nested deeper than {_DEEPEST} levels.", hint="Reduce the nesting.")
-    # Neither databases nor headers nor logs can hold one.
+    # Databases, headers and logs can't store lone surrogates.
     if has_lone_surrogate(value.reveal()):
         raise SubmissionError(f"{name!r} has a text that is not valid Unicode.", hint="Replace its lone surrogates.")
     return value
@@ -424,7 +424,7 @@ def _children(item: Any) -> Iterable[Any]:
 
 @contextmanager
 def _naming(where: str) -> Iterator[None]:
-    """Put the place into the message of whatever error of ours passes."""
+    """Prefix the messages of this package's errors with the location."""
     try:
         yield
     except CallbackSDKError as error:

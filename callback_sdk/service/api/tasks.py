@@ -173,7 +173,7 @@ def _accepting(request: Request, algorithm_id: str) -> AbstractContextManager[tr
 
 async def _check_algorithm(state: AppState, algorithm_id: str) -> None:
     if algorithm_id not in state.rules.catalogue:
-        # To look for similar names takes a while.
+        # In a thread, as searching similar names takes a while.
         await run_in_threadpool(state.rules.catalogue.registered, algorithm_id)
 
 
@@ -228,15 +228,15 @@ def _accept_batch(
 
 
 def _repeated(state: AppState, user: User, key: IdempotencyKey | None) -> list[str] | None:
-    # Before anything else is checked: since the first time a URL may have expired, or the user's quota be used up.
+    # Before any other check: since the first request a URL may have expired, or the user's quota may be used up.
     return None if key is None else state.task_service.store.tasks.repeated(user.user_id, key)
 
 
 def _task(task_service: TaskService, job_id: str, user: User) -> dict[str, Any]:
-    # PostgreSQL takes no text with a NUL, not even to look for it.
+    # PostgreSQL rejects text with a NUL, even as a parameter of a query.
     task = None if "\0" in job_id else task_service.store.tasks.get(job_id, owner=user.user_id)
     if task is None:
-        # Other users' tasks are a 404 as well: a 403 would tell which ids exist.
+        # Other users' tasks are a 404 as well: a 403 would disclose which ids exist.
         raise HTTPException(404, f"Task {job_id!r:.100} not found.")
     return task
 
@@ -255,7 +255,7 @@ def _deliveries(task_service: TaskService, job_id: str) -> list[dict[str, Any]]:
 
 def _reply(view: TaskView, status: int) -> Response:
     if view.is_small:
-        # Each chunk of a stream costs a turn of a thread, and most of a small answer's time.
+        # Each chunk of a stream costs a thread switch, which would dominate the time of a small response.
         return Response(b"".join(view.chunks()), status, media_type="application/json")
     return StreamingResponse(
         view.chunks(), status, media_type="application/json", headers={"Content-Length": str(view.size)}

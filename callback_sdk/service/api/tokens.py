@@ -1,4 +1,4 @@
-"""Routes to log in and to stay logged in."""
+"""Routes to log in, and to refresh and verify tokens."""
 
 from __future__ import annotations
 

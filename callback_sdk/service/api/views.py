@@ -1,4 +1,4 @@
-"""What the REST API shows of algorithms, tasks and deliveries."""
+"""JSON representations of algorithms, tasks and deliveries in the REST API."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from callback_sdk.service.work.child import SHOWN
 
 
 def show_algorithm(versions: Sequence[AlgorithmVersion], trained: Sequence[TrainedVersion]) -> dict[str, Any]:
-    """Return an algorithm's wire form from all of its versions."""
+    """Return the JSON of an algorithm from all of its versions."""
     latest = versions[-1]
     return {
         "id": latest.name,
@@ -36,19 +36,19 @@ def show_algorithm(versions: Sequence[AlgorithmVersion], trained: Sequence[Train
 
 
 def show_versions(versions: Sequence[AlgorithmVersion], trained: Sequence[TrainedVersion]) -> list[dict[str, Any]]:
-    """Return the wire form of all versions of an algorithm, the registered ones first."""
+    """Return the JSON of all versions of an algorithm, registered ones first."""
     return [*map(show_version, versions), *map(show_trained, trained)]
 
 
 def show_trained(trained: TrainedVersion) -> dict[str, Any]:
-    """Return the wire form of a version that a training made."""
+    """Return the JSON of a trained version."""
     when = datetime.fromtimestamp(trained.created_at, timezone.utc)
     text = f"{trained.base}, trained by the task {trained.job_id} at {when:%Y-%m-%d %H:%M} UTC."
     return _version(trained.version, text)
 
 
 def show_version(algorithm: AlgorithmVersion) -> dict[str, Any]:
-    """Return the wire form of a registered version."""
+    """Return the JSON of a registered version."""
     return _version(algorithm.version, algorithm.description)
 
 
@@ -63,11 +63,11 @@ def _version(name: str, description: str) -> dict[str, Any]:
 
 
 def show_summary(task: Mapping[str, Any], counts: Mapping[str, int]) -> dict[str, Any]:
-    """Return a task's wire form in a list.
+    """Return the JSON of a task in a list.
 
     Args:
-        task: Its columns.
-        counts: The number of its deliveries by status.
+        task: The task's columns.
+        counts: Number of its deliveries by status.
     """
     shown = {name: task[name] for name in ("job_id", "algorithm", "version", "kind", "status", "success", "error")}
     shown |= {"progress": _progress(task), "priority": task["priority"], **_times(task)}
@@ -75,10 +75,10 @@ def show_summary(task: Mapping[str, Any], counts: Mapping[str, int]) -> dict[str
 
 
 def show_delivery(delivery: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the wire form of a delivery.
+    """Return the JSON of a delivery.
 
     Args:
-        delivery: Its columns that may be shown.
+        delivery: The delivery's columns without credentials.
         attempts: The attempts of all deliveries of the task.
     """
     return {
@@ -101,12 +101,12 @@ def show_delivery(delivery: Mapping[str, Any], attempts: Sequence[Mapping[str, A
 
 @define(frozen=True)
 class TaskView:
-    """The JSON of a task: large results are pieces of a blob, and go through memory in chunks.
+    """The JSON of a task: large results are ranges of a blob, and are streamed in chunks.
 
     Attributes:
-        parts: Bytes, or where bytes lie in the blob: start and stop.
-        blobs: Where the blob is.
-        name: Which one.
+        parts: Bytes, or ranges of the blob: start and stop.
+        blobs: The blob storage.
+        name: Name of the blob.
     """
 
     parts: tuple[bytes | tuple[int, int], ...]
@@ -115,12 +115,12 @@ class TaskView:
 
     @property
     def size(self) -> int:
-        """Length in bytes."""
+        """The length, in bytes."""
         return sum(len(part) if isinstance(part, bytes) else part[1] - part[0] for part in self.parts)
 
     @property
     def is_small(self) -> bool:
-        """Whether nothing of it is in a blob."""
+        """Whether no part of it is in a blob."""
         return all(isinstance(part, bytes) for part in self.parts)
 
     def chunks(self) -> Iterator[bytes]:
@@ -144,14 +144,14 @@ def show_task(
     *,
     made: TrainedVersion | None = None,
 ) -> TaskView:
-    """Return a task's wire form.
+    """Return the JSON of a task.
 
     Args:
-        task: Its columns.
-        deliveries: The columns of its deliveries that may be shown.
-        results: What the algorithm returned, when it is small.
-        blobs: Where it is otherwise.
-        made: The version that it made.
+        task: The task's columns.
+        deliveries: The columns of its deliveries without credentials.
+        results: The results if they are small; None if there are none or they are in the blob storage.
+        blobs: The blob storage.
+        made: The version that the training created; None for none.
     """
     head = {name: task[name] for name in ("job_id", "status", "success", "error")}
     tail = {
@@ -174,12 +174,12 @@ def show_task(
 
 
 def show_new(submission: Submission, created_at: float, blobs: BlobStorage) -> TaskView:
-    """Return the wire form of a task that was accepted a moment ago, without a look into the store.
+    """Return the JSON of a task that was just accepted, without a query of the store.
 
     Args:
         submission: The task and its targets.
-        created_at: When, in seconds since 1970 in UTC.
-        blobs: Where its results will be.
+        created_at: Time of acceptance, in seconds since 1970 in UTC.
+        blobs: The blob storage.
     """
     task = asdict(submission.task, recurse=False)
     task |= dict.fromkeys(("success", "error", "progress", "result_offsets", "started_at", "finished_at"))
