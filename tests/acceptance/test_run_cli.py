@@ -138,7 +138,7 @@ def test_the_environment_is_that_of_a_service(
         ("fail", "AlgorithmError: No. Yes."),
         ("die", "exit code 3"),
         ("sleep", "longer than 0:00:02"),
-        ("grow", "MB of memory, and may take 400.0 MB. Send less data"),
+        ("grow", "MB of memory (limit 400.0 MB). Send less data"),
     ],
 )
 def test_an_algorithm_that_fails_ends_with_3(folder: Path, what: str, reason: str) -> None:

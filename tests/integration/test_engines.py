@@ -107,7 +107,7 @@ def test_a_computation_that_takes_too_much_memory_is_stopped(client: Client, chi
     """Its child processes count, and the error says how much it took."""
     task = client.run_algorithm("greedy", DATA, parameters={"child": child}).wait(progress=False)
     assert task.success is False
-    assert "and may take 300.0 MB. Send less data" in task.error
+    assert "of memory (limit 300.0 MB). Send less data" in task.error
 
 
 def test_urgent_tasks_go_first(topology: Topology, client: Client, tmp_path: Path) -> None:

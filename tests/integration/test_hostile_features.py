@@ -116,6 +116,6 @@ def test_a_run_has_a_limit_without_being_given_one(service: Service) -> None:
     """An algorithm that takes more and more is ended by the service's own limit, which the delivered error names."""
     task = service.run(b'{"a": [1]}', "hoarder")
     assert task["success"] is False
-    assert "and may take 300.0 MB. That is the service's limit for each run" in task["error"]
+    assert "of memory (limit 300.0 MB). That is the service's limit for each run" in task["error"]
     assert "CALLBACK_SDK_MEMORY_LIMIT" in task["error"]
     assert service.run(b'{"a": [1, 2]}')["predictions"] == {"a": 3}

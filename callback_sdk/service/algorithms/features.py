@@ -16,7 +16,7 @@ from callback_sdk.features.column_errors import explained
 from callback_sdk.features.columns import completed
 from callback_sdk.features.json import MAX_JSON
 from callback_sdk.features.parquet import MAX_UNPACKED
-from callback_sdk.service.supervision.memory import bounded, shown
+from callback_sdk.service.supervision.memory import bounded, format_size
 
 if TYPE_CHECKING:
     import pandas
@@ -98,7 +98,7 @@ class Features:
                 return normalized(parquettables.read(self._source))
         except MemoryError:
             raise FeaturesError(
-                f"The features take more than {shown(self._most)} of memory once they are unpacked.",
+                f"The features take more than {format_size(self._most)} of memory once they are unpacked.",
                 hint="Send fewer rows or columns at once, or raise the algorithm's memory_limit=.",
             ) from None
 

@@ -1,4 +1,4 @@
-"""HTTP for whoever runs a worker: is it alive, can it work, and how much does it do."""
+"""HTTP server of a worker for liveness, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -21,42 +21,42 @@ from callback_sdk.service.supervision.threads import SupervisedThread
 _log = logging.getLogger(__name__)
 
 _TIMEOUT = 10.0
-"""Seconds that a client has to send its request."""
+"""Timeout for a client's request, in seconds."""
 
 _TICK = 0.1
 
 _MOST = 32
-"""Requests at a time: a probe and Prometheus need two. Each takes a thread, and others are closed."""
+"""Maximum concurrent requests: a probe and Prometheus need two. Each takes a thread; further ones are rejected."""
 
 _JSON = "application/json"
 
 
 class Watched(Protocol):
-    """What is asked for its health."""
+    """The interface of an object whose health is reported."""
 
     def is_alive(self) -> bool:
-        """Return whether it makes progress itself."""
+        """Return whether it makes progress."""
         ...
 
     def problems(self) -> Sequence[str]:
-        """Return why it isn't ready; nothing when it is."""
+        """Return the reasons why it isn't ready; an empty list if it is."""
         ...
 
 
 class WorkerHealth:
-    """Answers `/healthz`, `/readyz` and `/metrics` for a worker, from its start to its end.
+    """Serves `/healthz`, `/readyz` and `/metrics` of a worker.
 
-    `/healthz` is 200 while the parent of the worker's processes makes progress. `/readyz` is 200 while each of these
-    takes what the broker brings, and 503 with the reasons otherwise. `/metrics` adds up what they count.
+    `/healthz` is 200 while the parent of the worker's processes makes progress. `/readyz` is 200 while all processes
+    consume messages of the broker, and 503 with the reasons otherwise. `/metrics` has the sums of their metrics.
 
     Args:
-        host: Address to listen at.
-        port: And its port; 0 takes a free one.
-        folder: Where the processes leave what they count.
+        host: Address to listen on.
+        port: Port to listen on; 0 for a free one.
+        folder: Directory of the processes' metrics.
 
     Attributes:
-        watched: What is asked for its health; None until it is there.
-        variables: What the environment of the processes must have from their start.
+        watched: The supervisor; None until it has started.
+        variables: Environment variables that the processes need.
         port: The port.
     """
 
@@ -78,18 +78,18 @@ class WorkerHealth:
         self._thread = SupervisedThread(self._server.serve_forever, name="health", stopping=self._stopping)
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start serving."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop answering."""
+        """Stop serving."""
         self._stopping.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
     def answer(self, path: str) -> tuple[int, str, bytes]:
-        """Return status, content type and body for a path."""
+        """Return the status, content type and body for a path."""
         watched = self.watched
         if path == "/metrics":
             return 200, CONTENT_TYPE_LATEST, generate_latest(self._registry)
@@ -102,14 +102,14 @@ class WorkerHealth:
 
 @contextmanager
 def open_health(host: str, port: int) -> Iterator[WorkerHealth]:
-    """Answer health checks and Prometheus for as long as the block lasts.
+    """Serve health checks and metrics while the block runs.
 
     Args:
-        host: Address to listen at.
-        port: And its port; 0 takes a free one.
+        host: Address to listen on.
+        port: Port to listen on; 0 for a free one.
 
     Raises:
-        ConfigurationError: Nobody can listen there.
+        ConfigurationError: The address can't be bound.
     """
     with tempfile.TemporaryDirectory(prefix="callback-sdk-metrics-") as folder:
         health = WorkerHealth(host, port, folder=folder)
@@ -136,7 +136,7 @@ class _Server(http.server.ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def get_request(self) -> tuple[Any, Any]:
-        """Accept a connection. Without a file descriptor for it, don't ask again at once."""
+        """Accept a connection. If no file descriptor is left, wait before the next attempt."""
         try:
             return super().get_request()
         except OSError:
@@ -144,21 +144,21 @@ class _Server(http.server.ThreadingHTTPServer):
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread of its own, if there is one left."""
+        """Respond in a separate thread, if a slot is free."""
         if self._slots.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer, and give the thread back."""
+        """Respond, and release the slot."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._slots.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        # A client that goes away is no news, and the standard library would print a traceback.
+        # A disconnected client is normal, but the standard library would print a traceback.
         _log.debug("A request to the worker's port broke.", exc_info=True)
 
 
@@ -176,4 +176,4 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the standard library's name
-        """Log nothing: a probe comes every few seconds."""
+        """Log nothing: probes are sent every few seconds."""

@@ -1,6 +1,6 @@
-"""How much memory a run may take, and how much it takes.
+"""Memory limits of runs, and measurement of their memory usage.
 
-Linux has all of it in /proc and in the cgroups' files. Elsewhere the resident sizes of the processes are added up.
+On Linux both are read from /proc and from cgroup files. Elsewhere the resident sizes of the processes are added up.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from attrs import define
 from callback_sdk.concurrency.forking import Lock
 
 _SHARE = 0.8
-"""Part of the memory that all runs may take together; the rest is the service's own, and the system's."""
+"""Share of the memory for all runs together; the rest is for the service and the system."""
 
-_HELD = 0.5
-"""Part of its limit that a process may hold between two runs."""
+_MAX_RETAINED_SHARE = 0.5
+"""Share of its limit that a process may retain between two runs."""
 
 _LEAST = 256 * 1024**2
-"""Bytes of the smallest share: Python with pandas and pyarrow takes about as much."""
+"""Minimum default limit, in bytes: Python with pandas and pyarrow uses about as much."""
 
 _SLACK = 256 * 1024**2
-"""Bytes of address space that threads and allocators reserve beside what they hold."""
+"""Bytes of address space that threads and allocators reserve in addition to the memory that they use."""
 
-_PAUSE = 20
-"""An exact look takes as long as there are pages, and is repeated only after so many times that."""
+_EXACT_INTERVAL_FACTOR = 20
+"""Minimum interval between exact measurements, as a multiple of their duration, which grows with the pages."""
 
 _BOUNDED = Lock()
 
@@ -42,11 +42,11 @@ _SHOWN = ("bytes", "kB", "MB", "GB", "TB")
 
 @define(frozen=True)
 class MemoryLimit:
-    """How much memory one run may take beyond what its process held before.
+    """The memory that one run may use beyond what its process used before.
 
     Attributes:
-        size: Bytes; infinite for no limit.
-        is_default: Whether it is the service's own, as the algorithm has none.
+        size: The limit, in bytes; infinite for no limit.
+        is_default: Whether it is the service's default, as the algorithm has none.
     """
 
     size: float
@@ -54,14 +54,14 @@ class MemoryLimit:
 
     @property
     def held(self) -> float:
-        """Bytes that a process may hold between two runs."""
-        return self.size * _HELD
+        """Bytes that a process may retain between two runs."""
+        return self.size * _MAX_RETAINED_SHARE
 
     def excess(self, taken: int) -> str:
-        """Return what to say of a run that took more.
+        """Return the error of a run that exceeded the limit.
 
         Args:
-            taken: Bytes.
+            taken: Bytes that the run used.
         """
         advice = (
             "That is the service's limit for each run: raise it with memory_limit= of the algorithm, or with "
@@ -69,7 +69,7 @@ class MemoryLimit:
             if self.is_default
             else "Send less data, or raise memory_limit= of the algorithm."
         )
-        return f"The algorithm took {shown(taken)} of memory, and may take {shown(self.size)}. {advice}"
+        return f"The algorithm used {format_size(taken)} of memory (limit {format_size(self.size)}). {advice}"
 
 
 NO_LIMIT = MemoryLimit(math.inf, is_default=True)
@@ -79,35 +79,35 @@ def limit_of(own: float | None, default: MemoryLimit) -> MemoryLimit:
     """Return the limit of an algorithm's runs.
 
     Args:
-        own: The algorithm's; None when it has none.
-        default: The service's.
+        own: The algorithm's limit; None if it has none.
+        default: The service's default.
     """
     return default if own is None else MemoryLimit(own)
 
 
 def default_limit(configured: float | None, processes: int) -> MemoryLimit:
-    """Return the limit of runs whose algorithm has none.
+    """Return the default limit of runs.
 
     Args:
-        configured: The operator's; None for the share of one process.
-        processes: How many run at a time on this machine.
+        configured: The configured limit; None for an equal share of the memory.
+        processes: Number of concurrent runs on this machine.
     """
     size = configured if configured is not None else max(_LEAST, int(total() * _SHARE / processes))
     return MemoryLimit(size, is_default=True)
 
 
 def total() -> int:
-    """Return the bytes of memory that this process can have: the machine's, or those of its control group."""
+    """Return the memory available to this process, in bytes: the machine's, or the limit of its control group."""
     limits = [int(psutil.virtual_memory().total)]
     for file in _group_files():
-        # "max", or a file that isn't there: no limit.
+        # "max" or a missing file: no limit.
         with contextlib.suppress(OSError, ValueError):
             limits.append(int(file.read_text()))
     return min(limits)
 
 
-def shown(size: float) -> str:
-    """Return bytes for people."""
+def format_size(size: float) -> str:
+    """Format a number of bytes with a decimal unit."""
     if not math.isfinite(size):
         return "any number of bytes"
     power = min(int(math.log(max(size, 1), 1000)), len(_SHOWN) - 1)
@@ -116,20 +116,19 @@ def shown(size: float) -> str:
 
 @contextlib.contextmanager
 def bounded(size: float) -> Iterator[None]:
-    """Let this process allocate only so much more while the block lasts: what asks for more gets a MemoryError.
+    """Limit this process's further allocations while the block runs; beyond the limit they raise MemoryError.
 
-    Other threads count too, and are refused as well when all of it is taken, which is what their run may take anyway.
-    Where the kernel has no such limit, nothing happens.
+    The allocations of other threads count, and fail too at the limit. Does nothing on systems without RLIMIT_AS.
 
     Args:
-        size: Bytes beyond what it has; infinite for no limit.
+        size: Bytes beyond the current size; infinite for no limit.
     """
     if sys.platform != "linux" or not math.isfinite(size):
         yield
         return
     import resource
 
-    # One after the other: the second of two threads would take the limit of the first for that from before.
+    # One thread at a time: a concurrent one would restore the temporary limit of the other one.
     with _BOUNDED:
         before = resource.getrlimit(resource.RLIMIT_DATA)
         limit = _status(Path("/proc/self"), "VmData") + int(size) + _SLACK
@@ -142,12 +141,12 @@ def bounded(size: float) -> Iterator[None]:
 
 
 class Meter:
-    """Measures what a run takes: a process and its descendants, without what the process held before.
+    """Measures the memory of a run: that of a process and its descendants, without what the process used before.
 
-    Pages of files don't count, as the kernel can drop them. Pages that forked processes share count once.
+    File-backed pages don't count, as the kernel can reclaim them. Pages shared by forked processes count once.
 
     Args:
-        pid: The process.
+        pid: Pid of the process.
     """
 
     def __init__(self, pid: int) -> None:
@@ -156,24 +155,24 @@ class Meter:
         self._exact_after = 0.0
 
     def excess(self, limit: float) -> int:
-        """Return the bytes that the run takes, when they are more than the limit; 0 otherwise."""
+        """Return the memory usage of the run, in bytes, if it exceeds the limit; 0 otherwise."""
         family = [self._pid, *_family(self._pid)]
         taken = sum(map(_resident, family)) - self._before
         if taken <= limit or time.monotonic() < self._exact_after:
             return 0
         started = time.monotonic()
         taken = sum(map(_proportional, family)) - self._before
-        self._exact_after = time.monotonic() + _PAUSE * (time.monotonic() - started)
+        self._exact_after = time.monotonic() + _EXACT_INTERVAL_FACTOR * (time.monotonic() - started)
         return taken if taken > limit else 0
 
 
 def held_by(pid: int) -> int:
-    """Return the bytes that a process holds."""
+    """Return the memory usage of a process, in bytes."""
     return _resident(pid)
 
 
 def _resident(pid: int) -> int:
-    """Return the bytes of memory of a process that are its own or shared memory, and no file's."""
+    """Return the anonymous and shared memory of a process, in bytes, without file-backed pages."""
     if sys.platform != "linux":
         with contextlib.suppress(psutil.Error):
             return int(psutil.Process(pid).memory_info().rss)
@@ -183,9 +182,9 @@ def _resident(pid: int) -> int:
 
 
 def _proportional(pid: int) -> int:
-    """Return the same, with each page divided by the number of processes that share it."""
+    """Return the same with each page divided by the number of processes that share it (PSS)."""
     fields = _fields(Path(f"/proc/{pid}/smaps_rollup"))
-    # Linux before 5.9 has the sum only, with the pages of files.
+    # Linux before 5.9 has only the sum, which includes file-backed pages.
     found = [fields[name] for name in ("Pss_Anon", "Pss_Shmem") if name in fields]
     return sum(found) if found else fields.get("Pss", _resident(pid))
 
@@ -195,7 +194,7 @@ def _status(folder: Path, name: str) -> int:
 
 
 def _fields(file: Path) -> dict[str, int]:
-    """Return the sizes of a file of /proc, in bytes; none of a process that has ended."""
+    """Parse the sizes in a file of /proc, in bytes; empty for a process that has ended."""
     try:
         lines = [line.split() for line in file.read_text(errors="replace").splitlines()]
     except OSError:
@@ -221,7 +220,7 @@ def _family(pid: int) -> list[int]:
 
 
 def _group_files() -> Iterator[Path]:
-    """Yield the files that have the memory limits of this process's control group, and of those above it."""
+    """Yield the files with the memory limits of this process's control group and its ancestors."""
     try:
         lines = _GROUPS.read_text().splitlines()
     except OSError:
@@ -230,10 +229,10 @@ def _group_files() -> Iterator[Path]:
         _, controllers, path = line.split(":", 2)
         if controllers not in ("", "memory"):
             continue
-        # Version 2 has one hierarchy for all controllers, version 1 one for each.
+        # cgroup v2 has one hierarchy for all controllers, v1 has one per controller.
         root, name = ("memory", "memory.limit_in_bytes") if controllers else ("", "memory.max")
         folder = _GROUP_FOLDER / root
-        # Within a container the path may be that of the host, and its own group the root.
+        # In a container the path may be the host's, while the container's own group is mounted as the root.
         for part in ("", *Path(path.lstrip("/")).parts):
             folder /= part
             yield folder / name

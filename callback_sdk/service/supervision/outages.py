@@ -1,4 +1,4 @@
-"""What a loop does while something it needs is away: wait longer and longer, and log few lines about it."""
+"""Outages of a dependency: exponential backoff, and rate-limited log records."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from collections.abc import Callable
 from callback_sdk.errors import CallbackSDKError
 
 _FIRST_INTERVAL = 10.0
-"""Seconds after the first log line of an outage in which its repeats are counted only."""
+"""Seconds after the first log record of an outage in which repeats are only counted."""
 
 _LONGEST_INTERVAL = 600.0
 
 
 def retry_pause(failures: int, *, first: float = 1.0, longest: float = 60.0) -> float:
-    """Return how many seconds to wait before a retry: exponential backoff with jitter.
+    """Return the delay before a retry, in seconds: exponential backoff with jitter.
 
-    Half of the pause is fixed, so that no retry follows at once; the other half is random, so that many
-    processes don't come back at the same moment.
+    Half of the delay is fixed, so that no retry follows at once; the other half is random, so that many
+    processes don't retry at the same time.
 
     Args:
         failures: Failures in a row, at least 1.
-        first: The pause after the first failure.
-        longest: No pause is longer.
+        first: Delay after the first failure, in seconds.
+        longest: Maximum delay, in seconds.
     """
     whole = min(longest, first * 2.0 ** min(failures - 1, 16))
     return whole / 2 + random.random() * whole / 2  # noqa: S311 (jitter is no secret)
 
 
 class OutageLog:
-    """Logs the begin of an outage, a count of its repeats at growing intervals, and its end. Threads may share it.
+    """Logs the start of an outage, the number of its repeats at growing intervals, and its end. Thread-safe.
 
     Args:
-        log: Where the lines go.
-        failing: What doesn't work, as the begin of a line: `"Tasks can't be dispatched"`.
-        working: What works again: `"Tasks are dispatched again"`.
-        clock: Gives seconds that are never put back.
+        log: The logger.
+        failing: Start of the records about failures: `"Tasks can't be dispatched"`.
+        working: Record about the end of the outage: `"Tasks are dispatched again"`.
+        clock: A monotonic clock, in seconds.
     """
 
     def __init__(
@@ -59,18 +59,18 @@ class OutageLog:
 
     @property
     def error(self) -> BaseException | None:
-        """The latest failure of the outage that lasts; None when there is none."""
+        """The latest failure of the current outage; None if there is none."""
         return self._error
 
     def failed(self, error: BaseException) -> int:
-        """Log a failure, or count it only, and return how many there have been in a row."""
+        """Log or count a failure, and return the number of consecutive failures."""
         with self._lock:
             moment = self._clock()
             if self._since is None:
                 self._since, self._interval = moment, _FIRST_INTERVAL
             self._failures += 1
             self._error = error
-            # Another kind of error is other news.
+            # Another type of error is logged at once.
             if moment >= self._next or type(error) is not self._kind:
                 self._write(error)
                 self._next = moment + self._interval
@@ -94,7 +94,7 @@ class OutageLog:
 
     def _write(self, error: BaseException) -> None:
         repeats = f" ({_count(self._unlogged, 'repeat')} not logged)" if self._unlogged else ""
-        # A traceback says where a fault of ours is. It says nothing about a server that is away.
+        # A traceback helps with a bug of this package, not with an unavailable server.
         unexpected = not isinstance(error, CallbackSDKError) and type(error) is not self._kind
         text = str(error) if isinstance(error, CallbackSDKError) else f"{type(error).__name__}: {error}"
         self._log.error("%s: %s%s", self._failing, text, repeats, exc_info=error if unexpected else None)

@@ -1,4 +1,4 @@
-"""What a process of a worker tells its parent: whether it is ready, what is wrong, and why it can't start."""
+"""Reports of a worker's process to its parent: readiness, problems, and why it can't start."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import orjson
 from attrs import define, field
 
 _LONGEST = 1000
-"""Characters of one text: a report must fit into the pipe whole, as its writer never waits (PIPE_BUF)."""
+"""Maximum characters of one text: a report must be written atomically, as its writer never blocks (PIPE_BUF)."""
 
 _ROOM = 65536
 
@@ -21,10 +21,10 @@ class Report:
     """The state of one process.
 
     Attributes:
-        started: Whether it has been ready at any time.
-        problems: What is wrong with it now; it is ready when there is none.
-        failure: Why it ended by itself; None while it runs.
-        permanent: Whether another start would end the same way.
+        started: Whether it has ever been ready.
+        problems: Its current problems; empty if it is ready.
+        failure: Why it exited; None while it runs.
+        permanent: Whether a restart would fail the same way.
     """
 
     started: bool = False
@@ -34,10 +34,10 @@ class Report:
 
 
 class Reporter:
-    """The child's end of the pipe. Threads may share it.
+    """The child's end of the pipe. Thread-safe.
 
     Args:
-        descriptor: The pipe; None where nobody listens.
+        descriptor: Descriptor of the pipe; None without a parent that reads it.
     """
 
     def __init__(self, descriptor: int | None) -> None:
@@ -46,12 +46,12 @@ class Reporter:
         self._problems: dict[str, str] = {"start": "it is starting."}
         self._report = Report()
         if descriptor is not None:
-            # Algorithms' processes must not hold it open, and a parent that doesn't read must not stop this process.
+            # Algorithms' processes must not inherit it, and a parent that doesn't read must not block this process.
             os.set_inheritable(descriptor, False)
             os.set_blocking(descriptor, False)
 
     def note(self, name: str, problem: str | None) -> None:
-        """Note what is wrong with one thing that this process depends on; None when it is well again."""
+        """Record the problem of one dependency of this process; None if it works again."""
         with self._lock:
             if self._problems.get(name) == problem:
                 return
@@ -64,11 +64,11 @@ class Reporter:
             self._send()
 
     def fail(self, reason: str, *, permanent: bool) -> None:
-        """Say why this process ends.
+        """Report why this process exits.
 
         Args:
             reason: A sentence.
-            permanent: Whether another start would end the same way.
+            permanent: Whether a restart would fail the same way.
         """
         with self._lock:
             self._report.failure, self._report.permanent = reason[:_LONGEST], permanent
@@ -85,7 +85,7 @@ class Reporter:
                     "permanent": report.permanent,
                 }
             )
-            # A pipe that is full, or without a reader.
+            # The pipe is full, or has no reader.
             with contextlib.suppress(OSError):
                 os.write(self._descriptor, line + b"\n")
 
@@ -94,7 +94,7 @@ class Reports:
     """The parent's end of the pipe.
 
     Args:
-        descriptor: The pipe, which is closed with this.
+        descriptor: Descriptor of the pipe; `close` closes it.
     """
 
     def __init__(self, descriptor: int) -> None:

@@ -1,4 +1,4 @@
-"""What keeps a process from starting for now: a resource that is in use or full, although its setting may be right."""
+"""Temporary failures of a start: a resource is in use or exhausted, although its setting may be correct."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ _PASSING = {
     errno.EMFILE,
     errno.ENFILE,
     errno.ENOMEM,
-    # A name server that doesn't respond; of a name that doesn't exist it is another code.
+    # The name server doesn't respond; a name that doesn't exist has another code.
     socket.EAI_AGAIN,
 }
 
 
 class ResourceUnavailableError(ConfigurationError):
-    """What a setting names is in use or full at the moment: a later start may succeed with the same settings."""
+    """A configured resource is in use or exhausted: a later start may succeed with the same settings."""
 
 
 def is_passing(error: OSError) -> bool:
-    """Tell whether what the system refuses now may be possible later, with the same settings."""
+    """Return whether a failed system call may succeed later with the same settings."""
     return error.errno in _PASSING
 
 
 def unusable(message: str, *, hint: str, error: OSError) -> ConfigurationError:
-    """Make the error for what the system refuses: of the kind that passes, or of a setting that is wrong.
+    """Return the error for a failed system call: a temporary shortage, or an invalid setting.
 
     Args:
-        message: What can't be used, and why.
-        hint: What to do next.
-        error: What the system said.
+        message: The error's message.
+        hint: The error's hint.
+        error: The system's error.
     """
     kind = ResourceUnavailableError if is_passing(error) else ConfigurationError
     return kind(message, hint=hint)

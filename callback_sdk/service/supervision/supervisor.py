@@ -1,4 +1,4 @@
-"""The parent of a worker's processes: it starts them, restarts those that end, and says how they are."""
+"""Supervisor: the parent of a worker's processes, which starts and restarts them and reports their health."""
 
 from __future__ import annotations
 
@@ -21,40 +21,40 @@ _log = logging.getLogger(__name__)
 
 COMPUTE = "compute"
 SEND = "send"
-"""What one process of a worker does."""
+"""Roles of a worker's processes."""
 
 EXIT_SETTING = 78
 EXIT_UNAVAILABLE = 75
-"""Exit codes of sysexits.h: EX_CONFIG, where another start would end the same way, and EX_TEMPFAIL."""
+"""Exit codes of sysexits.h: EX_CONFIG, after which a restart would fail the same way, and EX_TEMPFAIL."""
 
 STARTUP_TIMEOUT = timedelta(minutes=5)
-"""How long a process may take until it is ready; the import of a large registry counts."""
+"""Timeout until a process is ready, including the import of its registry."""
 
 _STEADY = 60.0
-"""Seconds that a process must have run for its end to count as the first failure."""
+"""Seconds of running after which the count of consecutive failures is reset."""
 
 _TICK = 0.1
 
 _HANGING = 60.0
-"""Seconds without a round after which the parent itself counts as hanging."""
+"""Seconds without a completed round after which the parent counts as hanging."""
 
 _KILL_AFTER = 10.0
-"""Seconds beyond the grace after which a process that doesn't end is killed."""
+"""Seconds after the shutdown timeout after which a process that hasn't ended is killed."""
 
 _ENDS = (signal.SIGTERM, signal.SIGINT)
 
 
 class WorkerStartError(CallbackSDKError):
-    """A worker could not start within its startup timeout; what it needs may come back."""
+    """A worker could not start within its startup timeout; a later start may succeed."""
 
 
 class WorkerSettingError(ConfigurationError):
-    """A worker can't run with these settings, however often it starts."""
+    """A worker can't run with these settings; a restart would fail too."""
 
 
 @define
 class _Slot:
-    """The place of one process, and what is known of the one that has it."""
+    """A slot for one process, with the state of its current process."""
 
     role: str
     process: subprocess.Popen[bytes] | None = None
@@ -66,18 +66,18 @@ class _Slot:
 
 
 class WorkerSupervisor:
-    """Keeps a worker's processes running until SIGTERM or SIGINT comes, and then until they have ended.
+    """Keeps a worker's processes running until SIGTERM or SIGINT, and then waits for their end.
 
-    A process that ends is started again, after 0.5 s to 1 min: longer after each failure in a row (exponential backoff
-    with jitter). A setting that is wrong ends the worker.
+    A process that ends is restarted after 0.5 s to 1 min (exponential backoff with jitter). An invalid setting ends the
+    worker.
 
     Args:
-        command: What starts one process, but for its role, this process's id and its pipe, which come last.
-        processes: How many compute; one more delivers.
-        environment: Their environment.
-        grace: How long running tasks may go on after the signal; a second signal ends it.
-        startup_timeout: How long a process may take until it is ready. If none has been ready by then since the
-            worker was started, the worker ends.
+        command: Command line of a process, without its last arguments: role, parent's pid and pipe.
+        processes: Number of processes that run tasks; one more makes delivery attempts.
+        environment: Environment of the processes.
+        grace: Shutdown timeout of running tasks; a second signal ends it.
+        startup_timeout: Timeout until a process is ready. The worker ends if no process has been ready by then since
+            its start.
     """
 
     def __init__(
@@ -100,10 +100,10 @@ class WorkerSupervisor:
         self._last_failure: str | None = None
 
     def run(self) -> None:
-        """Run until a signal comes.
+        """Run until a signal is received.
 
         Raises:
-            WorkerSettingError: A setting is wrong.
+            WorkerSettingError: A setting is invalid.
             WorkerStartError: No process was ready within the startup timeout.
         """
         self._started_at = time.monotonic()
@@ -124,7 +124,7 @@ class WorkerSupervisor:
         return time.monotonic() - self._round_at < _HANGING
 
     def problems(self) -> list[str]:
-        """Return why the worker is not ready; nothing when it is."""
+        """Return the reasons why the worker is not ready; an empty list if it is."""
         if self._signals:
             return ["The worker is stopping."]
         found = [f"A {slot.role} process isn't ready: {problem}" for slot in self._slots for problem in slot.problems]
@@ -136,7 +136,7 @@ class WorkerSupervisor:
             if moment >= slot.restart_at:
                 self._start(slot)
             return
-        # Before the pipe is read, so that its last report is there.
+        # Before the pipe is read, so that the last report is in it.
         code = slot.process.poll()
         report = slot.reports.read() if slot.reports else None
         if report is not None:
@@ -152,7 +152,7 @@ class WorkerSupervisor:
     def _start(self, slot: _Slot) -> None:
         reader, writer = os.pipe()
         try:
-            # A session of its own: a Ctrl-C in the terminal reaches the parent alone, which then tells the others.
+            # A session of its own: Ctrl-C in the terminal signals the parent only, which then stops the others.
             slot.process = subprocess.Popen(  # noqa: S603
                 [*self._command, slot.role, str(os.getpid()), str(writer)],
                 env=self._environment,
@@ -173,7 +173,7 @@ class WorkerSupervisor:
         self._retry(slot, (report.failure if report else None) or _describe_end(code))
 
     def _retry(self, slot: _Slot, reason: str) -> None:
-        """Plan the next start of a process that has ended, and say why in one line."""
+        """Schedule the restart of a process that has ended, and log the reason in one line."""
         steady = time.monotonic() - slot.started_at > _STEADY
         slot.failures = 1 if steady else slot.failures + 1
         pause = retry_pause(slot.failures)
@@ -197,18 +197,18 @@ class WorkerSupervisor:
             )
 
     def _end(self) -> None:
-        """Tell all processes to end, and kill those that haven't after the grace."""
+        """Signal all processes to end, and kill those that haven't ended after the shutdown timeout."""
         if self._signals:
             _log.info("The worker stops; what it runs may go on for up to %.0f s.", self._grace)
         end = time.monotonic() + self._grace + _KILL_AFTER
         told = 0
         try:
             while self._running() and time.monotonic() < end:
-                # After an error, as if one signal had come.
+                # After an error, as if one signal had been received.
                 while told < max(1, len(self._signals)):
                     told += 1
                     for process in self._running():
-                        # Celery takes a second SIGTERM for an order to drop everything; SIGUSR1 is ours.
+                        # Celery drops all running tasks at a second SIGTERM, so SIGUSR1 is sent instead.
                         process.send_signal(signal.SIGTERM if told == 1 else signal.SIGUSR1)
                 self._round_at = time.monotonic()
                 time.sleep(_TICK / 2)

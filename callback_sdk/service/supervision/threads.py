@@ -1,4 +1,4 @@
-"""Threads that a service or a worker depends on: one that ends is not ready, and is started again."""
+"""Supervised threads: a thread that ends is reported as not ready, and restarted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from callback_sdk.service.supervision.outages import retry_pause
 _log = logging.getLogger(__name__)
 
 _STEADY = 60.0
-"""Seconds that a thread must have run for its next failure to count as the first one."""
+"""Seconds of running after which the count of consecutive failures is reset."""
 
 
 class ThreadError(CallbackSDKError):
@@ -21,7 +21,7 @@ class ThreadError(CallbackSDKError):
 
 
 class SupervisedThread:
-    """A daemon thread that runs until it is told to stop. If its function ends before that, it runs again.
+    """A daemon thread that runs until it is stopped. If its function ends before that, it is restarted.
 
     It waits between 0.5 s and 1 min before each restart, longer after each failure in a row (exponential backoff with
     jitter). `check` fails from the moment it ended until it runs again, and has completed a round where rounds are
@@ -61,16 +61,16 @@ class SupervisedThread:
         self._thread.start()
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait for the end of a thread that was told to stop; do nothing if it was never started."""
+        """Wait for the end of a stopped thread; do nothing if it was never started."""
         if self.started:
             self._thread.join(timeout)
 
     def complete_round(self) -> None:
-        """Note that the function makes progress. It calls this itself, after each round."""
+        """Record progress. The function calls this after each round."""
         self._round_at, self._failure = time.monotonic(), None
 
     def check(self) -> None:
-        """Make sure that the thread runs.
+        """Check that the thread runs.
 
         Raises:
             ThreadError: It has ended, or hangs.

@@ -42,35 +42,35 @@ _PR_SET_CHILD_SUBREAPER = 36
 """prctl(2): orphans below this process become its own children, and not those of init."""
 
 _OOM_SCORE = 500
-"""Added to the badness of this process, from 0 to 1000, by which the kernel chooses whom to kill; see proc(5)."""
+"""The process's oom_score_adj, from 0 to 1000, by which the kernel's OOM killer chooses a process; see proc(5)."""
 
 _TICK = 1.0
-"""Seconds between looks at who the parent is, where the kernel doesn't tell."""
+"""Seconds between checks of the parent's pid on systems without PR_SET_PDEATHSIG."""
 
 _RETRY = 2.0
-"""Seconds between tries to write results to a full disk."""
+"""Seconds between attempts to write results to a full disk."""
 
 SHOWN = ("predictions", "evaluations", "monitors")
-"""Members of the results that the REST API shows one by one."""
+"""Members of the results that the REST API returns separately."""
 
 _LONGEST_ERROR = 2000
-"""Characters of an algorithm's error that are kept."""
+"""Maximum characters of an algorithm's error."""
 
 
 @define(frozen=True, kw_only=True)
 class RunSpec:
-    """All that a child process needs to know of one run.
+    """The description of one run for the child process.
 
     Attributes:
         kind: Which function of the algorithm is called: `"predict"` or `"fit"`.
         monitor: Whether its monitors are called.
         features: Path of the features.
-        results: Where the results go.
-        progress: Where the progress goes.
-        output: Where goes what is printed and logged.
+        results: Path for the results.
+        progress: Path for the progress.
+        output: Path for the captured output.
         model_path: Model file of a trained version; None for a registered one.
         model_output: Path for the model that a training saves.
-        memory_limit: Bytes that the run may take beyond what the process held before, its own children included.
+        memory_limit: Bytes that the run may use beyond what the process used before, including its child processes.
     """
 
     registry: str
@@ -95,14 +95,14 @@ class RunSpec:
 
 @define(frozen=True, kw_only=True)
 class RunResult:
-    """What the child tells the parent.
+    """The child's response to the parent.
 
     Attributes:
-        error: Why there are no results; None when there are.
+        error: The error; None if there are results.
         trace: The algorithm's traceback, for the log.
-        spans: Where members lie in the file of results.
-        nulls_written: Numbers in it that became null.
-        threads: Names of threads that the algorithm has left running.
+        spans: Byte offsets of members in the file of results.
+        nulls_written: Number of NaN and infinite values that were written as null.
+        threads: Names of the threads that the algorithm has left running.
     """
 
     error: str | None = None
@@ -113,7 +113,7 @@ class RunResult:
 
 
 def prepare(parent: int) -> None:
-    """Let this process and whatever an algorithm starts end together with its parent.
+    """Let this process and its descendants end together with its parent.
 
     Args:
         parent: The parent's pid.
@@ -138,13 +138,13 @@ def _prefer_for_oom_kill() -> None:
 
 
 def die_with_parent(parent: int | None = None) -> None:
-    """Let this process end when the one that started it does.
+    """Let this process end when its parent ends.
 
     On Linux the kernel kills it when the thread that started it ends, even if the parent's other threads live on (see
     PR_SET_PDEATHSIG in prctl(2)). Elsewhere a thread checks the parent's pid.
 
     Args:
-        parent: The parent's pid; whoever it is now when None.
+        parent: The parent's pid; the current parent's if None.
     """
     parent = parent or os.getppid()
     if sys.platform == "linux":
@@ -157,32 +157,32 @@ def die_with_parent(parent: int | None = None) -> None:
 
 
 def watch(parent: int) -> None:
-    """End this process, within a second or two, when it has another parent than this."""
+    """Exit within a second or two after the parent's pid has changed."""
     while os.getppid() == parent:
         time.sleep(_TICK)
     os._exit(1)
 
 
 def warm_up(registry: str) -> tuple[int, str]:
-    """Import the registry ahead of the first run, so that no run's time-out counts it.
+    """Import the registry before the first run, so that the import doesn't count towards the run's timeout.
 
     Returns:
-        The pid, and what went wrong, or nothing.
+        The pid, and the error or an empty text.
     """
     try:
         _registry(registry)
-    except BaseException as error:  # noqa: BLE001 - a class of theirs could fail to be unpickled in the parent
+    except BaseException as error:  # noqa: BLE001 - the parent may be unable to unpickle it
         return os.getpid(), _describe(error)
     return os.getpid(), ""
 
 
 def run(spec: RunSpec) -> RunResult:
-    """Call the algorithm and write its results. Whatever it raises comes back as text."""
+    """Call the algorithm and write its results. Any exception is returned as text."""
     before = set(threading.enumerate())
     with output_capture.capture_output(spec.output):
         result = _run(spec)
         if result.trace:
-            # With what it printed, which may say more.
+            # Into the captured output, for context.
             sys.stderr.write(result.trace)
     return evolve(result, threads=leftover_threads.of_run(before))
 
@@ -222,8 +222,8 @@ def _call(spec: RunSpec) -> dict[Any, Any]:
 
 
 def _report(path: Path, fraction: float | None, message: str) -> None:
-    # Whole or not at all: a kill in the middle of a write to a pipe would leave the reader stuck. And no algorithm
-    # fails because its progress can't be shown.
+    # A file written atomically: a kill in the middle of a write to a pipe would block the reader. An algorithm must
+    # not fail because its progress can't be written.
     state = {"fraction": fraction, "message": _clean(message)}
     with contextlib.suppress(OSError):
         write_whole(path, [orjson.dumps(state)], durable=False)
@@ -240,12 +240,12 @@ def _write_results(spec: RunSpec, members: dict[Any, Any]) -> tuple[dict[str, li
 
 
 def _write_file(spec: RunSpec, parts: list[bytes]) -> None:
-    """Write a file. As it may have cost hours, a full disk is waited for, until the run is broken off."""
+    """Write a file. The results may have taken hours, so retry while the disk is full, until the run is stopped."""
     while True:
         try:
             # Not synced here: the parent syncs it where it stores it.
             write_whole(spec.results, parts, durable=False)
-        except OSError as error:  # noqa: PERF203 - one round in a good while
+        except OSError as error:  # noqa: PERF203 - retries are rare
             if not is_full(error):
                 raise
             _log.error(
@@ -288,12 +288,12 @@ def _join_members(encoded: dict[str, Encoded]) -> tuple[dict[str, list[int]], li
 def _describe(error: BaseException) -> str:
     try:
         text = str(error)
-    except Exception:  # noqa: BLE001 - an error whose text is an error
+    except Exception:  # noqa: BLE001 - the exception's __str__ may raise
         text = "(its text can't be made)"
     name = type(error).__name__
     return _clean(f"{name}: {text}" if text else name)
 
 
 def _clean(text: str, *, longest: int | None = _LONGEST_ERROR) -> str:
-    """Cut a text, and replace what UTF-8 can't hold."""
+    """Truncate a text, and replace lone surrogates."""
     return text[:longest].replace("\0", "\ufffd").encode(errors="replace").decode()

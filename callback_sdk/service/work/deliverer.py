@@ -96,7 +96,7 @@ class Deliverer:
 
     @property
     def free_slots_any_host(self) -> int:
-        """How many further attempts can start whatever their hosts are, even if all have the same one."""
+        """How many further attempts can start regardless of their hosts, even if all have the same one."""
         return self._attempts.free_slots_any_host
 
     @property
@@ -105,7 +105,7 @@ class Deliverer:
         return self._attempts.free_slots
 
     def full_hosts(self) -> Collection[str]:
-        """Return the hosts that get no further attempt at the moment."""
+        """Return the hosts without free slots."""
         return self._attempts.full_hosts()
 
     def close(self, *, timeout: timedelta = timedelta(seconds=5)) -> None:
@@ -132,7 +132,7 @@ class Deliverer:
             self._outage.recovered()
         except StoreUnavailableError as error:
             self._outage.failed(error)
-        except Exception:  # noqa: BLE001 - a thread that dies silently would hide why
+        except Exception:  # noqa: BLE001 - a thread must not die silently
             _log.exception(
                 "Delivery %s: attempt failed unexpectedly, retrying after its lease expires.",
                 delivery_id,

@@ -23,10 +23,10 @@ from callback_sdk.service.work.process import CANCEL, StopSignal
 _log = logging.getLogger(__name__)
 
 CHECK_INTERVAL = 1.0
-"""Seconds between checks whether the tasks are still this worker's: a canceled one may run for that long."""
+"""Seconds between checks that this worker still has its claims: a canceled task may run for that long."""
 
 _LONGEST_ROUND = 180.0
-"""Seconds after which a look counts as hanging: more than the timeouts of the database."""
+"""Seconds after which a check counts as hanging: more than the timeouts of the database."""
 
 
 @define
@@ -41,9 +41,9 @@ class Heartbeat:
     """The claims of one worker process, and the thread that renews their leases.
 
     Args:
-        store: Where they are.
-        worker: The name of this process; no two that live at the same time share one.
-        lease: How long it may be silent before others count it as dead.
+        store: The store.
+        worker: The unique name of this process.
+        lease: How long after its last heartbeat others count it as dead.
     """
 
     def __init__(self, store: Store, worker: str, *, lease: timedelta = LEASE_DURATION) -> None:
@@ -83,8 +83,8 @@ class Heartbeat:
 
         Args:
             claim: The task.
-            stop: Is resolved with `CANCEL` when the claim is lost, as it is when the task is cancelled.
-            progress: The file in which the run says how far it is.
+            stop: Resolved with `CANCEL` when the claim is lost, for example when the task is canceled.
+            progress: The file with the run's progress.
         """
         job_id = claim.task.job_id
         with self._lock:
@@ -107,7 +107,7 @@ class Heartbeat:
                 self._sending.pop(claim.delivery_id, None)
 
     def stop_runs(self, reason: str) -> None:
-        """Request the end of all runs."""
+        """Stop all runs."""
         with self._lock:
             stops = [run.stop for run in self._runs.values()]
         for stop in stops:

@@ -1,7 +1,7 @@
-"""What a child process that runs algorithms gets of this one: a few variables, three streams, and nothing else.
+"""Isolation of child processes that run algorithms: an allowlist of environment variables, and no inherited files.
 
-Keys, passwords and credentials of the service are in its environment, its memory and its open files. An algorithm has
-no use for any of them; what it calls, prints or sends may come from its user's data.
+Keys, passwords and credentials of the service are in its environment, its memory and its open files. An algorithm needs
+none of them, and may disclose them: its calls and output may be controlled by its user's data.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from typing import Any
 from callback_sdk.service.work import output_capture
 
 _PASSED = re.compile(
-    # What finds programs, libraries and modules.
+    # Search paths of programs, libraries and modules.
     r"PATH|LD_.*|DYLD_.*|PYTHON.*|VIRTUAL_ENV|CONDA_PREFIX"
-    # Who and where: nothing of it is a secret.
+    # User, home and temporary directories.
     r"|HOME|USER|LOGNAME|SHELL|TMPDIR|TMP|TEMP|XDG_.*_(HOME|DIR)|MPLCONFIGDIR"
-    # How texts and times look.
+    # Locale and time zone.
     r"|LANG|LANGUAGE|LC_.*|TZ|TZDIR|TERM|NO_COLOR"
-    # How many threads and which devices a computation takes.
+    # Threads and devices of numerical libraries.
     r"|(OMP|GOMP|KMP|MKL|OPENBLAS|BLIS|VECLIB|NUMEXPR|NUMBA|MALLOC|CUDA|NVIDIA|ROCR|HIP|PYTORCH|TF|XLA|JAX)_.*"
-    # Which certificates are trusted.
+    # Trusted certificates.
     r"|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE"
 )
-"""A list of what is passed and not of what isn't, because a name that nobody thought of may hold a password."""
+"""An allowlist, not a denylist: a variable with an unknown name may contain a password."""
 
 _SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|(^|_)(API_?)?KEY(_|$)", re.IGNORECASE)
-"""What a variable with a harmless prefix is not passed with, such as `TF_API_TOKEN`."""
+"""Words that exclude a variable in spite of an allowed prefix, such as `TF_API_TOKEN`."""
 
 _PR_SET_DUMPABLE = 4
 """prctl(2): whether processes of the same user may read this one's memory and environment."""
 
 
 def environment(variables: Mapping[str, str], names: Iterable[str] = ()) -> dict[str, str]:
-    """Return the part of an environment that a child process gets.
+    """Return the environment of a child process.
 
     Args:
-        variables: The environment.
+        variables: The environment of this process.
         names: Further variables that the operator passes on.
     """
     wanted = frozenset(names)
@@ -61,20 +61,20 @@ def context(names: Iterable[str] = ()) -> SpawnContext:
     """Return a context of multiprocessing whose processes are isolated.
 
     Args:
-        names: Variables that they get besides the usual ones.
+        names: Further variables that the operator passes on.
     """
     return _Context(tuple(names))
 
 
 def start_tracker(names: Iterable[str] = ()) -> None:
-    """Start the process that multiprocessing keeps beside all others, without credentials in its environment.
+    """Start multiprocessing's resource tracker without credentials in its environment.
 
     Otherwise the first child process starts it, and an algorithm can read them there. Call it before there are threads:
-    the environment and the standard streams are exchanged meanwhile. What it would print to the service's log, names of
-    leaked semaphores, comes from algorithms, and nobody can act upon it.
+    the environment and the standard streams are replaced meanwhile. Its warnings about leaked semaphores of algorithms
+    would only clutter the service's log.
 
     Args:
-        names: Variables that it gets besides the usual ones.
+        names: Further variables that the operator passes on.
     """
     whole = dict(os.environ)
     try:
@@ -88,7 +88,7 @@ def start_tracker(names: Iterable[str] = ()) -> None:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Give processes that are started while the block lasts no stdout and stderr of this one."""
+    """Detach stdout and stderr of processes that are started in the block from those of this process."""
     null = os.open(os.devnull, os.O_WRONLY)
     before = {number: os.dup(number) for number in (1, 2)}
     try:
@@ -103,16 +103,16 @@ def _silent() -> Iterator[None]:
 
 
 def forbid_inspection() -> None:
-    """Keep other processes of the same user from reading this one's memory and environment; there are no core dumps.
+    """Prevent other processes of the same user from reading this one's memory and environment. Disables core dumps.
 
-    A process that is started from here can be inspected again. Root, and who has CAP_SYS_PTRACE, always can.
+    Child processes don't inherit this. Root and processes with CAP_SYS_PTRACE can read it anyway.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 class _Process(SpawnProcess):
-    """A process that knows which variables it gets."""
+    """A process with an environment of its own."""
 
     passed: tuple[str, ...] = ()
 
@@ -133,10 +133,10 @@ class _Context(SpawnContext):
 
 
 class _Popen(popen_spawn_posix.Popen):
-    """Starts an interpreter as multiprocessing does, which has no way to give it another environment than its own.
+    """Starts an interpreter as multiprocessing does, which can't pass another environment than its own.
 
-    subprocess closes all file descriptors that aren't named, those of libraries in C too. The process never has this
-    one's stdout and stderr: an algorithm could write records of its own to the log, also after its run.
+    subprocess closes all other file descriptors, including those of C libraries. The process doesn't inherit stdout and
+    stderr: an algorithm could forge records of the log, even after its run.
     """
 
     _fds: list[int]
@@ -156,7 +156,7 @@ class _Popen(popen_spawn_posix.Popen):
                 stdout=output,
                 stderr=output,
                 pass_fds=[*self._fds, tracker, child_pipe, child_sentinel],
-                # Ctrl-C at a terminal goes to the whole group: this process ends the child itself, which would print a
+                # Ctrl-C in a terminal signals the whole group: this process ends the child itself, which would print a
                 # traceback while its interpreter starts.
                 start_new_session=True,
             )
@@ -167,7 +167,7 @@ class _Popen(popen_spawn_posix.Popen):
             _close(child_pipe, child_sentinel, output)
         threading.Thread(target=output_capture.log_lines, args=(printed,), name="printed", daemon=True).start()
         self.pid, self.sentinel = self._child.pid, sentinel
-        # The pipe stays open: by its end the child knows that this process has ended.
+        # The pipe stays open: its end of file tells the child that this process has ended.
         self.finalizer = util.Finalize(self, _close, (sentinel, pipe))
         with os.fdopen(pipe, "wb", closefd=False) as file:
             file.write(message)
@@ -183,9 +183,9 @@ class _Popen(popen_spawn_posix.Popen):
         return file.getvalue()
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
-        """Return the exit code; None while it runs."""
+        """Return the exit code; None while the process runs."""
         if self.returncode is None:
-            # subprocess knows the lock: of two threads that wait, one would find no such process.
+            # subprocess locks waitpid: of two concurrently waiting threads, one would get ECHILD.
             self.returncode = self._child.wait() if flag == 0 else self._child.poll()
         return self.returncode
 

@@ -1,4 +1,4 @@
-"""Threads that a run has started and not ended: they would go on during the next run of their process."""
+"""Detection of threads that a run has left running: they would continue during the next run of their process."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from collections.abc import Collection
 from types import FrameType
 
 _GRACE = 0.2
-"""Seconds for threads that are about to end."""
+"""Seconds to wait for threads that are about to end."""
 
 _TICK = 0.01
 
 _WAITING = frozenset({"threading", "queue", "selectors", "multiprocessing.connection"})
-"""Modules of the standard library whose functions are on top of the stack of a thread that waits."""
+"""Modules of the standard library whose functions are on top of the stack of a waiting thread."""
 
 _IDLE = frozenset(
     {("concurrent.futures.thread", "_worker"), ("multiprocessing.pool", "worker"), ("tqdm._monitor", "run")}
     | {("multiprocessing.pool", f"_{name}") for name in ("handle_results", "handle_tasks", "wait_for_updates")}
 )
-"""Functions, with their modules, in which a thread waits for the next work, such as those of a pool that stays."""
+"""Functions, with their modules, in which an idle thread waits for work, such as a thread of a pool."""
 
 
 def of_run(before: Collection[threading.Thread]) -> list[str]:
-    """Return the names of the threads that a run has left at work.
+    """Return the names of the threads that a run has left running.
 
-    Those of pools that wait for work are not among them: they do nothing until somebody calls them, and a pool that
-    stays for the process's life is one way to load a model only once.
+    Idle threads of pools are excluded: they do nothing until they get work, and a pool that lives as long as the
+    process is one way to load a model only once.
 
     Args:
-        before: The threads that were alive when the run began.
+        before: The threads that were alive when the run started.
     """
     if not _started(before):
         return []
-    # A thread of a pool may not have begun yet what it was given last.
+    # A thread of a pool may not have started its last work item yet.
     time.sleep(_TICK)
     end = time.monotonic() + _GRACE
     while (found := _at_work(before)) and time.monotonic() < end:
@@ -43,7 +43,7 @@ def of_run(before: Collection[threading.Thread]) -> list[str]:
 
 
 def _started(before: Collection[threading.Thread]) -> list[threading.Thread]:
-    # Of a thread that Python did not start, nobody learns when it ends.
+    # The end of a thread that Python did not start can't be observed.
     alive = threading.enumerate()
     return [thread for thread in alive if thread not in before and not isinstance(thread, threading._DummyThread)]
 

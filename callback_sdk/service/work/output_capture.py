@@ -1,4 +1,4 @@
-"""What an algorithm prints and logs: caught in a file while it runs, of which the end is kept."""
+"""Capture of an algorithm's output and logs in a file, of which the last part is stored."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 TAIL_BYTES = 64 * 1024
-"""Bytes of it that are kept: the last ones."""
+"""Maximum stored bytes: the last ones."""
 
 _MAX_DISK_BYTES = 4 * 1024 * 1024
-"""Bytes that the file may take on disk before all but its end is freed."""
+"""Maximum bytes on disk; above that, all but the file's end is freed."""
 
 _PUNCH_HOLE = 0x01 | 0x02
 """fallocate(2): FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE."""
@@ -26,13 +26,13 @@ _PUNCH_HOLE = 0x01 | 0x02
 _BLOCK = 4096
 
 _CHECK_INTERVAL = 0.5
-"""Seconds between looks at its size."""
+"""Seconds between checks of the file's size."""
 
 _LONGEST_LINE = 1000
-"""Bytes of a line printed outside a run that are logged as one record."""
+"""Maximum bytes of a line printed outside a run that are logged as one record."""
 
 _LINES = 100
-"""Such lines of one process that are logged in each period."""
+"""Maximum number of such lines of one process that are logged in each period."""
 
 _PERIOD = 60.0
 """Seconds."""
@@ -41,9 +41,9 @@ _log = logging.getLogger(__name__)
 
 
 def prepare() -> None:
-    """Let this process write what it prints at once, as it may be killed, and log as programs on a terminal do."""
+    """Make stdout and stderr line-buffered, as this process may be killed, and log to stderr."""
     for stream in (sys.stdout, sys.stderr):
-        # Somebody may have put something else there.
+        # The stream may have been replaced.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
     with suppress(Exception):
@@ -53,10 +53,10 @@ def prepare() -> None:
 
 @contextmanager
 def capture_output(path: Path) -> Iterator[None]:
-    """Send all that this process prints into a file while the block lasts, by whatever library it is printed.
+    """Redirect stdout and stderr of this process to a file while the block runs, including those of C libraries.
 
     Args:
-        path: The file. Whatever kills the process, it has what was printed until then.
+        path: The file. It has all output even if the process is killed.
     """
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     os.fchmod(file, 0o600)
@@ -81,13 +81,13 @@ def capture_output(path: Path) -> Iterator[None]:
 
 
 def log_lines(pipe: int) -> None:
-    """Log what a process prints while it runs no algorithm, until nobody can write to its pipe any more.
+    """Log what a process prints outside a run, until all writers of its pipe have closed it.
 
-    Its text is untrusted: a thread that an algorithm left running may print anything, at any rate. The log's formatter
-    escapes it, and the pipe is read to its end whatever is logged, as a full one would stop the process.
+    The text is untrusted: a leftover thread of an algorithm may print anything, at any rate. The log's formatter
+    escapes it, and the pipe is read to its end even if lines are dropped, as a full pipe would block the process.
 
     Args:
-        pipe: Descriptor of the end to read; it is closed at the end.
+        pipe: Descriptor of the pipe's read end, which is closed at the end.
     """
     began, count = time.monotonic(), 0
     with os.fdopen(pipe, "rb") as file:
@@ -103,7 +103,7 @@ def log_lines(pipe: int) -> None:
 
 
 def read_tail(path: Path) -> bytes:
-    """Return the end of what was printed, from the beginning of a line; nothing when nothing was."""
+    """Return the last part of the output, from the start of a line; empty if there is none."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -115,7 +115,7 @@ def read_tail(path: Path) -> bytes:
 
 
 def _bound_size(path: Path, ended: threading.Event) -> None:
-    """Keep a file from filling the disk."""
+    """Limit the disk space of a file."""
     while not ended.wait(_CHECK_INTERVAL):
         with suppress(OSError):
             if path.stat().st_blocks * 512 > _MAX_DISK_BYTES:
@@ -125,8 +125,8 @@ def _bound_size(path: Path, ended: threading.Event) -> None:
 def _free_start(path: Path) -> None:
     """Free the disk space of all but a file's end.
 
-    A hole takes the place of the start, so nothing is lost of what is written meanwhile. Where the file system has no
-    holes the file is emptied, and that is lost.
+    The start is replaced by a hole, so concurrent writes are not lost. If the file system doesn't support holes, the
+    file is truncated, and concurrent writes are lost.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     with path.open("r+b") as file:
@@ -135,7 +135,7 @@ def _free_start(path: Path) -> None:
         if libc.fallocate(file.fileno(), _PUNCH_HOLE, ctypes.c_int64(0), ctypes.c_int64(length)) == 0:
             return
     end = read_tail(path)
-    # Emptied and not replaced, as the algorithm has it open.
+    # Truncated, not replaced, as the algorithm has it open.
     os.truncate(path, 0)
     with path.open("ab") as file:
         file.write(end)

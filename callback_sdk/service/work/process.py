@@ -1,4 +1,4 @@
-"""ChildProcess: runs algorithms one after the other in a child process, which cancellation and limits kill."""
+"""ChildProcess: runs algorithms in a child process, killed on timeout, memory limit or cancellation."""
 
 from __future__ import annotations
 
@@ -24,40 +24,40 @@ from callback_sdk.service.work import child, isolation
 _log = logging.getLogger(__name__)
 
 _TICK = 0.5
-"""Seconds between looks at whether the child is alive."""
+"""Seconds between checks that the child is alive."""
 
 _MEMORY_TICK = 0.1
-"""Seconds between looks at how much memory the child takes; each costs a fraction of a millisecond."""
+"""Seconds between measurements of the child's memory; each costs a fraction of a millisecond."""
 
 _IMPORT_TIMEOUT = timedelta(minutes=5)
-"""Longest time that the import of the registry may take."""
+"""Timeout for the import of the registry."""
 
 _LONGEST_LIST = 200
-"""Characters of the names of threads that are logged."""
+"""Maximum logged characters of thread names."""
 
 CANCEL = "cancel"
 SHUTDOWN = "shutdown"
 
 
 class StopSignal(Future[str]):
-    """Requests the end of a run. Its result is the reason, `CANCEL` or `SHUTDOWN`."""
+    """Requests a run to stop. The result is the reason, `CANCEL` or `SHUTDOWN`."""
 
     def request(self, reason: str) -> None:
-        """Request the end of the run; the first reason counts."""
+        """Stop the run; the first reason counts."""
         with contextlib.suppress(InvalidStateError):
             self.set_result(reason)
 
 
 @define(frozen=True, kw_only=True)
 class Outcome:
-    """How a run ended for the parent.
+    """The outcome of a run as seen by the parent.
 
     Attributes:
-        result: What the child said; None when it could not say anything.
-        timed_out: Whether it was killed because its time was over.
-        out_of_memory: Bytes that the run took when it was killed for taking too many; 0 when it wasn't.
-        stop_reason: Why it was killed otherwise, `CANCEL` or `SHUTDOWN`.
-        crash: How it ended by itself without an answer.
+        result: The child's response; None if there was none.
+        timed_out: Whether it was killed on timeout.
+        out_of_memory: Bytes that the run used when it was killed for exceeding the memory limit; 0 otherwise.
+        stop_reason: Why the run was stopped, `CANCEL` or `SHUTDOWN`.
+        crash: How the child exited without a result.
     """
 
     result: child.RunResult | None = None
@@ -67,11 +67,11 @@ class Outcome:
     crash: str | None = None
 
     def failure(self, *, timeout: timedelta, memory_limit: MemoryLimit) -> str | None:
-        """Return why there are no results, for people; None when there are.
+        """Return a human-readable error; None if there are results.
 
         Args:
-            timeout: How long the run was allowed to take.
-            memory_limit: How much memory it was allowed to take.
+            timeout: The run's timeout.
+            memory_limit: The run's memory limit.
         """
         if self.result is not None:
             return self.result.error
@@ -83,15 +83,15 @@ class Outcome:
 
 
 class ChildProcess:
-    """A Pebble pool of one process. It is thrown away whole after a kill, so that no lock of it stays held.
+    """A Pebble pool of one process. After a kill the whole pool is discarded, as its locks may be held.
 
     Use it from one thread, which must live as long as this object: the kernel kills the child when the
-    thread that started it ends.
+    thread that started it exits.
 
     Args:
-        registry: Name of the registry, which the child imports for itself.
-        pass_env: Variables of the environment that the child gets besides the usual ones; see `isolation`.
-        held: Bytes that the child may hold when a run begins: with more, what earlier runs left, a new one is started.
+        registry: Name of the registry, which the child imports.
+        pass_env: Further environment variables passed to the child; see `isolation`.
+        held: Bytes of memory that the child may retain from earlier runs; above that, a new child is started.
     """
 
     def __init__(self, registry: str, *, pass_env: Iterable[str] = (), held: float = math.inf) -> None:
@@ -102,20 +102,20 @@ class ChildProcess:
         self._pid = 0
 
     def run(self, task: child.RunSpec, *, timeout: timedelta, stop: StopSignal) -> Outcome:
-        """Run one task and return when it has ended, one way or another.
+        """Run one task, and return its outcome.
 
         Args:
-            task: What to run.
-            timeout: How long, once the registry is imported.
-            stop: Breaks it off.
+            task: The task.
+            timeout: The run's timeout, without the import of the registry.
+            stop: Stops the run.
         """
         try:
             outcome = self._run(task, timeout, stop)
         except RuntimeError as error:
-            # Pebble's word for: the idle child was killed from outside.
+            # Pebble's error if the idle child was killed from outside.
             outcome = Outcome(crash=f"its process could not be reached: {error}")
-        # What an algorithm has started and left running would take the next run's time and memory, and print among
-        # its output, which may be another user's.
+        # Leftover threads and processes of an algorithm would take the next run's time and memory, and print into
+        # its output, which may belong to another user.
         if outcome.result is None or outcome.result.threads or _has_children(self._pid):
             self.close()
         if outcome.result is not None and outcome.result.threads:
@@ -128,10 +128,10 @@ class ChildProcess:
         return outcome
 
     def close(self) -> None:
-        """Kill the child, and whatever it has started."""
+        """Kill the child and its descendants."""
         pool, pid, self._pool, self._pid = self._pool, self._pid, None, 0
         if pid:
-            # Some may have left the process group.
+            # Some descendants may have left the process group.
             family = _descendants(pid)
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
@@ -152,7 +152,7 @@ class ChildProcess:
         return ended or Outcome(result=future.result())
 
     def _warm_up(self, stop: StopSignal) -> Outcome | None:
-        """Let the child import the registry, unless it has; return None when it has."""
+        """Let the child import the registry if it hasn't yet; return None on success."""
         if self._pool is not None and not (self._pool.active and _is_alive(self._pid)):
             self.close()
         elif self._pool is not None and (held := held_by(self._pid)) > self._max_held:
@@ -175,7 +175,7 @@ class ChildProcess:
             import pebble
         except ImportError:
             raise MissingExtraError("Pebble", extra="service") from None
-        # Not fork: this process has threads, whose locks a fork would copy in whatever state they are.
+        # Not fork: this process has threads, and a forked child could inherit a held lock.
         self._pool = pebble.ProcessPool(
             max_workers=1,
             initializer=child.prepare,
@@ -195,7 +195,7 @@ def _wait(
     meter: Meter | None = None,
     limit: float = math.inf,
 ) -> Outcome | None:
-    """Return None when the future has a result, else what happened instead."""
+    """Return None if the future has a result, otherwise the outcome."""
     deadline = time.monotonic() + timeout.total_seconds()
     tick = _TICK if meter is None else _MEMORY_TICK
     while True:
@@ -210,7 +210,7 @@ def _wait(
             return Outcome(timed_out=True)
         if meter is not None and (taken := meter.excess(limit)):
             return Outcome(out_of_memory=taken)
-        # Pebble reports no child that ended with exit code 0, as os._exit(0) does.
+        # Pebble doesn't report a child that exited with code 0, for example by os._exit(0).
         if pid and not _is_alive(pid):
             wait([future], timeout=_TICK)
             if not future.done():
@@ -226,7 +226,7 @@ def _descendants(pid: int) -> list[psutil.Process]:
 
 
 def _has_children(pid: int) -> bool:
-    # psutil looks at every process of the machine, which takes some milliseconds; Linux tells what each thread started.
+    # psutil reads every process of the machine, which takes milliseconds; Linux lists the children of each thread.
     if lists := list(Path(f"/proc/{pid}/task").glob("*/children")):
         with contextlib.suppress(OSError):
             return any(path.read_bytes().strip() for path in lists)
@@ -248,7 +248,7 @@ def _describe_crash(error: BaseException) -> str:
     if code < 0:
         with contextlib.suppress(ValueError):
             name = signal.Signals(-code).name
-            # The kernel kills a process so when the machine has no memory left.
+            # The kernel's OOM killer sends SIGKILL.
             advice = ", perhaps because the machine ran out of memory" if name == "SIGKILL" else ""
             return f"its process was killed by {name}{advice}"
     return f"its process ended with exit code {code}"

@@ -1,4 +1,4 @@
-"""Runner: what a worker does with one task: claim it, run it in a child process, store its results, deliver."""
+"""Runner: claims a task, runs it in a child process, stores its results and starts its deliveries."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ class _RunFiles:
 
 @define(frozen=True, kw_only=True)
 class ComputedRun:
-    """A run whose child process is done with it, and whose outcome is not stored yet.
+    """A run whose child process has finished, and whose outcome is not stored yet.
 
     Attributes:
         claim: The task.
         files: The run's files.
         outcome: The outcome; an exception when the run could not be started.
-        stop: Requests the end of what is left to do.
-        held: Removes the files and ends the heartbeat when it is closed.
+        stop: Stops the upload of the results.
+        held: Removes the files and releases the claim when it is closed.
     """
 
     claim: Claim
@@ -115,7 +115,7 @@ class Runner:
         Args:
             job_id: Id of the task.
             child: The process to run it in.
-            stop: Requests the end of the run.
+            stop: Stops the run.
         """
         run = self.compute(job_id, child, stop)
         if run is not None:
@@ -126,7 +126,7 @@ class Runner:
 
         Returns:
             The run, which must be passed to `finish`, in any thread; the child is free for the next task meanwhile.
-            None when somebody else has claimed the task, or it has ended.
+            None if another worker has claimed the task, or it has ended.
         """
         claim = self._store.tasks.claim(job_id, self._heartbeat.worker)
         if claim is None:
@@ -138,13 +138,13 @@ class Runner:
             stack.enter_context(self._heartbeat.running(claim, stop, files.progress))
             try:
                 outcome: Outcome | Exception = self._run_traced(claim, files, child, stop)
-            except Exception as error:  # noqa: BLE001 - raised again where the rest is done
+            except Exception as error:  # noqa: BLE001 - raised again by `finish`
                 outcome = error
             held = stack.pop_all()
         return ComputedRun(claim=claim, files=files, outcome=outcome, stop=stop, held=held)
 
     def finish(self, run: ComputedRun) -> None:
-        """Store a run's results and outcome, and begin the deliveries; or release the task, if that isn't possible.
+        """Store a run's results and outcome, and start the deliveries; release the task if that isn't possible.
 
         Its files and its claim are held until then, which may be later than the return: see `PendingUploads`.
         """
@@ -203,7 +203,7 @@ class Runner:
 
     def _remove_features(self, claim: Claim) -> None:
         if claim.features is None:
-            # Housekeeping removes what can't be removed now.
+            # Housekeeping removes files that can't be removed now.
             with suppress(BlobStorageError):
                 self._blobs.remove(features_name(claim.task.job_id))
 
@@ -312,7 +312,7 @@ class Runner:
     def _postpone(
         self, claim: Claim, error: BlobStorageError | StoreUnavailableError | OSError
     ) -> DueDeliveries | None:
-        """Release a task that this machine can't run now, and return its deliveries if it has ended by that.
+        """Release a task that this machine can't run now, and return its deliveries if this ended it.
 
         A fault of the machine, such as a full disk, doesn't count towards the task's attempts.
         """
@@ -367,7 +367,7 @@ class Runner:
             output = read_tail(files.output)
             if output:
                 self._store.tasks.keep_output(claim.task.job_id, claim.attempt, output)
-        except Exception as error:  # noqa: BLE001 - the result counts more than the output
+        except Exception as error:  # noqa: BLE001 - the result matters more than the output
             _log.warning("Task %s: output could not be stored: %s", claim.task.job_id, error, extra=_log_fields(claim))
 
     def _failure(self, claim: Claim, outcome: Outcome) -> str | None:
@@ -377,7 +377,7 @@ class Runner:
 
 
 def _log_fields(claim: Claim) -> dict[str, Any]:
-    """Return the fields that log lines about a run have."""
+    """Return the fields of log records about a run."""
     return {"job_id": claim.task.job_id, "attempt": claim.attempt}
 
 

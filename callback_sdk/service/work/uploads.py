@@ -1,4 +1,4 @@
-"""Results on their way to blob storage: they wait for it without holding a slot."""
+"""Pending uploads of results to blob storage, which wait for it without occupying a slot."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from callback_sdk.service.work.process import StopSignal
 _log = logging.getLogger(__name__)
 
 LIMIT = 16
-"""Runs of one process whose results may wait. Each keeps its files and its claim meanwhile."""
+"""Maximum number of pending uploads of one process. Each retains its files and its claim meanwhile."""
 
 _LONGEST_PAUSE = 30.0
-"""Seconds between two attempts, at most."""
+"""Maximum seconds between two attempts."""
 
 _TICK = 0.5
-"""Seconds between looks at whether a run that waits was canceled."""
+"""Seconds between checks for canceled runs."""
 
 _LONGEST_ROUND = 3600.0
-"""Seconds after which a round counts as hanging: a very large upload takes a while."""
+"""Seconds after which a round counts as hanging: a very large upload takes long."""
 
 
 @define(kw_only=True, eq=False)
 class BlobUpload:
-    """The files of one run that blob storage has to take before the task can end.
+    """The files of one run that must be uploaded before the task can end.
 
     Attributes:
         job_id: The task.
-        files: Each file, and the name to keep it under; empty when everything is small enough for the database.
-        stop: Breaks the waiting off.
-        conclude: Called once, in any thread: with None when all files are kept, otherwise with what prevented it.
+        files: Pairs of file and blob name; empty if everything is small enough for the database.
+        stop: Stops the wait.
+        conclude: Called once, in any thread: with None if all files are stored, otherwise with the error.
     """
 
     job_id: str
@@ -50,24 +50,24 @@ class BlobUpload:
 
 
 class PendingUploads:
-    """Uploads of one process, with the thread that retries those which wait for blob storage.
+    """Uploads of one process, with a thread that retries the pending ones.
 
-    A result may have cost hours, so it is never given up while its run may go on. It must not hold up tasks that need
-    no blob storage either: whoever brings it waits for the first attempt only. When `limit` uploads wait, the next one
-    makes its caller wait, so that an outage fills neither memory nor disk.
+    A result may have taken hours, so its upload is retried as long as the run has its claim. It must not delay other
+    tasks either, so the caller waits for the first attempt only. When `limit` uploads are pending, the next caller
+    blocks, so that an outage fills neither memory nor disk.
 
-    An attempt may hang in a store that doesn't respond. It never keeps an upload from being given back.
+    An attempt may hang if the storage doesn't respond. Uploads can be released nevertheless.
 
     Args:
-        blobs: Where results are kept.
-        limit: How many uploads may wait.
+        blobs: The blob storage.
+        limit: Maximum number of pending uploads.
     """
 
     def __init__(self, blobs: BlobStorage, *, limit: int = LIMIT) -> None:
         self._blobs = blobs
         self._limit = limit
         self._changed = threading.Condition()
-        # Those that are not concluded, and those of them that wait for another attempt, in their order.
+        # Uploads that are not concluded, and those of them that wait for another attempt, in order.
         self._open: set[BlobUpload] = set()
         self._waiting: list[BlobUpload] = []
         self._concluding = 0
@@ -83,12 +83,12 @@ class PendingUploads:
         self._thread.start()
 
     def close(self) -> None:
-        """Give back what waits, and stop the thread; an attempt that hangs is left behind."""
+        """Release the pending uploads, and stop the thread; don't wait for an attempt that hangs."""
         self.give_back()
         self._thread.join(_TICK)
 
     def give_back(self) -> None:
-        """Conclude every upload at once, and any that comes: their tasks run again, which is no loss to them."""
+        """Conclude all current and future uploads at once: their tasks run again, which isn't counted as a crash."""
         self._stopping.set()
         with self._changed:
             uploads = list(self._open)
@@ -96,7 +96,7 @@ class PendingUploads:
             self._end(upload, BlobStorageError("The process ends.", hint="The task runs again."))
 
     def check(self) -> None:
-        """Make sure that the thread runs.
+        """Check that the thread runs.
 
         Raises:
             ThreadError: It has ended, or hangs.
@@ -105,14 +105,14 @@ class PendingUploads:
 
     @property
     def count(self) -> int:
-        """How many uploads are not concluded."""
+        """Number of uploads that are not concluded."""
         with self._changed:
             return len(self._open) + self._concluding
 
     def store(self, upload: BlobUpload) -> None:
-        """Keep the files of a run now if possible, otherwise as soon as blob storage is back.
+        """Upload the files of a run now if possible, otherwise as soon as blob storage is available.
 
-        Returns when the upload is concluded, or waits in the background.
+        Returns when the upload is concluded, or pending in the background.
         """
         with self._changed:
             self._open.add(upload)
@@ -122,9 +122,9 @@ class PendingUploads:
             self._add(upload)
 
     def _attempted_aside(self, upload: BlobUpload) -> bool:
-        """Make the first attempt in a thread of its own, and return whether the upload is concluded by it.
+        """Make the first attempt in a separate thread, and return whether it concluded the upload.
 
-        The caller could not be stopped while it hangs in a connection.
+        In the caller's thread, a hanging connection could not be interrupted.
         """
         done: Future[bool] = Future()
         thread = threading.Thread(
@@ -137,16 +137,16 @@ class PendingUploads:
         return True
 
     def _try(self, upload: BlobUpload) -> bool:
-        """Attempt an upload once, and return whether it is concluded by that."""
+        """Attempt an upload once, and return whether it is concluded."""
         failure: Exception | None = None
         try:
             self._attempt(upload)
-        except Exception as error:  # noqa: BLE001 - whatever broke, the claim has to be given back
+        except Exception as error:  # noqa: BLE001 - the claim must be released after any error
             self._unavailable = isinstance(error, StorageUnavailableError)
             if isinstance(error, BlobStorageError) and not isinstance(error, BlobMissingError):
                 self._outage.failed(error)
                 return False
-            # When somebody removed the file, only another run can make it again.
+            # If the file was removed, only another run can create it again.
             failure = error
         else:
             self._unavailable = False
@@ -160,7 +160,7 @@ class PendingUploads:
             if not path.exists():
                 raise BlobMissingError(f"{name} is gone before it was kept.", hint="The task runs again.")
             self._blobs.keep(path, name)
-            # One that is kept is gone from the scratch folder, so it must not be kept again.
+            # A stored file has been moved out of the scratch directory, so it must not be uploaded again.
             del upload.files[0]
 
     def _add(self, upload: BlobUpload) -> None:
@@ -181,7 +181,7 @@ class PendingUploads:
             failures = 0 if self._round() else failures + 1
 
     def _wait(self, pause: float | None) -> None:
-        """Wait for the end of a pause, or without one for the first upload; conclude what was broken off meanwhile."""
+        """Wait for the end of a pause, or without one for the first upload; conclude uploads of stopped runs meanwhile."""
         with self._changed:
             if pause is None:
                 self._changed.wait_for(lambda: self._waiting or self._stopping.is_set(), _TICK)
@@ -191,7 +191,7 @@ class PendingUploads:
             pause -= _TICK
 
     def _round(self) -> bool:
-        """Attempt every upload, unless the storage doesn't respond at all; return whether none failed."""
+        """Attempt each upload, until one finds the storage unavailable; return whether none failed."""
         self._end_stopped()
         failed = 0
         for upload in self._snapshot():
@@ -219,7 +219,7 @@ class PendingUploads:
                 self._waiting.remove(upload)
         try:
             upload.conclude(failure)
-        except Exception:  # noqa: BLE001 - the others wait on; this one is taken back when its lease expires
+        except Exception:  # noqa: BLE001 - the others must continue; this task is reclaimed when its lease expires
             _log.exception("Task %s could not be ended; it runs again.", upload.job_id, extra={"job_id": upload.job_id})
         finally:
             with self._changed:

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from callback_sdk.service.supervision import memory
-from callback_sdk.service.supervision.memory import MemoryLimit, bounded, default_limit, limit_of, shown, total
+from callback_sdk.service.supervision.memory import MemoryLimit, bounded, default_limit, format_size, limit_of, total
 
 GIB = 1024**3
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
@@ -38,20 +38,20 @@ def test_an_algorithms_own_limit_goes_before_the_default() -> None:
 def test_what_exceeds_a_limit_says_what_to_do(is_default: bool, advice: str) -> None:
     """With both sizes as people read them."""
     text = MemoryLimit(1.5e9, is_default=is_default).excess(2_345_678_901)
-    assert text.startswith("The algorithm took 2.3 GB of memory, and may take 1.5 GB.")
+    assert text.startswith("The algorithm used 2.3 GB of memory (limit 1.5 GB).")
     assert advice in text
 
 
 def test_sizes_are_shown_for_people() -> None:
     """In the largest unit that leaves a number above one."""
-    assert [shown(size) for size in (0, 999, 1000, 1.5e6, 4 * GIB)] == [
+    assert [format_size(size) for size in (0, 999, 1000, 1.5e6, 4 * GIB)] == [
         "0 bytes",
         "999 bytes",
         "1.0 kB",
         "1.5 MB",
         "4.3 GB",
     ]
-    assert shown(math.inf) == "any number of bytes"
+    assert format_size(math.inf) == "any number of bytes"
 
 
 @LINUX
