@@ -1,4 +1,4 @@
-"""Every version that somebody may run: those of the registry, and those that their own trainings made."""
+"""The versions of algorithms that a user can run: registered ones, and those of the user's trainings."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from callback_sdk.service.store.models import TrainedVersion
 from callback_sdk.service.store.versions import VersionStore
 
 _LONGEST_BASE = 100
-"""Characters of a registered version's name that are in those made of it."""
+"""Maximum characters of a registered version's name in the names of its trained versions."""
 
 
 @define(frozen=True, kw_only=True)
 class RunnableVersion:
-    """One version, ready to be run.
+    """One version of an algorithm that can be run.
 
     Attributes:
-        algorithm: Its functions, and what they declare.
-        version: Its name: the algorithm's own, or that of a trained one.
-        model: Name of the blob with what a training made; None for a registered one.
+        algorithm: The registered algorithm.
+        version: Name of the version: the registered one's, or a trained one's.
+        model: Name of the model's blob; None for a registered version.
     """
 
     algorithm: AlgorithmVersion
@@ -31,11 +31,11 @@ class RunnableVersion:
 
 
 class AlgorithmCatalog:
-    """Finds versions.
+    """Finds versions of algorithms.
 
     Args:
-        registry: What was registered.
-        versions: What was trained.
+        registry: The registered versions.
+        versions: The trained versions.
     """
 
     def __init__(self, registry: Registry, versions: VersionStore) -> None:
@@ -49,15 +49,15 @@ class AlgorithmCatalog:
         return iter(self._registry)
 
     def get(self, owner: str, name: str, version: str | None = None) -> RunnableVersion:
-        """Return one version, the one registered last when none is named.
+        """Return one version; the last registered one if `version` is None.
 
         Args:
-            owner: Id of the user who asks.
+            owner: Id of the requesting user.
             name: The algorithm's name.
-            version: The version's.
+            version: Name of the version.
 
         Raises:
-            UnknownAlgorithmError: There is none; the text names similar ones.
+            UnknownAlgorithmError: It doesn't exist; the message suggests similar names.
         """
         registered = self._registry.versions(name)
         if version is not None and all(one.version != version for one in registered):
@@ -73,15 +73,15 @@ class AlgorithmCatalog:
         """Return the registered versions of an algorithm, in the order of registration.
 
         Raises:
-            UnknownAlgorithmError: There is no such algorithm.
+            UnknownAlgorithmError: The algorithm doesn't exist.
         """
         return self._registry.versions(name)
 
     def trained(self, owner: str, name: str) -> list[TrainedVersion]:
-        """Return what a user's trainings made of an algorithm, the oldest first."""
+        """Return a user's trained versions of an algorithm, oldest first."""
         return self._versions.of(owner, name)
 
 
 def new_version(base: str, job_id: str) -> str:
-    """Return the name of the version that a training makes: the registered one's, and a part of the task's id."""
+    """Return the name of the version that a training creates: the registered version's, and a part of the task's id."""
     return f"{base[:_LONGEST_BASE]}-{job_id.replace('-', '')[:12]}"

@@ -1,4 +1,4 @@
-"""An algorithm's data: a table in a Parquet or JSON file, checked when it comes and read when it is used."""
+"""Features: a table in a Parquet or JSON file, validated on submission and read on demand."""
 
 from __future__ import annotations
 
@@ -26,45 +26,45 @@ PARQUET = "parquet"
 JSON = "json"
 
 _EXACT_FLOAT = 2**53
-"""The largest integer up to which a float holds each."""
+"""The largest integer up to which a float represents all integers exactly."""
 
 _TURN = threading.Lock()
-"""Held by each check: what one takes is bounded, so what all of them take together is too."""
+"""Held by each check: the memory of one check is bounded, so one check at a time bounds the total."""
 
 
 class Features:
     """The first argument of every algorithm: a table that is read on demand.
 
     Args:
-        source: A file that `check` has accepted, or what would be in it.
+        source: A file that `check` has accepted, or its content.
         format: `"parquet"` or `"json"`.
-        most: Bytes that reading a Parquet file may take; twice `MAX_UNPACKED` at most.
+        most: Maximum memory for reading a Parquet file, in bytes; at most twice `MAX_UNPACKED`.
     """
 
     def __init__(self, source: Path | bytes, format: str, *, most: float = math.inf) -> None:  # noqa: A002
         self._source = source
         self._format = format
-        # A footer may lie, a dictionary may have one long text for all rows, and a page may be full of zeros.
+        # The sizes in a footer may be wrong, a dictionary may have one long text for all rows, and pages may be zeros.
         self._most = min(most, 2 * MAX_UNPACKED)
 
     def __repr__(self) -> str:
         return f"Features({self._format})"
 
     def to_dict(self) -> dict[str, list[Any]]:
-        """Return the columns as lists, by name; None is what is missing."""
+        """Return the columns as lists, by name; missing values are None."""
         if self._format == PARQUET:
             return {name: _listed(name, column) for name, column in self.to_columns().items()}
         return {name: completed(column) for name, column in jsontables.read(self._source).items()}
 
     def to_columns(self) -> Mapping[str, list[Any] | pyarrow.ChunkedArray]:
-        """Return the columns by name, as they are read: Arrow's own from Parquet, lists from JSON."""
+        """Return the columns by name, without conversion: Arrow arrays from Parquet, lists from JSON."""
         if self._format != PARQUET:
             return self.to_dict()
         table = self.to_arrow()
         return dict(zip(table.column_names, table.columns, strict=True))
 
     def to_arrow(self) -> pyarrow.Table:
-        """Return the table as Arrow has it; null is what is missing.
+        """Return the features as an Arrow table; missing values are null.
 
         Raises:
             FeaturesError: A value in the file can't be read.
@@ -75,7 +75,7 @@ class Features:
         return table_of(jsontables.read(self._source))
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return the table as a data frame; an index that it had is a column.
+        """Return the features as a pandas DataFrame; a stored index becomes a column.
 
         Raises:
             FeaturesError: A value in the file can't be read.
@@ -104,7 +104,7 @@ class Features:
 
 
 def sniff(source: Path | bytes) -> str:
-    """Tell the format of a file, or of what would be in it, by its first bytes: `"parquet"` or else `"json"`."""
+    """Detect the format of a file, or of its content, by the first bytes: `"parquet"`, otherwise `"json"`."""
     with parquettables.opened(source) as file:
         return PARQUET if file.read(len(parquettables.MAGIC)) == parquettables.MAGIC else JSON
 
@@ -116,18 +116,18 @@ def check(
     max_json: int = MAX_JSON,
     max_unpacked: int = MAX_UNPACKED,
 ) -> None:
-    """Make sure that a file holds a table, in bounded memory whatever is in it.
+    """Check that a file contains a table, in bounded memory.
 
     Args:
-        source: The file, or what would be in it.
+        source: The file, or its content.
         format: `"parquet"` or `"json"`.
-        max_json: Bytes of a JSON file.
-        max_unpacked: Bytes that a Parquet file may take once it is unpacked. Only its footer is read for that. One
-            that lies, and a dictionary with a long text that every row repeats, take more when the algorithm reads
-            them: that is its own process's memory, which `Features` bounds.
+        max_json: Maximum bytes of a JSON file.
+        max_unpacked: Maximum bytes of an unpacked Parquet file, according to its footer. A file with a wrong footer,
+            or with a dictionary of long texts, takes more when the algorithm reads it: `Features` bounds that in the
+            algorithm's process.
 
     Raises:
-        FeaturesError: It doesn't, or is too large; the text names the column or the row.
+        FeaturesError: It doesn't, or is too large; the message names the column or the row.
         MissingExtraError: It is Parquet, and pyarrow is not installed.
     """
     with _TURN:
@@ -146,7 +146,7 @@ def _listed(name: str, column: Any) -> list[Any]:
 
 
 def _is_too_exact(column: Any) -> bool:
-    """Return whether pandas would round integers to floats, as it does beside what is missing."""
+    """Return whether pandas would round integers to floats, as it does in columns with missing values."""
     pa = library()
     if not pa.types.is_integer(column.type) or not column.null_count:
         return False

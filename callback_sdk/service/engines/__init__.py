@@ -1,4 +1,4 @@
-"""Engines: what brings tasks to workers."""
+"""Engines: transports of tasks and deliveries to workers."""
 
 from callback_sdk.service.engines.engine import Capacity, Engine
 from callback_sdk.service.engines.errors import BrokerRefusedError, EngineError

@@ -1,8 +1,8 @@
-"""The engine for many machines: Celery transports ids to workers over RabbitMQ, Redis or Valkey.
+"""The engine for several machines: Celery transports ids to workers over RabbitMQ, Redis or Valkey.
 
 The store is the single source of truth, and workers claim a task before they run it, so a broker can neither lose nor
-duplicate tasks. A queue holds only about as many ids as workers took recently. The rest stays in the store, where the
-highest priority goes first.
+duplicate tasks. A queue holds only about as many ids as workers took recently. The other ids stay in the store, which
+dispatches the highest priority first.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ from callback_sdk.service.runtime import Runtime
 
 RUN = "callback_sdk.run"
 DELIVER = "callback_sdk.deliver"
-"""Names of Celery's tasks."""
+"""Names of the Celery tasks."""
 
 DELIVERIES = "callback-sdk.deliveries"
-"""The queue of deliveries that are tried again, apart from the computations, which may take hours."""
+"""The queue of delivery attempts, separate from the tasks, which may run for hours."""
 
 _FEWEST = 16
-"""Ids that a queue of tasks holds at least, while more wait."""
+"""Minimum number of ids in a task queue while more are queued in the store."""
 
 _MOST = 4096
 
 _MOST_DELIVERIES = 256
 
 _TIMEOUT = 4.0
-"""Seconds until a connection to the broker has come about."""
+"""Timeout of a connection to the broker, in seconds."""
 
 _ANSWER = 15.0
-"""Seconds that the broker may take to answer."""
+"""Timeout of a response of the broker, in seconds."""
 
 
 def queue_name(algorithm: str) -> str:
-    """Return the queue of one algorithm's tasks, so that a machine can take only those that it has the hardware for."""
+    """Return the queue of an algorithm's tasks, so that a worker can take only tasks that its hardware supports."""
     return f"callback-sdk.run.{algorithm}"
 
 
 def make_app(broker: Secret[str]) -> Any:
-    """Return a Celery application that speaks to a broker.
+    """Return a Celery application for a broker.
 
     Raises:
         MissingExtraError: Celery is not installed.
@@ -63,7 +63,7 @@ def make_app(broker: Secret[str]) -> Any:
         broker_connection_timeout=_TIMEOUT,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        # A worker computes in the thread that would send AMQP heartbeats, so the broker would close its connection.
+        # A worker runs tasks in the thread that would send AMQP heartbeats, so the broker would close its connection.
         # Claims in the store have heartbeats of their own.
         broker_heartbeat=0,
         broker_transport_options=_transport_options(broker),
@@ -92,7 +92,7 @@ def _transport_options(broker: Secret[str]) -> dict[str, Any]:
 
 
 def make_queue(name: str, broker: Secret[str]) -> Any:
-    """Return one queue; on RabbitMQ a quorum queue, which survives the loss of a node."""
+    """Return a queue; on RabbitMQ a quorum queue, which survives the loss of a node."""
     from kombu import Exchange, Queue
 
     arguments = {"x-queue-type": "quorum"} if broker.reveal().startswith(("amqp", "pyamqp")) else None
@@ -101,10 +101,10 @@ def make_queue(name: str, broker: Secret[str]) -> Any:
 
 @contextmanager
 def create_engine(runtime: Runtime, options: EngineOptions) -> Iterator[CeleryEngine]:
-    """Make the engine.
+    """Create the engine.
 
     Raises:
-        ConfigurationError: No broker is named.
+        ConfigurationError: The broker is not configured.
         MissingExtraError: Celery is not installed.
     """
     broker = needed(options.broker)
@@ -116,7 +116,7 @@ def needed(broker: Secret[str] | None) -> Secret[str]:
     """Return the broker's URL.
 
     Raises:
-        ConfigurationError: There is none, or it is malformed.
+        ConfigurationError: It is missing or malformed.
     """
     if broker is None:
         raise ConfigurationError(
@@ -132,7 +132,7 @@ def needed(broker: Secret[str] | None) -> Secret[str]:
 
 @define
 class _Window:
-    """How many ids one queue may hold: what was taken out of it since the last look, twice."""
+    """Limit of one queue: twice the number of ids that were consumed since the last check."""
 
     limit: int = _FEWEST
     depth: int = 0
@@ -146,7 +146,7 @@ class _Window:
 
 
 def _errors_of(app: Any) -> tuple[type[Exception], ...]:
-    """Return what is raised when the broker is away."""
+    """Return the exceptions that are raised if the broker is unavailable."""
     from kombu.exceptions import KombuError
 
     connection = app.connection_for_read()
@@ -154,16 +154,16 @@ def _errors_of(app: Any) -> tuple[type[Exception], ...]:
 
 
 _AMQP_REFUSALS = (403, 406, 530)
-"""AMQP reply codes that come again at each attempt: access-refused, precondition-failed for a queue of the same name
-that was declared otherwise, and not-allowed for a virtual host."""
+"""AMQP reply codes of permanent errors: access-refused, precondition-failed for an existing queue with other
+arguments, and not-allowed for a virtual host."""
 
 
 def check_broker(app: Any, queues: Sequence[Any] = ()) -> None:
-    """Connect to the broker once, and declare queues there.
+    """Connect to the broker once, and declare queues.
 
     Raises:
-        BrokerRefusedError: It refuses the login, has no such virtual host, or has other queues of the same names.
-        EngineError: It can't be reached, or takes no writes.
+        BrokerRefusedError: It refuses the login, lacks the virtual host, or has queues with other arguments.
+        EngineError: It can't be reached, or rejects writes.
     """
     with _explained(_errors_of(app)), app.connection_for_read(heartbeat=0) as connection:
         connection.ensure_connection(max_retries=1, interval_start=0, timeout=_TIMEOUT)
@@ -172,7 +172,7 @@ def check_broker(app: Any, queues: Sequence[Any] = ()) -> None:
 
 
 def _declare(queue: Any, channel: Any) -> int:
-    """Make a queue with its exchange if need be, and return how many ids are in it."""
+    """Declare a queue with its exchange, and return the number of its ids."""
     bound = queue(channel)
     bound.exchange.declare()
     depth: int = bound.queue_declare()[1]
@@ -182,7 +182,7 @@ def _declare(queue: Any, channel: Any) -> int:
 
 @contextmanager
 def _explained(away: tuple[type[Exception], ...]) -> Iterator[None]:
-    """Turn the errors of a broker that is away into one of ours, without their frames: the URL may be in these."""
+    """Raise errors of an unavailable broker as `EngineError`, without their frames, which may contain the URL."""
     failure: EngineError
     try:
         yield
@@ -206,7 +206,7 @@ def _explained(away: tuple[type[Exception], ...]) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """Return what the broker or the network said; kombu wraps some errors in one without a text."""
+    """Return the message of the broker's or the network's error; kombu wraps some errors in one without a message."""
     found = next((inner for inner in _chain(error) if str(inner)), None)
     if found is None:
         timed_out = any(isinstance(inner, TimeoutError) for inner in _chain(error))
@@ -215,7 +215,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and those that it comes from."""
+    """Yield an error and its causes."""
     for _ in range(5):
         if error is None:
             return
@@ -224,7 +224,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_refusal(error: BaseException) -> bool:
-    """Tell a refused login from a broker that is away, by the error and what kombu has wrapped in it."""
+    """Return whether the broker refused the login, by the error and the errors that kombu wrapped in it."""
     return any(
         type(inner).__name__ == "AuthenticationError" or getattr(inner, "reply_code", None) in _AMQP_REFUSALS
         for inner in _chain(error)
@@ -232,12 +232,12 @@ def _is_refusal(error: BaseException) -> bool:
 
 
 class CeleryEngine:
-    """Sends ids to the queues. The dispatcher's thread alone uses it, but for `check`.
+    """Sends ids to the queues. Not thread-safe except `check`: only the dispatcher's thread uses it.
 
     Args:
-        app: Celery's application.
+        app: The Celery application.
         broker: The broker's URL.
-        algorithms: Which ones there are; each has a queue.
+        algorithms: Names of the algorithms; each has a queue.
     """
 
     needs_polling = True
@@ -258,7 +258,7 @@ class CeleryEngine:
         """Do nothing: the dispatcher retries while the broker is unavailable."""
 
     def capacities(self) -> Sequence[Capacity]:
-        """Return how far the queues are from their limits; see `Engine.capacities`."""
+        """Return the free capacity of the task queues; see `Engine.capacities`."""
         found = []
         with self._errors():
             for name, window in self._windows.items():
@@ -266,19 +266,19 @@ class CeleryEngine:
         return found
 
     def send(self, capacity: Capacity, job_ids: Sequence[str]) -> None:
-        """Put ids into the queue of their algorithm."""
+        """Send ids to the queues of their algorithms."""
         (name,) = capacity.algorithms or ()
         with self._errors():
             self._send(RUN, self._queues[name], [[job_id] for job_id in job_ids])
         self._windows[name].sent += len(job_ids)
 
     def delivery_capacity(self) -> tuple[int, Collection[str]]:
-        """Return how far the queue of deliveries is from its limit; see `Engine.delivery_capacity`."""
+        """Return the free capacity of the delivery queue; see `Engine.delivery_capacity`."""
         with self._errors():
             return max(0, _MOST_DELIVERIES - self._depth(self._deliveries)), ()
 
     def send_deliveries(self, deliveries: Sequence[tuple[str, str]]) -> Sequence[str]:
-        """Put ids and hosts into the queue of deliveries."""
+        """Send ids and hosts to the delivery queue."""
         with self._errors():
             self._send(DELIVER, self._deliveries, [list(delivery) for delivery in deliveries])
         return ()
@@ -306,7 +306,7 @@ class CeleryEngine:
     def _open(self) -> Any:
         if self._channel is None:
             self._connection = self._app.connection_for_write(heartbeat=0)
-            # A broker that accepts a request and never responds must not block the dispatcher forever.
+            # A broker that accepts a request but never responds must not block the dispatcher forever.
             self._connection.transport_options.update(self._patience)
             self._connection.ensure_connection(max_retries=1, interval_start=0, timeout=_TIMEOUT)
             self._channel = self._connection.channel()
@@ -315,13 +315,13 @@ class CeleryEngine:
     def _forget(self) -> None:
         connection, self._connection, self._channel = self._connection, None, None
         if connection is not None:
-            # It is broken anyway.
+            # The connection is unusable anyway.
             with suppress(Exception):
                 connection.release()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Begin with a new connection after any error."""
+        """Close the connection after any error, so that the next call opens a new one."""
         try:
             with _explained(self._away):
                 yield

@@ -1,4 +1,4 @@
-"""The engine inside the service: threads, each with a child process of its own, and threads that save what they did."""
+"""The engine inside the service: threads that run tasks in child processes, and threads that store the outcomes."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from callback_sdk.service.work.runner import ComputedRun
 _log = logging.getLogger(__name__)
 
 _TICK = 0.05
-"""Seconds between looks at whether the last task has ended."""
+"""Seconds between checks whether the last task has ended."""
 
 _LAST = 10.0
-"""Seconds after the grace in which what was broken off is given back."""
+"""Seconds after the shutdown timeout for releasing interrupted tasks."""
 
 _AHEAD = 3
-"""Tasks for each one that can run that wait, or are being saved, so that no child waits for the next one."""
+"""Tasks per child process that are queued or being stored, so that no child waits for its next task."""
 
 
 @contextmanager
 def create_engine(runtime: Runtime, options: EngineOptions) -> Iterator[EmbeddedEngine]:
-    """Make the engine. What an earlier process of the same service held, it takes back at once."""
+    """Create the engine. Claims of an earlier process of the same service are released at once."""
     worker = f"embedded-{options.instance}"
     lost = runtime.store.tasks.reclaim(worker=worker)
     runtime.store.deliveries.reclaim(worker=worker)
@@ -57,14 +57,14 @@ class EmbeddedEngine:
     """Runs tasks on this machine.
 
     Args:
-        work: Runs tasks and makes the attempts at deliveries.
-        registry: Name of the registry, for the child processes.
-        pass_env: Variables that the child processes get besides the usual ones.
-        held: Bytes that a child process may hold between two runs.
-        processes: How many tasks run at once.
-        grace: How long running tasks may go on when it is closed.
-        force_stop: Ends the grace at once when it is set.
-        ended: Called when there is room for another task.
+        work: Runs tasks and makes delivery attempts.
+        registry: Name of the registry, which the child processes import.
+        pass_env: Further environment variables passed to the child processes.
+        held: Bytes of memory that a child process may retain between two runs.
+        processes: Number of concurrent runs.
+        grace: Shutdown timeout of running tasks.
+        force_stop: Ends the shutdown timeout at once when it is set.
+        ended: Called when a slot becomes free.
     """
 
     needs_polling = False
@@ -95,7 +95,7 @@ class EmbeddedEngine:
         self._lock = threading.Lock()
         self._stops: dict[str, StopSignal] = {}
         self._closed = False
-        # A child computes on while the results of its last task are being kept.
+        # A child runs the next task while the results of its last task are being stored.
         self._computed: queue.SimpleQueue[tuple[str, ComputedRun]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._claim_outage = OutageLog(_log, failing="No task can be claimed", working="Tasks are claimed again")
@@ -108,18 +108,18 @@ class EmbeddedEngine:
         ]
 
     def start(self) -> None:
-        """Take up the work."""
+        """Start the threads."""
         for thread in (*self._threads, *self._savers):
             thread.start()
 
     def capacities(self) -> Sequence[Capacity]:
-        """Return the places in the queue; see `Engine.capacities`."""
+        """Return the free slots of the queue; see `Engine.capacities`."""
         with self._lock:
             free = 0 if self._closed else (1 + _AHEAD) * len(self._threads) - len(self._stops)
         return [Capacity(limit=free)]
 
     def send(self, capacity: Capacity, job_ids: Sequence[str]) -> None:
-        """Queue tasks, unless they are queued or run already."""
+        """Queue tasks, unless they are queued or running already."""
         with self._lock:
             for job_id in job_ids:
                 if not self._closed and job_id not in self._stops:
@@ -127,11 +127,11 @@ class EmbeddedEngine:
                     self._queue.put(job_id)
 
     def delivery_capacity(self) -> tuple[int, Collection[str]]:
-        """Return how many attempts can begin now; see `Engine.delivery_capacity`."""
+        """Return how many delivery attempts can start now; see `Engine.delivery_capacity`."""
         return self._deliverer.free_slots, self._deliverer.full_hosts()
 
     def send_deliveries(self, deliveries: Sequence[tuple[str, str]]) -> Sequence[str]:
-        """Begin attempts; see `Engine.send_deliveries`."""
+        """Start delivery attempts; see `Engine.send_deliveries`."""
         return [delivery_id for delivery_id, host in deliveries if not self._deliverer.start(delivery_id, host)]
 
     def cancel(self, job_id: str) -> None:
@@ -142,14 +142,14 @@ class EmbeddedEngine:
             stop.request(CANCEL)
 
     def check(self) -> None:
-        """Make sure that its threads run; see `Engine.check`."""
+        """Check that its threads run; see `Engine.check`."""
         for thread in (*self._threads, *self._savers):
             thread.check()
         self._heartbeat.check()
         self._uploads.check()
 
     def close(self) -> None:
-        """Let what runs go on for the grace; then kill it and give it back. End the threads."""
+        """Wait for running tasks until the shutdown timeout, kill and requeue the others, and stop the threads."""
         with self._lock:
             self._closed = True
         self._stopping.set()
@@ -163,9 +163,9 @@ class EmbeddedEngine:
         for stop in self._unsaved():
             stop.request(SHUTDOWN)
         self._heartbeat.stop_runs(SHUTDOWN)
-        # First of all, as it is no loss to a task that was given back in time.
+        # Pending uploads first: a task that is requeued in time loses nothing.
         self._uploads.give_back()
-        # Not for ever: a database that is away keeps a thread from ending, and the task is taken back later.
+        # With a timeout: an unavailable database blocks a thread, and the lease of its task expires later.
         end = time.monotonic() + _LAST
         while self._is_busy() and time.monotonic() < end:
             time.sleep(_TICK)
@@ -176,12 +176,12 @@ class EmbeddedEngine:
         return bool(self._unsaved() or self._uploads.count)
 
     def _unsaved(self) -> list[StopSignal]:
-        """Return what breaks off the tasks that run, or whose results are being kept."""
+        """Return the stop signals of the tasks that run, or whose results are being stored."""
         with self._lock:
             return list(self._stops.values())
 
     def _drop_queued(self) -> None:
-        """Take out of the queue what no thread has begun; the store has it still."""
+        """Empty the queue: tasks that no thread has started are still queued in the store."""
         ends = 0
         while not self._queue.empty():
             try:
@@ -212,12 +212,12 @@ class EmbeddedEngine:
                 run = self._runner.compute(job_id, child, stop)
                 self._claim_outage.recovered()
         except StoreUnavailableError as error:
-            # The dispatcher brings it again.
+            # The dispatcher sends the task again.
             self._claim_outage.failed(error)
-        except Exception:  # noqa: BLE001 - the worker must outlive every fault
+        except Exception:  # noqa: BLE001 - the worker must survive any error
             _log.exception("Task %s: could not be started, requeueing.", job_id, extra={"job_id": job_id})
         finally:
-            # Also when the thread ends by this: the task could never be brought to the next one.
+            # Even if the thread ends: otherwise the task could never be started again.
             if run is None:
                 self._forget(job_id)
         if run is not None:
@@ -228,7 +228,7 @@ class EmbeddedEngine:
             job_id, run = self._computed.get()
             try:
                 self._runner.finish(run)
-            except Exception:  # noqa: BLE001 - the thread must outlive every fault
+            except Exception:  # noqa: BLE001 - the thread must survive any error
                 _log.exception("Task %s: outcome could not be stored, requeueing.", job_id, extra={"job_id": job_id})
             finally:
                 self._forget(job_id)

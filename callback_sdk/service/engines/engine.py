@@ -1,4 +1,4 @@
-"""Engine: the interface of what transports tasks to workers."""
+"""Engine: the interface of transports of tasks and deliveries to workers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from attrs import define
 
 @define(frozen=True, kw_only=True)
 class Capacity:
-    """How many further tasks an engine takes at the moment.
+    """The number of further tasks that an engine accepts at the moment.
 
     Attributes:
-        algorithms: Of these algorithms; None for all.
-        limit: At most so many.
+        algorithms: The algorithms of the tasks; None for all.
+        limit: Maximum number of tasks.
     """
 
     algorithms: tuple[str, ...] | None = None
@@ -22,42 +22,42 @@ class Capacity:
 
 
 class Engine(Protocol):
-    """Transports ids to workers, at least once and unreliably: the dispatcher sends lost ones again.
+    """Transports ids to workers. Unreliable: ids may be lost or duplicated, and the dispatcher sends lost ones again.
 
-    It takes only as many ids as workers will run soon, so that urgent tasks can still go first.
+    It accepts only as many ids as workers will take soon, so that tasks of higher priority can still go first.
 
     Attributes:
-        needs_polling: Whether the dispatcher has to ask for free capacity, as nothing wakes it.
+        needs_polling: Whether the dispatcher has to poll for free capacity, as nothing wakes it.
     """
 
     needs_polling: bool
 
     def start(self) -> None:
-        """Take up the work."""
+        """Start the engine."""
         ...
 
     def capacities(self) -> Sequence[Capacity]:
-        """Return how many tasks it takes now, for each of its queues."""
+        """Return how many tasks it accepts now, for each of its queues."""
         ...
 
     def send(self, capacity: Capacity, job_ids: Sequence[str]) -> None:
-        """Bring tasks to some worker, soon."""
+        """Send tasks to workers."""
         ...
 
     def delivery_capacity(self) -> tuple[int, Collection[str]]:
-        """Return how many deliveries it takes now, and the hosts for which it takes none."""
+        """Return how many deliveries it accepts now, and the hosts for which it accepts none."""
         ...
 
     def send_deliveries(self, deliveries: Sequence[tuple[str, str]]) -> Sequence[str]:
-        """Bring deliveries, as ids and hosts, to some worker, and return the ids of those that it didn't take."""
+        """Send deliveries, as ids and hosts, to workers, and return the ids of those that it didn't accept."""
         ...
 
     def cancel(self, job_id: str) -> None:
-        """Stop the computation of a task that the store has ended already. A worker notices by itself, but later."""
+        """Stop the run of a task that has ended in the store. Optional: the heartbeat of its worker notices it too."""
         ...
 
     def check(self) -> None:
-        """Make sure that it can bring anything.
+        """Check that it can transport tasks.
 
         Raises:
             EngineError: It can't.
@@ -65,5 +65,5 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Stop and requeue what runs."""
+        """Stop and requeue running tasks."""
         ...

@@ -1,4 +1,4 @@
-"""What goes wrong with an engine."""
+"""Errors of engines."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from callback_sdk.errors import CallbackSDKError
 
 
 class EngineError(CallbackSDKError):
-    """Nothing can be brought to workers at the moment; what was accepted waits in the store."""
+    """The engine is unavailable; accepted tasks stay queued in the store."""
 
 
 class BrokerRefusedError(EngineError):
-    """The broker refuses the connection: user, password or virtual host is wrong. Only another setting helps."""
+    """The broker refuses the connection: the user, password or virtual host is wrong. A retry doesn't help."""

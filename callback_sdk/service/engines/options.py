@@ -1,4 +1,4 @@
-"""What an engine is made with, and the table of engines."""
+"""Options of engines, and the table of engines."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from callback_sdk.service.engines.engine import Engine
 from callback_sdk.service.runtime import Runtime
 
 ENGINES = {"embedded": "callback_sdk.service.engines.embedded", "celery": "callback_sdk.service.engines.celery"}
-"""Each module has a function `create_engine(parts, options)`, a context manager that gives the engine."""
+"""Modules of the engines. Each has a context manager `create_engine(parts, options)` that yields the engine."""
 
 
 @define(frozen=True, kw_only=True)
 class EngineOptions:
-    """What an engine may want to know.
+    """Options of an engine.
 
     Attributes:
-        instance: Name of this service, the same at every start; nobody else uses it at the same time.
-        processes: How many tasks run at once on this machine.
-        grace: How long running tasks may go on when the service is stopped.
+        instance: Unique name of this service, the same at every start.
+        processes: Number of concurrent runs on this machine.
+        grace: Shutdown timeout of running tasks.
         broker: URL of the message broker.
-        force_stop: Ends the grace at once when it is set.
+        force_stop: Ends the shutdown timeout at once when it is set.
     """
 
     instance: str
@@ -41,8 +41,8 @@ def open_engine(name: str, runtime: Runtime, options: EngineOptions) -> Abstract
     """Open an engine by its name.
 
     Raises:
-        ConfigurationError: There is none of this name, or it lacks an option.
-        MissingExtraError: What it is made with is not installed.
+        ConfigurationError: The engine doesn't exist, or lacks an option.
+        MissingExtraError: The engine's dependencies are not installed.
     """
     if name not in ENGINES:
         raise ConfigurationError(f"There is no engine {name!r}.", hint=f"There are {' and '.join(ENGINES)}.")

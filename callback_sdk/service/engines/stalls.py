@@ -1,7 +1,8 @@
-"""Notices a consumer that the broker brings nothing to although there is something for it.
+"""Detection of stalled consumers: they receive nothing from the broker although tasks were dispatched to them.
 
-Celery's consumers can stop for good without an error: after the broker's queues were deleted under a busy worker, or
-when a partition leaves half of a connection open. The store knows what an engine was given and nobody claimed.
+Celery's consumers can stop permanently without an error: after the broker's queues were deleted while a worker was
+busy, or after a network partition with a half-open connection. The store has the ids that were dispatched but not
+claimed.
 """
 
 from __future__ import annotations
@@ -19,24 +20,24 @@ from callback_sdk.service.supervision.threads import SupervisedThread
 _log = logging.getLogger(__name__)
 
 STALL_TIMEOUT = timedelta(seconds=30)
-"""A free consumer that gets nothing for so long while something is there for it has stalled.
+"""Default timeout after which a free consumer that receives nothing, although ids were dispatched to it, has stalled.
 
-Longer than the dispatcher's `AGAIN_AFTER` and its longest sleep together: an id that the broker lost comes again
-within that time, and is no reason to restart anything.
+Longer than the sum of the dispatcher's `AGAIN_AFTER` and its longest sleep: an id that the broker lost is sent again
+within that time, and doesn't require a restart.
 """
 
 _LONGEST_INTERVAL = 2.0
-"""Seconds between two looks, at most."""
+"""Maximum seconds between two checks."""
 
 _LONGEST_ROUND = 180.0
-"""Seconds after which a look counts as hanging: more than the timeouts of the database."""
+"""Seconds after which a check counts as hanging: more than the timeouts of the database."""
 
 
 class MessageCounter:
-    """Counts what the broker brings to one process, by queue. Its threads share it.
+    """Counts the messages of the broker to one process, by queue. Thread-safe.
 
     Args:
-        slots: How many ids it handles at once.
+        slots: Number of ids that it handles concurrently.
     """
 
     def __init__(self, slots: int) -> None:
@@ -47,7 +48,7 @@ class MessageCounter:
 
     @contextmanager
     def handling(self, queue: str) -> Iterator[None]:
-        """Note that an id came from a queue, and hold one slot."""
+        """Record an id from a queue, and occupy one slot in the block."""
         with self._lock:
             self._busy += 1
             self._received.add(queue)
@@ -64,20 +65,20 @@ class MessageCounter:
             return self._busy == 0
 
     def look(self) -> tuple[bool, set[str]]:
-        """Return whether a slot is free, and the queues that something came from since the last look."""
+        """Return whether a slot is free, and the queues of the messages since the last check."""
         with self._lock:
             received, self._received = self._received, set()
             return self._busy < self._slots, received
 
 
 class StallDetector:
-    """Adds up, for each queue, how long a process was free while something was dispatched to it and nothing came.
+    """Measures, for each queue, how long a process was free while ids were dispatched to the queue and none arrived.
 
-    A queue is stalled when that is longer than the timeout. Whatever comes from it, or nothing more that waits in
-    it, begins anew. Time in which the process was busy doesn't count: it takes nothing then.
+    A queue has stalled when that is longer than the timeout. A message from it, or an empty queue, resets the
+    measurement. Time in which the process is busy doesn't count, as it consumes nothing then.
 
     Args:
-        timeout: Seconds.
+        timeout: The timeout, in seconds.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -89,12 +90,12 @@ class StallDetector:
         """Return the queues that have stalled.
 
         Args:
-            moment: Now, in seconds of a clock that is never put back.
-            free: Whether the process could take something.
-            received: Queues that something came from since the last look.
-            dispatched: Queues that hold something that nobody has claimed, as far as the store knows.
+            moment: The current time of a monotonic clock, in seconds.
+            free: Whether the process has a free slot.
+            received: Queues of the messages since the last check.
+            dispatched: Queues with ids that were dispatched but not claimed, according to the store.
         """
-        # A machine that slept, or a look that hung, is no time in which something could have come.
+        # While the machine was suspended, or a check hung, no message could arrive.
         passed = 0.0 if self._looked_at is None else min(moment - self._looked_at, 2 * _LONGEST_INTERVAL)
         self._looked_at = moment
         grown = {queue: self._waited.get(queue, -passed) + passed for queue in dispatched}
@@ -104,15 +105,15 @@ class StallDetector:
 
 
 class StallWatch:
-    """A thread that looks for a stall of this process's consumer, and at what the process depends on.
+    """A thread that checks for stalls of this process's consumer, and for outages of the database.
 
     Args:
-        messages: What comes from the broker.
-        dispatched: Returns the queues that hold something given out since a time of the database's clock.
-        since: The database's time when this process began to take something.
-        timeout: How long a stall lasts before it counts.
-        on_stall: Called once with the queues that have stalled; it ends the process.
-        on_look: Called after each look with what is wrong with the database; None when nothing is.
+        messages: Counts the messages from the broker.
+        dispatched: Returns the queues with unclaimed ids that were dispatched since a time of the database's clock.
+        since: The database's time at the start of this process's consumer.
+        timeout: Time without messages after which a queue has stalled.
+        on_stall: Called once with the stalled queues; it ends the process.
+        on_look: Called after each check with the database's problem; None if there is none.
     """
 
     def __init__(
@@ -138,15 +139,15 @@ class StallWatch:
         )
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         self._stopping.set()
 
     def check(self) -> None:
-        """Make sure that the thread runs.
+        """Check that the thread runs.
 
         Raises:
             ThreadError: It has ended, or hangs.
@@ -157,7 +158,7 @@ class StallWatch:
         while not self._stopping.wait(self._interval):
             free, received = self._messages.look()
             try:
-                # A busy process takes nothing anyway, and its claims need the database.
+                # A busy process consumes nothing anyway, and its heartbeat checks the database.
                 dispatched = self._dispatched(self._since) if free else []
             except StoreUnavailableError as error:
                 self._on_look(str(error))

@@ -1,4 +1,4 @@
-"""The web pages of the service: for people who look after tasks in a browser."""
+"""The web UI of the service."""
 
 from callback_sdk.service.pages.app import add_pages
 

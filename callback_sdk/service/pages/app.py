@@ -1,4 +1,4 @@
-"""The web pages as one ASGI application beside the REST API."""
+"""The ASGI application of the web UI and the REST API."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from callback_sdk.service.pages.sessions import Sessions
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# Nothing of another host, nothing inline, nothing in a frame.
+# No resources of other hosts, no inline scripts or styles, no embedding in frames.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "frame-ancestors 'none'; base-uri 'none'"
@@ -38,7 +38,7 @@ _HEADERS = {
 
 
 def add_pages(app: FastAPI) -> FastAPI:
-    """Put the pages beside the REST API, whose parts they work with, and return both together."""
+    """Combine the web UI with the REST API, whose components it uses, and return both as one application."""
     app.mount(PREFIX, _pages(app.state.app_state, app.state.readiness))
     for path in ("/", PREFIX):
         app.add_route(path, _home)
@@ -80,7 +80,7 @@ def _pages(state: AppState, readiness: Readiness) -> Starlette:
 
 
 class _Headers:
-    """ASGI middleware that says what a browser may do with a page."""
+    """ASGI middleware that sets the security headers of pages."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -114,7 +114,7 @@ async def _own_problem(request: Request, error: Exception) -> Response:
 
 
 async def _fault(request: Request, _: Exception) -> Response:
-    # Around this no middleware of ours stands any more; what surrounds the REST API logs the reason.
+    # The outermost handler of the web UI; the middleware of the REST API logs the traceback.
     answer = render(request, "problem.html", status=500, text="The service failed at this. Its log has the reason.")
     answer.raw_headers.extend(_HEADERS.items())
     return answer

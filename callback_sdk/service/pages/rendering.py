@@ -1,4 +1,4 @@
-"""From a template and what it shows to a page."""
+"""Rendering of pages from templates, and template filters."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from starlette.responses import HTMLResponse, Response
 from callback_sdk._version import __version__
 
 PREFIX = "/ui"
-"""Where the pages are."""
+"""Path prefix of the pages."""
 
 _LONGEST = 2000
-"""Characters that are shown of a text that somebody else wrote."""
+"""Maximum displayed characters of a text from users."""
 
 
 def render(request: Request, template: str, *, status: int = 200, **shown: Any) -> Response:
-    """Return a page.
+    """Render a page.
 
     Args:
-        request: What asked for it; `request.state.session` is who looks at it, if anybody does.
-        template: Its file.
+        request: The request; `request.state.session` is its session, if it has one.
+        template: File name of the template.
         status: HTTP status.
-        **shown: What the template shows.
+        **shown: Variables of the template.
     """
     session = getattr(request.state, "session", None)
     here = request.url.path.removeprefix(PREFIX).strip("/").split("/")[0]
@@ -36,7 +36,7 @@ def render(request: Request, template: str, *, status: int = 200, **shown: Any) 
 
 
 def _when(moment: float | str | None) -> Markup:
-    """Show a time, in seconds since 1970 or in ISO 8601."""
+    """Format a time, given in seconds since 1970 or in ISO 8601, as an HTML `time` element."""
     if moment is None:
         return Markup("–")
     if isinstance(moment, str):

@@ -1,4 +1,4 @@
-"""What each page shows, and what its buttons do."""
+"""Routes of the web UI."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from callback_sdk.service.pages.sessions import COOKIE, LIFE, Session, Sessions,
 from callback_sdk.service.store.models import FIT
 
 _PAGE = 25
-"""Tasks, or dead deliveries, of one page."""
+"""Number of tasks, or dead deliveries, per page."""
 
 _TRIES = 100
-"""Deliveries and attempts that a task's page shows, at most."""
+"""Maximum number of deliveries and attempts on a task's page."""
 
 _MINUTE, _MINUTES = 60.0, 60
 
 _DELIVERIES = 5000
-"""Deliveries that the plot of latencies looks at, at most."""
+"""Maximum number of deliveries in the chart of latencies."""
 
 
 async def log_in_form(request: Request) -> Response:
@@ -322,7 +322,7 @@ def _attempt(item: dict[str, Any], url: str) -> str:
 
 
 def _task(state: AppState, visitor: Session, job_id: str) -> dict[str, Any]:
-    # PostgreSQL takes no text with a NUL, not even to look for it.
+    # PostgreSQL rejects text with a NUL, even as a parameter of a query.
     found = None if "\0" in job_id else state.task_service.store.tasks.get(job_id, owner=visitor.user.user_id)
     if found is None:
         raise HTTPException(404, "Task not found.")

@@ -1,4 +1,4 @@
-"""Who looks at a page: sessions in a cookie, and the tokens of the forms that belong to them."""
+"""Sessions of the web UI, in signed cookies, and their CSRF tokens."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _NEEDED = ("exp", "sub", "gen", "jti", "api")
 
 @define(frozen=True, kw_only=True)
 class Session:
-    """Somebody who has logged in.
+    """The session of a logged-in user.
 
     Attributes:
-        user: Who.
-        csrf: What each form has to come with, so that no other site can send one.
-        session_id: What the store knows the session by.
+        user: The user.
+        csrf: CSRF token, which each form must contain.
+        session_id: Id of the session in the store.
     """
 
     user: User
@@ -42,16 +42,16 @@ class Session:
 
 
 class Sessions:
-    """Opens sessions, and tells whose a cookie is.
+    """Creates sessions, and verifies their cookies.
 
-    A session ends when somebody logs out, and with what it was opened by: an API token that is revoked, a password that
-    is changed, a user who is disabled.
+    A session ends at logout, when its API token is revoked, when the password is changed, and when the user is
+    disabled.
 
     Args:
-        authenticator: Knows the users.
-        users: The same in the store.
-        sessions: Those that are open.
-        keys: 32 bytes each, the newest first. It signs; all of them verify.
+        authenticator: Authenticates users.
+        users: The users in the store.
+        sessions: The sessions in the store.
+        keys: Keys of 32 bytes, newest first. The newest one signs; all of them verify.
     """
 
     def __init__(
@@ -63,25 +63,25 @@ class Sessions:
         self._keys = keys
 
     def by_password(self, name: str, password: Secret[str]) -> Secret[str]:
-        """Open a session with a name and a password, and return the cookie.
+        """Create a session with a name and a password, and return the cookie.
 
         Raises:
-            TokenError: One of them is wrong, or the user is disabled.
+            TokenError: The name or the password is wrong, or the user is disabled.
         """
         return self._open(self._authenticator.authenticated(name, password), "")
 
     def by_token(self, token: Secret[str]) -> tuple[User, Secret[str]]:
-        """Open a session with an API token, and return whose it is, and the cookie.
+        """Create a session with an API token, and return the user and the cookie.
 
         Raises:
-            TokenError: It is nobody's.
+            TokenError: The token is invalid or revoked.
         """
-        # Of the token the cookie has the digest alone, which opens nothing.
+        # The cookie contains only the token's digest, which doesn't authenticate API requests.
         user = self._authenticator.authenticate_token(token)
         return user, self._open(user, digest(token))
 
     def of(self, cookie: Secret[str]) -> Session | None:
-        """Return whose cookie it is; None when it is nobody's, or doesn't count any more."""
+        """Return the session of a cookie; None if it is invalid or has ended."""
         for key in self._keys:
             try:
                 claims = jwt.decode(
@@ -101,7 +101,7 @@ class Sessions:
         return None
 
     def close(self, session: Session) -> None:
-        """End a session, for every copy of its cookie."""
+        """End a session; all copies of its cookie become invalid."""
         self._sessions.close(session.session_id)
 
     def _open(self, user: User, api: str) -> Secret[str]:
@@ -118,13 +118,13 @@ class Sessions:
 
 
 def is_from_here(origin: str | None, host: str | None) -> bool:
-    """Tell whether a form comes from a page of ours, by the header `Origin`, which every browser sends with one."""
-    # An origin is a scheme and an authority, and nothing else (RFC 6454, section 7.1).
+    """Return whether a form was sent from this site, by the header `Origin`, which all browsers send with forms."""
+    # An origin consists of a scheme and an authority only (RFC 6454, section 7.1).
     return origin is None or (host is not None and origin.partition("://")[2].lower() == host.lower())
 
 
 def safe_next(path: str | None, prefix: str) -> str:
-    """Return where to go after the log-in: only to a page of ours, whatever the query says."""
+    """Return the path to redirect to after login; only paths of the web UI are allowed (open redirects)."""
     if path is None or not path.startswith(f"{prefix}/") or path.startswith(f"{prefix}/log") or "\\" in path:
         return f"{prefix}/tasks"
     return path if path.isprintable() and path.isascii() else f"{prefix}/tasks"

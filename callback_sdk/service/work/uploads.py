@@ -181,7 +181,7 @@ class PendingUploads:
             failures = 0 if self._round() else failures + 1
 
     def _wait(self, pause: float | None) -> None:
-        """Wait for the end of a pause, or without one for the first upload; conclude uploads of stopped runs meanwhile."""
+        """Wait for a pause, or without one for the first upload; conclude uploads of stopped runs meanwhile."""
         with self._changed:
             if pause is None:
                 self._changed.wait_for(lambda: self._waiting or self._stopping.is_set(), _TICK)
