@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and on disk for good when that is asked for."""
+"""Atomic and durable writes of files, and the scratch directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the start of a process loads is no garbage: it isn't looked at while it comes, nor ever after."""
+"""Startup without garbage collection: loaded modules are excluded from later collections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What log lines look like: text for people, or JSON for machines, with the ids of task and request."""
+"""Log formats: text or JSON, with task and request ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every process of a service is made of, put together from its settings."""
+"""Runtime: the components of each process of a service, created from its settings."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @define(frozen=True, kw_only=True)
 class StorageLocations:
-    """Where a service keeps what.
+    """Storage locations of a service.
 
     Attributes:
         data: Folder of this machine's own files, and of whatever has no other place.
@@ -76,13 +76,13 @@ class StorageLocations:
 
 @define(frozen=True, kw_only=True)
 class DeliveryConfig:
-    """What a service knows of the places that results go to.
+    """Settings of deliveries.
 
     Attributes:
         storage_endpoints: URLs of object stores besides the known providers.
-        webhook_secrets: What webhooks are signed with, the newest first.
-        guard: Which hosts callbacks may reach.
-        retry_delays: Pauses between the tries of a delivery, after the last of which it is dead.
+        webhook_secrets: Secrets that sign webhooks, newest first.
+        guard: SSRF protection: the hosts that callbacks may reach.
+        retry_delays: Delays between the attempts of a delivery; after the last attempt it is dead.
     """
 
     storage_endpoints: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ class DeliveryConfig:
 
 @define(frozen=True, kw_only=True)
 class Runtime:
-    """What serves and works, and is the same in both.
+    """Components that services and workers share.
 
     Attributes:
         registry_name: How a child process finds the registry.
@@ -128,7 +128,7 @@ class Runtime:
 
 @define(frozen=True, kw_only=True)
 class WorkerRuntime:
-    """What runs tasks and delivers their results."""
+    """Components that run tasks and deliver their results."""
 
     heartbeat: Heartbeat
     deliverer: Deliverer
@@ -185,7 +185,7 @@ def open_runtime(
 
 @contextlib.contextmanager
 def open_worker(runtime: Runtime, worker: str) -> Iterator[WorkerRuntime]:
-    """Make what a worker needs, and close it at the end.
+    """Create the components of a worker, and close them at the end.
 
     Args:
         runtime: What it works with.

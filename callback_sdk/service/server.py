@@ -1,4 +1,4 @@
-"""Runs the service: its data folder, its socket, its start and its end."""
+"""Server: the service's data directory, listening socket, startup and shutdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One process of a worker of the engine `celery`; `supervisor` is its parent."""
+"""A process of a Celery worker, started by the supervisor."""
 
 from __future__ import annotations
 

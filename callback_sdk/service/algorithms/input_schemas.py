@@ -1,4 +1,4 @@
-"""What an algorithm declares of its features and its parameters: held against what comes, and shown as an example.
+"""Schemas of an algorithm's features and parameters: validation, and examples.
 
 Features are declared row by row with a JSON Schema (draft 2020-12) of one record, or column by column with an Arrow
 schema; parameters with a JSON Schema of the whole object.

@@ -1,4 +1,4 @@
-"""What can be run: a registry of algorithms by name and version, and how it is found by its own name."""
+"""Registry of algorithms by name and version, and its import by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture of what an algorithm declares: a table of names, types and meanings, as PNG."""
+"""Images of schemas: a table of names, types and descriptions, as PNG."""
 
 from __future__ import annotations
 

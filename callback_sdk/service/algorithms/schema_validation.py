@@ -1,4 +1,4 @@
-"""JSON Schemas (draft 2020-12) held against values in a time that grows with their size only.
+"""Validation by JSON Schemas (draft 2020-12) in linear time.
 
 A schema is its author's, and the values are anybody's. With the validator of jsonschema alone a pattern such as
 `(a+)+$` stops the process, `uniqueItems` compares all pairs, and references that call themselves twice double the work

@@ -1,4 +1,4 @@
-"""What goes wrong with blobs."""
+"""Errors of blob storage."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from callback_sdk.errors import CallbackSDKError
 
 
 class BlobStorageError(CallbackSDKError):
-    """Features or results can't be kept or read at the moment."""
+    """Features or results can't be stored or read at the moment."""
 
 
 class StorageUnavailableError(BlobStorageError):
-    """The place for features and results does not respond; nothing is known of single ones."""
+    """The blob storage does not respond."""
 
 
 class BlobMissingError(BlobStorageError):
-    """Features or results are gone, and another try won't find them."""
+    """Features or results are missing; another attempt won't find them."""

@@ -1,4 +1,4 @@
-"""From the name of a place to the blobs there."""
+"""Opens blob storage by its location."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blobs that nobody needs any more, removed in the background: no request waits for blob storage because of them."""
+"""Background removal of unused blobs, so that no request waits for it."""
 
 from __future__ import annotations
 
