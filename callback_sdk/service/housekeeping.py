@@ -20,7 +20,7 @@ _EVERY = 3600.0
 """Seconds between two rounds."""
 
 KEY_AGE = timedelta(days=1)
-"""How long an idempotency key is remembered."""
+"""How long an idempotency key is stored."""
 
 PATIENCE = timedelta(days=1)
 """How long a task waits for an algorithm that the registry doesn't have; a wrong one may have been deployed."""
@@ -33,7 +33,7 @@ class Housekeeper:
     """A thread that removes expired data. Any number of services may run one each on the same store.
 
     Args:
-        runtime: What the service is made of.
+        runtime: The components of this process.
         keep: How long ended tasks are kept, with their results; None for ever.
         wakeup: Called when deliveries have become due.
     """
@@ -52,15 +52,15 @@ class Housekeeper:
         self._thread = SupervisedThread(self._loop, name="housekeeper", stopping=self._stopping)
 
     def start(self) -> None:
-        """Take up the work."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """Begin no further round."""
+        """Stop the thread after the current round."""
         self._stopping.set()
 
     def check(self) -> None:
-        """Make sure that the thread runs.
+        """Check that the thread runs.
 
         Raises:
             ThreadError: It has ended.
@@ -71,7 +71,7 @@ class Housekeeper:
         """Run every step once. A step that fails doesn't prevent the others, and is repeated in the next round.
 
         Args:
-            moment: Now, in seconds of a clock that is never put forward.
+            moment: The current time of a monotonic clock, in seconds.
         """
         steps = (
             self._forget_keys,
@@ -87,7 +87,7 @@ class Housekeeper:
                 _log.warning("Housekeeping skipped: %s", error)
             except Exception:  # noqa: BLE001 - what is left over costs space only
                 if self._stopping.is_set():
-                    # The store is closed by now; the next start does the rest.
+                    # The store is closed; the next start does the rest.
                     return
                 _log.exception("A housekeeping step failed.")
 

@@ -109,7 +109,7 @@ class Runtime:
         registry_name: How a child process finds the registry.
         pass_env: Variables that child processes get besides the usual ones.
         memory_limit: How much memory a run may take whose algorithm doesn't say.
-        lease: How long a worker may be silent before it counts as dead.
+        lease: How long after its last heartbeat a worker counts as dead.
         wakeup: Set when the dispatcher of this process has reason to look.
     """
 
@@ -150,8 +150,8 @@ def open_runtime(
 
     Args:
         registry_name: The registry, as a module and a variable.
-        storage: Where the service keeps what.
-        delivery: Where results may go.
+        storage: Storage locations of the service.
+        delivery: Settings of deliveries.
         pass_env: Variables that child processes get besides the usual ones.
         memory_limit: How much memory a run may take whose algorithm doesn't say.
         lease: How long a worker may be silent before it counts as dead; the same in all processes.

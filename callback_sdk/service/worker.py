@@ -92,24 +92,24 @@ def work(
 
     Args:
         registry: Name of the registry.
-        role: `"compute"` to run tasks one after the other, `"send"` to try deliveries again.
-        storage: Where the service keeps what.
-        delivery: Where results may go.
+        role: `"compute"` to run tasks one after the other, `"send"` to make delivery attempts.
+        storage: Storage locations of the service.
+        delivery: Settings of deliveries.
         broker: Celery's broker.
         algorithms: Only tasks of these; all of the registry's when empty.
-        grace: How long a running task may go on after SIGTERM.
+        grace: Shutdown timeout of a running task after SIGTERM.
         stall_timeout: How long a free consumer may get nothing although something is there for it.
         parent: Pid of the process that keeps this one running, without which it ends.
         pass_env: Variables of the environment that algorithms get besides the usual ones.
         memory_limit: How much memory a run may take whose algorithm doesn't say.
-        lease: How long this process may be silent before it counts as dead.
+        lease: How long after its last heartbeat this process counts as dead.
         reporter: Tells the parent how this process is.
 
     Returns:
         The exit code.
 
     Raises:
-        ConfigurationError: A setting is wrong.
+        ConfigurationError: A setting is invalid.
         StoreUnavailableError: The database can't be reached.
         EngineError: The broker can't be reached.
     """
@@ -309,7 +309,7 @@ def _register_run(app: Any, runner: Any, child: ChildProcess, messages: MessageC
             try:
                 runner.run(job_id, child, stop)
             except StoreUnavailableError as error:
-                # The dispatcher brings it again. Ids that come meanwhile could not be claimed either.
+                # The dispatcher sends it again. Ids received meanwhile could not be claimed either.
                 time.sleep(retry_pause(outage.failed(error), longest=_LONGEST_PAUSE))
             else:
                 outage.recovered()
@@ -329,14 +329,14 @@ def _register_deliver(app: Any, runtime: Runtime, deliverer: Any, messages: Mess
     def deliver(delivery_id: str, host: str) -> None:
         with messages.handling(DELIVERIES):
             if not deliverer.attempt_now(delivery_id, host):
-                # While the database is away it is brought again later all the same.
+                # While the database is unavailable, the dispatcher sends it again later.
                 with contextlib.suppress(StoreUnavailableError):
                     runtime.store.deliveries.unmark_dispatched(delivery_id)
 
 
 @contextlib.contextmanager
 def _grace(app: Any, grace: timedelta, stop: Any) -> Iterator[None]:
-    """Break off what runs when the grace after the first signal is over, or at SIGUSR1."""
+    """Stop the current run when the shutdown timeout has passed, or at SIGUSR1."""
     from celery.signals import worker_shutting_down
 
     timer = threading.Timer(grace.total_seconds(), stop)
