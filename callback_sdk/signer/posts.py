@@ -1,4 +1,4 @@
-"""Signed POST policies of one moment, with the form fields that they hold.
+"""Signed POST policies with their form fields.
 
 Source: "POST Policy" in Amazon's S3 API reference.
 """
@@ -12,12 +12,12 @@ from typing import Any
 
 from callback_sdk.models import PresignedPost
 from callback_sdk.redaction import Secret, SecretFields
-from callback_sdk.signer.moments import ALGORITHM, Moment
+from callback_sdk.signer.signing_context import ALGORITHM, SigningContext
 from callback_sdk.targets.policies import FILENAME
 
 
 def post_forms(
-    url: str, bucket: str, fields: Mapping[str, str], conditions: Sequence[Any], moment: Moment
+    url: str, bucket: str, fields: Mapping[str, str], conditions: Sequence[Any], context: SigningContext
 ) -> Callable[[str], PresignedPost]:
     """Return a function that signs a form for a key from `check_form_key`. It raises nothing.
 
@@ -28,18 +28,18 @@ def post_forms(
         bucket: The bucket's name.
         fields: The form's fields.
         conditions: Conditions of the policy.
-        moment: Timestamp, credentials and lifetime.
+        context: Timestamp, credentials and lifetime.
     """
-    signing = {"x-amz-algorithm": ALGORITHM, "x-amz-credential": moment.credential, "x-amz-date": moment.stamp}
-    if moment.token is not None:
-        signing["x-amz-security-token"] = moment.token.reveal()
+    signing = {"x-amz-algorithm": ALGORITHM, "x-amz-credential": context.credential, "x-amz-date": context.stamp}
+    if context.token is not None:
+        signing["x-amz-security-token"] = context.token.reveal()
     before = json.dumps([*conditions, {"bucket": bucket}])[:-1]
     after = json.dumps([{name: value} for name, value in signing.items()])[1:]
-    begun = f'{{"expiration": "{moment.expires_at:%Y-%m-%dT%H:%M:%SZ}", "conditions": {before}, '
+    begun = f'{{"expiration": "{context.expires_at:%Y-%m-%dT%H:%M:%SZ}", "conditions": {before}, '
     ended = f", {after}}}"
     # Placeholders keep key, policy and signature at their positions in the order of the fields.
     form = {**fields, "key": "", **signing, "policy": "", "x-amz-signature": ""}
-    place, signature, expires_at = Secret(url), moment.signatures(), moment.expires_at
+    place, signature, expires_at = Secret(url), context.signatures(), context.expires_at
 
     def sign(key: str) -> PresignedPost:
         policy = base64.b64encode(f"{begun}{_condition(key)}{ended}".encode())

@@ -12,10 +12,10 @@ from urllib.parse import quote, urlsplit
 from callback_sdk.models import PresignedPut
 from callback_sdk.redaction import Secret, SecretFields
 from callback_sdk.signer.buckets import Location
-from callback_sdk.signer.moments import ALGORITHM, Moment
+from callback_sdk.signer.signing_context import ALGORITHM, SigningContext
 
 
-def put_urls(place: Location, headers: Mapping[str, str], moment: Moment) -> Callable[[str], PresignedPut]:
+def put_urls(place: Location, headers: Mapping[str, str], context: SigningContext) -> Callable[[str], PresignedPut]:
     """Return a function that signs a URL for a key from `encode_key`. It raises nothing.
 
     Everything but the key is computed once.
@@ -23,22 +23,22 @@ def put_urls(place: Location, headers: Mapping[str, str], moment: Moment) -> Cal
     Args:
         place: Location of the bucket.
         headers: Signed headers by lower-case names, without `host`.
-        moment: Timestamp, credentials and lifetime.
+        context: Timestamp, credentials and lifetime.
     """
     names = sorted(["host", *headers])
     listed = f"&X-Amz-SignedHeaders={_escape(';'.join(names))}"
     head = (
-        f"X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={_escape(moment.credential)}"
-        f"&X-Amz-Date={moment.stamp}&X-Amz-Expires={moment.seconds}"
+        f"X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={_escape(context.credential)}"
+        f"&X-Amz-Date={context.stamp}&X-Amz-Expires={context.seconds}"
     )
-    token = "" if moment.token is None else f"&X-Amz-Security-Token={_escape(moment.token.reveal())}"
+    token = "" if context.token is None else f"&X-Amz-Security-Token={_escape(context.token.reveal())}"
     lines = "".join(f"{name}:{place.host if name == 'host' else ' '.join(headers[name].split())}\n" for name in names)
     # The canonical query is sorted by name; the URL has botocore's order, with the token after the headers.
     method = f"PUT\n{urlsplit(place.put_url).path}"
     rest = f"\n{head}{token}{listed}\n{lines}\n{';'.join(names)}\nUNSIGNED-PAYLOAD"
     query = f"?{head}{listed}{token}&X-Amz-Signature="
-    signature = moment.signatures(f"{ALGORITHM}\n{moment.stamp}\n{moment.scope}\n")
-    url, carried, expires_at, sha256 = place.put_url, SecretFields(headers), moment.expires_at, hashlib.sha256
+    signature = context.signatures(f"{ALGORITHM}\n{context.stamp}\n{context.scope}\n")
+    url, carried, expires_at, sha256 = place.put_url, SecretFields(headers), context.expires_at, hashlib.sha256
 
     def sign(key: str) -> PresignedPut:
         digest = sha256(f"{method}{key}{rest}".encode()).hexdigest()

@@ -17,7 +17,6 @@ from callback_sdk.models import PresignedPost, PresignedPut
 from callback_sdk.parsing import Duration
 from callback_sdk.redaction import Secret, clearing_locals
 from callback_sdk.signer.buckets import Bucket
-from callback_sdk.signer.moments import Moment, day_key, utc
 from callback_sdk.signer.options import (
     Condition,
     check_form_key,
@@ -30,6 +29,7 @@ from callback_sdk.signer.options import (
 )
 from callback_sdk.signer.posts import post_forms
 from callback_sdk.signer.puts import put_urls
+from callback_sdk.signer.signing_context import SigningContext, day_key, utc
 
 HOUR = timedelta(hours=1)
 
@@ -234,7 +234,7 @@ class S3Signer:
         return self._each(keys, check_form_key, partial(self._posts, form, wanted, expires))
 
     def _puts(self, headers: Mapping[str, str], expires: Duration, now: float) -> Callable[[str], PresignedPut]:
-        return put_urls(self._bucket.location, headers, self._moment(expires, now))
+        return put_urls(self._bucket.location, headers, self._context(expires, now))
 
     def _posts(
         self, fields: Mapping[str, str], conditions: list[Any], expires: Duration, now: float
@@ -242,9 +242,9 @@ class S3Signer:
         url = self._bucket.location.post_url
         if url is None:
             raise SigningError("An access point has no POST.", hint="Presign a PUT, or give the bucket's own name.")
-        return post_forms(url, self._bucket.name, fields, conditions, self._moment(expires, now))
+        return post_forms(url, self._bucket.name, fields, conditions, self._context(expires, now))
 
-    def _moment(self, expires: Duration, now: float) -> Moment:
+    def _context(self, expires: Duration, now: float) -> SigningContext:
         place, time = self._bucket.location, utc(now)
         duration = check_lifetime(expires)
         credentials = self._bucket.credentials.lasting(time + duration)
@@ -253,7 +253,7 @@ class S3Signer:
         if known != wanted:
             key = day_key(wanted[1], place, credentials)
             self._last_key = (wanted, key)
-        return Moment.at(time, lifetime(duration, time, credentials), place, credentials, key)
+        return SigningContext.at(time, lifetime(duration, time, credentials), place, credentials, key)
 
     def _each(
         self, keys: Iterable[str], check: Callable[[str], str], signing: Callable[[float], Callable[[str], T]]

@@ -1,4 +1,4 @@
-"""The parts of a signature that are shared within one second: timestamp, scope, and the HMAC with the day's key.
+"""The signing context: timestamp, scope, signing key and expiry of Signature Version 4 signatures.
 
 Source: "Signature Version 4" in Amazon's S3 API reference; RFC 2104 for the HMAC.
 """
@@ -20,7 +20,7 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 
 
 @define(frozen=True, kw_only=True)
-class Moment:
+class SigningContext:
     """The common parts of all signatures with one timestamp and one lifetime.
 
     Attributes:
@@ -43,8 +43,8 @@ class Moment:
     @classmethod
     def at(
         cls, now: datetime, seconds: int, place: Location, credentials: SigningCredentials, key: Secret[bytes]
-    ) -> Moment:
-        """Return the moment of a time.
+    ) -> SigningContext:
+        """Return the context of signatures that are made at a given time.
 
         Args:
             now: The time, in UTC.
