@@ -7,9 +7,9 @@ from pathlib import Path
 
 from callback_sdk.config import settings
 from callback_sdk.config.client import ClientConfig
+from callback_sdk.config.definition import Setting
 from callback_sdk.config.reader import SEED_NAMES, settings_of
 from callback_sdk.config.service import ServiceConfig
-from callback_sdk.config.setting import Setting
 from callback_sdk.config.storage import StorageConfig
 
 PAGE = Path(__file__).with_name("configuration.md")

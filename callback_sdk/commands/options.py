@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from callback_sdk.config.setting import Setting
+from callback_sdk.config.definition import Setting
 from callback_sdk.config.settings import DATA_DIR, DATABASE
 
 if TYPE_CHECKING:

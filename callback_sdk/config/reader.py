@@ -13,7 +13,7 @@ import environ
 from attrs import define, field, fields
 
 from callback_sdk.config import settings
-from callback_sdk.config.setting import Setting
+from callback_sdk.config.definition import Setting
 from callback_sdk.errors import ConfigurationError, InvalidTargetError
 from callback_sdk.redaction import hides_tracebacks
 

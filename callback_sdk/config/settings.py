@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from callback_sdk.config.setting import Setting
+from callback_sdk.config.definition import Setting
 from callback_sdk.config.values import (
     BOOL,
     BROKER_URLS,

@@ -13,8 +13,8 @@ from typer.main import get_command
 from callback_sdk.commands.app import app
 from callback_sdk.config import settings
 from callback_sdk.config.client import ClientConfig
+from callback_sdk.config.definition import Setting
 from callback_sdk.config.service import ServiceConfig
-from callback_sdk.config.setting import Setting
 from callback_sdk.config.storage import StorageConfig, WriterConfig
 
 DECLARED = {setting.attribute: setting for _, setting in inspect.getmembers(settings) if isinstance(setting, Setting)}
