@@ -20,14 +20,14 @@ change POST to GET."""
 
 
 def next_url(
-    trail: Sequence[SecretURL], location: str | None, *, most: int, allowed: Callable[[SecretURL], bool]
+    trail: Sequence[SecretURL], location: str | None, *, max_redirects: int, allowed: Callable[[SecretURL], bool]
 ) -> SecretURL:
     """Return the URL of a redirect, unchanged: AIStore signs the query.
 
     Args:
         trail: URLs that the request was sent to; at least one.
         location: The header `Location`, or None.
-        most: Maximum number of redirects.
+        max_redirects: Maximum number of redirects.
         allowed: Tells whether a host belongs to the cluster.
 
     Raises:
@@ -54,9 +54,9 @@ def next_url(
             hint="Use the proxy's URL as the endpoint, and check that proxy and nodes have the same cluster map.",
             urls=shown,
         )
-    if len(trail) > most:
+    if len(trail) > max_redirects:
         raise TooManyRedirectsError(
-            f"{trail[0]} redirected more than {most} times: {' -> '.join(shown)}.",
+            f"{trail[0]} redirected more than {max_redirects} times: {' -> '.join(shown)}.",
             hint="Check why the nodes redirect to each other. max_redirects= allows more.",
             urls=shown,
         )

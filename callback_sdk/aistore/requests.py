@@ -103,7 +103,7 @@ class RedirectFollower:
         url = next_url(
             history.trail,
             location,
-            most=self.max_redirects or 0,
+            max_redirects=self.max_redirects or 0,
             allowed=lambda url: self.cluster.has(url, lambda where: self._fetch(where, session)),
         )
         _log.debug("%s redirects to %s.", history.trail[-1], url)

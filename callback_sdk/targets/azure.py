@@ -11,7 +11,7 @@ from callback_sdk.documents.body import Body
 from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import SecretFields, SecretURL
 from callback_sdk.targets.callbacks import Callback
-from callback_sdk.targets.expiry import iso_time, read_end
+from callback_sdk.targets.expiry import iso_time, parse_expiry
 from callback_sdk.targets.operations import AZURE, check_operation, has_bare_host, wrong_operation
 from callback_sdk.targets.signed_headers import plain_headers
 from callback_sdk.targets.target import JSON, Target, TargetSettings
@@ -46,7 +46,7 @@ class AzureBlob(Target):
         check_operation(callback, AZURE)
         _check_blob_name(url)
         has_end = "se" in url.query_names()
-        return cls(callback=callback, expires_at=read_end(url, lambda: iso_time(url, "se")) if has_end else None)
+        return cls(callback=callback, expires_at=parse_expiry(url, lambda: iso_time(url, "se")) if has_end else None)
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""

@@ -14,7 +14,7 @@ _V4_TIME = re.compile("([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
-def read_end(url: SecretURL, time: Callable[[], datetime]) -> datetime:
+def parse_expiry(url: SecretURL, time: Callable[[], datetime]) -> datetime:
     """Return when a signature expires.
 
     Args:
@@ -28,10 +28,10 @@ def read_end(url: SecretURL, time: Callable[[], datetime]) -> datetime:
         return time()
     except (ValueError, OverflowError):
         pass
-    raise cut_off(url)
+    raise incomplete_url_error(url)
 
 
-def cut_off(url: SecretURL) -> InvalidTargetError:
+def incomplete_url_error(url: SecretURL) -> InvalidTargetError:
     """Return the error for a signed URL with a missing part."""
     return InvalidTargetError(
         f"The signed URL {url} is incomplete.",

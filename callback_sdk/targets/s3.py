@@ -14,7 +14,7 @@ from attrs import define
 from callback_sdk.documents.body import Body
 from callback_sdk.redaction import SecretFields
 from callback_sdk.targets.callbacks import Callback
-from callback_sdk.targets.expiry import EPOCH, cut_off, read_end, seconds, v4_time
+from callback_sdk.targets.expiry import EPOCH, incomplete_url_error, parse_expiry, seconds, v4_time
 from callback_sdk.targets.operations import S3, Family, check_object_key, check_operation
 from callback_sdk.targets.signed_headers import check_checksum, check_length_range, plain_headers, put_headers
 from callback_sdk.targets.target import Target, TargetSettings
@@ -38,12 +38,12 @@ class S3Put(Target):
         names = url.query_names()
         if f"{prefix}Signature" not in names:
             if names & {f"{prefix}Algorithm", f"{prefix}Credential", f"{prefix}SignedHeaders"}:
-                raise cut_off(url)
+                raise incomplete_url_error(url)
             return None
-        expires_at = read_end(url, lambda: v4_time(url, f"{prefix}Date") + seconds(url, f"{prefix}Expires"))
+        expires_at = parse_expiry(url, lambda: v4_time(url, f"{prefix}Date") + seconds(url, f"{prefix}Expires"))
         signed = frozenset((url.query(f"{prefix}SignedHeaders") or "").lower().split(";"))
         if "host" not in signed:
-            raise cut_off(url)
+            raise incomplete_url_error(url)
         check_operation(callback, cls.family, signed)
         check_object_key(url, cls.family, settings.stores)
         return cls(callback=callback, expires_at=expires_at, signed=signed)
@@ -85,7 +85,7 @@ class S3PutV2(Target):
             return None
         check_operation(callback, cls.family)
         check_object_key(url, cls.family, settings.stores)
-        return cls(callback=callback, expires_at=read_end(url, lambda: EPOCH + seconds(url, "Expires")))
+        return cls(callback=callback, expires_at=parse_expiry(url, lambda: EPOCH + seconds(url, "Expires")))
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""

@@ -38,7 +38,7 @@ _FRACTION = re.compile(rb':\d\d\.\d{5}"')
 
 _DROPS_ZEROS = orjson.dumps(dt.time(microsecond=10_000)) != b'"00:00:00.010000"'
 
-_PLACE = b"\xff"
+_PLACEHOLDER = b"\xff"
 """Stands for an array that is kept on its own. UTF-8 never has this byte."""
 
 _LARGE = 65536
@@ -149,15 +149,15 @@ def _array(array: Any, arrays: list[bytes], convert: Callable[[Any], Any]) -> An
     if native.size < _LARGE:
         return orjson.Fragment(data)
     arrays.append(data)
-    return orjson.Fragment(_PLACE)
+    return orjson.Fragment(_PLACEHOLDER)
 
 
 def _joined(data: bytes, arrays: list[bytes]) -> tuple[bytes, ...]:
     if not arrays:
         return (data,)
-    pieces = data.split(_PLACE)
+    pieces = data.split(_PLACEHOLDER)
     if len(pieces) != len(arrays) + 1:
-        raise TypeError("a Fragment of somebody else's is not UTF-8")
+        raise TypeError("a foreign orjson.Fragment is not UTF-8")
     return tuple(part for part in chain.from_iterable(zip_longest(pieces, arrays, fillvalue=b"")) if part)
 
 

@@ -11,7 +11,7 @@ from callback_sdk.documents.values.timestamps import has_year
 
 _DURATION = "Give a duration as a number of seconds: value / numpy.timedelta64(1, 's')."
 _LONG = "A long double has more digits than a number in JSON is read with: value.astype(float)."
-_REFUSED = {
+_UNSUPPORTED = {
     "c": "Give the real and the imaginary part as two numbers: value.real, value.imag.",
     "m": _DURATION,
     "S": "Decode bytes first, value.astype(str), or encode them as base64.",
@@ -39,12 +39,12 @@ def converter(kind: type) -> Callable[[Any], Any] | None:
         (np.floating, _floating),
         (np.bool_, bool),
         # Before integers, of which it is one.
-        (np.timedelta64, _refused),
+        (np.timedelta64, _reject),
         (np.integer, int),
         (np.datetime64, _moment),
         (np.str_, str),
     )
-    return next((make for base, make in simple if issubclass(kind, base)), _refused)
+    return next((make for base, make in simple if issubclass(kind, base)), _reject)
 
 
 def native(value: Any) -> Any | None:
@@ -87,8 +87,8 @@ def _array(value: Any) -> Any:
     import numpy as np
 
     kind = value.dtype.kind
-    if kind in _REFUSED or _is_long(value):
-        return _refused(value)
+    if kind in _UNSUPPORTED or _is_long(value):
+        return _reject(value)
     if isinstance(value, np.ma.MaskedArray):
         return _masked(value)
     if not value.ndim:
@@ -112,16 +112,16 @@ def _floating(value: Any) -> float:
     import numpy as np
 
     # The digits that arrays are written with: 0.1, and not 0.10000000149011612.
-    return _refused(value) if _is_long(value) else float(str(value.astype(np.float32)))
+    return _reject(value) if _is_long(value) else float(str(value.astype(np.float32)))
 
 
 def _is_long(value: Any) -> bool:
     return bool(value.dtype.kind == "f" and value.dtype.itemsize > 8)
 
 
-def _refused(value: Any) -> Any:
+def _reject(value: Any) -> Any:
     raise TypeError(
-        _LONG if _is_long(value) else _REFUSED.get(value.dtype.kind, "Turn it into numbers or strings first.")
+        _LONG if _is_long(value) else _UNSUPPORTED.get(value.dtype.kind, "Turn it into numbers or strings first.")
     )
 
 

@@ -9,7 +9,7 @@ from callback_sdk.documents.values import arrow
 from callback_sdk.documents.values.columns import columns
 
 _RESET = "Make the index columns: reset_index()."
-_REFUSED = {
+_UNSUPPORTED = {
     "Timedelta": "Give a duration as a number of seconds: value.total_seconds().",
     "Period": "Give a period as a string, or as its start: value.to_timestamp().",
     "Interval": "Give an interval as a string, or as its two ends: value.left, value.right.",
@@ -27,7 +27,7 @@ def converter(kind: type) -> Callable[[Any], Any] | None:
         (pd.api.extensions.ExtensionArray, _column),
         ((type(pd.NaT), type(pd.NA)), _nothing),
         (pd.Timestamp, _timestamp),
-        ((pd.Timedelta, pd.Period, pd.Interval), _refused),
+        ((pd.Timedelta, pd.Period, pd.Interval), _reject),
     )
     return next((make for base, make in simple if issubclass(kind, base)), None)
 
@@ -43,9 +43,9 @@ def _timestamp(value: Any) -> str:
     return text
 
 
-def _refused(value: Any) -> Any:
+def _reject(value: Any) -> Any:
     raise TypeError(
-        next(advice for name, advice in _REFUSED.items() if name in {base.__name__ for base in type(value).__mro__})
+        next(advice for name, advice in _UNSUPPORTED.items() if name in {base.__name__ for base in type(value).__mro__})
     )
 
 

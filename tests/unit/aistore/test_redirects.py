@@ -24,7 +24,7 @@ NODE = "http://node:8081/s3/b/k"
 
 def follow(*trail: str, to: str | None, most: int = 3, hosts: tuple[str, ...] = ("proxy", "node")) -> str:
     urls = [SecretURL(url) for url in trail]
-    return next_url(urls, to, most=most, allowed=lambda url: url.host in hosts).reveal()
+    return next_url(urls, to, max_redirects=most, allowed=lambda url: url.host in hosts).reveal()
 
 
 @pytest.mark.parametrize(
