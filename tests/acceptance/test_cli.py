@@ -113,7 +113,7 @@ def test_a_wrong_environment_variable_is_named(tmp_path: Path) -> None:
     [
         (["--allow-network", "10.0.0.1/8"], {}, 2, "'10.0.0.1/8' is invalid"),
         (["--allow-network", "10.0.0.0/8:http"], {}, 2, "'10.0.0.0/8:http' is invalid"),
-        (["--allow-host", "http://minio:9000"], {}, EXIT_SETTING, "'http://minio:9000' is not the name of a host"),
+        (["--allow-host", "http://minio:9000"], {}, EXIT_SETTING, "'http://minio:9000' is not a host name"),
         ([], {"CALLBACK_SDK_ALLOW_NETWORKS": "intranet"}, EXIT_SETTING, "CALLBACK_SDK_ALLOW_NETWORKS is 'intranet'"),
     ],
 )

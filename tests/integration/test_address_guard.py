@@ -69,8 +69,8 @@ def test_a_name_inside_looks_like_one_that_does_not_exist(guarded: Client, host:
     assert task.success
     assert (delivery.status, delivery.attempt_count) == ("pending", 1)
     assert str(delivery.error).replace(f"{host}:{port}", "HOST") == (
-        "http://HOST/done can't be reached: its host name leads to no public address. Check its spelling. The "
-        "service's log has the reason; its operator can allow hosts that aren't public."
+        "http://HOST/done can't be reached: its host name doesn't resolve to a public address. Check its spelling. "
+        "The service's log has the reason, and its operator can allow private hosts."
     )
 
 

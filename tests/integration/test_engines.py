@@ -77,7 +77,9 @@ def test_a_task_is_run_and_delivered(client: Client, webhook: WebhookReceiver) -
     """The result is in the task and at the target."""
     task = client.run_algorithm("sum", DATA, callback_url=webhook.url).wait(progress=False)
     assert task.predictions == {"a": 6}
-    (request,) = webhook.wait_for(1)
+    # At least once: while this machine stalls a lease may expire, and its delivery is repeated.
+    request, *repeated = webhook.wait_for(1)
+    assert {other.body for other in repeated} <= {request.body}
     assert request.document["job_id"] == task.job_id
     assert request.document["results"]["predictions"] == {"a": 6}
 

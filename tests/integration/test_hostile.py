@@ -365,12 +365,12 @@ def test_a_body_without_end_is_refused(service: Service, name: str) -> None:
 def test_who_goes_away_leaves_nothing(service: Service, framing: str) -> None:
     """A connection that ends within a body takes what came of it along."""
     begun = b"--B\r\nContent-Disposition: form-data; " + FEATURES + bytes(MIB)
-    before = service.topology.log.count("broken off")
+    before = service.topology.log.count("the client closed the connection")
     for _ in range(20):
         with service.connect() as connection:
             connection.sendall(service.head(f"POST {PREDICT}", f"Content-Type: {FORM}", framing))
             connection.sendall(begun if "Length" in framing else b"%x\r\n%b\r\n" % (len(begun), begun))
-    wait_until(lambda: service.topology.log.count("broken off") == before + 20, what="their end")
+    wait_until(lambda: service.topology.log.count("the client closed the connection") == before + 20, what="their end")
     assert service.remnants() == []
 
 

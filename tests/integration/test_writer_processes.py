@@ -24,6 +24,7 @@ MAKE = """
 import atexit, os, signal, sys, threading, time
 from callback_sdk import JobResult, Outbox, ResultsWriter
 from callback_sdk.errors import OutboxError
+from callback_sdk.writer.attempts import DeliveryAttempts
 kind, path, *urls = sys.argv[1:]
 made = Outbox(path) if kind == "outbox" else ResultsWriter()
 """
@@ -206,7 +207,7 @@ def test_silent_hosts_hold_up_no_other(
     with Outbox(tmp_path / "outbox", writer=patient) as outbox:
         with monkeypatch.context() as patch:
             # As after a crash: everything is stored and nothing was tried.
-            patch.setattr(ResultsWriter, "attempt", lambda *args, **kwargs: 1 / 0)
+            patch.setattr(DeliveryAttempts, "attempt", lambda *args, **kwargs: 1 / 0)
             for number in range(8):
                 for url in silent:
                     outbox.write(JobResult(job_id=f"{number}", success=True), f"{url}/{number}")
