@@ -19,12 +19,12 @@ from callback_sdk import JobResult, Outbox, ResultsWriter
 from callback_sdk.errors import OutboxError
 from callback_sdk.testing import WebhookReceiver
 from callback_sdk.transport.http import Timeouts
+from callback_sdk.writer.attempts import DeliveryAttempts
 
 MAKE = """
 import atexit, os, signal, sys, threading, time
 from callback_sdk import JobResult, Outbox, ResultsWriter
 from callback_sdk.errors import OutboxError
-from callback_sdk.writer.attempts import DeliveryAttempts
 kind, path, *urls = sys.argv[1:]
 made = Outbox(path) if kind == "outbox" else ResultsWriter()
 """
