@@ -17,7 +17,7 @@ def columns(
         names: The columns of a table, for one.
         parts: What belongs to each.
         what: What errors call the names.
-        hint: What to do when two are written alike.
+        hint: What to do if two encode to the same string.
 
     Raises:
         TypeError: JSON can't hold a name, or writes two alike.
@@ -28,6 +28,6 @@ def columns(
         seen: dict[str, Any] = {}
         for text, name in zip(texts, names, strict=True):
             if text in seen:
-                raise TypeError(f"Two of its {what} are written alike, {seen[text]!r} and {name!r}. {hint}")
+                raise TypeError(f"Two of its {what} encode to the same string, {seen[text]!r} and {name!r}. {hint}")
             seen[text] = name
     return table

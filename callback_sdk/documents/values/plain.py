@@ -71,7 +71,8 @@ class Plain:
             text = _checked(key_text, key, path, key_of=True)
             if text in plain:
                 raise EncodingError(
-                    f"{shortened(path)} has two keys that are written alike, {keys[text]!r:.100} and {key!r:.100}.",
+                    f"{shortened(path)} has two keys that encode to the same string, "
+                    f"{keys[text]!r:.100} and {key!r:.100}.",
                     hint="Give each key a text of its own.",
                     path=path,
                 )
@@ -103,7 +104,7 @@ class Plain:
     def _missing(self, path: str, value: Any) -> None:
         if self.only_finite:
             raise EncodingError(
-                f"{shortened(path)} is {value}, which JSON has no word for.",
+                f"{shortened(path)} is {value}, which can't be represented in JSON.",
                 hint="Give None, or a string, in its place.",
                 path=path,
             )
