@@ -1,4 +1,4 @@
-"""Booleans, durations, sizes and lists from text and from arguments; pure."""
+"""Parse and validate booleans, durations, sizes and lists; pure."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _SIZES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _SIZES |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 
 Duration = timedelta | float
-"""A `timedelta`, or a number of seconds, as HTTP clients and boto3 take it."""
+"""A `timedelta`, or a number of seconds, as in HTTP clients and boto3."""
 
 
 def parse_bool(text: str) -> bool:
-    """Parse a word that means yes or no.
+    """Parse a boolean.
 
     Raises:
-        ValueError: It is another word.
+        ValueError: The text is neither in `TRUE_WORDS` nor in `FALSE_WORDS`.
     """
     word = text.strip().lower()
     if word not in TRUE_WORDS | FALSE_WORDS:
@@ -42,9 +42,9 @@ def parse_bool(text: str) -> bool:
 
 
 def parse_duration(text: str) -> timedelta:
-    """Parse a positive duration: a number with `ms`, `s`, `m`, `min`, `h` or `d` after it.
+    """Parse a positive duration: a number followed by `ms`, `s`, `m`, `min`, `h` or `d`.
 
-    A number alone is rejected: 90, meant as days, would delete everything older than 90 seconds.
+    A number without a unit is rejected: a retention of 90, meant as days, would delete everything older than 90 s.
 
     Raises:
         ValueError: The text is not a duration, or has no unit.
@@ -57,9 +57,9 @@ def parse_duration(text: str) -> timedelta:
 
 
 def parse_size(text: str) -> float:
-    """Parse a positive number of bytes with its unit, or `none`, which is infinite.
+    """Parse a positive size in bytes, with its unit; `none` is infinity.
 
-    A number alone is rejected: 512 is never meant as bytes.
+    A number without a unit is rejected: nobody means 512 bytes by 512.
 
     Raises:
         ValueError: The text is not a size, or has no unit.
@@ -74,7 +74,7 @@ def parse_size(text: str) -> float:
 
 
 def to_timedelta(name: str, duration: Duration, *, zero: bool = False) -> timedelta:
-    """Return a duration that has to be positive.
+    """Validate a positive duration and return it as a `timedelta`.
 
     Args:
         name: The argument's name, for the error.
@@ -82,7 +82,7 @@ def to_timedelta(name: str, duration: Duration, *, zero: bool = False) -> timede
         zero: Whether zero is allowed too.
 
     Raises:
-        ConfigurationError: It is neither, or not positive.
+        ConfigurationError: The value is not a duration, or is out of range.
     """
     if isinstance(duration, bool) or not isinstance(duration, (timedelta, int, float)):
         raise ConfigurationError(
@@ -100,12 +100,12 @@ def to_timedelta(name: str, duration: Duration, *, zero: bool = False) -> timede
 
 
 def total_seconds(name: str, duration: Duration, *, zero: bool = False) -> float:
-    """Return the seconds of a duration that has to be positive; see `to_timedelta`."""
+    """Validate a positive duration and return it in seconds; see `to_timedelta`."""
     return to_timedelta(name, duration, zero=zero).total_seconds()
 
 
 def positive_int(name: str, value: int) -> int:
-    """Return a number that has to be whole and positive.
+    """Validate a positive integer and return it.
 
     Args:
         name: The parameter's name, for the error.
@@ -122,14 +122,14 @@ def positive_int(name: str, value: int) -> int:
 
 
 def path_of(name: str, value: Any) -> Path:
-    """Return a path.
+    """Convert a value to a `Path`.
 
     Args:
         name: The parameter's name, for the error.
-        value: A string, or an object that stands for a path.
+        value: A string or a path-like object.
 
     Raises:
-        ConfigurationError: It is neither, or no file can have such a name.
+        ConfigurationError: The value is not a path, or contains a null character.
     """
     try:
         path = Path(value)
@@ -143,14 +143,14 @@ def path_of(name: str, value: Any) -> Path:
 
 
 def several(name: str, values: Iterable[T]) -> tuple[T, ...]:
-    """Return the items of a list; a text is iterable too, and its characters are never meant.
+    """Return the items of an iterable that is not a string.
 
     Args:
         name: The parameter's name, for the error.
         values: The list, or another iterable.
 
     Raises:
-        ConfigurationError: It is one text, or not iterable. The value may be a secret, and is not in the error's text.
+        ConfigurationError: The value is a string or not iterable. The error doesn't quote it: it may be a secret.
     """
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise ConfigurationError(

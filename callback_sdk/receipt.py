@@ -21,12 +21,12 @@ class Receipt(HTMLRepr):
         status: HTTP status of the response that confirmed it.
         attempts: Number of attempts, at least 1.
         etag: ETag of the object, unquoted; None from a webhook.
-        version_id: The object's version in a bucket that keeps versions, else None.
+        version_id: Version id of the object in a versioned bucket, else None.
         size: Size in bytes of the document as it is stored, after compression.
         sha256: Hex digest of these bytes.
         nulls_written: Number of NaN, infinities and NaT that became null, as JSON can't represent them.
-        started_at: When the first attempt began, in UTC.
-        finished_at: When the target confirmed the document, in UTC.
+        started_at: Start of the first attempt, in UTC.
+        finished_at: Time when the target confirmed the document, in UTC.
     """
 
     kind: str
@@ -64,7 +64,7 @@ class Receipt(HTMLRepr):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Receipt:
-        """Read the wire form; members that this version doesn't know are left out."""
+        """Read the wire form; unknown members are ignored."""
         known = {name: data[name] for name in cls.__annotations__ if name in data}
         for name in ("started_at", "finished_at"):
             known[name] = datetime.fromisoformat(known[name])

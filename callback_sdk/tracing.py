@@ -1,8 +1,7 @@
-"""Traces of OpenTelemetry, where somebody uses it: what is done for one task, in whatever process, is one trace.
+"""OpenTelemetry tracing: all work for one task is one trace, across processes.
 
-It is never loaded from here: whoever records has loaded it already, and its import takes as long as some deliveries.
-Without it, what somebody else says of their trace (the header `traceparent` of W3C Trace Context) is handed on as it
-came.
+This module doesn't import OpenTelemetry: a program that records traces has already imported it, and the import takes
+as long as some deliveries. Without OpenTelemetry, a received `traceparent` (W3C Trace Context) is propagated unchanged.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from callback_sdk._version import __version__
 from callback_sdk.errors import CallbackSDKError
 
 TRACEPARENT = "traceparent"
-"""Name of the header, and of the option that a task keeps it in."""
+"""Name of the header, and of the task option that stores it."""
 
 _FORM = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Span:
-    """Something that is being done.
+    """A span, or its parent's context if nothing is recorded.
 
     Attributes:
-        traceparent: What those who go on with it have to know; None when there is no trace.
+        traceparent: Trace context to propagate to other processes; None without a trace.
     """
 
     def __init__(self, traceparent: str | None, recorded: Any = None) -> None:
@@ -35,15 +34,15 @@ class Span:
         self._recorded = recorded
 
     def set(self, **attributes: Any) -> None:
-        """Add what is known only now; see `span`."""
+        """Set attributes of the span; see `span`."""
         if self._recorded is not None:
             self._recorded.set_attributes(_named(attributes))
 
     def fail(self, reason: str) -> None:
-        """Say that it failed.
+        """Set the span's status to error.
 
         Args:
-            reason: Why, without credentials.
+            reason: Description of the error, without credentials.
         """
         if self._recorded is not None:
             self._recorded.set_status(_api().StatusCode.ERROR, reason)
@@ -51,13 +50,13 @@ class Span:
 
 @contextmanager
 def span(name: str, kind: str = "internal", *, parent: str | None = None, **attributes: Any) -> Iterator[Span]:
-    """Record what is done in a block. An error that leaves it makes it a failed one.
+    """Record a block as a span. An exception that leaves the block sets the span's status to error.
 
     Args:
-        name: What is done: a word that many spans share.
-        kind: `"client"`, `"server"`, `"producer"`, `"consumer"` or `"internal"`, as OpenTelemetry has them.
-        parent: Another process's `traceparent`, for when nothing is being recorded here.
-        **attributes: Numbers and strings that are no credentials. None is left out.
+        name: Name of the operation, of low cardinality.
+        kind: Span kind of OpenTelemetry: `"client"`, `"server"`, `"producer"`, `"consumer"` or `"internal"`.
+        parent: `traceparent` from another process, used if no span is active in this one.
+        **attributes: Numbers and strings, without credentials. None is omitted.
     """
     parent = checked(parent)
     api = _api()
@@ -70,7 +69,7 @@ def span(name: str, kind: str = "internal", *, parent: str | None = None, **attr
     recorded = _tracer().start_span(
         f"callback_sdk.{name}", context, kind=api.SpanKind[kind.upper()], attributes=_named(attributes)
     )
-    # The API's own way of recording an exception keeps whatever its text and its frames show.
+    # `record_exception` would record the exception's message and traceback, which may hold credentials.
     with api.use_span(recorded, end_on_exit=True, record_exception=False, set_status_on_exception=False):
         shown = Span(_traceparent(recorded), recorded)
         try:
@@ -81,13 +80,13 @@ def span(name: str, kind: str = "internal", *, parent: str | None = None, **attr
 
 
 def current() -> str | None:
-    """Return the `traceparent` of what is being done at the moment; None when nothing is recorded."""
+    """Return the `traceparent` of the active span; None without one."""
     api = _api()
     return None if api is None else _traceparent(api.get_current_span())
 
 
 def checked(traceparent: str | None) -> str | None:
-    """Return a header that somebody sent, or None when it is no such one."""
+    """Return a received `traceparent`, or None if it is invalid."""
     return traceparent if traceparent is not None and _FORM.fullmatch(traceparent) else None
 
 

@@ -13,7 +13,7 @@ def own_connections(session: Any) -> None:
     """Give each child process its own connections: two processes on one socket read each other's responses.
 
     Args:
-        session: The HTTP session of a client of botocore. Other implementations are left alone.
+        session: The HTTP session of a botocore client. Other implementations are not modified.
     """
     if isinstance(getattr(session, "_manager", None), PoolManager) and hasattr(session, "_proxy_managers"):
         after_fork(session, _renew)

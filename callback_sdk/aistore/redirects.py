@@ -22,11 +22,11 @@ change POST to GET."""
 def next_url(
     trail: Sequence[SecretURL], location: str | None, *, max_redirects: int, allowed: Callable[[SecretURL], bool]
 ) -> SecretURL:
-    """Return the URL of a redirect, unchanged: AIStore signs the query.
+    """Return the URL of a redirect verbatim: AIStore signs the query.
 
     Args:
         trail: URLs that the request was sent to; at least one.
-        location: The header `Location`, or None.
+        location: Value of the header `Location`; None without one.
         max_redirects: Maximum number of redirects.
         allowed: Tells whether a host belongs to the cluster.
 

@@ -63,7 +63,7 @@ class RedirectFollower:
         request.headers["Authorization"] = self.bearer.header()
 
     def needs_retry(self, request_dict: dict[str, Any], response: Any, session: Any) -> bool:
-        """Tell whether to send a request again at once, and set its URL.
+        """Decide whether to resend a request immediately, and set its URL.
 
         Args:
             request_dict: The request, as botocore's endpoint has it for all attempts.

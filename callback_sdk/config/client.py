@@ -25,7 +25,7 @@ from callback_sdk.redaction import Secret, SecretURL
 
 @environ.config(prefix="CALLBACK_SDK", from_environ=None, frozen=True)
 class ClientConfig(Config):
-    """Settings of `Client`, for the arguments that its caller leaves out."""
+    """Settings of `Client`: defaults of the arguments that its caller omits."""
 
     url: str | None = variable(URL)
     token: Secret[str] | None = variable(TOKEN)

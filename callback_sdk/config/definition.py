@@ -1,4 +1,4 @@
-"""What there is to know of a setting."""
+"""Definition of one setting: environment variable, command line option, parser and default."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from attrs import define, field
 
 @define(frozen=True)
 class Setting:
-    """One setting: the environment variable and the command line option with the same meaning.
+    """Definition of one setting, with its environment variable and its command line option.
 
     Attributes:
         name: The environment variable without its prefix.
-        parse: From its text to its value; a ValueError means that the text has no such value.
-        takes: Which texts it takes, for errors.
-        help: Its meaning, one sentence or more.
-        default: The value when it is not set.
-        shown_default: The default as people write it; None when there is none.
-        secret: Whether it is a credential, whose text no error shows.
-        option: The command line option; None when there is none, as for credentials.
-        metavar: What the option takes, in its help.
-        repeatable: Whether the option may be given several times; the variable separates by commas or spaces.
+        parse: Converts the text to the value; raises ValueError for an invalid value.
+        takes: Description of the valid values, for errors.
+        help: Description for the help, one sentence or more.
+        default: Value if the setting is not set.
+        shown_default: The default as shown in help and documentation; None without a default.
+        secret: Whether the value is a credential, which errors must not show.
+        option: The command line option; None without one, as for credentials.
+        metavar: Placeholder of the option's value in the help.
+        repeatable: Whether the option may be repeated; the variable has its values separated by commas or spaces.
     """
 
     name: str

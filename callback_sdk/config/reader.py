@@ -1,6 +1,6 @@
 """Reads settings from the environment.
 
-environ-config loads boto3 wherever that is installed, so import this module where a setting is needed.
+environ-config imports boto3 if it is installed, so import this module only where a setting is needed.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ SEED_NAMES = {
 
 @define(frozen=True)
 class _Found:
-    """A variable's text together with its name, so that an error can say which one it was."""
+    """The text of a variable with the variable's name, for errors."""
 
     name: str
     text: str = field(repr=False)
 
 
 def variable(setting: Setting) -> Any:
-    """Return the attribute of a configuration class that has the value of a setting."""
+    """Return an attribute of a configuration class for the value of a setting."""
 
     def convert(value: Any) -> Any:
         if not isinstance(value, _Found):
@@ -69,12 +69,12 @@ def _found(variables: Mapping[str, str]) -> dict[str, _Found]:
 
 
 class Config:
-    """What the configuration classes have in common."""
+    """Base class of the configuration classes."""
 
     @classmethod
     @hides_tracebacks
     def from_environ(cls: type[T], variables: Mapping[str, str] | None = None) -> T:
-        """Read the environment, or a mapping in its place.
+        """Read the environment, or the mapping `variables` instead.
 
         Raises:
             ConfigurationError: A variable has an invalid value; the text names the variable.

@@ -45,7 +45,7 @@ from callback_sdk.redaction import Secret
 
 @environ.config(prefix="CALLBACK_SDK", from_environ=None, frozen=True)
 class ServiceConfig(Config):
-    """Settings of the service and its workers, for the options that their command line leaves out."""
+    """Settings of the service and its workers: defaults of the options that their command line omits."""
 
     host: str = variable(HOST)
     port: int = variable(PORT)

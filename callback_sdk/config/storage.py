@@ -1,4 +1,4 @@
-"""Settings of whatever presigns targets and writes results."""
+"""Settings for presigning targets and writing results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from callback_sdk.redaction import Secret
 
 @environ.config(prefix="CALLBACK_SDK", from_environ=None, frozen=True)
 class WriterConfig(Config):
-    """Settings that the command line gives to `ResultsWriter`."""
+    """Settings that the command line passes to `ResultsWriter`."""
 
     storage_endpoints: tuple[str, ...] = variable(STORAGE_ENDPOINTS)
     webhook_secrets: tuple[Secret[str], ...] = variable(WEBHOOK_SECRETS)
@@ -19,7 +19,7 @@ class WriterConfig(Config):
 
 @environ.config(prefix="CALLBACK_SDK", from_environ=None, frozen=True)
 class StorageConfig(Config):
-    """The bucket in which scripts and notebooks presign their targets."""
+    """The default bucket for presigning targets in scripts and notebooks."""
 
     bucket: str | None = variable(BUCKET)
     region: str | None = variable(REGION)

@@ -1,4 +1,4 @@
-"""Parsers of the texts of settings, and the words that describe what they take."""
+"""Parsers of setting values, and descriptions of the valid values."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ DURATIONS = "durations such as 5s 30s 2m, separated by commas or spaces"
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """Return a parser of whole numbers within bounds, both included."""
+    """Return a parser of whole numbers from `low` to `high`, both inclusive."""
 
     def parse(text: str) -> int:
-        # int() alone also takes "1_000" and other scripts' digits.
+        # int() also accepts "1_000" and the digits of other scripts.
         if not re.fullmatch(r"\s*[0-9]{1,9}\s*", text, re.ASCII) or not low <= int(text) <= high:
             raise ValueError(text)
         return int(text)
@@ -37,7 +37,7 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
-    """Return a parser that accepts some words only."""
+    """Return a parser that accepts only the given choices."""
 
     def parse(text: str) -> str:
         if text.strip() not in choices:
@@ -48,29 +48,29 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 
 def words(text: str) -> tuple[str, ...]:
-    """Split at commas and white space."""
+    """Split a text at commas and whitespace."""
     return tuple(word for word in re.split(r"[\s,]+", text) if word)
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Read names of environment variables."""
+    """Parse names of environment variables."""
     found = words(text)
-    # NAME=VALUE would pass nothing; the error doesn't quote it, as the value may be a secret.
+    # NAME=VALUE matches no variable. The error doesn't quote it, because the value may be a secret.
     if any("=" in name for name in found):
         raise ValueError(text)
     return found
 
 
 def networks(text: str) -> tuple[str, ...]:
-    """Read networks in CIDR notation."""
-    # Here and not above: only few commands need it.
+    """Parse networks in CIDR notation."""
+    # Imported here because only a few commands need it.
     from callback_sdk.transport.allowlist import AllowedNetwork
 
     return tuple(str(AllowedNetwork.parse(word)) for word in words(text))
 
 
 def networks_or_none(text: str) -> tuple[str, ...]:
-    """Read networks; the word "none" stands for no network, as an empty variable counts as not set.
+    """Parse networks; "none" is an empty list, because an empty variable counts as not set.
 
     Raises:
         ValueError: One is not a network in CIDR notation.
@@ -79,15 +79,15 @@ def networks_or_none(text: str) -> tuple[str, ...]:
 
 
 def durations(text: str) -> tuple[timedelta, ...]:
-    """Read durations such as `5s 30s 2m`."""
+    """Parse durations such as `5s 30s 2m`."""
     return tuple(parse_duration(word) for word in words(text))
 
 
 def lease(text: str) -> timedelta:
-    """Read a duration in which four heartbeats find room; a worker looks at its claims once a second.
+    """Parse a lease of at least 4 s: there are four heartbeats per lease, and a worker checks its claims every second.
 
     Raises:
-        ValueError: It is too short, or no duration.
+        ValueError: The text is not a duration, or the duration is too short.
     """
     duration = parse_duration(text)
     if duration < timedelta(seconds=4):
@@ -96,15 +96,15 @@ def lease(text: str) -> timedelta:
 
 
 def secret(text: str) -> Secret[str]:
-    """Read a credential."""
+    """Parse a credential."""
     return Secret(text.strip())
 
 
 def secrets(text: str) -> tuple[Secret[str], ...]:
-    """Read credentials, none of which holds a comma or a space."""
+    """Parse credentials separated by commas or spaces."""
     return tuple(Secret(word) for word in words(text))
 
 
 def secret_url(text: str) -> SecretURL:
-    """Read a URL that is a credential."""
+    """Parse a URL that is a credential."""
     return SecretURL(text.strip())

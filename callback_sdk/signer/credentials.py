@@ -70,8 +70,8 @@ class SigningCredentials:
     Attributes:
         access_key: The access key id, which is not secret.
         secret_key: The secret key.
-        token: The session token; None for credentials that don't expire.
-        expires_at: When they expire, in UTC; None if they don't, or it is unknown.
+        token: The session token; None for long-term credentials.
+        expires_at: Expiry of the credentials, in UTC; None if they don't expire or the expiry is unknown.
     """
 
     access_key: str
@@ -110,11 +110,11 @@ class CredentialSource:
         end = credentials.expires_at
         if end is None or end >= until or end == self._longest or not hasattr(self._source, "_protected_refresh"):
             return credentials
-        # After a failure the current ones are still valid for a while.
+        # If the renewal fails, the current credentials are still valid until they expire.
         with self._source._refresh_lock, contextlib.suppress(Exception):
             self._source._protected_refresh(is_mandatory=False)
         credentials = self.current()
-        # The source has no longer-lived ones: don't try again until botocore renews them.
+        # The source has no credentials that are valid for longer: don't retry until botocore renews them.
         self._longest = credentials.expires_at
         return credentials
 
@@ -160,13 +160,13 @@ def credentials_error(error: Exception, problem: str) -> SigningError:
 
 
 def cause(error: Exception) -> Exception | None:
-    """Return an error without its traceback as a cause, if it is botocore's or the system's: others may quote keys."""
+    """Return an error of botocore or of the system without its traceback; None for others, which may quote keys."""
     is_known = isinstance(error, OSError) or type(error).__module__.startswith("botocore.")
     return strip_traceback(error) if is_known else None
 
 
 def describe(error: Exception) -> str:
-    """Return an error's text if it may be kept as a cause, else its class."""
+    """Return the text of an error that `cause` returns; the class name of any other."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     if cause(error) is None:
@@ -217,6 +217,6 @@ def _no_credentials() -> SigningError:
 
 
 def _renew_lock(source: Any) -> None:
-    # Held by a thread of the parent that renews them, it would never be released in the child.
+    # If a thread of the parent holds the lock during the fork, it is never released in the child.
     if hasattr(source, "_refresh_lock"):
         source._refresh_lock = threading.Lock()

@@ -56,7 +56,7 @@ def check_lifetime(expires: Duration) -> timedelta:
     """Return the lifetime of a signature, which may be 1 second to 7 days.
 
     Raises:
-        SigningError: It is another one, or not a duration.
+        SigningError: It is out of range, or not a duration.
     """
     try:
         duration = to_timedelta("expires", expires)

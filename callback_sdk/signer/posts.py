@@ -19,16 +19,16 @@ from callback_sdk.targets.policies import FILENAME
 def post_forms(
     url: str, bucket: str, fields: Mapping[str, str], conditions: Sequence[Any], context: SigningContext
 ) -> Callable[[str], PresignedPost]:
-    """Return a function that signs a form for a key from `check_form_key`. It raises nothing.
+    """Return a function that signs a form for a key from `check_form_key`. The function raises no errors.
 
-    Everything but the key is computed once.
+    Everything that doesn't depend on the key is computed once.
 
     Args:
         url: URL of the form.
         bucket: The bucket's name.
         fields: The form's fields.
         conditions: Conditions of the policy.
-        context: Timestamp, credentials and lifetime.
+        context: Timestamp, credentials and validity.
     """
     signing = {"x-amz-algorithm": ALGORITHM, "x-amz-credential": context.credential, "x-amz-date": context.stamp}
     if context.token is not None:

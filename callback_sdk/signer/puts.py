@@ -16,14 +16,14 @@ from callback_sdk.signer.signing_context import ALGORITHM, SigningContext
 
 
 def put_urls(place: Location, headers: Mapping[str, str], context: SigningContext) -> Callable[[str], PresignedPut]:
-    """Return a function that signs a URL for a key from `encode_key`. It raises nothing.
+    """Return a function that signs a URL for a key from `encode_key`. The function raises no errors.
 
-    Everything but the key is computed once.
+    Everything that doesn't depend on the key is computed once.
 
     Args:
         place: Location of the bucket.
         headers: Signed headers by lower-case names, without `host`.
-        context: Timestamp, credentials and lifetime.
+        context: Timestamp, credentials and validity.
     """
     names = sorted(["host", *headers])
     listed = f"&X-Amz-SignedHeaders={_escape(';'.join(names))}"

@@ -135,7 +135,7 @@ class S3Signer:
         metadata: Mapping[str, str] | None = None,
         if_none_match: bool = False,
     ) -> Iterator[PresignedPut]:
-        """Presign a PUT URL for each key, in a fraction of the time of as many calls of `presign_put`.
+        """Presign a PUT URL for each key, much faster than by calling `presign_put` for each.
 
         The iterator is lazy: each URL is signed when it is requested, and its lifetime begins then.
 
@@ -151,7 +151,7 @@ class S3Signer:
             The targets, in the order of the keys.
 
         Raises:
-            SigningError: The lifetime or a header is invalid (raised at once), or a key (raised by the iterator).
+            SigningError: The lifetime or a header is invalid (raised immediately), or a key (raised by the iterator).
 
         Example:
             >>> targets = list(signer.presign_put_many(f"runs/{n}.json" for n in range(100_000)))
@@ -208,7 +208,7 @@ class S3Signer:
         metadata: Mapping[str, str] | None = None,
         max_bytes: int | None = None,
     ) -> Iterator[PresignedPost]:
-        """Presign a POST form for each key, in a fraction of the time of as many calls of `presign_post`.
+        """Presign a POST form for each key, much faster than by calling `presign_post` for each.
 
         The iterator is lazy: each form is signed when it is requested, and its lifetime begins then.
 
@@ -226,7 +226,7 @@ class S3Signer:
             The targets, in the order of the keys.
 
         Raises:
-            SigningError: The lifetime, a field or a condition is invalid (raised at once), or a key (raised by the
+            SigningError: The lifetime, a field or a condition is invalid (raised immediately), or a key (raised by the
                 iterator).
         """
         form = form_fields(fields, content_type, acl, metadata)

@@ -25,11 +25,11 @@ class SigningContext:
 
     Attributes:
         stamp: Timestamp, in the format of `X-Amz-Date`.
-        scope: Credential scope: day, region and service.
+        scope: Credential scope: date, region and service.
         credential: The access key with the scope.
-        token: The session token; None for credentials that don't expire.
-        seconds: Lifetime of a signature.
-        expires_at: When it expires, in UTC.
+        token: The session token; None for long-term credentials.
+        seconds: Validity of a signature in seconds.
+        expires_at: Expiry of the signatures, in UTC.
     """
 
     stamp: str
@@ -48,10 +48,10 @@ class SigningContext:
 
         Args:
             now: The time, in UTC.
-            seconds: Lifetime of the signatures.
+            seconds: Validity of the signatures in seconds.
             place: Location of the bucket.
             credentials: The signing credentials.
-            key: Their key from `day_key`.
+            key: The signing key from `day_key`.
         """
         stamp = now.strftime("%Y%m%dT%H%M%SZ")
         scope = f"{stamp[:8]}/{place.region}/{place.service}/aws4_request"
@@ -66,9 +66,9 @@ class SigningContext:
         )
 
     def signatures(self, beginning: str = "") -> Callable[[bytes], str]:
-        """Return a function that signs texts with a common beginning.
+        """Return a function that signs strings with a common prefix.
 
-        The hash of the beginning is computed once: copying a hash's state costs less than a new HMAC.
+        The hash of the prefix is computed once: copying the state of a hash costs less than a new HMAC.
         """
         block = self._key.reveal().ljust(_BLOCK, b"\0")
         inner = hashlib.sha256(block.translate(_INNER) + beginning.encode())
@@ -84,7 +84,7 @@ class SigningContext:
 
 
 def day_key(day: str, place: Location, credentials: SigningCredentials) -> Secret[bytes]:
-    """Derive the signing key of one day, region and service."""
+    """Derive the signing key of a date, region and service."""
     key = Secret(f"AWS4{credentials.secret_key.reveal()}".encode())
     for part in (day, place.region, place.service, "aws4_request"):
         key = Secret(hmac.digest(key.reveal(), part.encode(), hashlib.sha256))

@@ -15,14 +15,14 @@ EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def parse_expiry(url: SecretURL, time: Callable[[], datetime]) -> datetime:
-    """Return when a signature expires.
+    """Return the expiry of a signed URL.
 
     Args:
-        url: The target, for the error's text.
-        time: Parses the time in the URL; raises ValueError if it is missing or malformed.
+        url: The signed URL, for the error's text.
+        time: Parses the expiry in the URL; raises ValueError if it is missing or malformed.
 
     Raises:
-        InvalidTargetError: The time is missing or malformed.
+        InvalidTargetError: The expiry is missing or malformed.
     """
     try:
         return time()

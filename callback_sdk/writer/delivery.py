@@ -1,4 +1,4 @@
-"""One result for one target: the encoded document, and a stable delivery id."""
+"""A delivery of one result to one target: the encoded document, and an id that is stable across attempts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from callback_sdk.targets.upload import Upload
 from callback_sdk.tracing import TRACEPARENT
 
 FindURL = Callable[[], str | None]
-"""Returns the URL of the results, for a webhook that is too small for them."""
+"""Returns the URL of the results, for a webhook with a size limit; None if no object store has them."""
 
 
 @define(frozen=True, kw_only=True)
@@ -30,10 +30,10 @@ class PreparedDelivery:
     Attributes:
         target: The target.
         job_id: The job's id.
-        delivery_id: The same in every attempt; a webhook's id.
+        delivery_id: Id of the delivery, stable across attempts; sent as the webhook's id.
         body: The encoded document.
         encoding: Its content encoding, or None.
-        traceparent: The trace of the delivery, if another process began it.
+        traceparent: Trace context from another process; None without one.
     """
 
     target: Target
@@ -51,7 +51,7 @@ class PreparedDelivery:
             traceparent: Value of the header `traceparent`, for webhooks (W3C Trace Context).
 
         Raises:
-            TargetError: The target would reject it.
+            TargetError: The target would reject the request.
         """
         upload = self.target.upload(self.body, delivery_id=self.delivery_id, now=now, encoding=self.encoding)
         if traceparent is None or not self.target.traced:
@@ -60,10 +60,10 @@ class PreparedDelivery:
 
 
 def encoded_results(result: JobResult, stack: ExitStack) -> tuple[Body, int]:
-    """Encode a job's results as `encode_results` does; `null` for a failed job.
+    """Encode a job's results with `encode_results`; `null` for a failed job.
 
     Raises:
-        EncodingError: They can't be encoded as JSON. Exceptions that the values' own classes raise become one too.
+        EncodingError: The results can't be encoded as JSON, including if their own classes raise an exception.
     """
     if not isinstance(result, JobResult):
         raise EncodingError(
@@ -101,9 +101,9 @@ def build_delivery(
         results: The encoded results.
         stack: Keeps the file of a compressed document open.
         compress: `"gzip"` or None; the encoding in the target's signature takes precedence.
-        results_url: Called if the target is too small for the results.
-        delivery_id: Derived from target and document when None.
-        traceparent: The trace of the delivery, if another process began it.
+        results_url: Called if the document exceeds the target's size limit.
+        delivery_id: Id of the delivery; derived from target and document when None.
+        traceparent: Trace context from another process; None without one.
 
     Raises:
         TargetError: The target doesn't accept the document.
@@ -124,7 +124,7 @@ def build_delivery(
 
 
 def stable_delivery_id(target: Target, body: Body) -> str:
-    """Return an id derived from target and document, so that it is the same after a crash."""
+    """Return an id derived from target and document, so that it stays the same after a crash."""
     digest = hashlib.sha256(target.callback.url.reveal().encode("utf-8", "surrogatepass"))
     digest.update(f"\n{target.object_url('')}\n".encode() + body.sha256)
     return f"msg_{digest.hexdigest()[:32]}"
