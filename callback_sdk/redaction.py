@@ -1,7 +1,7 @@
-"""Values that can't be printed: a signed URL, the fields of a POST policy, a token.
+"""Redaction: wrappers that keep credentials out of logs, such as signed URLs, form fields of POST policies and tokens.
 
-Whoever needs the plain value asks for it by name (`reveal`). A repr, a log line, a traceback with its
-locals, or a pickle never holds it.
+The plain value is only available through `reveal()`. It never appears in a repr, a log line, a pickle, or a traceback
+that shows local variables.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _LONG_HOST = (f"has a host of more than {MAX_HOST} characters", _CHECK_HOST)
 
 
 class Secret(Generic[T]):
-    """One value that shows itself as asterisks.
+    """A secret value, shown as asterisks.
 
     Args:
-        value: What to keep.
+        value: The plain value.
     """
 
     __slots__ = ("__value",)
@@ -79,22 +79,22 @@ class Secret(Generic[T]):
 
 
 class SecretURL(Secret[str]):
-    """A URL that shows scheme, host and path, and neither user, query nor fragment.
+    """A URL of which only scheme, host, port and path are shown, without user, query and fragment.
 
-    Of the path it shows no part that is a credential; see `paths`.
+    Path segments that are credentials are redacted too; see `text.url_secrets`.
 
     Args:
         value: An absolute URL.
 
     Raises:
-        InvalidTargetError: Its authority is malformed, or a part of it is longer than any server takes.
+        InvalidTargetError: The authority is malformed, or a part of the URL is longer than servers accept.
     """
 
     __slots__ = ("__names", "__pairs", "__parts", "__secrets", "__values", "host", "port", "scheme")
 
     def __init__(self, value: str) -> None:
         super().__init__(value)
-        # No frame may hold the plain value when an error is raised.
+        # The plain value must not be in the frame's local variables when an error is raised.
         del value
         self.scheme, self.host = "", ""
         self.port: int | None = None
@@ -108,13 +108,13 @@ class SecretURL(Secret[str]):
             raise InvalidTargetError(f"The callback URL {problem[0]}.", hint=problem[1])
 
     def __parse(self) -> tuple[str, str] | None:
-        """Take the URL apart, and return what is wrong with it and what to do."""
+        """Parse the URL; return problem and hint if it is malformed."""
         try:
             parts = urlsplit(self.reveal())
             self.port = parts.port
         except ValueError:
             return _MALFORMED
-        # A password with one of / ? # @ in it that is not encoded: a part of it would be taken for the host, and shown.
+        # With an unencoded / ? # or @ in a password, a part of the password would be parsed as the host, and shown.
         rest = f"{parts.path}?{parts.query}#{parts.fragment}"
         if "\\" in parts.netloc or ("@" in parts.netloc and "@" in rest):
             return _MALFORMED
@@ -122,7 +122,7 @@ class SecretURL(Secret[str]):
         return None
 
     def __long_part(self) -> tuple[str, str] | None:
-        """Return which part of the URL is too long, and what to do."""
+        """Return problem and hint if a part of the URL is too long."""
         if len(self.host) > MAX_HOST:
             return _LONG_HOST
         if max(map(len, self.host.split("."))) > MAX_LABEL:
@@ -137,12 +137,12 @@ class SecretURL(Secret[str]):
 
     @property
     def bare(self) -> str:
-        """Scheme, host, port and path as it was written. Not to be shown, as `has_secret_path` may hold."""
+        """Scheme, host, port and unmodified path. Don't show it: the path may be secret (`has_secret_path`)."""
         return self.__origin() + self.__parts.path
 
     @property
     def has_secret_path(self) -> bool:
-        """Whether the path holds a credential, as that of a chat service's webhook does."""
+        """Whether the path contains a credential, as in webhook URLs of chat services."""
         return bool(self.__path_secrets())
 
     def __origin(self) -> str:
@@ -157,25 +157,25 @@ class SecretURL(Secret[str]):
 
     @property
     def path(self) -> str:
-        """The path as it was written, without the query."""
+        """The unmodified path, without the query."""
         return self.__parts.path
 
     @property
     def has_userinfo(self) -> bool:
-        """Whether the authority holds a user or a password."""
+        """Whether the authority contains a user name or a password."""
         return "@" in self.__parts.netloc
 
     @property
     def has_forbidden_characters(self) -> bool:
-        """Whether it holds a space or a control character, which would end the request line."""
+        """Whether the URL contains whitespace or control characters, which would break the request line."""
         return _FORBIDDEN.search(self.reveal()) is not None
 
     def request_target(self) -> str:
-        """Return path and query, as the request line needs them. Plain: don't keep it in a variable."""
+        """Return path and query for the request line. They are plain text: don't store them in a variable."""
         return (self.__parts.path or "/") + (f"?{self.__parts.query}" if self.__parts.query else "")
 
     def scrub(self, text: str) -> str:
-        """Return a text of somebody else's without what is secret in this URL, in case it quotes it."""
+        """Redact the secrets of this URL in a foreign text that may quote them."""
         values = [value for name, value in self.__query() if name not in _PUBLIC]
         return replaced(text, (*self.__path_secrets(), *values))
 
@@ -186,9 +186,9 @@ class SecretURL(Secret[str]):
         return self.__names
 
     def query(self, name: str) -> str | None:
-        """Return one parameter of the query by its exact name; ask for none that is a credential."""
+        """Return a query parameter by its exact name. Don't use it for parameters that are credentials."""
         if self.__values is None:
-            # The first value of each name counts.
+            # If a name is repeated, its first value counts.
             self.__values = dict(reversed(self.__query()))
         return self.__values.get(name)
 
@@ -200,15 +200,15 @@ class SecretURL(Secret[str]):
 
 
 def replaced(text: str, secrets: Iterable[str]) -> str:
-    """Return a text with asterisks for each of some credentials; what is shorter than six characters stays.
+    """Replace credentials in a text by asterisks, except those shorter than six characters.
 
     Args:
-        text: Of somebody who may quote them.
+        text: A foreign text that may quote the credentials.
         secrets: The credentials.
     """
     secrets = tuple(secrets)
     if len(secrets) > MAX_HIDDEN_VALUES:
-        # Each one is a search through the text, so the time would grow with the product of the two.
+        # Each secret is a search of the whole text, so the time is proportional to the product of both lengths.
         return HIDDEN if text else text
     for secret in secrets:
         for form in (secret, quote(secret, safe=""), unquote(secret)):
@@ -218,13 +218,12 @@ def replaced(text: str, secrets: Iterable[str]) -> str:
 
 
 def _too_long(url: Secret[str]) -> tuple[str, str] | None:
-    """Return what would take too long to parse in a URL, and what to do."""
+    """Return problem and hint if a URL would take too long to parse."""
     if len(url.reveal()) > MAX_URL:
         return f"has more than {MAX_URL} characters", "Sign a shorter one: no server takes as long a request line."
     if url.reveal().isascii():
         return None
-    # urlsplit() brings an authority that is not ASCII into normal form NFKC, and CPython sorts its combining
-    # characters in quadratic time.
+    # urlsplit() normalizes a non-ASCII authority to NFKC, and CPython sorts combining characters in quadratic time.
     try:
         parts = Secret(urlsplit(_NOT_ASCII.sub("x", url.reveal())))
     except ValueError:
@@ -239,7 +238,7 @@ def _unquoted(text: str) -> str:
 
 
 class SecretFields(Secret[dict[str, str]]):
-    """The fields of a form: their names show, their values don't."""
+    """Form fields of which only the names are shown."""
 
     __slots__ = ()
 
@@ -251,7 +250,7 @@ class SecretFields(Secret[dict[str, str]]):
 
 
 def wrap_secret(value: Any) -> Secret[Any]:
-    """Wrap a value, unless it is wrapped already."""
+    """Wrap a value in a `Secret`, unless it already is one."""
     return value if isinstance(value, Secret) else Secret(value)
 
 
@@ -259,10 +258,10 @@ E = TypeVar("E", bound="BaseException | None")
 
 
 def strip_traceback(error: E) -> E:
-    """Take the frames off an error and off whatever it came from, and return it.
+    """Remove the tracebacks of an error and of its causes and contexts, and return the error.
 
-    Frames of the libraries below hold plain URLs and headers in their variables, and tracebacks may be
-    printed with these.
+    Local variables of the libraries' frames hold plain URLs and headers, and tracebacks may be printed with local
+    variables.
     """
     for link in _chain(error):
         link.__traceback__ = None
@@ -270,19 +269,19 @@ def strip_traceback(error: E) -> E:
 
 
 def without_locals(error: BaseException, outer: BaseException | None = None) -> None:
-    """Clear the local variables of the frames in an error's traceback, and in those of what it came from.
+    """Clear the local variables of all frames in the tracebacks of an error and of its causes and contexts.
 
-    Files and line numbers stay, so that the traceback still says where it happened. A signal handler may raise between
-    any two instructions, in the frames of urllib and json as well, where plain URLs are local variables.
+    Files and line numbers remain, so that the traceback still shows the location. A signal handler may raise between
+    any two instructions, including in frames of urllib and json, which have plain URLs in local variables.
 
     Args:
-        error: Whose frames have ended.
-        outer: What the caller was handling before the call: its frames are the caller's, and stay as they are.
+        error: The error; its frames have finished.
+        outer: The exception that the caller was handling before the call. Its frames are not cleared.
     """
     kept = {id(link) for link in _chain(outer)}
     for link in _chain(error):
         if id(link) not in kept:
-            # A frame that still runs, such as that of the public call's wrapper, is left alone.
+            # clear_frames() ignores frames that are still running, such as that of the public call's wrapper.
             traceback.clear_frames(link.__traceback__)
 
 
@@ -297,7 +296,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def clearing_locals(call: Callable[P, T]) -> Callable[P, T]:
-    """Let no local variable below a call, nor the call's arguments, into the traceback of any error or interrupt."""
+    """Decorate a function so that tracebacks of errors and interrupts contain no local variables or arguments of it."""
 
     @functools.wraps(call)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -314,9 +313,9 @@ def clearing_locals(call: Callable[P, T]) -> Callable[P, T]:
 
 
 def hides_tracebacks(call: Callable[P, T]) -> Callable[P, T]:
-    """Let no frame below a call, nor the call's arguments, into the traceback of an error of ours.
+    """Decorate a function so that errors of this package have no traceback below the call.
 
-    Other errors, and interrupts such as Ctrl-C, keep their frames without the local variables.
+    Other errors, and interrupts such as Ctrl-C, keep their frames, without local variables.
     """
     cleared = clearing_locals(call)
 

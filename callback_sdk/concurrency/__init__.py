@@ -1,1 +1,1 @@
-"""What several threads and processes share: locks after a fork, calls at the same time, slots per host."""
+"""Concurrency: fork-safe locks, parallel calls, slots per host, leases and file locks."""

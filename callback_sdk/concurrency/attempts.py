@@ -1,4 +1,4 @@
-"""The delivery attempts that run in one process: their number, their hosts, and the claims that they hold."""
+"""The running delivery attempts of one process: their number, hosts and claims."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ C = TypeVar("C")
 
 
 class RunningAttempts(Generic[C]):
-    """Attempts that run at the moment, with the claim of each. Threads and signal handlers may share it.
+    """The running attempts, with the claim of each. Safe to use from several threads and from signal handlers.
 
     Args:
-        threads: Attempts at once at hosts that respond; see `HostSlots`.
+        threads: Maximum number of concurrent attempts at responding hosts; see `HostSlots`.
     """
 
     def __init__(self, threads: int) -> None:
-        # Not the condition itself: its `__enter__` is in Python, and a signal inside leaves it held. So is an Event's.
-        # Reentrant, as a signal handler may interrupt whoever holds it in the same thread.
+        # Use the lock, not the condition, as the context manager: `Condition.__enter__` is written in Python, and an
+        # exception from a signal handler inside it leaves the lock held. The same applies to `Event`.
+        # The lock is reentrant, because a signal handler may interrupt its holder in the same thread.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._slots = HostSlots(threads)
@@ -32,17 +33,17 @@ class RunningAttempts(Generic[C]):
             return len(self._slots)
 
     def begin(self, delivery_id: str, host: str, claim: C | None = None) -> None:
-        """Count an attempt that begins, whether there is a free slot for it or not."""
+        """Register a new attempt, even without a free slot."""
         with self._lock:
             if claim is not None:
                 self._claims[delivery_id] = claim
             self._slots.begin(delivery_id, host)
 
     def try_begin(self, delivery_id: str, host: str) -> bool:
-        """Count an attempt unless it runs already, all slots or those of its host are taken, or this is closed.
+        """Register a new attempt if the delivery isn't running, a slot of its host is free, and this isn't closed.
 
         Returns:
-            Whether it was counted.
+            Whether the attempt was registered.
         """
         with self._lock:
             if not self.free_slots or delivery_id in self._slots or host in self._slots.full():
@@ -51,66 +52,66 @@ class RunningAttempts(Generic[C]):
             return True
 
     def end(self, delivery_id: str, claim: C | None = None, *, responded: bool | None = None) -> None:
-        """Count an attempt that has ended, unless its claim was dropped before.
+        """Unregister an attempt that has ended, unless its claim has already been dropped.
 
         Args:
-            delivery_id: Which one.
-            claim: The claim that it held; None when it was counted without one.
-            responded: Whether its host sent a response; None when no request was sent.
+            delivery_id: Id of the delivery.
+            claim: The attempt's claim; None if it was registered without one.
+            responded: Whether the host sent a response; None if no request was sent.
         """
         with self._lock:
             if claim is None or self._claims.get(delivery_id) == claim:
                 self._slots.end(delivery_id, responded=responded)
-                # At last: after a signal before this line the claim is released, which ends the attempt once more.
+                # Last: if a signal handler raises before this line, releasing the claim calls `end` a second time.
                 self._claims.pop(delivery_id, None)
             self._ended += 1
             self._changed.notify_all()
 
     def claims(self) -> dict[str, C]:
-        """Return the claims that are held, by the deliveries' ids."""
+        """Return the held claims by delivery id."""
         with self._lock:
             return dict(self._claims)
 
     def drop_claims(self) -> None:
-        """Forget all claims, so that no heartbeat renews them."""
+        """Drop all claims, so that no heartbeat renews them."""
         with self._lock:
             self._claims.clear()
             self._changed.notify_all()
 
     @property
     def free_slots_any_host(self) -> int:
-        """How many further attempts may begin whatever their hosts are, even if all have the same one."""
+        """Number of attempts that may start even if all of them go to the same host."""
         with self._lock:
             return 0 if self._is_closed else self._slots.free_any_host
 
     @property
     def free_slots(self) -> int:
-        """How many further attempts may begin to hosts that are not full."""
+        """Number of attempts that may start at hosts that are not full."""
         with self._lock:
             return 0 if self._is_closed else self._slots.free
 
     def full_hosts(self) -> list[str]:
-        """Return the hosts that get no further attempt at the moment."""
+        """Return the hosts at which no attempt may start now."""
         with self._lock:
             return self._slots.full()
 
     def close(self, timeout: float) -> None:
-        """Let no further attempt begin, and wait for those that run, at most for so many seconds."""
+        """Reject new attempts, and wait up to `timeout` seconds for the running ones."""
         with self._lock:
             self._is_closed = True
             self._changed.wait_for(lambda: not len(self._slots), timeout)
 
     def wait_without_claims(self, timeout: float) -> bool:
-        """Wait until no claim is held, at most for so many seconds, and return whether none is."""
+        """Wait up to `timeout` seconds until no claim is held, and return whether none is."""
         with self._lock:
             return self._changed.wait_for(lambda: not self._claims, timeout)
 
     @property
     def ended(self) -> int:
-        """How many attempts have ended."""
+        """Number of attempts that have ended."""
         return self._ended
 
     def wait_for_end(self, seen: int, timeout: float) -> None:
-        """Wait until more attempts have ended than were seen, at most for so many seconds."""
+        """Wait up to `timeout` seconds until more than `seen` attempts have ended."""
         with self._lock:
             self._changed.wait_for(lambda: self._ended > seen, timeout)

@@ -1,4 +1,4 @@
-"""Files that processes share, on every system: flags that Windows lacks, and locks by `fcntl` or `msvcrt`."""
+"""Portable access to files shared by processes: `os.open` flags, and file locks by `fcntl` or `msvcrt`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 from typing import Any
 
 PRIVATE = getattr(os, "O_CLOEXEC", getattr(os, "O_NOINHERIT", 0)) | getattr(os, "O_BINARY", 0)
-"""Flags of every file: no child process inherits it, and Windows changes no line ends."""
+"""`os.open` flags for every file: not inherited by child processes, and no newline translation on Windows."""
 
 NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)
-"""Opening a named pipe doesn't wait for its writer. Windows has no named pipes among its files."""
+"""`os.open` flag that keeps the open from blocking on a named pipe. 0 on Windows, which has none in its file system."""
 
 DIRECTORY: int | None = getattr(os, "O_DIRECTORY", None)
-"""Opens a directory; None where that isn't possible."""
+"""`os.open` flag to open a directory; None where the system doesn't support it."""
 
 
 def _optional(name: str) -> Any:
@@ -27,10 +27,10 @@ _fcntl, _msvcrt = _optional("fcntl"), _optional("msvcrt")
 
 
 def try_lock(descriptor: int) -> bool | None:
-    """Lock a file until its descriptor is closed, or its process ends.
+    """Lock a file without waiting. The lock is released when the descriptor is closed or the process ends.
 
     Returns:
-        False if another process has locked it; None if the system or the file system has no locks.
+        True if the file was locked; False if another process holds the lock; None if locks are not supported.
     """
     try:
         if _fcntl is not None:
@@ -47,10 +47,10 @@ def try_lock(descriptor: int) -> bool | None:
 
 
 def wait_for_lock(descriptor: int) -> None:
-    """Lock a file as `try_lock` does, but wait for others.
+    """Lock a file as `try_lock` does, but wait until other processes have released it.
 
     Raises:
-        OSError: The file system has no locks, or Windows has waited for its ten seconds.
+        OSError: The file system doesn't support locks, or the wait timed out (Windows: ten seconds).
     """
     if _fcntl is not None:
         _fcntl.flock(descriptor, _fcntl.LOCK_EX)

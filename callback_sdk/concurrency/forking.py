@@ -1,12 +1,12 @@
-"""What a child process must not share with its parent after `os.fork()`: locks, sockets, database handles.
+"""Fork safety: locks, sockets and database handles that a child process must not share with its parent.
 
-A child inherits each of them in the state that it has at that moment. A lock that another thread holds is never
-released, two processes that use one socket read each other's responses, and a SQLite connection that crosses a fork
+A child process inherits objects in the state that they had at the fork. A lock held by another thread is never
+released, two processes that share a socket read each other's responses, and a SQLite connection used across a fork
 can corrupt its file ("How To Corrupt An SQLite Database File", section 2.6). Celery's prefork pool, gunicorn's
-`--preload` and `multiprocessing` with the start method `fork` all do this to objects at module level.
+`--preload` and `multiprocessing` with the start method `fork` all fork processes that have such objects in modules.
 
-The whole package uses this module: `Lock` for a lock, `PerProcess` for a value with sockets or files, `no_fork` around
-an import that is done while threads run, `after_fork` for anything else.
+Use `Lock` and `RLock` for locks, `PerProcess` for values with sockets or files, `no_fork` around imports while other
+threads run, and `after_fork` for anything else.
 """
 
 from __future__ import annotations
@@ -26,41 +26,41 @@ logger = logging.getLogger(__name__)
 _hooks: dict[int, tuple[weakref.ref[Any], Callable[[Any], object]]] = {}
 
 _inherited: list[Any] = []
-"""Values of the parent process. They are kept, because the finalizer of one may write to a socket or to a file."""
+"""References to values of the parent process: their finalizers must not run, as they may write to sockets or files."""
 
 
 def after_fork(owner: T, renew: Callable[[T], object]) -> None:
-    """Call a function in every child process, for as long as its owner exists.
+    """Register a function that is called in each child process as long as its owner exists.
 
-    It runs inside `os.fork()`, where no other thread exists: it must wait for nothing, neither a lock nor the network.
+    The function runs inside `os.fork()`, where no other thread exists. It must not block on locks or the network.
 
     Args:
         owner: An object that supports weak references. Registering it again replaces its function.
-        renew: Called with the owner. It must not refer to the owner itself, which would then live for ever.
+        renew: Called with the owner. It must not hold a reference to the owner, which would never be collected then.
     """
     key = id(owner)
     _hooks[key] = (weakref.ref(owner, lambda _: _hooks.pop(key, None)), renew)
 
 
 def keep_inherited(value: object) -> None:
-    """Keep a value of the parent process in this child, so that no finalizer of it runs here."""
+    """Hold a reference to a value of the parent process, so that its finalizer doesn't run in this child."""
     _inherited.append(value)
 
 
 def Lock() -> threading.Lock:  # noqa: N802 - the name that `threading` gives it
-    """Return a `threading.Lock` that is free in each child process, whoever held it in the parent.
+    """Return a `threading.Lock` that is unlocked in each child process.
 
-    It is a lock in C and no class around one: a signal handler's exception between its acquisition and the end of an
-    `__enter__` in Python would leave it held for ever.
+    It is not wrapped in a class: if a signal handler raised between the acquisition and the end of an `__enter__`
+    written in Python, the lock would never be released.
     """
     return _renewed(threading.Lock())
 
 
 def RLock() -> threading.RLock:  # noqa: N802 - the name that `threading` gives it
-    """Return a `threading.RLock` that is free in each child process.
+    """Return a `threading.RLock` that is unlocked in each child process.
 
-    The thread that holds it may acquire it again: a signal handler runs in the middle of whatever the main thread does,
-    and would wait for ever for a `Lock` that the main thread holds.
+    Use it where signal handlers acquire the lock: they interrupt the main thread and would deadlock on a `Lock` that
+    the main thread holds.
     """
     return _renewed(threading.RLock())
 
@@ -71,18 +71,18 @@ def _renewed(lock: T) -> T:
 
 
 def _renew_lock(lock: Any) -> None:
-    # The method by which `threading` renews its own locks; those of eventlet may have none.
+    # `threading` reinitializes its own locks with this method. Locks of eventlet may lack it.
     if hasattr(lock, "_at_fork_reinit"):
         lock._at_fork_reinit()
 
 
 class PerProcess(Generic[T]):
-    """A value that each process makes for itself, when it first asks for it.
+    """A value that each process creates on first use.
 
     Args:
-        make: Makes the value.
-        leave: What a child process does with its parent's value, inside `os.fork()`; nothing by default. It may close
-            the child's copies of file descriptors, which leaves the parent's open, but it must take no lock.
+        make: Creates the value.
+        leave: Called in a child process with the parent's value, inside `os.fork()`. It may close the child's copies
+            of file descriptors, which doesn't affect the parent's, but it must not acquire locks.
     """
 
     def __init__(self, make: Callable[[], T], *, leave: Callable[[T], object] | None = None) -> None:
@@ -93,19 +93,19 @@ class PerProcess(Generic[T]):
         after_fork(self, PerProcess._renew)
 
     def get(self) -> T:
-        """Return the value of this process; make it if there is none."""
+        """Return the value of this process; create it on first use."""
         value = self._value
         if value is not None:
             return value[0]
         with self._lock:
             if self._value is None:
                 made = self._make()
-                # A signal handler may have been quicker, in the middle of the call above.
+                # A signal handler may have set the value during the call above.
                 self._value = self._value or (made,)
             return self._value[0]
 
     def pop(self) -> T | None:
-        """Return the value of this process and forget it; None if there is none."""
+        """Remove the value of this process and return it; None if there is none."""
         with self._lock:
             value, self._value = self._value, None
         return None if value is None else value[0]
@@ -119,13 +119,13 @@ class PerProcess(Generic[T]):
 
 
 _LONGEST_WAIT = 5.0
-"""Seconds, at most, that a fork waits for `no_fork`."""
+"""Maximum number of seconds that a fork waits for `no_fork`."""
 
 no_fork = threading.RLock()
-"""Held while a module is imported or a TLS context is made: `with no_fork: import ssl`. A fork in another thread waits.
+"""Lock that delays forks in other threads while a module is imported or a TLS context is created.
 
-A child would inherit the lock of a module that another thread was importing, and wait for ever when it imports the same
-one. The lock of the import system itself is renewed in a child, those of single modules are not.
+Usage: `with no_fork: import ssl`. Otherwise a child inherits the lock of a module that another thread is importing, and
+its own import of that module deadlocks. Python reinitializes the global import lock in a child, not those of modules.
 """
 
 
@@ -134,17 +134,17 @@ def _wait() -> None:
 
 
 def _end_wait() -> None:
-    # It isn't owned when the wait took too long; then the fork went ahead without it.
+    # The lock isn't owned if the wait timed out and the fork proceeded without it.
     with contextlib.suppress(RuntimeError):
         no_fork.release()
 
 
 def _end_wait_in_child() -> None:
-    # The thread that forked may hold it on, when a signal handler forked in there.
+    # The forking thread may still hold the lock afterwards: a signal handler may fork within a `no_fork` block.
     try:
         no_fork.release()
     except RuntimeError:
-        # The thread that holds it doesn't exist here.
+        # The owner is a thread that doesn't exist in this process.
         _renew_lock(no_fork)
 
 
@@ -157,7 +157,7 @@ def _in_child() -> None:
         try:
             renew(owner)
         except Exception:
-            # The other objects need their hooks all the same.
+            # The hooks of the other objects must still run.
             logger.exception("A %s can't be used in this child process.", type(owner).__name__)
 
 

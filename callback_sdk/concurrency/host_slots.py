@@ -1,8 +1,8 @@
-"""Which host gets the next attempt, when all of them share the threads of one process.
+"""Fair sharing of the threads of one process among hosts.
 
-A host that accepts connections and never responds holds an attempt until its timeout. Two rules keep such hosts from
-holding all threads: a host may take no more threads than it leaves free (the dynamic thresholds of shared buffers,
-Choudhury and Hahne 1998), and hosts that don't respond are counted apart and get one attempt each.
+A host that accepts connections but never responds occupies a thread until the timeout. Two rules keep such hosts from
+occupying all threads: a host may use at most as many threads as are free (dynamic thresholds for shared buffers,
+Choudhury and Hahne 1998), and unresponsive hosts are counted separately and get one attempt each.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections import Counter
 from attrs import define
 
 PER_HOST = 8
-"""Attempts at once at one host."""
+"""Maximum number of concurrent attempts at one host."""
 
 SLOW = 2.0
-"""Seconds without a response after which a host counts as silent."""
+"""Seconds without a response after which a host counts as unresponsive."""
 
 _REMEMBERED = 500
-"""Silent hosts that are remembered; those of longest ago are forgotten first. SQLite takes 999 of them in a query."""
+"""Maximum number of remembered unresponsive hosts, oldest dropped first. SQLite allows 999 parameters in a query."""
 
 _MOST = 3
-"""Times the slots, at most, that all attempts together may have: silent hosts use more than their part."""
+"""Maximum number of running attempts, as a multiple of the slots: attempts at unresponsive hosts are extra."""
 
 
 @define(frozen=True)
@@ -32,10 +32,10 @@ class _Attempt:
 
 
 class HostSlots:
-    """The attempts that run at the moment. Not thread-safe: `RunningAttempts` has the lock.
+    """The running attempts by host. Not thread-safe: `RunningAttempts` holds the lock.
 
     Args:
-        slots: Attempts at once at hosts that respond; as many again at hosts that don't.
+        slots: Maximum number of concurrent attempts at responding hosts; as many again at unresponsive ones.
     """
 
     def __init__(self, slots: int) -> None:
@@ -50,15 +50,15 @@ class HostSlots:
         return delivery_id in self._running
 
     def begin(self, delivery_id: str, host: str) -> None:
-        """Count an attempt that begins."""
+        """Register a new attempt."""
         self._running[delivery_id] = _Attempt(host, time.monotonic())
 
     def end(self, delivery_id: str, *, responded: bool | None = None) -> None:
-        """Count an attempt that has ended.
+        """Unregister an attempt that has ended.
 
         Args:
-            delivery_id: Which one.
-            responded: Whether its host did; None when it was never asked.
+            delivery_id: Id of the delivery.
+            responded: Whether the host responded; None if no request was sent.
         """
         attempt = self._running.pop(delivery_id, None)
         if attempt is None or responded is None:
@@ -71,17 +71,17 @@ class HostSlots:
 
     @property
     def free(self) -> int:
-        """How many further attempts may begin, whatever their hosts."""
+        """Number of attempts that may start at hosts that are not full."""
         return max(0, min(self._slots - self._responding(), self._slots * _MOST - len(self._running)))
 
     @property
     def free_any_host(self) -> int:
-        """How many further attempts may begin even if all of them go to one and the same host."""
+        """Number of attempts that may start even if all of them go to the same host."""
         busiest = max(Counter(attempt.host for attempt in self._running.values()).values(), default=0)
         return max(0, min(self.free, PER_HOST - busiest))
 
     def full(self) -> list[str]:
-        """Return the hosts that get no further attempt at the moment."""
+        """Return the hosts at which no attempt may start now."""
         silent, free = self._silent_now(), self.free
         counts = Counter(attempt.host for attempt in self._running.values())
         if sum(counts[host] for host in silent) >= self._slots:

@@ -1,8 +1,8 @@
-"""Leases and heartbeats: a claim expires unless the process that holds it renews its lease in time.
+"""Leases and heartbeats: a claim expires unless its owner renews the lease in time.
 
-The service's workers and the outbox follow the same protocol. Whoever claims something writes when it last did so; a
-heartbeat renews that while the work runs; and a claim whose lease has expired may be taken over. A number that grows
-with each claim (a fencing token) keeps the former holder from overwriting what the next one wrote.
+The service's workers and the outbox use the same protocol. A claim is stored with a timestamp, heartbeats renew the
+timestamp while the work runs, and other processes may take over a claim with an expired lease. A number that increases
+with each claim (a fencing token) keeps the previous owner from overwriting the results of the next one.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from collections.abc import Callable
 from datetime import timedelta
 
 HEARTBEATS_PER_LEASE = 4
-"""Heartbeats in the duration of a lease, so that three may fail or come late before a claim expires."""
+"""Number of heartbeats per lease: three may fail or be late before the claim expires."""
 
 LEASE_DURATION = timedelta(seconds=20)
-"""Time without a heartbeat after which a claim expires, unless a setting says otherwise."""
+"""Default time without a heartbeat after which a claim expires."""
 
 
 def run_heartbeat(
     beat: Callable[[], None], *, wait: Callable[[], bool], failed: Callable[[Exception], object]
 ) -> None:  # fmt: skip
-    """Call `beat` after each wait until there is nothing to keep alive.
+    """Send heartbeats until `wait` returns True.
 
-    An error doesn't end the loop: the next heartbeat may still come before the lease expires.
+    An error doesn't end the loop: the next heartbeat may still be in time.
 
     Args:
         beat: Renews the leases.
-        wait: Waits for the next heartbeat, and returns whether the loop ends instead.
+        wait: Waits for the time of the next heartbeat, and returns whether to stop.
         failed: Called with the error of a heartbeat that failed.
     """
     while not wait():

@@ -1,7 +1,7 @@
-"""Calls at the same time, on threads that stay for the next time: to begin one takes as long as a delivery.
+"""Parallel calls on pooled threads: starting a thread takes as long as a delivery.
 
-It is not built on `concurrent.futures`, because its executor rejects work once the interpreter shuts down, and because
-its plain locks would make a signal handler wait for the frame that it interrupted.
+The pool doesn't use `concurrent.futures`: its executor rejects work during interpreter shutdown, and a signal handler
+would deadlock on its non-reentrant locks.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _RESTING = 32
-"""Threads that are kept when nobody needs them."""
+"""Maximum number of idle threads in the pool."""
 
 
 class Parallel:
-    """Threads for calls at the same time. No round waits for the slow calls of another.
+    """A pool of threads for parallel calls. Rounds are independent: slow calls of one don't delay another.
 
     Args:
-        most: Calls of one round at the same time.
+        most: Maximum number of concurrent calls of one round.
     """
 
     def __init__(self, most: int) -> None:
@@ -34,10 +34,10 @@ class Parallel:
         self._resting: PerProcess[deque[_Helper]] = PerProcess(deque)
 
     def map(self, call: Callable[[T], R], items: Iterable[T]) -> list[R]:
-        """Return what a call makes of each item, in their order. All have ended when it returns, or raises.
+        """Call a function with each item in parallel, and return the results in the order of the items.
 
-        The calling thread takes part. So every call is made even where no thread can be started: at the limit of
-        threads, and while the interpreter shuts down.
+        All calls have ended when it returns or raises. The calling thread makes calls too, so that all of them are made
+        even if no thread can be started: at the thread limit, or during interpreter shutdown.
         """
         round_ = _Round(call, list(items))
         helpers = 0
@@ -46,13 +46,13 @@ class Parallel:
                 helpers += 1
             return round_.finish(helpers)
         except BaseException as error:
-            # Ctrl-C: nothing more begins, and what runs must not outlive the values that it works with.
+            # Ctrl-C: start no more calls, and wait for the running ones, which use values of the caller.
             round_.stop(error)
             round_.wait()
             raise
 
     def close(self) -> None:
-        """End the threads that rest."""
+        """Stop the idle threads."""
         resting = self._resting.get()
         ended = []
         while resting:
@@ -78,10 +78,10 @@ class Parallel:
 
 
 class _Round(Generic[T, R]):
-    """The calls of one round. Each is made once, by whichever thread takes it first.
+    """The calls of one round. Each is made once, by the first free thread.
 
-    The calling thread may raise a signal handler's exception between any two steps. So the round never waits for a
-    number of calls, of which that thread may have lost one, but for the helpers that take part; they get no signals.
+    A signal handler may raise in the calling thread between any two instructions, and a call that the thread has just
+    taken is lost then. So the round waits for its helper threads, which receive no signals, and not for a call count.
     """
 
     def __init__(self, call: Callable[[T], R], items: list[T]) -> None:
@@ -90,11 +90,11 @@ class _Round(Generic[T, R]):
         self._left = deque(enumerate(items))
         self._outcomes: dict[int, tuple[Any, BaseException | None]] = {}
         self._helpers: set[threading.Thread] = set()
-        # Looked up here: eventlet and gevent replace it, as the one in C would block all of their threads.
+        # Looked up at run time: eventlet and gevent replace the C implementation, which would block their event loop.
         self._helped: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def work(self) -> None:
-        """Make calls until none is left."""
+        """Make the remaining calls."""
         while (taken := self._take()) is not None:
             number, item = taken
             try:
@@ -105,8 +105,8 @@ class _Round(Generic[T, R]):
                     self.stop(error)
 
     def help(self, helper: threading.Thread, rest: Callable[[], bool]) -> bool:
-        """Take part as a helper, and return what `rest` returned, which is called before the round may end."""
-        # Before the first call is taken: after `stop`, `wait` looks for who may have one.
+        """Make calls in a helper thread, then return the result of `rest`, which is called before the round ends."""
+        # Registered before it takes a call: after `stop`, `wait` waits for all helpers that may have one.
         self._helpers.add(helper)
         self.work()
         rests = rest()
@@ -115,7 +115,7 @@ class _Round(Generic[T, R]):
         return rests
 
     def finish(self, helpers: int) -> list[R]:
-        """Take part, wait for the helpers, and return the results."""
+        """Make the remaining calls, wait for the helpers, and return the results."""
         self.work()
         for _ in range(helpers):
             self._helped.get()
@@ -125,14 +125,14 @@ class _Round(Generic[T, R]):
         return [self._outcomes[number][0] for number in range(self.size)]
 
     def stop(self, error: BaseException) -> None:
-        """Have no more calls begin; the error is the outcome of those."""
+        """Start no more calls; the error is the outcome of the remaining ones."""
         while (taken := self._take()) is not None:
             self._outcomes[taken[0]] = (None, error)
 
     def wait(self) -> None:
-        """Wait until no helper makes a call."""
+        """Wait until no helper is making a call."""
         while self._helpers:
-            # Each helper puts something after it has left.
+            # Each helper adds an item to the queue when it is done.
             self._helped.get()
 
     def _take(self) -> tuple[int, T] | None:
@@ -143,12 +143,12 @@ class _Round(Generic[T, R]):
 
 
 class _Helper(threading.Thread):
-    """A thread that works, rests and works again.
+    """A pooled thread that makes calls of one round after another.
 
-    A daemon: one that rests must not keep the process from ending. Whoever began a round waits for it.
+    It is a daemon thread, because idle threads must not keep the process alive. The caller of a round waits for it.
 
     Args:
-        resting: Where it waits for the next round.
+        resting: The idle threads of the pool.
     """
 
     def __init__(self, resting: deque[_Helper]) -> None:
@@ -157,15 +157,15 @@ class _Helper(threading.Thread):
         self._resting = resting
 
     def give(self, round_: _Round[Any, Any]) -> None:
-        """Have it take part in a round."""
+        """Assign the thread to a round."""
         self._inbox.put(round_)
 
     def end(self) -> None:
-        """Have it end."""
+        """Stop the thread after its current round."""
         self._inbox.put(None)
 
     def run(self) -> None:
-        """Work until there is no room to rest."""
+        """Process rounds until `end` is called or the pool is full."""
         while (round_ := self._inbox.get()) is not None:
             rests = round_.help(self, self._rest)
             del round_

@@ -1,8 +1,7 @@
-"""Text of others on its way to a terminal or into a log: nothing in it moves the cursor, or begins another line.
+"""Escape untrusted text for terminals and logs: control characters, line breaks and bidirectional marks.
 
-An error of an algorithm, a server's message, a file's name may hold escape sequences, which a terminal obeys, line
-breaks, with which it forges a log line, and marks that turn the direction of writing around (CWE-117, CWE-150, and
-"Trojan Source", CVE-2021-42574).
+Errors of algorithms, servers' messages and file names may contain terminal escape sequences (CWE-150), line breaks that
+forge log lines (CWE-117), and marks that change the writing direction ("Trojan Source", CVE-2021-42574).
 """
 
 from __future__ import annotations
@@ -14,35 +13,35 @@ from functools import cache
 _UNSAFE = (
     # C0, DEL, and C1 with U+0085.
     *(range(0x20), range(0x7F, 0xA0)),
-    # Lone surrogates, which can't be written at all.
+    # Lone surrogates, which can't be encoded.
     range(0xD800, 0xE000),
-    # Marks of direction, LINE and PARAGRAPH SEPARATOR, embeddings, overrides and isolates.
+    # Bidirectional marks, LINE and PARAGRAPH SEPARATOR, embeddings, overrides and isolates.
     *(range(0x061C, 0x061D), range(0x200E, 0x2010), range(0x2028, 0x202F), range(0x2066, 0x206A)),
-    # Characters that can't be seen: the byte order mark inside of a text, and tags.
+    # Invisible characters: the byte order mark within a text, and tags.
     *(range(0xFEFF, 0xFF00), range(0xE0000, 0xE0080)),
 )
 
 TRACEBACK = "traceback"
-"""The attribute of a log record that holds a traceback from another process."""
+"""Attribute of a log record for a traceback from another process."""
 
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def escaped(text: str, *, lines: bool = False) -> str:
-    r"""Return a text with escapes such as `\n`, `\x1b` and `\u202e` for whatever isn't only to be read.
+    r"""Replace unsafe characters by escapes such as `\n`, `\x1b` and `\u202e`.
 
     Args:
-        text: What is shown.
-        lines: Whether it may have several lines: line feeds and tabs stay.
+        text: The untrusted text.
+        lines: Whether to keep line feeds and tabs.
     """
-    # The usual case: nothing to do.
+    # Fast path: most texts have nothing to escape.
     if text.isprintable() and text.isascii():
         return text
     return text.translate(_table(_escape, lines))
 
 
 def escaped_json(document: str) -> str:
-    """Return a JSON document that is the same, and can be shown: what would be unsafe is only in its strings.
+    """Return an equivalent JSON document that is safe to show: unsafe characters only occur in strings.
 
     Args:
         document: Valid JSON.
@@ -51,23 +50,23 @@ def escaped_json(document: str) -> str:
 
 
 class LogFormatter(logging.Formatter):
-    """Makes one line of each message; tracebacks are indented below it, so that none of their lines looks like one."""
+    """Formats each message as one line; tracebacks are indented, so that their lines can't be mistaken for messages."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, and what belongs below it."""
+        """Return the message line, followed by tracebacks."""
         below = getattr(record, TRACEBACK, "")
         return f"{super().format(record)}\n{_indented(below)}" if below else super().format(record)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        """Return the line."""
+        """Return the message line, escaped."""
         return escaped(super().formatMessage(record))
 
     def formatException(self, ei: logging._SysExcInfoType) -> str:  # noqa: N802
-        """Return a traceback."""
+        """Return the traceback, escaped and indented."""
         return _indented(super().formatException(ei))
 
     def formatStack(self, stack_info: str) -> str:  # noqa: N802
-        """Return a stack."""
+        """Return the stack, escaped and indented."""
         return _indented(super().formatStack(stack_info))
 
 
@@ -90,6 +89,6 @@ def _json_escape(code: int) -> str:
 
 @cache
 def _table(escape: Callable[[int], str], lines: bool) -> dict[int, str]:
-    """Return the escapes by code, made when they are first needed: few processes ever meet such a text."""
+    """Return the escapes by code point. They are computed on first use, because few processes need them."""
     kept = "\n\t" if lines else ""
     return {code: escape(code) for codes in _UNSAFE for code in codes if chr(code) not in kept}

@@ -53,7 +53,7 @@ class HTMLList(list[T]):
 
 
 class SafeHTML(str):
-    """HTML that is escaped already."""
+    """HTML that is already escaped."""
 
     __slots__ = ()
 
@@ -73,7 +73,7 @@ def nested_table(items: Iterable[HTMLRepr]) -> SafeHTML | None:
 
 
 def _escape(text: str) -> str:
-    """Escape text for HTML. The import is here, as only notebooks need it."""
+    """Escape text for HTML. The import is local, because only notebooks need it."""
     import html
 
     return html.escape(text)

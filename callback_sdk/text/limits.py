@@ -1,12 +1,12 @@
-"""How long untrusted input may be: lengths are checked before anything is parsed."""
+"""Length limits of untrusted input, checked before it is parsed."""
 
 from __future__ import annotations
 
 MAX_URL = 16 * 1024
-"""Characters of a URL. Presigned URLs with a session token have about 2,000, and servers take 8 to 16 KiB."""
+"""Characters of a URL. Presigned URLs with a session token have about 2,000; servers accept 8 to 16 KiB."""
 
 MAX_PATH = 8 * 1024
-"""Characters of a URL's path. A key of S3 has 1,024 bytes at most, which are 3,072 characters once escaped."""
+"""Characters of a URL's path. An S3 key has at most 1,024 bytes, or 3,072 characters percent-encoded."""
 
 MAX_HOST = 253
 """Characters of a host name (RFC 1035, section 2.3.4, without the lengths of its labels and the final dot)."""
@@ -18,22 +18,22 @@ MAX_FIELDS = 100
 """Fields of a presigned POST."""
 
 MAX_FORM = 64 * 1024
-"""Characters of a presigned POST's fields, names included. Amazon S3 takes 20 KB ("POST Object")."""
+"""Characters of a presigned POST's fields, including names. Amazon S3 accepts 20 KB ("POST Object")."""
 
 MAX_CONDITIONS = 200
 """Conditions of a POST policy: each field needs one, and may have two."""
 
 MAX_HEADERS = 100
-"""Headers that come with a presigned PUT."""
+"""Headers given with a presigned PUT."""
 
 MAX_HEADERS_SIZE = 16 * 1024
-"""Characters of these headers, names included. Amazon S3 takes 8 KB ("PUT Object")."""
+"""Characters of the headers given with a presigned PUT, including names. Amazon S3 accepts 8 KB ("PUT Object")."""
 
 MAX_MESSAGE = 4 * 1024
-"""Bytes of a server's error message: a longer one is not shown."""
+"""Bytes of a server's error message; longer ones are not shown."""
 
 MAX_HIDDEN_VALUES = 64
-"""Credentials of a target that are looked for in a server's error message; a presigned URL has about 15."""
+"""Credentials of a target that are redacted in a server's error message; a presigned URL has about 15."""
 
 MAX_WEBHOOK_HEADER = 8 * 1024
-"""Characters of each header of a webhook that is verified."""
+"""Characters of each header of a webhook to verify."""

@@ -1,4 +1,4 @@
-"""Which segments of a URL's path are credentials: webhooks of chat services have theirs there, and no query; pure.
+"""Find credentials in the path of a URL, as in webhook URLs of chat services; pure.
 
 Sources: the pages "Sending messages using incoming webhooks" (Slack), "Execute Webhook" (Discord), "Create Incoming
 Webhooks" (Microsoft Teams), "Making requests" (Telegram Bot API), "Using Pre-Authenticated Requests" (Oracle).
@@ -18,7 +18,7 @@ _SIGNATURES = frozenset(
         *("temp_url_sig", "upload_id"),
     }
 )
-"""Parameters of a query that is the credential: the path is an object's name then, which people need to see."""
+"""Query parameters of signatures. With one of them the path is an object key, which is not secret."""
 
 _KNOWN = (
     # After the workspace and the app, or the channel's webhook.
@@ -37,16 +37,16 @@ _KNOWN = (
     ("webhook.site", re.compile(r"/([^/]+)")),
     ("hc-ping.com", re.compile(r"/([^/]+)")),
     ("oraclecloud.com", re.compile(r"/p/([^/]+)")),
-    # Of one's own host too: a bot API server, Oracle's own domain.
+    # On any host: self-hosted Bot API servers, and custom domains of Oracle.
     ("", re.compile(r"/(?:file/)?bot[0-9]+:([^/]+)")),
     ("", re.compile(r"/p/([^/]+)/n/[^/]+/b/")),
 )
 
 _NAMED = re.compile(r"(?:api[_-]?)?key|token|secret|auth|password", re.IGNORECASE)
-"""A segment that says what the next one is."""
+"""A segment that marks the next one as a credential."""
 
 _HOOK = re.compile(r"(?:web)?hooks?(?:[_-]?test)?|incoming|integrations?|alerts?", re.IGNORECASE)
-"""A segment that a token comes after, which may be short."""
+"""A segment that precedes a token, which may be short."""
 
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _CHUNKS = re.compile(r"[A-Za-z0-9]+")
@@ -55,20 +55,20 @@ _UUID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE
 _HEXADECIMAL = re.compile(r"[0-9a-f]+|[0-9A-F]+")
 
 _SHORTEST = 16
-"""Letters and digits below which a segment is not taken for random."""
+"""Minimum number of letters and digits of a random segment."""
 
 _LONG = 20
-"""Letters and digits without anything between them that are random with a few changes between the two."""
+"""Minimum length of an unbroken run of letters and digits that is random if it alternates at least three times."""
 
 _LONGEST_WORD = 32
 
 
 def secrets_of(host: str, path: str, query: Iterable[str]) -> tuple[str, ...]:
-    """Return the parts of a path that are credentials, as they are written there.
+    """Return the segments of a path that are credentials, unmodified.
 
     Args:
-        host: In lower case.
-        path: With its leading slash.
+        host: The host in lower case.
+        path: The path with its leading slash.
         query: Names of the query's parameters.
     """
     for domain, pattern in _KNOWN:
@@ -80,7 +80,7 @@ def secrets_of(host: str, path: str, query: Iterable[str]) -> tuple[str, ...]:
 
 
 def without(path: str, secrets: Iterable[str]) -> str:
-    """Return a path with asterisks for the parts that are credentials."""
+    """Replace the credentials in a path by asterisks."""
     hidden = frozenset(secrets)
     if not hidden:
         return path
@@ -88,7 +88,7 @@ def without(path: str, secrets: Iterable[str]) -> str:
 
 
 def _hide(segment: str, hidden: frozenset[str]) -> str:
-    # Telegram has a word before it: bot<id>:<token>.
+    # Telegram's tokens have a prefix: bot<id>:<token>.
     for end in (segment, segment.removeprefix("bot"), segment.partition(":")[2]):
         if end in hidden:
             return f"{segment[: len(segment) - len(end)]}{HIDDEN}"
@@ -105,18 +105,17 @@ def _random_segments(path: str) -> Iterable[str]:
 
 
 def _is_mixed(text: str) -> bool:
-    """Tell whether letters and digits, or small letters and capitals, take turns in a text that isn't short."""
+    """Tell whether a text of some length alternates between letters and digits, or between lower and upper case."""
     chunks = _CHUNKS.findall(text)
     changes = sum(len(_WORDS.findall(chunk)) - 1 for chunk in chunks)
     return sum(map(len, chunks)) >= _SHORTEST // 2 and changes > 2
 
 
 def is_random(text: str) -> bool:
-    """Tell whether a text looks like a token and not like a name that somebody has thought of.
+    """Tell whether a text looks like a random token rather than a name.
 
-    People separate words and numbers by hyphens, or begin them with a capital. In a random text letters of either case
-    and digits take turns inside of what stands between hyphens, after one or two characters mostly. UUIDs and digests
-    are random too.
+    Names separate words and numbers by hyphens or capitals. Random texts alternate between lower case, upper case and
+    digits, mostly after one or two characters, without a separator. UUIDs and digests count as random too.
     """
     chunks = _CHUNKS.findall(text)
     letters = sum(map(len, chunks))
