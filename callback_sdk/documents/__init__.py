@@ -1,1 +1,1 @@
-"""From any value to the bytes of a document: JSON, forms, and files of results."""
+"""Encode result documents: values as JSON, result files, and multipart forms."""

@@ -1,4 +1,4 @@
-"""Bytes to send: of known length and digest, from memory or from files, readable again for the next try."""
+"""Rewindable request bodies of known length and digest, from memory and files; each attempt reads them again."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from callback_sdk.concurrency.forking import RLock
 from callback_sdk.errors import EncodingError
 
 CHUNK_SIZE = 256 * 1024
-"""Bytes that are read from a file at a time."""
+"""Bytes per read from a file."""
 
 
 class PathPart:
-    """A file by its path. It is opened anew for each reading, so several readers can share it.
+    """A file given by its path. Each reader opens it separately, so that several can read it concurrently.
 
     Args:
-        path: A regular file that stays as it is until the last reading.
+        path: A regular file, which must not change until the last read.
 
     Raises:
-        EncodingError: It is not a regular file, or can't be read.
+        EncodingError: The file is not a regular file, or can't be read.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -40,14 +40,14 @@ class PathPart:
         """Yield the file's bytes.
 
         Raises:
-            EncodingError: The file is gone, or was changed since its length was taken.
+            EncodingError: The file was removed or changed since its size was determined.
         """
         with self._open() as file:
             yield from _unchanged(_read(file, self.size, self._name), file, self._identity, self._name)
 
     def _open(self) -> BinaryIO:
         try:
-            # Without O_NONBLOCK, opening a named pipe waits until somebody writes to it.
+            # Without O_NONBLOCK, opening a named pipe blocks until it has a writer.
             descriptor = os.open(self.path, os.O_RDONLY | NONBLOCK | PRIVATE)
             file = os.fdopen(descriptor, "rb") if _is_regular(descriptor) else None
         except (OSError, ValueError) as error:
@@ -65,18 +65,18 @@ class PathPart:
 
 
 class FilePart:
-    """The rest of an open binary file that can seek. Readers take turns, chunk by chunk.
+    """An open, seekable binary file from its current position. Concurrent readers alternate chunk by chunk.
 
     Args:
-        file: A seekable file; where it stands now is where the part begins.
+        file: A seekable file; the part begins at its current position.
 
     Raises:
-        EncodingError: It can't be read.
+        EncodingError: The file can't be read.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        # An RLock, because a signal handler may read what the frame that it interrupted reads.
+        # Reentrant, because a signal handler may read the same file as the frame that it interrupted.
         self._lock = RLock()
         self._name = file_name(file)
         with _translated(self._name):
@@ -89,7 +89,7 @@ class FilePart:
         """Yield the file's bytes.
 
         Raises:
-            EncodingError: The file can't be read, or was changed since its length was taken.
+            EncodingError: The file can't be read, or was changed since its size was determined.
         """
         yield from _unchanged(self._chunks(), self._file, self._identity, self._name)
 
@@ -109,13 +109,13 @@ Part = bytes | PathPart | FilePart
 
 
 class Body:
-    """A sequence of parts that is sent as one.
+    """A request body: the concatenation of its parts.
 
     Args:
-        parts: Bytes, or files.
+        parts: Bytes or files.
 
     Attributes:
-        size: Length in bytes.
+        size: Total length in bytes.
     """
 
     def __init__(self, *parts: Part) -> None:
@@ -127,7 +127,7 @@ class Body:
         return f"Body({self.size} bytes)"
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the bytes from the beginning, each time anew."""
+        """Yield the bytes; each call starts from the beginning."""
         for part in self.parts:
             if isinstance(part, bytes):
                 yield part
@@ -135,12 +135,13 @@ class Body:
                 yield from part.chunks()
 
     def read(self) -> bytes:
-        """Return all bytes at once; for what is known to be small."""
+        """Return all bytes at once; only for small bodies."""
         return b"".join(self.chunks())
 
     @property
     def _digests(self) -> tuple[bytes, bytes]:
-        # No cached_property: until Python 3.12 all bodies share its lock, which a child of a fork inherits held.
+        # Not a cached_property: before Python 3.12 its lock is shared by all instances, and a forked child may inherit
+        # it locked.
         known = self._known
         if known is None:
             self._known = known = self._read_digests()
@@ -155,28 +156,28 @@ class Body:
 
     @property
     def sha256(self) -> bytes:
-        """SHA-256 of the bytes; read once, then kept."""
+        """SHA-256 of the bytes; computed once and cached."""
         return self._digests[0]
 
     @property
     def md5(self) -> bytes:
-        """MD5 of the bytes, for `Content-MD5`; read once, then kept."""
+        """MD5 of the bytes, for `Content-MD5`; computed once and cached."""
         return self._digests[1]
 
     @property
     def content_md5(self) -> str:
-        """The MD5 as the header `Content-MD5` has it (RFC 1864)."""
+        """Value of the header `Content-MD5` (RFC 1864)."""
         return base64.b64encode(self.md5).decode()
 
 
 def file_name(file: Any) -> str:
-    """Return what an error calls an open file."""
+    """Return the name of an open file for errors."""
     name = getattr(file, "name", None)
     return f"the file of results {name}" if isinstance(name, str) and name else "the file of results"
 
 
 def reason(error: Exception) -> str:
-    """Return what may be told of an error of somebody else's: its text might hold a URL with a signature."""
+    """Return a safe description of a foreign error, whose own text may contain a signed URL."""
     return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
 
 
@@ -192,22 +193,22 @@ def _read(file: BinaryIO, size: int, name: str) -> Iterator[bytes]:
 
 
 Identity = tuple[int, int, int, int]
-"""Device, inode, size and time of the last change: what tells that a file is still the same."""
+"""Device, inode, size and modification time, to detect changes of a file."""
 
 
 def _identity(file: BinaryIO) -> Identity:
-    """Return a file's identity; zeros for one that only exists in memory."""
+    """Return a file's identity; zeros for an in-memory file."""
     try:
         status = os.fstat(file.fileno())
-    except Exception:  # noqa: BLE001 - BytesIO raises an OSError of io, other libraries whatever they like
+    except Exception:  # noqa: BLE001 - BytesIO raises io.UnsupportedOperation, other libraries any exception
         return 0, 0, 0, 0
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _unchanged(chunks: Iterator[bytes], file: BinaryIO, identity: Identity, name: str) -> Iterator[bytes]:
-    """Yield chunks of a file that is still the same, and the last one only when it was the same to the end.
+    """Yield the chunks of a file if it is unchanged; the last one only after a second check at the end.
 
-    So nobody receives a whole body with half of another file in it.
+    Otherwise a receiver could get a complete body that mixes the contents of two files.
     """
     last = b""
     if _identity(file) != identity:
@@ -228,7 +229,7 @@ def _is_regular(descriptor: int) -> bool:
 
 @contextlib.contextmanager
 def _translated(name: str) -> Iterator[None]:
-    """Make an error of reading one of ours: it is neither the network's nor the target's."""
+    """Convert read errors to EncodingError: the cause is neither the network nor the target."""
     try:
         yield
     except Exception as error:

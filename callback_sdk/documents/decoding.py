@@ -1,7 +1,7 @@
-"""Parse JSON without changing a number: integers of any size stay exact, and what Python can't hold is an error.
+"""Parse JSON without loss: integers of any size are exact, and numbers beyond the range of a float are errors.
 
-orjson does the work. It rounds integers beyond 64 bits to floats, and rejects lone surrogates; such texts are parsed by
-the standard library.
+orjson parses most texts. It rounds integers beyond 64 bits to floats and rejects lone surrogates, so the standard
+library parses such texts.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 import orjson
 
 _SIMPLIFIED = bytes.maketrans(b"123456789-:[ \n\r\t", b"0" * 9 + b"," * 7)
-"""Makes all digits alike, and all that may stand before a number."""
+"""Translation table that maps all digits to 0, and all characters that may precede a number to a comma."""
 
 _LONG = b"0" * 19
-"""Digits that 64 bits may not hold: -2**63 has 19."""
+"""Shortest run of digits that may exceed 64 bits: -2**63 has 19 digits."""
 
 MOST_DIGITS = 4300
-"""Digits of an integer that every Python converts from text."""
+"""Maximum digits of an integer that every Python version converts from text."""
 
 
 def decode(data: bytes) -> Any:
@@ -29,7 +29,7 @@ def decode(data: bytes) -> Any:
         data: The JSON, as UTF-8.
 
     Raises:
-        ValueError: It is not JSON, is nested too deeply, or has a number that Python can't hold; the text says which.
+        ValueError: The text is not JSON, is nested too deeply, or has a number that Python can't represent.
     """
     try:
         value = orjson.loads(data)
@@ -39,7 +39,7 @@ def decode(data: bytes) -> Any:
 
 
 def has_lone_surrogate(value: Any) -> bool:
-    """Return whether a text in a parsed value, or a key, is not valid Unicode; UTF-8 can't hold it."""
+    """Return whether a string or key in a parsed value contains a lone surrogate, which UTF-8 can't encode."""
     level = [value]
     while level:
         texts = [item for item in level if isinstance(item, str)]
@@ -51,20 +51,20 @@ def has_lone_surrogate(value: Any) -> bool:
 
 
 def _has_long_integer(data: bytes) -> bool:
-    # The digits after a decimal point don't count: both parsers round them alike. One in a text costs some time only.
+    # Digits after a decimal point don't matter: both parsers round them equally. A match in a string only costs time.
     return (data[:1].isdigit() and len(data) >= len(_LONG)) or b"," + _LONG in data.translate(_SIMPLIFIED)
 
 
 def _decode_exactly(data: bytes) -> Any:
     try:
-        # A str, as `json` would take bytes for UTF-16 or UTF-32 too.
+        # Decoded first, because `json.loads` also accepts bytes in UTF-16 and UTF-32.
         return json.loads(data.decode(), parse_constant=_reject_constant, parse_float=_finite, parse_int=_bounded)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
 
 def _bounded(text: str) -> int:
-    # Python's own limit (CVE-2020-10735), whose error advises to raise it.
+    # Python has this limit too (CVE-2020-10735), but its error suggests raising the limit.
     if len(text) > MOST_DIGITS:
         raise ValueError(f"an integer in it has more than {MOST_DIGITS} digits")
     return int(text)
@@ -77,7 +77,7 @@ def _reject_constant(text: str) -> Any:
 def _finite(text: str) -> float:
     value = float(text)
     if math.isinf(value):
-        # Not which one: it may be a credential.
+        # The error doesn't quote the number, because it may be a credential.
         raise ValueError("a number in it is beyond the range of a float")
     return value
 

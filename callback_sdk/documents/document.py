@@ -16,17 +16,17 @@ __all__ = ["Encoded", "document", "encode", "encode_results", "reference_documen
 
 
 def encode_results(results: Any, stack: ExitStack) -> tuple[Body, int]:
-    """Make the bytes of the member `results`.
+    """Encode the member `results`.
 
     Args:
-        results: A value, a `pathlib.Path` or binary file object with JSON in it, or a `Body` that is known to be JSON.
-        stack: Keeps what must stay open while the bytes are sent.
+        results: A value, the `pathlib.Path` of a JSON file, a binary file object with JSON, or a `Body` of valid JSON.
+        stack: Owns the temporary files, which must stay open until the bytes are sent.
 
     Returns:
-        The bytes, and how many numbers in them became null (0 for a file, whose NaN is an error).
+        The bytes, and the number of NaN, infinities and NaT written as null; 0 for a file, in which NaN is an error.
 
     Raises:
-        EncodingError: JSON can't hold the value, or the file can't be read or holds no JSON.
+        EncodingError: The value can't be represented in JSON, or the file can't be read or is not JSON.
     """
     if isinstance(results, Body):
         return results, 0
@@ -39,18 +39,18 @@ def encode_results(results: Any, stack: ExitStack) -> tuple[Body, int]:
 
 
 def document(result: JobResult, param: Any, results: Body) -> Body:
-    """Put one target's document around the results.
+    """Build the document for one target.
 
     Args:
-        result: The job's own members.
-        param: This target's `callback_param`, without its credentials.
-        results: What `encode_results` made; `null` is sent instead when the job failed.
+        result: The job's outcome.
+        param: The target's `callback_param`, without credentials.
+        results: The encoded results from `encode_results`; replaced by `null` if the job failed.
 
     Returns:
-        The document. Members are in the order of the wire format; a failed job has `error` after them.
+        The document, with members in the order of the wire format; for a failed job, `error` is the last.
 
     Raises:
-        EncodingError: `callback_param` holds what JSON can't.
+        EncodingError: `callback_param` can't be represented in JSON.
     """
     head = (
         b'{"job_id":%b,"status":%b,"callback_param":%b,"success":%b,"results":'
@@ -67,15 +67,15 @@ def document(result: JobResult, param: Any, results: Body) -> Body:
 
 
 def reference_document(result: JobResult, param: Any, results_url: str) -> Body:
-    """Make the document for a target that is too small for the results: it says where they are.
+    """Build a document that refers to the results by URL, for a target with a size limit.
 
     Args:
-        result: The job's own members.
-        param: This target's `callback_param`, without its credentials.
-        results_url: Where the whole document is, without a signature.
+        result: The job's outcome.
+        param: The target's `callback_param`, without credentials.
+        results_url: URL of the full document, without a signature.
 
     Returns:
-        The document, with `results_url` in the place of `results`.
+        The document, with `results_url` instead of `results`.
     """
     members = {
         "job_id": result.job_id,

@@ -1,4 +1,4 @@
-"""`multipart/form-data` (RFC 7578) with a known length, its file streamed."""
+"""Encode `multipart/form-data` (RFC 7578) with a known length; files are streamed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class FormFile:
 
     Attributes:
         name: The form field's name.
-        filename: What the receiver is told that the file is called.
-        content_type: Its media type.
-        body: Its bytes.
+        filename: The file's name as sent to the receiver.
+        content_type: The file's media type.
+        body: The file's bytes.
     """
 
     name: str
@@ -29,15 +29,15 @@ class FormFile:
 
 
 def encode_form(fields: SecretFields, files: Iterable[FormFile], *, boundary: str | None = None) -> tuple[Body, str]:
-    """Put fields and files into one body, the fields first and all in the order given.
+    """Encode fields and files as one body: first the fields, then the files, in the given order.
 
     Args:
-        fields: Names and values; a value may be a credential.
-        files: What comes after the fields.
-        boundary: The line between the parts; a random one when not given.
+        fields: Names and values; values may be credentials.
+        files: Files, placed after the fields.
+        boundary: The boundary between the parts; random when None.
 
     Returns:
-        The body, and the value of its `Content-Type` header.
+        The body, and the value of the header `Content-Type`.
     """
     boundary = boundary or f"callback-sdk-{secrets.token_hex(16)}"
     parts: list[Body | bytes] = []
@@ -56,5 +56,5 @@ def encode_form(fields: SecretFields, files: Iterable[FormFile], *, boundary: st
 
 
 def _quote(name: str) -> str:
-    # WHATWG HTML, "multipart/form-data encoding algorithm": these three and no others.
+    # WHATWG HTML, "multipart/form-data encoding algorithm": exactly these three are escaped.
     return name.replace("\n", "%0A").replace("\r", "%0D").replace('"', "%22")

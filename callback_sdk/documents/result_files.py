@@ -1,4 +1,4 @@
-"""Results that come as a file: whatever a program may give as one, checked to be JSON, as bytes to send."""
+"""Result files: validate JSON files and file objects, and prepare them for sending."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from callback_sdk.documents.body import CHUNK_SIZE, Body, FilePart, PathPart, fi
 from callback_sdk.errors import EncodingError, storage_hint
 
 _SPOOL = 8 * 1024**2
-"""Bytes of a temporary file that are kept in memory."""
+"""Bytes of a temporary file that are buffered in memory."""
 
 _REASON = re.compile(r"[a-z ]+ error: [^\n{}\[\]\"]{1,80}")
-"""The first line of what the parser says; the lines below it quote the document."""
+"""First line of the parser's message; the following lines quote the document."""
 
 
 def path_body(path: Path) -> Body:
-    """Return the bytes of a file by its path.
+    """Return the body of a file given by its path.
 
     Raises:
-        EncodingError: It is not a regular file, can't be read, or holds no JSON.
+        EncodingError: The file is not a regular file, can't be read, or is not valid JSON.
     """
     body = Body(PathPart(path))
     _check_json(body, f"the file of results {path}")
@@ -33,14 +33,14 @@ def path_body(path: Path) -> Body:
 
 
 def file_body(file: BinaryIO, stack: ExitStack) -> Body:
-    """Return the rest of an open binary file.
+    """Return the body of an open binary file from its current position.
 
     Args:
-        file: Where it stands is where the JSON begins. One that can't seek is copied.
-        stack: Keeps the copy open.
+        file: A binary file positioned at the start of the JSON. A file that isn't seekable is copied.
+        stack: Owns the copy.
 
     Raises:
-        EncodingError: It is closed, open as text, can't be read or copied, or holds no JSON.
+        EncodingError: The file is closed or in text mode, can't be read or copied, or is not valid JSON.
     """
     name = file_name(file)
     with _reading(name):
@@ -48,7 +48,7 @@ def file_body(file: BinaryIO, stack: ExitStack) -> Body:
             raise EncodingError(f"{_capital(name)} is closed.", hint="Write the result before the file is closed.")
         if isinstance(file.read(0), str):
             raise EncodingError(f"{_capital(name)} is open as text.", hint="Open it in binary mode, open(path, 'rb').")
-        # Streams of HTTP clients have no such method.
+        # Streams of HTTP clients may lack this method.
         seekable = getattr(file, "seekable", lambda: False)()
     body = Body(FilePart(file if seekable else _copied(file, name, stack)))
     _check_json(body, name)
@@ -56,14 +56,14 @@ def file_body(file: BinaryIO, stack: ExitStack) -> Body:
 
 
 def gzip_body(body: Body, stack: ExitStack) -> Body:
-    """Compress a document. The same document always gives the same bytes.
+    """Compress a document with gzip, deterministically.
 
     Args:
         body: The document.
-        stack: Keeps the temporary file open that a large one is compressed into.
+        stack: Owns the temporary file with the compressed document.
 
     Raises:
-        EncodingError: There is no room for the temporary file.
+        EncodingError: The temporary file can't be created or written.
     """
     with no_fork:
         import gzip
@@ -94,7 +94,7 @@ def _temporary_file(purpose: str, stack: ExitStack) -> Iterator[BinaryIO]:
         import tempfile
 
     try:
-        # It is made when the bytes don't fit into memory, so any write may fail.
+        # The file is created when the bytes exceed the memory buffer, so any write may fail.
         file: Any = stack.enter_context(tempfile.SpooledTemporaryFile(_SPOOL))  # noqa: SIM115 (the stack closes it)
         yield file
     except OSError as error:
@@ -112,17 +112,17 @@ def _reading(name: str) -> Iterator[None]:
     except EncodingError:
         raise
     except Exception as error:
-        # A file object may be anything: closed, a stream whose connection broke, another library's with its own errors.
+        # A file object may raise any exception, such as one of an HTTP library after a lost connection.
         raise EncodingError(
             f"{_capital(name)} can't be read: {reason(error)}.", hint="Give a file that can be read to its end."
         ) from error
 
 
 def _check_json(body: Body, name: str) -> None:
-    """Read a file through, in constant memory.
+    """Validate a JSON file in constant memory.
 
-    Receivers can do nothing with half a document, and a receipt for it would be wrong. `json.dump` writes NaN, which
-    no JSON parser but Python's takes (RFC 8259, section 6).
+    Receivers can't use a truncated document, and its receipt would be wrong. `json.dump` writes NaN, which RFC 8259,
+    section 6, doesn't allow and other parsers reject.
     """
     with no_fork:
         import ijson
@@ -133,7 +133,7 @@ def _check_json(body: Body, name: str) -> None:
         deque(ijson.basic_parse(_Stream(body), buf_size=CHUNK_SIZE), maxlen=0)
     except EncodingError:
         raise
-    # With SystemError, which hides the ValueError of an integer with more digits than Python reads.
+    # Includes SystemError, which hides the ValueError for an integer with more digits than Python converts.
     except (ijson.JSONError, ValueError, ArithmeticError, SystemError) as error:
         found = _REASON.match(str(error).removeprefix("b'"))
         cause = f" ({found[0].strip().rstrip('.')})" if found else ""
@@ -144,20 +144,20 @@ _HINT = "Write it whole and close it first, as UTF-8, without NaN: json.dump(res
 
 
 _NEVER_VALID = (b"\f", b"\v")
-"""Bytes that yajl skips as white space. RFC 8259 allows them nowhere: between values (section 2) or raw in strings."""
+"""Bytes that yajl skips as whitespace. RFC 8259 doesn't allow them between values (section 2) or raw in strings."""
 
 _LAST = b"\n"
-"""Is fed to the parser behind the document. Without it, yajl accepts an unfinished string behind a complete value."""
+"""Passed to the parser after the document. Without it, yajl accepts an unterminated string after a complete value."""
 
 
 class _Stream:
-    """What the parser reads from."""
+    """File-like object for the parser, with the bytes of a body."""
 
     def __init__(self, body: Body) -> None:
         self._chunks = chain(body.chunks(), [_LAST])
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next chunk; it is never longer than `CHUNK_SIZE`."""
+        """Return the next chunk, of at most `CHUNK_SIZE` bytes."""
         chunk = b"" if size == 0 else next(self._chunks, b"")
         if any(byte in chunk for byte in _NEVER_VALID):
             raise ValueError("lexical error: a form feed or a vertical tab")

@@ -1,4 +1,4 @@
-"""What values of any library become in JSON, by the table in docs/values.md."""
+"""Encode Python, NumPy, pandas, Arrow and polars values as JSON, as specified in docs/values.md."""
 
 from callback_sdk.documents.values.encoded import Encoded
 from callback_sdk.documents.values.encoding import encode

@@ -1,4 +1,4 @@
-"""What tables and arrays of Arrow become in JSON, and of every library that hands them over by Arrow's own interface.
+"""Convert Arrow tables and arrays, of pyarrow and of libraries with the Arrow PyCapsule interface, for JSON.
 
 pyarrow is imported where it is used.
 """
@@ -12,13 +12,13 @@ from typing import Any
 from callback_sdk.documents.values.columns import columns
 
 _ONE_COLUMN = ("Series", "Array", "ChunkedArray", "Column")
-"""Names of the classes, in polars and others, that are no tables even when their values are structs."""
+"""Names of one-column classes in polars and others: not tables, even if their values are structs."""
 
 _DURATION = "Give a duration as a number of seconds, and a calendar interval as its months, days and nanoseconds."
 
 
 def converter(kind: type) -> Callable[[Any], Any] | None:
-    """Return what makes values of a type of pyarrow plainer; None when it is not known here."""
+    """Return the converter of a pyarrow type; None for other types."""
     import pyarrow as pa
 
     simple: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
@@ -31,10 +31,10 @@ def converter(kind: type) -> Callable[[Any], Any] | None:
 
 
 def stream(value: Any) -> Any:
-    """Return the data of a value that hands it over by the Arrow PyCapsule interface. Some do that only once.
+    """Return the data of a value with the Arrow PyCapsule interface. Some values can be exported only once.
 
     Raises:
-        TypeError: pyarrow is not installed, or can't read them.
+        TypeError: pyarrow is not installed, or can't read the data.
     """
     try:
         import pyarrow as pa
@@ -42,7 +42,7 @@ def stream(value: Any) -> Any:
         raise TypeError("pyarrow reads its data: pip install 'callback-sdk[parquet]'.") from None
     kind = type(value)
     if kind.__module__.partition(".")[0] == "polars":
-        # The stream of a Series has another type than polars 1.20 says.
+        # The type that polars 1.20 declares for the stream of a Series is not that of its data.
         return _read(value.to_arrow)
     is_table = kind.__name__ not in _ONE_COLUMN
     read = pa.table if is_table else pa.chunked_array if hasattr(kind, "__arrow_c_stream__") else pa.array
@@ -60,7 +60,7 @@ def _table(value: Any) -> dict[str, Any]:
 
 
 def column(value: Any) -> Any:
-    """Return the values of an array or a chunked array: an array of NumPy for numbers, else a list."""
+    """Return the values of an array or a chunked array: a NumPy array for numbers, else a list."""
     import pyarrow as pa
 
     kind = value.type
@@ -74,13 +74,13 @@ def column(value: Any) -> Any:
         return _numbers(value)
     if not pa.types.is_float32(kind):
         return _listed(value)
-    # Of NumPy, as its digits are those of 32 bits.
+    # NumPy scalars, because they are written with the digits of a 32-bit float.
     valid = value.is_valid().to_pylist()
     return [number if there else None for number, there in zip(_numbers(value), valid, strict=True)]
 
 
 def _times(value: Any) -> list[Any]:
-    """Return times of day. pyarrow cuts their nanoseconds on the way to Python, but not when it casts them."""
+    """Return times of day. `to_pylist` truncates nanoseconds silently; the cast raises an error instead."""
     import pyarrow as pa
 
     if not pa.types.is_time64(value.type):
@@ -109,7 +109,7 @@ def _scalar(value: Any) -> Any:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    # A struct with two fields of one name; nanoseconds without pandas; a year beyond 9999; an unknown time zone.
+    # Such as for a struct with a repeated field name, nanoseconds without pandas, years after 9999, or an unknown zone.
     try:
         yield
     except Exception as error:

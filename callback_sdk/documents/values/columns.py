@@ -1,4 +1,4 @@
-"""Tables in JSON: an object of columns, each with a name of its own."""
+"""Tables in JSON: an object of columns with unique names."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from callback_sdk.documents.values.keys import key_text
 def columns(
     names: Sequence[Any], parts: Iterable[Any], *, what: str = "columns", hint: str = "Rename one."
 ) -> dict[str, Any]:
-    """Return what belongs to each name.
+    """Return a dict of columns by name.
 
     Args:
-        names: The columns of a table, for one.
-        parts: What belongs to each.
-        what: What errors call the names.
-        hint: What to do if two encode to the same string.
+        names: The names, such as the columns of a DataFrame.
+        parts: The values of each column.
+        what: Noun for the names in errors.
+        hint: Hint for the error if two names encode to the same string.
 
     Raises:
-        TypeError: JSON can't hold a name, or writes two alike.
+        TypeError: A name can't be a JSON key, or two names encode to the same string.
     """
     texts = [key_text(name) for name in names]
     table = dict(zip(texts, parts, strict=True))

@@ -1,6 +1,6 @@
-"""One step from a value of any library towards what JSON has, by the table in docs/values.md.
+"""Convert values of any library one step towards JSON types, as specified in docs/values.md.
 
-No library is imported here: a value of one can only exist when that is loaded already.
+This module imports no library: a value of a library exists only if the library has already been imported.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ from typing import Any
 from callback_sdk.documents.values import standard
 
 _LIBRARIES = {"numpy": "numpy", "pandas": "pandas", "pyarrow": "arrow"}
-"""Modules of ours, by the library whose values they know."""
+"""Converter modules of this package by library."""
 
 KNOWN: dict[type, Callable[[Any], Any]] = {}
-"""What converts a type, found once; for all types but arrays and Arrow streams, which need more than their value."""
+"""Cached converters by type, except for arrays and Arrow streams, whose conversion needs more than the value."""
 
 _MOST_KNOWN = 1000
 
 
 def convert(value: Any) -> Any:
-    """Return what stands for a value in JSON; its parts may need another step.
+    """Convert a value one step towards JSON types; its parts may need further steps.
 
     Tables become a dict of columns, series and arrays a list or an array of numbers.
 
     Raises:
-        TypeError: Nothing does; the text says what to make of it.
+        TypeError: The type is not supported; the text has a hint.
     """
     return _converter(type(value))(value)
 
 
 class Conversion:
-    """`convert` for one document. It reads each Arrow stream once, as most can't be read again."""
+    """`convert` for one document. It reads each Arrow stream only once, because most can't be read again."""
 
     def __init__(self) -> None:
-        # With the value, whose id could be another's otherwise.
+        # The value is stored too: otherwise its id could be reused by another value.
         self._read: dict[int, tuple[Any, Any]] = {}
 
     def __call__(self, value: Any) -> Any:
@@ -49,7 +49,7 @@ class Conversion:
 
 
 def is_array(value: Any) -> bool:
-    """Return whether a value is an array of NumPy itself, and of no class derived from that."""
+    """Return whether a value is exactly a `numpy.ndarray`, not an instance of a subclass."""
     return _is_array_type(type(value))
 
 
@@ -63,14 +63,14 @@ def _converter(kind: type) -> Callable[[Any], Any]:
         converter = _found(kind)
         if converter is not _stream and not _is_array_type(kind):
             if len(KNOWN) >= _MOST_KNOWN:
-                # So that classes made at run time can be freed.
+                # Allows classes created at run time to be collected.
                 KNOWN.clear()
             KNOWN[kind] = converter
     return converter
 
 
 def _found(kind: type) -> Callable[[Any], Any]:
-    """Find what converts a type, by the first of its bases that a library knows: people derive from theirs."""
+    """Find the converter of a type by its first base class from a supported library, to include subclasses."""
     for base in kind.__mro__:
         library = base.__module__.partition(".")[0]
         if library in _LIBRARIES:
@@ -88,5 +88,5 @@ def _stream(value: Any) -> Any:
 
 
 def _module(name: str) -> Any:
-    # By its name, so that what only writes results depends on no library of tables.
+    # Imported by name, so that writing results doesn't depend statically on the table libraries.
     return importlib.import_module(f"callback_sdk.documents.values.{name}")

@@ -1,4 +1,4 @@
-"""JSON that is made already."""
+"""Values that are already encoded as JSON."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from attrs import define
 
 @define(frozen=True)
 class Encoded:
-    """JSON of one value. As a part of another value, it is written as it is.
+    """The JSON of one value. Within another value, it is written unchanged.
 
     Attributes:
-        parts: The JSON, in pieces.
-        nulls_written: How many NaN, infinite numbers and NaT became null in it.
+        parts: The JSON in parts, to be concatenated.
+        nulls_written: Number of NaN, infinities and NaT that became null.
     """
 
     parts: tuple[bytes, ...]
@@ -19,5 +19,5 @@ class Encoded:
 
     @property
     def data(self) -> bytes:
-        """The JSON as a whole."""
+        """The complete JSON."""
         return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)

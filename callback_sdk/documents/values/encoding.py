@@ -1,7 +1,7 @@
-"""Any value as JSON, by the table in docs/values.md.
+"""Encode any value as JSON, as specified in docs/values.md.
 
-orjson does the work. What it can't write (integers beyond 64 bits, lone surrogates, keys of other libraries) and what
-it doesn't tell (which value is to blame) goes the slow way through plain Python values.
+The fast path is orjson. Values that it can't write (integers beyond 64 bits, lone surrogates, keys of other libraries)
+take the slow path through plain Python values, which also finds the path of an invalid value for errors.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ from callback_sdk.documents.values.walk import Survey, has_plain_keys
 from callback_sdk.errors import CallbackSDKError, EncodingError
 
 _OPTION = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
-"""Because orjson loses some fields of dataclasses, and all of those that derive from dict or list; see `standard`."""
+"""orjson omits some fields of dataclasses, and all fields of dataclasses derived from dict or list; see `standard`."""
 
 _NULL = re.compile(b"null")
-"""A pattern, because it searches twice as fast as `in`."""
+"""A pattern, because its search is twice as fast as `in`."""
 
 _UTC = b'+00:00"'
-"""The end of a datetime whose UTC offset is zero, or up to 29 seconds to the east, which orjson rounds to zero."""
+"""End of a datetime with a UTC offset of zero, or of up to +29 seconds, which orjson rounds to zero."""
 
 _OFFSET = re.compile(rb'T\d\d:\d\d:\d\d(?:\.\d{6})?(?:-|\+(?!00:00"))')
-"""A datetime with another UTC offset. orjson rounds offsets to minutes, and those before about 1900 have seconds."""
+"""A datetime with another UTC offset. orjson rounds offsets to minutes; offsets before about 1900 have seconds."""
 
 _FRACTION = re.compile(rb':\d\d\.\d{5}"')
-"""A time of day with five digits after the point, of which orjson 3.11 to 3.13 has dropped a zero before them."""
+"""A time of day with five fractional digits: orjson 3.11 to 3.13 drops a leading zero of the fraction."""
 
 _DROPS_ZEROS = orjson.dumps(dt.time(microsecond=10_000)) != b'"00:00:00.010000"'
 
 _PLACEHOLDER = b"\xff"
-"""Stands for an array that is kept on its own. UTF-8 never has this byte."""
+"""Placeholder for an array that is stored separately. This byte never occurs in UTF-8."""
 
 _LARGE = 65536
-"""Numbers from which on an array's text is not copied into the document, so that it isn't in memory twice."""
+"""Minimum size of an array whose JSON is not copied into the document, so that it isn't in memory twice."""
 
 
 def encode(value: Any, *, path: str = "results", only_finite: bool = False) -> Encoded:
-    """Encode a value as JSON, by the table in docs/values.md.
+    """Encode a value as JSON, as specified in docs/values.md.
 
     Args:
-        value: What to encode.
-        path: What errors call the value.
-        only_finite: Whether NaN, infinities and NaT are errors. They become null otherwise.
+        value: The value.
+        path: Path of the value for errors.
+        only_finite: Whether NaN, infinities and NaT are errors; otherwise they become null.
 
     Raises:
-        EncodingError: JSON can't hold something in it; the error names the path to it.
+        EncodingError: A value can't be represented in JSON; the error has its path.
     """
     try:
         return _encode(value, path, only_finite=only_finite)
@@ -77,22 +77,22 @@ def _encode(value: Any, path: str, *, only_finite: bool) -> Encoded:
         survey.search(value, convert)
         encoded = Encoded((data,), survey.nonfinite)
     if encoded.nulls_written and only_finite:
-        # It raises, with the path.
+        # Raises an error with the path.
         Plain(convert, only_finite=True).value(value, path)
     return encoded
 
 
 def _count_nulls(parts: Iterable[bytes]) -> int:
-    """Return how many nulls there are in JSON at most; the word may also occur in strings."""
+    """Return an upper bound for the number of nulls in JSON: the word may also occur in strings."""
     return sum(part.count(b"null") for part in parts if _NULL.search(part))
 
 
 def _encode_fast(value: Any, convert: Callable[[Any], Any]) -> Encoded | None:
-    """Return what orjson makes of a value; None when it can't, or would write two keys alike."""
+    """Encode a value with orjson; return None if it can't, or if two keys would encode to the same string."""
     try:
         return _dumped(value, convert, _OPTION)
     except TypeError as error:
-        # A match that fails with another version of orjson costs some time only.
+        # If another version of orjson has a different message, the slow path is taken, which only costs time.
         if "key" not in str(_raised(error)) or not has_plain_keys(value, convert):
             return None
     try:
@@ -103,7 +103,7 @@ def _encode_fast(value: Any, convert: Callable[[Any], Any]) -> Encoded | None:
 
 
 def _raised(error: TypeError) -> TypeError:
-    """Return an error of orjson's, unless it hides a Ctrl-C during a conversion."""
+    """Return an error of orjson, or raise its cause if that is an interrupt during a conversion, such as Ctrl-C."""
     if isinstance(error.__cause__, BaseException) and not isinstance(error.__cause__, Exception):
         raise error.__cause__
     return error
@@ -131,11 +131,11 @@ def _dumped(value: Any, convert: Callable[[Any], Any], option: int) -> Encoded:
 
 
 def _has_inexact_times(data: bytes, utc_offsets: int) -> bool:
-    """Return whether orjson may have written a time otherwise than it is, but for those with the offset `_UTC`."""
+    """Return whether orjson may have written a time inexactly, not counting datetimes with the offset `_UTC`."""
     if _DROPS_ZEROS and _FRACTION.search(data):
         return True
-    # Each datetime has a T. When the survey finds one for each offset of zero, there are no others. Counting a byte
-    # takes a third of the time of the pattern.
+    # Each datetime contains a T. If there are as many T as offsets of zero, and the survey finds a datetime for each of
+    # them, there are no other datetimes. Counting a byte takes a third of the time of the pattern.
     return data.count(b"T") != utc_offsets and _OFFSET.search(data) is not None
 
 
@@ -172,5 +172,5 @@ def _encode_slowly(value: Any, path: str, convert: Callable[[Any], Any]) -> byte
     try:
         return text.encode()
     except UnicodeEncodeError:
-        # A lone surrogate is no UTF-8, but JSON can still escape it.
+        # UTF-8 can't encode a lone surrogate, but JSON can escape it.
         return json.dumps(plain, separators=(",", ":"), allow_nan=False).encode()

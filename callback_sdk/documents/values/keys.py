@@ -1,4 +1,4 @@
-"""Keys of JSON objects: strings, and what has one obvious text."""
+"""Keys of JSON objects: strings, and values with an unambiguous text."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from callback_sdk.documents.values.conversion import convert
 
 _LARGEST = 10**MOST_DIGITS
 _UNMISTAKABLE = (frozenset({str}), frozenset({int}), frozenset({str, UUID}))
-"""Types of keys that are as different in JSON as they are in Python."""
+"""Sets of key types for which distinct keys never encode to the same string."""
 
 _PLAIN = frozenset({str, int, bool, float, type(None), UUID})
-"""Types whose texts orjson makes."""
+"""Types of keys that orjson writes."""
 
 
 def key_text(key: Any) -> str:
     """Return the text of a key.
 
     Args:
-        key: What the key is in Python.
+        key: The key in Python.
 
     Raises:
-        TypeError: It has none; the text says what to do.
+        TypeError: The key can't be a JSON key; the text has a hint.
     """
     if isinstance(key, Enum):
         return key_text(key.value)
@@ -53,7 +53,7 @@ def integer_text(value: int) -> str:
     """Return the digits of an integer.
 
     Raises:
-        TypeError: They are more than a reader in Python takes.
+        TypeError: The integer has more digits than Python parses by default.
     """
     if not -_LARGEST < value < _LARGEST:
         raise TypeError(f"An integer may have at most {MOST_DIGITS} digits: make it a string.")
@@ -61,7 +61,7 @@ def integer_text(value: int) -> str:
 
 
 def are_distinct(keys: Mapping[Any, Any]) -> bool:
-    """Return whether orjson can write the keys of a dict, and no two of them alike."""
+    """Return whether orjson can write all keys of a dict, with no two encoding to the same string."""
     kinds = frozenset(map(type, keys))
     if kinds in _UNMISTAKABLE:
         return True
@@ -77,7 +77,7 @@ def _are_finite(keys: Iterable[Any]) -> bool:
 def _float_text(value: float) -> str:
     if not math.isfinite(value):
         raise TypeError(f"The key {value} is not a number in JSON: replace it, by a string for one.")
-    # The digits that it has as a value.
+    # The same digits as in a value.
     return orjson.dumps(value).decode()
 
 

@@ -1,4 +1,4 @@
-"""Where a value contains itself."""
+"""Detect values that contain themselves."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from callback_sdk.documents.values.paths import member, shortened
 from callback_sdk.errors import EncodingError
 
 _DEEPEST = 1500
-"""Levels after which the search gives up; Python's own stack has room for 1,000."""
+"""Maximum depth of the search; Python's recursion limit is 1,000."""
 
 
 def too_deep(value: Any, path: str, convert: Callable[[Any], Any]) -> EncodingError:
-    """Return the error for a value that is nested too deeply; it tells where the value contains itself, if it does.
+    """Return the error for a value that is nested too deeply. If it contains itself, the error has both paths.
 
     Args:
         value: The value.
-        path: What errors call it.
-        convert: Makes values of other libraries plainer, as `Conversion` does.
+        path: Path of the value for errors.
+        convert: Converts values of other libraries, as `Conversion` does.
     """
     found = _loop(value, path, convert)
     if found is None:
@@ -34,9 +34,9 @@ def too_deep(value: Any, path: str, convert: Callable[[Any], Any]) -> EncodingEr
 
 
 def _loop(value: Any, path: str, convert: Callable[[Any], Any]) -> tuple[str, str] | None:
-    """Return the place of a value that it lies in itself, and the place where that is first."""
+    """Return the path of a reference to an enclosing value and the path of that value; None without a loop."""
     above = {id(value): path}
-    # An explicit stack, as Python's own has just been too small.
+    # An explicit stack, because the recursion limit has just been exceeded.
     stack = [(value, _children(value, path, convert))]
     while stack and len(stack) < _DEEPEST:
         where, child = next(stack[-1][1], ("", None))
@@ -57,6 +57,6 @@ def _children(value: Any, path: str, convert: Callable[[Any], Any]) -> Iterator[
         return ((f"{path}[{index}]", item) for index, item in enumerate(value))
     try:
         plainer = convert(value)
-    except Exception:  # noqa: BLE001 - it is no loop that is wrong with this one
+    except Exception:  # noqa: BLE001 - a value that can't be converted is not part of a loop
         return iter(())
     return _children(plainer, path, convert) if isinstance(plainer, (dict, list, tuple)) else iter(())

@@ -1,4 +1,4 @@
-"""What values of NumPy become in JSON. It is imported where it is used: a value of it has loaded it."""
+"""Convert NumPy values for JSON. NumPy is imported locally: if one of its values exists, it is already imported."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _UNSUPPORTED = {
     "S": "Decode bytes first, value.astype(str), or encode them as base64.",
     "V": "Give the fields of a structured array as a dict: {name: value[name] for name in value.dtype.names}.",
 }
-"""Advice by the kinds of types that JSON has no form for."""
+"""Hints for unsupported dtypes by their `kind`."""
 
 _FINE = ("ps", "fs", "as")
-"""Units below nanoseconds."""
+"""Units finer than nanoseconds."""
 
 _FRACTION = 6
-"""Digits of a fraction that Python's own datetimes are written with."""
+"""Fractional digits of Python's own datetimes."""
 
 
 def converter(kind: type) -> Callable[[Any], Any] | None:
-    """Return what makes values of a type plainer; None when it is not known here."""
+    """Return the converter of a NumPy type to plain Python values; None for other types."""
     import numpy as np
 
     if issubclass(kind, np.ndarray):
@@ -38,7 +38,7 @@ def converter(kind: type) -> Callable[[Any], Any] | None:
         (np.float64, float),
         (np.floating, _floating),
         (np.bool_, bool),
-        # Before integers, of which it is one.
+        # Before integers, because it is a subclass of them.
         (np.timedelta64, _reject),
         (np.integer, int),
         (np.datetime64, _moment),
@@ -48,7 +48,7 @@ def converter(kind: type) -> Callable[[Any], Any] | None:
 
 
 def native(value: Any) -> Any | None:
-    """Return an array as orjson itself can write it, and would write it right; None when it can't."""
+    """Return an array in a form that orjson writes correctly; None if there is none."""
     kind = value.dtype.kind
     if kind == "M" and value.ndim and value.dtype.isnative and _is_plain_moments(value):
         return value if value.flags.c_contiguous else value.copy(order="C")
@@ -60,12 +60,12 @@ def native(value: Any) -> Any | None:
 
 
 def dumped(value: Any) -> bytes:
-    """Write an array that is `native` as JSON."""
+    """Encode an array from `native` as JSON."""
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def count_nonfinite(value: Any) -> int:
-    """Count the NaN, infinite numbers and NaT in an array of them."""
+    """Count the NaN, infinities and NaT in an array."""
     import numpy as np
 
     if value.dtype.kind == "M":
@@ -76,7 +76,7 @@ def count_nonfinite(value: Any) -> int:
 
 
 def first_nonfinite(value: Any) -> tuple[int, ...]:
-    """Return the indexes of the first number that is NaN or infinite, of an array that has one."""
+    """Return the indexes of the first NaN, infinity or NaT in an array with at least one."""
     import numpy as np
 
     ill = np.isnat(value) if value.dtype.kind == "M" else ~np.isfinite(value)
@@ -95,14 +95,14 @@ def _array(value: Any) -> Any:
         return value[()]
     if kind == "M":
         return _moments(value)
-    # A memory map, a matrix and other subclasses are arrays like any other.
+    # Subclasses such as memmap and matrix are converted to plain arrays.
     return value.tolist() if kind in "OUT" else np.asarray(value)
 
 
 def _masked(value: Any) -> Any:
     import numpy as np
 
-    # Item by item: NumPy makes plain integers of moments with nanoseconds.
+    # Item by item, because `astype(object)` converts datetimes with nanoseconds to integers.
     flat = np.fromiter(value.data.flat, dtype=object, count=value.size)
     flat[np.ma.getmaskarray(value).ravel()] = None
     return flat.reshape(value.shape).tolist()
@@ -111,7 +111,7 @@ def _masked(value: Any) -> Any:
 def _floating(value: Any) -> float:
     import numpy as np
 
-    # The digits that arrays are written with: 0.1, and not 0.10000000149011612.
+    # The same digits as in arrays: 0.1 instead of 0.10000000149011612.
     return _reject(value) if _is_long(value) else float(str(value.astype(np.float32)))
 
 
@@ -133,7 +133,7 @@ def _moment(value: Any) -> str | None:
 
 
 def _moments(value: Any) -> Any:
-    """Return datetimes as texts in ISO 8601, with all the digits that they have; NaT as None."""
+    """Return datetimes as ISO 8601 strings with all their digits; NaT as None."""
     import numpy as np
 
     _check_years(value)
@@ -158,7 +158,7 @@ def _check_years(value: Any) -> None:
 
     unit, count = np.datetime_data(value.dtype)
     numbers = value[~np.isnat(value)].astype(np.int64)
-    # As Python's integers: NumPy multiplies and converts modulo 64 bits.
+    # In Python integers, because NumPy multiplies and converts modulo 2**64.
     ends = [int(end) * count for end in (numbers.min(), numbers.max())] if numbers.size else []
     if not all(has_year(end, unit) for end in ends):
         raise TypeError("Datetimes are written for the years 1 to 9999: give others as numbers.")
@@ -167,7 +167,7 @@ def _check_years(value: Any) -> None:
 
 
 def _is_plain_moments(value: Any) -> bool:
-    """Return whether orjson writes datetimes right: it makes 1970 or 1677 of NaT, and cuts nanoseconds."""
+    """Return whether orjson writes datetimes correctly: it writes NaT as 1970 or 1677, and truncates nanoseconds."""
     import numpy as np
 
     unit, count = np.datetime_data(value.dtype)

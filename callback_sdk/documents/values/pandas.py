@@ -1,4 +1,4 @@
-"""What values of pandas become in JSON. It is imported where it is used: a value of it has loaded it."""
+"""Convert pandas values for JSON. pandas is imported locally: if one of its values exists, it is already imported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNSUPPORTED = {
 
 
 def converter(kind: type) -> Callable[[Any], Any] | None:
-    """Return what makes values of a type plainer; None when it is not known here."""
+    """Return the converter of a pandas type to plain Python values; None for other types."""
     import pandas as pd
 
     simple: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
@@ -76,7 +76,7 @@ def _index(value: Any) -> Any:
 
 
 def _is_default(index: Any) -> bool:
-    """Return whether an index says nothing but the number of each row."""
+    """Return whether an index has only row numbers."""
     import pandas as pd
 
     if index.name is not None or isinstance(index, pd.MultiIndex):
@@ -84,7 +84,7 @@ def _is_default(index: Any) -> bool:
     if isinstance(index, pd.RangeIndex):
         return len(index) == 0 or (index.start == 0 and index.step == 1)
     if index.dtype.kind not in "iu" or not _is_numpy(index.dtype):
-        # An empty index of another type has nothing to say either.
+        # An empty index of another type has no information either.
         return len(index) == 0
     import numpy as np
 
@@ -105,7 +105,7 @@ def _index_columns(index: Any, others: Any) -> tuple[list[Any], list[Any]]:
 
 
 def _column(array: Any) -> Any:
-    """Return the values of a column: an array of NumPy where it is one, else a list with None for what is missing."""
+    """Return the values of a column: a NumPy array if possible, else a list with None for missing values."""
     import pandas as pd
 
     dtype = array.dtype

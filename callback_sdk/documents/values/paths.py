@@ -1,11 +1,11 @@
-"""How errors name a value that lies in others."""
+"""Paths of nested values, for errors."""
 
 from __future__ import annotations
 
 import json
 
 _LONGEST = 300
-"""Characters of a path that an error shows."""
+"""Maximum number of characters of a path in an error."""
 
 
 def member(path: str, key: object) -> str:
@@ -15,5 +15,5 @@ def member(path: str, key: object) -> str:
 
 
 def shortened(path: str) -> str:
-    """Return a path for an error, cut where it is very long."""
+    """Return a path for an error, truncated if it is very long."""
     return path if len(path) <= _LONGEST else f"{path[:_LONGEST]}…"

@@ -1,6 +1,6 @@
-"""Any value in plain Python: strings, numbers, lists and dicts with strings as keys, or an error that names the place.
+"""Convert any value to plain Python: strings, numbers, lists, and dicts with string keys. Errors have the path.
 
-The slow way, for what orjson can't write, and for errors, as it doesn't tell where it failed.
+This is the slow path, for values that orjson can't write and for errors, as orjson doesn't report the location.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from callback_sdk.errors import EncodingError
 
 @define(frozen=True)
 class Plain:
-    """Makes values plain.
+    """Converts values to plain Python.
 
     Attributes:
-        convert: Makes values of other libraries plainer, as `Conversion` does.
-        only_finite: Whether NaN, infinities and NaT are errors; they become None otherwise.
+        convert: Converts values of other libraries, as `Conversion` does.
+        only_finite: Whether NaN, infinities and NaT are errors; otherwise they become None.
     """
 
     convert: Callable[[Any], Any]
     only_finite: bool = False
 
     def value(self, value: Any, path: str) -> Any:
-        """Return a value that the standard library's `json` writes.
+        """Return an equivalent value that the standard library's `json` can write.
 
         Args:
-            value: What to convert.
-            path: What errors call it.
+            value: The value.
+            path: Path of the value for errors.
 
         Raises:
-            EncodingError: JSON can't hold something in it.
+            EncodingError: A value can't be represented in JSON.
         """
         try:
             return self._plain(value, path)
@@ -111,7 +111,7 @@ class Plain:
 
 
 def _checked(function: Callable[[Any], Any], value: Any, path: str, *, key_of: bool = False) -> Any:
-    """Call what may be anybody's code, and say in an error which value it was called for."""
+    """Call a function that may run foreign code, and add the value's path to its errors."""
     try:
         return function(value)
     except RecursionError:
@@ -133,7 +133,7 @@ def _unfit(value: Any, path: str, hint: str, *, key_of: bool) -> EncodingError:
 def _type_name(value: Any) -> str:
     kind = type(value)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    # Of an array, its class says nothing of what is wrong.
+    # For an array, the cause of the error is its dtype, not its class.
     return f"{name} of {value.dtype}" if is_array(value) else name
 
 

@@ -1,4 +1,4 @@
-"""What values of the standard library, and of classes by attrs and pydantic, become in JSON."""
+"""Convert values of the standard library, attrs and pydantic for JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from callback_sdk.documents.values.encoded import Encoded
 
 
 def converter(kind: type) -> Callable[[Any], Any]:
-    """Return what makes values of a type plainer; it raises TypeError with advice where there is nothing plainer."""
+    """Return the converter of a type. For an unsupported type, the converter raises TypeError with a hint."""
     if ambiguity(kind):
         return _ambiguous
     if dataclasses.is_dataclass(kind) and not issubclass(kind, Enum):
@@ -31,7 +31,7 @@ def converter(kind: type) -> Callable[[Any], Any]:
 
 
 def ambiguity(kind: type) -> str:
-    """Return why a value of a type could be written in two ways: it has fields, and is a built-in type; or nothing."""
+    """Return why a type is ambiguous (it has fields and derives from a built-in type); empty if it is not."""
     has_fields = dataclasses.is_dataclass(kind) or hasattr(kind, "__attrs_attrs__")
     if not has_fields or issubclass(kind, Enum):
         return ""
@@ -44,10 +44,10 @@ def _ambiguous(value: Any) -> Any:
 
 
 def _dataclass(kind: type) -> Callable[[Any], dict[str, Any]]:
-    """Return what gives the members of a dataclass: its fields, and what else lies in an instance, but nothing private.
+    """Return a function that returns the public members of a dataclass instance: fields and other attributes.
 
-    orjson's own way loses fields: those in slots of a base class, and those that have their value from the class. It
-    also writes cached properties, but only those that somebody has read.
+    orjson's own conversion omits fields in slots of a base class and fields with a value from the class. It also writes
+    cached properties, but only those that have been read.
     """
     names = [field.name for field in dataclasses.fields(kind) if field.name[:1] != "_"]
     attributes = {name: value for base in reversed(kind.__mro__) for name, value in vars(base).items()}
@@ -75,7 +75,7 @@ _NOTHING: dict[str, Any] = {}
 _CONVERTERS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (Encoded, lambda value: orjson.Fragment(value.data)),
     (Enum, lambda value: value.value),
-    # Of the base classes, whatever a subclass has made of their methods.
+    # Methods of the base classes, because subclasses may override them.
     (str, str.__str__),
     (int, int.__int__),
     (float, float.__float__),

@@ -1,7 +1,7 @@
-"""Datetimes and durations of NumPy, converted by Python's integers.
+"""Convert NumPy datetimes and durations with Python integers.
 
-NumPy itself converts between units, and compares values of two units, modulo 64 bits: it makes 15:58:10 of 213,503,983
-days.
+NumPy converts between units, and compares values of different units, modulo 2**64: it converts 213,503,983 days to
+15:58:10.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _NANOSECONDS = {
     "us": 10**3,
     "ns": 1,
 }
-"""How long each unit is."""
+"""Nanoseconds per unit."""
 
 _FINER = {"ps": 10**3, "fs": 10**6, "as": 10**9}
-"""How many of each unit are a nanosecond."""
+"""Units per nanosecond."""
 
 _MONTHS = {"Y": 12, "M": 1}
 
@@ -37,8 +37,8 @@ def has_year(number: int, unit: str) -> bool:
     """Return whether a datetime lies in the years 1 to 9999.
 
     Args:
-        number: How many units it lies after 1970.
-        unit: One of NumPy's units of time.
+        number: Units since 1970.
+        unit: A NumPy time unit.
     """
     if unit in _MONTHS:
         return 1 <= 1970 + number * _MONTHS[unit] // 12 <= 9999
@@ -46,13 +46,13 @@ def has_year(number: int, unit: str) -> bool:
 
 
 def plain_moment(value: Any) -> Any:
-    """Return a scalar of NumPy as Python has it, as pandas has it when it has nanoseconds, or None for NaT.
+    """Convert a NumPy scalar to a Python datetime or timedelta, with nanoseconds to one of pandas, and NaT to None.
 
     Args:
         value: A datetime64 or a timedelta64.
 
     Raises:
-        ValueError: None of them holds it exactly.
+        ValueError: Neither Python nor pandas can represent the value exactly.
     """
     import numpy as np
 
@@ -85,7 +85,7 @@ def _from_nanoseconds(number: int, *, is_moment: bool) -> Any:
         if not rest:
             duration = dt.timedelta(microseconds=microseconds)
             return _EPOCH + duration if is_moment else duration
-        # By its name, so that what only writes results depends on no library of tables.
+        # Imported by name, so that writing results doesn't depend statically on the table libraries.
         pd = importlib.import_module("pandas")
         return pd.Timestamp(number, unit="ns") if is_moment else pd.Timedelta(number, unit="ns")
     except (ImportError, OverflowError, ValueError):

@@ -1,4 +1,4 @@
-"""All values inside a value, in batches of one type: the checks that the text of a document alone doesn't allow."""
+"""Traverse nested values in batches of one type, for checks that the encoded text alone doesn't allow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NONE = type(None)
 _WITHOUT_PARTS = (str, int, _NONE, dt.date, dt.time, UUID, float, Decimal, Encoded)
 
 _PLAIN = frozenset({str, int, bool, dt.date, dt.time, UUID})
-"""Types that need no look; in most results most values are of one of these."""
+"""Types that are skipped; most values of most results have one of these types."""
 
 _NUMBERS = frozenset({float, Decimal, _NONE})
 _MOMENTS = frozenset({dt.datetime})
@@ -31,29 +31,29 @@ _NO_TIME = dt.timedelta(0)
 _MINUTE = dt.timedelta(minutes=1)
 
 _BATCH = 4096
-"""Values that are looked at together: enough for loops in C, few compared with the document."""
+"""Values per batch: enough to loop in C, few compared with the document."""
 
 _MIN_ROWS = 64
-"""Dicts from which on they are read column by column."""
+"""Minimum number of dicts that are read column by column."""
 
 _MAX_WAITING = 4096
-"""Batches that wait, each with references to up to `_BATCH` values; beyond that, inner values come first."""
+"""Maximum number of queued batches, each with references to up to `_BATCH` values; beyond it, inner values go first."""
 
 _DEEPEST = 255
-"""Levels of nesting; orjson writes 254 at most."""
+"""Levels of nesting; orjson writes at most 254."""
 
 
 @define
 class Survey:
-    """Counts of NaN and checks of datetimes, for the text that orjson has made of a value.
+    """Counts NaN and checks datetimes of a value that orjson has encoded.
 
-    The text says how often `null` and a UTC offset of zero occur at most. The search ends when it has found a value for
-    each of them, which in tables of records is long before it has seen all numbers.
+    The text gives upper bounds for the number of nulls and of UTC offsets of zero. The search ends when it has found a
+    value for each of them; in tables of records, that is long before it has seen all numbers.
 
     Attributes:
-        nulls: Nulls in the text that are not explained yet.
-        utc_offsets: UTC offsets of zero in the text that are not explained yet.
-        nonfinite: NaN, infinite numbers and NaT found.
+        nulls: Nulls in the text that are unaccounted for.
+        utc_offsets: UTC offsets of zero in the text that are unaccounted for.
+        nonfinite: Number of NaN, infinities and NaT found.
         has_seconds: Whether the UTC offset of a datetime isn't a whole number of minutes.
     """
 
@@ -63,11 +63,11 @@ class Survey:
     has_seconds: bool = False
 
     def search(self, value: Any, convert: Callable[[Any], Any]) -> None:
-        """Look through a value until everything in the text is explained.
+        """Search a value until all nulls and UTC offsets in the text are accounted for.
 
         Args:
-            value: Something that JSON can hold.
-            convert: Makes values of other libraries plainer, as `Conversion` does.
+            value: A value that can be encoded as JSON.
+            convert: Converts values of other libraries, as `Conversion` does.
         """
         if self._is_over():
             return
@@ -98,31 +98,31 @@ class Survey:
         others = [value.utcoffset() for value in values if value.tzinfo is not dt.timezone.utc]
         if any((offset or _NO_TIME) % _MINUTE for offset in others):
             self.has_seconds, self.utc_offsets = True, 0
-        # One without an offset is written without one.
+        # A naive datetime is written without an offset.
         self.utc_offsets -= len(values) - len(others) + others.count(_NO_TIME)
 
 
 def has_plain_keys(value: Any, convert: Callable[[Any], Any]) -> bool:
-    """Return whether orjson can write the keys of all dicts in a value, and no two keys of a dict alike."""
+    """Return whether orjson can write the keys of all dicts in a value, with no two encoding to the same string."""
     try:
         walk = Walk(value, convert, _PLAIN | _NUMBERS | _MOMENTS, may_loop=True)
         dicts = (values for kind, values in walk if issubclass(kind, dict))
         return all(map(are_distinct, chain.from_iterable(dicts)))
-    except Exception:  # noqa: BLE001 - whatever is wrong, the slow way tells where
+    except Exception:  # noqa: BLE001 - the slow path raises the error, with the path of the value
         return False
 
 
 class Walk:
-    """Iterates over a value and all that lies in it, in batches of one type, so that the work in Python is small.
+    """Iterates over a value and all nested values, in batches of one type, which need few operations in Python.
 
-    Outer values come first. Dicts that lie in one list are read column by column, as a column mostly has one type.
+    The order is breadth-first. Dicts in one list are read column by column, because a column usually has one type.
 
     Args:
-        value: Where it begins.
-        convert: Makes values of other libraries plainer.
-        plain: Types that are left out.
-        may_loop: Whether the value may contain itself. Inner values then come first, and a value that is nested more
-            deeply than orjson allows raises RecursionError: breadth-first, a loop takes exponentially long.
+        value: The root value.
+        convert: Converts values of other libraries.
+        plain: Types to skip.
+        may_loop: Whether the value may contain itself. The order is depth-first then, and nesting deeper than orjson
+            allows raises RecursionError: a breadth-first traversal of a loop takes exponential time.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Walk:
         self._current: _Inner = self._waiting[0]
 
     def __iter__(self) -> Iterator[tuple[type, Sequence[Any]]]:
-        """Yield each type, and values of it."""
+        """Yield batches: a type, and values of that type."""
         while self._preferred or self._waiting:
             queue = self._preferred or self._waiting
             end = 0 if len(queue) < _MAX_WAITING and not self._may_loop else -1
@@ -149,7 +149,7 @@ class Walk:
                 yield from self._by_type(batch)
 
     def prefer_current_key(self) -> None:
-        """Go on with what other dicts have under the key that the current batch is from."""
+        """Continue with the values that other dicts have under the key of the current batch."""
         key = self._current.key
         if key is None or key in self._preferred_keys:
             return
@@ -177,12 +177,12 @@ class Walk:
 
 
 class _Inner(NamedTuple):
-    """Values inside of others, which wait to be looked at.
+    """Queued nested values.
 
     Attributes:
-        depth: How many values they lie in.
-        key: The key that dicts have them under; None for those of other containers.
-        batches: The values. They are read as late as possible, as iterators cost time in each garbage collection.
+        depth: Level of nesting.
+        key: Their key in dicts; None for values of other containers.
+        batches: The values. They are created as late as possible, because iterators cost time in garbage collections.
     """
 
     depth: int
@@ -191,12 +191,12 @@ class _Inner(NamedTuple):
 
 
 def _is_table(rows: Sequence[dict[Any, Any]]) -> bool:
-    """Return whether reading dicts column by column is worth it: most have the keys of the first."""
+    """Return whether to read dicts column by column: most have the keys of the first."""
     return len(rows) >= _MIN_ROWS and len(rows[0]) * len(rows) <= 2 * sum(map(len, rows))
 
 
 def _columns(rows: Sequence[dict[Any, Any]]) -> Iterator[tuple[Any, Iterator[Sequence[Any]]]]:
-    """Yield each key of the first of some dicts with the values under it, and those under other keys at last."""
+    """Yield each key of the first dict with its values in all dicts; finally None, with the values of other keys."""
     keys = rows[0].keys()
     for key in keys:
         yield key, _column(rows, key)
@@ -212,8 +212,8 @@ def _column(rows: Sequence[dict[Any, Any]], key: Any) -> Iterator[Sequence[Any]]
 
 
 def _parts(kind: type, values: Sequence[Any], convert: Callable[[Any], Any]) -> Iterable[Any]:
-    """Return what lies in values of one type."""
-    # Of a class that derives from one of them, `convert` tells what is written.
+    """Return the nested values of values of one type."""
+    # For subclasses of these containers, `convert` determines the output.
     if kind is dict:
         return chain.from_iterable(map(dict.values, values))
     if kind in (list, tuple):
@@ -232,8 +232,8 @@ def _chunks(values: Iterable[Any]) -> Iterator[Sequence[Any]]:
 
 
 def _count_nonfinite(kind: type, values: Sequence[Any]) -> int:
-    """Count the values that become null, but for None itself and what `convert` makes None."""
-    # Whatever is added to NaN or to an infinity, the sum is not finite. NumPy would warn of sums that overflow.
+    """Count the values that become null, except None and values that `convert` converts to None."""
+    # A sum with NaN or an infinity is never finite. NumPy is not used, because it warns about overflows.
     if kind is float and math.isfinite(sum(values)):
         return 0
     if issubclass(kind, Enum):
@@ -260,5 +260,5 @@ def _is_array(kind: type) -> bool:
 
 
 def _is_counted(kind: type) -> bool:
-    """Return whether values of a type are counted themselves, and not what `convert` makes of them."""
+    """Return whether values of a type are counted directly, not after `convert`."""
     return kind.__name__ == "NaTType" or (kind.__module__ == "numpy" and kind.__name__ == "datetime64")
