@@ -1,1 +1,1 @@
-"""Features, the input table of an algorithm: from any container to Arrow, Parquet and JSON, and back."""
+"""Features, the input table of an algorithm: conversion between containers, Arrow, Parquet and JSON."""

@@ -1,7 +1,7 @@
-"""Features as an Arrow table: made from any container, and made the same whatever that was.
+"""Features as an Arrow table, normalized so that it doesn't depend on the container that it comes from.
 
-The rule of docs/features.md. Client and service share it, so that features are the same however they came. pyarrow is
-imported where it is used.
+This implements docs/features.md. Client and service share it, so that features are the same in every transfer format.
+pyarrow is imported where it is used.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     import pyarrow
 
 _NAMELESS = re.compile(r"__index_level_[0-9]+__")
-"""What pandas calls an index without a name in Arrow and Parquet."""
+"""Column name that pandas gives to an unnamed index in Arrow and Parquet."""
 
 _DEEPEST = 32
-"""Levels of a type. pyarrow follows them recursively."""
+"""Maximum nesting depth of a type. pyarrow processes types recursively."""
 
 _PLAIN = frozenset(
     [
@@ -49,7 +49,7 @@ _PLAIN = frozenset(
         "time64[us]",
     ]
 )
-"""Types that stay what they are."""
+"""Types that are not converted."""
 
 _CHANGED = {
     "string_view": "string",
@@ -57,11 +57,11 @@ _CHANGED = {
     "date64[ms]": "date32",
     "time64[ns]": "time64[us]",
 }
-"""Types that become others: they hold the same, and every pyarrow writes them and makes Python values of them."""
+"""Conversions to equivalent types that every pyarrow version can write and convert to Python values."""
 
 _MOMENTS = re.compile(r"(timestamp|duration)\[")
 _LONGEST = 200
-"""Characters of pyarrow's own reason that an error shows: it may quote the data."""
+"""Maximum number of characters of pyarrow's message in an error: it may quote the data."""
 
 
 def library() -> Any:
@@ -79,10 +79,10 @@ def library() -> Any:
 
 
 def array_of(name: str, column: Column) -> Any:
-    """Return a column of Python values as Arrow.
+    """Convert a column of Python values to an Arrow array.
 
     Raises:
-        FeaturesError: Arrow can't hold it.
+        FeaturesError: Arrow can't represent a value.
     """
     pa = library()
     with explained(name):
@@ -91,7 +91,7 @@ def array_of(name: str, column: Column) -> Any:
         with explained(name):
             array = pa.array(column.values, type=kind)
     except FeaturesError:
-        # pyarrow doesn't tell which value it is.
+        # pyarrow doesn't report which value is invalid.
         for row, value in enumerate(column.values):
             with explained(name, row):
                 pa.array([value], type=kind)
@@ -101,16 +101,16 @@ def array_of(name: str, column: Column) -> Any:
 
 
 def table_of(columns: Mapping[str, Any]) -> pyarrow.Table:
-    """Return Arrow's columns, or those of Python values, as one table."""
+    """Return a table of Arrow columns and columns of Python values."""
     arrays = {name: array_of(name, one) if isinstance(one, Column) else one for name, one in columns.items()}
     return library().table(arrays)
 
 
 def normalized(table: pyarrow.Table) -> pyarrow.Table:
-    """Return a table as the rule has it: named indexes first, no others, no categories, no NaN, no metadata.
+    """Normalize a table: named indexes first, no other indexes, no categories, no NaN, no metadata.
 
     Raises:
-        FeaturesError: Two columns have one name, or one holds what features can't hold.
+        FeaturesError: Two columns have the same name, or a column has unsupported values.
     """
     check_schema(table.schema)
     columns = dict(zip(table.column_names, table.columns, strict=True))
@@ -119,10 +119,10 @@ def normalized(table: pyarrow.Table) -> pyarrow.Table:
 
 
 def check_schema(schema: pyarrow.Schema) -> None:
-    """Make sure that features may have these names and types.
+    """Check names and types of the columns.
 
     Raises:
-        FeaturesError: Two columns have one name, or one has a type that features don't have.
+        FeaturesError: Two columns have the same name, or a column has an unsupported type.
     """
     check_names(schema.names)
     arranged = indexed(dict(zip(schema.names, schema, strict=True)), schema.metadata, 0)
@@ -131,10 +131,10 @@ def check_schema(schema: pyarrow.Schema) -> None:
 
 
 def normalized_array(name: str, array: Any) -> Any:
-    """Return an Arrow array, or a chunked one, as the rule has it.
+    """Normalize an array or a chunked array.
 
     Raises:
-        FeaturesError: It holds what features can't hold; the error names the column.
+        FeaturesError: The array has unsupported values; the error names the column.
     """
     pa = library()
     array = array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
@@ -142,7 +142,7 @@ def normalized_array(name: str, array: Any) -> Any:
     with explained(name):
         if array.type != wanted:
             array = array.cast(_without_views(array.type)).cast(wanted)
-        # What came in a file may be anything.
+        # Arrays from files may be malformed.
         array.validate(full=True)
     _check_moments(name, array)
     if pa.types.is_floating(wanted):
@@ -153,10 +153,10 @@ def normalized_array(name: str, array: Any) -> Any:
 
 
 def normalized_type(name: str, kind: Any, depth: int = 0) -> Any:
-    """Return the type that a type of Arrow becomes.
+    """Return the normalized type for an Arrow type.
 
     Raises:
-        FeaturesError: Features have no such type.
+        FeaturesError: The type is not supported.
     """
     pa = library()
     text = str(kind) if not pa.types.is_nested(kind) else ""
@@ -177,7 +177,7 @@ def normalized_type(name: str, kind: Any, depth: int = 0) -> Any:
 
 
 def _without_views(kind: Any) -> Any:
-    """Return a type with no dictionaries of views: polars exports them, and pyarrow can't decode them."""
+    """Replace dictionaries of views in a type: polars exports them, and pyarrow can't decode them."""
     pa = library()
     if pa.types.is_dictionary(kind):
         view = _CHANGED.get(str(kind.value_type))
@@ -193,7 +193,7 @@ def _without_views(kind: Any) -> Any:
 
 
 def _normalized_field(name: str, field: Any, depth: int) -> Any:
-    # What only some other library knows comes as what it is stored as, with its name beside it.
+    # An extension type that pyarrow doesn't know has its storage type, and its name in the field's metadata.
     tag = (getattr(field, "metadata", None) or {}).get(b"ARROW:extension:name")
     if tag is not None:
         raise _no_type(name, tag.decode(errors="replace"))
@@ -206,15 +206,15 @@ def _no_type(name: str, kind: str) -> FeaturesError:
 
 
 def indexed(columns: Mapping[str, Any], metadata: Mapping[bytes, bytes] | None, rows: int) -> dict[str, Any]:
-    """Arrange columns by what pandas wrote beside them: named indexes first, and none without a name.
+    """Order columns by the metadata of pandas: named indexes first, without unnamed indexes.
 
     Args:
-        columns: Arrow's columns, or their fields, by name.
-        metadata: The schema's own.
-        rows: How many each column has.
+        columns: Arrow columns or fields by name.
+        metadata: Metadata of the schema.
+        rows: Number of rows.
 
     Raises:
-        FeaturesError: An index without a name has other values than integers.
+        FeaturesError: An unnamed index has values other than integers.
     """
     found: dict[str, Any] = {}
     rest = dict(columns)
@@ -231,7 +231,7 @@ def indexed(columns: Mapping[str, Any], metadata: Mapping[bytes, bytes] | None, 
 
 
 def nameless() -> FeaturesError:
-    """Return the error for an index whose values are no row numbers, and which has no name."""
+    """Return the error for an unnamed index with values other than row numbers."""
     return FeaturesError(
         "The index of the table has values and no name, so they can't become a column.",
         hint='Name it, table.rename_axis("name"), or drop it, table.reset_index(drop=True).',
@@ -304,7 +304,7 @@ _USUAL_ADVICE = "Cast the column to numbers, strings, dates, or lists or structs
 
 
 def _check_moments(name: str, array: Any) -> None:
-    """Make sure that Python has values for all moments: not beyond the year 9999, and in zones that it knows."""
+    """Check that Python can represent all datetimes and durations: up to the year 9999, and in known time zones."""
     pa = library()
     is_nested = pa.types.is_nested(array.type)
     for leaf in _leaves(array) if is_nested else [array]:
@@ -330,7 +330,7 @@ def _has_nan(array: Any) -> bool:
 
 
 def _nulled(value: Any) -> Any:
-    """Return a nested value with None for NaN."""
+    """Replace NaN by None in a nested value."""
     if isinstance(value, dict):
         return {key: _nulled(member) for key, member in value.items()}
     # An entry of a map is a tuple.
@@ -340,7 +340,7 @@ def _nulled(value: Any) -> Any:
 
 
 def _leaves(array: Any) -> Iterator[Any]:
-    """Yield the arrays of which a nested one consists, without what lies below a null."""
+    """Yield the leaf arrays of a nested array, without values below a null."""
     pa = library()
     for chunk in array.chunks if isinstance(array, pa.ChunkedArray) else [array]:
         if pa.types.is_struct(chunk.type):
@@ -364,7 +364,7 @@ def _pandas_indexes(metadata: Mapping[bytes, bytes] | None) -> Sequence[Any]:
 
 
 def _range(index: Mapping[str, Any], rows: int) -> Any:
-    """Make the column of an index that pandas wrote as its ends only."""
+    """Return the column of a RangeIndex, of which pandas writes only start, stop and step."""
     pa = library()
     start, step = index.get("start"), index.get("step")
     if type(start) is not int or type(step) is not int or not step:

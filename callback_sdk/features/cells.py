@@ -1,6 +1,6 @@
-"""One value of features in plain Python, whatever library or class it is from.
+"""Convert a single value of features to plain Python.
 
-No library is imported here: a value of one can only exist when that is loaded already.
+This module imports no library: a value of a library exists only if the library has already been imported.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from callback_sdk.documents.values.timestamps import plain_moment
 from callback_sdk.features.column_errors import MisfitError
 
 EXACT = frozenset({type(None), bool, int, float, str})
-"""Types whose values need no conversion; in most columns there are no others."""
+"""Types that need no conversion; most columns have only these."""
 
 _MISSING = frozenset({"NAType", "NaTType"})
-"""pandas' own types of what is missing."""
+"""pandas' types of missing values."""
 
 ONE_OF_BOTH = "Only one of them can be a feature: give one."
 
 
 def plain_value(value: Any) -> Any:
-    """Return what a value is in plain Python; None when it is missing."""
+    """Convert a value to plain Python; return None for a missing value."""
     kind = type(value)
     if kind.__name__ in _MISSING:
         return None
@@ -71,7 +71,7 @@ def _plain_numpy(value: Any) -> Any:
         except ValueError as error:
             raise MisfitError(0, str(error), "Round it to microseconds, or give it as a number.") from None
     plain = value if value.dtype.kind == "V" else value.item()
-    # A long double and its complex kin stay what they are.
+    # `item()` doesn't convert long doubles and their complex counterparts.
     return value if type(plain).__module__ == "numpy" else plain
 
 
@@ -81,7 +81,7 @@ def _plain_nested(value: Any) -> Any:
     if type(value) is list or isinstance(value, (str, bytes)):
         return value
     if _library(value) == "numpy" and getattr(value, "ndim", None):
-        # NumPy makes plain integers of moments with nanoseconds, and tuples without names of records.
+        # `tolist()` converts datetimes with nanoseconds to integers, and records to tuples without names.
         return list(value) if value.dtype.kind in "mMV" else value.tolist()
     if isinstance(value, Sequence) or (
         _library(value) in ("pandas", "pyarrow", "polars") and hasattr(value, "__len__")

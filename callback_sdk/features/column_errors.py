@@ -1,4 +1,4 @@
-"""Why a column can't be features: errors that name the column and the row."""
+"""Errors of invalid columns, with the column's name and the row."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from callback_sdk.errors import CallbackSDKError, FeaturesError
 
 SHOWN = 60
-"""Characters of a value that an error shows."""
+"""Maximum number of characters of a value in an error."""
 
 _LONGEST = 200
-"""Characters of a library's own reason that an error shows: it may quote the data."""
+"""Maximum number of characters of a library's message in an error: it may quote the data."""
 
 USUAL_HINT = "Give it values of one type that Arrow and Python both hold."
 
 
 class MisfitError(Exception):
-    """A value that its column can't hold."""
+    """A value is invalid in its column."""
 
     def __init__(self, row: int, problem: str, hint: str) -> None:
         super().__init__(problem)
@@ -26,7 +26,7 @@ class MisfitError(Exception):
         self.hint = hint
 
     def at(self, row: int) -> MisfitError:
-        """Return the same for the row that the value lies in."""
+        """Return the same error for another row."""
         return MisfitError(row, self.problem, self.hint)
 
 
@@ -34,10 +34,10 @@ def refused(name: str, problem: str, *, hint: str, row: int | None = None) -> Fe
     """Return the error for a column.
 
     Args:
-        name: The column.
-        problem: What is wrong with it, as the end of a sentence.
-        hint: What to do.
-        row: Where, counted from 0; None for the whole column.
+        name: The column's name.
+        problem: Description of the problem, without the final period.
+        hint: How to fix it.
+        row: The row, counted from 0; None for the whole column.
     """
     where = f"Column {shown(name)}" if row is None else f"Column {shown(name)}, row {row}"
     return FeaturesError(f"{where}: {problem}.", hint=hint, column=name, row=row)
@@ -45,14 +45,14 @@ def refused(name: str, problem: str, *, hint: str, row: int | None = None) -> Fe
 
 @contextmanager
 def explained(name: str | None, row: int | None = None) -> Iterator[None]:
-    """Turn whatever a library or somebody's class raises into an error that names the column.
+    """Convert exceptions of libraries and foreign classes to errors that name the column.
 
     Args:
-        name: The column; None when it may be any.
-        row: The row, where one value is looked at.
+        name: The column's name; None if it is unknown.
+        row: The row; None if it is unknown.
 
     Raises:
-        FeaturesError: Something was raised; it is the cause.
+        FeaturesError: The block raised an exception, which is the cause.
     """
     try:
         yield
@@ -65,10 +65,10 @@ def explained(name: str | None, row: int | None = None) -> Iterator[None]:
 
 
 def shown(value: object) -> str:
-    """Return a value for an error, not longer than a line."""
+    """Return the repr of a value for an error, truncated."""
     try:
         text = repr(value)
-    except Exception:  # noqa: BLE001 - somebody's class; the error tells its type
+    except Exception:  # noqa: BLE001 - a foreign class; the error shows its type
         text = f"<{type(value).__name__}>"
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
@@ -76,7 +76,7 @@ def shown(value: object) -> str:
 def reason(error: Exception) -> str:
     try:
         text = " ".join(str(error).split())[:_LONGEST].rstrip(".")
-    except Exception:  # noqa: BLE001 - somebody's class
+    except Exception:  # noqa: BLE001 - a foreign class
         text = ""
     return text or type(error).__name__
 

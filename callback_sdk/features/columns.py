@@ -1,7 +1,7 @@
-"""One column of features as Python values: which values it may hold, and of which kind they are.
+"""Validate a column of features as Python values, and determine the kind of its values.
 
-The rule of docs/features.md, for whatever container a column comes from: every value that is missing is None, all
-others are of one kind, and each stays what it is.
+This implements docs/features.md for columns of any container: missing values are None, all others are of one kind, and
+no value is changed.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from callback_sdk.features.column_errors import (
 )
 
 _DEEPEST = 20
-"""Lists and objects inside of each other. pyarrow and Parquet follow them recursively."""
+"""Maximum nesting depth of lists and objects. pyarrow and Parquet process them recursively."""
 
 _MOST_MEMBERS = 10_000
-"""Different keys of the objects in one column: each becomes a column of its own."""
+"""Maximum number of distinct keys of the objects in one column: each becomes a Parquet column."""
 
 _EXACT_FLOAT = 2**53
-"""The largest integer up to which a float holds each."""
+"""A float represents each integer up to this one exactly."""
 
 _DIGITS = 76
-"""Digits of the widest decimal that Arrow has, decimal256."""
+"""Maximum digits of decimal256, Arrow's widest decimal type."""
 
 _NO_TIME = dt.timedelta(0)
 _MINUTE = dt.timedelta(minutes=1)
@@ -50,17 +50,17 @@ _MICROSECOND = dt.timedelta(microseconds=1)
 
 @define(frozen=True, kw_only=True)
 class Kind:
-    """What all values of a column are.
+    """The kind of a column's values.
 
     Attributes:
-        name: `"null"` when all are missing, `"bool"`, `"int"`, `"uint"`, `"float"`, `"str"`, `"bytes"`, `"datetime"`,
-            `"date"`, `"time"`, `"timedelta"`, `"decimal"`, `"list"` or `"dict"`.
-        is_json: Whether JSON holds them without a change.
-        nanoseconds: Whether a datetime or timedelta has parts of a microsecond.
-        zone: The first datetime of a column whose datetimes have a time zone.
-        digits: Digits of the decimals, before and after the point.
-        items: What the items of the lists are.
-        members: What the members of the objects are, by key.
+        name: `"null"` if all values are missing, `"bool"`, `"int"`, `"uint"`, `"float"`, `"str"`, `"bytes"`,
+            `"datetime"`, `"date"`, `"time"`, `"timedelta"`, `"decimal"`, `"list"` or `"dict"`.
+        is_json: Whether JSON represents the values without loss.
+        nanoseconds: Whether a datetime or timedelta has fractions of a microsecond.
+        zone: The first datetime, if the datetimes have a time zone.
+        digits: Maximum digits of the decimals, before and after the decimal point.
+        items: Kind of the lists' items.
+        members: Kinds of the objects' members, by key.
     """
 
     name: str
@@ -74,11 +74,11 @@ class Kind:
 
 @define(frozen=True)
 class Column:
-    """A column that has passed.
+    """A validated column.
 
     Attributes:
-        values: Its values; None for each that is missing.
-        kind: What the others are.
+        values: The values; None for missing ones.
+        kind: Kind of the values that aren't missing.
     """
 
     values: list[Any]
@@ -86,14 +86,14 @@ class Column:
 
 
 def checked(name: str, values: Iterable[Any]) -> Column:
-    """Return a column with plain values of one kind.
+    """Validate a column and convert its values to plain values of one kind.
 
     Args:
-        name: What errors call the column.
-        values: Its values, as any container has them.
+        name: Name of the column for errors.
+        values: The values, from any container.
 
     Raises:
-        FeaturesError: It can't hold one of them; the error names the row.
+        FeaturesError: A value is invalid; the error has its row.
     """
     try:
         with explained(name):
@@ -103,10 +103,10 @@ def checked(name: str, values: Iterable[Any]) -> Column:
 
 
 def check_names(names: Sequence[Any]) -> None:
-    """Make sure that all columns have names of their own.
+    """Check that the names of all columns are valid and unique.
 
     Raises:
-        FeaturesError: One is not a string, can't be written as UTF-8, or comes twice.
+        FeaturesError: A name is not a string, can't be encoded as UTF-8, or is repeated.
     """
     seen: set[str] = set()
     for name in names:
@@ -124,7 +124,7 @@ def check_names(names: Sequence[Any]) -> None:
 
 
 def completed(column: Column) -> list[Any]:
-    """Return a column's values, with None for each member that an object in it lacks."""
+    """Return a column's values, with None for missing members of objects."""
     return _completed(column.values, column.kind)
 
 
@@ -139,7 +139,7 @@ def _checked(values: list[Any], depth: int) -> Column:
         values = [value if type(value) in EXACT else _at(row, plain_value, value) for row, value in enumerate(values)]
     found = set(map(type, values)) - {type(None)}
     if float in found and not _is_finite(values) and any(map(operator.ne, values, values)):
-        # Only NaN differs from itself.
+        # Only NaN is not equal to itself.
         values = [None if value != value else value for value in values]
         found = set(map(type, values)) - {type(None)}
     if found == {int, float}:
@@ -163,7 +163,7 @@ def _at(row: int, function: Callable[[Any], Any], value: Any) -> Any:
 
 
 def _kind_of(kind: type) -> str:
-    # A bool is an int, and a datetime a date: the order counts.
+    # The order matters: bool is a subclass of int, and datetime of date.
     for name, base in _BASES.items():
         if issubclass(kind, base):
             return name
@@ -187,7 +187,7 @@ _BASES: dict[str, type] = {
 
 
 def _as_floats(values: list[Any]) -> list[Any]:
-    """Return numbers as floats, as long as each integer among them stays what it is."""
+    """Convert numbers to floats if each integer can be represented exactly."""
     integers = [value for value in values if type(value) is int]
     if min(integers) >= -_EXACT_FLOAT and max(integers) <= _EXACT_FLOAT and None not in values:
         return list(map(float, values))
@@ -198,12 +198,12 @@ def _as_floats(values: list[Any]) -> list[Any]:
 
 
 def _is_finite(values: list[Any]) -> bool:
-    """Return whether values are floats without NaN and infinities. A sum that overflows says no."""
+    """Return whether all values are finite floats. May return False for finite ones whose sum overflows."""
     return set(map(type, values)) == {float} and math.isfinite(sum(values))
 
 
 def _present(values: list[Any]) -> list[Any]:
-    # By the types, as comparing each value takes five times as long.
+    # Checks the types, because comparing each value takes five times as long.
     has_none = type(None) in set(map(type, values))
     return [value for value in values if value is not None] if has_none else values
 
@@ -212,7 +212,7 @@ _LARGE = "Make the column strings, decimals or floats."
 
 
 _ALIKE = [{"int", "float"}]
-"""Kinds that may stand in one column."""
+"""Kinds that may be mixed in one column."""
 
 
 def _mixed(values: list[Any]) -> MisfitError:
@@ -275,11 +275,11 @@ def _moments(name: str, values: list[Any], _depth: int) -> Column:
 
 
 def _in_whole_minutes(value: dt.datetime | None) -> dt.datetime | None:
-    """Return a datetime in UTC when Arrow can't hold its offset: it refuses seconds, and drops microseconds."""
+    """Convert a datetime to UTC if Arrow can't represent its offset: it rejects seconds and drops microseconds."""
     if value is None or value.tzinfo in (None, dt.timezone.utc):
         return value
     offset = value.utcoffset() or _NO_TIME
-    # The seconds of a zone with a name are kept.
+    # Arrow preserves the seconds of named time zones.
     inexact = offset % _MINUTE if isinstance(value.tzinfo, dt.timezone) else offset.microseconds
     return value.astimezone(dt.timezone.utc) if inexact else value
 
@@ -292,7 +292,7 @@ def _durations(name: str, values: list[Any], _depth: int) -> Column:
 
 
 def _has_nanoseconds(values: list[Any], name: str) -> bool:
-    # Only pandas' own types have them.
+    # Only pandas' types have these attributes.
     return any(getattr(value, name, 0) for value in values)
 
 
@@ -322,7 +322,7 @@ def _lists(name: str, values: list[Any], depth: int) -> Column:
 
 def _dicts(name: str, values: list[Any], depth: int) -> Column:
     _check_depth(values, depth)
-    # By key, and only what is there: rows times keys may be far more than what came.
+    # By key, with present members only: rows times keys may be far more than the input.
     found: dict[str, tuple[list[int], list[Any]]] = {}
     for row, value in enumerate(values):
         for key, member in (value or {}).items():

@@ -1,4 +1,4 @@
-"""The columns of a table, whatever holds it: dicts, records, pandas, Arrow, and whatever streams Arrow."""
+"""Convert containers of tables to columns: dicts, records, pandas, and objects with the Arrow interface."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from callback_sdk.features.column_errors import explained, refused, shown
 from callback_sdk.features.columns import check_names, checked
 
 _MOST_VALUES = 12_000_000
-"""Values of records that lack most of their columns. The service takes no more of them as JSON."""
+"""Maximum number of values of sparse records. The service accepts no more of them as JSON."""
 
 
 _PANDAS_UNITS = ("[s]", "[ms]", "[us]", "[ns]")
 
 
 def columns_of(features: Any) -> dict[str, Any]:
-    """Return the columns of a table, as `Column` or as Arrow has them; those of a DataFrame always as Arrow.
+    """Return the columns of a table, each as `Column` or as an Arrow array; those of a DataFrame always as Arrow.
 
     Args:
-        features: The table, in any container that holds one.
+        features: The table, in any supported container.
 
     Raises:
-        FeaturesError: It is none, an empty one, or one with a value that features can't hold.
-        MissingExtraError: That takes pyarrow, and it isn't installed.
+        FeaturesError: The features are not a table, are empty, or have an unsupported value.
+        MissingExtraError: The container requires pyarrow, which isn't installed.
     """
     with explained(None):
         _check_kind(features, "The features")
@@ -49,7 +49,7 @@ def _columns_of(features: Any) -> dict[str, Any]:
 
 
 def _check_kind(container: Any, place: str, **where: Any) -> None:
-    """Make sure that a dict or list has no fields beside its items, as one of a dataclass may have."""
+    """Check that a dict or list has no fields besides its items, as a subclass that is a dataclass may have."""
     if problem := ambiguity(type(container)):
         raise FeaturesError(f"{place} can't be read: {problem}.", hint=ONE_OF_BOTH, **where)
 
@@ -66,7 +66,7 @@ def empty(message: str) -> FeaturesError:
 
 
 def _is_frame(features: Any) -> bool:
-    # What is not loaded can't have made this object, so nothing is imported to find out.
+    # If pandas isn't imported, the object can't be a DataFrame.
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(features, pandas.DataFrame)
 
@@ -108,7 +108,7 @@ def _from_records(features: Sequence[Any]) -> dict[str, Any]:
     if not features:
         raise empty("The list of features has no records.")
     _check_records(features)
-    # As one pass in C: there may be millions of records.
+    # One pass in C, because there may be millions of records.
     names = dict.fromkeys(chain.from_iterable(features))
     check_names(list(names))
     if not names:
@@ -128,7 +128,7 @@ def _check_records(features: Sequence[Any]) -> None:
             _check_kind(record, f"Record {row} of the features", row=row)
     if all(issubclass(kind, Mapping) for kind in kinds):
         return
-    # A proxy is a Mapping by its instance only.
+    # A proxy object is a Mapping only by isinstance(), not by issubclass() of its type.
     found = next(((row, record) for row, record in enumerate(features) if not isinstance(record, Mapping)), None)
     if found is None:
         return
@@ -178,9 +178,9 @@ def _from_arrow(features: Any) -> dict[str, Any]:
 
 
 def _exported(features: Any) -> dict[str, Any] | None:
-    """Return the columns of a table of which at least one has no Arrow type, such as 128-bit integers of polars."""
+    """Return the columns of a table with a column that has no Arrow type, such as 128-bit integers of polars."""
     names = getattr(features, "columns", ())
-    # Those of pyarrow itself are arrays.
+    # The attribute `columns` of a pyarrow table has arrays, not names.
     if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
         return None
     check_names(names)
@@ -205,7 +205,7 @@ def _exported_column(name: str, values: Any) -> Any:
 
 
 def _holds_objects(dtype: Any) -> bool:
-    """Return whether a column of polars holds Python objects: it exports their addresses in memory."""
+    """Return whether a polars column has Python objects, of which polars exports the memory addresses."""
     return type(dtype).__module__.split(".")[0] == "polars" and str(dtype) == "Object"
 
 
@@ -217,7 +217,7 @@ def _check_pyarrow() -> None:
 
 
 def _column(name: str, values: Any) -> Any:
-    """Return a column of a dict: plain values where Python has them, otherwise Arrow's."""
+    """Return a column of a dict: plain values if Python can represent them, else an Arrow array."""
     with explained(name):
         return _explained_column(name, values)
 
@@ -228,13 +228,13 @@ def _explained_column(name: str, values: Any) -> Any:
         return _series(name, pandas.Series(values))
     if _streams_arrow(values):
         return _exported_column(name, values)
-    # NumPy makes plain integers of moments with nanoseconds, and tuples without names of records.
+    # `tolist()` converts datetimes with nanoseconds to integers, and records to tuples without names.
     to_list = None if _dtype_kind(values) in ("m", "M", "V") else getattr(values, "tolist", None)
     return checked(name, values if to_list is None else to_list())
 
 
 def _has_pandas_unit(values: Any) -> bool:
-    """Return whether values are datetimes or durations in a unit that pandas has too; it refuses or rounds others."""
+    """Return whether values are datetimes or durations in a unit of pandas, which rejects or rounds other units."""
     return _dtype_kind(values) in ("m", "M") and values.ndim == 1 and values.dtype.str[3:] in _PANDAS_UNITS
 
 
@@ -250,13 +250,13 @@ def _series(name: str, series: Any) -> Any:
 
 
 def _arrow_series(name: str, series: Any) -> Any:
-    """Return a series as Arrow has it."""
+    """Convert a Series to a normalized Arrow array."""
     if hasattr(series.dtype, "fill_value"):
         series = series.sparse.to_dense()
     kind = getattr(series.dtype, "kind", "O")
     is_numpy = type(series.dtype).__module__.startswith("numpy")
     if is_numpy and (kind in "Oc" or series.dtype.itemsize > 8):
-        # Objects may be of any type, and pyarrow changes some where they are mixed.
+        # Objects may have mixed types, and pyarrow changes some of them.
         return array_of(name, checked(name, series.tolist()))
     with explained(name):
         array = library().array(series, from_pandas=True)
@@ -264,7 +264,7 @@ def _arrow_series(name: str, series: Any) -> Any:
 
 
 def _with_index(features: Mapping[str, Any]) -> dict[str, Any]:
-    """Put the index of a dict of Series before its columns, as if it were that of a DataFrame."""
+    """Add the index of a dict of Series before its columns, as for a DataFrame."""
     pandas = sys.modules.get("pandas")
     series = {name: one for name, one in features.items() if pandas is not None and isinstance(one, pandas.Series)}
     if not series:
@@ -286,7 +286,7 @@ def _with_index(features: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _index_columns(index: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Return the levels of an index that have a name, and make sure that others are but row numbers."""
+    """Return the named levels of an index, and check that unnamed levels have integers."""
     levels = [index.get_level_values(number) for number in range(index.nlevels)]
     found = [level for level in levels if level.name is not None]
     if any(level.name is None and getattr(level.dtype, "kind", "O") not in "iu" for level in levels):
@@ -334,7 +334,7 @@ def _wrong_type(features: Any) -> FeaturesError:
 
 
 def _conversion(features: Any) -> str:
-    """Return how a table of a library that computes elsewhere becomes one in memory, such as Dask and PySpark."""
+    """Return a hint for converting a table of a distributed library, such as Dask and PySpark, to one in memory."""
     for method in ("compute", "collect", "toPandas", "to_pandas", "to_arrow"):
         if callable(getattr(type(features), method, None)):
             return f"Make it a table in memory first: features.{method}()."

@@ -1,4 +1,4 @@
-"""Features as JSON: a dict of columns or a list of records, held against the rule of docs/features.md."""
+"""Features as JSON, a dict of columns or a list of records, validated as specified in docs/features.md."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from callback_sdk.features.column_errors import shown
 from callback_sdk.features.columns import Column, check_names, checked
 
 MAX_JSON = 64 * 1024**2
-"""Bytes of a JSON file. Parsed it takes about ten times as much, and all at once."""
+"""Maximum bytes of a JSON file. Parsing it needs about ten times as much memory."""
 
 _MAX_COLUMNS = 10_000
 
 _MAX_PARTS = 12_000_000
-"""Values in a JSON file, each at the weight that `weigh` gives it; about 600 MB of objects."""
+"""Maximum weight of the values in a JSON file (see `weigh`); about 600 MB of objects."""
 
 _SEARCHED = 64 * 1024
-"""Bytes of JSON that are searched for the name that comes twice in an object."""
+"""Maximum bytes of JSON that are searched for a repeated member name."""
 
 _CONTAINERS = frozenset({dict, list})
 
-# The last quote is optional, so that a string without one doesn't make the search begin again at each of its quotes.
+# The closing quote is optional, so that an unterminated string doesn't restart the search at each of its quotes.
 _JSON_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 
 
 def check(source: Path | bytes, max_json: int) -> None:
-    """Make sure that a file of JSON holds a table.
+    """Check that a JSON file is a valid table.
 
     Args:
-        source: The file, or what would be in it.
-        max_json: Bytes that it may have.
+        source: The file's path, or its content.
+        max_json: Maximum size in bytes.
 
     Raises:
-        FeaturesError: It doesn't, or has more.
+        FeaturesError: The file is invalid or too large.
     """
     size = len(source) if isinstance(source, bytes) else source.stat().st_size
     if size > max_json:
@@ -48,7 +48,7 @@ def check(source: Path | bytes, max_json: int) -> None:
             f"The features have {size} bytes of JSON, and may have {max_json}.",
             hint="Send Parquet: it is smaller, and may be larger.",
         )
-    # One after the other: each is a copy.
+    # One column at a time, because each is a copy.
     for name, values in _parsed(source).items():
         checked(name, values)
 
@@ -57,7 +57,7 @@ def read(source: Path | bytes) -> dict[str, Column]:
     """Return the columns of a table.
 
     Raises:
-        FeaturesError: It is none.
+        FeaturesError: The file is not a valid table.
     """
     return {name: checked(name, values) for name, values in _parsed(source).items()}
 
@@ -80,9 +80,9 @@ def _parsed(source: Path | bytes) -> dict[str, list[Any]]:
 
 
 def _check_text(data: bytes, found: Any) -> None:
-    """Make sure that no object has two members of one name: parsers take the last."""
+    """Check that no object has a repeated member name: parsers use only the last of the members."""
     members = _count_members(found)
-    # Colons within strings are rare, so that most texts need no second look.
+    # Colons in strings are rare, so the first count is enough for most texts.
     if data.count(b":") != members and data.count(b":") - _colons_in_strings(data) != members:
         raise FeaturesError(
             f"A JSON object of the features has {_repeated_name(data)} twice.",
@@ -91,11 +91,11 @@ def _check_text(data: bytes, found: Any) -> None:
 
 
 class _RepeatedNameError(Exception):
-    """A JSON object has two members of one name."""
+    """A JSON object has a repeated member name."""
 
 
 def _repeated_name(data: bytes) -> str:
-    """Return the name that comes twice in an object, unless that would take long."""
+    """Return the repeated member name, unless the search would take too long."""
 
     def look(members: list[tuple[str, Any]]) -> None:
         for name, count in Counter(name for name, _ in members).items():
@@ -127,12 +127,12 @@ def _count_members(found: Any) -> int:
 
 def _containers(container: Any) -> Iterable[Any]:
     values = container.values() if type(container) is dict else container
-    # Most have none, and this finds it out without a step of Python for each value.
+    # Most containers have no nested ones. The set operations detect that without a Python loop.
     return [value for value in values if type(value) in _CONTAINERS] if _CONTAINERS & {*map(type, values)} else ()
 
 
 def weigh(data: bytes) -> int:
-    """Count the values in a JSON text roughly, before any is made: strings at 3, lists and dicts at 5, others at 1."""
+    """Estimate the number of values in a JSON text before parsing it. A string counts 3, a list or dict 5, others 1."""
     return data.count(b",") + data.count(b'"') + 4 * (data.count(b"[") + data.count(b"{"))
 
 
@@ -178,7 +178,7 @@ def _from_records(records: list[Any]) -> dict[str, list[Any]]:
         names.update(dict.fromkeys(record))
     if not names:
         raise FeaturesError("The features have no column.", hint="Send records with at least one value.")
-    # Few records can have many columns between them, and then nearly all of the table is null.
+    # A few records may have many distinct columns in total, and nearly the whole table is null then.
     if len(names) > _MAX_COLUMNS or len(names) * len(records) > _MAX_PARTS:
         raise FeaturesError(
             f"The features have {len(records)} records with {len(names)} columns between them.",

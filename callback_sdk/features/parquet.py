@@ -1,4 +1,4 @@
-"""Features as Parquet: a footer that can be trusted before Arrow sees it, and reading what it describes."""
+"""Features as Parquet: validate the footer before pyarrow parses it, and read the table."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     import pyarrow
 
 MAX_UNPACKED = 4 * 1024**3
-"""Bytes that a Parquet file may take once it is unpacked."""
+"""Maximum decompressed size of a Parquet file in bytes."""
 
 MAGIC = b"PAR1"
 
 _TAIL = 8
-"""Bytes at the end of a Parquet file: the length of its footer, and PAR1."""
+"""Bytes at the end of a Parquet file: the length of the footer, and the magic bytes PAR1."""
 
 _MAX_FOOTER = 4 * 1024**2
-"""Bytes of a footer. pyarrow takes up to 230 times as much to read one that was made for it, about 1 GB then."""
+"""Maximum bytes of a footer. pyarrow needs up to 230 times as much memory for a malicious one, about 1 GB."""
 
 _MAX_COLUMNS = 10_000
 
 _MAX_LIST = _MAX_COLUMNS + 100
-"""Elements of any list in a footer. pyarrow before 26 follows a schema to any depth: 13,000 levels end the process."""
+"""Maximum length of a list in a footer. pyarrow before 26 has no depth limit: 13,000 levels crash the process."""
 
 _MAX_CHUNKS = 100_000
 """Columns times row groups."""
@@ -34,34 +34,34 @@ _MAX_CHUNKS = 100_000
 _MAX_ROWS = 2**31
 
 _LONGEST_REASON = 300
-"""Characters of pyarrow's reason that an error shows; it may quote the file."""
+"""Maximum number of characters of pyarrow's message in an error: it may quote the file."""
 
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8, "BYTE_ARRAY": 4}
-"""Bytes that Arrow takes for one value at least, by Parquet's physical types."""
+"""Minimum bytes per value in Arrow, by Parquet's physical types."""
 
 _LIMITS = {"thrift_string_size_limit": _MAX_FOOTER, "thrift_container_size_limit": _MAX_LIST}
 
 
 def opened(source: Path | bytes) -> BinaryIO:
-    """Open a file, or what would be in it."""
+    """Open a file given by its path or its content."""
     return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
 
 
 def check(source: Path | bytes, max_unpacked: int) -> None:
-    """Make sure that a file of Parquet holds a table, as far as its footer tells.
+    """Check by its footer that a Parquet file is a valid table.
 
     Args:
-        source: The file, or what would be in it.
-        max_unpacked: Bytes that it may take once it is unpacked.
+        source: The file's path, or its content.
+        max_unpacked: Maximum decompressed size in bytes.
 
     Raises:
-        FeaturesError: It doesn't, or takes more.
+        FeaturesError: The file is invalid or too large.
         MissingExtraError: pyarrow is not installed.
     """
     parquet = _parquet()
     _check_frame(source)
     try:
-        # A file of ours, and no path: pyarrow's errors would tell the client where it lies.
+        # An open file instead of the path, which pyarrow's errors would reveal to the client.
         with opened(source) as data, parquet.ParquetFile(data, **_LIMITS) as file:
             _check_shape(file.metadata)
             unpacked = _unpacked(file.metadata)
@@ -82,13 +82,13 @@ def read(source: Path | bytes) -> pyarrow.Table:
     """Read a table.
 
     Raises:
-        FeaturesError: A part of it can't be read.
-        MemoryError: It takes more than there is.
+        FeaturesError: A part of the file can't be read.
+        MemoryError: The table doesn't fit into memory.
         MissingExtraError: pyarrow is not installed.
     """
     parquet = _parquet()
     try:
-        # A file of ours, and no path: pyarrow would make columns of folders such as `a=1`.
+        # An open file instead of the path: pyarrow would add partition columns for directories such as `a=1`.
         with opened(source) as data, parquet.ParquetFile(data, **_LIMITS) as file:
             return file.read()
     except MemoryError:
@@ -154,10 +154,10 @@ def _check_shape(metadata: Any) -> None:
 
 
 def _unpacked(metadata: Any) -> int:
-    """Return the bytes that all row groups take, as far as the footer tells.
+    """Return the decompressed size of all row groups according to the footer.
 
-    It asks no row group for a `column`: pyarrow makes an exception of C++ there that nothing catches when the
-    column's statistics are odd, and one upload would end the whole service.
+    It doesn't call `column` of a row group: with malformed statistics, pyarrow throws an uncaught C++ exception there,
+    and one upload would crash the service.
     """
     columns = [metadata.schema.column(index) for index in range(metadata.num_columns)]
     width = sum(_WIDTHS.get(column.physical_type, column.length) for column in columns)
@@ -167,6 +167,6 @@ def _unpacked(metadata: Any) -> int:
         size, rows = group.total_byte_size, group.num_rows
         if size < 0 or rows < 0 or group.num_columns != len(columns):
             raise FeaturesError("The features' footer has row groups that can't be.", hint="Write the file again.")
-        # A million nulls, or one number a million times, are a few bytes to Parquet, and not to Arrow.
+        # A million nulls, or repetitions of one number, are a few bytes in Parquet, but not in Arrow.
         unpacked += max(size, rows * width)
     return unpacked

@@ -1,4 +1,4 @@
-"""The bytes of a table that is submitted: JSON when that holds all values unchanged, otherwise Parquet."""
+"""Encode a table for submission: as JSON if that is lossless, otherwise as Parquet."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Format = Literal["json", "parquet"]
 
 @contextmanager
 def written(features: Any, *, compression: str | None = None) -> Iterator[tuple[Format, Body]]:
-    """Write a table, and remove what was written afterwards.
+    """Encode a table; a temporary file is removed at the end of the block.
 
     Args:
-        features: The table, in any container that `columns_of` reads.
-        compression: Parquet's codec, such as `"zstd"`; snappy when None.
+        features: The table, in any container that `columns_of` supports.
+        compression: Parquet codec, such as `"zstd"`; snappy when None.
 
     Yields:
         The format and the bytes.
 
     Raises:
-        FeaturesError: It is not a table, an empty one, or one with a value that features can't hold.
-        MissingExtraError: A table needs pyarrow to become Parquet, and it isn't installed.
+        FeaturesError: The features are not a table, are empty, or have an unsupported value.
+        MissingExtraError: Writing Parquet requires pyarrow, which isn't installed.
     """
     columns = columns_of(features)
     plain = {name: one for name, one in columns.items() if isinstance(one, Column) and one.kind.is_json}
