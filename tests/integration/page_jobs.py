@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import time
 import zlib
@@ -26,7 +27,10 @@ def _png() -> bytes:
 
 PICTURE = Path(__file__).with_name("__pycache__") / "picture.png"
 PICTURE.parent.mkdir(exist_ok=True)
-PICTURE.write_bytes(_png())
+# Several processes import this at the same time, and none may read half a file.
+_written = PICTURE.with_name(f"picture-{os.getpid()}.png")
+_written.write_bytes(_png())
+_written.replace(PICTURE)
 
 
 @registry.algorithm(
