@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain
@@ -129,12 +128,26 @@ def _check_json(body: Body, name: str) -> None:
 
     if body.size == 0:
         raise EncodingError(f"{_capital(name)} is empty, which is no JSON document.", hint=_HINT)
+    events = ijson.sendable_list()
+    parser = ijson.basic_parse_coro(events)
+    # The file is read outside the parser: a read that the parser calls could fail for an error of the parser's own.
+    for chunk in chain(body.chunks(), [_LAST]):
+        with _parsing(name):
+            if any(byte in chunk for byte in _NEVER_VALID):
+                raise ValueError("lexical error: a form feed or a vertical tab")
+            parser.send(chunk)
+        events.clear()
+    with _parsing(name):
+        parser.close()
+
+
+@contextmanager
+def _parsing(name: str) -> Iterator[None]:
     try:
-        deque(ijson.basic_parse(_Stream(body), buf_size=CHUNK_SIZE), maxlen=0)
-    except EncodingError:
-        raise
-    # Includes SystemError, which hides the ValueError for an integer with more digits than Python converts.
-    except (ijson.JSONError, ValueError, ArithmeticError, SystemError) as error:
+        yield
+    # For an integer with more digits than Python converts, ijson goes on with a pending ValueError, which arrives as a
+    # SystemError or makes an unrelated lookup fail. As nothing else runs here, any error is one of the document.
+    except Exception as error:  # noqa: BLE001
         found = _REASON.match(str(error).removeprefix("b'"))
         cause = f" ({found[0].strip().rstrip('.')})" if found else ""
         raise EncodingError(f"{_capital(name)} holds no valid JSON document{cause}.", hint=_HINT) from None
@@ -148,20 +161,6 @@ _NEVER_VALID = (b"\f", b"\v")
 
 _LAST = b"\n"
 """Passed to the parser after the document. Without it, yajl accepts an unterminated string after a complete value."""
-
-
-class _Stream:
-    """File-like object for the parser, with the bytes of a body."""
-
-    def __init__(self, body: Body) -> None:
-        self._chunks = chain(body.chunks(), [_LAST])
-
-    def read(self, size: int = -1) -> bytes:
-        """Return the next chunk, of at most `CHUNK_SIZE` bytes."""
-        chunk = b"" if size == 0 else next(self._chunks, b"")
-        if any(byte in chunk for byte in _NEVER_VALID):
-            raise ValueError("lexical error: a form feed or a vertical tab")
-        return chunk
 
 
 def _capital(name: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,26 +23,20 @@ from callback_sdk.errors import (
 )
 from callback_sdk.redaction import Secret
 from tests.growth import assert_linear
+from tests.rawserver import RawServer, read_request
 from tests.unit.client.jobs import ACCEPTED, BUCKET, DATA, PREDICT, SIGNATURE, SIGNED, TOKEN, s3_fields, shown
 
 
 @contextlib.contextmanager
 def answering(response: bytes) -> Iterator[str]:
-    """Serve one connection the same bytes for each request, whatever they are."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=_answer_once, args=(server, response))
-        thread.start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}/api/v2"
-        thread.join(10)
+    """Serve the same bytes for each request, whatever they are."""
 
-
-def _answer_once(server: socket.socket, response: bytes) -> None:
-    connection, _ = server.accept()
-    with connection, contextlib.suppress(ConnectionError):
-        data = connection.recv(65536)
-        while b"\r\n\r\n" not in data:
-            data += connection.recv(65536)
+    def script(connection: socket.socket, _: int) -> None:
+        read_request(connection)
         connection.sendall(response)
+
+    with RawServer(script) as server:
+        yield f"{server.url}/api/v2"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import sys
 import tempfile
 import threading
 import tracemalloc
@@ -139,6 +140,23 @@ def test_file_that_is_not_json_is_an_error_that_names_it(tmp_path: Path, content
     with path.open("rb") as file, pytest.raises(EncodingError, match=r"results\.json .* JSON document") as caught:
         made(path if as_path else file)
     assert "xxxx" not in str(caught.value)
+
+
+class Forgetful(io.BytesIO):
+    """A file whose reads look methods up anew, so that they fail when an exception is pending."""
+
+    name = "results.json"
+
+    def read(self, size: int | None = -1) -> bytes:
+        sys._clear_type_cache()
+        return super().read(size)
+
+
+@pytest.mark.parametrize("content", [b"[%b]", b"%b", b'{"a": %b, "b": [1, {"c": null}]}', b'{"a": %b%%b}'])
+def test_integer_with_too_many_digits_is_an_error_of_the_document(content: bytes) -> None:
+    """ijson goes on with a pending exception, which makes lookups outside the type cache fail."""
+    with pytest.raises(EncodingError, match="holds no valid JSON document"):
+        made(Forgetful((content % (b"1" * 5_000)).replace(b"%b", b" " * 2 * CHUNK_SIZE)))
 
 
 def test_nothing_passes_that_python_could_not_parse() -> None:
