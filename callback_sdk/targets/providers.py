@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from functools import cache
-from itertools import product
 
 from attrs import define
 
@@ -12,49 +12,18 @@ from callback_sdk.errors import ConfigurationError, InvalidTargetError
 from callback_sdk.parsing import several
 from callback_sdk.redaction import SecretURL
 from callback_sdk.targets.hosts import port_of
-
-AMAZON_SUFFIXES = ("amazonaws.com", "amazonaws.com.cn")
-"""Domains of Amazon's partitions ("Amazon Simple Storage Service endpoints and quotas", AWS General Reference)."""
-
-_AMAZON = tuple(
-    f"{service}.{place}{suffix}"
-    for service, place, suffix in product(
-        # The service label may have a suffix: s3-accelerate, s3-accesspoint, s3-fips, s3express-usw2-az1.
-        ("s3", "s3-*", "s3express-*"),
-        ("", "*.", "dualstack.*.", "*.vpce."),
-        AMAZON_SUFFIXES,
-    )
-)
-
-_PROVIDERS = {
-    "Amazon S3": _AMAZON,
-    "Cloudflare R2": (
-        "*.eu.r2.cloudflarestorage.com",
-        "*.fedramp.r2.cloudflarestorage.com",
-        "*.r2.cloudflarestorage.com",
-    ),
-    "Wasabi": ("s3.wasabisys.com", "s3.*.wasabisys.com", "s3-*.wasabisys.com"),
-    "Backblaze B2": ("s3.*.backblazeb2.com",),
-    "DigitalOcean Spaces": ("*.digitaloceanspaces.com",),
-    "Google Cloud Storage": ("storage.googleapis.com", "storage.cloud.google.com"),
-    "Azure Blob Storage": (
-        "*.blob.core.windows.net",
-        "*.blob.core.usgovcloudapi.net",
-        "*.blob.core.chinacloudapi.cn",
-        "*.blob.storage.azure.net",
-    ),
-}
-"""Providers and their endpoints, from the page of service endpoints of each.
-
-`*` stands for the rest of one label. The labels before an endpoint are the bucket's name.
-"""
+from callback_sdk.targets.provider_table import AMAZON, CONFIGURED, PROVIDERS, Provider
 
 
 @cache
-def _endpoints() -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Return each endpoint's provider and labels, the last label first."""
-    pairs = ((name, tuple(reversed(text.split(".")))) for name, texts in _PROVIDERS.items() for text in texts)
-    return tuple(pairs)
+def _endpoints() -> dict[str, tuple[tuple[Provider, tuple[str, ...]], ...]]:
+    """Return each endpoint's provider and labels, the last label first, by the last label."""
+    found: dict[str, list[tuple[Provider, tuple[str, ...]]]] = defaultdict(list)
+    for provider in PROVIDERS:
+        for endpoint in provider.endpoints:
+            labels = tuple(reversed(endpoint.split(".")))
+            found[labels[0]].append((provider, labels))
+    return {label: tuple(pairs) for label, pairs in found.items()}
 
 
 @define(frozen=True)
@@ -76,7 +45,7 @@ class StorageProviders:
         """
         return cls(frozenset(_endpoint(url) for url in several("storage_endpoints", endpoints)))
 
-    def provider(self, url: SecretURL) -> str | None:
+    def provider(self, url: SecretURL) -> Provider | None:
         """Return the provider of a URL's host; None for an unknown host."""
         found = self._find(url)
         return found[0] if found else None
@@ -86,31 +55,31 @@ class StorageProviders:
         found = self._find(url)
         return found[1] if found else None
 
-    def _find(self, url: SecretURL) -> tuple[str, str] | None:
+    def _find(self, url: SecretURL) -> tuple[Provider, str] | None:
         host = _host(url)
         if found := _provider_and_bucket(host):
             return found
         for endpoint, port in self.endpoints:
             # Virtual-hosted style: the bucket is a subdomain of the endpoint.
             if port == port_of(url) and (host == endpoint or host.endswith(f".{endpoint}")):
-                return "a configured storage endpoint", host.removesuffix(endpoint).removesuffix(".")
+                return CONFIGURED, host.removesuffix(endpoint).removesuffix(".")
         return None
 
 
 def amazon_bucket(url: SecretURL) -> str | None:
     """Return the bucket in a host of Amazon S3, `""` if it is in the path; None for any other host."""
     found = _provider_and_bucket(_host(url))
-    return found[1] if found and found[0] == "Amazon S3" else None
+    return found[1] if found and found[0] is AMAZON else None
 
 
 def _host(url: SecretURL) -> str:
     return url.host.lower().rstrip(".")
 
 
-def _provider_and_bucket(host: str) -> tuple[str, str] | None:
+def _provider_and_bucket(host: str) -> tuple[Provider, str] | None:
     # Label by label, in linear time: a regular expression for all endpoints backtracks exponentially ("s3-a-a-a…").
     labels = host.split(".")[::-1]
-    for provider, endpoint in _endpoints():
+    for provider, endpoint in _endpoints().get(labels[0], ()):
         if len(labels) >= len(endpoint) and all(map(_matches, labels, endpoint)):
             return provider, ".".join(labels[len(endpoint) :][::-1])
     return None

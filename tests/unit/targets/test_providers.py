@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from callback_sdk.redaction import SecretURL
+from callback_sdk.targets.provider_table import CONFIGURED
 from callback_sdk.targets.providers import StorageProviders, amazon_bucket
 from tests.growth import assert_linear
 
@@ -56,7 +57,7 @@ def test_host_tells_the_store_and_the_bucket(host: str, bucket: str | None) -> N
 
 def test_endpoint_counts_with_its_port() -> None:
     """Another port is another server."""
-    assert ENDPOINTS.provider(SecretURL("http://10.0.0.5:9000/b/k")) == "a configured storage endpoint"
+    assert ENDPOINTS.provider(SecretURL("http://10.0.0.5:9000/b/k")) is CONFIGURED
     assert ENDPOINTS.provider(SecretURL("http://10.0.0.5:9001/b/k")) is None
     assert ENDPOINTS.provider(SecretURL("http://minio.example.org/b/k")) is None
 
