@@ -61,7 +61,7 @@ def test_what_is_not_asked_for_is_not_called(client: Client) -> None:
 @pytest.mark.parametrize(
     ("features", "parameters", "words"),
     [
-        ({"b": [1]}, None, "There is no column 'a'"),
+        ({"b": [1]}, None, "Column 'a' is missing."),
         ({"a": [1, None]}, None, "Row 1, column 'a'"),
         ({"a": [1]}, {"factor": "two"}, "factor: 'two' is not of type 'number'"),
         ({"a": [1]}, {"facter": 2}, "'facter' was unexpected"),

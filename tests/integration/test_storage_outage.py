@@ -110,7 +110,7 @@ def test_a_task_that_waits_for_storage_can_be_canceled(topology: Topology, stora
     with topology.client() as client:
         storage.freeze()
         task = client.run_algorithm("many", SMALL)
-        wait_until(lambda: "Results can't be kept" in topology.log, what="the outage")
+        wait_until(lambda: "Results can't be stored" in topology.log, what="the outage")
         assert task.cancel().status == "Canceled"
         scratch = topology.data / "scratch"
         wait_until(lambda: not list(scratch.glob("*/*.results")), what="the end of its files")

@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     import pyarrow
 
 _MOST = 5
-"""Problems that an error names."""
+"""Maximum number of problems in an error message."""
 
 _LONGEST = 200
-"""Characters of one that it shows: it may quote the data."""
+"""Maximum characters of one problem in an error message; the text of a problem may quote the data."""
 
 _EXAMPLES: Mapping[str, Any] = {"number": 0.0, "integer": 0, "string": "", "boolean": False, "array": [], "object": {}}
 
 
 @define(frozen=True)
 class ColumnSchema:
-    """A column, or a parameter, for people.
+    """Description of a column or a parameter for users.
 
     Attributes:
-        name: What it is called.
-        type: What is in it.
-        description: What it means.
-        required: Whether it has to be there.
+        name: The column's name.
+        type: Type of the values.
+        description: Meaning of the values.
+        required: Whether the column must be present.
     """
 
     name: str
@@ -49,19 +49,19 @@ class ColumnSchema:
 
 
 class FeaturesSchema(ABC):
-    """What an algorithm declares of its features."""
+    """The schema of an algorithm's features."""
 
     def check(self, features: Features) -> None:
-        """Hold features against it.
+        """Validate features.
 
         Raises:
-            FeaturesError: They don't fit; the text names columns and rows.
+            FeaturesError: The features are invalid; the message names columns and rows.
         """
         problems = list(itertools.islice(self._problems(features), _MOST + 1))
         if problems:
             raise FeaturesError(
-                f"The features don't fit the algorithm. {_listed(problems)}",
-                hint="Its template shows what they look like.",
+                f"The features don't match the algorithm's schema. {_listed(problems)}",
+                hint="The algorithm's template shows valid features.",
             )
 
     @abstractmethod
@@ -70,7 +70,7 @@ class FeaturesSchema(ABC):
 
     @abstractmethod
     def example(self) -> Any:
-        """Return features of one row, as JSON has them."""
+        """Return example features with one row, in the form of the JSON document."""
 
     @abstractmethod
     def _problems(self, features: Features) -> Iterator[str]: ...
@@ -78,10 +78,10 @@ class FeaturesSchema(ABC):
 
 @define(frozen=True)
 class JSONFeaturesSchema(FeaturesSchema):
-    """Features whose every row is declared by a JSON Schema.
+    """A JSON Schema that each row of the features must match.
 
     Attributes:
-        schema: Of one record: an object with the columns as its properties.
+        schema: Schema of one record, an object with the columns as properties.
     """
 
     schema: Mapping[str, Any] = field(repr=False)
@@ -98,7 +98,7 @@ class JSONFeaturesSchema(FeaturesSchema):
         table = features.to_dict()
         missing = [name for name in self.schema.get("required", ()) if name not in table]
         if missing:
-            yield from (f"There is no column {name!r}." for name in missing)
+            yield from (f"Column {name!r} is missing." for name in missing)
             return
         validator = Schema(self.schema)
         for row, values in enumerate(zip(*table.values(), strict=True)):
@@ -111,11 +111,11 @@ class JSONFeaturesSchema(FeaturesSchema):
 
 @define(frozen=True)
 class ArrowFeaturesSchema(FeaturesSchema):
-    """Features whose columns are declared by an Arrow schema; others may be there as well.
+    """An Arrow schema of the columns. Features may have other columns too.
 
     Attributes:
-        schema: A column may have nulls unless its field is not nullable, and any type that can be cast to the field's
-            without a loss.
+        schema: The schema. A column may have any type that can be cast to the field's type without loss, and nulls if
+            the field is nullable.
     """
 
     schema: pyarrow.Schema = field(repr=False)
@@ -135,35 +135,35 @@ class ArrowFeaturesSchema(FeaturesSchema):
         table = features.to_columns()
         for one in self.schema:
             if one.name not in table:
-                yield f"There is no column {one.name!r}."
+                yield f"Column {one.name!r} is missing."
             elif (problem := _misfit(table[one.name], one)) is not None:
                 yield f"Column {one.name!r}, {problem}."
 
 
 @define(frozen=True)
 class ParametersSchema:
-    """What an algorithm declares of its parameters.
+    """The schema of an algorithm's parameters.
 
     Attributes:
-        schema: A JSON Schema of the whole object.
+        schema: JSON Schema of the object of all parameters.
     """
 
     schema: Mapping[str, Any] = field(repr=False)
 
     def check(self, parameters: Mapping[str, Any]) -> None:
-        """Hold parameters against it.
+        """Validate parameters.
 
         Raises:
-            ParametersError: They don't fit; the text names them.
+            ParametersError: The parameters are invalid; the message names them.
         """
         problems = [
-            f"{'.'.join(map(str, error.absolute_path)) or 'They'}: {sentence(error.message[:_LONGEST])}"
-            for error in _errors(Schema(self.schema), dict(parameters), ParametersError, "They")
+            f"{'.'.join(map(str, error.absolute_path)) or 'Parameters'}: {sentence(error.message[:_LONGEST])}"
+            for error in _errors(Schema(self.schema), dict(parameters), ParametersError, "Parameters")
         ]
         if problems:
             raise ParametersError(
-                f"The parameters don't fit the algorithm. {_listed(problems)}",
-                hint="Its template shows what they look like.",
+                f"The parameters don't match the algorithm's schema. {_listed(problems)}",
+                hint="The algorithm's template shows valid parameters.",
             )
 
     def columns(self) -> list[ColumnSchema]:
@@ -171,15 +171,15 @@ class ParametersSchema:
         return _columns(self.schema)
 
     def example(self) -> Any:
-        """Return parameters that are good for an example."""
+        """Return example parameters."""
         return _example(self.schema)
 
 
 def declare_features(name: str, schema: Any) -> FeaturesSchema | None:
-    """Return what a schema declares of features; None without one.
+    """Return the schema of an algorithm's features; None if `schema` is None.
 
     Raises:
-        ConfigurationError: It is none.
+        ConfigurationError: The schema is invalid.
     """
     if schema is None:
         return None
@@ -188,22 +188,22 @@ def declare_features(name: str, schema: Any) -> FeaturesSchema | None:
     if type(schema).__module__.partition(".")[0] == "pyarrow" and hasattr(schema, "metadata"):
         return ArrowFeaturesSchema(schema)
     raise ConfigurationError(
-        f"The features of {name!r} are declared by a {type(schema).__name__}.",
+        f"The schema of the features of {name!r} is of type {type(schema).__name__}.",
         hint="Give a JSON Schema of one record as a dict, or a pyarrow.Schema.",
     )
 
 
 def declare_parameters(name: str, schema: Any) -> ParametersSchema | None:
-    """Return what a schema declares of parameters; None without one.
+    """Return the schema of an algorithm's parameters; None if `schema` is None.
 
     Raises:
-        ConfigurationError: It is none.
+        ConfigurationError: The schema is invalid.
     """
     if schema is None:
         return None
     if not isinstance(schema, Mapping):
         raise ConfigurationError(
-            f"The parameters of {name!r} are declared by a {type(schema).__name__}.",
+            f"The schema of the parameters of {name!r} is of type {type(schema).__name__}.",
             hint="Give a JSON Schema as a dict.",
         )
     return ParametersSchema(_checked(name, "parameters", schema))
@@ -215,12 +215,12 @@ def _checked(name: str, what: str, schema: Mapping[str, Any]) -> Mapping[str, An
     except SchemaProblemError as error:
         raise ConfigurationError(
             f"The schema of {what} of {name!r} can't be used: {error}.",
-            hint="See https://json-schema.org/draft/2020-12, and RE2's syntax for patterns.",
+            hint="See https://json-schema.org/draft/2020-12, and for patterns the syntax of RE2.",
         ) from None
     if schema.get("type", "object") != "object":
         raise ConfigurationError(
             f"The schema of {what} of {name!r} is of type {schema['type']!r}.",
-            hint='Give one of type "object", with properties.',
+            hint='Give a schema of type "object", with properties.',
         )
     return {"type": "object", **schema}
 
@@ -230,7 +230,8 @@ def _errors(schema: Schema, value: Any, kind: type[CallbackSDKError], what: str)
         return schema.problems(value, _MOST + 1)
     except TooComplexError:
         raise kind(
-            f"{what}: it takes too long to check, or is nested too deeply.", hint="Send less, or less deeply nested."
+            f"{what}: the validation takes too long, or the values are nested too deeply.",
+            hint="Send less data, or data that is less deeply nested.",
         ) from None
 
 
@@ -258,7 +259,7 @@ def _example(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _value(schema: Any) -> Any:
-    """Return a value that fits a schema, as far as it says one."""
+    """Return an example value for a schema: a value that the schema names, or one of its type."""
     if not isinstance(schema, Mapping):
         return None
     for given in ("default", "const"):
@@ -289,7 +290,7 @@ def _arrow_example(kind: Any) -> Any:
 
 
 def _misfit(column: Any, wanted: Any) -> str | None:
-    """Return what is wrong with a column, and in which row; None when nothing is."""
+    """Return a description of the first problem of a column, with its row; None if the column is valid."""
     import pyarrow as pa
 
     def fits(start: int, stop: int) -> bool:
@@ -304,16 +305,16 @@ def _misfit(column: Any, wanted: Any) -> str | None:
     if not fits(0, len(column)):
         row = _first_misfit(fits, len(column))
         value = column[row] if isinstance(column, list) else column[row].as_py()
-        return f"row {row}: {str(value)[:_LONGEST]!r} is no {wanted.type}"
+        return f"row {row}: {str(value)[:_LONGEST]!r} is not a valid {wanted.type}"
     if not wanted.nullable:
         nulls = [value is None for value in column] if isinstance(column, list) else column.is_null().to_pylist()
         if True in nulls:
-            return f"row {nulls.index(True)}: there is no value"
+            return f"row {nulls.index(True)}: the value is missing"
     return None
 
 
 def _first_misfit(fits: Callable[[int, int], bool], count: int) -> int:
-    """Find the row with which a column ceases to fit: all before it do."""
+    """Return the first row that doesn't fit, by bisection of prefixes."""
     low, high = 0, count
     while high - low > 1:
         middle = (low + high) // 2
@@ -322,7 +323,7 @@ def _first_misfit(fits: Callable[[int, int], bool], count: int) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value of Parquet as JSON would have it."""
+    """Convert a value from Parquet to the value that JSON would contain."""
     if isinstance(value, (datetime, date, time)):
         return value.isoformat()
     return float(value) if isinstance(value, Decimal) else value
@@ -333,4 +334,4 @@ def _described(metadata: Mapping[bytes, bytes] | None) -> str:
 
 
 def _listed(problems: list[str]) -> str:
-    return " ".join([*problems[:_MOST], "There are more."] if len(problems) > _MOST else problems)
+    return " ".join([*problems[:_MOST], "Further problems are not listed."] if len(problems) > _MOST else problems)

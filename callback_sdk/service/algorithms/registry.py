@@ -7,7 +7,7 @@ import functools
 import importlib
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
@@ -43,10 +43,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 TEMPLATES = ("input", "output", "parameters")
-"""What a template may be of."""
+"""Kinds of templates."""
 
 SCHEMA = "schema"
-"""The picture that is drawn of what an algorithm declares."""
+"""Kind of the graph that is drawn from the declared schemas."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -58,20 +58,20 @@ class AlgorithmVersion:
     """One version of an algorithm.
 
     Attributes:
-        name: Its id in the REST API.
-        version: Which version of it.
-        timeout: How long one run may take.
-        memory_limit: Bytes of memory that one run may take, its own child processes included; None for the service's
-            own limit, `math.inf` for none.
-        description: What it does, for people.
-        function: Called with features, parameters and context.
-        fit: Called likewise to train it; None when it can't be trained.
-        templates: Examples of what it takes and gives, by `"input"`, `"output"` and `"parameters"`.
-        graphs: PNG pictures of it, by what they show; the first one is shown to who names none.
-        features: What it declares of its features; None when nothing.
-        parameters: What it declares of its parameters; None when nothing.
-        evaluations: What judges its predictions, by name, when that is asked for.
-        monitors: What watches them, likewise.
+        name: The algorithm's id in the REST API.
+        version: Name of the version.
+        timeout: Maximum duration of one run.
+        memory_limit: Maximum memory of one run in bytes, child processes included; None for the service's default,
+            `math.inf` for no limit.
+        description: A short description for users.
+        function: The algorithm, called with features, parameters and context.
+        fit: The training, called with features, parameters and context; None if the algorithm can't be trained.
+        templates: Example values that can be represented in JSON, by kind: `"input"`, `"output"` and `"parameters"`.
+        graphs: Paths of PNG images, by kind. Callers that name no kind get the first one.
+        features: The declared schema of the features; None if the algorithm declares none.
+        parameters: The declared schema of the parameters; None if the algorithm declares none.
+        evaluations: Functions that evaluate the predictions when a task requests it, by name.
+        monitors: Functions that monitor the predictions unless a task disables monitoring, by name.
     """
 
     name: str
@@ -90,7 +90,7 @@ class AlgorithmVersion:
 
     @property
     def graph_kinds(self) -> tuple[str, ...]:
-        """What there are pictures of: those that were registered, and that of what it declares."""
+        """Kinds of the available graphs: the registered ones, and the one drawn from the declared schemas."""
         return (*self.graphs, SCHEMA) if self._is_declared and SCHEMA not in self.graphs else tuple(self.graphs)
 
     @property
@@ -98,17 +98,30 @@ class AlgorithmVersion:
         return self.features is not None or self.parameters is not None
 
     def template(self, kind: str) -> bytes | None:
-        """Return the template of this kind as JSON, made from what is declared when none was registered."""
+        """Return a template as JSON: the registered one, otherwise an example made from the declared schema.
+
+        Args:
+            kind: `"input"`, `"output"` or `"parameters"`.
+
+        Returns:
+            UTF-8 encoded JSON; None if the algorithm has no template of this kind.
+        """
         if kind in self.templates:
             return encode(self.templates[kind]).data
         declared = {"input": self.features, "parameters": self.parameters}.get(kind)
         return None if declared is None else encode(declared.example()).data
 
     def graph(self, kind: str | None = None) -> bytes | None:
-        """Return the picture of this kind as PNG, the first one when none is named; None when there is none.
+        """Return a graph as a PNG file.
+
+        Args:
+            kind: One of `graph_kinds`; the first one if None.
+
+        Returns:
+            Bytes of the PNG file; None if the algorithm has no graph of this kind.
 
         Raises:
-            MissingExtraError: It is to be drawn, and Pillow is not installed.
+            MissingExtraError: The graph has to be drawn, and Pillow is not installed.
         """
         wanted = next(iter(self.graph_kinds), "") if kind is None else kind
         if wanted in self.graphs:
@@ -122,13 +135,13 @@ class AlgorithmVersion:
 
 
 class RegisteredAlgorithm(Generic[P, R]):
-    """An algorithm's function for its author: it is called as before, and takes what belongs to it.
+    """A registered function. It can still be called, and its decorators register evaluations, monitors and training.
 
     Args:
-        function: The function itself.
-        registry: Where it is registered.
+        function: The function that was registered.
+        registry: The registry that contains it.
         name: The algorithm's name.
-        version: Which version of it.
+        version: Name of the version.
     """
 
     def __init__(self, function: Callable[P, R], registry: Registry, name: str, version: str) -> None:
@@ -146,33 +159,34 @@ class RegisteredAlgorithm(Generic[P, R]):
         return f"Registered({self._name!r}, version={self._version!r})"
 
     def evaluation(self, name: str) -> Callable[[E], E]:
-        """Register the function below to judge the predictions, when whoever submits a task asks for evaluations.
+        """Register the decorated function as an evaluation. It runs when a task requests evaluations.
 
-        It is called with features, parameters, predictions and context, and what it returns is
-        `evaluations[name]` of the results. When it raises, that is `{"error": "..."}`: no predictions are lost by it.
-        With `evaluate={"name": {...}}` only the named ones are called, with these options as
-        `context.evaluation_options`.
+        The function is called with features, parameters, predictions and context. Its return value becomes
+        `evaluations[name]` of the results. If the function raises, the entry is `{"error": "..."}`, and the predictions
+        are still delivered. If a task passes `evaluate={"name": {...}}`, only the named evaluations run, with these
+        options as `context.evaluation_options`.
 
         Raises:
-            ConfigurationError: There is one of this name already.
+            ConfigurationError: The name is invalid, or the algorithm already has an evaluation of this name.
         """
         return self._registry._add_hook(self._name, self._version, "evaluations", name)
 
     def monitor(self, name: str) -> Callable[[E], E]:
-        """Register the function below to watch the predictions, unless whoever submits a task asks for no monitoring.
+        """Register the decorated function as a monitor. It runs for every task that doesn't disable monitoring.
 
-        It is called as an evaluation is, and what it returns is `monitors[name]` of the results.
+        The function is called with the arguments of an evaluation. Its return value becomes `monitors[name]` of the
+        results.
 
         Raises:
-            ConfigurationError: There is one of this name already.
+            ConfigurationError: The name is invalid, or the algorithm already has a monitor of this name.
         """
         return self._registry._add_hook(self._name, self._version, "monitors", name)
 
     def fit(self, function: A) -> A:
-        """Register the function below to train the algorithm; see `Registry.fit`.
+        """Register the decorated function as the training of the algorithm; see `Registry.fit`.
 
         Raises:
-            ConfigurationError: It has such a function already.
+            ConfigurationError: The version already has a training.
         """
         return self._registry.fit(self._name, version=self._version)(function)
 
@@ -206,32 +220,35 @@ class Registry:
         features: Mapping[str, Any] | SupportsArrowSchema | None = None,
         parameters: Mapping[str, Any] | None = None,
     ) -> Callable[[Callable[P, R]], RegisteredAlgorithm[P, R]]:
-        """Register the function below under a name. It can still be called as it is, and takes what belongs to it:
+        """Register the decorated function as an algorithm.
+
+        The function can still be called. Its decorators register evaluations, monitors and a training:
 
             @thermal_fatigue.evaluation("damage")
             def damage(features, parameters, predictions, context): ...
 
         Args:
-            name: Its id in the REST API: letters, digits, `.`, `_` and `-`.
-            version: Who asks for no version gets the one that was registered last.
-            timeout: Maximum duration of one run, a `timedelta` or seconds; then its process is killed and the task
-                fails.
-            memory_limit: Bytes of memory that one run may take beyond what its process held before, its own child
-                processes included; above that it is killed and the task has failed. Pages that forked processes share
-                count once, and those of files not at all. The service's `--memory-limit` when None, no limit when
-                `math.inf`.
-            description: What it does; the first line of the docstring when not given.
-            templates: Examples, as JSON has them, of what the algorithm takes and gives: by `"input"`, `"output"`
-                and `"parameters"`.
-            graphs: Paths of PNG pictures, by what they show; the first one is shown to who names none.
-            features: What its features have to be: a JSON Schema of one record, which looks at each row, or an Arrow
-                schema, which looks at whole columns and so is the one for large tables. Templates and a picture are
-                made from it.
-            parameters: A JSON Schema of its parameters.
+            name: The algorithm's id in the REST API, up to 128 characters: letters, digits, `.`, `_` and `-`.
+            version: Name of the version. Callers that name no version get the one registered last.
+            timeout: Maximum duration of one run, a `timedelta` or seconds. After that the process of the run is killed
+                and the task fails.
+            memory_limit: Maximum memory of one run in bytes, child processes included, in addition to the memory that
+                its process used before the run. A run above the limit is killed and the task fails. Pages that forked
+                processes share count once, and pages of files don't count. None for the service's `--memory-limit`,
+                `math.inf` for no limit.
+            description: A short description; the first line of the function's docstring by default.
+            templates: Example values that can be represented in JSON, by kind: `"input"`, `"output"` and
+                `"parameters"`.
+            graphs: Paths of PNG images, by kind. Callers that name no kind get the first one.
+            features: Schema of the features: a JSON Schema of one record, which validates each row, or an Arrow schema,
+                which validates whole columns and is faster for large tables. The input template and the graph
+                `"schema"` are made from it.
+            parameters: A JSON Schema of the parameters.
 
         Raises:
-            ConfigurationError: The name can't be part of a URL, or is taken, the time-out or the memory limit is not
-                positive, a template is no JSON, a graph is no PNG file, or a schema is none.
+            ConfigurationError: The name or version has other characters or exists already, the timeout or the memory
+                limit is not positive, a template can't be represented in JSON, a graph is not a PNG file, or a schema
+                is invalid.
         """
         _check(name, version, memory_limit)
         limit = to_timedelta(f"The timeout of {name!r}", timeout)
@@ -243,8 +260,8 @@ class Registry:
             versions = self._algorithms.setdefault(name, {})
             if version in versions:
                 raise ConfigurationError(
-                    f"Algorithm {name!r} has its version {version!r} already.",
-                    hint="Give the new one another version.",
+                    f"Version {version!r} of algorithm {name!r} is already registered.",
+                    hint="Give the new version another name.",
                 )
             lines = (function.__doc__ or "").strip().splitlines()
             text = description if description is not None else (lines[0] if lines else "")
@@ -265,23 +282,23 @@ class Registry:
         return register
 
     def fit(self, name: str, *, version: str | None = None) -> Callable[[A], A]:
-        """Register the function below to train an algorithm that is registered already.
+        """Register the decorated function as the training of a registered algorithm.
 
-        It is called like the algorithm itself, and what it returns is the task's result.
+        The function is called with features, parameters and context. Its return value is the result of the task.
 
         Args:
             name: The algorithm's name.
-            version: Which version of it; the one that was registered last when None.
+            version: Name of the version; the one registered last if None.
 
         Raises:
-            UnknownAlgorithmError: There is no such algorithm or version.
-            ConfigurationError: It has such a function already.
+            UnknownAlgorithmError: The algorithm or the version doesn't exist.
+            ConfigurationError: The version already has a training.
         """
         algorithm = self.get(name, version)
         if algorithm.fit is not None:
             raise ConfigurationError(
-                f"Version {algorithm.version!r} of {name!r} has a function that trains it already.",
-                hint="Register one for each version.",
+                f"Version {algorithm.version!r} of {name!r} already has a training.",
+                hint="Register one training for each version.",
             )
 
         def register(function: A) -> A:
@@ -291,16 +308,16 @@ class Registry:
         return register
 
     def _add_hook(self, name: str, version: str, kind: str, hook: str) -> Callable[[E], E]:
-        """Register the function below as an evaluation or a monitor; see `RegisteredAlgorithm`.
+        """Register the decorated function as an evaluation or a monitor; see `RegisteredAlgorithm`.
 
         Args:
             name: The algorithm's name.
-            version: Which version of it.
+            version: Name of the version.
             kind: `"evaluations"` or `"monitors"`.
-            hook: The function's own name.
+            hook: Name of the evaluation or monitor.
 
         Raises:
-            ConfigurationError: There is one of this name already, or the name is none.
+            ConfigurationError: The name is invalid, or exists already.
         """
 
         def register(function: E) -> E:
@@ -308,8 +325,8 @@ class Registry:
             known: Mapping[str, EvaluationFunction] = getattr(algorithm, kind)
             if hook in known or not _NAME.fullmatch(hook):
                 raise ConfigurationError(
-                    f"{hook!r} can't be one of the {kind} of {name!r}.",
-                    hint="Use a name that it doesn't have yet, of letters, digits, '.', '_' and '-'.",
+                    f"{hook!r} can't be the name of one of the {kind} of {name!r}.",
+                    hint="Use a new name of letters, digits, '.', '_' and '-'.",
                 )
             self._algorithms[name][version] = evolve(cast("Any", algorithm), **{kind: {**known, hook: function}})
             return function
@@ -329,18 +346,18 @@ class Registry:
         """Return all versions of an algorithm, in the order of registration.
 
         Raises:
-            UnknownAlgorithmError: There is none of this name; the text names similar ones.
+            UnknownAlgorithmError: The algorithm doesn't exist; the message suggests similar names.
         """
         try:
             return tuple(self._algorithms[name].values())
         except KeyError:
-            raise _unknown("algorithm", name, self._algorithms) from None
+            raise _unknown(f"Algorithm {name[:200]!r}", name, self._algorithms) from None
 
     def get(self, name: str, version: str | None = None) -> AlgorithmVersion:
-        """Return one version of an algorithm, the one registered last when none is named.
+        """Return one version of an algorithm; the one registered last if `version` is None.
 
         Raises:
-            UnknownAlgorithmError: There is none; the text names similar ones.
+            UnknownAlgorithmError: The algorithm or version doesn't exist; the message suggests similar names.
         """
         versions = self.versions(name)
         if version is None:
@@ -348,17 +365,17 @@ class Registry:
         for algorithm in versions:
             if algorithm.version == version:
                 return algorithm
-        raise _unknown(f"version of {name!r}", version, [algorithm.version for algorithm in versions])
+        raise _unknown(f"Version {version[:200]!r} of {name!r}", version, [algorithm.version for algorithm in versions])
 
 
 def load(name: str) -> Registry:
-    """Import a registry by the name of its module and of itself; the working directory is searched too.
+    """Import a registry. The working directory is searched too.
 
     Args:
-        name: Such as `"pkg.module:registry"`.
+        name: Module and variable, such as `"pkg.module:registry"`.
 
     Raises:
-        ConfigurationError: There is no such module, or nothing of this name in it, or it is no registry.
+        ConfigurationError: The module or the variable doesn't exist, or the variable is not a `Registry`.
     """
     module_name, colon, attribute = name.partition(":")
     if not (module_name and colon and attribute):
@@ -374,8 +391,8 @@ def load(name: str) -> Registry:
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise ConfigurationError(
-                f"There is no module {error.name!r}, which {name!r} asks for.",
-                hint="Check the spelling, and run the command in the folder that holds the module.",
+                f"Module {error.name!r} of {name!r} doesn't exist.",
+                hint="Check the spelling, and run the command in the directory that contains the module.",
             ) from None
         raise
     found = getattr(module, attribute, None)
@@ -386,8 +403,8 @@ def load(name: str) -> Registry:
         )
     if not isinstance(found, Registry):
         raise ConfigurationError(
-            f"{name!r} is of type {type(found).__name__}.",
-            hint="Name a variable that holds a callback_sdk.service.Registry.",
+            f"{name!r} is of type {type(found).__name__}, not a Registry.",
+            hint="Name the variable that holds a callback_sdk.service.Registry.",
         )
     return found
 
@@ -401,7 +418,7 @@ def _check(name: str, version: str, memory_limit: float | None) -> None:
             )
     if name == "tasks":
         raise ConfigurationError("'tasks' can't be an algorithm's name.", hint="The REST API uses it; choose another.")
-    # Not "<=": NaN is no limit either.
+    # "not (… > 0)" instead of "<= 0" rejects NaN too, because every comparison with NaN is false.
     if memory_limit is not None and not (isinstance(memory_limit, (int, float)) and memory_limit > 0):
         raise ConfigurationError(f"The memory limit of {name!r} is not positive.", hint="Give a number of bytes.")
 
@@ -410,12 +427,14 @@ def _templates(name: str, templates: Mapping[str, Any]) -> dict[str, Any]:
     copies = {}
     for kind, template in templates.items():
         if kind not in TEMPLATES:
-            raise ConfigurationError(f"{name!r} has a template {kind!r}.", hint=f"There are {', '.join(TEMPLATES)}.")
+            raise ConfigurationError(
+                f"{kind!r} of {name!r} is not a kind of template.", hint=f"The kinds are {', '.join(TEMPLATES)}."
+            )
         try:
             copies[kind] = decode(encode(template, path=kind, only_finite=True).data)
         except EncodingError as error:
             raise ConfigurationError(
-                f"The template {kind!r} of {name!r} is no JSON: {error.message}", hint=error.hint
+                f"The template {kind!r} of {name!r} can't be represented in JSON: {error.message}", hint=error.hint
             ) from None
     return copies
 
@@ -429,16 +448,16 @@ def _graph(name: str, path: Path) -> Path:
             f"The graph {path} of {name!r} can't be read: {error.strerror}.", hint="Give the path of a PNG file."
         ) from error
     if not is_png:
-        raise ConfigurationError(f"The graph {path} of {name!r} is no PNG file.", hint="Save it as PNG.")
+        raise ConfigurationError(f"The graph {path} of {name!r} is not a PNG file.", hint="Save the image as PNG.")
     return path.absolute()
 
 
-def _unknown(what: str, name: str, known: Any) -> UnknownAlgorithmError:
+def _unknown(what: str, name: str, known: Iterable[str]) -> UnknownAlgorithmError:
     name, names = name[:200], list(known)
     hint = _similar(name, names).strip()
     if not hint:
-        hint = f"There are: {', '.join(names[:20])}." if names else "Nothing is registered."
-    return UnknownAlgorithmError(f"There is no {what} {name!r}.", hint=hint)
+        hint = f"Registered: {', '.join(names[:20])}." if names else "Nothing is registered."
+    return UnknownAlgorithmError(f"{what} doesn't exist.", hint=hint)
 
 
 def _similar(name: str, names: list[str]) -> str:

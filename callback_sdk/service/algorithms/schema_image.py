@@ -12,23 +12,23 @@ from callback_sdk.service.algorithms.input_schemas import ColumnSchema
 _WIDTH = 900
 _LINE, _GAP, _EDGE = 22, 10, 24
 _STARTS = (0, 240, 520)
-"""Where name, type and meaning begin, in pixels."""
+"""Left edges of the columns name, type and description, in pixels."""
 
 _LONGEST = 44
-"""Characters of a line of the meaning."""
+"""Maximum characters of a line of the description."""
 
 _TEXT, _FAINT, _BACK, _RULE = "#1c2024", "#5a636e", "#ffffff", "#d9dde2"
 
 
 def drawn(title: str, parts: Mapping[str, Sequence[ColumnSchema]]) -> bytes:
-    """Draw tables one below the other.
+    """Draw one table per schema, one below the other.
 
     Args:
-        title: What stands above them.
-        parts: Columns by what they are of.
+        title: Title of the image.
+        parts: Rows of each table, by the table's heading.
 
     Returns:
-        A PNG file.
+        Bytes of a PNG file.
 
     Raises:
         MissingExtraError: Pillow is not installed.

@@ -1,8 +1,9 @@
 """Validation by JSON Schemas (draft 2020-12) in linear time.
 
-A schema is its author's, and the values are anybody's. With the validator of jsonschema alone a pattern such as
-`(a+)+$` stops the process, `uniqueItems` compares all pairs, and references that call themselves twice double the work
-with each level. Patterns are therefore RE2's, items are compared by keys, and references are counted.
+The algorithm's author writes the schema, but the values are untrusted. In jsonschema's own validator, a pattern such as
+`(a+)+$` backtracks exponentially, `uniqueItems` compares all pairs, and a schema that refers to itself twice doubles
+the work with each level of nesting. Here RE2 matches the patterns, unique items are compared by hashable keys, and the
+number of followed references is bounded.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from callback_sdk.errors import MissingExtraError
 
 _FEW_REFERENCES = 10_000
 _REFERENCES = 5
-"""References that one value may take to check: some, and so many for each value in it."""
+"""Maximum references followed in the validation of one document: a constant, and a number per value in it."""
 
-# Keywords below which there are schemas, and not values or names.
+# Keywords that contain schemas: directly, by name, or in a list.
 _SCHEMAS_BY_NAME = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _LISTS_OF_SCHEMAS = ("allOf", "anyOf", "oneOf", "prefixItems")
 _SCHEMAS = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
@@ -31,35 +32,35 @@ _UNEVALUATED = ("unevaluatedProperties", "unevaluatedItems")
 
 
 class SchemaProblemError(ValueError):
-    """A schema can't be used; the text says why, and what to write instead."""
+    """A schema can't be used; the message gives the reason and an alternative."""
 
 
 class TooComplexError(Exception):
-    """A value takes too long to check against a schema that refers to itself."""
+    """The validation of a value follows too many references, or the value is nested too deeply."""
 
 
 @define
 class Schema:
-    """A schema that values are held against.
+    """A schema that validates values.
 
     Attributes:
-        schema: The schema.
+        schema: The JSON Schema, accepted by `check_schema`.
     """
 
     schema: Mapping[str, Any] = field(repr=False)
-    # The lists of the schema's `enum` as sets, by their identity: the schema keeps them alive.
+    # The values of each `enum` as a set, by the list's id(). The ids stay valid because the schema refers to the lists.
     enums: dict[int, frozenset[Hashable]] = field(factory=dict, init=False, repr=False)
     references: int = field(default=0, init=False)
 
     def problems(self, value: Any, most: int) -> list[Any]:
-        """Return jsonschema's errors of a value.
+        """Return the errors of a value, as `jsonschema.ValidationError`.
 
         Args:
-            value: As JSON has it.
-            most: How many errors, at most.
+            value: A decoded JSON value.
+            most: Maximum number of errors.
 
         Raises:
-            TooComplexError: It takes too long, or is nested too deeply.
+            TooComplexError: The validation follows too many references, or the value is nested too deeply.
         """
         self.references = _FEW_REFERENCES + _REFERENCES * _size(value)
         token = _current.set(self)
@@ -72,17 +73,17 @@ class Schema:
         raise TooComplexError
 
     def is_in(self, value: Any, enum: list[Any]) -> bool:
-        """Tell whether a value is one of those of an `enum` of this schema."""
+        """Return whether `enum`, a list in this schema, contains a value."""
         keys = self.enums.get(id(enum))
         if keys is None:
             keys = self.enums[id(enum)] = frozenset(map(_key, enum))
         return _key(value) in keys
 
     def refer(self) -> None:
-        """Count a reference.
+        """Count a followed reference.
 
         Raises:
-            TooComplexError: It is one too many.
+            TooComplexError: Too many references were followed.
         """
         self.references -= 1
         if self.references < 0:
@@ -93,19 +94,19 @@ _current: ContextVar[Schema] = ContextVar("schema")
 
 
 def check_schema(schema: Mapping[str, Any]) -> None:
-    """Make sure that a schema can be used.
+    """Check that a schema is valid and can be validated in linear time.
 
     Raises:
-        SchemaProblemError: It is no JSON Schema, or uses what can't be checked in linear time.
+        SchemaProblemError: The schema is invalid, or has a keyword that can't be validated in linear time.
     """
     from jsonschema.exceptions import SchemaError
     from referencing.exceptions import Unresolvable
 
     try:
-        # Without formats: that of patterns is Python's, and not RE2's.
+        # Formats are not checked: the format "regex" of jsonschema means Python's syntax, not RE2's.
         _validator_class().check_schema(schema, format_checker=None)
     except SchemaError as error:
-        raise SchemaProblemError(f"it is no JSON Schema: {error.message[:200]}") from None
+        raise SchemaProblemError(f"it is not a valid JSON Schema: {error.message[:200]}") from None
     resolver = _registry().resolver_with_root(_resource(schema))
     has_ids = False
     for part in _parts(schema):
@@ -120,12 +121,12 @@ def check_schema(schema: Mapping[str, Any]) -> None:
                 resolver.lookup(part["$ref"])
             except Unresolvable:
                 raise SchemaProblemError(
-                    f"it refers to {part['$ref'][:200]!r}, which isn't in it; nothing is fetched, so put it below $defs"
+                    f"it refers to {part['$ref'][:200]!r}, which it doesn't contain; add that schema under $defs"
                 ) from None
 
 
 def _parts(schema: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield a schema and all schemas in it."""
+    """Yield a schema and all its subschemas."""
     left = [schema]
     while left:
         part = left.pop()
@@ -138,7 +139,7 @@ def _parts(schema: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _size(value: Any) -> int:
-    """Count the values in a value."""
+    """Return the number of values in a JSON document, containers included."""
     count, left = 0, [value]
     while left:
         one = left.pop()
@@ -151,7 +152,7 @@ def _size(value: Any) -> int:
 
 
 def _key(value: Any) -> Hashable:
-    """Return what two values share that are equal in JSON: 1 and 1.0 are, 1 and true aren't (JSON Schema, 4.2.2)."""
+    """Return a key that is equal for values equal in JSON: 1 equals 1.0, but not true (JSON Schema Core, 4.2.2)."""
     if isinstance(value, bool) or value is None:
         return ("constant", value)
     if isinstance(value, list):
@@ -162,7 +163,7 @@ def _key(value: Any) -> Hashable:
 
 
 def _validator(schema: Mapping[str, Any]) -> Any:
-    # With a registry of its own: that of jsonschema would fetch what it doesn't know.
+    # With an empty registry: the default one of jsonschema fetches unknown references over HTTP.
     return _validator_class()(schema, registry=_registry())
 
 
@@ -245,7 +246,7 @@ def _matches(pattern: str, text: str) -> bool:
     try:
         return bool(_compiled(pattern).search(text))
     except UnicodeEncodeError:
-        # A lone surrogate, which UTF-8 doesn't have.
+        # A lone surrogate can't be encoded in UTF-8, which RE2 needs.
         return bool(_compiled(pattern).search(text.encode("utf-8", "replace").decode()))
 
 
@@ -254,7 +255,7 @@ def _compiled(pattern: str) -> Any:
     """Compile a pattern.
 
     Raises:
-        SchemaProblemError: RE2 doesn't know it.
+        SchemaProblemError: RE2 rejects the pattern.
     """
     try:
         import re2
@@ -262,13 +263,14 @@ def _compiled(pattern: str) -> Any:
         raise MissingExtraError("google-re2", extra="service") from None
     options = re2.Options()
     options.log_errors = False
-    # As ECMA-262 writes a character by its number, and RE2 doesn't; an even number of backslashes escape themselves.
+    # ECMA-262 writes a character's code as \uXXXX, RE2 as \x{XXXX}. After an even number of backslashes, "u" is a
+    # plain letter.
     text = re.sub(r"(\\\\)|\\u([0-9a-fA-F]{4})", lambda found: found[1] or rf"\x{{{found[2]}}}", pattern)
     try:
         return re2.compile(text, options)
     except re2.error as error:
         reason = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
     raise SchemaProblemError(
-        f"its pattern {pattern[:200]!r} can't be matched in linear time ({reason[:100]}): use no look-around, no back "
-        "reference and no repetition above 1000, but maxLength"
+        f"its pattern {pattern[:200]!r} can't be matched in linear time ({reason[:100]}): remove look-around, "
+        "back references and repetitions above 1000 (use maxLength)"
     )

@@ -1,4 +1,4 @@
-"""Features and results that are too large for the database: in a folder, or in an S3 bucket."""
+"""Blob storage for features and results that are too large for the database: a directory or an S3 bucket."""
 
 from callback_sdk.service.blobs.blobs import INLINE, BlobStorage, features_name, model_name, results_name
 from callback_sdk.service.blobs.errors import BlobMissingError, BlobStorageError, StorageUnavailableError

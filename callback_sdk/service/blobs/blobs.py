@@ -1,4 +1,4 @@
-"""What the service needs of a place for features and results that are too large for the database."""
+"""The interface of blob storage, and the names of the blobs."""
 
 from __future__ import annotations
 
@@ -8,83 +8,83 @@ from pathlib import Path
 from typing import Protocol
 
 INLINE = 64 * 1024
-"""Bytes up to which features and results lie in the database, where one commit keeps them with their task."""
+"""Maximum bytes of features or results that are stored as a row of the database, in the transaction of their task."""
 
 
 class BlobStorage(Protocol):
-    """Named sequences of bytes, each there whole or not at all, for every machine of the service."""
+    """Named blobs that every machine of the service can read. A blob exists completely or not at all."""
 
     def keep(self, source: Path, name: str) -> None:
-        """Take a file over, which is gone afterwards. On return it is kept for good.
+        """Store a file durably, and remove the source.
 
         Raises:
-            BlobStorageError: It can't be kept.
+            BlobStorageError: The blob can't be stored.
         """
         ...
 
     def copy(self, name: str, copy: str) -> None:
-        """Keep what is kept under another name too.
+        """Store the blob `name` under the name `copy` too.
 
         Raises:
-            BlobStorageError: It can't be kept.
+            BlobStorageError: The copy can't be stored.
         """
         ...
 
     def fetch(self, name: str, scratch: Path) -> AbstractContextManager[Path]:
-        """Give a file with the bytes to read.
+        """Provide a blob as a local file, within the context.
 
         Args:
-            name: Which.
-            scratch: Folder on this machine for a copy, where one is needed.
+            name: Name of the blob.
+            scratch: Directory on this machine for a temporary copy, if the storage needs one.
 
         Raises:
-            BlobStorageError: It isn't there, or can't be read.
+            BlobStorageError: The blob doesn't exist, or can't be read.
         """
         ...
 
     def chunks(self, name: str, start: int, stop: int) -> Iterator[bytes]:
-        """Yield the bytes from one position to another.
+        """Yield the bytes of a blob from the offset `start` to before the offset `stop`.
 
         Raises:
-            BlobStorageError: They can't be read, or there are fewer.
+            BlobStorageError: The blob can't be read, or is shorter than `stop`.
         """
         ...
 
     def remove(self, name: str) -> None:
-        """Forget one, which may be gone already.
+        """Remove a blob, if it exists.
 
         Raises:
-            BlobStorageError: The place can't be reached.
+            BlobStorageError: The storage can't be reached.
         """
         ...
 
     def clean(self, unfinished: Collection[str]) -> None:
-        """Remove what killed processes left behind.
+        """Remove files and blobs that killed processes left behind.
 
         Args:
-            unfinished: Ids of the tasks that have not ended.
+            unfinished: Ids of the tasks that have not ended; their features are kept.
         """
         ...
 
     def check(self) -> None:
-        """Make sure that the place can be used.
+        """Check that the storage is usable.
 
         Raises:
-            BlobStorageError: It can't.
+            BlobStorageError: The storage isn't usable.
         """
         ...
 
 
 def features_name(job_id: str) -> str:
-    """Return the name of a task's features; they live until it has ended."""
+    """Return the name of a task's features. They are kept until the task has ended."""
     return f"features/{job_id}"
 
 
 def model_name(job_id: str, attempt: int) -> str:
-    """Return the name of what a training made; it lives as long as the version that goes on with it."""
+    """Return the name of the model that a training saved. It is kept as long as the version that uses it."""
     return f"models/{job_id}.{attempt}"
 
 
 def results_name(job_id: str, attempt: int) -> str:
-    """Return the name of one run's results, as no two runs share one; they live as long as the task is known."""
+    """Return the name of the results of one run. Every run has its own, and it is kept as long as the task."""
     return f"results/{job_id}.{attempt}.json"

@@ -20,13 +20,13 @@ _YOUNG = 60 * 60.0
 """Age in seconds below which features without a task are kept: their task may not be committed yet."""
 
 _PAUSE = 5.0
-"""Seconds for which the circuit breaker stays open after a store did not respond; checks pass it."""
+"""Seconds for which the circuit breaker stays open after a store did not respond; `check` ignores the breaker."""
 
 _PROBE = 40.0
-"""Seconds that one probing call may take before another one is let through: more than its timeouts."""
+"""Seconds after which a half-open breaker admits another call: longer than the timeouts of one call."""
 
 _TIMEOUTS: dict[str, dict[str, Any]] = {
-    # botocore's own are 60 s each, five times over: a silent store would hold a worker's slot for minutes.
+    # botocore's defaults are 60 s each and five attempts; a silent store would block a worker's slot for minutes.
     "data": {"connect_timeout": 5, "read_timeout": 10, "retries": {"mode": "standard", "total_max_attempts": 2}},
     # Readiness probes, such as a load balancer's, time out after a few seconds.
     "check": {"connect_timeout": 2, "read_timeout": 3, "retries": {"mode": "standard", "total_max_attempts": 1}},
@@ -34,11 +34,11 @@ _TIMEOUTS: dict[str, dict[str, Any]] = {
 
 
 class BucketStorage:
-    """Blobs below a prefix of a bucket. Credentials, region and endpoint are boto3's own.
+    """Blobs under a prefix of a bucket. boto3 finds credentials, region and endpoint.
 
     Args:
         bucket: The bucket's name.
-        prefix: What their keys begin with.
+        prefix: Prefix of the blobs' keys.
         client: A boto3 S3 client; a new one when None.
     """
 
@@ -54,20 +54,20 @@ class BucketStorage:
         return f"BucketStorage('s3://{self._bucket}/{self._prefix}')"
 
     def keep(self, source: Path, name: str) -> None:
-        """Upload a file and remove it; see `Blobs.keep`."""
+        """Upload a file and remove the source; see `BlobStorage.keep`."""
         with self._explained(name):
             self._client.upload_file(str(source), self._bucket, self._prefix + name)
         remove(source)
 
     def copy(self, name: str, copy: str) -> None:
-        """Let the store copy an object; see `Blobs.copy`."""
+        """Copy an object within the bucket; see `BlobStorage.copy`."""
         source = {"Bucket": self._bucket, "Key": self._prefix + name}
         with self._explained(name):
             self._client.copy(source, self._bucket, self._prefix + copy)
 
     @contextmanager
     def fetch(self, name: str, scratch: Path) -> Iterator[Path]:
-        """Give a copy, which is removed afterwards; see `Blobs.fetch`."""
+        """Download the object to a temporary file; see `BlobStorage.fetch`."""
         path = scratch / f"{name.replace('/', '.')}.{threading.get_ident()}"
         try:
             with self._explained(name):
@@ -77,7 +77,7 @@ class BucketStorage:
             remove(path)
 
     def chunks(self, name: str, start: int, stop: int) -> Iterator[bytes]:
-        """Yield some of the bytes; see `Blobs.chunks`."""
+        """Yield a range of the bytes; see `BlobStorage.chunks`."""
         if start >= stop:
             return
         with self._explained(name):
@@ -92,13 +92,14 @@ class BucketStorage:
             raise BlobMissingError(f"{name} is shorter than the database says.", hint="Run the task again.")
 
     def remove(self, name: str) -> None:
-        """Delete an object; see `Blobs.remove`."""
+        """Delete an object; see `BlobStorage.remove`."""
         with self._explained(name):
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + name)
 
     def clean(self, unfinished: Collection[str]) -> None:
         """Delete features of ended tasks, unless they are younger than an hour."""
-        # Once and not for each: a long listing must not reach features that came after the tasks were looked up.
+        # The limit is computed once: during a long listing, a moving limit would reach features of tasks that are newer
+        # than the list of unfinished tasks.
         oldest = time.time() - _YOUNG
         place = f"{self._prefix}features/"
         with self._explained("features"):
@@ -110,7 +111,7 @@ class BucketStorage:
                         self._client.delete_object(Bucket=self._bucket, Key=found["Key"])
 
     def check(self) -> None:
-        """Ask for the bucket; see `Blobs.check`."""
+        """Request the bucket's metadata; see `BlobStorage.check`."""
         with self._explained("The bucket", always=True):
             self._made("check").head_bucket(Bucket=self._bucket)
 
@@ -119,7 +120,7 @@ class BucketStorage:
         return self._made("data")
 
     def _made(self, purpose: str) -> Any:
-        # Made when it is first needed, as that takes a while; a client may be shared by threads.
+        # Created on first use, because that takes up to a second. Threads may share a client (boto3, "Clients").
         with self._making:
             if purpose not in self._clients:
                 self._clients[purpose] = self._given or _new_client(_TIMEOUTS[purpose])
@@ -127,13 +128,13 @@ class BucketStorage:
 
     @contextmanager
     def _explained(self, name: str, *, always: bool = False) -> Iterator[None]:
-        """Raise errors of boto3 as ours, and leave a store alone for a moment that did not respond.
+        """Convert errors of boto3, and open the circuit breaker when the store doesn't respond.
 
-        A circuit breaker: each call to a silent store takes its whole timeout, and holds a slot meanwhile.
+        Without the breaker, each call to an unresponsive store would occupy a slot for its whole timeout.
 
         Args:
-            name: What the errors call the object.
-            always: Whether the store is asked all the same.
+            name: Name of the object in errors.
+            always: Whether to call the store even if the breaker is open.
         """
         from boto3.exceptions import Boto3Error
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
@@ -151,27 +152,29 @@ class BucketStorage:
                 hint="Check the store, and the endpoint that boto3 finds.",
             )
         except (BotoCoreError, ClientError, Boto3Error) as error:
-            # Frames of botocore hold signed headers.
+            # The frames of botocore in the traceback hold signed headers.
             cause = strip_traceback(error)
             failure = (BlobMissingError if _is_missing(error) else BlobStorageError)(
-                f"{name} can't be kept in or read from bucket {self._bucket!r}: {sentence(str(cause))}",
+                f"{name} can't be stored in or read from bucket {self._bucket!r}: {sentence(str(cause))}",
                 hint="Check the bucket, and the credentials, region and endpoint that boto3 finds.",
             )
         except OSError as error:
-            failure = BlobStorageError(f"{name}: {error.strerror}.", hint="Check this machine's disk and its space.")
+            failure = BlobStorageError(
+                f"{name}: {error.strerror}.", hint="Check this machine's disk and its free space."
+            )
         else:
             self._retry_at = None
             return
         raise failure
 
     def _pass_breaker(self) -> None:
-        """Let a call through unless the store did not respond a moment ago; after the pause, one call alone."""
+        """Raise while the breaker is open, and let a single call pass when it is half-open."""
         with self._making:
             if self._retry_at is None:
                 return
             wait = self._retry_at - time.monotonic()
             if wait <= 0:
-                # Half-open: the others fail at once until this call has shown whether the store is back.
+                # Half-open: other calls fail at once until this call has shown whether the store responds again.
                 self._retry_at = time.monotonic() + _PROBE
                 return
         raise StorageUnavailableError(

@@ -1,4 +1,4 @@
-"""Blobs as files in a folder, which all machines of the service share or the only one has."""
+"""Blobs as files in a directory, which must be shared if the service runs on several machines."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from callback_sdk.service.blobs.errors import BlobMissingError, BlobStorageError
 from callback_sdk.service.files import create_private, durable, make_private_folder, remove, rename
 
 _YOUNG = 60 * 60.0
-"""Seconds in which a file that no task is known of may still be on its way to becoming one."""
+"""Age in seconds below which a file without a task is kept: its task may not be committed yet."""
 
 
 class DirectoryStorage:
-    """Blobs in one folder.
+    """Blobs in one directory.
 
     Args:
-        folder: Where they are; made with mode 0700 when it is missing.
+        folder: The directory; created with mode 0700 if it doesn't exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,22 +33,22 @@ class DirectoryStorage:
         return f"Folder({str(self._folder)!r})"
 
     def keep(self, source: Path, name: str) -> None:
-        """Take a file over; see `Blobs.keep`."""
+        """Move a file into the directory; see `BlobStorage.keep`."""
         with _explained(name):
             target = self._folder / name
-            # Each step may be the one that fails, and the whole is then called again.
+            # Any step may fail, and the caller then repeats the whole call. So each step may be done already.
             if target.exists() and not source.exists():
                 durable(target.parent)
             elif source.stat().st_dev == target.parent.stat().st_dev:
                 durable(source)
                 rename(source, target)
             else:
-                # A rename doesn't cross file systems.
+                # rename(2) fails with EXDEV across file systems.
                 _copy(source, target)
                 remove(source)
 
     def copy(self, name: str, copy: str) -> None:
-        """Make a link, which takes no room, where the file system has links; see `Blobs.copy`."""
+        """Create a hard link, or a copy if the file system has no hard links; see `BlobStorage.copy`."""
         with _explained(name):
             target = self._folder / copy
             try:
@@ -59,14 +59,14 @@ class DirectoryStorage:
 
     @contextmanager
     def fetch(self, name: str, scratch: Path) -> Iterator[Path]:
-        """Give the file itself; see `Blobs.fetch`."""
+        """Return the stored file, without a copy; see `BlobStorage.fetch`."""
         path = self._folder / name
         if not path.exists():
             raise _missing(name)
         yield path
 
     def chunks(self, name: str, start: int, stop: int) -> Iterator[bytes]:
-        """Yield some of the bytes; see `Blobs.chunks`."""
+        """Yield a range of the bytes; see `BlobStorage.chunks`."""
         with _explained(name), (self._folder / name).open("rb") as file:
             file.seek(start)
             while start < stop:
@@ -77,12 +77,12 @@ class DirectoryStorage:
                 yield chunk
 
     def remove(self, name: str) -> None:
-        """Forget a file; see `Blobs.remove`."""
+        """Remove a file; see `BlobStorage.remove`."""
         with _explained(name):
             remove(self._folder / name)
 
     def clean(self, unfinished: Collection[str]) -> None:
-        """Remove features of ended tasks and halves of files, unless they are younger than an hour."""
+        """Remove features of ended tasks and incomplete files, unless they are younger than an hour."""
         for path in (self._folder / "features").iterdir():
             if path.name not in unfinished:
                 _remove_old(path)
@@ -91,9 +91,11 @@ class DirectoryStorage:
                 _remove_old(path)
 
     def check(self) -> None:
-        """Make sure that the folder can be written; see `Blobs.check`."""
+        """Check that the directory is writable; see `BlobStorage.check`."""
         if not os.access(self._folder, os.W_OK | os.X_OK):
-            raise BlobStorageError(f"The folder {self._folder} can't be written.", hint="Check its owner and its mode.")
+            raise BlobStorageError(
+                f"The directory {self._folder} isn't writable.", hint="Check its owner and its mode."
+            )
 
 
 @contextmanager
@@ -104,13 +106,14 @@ def _explained(name: str) -> Iterator[None]:
         raise _missing(name) from None
     except OSError as error:
         raise BlobStorageError(
-            f"{name} can't be kept or read: {error.strerror}.", hint="Check the disk, its space and its permissions."
+            f"{name} can't be stored or read: {error.strerror}.",
+            hint="Check the disk, its free space and its permissions.",
         ) from error
 
 
 def _copy(source: Path, target: Path) -> None:
     near = target.with_name(f".{target.name}")
-    # What an interrupted call has left.
+    # A file that an interrupted call has left.
     remove(near)
     with source.open("rb") as original, create_private(near) as file:
         shutil.copyfileobj(original, file, CHUNK_SIZE)

@@ -12,13 +12,13 @@ from callback_sdk.service.supervision.shortages import unusable
 
 
 def open_blobs(place: str) -> BlobStorage:
-    """Open a place for blobs.
+    """Open blob storage.
 
     Args:
-        place: Path of a folder, or `s3://BUCKET/PREFIX`.
+        place: Path of a directory, or `s3://BUCKET/PREFIX`.
 
     Raises:
-        ConfigurationError: It is neither, or the folder can't be made.
+        ConfigurationError: The location is invalid, or the directory can't be created.
     """
     scheme, separator, rest = place.partition("://")
     if separator and scheme == "s3" and rest.strip("/"):
@@ -26,13 +26,13 @@ def open_blobs(place: str) -> BlobStorage:
         return BucketStorage(bucket, prefix)
     if separator or not place:
         raise ConfigurationError(
-            f"{place!r} is not a location for blobs.", hint="Use the path of a folder, or s3://BUCKET/PREFIX."
+            f"{place!r} is not a location for blobs.", hint="Use the path of a directory, or s3://BUCKET/PREFIX."
         )
     try:
         return DirectoryStorage(Path(place).absolute())
     except OSError as error:
         raise unusable(
-            f"The folder {place} can't be made: {error.strerror}.",
-            hint="Choose another folder with --blob-storage.",
+            f"The directory {place} can't be created: {error.strerror}.",
+            hint="Choose another directory with --blob-storage.",
             error=error,
         ) from error

@@ -13,7 +13,7 @@ from callback_sdk.service.supervision.threads import SupervisedThread
 _log = logging.getLogger(__name__)
 
 _MOST = 10_000
-"""Names that wait to be removed. Housekeeping removes what is left over, as it does after a crash."""
+"""Maximum number of blobs that wait for removal. Housekeeping removes the others, as it does after a crash."""
 
 _TICK = 0.5
 
@@ -22,14 +22,14 @@ class BlobRemover:
     """A thread that removes blobs.
 
     Args:
-        blobs: Where they are.
+        blobs: The storage of the blobs.
     """
 
     def __init__(self, blobs: BlobStorage) -> None:
         self._blobs = blobs
         self._names: queue.Queue[str] = queue.Queue(_MOST)
         self._stopping = threading.Event()
-        self._outage = OutageLog(_log, failing="Blobs are left over", working="Blobs are removed again")
+        self._outage = OutageLog(_log, failing="Removing blobs fails", working="Blobs are removed again")
         self._thread = SupervisedThread(self._loop, name="removals", stopping=self._stopping)
 
     def start(self) -> None:
@@ -37,19 +37,19 @@ class BlobRemover:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop the thread. What waits is removed by housekeeping."""
+        """Stop the thread. Housekeeping removes the blobs that still wait."""
         self._stopping.set()
 
     def check(self) -> None:
-        """Make sure that the thread runs.
+        """Check that the thread is running.
 
         Raises:
-            ThreadError: It has ended.
+            ThreadError: The thread has ended.
         """
         self._thread.check()
 
     def remove(self, name: str) -> None:
-        """Remove a blob soon; do nothing when too many wait already."""
+        """Queue a blob for removal, or leave it to housekeeping if the queue is full."""
         try:
             self._names.put_nowait(name)
         except queue.Full:

@@ -73,7 +73,7 @@ class PendingUploads:
         self._concluding = 0
         self._stopping = threading.Event()
         self._unavailable = False
-        self._outage = OutageLog(_log, failing="Results can't be kept", working="Results are kept again")
+        self._outage = OutageLog(_log, failing="Results can't be stored", working="Results are stored again")
         self._thread = SupervisedThread(
             self._loop, name="uploads", stopping=self._stopping, longest_round=_LONGEST_ROUND
         )

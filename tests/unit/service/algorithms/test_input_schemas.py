@@ -74,7 +74,7 @@ def test_what_fits_is_taken(tmp_path: Path, schema: Any, data: Any, parquet: boo
 @pytest.mark.parametrize(
     ("schema", "data", "words"),
     [
-        (RECORD, {"place": ["roof"]}, "There is no column 'temperature'."),
+        (RECORD, {"place": ["roof"]}, "Column 'temperature' is missing."),
         (
             RECORD,
             {"temperature": [1.0, 2.0, -91.5]},
@@ -82,13 +82,17 @@ def test_what_fits_is_taken(tmp_path: Path, schema: Any, data: Any, parquet: boo
         ),
         (RECORD, {"temperature": [1.0, None]}, "Row 1, column 'temperature': None is not of type 'number'."),
         (RECORD, {"temperature": [1.0], "place": ["attic"]}, "Row 0, column 'place': 'attic' is not one of"),
-        (ARROW, {"temperature": [1.0]}, "There is no column 'count'."),
-        (ARROW, {"temperature": [1.0, None], "count": [1, 2]}, "Column 'temperature', row 1: there is no value."),
-        (ARROW, {"temperature": ["1", "warm"], "count": [1, 2]}, "Column 'temperature', row 1: 'warm' is no double."),
+        (ARROW, {"temperature": [1.0]}, "Column 'count' is missing."),
+        (ARROW, {"temperature": [1.0, None], "count": [1, 2]}, "Column 'temperature', row 1: the value is missing."),
+        (
+            ARROW,
+            {"temperature": ["1", "warm"], "count": [1, 2]},
+            "Column 'temperature', row 1: 'warm' is not a valid double.",
+        ),
         (
             ARROW,
             {"temperature": [1.0] * 3, "count": [1, 2, 2**40]},
-            "Column 'count', row 2: '1099511627776' is no int32.",
+            "Column 'count', row 2: '1099511627776' is not a valid int32.",
         ),
     ],
 )
@@ -101,7 +105,7 @@ def test_an_error_names_a_few_only(tmp_path: Path) -> None:
     """A table of a thousand wrong rows, with a text without end in each, is a short error."""
     text = refusal(RECORD, features(tmp_path, {"temperature": ["x" * 10_000] * 1000}))
     assert text.count("Row ") == 5
-    assert text.endswith("There are more.")
+    assert text.endswith("Further problems are not listed.")
     assert len(text) < 2000
 
 

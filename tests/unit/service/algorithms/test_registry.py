@@ -50,8 +50,8 @@ def test_the_first_line_of_the_docstring_describes(registry: Registry) -> None:
     ("name", "version", "words"),
     [
         ("thermal-fatige", None, "Did you mean 'thermal-fatigue'?"),
-        ("xyz", None, "There are: rain, thermal-fatigue."),
-        ("rain", "next", "There are: 1.0.0."),
+        ("xyz", None, "Registered: rain, thermal-fatigue."),
+        ("rain", "next", "Registered: 1.0.0."),
         ("thermal-fatigue", "2.0", "Did you mean '2.0.0'"),
     ],
 )
@@ -119,9 +119,9 @@ def test_a_template_is_what_it_was_when_it_was_registered() -> None:
 @pytest.mark.parametrize(
     ("templates", "words"),
     [
-        ({"inputs": {}}, "a template 'inputs'. There are input, output, parameters."),
-        ({"input": {1, 2}}, "'input' of 'x' is no JSON"),
-        ({"output": {(1, 2): 2}}, "'output' of 'x' is no JSON"),
+        ({"inputs": {}}, "'inputs' of 'x' is not a kind of template. The kinds are input, output, parameters."),
+        ({"input": {1, 2}}, "'input' of 'x' can't be represented in JSON"),
+        ({"output": {(1, 2): 2}}, "'output' of 'x' can't be represented in JSON"),
     ],
 )
 def test_a_template_that_is_none_is_refused(templates: dict[str, Any], words: str) -> None:
@@ -145,7 +145,7 @@ def test_the_first_graph_is_shown_to_who_names_none(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(None, "No such file"), (b"GIF89a", "is no PNG file"), (b"", "is no PNG file")]
+    ("content", "words"), [(None, "No such file"), (b"GIF89a", "is not a PNG file"), (b"", "is not a PNG file")]
 )
 def test_a_graph_that_is_no_png_is_refused(tmp_path: Path, content: bytes | None, words: str) -> None:
     """The file is looked at when it is registered."""
@@ -184,8 +184,8 @@ def test_training_is_registered_after_the_algorithm_and_once(registry: Registry)
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("no_such_module_anywhere:registry", "no module 'no_such_module_anywhere'"),
-        ("callback_sdk.servise:registry", "no module 'callback_sdk.servise'"),
+        ("no_such_module_anywhere:registry", "Module 'no_such_module_anywhere' of"),
+        ("callback_sdk.servise:registry", "Module 'callback_sdk.servise' of"),
         ("callback_sdk.service.algorithms.registry:Registri", "Did you mean 'Registry'"),
         ("callback_sdk.service.algorithms.registry:load", "of type function"),
         ("callback_sdk.service.algorithms.registry", "with a colon"),

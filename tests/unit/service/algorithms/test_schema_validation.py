@@ -97,7 +97,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_can_not_be_checked_in_time_is_refused(name: str) -> None:
     """When the algorithm is registered, and with the reason."""
-    with pytest.raises(SchemaProblemError, match=r"linear time|quadratic time|isn't in it|no JSON Schema"):
+    with pytest.raises(SchemaProblemError, match=r"linear time|quadratic time|doesn't contain|not a valid JSON Schema"):
         check_schema(REFUSED[name])
 
 
