@@ -17,10 +17,9 @@ from callback_sdk.aistore.cluster import Cluster
 from callback_sdk.aistore.connections import own_connections
 from callback_sdk.aistore.requests import MARK, RedirectFollower
 from callback_sdk.concurrency.forking import Lock
+from callback_sdk.targets.amazon import is_amazon
 
 __all__ = ["patch", "unpatch"]
-
-_AMAZON = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 
 _originals: dict[str, Any] = {}
 _followers: dict[str, RedirectFollower] = {}
@@ -80,7 +79,7 @@ _OURS = f"{MARK}.patch"
 def _is_ours(endpoint: Any, operation_model: Any, request_dict: dict[str, Any]) -> bool:
     host = urlsplit(endpoint.host).hostname or ""
     is_s3 = operation_model.service_model.service_name == "s3"
-    return is_s3 and MARK not in request_dict["context"] and not f".{host}".endswith(_AMAZON)
+    return is_s3 and MARK not in request_dict["context"] and not is_amazon(host)
 
 
 def _follower_of(endpoint: Any) -> RedirectFollower:

@@ -10,10 +10,9 @@ from attrs import define
 
 from callback_sdk.errors import SigningError, sentence
 from callback_sdk.signer.credentials import CredentialSource, cause, check_client, describe, hint_for
+from callback_sdk.targets.amazon import is_amazon
 
 _PROBE = "callback-sdk-probe"
-
-_AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 
 
 @define(frozen=True)
@@ -87,7 +86,7 @@ def environment_region() -> str | None:
 def _own_endpoint(client: Any) -> str | None:
     """Return a client's endpoint, or None if it is the regional one of AWS."""
     host = urlsplit(client.meta.endpoint_url).hostname or ""
-    return None if host.endswith(_AWS_HOSTS) else client.meta.endpoint_url
+    return None if is_amazon(host) else client.meta.endpoint_url
 
 
 def _locate(

@@ -18,7 +18,7 @@ from attrs import define
 
 from callback_sdk.errors import InvalidS3FieldsError, PolicyError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
-from callback_sdk.targets.providers import amazon_bucket
+from callback_sdk.targets.amazon import amazon_bucket
 from callback_sdk.text.limits import MAX_CONDITIONS
 
 FILENAME = "${filename}"

@@ -11,6 +11,7 @@ from attrs import define
 from callback_sdk.errors import ConfigurationError, InvalidTargetError
 from callback_sdk.parsing import several
 from callback_sdk.redaction import SecretURL
+from callback_sdk.targets.amazon import amazon_bucket
 from callback_sdk.targets.hosts import port_of
 from callback_sdk.targets.provider_table import AMAZON, CONFIGURED, PROVIDERS, Provider
 
@@ -56,6 +57,9 @@ class StorageProviders:
         return found[1] if found else None
 
     def _find(self, url: SecretURL) -> tuple[Provider, str] | None:
+        amazon = amazon_bucket(url)
+        if amazon is not None:
+            return AMAZON, amazon
         host = _host(url)
         if found := _provider_and_bucket(host):
             return found
@@ -64,12 +68,6 @@ class StorageProviders:
             if port == port_of(url) and (host == endpoint or host.endswith(f".{endpoint}")):
                 return CONFIGURED, host.removesuffix(endpoint).removesuffix(".")
         return None
-
-
-def amazon_bucket(url: SecretURL) -> str | None:
-    """Return the bucket in a host of Amazon S3, `""` if it is in the path; None for any other host."""
-    found = _provider_and_bucket(_host(url))
-    return found[1] if found and found[0] is AMAZON else None
 
 
 def _host(url: SecretURL) -> str:

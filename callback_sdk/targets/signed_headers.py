@@ -11,6 +11,7 @@ import re
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import ResultTooLargeError, SignedHeaderError
 from callback_sdk.redaction import SecretFields
+from callback_sdk.targets.amazon import is_amazon
 from callback_sdk.targets.callbacks import Callback
 
 _OURS = frozenset({"host", "content-length"})
@@ -33,8 +34,6 @@ _FORBIDDEN_PREFIXES = ("proxy-", "x-forwarded-", "sec-")
 _USUAL = {"content-type": "application/json", "if-none-match": "*"}
 """Values of signed headers whose value is not given. `*`: the object is written once (RFC 9110, section 13.1.2)."""
 
-_AMAZON = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
-
 _NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
@@ -56,7 +55,7 @@ def check_checksum(callback: Callback) -> None:
     """
     url = callback.url
     names = [name for name in url.query_names() if name.lower().startswith("x-amz-checksum-")]
-    if not url.host.endswith(".amazonaws.com") and any(url.query(name) in _EMPTY for name in names):
+    if not is_amazon(url.host) and any(url.query(name) in _EMPTY for name in names):
         raise SignedHeaderError(
             f"{url} is signed with the checksum of an empty document ({names[0].lower()}).",
             hint='Presign with requestChecksumCalculation: "WHEN_REQUIRED" in the options of the S3Client.',
@@ -109,7 +108,7 @@ def put_headers(callback: Callback, *, signed: frozenset[str], vendor: str, docu
                 url=str(callback.url),
             )
         headers[name] = _USUAL[name]
-    refused = (vendor, "content-md5") if callback.url.host.endswith(_AMAZON) else vendor
+    refused = (vendor, "content-md5") if is_amazon(callback.url.host) else vendor
     unsigned = sorted(name for name in given.reveal() if name.startswith(refused) and name not in signed)
     if unsigned:
         raise SignedHeaderError(
@@ -118,7 +117,7 @@ def put_headers(callback: Callback, *, signed: frozenset[str], vendor: str, docu
             url=str(callback.url),
         )
     headers.update(given.reveal())
-    if document is None or ("content-md5" not in signed and callback.url.host.endswith(_AMAZON)):
+    if document is None or ("content-md5" not in signed and is_amazon(callback.url.host)):
         return SecretFields(headers)
     return SecretFields(_with_digest(callback, SecretFields(headers), document))
 

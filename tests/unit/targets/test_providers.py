@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from callback_sdk.redaction import SecretURL
+from callback_sdk.targets.amazon import amazon_bucket
 from callback_sdk.targets.provider_table import CONFIGURED
-from callback_sdk.targets.providers import StorageProviders, amazon_bucket
+from callback_sdk.targets.providers import StorageProviders
 from tests.growth import assert_linear
 
 ENDPOINTS = StorageProviders.of(["https://minio.example.org", "http://10.0.0.5:9000"])
@@ -27,7 +28,7 @@ ENDPOINTS = StorageProviders.of(["https://minio.example.org", "http://10.0.0.5:9
         ("b.s3-accelerate.dualstack.amazonaws.com", "b"),
         ("point-123456789012.s3-accesspoint.eu-west-1.amazonaws.com", "point-123456789012"),
         ("b--usw2-az1--x-s3.s3express-usw2-az1.us-west-2.amazonaws.com", "b--usw2-az1--x-s3"),
-        ("bucket.vpce-1a2b-3c4d.s3.us-east-1.vpce.amazonaws.com", "bucket.vpce-1a2b-3c4d"),
+        ("bucket.vpce-1a2b-3c4d.s3.us-east-1.vpce.amazonaws.com", ""),
         ("s3.cn-north-1.amazonaws.com.cn", ""),
         ("b.account.r2.cloudflarestorage.com", "b"),
         ("account.eu.r2.cloudflarestorage.com", ""),

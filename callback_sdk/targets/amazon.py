@@ -1,0 +1,113 @@
+"""Hosts of Amazon S3 in all partitions, with the bucket and the region that they name; pure.
+
+Sources: botocore's `partitions.json` and endpoint rule set of S3; "Amazon Simple Storage Service endpoints and quotas"
+(AWS General Reference) for the older forms; "AWS PrivateLink for Amazon S3" for interface endpoints.
+"""
+
+from __future__ import annotations
+
+from attrs import define
+
+from callback_sdk.redaction import SecretURL
+
+DOMAINS = (
+    *("amazonaws.com", "api.aws"),
+    *("amazonaws.com.cn", "api.amazonwebservices.com.cn"),
+    *("amazonaws.eu", "api.amazonwebservices.eu"),
+    *("c2s.ic.gov", "api.aws.ic.gov"),
+    *("sc2s.sgov.gov", "api.aws.scloud"),
+    *("cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"),
+    *("csp.hci.ic.gov", "api.aws.hci.ic.gov"),
+)
+"""Domains of each partition, the second one for dual-stack endpoints. GovCloud has those of the first partition."""
+
+_FORMS = tuple(
+    tuple(reversed(form.split(".")))
+    for form in (
+        "S3.REGION",
+        "S3.dualstack.REGION",
+        "bucket.vpce-*.S3.REGION.vpce",
+        "accesspoint.vpce-*.S3.REGION.vpce",
+        "control.vpce-*.S3.REGION.vpce",
+        "vpce-*.S3.REGION.vpce",
+        "accesspoint.s3-global",
+        "accesspoint.s3-global.vpce",
+        # The global endpoint, and hosts from before the year 2019 such as s3-eu-west-1.
+        "S3",
+        "S3.dualstack",
+    )
+)
+"""Endpoints without the domain, labels in reverse. The labels before an endpoint are the bucket's name."""
+
+_EXTERNAL = "external-1"
+"""`s3-external-1` is a host of us-east-1, where the region was expected later."""
+
+
+@define(frozen=True)
+class AmazonHost:
+    """A host of Amazon S3.
+
+    Attributes:
+        service: Its label of the service, such as `s3`, `s3-accesspoint` or `s3express-use1-az4`.
+        region: The region; None if the host has none, as the global endpoint and Transfer Acceleration.
+        bucket: The bucket or the access point; `""` if it is in the path.
+    """
+
+    service: str
+    region: str | None
+    bucket: str
+
+
+def is_amazon(host: str) -> bool:
+    """Tell whether a host is in a domain of Amazon Web Services, of any service."""
+    return _labels(host) is not None
+
+
+def amazon_host(url: SecretURL) -> AmazonHost | None:
+    """Return what a host of Amazon S3 names; None for any other host."""
+    labels = _labels(url.host)
+    if labels is None:
+        return None
+    # Label by label, in linear time: a regular expression for all endpoints backtracks exponentially ("s3-a-a-a…").
+    form = next((form for form in _FORMS if len(labels) >= len(form) and all(map(_matches, labels, form))), None)
+    if form is None:
+        return None
+    named = dict(zip(form, labels, strict=False))
+    service = named.get("S3", "s3-global")
+    return AmazonHost(service, named.get("REGION") or _region_of(service), ".".join(reversed(labels[len(form) :])))
+
+
+def amazon_bucket(url: SecretURL) -> str | None:
+    """Return the bucket in a host of Amazon S3, `""` if it is in the path; None for any other host."""
+    host = amazon_host(url)
+    return host.bucket if host else None
+
+
+def amazon_region(url: SecretURL) -> str | None:
+    """Return the region in a host of Amazon S3; None if it has none, and for any other host."""
+    host = amazon_host(url)
+    return host.region if host else None
+
+
+def _labels(host: str) -> list[str] | None:
+    """Return the labels before the domain in reverse; None outside Amazon's domains."""
+    name = host.lower().rstrip(".")
+    domain = next((domain for domain in DOMAINS if name.endswith(f".{domain}")), None)
+    return None if domain is None else name[: -len(domain) - 1].split(".")[::-1]
+
+
+def _matches(label: str, pattern: str) -> bool:
+    if pattern == "S3":
+        # The label may have a suffix: s3-accelerate, s3-accesspoint, s3-fips, s3express-usw2-az1.
+        return label == "s3" or label.startswith(("s3-", "s3express-"))
+    if pattern == "REGION":
+        return label not in ("", "dualstack", "vpce") and not _matches(label, "S3")
+    return label.startswith(pattern[:-1]) if pattern.endswith("*") else label == pattern
+
+
+def _region_of(service: str) -> str | None:
+    """Return the region in a label such as `s3-eu-west-1`, `s3-website-eu-west-1` or `s3-fips-us-gov-west-1`."""
+    place = service.removeprefix("s3-").removeprefix("website-").removeprefix("fips-")
+    if place == _EXTERNAL:
+        return "us-east-1"
+    return place if place[-1:].isdigit() and "-" in place else None
