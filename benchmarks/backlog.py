@@ -153,7 +153,7 @@ def receipt() -> Receipt:
     """Make the proof of a delivery that wasn't made."""
     moment = datetime.now(timezone.utc)
     return Receipt(
-        kind="webhook", url=URL, status=200, size=100, sha256="0" * 64, started_at=moment, finished_at=moment
+        target_kind="webhook", url=URL, status=200, size=100, sha256="0" * 64, started_at=moment, finished_at=moment
     )
 
 

@@ -10,13 +10,16 @@ from attrs import asdict, define
 
 from callback_sdk.text.html import HTMLRepr
 
+_RENAMED = {"kind": "target_kind", "nulled": "nulls_written"}
+"""Members of the wire form by their earlier names, which receipts in an outbox may still have."""
+
 
 @define(frozen=True, kw_only=True)
 class Receipt(HTMLRepr):
     """Proof that one target has the result.
 
     Attributes:
-        kind: Kind of the target, such as `"s3-put"`.
+        target_kind: Kind of the target, such as `"s3-put"`.
         url: URL of the target without its query.
         status: HTTP status of the response that confirmed it.
         attempts: Number of attempts, at least 1.
@@ -29,7 +32,7 @@ class Receipt(HTMLRepr):
         finished_at: Time when the target confirmed the document, in UTC.
     """
 
-    kind: str
+    target_kind: str
     url: str
     status: int
     attempts: int = 1
@@ -43,7 +46,7 @@ class Receipt(HTMLRepr):
 
     def _html_fields(self) -> dict[str, Any]:
         return {
-            "kind": self.kind,
+            "target kind": self.target_kind,
             "url": self.url,
             "status": self.status,
             "attempts": self.attempts,
@@ -64,8 +67,9 @@ class Receipt(HTMLRepr):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Receipt:
-        """Read the wire form; unknown members are ignored."""
+        """Read the wire form, or a receipt that was stored before members were renamed; ignore unknown members."""
+        renamed = {new: data[old] for old, new in _RENAMED.items() if old in data}
         known = {name: data[name] for name in cls.__annotations__ if name in data}
         for name in ("started_at", "finished_at"):
             known[name] = datetime.fromisoformat(known[name])
-        return cls(**known)
+        return cls(**renamed | known)

@@ -274,11 +274,11 @@ def _show_receipts(console: Console, receipts: Sequence[Receipt]) -> None:
 
     console.print()
     table = Table(title="Receipts", title_justify="left")
-    for name in ("kind", "url", "status", "attempts", "bytes", "etag", "sha256"):
+    for name in ("target kind", "url", "status", "attempts", "bytes", "etag", "sha256"):
         table.add_column(name, overflow="fold")
     for receipt in receipts:
         facts = (receipt.status, receipt.attempts, receipt.size, receipt.etag or "", receipt.sha256[:12])
-        table.add_row(receipt.kind, receipt.url, *map(str, facts))
+        table.add_row(receipt.target_kind, receipt.url, *map(str, facts))
     console.print(table)
 
 

@@ -189,7 +189,7 @@ def _cells(entry: OutboxEntry) -> tuple[str, ...]:
         entry.status,
         str(entry.attempts),
         "now" if entry.sending else moment(entry.next_attempt_at),
-        f"{entry.kind} {entry.url}",
+        f"{entry.target_kind} {entry.url}",
         one_line(entry.error or proof(entry.receipt)),
     )
 

@@ -175,8 +175,13 @@ def send(
     if as_json:
         print_json([receipt.to_dict() for receipt in receipts])
     for receipt in () if as_json else receipts:
-        facts = {"KIND": receipt.kind, "TARGET": receipt.url, "STATUS": str(receipt.status), "ETAG": receipt.etag or ""}
-        facts |= {"BYTES": str(receipt.size), "SHA256": receipt.sha256, "FINISHED": moment(receipt.finished_at)}
+        facts = {"TARGET KIND": receipt.target_kind, "TARGET": receipt.url, "STATUS": str(receipt.status)}
+        facts |= {
+            "ETAG": receipt.etag or "",
+            "BYTES": str(receipt.size),
+            "SHA256": receipt.sha256,
+            "FINISHED": moment(receipt.finished_at),
+        }
         print_table((), [(name, value) for name, value in facts.items() if value])
     if failure is not None:
         raise failure

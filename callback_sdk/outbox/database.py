@@ -18,7 +18,7 @@ from callback_sdk.errors import CallbackSDKError, ConfigurationError, OutboxErro
 BUSY_TIMEOUT = 30.0
 """Seconds to wait for another process's write."""
 
-VERSION = 2
+VERSION = 3
 """Version of the tables, in `PRAGMA user_version`."""
 
 _APPLICATION = int.from_bytes(b"cbox", "big")
@@ -38,7 +38,7 @@ _TABLES = (
         id TEXT NOT NULL UNIQUE,
         result INTEGER NOT NULL REFERENCES results(id),
         job_id TEXT NOT NULL,
-        kind TEXT NOT NULL,
+        target_kind TEXT NOT NULL,
         url TEXT NOT NULL,
         host TEXT NOT NULL,
         target TEXT,
@@ -67,6 +67,7 @@ _UPGRADES = {
         "ALTER TABLE deliveries RENAME COLUMN created TO created_at",
         "ALTER TABLE deliveries RENAME COLUMN settled TO finished_at",
     ),
+    3: ("ALTER TABLE deliveries RENAME COLUMN kind TO target_kind",),
 }
 """Statements that bring a file of the version before to each version."""
 

@@ -23,7 +23,7 @@ class OutboxEntry:
     Attributes:
         delivery_id: Id of the delivery, the same for all attempts; webhooks carry it as `webhook-id`.
         job_id: Id of the job.
-        kind: Kind of the target, such as `"s3-put"`.
+        target_kind: Kind of the target, such as `"s3-put"`.
         url: URL of the target, without its query.
         status: `"pending"`, `"delivered"`, or `"dead"` when no further attempts will be made.
         sending: Whether a process is sending it at the moment.
@@ -37,7 +37,7 @@ class OutboxEntry:
 
     delivery_id: str
     job_id: str
-    kind: str
+    target_kind: str
     url: str
     status: str
     sending: bool
@@ -88,12 +88,12 @@ class NewDelivery:
 
     Attributes:
         delivery_id: Id derived from the target and the document.
-        kind: Kind of the target.
+        target_kind: Kind of the target.
         callback: The target, with credentials.
     """
 
     delivery_id: str
-    kind: str
+    target_kind: str
     callback: Callback
 
 

@@ -341,7 +341,7 @@ class _ProcessState:
             # A target that has expired is no reason to reject a stored delivery: it may have been delivered before.
             if not self.store.entries(ids=[delivery.delivery_id]):
                 delivery.upload(datetime.now(timezone.utc))
-            return NewDelivery(delivery_id=delivery.delivery_id, kind=delivery.target.kind, callback=callback)
+            return NewDelivery(delivery_id=delivery.delivery_id, target_kind=delivery.target.kind, callback=callback)
 
     def add_and_send(
         self,

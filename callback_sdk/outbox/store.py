@@ -50,8 +50,8 @@ _CLOCK_SLACK = 2 * LEASE_DURATION
 LOST_CLAIM_ERROR = "The process that was sending it ended before the response came."
 
 _SELECT_ENTRIES = (
-    "SELECT id, job_id, kind, url, status, owner IS NOT NULL AS sending, attempts, next_attempt_at, error, receipt, "
-    "created_at, finished_at FROM deliveries"
+    "SELECT id, job_id, target_kind, url, status, owner IS NOT NULL AS sending, attempts, next_attempt_at, error, "
+    "receipt, created_at, finished_at FROM deliveries"
 )
 
 # A time beyond the longest retry delay was written by a clock that was wrong; such a delivery is due too.
@@ -334,13 +334,14 @@ def _insert(
     url = delivery.callback.url
     # The credentials are in no local variable: tools print tracebacks with their values.
     connection.execute(
-        "INSERT INTO deliveries (id, result, job_id, kind, url, host, target, status, next_attempt_at, created_at) "
+        "INSERT INTO deliveries "
+        "(id, result, job_id, target_kind, url, host, target, status, next_attempt_at, created_at) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?)",
         (
             delivery.delivery_id,
             result,
             _text(job_id),
-            delivery.kind,
+            delivery.target_kind,
             _text(str(url)),
             _text(f"{url.host}:{port_of(url)}"),
             json.dumps(delivery.callback.plain()),
@@ -364,7 +365,7 @@ def _entry(row: sqlite3.Row) -> OutboxEntry:
     return OutboxEntry(
         delivery_id=row["id"],
         job_id=row["job_id"],
-        kind=row["kind"],
+        target_kind=row["target_kind"],
         url=row["url"],
         status=row["status"],
         sending=bool(row["sending"]),

@@ -243,7 +243,7 @@ def unexpected_error(target: Target | Callback | CallbackSDKError, error: Except
 
 def _receipt(upload: Upload, response: Response, digest: bytes, **members: Any) -> Receipt:
     return Receipt(
-        kind=upload.kind,
+        target_kind=upload.kind,
         url=str(upload.url),
         status=response.status,
         # A server may return anything in these headers, also a credential of the request.

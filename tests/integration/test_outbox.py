@@ -265,7 +265,7 @@ def test_targets_of_all_kinds_are_delivered_after_a_fault(
             signer.presign_post("other.json"),
         ]
         written = outbox.write(JobResult(job_id="1", success=True, results=results), targets)
-        assert [receipt.kind for receipt in written.receipts] == ["s3-put", "s3-post", "s3-post"]
+        assert [receipt.target_kind for receipt in written.receipts] == ["s3-put", "s3-post", "s3-post"]
         assert len(json.dumps(results)) > files.INLINE
         outbox.run(until_empty=True)
     for key in ("put.json", "post.json", "other.json"):

@@ -142,7 +142,7 @@ def test_valid_upload_is_delivered(place: Callable[[type[Place]], Place], kind: 
     """The result arrives whole, and the receipt says where."""
     there = place(kind)
     (receipt,) = write(there, case_of(there, name))
-    assert receipt.kind == there.kind
+    assert receipt.target_kind == there.kind
     assert (there.read() or b"").startswith(b'{"job_id":"42"')
     assert receipt.size == len(there.read() or b"")
 

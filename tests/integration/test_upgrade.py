@@ -293,7 +293,8 @@ def _arrived(webhook: WebhookReceiver) -> dict[str, Any]:
 def _check_shown(client: Client) -> None:
     task = client.get_task("t-finished")
     assert (task.status, task.success, task.predictions) == ("Finished", True, {"a": 6})
-    assert [receipt.nulls_written for receipt in task.receipts if receipt.url == "http://127.0.0.1/old?***"] == [3]
+    (receipt,) = [receipt for receipt in task.receipts if receipt.url == "http://127.0.0.1/old?***"]
+    assert (receipt.target_kind, receipt.nulls_written) == ("webhook", 3)
     failed = client.get_task("t-failed")
     assert (failed.success, failed.error, failed.predictions) == (False, "ValueError: no", None)
     (later,) = [delivery for delivery in failed.deliveries if delivery.attempt_count == 3]

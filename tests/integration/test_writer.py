@@ -82,7 +82,7 @@ def test_each_target_gets_the_document_by_its_own_method(
         assert list(document) == MEMBERS
         assert document["callback_param"] == {"n": number}
         assert document["results"] == RESULT.results
-    assert [receipt.kind for receipt in receipts] == ["s3-put", "s3-post", "webhook"]
+    assert [receipt.target_kind for receipt in receipts] == ["s3-put", "s3-post", "webhook"]
     assert [receipt.status for receipt in receipts] == [200, 204, 200]
     assert all(receipt.attempts == 1 and receipt.size and receipt.sha256 for receipt in receipts)
     assert receipts[0].etag
@@ -124,7 +124,7 @@ def test_v2_url_is_written_to(writer: ResultsWriter, seaweedfs: SeaweedFS, bucke
     )
     url = client.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "v2.json"}, ExpiresIn=60)
     assert "AWSAccessKeyId=" in url
-    assert writer.write(RESULT, url)[0].kind == "s3-put-v2"
+    assert writer.write(RESULT, url)[0].target_kind == "s3-put-v2"
     assert stored("v2.json")["job_id"] == "42"
 
 
@@ -203,7 +203,7 @@ def test_bad_target_holds_up_no_other(
     signer._clock = time.time
     with pytest.raises(TargetExpiredError) as caught:
         writer.write(RESULT, [expired, signer.presign_put("good.json"), webhook.url])
-    assert [receipt.kind for receipt in caught.value.receipts] == ["s3-put", "webhook"]
+    assert [receipt.target_kind for receipt in caught.value.receipts] == ["s3-put", "webhook"]
     assert stored("good.json")["job_id"] == "42"
     with pytest.raises(MultipleDeliveryErrors) as several:
         writer.write(RESULT, [expired, signer.presign_put("again.json"), signer.presign_put("x").url[:-64] + "0" * 64])

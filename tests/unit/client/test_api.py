@@ -17,7 +17,9 @@ from tests.unit.client.jobs import DATA
 
 TASK = "/algorithms/tasks/42"
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
-RECEIPT = Receipt(kind="webhook", url="https://h/x", status=200, size=2, sha256="00", started_at=NOON, finished_at=NOON)
+RECEIPT = Receipt(
+    target_kind="webhook", url="https://h/x", status=200, size=2, sha256="00", started_at=NOON, finished_at=NOON
+)
 SUMMARY = {
     "job_id": "42",
     "algorithm": "an-algorithm",

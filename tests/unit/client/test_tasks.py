@@ -30,7 +30,9 @@ from callback_sdk.text.html import HTMLList
 PATH = "/algorithms/tasks/42"
 SOON = timedelta(milliseconds=20)
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
-RECEIPT = Receipt(kind="s3-put", url="https://b/k", status=200, size=2, sha256="00", started_at=NOW, finished_at=NOW)
+RECEIPT = Receipt(
+    target_kind="s3-put", url="https://b/k", status=200, size=2, sha256="00", started_at=NOW, finished_at=NOW
+)
 PENDING = {"job_id": "42", "status": "Pending", "success": None}
 RUNNING = {"job_id": "42", "status": "In Progress", "progress": {"fraction": 0.5, "message": "counting"}}
 DONE = {

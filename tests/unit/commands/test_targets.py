@@ -188,7 +188,7 @@ def test_a_document_is_sent(run: Run, tmp_path: Path) -> None:
     assert (code, err) == (0, "")
     assert request.document == DOCUMENT
     (receipt,) = json.loads(out)
-    assert (receipt["kind"], receipt["status"]) == ("webhook", 200)
+    assert (receipt["target_kind"], receipt["status"]) == ("webhook", 200)
 
 
 def test_results_are_sent_with_a_job_id(run: Run, tmp_path: Path) -> None:

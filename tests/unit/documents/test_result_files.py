@@ -368,4 +368,4 @@ def test_target_without_room_for_its_compression_costs_no_other_its_receipt(
     ):
         writer.write(JobResult(job_id="1", success=True, results=noise), [webhook.url, put])
     assert not isinstance(caught.value, DeliveryError)
-    assert [receipt.kind for receipt in caught.value.receipts] == ["webhook"]
+    assert [receipt.target_kind for receipt in caught.value.receipts] == ["webhook"]

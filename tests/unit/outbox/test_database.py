@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from datetime import datetime, timezone
@@ -12,6 +13,7 @@ import pytest
 
 from callback_sdk import Outbox
 from callback_sdk.outbox.database import VERSION, OutboxDatabase
+from callback_sdk.receipt import Receipt
 from callback_sdk.testing import WebhookReceiver
 
 
@@ -82,26 +84,58 @@ _VERSION_1 = """
         (1, 'msg_1', 1, '42', 'webhook', 'http://h/', 'h:80', '{"url":"URL","param":{}}', 'pending', 2, 1000.0, '503',
          NULL, NULL, NULL, 2, 900.0, NULL),
         (2, 'msg_2', 1, '42', 'webhook', 'http://h/', 'h:80', NULL, 'dead', 9, NULL, '410', NULL, NULL, NULL, 9, 900.0,
-         990.0);
+         990.0),
+        (3, 'msg_3', 1, '42', 's3-put', 'http://h/k', 'h:80', NULL, 'delivered', 1, NULL, NULL, 'RECEIPT', NULL, NULL,
+         1, 900.0, 990.0);
     PRAGMA application_id = 1667395448;
     PRAGMA user_version = 1;
     PRAGMA journal_mode = WAL;
 """
-"""A file as the first version made it, with one pending and one dead delivery."""
+_RECEIPT_1 = {
+    "kind": "s3-put",
+    "url": "http://h/k",
+    "status": 200,
+    "attempts": 1,
+    "etag": "e",
+    "version_id": None,
+    "size": 2,
+    "sha256": "0" * 64,
+    "nulled": 3,
+    "started_at": "2026-01-01T12:00:00+00:00",
+    "finished_at": "2026-01-01T12:00:01+00:00",
+}
+"""A file of the first version with three deliveries, pending, dead and delivered, and the receipt of the last."""
+
+_RECEIPT = Receipt(
+    target_kind="s3-put",
+    url="http://h/k",
+    status=200,
+    etag="e",
+    size=2,
+    sha256="0" * 64,
+    nulls_written=3,
+    started_at=datetime(2026, 1, 1, 12, tzinfo=timezone.utc),
+    finished_at=datetime(2026, 1, 1, 12, 0, 1, tzinfo=timezone.utc),
+)
+
+
+def _first_version(path: Path, url: str = "http://h/") -> None:
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(_VERSION_1.replace("URL", url).replace("RECEIPT", json.dumps(_RECEIPT_1)))
 
 
 def test_file_of_the_first_version_is_upgraded_and_sent(tmp_path: Path, webhook: WebhookReceiver) -> None:
     """Its deliveries keep their attempts, times and errors, and what is pending is delivered."""
     path = tmp_path / "outbox.sqlite3"
-    with closing(sqlite3.connect(path)) as old:
-        old.executescript(_VERSION_1.replace("URL", webhook.url))
+    _first_version(path, webhook.url)
     with Outbox(path, create=False) as outbox:
-        pending, dead = outbox.entries()
+        pending, dead, delivered = outbox.entries()
         assert (pending.status, pending.attempts, pending.error) == ("pending", 2, "503")
         assert pending.next_attempt_at == datetime.fromtimestamp(1000, timezone.utc)
         assert (dead.status, dead.finished_at) == ("dead", datetime.fromtimestamp(990, timezone.utc))
+        assert (delivered.target_kind, delivered.receipt) == ("s3-put", _RECEIPT)
         outbox.run(until_empty=True)
-        (delivered,) = outbox.entries(status="delivered")
+        delivered = outbox.entries(status="delivered")[0]
     assert delivered.receipt is not None
     assert (delivered.delivery_id, delivered.receipt.attempts, delivered.receipt.nulls_written) == ("msg_1", 3, 3)
     with closing(sqlite3.connect(path)) as new:
@@ -111,8 +145,7 @@ def test_file_of_the_first_version_is_upgraded_and_sent(tmp_path: Path, webhook:
 
 def test_upgraded_file_has_the_tables_of_a_new_one(tmp_path: Path) -> None:
     """Column by column, in their order; a second opening changes nothing."""
-    with closing(sqlite3.connect(tmp_path / "old")) as old:
-        old.executescript(_VERSION_1)
+    _first_version(tmp_path / "old")
     for _ in range(2):
         OutboxDatabase(tmp_path / "old", tmp_path / "files", create=False).close()
     OutboxDatabase(tmp_path / "new", tmp_path / "files", create=True).close()

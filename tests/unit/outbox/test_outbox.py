@@ -52,7 +52,9 @@ from tests.rawserver import RawServer, answer, read_request
 MARKER = "MARKER9c2e"
 RESULT = JobResult(job_id="42", success=True, results={"life": [7.5]})
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
-RECEIPT = Receipt(kind="webhook", url="http://h/", status=200, size=1, sha256="0" * 64, started_at=NOW, finished_at=NOW)
+RECEIPT = Receipt(
+    target_kind="webhook", url="http://h/", status=200, size=1, sha256="0" * 64, started_at=NOW, finished_at=NOW
+)
 
 
 @pytest.fixture
@@ -181,7 +183,7 @@ def test_target_that_expired_holds_up_no_other(outbox: Outbox, webhook: WebhookR
     with pytest.raises(TargetExpiredError) as caught:
         outbox.write(RESULT, [signed_put("http://127.0.0.1:9", seconds=0), webhook.url])
     assert len(caught.value.receipts) == len(webhook.requests) == 1
-    assert [entry.kind for entry in outbox.entries()] == ["webhook"]
+    assert [entry.target_kind for entry in outbox.entries()] == ["webhook"]
     with pytest.raises(MultipleDeliveryErrors):
         outbox.write(RESULT, [signed_put("http://127.0.0.1:9", seconds=0), "https://s3.amazonaws.com/b", webhook.url])
 
@@ -501,7 +503,7 @@ def test_text_of_a_foreign_error_is_not_kept(
 
 
 def _new_delivery(url: str, number: int) -> NewDelivery:
-    return NewDelivery(delivery_id=f"msg_{number}", kind="webhook", callback=parse_callbacks(url)[0])
+    return NewDelivery(delivery_id=f"msg_{number}", target_kind="webhook", callback=parse_callbacks(url)[0])
 
 
 def claimed(store: OutboxStore) -> list[OutboxClaim]:
