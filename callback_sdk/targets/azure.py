@@ -5,6 +5,7 @@ Source: "Create a service SAS" and "Put Blob" in Azure's REST reference.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 from callback_sdk.documents.body import Body
@@ -12,6 +13,7 @@ from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import SecretFields, SecretURL
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.expiry import iso_time, parse_expiry
+from callback_sdk.targets.identifiers import DATE, HMAC_SHA256, ISO_TIME, UUID, Identifiers
 from callback_sdk.targets.operations import AZURE, check_operation, has_bare_host, wrong_operation
 from callback_sdk.targets.signed_headers import plain_headers
 from callback_sdk.targets.target import JSON, Target, TargetSettings
@@ -21,6 +23,19 @@ class AzureBlob(Target):
     """An Azure Blob URL with a shared access signature."""
 
     kind = "azure-blob"
+    # Azure Logic Apps and Power Automate have sv, sp and sig too: sv=1.0, sp=/triggers/manual/run, sig as base64url.
+    identifiers = Identifiers(
+        values={
+            "sv": DATE,
+            "sp": re.compile("[racwdxyltmeopfiu]{1,16}"),
+            "sig": HMAC_SHA256,
+            "sr": re.compile("[bcd]|bs|bv"),
+            "srt": re.compile("[sco]{1,3}"),
+            "spr": re.compile("https(?:,http)?"),
+            **dict.fromkeys(("st", "se", "skt", "ske"), ISO_TIME),
+            **dict.fromkeys(("skoid", "sktid"), UUID),
+        }
+    )
     accepts = frozenset({201})
     redirects = False
     max_bytes = 5000 * 1024**2

@@ -5,6 +5,7 @@ Source: "Signed URLs" and "Fully migrate from Amazon S3" in Google's documentati
 
 from __future__ import annotations
 
+from callback_sdk.targets.identifiers import RSA_2048, UNIX_TIME, Identifiers
 from callback_sdk.targets.operations import GCS
 from callback_sdk.targets.s3 import S3Put, S3PutV2
 
@@ -13,6 +14,7 @@ class GCSPut(S3Put):
     """A Google Cloud Storage signed URL, version 4."""
 
     kind = "gcs-put"
+    identifiers = Identifiers("x-goog-*")
     prefix = "X-Goog-"
     vendor = "x-goog-"
     family = GCS
@@ -23,6 +25,8 @@ class GCSPutV2(S3PutV2):
     """A Google Cloud Storage signed URL, version 2."""
 
     kind = "gcs-put-v2"
+    # The signature is one of RSA with 2,048 bits. CloudFront's, which has the same length, ends with "__".
+    identifiers = Identifiers("googleaccessid", {"Signature": RSA_2048, "Expires": UNIX_TIME})
     names = frozenset({"GoogleAccessId", "Signature", "Expires"})
     family = GCS
     accepts = frozenset({200, 201, 204})

@@ -1,6 +1,6 @@
 """Plan the target of a callback; pure.
 
-A new kind of target is one class in this package and its line in `KINDS`.
+A new kind of target is one class in this package and its line in `STORES`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,18 @@ from callback_sdk.targets.azure import AzureBlob
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 from callback_sdk.targets.forms import FormPost, GCSPost
 from callback_sdk.targets.gcs import GCSPut, GCSPutV2
+from callback_sdk.targets.identifiers import check_unsigned
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.s3 import S3Put, S3PutV2
 from callback_sdk.targets.target import Target, TargetSettings
 from callback_sdk.targets.webhook import Webhook
 from callback_sdk.types import CallbackParam, CallbackTarget
 
-KINDS: tuple[type[Target], ...] = (FormPost, GCSPost, S3Put, GCSPut, S3PutV2, GCSPutV2, AzureBlob, Webhook)
-"""All kinds of targets. The first one that recognizes a callback is used, so the webhook is last."""
+STORES: tuple[type[Target], ...] = (FormPost, GCSPost, S3Put, GCSPut, S3PutV2, GCSPutV2, AzureBlob)
+"""Kinds of targets at object stores. The first one that recognizes a callback is used."""
+
+KINDS = (*STORES, Webhook)
+"""All kinds of targets. A URL that no store's kind recognizes is a webhook."""
 
 
 def plan(callback: Callback, settings: TargetSettings | None = None) -> Target:
@@ -36,7 +40,11 @@ def plan(callback: Callback, settings: TargetSettings | None = None) -> Target:
     """
     settings = settings or TargetSettings()
     _check_url(callback.url)
-    return next(target for kind in KINDS if (target := kind.recognize(callback, settings)) is not None)
+    for kind in STORES:
+        if (target := kind.recognize(callback, settings)) is not None:
+            return target
+    check_unsigned(callback.url, (kind.identifiers for kind in STORES))
+    return Webhook.recognize(callback, settings)
 
 
 def check_callback(callback: Callback, settings: TargetSettings | None = None, *, size: int | None = None) -> Target:

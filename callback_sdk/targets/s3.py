@@ -15,6 +15,7 @@ from callback_sdk.documents.body import Body
 from callback_sdk.redaction import SecretFields
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.expiry import EPOCH, incomplete_url_error, parse_expiry, seconds, v4_time
+from callback_sdk.targets.identifiers import HMAC_SHA1, UNIX_TIME, Identifiers
 from callback_sdk.targets.operations import S3, Family, check_object_key, check_operation
 from callback_sdk.targets.signed_headers import check_checksum, check_length_range, plain_headers, put_headers
 from callback_sdk.targets.target import Target, TargetSettings
@@ -25,6 +26,7 @@ class S3Put(Target):
     """An S3 presigned PUT URL with Signature Version 4."""
 
     kind = "s3-put"
+    identifiers = Identifiers("x-amz-*")
     prefix: ClassVar[str] = "X-Amz-"
     vendor: ClassVar[str] = "x-amz-"
     family: ClassVar[Family] = S3
@@ -74,6 +76,8 @@ class S3PutV2(Target):
     """
 
     kind = "s3-put-v2"
+    # A Signature and an Expires are also those of webhooks; here the signature is an HMAC-SHA1.
+    identifiers = Identifiers("awsaccesskeyid", {"Signature": HMAC_SHA1, "Expires": UNIX_TIME})
     names: ClassVar[frozenset[str]] = frozenset({"AWSAccessKeyId", "Signature", "Expires"})
     family: ClassVar[Family] = S3
 

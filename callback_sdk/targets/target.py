@@ -11,6 +11,7 @@ from callback_sdk.documents.body import Body
 from callback_sdk.errors import ResultTooLargeError, SignedHeaderError, TargetExpiredError
 from callback_sdk.redaction import Secret, SecretFields
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.identifiers import Identifiers
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.signed_headers import plain_headers
 from callback_sdk.targets.upload import Upload
@@ -49,6 +50,8 @@ class Target:
     """
 
     kind: ClassVar[str]
+    identifiers: ClassVar[Identifiers] = Identifiers()
+    """Query parameters of this kind's signature: a URL with them that isn't recognized is rejected as incomplete."""
     method: ClassVar[str] = "PUT"
     accepts: ClassVar[frozenset[int]] = frozenset({200, 204})
     redirects: ClassVar[bool] = True

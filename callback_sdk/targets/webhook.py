@@ -34,7 +34,7 @@ class Webhook(Target):
         return None
 
     @classmethod
-    def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
+    def recognize(cls, callback: Callback, settings: TargetSettings) -> Webhook:
         """See `Target.recognize`."""
         provider = settings.stores.provider(callback.url)
         if provider is None:

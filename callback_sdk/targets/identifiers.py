@@ -1,0 +1,119 @@
+"""Find the query parameters of a signature in URLs that no kind of target recognized; pure.
+
+A signed URL that was cut, escaped twice or copied from HTML is not a webhook: its document would be lost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from urllib.parse import unquote_plus, urlsplit
+
+from attrs import Factory, define, field
+
+from callback_sdk.errors import InvalidTargetError
+from callback_sdk.redaction import Secret, SecretURL
+from callback_sdk.targets.expiry import incomplete_url_error
+
+Pairs = Secret[tuple[tuple[str, str], ...]]
+"""Names and values of parameters."""
+
+_AMPERSAND = re.compile(r"&(?:amp;|#38;|#x26;)+|\\u0026", re.IGNORECASE)
+"""An ampersand escaped for HTML, once or several times, or for JSON."""
+
+_SEPARATOR = re.compile("[?&#]")
+
+_ROUNDS = 3
+"""How often a URL may have been escaped."""
+
+_SEVERAL = 2
+"""Parameters with common names that identify a signed URL together."""
+
+
+# The forms of values. An unescaped `+` in base64 reads as a space.
+HMAC_SHA1 = re.compile("[A-Za-z0-9+/ ]{27}=")
+HMAC_SHA256 = re.compile("[A-Za-z0-9+/ ]{43}=")
+RSA_2048 = re.compile("[A-Za-z0-9+/ ]{342}==")
+UNIX_TIME = re.compile("[0-9]{9,11}")
+DATE = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+ISO_TIME = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}(?:T[0-9:.]{4,16}(?:Z|[+ -][0-9:]{4,5})?)?")
+UUID = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.lower().split())
+
+
+@define(frozen=True)
+class Identifiers:
+    """Query parameters that identify the signed URLs of one kind, even if some are missing or misspelled.
+
+    Attributes:
+        names: Parameters that no webhook has, separated by spaces. Each is sufficient, in any letter case. `x-amz-*`
+            stands for all names with this prefix.
+        values: Parameters with names that webhooks have too (`sig`, `Expires`), each with the form of its value. Two
+            that match are sufficient.
+    """
+
+    names: frozenset[str] = field(default="", converter=_names)
+    values: Mapping[str, re.Pattern[str]] = Factory(dict)
+
+    def match(self, pairs: Pairs) -> bool:
+        """Tell whether parameters are of this kind."""
+        exact = frozenset(name for name in self.names if not name.endswith("*"))
+        prefixes = tuple(name.removesuffix("*") for name in self.names - exact)
+        given = {name.lower() for name, _ in pairs.reveal()}
+        if given & exact or any(name.startswith(prefixes) for name in given):
+            return True
+        alike = {name for name, value in pairs.reveal() if name in self.values and self.values[name].fullmatch(value)}
+        return len(alike) >= _SEVERAL
+
+
+def check_unsigned(url: SecretURL, kinds: Iterable[Identifiers]) -> None:
+    """Reject a URL that has parameters of a signature, or that was copied from HTML.
+
+    Args:
+        url: A URL that no kind of signed URL recognized.
+        kinds: What identifies the URLs of each kind.
+
+    Raises:
+        InvalidTargetError: It is an incomplete signed URL, or was escaped.
+    """
+    if "&amp;" in url.request_target():
+        raise InvalidTargetError(
+            f"{url} has &amp; in place of &: it was escaped for HTML.",
+            hint="Copy the URL from where it was signed, or replace each &amp; by &.",
+            url=str(url),
+        )
+    pairs = parameters(url)
+    if any(kind.match(pairs) for kind in kinds):
+        raise incomplete_url_error(url)
+
+
+def parameters(url: SecretURL) -> Pairs:
+    """Return all parameters of a URL, also those that are in the path or in another value because of wrong escaping.
+
+    Parameters of another URL, which is the value of a parameter, are not among them.
+    """
+    return Secret(tuple(_pairs(Secret(urlsplit(url.reveal())._replace(scheme="", netloc="").geturl()))))
+
+
+def _pairs(text: Secret[str]) -> Iterator[tuple[str, str]]:
+    path, *pieces = map(Secret, _SEPARATOR.split(_AMPERSAND.sub("&", text.reveal())))
+    yield from _hidden(path)
+    for piece in pieces:
+        yield _pair(piece)
+        yield from _hidden(piece)
+
+
+def _hidden(text: Secret[str]) -> Iterator[tuple[str, str]]:
+    """Yield parameters after an escaped `?` or `&`, if the text before it isn't the beginning of another URL."""
+    for _ in range(_ROUNDS):
+        text = Secret(unquote_plus(text.reveal()))
+    if "://" not in text.reveal():
+        yield from (_pair(Secret(piece)) for piece in _SEPARATOR.split(text.reveal())[1:])
+
+
+def _pair(piece: Secret[str]) -> tuple[str, str]:
+    name, _, value = piece.reveal().replace("\\", "").partition("=")
+    return unquote_plus(name), unquote_plus(value)

@@ -1,0 +1,141 @@
+"""Signed URLs that were damaged on their way, and webhooks that look like them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from urllib.parse import quote
+
+import pytest
+
+from callback_sdk.errors import InvalidTargetError, TargetError
+from callback_sdk.redaction import SecretURL
+from callback_sdk.targets import check_target
+from callback_sdk.targets.identifiers import Identifiers, check_unsigned
+from callback_sdk.text.limits import MAX_URL
+from tests.growth import assert_linear
+
+# At hosts that no provider has: an own server, or an own domain of a provider's bucket.
+BASE = "https://files.example.org/results/42.json?"
+V4 = (
+    f"{BASE}X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIDEXAMPLE%2F20991129%2Fus-east-1%2Fs3%2Faws4_request"
+    f"&X-Amz-Date=20991129T210504Z&X-Amz-Expires=3600&X-Amz-SignedHeaders=host&X-Amz-Signature={'5f' * 32}"
+)
+V2 = f"{BASE}AWSAccessKeyId=AKIDEXAMPLE&Signature=UmFuZG9tIHR3ZW50eSBieSE0MjE%3D&Expires=4095989824"
+GOOGLE_V4 = (
+    f"{BASE}X-Goog-Algorithm=GOOG4-RSA-SHA256&X-Goog-Credential=s%40p.iam.gserviceaccount.com%2F20991129%2Fauto"
+    "%2Fstorage%2Fgoog4_request&X-Goog-Date=20991129T210504Z&X-Goog-Expires=3600&X-Goog-SignedHeaders=host"
+    f"&X-Goog-Signature={'5f' * 256}"
+)
+GOOGLE_V2 = f"{BASE}GoogleAccessId=s%40p.iam.gserviceaccount.com&Expires=4095989824&Signature={'a' * 342}%3D%3D"
+SAS = f"{BASE}se=2099-01-01T00%3A00%3A00Z&sp=cw&sv=2023-01-03&sr=b&sig={quote('A' * 43 + '=', safe='')}"
+SIGNED = {"s3-put": V4, "s3-put-v2": V2, "gcs-put": GOOGLE_V4, "gcs-put-v2": GOOGLE_V2, "azure-blob": SAS}
+
+WEBHOOKS = {
+    "Logic Apps": "https://prod-07.westeurope.logic.azure.com/workflows/0123/triggers/manual/paths/invoke?"
+    "api-version=2016-10-01&sp=%2Ftriggers%2Fmanual%2Frun&sv=1.0&sig=kHVl2cvnKr0T1nXhBmVv2nkGJ_pRr6Oq-0123456789",
+    "Power Automate": "https://default0123.45.environment.api.powerplatform.com:443/powerautomate/automations/direct/"
+    "workflows/0123/triggers/manual/paths/invoke?api-version=1&sp=%2Ftriggers%2Fmanual%2Frun&sv=1.0&sig=kHVl2cvnKr0T1n",
+    "Azure Functions": "https://results.azurewebsites.net/api/done?code=kHVl2cvnKr0T1nXhBmVv2nkGJpRr6Oq0123456789A%3D%3D",
+    "a token": "https://example.org/hook?token=s3cr3t&run=42",
+    "a signed route of Laravel": f"https://example.org/hook?expires=4095989824&signature={'5f' * 32}",
+    "a route signed with HMAC-SHA1": "https://example.org/h?expires=4095989824&signature=UmFuZG9tIHR3ZW50eSBieSE0MjE%3D",
+    "a signature of its own": "https://example.org/hook?sig=abc&ts=1700000000&Signature=abc",
+    "CloudFront": f"https://d111.cloudfront.net/h?Expires=4095989824&Signature={'a' * 342}__&Key-Pair-Id=APKAEXAMPLE",
+    "Zapier": "https://hooks.zapier.com/hooks/catch/123456/abcdef/?run=42",
+    "n8n": "https://n8n.example.org/webhook/0d7c564a-3e2b-4a86-9aac-1f4c9e0e8b8a?run=42",
+    "Slack": "https://hooks.slack.com/services/T000/B000/XXXXXXXXXXXXXXXX",
+    "Discord": "https://discord.com/api/webhooks/123456/abcdef?wait=true&thread_id=1",
+    "Google Chat": "https://chat.googleapis.com/v1/spaces/AAAA/messages?key=AIza0123&token=abc%3D",
+    "Microsoft Teams": "https://example.webhook.office.com/webhookb2/0123@4567/IncomingWebhook/89ab/cdef",
+    "Service Bus": "https://example.servicebus.windows.net/q/messages?sr=https%3A%2F%2Fexample.servicebus.windows.net%2Fq"
+    f"&sig={quote('A' * 43 + '=', safe='')}&se=4095989824&skn=send",
+    "a signed URL as a parameter": f"https://example.org/hook?url={quote(V4, safe='')}&run=42",
+    "a signed URL in the path": f"https://example.org/forward/{quote(V4, safe='')}",
+    "an escaped query as a parameter": "https://example.org/hook?next=%2Fruns%3Fid%3D1%26page%3D2",
+}
+
+
+@pytest.mark.parametrize("url", WEBHOOKS.values(), ids=WEBHOOKS)
+def test_webhook_with_parameters_of_its_own_stays_a_webhook(url: str) -> None:
+    """Names and values that signed URLs have too aren't enough."""
+    assert check_target(url).kind == "webhook"
+
+
+@pytest.mark.parametrize(("kind", "url"), SIGNED.items(), ids=SIGNED)
+def test_complete_signed_url_is_recognized_at_any_host(kind: str, url: str) -> None:
+    """The damaged URLs below are these."""
+    assert check_target(url).kind == kind
+
+
+DAMAGES = {
+    "its end cut off in a shell": lambda url: "&".join(url.split("&")[:2]),
+    "copied from HTML": lambda url: url.replace("&", "&amp;"),
+    "copied from HTML that was escaped twice": lambda url: url.replace("&", "&amp;amp;"),
+    "copied from HTML with numbers": lambda url: url.replace("&", "&#38;"),
+    "copied from JSON": lambda url: url.replace("&", "\\u0026"),
+    "its query escaped": lambda url: BASE + quote(url.removeprefix(BASE), safe=""),
+    "its query escaped twice": lambda url: BASE + quote(quote(url.removeprefix(BASE), safe=""), safe=""),
+    "its path and query escaped": lambda url: "https://files.example.org/" + quote(url.partition(".org/")[2]),
+    "only its separators escaped": lambda url: url.replace("&", "%26"),
+    "its query in the fragment": lambda url: url.replace("42.json", "%2342.json").replace("%23", "#"),
+    "escaped for a shell": lambda url: re.sub(r"([?&=])", r"\\\1", url),
+}
+
+
+@pytest.mark.parametrize("url", SIGNED.values(), ids=SIGNED)
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_damaged_signed_url_is_rejected(url: str, damage: Callable[[str], str]) -> None:
+    """It is neither used nor taken for a webhook."""
+    with pytest.raises(InvalidTargetError):
+        check_target(damage(url))
+
+
+@pytest.mark.parametrize("name", ["s3-put", "s3-put-v2", "gcs-put", "gcs-put-v2"])
+def test_signed_url_with_names_in_another_case_is_rejected(name: str) -> None:
+    """Stores compare the names of these parameters case-sensitively."""
+    url = re.sub(r"[?&][^=]*", lambda match: match[0].lower(), SIGNED[name])
+    with pytest.raises(InvalidTargetError, match="is incomplete"):
+        check_target(url)
+
+
+def test_ampersand_in_html_is_named() -> None:
+    """The hint says how to repair the URL; also that of a webhook."""
+    with pytest.raises(InvalidTargetError, match=r"has &amp; in place of &.*replace each &amp; by &"):
+        check_target("https://example.org/hook?a=1&amp;token=2")
+
+
+def test_identifiers_match_by_name_prefix_and_value() -> None:
+    """One sufficient name, or two common names with values of their form."""
+    identifiers = Identifiers("key-id x-own-*", {"sig": re.compile("[0-9]{4}"), "end": re.compile("[0-9]{8}")})
+
+    def rejected(query: str) -> bool:
+        try:
+            check_unsigned(SecretURL(f"https://example.org/?{query}"), [identifiers])
+        except TargetError:
+            return True
+        return False
+
+    assert rejected("Key-ID=")
+    assert rejected("a=1&X-OWN-Thing=1")
+    assert rejected("sig=1234&end=12345678")
+    assert not rejected("sig=1234&end=1234")
+    assert not rejected("sig=1234&sig=5678")
+    assert not rejected("own-thing=1&end=12345678")
+
+
+@pytest.mark.parametrize("text", ["%26x=1", "&amp;", "&", "?", "%25", "\\u0026", "a", "%3F%26"])
+def test_search_for_identifiers_takes_linear_time(text: str) -> None:
+    """A URL comes from outside, and may have the maximum length."""
+    small, large = (
+        SecretURL("https://example.org/p?" + text * (size // len(text))) for size in (MAX_URL // 32, MAX_URL - 100)
+    )
+    identifiers = [Identifiers("x-amz-*", {"sig": re.compile("[0-9]{4}")})]
+
+    def search(url: SecretURL) -> None:
+        try:
+            check_unsigned(url, identifiers)
+        except TargetError:
+            return
+
+    assert_linear(search, small, large, ratio=32)
