@@ -8,6 +8,7 @@
     ├── SigningError                     a URL or a policy can't be signed as requested
     ├── TargetError                      invalid target; nothing was sent, and a retry won't help
     │   ├── InvalidTargetError           not a URL that accepts results
+    │   │   ├── UnsupportedFeatureError  something that the provider documents as unsupported
     │   │   └── WrongOperationError      signed for something other than the upload of one complete object
     │   ├── CallbackParamError           callback_param doesn't fit callback_url
     │   ├── MissingS3FieldsError         URL of an object store, without a signature or s3_fields
@@ -124,6 +125,10 @@ class TargetError(CallbackSDKError, ValueError):
 
 class InvalidTargetError(TargetError):
     """The URL doesn't accept results."""
+
+
+class UnsupportedFeatureError(InvalidTargetError):
+    """The target needs something that its object store doesn't support, such as POST forms at Cloudflare R2."""
 
 
 class WrongOperationError(InvalidTargetError):

@@ -118,7 +118,7 @@ def sign_post(
 
 @takes_settings(STORAGE_ENDPOINTS, read=writer_settings)
 def check(target: Where, *, config: WriterConfig, as_json: AsJSON = False) -> None:
-    """Validate a target without sending anything: kind, expiry and request headers.
+    """Validate a target without sending anything: kind, expiry, request headers and warnings.
 
     Exit codes: 0 valid; 1 invalid, with the problem; 2 wrong usage. The output holds no credential.
     """
@@ -234,7 +234,7 @@ def _explained(item: Secret[Any], settings: TargetSettings) -> dict[str, Any]:
 
     now = datetime.now(timezone.utc)
     facts: dict[str, Any] = dict.fromkeys(("url", "kind", "method", "object", "expires_at", "expires_in"))
-    facts |= {"headers": [], "fields": [], "problem": None}
+    facts |= {"headers": [], "fields": [], "warnings": [], "problem": None}
     try:
         (callback,) = parse_callbacks(item)
         facts["url"] = str(callback.url)
@@ -243,6 +243,7 @@ def _explained(item: Secret[Any], settings: TargetSettings) -> dict[str, Any]:
         if target.expires_at is not None:
             left = target.expires_at - now
             facts |= {"expires_at": target.expires_at, "expires_in": left.total_seconds()}
+        facts["warnings"] = list(target.warnings(now))
         facts |= _request(target, now)
     except TargetError as error:
         facts["problem"] = str(error)

@@ -8,9 +8,13 @@ from urllib.parse import parse_qs, urlsplit
 
 from attrs import define
 
-from callback_sdk.errors import SigningError, sentence
+from callback_sdk.errors import SigningError, UnsupportedFeatureError, sentence
+from callback_sdk.redaction import SecretURL
 from callback_sdk.signer.credentials import CredentialSource, cause, check_client, describe, hint_for
 from callback_sdk.targets.amazon import is_amazon
+from callback_sdk.targets.provider_table import Feature
+from callback_sdk.targets.providers import StorageProviders
+from callback_sdk.targets.support import check_support
 
 _PROBE = "callback-sdk-probe"
 
@@ -73,6 +77,24 @@ class Bucket:
         else:
             region = region or environment_region()
         self.location = _locate(name, client, region, endpoint_url, addressing_style)
+        self._url = SecretURL(self.location.put_url)
+        self._provider = StorageProviders().provider(self._url)
+
+    def check_support(self, feature: Feature) -> None:
+        """Reject what the bucket's provider doesn't support.
+
+        Args:
+            feature: What a target in this bucket needs.
+
+        Raises:
+            SigningError: The provider would reject the upload.
+        """
+        if self._provider is None:
+            return
+        try:
+            check_support(self._url, {feature}, self._provider)
+        except UnsupportedFeatureError as error:
+            raise SigningError(error.message, hint=error.hint) from None
 
 
 def environment_region() -> str | None:

@@ -119,7 +119,7 @@ class S3Signer:
             The URL, with the headers that the upload must have.
 
         Raises:
-            SigningError: The key, the lifetime or a header is invalid.
+            SigningError: The key, the lifetime or a header is invalid, or the provider doesn't support If-None-Match.
         """
         headers = put_headers(content_type, acl, metadata, if_none_match)
         return self._puts(headers, expires, self._clock())(encode_key(key))
@@ -189,7 +189,8 @@ class S3Signer:
             The URL and the form's fields.
 
         Raises:
-            SigningError: The key, the lifetime, a field or a condition is invalid.
+            SigningError: The key, the lifetime, a field or a condition is invalid, or the provider doesn't support
+                forms, like Cloudflare R2.
         """
         form = form_fields(fields, content_type, acl, metadata)
         wanted = form_conditions(conditions, form, max_bytes)
@@ -234,6 +235,8 @@ class S3Signer:
         return self._each(keys, check_form_key, partial(self._posts, form, wanted, expires))
 
     def _puts(self, headers: Mapping[str, str], expires: Duration, now: float) -> Callable[[str], PresignedPut]:
+        if "if-none-match" in headers:
+            self._bucket.check_support("if-none-match")
         return put_urls(self._bucket.location, headers, self._context(expires, now))
 
     def _posts(
@@ -242,6 +245,7 @@ class S3Signer:
         url = self._bucket.location.post_url
         if url is None:
             raise SigningError("An access point has no POST.", hint="Presign a PUT, or give the bucket's own name.")
+        self._bucket.check_support("form")
         return post_forms(url, self._bucket.name, fields, conditions, self._context(expires, now))
 
     def _context(self, expires: Duration, now: float) -> SigningContext:

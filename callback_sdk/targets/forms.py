@@ -15,6 +15,7 @@ from callback_sdk.documents.body import Body
 from callback_sdk.errors import InvalidS3FieldsError
 from callback_sdk.redaction import SecretFields
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.provider_table import Feature
 from callback_sdk.targets.target import JSON, Target, TargetSettings
 from callback_sdk.targets.upload import Upload
 
@@ -85,6 +86,10 @@ class FormPost(Target):
                 hint="Presign again with a media type such as application/json.",
                 url=str(self.callback.url),
             )
+
+    def needs(self) -> frozenset[Feature]:
+        """See `Target.needs`."""
+        return frozenset({"form", "acl"} if self._field("acl") else {"form"})
 
     def accepted(self) -> frozenset[int]:
         """See `Target.accepted`.

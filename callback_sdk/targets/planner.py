@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timezone
 
+from attrs import evolve
+
 from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import Secret, SecretURL, clearing_locals, wrap_secret
 from callback_sdk.targets.azure import AzureBlob
@@ -17,6 +19,7 @@ from callback_sdk.targets.gcs import GCSPut, GCSPutV2
 from callback_sdk.targets.identifiers import check_unsigned
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.s3 import S3Put, S3PutV2
+from callback_sdk.targets.support import check_support
 from callback_sdk.targets.target import Target, TargetSettings
 from callback_sdk.targets.webhook import Webhook
 from callback_sdk.types import CallbackParam, CallbackTarget
@@ -40,9 +43,12 @@ def plan(callback: Callback, settings: TargetSettings | None = None) -> Target:
     """
     settings = settings or TargetSettings()
     _check_url(callback.url)
+    provider = settings.stores.provider(callback.url)
     for kind in STORES:
         if (target := kind.recognize(callback, settings)) is not None:
-            return target
+            if provider is not None:
+                check_support(callback.url, target.needs(), provider)
+            return evolve(target, provider=provider)
     check_unsigned(callback.url, (kind.identifiers for kind in STORES))
     return Webhook.recognize(callback, settings)
 

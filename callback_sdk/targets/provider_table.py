@@ -10,8 +10,9 @@ from typing import Literal
 
 from attrs import define
 
-ConditionalWrites = Literal["enforced", "ignored", "rejected"]
-"""How a store treats a PUT with If-None-Match: as RFC 9110 says, as if it weren't there, or as an error."""
+Feature = Literal["form", "signature-v2", "if-none-match", "acl"]
+"""What a target may need of its store: POST forms with a policy, Signature Version 2, writing an object only once
+(If-None-Match), and ACLs of single objects."""
 
 
 @define(frozen=True, kw_only=True)
@@ -22,20 +23,18 @@ class Provider:
         name: The provider, as messages call it.
         endpoints: Its hosts. `*` stands for the rest of one label. The labels before an endpoint are the bucket's name.
         source: Page of its documentation.
-        form_posts: Whether it accepts POST forms with a policy.
-        signature_v2: Whether it accepts URLs with Signature Version 2.
-        conditional_writes: How it treats If-None-Match; None if that isn't documented.
-        acls: Values of an ACL that an upload may have; None for any.
-        max_expiry: Longest life of a signed URL; None if that isn't documented.
+        rejects: Features that it answers with an error.
+        ignores: Features that it accepts without effect.
+        write_once: Its own header with the effect of If-None-Match, with the value.
+        max_expiry: Longest life of a signed URL, `timedelta.max` if there is no limit; None if that isn't documented.
     """
 
     name: str
     endpoints: tuple[str, ...]
     source: str = ""
-    form_posts: bool = True
-    signature_v2: bool = True
-    conditional_writes: ConditionalWrites | None = None
-    acls: frozenset[str] | None = None
+    rejects: frozenset[Feature] = frozenset()
+    ignores: frozenset[Feature] = frozenset()
+    write_once: str = ""
     max_expiry: timedelta | None = None
 
     def __str__(self) -> str:
@@ -49,7 +48,6 @@ AMAZON = Provider(
     # `targets.amazon` recognizes its hosts: they have more parts than one pattern for each can express.
     endpoints=(),
     source="https://docs.aws.amazon.com/general/latest/gr/s3.html",
-    conditional_writes="enforced",
     max_expiry=_WEEK,
 )
 
@@ -65,21 +63,21 @@ PROVIDERS = (
             "*.fedramp.r2.cloudflarestorage.com",
             "*.r2.cloudflarestorage.com",
         ),
-        # "Presigned URLs": GET, PUT, HEAD and DELETE, for up to 7 days; "S3 API compatibility": x-amz-acl.
+        # "Presigned URLs": GET, PUT, HEAD and DELETE with Signature Version 4; "S3 API compatibility": no x-amz-acl,
+        # which was rejected until 2022 and is ignored since.
         source="https://developers.cloudflare.com/r2/api/s3/presigned-urls/",
-        form_posts=False,
-        signature_v2=False,
-        conditional_writes="enforced",
+        rejects=frozenset({"form", "signature-v2"}),
+        ignores=frozenset({"acl"}),
         max_expiry=_WEEK,
     ),
     Provider(
         name="Backblaze B2",
         endpoints=("s3.*.backblazeb2.com",),
-        # The list of supported calls has no PostObject. If-None-Match is answered with 501 NotImplemented.
-        source="https://www.backblaze.com/docs/cloud-storage-s3-compatible-api",
-        form_posts=False,
-        signature_v2=False,
-        conditional_writes="rejected",
+        # The supported calls don't include PostObject, and a PUT with If-None-Match gets 501 NotImplemented. An ACL
+        # must be the bucket's own.
+        source="https://www.backblaze.com/docs/cloud-storage-call-the-s3-compatible-api",
+        rejects=frozenset({"form", "signature-v2", "if-none-match"}),
+        ignores=frozenset({"acl"}),
         max_expiry=_WEEK,
     ),
     Provider(
@@ -95,7 +93,10 @@ PROVIDERS = (
     Provider(
         name="Google Cloud Storage",
         endpoints=("storage.googleapis.com", "storage.cloud.google.com"),
-        source="https://cloud.google.com/storage/docs/request-endpoints",
+        # "Request preconditions": If-None-Match is for requests that retrieve data.
+        source="https://cloud.google.com/storage/docs/request-preconditions",
+        ignores=frozenset({"if-none-match"}),
+        write_once="x-goog-if-generation-match: 0",
         max_expiry=_WEEK,
     ),
     Provider(
@@ -108,4 +109,96 @@ PROVIDERS = (
         ),
         source="https://learn.microsoft.com/azure/storage/common/storage-account-overview",
     ),
+    Provider(
+        name="Scaleway Object Storage",
+        endpoints=("s3.*.scw.cloud",),
+        source="https://www.scaleway.com/en/docs/object-storage/api-cli/post-object/",
+    ),
+    Provider(
+        name="OVHcloud Object Storage",
+        endpoints=("s3.*.io.cloud.ovh.net", "s3.*.io.cloud.ovh.us", "s3.*.perf.cloud.ovh.net", "s3.*.cloud.ovh.net"),
+        source="https://docs.ovhcloud.com/guides/storage-and-backup/object-storage/s3-conditional-writes",
+    ),
+    Provider(
+        name="Hetzner Object Storage",
+        endpoints=("*.your-objectstorage.com",),
+        source="https://docs.hetzner.com/storage/object-storage/supported-actions/",
+    ),
+    Provider(
+        name="IBM Cloud Object Storage",
+        endpoints=(
+            "s3.*.cloud-object-storage.appdomain.cloud",
+            "s3.private.*.cloud-object-storage.appdomain.cloud",
+            "s3.direct.*.cloud-object-storage.appdomain.cloud",
+        ),
+        # "Unlike AWS S3, IBM Cloud Object Storage does not enforce a maximum expiration time of 7 days".
+        source="https://cloud.ibm.com/docs/cloud-object-storage?topic=cloud-object-storage-presign-url",
+        max_expiry=timedelta.max,
+    ),
+    Provider(
+        name="Akamai Object Storage",
+        endpoints=("*.linodeobjects.com",),
+        source="https://techdocs.akamai.com/cloud-computing/docs/object-storage",
+    ),
+    Provider(
+        name="Vultr Object Storage",
+        endpoints=("*.vultrobjects.com",),
+        source="https://docs.vultr.com/products/cloud-storage/object-storage",
+    ),
+    Provider(
+        name="Storj",
+        endpoints=("gateway.storjshare.io", "gateway.*.storjshare.io"),
+        source="https://storj.dev/dcs/api/s3/s3-compatibility",
+    ),
+    Provider(
+        name="Tigris",
+        endpoints=("t3.storage.dev", "fly.storage.tigris.dev"),
+        source="https://www.tigrisdata.com/docs/api/s3/",
+    ),
+    Provider(
+        name="Exoscale Object Storage",
+        endpoints=("sos-*.exo.io",),
+        source="https://community.exoscale.com/product/storage/object-storage/",
+    ),
+    Provider(
+        name="Contabo Object Storage",
+        endpoints=("*.contabostorage.com",),
+        source="https://docs.contabo.com/docs/products/Object-Storage/",
+    ),
+    Provider(
+        name="IDrive e2",
+        endpoints=("*.*.idrivee2-*.com", "s3.*.idrivee2.com"),
+        source="https://www.idrive.com/s3-storage-e2/guides/",
+    ),
+    Provider(
+        name="Yandex Object Storage",
+        endpoints=("storage.yandexcloud.net",),
+        source="https://yandex.cloud/en/docs/storage/s3/",
+    ),
+    Provider(
+        name="Selectel Object Storage",
+        endpoints=("s3.*.storage.selcloud.ru", "s3.storage.selcloud.ru"),
+        source="https://docs.selectel.ru/en/s3/objects/conditional-requests/",
+    ),
+    Provider(
+        name="IONOS Object Storage",
+        endpoints=("s3-*.ionoscloud.com", "s3.*.ionoscloud.com"),
+        source="https://docs.ionos.com/cloud/storage-and-backup/ionos-object-storage/endpoints",
+    ),
+    Provider(
+        name="OUTSCALE Object Storage",
+        endpoints=("oos.*.outscale.com",),
+        source="https://docs.outscale.com/en/userguide/OOS-API-Endpoints-Reference.html",
+    ),
+    Provider(
+        name="DreamObjects",
+        endpoints=("objects-*.dream.io", "s3.*.dream.io"),
+        source="https://help.dreamhost.com/hc/en-us/articles/215916627",
+    ),
+    Provider(
+        name="CoreWeave AI Object Storage",
+        endpoints=("cwobject.com",),
+        source="https://docs.coreweave.com/products/storage/object-storage/reference/object-storage-s3",
+    ),
 )
+"""Providers of object storage. An unsigned URL at one of their hosts is an error, and not a webhook."""

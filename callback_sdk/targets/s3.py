@@ -17,6 +17,7 @@ from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.expiry import EPOCH, incomplete_url_error, parse_expiry, seconds, v4_time
 from callback_sdk.targets.identifiers import HMAC_SHA1, UNIX_TIME, Identifiers
 from callback_sdk.targets.operations import S3, Family, check_object_key, check_operation
+from callback_sdk.targets.provider_table import Feature
 from callback_sdk.targets.signed_headers import check_checksum, check_length_range, plain_headers, put_headers
 from callback_sdk.targets.target import Target, TargetSettings
 
@@ -49,6 +50,10 @@ class S3Put(Target):
         check_operation(callback, cls.family, signed)
         check_object_key(url, cls.family, settings.stores)
         return cls(callback=callback, expires_at=expires_at, signed=signed)
+
+    def needs(self) -> frozenset[Feature]:
+        """See `Target.needs`."""
+        return _features(self.callback, self.signed)
 
     def check(self, *, now: datetime, size: int | None = None) -> None:
         """See `Target.check`; checks that every signed header has a value too."""
@@ -91,6 +96,20 @@ class S3PutV2(Target):
         check_object_key(url, cls.family, settings.stores)
         return cls(callback=callback, expires_at=parse_expiry(url, lambda: EPOCH + seconds(url, "Expires")))
 
+    def needs(self) -> frozenset[Feature]:
+        """See `Target.needs`."""
+        return _features(self.callback) | {"signature-v2"}
+
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""
         return plain_headers(self.callback), document
+
+
+_FEATURES: dict[str, Feature] = {"if-none-match": "if-none-match", "x-amz-acl": "acl"}
+"""Headers that some stores don't support."""
+
+
+def _features(callback: Callback, signed: frozenset[str] = frozenset()) -> frozenset[Feature]:
+    headers = callback.headers or SecretFields({})
+    names = {*signed, *(name.lower() for name in headers.reveal())}
+    return frozenset(feature for name, feature in _FEATURES.items() if name in names)

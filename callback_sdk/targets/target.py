@@ -12,8 +12,10 @@ from callback_sdk.errors import ResultTooLargeError, SignedHeaderError, TargetEx
 from callback_sdk.redaction import Secret, SecretFields
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.identifiers import Identifiers
+from callback_sdk.targets.provider_table import Feature, Provider
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.signed_headers import plain_headers
+from callback_sdk.targets.support import support_warnings
 from callback_sdk.targets.upload import Upload
 
 JSON = "application/json"
@@ -47,6 +49,7 @@ class Target:
         callback: The URL with its parameters.
         expires_at: When the signature expires, in UTC; None if it doesn't.
         max_inline_bytes: Size above which the document has the URL of the results instead of the results.
+        provider: The object storage provider of its host; None for an unknown host.
     """
 
     kind: ClassVar[str]
@@ -64,6 +67,7 @@ class Target:
     callback: Callback
     expires_at: datetime | None = None
     max_inline_bytes: int | None = None
+    provider: Provider | None = None
 
     @classmethod
     def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
@@ -106,6 +110,18 @@ class Target:
                 hint="Store large results from within the job, and return their URLs.",
                 url=str(url),
             )
+
+    def needs(self) -> frozenset[Feature]:
+        """Return what the target needs that some object stores don't support."""
+        return frozenset()
+
+    def warnings(self, now: datetime) -> tuple[str, ...]:
+        """Return what may go wrong although `check` finds no error.
+
+        Args:
+            now: The time of sending.
+        """
+        return () if self.provider is None else support_warnings(self.needs(), self.provider)
 
     def content_encoding(self, wanted: str | None) -> str | None:
         """Return the content encoding of the document: the signed one, else the wanted one.

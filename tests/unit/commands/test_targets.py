@@ -122,6 +122,17 @@ def test_what_boto3_returns_is_taken(run: Run, tmp_path: Path) -> None:
     assert [one["kind"] for one in json.loads(out)] == ["s3-post", "webhook"]
 
 
+def test_what_a_store_ignores_is_a_warning(run: Run) -> None:
+    """The target is valid, and the ACL has no effect there."""
+    store = ("--endpoint-url", "https://0123456789abcdef.r2.cloudflarestorage.com")
+    target = signed(run, "--acl", "private", "--json", *store)
+    code, ((shown),) = facts(run, target)
+    assert (code, shown["problem"]) == (0, None)
+    assert [text.partition(":")[0] for text in shown["warnings"]] == ["Cloudflare R2 has no ACLs of single objects"]
+    code, out, _ = run("check", "-", stdin=target)
+    assert "WARNINGS" in out
+
+
 @pytest.mark.parametrize(
     ("target", "problem"),
     [
