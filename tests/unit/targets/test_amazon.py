@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
 import pytest
+from botocore.endpoint_provider import EndpointProvider
+from botocore.exceptions import EndpointProviderError
+from botocore.loaders import Loader
 
 from callback_sdk.redaction import SecretURL
 from callback_sdk.targets.amazon import DOMAINS, AmazonHost, amazon_bucket, amazon_host, amazon_region, is_amazon
@@ -49,6 +56,90 @@ def test_host_names_service_region_and_bucket(host: str, expected: AmazonHost, d
         assert (amazon_bucket(url), amazon_region(url)) == (expected.bucket, expected.region)
         assert StorageProviders().provider(url) is AMAZON
         assert is_amazon(url.host)
+
+
+@cache
+def partitions() -> dict[str, Any]:
+    loaded: list[dict[str, Any]] = Loader().load_data("partitions")["partitions"]
+    return {partition["id"]: partition for partition in loaded}
+
+
+@cache
+def endpoints() -> EndpointProvider:
+    loader = Loader()
+    return EndpointProvider(loader.load_service_model("s3", "endpoint-rule-set-1"), loader.load_data("partitions"))
+
+
+def resolved(region: str, **parameters: Any) -> Iterator[tuple[SecretURL, str | None]]:
+    """Yield the URL of each kind of endpoint, and the region that botocore signs requests there for."""
+    for fips in (False, True):
+        for dual in (False, True):
+            try:
+                endpoint = endpoints().resolve_endpoint(
+                    Region=region, UseFIPS=fips, UseDualStack=dual, Key="k", **parameters
+                )
+            except EndpointProviderError:
+                continue
+            yield SecretURL(f"{endpoint.url}/k"), endpoint.properties["authSchemes"][-1].get("signingRegion")
+
+
+def regions(partition: str) -> list[str]:
+    """Return the regions of a partition without botocore's placeholder, such as aws-global."""
+    return [name for name in partitions()[partition]["regions"] if not name.endswith("-global")]
+
+
+def test_domains_are_botocores() -> None:
+    """Those of its list of partitions; a newer botocore that has further ones fails this test."""
+    outputs = [partition["outputs"] for partition in partitions().values()]
+    assert {output[name] for output in outputs for name in ("dnsSuffix", "dualStackDnsSuffix")} <= set(DOMAINS)
+
+
+@pytest.mark.parametrize("partition", partitions())
+def test_every_region_of_botocore_is_recognized(partition: str) -> None:
+    """With its bucket in the host and in the path, in every region of every partition."""
+    for region in regions(partition):
+        virtual = list(resolved(region, Bucket="results"))
+        path = list(resolved(region, Bucket="results", ForcePathStyle=True))
+        # botocore has neither FIPS endpoints in China, nor in its older versions dual-stack ones in isolated regions.
+        assert len(virtual) == len(path)
+        assert len(virtual) == 4 if partition in ("aws", "aws-us-gov") else len(virtual) >= 2
+        for url, signed_for in virtual + path:
+            assert amazon_bucket(url) == ("results" if url.path == "/k" else "")
+            assert amazon_region(url) == signed_for == region
+
+
+@pytest.mark.parametrize("partition", partitions())
+@pytest.mark.parametrize(
+    ("bucket", "named"),
+    [
+        ("arn:{}:s3:{}:111122223333:accesspoint/point", "point-111122223333"),
+        ("arn:{}:s3-object-lambda:{}:111122223333:accesspoint/point", "point-111122223333"),
+        ("arn:{}:s3-outposts:{}:111122223333:outpost/op-01/accesspoint/point", "point-111122223333.op-01"),
+        ("results--use1-az4--x-s3", "results--use1-az4--x-s3"),
+        ("point--usw2-lax1-az1--xa-s3", "point--usw2-lax1-az1--xa-s3"),
+        ("point-abcdefghijklmnopqrstuvwxyz-s3alias", "point-abcdefghijklmnopqrstuvwxyz-s3alias"),
+    ],
+)
+def test_every_regional_endpoint_of_botocore_is_recognized(partition: str, bucket: str, named: str) -> None:
+    """Access points, Object Lambda, Outposts and directory buckets, with dual-stack and FIPS if botocore has them."""
+    region = regions(partition)[0]
+    found = list(resolved(region, Bucket=bucket.format(partition, region)))
+    assert found
+    for url, signed_for in found:
+        assert (amazon_bucket(url), amazon_region(url)) == (named, region)
+        assert signed_for in (region, None)
+
+
+@pytest.mark.parametrize("partition", partitions())
+def test_every_global_endpoint_of_botocore_is_recognized(partition: str) -> None:
+    """Multi-region access points and Transfer Acceleration: they name a bucket and no region."""
+    region = regions(partition)[0]
+    multi = list(resolved(region, Bucket=f"arn:{partition}:s3::111122223333:accesspoint/a1.mrap"))
+    fast = list(resolved(region, Bucket="results", Accelerate=True))
+    assert len(multi) == 1
+    assert len(fast) == 2 if partition == "aws" else len(fast) <= 2
+    for bucket, (url, _) in [("a1.mrap", multi[0]), *(("results", pair) for pair in fast)]:
+        assert (amazon_bucket(url), amazon_region(url)) == (bucket, None)
 
 
 @pytest.mark.parametrize(
