@@ -257,10 +257,13 @@ def _send_all(timed: TimedSocket, head: bytes, body: Body) -> bool:
     sent = False
     try:
         for packet in _packets(head, body):
-            if sent and _responds_early(timed.sock):
-                return False
-            timed.sendall(packet)
-            sent = True
+            left = memoryview(packet)
+            while left:
+                if sent and _responds_early(timed):
+                    return False
+                # Not `sendall`, whose timeout would be that of the whole packet: a part in memory has any length.
+                left = left[timed.send(left) :]
+                sent = True
     except OSError:
         # The server has closed its side. A response that it sent before is in the receive buffer still.
         if not readable(timed.sock):
@@ -281,10 +284,10 @@ def _packets(head: bytes, body: Body) -> Iterator[bytes]:
     yield packet
 
 
-def _responds_early(sock: socket.socket) -> bool:
+def _responds_early(timed: TimedSocket) -> bool:
     # Under TLS readable bytes may be session tickets, which TLS 1.3 servers send after the handshake (RFC 8446, section
     # 4.6.1). There only a failed write shows that the server has stopped reading.
-    return type(sock) is socket.socket and readable(sock)
+    return type(timed.sock) is socket.socket and timed.receives_before_send()
 
 
 def _location(url: SecretURL, response: Response) -> SecretURL:

@@ -12,6 +12,11 @@ import select
 import socket
 from collections.abc import Sequence
 
+_LONGEST = 2**31 - 1
+
+# Windows has no poll, and so none of its events.
+_READABLE: int = getattr(select, "POLLIN", 0) | getattr(select, "POLLHUP", 0) | getattr(select, "POLLERR", 0)
+
 
 def readable(sock: socket.socket) -> bool:
     """Tell whether a socket is readable now; at the end of the connection it is."""
@@ -28,6 +33,19 @@ def writable(sockets: Sequence[socket.socket], seconds: float) -> list[socket.so
     return _wait(sockets, reading=False, seconds=seconds)
 
 
+def readable_or_writable(sock: socket.socket, seconds: float) -> tuple[bool, bool]:
+    """Wait until a socket is readable or writable, and tell which of the two; neither when the time is over."""
+    if not hasattr(select, "poll"):
+        received, sendable, _ = select.select([sock], [sock], [], seconds)
+        return bool(received), bool(sendable)
+    poll = select.poll()
+    poll.register(sock, _READABLE | select.POLLOUT)
+    # The timeout is a C int of milliseconds (poll(2)).
+    found = poll.poll(min(seconds * 1000, _LONGEST))
+    events = found[0][1] if found else 0
+    return bool(events & _READABLE), bool(events & select.POLLOUT)
+
+
 def _wait(sockets: Sequence[socket.socket], *, reading: bool, seconds: float) -> list[socket.socket]:
     # Looked up at each call: a program may patch `select` after this module was imported.
     if not hasattr(select, "poll"):
@@ -38,6 +56,6 @@ def _wait(sockets: Sequence[socket.socket], *, reading: bool, seconds: float) ->
         return [sock for sock in sockets if sock in found]
     poll = select.poll()
     for sock in sockets:
-        poll.register(sock, select.POLLIN | select.POLLHUP | select.POLLERR if reading else select.POLLOUT)
+        poll.register(sock, _READABLE if reading else select.POLLOUT)
     numbers = {number for number, _ in poll.poll(seconds * 1000)}
     return [sock for sock in sockets if sock.fileno() in numbers]

@@ -15,7 +15,7 @@ from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets.hosts import ascii_host, port_of
 from callback_sdk.transport.connect import Addresses, connect_happy_eyeballs, time_left
-from callback_sdk.transport.polling import readable
+from callback_sdk.transport.polling import readable, readable_or_writable
 from callback_sdk.transport.response import ResponseParser
 
 _UNSENDABLE = re.compile("\\r(?!\\n)|[^\x01-\xff]")
@@ -97,18 +97,33 @@ class TimedSocket:
         self._deadline = deadline
         self._max_wait = max_wait.total_seconds()
 
-    def arm(self) -> socket.socket:
-        """Set the remaining time as the timeout, and return the socket."""
-        self.sock.settimeout(min(self._max_wait, time_left(self._deadline)))
-        return self.sock
+    def send(self, data: memoryview) -> int:
+        """Send as much as the system takes, or time out; return how many bytes that was."""
+        return self._arm().send(data)
 
     def sendall(self, data: bytes) -> None:
         """Send all data, or time out."""
-        self.arm().sendall(data)
+        left = memoryview(data)
+        while left:
+            left = left[self.send(left) :]
 
     def receive(self, size: int) -> bytes:
         """Return at most `size` bytes, none at the end of the connection, or time out."""
-        return self.arm().recv(size)
+        return self._arm().recv(size)
+
+    def receives_before_send(self) -> bool:
+        """Wait until data can be sent or received, or time out; tell whether data, or the end, was received."""
+        received, sendable = readable_or_writable(self.sock, self._max_seconds())
+        if not received and not sendable:
+            raise TimeoutError("timed out")
+        return received
+
+    def _arm(self) -> socket.socket:
+        self.sock.settimeout(self._max_seconds())
+        return self.sock
+
+    def _max_seconds(self) -> float:
+        return min(self._max_wait, time_left(self._deadline))
 
 
 class Pool:

@@ -16,7 +16,10 @@ from callback_sdk.transport.connect import Addresses, resolve
 from callback_sdk.transport.http import HTTPSender, Timeouts
 from callback_sdk.transport.response import MAX_BODY, Response
 
+MINUTE = timedelta(minutes=1)
+PATIENT = Timeouts(connect=MINUTE, read=MINUTE, attempt=MINUTE)
 QUICK = Timeouts(connect=timedelta(seconds=2), read=timedelta(seconds=0.5), attempt=timedelta(seconds=1))
+"""Timeouts for tests in which they run out; on a busy machine anything else may take longer."""
 
 
 def upload(url: str, body: Body | None = None, *, redirects: bool = True) -> Upload:
@@ -110,6 +113,6 @@ SENDERS: dict[str, Callable[[Timeouts, Resolver], Sender]] = {
 }
 
 
-def make(name: str, timeouts: Timeouts = QUICK, resolve: Resolver = resolve) -> Sender:
+def make(name: str, timeouts: Timeouts = PATIENT, resolve: Resolver = resolve) -> Sender:
     """Return a new sender."""
     return SENDERS[name](timeouts, resolve)

@@ -15,13 +15,13 @@ from callback_sdk.errors import DeliveryError, EncodingError
 from callback_sdk.transport import sockets
 from callback_sdk.transport.http import PACKET_SIZE, HTTPSender
 from tests.rawserver import RawServer, answer, read_request
-from tests.unit.transport.senders import QUICK, upload
+from tests.unit.transport.senders import PATIENT, upload
 
 
 @pytest.fixture
 def sender() -> Iterator[HTTPSender]:
-    """Send with short timeouts."""
-    sender = HTTPSender(timeouts=QUICK)
+    """Send with timeouts that don't run out."""
+    sender = HTTPSender(timeouts=PATIENT)
     yield sender
     sender.close()
 
@@ -44,7 +44,7 @@ def test_connections_that_nobody_uses_any_more_are_closed(monkeypatch: pytest.Mo
     with RawServer(script) as once, RawServer(other) as now:
         sender.send(upload(once.url))
         sender.send(upload(now.url))
-        assert ended.wait(5)
+        assert ended.wait(60)
         sender.close()
 
 
@@ -65,7 +65,7 @@ def test_file_that_changes_breaks_the_upload_off(sender: HTTPSender, tmp_path: P
     with RawServer(script) as server:
         with pytest.raises(EncodingError, match="was changed"):
             sender.send(upload(server.url, body))
-        assert ended.wait(5)
+        assert ended.wait(60)
     assert b"".join(got).endswith(b"\r\n\r\n")
 
 
@@ -137,7 +137,7 @@ def test_early_success_is_explained(sender: HTTPSender) -> None:
     def script(connection: socket.socket, number: int) -> None:
         connection.recv(1000)
         connection.sendall(answer("200 OK"))
-        server.wait(5)
+        server.wait(60)
 
     with RawServer(script) as server, pytest.raises(DeliveryError, match="before the whole body was sent"):
         sender.send(upload(server.url, Body(b"x" * 30_000_000)))

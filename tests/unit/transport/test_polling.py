@@ -33,6 +33,20 @@ def test_socket_is_readable_when_something_came_or_it_ended() -> None:
         assert polling.readable(one)
 
 
+def test_socket_is_told_to_be_readable_or_writable() -> None:
+    """Both at once as well, and neither when the time is over."""
+    one, other = socket.socketpair()
+    with one, other:
+        assert polling.readable_or_writable(one, 3e6) == (False, True)
+        other.sendall(b"x")
+        assert polling.readable_or_writable(one, 60) == (True, True)
+        assert one.recv(1) == b"x"
+        one.setblocking(False)
+        while polling.writable([one], 0):
+            one.send(b"x" * 65536)
+        assert polling.readable_or_writable(one, 0) == (False, False)
+
+
 def test_connection_that_failed_is_as_ready_as_one_that_was_made() -> None:
     """Whoever waits asks the socket which it is."""
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as good, socket.socket() as bad:

@@ -21,7 +21,7 @@ from tests.proxyserver import ProxyServer
 from tests.rawserver import RawServer, answer, read_request
 from tests.tlsserver import Authority
 from tests.unit.test_redaction import MARKER, everything_printed, leaks
-from tests.unit.transport.test_http import QUICK, upload
+from tests.unit.transport.senders import QUICK, upload
 
 PROXY = "http://proxy.example:3128"
 LOGIN = base64.b64encode(f"user:{MARKER}%".encode()).decode()
