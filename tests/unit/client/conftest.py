@@ -44,7 +44,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 @pytest.fixture
 def client(service: Any, clean_environment: pytest.MonkeyPatch) -> Iterator[Client]:
     """Make a client of the scripted service."""
-    with Client(service.url, token=TOKEN, timeout=timedelta(seconds=5)) as made:
+    with Client(service.url, token=TOKEN, timeout=timedelta(minutes=1)) as made:
         yield made
 
 

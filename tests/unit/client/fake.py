@@ -103,7 +103,7 @@ class FakeService:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            timeout = 10
+            timeout = 60
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -121,7 +121,7 @@ class FakeService:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 say = service.answer(Seen(self.command, self.path, headers, body))
                 if say.hold is not None:
-                    say.hold.wait(10)
+                    say.hold.wait(60)
                 if say.drop:
                     self.close_connection = True
                     return

@@ -34,7 +34,7 @@ def named(service: Any, clean_environment: pytest.MonkeyPatch) -> Iterator[Clien
     """Make a client with a name and a password, of a service that takes them."""
     service.on("POST", "/token/", *(service.Say(data=pair(number)) for number in (1, 2)))
     service.on("GET", TASK, service.Say(data=ACCEPTED))
-    with Client(service.url, username="anna", password=PASSWORD, retries=0, timeout=timedelta(seconds=5)) as made:
+    with Client(service.url, username="anna", password=PASSWORD, retries=0, timeout=timedelta(minutes=1)) as made:
         yield made
 
 

@@ -126,7 +126,7 @@ def test_a_response_about_another_task_is_an_error(client: Client, service: Any,
         "get_task": lambda: client.get_task("42"),
         "cancel_task": lambda: client.cancel_task("42"),
         "refresh": task.refresh,
-        "wait": lambda: task.wait(timedelta(seconds=10), progress=False),
+        "wait": lambda: task.wait(timedelta(minutes=1), progress=False),
     }
     with pytest.raises(ServiceError, match="asked for the task '42' and responded with '43'"):
         calls[method]()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from callback_sdk.service.algorithms.schema_validation import Schema, SchemaProblemError, TooComplexError, check_schema
+from tests.growth import assert_linear
 
 VALUES: dict[str, tuple[Any, Callable[[int], Any]]] = {
     "pattern": ({"pattern": "(a+)+$"}, lambda size: "a" * 20 * size + "!"),
@@ -29,21 +29,12 @@ VALUES: dict[str, tuple[Any, Callable[[int], Any]]] = {
 }
 
 
-def seconds(work: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
 @pytest.mark.parametrize("name", VALUES)
 def test_time_grows_no_faster_than_the_value(name: str) -> None:
-    """Eight times the size takes about eight times as long; what doubles or squares would take far longer."""
+    """Patterns that backtrack elsewhere, and comparisons of each item with each other one, take linear time."""
     schema, value = VALUES[name]
     check_schema(schema)
-    small, large = (value(size) for size in (500, 4000))
-    base = min(seconds(lambda: Schema(schema).problems(small, 1)) for _ in range(3))
-    most = min(seconds(lambda: Schema(schema).problems(large, 1)) for _ in range(3))
-    assert most < 30 * base + 0.05
+    assert_linear(lambda found: Schema(schema).problems(found, 1), value(250), value(4000), ratio=16)
 
 
 def tree(depth: int) -> Any:
