@@ -60,8 +60,7 @@ def credentials(targets: Sequence[Callback]) -> Secret[tuple[str, ...]]:
     found: list[str] = []
     for target in targets:
         found += [value for _, value in parse_qsl(target.url.reveal().partition("?")[2])]
-        for secret in (target.fields, target.headers):
-            found += secret.reveal().values() if secret is not None else ()
+        found += target.credentials().reveal()
     return Secret(tuple(found))
 
 

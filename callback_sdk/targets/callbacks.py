@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from attrs import define, field
 
-from callback_sdk.errors import (
-    CallbackParamError,
-    InvalidS3FieldsError,
-    InvalidTargetError,
-    MissingS3FieldsError,
-    TargetError,
-)
+from callback_sdk.errors import CallbackParamError, InvalidTargetError, TargetError
 from callback_sdk.models import PresignedPost, PresignedPut
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, wrap_secret
-from callback_sdk.text.limits import MAX_FIELDS, MAX_FORM, MAX_HEADERS, MAX_HEADERS_SIZE
-
-FIELDS = "s3_fields"
-"""Member of `callback_param` with the form fields of a presigned POST."""
-
-HEADERS = "s3_headers"
-"""Member of `callback_param` with the headers that a presigned PUT signed."""
-
-_SURROGATES = re.compile("[\ud800-\udfff]")
+from callback_sdk.targets.members import (
+    FIELDS,
+    HEADERS,
+    HTTP,
+    read_fields,
+    read_headers,
+    read_http,
+    refuse_bare_fields,
+    refuse_bare_headers,
+    type_with_article,
+)
 
 
 @define(frozen=True)
@@ -37,18 +32,30 @@ class Callback:
         param: `callback_param` without its credentials, as it stands in the document.
         fields: `s3_fields`; None when `callback_param` has no such member.
         headers: `s3_headers`; None when `callback_param` has no such member.
+        http: The headers in `http`; None when `callback_param` has no such member.
     """
 
     url: SecretURL
     param: dict[str, Any] = field(factory=dict)
     fields: SecretFields | None = None
     headers: SecretFields | None = None
+    http: SecretFields | None = None
 
     def plain(self) -> dict[str, Any]:
         """Return `{"url": ..., "param": ...}` with every credential in it, to store or to send on purpose."""
-        credentials = {FIELDS: self.fields, HEADERS: self.headers}
-        secrets = {name: secret.reveal() for name, secret in credentials.items() if secret is not None}
-        return {"url": self.url.reveal(), "param": {**self.param, **secrets}}
+        return {"url": self.url.reveal(), "param": {**self.param, **self._members().reveal()}}
+
+    def credentials(self) -> Secret[tuple[str, ...]]:
+        """Return the values that came with the URL: fields and headers."""
+        given = [secret for secret in (self.fields, self.headers, self.http) if secret is not None]
+        return Secret(tuple(value for secret in given for value in secret.reveal().values()))
+
+    def _members(self) -> Secret[dict[str, Any]]:
+        given = {FIELDS: self.fields, HEADERS: self.headers}
+        members: dict[str, Any] = {name: secret.reveal() for name, secret in given.items() if secret is not None}
+        if self.http is not None:
+            members[HTTP] = {"method": "PUT", "headers": self.http.reveal()}
+        return Secret(members)
 
 
 def parse_callbacks(callback_url: Any, callback_param: Any = None) -> tuple[Callback, ...]:
@@ -143,115 +150,16 @@ def _callback(url: Secret[Any], param: Secret[Any]) -> Callback:
         return Callback(address)
     if not isinstance(param.reveal(), Mapping):
         raise CallbackParamError(
-            f"callback_param of {address} is {_article(param)}, not a dict.",
+            f"callback_param of {address} is {type_with_article(param)}, not a dict.",
             hint='Give a dict, such as {"s3_fields": post.fields}, or nothing.',
             url=str(address),
         )
-    _refuse_bare_fields(address, param)
+    refuse_bare_fields(address, param)
+    refuse_bare_headers(address, param)
     return Callback(
         address,
-        {key: value for key, value in param.reveal().items() if key not in (FIELDS, HEADERS)},
-        _fields(address, param) if FIELDS in param.reveal() else None,
-        _headers(address, param) if param.reveal().get(HEADERS) is not None else None,
+        {key: value for key, value in param.reveal().items() if key not in (FIELDS, HEADERS, HTTP)},
+        read_fields(address, param) if FIELDS in param.reveal() else None,
+        read_headers(address, param) if param.reveal().get(HEADERS) is not None else None,
+        read_http(address, param) if param.reveal().get(HTTP) is not None else None,
     )
-
-
-def _refuse_bare_fields(url: SecretURL, param: Secret[Any]) -> None:
-    names = {str(name).lower() for name in param.reveal()}
-    if "policy" in names and names & {"x-amz-signature", "signature", "x-goog-signature"}:
-        raise InvalidS3FieldsError(
-            f"callback_param of {url} has the form fields at its top level, which would put them into the document.",
-            hint='Move them one level down: callback_param={"s3_fields": fields}.',
-            url=str(url),
-        )
-
-
-def _fields(url: SecretURL, param: Secret[Any]) -> SecretFields:
-    fields = Secret(param.reveal()[FIELDS])
-    if not isinstance(fields.reveal(), Mapping) or not fields.reveal():
-        found = "empty" if fields.reveal() in ({}, None, "") else _article(fields)
-        raise MissingS3FieldsError(
-            f"s3_fields of {url} is {found}.",
-            hint='Give the dict that generate_presigned_post returned as "fields". For a presigned PUT URL leave '
-            "s3_fields out.",
-            url=str(url),
-        )
-    if "fields" in fields.reveal() and isinstance(fields.reveal()["fields"], Mapping):
-        raise InvalidS3FieldsError(
-            f"s3_fields of {url} is the whole return value of generate_presigned_post.",
-            hint='Give its "fields" only: {"s3_fields": response["fields"]}.',
-            url=str(url),
-        )
-    return _strings(url, _FORM, fields)
-
-
-def _headers(url: SecretURL, param: Secret[Any]) -> SecretFields:
-    headers = Secret(param.reveal()[HEADERS])
-    if not isinstance(headers.reveal(), Mapping):
-        raise CallbackParamError(
-            f"s3_headers of {url} is {_article(headers)}, not a dict.",
-            hint="Give a dict from the names of the signed headers to their values.",
-            url=str(url),
-        )
-    return _strings(url, _PUT, headers)
-
-
-@define(frozen=True, kw_only=True)
-class _Member:
-    """A member of `callback_param` with names and values.
-
-    Attributes:
-        name: The member.
-        max_count: Maximum number of values.
-        max_characters: Maximum characters of names and values together.
-        error: Class of the error for an invalid one.
-    """
-
-    name: str
-    max_count: int
-    max_characters: int
-    error: type[TargetError]
-
-
-_FORM = _Member(name=FIELDS, max_count=MAX_FIELDS, max_characters=MAX_FORM, error=InvalidS3FieldsError)
-_PUT = _Member(name=HEADERS, max_count=MAX_HEADERS, max_characters=MAX_HEADERS_SIZE, error=CallbackParamError)
-
-
-def _strings(url: SecretURL, member: _Member, values: Secret[Any]) -> SecretFields:
-    if len(values.reveal()) > member.max_count:
-        raise _too_large(url, member, f"{len(values.reveal())} members; {member.max_count} are allowed")
-    for name in values.reveal():
-        if not isinstance(name, str) or not _is_text(Secret(values.reveal()[name])):
-            raise member.error(
-                f"{member.name} of {url} has a member {name!r:.100} that is neither a string nor a number.",
-                hint="Pass the values unchanged, as the signer returned them.",
-                url=str(url),
-            )
-    strings = SecretFields({name: str(value) for name, value in values.reveal().items()})
-    size = sum(len(name) + len(value) for name, value in strings.reveal().items())
-    if size > member.max_characters:
-        raise _too_large(url, member, f"{size} characters; {member.max_characters} are allowed")
-    return strings
-
-
-def _too_large(url: SecretURL, member: _Member, problem: str) -> TargetError:
-    return member.error(
-        f"{member.name} of {url} has {problem}.",
-        hint="Pass the values that the signer returned, and nothing else; results belong into the document.",
-        url=str(url),
-    )
-
-
-def _is_text(value: Secret[Any]) -> bool:
-    if isinstance(value.reveal(), str):
-        # UTF-8 can't encode a lone surrogate.
-        return not _SURROGATES.search(value.reveal())
-    if isinstance(value.reveal(), int):
-        # str() raises ValueError for integers of more than 4,300 digits (CVE-2020-10735).
-        return not isinstance(value.reveal(), bool) and value.reveal().bit_length() <= 64
-    return isinstance(value.reveal(), float)
-
-
-def _article(value: Secret[Any]) -> str:
-    name = type(value.reveal()).__name__
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

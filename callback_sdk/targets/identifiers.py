@@ -85,9 +85,19 @@ def check_unsigned(url: SecretURL, kinds: Iterable[Identifiers]) -> None:
             hint="Copy the URL from where it was signed, or replace each &amp; by &.",
             url=str(url),
         )
-    pairs = parameters(url)
-    if any(kind.match(pairs) for kind in kinds):
+    if is_signed(url, kinds):
         raise incomplete_url_error(url)
+
+
+def is_signed(url: SecretURL, kinds: Iterable[Identifiers]) -> bool:
+    """Tell whether a URL has parameters of a signature.
+
+    Args:
+        url: A URL.
+        kinds: What identifies the URLs of each kind.
+    """
+    pairs = parameters(url)
+    return any(kind.match(pairs) for kind in kinds)
 
 
 def parameters(url: SecretURL) -> Pairs:

@@ -180,7 +180,7 @@ def _has_bucket_in_path(url: SecretURL, stores: StorageProviders) -> bool:
 
 def _given(callback: Callback, signed: Iterable[str]) -> Secret[dict[str, str]]:
     """Return query parameters and headers by lower-case names; a signed header may have no value yet."""
-    url, headers = callback.url, callback.headers or SecretFields({})
+    url, headers = callback.url, callback.headers or callback.http or SecretFields({})
     query = ((name.lower(), url.query(name) or "") for name in url.query_names())
     sent = ((name.lower(), value) for name, value in headers.reveal().items())
     return Secret({**dict.fromkeys(signed, ""), **dict(query), **dict(sent)})

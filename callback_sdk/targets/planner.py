@@ -10,13 +10,14 @@ from datetime import datetime, timezone
 
 from attrs import evolve
 
-from callback_sdk.errors import InvalidTargetError
+from callback_sdk.errors import CallbackParamError, InvalidTargetError
 from callback_sdk.redaction import Secret, SecretURL, clearing_locals, wrap_secret
 from callback_sdk.targets.azure import AzureBlob
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 from callback_sdk.targets.forms import FormPost, GCSPost
 from callback_sdk.targets.gcs import GCSPut, GCSPutV2
-from callback_sdk.targets.identifiers import check_unsigned
+from callback_sdk.targets.http_put import HTTPPut
+from callback_sdk.targets.identifiers import check_unsigned, is_signed
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.s3 import S3Put, S3PutV2
 from callback_sdk.targets.support import check_support
@@ -27,8 +28,12 @@ from callback_sdk.types import CallbackParam, CallbackTarget
 STORES: tuple[type[Target], ...] = (FormPost, GCSPost, S3Put, GCSPut, S3PutV2, GCSPutV2, AzureBlob)
 """Kinds of targets at object stores. The first one that recognizes a callback is used."""
 
-KINDS = (*STORES, Webhook)
+KINDS: tuple[type[Target], ...] = (HTTPPut, *STORES, Webhook)
 """All kinds of targets. A URL that no store's kind recognizes is a webhook."""
+
+_UPLOADS: tuple[type[Target], ...] = (HTTPPut, *STORES)
+
+_IDENTIFIERS = tuple(kind.identifiers for kind in STORES)
 
 
 def plan(callback: Callback, settings: TargetSettings | None = None) -> Target:
@@ -43,13 +48,14 @@ def plan(callback: Callback, settings: TargetSettings | None = None) -> Target:
     """
     settings = settings or TargetSettings()
     _check_url(callback.url)
+    _check_http(callback)
     provider = settings.stores.provider(callback.url)
-    for kind in STORES:
+    for kind in _UPLOADS:
         if (target := kind.recognize(callback, settings)) is not None:
             if provider is not None:
                 check_support(callback.url, target.needs(), provider)
             return evolve(target, provider=provider)
-    check_unsigned(callback.url, (kind.identifiers for kind in STORES))
+    check_unsigned(callback.url, _IDENTIFIERS)
     return Webhook.recognize(callback, settings)
 
 
@@ -104,6 +110,15 @@ def check_target(
     del url, param
     (callback,) = parse_callbacks(given, own)
     return check_callback(callback, TargetSettings(stores=StorageProviders.of(storage_endpoints)), size=size)
+
+
+def _check_http(callback: Callback) -> None:
+    if callback.http is not None and is_signed(callback.url, _IDENTIFIERS):
+        raise CallbackParamError(
+            f"{callback.url} is a signed URL and has http too: one of the two belongs to another target.",
+            hint="For a presigned URL leave http out.",
+            url=str(callback.url),
+        )
 
 
 def _check_url(url: SecretURL) -> None:

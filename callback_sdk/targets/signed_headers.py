@@ -10,9 +10,10 @@ import re
 
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import ResultTooLargeError, SignedHeaderError
-from callback_sdk.redaction import SecretFields
+from callback_sdk.redaction import SecretFields, SecretURL
 from callback_sdk.targets.amazon import is_amazon
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.members import HEADERS, HTTP
 
 _OURS = frozenset({"host", "content-length"})
 """Headers that the transport computes."""
@@ -29,6 +30,9 @@ _FORBIDDEN = frozenset(
         *("forwarded", "x-real-ip", "true-client-ip", "cf-connecting-ip", "x-client-ip"),
     }
 )
+_LOGIN = frozenset({"authorization", "cookie"})
+"""Headers with credentials, which `http` may have: they were given for the host of their URL."""
+
 _FORBIDDEN_PREFIXES = ("proxy-", "x-forwarded-", "sec-")
 
 _USUAL = {"content-type": "application/json", "if-none-match": "*"}
@@ -127,17 +131,33 @@ def plain_headers(callback: Callback) -> SecretFields:
     return _given(callback)
 
 
+def http_headers(callback: Callback) -> SecretFields:
+    """Return the headers of `http`, with credentials for the server of the URL.
+
+    Raises:
+        SignedHeaderError: One can't be sent.
+    """
+    headers = callback.http or SecretFields({})
+    return _sendable(callback.url, HTTP, headers, forbidden=(_FORBIDDEN | _OURS) - _LOGIN)
+
+
 def _given(callback: Callback) -> SecretFields:
     values = callback.headers or SecretFields({})
-    given = SecretFields({name.lower(): value for name, value in values.reveal().items() if name.lower() not in _OURS})
+    given = SecretFields({name: value for name, value in values.reveal().items() if name.lower() not in _OURS})
+    return _sendable(callback.url, HEADERS, given, forbidden=_FORBIDDEN)
+
+
+def _sendable(url: SecretURL, member: str, headers: SecretFields, *, forbidden: frozenset[str]) -> SecretFields:
+    """Return headers by their names in lower case, all of which can be sent."""
+    given = SecretFields({name.lower(): value for name, value in headers.reveal().items()})
     for name in given.reveal():
         broken = not _NAME.fullmatch(name) or not _VALUE.fullmatch(given.reveal()[name])
-        if broken or name in _FORBIDDEN or name.startswith(_FORBIDDEN_PREFIXES):
+        if broken or name in forbidden or name.startswith(_FORBIDDEN_PREFIXES):
             raise SignedHeaderError(
-                f"s3_headers of {callback.url} has {name!r}, which can't be sent as a header.",
+                f"{member} of {url} has {name!r}, which can't be sent as a header.",
                 hint="Leave it out: it has a character that HTTP forbids, is a hop-by-hop header, has credentials, or "
                 "changes the method, path, host or client address of the request.",
-                url=str(callback.url),
+                url=str(url),
             )
     return given
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import datetime
 
 from attrs import define
@@ -50,5 +51,21 @@ class Upload:
     def scrub(self, text: str) -> str:
         """Remove the credentials of this request from a server's text, which may quote them."""
         values = {**self.headers.reveal(), **(self.fields.reveal() if self.fields is not None else {})}
-        secrets = [value for name, value in values.items() if name.lower() not in _PUBLIC]
+        secrets = [part for name, value in values.items() if name.lower() not in _PUBLIC for part in _parts(value)]
         return replaced(self.url.scrub(text), secrets)
+
+
+def _parts(value: str) -> list[str]:
+    """Return a value with its credentials alone: those of `Bearer TOKEN`, `NAME=VALUE` and `Basic BASE64`."""
+    words = [word.rpartition("=")[2] or word for word in value.replace(";", " ").split()]
+    return [value, *words, *_login(value)]
+
+
+def _login(value: str) -> list[str]:
+    scheme, _, encoded = value.partition(" ")
+    if scheme.lower() != "basic":
+        return []
+    try:
+        return base64.b64decode(encoded).decode().split(":", 1)
+    except ValueError:
+        return []

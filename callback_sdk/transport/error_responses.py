@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from callback_sdk.errors import DeliveryError, sentence
 from callback_sdk.redaction import HIDDEN
@@ -13,6 +14,9 @@ from callback_sdk.transport.retry import is_retryable, parse_retry_after
 
 _CODE = re.compile(rb"<Code>\s*([A-Za-z0-9_.]+)\s*</Code>")
 _MESSAGE = re.compile(rb"<Message>([^<]+)")
+# Oracle, Supabase, GitLab and Artifactory respond with JSON; a message with an escaped character isn't shown.
+_JSON_CODE = re.compile(rb'"(?:code|error)" ?: ?"([A-Za-z0-9_.]+)"')
+_JSON_MESSAGE = re.compile(rb'"message" ?: ?"([^"\\]+)"')
 _QUERY = re.compile(r"[?&]\S+")
 
 _MAX_CODE = 80
@@ -73,6 +77,17 @@ _WEBHOOK_HINTS = {
     "ResultsWriter, or CALLBACK_SDK_WEBHOOK_SECRETS for the service.",
 }
 
+_HTTP_PUT_HINTS = {
+    401: "Give the server's credentials: callback_param={'http': {'method': 'PUT', 'headers': {...}}}.",
+    403: "The credentials in http are wrong, or may not write there.",
+    404: "Check the URL's path, and that the credentials in http may see it: GitLab responds with 404 otherwise.",
+    405: "The server doesn't accept PUT at this URL.",
+    409: "The folder doesn't exist (WebDAV), or the file exists and may not be replaced.",
+    413: "The document is too large for the server.",
+    423: "The file is locked (WebDAV).",
+    500: "See the server's log. nginx responds with 500 if the folder doesn't exist: set create_full_put_path.",
+}
+
 _NEEDS_FIELDS = (
     "This is an object store, which was sent a webhook: give the complete presigned URL for a PUT, or "
     "callback_param={'s3_fields': fields} for a presigned POST."
@@ -86,7 +101,7 @@ def delivery_error(upload: Upload, response: Response) -> DeliveryError:
         upload: The request.
         response: The response, with a status that the upload doesn't accept.
     """
-    code = _code(response)
+    code = _code(upload, response)
     if code is not None and upload.scrub(code) != code:
         code = None
     retry_after = parse_retry_after(response.headers.get("retry-after"))
@@ -102,19 +117,23 @@ def delivery_error(upload: Upload, response: Response) -> DeliveryError:
     )
 
 
-def _code(response: Response) -> str | None:
-    """Find the store's error code: in a header (Azure) or in XML, which is searched and not parsed.
+def _code(upload: Upload, response: Response) -> str | None:
+    """Find the store's error code: in a header (Azure), or in XML or JSON, which are searched and not parsed.
 
     A parser would expand entities of an untrusted document (billion laughs).
     """
     if code := response.headers.get("x-ms-error-code"):
         return code[:_MAX_CODE] if code.isascii() and code.isalnum() else None
     match = _CODE.search(response.decoded_body())
+    if match is None and upload.kind != "webhook":
+        match = _JSON_CODE.search(response.decoded_body())
     return match[1].decode("ascii") if match and len(match[1]) <= _MAX_CODE else None
 
 
 def _message(upload: Upload, response: Response) -> str:
     match = _MESSAGE.search(response.decoded_body())
+    if match is None and upload.kind != "webhook":
+        match = _JSON_MESSAGE.search(response.decoded_body())
     # A long message isn't cut: scrub() wouldn't find the rest of a credential at the cut.
     if match is None or len(match[1]) > MAX_MESSAGE:
         return ""
@@ -126,10 +145,14 @@ def _message(upload: Upload, response: Response) -> str:
 
 def _hint(upload: Upload, status: int, code: str | None) -> str:
     if upload.kind == "webhook":
-        if code is not None:
-            return _NEEDS_FIELDS
-        if 300 <= status < 400:
-            return "Webhooks don't follow redirects: give the final URL."
-        return _WEBHOOK_HINTS.get(status) or _STATUS_HINTS.get(status, "See the receiver's log.")
+        return _NEEDS_FIELDS if code is not None else _named_hint(_WEBHOOK_HINTS, status, "See the receiver's log.")
+    if upload.kind == "http-put":
+        return _named_hint(_HTTP_PUT_HINTS, status, "See the server's log.")
     hint = HINTS.get(code or "", _STATUS_HINTS.get(status, "See the store's documentation of this code."))
     return hint.replace("{md5}", upload.document.md5.hex())
+
+
+def _named_hint(hints: Mapping[int, str], status: int, other: str) -> str:
+    if 300 <= status < 400:
+        return "Redirects aren't followed: give the final URL."
+    return hints.get(status) or _STATUS_HINTS.get(status, other)

@@ -49,3 +49,24 @@ def test_a_receiver_that_checks_signatures_wants_the_secret(status: int) -> None
     sent = evolve(upload("https://example.org/hook"), kind="webhook")
     error = delivery_error(sent, Response(status=status, headers={}, body=b"", url=sent.url))
     assert "webhook_secrets of ResultsWriter, or CALLBACK_SDK_WEBHOOK_SECRETS" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "message"),
+    [
+        (b'{"message":"401 Unauthorized"}', None, "401 Unauthorized"),
+        (b'{"code":"NotAuthenticated","message":"The required information is missing"}', "NotAuthenticated", "missing"),
+        (b'{"statusCode":"409","error":"Duplicate","message":"The resource already exists"}', "Duplicate", "exists"),
+        (b'{"errors" : [ {"status" : 401, "message" : "Bad credentials"} ]}', None, "Bad credentials"),
+        (b'{"message": "a \\" quote"}', None, None),
+    ],
+)
+def test_json_of_a_store_has_its_code_and_message(body: bytes, code: str | None, message: str | None) -> None:
+    """As GitLab, Oracle, Supabase and Artifactory respond; a webhook's JSON can be anything."""
+    sent = evolve(upload("https://example.org/file"), kind="http-put")
+    response = Response(status=401, headers={}, body=body, url=sent.url)
+    error = delivery_error(sent, response)
+    assert error.code == code
+    assert (message or "") in str(error)
+    assert delivery_error(evolve(sent, kind="webhook"), response).code is None
+    assert "already exists" not in str(delivery_error(evolve(sent, kind="webhook"), response))

@@ -30,7 +30,8 @@ from callback_sdk.service.store.tables import deliveries
 from callback_sdk.targets.callbacks import parse_callbacks
 
 URL = "https://b.s3.eu-west-1.amazonaws.com/k?X-Amz-Signature=topsecret"
-PARAM = {"s3_headers": {"x-amz-acl": "topsecret"}, "n": 1}
+HTTP = {"method": "PUT", "headers": {"private-token": "topsecret"}}
+PARAM = {"s3_headers": {"x-amz-acl": "topsecret"}, "http": HTTP, "n": 1}
 AGAIN = 30.0
 
 

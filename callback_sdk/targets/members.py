@@ -1,0 +1,197 @@
+"""The members of `callback_param` that hold credentials: `s3_fields`, `s3_headers` and `http`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import define
+
+from callback_sdk.errors import CallbackParamError, InvalidS3FieldsError, MissingS3FieldsError, TargetError
+from callback_sdk.redaction import Secret, SecretFields, SecretURL
+from callback_sdk.text.limits import MAX_FIELDS, MAX_FORM, MAX_HEADERS, MAX_HEADERS_SIZE
+
+FIELDS = "s3_fields"
+"""Member with the form fields of a presigned POST."""
+
+HEADERS = "s3_headers"
+"""Member with the headers that a presigned PUT signed."""
+
+HTTP = "http"
+"""Member that asks for a PUT to any HTTP server, with the headers of the request."""
+
+_SIGNATURE_FIELDS = frozenset(["signature", "x-amz-signature", "x-goog-signature", "x-oss-signature", "q-signature"])
+
+_CREDENTIAL_HEADERS = frozenset(
+    {
+        *("authorization", "cookie", "x-api-key", "x-auth-token", "x-jfrog-art-api"),
+        *("private-token", "job-token", "deploy-token"),
+    }
+)
+"""Headers with credentials that HTTP servers, GitLab, OpenStack and Artifactory document."""
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def refuse_bare_fields(url: SecretURL, param: Secret[Any]) -> None:
+    """Reject form fields at the top level of `callback_param`.
+
+    Raises:
+        InvalidS3FieldsError: They are there.
+    """
+    names = {str(name).lower() for name in param.reveal()}
+    if "policy" in names and names & _SIGNATURE_FIELDS:
+        raise InvalidS3FieldsError(
+            f"callback_param of {url} has the form fields at its top level, which would put them into the document.",
+            hint='Move them one level down: callback_param={"s3_fields": fields}.',
+            url=str(url),
+        )
+
+
+def refuse_bare_headers(url: SecretURL, param: Secret[Any]) -> None:
+    """Reject headers with credentials at the top level of `callback_param`.
+
+    Raises:
+        CallbackParamError: They are there.
+    """
+    headers = Secret(param.reveal().get("headers"))
+    if not isinstance(headers.reveal(), Mapping):
+        return
+    found = sorted({str(name).lower() for name in headers.reveal()} & _CREDENTIAL_HEADERS)
+    if found:
+        raise CallbackParamError(
+            f"callback_param of {url} has the header {found[0]} outside of http, which would put it into the document.",
+            hint='Move it: callback_param={"http": {"method": "PUT", "headers": {...}}}.',
+            url=str(url),
+        )
+
+
+def read_fields(url: SecretURL, param: Secret[Any]) -> SecretFields:
+    """Return `s3_fields`.
+
+    Raises:
+        MissingS3FieldsError: It is not a dict, or empty.
+        InvalidS3FieldsError: It can't be the fields of a form.
+    """
+    fields = Secret(param.reveal()[FIELDS])
+    if not isinstance(fields.reveal(), Mapping) or not fields.reveal():
+        found = "empty" if fields.reveal() in ({}, None, "") else type_with_article(fields)
+        raise MissingS3FieldsError(
+            f"s3_fields of {url} is {found}.",
+            hint='Give the dict that generate_presigned_post returned as "fields". For a presigned PUT URL leave '
+            "s3_fields out.",
+            url=str(url),
+        )
+    if "fields" in fields.reveal() and isinstance(fields.reveal()["fields"], Mapping):
+        raise InvalidS3FieldsError(
+            f"s3_fields of {url} is the whole return value of generate_presigned_post.",
+            hint='Give its "fields" only: {"s3_fields": response["fields"]}.',
+            url=str(url),
+        )
+    return _strings(url, _FORM, fields)
+
+
+def read_headers(url: SecretURL, param: Secret[Any]) -> SecretFields:
+    """Return `s3_headers`.
+
+    Raises:
+        CallbackParamError: It is not a dict of headers.
+    """
+    headers = Secret(param.reveal()[HEADERS])
+    if not isinstance(headers.reveal(), Mapping):
+        raise CallbackParamError(
+            f"s3_headers of {url} is {type_with_article(headers)}, not a dict.",
+            hint="Give a dict from the names of the signed headers to their values.",
+            url=str(url),
+        )
+    return _strings(url, _PUT, headers)
+
+
+def read_http(url: SecretURL, param: Secret[Any]) -> SecretFields:
+    """Return the headers of `http`.
+
+    Raises:
+        CallbackParamError: It doesn't describe a PUT.
+    """
+    request = Secret(param.reveal()[HTTP])
+    if not _is_put(request):
+        raise CallbackParamError(
+            f"http of {url} doesn't describe a PUT.",
+            hint='Give {"http": {"method": "PUT", "headers": {...}}}, with a string for each header. For a webhook, '
+            "which is a POST, leave http out.",
+            url=str(url),
+        )
+    return _strings(url, _HTTP, Secret(request.reveal().get("headers") or {}))
+
+
+def _is_put(request: Secret[Any]) -> bool:
+    return (
+        isinstance(request.reveal(), Mapping)
+        and request.reveal().keys() <= {"method", "headers"}
+        and request.reveal().get("method") == "PUT"
+        and isinstance(request.reveal().get("headers") or {}, Mapping)
+    )
+
+
+@define(frozen=True, kw_only=True)
+class _Member:
+    """A member of `callback_param` with names and values.
+
+    Attributes:
+        name: The member.
+        max_count: Maximum number of values.
+        max_characters: Maximum characters of names and values together.
+        error: Class of the error for an invalid one.
+    """
+
+    name: str
+    max_count: int
+    max_characters: int
+    error: type[TargetError]
+
+
+_FORM = _Member(name=FIELDS, max_count=MAX_FIELDS, max_characters=MAX_FORM, error=InvalidS3FieldsError)
+_PUT = _Member(name=HEADERS, max_count=MAX_HEADERS, max_characters=MAX_HEADERS_SIZE, error=CallbackParamError)
+_HTTP = _Member(name=HTTP, max_count=MAX_HEADERS, max_characters=MAX_HEADERS_SIZE, error=CallbackParamError)
+
+
+def _strings(url: SecretURL, member: _Member, values: Secret[Any]) -> SecretFields:
+    if len(values.reveal()) > member.max_count:
+        raise _too_large(url, member, f"{len(values.reveal())} members; {member.max_count} are allowed")
+    for name in values.reveal():
+        if not isinstance(name, str) or not _is_text(Secret(values.reveal()[name])):
+            raise member.error(
+                f"{member.name} of {url} has a member {name!r:.100} that is neither a string nor a number.",
+                hint="Pass the values unchanged, as the signer returned them.",
+                url=str(url),
+            )
+    strings = SecretFields({name: str(value) for name, value in values.reveal().items()})
+    size = sum(len(name) + len(value) for name, value in strings.reveal().items())
+    if size > member.max_characters:
+        raise _too_large(url, member, f"{size} characters; {member.max_characters} are allowed")
+    return strings
+
+
+def _too_large(url: SecretURL, member: _Member, problem: str) -> TargetError:
+    return member.error(
+        f"{member.name} of {url} has {problem}.",
+        hint="Pass the values that the signer returned, and nothing else; results belong into the document.",
+        url=str(url),
+    )
+
+
+def _is_text(value: Secret[Any]) -> bool:
+    if isinstance(value.reveal(), str):
+        # UTF-8 can't encode a lone surrogate.
+        return not _SURROGATES.search(value.reveal())
+    if isinstance(value.reveal(), int):
+        # str() raises ValueError for integers of more than 4,300 digits (CVE-2020-10735).
+        return not isinstance(value.reveal(), bool) and value.reveal().bit_length() <= 64
+    return isinstance(value.reveal(), float)
+
+
+def type_with_article(value: Secret[Any]) -> str:
+    """Return the name of a value's type, with its article."""
+    name = type(value.reveal()).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
