@@ -39,13 +39,13 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
 
 
 class Topology:
-    """One service on one data folder, and one worker where its engine needs any.
+    """One service on one data directory, and one worker where its engine needs any.
 
     Args:
         folder: For data and logs.
         registry: Module and variable, importable from `tests/integration`.
         engine: `"embedded"` or `"celery"`.
-        database: URL; SQLite in the data folder when None.
+        database: URL; SQLite in the data directory when None.
         broker: URL, for Celery.
         settings: Further variables of the environment, without `CALLBACK_SDK_`.
         environment: Variables with their whole names.
@@ -111,7 +111,7 @@ class Topology:
         return self._log.read_text(errors="replace")
 
     def run(self, *arguments: str, stdin: str = "") -> str:
-        """Run a command on the service's data folder, and return what it printed."""
+        """Run a command on the service's data directory, and return what it printed."""
         command = [sys.executable, "-m", "callback_sdk.cli", *arguments]
         done = subprocess.run(
             command, env=self.environment, input=stdin, capture_output=True, text=True, timeout=120, check=True

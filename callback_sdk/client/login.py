@@ -220,7 +220,7 @@ def credentials_of(
         f"The client has no {missing}.",
         hint="Give token=, or username= and password=; or set CALLBACK_SDK_TOKEN, or CALLBACK_SDK_USERNAME and "
         "CALLBACK_SDK_PASSWORD. `callback-sdk serve` keeps a token of a service of one's own in the file `token` "
-        "of its data folder.",
+        "of its data directory.",
     )
 
 

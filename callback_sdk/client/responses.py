@@ -44,7 +44,7 @@ _ERRORS: dict[int, type[ServiceError]] = {
 
 _HINTS = {
     401: "Check the token: Client(token=...) or CALLBACK_SDK_TOKEN. `callback-sdk serve` keeps its own "
-    "in the file `token` of its data folder.",
+    "in the file `token` of its data directory.",
     403: "This token may not do that; ask the service's operator.",
     404: "Check the name or the id, and that the URL is the service's.",
     413: "Send fewer rows, write them as Parquet, or have the operator raise the limit on the body's size.",

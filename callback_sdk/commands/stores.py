@@ -1,4 +1,4 @@
-"""Opens what a service has in its data folder and its database, for the commands that look after it."""
+"""Opens what a service has in its data directory and its database, for the commands that look after it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def find_places(config: ServiceConfig, *, make: bool = False) -> StorageLocation
 
 @contextmanager
 def no_service(folder: Path) -> Iterator[None]:
-    """Keep services off a data folder; several commands may do so at once.
+    """Keep services off a data directory; several commands may do so at once.
 
     Raises:
         ConfigurationError: One is there already.
@@ -54,7 +54,7 @@ def no_service(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigurationError(
-                f"A service uses the data folder {folder}.", hint="Stop it, and run the command again."
+                f"A service uses the data directory {folder}.", hint="Stop it, and run the command again."
             ) from None
         yield
 

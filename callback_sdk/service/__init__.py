@@ -1,4 +1,4 @@
-"""The service: takes jobs over the REST API, runs their algorithms, and delivers the results."""
+"""The job service: accepts tasks over the REST API, runs their algorithms, and delivers the results."""
 
 from callback_sdk.service.algorithms.context import JobContext
 from callback_sdk.service.algorithms.features import Features

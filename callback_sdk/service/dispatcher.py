@@ -49,8 +49,8 @@ _PATIENCE = 10.0
 class Watch:
     """Measures for how long workers could write heartbeats and the dispatcher could read them.
 
-    They could not while the database was unavailable, or while this machine (which may run the workers too) was
-    suspended. After the database's clock was set forward, every heartbeat seems old.
+    A missing heartbeat is no evidence while the database was unavailable, or while this machine, which may run the
+    workers too, was suspended. After the database's clock was set forward, every heartbeat looks old.
 
     Attributes:
         clock_was_set: Whether the database's clock was set forward or back between the last two checks.
@@ -81,15 +81,15 @@ class Watch:
 
 
 class Dispatcher:
-    """A thread that dispatches due tasks and deliveries: when woken, when one becomes due, and every few seconds.
+    """A thread that dispatches due tasks and deliveries: on `wakeup`, when one becomes due, and every few seconds.
 
-    Any number of services may run one each on the same store.
+    Several services may use the same store, each with a dispatcher.
 
     Args:
         store: The store.
         engine: Transports tasks and deliveries to workers.
-        wakeup: Wakes the thread when it is set.
-        lease: How long after its last heartbeat a worker counts as dead.
+        wakeup: Set to make the thread check the store at once.
+        lease: Time after the last heartbeat of a worker until its claims expire.
     """
 
     def __init__(
@@ -123,12 +123,12 @@ class Dispatcher:
         A broker may accept connections but no tasks; a Redis replica does.
 
         Raises:
-            ThreadError: It has ended, or hangs.
+            ThreadError: The thread has ended, or hangs.
             EngineError: Nothing can be dispatched.
         """
         self._thread.check()
         if isinstance(error := self._outage.error, CallbackSDKError):
-            # A new error each time: an error collects the frames of its raisers.
+            # A new error each time: raising one object repeatedly would extend its traceback.
             raise EngineError(error.message, hint=error.hint)
 
     def _loop(self) -> None:
@@ -142,7 +142,7 @@ class Dispatcher:
                 self._thread.complete_round()
             else:
                 self._outage.recovered()
-                # Before the sleep, so that readiness checks meanwhile get the result of this check.
+                # Set before the sleep, so that readiness checks during the sleep get the result of this check.
                 self._thread.complete_round()
                 self._awake.wait(sleep)
 
@@ -160,7 +160,8 @@ class Dispatcher:
         if more:
             return _SHORT_SLEEP
         seconds = self._store.deliveries.next_due()
-        # Due ids that were not sent wait for free capacity, which wakes the loop, or for the process that claimed them.
+        # Due ids that were not dispatched wait for free capacity, which sets `wakeup`, or for the process that claimed
+        # them.
         return min(_LONGEST_SLEEP, seconds) if seconds else _LONGEST_SLEEP
 
     def _send_tasks(self) -> bool:

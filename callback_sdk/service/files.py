@@ -26,17 +26,17 @@ _PREFIX = "process-"
 _PROBE = bytes(64 * 1024)
 
 _YOUNG = 2.0
-"""Seconds in which another process's folder may be made and not yet locked."""
+"""Age in seconds below which an unlocked scratch directory is kept: its process may not have locked it yet."""
 
 
 def make_data_folder(folder: Path) -> Path:
-    """Create the data folder for its owner alone, and return its absolute path.
+    """Create the data directory with mode 0700, and return its absolute path.
 
-    The folder above must exist: a typo in a path would otherwise start a second, empty service, and what the first one
-    accepted would seem to be lost.
+    The parent directory must exist. Otherwise a typo in the path would start a second, empty service, and the tasks of
+    the first one would seem to be lost.
 
     Raises:
-        ConfigurationError: It can't be created.
+        ConfigurationError: The directory can't be created.
     """
     folder = folder.absolute()
     try:
@@ -44,8 +44,8 @@ def make_data_folder(folder: Path) -> Path:
         folder.chmod(0o700)
     except OSError as error:
         raise unusable(
-            f"The data folder {folder} can't be used: {error.strerror}.",
-            hint="Name another one with --data-dir; only the last folder of its path is created.",
+            f"The data directory {folder} can't be used: {error.strerror}.",
+            hint="Choose another directory with --data-dir; only the last directory of the path is created.",
             error=error,
         ) from error
     check_writable(folder)
@@ -53,12 +53,12 @@ def make_data_folder(folder: Path) -> Path:
 
 
 def check_writable(folder: Path) -> None:
-    """Write a small file into a folder, and remove it.
+    """Check that files can be written in a directory, by writing a small file and removing it.
 
-    It is written because a quota, or a file system that became read-only, shows in no figure of free space.
+    The free space that statvfs(3) reports shows neither a quota nor a file system that became read-only.
 
     Raises:
-        ConfigurationError: It can't be written; the text names the folder.
+        ConfigurationError: The file can't be written; the message names the directory.
     """
     probe = folder / f".probe-{secrets.token_hex(8)}"
     try:
@@ -66,7 +66,7 @@ def check_writable(folder: Path) -> None:
     except OSError as error:
         raise unusable(
             f"No file can be written in {folder}: {error.strerror}.",
-            hint=storage_hint(error, "this folder"),
+            hint=storage_hint(error, "this directory"),
             error=error,
         ) from error
     finally:
@@ -75,9 +75,9 @@ def check_writable(folder: Path) -> None:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Create a folder, and those above it that are missing, for their owner alone; whatever the umask is.
+    """Create a directory and its missing parents with mode 0700, regardless of the umask.
 
-    One that exists stays as it is: its owner may have shared it with a group.
+    The mode of an existing directory isn't changed, because its owner may have shared it with a group.
     """
     if not folder.is_dir():
         make_private_folder(folder.parent)
@@ -89,10 +89,10 @@ def make_private_folder(folder: Path) -> None:
 
 
 def create_private(path: Path) -> BinaryIO:
-    """Create a file that only its owner can read and write, whatever the umask is, and return it open for writing.
+    """Create a file with mode 0600, regardless of the umask, and return it open for writing.
 
     Raises:
-        FileExistsError: There is one already.
+        FileExistsError: The file exists.
     """
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     os.fchmod(descriptor, 0o600)
@@ -100,13 +100,13 @@ def create_private(path: Path) -> BinaryIO:
 
 
 class Scratch:
-    """A folder of one process for what only it needs: uploads on their way in, and the files of running tasks.
+    """The temporary directory of one process: request bodies while they are received, and files of running tasks.
 
-    Nothing in it is worth keeping: what was accepted lies in the database or among the blobs. What processes
-    left that were killed is removed by the next one.
+    Its content needs no durability, because accepted tasks are in the database and in blob storage. The next process
+    removes the directories of killed processes.
 
     Args:
-        parent: Where it is made; made with mode 0700 itself when it is missing.
+        parent: Parent directory; created with mode 0700 if it doesn't exist.
     """
 
     def __init__(self, parent: Path) -> None:
@@ -119,20 +119,20 @@ class Scratch:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def close(self) -> None:
-        """Remove the folder."""
+        """Remove the directory."""
         shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
 
     def check(self) -> None:
-        """Make sure that files can be written: without space on this disk no task can run; see `check_writable`."""
+        """Check that files can be written, because no task can run otherwise; see `check_writable`."""
         check_writable(self.folder)
 
     def new(self, purpose: str) -> Path:
-        """Return a path that nothing is at."""
+        """Return the path of a new file, which doesn't exist yet."""
         return self.folder / f"{next(self._numbers)}.{purpose}"
 
     def receive(self, source: BinaryIO) -> Path:
-        """Copy an upload into the folder and return its path."""
+        """Copy an upload into the directory, and return the path of the copy."""
         path = self.new("incoming")
         try:
             with create_private(path) as file:
@@ -148,7 +148,7 @@ def _sweep(parent: Path) -> None:
         with suppress(OSError):
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                # The kernel lets go of the lock of a process that is gone.
+                # flock(2): the kernel releases the lock when the process has ended.
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if time.time() - folder.stat().st_mtime > _YOUNG:
                     shutil.rmtree(folder, ignore_errors=True)
@@ -157,17 +157,17 @@ def _sweep(parent: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file that may be gone already."""
+    """Remove a file, if it exists."""
     path.unlink(missing_ok=True)
 
 
 def is_full(error: OSError) -> bool:
-    """Tell whether there is no more room, for anybody or for this user."""
+    """Return whether an error means that the disk or the user's quota is full."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def durable(path: Path) -> None:
-    """Wait until a file's bytes are on disk."""
+    """Wait until the content of a file, or the entries of a directory, are on disk: fsync(2)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -176,7 +176,7 @@ def durable(path: Path) -> None:
 
 
 def rename(source: Path, target: Path) -> None:
-    """Give a file another place in the same file system, and wait until that is on disk."""
+    """Rename a file within a file system, and wait until the new directory entry is on disk."""
     source.replace(target)
     directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -186,12 +186,12 @@ def rename(source: Path, target: Path) -> None:
 
 
 def write_whole(path: Path, parts: Iterable[bytes], *, durable: bool = True) -> None:
-    """Write a file so that nobody ever sees a part of it.
+    """Write a file atomically: readers see the old content or the whole new content.
 
     Args:
-        path: Where it will be; what is there is replaced.
-        parts: Its bytes.
-        durable: Whether to wait until it is on disk for good.
+        path: Path of the file; an existing file is replaced.
+        parts: The content, in parts.
+        durable: Whether to wait until the file is on disk.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
@@ -210,7 +210,7 @@ def write_whole(path: Path, parts: Iterable[bytes], *, durable: bool = True) -> 
 
 
 def read_progress(path: Path) -> dict[str, Any] | None:
-    """Read what `JobContext.report_progress` wrote last; None when it has written nothing."""
+    """Read the last progress report of `JobContext.report_progress`; None without a report."""
     try:
         state = orjson.loads(path.read_bytes())
     except (OSError, orjson.JSONDecodeError):

@@ -1,4 +1,4 @@
-"""Removes expired data, and fails tasks that can never run: at the start, and then every hour."""
+"""Removes expired data and fails tasks that can never run, at the start and then every hour."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _EVERY = 3600.0
 """Seconds between two rounds."""
 
 KEY_AGE = timedelta(days=1)
-"""How long an idempotency key is stored."""
+"""Retention of idempotency keys."""
 
 PATIENCE = timedelta(days=1)
 """How long a task waits for an algorithm that the registry doesn't have; a wrong one may have been deployed."""
 
 _STEP = 500
-"""Tasks that are forgotten in one transaction."""
+"""Maximum tasks deleted in one transaction."""
 
 
 class Housekeeper:
-    """A thread that removes expired data. Any number of services may run one each on the same store.
+    """A thread that removes expired data. Several services may use the same store, each with such a thread.
 
     Args:
         runtime: The components of this process.
-        keep: How long ended tasks are kept, with their results; None for ever.
+        keep: Retention of ended tasks and their results; None for unlimited.
         wakeup: Called when deliveries have become due.
     """
 
@@ -48,7 +48,7 @@ class Housekeeper:
         self._awake = wakeup
         self._missing: dict[str, float] = {}
         self._stopping = threading.Event()
-        # A large bucket takes a while: no round is too long, and nobody waits for its end.
+        # Listing a large bucket takes long. No round counts as hanging, and shutdown doesn't wait for one.
         self._thread = SupervisedThread(self._loop, name="housekeeper", stopping=self._stopping)
 
     def start(self) -> None:
@@ -63,7 +63,7 @@ class Housekeeper:
         """Check that the thread runs.
 
         Raises:
-            ThreadError: It has ended.
+            ThreadError: The thread has ended.
         """
         self._thread.check()
 
@@ -87,7 +87,7 @@ class Housekeeper:
                 _log.warning("Housekeeping skipped: %s", error)
             except Exception:  # noqa: BLE001 - what is left over costs space only
                 if self._stopping.is_set():
-                    # The store is closed; the next start does the rest.
+                    # The store is closed. The first round after the next start repeats the steps.
                     return
                 _log.exception("A housekeeping step failed.")
 
@@ -116,7 +116,7 @@ class Housekeeper:
         self._missing = {name: self._missing.get(name, moment) for name in missing}
         for name, since in self._missing.items():
             if moment - since >= PATIENCE.total_seconds():
-                error = f"The algorithm {name!r} isn't registered any more; the task waited {PATIENCE} for it."
+                error = f"The algorithm {name!r} is no longer registered; the task waited {PATIENCE} for it."
                 for job_id in self._store.tasks.end_waiting(name, error):
                     _log.warning("Task %s has failed: %s", job_id, error, extra={"job_id": job_id})
                 self._awake()
@@ -125,7 +125,7 @@ class Housekeeper:
         while self._keep is not None and not self._stopping.is_set():
             old = self._store.tasks.purgeable(older_than=self._keep.total_seconds(), limit=_STEP)
             for ended in old:
-                # Before their tasks: whatever is left when this process dies is found again.
+                # Blobs before their tasks: if this process is killed in between, the next round finds the tasks again.
                 for attempt in range(1, ended.attempt + 1) if ended.has_blobs else ():
                     self._blobs.remove(results_name(ended.job_id, attempt))
             self._store.tasks.forget([ended.job_id for ended in old])

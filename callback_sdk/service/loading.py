@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def garbage_ignored() -> Iterator[None]:
-    """Collect no garbage while modules are loaded, and keep what was loaded out of every later collection.
+    """Disable garbage collection while modules are loaded, and exclude the loaded objects from later collections.
 
-    A web framework and a database toolkit make hundreds of thousands of objects that live until the end. To go through
-    them again and again takes a third of the time of a start, and once more at the end.
+    The web framework and the database toolkit create hundreds of thousands of objects that exist until the process
+    ends. Collections during startup would take a third of its time, and another collection would follow at exit.
     """
     was_enabled = gc.isenabled()
     gc.disable()

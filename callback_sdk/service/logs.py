@@ -11,7 +11,7 @@ from callback_sdk.errors import MissingExtraError
 from callback_sdk.text.escaping import LogFormatter, escaped_json
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""Id of the HTTP request that is being answered."""
+"""Id of the current HTTP request."""
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _JSON = "%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -25,7 +25,7 @@ def log_to_stderr(style: str = "text") -> None:
             `job_id`, `attempt`, `delivery_id` and `request_id`.
 
     Raises:
-        MissingExtraError: JSON is asked for, and python-json-logger is not installed.
+        MissingExtraError: The style is `"json"`, and python-json-logger is not installed.
     """
     handler = logging.StreamHandler()
     handler.addFilter(_add_request_id)
@@ -40,7 +40,7 @@ def log_to_stderr(style: str = "text") -> None:
     else:
         handler.setFormatter(LogFormatter(_TEXT))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    # Otherwise warnings are lines past the log and its format.
+    # Without this, the warnings module writes to stderr directly, in its own format.
     logging.captureWarnings(True)
     for noisy in ("alembic", "uvicorn", "urllib3", "botocore", "amqp", "kombu"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

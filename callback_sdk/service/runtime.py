@@ -40,11 +40,11 @@ class StorageLocations:
     """Storage locations of a service.
 
     Attributes:
-        data: Folder of this machine's own files, and of whatever has no other place.
-        database: URL of the store; SQLite in the data folder when None.
-        blobs: Folder or `s3://` URL of large features and results; in the data folder when None.
-        keys: Encryption keys, the newest first; when empty, those in the file `keys` of the data folder, which
-            is made when it is missing.
+        data: The data directory: files of this machine, and the default location of the database, blobs and keys.
+        database: URL of the database; SQLite in the data directory if None.
+        blobs: Directory or `s3://` URL of large features and results; in the data directory if None.
+        keys: Encryption keys, newest first. If empty, the keys in the file `keys` of the data directory, which is
+            created if it doesn't exist.
     """
 
     data: Path
@@ -54,14 +54,14 @@ class StorageLocations:
 
     @classmethod
     def of(cls, config: ServiceConfig, data: Path) -> StorageLocations:
-        """Return the locations that the settings name, with the directory that was made for `data_dir`."""
+        """Return the locations that the settings name; `data` is the directory that was created for `data_dir`."""
         return cls(data=data, database=config.database, blobs=config.blob_storage, keys=config.encryption_keys)
 
     def cipher(self) -> CredentialCipher:
-        """Return the keys, ready for use.
+        """Return the cipher with the encryption keys.
 
         Raises:
-            ConfigurationError: One is no key.
+            ConfigurationError: A key is invalid.
         """
         return CredentialCipher(self.keys or ensure_keys(self.data / "keys"))
 
@@ -70,7 +70,7 @@ class StorageLocations:
         return self.database or Secret(f"sqlite:///{self.data / 'store.sqlite3'}")
 
     def open_blobs(self) -> BlobStorage:
-        """Open the place for large features and results."""
+        """Open the storage of large features and results."""
         return open_blobs(self.blobs or str(self.data / "blobs"))
 
 
@@ -92,7 +92,7 @@ class DeliveryConfig:
 
     @classmethod
     def of(cls, config: ServiceConfig) -> DeliveryConfig:
-        """Return the rules that the settings name."""
+        """Return the settings of deliveries in the service's settings."""
         return cls(
             storage_endpoints=config.storage_endpoints,
             webhook_secrets=config.webhook_secrets,
@@ -106,11 +106,11 @@ class Runtime:
     """Components that services and workers share.
 
     Attributes:
-        registry_name: How a child process finds the registry.
-        pass_env: Variables that child processes get besides the usual ones.
-        memory_limit: How much memory a run may take whose algorithm doesn't say.
-        lease: How long after its last heartbeat a worker counts as dead.
-        wakeup: Set when the dispatcher of this process has reason to look.
+        registry_name: Module and variable of the registry, which child processes import.
+        pass_env: Environment variables that child processes get in addition to the usual ones.
+        memory_limit: Memory limit of a run if its algorithm declares none.
+        lease: Time after the last heartbeat of a worker until its claims expire.
+        wakeup: Set to make the dispatcher of this process check the store at once.
     """
 
     registry: Registry
@@ -146,21 +146,21 @@ def open_runtime(
     memory_limit: MemoryLimit = NO_LIMIT,
     lease: timedelta = LEASE_DURATION,
 ) -> Iterator[Runtime]:
-    """Open everything, and close it at the end.
+    """Create the components of a process, and close them at the end.
 
     Args:
-        registry_name: The registry, as a module and a variable.
+        registry_name: Module and variable of the registry.
         storage: Storage locations of the service.
         delivery: Settings of deliveries.
-        pass_env: Variables that child processes get besides the usual ones.
-        memory_limit: How much memory a run may take whose algorithm doesn't say.
-        lease: How long a worker may be silent before it counts as dead; the same in all processes.
+        pass_env: Environment variables that child processes get in addition to the usual ones.
+        memory_limit: Memory limit of a run if its algorithm declares none.
+        lease: Time after the last heartbeat of a worker until its claims expire; must be the same in all processes.
 
     Raises:
-        ConfigurationError: A setting is wrong, or the database needs an upgrade.
+        ConfigurationError: A setting is invalid, or the database needs an upgrade.
         StoreUnavailableError: The database can't be reached.
     """
-    # Before the registry: whatever it imports may start threads.
+    # Before the registry, because the modules that it imports may start threads.
     isolation.start_tracker(pass_env)
     registry = load(registry_name)
     with contextlib.ExitStack() as stack:
@@ -188,8 +188,8 @@ def open_worker(runtime: Runtime, worker: str) -> Iterator[WorkerRuntime]:
     """Create the components of a worker, and close them at the end.
 
     Args:
-        runtime: What it works with.
-        worker: The name that its claims have.
+        runtime: The components of this process.
+        worker: Name of the worker in its claims.
     """
     with ResultsWriter(
         storage_endpoints=runtime.delivery.storage_endpoints,
@@ -224,5 +224,5 @@ def open_worker(runtime: Runtime, worker: str) -> Iterator[WorkerRuntime]:
 
 
 def worker_name() -> str:
-    """Make a name that no other worker has: the machine's, and something that never comes twice."""
+    """Return a unique name for a worker: the host name with a random suffix."""
     return f"{platform.node()[:64]}-{secrets.token_hex(8)}"

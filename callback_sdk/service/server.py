@@ -28,23 +28,23 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _GRACE = 5
-"""Seconds for the requests that run when the service is stopped."""
+"""Seconds that requests in progress may still take when the service is stopped."""
 
 
 def serve(registry: str, config: ServiceConfig, *, ready: Callable[[str], None] | None = None) -> None:
     """Run the service until SIGTERM or SIGINT; then running tasks may continue for the shutdown timeout.
 
-    A second signal ends this timeout. When the service takes requests, its address, such as `http://127.0.0.1:8000`, is
-    in the log and in the file `address` of the data directory; the REST API is below `/api/v2` there. The file is
-    removed at the end. The token of the first user, `admin`, is in the file `token`.
+    A second signal ends this timeout. Once the service accepts requests, it logs its address, such as
+    `http://127.0.0.1:8000`, and writes it to the file `address` in the data directory until it stops; the REST API is
+    under `/api/v2` at this address. The token of the first user, `admin`, is in the file `token`.
 
     Args:
-        registry: Name of a module and of the `Registry` in it, `"my_package.jobs:registry"`.
+        registry: Module and variable of the `Registry`, such as `"my_package.jobs:registry"`.
         config: The settings.
-        ready: Called with the address when requests are taken.
+        ready: Called with the address once the service accepts requests.
 
     Raises:
-        ConfigurationError: A setting is wrong, the port is taken, the directory is in use, or the database needs an
+        ConfigurationError: A setting is invalid, the port or the data directory is in use, or the database needs an
             upgrade.
         StoreUnavailableError: The database can't be reached.
         MissingExtraError: The extra `service`, or an extra of the engine or the database, is not installed.
@@ -70,9 +70,12 @@ def serve(registry: str, config: ServiceConfig, *, ready: Callable[[str], None] 
 
     delivery = DeliveryConfig.of(config)
     if any_proxy():
-        _log.warning("The environment names a proxy; callbacks don't use it, as their addresses are checked here.")
+        _log.warning(
+            "Callbacks don't use the proxy of the environment: the SSRF protection checks the addresses that it "
+            "connects to, and a proxy would resolve the hosts again."
+        )
     with contextlib.ExitStack() as stack:
-        # Before anything is created: a start that fails by a wrong registry or port leaves nothing behind.
+        # Before anything is created: a start that fails because of a wrong registry or port leaves no files behind.
         isolation.start_tracker(config.pass_env)
         load(registry)
         listener = stack.enter_context(bound(config.host, config.port))
@@ -118,7 +121,8 @@ def serve(registry: str, config: ServiceConfig, *, ready: Callable[[str], None] 
             server.should_exit = True
 
         stack.enter_context(_signals_kept(stop, options.force_stop.set))
-        # After the signals: they must be kept also during the grace, in which the next one has a meaning.
+        # Entered after the signal handlers, so closed before them: during the shutdown timeout a second signal must
+        # still reach the handler.
         stack.callback(task_service.close)
         with _explained(config.host, config.port):
             listener.listen()
@@ -129,24 +133,24 @@ def serve(registry: str, config: ServiceConfig, *, ready: Callable[[str], None] 
 
 
 def default_processes() -> int:
-    """Return how many tasks run at once when nobody says: one for each core that this process may use."""
+    """Return the default number of concurrent tasks: the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[Path]:
-    """Make the data folder, and keep every other service off it.
+    """Create the data directory and lock it against other services.
 
     Raises:
-        ConfigurationError: It can't be made, or another service uses it.
+        ConfigurationError: The directory can't be created, or another service uses it.
     """
     folder = make_data_folder(folder)
     try:
         lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise unusable(
-            f"The data folder {folder} can't be used: {error.strerror}.",
-            hint="Name another one with --data-dir.",
+            f"The data directory {folder} can't be used: {error.strerror}.",
+            hint="Choose another directory with --data-dir.",
             error=error,
         ) from error
     try:
@@ -154,8 +158,8 @@ def locked(folder: Path) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ResourceUnavailableError(
-                f"Another service uses the data folder {folder}.",
-                hint="Stop it, or name another folder with --data-dir.",
+                f"Another service uses the data directory {folder}.",
+                hint="Stop that service, or choose another directory with --data-dir.",
             ) from None
         yield folder
     finally:
@@ -164,26 +168,27 @@ def locked(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def bound(host: str, port: int) -> Iterator[socket.socket]:
-    """Open the socket that the service will listen at: until it does, connections are refused.
+    """Bind the service's socket. Connections are refused until the caller calls `listen`.
 
     Raises:
-        ConfigurationError: The host is unknown, or the port is taken.
+        ConfigurationError: The host is unknown, or the port is in use.
     """
-    # Here and not above: it needs uvicorn.
+    # Imported here because the module needs uvicorn.
     from callback_sdk.service.api.connections import Listener
 
     with _explained(host, port):
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = Listener.of(_bind(family, address))
     with listener:
-        # Connections inherit it. asyncio sets it only on sockets that were made with a protocol's number, and without
-        # it the second packet of an answer waits 40 ms for the client's delayed acknowledgement of the first.
+        # Accepted connections inherit TCP_NODELAY. asyncio sets it only on sockets that were created with the protocol
+        # number IPPROTO_TCP. Without it, Nagle's algorithm holds the second packet of a response until the client's
+        # delayed acknowledgement of the first, about 40 ms.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield listener
 
 
 def _bind(family: socket.AddressFamily, address: tuple[Any, ...]) -> socket.socket:
-    """Bind a socket as `socket.create_server` does, which would listen at once."""
+    """Bind a socket like `socket.create_server`, but without listening."""
     unbound = socket.socket(family, socket.SOCK_STREAM)
     try:
         unbound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -203,14 +208,14 @@ def _explained(host: str, port: int) -> Iterator[None]:
     except OSError as error:
         raise unusable(
             f"The service can't listen at {host}, port {port}: {error.strerror or error}.",
-            hint="Choose another port with --port (0 takes a free one), or another --host.",
+            hint="Choose another port with --port (0 for any free port), or another --host.",
             error=error,
         ) from error
 
 
 @contextlib.contextmanager
 def _announced(listener: socket.socket, host: str, folder: Path, ready: Callable[[str], None] | None) -> Iterator[str]:
-    # The socket listens already, so a request from now on waits until it is answered.
+    # The socket already listens, so the kernel queues connections until the server accepts them.
     name = f"[{host}]" if ":" in host else host
     address = f"http://{name}:{listener.getsockname()[1]}"
     file = folder / "address"
@@ -224,7 +229,7 @@ def _announced(listener: socket.socket, host: str, folder: Path, ready: Callable
 
 
 def _instance(folder: Path) -> str:
-    """Return the name of the service whose data folder this is; it is made at the first start."""
+    """Return the name of the service, which is created at the first start and stored in the data directory."""
     file = folder / "instance"
     if not file.exists():
         write_whole(file, [secrets.token_hex(8).encode()])
@@ -233,9 +238,9 @@ def _instance(folder: Path) -> str:
 
 @contextlib.contextmanager
 def _signals_kept(stop: Callable[[], None], force_stop: Callable[[], None]) -> Iterator[None]:
-    """Keep signals from ending the process: the first one stops the service, and the next one ends the grace.
+    """Handle SIGINT and SIGTERM: the first signal stops the service, the second one ends the shutdown timeout.
 
-    While uvicorn runs it takes them itself, and raises them anew after its own end; before that, they come here.
+    While uvicorn runs, its own handlers are installed; it raises the signals again after its shutdown.
     """
     steps = iter([stop, force_stop])
 

@@ -55,21 +55,21 @@ from callback_sdk.service.work.uploads import PendingUploads
 _log = logging.getLogger(__name__)
 
 EXIT_STALLED = 3
-"""Exit code of a process whose consumer has stalled; why it ended is in its report."""
+"""Exit code of a process with a stalled consumer. Its report has the reason."""
 
 _PERMANENT = (ConfigurationError, UnknownAlgorithmError, BrokerRefusedError, StoreRefusedError)
 
 _LONGEST_PAUSE = 5.0
-"""Seconds that a process waits, at most, after an id that it couldn't look up in the store."""
+"""Maximum seconds that a process waits after it could not claim a task because the database was unavailable."""
 
 _STOP_TIMEOUT = 10.0
-"""Seconds that a stalled consumer has to close its connection, which may be broken."""
+"""Seconds for a stalled consumer to close its connection, which may be broken."""
 
 _SOON = 0.001
-"""Seconds after a task in which Kombu looks what is left to do."""
+"""Seconds after a task in which Kombu processes what it has deferred, such as acknowledgements."""
 
 _UPLOADS_TICK = 0.1
-"""Seconds between looks at whether results still wait for blob storage, when the worker ends."""
+"""Seconds between checks for results that still wait for blob storage, when the worker shuts down."""
 
 
 def work(
@@ -88,7 +88,7 @@ def work(
     memory_limit: MemoryLimit = NO_LIMIT,
     lease: timedelta = LEASE_DURATION,
 ) -> int:
-    """Take ids from the broker until SIGTERM comes: one process of a worker.
+    """Run one process of a worker: consume ids from the broker until SIGTERM.
 
     Args:
         registry: Name of the registry.
@@ -96,14 +96,14 @@ def work(
         storage: Storage locations of the service.
         delivery: Settings of deliveries.
         broker: Celery's broker.
-        algorithms: Only tasks of these; all of the registry's when empty.
+        algorithms: Algorithms to run tasks of; all algorithms of the registry if empty.
         grace: Shutdown timeout of a running task after SIGTERM.
-        stall_timeout: How long a free consumer may get nothing although something is there for it.
-        parent: Pid of the process that keeps this one running, without which it ends.
-        pass_env: Variables of the environment that algorithms get besides the usual ones.
-        memory_limit: How much memory a run may take whose algorithm doesn't say.
-        lease: How long after its last heartbeat this process counts as dead.
-        reporter: Tells the parent how this process is.
+        stall_timeout: Time in which an idle consumer must receive something after an id was dispatched to its queues.
+        parent: Pid of the supervisor; this process ends when the supervisor has ended.
+        pass_env: Environment variables that algorithms get in addition to the usual ones.
+        memory_limit: Memory limit of a run if its algorithm declares none.
+        lease: Time after the last heartbeat of this process until its claims expire.
+        reporter: Reports the state of this process to the supervisor.
 
     Returns:
         The exit code.
@@ -144,7 +144,7 @@ def work(
                 without_heartbeat=True,
                 quiet=True,
             )
-            # Celery and the registry live until the end: no collection of garbage goes through them any more.
+            # Celery and the registry stay in memory until the process ends, so the garbage collector can skip them.
             gc.freeze()
             with contextlib.suppress(SystemExit):
                 worker.start()
@@ -153,23 +153,23 @@ def work(
 
 
 def _stop_work(worker_runtime: WorkerRuntime) -> None:
-    """Break off what runs, and give back what waits for blob storage."""
+    """Interrupt the running task, and release tasks with results that wait for blob storage."""
     worker_runtime.heartbeat.stop_runs(SHUTDOWN)
-    # Not in a signal handler: it writes to the database, which the interrupted code may be doing as well.
+    # Not in a signal handler: this writes to the database, and the interrupted code may be in the middle of a write.
     threading.Thread(target=worker_runtime.uploads.give_back, name="give-back", daemon=True).start()
 
 
 def _wait_for_uploads(uploads: PendingUploads) -> None:
-    """Wait for results that blob storage did not take yet, until the grace ends and stops their runs."""
+    """Wait until all results are in blob storage, or the shutdown timeout has stopped their runs."""
     while uploads.count:
         time.sleep(_UPLOADS_TICK)
 
 
 class _FatalErrors(logging.Filter):
-    """Reports what Celery can't recover from, in place of the traceback that it logs before it returns.
+    """Reports fatal errors of Celery to the supervisor, in place of the traceback that Celery logs.
 
     Args:
-        reporter: Tells the parent.
+        reporter: Reports to the supervisor.
     """
 
     def __init__(self, reporter: Reporter) -> None:
@@ -198,7 +198,7 @@ def _ready_step(reporter: Reporter) -> Any:
             reporter.note("start", None)
 
         def stop(self, _: Any) -> None:
-            reporter.note("broker", "it connects to the message broker again.")
+            reporter.note("broker", "it is reconnecting to the message broker.")
 
     return Ready
 
@@ -212,7 +212,7 @@ def _watched(
     reporter: Reporter,
     timeout: timedelta,
 ) -> Iterator[threading.Event]:
-    """Watch over the consumer and the threads, and give what is set when the consumer has stalled."""
+    """Monitor the consumer and the threads, and yield an event that is set when the consumer has stalled."""
     stalled = threading.Event()
 
     def look(database: str | None) -> None:
@@ -222,8 +222,8 @@ def _watched(
     def stop(names: Sequence[str]) -> None:
         stalled.set()
         reason = (
-            f"the message broker brought nothing from {', '.join(names)} in {timeout.total_seconds():.0f} s, although "
-            "tasks were dispatched there: its consumer has stalled."
+            f"the message broker delivered nothing from {', '.join(names)} for {timeout.total_seconds():.0f} s, "
+            "although tasks were dispatched there: its consumer has stalled."
         )
         reporter.fail(reason, permanent=False)
         _stop_consumer(lambda: messages.idle and not worker_runtime.uploads.count)
@@ -253,7 +253,7 @@ def _problem_of_threads(worker_runtime: WorkerRuntime) -> str | None:
 
 
 def _dispatched(runtime: Runtime, queues: Sequence[str], since: float) -> list[str]:
-    """Return those of some queues that hold something, as far as the store knows."""
+    """Return the queues to which ids were dispatched since a time and not claimed yet, according to the store."""
     if queues == [DELIVERIES]:
         return [DELIVERIES] if runtime.store.deliveries.dispatched(since=since) else []
     names = [name for name in runtime.registry if queue_name(name) in queues]
@@ -261,23 +261,23 @@ def _dispatched(runtime: Runtime, queues: Sequence[str], since: float) -> list[s
 
 
 def _stop_consumer(idle: Callable[[], bool]) -> NoReturn:
-    """End this process from another thread than Celery's: in an orderly way if possible, and by force otherwise."""
+    """End this process from another thread than Celery's: by a warm shutdown if possible, otherwise at once."""
     from celery.worker import state
 
-    # Celery's loop looks at it at least once a second.
+    # Celery's loop checks it at least once a second.
     state.should_stop = EXIT_STALLED
     end = time.monotonic() + _STOP_TIMEOUT
-    # Something may have come at the last moment: to break it off would count as a death of its process.
+    # A task may have arrived at the last moment. Interrupting it would count as one of its three attempts.
     while time.monotonic() < end or not idle():
         time.sleep(0.1)
     os._exit(EXIT_STALLED)
 
 
 def chosen(registry: Registry, algorithms: Sequence[str]) -> list[str]:
-    """Return the algorithms that a worker takes tasks of.
+    """Return the algorithms of which a worker runs tasks.
 
     Raises:
-        UnknownAlgorithmError: One is not in the registry.
+        UnknownAlgorithmError: An algorithm is not in the registry.
         ConfigurationError: The registry is empty.
     """
     for name in algorithms:
@@ -309,14 +309,15 @@ def _register_run(app: Any, runner: Any, child: ChildProcess, messages: MessageC
             try:
                 runner.run(job_id, child, stop)
             except StoreUnavailableError as error:
-                # The dispatcher sends it again. Ids received meanwhile could not be claimed either.
+                # The dispatcher dispatches the task again. The pause delays the next ids, which could not be claimed
+                # either.
                 time.sleep(retry_pause(outage.failed(error), longest=_LONGEST_PAUSE))
             else:
                 outage.recovered()
         loop = get_event_loop()
         if loop is not None:
-            # Kombu's loop may wait for the next message now, and acknowledge this one, without which none comes, only
-            # when it has waited in vain for up to a second.
+            # Kombu acknowledges the message after it has waited up to a second for the next one, and the broker sends
+            # the next one only after the acknowledgement (prefetch count 1).
             loop.call_later(_SOON, lambda: None)
 
 
@@ -329,7 +330,7 @@ def _register_deliver(app: Any, runtime: Runtime, deliverer: Any, messages: Mess
     def deliver(delivery_id: str, host: str) -> None:
         with messages.handling(DELIVERIES):
             if not deliverer.attempt_now(delivery_id, host):
-                # While the database is unavailable, the dispatcher sends it again later.
+                # The dispatcher dispatches the delivery again when the database is available.
                 with contextlib.suppress(StoreUnavailableError):
                     runtime.store.deliveries.unmark_dispatched(delivery_id)
 
@@ -359,7 +360,7 @@ def main(registry: str, algorithms: str, role: str, parent: str, descriptor: str
     """Run one process of a worker, with the settings of the environment.
 
     Returns:
-        The exit code. What went wrong is in the report: the parent logs it, once.
+        The exit code. The report has the error, and the supervisor logs it once.
     """
     reporter = Reporter(int(descriptor))
     try:
@@ -405,19 +406,19 @@ def _run_with_environment(registry: str, algorithms: str, role: str, parent: str
 
 
 def _silence_celery(reporter: Reporter) -> None:
-    """Drop what Celery says at every start and every reconnect, and what nobody can act upon."""
+    """Suppress Celery's messages at startup and reconnection, and warnings that need no action."""
     from celery.apps import worker as celery_worker
     from celery.platforms import SecurityWarning
     from celery.utils.log import worker_logger
 
     worker_logger.addFilter(_FatalErrors(reporter))
-    # "worker: Warm shutdown" and the like: plain text on stdout, past the log and its format. It is said in signal
-    # handlers, where logging could find its stream in the middle of a write. The supervisor logs the shutdown.
+    # Celery's signal handlers print "worker: Warm shutdown" as plain text to stdout, not through logging, because a
+    # handler may interrupt a write of a log record. The supervisor logs the shutdown.
     celery_worker.safe_say = lambda *_: None
     warnings.simplefilter("ignore", SecurityWarning)
-    # Ten lines at every lost connection. A filter of warnings doesn't help, as Celery puts one of its own before it.
+    # Ten lines at every lost connection. A warnings filter doesn't help, because Celery inserts its own before it.
     logging.getLogger("py.warnings").addFilter(lambda record: "CPendingDeprecationWarning" not in record.getMessage())
-    # Two lines for each queue: ids are sent without an ETA.
+    # Two lines per queue about ETA tasks, which are not used here.
     logging.getLogger("kombu.transport.native_delayed_delivery").setLevel(logging.ERROR)
 
 

@@ -1,4 +1,4 @@
-"""The service on loopback, as a process of its own, with a data folder that is removed."""
+"""The service on loopback, as a process of its own, with a data directory that is removed."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def test_wrong_usage_ends_with_2(tmp_path: Path, arguments: list[str], said: str
     ],
 )
 def test_a_registry_that_is_none_is_one_clear_error(tmp_path: Path, registry: str, said: str) -> None:
-    """A typo in the registry's name ends with 78 and one line, and nothing is left in the data folder."""
+    """A typo in the registry's name ends with 78 and one line, and nothing is left in the data directory."""
     run = _run("serve", registry, "--port", "0", cwd=tmp_path)
     assert run.returncode == EXIT_SETTING
     assert run.stderr.startswith("Error: ")
@@ -128,7 +128,7 @@ def test_a_slip_in_what_callbacks_may_reach_is_an_error(
 
 
 def test_an_option_wins_over_the_environment(tmp_path: Path) -> None:
-    """The data folder of the command line is the one that is used."""
+    """The data directory of the command line is the one that is used."""
     (tmp_path / "taken").write_text("")
     environment = {"CALLBACK_SDK_DATA_DIR": str(tmp_path / "other")}
     run = _run(

@@ -28,7 +28,7 @@ def _topology(folder: Path, **settings: str) -> Topology:
 
 
 def _run(folder: Path, *arguments: str, stdin: str = "", **settings: str) -> Run:
-    """Run a command with the data folder of a topology."""
+    """Run a command with the data directory of a topology."""
     run = subprocess.run(
         [sys.executable, "-m", "callback_sdk.cli", *arguments],
         cwd=folder,
@@ -71,7 +71,7 @@ def topology(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
 
 @pytest.fixture
 def command(topology: Topology) -> Callable[..., str]:
-    """Give what runs a command on the running service's data folder."""
+    """Give what runs a command on the running service's data directory."""
     return lambda *arguments, **options: _done(topology.data.parent, *arguments, **options)
 
 

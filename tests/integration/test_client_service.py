@@ -213,7 +213,7 @@ def test_templates_and_graphs_are_files(client: Client) -> None:
     picture = client.get_algorithm("scale").get_graph(file_type="input")
     assert picture.read(4) == b"\x89PNG"
     assert client.get_graph("scale").read(4) == b"\x89PNG"
-    with pytest.raises(NotFoundError, match="no template of its output"):
+    with pytest.raises(NotFoundError, match="no template of the type output"):
         client.get_template("scale", "output")
     with pytest.raises(NotFoundError, match="it has input"):
         client.get_graph("scale", "output")

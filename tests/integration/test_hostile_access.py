@@ -1,4 +1,4 @@
-"""Attacks on who gets in: connections, log-ins, tokens, sessions and quotas of a service in a process of its own."""
+"""Attacks on access control: connections, logins, tokens, sessions and quotas of a service in another process."""
 
 from __future__ import annotations
 

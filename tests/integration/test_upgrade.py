@@ -105,7 +105,7 @@ DUE = ("d-waiting", "d-running", "d-last-chance", "d-due", "d-claimed", "d-cance
 
 @define
 class Old:
-    """A data folder and a database as the version before left them."""
+    """A data directory and a database as the version before left them."""
 
     folder: Path
     database: str | None
@@ -151,7 +151,7 @@ class Old:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest) -> str | None:
-    """Give the URL of an empty PostgreSQL database, or None for SQLite in the data folder."""
+    """Give the URL of an empty PostgreSQL database, or None for SQLite in the data directory."""
     if request.param == "sqlite":
         return None
     try:
@@ -389,7 +389,7 @@ def test_a_disk_that_is_too_full_for_cleaning_is_told_apart(old: Old) -> None:
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_no_upgrade_under_a_service(old: Old) -> None:
-    """A service on the same data folder keeps the command off, and the other way round."""
+    """A service on the same data directory keeps the command off, and the other way round."""
     assert old.run("db", "upgrade").returncode == 0
     with old.topology():
         run = old.run("db", "upgrade")

@@ -30,7 +30,9 @@ def hash_password(password: Secret[str]) -> str:
     if not SHORTEST <= len(password.reveal()) <= LONGEST:
         raise ConfigurationError(
             f"A password has {SHORTEST} to {LONGEST} characters; this one has {len(password.reveal())}.",
-            hint="A sentence is easy to remember.",
+            hint="Choose a longer password, such as a sentence."
+            if len(password.reveal()) < SHORTEST
+            else "Shorten it.",
         )
     with _few:
         try:

@@ -26,8 +26,8 @@ _NEEDED = ("exp", "iat", "sub", "gen", "jti", "iss")
 # The first matching entry is used; the last one matches every error.
 _REASONS: tuple[tuple[type[jwt.InvalidTokenError], str], ...] = (
     (jwt.ExpiredSignatureError, "The token has expired."),
-    (jwt.MissingRequiredClaimError, "The token lacks a claim that ours have."),
-    (jwt.InvalidIssuerError, "Somebody else gave the token out."),
+    (jwt.MissingRequiredClaimError, "The token lacks a required claim."),
+    (jwt.InvalidIssuerError, "The token has another issuer."),
     (jwt.InvalidAlgorithmError, f"The token is not signed with {_ALGORITHM}."),
     (jwt.InvalidTokenError, "The token is malformed."),
 )
@@ -112,7 +112,7 @@ class Tokens:
             kind: The required kind, `"access"` or `"refresh"`.
 
         Raises:
-            TokenError: It is expired, tampered with, of another kind, or malformed.
+            TokenError: The token is expired, of another kind, malformed, or its signature is invalid.
         """
         payload = self._payload(token, kind)
         user_id, generation, session = payload["sub"], payload["gen"], payload.get("sid")
@@ -161,7 +161,7 @@ def is_jwt(token: Secret[str]) -> bool:
 def _hint(kind: str) -> str:
     if kind == REFRESH:
         return "Log in at /token/."
-    return "Get a new one at /token/refresh/ or /token/, or send an API token."
+    return "Get a new token at /token/refresh/ or /token/, or send an API token."
 
 
 def _bytes(token: Secret[str]) -> bytes:

@@ -120,8 +120,8 @@ class Authenticator:
         if user is None or user.disabled:
             raise TokenError(
                 "The token is invalid or was revoked.",
-                hint="Send one that `callback-sdk users add` printed, that of the file token in the service's data "
-                "folder, or log in at /token/.",
+                hint="Send a token printed by `callback-sdk users add`, or the token in the file token of the service's "
+                "data directory, or log in at /token/.",
             )
         return user
 
@@ -157,8 +157,8 @@ def ensure_first_user(users: UserStore, token_file: Path, *, label: str) -> None
     user = users.named(FIRST_USER)
     if not users.add_token(user.user_id, digest(token), label=label, only=True):
         _log.warning(
-            "The token in %s was revoked. Put one of `callback-sdk users create-token %s` there, or remove the file "
-            "and start again to create one.",
+            "The token in %s was revoked. Write a token of `callback-sdk users create-token %s` to the file, or remove "
+            "the file and start the service again to create a token.",
             token_file,
             FIRST_USER,
             extra={"action": "start"},

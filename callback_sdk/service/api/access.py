@@ -84,7 +84,7 @@ class AppState:
 
     Attributes:
         task_service: The service.
-        rules: Validation of submissions.
+        rules: Rules that submissions are validated by.
         limits: Limits of one request.
         quota: Limit of tasks per user.
         authenticator: Authenticates tokens.
@@ -125,8 +125,8 @@ def authenticate(state: StateDep, given: Annotated[HTTPAuthorizationCredentials 
     if not token.reveal():
         raise HTTPException(
             401,
-            "The request has no token. Send one as Authorization: Bearer; that of the first user is in the file "
-            "token of the service's data folder.",
+            "The request has no token. Send a token as Authorization: Bearer; the token of the first user is in the "
+            "file token of the service's data directory.",
             headers={"WWW-Authenticate": "Bearer"},
         )
     return state.authenticator.authenticate_token(token)

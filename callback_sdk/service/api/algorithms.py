@@ -58,7 +58,7 @@ def get_template(
     algorithm = state.rules.catalogue.get(user.user_id, algorithm_id, version).algorithm
     text = algorithm.template(type)
     if text is None:
-        raise HTTPException(404, f"{algorithm_id!r} has no template of its {type}.")
+        raise HTTPException(404, f"{algorithm_id!r} has no template of the type {type}.")
     name = f"{algorithm.name}-{algorithm.version}-{type}.json"
     return Response(
         text,
@@ -82,8 +82,8 @@ def get_graph(
     algorithm = state.rules.catalogue.get(user.user_id, algorithm_id, version).algorithm
     picture = algorithm.graph(type)
     if picture is None:
-        has = f"it has {', '.join(algorithm.graph_kinds)}" if algorithm.graph_kinds else "its author registered none"
-        raise HTTPException(404, f"{algorithm_id!r} has no such graph; {has}.")
+        has = f"graphs of the types {', '.join(algorithm.graph_kinds)}" if algorithm.graph_kinds else "no graphs"
+        raise HTTPException(404, f"{algorithm_id!r} has no graph of this type. It has {has}.")
     return Response(picture, media_type="image/png")
 
 

@@ -1,4 +1,4 @@
-"""Client addresses: the network by which a client is rate-limited, and trusted proxies."""
+"""Client addresses: the key of a client's rate limits, and networks of trusted proxies."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from callback_sdk.service.api.client_addresses import LOOPBACK, Network, is_in, 
 _log = logging.getLogger(__name__)
 
 KEEP_ALIVE = 75
-"""Seconds that an idle connection is kept for the next request: longer than nginx (60) and most load balancers do, so
+"""Seconds that an idle connection is kept open for the next request: longer than nginx (60) and most load balancers, so
 that they close it first. Otherwise a request may arrive while the connection is closed, and the proxy responds 502."""
 
 _HEAD = 15.0
@@ -77,7 +77,8 @@ class ConnectionLimits:
         if room >= self.total:
             return self
         _log.warning(
-            "Of %d open files, %d may be connections. For %d, raise the limit: ulimit -n, or LimitNOFILE= of systemd.",
+            "With a limit of %d open files, the limit of connections is %d. For %d connections, raise the limit of "
+            "open files: ulimit -n, or LimitNOFILE= of systemd.",
             open_files,
             room,
             self.total,
@@ -136,10 +137,10 @@ class Connections:
         if address is not None and self._counts[address] >= self._limits.per_address:
             if not self._evict(lambda one: one.address == address):
                 self._refused.note(address)
-                return f"There are {self._limits.per_address} connections from your address already. Reuse them."
+                return f"Your address already has {self._limits.per_address} connections. Reuse them."
         elif len(self._open) >= self._limits.total and not self._evict(lambda _: True):
             self._refused.note(address or "a proxy")
-            return f"The service has {self._limits.total} connections already. Try again soon."
+            return f"The service already has {self._limits.total} connections. Try again in a few seconds."
         self._open.add(connection)
         if address is not None:
             self._counts[address] += 1
@@ -264,7 +265,7 @@ class ClientConnection(H11Protocol):
             self._answer(b"503 Service Unavailable", refusal, b"retry-after: 5\r\n")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Unregister the connection."""
         self._all.discard(self)
         super().connection_lost(exc)
 

@@ -92,7 +92,7 @@ async def read_form(request: Request, *, max_files: int) -> AsyncIterator[Form]:
     try:
         if not parser.is_whole:
             raise HTTPException(
-                422, "The form ends before its last boundary: it was cut off on its way. Send it again."
+                422, "The form ends before its last boundary, so a part of the request was lost. Send it again."
             )
         _check_names(parsed)
         async with _turn(parsed):

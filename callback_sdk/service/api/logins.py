@@ -84,13 +84,13 @@ class LoginQueue:
     def _refuse(self, name: str, origin: str, password: Secret[str]) -> None:
         wait = self._limiter.wait(name, origin, password)
         if wait > 0:
-            raise _too_many(f"Too many log-ins have failed. Try again in {math.ceil(wait)} s", math.ceil(wait))
+            raise _too_many(f"Too many failed logins. Try again in {math.ceil(wait)} s", math.ceil(wait))
 
     @asynccontextmanager
     async def _turn(self, origin: str) -> AsyncIterator[None]:
         line = self._lines.setdefault(origin, _Line())
         if line.length >= _LINE:
-            raise _too_many("Too many log in from your address at this moment. Try again soon", 2)
+            raise _too_many("Too many concurrent logins from your address. Try again in a few seconds", 2)
         line.length += 1
         try:
             # At most one login per address waits here, so that many logins from one address don't delay others.
@@ -104,5 +104,5 @@ class LoginQueue:
 
 def _too_many(text: str, seconds: int) -> HTTPException:
     return HTTPException(
-        429, f"{text}; a session or a token that you have still counts.", headers={"Retry-After": str(seconds)}
+        429, f"{text}. Existing sessions and tokens still work.", headers={"Retry-After": str(seconds)}
     )

@@ -134,12 +134,12 @@ class _Body:
             return message
         raise HTTPException(
             408,
-            f"The request's body came too slowly: after {_PATIENCE:.0f} s it must have {_SLOWEST} bytes for each "
-            "second. Send it again.",
+            f"The request's body arrived too slowly: after {_PATIENCE:.0f} s the minimum is {_SLOWEST} bytes per "
+            "second. Send the request again.",
         )
 
     def _refusal(self) -> HTTPException:
-        text = f"The request's body is longer than {self._limit} bytes, which is all that this service takes here."
+        text = f"The request's body is longer than {self._limit} bytes, the limit of the service for this path."
         return HTTPException(413, text)
 
 
@@ -182,7 +182,7 @@ def _record(scope: Scope, answer: _SentResponse, seconds: float) -> None:
 
 
 async def _send_error(answer: _SentResponse) -> None:
-    text = f"The service failed at this request. The reason is in its log under {answer.request_id}."
+    text = f"The service failed to process this request. Its log has the reason under {answer.request_id}."
     body = json.dumps({"status": False, "error": text}).encode()
     headers: list[Any] = [
         (b"content-type", b"application/json"),

@@ -41,7 +41,7 @@ class Readiness:
         except asyncio.TimeoutError:
             raise CallbackSDKError(
                 f"The check of database, blob storage and broker has not ended within {self._longest:g} s.",
-                hint="One of them does not respond. See the log.",
+                hint="At least one of them does not respond. See the service's log.",
             ) from None
 
 

@@ -1,4 +1,4 @@
-"""The shapes of what goes over the REST API, for checks and for its OpenAPI document."""
+"""Schemas of the requests and responses of the REST API, for validation and for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ StatusFilter = Literal["Pending", "In Progress", "Finished", "Canceled", "succee
 """Statuses of tasks, and the two outcomes of a finished one."""
 
 TEXT = r"^[^\x00]*$"
-"""What a database can look for: PostgreSQL takes no NUL."""
+"""Text that a query can contain: PostgreSQL rejects the character NUL."""
 
 
 class ErrorResponse(BaseModel):
-    """Why a request was not done: one reason in `error`, or several in `errors`.
+    """The reasons for which a request was rejected or failed: a single one in `error`, several in `errors`.
 
     A 503 has `accepted: false` when it is certain that nothing of the request was accepted.
     """
@@ -63,7 +63,7 @@ class VersionResponse(BaseModel):
 
 
 class AlgorithmResponse(BaseModel):
-    """What can be run."""
+    """An algorithm."""
 
     id: str
     name: str
@@ -73,7 +73,7 @@ class AlgorithmResponse(BaseModel):
 
 
 class TaskProgress(BaseModel):
-    """How far a task is: a fraction from 0 to 1, when that is known."""
+    """Progress of a task: a fraction from 0 to 1, if known, and a message."""
 
     fraction: float | None
     message: str
@@ -140,7 +140,7 @@ class DeliveryResponse(DeliverySummary):
 
 
 class TaskResponse(BaseModel):
-    """A task whole."""
+    """A task with all its members."""
 
     job_id: str
     status: Status
@@ -164,7 +164,7 @@ class TaskResponse(BaseModel):
 
 
 class AcceptedResponse(BaseModel):
-    """The ids of tasks that were accepted, in the order in which they came."""
+    """The ids of accepted tasks, in the order of the request."""
 
     job_ids: list[str]
 
@@ -176,9 +176,12 @@ def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 _FILE = {"type": "string", "format": "binary"}
 _TARGETS = {
-    "callback_url": {"type": "string", "description": "Where the result goes; several are joined by |."},
-    "callback_param": {"type": "string", "description": "JSON: an object, or a list with one for each URL."},
-    "callbacks": {"type": "string", "description": 'Instead of these: a JSON list of {"url", "param"}.'},
+    "callback_url": {"type": "string", "description": "URL of the target; several URLs are joined by |."},
+    "callback_param": {"type": "string", "description": "JSON: an object, or a list with one object per URL."},
+    "callbacks": {
+        "type": "string",
+        "description": 'A JSON list of {"url", "param"}, instead of callback_url and callback_param.',
+    },
 }
 
 
@@ -196,7 +199,7 @@ PREDICT_FORM = form(
     evaluate={"type": "string", "description": "true, false, or a JSON object."},
     monitor={"type": "string"},
     compression={"type": "string"},
-    priority={"type": "string", "description": "0 to 9; the higher goes first."},
+    priority={"type": "string", "description": "0 to 9; a task of higher priority runs first."},
     **_TARGETS,
 )
 
@@ -208,6 +211,9 @@ FIT_FORM = form(
 
 BATCH_FORM = form(
     ("tasks", "features"),
-    tasks={**_FILE, "description": "A JSON list of objects; each may say which file its features are, by position."},
+    tasks={
+        **_FILE,
+        "description": "A JSON list of objects. The member features of an object is the index of its file.",
+    },
     features={"type": "array", "items": _FILE, "description": "Parquet or JSON, in the order of the tasks."},
 )

@@ -71,7 +71,7 @@ class Form:
         """Parse a field or file of JSON; None if it is missing or empty.
 
         Raises:
-            SubmissionError: It is not JSON, or is too long.
+            SubmissionError: The value is not JSON, or is too long.
         """
         text = Secret(self.fields[name].reveal().encode()) if name in self.fields else None
         if text is None and self.files.get(name):
@@ -209,8 +209,8 @@ def read_batch(
         index = item.reveal().get("features", number)
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(uploads):
             raise FeaturesError(
-                f"There is no file {index!r:.20} of features; {len(uploads)} came.",
-                hint="'features' is the position of a file 'features', from 0.",
+                f"The features {index!r:.20} don't exist; the request has {len(uploads)} files 'features'.",
+                hint="The member 'features' of a task is the index of a file 'features', from 0.",
             )
         if index not in received:
             received[index] = _receive(uploads[index], scratch, stack)
@@ -248,7 +248,7 @@ def read_targets(form: Form, max_callbacks: int) -> tuple[Callback, ...]:
     """Parse the targets from `callbacks`, or from `callback_url` and `callback_param`.
 
     Raises:
-        TargetError: They are invalid, or there are too many.
+        TargetError: The targets are invalid, or too many.
     """
     if "callbacks" in form.fields:
         if form.text("callback_url"):
@@ -265,7 +265,7 @@ def _targets(urls: Secret[Any], param: Secret[Any], max_callbacks: int) -> tuple
     count = len(urls.reveal() or ())
     if count > max_callbacks:
         raise InvalidTargetError(
-            f"The task has {count} callbacks, and the limit is {max_callbacks}.", hint="Send fewer."
+            f"The task has {count} callbacks, and the limit is {max_callbacks}.", hint="Send fewer callbacks."
         )
     return parse_callbacks(urls, param) if count else ()
 
@@ -283,7 +283,7 @@ def _requested_task(item: Secret[Any], max_callbacks: int) -> _RequestedTask:
     member = item.reveal().get
     version, evaluate = member("version"), member("evaluate", True)
     if not isinstance(version, (str, type(None))):
-        raise SubmissionError("'version' is not a string.", hint='Send one such as "1.0.0".')
+        raise SubmissionError("'version' is not a string.", hint='Send a string such as "1.0.0".')
     if not isinstance(evaluate, (bool, dict)):
         raise SubmissionError("'evaluate' is neither true, false nor a JSON object.", hint="Send one of these.")
     return _RequestedTask(

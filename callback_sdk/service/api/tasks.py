@@ -30,7 +30,9 @@ _TASK = schemas.answers(401, 404, 422, 503)
 
 _Key = Annotated[
     str | None,
-    Header(alias="Idempotency-Key", description="The same key and content give the same task again."),
+    Header(
+        alias="Idempotency-Key", description="A repeated request with the same key and content returns the same task."
+    ),
 ]
 
 _log = logging.getLogger(__name__)

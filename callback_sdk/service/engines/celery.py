@@ -162,8 +162,8 @@ def check_broker(app: Any, queues: Sequence[Any] = ()) -> None:
     """Connect to the broker once, and declare queues.
 
     Raises:
-        BrokerRefusedError: It refuses the login, lacks the virtual host, or has queues with other arguments.
-        EngineError: It can't be reached, or rejects writes.
+        BrokerRefusedError: The broker refuses the login, lacks the virtual host, or has queues with other arguments.
+        EngineError: The broker can't be reached, or rejects writes.
     """
     with _explained(_errors_of(app)), app.connection_for_read(heartbeat=0) as connection:
         connection.ensure_connection(max_retries=1, interval_start=0, timeout=_TIMEOUT)
@@ -191,8 +191,8 @@ def _explained(away: tuple[type[Exception], ...]) -> Iterator[None]:
         if _is_refusal(error):
             failure = BrokerRefusedError(
                 f"The message broker refuses the connection: {reason}",
-                hint="Check the user, the password and the virtual host in CALLBACK_SDK_BROKER, and delete a queue "
-                "that was declared otherwise.",
+                hint="Check the user, the password and the virtual host in CALLBACK_SDK_BROKER, and delete queues "
+                "that were declared with other arguments.",
             )
         else:
             failure = EngineError(

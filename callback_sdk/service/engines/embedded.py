@@ -29,7 +29,7 @@ _LAST = 10.0
 """Seconds after the shutdown timeout for releasing interrupted tasks."""
 
 _AHEAD = 3
-"""Tasks per child process that are queued or being stored, so that no child waits for its next task."""
+"""Maximum tasks per child process that are queued, or have results that are being stored, so that no child is idle."""
 
 
 @contextmanager
@@ -95,7 +95,7 @@ class EmbeddedEngine:
         self._lock = threading.Lock()
         self._stops: dict[str, StopSignal] = {}
         self._closed = False
-        # A child runs the next task while the results of its last task are being stored.
+        # Twice as many slots as children: a child runs the next task while the results of its last one are stored.
         self._computed: queue.SimpleQueue[tuple[str, ComputedRun]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._claim_outage = OutageLog(_log, failing="No task can be claimed", working="Tasks are claimed again")
@@ -165,7 +165,7 @@ class EmbeddedEngine:
         self._heartbeat.stop_runs(SHUTDOWN)
         # Pending uploads first: a task that is requeued in time loses nothing.
         self._uploads.give_back()
-        # With a timeout: an unavailable database blocks a thread, and the lease of its task expires later.
+        # With a timeout, because an unavailable database blocks the thread. The lease of its task then expires.
         end = time.monotonic() + _LAST
         while self._is_busy() and time.monotonic() < end:
             time.sleep(_TICK)
@@ -217,7 +217,7 @@ class EmbeddedEngine:
         except Exception:  # noqa: BLE001 - the worker must survive any error
             _log.exception("Task %s: could not be started, requeueing.", job_id, extra={"job_id": job_id})
         finally:
-            # Even if the thread ends: otherwise the task could never be started again.
+            # In `finally`, even if the thread ends: otherwise the task could never be started again.
             if run is None:
                 self._forget(job_id)
         if run is not None:

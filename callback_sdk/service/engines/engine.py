@@ -24,10 +24,10 @@ class Capacity:
 class Engine(Protocol):
     """Transports ids to workers. Unreliable: ids may be lost or duplicated, and the dispatcher sends lost ones again.
 
-    It accepts only as many ids as workers will take soon, so that tasks of higher priority can still go first.
+    An engine accepts only as many ids as workers will soon process, so that a later task of higher priority runs first.
 
     Attributes:
-        needs_polling: Whether the dispatcher has to poll for free capacity, as nothing wakes it.
+        needs_polling: Whether the dispatcher has to poll for free capacity, because the engine doesn't notify it.
     """
 
     needs_polling: bool
@@ -37,7 +37,7 @@ class Engine(Protocol):
         ...
 
     def capacities(self) -> Sequence[Capacity]:
-        """Return how many tasks it accepts now, for each of its queues."""
+        """Return the free capacity of each queue."""
         ...
 
     def send(self, capacity: Capacity, job_ids: Sequence[str]) -> None:
@@ -45,11 +45,11 @@ class Engine(Protocol):
         ...
 
     def delivery_capacity(self) -> tuple[int, Collection[str]]:
-        """Return how many deliveries it accepts now, and the hosts for which it accepts none."""
+        """Return how many deliveries the engine accepts now, and the hosts for which it accepts none."""
         ...
 
     def send_deliveries(self, deliveries: Sequence[tuple[str, str]]) -> Sequence[str]:
-        """Send deliveries, as ids and hosts, to workers, and return the ids of those that it didn't accept."""
+        """Send deliveries, as pairs of id and host, to workers, and return the ids that the engine didn't accept."""
         ...
 
     def cancel(self, job_id: str) -> None:
@@ -57,10 +57,10 @@ class Engine(Protocol):
         ...
 
     def check(self) -> None:
-        """Check that it can transport tasks.
+        """Check that the engine can transport tasks.
 
         Raises:
-            EngineError: It can't.
+            EngineError: The engine is unavailable.
         """
         ...
 

@@ -45,6 +45,6 @@ def open_engine(name: str, runtime: Runtime, options: EngineOptions) -> Abstract
         MissingExtraError: The engine's dependencies are not installed.
     """
     if name not in ENGINES:
-        raise ConfigurationError(f"There is no engine {name!r}.", hint=f"There are {' and '.join(ENGINES)}.")
+        raise ConfigurationError(f"{name!r} is not an engine.", hint=f"The engines are {' and '.join(ENGINES)}.")
     engine: AbstractContextManager[Engine] = importlib.import_module(ENGINES[name]).create_engine(runtime, options)
     return engine

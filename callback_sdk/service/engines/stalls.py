@@ -37,7 +37,7 @@ class MessageCounter:
     """Counts the messages of the broker to one process, by queue. Thread-safe.
 
     Args:
-        slots: Number of ids that it handles concurrently.
+        slots: Number of ids that the process handles concurrently.
     """
 
     def __init__(self, slots: int) -> None:
@@ -150,7 +150,7 @@ class StallWatch:
         """Check that the thread runs.
 
         Raises:
-            ThreadError: It has ended, or hangs.
+            ThreadError: The thread has ended, or hangs.
         """
         self._thread.check()
 

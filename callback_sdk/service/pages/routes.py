@@ -230,7 +230,7 @@ def algorithm(request: Request) -> Response:
 def graph(request: Request) -> Response:
     picture = _algorithm(request).graph(request.query_params.get("type"))
     if picture is None:
-        raise HTTPException(404, "There is no such graph.")
+        raise HTTPException(404, "The algorithm has no graph of this kind.")
     return Response(picture, media_type="image/png")
 
 

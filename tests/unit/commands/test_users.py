@@ -18,7 +18,7 @@ PASSWORD = "a password of somebody"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Give the data folder of a service that isn't running."""
+    """Give the data directory of a service that isn't running."""
     Store(
         open_database(Secret(f"sqlite:///{tmp_path / 'store.sqlite3'}")),
         CredentialCipher(ensure_keys(tmp_path / "keys")),

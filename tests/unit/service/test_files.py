@@ -99,15 +99,15 @@ def test_everything_that_is_created_is_its_owners_alone(tmp_path: Path) -> None:
     ("code", "advice"),
     [
         (errno.EFBIG, "ulimit -f"),
-        (errno.ENOSPC, "Free space in this folder"),
-        (errno.EDQUOT, "Free space in this folder, or raise its quota"),
-        (errno.EROFS, "Check that this folder exists and can be written"),
+        (errno.ENOSPC, "Free space in this directory"),
+        (errno.EDQUOT, "Free space in this directory, or raise its quota"),
+        (errno.EROFS, "Check that this directory exists and can be written"),
     ],
 )
 def test_a_folder_that_cannot_be_written_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, advice: str
 ) -> None:
-    """A limit of file sizes is no full disk."""
+    """A limit of file sizes (EFBIG) is not reported as a full disk."""
 
     def fail(path: Path, data: bytes) -> int:
         raise OSError(code, os.strerror(code))

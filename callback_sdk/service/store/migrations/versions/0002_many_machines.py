@@ -13,7 +13,7 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-# The user whose token the service keeps in its data folder: all earlier tasks were made with that token.
+# The user whose token the service keeps in its data directory: all earlier tasks were made with that token.
 _FIRST_USER = "admin"
 
 _AT_ONCE = 1000
