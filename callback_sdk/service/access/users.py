@@ -120,8 +120,8 @@ class Authenticator:
         if user is None or user.disabled:
             raise TokenError(
                 "The token is invalid or was revoked.",
-                hint="Send a token printed by `callback-sdk users add`, or the token in the file token of the service's "
-                "data directory, or log in at /token/.",
+                hint="Send a token printed by `callback-sdk users add`, or the token in the file token of the data "
+                "directory, or log in at /token/.",
             )
         return user
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from callback_sdk.errors import CallbackSDKError, ConfigurationError
 from callback_sdk.redaction import Secret
 
-_HINT = "callback-sdk db generate-key makes one for CALLBACK_SDK_ENCRYPTION_KEYS."
+_HINT = "Generate a key for CALLBACK_SDK_ENCRYPTION_KEYS with callback-sdk db generate-key."
 
 
 class CredentialCipherError(CallbackSDKError):
@@ -30,7 +30,7 @@ class CredentialCipher:
         keys: The keys, newest first. The newest one encrypts; all of them decrypt.
 
     Raises:
-        ConfigurationError: There is no key, or one is invalid.
+        ConfigurationError: `keys` is empty, or has an invalid key.
     """
 
     def __init__(self, keys: Sequence[Secret[str]]) -> None:
@@ -108,9 +108,11 @@ def secret_file(path: Path, make: Callable[[], Secret[str]]) -> Secret[str]:
     # Not read_text: a UnicodeDecodeError would contain the whole file.
     found = Secret(path.read_bytes().decode("utf-8", "replace").strip())
     if "\ufffd" in found.reveal():
-        raise ConfigurationError(f"The file {path} is no UTF-8 text.", hint="Put its backup there.")
+        raise ConfigurationError(f"The file {path} is not UTF-8 text.", hint="Restore the file from a backup.")
     if not found.reveal():
-        raise ConfigurationError(f"The file {path} is empty.", hint="Put its backup there, or remove it for a new one.")
+        raise ConfigurationError(
+            f"The file {path} is empty.", hint="Restore it from a backup, or remove it to create a new one."
+        )
     return found
 
 
@@ -140,7 +142,7 @@ def _fernet(key: Secret[str], number: int) -> Fernet:
         return Fernet(key.reveal())
     except ValueError:
         pass
-    raise ConfigurationError(f"Encryption key {number} is no Fernet key: 32 bytes in URL-safe base64.", hint=_HINT)
+    raise ConfigurationError(f"Encryption key {number} is not a Fernet key: 32 bytes in URL-safe base64.", hint=_HINT)
 
 
 def _hkdf(purpose: str) -> HKDF:

@@ -77,7 +77,7 @@ class Database(ABC):
         """Check that the database can be read and written.
 
         Raises:
-            StoreUnavailableError: It can't.
+            StoreUnavailableError: The database is unavailable or read-only.
         """
         with self.read() as connection:
             connection.execute(sa.select(1))
@@ -103,7 +103,7 @@ class Database(ABC):
             values: Values of its parameters.
 
         Raises:
-            StoreUnavailableError: As `write` does.
+            StoreUnavailableError: The database can't be written; see `write`.
         """
         return self.write(lambda connection: connection.execute(statement, values).all())
 
@@ -111,7 +111,7 @@ class Database(ABC):
         """Run work that must not be lost: retry while the database can't be written.
 
         Args:
-            work: Called with the connection, possibly several times. It has to notice if an earlier call was committed.
+            work: Called with the connection, possibly several times. It must detect that an earlier call was committed.
 
         Raises:
             ConfigurationError: The database has been closed.

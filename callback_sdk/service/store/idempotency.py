@@ -29,8 +29,8 @@ def find_job_ids(connection: sa.Connection, owner: str, key: IdempotencyKey) -> 
         return None
     if row.fingerprint != key.fingerprint:
         raise IdempotencyConflictError(
-            "This Idempotency-Key came before with another request.",
-            hint="Send a new key with a new request, and the same request with the same key.",
+            "This Idempotency-Key was used for a different request.",
+            hint="Send a new key with a new request. Repeat a request unchanged, with the same key.",
         )
     return list(row.job_ids)
 

@@ -1,4 +1,4 @@
-"""Values that the store takes and returns."""
+"""Arguments and return values of the store."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ USUAL_PRIORITY = 5
 
 @define(frozen=True, kw_only=True)
 class TaskRow:
-    """A task as it is accepted.
+    """An accepted task.
 
     Attributes:
         owner: Id of the user that submitted it.
@@ -207,7 +207,7 @@ class DeliveryClaim:
 
 @define(frozen=True, kw_only=True)
 class DeliveringWorker:
-    """A worker that ends a task and sends its result at once.
+    """A worker that ends a task and delivers its result at once.
 
     Attributes:
         worker: Name of the process.

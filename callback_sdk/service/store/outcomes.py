@@ -1,4 +1,4 @@
-"""How tasks end: finished with their results and with deliveries that are due, requeued, or failed after crashes."""
+"""The end of a run: the task is finished and its deliveries are due, or it is requeued, or it fails after crashes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from callback_sdk.service.store.submissions import INSERT_PAYLOAD
 from callback_sdk.service.store.tables import task_payloads, tasks
 
 MAX_CRASHES = 3
-"""Runs of one task whose process may die; the last of them fails the task."""
+"""Number of crashed runs after which a task fails."""
 
 OPEN = (PENDING, IN_PROGRESS)
 """Statuses of tasks that have not ended."""
@@ -67,7 +67,7 @@ def finish(
         job_id: The task.
         values: Further columns to set.
         status: The new status.
-        attempt: The claim; None to end the task whoever has claimed it.
+        attempt: The claim; None to end the task regardless of its claim.
         results: Results that are small enough for the database.
         sizes: Bytes of the results and of a trained model.
         sender: The worker that sends due deliveries at once; None to leave them to the dispatcher.
@@ -93,7 +93,7 @@ def finish(
 
 
 def is_finished(connection: sa.Connection, job_id: str, attempt: int, *, success: bool) -> bool:
-    """Return whether this attempt itself has ended the task so."""
+    """Return whether this attempt has already ended the task with this outcome."""
     ended = (tasks.c.job_id == job_id, tasks.c.status == FINISHED, tasks.c.attempt == attempt)
     return connection.execute(sa.select(tasks.c.success).where(*ended)).scalar() is success
 

@@ -1,4 +1,4 @@
-"""PostgreSQL: one database for many machines. The server groups commits of concurrent transactions by itself."""
+"""PostgreSQL: one database for many machines. The server itself groups commits of concurrent transactions."""
 
 from __future__ import annotations
 
@@ -53,12 +53,15 @@ class PostgresDatabase(Database):
                 max_overflow=0,
                 connect_args={
                     "connect_timeout": _CONNECT_TIMEOUT,
-                    # Without these, a query to a server that vanished (power loss, dropped packets) waits for ever: the
-                    # kernel retransmits for 15 minutes, and an idle connection is never probed.
+                    # Parameters of libpq. Without them, a query to a server that vanished (power loss, dropped packets)
+                    # hangs: tcp(7) retransmits for about 15 minutes (tcp_retries2), and probes an idle connection only
+                    # after 2 hours (tcp_keepalive_time).
                     "tcp_user_timeout": _SILENCE * 1000,
                     "keepalives_idle": _SILENCE // 2,
                     "keepalives_interval": _SILENCE // 4,
                     "keepalives_count": 2,
+                    # synchronous_commit=off, which a role or database may have as default, loses acknowledged commits
+                    # in a crash of the server.
                     "options": f"-c statement_timeout={_STATEMENT_TIMEOUT} -c synchronous_commit=on",
                 },
             )

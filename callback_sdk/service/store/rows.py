@@ -44,7 +44,7 @@ def callback(encrypted: str, cipher: CredentialCipher) -> Callback:
     """Decrypt the target of a row.
 
     Raises:
-        CredentialCipherError: It was encrypted with a key that the cipher doesn't have.
+        CredentialCipherError: The target was encrypted with a key that the cipher doesn't have.
     """
     (found,) = parse_callbacks(Secret([json.loads(cipher.decrypt(encrypted).reveal())]))
     return found

@@ -52,11 +52,11 @@ def prepare(database: Database, cipher: CredentialCipher) -> None:
         if found not in known:
             raise ConfigurationError(
                 f"The database has revision {found}, which this version of callback-sdk doesn't know.",
-                hint="Use the version that created it, or a newer one.",
+                hint="Use the version of callback-sdk that created the database, or a newer version.",
             )
         raise ConfigurationError(
             f"The database has revision {found}, and this version of callback-sdk needs {newest()}.",
-            hint="Stop all services and workers that use it, make a backup, and run: callback-sdk db upgrade",
+            hint="Stop all services and workers that use the database, make a backup, and run: callback-sdk db upgrade",
         )
     # Also after creating it: another process may have created the schema first, with other keys.
     _check_key(database, cipher)
@@ -97,7 +97,7 @@ def rotate(database: Database, cipher: CredentialCipher) -> int:
         The number of deliveries.
 
     Raises:
-        CredentialCipherError: One was encrypted with a key that the cipher doesn't have. Nothing is changed.
+        CredentialCipherError: A credential was encrypted with a key that the cipher doesn't have. Nothing is changed.
     """
 
     def work(connection: sa.Connection) -> int:
@@ -124,7 +124,7 @@ def _migrate(database: Database, cipher: CredentialCipher, *, is_new: bool = Fal
 
     def migrate(connection: sa.Connection) -> str | None:
         if connection.dialect.name == "postgresql":
-            # A large table, or waiting for another process's migration, takes longer than other statements may.
+            # The migration of a large table, or waiting for another process's migration, exceeds the usual timeout.
             connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
         before = _revision(connection)
@@ -138,7 +138,7 @@ def _migrate(database: Database, cipher: CredentialCipher, *, is_new: bool = Fal
             )
         return before
 
-    done = "created" if is_new else "upgraded and is as it was"
+    done = "created" if is_new else "upgraded and is unchanged"
     try:
         return database.write(migrate)
     except StoreUnavailableError as error:
@@ -168,7 +168,7 @@ def _clean(database: Database) -> None:
     except StoreUnavailableError as error:
         raise StoreUnavailableError(
             f"The database is up to date, but may still hold old credentials in plain text. {error.message}",
-            hint="Free as much disk space as the database takes, then run callback-sdk db upgrade again.",
+            hint="Free as much disk space as the database occupies, then run callback-sdk db upgrade again.",
         ) from error.__cause__
 
 
@@ -184,8 +184,8 @@ def _check_key(database: Database, cipher: CredentialCipher) -> None:
     except CredentialCipherError:
         raise ConfigurationError(
             "The credentials in the database were encrypted with other keys than this process has.",
-            hint="Set CALLBACK_SDK_ENCRYPTION_KEYS to the keys of the service that created it. By default they "
-            "are in the file keys of that service's data directory.",
+            hint="Set CALLBACK_SDK_ENCRYPTION_KEYS to the keys of the service that created the database. By default "
+            "they are in the file keys of that service's data directory.",
         ) from None
 
 

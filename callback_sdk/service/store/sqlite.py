@@ -26,13 +26,13 @@ from callback_sdk.service.supervision.shortages import unusable
 T = TypeVar("T")
 
 _OLDEST = (3, 35)
-"""The first SQLite with RETURNING."""
+"""The first version of SQLite with RETURNING."""
 
 _BUSY_TIMEOUT = 30
 """Seconds to wait for another process's lock, such as a backup's."""
 
 _GROUP = 200
-"""Writes in one commit, at most."""
+"""Maximum number of writes in one commit."""
 
 
 class SQLiteDatabase(Database):
@@ -112,7 +112,7 @@ class SQLiteDatabase(Database):
                     group.append(self._waiting.get())
                 self._commit(group)
             finally:
-                # Only an exception in this thread, such as KeyboardInterrupt, leaves any.
+                # Writes are left only after an exception in this thread, such as KeyboardInterrupt.
                 for write in group:
                     if not write.future.done():
                         write.future.set_exception(_broken_off())
@@ -122,16 +122,17 @@ class SQLiteDatabase(Database):
         try:
             with self._writing.begin() as connection:
                 begun = True
-                # A single write needs no savepoint: a rollback undoes nobody else's work.
+                # A single write needs no savepoint, because a rollback undoes only its own changes.
                 run = _Write.run_alone if len(writes) == 1 else _Write.run
                 resolved = [run(write, connection) for write in writes]
         except Exception as error:  # noqa: BLE001 - the waiting threads must receive it
             if begun and len(writes) > 1:
-                # SQLITE_FULL and SQLITE_IOERR roll back the whole transaction: each write gets one of its own.
+                # SQLITE_FULL and SQLITE_IOERR roll back the whole transaction (SQLite, "Transactions"), so each write
+                # is repeated in a separate one.
                 for write in writes:
                     self._commit([write])
             else:
-                # BEGIN failed, for example at a lock: retrying each write would wait as long for each.
+                # BEGIN failed, for example because another process holds the lock. Each repetition would wait as long.
                 for write in writes:
                     write.future.set_exception(error)
         else:
@@ -145,7 +146,7 @@ class _Write:
         self.future = future
 
     def run_alone(self, connection: sa.Connection) -> Callable[[], None]:
-        """Run the work in a transaction of its own; returns the same as `run`.
+        """Run the work in a transaction without a savepoint, and return the same as `run`.
 
         Raises:
             Exception: The work failed.
@@ -159,7 +160,7 @@ class _Write:
         Raises:
             Exception: The work failed, and SQLite has rolled back the whole transaction, as it does on a full disk.
         """
-        # SQLAlchemy's own savepoints take longer than most of the work in them.
+        # SQLAlchemy's own savepoints would take longer than most of the work in them.
         driver: Any = connection.connection.driver_connection
         driver.execute("SAVEPOINT one")
         try:
@@ -177,14 +178,17 @@ class _Write:
 
 def _broken_off() -> StoreUnavailableError:
     return StoreUnavailableError(
-        "The write was interrupted.", hint="It may have been committed. Check before you repeat it."
+        "The write was interrupted.", hint="The write may have been committed. Check before you repeat it."
     )
 
 
 def _configure(connection: Any, _: Any) -> None:
-    # sqlite3 begins transactions by itself, which breaks savepoints; SQLAlchemy's documentation of SQLite advises this.
+    # sqlite3 begins transactions implicitly, which breaks savepoints. The setting follows SQLAlchemy's documentation of
+    # SQLite, "Serializable isolation / Savepoints / Transactional DDL".
     connection.isolation_level = None
     cursor = connection.cursor()
+    # WAL: readers don't block the writer. FULL: in WAL mode, NORMAL doesn't sync each commit, so a power failure could
+    # lose acknowledged writes. Foreign keys are off by default (SQLite, "PRAGMA Statements").
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

@@ -11,7 +11,7 @@ metadata = sa.MetaData()
 
 
 def _partial(name: str, *columns: str, where: str) -> sa.Index:
-    """Define a partial index: rows outside it cost nothing to write, and are never read."""
+    """Define a partial index: rows that don't match its condition add no cost to writes and queries."""
     return sa.Index(name, *columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
 
 
@@ -46,7 +46,7 @@ sessions = sa.Table(
     sa.Column("user_id", sa.ForeignKey("users.user_id", ondelete="CASCADE"), nullable=False),
     # Ids of refresh tokens; null for sessions of the web pages, which have none.
     sa.Column("current_token", sa.String(32)),
-    # Valid for a short time longer: the response with the current token may have been lost.
+    # The previous token stays valid for a short time, because the response with the current one may have been lost.
     sa.Column("previous_token", sa.String(32)),
     sa.Column("rotated_at", sa.Double),
     sa.Column("created_at", sa.Double, nullable=False),
@@ -127,7 +127,7 @@ trained_versions = sa.Table(
 task_payloads = sa.Table(
     "task_payloads",
     metadata,
-    # Features and results that are too small for a file of their own; see `blobs.INLINE`.
+    # Features and results that are too small for blob storage; see `blobs.INLINE`.
     sa.Column("job_id", sa.ForeignKey("tasks.job_id", ondelete="CASCADE"), primary_key=True),
     sa.Column("name", sa.String(16), primary_key=True),
     sa.Column("data", sa.LargeBinary, nullable=False),

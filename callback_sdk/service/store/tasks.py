@@ -105,7 +105,7 @@ class TaskStore:
             The tasks, in order; those of the first request if the key is known.
 
         Raises:
-            IdempotencyConflictError: The key was used for another request.
+            IdempotencyConflictError: The key was used for a different request.
             StorageQuotaError: The owner's tasks would exceed the quota.
             StoreUnavailableError: The database can't be written.
         """
@@ -136,7 +136,7 @@ class TaskStore:
         """Return the tasks of an earlier request with the same key; None if there was none.
 
         Raises:
-            IdempotencyConflictError: The key was used for another request.
+            IdempotencyConflictError: The key was used for a different request.
         """
         with self._database.read() as connection:
             return idempotency.find_job_ids(connection, owner, key)
@@ -186,7 +186,7 @@ class TaskStore:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def results(self, job_id: str) -> bytes | None:
-        """Return the results of a task; None if the database has none: they may be in the blob storage."""
+        """Return the results of a task; None if there are none or they are in the blob storage."""
         with self._database.read() as connection:
             return rows.payload(connection, job_id, RESULTS)
 
@@ -220,7 +220,7 @@ class TaskStore:
     def end_waiting(self, algorithm: str, error: str) -> list[str]:
         """Fail the queued tasks of an algorithm, and return their ids."""
         query = sa.select(tasks.c.job_id).where(tasks.c.status == PENDING, tasks.c.algorithm == algorithm)
-        # Ordered by owner: the transaction locks a row of each owner's bytes, and locks in one order can't deadlock.
+        # Ordered by owner: the transaction locks a row of each owner's usage, and a fixed order prevents deadlocks.
         query = query.order_by(tasks.c.owner)
 
         def end(connection: sa.Connection) -> list[str]:

@@ -32,7 +32,7 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 class StorageQuotaError(CallbackSDKError):
-    """A user's tasks would exceed the storage quota; wait, or cancel some.
+    """A user's tasks would exceed the storage quota.
 
     Attributes:
         used: Bytes that the user's tasks take.
@@ -42,9 +42,9 @@ class StorageQuotaError(CallbackSDKError):
 
     def __init__(self, *, used: int, needed: int, most: float) -> None:
         super().__init__(
-            f"Your tasks take {_shown(used)}, these would add {_shown(needed)}, and you may have {_shown(most)}.",
-            hint="Cancel tasks that have not ended, or wait until results are forgotten. Whoever runs the service sets "
-            "CALLBACK_SDK_MAX_BYTES, and by CALLBACK_SDK_RETENTION how long results are kept.",
+            f"Your tasks use {_shown(used)}, the new ones need {_shown(needed)}, and your quota is {_shown(most)}.",
+            hint="Cancel tasks that have not ended, or wait until results expire. The operator sets the quota with "
+            "CALLBACK_SDK_MAX_BYTES, and the retention of results with CALLBACK_SDK_RETENTION.",
         )
         self.used = used
         self.needed = needed
@@ -52,7 +52,7 @@ class StorageQuotaError(CallbackSDKError):
 
 
 class TooLargeForQuotaError(StorageQuotaError):
-    """A request alone exceeds the storage quota; send less."""
+    """A single request exceeds the storage quota."""
 
 
 def shard() -> int:

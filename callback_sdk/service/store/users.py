@@ -60,7 +60,7 @@ class UserStore:
         try:
             self._database.write(lambda connection: connection.execute(users.insert().values(**row, created_at=now())))
         except sa.exc.IntegrityError:
-            raise UserError(f"There is a user {name!r} already.", hint="Choose another name.") from None
+            raise UserError(f"The user {name!r} already exists.", hint="Choose another name.") from None
         return self.named(name)
 
     def all(self) -> list[User]:
@@ -76,7 +76,7 @@ class UserStore:
         """
         user = self._one(_SELECT_BY_NAME, name)
         if user is None:
-            raise UserError(f"There is no user {name!r}.", hint="callback-sdk users list shows them all.")
+            raise UserError(f"The user {name!r} doesn't exist.", hint="List the users with callback-sdk users list.")
         return user
 
     def find(self, name: str) -> User | None:
@@ -119,7 +119,7 @@ class UserStore:
             user_id: Id of the token's user.
             token_hash: SHA-256 of the token.
             label: Purpose of the token.
-            only: Whether it replaces all others with the same label.
+            only: Whether the token replaces all others with the same label.
         """
 
         def insert(connection: sa.Connection) -> bool:

@@ -1,4 +1,4 @@
-"""Trained versions of algorithms in the store."""
+"""The trained versions of algorithms in the store."""
 
 from __future__ import annotations
 

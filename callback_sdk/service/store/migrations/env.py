@@ -1,4 +1,4 @@
-"""What Alembic runs: the migrations, on the connection and in the transaction of whoever asked for them."""
+"""Alembic's environment: runs the migrations on the caller's connection, in the caller's transaction."""
 
 from alembic import context
 

@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade(cipher: CredentialCipher) -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "tasks",
         sa.Column("job_id", sa.String(64), primary_key=True),

@@ -1,4 +1,4 @@
-"""Users, leases, priorities, tries, small contents in the database, and credentials that are encrypted."""
+"""Users, leases, priorities, attempts, small payloads in the database, and encrypted credentials."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _AT_ONCE = 1000
 
 
 def upgrade(cipher: CredentialCipher) -> None:
-    """Make the new tables, and bring tasks and deliveries over.
+    """Create the new tables, and migrate tasks and deliveries.
 
-    Columns are added and dropped in place: to build a table anew, as SQLite needs for other changes, would drop
-    the old one, and its foreign keys would take the deliveries along.
+    Columns are added and dropped in place. SQLite makes other changes by copying a table and dropping the old one, and
+    the drop would delete the deliveries by the cascade of their foreign keys.
     """
     _make_tables()
     _widen_tasks()
@@ -114,7 +114,7 @@ def _widen_deliveries() -> None:
 
 
 class _Plain(sa.TypeDecorator[Secret[str]]):
-    """A credential in plain, wrapped before anybody sees it."""
+    """A credential in plain text, wrapped in `Secret` when it is read."""
 
     impl = sa.Text
     cache_ok = True

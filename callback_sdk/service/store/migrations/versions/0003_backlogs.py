@@ -1,4 +1,4 @@
-"""Indices that cost the same however many tasks wait, and pages of one status or one algorithm without a search."""
+"""Indexes whose cost doesn't depend on the number of queued tasks, and indexes for pages by status or algorithm."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade(cipher: CredentialCipher) -> None:
-    """Put other indices in the place of some."""
+    """Replace indexes."""
     op.drop_index("tasks_by_owner_and_status", "tasks")
     op.create_index("tasks_by_owner_and_status", "tasks", ["owner", "status", "created_at", "job_id"])
     op.create_index("tasks_by_owner_and_algorithm", "tasks", ["owner", "algorithm", "created_at", "job_id"])

@@ -1,4 +1,4 @@
-"""Indices of when tasks and tries of deliveries ended: what plots look at, and what old tasks are found by."""
+"""Indexes of the ends of tasks and attempts, for charts and for finding expired tasks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade(cipher: CredentialCipher) -> None:
-    """Add them."""
+    """Add the indexes."""
     for name, table in (("tasks_by_end", "tasks"), ("tries_by_end", "tries")):
         where = sa.text("finished_at IS NOT NULL")
         op.create_index(name, table, ["finished_at"], sqlite_where=where, postgresql_where=where)

@@ -1,4 +1,4 @@
-"""Versions of algorithms that trainings have made."""
+"""Trained versions of algorithms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade(cipher: CredentialCipher) -> None:
-    """Make their table."""
+    """Create the table."""
     op.create_table(
         "versions",
         sa.Column("owner", sa.String(64), primary_key=True),

@@ -1,4 +1,4 @@
-"""Deliveries without `callback_param` in plain, and without the credentials that some URLs have in their paths."""
+"""Deliveries without `callback_param` in plain text, and without credentials in the paths of URLs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _AT_ONCE = 1000
 
 
 class _Plain(sa.TypeDecorator[Secret[str | None]]):
-    """A text that may hold a credential, wrapped before anybody sees it."""
+    """A text that may contain a credential, wrapped in `Secret` when it is read."""
 
     impl = sa.Text
     cache_ok = True
@@ -48,7 +48,7 @@ _WRITTEN_TRIES = sa.table("tries", sa.column("delivery_id"), sa.column("number")
 
 
 def upgrade(cipher: CredentialCipher) -> None:
-    """Drop the parameters, which the encrypted targets have too, and hide credentials in what is shown of targets."""
+    """Drop the parameters, which the encrypted targets contain too, and redact credentials in the displayed URLs."""
     connection = op.get_bind()
     for row in _rows(connection):
         url = _url(row, cipher)
@@ -72,7 +72,7 @@ def _url(row: Any, cipher: CredentialCipher) -> SecretURL:
     try:
         return SecretURL(json.loads(cipher.decrypt(row.target).reveal())["url"])
     except CredentialCipherError:
-        # The key was thrown away. Whether its query was a signature is not known any more.
+        # The key was removed, so it is no longer known whether the query was a signature.
         return SecretURL(row.url.reveal() or "")
 
 

@@ -1,4 +1,4 @@
-"""Sessions of the web pages and of refresh tokens. Whoever has logged in before has to do so once more."""
+"""Sessions of the web UI and of refresh tokens. Users have to log in again after the migration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade(cipher: CredentialCipher) -> None:
-    """Make their table."""
+    """Create the table."""
     op.create_table(
         "sessions",
         sa.Column("session_id", sa.String(32), primary_key=True),

@@ -1,4 +1,4 @@
-"""Bytes that each user takes. Of tasks that are there already, what is in the database counts; blobs don't."""
+"""Storage usage of each user. Of existing tasks, only the payloads in the database count, not their blobs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BYTES = "(SELECT coalesce(sum(length(data)), 0) FROM contents WHERE contents.jo
 
 
 def upgrade(cipher: CredentialCipher) -> None:
-    """Make their table and columns, and count."""
+    """Create the table and the columns, and compute the usage."""
     op.create_table(
         "storage",
         sa.Column("owner", sa.String(64), primary_key=True),
@@ -26,7 +26,7 @@ def upgrade(cipher: CredentialCipher) -> None:
     for name in ("features_bytes", "stored_bytes"):
         op.add_column("tasks", sa.Column(name, sa.BigInteger, nullable=False, server_default="0"))
     features, results = _BYTES.format("features"), _BYTES.format("results")
-    # Only rows that change: the others may be many and long, and each is written anew.
+    # Only rows that change: an update rewrites the whole row, and the other rows may be many and long.
     op.execute(
         f"UPDATE tasks SET features_bytes = {features}, stored_bytes = {features} + {results} "  # noqa: S608
         "WHERE EXISTS (SELECT 1 FROM contents WHERE contents.job_id = tasks.job_id AND name IN ('features', 'results'))"

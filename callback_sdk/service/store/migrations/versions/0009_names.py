@@ -1,4 +1,4 @@
-"""Tables, columns and indexes by the names that the code uses."""
+"""Names of tables, columns and indexes, renamed as in the code."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _CONSTRAINTS = {
     "tries_pkey": "delivery_attempts",
     "versions_pkey": "trained_versions",
 }
-"""Names that PostgreSQL itself gave, and the renamed tables that they belong to."""
+"""Names that PostgreSQL generated for constraints, and the renamed tables that they belong to."""
 
 _RECEIPTS = {
     "postgresql": "UPDATE deliveries SET receipt = (receipt::jsonb - 'nulled' "
@@ -57,7 +57,7 @@ _RECEIPTS = {
 
 
 def upgrade(cipher: CredentialCipher) -> None:
-    """Rename them, and the member of receipts that has the name of a column."""
+    """Rename tables, columns, indexes and constraints, and the member of receipts with the name of a column."""
     dialect = op.get_bind().dialect.name
     _drop_indexes()
     for old, new in _TABLES.items():
@@ -73,7 +73,8 @@ def upgrade(cipher: CredentialCipher) -> None:
 
 
 def _drop_indexes() -> None:
-    # SQLite can't rename an index, and puts a renamed column in quotes into the text of its indexes.
+    # SQLite can't rename an index. When a column is renamed, SQLite rewrites the definitions of its indexes with the
+    # new name in quotes.
     for name, table in (
         ("deliveries_dead", "deliveries"),
         ("tasks_waiting", "tasks"),
