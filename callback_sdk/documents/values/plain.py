@@ -73,7 +73,7 @@ class Plain:
                 raise EncodingError(
                     f"{shortened(path)} has two keys that encode to the same string, "
                     f"{keys[text]!r:.100} and {key!r:.100}.",
-                    hint="Give each key a text of its own.",
+                    hint="Make the keys distinct as strings.",
                     path=path,
                 )
             keys[text] = key

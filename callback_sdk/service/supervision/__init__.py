@@ -1,1 +1,1 @@
-"""Keep processes, threads and loops running, and report how they are."""
+"""Supervision of processes and threads: restarts, health reports and memory limits."""

@@ -94,10 +94,14 @@ class WorkerHealth:
         if path == "/metrics":
             return 200, CONTENT_TYPE_LATEST, generate_latest(self._registry)
         if path == "/healthz":
-            return _state([] if watched is None or watched.is_alive() else ["The worker hangs."])
+            return _state([] if watched is None or watched.is_alive() else ["The worker makes no progress."])
         if path == "/readyz":
             return _state(["The worker is starting."] if watched is None else watched.problems())
-        return 404, _JSON, orjson.dumps({"status": False, "error": "There are /healthz, /readyz and /metrics."})
+        return (
+            404,
+            _JSON,
+            orjson.dumps({"status": False, "error": "Not found. The paths are /healthz, /readyz and /metrics."}),
+        )
 
 
 @contextmanager
@@ -159,7 +163,7 @@ class _Server(http.server.ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         # A disconnected client is normal, but the standard library would print a traceback.
-        _log.debug("A request to the worker's port broke.", exc_info=True)
+        _log.debug("A request to the worker's health port failed.", exc_info=True)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

@@ -42,7 +42,7 @@ _SHOWN = ("bytes", "kB", "MB", "GB", "TB")
 
 @define(frozen=True)
 class MemoryLimit:
-    """The memory that one run may use beyond what its process used before.
+    """The memory that one run may use in addition to the memory that its process used before.
 
     Attributes:
         size: The limit, in bytes; infinite for no limit.
@@ -100,7 +100,7 @@ def total() -> int:
     """Return the memory available to this process, in bytes: the machine's, or the limit of its control group."""
     limits = [int(psutil.virtual_memory().total)]
     for file in _group_files():
-        # "max" or a missing file: no limit.
+        # "max" (cgroups(7)) or a missing file means no limit.
         with contextlib.suppress(OSError, ValueError):
             limits.append(int(file.read_text()))
     return min(limits)
@@ -116,19 +116,21 @@ def format_size(size: float) -> str:
 
 @contextlib.contextmanager
 def bounded(size: float) -> Iterator[None]:
-    """Limit this process's further allocations while the block runs; beyond the limit they raise MemoryError.
+    """Limit further allocations of this process while the block runs; beyond the limit they raise MemoryError.
 
-    The allocations of other threads count, and fail too at the limit. Does nothing on systems without RLIMIT_AS.
+    Allocations of other threads count, and fail at the limit too. Does nothing on other systems than Linux.
 
     Args:
-        size: Bytes beyond the current size; infinite for no limit.
+        size: Bytes in addition to the current size; infinite for no limit.
     """
     if sys.platform != "linux" or not math.isfinite(size):
         yield
         return
     import resource
 
-    # One thread at a time: a concurrent one would restore the temporary limit of the other one.
+    # RLIMIT_DATA covers private writable mappings since Linux 4.7 (getrlimit(2)). RLIMIT_AS would also count shared
+    # and read-only mappings, such as files. One thread at a time, because a second one would restore the temporary
+    # limit of the first.
     with _BOUNDED:
         before = resource.getrlimit(resource.RLIMIT_DATA)
         limit = _status(Path("/proc/self"), "VmData") + int(size) + _SLACK
@@ -184,7 +186,7 @@ def _resident(pid: int) -> int:
 def _proportional(pid: int) -> int:
     """Return the same with each page divided by the number of processes that share it (PSS)."""
     fields = _fields(Path(f"/proc/{pid}/smaps_rollup"))
-    # Linux before 5.9 has only the sum, which includes file-backed pages.
+    # Linux before 5.9 has only the total "Pss", which includes file-backed pages; see proc_pid_smaps(5).
     found = [fields[name] for name in ("Pss_Anon", "Pss_Shmem") if name in fields]
     return sum(found) if found else fields.get("Pss", _resident(pid))
 
@@ -232,7 +234,8 @@ def _group_files() -> Iterator[Path]:
         # cgroup v2 has one hierarchy for all controllers, v1 has one per controller.
         root, name = ("memory", "memory.limit_in_bytes") if controllers else ("", "memory.max")
         folder = _GROUP_FOLDER / root
-        # In a container the path may be the host's, while the container's own group is mounted as the root.
+        # Without a cgroup namespace (cgroup_namespaces(7)), the path is the host's, but the container's own group is
+        # mounted as the root. So the files of the root and of each part of the path are tried.
         for part in ("", *Path(path.lstrip("/")).parts):
             folder /= part
             yield folder / name

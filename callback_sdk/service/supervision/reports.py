@@ -1,4 +1,4 @@
-"""Reports of a worker's process to its parent: readiness, problems, and why it can't start."""
+"""Reports of a worker's process to the supervisor: readiness, problems, and the error of a failed start."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Report:
     """The state of one process.
 
     Attributes:
-        started: Whether it has ever been ready.
-        problems: Its current problems; empty if it is ready.
-        failure: Why it exited; None while it runs.
+        started: Whether the process has ever been ready.
+        problems: The current problems; empty if the process is ready.
+        failure: The reason of the process's exit; None while it runs.
         permanent: Whether a restart would fail the same way.
     """
 
@@ -51,7 +51,7 @@ class Reporter:
             os.set_blocking(descriptor, False)
 
     def note(self, name: str, problem: str | None) -> None:
-        """Record the problem of one dependency of this process; None if it works again."""
+        """Record the problem of one dependency of this process; None if the dependency works again."""
         with self._lock:
             if self._problems.get(name) == problem:
                 return
@@ -64,7 +64,7 @@ class Reporter:
             self._send()
 
     def fail(self, reason: str, *, permanent: bool) -> None:
-        """Report why this process exits.
+        """Report the reason for which this process exits.
 
         Args:
             reason: A sentence.

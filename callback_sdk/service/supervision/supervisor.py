@@ -152,7 +152,8 @@ class WorkerSupervisor:
     def _start(self, slot: _Slot) -> None:
         reader, writer = os.pipe()
         try:
-            # A session of its own: Ctrl-C in the terminal signals the parent only, which then stops the others.
+            # In a new session (setsid(2)), so that Ctrl-C in the terminal signals only the parent, which stops the
+            # others.
             slot.process = subprocess.Popen(  # noqa: S603
                 [*self._command, slot.role, str(os.getpid()), str(writer)],
                 env=self._environment,
@@ -193,18 +194,18 @@ class WorkerSupervisor:
             raise WorkerStartError(
                 f"The worker could not start within {self._startup_timeout:.0f} s: "
                 f"{self._last_failure or ' '.join(self.problems())}",
-                hint="It may be started again; --startup-timeout sets how long it tries.",
+                hint="Fix the cause and start the worker again, or raise --startup-timeout.",
             )
 
     def _end(self) -> None:
         """Signal all processes to end, and kill those that haven't ended after the shutdown timeout."""
         if self._signals:
-            _log.info("The worker stops; what it runs may go on for up to %.0f s.", self._grace)
+            _log.info("The worker is stopping; running tasks may continue for up to %.0f s.", self._grace)
         end = time.monotonic() + self._grace + _KILL_AFTER
         told = 0
         try:
             while self._running() and time.monotonic() < end:
-                # After an error, as if one signal had been received.
+                # After an error, processes are stopped as after one signal.
                 while told < max(1, len(self._signals)):
                     told += 1
                     for process in self._running():

@@ -23,15 +23,14 @@ class ThreadError(CallbackSDKError):
 class SupervisedThread:
     """A daemon thread that runs until it is stopped. If its function ends before that, it is restarted.
 
-    It waits between 0.5 s and 1 min before each restart, longer after each failure in a row (exponential backoff with
-    jitter). `check` fails from the moment it ended until it runs again, and has completed a round where rounds are
-    bounded.
+    Restarts are delayed by 0.5 s to 1 min (exponential backoff with jitter). `check` fails from the end of the function
+    until it runs again, and, if `longest_round` is set, has completed a round.
 
     Args:
         run: The function. It must return soon after `stopping` is set, or never.
         name: Name of the thread, for logs and errors.
-        stopping: Set when the thread is to end.
-        longest_round: Seconds after which a round counts as hanging; None where rounds may take any time.
+        stopping: Set to end the thread.
+        longest_round: Seconds after which a round counts as hanging; None if rounds may take any time.
     """
 
     def __init__(
@@ -73,14 +72,14 @@ class SupervisedThread:
         """Check that the thread runs.
 
         Raises:
-            ThreadError: It has ended, or hangs.
+            ThreadError: The thread has ended, or hangs.
         """
         if not self.started or self._stopping.is_set():
             return
         failure = self._failure
         if failure is not None:
             raise ThreadError(
-                f"The thread {self.name} ended: {failure}.", hint="It is started again; the log has the traceback."
+                f"The thread {self.name} ended: {failure}.", hint="The thread is restarted; the log has the traceback."
             )
         if not self._thread.is_alive():
             raise ThreadError(f"The thread {self.name} has ended.", hint="Restart this process.")
@@ -88,7 +87,7 @@ class SupervisedThread:
         if self._longest_round is not None and silent > self._longest_round:
             raise ThreadError(
                 f"The thread {self.name} has completed no round for {silent:.0f} s.",
-                hint="Look at the log for what it waits for; if it goes on, restart this process.",
+                hint="Check the log for outages that the thread waits for. If this continues, restart the process.",
             )
 
     def _keep_running(self) -> None:
@@ -102,7 +101,7 @@ class SupervisedThread:
                 failure = error
             if self._stopping.is_set():
                 return
-            # The type alone: anybody may read it at /readyz, and the text might hold anything.
+            # Only the error's type, because /readyz is public, and the message of the error may contain credentials.
             self._failure = "its function returned" if failure is None else type(failure).__name__
             failures = 1 if time.monotonic() - started > _STEADY else failures + 1
             self._wait_for_restart(failure, retry_pause(failures))

@@ -1,1 +1,1 @@
-"""What a worker does with one task: claim it, run it in a child process, save and deliver its result."""
+"""Work on one task: claim it, run it in a child process, store and deliver its result."""

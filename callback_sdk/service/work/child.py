@@ -140,8 +140,8 @@ def _prefer_for_oom_kill() -> None:
 def die_with_parent(parent: int | None = None) -> None:
     """Let this process end when its parent ends.
 
-    On Linux the kernel kills it when the thread that started it ends, even if the parent's other threads live on (see
-    PR_SET_PDEATHSIG in prctl(2)). Elsewhere a thread checks the parent's pid.
+    On Linux the kernel kills it when the thread that started it ends, even if other threads of the parent still run
+    (PR_SET_PDEATHSIG, prctl(2)). On other systems a thread checks the parent's pid.
 
     Args:
         parent: The parent's pid; the current parent's if None.
@@ -151,13 +151,13 @@ def die_with_parent(parent: int | None = None) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     else:
         threading.Thread(target=watch, args=(parent,), name="parent-watch", daemon=True).start()
-    # prctl(2) has no effect for a parent that ended before the call: then the pid has changed already.
+    # If the parent ended before the call, the kernel sends no signal, but the parent's pid has already changed.
     if os.getppid() != parent:
         os._exit(1)
 
 
 def watch(parent: int) -> None:
-    """Exit within a second or two after the parent's pid has changed."""
+    """Exit within 2 s after the parent's pid has changed."""
     while os.getppid() == parent:
         time.sleep(_TICK)
     os._exit(1)
@@ -182,7 +182,7 @@ def run(spec: RunSpec) -> RunResult:
     with output_capture.capture_output(spec.output):
         result = _run(spec)
         if result.trace:
-            # Into the captured output, for context.
+            # The traceback is a part of the captured output.
             sys.stderr.write(result.trace)
     return evolve(result, threads=leftover_threads.of_run(before))
 
@@ -249,7 +249,7 @@ def _write_file(spec: RunSpec, parts: list[bytes]) -> None:
             if not is_full(error):
                 raise
             _log.error(
-                "Results of task %s can't be written, another try follows: %s",
+                "Results of task %s can't be written, retrying: %s",
                 spec.job_id,
                 error,
                 extra={"job_id": spec.job_id},
@@ -266,8 +266,8 @@ def _member_name(key: Any, others: Collection[str]) -> str:
         raise EncodingError(f"results has a key of type {type(key).__qualname__}.", hint=str(error)) from None
     if name in others:
         raise EncodingError(
-            f"results has two keys that are written alike, {name!r} and {key!r:.100}.",
-            hint="Give each key a text of its own.",
+            f"results has two keys that encode to the same string, {name!r} and {key!r:.100}.",
+            hint="Make the keys distinct as strings.",
         )
     return name
 
@@ -289,7 +289,7 @@ def _describe(error: BaseException) -> str:
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 - the exception's __str__ may raise
-        text = "(its text can't be made)"
+        text = "(str() of the error fails)"
     name = type(error).__name__
     return _clean(f"{name}: {text}" if text else name)
 

@@ -1,4 +1,4 @@
-"""Makes delivery attempts for the service: many concurrently, each in a thread of its own."""
+"""Delivery attempts of the service, each in a separate thread."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from callback_sdk.writer.attempts import DeliveryAttempts, has_responded, loggab
 _log = logging.getLogger(__name__)
 
 THREADS = 32
-"""Concurrent attempts. They wait for the network, so there may be more of them than CPU cores."""
+"""Maximum concurrent attempts: more than CPU cores, because attempts wait for the network."""
 
 
 class Deliverer:
@@ -65,7 +65,7 @@ class Deliverer:
         self._outage = OutageLog(_log, failing="No delivery can be claimed", working="Deliveries are claimed again")
 
     def start_all(self, due: DueDeliveries) -> None:
-        """Start the first attempts of a task's deliveries. The dispatcher brings those that find no free slot."""
+        """Start the first attempts of a task's deliveries. The dispatcher starts those without a free slot later."""
         for claim in due.claims:
             self._attempts.begin(claim.delivery_id, claim.host)
             if not self._start_thread(claim.delivery_id, claim):
@@ -75,10 +75,10 @@ class Deliverer:
                 self._store.deliveries.unmark_dispatched(delivery_id)
 
     def start(self, delivery_id: str, host: str) -> bool:
-        """Start an attempt in a thread, unless one of this delivery runs already or no slot is free.
+        """Start an attempt in a thread, unless an attempt of this delivery is running or no slot is free.
 
         Returns:
-            Whether it was started.
+            Whether the attempt was started.
         """
         if not self._attempts.try_begin(delivery_id, host):
             return False
@@ -113,7 +113,7 @@ class Deliverer:
         self._attempts.close(timeout.total_seconds())
 
     def _start_thread(self, delivery_id: str, claim: DeliveryClaim | None = None) -> bool:
-        # Daemon threads: one that waits for a slow server must not keep the process from ending.
+        # A daemon thread, because an attempt that waits for a slow server must not keep the process from ending.
         thread = threading.Thread(target=self._run, args=(delivery_id, claim), name="delivery", daemon=True)
         try:
             thread.start()
@@ -189,7 +189,7 @@ class Deliverer:
 
     @contextmanager
     def _results(self, claim: DeliveryClaim) -> Iterator[Any]:
-        """Yield the results as a body for the writer: bytes that are valid JSON, on disk or in memory."""
+        """Yield the results as valid JSON for the writer, from disk or memory."""
         if not claim.result.success:
             yield None
         elif claim.results is not None:
@@ -200,16 +200,16 @@ class Deliverer:
 
 
 def _as_seen(error: Exception, url: str) -> Exception:
-    """Return the error as the task's owner may see it, without whether a name exists in the service's own network.
+    """Return the error for the task's owner, which doesn't disclose whether a name exists in the service's network.
 
-    A name that doesn't resolve and one that resolves to a private address give the same error and the same retries.
+    A host name that doesn't resolve and one that resolves to a private address have the same error and retries.
     """
     unknown = isinstance(error.__cause__, socket.gaierror)
     if not unknown and not (isinstance(error, AddressNotAllowedError) and error.resolved):
         return error
     return DeliveryError(
         f"{url} can't be reached: its host name doesn't resolve to a public address.",
-        hint="Check its spelling. The service's log has the reason, and its operator can allow private hosts.",
+        hint="Check the spelling. The service's log has the reason, and the operator can allow private hosts.",
         url=url,
         retryable=True,
     )

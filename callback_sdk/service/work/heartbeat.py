@@ -23,7 +23,7 @@ from callback_sdk.service.work.process import CANCEL, StopSignal
 _log = logging.getLogger(__name__)
 
 CHECK_INTERVAL = 1.0
-"""Seconds between checks that this worker still has its claims: a canceled task may run for that long."""
+"""Seconds between checks that this worker still has its claims; a canceled task may continue to run for that long."""
 
 _LONGEST_ROUND = 180.0
 """Seconds after which a check counts as hanging: more than the timeouts of the database."""
@@ -43,7 +43,7 @@ class Heartbeat:
     Args:
         store: The store.
         worker: The unique name of this process.
-        lease: How long after its last heartbeat others count it as dead.
+        lease: Time after the last heartbeat until the claims of this process expire.
     """
 
     def __init__(self, store: Store, worker: str, *, lease: timedelta = LEASE_DURATION) -> None:
@@ -70,10 +70,10 @@ class Heartbeat:
         self._thread.join()
 
     def check(self) -> None:
-        """Check that the thread runs: without it the leases of this worker expire.
+        """Check that the thread runs, because the leases of this worker expire without it.
 
         Raises:
-            ThreadError: It has ended, or hangs.
+            ThreadError: The thread has ended, or hangs.
         """
         self._thread.check()
 
@@ -83,7 +83,7 @@ class Heartbeat:
 
         Args:
             claim: The task.
-            stop: Resolved with `CANCEL` when the claim is lost, for example when the task is canceled.
+            stop: Set to `CANCEL` when the claim is lost, for example because the task was canceled.
             progress: The file with the run's progress.
         """
         job_id = claim.task.job_id

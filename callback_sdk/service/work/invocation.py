@@ -28,7 +28,7 @@ def predict(
         features: The task's features.
         parameters: The task's parameters.
         context: The run's context.
-        evaluate: True calls all evaluations, False none, and a dict those that are its keys.
+        evaluate: True calls all evaluations, False calls none, and a dict calls the evaluations named by its keys.
         monitor: Whether to call the monitors.
 
     Returns:
@@ -61,10 +61,10 @@ def predict(
 def fit(
     algorithm: AlgorithmVersion, features: Features, parameters: dict[str, Any], context: JobContext
 ) -> dict[Any, Any]:
-    """Call the function that trains an algorithm, and return the members of the results document.
+    """Call an algorithm's training, and return the members of the results document.
 
     Raises:
-        AlgorithmError: The algorithm has no such function.
+        AlgorithmError: The algorithm has no training.
     """
     if algorithm.fit is None:
         raise AlgorithmError(f"{algorithm.name!r} can't be trained.", hint="Register a function with @registry.fit.")
@@ -93,7 +93,7 @@ def _call_hooks(
 
 
 def _call_hook(function: EvaluationFunction, *arguments: Any) -> Any:
-    """Return the value of an evaluation or a monitor, or its error: the predictions are delivered either way."""
+    """Return the value of an evaluation or a monitor, or its error, with which the predictions are still delivered."""
     try:
         # Encoded here, once: some values, such as an Arrow RecordBatchReader, can be read only once.
         return encode(function(*arguments), path="it")

@@ -69,9 +69,10 @@ def context(names: Iterable[str] = ()) -> SpawnContext:
 def start_tracker(names: Iterable[str] = ()) -> None:
     """Start multiprocessing's resource tracker without credentials in its environment.
 
-    Otherwise the first child process starts it, and an algorithm can read them there. Call it before there are threads:
-    the environment and the standard streams are replaced meanwhile. Its warnings about leaked semaphores of algorithms
-    would only clutter the service's log.
+    Otherwise multiprocessing starts it with the first child process, and an algorithm can read the credentials in
+    /proc/PID/environ (proc(5)). Call this function before any thread is started, because it temporarily replaces the
+    environment and the standard streams of this process. The tracker's output is discarded: its warnings are about
+    leaked semaphores of algorithms.
 
     Args:
         names: Further variables that the operator passes on.
@@ -105,14 +106,16 @@ def _silent() -> Iterator[None]:
 def forbid_inspection() -> None:
     """Prevent other processes of the same user from reading this one's memory and environment. Disables core dumps.
 
-    Child processes don't inherit this. Root and processes with CAP_SYS_PTRACE can read it anyway.
+    A process that isn't dumpable can't be attached by ptrace, and its files in /proc belong to root; see
+    PR_SET_DUMPABLE in prctl(2). execve(2) resets the attribute, so child processes don't inherit it. Root and processes
+    with CAP_SYS_PTRACE are not restricted.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 class _Process(SpawnProcess):
-    """A process with an environment of its own."""
+    """A process of which the environment can be set."""
 
     passed: tuple[str, ...] = ()
 
@@ -133,7 +136,7 @@ class _Context(SpawnContext):
 
 
 class _Popen(popen_spawn_posix.Popen):
-    """Starts an interpreter as multiprocessing does, which can't pass another environment than its own.
+    """Starts an interpreter like multiprocessing, which itself can only pass its own environment.
 
     subprocess closes all other file descriptors, including those of C libraries. The process doesn't inherit stdout and
     stderr: an algorithm could forge records of the log, even after its run.

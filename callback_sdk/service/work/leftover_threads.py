@@ -26,8 +26,8 @@ _IDLE = frozenset(
 def of_run(before: Collection[threading.Thread]) -> list[str]:
     """Return the names of the threads that a run has left running.
 
-    Idle threads of pools are excluded: they do nothing until they get work, and a pool that lives as long as the
-    process is one way to load a model only once.
+    Idle threads of pools are excluded: they do nothing until they get work, and algorithms may keep a pool for the
+    lifetime of the process, for example to load a model only once.
 
     Args:
         before: The threads that were alive when the run started.

@@ -35,7 +35,7 @@ _LINES = 100
 """Maximum number of such lines of one process that are logged in each period."""
 
 _PERIOD = 60.0
-"""Seconds."""
+"""Length of the period, in seconds."""
 
 _log = logging.getLogger(__name__)
 
@@ -53,10 +53,10 @@ def prepare() -> None:
 
 @contextmanager
 def capture_output(path: Path) -> Iterator[None]:
-    """Redirect stdout and stderr of this process to a file while the block runs, including those of C libraries.
+    """Redirect stdout and stderr of this process to a file while the block runs, including output of C libraries.
 
     Args:
-        path: The file. It has all output even if the process is killed.
+        path: The file. It contains the output up to that point even if the process is killed.
     """
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     os.fchmod(file, 0o600)

@@ -56,8 +56,8 @@ class Outcome:
         result: The child's response; None if there was none.
         timed_out: Whether it was killed on timeout.
         out_of_memory: Bytes that the run used when it was killed for exceeding the memory limit; 0 otherwise.
-        stop_reason: Why the run was stopped, `CANCEL` or `SHUTDOWN`.
-        crash: How the child exited without a result.
+        stop_reason: The reason for which the run was stopped, `CANCEL` or `SHUTDOWN`.
+        crash: Description of the child's exit without a result.
     """
 
     result: child.RunResult | None = None
@@ -79,14 +79,14 @@ class Outcome:
             return f"The algorithm took longer than {timeout}."
         if self.out_of_memory:
             return memory_limit.excess(self.out_of_memory)
-        return f"The algorithm gave no answer: {self.crash}." if self.crash else "The algorithm gave no answer."
+        return f"The algorithm returned no result: {self.crash}." if self.crash else "The algorithm returned no result."
 
 
 class ChildProcess:
     """A Pebble pool of one process. After a kill the whole pool is discarded, as its locks may be held.
 
-    Use it from one thread, which must live as long as this object: the kernel kills the child when the
-    thread that started it exits.
+    Use it from one thread, which must not end before `close`: the kernel kills the child when the thread that started
+    it ends (PR_SET_PDEATHSIG, prctl(2)).
 
     Args:
         registry: Name of the registry, which the child imports.
@@ -114,13 +114,13 @@ class ChildProcess:
         except RuntimeError as error:
             # Pebble's error if the idle child was killed from outside.
             outcome = Outcome(crash=f"its process could not be reached: {error}")
-        # Leftover threads and processes of an algorithm would take the next run's time and memory, and print into
+        # Leftover threads and processes of an algorithm would use the time and memory of the next run, and print into
         # its output, which may belong to another user.
         if outcome.result is None or outcome.result.threads or _has_children(self._pid):
             self.close()
         if outcome.result is not None and outcome.result.threads:
             _log.info(
-                "Task %s left threads running, %s; a new process takes the place of theirs.",
+                "Task %s left threads running, %s; their process is replaced.",
                 task.job_id,
                 ", ".join(outcome.result.threads)[:_LONGEST_LIST],
                 extra={"job_id": task.job_id},
@@ -131,7 +131,7 @@ class ChildProcess:
         """Kill the child and its descendants."""
         pool, pid, self._pool, self._pid = self._pool, self._pid, None, 0
         if pid:
-            # Some descendants may have left the process group.
+            # Descendants that called setsid(2) or setpgid(2) are no longer in the process group.
             family = _descendants(pid)
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
@@ -156,7 +156,7 @@ class ChildProcess:
         if self._pool is not None and not (self._pool.active and _is_alive(self._pid)):
             self.close()
         elif self._pool is not None and (held := held_by(self._pid)) > self._max_held:
-            _log.info("The process of the algorithms holds %d bytes; a new one takes its place.", held)
+            _log.info("The child process retains %d bytes after its runs; it is replaced.", held)
             self.close()
         if self._pool is not None:
             return None
@@ -175,7 +175,7 @@ class ChildProcess:
             import pebble
         except ImportError:
             raise MissingExtraError("Pebble", extra="service") from None
-        # Not fork: this process has threads, and a forked child could inherit a held lock.
+        # Not fork: this process has threads, and the child would inherit locks that other threads hold (fork(2)).
         self._pool = pebble.ProcessPool(
             max_workers=1,
             initializer=child.prepare,
@@ -210,7 +210,7 @@ def _wait(
             return Outcome(timed_out=True)
         if meter is not None and (taken := meter.excess(limit)):
             return Outcome(out_of_memory=taken)
-        # Pebble doesn't report a child that exited with code 0, for example by os._exit(0).
+        # Pebble doesn't notice a child that exited with code 0, for example by os._exit(0).
         if pid and not _is_alive(pid):
             wait([future], timeout=_TICK)
             if not future.done():
@@ -226,7 +226,8 @@ def _descendants(pid: int) -> list[psutil.Process]:
 
 
 def _has_children(pid: int) -> bool:
-    # psutil reads every process of the machine, which takes milliseconds; Linux lists the children of each thread.
+    # Linux lists the children of each thread in /proc/PID/task/TID/children (proc(5)). psutil would read every process
+    # of the machine, which takes milliseconds.
     if lists := list(Path(f"/proc/{pid}/task").glob("*/children")):
         with contextlib.suppress(OSError):
             return any(path.read_bytes().strip() for path in lists)
@@ -244,7 +245,7 @@ def _is_alive(pid: int) -> bool:
 def _describe_crash(error: BaseException) -> str:
     code = getattr(error, "exitcode", None)
     if code is None:
-        return f"its process could not go on: {type(error).__name__}: {error}"
+        return f"its process failed: {type(error).__name__}: {error}"
     if code < 0:
         with contextlib.suppress(ValueError):
             name = signal.Signals(-code).name

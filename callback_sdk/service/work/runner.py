@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 @define(frozen=True, kw_only=True)
 class _RunFiles:
-    """Files of one run in the scratch folder."""
+    """Files of one run in the scratch directory."""
 
     features: Path
     results: Path
@@ -132,7 +132,7 @@ class Runner:
         if claim is None:
             return None
         extra = {"action": "run_task", "job_id": job_id, "attempt": claim.attempt}
-        _log.info("Task %s runs %s, attempt %d.", job_id, claim.task.algorithm, claim.attempt, extra=extra)
+        _log.info("Task %s: running %s, attempt %d.", job_id, claim.task.algorithm, claim.attempt, extra=extra)
         with ExitStack() as stack:
             files = stack.enter_context(self._run_files())
             stack.enter_context(self._heartbeat.running(claim, stop, files.progress))
@@ -146,7 +146,8 @@ class Runner:
     def finish(self, run: ComputedRun) -> None:
         """Store a run's results and outcome, and start the deliveries; release the task if that isn't possible.
 
-        Its files and its claim are held until then, which may be later than the return: see `PendingUploads`.
+        The run's files and claim are held until then, which may be after this method has returned; see
+        `PendingUploads`.
         """
         claim, files = run.claim, run.files
         self._keep_output(claim, files)
@@ -312,7 +313,7 @@ class Runner:
     def _postpone(
         self, claim: Claim, error: BlobStorageError | StoreUnavailableError | OSError
     ) -> DueDeliveries | None:
-        """Release a task that this machine can't run now, and return its deliveries if this ended it.
+        """Release a task that this machine can't run now, and return its deliveries if the task ends here.
 
         A fault of the machine, such as a full disk, doesn't count towards the task's attempts.
         """
@@ -362,7 +363,7 @@ class Runner:
         return run_outcome, blobs
 
     def _keep_output(self, claim: Claim, files: _RunFiles) -> None:
-        """Store the algorithm's output, whatever the outcome: it is needed most after a failure."""
+        """Store the algorithm's output regardless of the outcome, because it is needed most after a failure."""
         try:
             output = read_tail(files.output)
             if output:

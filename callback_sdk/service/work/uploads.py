@@ -20,7 +20,7 @@ from callback_sdk.service.work.process import StopSignal
 _log = logging.getLogger(__name__)
 
 LIMIT = 16
-"""Maximum number of pending uploads of one process. Each retains its files and its claim meanwhile."""
+"""Maximum number of pending uploads of one process. Each retains its files and its claim."""
 
 _LONGEST_PAUSE = 30.0
 """Maximum seconds between two attempts."""
@@ -52,8 +52,8 @@ class BlobUpload:
 class PendingUploads:
     """Uploads of one process, with a thread that retries the pending ones.
 
-    A result may have taken hours, so its upload is retried as long as the run has its claim. It must not delay other
-    tasks either, so the caller waits for the first attempt only. When `limit` uploads are pending, the next caller
+    A result may have taken hours, so its upload is retried as long as the run has its claim. The caller waits for the
+    first attempt only, so that the retries don't delay other tasks. When `limit` uploads are pending, the next caller
     blocks, so that an outage fills neither memory nor disk.
 
     An attempt may hang if the storage doesn't respond. Uploads can be released nevertheless.
@@ -67,7 +67,7 @@ class PendingUploads:
         self._blobs = blobs
         self._limit = limit
         self._changed = threading.Condition()
-        # Uploads that are not concluded, and those of them that wait for another attempt, in order.
+        # All uploads that are not concluded, and those that wait for another attempt, in order.
         self._open: set[BlobUpload] = set()
         self._waiting: list[BlobUpload] = []
         self._concluding = 0
@@ -93,13 +93,13 @@ class PendingUploads:
         with self._changed:
             uploads = list(self._open)
         for upload in uploads:
-            self._end(upload, BlobStorageError("The process ends.", hint="The task runs again."))
+            self._end(upload, BlobStorageError("The process is ending.", hint="The task runs again."))
 
     def check(self) -> None:
         """Check that the thread runs.
 
         Raises:
-            ThreadError: It has ended, or hangs.
+            ThreadError: The thread has ended, or hangs.
         """
         self._thread.check()
 
@@ -146,7 +146,7 @@ class PendingUploads:
             if isinstance(error, BlobStorageError) and not isinstance(error, BlobMissingError):
                 self._outage.failed(error)
                 return False
-            # If the file was removed, only another run can create it again.
+            # If the file was removed, only another run can create it.
             failure = error
         else:
             self._unavailable = False
@@ -158,7 +158,7 @@ class PendingUploads:
         while upload.files:
             path, name = upload.files[0]
             if not path.exists():
-                raise BlobMissingError(f"{name} is gone before it was kept.", hint="The task runs again.")
+                raise BlobMissingError(f"{name} was removed before it was stored.", hint="The task runs again.")
             self._blobs.keep(path, name)
             # A stored file has been moved out of the scratch directory, so it must not be uploaded again.
             del upload.files[0]
@@ -171,7 +171,7 @@ class PendingUploads:
                 self._waiting.append(upload)
                 self._changed.notify_all()
                 return
-        self._end(upload, BlobStorageError("The process ends.", hint="The task runs again."))
+        self._end(upload, BlobStorageError("The process is ending.", hint="The task runs again."))
 
     def _loop(self) -> None:
         failures = 0

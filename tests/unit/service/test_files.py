@@ -42,7 +42,7 @@ def test_progress_that_can_not_be_read_is_none(tmp_path: Path, content: bytes | 
 
 
 def test_an_upload_is_received_whole(tmp_path: Path) -> None:
-    """Its bytes are in a file of the scratch folder, which is gone when that is closed."""
+    """Its bytes are in a file of the scratch directory, which is removed when that is closed."""
     scratch = Scratch(tmp_path / "scratch")
     path = scratch.receive(io.BytesIO(b"data"))
     assert path.read_bytes() == b"data"
@@ -73,7 +73,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
 
 @pytest.mark.usefixtures("umask")
 def test_everything_that_is_created_is_its_owners_alone(tmp_path: Path) -> None:
-    """Blob folders with those above them, scratch folders, uploads, results and models, under any umask."""
+    """Blob folders with those above them, scratch directories, uploads, results and models, under any umask."""
     top = tmp_path / "data"
     folder, scratch = DirectoryStorage(top / "blobs"), Scratch(top / "scratch")
     write_whole(top / "whole", [b"x"])

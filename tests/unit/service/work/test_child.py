@@ -18,7 +18,7 @@ registry = Registry()
 
 
 class Unspeakable(Exception):
-    """An error whose text can't be made."""
+    """An error with a `__str__` that raises."""
 
     def __str__(self) -> str:
         raise RuntimeError
@@ -111,7 +111,7 @@ def test_progress_is_cut_and_cleaned(tmp_path: Path) -> None:
         (ValueError("x"), "ValueError: x"),
         (ValueError(), "ValueError"),
         (KeyboardInterrupt(), "KeyboardInterrupt"),
-        (Unspeakable(), "Unspeakable: (its text can't be made)"),
+        (Unspeakable(), "Unspeakable: (str() of the error fails)"),
         (ValueError("\ud800"), "ValueError: ?"),
         (ValueError("no column b\0d"), "ValueError: no column b\ufffdd"),
     ],
@@ -128,7 +128,7 @@ def test_errors_become_one_line(tmp_path: Path, error: BaseException, text: str)
     [
         ({"predictions": {"a b": {1, 2}}}, 'results.predictions["a b"]'),
         ({"predictions": 1, (1, 2): 3}, "key of type tuple"),
-        ({"predictions": 1, 2: 3, "2": 4}, "written alike"),
+        ({"predictions": 1, 2: 3, "2": 4}, "encode to the same string"),
     ],
 )
 def test_what_json_can_not_hold_is_named(tmp_path: Path, value: Any, words: str) -> None:
@@ -159,7 +159,7 @@ def test_results_wait_for_a_full_disk(
     full(monkeypatch, 4)
     assert child.run(run_spec(tmp_path, "echo", value=1)).error is None
     assert orjson.loads((tmp_path / "results").read_bytes())["predictions"] == 1
-    assert caplog.text.count("another try follows: [Errno 28]") == 3
+    assert caplog.text.count("retrying: [Errno 28]") == 3
 
 
 def test_results_that_can_not_be_written_are_an_error(tmp_path: Path) -> None:

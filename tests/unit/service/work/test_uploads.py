@@ -81,7 +81,7 @@ def test_an_upload_waits_in_the_background_until_storage_is_back(storage: Storag
 
 
 def test_a_file_that_is_kept_is_not_kept_again(storage: Storage, pending: PendingUploads) -> None:
-    """When the second one fails, only that is retried: the first one has left the scratch folder."""
+    """When the second one fails, only that is retried: the first one has left the scratch directory."""
     storage.away = False
     one, concluded = upload("model", "results")
     keep = storage.keep
