@@ -1,4 +1,4 @@
-"""The results writer with a durable memory: what it accepted is sent, whatever happens to the process."""
+"""Durable result delivery: results are stored on disk first, and sent even if the process crashes."""
 
 from callback_sdk.outbox.entries import DEAD, DELIVERED, PENDING, OutboxEntry, WriteResult
 from callback_sdk.outbox.outbox import Outbox

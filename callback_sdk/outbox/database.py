@@ -1,4 +1,4 @@
-"""The outbox's SQLite file: its creation, its connection, its upgrades, and its errors as errors of this package."""
+"""The outbox's SQLite file: creation, connection, schema upgrades, and conversion of errors."""
 
 from __future__ import annotations
 
@@ -69,18 +69,18 @@ _UPGRADES = {
     ),
     3: ("ALTER TABLE deliveries RENAME COLUMN kind TO target_kind",),
 }
-"""Statements that bring a file of the version before to each version."""
+"""Statements that upgrade a file to each version from the previous one."""
 
 _OPENING = RLock()
 
 
 class OutboxDatabase:
-    """One process's connection to an outbox; its threads take turns.
+    """The connection of one process to an outbox. Its threads use it one at a time.
 
     Args:
         path: The file.
         folder: The directory of large results and lock files.
-        create: Whether to create both when missing.
+        create: Whether to create the file and the directory if they don't exist.
 
     Raises:
         ConfigurationError: The file can't be opened, is not an outbox, or was created by a newer version.
@@ -109,7 +109,7 @@ class OutboxDatabase:
             self._connection.close()
 
     def is_gone(self) -> bool:
-        """Return whether the file was deleted or replaced since it was opened. SQLite doesn't notice, and writes on."""
+        """Return whether the file was deleted or replaced since it was opened, which SQLite doesn't notice."""
         return _identity(self.path) != self._identity
 
     def read(self, query: str, parameters: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
@@ -131,7 +131,7 @@ class OutboxDatabase:
                 # Inside the try block, because a signal handler may raise right after it.
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
-                # As late as possible: a commit to a file that was deleted is lost.
+                # Checked as late as possible, because a commit to a deleted file is lost.
                 self.check()
                 self._connection.execute("COMMIT")
             except BaseException:
@@ -143,9 +143,9 @@ class OutboxDatabase:
         """Raise an error if the file was deleted or replaced since it was opened."""
         if self.is_gone():
             raise OutboxError(
-                f"The outbox {self.path} was deleted or replaced while it was open. What was pending in it is lost, "
+                f"The outbox {self.path} was deleted or replaced while it was open. Its pending deliveries are lost, "
                 "unless the file was moved.",
-                hint="Write the result again; a new file is created for it. Exclude the file from clean-up jobs.",
+                hint="Write the result again; this creates a new file. Exclude the file from clean-up jobs.",
             )
 
     def _check_not_interrupted(self) -> None:
@@ -158,7 +158,7 @@ class OutboxDatabase:
             )
 
     def acquire(self) -> bool:
-        """Wait up to 5 s for a running transaction, let none begin before `release`, and return whether that worked."""
+        """Wait up to 5 s for a running transaction, and block new ones until `release`; return False on timeout."""
         return self._lock.acquire(timeout=_FORK_WAIT)
 
     def release(self) -> None:
@@ -218,8 +218,8 @@ if hasattr(os, "register_at_fork"):  # Windows has no forks
 def _close_inherited(path: Path) -> None:
     if any(busy == path for busy, _ in _BUSY):
         raise OutboxError(
-            f"This process was forked in the middle of a transaction on the outbox {path}, so it can't use it.",
-            hint="Start processes before the outbox is used, or with multiprocessing's start method 'spawn'.",
+            f"This process was forked during a transaction on the outbox {path}, so it can't use the outbox.",
+            hint="Start processes before the outbox is used, or use multiprocessing's start method 'spawn'.",
         )
     while _IDLE:
         _, connection = _IDLE.pop()
@@ -244,7 +244,7 @@ def _create_file(path: Path) -> None:
 def create_folder(path: Path) -> None:
     """Create a directory with mode 0700, and wait until it is on disk.
 
-    Its parent must exist: a typo in a path would otherwise create a second, empty outbox somewhere else.
+    Its parent must exist. Otherwise a typo in the path would create a second, empty outbox somewhere else.
 
     Raises:
         FileNotFoundError: The parent does not exist.
@@ -295,10 +295,10 @@ def _connect(path: Path, folder: Path) -> sqlite3.Connection:
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
-    """Return the version of a file's tables, 0 when it is empty.
+    """Return the schema version of a file; 0 if the file is empty.
 
     Raises:
-        ConfigurationError: The file is neither empty nor an outbox, or is a newer version's.
+        ConfigurationError: The file is neither empty nor an outbox, or was created by a newer version.
     """
     ((application,),) = connection.execute("PRAGMA application_id")
     ((version,),) = connection.execute("PRAGMA user_version")
@@ -312,7 +312,7 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
         return int(version)
     if application or version or connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
         raise ConfigurationError(
-            f"{path} is a database, but not an outbox.", hint="Choose another file; this one is not changed."
+            f"{path} is a database, but not an outbox.", hint="Choose another file; this file is not changed."
         )
     return 0
 
@@ -320,7 +320,7 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
 def _initialize(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("BEGIN IMMEDIATE")
-    # Another process may have done it meanwhile.
+    # Another process may have created the tables since the check.
     if not _version(connection, path):
         for statement in _TABLES:
             connection.execute(statement)
@@ -330,9 +330,9 @@ def _initialize(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _upgrade(connection: sqlite3.Connection) -> None:
-    """Bring the tables of an earlier version up to date, in one transaction."""
+    """Upgrade the tables of an earlier version, in one transaction."""
     connection.execute("BEGIN IMMEDIATE")
-    # Read again: another process may have done it meanwhile.
+    # Read again, because another process may have upgraded the tables since the check.
     ((version,),) = connection.execute("PRAGMA user_version")
     for step in range(version + 1, VERSION + 1):
         for statement in _UPGRADES[step]:
@@ -343,7 +343,10 @@ def _upgrade(connection: sqlite3.Connection) -> None:
 
 @contextlib.contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
-    """Keep other processes from creating the tables at the same time: SQLite doesn't wait for a change to WAL."""
+    """Lock out other processes that would create the tables at the same time.
+
+    SQLite's busy timeout doesn't apply to the change of the journal mode to WAL.
+    """
     create_folder(folder)
     if files.DIRECTORY is None:
         descriptor = os.open(folder / "creation", os.O_RDWR | os.O_CREAT | files.PRIVATE, 0o600)
@@ -358,24 +361,29 @@ def _exclusive(folder: Path) -> Iterator[None]:
 
 
 _MEANINGS: tuple[tuple[str, type[CallbackSDKError], str, str], ...] = (
-    ("is full", OutboxError, "has no space left on its disk", "Free some space. Nothing that was stored is lost."),
-    ("readonly", ConfigurationError, "can't be written", "Check the permissions of the file and of its folder."),
-    ("unable to open", ConfigurationError, "can't be opened", "Check the permissions of the file and of its folder."),
-    ("not a database", ConfigurationError, "is not a database", "Choose another file; this one is not changed."),
+    ("is full", OutboxError, "has no space left on its disk", "Free some space. Stored results are not lost."),
+    ("readonly", ConfigurationError, "can't be written", "Check the permissions of the file and of its directory."),
+    (
+        "unable to open",
+        ConfigurationError,
+        "can't be opened",
+        "Check the permissions of the file and of its directory.",
+    ),
+    ("not a database", ConfigurationError, "is not a database", "Choose another file; this file is not changed."),
     (
         "malformed",
         OutboxError,
         "is damaged",
-        "Move it away, and recover its content with sqlite3's .recover.",
+        "Move the file away, and recover its content with the .recover command of sqlite3.",
     ),
     (
         "locked",
         OutboxError,
         "is locked by another process",
-        "Try again; close what has it open, such as sqlite3.",
+        "Close other programs that have the file open, such as sqlite3, and try again.",
     ),
-    ("closed", OutboxError, "was closed", "Close it after the last write and run have returned."),
-    ("disk I/O", OutboxError, "can't be read or written", "Check its disk, quotas, and the limits of this process."),
+    ("closed", OutboxError, "was closed", "Close the outbox only after the last write and run have returned."),
+    ("disk I/O", OutboxError, "can't be read or written", "Check the disk, quotas, and the limits of this process."),
 )
 """Meanings of SQLite's error messages. Python 3.10 doesn't expose error codes (`sqlite_errorcode` is new in 3.11)."""
 

@@ -25,14 +25,14 @@ class OutboxEntry:
         job_id: Id of the job.
         target_kind: Kind of the target, such as `"s3-put"`.
         url: URL of the target, without its query.
-        status: `"pending"`, `"delivered"`, or `"dead"` when no further attempts will be made.
-        sending: Whether a process is sending it at the moment.
-        attempts: Attempts started so far.
-        next_attempt_at: Time of the next attempt, in UTC; None unless it is pending.
-        error: Error of the last attempt; None when it was delivered or no attempt has failed.
-        receipt: The receipt; None unless it is delivered.
-        created_at: When it was written, in UTC.
-        finished_at: When it was delivered or became dead, in UTC; None while it is pending.
+        status: `"pending"`, `"delivered"`, or `"dead"`, after which no further attempts are made.
+        sending: Whether an attempt is running in any process.
+        attempts: Number of attempts started so far.
+        next_attempt_at: Time of the next attempt, in UTC; None unless the delivery is pending.
+        error: Error of the last attempt; None if the delivery succeeded or no attempt has failed.
+        receipt: The receipt; None unless the result is delivered.
+        created_at: Time of `Outbox.write`, in UTC.
+        finished_at: Time at which the result was delivered or the delivery became dead, in UTC; None while pending.
     """
 
     delivery_id: str
@@ -58,7 +58,7 @@ class OutboxEntry:
 
 @define(frozen=True, kw_only=True)
 class WriteResult:
-    """Outcome of `Outbox.write`. All of it is on disk.
+    """Outcome of `Outbox.write`, which is on disk.
 
     Attributes:
         receipts: Receipts of the targets that have the result, in the order of the targets.
@@ -74,8 +74,8 @@ class StoredResults:
     """Location of the bytes of results.
 
     Attributes:
-        data: The bytes themselves, up to 64 KiB.
-        file: Name of the file that holds more; None otherwise.
+        data: The results if they have up to 64 KiB; None otherwise.
+        file: Name of the file with larger results; None otherwise.
     """
 
     data: bytes | None = field(default=None, repr=False)
@@ -104,7 +104,7 @@ class OutboxClaim:
     Attributes:
         delivery_id: Id of the delivery.
         host: Host and port of the target, for the limits per host.
-        number: Number of this claim of the delivery, which grows with each; with the owner it is the fencing token.
+        number: Number of this claim of the delivery, incremented by every claim; part of the fencing token.
         attempt: Number of the attempt, from 1.
     """
 
@@ -121,8 +121,8 @@ class PendingSend:
     Attributes:
         job: The job's outcome, without its results.
         stored: Location of the results.
-        nulls_written: NaN, infinite numbers and NaT that became null in them.
-        object_url: URL of the results, for targets that can't hold them.
+        nulls_written: Number of NaN, infinite and NaT values in the results that were written as null.
+        object_url: URL of the results without a signature, for webhooks too small for the results.
         callback: The target.
     """
 

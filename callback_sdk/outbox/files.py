@@ -20,7 +20,7 @@ INLINE = 64 * 1024
 """Maximum size in bytes of results that are stored in the database itself."""
 
 ORPHAN_AGE = timedelta(days=1)
-"""How long a file may exist without a row: it is written before the commit that refers to it."""
+"""Age below which a file without a row is kept, because the file is written before the commit that refers to it."""
 
 _SUFFIX = ".json"
 
@@ -44,14 +44,14 @@ class ResultFiles:
         """
         if results.size <= INLINE:
             return StoredResults(data=results.read())
-        # The name contains the digest, so that a copy that was damaged meanwhile is never sent.
+        # The name contains the digest, so that a file that was damaged on disk is never sent.
         name = f"{uuid.uuid4().hex}-{results.sha256.hex()}{_SUFFIX}"
         try:
             self._write(self._folder / name, results)
         except OSError as error:
             raise OutboxError(
-                f"{results.size} bytes of results can't be kept in {self._folder}: {error.strerror or error}.",
-                hint=f"Nothing was stored or sent. {storage_hint(error, 'this folder')} Then write again.",
+                f"{results.size} bytes of results can't be stored in {self._folder}: {error.strerror or error}.",
+                hint=f"Nothing was stored or sent. {storage_hint(error, 'this directory')} Then write again.",
             ) from error
         return StoredResults(file=name)
 
@@ -60,7 +60,7 @@ class ResultFiles:
 
         Raises:
             EncodingError: The file can't be read.
-            OutboxError: Its content isn't what was written.
+            OutboxError: The content of the file has changed since it was written.
         """
         if stored.file is None:
             return Body(stored.data or b"")
@@ -68,7 +68,7 @@ class ResultFiles:
         _, _, digest = stored.file.removesuffix(_SUFFIX).partition("-")
         if digest and body.sha256.hex() != digest:
             raise OutboxError(
-                f"The results in {self._folder / stored.file} are not those that were stored; nothing was sent.",
+                f"The results in {self._folder / stored.file} have changed since they were stored; nothing was sent.",
                 hint="The disk or another program damaged the file. Write the result again.",
             )
         return body
@@ -80,7 +80,7 @@ class ResultFiles:
                 (self._folder / name).unlink()
 
     def names(self) -> list[str]:
-        """Return the names of files that are older than any write in progress."""
+        """Return the names of files that are too old to belong to a write in progress."""
         before = time.time() - ORPHAN_AGE.total_seconds()
         found = []
         for path in self._folder.glob(f"*{_SUFFIX}"):

@@ -49,10 +49,10 @@ from callback_sdk.writer.writer import attempts_of
 logger = logging.getLogger(__name__)
 
 RECEIPT_RETENTION = timedelta(days=30)
-"""How long receipts are kept by default."""
+"""Default retention of receipts."""
 
 SHUTDOWN_TIMEOUT = timedelta(seconds=10)
-"""How long running attempts may continue when `run` or `close` ends."""
+"""Maximum duration of attempts that are still running when `run` or `close` is about to return."""
 
 _POLL_INTERVAL = 0.5
 """Seconds between checks for due deliveries of other processes, and for processes that have ended."""
@@ -82,11 +82,11 @@ class Outbox:
     `OutboxError`.
 
     Args:
-        path: The file; created with its directory when missing. The parent of the directory must exist.
-        writer: Sends the results; a `ResultsWriter` with default settings when None.
-        receipt_retention: How long `run` keeps receipts. While its receipt is kept, writing the same result again sends
-            nothing. Deliveries that are pending or dead are never deleted.
-        create: Whether to create a missing file.
+        path: The file; created with its directory if it doesn't exist. The parent of the directory must exist.
+        writer: Sends the results; a `ResultsWriter` with default settings if None.
+        receipt_retention: Time after which `run` deletes receipts, a `timedelta` or seconds. As long as the receipt of
+            a delivery is kept, writing the same result again sends nothing. Pending and dead deliveries are kept.
+        create: Whether to create the file if it doesn't exist.
 
     Raises:
         ConfigurationError: The file can't be created or opened, is not an outbox, or was created by a newer version.
@@ -115,7 +115,7 @@ class Outbox:
         # Neither a connection nor a lock survives a fork. The function holds no reference to `self`, so that an outbox
         # that nobody references is collected at once, and its lock is released.
         self._states = PerProcess(functools.partial(_ProcessState.open, self.path, writer, create=create))
-        # Opened at once, so that a wrong path is an error here and not at the first result.
+        # Opened at once, so that a wrong path raises here and not at the first result.
         self._process_state()
 
     def __repr__(self) -> str:
@@ -131,7 +131,7 @@ class Outbox:
 
     @clearing_locals
     def close(self) -> None:
-        """Wait up to 10 s for running attempts, and close the file. Later calls open it again."""
+        """Wait up to 10 s for running attempts, and close the file. Later calls of other methods open it again."""
         if (state := self._states.pop()) is not None:
             state.close(own_writer=self._writer is None)
 
@@ -141,24 +141,24 @@ class Outbox:
     ) -> WriteResult:
         """Store a result for every target, and make one attempt at each, all concurrently.
 
-        The same document for the same target is one delivery, however often it is written, so a worker may safely run
+        Writing the same document for the same target again doesn't create a second delivery, so a worker may safely run
         a job again after a crash.
 
         Args:
             result: The outcome of the job. A file of results is copied.
             callback_url: A URL, a `PresignedPut` or `PresignedPost`, a `(url, param)` pair, or a list of these.
-            callback_param: A dict for all of them, or a list with one for each; see `ResultsWriter.write`.
+            callback_param: A dict for all targets, or a list with one dict per target; see `ResultsWriter.write`.
 
         Returns:
             The receipts so far, and the deliveries that are still pending.
 
         Raises:
-            CallbackParamError: The parameters don't fit the URLs; nothing was stored.
-            EncodingError: JSON can't hold the result; nothing was stored. The error names the path.
+            CallbackParamError: The parameters don't match the URLs; nothing was stored.
+            EncodingError: The result can't be represented in JSON; nothing was stored. The message names the path.
             OutboxError: The result can't be stored; nothing was stored or sent.
-            TargetError: A target can't be used, or no target was given; nothing was stored for it.
+            TargetError: A target is invalid, or no target was given; nothing was stored for it.
             DeliveryError: A target rejected the result permanently; the delivery is dead. A `MultipleDeliveryErrors`
-                if several targets fail. The other targets' receipts are in `error.receipts`; the rest is pending.
+                if several targets fail. `error.receipts` has the receipts of other targets; the others are pending.
         """
         callback_url, callback_param = wrap_secret(callback_url), wrap_secret(callback_param)
         with _typed_errors():
@@ -177,7 +177,7 @@ class Outbox:
         except BaseException:
             state.files.remove(stored.file)
             raise
-        # From here on the file is kept, whatever happens: a commit that reports an error may still be durable (a full
+        # From here on the file is kept even after an error: a commit that reports an error may still be durable (a full
         # disk, or an I/O error, after the write-ahead log was synced).
         new, outcomes = state.add_and_send(result, new_deliveries, stored, nulls_written, _object_url(given))
         if not new:
@@ -197,11 +197,11 @@ class Outbox:
         used, for example because its disk is full, it waits and retries.
 
         Args:
-            until_empty: Return when nothing is pending any more, however long the retry delays are.
-            stop: Return soon after this is set.
+            until_empty: Return when no delivery is pending. This may take hours, because the retry delays still apply.
+            stop: Set to make the method return.
 
         Raises:
-            ConfigurationError: The file can't be opened any more.
+            ConfigurationError: The file can no longer be opened.
             OutboxError: The file was deleted or replaced.
         """
         with _typed_errors():
@@ -220,7 +220,7 @@ class Outbox:
                     if until_empty and state.store.is_empty():
                         return
                 except OutboxError as error:
-                    # A deleted file doesn't come back, so waiting for it would last forever.
+                    # A deleted file won't reappear, so `run` raises instead of retrying.
                     state.database.check()
                     logger.error("outbox unavailable, retrying: %s", error)
                     stop.wait(_OUTAGE_PAUSE)
@@ -230,23 +230,23 @@ class Outbox:
 
     @clearing_locals
     def entries(self, *, status: str | None = None) -> list[OutboxEntry]:
-        """Return the deliveries in the outbox, the oldest first, without credentials.
+        """Return the deliveries in the outbox, oldest first, without credentials.
 
         Args:
-            status: `"pending"`, `"delivered"` or `"dead"`; all when None.
+            status: Only deliveries with this status: `"pending"`, `"delivered"` or `"dead"`; all if None.
         """
         with _typed_errors():
             return self._process_state().store.entries(status=status)
 
     @clearing_locals
     def redeliver(self, *delivery_ids: str) -> int:
-        """Make deliveries due now, including dead ones, whose retry schedule starts over. `run` sends them.
+        """Make deliveries due now. `run` sends them. The retry schedule of dead deliveries starts again.
 
         Args:
-            delivery_ids: Ids of deliveries; all that are not delivered when empty.
+            delivery_ids: Ids of deliveries; all pending and dead deliveries if empty.
 
         Returns:
-            How many deliveries are due now, without those that are being sent at the moment.
+            Number of the deliveries that are due now, without those with a running attempt.
 
         Raises:
             OutboxError: An id is unknown, or the delivery is already delivered; nothing was changed.
@@ -256,10 +256,10 @@ class Outbox:
 
     @clearing_locals
     def purge(self, *, older_than: Duration) -> int:
-        """Delete the receipts of deliveries that were delivered longer ago than this.
+        """Delete receipts that are older than a duration.
 
         Returns:
-            How many were deleted.
+            Number of deleted receipts.
         """
         with _typed_errors():
             return self._process_state().clean_up(total_seconds("older_than", older_than))
@@ -320,7 +320,7 @@ class _ProcessState:
     def new_deliveries(
         self, result: JobResult, results: Body, given: Sequence[Callback]
     ) -> tuple[list[NewDelivery], list[TargetError]]:
-        """Split callbacks into deliveries to store and errors of targets that can never be delivered to."""
+        """Split callbacks into deliveries to store, and errors of targets that can never receive the result."""
         new_deliveries: list[NewDelivery] = []
         refusals: list[TargetError] = []
         for callback in given:
@@ -338,7 +338,7 @@ class _ProcessState:
             attempts = attempts_of(self.writer)
             target = attempts.plan(callback)
             delivery = attempts.prepare(result, results, target, stack, results_url=lambda: object_url)
-            # A target that has expired is no reason to reject a stored delivery: it may have been delivered before.
+            # A stored delivery isn't rejected because its target has expired: it may have been delivered before.
             if not self.store.entries(ids=[delivery.delivery_id]):
                 delivery.upload(datetime.now(timezone.utc))
             return NewDelivery(delivery_id=delivery.delivery_id, target_kind=delivery.target.kind, callback=callback)
@@ -365,7 +365,7 @@ class _ProcessState:
             self.owner.forget(owner)
 
     def send_due(self) -> None:
-        """Start attempts at due deliveries, as many as there are free slots."""
+        """Start attempts at due deliveries up to the number of free slots."""
         self.sender.save_pending_outcomes()
         self.reclaim_claims()
         self.owner.acquire_lock()
@@ -385,25 +385,25 @@ class _ProcessState:
 
 @contextlib.contextmanager
 def _typed_errors() -> Iterator[None]:
-    """Turn any other exception into an error of this package."""
+    """Convert unexpected exceptions to errors of this package."""
     try:
         yield
     except CallbackSDKError:
         raise
     except Exception as error:  # noqa: BLE001 - raised again as one of our errors
         raise OutboxError(
-            f"The outbox failed with {type(error).__name__}; what was stored before is safe.",
-            hint="See the error's cause.",
+            f"The outbox failed with {type(error).__name__}; deliveries that were stored before are safe.",
+            hint="See the cause of the error.",
         ) from strip_traceback(error)
 
 
 def _as_read_back(callback: Callback) -> Callback:
-    """Return a callback as it is read back from the file, so that the first attempt sends the same bytes as retries."""
+    """Return a callback after a round trip through JSON, so that the first attempt sends the same bytes as retries."""
     return evolve(callback, param=json.loads(encode(callback.param, path="callback_param", only_finite=True).data))
 
 
 def _object_url(given: Sequence[Callback]) -> str | None:
-    """Return the URL at which the results will be, without a signature."""
+    """Return the URL of the object that will contain the results, without a signature."""
     for callback in given:
         with contextlib.suppress(TargetError):
             url = plan(callback).object_url("results")

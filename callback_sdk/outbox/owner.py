@@ -16,7 +16,7 @@ from callback_sdk.errors import OutboxError
 _SUFFIX = ".lock"
 
 _OLD = 24 * 60 * 60.0
-"""Age in seconds from which lock files without claims are checked and removed."""
+"""Minimum age in seconds of lock files without claims that are checked and removed."""
 
 
 class ClaimOwner:
@@ -33,8 +33,8 @@ class ClaimOwner:
         self._descriptor = -1
         self._folder = folder
         self._lock = RLock()
-        # flock(2) releases a lock when all copies of its descriptor are closed. A forked child has one, which would
-        # make a parent that has ended look alive.
+        # flock(2) releases a lock when all copies of its descriptor are closed. The copy of a forked child would make a
+        # parent that has ended look alive.
         after_fork(self, ClaimOwner._release_lock)
         self.name = f"{_kernel()}.{uuid.uuid4().hex}"
 
@@ -43,7 +43,7 @@ class ClaimOwner:
         self._release_lock()
 
     def acquire_lock(self) -> None:
-        """Take the lock that shows other processes that this one is alive. Call it before the first claim.
+        """Take the lock by which other processes see that this one is alive. Must be called before the first claim.
 
         Raises:
             OutboxError: The lock file can't be created.
@@ -56,17 +56,17 @@ class ClaimOwner:
                 except OSError as error:
                     raise OutboxError(
                         f"No file can be created in {self._folder}: {error.strerror or error}.",
-                        hint="Check its permissions and the free space on its disk. Nothing was stored or sent.",
+                        hint="Check its permissions and the free space of its disk. Nothing was stored or sent.",
                     ) from error
-                # Some network file systems have no locks (ENOLCK, ENOTSUP): there the lease alone decides.
+                # Some network file systems have no locks (ENOLCK, ENOTSUP). Claims there only expire by their lease.
                 files.try_lock(self._descriptor)
 
     def close(self) -> None:
-        """Release the lock. Call it when no claim is held any more."""
+        """Release the lock. Must be called after the last claim was released."""
         with self._lock:
             if self._descriptor >= 0:
-                # Before the lock is released, so that no other process takes this one for dead, and once more after
-                # that, as Windows removes no file that is open.
+                # Removed before the lock is released, so that no other process takes this one for dead, and again after
+                # that, because Windows can't remove an open file.
                 self.forget(self.name)
                 self._release_lock()
                 self.forget(self.name)
@@ -75,7 +75,7 @@ class ClaimOwner:
         """Return whether the process of another owner has ended.
 
         Returns:
-            None when this process can't tell: the other one runs, or ran, under another kernel.
+            None if unknown, because the other process runs, or ran, under another kernel.
         """
         if name.partition(".")[0] != _kernel():
             return None
@@ -112,9 +112,9 @@ def _is_unlocked(path: Path) -> bool | None:
 
 
 def _kernel() -> str:
-    """Return an id shared by all processes whose locks this process sees, those in other containers included.
+    """Return an id of the running kernel, which is shared by all processes with locks that this process can see.
 
-    Linux makes a boot id at each start (random(4)), and containers share their kernel's.
+    Linux generates a boot id at each start (random(4)). Containers on one machine share it.
     """
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -1,4 +1,4 @@
-"""Makes attempts: each in a thread, under a claim whose lease is renewed until the outcome is on disk."""
+"""Delivery attempts of the outbox, each in a thread. Leases of claims are renewed until the outcomes are stored."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from callback_sdk.writer.attempts import DeliveryAttempts, has_responded, loggab
 logger = logging.getLogger(__name__)
 
 THREADS = 16
-"""Attempts of `run` at once in one process. They wait for the network, so they may be more than the cores."""
+"""Maximum concurrent attempts of `run` in one process: more than CPU cores, because attempts wait for the network."""
 
 
 class OutboxSender:
@@ -51,10 +51,10 @@ class OutboxSender:
         self._heartbeat: threading.Thread | None = None
 
     def send(self, claims: Sequence[OutboxClaim]) -> dict[str, Receipt | Exception]:
-        """Make one attempt at each delivery, all concurrently, and return when all have ended.
+        """Make one attempt at each delivery, all concurrently, and return when all attempts have ended.
 
         Returns:
-            The receipt or the error of each, by the delivery's id.
+            The receipt or the error of each attempt, by the id of the delivery.
         """
         running: dict[str, int] = {}
 
@@ -69,7 +69,8 @@ class OutboxSender:
             self._hold(claims)
             outcomes = self._parallel.map(attempt, claims)
         except BaseException:
-            # Ctrl-C may come at any moment: what no thread has begun is due at once, for whoever runs next.
+            # Ctrl-C may interrupt this thread at any moment. Claims without a started attempt are released, so that
+            # the next `run` in any process sends them.
             here = threading.get_ident()
             for claim in claims:
                 if running.get(claim.delivery_id, here) == here:
@@ -78,7 +79,7 @@ class OutboxSender:
         return {claim.delivery_id: outcome for claim, outcome in zip(claims, outcomes, strict=True)}
 
     def start_due(self) -> None:
-        """Start attempts at due deliveries, as many as there are free slots, and return at once.
+        """Start attempts at due deliveries up to the number of free slots, and return without waiting for them.
 
         Raises:
             OutboxError: The database can't be used, or no thread can be started.
@@ -98,7 +99,7 @@ class OutboxSender:
         except BaseException:
             for claim in claims:
                 if not is_kept:
-                    # The transaction was rolled back, so there are no claims.
+                    # The transaction was rolled back, so no delivery is claimed.
                     self._drop(claim)
                 elif claim.delivery_id not in started:
                     self._release(claim)
@@ -110,29 +111,29 @@ class OutboxSender:
         self._parallel.close()
 
     def held(self) -> list[str]:
-        """Return the ids of the deliveries that are being sent."""
+        """Return the ids of deliveries with a running attempt."""
         return list(self._attempts.claims())
 
     def wait(self, timeout: timedelta) -> bool:
-        """Wait until no attempt runs, and return whether none does."""
+        """Wait until no attempt is running or the timeout expires; return whether none is running."""
         return self._attempts.wait_without_claims(timeout.total_seconds())
 
     @property
     def ended(self) -> int:
-        """How many attempts have ended."""
+        """Number of attempts that have ended."""
         return self._attempts.ended
 
     def wait_for_end(self, seen: int, timeout: float) -> None:
-        """Wait until more attempts have ended than were seen, at most for so many seconds."""
+        """Wait until more than `seen` attempts have ended, or the timeout in seconds expires."""
         self._attempts.wait_for_end(seen, timeout)
 
     def save_pending_outcomes(self) -> None:
         """Store outcomes that could not be stored before.
 
         Raises:
-            OutboxError: They still can't be stored.
+            OutboxError: The outcomes still can't be stored.
         """
-        # One thread at a time, so that each outcome is stored once.
+        # Only one thread at a time does this, so that each outcome is stored once.
         with self._saving:
             while unsaved := self._first_unsaved():
                 self._save_outcome(*unsaved)
@@ -145,17 +146,17 @@ class OutboxSender:
 
     def _start_threads(self, claims: Sequence[OutboxClaim], started: set[str]) -> None:
         def attempt(claim: OutboxClaim) -> None:
-            # Noted here as well: a signal may interrupt the thread that starts this one before it gets to note it.
+            # Recorded here too, because a signal may interrupt the starting thread before it records the attempt.
             started.add(claim.delivery_id)
             self._attempt(claim)
 
         for claim in claims:
             try:
-                # Daemon threads: one that waits for a slow server must not keep the process from ending.
+                # A daemon thread, because an attempt at a slow server must not keep the process from ending.
                 threading.Thread(target=attempt, args=(claim,), name="callback-sdk", daemon=True).start()
             except RuntimeError:
                 raise OutboxError(
-                    "No thread could be started to send with.", hint="Raise the limit of threads."
+                    "No thread for the attempt could be started.", hint="Raise the limit of threads (ulimit -u)."
                 ) from None
             started.add(claim.delivery_id)
 
@@ -166,11 +167,11 @@ class OutboxSender:
         for claim in claims:
             self._attempts.begin(claim.delivery_id, claim.host, claim)
         with self._lock:
-            # A thread object whose start a signal interrupted may never run.
+            # A signal may have interrupted the start of the thread object, which then never runs.
             if claims and not (self._heartbeat is not None and self._heartbeat.is_alive()):
                 self._heartbeat = threading.Thread(target=self._beat, name="callback-sdk-heartbeat", daemon=True)
-                # No thread can be started while the interpreter shuts down. Other processes then see by the file lock
-                # that this one is alive.
+                # No thread can be started while the interpreter shuts down. Until it ends, other processes see by the
+                # file lock that this one is alive.
                 with contextlib.suppress(RuntimeError):
                     self._heartbeat.start()
 
@@ -186,10 +187,10 @@ class OutboxSender:
         )
 
     def _wait_for_heartbeat(self) -> bool:
-        """Wait for the next heartbeat, and return whether the thread ends because no claim is held any more."""
+        """Wait for the next heartbeat; return whether the thread has to end because no claim is held."""
         self._attempts.wait_without_claims(HEARTBEAT_INTERVAL)
         with self._lock:
-            # Under the lock: whoever begins an attempt after this starts another thread.
+            # Decided under the lock: an attempt that starts later starts another heartbeat thread.
             is_over = not self._attempts.claims()
             if is_over:
                 self._heartbeat = None
@@ -221,7 +222,7 @@ class OutboxSender:
             )
         except Exception as error:  # noqa: BLE001 - whatever failed, the next attempt may succeed
             if not isinstance(error, CallbackSDKError):
-                # Without its text, which may hold credentials.
+                # Without the message of the error, which may contain credentials.
                 frames = "".join(traceback.format_tb(error.__traceback__))
                 logger.error("%s: attempt failed with %s:\n%s", claim.delivery_id, type(error).__name__, frames)
             return error
@@ -232,7 +233,7 @@ class OutboxSender:
         return evolve(job, results=self._files.body(pending_send.stored)) if job.success else job
 
     def _save_outcome(self, claim: OutboxClaim, outcome: Receipt | Exception) -> None:
-        """Store an outcome. Until that is possible the claim is held, so that the delivery isn't sent twice."""
+        """Store an outcome. The claim is held until that succeeds, so that the delivery isn't sent twice."""
         try:
             if isinstance(outcome, Receipt):
                 kept, file = self._store.delivered(claim, outcome)
@@ -270,7 +271,7 @@ class OutboxSender:
 
 
 def _next_attempt(error: Exception, attempts: int) -> float | None:
-    """Return when to retry, in seconds since 1970; None to give up."""
+    """Return the time of the next attempt, in seconds since 1970; None to give up."""
     delay = next_delay(error, attempts)
     return None if delay is None else time.time() + delay.total_seconds()
 

@@ -1,7 +1,6 @@
-"""The outbox's store: its deliveries, who has claimed each, and their outcomes.
+"""The outbox's store: deliveries, their claims and their outcomes.
 
-Targets are stored as they were given, credentials included, until they have the result. Only `pending_send` reads that
-column.
+Targets are stored as given, with credentials, until the result is delivered. Only `pending_send` reads that column.
 """
 
 from __future__ import annotations
@@ -35,26 +34,26 @@ from callback_sdk.targets.hosts import port_of
 from callback_sdk.transport.retry import MAX_DELAY
 
 LEASE_DURATION = 2 * BUSY_TIMEOUT
-"""Seconds without a heartbeat after which a claim expires; it counts where the owner's lock can't be seen.
+"""Seconds without a heartbeat after which a claim expires, if the lock of its owner isn't visible to this process.
 
-Longer than the service's: SQLite lets a heartbeat wait for the writes of other processes, and a claim must not expire
-meanwhile.
+Longer than the lease of the service, because a heartbeat waits for writes of other processes to the SQLite file, and
+the claim must not expire during that wait.
 """
 
 HEARTBEAT_INTERVAL = LEASE_DURATION / HEARTBEATS_PER_LEASE
 """Seconds between two heartbeats."""
 
 _CLOCK_SLACK = 2 * LEASE_DURATION
-"""Seconds by which the clocks of two owners may differ."""
+"""Maximum difference between the clocks of two owners, in seconds."""
 
-LOST_CLAIM_ERROR = "The process that was sending it ended before the response came."
+LOST_CLAIM_ERROR = "The process that sent the delivery ended before the response arrived."
 
 _SELECT_ENTRIES = (
     "SELECT id, job_id, target_kind, url, status, owner IS NOT NULL AS sending, attempts, next_attempt_at, error, "
     "receipt, created_at, finished_at FROM deliveries"
 )
 
-# A time beyond the longest retry delay was written by a clock that was wrong; such a delivery is due too.
+# A next attempt beyond the longest retry delay was written by a wrong clock. Such a delivery is due too.
 _SELECT_DUE = (
     "SELECT id, host FROM deliveries WHERE status = 'pending' AND owner IS NULL AND "
     "(next_attempt_at <= ? OR next_attempt_at > ?)"
@@ -62,7 +61,7 @@ _SELECT_DUE = (
 
 
 class OutboxStore:
-    """Reads and writes deliveries. Each change is one transaction, on disk when the method returns.
+    """Reads and writes deliveries. Each change is one transaction, which is on disk when the method returns.
 
     Args:
         database: The outbox's database.
@@ -82,14 +81,14 @@ class OutboxStore:
         nulls_written: int,
         object_url: str | None,
     ) -> tuple[bool, list[OutboxClaim]]:
-        """Store deliveries, and claim those that are due. Deliveries that are stored already stay as they are.
+        """Store deliveries, and claim those that are due. Deliveries that are already stored are not changed.
 
         Args:
-            job: The job's own members.
+            job: The members of the document except the results.
             new_deliveries: The deliveries.
-            stored: Where the results are.
-            nulls_written: How many NaN, NaT and infinities in the results became null.
-            object_url: The URL of the results, without a signature.
+            stored: Location of the results.
+            nulls_written: Number of NaN, NaT and infinite values in the results that were written as null.
+            object_url: URL of the results, without a signature.
 
         Returns:
             Whether any delivery was new, and the claims.
@@ -113,11 +112,11 @@ class OutboxStore:
         """Claim due deliveries, the longest due first.
 
         Args:
-            full_hosts: Returns the hosts that get no further attempt at the moment; None when no slot is free.
+            full_hosts: Returns the hosts without free slots; None if no slot is free at all.
             take: Called with each claim. If it raises, all claims are rolled back.
         """
         due = _due_bounds(time.time())
-        # A read first: SQLite has one writer at a time, and each poll would keep those of other processes waiting.
+        # Reads first: SQLite has one writer at a time, and a write in each poll would block other processes.
         if full_hosts() is None or not self._database.read(f"{_SELECT_DUE} LIMIT 1", due):
             return
         with self._database.transaction() as connection:
@@ -129,7 +128,7 @@ class OutboxStore:
                 take(self._claim(connection, row))
 
     def pending_send(self, claim: OutboxClaim) -> PendingSend | None:
-        """Return what is needed to send a claimed delivery; None when the claim is lost."""
+        """Return the data needed to send a claimed delivery; None if the claim is lost."""
         query = (
             "SELECT job, nulls_written, object_url, data, file, target FROM deliveries "
             "JOIN results ON results.id = result WHERE deliveries.id = ? AND owner = ? AND claim = ?"
@@ -147,10 +146,10 @@ class OutboxStore:
         )
 
     def delivered(self, claim: OutboxClaim, receipt: Receipt) -> tuple[bool, str | None]:
-        """Store the receipt, and delete the credentials; and the results, once all of their targets have them.
+        """Store the receipt, and delete the credentials; delete the results once they are delivered to all targets.
 
         Returns:
-            Whether the claim was still held, and the file of results to delete, if any.
+            Whether the claim was still held, and the file of results to delete; None for no file.
         """
         with self._database.transaction() as connection:
             values = {"status": DELIVERED, "receipt": json.dumps(receipt.to_dict()), "error": None, "target": None}
@@ -172,7 +171,7 @@ class OutboxStore:
         Args:
             claim: The claim of the attempt.
             error: The error's text, without credentials.
-            next_attempt_at: When to retry, in seconds since 1970; None to give up.
+            next_attempt_at: Time of the next attempt, in seconds since 1970; None to give up.
 
         Returns:
             Whether the claim was still held.
@@ -188,7 +187,7 @@ class OutboxStore:
             return self._settle(connection, claim, values)
 
     def release(self, claim: OutboxClaim) -> None:
-        """Release a claim without an outcome; the delivery is due again."""
+        """Release a claim without an outcome, so that the delivery is due again."""
         with self._database.transaction() as connection:
             self._settle(connection, claim, {"status": PENDING})
 
@@ -205,11 +204,11 @@ class OutboxStore:
         """Release the claims of processes that have ended, and claims whose lease has expired.
 
         Args:
-            is_gone: Tells whether an owner's process has ended; None when only the lease can tell.
+            is_gone: Returns whether an owner's process has ended; None if unknown, so that only the lease decides.
             held: Ids of the deliveries that this process is sending.
 
         Returns:
-            The owners whose process has ended.
+            The owners that have ended.
         """
         rows = self._database.read(
             "SELECT owner, MIN(lease_expires_at) AS first, MAX(lease_expires_at) AS last FROM deliveries "
@@ -232,7 +231,7 @@ class OutboxStore:
         return gone
 
     def entries(self, *, status: str | None = None, ids: Sequence[str] | None = None) -> list[OutboxEntry]:
-        """Return the deliveries without credentials, the oldest first."""
+        """Return the deliveries without credentials, oldest first."""
         if ids is not None:
             rows = self._database.read(f"{_SELECT_ENTRIES} WHERE id IN ({_marks(ids)}) ORDER BY number", tuple(ids))
         elif status is not None:
@@ -246,13 +245,13 @@ class OutboxStore:
         return not self._database.read("SELECT 1 FROM deliveries WHERE status = 'pending' LIMIT 1")
 
     def redeliver(self, ids: Sequence[str] | None) -> int:
-        """Make deliveries due now. Dead ones start over with their retry schedule.
+        """Make deliveries due now. The retry schedule of dead deliveries starts again.
 
         Args:
-            ids: Ids of deliveries; all that are not delivered when None.
+            ids: Ids of deliveries; all pending and dead deliveries if None.
 
         Returns:
-            How many deliveries are due now.
+            Number of the deliveries that are due now.
 
         Raises:
             OutboxError: An id is unknown, or the delivery is already delivered; nothing is changed.
@@ -275,7 +274,7 @@ class OutboxStore:
         """Delete deliveries that were delivered before a time, in seconds since 1970.
 
         Returns:
-            How many were deleted.
+            Number of deleted deliveries.
         """
         which = "status = 'delivered' AND finished_at < ?"
         if not self._database.read(f"SELECT 1 FROM deliveries WHERE {which} LIMIT 1", (before,)):  # noqa: S608
@@ -286,7 +285,7 @@ class OutboxStore:
         return count
 
     def files(self) -> set[str]:
-        """Return the names of all files that hold results."""
+        """Return the names of all files with results."""
         return {row["file"] for row in self._database.read("SELECT file FROM results WHERE file IS NOT NULL")}
 
     def _claim(self, connection: sqlite3.Connection, row: sqlite3.Row) -> OutboxClaim:
@@ -332,7 +331,7 @@ def _insert(
     connection: sqlite3.Connection, delivery: NewDelivery, *, job_id: str, result: int | None, now: float
 ) -> None:
     url = delivery.callback.url
-    # The credentials are in no local variable: tools print tracebacks with their values.
+    # The credentials are not kept in a local variable, because some tools print tracebacks with local variables.
     connection.execute(
         "INSERT INTO deliveries "
         "(id, result, job_id, target_kind, url, host, target, status, next_attempt_at, created_at) "
@@ -383,8 +382,8 @@ def _time(seconds: float | None) -> datetime | None:
 
 
 def _text(text: str) -> str:
-    # SQLite stores text as UTF-8, which can't encode a lone surrogate. A file name with bytes that aren't UTF-8 has
-    # some (PEP 383).
+    # SQLite stores text as UTF-8, which can't encode lone surrogates. Python represents file names with bytes that
+    # aren't UTF-8 by lone surrogates (PEP 383).
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -392,9 +391,9 @@ def _check_redeliverable(ids: Sequence[str], states: dict[str, str]) -> None:
     for delivery_id in ids:
         if delivery_id not in states:
             raise OutboxError(
-                f"The outbox has no delivery {delivery_id}.", hint="List them: callback-sdk outbox list PATH"
+                f"The outbox has no delivery {delivery_id}.", hint="List the deliveries: callback-sdk outbox list PATH"
             )
         if states[delivery_id] == DELIVERED:
             raise OutboxError(
-                f"The delivery {delivery_id} is already delivered.", hint="To send it again, write the result again."
+                f"The delivery {delivery_id} is already delivered.", hint="To send the result again, write it again."
             )

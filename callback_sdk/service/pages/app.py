@@ -115,6 +115,8 @@ async def _own_problem(request: Request, error: Exception) -> Response:
 
 async def _fault(request: Request, _: Exception) -> Response:
     # The outermost handler of the web UI; the middleware of the REST API logs the traceback.
-    answer = render(request, "problem.html", status=500, text="The service failed at this. Its log has the reason.")
+    answer = render(
+        request, "problem.html", status=500, text="The service failed to process this request. Its log has the reason."
+    )
     answer.raw_headers.extend(_HEADERS.items())
     return answer

@@ -40,8 +40,8 @@ def session(request: Request) -> Session:
 def session_cookie(request: Request) -> str | None:
     """Return the cookie of a session.
 
-    Starlette's own `cookies` unquotes all of them, in quadratic time before Python 3.12.6 (CVE-2024-7592). Ours has
-    no quotes.
+    `Request.cookies` of Starlette unquotes all cookies, in quadratic time before Python 3.12.6 (CVE-2024-7592). The
+    session cookie has no quotes.
     """
     for header in request.headers.getlist("cookie"):
         for pair in header.split(";"):
@@ -52,7 +52,7 @@ def session_cookie(request: Request) -> str | None:
 
 
 async def same_origin_form(request: Request) -> FormData:
-    """Read a form that was sent from one of our pages.
+    """Read a form that was sent from a page of this service.
 
     Raises:
         HTTPException: 403 if the form was sent from another site.
@@ -63,7 +63,7 @@ async def same_origin_form(request: Request) -> FormData:
 
 
 async def csrf_session(request: Request) -> Session:
-    """Return the session that a form of one of our pages was sent with.
+    """Return the session of a request with a form of this service.
 
     Raises:
         LoginRequiredError: There is no session.

@@ -66,7 +66,7 @@ def lines(title: str, series: Sequence[Series], *, unit: str, ends: tuple[str, s
         for run in _runs(one.values):
             points = " ".join(f"{_LEFT + number * step:.1f},{_y(value, top):.1f}" for number, value in run)
             parts.append(f'<polyline class="{one.css}" points="{points}"/>')
-            # A line of one point would not be seen.
+            # A line with a single point would be invisible.
             parts += [
                 f'<circle class="{one.css}" cx="{_LEFT + number * step:.1f}" cy="{_y(value, top):.1f}" r="2.5"/>'
                 for number, value in run

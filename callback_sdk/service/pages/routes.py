@@ -238,7 +238,7 @@ def template(request: Request) -> Response:
     found, kind = _algorithm(request), request.query_params.get("type", "input")
     text = found.template(kind)
     if text is None:
-        raise HTTPException(404, "There is no such template.")
+        raise HTTPException(404, "The algorithm has no template of this kind.")
     name = f"{found.name}-{found.version}-{kind}.json"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(text, media_type="application/json", headers=headers)

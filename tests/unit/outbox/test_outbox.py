@@ -395,7 +395,7 @@ def test_result_that_does_not_fit_on_the_disk_is_an_error(outbox: Outbox, path: 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024 * 1024, limits[1]))
     try:
-        with pytest.raises(OutboxError, match=r"can't be kept in .*: File too large.*Nothing was stored.*ulimit -f"):
+        with pytest.raises(OutboxError, match=r"can't be stored in .*: File too large.*Nothing was stored.*ulimit -f"):
             outbox.write(JobResult(job_id="2", success=True, results="x" * 2 * 1024 * 1024), webhook.url)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -784,7 +784,7 @@ def test_copy_of_results_that_was_damaged_is_not_sent(
     outbox.run(until_empty=True)
     (entry,) = outbox.entries()
     assert (entry.status, len(webhook.requests)) == ("dead", 1)
-    assert "are not those that were stored" in (entry.error or "")
+    assert "have changed since they were stored" in (entry.error or "")
 
 
 @pytest.mark.parametrize(
