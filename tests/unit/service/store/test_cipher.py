@@ -82,11 +82,11 @@ def test_a_file_of_keys_is_made_once(tmp_path: Path) -> None:
         ensure_keys(path)
 
 
-def test_a_file_that_is_no_text_is_never_shown(tmp_path: Path) -> None:
-    """A codec's error would hold all keys in it."""
+def test_the_content_of_a_file_that_is_not_text_is_never_shown(tmp_path: Path) -> None:
+    """A UnicodeDecodeError would contain the whole file, with all keys."""
     path = tmp_path / "keys"
     path.write_bytes(b"topsecret \xff\n")
-    with pytest.raises(ConfigurationError, match="no UTF-8 text") as caught:
+    with pytest.raises(ConfigurationError, match="not UTF-8 text") as caught:
         ensure_keys(path)
     shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
     shown.stack[:] = [frame for frame in shown.stack if frame.filename != __file__]
