@@ -11,12 +11,32 @@ from attrs import define
 from callback_sdk.errors import SigningError, UnsupportedFeatureError, sentence
 from callback_sdk.redaction import SecretURL
 from callback_sdk.signer.credentials import CredentialSource, cause, check_client, describe, hint_for
-from callback_sdk.targets.amazon import is_amazon
+from callback_sdk.targets.amazon import amazon_region, is_amazon
 from callback_sdk.targets.provider_table import Feature
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.support import check_support
 
 _PROBE = "callback-sdk-probe"
+
+_REGIONAL = {"us_east_1_regional_endpoint": "regional"}
+
+_DIRECTORY = (
+    "in a directory bucket, where signatures need a session of five minutes (CreateSession)",
+    "Use a general purpose bucket. For an upload within minutes, presign with boto3's generate_presigned_url.",
+)
+
+_UNSUPPORTED = {
+    "--x-s3": _DIRECTORY,
+    "--xa-s3": _DIRECTORY,
+    ".mrap": (
+        "a multi-region access point, where signatures are of another kind (Signature Version 4A)",
+        "Use one of its buckets, or an access point in one region. boto3 with botocore[crt] presigns for it too.",
+    ),
+}
+"""Kinds of buckets that can't be signed for, by the end of a name or ARN, with problem and hint.
+
+"Bucket naming rules" in the S3 user guide reserves these endings.
+"""
 
 
 @define(frozen=True)
@@ -63,18 +83,12 @@ class Bucket:
     ) -> None:
         if not isinstance(name, str) or not name:
             raise SigningError("The bucket has no name.", hint="Give the bucket's name as a string.")
-        if name.endswith("--x-s3"):
-            raise SigningError(
-                f"{name} is a directory bucket: its signatures need a session, which a callback can't have.",
-                hint="Use a general purpose bucket.",
-            )
+        _check_kind(name)
         self.name = name
         if client is not None:
             check_client(client)
         self.credentials = CredentialSource(client)
-        if client is not None:
-            region, endpoint_url = client.meta.region_name, _own_endpoint(client)
-        else:
+        if client is None:
             region = region or environment_region()
         self.location = _locate(name, client, region, endpoint_url, addressing_style)
         self._url = SecretURL(self.location.put_url)
@@ -97,6 +111,12 @@ class Bucket:
             raise SigningError(error.message, hint=error.hint) from None
 
 
+def _check_kind(name: str) -> None:
+    for ending, (problem, hint) in _UNSUPPORTED.items():
+        if name.endswith(ending):
+            raise SigningError(f"{name} is {problem}.", hint=hint)
+
+
 def environment_region() -> str | None:
     """Return the environment's region; None leaves the choice to boto3's configuration file.
 
@@ -105,19 +125,14 @@ def environment_region() -> str | None:
     return os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION") or None
 
 
-def _own_endpoint(client: Any) -> str | None:
-    """Return a client's endpoint, or None if it is the regional one of AWS."""
-    host = urlsplit(client.meta.endpoint_url).hostname or ""
-    return None if is_amazon(host) else client.meta.endpoint_url
-
-
 def _locate(
     name: str, client: Any, region: str | None, endpoint_url: str | None, addressing_style: str | None
 ) -> Location:
-    style = None if addressing_style == "auto" else addressing_style
     failure: SigningError
     try:
-        probe = _regional_probe(name, client, region, endpoint_url, style)
+        if client is None:
+            client = _client(region, endpoint_url, s3={"addressing_style": addressing_style or "auto", **_REGIONAL})
+        probe = _probe(name, client, endpoint_url or _own_endpoint(client))
         url = probe.generate_presigned_url("put_object", Params={"Bucket": name, "Key": _PROBE})
         # botocore has no forms for access points.
         post_url = None if name.startswith("arn:") else probe.generate_presigned_post(name, _PROBE)["url"]
@@ -134,42 +149,59 @@ def _locate(
     raise failure
 
 
-def _regional_probe(name: str, client: Any, region: str | None, endpoint_url: str | None, style: str | None) -> Any:
-    probe = _probe(client, region, endpoint_url, style or "virtual")
-    region = _known(region or probe.meta.region_name)
-    elsewhere = _own_endpoint(probe)
-    if elsewhere is not None:
-        # The endpoint may also come from boto3's configuration; only then the default style is known.
-        return _probe(client, region or "us-east-1", elsewhere, style or "path")
+def _own_endpoint(client: Any) -> str | None:
+    """Return the endpoint that a client was given or configured with; None if botocore chose it by the region."""
+    meta = client.meta
+    usual = _client(meta.region_name, None, of=client, ignore_configured_endpoint_urls=True)
+    return None if meta.endpoint_url == usual.meta.endpoint_url else meta.endpoint_url
+
+
+def _probe(name: str, client: Any, endpoint_url: str | None) -> Any:
+    """Return a client that resolves endpoints as a given one does, for its region and for Signature Version 4."""
+    region = client.meta.region_name
+    region = _region_of(endpoint_url) if region in (None, "aws-global") else region
     if region is None:
         raise SigningError(
             f"The region of the bucket {name} is not known.",
             hint="Give S3Signer(bucket, region='eu-central-1'), or set AWS_REGION or AWS_DEFAULT_REGION.",
         )
-    return probe
+    own = client.meta.config.s3 or {}
+    style = own.get("addressing_style", "auto")
+    if style == "auto" and endpoint_url is None:
+        # With "auto" botocore presigns for the global endpoint, which redirects to the bucket's region.
+        style = "virtual"
+    s3 = {**own, "addressing_style": style, **_REGIONAL}
+    return _client(region, endpoint_url, of=client, s3=s3, ignore_configured_endpoint_urls=True)
 
 
-def _known(region: str | None) -> str | None:
-    return None if region == "aws-global" else region
+def _region_of(endpoint_url: str | None) -> str | None:
+    """Return the region in an endpoint; a usual one for another store than AWS, where it only has to be some text."""
+    if endpoint_url is None:
+        return None
+    url = SecretURL(endpoint_url)
+    return amazon_region(url) if is_amazon(url.host) else "us-east-1"
 
 
-def _probe(client: Any, region: str | None, endpoint_url: str | None, style: str) -> Any:
-    """Return a client with fake credentials, to resolve endpoints."""
+def _client(region: str | None, endpoint_url: str | None, *, of: Any = None, **options: Any) -> Any:
+    """Return a client with fake credentials, to resolve endpoints.
+
+    Args:
+        region: Its region.
+        endpoint_url: Its endpoint.
+        of: A client with settings to keep.
+        options: More settings.
+    """
     import boto3
     from botocore.config import Config
 
-    config = Config(signature_version="s3v4", s3={"addressing_style": style, "us_east_1_regional_endpoint": "regional"})
-    if client is not None:
-        own = client.meta.config.s3 or {}
-        chosen = own.get("addressing_style", "auto")
-        chosen = style if chosen == "auto" else chosen
-        merged = {**own, "addressing_style": chosen, "us_east_1_regional_endpoint": "regional"}
-        config = client.meta.config.merge(Config(signature_version="s3v4", s3=merged))
+    # A region in the settings replaces the global endpoint, which botocore prefers for us-east-1.
+    config = Config(signature_version="s3v4", region_name=None, **options)
     return boto3.client(
         "s3",
         region_name=region,
         endpoint_url=endpoint_url,
-        config=config,
+        use_ssl=of is None or of.meta.endpoint_url.startswith("https:"),
+        config=config if of is None else of.meta.config.merge(config),
         aws_access_key_id=_PROBE,
         aws_secret_access_key=_PROBE,
     )
@@ -180,8 +212,8 @@ def _parse(name: str, url: str, post_url: str | None) -> Location:
     scope = parse_qs(parts.query).get("X-Amz-Credential", [""])[0].split("/")
     if len(scope) != 5:
         raise SigningError(
-            f"The bucket {name!r} is of a kind without plain Signature Version 4.",
-            hint="Directory buckets and multi-region access points can't be presigned here: use another bucket.",
+            f"botocore signs for the bucket {name!r} with another algorithm than Signature Version 4.",
+            hint="Give the name of a general purpose bucket, or the ARN of an access point in one region.",
         )
     _, _, region, service, _ = scope
     put_url = url[: url.index(f"/{_PROBE}?") + 1]
