@@ -42,15 +42,16 @@ class S3Signer:
     Makes no requests, except that botocore renews temporary credentials; thread-safe.
 
     Args:
-        bucket: The bucket's name, or the ARN of an access point.
-        client: A boto3 S3 client, for its credentials, region, endpoint and addressing style; boto3's own credential
-            chain and configuration when None.
+        bucket: The bucket's name, or the alias or ARN of an access point in one region.
+        client: A boto3 S3 client, for its credentials, region, endpoint, addressing style, FIPS, dual-stack and
+            Transfer Acceleration; boto3's own credential chain and configuration when None.
         region: The bucket's region.
         endpoint_url: URL of another store than AWS; path-style by default.
         addressing_style: `"virtual"`, `"path"` or `"auto"`.
 
     Raises:
-        SigningError: There are no credentials, no region, or the bucket name is invalid.
+        SigningError: There are no credentials, no region, the bucket name is invalid, or it is a directory bucket or a
+            multi-region access point.
 
     Example:
         >>> signer = S3Signer("results-bucket", region="eu-central-1")

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any
-from unittest import mock
 
 import boto3
-import botocore.auth
-import botocore.signers
 import pytest
 from botocore.config import Config
 from hypothesis import given
 from hypothesis import strategies as st
 
 from callback_sdk import S3Signer
+from tests.clocks import clock
 from tests.property.strategies import header_values, keys, lifetimes, metadata, moments
 
 CONFIG = {"signature_version": "s3v4"}
@@ -43,26 +38,6 @@ def pair(request: pytest.FixtureRequest) -> tuple[S3Signer, object]:
     """Give a signer and the botocore client that it must equal."""
     bucket, client = client_for(request.param)
     return S3Signer(bucket, client=client), client
-
-
-def stopped(module: Any, now: datetime) -> Any:
-    """Stop the clock of one of botocore's modules."""
-    if hasattr(module, "get_current_datetime"):
-        return mock.patch.object(module, "get_current_datetime", return_value=now)
-    # The oldest botocore that is supported reads it here.
-    clocks = mock.Mock(wraps=module.datetime)
-    clocks.datetime.utcnow.return_value = now.replace(tzinfo=None)
-    return mock.patch.object(module, "datetime", clocks)
-
-
-@contextmanager
-def clock(signer: S3Signer, now: datetime) -> Iterator[None]:
-    with (
-        stopped(botocore.auth, now),
-        stopped(botocore.signers, now),
-        mock.patch.object(signer, "_clock", return_value=now.timestamp()),
-    ):
-        yield
 
 
 @given(
