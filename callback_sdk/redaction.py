@@ -192,6 +192,10 @@ class SecretURL(Secret[str]):
             self.__values = dict(reversed(self.__query()))
         return self.__values.get(name)
 
+    def secret_query(self, name: str) -> Secret[str] | None:
+        """Return a query parameter that is a credential, by its exact name."""
+        return Secret(self.query(name) or "") if name in self.query_names() else None
+
     def __query(self) -> tuple[tuple[str, str], ...]:
         if self.__pairs is None:
             pairs = (pair.partition("=") for pair in self.__parts.query.split("&"))

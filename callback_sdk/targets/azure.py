@@ -15,8 +15,12 @@ from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.expiry import iso_time, parse_expiry
 from callback_sdk.targets.identifiers import DATE, HMAC_SHA256, ISO_TIME, UUID, Identifiers
 from callback_sdk.targets.operations import AZURE, check_operation, has_bare_host, wrong_operation
+from callback_sdk.targets.signatures import ANY, BASE64_SHA256, QueryParameters, check_forms
 from callback_sdk.targets.signed_headers import plain_headers
 from callback_sdk.targets.target import JSON, Target, TargetSettings
+
+_DELEGATION = ("skoid", "sktid", "skt", "ske", "sks", "skv")
+"""Parameters of a user delegation SAS ("Create a user delegation SAS"), which expires with its key at the latest."""
 
 
 class AzureBlob(Target):
@@ -45,9 +49,11 @@ class AzureBlob(Target):
     def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
         """See `Target.recognize`."""
         url = callback.url
-        # With an identifier (si) the times are in a stored access policy of the container, and not in the URL.
         if not {"sig", "sv"} <= url.query_names() or not {"se", "si"} & url.query_names():
             return None
+        if not DATE.fullmatch(url.query("sv") or ""):
+            return None
+        _check_parameters(url)
         if url.query("spr") == "https" and url.scheme == "http":
             raise InvalidTargetError(
                 f"The shared access signature of {url} is for https only.", hint="Use https://.", url=str(url)
@@ -60,13 +66,41 @@ class AzureBlob(Target):
             )
         check_operation(callback, AZURE)
         _check_blob_name(url)
-        has_end = "se" in url.query_names()
-        return cls(callback=callback, expires_at=parse_expiry(url, lambda: iso_time(url, "se")) if has_end else None)
+        return cls(callback=callback, expires_at=_expiry(url))
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""
         usual = {"x-ms-blob-type": "BlockBlob", "content-type": JSON, "content-md5": document.content_md5}
         return SecretFields({**usual, **plain_headers(self.callback).reveal()}), document
+
+
+def _check_parameters(url: SecretURL) -> None:
+    """Reject a signature with a missing or malformed parameter."""
+    names = url.query_names()
+    required = [] if "si" in names else ["sp"]
+    required += ["ss", "srt"] if "sr" not in names and {"ss", "srt"} & names else ["sr"]
+    required += ["sdd"] if url.query("sr") == "d" else []
+    required += _DELEGATION if names & set(_DELEGATION) else []
+    check_forms(QueryParameters(url), {"sig": BASE64_SHA256, **dict.fromkeys(required, ANY)})
+
+
+def _expiry(url: SecretURL) -> datetime | None:
+    """Return when the signature expires; None if its times are in a stored access policy of the container (si)."""
+    start, *ends = (_time(url, name) for name in ("st", "se", "ske"))
+    known = [end for end in ends if end is not None]
+    if not known:
+        return None
+    if start is not None and start >= min(known):
+        raise InvalidTargetError(
+            f"The shared access signature of {url} begins when it has ended already (st, se).",
+            hint="Generate one that begins now and ends after the job.",
+            url=str(url),
+        )
+    return min(known)
+
+
+def _time(url: SecretURL, name: str) -> datetime | None:
+    return parse_expiry(url, lambda: iso_time(url, name)) if name in url.query_names() else None
 
 
 def _check_blob_name(url: SecretURL) -> None:

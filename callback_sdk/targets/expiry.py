@@ -11,6 +11,10 @@ from callback_sdk.redaction import SecretURL
 
 _V4_TIME = re.compile("([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})([0-9]{2})Z")
 
+_ISO_TIME = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:T([0-9]{2}:[0-9]{2})(?::([0-9]{2})(?:\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:[0-9]{2})?)?"
+)
+
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -31,11 +35,17 @@ def parse_expiry(url: SecretURL, time: Callable[[], datetime]) -> datetime:
     raise incomplete_url_error(url)
 
 
-def incomplete_url_error(url: SecretURL) -> InvalidTargetError:
-    """Return the error for a signed URL with a missing part."""
+def incomplete_url_error(url: SecretURL, problem: str = "") -> InvalidTargetError:
+    """Return the error for a signed URL with a missing or malformed part.
+
+    Args:
+        url: The signed URL.
+        problem: What is missing or malformed, without values of the URL.
+    """
     return InvalidTargetError(
-        f"The signed URL {url} is incomplete.",
-        hint="Copy the complete URL. In a shell, put it in single quotes: an '&' ends a command.",
+        f"The signed URL {url} is incomplete{f': {problem}' if problem else ''}.",
+        hint="Copy the complete URL from where it was signed; it was truncated or escaped. In a shell, put it in "
+        "single quotes: an '&' ends a command.",
         url=str(url),
     )
 
@@ -58,6 +68,14 @@ def v4_time(url: SecretURL, name: str) -> datetime:
 
 def iso_time(url: SecretURL, name: str) -> datetime:
     """Parse a time in the format of shared access signatures: ISO 8601, in UTC if it has no offset."""
-    text = (url.query(name) or "").replace("Z", "+00:00")
-    time = datetime.fromisoformat(text)
-    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
+    match = _ISO_TIME.fullmatch(url.query(name) or "")
+    if match is None:
+        raise ValueError(name)
+    date, minutes, second, offset = match.groups()
+    # .NET writes seven digits of the fraction, of which fromisoformat() of Python 3.10 takes three or six.
+    time = datetime.fromisoformat(f"{date}T{minutes or '00:00'}:{second or '00'}{_offset(offset)}")
+    return time.astimezone(timezone.utc)
+
+
+def _offset(text: str | None) -> str:
+    return "+00:00" if text in (None, "Z") else text

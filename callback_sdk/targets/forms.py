@@ -5,6 +5,7 @@ Source: "POST Object" in Amazon's S3 API reference; the form is multipart/form-d
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote
@@ -13,9 +14,19 @@ from attrs import define
 
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import InvalidS3FieldsError
-from callback_sdk.redaction import SecretFields
+from callback_sdk.redaction import SecretFields, SecretURL
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.provider_table import Feature
+from callback_sdk.targets.signatures import (
+    AMAZON_V2,
+    AMAZON_V4,
+    GOOGLE_V2,
+    GOOGLE_V4,
+    Form,
+    FormParameters,
+    Version4,
+    check_forms,
+)
 from callback_sdk.targets.target import JSON, Target, TargetSettings
 from callback_sdk.targets.upload import Upload
 
@@ -41,6 +52,8 @@ class FormPost(Target):
     accepts = frozenset({200, 201, 204})
     compressible = False
     google: ClassVar[bool] = False
+    version: ClassVar[Version4] = AMAZON_V4
+    forms: ClassVar[Mapping[str, Form]] = AMAZON_V2
 
     policy: Policy
 
@@ -67,10 +80,19 @@ class FormPost(Target):
             )
         if bool(names & _GOOGLE_FIELDS) is not cls.google:
             return None
+        cls._check_signature(callback.url, callback.fields)
         from callback_sdk.targets.policies import parse_policy
 
         policy = parse_policy(url, callback.fields)
         return cls(callback=callback, policy=policy, expires_at=policy.expires_at)
+
+    @classmethod
+    def _check_signature(cls, url: SecretURL, fields: SecretFields) -> None:
+        parameters = FormParameters(url, SecretFields({name.lower(): value for name, value in fields.reveal().items()}))
+        if parameters.find(f"{cls.version.prefix}Signature"):
+            cls.version.check(parameters)
+        else:
+            check_forms(parameters, cls.forms)
 
     def check(self, *, now: datetime, size: int | None = None) -> None:
         """See `Target.check`; checks the fields against the policy too."""
@@ -135,6 +157,8 @@ class GCSPost(FormPost):
 
     kind = "gcs-post"
     google = True
+    version = GOOGLE_V4
+    forms = GOOGLE_V2
 
 
 def _filename(delivery_id: str) -> str:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from callback_sdk.targets.identifiers import RSA_2048, UNIX_TIME, Identifiers
 from callback_sdk.targets.operations import GCS
+from callback_sdk.targets.provider_table import WEEK
 from callback_sdk.targets.s3 import S3Put, S3PutV2
+from callback_sdk.targets.signatures import GOOGLE_V2, GOOGLE_V4
 
 
 class GCSPut(S3Put):
@@ -15,9 +17,10 @@ class GCSPut(S3Put):
 
     kind = "gcs-put"
     identifiers = Identifiers("x-goog-*")
-    prefix = "X-Goog-"
+    version = GOOGLE_V4
     vendor = "x-goog-"
     family = GCS
+    max_lifetime = WEEK
     accepts = frozenset({200, 201, 204})
 
 
@@ -27,6 +30,7 @@ class GCSPutV2(S3PutV2):
     kind = "gcs-put-v2"
     # The signature is one of RSA with 2,048 bits. CloudFront's, which has the same length, ends with "__".
     identifiers = Identifiers("googleaccessid", {"Signature": RSA_2048, "Expires": UNIX_TIME})
-    names = frozenset({"GoogleAccessId", "Signature", "Expires"})
+    key_id = "GoogleAccessId"
+    forms = GOOGLE_V2
     family = GCS
     accepts = frozenset({200, 201, 204})

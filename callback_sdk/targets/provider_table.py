@@ -41,14 +41,14 @@ class Provider:
         return self.name
 
 
-_WEEK = timedelta(days=7)
+WEEK = timedelta(days=7)
 
 AMAZON = Provider(
     name="Amazon S3",
     # `targets.amazon` recognizes its hosts: they have more parts than one pattern for each can express.
     endpoints=(),
     source="https://docs.aws.amazon.com/general/latest/gr/s3.html",
-    max_expiry=_WEEK,
+    max_expiry=WEEK,
 )
 
 CONFIGURED = Provider(name="a configured storage endpoint", endpoints=())
@@ -68,7 +68,7 @@ PROVIDERS = (
         source="https://developers.cloudflare.com/r2/api/s3/presigned-urls/",
         rejects=frozenset({"form", "signature-v2"}),
         ignores=frozenset({"acl"}),
-        max_expiry=_WEEK,
+        max_expiry=WEEK,
     ),
     Provider(
         name="Backblaze B2",
@@ -78,7 +78,7 @@ PROVIDERS = (
         source="https://www.backblaze.com/docs/cloud-storage-call-the-s3-compatible-api",
         rejects=frozenset({"form", "signature-v2", "if-none-match"}),
         ignores=frozenset({"acl"}),
-        max_expiry=_WEEK,
+        max_expiry=WEEK,
     ),
     Provider(
         name="Wasabi",
@@ -97,7 +97,7 @@ PROVIDERS = (
         source="https://cloud.google.com/storage/docs/request-preconditions",
         ignores=frozenset({"if-none-match"}),
         write_once="x-goog-if-generation-match: 0",
-        max_expiry=_WEEK,
+        max_expiry=WEEK,
     ),
     Provider(
         name="Azure Blob Storage",

@@ -6,20 +6,25 @@ documentation.
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from attrs import define
 
 from callback_sdk.documents.body import Body
-from callback_sdk.redaction import SecretFields
+from callback_sdk.errors import InvalidTargetError
+from callback_sdk.redaction import SecretFields, SecretURL
 from callback_sdk.targets.callbacks import Callback
-from callback_sdk.targets.expiry import EPOCH, incomplete_url_error, parse_expiry, seconds, v4_time
+from callback_sdk.targets.expiry import EPOCH, parse_expiry, seconds, v4_time
 from callback_sdk.targets.identifiers import HMAC_SHA1, UNIX_TIME, Identifiers
 from callback_sdk.targets.operations import S3, Family, check_object_key, check_operation
-from callback_sdk.targets.provider_table import Feature
+from callback_sdk.targets.provider_table import WEEK, Feature, Provider
+from callback_sdk.targets.signatures import AMAZON_V2, AMAZON_V4, Form, QueryParameters, Version4, check_forms
 from callback_sdk.targets.signed_headers import check_checksum, check_length_range, plain_headers, put_headers
 from callback_sdk.targets.target import Target, TargetSettings
+
+_V4_PARTS = ("Algorithm", "Credential", "SignedHeaders", "Signature")
 
 
 @define(frozen=True, kw_only=True)
@@ -28,28 +33,36 @@ class S3Put(Target):
 
     kind = "s3-put"
     identifiers = Identifiers("x-amz-*")
-    prefix: ClassVar[str] = "X-Amz-"
+    version: ClassVar[Version4] = AMAZON_V4
     vendor: ClassVar[str] = "x-amz-"
     family: ClassVar[Family] = S3
+    max_lifetime: ClassVar[timedelta | None] = None
+    """Maximum lifetime at any host; None if it depends on the provider."""
 
     signed: frozenset[str]
+    lifetime: timedelta
 
     @classmethod
     def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
         """See `Target.recognize`."""
-        url, prefix = callback.url, cls.prefix
-        names = url.query_names()
-        if f"{prefix}Signature" not in names:
-            if names & {f"{prefix}Algorithm", f"{prefix}Credential", f"{prefix}SignedHeaders"}:
-                raise incomplete_url_error(url)
+        url, prefix = callback.url, cls.version.prefix
+        if not any(f"{prefix}{part}" in url.query_names() for part in _V4_PARTS):
             return None
-        expires_at = parse_expiry(url, lambda: v4_time(url, f"{prefix}Date") + seconds(url, f"{prefix}Expires"))
+        cls.version.check_url(url)
+        lifetime = seconds(url, f"{prefix}Expires")
+        expires_at = parse_expiry(url, lambda: v4_time(url, f"{prefix}Date") + lifetime)
+        _check_lifetime(url, lifetime, cls.max_lifetime or _max_lifetime(settings.stores.provider(url)))
         signed = frozenset((url.query(f"{prefix}SignedHeaders") or "").lower().split(";"))
-        if "host" not in signed:
-            raise incomplete_url_error(url)
         check_operation(callback, cls.family, signed)
         check_object_key(url, cls.family, settings.stores)
-        return cls(callback=callback, expires_at=expires_at, signed=signed)
+        return cls(callback=callback, expires_at=expires_at, signed=signed, lifetime=lifetime)
+
+    def warnings(self, now: datetime) -> tuple[str, ...]:
+        """See `Target.warnings`."""
+        found = Target.warnings(self, now)
+        if self.lifetime <= WEEK or _max_lifetime(self.provider) is not None:
+            return found
+        return (*found, f"The URL is signed for {self.lifetime.days} days. Most stores reject more than 7 days.")
 
     def needs(self) -> frozenset[Feature]:
         """See `Target.needs`."""
@@ -83,15 +96,18 @@ class S3PutV2(Target):
     kind = "s3-put-v2"
     # A Signature and an Expires are also those of webhooks; here the signature is an HMAC-SHA1.
     identifiers = Identifiers("awsaccesskeyid", {"Signature": HMAC_SHA1, "Expires": UNIX_TIME})
-    names: ClassVar[frozenset[str]] = frozenset({"AWSAccessKeyId", "Signature", "Expires"})
+    key_id: ClassVar[str] = "AWSAccessKeyId"
+    """Parameter that no other kind has."""
+    forms: ClassVar[Mapping[str, Form]] = AMAZON_V2
     family: ClassVar[Family] = S3
 
     @classmethod
     def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
         """See `Target.recognize`."""
         url = callback.url
-        if not cls.names <= url.query_names():
+        if cls.key_id not in url.query_names():
             return None
+        check_forms(QueryParameters(url), cls.forms)
         check_operation(callback, cls.family)
         check_object_key(url, cls.family, settings.stores)
         return cls(callback=callback, expires_at=parse_expiry(url, lambda: EPOCH + seconds(url, "Expires")))
@@ -103,6 +119,20 @@ class S3PutV2(Target):
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""
         return plain_headers(self.callback), document
+
+
+def _max_lifetime(provider: Provider | None) -> timedelta | None:
+    return None if provider is None else provider.max_expiry
+
+
+def _check_lifetime(url: SecretURL, lifetime: timedelta, limit: timedelta | None) -> None:
+    if limit is not None and lifetime > limit:
+        raise InvalidTargetError(
+            f"{url} is signed for {lifetime.total_seconds():.0f} seconds, and its store rejects more than "
+            f"{limit.total_seconds():.0f} ({limit.days} days).",
+            hint="Presign with a shorter lifetime, shortly before the task is submitted.",
+            url=str(url),
+        )
 
 
 _FEATURES: dict[str, Feature] = {"if-none-match": "if-none-match", "x-amz-acl": "acl"}

@@ -20,6 +20,7 @@ from callback_sdk.service.store.cipher import new_key
 from callback_sdk.testing import WebhookReceiver
 from tests.integration.disclosure_jobs import HOSTILE
 from tests.rawserver import RawServer, answer, read_request
+from tests.signedurls import v4
 from tests.topology import Topology, wait_until
 
 MARKER = "MARKER4f7a"
@@ -147,10 +148,8 @@ def test_what_an_algorithm_prints_after_its_run_forges_no_record(client: Client,
 @pytest.mark.parametrize("name", ["Cookie", "Proxy-Authorization", "X-HTTP-Method-Override", "Connection"])
 def test_headers_that_make_another_request_are_refused(running: Topology, name: str) -> None:
     """When the task is submitted, by whatever client."""
-    url = (
-        "https://b.s3.eu-west-1.amazonaws.com/k?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=a"
-        f"&X-Amz-Date=20990101T110000Z&X-Amz-Expires=600&X-Amz-SignedHeaders=host%3B{name.lower()}&X-Amz-Signature=s"
-    )
+    query = v4(date="20990101T110000Z", region="eu-west-1", signed=f"host;{name.lower()}")
+    url = f"https://b.s3.eu-west-1.amazonaws.com/k?{query}"
     response = requests.post(
         (running.data / "address").read_text().strip() + "/api/v2/algorithms/curious/predict",
         headers={"Authorization": f"Bearer {(running.data / 'token').read_text().strip()}"},

@@ -18,6 +18,7 @@ import requests
 from callback_sdk.redaction import Secret
 from callback_sdk.service.store.cipher import CredentialCipher, ensure_keys
 from tests.rawserver import RawServer, answer, read_request
+from tests.signedurls import v2
 from tests.topology import Topology, wait_until
 
 PREDICT = "/api/v2/algorithms/sum/predict"
@@ -195,7 +196,7 @@ def test_redirect_that_takes_long_to_match_fails_the_delivery(service: Service, 
         read_request(connection)
         connection.sendall(answer("307 Temporary Redirect", f"Location: {LOCATIONS[name]}"))
 
-    query = "AWSAccessKeyId=A&Signature=s&Expires=4000000000"
+    query = v2(expires=4000000000)
     with RawServer(script) as server:
         job_id = service.submit(f"{server.url}/b/k?{query}").json()["job_id"]
         wait_until(lambda: service.delivery(job_id)["error"], what="the delivery's failure")

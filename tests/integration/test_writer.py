@@ -34,6 +34,7 @@ from callback_sdk.errors import (
 from callback_sdk.testing import SeaweedFS, WebhookReceiver
 from tests.property.strategies import json_values
 from tests.rawserver import RawServer, answer, read_request
+from tests.signedurls import v4
 
 RESULT = JobResult(job_id="42", success=True, results={"predictions": {"life": [7.5]}, "evaluations": None})
 MEMBERS = ["job_id", "status", "callback_param", "success", "results"]
@@ -392,8 +393,7 @@ def test_object_that_an_earlier_try_wrote_counts_as_delivered(writer: ResultsWri
             connection.sendall(answer("412 Precondition Failed", f'ETag: "{tag}"'))
 
     with RawServer(script) as server:
-        date = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-        query = f"X-Amz-Date={date}&X-Amz-Expires=60&X-Amz-SignedHeaders=host%3Bif-none-match&X-Amz-Signature=s"
+        query = v4(date=datetime.now(timezone.utc), signed="host;if-none-match")
         (receipt,) = writer.write(RESULT, f"{server.url}/b/k?{query}")
     assert (receipt.status, receipt.attempts) == (412, 2)
 

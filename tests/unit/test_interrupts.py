@@ -15,13 +15,11 @@ import pytest
 from callback_sdk import Client, JobResult, Outbox, ResultsWriter, check_target, webhooks
 from callback_sdk.documents.body import Body
 from callback_sdk.redaction import Secret, clearing_locals
+from tests.signedurls import v4
 
 MARKER = "MARKER7f3a" * 3
 RESULT = JobResult(job_id="42", success=True, results=1)
-URL = (
-    "http://127.0.0.1:9/b/k?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIA&X-Amz-Date="
-    f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}&X-Amz-Expires=3600&X-Amz-SignedHeaders=host&X-Amz-Signature={MARKER}"
-)
+URL = f"http://127.0.0.1:9/b/k?{v4(date=datetime.now(timezone.utc), key=MARKER)}"
 
 
 class TermSignal(BaseException):

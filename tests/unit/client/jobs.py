@@ -14,14 +14,12 @@ from types import TracebackType
 from rich.console import Console
 from rich.traceback import Traceback
 
+from tests.signedurls import v4
+
 TOKEN = "token-4711-that-nobody-may-see"
-SIGNATURE = "5fadf00d5fadf00d5fadf00d5fadf00d"
+SIGNATURE = "5fadf00d" * 8
 NOW = datetime.now(timezone.utc)
-SIGNED = (
-    "https://bucket.s3.eu-central-1.amazonaws.com/k.json?X-Amz-Algorithm=AWS4-HMAC-SHA256"
-    f"&X-Amz-Credential=AKIAEXAMPLE%2F20240101%2Feu-central-1%2Fs3%2Faws4_request&X-Amz-Date={NOW:%Y%m%dT%H%M%SZ}"
-    f"&X-Amz-Expires=3600&X-Amz-SignedHeaders=host&X-Amz-Signature={SIGNATURE}"
-)
+SIGNED = f"https://bucket.s3.eu-central-1.amazonaws.com/k.json?{v4(date=NOW, expires=3600, signature=SIGNATURE)}"
 HOOK = "https://example.org/done"
 _TESTS = str(Path(__file__).parent)
 BUCKET = "https://bucket.s3.eu-central-1.amazonaws.com/"
@@ -37,7 +35,7 @@ def s3_fields() -> dict[str, str]:
         "acl": "bucket-owner-full-control",
         "key": "k.json",
         "x-amz-algorithm": "AWS4-HMAC-SHA256",
-        "x-amz-credential": "AKIAEXAMPLE/20240101/eu-central-1/s3/aws4_request",
+        "x-amz-credential": f"AKIAEXAMPLE/{NOW:%Y%m%d}/eu-central-1/s3/aws4_request",
         "x-amz-date": date,
     }
     policy = {

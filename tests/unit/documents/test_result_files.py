@@ -26,6 +26,7 @@ from callback_sdk.documents.result_files import _check_json, gzip_body
 from callback_sdk.errors import CallbackSDKError, DeliveryError, EncodingError
 from callback_sdk.testing import WebhookReceiver
 from tests.rawserver import RawServer, answer, read_request
+from tests.signedurls import v4
 
 
 @pytest.fixture
@@ -357,10 +358,7 @@ def test_target_without_room_for_its_compression_costs_no_other_its_receipt(
     no_temporary_files: None, webhook: WebhookReceiver
 ) -> None:
     """The webhook's document isn't compressed."""
-    put = (
-        "http://127.0.0.1:9/b/k?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AK%2F20260101%2Fr%2Fs3%2Faws4_request"
-        "&X-Amz-Date=29990101T000000Z&X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Signature=" + "0" * 64
-    )
+    put = f"http://127.0.0.1:9/b/k?{v4(date='29990101T000000Z')}"
     noise = os.urandom(9_000_000).hex()
     with (
         ResultsWriter(compress="gzip", max_webhook_bytes=10**9) as writer,

@@ -48,6 +48,7 @@ from callback_sdk.testing import WebhookReceiver
 from callback_sdk.transport import retry
 from callback_sdk.writer.attempts import DeliveryAttempts
 from tests.rawserver import RawServer, answer, read_request
+from tests.signedurls import v4
 
 MARKER = "MARKER9c2e"
 RESULT = JobResult(job_id="42", success=True, results={"life": [7.5]})
@@ -77,11 +78,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def signed_put(base: str, *, seconds: int = 3600) -> str:
-    date = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    return (
-        f"{base}/bucket/key.json?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={MARKER}1&X-Amz-Date={date}"
-        f"&X-Amz-Expires={seconds}&X-Amz-SignedHeaders=host&X-Amz-Signature={MARKER}2"
-    )
+    return f"{base}/bucket/key.json?{v4(date=datetime.now(timezone.utc), expires=seconds, key=MARKER)}"
 
 
 def everything_on_disk(path: Path) -> bytes:

@@ -11,13 +11,14 @@ from callback_sdk.targets import Target, TargetSettings, plan
 from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.targets.operations import AZURE, GCS, S3, Family
 from callback_sdk.targets.providers import StorageProviders
+from tests.signedurls import google_v2, google_v4, sas, v2, v4
 
 HOST = "https://b.s3.eu-central-1.amazonaws.com"
-V4 = "X-Amz-Date=20260101T110000Z&X-Amz-Expires=7200&X-Amz-Signature=s&X-Amz-SignedHeaders=host"
-V2 = "AWSAccessKeyId=A&Signature=s&Expires=1767276000"
-GCS_V4 = "X-Goog-Date=20260101T110000Z&X-Goog-Expires=7200&X-Goog-SignedHeaders=host&X-Goog-Signature=s"
-GCS_V2 = "GoogleAccessId=a%40b&Expires=1767276000&Signature=s"
-SAS = "sv=2024-11-04&se=2026-01-01T13%3A00%3A00Z&sp=cw&sig=s"
+V4 = v4()
+V2 = v2()
+GCS_V4 = google_v4()
+GCS_V2 = google_v2()
+SAS = sas()
 GOOGLE = "https://storage.googleapis.com"
 AZURE_HOST = "https://a.blob.core.windows.net"
 
@@ -45,6 +46,9 @@ def every_name(family: Family) -> list[str]:
 def test_every_declared_parameter_makes_a_url_unusable(base: str, family: Family) -> None:
     """In the query in any letter case, and as a header that comes with the URL."""
     for name in every_name(family):
+        if f"&{name}=" in base:
+            # Of a repeated parameter the first value counts; another test has the other values.
+            continue
         for url, param in (
             (f"{base}&{name}=x", None),
             (f"{base}&{name.upper()}", None),
@@ -128,20 +132,20 @@ def test_path_has_to_name_an_object(url: str, endpoints: tuple[str, ...], names_
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        (f"{AZURE_HOST}/c/k?{SAS}&sr=b", None),
-        (f"{AZURE_HOST}/c/a/k?{SAS}&sr=c", None),
-        (f"{AZURE_HOST}/k?{SAS}&sr=b", None),
-        (f"{AZURE_HOST}/c/k?{SAS}&ss=bf&srt=sco", None),
-        (f"http://127.0.0.1:10000/account/c/k?{SAS}&sr=c", None),
-        (f"{AZURE_HOST}/c?{SAS}&sr=c", "has no blob name"),
-        (f"{AZURE_HOST}/c/?{SAS}&sr=c", "has no blob name"),
-        (f"{AZURE_HOST}/?{SAS}&ss=b&srt=o", "has no blob name"),
-        (f"{AZURE_HOST}?{SAS}&sr=b", "has no blob name"),
-        (f"http://127.0.0.1:10000/account/c?{SAS}&sr=c", "has no blob name"),
-        (f"http://127.0.0.1:10000/account?{SAS}&sr=b", "has no blob name"),
-        (f"{AZURE_HOST}/c/k?{SAS}&sr=bs", "snapshot"),
-        (f"{AZURE_HOST}/c/k?{SAS}&ss=f&srt=o", "ss lacks b"),
-        (f"{AZURE_HOST}/c/k?{SAS}&ss=b&srt=sc", "srt lacks o"),
+        (f"{AZURE_HOST}/c/k?{sas()}", None),
+        (f"{AZURE_HOST}/c/a/k?{sas(sr='c')}", None),
+        (f"{AZURE_HOST}/k?{sas()}", None),
+        (f"{AZURE_HOST}/c/k?{sas(sr=None, ss='bf', srt='sco')}", None),
+        (f"http://127.0.0.1:10000/account/c/k?{sas(sr='c')}", None),
+        (f"{AZURE_HOST}/c?{sas(sr='c')}", "has no blob name"),
+        (f"{AZURE_HOST}/c/?{sas(sr='c')}", "has no blob name"),
+        (f"{AZURE_HOST}/?{sas(sr=None, ss='b', srt='o')}", "has no blob name"),
+        (f"{AZURE_HOST}?{sas()}", "has no blob name"),
+        (f"http://127.0.0.1:10000/account/c?{sas(sr='c')}", "has no blob name"),
+        (f"http://127.0.0.1:10000/account?{sas()}", "has no blob name"),
+        (f"{AZURE_HOST}/c/k?{sas(sr='bs')}", "snapshot"),
+        (f"{AZURE_HOST}/c/k?{sas(sr=None, ss='f', srt='o')}", "ss lacks b"),
+        (f"{AZURE_HOST}/c/k?{sas(sr=None, ss='b', srt='sc')}", "srt lacks o"),
     ],
 )
 def test_azure_signature_has_to_cover_one_blob(url: str, words: str | None) -> None:
@@ -156,7 +160,7 @@ def test_azure_signature_has_to_cover_one_blob(url: str, words: str | None) -> N
 @pytest.mark.parametrize(("kind", "usable"), [("BlockBlob", True), ("AppendBlob", False), ("PageBlob", False)])
 def test_azure_blob_is_written_in_one_request(kind: str, usable: bool) -> None:
     """Azure's other types of blobs are created empty."""
-    url, param = f"{AZURE_HOST}/c/k?{SAS}&sr=b", {"s3_headers": {"x-ms-blob-type": kind}}
+    url, param = f"{AZURE_HOST}/c/k?{SAS}", {"s3_headers": {"x-ms-blob-type": kind}}
     if usable:
         assert target(url, param).kind == "azure-blob"
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -23,22 +22,30 @@ from callback_sdk.targets import Target, TargetSettings, plan
 from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.upload import Upload
+from tests.signedurls import (
+    EMAIL,
+    KEY,
+    RSA,
+    SHA1,
+    SIGNATURE,
+    form,
+    google_fields,
+    google_v2,
+    google_v4,
+    sas,
+    signed_fields,
+    v2,
+    v4,
+)
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
-V4 = "https://b.s3.eu-central-1.amazonaws.com/k?X-Amz-Date=20260101T110000Z&X-Amz-Expires=7200&X-Amz-Signature=s&X-Amz-SignedHeaders="
-V2 = "https://b.s3.amazonaws.com/k?AWSAccessKeyId=A&Signature=s&Expires=1767276000"
-AZURE = "https://a.blob.core.windows.net/c/k?sv=2024-11-04&se=2026-01-01T13%3A00%3A00Z&sr=b&sp=cw&sig=s"
-GCS_V4 = "https://storage.googleapis.com/b/k?X-Goog-Date=20260101T110000Z&X-Goog-Expires=7200&X-Goog-SignedHeaders=host&X-Goog-Signature=s"
-GCS_V2 = "https://storage.googleapis.com/b/k?GoogleAccessId=a%40b&Expires=1767276000&Signature=s"
+V4 = f"https://b.s3.eu-central-1.amazonaws.com/k?{v4(signed='')}"
+V2 = f"https://b.s3.amazonaws.com/k?{v2()}"
+AZURE = f"https://a.blob.core.windows.net/c/k?{sas()}"
+GCS_V4 = f"https://storage.googleapis.com/b/k?{google_v4()}"
+GCS_V2 = f"https://storage.googleapis.com/b/k?{google_v2()}"
 BUCKET = "https://b.s3.eu-central-1.amazonaws.com/"
 BODY = Body(b'{"job_id":"1"}')
-
-
-def form(*conditions: Any, expires: str = "2026-01-01T13:00:00Z", **fields: str) -> dict[str, Any]:
-    fields = {"key": "k", **fields}
-    rules = [*conditions, *({name: value} for name, value in fields.items())]
-    policy = base64.b64encode(json.dumps({"expiration": expires, "conditions": rules}).encode()).decode()
-    return {"s3_fields": {**fields, "policy": policy, "x-amz-signature": "s"}}
 
 
 def target(url: str, param: Any = None, endpoints: tuple[str, ...] = ()) -> Target:
@@ -63,12 +70,17 @@ def headers(url: str, param: Any = None) -> dict[str, str]:
         (AZURE, None, "azure-blob", "PUT"),
         (GCS_V4, None, "gcs-put", "PUT"),
         (GCS_V2, None, "gcs-put-v2", "PUT"),
-        ("https://storage.googleapis.com/b/", form(**{"x-goog-signature": "s"}), "gcs-post", "POST"),
-        ("https://storage.googleapis.com/b/", form(GoogleAccessId="a@b", signature="s"), "gcs-post", "POST"),
-        (BUCKET, form(AWSAccessKeyId="A", signature="s"), "s3-post", "POST"),
+        ("https://storage.googleapis.com/b/", form(signed=google_fields()), "gcs-post", "POST"),
+        (
+            "https://storage.googleapis.com/b/",
+            form(signed={"GoogleAccessId": EMAIL, "signature": RSA}),
+            "gcs-post",
+            "POST",
+        ),
+        (BUCKET, form(signed={"AWSAccessKeyId": KEY, "signature": SHA1}), "s3-post", "POST"),
         ("https://example.org/done?token=x", {"run": 1}, "webhook", "POST"),
         (
-            "http://127.0.0.1:9000/b/k?X-Amz-Date=20260101T110000Z&X-Amz-Expires=7200&X-Amz-Signature=s&X-Amz-SignedHeaders=host",
+            f"http://127.0.0.1:9000/b/k?{v4()}",
             None,
             "s3-put",
             "PUT",
@@ -122,7 +134,8 @@ def test_post_has_the_fields_in_their_order_and_the_file_last() -> None:
     param = form(**{"acl": "private", "Content-Type": "application/x-json"})
     text = upload(BUCKET, param).body.read().decode()
     names = [line.split('"')[1] for line in text.splitlines() if line.startswith("Content-Disposition")]
-    assert names == ["key", "acl", "Content-Type", "policy", "x-amz-signature", "file"]
+    signed = ["x-amz-algorithm", "x-amz-credential", "x-amz-date", "policy", "x-amz-signature"]
+    assert names == ["key", "acl", "Content-Type", *signed, "file"]
     assert text.endswith("\r\n")
     assert "Content-Type: application/x-json\r\n\r\n" + BODY.read().decode() in text
 
@@ -214,7 +227,7 @@ def test_signed_url_with_fields_is_refused(url: str) -> None:
 def test_policy_that_is_none_is_refused(policy: str) -> None:
     """Neither base64 nor JSON nor a policy."""
     with pytest.raises(InvalidS3FieldsError, match="can't be read"):
-        target(BUCKET, {"s3_fields": {"policy": policy, "x-amz-signature": "s"}})
+        target(BUCKET, {"s3_fields": {"policy": policy, **signed_fields()}})
 
 
 @pytest.mark.parametrize(
@@ -240,10 +253,10 @@ def test_target_whose_time_is_over_is_refused(url: str, param: Any) -> None:
     [
         V4.replace("X-Amz-Expires=7200&", ""),
         V4.replace("20260101T110000Z", "yesterday"),
-        V4.replace("X-Amz-Signature=s&", ""),
-        V4.replace("7200", "9" * 12),
+        V4.replace(f"X-Amz-Signature={SIGNATURE}&", ""),
+        V4.replace("7200", "9" * 12) + "host",
         AZURE.replace("2026-01-01T13%3A00%3A00Z", "soon"),
-        GCS_V4.replace("X-Goog-Signature=s", ""),
+        GCS_V4.replace("X-Goog-Signature", "x"),
         V4.removesuffix("&X-Amz-SignedHeaders="),
     ],
 )

@@ -13,8 +13,9 @@ from callback_sdk.service.store import RunOutcome, Store, Submission, TaskRow
 from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.store.tables import deliveries
 from callback_sdk.targets.callbacks import parse_callbacks
+from tests.signedurls import v2
 
-GOOD = "https://b.s3.eu-west-1.amazonaws.com/good?AWSAccessKeyId=A&Signature=s&Expires=4000000000"
+GOOD = f"https://b.s3.eu-west-1.amazonaws.com/good?{v2(expires=4000000000)}"
 
 HOSTILE = {
     "a long label": f"https://s3-{'a-' * 40}.amazonaws.com/k",

@@ -1,0 +1,221 @@
+"""Check that a signed URL or form has every parameter of its signature, each in its form; pure.
+
+Sources: "Authenticating Requests: Using Query Parameters" and "POST Policy" in Amazon's S3 API reference; "Signatures"
+and "Policy document" in Google's documentation of Cloud Storage.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import ClassVar
+
+from attrs import define
+
+from callback_sdk.errors import InvalidS3FieldsError, InvalidTargetError, TargetError
+from callback_sdk.redaction import Secret, SecretFields, SecretURL
+from callback_sdk.targets.amazon import amazon_region
+from callback_sdk.targets.expiry import incomplete_url_error
+
+
+@define(frozen=True)
+class Form:
+    """The form of a parameter's value.
+
+    Attributes:
+        pattern: What it must match.
+        text: Its name, as it completes "is not".
+    """
+
+    pattern: re.Pattern[str]
+    text: str
+
+
+ANY = Form(re.compile("(?s).+"), "a value")
+SECONDS = Form(re.compile("[0-9]{1,12}"), "a number of seconds")
+V4_TIME = Form(re.compile("[0-9]{8}T[0-9]{6}Z"), "a time such as 20300131T120000Z")
+HEX_SHA256 = Form(re.compile("[0-9a-fA-F]{64}"), "64 hexadecimal digits")
+# Signatures of ECDSA are DER, whose length varies by a few bytes.
+HEX_ECDSA = Form(re.compile("[0-9a-fA-F]{130,144}"), "the hexadecimal digits of an ECDSA signature")
+# RSA keys have 1,024 to 4,096 bits.
+HEX_RSA = Form(
+    re.compile("[0-9a-fA-F]{256}|[0-9a-fA-F]{512}|[0-9a-fA-F]{768}|[0-9a-fA-F]{1024}"),
+    "the hexadecimal digits of an RSA signature",
+)
+BASE64_SHA1 = Form(re.compile("[A-Za-z0-9+/]{27}="), "the base64 of 20 bytes (a '+' in a URL is escaped as %2B)")
+BASE64_SHA256 = Form(re.compile("[A-Za-z0-9+/]{43}="), "the base64 of 32 bytes (a '+' in a URL is escaped as %2B)")
+BASE64_RSA = Form(
+    # Of 1,024 to 4,096 bits, or an HMAC-SHA1 of an HMAC key.
+    re.compile("[A-Za-z0-9+/]{171}=|[A-Za-z0-9+/]{342}==|[A-Za-z0-9+/]{512}|[A-Za-z0-9+/]{683}=|[A-Za-z0-9+/]{27}="),
+    "the base64 of a signature (a '+' in a URL is escaped as %2B)",
+)
+
+
+class Parameters:
+    """The parameters of a signature."""
+
+    url: SecretURL
+
+    def find(self, name: str) -> Secret[str] | None:
+        """Return a parameter by its name; None if it is missing."""
+        raise NotImplementedError
+
+    def error(self, problem: str) -> TargetError:
+        """Return the error for an incomplete signature."""
+        raise NotImplementedError
+
+
+@define(frozen=True)
+class QueryParameters(Parameters):
+    """The parameters in a signed URL's query. Stores compare their names case-sensitively.
+
+    Attributes:
+        url: The URL.
+    """
+
+    url: SecretURL
+
+    def find(self, name: str) -> Secret[str] | None:
+        """See `Parameters.find`."""
+        return self.url.secret_query(name)
+
+    def error(self, problem: str) -> TargetError:
+        """See `Parameters.error`."""
+        return incomplete_url_error(self.url, problem)
+
+
+@define(frozen=True)
+class FormParameters(Parameters):
+    """The parameters in a form's fields. Stores compare their names case-insensitively.
+
+    Attributes:
+        url: URL of the form.
+        fields: Its fields, with names in lower case.
+    """
+
+    url: SecretURL
+    fields: SecretFields
+
+    def find(self, name: str) -> Secret[str] | None:
+        """See `Parameters.find`."""
+        found = name.lower() in self.fields.reveal()
+        return Secret(self.fields.reveal()[name.lower()]) if found else None
+
+    def error(self, problem: str) -> TargetError:
+        """See `Parameters.error`."""
+        return InvalidS3FieldsError(
+            f"s3_fields of {self.url} are incomplete: {problem}.",
+            hint="Pass all fields unchanged, as the signer returned them.",
+            url=str(self.url),
+        )
+
+
+def check_forms(parameters: Parameters, forms: Mapping[str, Form]) -> None:
+    """Reject a signature with a parameter that is missing or malformed.
+
+    Args:
+        parameters: All parameters.
+        forms: The required ones.
+
+    Raises:
+        TargetError: One is missing, or has another form; the text names it.
+    """
+    for name, form in forms.items():
+        value = parameters.find(name)
+        if value is None:
+            raise parameters.error(f"{name} is missing")
+        if not form.pattern.fullmatch(value.reveal()):
+            raise parameters.error(f"{name} is not {form.text}")
+
+
+@define(frozen=True, kw_only=True)
+class Version4:
+    """Signature Version 4 of one vendor.
+
+    Attributes:
+        prefix: Prefix of the parameters.
+        algorithms: Algorithms, each with the form of its signature.
+        services: Services in the credential scope.
+        end: Last part of the credential scope.
+    """
+
+    MULTI_REGION: ClassVar[str] = "AWS4-ECDSA-P256-SHA256"
+    """Signature Version 4A, for multi-region access points: its scope has no region."""
+
+    prefix: str
+    algorithms: Mapping[str, Form]
+    services: frozenset[str]
+    end: str
+
+    def check_url(self, url: SecretURL) -> None:
+        """Check the parameters in a URL's query.
+
+        Raises:
+            TargetError: One is missing or malformed, or they are for another service or region.
+        """
+        parameters = QueryParameters(url)
+        check_forms(parameters, {f"{self.prefix}Expires": SECONDS, f"{self.prefix}SignedHeaders": ANY})
+        if "host" not in (url.query(f"{self.prefix}SignedHeaders") or "").lower().split(";"):
+            raise parameters.error(f"{self.prefix}SignedHeaders doesn't have host")
+        self.check(parameters)
+
+    def check(self, parameters: Parameters) -> None:
+        """Check the parameters that URLs and forms have.
+
+        Raises:
+            TargetError: One is missing or malformed, or they are for another service or region.
+        """
+        prefix = self.prefix
+        check_forms(parameters, {f"{prefix}Algorithm": ANY, f"{prefix}Credential": ANY, f"{prefix}Date": V4_TIME})
+        algorithm = _plain(parameters, f"{prefix}Algorithm")
+        if algorithm not in self.algorithms:
+            raise parameters.error(f"{prefix}Algorithm is not {' or '.join(self.algorithms)}")
+        check_forms(parameters, {f"{prefix}Signature": self.algorithms[algorithm]})
+        self._check_scope(parameters, has_region=algorithm != self.MULTI_REGION)
+
+    def _check_scope(self, parameters: Parameters, *, has_region: bool) -> None:
+        """Check the credential scope: key id, date, region, service and the constant end, separated by slashes."""
+        name, count = f"{self.prefix}Credential", 4 if has_region else 3
+        # The id itself may contain a slash, and doesn't belong into a local variable.
+        scope = _plain(parameters, name).rsplit("/", count)[1:]
+        if len(scope) < count or scope[-1] != self.end or _plain(parameters, name).startswith("/"):
+            parts = "KEY/DATE/REGION/SERVICE" if has_region else "KEY/DATE/SERVICE"
+            raise parameters.error(f"{name} is not {parts}/{self.end}")
+        if scope[0] != _plain(parameters, f"{self.prefix}Date")[:8]:
+            raise parameters.error(f"{name} has another date than {self.prefix}Date")
+        if scope[-2] not in self.services:
+            raise _signed_for_another(parameters.url, "service than object storage")
+        region = amazon_region(parameters.url) if has_region else None
+        if region is not None and scope[1] != region:
+            raise _signed_for_another(parameters.url, f"region than its host's, {region}")
+
+
+def _plain(parameters: Parameters, name: str) -> str:
+    value = parameters.find(name)
+    return "" if value is None else value.reveal()
+
+
+def _signed_for_another(url: SecretURL, what: str) -> InvalidTargetError:
+    return InvalidTargetError(
+        f"{url} was signed for another {what}.",
+        hint="Presign put_object with an S3 client of the bucket's region: S3Signer(bucket, region=...).",
+        url=str(url),
+    )
+
+
+AMAZON_V4 = Version4(
+    prefix="X-Amz-",
+    algorithms={"AWS4-HMAC-SHA256": HEX_SHA256, Version4.MULTI_REGION: HEX_ECDSA},
+    services=frozenset({"s3", "s3express", "s3-outposts", "s3-object-lambda"}),
+    end="aws4_request",
+)
+
+GOOGLE_V4 = Version4(
+    prefix="X-Goog-",
+    algorithms={"GOOG4-RSA-SHA256": HEX_RSA, "GOOG4-HMAC-SHA256": HEX_SHA256},
+    services=frozenset({"storage"}),
+    end="goog4_request",
+)
+
+AMAZON_V2 = {"AWSAccessKeyId": ANY, "Signature": BASE64_SHA1}
+GOOGLE_V2 = {"GoogleAccessId": ANY, "Signature": BASE64_RSA}
