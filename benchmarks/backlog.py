@@ -39,7 +39,7 @@ from callback_sdk.testing import Postgres
 BAR = 1.3
 SIZES = (1_000, 100_000, 1_000_000)
 USERS = 20
-MOST_URGENT = 6
+MAX_PRIORITY = 6
 AGAIN_AFTER = 15.0
 WORKER = "benchmark"
 URL = "http://127.0.0.1:9/done"
@@ -97,7 +97,7 @@ class Backlog:
         self.timed("submit", lambda: tasks.submit([submission()]))
         (job_id,) = self.timed("look for tasks", lambda: tasks.fetch_due(1, again_after=AGAIN_AFTER))
         claim = self.timed("claim", lambda: tasks.claim(job_id, WORKER))
-        if claim.task.priority != MOST_URGENT:
+        if claim.task.priority != MAX_PRIORITY:
             raise AssertionError("The most urgent task goes first.")
         ending = RunOutcome(success=True, result_offsets={"predictions": [0, 10]}, results=RESULT)
         sender = DeliveringWorker(worker=WORKER, spare=1)
@@ -144,7 +144,7 @@ def submission() -> Submission:
         algorithm="usual",
         version="1.0.0",
         features_format="json",
-        priority=MOST_URGENT,
+        priority=MAX_PRIORITY,
     )
     return Submission(task=task, targets=parse_callbacks(URL), features=FEATURES)
 
@@ -192,7 +192,7 @@ def copies(job_id: str, count: int, uuid: sa.ColumnElement[str]) -> Iterator[sa.
             "job_id": uuid,
             "owner": sa.literal("user-") + sa.cast(row.n % USERS, sa.Text),
             "algorithm": sa.case((row.n % 25 == 7, "rare"), else_=row.algorithm),
-            "priority": MOST_URGENT - row.n % 3,
+            "priority": MAX_PRIORITY - row.n % 3,
             "created_at": row.created_at - row.n * 0.001,
         },
         # The oldest first, as they would have come.
@@ -227,22 +227,22 @@ def copy(
 def backlogs(urls: Sequence[str], sizes: Sequence[int]) -> Iterator[list[Backlog]]:
     """Open and fill a database for each size."""
     with contextlib.ExitStack() as stack:
-        made = []
+        created = []
         for url, size in zip(urls, sizes, strict=True):
             store = Store(open_database(Secret(url)), CredentialCipher([new_key()]))
             stack.callback(store.close)
             started = time.perf_counter()
             fill(store, size)
             print(f"{size:,} tasks in {url.partition(':')[0]}: {time.perf_counter() - started:.0f} s", flush=True)
-            made.append(Backlog(store, size))
-        yield made
+            created.append(Backlog(store, size))
+        yield created
 
 
-def measure(made: Sequence[Backlog], *, rounds: int, jobs: int) -> None:
+def measure(created: Sequence[Backlog], *, rounds: int, jobs: int) -> None:
     """Run jobs in all backlogs in turns."""
     for number in range(-1, rounds):
-        shift = number % len(made)
-        for backlog in (*made[shift:], *made[:shift]):
+        shift = number % len(created)
+        for backlog in (*created[shift:], *created[:shift]):
             if number == 0:
                 backlog.times.clear()
             started = time.perf_counter()
@@ -254,19 +254,19 @@ def measure(made: Sequence[Backlog], *, rounds: int, jobs: int) -> None:
                 backlog.now_and_then()
 
 
-def show(report: Report, database: str, made: Sequence[Backlog]) -> None:
+def show(report: Report, database: str, created: Sequence[Backlog]) -> None:
     """Print what each step costs, and keep what all of a job's do."""
     width = max(map(len, NOW_AND_THEN)) + 2
-    lines = [" " * width + "".join(f"{backlog.size:>18,}" for backlog in made)]
-    steps = {step: [statistics.median(backlog.times[step]) for backlog in made] for step in made[0].times}
+    lines = [" " * width + "".join(f"{backlog.size:>18,}" for backlog in created)]
+    steps = {step: [statistics.median(backlog.times[step]) for backlog in created] for step in created[0].times}
     job = {step: times for step, times in steps.items() if step not in NOW_AND_THEN}
-    whole = [statistics.median(backlog.rounds) for backlog in made]
+    whole = [statistics.median(backlog.rounds) for backlog in created]
     for step, times in (*job.items(), ("a job", whole), *((step, steps[step]) for step in NOW_AND_THEN)):
         lines.append(
             f"{step:<{width}}" + "".join(f"{duration(taken):>10}{taken / times[0]:>6.2f} ×" for taken in times)
         )
-    report.lines(f"{database}: medians, and beside those with {made[0].size:,} waiting", lines)
-    for backlog, taken in zip(made[1:], whole[1:], strict=True):
+    report.lines(f"{database}: medians, and beside those with {created[0].size:,} waiting", lines)
+    for backlog, taken in zip(created[1:], whole[1:], strict=True):
         report.bar(f"{database} 1e{len(str(backlog.size)) - 1}", taken / whole[0], at_most=BAR)
 
 
@@ -282,14 +282,14 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         if options.database != "postgresql":
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            with backlogs([f"sqlite:///{folder / str(size)}" for size in sizes], sizes) as made:
-                measure(made, rounds=options.rounds, jobs=options.jobs)
-                show(report, "sqlite", made)
+            with backlogs([f"sqlite:///{folder / str(size)}" for size in sizes], sizes) as created:
+                measure(created, rounds=options.rounds, jobs=options.jobs)
+                show(report, "sqlite", created)
         if options.database != "sqlite":
             server = stack.enter_context(Postgres())
-            with backlogs([server.create_database() for _ in sizes], sizes) as made:
-                measure(made, rounds=options.rounds, jobs=options.jobs)
-                show(report, "postgresql", made)
+            with backlogs([server.create_database() for _ in sizes], sizes) as created:
+                measure(created, rounds=options.rounds, jobs=options.jobs)
+                show(report, "postgresql", created)
     report.end()
 
 

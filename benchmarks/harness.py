@@ -129,12 +129,12 @@ def duration(seconds: float) -> str:
 
 def parser(description: str | None, *, rounds: int = 5) -> argparse.ArgumentParser:
     """Return a parser with what all benchmarks take."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument(
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
         "--rounds", type=_rounds, default=rounds, help=f"rounds of each contestant, at least 1 ({rounds})"
     )
-    made.add_argument("--json", action="store_true", help="end with a line of JSON")
-    return made
+    parser.add_argument("--json", action="store_true", help="end with a line of JSON")
+    return parser
 
 
 def forget_peak() -> int:

@@ -175,8 +175,8 @@ def to_cog(address: str, webhook: str) -> Callable[[], Submitter]:
     @contextlib.contextmanager
     def submitter() -> Iterator[Callable[[int], None]]:
         def submit(number: int) -> None:
-            wish = {"input": {"number": number}, "webhook": webhook, "webhook_events_filter": ["completed"]}
-            body = json.dumps(wish).encode()
+            request = {"input": {"number": number}, "webhook": webhook, "webhook_events_filter": ["completed"]}
+            body = json.dumps(request).encode()
             while (status := send(body, {"Content-Type": "application/json", "Prefer": "respond-async"})) == 409:
                 time.sleep(0.001)
             if status != 202:

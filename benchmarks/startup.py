@@ -90,15 +90,15 @@ def main() -> None:
     report = Report("startup", as_json=chosen.json)
     report.table("Whole processes", times, us="first delivery")
     report.table("Net of the bare interpreter", net(times), us="first delivery")
-    for title, held, at_most in (("", net(times), 0.5), (", whole", times, None)):
+    for title, samples, at_most in (("", net(times), 0.5), (", whole", times, None)):
         for us, peer in (("import callback_sdk", "import requests"), ("first delivery", "import boto3")):
-            report.bar(f"{us} beside {peer}{title}", held[us].median / held[peer].median, at_most=at_most)
+            report.bar(f"{us} beside {peer}{title}", samples[us].median / samples[peer].median, at_most=at_most)
         report.bar(
             f"first delivery beside first requests.put{title}",
-            held["first delivery"].median / held["first requests.put"].median,
+            samples["first delivery"].median / samples["first requests.put"].median,
         )
         report.bar(
-            f"--help beside import boto3{title}", held["callback-sdk --help"].median / held["import boto3"].median
+            f"--help beside import boto3{title}", samples["callback-sdk --help"].median / samples["import boto3"].median
         )
     report.end()
 

@@ -55,16 +55,16 @@ def tasks(count: int) -> list[tuple[dict[str, list[float]], str]]:
 
 def in_batches(client: Client, count: int) -> Callable[[], list[Task]]:
     """Return what submits tasks in requests of 1,000."""
-    made = tasks(count)
+    submissions = tasks(count)
     return lambda: client.run_algorithm_batch(
-        ALGORITHM, [BatchItem(features, callbacks=[url]) for features, url in made], progress=False
+        ALGORITHM, [BatchItem(features, callbacks=[url]) for features, url in submissions], progress=False
     )
 
 
 def one_by_one(client: Client, count: int) -> Callable[[], list[Task]]:
     """Return what submits tasks in a request each."""
-    made = tasks(count)
-    return lambda: [client.run_algorithm(ALGORITHM, features, callback_url=url) for features, url in made]
+    submissions = tasks(count)
+    return lambda: [client.run_algorithm(ALGORITHM, features, callback_url=url) for features, url in submissions]
 
 
 def main() -> None:

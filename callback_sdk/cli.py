@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _noted(interrupts):
             return _explained(arguments)
     except KeyboardInterrupt as interrupt:
-        _tell_interrupted(interrupt)
+        _print_interruption(interrupt)
         return EXIT_INTERRUPTED
     except Exception:
         # Code that is interrupted may turn it into another error: an enum that `ssl` makes, for example, into a
@@ -87,12 +87,12 @@ def _run(arguments: Sequence[str] | None) -> int:
         app(args=None if arguments is None else list(arguments), prog_name="callback-sdk")
     except SystemExit as end:
         if end.code == EXIT_INTERRUPTED:
-            _tell_interrupted(end)
+            _print_interruption(end)
         return end.code if isinstance(end.code, int) else EXIT_ERROR if end.code else 0
     return 0
 
 
-def _tell_interrupted(error: BaseException) -> None:
+def _print_interruption(error: BaseException) -> None:
     """Print what a KeyboardInterrupt says, such as the idempotency key of a task that may have been accepted."""
     cause: BaseException | None = error
     # Typer raises an Exit from it, and SystemExit in place of that one.

@@ -65,15 +65,15 @@ def client(
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    made = session.client(
+    s3_client = session.client(
         "s3",
         endpoint_url=f"{cluster.root}/s3",
         config=ours.merge(config) if config is not None else ours,
         **{"region_name": session.region_name or _REGION} | options,
     )
     follower = RedirectFollower(cluster, max_redirects, Bearer(token) if token is not None else None)
-    _attach(made, follower)
-    return made
+    _attach(s3_client, follower)
+    return s3_client
 
 
 def follow_redirects(

@@ -96,7 +96,7 @@ class Token:
         try:
             answer = requests.post(
                 self._url.reveal(),
-                json={"password": self._password.reveal()} | self._wish(),
+                json={"password": self._password.reveal()} | self._lifetime_request(),
                 timeout=_TIMEOUT,
                 allow_redirects=False,
                 verify=self._verify,
@@ -118,7 +118,7 @@ class Token:
             hint="Check the endpoint, user name and password." if "answered" in reason else "Check the endpoint.",
         )
 
-    def _wish(self) -> dict[str, int]:
+    def _lifetime_request(self) -> dict[str, int]:
         if self._expires_in is None:
             return {}
         return {"expires_in": int(self._expires_in.total_seconds() * _NANOSECONDS)}

@@ -56,8 +56,8 @@ class ServiceAPI:
             raise InvalidRequestError(f"limit is {limit!r:.100}.", hint="Give a whole number above 0, or None.")
         if status is not None and status not in _STATUSES:
             raise InvalidRequestError(f"status is {status!r:.100}.", hint=f"Give one of {', '.join(_STATUSES)}.")
-        wanted = {"status": status, "algorithm": algorithm_id, "limit": min(number or _PAGE, _PAGE)}
-        return itertools.islice(self._pages(wanted, self._page(wanted)), number)
+        requested = {"status": status, "algorithm": algorithm_id, "limit": min(number or _PAGE, _PAGE)}
+        return itertools.islice(self._pages(requested, self._page(requested)), number)
 
     def logs(self, job_id: str) -> str:
         """Return the output of a task's last run."""
@@ -137,31 +137,31 @@ class ServiceAPI:
         _check_id("task", job_id, state.job_id)
         return state
 
-    def _file(self, algorithm_id: str, what: str, file_type: str | None, version: str | None, *, accept: str) -> bytes:
+    def _file(self, algorithm_id: str, noun: str, file_type: str | None, version: str | None, *, accept: str) -> bytes:
         for name, value in {"file_type": file_type, "version": version}.items():
             if value is not None and not isinstance(value, str):
                 raise InvalidRequestError(f"{name} is {value!r:.100}.", hint="Give a string, or leave it out.")
-        path = _with_query(f"/algorithms/{quote_segment(algorithm_id)}/{what}", {"type": file_type, "version": version})
+        path = _with_query(f"/algorithms/{quote_segment(algorithm_id)}/{noun}", {"type": file_type, "version": version})
         with self.suggesting_names(algorithm_id):
             data: bytes = self.connection.request("GET", path, accept=accept).data
         return data
 
-    def _list(self, what: str, path: str) -> list[Any]:
+    def _list(self, noun: str, path: str) -> list[Any]:
         data = self.connection.request("GET", path).data
         if not isinstance(data, list):
-            raise unexpected_response(what)
+            raise unexpected_response(noun)
         return data
 
-    def _pages(self, wanted: dict[str, Any], page: tuple[list[TaskSummary], str | None]) -> Iterator[TaskSummary]:
+    def _pages(self, requested: dict[str, Any], page: tuple[list[TaskSummary], str | None]) -> Iterator[TaskSummary]:
         while True:
             tasks, cursor = page
             yield from tasks
             if cursor is None:
                 return
-            page = self._page({**wanted, "cursor": cursor})
+            page = self._page({**requested, "cursor": cursor})
 
-    def _page(self, wanted: dict[str, Any]) -> tuple[list[TaskSummary], str | None]:
-        data = self.connection.request("GET", _with_query("/algorithms/tasks", wanted)).data
+    def _page(self, requested: dict[str, Any]) -> tuple[list[TaskSummary], str | None]:
+        data = self.connection.request("GET", _with_query("/algorithms/tasks", requested)).data
         if not isinstance(data, dict) or not isinstance(data.get("tasks"), list):
             raise unexpected_response("a page of tasks")
         tasks = [parse_response("a task", TaskSummary.from_dict, item) for item in data["tasks"]]
@@ -186,10 +186,10 @@ def _with_query(path: str, parameters: Mapping[str, Any]) -> str:
     return f"{path}?{urlencode(given)}" if given else path
 
 
-def _check_id(what: str, wanted: str, told: str) -> None:
+def _check_id(noun: str, requested: str, received: str) -> None:
     """Raise if the response is about another object than the request."""
-    if told != wanted:
+    if received != requested:
         raise ServiceError(
-            f"The service was asked for the {what} {wanted!r:.100} and responded with {told!r:.100}.",
+            f"The service was asked for the {noun} {requested!r:.100} and responded with {received!r:.100}.",
             hint="A proxy or a shared connection between client and service mixes up responses: use neither.",
         )

@@ -13,7 +13,7 @@ from attrs import define, evolve, field, fields
 
 from callback_sdk.client.connection import JSON, ServiceConnection
 from callback_sdk.client.features import prepared
-from callback_sdk.client.form import LONGEST_KEY, checked_key, credentials, encoded, joined, task_item
+from callback_sdk.client.form import MAX_KEY_LENGTH, checked_key, credentials, encoded, joined, task_item
 from callback_sdk.client.interrupts import naming_key
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.responses import accepted, may_be_accepted, unexpected_response
@@ -167,7 +167,7 @@ class Batch:
         self._options = options
         self._compression = compression
         # Each request has a key of its own: this one with a number after it.
-        self._key = checked_key(key, longest=LONGEST_KEY - 10)
+        self._key = checked_key(key, max_length=MAX_KEY_LENGTH - 10)
         self._targets_of = targets_of
         if isinstance(items, Sequence):
             for number, item in enumerate(items):

@@ -18,7 +18,7 @@ from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.responses import parse_response
 from callback_sdk.client.settings import environment_config, hidden, open_connection
 from callback_sdk.client.states import Delivery, TaskSnapshot, TaskSummary
-from callback_sdk.client.submission import Submission
+from callback_sdk.client.submission import TaskSubmission
 from callback_sdk.client.tasks import Task, wait_for_all
 from callback_sdk.parsing import Duration
 from callback_sdk.redaction import Secret, hides_tracebacks, wrap_secret
@@ -482,7 +482,7 @@ class Client(SharedByCopies):
         options: dict[str, Any],
         idempotency_key: str | None,
     ) -> Task:
-        submission = Submission(
+        submission = TaskSubmission(
             algorithm_id=algorithm_id,
             action=action,
             features=features,

@@ -39,7 +39,7 @@ JSON = "application/json"
 _NO_PROXIES = dict.fromkeys(("http", "https", "all"))
 
 
-class _Bearer(AuthBase):
+class _BearerAuth(AuthBase):
     """Puts the token, if any, into a request. With an authenticator, requests never looks into a netrc file."""
 
     def __init__(self, token: Secret[str] | None) -> None:
@@ -87,7 +87,7 @@ class Request:
         return {name: value for name, value in given.items() if value is not None}
 
 
-class _Upload:
+class _BodyFile:
     """A body as the file that requests wants: of known length, read in pieces, and again from the start."""
 
     def __init__(self, body: Body) -> None:
@@ -261,9 +261,9 @@ class ServiceConnection:
                     request.method,
                     self.url + request.path,
                     headers=request.headers | _traced(),
-                    data=None if request.body is None else cast("Any", _Upload(request.body)),
+                    data=None if request.body is None else cast("Any", _BodyFile(request.body)),
                     timeout=self._timeouts_until(request.deadline),
-                    auth=_Bearer(token),
+                    auth=_BearerAuth(token),
                     allow_redirects=False,
                     proxies=cast("Any", self._proxies()),
                     verify=authorities() if self.url.startswith("https:") else True,
@@ -290,7 +290,7 @@ class ServiceConnection:
         if request.deadline is not None:
             return Limits(urllib3.Retry(0, raise_on_redirect=False), request.deadline, self._max_response)
         is_repeated = request.repeatable and request.method == "POST"
-        return Limits(self._repeating if is_repeated else self._careful, most=self._max_response)
+        return Limits(self._repeating if is_repeated else self._careful, max_bytes=self._max_response)
 
     def _timeouts_until(self, deadline: float | None) -> tuple[float, float]:
         if deadline is None:

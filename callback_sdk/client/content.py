@@ -13,7 +13,7 @@ from callback_sdk.errors import ResponseTooLargeError
 _CHUNK = 64 * 1024
 
 
-def content_of(response: requests.Response, url: str, most: float) -> bytes:
+def content_of(response: requests.Response, url: str, max_bytes: float) -> bytes:
     """Read the content of a response, and no more than its bound.
 
     What a refusal has beyond its bound is left out: its status says enough.
@@ -21,7 +21,7 @@ def content_of(response: requests.Response, url: str, most: float) -> bytes:
     Args:
         response: The response, whose head was read.
         url: Which service sent it.
-        most: How many bytes a 2xx may have, decompressed.
+        max_bytes: How many bytes a 2xx may have, decompressed.
 
     Raises:
         ResponseTooLargeError: A 2xx has more.
@@ -34,28 +34,28 @@ def content_of(response: requests.Response, url: str, most: float) -> bytes:
         for chunk in response.iter_content(_CHUNK):
             chunks.append(chunk)
             size += len(chunk)
-            if size > most:
+            if size > max_bytes:
                 break
-    if size > most:
-        raise too_large(url, most)
+    if size > max_bytes:
+        raise too_large(url, max_bytes)
     return b"".join(chunks)
 
 
-def too_large(url: str, most: float) -> ResponseTooLargeError:
+def too_large(url: str, max_bytes: float) -> ResponseTooLargeError:
     """Make the error for a response that exceeds the bound."""
     return ResponseTooLargeError(
-        f"The response of {url} has more than {most:.0f} bytes, and the rest was not read.",
+        f"The response of {url} has more than {max_bytes:.0f} bytes, and the rest was not read.",
         hint="Set CALLBACK_SDK_MAX_RESPONSE_BYTES to a larger number of bytes, or read the result from its target.",
     )
 
 
-def _start_of(response: requests.Response, most: int) -> Iterator[bytes]:
+def _start_of(response: requests.Response, max_bytes: int) -> Iterator[bytes]:
     with contextlib.closing(response):
         try:
             for chunk in response.iter_content(_CHUNK):
-                yield chunk[:most]
-                most -= len(chunk)
-                if most <= 0:
+                yield chunk[:max_bytes]
+                max_bytes -= len(chunk)
+                if max_bytes <= 0:
                     return
         except requests.exceptions.ChunkedEncodingError as error:
             if not is_too_long(error):

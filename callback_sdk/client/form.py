@@ -15,7 +15,7 @@ from callback_sdk.errors import InvalidRequestError, type_name
 from callback_sdk.redaction import Secret, SecretFields, hides_tracebacks
 from callback_sdk.targets.callbacks import Callback
 
-LONGEST_KEY = 255
+MAX_KEY_LENGTH = 255
 """Characters of an idempotency key."""
 
 _SMALL = 64 * 1024
@@ -134,7 +134,7 @@ def whole_number(value: Any) -> int | None:
         return None
 
 
-def checked_key(key: str | None, *, longest: int = LONGEST_KEY) -> str:
+def checked_key(key: str | None, *, max_length: int = MAX_KEY_LENGTH) -> str:
     """Return an idempotency key; a new one when there is none.
 
     Raises:
@@ -142,9 +142,9 @@ def checked_key(key: str | None, *, longest: int = LONGEST_KEY) -> str:
     """
     if key is None:
         return str(uuid.uuid4())
-    if not isinstance(key, str) or not 1 <= len(key) <= longest or not key.isascii() or not key.isprintable():
+    if not isinstance(key, str) or not 1 <= len(key) <= max_length or not key.isascii() or not key.isprintable():
         raise InvalidRequestError(
-            f"idempotency_key is {key!r:.100}.", hint=f"Give 1 to {longest} printable ASCII characters."
+            f"idempotency_key is {key!r:.100}.", hint=f"Give 1 to {max_length} printable ASCII characters."
         )
     # A header's value loses the spaces around it.
     if key != key.strip():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Post = Callable[[str, Secret[dict[str, str]]], ServiceResponse]
 """Sends JSON to a path of the service, without a token."""
 
-_FRESH = 25 * 60.0
+_ACCESS_TOKEN_SECONDS = 25 * 60.0
 """Seconds that an access token is used for, a little less than it lives: a refusal in the middle of a large upload
 may be seen as a broken connection only."""
 
@@ -158,7 +158,7 @@ class Login:
         if "refresh" in answer.data:
             # A service that rotates refresh tokens gives a new one with each access token.
             self._refresh = _member(answer, "refresh")
-        self._stale_at = time.monotonic() + _FRESH
+        self._stale_at = time.monotonic() + _ACCESS_TOKEN_SECONDS
         return self._access
 
 

@@ -14,7 +14,7 @@ _WHOLE = 100
 _FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
 _FORMAT_WITHOUT_END = "{desc} {elapsed}{postfix}"
 
-_KEPT_INTERVAL = 2.0
+_LOG_INTERVAL = 2.0
 """Seconds between two drawings where each of them stays: in the output of a notebook without ipywidgets, in its log."""
 
 
@@ -56,7 +56,7 @@ class ProgressBar:
     def _is_due(self, state: tuple[int, str]) -> bool:
         now, interval = time.monotonic(), self._bar.mininterval
         if self._stays:
-            interval = max(interval, _KEPT_INTERVAL)
+            interval = max(interval, _LOG_INTERVAL)
         if now - self._drawn_at < interval or (self._stays and state == self._drawn):
             return False
         self._drawn, self._drawn_at = state, now

@@ -28,7 +28,7 @@ from callback_sdk.transport.retry import parse_retry_after
 
 T = TypeVar("T")
 
-_LONGEST_MESSAGE = 1000
+_MAX_MESSAGE = 1000
 _WORD = re.compile(r"[^\s\"'<>]+")
 
 _NOTHING: Secret[tuple[str, ...]] = Secret(())
@@ -89,14 +89,14 @@ def read(
     Raises:
         ServiceError: It is a refusal, or no JSON.
     """
-    said = _Said(response, content, hidden)
+    facts = _ResponseFacts(response, content, hidden)
     if 200 <= response.status_code < 300:
-        return ServiceResponse(content if as_file else _json(content, url, said), said.request_id)
-    raise _refusal(said)
+        return ServiceResponse(content if as_file else _json(content, url, facts), facts.request_id)
+    raise _refusal(facts)
 
 
 @define(frozen=True)
-class _Said:
+class _ResponseFacts:
     """The texts of a response that may get into an error: printable, short, and without credentials.
 
     No other function reads a header or the reason phrase, because a server or a proxy may quote the token anywhere.
@@ -147,7 +147,7 @@ def _utf8(text: str | bytes) -> str:
 def _scrubbed(text: str, hidden: Secret[tuple[str, ...]]) -> str:
     # Before the text is cut: the first part of a token is a credential too.
     text = _printable(_without(text, hidden))
-    return _WORD.sub(_without_credentials, text)[:_LONGEST_MESSAGE]
+    return _WORD.sub(_without_credentials, text)[:_MAX_MESSAGE]
 
 
 def _without(text: str, hidden: Secret[tuple[str, ...]]) -> str:
@@ -171,18 +171,18 @@ def _without_userinfo(text: str) -> str:
     return f"{scheme + slashes if slashes else ''}{HIDDEN}@{host}" if at and ":" in userinfo else text
 
 
-def _json(content: bytes, url: str, said: _Said) -> Any:
+def _json(content: bytes, url: str, facts: _ResponseFacts) -> Any:
     try:
         return decode(content)
     except ValueError as error:
         reason = _printable(str(error))
-    kind = said.content_type or "a body without a Content-Type"
+    kind = facts.content_type or "a body without a Content-Type"
     is_json = kind.partition(";")[0].strip().lower() == "application/json"
     raise ServiceError(
-        f"{url} answered {said.status} with {kind} that can't be read as JSON: {reason}.",
+        f"{url} answered {facts.status} with {kind} that can't be read as JSON: {reason}.",
         hint="Read the result from its target." if is_json else _WRONG_URL,
-        status=said.status,
-        request_id=said.request_id,
+        status=facts.status,
+        request_id=facts.request_id,
     )
 
 
@@ -206,26 +206,26 @@ def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text).strip()
 
 
-def _refusal(said: _Said) -> ServiceError:
-    status = said.status
+def _refusal(facts: _ResponseFacts) -> ServiceError:
+    status = facts.status
     if status < 400:
         return ServiceError(
             f"The service answered {status}: a redirect, which is not followed, as the token would go along.",
             hint="Give the client the URL of the API itself; mind http or https.",
             status=status,
-            request_id=said.request_id,
+            request_id=facts.request_id,
         )
     kind = _ERRORS.get(status, InvalidRequestError if status < 500 else ServiceError)
-    reason = sentence(said.reason or "no reason given")
-    delay = parse_retry_after(said.retry_after)
-    known = f" Its id of the request is {said.request_id}." if said.request_id and status >= 500 else ""
+    reason = sentence(facts.reason or "no reason given")
+    delay = parse_retry_after(facts.retry_after)
+    known = f" Its id of the request is {facts.request_id}." if facts.request_id and status >= 500 else ""
     return kind(
         f"The service answered {status}: {reason}{known}",
         hint=_HINTS.get(status, "Try again later, and tell the service's operator." if status >= 500 else ""),
         status=status,
-        request_id=said.request_id,
+        request_id=facts.request_id,
         retry_after=None if delay is None else delay.total_seconds(),
-        nothing_accepted=said.nothing_accepted,
+        nothing_accepted=facts.nothing_accepted,
     )
 
 

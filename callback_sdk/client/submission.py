@@ -23,7 +23,7 @@ from callback_sdk.types import FeaturesInput, Parameters, TaskKind
 
 
 @define(frozen=True, kw_only=True)
-class Submission:
+class TaskSubmission:
     """One task to submit; see `Client.run_algorithm`.
 
     Attributes:

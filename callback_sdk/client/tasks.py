@@ -269,26 +269,26 @@ class Task(HTMLRepr):
         try:
             with ProgressBar(f"Task {self.job_id}", wanted=progress) as bar:
 
-                def show(state: TaskSnapshot, trouble: ServiceError | None) -> None:
-                    bar.show(state.progress.fraction, _shown(state, trouble))
+                def show(state: TaskSnapshot, poll_error: ServiceError | None) -> None:
+                    bar.show(state.progress.fraction, _shown(state, poll_error))
 
-                self._wait_for_end(Waiting(end=end, longest_pause=pause, show=show))
+                self._wait_for_end(Waiting(end=end, max_interval=pause, show=show))
                 end = min(end, time.monotonic() + for_deliveries)
                 if self.delivering and time.monotonic() < end:
-                    self._wait_for_deliveries(Waiting(end=end, longest_pause=pause, show=show))
+                    self._wait_for_deliveries(Waiting(end=end, max_interval=pause, show=show))
             return self
         except KeyboardInterrupt:
             pass
         raise KeyboardInterrupt(f"The task continues. {self._retry_hint()}")
 
     def _wait_for_end(self, waiting: Waiting) -> None:
-        _, trouble = waiting.until(lambda state: state.ended, self._ask, self._state)
+        _, poll_error = waiting.until(lambda state: state.ended, self._ask, self._state)
         if not self.ended:
             raise TaskTimeoutError(
                 f"The task {self.job_id} has not ended in time; it is {self.status} and continues.",
                 hint=self._retry_hint(),
                 job_id=self.job_id,
-            ) from trouble
+            ) from poll_error
 
     def _wait_for_deliveries(self, waiting: Waiting) -> None:
         waiting.until(lambda state: not state.delivering, self._ask, self._state)
@@ -359,8 +359,8 @@ def _detached_task(kind: type[Task], state: TaskSnapshot) -> Task:
     return kind(cast("ServiceAPI", api), state)
 
 
-def _shown(state: TaskSnapshot, trouble: ServiceError | None) -> str:
-    if trouble is not None:
+def _shown(state: TaskSnapshot, poll_error: ServiceError | None) -> str:
+    if poll_error is not None:
         return "the service doesn't respond"
     if state.ended:
         return "delivering" if state.delivering else state.status

@@ -34,7 +34,7 @@ from callback_sdk.redaction import SecretURL
 from callback_sdk.transport.connect import connect_happy_eyeballs, resolve, time_left
 from callback_sdk.transport.retry import is_retryable, parse_retry_after
 
-LONGEST_RETRY_AFTER = 30.0
+MAX_RETRY_AFTER = 30.0
 """Seconds, at most, that a service's `Retry-After` is waited for before the next attempt."""
 
 IDLE_LIMIT = 20.0
@@ -57,7 +57,7 @@ class ResponseTooLong(OSError):  # noqa: N818 - its user sees a ResponseTooLarge
 
 
 @define
-class Progress:
+class SendProgress:
     """How far the attempts of one request came.
 
     Attributes:
@@ -75,14 +75,14 @@ class Limits:
     Attributes:
         retries: Which failures are followed by another attempt.
         deadline: When the request ends at the latest, by the monotonic clock.
-        most: How many bytes of a 2xx are read.
+        max_bytes: How many bytes of a 2xx are read.
         progress: What becomes of it.
     """
 
     retries: urllib3.Retry
     deadline: float = float("inf")
-    most: float = float("inf")
-    progress: Progress = field(factory=Progress)
+    max_bytes: float = float("inf")
+    progress: SendProgress = field(factory=SendProgress)
 
 
 _NO_RETRIES = Limits(urllib3.Retry(0))
@@ -127,7 +127,7 @@ class Retry(urllib3.Retry):
     def parse_retry_after(self, retry_after: str) -> float:
         """Return the seconds that the service asks to wait, within bounds; one when that can't be read."""
         delay = parse_retry_after(retry_after)
-        return 1.0 if delay is None else min(delay.total_seconds(), LONGEST_RETRY_AFTER)
+        return 1.0 if delay is None else min(delay.total_seconds(), MAX_RETRY_AFTER)
 
 
 class CarefulRetry(Retry):
@@ -162,7 +162,7 @@ def retry_policy(kind: type[Retry], retries: int, methods: set[str]) -> Retry:
 
 def new_session() -> requests.Session:
     """Return a session that threads may share."""
-    session = _Session()
+    session = _ServiceSession()
     session.headers["User-Agent"] = f"callback-sdk/{__version__}"
     # A shared cookie jar is the one part of a session that threads would fight over.
     session.cookies = RequestsCookieJar(DefaultCookiePolicy(allowed_domains=[]))
@@ -172,7 +172,7 @@ def new_session() -> requests.Session:
     return session
 
 
-class _Session(requests.Session):
+class _ServiceSession(requests.Session):
     """A session that follows no redirect, and so neither parses its Location nor reads its content whole."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
@@ -212,10 +212,10 @@ def _bounded(pool: type[Any]) -> type[Any]:
     dials_itself = plain._new_conn is not HTTPConnection._new_conn
     mixins = (_BoundedConnection,) if dials_itself else (_DialedConnection, _BoundedConnection)
     connection = type(plain.__name__, (*mixins, plain), {})
-    return type(pool.__name__, (pool,), {"ConnectionCls": connection, "QueueCls": _Idle})
+    return type(pool.__name__, (pool,), {"ConnectionCls": connection, "QueueCls": _IdleConnections})
 
 
-class _Idle:
+class _IdleConnections:
     """The idle connections of one pool, the last used first. It needs no lock, so it can't be locked after a fork.
 
     Unlike `queue.LifoQueue` it is never full: urllib3 would log a warning for every connection above the limit.
@@ -224,7 +224,7 @@ class _Idle:
     def __init__(self, maxsize: int = 0) -> None:
         self._connections: deque[tuple[float, Any]] = deque()
         # Two processes that use one connection read each other's responses.
-        after_fork(self, _Idle.close_all)
+        after_fork(self, _IdleConnections.close_all)
 
     def get(self, block: bool = False, timeout: float | None = None) -> Any:
         try:
@@ -286,7 +286,7 @@ class _BoundedConnection:
             # Here, as urllib3 reads the refusals that it retries after by itself, and the whole of each.
             limits = _limits.get()
             self._file.in_head = False
-            self._file.left = 2 * limits.most + _MAX_HEAD if 200 <= self.status < 300 else MAX_REFUSAL
+            self._file.left = 2 * limits.max_bytes + _MAX_HEAD if 200 <= self.status < 300 else MAX_REFUSAL
 
     def endheaders(self: Any, *args: Any, **kwargs: Any) -> None:
         # Sends the head, and connects before that, unless urllib3 did: over TLS it always does.
@@ -336,7 +336,7 @@ class _BoundedFile(io.RawIOBase):
     def __init__(self, sock: Any, deadline: float) -> None:
         self._sock = sock
         self._raw = sock.makefile("rb", buffering=0)
-        self._longest = sock.gettimeout() or float("inf")
+        self._timeout = sock.gettimeout() or float("inf")
         self._deadline = deadline
         self.left: float = _MAX_HEAD
         self.in_head = True
@@ -345,7 +345,7 @@ class _BoundedFile(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        seconds = min(self._longest, time_left(self._deadline))
+        seconds = min(self._timeout, time_left(self._deadline))
         self._sock.settimeout(None if seconds == float("inf") else seconds)
         count: int | None = self._raw.readinto(buffer)
         self.left -= count or 0

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from attrs import define
 
 from callback_sdk.client.states import TaskSnapshot
-from callback_sdk.client.transport import LONGEST_RETRY_AFTER
+from callback_sdk.client.transport import MAX_RETRY_AFTER
 from callback_sdk.errors import ServiceConnectionError, ServiceError
 from callback_sdk.redaction import strip_traceback
 from callback_sdk.transport.retry import is_retryable
@@ -22,10 +22,10 @@ Show = Callable[[TaskSnapshot, "ServiceError | None"], object]
 _FIRST_PAUSE = 0.1
 _GROWTH = 1.5
 
-_LAST_QUESTION = 0.5
+_LAST_REQUEST_TIME = 0.5
 """Seconds that are left for the last question. The first one may take as long, however short the wait."""
 
-_TOO_SHORT = 0.05
+_MIN_REQUEST_TIME = 0.05
 """Seconds that no question is asked in."""
 
 
@@ -35,13 +35,13 @@ class Waiting:
 
     Attributes:
         end: When to stop, by the monotonic clock.
-        longest_pause: Seconds between two questions, at most, unless the service asks for more.
+        max_interval: Seconds between two questions, at most, unless the service asks for more.
         show: Shows each state.
     """
 
     end: float
-    longest_pause: float = 2.0
-    show: Show = lambda state, trouble: None
+    max_interval: float = 2.0
+    show: Show = lambda state, poll_error: None
 
     def until(
         self, condition: Callable[[TaskSnapshot], bool], ask: Ask, state: TaskSnapshot
@@ -59,24 +59,24 @@ class Waiting:
         Raises:
             ServiceError: The service doesn't know the task, or rejects the request.
         """
-        pause = min(_FIRST_PAUSE, self.longest_pause)
-        deadline = max(self.end, time.monotonic() + _LAST_QUESTION)
+        pause = min(_FIRST_PAUSE, self.max_interval)
+        deadline = max(self.end, time.monotonic() + _LAST_REQUEST_TIME)
         while True:
-            trouble: ServiceError | None = None
+            poll_error: ServiceError | None = None
             try:
                 state = ask(deadline)
             except ServiceError as error:
                 if not _may_pass(error):
                     raise
-                trouble = strip_traceback(error)
-            self.show(state, trouble)
+                poll_error = strip_traceback(error)
+            self.show(state, poll_error)
             left = self.end - time.monotonic()
-            if (trouble is None and condition(state)) or left < _TOO_SHORT:
-                return state, trouble
-            asked_for = min(trouble.retry_after or 0.0, LONGEST_RETRY_AFTER) if trouble else 0.0
-            time.sleep(min(max(pause, asked_for), max(left - _LAST_QUESTION, left / 2)))
+            if (poll_error is None and condition(state)) or left < _MIN_REQUEST_TIME:
+                return state, poll_error
+            asked_for = min(poll_error.retry_after or 0.0, MAX_RETRY_AFTER) if poll_error else 0.0
+            time.sleep(min(max(pause, asked_for), max(left - _LAST_REQUEST_TIME, left / 2)))
             deadline = self.end
-            pause = min(pause * _GROWTH, self.longest_pause)
+            pause = min(pause * _GROWTH, self.max_interval)
 
 
 def _may_pass(error: ServiceError) -> bool:

@@ -36,7 +36,7 @@ _REGISTRY = "callback_sdk.examples:registry"
 _ALGORITHM = "thermal-fatigue"
 _JSON = "application/json"
 _TIMEOUT = timedelta(minutes=2)
-_LONGEST_LIST = 4
+_MAX_LIST = 4
 
 
 @define(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class Place:
 
 
 @define(frozen=True, kw_only=True)
-class _Store:
+class _DemoBucket:
     bucket: str
     prefix: str
     client: Any = field(repr=False)
@@ -129,13 +129,13 @@ def shortened(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: shortened(member) for name, member in value.items()}
     if isinstance(value, list):
-        shown = [shortened(item) for item in value[:_LONGEST_LIST]]
-        return [*shown, f"… {len(value) - _LONGEST_LIST} more"] if len(value) > _LONGEST_LIST else shown
+        shown = [shortened(item) for item in value[:_MAX_LIST]]
+        return [*shown, f"… {len(value) - _MAX_LIST} more"] if len(value) > _MAX_LIST else shown
     return value
 
 
 def _hand_over(
-    client: Client, store: _Store, webhook: WebhookReceiver, temperatures: pandas.DataFrame, console: Console
+    client: Client, store: _DemoBucket, webhook: WebhookReceiver, temperatures: pandas.DataFrame, console: Console
 ) -> tuple[list[Arrival], Sequence[Receipt]]:
     run_id = secrets.token_hex(4)
     put_key, post_key = (f"{store.prefix}{run_id}/{name}.json" for name in ("put", "post"))
@@ -193,7 +193,7 @@ def _progress(task: Task) -> dict[str, Any]:
     return {"completed": task.progress.fraction or 0.0, "description": task.progress.message or task.status}
 
 
-def _store(place: Place, stack: ExitStack, console: Console) -> _Store:
+def _store(place: Place, stack: ExitStack, console: Console) -> _DemoBucket:
     import boto3
     from botocore.config import Config
 
@@ -202,7 +202,7 @@ def _store(place: Place, stack: ExitStack, console: Console) -> _Store:
         server = stack.enter_context(SeaweedFS())
         bucket = server.create_bucket("results")
         client = stack.enter_context(contextlib.closing(server.client()))
-        return _Store(bucket=bucket, prefix="runs/", client=client, endpoint=server.endpoint_url)
+        return _DemoBucket(bucket=bucket, prefix="runs/", client=client, endpoint=server.endpoint_url)
     with _storage_errors(place.bucket):
         client = boto3.client(
             "s3",
@@ -212,10 +212,10 @@ def _store(place: Place, stack: ExitStack, console: Console) -> _Store:
         )
         stack.enter_context(contextlib.closing(client))
         client.head_bucket(Bucket=place.bucket)
-    return _Store(bucket=place.bucket, prefix=place.prefix, client=client, endpoint=place.endpoint_url)
+    return _DemoBucket(bucket=place.bucket, prefix=place.prefix, client=client, endpoint=place.endpoint_url)
 
 
-def _service(store: _Store, engine: str, stack: ExitStack, console: Console) -> LocalService:
+def _service(store: _DemoBucket, engine: str, stack: ExitStack, console: Console) -> LocalService:
     database = broker = None
     if engine == "celery":
         console.print("Starting a database (PostgreSQL) …")
@@ -241,7 +241,7 @@ def _broker(stack: ExitStack, console: Console) -> str:
     return stack.enter_context(Valkey()).url
 
 
-def _read_back(store: _Store, key: str, wanted: Mapping[str, str]) -> Arrival:
+def _read_back(store: _DemoBucket, key: str, wanted: Mapping[str, str]) -> Arrival:
     with _storage_errors(store.bucket):
         answer = store.client.get_object(Bucket=store.bucket, Key=key)
         with contextlib.closing(answer["Body"]) as stream:
@@ -252,7 +252,7 @@ def _read_back(store: _Store, key: str, wanted: Mapping[str, str]) -> Arrival:
     return Arrival(where=f"s3://{store.bucket}/{key}", body=body, wanted=wanted, found=found)
 
 
-def _remove(store: _Store, keys: Sequence[str], console: Console) -> None:
+def _remove(store: _DemoBucket, keys: Sequence[str], console: Console) -> None:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:

@@ -117,8 +117,8 @@ def _text(value: Any, setting: Setting) -> str:
     try:
         setting.parse(text)
     except ValueError:
-        said = "" if setting.secret else f"{text!r} is invalid. "
-        raise typer.BadParameter(f"{said}Give {setting.takes}.", param_hint=setting.option) from None
+        problem = "" if setting.secret else f"{text!r} is invalid. "
+        raise typer.BadParameter(f"{problem}Give {setting.takes}.", param_hint=setting.option) from None
     return text
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 EXIT_FAILED = 3
 """The algorithm failed."""
 
-_LOOK = 0.2
+_POLL_INTERVAL = 0.2
 """Seconds between looks at the progress."""
 
 
@@ -141,7 +141,7 @@ def _progress_shown(algorithm: AlgorithmVersion, path: Path) -> Iterator[None]:
     ended = threading.Event()
 
     def follow(bar: ProgressBar) -> None:
-        while not ended.wait(_LOOK):
+        while not ended.wait(_POLL_INTERVAL):
             state = read_progress(path)
             if state is not None:
                 bar.show(state["fraction"], state["message"])

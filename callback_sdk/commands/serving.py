@@ -87,7 +87,7 @@ def _exit_code(error: CallbackSDKError) -> int:
     return EXIT_UNAVAILABLE if isinstance(error, (EngineError, StoreUnavailableError, WorkerStartError)) else 1
 
 
-_WORKING = (
+_WORKER_SETTINGS = (
     settings.DATA_DIR,
     settings.DATABASE,
     settings.BLOB_STORAGE,
@@ -111,7 +111,7 @@ _WORKING = (
     settings.HOST,
     settings.PORT,
     settings.ENGINE,
-    *_WORKING,
+    *_WORKER_SETTINGS,
     settings.RETENTION,
     settings.MAX_REQUEST_BYTES,
     settings.MAX_CALLBACKS,
@@ -140,7 +140,9 @@ def serve(registry: RegistryName, *, config: ServiceConfig) -> None:
 
 
 @exit_codes()
-@takes_settings(*_WORKING, settings.HOST, settings.METRICS_PORT, settings.STARTUP_TIMEOUT, settings.STALL_TIMEOUT)
+@takes_settings(
+    *_WORKER_SETTINGS, settings.HOST, settings.METRICS_PORT, settings.STARTUP_TIMEOUT, settings.STALL_TIMEOUT
+)
 def worker(
     registry: RegistryName,
     *,
@@ -182,7 +184,7 @@ def worker(
             [sys.executable, "-m", "callback_sdk.service.worker", registry, ",".join(names)],
             processes=config.processes or default_processes(),
             environment={**os.environ, **given, **(health.variables if health else {})},
-            grace=config.shutdown_timeout,
+            shutdown_timeout=config.shutdown_timeout,
             startup_timeout=config.startup_timeout,
         )
         if health is not None:

@@ -161,7 +161,7 @@ def send(
     result, targets = _result(document, job_id), Secret([item.reveal() for item in _items(target)])
     failure = None
     with (
-        _tries_shown(),
+        _attempts_text(),
         ResultsWriter(
             storage_endpoints=config.storage_endpoints,
             webhook_secrets=config.webhook_secrets,
@@ -348,7 +348,7 @@ def _result(path: Path, job_id: str | None) -> JobResult:
 
 
 @contextmanager
-def _tries_shown() -> Iterator[None]:
+def _attempts_text() -> Iterator[None]:
     """Print the tries that fail, as somebody waits; the last one is an error by itself."""
     log, handler = logging.getLogger("callback_sdk.writer"), logging.StreamHandler()
     handler.addFilter(lambda record: record.levelno == logging.WARNING)

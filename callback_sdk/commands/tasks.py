@@ -124,7 +124,7 @@ def submit(
     if context.args or "://" in features:
         # It may well be a signed URL, so it is not repeated.
         raise typer.BadParameter("Give one file. Name the target with --callback URL.", param_hint="FEATURES")
-    longest = duration(timeout, "--timeout")
+    max_wait = duration(timeout, "--timeout")
     if callbacks_file is not None:
         targets = Secret([*targets.reveal(), *_callbacks(callbacks_file).reveal()])
     with _client(url, token_file) as client, _own_words():
@@ -144,7 +144,7 @@ def submit(
             # On standard error, so that it is known even if the waiting ends early.
             print_line(task.job_id, err=True)
         if wait:
-            task.wait(longest)
+            task.wait(max_wait)
         if as_json:
             print_json(task.to_dict())
         if wait:
@@ -303,7 +303,7 @@ def _cancel(client: Client, job_id: str) -> bool:
         # The next one may go better; after any other error it would not.
         print_error(error)
         return False
-    print_line(f"{job_id} is cancelled.")
+    print_line(f"{job_id} is canceled.")
     return True
 
 

@@ -90,20 +90,20 @@ def _instance(config: ClientConfig, refresh: Secret[str] | None, *, validate: bo
         if validate:
             _validate(client)
         return client
-    made = PlatformClient(config=config, token_refresh=refresh)
+    new_client = PlatformClient(config=config, token_refresh=refresh)
     if validate:
         try:
-            made._connection.verify()
+            new_client._connection.verify()
         except BaseException:
-            made.close()
+            new_client.close()
             raise
     with _instances_lock:
         # Another thread may have made one meanwhile.
         client = _shared(key) if refresh is None else None
         if client is None:
-            client = _instances[key] = made
-    if client is not made:
-        made.close()
+            client = _instances[key] = new_client
+    if client is not new_client:
+        new_client.close()
     return client
 
 

@@ -110,9 +110,9 @@ class PlatformAlgorithm(Algorithm):
         """Wrap a value that the client returns."""
         facts = {name: getattr(algorithm, name) for name in ("id", "name", "description", "evaluations")}
         versions = tuple(PlatformVersion.of(client, algorithm.id, version) for version in algorithm.versions)
-        made = cls(client=client, versions=versions, **facts)
-        object.__setattr__(made, "_runs", _Runs())
-        return made
+        platform_algorithm = cls(client=client, versions=versions, **facts)
+        object.__setattr__(platform_algorithm, "_runs", _Runs())
+        return platform_algorithm
 
     def __str__(self) -> str:
         return self.name

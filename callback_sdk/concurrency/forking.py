@@ -99,9 +99,9 @@ class PerProcess(Generic[T]):
             return value[0]
         with self._lock:
             if self._value is None:
-                made = self._make()
+                new = self._make()
                 # A signal handler may have set the value during the call above.
-                self._value = self._value or (made,)
+                self._value = self._value or (new,)
             return self._value[0]
 
     def pop(self) -> T | None:
@@ -118,7 +118,7 @@ class PerProcess(Generic[T]):
                 self._leave(value[0])
 
 
-_LONGEST_WAIT = 5.0
+_MAX_WAIT = 5.0
 """Maximum number of seconds that a fork waits for `no_fork`."""
 
 no_fork = threading.RLock()
@@ -130,7 +130,7 @@ its own import of that module deadlocks. Python reinitializes the global import 
 
 
 def _wait() -> None:
-    no_fork.acquire(timeout=_LONGEST_WAIT)
+    no_fork.acquire(timeout=_MAX_WAIT)
 
 
 def _end_wait() -> None:

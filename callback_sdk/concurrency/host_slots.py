@@ -21,7 +21,7 @@ SLOW = 2.0
 _REMEMBERED = 500
 """Maximum number of remembered unresponsive hosts, oldest dropped first. SQLite allows 999 parameters in a query."""
 
-_MOST = 3
+_MAX_ATTEMPTS_FACTOR = 3
 """Maximum number of running attempts, as a multiple of the slots: attempts at unresponsive hosts are extra."""
 
 
@@ -72,7 +72,7 @@ class HostSlots:
     @property
     def free(self) -> int:
         """Number of attempts that may start at hosts that are not full."""
-        return max(0, min(self._slots - self._responding(), self._slots * _MOST - len(self._running)))
+        return max(0, min(self._slots - self._responding(), self._slots * _MAX_ATTEMPTS_FACTOR - len(self._running)))
 
     @property
     def free_any_host(self) -> int:

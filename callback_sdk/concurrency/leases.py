@@ -18,19 +18,19 @@ LEASE_DURATION = timedelta(seconds=20)
 
 
 def run_heartbeat(
-    beat: Callable[[], None], *, wait: Callable[[], bool], failed: Callable[[Exception], object]
+    renew: Callable[[], None], *, wait: Callable[[], bool], failed: Callable[[Exception], object]
 ) -> None:  # fmt: skip
     """Send heartbeats until `wait` returns True.
 
     An error doesn't end the loop: the next heartbeat may still be in time.
 
     Args:
-        beat: Renews the leases.
+        renew: Renews the leases.
         wait: Waits for the time of the next heartbeat, and returns whether to stop.
         failed: Called with the error of a heartbeat that failed.
     """
     while not wait():
         try:
-            beat()
+            renew()
         except Exception as error:  # noqa: BLE001, PERF203 - one round in seconds
             failed(error)

@@ -17,7 +17,7 @@ from callback_sdk.concurrency.forking import PerProcess
 T = TypeVar("T")
 R = TypeVar("R")
 
-_RESTING = 32
+_MAX_IDLE = 32
 """Maximum number of idle threads in the pool."""
 
 
@@ -25,13 +25,13 @@ class Parallel:
     """A pool of threads for parallel calls. Rounds are independent: slow calls of one don't delay another.
 
     Args:
-        most: Maximum number of concurrent calls of one round.
+        max_concurrent: Maximum number of concurrent calls of one round.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_concurrent: int) -> None:
+        self._max_concurrent = max_concurrent
         # No thread survives a fork.
-        self._resting: PerProcess[deque[_Helper]] = PerProcess(deque)
+        self._idle: PerProcess[deque[_Helper]] = PerProcess(deque)
 
     def map(self, call: Callable[[T], R], items: Iterable[T]) -> list[R]:
         """Call a function with each item in parallel, and return the results in the order of the items.
@@ -42,7 +42,7 @@ class Parallel:
         round_ = _Round(call, list(items))
         helpers = 0
         try:
-            while helpers < min(self._most, round_.size) - 1 and self._start(round_):
+            while helpers < min(self._max_concurrent, round_.size) - 1 and self._start(round_):
                 helpers += 1
             return round_.finish(helpers)
         except BaseException as error:
@@ -53,21 +53,21 @@ class Parallel:
 
     def close(self) -> None:
         """Stop the idle threads."""
-        resting = self._resting.get()
+        idle = self._idle.get()
         ended = []
-        while resting:
-            helper = resting.pop()
+        while idle:
+            helper = idle.pop()
             helper.end()
             ended.append(helper)
         for helper in ended:
             helper.join()
 
     def _start(self, round_: _Round[Any, Any]) -> bool:
-        resting = self._resting.get()
+        idle = self._idle.get()
         try:
-            helper = resting.pop()
+            helper = idle.pop()
         except IndexError:
-            helper = _Helper(resting)
+            helper = _Helper(idle)
             try:
                 helper.start()
             except RuntimeError:
@@ -104,15 +104,15 @@ class _Round(Generic[T, R]):
                 if not isinstance(error, Exception):
                     self.stop(error)
 
-    def help(self, helper: threading.Thread, rest: Callable[[], bool]) -> bool:
-        """Make calls in a helper thread, then return the result of `rest`, which is called before the round ends."""
+    def help(self, helper: threading.Thread, return_to_pool: Callable[[], bool]) -> bool:
+        """Make calls in a helper thread, then the callback before the round ends; return its result."""
         # Registered before it takes a call: after `stop`, `wait` waits for all helpers that may have one.
         self._helpers.add(helper)
         self.work()
-        rests = rest()
+        is_pooled = return_to_pool()
         self._helpers.discard(helper)
         self._helped.put(None)
-        return rests
+        return is_pooled
 
     def finish(self, helpers: int) -> list[R]:
         """Make the remaining calls, wait for the helpers, and return the results."""
@@ -148,13 +148,13 @@ class _Helper(threading.Thread):
     It is a daemon thread, because idle threads must not keep the process alive. The caller of a round waits for it.
 
     Args:
-        resting: The idle threads of the pool.
+        idle: The idle threads of the pool.
     """
 
-    def __init__(self, resting: deque[_Helper]) -> None:
+    def __init__(self, idle: deque[_Helper]) -> None:
         super().__init__(name="callback-sdk", daemon=True)
         self._inbox: queue.SimpleQueue[_Round[Any, Any] | None] = queue.SimpleQueue()
-        self._resting = resting
+        self._idle = idle
 
     def give(self, round_: _Round[Any, Any]) -> None:
         """Assign the thread to a round."""
@@ -167,13 +167,13 @@ class _Helper(threading.Thread):
     def run(self) -> None:
         """Process rounds until `end` is called or the pool is full."""
         while (round_ := self._inbox.get()) is not None:
-            rests = round_.help(self, self._rest)
+            is_pooled = round_.help(self, self._return_to_pool)
             del round_
-            if not rests:
+            if not is_pooled:
                 return
 
-    def _rest(self) -> bool:
-        if len(self._resting) >= _RESTING:
+    def _return_to_pool(self) -> bool:
+        if len(self._idle) >= _MAX_IDLE:
             return False
-        self._resting.append(self)
+        self._idle.append(self)
         return True

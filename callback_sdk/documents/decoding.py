@@ -18,7 +18,7 @@ _SIMPLIFIED = bytes.maketrans(b"123456789-:[ \n\r\t", b"0" * 9 + b"," * 7)
 _LONG = b"0" * 19
 """Shortest run of digits that may exceed 64 bits: -2**63 has 19 digits."""
 
-MOST_DIGITS = 4300
+MAX_DIGITS = 4300
 """Maximum digits of an integer that every Python version converts from text."""
 
 
@@ -65,8 +65,8 @@ def _decode_exactly(data: bytes) -> Any:
 
 def _bounded(text: str) -> int:
     # Python has this limit too (CVE-2020-10735), but its error suggests raising the limit.
-    if len(text) > MOST_DIGITS:
-        raise ValueError(f"an integer in it has more than {MOST_DIGITS} digits")
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"an integer in it has more than {MAX_DIGITS} digits")
     return int(text)
 
 

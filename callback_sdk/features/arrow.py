@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _NAMELESS = re.compile(r"__index_level_[0-9]+__")
 """Column name that pandas gives to an unnamed index in Arrow and Parquet."""
 
-_DEEPEST = 32
+_MAX_DEPTH = 32
 """Maximum nesting depth of a type. pyarrow processes types recursively."""
 
 _PLAIN = frozenset(
@@ -60,7 +60,7 @@ _CHANGED = {
 """Conversions to equivalent types that every pyarrow version can write and convert to Python values."""
 
 _MOMENTS = re.compile(r"(timestamp|duration)\[")
-_LONGEST = 200
+_MAX_LENGTH = 200
 """Maximum number of characters of pyarrow's message in an error: it may quote the data."""
 
 
@@ -160,8 +160,8 @@ def normalized_type(name: str, kind: Any, depth: int = 0) -> Any:
     """
     pa = library()
     text = str(kind) if not pa.types.is_nested(kind) else ""
-    if depth == _DEEPEST:
-        raise refused(name, f"it is nested deeper than {_DEEPEST} levels", hint="Send it flatter.")
+    if depth == _MAX_DEPTH:
+        raise refused(name, f"it is nested deeper than {_MAX_DEPTH} levels", hint="Send it flatter.")
     if text in _PLAIN or pa.types.is_fixed_size_binary(kind):
         return kind
     if text in _CHANGED:
@@ -201,8 +201,8 @@ def _normalized_field(name: str, field: Any, depth: int) -> Any:
 
 
 def _no_type(name: str, kind: str) -> FeaturesError:
-    hint = next((hint for word, hint in _ADVICE.items() if word in kind), _USUAL_ADVICE)
-    return refused(name, f"features have no type {kind[:_LONGEST]}", hint=hint)
+    hint = next((hint for word, hint in _ADVICE.items() if word in kind), _DEFAULT_ADVICE)
+    return refused(name, f"features have no type {kind[:_MAX_LENGTH]}", hint=hint)
 
 
 def indexed(columns: Mapping[str, Any], metadata: Mapping[bytes, bytes] | None, rows: int) -> dict[str, Any]:
@@ -300,7 +300,7 @@ _ADVICE = {
     "month_day_nano": "Give months, days and nanoseconds as columns of their own, or a duration.",
 }
 
-_USUAL_ADVICE = "Cast the column to numbers, strings, dates, or lists or structs of these."
+_DEFAULT_ADVICE = "Cast the column to numbers, strings, dates, or lists or structs of these."
 
 
 def _check_moments(name: str, array: Any) -> None:

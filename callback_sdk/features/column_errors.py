@@ -10,10 +10,10 @@ from callback_sdk.errors import CallbackSDKError, FeaturesError
 SHOWN = 60
 """Maximum number of characters of a value in an error."""
 
-_LONGEST = 200
+_MAX_LENGTH = 200
 """Maximum number of characters of a library's message in an error: it may quote the data."""
 
-USUAL_HINT = "Give it values of one type that Arrow and Python both hold."
+DEFAULT_HINT = "Give it values of one type that Arrow and Python both hold."
 
 
 class MisfitError(Exception):
@@ -60,8 +60,8 @@ def explained(name: str | None, row: int | None = None) -> Iterator[None]:
         raise
     except Exception as error:
         if name is None:
-            raise FeaturesError(f"The features can't be read: {reason(error)}.", hint=USUAL_HINT) from error
-        raise refused(name, reason(error), row=row, hint=USUAL_HINT) from error
+            raise FeaturesError(f"The features can't be read: {reason(error)}.", hint=DEFAULT_HINT) from error
+        raise refused(name, reason(error), row=row, hint=DEFAULT_HINT) from error
 
 
 def shown(value: object) -> str:
@@ -75,7 +75,7 @@ def shown(value: object) -> str:
 
 def reason(error: Exception) -> str:
     try:
-        text = " ".join(str(error).split())[:_LONGEST].rstrip(".")
+        text = " ".join(str(error).split())[:_MAX_LENGTH].rstrip(".")
     except Exception:  # noqa: BLE001 - a foreign class
         text = ""
     return text or type(error).__name__

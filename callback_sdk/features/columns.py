@@ -21,8 +21,8 @@ from attrs import define, field
 from callback_sdk.errors import FeaturesError
 from callback_sdk.features.cells import EXACT, plain_value
 from callback_sdk.features.column_errors import (
+    DEFAULT_HINT,
     SHOWN,
-    USUAL_HINT,
     MisfitError,
     explained,
     is_unicode,
@@ -31,10 +31,10 @@ from callback_sdk.features.column_errors import (
     shown,
 )
 
-_DEEPEST = 20
+_MAX_DEPTH = 20
 """Maximum nesting depth of lists and objects. pyarrow and Parquet process them recursively."""
 
-_MOST_MEMBERS = 10_000
+_MAX_MEMBERS = 10_000
 """Maximum number of distinct keys of the objects in one column: each becomes a Parquet column."""
 
 _EXACT_FLOAT = 2**53
@@ -159,7 +159,7 @@ def _at(row: int, function: Callable[[Any], Any], value: Any) -> Any:
     except MemoryError:
         raise
     except Exception as error:
-        raise MisfitError(row, f"its value can't be read, {reason(error)}", USUAL_HINT) from error
+        raise MisfitError(row, f"its value can't be read, {reason(error)}", DEFAULT_HINT) from error
 
 
 def _kind_of(kind: type) -> str:
@@ -331,7 +331,7 @@ def _dicts(name: str, values: list[Any], depth: int) -> Column:
             rows, members = found.setdefault(str(key), ([], []))
             rows.append(row)
             members.append(member)
-    if not 0 < len(found) <= _MOST_MEMBERS:
+    if not 0 < len(found) <= _MAX_MEMBERS:
         row = next(row for row, value in enumerate(values) if value is not None)
         raise MisfitError(row, f"the objects of the column have {len(found)} different keys", "Give them 1 to 10000.")
     copies: list[Any] = [None if value is None else {} for value in values]
@@ -350,9 +350,9 @@ def _members(key: str, rows: list[int], members: list[Any], copies: list[Any], d
 
 
 def _check_depth(values: list[Any], depth: int) -> None:
-    if depth == _DEEPEST:
+    if depth == _MAX_DEPTH:
         row = next(row for row, value in enumerate(values) if value is not None)
-        raise MisfitError(row, f"it is nested deeper than {_DEEPEST} levels", "Send it flatter.")
+        raise MisfitError(row, f"it is nested deeper than {_MAX_DEPTH} levels", "Send it flatter.")
 
 
 _CHECKS: dict[str, Callable[[str, list[Any], int], Column]] = {

@@ -14,7 +14,7 @@ from callback_sdk.features.cells import ONE_OF_BOTH
 from callback_sdk.features.column_errors import explained, refused, shown
 from callback_sdk.features.columns import check_names, checked
 
-_MOST_VALUES = 12_000_000
+_MAX_VALUES = 12_000_000
 """Maximum number of values of sparse records. The service accepts no more of them as JSON."""
 
 
@@ -113,7 +113,7 @@ def _from_records(features: Sequence[Any]) -> dict[str, Any]:
     check_names(list(names))
     if not names:
         raise empty("The records of the features have no columns.")
-    if len(names) * len(features) > _MOST_VALUES > sum(map(len, features)):
+    if len(names) * len(features) > _MAX_VALUES > sum(map(len, features)):
         raise FeaturesError(
             f"The features have {len(features)} records with {len(names)} columns between them.",
             hint="Give all records the same columns.",

@@ -33,7 +33,7 @@ _MAX_CHUNKS = 100_000
 
 _MAX_ROWS = 2**31
 
-_LONGEST_REASON = 300
+_MAX_REASON = 300
 """Maximum number of characters of pyarrow's message in an error: it may quote the file."""
 
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8, "BYTE_ARRAY": 4}
@@ -108,7 +108,7 @@ def _parquet() -> Any:
 
 
 def _reason(error: BaseException) -> str:
-    return str(error).strip()[:_LONGEST_REASON].rstrip(".")
+    return str(error).strip()[:_MAX_REASON].rstrip(".")
 
 
 def _check_frame(source: Path | bytes) -> None:

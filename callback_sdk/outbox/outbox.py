@@ -360,7 +360,7 @@ class _ProcessState:
 
     def reclaim_claims(self) -> None:
         """Release the claims of processes that have ended."""
-        for owner in self.store.reclaim(self.owner.is_gone, self.sender.held()):
+        for owner in self.store.reclaim(self.owner.is_gone, self.sender.sending()):
             logger.warning("claims of a process that has ended are released; its deliveries are due again")
             self.owner.forget(owner)
 

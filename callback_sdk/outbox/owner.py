@@ -15,7 +15,7 @@ from callback_sdk.errors import OutboxError
 
 _SUFFIX = ".lock"
 
-_OLD = 24 * 60 * 60.0
+_LOCK_FILE_AGE = 24 * 60 * 60.0
 """Minimum age in seconds of lock files without claims that are checked and removed."""
 
 
@@ -90,7 +90,7 @@ class ClaimOwner:
         """Remove lock files of processes that ended without a claim."""
         for path in self._folder.glob(f"*{_SUFFIX}"):
             with contextlib.suppress(OSError):
-                old = time.time() - path.stat().st_mtime > _OLD
+                old = time.time() - path.stat().st_mtime > _LOCK_FILE_AGE
                 if old and self.is_gone(path.name.removesuffix(_SUFFIX)) is not False:
                     path.unlink()
 

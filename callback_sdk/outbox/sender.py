@@ -110,7 +110,7 @@ class OutboxSender:
         self._attempts.drop_claims()
         self._parallel.close()
 
-    def held(self) -> list[str]:
+    def sending(self) -> list[str]:
         """Return the ids of deliveries with a running attempt."""
         return list(self._attempts.claims())
 

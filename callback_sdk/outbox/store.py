@@ -200,12 +200,12 @@ class OutboxStore:
                 "UPDATE deliveries SET lease_expires_at = ? WHERE id = ? AND owner = ? AND claim = ?", rows
             )
 
-    def reclaim(self, is_gone: Callable[[str], bool | None], held: Collection[str]) -> list[str]:
+    def reclaim(self, is_gone: Callable[[str], bool | None], sending: Collection[str]) -> list[str]:
         """Release the claims of processes that have ended, and claims whose lease has expired.
 
         Args:
             is_gone: Returns whether an owner's process has ended; None if unknown, so that only the lease decides.
-            held: Ids of the deliveries that this process is sending.
+            sending: Ids of the deliveries that this process is sending.
 
         Returns:
             The owners that have ended.
@@ -215,15 +215,15 @@ class OutboxStore:
             "WHERE owner IS NOT NULL GROUP BY owner"
         )
         now = time.time()
-        fates = {row["owner"]: None if row["owner"] == self._owner else is_gone(row["owner"]) for row in rows}
-        gone = [owner for owner, fate in fates.items() if fate]
-        unsure = [row["owner"] for row in rows if fates[row["owner"]] is None and _is_expired(row, now)]
+        ended_by_owner = {row["owner"]: None if row["owner"] == self._owner else is_gone(row["owner"]) for row in rows}
+        gone = [owner for owner, has_ended in ended_by_owner.items() if has_ended]
+        unsure = [row["owner"] for row in rows if ended_by_owner[row["owner"]] is None and _is_expired(row, now)]
         if gone or unsure:
             change = "UPDATE deliveries SET owner = NULL, lease_expires_at = NULL, next_attempt_at = ?, error = ?"
             with self._database.transaction() as connection:
                 for owner in gone:
                     connection.execute(f"{change} WHERE owner = ?", (now, LOST_CLAIM_ERROR, owner))
-                mine = list(held)
+                mine = list(sending)
                 expired = "(lease_expires_at < ? OR lease_expires_at > ?)"
                 for owner in unsure:
                     query = f"{change} WHERE owner = ? AND {expired} AND id NOT IN ({_marks(mine)})"

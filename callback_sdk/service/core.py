@@ -87,23 +87,24 @@ class TaskService:
             StoreUnavailableError: The database can't be written. Nothing is accepted.
             BlobStorageError: The features can't be stored. Nothing is accepted.
         """
-        kept: list[str] = []
+        stored_ids: list[str] = []
         try:
-            firsts: dict[Path, str] = {}
+            first_copies: dict[Path, str] = {}
             # Before any features are moved to blob storage.
             sizes = [_size(item.features) for item in received]
             submissions = [
-                evolve(self._kept(item, kept, firsts), size=size) for item, size in zip(received, sizes, strict=True)
+                evolve(self._store_features(item, stored_ids, first_copies), size=size)
+                for item, size in zip(received, sizes, strict=True)
             ]
             accepted = self.store.tasks.submit(submissions, key, max_bytes=max_bytes)
         except StoreUnavailableError:
             # The transaction may have been committed anyway. Housekeeping removes features without a task.
             raise
         except BaseException:
-            self._forget(*kept)
+            self._remove_features(*stored_ids)
             raise
         new = {task.job_id for task in accepted if task.created_at is not None}
-        self._forget(*(job_id for job_id in kept if job_id not in new))
+        self._remove_features(*(job_id for job_id in stored_ids if job_id not in new))
         TASKS_ACCEPTED.inc(len(new))
         self.runtime.wakeup.set()
         return accepted
@@ -117,7 +118,7 @@ class TaskService:
         status = self.store.tasks.cancel(job_id)
         if status is not None:
             self.engine.cancel(job_id)
-            self._forget(job_id)
+            self._remove_features(job_id)
             self.runtime.wakeup.set()
         return status
 
@@ -142,23 +143,23 @@ class TaskService:
         self.blobs.check()
         self.engine.check()
 
-    def _kept(self, item: TaskRequest, kept: list[str], firsts: dict[Path, str]) -> Submission:
+    def _store_features(self, item: TaskRequest, stored_ids: list[str], first_copies: dict[Path, str]) -> Submission:
         if isinstance(item.features, bytes):
             return evolve(item.submission, features=item.features)
         job_id = item.submission.task.job_id
         # Each task has features of its own, which are deleted when it ends; the first of those that share a file moves
         # it, the others copy it.
-        first = firsts.get(item.features)
+        first = first_copies.get(item.features)
         if first is not None:
-            kept.append(job_id)
+            stored_ids.append(job_id)
             self.blobs.copy(features_name(first), features_name(job_id))
         else:
-            kept.append(job_id)
-            firsts[item.features] = job_id
+            stored_ids.append(job_id)
+            first_copies[item.features] = job_id
             self.blobs.keep(item.features, features_name(job_id))
         return item.submission
 
-    def _forget(self, *job_ids: str) -> None:
+    def _remove_features(self, *job_ids: str) -> None:
         for job_id in job_ids:
             self._removals.remove(features_name(job_id))
 

@@ -22,14 +22,14 @@ _log = logging.getLogger(__name__)
 AGAIN_AFTER = 15.0
 """Seconds after which an id that was dispatched but not claimed counts as lost and is dispatched again."""
 
-_LONGEST_SLEEP = 5.0
+_MAX_SLEEP = 5.0
 """Maximum seconds between checks of the store."""
 
 _FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 10.0
+_MAX_PAUSE = 10.0
 """Maximum seconds between retries while the store or the engine is unavailable."""
 
-_LONGEST_ROUND = 180.0
+_ROUND_TIMEOUT = 180.0
 """Seconds after which a check counts as hanging: more than the sum of the database's and the broker's timeouts."""
 
 _SHORT_SLEEP = 0.25
@@ -38,10 +38,10 @@ _SHORT_SLEEP = 0.25
 _PAUSE = 0.01
 """Minimum seconds between two checks, so that several wakeups share one."""
 
-_WATCH = 2.0
+_LEASE_CHECK_INTERVAL = 2.0
 """Minimum seconds between checks for expired leases."""
 
-_PATIENCE = 10.0
+_MAX_GAP = 10.0
 """Maximum gap between two checks, or clock skew, in seconds, with which missing heartbeats still count."""
 
 
@@ -73,8 +73,8 @@ class Watch:
             clock: The current time of the database's clock, in seconds.
         """
         passed = moment - self._seen_at
-        self.clock_was_set = self._seen_at > 0 and abs(clock - self._clock - passed) > _PATIENCE
-        if self._since is None or passed > _PATIENCE or self.clock_was_set:
+        self.clock_was_set = self._seen_at > 0 and abs(clock - self._clock - passed) > _MAX_GAP
+        if self._since is None or passed > _MAX_GAP or self.clock_was_set:
             self._since = moment
         self._seen_at, self._clock = moment, clock
         return moment - self._since
@@ -104,7 +104,7 @@ class Dispatcher:
         self._outage = OutageLog(_log, failing="Dispatch failed", working="Tasks are dispatched again")
         self._stopping = threading.Event()
         self._thread = SupervisedThread(
-            self._loop, name="dispatcher", stopping=self._stopping, longest_round=_LONGEST_ROUND
+            self._loop, name="dispatcher", stopping=self._stopping, round_timeout=_ROUND_TIMEOUT
         )
 
     def start(self) -> None:
@@ -151,7 +151,7 @@ class Dispatcher:
         if isinstance(error, StoreUnavailableError):
             self._watch.interrupt()
             self._watched_at = None
-        self._stopping.wait(retry_pause(self._outage.failed(error), first=_FIRST_PAUSE, longest=_LONGEST_PAUSE))
+        self._stopping.wait(retry_pause(self._outage.failed(error), first=_FIRST_PAUSE, max_pause=_MAX_PAUSE))
 
     def _look(self) -> float:
         self._reclaim_expired_leases()
@@ -162,7 +162,7 @@ class Dispatcher:
         seconds = self._store.deliveries.next_due()
         # Due ids that were not dispatched wait for free capacity, which sets `wakeup`, or for the process that claimed
         # them.
-        return min(_LONGEST_SLEEP, seconds) if seconds else _LONGEST_SLEEP
+        return min(_MAX_SLEEP, seconds) if seconds else _MAX_SLEEP
 
     def _send_tasks(self) -> bool:
         """Dispatch as many tasks as the engine takes, and return whether there may be more."""
@@ -190,7 +190,7 @@ class Dispatcher:
     def _reclaim_expired_leases(self) -> None:
         """Requeue tasks and deliveries whose lease has expired."""
         moment = time.monotonic()
-        if self._watched_at is not None and moment - self._watched_at < _WATCH:
+        if self._watched_at is not None and moment - self._watched_at < _LEASE_CHECK_INTERVAL:
             return
         silence = self._watch.look(moment, self._store.clock())
         if self._watch.clock_was_set:

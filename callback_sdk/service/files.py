@@ -25,7 +25,7 @@ _PREFIX = "process-"
 
 _PROBE = bytes(64 * 1024)
 
-_YOUNG = 2.0
+_LOCK_GRACE_PERIOD = 2.0
 """Age in seconds below which an unlocked scratch directory is kept: its process may not have locked it yet."""
 
 
@@ -150,7 +150,7 @@ def _sweep(parent: Path) -> None:
             try:
                 # flock(2): the kernel releases the lock when the process has ended.
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if time.time() - folder.stat().st_mtime > _YOUNG:
+                if time.time() - folder.stat().st_mtime > _LOCK_GRACE_PERIOD:
                     shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(descriptor)

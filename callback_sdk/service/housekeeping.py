@@ -16,16 +16,16 @@ from callback_sdk.transport.retry import MAX_DELAY
 
 _log = logging.getLogger(__name__)
 
-_EVERY = 3600.0
+_INTERVAL = 3600.0
 """Seconds between two rounds."""
 
 KEY_AGE = timedelta(days=1)
 """Retention of idempotency keys."""
 
-PATIENCE = timedelta(days=1)
+UNKNOWN_ALGORITHM_TIMEOUT = timedelta(days=1)
 """How long a task waits for an algorithm that the registry doesn't have; a wrong one may have been deployed."""
 
-_STEP = 500
+_BATCH_SIZE = 500
 """Maximum tasks deleted in one transaction."""
 
 
@@ -44,7 +44,7 @@ class Housekeeper:
         self._registry = runtime.registry
         self._keep = keep
         self._lease = runtime.lease.total_seconds()
-        self._longest_delay = max((MAX_DELAY, *(delay * 1.1 for delay in runtime.delivery.retry_delays)))
+        self._max_delay = max((MAX_DELAY, *(delay * 1.1 for delay in runtime.delivery.retry_delays)))
         self._awake = wakeup
         self._missing: dict[str, float] = {}
         self._stopping = threading.Event()
@@ -94,14 +94,14 @@ class Housekeeper:
     def _loop(self) -> None:
         while not self._stopping.is_set():
             self.tidy(time.monotonic())
-            self._stopping.wait(_EVERY)
+            self._stopping.wait(_INTERVAL)
 
     def _forget_keys(self) -> None:
         idempotency.forget(self._store.database, older_than=KEY_AGE.total_seconds())
 
     def _repair_times(self) -> None:
-        delay = self._longest_delay.total_seconds()
-        count = repairs.repair_times(self._store.database, lease=self._lease, longest_delay=delay)
+        delay = self._max_delay.total_seconds()
+        count = repairs.repair_times(self._store.database, lease=self._lease, max_delay=delay)
         if count:
             _log.warning("Repaired %d times that were written by a wrong clock.", count)
             self._awake()
@@ -115,15 +115,16 @@ class Housekeeper:
             _log.warning("Queued tasks need algorithms that this registry doesn't have: %s.", ", ".join(missing))
         self._missing = {name: self._missing.get(name, moment) for name in missing}
         for name, since in self._missing.items():
-            if moment - since >= PATIENCE.total_seconds():
-                error = f"The algorithm {name!r} is no longer registered; the task waited {PATIENCE} for it."
+            if moment - since >= UNKNOWN_ALGORITHM_TIMEOUT.total_seconds():
+                waited = f"the task waited {UNKNOWN_ALGORITHM_TIMEOUT} for it"
+                error = f"The algorithm {name!r} is no longer registered; {waited}."
                 for job_id in self._store.tasks.end_waiting(name, error):
                     _log.warning("Task %s has failed: %s", job_id, error, extra={"job_id": job_id})
                 self._awake()
 
     def _forget_tasks(self) -> None:
         while self._keep is not None and not self._stopping.is_set():
-            old = self._store.tasks.purgeable(older_than=self._keep.total_seconds(), limit=_STEP)
+            old = self._store.tasks.purgeable(older_than=self._keep.total_seconds(), limit=_BATCH_SIZE)
             for ended in old:
                 # Blobs before their tasks: if this process is killed in between, the next round finds the tasks again.
                 for attempt in range(1, ended.attempt + 1) if ended.has_blobs else ():
@@ -131,5 +132,5 @@ class Housekeeper:
             self._store.tasks.forget([ended.job_id for ended in old])
             if old:
                 _log.info("Purged %d tasks that ended more than %s ago.", len(old), self._keep)
-            if len(old) < _STEP:
+            if len(old) < _BATCH_SIZE:
                 return

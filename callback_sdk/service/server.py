@@ -88,7 +88,7 @@ def serve(registry: str, config: ServiceConfig, *, ready: Callable[[str], None] 
         )
         ensure_first_user(runtime.store.users, folder / "token", label=f"serve {_instance(folder)}")
         options = EngineOptions(
-            instance=_instance(folder), processes=slots, grace=config.shutdown_timeout, broker=config.broker
+            instance=_instance(folder), processes=slots, shutdown_timeout=config.shutdown_timeout, broker=config.broker
         )
         engine = stack.enter_context(open_engine(config.engine, runtime, options))
         dispatcher = Dispatcher(store=runtime.store, engine=engine, wakeup=runtime.wakeup, lease=runtime.lease)

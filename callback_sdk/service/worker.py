@@ -59,13 +59,13 @@ EXIT_STALLED = 3
 
 _PERMANENT = (ConfigurationError, UnknownAlgorithmError, BrokerRefusedError, StoreRefusedError)
 
-_LONGEST_PAUSE = 5.0
+_MAX_PAUSE = 5.0
 """Maximum seconds that a process waits after it could not claim a task because the database was unavailable."""
 
 _STOP_TIMEOUT = 10.0
 """Seconds for a stalled consumer to close its connection, which may be broken."""
 
-_SOON = 0.001
+_LOOP_WAKEUP = 0.001
 """Seconds after a task in which Kombu processes what it has deferred, such as acknowledgements."""
 
 _UPLOADS_TICK = 0.1
@@ -80,7 +80,7 @@ def work(
     *,
     broker: Secret[str],
     algorithms: Sequence[str] = (),
-    grace: timedelta,
+    shutdown_timeout: timedelta,
     stall_timeout: timedelta = STALL_TIMEOUT,
     parent: int,
     reporter: Reporter,
@@ -97,7 +97,7 @@ def work(
         delivery: Settings of deliveries.
         broker: Celery's broker.
         algorithms: Algorithms to run tasks of; all algorithms of the registry if empty.
-        grace: Shutdown timeout of a running task after SIGTERM.
+        shutdown_timeout: Shutdown timeout of a running task after SIGTERM.
         stall_timeout: Time in which an idle consumer must receive something after an id was dispatched to its queues.
         parent: Pid of the supervisor; this process ends when the supervisor has ended.
         pass_env: Environment variables that algorithms get in addition to the usual ones.
@@ -132,7 +132,7 @@ def work(
         check_broker(app, app.conf.task_queues)
         app.steps["consumer"].add(_ready_step(reporter))
         stopped = stack.enter_context(_watched(runtime, worker_runtime, queues, messages, reporter, stall_timeout))
-        with _grace(app, grace, partial(_stop_work, worker_runtime)):
+        with _stop_after_timeout(app, shutdown_timeout, partial(_stop_work, worker_runtime)):
             worker = app.Worker(
                 pool=pool,
                 concurrency=concurrency,
@@ -156,7 +156,7 @@ def _stop_work(worker_runtime: WorkerRuntime) -> None:
     """Interrupt the running task, and release tasks with results that wait for blob storage."""
     worker_runtime.heartbeat.stop_runs(SHUTDOWN)
     # Not in a signal handler: this writes to the database, and the interrupted code may be in the middle of a write.
-    threading.Thread(target=worker_runtime.uploads.give_back, name="give-back", daemon=True).start()
+    threading.Thread(target=worker_runtime.uploads.release_all, name="release-uploads", daemon=True).start()
 
 
 def _wait_for_uploads(uploads: PendingUploads) -> None:
@@ -215,7 +215,7 @@ def _watched(
     """Monitor the consumer and the threads, and yield an event that is set when the consumer has stalled."""
     stalled = threading.Event()
 
-    def look(database: str | None) -> None:
+    def report_problems(database: str | None) -> None:
         reporter.note("database", database)
         reporter.note("threads", _problem_of_threads(worker_runtime))
 
@@ -234,7 +234,7 @@ def _watched(
         since=runtime.store.clock(),
         timeout=timeout,
         on_stall=stop,
-        on_look=look,
+        on_check=report_problems,
     )
     watch.start()
     try:
@@ -290,7 +290,9 @@ def chosen(registry: Registry, algorithms: Sequence[str]) -> list[str]:
 
 @contextlib.contextmanager
 def _child(runtime: Runtime) -> Iterator[ChildProcess]:
-    child = ChildProcess(runtime.registry_name, pass_env=runtime.pass_env, held=runtime.memory_limit.held)
+    child = ChildProcess(
+        runtime.registry_name, pass_env=runtime.pass_env, max_retained_bytes=runtime.memory_limit.max_retained_bytes
+    )
     try:
         yield child
     finally:
@@ -311,14 +313,14 @@ def _register_run(app: Any, runner: Any, child: ChildProcess, messages: MessageC
             except StoreUnavailableError as error:
                 # The dispatcher dispatches the task again. The pause delays the next ids, which could not be claimed
                 # either.
-                time.sleep(retry_pause(outage.failed(error), longest=_LONGEST_PAUSE))
+                time.sleep(retry_pause(outage.failed(error), max_pause=_MAX_PAUSE))
             else:
                 outage.recovered()
         loop = get_event_loop()
         if loop is not None:
             # Kombu acknowledges the message after it has waited up to a second for the next one, and the broker sends
             # the next one only after the acknowledgement (prefetch count 1).
-            loop.call_later(_SOON, lambda: None)
+            loop.call_later(_LOOP_WAKEUP, lambda: None)
 
 
 def _queue_of(request: Any) -> str:
@@ -336,11 +338,11 @@ def _register_deliver(app: Any, runtime: Runtime, deliverer: Any, messages: Mess
 
 
 @contextlib.contextmanager
-def _grace(app: Any, grace: timedelta, stop: Any) -> Iterator[None]:
+def _stop_after_timeout(app: Any, shutdown_timeout: timedelta, stop: Any) -> Iterator[None]:
     """Stop the current run when the shutdown timeout has passed, or at SIGUSR1."""
     from celery.signals import worker_shutting_down
 
-    timer = threading.Timer(grace.total_seconds(), stop)
+    timer = threading.Timer(shutdown_timeout.total_seconds(), stop)
     timer.daemon = True
 
     def begin(**_: Any) -> None:
@@ -395,7 +397,7 @@ def _run_with_environment(registry: str, algorithms: str, role: str, parent: str
         DeliveryConfig.of(config),
         broker=needed(config.broker),
         algorithms=algorithms.split(","),
-        grace=config.shutdown_timeout,
+        shutdown_timeout=config.shutdown_timeout,
         stall_timeout=config.stall_timeout,
         parent=int(parent),
         pass_env=config.pass_env,

@@ -95,7 +95,7 @@ class CredentialSource:
         if self._source is None:
             raise _no_credentials()
         after_fork(self._source, _renew_lock)
-        self._longest: datetime | None = None
+        self._latest_expiry: datetime | None = None
 
     def lasting(self, until: datetime) -> SigningCredentials:
         """Return credentials that are valid until a given time, renewed if necessary; else the current ones.
@@ -108,14 +108,14 @@ class CredentialSource:
         """
         credentials = self.current()
         end = credentials.expires_at
-        if end is None or end >= until or end == self._longest or not hasattr(self._source, "_protected_refresh"):
+        if end is None or end >= until or end == self._latest_expiry or not hasattr(self._source, "_protected_refresh"):
             return credentials
         # If the renewal fails, the current credentials are still valid until they expire.
         with self._source._refresh_lock, contextlib.suppress(Exception):
             self._source._protected_refresh(is_mandatory=False)
         credentials = self.current()
         # The source has no credentials that are valid for longer: don't retry until botocore renews them.
-        self._longest = credentials.expires_at
+        self._latest_expiry = credentials.expires_at
         return credentials
 
     def current(self) -> SigningCredentials:

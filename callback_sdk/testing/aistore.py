@@ -54,7 +54,7 @@ class AIStore(RecordingServer):
         behind: Holds the objects.
         nodes: How many storage nodes there are.
         users: Names and passwords for AuthN. With any, authentication is on.
-        token_life: How long a token is good for.
+        token_lifetime: How long a token is good for.
         redirect_status: With which status requests are redirected.
         redirect_all: Whether what is about buckets is redirected too.
         relative: Whether a redirect leaves out scheme and host; then the proxy is the node as well.
@@ -69,7 +69,7 @@ class AIStore(RecordingServer):
         *,
         nodes: int = 3,
         users: Mapping[str, str] | None = None,
-        token_life: timedelta = timedelta(days=1),
+        token_lifetime: timedelta = timedelta(days=1),
         redirect_status: int = 307,
         redirect_all: bool = False,
         relative: bool = False,
@@ -79,7 +79,7 @@ class AIStore(RecordingServer):
         super().__init__(faults=faults, ports=2 + nodes)
         self._behind = behind
         self._users = Secret(dict(users or {}))
-        self._token_life = token_life
+        self._token_lifetime = token_lifetime
         self._redirect_status = redirect_status
         self._redirect_all = redirect_all
         self._relative = relative
@@ -176,15 +176,18 @@ class AIStore(RecordingServer):
     def _log_in(self, request: ReceivedRequest) -> FaultResponse:
         name = unquote(request.path.removeprefix("/v1/users/"))
         try:
-            wish = json.loads(request.body)
-            password, life = wish["password"], wish.get("expires_in", self._token_life.total_seconds() * 1e9) / 1e9
+            login_request = json.loads(request.body)
+            password, lifetime = (
+                login_request["password"],
+                login_request.get("expires_in", self._token_lifetime.total_seconds() * 1e9) / 1e9,
+            )
         except (ValueError, KeyError, TypeError):
             return self._failure(400, "BadRequest", "The body is no login message.")
         if request.method != "POST" or self._users.reveal().get(name) != password:
             return self._failure(401, "Unauthorized", "invalid credentials")
         claims = {
             "sub": name,
-            "exp": time.time() + life,
+            "exp": time.time() + lifetime,
             "generation": self._revoked_before,
             "id": secrets.token_hex(8),
         }
@@ -219,12 +222,12 @@ class AIStore(RecordingServer):
     def _signed(self, request: ReceivedRequest, target: str) -> dict[str, str]:
         kept = {name: value for name, value in request.headers.items() if name not in _NOT_UPSTREAM}
         kept["x-amz-content-sha256"] = hashlib.sha256(request.body).hexdigest()
-        made = AWSRequest(
+        aws_request = AWSRequest(
             method=request.method, url=f"{self._behind.endpoint_url}{target}", headers=kept, data=request.body
         )
         credentials = Credentials(self._behind.access_key, self._behind.secret_key)
-        S3SigV4Auth(credentials, "s3", self._behind.region).add_auth(made)
-        return {**dict(made.headers.items()), "host": urlsplit(self._behind.endpoint_url).netloc}
+        S3SigV4Auth(credentials, "s3", self._behind.region).add_auth(aws_request)
+        return {**dict(aws_request.headers.items()), "host": urlsplit(self._behind.endpoint_url).netloc}
 
     def _ask(self, request: ReceivedRequest, target: str, headers: Mapping[str, str]) -> FaultResponse:
         behind = urlsplit(self._behind.endpoint_url)

@@ -101,13 +101,13 @@ class Faults:
         if not 0 <= self.rate <= 1:
             raise ConfigurationError(f"The rate of faults is {self.rate}.", hint="Give a share from 0 to 1.")
 
-    def schedule(self, usual: Iterable[Fault]) -> FaultSchedule:
+    def schedule(self, default: Iterable[Fault]) -> FaultSchedule:
         """Return the steps for one request after another.
 
         Args:
-            usual: The kinds to choose from unless `kinds` is set.
+            default: The kinds to choose from unless `kinds` is set.
         """
-        return FaultSchedule(self, tuple(usual) if self.kinds is None else self.kinds)
+        return FaultSchedule(self, tuple(default) if self.kinds is None else self.kinds)
 
 
 class FaultSchedule:

@@ -14,7 +14,7 @@ _TYPE = re.compile(r"(?im)^content-type:([^\r\n]*)")
 
 
 @define(frozen=True, kw_only=True)
-class Form:
+class ReceivedForm:
     """The fields before the file, and the file; whatever comes after it is left out, as AWS does.
 
     Attributes:
@@ -30,7 +30,7 @@ class Form:
     content_type: str | None = None
 
 
-def read_form(content_type: str, body: bytes) -> Form | None:
+def read_form(content_type: str, body: bytes) -> ReceivedForm | None:
     """Read a form.
 
     Args:
@@ -57,11 +57,11 @@ def read_form(content_type: str, body: bytes) -> Form | None:
             return None
         if name[1].lower() == "file":
             filename, media_type = _FILENAME.search(head), _TYPE.search(head)
-            return Form(
+            return ReceivedForm(
                 fields=fields,
                 file=content,
                 filename=unquote(filename[1]) if filename else "",
                 content_type=media_type[1].strip() or None if media_type else None,
             )
         fields[unquote(name[1]).lower()] = content.decode("utf-8", "replace")
-    return Form(fields=fields)
+    return ReceivedForm(fields=fields)

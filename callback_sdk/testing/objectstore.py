@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 from attrs import define, field
 
 from callback_sdk.testing.faults import FaultResponse, Faults
-from callback_sdk.testing.forms import Form, read_form
+from callback_sdk.testing.forms import ReceivedForm, read_form
 from callback_sdk.testing.received import ReceivedRequest, read_document
 from callback_sdk.testing.s3client import s3_client
 from callback_sdk.testing.server import RecordingServer
@@ -218,11 +218,11 @@ class ObjectStore(RecordingServer):
         return FaultResponse(status=response.status, headers=headers, body=body)
 
 
-def _form(request: ReceivedRequest) -> Form | None:
+def _form(request: ReceivedRequest) -> ReceivedForm | None:
     return read_form(request.headers.get("content-type", ""), request.body)
 
 
-def _key(form: Form) -> str:
+def _key(form: ReceivedForm) -> str:
     # "Creating an HTML form" in Amazon's S3 reference: the variable stands for the file's name.
     return form.fields.get("key", "").replace("${filename}", form.filename)
 
@@ -237,7 +237,7 @@ def _is_md5(text: str) -> bool:
     return False
 
 
-def _form_response(form: Form, endpoint: str, place: str, stored: FaultResponse) -> FaultResponse:
+def _form_response(form: ReceivedForm, endpoint: str, place: str, stored: FaultResponse) -> FaultResponse:
     """Answer as `success_action_redirect` or `success_action_status` asks, 204 by default."""
     bucket, _, key = place.partition("/")
     etag = stored.headers["ETag"]

@@ -37,23 +37,23 @@ class RecordingServer:
         ports: Number of ports to listen on.
     """
 
-    usual_faults: tuple[Fault, ...] = tuple(Fault)
+    default_faults: tuple[Fault, ...] = tuple(Fault)
 
     def __init__(self, *, faults: Faults | None = None, ports: int = 2) -> None:
-        self._schedule = (faults or Faults(rate=0)).schedule(self.usual_faults)
+        self._schedule = (faults or Faults(rate=0)).schedule(self.default_faults)
         self._steps: deque[Step] = deque()
         self._requests: list[ReceivedRequest] = []
         self._in_hand: Counter[str] = Counter()
         self._most: Counter[str] = Counter()
         self._arrived = threading.Condition()
         self._closing = threading.Event()
-        self._doors: list[_Door] = []
+        self._listeners: list[_ListeningServer] = []
         self._ports = ports
         self._origins: tuple[str, ...] = ("",) * ports
 
     def __repr__(self) -> str:
         name = type(self).__name__
-        return f"{name}({self._origin!r})" if self._doors else f"{name}()"
+        return f"{name}({self._origin!r})" if self._listeners else f"{name}()"
 
     def __enter__(self: S) -> S:
         self.start()
@@ -85,17 +85,17 @@ class RecordingServer:
 
     def start(self) -> None:
         """Open the ports and serve requests."""
-        if not self._doors:
+        if not self._listeners:
             self._closing.clear()
-            self._doors = [_Door(self) for _ in range(self._ports)]
-            self._origins = tuple(door.origin for door in self._doors)
+            self._listeners = [_ListeningServer(self) for _ in range(self._ports)]
+            self._origins = tuple(listener.origin for listener in self._listeners)
 
     def close(self) -> None:
         """Close ports and connections without waiting for delayed responses. Idempotent."""
-        doors, self._doors = self._doors, []
+        listeners, self._listeners = self._listeners, []
         self._closing.set()
-        for door in doors:
-            door.close()
+        for listener in listeners:
+            listener.close()
 
     def respond(
         self: S,
@@ -164,7 +164,7 @@ class RecordingServer:
 
     @property
     def _origin(self) -> str:
-        if not self._doors:
+        if not self._listeners:
             name = type(self).__name__
             raise CallbackSDKError(f"The {name} is not running.", hint="Use it in a with block, or call start().")
         return self._origins[0]
@@ -199,11 +199,11 @@ class RecordingServer:
         """Return an error in the words of this kind of server."""
         raise NotImplementedError
 
-    def _draw(self, door: _Door) -> Step:
+    def _draw(self, listener: _ListeningServer) -> Step:
         with self._arrived:
             step = self._steps.popleft() if self._steps else self._schedule.next()
         # Followed, a redirect goes well.
-        again = step.fault is Fault.REDIRECT and door.origin != self._origins[0]
+        again = step.fault is Fault.REDIRECT and listener.origin != self._origins[0]
         return Step() if again else step
 
     def _outcome(self, step: Step, request: ReceivedRequest) -> FaultResponse:
@@ -238,7 +238,7 @@ class RecordingServer:
                 self._in_hand[subject] -= 1
 
 
-class _Door(ThreadingHTTPServer):
+class _ListeningServer(ThreadingHTTPServer):
     """One port, with the threads behind it."""
 
     daemon_threads = True
@@ -246,7 +246,7 @@ class _Door(ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(self, server: RecordingServer) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", 0), _RequestHandler)
         self.owner = server
         self.origin = f"http://127.0.0.1:{self.server_address[1]}"
         self.connections: set[socket.socket] = set()
@@ -271,8 +271,8 @@ class _ResetError(OSError):
     """The connection was reset on purpose; ends its thread."""
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: _Door
+class _RequestHandler(BaseHTTPRequestHandler):
+    server: _ListeningServer
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     timeout = _SECONDS_FOR_SILENCE

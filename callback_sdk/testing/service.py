@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from callback_sdk.config import settings
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.parsing import several
 from callback_sdk.redaction import Secret
 from callback_sdk.testing import supervisor
 
-_GRACE = 5.0
+_STOP_TIMEOUT = 5.0
 _ADDRESS_FILE = "address"
 _TOKEN_FILE = "token"  # noqa: S105
 
@@ -64,21 +65,21 @@ class LocalService:
     ) -> None:
         self._registry = registry
         self._has_worker = broker is not None
-        settings = {
-            "PORT": "0",
-            "PROCESSES": str(processes),
-            "ENGINE": "celery" if broker else "embedded",
-            "GRACE": f"{_GRACE / 2}s",
-            "STORAGE_ENDPOINTS": " ".join(several("storage_endpoints", storage_endpoints)),
-            "ALLOW_NETWORKS": " ".join(several("allow_networks", allow_networks)),
-            "ALLOW_HOSTS": " ".join(several("allow_hosts", allow_hosts)),
-            "PASS_ENV": " ".join(several("pass_env", pass_env)),
-            "WEBHOOK_SECRETS": " ".join(several("webhook_secrets", webhook_secrets)),
-            "DATABASE": database or "",
-            "BROKER": broker or "",
+        variables = {
+            settings.PORT.variable: "0",
+            settings.PROCESSES.variable: str(processes),
+            settings.ENGINE.variable: "celery" if broker else "embedded",
+            settings.SHUTDOWN_TIMEOUT.variable: f"{_STOP_TIMEOUT / 2}s",
+            settings.STORAGE_ENDPOINTS.variable: " ".join(several("storage_endpoints", storage_endpoints)),
+            settings.ALLOW_NETWORKS.variable: " ".join(several("allow_networks", allow_networks)),
+            settings.ALLOW_HOSTS.variable: " ".join(several("allow_hosts", allow_hosts)),
+            settings.PASS_ENV.variable: " ".join(several("pass_env", pass_env)),
+            settings.WEBHOOK_SECRETS.variable: " ".join(several("webhook_secrets", webhook_secrets)),
+            settings.DATABASE.variable: database or "",
+            settings.BROKER.variable: broker or "",
         }
         # Database and broker have passwords in their URLs, and some of the others are secrets.
-        self._settings = Secret({f"CALLBACK_SDK_{name}": value for name, value in settings.items()})
+        self._settings = Secret(variables)
         self._timeout = timeout
         self._process: supervisor.SupervisedProcess | None = None
         self._worker: supervisor.SupervisedProcess | None = None
@@ -144,13 +145,13 @@ class LocalService:
             self._worker = self._keep("worker", self._folder.with_name(f"{self._folder.name}-worker"))
 
     def _keep(self, command: str, folder: Path) -> supervisor.SupervisedProcess:
-        data = {"CALLBACK_SDK_DATA_DIR": str(self._folder / "data")}
+        data = {settings.DATA_DIR.variable: str(self._folder / "data")}
         return supervisor.SupervisedProcess(
             [sys.executable, "-m", "callback_sdk.cli", command, self._registry],
             env=_environment() | self._settings.reveal() | data,
             folder=folder,
             cwd=Path.cwd(),
-            grace=_GRACE,
+            stop_timeout=_STOP_TIMEOUT,
         )
 
     def _wait_until_ready(self) -> bool:

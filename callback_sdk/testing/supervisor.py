@@ -56,7 +56,7 @@ class SupervisedProcess:
         files: Texts to put there before the start, by name; nobody but the owner may read them.
         cwd: The command's working folder; `folder` when None.
         remove: Other files to remove when the command has ended, whatever ended it.
-        grace: Seconds between SIGTERM and SIGKILL; 0 for SIGKILL at once.
+        stop_timeout: Seconds between SIGTERM and SIGKILL; 0 for SIGKILL at once.
 
     Attributes:
         pid: Id of the keeper's process.
@@ -75,7 +75,7 @@ class SupervisedProcess:
         files: Mapping[str, str] = MappingProxyType({}),
         cwd: Path | None = None,
         remove: Sequence[Path] = (),
-        grace: float = 0.0,
+        stop_timeout: float = 0.0,
     ) -> None:
         self.tail = ""
         self._process = subprocess.Popen(  # noqa: S603
@@ -96,7 +96,7 @@ class SupervisedProcess:
             "files": dict(files),
             "cwd": str(cwd or folder),
             "remove": [str(path) for path in remove],
-            "grace": grace,
+            "stop_timeout": stop_timeout,
             "parent": os.getpid(),
         }
         self._send(json.dumps(plan).encode() + b"\n")
@@ -279,12 +279,12 @@ def _run(plan: Mapping[str, Any], log: Path) -> int:
     try:
         while order := _next_order(child, plan["parent"]):
             if child is not None:
-                _end(child, grace=0.0)
+                _end(child, stop_timeout=0.0)
             child = _start(plan["command"], cwd=plan["cwd"], log=log) if order == _RESTART else None
             os.write(1, _DONE)
     finally:
         if child is not None:
-            code = _end(child, plan["grace"])
+            code = _end(child, plan["stop_timeout"])
         _show_tail(log)
     return code
 
@@ -344,10 +344,10 @@ def _next_order(child: subprocess.Popen[bytes] | None, parent: int) -> bytes:
     return b""
 
 
-def _end(child: subprocess.Popen[bytes], grace: float) -> int:
-    if child.poll() is None and grace:
+def _end(child: subprocess.Popen[bytes], stop_timeout: float) -> int:
+    if child.poll() is None and stop_timeout:
         child.terminate()
-        end = time.monotonic() + grace
+        end = time.monotonic() + stop_timeout
         while child.poll() is None and time.monotonic() < end:
             time.sleep(0.02)
     with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -34,7 +34,7 @@ class WebhookReceiver(RecordingServer):
     """
 
     # A webhook that is redirected has failed.
-    usual_faults = tuple(fault for fault in Fault if fault is not Fault.REDIRECT)
+    default_faults = tuple(fault for fault in Fault if fault is not Fault.REDIRECT)
 
     def __init__(
         self, *, path: str = "/webhook", secret: str | Iterable[str] | None = None, faults: Faults | None = None

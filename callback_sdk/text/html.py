@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any, SupportsIndex, TypeVar, overload
 
-_LONGEST = 200
+_MAX_LENGTH = 200
 """Maximum number of characters shown of a value."""
 
-_MOST = 50
+_MAX_ROWS = 50
 """Maximum number of rows shown of a list."""
 
 
@@ -45,9 +45,9 @@ class HTMLList(list[T]):
         return HTMLList(super().__getitem__(index)) if isinstance(index, slice) else super().__getitem__(index)
 
     def _repr_html_(self) -> str:
-        facts = [item._html_fields() for item in self[:_MOST]]
+        facts = [item._html_fields() for item in self[:_MAX_ROWS]]
         names = [name for name in (facts[0] if facts else ()) if any(one[name] is not None for one in facts)]
-        caption = f"{len(self)} in all" if len(self) <= _MOST else f"The first {_MOST} of {len(self)}"
+        caption = f"{len(self)} in all" if len(self) <= _MAX_ROWS else f"The first {_MAX_ROWS} of {len(self)}"
         head = "".join(_head(name, "col") for name in names)
         return _table(caption, [head, *("".join(_cell(one[name]) for name in names) for one in facts)])
 
@@ -102,4 +102,4 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = str(value)
-    return _escape(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…")
+    return _escape(text if len(text) <= _MAX_LENGTH else f"{text[: _MAX_LENGTH - 1]}…")

@@ -54,13 +54,13 @@ _CHUNKS = re.compile(r"[A-Za-z0-9]+")
 _UUID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
 _HEXADECIMAL = re.compile(r"[0-9a-f]+|[0-9A-F]+")
 
-_SHORTEST = 16
+_MIN_LENGTH = 16
 """Minimum number of letters and digits of a random segment."""
 
 _LONG = 20
 """Minimum length of an unbroken run of letters and digits that is random if it alternates at least three times."""
 
-_LONGEST_WORD = 32
+_MAX_WORD = 32
 
 
 def secrets_of(host: str, path: str, query: Iterable[str]) -> tuple[str, ...]:
@@ -108,7 +108,7 @@ def _is_mixed(text: str) -> bool:
     """Tell whether a text of some length alternates between letters and digits, or between lower and upper case."""
     chunks = _CHUNKS.findall(text)
     changes = sum(len(_WORDS.findall(chunk)) - 1 for chunk in chunks)
-    return sum(map(len, chunks)) >= _SHORTEST // 2 and changes > 2
+    return sum(map(len, chunks)) >= _MIN_LENGTH // 2 and changes > 2
 
 
 def is_random(text: str) -> bool:
@@ -119,7 +119,7 @@ def is_random(text: str) -> bool:
     """
     chunks = _CHUNKS.findall(text)
     letters = sum(map(len, chunks))
-    if letters < _SHORTEST:
+    if letters < _MIN_LENGTH:
         return False
     words = [_WORDS.findall(chunk) for chunk in chunks]
     short = sum(len(word) <= 2 for found in words if len(found) > 2 for word in found)
@@ -131,8 +131,8 @@ def is_random(text: str) -> bool:
 
 
 def _is_token(chunk: str, words: int) -> bool:
-    if chunk.isdigit() or len(chunk) < _SHORTEST:
+    if chunk.isdigit() or len(chunk) < _MIN_LENGTH:
         return False
     mixed = not chunk.isalpha()
     hexadecimal = mixed and _HEXADECIMAL.fullmatch(chunk) is not None
-    return hexadecimal or (mixed and words > 3 and len(chunk) >= _LONG) or len(chunk) >= _LONGEST_WORD
+    return hexadecimal or (mixed and words > 3 and len(chunk) >= _LONG) or len(chunk) >= _MAX_WORD

@@ -73,10 +73,10 @@ class AllowedHost:
             if not text.strip().startswith("["):
                 raise ValueError(text)
             return cls(str(ipaddress.IPv6Address(place)), port)
-        star, name = ("*.", place[2:]) if place.startswith("*.") else ("", place)
+        wildcard, name = ("*.", place[2:]) if place.startswith("*.") else ("", place)
         if not name or set(name) & set("/*@?#[]% "):
             raise ValueError(text)
-        return cls(star + host_name(SecretURL(f"//{name}")), port)
+        return cls(wildcard + host_name(SecretURL(f"//{name}")), port)
 
     def __str__(self) -> str:
         return _joined(self.name, self.port)

@@ -105,9 +105,9 @@ def delivery_error(upload: Upload, response: Response) -> DeliveryError:
     if code is not None and upload.scrub(code) != code:
         code = None
     retry_after = parse_retry_after(response.headers.get("retry-after"))
-    said = f"{response.status} {code}" if code else str(response.status)
+    status_text = f"{response.status} {code}" if code else str(response.status)
     return DeliveryError(
-        sentence(f"{response.url} answered {said} to the {upload.method}{_message(upload, response)}"),
+        sentence(f"{response.url} answered {status_text} to the {upload.method}{_message(upload, response)}"),
         hint=_hint(upload, response.status, code),
         url=str(response.url),
         status=response.status,

@@ -12,7 +12,7 @@ import select
 import socket
 from collections.abc import Sequence
 
-_LONGEST = 2**31 - 1
+_MAX_LENGTH = 2**31 - 1
 
 # Windows has no poll, and so none of its events.
 _READABLE: int = getattr(select, "POLLIN", 0) | getattr(select, "POLLHUP", 0) | getattr(select, "POLLERR", 0)
@@ -41,7 +41,7 @@ def readable_or_writable(sock: socket.socket, seconds: float) -> tuple[bool, boo
     poll = select.poll()
     poll.register(sock, _READABLE | select.POLLOUT)
     # The timeout is a C int of milliseconds (poll(2)).
-    found = poll.poll(min(seconds * 1000, _LONGEST))
+    found = poll.poll(min(seconds * 1000, _MAX_LENGTH))
     events = found[0][1] if found else 0
     return bool(events & _READABLE), bool(events & select.POLLOUT)
 

@@ -179,9 +179,7 @@ def test_light_and_dark_differ(visit: Callable[..., Page]) -> None:
     assert len(colours) == 2
 
 
-def test_a_task_can_be_found_and_cancelled_by_keyboard(
-    visit: Callable[..., Page], house: House, tmp_path: Path
-) -> None:
+def test_a_task_can_be_found_and_canceled_by_keyboard(visit: Callable[..., Page], house: House, tmp_path: Path) -> None:
     """From the top of the page, with Tab and Enter alone; what has the focus can be seen."""
     task = house.client.run_algorithm("shown", TABLE, parameters={"go": str(tmp_path / "go")})
     wait_until(lambda: task.refresh().status == "In Progress")

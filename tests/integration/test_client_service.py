@@ -221,7 +221,7 @@ def test_templates_and_graphs_are_files(client: Client) -> None:
     assert client.get_algorithm_version("scale", "1.0.0").version == "1.0.0"
 
 
-def test_a_task_that_has_ended_is_not_cancelled(client: Client) -> None:
+def test_a_task_that_has_ended_is_not_canceled(client: Client) -> None:
     """A result is not taken back."""
     task = ended(client.run_algorithm("scale", DATA))
     with pytest.raises(ConflictError, match="ended"):

@@ -92,7 +92,7 @@ def test_large_features_and_results_go_by_the_blobs(client: Client, webhook: Web
     assert webhook.wait_for(1)[0].document["job_id"] == task.job_id
 
 
-def test_a_cancelled_computation_is_really_stopped(client: Client, tmp_path: Path, webhook: WebhookReceiver) -> None:
+def test_a_canceled_computation_is_really_stopped(client: Client, tmp_path: Path, webhook: WebhookReceiver) -> None:
     """Its process ends, the worker takes the next task, and the target hears of the cancellation."""
     parameters = {"starts": str(tmp_path / "starts"), "go": str(tmp_path / "never"), "name": "x"}
     task = client.run_algorithm("slow", DATA, parameters=parameters, callback_url=webhook.url)

@@ -72,7 +72,7 @@ def test_deliveries_survive_faults(
         assert {receipt.sha256 for receipt in of_task} == {hashlib.sha256(bodies[number]).hexdigest()}
     assert set(store.max_concurrent.values()) == set(receiver.max_concurrent.values()) == {1}
     _assert_faults(store.requests, set(Fault))
-    _assert_faults(receiver.requests, set(WebhookReceiver.usual_faults))
+    _assert_faults(receiver.requests, set(WebhookReceiver.default_faults))
 
 
 def test_strict_store_still_refuses_through_a_faulty_one(

@@ -135,7 +135,7 @@ def test_a_log_out_ends_it(browser: Browser) -> None:
     assert answer.url.startswith(f"{browser.origin}/ui/login")
 
 
-def test_a_task_is_shown_and_can_be_cancelled(browser: Browser, client: Client, tmp_path: Path) -> None:
+def test_a_task_is_shown_and_can_be_canceled(browser: Browser, client: Client, tmp_path: Path) -> None:
     """With its progress while it runs; texts of others are never markup."""
     with WebhookReceiver() as webhook:
         task = client.run_algorithm(

@@ -381,7 +381,7 @@ def test_cancel_kills_a_busy_loop(service: Service, webhook: WebhookReceiver, tm
     assert service.ended(service.submit("sum"))["success"] is True
 
 
-def test_an_ended_task_can_not_be_cancelled(service: Service) -> None:
+def test_an_ended_task_can_not_be_canceled(service: Service) -> None:
     """A 409 and the results stay."""
     job_id = service.submit("sum")
     service.ended(job_id)

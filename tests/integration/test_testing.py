@@ -197,7 +197,7 @@ def test_a_keeper_lets_its_command_finish(tmp_path: Path) -> None:
     """With a grace period the command may react to SIGTERM before it is killed."""
     script = "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done"
     folder = tmp_path / "kept"
-    process = supervisor.SupervisedProcess(["sh", "-c", script], env=dict(os.environ), folder=folder, grace=20.0)
+    process = supervisor.SupervisedProcess(["sh", "-c", script], env=dict(os.environ), folder=folder, stop_timeout=20.0)
     assert _eventually(lambda: (folder / "log").exists() and "up" in (folder / "log").read_text())
     assert process.stop() == 0
     assert process.tail == "up\nbye"

@@ -129,13 +129,13 @@ def test_v2_url_is_written_to(writer: ResultsWriter, seaweedfs: SeaweedFS, bucke
     assert stored("v2.json")["job_id"] == "42"
 
 
-def test_failed_and_cancelled_jobs_are_delivered(writer: ResultsWriter, webhook: WebhookReceiver) -> None:
+def test_failed_and_canceled_jobs_are_delivered(writer: ResultsWriter, webhook: WebhookReceiver) -> None:
     """Whoever waits learns that there is nothing to wait for."""
     writer.write(JobResult(job_id="1", success=False, error="no convergence"), webhook.url)
     writer.write(JobResult(job_id="2", success=False, status="Canceled", error="by its owner"), webhook.url)
-    failed, cancelled = (json.loads(request.body) for request in webhook.requests)
+    failed, canceled = (json.loads(request.body) for request in webhook.requests)
     assert (failed["success"], failed["results"], failed["error"]) == (False, None, "no convergence")
-    assert cancelled["status"] == "Canceled"
+    assert canceled["status"] == "Canceled"
 
 
 def test_file_of_results_is_written_by_put_and_post(

@@ -17,7 +17,7 @@ _LIBRARIES = {"numpy": "numpy", "pandas": "pandas", "pyarrow": "arrow"}
 KNOWN: dict[type, Callable[[Any], Any]] = {}
 """Cached converters by type, except for arrays and Arrow streams, whose conversion needs more than the value."""
 
-_MOST_KNOWN = 1000
+_MAX_KNOWN = 1000
 
 
 def convert(value: Any) -> Any:
@@ -62,7 +62,7 @@ def _converter(kind: type) -> Callable[[Any], Any]:
     if converter is None:
         converter = _found(kind)
         if converter is not _stream and not _is_array_type(kind):
-            if len(KNOWN) >= _MOST_KNOWN:
+            if len(KNOWN) >= _MAX_KNOWN:
                 # Allows classes created at run time to be collected.
                 KNOWN.clear()
             KNOWN[kind] = converter

@@ -12,10 +12,10 @@ from uuid import UUID
 
 import orjson
 
-from callback_sdk.documents.decoding import MOST_DIGITS
+from callback_sdk.documents.decoding import MAX_DIGITS
 from callback_sdk.documents.values.conversion import convert
 
-_LARGEST = 10**MOST_DIGITS
+_LARGEST = 10**MAX_DIGITS
 _UNMISTAKABLE = (frozenset({str}), frozenset({int}), frozenset({str, UUID}))
 """Sets of key types for which distinct keys never encode to the same string."""
 
@@ -56,7 +56,7 @@ def integer_text(value: int) -> str:
         TypeError: The integer has more digits than Python parses by default.
     """
     if not -_LARGEST < value < _LARGEST:
-        raise TypeError(f"An integer may have at most {MOST_DIGITS} digits: make it a string.")
+        raise TypeError(f"An integer may have at most {MAX_DIGITS} digits: make it a string.")
     return int.__repr__(value)
 
 

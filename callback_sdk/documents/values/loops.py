@@ -8,7 +8,7 @@ from typing import Any
 from callback_sdk.documents.values.paths import member, shortened
 from callback_sdk.errors import EncodingError
 
-_DEEPEST = 1500
+_MAX_DEPTH = 1500
 """Maximum depth of the search; Python's recursion limit is 1,000."""
 
 
@@ -38,7 +38,7 @@ def _loop(value: Any, path: str, convert: Callable[[Any], Any]) -> tuple[str, st
     above = {id(value): path}
     # An explicit stack, because the recursion limit has just been exceeded.
     stack = [(value, _children(value, path, convert))]
-    while stack and len(stack) < _DEEPEST:
+    while stack and len(stack) < _MAX_DEPTH:
         where, child = next(stack[-1][1], ("", None))
         if not where:
             above.pop(id(stack.pop()[0]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-_LONGEST = 300
+_MAX_LENGTH = 300
 """Maximum number of characters of a path in an error."""
 
 
@@ -16,4 +16,4 @@ def member(path: str, key: object) -> str:
 
 def shortened(path: str) -> str:
     """Return a path for an error, truncated if it is very long."""
-    return path if len(path) <= _LONGEST else f"{path[:_LONGEST]}…"
+    return path if len(path) <= _MAX_LENGTH else f"{path[:_MAX_LENGTH]}…"

@@ -39,7 +39,7 @@ _MIN_ROWS = 64
 _MAX_WAITING = 4096
 """Maximum number of queued batches, each with references to up to `_BATCH` values; beyond it, inner values go first."""
 
-_DEEPEST = 255
+_MAX_DEPTH = 255
 """Levels of nesting; orjson writes at most 254."""
 
 
@@ -160,7 +160,7 @@ class Walk:
 
     def _by_type(self, batch: Sequence[Any]) -> Iterator[tuple[type, Sequence[Any]]]:
         depth = self._current.depth + 1
-        if self._may_loop and depth > _DEEPEST:
+        if self._may_loop and depth > _MAX_DEPTH:
             raise RecursionError
         kinds = {*map(type, batch)}
         for kind in kinds - self._plain:

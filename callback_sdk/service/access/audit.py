@@ -26,7 +26,7 @@ Action = Literal[
 
 _WARNINGS = frozenset({"login-failed", "refresh-token-reused"})
 
-_LONGEST = 128
+_MAX_LENGTH = 128
 """Maximum logged characters of a value."""
 
 
@@ -46,4 +46,4 @@ def record(action: Action, user: str | None, **facts: str | float | None) -> Non
 
 def _shown(value: str | float) -> str | float:
     """Escape a value against log injection: line ends, forged records and terminal escape sequences."""
-    return ascii(value[:_LONGEST])[1:-1] if isinstance(value, str) else value
+    return ascii(value[:_MAX_LENGTH])[1:-1] if isinstance(value, str) else value

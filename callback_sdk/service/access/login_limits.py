@@ -28,9 +28,9 @@ _PER_GUESS = 5
 _ATTACK = 30
 """Failures for one account, from any addresses, that count as an attack on it."""
 
-_LONGEST_WAIT = 900.0
+_MAX_WAIT = 900.0
 
-_MEMORY = 3600.0
+_COUNT_LIFETIME = 3600.0
 """Seconds after the last failure until the counts are deleted."""
 
 _HALF_LIVES = {"address": 600.0, "guess": 600.0, "account": 3600.0, "pair": math.inf}
@@ -39,7 +39,7 @@ _HALF_LIVES = {"address": 600.0, "guess": 600.0, "account": 3600.0, "pair": math
 Many people may share one address: a few failures per hour must not add up to a delay for all of them.
 """
 
-_MOST = 20_000
+_MAX_COUNTS = 20_000
 """Maximum number of counts; beyond it, those with the oldest last failure are evicted."""
 
 
@@ -62,7 +62,7 @@ class LoginLimiter:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._tallies: OrderedDict[tuple[str, ...], _FailureCount] = OrderedDict()
+        self._failure_counts: OrderedDict[tuple[str, ...], _FailureCount] = OrderedDict()
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
         # The digests are keyed: from a copy of plain digests, guesses, which may be almost correct, could be recovered.
         self._key = os.urandom(32)
@@ -89,11 +89,11 @@ class LoginLimiter:
         """Count a failure; a repeated password counts for this password only."""
         guess, *others = self._keys(name, address, password)
         for key in [guess] if self._count(guess) else [guess, *others]:
-            tally = self._tallies.setdefault(key, _FailureCount())
-            tally.count, tally.last = self._count(key) + 1, self._clock()
-            self._tallies.move_to_end(key)
-        while len(self._tallies) > _MOST:
-            self._tallies.popitem(last=False)
+            failures = self._failure_counts.setdefault(key, _FailureCount())
+            failures.count, failures.last = self._count(key) + 1, self._clock()
+            self._failure_counts.move_to_end(key)
+        while len(self._failure_counts) > _MAX_COUNTS:
+            self._failure_counts.popitem(last=False)
 
     def succeeded(self, name: str, address: str) -> None:
         """Reset the failures of an account from the address of a successful login, and remember the pair.
@@ -101,10 +101,10 @@ class LoginLimiter:
         The address's own count stays, as an attacker may have an account too, but no longer delays this account.
         """
         pair = (_digest(name), address)
-        self._tallies.pop(("pair", *pair), None)
+        self._failure_counts.pop(("pair", *pair), None)
         self._known[pair] = None
         self._known.move_to_end(pair)
-        while len(self._known) > _MOST:
+        while len(self._known) > _MAX_COUNTS:
             self._known.popitem(last=False)
 
     def _keys(self, name: str, address: str, password: Secret[str]) -> tuple[tuple[str, ...], ...]:
@@ -120,23 +120,23 @@ class LoginLimiter:
 
     def _count(self, key: tuple[str, ...]) -> float:
         """Return the decayed number of failures."""
-        tally = self._tallies.get(key)
-        if tally is None or (age := self._clock() - tally.last) > _MEMORY:
+        failures = self._failure_counts.get(key)
+        if failures is None or (age := self._clock() - failures.last) > _COUNT_LIFETIME:
             return 0.0
-        return float(tally.count * 0.5 ** (age / _HALF_LIVES[key[0]]))
+        return float(failures.count * 0.5 ** (age / _HALF_LIVES[key[0]]))
 
     def _wait(self, key: tuple[str, ...], free: int) -> float:
         """Return the remaining delay after the last failure, in seconds."""
         if not self._count(key):
             return 0.0
-        tally = self._tallies[key]
+        failures = self._failure_counts[key]
         # Rounded, as failures that were counted a moment ago have already decayed slightly.
-        excess = round(tally.count) - free
+        excess = round(failures.count) - free
         if excess < 0:
             return 0.0
         # The exponent is bounded, as a count may be large.
-        wait = min(_LONGEST_WAIT, 2.0 ** min(excess, 16))
-        return max(0.0, tally.last + wait - self._clock())
+        wait = min(_MAX_WAIT, 2.0 ** min(excess, 16))
+        return max(0.0, failures.last + wait - self._clock())
 
 
 def _digest(name: str) -> str:

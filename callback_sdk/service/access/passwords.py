@@ -12,8 +12,8 @@ from argon2.exceptions import HashingError, VerificationError
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret
 
-SHORTEST = 12
-LONGEST = 1024
+MIN_LENGTH = 12
+MAX_LENGTH = 1024
 """Minimum and maximum length of a password, in characters."""
 
 # RFC 9106, section 4, second recommended option: 64 MiB of memory.
@@ -27,11 +27,11 @@ def hash_password(password: Secret[str]) -> str:
     Raises:
         ConfigurationError: The password is too short or too long, or there is not enough memory to hash it.
     """
-    if not SHORTEST <= len(password.reveal()) <= LONGEST:
+    if not MIN_LENGTH <= len(password.reveal()) <= MAX_LENGTH:
         raise ConfigurationError(
-            f"A password has {SHORTEST} to {LONGEST} characters; this one has {len(password.reveal())}.",
+            f"A password has {MIN_LENGTH} to {MAX_LENGTH} characters; this one has {len(password.reveal())}.",
             hint="Choose a longer password, such as a sentence."
-            if len(password.reveal()) < SHORTEST
+            if len(password.reveal()) < MIN_LENGTH
             else "Shorten it.",
         )
     with _few:
@@ -52,7 +52,7 @@ def verify_password(hashed: str | None, password: Secret[str]) -> bool:
         hashed: The stored hash; None if the user or its password doesn't exist, which takes as long to reject.
         password: The password of the request.
     """
-    if len(password.reveal()) > LONGEST:
+    if len(password.reveal()) > MAX_LENGTH:
         return False
     with _few:
         # Computed for existing users too, as otherwise only the first login of an unknown user would take longer.

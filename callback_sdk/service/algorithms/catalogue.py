@@ -11,7 +11,7 @@ from callback_sdk.service.blobs import model_name
 from callback_sdk.service.store.models import TrainedVersion
 from callback_sdk.service.store.versions import VersionStore
 
-_LONGEST_BASE = 100
+_MAX_BASE_NAME = 100
 """Maximum characters of a registered version's name in the names of its trained versions."""
 
 
@@ -84,4 +84,4 @@ class AlgorithmCatalog:
 
 def new_version(base: str, job_id: str) -> str:
     """Return the name of the version that a training creates: the registered version's, and a part of the task's id."""
-    return f"{base[:_LONGEST_BASE]}-{job_id.replace('-', '')[:12]}"
+    return f"{base[:_MAX_BASE_NAME]}-{job_id.replace('-', '')[:12]}"

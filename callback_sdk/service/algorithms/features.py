@@ -28,7 +28,7 @@ JSON = "json"
 _EXACT_FLOAT = 2**53
 """The largest integer up to which a float represents all integers exactly."""
 
-_TURN = threading.Lock()
+_CHECKING = threading.Lock()
 """Held by each check: the memory of one check is bounded, so one check at a time bounds the total."""
 
 
@@ -38,14 +38,14 @@ class Features:
     Args:
         source: A file that `check` has accepted, or its content.
         format: `"parquet"` or `"json"`.
-        most: Maximum memory for reading a Parquet file, in bytes; at most twice `MAX_UNPACKED`.
+        max_bytes: Maximum memory for reading a Parquet file, in bytes; at most twice `MAX_UNPACKED`.
     """
 
-    def __init__(self, source: Path | bytes, format: str, *, most: float = math.inf) -> None:  # noqa: A002
+    def __init__(self, source: Path | bytes, format: str, *, max_bytes: float = math.inf) -> None:  # noqa: A002
         self._source = source
         self._format = format
         # The sizes in a footer may be wrong, a dictionary may have one long text for all rows, and pages may be zeros.
-        self._most = min(most, 2 * MAX_UNPACKED)
+        self._max_bytes = min(max_bytes, 2 * MAX_UNPACKED)
 
     def __repr__(self) -> str:
         return f"Features({self._format})"
@@ -94,11 +94,11 @@ class Features:
 
     def _read_parquet(self) -> pyarrow.Table:
         try:
-            with bounded(self._most):
+            with bounded(self._max_bytes):
                 return normalized(parquettables.read(self._source))
         except MemoryError:
             raise FeaturesError(
-                f"The features take more than {format_size(self._most)} of memory once they are unpacked.",
+                f"The features take more than {format_size(self._max_bytes)} of memory once they are unpacked.",
                 hint="Send fewer rows or columns at once, or raise the algorithm's memory_limit=.",
             ) from None
 
@@ -130,7 +130,7 @@ def check(
         FeaturesError: It doesn't, or is too large; the message names the column or the row.
         MissingExtraError: It is Parquet, and pyarrow is not installed.
     """
-    with _TURN:
+    with _CHECKING:
         if format == PARQUET:
             parquettables.check(source, max_unpacked)
         elif format == JSON:

@@ -22,10 +22,10 @@ from callback_sdk.service.algorithms.schema_validation import Schema, SchemaProb
 if TYPE_CHECKING:
     import pyarrow
 
-_MOST = 5
+_MAX_PROBLEMS = 5
 """Maximum number of problems in an error message."""
 
-_LONGEST = 200
+_MAX_LENGTH = 200
 """Maximum characters of one problem in an error message; the text of a problem may quote the data."""
 
 _EXAMPLES: Mapping[str, Any] = {"number": 0.0, "integer": 0, "string": "", "boolean": False, "array": [], "object": {}}
@@ -57,7 +57,7 @@ class FeaturesSchema(ABC):
         Raises:
             FeaturesError: The features are invalid; the message names columns and rows.
         """
-        problems = list(itertools.islice(self._problems(features), _MOST + 1))
+        problems = list(itertools.islice(self._problems(features), _MAX_PROBLEMS + 1))
         if problems:
             raise FeaturesError(
                 f"The features don't match the algorithm's schema. {_listed(problems)}",
@@ -106,7 +106,7 @@ class JSONFeaturesSchema(FeaturesSchema):
             for error in _errors(validator, record, FeaturesError, f"Row {row}"):
                 path = [str(part) for part in error.absolute_path]
                 where = f"column {'.'.join(path)!r}" if path else "the record"
-                yield f"Row {row}, {where}: {sentence(error.message[:_LONGEST])}"
+                yield f"Row {row}, {where}: {sentence(error.message[:_MAX_LENGTH])}"
 
 
 @define(frozen=True)
@@ -157,7 +157,7 @@ class ParametersSchema:
             ParametersError: The parameters are invalid; the message names them.
         """
         problems = [
-            f"{'.'.join(map(str, error.absolute_path)) or 'Parameters'}: {sentence(error.message[:_LONGEST])}"
+            f"{'.'.join(map(str, error.absolute_path)) or 'Parameters'}: {sentence(error.message[:_MAX_LENGTH])}"
             for error in _errors(Schema(self.schema), dict(parameters), ParametersError, "Parameters")
         ]
         if problems:
@@ -227,7 +227,7 @@ def _checked(name: str, what: str, schema: Mapping[str, Any]) -> Mapping[str, An
 
 def _errors(schema: Schema, value: Any, kind: type[CallbackSDKError], what: str) -> list[Any]:
     try:
-        return schema.problems(value, _MOST + 1)
+        return schema.problems(value, _MAX_PROBLEMS + 1)
     except TooComplexError:
         raise kind(
             f"{what}: the validation takes too long, or the values are nested too deeply.",
@@ -246,7 +246,7 @@ def _columns(schema: Mapping[str, Any]) -> list[ColumnSchema]:
 
 def _typed(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
-        return " or ".join(map(repr, schema["enum"]))[:_LONGEST]
+        return " or ".join(map(repr, schema["enum"]))[:_MAX_LENGTH]
     kind = schema.get("type", "any")
     text = " or ".join(kind) if isinstance(kind, list) else str(kind)
     bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
@@ -305,7 +305,7 @@ def _misfit(column: Any, wanted: Any) -> str | None:
     if not fits(0, len(column)):
         row = _first_misfit(fits, len(column))
         value = column[row] if isinstance(column, list) else column[row].as_py()
-        return f"row {row}: {str(value)[:_LONGEST]!r} is not a valid {wanted.type}"
+        return f"row {row}: {str(value)[:_MAX_LENGTH]!r} is not a valid {wanted.type}"
     if not wanted.nullable:
         nulls = [value is None for value in column] if isinstance(column, list) else column.is_null().to_pylist()
         if True in nulls:
@@ -334,4 +334,6 @@ def _described(metadata: Mapping[bytes, bytes] | None) -> str:
 
 
 def _listed(problems: list[str]) -> str:
-    return " ".join([*problems[:_MOST], "Further problems are not listed."] if len(problems) > _MOST else problems)
+    return " ".join(
+        [*problems[:_MAX_PROBLEMS], "Further problems are not listed."] if len(problems) > _MAX_PROBLEMS else problems
+    )

@@ -14,7 +14,7 @@ _LINE, _GAP, _EDGE = 22, 10, 24
 _STARTS = (0, 240, 520)
 """Left edges of the columns name, type and description, in pixels."""
 
-_LONGEST = 44
+_MAX_LENGTH = 44
 """Maximum characters of a line of the description."""
 
 _TEXT, _FAINT, _BACK, _RULE = "#1c2024", "#5a636e", "#ffffff", "#d9dde2"
@@ -62,12 +62,12 @@ def _rows(name: str, columns: Sequence[ColumnSchema]) -> list[tuple[str, str, st
                 _TEXT,
                 _cut(one.name, 26),
                 _cut(one.type if one.required else f"{one.type}, optional", 32),
-                textwrap.wrap(one.description, _LONGEST)[:4] or [""],
+                textwrap.wrap(one.description, _MAX_LENGTH)[:4] or [""],
             )
             for one in columns
         ),
     ]
 
 
-def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+def _cut(text: str, max_length: int) -> str:
+    return text if len(text) <= max_length else f"{text[: max_length - 1]}…"

@@ -52,12 +52,12 @@ class Schema:
     enums: dict[int, frozenset[Hashable]] = field(factory=dict, init=False, repr=False)
     references: int = field(default=0, init=False)
 
-    def problems(self, value: Any, most: int) -> list[Any]:
+    def problems(self, value: Any, max_errors: int) -> list[Any]:
         """Return the errors of a value, as `jsonschema.ValidationError`.
 
         Args:
             value: A decoded JSON value.
-            most: Maximum number of errors.
+            max_errors: Maximum number of errors.
 
         Raises:
             TooComplexError: The validation follows too many references, or the value is nested too deeply.
@@ -65,7 +65,7 @@ class Schema:
         self.references = _FEW_REFERENCES + _REFERENCES * _size(value)
         token = _current.set(self)
         try:
-            return [*itertools.islice(_validator(self.schema).iter_errors(value), most)]
+            return [*itertools.islice(_validator(self.schema).iter_errors(value), max_errors)]
         except RecursionError:
             pass
         finally:

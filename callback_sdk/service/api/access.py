@@ -22,7 +22,7 @@ MIB = 1024 * 1024
 
 _bearer = HTTPBearer(auto_error=False, description="An API token, or an access token of /token/.")
 
-_FRESH = 5.0
+_CACHE_SECONDS = 5.0
 """Seconds for which a user's task count is cached; tasks accepted meanwhile are added."""
 
 
@@ -50,12 +50,12 @@ class Quota:
 
     Args:
         store: The store that counts them.
-        most: Maximum number of tasks.
+        max_tasks: Maximum number of tasks.
     """
 
-    def __init__(self, store: Store, most: int) -> None:
+    def __init__(self, store: Store, max_tasks: int) -> None:
         self._store = store
-        self._most = most
+        self._max_tasks = max_tasks
         self._lock = threading.Lock()
         self._counts: dict[str, tuple[int, float]] = {}
 
@@ -66,12 +66,12 @@ class Quota:
             HTTPException: 429 if the limit would be exceeded.
         """
         known, at = self._counts.get(owner, (0, 0.0))
-        if time.monotonic() - at > _FRESH or known + count > self._most:
-            known, at = self._store.tasks.open_count(owner, at_most=self._most), time.monotonic()
-        if known + count > self._most:
+        if time.monotonic() - at > _CACHE_SECONDS or known + count > self._max_tasks:
+            known, at = self._store.tasks.open_count(owner, at_most=self._max_tasks), time.monotonic()
+        if known + count > self._max_tasks:
             raise HTTPException(
                 429,
-                f"You have {known} queued or running tasks, and the limit is {self._most}. Wait, or cancel some.",
+                f"You have {known} queued or running tasks, and the limit is {self._max_tasks}. Wait, or cancel some.",
                 headers={"Retry-After": "10"},
             )
         with self._lock:

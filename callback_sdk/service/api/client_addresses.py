@@ -9,7 +9,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.1/32"), ipaddress.ip_network("::1/128"))
 
-_LONGEST = 64
+_MAX_LENGTH = 64
 """Maximum characters of an address; a proxy may forward any text."""
 
 
@@ -18,7 +18,7 @@ def network_of(address: str) -> str:
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
-        return ascii(address[:_LONGEST])[1:-1]
+        return ascii(address[:_MAX_LENGTH])[1:-1]
     if isinstance(found, ipaddress.IPv6Address):
         if found.ipv4_mapped is not None:
             return str(found.ipv4_mapped)

@@ -182,12 +182,12 @@ class Connections:
         matching = [one for one in self._open if matches(one)]
         waiting = [one for one in matching if one.is_waiting] or [one for one in matching if one.is_stalled]
         if waiting:
-            victim = max(waiting, key=lambda one: (self._of_same_address(one), -one.since))
+            evicted = max(waiting, key=lambda one: (self._of_same_address(one), -one.since))
         elif slow := [one for one in matching if one.is_slow]:
-            victim = max(slow, key=lambda one: (self._of_same_address(one), -one.rate))
+            evicted = max(slow, key=lambda one: (self._of_same_address(one), -one.rate))
         else:
             return False
-        victim.end()
+        evicted.end()
         return True
 
     def _of_same_address(self, connection: ClientConnection) -> int:

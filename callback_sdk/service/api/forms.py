@@ -13,7 +13,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from callback_sdk.redaction import Secret
-from callback_sdk.service.api.submission import Form
+from callback_sdk.service.api.submission import SubmittedForm
 
 _MAX_FIELDS = 20
 _MAX_FIELD = 1024 * 1024
@@ -64,7 +64,7 @@ class _Parser(MultiPartParser):
 
 
 @asynccontextmanager
-async def read_form(request: Request, *, max_files: int) -> AsyncIterator[Form]:
+async def read_form(request: Request, *, max_files: int) -> AsyncIterator[SubmittedForm]:
     """Read a request's form, and delete its files at the end.
 
     Args:
@@ -134,12 +134,12 @@ def _turn(parsed: Secret[FormData]) -> AbstractAsyncContextManager[Any]:
     return _long_forms if size > _LONG_JSON else nullcontext()
 
 
-def _form(parsed: Secret[FormData]) -> Form:
+def _form(parsed: Secret[FormData]) -> SubmittedForm:
     files: dict[str, list[UploadFile]] = {}
     for name, value in parsed.reveal().multi_items():
         if isinstance(value, UploadFile):
             files.setdefault(name, []).append(value)
-    return Form(
+    return SubmittedForm(
         fields={
             name: Secret(value) for name, value in parsed.reveal().multi_items() if isinstance(value, str)
         },

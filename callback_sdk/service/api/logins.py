@@ -21,10 +21,10 @@ from callback_sdk.service.api.client_addresses import network_of
 
 T = TypeVar("T")
 
-_AT_ONCE = 2
+_MAX_CONCURRENT = 2
 """Concurrent password checks; by design of Argon2, each takes 64 MiB and a CPU core for a moment."""
 
-_LINE = 100
+_MAX_WAITING = 100
 """Maximum number of waiting logins per address."""
 
 
@@ -47,7 +47,7 @@ class LoginQueue:
     def __init__(self, authenticator: Authenticator, guesses: LoginLimiter | None = None) -> None:
         self._authenticator = authenticator
         self._limiter = guesses or LoginLimiter()
-        self._checking = asyncio.Semaphore(_AT_ONCE)
+        self._checking = asyncio.Semaphore(_MAX_CONCURRENT)
         self._lines: dict[str, _Line] = {}
 
     async def run(self, check: Callable[[], T], *, name: str, password: Secret[str], address: str, via: str) -> T:
@@ -89,7 +89,7 @@ class LoginQueue:
     @asynccontextmanager
     async def _turn(self, origin: str) -> AsyncIterator[None]:
         line = self._lines.setdefault(origin, _Line())
-        if line.length >= _LINE:
+        if line.length >= _MAX_WAITING:
             raise _too_many("Too many concurrent logins from your address. Try again in a few seconds", 2)
         line.length += 1
         try:

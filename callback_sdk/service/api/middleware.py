@@ -69,7 +69,7 @@ class RequestMiddleware:
         if len(path) > 1 and path.endswith("/"):
             # Only one slash: two would mean an empty id, not the list.
             scope = {**scope, "path": path[:-1]}
-        body = _Body(scope, receive, self._max_request_bytes)
+        body = _RequestBody(scope, receive, self._max_request_bytes)
         answer = _SentResponse(send, uuid.uuid4().hex, body)
         logs.request_id.set(answer.request_id)
         started = time.perf_counter()
@@ -85,14 +85,14 @@ class RequestMiddleware:
             _record(scope, answer, time.perf_counter() - started)
 
 
-class _Body:
+class _RequestBody:
     """The body of a request, read up to a limit."""
 
-    def __init__(self, scope: Scope, receive: Receive, most: int) -> None:
+    def __init__(self, scope: Scope, receive: Receive, max_bytes: int) -> None:
         headers = dict(scope["headers"])
         announced = headers.get(b"content-length", b"0")
         is_form = headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data")
-        self._limit = most if is_form and scope["path"].endswith(_FORMS) else min(most, _PLAIN_BODY)
+        self._limit = max_bytes if is_form and scope["path"].endswith(_FORMS) else min(max_bytes, _PLAIN_BODY)
         self._too_long = announced.isdigit() and int(announced) > self._limit
         self._receive = receive
         self._received = 0
@@ -113,9 +113,9 @@ class _Body:
             raise self._refusal()
         return message
 
-    async def drain(self, most: int) -> None:
+    async def drain(self, max_bytes: int) -> None:
         async def read() -> None:
-            left = 0 if self._waits else most
+            left = 0 if self._waits else max_bytes
             while self.more and left > 0:
                 message = await self._receive()
                 self.more = message.get("more_body", False)
@@ -144,7 +144,7 @@ class _Body:
 
 
 class _SentResponse:
-    def __init__(self, send: Send, request_id: str, body: _Body) -> None:
+    def __init__(self, send: Send, request_id: str, body: _RequestBody) -> None:
         self._send = send
         self._body = body
         self.request_id = request_id

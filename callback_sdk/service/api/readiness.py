@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from callback_sdk.errors import CallbackSDKError
 
-LONGEST = 10.0
+CHECK_TIMEOUT = 10.0
 """Timeout of a request for readiness, in seconds: probes and load balancers have timeouts of their own."""
 
 
@@ -18,12 +18,12 @@ class Readiness:
 
     Args:
         check: Raises an error if the service is not ready.
-        longest: Maximum seconds that a request waits for it.
+        timeout: Maximum seconds that a request waits for it.
     """
 
-    def __init__(self, check: Callable[[], None], *, longest: float = LONGEST) -> None:
+    def __init__(self, check: Callable[[], None], *, timeout: float = CHECK_TIMEOUT) -> None:
         self._check = check
-        self._longest = longest
+        self._timeout = timeout
         self._running: asyncio.Future[None] | None = None
 
     async def ask(self) -> None:
@@ -37,10 +37,10 @@ class Readiness:
             self._running.add_done_callback(_seen)
         # Shielded: the first client may disconnect, which must not cancel the check for the others.
         try:
-            await asyncio.wait_for(asyncio.shield(self._running), self._longest)
+            await asyncio.wait_for(asyncio.shield(self._running), self._timeout)
         except asyncio.TimeoutError:
             raise CallbackSDKError(
-                f"The check of database, blob storage and broker has not ended within {self._longest:g} s.",
+                f"The check of database, blob storage and broker has not ended within {self._timeout:g} s.",
                 hint="At least one of them does not respond. See the service's log.",
             ) from None
 

@@ -79,7 +79,7 @@ class TaskProgress(BaseModel):
     message: str
 
 
-class DeliveryCounts(BaseModel):
+class DeliveryCountsResponse(BaseModel):
     """The number of deliveries by status."""
 
     pending: int
@@ -87,7 +87,7 @@ class DeliveryCounts(BaseModel):
     dead: int
 
 
-class TaskSummary(BaseModel):
+class TaskSummaryResponse(BaseModel):
     """A task in a list."""
 
     job_id: str
@@ -102,13 +102,13 @@ class TaskSummary(BaseModel):
     created_at: str
     started_at: str | None
     finished_at: str | None
-    deliveries: DeliveryCounts
+    deliveries: DeliveryCountsResponse
 
 
 class TaskPage(BaseModel):
     """A page of tasks, newest first, and the cursor of the next page; null on the last one."""
 
-    tasks: list[TaskSummary]
+    tasks: list[TaskSummaryResponse]
     next_cursor: str | None
 
 
@@ -121,7 +121,7 @@ class DeliverySummary(BaseModel):
     error: str | None
 
 
-class DeliveryAttempt(BaseModel):
+class DeliveryAttemptResponse(BaseModel):
     """One attempt of a delivery."""
 
     number: int
@@ -136,7 +136,7 @@ class DeliveryResponse(DeliverySummary):
     delivery_id: str
     next_attempt_at: str | None
     receipt: dict[str, Any] | None
-    attempts: list[DeliveryAttempt]
+    attempts: list[DeliveryAttemptResponse]
 
 
 class TaskResponse(BaseModel):

@@ -22,7 +22,7 @@ from callback_sdk.service.blobs import INLINE
 from callback_sdk.service.core import TaskRequest
 from callback_sdk.service.files import Scratch, remove
 from callback_sdk.service.store import IdempotencyKey, Submission, TaskRow
-from callback_sdk.service.store.models import FIT, MOST_URGENT, PREDICT, USUAL_PRIORITY
+from callback_sdk.service.store.models import DEFAULT_PRIORITY, FIT, MAX_PRIORITY, PREDICT
 from callback_sdk.targets import TargetSettings, check_callback
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 from callback_sdk.tracing import TRACEPARENT
@@ -39,10 +39,10 @@ MAX_TASKS_FILE = 32 * 1024 * 1024
 _MAX_PARTS = 2_000_000
 """Maximum number of values in the JSON of a form, as `features.json.weigh` counts them; about 80 MB of objects."""
 
-_DEEPEST = 100
+_MAX_DEPTH = 100
 """Maximum nesting of lists and objects."""
 
-LONGEST_KEY = 255
+MAX_KEY_LENGTH = 255
 """Maximum characters of an idempotency key."""
 
 
@@ -51,7 +51,7 @@ class SubmissionError(CallbackSDKError, ValueError):
 
 
 @define(frozen=True, kw_only=True)
-class Form:
+class SubmittedForm:
     """The unparsed fields and files of a request.
 
     Attributes:
@@ -67,7 +67,7 @@ class Form:
         value = self.fields.get(name)
         return value.reveal().strip() or None if value is not None else None
 
-    def json(self, name: str, *, longest: int = MAX_PARAMETERS) -> Secret[Any]:
+    def json(self, name: str, *, max_bytes: int = MAX_PARAMETERS) -> Secret[Any]:
         """Parse a field or file of JSON; None if it is missing or empty.
 
         Raises:
@@ -77,9 +77,9 @@ class Form:
         if text is None and self.files.get(name):
             file = self.files[name][0]
             file.seek(0)
-            text = Secret(file.read(longest + 1))
-            if len(text.reveal()) > longest:
-                raise SubmissionError(f"{name!r} has more than {longest} bytes.", hint="Send a shorter value.")
+            text = Secret(file.read(max_bytes + 1))
+            if len(text.reveal()) > max_bytes:
+                raise SubmissionError(f"{name!r} has more than {max_bytes} bytes.", hint="Send a shorter value.")
         if text is None or not text.reveal().strip():
             return Secret(None)
         return _parsed(text, name)
@@ -127,7 +127,7 @@ class _RequestedTask:
 
 
 def read_one(
-    form: Form,
+    form: SubmittedForm,
     algorithm_id: str,
     rules: Rules,
     scratch: Scratch,
@@ -172,14 +172,14 @@ def read_one(
 
 
 def read_batch(
-    form: Form,
+    form: SubmittedForm,
     algorithm_id: str,
     rules: Rules,
     scratch: Scratch,
     stack: ExitStack,
     *,
     owner: str,
-    most: int,
+    max_tasks: int,
     traceparent: str | None = None,
 ) -> list[TaskRequest]:
     """Parse and validate a batch of tasks; see `read_one`.
@@ -191,17 +191,19 @@ def read_batch(
         scratch: Directory for the features.
         stack: Removes the features when it is closed.
         owner: Id of the user.
-        most: Maximum number of tasks.
+        max_tasks: Maximum number of tasks.
         traceparent: Trace context of the request.
 
     Raises:
         CallbackSDKError: As for `read_one`; the message names the task.
     """
-    items = form.json("tasks", longest=MAX_TASKS_FILE)
+    items = form.json("tasks", max_bytes=MAX_TASKS_FILE)
     if not isinstance(items.reveal(), list) or not items.reveal():
         raise SubmissionError("'tasks' is not a list of tasks.", hint='Send a JSON list: [{"parameters": {}}, ...].')
-    if len(items.reveal()) > most:
-        raise SubmissionError(f"The batch has {len(items.reveal())} tasks.", hint=f"Send at most {most} at a time.")
+    if len(items.reveal()) > max_tasks:
+        raise SubmissionError(
+            f"The batch has {len(items.reveal())} tasks.", hint=f"Send at most {max_tasks} at a time."
+        )
     uploads = form.files.get("features", ())
     received: dict[int, tuple[Path | bytes, str]] = {}
 
@@ -229,7 +231,7 @@ def read_batch(
     return found
 
 
-def read_key(text: str | None, form: Form, *where: str) -> IdempotencyKey | None:
+def read_key(text: str | None, form: SubmittedForm, *where: str) -> IdempotencyKey | None:
     """Parse the header `Idempotency-Key`.
 
     Raises:
@@ -237,14 +239,14 @@ def read_key(text: str | None, form: Form, *where: str) -> IdempotencyKey | None
     """
     if text is None:
         return None
-    if not 1 <= len(text) <= LONGEST_KEY or not text.isascii() or not text.isprintable():
+    if not 1 <= len(text) <= MAX_KEY_LENGTH or not text.isascii() or not text.isprintable():
         raise SubmissionError(
-            "The header Idempotency-Key can't be used.", hint=f"Send 1 to {LONGEST_KEY} printable ASCII characters."
+            "The header Idempotency-Key can't be used.", hint=f"Send 1 to {MAX_KEY_LENGTH} printable ASCII characters."
         )
     return IdempotencyKey(key=text, fingerprint=form.fingerprint(*where))
 
 
-def read_targets(form: Form, max_callbacks: int) -> tuple[Callback, ...]:
+def read_targets(form: SubmittedForm, max_callbacks: int) -> tuple[Callback, ...]:
     """Parse the targets from `callbacks`, or from `callback_url` and `callback_param`.
 
     Raises:
@@ -290,7 +292,7 @@ def _requested_task(item: Secret[Any], max_callbacks: int) -> _RequestedTask:
         version=version,
         parameters=member("parameters"),
         evaluate=evaluate,
-        priority=member("priority", USUAL_PRIORITY),
+        priority=member("priority", DEFAULT_PRIORITY),
         options={"monitor": str(member("monitor"))} if "monitor" in item.reveal() else {},
         targets=_targets(Secret(item.reveal().get("callbacks")), Secret(None), max_callbacks),
     )
@@ -317,9 +319,9 @@ def _task(
                 hint=f"It has {', '.join(algorithm.evaluations)}.",
             )
     priority = requested.priority
-    if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= MOST_URGENT:
+    if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= MAX_PRIORITY:
         raise SubmissionError(
-            f"'priority' is not an integer from 0 to {MOST_URGENT}.", hint="Higher priorities run first."
+            f"'priority' is not an integer from 0 to {MAX_PRIORITY}.", hint="Higher priorities run first."
         )
     for target in requested.targets:
         check_callback(target, rules.settings)
@@ -360,14 +362,14 @@ def _check_small(task: TaskRow, received: Path | bytes, rules: Rules) -> None:
         declared.check(features.Features(received, task.features_format))
 
 
-def _options(form: Form, kind: str) -> dict[str, Any]:
+def _options(form: SubmittedForm, kind: str) -> dict[str, Any]:
     options: dict[str, Any] = {name: form.text(name) for name in ("monitor", "compression") if form.text(name)}
     if kind == FIT:
         options["export_new_version"] = _bool(form.text("export_new_version") or "false", "export_new_version")
     return options
 
 
-def _evaluate(form: Form) -> bool | dict[str, Any]:
+def _evaluate(form: SubmittedForm) -> bool | dict[str, Any]:
     text = (form.text("evaluate") or "true").lower()
     if text in _WORDS:
         return _WORDS[text]
@@ -385,7 +387,7 @@ def _bool(text: str, name: str) -> bool:
 
 def _number(text: str | None, name: str) -> int:
     if text is None:
-        return USUAL_PRIORITY
+        return DEFAULT_PRIORITY
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise SubmissionError(f"{name!r} is not an integer.", hint="Send digits only.")
     return int(text)
@@ -402,7 +404,7 @@ def _parsed(text: Secret[bytes], name: str) -> Secret[Any]:
     if value is None:
         raise SubmissionError(f"{name!r} is not JSON: {reason}.", hint="Send the output of json.dumps.")
     if _is_deep(value):
-        raise SubmissionError(f"{name!r} is nested deeper than {_DEEPEST} levels.", hint="Reduce the nesting.")
+        raise SubmissionError(f"{name!r} is nested deeper than {_MAX_DEPTH} levels.", hint="Reduce the nesting.")
     # Databases, headers and logs can't store lone surrogates.
     if has_lone_surrogate(value.reveal()):
         raise SubmissionError(f"{name!r} has a text that is not valid Unicode.", hint="Replace its lone surrogates.")
@@ -411,7 +413,7 @@ def _parsed(text: Secret[bytes], name: str) -> Secret[Any]:
 
 def _is_deep(value: Secret[Any]) -> bool:
     level = Secret([value.reveal()])
-    for _ in range(_DEEPEST):
+    for _ in range(_MAX_DEPTH):
         level = Secret([child for item in level.reveal() for child in _children(item)])
         if not level.reveal():
             return False

@@ -19,7 +19,7 @@ from callback_sdk.models import CANCELED
 from callback_sdk.service.api import schemas
 from callback_sdk.service.api.access import AppState, Owner, StateDep
 from callback_sdk.service.api.forms import read_form
-from callback_sdk.service.api.submission import Form, read_batch, read_key, read_one
+from callback_sdk.service.api.submission import SubmittedForm, read_batch, read_key, read_one
 from callback_sdk.service.api.views import TaskView, show_delivery, show_new, show_summary, show_task
 from callback_sdk.service.core import TaskService
 from callback_sdk.service.store import IdempotencyKey, User
@@ -77,11 +77,11 @@ async def predict_batch(
     algorithm_id: str, request: Request, state: StateDep, user: Owner, idempotency_key: _Key = None
 ) -> dict[str, Any]:
     await _check_algorithm(state, algorithm_id)
-    most = state.limits.max_batch
-    async with read_form(request, max_files=most + 1) as form:
+    max_tasks = state.limits.max_batch
+    async with read_form(request, max_files=max_tasks + 1) as form:
         with _accepting(request, algorithm_id) as span:
             job_ids = await run_in_threadpool(
-                _accept_batch, state, algorithm_id, form, user, most, idempotency_key, span.traceparent
+                _accept_batch, state, algorithm_id, form, user, max_tasks, idempotency_key, span.traceparent
             )
     return {"job_ids": job_ids}
 
@@ -180,7 +180,13 @@ async def _check_algorithm(state: AppState, algorithm_id: str) -> None:
 
 
 def _accept_one(
-    state: AppState, algorithm_id: str, form: Form, user: User, kind: str, key: str | None, traceparent: str | None
+    state: AppState,
+    algorithm_id: str,
+    form: SubmittedForm,
+    user: User,
+    kind: str,
+    key: str | None,
+    traceparent: str | None,
 ) -> TaskView:
     repeatable = read_key(key, form, kind, algorithm_id)
     if (before := _repeated(state, user, repeatable)) is not None:
@@ -206,7 +212,13 @@ def _accept_one(
 
 
 def _accept_batch(
-    state: AppState, algorithm_id: str, form: Form, user: User, most: int, key: str | None, traceparent: str | None
+    state: AppState,
+    algorithm_id: str,
+    form: SubmittedForm,
+    user: User,
+    max_tasks: int,
+    key: str | None,
+    traceparent: str | None,
 ) -> list[str]:
     repeatable = read_key(key, form, "batch", algorithm_id)
     if (before := _repeated(state, user, repeatable)) is not None:
@@ -219,7 +231,7 @@ def _accept_batch(
             state.task_service.scratch,
             stack,
             owner=user.user_id,
-            most=most,
+            max_tasks=max_tasks,
             traceparent=traceparent,
         )
         state.quota.reserve(user.user_id, len(received))
@@ -246,8 +258,10 @@ def _task(task_service: TaskService, job_id: str, user: User) -> dict[str, Any]:
 def _view(task_service: TaskService, job_id: str, user: User) -> TaskView:
     task = _task(task_service, job_id, user)
     results = task_service.store.tasks.results(job_id) if task["result_offsets"] else None
-    made = task_service.store.versions.of_task(job_id) if task["kind"] == FIT else None
-    return show_task(task, task_service.store.deliveries.of(job_id), results, task_service.blobs, made=made)
+    trained_version = task_service.store.versions.of_task(job_id) if task["kind"] == FIT else None
+    return show_task(
+        task, task_service.store.deliveries.of(job_id), results, task_service.blobs, trained_version=trained_version
+    )
 
 
 def _deliveries(task_service: TaskService, job_id: str) -> list[dict[str, Any]]:

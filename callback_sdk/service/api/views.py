@@ -142,7 +142,7 @@ def show_task(
     results: bytes | None,
     blobs: BlobStorage,
     *,
-    made: TrainedVersion | None = None,
+    trained_version: TrainedVersion | None = None,
 ) -> TaskView:
     """Return the JSON of a task.
 
@@ -151,7 +151,7 @@ def show_task(
         deliveries: The columns of its deliveries without credentials.
         results: The results if they are small; None if there are none or they are in the blob storage.
         blobs: The blob storage.
-        made: The version that the training created; None for none.
+        trained_version: The version that the training created; None for none.
     """
     head = {name: task[name] for name in ("job_id", "status", "success", "error")}
     tail = {
@@ -162,7 +162,7 @@ def show_task(
             {name: delivery[column] for name, column in _DELIVERY.items()} for delivery in deliveries
         ],
         **{name: task[name] for name in ("algorithm", "version", "kind", "priority")},
-        "new_version": None if made is None else made.version,
+        "new_version": None if trained_version is None else trained_version.version,
         **_times(task),
     }  # fmt: skip
     result_offsets = task["result_offsets"] or {}

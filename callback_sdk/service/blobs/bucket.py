@@ -16,7 +16,7 @@ from callback_sdk.service.blobs.errors import BlobMissingError, BlobStorageError
 from callback_sdk.service.files import remove
 from callback_sdk.signer.buckets import environment_region
 
-_YOUNG = 60 * 60.0
+_MIN_ORPHAN_AGE = 60 * 60.0
 """Age in seconds below which features without a task are kept: their task may not be committed yet."""
 
 _PAUSE = 5.0
@@ -100,7 +100,7 @@ class BucketStorage:
         """Delete features of ended tasks, unless they are younger than an hour."""
         # The limit is computed once: during a long listing, a moving limit would reach features of tasks that are newer
         # than the list of unfinished tasks.
-        oldest = time.time() - _YOUNG
+        oldest = time.time() - _MIN_ORPHAN_AGE
         place = f"{self._prefix}features/"
         with self._explained("features"):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=place)

@@ -13,7 +13,7 @@ from callback_sdk.documents.body import CHUNK_SIZE
 from callback_sdk.service.blobs.errors import BlobMissingError, BlobStorageError
 from callback_sdk.service.files import create_private, durable, make_private_folder, remove, rename
 
-_YOUNG = 60 * 60.0
+_MIN_ORPHAN_AGE = 60 * 60.0
 """Age in seconds below which a file without a task is kept: its task may not be committed yet."""
 
 
@@ -127,7 +127,7 @@ def _missing(name: str) -> BlobMissingError:
 
 def _remove_old(path: Path) -> None:
     try:
-        if time.time() - path.stat().st_mtime > _YOUNG:
+        if time.time() - path.stat().st_mtime > _MIN_ORPHAN_AGE:
             remove(path)
     except FileNotFoundError:
         pass

@@ -12,7 +12,7 @@ from callback_sdk.service.supervision.threads import SupervisedThread
 
 _log = logging.getLogger(__name__)
 
-_MOST = 10_000
+_MAX_PENDING = 10_000
 """Maximum number of blobs that wait for removal. Housekeeping removes the others, as it does after a crash."""
 
 _TICK = 0.5
@@ -27,7 +27,7 @@ class BlobRemover:
 
     def __init__(self, blobs: BlobStorage) -> None:
         self._blobs = blobs
-        self._names: queue.Queue[str] = queue.Queue(_MOST)
+        self._names: queue.Queue[str] = queue.Queue(_MAX_PENDING)
         self._stopping = threading.Event()
         self._outage = OutageLog(_log, failing="Removing blobs fails", working="Blobs are removed again")
         self._thread = SupervisedThread(self._loop, name="removals", stopping=self._stopping)

@@ -28,17 +28,17 @@ DELIVER = "callback_sdk.deliver"
 DELIVERIES = "callback-sdk.deliveries"
 """The queue of delivery attempts, separate from the tasks, which may run for hours."""
 
-_FEWEST = 16
+_MIN_TASKS = 16
 """Minimum number of ids in a task queue while more are queued in the store."""
 
-_MOST = 4096
+_MAX_TASKS = 4096
 
-_MOST_DELIVERIES = 256
+_MAX_DELIVERIES = 256
 
 _TIMEOUT = 4.0
 """Timeout of a connection to the broker, in seconds."""
 
-_ANSWER = 15.0
+_RESPONSE_TIMEOUT = 15.0
 """Timeout of a response of the broker, in seconds."""
 
 
@@ -134,13 +134,13 @@ def needed(broker: Secret[str] | None) -> Secret[str]:
 class _Window:
     """Limit of one queue: twice the number of ids that were consumed since the last check."""
 
-    limit: int = _FEWEST
+    limit: int = _MIN_TASKS
     depth: int = 0
     sent: int = 0
 
     def look(self, depth: int) -> int:
         taken = self.depth + self.sent - depth
-        self.limit = min(_MOST, max(_FEWEST, 2 * taken))
+        self.limit = min(_MAX_TASKS, max(_MIN_TASKS, 2 * taken))
         self.depth, self.sent = depth, 0
         return max(0, self.limit - depth)
 
@@ -181,12 +181,12 @@ def _declare(queue: Any, channel: Any) -> int:
 
 
 @contextmanager
-def _explained(away: tuple[type[Exception], ...]) -> Iterator[None]:
+def _explained(connection_errors: tuple[type[Exception], ...]) -> Iterator[None]:
     """Raise errors of an unavailable broker as `EngineError`, without their frames, which may contain the URL."""
     failure: EngineError
     try:
         yield
-    except away as error:
+    except connection_errors as error:
         reason = _reason(error)
         if _is_refusal(error):
             failure = BrokerRefusedError(
@@ -248,8 +248,8 @@ class CeleryEngine:
         self._deliveries = make_queue(DELIVERIES, broker)
         self._windows = {name: _Window() for name in algorithms}
         amqp = broker.reveal().startswith("amqp")
-        self._patience = dict.fromkeys(("read_timeout", "write_timeout"), _ANSWER) if amqp else {}
-        self._away = _errors_of(app)
+        self._response_timeouts = dict.fromkeys(("read_timeout", "write_timeout"), _RESPONSE_TIMEOUT) if amqp else {}
+        self._connection_errors = _errors_of(app)
         self._connection: Any = None
         self._channel: Any = None
         self._lock = threading.Lock()
@@ -275,7 +275,7 @@ class CeleryEngine:
     def delivery_capacity(self) -> tuple[int, Collection[str]]:
         """Return the free capacity of the delivery queue; see `Engine.delivery_capacity`."""
         with self._errors():
-            return max(0, _MOST_DELIVERIES - self._depth(self._deliveries)), ()
+            return max(0, _MAX_DELIVERIES - self._depth(self._deliveries)), ()
 
     def send_deliveries(self, deliveries: Sequence[tuple[str, str]]) -> Sequence[str]:
         """Send ids and hosts to the delivery queue."""
@@ -292,7 +292,7 @@ class CeleryEngine:
 
     def close(self) -> None:
         """Close the connection."""
-        self._forget()
+        self._drop_connection()
         self._app.close()
 
     def _send(self, task: str, queue: Any, arguments: Sequence[list[str]]) -> None:
@@ -307,12 +307,12 @@ class CeleryEngine:
         if self._channel is None:
             self._connection = self._app.connection_for_write(heartbeat=0)
             # A broker that accepts a request but never responds must not block the dispatcher forever.
-            self._connection.transport_options.update(self._patience)
+            self._connection.transport_options.update(self._response_timeouts)
             self._connection.ensure_connection(max_retries=1, interval_start=0, timeout=_TIMEOUT)
             self._channel = self._connection.channel()
         return self._channel
 
-    def _forget(self) -> None:
+    def _drop_connection(self) -> None:
         connection, self._connection, self._channel = self._connection, None, None
         if connection is not None:
             # The connection is unusable anyway.
@@ -323,8 +323,8 @@ class CeleryEngine:
     def _errors(self) -> Iterator[None]:
         """Close the connection after any error, so that the next call opens a new one."""
         try:
-            with _explained(self._away):
+            with _explained(self._connection_errors):
                 yield
         except BaseException:
-            self._forget()
+            self._drop_connection()
             raise

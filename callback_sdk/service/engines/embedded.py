@@ -25,10 +25,10 @@ _log = logging.getLogger(__name__)
 _TICK = 0.05
 """Seconds between checks whether the last task has ended."""
 
-_LAST = 10.0
+_RELEASE_TIMEOUT = 10.0
 """Seconds after the shutdown timeout for releasing interrupted tasks."""
 
-_AHEAD = 3
+_QUEUED_PER_CHILD = 3
 """Maximum tasks per child process that are queued, or have results that are being stored, so that no child is idle."""
 
 
@@ -45,9 +45,9 @@ def create_engine(runtime: Runtime, options: EngineOptions) -> Iterator[Embedded
             work,
             registry=runtime.registry_name,
             pass_env=runtime.pass_env,
-            held=runtime.memory_limit.held,
+            max_retained_bytes=runtime.memory_limit.max_retained_bytes,
             processes=options.processes,
-            grace=options.grace,
+            shutdown_timeout=options.shutdown_timeout,
             force_stop=options.force_stop,
             ended=runtime.wakeup.set,
         )
@@ -60,9 +60,9 @@ class EmbeddedEngine:
         work: Runs tasks and makes delivery attempts.
         registry: Name of the registry, which the child processes import.
         pass_env: Further environment variables passed to the child processes.
-        held: Bytes of memory that a child process may retain between two runs.
+        max_retained_bytes: Bytes of memory that a child process may retain between two runs.
         processes: Number of concurrent runs.
-        grace: Shutdown timeout of running tasks.
+        shutdown_timeout: Shutdown timeout of running tasks.
         force_stop: Ends the shutdown timeout at once when it is set.
         ended: Called when a slot becomes free.
     """
@@ -75,9 +75,9 @@ class EmbeddedEngine:
         *,
         registry: str,
         pass_env: tuple[str, ...] = (),
-        held: float = math.inf,
+        max_retained_bytes: float = math.inf,
         processes: int,
-        grace: timedelta,
+        shutdown_timeout: timedelta,
         force_stop: threading.Event,
         ended: Callable[[], None],
     ) -> None:
@@ -88,9 +88,9 @@ class EmbeddedEngine:
         self._ended = ended
         self._registry = registry
         self._pass_env = pass_env
-        self._held = held
-        self._grace = grace
-        self._hurry = force_stop
+        self._max_retained_bytes = max_retained_bytes
+        self._shutdown_timeout = shutdown_timeout
+        self._force_stop = force_stop
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._stops: dict[str, StopSignal] = {}
@@ -103,19 +103,19 @@ class EmbeddedEngine:
             SupervisedThread(self._work, name=f"worker-{number}", stopping=self._stopping)
             for number in range(processes)
         ]
-        self._savers = [
+        self._finishers = [
             SupervisedThread(self._save, name=f"saver-{number}", stopping=self._stopping) for number in range(processes)
         ]
 
     def start(self) -> None:
         """Start the threads."""
-        for thread in (*self._threads, *self._savers):
+        for thread in (*self._threads, *self._finishers):
             thread.start()
 
     def capacities(self) -> Sequence[Capacity]:
         """Return the free slots of the queue; see `Engine.capacities`."""
         with self._lock:
-            free = 0 if self._closed else (1 + _AHEAD) * len(self._threads) - len(self._stops)
+            free = 0 if self._closed else (1 + _QUEUED_PER_CHILD) * len(self._threads) - len(self._stops)
         return [Capacity(limit=free)]
 
     def send(self, capacity: Capacity, job_ids: Sequence[str]) -> None:
@@ -143,7 +143,7 @@ class EmbeddedEngine:
 
     def check(self) -> None:
         """Check that its threads run; see `Engine.check`."""
-        for thread in (*self._threads, *self._savers):
+        for thread in (*self._threads, *self._finishers):
             thread.check()
         self._heartbeat.check()
         self._uploads.check()
@@ -156,17 +156,17 @@ class EmbeddedEngine:
         for _ in self._threads:
             self._queue.put(None)
         self._drop_queued()
-        end = time.monotonic() + self._grace.total_seconds()
+        end = time.monotonic() + self._shutdown_timeout.total_seconds()
         while self._is_busy() and time.monotonic() < end:
-            if self._hurry.wait(_TICK):
+            if self._force_stop.wait(_TICK):
                 break
         for stop in self._unsaved():
             stop.request(SHUTDOWN)
         self._heartbeat.stop_runs(SHUTDOWN)
         # Pending uploads first: a task that is requeued in time loses nothing.
-        self._uploads.give_back()
+        self._uploads.release_all()
         # With a timeout, because an unavailable database blocks the thread. The lease of its task then expires.
-        end = time.monotonic() + _LAST
+        end = time.monotonic() + _RELEASE_TIMEOUT
         while self._is_busy() and time.monotonic() < end:
             time.sleep(_TICK)
         for thread in self._threads:
@@ -191,12 +191,12 @@ class EmbeddedEngine:
             if job_id is None:
                 ends += 1
             else:
-                self._forget(job_id)
+                self._release(job_id)
         for _ in range(ends):
             self._queue.put(None)
 
     def _work(self) -> None:
-        child = ChildProcess(self._registry, pass_env=self._pass_env, held=self._held)
+        child = ChildProcess(self._registry, pass_env=self._pass_env, max_retained_bytes=self._max_retained_bytes)
         try:
             while (job_id := self._queue.get()) is not None:
                 self._compute(job_id, child)
@@ -219,7 +219,7 @@ class EmbeddedEngine:
         finally:
             # In `finally`, even if the thread ends: otherwise the task could never be started again.
             if run is None:
-                self._forget(job_id)
+                self._release(job_id)
         if run is not None:
             self._computed.put((job_id, run))
 
@@ -231,9 +231,9 @@ class EmbeddedEngine:
             except Exception:  # noqa: BLE001 - the thread must survive any error
                 _log.exception("Task %s: outcome could not be stored, requeueing.", job_id, extra={"job_id": job_id})
             finally:
-                self._forget(job_id)
+                self._release(job_id)
 
-    def _forget(self, job_id: str) -> None:
+    def _release(self, job_id: str) -> None:
         with self._lock:
             self._stops.pop(job_id, None)
         self._ended()

@@ -25,14 +25,14 @@ class EngineOptions:
     Attributes:
         instance: Unique name of this service, the same at every start.
         processes: Number of concurrent runs on this machine.
-        grace: Shutdown timeout of running tasks.
+        shutdown_timeout: Shutdown timeout of running tasks.
         broker: URL of the message broker.
         force_stop: Ends the shutdown timeout at once when it is set.
     """
 
     instance: str
     processes: int
-    grace: timedelta
+    shutdown_timeout: timedelta
     broker: Secret[str] | None = None
     force_stop: threading.Event = field(factory=threading.Event)
 

@@ -26,10 +26,10 @@ Longer than the sum of the dispatcher's `AGAIN_AFTER` and its longest sleep: an 
 within that time, and doesn't require a restart.
 """
 
-_LONGEST_INTERVAL = 2.0
+_MAX_INTERVAL = 2.0
 """Maximum seconds between two checks."""
 
-_LONGEST_ROUND = 180.0
+_ROUND_TIMEOUT = 180.0
 """Seconds after which a check counts as hanging: more than the timeouts of the database."""
 
 
@@ -96,7 +96,7 @@ class StallDetector:
             dispatched: Queues with ids that were dispatched but not claimed, according to the store.
         """
         # While the machine was suspended, or a check hung, no message could arrive.
-        passed = 0.0 if self._looked_at is None else min(moment - self._looked_at, 2 * _LONGEST_INTERVAL)
+        passed = 0.0 if self._looked_at is None else min(moment - self._looked_at, 2 * _MAX_INTERVAL)
         self._looked_at = moment
         grown = {queue: self._waited.get(queue, -passed) + passed for queue in dispatched}
         waited = grown if free else self._waited
@@ -113,7 +113,7 @@ class StallWatch:
         since: The database's time at the start of this process's consumer.
         timeout: Time without messages after which a queue has stalled.
         on_stall: Called once with the stalled queues; it ends the process.
-        on_look: Called after each check with the database's problem; None if there is none.
+        on_check: Called after each check with the database's problem; None if there is none.
     """
 
     def __init__(
@@ -124,18 +124,18 @@ class StallWatch:
         since: float,
         timeout: timedelta,
         on_stall: Callable[[Sequence[str]], None],
-        on_look: Callable[[str | None], None],
+        on_check: Callable[[str | None], None],
     ) -> None:
         self._messages = messages
         self._dispatched = dispatched
         self._since = since
         self._detector = StallDetector(timeout.total_seconds())
-        self._interval = min(_LONGEST_INTERVAL, timeout.total_seconds() / 5)
+        self._interval = min(_MAX_INTERVAL, timeout.total_seconds() / 5)
         self._on_stall = on_stall
-        self._on_look = on_look
+        self._on_check = on_check
         self._stopping = threading.Event()
         self._thread = SupervisedThread(
-            self._loop, name="stall-watch", stopping=self._stopping, longest_round=_LONGEST_ROUND
+            self._loop, name="stall-watch", stopping=self._stopping, round_timeout=_ROUND_TIMEOUT
         )
 
     def start(self) -> None:
@@ -161,9 +161,9 @@ class StallWatch:
                 # A busy process consumes nothing anyway, and its heartbeat checks the database.
                 dispatched = self._dispatched(self._since) if free else []
             except StoreUnavailableError as error:
-                self._on_look(str(error))
+                self._on_check(str(error))
             else:
-                self._on_look(None)
+                self._on_check(None)
                 stalled = self._detector.look(time.monotonic(), free=free, received=received, dispatched=dispatched)
                 if stalled:
                     self._on_stall(stalled)

@@ -16,7 +16,7 @@ from callback_sdk._version import __version__
 PREFIX = "/ui"
 """Path prefix of the pages."""
 
-_LONGEST = 2000
+_MAX_LENGTH = 2000
 """Maximum displayed characters of a text from users."""
 
 
@@ -62,7 +62,7 @@ def _duration(seconds: float | None) -> str:
 
 def _cut(text: Any) -> str:
     shown = str(text)
-    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"
+    return shown if len(shown) <= _MAX_LENGTH else f"{shown[: _MAX_LENGTH - 1]}…"
 
 
 def _badge(word: str) -> Markup:

@@ -27,13 +27,13 @@ from callback_sdk.service.api.views import show_delivery, show_task
 from callback_sdk.service.pages.auth import csrf_session, same_origin_form, session
 from callback_sdk.service.pages.charts import Series, bars, lines
 from callback_sdk.service.pages.rendering import PREFIX, render
-from callback_sdk.service.pages.sessions import COOKIE, LIFE, Session, Sessions, safe_next
+from callback_sdk.service.pages.sessions import COOKIE, SESSION_LIFETIME, Session, Sessions, safe_next
 from callback_sdk.service.store.models import FIT
 
 _PAGE = 25
 """Number of tasks, or dead deliveries, per page."""
 
-_TRIES = 100
+_MAX_SHOWN = 100
 """Maximum number of deliveries and attempts on a task's page."""
 
 _MINUTE, _MINUTES = 60.0, 60
@@ -62,7 +62,7 @@ async def log_in(request: Request) -> Response:
     answer.set_cookie(
         COOKIE,
         cookie.reveal(),
-        max_age=int(LIFE.total_seconds()),
+        max_age=int(SESSION_LIFETIME.total_seconds()),
         path=PREFIX,
         secure=request.url.scheme == "https",
         httponly=True,
@@ -94,24 +94,28 @@ async def _by_token(request: Request, token: Secret[str]) -> Secret[str]:
 
 
 async def log_out(request: Request) -> Response:
-    visitor = await csrf_session(request)
+    user_session = await csrf_session(request)
     sessions: Sessions = request.app.state.sessions
-    await run_in_threadpool(sessions.close, visitor)
-    audit.record("logout", visitor.user.name, address=address_of(request), via="pages")
+    await run_in_threadpool(sessions.close, user_session)
+    audit.record("logout", user_session.user.name, address=address_of(request), via="pages")
     answer = RedirectResponse(f"{PREFIX}/login", 303)
     answer.delete_cookie(COOKIE, path=PREFIX)
     return answer
 
 
 def tasks(request: Request) -> Response:
-    visitor, state = session(request), _app_state(request)
+    user_session, state = session(request), _app_state(request)
     query = request.query_params
     status, algorithm = query.get("status") or None, query.get("algorithm") or None
     if status is not None and status not in get_args(StatusFilter):
         raise HTTPException(422, f"Unknown status: {status!r:.100}.")
     store = state.task_service.store
     found = store.tasks.page(
-        visitor.user.user_id, status=status, algorithm=algorithm, after=_position(query.get("cursor")), limit=_PAGE + 1
+        user_session.user.user_id,
+        status=status,
+        algorithm=algorithm,
+        after=_position(query.get("cursor")),
+        limit=_PAGE + 1,
     )
     shown = found[:_PAGE]
     more = _cursor(shown[-1]["created_at"], shown[-1]["job_id"]) if len(found) > _PAGE else None
@@ -132,11 +136,11 @@ def tasks(request: Request) -> Response:
 
 
 def task(request: Request) -> Response:
-    visitor, state = session(request), _app_state(request)
-    found = _task(state, visitor, request.path_params["job_id"])
+    user_session, state = session(request), _app_state(request)
+    found = _task(state, user_session, request.path_params["job_id"])
     attempts = state.task_service.store.deliveries.attempts(found["job_id"])
     deliveries = state.task_service.store.deliveries.of(found["job_id"])
-    shown = [show_delivery(delivery, attempts) for delivery in deliveries[:_TRIES]]
+    shown = [show_delivery(delivery, attempts) for delivery in deliveries[:_MAX_SHOWN]]
     moving = found["status"] in (PENDING, IN_PROGRESS) or any(item["status"] == "pending" for item in shown)
     return render(
         request,
@@ -144,17 +148,17 @@ def task(request: Request) -> Response:
         task=found,
         deliveries=shown,
         more_deliveries=len(deliveries) - len(shown),
-        made=state.task_service.store.versions.of_task(found["job_id"]) if found["kind"] == FIT else None,
+        trained_version=state.task_service.store.versions.of_task(found["job_id"]) if found["kind"] == FIT else None,
         output=state.task_service.store.tasks.output(found["job_id"]).decode(errors="replace"),
-        timeline=_timeline(found, shown)[-_TRIES:],
+        timeline=_timeline(found, shown)[-_MAX_SHOWN:],
         can_cancel=found["status"] in (PENDING, IN_PROGRESS),
         moving=moving,
     )
 
 
 def results(request: Request) -> Response:
-    visitor, state = session(request), _app_state(request)
-    found = _task(state, visitor, request.path_params["job_id"])
+    user_session, state = session(request), _app_state(request)
+    found = _task(state, user_session, request.path_params["job_id"])
     task_service = state.task_service
     small = task_service.store.tasks.results(found["job_id"]) if found["result_offsets"] else None
     view = show_task(found, task_service.store.deliveries.of(found["job_id"]), small, task_service.blobs)
@@ -166,10 +170,10 @@ def results(request: Request) -> Response:
 
 
 async def cancel(request: Request) -> Response:
-    visitor, state, job_id = await csrf_session(request), _app_state(request), request.path_params["job_id"]
+    user_session, state, job_id = await csrf_session(request), _app_state(request), request.path_params["job_id"]
 
     def stop() -> None:
-        _task(state, visitor, job_id)
+        _task(state, user_session, job_id)
         if state.task_service.cancel(job_id) != CANCELED:
             raise HTTPException(409, "The task has already ended. Its results are kept.")
 
@@ -178,11 +182,11 @@ async def cancel(request: Request) -> Response:
 
 
 async def redeliver(request: Request) -> Response:
-    visitor, state = await csrf_session(request), _app_state(request)
+    user_session, state = await csrf_session(request), _app_state(request)
     job_id, delivery_id = request.path_params["job_id"], request.path_params["delivery_id"]
 
     def deliver() -> None:
-        _task(state, visitor, job_id)
+        _task(state, user_session, job_id)
         if all(one["delivery_id"] != delivery_id for one in state.task_service.store.deliveries.of(job_id)):
             raise HTTPException(404, "Delivery not found.")
         if not state.task_service.redeliver(job_id, delivery_id):
@@ -193,9 +197,9 @@ async def redeliver(request: Request) -> Response:
 
 
 def dead_deliveries(request: Request) -> Response:
-    visitor, state = session(request), _app_state(request)
+    user_session, state = session(request), _app_state(request)
     after = _position(request.query_params.get("cursor"))
-    found = state.task_service.store.deliveries.dead(visitor.user.user_id, after=after, limit=_PAGE + 1)
+    found = state.task_service.store.deliveries.dead(user_session.user.user_id, after=after, limit=_PAGE + 1)
     shown = found[:_PAGE]
     more = _cursor(shown[-1]["task_finished_at"], shown[-1]["delivery_id"]) if len(found) > _PAGE else None
     return render(
@@ -213,7 +217,7 @@ def algorithms(request: Request) -> Response:
 
 
 def algorithm(request: Request) -> Response:
-    visitor = session(request)
+    user_session = session(request)
     versions = _app_state(request).task_service.registry.versions(request.path_params["name"])
     shown = [
         {
@@ -223,8 +227,8 @@ def algorithm(request: Request) -> Response:
         for version in reversed(versions)
     ]
     name = versions[-1].name
-    trained = _app_state(request).rules.catalogue.trained(visitor.user.user_id, name)
-    return render(request, "algorithm.html", name=name, versions=shown, trained=trained[::-1][:_TRIES])
+    trained = _app_state(request).rules.catalogue.trained(user_session.user.user_id, name)
+    return render(request, "algorithm.html", name=name, versions=shown, trained=trained[::-1][:_MAX_SHOWN])
 
 
 def graph(request: Request) -> Response:
@@ -321,9 +325,9 @@ def _attempt(item: dict[str, Any], url: str) -> str:
     return f"Attempt {item['number']} at {url} {outcome}"
 
 
-def _task(state: AppState, visitor: Session, job_id: str) -> dict[str, Any]:
+def _task(state: AppState, user_session: Session, job_id: str) -> dict[str, Any]:
     # PostgreSQL rejects text with a NUL, even as a parameter of a query.
-    found = None if "\0" in job_id else state.task_service.store.tasks.get(job_id, owner=visitor.user.user_id)
+    found = None if "\0" in job_id else state.task_service.store.tasks.get(job_id, owner=user_session.user.user_id)
     if found is None:
         raise HTTPException(404, "Task not found.")
     return found

@@ -20,7 +20,7 @@ from callback_sdk.service.store.users import UserStore
 
 COOKIE = "callback_sdk_session"
 
-LIFE = timedelta(hours=12)
+SESSION_LIFETIME = timedelta(hours=12)
 
 _ALGORITHM = "HS256"
 _NEEDED = ("exp", "sub", "gen", "jti", "api")
@@ -106,12 +106,12 @@ class Sessions:
 
     def _open(self, user: User, api: str) -> Secret[str]:
         session_id = secrets.token_hex(16)
-        self._sessions.open(session_id, user.user_id, life=LIFE.total_seconds())
+        self._sessions.open(session_id, user.user_id, life=SESSION_LIFETIME.total_seconds())
         claims = {
             "sub": user.user_id,
             "gen": user.token_generation,
             "api": api,
-            "exp": datetime.now(timezone.utc) + LIFE,
+            "exp": datetime.now(timezone.utc) + SESSION_LIFETIME,
             "jti": session_id,
         }
         return Secret(jwt.encode(claims, self._keys[0].reveal(), algorithm=_ALGORITHM))

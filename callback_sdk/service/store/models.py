@@ -22,10 +22,10 @@ DELIVERY_PENDING = "pending"
 DELIVERED = "delivered"
 DEAD = "dead"
 
-MOST_URGENT = 9
+MAX_PRIORITY = 9
 """The highest priority; the lowest is 0."""
 
-USUAL_PRIORITY = 5
+DEFAULT_PRIORITY = 5
 
 
 @define(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class TaskRow:
     parameters: dict[str, Any] = field(factory=dict, repr=False)
     evaluate: bool | dict[str, Any] = True
     options: dict[str, Any] = field(factory=dict)
-    priority: int = USUAL_PRIORITY
+    priority: int = DEFAULT_PRIORITY
 
 
 @define(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ class RunOutcome:
         nulls_written: Number of NaN and infinite values that were written as null.
         progress: The last reported progress.
         results: The results if they are small; None if there are none or they are in the blob storage.
-        made: A new version of the algorithm, and the registered version that uses its model; None for none.
+        trained_version: A new version of the algorithm, and the registered version that uses its model; None for none.
         size: Size of the results, in bytes.
         model_size: Size of the new version's model, in bytes.
     """
@@ -134,7 +134,7 @@ class RunOutcome:
     nulls_written: int = 0
     progress: dict[str, Any] | None = None
     results: bytes | None = field(default=None, repr=False)
-    made: tuple[str, str] | None = None
+    trained_version: tuple[str, str] | None = None
     size: int = 0
     model_size: int = 0
 

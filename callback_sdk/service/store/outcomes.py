@@ -77,9 +77,9 @@ def finish(
         What to deliver now; None if the task had ended or the claim was lost.
     """
     size, model_size = sizes
-    held = {"_job": job_id, "_size": size} | ({} if attempt is None else {"_attempt": attempt})
+    parameters = {"_job": job_id, "_size": size} | ({} if attempt is None else {"_attempt": attempt})
     task = connection.execute(
-        _UPDATE_OPEN_FINISHED if attempt is None else _UPDATE_CLAIM_FINISHED, values | {"status": status} | held
+        _UPDATE_OPEN_FINISHED if attempt is None else _UPDATE_CLAIM_FINISHED, values | {"status": status} | parameters
     ).first()
     if task is None:
         return None

@@ -25,10 +25,10 @@ _STATEMENT_TIMEOUT = 60_000
 _CONNECTIONS = 20
 """Maximum number of connections of one process."""
 
-_REST = 1.0
+_IDLE_BEFORE_PING = 1.0
 """Idle seconds after which a connection is tested before use: a restarted server has closed it."""
 
-_SILENCE = 20
+_ACK_TIMEOUT = 20
 """Seconds without a TCP acknowledgement after which a connection counts as broken."""
 
 
@@ -56,9 +56,9 @@ class PostgresDatabase(Database):
                     # Parameters of libpq. Without them, a query to a server that vanished (power loss, dropped packets)
                     # hangs: tcp(7) retransmits for about 15 minutes (tcp_retries2), and probes an idle connection only
                     # after 2 hours (tcp_keepalive_time).
-                    "tcp_user_timeout": _SILENCE * 1000,
-                    "keepalives_idle": _SILENCE // 2,
-                    "keepalives_interval": _SILENCE // 4,
+                    "tcp_user_timeout": _ACK_TIMEOUT * 1000,
+                    "keepalives_idle": _ACK_TIMEOUT // 2,
+                    "keepalives_interval": _ACK_TIMEOUT // 4,
                     "keepalives_count": 2,
                     # synchronous_commit=off, which a role or database may have as default, loses acknowledged commits
                     # in a crash of the server.
@@ -68,7 +68,7 @@ class PostgresDatabase(Database):
         except ModuleNotFoundError:
             raise MissingExtraError("psycopg", extra="postgres") from None
         sa.event.listen(engine, "checkin", _rest)
-        sa.event.listen(engine, "checkout", _try_rested)
+        sa.event.listen(engine, "checkout", _ping_if_idle)
         # Readers run single statements. In autocommit mode each saves the round trips of BEGIN and ROLLBACK.
         super().__init__(engine, reading=engine.execution_options(isolation_level="AUTOCOMMIT"))
 
@@ -94,12 +94,12 @@ class PostgresDatabase(Database):
 
 
 def _rest(connection: Any, record: Any) -> None:
-    record.info["rests_since"] = time.monotonic()
+    record.info["idle_since"] = time.monotonic()
 
 
-def _try_rested(connection: Any, record: Any, _: Any) -> None:
+def _ping_if_idle(connection: Any, record: Any, _: Any) -> None:
     """Do the same as SQLAlchemy's `pool_pre_ping`, but only for connections that were idle for a while."""
-    if time.monotonic() - record.info.get("rests_since", math.inf) < _REST:
+    if time.monotonic() - record.info.get("idle_since", math.inf) < _IDLE_BEFORE_PING:
         return
     try:
         connection.execute("SELECT 1")

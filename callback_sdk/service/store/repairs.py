@@ -14,8 +14,8 @@ _LEASE: sa.BindParameter[float] = sa.bindparam("_lease", type_=sa.Double)
 _DELAY: sa.BindParameter[float] = sa.bindparam("_delay", type_=sa.Double)
 
 
-def _repair(column: sa.Column[Any], longest: sa.BindParameter[float], value: Any) -> sa.Update:
-    return column.table.update().where(column > now() + longest).values({column.name: value})
+def _repair(column: sa.Column[Any], max_ahead: sa.BindParameter[float], value: Any) -> sa.Update:
+    return column.table.update().where(column > now() + max_ahead).values({column.name: value})
 
 
 _UPDATES_OF_LEASES = (
@@ -29,13 +29,13 @@ _UPDATES_OF_LEASES = (
 _UPDATE_NEXT_ATTEMPTS = _repair(deliveries.c.next_attempt_at, _DELAY, now())
 
 
-def repair_times(database: Database, *, lease: float, longest_delay: float | None = None) -> int:
+def repair_times(database: Database, *, lease: float, max_delay: float | None = None) -> int:
     """Repair times that are too far in the future.
 
     Args:
         database: The store's database.
         lease: Seconds by which dispatch and heartbeat times may be ahead.
-        longest_delay: Maximum delay of the next delivery attempt, in seconds; None to leave these times unchanged.
+        max_delay: Maximum delay of the next delivery attempt, in seconds; None to leave these times unchanged.
 
     Returns:
         The number of repaired times.
@@ -43,8 +43,8 @@ def repair_times(database: Database, *, lease: float, longest_delay: float | Non
 
     def repair(connection: sa.Connection) -> int:
         count = sum(int(connection.execute(one, {"_lease": lease}).rowcount) for one in _UPDATES_OF_LEASES)
-        if longest_delay is not None:
-            count += int(connection.execute(_UPDATE_NEXT_ATTEMPTS, {"_delay": longest_delay}).rowcount)
+        if max_delay is not None:
+            count += int(connection.execute(_UPDATE_NEXT_ATTEMPTS, {"_delay": max_delay}).rowcount)
         return count
 
     return database.write(repair)

@@ -37,7 +37,7 @@ _SELECT_SESSION = sa.select(
     sessions.c.expires_at,
     sa.and_(
         sessions.c.previous_token == sa.bindparam("_token"),
-        sessions.c.rotated_at > now() - sa.bindparam("_grace", type_=sa.Double),
+        sessions.c.rotated_at > now() - sa.bindparam("_reuse_interval", type_=sa.Double),
     ).label("is_repeated"),
 ).where(sessions.c.session_id == _SESSION, sessions.c.expires_at > now())
 
@@ -94,7 +94,7 @@ class SessionStore:
             token_id: Id of the token in the request.
             next_id: Id of the token that replaces it.
         """
-        values = {"_session": session_id, "_token": token_id, "_next": next_id, "_grace": REUSE_INTERVAL}
+        values = {"_session": session_id, "_token": token_id, "_next": next_id, "_reuse_interval": REUSE_INTERVAL}
         gone = sessions.delete().where(sessions.c.session_id == session_id)
 
         def work(connection: sa.Connection) -> Rotation:

@@ -25,7 +25,7 @@ from callback_sdk.service.supervision.shortages import unusable
 
 T = TypeVar("T")
 
-_OLDEST = (3, 35)
+_MIN_VERSION = (3, 35)
 """The first version of SQLite with RETURNING."""
 
 _BUSY_TIMEOUT = 30
@@ -48,7 +48,7 @@ class SQLiteDatabase(Database):
     """
 
     def __init__(self, path: Path) -> None:
-        if sqlite3.sqlite_version_info < _OLDEST:
+        if sqlite3.sqlite_version_info < _MIN_VERSION:
             raise ConfigurationError(
                 f"This Python has SQLite {sqlite3.sqlite_version}, which is too old.",
                 hint="Use a Python with SQLite 3.35 or later, or PostgreSQL: --database postgresql://...",

@@ -37,7 +37,7 @@ OUTCOMES = {"succeeded": True, "failed": False}
 
 CANCELED_ERROR = "The task was canceled."
 
-_NOT_COLUMNS = (RESULTS, "made", "size", "model_size")
+_NOT_COLUMNS = (RESULTS, "trained_version", "size", "model_size")
 _BATCH = 200
 """Maximum number of tasks that are ended in one transaction."""
 
@@ -293,16 +293,16 @@ class TaskStore:
             since: Only tasks dispatched at or after this time of the database's clock.
         """
         # One index lookup per algorithm. DISTINCT would read all queued tasks: neither database skips in an index scan.
-        looks = [
+        queries = [
             sa.select(sa.literal(name)).where(
                 sa.exists().where(tasks.c.status == PENDING, tasks.c.algorithm == name, tasks.c.dispatched_at >= since)
             )
             for name in algorithms
         ]
-        if not looks:
+        if not queries:
             return []
         with self._database.read() as connection:
-            return list(connection.execute(sa.union_all(*looks)).scalars())
+            return list(connection.execute(sa.union_all(*queries)).scalars())
 
     def claim(self, job_id: str, worker: str) -> Claim | None:
         """Claim a queued task; None if it is no longer queued.
@@ -366,8 +366,8 @@ class TaskStore:
                 # An earlier attempt of this call was committed, but its response was lost. The deliveries that it
                 # claimed are unknown here. Nobody renews their leases, so the dispatcher reclaims them soon.
                 return DueDeliveries()
-            if ended is not None and ending.made is not None:
-                versions.keep(connection, job_id, *ending.made)
+            if ended is not None and ending.trained_version is not None:
+                versions.keep(connection, job_id, *ending.trained_version)
             return ended
 
         return self._database.write_with_retry(end)
@@ -454,9 +454,9 @@ class TaskStore:
 
         def reclaim(connection: sa.Connection) -> list[tuple[str, int]]:
             shard = usage.shard()
-            held = [(job_id, attempt) for job_id, attempt in connection.execute(query)]
-            for job_id, attempt in held:
+            claimed = [(job_id, attempt) for job_id, attempt in connection.execute(query)]
+            for job_id, attempt in claimed:
                 outcomes.record_crash(connection, job_id, attempt, reason, shard=shard)
-            return held
+            return claimed
 
         return self._database.write(reclaim)

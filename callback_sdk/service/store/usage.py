@@ -37,18 +37,18 @@ class StorageQuotaError(CallbackSDKError):
     Attributes:
         used: Bytes that the user's tasks take.
         needed: Bytes that the new tasks would add.
-        most: Storage quota of the user, in bytes.
+        quota: Storage quota of the user, in bytes.
     """
 
-    def __init__(self, *, used: int, needed: int, most: float) -> None:
+    def __init__(self, *, used: int, needed: int, quota: float) -> None:
         super().__init__(
-            f"Your tasks use {_shown(used)}, the new ones need {_shown(needed)}, and your quota is {_shown(most)}.",
+            f"Your tasks use {_shown(used)}, the new ones need {_shown(needed)}, and your quota is {_shown(quota)}.",
             hint="Cancel tasks that have not ended, or wait until results expire. The operator sets the quota with "
             "CALLBACK_SDK_MAX_BYTES, and the retention of results with CALLBACK_SDK_RETENTION.",
         )
         self.used = used
         self.needed = needed
-        self.most = most
+        self.quota = quota
 
 
 class TooLargeForQuotaError(StorageQuotaError):
@@ -73,25 +73,25 @@ def add(connection: sa.Connection, owner: str, count: int, row: int) -> None:
         connection.execute(_UPSERT_BYTES, {"owner": owner, "shard": row, "bytes": count})
 
 
-def reserve(connection: sa.Connection, owner: str, count: int, most: float) -> None:
+def reserve(connection: sa.Connection, owner: str, count: int, quota: float) -> None:
     """Add the bytes of new tasks. Must be the last statement of their transaction.
 
     Args:
         connection: A connection in a transaction.
         owner: Id of the user.
         count: Number of bytes.
-        most: Storage quota of the user, in bytes.
+        quota: Storage quota of the user, in bytes.
 
     Raises:
         StorageQuotaError: The quota would be exceeded.
     """
     add(connection, owner, count, 0)
-    if most == math.inf:
+    if quota == math.inf:
         return
     total = int(connection.execute(_SELECT_TOTAL, {"_owner": owner}).scalar_one())
-    if total > most:
-        kind = TooLargeForQuotaError if count > most else StorageQuotaError
-        raise kind(used=total - count, needed=count, most=most)
+    if total > quota:
+        kind = TooLargeForQuotaError if count > quota else StorageQuotaError
+        raise kind(used=total - count, needed=count, quota=quota)
 
 
 def release(connection: sa.Connection, freed: Iterable[tuple[str, int]]) -> None:

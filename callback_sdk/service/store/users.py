@@ -22,12 +22,14 @@ _REVOKED = "revoked"
 _COLUMNS = tuple(users.c[name] for name in User.__annotations__)
 
 # These statements are built once: building one takes longer than running it.
-_WANTED: sa.BindParameter[str] = sa.bindparam("_wanted")
-_SELECT_BY_NAME = sa.select(*_COLUMNS).where(users.c.name == _WANTED)
-_SELECT_BY_ID = sa.select(*_COLUMNS).where(users.c.user_id == _WANTED)
+_PARAMETER: sa.BindParameter[str] = sa.bindparam("_wanted")
+_SELECT_BY_NAME = sa.select(*_COLUMNS).where(users.c.name == _PARAMETER)
+_SELECT_BY_ID = sa.select(*_COLUMNS).where(users.c.user_id == _PARAMETER)
 _SELECT_BY_TOKEN = sa.select(*_COLUMNS).where(
     users.c.user_id
-    == sa.select(tokens.c.user_id).where(tokens.c.token_hash == _WANTED, tokens.c.label != _REVOKED).scalar_subquery()
+    == sa.select(tokens.c.user_id)
+    .where(tokens.c.token_hash == _PARAMETER, tokens.c.label != _REVOKED)
+    .scalar_subquery()
 )
 
 

@@ -25,7 +25,7 @@ _TIMEOUT = 10.0
 
 _TICK = 0.1
 
-_MOST = 32
+_MAX_REQUESTS = 32
 """Maximum concurrent requests: a probe and Prometheus need two. Each takes a thread; further ones are rejected."""
 
 _JSON = "application/json"
@@ -136,8 +136,8 @@ class _Server(http.server.ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], answer: Callable[[str], tuple[int, str, bytes]]) -> None:
         self.answer = answer
-        self._slots = threading.BoundedSemaphore(_MOST)
-        super().__init__(address, _Handler)
+        self._slots = threading.BoundedSemaphore(_MAX_REQUESTS)
+        super().__init__(address, _HealthHandler)
 
     def get_request(self) -> tuple[Any, Any]:
         """Accept a connection. If no file descriptor is left, wait before the next attempt."""
@@ -166,7 +166,7 @@ class _Server(http.server.ThreadingHTTPServer):
         _log.debug("A request to the worker's health port failed.", exc_info=True)
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
+class _HealthHandler(http.server.BaseHTTPRequestHandler):
     timeout = _TIMEOUT
     server: _Server
 

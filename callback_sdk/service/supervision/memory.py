@@ -23,7 +23,7 @@ _SHARE = 0.8
 _MAX_RETAINED_SHARE = 0.5
 """Share of its limit that a process may retain between two runs."""
 
-_LEAST = 256 * 1024**2
+_MIN_LIMIT = 256 * 1024**2
 """Minimum default limit, in bytes: Python with pandas and pyarrow uses about as much."""
 
 _SLACK = 256 * 1024**2
@@ -37,7 +37,7 @@ _BOUNDED = Lock()
 _GROUPS = Path("/proc/self/cgroup")
 _GROUP_FOLDER = Path("/sys/fs/cgroup")
 
-_SHOWN = ("bytes", "kB", "MB", "GB", "TB")
+_UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
 @define(frozen=True)
@@ -53,7 +53,7 @@ class MemoryLimit:
     is_default: bool = False
 
     @property
-    def held(self) -> float:
+    def max_retained_bytes(self) -> float:
         """Bytes that a process may retain between two runs."""
         return self.size * _MAX_RETAINED_SHARE
 
@@ -92,7 +92,7 @@ def default_limit(configured: float | None, processes: int) -> MemoryLimit:
         configured: The configured limit; None for an equal share of the memory.
         processes: Number of concurrent runs on this machine.
     """
-    size = configured if configured is not None else max(_LEAST, int(total() * _SHARE / processes))
+    size = configured if configured is not None else max(_MIN_LIMIT, int(total() * _SHARE / processes))
     return MemoryLimit(size, is_default=True)
 
 
@@ -110,8 +110,8 @@ def format_size(size: float) -> str:
     """Format a number of bytes with a decimal unit."""
     if not math.isfinite(size):
         return "any number of bytes"
-    power = min(int(math.log(max(size, 1), 1000)), len(_SHOWN) - 1)
-    return f"{size / 1000**power:.{1 if power else 0}f} {_SHOWN[power]}"
+    power = min(int(math.log(max(size, 1), 1000)), len(_UNITS) - 1)
+    return f"{size / 1000**power:.{1 if power else 0}f} {_UNITS[power]}"
 
 
 @contextlib.contextmanager
@@ -168,7 +168,7 @@ class Meter:
         return taken if taken > limit else 0
 
 
-def held_by(pid: int) -> int:
+def retained_by(pid: int) -> int:
     """Return the memory usage of a process, in bytes."""
     return _resident(pid)
 

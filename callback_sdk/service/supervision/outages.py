@@ -13,10 +13,10 @@ from callback_sdk.errors import CallbackSDKError
 _FIRST_INTERVAL = 10.0
 """Seconds after the first log record of an outage in which repeats are only counted."""
 
-_LONGEST_INTERVAL = 600.0
+_MAX_INTERVAL = 600.0
 
 
-def retry_pause(failures: int, *, first: float = 1.0, longest: float = 60.0) -> float:
+def retry_pause(failures: int, *, first: float = 1.0, max_pause: float = 60.0) -> float:
     """Return the delay before a retry, in seconds: exponential backoff with jitter.
 
     Half of the delay is fixed, so that no retry follows at once; the other half is random, so that many
@@ -25,9 +25,9 @@ def retry_pause(failures: int, *, first: float = 1.0, longest: float = 60.0) -> 
     Args:
         failures: Failures in a row, at least 1.
         first: Delay after the first failure, in seconds.
-        longest: Maximum delay, in seconds.
+        max_pause: Maximum delay, in seconds.
     """
-    whole = min(longest, first * 2.0 ** min(failures - 1, 16))
+    whole = min(max_pause, first * 2.0 ** min(failures - 1, 16))
     return whole / 2 + random.random() * whole / 2  # noqa: S311 (jitter is no secret)
 
 
@@ -74,7 +74,7 @@ class OutageLog:
             if moment >= self._next or type(error) is not self._kind:
                 self._write(error)
                 self._next = moment + self._interval
-                self._interval = min(_LONGEST_INTERVAL, 2 * self._interval)
+                self._interval = min(_MAX_INTERVAL, 2 * self._interval)
             else:
                 self._unlogged += 1
             return self._failures
@@ -101,5 +101,5 @@ class OutageLog:
         self._kind, self._unlogged = type(error), 0
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def _count(number: int, unit: str) -> str:
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import orjson
 from attrs import define, field
 
-_LONGEST = 1000
+_MAX_LENGTH = 1000
 """Maximum characters of one text: a report must be written atomically, as its writer never blocks (PIPE_BUF)."""
 
-_ROOM = 65536
+_PIPE_CAPACITY = 65536
 
 
 @define
@@ -58,7 +58,7 @@ class Reporter:
             if problem is None:
                 self._problems.pop(name, None)
             else:
-                self._problems[name] = problem[:_LONGEST]
+                self._problems[name] = problem[:_MAX_LENGTH]
             self._report.problems = list(self._problems.values())
             self._report.started = self._report.started or not self._problems
             self._send()
@@ -71,7 +71,7 @@ class Reporter:
             permanent: Whether a restart would fail the same way.
         """
         with self._lock:
-            self._report.failure, self._report.permanent = reason[:_LONGEST], permanent
+            self._report.failure, self._report.permanent = reason[:_MAX_LENGTH], permanent
             self._send()
 
     def _send(self) -> None:
@@ -115,6 +115,6 @@ class Reports:
 
     def _lines(self) -> Iterator[bytes]:
         with contextlib.suppress(BlockingIOError):
-            while data := os.read(self._descriptor, _ROOM):
+            while data := os.read(self._descriptor, _PIPE_CAPACITY):
                 *lines, self._rest = (self._rest + data).split(b"\n")
                 yield from lines

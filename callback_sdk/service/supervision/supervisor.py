@@ -30,18 +30,18 @@ EXIT_UNAVAILABLE = 75
 STARTUP_TIMEOUT = timedelta(minutes=5)
 """Timeout until a process is ready, including the import of its registry."""
 
-_STEADY = 60.0
+_STABLE_AFTER = 60.0
 """Seconds of running after which the count of consecutive failures is reset."""
 
 _TICK = 0.1
 
-_HANGING = 60.0
+_HANG_TIMEOUT = 60.0
 """Seconds without a completed round after which the parent counts as hanging."""
 
 _KILL_AFTER = 10.0
 """Seconds after the shutdown timeout after which a process that hasn't ended is killed."""
 
-_ENDS = (signal.SIGTERM, signal.SIGINT)
+_END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class WorkerStartError(CallbackSDKError):
@@ -75,7 +75,7 @@ class WorkerSupervisor:
         command: Command line of a process, without its last arguments: role, parent's pid and pipe.
         processes: Number of processes that run tasks; one more makes delivery attempts.
         environment: Environment of the processes.
-        grace: Shutdown timeout of running tasks; a second signal ends it.
+        shutdown_timeout: Shutdown timeout of running tasks; a second signal ends it.
         startup_timeout: Timeout until a process is ready. The worker ends if no process has been ready by then since
             its start.
     """
@@ -86,12 +86,12 @@ class WorkerSupervisor:
         *,
         processes: int,
         environment: Mapping[str, str],
-        grace: timedelta,
+        shutdown_timeout: timedelta,
         startup_timeout: timedelta = STARTUP_TIMEOUT,
     ) -> None:
         self._command = command
         self._environment = dict(environment)
-        self._grace = grace.total_seconds()
+        self._shutdown_timeout = shutdown_timeout.total_seconds()
         self._startup_timeout = startup_timeout.total_seconds()
         self._slots = [_Slot(role) for role in [COMPUTE] * processes + [SEND]]
         self._signals: list[int] = []
@@ -121,7 +121,7 @@ class WorkerSupervisor:
 
     def is_alive(self) -> bool:
         """Return whether the parent itself makes progress."""
-        return time.monotonic() - self._round_at < _HANGING
+        return time.monotonic() - self._round_at < _HANG_TIMEOUT
 
     def problems(self) -> list[str]:
         """Return the reasons why the worker is not ready; an empty list if it is."""
@@ -175,7 +175,7 @@ class WorkerSupervisor:
 
     def _retry(self, slot: _Slot, reason: str) -> None:
         """Schedule the restart of a process that has ended, and log the reason in one line."""
-        steady = time.monotonic() - slot.started_at > _STEADY
+        steady = time.monotonic() - slot.started_at > _STABLE_AFTER
         slot.failures = 1 if steady else slot.failures + 1
         pause = retry_pause(slot.failures)
         slot.restart_at = time.monotonic() + pause
@@ -200,17 +200,17 @@ class WorkerSupervisor:
     def _end(self) -> None:
         """Signal all processes to end, and kill those that haven't ended after the shutdown timeout."""
         if self._signals:
-            _log.info("The worker is stopping; running tasks may continue for up to %.0f s.", self._grace)
-        end = time.monotonic() + self._grace + _KILL_AFTER
-        told = 0
+            _log.info("The worker is stopping; running tasks may continue for up to %.0f s.", self._shutdown_timeout)
+        end = time.monotonic() + self._shutdown_timeout + _KILL_AFTER
+        sent = 0
         try:
             while self._running() and time.monotonic() < end:
                 # After an error, processes are stopped as after one signal.
-                while told < max(1, len(self._signals)):
-                    told += 1
+                while sent < max(1, len(self._signals)):
+                    sent += 1
                     for process in self._running():
                         # Celery drops all running tasks at a second SIGTERM, so SIGUSR1 is sent instead.
-                        process.send_signal(signal.SIGTERM if told == 1 else signal.SIGUSR1)
+                        process.send_signal(signal.SIGTERM if sent == 1 else signal.SIGUSR1)
                 self._round_at = time.monotonic()
                 time.sleep(_TICK / 2)
         finally:
@@ -226,7 +226,7 @@ class WorkerSupervisor:
 
 @contextmanager
 def _signals_noted(signals: list[int]) -> Iterator[None]:
-    before = {number: signal.signal(number, lambda got, _: signals.append(got)) for number in _ENDS}
+    before = {number: signal.signal(number, lambda got, _: signals.append(got)) for number in _END_SIGNALS}
     try:
         yield
     finally:

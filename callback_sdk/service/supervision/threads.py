@@ -12,7 +12,7 @@ from callback_sdk.service.supervision.outages import retry_pause
 
 _log = logging.getLogger(__name__)
 
-_STEADY = 60.0
+_STABLE_AFTER = 60.0
 """Seconds of running after which the count of consecutive failures is reset."""
 
 
@@ -24,13 +24,13 @@ class SupervisedThread:
     """A daemon thread that runs until it is stopped. If its function ends before that, it is restarted.
 
     Restarts are delayed by 0.5 s to 1 min (exponential backoff with jitter). `check` fails from the end of the function
-    until it runs again, and, if `longest_round` is set, has completed a round.
+    until it runs again, and, if `round_timeout` is set, has completed a round.
 
     Args:
         run: The function. It must return soon after `stopping` is set, or never.
         name: Name of the thread, for logs and errors.
         stopping: Set to end the thread.
-        longest_round: Seconds after which a round counts as hanging; None if rounds may take any time.
+        round_timeout: Seconds after which a round counts as hanging; None if rounds may take any time.
     """
 
     def __init__(
@@ -39,12 +39,12 @@ class SupervisedThread:
         *,
         name: str,
         stopping: threading.Event,
-        longest_round: float | None = None,
+        round_timeout: float | None = None,
     ) -> None:
         self.name = name
         self._run = run
         self._stopping = stopping
-        self._longest_round = longest_round
+        self._round_timeout = round_timeout
         self._round_at = 0.0
         self._failure: str | None = None
         self._thread = threading.Thread(target=self._keep_running, name=name, daemon=True)
@@ -84,7 +84,7 @@ class SupervisedThread:
         if not self._thread.is_alive():
             raise ThreadError(f"The thread {self.name} has ended.", hint="Restart this process.")
         silent = time.monotonic() - self._round_at
-        if self._longest_round is not None and silent > self._longest_round:
+        if self._round_timeout is not None and silent > self._round_timeout:
             raise ThreadError(
                 f"The thread {self.name} has completed no round for {silent:.0f} s.",
                 hint="Check the log for outages that the thread waits for. If this continues, restart the process.",
@@ -103,12 +103,12 @@ class SupervisedThread:
                 return
             # Only the error's type, because /readyz is public, and the message of the error may contain credentials.
             self._failure = "its function returned" if failure is None else type(failure).__name__
-            failures = 1 if time.monotonic() - started > _STEADY else failures + 1
+            failures = 1 if time.monotonic() - started > _STABLE_AFTER else failures + 1
             self._wait_for_restart(failure, retry_pause(failures))
 
     def _wait_for_restart(self, error: BaseException | None, pause: float) -> None:
         _log.critical("Thread %s ended: %s. Restarting in %.1f s.", self.name, self._failure, pause, exc_info=error)
         self._stopping.wait(pause)
         self._round_at = time.monotonic()
-        if self._longest_round is None:
+        if self._round_timeout is None:
             self._failure = None

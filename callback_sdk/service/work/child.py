@@ -53,7 +53,7 @@ _RETRY = 2.0
 SHOWN = ("predictions", "evaluations", "monitors")
 """Members of the results that the REST API returns separately."""
 
-_LONGEST_ERROR = 2000
+_MAX_ERROR = 2000
 """Maximum characters of an algorithm's error."""
 
 
@@ -193,7 +193,7 @@ def _run(spec: RunSpec) -> RunResult:
     except EncodingError as error:
         return RunResult(error=_clean(f"The algorithm returned a result that can't be encoded: {error}"))
     except BaseException as error:  # noqa: BLE001 - SystemExit and others of an algorithm are failures like any other
-        return RunResult(error=_describe(error), trace=_clean(traceback.format_exc(), longest=None))
+        return RunResult(error=_describe(error), trace=_clean(traceback.format_exc(), max_length=None))
     return RunResult(spans={name: spans[name] for name in SHOWN if name in spans}, nulls_written=nulls_written)
 
 
@@ -213,7 +213,7 @@ def _call(spec: RunSpec) -> dict[Any, Any]:
         model_path=spec.model_path,
         model_output=spec.model_output,
     )
-    features = Features(spec.features, spec.features_format, most=spec.memory_limit)
+    features = Features(spec.features, spec.features_format, max_bytes=spec.memory_limit)
     if spec.kind == "fit":
         return invocation.fit(algorithm, features, spec.parameters, context)
     return invocation.predict(
@@ -294,6 +294,6 @@ def _describe(error: BaseException) -> str:
     return _clean(f"{name}: {text}" if text else name)
 
 
-def _clean(text: str, *, longest: int | None = _LONGEST_ERROR) -> str:
+def _clean(text: str, *, max_length: int | None = _MAX_ERROR) -> str:
     """Truncate a text, and replace lone surrogates."""
-    return text[:longest].replace("\0", "\ufffd").encode(errors="replace").decode()
+    return text[:max_length].replace("\0", "\ufffd").encode(errors="replace").decode()

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 CHECK_INTERVAL = 1.0
 """Seconds between checks that this worker still has its claims; a canceled task may continue to run for that long."""
 
-_LONGEST_ROUND = 180.0
+_ROUND_TIMEOUT = 180.0
 """Seconds after which a check counts as hanging: more than the timeouts of the database."""
 
 
@@ -57,7 +57,7 @@ class Heartbeat:
         self._stopping = threading.Event()
         self._outage = OutageLog(_log, failing="Heartbeat failed, retrying", working="Heartbeat works again")
         self._thread = SupervisedThread(
-            self._loop, name="claims", stopping=self._stopping, longest_round=_LONGEST_ROUND
+            self._loop, name="claims", stopping=self._stopping, round_timeout=_ROUND_TIMEOUT
         )
 
     def start(self) -> None:

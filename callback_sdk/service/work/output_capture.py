@@ -28,7 +28,7 @@ _BLOCK = 4096
 _CHECK_INTERVAL = 0.5
 """Seconds between checks of the file's size."""
 
-_LONGEST_LINE = 1000
+_MAX_LINE = 1000
 """Maximum bytes of a line printed outside a run that are logged as one record."""
 
 _LINES = 100
@@ -91,7 +91,7 @@ def log_lines(pipe: int) -> None:
     """
     began, count = time.monotonic(), 0
     with os.fdopen(pipe, "rb") as file:
-        while line := file.readline(_LONGEST_LINE):
+        while line := file.readline(_MAX_LINE):
             if time.monotonic() - began >= _PERIOD:
                 began, count = time.monotonic(), 0
             count += 1

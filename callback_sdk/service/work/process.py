@@ -18,7 +18,7 @@ import psutil
 from attrs import define
 
 from callback_sdk.errors import MissingExtraError
-from callback_sdk.service.supervision.memory import MemoryLimit, Meter, held_by
+from callback_sdk.service.supervision.memory import MemoryLimit, Meter, retained_by
 from callback_sdk.service.work import child, isolation
 
 _log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ _MEMORY_TICK = 0.1
 _IMPORT_TIMEOUT = timedelta(minutes=5)
 """Timeout for the import of the registry."""
 
-_LONGEST_LIST = 200
+_MAX_LIST = 200
 """Maximum logged characters of thread names."""
 
 CANCEL = "cancel"
@@ -91,13 +91,14 @@ class ChildProcess:
     Args:
         registry: Name of the registry, which the child imports.
         pass_env: Further environment variables passed to the child; see `isolation`.
-        held: Bytes of memory that the child may retain from earlier runs; above that, a new child is started.
+        max_retained_bytes: Bytes of memory that the child may retain from earlier runs; above that, a new child is
+            started.
     """
 
-    def __init__(self, registry: str, *, pass_env: Iterable[str] = (), held: float = math.inf) -> None:
+    def __init__(self, registry: str, *, pass_env: Iterable[str] = (), max_retained_bytes: float = math.inf) -> None:
         self._registry = registry
         self._pass_env = tuple(pass_env)
-        self._max_held = held
+        self._max_retained_bytes = max_retained_bytes
         self._pool: Any = None
         self._pid = 0
 
@@ -122,7 +123,7 @@ class ChildProcess:
             _log.info(
                 "Task %s left threads running, %s; their process is replaced.",
                 task.job_id,
-                ", ".join(outcome.result.threads)[:_LONGEST_LIST],
+                ", ".join(outcome.result.threads)[:_MAX_LIST],
                 extra={"job_id": task.job_id},
             )
         return outcome
@@ -155,8 +156,8 @@ class ChildProcess:
         """Let the child import the registry if it hasn't yet; return None on success."""
         if self._pool is not None and not (self._pool.active and _is_alive(self._pid)):
             self.close()
-        elif self._pool is not None and (held := held_by(self._pid)) > self._max_held:
-            _log.info("The child process retains %d bytes after its runs; it is replaced.", held)
+        elif self._pool is not None and (retained := retained_by(self._pid)) > self._max_retained_bytes:
+            _log.info("The child process retains %d bytes after its runs; it is replaced.", retained)
             self.close()
         if self._pool is not None:
             return None

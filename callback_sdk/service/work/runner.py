@@ -61,14 +61,14 @@ class ComputedRun:
         files: The run's files.
         outcome: The outcome; an exception when the run could not be started.
         stop: Stops the upload of the results.
-        held: Removes the files and releases the claim when it is closed.
+        resources: Removes the files and releases the claim when it is closed.
     """
 
     claim: Claim
     files: _RunFiles
     outcome: Outcome | Exception
     stop: StopSignal
-    held: ExitStack
+    resources: ExitStack
 
 
 class Runner:
@@ -140,8 +140,8 @@ class Runner:
                 outcome: Outcome | Exception = self._run_traced(claim, files, child, stop)
             except Exception as error:  # noqa: BLE001 - raised again by `finish`
                 outcome = error
-            held = stack.pop_all()
-        return ComputedRun(claim=claim, files=files, outcome=outcome, stop=stop, held=held)
+            resources = stack.pop_all()
+        return ComputedRun(claim=claim, files=files, outcome=outcome, stop=stop, resources=resources)
 
     def finish(self, run: ComputedRun) -> None:
         """Store a run's results and outcome, and start the deliveries; release the task if that isn't possible.
@@ -156,7 +156,7 @@ class Runner:
             blobs, finish = self._plan(claim, files, run.outcome)
         except Exception as error:  # noqa: BLE001 - raised again where the task is released
             finish = partial(_raise, error)
-        conclude = partial(self._conclude, claim, finish, run.held)
+        conclude = partial(self._conclude, claim, finish, run.resources)
         self._uploads.store(BlobUpload(job_id=claim.task.job_id, files=blobs, stop=run.stop, conclude=conclude))
 
     def _plan(
@@ -173,12 +173,12 @@ class Runner:
         return blobs, partial(self._finish_run, claim, run_outcome)
 
     def _conclude(
-        self, claim: Claim, finish: Callable[[], DueDeliveries | None], held: ExitStack, failure: Exception | None
+        self, claim: Claim, finish: Callable[[], DueDeliveries | None], resources: ExitStack, failure: Exception | None
     ) -> None:  # fmt: skip
         """Finish a task, or release it if its files could not be stored, and start its deliveries."""
         job_id = claim.task.job_id
         try:
-            with held:
+            with resources:
                 if failure is not None:
                     raise failure
                 ended = finish()
@@ -339,12 +339,12 @@ class Runner:
                 )
             return RunOutcome(success=False, error=result.error, progress=progress), []
         blobs: list[tuple[Path, str]] = []
-        made = results = None
+        trained_version = results = None
         size, model_size = files.results.stat().st_size, 0
         if files.model_output.exists():
             model_size = files.model_output.stat().st_size
             base = self._resolve_algorithm(claim).algorithm.version
-            made = new_version(base, job_id), base
+            trained_version = new_version(base, job_id), base
             blobs.append((files.model_output, model_name(job_id, claim.attempt)))
         if size <= INLINE:
             results = files.results.read_bytes()
@@ -355,7 +355,7 @@ class Runner:
             result_offsets=result.spans,
             nulls_written=result.nulls_written,
             progress=_completed_progress(progress),
-            made=made,
+            trained_version=trained_version,
             results=results,
             size=size,
             model_size=model_size,

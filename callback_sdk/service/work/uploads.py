@@ -22,13 +22,13 @@ _log = logging.getLogger(__name__)
 LIMIT = 16
 """Maximum number of pending uploads of one process. Each retains its files and its claim."""
 
-_LONGEST_PAUSE = 30.0
+_MAX_PAUSE = 30.0
 """Maximum seconds between two attempts."""
 
 _TICK = 0.5
 """Seconds between checks for canceled runs."""
 
-_LONGEST_ROUND = 3600.0
+_ROUND_TIMEOUT = 3600.0
 """Seconds after which a round counts as hanging: a very large upload takes long."""
 
 
@@ -75,7 +75,7 @@ class PendingUploads:
         self._unavailable = False
         self._outage = OutageLog(_log, failing="Results can't be stored", working="Results are stored again")
         self._thread = SupervisedThread(
-            self._loop, name="uploads", stopping=self._stopping, longest_round=_LONGEST_ROUND
+            self._loop, name="uploads", stopping=self._stopping, round_timeout=_ROUND_TIMEOUT
         )
 
     def start(self) -> None:
@@ -84,10 +84,10 @@ class PendingUploads:
 
     def close(self) -> None:
         """Release the pending uploads, and stop the thread; don't wait for an attempt that hangs."""
-        self.give_back()
+        self.release_all()
         self._thread.join(_TICK)
 
-    def give_back(self) -> None:
+    def release_all(self) -> None:
         """Conclude all current and future uploads at once: their tasks run again, which isn't counted as a crash."""
         self._stopping.set()
         with self._changed:
@@ -177,7 +177,7 @@ class PendingUploads:
         failures = 0
         while not self._stopping.is_set():
             self._thread.complete_round()
-            self._wait(retry_pause(failures, first=2.0, longest=_LONGEST_PAUSE) if failures else None)
+            self._wait(retry_pause(failures, first=2.0, max_pause=_MAX_PAUSE) if failures else None)
             failures = 0 if self._round() else failures + 1
 
     def _wait(self, pause: float | None) -> None:

@@ -63,7 +63,7 @@ def test_a_batch_is_submitted_at_once(client: Client, service: Any) -> None:
 
 
 def test_its_tasks_are_like_all_others(client: Client, service: Any) -> None:
-    """They can be asked after, waited for and cancelled."""
+    """They can be asked after, waited for and canceled."""
     accept(service, 1)
     service.on("GET", "/algorithms/tasks/0", service.Say(data={"job_id": "0", "status": "Finished", "success": True}))
     (task,) = client.run_algorithm_batch("an-algorithm", [table(1)])

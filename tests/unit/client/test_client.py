@@ -291,7 +291,7 @@ def test_a_suggestion_of_the_service_is_not_repeated(client: Client, service: An
         client.get_algorithm("waer")
 
 
-def test_a_task_is_cancelled(client: Client, service: Any) -> None:
+def test_a_task_is_canceled(client: Client, service: Any) -> None:
     """`cancel_task` returns the task as the service then sees it."""
     service.on("DELETE", "/algorithms/tasks/42", service.Say(202, {"job_id": "42", "status": "Canceled"}))
     assert client.cancel_task("42").status == "Canceled"

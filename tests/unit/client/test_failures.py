@@ -66,7 +66,7 @@ def test_an_interrupt_has_no_token_in_its_traceback(client: Client, accepting: A
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connection._Upload, "read", interrupted)
+        patch.setattr(connection._BodyFile, "read", interrupted)
         with pytest.raises(KeyboardInterrupt) as caught:
             client.run_algorithm("an-algorithm", DATA)
     assert TOKEN not in shown(caught.value)

@@ -56,7 +56,7 @@ def test_an_interrupt_names_the_key(
     def interrupted(*_: object) -> bytes:
         raise error
 
-    monkeypatch.setattr(connection._Upload, "read", interrupted)
+    monkeypatch.setattr(connection._BodyFile, "read", interrupted)
     with pytest.raises(type(error)) as caught:
         call(client)
     assert caught.value is error

@@ -104,7 +104,7 @@ def test_an_old_token_is_refreshed_before_it_is_refused(
     named: Client, service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A token that is about to end is not used for one more upload."""
-    monkeypatch.setattr(login, "_FRESH", 0.0)
+    monkeypatch.setattr(login, "_ACCESS_TOKEN_SECONDS", 0.0)
     service.on("POST", "/token/refresh/", service.Say(data={"access": "access-9"}))
     named.get_task("42")
     named.get_task("42")

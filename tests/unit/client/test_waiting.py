@@ -174,7 +174,7 @@ def test_the_last_question_has_time_for_its_answer(monkeypatch: pytest.MonkeyPat
         deadlines.append(deadline - clock.now)
         return DONE if clock.now >= 1099.5 else RUNNING
 
-    waiting = Waiting(end=clock.now + 100, longest_pause=60)
+    waiting = Waiting(end=clock.now + 100, max_interval=60)
     assert waiting.until(lambda state: state.ended, ask, RUNNING) == (DONE, None)
     assert 0 < deadlines[-1] <= 0.5
     assert clock.now <= 1100

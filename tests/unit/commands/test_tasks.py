@@ -170,7 +170,7 @@ def test_the_environment_may_have_a_name_and_a_password(
 def test_waiting_ends_with_what_became_of_it(
     run: Run, service: FakeService, features: Path, outcome: dict[str, Any], code: int, said: str
 ) -> None:
-    """3 means that the task failed, was cancelled, or has a dead delivery; the id is printed all the same."""
+    """3 means that the task failed, was canceled, or has a dead delivery; the id is printed all the same."""
     service.on("POST", PREDICT, service.Say(202, ACCEPTED))
     service.on("GET", TASK, service.Say(data={**DONE, **outcome}))
     ended = run("submit", "an-algorithm", features, "--wait")
@@ -340,14 +340,14 @@ def test_deliveries_are_made_anew(run: Run, service: FakeService) -> None:
     assert service.paths("POST")[2:] == [f"/api/v2{TASK}/deliveries/d-2/redeliver"]
 
 
-def test_tasks_are_cancelled(run: Run, service: FakeService) -> None:
-    """One that can't be is told, and the others are cancelled all the same."""
+def test_tasks_are_canceled(run: Run, service: FakeService) -> None:
+    """One that can't be is told, and the others are canceled all the same."""
     for name in ("42", "44"):
         service.on("DELETE", f"/algorithms/tasks/{name}", service.Say(202, {"job_id": name, "status": "Canceled"}))
     service.on("DELETE", "/algorithms/tasks/43", service.Say(409, {"error": "It has ended."}))
-    assert run("cancel", 42) == (0, "42 is cancelled.\n", "")
+    assert run("cancel", 42) == (0, "42 is canceled.\n", "")
     code, out, err = run("cancel", 42, 43, 44)
-    assert (code, out) == (1, "42 is cancelled.\n44 is cancelled.\n")
+    assert (code, out) == (1, "42 is canceled.\n44 is canceled.\n")
     assert "It has ended" in err
 
 
@@ -368,7 +368,7 @@ def test_an_interrupted_submission_names_the_idempotency_key(
     def interrupted(*_: object) -> bytes:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(connection._Upload, "read", interrupted)
+    monkeypatch.setattr(connection._BodyFile, "read", interrupted)
     code, out, err = run("submit", "an-algorithm", features, "--idempotency-key", "a-key")
     assert (code, out) == (130, "")
     assert err.startswith("Interrupted. The task may have been accepted")

@@ -82,7 +82,7 @@ def test_reentrant_lock_that_another_thread_held_at_the_fork_is_free_in_the_chil
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The child's only thread can acquire it, whatever the fork waited for in vain."""
-    monkeypatch.setattr(forking, "_LONGEST_WAIT", 0.1)
+    monkeypatch.setattr(forking, "_MAX_WAIT", 0.1)
     lock, taken, release = RLock(), threading.Event(), threading.Event()
 
     def hold() -> None:

@@ -78,7 +78,7 @@ def test_failed_job_has_null_and_its_error() -> None:
     ]
 
 
-def test_cancelled_job_says_so() -> None:
+def test_canceled_job_says_so() -> None:
     """The status is Canceled."""
     assert json.loads(made(JobResult(job_id="1", success=False, status="Canceled")))["status"] == "Canceled"
 

@@ -111,7 +111,7 @@ def test_signal_at_any_moment_of_a_write_leaves_no_claim_behind(
         with pytest.raises(KeyboardInterrupt):
             outbox.write(RESULT, [f"{webhook.url}/{number}" for number in range(targets)])
         sender = outbox._states.get().sender
-        assert sender.held() == []
+        assert sender.sending() == []
         assert len(sender._attempts) == 0
         assert not any(entry.sending for entry in outbox.entries())
         outbox.run(until_empty=True)
@@ -132,7 +132,7 @@ def test_signal_while_a_run_starts_an_attempt_leaves_no_claim_behind(
         Signal(monkeypatch, threading.Thread, "start", after=after, thread="callback-sdk")
         with pytest.raises(KeyboardInterrupt):
             outbox.run(until_empty=True)
-        assert outbox._states.get().sender.held() == []
+        assert outbox._states.get().sender.sending() == []
         assert not any(entry.sending for entry in outbox.entries())
         outbox.run(until_empty=True)
         assert {entry.status for entry in outbox.entries()} == {"delivered"}
@@ -156,5 +156,5 @@ def test_signal_while_an_outcome_is_kept_later_does_not_lose_it(
             sender.save_pending_outcomes()
         outbox.run(until_empty=True)
         assert outbox.entries()[0].status == "delivered"
-        assert sender.held() == []
+        assert sender.sending() == []
     assert len(webhook.requests) == 1

@@ -53,7 +53,7 @@ def running_hub(folder: Path) -> Iterator[TaskService]:
         scratch=Scratch(folder / "scratch"),
         delivery=DeliveryConfig(guard=AddressGuard()),
     )
-    options = EngineOptions(instance="x", processes=1, grace=timedelta(0))
+    options = EngineOptions(instance="x", processes=1, shutdown_timeout=timedelta(0))
     with open_engine("embedded", runtime, options) as engine:
         task_service = TaskService(
             runtime,

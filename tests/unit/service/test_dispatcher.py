@@ -28,13 +28,13 @@ class RecordingEngine:
         self.capacity = 100
         self.away = False
         self.fault: BaseException | None = None
-        self.looks = 0
+        self.checks = 0
         self.tasks: list[str] = []
         self.deliveries: list[str] = []
         self.refused: set[str] = set()
 
     def capacities(self) -> Sequence[Capacity]:
-        self.looks += 1
+        self.checks += 1
         if self.fault is not None:
             raise self.fault
         if self.away:
@@ -89,7 +89,7 @@ def test_what_is_due_is_sent_once(store: Store) -> None:
 def test_what_an_engine_lost_is_sent_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """An id that nobody claimed in time goes to the engine anew."""
     monkeypatch.setattr(module, "AGAIN_AFTER", 0.2)
-    monkeypatch.setattr(module, "_LONGEST_SLEEP", 0.05)
+    monkeypatch.setattr(module, "_MAX_SLEEP", 0.05)
     engine = RecordingEngine()
     submit(store, "1")
     with running(store, engine):
@@ -115,12 +115,12 @@ def test_an_engine_gets_no_more_than_it_takes(store: Store) -> None:
 
 def test_an_engine_that_is_away_costs_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything waits in the store until it is back."""
-    monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(module, "_MAX_PAUSE", 0.05)
     engine = RecordingEngine()
     engine.away = True
     submit(store, "1")
     with running(store, engine):
-        wait_until(lambda: engine.looks)
+        wait_until(lambda: engine.checks)
         assert engine.tasks == []
         engine.away = False
         wait_until(lambda: engine.tasks == ["1"])
@@ -130,14 +130,14 @@ def test_submissions_while_the_engine_is_away_are_few_log_lines(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One without a traceback when it goes and one when it is back, however many wake the dispatcher meanwhile."""
-    monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(module, "_MAX_PAUSE", 0.01)
     engine = RecordingEngine()
     engine.away = True
     with running(store, engine) as wakeup:
         for number in range(20):
             submit(store, f"{number}")
             wakeup.set()
-        wait_until(lambda: engine.looks > 20)
+        wait_until(lambda: engine.checks > 20)
         engine.away = False
         wait_until(lambda: len(engine.tasks) == 20)
         wait_until(lambda: "again" in caplog.text)
@@ -151,7 +151,7 @@ def test_submissions_while_the_engine_is_away_are_few_log_lines(
 
 def test_a_service_that_can_dispatch_nothing_is_not_ready(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine that takes connections may refuse every task; readiness tells what the last look met with."""
-    monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(module, "_MAX_PAUSE", 0.05)
     engine = RecordingEngine()
     engine.away = True
     dispatcher = Dispatcher(store=store, engine=engine, wakeup=threading.Event())
@@ -184,7 +184,7 @@ def test_a_dispatcher_whose_thread_ended_is_not_ready_and_starts_again(store: St
 
 def test_silence_counts_from_the_return_of_the_database(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """While it was away nobody could say that they are alive, so nobody loses a claim for that."""
-    monkeypatch.setattr(module, "_WATCH", 0.0)
+    monkeypatch.setattr(module, "_LEASE_CHECK_INTERVAL", 0.0)
     submit(store, "1", "2")
     store.tasks.claim("1", "w")
     dispatcher = Dispatcher(
@@ -233,7 +233,7 @@ def test_tasks_of_the_future_are_dispatched_when_the_clock_was_put_back(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing waits until the clock has caught up."""
-    monkeypatch.setattr(module, "_WATCH", 0.0)
+    monkeypatch.setattr(module, "_LEASE_CHECK_INTERVAL", 0.0)
     submit(store, "1")
     assert store.tasks.fetch_due(9, again_after=0.0) == ["1"]
     ahead = {"dispatched_at": tasks.c.dispatched_at + 3600}
@@ -241,7 +241,7 @@ def test_tasks_of_the_future_are_dispatched_when_the_clock_was_put_back(
     real = store.clock
     engine = RecordingEngine()
     with running(store, engine) as awake:
-        wait_until(lambda: engine.looks >= 1)
+        wait_until(lambda: engine.checks >= 1)
         monkeypatch.setattr(store, "clock", lambda: real() - 3600)
         awake.set()
         wait_until(lambda: engine.tasks == ["1"])

@@ -14,7 +14,7 @@ from callback_sdk.service import Registry
 from callback_sdk.service.blobs import BlobStorageError, results_name
 from callback_sdk.service.blobs.folder import DirectoryStorage
 from callback_sdk.service.files import Scratch
-from callback_sdk.service.housekeeping import PATIENCE, Housekeeper
+from callback_sdk.service.housekeeping import UNKNOWN_ALGORITHM_TIMEOUT, Housekeeper
 from callback_sdk.service.runtime import DeliveryConfig, Runtime
 from callback_sdk.service.store import RunOutcome, Store, Submission, TaskRow
 from callback_sdk.service.store.cipher import CredentialCipher
@@ -75,7 +75,7 @@ def test_tasks_of_an_algorithm_that_is_gone_end_after_a_day(house: House) -> Non
     house.submit("1", "gone")
     house.submit("2", "known")
     keeper = house.keeper()
-    day = PATIENCE.total_seconds()
+    day = UNKNOWN_ALGORITHM_TIMEOUT.total_seconds()
     keeper.tidy(0.0)
     keeper.tidy(day - 1)
     assert house.runtime.store.tasks.get("1")["status"] == "Pending"
@@ -97,7 +97,7 @@ def test_an_algorithm_that_came_back_has_its_whole_patience_again(house: House) 
     house.runtime.store.tasks.cancel("1")
     keeper.tidy(10.0)
     house.submit("2", "gone")
-    keeper.tidy(PATIENCE.total_seconds() + 5)
+    keeper.tidy(UNKNOWN_ALGORITHM_TIMEOUT.total_seconds() + 5)
     assert house.runtime.store.tasks.get("2")["status"] == "Pending"
 
 
@@ -139,7 +139,7 @@ def test_blobs_that_are_away_keep_their_tasks(house: House, caplog: pytest.LogCa
     time.sleep(0.01)
     keeper = house.keeper(timedelta(0))
     keeper.tidy(0.0)
-    keeper.tidy(PATIENCE.total_seconds())
+    keeper.tidy(UNKNOWN_ALGORITHM_TIMEOUT.total_seconds())
     assert house.runtime.store.tasks.get("1") is not None
     assert house.runtime.store.tasks.get("2")["status"] == "Finished"
     assert "The bucket is away" in caplog.text

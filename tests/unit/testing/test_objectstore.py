@@ -347,4 +347,4 @@ def test_redirected_webhook_has_failed(webhook: WebhookReceiver, writer: Results
     webhook.inject_fault(Fault.REDIRECT)
     with pytest.raises(DeliveryError, match="don't follow redirects"):
         writer.write(RESULT, webhook.url)
-    assert Fault.REDIRECT not in WebhookReceiver.usual_faults
+    assert Fault.REDIRECT not in WebhookReceiver.default_faults

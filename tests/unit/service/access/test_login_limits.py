@@ -110,10 +110,10 @@ def test_failures_are_forgotten(limiter: LoginLimiter, clock: Clock, monkeypatch
     clock.now += 3601
     fail(limiter, "anna", BOT)
     assert wait(limiter, "anna", BOT) == 0
-    monkeypatch.setattr(module, "_MOST", 10)
+    monkeypatch.setattr(module, "_MAX_COUNTS", 10)
     for number in range(100):
         fail(limiter, "x" * 1000 + str(number), f"198.51.100.{number}")
-    assert len(limiter._tallies) == 10
+    assert len(limiter._failure_counts) == 10
 
 
 def test_an_old_password_of_a_program_makes_nobody_else_wait(limiter: LoginLimiter, clock: Clock) -> None:
@@ -166,6 +166,6 @@ def test_a_guesser_who_waits_keeps_the_others_waiting_for_about_a_minute(limiter
 def test_no_password_is_kept(limiter: LoginLimiter) -> None:
     """Of what was tried there is a digest with a key that no other process has."""
     fail(limiter, "anna", HOME, "marker")
-    guess = next(key for key in limiter._tallies if key[0] == "guess")
-    assert "marker" not in str(limiter._tallies)
+    guess = next(key for key in limiter._failure_counts if key[0] == "guess")
+    assert "marker" not in str(limiter._failure_counts)
     assert guess != limiter.__class__()._keys("anna", HOME, Secret("marker"))[0]

@@ -273,7 +273,7 @@ def test_reading_is_bounded(tmp_path: Path) -> None:
     pa.parquet.write_table(table, tmp_path / "f", store_schema=False, row_group_size=1_000_000)
     check(tmp_path / "f", PARQUET)
     with pytest.raises(FeaturesError, match=r"take more than 1.0 MB of memory once they are unpacked. Send fewer"):
-        Features(tmp_path / "f", PARQUET, most=1e6).to_pandas()
+        Features(tmp_path / "f", PARQUET, max_bytes=1e6).to_pandas()
     assert len(bytes(10**9)) == 10**9
 
 

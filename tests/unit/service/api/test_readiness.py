@@ -43,7 +43,7 @@ def test_nobody_waits_for_ever() -> None:
     go = threading.Event()
 
     async def ask() -> None:
-        readiness = Readiness(lambda: go.wait(30) and None, longest=0.01)
+        readiness = Readiness(lambda: go.wait(30) and None, timeout=0.01)
         for _ in range(2):
             with pytest.raises(CallbackSDKError, match="has not ended within"):
                 await readiness.ask()

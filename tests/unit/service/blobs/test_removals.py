@@ -36,7 +36,7 @@ def storage() -> Storage:
 @pytest.fixture
 def remover(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterator[BlobRemover]:
     """Give a thread that removes, with a short queue."""
-    monkeypatch.setattr(module, "_MOST", 3)
+    monkeypatch.setattr(module, "_MAX_PENDING", 3)
     remover = BlobRemover(storage)  # type: ignore[arg-type]
     remover.start()
     yield remover

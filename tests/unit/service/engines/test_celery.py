@@ -10,8 +10,8 @@ from callback_sdk.errors import CallbackSDKError, ConfigurationError
 from callback_sdk.redaction import Secret
 from callback_sdk.service.engines import BrokerRefusedError
 from callback_sdk.service.engines.celery import (
-    _FEWEST,
-    _MOST,
+    _MAX_TASKS,
+    _MIN_TASKS,
     CeleryEngine,
     EngineError,
     _reason,
@@ -26,15 +26,15 @@ from tests.conftest import missing_server
 def test_a_queue_grows_with_what_is_taken_out_of_it() -> None:
     """Fast workers get many ids ahead, slow ones few, so that what is urgent comes soon."""
     window = _Window()
-    room = window.look(0)
-    assert room == _FEWEST
+    capacity = window.look(0)
+    assert capacity == _MIN_TASKS
     for _ in range(12):
-        window.sent += room
-        room = window.look(0)
-    assert room == _MOST
-    window.sent += room
-    assert window.look(_MOST - 1) == 0
-    assert window.limit == _FEWEST
+        window.sent += capacity
+        capacity = window.look(0)
+    assert capacity == _MAX_TASKS
+    window.sent += capacity
+    assert window.look(_MAX_TASKS - 1) == 0
+    assert window.limit == _MIN_TASKS
 
 
 @pytest.mark.parametrize("url", [None, "http://x", "topsecret", "mongodb://user:topsecret@x"])

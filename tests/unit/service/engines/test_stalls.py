@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from callback_sdk.service.dispatcher import _LONGEST_SLEEP, AGAIN_AFTER
+from callback_sdk.service.dispatcher import _MAX_SLEEP, AGAIN_AFTER
 from callback_sdk.service.engines.stalls import STALL_TIMEOUT, MessageCounter, StallDetector, StallWatch
 from callback_sdk.service.store import StoreUnavailableError
 from tests.topology import wait_until
@@ -62,7 +62,7 @@ def test_a_machine_that_slept_has_not_stalled() -> None:
 
 def test_an_id_that_the_broker_lost_comes_again_in_time() -> None:
     """The dispatcher gives it again before anybody takes its silence for a stall."""
-    assert STALL_TIMEOUT.total_seconds() > AGAIN_AFTER + _LONGEST_SLEEP
+    assert STALL_TIMEOUT.total_seconds() > AGAIN_AFTER + _MAX_SLEEP
 
 
 def test_messages_are_counted_by_queue() -> None:
@@ -92,7 +92,7 @@ def test_a_database_that_is_away_is_reported_and_is_no_stall() -> None:
         since=42.0,
         timeout=timedelta(seconds=0.05),
         on_stall=lambda queues: stalled.set(),
-        on_look=problems.append,
+        on_check=problems.append,
     )
     watch.start()
     wait_until(lambda: len(problems) > 20)

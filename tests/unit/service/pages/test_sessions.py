@@ -94,7 +94,7 @@ def test_a_cookie_can_not_be_made(sessions: Sessions, store: Store, cipher: Cred
 
 def test_a_session_ends_by_itself(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
     """After its life."""
-    monkeypatch.setattr(module, "LIFE", timedelta(seconds=-1))
+    monkeypatch.setattr(module, "SESSION_LIFETIME", timedelta(seconds=-1))
     assert sessions.of(sessions.by_password("anna", PASSWORD)) is None
 
 

@@ -35,7 +35,7 @@ def shift(store: Store, table: sa.Table, seconds: float, *names: str) -> None:
 
 
 def repair(store: Store) -> int:
-    return repair_times(store.database, lease=20.0, longest_delay=DAY)
+    return repair_times(store.database, lease=20.0, max_delay=DAY)
 
 
 @pytest.mark.usefixtures("delivery_id")

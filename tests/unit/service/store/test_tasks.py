@@ -182,7 +182,7 @@ def test_a_release_is_no_loss(store: Store) -> None:
     assert store.tasks.claim(job_id, "w").attempt == 6
 
 
-def test_a_cancelled_task_stays_cancelled(store: Store) -> None:
+def test_a_canceled_task_stays_canceled(store: Store) -> None:
     """The run's own end comes too late, and an ended task can't be canceled."""
     job_id = submit(store, "1", URL)
     claim = store.tasks.claim(job_id, "w")

@@ -68,7 +68,7 @@ def test_more_than_a_user_may_have_is_refused(store: Store) -> None:
     store.tasks.submit([submission("1"), submission("2")], max_bytes=most)
     with pytest.raises(StorageQuotaError, match="CALLBACK_SDK_MAX_BYTES") as caught:
         store.tasks.submit([submission("3"), submission("4")], max_bytes=most)
-    assert (caught.value.used, caught.value.needed, caught.value.most) == (204, 204, most)
+    assert (caught.value.used, caught.value.needed, caught.value.quota) == (204, 204, most)
     assert store.tasks.get("3") is None
     with pytest.raises(TooLargeForQuotaError):
         store.tasks.submit([submission("5", most)], max_bytes=most)

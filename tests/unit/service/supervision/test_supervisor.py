@@ -32,7 +32,7 @@ def make_supervisor(code: str, *, processes: int = 1, startup_timeout: float = 6
         [sys.executable, "-c", PROCESS + code],
         processes=processes,
         environment=os.environ,
-        grace=timedelta(0),
+        shutdown_timeout=timedelta(0),
         startup_timeout=timedelta(seconds=startup_timeout),
     )
 

@@ -26,7 +26,7 @@ def test_a_thread_that_ends_is_not_ready_and_starts_again(
         thread.complete_round()
         stopping.wait()
 
-    thread = SupervisedThread(run, name="dispatcher", stopping=stopping, longest_round=60.0)
+    thread = SupervisedThread(run, name="dispatcher", stopping=stopping, round_timeout=60.0)
     thread.check()
     thread.start()
     wait_until(lambda: len(runs) == 2)
@@ -51,7 +51,7 @@ def test_the_check_fails_until_a_round_is_complete(monkeypatch: pytest.MonkeyPat
         thread.complete_round()
         stopping.wait()
 
-    thread = SupervisedThread(run, name="dispatcher", stopping=stopping, longest_round=60.0)
+    thread = SupervisedThread(run, name="dispatcher", stopping=stopping, round_timeout=60.0)
     thread.start()
     wait_until(lambda: len(runs) == 2)
     with pytest.raises(ThreadError, match="dispatcher ended: KeyError") as caught:
@@ -102,7 +102,7 @@ def test_pauses_grow_with_failures_in_a_row(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_thread_that_hangs_is_not_ready() -> None:
     """It is alive, and completes no round."""
     stopping = threading.Event()
-    thread = SupervisedThread(lambda: (stopping.wait(), None)[1], name="claims", stopping=stopping, longest_round=0.0)
+    thread = SupervisedThread(lambda: (stopping.wait(), None)[1], name="claims", stopping=stopping, round_timeout=0.0)
     thread.start()
     wait_until(lambda: not _is_ready(thread))
     with pytest.raises(ThreadError, match="claims has completed no round"):

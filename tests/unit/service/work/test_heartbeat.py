@@ -32,8 +32,8 @@ def claimed(store: Store):
     return store.tasks.claim("1", "w")
 
 
-def test_a_run_that_is_cancelled_is_stopped(store: Store, heartbeat: Heartbeat, tmp_path: Path) -> None:
-    """Whoever cancelled it, on whatever machine."""
+def test_a_run_that_is_canceled_is_stopped(store: Store, heartbeat: Heartbeat, tmp_path: Path) -> None:
+    """Whoever canceled it, on whatever machine."""
     stop = StopSignal()
     with heartbeat.running(claimed(store), stop, tmp_path / "progress"):
         store.tasks.cancel("1")

@@ -130,7 +130,7 @@ def test_what_earlier_runs_left_is_not_a_runs_own(process: ChildProcess, tmp_pat
 
 def test_a_process_that_holds_too_much_is_replaced(tmp_path: Path) -> None:
     """Before the next run, so that what is left behind can't grow for ever."""
-    process = ChildProcess(JOBS, held=LIMIT)
+    process = ChildProcess(JOBS, max_retained_bytes=LIMIT)
     try:
         seen = set()
         for megabytes in (400, 1):
@@ -213,9 +213,9 @@ def test_stop_breaks_a_run_off(process: ChildProcess, tmp_path: Path) -> None:
             stop.request(CANCEL)
 
     with ThreadPoolExecutor(1) as other:
-        cancelling = other.submit(cancel)
+        canceling = other.submit(cancel)
         outcome = process.run(busy, timeout=LONG, stop=stop)
-        cancelling.result()
+        canceling.result()
     assert outcome.stop_reason == CANCEL
     for pid in pids(tmp_path / "pids"):
         wait_until(lambda pid=pid: ended(pid), what=f"the end of {pid}")

@@ -102,7 +102,7 @@ def test_results_wait_for_their_place(
     assert (task["success"], task["attempt"], task["crash_count"]) == (True, 1, 0)
 
 
-def test_a_run_that_waits_to_keep_its_results_can_be_cancelled(
+def test_a_run_that_waits_to_keep_its_results_can_be_canceled(
     store: Store, work: WorkerRuntime, blobs: FlakyBlobs, child: ChildProcess
 ) -> None:
     """Its files and its claim are given up."""

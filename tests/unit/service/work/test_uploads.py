@@ -195,7 +195,7 @@ def test_an_attempt_that_hangs_keeps_no_upload_from_being_given_back(storage: St
     one, concluded = upload("a")
     caller = in_thread(pending.store, one)
     assert began.wait(30)
-    pending.give_back()
+    pending.release_all()
     assert isinstance(concluded.result(0), BlobStorageError)
     caller.join(30)
     assert not caller.is_alive()

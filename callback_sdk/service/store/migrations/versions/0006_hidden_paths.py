@@ -21,7 +21,7 @@ _AT_ONCE = 1000
 """Deliveries in memory at a time."""
 
 
-class _Plain(sa.TypeDecorator[Secret[str | None]]):
+class _PlainJSON(sa.TypeDecorator[Secret[str | None]]):
     """A text that may contain a credential, wrapped in `Secret` when it is read."""
 
     impl = sa.Text
@@ -36,14 +36,14 @@ _DELIVERIES = sa.table(
     "deliveries",
     sa.column("delivery_id"),
     sa.column("target"),
-    *(sa.column(name, _Plain() if name != "receipt" else sa.JSON(none_as_null=True)) for name in _SHOWN),
+    *(sa.column(name, _PlainJSON() if name != "receipt" else sa.JSON(none_as_null=True)) for name in _SHOWN),
 )
 _WRITTEN = sa.table(
     "deliveries",
     *(sa.column(name) for name in ("delivery_id", "url", "last_error")),
     sa.column("receipt", sa.JSON(none_as_null=True)),
 )
-_TRIES = sa.table("tries", sa.column("delivery_id"), sa.column("number"), sa.column("error", _Plain()))
+_TRIES = sa.table("tries", sa.column("delivery_id"), sa.column("number"), sa.column("error", _PlainJSON()))
 _WRITTEN_TRIES = sa.table("tries", sa.column("delivery_id"), sa.column("number"), sa.column("error"))
 
 
