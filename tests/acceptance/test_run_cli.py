@@ -22,7 +22,8 @@ from callback_sdk.service import Registry
 
 registry = Registry()
 
-@registry.algorithm("scale", timeout=timedelta(seconds=2), memory_limit=400_000_000)
+@registry.algorithm("scale", memory_limit=400_000_000)
+@registry.algorithm("hurried", timeout=timedelta(seconds=0.5))
 def scale(features, parameters, context):
     context.report_progress(0.5, "halfway")
     print("printed by the algorithm")
@@ -67,11 +68,13 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "callback_sdk.cli", "run", "jobs:registry", *arguments]
 
 
-def run(folder: Path, *arguments: str, **parameters: object) -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path, *arguments: str, algorithm: str = "scale", **parameters: object
+) -> subprocess.CompletedProcess[str]:
     (folder / "parameters.json").write_text(json.dumps(parameters))
     given = ("--features", "features.json", "--parameters", "parameters.json", *arguments)
     return subprocess.run(
-        command("scale", *given),
+        command(algorithm, *given),
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -133,17 +136,17 @@ def test_the_environment_is_that_of_a_service(
 
 
 @pytest.mark.parametrize(
-    ("what", "reason"),
+    ("what", "algorithm", "reason"),
     [
-        ("fail", "AlgorithmError: No. Yes."),
-        ("die", "exit code 3"),
-        ("sleep", "longer than 0:00:02"),
-        ("grow", "MB of memory (limit 400.0 MB). Send less data"),
+        ("fail", "scale", "AlgorithmError: No. Yes."),
+        ("die", "scale", "exit code 3"),
+        ("sleep", "hurried", "longer than 0:00:00.5"),
+        ("grow", "scale", "MB of memory (limit 400.0 MB). Send less data"),
     ],
 )
-def test_an_algorithm_that_fails_ends_with_3(folder: Path, what: str, reason: str) -> None:
+def test_an_algorithm_that_fails_ends_with_3(folder: Path, what: str, algorithm: str, reason: str) -> None:
     """With the reason that the task would have; the author sees the traceback."""
-    done = run(folder, what=what)
+    done = run(folder, algorithm=algorithm, what=what)
     assert (done.returncode, done.stdout) == (3, "")
     assert reason in done.stderr.splitlines()[-1]
     assert ("Traceback" in done.stderr) is (what == "fail")
