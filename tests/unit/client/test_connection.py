@@ -17,6 +17,7 @@ from callback_sdk.errors import (
     ServiceConnectionError,
     ServiceError,
 )
+from tests.topology import wait_until
 from tests.unit.client.jobs import ACCEPTED, DATA, PREDICT, SIGNATURE, SIGNED, TOKEN, shown
 
 
@@ -105,6 +106,8 @@ def test_a_silent_service_is_left(service: Any, clean_environment: Any) -> None:
     ):
         client.run_algorithm("an-algorithm", DATA, callback_url=SIGNED)
     release.set()
+    # The client may give up before the server's thread has had its turn.
+    wait_until(lambda: service.requests)
     assert len(service.requests) == 1
     assert not {TOKEN, SIGNATURE} & set(shown(caught.value).split())
     assert TOKEN not in shown(caught.value)

@@ -210,8 +210,7 @@ def test_a_late_response_is_not_the_next_ones(
     error: type[BaseException], clean_environment: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An interrupt between request and response, or in the middle of one, leaves no connection that answers late."""
-
-    asked = threading.Semaphore(0)
+    asked, interrupted = threading.Semaphore(0), threading.Semaphore(0)
 
     def script(connection: socket.socket, number: int) -> None:
         while head := read_request(connection)[0]:
@@ -221,14 +220,15 @@ def test_a_late_response_is_not_the_next_ones(
             connection.sendall(response[:begun])
             if name in (b"first", b"middle"):
                 asked.release()
-                server.wait(0.3)
+                interrupted.acquire(timeout=60)
             connection.sendall(response[begun:])
 
     def ask_and_interrupt() -> None:
-        asked.acquire(timeout=10)
+        asked.acquire(timeout=60)
         os.kill(os.getpid(), signal.SIGUSR1)
 
     def interrupt(signal_number: int, frame: object) -> None:
+        interrupted.release()
         raise error
 
     handler = signal.signal(signal.SIGUSR1, interrupt)

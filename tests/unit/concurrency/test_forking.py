@@ -38,7 +38,7 @@ def held() -> Iterator[threading.Lock]:
 
 def test_a_lock_that_another_thread_held_at_the_fork_is_free_in_the_child(held: threading.Lock) -> None:
     """The child can take a lock whose holder does not exist there; the parent's lock stays held."""
-    assert in_child(lambda: held.acquire(timeout=10))
+    assert in_child(lambda: held.acquire(timeout=60))
     assert held.locked()
 
 
@@ -55,7 +55,7 @@ def test_a_lock_excludes_other_threads() -> None:
         fail()
     assert held == [(True, False)]
     assert not lock.locked()
-    assert lock.acquire(timeout=10)
+    assert lock.acquire(timeout=60)
     lock.release()
 
 
@@ -92,7 +92,7 @@ def test_reentrant_lock_that_another_thread_held_at_the_fork_is_free_in_the_chil
 
     def use() -> bool:
         with no_fork:
-            return lock.acquire(timeout=10)
+            return lock.acquire(timeout=60)
 
     thread = threading.Thread(target=hold)
     thread.start()
@@ -109,7 +109,7 @@ def test_thread_that_forks_while_it_keeps_others_from_forking_goes_on_in_the_chi
 
     def use() -> bool:
         no_fork.release()
-        return no_fork.acquire(timeout=10)
+        return no_fork.acquire(timeout=60)
 
     with no_fork:
         assert in_child(use)

@@ -569,16 +569,18 @@ def test_lease_decides_where_the_lock_cannot_be_seen(
     assert [claim.delivery_id for claim in claimed(second)] == ["msg_1"]
 
 
-def test_claims_are_kept_alive_while_a_try_runs(
-    outbox: Outbox, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_claims_are_kept_alive_while_a_try_runs(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Heartbeats renew them for as long as the server takes."""
     renewed = threading.Event()
     monkeypatch.setattr(sender, "HEARTBEAT_INTERVAL", 0.01)
     monkeypatch.setattr(OutboxStore, "renew", lambda self, claims: renewed.set())
-    webhook.respond(200, delay=timedelta(seconds=0.3))
-    outbox.write(RESULT, webhook.url)
-    assert renewed.is_set()
+
+    def script(connection: socket.socket, number: int) -> None:
+        read_request(connection)
+        connection.sendall(answer("200 OK" if renewed.wait(60) else "500 Not renewed"))
+
+    with RawServer(script) as server:
+        assert outbox.write(RESULT, server.url).receipts
 
 
 def test_outcome_that_cannot_be_kept_is_kept_later(
