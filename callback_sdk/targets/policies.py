@@ -147,12 +147,7 @@ class _Form:
         elif name not in self._given.reveal():
             raise _missing(self._url, name)
         elif not self._holds(condition):
-            raise PolicyError(
-                f"The policy of {self._url} demands {'a prefix' if operator == 'starts-with' else 'a value'} of the "
-                f"field {name!r} that s3_fields doesn't have.",
-                hint=_UNCHANGED,
-                url=str(self._url),
-            )
+            raise _unmet(self._url, operator, name, has_placeholder=FILENAME in condition.reveal()[2])
 
     def _check_bucket(self, condition: Secret[Condition]) -> None:
         """Reject a form for another bucket than the URL's, if the URL names one."""
@@ -219,6 +214,23 @@ def _outermost(content_types: Secret[str]) -> Secret[tuple[str, str]]:
     first, *others = content_types.reveal().split(",")
     texts = [first, *(text.lstrip(" ") for text in others)]
     return Secret((min(texts), max(texts)))
+
+
+def _unmet(url: SecretURL, operator: str, name: str, *, has_placeholder: bool) -> PolicyError:
+    if has_placeholder:
+        return PolicyError(
+            f"The policy of {url} demands {FILENAME} itself in the field {name!r}, where the store puts the file's "
+            "name in its place before it checks the policy.",
+            hint=f"Presign with a starts-with condition, such as ['starts-with', '${name}', 'runs/'], or without "
+            f"{FILENAME}.",
+            url=str(url),
+        )
+    return PolicyError(
+        f"The policy of {url} demands {'a prefix' if operator == 'starts-with' else 'a value'} of the field {name!r} "
+        "that s3_fields doesn't have.",
+        hint=_UNCHANGED,
+        url=str(url),
+    )
 
 
 def _missing(url: SecretURL, name: str) -> PolicyError:

@@ -1,87 +1,67 @@
-"""Explain error responses: the store's code, whether a retry may help, and what to do next."""
+"""Explain error responses: the store's code and message, whether a retry may help, and what to do next."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
+from typing import Any
+from xml.sax.saxutils import unescape
+
+from attrs import define
 
 from callback_sdk.errors import DeliveryError, sentence
 from callback_sdk.redaction import HIDDEN
 from callback_sdk.targets.upload import Upload
 from callback_sdk.text.limits import MAX_MESSAGE
+from callback_sdk.transport.hints import Circumstances, find_hint, status_hint
 from callback_sdk.transport.response import Response
 from callback_sdk.transport.retry import is_retryable, parse_retry_after
+from callback_sdk.transport.store_hints import BY_MESSAGE, HINTS, STATUS_HINTS
 
 _CODE = re.compile(rb"<Code>\s*([A-Za-z0-9_.]+)\s*</Code>")
+_CODE_WORD = re.compile("[A-Za-z0-9_.]+")
 _MESSAGE = re.compile(rb"<Message>([^<]+)")
-# Oracle, Supabase, GitLab and Artifactory respond with JSON; a message with an escaped character isn't shown.
-_JSON_CODE = re.compile(rb'"(?:code|error)" ?: ?"([A-Za-z0-9_.]+)"')
-_JSON_MESSAGE = re.compile(rb'"message" ?: ?"([^"\\]+)"')
+
+_DETAILS = (
+    # Google and Azure: the message proper is general.
+    ("", re.compile(rb"<Details>([^<]+)")),
+    ("", re.compile(rb"<AuthenticationErrorDetail>([^<]+)")),
+    # Amazon: what the message is about.
+    ("HeadersNotSigned", re.compile(rb"<HeadersNotSigned>([^<]+)")),
+    ("Header", re.compile(rb"<Header>([^<]+)")),
+    ("Condition", re.compile(rb"<Condition>([^<]+)")),
+    ("Endpoint", re.compile(rb"<Endpoint>([^<]+)")),
+)
+"""Elements of an error document that say more than its message, with the label that they are shown with."""
+
+_ENTITIES = {"&apos;": "'", "&quot;": '"'}
+
 _QUERY = re.compile(r"[?&]\S+")
 
 _MAX_CODE = 80
-_MAX_MESSAGE = 200
+_MAX_MESSAGE = 400
 
-_SIGN_AGAIN = "Presign a new URL, and submit the task again with it."
-
-HINTS = {
-    "AccessControlListNotSupported": "The bucket has ACLs disabled: presign without an acl.",
-    "AccessDenied": "The signature has expired, or its credentials may not write there: check their policy.",
-    "AuthenticationFailed": "The URL was changed after signing, or has expired. " + _SIGN_AGAIN,
-    "AuthorizationFailure": "The URL was changed after signing, has expired, or a firewall rule blocks it. "
-    + _SIGN_AGAIN,
-    "AuthorizationPermissionMismatch": "Generate the SAS with the permissions to create and to write.",
-    "AuthorizationQueryParametersError": "The URL is incomplete, or signed for another region or for more than 7 days. "
-    + _SIGN_AGAIN,
-    "BadDigest": "The body was corrupted in transit, or the URL was signed with another checksum: try again, and "
-    "presign without a checksum.",
-    "BlobAlreadyExists": "The blob exists already, and may be written only once. It may be that of an earlier attempt "
-    "whose response was lost: compare its Content-MD5 with the MD5 {md5}.",
-    "EntityTooLarge": "Presign again with a wider content-length-range.",
-    "EntityTooSmall": "Presign again with a wider content-length-range.",
-    "ExpiredToken": "The signature has expired, or the temporary credentials that signed it have. " + _SIGN_AGAIN,
-    "InvalidAccessKeyId": "The access key that signed it no longer exists. " + _SIGN_AGAIN,
-    "InvalidArgument": "Pass all of s3_fields unchanged, as the signer returned them.",
-    "InvalidPolicyDocument": "Pass s3_fields unchanged, as the signer returned them.",
-    "InvalidRequest": "The store requires Signature Version 4: use S3Signer, or signature_version='s3v4'.",
-    "MethodNotAllowed": "A presigned POST needs its fields: callback_param={'s3_fields': fields}.",
-    "MissingContentLength": "A proxy in between removed Content-Length, or sends the body in chunks.",
-    "MissingRequiredHeader": "A proxy in between removed a header.",
-    "NoSuchBucket": "Create the bucket, or presign for an existing one.",
-    "NotImplemented": "The store doesn't support a signed header, or POST: presign a PUT without the header.",
-    "PermanentRedirect": "The bucket is in another region: presign for that region.",
-    "PreconditionFailed": "The object exists already, and may be written only once (If-None-Match). It may be that of "
-    "an earlier attempt whose response was lost: compare its ETag with the MD5 {md5}.",
-    "RequestTimeTooSkewed": "Set the clock of the machine that signed.",
-    "SignatureDoesNotMatch": "The URL, its headers or its fields were changed after signing, or it was signed for "
-    "another method than PUT. Pass everything unchanged that the signer returned.",
-    "SlowDown": "If it persists, distribute the keys over more prefixes.",
-    "TemporaryRedirect": "The bucket is new, and the URL has the global host: presign for the regional host.",
-}
-
-_STATUS_HINTS = {
-    301: "The bucket is in another region: presign for that region.",
-    401: "It requires a login, which a callback can't have: presign a URL for it.",
-    403: "See the receiver's log.",
-    404: "Check the URL's path.",
-    405: "The receiver doesn't accept POST at this URL.",
-    407: "Put user and password into the proxy's URL: HTTP_PROXY=http://user:password@host:port.",
-    410: "The receiver no longer accepts deliveries at this URL.",
-    413: "The document is too large for the receiver: use an object store as the target.",
-}
-
-_WEBHOOK_HINTS = {
+_WEBHOOK_STATUS_HINTS = {
+    3: "Redirects aren't followed: give the final URL.",
     401: "If the receiver verifies signatures, sign with its secret: webhook_secrets of ResultsWriter, or "
     "CALLBACK_SDK_WEBHOOK_SECRETS for the service. If it requires a login, put a token of its own into the URL's path.",
     403: "See the receiver's log. If it verifies signatures, sign with its secret: webhook_secrets of "
     "ResultsWriter, or CALLBACK_SDK_WEBHOOK_SECRETS for the service.",
+    404: "Check the URL's path.",
+    405: "The receiver doesn't accept POST at this URL.",
+    407: STATUS_HINTS[407],
+    410: "The receiver no longer accepts deliveries at this URL.",
+    413: "The document is too large for the receiver: use an object store as the target.",
 }
 
-_HTTP_PUT_HINTS = {
+_HTTP_PUT_STATUS_HINTS = {
+    3: "Redirects aren't followed: give the final URL.",
     401: "Give the server's credentials: callback_param={'http': {'method': 'PUT', 'headers': {...}}}.",
     403: "The credentials in http are wrong, or may not write there.",
     404: "Check the URL's path, and that the credentials in http may see it: GitLab responds with 404 otherwise.",
     405: "The server doesn't accept PUT at this URL.",
+    407: STATUS_HINTS[407],
     409: "The folder doesn't exist (WebDAV), or the file exists and may not be replaced.",
     413: "The document is too large for the server.",
     423: "The file is locked (WebDAV).",
@@ -94,6 +74,21 @@ _NEEDS_FIELDS = (
 )
 
 
+@define(frozen=True)
+class _ErrorDocument:
+    """What a store says in an error response.
+
+    Attributes:
+        code: Its error code; None if it has none.
+        message: Its message; empty if it has none.
+        detail: What its message is about; may be empty.
+    """
+
+    code: str | None = None
+    message: str = ""
+    detail: str = ""
+
+
 def delivery_error(upload: Upload, response: Response) -> DeliveryError:
     """Return the error for a response.
 
@@ -101,14 +96,16 @@ def delivery_error(upload: Upload, response: Response) -> DeliveryError:
         upload: The request.
         response: The response, with a status that the upload doesn't accept.
     """
-    code = _code(upload, response)
+    document = _read(upload, response)
+    code = document.code
     if code is not None and upload.scrub(code) != code:
         code = None
     retry_after = parse_retry_after(response.headers.get("retry-after"))
     status_text = f"{response.status} {code}" if code else str(response.status)
+    message = _shown(upload, document)
     return DeliveryError(
-        sentence(f"{response.url} answered {status_text} to the {upload.method}{_message(upload, response)}"),
-        hint=_hint(upload, response.status, code),
+        sentence(f"{response.url} answered {status_text} to the {upload.method}{message and f': {message}'}"),
+        hint=_hint(upload, response, code, document),
         url=str(response.url),
         status=response.status,
         code=code,
@@ -117,42 +114,107 @@ def delivery_error(upload: Upload, response: Response) -> DeliveryError:
     )
 
 
-def _code(upload: Upload, response: Response) -> str | None:
-    """Find the store's error code: in a header (Azure), or in XML or JSON, which are searched and not parsed.
+def _read(upload: Upload, response: Response) -> _ErrorDocument:
+    """Read an error document: XML, or JSON of an object store.
+
+    A webhook's JSON is its own: its words are not a store's.
+    """
+    body = response.decoded_body()
+    if upload.kind != "webhook" and body.lstrip()[:1] == b"{":
+        return _read_json(body)
+    return _read_xml(body, response.headers.get("x-ms-error-code"))
+
+
+def _read_xml(body: bytes, header_code: str | None) -> _ErrorDocument:
+    """Search an XML document, which is not parsed.
 
     A parser would expand entities of an untrusted document (billion laughs).
+
+    Args:
+        body: The document.
+        header_code: The code in Azure's header, which comes without a document too.
     """
-    if code := response.headers.get("x-ms-error-code"):
-        return code[:_MAX_CODE] if code.isascii() and code.isalnum() else None
-    match = _CODE.search(response.decoded_body())
-    if match is None and upload.kind != "webhook":
-        match = _JSON_CODE.search(response.decoded_body())
-    return match[1].decode("ascii") if match and len(match[1]) <= _MAX_CODE else None
+    if header_code:
+        code = header_code[:_MAX_CODE] if header_code.isascii() and header_code.isalnum() else None
+    else:
+        match = _CODE.search(body)
+        code = match[1].decode("ascii") if match and len(match[1]) <= _MAX_CODE else None
+    return _ErrorDocument(code, _text(_MESSAGE.search(body)), _detail(body))
 
 
-def _message(upload: Upload, response: Response) -> str:
-    match = _MESSAGE.search(response.decoded_body())
-    if match is None and upload.kind != "webhook":
-        match = _JSON_MESSAGE.search(response.decoded_body())
-    # A long message isn't cut: scrub() wouldn't find the rest of a credential at the cut.
+def _detail(body: bytes) -> str:
+    for label, pattern in _DETAILS:
+        if text := _text(pattern.search(body)):
+            return f"({label}: {text})" if label else text
+    return ""
+
+
+def _text(match: re.Match[bytes] | None) -> str:
+    # A long text isn't cut: scrub() wouldn't find the rest of a credential at the cut.
     if match is None or len(match[1]) > MAX_MESSAGE:
         return ""
-    text = " ".join(match[1].decode("utf-8", "replace").split())
-    # Stores quote the request: its credentials are removed, and anything else that looks like a query.
+    return " ".join(unescape(match[1].decode("utf-8", "replace"), _ENTITIES).split())
+
+
+def _read_json(body: bytes) -> _ErrorDocument:
+    """Read `{"code": ..., "message": ...}` of Backblaze, Oracle, Supabase and others.
+
+    Google has it in `{"error": {...}}`, and Artifactory in `{"errors": [{...}]}`.
+    """
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        # Not JSON, cut off at the limit, an integer of thousands of digits, or nested deeply.
+        return _ErrorDocument()
+    members = _members(found)
+    code = next((value for value in map(members.get, ("code", "error", "status")) if _is_code(value)), None)
+    return _ErrorDocument(code, _plain(members.get("message")))
+
+
+def _members(found: Any) -> Mapping[str, Any]:
+    if not isinstance(found, dict):
+        return {}
+    several = found.get("errors")
+    inner = several[0] if isinstance(several, list) and several else found.get("error")
+    return inner if isinstance(inner, dict) else found
+
+
+def _is_code(value: object) -> bool:
+    # Google's "code" is the HTTP status, and Supabase's "error" may be a sentence.
+    return (
+        isinstance(value, str) and len(value) <= _MAX_CODE and bool(_CODE_WORD.fullmatch(value)) and not value.isdigit()
+    )
+
+
+def _plain(value: object) -> str:
+    return " ".join(value.split()) if isinstance(value, str) and len(value) <= MAX_MESSAGE else ""
+
+
+def _shown(upload: Upload, document: _ErrorDocument) -> str:
+    """Return the store's words without credentials: stores quote the request."""
+    # Azure puts ids and the time at the end of its message.
+    general, _, ids = document.message.partition(" RequestId:")
+    text = " ".join(part for part in (general, document.detail, ids and f"RequestId:{ids}") if part)
+    # Anything else that looks like a query is removed too.
     text = _QUERY.sub("?" + HIDDEN, upload.scrub(text))[:_MAX_MESSAGE]
-    return f": {text}" if text.isprintable() else ""
+    return text if text.isprintable() else ""
 
 
-def _hint(upload: Upload, status: int, code: str | None) -> str:
+def _hint(upload: Upload, response: Response, code: str | None, document: _ErrorDocument) -> str:
     if upload.kind == "webhook":
-        return _NEEDS_FIELDS if code is not None else _named_hint(_WEBHOOK_HINTS, status, "See the receiver's log.")
+        if code is not None:
+            return _NEEDS_FIELDS
+        return status_hint(_WEBHOOK_STATUS_HINTS, response.status, "See the receiver's log.")
     if upload.kind == "http-put":
-        return _named_hint(_HTTP_PUT_HINTS, status, "See the server's log.")
-    hint = HINTS.get(code or "", _STATUS_HINTS.get(status, "See the store's documentation of this code."))
+        return status_hint(_HTTP_PUT_STATUS_HINTS, response.status, "See the server's log.")
+    circumstances = Circumstances(
+        kind=upload.kind,
+        message=f"{document.message} {document.detail}".lower(),
+        headers=frozenset(name.lower() for name in upload.headers.reveal()),
+        host=response.url.host.lower(),
+    )
+    otherwise = "See the store's documentation of this code."
+    hint = find_hint((*HINTS.get(code or "", ()), *BY_MESSAGE), circumstances) or (
+        otherwise if code else status_hint(STATUS_HINTS, response.status, otherwise)
+    )
     return hint.replace("{md5}", upload.document.md5.hex())
-
-
-def _named_hint(hints: Mapping[int, str], status: int, other: str) -> str:
-    if 300 <= status < 400:
-        return "Redirects aren't followed: give the final URL."
-    return hints.get(status) or _STATUS_HINTS.get(status, other)

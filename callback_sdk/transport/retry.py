@@ -19,11 +19,12 @@ and 505 while a server is being replaced, and RFC 9110, section 15, has an unkno
 """
 
 RETRYABLE_CODES = frozenset(
-    {"ConditionalRequestConflict", "InternalError", "OperationAborted", "RequestTimeout", "ServerBusy", "SlowDown"}
-    | {"ServiceUnavailable"}
+    {"BadDigest", "ConditionalRequestConflict", "IncompleteBody", "InternalError", "Md5Mismatch", "OperationAborted"}
+    | {"RequestTimeout", "ServerBusy", "ServiceUnavailable", "SlowDown"}
 )
 """Error codes of object stores for transient failures, whatever the status: "Error responses" in Amazon's S3 API
-reference (some come with 400 or 409), "Common REST API error codes" in Azure's."""
+reference (some come with 400 or 409), "Common REST API error codes" in Azure's. A body that doesn't have its digest or
+length was damaged on its way: the signer can't have signed a digest before the document existed."""
 
 PERMANENT_CODES = frozenset({"NotImplemented"})
 """Error codes of object stores that aren't retried although their status is: S3's 501 for an unsupported header."""

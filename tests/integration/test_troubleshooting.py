@@ -17,7 +17,7 @@ from azure.storage.blob import BlobSasPermissions
 
 from callback_sdk import errors
 from callback_sdk.testing import SeaweedFS
-from callback_sdk.transport.error_responses import HINTS
+from callback_sdk.transport.store_hints import HINTS
 from tests.checkers import azurite
 from tests.conftest import missing_server
 

@@ -170,6 +170,15 @@ def test_file_name_is_put_in_before_the_policy_is_held(key: str, condition: Any,
                 check([condition], {"key": key}, filename=filename)
 
 
+@pytest.mark.parametrize("filename", [None, "msg_1.json"])
+def test_a_placeholder_in_an_exact_condition_is_explained(filename: str | None) -> None:
+    """The fields are as Amazon's SDK for JavaScript returned them; the condition is wrong."""
+    with pytest.raises(PolicyError, match="puts the file's name in its place") as caught:
+        check([{"key": "runs/${filename}.json"}], {"key": "runs/${filename}.json"}, filename=filename)
+    assert "['starts-with', '$key', 'runs/']" in caught.value.hint
+    assert "unchanged" not in caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("url", "fits"),
     [

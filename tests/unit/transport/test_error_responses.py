@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import json
 
 import pytest
 from attrs import evolve
 
+from callback_sdk.errors import DeliveryError
+from callback_sdk.redaction import Secret
+from callback_sdk.text.limits import MAX_MESSAGE
 from callback_sdk.transport.error_responses import delivery_error
 from callback_sdk.transport.response import Response
+from callback_sdk.transport.store_hints import STATUS_HINTS
 from tests.unit.transport.test_http import upload
 
 ERROR = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
@@ -58,15 +63,139 @@ def test_a_receiver_that_checks_signatures_wants_the_secret(status: int) -> None
         (b'{"code":"NotAuthenticated","message":"The required information is missing"}', "NotAuthenticated", "missing"),
         (b'{"statusCode":"409","error":"Duplicate","message":"The resource already exists"}', "Duplicate", "exists"),
         (b'{"errors" : [ {"status" : 401, "message" : "Bad credentials"} ]}', None, "Bad credentials"),
-        (b'{"message": "a \\" quote"}', None, None),
+        (b'{"message": "a \\" quote"}', None, 'a " quote'),
     ],
 )
-def test_json_of_a_store_has_its_code_and_message(body: bytes, code: str | None, message: str | None) -> None:
+def test_json_of_a_store_has_its_code_and_message(body: bytes, code: str | None, message: str) -> None:
     """As GitLab, Oracle, Supabase and Artifactory respond; a webhook's JSON can be anything."""
     sent = evolve(upload("https://example.org/file"), kind="http-put")
     response = Response(status=401, headers={}, body=body, url=sent.url)
     error = delivery_error(sent, response)
     assert error.code == code
-    assert (message or "") in str(error)
+    assert message in str(error)
     assert delivery_error(evolve(sent, kind="webhook"), response).code is None
     assert "already exists" not in str(delivery_error(evolve(sent, kind="webhook"), response))
+
+
+def refused(
+    body: bytes, *, status: int = 403, kind: str = "s3-put", headers: dict[str, str] | None = None, **given: str
+) -> DeliveryError:
+    """Return the error for a response to an upload with a token as its signature and `given` headers."""
+    sent = upload("https://bucket.example.org/k?X-Amz-Signature=5ec2e7&X-Amz-Security-Token=T0KEN%2B%3D")
+    sent = evolve(sent, kind=kind, headers=Secret({"content-type": "application/json", **given}))
+    return delivery_error(sent, Response(status=status, headers=headers or {}, body=body, url=sent.url))
+
+
+@pytest.mark.parametrize(
+    ("element", "shown"),
+    [
+        ("<Details>x lacks storage.objects.create</Details>", "Denied. x lacks storage.objects.create"),
+        ("<AuthenticationErrorDetail>sr is mandatory</AuthenticationErrorDetail>", "Denied. sr is mandatory"),
+        ("<HeadersNotSigned>x-amz-acl</HeadersNotSigned>", "Denied. (HeadersNotSigned: x-amz-acl)"),
+        ("<Header>If-Match</Header>", "Denied. (Header: If-Match)"),
+        ("<Condition>If-None-Match</Condition>", "Denied. (Condition: If-None-Match)"),
+        ("<Endpoint>b.s3.eu-west-1.amazonaws.com</Endpoint>", "Denied. (Endpoint: b.s3.eu-west-1.amazonaws.com)"),
+        ("", "Denied."),
+    ],
+)
+def test_what_the_message_is_about_is_shown(element: str, shown: str) -> None:
+    """ "Access denied." alone helps nobody."""
+    error = refused(f"<Error><Code>AccessDenied</Code><Message>Denied.</Message>{element}</Error>".encode())
+    assert error.message.endswith(f"to the PUT: {shown if shown.endswith('.') else shown + '.'}")
+
+
+def test_ids_of_a_request_follow_what_happened() -> None:
+    """Azure puts them into its message, before the detail."""
+    body = (
+        b"<Error><Code>AuthenticationFailed</Code><Message>Failed.\nRequestId:17\nTime:2026</Message>"
+        b"<AuthenticationErrorDetail>sr is mandatory</AuthenticationErrorDetail></Error>"
+    )
+    assert refused(body).message.endswith("Failed. sr is mandatory RequestId:17 Time:2026.")
+
+
+def test_entities_of_a_message_are_replaced() -> None:
+    """Cloudflare R2 escapes apostrophes."""
+    error = refused(
+        b"<Error><Code>NotImplemented</Code><Message>Header &apos;x-amz-acl&apos; &lt;1&gt;</Message></Error>"
+    )
+    assert "Header 'x-amz-acl' <1>" in error.message
+
+
+@pytest.mark.parametrize(
+    "quoted", ["T0KEN+=", "T0KEN%2B%3D", "5ec2e7", "secret&quot;1", "GET /k?X-Amz-Signature=5ec2e7&amp;a=b HTTP/1.1"]
+)
+@pytest.mark.parametrize(
+    "form",
+    [
+        "<Error><Code>AccessDenied</Code><Message>got {}</Message></Error>",
+        "<Error><Code>AccessDenied</Code><Message>m</Message><Details>got {}</Details></Error>",
+        "<Error><Code>AccessDenied</Code><Message>m</Message><HeadersNotSigned>{}</HeadersNotSigned></Error>",
+    ],
+)
+def test_credentials_are_removed_from_every_part(form: str, quoted: str) -> None:
+    """Stores quote the request, escaped or not."""
+    error = refused(form.format(quoted).encode(), **{"x-amz-meta-key": 'secret"1'})
+    assert not [word for word in ("T0KEN", "5ec2e7", 'secret"1') if word in f"{error!r} {error} {error.hint}"]
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "shown"),
+    [
+        ({"code": "bad_auth_token", "message": "Invalid token", "status": 401}, "bad_auth_token", "Invalid token"),
+        ({"statusCode": "409", "error": "Duplicate", "message": "It exists"}, "Duplicate", "It exists"),
+        (
+            {"error": {"code": 403, "message": "x lacks it", "status": "PERMISSION_DENIED"}},
+            "PERMISSION_DENIED",
+            "x lacks it",
+        ),
+        ({"code": "BucketNotFound", "message": 'Either "b" or "c"'}, "BucketNotFound", 'Either "b" or "c"'),
+        ({"code": 1, "message": ["no"]}, None, ""),
+        ({"code": "no code", "message": "x" * (MAX_MESSAGE + 1)}, None, ""),
+        ({"code": "c" * 81}, None, ""),
+        ({"message": "got T0KEN+="}, None, "got ***"),
+        ([{"code": "InList"}], None, ""),
+    ],
+)
+def test_json_of_an_object_store_is_read(body: object, code: str | None, shown: str) -> None:
+    """Backblaze, Oracle, Supabase and Google respond with it."""
+    error = refused(json.dumps(body).encode(), kind="gcs-put")
+    assert error.code == code
+    assert error.message.endswith(f": {shown}." if shown else "to the PUT.")
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b'{"a":' * 10_000, b'{"code": ' + b"9" * 5_000 + b"}", b"{\xff}", b"{}", b"{}{}"]
+)
+def test_json_that_cannot_be_read_is_no_error(body: bytes) -> None:
+    """A hostile store can't break the delivery's own error."""
+    error = refused(body, status=418)
+    assert (error.status, error.code, error.hint) == (418, None, STATUS_HINTS[4])
+
+
+def test_json_of_a_webhook_is_its_own() -> None:
+    """A receiver's words are not a store's: the hint is that of the status, and no code is taken from it."""
+    error = refused(b'{"code": "AccessDenied", "message": "Request has expired"}', kind="webhook")
+    assert error.code is None
+    assert error.hint.startswith("See the receiver's log.")
+
+
+def test_a_code_in_azures_header_is_sufficient() -> None:
+    """It comes without a body too."""
+    error = refused(b"", status=409, kind="azure-blob", headers={"x-ms-error-code": "BlobAlreadyExists"})
+    assert error.code == "BlobAlreadyExists"
+    assert "99914b932bd37a50b983c5e7c90ae93b" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("status", "part"),
+    [
+        (403, "firewall, CDN or proxy"),
+        (404, "host and path"),
+        (413, "client_max_body_size"),
+        (301, "redirect"),
+        (502, "retried"),
+    ],
+)
+def test_a_response_without_a_code_has_the_hint_of_its_status(status: int, part: str) -> None:
+    """It may not be the store's at all."""
+    assert part in refused(b"<html>", status=status).hint
