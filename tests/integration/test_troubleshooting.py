@@ -98,8 +98,8 @@ AZURITE: dict[str, Callable[[azurite.Azurite], Answer]] = {
 
 
 def row(part: str) -> tuple[int, str, str, str]:
-    """Return the one row that has these words: status, code, message, and where else it is printed."""
-    ((status, code, message, also),) = [found for found in ROWS if part in found[2]]
+    """Return the one row with a server that has these words: status, code, message, and the server."""
+    ((status, code, message, also),) = [found for found in ROWS if part in found[2] and found[3].strip()]
     return int(status), code, message, also.strip()
 
 
