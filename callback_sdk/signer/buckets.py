@@ -20,23 +20,9 @@ _PROBE = "callback-sdk-probe"
 
 _REGIONAL = {"us_east_1_regional_endpoint": "regional"}
 
-_DIRECTORY = (
-    "in a directory bucket, where signatures need a session of five minutes (CreateSession)",
-    "Use a general purpose bucket. For an upload within minutes, presign with boto3's generate_presigned_url.",
-)
-
-_UNSUPPORTED = {
-    "--x-s3": _DIRECTORY,
-    "--xa-s3": _DIRECTORY,
-    ".mrap": (
-        "a multi-region access point, where signatures are of another kind (Signature Version 4A)",
-        "Use one of its buckets, or an access point in one region. boto3 with botocore[crt] presigns for it too.",
-    ),
-}
-"""Kinds of buckets that can't be signed for, by the end of a name or ARN, with problem and hint.
-
-"Bucket naming rules" in the S3 user guide reserves these endings.
-"""
+_IN_DIRECTORY_BUCKETS = ("--x-s3", "--xa-s3")
+_MULTI_REGION = ".mrap"
+"""Ends of names and ARNs; "General purpose buckets naming rules" in the S3 user guide reserves them."""
 
 
 @define(frozen=True)
@@ -83,7 +69,6 @@ class Bucket:
     ) -> None:
         if not isinstance(name, str) or not name:
             raise SigningError("The bucket has no name.", hint="Give the bucket's name as a string.")
-        _check_kind(name)
         self.name = name
         if client is not None:
             check_client(client)
@@ -111,10 +96,24 @@ class Bucket:
             raise SigningError(error.message, hint=error.hint) from None
 
 
-def _check_kind(name: str) -> None:
-    for ending, (problem, hint) in _UNSUPPORTED.items():
-        if name.endswith(ending):
-            raise SigningError(f"{name} is {problem}.", hint=hint)
+def _check_kind(name: str, client: Any) -> None:
+    """Reject a bucket that needs a signature of another kind; for some, botocore would make a request."""
+    if name.endswith(_IN_DIRECTORY_BUCKETS) and not _without_sessions(client):
+        raise SigningError(
+            f"{name} is in a directory bucket, where signatures need a session of five minutes (CreateSession).",
+            hint="Use a general purpose bucket. For an upload within minutes, presign with boto3.",
+        )
+    if name.endswith(_MULTI_REGION):
+        raise SigningError(
+            f"{name} is a multi-region access point, where signatures are of another kind (Signature Version 4A).",
+            hint="Use one of its buckets, or an access point in one region. boto3 with botocore[crt] presigns for it.",
+        )
+
+
+def _without_sessions(client: Any) -> bool:
+    """Tell whether IAM shall authorize each request to a directory bucket, with a signature of the usual kind."""
+    # A setting of newer botocore: AWS_S3_DISABLE_EXPRESS_SESSION_AUTH.
+    return bool(getattr(client.meta.config, "s3_disable_express_session_auth", False))
 
 
 def environment_region() -> str | None:
@@ -132,6 +131,7 @@ def _locate(
     try:
         if client is None:
             client = _client(region, endpoint_url, s3={"addressing_style": addressing_style or "auto", **_REGIONAL})
+        _check_kind(name, client)
         probe = _probe(name, client, endpoint_url or _own_endpoint(client))
         url = probe.generate_presigned_url("put_object", Params={"Bucket": name, "Key": _PROBE})
         # botocore has no forms for access points.
@@ -170,7 +170,7 @@ def _probe(name: str, client: Any, endpoint_url: str | None) -> Any:
     if style == "auto" and endpoint_url is None:
         # With "auto" botocore presigns for the global endpoint, which redirects to the bucket's region.
         style = "virtual"
-    s3 = {**own, "addressing_style": style, **_REGIONAL}
+    s3 = {**own, "addressing_style": style, "disable_s3_express_session_auth": _without_sessions(client), **_REGIONAL}
     return _client(region, endpoint_url, of=client, s3=s3, ignore_configured_endpoint_urls=True)
 
 

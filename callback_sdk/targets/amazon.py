@@ -39,8 +39,31 @@ _FORMS = tuple(
 )
 """Endpoints without the domain, labels in reverse. The labels before an endpoint are the bucket's name."""
 
+_IN_VPC = {"accesspoint": "s3-accesspoint", "control": "s3-control"}
+"""Services behind the first label of an interface endpoint; `bucket` is S3 itself."""
+
 _EXTERNAL = "external-1"
 """`s3-external-1` is a host of us-east-1, where the region was expected later."""
+
+
+_READ_ONLY = "a website endpoint, which is read-only"
+_SETTINGS = "an endpoint for buckets and their settings, which has no objects"
+
+_WITHOUT_UPLOADS = (
+    ("s3-website", _READ_ONLY),
+    ("s3-control", _SETTINGS),
+    ("s3express-control", _SETTINGS),
+)
+"""Endpoints that take no uploads, by the beginning of the service's label.
+
+"Website endpoints" and "Regional and Zonal endpoints for directory buckets" in the S3 user guide.
+"""
+
+_WITHOUT_FORMS = (
+    *_WITHOUT_UPLOADS,
+    # "Best practices and guidelines for S3 Object Lambda": PUT is forwarded to the bucket, POST Object is not.
+    ("s3-object-lambda", "an access point of Object Lambda, which doesn't support POST forms"),
+)
 
 
 @define(frozen=True)
@@ -48,7 +71,8 @@ class AmazonHost:
     """A host of Amazon S3.
 
     Attributes:
-        service: Its label of the service, such as `s3`, `s3-accesspoint` or `s3express-use1-az4`.
+        service: Its label of the service, such as `s3`, `s3-accesspoint` or `s3express-use1-az4`. For an interface
+            endpoint of a VPC, the one that its first label stands for.
         region: The region; None if the host has none, as the global endpoint and Transfer Acceleration.
         bucket: The bucket or the access point; `""` if it is in the path.
     """
@@ -56,6 +80,15 @@ class AmazonHost:
     service: str
     region: str | None
     bucket: str
+
+    def problem(self, *, form: bool) -> str | None:
+        """Return why it takes no uploads; None if it does.
+
+        Args:
+            form: Whether the upload is a POST form.
+        """
+        table = _WITHOUT_FORMS if form else _WITHOUT_UPLOADS
+        return next((problem for beginning, problem in table if self.service.startswith(beginning)), None)
 
 
 def is_amazon(host: str) -> bool:
@@ -73,7 +106,7 @@ def amazon_host(url: SecretURL) -> AmazonHost | None:
     if form is None:
         return None
     named = dict(zip(form, labels, strict=False))
-    service = named.get("S3", "s3-global")
+    service = _IN_VPC.get(form[-1], named["S3"]) if "S3" in named else "s3-global"
     return AmazonHost(service, named.get("REGION") or _region_of(service), ".".join(reversed(labels[len(form) :])))
 
 

@@ -16,6 +16,7 @@ from callback_sdk.documents.body import Body
 from callback_sdk.errors import InvalidS3FieldsError
 from callback_sdk.redaction import SecretFields, SecretURL
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.operations import S3, check_endpoint
 from callback_sdk.targets.provider_table import Feature
 from callback_sdk.targets.signatures import (
     AMAZON_V2,
@@ -80,6 +81,7 @@ class FormPost(Target):
             )
         if bool(names & _GOOGLE_FIELDS) is not cls.google:
             return None
+        check_endpoint(url, S3, form=True)
         cls._check_signature(callback.url, callback.fields)
         from callback_sdk.targets.policies import parse_policy
 

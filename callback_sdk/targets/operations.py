@@ -12,6 +12,7 @@ from attrs import define, field
 
 from callback_sdk.errors import WrongOperationError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
+from callback_sdk.targets.amazon import amazon_host
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.hosts import ip_literal
 from callback_sdk.targets.providers import StorageProviders
@@ -143,7 +144,7 @@ def check_operation(callback: Callback, family: Family, signed: Iterable[str] = 
 
 
 def check_object_key(url: SecretURL, family: Family, stores: StorageProviders) -> None:
-    """Reject an S3 URL without an object key: a PUT to a bucket's URL is CreateBucket.
+    """Reject an S3 URL that doesn't name an object: a PUT to a bucket's URL is CreateBucket.
 
     Args:
         url: The URL.
@@ -151,12 +152,30 @@ def check_object_key(url: SecretURL, family: Family, stores: StorageProviders) -
         stores: Hosts of known object stores.
 
     Raises:
-        WrongOperationError: The path has no object key.
+        WrongOperationError: The path has no object key, or the endpoint has no objects.
     """
+    check_endpoint(url, family)
     path = url.path.removeprefix("/")
     key = path.partition("/")[2] if _has_bucket_in_path(url, stores) else path
     if not key:
         raise wrong_operation(url, family, "has no object key: its path ends with the bucket")
+
+
+def check_endpoint(url: SecretURL, family: Family, *, form: bool = False) -> None:
+    """Reject an endpoint of Amazon S3 that takes no uploads.
+
+    Args:
+        url: The URL.
+        family: Operations of its store.
+        form: Whether the upload is a POST form.
+
+    Raises:
+        WrongOperationError: It takes none.
+    """
+    host = amazon_host(url)
+    problem = host and host.problem(form=form)
+    if problem:
+        raise wrong_operation(url, family, f"is at {problem}")
 
 
 def wrong_operation(url: SecretURL, family: Family, problem: str) -> WrongOperationError:

@@ -180,6 +180,18 @@ def test_bucket_of_another_signature_is_refused(bucket: str, message: str, hint:
     assert hint in caught.value.hint
 
 
+@pytest.mark.skipif(
+    not hasattr(Config(), "s3_disable_express_session_auth"), reason="this botocore always makes sessions"
+)
+@pytest.mark.parametrize("bucket", ["results--use1-az4--x-s3", "point--use1-az4--xa-s3"])
+def test_directory_bucket_without_sessions_is_signed_for_as_botocore_does(bucket: str) -> None:
+    """IAM authorizes each request then, if the client was made so."""
+    theirs = client("us-east-1", s3={"disable_s3_express_session_auth": True})
+    url = assert_equal(bucket, theirs, posts=False)
+    assert url.startswith(f"https://{bucket}.s3express-use1-az4.us-east-1.amazonaws.com/")
+    assert "%2Fs3express%2F" in S3Signer(bucket, client=theirs).presign_put("k").url
+
+
 def test_region_of_a_vpc_endpoint_is_in_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """So it needn't be given again; the name of an accelerated bucket has none."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")

@@ -45,7 +45,12 @@ from tests.growth import assert_linear
         ("bucket.vpce-1a2b-3c4d.s3.us-east-1.vpce", AmazonHost("s3", "us-east-1", "")),
         ("bucket.vpce-1a2b-3c4d-us-east-1a.s3.us-east-1.vpce", AmazonHost("s3", "us-east-1", "")),
         ("b.bucket.vpce-1a2b-3c4d.s3.us-east-1.vpce", AmazonHost("s3", "us-east-1", "b")),
-        ("p-123456789012.accesspoint.vpce-1a2b.s3.us-east-1.vpce", AmazonHost("s3", "us-east-1", "p-123456789012")),
+        ("control.vpce-1a2b-3c4d.s3.us-east-1.vpce", AmazonHost("s3-control", "us-east-1", "")),
+        ("a1.mrap.accesspoint.s3-global.vpce", AmazonHost("s3-global", None, "a1.mrap")),
+        (
+            "p-123456789012.accesspoint.vpce-1a2b.s3.us-east-1.vpce",
+            AmazonHost("s3-accesspoint", "us-east-1", "p-123456789012"),
+        ),
     ],
 )
 def test_host_names_service_region_and_bucket(host: str, expected: AmazonHost, domain: str) -> None:

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from callback_sdk.errors import InvalidTargetError, WrongOperationError
+from callback_sdk.redaction import SecretURL
 from callback_sdk.targets import Target, TargetSettings, plan
+from callback_sdk.targets.amazon import amazon_region
 from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.targets.operations import AZURE, GCS, S3, Family
 from callback_sdk.targets.providers import StorageProviders
-from tests.signedurls import google_v2, google_v4, sas, v2, v4
+from tests.signedurls import form, google_v2, google_v4, sas, v2, v4
 
 HOST = "https://b.s3.eu-central-1.amazonaws.com"
 V4 = v4()
@@ -78,6 +80,32 @@ def test_error_says_what_was_signed_and_what_to_sign(query: str, words: str) -> 
     assert isinstance(caught.value, InvalidTargetError)
     assert "put_object" in caught.value.hint
     assert "uploadId=u" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("b.s3-website-us-east-1.amazonaws.com", "website"),
+        ("b.s3-website.cn-north-1.amazonaws.com.cn", "website"),
+        ("111122223333.s3-control.eu-central-1.amazonaws.com", "settings"),
+        ("control.vpce-1a2b-3c4d.s3.us-east-1.vpce.amazonaws.com", "settings"),
+        ("s3express-control-fips.dualstack.us-east-1.amazonaws.com", "settings"),
+    ],
+)
+def test_endpoints_of_amazon_without_objects_are_refused(host: str, words: str) -> None:
+    """A signature doesn't tell the endpoint of a website from the one of the bucket."""
+    url = f"https://{host}/b/k"
+    for query in (v4(region=amazon_region(SecretURL(url)) or ""), V2):
+        with pytest.raises(WrongOperationError, match=words):
+            target(f"{url}?{query}")
+
+
+def test_object_lambda_takes_a_put_and_no_form() -> None:
+    """Its access points forward all requests but GET, HEAD and LIST to the bucket, and don't have POST Object."""
+    host = "https://point-111122223333.s3-object-lambda.eu-central-1.amazonaws.com"
+    assert target(f"{host}/k?{v4(service='s3-object-lambda')}").kind == "s3-put"
+    with pytest.raises(WrongOperationError, match="POST forms"):
+        target(host, form())
 
 
 def test_start_of_a_resumable_upload_is_refused() -> None:

@@ -9,6 +9,7 @@ import pytest
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import InvalidTargetError, ResultTooLargeError, SignedHeaderError
 from callback_sdk.targets import Target, plan
+from callback_sdk.targets.amazon import DOMAINS
 from callback_sdk.targets.callbacks import parse_callbacks
 from tests.signedurls import google_v4, sas, v4
 
@@ -35,6 +36,28 @@ def test_url_signed_for_an_empty_document_is_refused(query: str) -> None:
         target(url).check(now=NOW)
     target(url.replace("minio.example.org/b", "b.s3.eu-west-1.amazonaws.com")).check(now=NOW)
     target(url.replace("AAAAAA", "HYZs4w")).check(now=NOW)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(f"b.s3.eu-west-1.{domain}" for domain in DOMAINS),
+        "S3.EU-WEST-1.AMAZONAWS.COM.",
+        "b.s3-accelerate.dualstack.amazonaws.com",
+        "point-111122223333.s3-accesspoint-fips.eu-west-1.amazonaws.com",
+        "a1.mrap.accesspoint.s3-global.amazonaws.com",
+        "bucket.vpce-1a2b-3c4d.s3.eu-west-1.vpce.amazonaws.com",
+        "results--euw1-az4--x-s3.s3express-euw1-az4.eu-west-1.amazonaws.com",
+    ],
+)
+def test_amazon_gets_no_header_that_is_not_signed(host: str) -> None:
+    """It rejects an unsigned Content-MD5 in all partitions: "headers present in the request which were not signed"."""
+    put = target(f"https://{host}/b/{PUT}")
+    assert dict(put.upload(Body(b"{}"), delivery_id="msg_1", now=NOW).headers.reveal()) == {
+        "content-type": "application/json"
+    }
+    with pytest.raises(SignedHeaderError, match="content-md5"):
+        target(f"https://{host}/b/{PUT}", {"s3_headers": {"Content-MD5": "mZFLkyvTelC5g8XnyQrpOw=="}}).check(now=NOW)
 
 
 def test_names_of_operations_in_the_query_change_nothing() -> None:
