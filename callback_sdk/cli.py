@@ -1,4 +1,4 @@
-"""The entry point `callback-sdk`: runs a command and turns each error into one clear message."""
+"""The entry point `callback-sdk`: runs a command, and prints errors as one message."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: What comes after the program's name; the process's own when None.
+        arguments: The arguments after the program's name; those of the process if None.
 
     Returns:
         The exit code: 0, 1 for an error, 2 for wrong usage, 130 for Ctrl-C.
@@ -29,8 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print_interruption(interrupt)
         return EXIT_INTERRUPTED
     except Exception:
-        # Code that is interrupted may turn it into another error: an enum that `ssl` makes, for example, into a
-        # TypeError.
+        # Interrupted code may convert KeyboardInterrupt to another error. The creation of an enum in `ssl`, for
+        # example, raises a TypeError.
         if interrupts:
             return EXIT_INTERRUPTED
         raise
@@ -38,13 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _noted(interrupts: list[int]) -> Iterator[None]:
-    """Note each SIGINT, which then raises `KeyboardInterrupt` as usual."""
+    """Record each SIGINT, which then raises `KeyboardInterrupt` as usual."""
 
     def note(number: int, frame: Any) -> None:
         interrupts.append(number)
         signal.default_int_handler(number, frame)
 
-    # Not where it is ignored, as under nohup, nor where somebody else takes it, nor in a thread, which may not.
+    # Not if SIGINT is ignored (nohup) or has another handler, and not in another thread than the main one, which can't
+    # set handlers.
     try:
         is_ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
         before = signal.signal(signal.SIGINT, note) if is_ours else None
@@ -58,8 +59,8 @@ def _noted(interrupts: list[int]) -> Iterator[None]:
 
 
 def _explained(arguments: Sequence[str] | None) -> int:
-    """Run a command, and print one line for an error of ours or of the machine."""
-    # Here and not above, so that Ctrl-C finds `main` at work as early as possible.
+    """Run a command, and print one line for an error of this package or the operating system."""
+    # Imported here, so that Ctrl-C during the imports is handled by `main`.
     import errno
 
     from callback_sdk.errors import CallbackSDKError
@@ -69,7 +70,7 @@ def _explained(arguments: Sequence[str] | None) -> int:
     except CallbackSDKError as error:
         return _fail(str(error))
     except OSError as error:
-        # Disk full, folder not writable, port taken: facts about the machine, where a traceback says nothing.
+        # Disk full, directory not writable, port in use: a traceback wouldn't help.
         name = f": {error.filename}" if error.filename else ""
         return _fail(f"{error.strerror or error}{name}.") if error.errno != errno.EPIPE else EXIT_ERROR
 
@@ -81,7 +82,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         from callback_sdk.commands.app import app
     except ModuleNotFoundError as error:
         if error.name in {"typer", "rich", "click"}:
-            raise MissingExtraError("Typer, which the command line is made with,", extra="cli") from error
+            raise MissingExtraError("Typer", extra="cli") from error
         raise
     try:
         app(args=None if arguments is None else list(arguments), prog_name="callback-sdk")
@@ -93,9 +94,9 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _print_interruption(error: BaseException) -> None:
-    """Print what a KeyboardInterrupt says, such as the idempotency key of a task that may have been accepted."""
+    """Print the message of a KeyboardInterrupt, such as the idempotency key of a task that may have been accepted."""
     cause: BaseException | None = error
-    # Typer raises an Exit from it, and SystemExit in place of that one.
+    # Typer converts KeyboardInterrupt to Exit, and Exit to SystemExit, so the original error is in the context.
     while cause is not None and not isinstance(cause, KeyboardInterrupt):
         cause = cause.__cause__ or cause.__context__
     if cause is not None and cause.args:

@@ -1,4 +1,4 @@
-"""The client of the service: submits jobs, waits for them, reads their results."""
+"""The client of the service: submits tasks, waits for them, and reads their results."""
 
 from __future__ import annotations
 

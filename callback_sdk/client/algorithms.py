@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class AlgorithmClient(Protocol):
-    """The calls of a client that an algorithm makes with its own id."""
+    """The methods of a client that `Algorithm` calls with its id."""
 
     def run_algorithm(self, algorithm_id: str, features: FeaturesInput, **options: Unpack[RunOptions]) -> Task:
         """Submit a task."""
@@ -62,7 +62,7 @@ class Version(HTMLRepr):
 
     @classmethod
     def from_dict(cls, data: Any) -> Version:
-        """Read the wire form, an object or the name alone; members that are not known are left out."""
+        """Parse the JSON form, an object or only the name; unknown members are ignored."""
         if isinstance(data, str):
             return cls(version=data)
         return cls(**{name: data[name] for name in cls.__annotations__ if name in data})
@@ -98,7 +98,7 @@ class Algorithm(HTMLRepr):
 
     @classmethod
     def from_dict(cls, client: AlgorithmClient, data: Mapping[str, Any]) -> Algorithm:
-        """Read the wire form; members that are not known are left out."""
+        """Parse the JSON form; unknown members are ignored."""
         return cls(
             client=client,
             id=data["id"],
@@ -109,7 +109,7 @@ class Algorithm(HTMLRepr):
         )
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Without the client, which holds a credential.
+        # Without the client, which contains a credential.
         facts = {field.name: getattr(self, field.name) for field in fields(Algorithm) if field.name != "_client"}
         versions = tuple(
             Version(**{field.name: getattr(version, field.name) for field in fields(Version)})
@@ -142,7 +142,7 @@ class Algorithm(HTMLRepr):
 
 def _detached_algorithm(facts: dict[str, Any]) -> Algorithm:
     client = Detached(
-        f"The algorithm {facts['id']} was pickled, and its client was not, as it holds a credential.",
-        f'Get it again from a client of this process: client.get_algorithm("{facts["id"]}").',
+        f"The algorithm {facts['id']} was pickled without its client, which contains a credential.",
+        f'Get the algorithm from a client of this process: client.get_algorithm("{facts["id"]}").',
     )
     return Algorithm(client=cast("AlgorithmClient", client), **facts)

@@ -1,4 +1,4 @@
-"""The service's REST API: one method for each call, and values that hold nothing but data."""
+"""The service's REST API: one method per call, which returns plain data."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ServiceAPI:
         self.connection = connection
 
     def task(self, job_id: str, *, deadline: float | None = None) -> TaskSnapshot:
-        """Return a task; with a deadline of the monotonic clock, request it once and no longer than that."""
+        """Return a task. With a deadline of the monotonic clock, make a single attempt that ends by then."""
         return self._task("GET", job_id, deadline=deadline)
 
     def cancel(self, job_id: str) -> TaskSnapshot:
@@ -71,9 +71,9 @@ class ServiceAPI:
         return HTMLList(parse_response("a delivery", Delivery.from_dict, item) for item in data)
 
     def redeliver(self, job_id: str, delivery_id: str) -> Delivery:
-        """Schedule a delivery again, at once, and return it."""
+        """Make a delivery due at once, and return it."""
         path = f"/algorithms/tasks/{quote_segment(job_id)}/deliveries/{quote_segment(delivery_id)}/redeliver"
-        # Idempotent: a delivery that is due stays due.
+        # The call is idempotent, so it may be retried: a delivery that is due stays due.
         answer = self.connection.request("POST", path, repeatable=True)
         delivery = parse_response("a delivery", Delivery.from_dict, answer.data)
         _check_id("delivery", delivery_id, delivery.delivery_id)
@@ -123,7 +123,7 @@ class ServiceAPI:
         except (ServiceError, KeyError, TypeError):
             return
         if any(f"'{name}'" in error.message for name in names):
-            # The service has made its own suggestion.
+            # The service itself has suggested names.
             error.hint = ""
             return
         similar = difflib.get_close_matches(algorithm_id, names, n=3)
@@ -140,7 +140,7 @@ class ServiceAPI:
     def _file(self, algorithm_id: str, noun: str, file_type: str | None, version: str | None, *, accept: str) -> bytes:
         for name, value in {"file_type": file_type, "version": version}.items():
             if value is not None and not isinstance(value, str):
-                raise InvalidRequestError(f"{name} is {value!r:.100}.", hint="Give a string, or leave it out.")
+                raise InvalidRequestError(f"{name} is {value!r:.100}.", hint="Give a string, or omit the argument.")
         path = _with_query(f"/algorithms/{quote_segment(algorithm_id)}/{noun}", {"type": file_type, "version": version})
         with self.suggesting_names(algorithm_id):
             data: bytes = self.connection.request("GET", path, accept=accept).data
@@ -169,13 +169,13 @@ class ServiceAPI:
 
 
 def quote_segment(name: str) -> str:
-    """Quote a name as one segment of a path, so that it can't lead to another path.
+    """Quote a name as one segment of a path, so that it can't change the rest of the path.
 
     Raises:
-        InvalidRequestError: It is not a name.
+        InvalidRequestError: The name is not a string, is empty, or can't be encoded.
     """
     if isinstance(name, str) and name not in ("", ".", ".."):
-        # A lone surrogate, as in a file name that isn't UTF-8, can't be in a URL.
+        # A lone surrogate, as in a file name that isn't UTF-8, can't be encoded in a URL.
         with contextlib.suppress(UnicodeEncodeError):
             return quote(name, safe="")
     raise InvalidRequestError(f"{name!r:.100} is not an id.", hint="Give the id as a string.")

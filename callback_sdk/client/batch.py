@@ -1,4 +1,4 @@
-"""Many tasks at once: taken from an iterable, put into requests that are neither too long nor too many."""
+"""Submission of many tasks from an iterable, in requests of bounded size."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from callback_sdk.targets.callbacks import Callback
 from callback_sdk.types import Callbacks, Evaluate, FeaturesInput
 
 MAX_TASKS = 1000
-"""Tasks of a request; the service takes no more."""
+"""Maximum tasks of a request, the limit of the service."""
 
 MAX_BYTES = 32 * 1024 * 1024
-"""Bytes of a request's features and tasks, unless one task alone has more."""
+"""Maximum bytes of the features and tasks of a request, unless a single task has more."""
 
 
 def _hidden(callbacks: Callbacks | Secret[Any] | None) -> Secret[Any]:
@@ -38,15 +38,15 @@ def _hidden(callbacks: Callbacks | Secret[Any] | None) -> Secret[Any]:
 
 @define(frozen=True)
 class BatchItem:
-    """One task of a batch. Members that are None are taken from the call.
+    """One task of a batch. Attributes that are None have the value of the argument of `Client.run_algorithm_batch`.
 
     Attributes:
-        features: Its data, in the forms that `Client.run_algorithm` takes.
+        features: The features, in the forms that `Client.run_algorithm` accepts.
         parameters: The algorithm's parameters.
-        callbacks: Where its result goes: a list of targets, empty for none.
+        callbacks: A list of the targets of the result; an empty list for none.
         version: The algorithm's version.
-        evaluate: Whether to evaluate the predictions, or what the algorithm needs to know for it.
-        priority: 0 to 9; the higher goes first.
+        evaluate: Whether to evaluate the predictions, or a dict with the options of each evaluation.
+        priority: 0 to 9; higher runs first.
     """
 
     features: FeaturesInput = field(repr=False)
@@ -66,8 +66,8 @@ class BatchItem:
     def __reduce__(self) -> tuple[object, ...]:
         if self.callbacks.reveal():
             raise TypeError(
-                "This batch item has callbacks, which are credentials, so it is not pickled. Pickle it without them, "
-                "and add them in the process that submits it: attrs.evolve(item, callbacks=[...])."
+                "This batch item can't be pickled, because its callbacks are credentials. Pickle the item without "
+                "callbacks, and add them in the process that submits it: attrs.evolve(item, callbacks=[...])."
             )
         values = {field.name: getattr(self, field.name) for field in fields(BatchItem)}
         return _batch_item, ({**values, "callbacks": self.callbacks.reveal()},)
@@ -79,7 +79,7 @@ def _batch_item(values: dict[str, Any]) -> BatchItem:
 
 @define(frozen=True, kw_only=True)
 class Options:
-    """What counts for items that don't say it themselves; see `Client.run_algorithm_batch`."""
+    """Defaults for items that don't set these attributes; see `Client.run_algorithm_batch`."""
 
     targets: tuple[Callback, ...]
     parameters: Mapping[str, Any] | None = field(repr=False)
@@ -105,7 +105,7 @@ class _Chunk:
         self._size = 0
 
     def is_full(self, name: str, file: FormFile) -> bool:
-        """Return whether a task with some features belongs into the next request."""
+        """Return whether a task with these features has to go into the next request."""
         more = 0 if name in self._indexes else file.body.size
         return bool(self.tasks) and (len(self.tasks) == MAX_TASKS or self._size + more > MAX_BYTES)
 
@@ -118,7 +118,7 @@ class _Chunk:
         return self._indexes[name]
 
     def add(self, task: Secret[bytes], hidden: Secret[tuple[str, ...]]) -> None:
-        """Add a task, and what no error may repeat of it."""
+        """Add a task, and those of its strings that errors must not contain."""
         self.tasks.append(task)
         self.hidden.append(hidden)
         self._size += len(task.reveal())
@@ -132,21 +132,21 @@ class _Chunk:
 
 
 class Batch:
-    """Tasks on their way to the service.
+    """A batch of tasks to submit.
 
     Args:
-        items: Features, or a `BatchItem` each.
-        options: What counts where an item says nothing.
-        compression: Parquet's codec.
-        key: What makes the whole safe to repeat; a new one when None.
-        targets_of: Returns an item's own targets, checked.
+        items: Features, or `BatchItem` objects.
+        options: Defaults for attributes that an item doesn't set.
+        compression: Parquet codec.
+        key: Idempotency key of the batch; a new one if None.
+        targets_of: Validates and returns the targets of an item.
 
     Attributes:
         accepted_job_ids: Ids of the tasks that the service has accepted, in order.
 
     Raises:
-        CallbackSDKError: The items are none, the key can't be one, or an item of a list has a target that a result
-            could not go to.
+        CallbackSDKError: `items` is not an iterable of features, the key is invalid, or an item of a list has an
+            invalid target.
     """
 
     def __init__(
@@ -160,13 +160,13 @@ class Batch:
     ) -> None:
         if isinstance(items, (str, bytes, os.PathLike, Mapping)) or is_table(items) or not isinstance(items, Iterable):
             raise FeaturesError(
-                f"The items of a batch are a {type(items).__name__}.", hint="Give a list with one table for each task."
+                f"The items of a batch are of type {type(items).__name__}.", hint="Give a list with one table per task."
             )
         self.accepted_job_ids: list[str] = []
         self._items = items
         self._options = options
         self._compression = compression
-        # Each request has a key of its own: this one with a number after it.
+        # The key of each request is this key followed by the number of the request.
         self._key = checked_key(key, max_length=MAX_KEY_LENGTH - 10)
         self._targets_of = targets_of
         if isinstance(items, Sequence):
@@ -175,15 +175,15 @@ class Batch:
                     self._targets(_item(item))
 
     def send(self, connection: ServiceConnection, path: str, bar: ProgressBar) -> None:
-        """Send all of them.
+        """Submit all tasks.
 
         Args:
-            connection: Where to.
-            path: What takes batches there.
-            bar: Shows how far it is.
+            connection: Connection to the service.
+            path: Path of the batch route.
+            bar: Shows the progress.
 
         Raises:
-            CallbackSDKError: A task can't be sent, or the service didn't accept a request.
+            CallbackSDKError: A task is invalid, or the service didn't accept a request.
         """
         total = len(self._items) if isinstance(self._items, Sized) else 0
         try:
@@ -194,7 +194,7 @@ class Batch:
                         len(self.accepted_job_ids) / total if total else None, f"{len(self.accepted_job_ids)} accepted"
                     )
         except BaseException as error:
-            # An error of the iterable's own has no such attribute, and gets it like all others.
+            # The attribute is set on any error, even one raised by the caller's iterable.
             setattr(error, "accepted_job_ids", tuple(self.accepted_job_ids))  # noqa: B010
             if isinstance(error, CallbackSDKError) and self.accepted_job_ids:
                 count = (
@@ -208,8 +208,8 @@ class Batch:
 
     def _progress(self) -> str:
         return (
-            f"{len(self.accepted_job_ids)} tasks are accepted, and go on. "
-            f'The same call with idempotency_key="{self._key}" submits the rest.'
+            f"{len(self.accepted_job_ids)} tasks were accepted and continue. "
+            f'The same call with idempotency_key="{self._key}" submits the others.'
         )
 
     def _send(self, connection: ServiceConnection, path: str, chunk: _Chunk, key: str) -> None:
@@ -267,7 +267,7 @@ class Batch:
 
 
 def _ids(data: Any, count: int, *, known: Sequence[str]) -> list[str]:
-    """Read the ids of the tasks of one request: as many as it had, and each another one."""
+    """Read the ids of the tasks of one request: one id per task, all distinct."""
     ids = data.get("job_ids") if isinstance(data, dict) else None
     if not isinstance(ids, list) or len(ids) != count or not all(isinstance(job_id, str) for job_id in ids):
         raise unexpected_response(f"a list of {count} ids")
@@ -281,18 +281,18 @@ def _item(given: Any) -> BatchItem:
 
 
 def _file(features: Any, compression: str | None) -> tuple[str, FormFile]:
-    """Return features ready to send, with a name that only the same ones have."""
+    """Return features as a file of the form, with a name that is unique for their content."""
     with prepared(features, compression=compression) as file:
         if isinstance(features, (str, os.PathLike)):
             return f"path:{os.fsdecode(features)}", file
-        # In memory, as the iterable may use an object again, and a process may have only so many files open.
+        # Read into memory, because the iterable may reuse an object, and the number of open files is limited.
         body = Body(file.body.read())
         return hashlib.sha256(body.read()).hexdigest(), evolve(file, body=body)
 
 
 @contextmanager
 def _naming(number: int) -> Iterator[None]:
-    """Say in an error which item it is about."""
+    """Add the index of the item to an error."""
     try:
         yield
     except CallbackSDKError as error:

@@ -1,4 +1,4 @@
-"""The targets of a submission: what the caller gave in any of three arguments, parsed and checked."""
+"""The targets of a submission: parsed from one of three arguments, and validated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from callback_sdk.targets.callbacks import Callback, parse_callbacks
 
 
 class CallbackResolver:
-    """Turns the callback arguments of a call into checked targets.
+    """Converts the callback arguments of a call to validated targets.
 
     Args:
         default: Callback URLs of tasks that name no target.
@@ -27,7 +27,7 @@ class CallbackResolver:
         """Return the targets of `callback_url`, `callback_param` and `callbacks`.
 
         Raises:
-            TargetError: A result can't be delivered to one of them.
+            TargetError: A result can't be delivered to one of the targets.
         """
         url, param, callbacks = (Secret(value) for value in given.reveal())
         has_url = url.reveal() is not None
@@ -35,7 +35,7 @@ class CallbackResolver:
             if has_url or param.reveal() is not None:
                 raise CallbackParamError(
                     "callbacks= is given together with callback_url= or callback_param=.",
-                    hint="Give each target once: in callbacks, as (url, param) where it has a parameter.",
+                    hint="Give all targets in callbacks=, those with a parameter as (url, param).",
                 )
             return self.resolve_list(callbacks)
         if param.reveal() and not has_url and self._default.reveal() is None:
@@ -46,7 +46,7 @@ class CallbackResolver:
         """Return the targets of `callbacks`, a list or a single one.
 
         Raises:
-            TargetError: A result can't be delivered to one of them.
+            TargetError: A result can't be delivered to one of the targets.
         """
         return self._checked(parse_callbacks(Secret(_listed(callbacks.reveal()))))
 

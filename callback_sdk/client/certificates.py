@@ -1,6 +1,6 @@
-"""Which certificate authorities the client trusts: those that the environment names, as requests, curl and OpenSSL do.
+"""Trusted certificate authorities of the client, from the environment variables of requests, curl and OpenSSL.
 
-These variables belong to every program, as those of proxies do, and not to this package: so they are read here.
+The variables are read here and not in `callback_sdk.config`, because they are not settings of this package.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from pathlib import Path
 from callback_sdk.errors import ConfigurationError
 
 VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
-"""The first one that is set counts. requests reads the first two only, OpenSSL the last two."""
+"""Variables in order of precedence. requests reads the first two only, OpenSSL the last two."""
 
 
 def authorities() -> str | bool:
-    """Return the file or folder of certificates that the environment names; True for the usual ones.
+    """Return the file or directory of certificates that the environment names; True for the default authorities.
 
     Raises:
-        ConfigurationError: The file or folder doesn't exist.
+        ConfigurationError: The file or directory doesn't exist.
     """
     for name in VARIABLES:
         if path := os.environ.get(name):
@@ -30,10 +30,12 @@ def authorities() -> str | bool:
 
 
 def check_authorities() -> None:
-    """Tell a file that holds no certificates from a service whose certificate isn't trusted.
+    """Check that the file of authorities contains certificates.
+
+    Called after a failed verification, to distinguish an invalid file from an untrusted certificate of the service.
 
     Raises:
-        ConfigurationError: The file that the environment names holds none.
+        ConfigurationError: The file contains no valid certificate.
     """
     path = authorities()
     if not isinstance(path, str) or Path(path).is_dir():
@@ -42,7 +44,7 @@ def check_authorities() -> None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except OSError:
         name = next(name for name in VARIABLES if os.environ.get(name) == path)
-        raise _unusable(name, path, "which holds no certificates that can be read") from None
+        raise _unusable(name, path, "which contains no valid certificates") from None
 
 
 def _unusable(name: str, path: str, problem: str) -> ConfigurationError:

@@ -45,19 +45,19 @@ C = TypeVar("C", bound="Client")
 class Client(SharedByCopies):
     """Client for the service's REST API: submits tasks and queries them.
 
-    What is not given comes from the environment (see `ClientConfig`). Threads may share a client, and so may the
-    processes that they fork, which get connections of their own.
+    Arguments that are not given are read from the environment (see `ClientConfig`). A client is thread-safe, and may be
+    used after a fork: each process opens its own connections.
 
     Calls are retried after a failed connection and after a status in `retry.RETRYABLE_STATUSES`, with exponential
     backoff; `Retry-After` is honoured. `run_algorithm` and `train_algorithm` are retried only when that can't create
-    a duplicate task: always with an `idempotency_key` of the caller's; otherwise when no connection was made, or the
-    service answered 429, or 503 with `Retry-After`. Redirects are errors, so that the token goes to no other host.
+    a duplicate task: always if the caller gives an `idempotency_key`; otherwise if no connection was made, or the
+    service responded with 429, or 503 with `Retry-After`. Redirects are errors, so that no other host gets the token.
 
-    Calls raise a `ServiceError` when the service can't be reached or responds with an error; what else a call raises is
-    listed with it.
+    Calls raise a `ServiceError` if the service can't be reached or responds with an error; other errors are listed
+    with each method.
 
-    Without a token, user name and password are exchanged for one at the first request, and again whenever the
-    service rejects it.
+    Without a token, the client logs in with user name and password at the first request, and again when the service
+    rejects the token.
 
     Args:
         url: URL of the service's API, such as `http://127.0.0.1:8000/api/v2`.
@@ -182,7 +182,7 @@ class Client(SharedByCopies):
             ServiceError: The service didn't accept the task.
         """
         given = Secret((callback_url, callback_param, callbacks))
-        # Signed URLs and form fields have no place in a traceback with locals.
+        # Wrapped at once, so that no traceback with local variables shows signed URLs or form fields.
         del callback_url, callback_param, callbacks
         options = {
             "version": version,
@@ -267,9 +267,9 @@ class Client(SharedByCopies):
 
         Args:
             algorithm_id: The algorithm's id.
-            items: Features in the forms that `run_algorithm` takes, or a `BatchItem` with options of its own. An
-                object that occurs several times is sent once in a request.
-            version: Default of items that have none, as are all that follow: the algorithm's version.
+            items: Features in the forms that `run_algorithm` accepts, or `BatchItem` objects with options per task. An
+                object that occurs several times is sent once per request.
+            version: The algorithm's version. This and all following options are defaults of items without the option.
             evaluate: Whether to evaluate the predictions, or a dict with the options of each evaluation.
             parameters: The algorithm's parameters.
             callback_url: Targets of the results; this and the next two are those of `run_algorithm`.
@@ -374,9 +374,9 @@ class Client(SharedByCopies):
 
     @hides_tracebacks
     def get_logs(self, job_id: str) -> str:
-        """Return what the algorithm printed and logged in a task's last run: its last 64 KiB.
+        """Return the output of a task's last run: the last 64 KiB that the algorithm printed and logged.
 
-        It is available once the run has ended, also by a crash, a timeout or the memory limit.
+        The output is available once the run has ended, even by a crash, a timeout or the memory limit.
 
         Raises:
             NotFoundError: The task doesn't exist.
@@ -394,7 +394,7 @@ class Client(SharedByCopies):
 
     @hides_tracebacks
     def redeliver(self, job_id: str, delivery_id: str) -> Delivery:
-        """Redeliver a result to one target at once, whether the delivery is dead or was made.
+        """Redeliver a result to one target at once, regardless of the delivery's status.
 
         Args:
             job_id: The task's id.
@@ -453,9 +453,9 @@ class Client(SharedByCopies):
             version: The algorithm's version; the newest when None.
 
         Raises:
-            NotFoundError: The algorithm or the version doesn't exist, or it has no such template.
+            NotFoundError: The algorithm or the version doesn't exist, or has no template of this type.
         """
-        # Scripts written for a temporary file close it when they are done, and may.
+        # A BytesIO, which scripts may close like the temporary file that the platform's SDK returns.
         return io.BytesIO(self._api.template(algorithm_id, file_type, version))
 
     @hides_tracebacks
@@ -468,7 +468,7 @@ class Client(SharedByCopies):
             version: The algorithm's version; the newest when None.
 
         Raises:
-            NotFoundError: The algorithm or the version doesn't exist, or it has no such image.
+            NotFoundError: The algorithm or the version doesn't exist, or has no image of this type.
         """
         return io.BytesIO(self._api.graph(algorithm_id, file_type, version))
 

@@ -1,4 +1,4 @@
-"""The client's connection to a service: one HTTP session that retries where nothing can happen twice."""
+"""The client's connection to a service: an HTTP session that retries requests unless this could duplicate a task."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _NO_PROXIES = dict.fromkeys(("http", "https", "all"))
 
 
 class _BearerAuth(AuthBase):
-    """Puts the token, if any, into a request. With an authenticator, requests never looks into a netrc file."""
+    """Adds the token, if any, to a request. With an authenticator, requests doesn't read credentials from netrc."""
 
     def __init__(self, token: Secret[str] | None) -> None:
         self._token = token
@@ -53,20 +53,20 @@ class _BearerAuth(AuthBase):
 
 @define(frozen=True, kw_only=True)
 class Request:
-    """What to ask the service for.
+    """A request to the service.
 
     Attributes:
         method: The HTTP method.
-        path: What follows the service's URL, quoted.
-        body: What to send, streamed with its length.
-        content_type: The body's media type.
+        path: Path after the service's URL, quoted.
+        body: The body, streamed with its length.
+        content_type: Media type of the body.
         accept: Media type of the response. A body that isn't JSON is returned as bytes.
-        deadline: When the request ends at the latest, by the monotonic clock. With one, a failed request is not
-            repeated here: who has a deadline asks again.
-        hidden: Strings that an error must not repeat, should the service quote them.
+        deadline: Time by which the request must end, in seconds of the monotonic clock. A request with a deadline is
+            not retried here, because its caller polls.
+        hidden: Strings to remove from errors, because the service might quote them.
         key: The idempotency key.
-        resume_key: The key to come back with after a failure, where that is another one.
-        repeatable: Whether the service is known to heed the key, so that a POST may be sent again like a GET.
+        resume_key: The key with which the caller can repeat the call after a failure, if it differs from `key`.
+        repeatable: Whether the service is known to support the key, so that a POST may be retried like a GET.
     """
 
     method: str
@@ -82,13 +82,13 @@ class Request:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Names and values, but for the token."""
+        """The headers, except the token."""
         given = {"Accept": self.accept, "Content-Type": self.content_type, "Idempotency-Key": self.key}
         return {name: value for name, value in given.items() if value is not None}
 
 
 class _BodyFile:
-    """A body as the file that requests wants: of known length, read in pieces, and again from the start."""
+    """A body as a file for requests: with a length, read in pieces, and rewindable to the start."""
 
     def __init__(self, body: Body) -> None:
         self._body = body
@@ -105,7 +105,7 @@ class _BodyFile:
 
     def seek(self, position: int) -> int:
         if position:
-            raise OSError("Only the start can be returned to.")
+            raise OSError("The body can only be rewound to its start.")
         self._position = 0
         self._rest = memoryview(b"")
         self._chunks = self._body.chunks()
@@ -125,23 +125,23 @@ class _BodyFile:
         except EncodingError as error:
             problem = "were changed while they were being sent"
             if isinstance(error.__cause__, OSError):
-                problem = f"can't be read any more: {error.__cause__.strerror}"
-        raise FeaturesError(f"The features {problem}.", hint="Leave the file alone until the task is submitted.")
+                problem = f"can no longer be read: {error.__cause__.strerror}"
+        raise FeaturesError(f"The features {problem}.", hint="Don't change the file until the task is submitted.")
 
 
 class ServiceConnection:
     """Requests to one service.
 
     Args:
-        url: Where its API is; `/api/v2` is added to a URL without a path.
-        credentials: Where the bearer token comes from.
+        url: URL of the service's API; `/api/v2` is added to a URL without a path.
+        credentials: Source of the bearer token.
         timeout: Read timeout.
         connect_timeout: Timeout of a connection attempt.
-        retries: Attempts after the first one.
-        max_response: How many bytes of a 2xx are read, decompressed.
+        retries: Maximum attempts after the first one.
+        max_response: Maximum bytes of a 2xx response, decompressed.
 
     Raises:
-        ConfigurationError: One of them can't be used.
+        ConfigurationError: An argument is invalid.
     """
 
     def __init__(
@@ -175,49 +175,49 @@ class ServiceConnection:
             session.close()
 
     def use(self, credentials: LoginCredentials) -> None:
-        """Send other credentials from now on."""
+        """Use other credentials for all further requests."""
         self._credentials = credentials
 
     def log_in(self) -> None:
-        """Get a token now, and not with the first request.
+        """Log in now instead of at the first request.
 
         Raises:
-            ServiceError: The service gave none.
+            ServiceError: The login failed.
         """
         self._credentials.token(partial(self._post, deadline=None))
 
     def renew(self) -> bool:
-        """Replace the token, and return whether there was something to replace it by.
+        """Replace the token; return False if the credentials can't get a new one.
 
         Raises:
-            ServiceError: The service gave none.
+            ServiceError: The service issued no token.
         """
         post = partial(self._post, deadline=None)
         return self._credentials.renewed(self._credentials.token(post), post) is not None
 
     def verify(self, token: Secret[str] | None = None) -> None:
-        """Ask the service whether a token is valid; the one that is sent when None.
+        """Verify a token at the service; the token of the credentials if None.
 
         Raises:
-            AuthenticationError: It isn't.
-            ServiceError: The service didn't tell.
+            AuthenticationError: The token is invalid.
+            ServiceError: The token could not be verified.
         """
         token = token or self._credentials.token(partial(self._post, deadline=None))
         self._post("/token/verify/", Secret({"token": token.reveal()}), deadline=None)
 
     def request(self, method: str, path: str, **options: Any) -> ServiceResponse:
-        """Make one request, and once more with another token when that is refused and there is another.
+        """Make a request. If the service rejects the token, repeat it once with a new token, if there is one.
 
         Args:
             method: The HTTP method.
-            path: What follows the service's URL, quoted.
+            path: Path after the service's URL, quoted.
             **options: The other attributes of `Request`.
 
         Returns:
-            The response, if it is a 2xx.
+            The 2xx response.
 
         Raises:
-            ServiceError: Any other response, or none.
+            ServiceError: The service sent another response, or none.
         """
         request = Request(method=method, path=path, **options)
         post = partial(self._post, deadline=request.deadline)
@@ -238,7 +238,7 @@ class ServiceConnection:
             content_type=JSON,
             deadline=deadline,
             hidden=Secret(tuple(data.reveal().values())),
-            # A second login creates nothing.
+            # A login may be retried, because a second one has no side effects.
             repeatable=True,
         )
         return self._ask(request, None)
@@ -248,7 +248,7 @@ class ServiceConnection:
         return read(response, content, self.url, self._hidden(request, token), as_file=request.accept != JSON)
 
     def _hidden(self, request: Request, token: Secret[str] | None) -> Secret[tuple[str, ...]]:
-        """Return every string that no error of a request may repeat; the token may have been replaced meanwhile."""
+        """Return all strings to remove from errors of a request, including its token, which may have been replaced."""
         sent = () if token is None else (token.reveal(),)
         return Secret((*sent, *self._credentials.hidden(), *request.hidden.reveal()))
 
@@ -276,11 +276,11 @@ class ServiceConnection:
             else:
                 hidden = self._hidden(request, token)
                 failure = strip_traceback(_translated(error, self.url, request, hidden, was_sent=limits.progress.sent))
-        # Raised only here, because the frames below have the token in their locals.
+        # Raised outside the except block, because the frames of the original error have the token as a local variable.
         raise failure
 
     def _proxies(self) -> dict[str, None]:
-        # A proxy can't reach this machine's own loopback address, and would be shown the token.
+        # No proxy for loopback addresses: it couldn't reach this machine's, and would receive the token.
         if is_direct(self._place):
             return dict(_NO_PROXIES)
         check_proxy(self._place)
@@ -297,15 +297,15 @@ class ServiceConnection:
             return self._timeouts
         left = deadline - time.monotonic()
         if left <= 0:
-            raise ServiceConnectionError(f"There was no time left to ask {self.url}.", hint="Allow a longer wait.")
+            raise ServiceConnectionError(f"The timeout expired before a request to {self.url}.", hint="Increase it.")
         return min(self._timeouts[0], left), min(self._timeouts[1], left)
 
 
 def _translated(
     error: BaseException, url: str, request: Request, hidden: Secret[tuple[str, ...]], *, was_sent: bool
 ) -> BaseException:
-    """Return an error of ours for whatever the libraries below raise."""
-    # Not only requests' own errors: a malformed URL of a proxy or a redirect raises others.
+    """Return the error of this package for an error of requests or a library below it."""
+    # Other exceptions than those of requests occur too, for example for a malformed URL of a proxy or a redirect.
     if isinstance(error, CallbackSDKError) or not isinstance(
         error, (OSError, ValueError, urllib3.exceptions.HTTPError)
     ):
@@ -328,7 +328,7 @@ def _base_url(url: SecretURL) -> str:
     if url.scheme not in ("http", "https") or not url.host:
         raise ConfigurationError(
             f"The service's URL {url} is not an http or https URL.",
-            hint="Give one such as http://127.0.0.1:8000/api/v2.",
+            hint="Give a URL such as http://127.0.0.1:8000/api/v2.",
         )
     if url.has_userinfo or str(url).endswith(f"?{HIDDEN}") or "#" in url.reveal():
         raise ConfigurationError(
@@ -338,10 +338,10 @@ def _base_url(url: SecretURL) -> str:
 
 
 def service_url(url: Secret[str]) -> SecretURL:
-    """Read the service's URL.
+    """Parse the service's URL.
 
     Raises:
-        ConfigurationError: It is malformed.
+        ConfigurationError: The URL is malformed.
     """
     try:
         return SecretURL(url.reveal().strip())

@@ -1,4 +1,4 @@
-"""The content of a response, decompressed and read within bounds."""
+"""The content of a response, decompressed and of bounded size."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _CHUNK = 64 * 1024
 
 
 def content_of(response: requests.Response, url: str, max_bytes: float) -> bytes:
-    """Read the content of a response, and no more than its bound.
+    """Read the content of a response up to its limit.
 
-    What a refusal has beyond its bound is left out: its status says enough.
+    The content of an error response is truncated at its limit.
 
     Args:
-        response: The response, whose head was read.
-        url: Which service sent it.
-        max_bytes: How many bytes a 2xx may have, decompressed.
+        response: The response without its content.
+        url: URL of the service, for the error.
+        max_bytes: Maximum bytes of a 2xx response, decompressed.
 
     Raises:
-        ResponseTooLargeError: A 2xx has more.
+        ResponseTooLargeError: A 2xx response exceeds the limit.
     """
     if not 200 <= response.status_code < 300:
         return b"".join(_start_of(response, MAX_REFUSAL))
     chunks, size = [], 0
     with contextlib.closing(response):
-        # iter_content() bounds what one piece decompresses to, so a small body that becomes a huge one ends here too.
+        # iter_content() bounds the decompressed size of each piece, so a decompression bomb stops here too.
         for chunk in response.iter_content(_CHUNK):
             chunks.append(chunk)
             size += len(chunk)
@@ -42,9 +42,9 @@ def content_of(response: requests.Response, url: str, max_bytes: float) -> bytes
 
 
 def too_large(url: str, max_bytes: float) -> ResponseTooLargeError:
-    """Make the error for a response that exceeds the bound."""
+    """Return the error for a response that exceeds the limit."""
     return ResponseTooLargeError(
-        f"The response of {url} has more than {max_bytes:.0f} bytes, and the rest was not read.",
+        f"The response of {url} has more than {max_bytes:.0f} bytes; the rest was not read.",
         hint="Set CALLBACK_SDK_MAX_RESPONSE_BYTES to a larger number of bytes, or read the result from its target.",
     )
 
@@ -63,7 +63,7 @@ def _start_of(response: requests.Response, max_bytes: int) -> Iterator[bytes]:
 
 
 def is_too_long(error: BaseException | None) -> bool:
-    """Return whether an error comes from a response that is longer than its bound."""
+    """Return whether an error was caused by a response that exceeds its limit."""
     while error is not None:
         if isinstance(error, ResponseTooLong):
             return True

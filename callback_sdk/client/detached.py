@@ -1,4 +1,4 @@
-"""Copies and pickles: a client is shared by copies, and never pickled, as it holds a credential."""
+"""Copying and pickling: copies share a client, and a client can't be pickled, because it contains a credential."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ C = TypeVar("C", bound="SharedByCopies")
 
 
 class Detached:
-    """Raises an error for whatever the object wants of its client.
+    """Stands in for the client of an unpickled object, and raises an error on any use.
 
     Args:
-        message: What can't be done.
-        hint: What to do instead.
+        message: The error's message.
+        hint: The error's hint.
     """
 
     def __init__(self, message: str, hint: str) -> None:
@@ -26,10 +26,10 @@ class Detached:
 
 
 class SharedByCopies:
-    """A client: copies of objects share it, and it can't be pickled."""
+    """Base class of clients: copies share the client, and it can't be pickled."""
 
     def __copy__(self: C) -> C:
-        # Threads share a client, and so do objects.
+        # The client itself: it is thread-safe, so objects can share it.
         return self
 
     def __deepcopy__(self: C, memo: object) -> C:
@@ -37,6 +37,6 @@ class SharedByCopies:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(
-            f"A client holds a credential, so {self!r} is not pickled. Make a client in the other process: "
+            f"{self!r} can't be pickled, because a client contains a credential. Create a client in the other process: "
             "Client(url, token=...), or Client() with CALLBACK_SDK_URL and CALLBACK_SDK_TOKEN in its environment."
         )

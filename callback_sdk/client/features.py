@@ -1,4 +1,4 @@
-"""Features on their way to the service: tables and files as one part of a form."""
+"""Encoding of features and parameters as files of a multipart form."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from callback_sdk.features.writing import written
 from callback_sdk.redaction import Secret, SecretURL
 
 PARQUET = "application/vnd.apache.parquet"
-"""Media type of a Parquet file, as IANA has registered it."""
+"""Media type of Parquet files, registered at IANA."""
 
 JSON = "application/json"
 
 _MEDIA_TYPES = {"json": JSON, "parquet": PARQUET}
 
 _MAGIC = b"PAR1"
-"""What a Parquet file begins and ends with (Apache Parquet, "File Format")."""
+"""The bytes at the start and at the end of a Parquet file (Apache Parquet, "File Format")."""
 
 _SNIFFED = 64 * 1024
 _SMALLEST_PARQUET = 12
@@ -34,22 +34,22 @@ _SMALLEST_PARQUET = 12
 
 @contextmanager
 def prepared(features: Any, *, compression: str | None = None) -> Iterator[FormFile]:
-    """Make features ready to send, and let go of them afterwards.
+    """Encode features, and release them afterwards.
 
     Args:
         features: A dict of equally long columns, a dict of scalars (one row), a list of records, a pandas
             DataFrame, an Arrow table or another object with the Arrow stream interface, or the path of a
-            Parquet or JSON file. A file is streamed; it must stay as it is until it is sent. docs/features.md has
-            the rule that counts for all of them.
-        compression: Parquet's codec for what is written as Parquet here, such as `"zstd"`; snappy when None.
-            A file that exists already says itself how it is compressed.
+            Parquet or JSON file. A file is streamed; it must not change until it is sent. docs/features.md describes
+            the conversion of all these forms.
+        compression: Codec of Parquet that is written here, such as `"zstd"`; snappy if None. Existing files are sent
+            unchanged.
 
     Yields:
-        The part `features` of the form: JSON when it holds all values without a change, otherwise Parquet.
+        The part `features` of the form: JSON if it represents all values exactly, otherwise Parquet.
 
     Raises:
-        FeaturesError: They are not a table, an empty one, or one with a value that features can't hold.
-        MissingExtraError: A table needs pyarrow to become Parquet, and it isn't installed.
+        FeaturesError: The features are not a table, are empty, or have a value that can't be encoded.
+        MissingExtraError: The table has to be written as Parquet, and pyarrow is not installed.
     """
     if isinstance(features, (str, os.PathLike)):
         yield _from_path(_path(features))
@@ -59,7 +59,7 @@ def prepared(features: Any, *, compression: str | None = None) -> Iterator[FormF
 
 
 def parameters_file(parameters: Mapping[str, Any] | str | os.PathLike[str]) -> FormFile:
-    """Make an algorithm's parameters ready to send.
+    """Encode an algorithm's parameters.
 
     Args:
         parameters: A dict, or the path of a JSON file.
@@ -68,8 +68,8 @@ def parameters_file(parameters: Mapping[str, Any] | str | os.PathLike[str]) -> F
         The part `parameters` of the form.
 
     Raises:
-        EncodingError: JSON can't hold something in the dict; the error names the path to it.
-        FeaturesError: They are neither.
+        EncodingError: The dict can't be represented in JSON; the message names the path of the value.
+        FeaturesError: The argument is neither a dict nor the path of a JSON file.
     """
     if isinstance(parameters, (str, os.PathLike)):
         file = _from_path(_path(parameters, what="parameters"), what="parameters")
@@ -95,14 +95,14 @@ def _path(given: str | os.PathLike[str], *, what: str = "features") -> Path:
     if not separator or not scheme.isalnum():
         return Path(url.reveal())
     if scheme.lower() == "file":
-        hint = "Give the path alone, without file://."
+        hint = "Give the path without file://."
     else:
         hint = "Download it first, or read it into a table: pandas.read_parquet(url)."
     try:
         shown = SecretURL(url.reveal()).bare
     except InvalidTargetError:
         shown = f"{scheme}://…"
-    raise FeaturesError(f"{_shortened(shown)} is a URL, and {what} are read from files.", hint=hint)
+    raise FeaturesError(f"{_shortened(shown)} is a URL, but {what} are read from files.", hint=hint)
 
 
 def _from_path(path: Path, *, what: str = "features") -> FormFile:
@@ -120,60 +120,60 @@ def _from_path(path: Path, *, what: str = "features") -> FormFile:
         reason = getattr(error.__cause__ or error, "strerror", None) or error
         raise FeaturesError(
             f"The file of {what} {_shortened(str(path))} can't be read: {reason}.",
-            hint="A string is taken as a path. Give Python's own dict or list for what JSON would hold.",
+            hint="A string is interpreted as a path. Pass the content of a JSON document as a dict or list.",
         ) from error
     return _sniffed(path, part, head, tail)
 
 
 def _sniffed(path: Path, part: PathPart, head: bytes, tail: bytes) -> FormFile:
-    """Detect the format of a file by its content, as its name may be anything."""
+    """Detect the format of a file by its content, regardless of its name."""
     if not part.size:
         raise empty(f"The file {path} is empty.")
     if head.startswith(_MAGIC):
         if tail != _MAGIC or part.size < _SMALLEST_PARQUET:
             raise FeaturesError(
-                f"{path} begins as Parquet and does not end so: it is cut off, or still being written.",
-                hint="Close its writer first, or copy it again.",
+                f"{path} starts as a Parquet file, but has no Parquet footer: it is truncated or still being written.",
+                hint="Close the writer of the file first, or copy the file again.",
             )
         return _part("features.parquet", PARQUET, Body(part))
     if head.lstrip(b" \t\r\n")[:1] in (b"{", b"["):
         return _part("features.json", JSON, Body(part))
-    raise FeaturesError(f"{path} holds neither Parquet nor JSON.", hint=_advice(head))
+    raise FeaturesError(f"{path} is neither Parquet nor JSON.", hint=_advice(head))
 
 
 def _advice(head: bytes) -> str:
     if head.startswith(b"\x1f\x8b"):
-        return "It is compressed by gzip: unpack it first."
+        return "The file is compressed by gzip: decompress it first."
     if head.startswith(b"\xef\xbb\xbf"):
-        return "It begins with a byte order mark, which JSON doesn't have: save it as UTF-8 without one."
+        return "The file starts with a byte order mark: save it as UTF-8 without one (RFC 8259, section 8.1)."
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "It is UTF-16: save it as UTF-8."
+        return "The file is encoded in UTF-16: save it as UTF-8."
     if b"\x00" not in head and b"," in head.partition(b"\n")[0]:
-        return "If it is CSV, read it first: pandas.read_csv(path)."
-    return "Write it with DataFrame.to_parquet or json.dump."
+        return "If the file is CSV, read it into a table: pandas.read_csv(path)."
+    return "Write the file with DataFrame.to_parquet or json.dump."
 
 
 def _missing(path: Path, what: str) -> FeaturesError:
     text = str(path).lstrip()
     if text.startswith(("{", "[")):
         return FeaturesError(
-            f"The {what} are a string with JSON in it, and a string is taken as a path.",
-            hint="Give the dict or list itself: json.loads(text).",
+            f"The {what} are a string of JSON, but a string is interpreted as a path.",
+            hint="Pass the dict or list: json.loads(text).",
         )
     if path.is_dir():
-        return FeaturesError(f"{path} is a folder.", hint="Give the path of one Parquet or JSON file.")
+        return FeaturesError(f"{path} is a directory.", hint="Give the path of one Parquet or JSON file.")
     if path.exists():
         return FeaturesError(
-            f"{path} is not a regular file.", hint="Write it to a file first: its length must be known."
+            f"{path} is not a regular file.", hint="Write the data to a file first, because its length must be known."
         )
     if text.startswith("~"):
         return FeaturesError(
-            f"There is no file {_shortened(text)}: ~ is expanded by shells, not by Python.",
+            f"The file {_shortened(text)} doesn't exist: shells expand ~, Python doesn't.",
             hint="Give os.path.expanduser(path).",
         )
     return FeaturesError(
-        f"There is no file {_shortened(str(path))}; looked for it at {_shortened(str(path.absolute()))}.",
-        hint="Check the path, and the folder that it starts from.",
+        f"The file {_shortened(str(path))} doesn't exist; its absolute path is {_shortened(str(path.absolute()))}.",
+        hint="Check the path and the working directory.",
     )
 
 

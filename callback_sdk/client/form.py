@@ -1,4 +1,4 @@
-"""The form that submits a job, without its files; pure."""
+"""The fields of the form that submits a task, without its files."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from callback_sdk.redaction import Secret, SecretFields, hides_tracebacks
 from callback_sdk.targets.callbacks import Callback
 
 MAX_KEY_LENGTH = 255
-"""Characters of an idempotency key."""
+"""Maximum characters of an idempotency key."""
 
 _SMALL = 64 * 1024
-"""Bytes of a part that is sent together with its neighbours."""
+"""Maximum bytes of a part that is joined with its neighbours."""
 
 _SEPARATOR = "|"
-"""What the API joins callback URLs with. URLs that have one in them go into our own field `callbacks`."""
+"""Separator of several callback URLs in the API. URLs that contain it are sent in the field `callbacks` instead."""
 
 
 def form_fields(
@@ -35,13 +35,13 @@ def form_fields(
     priority: int | None = None,
     export_new_version: bool | None = None,
 ) -> SecretFields:
-    """Return names and values of the form's fields; the targets' credentials are among them.
+    """Return names and values of the form's fields, including the targets' credentials.
 
-    What is None is left to the service.
+    Options that are None are omitted, so that the service uses its defaults.
 
     Raises:
-        InvalidRequestError: One has a type or a character that it can't have.
-        EncodingError: `evaluate` or a `callback_param` holds what JSON can't.
+        InvalidRequestError: A value has a wrong type, or a character that is not allowed.
+        EncodingError: `evaluate` or a `callback_param` can't be represented in JSON.
     """
     fields = {
         "version": _text("version", version),
@@ -56,7 +56,7 @@ def form_fields(
 
 
 def credentials(targets: Sequence[Callback]) -> Secret[tuple[str, ...]]:
-    """Return every string of the targets that nobody may see."""
+    """Return all strings of the targets that are credentials."""
     found: list[str] = []
     for target in targets:
         found += [value for _, value in parse_qsl(target.url.reveal().partition("?")[2])]
@@ -65,7 +65,7 @@ def credentials(targets: Sequence[Callback]) -> Secret[tuple[str, ...]]:
 
 
 def joined(body: Body) -> Body:
-    """Put small parts of a body together: each would be a packet of its own, and wake the service up."""
+    """Join small parts of a body, because each would be sent in a separate packet."""
     return Body(*_joined(body.parts))
 
 
@@ -79,23 +79,23 @@ def task_item(
     monitor: bool,
     priority: int | None,
 ) -> Secret[dict[str, Any]]:
-    """Return one task of a batch as its JSON has it.
+    """Return the JSON object of one task of a batch.
 
     Args:
-        index: Which of the files its features are.
-        targets: Where its result goes.
+        index: Index of the file with its features.
+        targets: The targets of its result.
         parameters: The algorithm's parameters.
         version: The algorithm's version.
-        evaluate: Whether to evaluate the predictions, or what that needs to know.
-        monitor: Whether to keep watch over the output.
-        priority: 0 to 9.
+        evaluate: Whether to evaluate the predictions, or a dict with the options of each evaluation.
+        monitor: Whether to run the algorithm's monitors.
+        priority: 0 to 9; higher runs first.
 
     Raises:
-        InvalidRequestError: One has a type or a character that it can't have.
+        InvalidRequestError: A value has a wrong type, or a character that is not allowed.
     """
     if not isinstance(parameters, (Mapping, type(None))):
         raise InvalidRequestError(f"parameters is of type {type_name(parameters)}.", hint="Give a dict.")
-    # The checks are those of a form.
+    # The values are validated like those of a form.
     form_fields((), version=version, evaluate=evaluate, monitor=monitor, priority=priority)
     members = {
         "features": index,
@@ -121,13 +121,13 @@ def _priority(priority: Any) -> int:
     number = whole_number(priority)
     if number is None or not 0 <= number <= 9:
         raise InvalidRequestError(
-            f"priority is {priority!r:.100}.", hint="Give a whole number from 0 to 9; the higher goes first."
+            f"priority is {priority!r:.100}.", hint="Give a whole number from 0 to 9; higher runs first."
         )
     return number
 
 
 def whole_number(value: Any) -> int | None:
-    """Return an integer of Python's or NumPy's as Python's own; None for anything else."""
+    """Convert an integer of Python or NumPy to `int`; return None for any other value."""
     try:
         return None if isinstance(value, bool) or _is_numpy_bool(value) else operator.index(value)
     except TypeError:
@@ -135,10 +135,10 @@ def whole_number(value: Any) -> int | None:
 
 
 def checked_key(key: str | None, *, max_length: int = MAX_KEY_LENGTH) -> str:
-    """Return an idempotency key; a new one when there is none.
+    """Validate an idempotency key; generate one if it is None.
 
     Raises:
-        InvalidRequestError: It can't be one.
+        InvalidRequestError: The key is invalid.
     """
     if key is None:
         return str(uuid.uuid4())
@@ -146,9 +146,9 @@ def checked_key(key: str | None, *, max_length: int = MAX_KEY_LENGTH) -> str:
         raise InvalidRequestError(
             f"idempotency_key is {key!r:.100}.", hint=f"Give 1 to {max_length} printable ASCII characters."
         )
-    # A header's value loses the spaces around it.
+    # Whitespace around a header's value is not a part of the value (RFC 9110, section 5.5).
     if key != key.strip():
-        raise InvalidRequestError("idempotency_key has a space around it.", hint="Take it away.")
+        raise InvalidRequestError("idempotency_key has a space around it.", hint="Remove the space.")
     return key
 
 
@@ -172,10 +172,10 @@ def _json(name: str, value: Secret[Any]) -> str:
 
 @hides_tracebacks
 def encoded(name: str, value: Secret[Any]) -> Secret[bytes]:
-    """Return JSON of what has credentials in it; an error has no frame that holds them.
+    """Encode a value with credentials as JSON. The traceback of an error has no frame with the value.
 
     Raises:
-        EncodingError: JSON can't hold something in it; the error names the path, which begins with the name.
+        EncodingError: The value can't be represented in JSON; the message names the path, which starts with `name`.
     """
     return Secret(encode(value.reveal(), path=name, only_finite=True).data)
 
@@ -187,7 +187,7 @@ def _flag(name: str, value: bool | Mapping[str, Any] | None) -> str | None:
         return "true" if value else "false"
     if isinstance(value, Mapping) and name == "evaluate":
         return encode(dict(value), path=name, only_finite=True).data.decode()
-    or_a_dict = ", or a dict of evaluations and what each of them needs" if name == "evaluate" else ""
+    or_a_dict = ", or a dict of evaluations and their options" if name == "evaluate" else ""
     raise InvalidRequestError(f"{name} is of type {type_name(value)}.", hint=f"Give True or False{or_a_dict}.")
 
 
@@ -199,5 +199,5 @@ def _text(name: str, value: str | None) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value.isprintable() or not value:
-        raise InvalidRequestError(f"{name} is {value!r:.100}.", hint="Give a string, or leave it out.")
+        raise InvalidRequestError(f"{name} is {value!r:.100}.", hint="Give a string, or omit the argument.")
     return value

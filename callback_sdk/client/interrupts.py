@@ -1,4 +1,4 @@
-"""The idempotency key in whatever interrupts a submission, which makes it safe to repeat."""
+"""The idempotency key in exceptions that interrupt a submission, so that the call can be repeated safely."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def naming_key(key: str, describe: Callable[[], str]) -> Iterator[None]:
-    """Add the idempotency key to whatever interrupts a submission: Ctrl-C, `sys.exit` in a handler of SIGTERM, a
-    time limit of Celery, a timeout of gevent.
+    """Add the idempotency key to an exception that interrupts a submission.
+
+    Examples are Ctrl-C, `sys.exit` in a handler of SIGTERM, a time limit of Celery, and a timeout of gevent.
 
     Args:
         key: The idempotency key.
@@ -30,8 +31,9 @@ def naming_key(key: str, describe: Callable[[], str]) -> Iterator[None]:
         if type(error) is KeyboardInterrupt:
             error.args = (text,)
         else:
-            # The arguments of others are theirs: that of SystemExit is the exit code. Python 3.11 prints notes.
+            # The arguments of other exceptions have a meaning: that of SystemExit is the exit code. Notes are printed
+            # since Python 3.11 (PEP 678).
             setattr(error, "__notes__", [*getattr(error, "__notes__", ()), text])  # noqa: B010
-            # Nothing prints a traceback of SystemExit.
+            # Logged, because Python prints no traceback for SystemExit.
             logger.warning("%s while submitting. %s", type(error).__name__, text)
         raise

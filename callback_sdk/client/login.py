@@ -1,4 +1,4 @@
-"""What shows the service who the client is: a token, or a name and a password that get one."""
+"""Credentials of the client: a token, or a user name and a password to log in with."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
     from callback_sdk.config.client import ClientConfig
 
 Post = Callable[[str, Secret[dict[str, str]]], ServiceResponse]
-"""Sends JSON to a path of the service, without a token."""
+"""Posts JSON to a path of the service without a token."""
 
 _ACCESS_TOKEN_SECONDS = 25 * 60.0
-"""Seconds that an access token is used for, a little less than it lives: a refusal in the middle of a large upload
-may be seen as a broken connection only."""
+"""Seconds for which an access token is used, slightly less than its lifetime. If the service rejects a token during a
+large upload, the client may see only a broken connection."""
 
 
 class LoginCredentials(Protocol):
-    """Where a token comes from."""
+    """The interface of sources of tokens."""
 
     def token(self, post: Post, deadline: float | None = None) -> Secret[str]:
-        """Return the token for the next request, which ends at the deadline, by the monotonic clock."""
+        """Return the token for a request with a deadline, in seconds of the monotonic clock."""
 
     def renewed(self, refused: Secret[str], post: Post, deadline: float | None = None) -> Secret[str] | None:
-        """Return another token after one was refused with a 401; None when there can't be one."""
+        """Return a new token after one was rejected with 401; None if there is no other token."""
 
     def hidden(self) -> tuple[str, ...]:
-        """Return every string that no error may repeat."""
+        """Return all strings to remove from errors."""
 
 
 class StaticToken:
@@ -45,15 +45,15 @@ class StaticToken:
         token: The token.
 
     Raises:
-        ConfigurationError: No token looks like this.
+        ConfigurationError: The token is empty or has an invalid character.
     """
 
     def __init__(self, token: Secret[str]) -> None:
-        # RFC 6750, section 2.1, allows fewer characters still; these are what can't stand in a header.
+        # RFC 6750, section 2.1, is stricter; only characters that a header can't contain are rejected here.
         if not re.fullmatch(r"[\x21-\x7e]+", token.reveal()):
             raise ConfigurationError(
-                "The token is empty, or has a space or another character that no token has.",
-                hint="Check token= or CALLBACK_SDK_TOKEN for a line's end or quotes too many.",
+                "The token is empty, or has a space or another character that a token can't contain.",
+                hint="Check token= or CALLBACK_SDK_TOKEN for a trailing newline or extra quotes.",
             )
         self._token = token
 
@@ -62,7 +62,7 @@ class StaticToken:
         return self._token
 
     def renewed(self, refused: Secret[str], post: Post, deadline: float | None = None) -> Secret[str] | None:
-        """Return None: there is no other one."""
+        """Return None, because there is no other token."""
         return None
 
     def hidden(self) -> tuple[str, ...]:
@@ -71,11 +71,11 @@ class StaticToken:
 
 
 class Login:
-    """Logs in when it is first needed, and stays logged in. Threads share it.
+    """Logs in at the first request, and refreshes the token as needed. Thread-safe.
 
     Args:
-        username: Who logs in.
-        password: Their password.
+        username: User name.
+        password: The user's password.
     """
 
     def __init__(self, username: str, password: Secret[str]) -> None:
@@ -84,17 +84,17 @@ class Login:
         self._access: Secret[str] | None = None
         self._refresh: Secret[str] | None = None
         self._stale_at = 0.0
-        # Held while a token is fetched, so that threads that come meanwhile get it too, and don't ask for more.
+        # Held while a token is requested, so that concurrent threads use the same token instead of requesting more.
         self._lock = RLock()
-        # A refresh token is used once: where parent and child both use it, the service revokes all that came of it.
+        # A refresh token can be used once. If parent and child both used it, the service would revoke its session.
         after_fork(self, type(self)._forget_refresh_token)
 
     def token(self, post: Post, deadline: float | None = None) -> Secret[str]:
         """Return an access token; log in if there is none yet.
 
         Raises:
-            AuthenticationError: The service knows no such user, or another password.
-            ServiceError: It didn't tell.
+            AuthenticationError: The user name or the password is wrong.
+            ServiceError: The login failed for another reason.
         """
         with self._locked(deadline):
             if self._access is None or time.monotonic() >= self._stale_at:
@@ -102,14 +102,14 @@ class Login:
             return self._access
 
     def renewed(self, refused: Secret[str], post: Post, deadline: float | None = None) -> Secret[str] | None:
-        """Return another access token, by the refresh token or, when that is refused too, by logging in again.
+        """Return a new access token by the refresh token, or by a new login if that is rejected too.
 
         Raises:
-            ServiceError: As `token` does.
+            ServiceError: The login failed; see `token`.
         """
         with self._locked(deadline):
             if self._access is not None and self._access is not refused:
-                # Another thread was here first.
+                # Another thread has already replaced the token.
                 return self._access
             return self._renew(post)
 
@@ -123,7 +123,7 @@ class Login:
         seconds = -1 if deadline is None else max(0.0, deadline - time.monotonic())
         if not self._lock.acquire(timeout=seconds):
             raise ServiceConnectionError(
-                "Another thread is still logging in, and there is no time left.", hint="Allow a longer wait."
+                "The timeout expired while another thread was logging in.", hint="Increase the timeout."
             )
         try:
             yield
@@ -147,7 +147,7 @@ class Login:
         except AuthenticationError as error:
             error.hint = (
                 "Check username= and password=, or CALLBACK_SDK_USERNAME and CALLBACK_SDK_PASSWORD. "
-                "`callback-sdk users set-password` sets a new one."
+                "`callback-sdk users set-password` sets a new password."
             )
             raise
         _member(answer, "refresh")
@@ -156,25 +156,25 @@ class Login:
     def _keep(self, answer: ServiceResponse) -> Secret[str]:
         self._access = _member(answer, "access")
         if "refresh" in answer.data:
-            # A service that rotates refresh tokens gives a new one with each access token.
+            # A service that rotates refresh tokens returns a new one with each access token.
             self._refresh = _member(answer, "refresh")
         self._stale_at = time.monotonic() + _ACCESS_TOKEN_SECONDS
         return self._access
 
 
 class RefreshableToken(Login):
-    """A token and the refresh token that replaces it, for a caller without a password. Threads share it.
+    """An access token and a refresh token, for callers without a password. Thread-safe.
 
     Args:
         refresh: The refresh token.
-        access: The token to begin with; None to get one by the refresh token.
+        access: The first access token; None to get one by the refresh token.
     """
 
     def __init__(self, refresh: Secret[str], access: Secret[str] | None = None) -> None:
         super().__init__("", Secret(""))
         self._refresh = refresh
         self._access = access
-        # Nobody knows how old it is: it is used until it is refused.
+        # The age of the token is unknown, so it is used until the service rejects it.
         self._stale_at = math.inf
         self._is_inherited = False
 
@@ -185,8 +185,9 @@ class RefreshableToken(Login):
     def _log_in(self, post: Post) -> Secret[str]:
         if self._is_inherited:
             raise AuthenticationError(
-                "The service rejects the token, and the refresh token belongs to the parent process: it is used once.",
-                hint="Make a client in this process, with a token or a name and password of its own.",
+                "The service rejects the token, and only the parent process may use the refresh token, which is valid "
+                "once.",
+                hint="Create a client in this process, with another token or with user name and password.",
             )
         raise AuthenticationError(
             "The service rejects the token and its refresh token.",
@@ -197,16 +198,16 @@ class RefreshableToken(Login):
 def credentials_of(
     token: Secret[Any] | None, username: str | None, password: Secret[Any] | None, config: ClientConfig
 ) -> LoginCredentials:
-    """Choose what shows who the client is: what its caller says first, then the environment; a token first.
+    """Choose the credentials: arguments before the environment, and a token before a user name.
 
     Args:
         token: The token.
-        username: The user's name.
+        username: User name.
         password: The user's password.
-        config: The environment's settings.
+        config: Settings of the environment.
 
     Raises:
-        ConfigurationError: There is neither a token, nor a name with a password.
+        ConfigurationError: There is neither a token nor a user name with a password.
     """
     given = username is not None or password is not None
     chosen = _filled(token) or (None if given else _filled(config.token))
@@ -219,8 +220,8 @@ def credentials_of(
     raise ConfigurationError(
         f"The client has no {missing}.",
         hint="Give token=, or username= and password=; or set CALLBACK_SDK_TOKEN, or CALLBACK_SDK_USERNAME and "
-        "CALLBACK_SDK_PASSWORD. `callback-sdk serve` keeps a token of a service of one's own in the file `token` "
-        "of its data directory.",
+        "CALLBACK_SDK_PASSWORD. The token of a local service is in the file `token` of the data directory of "
+        "`callback-sdk serve`.",
     )
 
 

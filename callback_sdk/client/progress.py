@@ -1,4 +1,4 @@
-"""A bar that shows how far a task is, where somebody is there to see it."""
+"""Progress bars in terminals and notebooks."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ _FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
 _FORMAT_WITHOUT_END = "{desc} {elapsed}{postfix}"
 
 _LOG_INTERVAL = 2.0
-"""Seconds between two drawings where each of them stays: in the output of a notebook without ipywidgets, in its log."""
+"""Minimum seconds between two updates that don't replace each other, as in a notebook without ipywidgets."""
 
 
 class ProgressBar:
-    """One line of progress, by tqdm when it is installed, in a terminal or a notebook; else nothing.
+    """A progress bar by tqdm in a terminal or a notebook. Without tqdm, or elsewhere, it shows nothing.
 
-    It is drawn no more often than tqdm draws by itself (`mininterval`, or `TQDM_MININTERVAL` of the environment). Where
-    drawings stay, only a change is drawn, and less often. The last state is always drawn, at the end.
+    Updates are drawn at tqdm's rate (`mininterval`, or the environment variable `TQDM_MININTERVAL`). If updates don't
+    replace each other, only changes are drawn, at a lower rate. The last state is always drawn.
 
     Args:
-        title: What stands before it.
-        wanted: Whether to show one at all.
+        title: Text before the bar.
+        wanted: Whether to show the bar.
     """
 
     def __init__(self, title: str, *, wanted: bool = True) -> None:
         make = _maker() if wanted else None
         bar = make(total=_WHOLE, desc=escaped(title), bar_format=_FORMAT_WITHOUT_END) if make else None
-        # TQDM_DISABLE of the environment makes bars that do nothing.
+        # With the environment variable TQDM_DISABLE, tqdm creates bars without output.
         self._bar: Any = None if bar is None or bar.disable else bar
         self._stays = not (sys.stderr is not None and sys.stderr.isatty()) and not _has_widgets()
         self._drawn: tuple[int, str] | None = None
@@ -42,8 +42,8 @@ class ProgressBar:
         """Show a state.
 
         Args:
-            fraction: Done, between 0 and 1; None when nobody knows.
-            message: What is being done.
+            fraction: Fraction done, between 0 and 1; None if unknown.
+            message: The current step.
         """
         if self._bar is None:
             return
@@ -76,7 +76,7 @@ def _maker() -> Any:
     if not _is_notebook() and not (sys.stderr is not None and sys.stderr.isatty()):
         return None
     try:
-        # Without ipywidgets tqdm.auto warns, and then shows a line of text as well.
+        # Without ipywidgets, tqdm.auto warns and falls back to text.
         if _has_widgets():
             from tqdm.auto import tqdm
         else:

@@ -33,7 +33,7 @@ _WORD = re.compile(r"[^\s\"'<>]+")
 
 _NOTHING: Secret[tuple[str, ...]] = Secret(())
 
-_WRONG_URL = "Check that the URL is that of the service's API, such as http://127.0.0.1:8000/api/v2."
+_WRONG_URL = "Check that the URL points to the service's API, such as http://127.0.0.1:8000/api/v2."
 
 _ERRORS: dict[int, type[ServiceError]] = {
     401: AuthenticationError,
@@ -43,10 +43,10 @@ _ERRORS: dict[int, type[ServiceError]] = {
 }
 
 _HINTS = {
-    401: "Check the token: Client(token=...) or CALLBACK_SDK_TOKEN. `callback-sdk serve` keeps its own "
-    "in the file `token` of its data directory.",
-    403: "This token may not do that; ask the service's operator.",
-    404: "Check the name or the id, and that the URL is the service's.",
+    401: "Check the token: Client(token=...) or CALLBACK_SDK_TOKEN. The token of a local service is in the file "
+    "`token` of the data directory of `callback-sdk serve`.",
+    403: "The token has no permission for this request; ask the service's operator.",
+    404: "Check the name or the id, and that the URL points to the right service.",
     413: "Send fewer rows, write them as Parquet, or have the operator raise the limit on the body's size.",
     422: "Fix the cause and submit again; no task was created.",
     429: "Wait, or submit fewer tasks at a time.",
@@ -61,8 +61,8 @@ class ServiceResponse:
     """The service's response to one request.
 
     Attributes:
-        data: The JSON; the bytes of a file.
-        request_id: The service's id of the request.
+        data: The decoded JSON, or the bytes of a file.
+        request_id: Id of the request, given by the service.
     """
 
     data: Any = field(repr=False)
@@ -82,12 +82,12 @@ def read(
     Args:
         response: The response.
         content: Its content, decompressed.
-        url: Who gave it.
-        hidden: Strings that an error must not repeat, should the service quote them.
-        as_file: Whether to leave its bytes as they are.
+        url: URL of the service, for errors.
+        hidden: Strings to remove from errors, because the service might quote them.
+        as_file: Whether to return the bytes without decoding them.
 
     Raises:
-        ServiceError: It is a refusal, or no JSON.
+        ServiceError: The response is an error, or not JSON.
     """
     facts = _ResponseFacts(response, content, hidden)
     if 200 <= response.status_code < 300:
@@ -97,9 +97,9 @@ def read(
 
 @define(frozen=True)
 class _ResponseFacts:
-    """The texts of a response that may get into an error: printable, short, and without credentials.
+    """The texts of a response for errors: printable, truncated, and without credentials.
 
-    No other function reads a header or the reason phrase, because a server or a proxy may quote the token anywhere.
+    No other function reads headers or the reason phrase, because a server or a proxy may quote the token in them.
     """
 
     _response: requests.Response = field(repr=False)
@@ -112,7 +112,7 @@ class _ResponseFacts:
 
     @property
     def reason(self) -> str:
-        """What a service says about its refusal; a proxy in between may have said it in HTML."""
+        """The error message of the service, or the text of a proxy's HTML page."""
         return _scrubbed(_message(self._content), self._hidden) or _scrubbed(
             _utf8(self._response.reason or ""), self._hidden
         )
@@ -139,19 +139,19 @@ class _ResponseFacts:
 
 
 def _utf8(text: str | bytes) -> str:
-    """Return a header's text as its sender meant it: http.client reads all headers as Latin-1."""
+    """Decode a header as UTF-8 if possible; http.client decodes all headers as Latin-1."""
     data = text if isinstance(text, bytes) else text.encode("latin-1", "replace")
     return data.decode("utf-8", "replace")
 
 
 def _scrubbed(text: str, hidden: Secret[tuple[str, ...]]) -> str:
-    # Before the text is cut: the first part of a token is a credential too.
+    # Removed before the text is truncated, because a part of a token is a credential too.
     text = _printable(_without(text, hidden))
     return _WORD.sub(_without_credentials, text)[:_MAX_MESSAGE]
 
 
 def _without(text: str, hidden: Secret[tuple[str, ...]]) -> str:
-    # One by one: a batch has more of them than `replaced` takes at a time.
+    # One at a time, because a batch has more strings than `replaced` accepts.
     for secret in hidden.reveal() if text else ():
         text = replaced(text, (secret,))
     return text
@@ -187,7 +187,7 @@ def _json(content: bytes, url: str, facts: _ResponseFacts) -> Any:
 
 
 def _object(content: bytes) -> dict[str, Any]:
-    """Return the JSON object that a response holds; an empty one for anything else."""
+    """Return the JSON object of a response; an empty dict for any other content."""
     try:
         data = orjson.loads(content)
     except ValueError:
@@ -210,18 +210,18 @@ def _refusal(facts: _ResponseFacts) -> ServiceError:
     status = facts.status
     if status < 400:
         return ServiceError(
-            f"The service answered {status}: a redirect, which is not followed, as the token would go along.",
-            hint="Give the client the URL of the API itself; mind http or https.",
+            f"The service answered {status}: a redirect, which is not followed, because it would disclose the token.",
+            hint="Give the client the final URL of the API, with the right scheme (http or https).",
             status=status,
             request_id=facts.request_id,
         )
     kind = _ERRORS.get(status, InvalidRequestError if status < 500 else ServiceError)
     reason = sentence(facts.reason or "no reason given")
     delay = parse_retry_after(facts.retry_after)
-    known = f" Its id of the request is {facts.request_id}." if facts.request_id and status >= 500 else ""
+    known = f" The request id is {facts.request_id}." if facts.request_id and status >= 500 else ""
     return kind(
         f"The service answered {status}: {reason}{known}",
-        hint=_HINTS.get(status, "Try again later, and tell the service's operator." if status >= 500 else ""),
+        hint=_HINTS.get(status, "Try again later, and inform the service's operator." if status >= 500 else ""),
         status=status,
         request_id=facts.request_id,
         retry_after=None if delay is None else delay.total_seconds(),
@@ -244,14 +244,14 @@ _HINTS_OF_EXCEPTIONS: tuple[tuple[type[requests.RequestException], str], ...] = 
     ),
     (
         requests.exceptions.InvalidSchema,
-        "SOCKS proxies need PySocks: pip install 'requests[socks]'. Or set HTTP_PROXY and HTTPS_PROXY to another one.",
+        "SOCKS proxies need PySocks: pip install 'requests[socks]'. Or use an HTTP proxy: HTTP_PROXY, HTTPS_PROXY.",
     ),
     (requests.exceptions.ReadTimeout, "The service may be busy; timeout= sets a longer read timeout."),
     (
         requests.exceptions.ConnectionError,
         "Check that the service is running and that the URL is correct. `callback-sdk serve` starts one.",
     ),
-    (requests.exceptions.ChunkedEncodingError, "The response was cut off; try again."),
+    (requests.exceptions.ChunkedEncodingError, "The response was truncated; try again."),
 )
 
 
@@ -263,25 +263,25 @@ def unreachable(
     may_be_accepted: bool,
     hidden: Secret[tuple[str, ...]] = _NOTHING,
 ) -> ServiceConnectionError:
-    """Make the error for a request without a response; its cause has no frames, whose locals hold the token.
+    """Return the error for a request without a response. Its cause has no frames, because their locals have the token.
 
-    A cause that quotes a credential is left out: a malformed status line or the URL of a proxy may.
+    A cause that quotes a credential is omitted; a malformed status line or the URL of a proxy may contain one.
 
     Args:
-        error: What requests, or a library below it, raised.
+        error: The error of requests or a library below it.
         url: URL of the service.
         key: The request's idempotency key.
-        may_be_accepted: Whether the service may have accepted a task: it may have the request, and that is a POST.
-        hidden: Strings that the error must not repeat.
+        may_be_accepted: Whether the service may have accepted a task, because it may have received a POST.
+        hidden: Strings to remove from the error.
     """
     root = _root(error)
     hint = next((hint for kind, hint in _HINTS_OF_EXCEPTIONS if isinstance(error, kind)), "Try again.")
     if _speaks_no_tls(root):
-        hint = "Give the client the URL with http://, or the port of https: the server speaks no TLS at this one."
+        hint = "Give a URL with http://, or the port for https: the server doesn't use TLS at this port."
     resume_key = None
     if may_be_accepted:
         resume_key = key
-        hint = f"{accepted(key)} If the features are large, the service's limit may have cut them off. {hint}"
+        hint = f"{accepted(key)} If the features are large, they may exceed the service's limit. {hint}"
     failure = ServiceConnectionError(
         f"No answer from {url}: {sentence(_described(root, hidden))}", hint=hint, idempotency_key=resume_key
     )
@@ -290,15 +290,15 @@ def unreachable(
 
 
 def parse_response(what: str, read: Callable[..., T], *arguments: Any) -> T:
-    """Read a part of a response.
+    """Parse a part of a response.
 
     Args:
-        what: What it should be, for the error.
+        what: Expected content, for the error.
         read: Parser.
         *arguments: Arguments of the parser.
 
     Raises:
-        ServiceError: It is something else.
+        ServiceError: The part has another form.
     """
     try:
         return read(*arguments)
@@ -307,7 +307,7 @@ def parse_response(what: str, read: Callable[..., T], *arguments: Any) -> T:
 
 
 def unexpected_response(what: str) -> ServiceError:
-    """Make the error for a response that isn't what was asked for."""
+    """Return the error for a response with unexpected content."""
     return ServiceError(
         f"The service's response is not {what}.",
         hint="Check that the URL points to the API (…/api/v2) and that client and service versions match.",
@@ -315,7 +315,7 @@ def unexpected_response(what: str) -> ServiceError:
 
 
 def may_be_accepted(error: ServiceError) -> bool:
-    """Return whether a response leaves open if the task was accepted: the service failed, or the 2xx can't be read."""
+    """Return whether the task may have been accepted: the service failed, or its 2xx response can't be read."""
     if error.nothing_accepted:
         return False
     status = error.status
@@ -323,7 +323,7 @@ def may_be_accepted(error: ServiceError) -> bool:
 
 
 def accepted(key: str | None, what: str = "The task") -> str:
-    """Say that something may have been submitted, and what makes no second one."""
+    """Return a hint that a task may have been accepted, and how to repeat the call without a duplicate."""
     if key is None:
         return f"{what} may have been accepted nevertheless: look for its result before you submit it again."
     return (
@@ -332,7 +332,7 @@ def accepted(key: str | None, what: str = "The task") -> str:
 
 
 def _root(error: BaseException) -> BaseException:
-    """Find the innermost cause; what wraps it repeats it, with the request attached."""
+    """Return the innermost cause. The errors around it repeat its message, and refer to the request."""
     inner = getattr(error, "reason", None) or error.__cause__ or error.__context__
     if not isinstance(inner, BaseException):
         inner = next((part for part in error.args if isinstance(part, BaseException)), None)

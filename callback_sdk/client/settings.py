@@ -1,4 +1,4 @@
-"""The settings of a client: its arguments, and the environment where they say nothing."""
+"""The settings of a client: its arguments, and the environment for arguments that are None."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 def environment_config() -> ClientConfig:
     """Return the settings in the environment."""
-    # Here, because environ-config loads boto3 wherever that is installed.
+    # Imported here, because environ-config imports boto3 if it is installed.
     from callback_sdk.config.client import ClientConfig
 
     return ClientConfig.from_environ()
 
 
 def hidden(value: Any) -> Secret[Any] | None:
-    """Return a credential in a value that hides it; None when there is none."""
+    """Wrap a credential in `Secret`; None for no credential."""
     return None if value is None else wrap_secret(value)
 
 

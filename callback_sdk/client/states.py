@@ -43,7 +43,7 @@ class Progress:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any] | None) -> Progress:
-        """Read the wire form; None means no progress."""
+        """Parse the JSON form; None means no progress."""
         return cls(fraction=data.get("fraction"), message=data.get("message") or "") if data else cls()
 
 
@@ -53,9 +53,9 @@ class DeliverySnapshot(HTMLRepr):
 
     Attributes:
         url: The target's URL without its query.
-        status: `"pending"`, `"delivered"`, or `"dead"` when no attempt is left.
+        status: `"pending"`, `"delivered"`, or `"dead"` if no further attempts are made.
         attempt_count: Number of attempts so far.
-        error: Why the last attempt failed; None if none did.
+        error: Error of the last failed attempt; None if no attempt has failed.
     """
 
     url: str
@@ -69,7 +69,7 @@ class DeliverySnapshot(HTMLRepr):
 
 @define(frozen=True, kw_only=True)
 class TaskSnapshot:
-    """A task as the service saw it at one moment; the attributes are those of `Task`."""
+    """A task as returned by the service; see `Task` for the attributes."""
 
     job_id: str
     status: TaskStatus = "Pending"
@@ -100,14 +100,14 @@ class TaskSnapshot:
         return any(delivery.status == "pending" for delivery in self.deliveries)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the wire form: times as ISO 8601 strings."""
+        """Return the JSON form; times are ISO 8601 strings."""
         shown = _wire(self)
         head = {name: shown.pop(name) for name in ("job_id", "status", "success", "error")}
         return {**head, **shown.pop("result"), **shown}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TaskSnapshot:
-        """Read the wire form; members that are not known are left out."""
+        """Parse the JSON form; unknown members are ignored."""
         return cls(
             job_id=_text(data["job_id"]),
             status=cast("TaskStatus", _text(data.get("status", PENDING))),
@@ -140,7 +140,7 @@ class DeliveryCounts:
 
 @define(frozen=True, kw_only=True)
 class TaskSummary(HTMLRepr):
-    """A task in a list, without its results; `Client.get_task` returns all of it.
+    """A task in a list, without its results; `Client.get_task` returns the full task.
 
     Attributes:
         job_id: The task's id.
@@ -152,9 +152,9 @@ class TaskSummary(HTMLRepr):
         error: Error message of a failed task.
         progress: Progress of the run.
         priority: 0 to 9; higher runs first.
-        created_at: When the service accepted the task.
-        started_at: When a worker started it.
-        finished_at: When it ended.
+        created_at: Time at which the service accepted the task, in UTC.
+        started_at: Time at which a worker started the task, in UTC; None before that.
+        finished_at: Time at which the task ended, in UTC; None before that.
         deliveries: Number of deliveries by status.
     """
 
@@ -180,12 +180,12 @@ class TaskSummary(HTMLRepr):
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the wire form: times as ISO 8601 strings."""
+        """Return the JSON form; times are ISO 8601 strings."""
         return _wire(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TaskSummary:
-        """Read the wire form; members that are not known are left out."""
+        """Parse the JSON form; unknown members are ignored."""
         return cls(
             job_id=_text(data["job_id"]),
             status=cast("TaskStatus", _text(data.get("status", PENDING))),
@@ -202,10 +202,10 @@ class DeliveryAttempt:
     """One attempt of a delivery.
 
     Attributes:
-        number: Counts from 1.
-        started_at: When it began.
-        finished_at: When it ended; None while it runs, and if its worker died.
-        error: Why it failed; None if it succeeded.
+        number: Number of the attempt, from 1.
+        started_at: Start of the attempt, in UTC.
+        finished_at: End of the attempt, in UTC; None while it runs, and if its worker process died.
+        error: Error of the attempt; None if it succeeded.
     """
 
     number: int
@@ -221,11 +221,11 @@ class Delivery(HTMLRepr):
     Attributes:
         delivery_id: Id of the delivery, for `Client.redeliver`; webhooks receive it as `webhook-id`.
         url: The target's URL without its query.
-        status: `"pending"`, `"delivered"`, or `"dead"` when no attempt is left.
+        status: `"pending"`, `"delivered"`, or `"dead"` if no further attempts are made.
         attempt_count: Number of attempts so far.
-        next_attempt_at: When the next attempt is due; None if there is none.
-        error: Why the last attempt failed; None if none did.
-        receipt: Proof of the delivery, once it is made.
+        next_attempt_at: Time of the next attempt, in UTC; None if no attempt is due.
+        error: Error of the last failed attempt; None if no attempt has failed.
+        receipt: The receipt; None until the result is delivered.
         attempts: The attempts, oldest first.
     """
 
@@ -249,12 +249,12 @@ class Delivery(HTMLRepr):
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the wire form: times as ISO 8601 strings."""
+        """Return the JSON form; times are ISO 8601 strings."""
         return _wire(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Delivery:
-        """Read the wire form; members that are not known are left out."""
+        """Parse the JSON form; unknown members are ignored."""
         members = _known(cls, data)
         members["next_attempt_at"] = _moment(data.get("next_attempt_at"))
         members["receipt"] = Receipt.from_dict(data["receipt"]) if data.get("receipt") else None
@@ -271,7 +271,7 @@ class Delivery(HTMLRepr):
 
 
 def outcome(task: TaskSnapshot | TaskSummary) -> dict[str, Any]:
-    """Return the fields that a notebook shows of a task."""
+    """Return the fields of a task that are shown in notebooks."""
     version = f" {task.version}" if task.version else ""
     return {
         "job id": task.job_id,

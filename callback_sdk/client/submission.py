@@ -1,4 +1,4 @@
-"""The submission of one task or one training: its form, its request, and what its errors say."""
+"""Submission of one task or training: the form, the request, and the hints of its errors."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TaskSubmission:
         """Submit the task.
 
         Raises:
-            CallbackSDKError: It can't be sent, or the service didn't accept it.
+            CallbackSDKError: The task is invalid, or the service didn't accept it.
         """
         path = f"/algorithms/{quote_segment(self.algorithm_id)}/{self.action}"
         key = checked_key(self.idempotency_key)
@@ -72,7 +72,8 @@ class TaskSubmission:
                     content_type=content_type,
                     hidden=self._hidden,
                     key=key,
-                    # A service other than ours may not know such keys. A caller who gives one says that it does.
+                    # Other implementations of the API may not support idempotency keys. A caller that gives a key
+                    # declares that the service does.
                     repeatable=self.idempotency_key is not None,
                 )
         except ServiceError as error:

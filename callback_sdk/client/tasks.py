@@ -1,4 +1,4 @@
-"""Tasks: what the service knows of a submitted task, and what can be done with it."""
+"""Submitted tasks: their state, results and deliveries, and waiting for their end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from callback_sdk.types import TaskKind, TaskStatus
 class Task(HTMLRepr):
     """One submitted task.
 
-    It has the state of the last response; `refresh` and `wait` request a newer one. It is returned by
+    The attributes have the state of the last response; `refresh` and `wait` request a newer one. Tasks are returned by
     `Client.run_algorithm` and `Client.get_task`.
     """
 
@@ -50,7 +50,7 @@ class Task(HTMLRepr):
         return f"Task({self.job_id!r}, status={self.status!r}{outcome})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Without the connection, which holds a credential.
+        # Without the connection, which contains a credential.
         return _detached_task, (type(self), self._state)
 
     def __copy__(self) -> Task:
@@ -96,7 +96,7 @@ class Task(HTMLRepr):
 
     @property
     def error(self) -> str | None:
-        """Why the task failed; None if it didn't."""
+        """Error message of a failed or canceled task; None otherwise."""
         return self._state.error
 
     @property
@@ -146,7 +146,7 @@ class Task(HTMLRepr):
 
     @property
     def new_version(self) -> str | None:
-        """The version of the algorithm that a training has made, for `run_algorithm(version=...)`; None for none."""
+        """The version that a training has created, for `run_algorithm(version=...)`; None if there is none."""
         return self._state.new_version
 
     @property
@@ -161,17 +161,17 @@ class Task(HTMLRepr):
 
     @property
     def created_at(self) -> datetime | None:
-        """When the service accepted the task."""
+        """Time at which the service accepted the task, in UTC."""
         return self._state.created_at
 
     @property
     def started_at(self) -> datetime | None:
-        """When a worker started the task."""
+        """Time at which a worker started the task, in UTC; None before that."""
         return self._state.started_at
 
     @property
     def finished_at(self) -> datetime | None:
-        """When the task ended."""
+        """Time at which the task ended, in UTC; None before that."""
         return self._state.finished_at
 
     @hides_tracebacks
@@ -196,7 +196,7 @@ class Task(HTMLRepr):
 
     @hides_tracebacks
     def get_logs(self) -> str:
-        """Return what the algorithm printed and logged; see `Client.get_logs`.
+        """Return the output of the task's last run; see `Client.get_logs`.
 
         Raises:
             ServiceError: The service can't be reached, or responds with an error.
@@ -224,9 +224,9 @@ class Task(HTMLRepr):
         if self.success:
             return self._state.result
         if not self._state.ended:
-            message, hint = "has not ended yet.", "Wait for it: task.wait()."
+            message, hint = "has not ended yet.", "Wait for its end: task.wait()."
         elif self.status == CANCELED:
-            message, hint = "was canceled.", "Submit it again if you need its results."
+            message, hint = "was canceled.", "Submit the task again if you need its results."
         else:
             message = f"failed: {sentence(self.error or 'no reason given')}"
             hint = "Fix the cause and submit the task again."
@@ -298,7 +298,7 @@ class Task(HTMLRepr):
         return self._state
 
     def _retry_hint(self) -> str:
-        return f'Come back to it with client.get_task("{self.job_id}").wait().'
+        return f'Wait for the task again: client.get_task("{self.job_id}").wait().'
 
 
 def wait_for_all(given: Iterable[Task], timeout: Duration, *, delivery_timeout: Duration, progress: bool) -> list[Task]:
@@ -318,7 +318,7 @@ def wait_for_all(given: Iterable[Task], timeout: Duration, *, delivery_timeout: 
         pass
     else:
         return tasks
-    raise KeyboardInterrupt("The tasks continue. Wait for them again, or look at client.get_tasks().")
+    raise KeyboardInterrupt("The tasks continue. Wait for them again, or list them with client.get_tasks().")
 
 
 def _checked_tasks(given: Any) -> HTMLList[Task]:
@@ -328,13 +328,13 @@ def _checked_tasks(given: Any) -> HTMLList[Task]:
     for number, task in enumerate(tasks):
         if task is False:
             raise InvalidRequestError(
-                f"tasks[{number}] is False, so the call that should have returned it has failed.",
-                hint="Leave it out, or submit it again.",
+                f"tasks[{number}] is False, the return value of a failed call.",
+                hint="Remove it from the list, or submit the task again.",
             )
         if not isinstance(task, Task):
             raise InvalidRequestError(
                 f"tasks[{number}] is of type {type_name(task)}.",
-                hint="Give tasks; client.get_task(job_id) returns the one of an id.",
+                hint="Give tasks; client.get_task(job_id) returns the task of an id.",
             )
     return tasks
 
@@ -347,14 +347,14 @@ def _wait_for_ends(tasks: list[Task], end: float, bar: ProgressBar) -> None:
         try:
             task._wait_for_end(Waiting(end=end))
         except TaskTimeoutError as error:
-            error.hint = f"{ended} of {len(tasks)} tasks have ended, and the others continue: wait for them again."
+            error.hint = f"{ended} of {len(tasks)} tasks have ended. The others continue: wait for them again."
             raise
 
 
 def _detached_task(kind: type[Task], state: TaskSnapshot) -> Task:
     api = Detached(
-        f"The task {state.job_id} was pickled, and its client was not, as it holds a credential.",
-        f'Get it again from a client of this process: client.get_task("{state.job_id}").',
+        f"The task {state.job_id} was pickled without its client, which contains a credential.",
+        f'Get the task from a client of this process: client.get_task("{state.job_id}").',
     )
     return kind(cast("ServiceAPI", api), state)
 

@@ -1,7 +1,7 @@
-"""The HTTP session of the client: each process has its own, threads share it, and a deadline bounds a whole request.
+"""The HTTP session of the client: one per process, thread-safe, with a deadline for each request.
 
-requests and urllib3 bound each wait for the next byte, not the sum of them, and know no bound for name resolution. So
-the connections here read and connect under the deadline of the call that uses them.
+The timeouts of requests and urllib3 apply to each read, not to their sum, and not to name resolution. So the
+connections here apply the deadline of the current call when they connect and read.
 """
 
 from __future__ import annotations
@@ -35,34 +35,35 @@ from callback_sdk.transport.connect import connect_happy_eyeballs, resolve, time
 from callback_sdk.transport.retry import is_retryable, parse_retry_after
 
 MAX_RETRY_AFTER = 30.0
-"""Seconds, at most, that a service's `Retry-After` is waited for before the next attempt."""
+"""Maximum delay before the next attempt that a `Retry-After` can request, in seconds."""
 
 IDLE_LIMIT = 20.0
-"""Seconds that an idle connection is kept for. Servers close theirs after 5 to 60 s, just when a request is on its way;
-and of one that a laptop's sleep or a NAT has cut, nobody learns."""
+"""Seconds for which an idle connection is kept. Servers close idle connections after 5 to 60 s, possibly while a
+request is being sent, and a connection that was lost by suspend or a NAT timeout looks open."""
 
 MAX_IDLE = 256
-"""Connections that are kept open for the next requests; more than this only help threads that run at the same time."""
+"""Maximum number of idle connections that are kept."""
 
 
 MAX_REFUSAL = 256 * 1024
-"""Bytes of a response that is not a 2xx: its error message is cut after 1,000 characters anyway."""
+"""Maximum bytes of a response that is not a 2xx; its error message is truncated to 1,000 characters."""
 
 _MAX_HEAD = 8 * 1024 * 1024
-"""Bytes before the content of a response; http.client takes 100 headers of 64 KiB, and any number of 1xx responses."""
+"""Maximum bytes before the content of a response. http.client accepts 100 headers of 64 KiB each, and an unlimited
+number of 1xx responses."""
 
 
 class ResponseTooLong(OSError):  # noqa: N818 - its user sees a ResponseTooLargeError
-    """A response has more bytes than it may. An OSError, so that urllib3 closes the connection."""
+    """A response exceeds its limit of bytes. An OSError, so that urllib3 closes the connection."""
 
 
 @define
 class SendProgress:
-    """How far the attempts of one request came.
+    """The progress of the attempts of one request.
 
     Attributes:
-        sent: Whether any of it may have reached the service. What fails before that is the connection: its name
-            resolution, a proxy's tunnel, the TLS handshake.
+        sent: Whether the service may have received a part of the request. Failures before that are failures of name
+            resolution, a proxy's tunnel or the TLS handshake.
     """
 
     sent: bool = False
@@ -70,13 +71,13 @@ class SendProgress:
 
 @define(frozen=True)
 class Limits:
-    """What bounds the request that a thread is making.
+    """The limits of a thread's current request.
 
     Attributes:
-        retries: Which failures are followed by another attempt.
-        deadline: When the request ends at the latest, by the monotonic clock.
-        max_bytes: How many bytes of a 2xx are read.
-        progress: What becomes of it.
+        retries: The retry policy.
+        deadline: Time by which the request must end, in seconds of the monotonic clock.
+        max_bytes: Maximum bytes of a 2xx response.
+        progress: Records the progress of the request.
     """
 
     retries: urllib3.Retry
@@ -92,7 +93,7 @@ _limits: ContextVar[Limits] = ContextVar("limits", default=_NO_RETRIES)
 
 @contextlib.contextmanager
 def limited(limits: Limits) -> Iterator[None]:
-    """Bound the requests that are made inside the block."""
+    """Apply limits to the requests of this thread inside the block."""
     token = _limits.set(limits)
     try:
         yield
@@ -104,10 +105,10 @@ R = TypeVar("R", bound="Retry")
 
 
 class Retry(urllib3.Retry):
-    """Retries for every call that can be repeated."""
+    """Retry policy of calls that can be repeated."""
 
     def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
-        """Return whether a response is followed by another attempt."""
+        """Return whether a response is retried."""
         return bool(self.total) and self._is_method_retryable(method) and is_retryable(status_code)
 
     def increment(
@@ -119,35 +120,34 @@ class Retry(urllib3.Retry):
         _pool: Any = None,
         _stacktrace: Any = None,
     ) -> R:
-        """Count an attempt; a certificate that can't be verified has no other one, as that doesn't pass by itself."""
+        """Count an attempt. A failed certificate verification is not retried, because it is permanent."""
         if isinstance(error, SSLError) and any(isinstance(arg, ssl.SSLCertVerificationError) for arg in error.args):
             raise MaxRetryError(_pool, url or "", error)
         return super().increment(method, url, response, error, _pool, _stacktrace)
 
     def parse_retry_after(self, retry_after: str) -> float:
-        """Return the seconds that the service asks to wait, within bounds; one when that can't be read."""
+        """Return the delay of a `Retry-After` in seconds, up to the maximum; 1 if the header can't be parsed."""
         delay = parse_retry_after(retry_after)
         return 1.0 if delay is None else min(delay.total_seconds(), MAX_RETRY_AFTER)
 
 
 class CarefulRetry(Retry):
-    """Retries for a POST only where nothing can happen twice.
+    """Retry policy of a POST: only if a retry can't create a duplicate task.
 
-    A POST is sent again when no connection came about (urllib3 counts that for every method), and when the
-    service says that it refuses for now: 429 (RFC 6585, section 4), or 503 with `Retry-After` (RFC 9110,
-    section 15.6.4). A connection that breaks later, any other 5xx and a missing response may all come after the
-    task was accepted, and a second attempt could create a duplicate task.
+    A POST is retried if no connection was made (urllib3 does so for every method), and if the service rejects the
+    request temporarily: 429 (RFC 6585, section 4), or 503 with `Retry-After` (RFC 9110, section 15.6.4). After a
+    connection that breaks later, any other 5xx or a missing response, the task may have been accepted.
     """
 
     def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
-        """Return whether a response is followed by another attempt."""
+        """Return whether a response is retried."""
         if method.upper() == "POST":
             return bool(self.total) and (status_code == 429 or (status_code == 503 and has_retry_after))
         return super().is_retry(method, status_code, has_retry_after)
 
 
 def retry_policy(kind: type[Retry], retries: int, methods: set[str]) -> Retry:
-    """Return a policy of retries, for the failures of connections and for responses."""
+    """Return a retry policy for failed connections and responses."""
     return kind(
         total=retries,
         redirect=0,
@@ -161,10 +161,10 @@ def retry_policy(kind: type[Retry], retries: int, methods: set[str]) -> Retry:
 
 
 def new_session() -> requests.Session:
-    """Return a session that threads may share."""
+    """Return a thread-safe session."""
     session = _ServiceSession()
     session.headers["User-Agent"] = f"callback-sdk/{__version__}"
-    # A shared cookie jar is the one part of a session that threads would fight over.
+    # The cookie jar is the only part of a session that isn't thread-safe, and the service uses no cookies.
     session.cookies = RequestsCookieJar(DefaultCookiePolicy(allowed_domains=[]))
     adapter = _Adapter()
     session.mount("http://", adapter)
@@ -173,14 +173,14 @@ def new_session() -> requests.Session:
 
 
 class _ServiceSession(requests.Session):
-    """A session that follows no redirect, and so neither parses its Location nor reads its content whole."""
+    """A session without redirects: requests would parse the Location header, and read the content without a limit."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         return None
 
 
 class _Adapter(HTTPAdapter):
-    """Makes bounded connections, and takes the retries of the call from its limits."""
+    """Creates connections with limits, and applies the retry policy of the current call."""
 
     @property
     def max_retries(self) -> urllib3.Retry:
@@ -203,7 +203,7 @@ class _Adapter(HTTPAdapter):
 
 
 def _bound_connections(manager: urllib3.PoolManager) -> None:
-    """Let a manager of pools make our kind of its connections, whatever its own kind is, SOCKS among them."""
+    """Replace the connection classes of a pool manager, including those for SOCKS, by subclasses with limits."""
     manager.pool_classes_by_scheme = {scheme: _bounded(pool) for scheme, pool in manager.pool_classes_by_scheme.items()}
 
 
@@ -216,14 +216,14 @@ def _bounded(pool: type[Any]) -> type[Any]:
 
 
 class _IdleConnections:
-    """The idle connections of one pool, the last used first. It needs no lock, so it can't be locked after a fork.
+    """The idle connections of one pool, last used first. Without a lock, which could be held at a fork.
 
-    Unlike `queue.LifoQueue` it is never full: urllib3 would log a warning for every connection above the limit.
+    Unlike `queue.LifoQueue` it is never full, because urllib3 would log a warning for each connection above the limit.
     """
 
     def __init__(self, maxsize: int = 0) -> None:
         self._connections: deque[tuple[float, Any]] = deque()
-        # Two processes that use one connection read each other's responses.
+        # After a fork, a child must not use the parent's connections: both would read each other's responses.
         after_fork(self, _IdleConnections.close_all)
 
     def get(self, block: bool = False, timeout: float | None = None) -> Any:
@@ -237,7 +237,7 @@ class _IdleConnections:
             raise queue.Empty from None
 
     def put(self, connection: Any, block: bool = False) -> None:
-        # urllib3 puts None for a connection that it has closed, and when it makes a pool.
+        # urllib3 puts None for each closed connection, and fills a new pool with None.
         if connection is not None:
             self._connections.append((_now(), connection))
             self._sweep()
@@ -246,13 +246,13 @@ class _IdleConnections:
         return len(self._connections)
 
     def close_all(self) -> None:
-        """Close what is idle; in a child process that closes its own copies only, without a word to the service."""
+        """Close idle connections. A forked child closes its descriptors only, which doesn't end the connections."""
         with contextlib.suppress(IndexError):
             while True:
                 self._connections.pop()[1].close()
 
     def _sweep(self) -> None:
-        """Close the connection that was idle for longest, if the service has closed its end, or there are too many."""
+        """Close the connection with the longest idle time, if the service has closed it or there are too many."""
         try:
             since, oldest = self._connections.popleft()
         except IndexError:
@@ -264,7 +264,7 @@ class _IdleConnections:
 
 
 def _now() -> float:
-    # Not the monotonic clock, which stands still while a machine sleeps.
+    # Not CLOCK_MONOTONIC, which doesn't advance while the machine is suspended (clock_gettime(2)).
     return time.time()
 
 
@@ -273,7 +273,7 @@ def _is_fresh(since: float) -> bool:
 
 
 class _BoundedConnection:
-    """A connection whose responses, those of a proxy included, are read until the deadline only."""
+    """A connection that applies the deadline to reads of responses, including those of a proxy."""
 
     class response_class(http.client.HTTPResponse):  # noqa: N801 - http.client's own name
         def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
@@ -283,13 +283,13 @@ class _BoundedConnection:
 
         def begin(self) -> None:
             super().begin()
-            # Here, as urllib3 reads the refusals that it retries after by itself, and the whole of each.
+            # The limit is applied here, because urllib3 itself reads the whole content of responses that it retries.
             limits = _limits.get()
             self._file.in_head = False
             self._file.left = 2 * limits.max_bytes + _MAX_HEAD if 200 <= self.status < 300 else MAX_REFUSAL
 
     def endheaders(self: Any, *args: Any, **kwargs: Any) -> None:
-        # Sends the head, and connects before that, unless urllib3 did: over TLS it always does.
+        # http.client connects here and sends the head. For TLS, urllib3 has connected before.
         if self.sock is None:
             self.connect()
         _limits.get().progress.sent = True
@@ -297,7 +297,7 @@ class _BoundedConnection:
 
 
 class _DialedConnection:
-    """A connection whose name resolution and addresses share one timeout."""
+    """A connection with one timeout for name resolution and all addresses together."""
 
     def _new_conn(self: Any) -> socket.socket:
         until = min(time.monotonic() + self.timeout, _limits.get().deadline)
@@ -316,7 +316,7 @@ class _DialedConnection:
 
 
 class _Readable:
-    """What `http.client` takes for a socket, to make a file of it."""
+    """An object with the socket method that `http.client` needs, `makefile`."""
 
     def __init__(self, sock: Any) -> None:
         self.file = _BoundedFile(sock, _limits.get().deadline)
@@ -326,11 +326,11 @@ class _Readable:
 
 
 class _BoundedFile(io.RawIOBase):
-    """Reads a socket; each wait ends with the deadline, so a slow stream of single bytes does too.
+    """Reads a socket until a deadline, which ends even a slow stream of single bytes.
 
     Attributes:
-        left: How many more bytes may be read.
-        in_head: Whether they are part of the head.
+        left: Number of bytes that may still be read.
+        in_head: Whether the head of the response is being read.
     """
 
     def __init__(self, sock: Any, deadline: float) -> None:

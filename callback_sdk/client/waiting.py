@@ -1,4 +1,4 @@
-"""Polls the state of a task until a condition holds or the time is over."""
+"""Polls the state of a task until a condition holds or a timeout expires."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from callback_sdk.redaction import strip_traceback
 from callback_sdk.transport.retry import is_retryable
 
 Ask = Callable[[float], TaskSnapshot]
-"""Asks the service for the state of a task, until a moment of the monotonic clock."""
+"""Requests the state of a task, with a deadline in seconds of the monotonic clock."""
 
 Show = Callable[[TaskSnapshot, "ServiceError | None"], object]
 """Shows a state, and the error of the last poll."""
@@ -23,19 +23,19 @@ _FIRST_PAUSE = 0.1
 _GROWTH = 1.5
 
 _LAST_REQUEST_TIME = 0.5
-"""Seconds that are left for the last question. The first one may take as long, however short the wait."""
+"""Seconds reserved for the last poll. The first poll may take as long, even if the timeout is shorter."""
 
 _MIN_REQUEST_TIME = 0.05
-"""Seconds that no question is asked in."""
+"""Seconds before the deadline in which no poll is started."""
 
 
 @define(frozen=True, kw_only=True)
 class Waiting:
-    """How to wait.
+    """A wait with polling.
 
     Attributes:
-        end: When to stop, by the monotonic clock.
-        max_interval: Seconds between two questions, at most, unless the service asks for more.
+        end: Deadline, in seconds of the monotonic clock.
+        max_interval: Maximum seconds between two polls, unless a `Retry-After` requests more.
         show: Shows each state.
     """
 
@@ -46,12 +46,12 @@ class Waiting:
     def until(
         self, condition: Callable[[TaskSnapshot], bool], ask: Ask, state: TaskSnapshot
     ) -> tuple[TaskSnapshot, ServiceError | None]:
-        """Ask until a condition holds, or until the time is over.
+        """Poll until a condition holds or the deadline has passed.
 
         Args:
-            condition: What is waited for.
-            ask: Returns a newer state.
-            state: What is known already.
+            condition: The condition.
+            ask: Requests the current state.
+            state: The last known state.
 
         Returns:
             The last state, and the error of the last poll.

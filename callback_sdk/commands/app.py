@@ -14,12 +14,12 @@ from callback_sdk.commands import database, health, outbox, run, serving, target
 from callback_sdk.commands.printing import print_line
 from callback_sdk.text.escaping import escaped
 
-# Its class has another module in each version of Typer, which came to bring a copy of click along.
+# Found by reflection, because newer versions of Typer include a copy of click in other modules.
 _UsageError: Any = typer.BadParameter.__bases__[0]
 
 
 class _Group(TyperGroup):
-    """Commands whose usage errors quote arguments escaped: Typer passes some of what a terminal interprets on."""
+    """Commands with escaped arguments in usage errors. Typer itself doesn't remove all terminal escape sequences."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         with _escaping():
@@ -44,7 +44,7 @@ app = typer.Typer(
     cls=_Group,
     help="Deliver job results to presigned S3 URLs, object stores and webhooks, with retries and receipts.",
     no_args_is_help=True,
-    # A traceback with locals could show a credential.
+    # Tracebacks with local variables could show a credential.
     pretty_exceptions_enable=False,
 )
 app.add_typer(outbox.app)
@@ -91,8 +91,8 @@ def demo(
 ) -> None:
     """Run one real task on local servers, with three callbacks, and show what arrives.
 
-    A presigned PUT and a presigned POST go to an object store, the third callback to a webhook. It leaves no process,
-    file or object behind. With --bucket it uses the credentials boto3 finds.
+    A presigned PUT and a presigned POST go to an object store, the third callback to a webhook. The demo leaves no
+    processes, files or objects behind. With --bucket it uses the credentials boto3 finds.
     """
     from callback_sdk.commands.demo import Place, run
 

@@ -39,8 +39,8 @@ def upgrade(*, config: ServiceConfig) -> None:
 def generate_key() -> None:
     """Print a new encryption key for CALLBACK_SDK_ENCRYPTION_KEYS.
 
-    To rotate keys, put the new one before the old one everywhere, restart all processes, run `callback-sdk db
-    rotate-keys`, and then remove the old one.
+    To rotate keys, put the new key before the old one on all machines, restart all processes, run `callback-sdk db
+    rotate-keys`, and then remove the old key.
     """
     from callback_sdk.service.store import cipher
 

@@ -1,4 +1,4 @@
-"""The main job on local servers: submitted with three callbacks, computed, delivered, read back."""
+"""The command `demo`: submits a task with three callbacks to local servers, and checks the delivered documents."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ _MAX_LIST = 4
 
 @define(frozen=True, kw_only=True)
 class Place:
-    """Where the demo keeps its two objects.
+    """The object store of the demo.
 
     Attributes:
-        bucket: A bucket that exists; None for a store that the demo starts.
-        prefix: What the keys begin with.
-        region: The bucket's region; boto3's own default when None.
-        endpoint_url: An S3-compatible store; AWS when None.
+        bucket: An existing bucket; None to start a local store.
+        prefix: Prefix of the objects' keys.
+        region: Region of the bucket; boto3's default if None.
+        endpoint_url: URL of an S3-compatible store; AWS if None.
     """
 
     bucket: str | None = None
@@ -66,13 +66,13 @@ class _DemoBucket:
 
 @define(frozen=True, kw_only=True)
 class Arrival:
-    """A document where it arrived.
+    """A delivered document.
 
     Attributes:
-        where: Said to people.
-        body: Its bytes.
-        wanted: What went with it and had to be kept.
-        found: What was kept.
+        where: Description of the target.
+        body: Bytes of the document.
+        wanted: Metadata of the request that the store has to keep.
+        found: Metadata of the stored object.
     """
 
     where: str
@@ -82,14 +82,14 @@ class Arrival:
 
 
 def run(place: Place, engine: str = "embedded") -> None:
-    """Run the demo and print what it does.
+    """Run the demo, and print its steps.
 
     Args:
-        place: Where its objects go.
-        engine: `"embedded"`, or `"celery"` for a worker, a message broker and a database server of its own.
+        place: The object store.
+        engine: `"embedded"`, or `"celery"` to start a worker, a message broker and a database server too.
 
     Raises:
-        CallbackSDKError: A server didn't start, a document didn't arrive, or one that did is not right.
+        CallbackSDKError: A server didn't start, or a document didn't arrive or is wrong.
     """
     console = _console()
     temperatures = _temperatures()
@@ -98,7 +98,7 @@ def run(place: Place, engine: str = "embedded") -> None:
         store = _store(place, stack, console)
         webhook = stack.enter_context(WebhookReceiver(path="/done"))
         service = _service(store, engine, stack, console)
-        # The environment may hold settings for another service.
+        # The environment may contain settings for another service.
         with Client(service.url, token=service.token, config=ClientConfig.from_environ({})) as client:
             arrivals, receipts = _hand_over(client, store, webhook, temperatures, console)
     for number, arrival in enumerate(arrivals, 1):
@@ -107,10 +107,10 @@ def run(place: Place, engine: str = "embedded") -> None:
 
 
 def check(arrivals: Sequence[Arrival], job_id: str) -> None:
-    """Hold each document to its promises.
+    """Check the delivered documents.
 
     Raises:
-        CallbackSDKError: One has other members, isn't a success, or lacks its metadata, or two differ.
+        CallbackSDKError: A document has wrong members, isn't a success or lacks metadata, or the results differ.
     """
     documents = [_parsed(arrival) for arrival in arrivals]
     for arrival, document in zip(arrivals, documents, strict=True):
@@ -125,7 +125,7 @@ def check(arrivals: Sequence[Arrival], job_id: str) -> None:
 
 
 def shortened(value: Any) -> Any:
-    """Return a copy for reading in which long lists name only how many more there are; it stays JSON."""
+    """Return a copy for display, in which the end of long lists is replaced by the number of further items."""
     if isinstance(value, Mapping):
         return {name: shortened(member) for name, member in value.items()}
     if isinstance(value, list):
@@ -163,7 +163,7 @@ def _hand_over(
 
 
 def _follow(task: Task, console: Console) -> None:
-    """Show the progress until the result is with all three targets."""
+    """Show the progress until the result is delivered to all targets."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
@@ -172,7 +172,7 @@ def _follow(task: Task, console: Console) -> None:
         bar = progress.add_task("computing", total=1.0)
         while not _is_over(task):
             if time.monotonic() > end:
-                raise CallbackSDKError(f"Job {task.job_id} is not delivered after {_TIMEOUT.total_seconds():g} s.")
+                raise CallbackSDKError(f"Task {task.job_id} was not delivered within {_TIMEOUT.total_seconds():g} s.")
             time.sleep(0.1)
             task.refresh()
             progress.update(bar, **_progress(task))
@@ -185,7 +185,7 @@ def _is_over(task: Task) -> bool:
         raise CallbackSDKError(f"Job {task.job_id} failed: {task.error}")
     for delivery in task.deliveries:
         if delivery.status == "dead":
-            raise CallbackSDKError(f"{delivery.url} does not take the result: {delivery.error}")
+            raise CallbackSDKError(f"The delivery to {delivery.url} failed: {delivery.error}")
     return bool(task.success) and all(delivery.status == "delivered" for delivery in task.deliveries)
 
 
@@ -225,7 +225,7 @@ def _service(store: _DemoBucket, engine: str, stack: ExitStack, console: Console
     service = LocalService(
         _REGISTRY,
         storage_endpoints=[store.endpoint] if store.endpoint else [],
-        # Its targets are its own, wherever the bucket is.
+        # SSRF protection is off for the loopback network, on which the demo's own servers listen.
         allow_networks=("0.0.0.0/0:*", "[::/0]:*"),
         database=database,
         broker=broker,
@@ -237,7 +237,7 @@ def _broker(stack: ExitStack, console: Console) -> str:
     if shutil.which("rabbitmq-server"):
         console.print("Starting a message broker (RabbitMQ) …")
         return stack.enter_context(RabbitMQ()).url
-    console.print("Starting a message broker (Valkey; there is no rabbitmq-server here) …")
+    console.print("Starting a message broker (Valkey, because rabbitmq-server is not installed) …")
     return stack.enter_context(Valkey()).url
 
 
@@ -288,7 +288,7 @@ def _parsed(arrival: Arrival) -> dict[str, Any]:
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise CallbackSDKError(f"{arrival.where}: what arrived is no JSON object.")
+        raise CallbackSDKError(f"{arrival.where}: the document is not a JSON object.")
     return document
 
 
@@ -297,12 +297,12 @@ def _console() -> Console:
         from rich.console import Console
     except ModuleNotFoundError as error:
         raise MissingExtraError("rich", extra="demo") from error
-    # A pipe has no width, and rich would fold the table for 80 columns.
+    # A pipe has no width, and rich would wrap the table at 80 columns.
     return Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False, emoji=False)
 
 
 def _temperatures() -> pandas.DataFrame:
-    """Read a year of hourly temperatures in Seattle, which the package vega_datasets brings along."""
+    """Read a year of hourly temperatures in Seattle from the package vega_datasets."""
     try:
         import pandas as pd
         import pyarrow  # noqa: F401
@@ -315,7 +315,7 @@ def _temperatures() -> pandas.DataFrame:
 
 
 def _keep_loopback_from_proxies() -> None:
-    """Let no proxy of the environment come between the demo and its own servers."""
+    """Exclude loopback addresses from the proxies of the environment, because the demo's servers listen there."""
     for name in ("NO_PROXY", "no_proxy"):
         hosts = [host for host in os.environ.get(name, "").split(",") if host]
         os.environ[name] = ",".join([*hosts, "127.0.0.1"])
@@ -323,7 +323,7 @@ def _keep_loopback_from_proxies() -> None:
 
 @contextlib.contextmanager
 def _storage_errors(bucket: str) -> Iterator[None]:
-    """Say what a bucket's store answered, and what to do, in place of boto3's own error."""
+    """Convert errors of boto3 to errors with a hint."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -331,13 +331,13 @@ def _storage_errors(bucket: str) -> Iterator[None]:
     except (BotoCoreError, ClientError) as error:
         raise ConfigurationError(
             f"Bucket {bucket!r} can't be used: {str(error).rstrip('.')}.",
-            hint="Check its name, --region, --endpoint-url, and the credentials that boto3 finds.",
+            hint="Check the bucket's name, --region, --endpoint-url, and the credentials that boto3 finds.",
         ) from error
 
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind the stack, so that everything that was started is stopped."""
+    """Exit by an exception at SIGTERM and SIGHUP, so that all started servers are stopped."""
     numbers = (signal.SIGTERM, signal.SIGHUP)
     previous = [signal.signal(number, _exit) for number in numbers]
     try:

@@ -13,7 +13,7 @@ from callback_sdk.commands.printing import print_line
 from callback_sdk.errors import ConfigurationError, ServiceConnectionError
 
 _TIMEOUT = 10.0
-"""Seconds that a response may take."""
+"""Timeout of the request, in seconds."""
 
 
 def health(
@@ -23,7 +23,7 @@ def health(
         typer.Option(
             min=1,
             max=65535,
-            help="Port on this machine. Without it: CALLBACK_SDK_METRICS_PORT (worker), else CALLBACK_SDK_PORT.",
+            help="Port on this machine. Default: CALLBACK_SDK_METRICS_PORT (worker), otherwise CALLBACK_SDK_PORT.",
             show_default=False,
         ),
     ] = None,
@@ -41,10 +41,10 @@ def health(
 
 
 def _ask(host: str, port: int) -> tuple[int, str]:
-    """Return the status of `/readyz`, and what is wrong."""
+    """Request `/readyz`, and return the status and the error."""
     if not port:
-        raise ConfigurationError("There is no port to ask.", hint="Give --port, or set CALLBACK_SDK_PORT.")
-    # What listens at every address is asked here. http.client knows no proxy.
+        raise ConfigurationError("No port is configured.", hint="Give --port, or set CALLBACK_SDK_PORT.")
+    # A server that listens on all addresses is requested at the loopback address. http.client uses no proxy.
     here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     connection = http.client.HTTPConnection(here, port, timeout=_TIMEOUT)
     try:
@@ -53,7 +53,8 @@ def _ask(host: str, port: int) -> tuple[int, str]:
         body = answer.read(65536)
     except (OSError, http.client.HTTPException) as error:
         raise ServiceConnectionError(
-            f"Nobody answers at {here}:{port}: {error}.", hint="See that it runs, and that the port is its own."
+            f"No response from {here}:{port}: {error}.",
+            hint="Check that the service or worker is running, and that the port is correct.",
         ) from None
     finally:
         connection.close()
@@ -62,6 +63,6 @@ def _ask(host: str, port: int) -> tuple[int, str]:
 
 def _reason(body: bytes) -> str:
     try:
-        return str(json.loads(body).get("error", "it gave no reason."))
+        return str(json.loads(body).get("error", "no reason given."))
     except (ValueError, AttributeError):
-        return "it gave no reason."
+        return "no reason given."

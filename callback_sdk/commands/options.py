@@ -1,4 +1,4 @@
-"""Options that commands share, and the settings that they make together with the environment."""
+"""Options of commands that correspond to settings."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ RegistryName = Annotated[
 AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 STORAGE = (DATA_DIR, DATABASE)
-"""The settings of the commands that open a service's database."""
+"""Settings of the commands that open a service's database."""
 
 
 def takes_settings(
     *options: Setting, read: Callable[[Mapping[str, str]], Any] | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command an option for each of these settings; the command gets all settings as its argument `config`.
+    """Add an option for each of these settings to a command, which receives all settings as the argument `config`.
 
-    Options have precedence over environment variables. A command with an argument `given` gets the texts of the options
-    that were given there, by the variables that mean the same.
+    Options have precedence over environment variables. A command with an argument `given` receives the texts of the
+    options on the command line there, by the names of the corresponding environment variables.
 
     Args:
         options: The settings.
-        read: Makes `config` of these texts and the environment; `settings` unless given.
+        read: Creates `config` from these texts and the environment.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -59,22 +59,22 @@ def takes_settings(
 
 
 def settings(given: Mapping[str, str] | None = None) -> ServiceConfig:
-    """Return the settings of the environment, with some variables in place of the environment's own."""
-    # Here and not above: it loads boto3.
+    """Return the service's settings from the environment, with some variables overridden."""
+    # Imported here, because the module imports boto3.
     from callback_sdk.config.service import ServiceConfig
 
     return ServiceConfig.from_environ({**os.environ, **(given or {})})
 
 
 def writer_settings(given: Mapping[str, str]) -> WriterConfig:
-    """Return the settings of `ResultsWriter`, likewise."""
+    """Return the settings of `ResultsWriter` from the environment, with some variables overridden."""
     from callback_sdk.config.storage import WriterConfig
 
     return WriterConfig.from_environ({**os.environ, **given})
 
 
 def option_of(setting: Setting) -> Any:
-    """Return the annotation of a command's parameter that is a setting's option."""
+    """Return the annotation of the command parameter for a setting."""
     return Annotated[
         list[str] | None if setting.repeatable else str | None,
         typer.Option(
@@ -88,10 +88,10 @@ def option_of(setting: Setting) -> Any:
 
 
 def duration(text: str, option: str) -> timedelta:
-    """Read an option's duration.
+    """Parse the duration of an option.
 
     Raises:
-        typer.BadParameter: It is not a number with a unit.
+        typer.BadParameter: The text is not a number with a unit.
     """
     from callback_sdk.parsing import DURATION_FORMAT, parse_duration
 
@@ -102,16 +102,16 @@ def duration(text: str, option: str) -> timedelta:
 
 
 def _is_given(setting: Setting, context: typer.Context) -> bool:
-    """Tell whether an option is on the command line: what came from its variable is read with the environment."""
+    """Return whether an option is on the command line. Values of environment variables are read elsewhere."""
     source = context.get_parameter_source(setting.attribute)
     return source is not None and source.name == "COMMANDLINE"
 
 
 def _text(value: Any, setting: Setting) -> str:
-    """Return an option's text as its variable would have it.
+    """Return the value of an option in the form of its environment variable.
 
     Raises:
-        typer.BadParameter: The setting doesn't take it.
+        typer.BadParameter: The value is invalid for the setting.
     """
     text = " ".join(value) if setting.repeatable else str(value)
     try:
@@ -123,13 +123,13 @@ def _text(value: Any, setting: Setting) -> str:
 
 
 def _set_signature(call: Callable[..., None], command: Callable[..., None], options: tuple[Setting, ...]) -> None:
-    """Tell Typer the parameters of a decorated command: its own ones, and one for each option."""
+    """Set the signature that Typer reads: the parameters of the command, and one parameter per option."""
     parameters = [
         parameter
         for parameter in inspect.signature(command).parameters.values()
         if parameter.name not in ("config", "given")
     ]
-    # Only their annotations can be evaluated here: those of the others are imported for type checkers alone.
+    # Only the annotations of these can be evaluated here; the types of the others are imported for type checkers only.
     own = SimpleNamespace(__annotations__={parameter.name: parameter.annotation for parameter in parameters})
     hints = get_type_hints(own, globalns=command.__globals__, include_extras=True)
     keyword = inspect.Parameter.KEYWORD_ONLY

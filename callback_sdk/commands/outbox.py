@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from callback_sdk.writer import ResultsWriter
 
 EXIT_DEAD = 3
-"""Deliveries are dead."""
+"""Exit code if deliveries are dead."""
 
 app = typer.Typer(
     name="outbox",
     help="""Send and manage results stored by `Outbox.write`.
 
     Exit codes: 0 success, 1 an error, 2 wrong usage, 3 deliveries are dead (`run --until-empty` and `list --status
-    dead`), 130 Ctrl-C. The output holds no credential; the file does.""",
+    dead`), 130 Ctrl-C. The output contains no credentials, but the outbox's file does.""",
     no_args_is_help=True,
 )
 
@@ -39,9 +39,9 @@ def run(
     path: Where,
     *,
     until_empty: Annotated[
-        bool, typer.Option("--until-empty", help="Exit when nothing is pending; with code 3 when a delivery is dead.")
+        bool, typer.Option("--until-empty", help="Exit when nothing is pending; with code 3 if a delivery is dead.")
     ] = False,
-    create: Annotated[bool, typer.Option("--create", help="Create the outbox if it is missing.")] = False,
+    create: Annotated[bool, typer.Option("--create", help="Create the outbox if it doesn't exist.")] = False,
     config: WriterConfig,
     block_private_networks: Annotated[
         bool, typer.Option("--block-private-networks", help="SSRF protection: reject targets at private addresses.")
@@ -50,7 +50,7 @@ def run(
         list[str] | None,
         typer.Option(
             metavar="CIDR[:PORT]",
-            help="With --block-private-networks: a network that is allowed. Repeatable.",
+            help="With --block-private-networks: allow this network. Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -58,7 +58,7 @@ def run(
         list[str] | None,
         typer.Option(
             metavar="HOST[:PORT]",
-            help="With --block-private-networks: a host that is allowed. Repeatable.",
+            help="With --block-private-networks: allow this host. Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -132,7 +132,7 @@ def redeliver(
     *,
     everything: Annotated[bool, typer.Option("--all", help="All deliveries that are dead or pending.")] = False,
 ) -> None:
-    """Make dead or pending deliveries due now; `run` sends them. A dead one gets all its retries again."""
+    """Make dead or pending deliveries due now; `run` sends them. The retry schedule of dead ones starts again."""
     if bool(ids) == everything:
         raise typer.BadParameter("Give the ids of deliveries, or --all.", param_hint="ID")
     with _open(path) as outbox:
@@ -160,7 +160,7 @@ def _writer(config: WriterConfig, guarded: bool, networks: list[str] | None, hos
     from callback_sdk.writer import ResultsWriter
 
     if (networks or hosts) and not guarded:
-        raise typer.BadParameter("Give --block-private-networks, too.", param_hint="--allow-network, --allow-host")
+        raise typer.BadParameter("Give --block-private-networks too.", param_hint="--allow-network, --allow-host")
     return ResultsWriter(
         storage_endpoints=config.storage_endpoints,
         webhook_secrets=config.webhook_secrets,

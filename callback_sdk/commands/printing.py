@@ -1,7 +1,7 @@
-"""How commands print: lines and tables for people, JSON for programs.
+"""Output of commands: lines and tables for people, JSON for programs.
 
-Nothing else in `commands` writes to the terminal. What is printed may come from others: servers, algorithms, the
-service. It is escaped here.
+All commands print with these functions. The text may come from servers, algorithms and the service, so terminal escape
+sequences are escaped here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def print_json(value: Any) -> None:
 
 
 def print_document(document: bytes) -> None:
-    """Print a JSON document as it is, but for characters that a terminal would obey, which JSON can escape."""
+    """Print a JSON document unchanged, except for control characters of terminals, which are escaped as JSON."""
     typer.echo(escaped_json(document.decode()))
 
 
@@ -34,29 +34,29 @@ def print_line(text: str, *, err: bool = False) -> None:
     """Print one line.
 
     Args:
-        text: What it says.
-        err: Whether it goes to standard error.
+        text: The text.
+        err: Whether to print to standard error.
     """
     typer.echo(escaped(text), err=err)
 
 
 def print_error(error: object) -> None:
-    """Print an error's text, which may have several lines."""
+    """Print the text of an error, which may have several lines."""
     typer.echo(escaped(f"Error: {error}", lines=True), err=True)
 
 
 def print_text(text: str, *, err: bool = False) -> None:
-    """Print a text of several lines that ends as it does.
+    """Print a text of several lines, such as the output of an algorithm, without adding a newline.
 
     Args:
-        text: What an algorithm has printed, for one.
-        err: Whether it goes to standard error.
+        text: The text.
+        err: Whether to print to standard error.
     """
     typer.echo(escaped(text, lines=True), err=err, nl=False)
 
 
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows below their heads, or without heads when there are none."""
+    """Print a table. `heads` are omitted if they are empty."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -64,20 +64,20 @@ def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     table = Table(*heads, box=None, pad_edge=False, show_header=bool(heads))
     for row in rows:
         table.add_row(*(Text(escaped(cell), overflow="fold") for cell in row))
-    # A pipe has no width to fit into.
+    # The output to a pipe isn't wrapped.
     Console(width=None if sys.stdout.isatty() else 10_000, highlight=False).print(table)
 
 
 def moment(at: datetime | None) -> str:
-    """Return a time as tables show it."""
+    """Format a time for a table."""
     return "" if at is None else at.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def proof(receipt: Receipt | None) -> str:
-    """Return what a table shows of a receipt."""
+    """Format a receipt for a table."""
     return "" if receipt is None else f"{receipt.status}, {receipt.size} bytes, sha256 {receipt.sha256[:12]}"
 
 
 def one_line(text: str) -> str:
-    """Return a text of several lines as one."""
+    """Join the lines of a text."""
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""The command `run`: try an algorithm without any service."""
+"""The command `run`: runs an algorithm without a service."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from callback_sdk.service.algorithms.registry import AlgorithmVersion
 
 EXIT_FAILED = 3
-"""The algorithm failed."""
+"""Exit code if the algorithm failed."""
 
 _POLL_INTERVAL = 0.2
-"""Seconds between looks at the progress."""
+"""Seconds between updates of the progress bar."""
 
 
 @takes_settings(PASS_ENV, MEMORY_LIMIT)
@@ -58,7 +58,7 @@ def run(
     limit, and the environment variables that a service passes on; nothing is stored or delivered. Exit codes: 0
     success; 1 an error, such as invalid features; 2 wrong usage; 3 the algorithm failed; 130 Ctrl-C, which stops it.
     """
-    # Here and not above, so that the help is there at once.
+    # Imported here, so that --help is fast.
     from callback_sdk.service.algorithms import features as tables
     from callback_sdk.service.algorithms.registry import load
     from callback_sdk.service.server import default_processes
@@ -68,9 +68,9 @@ def run(
     from callback_sdk.service.work.process import ChildProcess, StopSignal
 
     if export is not None and not fit:
-        raise typer.BadParameter("Goes with --fit only.", param_hint="--export")
+        raise typer.BadParameter("Give --fit too.", param_hint="--export")
     if model is not None:
-        # A name that is wrong had better be noticed now.
+        # Checked now, so that a wrong path fails before the training.
         model.open("rb").close()
     found = load(registry).get(algorithm, version)
     limit = limit_of(found.memory_limit, default_limit(config.memory_limit, config.processes or default_processes()))
@@ -102,7 +102,7 @@ def run(
         with _progress_shown(found, spec.progress):
             outcome = child.run(spec, timeout=found.timeout, stop=StopSignal())
         failure = outcome.failure(timeout=found.timeout, memory_limit=limit)
-        # Its traceback is in there too.
+        # The output includes the traceback.
         print_text(read_tail(spec.output).decode(errors="replace"), err=True)
         if failure is not None:
             print_error(failure)
@@ -116,7 +116,7 @@ def _export(model: Path, export: Path) -> None:
     from callback_sdk.errors import AlgorithmError
 
     if not model.exists():
-        raise AlgorithmError("The training saved no model.", hint="Call context.save_model(...) in it.")
+        raise AlgorithmError("The training saved no model.", hint="Call context.save_model(...) in the training.")
     shutil.copyfile(model, export)
 
 
@@ -128,13 +128,13 @@ def _parameters(path: Path | None) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise typer.BadParameter(f"{path} holds no JSON object.", param_hint="--parameters")
+        raise typer.BadParameter(f"{path} is not a JSON object.", param_hint="--parameters")
     return found
 
 
 @contextlib.contextmanager
 def _progress_shown(algorithm: AlgorithmVersion, path: Path) -> Iterator[None]:
-    """Show how far the algorithm is while the block lasts, where somebody is there to see it."""
+    """Show a progress bar while the block runs, if standard error is a terminal."""
     from callback_sdk.client.progress import ProgressBar
     from callback_sdk.service.files import read_progress
 

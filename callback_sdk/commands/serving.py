@@ -27,7 +27,7 @@ EXIT_UNAVAILABLE = 75
 
 @contextmanager
 def exit_codes() -> Iterator[None]:
-    """Turn what keeps a process from starting into one line, and a code that tells a wrong setting from an outage."""
+    """Print errors at the start in one line, and exit with a code that distinguishes wrong settings from outages."""
     _check_platform()
     try:
         with _terminated():
@@ -36,7 +36,7 @@ def exit_codes() -> Iterator[None]:
         print_error(error)
         raise typer.Exit(_exit_code(error)) from None
     except KeyboardInterrupt:
-        # Stopped while it started.
+        # Stopped during the start.
         raise typer.Exit from None
     except OSError as error:
         from callback_sdk.service.supervision.shortages import is_passing
@@ -48,11 +48,11 @@ def exit_codes() -> Iterator[None]:
 def _check_platform() -> None:
     """Exit on systems without the interfaces by which the service limits and supervises its processes."""
     if sys.platform != "linux":
-        # Nothing of the service is imported, as it may not be importable here.
+        # Checked before the service is imported, because the import may fail on this system.
         print_error(
             ConfigurationError(
-                f"The service runs on Linux only, and this is {sys.platform}: it needs fcntl, prctl and /proc.",
-                hint="Run it in a container or on a Linux machine. Client, writer, signer and outbox work here.",
+                f"The service runs on Linux only, not on {sys.platform}: it needs fcntl, prctl and /proc.",
+                hint="Run it in a container or on a Linux machine. Client, writer, signer and outbox work here too.",
             )
         )
         raise typer.Exit(EXIT_SETTING)
@@ -60,7 +60,7 @@ def _check_platform() -> None:
 
 @contextmanager
 def _terminated() -> Iterator[None]:
-    """Let SIGTERM end a start as Ctrl-C does. Once it has started, the service or worker takes both itself."""
+    """Handle SIGTERM like Ctrl-C during the start. After that the service or worker installs its own handlers."""
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
@@ -73,7 +73,7 @@ def _terminated() -> Iterator[None]:
 
 def _exit_code(error: CallbackSDKError) -> int:
     if isinstance(error, MissingExtraError):
-        # What is missing may be what the imports below need.
+        # Decided first, because the imports below may need the missing extra.
         return EXIT_SETTING
     from callback_sdk.service.engines import BrokerRefusedError, EngineError
     from callback_sdk.service.store import StoreRefusedError, StoreUnavailableError
@@ -122,14 +122,14 @@ _WORKER_SETTINGS = (
     settings.TRUSTED_PROXIES,
 )
 def serve(registry: RegistryName, *, config: ServiceConfig) -> None:
-    """Run the service: accept tasks over the REST API, run them, deliver their results.
+    """Run the service: accept tasks over the REST API, run them, and deliver their results.
 
     The first start creates the user `admin` and writes an API token into the file `token` of the data directory;
-    `callback-sdk users` adds users. SSRF protection is on: callbacks may reach public addresses only, and what
-    --allow-network and --allow-host add. With --engine celery, `callback-sdk worker` runs the tasks, here and on other
-    machines.
+    `callback-sdk users` adds users. SSRF protection is on: callbacks may only reach public addresses, and the networks
+    and hosts of --allow-network and --allow-host. With --engine celery, `callback-sdk worker` runs the tasks, on this
+    and other machines.
     """
-    # Here and not above, so that the help needs none of it.
+    # Imported here, so that --help needs none of the extras.
     from callback_sdk.service.logs import log_to_stderr
     from callback_sdk.service.server import serve as run_service
     from callback_sdk.service.work.isolation import forbid_inspection
@@ -157,10 +157,10 @@ def worker(
 ) -> None:
     """Run tasks for a service with --engine celery, and deliver their results; on any number of machines.
 
-    Registry, database, broker, blob storage, encryption keys and webhook secrets must be the service's own. On another
-    machine CALLBACK_SDK_ENCRYPTION_KEYS has the keys, from the file `keys` of the service's data directory. --host is
-    the address of --metrics-port. SIGTERM stops the worker after the shutdown timeout. It exits with code 78 when a
-    setting is wrong, and with 75 when it could not start within the startup timeout.
+    Registry, database, broker, blob storage, encryption keys and webhook secrets must be the same as the service's. On
+    another machine, set CALLBACK_SDK_ENCRYPTION_KEYS to the keys in the file `keys` of the service's data directory.
+    --host is the address of --metrics-port. SIGTERM stops the worker after the shutdown timeout. The exit code is 78 if
+    a setting is wrong, and 75 if the worker could not start within the startup timeout.
     """
     from callback_sdk.service.algorithms.registry import load
     from callback_sdk.service.engines.celery import needed
@@ -173,7 +173,7 @@ def worker(
 
     forbid_inspection()
     log_to_stderr(config.log_format)
-    # A wrong setting is reported once, and not by each process.
+    # Validated here, so that a wrong setting is reported once and not by each process.
     needed(config.broker)
     names = chosen(load(registry), algorithm or ())
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Opens what a service has in its data directory and its database, for the commands that look after it."""
+"""Opens the data directory and the database of a service, for the commands `db` and `users`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def find_places(config: ServiceConfig, *, make: bool = False) -> StorageLocations:
-    """Return where a service keeps what; unless it is to be made, there must be something already."""
+    """Return the storage locations of a service. The data directory must exist unless `make` is true."""
     from callback_sdk.errors import ConfigurationError
     from callback_sdk.service.files import make_data_folder
     from callback_sdk.service.runtime import StorageLocations
@@ -28,24 +28,24 @@ def find_places(config: ServiceConfig, *, make: bool = False) -> StorageLocation
         make_data_folder(folder)
     elif config.database is None and not (folder / "store.sqlite3").is_file():
         raise ConfigurationError(
-            f"There is no database of a service in the directory {config.data_dir}.",
-            hint="Name its directory with --data-dir, or the database with --database URL; callback-sdk db upgrade "
-            "creates one.",
+            f"The directory {config.data_dir} has no database of a service.",
+            hint="Give the service's data directory with --data-dir, or its database with --database URL; "
+            "callback-sdk db upgrade creates a database.",
         )
     elif config.database is not None and not config.encryption_keys and not (folder / "keys").is_file():
         raise ConfigurationError(
-            f"There are no encryption keys in the directory {config.data_dir}.",
-            hint="Name the service's data directory with --data-dir, or give CALLBACK_SDK_ENCRYPTION_KEYS its keys.",
+            f"The directory {config.data_dir} has no encryption keys.",
+            hint="Give the service's data directory with --data-dir, or set CALLBACK_SDK_ENCRYPTION_KEYS to its keys.",
         )
     return StorageLocations.of(config, folder)
 
 
 @contextmanager
 def no_service(folder: Path) -> Iterator[None]:
-    """Keep services off a data directory; several commands may do so at once.
+    """Lock a data directory against services, with a lock that several commands can hold at once.
 
     Raises:
-        ConfigurationError: One is there already.
+        ConfigurationError: A service uses the directory.
     """
     from callback_sdk.errors import ConfigurationError
 
@@ -54,7 +54,7 @@ def no_service(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigurationError(
-                f"A service uses the data directory {folder}.", hint="Stop it, and run the command again."
+                f"A service uses the data directory {folder}.", hint="Stop the service, and run the command again."
             ) from None
         yield
 

@@ -1,4 +1,4 @@
-"""The commands that talk to a service: `submit`, `tasks`, `deliveries`, `redeliver` and `cancel`."""
+"""The commands of the client: `submit`, `tasks`, `deliveries`, `redeliver` and `cancel`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 EXIT_ERROR = 1
 EXIT_FAILED = 3
-"""The task failed, or a delivery of it is dead."""
+"""Exit code if the task failed, or a delivery of its result is dead."""
 
 _STATUSES: dict[str, TaskFilter] = {
     "pending": "Pending",
@@ -53,7 +53,7 @@ TokenFile = Annotated[
     typer.Option(
         "--token-file",
         metavar="FILE",
-        help="File with the token. Without it: CALLBACK_SDK_TOKEN, or CALLBACK_SDK_USERNAME and CALLBACK_SDK_PASSWORD.",
+        help="File with the token. Default: CALLBACK_SDK_TOKEN, or CALLBACK_SDK_USERNAME and CALLBACK_SDK_PASSWORD.",
         show_default=False,
     ),
 ]
@@ -122,7 +122,7 @@ def submit(
     targets = Secret(list(callback or ()))
     del callback
     if context.args or "://" in features:
-        # It may well be a signed URL, so it is not repeated.
+        # The argument is probably a signed URL, so it isn't printed.
         raise typer.BadParameter("Give one file. Name the target with --callback URL.", param_hint="FEATURES")
     max_wait = duration(timeout, "--timeout")
     if callbacks_file is not None:
@@ -141,7 +141,7 @@ def submit(
         if not as_json:
             print_line(task.job_id)
         elif wait:
-            # On standard error, so that it is known even if the waiting ends early.
+            # Printed to standard error before waiting, so that the id is known even if the wait is interrupted.
             print_line(task.job_id, err=True)
         if wait:
             task.wait(max_wait)
@@ -173,14 +173,16 @@ def tasks(
     url: Url = None,
     token_file: TokenFile = None,
 ) -> None:
-    """List your tasks, newest first, or show one. With --json, a single task includes its results.
+    """List your tasks, newest first, or show one task. With --json, a single task includes its results.
 
     Exit codes: 0 success; 1 an error, such as an unknown task; 2 wrong usage.
     """
     if job_id is not None and (status or algorithm):
-        raise typer.BadParameter("These options list tasks: leave out JOB_ID.", param_hint="--status, --algorithm")
+        raise typer.BadParameter(
+            "These options select tasks for a list: omit JOB_ID.", param_hint="--status, --algorithm"
+        )
     if logs and (job_id is None or as_json):
-        raise typer.BadParameter("Give a JOB_ID, and leave out --json.", param_hint="--logs")
+        raise typer.BadParameter("Give a JOB_ID, and omit --json.", param_hint="--logs")
     wanted = None if status is None else _STATUSES.get(status.lower().replace("-", " "))
     if status is not None and wanted is None:
         raise typer.BadParameter(
@@ -249,7 +251,7 @@ def cancel(
 ) -> None:
     """Cancel tasks, including running ones. A "Canceled" result is delivered to their targets.
 
-    Exit codes: 0 success; 1 if one of them has ended or is unknown; 2 wrong usage.
+    Exit codes: 0 success; 1 if a task has already ended or is unknown; 2 wrong usage.
     """
     with _client(url, token_file) as client:
         stopped = [_cancel(client, job_id) for job_id in job_ids]
@@ -259,7 +261,7 @@ def cancel(
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to an app."""
-    # What is too much is refused by `submit` itself, because Typer would print it.
+    # `submit` itself rejects extra arguments, because Typer would print them, and they may be credentials.
     app.command(context_settings={"allow_extra_args": True})(submit)
     for command in (tasks, deliveries, redeliver, cancel):
         app.command()(command)
@@ -269,14 +271,14 @@ def _client(url: str | None, token_file: Path | None) -> Client:
     from callback_sdk.client import Client
     from callback_sdk.redaction import Secret
 
-    # A token has no other characters; what else is in the file gets the client's own error.
+    # Tokens are ASCII. For other content the client raises its own error.
     token = None if token_file is None else Secret(token_file.read_bytes().decode("ascii", "replace").strip())
     return Client(url, token=token)
 
 
 @contextlib.contextmanager
 def _own_words() -> Iterator[None]:
-    """Let errors and Ctrl-C say how to come back by the command line, and not in Python."""
+    """Replace Python calls in the hints of errors and Ctrl-C by commands."""
     from callback_sdk.errors import CallbackSDKError
 
     try:
@@ -300,7 +302,7 @@ def _cancel(client: Client, job_id: str) -> bool:
     try:
         client.cancel_task(job_id)
     except (ConflictError, NotFoundError) as error:
-        # The next one may go better; after any other error it would not.
+        # The other tasks may still be canceled. After any other error they couldn't be.
         print_error(error)
         return False
     print_line(f"{job_id} is canceled.")
@@ -316,13 +318,13 @@ def _callbacks(path: Path) -> Secret[list[Any]]:
         found = Secret(json.loads(path.read_bytes()))
     if not isinstance(found.reveal(), list):
         raise CallbackParamError(
-            f"{path} holds no JSON list of callbacks.", hint='Write [{"url": "https://...", "param": {}}, ...].'
+            f"{path} is not a JSON list of callbacks.", hint='Write [{"url": "https://...", "param": {}}, ...].'
         )
     return found
 
 
 def _end(task: Task) -> None:
-    """End with what became of a task."""
+    """Exit with a code for the outcome of a task."""
     from callback_sdk.errors import TaskFailedError
 
     try:

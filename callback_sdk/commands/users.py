@@ -1,4 +1,4 @@
-"""The commands of `callback-sdk users`: who may use a service."""
+"""The commands of `callback-sdk users`: users and API tokens of a service."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def create_token(
             _record(config, "tokens-revoked", user.name)
             if user.user_id == FIRST_USER:
                 print_line(
-                    "The token in the file token of the data directory is revoked, too: write the new one there.",
+                    "The token in the file token of the data directory is revoked too: write the new token to it.",
                     err=True,
                 )
         token = new_api_token()
@@ -135,7 +135,7 @@ def create_token(
 
 
 def _record(config: ServiceConfig, action: Action, user: str) -> None:
-    """Write to the audit log, on standard error as the service does."""
+    """Write a record to the audit log, which is on standard error like the service's."""
     from callback_sdk.service.access import audit
     from callback_sdk.service.logs import log_to_stderr
 

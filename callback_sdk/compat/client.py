@@ -59,29 +59,29 @@ class PlatformClient(Client):
             self._connection.use(RefreshableToken(token_refresh, config.token))
 
     def fail_on_error(self, option: bool | str = True) -> None:
-        """Choose what a failed call does: raise, or return False and set `last_error`.
+        """Set whether a failed call raises, or returns False and sets `last_error`.
 
         It applies to the client's tasks and algorithms too.
 
         Args:
-            option: True to raise; the environment's words, such as `"false"` and `"on"`, are accepted.
+            option: True to raise. Texts such as `"false"` and `"on"` are accepted, as in environment variables.
 
         Raises:
-            ConfigurationError: It is neither.
+            ConfigurationError: The option is not a boolean.
         """
         try:
             self._failures.raises = option if isinstance(option, bool) else parse_bool(str(option))
         except ValueError:
-            raise ConfigurationError(f"fail_on_error takes no {option!r}.", hint="Give True or False.") from None
+            raise ConfigurationError(f"fail_on_error doesn't accept {option!r}.", hint="Give True or False.") from None
 
     @property
     def last_error(self) -> LastError | None:
-        """Why this thread's last call returned False; None when it didn't."""
+        """The error for which this thread's last call returned False; None if it succeeded."""
         error = self._failures.last
         return None if error is None else LastError(error)
 
     def generate_token(self, username: str, password: str | Secret[str]) -> bool:
-        """Log in and use the new token from now on; return True.
+        """Log in, use the new token for further requests, and return True.
 
         Raises:
             AuthenticationError: The service rejects the user name or the password.
@@ -92,13 +92,13 @@ class PlatformClient(Client):
         return True
 
     def generate_token_from_refresh_token(self, refresh_token: str | Secret[str] | None = None) -> bool:
-        """Exchange a refresh token for a token, use it from now on, and return True.
+        """Exchange a refresh token for a token, use it for further requests, and return True.
 
         Args:
-            refresh_token: The refresh token; the client's own, from its login or `token_refresh`, when None.
+            refresh_token: The refresh token; if None, the client's own, from its login or `token_refresh`.
 
         Raises:
-            AuthenticationError: The service rejects the refresh token, or there is none.
+            AuthenticationError: The service rejects the refresh token, or the client has none.
         """
         refresh = hidden(refresh_token)
         del refresh_token
@@ -107,15 +107,15 @@ class PlatformClient(Client):
             self._connection.log_in()
         elif not self._connection.renew():
             raise AuthenticationError(
-                "The client has no refresh token.", hint="Give one, or log in with username= and password=."
+                "The client has no refresh token.", hint="Give refresh_token=, or log in with username= and password=."
             )
         return True
 
     def verify_token(self, token: str | Secret[str] | None = None) -> bool:
-        """Verify a token, the client's own when None; return True if it is valid.
+        """Verify a token, the client's own if None; return True if it is valid.
 
         Raises:
-            AuthenticationError: It isn't.
+            AuthenticationError: The token is invalid.
         """
         secret = None if token is None else wrap_secret(token)
         del token
@@ -240,7 +240,7 @@ def _id_of(task_id: str | None, named: Mapping[str, str]) -> str:
 
 
 def _evaluation(evaluate: bool | str | Mapping[str, Any]) -> bool | Mapping[str, Any]:
-    """Read what the platform's SDK sends as it is: JSON text."""
+    """Convert `evaluate`, which scripts for the platform's SDK may give as JSON text."""
     if not isinstance(evaluate, str):
         return evaluate
     try:

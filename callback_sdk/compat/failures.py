@@ -1,4 +1,4 @@
-"""What a failed call does: raise, or return False and keep the error, as calls of the platform's SDK do."""
+"""Failed calls raise, or return False and keep the error, like calls of the platform's SDK."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PlatformAPI(ServiceAPI):
 
     Args:
         connection: Connection to the service.
-        failures: What a failed call does.
+        failures: Whether a failed call raises.
     """
 
     def __init__(self, connection: ServiceConnection, failures: Failures) -> None:
@@ -55,7 +55,7 @@ class LastError(ServiceError):
     Attributes:
         error: The error itself, with its own type.
         messages: Messages of the service, at least one.
-        status_code: HTTP status of the response; None when there was none.
+        status_code: HTTP status of the response; None if there was no response.
     """
 
     def __init__(self, error: CallbackSDKError) -> None:

@@ -34,21 +34,21 @@ def get_instance(
 ) -> PlatformClient:
     """Return the process-wide client for these arguments and this environment.
 
-    Without arguments, return the one that was made first. `fail_on_error` counts for all of them. A client that was
-    closed is replaced at the next call; one whose token was rejected with `validate` is not shared.
+    Without arguments, return the client that was created first. All callers share its `fail_on_error`. A
+    closed client is replaced at the next call; a client with a token that `validate` has rejected is not shared.
 
     Args:
-        token: The bearer token; the environment's when None.
-        url: URL of the service's API; the environment's when None.
-        callback_url: Targets of tasks that name none; the environment's when None.
-        username: User name to log in without a token; the environment's when None.
-        password: Password; the environment's when None.
+        token: The bearer token; from the environment if None.
+        url: URL of the service's API; from the environment if None.
+        callback_url: Targets of tasks that name none; from the environment if None.
+        username: User name to log in without a token; from the environment if None.
+        password: Password; from the environment if None.
         token_refresh: Replaces the token when the service rejects it.
         validate: Whether to verify the token at once.
 
     Raises:
-        AuthenticationError: `validate` was given, and the token is not valid.
-        ConfigurationError: There is no URL, there are no credentials, or a setting is invalid.
+        AuthenticationError: `validate` was given, and the token is invalid.
+        ConfigurationError: The URL or the credentials are missing, or a setting is invalid.
     """
     for name, value in (("url", url), ("username", username)):
         if value is not None and not isinstance(value, str):
@@ -63,7 +63,7 @@ def get_instance(
     refresh = hidden(token_refresh)
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if (username is not None or password is not None) and token is None:
-        # Who says a name doesn't mean the environment's token.
+        # With a user name, the token of the environment is not used.
         changes["token"] = None
     del token, callback_url, password, token_refresh
     alone = not changes and refresh is None
@@ -82,7 +82,7 @@ def _first() -> PlatformClient | None:
 
 
 def _instance(config: ClientConfig, refresh: Secret[str] | None, *, validate: bool) -> PlatformClient:
-    # Sockets don't survive a fork as two, so a child process gets a client of its own.
+    # The key includes the pid, because parent and child must not share sockets after a fork.
     key = (os.getpid(), config)
     with _instances_lock:
         client = _shared(key) if refresh is None else None
@@ -98,7 +98,7 @@ def _instance(config: ClientConfig, refresh: Secret[str] | None, *, validate: bo
             new_client.close()
             raise
     with _instances_lock:
-        # Another thread may have made one meanwhile.
+        # Another thread may have created a client since the check.
         client = _shared(key) if refresh is None else None
         if client is None:
             client = _instances[key] = new_client
@@ -113,7 +113,7 @@ def _shared(key: tuple[int, ClientConfig]) -> PlatformClient | None:
 
 
 def _validate(client: PlatformClient) -> None:
-    """Verify the token of a client that is shared already; a rejected one is shared no longer."""
+    """Verify the token of a shared client. After a rejection the client is no longer shared."""
     try:
         client._connection.verify()
     except AuthenticationError:

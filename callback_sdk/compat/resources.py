@@ -24,7 +24,7 @@ class PlatformTask(Task):
         return self._api.failures
 
     def update(self) -> PlatformTask:
-        """Do what `refresh` does, by its older name."""
+        """Request the task's current state; see `refresh`."""
         return cast("PlatformTask", self.refresh())
 
     def get_current_status(self) -> str:
@@ -74,7 +74,7 @@ class PlatformVersion(Version):
 
     @property
     def last_results(self) -> PlatformTask | None:
-        """The task of the last `run`; None before it."""
+        """The task of the last `run`; None before the first one."""
         return self._runs.last
 
     def run(self, data: Any, **options: Any) -> PlatformTask:
@@ -119,7 +119,7 @@ class PlatformAlgorithm(Algorithm):
 
     @property
     def version(self) -> str | None:
-        """The name of the version that runs when none is named; None for an algorithm without versions."""
+        """The default version of the algorithm; None for an algorithm without versions."""
         return self.versions[0].version if self.versions else None
 
     @property
@@ -129,7 +129,7 @@ class PlatformAlgorithm(Algorithm):
 
     @property
     def last_results(self) -> PlatformTask | None:
-        """The task of the last `run`; None before it."""
+        """The task of the last `run`; None before the first one."""
         return self._runs.last
 
     def run(self, features: Any, **options: Any) -> PlatformTask:

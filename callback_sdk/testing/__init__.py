@@ -1,4 +1,4 @@
-"""Local servers for tests of code that hands results over: object stores, a webhook, faults, the service."""
+"""Local servers for tests of code that delivers results: object stores, a webhook receiver, faults, the service."""
 
 from callback_sdk.testing.aistore import AIStore
 from callback_sdk.testing.faults import Fault, Faults

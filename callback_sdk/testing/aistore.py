@@ -1,4 +1,4 @@
-"""A stand-in for an AIStore cluster, in front of a strict S3 store that holds the objects."""
+"""A fake AIStore cluster in front of an S3 store that verifies signatures."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from callback_sdk.testing.server import RecordingServer
 
 _STYLE = "ais-s3-signed-request-style"
 _QUERY = ("ais_pid", "ais_ts", "ais_nonce", "ais_hmac")
-"""What a proxy adds to the query of a redirect, and a node insists on and takes off again."""
+"""Query parameters that the proxy adds to a redirect. A node requires and removes them."""
 
 _PROXY, _AUTHN = 0, 1
-"""Which port is whose; those after are the nodes'."""
+"""Indexes of the ports of the proxy and of AuthN; the nodes have the following ports."""
 
 _REDIRECT_SECONDS = 60
 _UPSTREAM_SECONDS = 60
@@ -41,26 +41,27 @@ _OUR_OWN = _TO_THE_NEXT_HOP | {"date", "server"}
 
 
 class AIStore(RecordingServer):
-    """What an AIStore cluster looks like from outside: a proxy, storage nodes on ports of their own, and AuthN.
+    """A fake AIStore cluster: a proxy, storage nodes and AuthN, each on a separate port.
 
-    The proxy does what is about buckets itself, and redirects what is about objects to the object's node, with a
-    query that it signs; a node refuses whatever didn't come that way. With authentication on, both want a bearer
-    token. Signatures of S3 are not looked at, presigned requests aside, which go to the store behind as they are.
+    The proxy handles requests for buckets, and redirects requests for objects to the node of the object, with a signed
+    query. A node rejects requests that weren't redirected. With authentication enabled, proxy and nodes require a
+    bearer token. S3 signatures are not verified, except those of presigned requests, which are passed to the store
+    unchanged.
 
         with SeaweedFS() as behind, AIStore(behind) as cluster:
             s3 = aistore.client(cluster.endpoint_url)
 
     Args:
-        behind: Holds the objects.
-        nodes: How many storage nodes there are.
-        users: Names and passwords for AuthN. With any, authentication is on.
-        token_lifetime: How long a token is good for.
-        redirect_status: With which status requests are redirected.
-        redirect_all: Whether what is about buckets is redirected too.
-        relative: Whether a redirect leaves out scheme and host; then the proxy is the node as well.
-        presigned: Whether presigned requests are executed as such, by the feature S3-Presigned-Request of AIStore:
-            the store behind then sees them as they were signed for Amazon S3.
-        faults: What goes wrong by itself; nothing when None.
+        behind: The store of the objects.
+        nodes: Number of storage nodes.
+        users: User names and passwords for AuthN. Authentication is enabled if there are any.
+        token_lifetime: Lifetime of a token.
+        redirect_status: HTTP status of redirects.
+        redirect_all: Whether requests for buckets are redirected too.
+        relative: Whether the locations of redirects have no scheme and host; the proxy is then also the node.
+        presigned: Whether the feature S3-Presigned-Request of AIStore is enabled: presigned requests are passed to the
+            store as they were signed for Amazon S3.
+        faults: Random faults; None for none.
     """
 
     def __init__(
@@ -89,23 +90,23 @@ class AIStore(RecordingServer):
 
     @property
     def endpoint_url(self) -> str:
-        """Where S3 clients reach the proxy: `http://127.0.0.1:PORT/s3`."""
+        """URL of the proxy's S3 API: `http://127.0.0.1:PORT/s3`."""
         return f"{self._origin}/s3"
 
     @property
     def authn_url(self) -> str:
-        """Where AuthN gives tokens out."""
+        """URL of AuthN, which issues tokens."""
         _ = self._origin
         return self._origins[1]
 
     @property
     def node_urls(self) -> tuple[str, ...]:
-        """Where the storage nodes are."""
+        """URLs of the storage nodes."""
         _ = self._origin
         return self._origins[2:]
 
     def revoke_tokens(self) -> None:
-        """Let all tokens be refused that were given out so far."""
+        """Revoke all tokens that were issued so far."""
         with self._arrived:
             self._revoked_before += 1
 
@@ -119,7 +120,7 @@ class AIStore(RecordingServer):
         if path == "/v1/cluster" and query == "what=smap":
             return self._map()
         if not f"{path}/".startswith("/s3/"):
-            return self._failure(404, "NotFound", "There is nothing but /s3, /v1/cluster and AuthN.")
+            return self._failure(404, "NotFound", "Only /s3, /v1/cluster and AuthN exist.")
         if self._is_signed(request):
             return None
         if place != _PROXY:
@@ -182,7 +183,7 @@ class AIStore(RecordingServer):
                 login_request.get("expires_in", self._token_lifetime.total_seconds() * 1e9) / 1e9,
             )
         except (ValueError, KeyError, TypeError):
-            return self._failure(400, "BadRequest", "The body is no login message.")
+            return self._failure(400, "BadRequest", "The body is not a login message.")
         if request.method != "POST" or self._users.reveal().get(name) != password:
             return self._failure(401, "Unauthorized", "invalid credentials")
         claims = {
@@ -242,7 +243,7 @@ class AIStore(RecordingServer):
                 response = connection.getresponse()
                 body = response.read()
             except (OSError, http.client.HTTPException) as error:
-                return self._failure(502, "BadGateway", f"The store behind did not answer: {type(error).__name__}.")
+                return self._failure(502, "BadGateway", f"The store did not respond: {type(error).__name__}.")
         kept = {name: value for name, value in response.getheaders() if name.lower() not in _OUR_OWN}
         return FaultResponse(status=response.status, headers=kept, body=body)
 

@@ -134,5 +134,5 @@ class FaultSchedule:
 
 
 def whole_seconds(duration: timedelta) -> str:
-    """Return a duration as `Retry-After` has it (RFC 9110, section 10.2.3), rounded up."""
+    """Format a duration for `Retry-After` (RFC 9110, section 10.2.3): whole seconds, rounded up."""
     return str(math.ceil(duration.total_seconds()))

@@ -16,34 +16,34 @@ from callback_sdk.testing.webhooks import WebhookReceiver
 
 @pytest.fixture
 def callback_store() -> Iterator[ObjectStore]:
-    """Run a fresh object store in memory, which fails as it is told."""
+    """Run a new object store in memory, into which faults can be injected."""
     with ObjectStore() as store:
         yield store
 
 
 @pytest.fixture
 def callback_webhook() -> Iterator[WebhookReceiver]:
-    """Run a fresh webhook receiver, which fails as it is told."""
+    """Run a new webhook receiver, into which faults can be injected."""
     with WebhookReceiver() as receiver:
         yield receiver
 
 
 @pytest.fixture(scope="session")
 def callback_s3() -> Iterator[SeaweedFS]:
-    """Run one S3 store for the whole session; it checks signatures. Needs `callback-sdk[demo]`."""
+    """Run one S3 store for the whole session, which verifies signatures. Needs `callback-sdk[demo]`."""
     with SeaweedFS() as server:
         yield server
 
 
 @pytest.fixture
 def callback_bucket(callback_s3: SeaweedFS) -> str:
-    """Make a fresh bucket in `callback_s3` and give its name."""
+    """Create a new bucket in `callback_s3`, and return its name."""
     return callback_s3.create_bucket()
 
 
 @pytest.fixture
 def callback_strict_store(callback_s3: SeaweedFS) -> Iterator[ObjectStore]:
-    """Run a fresh object store that passes on to `callback_s3`: it fails as told and checks signatures."""
+    """Run a new object store in front of `callback_s3`: signatures are verified, and faults can be injected."""
     with ObjectStore(upstream=callback_s3.endpoint_url) as store:
         yield store
 

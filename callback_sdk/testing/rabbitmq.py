@@ -1,4 +1,4 @@
-"""A RabbitMQ server on loopback, in a temporary folder."""
+"""A RabbitMQ server on loopback, in a temporary directory."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from pathlib import Path
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.testing import supervisor
 
-# Debian's command of this name is a wrapper that becomes another user and knows one server only.
+# Debian's command of this name is a wrapper that changes the user and supports a single server only.
 _DEBIAN = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 _FOLDERS = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
 
 class RabbitMQ(supervisor.SupervisedServer):
-    """A RabbitMQ server of one's own, with the user `guest`, who may do everything.
+    """A local RabbitMQ server with the user `guest`, who has all permissions.
 
-    It has its own node name, cookie and port mapper (epmd), so it knows nothing of another RabbitMQ on the machine,
-    and it is gone when the block ends or when the process that made it does, whatever ends that. A message that was
-    confirmed to its sender is in a quorum queue for good, whatever `kill` does, but not the queue itself in its first
-    half second: RabbitMQ 3.10 saves its name only then, and has a queue without a leader if it is killed before.
+    It has a separate node name, cookie and port mapper (epmd), so it is independent of other RabbitMQ servers on the
+    machine. It ends with the block, or with the process that started it, even if that is killed. Confirmed messages in
+    quorum queues survive `kill`. A quorum queue itself survives it only half a second after its creation: RabbitMQ 3.10
+    saves the name of the queue then, and a server that is killed before restarts with a queue without a leader.
 
         with RabbitMQ() as server:
             app = Celery(broker=server.url)
 
     Args:
-        timeout: How long it may take until it answers.
+        timeout: Maximum duration of the start.
 
     Raises:
         CallbackSDKError: RabbitMQ is not installed.
     """
 
     _NAME = "RabbitMQ"
-    _HINT = "It needs about 150 MB of memory, and free space in the folder for temporary files."
+    _HINT = "It needs about 150 MB of memory, and free space in the directory for temporary files."
     _PORTS = 3
 
     def __init__(self, *, timeout: timedelta = timedelta(seconds=60)) -> None:
@@ -45,7 +45,7 @@ class RabbitMQ(supervisor.SupervisedServer):
 
     @property
     def url(self) -> str:
-        """Its virtual host `/`: `amqp://guest:guest@127.0.0.1:PORT//`."""
+        """URL of the virtual host `/`: `amqp://guest:guest@127.0.0.1:PORT//`."""
         return f"amqp://guest:guest@127.0.0.1:{self._port}//"
 
     def _launch(self) -> supervisor.SupervisedProcess:
@@ -73,21 +73,21 @@ class RabbitMQ(supervisor.SupervisedServer):
             "RABBITMQ_DIST_PORT": str(self._ports[2]),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
             "RABBITMQ_NODENAME": f"{folder.name}@localhost",
-            # Neither is there: they keep the machine's own settings out.
+            # These files don't exist; naming them keeps the settings of the machine out.
             "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
             "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
             "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
             "RABBITMQ_LOG_BASE": str(folder / "logs"),
-            # To the keeper's log.
+            # "-" is standard output, the log of the supervisor.
             "RABBITMQ_LOGS": "-",
         }
 
     def _answers(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._ports[0]), timeout=2) as client:
             client.sendall(b"AMQP\x00\x00\x09\x01")
-            # The first frame, connection.start, tells the cluster's name: no other server has it.
+            # The first frame, connection.start, contains the name of the cluster, which is unique to this server.
             return self._folder.name.encode() in client.recv(4096)
         return False
 

@@ -1,4 +1,4 @@
-"""ReceivedRequest: one request as a server for tests got it."""
+"""ReceivedRequest: a request recorded by a local server for tests."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def _without_query(path: str) -> str:
 
 @define(frozen=True, kw_only=True)
 class ReceivedRequest:
-    """One request as it came in, and what became of it.
+    """A received request, and its response.
 
     Attributes:
-        method: `"POST"` for one.
-        path: Path and query; the query is not shown by repr, as it may be a credential.
-        headers: Names in lower case, and their values.
-        body: The bytes; empty when a fault came before them.
-        port: Which port of the server it came to.
-        status: HTTP status of the response; None when there was none.
-        fault: What went wrong with it on purpose; None when nothing did.
+        method: HTTP method, such as `"POST"`.
+        path: Path and query. `repr` omits the query, because it may be a credential.
+        headers: Values by name in lower case.
+        body: Bytes of the body; empty if a fault was injected before they were read.
+        port: Port of the server that received the request.
+        status: HTTP status of the response; None if no response was sent.
+        fault: The injected fault; None if there was none.
     """
 
     method: str
@@ -42,25 +42,25 @@ class ReceivedRequest:
 
     @property
     def accepted(self) -> bool:
-        """Whether it was carried out; with `Fault.LOST_RESPONSE` the sender doesn't know."""
+        """Whether the request was carried out; with `Fault.LOST_RESPONSE` the sender doesn't know."""
         return self.status is not None and 200 <= self.status < 300
 
     @property
     def delivery_id(self) -> str | None:
-        """The webhook's id, stable over the tries of one delivery; None when it is no webhook."""
+        """The `webhook-id`, the same for all attempts of a delivery; None for other requests."""
         return self.headers.get("webhook-id")
 
     @property
     def document(self) -> Any:
-        """The body, read as JSON."""
+        """The body, parsed as JSON."""
         return read_document(self.headers, self.body)
 
 
 def read_document(headers: Mapping[str, str], body: bytes) -> Any:
-    """Read JSON as it was sent, compressed or not.
+    """Parse a JSON body, and decompress it first if needed.
 
     Args:
-        headers: Names in lower case, and their values.
-        body: The bytes.
+        headers: Values by name in lower case.
+        body: Bytes of the body.
     """
     return json.loads(gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body)

@@ -12,11 +12,11 @@ def s3_client(endpoint_url: str, region: str, access_key: str, secret_key: str, 
     """Return a boto3 S3 client: path-style, Signature Version 4, no proxy.
 
     Args:
-        endpoint_url: Where the store is.
-        region: The region to sign for.
-        access_key: The user's access key id.
-        secret_key: The user's secret key.
-        **options: More options for `boto3.client`; they come before what is set here.
+        endpoint_url: URL of the store.
+        region: Region for signatures.
+        access_key: Access key id.
+        secret_key: Secret key.
+        **options: Further options of `boto3.client`, which override those set here.
     """
     arguments: dict[str, Any] = {
         "endpoint_url": endpoint_url,

@@ -1,4 +1,4 @@
-"""An S3 object store on loopback that checks signatures as AWS does: SeaweedFS, in a temporary folder."""
+"""SeaweedFS on loopback, in a temporary directory: an S3 object store that verifies signatures like AWS."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PORTS = (
     "s3.port",
     "s3.port.grpc",
 )
-# weed puts these into /tmp, whatever TMPDIR says, and leaves them there when it is killed.
+# weed creates these in /tmp regardless of TMPDIR, and leaves them there when it is killed.
 _SOCKET_FOLDER = Path("/tmp")  # noqa: S108
 _SOCKETS = {
     "master.port.grpc": "master-grpc",
@@ -39,32 +39,32 @@ _SOCKETS = {
     "s3.port": "s3",
     "s3.port.grpc": "s3-grpc",
 }
-# Below the range from which the kernel takes the ports of outgoing connections.
+# Below the range of ephemeral ports for outgoing connections (ip_local_port_range in ip(7)).
 _FIRST_PORT, _LAST_PORT = 12_000, 32_000
 _STARTS = 4
 
 
 class SeaweedFS:
-    """A SeaweedFS server of one's own, with one user who may do everything.
+    """A local SeaweedFS server with one user, who has all permissions.
 
-    It listens on loopback ports that were free, keeps its data in a temporary folder, and is gone with its
-    folder when the block ends or when the process that made it does, whatever ends that. Any number can run
-    at a time.
+    It listens on free loopback ports, and stores its data in a temporary directory. The server ends and its directory
+    is removed with the block, or with the process that started it, even if that is killed. Any number can run at a
+    time.
 
         with SeaweedFS() as store:
             bucket = store.create_bucket()
             signer = S3Signer(bucket, client=store.client())
 
     Args:
-        timeout: How long it may take until it answers.
+        timeout: Maximum duration of the start.
 
     Attributes:
-        region: The region to sign for.
-        access_key: The user's access key id, made for this server.
-        secret_key: The user's secret key, made for this server.
+        region: Region for signatures.
+        access_key: Access key id of the user, random for each server.
+        secret_key: Secret key of the user, random for each server.
 
     Raises:
-        MissingExtraError: There is no `weed` beside the Python interpreter or on the PATH.
+        MissingExtraError: The program `weed` is neither in the directory of the Python interpreter nor on the PATH.
     """
 
     region = "us-east-1"
@@ -91,16 +91,16 @@ class SeaweedFS:
 
     @property
     def endpoint_url(self) -> str:
-        """Where S3 clients reach it, path-style: `http://127.0.0.1:PORT`."""
+        """URL for S3 clients, path-style: `http://127.0.0.1:PORT`."""
         if self._process is None:
             raise CallbackSDKError("SeaweedFS is not running.", hint="Use it in a with block, or call start().")
         return f"http://127.0.0.1:{self._ports['s3.port']}"
 
     def start(self) -> None:
-        """Start the server and wait until it can store objects.
+        """Start the server, and wait until it can store objects.
 
         Raises:
-            CallbackSDKError: It ended or didn't answer in time; the text has the end of its log.
+            CallbackSDKError: The server ended, or didn't respond in time; the message has the end of its log.
         """
         if self._process is not None:
             return
@@ -116,14 +116,14 @@ class SeaweedFS:
             self.close()
             if not ended:
                 break
-            # It ends at once when another program has taken one of its ports in between: other ports, then.
+            # The server ends at once if another program has bound one of the ports. Then other ports are tried.
         raise CallbackSDKError(
             f"SeaweedFS did not start. The end of its log:\n{self._log}",
-            hint="It needs about 100 MB of memory and some free space in the folder for temporary files.",
+            hint="It needs about 100 MB of memory, and free space in the directory for temporary files.",
         )
 
     def close(self) -> None:
-        """Kill the server, wait until it is gone, remove its folder and its sockets. Twice is no error."""
+        """Kill the server, wait for its end, and remove its directory and sockets. Idempotent."""
         process, self._process = self._process, None
         if process is not None:
             process.stop()
@@ -133,18 +133,18 @@ class SeaweedFS:
         """Return a boto3 S3 client for this server: path-style, Signature Version 4, no proxy.
 
         Args:
-            **options: More options for `boto3.client`; other credentials, for one.
+            **options: Further options of `boto3.client`, such as other credentials.
         """
         return s3_client(self.endpoint_url, self.region, self.access_key, self.secret_key, **options)
 
     def create_bucket(self, name: str | None = None) -> str:
-        """Make a bucket.
+        """Create a bucket.
 
         Args:
-            name: Its name; None for a new one that no other bucket has.
+            name: Name of the bucket; None for a new unique name.
 
         Returns:
-            The bucket's name.
+            Name of the bucket.
         """
         name = name or f"bucket-{secrets.token_hex(6)}"
         with contextlib.closing(self.client()) as client:
@@ -156,8 +156,8 @@ class SeaweedFS:
         self._folder = Path(tempfile.gettempdir()) / f"callback-sdk-seaweedfs-{secrets.token_hex(6)}"
         self._process = supervisor.SupervisedProcess(
             self._command(),
-            # Not the caller's: weed would take credentials and settings from it. One volume at a time is
-            # enough for small tests, else each bucket takes seven.
+            # Not the caller's environment, from which weed would read credentials and settings. One volume per bucket
+            # is enough for small tests; the default is seven.
             env={
                 "HOME": str(self._folder),
                 "PATH": "/usr/bin:/bin",
@@ -180,7 +180,7 @@ class SeaweedFS:
             "-master.volumeSizeLimitMB=64",
             "-master.telemetry=false",
             "-volume.max=10000",
-            # By default it goes read-only on a disk that is 99 % full.
+            # By default SeaweedFS becomes read-only if its disk is 99 % full.
             "-volume.minFreeSpace=8MiB",
             "-s3",
             f"-s3.config={folder / 's3.json'}",
@@ -200,8 +200,8 @@ class SeaweedFS:
         while time.monotonic() < end:
             if self._ended():
                 return False
-            # The store answers seconds before its first volume server has told the master of itself;
-            # an upload in between would only be retried.
+            # The S3 API responds seconds before the volume server has registered with the master, and uploads fail
+            # until then.
             if self._get("s3.port", "/healthz") is not None and self._has_volumes():
                 return not self._ended()
             time.sleep(0.05)
@@ -239,7 +239,7 @@ def _find_weed() -> Path:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Find ports that nobody listens on; another program may still take one before it is used."""
+    """Find free ports. Another program may still bind one of them before it is used."""
     ports: set[int] = set()
     while len(ports) < count:
         port = _FIRST_PORT + secrets.randbelow(_LAST_PORT - _FIRST_PORT)

@@ -23,7 +23,7 @@ from callback_sdk.testing.received import ReceivedRequest
 S = TypeVar("S", bound="RecordingServer")
 
 BODY_LIMIT = 256 * 1024 * 1024
-"""Bytes of a body that are read; the rest is refused, as all is kept in memory."""
+"""Maximum bytes of a body, because bodies are kept in memory."""
 
 _LINGER = 5.0
 _SECONDS_FOR_SILENCE = 60
@@ -33,7 +33,7 @@ class RecordingServer:
     """Base of the local servers for tests: ports, threads, recorded requests, and faults.
 
     Args:
-        faults: Random faults; none when None.
+        faults: Random faults; None for none.
         ports: Number of ports to listen on.
     """
 
@@ -175,7 +175,7 @@ class RecordingServer:
         return self
 
     def _refuse(self, request: ReceivedRequest) -> FaultResponse | None:
-        """Refuse a request by its head, before its body is read."""
+        """Reject a request by its head, before its body is read; None to accept it."""
         length = request.headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()):
             return self._failure(400, "InvalidArgument", "The Content-Length is not a number.")
@@ -184,25 +184,25 @@ class RecordingServer:
         return None
 
     def _respond_to_head(self, request: ReceivedRequest) -> FaultResponse | None:
-        """Answer a request whose body isn't needed for that; None reads it."""
+        """Return the response if it doesn't depend on the body; None to read the body."""
         return None
 
     def _subject(self, request: ReceivedRequest) -> str:
-        """Name what a request is about."""
+        """Return the object or webhook that a request refers to, for `max_concurrent`."""
         return request.path.partition("?")[0]
 
     def _carry_out(self, request: ReceivedRequest) -> FaultResponse:
-        """Do what a request asks for."""
+        """Carry out a request, and return the response."""
         raise NotImplementedError
 
     def _failure(self, status: int, code: str, message: str) -> FaultResponse:
-        """Return an error in the words of this kind of server."""
+        """Return an error in the format of this kind of server."""
         raise NotImplementedError
 
     def _draw(self, listener: _ListeningServer) -> Step:
         with self._arrived:
             step = self._steps.popleft() if self._steps else self._schedule.next()
-        # Followed, a redirect goes well.
+        # A redirected request at the second port succeeds.
         again = step.fault is Fault.REDIRECT and listener.origin != self._origins[0]
         return Step() if again else step
 
@@ -239,7 +239,7 @@ class RecordingServer:
 
 
 class _ListeningServer(ThreadingHTTPServer):
-    """One port, with the threads behind it."""
+    """One port, with its threads."""
 
     daemon_threads = True
     block_on_close = False
@@ -262,13 +262,13 @@ class _ListeningServer(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of a sender that hangs up, which some tests are about; a mistake in here is shown."""
+        """Ignore disconnected clients, which some tests provoke, but print errors of the server itself."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 class _ResetError(OSError):
-    """The connection was reset on purpose; ends its thread."""
+    """The connection was reset by an injected fault; ends its thread."""
 
 
 class _RequestHandler(BaseHTTPRequestHandler):
@@ -346,7 +346,8 @@ class _RequestHandler(BaseHTTPRequestHandler):
             self.wfile.write(response.body)
 
     def _linger(self) -> None:
-        # To close with a body still coming would reset the connection, and might take the response with it.
+        # Closing a connection while data arrive resets it, and the client may lose the response (RFC 9112, section
+        # 9.6).
         self.close_connection = True
         self.connection.settimeout(_LINGER)
         with contextlib.suppress(OSError):
@@ -362,11 +363,11 @@ class _RequestHandler(BaseHTTPRequestHandler):
         raise _ResetError("reset on purpose")
 
     def handle_expect_100(self) -> bool:
-        """Go on: whoever waits for a word before sending the body gets it when the body is read."""
+        """Continue without a response: 100 is sent when the body is read."""
         return True
 
     def _read_body(self) -> bytes | None:
-        """Return the body; None when the sender hung up before its end, or sent too much."""
+        """Return the body; None if the client disconnected before its end, or the body is too large."""
         if self.headers.get("Expect", "").lower() == "100-continue":
             self.send_response_only(100)
             self.end_headers()
@@ -384,11 +385,11 @@ class _RequestHandler(BaseHTTPRequestHandler):
                 return None
             size = int(head.split(b";")[0], 16)
             body += self.rfile.read(size)
-            # After the last chunk trailers may come, and in any case an empty line.
+            # The last chunk is followed by optional trailers and an empty line (RFC 9112, section 7.1).
             while self.rfile.readline().strip() and not size:
                 pass
             if not size:
                 return bytes(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Keep quiet: the path may hold a credential."""
+        """Log nothing, because the path may contain a credential."""

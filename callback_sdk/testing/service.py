@@ -1,4 +1,4 @@
-"""The service on loopback, as a process of its own, with a data directory that is removed."""
+"""The service on loopback in a separate process, with a temporary data directory."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ _TOKEN_FILE = "token"  # noqa: S105
 
 
 class LocalService:
-    """The service with algorithms of one's own: what `callback-sdk serve` starts, on a free port.
+    """A local service for tests of algorithms and clients, started by `callback-sdk serve` on a free port.
 
-    It is gone with its data when the block ends or when the process that made it does, whatever ends that.
+    The service ends and its data are removed with the block, or with the process that started it, even if that is
+    killed.
 
     ::
 
@@ -36,17 +37,17 @@ class LocalService:
             (request,) = webhook.wait_for(1)
 
     Args:
-        registry: Name of a module and of the registry in it; the working folder is searched too.
-        processes: Algorithms that run at a time.
-        storage_endpoints: Hosts that are object stores, beside the well-known ones.
-        allow_networks: Networks that callbacks may reach although they are not public; loopback at every
-            port, unless given. Each with its port; see `AddressGuard`.
-        allow_hosts: Hosts that callbacks may reach whatever their addresses are, likewise.
-        pass_env: Variables of the environment that algorithms get besides the usual ones.
-        webhook_secrets: What it signs webhooks with, the newest first.
-        database: URL of its database; a SQLite file of its own when None.
-        broker: URL of a message broker: a worker runs the tasks then, in place of the service itself.
-        timeout: How long it may take until it answers.
+        registry: Module and variable of the registry; the working directory is searched too.
+        processes: Number of concurrent runs.
+        storage_endpoints: URLs of object stores besides the known providers.
+        allow_networks: Private networks that callbacks may reach, each with a port; see `AddressGuard`. Loopback with
+            every port by default.
+        allow_hosts: Hosts that callbacks may reach regardless of their addresses, each with a port.
+        pass_env: Environment variables that algorithms get in addition to the usual ones.
+        webhook_secrets: Secrets that sign webhooks, newest first.
+        database: URL of the database; a new SQLite file if None.
+        broker: URL of a message broker; a worker then runs the tasks.
+        timeout: Maximum duration of the start.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class LocalService:
             settings.DATABASE.variable: database or "",
             settings.BROKER.variable: broker or "",
         }
-        # Database and broker have passwords in their URLs, and some of the others are secrets.
+        # Wrapped, because the URLs of database and broker contain passwords, and some other settings are secrets.
         self._settings = Secret(variables)
         self._timeout = timeout
         self._process: supervisor.SupervisedProcess | None = None
@@ -99,21 +100,21 @@ class LocalService:
 
     @property
     def url(self) -> str:
-        """Where its REST API is: `http://127.0.0.1:PORT/api/v2`."""
+        """URL of the REST API: `http://127.0.0.1:PORT/api/v2`."""
         if self._process is None:
             raise CallbackSDKError("The service is not running.", hint="Use it in a with block.")
         return f"{self._address}/api/v2"
 
     @property
     def token(self) -> str:
-        """The bearer token that it takes, in plain."""
+        """The bearer token of the first user, in plain text."""
         return self._token.reveal()
 
     def start(self) -> None:
-        """Start the service and wait until it answers.
+        """Start the service, and wait until it responds.
 
         Raises:
-            CallbackSDKError: It ended or didn't answer in time; the text has the end of its log.
+            CallbackSDKError: The service ended, or didn't respond in time; the message has the end of its log.
         """
         if self._process is not None:
             return
@@ -128,7 +129,7 @@ class LocalService:
             raise CallbackSDKError(f"The service did not start. The end of its log:\n{log}")
 
     def close(self) -> str:
-        """Stop the service, wait until it is gone, remove its data, and return the end of its log."""
+        """Stop the service, wait for its end, remove its data, and return the end of its log."""
         process, self._process = self._process, None
         worker, self._worker = self._worker, None
         if worker is not None:
@@ -167,7 +168,7 @@ class LocalService:
 
 
 def _environment() -> dict[str, str]:
-    """Return this process's environment without settings that are meant for another service."""
+    """Return this process's environment without settings of this package, which may be meant for another service."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CALLBACK_SDK_")}
-    # So that the service imports what its parent can import, scripts' folders and notebooks' paths included.
+    # With this process's sys.path, so that the service can import modules next to a script or notebook too.
     return environment | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

@@ -1,12 +1,12 @@
-"""Runs one command for its parent, and ends it and removes its files as soon as the parent is gone.
+"""Runs a command in a supervised process, which ends the command and removes its files when the parent process ends.
 
-Started by `SupervisedProcess`, as a process of its own, because only a process can outlive a parent that was killed. It
-learns of the parent's end from a pipe that nobody else holds, and, should a forked sibling hold the pipe too,
-from its own parent's id. Its session is its own, so that a Ctrl-C in the terminal reaches the parent alone,
-which then decides.
+`SupervisedProcess` starts this module as a supervisor in a separate process, because only that survives a parent that
+is killed. The supervisor detects the end of the parent by the end of file of a pipe. If a forked sibling has a copy of
+the pipe, the supervisor detects it by the changed pid of its parent. The supervisor has a separate session (setsid(2)),
+so that Ctrl-C in the terminal signals only the parent.
 
-`SupervisedServer` is the base class of local servers. Only the standard library is loaded with this file:
-it runs with `python -I -S`, in a few milliseconds.
+`SupervisedServer` is the base class of local servers. The module imports only the standard library: it runs with
+`python -I -S`, and starts in a few milliseconds.
 """
 
 from __future__ import annotations
@@ -38,32 +38,31 @@ _REAP_SECONDS = 5.0
 _TAIL_BYTES = 4000
 _POLL = 0.2
 _KILL, _RESTART, _DONE = b"k", b"r", b"."
-# Below the ports of outgoing connections, so that a server that was killed finds its own again.
+# Below the range of ephemeral ports for outgoing connections (ip(7)), so that a killed server can bind its port again.
 _FIRST_PORT, _LAST_PORT = 12_000, 32_000
 _STARTS = 4
 
 
 class SupervisedProcess:
-    """A command that runs under a keeper, with a folder of its own.
+    """A command that runs under a supervisor, with a temporary directory.
 
-    The keeper makes the folder as well as it removes it, so that no moment is left in which the parent's end
-    could leave one behind.
+    The supervisor both creates and removes the directory, so that it is removed whenever the parent ends.
 
     Args:
         command: Program and arguments.
-        env: The command's whole environment.
-        folder: The folder to make; the command's output goes to the file `log` in it.
-        files: Texts to put there before the start, by name; nobody but the owner may read them.
-        cwd: The command's working folder; `folder` when None.
-        remove: Other files to remove when the command has ended, whatever ended it.
+        env: The whole environment of the command.
+        folder: The directory to create; the command's output goes to the file `log` in it.
+        files: Files to create in the directory before the start, as texts by name, with mode 0600.
+        cwd: Working directory of the command; `folder` if None.
+        remove: Other files to remove when the command has ended.
         stop_timeout: Seconds between SIGTERM and SIGKILL; 0 for SIGKILL at once.
 
     Attributes:
-        pid: Id of the keeper's process.
-        tail: End of the log, or why the command could not be started; empty until `stop`.
+        pid: Pid of the supervisor.
+        tail: End of the log, or the error of a failed start; empty until `stop`.
 
     Raises:
-        OSError: The keeper can't be started.
+        OSError: The supervisor can't be started.
     """
 
     def __init__(
@@ -107,17 +106,17 @@ class SupervisedProcess:
         return self._process.poll() is not None
 
     def kill(self) -> None:
-        """Kill the command and all that it started, at once, and wait until they are gone; the folder stays."""
+        """Kill the command and its descendants, and wait for their end. The directory is kept."""
         self._send(_KILL)
         self._stdout.read(len(_DONE))
 
     def restart(self) -> None:
-        """Start the command again, in the folder as it is; what runs of it is killed before."""
+        """Kill the command if it runs, and start it again in the same directory."""
         self._send(_RESTART)
         self._stdout.read(len(_DONE))
 
     def stop(self) -> int:
-        """End the command, wait until it is gone and its files are removed, and return its exit code."""
+        """End the command, wait until it has ended and its files are removed, and return its exit code."""
         with contextlib.suppress(BrokenPipeError):
             self._stdin.close()
         if not self._stdout.closed:
@@ -135,10 +134,10 @@ _Server = TypeVar("_Server", bound="SupervisedServer")
 
 
 class SupervisedServer(abc.ABC):
-    """A server on loopback under a keeper, with a folder and ports of its own; the first is its clients'."""
+    """A server on loopback under a supervisor, with a temporary directory and ports. Clients use the first port."""
 
     _NAME: ClassVar[str]
-    _HINT: ClassVar[str] = "It needs some memory, and free space in the folder for temporary files."
+    _HINT: ClassVar[str] = "It needs some memory, and free space in the directory for temporary files."
     _PORTS: ClassVar[int] = 1
 
     def __init__(self, *, timeout: timedelta = timedelta(seconds=60)) -> None:
@@ -158,10 +157,10 @@ class SupervisedServer(abc.ABC):
         self.close()
 
     def start(self) -> None:
-        """Start the server and wait until it answers. Twice is no error.
+        """Start the server unless it runs, and wait until it responds.
 
         Raises:
-            CallbackSDKError: It ended or didn't answer in time; the text has the end of its log.
+            CallbackSDKError: The server ended, or didn't respond in time; the message has the end of its log.
         """
         if self._process is not None:
             return
@@ -174,21 +173,21 @@ class SupervisedServer(abc.ABC):
                 return
             if not ended:
                 break
-            # It ends at once when another program has taken one of its ports in between: other ports, then.
+            # The server ends at once if another program has bound one of the ports. Then other ports are tried.
         raise _error(f"{self._NAME} did not start. The end of its log:\n{process.tail}", self._HINT)
 
     def close(self) -> None:
-        """Kill the server, wait until it is gone and remove its folder. Twice is no error."""
+        """Kill the server, wait for its end, and remove its directory. Idempotent."""
         process, self._process = self._process, None
         if process is not None:
             process.stop()
 
     def kill(self) -> None:
-        """Kill all the server's processes at once, as a crash would, and keep its folder for `restart`."""
+        """Kill all processes of the server, like a crash, and keep the directory for `restart`."""
         self._running().kill()
 
     def restart(self) -> None:
-        """Start the server again on the same data and ports, and wait as `start` does; kill it first if it runs."""
+        """Kill the server if it runs, start it again with the same data and ports, and wait until it responds."""
         process = self._running()
         process.restart()
         ready, _ = self._settle(process)
@@ -201,7 +200,7 @@ class SupervisedServer(abc.ABC):
 
     @abc.abstractmethod
     def _answers(self) -> bool:
-        """Tell whether it does its work by now."""
+        """Return whether the server is ready."""
 
     @property
     def _port(self) -> int:
@@ -214,7 +213,7 @@ class SupervisedServer(abc.ABC):
         return self._process
 
     def _settle(self, process: SupervisedProcess) -> tuple[bool, bool]:
-        """Wait until it answers, else close it; tell whether it answers, and whether it had ended by itself."""
+        """Wait until the server responds, or close it; return whether it responds, and whether it ended by itself."""
         end = time.monotonic() + self._timeout.total_seconds()
         try:
             while time.monotonic() < end and not process.ended:
@@ -230,7 +229,7 @@ class SupervisedServer(abc.ABC):
 
 
 def free_ports(count: int) -> list[int]:
-    """Find ports that nobody listens on; another program may still take one before it is used."""
+    """Find free ports. Another program may still bind one of them before it is used."""
     ports: set[int] = set()
     while len(ports) < count:
         port = _FIRST_PORT + secrets.randbelow(_LAST_PORT - _FIRST_PORT)
@@ -241,21 +240,21 @@ def free_ports(count: int) -> list[int]:
 
 
 def _error(message: str, hint: str) -> Exception:
-    # Imported here, because the keeper's own process has no packages.
+    # Imported here, because this package can't be imported in the supervisor's process.
     from callback_sdk.errors import CallbackSDKError
 
     return CallbackSDKError(message, hint=hint)
 
 
 def main() -> int:
-    """Do what the plan on standard input says."""
+    """Execute the plan on standard input."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _ask_to_end)
     line = _first_line()
     if not line:
         return 1
     plan = json.loads(line)
-    # Orphans of the command become children of this process, which can then find and end them.
+    # Orphans of the command are reparented to this process (PR_SET_CHILD_SUBREAPER, prctl(2)), which can then end them.
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     folder = Path(plan["folder"])
     code = 127
@@ -273,7 +272,7 @@ def main() -> int:
 
 
 def _run(plan: Mapping[str, Any], log: Path) -> int:
-    """Run the command, kill and start it as ordered, and return its exit code when all is over."""
+    """Run the command, kill and restart it on request, and return its exit code at the end."""
     child: subprocess.Popen[bytes] | None = _start(plan["command"], cwd=plan["cwd"], log=log)
     code = -signal.SIGKILL
     try:
@@ -298,7 +297,7 @@ def _start(command: Sequence[str], *, cwd: str, log: Path) -> subprocess.Popen[b
             stdout=output,
             stderr=output,
             start_new_session=True,
-            # Safe here, unlike in most programs: this process has one thread.
+            # preexec_fn is safe here, because this process has a single thread.
             preexec_fn=_die_with_parent,
         )
 
@@ -315,7 +314,7 @@ def _ask_to_end(number: int, frame: object) -> None:
 def _first_line() -> bytes:
     line = b""
     while not line.endswith(b"\n"):
-        # Byte by byte: what is buffered is invisible to the poll below.
+        # Read byte by byte, because poll(2) below doesn't see bytes in a buffer of this process.
         byte = os.read(0, 1)
         if not byte:
             return b""
@@ -335,7 +334,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _next_order(child: subprocess.Popen[bytes] | None, parent: int) -> bytes:
-    """Wait for the parent's next order; empty when the command, or the parent, has ended."""
+    """Wait for the next request of the parent; return an empty text if the command or the parent has ended."""
     pipe = select.poll()
     pipe.register(0, select.POLLIN | select.POLLHUP)
     while (child is None or child.poll() is None) and os.getppid() == parent and not _asked_to_end:
@@ -359,7 +358,7 @@ def _end(child: subprocess.Popen[bytes], stop_timeout: float) -> int:
 
 
 def _end_orphans() -> None:
-    """End what the command had started and left behind; it could still write into what is to be removed."""
+    """End leftover descendants of the command, which could still write into the directory."""
     end = time.monotonic() + _REAP_SECONDS
     while time.monotonic() < end:
         with contextlib.suppress(OSError):
@@ -373,7 +372,7 @@ def _end_orphans() -> None:
 
 
 def _remove_shared_memory(creator: int) -> None:
-    """Remove System V shared memory of a process that was killed, which stays until somebody removes it."""
+    """Remove System V shared memory of a killed process, which the kernel keeps until it is removed (shmctl(2))."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]:
             _, number, _, _, pid, _, attached, *_ = line.split()
@@ -382,7 +381,7 @@ def _remove_shared_memory(creator: int) -> None:
 
 
 def _show_tail(log: Path) -> None:
-    """Write the end of the log, which is removed next; it fits the pipe, so nobody needs to read it."""
+    """Print the end of the log, which is then removed. The text fits into the pipe, so this doesn't block."""
     with contextlib.suppress(OSError), log.open("rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
         os.write(1, file.read(_TAIL_BYTES))

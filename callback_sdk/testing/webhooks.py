@@ -14,26 +14,26 @@ from callback_sdk.testing.server import RecordingServer
 
 
 class WebhookReceiver(RecordingServer):
-    """A webhook receiver of one's own, in threads.
+    """A local webhook receiver, in threads of this process.
 
         with WebhookReceiver() as webhook:
             webhook.respond(503, headers={"Retry-After": "1"}).inject_fault(Fault.LOST_RESPONSE)
             ResultsWriter().write(result, webhook.url)
             first, second, third = webhook.wait_for(3)
 
-    It responds with 200 and an empty body unless `respond` or `inject_fault` was called.
+    The receiver responds with 200 and an empty body unless `respond` or `inject_fault` was called.
 
     Args:
-        path: Path of its `url`; it responds on every path.
-        secret: What webhooks must be signed with, one or all that are valid; a wrong or missing signature is
-            answered with 401. None takes whatever comes.
-        faults: What goes wrong by itself; nothing when None.
+        path: Path of `url`; the receiver responds on every path.
+        secret: The secret that signs webhooks, or a list of valid secrets; a request with a wrong or missing signature
+            gets the response 401. None accepts every request.
+        faults: Random faults; None for none.
 
     Raises:
-        ConfigurationError: The secret is none.
+        ConfigurationError: A secret is invalid.
     """
 
-    # A webhook that is redirected has failed.
+    # Redirects are not injected, because a redirected webhook fails permanently.
     default_faults = tuple(fault for fault in Fault if fault is not Fault.REDIRECT)
 
     def __init__(
@@ -47,7 +47,7 @@ class WebhookReceiver(RecordingServer):
 
     @property
     def url(self) -> str:
-        """Where to send to."""
+        """URL for webhooks."""
         return self._origin + self._path
 
     def _subject(self, request: ReceivedRequest) -> str:

@@ -1,4 +1,4 @@
-"""`callback-sdk run`: an algorithm without any service."""
+"""`callback-sdk run`: an algorithm without a service."""
 
 from __future__ import annotations
 

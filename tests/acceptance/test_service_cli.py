@@ -151,7 +151,7 @@ def test_the_list_shows_users_and_no_secrets(command: Callable[..., str]) -> Non
         (["users", "list", "--data-dir", "typo"], "typo"),
         (["db", "rotate-keys", "--data-dir", "typo"], "typo"),
         (["users", "list", "--database", "postgresql://127.0.0.1/x", "--data-dir", "typo"], "keys"),
-        (["db", "upgrade"], "Stop it"),
+        (["db", "upgrade"], "Stop the service"),
     ],
 )
 def test_what_can_not_be_done_is_one_clear_error(topology: Topology, arguments: list[str], said: str) -> None:
@@ -169,7 +169,7 @@ def test_names_that_nobody_could_read_are_refused(topology: Topology, name: str)
 def test_upgrade_makes_a_database(tmp_path: Path) -> None:
     """With its folder, which is the owner's alone; users may be added before the service has ever run."""
     new = ("--data-dir", str(tmp_path / "data"))
-    assert "There is no database of a service" in _refused(tmp_path, "users", "add", "ada", *new)
+    assert "has no database of a service" in _refused(tmp_path, "users", "add", "ada", *new)
     assert _done(tmp_path, "db", "upgrade", *new).startswith("Created the database")
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
     assert _done(tmp_path, "users", "add", "ada", *new).startswith("cbk_")

@@ -115,4 +115,4 @@ def test_the_service_says_that_it_needs_linux(
     monkeypatch.setattr(sys, "platform", "darwin")
     for command in ("serve", "worker"):
         assert cli.main([command, "callback_sdk.examples:registry"]) == 78
-        assert "The service runs on Linux only, and this is darwin" in capsys.readouterr().err
+        assert "The service runs on Linux only, not on darwin" in capsys.readouterr().err

@@ -333,7 +333,7 @@ def test_an_upgrade_that_fails_in_the_middle_changes_nothing(old: Old, table: st
         connection.execute(sa.text(f"CREATE TABLE {table} (in_the_way INTEGER)"))
     run = old.run("db", "upgrade")
     assert run.returncode == 1
-    assert "as it was" in run.stderr
+    assert "is unchanged" in run.stderr
     assert _everything(old) == before
     with old.engine.begin() as connection:
         connection.execute(sa.text(f"DROP TABLE {table}"))
@@ -394,7 +394,7 @@ def test_no_upgrade_under_a_service(old: Old) -> None:
     with old.topology():
         run = old.run("db", "upgrade")
     assert run.returncode == 1
-    assert "Stop it" in run.stderr
+    assert "Stop the service" in run.stderr
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)

@@ -142,7 +142,11 @@ def test_wrong_encryption_keys_end_the_worker(request: pytest.FixtureRequest, tm
         ("DATABASE", 75, "The database is unavailable: .*"),
         ("BROKER", 75, "The message broker can't be used: .*"),
         ("REFUSED", 78, "The message broker refuses the connection: .*"),
-        ("QUEUE", 78, "The message broker refuses the connection: .*PRECONDITION_FAILED.*was declared otherwise"),
+        (
+            "QUEUE",
+            78,
+            "The message broker refuses the connection: .*PRECONDITION_FAILED.*were declared with other arguments",
+        ),
     ],
 )
 def test_a_process_that_can_not_start_says_why(

@@ -182,7 +182,7 @@ def test_child_that_is_forked_inside_a_transaction_gets_an_error(tmp_path: Path)
                 try:
                     _write(outbox, "child")
                 except OutboxError as error:
-                    code = 0 if "forked in the middle" in str(error) else 2
+                    code = 0 if "forked during a transaction" in str(error) else 2
                 os._exit(code)
         assert os.waitpid(child, 0)[1] == 0
         _write(outbox, "parent")

@@ -32,7 +32,7 @@ class Lazy:
         (SIGNED, r"https://bucket\.s3\.eu-central-1\.amazonaws\.com/k\.json is a URL"),
         ("https://anna:a-password@h/data.parquet", r"https://h/data\.parquet is a URL"),
         ("https://[bad/data.parquet", r"https://… is a URL"),
-        ("~/data.parquet", r"~/data\.parquet: ~ is expanded by shells.*os\.path\.expanduser"),
+        ("~/data.parquet", r"~/data\.parquet doesn't exist: shells expand ~.*os\.path\.expanduser"),
         (np.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]), r"for name in array\.dtype\.names"),
         (np.zeros((2, 2)), r"numpy\.ndarray are no table.*array\[:, 0\]"),
         (DataFrame(), r"test_arguments\.DataFrame are no table\. Give a dict"),
@@ -51,7 +51,7 @@ def test_features_of_another_kind_are_named(client: Client, service: Any, featur
 
 def test_parameters_at_a_url_are_named(client: Client, service: Any) -> None:
     """So are a URL in the place of a file of parameters, and a type that isn't one."""
-    with pytest.raises(FeaturesError, match=r"s3://bucket/p\.json is a URL, and parameters are read from files"):
+    with pytest.raises(FeaturesError, match=r"s3://bucket/p\.json is a URL, but parameters are read from files"):
         client.run_algorithm("an-algorithm", DATA, parameters="s3://bucket/p.json")
     with pytest.raises(CallbackSDKError, match=r"numpy\.int64"):
         client.run_algorithm("an-algorithm", DATA, parameters=np.int64(1))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Many tasks at once: their requests, their order, and what is left after an error."""
+"""Batches of tasks: their requests, their order, and what is left after an error."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_an_interrupt_leaves_what_is_accepted(client: Client, service: Any, monk
         yield from (table(number) for number in range(3))
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt, match=r'2 tasks are accepted.*idempotency_key="k"') as caught:
+    with pytest.raises(KeyboardInterrupt, match=r'2 tasks were accepted.*idempotency_key="k"') as caught:
         client.run_algorithm_batch("an-algorithm", interrupted(), idempotency_key="k")
     assert caught.value.accepted_job_ids == ("0", "1")
 

@@ -75,7 +75,7 @@ def test_an_interrupt_has_no_token_in_its_traceback(client: Client, accepting: A
 @pytest.mark.parametrize(
     ("tasks", "said"),
     [
-        ([False], r"tasks\[0\] is False, so the call that should have returned it has failed"),
+        ([False], r"tasks\[0\] is False, the return value of a failed call"),
         (["42"], r"tasks\[0\] is of type str.*get_task"),
         ("42", "tasks is of type str"),
         (None, "tasks is of type NoneType"),

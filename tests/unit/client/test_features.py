@@ -1,4 +1,4 @@
-"""Features on their way to the service."""
+"""callback_sdk.client.features: encoding of features and parameters."""
 
 from __future__ import annotations
 
@@ -246,8 +246,8 @@ def test_what_is_no_table_is_an_error(features: Any, message: str) -> None:
     [
         (b"", "is empty"),
         (b"a,b\n1,2\n", "neither Parquet nor JSON.*read_csv"),
-        (b"PAR1" + b"\0" * 50, "cut off"),
-        (b"PAR1PAR1", "cut off"),
+        (b"PAR1" + b"\0" * 50, "truncated"),
+        (b"PAR1PAR1", "truncated"),
         (b"\x1f\x8b\x08...", "gzip"),
         (b'\xef\xbb\xbf{"a": [1]}', "byte order mark"),
         ('{"a": [1]}'.encode("utf-16"), "UTF-16"),
@@ -266,14 +266,17 @@ def test_a_file_with_something_else_is_an_error(content: bytes, message: str, tm
 def test_a_missing_file_says_where_it_was_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A relative path is shown with the folder that it starts from."""
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FeaturesError, match=f"no file data.parquet.*{tmp_path}/data.parquet"), prepared("data.parquet"):
+    with (
+        pytest.raises(FeaturesError, match=f"data.parquet doesn't exist.*{tmp_path}/data.parquet"),
+        prepared("data.parquet"),
+    ):
         pass
 
 
 def test_a_folder_and_a_pipe_are_no_files(tmp_path: Path) -> None:
     """Neither is opened, so a pipe without a writer can't block."""
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(FeaturesError, match="is a folder"), prepared(tmp_path):
+    with pytest.raises(FeaturesError, match="is a directory"), prepared(tmp_path):
         pass
     with pytest.raises(FeaturesError, match="not a regular file"), prepared(tmp_path / "pipe"):
         pass

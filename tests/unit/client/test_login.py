@@ -278,10 +278,12 @@ def test_a_child_without_a_password_says_what_it_lacks(rotating: RotatingService
     with compat.get_instance(token="none", url=rotating.url, token_refresh="refresh-0") as client:
 
         def ask() -> str:
-            with pytest.raises(AuthenticationError, match="refresh token belongs to the parent process") as caught:
+            with pytest.raises(
+                AuthenticationError, match="only the parent process may use the refresh token"
+            ) as caught:
                 client.get_task("42")
             return caught.value.hint
 
-        assert "Make a client in this process" in in_child(ask)
+        assert "Create a client in this process" in in_child(ask)
         assert client.get_task("42").job_id == "42"
         assert rotating.reuses == 0

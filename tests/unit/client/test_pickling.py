@@ -100,7 +100,7 @@ def test_a_client_is_shared_and_not_pickled(client: Client) -> None:
     assert copy.copy(client) is client
     assert copy.deepcopy({"client": client})["client"] is client
     for target in (client, client.get_task, {"client": client}):
-        with pytest.raises(TypeError, match=r"A client holds a credential.*Make a client in the other process"):
+        with pytest.raises(TypeError, match=r"a client contains a credential.*Create a client in the other process"):
             pickle.dumps(target)
 
 
@@ -128,7 +128,7 @@ def test_a_batch_item_without_callbacks_is_pickled(item: BatchItem) -> None:
 def test_a_batch_item_with_callbacks_says_how_to_send_it(callbacks: Any) -> None:
     """Callbacks are credentials: they stay, and the error says to add them in the other process."""
     item = BatchItem(DATA, callbacks=callbacks)
-    with pytest.raises(TypeError, match=r"has callbacks, which are credentials.*attrs\.evolve"):
+    with pytest.raises(TypeError, match=r"its callbacks are credentials.*attrs\.evolve"):
         pickle.dumps(item)
     assert copy.deepcopy(item).callbacks.reveal() == callbacks
     assert copy.copy(item) == item

@@ -243,5 +243,5 @@ def test_https_at_a_port_of_plain_http_is_told_to_use_http(service: Any) -> None
     url = service.url.replace("http://", "https://")
     with Client(url, token=TOKEN, retries=0) as client, pytest.raises(ServiceConnectionError) as caught:
         client.get_task("42")
-    assert caught.value.hint.startswith("Give the client the URL with http://")
+    assert caught.value.hint.startswith("Give a URL with http://")
     assert "certificate" not in caught.value.hint

@@ -359,7 +359,7 @@ def test_a_file_without_certificates_is_named(tmp_path: Path, clean_environment:
     with (
         authority.serve(echo, "127.0.0.1") as server,
         Client(server.url, token=TOKEN, retries=0) as client,
-        pytest.raises(ConfigurationError, match=r"REQUESTS_CA_BUNDLE names .*which holds no certificates"),
+        pytest.raises(ConfigurationError, match=r"REQUESTS_CA_BUNDLE names .*which contains no valid certificates"),
     ):
         client.get_algorithms()
 

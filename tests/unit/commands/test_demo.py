@@ -31,8 +31,8 @@ def test_documents_that_agree_are_right() -> None:
 @pytest.mark.parametrize(
     ("arrival", "said"),
     [
-        (Arrival(where="here", body=b"<html>"), "no JSON object"),
-        (_arrival([1]), "no JSON object"),
+        (Arrival(where="here", body=b"<html>"), "not a JSON object"),
+        (_arrival([1]), "not a JSON object"),
         (_arrival(dict(reversed(DOCUMENT.items()))), "members"),
         (_arrival(DOCUMENT | {"more": 1}), "members"),
         (_arrival(DOCUMENT | {"success": False}), "success"),

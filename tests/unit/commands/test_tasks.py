@@ -193,7 +193,7 @@ def test_the_waiting_has_an_end(run: Run, service: FakeService, features: Path) 
     service.on("GET", TASK, service.Say(data=ACCEPTED))
     code, out, err = run("submit", "an-algorithm", features, "--wait", "--timeout", "100ms")
     assert (code, out) == (1, "42\n")
-    assert "it is Pending and continues. Come back to it with `callback-sdk tasks 42`" in err
+    assert "it is Pending and continues. Wait for the task again: `callback-sdk tasks 42`" in err
 
 
 def test_a_lost_answer_names_the_option_to_come_back_with(run: Run, service: FakeService, features: Path) -> None:
@@ -241,9 +241,9 @@ def test_an_argument_too_many_is_not_printed(capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (f'{{"url": "{SIGNED}"}}', "no JSON list"),
-        (f'[{{"url": "{SIGNED}"', "no JSON list"),
-        ("\udcff", "no JSON list"),
+        (f'{{"url": "{SIGNED}"}}', "not a JSON list"),
+        (f'[{{"url": "{SIGNED}"', "not a JSON list"),
+        ("\udcff", "not a JSON list"),
         (f'[{{"url": "{SIGNED}", "s3_fields": {{}}}}]', "callback URL is a string"),
         (f'["{BUCKET}"]', "s3_fields"),
     ],

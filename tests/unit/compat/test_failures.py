@@ -77,7 +77,7 @@ def test_the_option_may_be_a_word(client: PlatformClient, option: Any, raises: b
 
 def test_an_option_that_is_no_word_is_an_error(client: PlatformClient) -> None:
     """A typo is not taken for either."""
-    with pytest.raises(ConfigurationError, match="fail_on_error takes no 'sometimes'"):
+    with pytest.raises(ConfigurationError, match="fail_on_error doesn't accept 'sometimes'"):
         client.fail_on_error("sometimes")
 
 

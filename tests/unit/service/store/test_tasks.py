@@ -472,7 +472,7 @@ def test_an_idempotency_key_makes_one_task(store: Store) -> None:
     assert len({tuple(ids(accepted)) for accepted in found}) == 1
     assert sum(accepted[0].created_at is not None for accepted in found) == 1
     assert len(store.tasks.unfinished()) == 1
-    with pytest.raises(IdempotencyConflictError, match="another request"):
+    with pytest.raises(IdempotencyConflictError, match="a different request"):
         store.tasks.submit([submission("x")], IdempotencyKey(key="k", fingerprint="other"))
     assert ids(store.tasks.submit([submission("y", owner="bert")], key)) == ["y"]
     assert idempotency.forget(store.database, older_than=0.0) == 2
