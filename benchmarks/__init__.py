@@ -1,1 +1,1 @@
-"""Benchmarks: us beside our peers, in turns, on one machine. `python -m benchmarks` runs them all."""
+"""Benchmarks that compare callback_sdk with other libraries on one machine. `python -m benchmarks` runs all of them."""

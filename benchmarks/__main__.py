@@ -1,4 +1,4 @@
-"""Runs the benchmarks one after another, each in a process of its own, and ends with a table of all ratios."""
+"""Runs the benchmarks one after another, each in a separate process, and prints a table of all ratios at the end."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ PACKAGES = ("boto3", "celery", "cog", "minio", "numpy", "obstore", "orjson", "re
 
 
 def main() -> None:
-    """Run those that were named, or all."""
+    """Run the named benchmarks, or all of them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which; all by default: {', '.join(BENCHMARKS)}")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"benchmarks to run; all by default: {', '.join(BENCHMARKS)}"
+    )
     chosen = parser.parse_args()
     unknown = set(chosen.names) - {name.split()[0] for name in BENCHMARKS}
     if unknown:
-        parser.error(f"There is no benchmark {', '.join(sorted(unknown))}. There are: {', '.join(BENCHMARKS)}.")
+        parser.error(f"Unknown benchmark: {', '.join(sorted(unknown))}. The benchmarks are {', '.join(BENCHMARKS)}.")
     rows, failed = [], []
     for name in BENCHMARKS:
         if chosen.names and name.split()[0] not in chosen.names:
@@ -45,11 +47,11 @@ def main() -> None:
     for row in rows:
         print("| {} | {} | {:.2f} |".format(*row))
     if failed:
-        sys.exit(f"These broke: {', '.join(failed)}.")
+        sys.exit(f"Failed: {', '.join(failed)}.")
 
 
 def run(name: str) -> dict[str, float] | None:
-    """Run one, pass its output on, and return its ratios; None when it broke."""
+    """Run one benchmark, print its output, and return its ratios; None if it failed."""
     script, *arguments = name.split()
     command = [sys.executable, "-m", f"benchmarks.{script}", *arguments, "--json"]
     last = ""
@@ -66,7 +68,7 @@ def run(name: str) -> dict[str, float] | None:
 
 
 def machine() -> str:
-    """Say what all of it ran on."""
+    """Describe the machine and the versions of the libraries."""
     models = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
     return (

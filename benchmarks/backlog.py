@@ -1,14 +1,13 @@
-"""What a job costs while 1,000, 100,000 and 1,000,000 others wait, on SQLite and on PostgreSQL, relative to 1,000.
+"""Store time of a job with 100,000 and 1,000,000 queued tasks, relative to 1,000, on SQLite and PostgreSQL.
 
-The databases are filled with tasks that have features and a webhook each, of 20 users, three priorities and two
-algorithms, one of them rare. Afterwards they are vacuumed, analyzed and checkpointed, as PostgreSQL's autovacuum and
-time do it; SQLite is not analyzed, as nobody does it for the service. The databases stand side by side, and rounds go
-through them in turns.
+Each database is filled with tasks that have features and one webhook, from 20 users, with three priorities and two
+algorithms, one of them rare. Then it is vacuumed, analyzed and checkpointed, as PostgreSQL's autovacuum does over time;
+SQLite isn't analyzed, because the service doesn't do so either. Rounds run on the databases in turns.
 
-A job is all that the service asks of the store for one: a task is submitted, the dispatcher looks for tasks and
-deliveries that are due, the most urgent task is claimed and finished with a small result, and its delivery is looked
-up, claimed and settled. Every one of these writes is on disk when it returns. Nothing is computed or sent, which would
-cost the same with any backlog and hide what this looks for. Below it stands what comes now and then, without a bar.
+A job consists of all calls of the store for one task: the task is submitted, the dispatcher queries due tasks and
+deliveries, the task of the highest priority is claimed and finished with a small result, and its delivery is queried,
+claimed and recorded as delivered. Every write is on disk when it returns. Nothing is computed or sent, because this
+would take the same time with any backlog. Less frequent steps are measured too, without a bar.
 """
 
 from __future__ import annotations
@@ -72,11 +71,11 @@ POSTGRESQL = {
 
 @define
 class Backlog:
-    """A store in which many tasks wait.
+    """A store with many queued tasks.
 
     Attributes:
-        size: How many.
-        times: Seconds of each step, by its name, in each of its runs.
+        size: Number of queued tasks.
+        times: Durations of all runs of each step, in seconds, by the name of the step.
     """
 
     store: Store
@@ -85,20 +84,20 @@ class Backlog:
     rounds: list[float] = field(factory=list)
 
     def timed(self, step: str, call: Callable[[], Any]) -> Any:
-        """Make a step, and keep how long it took."""
+        """Run a step, and record its duration."""
         started = time.perf_counter()
         found = call()
         self.times.setdefault(step, []).append(time.perf_counter() - started)
         return found
 
     def job(self) -> None:
-        """Take one task in, and bring the most urgent one to its end."""
+        """Submit one task, and finish the task with the highest priority."""
         tasks, deliveries = self.store.tasks, self.store.deliveries
         self.timed("submit", lambda: tasks.submit([submission()]))
         (job_id,) = self.timed("look for tasks", lambda: tasks.fetch_due(1, again_after=AGAIN_AFTER))
         claim = self.timed("claim", lambda: tasks.claim(job_id, WORKER))
         if claim.task.priority != MAX_PRIORITY:
-            raise AssertionError("The most urgent task goes first.")
+            raise AssertionError("The task with the highest priority must be first.")
         ending = RunOutcome(success=True, result_offsets={"predictions": [0, 10]}, results=RESULT)
         sender = DeliveringWorker(worker=WORKER, spare=1)
         ended = self.timed("finish", lambda: tasks.finish(job_id, claim.attempt, ending, sender))
@@ -109,7 +108,7 @@ class Backlog:
         )
 
     def now_and_then(self) -> None:
-        """Make the steps that no job waits for."""
+        """Run the less frequent steps, which no job waits for."""
         tasks, deliveries, owner = self.store.tasks, self.store.deliveries, "user-1"
         (job_id,) = tasks.fetch_due(1, again_after=AGAIN_AFTER)
         tasks.claim(job_id, WORKER)
@@ -124,20 +123,20 @@ class Backlog:
         middle = (page[0]["created_at"] - 0.0005 * self.size, page[0]["job_id"])
         self.timed("page in the middle", lambda: self.page(owner, after=middle))
         self.timed("page of a status", lambda: self.page(owner, status="Pending", after=middle))
-        # Not one of theirs is of this algorithm.
+        # The user has no task of this algorithm.
         self.timed("page of an algorithm", lambda: self.page(owner, algorithm="rare"))
         self.timed("quota", lambda: tasks.open_count(owner, at_most=100_000))
         tasks.cancel(job_id)
 
     def page(self, owner: str, **options: Any) -> list[dict[str, Any]]:
-        """Read what `GET /algorithms/tasks` shows."""
+        """Read a page as for `GET /algorithms/tasks`."""
         found = self.store.tasks.page(owner, limit=51, **options)
         self.store.deliveries.status_counts([task["job_id"] for task in found])
         return found
 
 
 def submission() -> Submission:
-    """Make a task for the end of the queue of the most urgent ones, which stays as long as it was by that."""
+    """Return a task of the highest priority: each job submits one and finishes one, so the queue keeps its length."""
     task = TaskRow(
         job_id=str(uuid.uuid4()),
         owner=f"user-{secrets.randbelow(USERS)}",
@@ -150,7 +149,7 @@ def submission() -> Submission:
 
 
 def receipt() -> Receipt:
-    """Make the proof of a delivery that wasn't made."""
+    """Return a receipt of a simulated delivery."""
     moment = datetime.now(timezone.utc)
     return Receipt(
         target_kind="webhook", url=URL, status=200, size=100, sha256="0" * 64, started_at=moment, finished_at=moment
@@ -158,7 +157,7 @@ def receipt() -> Receipt:
 
 
 def fill(store: Store, count: int) -> None:
-    """Let many tasks wait: the store takes one, and the database copies its rows, whatever columns they have."""
+    """Queue many tasks: the store inserts one, and statements copy its rows, regardless of their columns."""
     engine = store.database.engine
     words = SQLITE if engine.dialect.name == "sqlite" else POSTGRESQL
     (first,) = store.tasks.submit([submission()])
@@ -169,18 +168,18 @@ def fill(store: Store, count: int) -> None:
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
         for command in words["after"].split("; "):
             connection.exec_driver_sql(command)
-        # Its settings are not those of the service.
+        # Closed instead of returned to the pool, because its settings differ from those of the service.
         connection.invalidate()
     engine.dispose()
 
 
 def copies(job_id: str, count: int, uuid: sa.ColumnElement[str]) -> Iterator[sa.Insert]:
-    """Yield what makes tasks of one, each a millisecond older than the one before, until there are so many.
+    """Yield statements that copy a task, each copy a millisecond older than the one before.
 
     Args:
-        job_id: The task that is there.
-        count: How many there are in the end.
-        uuid: A random id, another one in each row.
+        job_id: The existing task.
+        count: Total number of tasks afterwards.
+        uuid: Expression of a random id per row.
     """
     number = sa.select(sa.literal(1).label("n")).cte("numbers", recursive=True)
     number = number.union_all(sa.select(number.c.n + 1).where(number.c.n < count - 1))
@@ -195,7 +194,7 @@ def copies(job_id: str, count: int, uuid: sa.ColumnElement[str]) -> Iterator[sa.
             "priority": MAX_PRIORITY - row.n % 3,
             "created_at": row.created_at - row.n * 0.001,
         },
-        # The oldest first, as they would have come.
+        # Oldest first, in the order of submission.
         lambda row: row.n.desc(),
     )
     copied = sa.select(task.c.job_id.label("copied")).where(task.c.job_id != job_id).cte("copied")
@@ -217,7 +216,7 @@ def copy(
     differing: Callable[[Any], dict[str, Any]],
     order: Callable[[Any], Any] | None = None,
 ) -> sa.Insert:
-    """Return what inserts rows that are like others but for some columns."""
+    """Return a statement that inserts copies of rows with some columns replaced."""
     others = differing(rows.c)
     query = sa.select(*(others.get(name, rows.c[name]) for name in table.c.keys()))  # noqa: SIM118
     return table.insert().from_select(table.c.keys(), query if order is None else query.order_by(order(rows.c)))
@@ -225,7 +224,7 @@ def copy(
 
 @contextlib.contextmanager
 def backlogs(urls: Sequence[str], sizes: Sequence[int]) -> Iterator[list[Backlog]]:
-    """Open and fill a database for each size."""
+    """Open and fill one database per size."""
     with contextlib.ExitStack() as stack:
         created = []
         for url, size in zip(urls, sizes, strict=True):
@@ -255,7 +254,7 @@ def measure(created: Sequence[Backlog], *, rounds: int, jobs: int) -> None:
 
 
 def show(report: Report, database: str, created: Sequence[Backlog]) -> None:
-    """Print what each step costs, and keep what all of a job's do."""
+    """Print the duration of each step, and record the ratios of whole jobs."""
     width = max(map(len, NOW_AND_THEN)) + 2
     lines = [" " * width + "".join(f"{backlog.size:>18,}" for backlog in created)]
     steps = {step: [statistics.median(backlog.times[step]) for backlog in created] for step in created[0].times}
@@ -273,9 +272,9 @@ def show(report: Report, database: str, created: Sequence[Backlog]) -> None:
 def main() -> None:
     """Print the tables and the ratios."""
     arguments = parser(__doc__)
-    arguments.add_argument("--sizes", default=",".join(map(str, SIZES)), help="tasks that wait, the fewest first")
-    arguments.add_argument("--jobs", type=int, default=100, help="jobs of one round (100)")
-    arguments.add_argument("--database", choices=("sqlite", "postgresql"), help="one of the two; both by default")
+    arguments.add_argument("--sizes", default=",".join(map(str, SIZES)), help="numbers of queued tasks, ascending")
+    arguments.add_argument("--jobs", type=int, default=100, help="jobs per round (100)")
+    arguments.add_argument("--database", choices=("sqlite", "postgresql"), help="database to measure; both by default")
     options = arguments.parse_args()
     sizes = [int(size) for size in options.sizes.split(",")]
     report = Report("backlog", as_json=options.json)

@@ -1,4 +1,4 @@
-"""Celery without a service: a task that computes, and one that delivers; started as a script, its worker."""
+"""Celery without the service: a task that computes, and one that delivers. As a script, it runs a worker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import urllib3
 
 
 def bare_app(broker: str) -> Any:
-    """Return Celery with two tasks of one's own."""
+    """Return a Celery application with the two tasks."""
     from celery import Celery
 
     app = Celery("bare", broker=broker, set_as_current=False)
@@ -38,7 +38,7 @@ def bare_app(broker: str) -> Any:
 
 
 def main(broker: str, processes: str) -> None:
-    """Be a worker."""
+    """Run a worker."""
     quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=WARNING")
     bare_app(broker).worker_main(["worker", f"--concurrency={processes}", f"--hostname={os.getpid()}@bare", *quiet])
 

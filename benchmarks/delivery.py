@@ -1,9 +1,10 @@
-"""Delivering results of 1 KB by PUT to a local SeaweedFS that checks every signature, one by one and 16 at once.
+"""Delivery of results of 1 KB by PUT to a local SeaweedFS that verifies signatures, one by one and 16 at once.
 
-Everybody sends the same bytes to as many objects. Ours checks the target before, sends `Content-MD5`, and returns a
-receipt; boto3 and obstore sign as they go; the others have their URLs signed before. "16 at once" is one `write` to 16
-targets, beside 16 threads, and beside `put_async` for obstore. The loop with `http.client` checks nothing: it is what
-this interpreter can do. Where `wrk` is installed, its figure is what the server can do.
+All contestants send the same bytes to the same number of objects. `ResultsWriter` validates the target, sends
+`Content-MD5`, and returns a receipt. boto3 and obstore sign each request; the others use presigned URLs. "16 at once"
+means one `write` with 16 targets, compared with 16 threads, and with `put_async` of obstore. The loop with
+`http.client` checks nothing: it is the limit of this interpreter. If `wrk` is installed, its rate is the limit of the
+server.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ RESULT = JobResult(job_id="42", success=True, results={"predictions": [number / 
 
 
 class Contest:
-    """All contestants, with what they keep open.
+    """All contestants, with their open connections.
 
     Args:
-        store: Where to.
-        count: Deliveries in one run, a multiple of 16.
+        store: The object store.
+        count: Deliveries of one run, a multiple of 16.
     """
 
     def __init__(self, store: SeaweedFS, count: int) -> None:
@@ -95,7 +96,7 @@ class Contest:
 
     @functools.cached_property
     def obstore(self) -> Any:
-        """The client of obstore; here, so that the others need it not."""
+        """The client of obstore, imported here, so that the other contestants don't need it."""
         from obstore.store import S3Store
 
         return S3Store(
@@ -159,7 +160,7 @@ class Contest:
 def main() -> None:
     """Print the tables."""
     options = parser(__doc__)
-    options.add_argument("--count", type=int, default=480, help="deliveries in one round (480)")
+    options.add_argument("--count", type=int, default=480, help="deliveries per round (480)")
     chosen = options.parse_args()
     report = Report("delivery", as_json=chosen.json)
     with SeaweedFS() as store, Contest(store, max(1, chosen.count // AT_ONCE) * AT_ONCE) as contest:
@@ -180,7 +181,7 @@ def main() -> None:
 
 
 def wrk(contest: Contest) -> Iterator[str]:
-    """Let `wrk` put the same body to one object, over 1 and over 16 connections."""
+    """Measure the server with `wrk`, which uploads one object repeatedly over 1 and over 16 connections."""
     command: Any = shutil.which("wrk")
     if command is None:
         yield "wrk is not installed."

@@ -1,14 +1,14 @@
-"""Encoding result documents: a NumPy array of 1,000,000 floats, and 100,000 nested records, beside `json.dumps`.
+"""Encoding of result documents, compared with `json.dumps`: 1,000,000 floats in NumPy, and 100,000 nested records.
 
-Each record is a dict with a UUID, a datetime, a Decimal, a dataclass, lists of floats and strings, and a dict. Each
-makes the bytes of the whole document; `json.dumps` has a `default=` for what it doesn't know. Bare orjson, which ours
-is built on, is what this machine can do. "With nulls" is the same with one number more in each record, which may be
-missing or NaN: ours writes null for both and counts the NaN, while `json.dumps` writes `NaN`, which is no JSON, and
-counts nothing. Before anything is measured, the documents are compared.
+Each record is a dict with a UUID, a datetime, a Decimal, a dataclass, lists of floats and strings, and a dict. All
+contestants return the bytes of the whole document; `json.dumps` has a `default=` for types that it doesn't support.
+Bare orjson, on which the encoder of this package is built, is the limit of this machine. The records "with nulls" have
+one more number, which may be missing or NaN: callback_sdk writes null for both and counts the NaN values, while
+`json.dumps` writes `NaN`, which is not valid JSON. The documents are compared before the measurement.
 
-The memory is that of a process that delivers such a document by PUT to a local store: how much its peak grows while it
-does, beside the size of the document. Two copies would be 2. The dataclasses of the records add 64 bytes each, because
-they make their `__dict__` when it is first asked for.
+The memory ratio is the growth of the peak memory of a process that delivers the document by PUT to a local store,
+divided by the size of the document. Two copies of the document would result in 2. Each dataclass of the records adds 64
+bytes, because CPython creates its `__dict__` on first access.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MIB = 1024**2
 
 @dataclasses.dataclass
 class Site:
-    """Where a record is from."""
+    """The site of a record."""
 
     name: str
     latitude: float
@@ -49,17 +49,17 @@ class Site:
 
 
 def floats() -> dict[str, Any]:
-    """Make an array of numbers with all their digits."""
+    """Return an array of floats with 16 or 17 significant digits."""
     return {"predictions": np.random.default_rng(1).normal(size=FLOATS)}
 
 
 def records() -> dict[str, Any]:
-    """Make nested records, each with values of its own."""
+    """Return nested records with distinct values."""
     return {"predictions": [record(number) for number in range(RECORDS)]}
 
 
 def record(number: int) -> dict[str, Any]:
-    """Make one record."""
+    """Return one record."""
     return {
         "id": UUID(int=pow(7919, number + 20, 2**128)),
         "at": START + timedelta(seconds=61.7 * number),
@@ -72,7 +72,7 @@ def record(number: int) -> dict[str, Any]:
 
 
 def records_with_nulls() -> dict[str, Any]:
-    """Make records with a number that is often missing, and sometimes NaN."""
+    """Return records with a number that is often missing and sometimes NaN."""
     rests = (None, 0.5, None, math.nan)
     return {"predictions": [{**record(number), "rest": rests[number % 4]} for number in range(RECORDS)]}
 
@@ -81,19 +81,19 @@ MAKERS = {"floats": floats, "records": records, "records with nulls": records_wi
 
 
 def ours(results: Any) -> tuple[Body, int]:
-    """Return the document, and how many numbers became null."""
+    """Return the document, and the number of values that were written as null."""
     with ExitStack() as stack:
         body, nulls_written = encode_results(results, stack)
         return document(JobResult(job_id="42", success=True), {}, body), nulls_written
 
 
 def whole(results: Any) -> dict[str, Any]:
-    """Return what the document is made of."""
+    """Return the members of the document."""
     return {"job_id": "42", "status": "Finished", "callback_param": {}, "success": True, "results": results}
 
 
 def plain(value: Any) -> Any:
-    """Tell `json.dumps` what it doesn't know."""
+    """Convert values of types that `json.dumps` doesn't support."""
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, datetime):
@@ -106,7 +106,7 @@ def plain(value: Any) -> Any:
 
 
 def check(name: str, results: Any) -> None:
-    """Make sure that what is fast is also right."""
+    """Check that the documents are correct."""
     body, nulls_written = ours(results)
     theirs = json.loads(json.dumps(whole(results), default=plain), parse_constant=lambda constant: None)
     numbers = [item.get("rest") for item in results["predictions"] if isinstance(item, dict)]
@@ -115,7 +115,7 @@ def check(name: str, results: Any) -> None:
 
 
 def contest(results: Any, rounds: int) -> Any:
-    """Encode in turns."""
+    """Measure the contestants in turns."""
     return in_turns(
         [
             Case("document", lambda: ours(results)),
@@ -127,7 +127,7 @@ def contest(results: Any, rounds: int) -> Any:
 
 
 def deliver(name: str, url: str) -> None:
-    """Deliver once, and print the document's size and by how much the peak grew; a process of its own does this."""
+    """Deliver once, and print the size of the document and the growth of the peak; runs in a separate process."""
     results = MAKERS[name]()
     with ResultsWriter(timeout=timedelta(minutes=5)) as writer:
         writer.write(JobResult(job_id="42", success=True, results=0.5), url)
@@ -137,7 +137,7 @@ def deliver(name: str, url: str) -> None:
 
 
 def growth(name: str, url: str) -> tuple[int, int]:
-    """Deliver in a fresh process; return the document's size and the peak's growth, in bytes."""
+    """Deliver in a new process, and return the size of the document and the growth of the peak memory, in bytes."""
     command = [sys.executable, "-m", "benchmarks.encoding", "--deliver", name, url]
     size, grown = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return size, grown

@@ -1,4 +1,4 @@
-"""What all benchmarks share: rounds in turns, medians, bars, and how they are printed."""
+"""Common parts of all benchmarks: rounds in turns, medians, bars and reports."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Case:
     """One contestant.
 
     Attributes:
-        name: Whose.
-        run: Does the work once.
-        count: Operations in one run.
+        name: Name of the contestant.
+        run: Runs the work once.
+        count: Number of operations in one run.
     """
 
     name: str
@@ -31,11 +31,11 @@ class Case:
 
 @define
 class Times:
-    """What a contestant took in each round, per operation.
+    """Times of a contestant in each round, per operation.
 
     Attributes:
-        wall: Seconds that passed.
-        cpu: Seconds that this process, and its children that ended meanwhile, were on a core.
+        wall: Elapsed seconds.
+        cpu: CPU seconds of this process and of its children that ended during the round.
     """
 
     wall: list[float] = field(factory=list)
@@ -43,12 +43,12 @@ class Times:
 
     @property
     def median(self) -> float:
-        """Seconds per operation."""
+        """Median of the elapsed seconds per operation."""
         return statistics.median(self.wall)
 
     @property
     def median_cpu(self) -> float:
-        """Seconds on a core per operation."""
+        """Median of the CPU seconds per operation."""
         return statistics.median(self.cpu)
 
 
@@ -73,11 +73,11 @@ def _cpu() -> float:
 
 
 class Report:
-    """A benchmark's output: tables, then what became of its bars.
+    """Output of a benchmark: tables, then the results of its bars.
 
     Args:
-        name: The benchmark's.
-        as_json: Whether the last line is JSON.
+        name: Name of the benchmark.
+        as_json: Whether to print a last line with JSON.
     """
 
     def __init__(self, name: str, *, as_json: bool) -> None:
@@ -87,7 +87,7 @@ class Report:
         self._bars: dict[str, str] = {}
 
     def table(self, title: str, times: Mapping[str, Times], *, us: str) -> None:
-        """Print medians per operation, and how they compare to ours."""
+        """Print medians per operation, and their ratios to the contestant `us`."""
         ours = times[us].median
         width = max(len(title), *(len(name) for name in times))
         print(f"\n{title:<{width}}  {'each':>10}  {'per second':>11}  {'CPU each':>10}  {'beside us':>9}")
@@ -98,11 +98,11 @@ class Report:
             )
 
     def lines(self, title: str, lines: Iterable[str]) -> None:
-        """Print what has no contestants."""
+        """Print lines without a comparison."""
         print(f"\n{title}", *lines, sep="\n")
 
     def bar(self, name: str, ratio: float, *, at_least: float | None = None, at_most: float | None = None) -> None:
-        """Keep a ratio and hold it against its bar."""
+        """Record a ratio, and compare it with its bar."""
         self._ratios[name] = round(ratio, 3)
         if at_least is not None:
             self._bars[name] = f"≥ {at_least:g} ×  {'reached' if ratio >= at_least else 'NOT reached'}"
@@ -120,7 +120,7 @@ class Report:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration with three digits and its unit."""
+    """Format a duration with three significant digits and its unit."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
@@ -128,7 +128,7 @@ def duration(seconds: float) -> str:
 
 
 def parser(description: str | None, *, rounds: int = 5) -> argparse.ArgumentParser:
-    """Return a parser with what all benchmarks take."""
+    """Return a parser with the options of all benchmarks."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--rounds", type=_rounds, default=rounds, help=f"rounds of each contestant, at least 1 ({rounds})"
@@ -138,15 +138,16 @@ def parser(description: str | None, *, rounds: int = 5) -> argparse.ArgumentPars
 
 
 def forget_peak() -> int:
-    """Let `peak_memory` begin anew, and return what this process has now, in bytes (Linux)."""
+    """Reset `peak_memory`, and return the current memory of this process, in bytes (Linux)."""
     Path("/proc/self/clear_refs").write_text("5")
     return peak_memory()
 
 
 def peak_memory() -> int:
-    """Return the most memory that this process had, in bytes (Linux).
+    """Return the peak memory of this process, in bytes (Linux).
 
-    Not getrusage: its peak begins with that of the parent process.
+    Not by getrusage(2), because its maximum includes the time before execve(2), when the process was a copy of its
+    parent.
     """
     lines = Path("/proc/self/status").read_text().splitlines()
     (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))

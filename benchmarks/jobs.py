@@ -1,22 +1,23 @@
-"""Jobs from submission over computation to the webhook: how many a second, from the first submit to the last webhook.
+"""Throughput of jobs from submission to webhook: jobs per second from the first submission to the last webhook.
 
-Each job increments one number, and its result goes to one webhook; all webhooks go to one receiver, a process of its
-own, which counts distinct bodies. Submitting threads keep their connections alive, and each sends its next request
-when it has the answer to the last; they are as many for every contestant. Ours is shown a second time with
-`client.run_algorithm_batch`, which is what it has for somebody with many jobs; the others have nothing like it.
+Each job increments one number, and its result is sent to one webhook. All webhooks go to one receiver in a separate
+process, which counts distinct bodies. The number of submitting threads is the same for all contestants. Each thread
+keeps its connection alive, and sends the next request after the response to the last one. callback_sdk is measured a
+second time with `client.run_algorithm_batch`, for which the other contestants have no equivalent.
 
-Without `--engine`, ours is `callback-sdk serve` as it comes: the embedded engine, two computing processes, and SQLite
-with `synchronous=FULL`. Beside it stands Cog's HTTP server (coglet, in Rust), with `Prefer: respond-async` and its
-webhook for `completed`. It keeps nothing on disk and has no queue: who comes while it is busy gets a 409, and comes
-again. A predictor as Cog's own guide writes it takes one at a time; the bar is beside that one. An async predictor with
-`concurrency.max` lets as many run at once, all in one process, with nothing between them and no time-out or memory
-limit that could stop one; it is shown too. Cog runs without Docker as in an image of its own: the environment names
-predictor and concurrency, and `python` on the path is this one.
+Without `--engine`, callback_sdk is `callback-sdk serve` with its defaults: the embedded engine with two child
+processes, and SQLite with `synchronous=FULL`. It is compared with Cog's HTTP server (coglet, in Rust), with `Prefer:
+respond-async` and its webhook for `completed`. Cog stores nothing on disk and has no queue: while it is busy it
+responds with 409, and the request is repeated. A predictor as in Cog's documentation processes one job at a time; the
+bar applies to this one. An async predictor with `concurrency.max` processes several jobs at once in one process,
+without isolation, timeouts or memory limits; its ratio is shown without a bar. Cog runs without Docker, configured as
+in one of its images: environment variables set predictor and concurrency, and `python` on the PATH is this interpreter.
 
-With `--engine celery`, ours has PostgreSQL and a broker, Valkey or RabbitMQ, with one worker of two computing processes
-or two of one each. Beside it stands Celery doing the same two steps on the same broker, with nothing in any store: a
-task that computes and then sends a task that delivers, over a kept-alive urllib3 pool. It has as many processes, acks
-late, and prefetches one task. It is sent its tasks by `apply_async`, without HTTP.
+With `--engine celery`, callback_sdk uses PostgreSQL and a broker, Valkey or RabbitMQ, with one worker of two processes
+or two workers of one process each. It is compared with bare Celery, which runs the same two steps on the same broker
+without a store: a task that computes, and then sends a task that delivers over a kept-alive urllib3 pool. Bare Celery
+has the same number of processes, acknowledges late, and prefetches one task. Its tasks are sent by `apply_async`,
+without HTTP.
 """
 
 from __future__ import annotations
@@ -49,13 +50,13 @@ from callback_sdk.testing import LocalService, Postgres, RabbitMQ, Valkey, super
 COG_BAR = 5.0
 CELERY_BAR = 0.6
 THREADS = 16
-"""Threads that submit, but for batches."""
+"""Number of submitting threads, except for batches."""
 
 PROCESSES = 2
-"""Processes that compute, over all workers."""
+"""Total number of computing processes of all workers."""
 
 AT_ONCE = 64
-"""Predictions that Cog runs at once."""
+"""Maximum concurrent predictions of Cog's async predictor."""
 
 ALGORITHM = "increment"
 PREDICTOR = """
@@ -80,11 +81,11 @@ def increment(features: Any, parameters: Any, context: Any) -> dict[str, Any]:
 
 
 Submitter = contextlib.AbstractContextManager[Callable[[int], None]]
-"""Gives what submits one job, by its number, over a connection that it keeps open until the end."""
+"""Context manager of a function that submits the job with a number, over a connection that it keeps open."""
 
 
 def job_run(receiver: Receiver, count: int, submitter: Callable[[], Submitter]) -> Callable[[], None]:
-    """Return what submits jobs from threads, each with a submitter of its own, and waits for all webhooks."""
+    """Return a function that submits jobs from threads with one submitter each, and waits for all webhooks."""
 
     def run() -> None:
         numbers, failures, before = iter(range(count)), [], receiver.count.value
@@ -115,7 +116,7 @@ def job_run(receiver: Receiver, count: int, submitter: Callable[[], Submitter]) 
 
 
 def batch_run(receiver: Receiver, count: int, client: Client) -> Callable[[], None]:
-    """Return what submits jobs to ours as one batch, and waits for all webhooks."""
+    """Return a function that submits jobs to the service as one batch, and waits for all webhooks."""
 
     def run() -> None:
         before = receiver.count.value
@@ -128,7 +129,7 @@ def batch_run(receiver: Receiver, count: int, client: Client) -> Callable[[], No
 
 @contextlib.contextmanager
 def post(address: str, path: str) -> Iterator[Callable[[bytes, Mapping[str, str]], int]]:
-    """Give what sends a request over a kept-alive connection and returns the status."""
+    """Yield a function that sends a request over a kept-alive connection and returns the status."""
     connection = http.client.HTTPConnection(urlsplit(address).netloc)
 
     def send(body: bytes, headers: Mapping[str, str]) -> int:
@@ -142,13 +143,13 @@ def post(address: str, path: str) -> Iterator[Callable[[bytes, Mapping[str, str]
 
 
 def ours(receiver: Receiver, count: int, service: LocalService, client: Client) -> list[Case]:
-    """Return ours, with one request each and in batches."""
+    """Return the cases of the service: one request per job, and batches."""
     each = job_run(receiver, count, to_service(service, receiver.url))
     return [Case("one request each", each, count), Case("a batch", batch_run(receiver, count, client), count)]
 
 
 def to_service(service: LocalService, webhook: str) -> Callable[[], Submitter]:
-    """Return what makes submitters of jobs to ours, with one request each."""
+    """Return a factory of submitters to the service, with one request per job."""
 
     @contextlib.contextmanager
     def submitter() -> Iterator[Callable[[int], None]]:
@@ -170,7 +171,7 @@ def to_service(service: LocalService, webhook: str) -> Callable[[], Submitter]:
 
 
 def to_cog(address: str, webhook: str) -> Callable[[], Submitter]:
-    """Return what makes submitters of jobs to Cog."""
+    """Return a factory of submitters to Cog."""
 
     @contextlib.contextmanager
     def submitter() -> Iterator[Callable[[int], None]]:
@@ -192,7 +193,7 @@ def to_cog(address: str, webhook: str) -> Callable[[], Submitter]:
 def kept(
     command: list[str], files: Mapping[str, str] | None = None, **environment: str
 ) -> Iterator[supervisor.SupervisedProcess]:
-    """Run a command until the block ends, in a folder of its own unless it needs this one."""
+    """Run a command in a temporary directory until the block ends."""
     folder = Path(tempfile.gettempdir()) / f"benchmark-{secrets.token_hex(6)}"
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
     process = supervisor.SupervisedProcess(
@@ -210,7 +211,7 @@ def kept(
 
 @contextlib.contextmanager
 def cog(predictor: str, at_once: int) -> Iterator[str]:
-    """Run Cog's server and give its address."""
+    """Run Cog's server, and yield its address."""
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
@@ -238,8 +239,8 @@ class Workers(LocalService):
     """The service with several workers.
 
     Args:
-        count: How many.
-        options: What `LocalService` takes.
+        count: Number of workers.
+        options: Options of `LocalService`.
     """
 
     def __init__(self, count: int, **options: Any) -> None:
@@ -253,20 +254,20 @@ class Workers(LocalService):
         self._others = [self._keep("worker", self._folder.with_name(name)) for name in names]
 
     def close(self) -> str:
-        """Stop all of it."""
+        """Stop the service and all workers."""
         for worker in self._others:
             worker.stop()
         return super().close()
 
 
 def to_celery(broker: str, webhook: str) -> Callable[[], Submitter]:
-    """Return what makes submitters of jobs to bare Celery."""
+    """Return a factory of submitters to bare Celery."""
     app = bare_app(broker)
     return lambda: contextlib.nullcontext(lambda number: app.tasks["compute"].delay(str(uuid.uuid4()), number, webhook))
 
 
 def beside_cog(report: Report, receiver: Receiver, rounds: int, jobs: int) -> None:
-    """Measure the embedded engine and Cog."""
+    """Compare the embedded engine with Cog."""
     with (
         LocalService("benchmarks.jobs:registry", processes=PROCESSES) as service,
         Client(service.url, token=service.token) as client,
@@ -287,7 +288,7 @@ def beside_cog(report: Report, receiver: Receiver, rounds: int, jobs: int) -> No
 
 
 def beside_celery(report: Report, receiver: Receiver, broker: str, rounds: int, jobs: int, workers: int) -> None:
-    """Measure the engine celery and bare Celery, with one worker or more."""
+    """Compare the engine celery with bare Celery, with one or two workers."""
     share = str(PROCESSES // workers)
     with (
         Postgres() as postgres,
@@ -317,8 +318,10 @@ def main() -> None:
     """Print the tables and the ratios."""
     arguments = parser(__doc__)
     arguments.add_argument("--engine", choices=("embedded", "celery"), default="embedded")
-    arguments.add_argument("--broker", choices=tuple(BROKERS), default="valkey", help="of the engine celery (valkey)")
-    arguments.add_argument("--jobs", type=int, default=400, help="jobs of one round (400)")
+    arguments.add_argument(
+        "--broker", choices=tuple(BROKERS), default="valkey", help="broker of the engine celery (valkey)"
+    )
+    arguments.add_argument("--jobs", type=int, default=400, help="jobs per round (400)")
     options = arguments.parse_args()
     report = Report("jobs" if options.engine == "embedded" else f"jobs-{options.broker}", as_json=options.json)
     with Receiver() as receiver:

@@ -1,7 +1,7 @@
-"""Peak memory of a worker that delivers 1 GiB of results from a file, by PUT, POST and gzip, beside itself at 1 MiB.
+"""Peak memory of a worker that delivers 1 GiB of results from a file by PUT, POST and gzip, compared with 1 MiB.
 
-Each delivery runs in a process of its own, to a local SeaweedFS that checks the signature. What counts is how much the
-peak grows with the results, beside 64 MiB. It hardly differs from round to round, so one is enough.
+Each delivery runs in a separate process, to a local SeaweedFS that verifies the signature. The ratio is the growth of
+the peak from 1 MiB to 1 GiB, divided by 64 MiB. It hardly varies, so one round is enough.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KEY = "results.json"
 
 
 def make_results(path: Path, size: int) -> None:
-    """Write a JSON list of numbers with about so many bytes."""
+    """Write a JSON list of numbers with about `size` bytes."""
     row = b"".join(b"%d.%06d," % (n % 997, n * 7919 % 10**6) for n in range(65536))
     with path.open("wb") as file:
         file.write(b"[")
@@ -38,17 +38,17 @@ def make_results(path: Path, size: int) -> None:
 
 
 def deliver(order: dict[str, Any]) -> None:
-    """Deliver once and print the peak in bytes; this is what the child process does."""
+    """Deliver once, and print the peak memory in bytes; runs in the child process."""
     with ResultsWriter(timeout=timedelta(minutes=10), compress=order["compress"]) as writer:
         writer.write(JobResult(job_id="1", success=True, results=Path(order["path"])), order["url"], order["param"])
     print(peak_memory())
 
 
 class Deliveries:
-    """Deliveries to one object, each in a fresh process.
+    """Deliveries to one object, each in a new process.
 
     Args:
-        store: Where to.
+        store: The object store.
     """
 
     def __init__(self, store: SeaweedFS) -> None:
@@ -57,7 +57,7 @@ class Deliveries:
         self.signer = S3Signer(self.bucket, client=self.client)
 
     def peak(self, case: str, results: Path) -> int:
-        """Deliver once and return the peak in bytes."""
+        """Deliver once, and return the peak memory in bytes."""
         target = self.signer.presign_post(KEY) if case == "POST" else self.signer.presign_put(KEY)
         order = {
             "url": target.url,
@@ -74,7 +74,7 @@ class Deliveries:
 def main() -> None:
     """Print the table."""
     options = parser(__doc__, rounds=1)
-    options.add_argument("--size", type=int, default=1024, help="MiB of the large results (1024)")
+    options.add_argument("--size", type=int, default=1024, help="size of the large results in MiB (1024)")
     options.add_argument("--deliver", type=json.loads, help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.deliver:

@@ -1,4 +1,4 @@
-"""A webhook receiver that costs little: a process of its own, which counts the distinct bodies that come."""
+"""A cheap webhook receiver in a separate process, which counts the distinct bodies."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from collections.abc import Callable
 from typing import Any
 
 PATIENCE = 300.0
-"""Seconds after which a wait has failed."""
+"""Timeout of a wait, in seconds."""
 
 
 class Hook(asyncio.Protocol):
-    """One connection to the receiver; it reads no more of HTTP than it must."""
+    """One connection to the receiver, with a minimal parser of HTTP."""
 
     def __init__(self, seen: set[bytes], count: Any) -> None:
         self.seen, self.count = seen, count
         self.buffer = b""
 
     def connection_made(self, transport: Any) -> None:
-        """Keep the way to answer."""
+        """Store the transport for responses."""
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Answer each request that is whole."""
+        """Respond to each complete request."""
         self.buffer += data
         while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
             length = int(self.buffer[:end].lower().partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0])
@@ -37,7 +37,7 @@ class Hook(asyncio.Protocol):
 
 
 def receive(port: Any, count: Any) -> None:
-    """Be the process that receives webhooks, and say at which port and how many came."""
+    """Receive webhooks; store the port and the number of distinct bodies in shared values."""
 
     async def serve() -> None:
         seen: set[bytes] = set()
@@ -49,7 +49,7 @@ def receive(port: Any, count: Any) -> None:
 
 
 class Receiver:
-    """Receives webhooks in a process of its own."""
+    """Receives webhooks in a separate process."""
 
     def __enter__(self) -> Receiver:
         context = multiprocessing.get_context("spawn")
@@ -66,9 +66,9 @@ class Receiver:
 
 
 def wait_until(done: Callable[[], bool]) -> None:
-    """Look every few milliseconds."""
+    """Poll a condition every few milliseconds until it holds."""
     end = time.monotonic() + PATIENCE
     while not done():
         if time.monotonic() > end:
-            raise TimeoutError("It takes too long.")
+            raise TimeoutError(f"The wait took longer than {PATIENCE:g} s.")
         time.sleep(0.002)

@@ -1,8 +1,8 @@
-"""Signing 100,000 PUT URLs and 100,000 POST forms, beside botocore, minio-py and obstore.
+"""Signing of 100,000 PUT URLs and 100,000 POST forms, compared with botocore, minio-py and obstore.
 
-Everybody ends with what a submitter needs, plain strings in a list. obstore signs in batches, in Rust; the others sign
-one by one. Slow ones sign fewer: what counts is the time for each. Before anything is measured, ours are compared with
-botocore's, byte for byte.
+All contestants return plain strings in a list. obstore signs in batches, in Rust; the others sign one by one. Slow
+contestants sign fewer URLs, because the ratio is of the time per URL. Before the measurement, the URLs and forms are
+compared byte for byte with botocore's.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SECONDS = int(LIFE.total_seconds())
 def main() -> None:
     """Print the tables."""
     options = parser(__doc__)
-    options.add_argument("--count", type=int, default=100_000, help="how many of ours (100000)")
+    options.add_argument("--count", type=int, default=100_000, help="number of URLs and forms (100000)")
     chosen = options.parse_args()
     keys = [f"runs/2026-11/{number}/result.json" for number in range(chosen.count)]
     some = keys[: max(1, len(keys) // 50)]
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def signers() -> tuple[S3Signer, Any]:
-    """Return ours, and the client of boto3 that it is held against."""
+    """Return the signer of this package, and a boto3 client with the same credentials."""
     client = boto3.client(
         "s3",
         region_name=REGION,
@@ -83,7 +83,7 @@ def signers() -> tuple[S3Signer, Any]:
 
 
 def peers() -> tuple[Callable[[str], str], Callable[[list[str]], Any]]:
-    """Return what signs one URL with minio-py, and what signs many with obstore."""
+    """Return a function that signs one URL with minio-py, and one that signs many with obstore."""
     import obstore
     from minio import Minio
     from obstore.store import S3Store
@@ -115,7 +115,7 @@ def boto3_post(client: Any, key: str) -> dict[str, str]:
 
 
 def check(signer: S3Signer, client: Any, keys: list[str]) -> None:
-    """Make sure that what is fast is also right."""
+    """Check that URLs and forms equal those of botocore."""
     now = datetime.now(timezone.utc)
     with (
         mock.patch("botocore.auth.get_current_datetime", return_value=now),
@@ -129,11 +129,11 @@ def check(signer: S3Signer, client: Any, keys: list[str]) -> None:
             boto3_post(client, key) for key in keys
         ]
     if not same:
-        sys.exit("What presign_put_many or presign_post_many signs is not what botocore signs.")
+        sys.exit("presign_put_many or presign_post_many differs from botocore.")
 
 
 def limit(keys: list[str]) -> None:
-    """Do what a signature can't do without, and nothing else."""
+    """Compute one SHA-256 and one HMAC per key, the minimum for a signature."""
     key, text, rest = bytes(32), bytes(139), "x" * 300
     for name in keys:
         hashlib.sha256(f"{name}{rest}".encode()).hexdigest()

@@ -1,9 +1,9 @@
-"""Starting: importing the package, the command line's help, and the first delivery of a worker that is cold.
+"""Startup times: import of the package, --help of the command line, and the first delivery of a new process.
 
-Each run is a fresh process, from its start to its end. Files are in the page cache, and everybody's bytecode in a cache
-that the first round fills. The first delivery imports what it needs and writes a document of 1 KB by a presigned PUT to
-a local SeaweedFS; `requests.put` sends the same bytes. The bars hold processes against each other net of the bare
-interpreter, which takes a quarter of the time and is nobody's here; the ratios of whole processes are shown too.
+Each run is a new process, measured from its start to its end. Files are in the page cache, and bytecode in a cache that
+the first round fills. The first delivery includes its imports, and writes a document of 1 KB by a presigned PUT to a
+local SeaweedFS; `requests.put` sends the same bytes. The bars compare times net of the bare interpreter, which takes
+about a quarter of the time in all cases; ratios of whole processes are shown too.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ requests.put(URL, json.dumps(members), headers=headers, timeout=30).raise_for_st
 
 
 def commands(url: str) -> dict[str, list[str]]:
-    """Return the arguments of the interpreter by the names of what it does.
+    """Return the arguments of the interpreter for each case, by name.
 
     Args:
         url: A presigned URL for the results.
@@ -52,7 +52,7 @@ def commands(url: str) -> dict[str, list[str]]:
 
 
 def process(name: str, *arguments: str, environment: Mapping[str, str], count: int) -> Case:
-    """Return what runs an interpreter with these arguments a few times."""
+    """Return a case that runs an interpreter with these arguments several times."""
 
     def run() -> None:
         for _ in range(count):
@@ -62,7 +62,7 @@ def process(name: str, *arguments: str, environment: Mapping[str, str], count: i
 
 
 def net(times: Mapping[str, Times]) -> dict[str, Times]:
-    """Take the bare interpreter away from all others."""
+    """Subtract the time of the bare interpreter from all others."""
     wall, cpu = times[BARE].median, times[BARE].median_cpu
     return {
         name: Times([taken - wall for taken in of.wall], [taken - cpu for taken in of.cpu])
@@ -74,7 +74,7 @@ def net(times: Mapping[str, Times]) -> dict[str, Times]:
 def main() -> None:
     """Print the tables."""
     options = parser(__doc__)
-    options.add_argument("--count", type=int, default=10, help="processes of each in one round (10)")
+    options.add_argument("--count", type=int, default=10, help="processes per case and round (10)")
     chosen = options.parse_args()
     with SeaweedFS() as store, tempfile.TemporaryDirectory() as bytecode:
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

@@ -1,13 +1,12 @@
-"""Submitting 10,000 tasks by `client.run_algorithm_batch`, beside one request each by `client.run_algorithm`.
+"""Submission of 10,000 tasks by `client.run_algorithm_batch`, compared with `client.run_algorithm` for each task.
 
-The service is `callback-sdk serve` in a process of its own, on SQLite with `synchronous=FULL`: every answer comes after
-the disk has the tasks. Each task has features of its own (a dict with two columns of four numbers) and one webhook of
-its own. Both sides go through the same `Client` and its kept-alive connection, one call after another, and end with a
-`Task` for each; 500 tasks are enough to time the slow side.
+The service is `callback-sdk serve` in a separate process, on SQLite with `synchronous=FULL`: every response is sent
+after the tasks are on disk. Each task has different features (a dict with two columns of four numbers) and a different
+webhook. Both cases use the same `Client` with a kept-alive connection, make one call after another, and return a `Task`
+for each; 500 tasks are enough to measure the slower case.
 
-Nothing of them is computed or delivered meanwhile: the only worker process is busy with a first task, which sleeps
-until the end, and asleep itself. So what is measured is the way from a dict to a committed row, with the backlog that
-the rounds before have left.
+No task is computed or delivered during the measurement, because the only worker process runs a first task that sleeps
+until the end. So the benchmark measures the path from a dict to a committed row, with the backlog of earlier rounds.
 """
 
 from __future__ import annotations
@@ -25,27 +24,27 @@ from callback_sdk.testing import LocalService
 
 BAR = 10.0
 MOST = 100_000
-"""Tasks that a user may have in a service."""
+"""Maximum tasks of a user in the service."""
 
 SINGLE = 500
-"""Tasks in a round of one request each."""
+"""Tasks per round with one request each."""
 
 ALGORITHM = "asleep"
 NOWHERE = "http://127.0.0.1:9/done"
-"""Nobody listens there, and nothing is sent as long as no task ends."""
+"""URL of a webhook without a server; nothing is sent, because no task ends."""
 
 registry = Registry()
 
 
 @registry.algorithm(ALGORITHM, version="1.0.0", timeout=timedelta(hours=12))
 def asleep(features: Any, parameters: Any, context: Any) -> dict[str, Any]:
-    """Keep the worker process from all other tasks."""
+    """Occupy the worker process."""
     time.sleep(12 * 3600)
     return {}
 
 
 def tasks(count: int) -> list[tuple[dict[str, list[float]], str]]:
-    """Make features and a webhook for each task."""
+    """Return features and a webhook for each task."""
     columns = [[(number + row) / 7 for row in range(4)] for number in range(count)]
     return [
         ({"hour": [0.0, 1.0, 2.0, 3.0], "temperature": column}, f"{NOWHERE}/{number}")
@@ -54,7 +53,7 @@ def tasks(count: int) -> list[tuple[dict[str, list[float]], str]]:
 
 
 def in_batches(client: Client, count: int) -> Callable[[], list[Task]]:
-    """Return what submits tasks in requests of 1,000."""
+    """Return a function that submits tasks in requests of 1,000."""
     submissions = tasks(count)
     return lambda: client.run_algorithm_batch(
         ALGORITHM, [BatchItem(features, callbacks=[url]) for features, url in submissions], progress=False
@@ -62,7 +61,7 @@ def in_batches(client: Client, count: int) -> Callable[[], list[Task]]:
 
 
 def one_by_one(client: Client, count: int) -> Callable[[], list[Task]]:
-    """Return what submits tasks in a request each."""
+    """Return a function that submits each task in a separate request."""
     submissions = tasks(count)
     return lambda: [client.run_algorithm(ALGORITHM, features, callback_url=url) for features, url in submissions]
 
@@ -70,10 +69,10 @@ def one_by_one(client: Client, count: int) -> Callable[[], list[Task]]:
 def main() -> None:
     """Print the table and the ratio."""
     arguments = parser(__doc__)
-    arguments.add_argument("--tasks", type=int, default=10_000, help="tasks of one batch (10,000)")
+    arguments.add_argument("--tasks", type=int, default=10_000, help="tasks per batch (10,000)")
     options = arguments.parse_args()
     if (options.rounds + 1) * (options.tasks + SINGLE) >= MOST:
-        arguments.error(f"These rounds have more than the {MOST:,} tasks that a service takes of one user.")
+        arguments.error(f"These rounds have more tasks than the service accepts from one user ({MOST:,}).")
     report = Report("submit", as_json=options.json)
     with (
         LocalService("benchmarks.submit:registry") as service,

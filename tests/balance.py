@@ -1,4 +1,4 @@
-"""The order of tests with pytest-xdist: each worker begins with slow tests and ends with quick ones."""
+"""The order of tests with pytest-xdist: each worker starts with slow tests and ends with fast ones."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ SLOW = (
     "integration/test_worker_metrics.py",
     "integration/test_openapi.py",
 )
-"""Files below `tests` of which most tests start processes or wait for timeouts, the slowest first."""
+"""Files in `tests` with tests that mostly start processes or wait for timeouts, slowest first."""
 
 
 def balanced(items: Sequence[tuple[str, T]], workers: int) -> list[T]:
-    """Return tests in an order of which each of the workers gets an equal, contiguous part to begin with.
+    """Order tests so that each contiguous, equal part starts with slow tests and ends with fast ones.
 
-    `--dist worksteal` deals them out like that, and an idle worker takes tests from the end of another one's part. So
-    the last tests to run are quick ones, and no worker is left alone with a slow one.
+    `--dist worksteal` gives each worker such a part, and an idle worker takes tests from the end of another part. So
+    the last tests to run are fast, and no worker ends long after the others.
 
     Args:
-        items: The tests with their files, as paths below `tests`.
-        workers: How many there are.
+        items: The tests with their files, as paths relative to `tests`.
+        workers: Number of workers.
     """
     quick = [item for file, item in items if file not in SLOW]
     present = [file for file in SLOW if any(file == name for name, _ in items)]
@@ -45,7 +45,7 @@ def balanced(items: Sequence[tuple[str, T]], workers: int) -> list[T]:
         left = workers - number
         files = present[number::workers]
         slow = [item for file in files for name, item in items if name == file]
-        # As many as xdist gives to this worker: an equal share of what is left.
+        # The number of tests that xdist assigns to this worker: an equal share of the rest.
         size = (len(items) - len(order)) // left
         share = max(0, size - len(slow)) if left > 1 else len(quick)
         order += slow + quick[:share]
@@ -54,5 +54,5 @@ def balanced(items: Sequence[tuple[str, T]], workers: int) -> list[T]:
 
 
 def file_below(path: Path, tests: Path) -> str:
-    """Return the path of a file below the folder of tests, with slashes."""
+    """Return the path of a file relative to the directory of tests, with slashes."""
     return path.relative_to(tests).as_posix() if path.is_relative_to(tests) else path.as_posix()

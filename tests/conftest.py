@@ -1,4 +1,4 @@
-"""Fixtures that several folders of tests share: real servers on loopback."""
+"""Fixtures shared by several directories of tests: real servers on loopback."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from tests.balance import balanced, file_below
 pytest_plugins = ["callback_sdk.testing.fixtures"]
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    # So it is in the background of a shell script; commands under test would inherit it, and never see a Ctrl-C.
+    # A shell script ignores SIGINT for its background processes. Commands under test would inherit that, and ignore
+    # Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _NOT_INSTALLED = "not installed: "
 
 
 def missing_server(why: str) -> NoReturn:
-    """Skip, or fail where nothing may be missing."""
+    """Skip the test, or fail where all programs must be installed."""
     if os.environ.get("CI", "").lower() in {"1", "true", "yes", "on"}:
         pytest.fail(why, pytrace=False)
     pytest.skip(_NOT_INSTALLED + why)
@@ -34,10 +35,9 @@ def missing_server(why: str) -> NoReturn:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Collect no garbage while modules and tests are loaded, and never look at them again.
+    """Disable garbage collection while modules and tests are loaded, and exclude the loaded objects from collections.
 
-    They are a million objects that live until the end, which each full collection would go through, also those
-    that tests ask for.
+    Every full collection, including those in tests, would traverse about a million objects that exist until the end.
     """
     gc.disable()
     try:
@@ -49,7 +49,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let the workers of pytest-xdist begin with the slow tests."""
+    """Order the tests so that the workers of pytest-xdist start with the slow ones."""
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     if workers > 1:
         tests = Path(__file__).parent
@@ -57,13 +57,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in one line how many tests were skipped because a program is missing, and how to get it."""
+    """Print one line with the number of tests that were skipped because a program is missing, and how to install it."""
     if line := skipped_line(terminalreporter.stats.get("skipped", [])):
         terminalreporter.write_line(line, yellow=True)
 
 
 def skipped_line(skipped: list[pytest.TestReport]) -> str:
-    """Summarize the tests that a missing program skipped; empty when there are none."""
+    """Summarize the tests that were skipped because of missing programs; empty if there are none."""
     reasons = Counter(
         report.longrepr[2].partition(_NOT_INSTALLED)[2]
         for report in skipped
@@ -78,7 +78,7 @@ def skipped_line(skipped: list[pytest.TestReport]) -> str:
 
 @pytest.fixture(scope="session")
 def seaweedfs(request: pytest.FixtureRequest) -> SeaweedFS:
-    """Give the S3 store that the whole session shares; it checks signatures."""
+    """Return the S3 store of the session, which verifies signatures."""
     try:
         return request.getfixturevalue("callback_s3")
     except MissingExtraError as error:
@@ -87,11 +87,11 @@ def seaweedfs(request: pytest.FixtureRequest) -> SeaweedFS:
 
 @pytest.fixture
 def bucket(seaweedfs: SeaweedFS) -> str:
-    """Make a fresh bucket and give its name."""
+    """Create a new bucket, and return its name."""
     return seaweedfs.create_bucket()
 
 
 @pytest.fixture
 def webhook(callback_webhook: WebhookReceiver) -> WebhookReceiver:
-    """Give a fresh webhook receiver."""
+    """Return a new webhook receiver."""
     return callback_webhook

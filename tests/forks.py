@@ -1,4 +1,4 @@
-"""Runs a function in a child process made by `os.fork()`, and returns what it returned."""
+"""Runs a function in a child process created by `os.fork()`, and returns its result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Child:
     """A child process.
 
     Args:
-        call: What the child does. Its result must be picklable.
+        call: Function to call in the child. Its result must be picklable.
 
     Attributes:
         pid: The child's process id.
@@ -27,7 +27,7 @@ class Child:
     def __init__(self, call: Callable[[], Any]) -> None:
         self._pipe, write = os.pipe()
         with warnings.catch_warnings():
-            # Python 3.12 warns of threads beside a fork: they are what is tested here.
+            # Python 3.12 warns of a fork in a process with threads, which is intended here.
             warnings.simplefilter("ignore", DeprecationWarning)
             self.pid = os.fork()
         if self.pid:
@@ -46,7 +46,7 @@ class Child:
             os._exit(0)
 
     def result(self) -> Any:
-        """Wait for the child to end, and return what it returned; fail if it raised or hung."""
+        """Wait for the child's end, and return the result of its function; fail if it raised or hung."""
         with os.fdopen(self._pipe, "rb") as file:
             data = file.read()
         _, status = os.waitpid(self.pid, 0)
@@ -57,5 +57,5 @@ class Child:
 
 
 def in_child(call: Callable[[], Any]) -> Any:
-    """Return what a function returns in a child process."""
+    """Call a function in a child process, and return its result."""
     return Child(call).result()

@@ -22,11 +22,11 @@ class FreezingProxy(RawServer):
         self._frozen = threading.Event()
 
     def freeze(self) -> None:
-        """Accept connections from now on, and do nothing with them."""
+        """Accept new connections, but forward nothing."""
         self._frozen.set()
 
     def thaw(self) -> None:
-        """Forward again."""
+        """Forward new connections again."""
         self._frozen.clear()
 
     def _forward(self, connection: socket.socket) -> None:

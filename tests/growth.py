@@ -1,4 +1,4 @@
-"""How the time of a computation grows with its input: no clock time is asserted, only a ratio of two sizes."""
+"""Checks the growth of the CPU time of a computation with its input, by the ratio of the times of two sizes."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Callable
 from typing import Any
 
 SHORTEST = 0.003
-"""Seconds that are measured at least: a shorter computation is repeated."""
+"""Minimum measured seconds; a shorter computation is repeated."""
 
 FACTOR = 4
-"""How much faster than its input the time may grow; quadratic work is further off at the sizes of the tests."""
+"""Maximum growth of the time relative to that of the input. Quadratic work exceeds it at the sizes of the tests."""
 
 
 def assert_linear(work: Callable[[Any], object], small: Any, large: Any, *, ratio: float) -> None:
-    """Make sure that time grows no faster than the input, by the CPU time of this thread.
+    """Assert that the CPU time of this thread grows linearly with the input.
 
     Args:
-        work: What is measured.
-        small: Its smaller input.
-        large: The larger one.
-        ratio: How many times larger it is, 16 at least.
+        work: The function to measure.
+        small: The smaller input.
+        large: The larger input.
+        ratio: Ratio of the sizes, at least 16.
     """
     assert ratio >= 16
     grown = _seconds(work, large) / _seconds(work, small)

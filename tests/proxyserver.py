@@ -1,4 +1,4 @@
-"""A small HTTP proxy: it tunnels (CONNECT) and forwards (absolute form), and may want a login."""
+"""A small HTTP proxy with tunnels (CONNECT) and forwarding (absolute form), which can reject requests."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tests.rawserver import RawServer, answer
 
 
 class ProxyServer(RawServer):
-    """Sends everything on to one port of loopback, whatever host was asked for, as a proxy resolves names itself.
+    """Forwards all requests to one port of loopback, regardless of their host, because a proxy resolves names itself.
 
     Args:
-        port: Where to.
-        status: What to refuse with, such as `"403 Forbidden"`; nothing is refused unless given.
+        port: Port of the server.
+        status: Status with which requests are rejected, such as `"403 Forbidden"`; None to forward them.
 
     Attributes:
         heads: The first head of each connection.

@@ -1,4 +1,4 @@
-"""A server that does byte for byte what a test says: for what no well-behaved server would do."""
+"""A server with a script for each connection, for responses that no correct server would send."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from types import TracebackType
 
 
 class RawServer:
-    """Accepts connections on loopback and gives each to a script.
+    """Accepts connections on loopback, and runs a script for each.
 
     Args:
-        script: What to do with a connection; its number counts from 0.
+        script: Called with each connection and its number, from 0.
     """
 
     def __init__(self, script: Callable[[socket.socket, int], None]) -> None:
@@ -39,14 +39,14 @@ class RawServer:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for connection in self._connections:
-            # A client may keep its connection open: whoever waits for its next request sees the end of it instead.
+            # A client may keep its connection open. Shutting it down ends scripts that wait for the next request.
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RD)
         for thread in self._threads:
             thread.join(10)
 
     def wait(self, seconds: float) -> None:
-        """Do nothing, but not longer than the server runs."""
+        """Sleep, but not longer than the server runs."""
         self._closing.wait(seconds)
 
     def _serve(self) -> None:
@@ -68,7 +68,7 @@ class RawServer:
 
 
 def read_request(connection: socket.socket) -> tuple[bytes, bytes]:
-    """Read one request and return its head and its body; both are empty when the client has gone."""
+    """Read one request, and return its head and body; both are empty if the client has disconnected."""
     data = b""
     while b"\r\n\r\n" not in data:
         chunk = connection.recv(65536)
@@ -88,6 +88,6 @@ def read_request(connection: socket.socket) -> tuple[bytes, bytes]:
 
 
 def answer(status: str, *headers: str, body: bytes = b"") -> bytes:
-    """Return the bytes of an answer with a length."""
+    """Return the bytes of a response with a Content-Length."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
     return "\r\n".join(lines).encode() + body

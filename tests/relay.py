@@ -8,7 +8,7 @@ import threading
 
 
 class Relay:
-    """Passes bytes on in both directions, until the connections that exist are cut off without a word.
+    """Forwards bytes in both directions, until existing connections are frozen without being closed.
 
     Args:
         port: The server's port on loopback.
@@ -30,14 +30,14 @@ class Relay:
 
     def close(self) -> None:
         """Close all connections, and refuse new ones."""
-        # A close alone wakes no thread that waits in accept or recv.
+        # close(2) alone doesn't interrupt threads that wait in accept or recv.
         for end in (self._listener, *self._sockets):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
 
     def freeze(self) -> None:
-        """Pass nothing on for the connections that exist, which stay open; new ones work."""
+        """Forward nothing for existing connections, which stay open. New connections work."""
         self._generation += 1
 
     def _accept(self) -> None:

@@ -1,4 +1,4 @@
-"""A server with TLS, and the authority that its certificates come from."""
+"""A server with TLS, and the authority that issues its certificates."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tests.rawserver import RawServer
 
 
 class Authority:
-    """Issues certificates that nobody trusts until they are told to.
+    """Issues certificates that are not trusted by default.
 
     Args:
-        folder: Where its own certificate is put, in a file for `SSL_CERT_FILE`.
+        folder: Directory for the authority's certificate, a file for `SSL_CERT_FILE`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,7 +40,7 @@ class Authority:
         return certificate, key
 
     def context(self, *names: str, clients: bool = False, **options: Any) -> ssl.SSLContext:
-        """Return the settings of a server; with `clients` it demands a certificate of this authority from them."""
+        """Return the TLS settings of a server; with `clients` it requires client certificates of this authority."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._authority.issue_cert(*names, **options).configure_cert(context)
         if clients:
@@ -49,12 +49,12 @@ class Authority:
         return context
 
     def serve(self, script: Callable[[socket.socket, int], None], *names: str, **options: Any) -> TLSServer:
-        """Return a server whose certificate is for these names; options are those of trustme."""
+        """Return a server with a certificate for these names; options are those of trustme."""
         return TLSServer(script, self.context(*names, **options))
 
 
 class TLSServer(RawServer):
-    """A raw server behind TLS.
+    """A `RawServer` with TLS.
 
     Attributes:
         asked: The names that clients asked for (SNI); None for a client that named none.

@@ -1,4 +1,4 @@
-"""A service with its workers as processes that a test may kill and start again."""
+"""A service and its workers as processes that a test can kill and start again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def wait_until(condition: Callable[[], Any], *, patience: float = PATIENCE, what
 
 
 def kill_tree(process: subprocess.Popen[bytes]) -> None:
-    """Kill one process with SIGKILL and wait until what must die with it is gone too."""
+    """Kill a process with SIGKILL, and wait until its descendants have ended too."""
     try:
         family = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
@@ -39,17 +39,17 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
 
 
 class Topology:
-    """One service on one data directory, and one worker where its engine needs any.
+    """A service with a data directory, and a worker if the engine needs one.
 
     Args:
-        folder: For data and logs.
-        registry: Module and variable, importable from `tests/integration`.
+        folder: Directory for data and logs.
+        registry: Module and variable of the registry, importable from `tests/integration`.
         engine: `"embedded"` or `"celery"`.
-        database: URL; SQLite in the data directory when None.
-        broker: URL, for Celery.
-        settings: Further variables of the environment, without `CALLBACK_SDK_`.
-        environment: Variables with their whole names.
-        open_files: Limit on the open files of each process; the test's own when None.
+        database: URL of the database; SQLite in the data directory if None.
+        broker: URL of Celery's broker.
+        settings: Further environment variables, without the prefix `CALLBACK_SDK_`.
+        environment: Further environment variables with their full names.
+        open_files: Limit on the open files of each process; that of the test process if None.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Topology:
         return self._log.read_text(errors="replace")
 
     def run(self, *arguments: str, stdin: str = "") -> str:
-        """Run a command on the service's data directory, and return what it printed."""
+        """Run a command on the service's data directory, and return its output."""
         command = [sys.executable, "-m", "callback_sdk.cli", *arguments]
         done = subprocess.run(
             command, env=self.environment, input=stdin, capture_output=True, text=True, timeout=120, check=True
@@ -129,7 +129,7 @@ class Topology:
             self.launch("worker")
 
     def is_ready(self) -> bool:
-        """Tell whether the running service answers that it is ready."""
+        """Return whether the service is running and ready."""
         try:
             address = (self.data / "address").read_text().strip()
             with requests.Session() as session:
@@ -139,7 +139,7 @@ class Topology:
             return False
 
     def launch(self, name: str) -> None:
-        """Start the service or the worker, and don't wait for it."""
+        """Start the service or the worker, without waiting until it is ready."""
         if name == "service":
             self.service = self._start("serve")
         else:
@@ -147,7 +147,7 @@ class Topology:
             self.worker = self._start("worker", *chosen)
 
     def client(self, **options: Any) -> Client:
-        """Give a client of the first user; the service's address is another one after each start."""
+        """Return a client of the first user for the current address of the service, which changes at each start."""
         address = (self.data / "address").read_text().strip()
         token = (self.data / "token").read_text().strip()
         return Client(address, token=token, **options)

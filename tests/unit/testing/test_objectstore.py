@@ -343,8 +343,8 @@ def test_webhooks_overcome_each_fault(webhook: WebhookReceiver, writer: ResultsW
 
 
 def test_redirected_webhook_has_failed(webhook: WebhookReceiver, writer: ResultsWriter) -> None:
-    """It is not among the faults that come by themselves, since no sender may overcome it."""
+    """Redirects are not among the random faults of a webhook receiver, because senders don't follow them."""
     webhook.inject_fault(Fault.REDIRECT)
-    with pytest.raises(DeliveryError, match="don't follow redirects"):
+    with pytest.raises(DeliveryError, match="Redirects aren't followed"):
         writer.write(RESULT, webhook.url)
     assert Fault.REDIRECT not in WebhookReceiver.default_faults
