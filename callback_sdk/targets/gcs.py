@@ -32,5 +32,6 @@ class GCSPutV2(S3PutV2):
     identifiers = Identifiers("googleaccessid", {"Signature": RSA_2048, "Expires": UNIX_TIME})
     key_id = "GoogleAccessId"
     forms = GOOGLE_V2
+    vendor = "x-goog-"
     family = GCS
     accepts = frozenset({200, 201, 204})

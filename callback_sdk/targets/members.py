@@ -105,7 +105,13 @@ def read_headers(url: SecretURL, param: Secret[Any]) -> SecretFields:
             hint="Give a dict from the names of the signed headers to their values.",
             url=str(url),
         )
-    return _strings(url, _PUT, headers)
+    return _strings(url, _PUT, Secret({name: _joined(value) for name, value in headers.reveal().items()}))
+
+
+def _joined(value: Any) -> Any:
+    """Join the values of one header: SDKs for Go and Java return a list for each (RFC 9110, section 5.3)."""
+    several = isinstance(value, (list, tuple)) and value and all(isinstance(one, str) for one in value)
+    return ",".join(value) if several else value
 
 
 def read_http(url: SecretURL, param: Secret[Any]) -> SecretFields:

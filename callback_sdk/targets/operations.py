@@ -78,7 +78,7 @@ _S3 = (
         "versionid response-cache-control response-content-disposition response-content-encoding "
         "response-content-language response-content-type response-expires list-type prefix delimiter marker max-keys "
         "continuation-token start-after key-marker version-id-marker upload-id-marker max-uploads max-parts "
-        "part-number-marker versions location delete",
+        "part-number-marker versions location delete x-amz-checksum-mode",
     ),
     # Amazon's SDK for JavaScript adds the operation's name.
     Operation("another operation than PutObject (x-id)", "x-id", lambda value: value == "PutObject"),

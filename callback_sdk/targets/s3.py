@@ -20,8 +20,15 @@ from callback_sdk.targets.expiry import EPOCH, parse_expiry, seconds, v4_time
 from callback_sdk.targets.identifiers import HMAC_SHA1, UNIX_TIME, Identifiers
 from callback_sdk.targets.operations import S3, Family, check_object_key, check_operation
 from callback_sdk.targets.provider_table import WEEK, Feature, Provider
+from callback_sdk.targets.query_headers import with_query_headers, with_signed_headers
 from callback_sdk.targets.signatures import AMAZON_V2, AMAZON_V4, Form, QueryParameters, Version4, check_forms
-from callback_sdk.targets.signed_headers import check_checksum, check_length_range, plain_headers, put_headers
+from callback_sdk.targets.signed_headers import (
+    check_checksum,
+    check_length,
+    check_length_range,
+    plain_headers,
+    put_headers,
+)
 from callback_sdk.targets.target import Target, TargetSettings
 
 _V4_PARTS = ("Algorithm", "Credential", "SignedHeaders", "Signature")
@@ -55,6 +62,7 @@ class S3Put(Target):
         signed = frozenset((url.query(f"{prefix}SignedHeaders") or "").lower().split(";"))
         check_operation(callback, cls.family, signed)
         check_object_key(url, cls.family, settings.stores)
+        callback = with_signed_headers(callback, signed)
         return cls(callback=callback, expires_at=expires_at, signed=signed, lifetime=lifetime)
 
     def warnings(self, now: datetime) -> tuple[str, ...]:
@@ -77,6 +85,7 @@ class S3Put(Target):
         """See `Target.check_limits`."""
         Target.check_limits(self, now=now, size=size)
         check_checksum(self.callback)
+        check_length(self.callback, self.signed, size)
         check_length_range(self.callback, size)
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
@@ -90,7 +99,7 @@ class S3PutV2(Target):
     """An S3 presigned PUT URL with Signature Version 2.
 
     Content-Type and Content-MD5 are part of the string to sign, but the URL doesn't tell whether they have values. So
-    neither is sent unless it was given.
+    neither is sent unless it was given, or is in the query.
     """
 
     kind = "s3-put-v2"
@@ -99,6 +108,7 @@ class S3PutV2(Target):
     key_id: ClassVar[str] = "AWSAccessKeyId"
     """Parameter that no other kind has."""
     forms: ClassVar[Mapping[str, Form]] = AMAZON_V2
+    vendor: ClassVar[str] = "x-amz-"
     family: ClassVar[Family] = S3
 
     @classmethod
@@ -110,6 +120,7 @@ class S3PutV2(Target):
         check_forms(QueryParameters(url), cls.forms)
         check_operation(callback, cls.family)
         check_object_key(url, cls.family, settings.stores)
+        callback = with_query_headers(callback, cls.vendor)
         return cls(callback=callback, expires_at=parse_expiry(url, lambda: EPOCH + seconds(url, "Expires")))
 
     def needs(self) -> frozenset[Feature]:
@@ -141,5 +152,5 @@ _FEATURES: dict[str, Feature] = {"if-none-match": "if-none-match", "x-amz-acl": 
 
 def _features(callback: Callback, signed: frozenset[str] = frozenset()) -> frozenset[Feature]:
     headers = callback.headers or SecretFields({})
-    names = {*signed, *(name.lower() for name in headers.reveal())}
+    names = {*signed, *(name.lower() for name in (*headers.reveal(), *callback.url.query_names()))}
     return frozenset(feature for name, feature in _FEATURES.items() if name in names)

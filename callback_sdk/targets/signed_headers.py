@@ -6,6 +6,7 @@ in Amazon's S3 API reference). The values come with a `PresignedPut` (as `s3_hea
 
 from __future__ import annotations
 
+import base64
 import re
 
 from callback_sdk.documents.body import Body
@@ -41,29 +42,60 @@ _USUAL = {"content-type": "application/json", "if-none-match": "*"}
 _NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
-_EMPTY = frozenset({"AAAAAA==", "AAAAAAAAAAA="})
-"""CRC-32 and CRC-64 of zero bytes, base64: a signer without the document has nothing else to compute them from."""
+_CHECKSUM = "x-amz-checksum-"
+
+_EMPTY = frozenset(
+    {"AAAAAA==", "AAAAAAAAAAA=", "2jmj7l5rSw0yVb/vlWAYkK/YBwk=", "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}
+)
+"""CRC-32, CRC-64, SHA-1 and SHA-256 of zero bytes, in base64: a signer without the document has nothing else to compute
+them from."""
 
 
 def check_checksum(callback: Callback) -> None:
-    """Reject a URL that is signed for an empty document, as Amazon's SDK for JavaScript signs them since version 3.729.
+    """Reject a URL that is signed for an empty document.
 
-    SeaweedFS and others compare the body with a checksum in the query. Amazon S3 is reported to ignore it, so URLs
-    there are accepted.
+    aws-sdk-js since version 3.729 has such a checksum in the query, aws-sdk-go-v2 with a ChecksumAlgorithm in a signed
+    header. Every store compares the body with a header. SeaweedFS and others compare it with the query too. Amazon S3
+    is reported to ignore that, so URLs there are accepted.
 
     Args:
-        callback: The URL.
+        callback: The URL with its headers.
 
     Raises:
         SignedHeaderError: The store would reject every document.
     """
-    url = callback.url
-    names = [name for name in url.query_names() if name.lower().startswith("x-amz-checksum-")]
-    if not is_amazon(url.host) and any(url.query(name) in _EMPTY for name in names):
+    url, headers = callback.url, _given(callback)
+    found = [name for name in headers.reveal() if name.startswith(_CHECKSUM) and headers.reveal()[name] in _EMPTY]
+    if not is_amazon(url.host):
+        names = [name for name in url.query_names() if name.lower().startswith(_CHECKSUM)]
+        found += [name.lower() for name in names if url.query(name) in _EMPTY]
+    if found:
         raise SignedHeaderError(
-            f"{url} is signed with the checksum of an empty document ({names[0].lower()}).",
-            hint='Presign with requestChecksumCalculation: "WHEN_REQUIRED" in the options of the S3Client.',
+            f"{url} is signed with the checksum of an empty document ({found[0]}).",
+            hint='Presign without a checksum: requestChecksumCalculation: "WHEN_REQUIRED" in the options of the '
+            "S3Client in JavaScript, no ChecksumAlgorithm in other languages.",
             url=str(url),
+        )
+
+
+def check_length(callback: Callback, signed: frozenset[str], size: int | None) -> None:
+    """Check a document's size against the Content-Length that was signed.
+
+    Args:
+        callback: The URL with its headers.
+        signed: Names of the signed headers, in lower case.
+        size: Bytes of the document; None when it is not known yet.
+
+    Raises:
+        SignedHeaderError: The document has another size.
+    """
+    headers = callback.headers or SecretFields({})
+    length = next((value for name, value in headers.reveal().items() if name.lower() == "content-length"), None)
+    if "content-length" in signed and length is not None and size is not None and length != str(size):
+        raise SignedHeaderError(
+            f"{callback.url} is signed with the Content-Length {length:.20}, and the document has {size} bytes.",
+            hint="Presign without ContentLength: the size isn't known before the job has run.",
+            url=str(callback.url),
         )
 
 
@@ -121,6 +153,8 @@ def put_headers(callback: Callback, *, signed: frozenset[str], vendor: str, docu
             url=str(callback.url),
         )
     headers.update(given.reveal())
+    if document is not None:
+        _check_sha256(callback, document)
     if document is None or ("content-md5" not in signed and is_amazon(callback.url.host)):
         return SecretFields(headers)
     return SecretFields(_with_digest(callback, SecretFields(headers), document))
@@ -173,3 +207,13 @@ def _with_digest(callback: Callback, headers: SecretFields, document: Body) -> d
             url=str(callback.url),
         )
     return {**headers.reveal(), "content-md5": digest}
+
+
+def _check_sha256(callback: Callback, document: Body) -> None:
+    digest = base64.b64encode(document.sha256).decode()
+    if _given(callback).reveal().get(f"{_CHECKSUM}sha256", digest) != digest:
+        raise SignedHeaderError(
+            f"{callback.url} is signed with the SHA-256 of another document.",
+            hint="Presign without a checksum: the document doesn't exist before the job has run.",
+            url=str(callback.url),
+        )

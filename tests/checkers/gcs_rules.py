@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import parse_qsl, quote
@@ -155,12 +155,30 @@ def check_form(bucket: str, fields: Mapping[str, str], size: int, key: RSAPublic
             raise Refusal(403, "InvalidAccessKeyId")
         _verify(key, given["signature"], _base64, given["policy"].encode())
     document = json.loads(base64.b64decode(given["policy"]))
-    if _now() >= datetime.fromisoformat(document["expiration"].replace("Z", "+00:00")):
+    if _now() >= expiration(document):
         raise Refusal(400, "ExpiredToken")
-    _check_conditions(document["conditions"], {**given, "bucket": bucket}, size)
+    check_conditions(document["conditions"], {**given, "bucket": bucket}, size, free=FREE_FIELDS)
 
 
-def _check_conditions(conditions: list[Any], given: Mapping[str, str], size: int) -> None:
+def expiration(policy: Mapping[str, Any]) -> datetime:
+    """Return the expiration of a policy document."""
+    # Python 3.10 parses three or six digits of a fraction only, and no "Z".
+    text, _, _ = policy["expiration"].removesuffix("Z").partition(".")
+    return datetime.fromisoformat(text).replace(tzinfo=timezone.utc)
+
+
+def check_conditions(conditions: list[Any], given: Mapping[str, str], size: int, *, free: Collection[str]) -> None:
+    """Hold a form against the conditions of its policy.
+
+    Args:
+        conditions: The policy's conditions.
+        given: Fields by lower-case names, `bucket` included.
+        size: Bytes of the file.
+        free: Names of fields that need no condition.
+
+    Raises:
+        Refusal: One doesn't hold.
+    """
     named = {"bucket"}
     for condition in conditions:
         rules = [["eq", f"${k}", v] for k, v in condition.items()] if isinstance(condition, dict) else [condition]
@@ -174,7 +192,7 @@ def _check_conditions(conditions: list[Any], given: Mapping[str, str], size: int
             value = given.get(name)
             if value is None or (value != second if operator == "eq" else not value.startswith(second)):
                 raise Refusal(403, "AccessDenied")
-    if any(name not in named | FREE_FIELDS and not name.startswith("x-ignore-") for name in given):
+    if any(name not in {*named, *free} and not name.startswith("x-ignore-") for name in given):
         raise Refusal(403, "AccessDenied")
 
 

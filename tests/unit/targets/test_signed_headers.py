@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 import pytest
 
 from callback_sdk.documents.body import Body
-from callback_sdk.errors import InvalidTargetError, ResultTooLargeError, SignedHeaderError
+from callback_sdk.errors import CallbackParamError, InvalidTargetError, ResultTooLargeError, SignedHeaderError
 from callback_sdk.targets import Target, plan
 from callback_sdk.targets.amazon import DOMAINS
 from callback_sdk.targets.callbacks import parse_callbacks
@@ -114,3 +114,37 @@ def test_host_is_never_taken_from_the_headers() -> None:
     put = target(f"https://b.s3.eu-west-1.amazonaws.com/{PUT}", {"s3_headers": headers})
     upload = put.upload(Body(b"{}"), delivery_id="msg_1", now=NOW)
     assert {"host", "content-length"}.isdisjoint(name.lower() for name in upload.headers.reveal())
+
+
+def test_document_has_the_size_that_was_signed() -> None:
+    """A signed Content-Length fits one size only; of an unsigned one nothing depends."""
+    url = f"https://b.s3.eu-west-1.amazonaws.com/{PUT}"
+    exact = target(url.replace("=host", "=host%3Bcontent-length"), {"s3_headers": {"Content-Length": ["2"]}})
+    exact.check(now=NOW, size=2)
+    exact.check(now=NOW)
+    with pytest.raises(SignedHeaderError, match="signed with the Content-Length 2, and the document has 3"):
+        exact.check(now=NOW, size=3)
+    target(url, {"s3_headers": {"Content-Length": "0"}}).check(now=NOW, size=3)
+
+
+def test_document_has_the_checksum_that_was_signed() -> None:
+    """A checksum of nothing is rejected at once, another one when the document is known."""
+    url = f"https://b.s3.eu-west-1.amazonaws.com/{PUT.replace('=host', '=host%3Bx-amz-checksum-sha256')}"
+    digest = "RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o="
+    put = target(url, {"s3_headers": {"x-amz-checksum-sha256": digest}})
+    assert put.upload(Body(b"{}"), delivery_id="msg_1", now=NOW).headers.reveal()["x-amz-checksum-sha256"] == digest
+    with pytest.raises(SignedHeaderError, match="SHA-256 of another document"):
+        put.upload(Body(b"[]"), delivery_id="msg_1", now=NOW)
+    empty = target(url, {"s3_headers": {"x-amz-checksum-sha256": "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}})
+    with pytest.raises(SignedHeaderError, match="checksum of an empty document"):
+        empty.check(now=NOW)
+
+
+def test_several_values_of_a_header_are_joined() -> None:
+    """SDKs for Go and Java return lists; an empty one, or one of something else, is an error."""
+    url = f"https://b.s3.eu-west-1.amazonaws.com/{PUT.replace('=host', '=host%3Bcache-control')}"
+    put = target(url, {"s3_headers": {"Cache-Control": ["no-store", "private"], "Host": ["b"]}})
+    assert put.upload(Body(b"{}"), delivery_id="msg_1", now=NOW).headers.reveal()["cache-control"] == "no-store,private"
+    for wrong in ([], [1], {"a": "b"}, [["a"]]):
+        with pytest.raises(CallbackParamError, match="neither a string nor a number"):
+            target(url, {"s3_headers": {"Cache-Control": wrong}})

@@ -1,0 +1,76 @@
+"""Headers whose values are in the query of a signed URL: some SDKs leave it to the upload to send them.
+
+aws-sdk-js 2 has values in the query and their names in `X-Amz-SignedHeaders`; boto3 and aws-sdk-js 2 put all headers of
+a URL with Signature Version 2 there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+from attrs import evolve
+
+from callback_sdk.redaction import SecretFields
+from callback_sdk.targets.callbacks import Callback
+
+_OBJECT = frozenset(
+    {
+        *("cache-control", "content-disposition", "content-encoding", "content-language", "content-md5"),
+        "content-type",
+    }
+)
+"""Headers of an upload that signers put into the query by their own name. `Expires` is the signature's."""
+
+_TOKEN = "x-amz-security-token"  # noqa: S105
+"""Counted as a header where it is: in the query ("Making requests with temporary credentials", Amazon S3)."""
+
+
+def with_signed_headers(callback: Callback, signed: Set[str]) -> Callback:
+    """Return the callback of a Version 4 URL with the headers in its query that have to be sent.
+
+    Others stay in the query, where the store reads and verifies them. A header that was given too, with the same value,
+    is left out: stores reject unsigned headers of their own.
+
+    Args:
+        callback: The URL with its headers.
+        signed: Names of the signed headers, in lower case.
+    """
+    query, given = _query(callback), _given(callback)
+    # The Content-Type of aws-sdk-js 2 isn't signed as a header, but it is the one that was asked for.
+    sent = query.reveal().keys() & {*signed, "content-type"}
+    kept = {name for name in given.reveal() if name in signed or not _same(query, given, name)}
+    return _with(callback, query, sent, given, kept)
+
+
+def with_query_headers(callback: Callback, vendor: str) -> Callback:
+    """Return the callback of a Version 2 URL with the headers in its query, which are signed as headers.
+
+    Args:
+        callback: The URL with its headers.
+        vendor: Prefix of the provider's own headers.
+    """
+    query, given = _query(callback), _given(callback)
+    sent = {name for name in query.reveal() if name in _OBJECT or name.startswith(vendor)} - {_TOKEN}
+    return _with(callback, query, sent, given, set(given.reveal()))
+
+
+def _same(query: SecretFields, given: SecretFields, name: str) -> bool:
+    return query.reveal().get(name) == given.reveal()[name]
+
+
+def _with(callback: Callback, query: SecretFields, sent: Set[str], given: SecretFields, kept: Set[str]) -> Callback:
+    if not sent and len(kept) == len(given.reveal()):
+        return callback
+    found = SecretFields({name: query.reveal()[name] for name in sent})
+    chosen = SecretFields({name: given.reveal()[name] for name in kept})
+    return evolve(callback, headers=SecretFields({**found.reveal(), **chosen.reveal()}))
+
+
+def _query(callback: Callback) -> SecretFields:
+    url = callback.url
+    return SecretFields({name.lower(): value for name in url.query_names() if (value := url.query(name))})
+
+
+def _given(callback: Callback) -> SecretFields:
+    headers = callback.headers or SecretFields({})
+    return SecretFields({name.lower(): value for name, value in headers.reveal().items()})

@@ -1,0 +1,147 @@
+"""Signed URLs and forms of other SDKs, which the scripts in `tests/sdks` recorded."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from callback_sdk.errors import InvalidS3FieldsError, InvalidTargetError, SignedHeaderError, WrongOperationError
+from tests.checkers.gcs_rules import Refusal
+from tests.sdks.rows import (
+    AS_IT_IS,
+    BEGIN,
+    BY_STORE,
+    END,
+    LIFE,
+    PAGE,
+    REJECTED,
+    STORES,
+    WITH_HEADERS,
+    Row,
+    form_fields,
+    outcome,
+    request,
+    rows,
+    table,
+    target,
+    upload,
+)
+
+KINDS = {
+    ("s3", False): "s3-put",
+    ("s3", True): "s3-put-v2",
+    ("gcs", False): "gcs-put",
+    ("gcs", True): "gcs-put-v2",
+    ("azure", False): "azure-blob",
+}
+"""Kind of a URL by its protocol, and whether it has Version 2 of its signature."""
+
+ERRORS: dict[tuple[str, str, str], type[Exception]] = {
+    ("aws-sdk-go-v2", "PresignGetObject", "plain"): WrongOperationError,
+    ("aws-sdk-js 3", "getSignedUrl(GetObjectCommand)", "plain"): WrongOperationError,
+    ("aws-sdk-s3", "get_object().presigned()", "plain"): WrongOperationError,
+    ("@google-cloud/storage", "getSignedUrl('resumable'), v4", "plain"): WrongOperationError,
+    ("google-cloud-storage", "generate_signed_url(method='POST')", "x-goog-resumable"): WrongOperationError,
+    ("azure-storage-blob", "generate_blob_sas", "read"): InvalidTargetError,
+    ("azure-storage-blob", "generate_account_sas", "container, write"): WrongOperationError,
+    # Other stores than Amazon compare the document with the checksum of nothing.
+    ("aws-sdk-js 3", "getSignedUrl(PutObjectCommand)", "plain, another store"): SignedHeaderError,
+    # Every store compares the document with a checksum among the headers.
+    ("aws-sdk-go-v2", "PresignPutObject", "ChecksumAlgorithm: SHA256"): SignedHeaderError,
+    # The SDK leaves adding the key to its caller.
+    ("minio", "presigned_post_policy", "fields as it returns them, without key"): InvalidS3FieldsError,
+}
+"""URLs that no upload can use, rejected before anything is sent."""
+
+UNDETECTABLE = {
+    ("aws-sdk-java-v2", "presignGetObject"),
+    ("boto3", "generate_presigned_url('get_object')"),
+    ("minio", "presigned_get_object"),
+    ("minio-go", "PresignedGetObject"),
+    ("minio-js", "presignedGetObject"),
+    ("s3fs", "sign"),
+    ("@google-cloud/storage", "getSignedUrl('resumable'), v2"),
+}
+"""URLs that were signed for another method, which neither their parameters nor their headers tell."""
+
+ROWS = rows(*STORES)
+
+VALID = [row for row in ROWS if (row.sdk, row.call, row.form) not in ERRORS and (row.sdk, row.call) not in UNDETECTABLE]
+
+
+def least(row: Row) -> dict[str, Any] | None:
+    """Return the least parameter that a valid row is delivered with."""
+    params = list(row.params())
+    return params[-1] if outcome(row) == WITH_HEADERS else params[0]
+
+
+@pytest.mark.parametrize("row", VALID, ids=str)
+def test_request_to_an_sdks_url_verifies(row: Row) -> None:
+    """Its kind, method and expiry are right, and the store's verification of the request succeeds."""
+    assert outcome(row) in (AS_IT_IS, WITH_HEADERS)
+    found = target(row, least(row))
+    if row.fields is None:
+        old = "signature" in row.query
+        assert (found.kind, found.method) == (KINDS[row.store, old], "PUT")
+    else:
+        assert (found.kind, found.method) == (f"{row.store}-post", "POST")
+    if "si" not in row.query:
+        expires = row.now - timedelta(minutes=1) + LIFE
+        assert found.expires_at is not None
+        # minio-go and its like take the time of a policy before the time of its signature.
+        assert abs(found.expires_at - expires) <= timedelta(seconds=2)
+
+
+@pytest.mark.parametrize("row", [row for row in VALID if row.asked], ids=str)
+def test_what_the_caller_asked_for_reaches_the_store(row: Row) -> None:
+    """Each header that was signed is in the query, among the headers, or in the form, with its value."""
+    sent = upload(target(row, least(row)), row)
+    arrived = form_fields(sent) if row.fields is not None else request(sent).headers
+    given = {**row.query, **{name.lower(): value for name, value in arrived.items()}}
+    assert {name: given.get(name.lower()) for name in row.asked} == dict(row.asked)
+
+
+@pytest.mark.parametrize("row", [row for row in VALID if row.headers is not None], ids=str)
+def test_headers_are_taken_as_the_sdk_returned_them(row: Row) -> None:
+    """Lists of values and the header Host included: nobody has to convert them."""
+    assert upload(target(row, {"s3_headers": row.headers}), row)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if (row.sdk, row.call, row.form) in ERRORS], ids=str)
+def test_url_that_no_upload_can_use_is_rejected(row: Row) -> None:
+    """The error is typed, and says what to sign instead."""
+    with pytest.raises(ERRORS[row.sdk, row.call, row.form]) as caught:
+        target(row, next(row.params()))
+    assert outcome(row) == REJECTED
+    assert caught.value.hint  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if (row.sdk, row.call) in UNDETECTABLE], ids=str)
+def test_method_of_a_signature_is_known_to_the_store_only(row: Row) -> None:
+    """A signature of another method has no sign of it, so the store's response is the first to tell."""
+    assert row.method != "PUT"
+    assert outcome(row) == BY_STORE
+
+
+def test_every_exception_is_recorded() -> None:
+    """A row that was renamed or dropped doesn't leave its exception behind."""
+    assert ERRORS.keys() <= {(row.sdk, row.call, row.form) for row in ROWS}
+    assert {(row.sdk, row.call) for row in ROWS} >= UNDETECTABLE
+
+
+@pytest.mark.parametrize("row", [row for row in VALID if row.fields is None and row.store != "azure"], ids=str)
+def test_verification_notices_another_header(row: Row) -> None:
+    """The verifiers are no rubber stamps: a changed signature is refused."""
+    from tests.sdks.rows import VERIFY_PUT
+
+    arrived = request(upload(target(row, least(row)), row))
+    changed = type(arrived)("POST", arrived.path, arrived.query, arrived.headers, arrived.body)
+    with pytest.raises(Refusal, match="SignatureDoesNotMatch"):
+        VERIFY_PUT[row.store](row, changed)
+
+
+def test_compatibility_page_has_this_table() -> None:
+    """The documented table is what the rows say; `python -m tests.sdks.rows` writes it."""
+    assert f"{BEGIN}{table()}{END}" in PAGE.read_text(encoding="utf-8"), "Run: python -m tests.sdks.rows"
