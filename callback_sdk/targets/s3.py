@@ -31,6 +31,9 @@ from callback_sdk.targets.signed_headers import (
 )
 from callback_sdk.targets.target import Target, TargetSettings
 
+_SESSION_LIFETIME = timedelta(minutes=5)
+"""Lifetime of the credentials in URLs of directory buckets ("CreateSession" in Amazon's S3 API reference)."""
+
 _V4_PARTS = ("Algorithm", "Credential", "SignedHeaders", "Signature")
 
 
@@ -57,6 +60,8 @@ class S3Put(Target):
             return None
         cls.version.check_url(url)
         lifetime = seconds(url, f"{prefix}Expires")
+        if f"{prefix}S3session-Token" in url.query_names():
+            lifetime = min(lifetime, _SESSION_LIFETIME)
         expires_at = parse_expiry(url, lambda: v4_time(url, f"{prefix}Date") + lifetime)
         _check_lifetime(url, lifetime, cls.max_lifetime or _max_lifetime(settings.stores.provider(url)))
         signed = frozenset((url.query(f"{prefix}SignedHeaders") or "").lower().split(";"))

@@ -35,8 +35,13 @@ ANY = Form(re.compile("(?s).+"), "a value")
 SECONDS = Form(re.compile("[0-9]{1,12}"), "a number of seconds")
 V4_TIME = Form(re.compile("[0-9]{8}T[0-9]{6}Z"), "a time such as 20300131T120000Z")
 HEX_SHA256 = Form(re.compile("[0-9a-fA-F]{64}"), "64 hexadecimal digits")
-# Signatures of ECDSA are DER, whose length varies by a few bytes.
-HEX_ECDSA = Form(re.compile("[0-9a-fA-F]{130,144}"), "the hexadecimal digits of an ECDSA signature")
+# DER (RFC 3279, section 2.2.3): the second byte is the length of the rest, which varies by a few bytes.
+HEX_ECDSA = Form(
+    re.compile(
+        "(?i)3046[0-9a-f]{140}|3045[0-9a-f]{138}|3044[0-9a-f]{136}|3043[0-9a-f]{134}|3042[0-9a-f]{132}|3041[0-9a-f]{130}"
+    ),
+    "the hexadecimal digits of an ECDSA signature",
+)
 # RSA keys have 1,024 to 4,096 bits.
 HEX_RSA = Form(
     re.compile("[0-9a-fA-F]{256}|[0-9a-fA-F]{512}|[0-9a-fA-F]{768}|[0-9a-fA-F]{1024}"),
@@ -171,6 +176,8 @@ class Version4:
         if algorithm not in self.algorithms:
             raise parameters.error(f"{prefix}Algorithm is not {' or '.join(self.algorithms)}")
         check_forms(parameters, {f"{prefix}Signature": self.algorithms[algorithm]})
+        if algorithm == self.MULTI_REGION:
+            check_forms(parameters, {f"{prefix}Region-Set": ANY})
         self._check_scope(parameters, has_region=algorithm != self.MULTI_REGION)
 
     def _check_scope(self, parameters: Parameters, *, has_region: bool) -> None:

@@ -83,10 +83,6 @@ def test_each_parameter_of_version_4_is_required(query: str, prefix: str, name: 
         v4(date=FUTURE, service="s3express"),
         v4(date=FUTURE, signature=SIGNATURE.upper()),
         v4(date=FUTURE, expires=604800),
-        # Signature Version 4A.
-        v4(date=FUTURE, signature="30" * 71)
-        .replace("AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256")
-        .replace("eu-central-1%2F", ""),
         google_v4(date=FUTURE).replace("GOOG4-RSA-SHA256", "GOOG4-HMAC-SHA256").replace("5f" * 256, SIGNATURE),
         google_v4(date=FUTURE).replace("auto", "europe-west3"),
         google_v2(expires=4095989824),
@@ -103,6 +99,57 @@ def test_each_parameter_of_version_4_is_required(query: str, prefix: str, name: 
 def test_complete_url_is_accepted(query: str) -> None:
     """Key ids, regions and times have more forms than the common ones."""
     assert check_target(BASE + query).kind != "webhook"
+
+
+MULTI_REGION = (
+    "https://abc.mrap.accesspoint.s3-global.amazonaws.com/runs/42.json?X-Amz-Algorithm=AWS4-ECDSA-P256-SHA256"
+    "&X-Amz-Credential=AKIDEXAMPLE%2F20991130%2Fs3%2Faws4_request&X-Amz-Date=20991130T090816Z"
+    "&X-Amz-SignedHeaders=content-type%3Bhost&X-Amz-Expires=3600&X-Amz-Region-Set=%2A&X-Amz-Signature="
+)
+"""What botocore with the AWS Common Runtime presigns for a multi-region access point, without the signature."""
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        (
+            "3045022100a093f9d9af3272f6afefa01a6b32fabfcbd33efbd1a5ec24ccddbc6def4fc43502203cb136c7e9cb09ef586b7356c114a625"
+            "82515c8a4c982fb2fc49224d8476b398"
+        ),
+        (
+            "30440220456c7759dc7c14240d2f58435921f84e2949d12d8e196d41341b8a16813e9c2a02206587910a66b79bb3166df491ff14d8cfda"
+            "2ecc60c6b27f6d07564b479678aa10"
+        ),
+        (
+            "3046022100b62acce1cc8612f86acaafc1a748b3f5f826ef8de19584ed7da1496b5aec79cb022100d6d663dc6414e58878cf673f30f790"
+            "f5ca9c1f9cc5260f175f96be4fac882324"
+        ),
+    ],
+    ids=["71", "70", "72"],
+)
+def test_version_4a_is_accepted_for_an_upload(signature: str) -> None:
+    """Its signatures differ in length, so the length that they begin with tells whether they are complete."""
+    target = check_target(MULTI_REGION + signature)
+    assert (target.kind, target.expires_at) == ("s3-put", datetime(2099, 11, 30, 10, 8, 16, tzinfo=timezone.utc))
+    for end in (1, 2, 4):
+        with pytest.raises(InvalidTargetError, match="X-Amz-Signature is not the hexadecimal digits of an ECDSA"):
+            check_target(MULTI_REGION + signature[:-end])
+    with pytest.raises(InvalidTargetError, match="X-Amz-Region-Set is missing"):
+        check_target((MULTI_REGION + signature).replace("&X-Amz-Region-Set=%2A", ""))
+    with pytest.raises(InvalidTargetError, match="KEY/DATE/SERVICE/aws4_request"):
+        check_target((MULTI_REGION + signature).replace("20991130%2Fs3", "s3"))
+
+
+def test_signature_with_a_session_ends_with_it() -> None:
+    """The credentials that CreateSession gives for a directory bucket are valid for five minutes."""
+    base = "https://results--euc1-az1--x-s3.s3express-euc1-az1.eu-central-1.amazonaws.com/runs/42.json?"
+    url = base + v4(date=FUTURE, service="s3express", **{"X-Amz-S3session-Token": "token"})
+    assert check_target(url).expires_at == datetime(2099, 11, 29, 21, 10, 4, tzinfo=timezone.utc)
+    short = url.replace("X-Amz-Expires=7200", "X-Amz-Expires=60")
+    assert check_target(short).expires_at == datetime(2099, 11, 29, 21, 6, 4, tzinfo=timezone.utc)
+    # IAM can authorize the request without a session too.
+    without = base + v4(date=FUTURE, service="s3express")
+    assert check_target(without).expires_at == datetime(2099, 11, 29, 23, 5, 4, tzinfo=timezone.utc)
 
 
 def test_a_user_delegation_ends_with_its_key() -> None:
