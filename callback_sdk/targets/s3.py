@@ -152,10 +152,11 @@ def _check_lifetime(url: SecretURL, lifetime: timedelta, limit: timedelta | None
 
 
 _FEATURES: dict[str, Feature] = {"if-none-match": "if-none-match", "x-amz-acl": "acl"}
-"""Headers that some stores don't support."""
+"""Headers and query parameters that some stores don't support."""
 
 
 def _features(callback: Callback, signed: frozenset[str] = frozenset()) -> frozenset[Feature]:
     headers = callback.headers or SecretFields({})
+    # Amazon's SDK for JavaScript signs an ACL in the query.
     names = {*signed, *(name.lower() for name in (*headers.reveal(), *callback.url.query_names()))}
     return frozenset(feature for name, feature in _FEATURES.items() if name in names)

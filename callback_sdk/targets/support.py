@@ -39,7 +39,7 @@ _TEXTS: dict[Feature, _Text] = {
     ),
     "if-none-match": _Text(
         "{url} is signed with If-None-Match, which {provider} doesn't support: it would respond with 501.",
-        "{provider} ignores If-None-Match in uploads: an existing object is overwritten.",
+        "{provider} documents If-None-Match for reading only: an existing object may be overwritten.",
         "Presign without it, and use a key of its own for each job.",
     ),
     "acl": _Text(

@@ -114,6 +114,12 @@ GOOGLE_PERMISSION = Hint(
     says=("does not have storage.", "does not have access"),
 )
 
+AISTORE_TOKEN = Hint(
+    "AIStore with AuthN requires a token, which a presigned URL doesn't carry: upload from within the job with "
+    "callback_sdk.aistore, or presign for a cluster without AuthN.",
+    says=("token required",),
+)
+
 CAP = Hint(
     "The account has reached its limit of storage or requests: raise it, at Backblaze under Caps & Alerts.",
     says=("cap exceeded", "caps & alerts"),

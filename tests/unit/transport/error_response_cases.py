@@ -544,6 +544,15 @@ CASES = (
         "a key with '.' or '..'",
         "InvalidRequest",
     ),
+    other(
+        "AIStore",
+        "aistore.example.org",
+        "observed with AIStore 5.0 and AuthN",
+        403,
+        xml("wrapError", "token required"),
+        "requires a token",
+        "wrapError",
+    ),
     # Other providers
     other(
         "DigitalOcean Spaces",
