@@ -133,19 +133,21 @@ class SecretURL(Secret[str]):
 
     def __str__(self) -> str:
         path = url_secrets.without(self.__parts.path, self.__path_secrets())
-        return escaped(self.__origin() + path + (f"?{HIDDEN}" if self.__parts.query else ""))
+        return escaped(self.origin + path + (f"?{HIDDEN}" if self.__parts.query else ""))
 
     @property
     def bare(self) -> str:
         """Scheme, host, port and unmodified path. Don't show it: the path may be secret (`has_secret_path`)."""
-        return self.__origin() + self.__parts.path
+        return self.origin + self.__parts.path
 
     @property
     def has_secret_path(self) -> bool:
         """Whether the path contains a credential, as in webhook URLs of chat services."""
         return bool(self.__path_secrets())
 
-    def __origin(self) -> str:
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port is None else f":{self.port}"
         return f"{self.scheme}://{host}{port}"

@@ -14,8 +14,10 @@ from attrs import define
 
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import InvalidS3FieldsError
-from callback_sdk.redaction import SecretFields, SecretURL
+from callback_sdk.redaction import SecretFields
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.dialects import AMAZON, Dialect
+from callback_sdk.targets.members import SIGNATURE_FIELDS
 from callback_sdk.targets.operations import S3, check_endpoint
 from callback_sdk.targets.provider_table import Feature
 from callback_sdk.targets.signatures import (
@@ -25,6 +27,7 @@ from callback_sdk.targets.signatures import (
     GOOGLE_V4,
     Form,
     FormParameters,
+    Parameters,
     Version4,
     check_forms,
 )
@@ -34,11 +37,9 @@ from callback_sdk.targets.upload import Upload
 if TYPE_CHECKING:
     from callback_sdk.targets.policies import Policy
 
-_SIGNATURE_FIELDS = frozenset({"x-amz-signature", "x-goog-signature", "signature"})
-
-_GOOGLE_FIELDS = frozenset({"x-goog-signature", "googleaccessid"})
-
-_SIGNATURES = frozenset({"X-Amz-Signature", "X-Goog-Signature", "Signature", "sig"})
+_SIGNATURES = frozenset(
+    {"X-Amz-Signature", "X-Goog-Signature", "Signature", "sig", "x-oss-signature", "q-signature", "temp_url_sig"}
+)
 
 
 @define(frozen=True, kw_only=True)
@@ -52,7 +53,9 @@ class FormPost(Target):
     method = "POST"
     accepts = frozenset({200, 201, 204})
     compressible = False
-    google: ClassVar[bool] = False
+    own: ClassVar[frozenset[str]] = frozenset()
+    """Fields, in lower case, of which each identifies a form of this kind. Without any, it is the kind of the rest."""
+    dialect: ClassVar[Dialect] = AMAZON
     version: ClassVar[Version4] = AMAZON_V4
     forms: ClassVar[Mapping[str, Form]] = AMAZON_V2
 
@@ -72,25 +75,30 @@ class FormPost(Target):
                 "returned with the fields.",
                 url=str(url),
             )
-        if not names & _SIGNATURE_FIELDS or "policy" not in names:
+        if not names & SIGNATURE_FIELDS or "policy" not in names:
             raise InvalidS3FieldsError(
                 f"s3_fields of {url} has no policy or no signature.",
                 hint="These are probably the fields passed to generate_presigned_post. Give the ones that it "
                 'returned: response["fields"].',
                 url=str(url),
             )
-        if bool(names & _GOOGLE_FIELDS) is not cls.google:
+        if cls.own and not names & cls.own:
             return None
         check_endpoint(url, S3, form=True)
-        cls._check_signature(callback.url, callback.fields)
+        fields = SecretFields({name.lower(): value for name, value in callback.fields.reveal().items()})
+        cls.check_signature(FormParameters(url, fields))
         from callback_sdk.targets.policies import parse_policy
 
-        policy = parse_policy(url, callback.fields)
+        policy = parse_policy(url, callback.fields, cls.dialect)
         return cls(callback=callback, policy=policy, expires_at=policy.expires_at)
 
     @classmethod
-    def _check_signature(cls, url: SecretURL, fields: SecretFields) -> None:
-        parameters = FormParameters(url, SecretFields({name.lower(): value for name, value in fields.reveal().items()}))
+    def check_signature(cls, parameters: Parameters) -> None:
+        """Check that the fields of the signature are complete.
+
+        Raises:
+            InvalidS3FieldsError: One is missing or malformed.
+        """
         if parameters.find(f"{cls.version.prefix}Signature"):
             cls.version.check(parameters)
         else:
@@ -158,7 +166,7 @@ class GCSPost(FormPost):
     """A policy document of Google Cloud Storage: the same form with other field names."""
 
     kind = "gcs-post"
-    google = True
+    own = frozenset({"x-goog-signature", "googleaccessid"})
     version = GOOGLE_V4
     forms = GOOGLE_V2
 

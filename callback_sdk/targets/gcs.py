@@ -1,15 +1,23 @@
 """Signed URLs of Google Cloud Storage: the protocol of S3 with other parameter names.
 
-Source: "Signed URLs" and "Fully migrate from Amazon S3" in Google's documentation.
+Sources: "Signed URLs", "Fully migrate from Amazon S3" and "Perform resumable uploads" in Google's documentation.
 """
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
+
+from callback_sdk.documents.body import Body
+from callback_sdk.redaction import SecretFields
+from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.identifiers import RSA_2048, UNIX_TIME, Identifiers
-from callback_sdk.targets.operations import GCS
-from callback_sdk.targets.provider_table import WEEK
+from callback_sdk.targets.operations import GCS, wrong_operation
+from callback_sdk.targets.provider_table import GOOGLE, WEEK
 from callback_sdk.targets.s3 import S3Put, S3PutV2
 from callback_sdk.targets.signatures import GOOGLE_V2, GOOGLE_V4
+from callback_sdk.targets.signed_headers import plain_headers
+from callback_sdk.targets.target import GIB, JSON, Target, TargetSettings
 
 
 class GCSPut(S3Put):
@@ -35,3 +43,52 @@ class GCSPutV2(S3PutV2):
     vendor = "x-goog-"
     family = GCS
     accepts = frozenset({200, 201, 204})
+
+
+_UPLOAD = "/upload/storage/v1/b/"
+"""The path of uploads in the JSON API, at storage.googleapis.com and www.googleapis.com."""
+
+
+class GCSSession(Target):
+    """The URI of a resumable upload's session, which takes the whole document in one PUT."""
+
+    kind = "gcs-session"
+    identifiers = Identifiers(
+        values={
+            "upload_id": re.compile("[A-Za-z0-9_-]{40,}"),
+            "uploadType": re.compile("media|multipart|resumable"),
+            "upload_protocol": re.compile("resumable"),
+        }
+    )
+    accepts = frozenset({200, 201})
+    # 308 is not a redirect there: it means that the upload is incomplete.
+    redirects = False
+    # Content-Encoding is metadata, which belongs to the session's start.
+    compressible = False
+    max_bytes = 5 * 1024 * GIB
+
+    @classmethod
+    def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
+        """See `Target.recognize`."""
+        url = callback.url
+        if settings.stores.provider(url) is not GOOGLE and not url.path.startswith(_UPLOAD):
+            return None
+        if "upload_id" in url.query_names():
+            return cls(callback=callback)
+        if url.query("uploadType") == "resumable":
+            raise wrong_operation(url, GCS, "only starts a resumable upload (uploadType)")
+        return None
+
+    def object_url(self, delivery_id: str) -> str | None:
+        """See `Target.object_url`; the JSON API has the name of the object in the query."""
+        url = self.callback.url
+        return None if url.path.startswith(_UPLOAD) else url.bare
+
+    def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
+        """See `Target.request`.
+
+        The range is that of the whole document: if an attempt was interrupted, Google skips the bytes that it has.
+        """
+        whole = f"bytes 0-{document.size - 1}/{document.size}"
+        headers = {"content-type": JSON, **plain_headers(self.callback).reveal(), "content-range": whole}
+        return SecretFields(headers), document

@@ -21,7 +21,8 @@ HEADERS = "s3_headers"
 HTTP = "http"
 """Member that asks for a PUT to any HTTP server, with the headers of the request."""
 
-_SIGNATURE_FIELDS = frozenset(["signature", "x-amz-signature", "x-goog-signature", "x-oss-signature", "q-signature"])
+SIGNATURE_FIELDS = frozenset({"signature", "x-amz-signature", "x-goog-signature", "x-oss-signature", "q-signature"})
+"""Form fields with a signature of the policy, in lower case."""
 
 _CREDENTIAL_HEADERS = frozenset(
     {
@@ -41,7 +42,7 @@ def refuse_bare_fields(url: SecretURL, param: Secret[Any]) -> None:
         InvalidS3FieldsError: They are there.
     """
     names = {str(name).lower() for name in param.reveal()}
-    if "policy" in names and names & _SIGNATURE_FIELDS:
+    if "policy" in names and names & SIGNATURE_FIELDS:
         raise InvalidS3FieldsError(
             f"callback_param of {url} has the form fields at its top level, which would put them into the document.",
             hint='Move them one level down: callback_param={"s3_fields": fields}.',

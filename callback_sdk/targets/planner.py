@@ -14,18 +14,28 @@ from callback_sdk.errors import CallbackParamError, InvalidTargetError
 from callback_sdk.redaction import Secret, SecretURL, clearing_locals, wrap_secret
 from callback_sdk.targets.azure import AzureBlob
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
+from callback_sdk.targets.cos import COSPost, COSPut
 from callback_sdk.targets.forms import FormPost, GCSPost
-from callback_sdk.targets.gcs import GCSPut, GCSPutV2
+from callback_sdk.targets.gcs import GCSPut, GCSPutV2, GCSSession
 from callback_sdk.targets.http_put import HTTPPut
 from callback_sdk.targets.identifiers import check_unsigned, is_signed
+from callback_sdk.targets.obs import OBSPost, OBSPut
+from callback_sdk.targets.oracle import OraclePAR
+from callback_sdk.targets.oss import OSSPost, OSSPut, OSSPutV1
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.s3 import S3Put, S3PutV2
+from callback_sdk.targets.supabase import SupabaseUpload
 from callback_sdk.targets.support import check_support
+from callback_sdk.targets.swift import SwiftTempURL
 from callback_sdk.targets.target import Target, TargetSettings
 from callback_sdk.targets.webhook import Webhook
 from callback_sdk.types import CallbackParam, CallbackTarget
 
-STORES: tuple[type[Target], ...] = (FormPost, GCSPost, S3Put, GCSPut, S3PutV2, GCSPutV2, AzureBlob)
+STORES: tuple[type[Target], ...] = (
+    *(GCSPost, OSSPost, COSPost, OBSPost, FormPost),
+    *(GCSSession, S3Put, GCSPut, S3PutV2, GCSPutV2, AzureBlob),
+    *(OSSPut, OSSPutV1, COSPut, OBSPut, OraclePAR, SwiftTempURL, SupabaseUpload),
+)
 """Kinds of targets at object stores. The first one that recognizes a callback is used."""
 
 KINDS: tuple[type[Target], ...] = (HTTPPut, *STORES, Webhook)

@@ -19,6 +19,7 @@ from attrs import define
 from callback_sdk.errors import InvalidS3FieldsError, PolicyError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets.amazon import amazon_bucket
+from callback_sdk.targets.dialects import AMAZON, Dialect
 from callback_sdk.text.limits import MAX_CONDITIONS
 
 FILENAME = "${filename}"
@@ -28,9 +29,6 @@ _UNCHECKED = frozenset(
     {"policy", "signature", "awsaccesskeyid", "googleaccessid", "x-amz-signature", "x-goog-signature"}
 )
 """Fields that need no condition, besides those that begin with `x-ignore-`."""
-
-_EXACT = frozenset({"bucket", "success_action_status", "x-amz-algorithm", "x-amz-credential", "x-amz-date"})
-"""Fields for which stores reject `starts-with`."""
 
 _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:[0-9]{2})"
@@ -58,6 +56,7 @@ class Policy:
     _conditions: Secret[tuple[Condition, ...]]
     expires_at: datetime
     size_range: tuple[int, int] | None
+    _strict: bool
 
     def check(self, url: SecretURL, fields: SecretFields, size: int | None, filename: str | None = None) -> None:
         """Check a form against every condition.
@@ -78,7 +77,8 @@ class Policy:
         form = _Form(url, given)
         for number in range(len(self._conditions.reveal())):
             form.check(Secret(self._conditions.reveal()[number]))
-        self._check_extra(url, set(given.reveal()))
+        if self._strict:
+            self._check_extra(url, set(given.reveal()))
         self._check_size(url, size)
 
     def _check_extra(self, url: SecretURL, names: set[str]) -> None:
@@ -242,19 +242,20 @@ def _missing(url: SecretURL, name: str) -> PolicyError:
     )
 
 
-def parse_policy(url: SecretURL, fields: SecretFields) -> Policy:
+def parse_policy(url: SecretURL, fields: SecretFields, dialect: Dialect = AMAZON) -> Policy:
     """Parse the policy of a form.
 
     Args:
         url: The target, for the error's text.
         fields: The form's fields, including `policy`.
+        dialect: How the store checks it.
 
     Raises:
         InvalidS3FieldsError: It is not a policy.
     """
     encoded = Secret(next(value for name, value in fields.reveal().items() if name.lower() == "policy"))
     try:
-        return _parse(encoded)
+        return _parse(encoded, dialect)
     except _UnreadableError as error:
         reason = str(error)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
@@ -264,7 +265,7 @@ def parse_policy(url: SecretURL, fields: SecretFields) -> Policy:
     )
 
 
-def _parse(encoded: Secret[str]) -> Policy:
+def _parse(encoded: Secret[str], dialect: Dialect) -> Policy:
     # Base64 encoders that break lines are common (RFC 4648, section 3.1), and stores ignore the breaks.
     lines = Secret(encoded.reveal().replace("\r", "").replace("\n", ""))
     document = Secret(json.loads(base64.b64decode(lines.reveal(), validate=True)))
@@ -273,16 +274,20 @@ def _parse(encoded: Secret[str]) -> Policy:
     for condition in document.reveal()["conditions"]:
         if isinstance(condition, Mapping):
             conditions += _exact(condition)
+        elif dialect.lists and condition[0] in ("in", "not-in"):
+            # Only the store checks these.
+            continue
         elif len(condition) == 3 and str(condition[0]).lower() == "content-length-range":
             least, most = (_number(value) for value in condition[1:])
             # All conditions must hold: several ranges intersect.
             known = size_range or (least, most)
             size_range = (max(known[0], least), min(known[1], most))
         else:
-            conditions.append(_matching(condition))
+            conditions.append(_matching(condition, dialect))
         if len(conditions) > MAX_CONDITIONS:
             raise _UnreadableError(f"it has more than {MAX_CONDITIONS} conditions")
-    return Policy(Secret(tuple(conditions)), _time(document.reveal()["expiration"]), size_range)
+    named = ((operator, dialect.aliases.get(name, name), value) for operator, name, value in conditions)
+    return Policy(Secret(tuple(named)), _time(document.reveal()["expiration"]), size_range, dialect.strict)
 
 
 def _exact(condition: Mapping[str, Any]) -> Iterator[Condition]:
@@ -290,7 +295,7 @@ def _exact(condition: Mapping[str, Any]) -> Iterator[Condition]:
         yield "eq", name.lower(), _text(name, value)
 
 
-def _matching(condition: Any) -> Condition:
+def _matching(condition: Any, dialect: Dialect) -> Condition:
     if not isinstance(condition, list):
         raise TypeError("a condition is an object or a list")
     operator, field, value = condition
@@ -299,7 +304,7 @@ def _matching(condition: Any) -> Condition:
         raise _UnreadableError("it has a condition that is neither eq nor starts-with nor content-length-range")
     if not field.startswith("$"):
         raise _UnreadableError(f"in its condition for {name!r} the name doesn't begin with '$'")
-    if operator == "starts-with" and name in _EXACT:
+    if operator == "starts-with" and name in dialect.exact:
         raise _UnreadableError(f"it has starts-with for {name!r}, for which stores accept eq only")
     return operator, name, _text(name, value)
 

@@ -6,6 +6,7 @@ A further provider is one entry in `PROVIDERS`. Each has the page of its documen
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import product
 from typing import Literal
 
 from attrs import define
@@ -51,6 +52,33 @@ AMAZON = Provider(
     max_expiry=WEEK,
 )
 
+GOOGLE = Provider(
+    name="Google Cloud Storage",
+    endpoints=("storage.googleapis.com", "storage.cloud.google.com"),
+    # "Request preconditions": If-None-Match is for requests that retrieve data.
+    source="https://cloud.google.com/storage/docs/request-preconditions",
+    ignores=frozenset({"if-none-match"}),
+    write_once="x-goog-if-generation-match: 0",
+    max_expiry=WEEK,
+)
+
+_ORACLE_DOMAINS = (
+    # Of the realms in Oracle's SDK for Python (`regions_definitions`), such as oraclecloud8.com.
+    *("oraclecloud*.com", "oraclecloud.eu", "oraclegovcloud.com", "oraclegovcloud.uk"),
+    # Hosts of one namespace.
+    *("oci.customer-oci.com", "ds.oci.customer-oci.com"),
+)
+
+ORACLE = Provider(
+    name="Oracle Object Storage",
+    endpoints=tuple(
+        f"{prefix}objectstorage.*.{domain}"
+        # Its API, and its versions of Amazon's and of Swift's.
+        for prefix, domain in product(("", "*.compat.", "compat.", "vhcompat.", "swift"), _ORACLE_DOMAINS)
+    ),
+    source="https://docs.oracle.com/iaas/Content/Object/Tasks/s3compatibleapi.htm",
+)
+
 CONFIGURED = Provider(name="a configured storage endpoint", endpoints=())
 """The provider of each endpoint that the configuration names."""
 
@@ -90,15 +118,8 @@ PROVIDERS = (
         endpoints=("*.digitaloceanspaces.com",),
         source="https://docs.digitalocean.com/products/spaces/reference/s3-compatibility/",
     ),
-    Provider(
-        name="Google Cloud Storage",
-        endpoints=("storage.googleapis.com", "storage.cloud.google.com"),
-        # "Request preconditions": If-None-Match is for requests that retrieve data.
-        source="https://cloud.google.com/storage/docs/request-preconditions",
-        ignores=frozenset({"if-none-match"}),
-        write_once="x-goog-if-generation-match: 0",
-        max_expiry=WEEK,
-    ),
+    GOOGLE,
+    ORACLE,
     Provider(
         name="Azure Blob Storage",
         endpoints=(
@@ -108,6 +129,40 @@ PROVIDERS = (
             "*.blob.storage.azure.net",
         ),
         source="https://learn.microsoft.com/azure/storage/common/storage-account-overview",
+    ),
+    Provider(
+        name="Alibaba Cloud OSS",
+        endpoints=(
+            # Of the S3-compatible API, of access points, of a region (also accelerated and internal), with IPv6.
+            *("s3.oss-*.aliyuncs.com", "oss-*.oss-accesspoint.aliyuncs.com", "oss-*.aliyuncs.com"),
+            *("vpc100-oss-*.aliyuncs.com", "*.oss.aliyuncs.com", "oss.aliyuncs.com"),
+        ),
+        source="https://www.alibabacloud.com/help/en/oss/user-guide/regions-and-endpoints",
+        write_once="x-oss-forbid-overwrite: true",
+    ),
+    Provider(
+        name="Tencent Cloud COS",
+        endpoints=(
+            *("cos.*.myqcloud.com", "cos-internal.*.myqcloud.com", "cos.internal.*.myqcloud.com"),
+            *("cos.*.tencentcos.cn", "cos-internal.*.tencentcos.cn", "cos.*.tencentcos.com"),
+        ),
+        source="https://www.tencentcloud.com/document/product/436/6224",
+        write_once="x-cos-forbid-overwrite: true",
+    ),
+    Provider(
+        name="Huawei Cloud OBS",
+        endpoints=(
+            *("obs.*.myhuaweicloud.com", "obs.*.myhuaweicloud.eu", "obs.*.myhuaweicloud.cn", "obs.myhuaweicloud.com"),
+            # The public clouds of Deutsche Telekom.
+            *("obs.*.otc.t-systems.com", "obs.*.sc.otc.t-systems.com"),
+        ),
+        source="https://developer.huaweicloud.com/endpoint?OBS",
+    ),
+    Provider(
+        # Its other hosts serve functions too, which may be webhooks.
+        name="Supabase Storage",
+        endpoints=("*.storage.supabase.co",),
+        source="https://supabase.com/docs/guides/storage/s3/authentication",
     ),
     Provider(
         name="Scaleway Object Storage",

@@ -119,13 +119,16 @@ def check_length_range(callback: Callback, size: int | None) -> None:
         )
 
 
-def put_headers(callback: Callback, *, signed: frozenset[str], vendor: str, document: Body | None) -> SecretFields:
+def put_headers(
+    callback: Callback, *, signed: frozenset[str], vendor: str | None, document: Body | None
+) -> SecretFields:
     """Return the headers to send.
 
     Args:
         callback: The URL with its headers.
         signed: Names of the signed headers, in lower case.
-        vendor: Prefix of the provider's own headers, such as `x-amz-`: the store rejects unsigned ones.
+        vendor: Prefix of the provider's own headers, such as `x-amz-`: the store rejects unsigned ones; None if
+            it accepts them.
         document: The document; None before it exists.
 
     Raises:
@@ -137,14 +140,10 @@ def put_headers(callback: Callback, *, signed: frozenset[str], vendor: str, docu
         if name in given.reveal():
             continue
         if name not in _USUAL:
-            raise SignedHeaderError(
-                f"{callback.url} signed the header {name}, and its value is not known.",
-                hint=f'Give it with the URL: callback_param={{"s3_headers": {{"{name}": ...}}}}. '
-                "A PresignedPut of S3Signer includes it.",
-                url=str(callback.url),
-            )
+            raise _unknown_value(callback.url, name)
         headers[name] = _USUAL[name]
-    refused = (vendor, "content-md5") if is_amazon(callback.url.host) else vendor
+    own = () if vendor is None else (vendor,)
+    refused = (*own, "content-md5") if is_amazon(callback.url.host) else own
     unsigned = sorted(name for name in given.reveal() if name.startswith(refused) and name not in signed)
     if unsigned:
         raise SignedHeaderError(
@@ -163,6 +162,31 @@ def put_headers(callback: Callback, *, signed: frozenset[str], vendor: str, docu
 def plain_headers(callback: Callback) -> SecretFields:
     """Return the headers given with a URL whose signature names none."""
     return _given(callback)
+
+
+def checked_headers(callback: Callback, named: frozenset[str]) -> SecretFields:
+    """Return the headers given with a URL whose signature names some of them only.
+
+    Args:
+        callback: The URL with its headers.
+        named: Names in lower case.
+
+    Raises:
+        SignedHeaderError: The value of a named header is not known.
+    """
+    given = _given(callback)
+    for name in sorted(named - _OURS - given.reveal().keys()):
+        raise _unknown_value(callback.url, name)
+    return given
+
+
+def _unknown_value(url: SecretURL, name: str) -> SignedHeaderError:
+    return SignedHeaderError(
+        f"{url} signed the header {name}, and its value is not known.",
+        hint=f'Give it with the URL: callback_param={{"s3_headers": {{"{name}": ...}}}}. '
+        "A PresignedPut of S3Signer includes it.",
+        url=str(url),
+    )
 
 
 def http_headers(callback: Callback) -> SecretFields:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
-from email.parser import BytesParser
-from email.policy import HTTP
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from unittest import mock
 from urllib.parse import unquote
 
@@ -17,7 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.cloud import storage
 from google.oauth2 import service_account
 
-from tests.checkers.gcs_rules import Refusal, Request, check_form, check_put
+from tests.checkers import http_store
+from tests.checkers.gcs_rules import check_form, check_put
+from tests.checkers.http_store import Refusal, Request
 
 EMAIL = "worker@project.iam.gserviceaccount.com"
 
@@ -87,7 +85,7 @@ class GCS:
         if request.method != "POST":
             raise Refusal(405, "MethodNotAllowed")
         bucket = unquote(request.path).strip("/")
-        fields, file = _form(request)
+        fields, file = request.form()
         check_form(bucket, fields, len(file), public, EMAIL)
         self.objects[f"{bucket}/{fields['key']}"] = file
         status = fields.get("success_action_status")
@@ -97,51 +95,5 @@ class GCS:
 @contextmanager
 def running() -> Iterator[GCS]:
     """Run the store in a thread."""
-    store = GCS()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"store": store}))
-    store.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
+    with http_store.running(GCS()) as store:
         yield store
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def _form(request: Request) -> tuple[dict[str, str], bytes]:
-    """Read a form as far as its file; what comes after that doesn't count."""
-    head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
-    fields: dict[str, str] = {}
-    for part in BytesParser(policy=HTTP).parsebytes(head + request.body).iter_parts():
-        name = part.get_param("name", header="content-disposition")
-        content = part.get_payload(decode=True)
-        if name == "file":
-            return fields, content
-        fields[str(name)] = content.decode()
-    raise Refusal(400, "InvalidArgument")
-
-
-class _Handler(BaseHTTPRequestHandler):
-    store: GCS
-    protocol_version = "HTTP/1.1"
-
-    def do_PUT(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        path, _, query = self.path.partition("?")
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        try:
-            status, answer = self.store.take(Request(self.command, path, query, headers, body)), b""
-        except Refusal as refusal:
-            status, answer = refusal.status, f"<Error><Code>{refusal.code}</Code></Error>".encode()
-        self.send_response(status)
-        if status != 204:
-            self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    do_POST = do_PUT
-
-    def log_message(self, *args: object) -> None:
-        """Keep quiet."""

@@ -11,49 +11,19 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
-from urllib.parse import parse_qsl, quote
+from urllib.parse import quote
 
-from attrs import define
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from tests.checkers.http_store import Refusal, Request
+
 ALGORITHM = "GOOG4-RSA-SHA256"
 LONGEST = timedelta(days=7)
 
 FREE_FIELDS = {"file", "policy", "signature", "googleaccessid", "x-goog-signature"}
-
-
-class Refusal(Exception):
-    """What the store answers: a status and a code."""
-
-    def __init__(self, status: int, code: str) -> None:
-        super().__init__(f"{status} {code}")
-        self.status = status
-        self.code = code
-
-
-@define(frozen=True)
-class Request:
-    """A request as it came in.
-
-    Attributes:
-        path: The path as it stood in the request line.
-        query: The query as it stood there.
-        headers: Names in lower case.
-        body: The bytes.
-    """
-
-    method: str
-    path: str
-    query: str
-    headers: Mapping[str, str]
-    body: bytes
-
-    def parameters(self) -> dict[str, str]:
-        """Return the query's parameters, decoded."""
-        return dict(parse_qsl(self.query, keep_blank_values=True))
 
 
 def check_put(request: Request, key: RSAPublicKey, email: str) -> None:

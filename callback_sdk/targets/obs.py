@@ -1,0 +1,95 @@
+"""Huawei Cloud OBS: signed URLs and POST forms. Its SDKs also sign like S3, which are other kinds.
+
+Sources: "Authentication of Signature in a URL", "PUT Object" and "POST Object" in Huawei's API reference of OBS.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import ClassVar
+
+from callback_sdk.documents.body import Body
+from callback_sdk.redaction import SecretFields
+from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.dialects import Dialect
+from callback_sdk.targets.expiry import EPOCH, parse_expiry, seconds
+from callback_sdk.targets.forms import FormPost
+from callback_sdk.targets.identifiers import HMAC_SHA1, UNIX_TIME, Identifiers
+from callback_sdk.targets.operations import Family, Operation, check_object_key, check_operation
+from callback_sdk.targets.signatures import ANY, BASE64_SHA1, SECONDS, Parameters, QueryParameters, check_forms
+from callback_sdk.targets.signed_headers import plain_headers
+from callback_sdk.targets.target import Target, TargetSettings
+
+# "APIs" in Huawei's API reference.
+OBS = Family(
+    operations=(
+        Operation("one part of a multipart upload (partNumber, uploadId)", "partnumber uploadid"),
+        Operation("the start of a multipart upload (uploads)", "uploads"),
+        Operation("a copy of another object (x-obs-copy-source)", "x-obs-copy-source x-obs-copy-source-range"),
+        Operation("appending to an object", "append position"),
+        # Parallel file systems have files instead of objects.
+        Operation("changing a file in place", "modify rename truncate name length"),
+        Operation("processing an object (x-image-process)", "x-image-process x-image-save-object x-image-save-bucket"),
+        Operation(
+            "an attribute of an object, such as its ACL or tags",
+            "acl metadata object-lock restore retention select tagging",
+        ),
+        Operation(
+            "a setting of a bucket",
+            "backtosource cors customdomain deletebucket directcoldaccess encryption inventory lifecycle location "
+            "logging mirrorbacktosource notification obscompresspolicy policy policystatus publicaccessblock quota "
+            "replication storageclass storageinfo storagepolicy versioning website",
+        ),
+        Operation(
+            "reading an object or a list of them",
+            "versionid response-cache-control response-content-disposition response-content-encoding "
+            "response-content-language response-content-type response-expires prefix delimiter marker max-keys "
+            "versions delete attname",
+        ),
+    ),
+    hint='Sign the PUT of one object instead: client.createSignedUrl("PUT", bucketName, objectKey, expires=...).',
+)
+
+
+class OBSPut(Target):
+    """A signed URL of OBS.
+
+    Content-Type, Content-MD5 and the headers that begin with x-obs- are part of what is signed, but the URL doesn't
+    name them. So none of them is sent unless it was given.
+    """
+
+    kind = "obs-put"
+    identifiers = Identifiers(
+        "x-obs-*",
+        {"AccessKeyId": re.compile("[A-Z0-9]{8,40}"), "Signature": HMAC_SHA1, "Expires": UNIX_TIME},
+    )
+
+    @classmethod
+    def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
+        """See `Target.recognize`."""
+        url = callback.url
+        if not {"AccessKeyId", "Signature", "Expires"} <= url.query_names():
+            return None
+        check_forms(QueryParameters(url), {"AccessKeyId": ANY, "Signature": BASE64_SHA1, "Expires": SECONDS})
+        check_operation(callback, OBS)
+        check_object_key(url, OBS, settings.stores)
+        return cls(callback=callback, expires_at=parse_expiry(url, lambda: EPOCH + seconds(url, "Expires")))
+
+    def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
+        """See `Target.request`."""
+        return plain_headers(self.callback), document
+
+
+class OBSPost(FormPost):
+    """A POST form of OBS."""
+
+    kind = "obs-post"
+    own = frozenset({"accesskeyid"})
+    # Its SDKs write starts-with for the bucket.
+    dialect: ClassVar[Dialect] = Dialect(strict=False)
+
+    @classmethod
+    def check_signature(cls, parameters: Parameters) -> None:
+        """See `FormPost.check_signature`."""
+        check_forms(parameters, {"AccessKeyId": ANY, "Signature": BASE64_SHA1})

@@ -1,0 +1,95 @@
+"""OpenStack Swift: temporary URLs (TempURL), also those of Ceph.
+
+Sources: "Temporary URL middleware" in Swift's API guide, and "TempURL Operations" in Ceph's documentation.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
+from urllib.parse import unquote
+
+from callback_sdk.documents.body import Body
+from callback_sdk.errors import InvalidTargetError
+from callback_sdk.redaction import SecretFields, SecretURL
+from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.expiry import EPOCH, parse_expiry
+from callback_sdk.targets.identifiers import Identifiers
+from callback_sdk.targets.operations import Family, Operation, check_operation, wrong_operation
+from callback_sdk.targets.signatures import Form, QueryParameters, check_forms
+from callback_sdk.targets.signed_headers import plain_headers
+from callback_sdk.targets.target import JSON, Target, TargetSettings
+
+SWIFT = Family(
+    operations=(
+        # The body of such a PUT is a list of segments.
+        Operation("the manifest of a large object", "multipart-manifest x-object-manifest x-static-large-object"),
+        Operation("a copy of another object", "x-copy-from x-copy-from-account copy-from"),
+        Operation("a symbolic link to another object", "symlink x-symlink-target x-symlink-target-account"),
+        Operation("the files of an archive (extract-archive)", "extract-archive"),
+        Operation("reading an object or a list of them", "prefix delimiter marker end_marker limit format"),
+    ),
+    hint="Sign the PUT of one object instead: `swift tempurl PUT SECONDS /v1/ACCOUNT/CONTAINER/OBJECT KEY`.",
+)
+
+_FORMS = {
+    "temp_url_sig": Form(
+        re.compile(
+            "[0-9a-fA-F]{40}|[0-9a-fA-F]{64}|[0-9a-fA-F]{128}|sha1:[A-Za-z0-9+/_-]{27}=?"
+            "|sha256:[A-Za-z0-9+/_-]{43}=?|sha512:[A-Za-z0-9+/_-]{86}(?:==)?"
+        ),
+        "hexadecimal digits of SHA-1, SHA-256 or SHA-512, nor base64 after sha1:, sha256: or sha512:",
+    ),
+    "temp_url_expires": Form(
+        re.compile("[0-9]{1,12}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"),
+        "a number of seconds, nor a time such as 2030-01-31T12:00:00Z",
+    ),
+}
+
+
+class SwiftTempURL(Target):
+    """A temporary URL of Swift. The signed method is not in it."""
+
+    kind = "swift-put"
+    identifiers = Identifiers("temp_url_*")
+    accepts = frozenset({201})
+    redirects = False
+
+    @classmethod
+    def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
+        """See `Target.recognize`."""
+        url = callback.url
+        if not {"temp_url_sig", "temp_url_expires"} & url.query_names():
+            return None
+        check_forms(QueryParameters(url), _FORMS)
+        check_operation(callback, SWIFT)
+        _check_object_name(url)
+        return cls(callback=callback, expires_at=parse_expiry(url, lambda: _end(url)))
+
+    def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
+        """See `Target.request`."""
+        return SecretFields({"content-type": JSON, **plain_headers(self.callback).reveal()}), document
+
+
+def _end(url: SecretURL) -> datetime:
+    text = url.query("temp_url_expires") or ""
+    if text.isdigit():
+        return EPOCH + timedelta(seconds=int(text))
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+
+
+def _check_object_name(url: SecretURL) -> None:
+    """Reject the URL of a container, and an object outside of the signed prefix."""
+    before, version, rest = url.path.partition("/v1/")
+    # Swift has /v1/ACCOUNT/CONTAINER/OBJECT; Ceph may have /swift/v1/CONTAINER/OBJECT, without the account.
+    has_account = rest.startswith("AUTH_") or not before
+    name = unquote("/".join(rest.split("/")[2 if has_account else 1 :])) if version else url.path.lstrip("/")
+    prefix = url.query("temp_url_prefix")
+    if not name or (name == prefix and name.endswith("/")):
+        raise wrong_operation(url, SWIFT, "has no object name: its path ends with the container or the prefix")
+    if version and prefix is not None and not name.startswith(prefix):
+        raise InvalidTargetError(
+            f"The object of {url} is outside of its temp_url_prefix.",
+            hint="The name of the object must begin with the prefix that was signed.",
+            url=str(url),
+        )

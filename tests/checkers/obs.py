@@ -1,0 +1,107 @@
+"""A stand-in for Huawei Cloud OBS, written from its documentation and apart from any SDK: it verifies signatures.
+
+Sources: "Authentication of Signature in a URL" and "POST Object" in Huawei's API reference. Tests compare it with what
+Huawei's SDK signs.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from urllib.parse import quote, unquote
+
+from tests.checkers.http_store import Refusal, Request
+from tests.checkers.policies import check_policy, write_policy
+
+ID, SECRET = "AKIDEXAMPLE", "secretEXAMPLE"
+
+
+class OBS:
+    """The store.
+
+    Attributes:
+        objects: What was taken, by bucket and name.
+        endpoint: URL of the store.
+    """
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.endpoint = ""
+
+    def take(self, request: Request) -> int:
+        """Check a request, keep what it brings, and return the status."""
+        now = datetime.now(timezone.utc)
+        if request.method == "PUT":
+            check_put(request, now)
+            self.objects[unquote(request.path).lstrip("/")] = request.body
+            return 200
+        bucket = unquote(request.path).strip("/")
+        fields, file = request.form()
+        check_form(bucket, fields, len(file), now)
+        self.objects[f"{bucket}/{fields['key']}"] = file
+        return int(fields.get("success_action_status", 204))
+
+    def sign(self, path: str, expires: timedelta, headers: Mapping[str, str] | None = None) -> str:
+        """Return a signed URL; a negative life is over."""
+        end = int((datetime.now(timezone.utc) + expires).timestamp())
+        query = f"AccessKeyId={ID}&Expires={end}"
+        given = {"host": self.endpoint.removeprefix("http://"), **(headers or {})}
+        signed = signature(Request("PUT", quote(path), query, given, b""))
+        return f"{self.endpoint}{quote(path)}?{query}&Signature={quote(signed, safe='')}"
+
+    def sign_form(self, key: str, expires: timedelta, largest: int) -> dict[str, str]:
+        """Return the fields of a signed form; a negative life is over."""
+        policy = write_policy(datetime.now(timezone.utc) + expires, {"key": key}, largest)
+        return {"key": key, "AccessKeyId": ID, "policy": policy, "signature": _signed(policy)}
+
+
+def check_put(request: Request, now: datetime) -> None:
+    """Compare a PUT with the signature in its query.
+
+    Raises:
+        Refusal: It is not what was signed.
+    """
+    parameters = request.parameters()
+    if not {"AccessKeyId", "Expires", "Signature"} <= parameters.keys():
+        raise Refusal(403, "AccessDenied")
+    if parameters["Signature"] != signature(request):
+        raise Refusal(403, "SignatureDoesNotMatch")
+    if now.timestamp() >= int(parameters["Expires"]):
+        raise Refusal(403, "AccessDenied")
+
+
+def check_form(bucket: str, fields: Mapping[str, str], size: int, now: datetime) -> None:
+    """Compare a form with its policy, and the policy with its signature.
+
+    Raises:
+        Refusal: It is not what was signed.
+    """
+    given = {name.lower(): value for name, value in fields.items()}
+    if not {"policy", "signature", "accesskeyid"} <= given.keys():
+        raise Refusal(403, "AccessDenied")
+    if given["signature"] != _signed(given["policy"]):
+        raise Refusal(403, "SignatureDoesNotMatch")
+    check_policy({"bucket": bucket, **given}, size, now)
+
+
+def signature(request: Request) -> str:
+    """Return the signature that a request should have."""
+    own = sorted((name, value) for name, value in request.headers.items() if name.startswith("x-obs-"))
+    bucket, _, rest = request.headers["host"].partition(".obs.")
+    token = request.parameters().get("x-obs-security-token")
+    lines = [
+        request.method,
+        request.headers.get("content-md5", ""),
+        request.headers.get("content-type", ""),
+        request.parameters()["Expires"],
+        *(f"{name}:{value}" for name, value in own),
+        # The path stays encoded.
+        (f"/{bucket}" if rest else "") + request.path + (f"?x-obs-security-token={token}" if token else ""),
+    ]
+    return _signed("\n".join(lines))
+
+
+def _signed(text: str) -> str:
+    return base64.b64encode(hmac.new(SECRET.encode(), text.encode(), "sha1").digest()).decode()

@@ -1,0 +1,218 @@
+"""A stand-in for Alibaba Cloud OSS, written from its documentation and apart from any SDK: it verifies signatures.
+
+Sources: "Add a V4 signature to a URL", "Add a signature to a URL", "PostObject" and "A V4 signature in a PostObject
+request" in Alibaba's documentation. Tests compare it with what Alibaba's SDKs sign.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from urllib.parse import quote, unquote
+
+from tests.checkers.http_store import Refusal, Request
+from tests.checkers.policies import check_policy, write_policy
+
+ID, SECRET, REGION = "AKIDEXAMPLE", "secretEXAMPLE", "cn-hangzhou"
+VERSION_4 = "OSS4-HMAC-SHA256"
+STAMP = "%Y%m%dT%H%M%SZ"
+
+# Of the subresources, those that an upload may have.
+_SUBRESOURCES = frozenset({"security-token", "callback", "callback-var", "x-oss-traffic-limit", "partNumber", "acl"})
+
+
+class OSS:
+    """The store.
+
+    Attributes:
+        objects: What was taken, by bucket and name.
+        endpoint: URL of the store.
+    """
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.endpoint = ""
+
+    def take(self, request: Request) -> int:
+        """Check a request, keep what it brings, and return the status."""
+        now = datetime.now(timezone.utc)
+        if request.method == "PUT":
+            check_put(request, now)
+            self.objects[resource(request).lstrip("/")] = request.body
+            return 200
+        fields, file = request.form()
+        check_form(fields, len(file), now)
+        self.objects[f"{unquote(request.path).strip('/')}/{fields['key']}"] = file
+        return int(fields.get("success_action_status", 204))
+
+    def sign(self, path: str, expires: timedelta, *, version: int, headers: Mapping[str, str] | None = None) -> str:
+        """Return a signed URL; a negative life is over."""
+        # A life is never negative: what is over was signed long ago.
+        now = datetime.now(timezone.utc) - (timedelta() if expires > timedelta() else timedelta(hours=1) - expires)
+        given = {name.lower(): value for name, value in (headers or {}).items()}
+        host = self.endpoint.removeprefix("http://")
+        end = str(int((now + abs(expires)).timestamp()))
+        if version == 1:
+            query = {"OSSAccessKeyId": ID, "Expires": end}
+        else:
+            query = {
+                "x-oss-signature-version": VERSION_4,
+                "x-oss-credential": f"{ID}/{now:%Y%m%d}/{REGION}/oss/aliyun_v4_request",
+                "x-oss-date": now.strftime(STAMP),
+                "x-oss-expires": str(int(abs(expires).total_seconds())),
+                "x-oss-additional-headers": ";".join(
+                    sorted(name for name in given if not name.startswith("x-oss-") and name not in _SIGNED)
+                ),
+            }
+        encoded = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
+        request = Request("PUT", quote(path), encoded, {"host": host, **given}, b"")
+        name = "Signature" if version == 1 else "x-oss-signature"
+        return f"{self.endpoint}{quote(path)}?{encoded}&{name}={quote(signature(request), safe='')}"
+
+    def sign_form(self, key: str, expires: timedelta, largest: int) -> dict[str, str]:
+        """Return the fields of a form, signed with Version 4; a negative life is over."""
+        now = datetime.now(timezone.utc)
+        own = {
+            "x-oss-signature-version": VERSION_4,
+            "x-oss-credential": f"{ID}/{now:%Y%m%d}/{REGION}/oss/aliyun_v4_request",
+            "x-oss-date": now.strftime(STAMP),
+        }
+        policy = write_policy(now + expires, {"key": key, **own}, largest)
+        signed = _hmac(_key_4(f"{now:%Y%m%d}", REGION), policy, "sha256").hex()
+        return {"key": key, **own, "policy": policy, "x-oss-signature": signed}
+
+
+_SIGNED = frozenset({"content-type", "content-md5"})
+
+
+def check_put(request: Request, now: datetime) -> None:
+    """Compare a PUT with the signature in its query.
+
+    Raises:
+        Refusal: It is not what was signed.
+    """
+    parameters = request.parameters()
+    given = parameters.get("x-oss-signature") or parameters.get("Signature")
+    if given is None:
+        raise Refusal(403, "AccessDenied")
+    if not hmac.compare_digest(given, signature(request)):
+        raise Refusal(403, "SignatureDoesNotMatch")
+    if now >= end(parameters):
+        raise Refusal(403, "AccessDenied")
+
+
+def check_form(fields: Mapping[str, str], size: int, now: datetime) -> None:
+    """Compare a form with its policy, and the policy with its signature.
+
+    Raises:
+        Refusal: It is not what was signed.
+    """
+    given = {name.lower(): value for name, value in fields.items()}
+    if "policy" not in given:
+        raise Refusal(403, "AccessDenied")
+    if "x-oss-signature" in given:
+        _, day, region, *_ = given["x-oss-credential"].split("/")
+        expected = _hmac(_key_4(day, region), given["policy"], "sha256").hex()
+    else:
+        expected = _base64(_hmac(SECRET.encode(), given["policy"], "sha1"))
+    if (given.get("x-oss-signature") or given.get("signature")) != expected:
+        raise Refusal(403, "SignatureDoesNotMatch")
+    check_policy(given, size, now)
+
+
+def end(parameters: Mapping[str, str]) -> datetime:
+    """Return when a signature expires."""
+    if parameters.get("x-oss-signature-version") == VERSION_4:
+        begin = datetime.strptime(parameters["x-oss-date"], STAMP).replace(tzinfo=timezone.utc)
+        return begin + timedelta(seconds=int(parameters["x-oss-expires"]))
+    stamp = parameters.get("x-oss-expires") or parameters["Expires"]
+    return datetime.fromtimestamp(int(stamp), timezone.utc)
+
+
+def resource(request: Request) -> str:
+    """Return bucket and object, decoded: the bucket is in the host, or in the path at an IP address."""
+    bucket, _, rest = request.headers["host"].partition(".oss-")
+    return f"/{bucket}{unquote(request.path)}" if rest else unquote(request.path)
+
+
+def signature(request: Request) -> str:
+    """Return the signature that a request should have."""
+    parameters = {name: value for name, value in request.parameters().items() if name != "x-oss-signature"}
+    version = parameters.get("x-oss-signature-version")
+    if version is None:
+        return _signature_1(request, parameters)
+    return _signature_4(request, parameters) if version == VERSION_4 else _signature_2(request, parameters)
+
+
+def _signature_1(request: Request, parameters: Mapping[str, str]) -> str:
+    extra = "&".join(_pair(name, value) for name, value in sorted(parameters.items()) if name in _SUBRESOURCES)
+    lines = [
+        request.method,
+        request.headers.get("content-md5", ""),
+        request.headers.get("content-type", ""),
+        parameters["Expires"],
+        _own_headers(request, frozenset()) + resource(request) + (f"?{extra}" if extra else ""),
+    ]
+    return _base64(_hmac(SECRET.encode(), "\n".join(lines), "sha1"))
+
+
+def _signature_2(request: Request, parameters: Mapping[str, str]) -> str:
+    more = frozenset(filter(None, parameters.get("x-oss-additional-headers", "").split(";")))
+    query = "&".join(_pair(quote(name, safe=""), quote(value, safe="")) for name, value in sorted(parameters.items()))
+    lines = [
+        request.method,
+        request.headers.get("content-md5", ""),
+        request.headers.get("content-type", ""),
+        parameters["x-oss-expires"],
+        f"{_own_headers(request, more)}{';'.join(sorted(more))}",
+        f"{quote(resource(request), safe='')}?{query}",
+    ]
+    return _base64(_hmac(SECRET.encode(), "\n".join(lines), "sha256"))
+
+
+def _signature_4(request: Request, parameters: Mapping[str, str]) -> str:
+    more = parameters.get("x-oss-additional-headers", "")
+    names = _SIGNED | set(filter(None, more.split(";")))
+    query = sorted((quote(name, safe=""), quote(value, safe="")) for name, value in parameters.items())
+    canonical = "\n".join(
+        [
+            request.method,
+            quote(resource(request), safe="/"),
+            "&".join(_pair(name, value) for name, value in query),
+            _own_headers(request, names),
+            more,
+            "UNSIGNED-PAYLOAD",
+        ]
+    )
+    scope = parameters["x-oss-credential"].partition("/")[2]
+    hashed = hashlib.sha256(canonical.encode()).hexdigest()
+    text = "\n".join([VERSION_4, parameters["x-oss-date"], scope, hashed])
+    day, region, *_ = scope.split("/")
+    return _hmac(_key_4(day, region), text, "sha256").hex()
+
+
+def _own_headers(request: Request, names: frozenset[str] | set[str]) -> str:
+    own = {name: value for name, value in request.headers.items() if name.startswith("x-oss-") or name in names}
+    return "".join(f"{name}:{value}\n" for name, value in sorted(own.items()))
+
+
+def _key_4(day: str, region: str) -> bytes:
+    key = f"aliyun_v4{SECRET}".encode()
+    for part in (day, region, "oss", "aliyun_v4_request"):
+        key = _hmac(key, part, "sha256")
+    return key
+
+
+def _pair(name: str, value: str) -> str:
+    return f"{name}={value}" if value else name
+
+
+def _hmac(key: bytes, text: str, algorithm: str) -> bytes:
+    return hmac.new(key, text.encode(), algorithm).digest()
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
