@@ -68,7 +68,7 @@ def _explained(arguments: Sequence[str] | None) -> int:
     try:
         return _run(arguments)
     except CallbackSDKError as error:
-        return _fail(str(error))
+        return _fail(f"{error.message} {error.command_hint}".strip())
     except OSError as error:
         # Disk full, directory not writable, port in use: a traceback wouldn't help.
         name = f": {error.filename}" if error.filename else ""
@@ -102,7 +102,8 @@ def _print_interruption(error: BaseException) -> None:
     if cause is not None and cause.args:
         from callback_sdk.text.escaping import escaped
 
-        sys.stderr.write(f"Interrupted. {escaped(str(cause), lines=True)}\n")
+        text = getattr(cause, "command_hint", None) or str(cause)
+        sys.stderr.write(f"Interrupted. {escaped(text, lines=True)}\n")
 
 
 def _fail(message: str) -> int:

@@ -75,11 +75,32 @@ class CallbackSDKError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self._command_hint: str | None = None
         self.receipts: tuple[Receipt, ...] = ()
         self.accepted_job_ids: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
+
+    @property
+    def command_hint(self) -> str:
+        """The hint for users of `callback-sdk`, with its options in place of arguments."""
+        return self.hint if self._command_hint is None else self._command_hint
+
+    def add_hint(self, hint: str, command_hint: str | None = None) -> None:
+        """Add a sentence to the hint.
+
+        Args:
+            hint: The sentence.
+            command_hint: The sentence for users of `callback-sdk`; None for the same.
+        """
+        if command_hint is not None or self._command_hint is not None:
+            self._command_hint = f"{self.command_hint} {escaped(command_hint or hint, lines=True)}".strip()
+        self.hint = f"{self.hint} {escaped(hint, lines=True)}".strip()
+
+    def replace_hint(self, hint: str) -> None:
+        """Replace the hint by that of a caller who knows more."""
+        self.hint, self._command_hint = escaped(hint, lines=True), None
 
 
 class ConfigurationError(CallbackSDKError, ValueError):

@@ -124,12 +124,12 @@ class ServiceAPI:
             return
         if any(f"'{name}'" in error.message for name in names):
             # The service itself has suggested names.
-            error.hint = ""
+            error.replace_hint("")
             return
         similar = difflib.get_close_matches(algorithm_id, names, n=3)
         listed = ", ".join(repr(name) for name in similar or names[:5])
         if algorithm_id not in names and listed:
-            error.hint = f"Did you mean {listed}?" if similar else f"The service has {listed}."
+            error.replace_hint(f"Did you mean {listed}?" if similar else f"The service has {listed}.")
 
     def _task(self, method: str, job_id: str, *, deadline: float | None = None) -> TaskSnapshot:
         answer = self.connection.request(method, f"/algorithms/tasks/{quote_segment(job_id)}", deadline=deadline)

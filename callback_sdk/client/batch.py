@@ -200,17 +200,15 @@ class Batch:
                 count = (
                     "One task was" if len(self.accepted_job_ids) == 1 else f"{len(self.accepted_job_ids)} tasks were"
                 )
-                error.hint = (
-                    f"{error.hint} {count} accepted before the error, see its `accepted_job_ids`; the same call with "
+                error.add_hint(
+                    f"{count} accepted before the error, see its `accepted_job_ids`; the same call with "
                     f'idempotency_key="{self._key}" creates no duplicates.'
-                ).strip()
+                )
             raise
 
-    def _progress(self) -> str:
-        return (
-            f"{len(self.accepted_job_ids)} tasks were accepted and continue. "
-            f'The same call with idempotency_key="{self._key}" submits the others.'
-        )
+    def _progress(self) -> tuple[str, None]:
+        done = f"{len(self.accepted_job_ids)} tasks were accepted and continue."
+        return f'{done} The same call with idempotency_key="{self._key}" submits the others.', None
 
     def _send(self, connection: ServiceConnection, path: str, chunk: _Chunk, key: str) -> None:
         body, content_type = chunk.form()
@@ -228,9 +226,9 @@ class Batch:
             )
         except ServiceError as error:
             if chunk.start and isinstance(error, InvalidRequestError):
-                error.hint = f"{error.hint} tasks[0] of this request is items[{chunk.start}].".strip()
+                error.add_hint(f"tasks[0] of this request is items[{chunk.start}].")
             elif may_be_accepted(error):
-                error.hint = f"{error.hint} {accepted(self._key, 'The tasks')}"
+                error.add_hint(*accepted(self._key, "The tasks"))
                 error.idempotency_key = self._key
             raise
         self.accepted_job_ids += _ids(answer.data, len(chunk.tasks), known=self.accepted_job_ids)

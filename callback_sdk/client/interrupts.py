@@ -1,4 +1,4 @@
-"""The idempotency key in exceptions that interrupt a submission, so that the call can be repeated safely."""
+"""Interruptions of submissions and waits, and how to come back: with the idempotency key, or with the task's id."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def naming_key(key: str, describe: Callable[[], str]) -> Iterator[None]:
+def naming_key(key: str, describe: Callable[[], tuple[str, str | None]]) -> Iterator[None]:
     """Add the idempotency key to an exception that interrupts a submission.
 
     Examples are Ctrl-C, `sys.exit` in a handler of SIGTERM, a time limit of Celery, and a timeout of gevent.
 
     Args:
         key: The idempotency key.
-        describe: Describes what was submitted, and how to submit the rest.
+        describe: Describes what was submitted and how to submit the rest: in Python, and on the command line, where
+            None stands for the same.
     """
     try:
         yield
     except CallbackSDKError:
         raise
     except BaseException as error:
-        text = describe()
+        text, command_hint = describe()
         setattr(error, "idempotency_key", key)  # noqa: B010 - an error of anybody's
         if type(error) is KeyboardInterrupt:
-            error.args = (text,)
+            error.args, error.command_hint = (text,), command_hint  # type: ignore[attr-defined]
         else:
             # The arguments of other exceptions have a meaning: that of SystemExit is the exit code. Notes are printed
             # since Python 3.11 (PEP 678).
@@ -37,3 +38,15 @@ def naming_key(key: str, describe: Callable[[], str]) -> Iterator[None]:
             # Logged, because Python prints no traceback for SystemExit.
             logger.warning("%s while submitting. %s", type(error).__name__, text)
         raise
+
+
+def interrupted(text: str, command_hint: str) -> KeyboardInterrupt:
+    """Return the error of Ctrl-C during a wait.
+
+    Args:
+        text: How to come back, in Python.
+        command_hint: How to come back on the command line.
+    """
+    error = KeyboardInterrupt(text)
+    error.command_hint = command_hint  # type: ignore[attr-defined]
+    return error

@@ -145,7 +145,7 @@ class Login:
         try:
             answer = post("/token/", Secret({"username": self._username, "password": self._password.reveal()}))
         except AuthenticationError as error:
-            error.hint = (
+            error.replace_hint(
                 "Check username= and password=, or CALLBACK_SDK_USERNAME and CALLBACK_SDK_PASSWORD. "
                 "`callback-sdk users set-password` sets a new password."
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import ssl
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -278,13 +279,12 @@ def unreachable(
     hint = next((hint for kind, hint in _HINTS_OF_EXCEPTIONS if isinstance(error, kind)), "Try again.")
     if _speaks_no_tls(root):
         hint = "Give a URL with http://, or the port for https: the server doesn't use TLS at this port."
-    resume_key = None
+    failure = ServiceConnectionError(f"No answer from {url}: {sentence(_described(root, hidden))}")
     if may_be_accepted:
-        resume_key = key
-        hint = f"{accepted(key)} If the features are large, they may exceed the service's limit. {hint}"
-    failure = ServiceConnectionError(
-        f"No answer from {url}: {sentence(_described(root, hidden))}", hint=hint, idempotency_key=resume_key
-    )
+        failure.idempotency_key = key
+        failure.add_hint(*accepted(key))
+        failure.add_hint("If the features are large, they may exceed the service's limit.")
+    failure.add_hint(hint)
     failure.__cause__ = None if _quotes_credential(root, hidden) else strip_traceback(root)
     return failure
 
@@ -322,12 +322,20 @@ def may_be_accepted(error: ServiceError) -> bool:
     return isinstance(error, ResponseTooLargeError) or (status is not None and (status < 300 or status >= 500))
 
 
-def accepted(key: str | None, what: str = "The task") -> str:
-    """Return a hint that a task may have been accepted, and how to repeat the call without a duplicate."""
+def accepted(key: str | None, what: str = "The task") -> tuple[str, str]:
+    """Return the hints, in Python and on the command line, for a submission that may have been accepted.
+
+    Args:
+        key: The idempotency key that a repeated submission needs; None if the service doesn't know such keys.
+        what: Subject of the sentence.
+    """
+    problem = f"{what} may have been accepted nevertheless"
     if key is None:
-        return f"{what} may have been accepted nevertheless: look for its result before you submit it again."
+        hint = f"{problem}: look for its result before you submit it again."
+        return hint, hint
     return (
-        f'{what} may have been accepted nevertheless; the same call with idempotency_key="{key}" creates no duplicate.'
+        f'{problem}; the same call with idempotency_key="{key}" creates no duplicate.',
+        f"{problem}; the same command with --idempotency-key {shlex.quote(key)} creates no duplicate.",
     )
 
 

@@ -78,7 +78,7 @@ class TaskSubmission:
                 )
         except ServiceError as error:
             if may_be_accepted(error):
-                error.hint = f"{error.hint} {accepted(key)}"
+                error.add_hint(*accepted(key))
                 error.idempotency_key = key
             raise
         return parse_response("a task", TaskSnapshot.from_dict, answer.data)

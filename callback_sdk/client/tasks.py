@@ -10,6 +10,7 @@ from typing import Any, ClassVar, cast
 
 from callback_sdk.client.api import ServiceAPI
 from callback_sdk.client.detached import Detached
+from callback_sdk.client.interrupts import interrupted
 from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.states import Delivery, DeliverySnapshot, Progress, Result, TaskSnapshot, outcome
 from callback_sdk.client.waiting import Waiting
@@ -279,16 +280,17 @@ class Task(HTMLRepr):
             return self
         except KeyboardInterrupt:
             pass
-        raise KeyboardInterrupt(f"The task continues. {self._retry_hint()}")
+        raise interrupted(*(f"The task continues. {hint}" for hint in self._resume_hints()))
 
     def _wait_for_end(self, waiting: Waiting) -> None:
         _, poll_error = waiting.until(lambda state: state.ended, self._ask, self._state)
         if not self.ended:
-            raise TaskTimeoutError(
+            error = TaskTimeoutError(
                 f"The task {self.job_id} has not ended in time; it is {self.status} and continues.",
-                hint=self._retry_hint(),
                 job_id=self.job_id,
-            ) from poll_error
+            )
+            error.add_hint(*self._resume_hints())
+            raise error from poll_error
 
     def _wait_for_deliveries(self, waiting: Waiting) -> None:
         waiting.until(lambda state: not state.delivering, self._ask, self._state)
@@ -297,8 +299,11 @@ class Task(HTMLRepr):
         self._state = self._api.task(self.job_id, deadline=deadline)
         return self._state
 
-    def _retry_hint(self) -> str:
-        return f'Wait for the task again: client.get_task("{self.job_id}").wait().'
+    def _resume_hints(self) -> tuple[str, str]:
+        return (
+            f'Wait for the task again: client.get_task("{self.job_id}").wait().',
+            f"Show the task later: `callback-sdk tasks {self.job_id}`.",
+        )
 
 
 def wait_for_all(given: Iterable[Task], timeout: Duration, *, delivery_timeout: Duration, progress: bool) -> list[Task]:
@@ -347,7 +352,7 @@ def _wait_for_ends(tasks: list[Task], end: float, bar: ProgressBar) -> None:
         try:
             task._wait_for_end(Waiting(end=end))
         except TaskTimeoutError as error:
-            error.hint = f"{ended} of {len(tasks)} tasks have ended. The others continue: wait for them again."
+            error.replace_hint(f"{ended} of {len(tasks)} tasks have ended. The others continue: wait for them again.")
             raise
 
 

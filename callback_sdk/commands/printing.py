@@ -17,6 +17,7 @@ import typer
 from callback_sdk.text.escaping import escaped, escaped_json
 
 if TYPE_CHECKING:
+    from callback_sdk.errors import CallbackSDKError
     from callback_sdk.receipt import Receipt
 
 
@@ -40,9 +41,10 @@ def print_line(text: str, *, err: bool = False) -> None:
     typer.echo(escaped(text), err=err)
 
 
-def print_error(error: object) -> None:
+def print_error(error: CallbackSDKError | str) -> None:
     """Print the text of an error, which may have several lines."""
-    typer.echo(escaped(f"Error: {error}", lines=True), err=True)
+    text = error if isinstance(error, str) else f"{error.message} {error.command_hint}".strip()
+    typer.echo(escaped(f"Error: {text}", lines=True), err=True)
 
 
 def print_text(text: str, *, err: bool = False) -> None:

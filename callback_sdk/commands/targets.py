@@ -86,9 +86,8 @@ def sign_put(
     """
     options: dict[str, Any] = {"expires": duration(expires, "--expires"), "metadata": _pairs(metadata, "--metadata")}
     options |= {"content_type": content_type, "acl": acl, "if_none_match": if_none_match}
-    with _own_words():
-        key, signer = _signer(place, region, endpoint_url)
-        target = signer.presign_put(key, **options)
+    key, signer = _signer(place, region, endpoint_url)
+    target = signer.presign_put(key, **options)
     if target.callback_param and not as_json:
         raise typer.BadParameter("These options sign headers, which the plain URL doesn't carry: add --json.")
     _print_target(target, as_json=as_json)
@@ -110,9 +109,8 @@ def sign_post(
     """Presign a POST of one object and print the form as JSON for --callbacks-file of submit."""
     options: dict[str, Any] = {"expires": duration(expires, "--expires"), "metadata": _pairs(metadata, "--metadata")}
     options |= {"fields": _pairs(field, "--field"), "content_type": content_type, "acl": acl, "max_bytes": max_size}
-    with _own_words():
-        key, signer = _signer(place, region, endpoint_url)
-        target = signer.presign_post(key, **options)
+    key, signer = _signer(place, region, endpoint_url)
+    target = signer.presign_post(key, **options)
     _print_target(target, as_json=True)
 
 
@@ -202,19 +200,6 @@ def _signer(place: str, region: str | None, endpoint_url: str | None) -> tuple[s
     if not bucket or not key or "://" in rest:
         raise typer.BadParameter("Give BUCKET/KEY.", param_hint="BUCKET/KEY")
     return key, S3Signer(bucket, region=region, endpoint_url=endpoint_url)
-
-
-@contextmanager
-def _own_words() -> Iterator[None]:
-    """Let errors say what to do on the command line, and not in Python."""
-    from callback_sdk.errors import SigningError
-
-    try:
-        yield
-    except SigningError as error:
-        error.hint = error.hint.replace("S3Signer(bucket, region='eu-central-1')", "--region eu-central-1")
-        error.hint = error.hint.replace(", choose a profile with AWS_PROFILE, or give a client.", ", or AWS_PROFILE.")
-        raise
 
 
 def _print_target(target: PresignedPut | PresignedPost, *, as_json: bool) -> None:

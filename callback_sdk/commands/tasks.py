@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -127,7 +125,7 @@ def submit(
     max_wait = duration(timeout, "--timeout")
     if callbacks_file is not None:
         targets = Secret([*targets.reveal(), *_callbacks(callbacks_file).reveal()])
-    with _client(url, token_file) as client, _own_words():
+    with _client(url, token_file) as client:
         task = client.run_algorithm(
             algorithm,
             features,
@@ -274,26 +272,6 @@ def _client(url: str | None, token_file: Path | None) -> Client:
     # Tokens are ASCII. For other content the client raises its own error.
     token = None if token_file is None else Secret(token_file.read_bytes().decode("ascii", "replace").strip())
     return Client(url, token=token)
-
-
-@contextlib.contextmanager
-def _own_words() -> Iterator[None]:
-    """Replace Python calls in the hints of errors and Ctrl-C by commands."""
-    from callback_sdk.errors import CallbackSDKError
-
-    try:
-        yield
-    except CallbackSDKError as error:
-        error.hint = _in_command_line_words(error.hint)
-        raise
-    except KeyboardInterrupt as interrupt:
-        interrupt.args = tuple(map(_in_command_line_words, map(str, interrupt.args)))
-        raise
-
-
-def _in_command_line_words(text: str) -> str:
-    text = re.sub(r'idempotency_key="([^"]+)"', r"--idempotency-key '\1'", text)
-    return re.sub(r'client\.get_task\("([^"]+)"\)\.wait\(\)', r"`callback-sdk tasks \1`", text)
 
 
 def _cancel(client: Client, job_id: str) -> bool:

@@ -161,10 +161,10 @@ def _probe(name: str, client: Any, endpoint_url: str | None) -> Any:
     region = client.meta.region_name
     region = _region_of(endpoint_url) if region in (None, "aws-global") else region
     if region is None:
-        raise SigningError(
-            f"The region of the bucket {name} is not known.",
-            hint="Give S3Signer(bucket, region='eu-central-1'), or set AWS_REGION or AWS_DEFAULT_REGION.",
-        )
+        error = SigningError(f"The region of the bucket {name} is not known.")
+        error.add_hint("Give S3Signer(bucket, region='eu-central-1'),", "Give --region eu-central-1,")
+        error.add_hint("or set AWS_REGION or AWS_DEFAULT_REGION.")
+        raise error
     own = client.meta.config.s3 or {}
     style = own.get("addressing_style", "auto")
     if style == "auto" and endpoint_url is None:

@@ -28,7 +28,7 @@ _NETWORK = (
 )
 _PROVIDER = "Run what the profile names for its credentials by hand (credential_process, a log-in), and correct it."
 _OTHER = "Look at what boto3 finds: `aws configure list` and `aws sts get-caller-identity`."
-_NONE = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, choose a profile with AWS_PROFILE, or give a client."
+_NONE = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or choose a profile with AWS_PROFILE."
 _REGION = "Set AWS_REGION or AWS_DEFAULT_REGION, or give the profile a region."
 
 # By name, as older versions of botocore lack some of them. The first class of an error's ancestry counts.

@@ -72,3 +72,25 @@ def test_several_failures_are_all_named() -> None:
     assert isinstance(error, errors.MultipleDeliveryErrors)
     assert str(error) == "2 targets do not have the result:\n  - late\n  - no"
     assert error.retryable
+
+
+def test_hint_for_the_command_line_differs_only_where_it_is_given() -> None:
+    """Each sentence that is added has a form for Python and one for `callback-sdk`; a replaced hint has one again."""
+    error = errors.ServiceError("It broke.", hint="Try again.")
+    assert error.command_hint == "Try again."
+    error.add_hint("Pass key=1.", "Pass --key 1.")
+    error.add_hint("Then wait.")
+    assert error.hint == "Try again. Pass key=1. Then wait."
+    assert error.command_hint == "Try again. Pass --key 1. Then wait."
+    assert pickle.loads(pickle.dumps(error)).command_hint == error.command_hint
+    error.replace_hint("Log in.")
+    assert (error.hint, error.command_hint) == ("Log in.", "Log in.")
+
+
+def test_hints_that_are_added_are_escaped() -> None:
+    """A hint may quote a server, and is printed as it is."""
+    error = errors.CallbackSDKError("It broke.")
+    error.add_hint("a\x1b[2J", "b\x1b[2J")
+    assert (error.hint, error.command_hint) == (r"a\x1b[2J", r"b\x1b[2J")
+    error.replace_hint("c\x1b[2J")
+    assert error.hint == r"c\x1b[2J"

@@ -244,7 +244,7 @@ def test_missing_credentials_come_from_the_environment(run: Run, kind: str, monk
         monkeypatch.setenv(name, "/nonexistent")
     code, out, err = run("sign", kind, "s3://bucket/runs/1.json", "--region", "eu-central-1")
     assert (code, out) == (1, "")
-    assert err.endswith("Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.\n")
+    assert err.endswith("Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or choose a profile with AWS_PROFILE.\n")
 
 
 def test_json_of_another_form_is_told_the_right_one(run: Run) -> None:
