@@ -30,6 +30,11 @@ class Form:
     pattern: re.Pattern[str]
     text: str
 
+    def matches(self, value: Secret[str]) -> bool:
+        """Tell whether a value has this form."""
+        pattern = self.pattern
+        return pattern.fullmatch(value.reveal()) is not None
+
 
 ANY = Form(re.compile("(?s).+"), "a value")
 SECONDS = Form(re.compile("[0-9]{1,12}"), "a number of seconds")
@@ -42,16 +47,16 @@ HEX_ECDSA = Form(
     ),
     "the hexadecimal digits of an ECDSA signature",
 )
-# RSA keys have 1,024 to 4,096 bits.
+# RSA keys of service accounts have 2,048 to 4,096 bits. Half a signature must not look like one of a shorter key.
 HEX_RSA = Form(
-    re.compile("[0-9a-fA-F]{256}|[0-9a-fA-F]{512}|[0-9a-fA-F]{768}|[0-9a-fA-F]{1024}"),
+    re.compile("[0-9a-fA-F]{512}|[0-9a-fA-F]{768}|[0-9a-fA-F]{1024}"),
     "the hexadecimal digits of an RSA signature",
 )
 BASE64_SHA1 = Form(re.compile("[A-Za-z0-9+/]{27}="), "the base64 of 20 bytes (a '+' in a URL is escaped as %2B)")
 BASE64_SHA256 = Form(re.compile("[A-Za-z0-9+/]{43}="), "the base64 of 32 bytes (a '+' in a URL is escaped as %2B)")
 BASE64_RSA = Form(
-    # Of 1,024 to 4,096 bits, or an HMAC-SHA1 of an HMAC key.
-    re.compile("[A-Za-z0-9+/]{171}=|[A-Za-z0-9+/]{342}==|[A-Za-z0-9+/]{512}|[A-Za-z0-9+/]{683}=|[A-Za-z0-9+/]{27}="),
+    # The same keys, or an HMAC-SHA1 with an HMAC key.
+    re.compile("[A-Za-z0-9+/]{342}==|[A-Za-z0-9+/]{512}|[A-Za-z0-9+/]{683}=|[A-Za-z0-9+/]{27}="),
     "the base64 of a signature (a '+' in a URL is escaped as %2B)",
 )
 
@@ -129,7 +134,7 @@ def check_forms(parameters: Parameters, forms: Mapping[str, Form]) -> None:
         value = parameters.find(name)
         if value is None:
             raise parameters.error(f"{name} is missing")
-        if not form.pattern.fullmatch(value.reveal()):
+        if not form.matches(value):
             raise parameters.error(f"{name} is not {form.text}")
 
 
