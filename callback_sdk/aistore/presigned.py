@@ -6,18 +6,14 @@ cluster rebuilds the URL on S3's regional host from bucket, key and query, virtu
 
 from __future__ import annotations
 
-import re
-
 from callback_sdk.aistore.cluster import Cluster
 from callback_sdk.errors import SigningError
 from callback_sdk.models import PresignedPut
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
+from callback_sdk.targets.amazon import amazon_host
 
 STYLE_HEADER = "ais-s3-signed-request-style"
 """Header with the signed addressing style, `path` or `virtual`."""
-
-_VIRTUAL = re.compile(r"(?P<bucket>.+)\.s3\.(?P<region>[a-z0-9-]+)\.amazonaws\.com")
-_PATH = re.compile(r"s3\.(?P<region>[a-z0-9-]+)\.amazonaws\.com")
 
 
 def through(target: PresignedPut, endpoint: str) -> PresignedPut:
@@ -39,15 +35,20 @@ def through(target: PresignedPut, endpoint: str) -> PresignedPut:
     """
     url = SecretURL(target.url)
     headers = target.headers
-    if virtual := _VIRTUAL.fullmatch(url.host):
-        place = f"/{virtual['bucket']}{url.path}"
-    elif _PATH.fullmatch(url.host):
-        place, headers = url.path, {**headers, STYLE_HEADER: "path"}
-    else:
+    host = amazon_host(url)
+    # AIStore rebuilds the host from bucket and region, and knows no other form of it.
+    if host is None or url.host not in (
+        f"s3.{host.region}.amazonaws.com",
+        f"{host.bucket}.s3.{host.region}.amazonaws.com",
+    ):
         raise SigningError(
             f"{url} is not on a regional host of Amazon S3, so AIStore would send it to another host.",
             hint="Presign with S3Signer(bucket, region=...), which uses s3.REGION.amazonaws.com.",
         )
+    if host.bucket:
+        place = f"/{host.bucket}{url.path}"
+    else:
+        place, headers = url.path, {**headers, STYLE_HEADER: "path"}
     root = Cluster(endpoint).root
     return PresignedPut(
         url=Secret(f"{root}/s3{place}?{url.request_target().partition('?')[2]}"),

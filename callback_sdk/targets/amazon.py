@@ -66,6 +66,9 @@ _WITHOUT_FORMS = (
 )
 
 
+_ACCESS_POINTS = ("s3-accesspoint", "s3-object-lambda", "s3-outposts", "s3-global")
+
+
 @define(frozen=True)
 class AmazonHost:
     """A host of Amazon S3.
@@ -80,6 +83,11 @@ class AmazonHost:
     service: str
     region: str | None
     bucket: str
+
+    @property
+    def is_access_point(self) -> bool:
+        """Whether it names an access point, which stands for a bucket with another name."""
+        return self.service.startswith(_ACCESS_POINTS)
 
     def problem(self, *, form: bool) -> str | None:
         """Return why it takes no uploads; None if it does.

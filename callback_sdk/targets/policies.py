@@ -18,7 +18,7 @@ from attrs import define
 
 from callback_sdk.errors import InvalidS3FieldsError, PolicyError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
-from callback_sdk.targets.amazon import amazon_bucket
+from callback_sdk.targets.amazon import amazon_host
 from callback_sdk.targets.dialects import AMAZON, Dialect
 from callback_sdk.text.limits import MAX_CONDITIONS
 
@@ -133,7 +133,8 @@ class _Form:
         segments = [part for segment in unquote(url.path).split("/") for part in segment.split(":") if part]
         self._buckets = {*segments, url.host}
         # A custom domain or a proxy may stand for a bucket without naming it.
-        self._names_bucket = len(segments) == 1 or bool(amazon_bucket(url))
+        host = amazon_host(url)
+        self._names_bucket = len(segments) == 1 or (host is not None and host.bucket and not host.is_access_point)
 
     def check(self, condition: Secret[Condition]) -> None:
         """Check the form against one condition.

@@ -32,7 +32,14 @@ def test_only_the_place_changes(style: str, headers: dict[str, str], endpoint: s
 
 
 @pytest.mark.parametrize(
-    "options", [{"endpoint_url": "https://minio.example.org"}, {"endpoint_url": "https://s3.x.org"}]
+    "options",
+    [
+        {"endpoint_url": "https://minio.example.org"},
+        {"endpoint_url": "https://s3.x.org"},
+        {"endpoint_url": "https://s3.dualstack.eu-central-1.amazonaws.com"},
+        {"endpoint_url": "https://s3-accelerate.amazonaws.com"},
+        {"endpoint_url": "https://s3.eu-central-1.amazonaws.com.cn"},
+    ],
 )
 def test_other_hosts_are_refused(options: dict[str, Any]) -> None:
     """AIStore would send the request to Amazon, where the signature doesn't hold."""
