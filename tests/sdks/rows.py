@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
-from email.parser import BytesParser
-from email.policy import HTTP
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -20,8 +18,8 @@ from callback_sdk.errors import TargetError
 from callback_sdk.targets import Target, plan
 from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.targets.upload import Upload
-from tests.checkers import azure_rules, gcs_rules, s3_rules
-from tests.checkers.gcs_rules import Refusal, Request
+from tests.checkers import azure_rules, cos, gcs_rules, obs, oss, s3_rules
+from tests.checkers.http_store import Refusal, Request
 
 RECORDED = Path(__file__).parent / "recorded"
 
@@ -142,7 +140,9 @@ def verify(row: Row, sent: Upload) -> None:
         Refusal: The store would reject it.
     """
     if row.fields is not None:
-        VERIFY_FORM[row.store](row, form_fields(sent))
+        fields, file = request(sent).form()
+        assert file == DOCUMENT.read()
+        VERIFY_FORM[row.store](row, fields)
     else:
         VERIFY_PUT[row.store](row, request(sent))
 
@@ -158,15 +158,6 @@ def request(sent: Upload) -> Request:
     return Request(
         sent.method, parts.path, parts.query, {**headers, "host": host, "content-length": str(len(body))}, body
     )
-
-
-def form_fields(sent: Upload) -> dict[str, str]:
-    """Return the fields of a form as they arrive."""
-    head = f"Content-Type: {sent.headers.reveal()['content-type']}\r\n\r\n".encode()
-    parts = list(BytesParser(policy=HTTP).parsebytes(head + sent.body.read()).iter_parts())
-    *fields, file = [(p.get_param("name", header="content-disposition"), p.get_payload(decode=True)) for p in parts]
-    assert file == ("file", DOCUMENT.read())
-    return {str(name): value.decode() for name, value in fields}
 
 
 def _s3_put(row: Row, arrived: Request) -> None:
@@ -195,8 +186,22 @@ def _azure_put(row: Row, arrived: Request) -> None:
     azure_rules.check_put(arrived, row.access_key, row.secret, row.now)
 
 
-VERIFY_PUT = {"s3": _s3_put, "gcs": _gcs_put, "azure": _azure_put}
-VERIFY_FORM = {"s3": _s3_form, "gcs": _gcs_form}
+VERIFY_PUT: dict[str, Callable[[Row, Request], None]] = {
+    "s3": _s3_put,
+    "gcs": _gcs_put,
+    "azure": _azure_put,
+    "oss": lambda row, arrived: oss.check_put(arrived, row.now),
+    "cos": lambda row, arrived: cos.check_put(arrived, row.now),
+    "obs": lambda row, arrived: obs.check_put(arrived, row.now),
+}
+
+VERIFY_FORM: dict[str, Callable[[Row, dict[str, str]], None]] = {
+    "s3": _s3_form,
+    "gcs": _gcs_form,
+    # The bucket is in the host, and not a field.
+    "oss": lambda row, fields: oss.check_form({"bucket": "bucket", **fields}, DOCUMENT.size, row.now),
+    "obs": lambda row, fields: obs.check_form("bucket", fields, DOCUMENT.size, row.now),
+}
 
 STORES = tuple(VERIFY_PUT)
 

@@ -81,7 +81,7 @@ function azure() {
   return rows;
 }
 
-const OSS = { store: "oss", access_key: "LTAI5tEXAMPLEEXAMPLE", secret: "inventedsecretofalibabacloud12" };
+const OSS = { store: "oss", access_key: "AKIDEXAMPLE", secret: "secretEXAMPLE" };
 
 async function alibaba() {
   const Client = require("ali-oss");
@@ -112,7 +112,7 @@ async function alibaba() {
   return rows;
 }
 
-const COS = { store: "cos", access_key: "AKIDinventedidoftencentcloud", secret: "inventedsecretoftencentcloud" };
+const COS = { store: "cos", access_key: "AKIDEXAMPLE", secret: "secretEXAMPLE" };
 
 function tencent() {
   const Client = require("cos-nodejs-sdk-v5");
@@ -128,7 +128,7 @@ function tencent() {
   return rows;
 }
 
-const OBS = { store: "obs", access_key: "INVENTEDACCESSKEYOBS", secret: "inventedsecretofhuaweicloudobs1234567890" };
+const OBS = { store: "obs", access_key: "AKIDEXAMPLE", secret: "secretEXAMPLE" };
 
 async function huawei() {
   const Client = require("esdk-obs-nodejs");

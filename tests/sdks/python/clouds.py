@@ -116,7 +116,7 @@ def of_azure() -> Rows:
     return rows
 
 
-OSS = {"access_key": "LTAI5tEXAMPLEEXAMPLE", "secret": "inventedsecretofalibabacloud12"}
+OSS = {"access_key": "AKIDEXAMPLE", "secret": "secretEXAMPLE"}
 
 
 def of_oss2() -> Rows:
@@ -157,7 +157,7 @@ def of_oss_v2() -> Rows:
     return rows
 
 
-COS = {"access_key": "AKIDinventedidoftencentcloud", "secret": "inventedsecretoftencentcloud"}
+COS = {"access_key": "AKIDEXAMPLE", "secret": "secretEXAMPLE"}
 
 
 def of_cos() -> Rows:
@@ -185,7 +185,7 @@ def of_cos() -> Rows:
     return rows
 
 
-OBS = {"access_key": "INVENTEDACCESSKEYOBS", "secret": "inventedsecretofhuaweicloudobs1234567890"}
+OBS = {"access_key": "AKIDEXAMPLE", "secret": "secretEXAMPLE"}
 
 
 def of_obs() -> Rows:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from callback_sdk.errors import InvalidS3FieldsError, InvalidTargetError, SignedHeaderError, WrongOperationError
-from tests.checkers.gcs_rules import Refusal
+from tests.checkers.http_store import Refusal
 from tests.sdks.rows import (
     AS_IT_IS,
     BEGIN,
@@ -20,7 +20,6 @@ from tests.sdks.rows import (
     STORES,
     WITH_HEADERS,
     Row,
-    form_fields,
     outcome,
     request,
     rows,
@@ -35,8 +34,12 @@ KINDS = {
     ("gcs", False): "gcs-put",
     ("gcs", True): "gcs-put-v2",
     ("azure", False): "azure-blob",
+    ("oss", False): "oss-put",
+    ("oss", True): "oss-put-v1",
+    ("cos", False): "cos-put",
+    ("obs", True): "obs-put",
 }
-"""Kind of a URL by its protocol, and whether it has Version 2 of its signature."""
+"""Kind of a URL by its protocol, and whether it has the parameter `Signature` of an older version."""
 
 ERRORS: dict[tuple[str, str, str], type[Exception]] = {
     ("aws-sdk-go-v2", "PresignGetObject", "plain"): WrongOperationError,
@@ -98,7 +101,7 @@ def test_request_to_an_sdks_url_verifies(row: Row) -> None:
 def test_what_the_caller_asked_for_reaches_the_store(row: Row) -> None:
     """Each header that was signed is in the query, among the headers, or in the form, with its value."""
     sent = upload(target(row, least(row)), row)
-    arrived = form_fields(sent) if row.fields is not None else request(sent).headers
+    arrived = request(sent).form()[0] if row.fields is not None else request(sent).headers
     given = {**row.query, **{name.lower(): value for name, value in arrived.items()}}
     assert {name: given.get(name.lower()) for name in row.asked} == dict(row.asked)
 
