@@ -102,6 +102,11 @@ KMS = Hint(
     says=("kms:",),
 )
 
+ANONYMOUS = Hint(
+    "The request arrived without a signature: copy the complete URL, with its query.",
+    says=("anonymous caller", "anonymous access"),
+)
+
 GOOGLE_OVERWRITE = Hint(
     "The object exists already, and the service account that signed may create but not overwrite objects. Presign "
     "another key, or grant storage.objects.delete (role Storage Object User).",
@@ -138,13 +143,13 @@ TRANSIENT = Hint(
 )
 
 SIGNATURE = (
+    Hint("The fields policy or signature were changed, or the secret key is wrong. " + UNCHANGED, kinds="post"),
     Hint(
         "The signature includes the value of Content-Type in this version: if the URL was presigned with one, give it "
         "with s3_headers={'Content-Type': ...}. Otherwise the URL was changed after signing, or the secret key is "
         "wrong.",
         kinds="v2 oss obs",
     ),
-    Hint("The fields policy or signature were changed, or the secret key is wrong. " + UNCHANGED, kinds="post"),
     Hint(
         "A header differs from its signed value, the URL was changed after signing, it was signed for another method "
         "than PUT, or the secret key is wrong. " + UNCHANGED
@@ -185,6 +190,7 @@ ACCESS_DENIED = (
         "Grant the user who signed the action in the message; the uploader's own permissions don't matter.",
         says=("is not authorized to perform",),
     ),
+    ANONYMOUS,
     GOOGLE_OVERWRITE,
     GOOGLE_PERMISSION,
     ENDPOINT,
@@ -201,9 +207,15 @@ ACCESS_DENIED = (
         "The token in the URL is damaged. " + UNCHANGED,
         says=("invalid compact jws", "jwt malformed", "signature verification failed"),
     ),
+    Hint("Grant the service account that signed the role Storage Object Creator on the bucket.", kinds="gcs"),
+    Hint("Grant the service account of the HMAC key the role Storage Object Creator.", host="storage.googleapis.com"),
     Hint(
-        "Grant the service account that signed the role Storage Object Creator on the bucket.",
-        kinds="gcs",
+        "The R2 API token that signed may not write here: create one with Object Read & Write for this bucket.",
+        host=".r2.cloudflarestorage.com",
+    ),
+    Hint(
+        "The application key that signed may not write here: create one with writeFiles for this bucket.",
+        host=".backblazeb2.com",
     ),
     Hint(
         "The user who signed lacks a permission: s3:PutObject, with an acl also s3:PutObjectAcl, for a KMS key "

@@ -308,6 +308,25 @@ CASES = (
         code="NotImplemented",
         headers={"if-none-match": '"0123"'},
     ),
+    amazon(
+        "infinitered/apisauce#245",
+        400,
+        "EntityTooLarge",
+        "Your proposed upload exceeds the maximum allowed size",
+        "wider content-length-range",
+        kind="s3-post",
+        ProposedSize="710336",
+        MaxSizeAllowed="709960",
+    ),
+    amazon(
+        "versity/versitygw#2041",
+        400,
+        "EntityTooLarge",
+        "Your proposed upload exceeds the maximum allowed size",
+        "larger than the store accepts in one upload",
+        ProposedSize="6442450944",
+        MaxSizeAllowed="5368709120",
+    ),
     # Cloudflare R2
     r2(
         "vastsa/FileCodeBox#95",
@@ -397,6 +416,14 @@ CASES = (
         "Access denied.",
         "Caller does not have storage.objects.delete access to the Google Cloud Storage object.",
         "may create but not overwrite",
+    ),
+    google(
+        "GoogleCloudPlatform/community#741",
+        403,
+        "AccessDenied",
+        "Access denied.",
+        "Anonymous caller does not have storage.objects.create access to results/42.json.",
+        "arrived without a signature",
     ),
     google(
         "fog/fog-google#264",
