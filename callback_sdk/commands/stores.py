@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,14 +47,14 @@ def no_service(folder: Path) -> Iterator[None]:
         ConfigurationError: A service uses the directory.
     """
     from callback_sdk.errors import ConfigurationError
+    from callback_sdk.filesystem.files import PRIVATE
+    from callback_sdk.filesystem.locks import try_lock
 
-    with os.fdopen(os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)) as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with os.fdopen(os.open(folder / "lock", os.O_CREAT | os.O_RDWR | PRIVATE, 0o600)) as lock:
+        if try_lock(lock.fileno(), shared=True) is False:
             raise ConfigurationError(
                 f"A service uses the data directory {folder}.", hint="Stop the service, and run the command again."
-            ) from None
+            )
         yield
 
 

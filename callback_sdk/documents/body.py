@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from callback_sdk.concurrency.files import NONBLOCK, PRIVATE
 from callback_sdk.concurrency.forking import RLock
 from callback_sdk.errors import EncodingError
+from callback_sdk.filesystem.files import NONBLOCK, PRIVATE
 
 CHUNK_SIZE = 256 * 1024
 """Bytes per read from a file."""

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from callback_sdk.concurrency import files
 from callback_sdk.concurrency.forking import RLock, after_fork
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, OutboxError
+from callback_sdk.filesystem.files import DIRECTORY, PRIVATE, create_directory, create_file
+from callback_sdk.filesystem.locks import wait_for_lock
 
 BUSY_TIMEOUT = 30.0
 """Seconds to wait for another process's write."""
@@ -236,35 +237,10 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _create_file(path: Path) -> None:
     if not path.exists():
-        create_folder(path.parent)
+        # Without its parents: a typo in the path would create a second, empty outbox somewhere else.
+        create_directory(path.parent)
         with contextlib.suppress(FileExistsError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | files.PRIVATE, 0o600))
-
-
-def create_folder(path: Path) -> None:
-    """Create a directory with mode 0700, and wait until it is on disk.
-
-    Its parent must exist. Otherwise a typo in the path would create a second, empty outbox somewhere else.
-
-    Raises:
-        FileNotFoundError: The parent does not exist.
-    """
-    if not path.is_dir():
-        path.mkdir(mode=0o700, exist_ok=True)
-        # mkdir(2) applies the umask, which may take permissions from the owner, too.
-        path.chmod(0o700)
-        sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Wait until a directory's entries are on disk: fsync(2) of a file doesn't include them. NTFS journals them."""
-    if files.DIRECTORY is None:
-        return
-    descriptor = os.open(path, os.O_RDONLY | files.DIRECTORY | files.PRIVATE)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            create_file(path).close()
 
 
 def _connect(path: Path, folder: Path) -> sqlite3.Connection:
@@ -283,7 +259,7 @@ def _connect(path: Path, folder: Path) -> sqlite3.Connection:
                 _initialize(connection, path)
         elif version < VERSION:
             _upgrade(connection)
-        create_folder(folder)
+        create_directory(folder)
         # synchronous=FULL: SQLite's default in WAL mode, NORMAL, may lose the latest commits in a power failure.
         # secure_delete: zeroes deleted content, so that credentials don't stay in free pages of the file.
         for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
@@ -347,14 +323,14 @@ def _exclusive(folder: Path) -> Iterator[None]:
 
     SQLite's busy timeout doesn't apply to the change of the journal mode to WAL.
     """
-    create_folder(folder)
-    if files.DIRECTORY is None:
-        descriptor = os.open(folder / "creation", os.O_RDWR | os.O_CREAT | files.PRIVATE, 0o600)
+    create_directory(folder)
+    if DIRECTORY is None:
+        descriptor = os.open(folder / "creation", os.O_RDWR | os.O_CREAT | PRIVATE, 0o600)
     else:
-        descriptor = os.open(folder, os.O_RDONLY | files.DIRECTORY | files.PRIVATE)
+        descriptor = os.open(folder, os.O_RDONLY | DIRECTORY | PRIVATE)
     try:
         with contextlib.suppress(OSError):
-            files.wait_for_lock(descriptor)
+            wait_for_lock(descriptor)
         yield
     finally:
         os.close(descriptor)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 import uuid
 from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
 
-from callback_sdk.concurrency.files import PRIVATE
 from callback_sdk.documents.body import Body, PathPart
 from callback_sdk.errors import OutboxError, storage_hint
-from callback_sdk.outbox.database import sync_folder
+from callback_sdk.filesystem.files import write_new
 from callback_sdk.outbox.entries import StoredResults
 
 INLINE = 64 * 1024
@@ -47,7 +45,7 @@ class ResultFiles:
         # The name contains the digest, so that a file that was damaged on disk is never sent.
         name = f"{uuid.uuid4().hex}-{results.sha256.hex()}{_SUFFIX}"
         try:
-            self._write(self._folder / name, results)
+            write_new(self._folder / name, results.chunks())
         except OSError as error:
             raise OutboxError(
                 f"{results.size} bytes of results can't be stored in {self._folder}: {error.strerror or error}.",
@@ -98,15 +96,3 @@ class ResultFiles:
         """
         for name in set(names) - set(wanted):
             self.remove(name)
-
-    def _write(self, path: Path, results: Body) -> None:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | PRIVATE, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.writelines(results.chunks())
-                file.flush()
-                os.fsync(descriptor)
-            sync_folder(path.parent)
-        except BaseException:
-            self.remove(path.name)
-            raise

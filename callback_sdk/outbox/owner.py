@@ -9,9 +9,10 @@ import time
 import uuid
 from pathlib import Path
 
-from callback_sdk.concurrency import files
 from callback_sdk.concurrency.forking import RLock, after_fork
 from callback_sdk.errors import OutboxError
+from callback_sdk.filesystem.files import PRIVATE
+from callback_sdk.filesystem.locks import try_lock
 
 _SUFFIX = ".lock"
 
@@ -52,14 +53,14 @@ class ClaimOwner:
             if self._descriptor < 0:
                 path = self._folder / f"{self.name}{_SUFFIX}"
                 try:
-                    self._descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | files.PRIVATE, 0o600)
+                    self._descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | PRIVATE, 0o600)
                 except OSError as error:
                     raise OutboxError(
                         f"No file can be created in {self._folder}: {error.strerror or error}.",
                         hint="Check its permissions and the free space of its disk. Nothing was stored or sent.",
                     ) from error
                 # Some network file systems have no locks (ENOLCK, ENOTSUP). Claims there only expire by their lease.
-                files.try_lock(self._descriptor)
+                try_lock(self._descriptor)
 
     def close(self) -> None:
         """Release the lock. Must be called after the last claim was released."""
@@ -102,11 +103,11 @@ class ClaimOwner:
 
 def _is_unlocked(path: Path) -> bool | None:
     try:
-        descriptor = os.open(path, os.O_RDWR | files.PRIVATE)
+        descriptor = os.open(path, os.O_RDWR | PRIVATE)
     except OSError:
         return None
     try:
-        return files.try_lock(descriptor)
+        return try_lock(descriptor)
     finally:
         os.close(descriptor)
 

@@ -1,16 +1,14 @@
-"""Atomic and durable writes of files, and the scratch directory."""
+"""The data directory, the scratch directory, and the files that a run exchanges with its child process."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import itertools
 import os
 import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +17,8 @@ import orjson
 
 from callback_sdk.documents.body import CHUNK_SIZE
 from callback_sdk.errors import storage_hint
+from callback_sdk.filesystem.files import PRIVATE, create_directory, create_file, remove
+from callback_sdk.filesystem.locks import try_lock, wait_for_lock
 from callback_sdk.service.supervision.shortages import unusable
 
 _PREFIX = "process-"
@@ -40,7 +40,7 @@ def make_data_folder(folder: Path) -> Path:
     """
     folder = folder.absolute()
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
+        create_directory(folder)
         folder.chmod(0o700)
     except OSError as error:
         raise unusable(
@@ -74,31 +74,6 @@ def check_writable(folder: Path) -> None:
             remove(probe)
 
 
-def make_private_folder(folder: Path) -> None:
-    """Create a directory and its missing parents with mode 0700, regardless of the umask.
-
-    The mode of an existing directory isn't changed, because its owner may have shared it with a group.
-    """
-    if not folder.is_dir():
-        make_private_folder(folder.parent)
-        try:
-            folder.mkdir(mode=0o700)
-        except FileExistsError:
-            return
-        folder.chmod(0o700)
-
-
-def create_private(path: Path) -> BinaryIO:
-    """Create a file with mode 0600, regardless of the umask, and return it open for writing.
-
-    Raises:
-        FileExistsError: The file exists.
-    """
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    os.fchmod(descriptor, 0o600)
-    return os.fdopen(descriptor, "wb")
-
-
 class Scratch:
     """The temporary directory of one process: request bodies while they are received, and files of running tasks.
 
@@ -110,13 +85,13 @@ class Scratch:
     """
 
     def __init__(self, parent: Path) -> None:
-        make_private_folder(parent)
+        create_directory(parent, parents=True)
         _sweep(parent)
         self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         self.folder.chmod(0o700)
         self._numbers = itertools.count()
-        self._lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | PRIVATE)
+        wait_for_lock(self._lock)
 
     def close(self) -> None:
         """Remove the directory."""
@@ -135,7 +110,7 @@ class Scratch:
         """Copy an upload into the directory, and return the path of the copy."""
         path = self.new("incoming")
         try:
-            with create_private(path) as file:
+            with create_file(path) as file:
                 shutil.copyfileobj(source, file, CHUNK_SIZE)
         except BaseException:
             remove(path)
@@ -146,67 +121,18 @@ class Scratch:
 def _sweep(parent: Path) -> None:
     for folder in parent.glob(f"{_PREFIX}*"):
         with suppress(OSError):
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | PRIVATE)
             try:
-                # flock(2): the kernel releases the lock when the process has ended.
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if time.time() - folder.stat().st_mtime > _LOCK_GRACE_PERIOD:
+                is_old = time.time() - folder.stat().st_mtime > _LOCK_GRACE_PERIOD
+                if is_old and try_lock(descriptor):
                     shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(descriptor)
 
 
-def remove(path: Path) -> None:
-    """Remove a file, if it exists."""
-    path.unlink(missing_ok=True)
-
-
 def is_full(error: OSError) -> bool:
     """Return whether an error means that the disk or the user's quota is full."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
-def durable(path: Path) -> None:
-    """Wait until the content of a file, or the entries of a directory, are on disk: fsync(2)."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def rename(source: Path, target: Path) -> None:
-    """Rename a file within a file system, and wait until the new directory entry is on disk."""
-    source.replace(target)
-    directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def write_whole(path: Path, parts: Iterable[bytes], *, durable: bool = True) -> None:
-    """Write a file atomically: readers see the old content or the whole new content.
-
-    Args:
-        path: Path of the file; an existing file is replaced.
-        parts: The content, in parts.
-        durable: Whether to wait until the file is on disk.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with create_private(temporary) as file:
-            file.writelines(parts)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        if durable:
-            rename(temporary, path)
-        else:
-            temporary.replace(path)
-    except BaseException:
-        remove(temporary)
-        raise
 
 
 def read_progress(path: Path) -> dict[str, Any] | None:

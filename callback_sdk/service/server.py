@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import secrets
@@ -13,9 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from callback_sdk.errors import MissingExtraError
+from callback_sdk.errors import ConfigurationError, MissingExtraError
+from callback_sdk.filesystem.files import PRIVATE, remove, write_whole
+from callback_sdk.filesystem.locks import try_lock
 from callback_sdk.service.algorithms.registry import load
-from callback_sdk.service.files import make_data_folder, remove, write_whole
+from callback_sdk.service.files import make_data_folder
 from callback_sdk.service.loading import garbage_ignored
 from callback_sdk.service.supervision.shortages import ResourceUnavailableError, unusable
 from callback_sdk.service.work import isolation
@@ -146,7 +147,7 @@ def locked(folder: Path) -> Iterator[Path]:
     """
     folder = make_data_folder(folder)
     try:
-        lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | PRIVATE, 0o600)
     except OSError as error:
         raise unusable(
             f"The data directory {folder} can't be used: {error.strerror}.",
@@ -154,13 +155,17 @@ def locked(folder: Path) -> Iterator[Path]:
             error=error,
         ) from error
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        is_locked = try_lock(lock)
+        if is_locked is None:
+            raise ConfigurationError(
+                f"The file system of the data directory {folder} doesn't support locks.",
+                hint="Choose a directory on a local disk with --data-dir.",
+            )
+        if not is_locked:
             raise ResourceUnavailableError(
                 f"Another service uses the data directory {folder}.",
                 hint="Stop that service, or choose another directory with --data-dir.",
-            ) from None
+            )
         yield folder
     finally:
         os.close(lock)

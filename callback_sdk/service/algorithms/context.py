@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from callback_sdk.service.files import create_private, remove
+from callback_sdk.filesystem.files import create_file, remove
 
 Report = Callable[[float | None, str], None]
 
@@ -62,7 +62,7 @@ class JobContext:
         if self._model_output is None or not self.export_new_version:
             return
         remove(self._model_output)
-        with create_private(self._model_output) as file:
+        with create_file(self._model_output) as file:
             if isinstance(model, Path):
                 with model.open("rb") as source:
                     shutil.copyfileobj(source, file)

@@ -15,12 +15,13 @@ from callback_sdk.documents.body import CHUNK_SIZE
 from callback_sdk.documents.decoding import decode, has_lone_surrogate
 from callback_sdk.errors import CallbackParamError, CallbackSDKError, FeaturesError, InvalidTargetError
 from callback_sdk.features.json import weigh
+from callback_sdk.filesystem.files import remove
 from callback_sdk.redaction import Secret
 from callback_sdk.service.algorithms import features
 from callback_sdk.service.algorithms.catalogue import AlgorithmCatalog
 from callback_sdk.service.blobs import INLINE
 from callback_sdk.service.core import TaskRequest
-from callback_sdk.service.files import Scratch, remove
+from callback_sdk.service.files import Scratch
 from callback_sdk.service.store import IdempotencyKey, Submission, TaskRow
 from callback_sdk.service.store.models import DEFAULT_PRIORITY, FIT, MAX_PRIORITY, PREDICT
 from callback_sdk.targets import TargetSettings, check_callback

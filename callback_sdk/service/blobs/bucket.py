@@ -11,9 +11,9 @@ from typing import Any
 
 from callback_sdk.documents.body import CHUNK_SIZE
 from callback_sdk.errors import ConfigurationError, MissingExtraError, sentence
+from callback_sdk.filesystem.files import remove
 from callback_sdk.redaction import strip_traceback
 from callback_sdk.service.blobs.errors import BlobMissingError, BlobStorageError, StorageUnavailableError
-from callback_sdk.service.files import remove
 from callback_sdk.signer.buckets import environment_region
 
 _MIN_ORPHAN_AGE = 60 * 60.0

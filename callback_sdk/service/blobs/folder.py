@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from callback_sdk.documents.body import CHUNK_SIZE
+from callback_sdk.filesystem.files import create_directory, create_file, move, remove, sync_directory, sync_file
 from callback_sdk.service.blobs.errors import BlobMissingError, BlobStorageError
-from callback_sdk.service.files import create_private, durable, make_private_folder, remove, rename
 
 _MIN_ORPHAN_AGE = 60 * 60.0
 """Age in seconds below which a file without a task is kept: its task may not be committed yet."""
@@ -27,7 +27,7 @@ class DirectoryStorage:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         for name in ("features", "models", "results"):
-            make_private_folder(folder / name)
+            create_directory(folder / name, parents=True)
 
     def __repr__(self) -> str:
         return f"Folder({str(self._folder)!r})"
@@ -38,10 +38,10 @@ class DirectoryStorage:
             target = self._folder / name
             # Any step may fail, and the caller then repeats the whole call. So each step may be done already.
             if target.exists() and not source.exists():
-                durable(target.parent)
+                sync_directory(target.parent)
             elif source.stat().st_dev == target.parent.stat().st_dev:
-                durable(source)
-                rename(source, target)
+                sync_file(source)
+                move(source, target)
             else:
                 # rename(2) fails with EXDEV across file systems.
                 _copy(source, target)
@@ -55,7 +55,7 @@ class DirectoryStorage:
                 target.hardlink_to(self._folder / name)
             except OSError:
                 _copy(self._folder / name, target)
-            durable(target.parent)
+            sync_directory(target.parent)
 
     @contextmanager
     def fetch(self, name: str, scratch: Path) -> Iterator[Path]:
@@ -115,10 +115,10 @@ def _copy(source: Path, target: Path) -> None:
     near = target.with_name(f".{target.name}")
     # A file that an interrupted call has left.
     remove(near)
-    with source.open("rb") as original, create_private(near) as file:
+    with source.open("rb") as original, create_file(near) as file:
         shutil.copyfileobj(original, file, CHUNK_SIZE)
-    durable(near)
-    rename(near, target)
+    sync_file(near)
+    move(near, target)
 
 
 def _missing(name: str) -> BlobMissingError:

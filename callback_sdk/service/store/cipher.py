@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import base64
-import os
-import secrets
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -14,6 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from callback_sdk.errors import CallbackSDKError, ConfigurationError
+from callback_sdk.filesystem.files import write_once
 from callback_sdk.redaction import Secret
 
 _HINT = "Generate a key for CALLBACK_SDK_ENCRYPTION_KEYS with callback-sdk db generate-key."
@@ -104,7 +102,8 @@ def secret_file(path: Path, make: Callable[[], Secret[str]]) -> Secret[str]:
         ConfigurationError: The file is empty, or not UTF-8 text.
     """
     if not path.exists():
-        _make(path, make())
+        # On disk before it is used: without the key the credentials in the database could not be decrypted.
+        write_once(path, _line(make()))
     # Not read_text: a UnicodeDecodeError would contain the whole file.
     found = Secret(path.read_bytes().decode("utf-8", "replace").strip())
     if "\ufffd" in found.reveal():
@@ -116,25 +115,8 @@ def secret_file(path: Path, make: Callable[[], Secret[str]]) -> Secret[str]:
     return found
 
 
-def _make(path: Path, secret: Secret[str]) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(f"{secret.reveal()}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        # link(2) never replaces a file: of two processes that start at once, one writes the secret and both read it.
-        with suppress(FileExistsError):
-            os.link(temporary, path)
-    finally:
-        temporary.unlink()
-    # A power failure must not lose the key, as the credentials in the database could not be decrypted without it.
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+def _line(secret: Secret[str]) -> Iterator[bytes]:
+    yield f"{secret.reveal()}\n".encode()
 
 
 def _fernet(key: Secret[str], number: int) -> Fernet:

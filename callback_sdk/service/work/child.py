@@ -27,10 +27,11 @@ from attrs import define, evolve, field
 from callback_sdk.documents.document import Encoded, encode
 from callback_sdk.documents.values import key_text, member
 from callback_sdk.errors import EncodingError
+from callback_sdk.filesystem.files import write_whole
 from callback_sdk.service.algorithms.context import JobContext
 from callback_sdk.service.algorithms.features import Features
 from callback_sdk.service.algorithms.registry import Registry, load
-from callback_sdk.service.files import is_full, write_whole
+from callback_sdk.service.files import is_full
 from callback_sdk.service.work import invocation, leftover_threads, output_capture
 
 _log = logging.getLogger(__name__)

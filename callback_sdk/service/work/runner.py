@@ -14,6 +14,7 @@ from attrs import define
 
 from callback_sdk import tracing
 from callback_sdk.errors import UnknownAlgorithmError
+from callback_sdk.filesystem.files import create_file, remove
 from callback_sdk.parsing import FALSE_WORDS
 from callback_sdk.service.algorithms.catalogue import AlgorithmCatalog, RunnableVersion, new_version
 from callback_sdk.service.algorithms.registry import Registry
@@ -26,7 +27,7 @@ from callback_sdk.service.blobs import (
     model_name,
     results_name,
 )
-from callback_sdk.service.files import Scratch, create_private, read_progress, remove
+from callback_sdk.service.files import Scratch, read_progress
 from callback_sdk.service.metrics import TASK_RUN_DURATION, TASK_RUNS
 from callback_sdk.service.store import Claim, DeliveringWorker, DueDeliveries, RunOutcome, Store, StoreUnavailableError
 from callback_sdk.service.supervision.memory import NO_LIMIT, MemoryLimit, limit_of
@@ -270,7 +271,7 @@ class Runner:
             with self._blobs.fetch(features_name(claim.task.job_id), self._scratch.folder) as path:
                 yield path
         else:
-            with create_private(files.features) as file:
+            with create_file(files.features) as file:
                 file.write(claim.features)
             yield files.features
 

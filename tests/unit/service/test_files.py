@@ -12,25 +12,11 @@ from pathlib import Path
 import pytest
 
 from callback_sdk.errors import CallbackSDKError
+from callback_sdk.filesystem.files import write_whole
 from callback_sdk.service.algorithms.context import JobContext
 from callback_sdk.service.blobs.folder import DirectoryStorage, _copy
-from callback_sdk.service.files import Scratch, check_writable, read_progress, write_whole
+from callback_sdk.service.files import Scratch, check_writable, read_progress
 from callback_sdk.service.work import output_capture
-
-
-def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
-    """A write that breaks off leaves the old file and no other."""
-
-    def parts():
-        yield b"new"
-        raise OSError("disk full")
-
-    path = tmp_path / "f"
-    write_whole(path, [b"old"])
-    with pytest.raises(OSError, match="disk full"):
-        write_whole(path, parts())
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[1]"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from callback_sdk.service.files import write_whole
+from callback_sdk.filesystem.files import write_whole
 from callback_sdk.service.store import Store, Submission, TaskRow
 from callback_sdk.service.work import heartbeat as module
 from callback_sdk.service.work.heartbeat import Heartbeat

@@ -1,0 +1,1 @@
+"""Durable and private files, and locks between processes, on every operating system."""
