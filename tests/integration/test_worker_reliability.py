@@ -94,7 +94,7 @@ def test_a_worker_behind_a_partition_connects_anew(request: pytest.FixtureReques
                 wait_until(lambda: readiness(topology)[0] == 200, what="readiness")
                 assert client.run_algorithm("sum", DATA).wait(progress=False).success
             (line,) = [line for line in topology.log.splitlines() if "has stalled" in line]
-            assert "nothing from callback-sdk.run.sum in 2 s" in line
+            assert "callback-sdk.run.sum for 2 s" in line
             relay.close()
             wait_until(lambda: readiness(topology)[0] == 503, what="the end of readiness")
             assert "broker" in readiness(topology)[1]["error"]
