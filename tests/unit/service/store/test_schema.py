@@ -1,0 +1,42 @@
+"""callback_sdk.service.store.schema"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import pytest
+import sqlalchemy as sa
+from alembic.script import ScriptDirectory
+
+from callback_sdk.errors import ConfigurationError
+from callback_sdk.service.store import Store, schema
+from callback_sdk.service.store.cipher import CredentialCipher
+
+
+def test_the_revisions_are_alembics() -> None:
+    """The names of the files begin with them, and the newest one is the last."""
+    script = ScriptDirectory.from_config(schema._config())
+    assert schema._revisions() == {one.revision for one in script.walk_revisions()}
+    assert schema.newest() == script.get_current_head()
+
+
+def test_a_database_that_is_up_to_date_is_opened_without_alembic(
+    open_store: Callable[[], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every process of a service and of its workers opens it when it starts."""
+    open_store()
+    monkeypatch.setitem(sys.modules, "alembic", None)
+    assert schema.revision(open_store().database) == schema.newest()
+
+
+@pytest.mark.parametrize(("found", "said"), [("0001", "db upgrade"), ("9999", "doesn't know")])
+def test_any_other_revision_is_an_error(
+    open_store: Callable[[], Store], cipher: CredentialCipher, found: str, said: str
+) -> None:
+    """An older one needs an upgrade, and a newer one a newer package."""
+    database = open_store().database
+    older = sa.text("UPDATE alembic_version SET version_num = :found")
+    database.write(lambda connection: connection.execute(older, {"found": found}))
+    with pytest.raises(ConfigurationError, match=said):
+        schema.prepare(database, cipher)
