@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import environ
-
+from callback_sdk.config.environ_config import environ
 from callback_sdk.config.reader import Config, variable
 from callback_sdk.config.settings import (
     CALLBACK_URL,

@@ -1,7 +1,4 @@
-"""Reads settings from the environment.
-
-environ-config imports boto3 if it is installed, so import this module only where a setting is needed.
-"""
+"""Reads settings from the environment."""
 
 from __future__ import annotations
 
@@ -9,11 +6,11 @@ import os
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import environ
 from attrs import define, field, fields
 
 from callback_sdk.config import settings
 from callback_sdk.config.definition import Setting
+from callback_sdk.config.environ_config import environ
 from callback_sdk.errors import ConfigurationError, InvalidTargetError
 from callback_sdk.redaction import hides_tracebacks
 

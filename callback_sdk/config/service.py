@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-import environ
-
+from callback_sdk.config.environ_config import environ
 from callback_sdk.config.reader import Config, variable
 from callback_sdk.config.settings import (
     ALLOW_HOSTS,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import environ
-
+from callback_sdk.config.environ_config import environ
 from callback_sdk.config.reader import Config, variable
 from callback_sdk.config.settings import BUCKET, REGION, STORAGE_ENDPOINTS, WEBHOOK_SECRETS
 from callback_sdk.redaction import Secret

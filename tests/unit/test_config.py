@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 import traceback
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from callback_sdk.config import environ_config
 from callback_sdk.config.client import ClientConfig
 from callback_sdk.config.service import ServiceConfig
 from callback_sdk.config.storage import StorageConfig, WriterConfig
@@ -264,3 +266,21 @@ def test_trusted_proxies_may_be_none() -> None:
     assert ServiceConfig.from_environ({}).trusted_proxies == ("127.0.0.1/32", "::1/128")
     assert ServiceConfig.from_environ({"CALLBACK_SDK_TRUSTED_PROXIES": "none"}).trusted_proxies == ()
     assert ServiceConfig.from_environ({"CALLBACK_SDK_TRUSTED_PROXIES": "10.0.0.0/8"}).trusted_proxies == ("10.0.0.0/8",)
+
+
+def test_a_deferred_module_is_the_real_one_when_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever imports it meanwhile, such as another thread, has its attributes and its submodules."""
+    deferred = environ_config._DeferredModule("wsgiref")
+    for name in ("wsgiref", "wsgiref.headers"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "wsgiref", deferred)
+    import wsgiref
+
+    assert wsgiref is deferred
+    assert wsgiref.__path__
+    assert sys.modules["wsgiref"] is not deferred
+    monkeypatch.setitem(sys.modules, "wsgiref", deferred)
+    from wsgiref.headers import Headers
+
+    assert Headers.__module__ == "wsgiref.headers"
+    assert deferred.headers.Headers is Headers

@@ -48,6 +48,20 @@ def test_writer_loads_no_boto3() -> None:
     assert not loaded & {"boto3", "botocore", "environ", "fastapi", "pandas", "pyarrow", "requests"}
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from callback_sdk import Client; Client('http://127.0.0.1:9', token='t').close()",
+        "from callback_sdk.config.service import ServiceConfig; ServiceConfig.from_environ({})",
+    ],
+)
+def test_settings_load_no_boto3(code: str) -> None:
+    """environ-config, which reads them, would import it for secrets in AWS."""
+    loaded = loaded_by(code)
+    assert "environ" in loaded
+    assert not loaded & {"boto3", "botocore"}
+
+
 def test_errors_have_one_root() -> None:
     """One except clause catches them all, and the tree in the module's text names each."""
     from callback_sdk import errors
