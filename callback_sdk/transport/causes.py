@@ -125,6 +125,12 @@ AISTORE_TOKEN = Hint(
     says=("token required",),
 )
 
+ROW_LEVEL_SECURITY = Hint(
+    "The bucket's policies don't permit this upload: create the URL with the service role, or add a policy for INSERT, "
+    "and for overwriting also SELECT and UPDATE.",
+    says=("row-level security",),
+)
+
 CAP = Hint(
     "The account has reached its limit of storage or requests: raise it, at Backblaze under Caps & Alerts.",
     says=("cap exceeded", "caps & alerts"),
@@ -202,6 +208,7 @@ ACCESS_DENIED = (
         "this bucket.",
         says=("not entitled",),
     ),
+    ROW_LEVEL_SECURITY,
     *INVALID_SIGNATURE,
     Hint(
         "The token in the URL is damaged. " + UNCHANGED,

@@ -14,10 +14,11 @@ from callback_sdk.errors import DeliveryError, sentence
 from callback_sdk.redaction import HIDDEN
 from callback_sdk.targets.upload import Upload
 from callback_sdk.text.limits import MAX_MESSAGE
-from callback_sdk.transport.hints import Circumstances, find_hint, status_hint
+from callback_sdk.transport.hints import Circumstances, find_hint
 from callback_sdk.transport.response import Response
 from callback_sdk.transport.retry import is_retryable, parse_retry_after
-from callback_sdk.transport.store_hints import BY_MESSAGE, HINTS, STATUS_HINTS
+from callback_sdk.transport.status_hints import status_hint
+from callback_sdk.transport.store_hints import BY_MESSAGE, HINTS
 
 _CODE = re.compile(rb"<Code>\s*([A-Za-z0-9_.]+)\s*</Code>")
 _CODE_WORD = re.compile("[A-Za-z0-9_.]+")
@@ -42,31 +43,8 @@ _QUERY = re.compile(r"[?&]\S+")
 _MAX_CODE = 80
 _MAX_MESSAGE = 400
 
-_WEBHOOK_STATUS_HINTS = {
-    3: "Redirects aren't followed: give the final URL.",
-    401: "If the receiver verifies signatures, sign with its secret: webhook_secrets of ResultsWriter, or "
-    "CALLBACK_SDK_WEBHOOK_SECRETS for the service. If it requires a login, put a token of its own into the URL's path.",
-    403: "See the receiver's log. If it verifies signatures, sign with its secret: webhook_secrets of "
-    "ResultsWriter, or CALLBACK_SDK_WEBHOOK_SECRETS for the service.",
-    404: "Check the URL's path.",
-    405: "The receiver doesn't accept POST at this URL.",
-    407: STATUS_HINTS[407],
-    410: "The receiver no longer accepts deliveries at this URL.",
-    413: "The document is too large for the receiver: use an object store as the target.",
-}
-
-_HTTP_PUT_STATUS_HINTS = {
-    3: "Redirects aren't followed: give the final URL.",
-    401: "Give the server's credentials: callback_param={'http': {'method': 'PUT', 'headers': {...}}}.",
-    403: "The credentials in http are wrong, or may not write there.",
-    404: "Check the URL's path, and that the credentials in http may see it: GitLab responds with 404 otherwise.",
-    405: "The server doesn't accept PUT at this URL.",
-    407: STATUS_HINTS[407],
-    409: "The folder doesn't exist (WebDAV), or the file exists and may not be replaced.",
-    413: "The document is too large for the server.",
-    423: "The file is locked (WebDAV).",
-    500: "See the server's log. nginx responds with 500 if the folder doesn't exist: set create_full_put_path.",
-}
+_MAX_LINE = 200
+"""Bytes of a body without markup that is shown as a message."""
 
 _NEEDS_FIELDS = (
     "This is an object store, which was sent a webhook: give the complete presigned URL for a PUT, or "
@@ -115,13 +93,16 @@ def delivery_error(upload: Upload, response: Response) -> DeliveryError:
 
 
 def _read(upload: Upload, response: Response) -> _ErrorDocument:
-    """Read an error document: XML, or JSON of an object store.
+    """Read an error document: XML, and of a store also JSON or a line of text.
 
     A webhook's JSON is its own: its words are not a store's.
     """
     body = response.decoded_body()
     if upload.kind != "webhook" and body.lstrip()[:1] == b"{":
         return _read_json(body)
+    if upload.kind != "webhook" and len(body) <= _MAX_LINE and b"<" not in body and body:
+        # As OpenStack Swift and many servers of plain HTTP respond.
+        return _ErrorDocument(message=" ".join(body.decode("utf-8", "replace").split()))
     return _read_xml(body, response.headers.get("x-ms-error-code"))
 
 
@@ -201,20 +182,16 @@ def _shown(upload: Upload, document: _ErrorDocument) -> str:
 
 
 def _hint(upload: Upload, response: Response, code: str | None, document: _ErrorDocument) -> str:
-    if upload.kind == "webhook":
-        if code is not None:
-            return _NEEDS_FIELDS
-        return status_hint(_WEBHOOK_STATUS_HINTS, response.status, "See the receiver's log.")
-    if upload.kind == "http-put":
-        return status_hint(_HTTP_PUT_STATUS_HINTS, response.status, "See the server's log.")
+    if upload.kind == "webhook" and code is not None:
+        return _NEEDS_FIELDS
+    if upload.kind in ("webhook", "http-put"):
+        return status_hint(upload.kind, response.status)
     circumstances = Circumstances(
         kind=upload.kind,
         message=f"{document.message} {document.detail}".lower(),
         headers=frozenset(name.lower() for name in upload.headers.reveal()),
         host=response.url.host.lower(),
     )
-    otherwise = "See the store's documentation of this code."
-    hint = find_hint((*HINTS.get(code or "", ()), *BY_MESSAGE), circumstances) or (
-        otherwise if code else status_hint(STATUS_HINTS, response.status, otherwise)
-    )
+    otherwise = "See the store's documentation of this code." if code else status_hint(upload.kind, response.status)
+    hint = find_hint((*HINTS.get(code or "", ()), *BY_MESSAGE), circumstances) or otherwise
     return hint.replace("{md5}", upload.document.md5.hex())

@@ -6,7 +6,7 @@ or a missing permission. So a hint is chosen by the code, the store's own messag
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from attrs import define, field
 
@@ -54,11 +54,6 @@ class Circumstances:
 def find_hint(hints: Sequence[Hint], circumstances: Circumstances) -> str | None:
     """Return the first hint that is true for a response; None if none is."""
     return next((hint.text for hint in hints if _holds(hint, circumstances)), None)
-
-
-def status_hint(hints: Mapping[int, str], status: int, otherwise: str) -> str:
-    """Return the hint for a status, or the one of its class: 5 stands for all of 5xx."""
-    return hints.get(status) or hints.get(status // 100) or otherwise
 
 
 def _holds(hint: Hint, known: Circumstances) -> bool:

@@ -40,6 +40,7 @@ from callback_sdk.transport.causes import (
     QUERY,
     QUOTA,
     REGION,
+    ROW_LEVEL_SECURITY,
     SIGNATURE,
     THIRD_LEVEL,
     TOO_LARGE,
@@ -77,6 +78,12 @@ HINTS: dict[str, tuple[Hint, ...]] = {
         ),
     ),
     "BadDigest": (CORRUPTED,),
+    "BucketNotFound": (
+        Hint(
+            "The bucket doesn't exist, or whoever created the pre-authenticated request may no longer write to it: "
+            "create another one."
+        ),
+    ),
     "BlobAlreadyExists": (BLOB_EXISTS,),
     "BlobImmutableDueToPolicy": (Hint(WORM.text),),
     "Busy": (TRANSIENT,),
@@ -186,6 +193,7 @@ HINTS: dict[str, tuple[Hint, ...]] = {
     "Unauthorized": (
         VERSION_4,
         EXPIRED,
+        ROW_LEVEL_SECURITY,
         Hint(
             "The store doesn't accept the credentials that signed: the key was deleted, has expired, or belongs to "
             "another account. " + AGAIN
@@ -234,6 +242,7 @@ BY_MESSAGE: tuple[Hint, ...] = (
     GOOGLE_OVERWRITE,
     GOOGLE_PERMISSION,
     AISTORE_TOKEN,
+    ROW_LEVEL_SECURITY,
     CAP,
     *INVALID_SIGNATURE,
     Hint("The token in the URL is damaged. " + UNCHANGED, says=("invalid compact jws", "jwt malformed")),
@@ -242,22 +251,3 @@ BY_MESSAGE: tuple[Hint, ...] = (
     Hint(QUOTA.text, says=("quota exceeded", "storage full")),
 )
 """Hints for responses whose code is unknown or missing."""
-
-STATUS_HINTS = {
-    3: "The response is a redirect that isn't followed: presign for the host and region that it leads to.",
-    4: "The response has no error code, so it may not be the store's: check the URL's host, and any proxy in front "
-    "of it.",
-    401: "The store requires credentials that the URL doesn't have: copy the complete presigned URL, with its query.",
-    403: "The response has no error code, so it may be that of a firewall, CDN or proxy in front of the store: see its "
-    "log, and check the URL's host.",
-    404: "Check the URL's host and path.",
-    405: "The host doesn't accept uploads: it is a website's or a CDN's, and not the store's API.",
-    407: "Put user and password into the proxy's URL: HTTP_PROXY=http://user:password@host:port.",
-    411: "A proxy in between removed Content-Length, or sends the body in chunks.",
-    413: "A proxy in front of the store limits the size of a request (client_max_body_size in nginx): raise it.",
-    429: "The store limits the rate of requests, and the delivery is retried.",
-    5: TRANSIENT.text,
-    501: "The store doesn't support POST forms or a signed header, such as an acl: presign a PUT without it.",
-    507: QUOTA.text,
-}
-"""Hints for responses without a code, by status; 3, 4 and 5 stand for their class."""

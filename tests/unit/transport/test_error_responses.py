@@ -13,7 +13,7 @@ from callback_sdk.redaction import Secret
 from callback_sdk.text.limits import MAX_MESSAGE
 from callback_sdk.transport.error_responses import delivery_error
 from callback_sdk.transport.response import Response
-from callback_sdk.transport.store_hints import STATUS_HINTS
+from callback_sdk.transport.status_hints import status_hint
 from tests.unit.transport.test_http import upload
 
 ERROR = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
@@ -153,7 +153,7 @@ def test_credentials_are_removed_from_every_part(form: str, quoted: str) -> None
         ({"code": "no code", "message": "x" * (MAX_MESSAGE + 1)}, None, ""),
         ({"code": "c" * 81}, None, ""),
         ({"message": "got T0KEN+="}, None, "got ***"),
-        ([{"code": "InList"}], None, ""),
+        ([{"code": "InList"}], None, '[{"code": "InList"}]'),
     ],
 )
 def test_json_of_an_object_store_is_read(body: object, code: str | None, shown: str) -> None:
@@ -169,7 +169,7 @@ def test_json_of_an_object_store_is_read(body: object, code: str | None, shown: 
 def test_json_that_cannot_be_read_is_no_error(body: bytes) -> None:
     """A hostile store can't break the delivery's own error."""
     error = refused(body, status=418)
-    assert (error.status, error.code, error.hint) == (418, None, STATUS_HINTS[4])
+    assert (error.status, error.code, error.hint) == (418, None, status_hint("s3-put", 418))
 
 
 def test_json_of_a_webhook_is_its_own() -> None:
@@ -199,3 +199,20 @@ def test_a_code_in_azures_header_is_sufficient() -> None:
 def test_a_response_without_a_code_has_the_hint_of_its_status(status: int, part: str) -> None:
     """It may not be the store's at all."""
     assert part in refused(b"<html>", status=status).hint
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (b"401 Unauthorized: Temp URL invalid", "401 Unauthorized: Temp URL invalid"),
+        (b"got T0KEN+=\n", "got ***"),
+        (b"<html>", ""),
+        (b"x" * 201, ""),
+        (b"\x1b[31m", ""),
+        (b"", ""),
+    ],
+)
+def test_a_line_of_text_is_shown(body: bytes, shown: str) -> None:
+    """As OpenStack Swift responds; a page isn't, and neither is a webhook's."""
+    assert refused(body, status=401, kind="swift-put").message.endswith(f": {shown}." if shown else "to the PUT.")
+    assert refused(body, status=401, kind="webhook").message.endswith("to the PUT.")

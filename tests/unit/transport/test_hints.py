@@ -9,9 +9,10 @@ from attrs import evolve
 
 from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.transport.error_responses import delivery_error
-from callback_sdk.transport.hints import Circumstances, Hint, find_hint, status_hint
+from callback_sdk.transport.hints import Circumstances, Hint, find_hint
 from callback_sdk.transport.response import Response
-from callback_sdk.transport.store_hints import BY_MESSAGE, HINTS, STATUS_HINTS
+from callback_sdk.transport.status_hints import status_hint
+from callback_sdk.transport.store_hints import BY_MESSAGE, HINTS
 from tests.growth import assert_linear
 from tests.unit.transport.error_response_cases import CASES, Case
 from tests.unit.transport.senders import upload
@@ -67,11 +68,25 @@ def test_conditions_are_all_required() -> None:
     assert find_hint(hints[:-2], known) is None
 
 
-def test_a_status_has_the_hint_of_its_class() -> None:
-    """Content delivery networks have codes of their own."""
-    assert status_hint(STATUS_HINTS, 522, "other") == STATUS_HINTS[5]
-    assert status_hint(STATUS_HINTS, 307, "other") == STATUS_HINTS[3]
-    assert status_hint({404: "path"}, 418, "other") == "other"
+@pytest.mark.parametrize(
+    ("kind", "status", "part"),
+    [
+        ("s3-put", 522, "transient problem"),
+        ("s3-put", 307, "leads to"),
+        ("s3-put", 418, "may not be the store's"),
+        ("webhook", 418, "See the receiver's log."),
+        ("webhook", 307, "give the final URL"),
+        ("http-put", 502, "See the server's log."),
+        ("http-put", 500, "create_full_put_path"),
+        ("gcs-session", 410, "start another one"),
+        ("gcs-session", 503, "transient problem"),
+        ("swift-put", 401, "TempURL has expired"),
+        ("swift-put", 404, "host and path"),
+    ],
+)
+def test_a_status_has_the_hint_of_its_kind_and_class(kind: str, status: int, part: str) -> None:
+    """The same status means different things; content delivery networks have codes of their own."""
+    assert part in status_hint(kind, status)
 
 
 def test_time_grows_with_the_message_and_not_faster() -> None:
