@@ -351,6 +351,90 @@ class GCSPostV2(Google, Post):
         return self.server.sign_form_v2(self.bucket, self.key, expires, largest)
 
 
+class StandIn(Place):
+    """What is kept in a stand-in for one of the other stores, below one bucket."""
+
+    bucket = "results"
+
+    def __init__(self, server: Any) -> None:
+        super().__init__()
+        self.server = server
+        self.endpoint = server.endpoint
+        self.url = f"{server.endpoint}/{self.bucket}/"
+
+    @property
+    def path(self) -> str:
+        return f"/{self.bucket}/{self.key}"
+
+    def read(self) -> bytes | None:
+        found: bytes | None = self.server.objects.get(self.path.lstrip("/"))
+        return found
+
+
+class OSSPut(StandIn, Put):
+    kind = "oss-put"
+
+    def sign(self, *, expires: timedelta = HOUR, metadata: bool = False) -> str:
+        headers = {"cache-control": "no-store"} if metadata else {}
+        return str(self.server.sign(self.path, expires, version=4, headers=headers))
+
+
+class OSSPutV1(StandIn, OtherHeader):
+    kind = "oss-put-v1"
+
+    def sign(self, *, expires: timedelta = HOUR, metadata: bool = False) -> str:
+        return str(self.server.sign(self.path, expires, version=1))
+
+
+class COSPut(StandIn, Put):
+    kind = "cos-put"
+
+    def sign(self, *, expires: timedelta = HOUR, metadata: bool = False) -> str:
+        return str(self.server.sign(self.path, expires, {"x-cos-meta-run": "1"} if metadata else {}))
+
+
+class OBSPut(StandIn, OtherHeader):
+    kind = "obs-put"
+
+    def sign(self, *, expires: timedelta = HOUR, metadata: bool = False) -> str:
+        return str(self.server.sign(self.path, expires))
+
+
+class FormOfStandIn(StandIn, Post):
+    def sign(self, *, expires: timedelta = HOUR, largest: int = 1000) -> dict[str, str]:
+        return dict(self.server.sign_form(self.key, expires, largest))
+
+
+class OSSPost(FormOfStandIn):
+    kind = "oss-post"
+
+
+class COSPost(FormOfStandIn):
+    kind = "cos-post"
+
+
+class OBSPost(FormOfStandIn):
+    kind = "obs-post"
+
+
+class SwiftTempURL(StandIn, Put):
+    """A temporary URL, whose signature covers no headers."""
+
+    kind = "swift-put"
+
+    @property
+    def path(self) -> str:
+        return f"/v1/AUTH_project/{self.bucket}/{self.key}"
+
+    def sign(self, *, expires: timedelta = HOUR, metadata: bool = False) -> str:
+        return str(self.server.sign(self.path, expires))
+
+    def wrong_header(self) -> Case:
+        """A header makes it the manifest of a large object."""
+        url, headers = self.sign(), {"x-object-manifest": "results/parts"}
+        return Case(url=url, param={"s3_headers": headers}, error=WrongOperationError, upload=raw("PUT", url, headers))
+
+
 class Webhook(Place):
     """A webhook; what is wrong with one is wrong on the way."""
 

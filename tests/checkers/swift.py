@@ -35,7 +35,7 @@ class Swift:
     def take(self, request: Request) -> int:
         """Check a request, keep what it brings, and return the status."""
         check_put(request, datetime.now(timezone.utc))
-        self.objects[unquote(request.path)] = request.body
+        self.objects[unquote(request.path).lstrip("/")] = request.body
         return 201
 
     def sign(self, path: str, expires: timedelta, algorithm: str = "sha256") -> str:
