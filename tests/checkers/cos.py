@@ -35,12 +35,13 @@ class COS:
         """Check a request, keep what it brings, and return the status."""
         now = datetime.now(timezone.utc)
         if request.method == "PUT":
-            check_put(request, now)
+            check_put(request, SECRET, now)
             self.objects[unquote(request.path).lstrip("/")] = request.body
             return 200
+        bucket = unquote(request.path).strip("/")
         fields, file = request.form()
-        check_form(fields, len(file), now)
-        self.objects[f"{unquote(request.path).strip('/')}/{fields['key']}"] = file
+        check_form(bucket, fields, len(file), SECRET, now)
+        self.objects[f"{bucket}/{fields['key']}"] = file
         return int(fields.get("success_action_status", 204))
 
     def sign(self, path: str, expires: timedelta, headers: Mapping[str, str] | None = None) -> str:
@@ -56,7 +57,7 @@ class COS:
             "q-url-param-list": "",
         }
         encoded = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
-        signed = signature(Request("PUT", quote(path), encoded, given, b""))
+        signed = signature(Request("PUT", quote(path), encoded, given, b""), SECRET)
         return f"{self.endpoint}{quote(path)}?{encoded}&q-signature={signed}"
 
     def sign_form(self, key: str, expires: timedelta, largest: int) -> dict[str, str]:
@@ -65,10 +66,16 @@ class COS:
         own = {"q-sign-algorithm": "sha1", "q-ak": ID}
         end = datetime.now(timezone.utc) + expires
         policy = write_policy(end, {"key": key, **own, "q-sign-time": times}, largest)
-        return {"key": key, "policy": policy, **own, "q-key-time": times, "q-signature": _form_signature(policy, times)}
+        return {
+            "key": key,
+            "policy": policy,
+            **own,
+            "q-key-time": times,
+            "q-signature": _form_signature(policy, times, SECRET),
+        }
 
 
-def check_put(request: Request, now: datetime) -> None:
+def check_put(request: Request, secret: str, now: datetime) -> None:
     """Compare a PUT with the signature in its query.
 
     Raises:
@@ -77,28 +84,28 @@ def check_put(request: Request, now: datetime) -> None:
     parameters = request.parameters()
     if "q-signature" not in parameters:
         raise Refusal(403, "AccessDenied")
-    if parameters["q-signature"] != signature(request):
+    if parameters["q-signature"] != signature(request, secret):
         raise Refusal(403, "SignatureDoesNotMatch")
     _check_times(parameters["q-sign-time"], now)
     _check_times(parameters["q-key-time"], now)
 
 
-def check_form(fields: Mapping[str, str], size: int, now: datetime) -> None:
+def check_form(bucket: str, fields: Mapping[str, str], size: int, secret: str, now: datetime) -> None:
     """Compare a form with its policy, and the policy with its signature.
 
     Raises:
         Refusal: It is not what was signed.
     """
-    given = {name.lower(): value for name, value in fields.items()}
+    given = {"bucket": bucket, **{name.lower(): value for name, value in fields.items()}}
     if "q-signature" not in given or "policy" not in given:
         raise Refusal(403, "AccessDenied")
-    if given["q-signature"] != _form_signature(given["policy"], given["q-key-time"]):
+    if given["q-signature"] != _form_signature(given["policy"], given["q-key-time"], secret):
         raise Refusal(403, "SignatureDoesNotMatch")
     _check_times(given["q-key-time"], now)
     check_policy({**given, "q-sign-time": given["q-key-time"]}, size, now)
 
 
-def signature(request: Request) -> str:
+def signature(request: Request, secret: str) -> str:
     """Return the signature that a request should have."""
     parameters = request.parameters()
     names = list(filter(None, parameters["q-url-param-list"].split(";")))
@@ -114,11 +121,11 @@ def signature(request: Request) -> str:
     text = "\n".join([request.method.lower(), unquote(request.path), *listed, ""])
     times = parameters["q-sign-time"]
     hashed = hashlib.sha1(text.encode()).hexdigest()
-    return _hmac(_hmac(SECRET, parameters["q-key-time"]), f"sha1\n{times}\n{hashed}\n")
+    return _hmac(_hmac(secret, parameters["q-key-time"]), f"sha1\n{times}\n{hashed}\n")
 
 
-def _form_signature(policy: str, times: str) -> str:
-    return _hmac(_hmac(SECRET, times), hashlib.sha1(base64.b64decode(policy)).hexdigest())
+def _form_signature(policy: str, times: str, secret: str) -> str:
+    return _hmac(_hmac(secret, times), hashlib.sha1(base64.b64decode(policy)).hexdigest())
 
 
 def _check_times(times: str, now: datetime) -> None:

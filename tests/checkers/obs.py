@@ -34,12 +34,12 @@ class OBS:
         """Check a request, keep what it brings, and return the status."""
         now = datetime.now(timezone.utc)
         if request.method == "PUT":
-            check_put(request, now)
+            check_put(request, SECRET, now)
             self.objects[unquote(request.path).lstrip("/")] = request.body
             return 200
         bucket = unquote(request.path).strip("/")
         fields, file = request.form()
-        check_form(bucket, fields, len(file), now)
+        check_form(bucket, fields, len(file), SECRET, now)
         self.objects[f"{bucket}/{fields['key']}"] = file
         return int(fields.get("success_action_status", 204))
 
@@ -48,16 +48,16 @@ class OBS:
         end = int((datetime.now(timezone.utc) + expires).timestamp())
         query = f"AccessKeyId={ID}&Expires={end}"
         given = {"host": self.endpoint.removeprefix("http://"), **(headers or {})}
-        signed = signature(Request("PUT", quote(path), query, given, b""))
+        signed = signature(Request("PUT", quote(path), query, given, b""), SECRET)
         return f"{self.endpoint}{quote(path)}?{query}&Signature={quote(signed, safe='')}"
 
     def sign_form(self, key: str, expires: timedelta, largest: int) -> dict[str, str]:
         """Return the fields of a signed form; a negative life is over."""
         policy = write_policy(datetime.now(timezone.utc) + expires, {"key": key}, largest)
-        return {"key": key, "AccessKeyId": ID, "policy": policy, "signature": _signed(policy)}
+        return {"key": key, "AccessKeyId": ID, "policy": policy, "signature": _signed(policy, SECRET)}
 
 
-def check_put(request: Request, now: datetime) -> None:
+def check_put(request: Request, secret: str, now: datetime) -> None:
     """Compare a PUT with the signature in its query.
 
     Raises:
@@ -66,13 +66,13 @@ def check_put(request: Request, now: datetime) -> None:
     parameters = request.parameters()
     if not {"AccessKeyId", "Expires", "Signature"} <= parameters.keys():
         raise Refusal(403, "AccessDenied")
-    if parameters["Signature"] != signature(request):
+    if parameters["Signature"] != signature(request, secret):
         raise Refusal(403, "SignatureDoesNotMatch")
     if now.timestamp() >= int(parameters["Expires"]):
         raise Refusal(403, "AccessDenied")
 
 
-def check_form(bucket: str, fields: Mapping[str, str], size: int, now: datetime) -> None:
+def check_form(bucket: str, fields: Mapping[str, str], size: int, secret: str, now: datetime) -> None:
     """Compare a form with its policy, and the policy with its signature.
 
     Raises:
@@ -81,12 +81,12 @@ def check_form(bucket: str, fields: Mapping[str, str], size: int, now: datetime)
     given = {name.lower(): value for name, value in fields.items()}
     if not {"policy", "signature", "accesskeyid"} <= given.keys():
         raise Refusal(403, "AccessDenied")
-    if given["signature"] != _signed(given["policy"]):
+    if given["signature"] != _signed(given["policy"], secret):
         raise Refusal(403, "SignatureDoesNotMatch")
     check_policy({"bucket": bucket, **given}, size, now)
 
 
-def signature(request: Request) -> str:
+def signature(request: Request, secret: str) -> str:
     """Return the signature that a request should have."""
     own = sorted((name, value) for name, value in request.headers.items() if name.startswith("x-obs-"))
     bucket, _, rest = request.headers["host"].partition(".obs.")
@@ -100,8 +100,8 @@ def signature(request: Request) -> str:
         # The path stays encoded.
         (f"/{bucket}" if rest else "") + request.path + (f"?x-obs-security-token={token}" if token else ""),
     ]
-    return _signed("\n".join(lines))
+    return _signed("\n".join(lines), secret)
 
 
-def _signed(text: str) -> str:
-    return base64.b64encode(hmac.new(SECRET.encode(), text.encode(), "sha1").digest()).decode()
+def _signed(text: str, secret: str) -> str:
+    return base64.b64encode(hmac.new(secret.encode(), text.encode(), "sha1").digest()).decode()

@@ -40,12 +40,13 @@ class OSS:
         """Check a request, keep what it brings, and return the status."""
         now = datetime.now(timezone.utc)
         if request.method == "PUT":
-            check_put(request, now)
+            check_put(request, SECRET, now)
             self.objects[resource(request).lstrip("/")] = request.body
             return 200
+        bucket = resource(request).strip("/")
         fields, file = request.form()
-        check_form(fields, len(file), now)
-        self.objects[f"{unquote(request.path).strip('/')}/{fields['key']}"] = file
+        check_form(bucket, fields, len(file), SECRET, now)
+        self.objects[f"{bucket}/{fields['key']}"] = file
         return int(fields.get("success_action_status", 204))
 
     def sign(self, path: str, expires: timedelta, *, version: int, headers: Mapping[str, str] | None = None) -> str:
@@ -70,7 +71,7 @@ class OSS:
         encoded = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
         request = Request("PUT", quote(path), encoded, {"host": host, **given}, b"")
         name = "Signature" if version == 1 else "x-oss-signature"
-        return f"{self.endpoint}{quote(path)}?{encoded}&{name}={quote(signature(request), safe='')}"
+        return f"{self.endpoint}{quote(path)}?{encoded}&{name}={quote(signature(request, SECRET), safe='')}"
 
     def sign_form(self, key: str, expires: timedelta, largest: int) -> dict[str, str]:
         """Return the fields of a form, signed with Version 4; a negative life is over."""
@@ -81,14 +82,14 @@ class OSS:
             "x-oss-date": now.strftime(STAMP),
         }
         policy = write_policy(now + expires, {"key": key, **own}, largest)
-        signed = _hmac(_key_4(f"{now:%Y%m%d}", REGION), policy, "sha256").hex()
+        signed = _hmac(_key_4(SECRET, f"{now:%Y%m%d}", REGION), policy, "sha256").hex()
         return {"key": key, **own, "policy": policy, "x-oss-signature": signed}
 
 
 _SIGNED = frozenset({"content-type", "content-md5"})
 
 
-def check_put(request: Request, now: datetime) -> None:
+def check_put(request: Request, secret: str, now: datetime) -> None:
     """Compare a PUT with the signature in its query.
 
     Raises:
@@ -98,26 +99,26 @@ def check_put(request: Request, now: datetime) -> None:
     given = parameters.get("x-oss-signature") or parameters.get("Signature")
     if given is None:
         raise Refusal(403, "AccessDenied")
-    if not hmac.compare_digest(given, signature(request)):
+    if not hmac.compare_digest(given, signature(request, secret)):
         raise Refusal(403, "SignatureDoesNotMatch")
     if now >= end(parameters):
         raise Refusal(403, "AccessDenied")
 
 
-def check_form(fields: Mapping[str, str], size: int, now: datetime) -> None:
+def check_form(bucket: str, fields: Mapping[str, str], size: int, secret: str, now: datetime) -> None:
     """Compare a form with its policy, and the policy with its signature.
 
     Raises:
         Refusal: It is not what was signed.
     """
-    given = {name.lower(): value for name, value in fields.items()}
+    given = {"bucket": bucket, **{name.lower(): value for name, value in fields.items()}}
     if "policy" not in given:
         raise Refusal(403, "AccessDenied")
     if "x-oss-signature" in given:
         _, day, region, *_ = given["x-oss-credential"].split("/")
-        expected = _hmac(_key_4(day, region), given["policy"], "sha256").hex()
+        expected = _hmac(_key_4(secret, day, region), given["policy"], "sha256").hex()
     else:
-        expected = _base64(_hmac(SECRET.encode(), given["policy"], "sha1"))
+        expected = _base64(_hmac(secret.encode(), given["policy"], "sha1"))
     if (given.get("x-oss-signature") or given.get("signature")) != expected:
         raise Refusal(403, "SignatureDoesNotMatch")
     check_policy(given, size, now)
@@ -138,16 +139,17 @@ def resource(request: Request) -> str:
     return f"/{bucket}{unquote(request.path)}" if rest else unquote(request.path)
 
 
-def signature(request: Request) -> str:
+def signature(request: Request, secret: str) -> str:
     """Return the signature that a request should have."""
     parameters = {name: value for name, value in request.parameters().items() if name != "x-oss-signature"}
     version = parameters.get("x-oss-signature-version")
     if version is None:
-        return _signature_1(request, parameters)
-    return _signature_4(request, parameters) if version == VERSION_4 else _signature_2(request, parameters)
+        return _signature_1(request, parameters, secret)
+    make = _signature_4 if version == VERSION_4 else _signature_2
+    return make(request, parameters, secret)
 
 
-def _signature_1(request: Request, parameters: Mapping[str, str]) -> str:
+def _signature_1(request: Request, parameters: Mapping[str, str], secret: str) -> str:
     extra = "&".join(_pair(name, value) for name, value in sorted(parameters.items()) if name in _SUBRESOURCES)
     lines = [
         request.method,
@@ -156,10 +158,10 @@ def _signature_1(request: Request, parameters: Mapping[str, str]) -> str:
         parameters["Expires"],
         _own_headers(request, frozenset()) + resource(request) + (f"?{extra}" if extra else ""),
     ]
-    return _base64(_hmac(SECRET.encode(), "\n".join(lines), "sha1"))
+    return _base64(_hmac(secret.encode(), "\n".join(lines), "sha1"))
 
 
-def _signature_2(request: Request, parameters: Mapping[str, str]) -> str:
+def _signature_2(request: Request, parameters: Mapping[str, str], secret: str) -> str:
     more = frozenset(filter(None, parameters.get("x-oss-additional-headers", "").split(";")))
     query = "&".join(_pair(quote(name, safe=""), quote(value, safe="")) for name, value in sorted(parameters.items()))
     lines = [
@@ -170,10 +172,10 @@ def _signature_2(request: Request, parameters: Mapping[str, str]) -> str:
         f"{_own_headers(request, more)}{';'.join(sorted(more))}",
         f"{quote(resource(request), safe='')}?{query}",
     ]
-    return _base64(_hmac(SECRET.encode(), "\n".join(lines), "sha256"))
+    return _base64(_hmac(secret.encode(), "\n".join(lines), "sha256"))
 
 
-def _signature_4(request: Request, parameters: Mapping[str, str]) -> str:
+def _signature_4(request: Request, parameters: Mapping[str, str], secret: str) -> str:
     more = parameters.get("x-oss-additional-headers", "")
     names = _SIGNED | set(filter(None, more.split(";")))
     query = sorted((quote(name, safe=""), quote(value, safe="")) for name, value in parameters.items())
@@ -191,7 +193,7 @@ def _signature_4(request: Request, parameters: Mapping[str, str]) -> str:
     hashed = hashlib.sha256(canonical.encode()).hexdigest()
     text = "\n".join([VERSION_4, parameters["x-oss-date"], scope, hashed])
     day, region, *_ = scope.split("/")
-    return _hmac(_key_4(day, region), text, "sha256").hex()
+    return _hmac(_key_4(secret, day, region), text, "sha256").hex()
 
 
 def _own_headers(request: Request, names: frozenset[str] | set[str]) -> str:
@@ -199,8 +201,8 @@ def _own_headers(request: Request, names: frozenset[str] | set[str]) -> str:
     return "".join(f"{name}:{value}\n" for name, value in sorted(own.items()))
 
 
-def _key_4(day: str, region: str) -> bytes:
-    key = f"aliyun_v4{SECRET}".encode()
+def _key_4(secret: str, day: str, region: str) -> bytes:
+    key = f"aliyun_v4{secret}".encode()
     for part in (day, region, "oss", "aliyun_v4_request"):
         key = _hmac(key, part, "sha256")
     return key

@@ -34,7 +34,7 @@ class Swift:
 
     def take(self, request: Request) -> int:
         """Check a request, keep what it brings, and return the status."""
-        check_put(request, datetime.now(timezone.utc))
+        check_put(request, KEY, datetime.now(timezone.utc))
         self.objects[unquote(request.path).lstrip("/")] = request.body
         return 201
 
@@ -45,11 +45,12 @@ class Swift:
         return f"{self.endpoint}{quote(path)}?temp_url_sig={signed}&temp_url_expires={end}"
 
 
-def check_put(request: Request, now: datetime, address: str = "127.0.0.1") -> None:
+def check_put(request: Request, key: str, now: datetime, address: str = "127.0.0.1") -> None:
     """Compare a PUT with the signature in its query.
 
     Args:
         request: The request.
+        key: The account's key.
         now: The time.
         address: The client's address.
 
@@ -72,7 +73,7 @@ def check_put(request: Request, now: datetime, address: str = "127.0.0.1") -> No
         lines.insert(0, f"ip={allowed}")
         if ipaddress.ip_address(address) not in ipaddress.ip_network(allowed):
             raise Refusal(401, "TempURLInvalid")
-    expected = hmac.new(KEY.encode(), "\n".join(lines).encode(), algorithm).hexdigest()
+    expected = hmac.new(key.encode(), "\n".join(lines).encode(), algorithm).hexdigest()
     if given != expected or now.timestamp() >= end:
         raise Refusal(401, "TempURLInvalid")
     if {"x-object-manifest", "x-symlink-target", "x-copy-from"} & request.headers.keys():

@@ -18,7 +18,7 @@ from callback_sdk.errors import TargetError
 from callback_sdk.targets import Target, plan
 from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.targets.upload import Upload
-from tests.checkers import azure_rules, cos, gcs_rules, obs, oss, s3_rules
+from tests.checkers import azure_rules, cos, gcs_rules, obs, oss, s3_rules, swift
 from tests.checkers.http_store import Refusal, Request
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -42,7 +42,7 @@ class Row:
         sdk: The SDK.
         language: Its language.
         version: Its version.
-        store: Its protocol: `s3`, `gcs`, `azure`, `oss`, `cos` or `obs`.
+        store: Its protocol: `s3`, `gcs`, `azure`, `oss`, `cos`, `obs` or `swift`.
         access_key: Name of the key, or of the account.
         secret: The key; empty where it is a private one.
         public_key: The public key of a private one, in PEM.
@@ -190,17 +190,17 @@ VERIFY_PUT: dict[str, Callable[[Row, Request], None]] = {
     "s3": _s3_put,
     "gcs": _gcs_put,
     "azure": _azure_put,
-    "oss": lambda row, arrived: oss.check_put(arrived, row.now),
-    "cos": lambda row, arrived: cos.check_put(arrived, row.now),
-    "obs": lambda row, arrived: obs.check_put(arrived, row.now),
+    "oss": lambda row, arrived: oss.check_put(arrived, row.secret, row.now),
+    "cos": lambda row, arrived: cos.check_put(arrived, row.secret, row.now),
+    "obs": lambda row, arrived: obs.check_put(arrived, row.secret, row.now),
+    "swift": lambda row, arrived: swift.check_put(arrived, row.secret, row.now, "198.51.100.7"),
 }
-
 VERIFY_FORM: dict[str, Callable[[Row, dict[str, str]], None]] = {
     "s3": _s3_form,
     "gcs": _gcs_form,
-    # The bucket is in the host, and not a field.
-    "oss": lambda row, fields: oss.check_form({"bucket": "bucket", **fields}, DOCUMENT.size, row.now),
-    "obs": lambda row, fields: obs.check_form("bucket", fields, DOCUMENT.size, row.now),
+    "oss": lambda row, fields: oss.check_form("bucket", fields, DOCUMENT.size, row.secret, row.now),
+    "cos": lambda row, fields: cos.check_form("bucket-1250000000", fields, DOCUMENT.size, row.secret, row.now),
+    "obs": lambda row, fields: obs.check_form("bucket", fields, DOCUMENT.size, row.secret, row.now),
 }
 
 STORES = tuple(VERIFY_PUT)
