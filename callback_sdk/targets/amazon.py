@@ -104,6 +104,11 @@ def is_amazon(host: str) -> bool:
     return _labels(host) is not None
 
 
+def is_region(text: str) -> bool:
+    """Tell whether a text has the form of a region of Amazon, such as `us-gov-west-1`."""
+    return "-" in text and text[-1:].isdigit()
+
+
 def amazon_host(url: SecretURL) -> AmazonHost | None:
     """Return what a host of Amazon S3 names; None for any other host."""
     labels = _labels(url.host)
@@ -151,4 +156,4 @@ def _region_of(service: str) -> str | None:
     place = service.removeprefix("s3-").removeprefix("website-").removeprefix("fips-")
     if place == _EXTERNAL:
         return "us-east-1"
-    return place if place[-1:].isdigit() and "-" in place else None
+    return place if is_region(place) else None

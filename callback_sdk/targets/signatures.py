@@ -14,7 +14,7 @@ from attrs import define
 
 from callback_sdk.errors import InvalidS3FieldsError, InvalidTargetError, TargetError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
-from callback_sdk.targets.amazon import amazon_region
+from callback_sdk.targets.amazon import amazon_host, is_region
 from callback_sdk.targets.expiry import incomplete_url_error
 
 
@@ -197,9 +197,12 @@ class Version4:
             raise parameters.error(f"{name} has another date than {self.prefix}Date")
         if scope[-2] not in self.services:
             raise _signed_for_another(parameters.url, "service than object storage")
-        region = amazon_region(parameters.url) if has_region else None
-        if region is not None and scope[1] != region:
-            raise _signed_for_another(parameters.url, f"region than its host's, {region}")
+        host = amazon_host(parameters.url) if has_region else None
+        if host is not None and host.region is not None and scope[1] != host.region:
+            raise _signed_for_another(parameters.url, f"region than its host's, {host.region}")
+        if host is not None and not is_region(scope[1]):
+            # Some SDKs sign for "undefined", "auto" or "accelerate".
+            raise _signed_for_another(parameters.url, "region than those of Amazon S3")
 
 
 def _plain(parameters: Parameters, name: str) -> str:

@@ -140,6 +140,32 @@ def test_version_4a_is_accepted_for_an_upload(signature: str) -> None:
         check_target((MULTI_REGION + signature).replace("20991130%2Fs3", "s3"))
 
 
+@pytest.mark.parametrize(
+    ("host", "region", "word"),
+    [
+        # aws-sdk-js 3.470 for a multi-region access point.
+        ("abc.mrap.accesspoint.s3-global.amazonaws.com", "undefined", "than those of Amazon"),
+        # fog-aws with the region of its option for Transfer Acceleration.
+        ("results.s3-accelerate.amazonaws.com", "accelerate", "than those of Amazon"),
+        ("results.s3.amazonaws.com", "", "than those of Amazon"),
+        ("results.s3.cn-north-1.amazonaws.com.cn", "us-east-1", "than its host's, cn-north-1"),
+        ("bucket.vpce-1a2b-3c4d.s3.eu-west-1.vpce.amazonaws.com", "us-east-1", "than its host's, eu-west-1"),
+        ("results.s3.amazonaws.com", "eu-central-1", None),
+        ("results.s3-accelerate.dualstack.amazonaws.com", "ap-southeast-7", None),
+        ("abc.mrap.accesspoint.s3-global.amazonaws.com", "us-east-1", None),
+        ("minio.example.org", "undefined", None),
+    ],
+)
+def test_scope_has_a_region_of_amazon_at_its_hosts(host: str, region: str, word: str | None) -> None:
+    """The host's own region, or any if the host is a global one; other stores have regions of any name."""
+    url = f"https://{host}/results/42.json?{v4(date=FUTURE, region=region)}"
+    if word is None:
+        assert check_target(url).kind == "s3-put"
+        return
+    with pytest.raises(InvalidTargetError, match=word):
+        check_target(url)
+
+
 def test_signature_with_a_session_ends_with_it() -> None:
     """The credentials that CreateSession gives for a directory bucket are valid for five minutes."""
     base = "https://results--euc1-az1--x-s3.s3express-euc1-az1.eu-central-1.amazonaws.com/runs/42.json?"
