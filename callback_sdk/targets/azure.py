@@ -13,10 +13,10 @@ from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import SecretFields, SecretURL
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.expiry import iso_time, parse_expiry
+from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.identifiers import DATE, HMAC_SHA256, ISO_TIME, UUID, Identifiers
 from callback_sdk.targets.operations import AZURE, check_operation, has_bare_host, wrong_operation
 from callback_sdk.targets.signatures import ANY, BASE64_SHA256, QueryParameters, check_forms
-from callback_sdk.targets.signed_headers import plain_headers
 from callback_sdk.targets.target import JSON, Target, TargetSettings
 
 _DELEGATION = ("skoid", "sktid", "skt", "ske", "sks", "skv")
@@ -71,7 +71,7 @@ class AzureBlob(Target):
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""
         usual = {"x-ms-blob-type": "BlockBlob", "content-type": JSON, "content-md5": document.content_md5}
-        return SecretFields({**usual, **plain_headers(self.callback).reveal()}), document
+        return SecretFields({**usual, **given_headers(self.callback).reveal()}), document
 
 
 def _check_parameters(url: SecretURL) -> None:

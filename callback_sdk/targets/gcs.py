@@ -11,12 +11,12 @@ from datetime import datetime
 from callback_sdk.documents.body import Body
 from callback_sdk.redaction import SecretFields
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.identifiers import RSA_2048, UNIX_TIME, Identifiers
 from callback_sdk.targets.operations import GCS, wrong_operation
 from callback_sdk.targets.provider_table import GOOGLE, WEEK
 from callback_sdk.targets.s3 import S3Put, S3PutV2
 from callback_sdk.targets.signatures import GOOGLE_V2, GOOGLE_V4
-from callback_sdk.targets.signed_headers import plain_headers
 from callback_sdk.targets.target import GIB, JSON, Target, TargetSettings
 
 
@@ -90,5 +90,5 @@ class GCSSession(Target):
         The range is that of the whole document: if an attempt was interrupted, Google skips the bytes that it has.
         """
         whole = f"bytes 0-{document.size - 1}/{document.size}"
-        headers = {"content-type": JSON, **plain_headers(self.callback).reveal(), "content-range": whole}
+        headers = {"content-type": JSON, **given_headers(self.callback).reveal(), "content-range": whole}
         return SecretFields(headers), document

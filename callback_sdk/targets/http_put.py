@@ -12,8 +12,8 @@ from callback_sdk.documents.body import Body
 from callback_sdk.errors import CallbackParamError
 from callback_sdk.redaction import SecretFields
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.headers import http_headers
 from callback_sdk.targets.operations import Family, Operation, check_operation
-from callback_sdk.targets.signed_headers import http_headers
 from callback_sdk.targets.target import JSON, Target, TargetSettings
 
 HTTP = Family(

@@ -99,20 +99,48 @@ def read_headers(url: SecretURL, param: Secret[Any]) -> SecretFields:
     Raises:
         CallbackParamError: It is not a dict of headers.
     """
-    headers = Secret(param.reveal()[HEADERS])
-    if not isinstance(headers.reveal(), Mapping):
+    headers = _mapping(Secret(param.reveal()[HEADERS]))
+    if headers is None:
         raise CallbackParamError(
-            f"s3_headers of {url} is {type_with_article(headers)}, not a dict.",
+            f"s3_headers of {url} is {type_with_article(Secret(param.reveal()[HEADERS]))}, not a dict.",
             hint="Give a dict from the names of the signed headers to their values.",
             url=str(url),
         )
-    return _strings(url, _PUT, Secret({name: _joined(value) for name, value in headers.reveal().items()}))
+    return _strings(url, _PUT, Secret({name: _joined(Secret(value)) for name, value in headers.reveal().items()}))
 
 
-def _joined(value: Any) -> Any:
-    """Join the values of one header: SDKs for Go and Java return a list for each (RFC 9110, section 5.3)."""
-    several = isinstance(value, (list, tuple)) and value and all(isinstance(one, str) for one in value)
-    return ",".join(value) if several else value
+def _mapping(headers: Secret[Any]) -> Secret[Mapping[Any, Any]] | None:
+    """Return headers by name; None if they are not headers.
+
+    SDKs return a dict, or a list of `{"name": ..., "value": ...}` dicts or of name and value pairs. In these lists a
+    header with several values is there several times.
+    """
+    if isinstance(headers.reveal(), Mapping):
+        return headers
+    if not isinstance(headers.reveal(), (list, tuple)):
+        return None
+    found: dict[Any, list[Any]] = {}
+    for pair in [_pair(Secret(item)) for item in headers.reveal()]:
+        if pair is None:
+            return None
+        name, several = pair.reveal()[0], isinstance(pair.reveal()[1], (list, tuple))
+        found.setdefault(name, []).extend(pair.reveal()[1] if several else [pair.reveal()[1]])
+    return Secret(found)
+
+
+def _pair(item: Secret[Any]) -> Secret[tuple[str, Any]] | None:
+    """Return name and value of an item in a list of headers; None if it is something else."""
+    if isinstance(item.reveal(), Mapping) and item.reveal().keys() == {"name", "value"}:
+        item = Secret((item.reveal()["name"], item.reveal()["value"]))
+    is_pair = isinstance(item.reveal(), (list, tuple)) and len(item.reveal()) == 2
+    return Secret(tuple(item.reveal())) if is_pair and isinstance(item.reveal()[0], str) else None
+
+
+def _joined(value: Secret[Any]) -> Any:
+    """Join the values of one header: SDKs for Go, PHP and Java return a list for each (RFC 9110, section 5.3)."""
+    several = isinstance(value.reveal(), (list, tuple)) and value.reveal()
+    joined = several and all(isinstance(one, str) for one in value.reveal())
+    return ",".join(value.reveal()) if joined else value.reveal()
 
 
 def read_http(url: SecretURL, param: Secret[Any]) -> SecretFields:

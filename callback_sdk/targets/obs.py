@@ -15,10 +15,10 @@ from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.dialects import Dialect
 from callback_sdk.targets.expiry import EPOCH, parse_expiry, seconds
 from callback_sdk.targets.forms import FormPost
+from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.identifiers import HMAC_SHA1, UNIX_TIME, Identifiers
 from callback_sdk.targets.operations import Family, Operation, check_object_key, check_operation
 from callback_sdk.targets.signatures import ANY, BASE64_SHA1, SECONDS, Parameters, QueryParameters, check_forms
-from callback_sdk.targets.signed_headers import plain_headers
 from callback_sdk.targets.target import Target, TargetSettings
 
 # "APIs" in Huawei's API reference.
@@ -78,7 +78,7 @@ class OBSPut(Target):
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""
-        return plain_headers(self.callback), document
+        return given_headers(self.callback), document
 
 
 class OBSPost(FormPost):

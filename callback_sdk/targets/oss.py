@@ -18,6 +18,7 @@ from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.dialects import Dialect
 from callback_sdk.targets.expiry import EPOCH, incomplete_url_error, parse_expiry, seconds, v4_time
 from callback_sdk.targets.forms import FormPost
+from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.identifiers import Identifiers
 from callback_sdk.targets.operations import Family, Operation, check_object_key, check_operation
 from callback_sdk.targets.signatures import (
@@ -32,7 +33,7 @@ from callback_sdk.targets.signatures import (
     QueryParameters,
     check_forms,
 )
-from callback_sdk.targets.signed_headers import checked_headers, plain_headers
+from callback_sdk.targets.signed_headers import checked_headers
 from callback_sdk.targets.target import Target, TargetSettings
 
 # "List of operations by function" in Alibaba's API reference.
@@ -133,7 +134,7 @@ class OSSPutV1(Target):
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""
-        return plain_headers(self.callback), document
+        return given_headers(self.callback), document
 
 
 class OSSPost(FormPost):

@@ -16,18 +16,20 @@ from callback_sdk.documents.body import Body
 from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import SecretFields, SecretURL
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.checksums import check_checksums, check_document
 from callback_sdk.targets.expiry import EPOCH, parse_expiry, seconds, v4_time
+from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.identifiers import HMAC_SHA1, UNIX_TIME, Identifiers
 from callback_sdk.targets.operations import S3, Family, check_object_key, check_operation
 from callback_sdk.targets.provider_table import WEEK, Feature, Provider
 from callback_sdk.targets.query_headers import with_query_headers, with_signed_headers
 from callback_sdk.targets.signatures import AMAZON_V2, AMAZON_V4, Form, QueryParameters, Version4, check_forms
 from callback_sdk.targets.signed_headers import (
-    check_checksum,
     check_length,
     check_length_range,
-    plain_headers,
+    check_names,
     put_headers,
+    signed_length,
 )
 from callback_sdk.targets.target import Target, TargetSettings
 
@@ -67,15 +69,19 @@ class S3Put(Target):
         signed = frozenset((url.query(f"{prefix}SignedHeaders") or "").lower().split(";"))
         check_operation(callback, cls.family, signed)
         check_object_key(url, cls.family, settings.stores)
+        check_names(url, signed)
         callback = with_signed_headers(callback, signed)
         return cls(callback=callback, expires_at=expires_at, signed=signed, lifetime=lifetime)
 
     def warnings(self, now: datetime) -> tuple[str, ...]:
         """See `Target.warnings`."""
-        found = Target.warnings(self, now)
-        if self.lifetime <= WEEK or _max_lifetime(self.provider) is not None:
-            return found
-        return (*found, f"The URL is signed for {self.lifetime.days} days. Most stores reject more than 7 days.")
+        found = list(Target.warnings(self, now))
+        if self.lifetime > WEEK and _max_lifetime(self.provider) is None:
+            found.append(f"The URL is signed for {self.lifetime.days} days. Most stores reject more than 7 days.")
+        length = signed_length(self.callback, self.signed)
+        if length is not None:
+            found.append(f"The URL is signed for a document of exactly {length:.20} bytes, and rejects any other.")
+        return tuple(found)
 
     def needs(self) -> frozenset[Feature]:
         """See `Target.needs`."""
@@ -89,7 +95,7 @@ class S3Put(Target):
     def check_limits(self, *, now: datetime, size: int | None) -> None:
         """See `Target.check_limits`."""
         Target.check_limits(self, now=now, size=size)
-        check_checksum(self.callback)
+        check_checksums(self.callback)
         check_length(self.callback, self.signed, size)
         check_length_range(self.callback, size)
 
@@ -132,9 +138,16 @@ class S3PutV2(Target):
         """See `Target.needs`."""
         return _features(self.callback) | {"signature-v2"}
 
+    def check_limits(self, *, now: datetime, size: int | None) -> None:
+        """See `Target.check_limits`."""
+        Target.check_limits(self, now=now, size=size)
+        check_checksums(self.callback)
+
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""
-        return plain_headers(self.callback), document
+        headers = given_headers(self.callback)
+        check_document(self.callback.url, headers, document)
+        return headers, document
 
 
 def _max_lifetime(provider: Provider | None) -> timedelta | None:

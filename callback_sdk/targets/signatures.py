@@ -37,6 +37,7 @@ class Form:
 
 
 ANY = Form(re.compile("(?s).+"), "a value")
+NAMES = Form(re.compile("[A-Za-z0-9!#$%&'*+.^_`|~;-]+"), "a list of header names")
 SECONDS = Form(re.compile("[0-9]{1,12}"), "a number of seconds")
 V4_TIME = Form(re.compile("[0-9]{8}T[0-9]{6}Z"), "a time such as 20300131T120000Z")
 HEX_SHA256 = Form(re.compile("[0-9a-fA-F]{64}"), "64 hexadecimal digits")
@@ -164,7 +165,7 @@ class Version4:
             TargetError: One is missing or malformed, or they are for another service or region.
         """
         parameters = QueryParameters(url)
-        check_forms(parameters, {f"{self.prefix}Expires": SECONDS, f"{self.prefix}SignedHeaders": ANY})
+        check_forms(parameters, {f"{self.prefix}Expires": SECONDS, f"{self.prefix}SignedHeaders": NAMES})
         if "host" not in (url.query(f"{self.prefix}SignedHeaders") or "").lower().split(";"):
             raise parameters.error(f"{self.prefix}SignedHeaders doesn't have host")
         self.check(parameters)

@@ -16,8 +16,8 @@ from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.expiry import EPOCH, incomplete_url_error
+from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.operations import Family, wrong_operation
-from callback_sdk.targets.signed_headers import plain_headers
 from callback_sdk.targets.target import JSON, Target, TargetSettings
 
 SUPABASE = Family(
@@ -68,7 +68,7 @@ class SupabaseUpload(Target):
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""
-        return SecretFields({"content-type": JSON, **plain_headers(self.callback).reveal()}), document
+        return SecretFields({"content-type": JSON, **given_headers(self.callback).reveal()}), document
 
 
 def _claims(url: SecretURL) -> Secret[dict[str, Any]]:

@@ -14,10 +14,10 @@ from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import SecretFields, SecretURL
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.expiry import EPOCH, parse_expiry
+from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.identifiers import Identifiers
 from callback_sdk.targets.operations import Family, Operation, check_operation, wrong_operation
 from callback_sdk.targets.signatures import Form, QueryParameters, check_forms
-from callback_sdk.targets.signed_headers import plain_headers
 from callback_sdk.targets.target import JSON, Target, TargetSettings
 
 SWIFT = Family(
@@ -68,7 +68,7 @@ class SwiftTempURL(Target):
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""
-        return SecretFields({"content-type": JSON, **plain_headers(self.callback).reveal()}), document
+        return SecretFields({"content-type": JSON, **given_headers(self.callback).reveal()}), document
 
 
 def _end(url: SecretURL) -> datetime:

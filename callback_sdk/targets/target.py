@@ -11,10 +11,10 @@ from callback_sdk.documents.body import Body
 from callback_sdk.errors import ResultTooLargeError, SignedHeaderError, TargetExpiredError
 from callback_sdk.redaction import Secret, SecretFields
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.identifiers import Identifiers
 from callback_sdk.targets.provider_table import Feature, Provider
 from callback_sdk.targets.providers import StorageProviders
-from callback_sdk.targets.signed_headers import plain_headers
 from callback_sdk.targets.support import support_warnings
 from callback_sdk.targets.upload import Upload
 
@@ -93,7 +93,7 @@ class Target:
         """
         self.check_limits(now=now, size=size)
         # Kinds whose signature names no headers check them only when they send.
-        plain_headers(self.callback)
+        given_headers(self.callback)
 
     def check_limits(self, *, now: datetime, size: int | None) -> None:
         """Do the part of `check` that `request` doesn't include."""

@@ -127,6 +127,30 @@ def test_document_has_the_size_that_was_signed() -> None:
     target(url, {"s3_headers": {"Content-Length": "0"}}).check(now=NOW, size=3)
 
 
+def test_signed_size_is_known_and_a_warning() -> None:
+    """Nobody knows the document's size when the URL is signed; without the value no document fits but by chance."""
+    url = f"https://b.s3.eu-west-1.amazonaws.com/{PUT}".replace("=host", "=host%3Bcontent-length")
+    with pytest.raises(SignedHeaderError, match="signed a Content-Length, and its value is not known") as caught:
+        target(url).check(now=NOW)
+    assert "presign_post" in caught.value.hint
+    exact = target(f"{url}&Content-Length=100")
+    assert exact.warnings(NOW) == ("The URL is signed for a document of exactly 100 bytes, and rejects any other.",)
+    with pytest.raises(SignedHeaderError, match="Content-Length 100, and the document has 5000"):
+        exact.check(now=NOW, size=5000)
+    with pytest.raises(SignedHeaderError, match="Content-Length 100, and the document has 2"):
+        exact.upload(Body(b"{}"), delivery_id="msg_1", now=NOW)
+
+
+@pytest.mark.parametrize("param", [None, {"s3_headers": {"Expect": ["100-continue"]}}])
+@pytest.mark.parametrize("name", ["expect", "transfer-encoding", "x-amz-trailer", "x-forwarded-for", "authorization"])
+def test_signed_header_that_is_never_sent_has_one_answer(name: str, param: object) -> None:
+    """Whether its value is known or not; aws-sdk-go-v2 signs Expect for multi-region access points."""
+    url = f"https://b.s3.eu-west-1.amazonaws.com/{PUT}".replace("=host", f"=host%3B{name}")
+    with pytest.raises(SignedHeaderError, match=f"signed the header {name}, which can't be sent") as caught:
+        target(url, param)
+    assert caught.value.hint.startswith("Presign without it")
+
+
 def test_document_has_the_checksum_that_was_signed() -> None:
     """A checksum of nothing is rejected at once, another one when the document is known."""
     url = f"https://b.s3.eu-west-1.amazonaws.com/{PUT.replace('=host', '=host%3Bx-amz-checksum-sha256')}"
@@ -148,3 +172,26 @@ def test_several_values_of_a_header_are_joined() -> None:
     for wrong in ([], [1], {"a": "b"}, [["a"]]):
         with pytest.raises(CallbackParamError, match="neither a string nor a number"):
             target(url, {"s3_headers": {"Cache-Control": wrong}})
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Cache-Control": ["no-store", "private"], "Host": ["b"]},
+        [{"name": "Cache-Control", "value": "no-store"}, {"name": "Cache-Control", "value": "private"}],
+        [["Cache-Control", "no-store"], ["Cache-Control", "private"], ("Host", "b")],
+        [("cache-control", ["no-store,private"])],
+    ],
+)
+def test_headers_may_have_the_form_of_any_sdk(headers: object) -> None:
+    """A dict of lists as in Go, PHP and Java, objects with name and value, or pairs."""
+    url = f"https://b.s3.eu-west-1.amazonaws.com/{PUT.replace('=host', '=host%3Bcache-control')}"
+    sent = target(url, {"s3_headers": headers}).upload(Body(b"{}"), delivery_id="msg_1", now=NOW).headers.reveal()
+    assert sent == {"content-type": "application/json", "cache-control": "no-store,private"}
+
+
+@pytest.mark.parametrize("headers", [["a"], [{"name": "a"}], [{"name": 1, "value": "b"}], [["a", "b", "c"]], "a: b", 5])
+def test_headers_in_no_known_form_are_an_error(headers: object) -> None:
+    """Not a guess."""
+    with pytest.raises(CallbackParamError, match="not a dict"):
+        target(f"https://b.s3.eu-west-1.amazonaws.com/{PUT}", {"s3_headers": headers})

@@ -1,0 +1,103 @@
+"""Checksums that came with a signed URL: those of an empty document, and those of another one.
+
+A signer without the document has nothing but zero bytes to compute a checksum from. Then the store rejects every
+document with BadDigest or XAmzContentSHA256Mismatch.
+
+Source: "Checking object integrity in Amazon S3", and "PutObject" in Amazon's S3 API reference.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+
+from callback_sdk.documents.body import Body
+from callback_sdk.errors import SignedHeaderError
+from callback_sdk.redaction import SecretFields, SecretURL
+from callback_sdk.targets.amazon import is_amazon
+from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.headers import given_headers
+
+_PAYLOAD = "x-amz-content-sha256"
+
+_EMPTY = {
+    "content-md5": "1B2M2Y8AsgTpgAmY7PhCfg==",
+    _PAYLOAD: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    "x-amz-checksum-crc32": "AAAAAA==",
+    "x-amz-checksum-crc32c": "AAAAAA==",
+    "x-amz-checksum-crc64nvme": "AAAAAAAAAAA=",
+    "x-amz-checksum-md5": "1B2M2Y8AsgTpgAmY7PhCfg==",
+    "x-amz-checksum-sha1": "2jmj7l5rSw0yVb/vlWAYkK/YBwk=",
+    "x-amz-checksum-sha256": "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+    "x-amz-checksum-sha512": "z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg==",
+    "x-amz-checksum-xxhash3": "LQaABTjTlMI=",
+    "x-amz-checksum-xxhash64": "70bbN1HY6Zk=",
+    "x-amz-checksum-xxhash128": "maoG0wFHmNhgAcMkRo1Jfw==",
+}
+"""The checksum of zero bytes in each algorithm."""
+
+_CHUNKED = "STREAMING-"
+"""Beginning of the payload's digest when each chunk of the body is signed."""
+
+_UNSIGNED = "UNSIGNED-PAYLOAD"
+
+_HINT = (
+    'Presign without a checksum: requestChecksumCalculation: "WHEN_REQUIRED" in the options of the S3Client in '
+    "JavaScript, no ChecksumAlgorithm in other languages. The document doesn't exist before the job has run."
+)
+
+
+def check_checksums(callback: Callback) -> None:
+    """Reject a URL that is signed for an empty document.
+
+    aws-sdk-js since version 3.729 has such a checksum in the query, aws-sdk-go-v2 with a ChecksumAlgorithm in a signed
+    header. Every store compares the body with a header, and with the digest of the payload. SeaweedFS and others
+    compare it with the query too. Amazon S3 is reported to ignore that, so URLs there are accepted.
+
+    Args:
+        callback: The URL with its headers.
+
+    Raises:
+        SignedHeaderError: The store would reject every document.
+    """
+    url, sent, query = callback.url, given_headers(callback), _query(callback.url)
+    names = [*_empty(sent), *(name for name in _empty(query) if name == _PAYLOAD or not is_amazon(url.host))]
+    if names:
+        raise _error(url, f"the checksum of an empty document ({names[0]})")
+    if any(values.reveal().get(_PAYLOAD, "").startswith(_CHUNKED) for values in (sent, query)):
+        raise _error(url, f"a body that is sent in signed chunks ({_PAYLOAD})")
+
+
+def check_document(url: SecretURL, headers: SecretFields, document: Body) -> None:
+    """Reject a document with another checksum than a header has.
+
+    Args:
+        url: The URL.
+        headers: The headers to send, by names in lower case.
+        document: The document.
+
+    Raises:
+        SignedHeaderError: The store would reject it.
+    """
+    names = headers.reveal().keys()
+    if "content-md5" in names and headers.reveal()["content-md5"] != document.content_md5:
+        raise _error(url, "the Content-MD5 of another document")
+    sha256 = "x-amz-checksum-sha256"
+    if sha256 in names and headers.reveal()[sha256] != base64.b64encode(document.sha256).decode():
+        raise _error(url, "the SHA-256 of another document")
+    if _PAYLOAD in names and headers.reveal()[_PAYLOAD] not in (_UNSIGNED, document.sha256.hex()):
+        raise _error(url, f"the SHA-256 of another document ({_PAYLOAD})")
+
+
+def _query(url: SecretURL) -> SecretFields:
+    # An unescaped `+` reads as a space.
+    found = ((name, url.query(name) or "") for name in url.query_names() if name.lower() in _EMPTY)
+    return SecretFields({name.lower(): value.replace(" ", "+") for name, value in found})
+
+
+def _empty(values: SecretFields) -> Iterable[str]:
+    return [name for name, value in _EMPTY.items() if values.reveal().get(name) == value]
+
+
+def _error(url: SecretURL, what: str) -> SignedHeaderError:
+    return SignedHeaderError(f"{url} is signed with {what}.", hint=_HINT, url=str(url))
