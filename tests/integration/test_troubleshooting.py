@@ -16,7 +16,12 @@ import urllib3
 from azure.storage.blob import BlobSasPermissions
 
 from callback_sdk import errors
+from callback_sdk.documents.body import Body
+from callback_sdk.redaction import Secret, SecretURL
+from callback_sdk.targets.upload import Upload
 from callback_sdk.testing import SeaweedFS
+from callback_sdk.transport.error_responses import delivery_error
+from callback_sdk.transport.response import Response
 from callback_sdk.transport.store_hints import HINTS
 from tests.checkers import azurite
 from tests.conftest import missing_server
@@ -97,6 +102,41 @@ AZURITE: dict[str, Callable[[azurite.Azurite], Answer]] = {
 }
 
 
+HINTS_OF = {
+    "The request signature we calculated": "A header differs from its signed value",
+    "Request has expired": "expired by the store's clock",
+    "Policy expired": "expired by the store's clock",
+    "Policy Condition failed": "differs from the policy's condition",
+    "Your proposed upload exceeds": "wider content-length-range",
+    "Your proposed upload is smaller": "wider content-length-range",
+    "Query-string authentication": "The URL is incomplete",
+    "X-Amz-Expires must be": "at most 7 days",
+    "does not exist in our records": "The access key that signed was deleted",
+    "The specified method": "doesn't accept uploads",
+    "At least one of the pre-conditions": "If-None-Match",
+    "did not match what we received": "corrupted in transit",
+}
+"""Part of the hint for each mistake at SeaweedFS."""
+
+
+def hint(answer: Answer, kind: str, headers: dict[str, str]) -> str:
+    """Return the hint for a server's answer to an upload."""
+    url, body = SecretURL("https://results.example.org/k?X-Amz-Signature=0"), Body(BODY)
+    sent = Upload(
+        kind=kind,
+        method="PUT",
+        url=url,
+        headers=Secret(headers),
+        body=body,
+        document=body,
+        expires_at=None,
+        accepts=frozenset({200}),
+        redirects=False,
+    )
+    found = {name.lower(): value for name, value in answer.headers.items()}
+    return delivery_error(sent, Response(status=answer.status, headers=found, body=answer.data, url=url)).hint
+
+
 def row(part: str) -> tuple[int, str, str, str]:
     """Return the one row with a server that has these words: status, code, message, and the server."""
     ((status, code, message, also),) = [found for found in ROWS if part in found[2] and found[3].strip()]
@@ -136,6 +176,21 @@ def test_azurite_prints_what_the_table_says(azure: azurite.Azurite, part: str) -
     assert also == ("Azurite" if answer.headers["x-ms-error-code"] == code else "Azurite, as `AuthorizationFailure`")
     assert answer.headers["x-ms-error-code"] in (code, "AuthorizationFailure")
     assert message in message_of(answer)
+
+
+@pytest.mark.parametrize("part", HINTS_OF)
+def test_the_hint_for_seaweedfs_is_true(seaweedfs: SeaweedFS, part: str) -> None:
+    """The real response to each mistake gets the hint for that mistake."""
+    kind = "s3-post" if part.startswith(("Policy", "Your proposed")) else "s3-put"
+    headers = {"if-none-match": "*"} if part.startswith("At least one") else {}
+    assert HINTS_OF[part] in hint(SEAWEEDFS[part](Bucket(seaweedfs)), kind, headers)
+
+
+def test_the_hint_for_azurite_is_true(azure: azurite.Azurite) -> None:
+    """The same for Azure."""
+    assert "an emulator" in hint(AZURITE["Server failed to authenticate"](azure), "azure-blob", {}).lower()
+    assert "to create and to write" in hint(AZURITE["This request is not authorized"](azure), "azure-blob", {})
+    assert "Content-MD5" in hint(AZURITE["The specified blob"](azure), "azure-blob", {})
 
 
 def test_no_server_is_named_in_vain() -> None:
