@@ -21,6 +21,8 @@ DOMAINS = (
 )
 """Domains of each partition, the second one for dual-stack endpoints. GovCloud has those of the first partition."""
 
+_SUFFIXES = tuple(f".{domain}" for domain in DOMAINS)
+
 _FORMS = tuple(
     tuple(reversed(form.split(".")))
     for form in (
@@ -45,7 +47,6 @@ _IN_VPC = {"accesspoint": "s3-accesspoint", "control": "s3-control"}
 _EXTERNAL = "external-1"
 """`s3-external-1` is a host of us-east-1, where the region was expected later."""
 
-
 _READ_ONLY = "a website endpoint, which is read-only"
 _SETTINGS = "an endpoint for buckets and their settings, which has no objects"
 
@@ -64,7 +65,6 @@ _WITHOUT_FORMS = (
     # "Best practices and guidelines for S3 Object Lambda": PUT is forwarded to the bucket, POST Object is not.
     ("s3-object-lambda", "an access point of Object Lambda, which doesn't support POST forms"),
 )
-
 
 _ACCESS_POINTS = ("s3-accesspoint", "s3-object-lambda", "s3-outposts", "s3-global")
 
@@ -138,8 +138,10 @@ def amazon_region(url: SecretURL) -> str | None:
 def _labels(host: str) -> list[str] | None:
     """Return the labels before the domain in reverse; None outside Amazon's domains."""
     name = host.lower().rstrip(".")
-    domain = next((domain for domain in DOMAINS if name.endswith(f".{domain}")), None)
-    return None if domain is None else name[: -len(domain) - 1].split(".")[::-1]
+    if not name.endswith(_SUFFIXES):
+        return None
+    suffix = next(suffix for suffix in _SUFFIXES if name.endswith(suffix))
+    return name.removesuffix(suffix).split(".")[::-1]
 
 
 def _matches(label: str, pattern: str) -> bool:

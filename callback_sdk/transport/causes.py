@@ -144,6 +144,12 @@ DISABLED = Hint(
 
 BILLING = Hint("The account is suspended, usually for billing: its owner must reactivate it.")
 
+GLOBAL_TOKEN = Hint(
+    "A multi-region access point accepts no session token of the global STS endpoint: if the URL has one, sign with "
+    "AWS_STS_REGIONAL_ENDPOINTS=regional.",
+    host=".s3-global.amazonaws.com",
+)
+
 TRANSIENT = Hint(
     "The store has a transient problem, and the delivery is retried. If it persists, see the store's status page."
 )

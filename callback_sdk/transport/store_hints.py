@@ -26,6 +26,7 @@ from callback_sdk.transport.causes import (
     EXPIRED,
     EXTRA_FIELD,
     FUTURE,
+    GLOBAL_TOKEN,
     GOOGLE_OVERWRITE,
     GOOGLE_PERMISSION,
     INVALID_ARGUMENT,
@@ -109,7 +110,7 @@ HINTS: dict[str, tuple[Hint, ...]] = {
     "Forbidden": ACCESS_DENIED,
     "IncompleteBody": (Hint("The connection or a proxy in between cut the body off. It is retried."),),
     "InsufficientAccountPermissions": (Hint("Generate the SAS with an account key or user that may write blobs."),),
-    "InternalError": (TRANSIENT,),
+    "InternalError": (GLOBAL_TOKEN, TRANSIENT),
     "InvalidAccessKeyId": (ACCESS_KEY,),
     "InvalidArgument": INVALID_ARGUMENT,
     "InvalidBlobType": (
@@ -218,6 +219,7 @@ HINTS: dict[str, tuple[Hint, ...]] = {
     "XMinioObjectExistsAsDirectory": (
         Hint("The key is the prefix of other objects on this store: presign another key."),
     ),
+    "UnsupportedSignature": (Hint(GLOBAL_TOKEN.text),),
     "XMinioServerNotInitialized": (TRANSIENT,),
     "XMinioStorageFull": (Hint("The store's disks are full: free space. The delivery is retried meanwhile."),),
     "KeyBasedAuthenticationNotPermitted": (
