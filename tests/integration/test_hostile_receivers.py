@@ -16,7 +16,7 @@ from callback_sdk.testing import WebhookReceiver
 from callback_sdk.transport.http import Timeouts
 from tests.rawserver import RawServer, answer, read_request
 
-QUICK = Timeouts(connect=timedelta(seconds=2), read=timedelta(seconds=5), attempt=timedelta(seconds=10))
+MINUTE = timedelta(minutes=1)
 BOMB = gzip.compress(b"<Code>SlowDown</Code>" + bytes(40_000_000))
 MUCH = 2_000
 
@@ -67,7 +67,12 @@ def test_hostile_response_is_a_typed_error_of_its_own_target(webhook: WebhookRec
         attempts += 1
         HOSTILE[name](connection)
 
-    with RawServer(script) as server, ResultsWriter(attempt_timeouts=QUICK, timeout=timedelta(0)) as writer:
+    with (
+        RawServer(script) as server,
+        ResultsWriter(
+            timeout=timedelta(0), attempt_timeouts=Timeouts(connect=MINUTE, read=MINUTE, attempt=MINUTE)
+        ) as writer,
+    ):
         writer.write(JobResult(job_id="warm", success=True), webhook.url)
         tracemalloc.start()
         with pytest.raises(CallbackSDKError) as caught:

@@ -16,13 +16,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from callback_sdk import JobResult, Outbox, ResultsWriter, S3Signer
 from callback_sdk.concurrency.host_slots import PER_HOST
-from callback_sdk.outbox import files
+from callback_sdk.outbox import files, store
 from callback_sdk.testing import SeaweedFS, WebhookReceiver
 from callback_sdk.transport import retry
 from tests.rawserver import RawServer, answer, read_request
@@ -118,24 +119,30 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "outbox.sqlite3"
 
 
+@pytest.fixture
+def no_lease_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the clock of leases in this process."""
+    now = time.time()
+    monkeypatch.setattr(store, "time", SimpleNamespace(time=lambda: now))
+
+
+@pytest.mark.usefixtures("no_lease_expires")
 def test_delivery_of_a_killed_process_is_taken_over_at_once(path: Path) -> None:
     """After kill -9 in the middle of sending, the next one sends it within seconds and not when a lease has run out."""
     webhook = Counting(hold=60)
     with RawServer(webhook) as server:
         with python(WRITE, path, server.url) as writer:
             assert webhook.arrived.wait(30)
-            with Outbox(path) as outbox:
+            with Outbox(path) as outbox, _set_after(seconds=1) as stop:
                 assert outbox.entries()[0].sending
-                outbox.run(stop=_set())
+                outbox.run(stop=stop)
                 assert sum(webhook.tries.values()) == 1
             writer.send_signal(signal.SIGKILL)
             writer.wait()
         webhook.hold = 0
-        begun = time.monotonic()
-        with Outbox(path) as outbox:
-            outbox.run(until_empty=True)
+        with Outbox(path) as outbox, _set_after(seconds=60) as stop:
+            outbox.run(until_empty=True, stop=stop)
             (entry,) = outbox.entries()
-        assert time.monotonic() - begun < 30
     assert (entry.status, entry.attempts) == ("delivered", 2)
     assert webhook.max_concurrent == 1
     assert [len(bodies) for bodies in webhook.bodies.values()] == [1]
@@ -218,6 +225,7 @@ outbox.write(JobResult(job_id="42", success=True, results={"life": [7.5]}), sys.
 """
 
 
+@pytest.mark.usefixtures("no_lease_expires")
 def test_child_does_not_keep_its_dead_parent_alive(path: Path) -> None:
     """What a killed parent was sending is due at once, although a child of it lives and had its locks."""
     webhook = Counting()
@@ -240,10 +248,8 @@ def test_child_does_not_keep_its_dead_parent_alive(path: Path) -> None:
                 process.kill()
                 process.wait()
                 webhook.hold = 0
-                begun = time.monotonic()
-                with Outbox(path) as outbox:
-                    outbox.run(until_empty=True)
-                assert time.monotonic() - begun < 30
+                with Outbox(path) as outbox, _set_after(seconds=60) as stop:
+                    outbox.run(until_empty=True, stop=stop)
             finally:
                 os.kill(child, signal.SIGKILL)
     assert sum(webhook.accepted.values()) == 2
@@ -283,11 +289,17 @@ def _result(number: int) -> JobResult:
     return JobResult(job_id=str(number), success=True, results=number)
 
 
-def _set() -> threading.Event:
-    """Return what lets `run` look around and end: set a second from now."""
+@contextlib.contextmanager
+def _set_after(*, seconds: float) -> Iterator[threading.Event]:
+    """Give an event that ends `run` after a while."""
     event = threading.Event()
-    threading.Timer(1, event.set).start()
-    return event
+    timer = threading.Timer(seconds, event.set)
+    timer.start()
+    try:
+        yield event
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 def _fork(work: Callable[[], object]) -> int:

@@ -67,7 +67,7 @@ def test_requests_loses_the_body_on_a_redirect(writer: ResultsWriter, status: in
             connection.sendall(answer("200 OK") if moved else answer(f"{status} Go", "Location: /moved"))
 
     with RawServer(script) as server:
-        assert requests.put(f"{server.url}/k", b"the result", timeout=5).status_code == 200
+        assert requests.put(f"{server.url}/k", b"the result", timeout=60).status_code == 200
         assert seen == [("PUT /k", 10), (f"{becomes} /moved", 0)]
         seen.clear()
         with pytest.raises(DeliveryError, match=str(status)):
@@ -83,15 +83,20 @@ def test_libraries_write_the_signed_url_into_errors_and_logs(
     caplog.set_level(logging.DEBUG)
     # Whatever starts a service in this process has silenced it.
     caplog.set_level(logging.DEBUG, logger="urllib3")
-    with RawServer(lambda connection, number: connection.sendall(answer("500 No"))) as server:
+
+    def fail(connection: socket.socket, number: int) -> None:
+        read_request(connection)
+        connection.sendall(answer("500 No"))
+
+    with RawServer(fail) as server:
         url = f"{server.url}/k?token=MARKER"
-        requests.put(url, b"", timeout=5)
+        requests.put(url, b"", timeout=60)
         assert "MARKER" in caplog.text
         caplog.clear()
         with pytest.raises(DeliveryError) as caught:
             writer.write(RESULT, url)
     with pytest.raises(requests.ConnectionError, match="MARKER"):
-        requests.put("http://nowhere.invalid/k?token=MARKER", b"", timeout=5)
+        requests.put("http://nowhere.invalid/k?token=MARKER", b"", timeout=60)
     caplog.clear()
     with pytest.raises(DeliveryError) as unknown:
         writer.write(RESULT, "http://nowhere.invalid/k?token=MARKER")
@@ -108,7 +113,7 @@ def test_moto_proves_nothing_about_signatures(seaweedfs: SeaweedFS, bucket: str)
         client.create_bucket(Bucket=bucket)
         for place, taken in [(client, True), (seaweedfs.client(), False)]:
             url = S3Signer(bucket, client=place).presign_put("mine.json").url.replace("mine.json", "yours.json")
-            assert requests.put(url, b"{}", timeout=5).ok is taken
+            assert requests.put(url, b"{}", timeout=60).ok is taken
         client.close()
     finally:
         server.stop()

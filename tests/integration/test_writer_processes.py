@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -203,7 +202,8 @@ def test_silent_hosts_hold_up_no_other(
 ) -> None:
     """However many deliveries are due at them, a delivery for another host is made long before their timeout."""
     monkeypatch.setattr("callback_sdk.outbox.outbox.SHUTDOWN_TIMEOUT", timedelta(0))
-    patient = ResultsWriter(attempt_timeouts=Timeouts(read=timedelta(seconds=60)))
+    hour = timedelta(hours=1)
+    patient = ResultsWriter(attempt_timeouts=Timeouts(read=hour, attempt=hour))
     with Outbox(tmp_path / "outbox", writer=patient) as outbox:
         with monkeypatch.context() as patch:
             # As after a crash: everything is stored and nothing was tried.
@@ -213,11 +213,10 @@ def test_silent_hosts_hold_up_no_other(
                     outbox.write(JobResult(job_id=f"{number}", success=True), f"{url}/{number}")
             outbox.write(JobResult(job_id="good", success=True), webhook.url)
         outbox.redeliver()
-        stop, begun = threading.Event(), time.monotonic()
+        stop = threading.Event()
         thread = threading.Thread(target=outbox.run, kwargs={"stop": stop})
         thread.start()
-        webhook.wait_for(1, timeout=timedelta(seconds=50))
-        assert time.monotonic() - begun < 50
+        webhook.wait_for(1, timeout=timedelta(minutes=1))
         stop.set()
         thread.join()
     patient.close()
