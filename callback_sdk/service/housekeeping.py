@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
+from callback_sdk.errors import CallbackSDKError
 from callback_sdk.service.blobs import BlobStorage, results_name
 from callback_sdk.service.runtime import Runtime
-from callback_sdk.service.store import StoreUnavailableError, idempotency, repairs
+from callback_sdk.service.store import idempotency, repairs
 from callback_sdk.service.supervision.threads import SupervisedThread
 from callback_sdk.transport.retry import MAX_DELAY
 
@@ -83,7 +84,8 @@ class Housekeeper:
         for step in (*steps, lambda: self._end_unknown(moment)):
             try:
                 step()
-            except StoreUnavailableError as error:  # noqa: PERF203 - six rounds
+            except CallbackSDKError as error:  # noqa: PERF203 - six rounds
+                # The database or blob storage is unavailable: there is no bug that a traceback would show.
                 _log.warning("Housekeeping skipped: %s", error)
             except Exception:  # noqa: BLE001 - what is left over costs space only
                 if self._stopping.is_set():
