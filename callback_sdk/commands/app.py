@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from callback_sdk._version import __version__
-from callback_sdk.commands import database, health, outbox, run, serving, targets, tasks, users
+from callback_sdk.commands import check, database, health, outbox, run, send, serving, sign, tasks, users
 from callback_sdk.commands.printing import print_line
 from callback_sdk.text.escaping import escaped
 
@@ -73,7 +73,9 @@ app.command()(serving.worker)
 app.command()(health.health)
 app.command()(run.run)
 tasks.add_to(app)
-targets.add_to(app)
+app.add_typer(sign.app)
+app.command()(check.check)
+app.command()(send.send)
 
 
 @app.command()

@@ -1,0 +1,112 @@
+"""`callback-sdk send`: deliver a result document by hand."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from callback_sdk.commands.options import AsJSON, duration, takes_settings, writer_settings
+from callback_sdk.commands.printing import moment, print_json, print_table
+from callback_sdk.commands.target_argument import TargetArgument, read_targets
+from callback_sdk.config.settings import STORAGE_ENDPOINTS
+
+if TYPE_CHECKING:
+    from callback_sdk.config.storage import WriterConfig
+    from callback_sdk.models import JobResult
+
+
+@takes_settings(STORAGE_ENDPOINTS, read=writer_settings)
+def send(
+    document: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DOCUMENT",
+            help="JSON file: a result document with job_id and success, or with --job-id the results.",
+            show_default=False,
+        ),
+    ],
+    target: TargetArgument,
+    *,
+    job_id: Annotated[str | None, typer.Option(metavar="ID", help="Id of the job.", show_default=False)] = None,
+    timeout: Annotated[str, typer.Option(metavar="DURATION", help="Total time for all attempts.")] = "2m",
+    config: WriterConfig,
+    as_json: AsJSON = False,
+) -> None:
+    """Deliver a result document to a target and print the receipt.
+
+    Webhooks are signed with CALLBACK_SDK_WEBHOOK_SECRETS. Exit codes: 0 delivered to all targets; 1 a delivery failed,
+    or another error; 2 wrong usage; 130 Ctrl-C.
+    """
+    from callback_sdk.errors import CallbackSDKError
+    from callback_sdk.redaction import Secret
+    from callback_sdk.writer import ResultsWriter
+
+    result, targets = _result(document, job_id), Secret([item.reveal() for item in read_targets(target)])
+    failure = None
+    with (
+        _attempts_text(),
+        ResultsWriter(
+            storage_endpoints=config.storage_endpoints,
+            webhook_secrets=config.webhook_secrets,
+            timeout=duration(timeout, "--timeout"),
+        ) as writer,
+    ):
+        try:
+            receipts = list(writer.write(result, targets.reveal()))
+        except CallbackSDKError as error:
+            receipts, failure = list(getattr(error, "receipts", ())), error
+    if as_json:
+        print_json([receipt.to_dict() for receipt in receipts])
+    for receipt in () if as_json else receipts:
+        facts = {"TARGET KIND": receipt.target_kind, "TARGET": receipt.url, "STATUS": str(receipt.status)}
+        facts |= {
+            "ETAG": receipt.etag or "",
+            "BYTES": str(receipt.size),
+            "SHA256": receipt.sha256,
+            "FINISHED": moment(receipt.finished_at),
+        }
+        print_table((), [(name, value) for name, value in facts.items() if value])
+    if failure is not None:
+        raise failure
+
+
+def _result(path: Path, job_id: str | None) -> JobResult:
+    from callback_sdk.errors import EncodingError
+    from callback_sdk.models import JobResult
+
+    if job_id is not None:
+        return JobResult(job_id=job_id, success=True, results=path)
+    try:
+        document = json.loads(path.read_bytes())
+        return JobResult(
+            job_id=document["job_id"],
+            success=document["success"],
+            results=document.get("results"),
+            error=document.get("error"),
+            status=document.get("status", "Finished"),
+        )
+    except (ValueError, KeyError, TypeError):
+        raise EncodingError(
+            f"{path} is not a result document, which is a JSON object with job_id and success.",
+            hint="Give --job-id when the file holds the results alone.",
+        ) from None
+
+
+@contextmanager
+def _attempts_text() -> Iterator[None]:
+    """Print the tries that fail, as somebody waits; the last one is an error by itself."""
+    log, handler = logging.getLogger("callback_sdk.writer"), logging.StreamHandler()
+    handler.addFilter(lambda record: record.levelno == logging.WARNING)
+    log.addHandler(handler)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.propagate = True
+        log.removeHandler(handler)

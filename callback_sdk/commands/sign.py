@@ -1,0 +1,115 @@
+"""`callback-sdk sign`: presign an upload of one object."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from callback_sdk.commands.options import duration
+from callback_sdk.commands.printing import moment, print_json, print_line
+
+if TYPE_CHECKING:
+    from callback_sdk.models import PresignedPost, PresignedPut
+    from callback_sdk.signer import S3Signer
+
+app = typer.Typer(
+    name="sign",
+    help="""Presign an upload of one object, with the credentials boto3 finds.
+
+    The output is a credential: whoever has it can write the object until it expires.""",
+    no_args_is_help=True,
+)
+
+Place = Annotated[
+    str,
+    typer.Argument(metavar="BUCKET/KEY", help="The object, as s3://BUCKET/KEY or BUCKET/KEY.", show_default=False),
+]
+Expires = Annotated[
+    str, typer.Option(metavar="DURATION", help="Lifetime of the signature, such as 90s, 6h or 7d (maximum).")
+]
+ContentType = Annotated[str | None, typer.Option(metavar="TYPE", help="Signed Content-Type of the object.")]
+Acl = Annotated[str | None, typer.Option(metavar="ACL", help="Canned ACL, such as bucket-owner-full-control.")]
+Metadata = Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Metadata of the object. Repeatable.")]
+Region = Annotated[str | None, typer.Option(help="Region of the bucket.", show_default=False)]
+EndpointUrl = Annotated[
+    str | None, typer.Option(metavar="URL", help="URL of an S3-compatible store.", show_default=False)
+]
+
+
+@app.command("put")
+def sign_put(
+    place: Place,
+    *,
+    expires: Expires = "1h",
+    content_type: ContentType = None,
+    acl: Acl = None,
+    metadata: Metadata = None,
+    if_none_match: Annotated[
+        bool, typer.Option("--if-none-match", help="Reject the upload if the object exists.")
+    ] = False,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON for --callbacks-file of submit, including the signed headers.")
+    ] = False,
+) -> None:
+    """Presign a PUT of one object and print the URL.
+
+    Options that sign headers need --json, because the upload must send these headers.
+    """
+    options: dict[str, Any] = {"expires": duration(expires, "--expires"), "metadata": _pairs(metadata, "--metadata")}
+    options |= {"content_type": content_type, "acl": acl, "if_none_match": if_none_match}
+    key, signer = _signer(place, region, endpoint_url)
+    target = signer.presign_put(key, **options)
+    if target.callback_param and not as_json:
+        raise typer.BadParameter("These options sign headers, which the plain URL doesn't carry: add --json.")
+    _print_target(target, as_json=as_json)
+
+
+@app.command("post")
+def sign_post(
+    place: Place,
+    *,
+    expires: Expires = "1h",
+    content_type: ContentType = None,
+    acl: Acl = None,
+    metadata: Metadata = None,
+    field: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Form field. Repeatable.")] = None,
+    max_size: Annotated[int | None, typer.Option(min=1, metavar="BYTES", help="Maximum size of the object.")] = None,
+    region: Region = None,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Presign a POST of one object and print the form as JSON for --callbacks-file of submit."""
+    options: dict[str, Any] = {"expires": duration(expires, "--expires"), "metadata": _pairs(metadata, "--metadata")}
+    options |= {"fields": _pairs(field, "--field"), "content_type": content_type, "acl": acl, "max_bytes": max_size}
+    key, signer = _signer(place, region, endpoint_url)
+    target = signer.presign_post(key, **options)
+    _print_target(target, as_json=True)
+
+
+def _signer(place: str, region: str | None, endpoint_url: str | None) -> tuple[str, S3Signer]:
+    from callback_sdk.signer import S3Signer
+
+    rest = place.removeprefix("s3://")
+    bucket, _, key = rest.partition("/")
+    if not bucket or not key or "://" in rest:
+        raise typer.BadParameter("Give BUCKET/KEY.", param_hint="BUCKET/KEY")
+    return key, S3Signer(bucket, region=region, endpoint_url=endpoint_url)
+
+
+def _print_target(target: PresignedPut | PresignedPost, *, as_json: bool) -> None:
+    if as_json:
+        print_json([{"url": target.url, "param": target.callback_param}])
+    else:
+        print_line(target.url)
+    if sys.stdout.isatty():
+        print_line(f"It can be used until {moment(target.expires_at)}.", err=True)
+
+
+def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given or ()]
+    if not all(name and equals for name, equals, _ in pairs):
+        raise typer.BadParameter("Give NAME=VALUE.", param_hint=option)
+    return {name: value for name, _, value in pairs}
