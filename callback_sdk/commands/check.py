@@ -2,79 +2,157 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from callback_sdk.commands.options import AsJSON, takes_settings, writer_settings
+from callback_sdk.commands.options import AsJSON, takes_settings, target_settings
 from callback_sdk.commands.printing import moment, print_json, print_table
 from callback_sdk.commands.target_argument import TargetArgument, read_targets
-from callback_sdk.config.settings import STORAGE_ENDPOINTS
+from callback_sdk.config.settings import ALLOW_HOSTS, ALLOW_NETWORKS, STORAGE_ENDPOINTS
 
 if TYPE_CHECKING:
-    from callback_sdk.config.storage import WriterConfig
-    from callback_sdk.redaction import Secret
+    from callback_sdk.config.storage import TargetConfig
+    from callback_sdk.redaction import Secret, SecretURL
     from callback_sdk.targets import Target, TargetSettings
+    from callback_sdk.transport.guard import AddressGuard
 
-EXIT_ERROR = 1
+EXIT_INVALID = 1
+
+RESOLUTION_TIMEOUT = 10.0
+"""Seconds for the resolution of all hosts of one command."""
+
+_UPLOAD = "upload of one object"
+
+_UNTOLD = f"{_UPLOAD}, if it was signed for PUT, which the URL doesn't tell"
+
+_TELLING = frozenset({"azure-blob", "gcs-session", "supabase-put"})
+"""Kinds of URLs that tell what they permit. Other signatures are made with the method, and don't show it."""
+
+_UNSIGNED = frozenset({"webhook", "http-put"})
 
 
-@takes_settings(STORAGE_ENDPOINTS, read=writer_settings)
-def check(target: TargetArgument, *, config: WriterConfig, as_json: AsJSON = False) -> None:
-    """Validate a target without sending anything: kind, expiry, request headers and warnings.
+@takes_settings(STORAGE_ENDPOINTS, ALLOW_NETWORKS, ALLOW_HOSTS, read=target_settings)
+def check(
+    target: TargetArgument,
+    *,
+    resolve: Annotated[
+        bool, typer.Option("--resolve/--no-resolve", help="Resolve the host, and check its addresses.")
+    ] = True,
+    config: TargetConfig,
+    as_json: AsJSON = False,
+) -> None:
+    """Validate a target without sending anything: kind, expiry, request headers, warnings and address.
 
+    ADDRESS is whether a service with these settings may reach the host: allowed, rejected (SSRF protection),
+    unresolvable, or not resolved. Only a PROBLEM makes a target invalid; a private address and other warnings don't.
     Exit codes: 0 valid; 1 invalid, with the problem; 2 wrong usage. The output holds no credential.
     """
-    settings = _settings(config)
-    found = [_explained(item, settings) for item in read_targets(target)]
+    from callback_sdk.targets import TargetSettings
+    from callback_sdk.targets.providers import StorageProviders
+    from callback_sdk.transport.guard import AddressGuard
+
+    settings = TargetSettings(stores=StorageProviders.of(config.storage_endpoints))
+    guard = AddressGuard(allow_networks=config.allow_networks, allow_hosts=config.allow_hosts)
+    deadline = time.monotonic() + RESOLUTION_TIMEOUT if resolve else None
+    found = [_facts(item, settings, guard, deadline) for item in read_targets(target)]
     if as_json:
-        print_json([{name: _wire(value) for name, value in facts.items()} for facts in found])
+        print_json([{name: _json(value) for name, value in facts.items()} for facts in found])
     for facts in () if as_json else found:
-        print_table((), [(name.upper().replace("_", " "), _shown(value)) for name, value in facts.items() if value])
+        print_table((), _rows(facts))
     if any(facts["problem"] for facts in found):
-        raise typer.Exit(EXIT_ERROR)
+        raise typer.Exit(EXIT_INVALID)
 
 
-def _explained(item: Secret[Any], settings: TargetSettings) -> dict[str, Any]:
+def _facts(item: Secret[Any], settings: TargetSettings, guard: AddressGuard, deadline: float | None) -> dict[str, Any]:
     """Return what is known of a target, with the first problem that a result would have there."""
     from callback_sdk.errors import TargetError
     from callback_sdk.targets import plan
     from callback_sdk.targets.callbacks import parse_callbacks
 
     now = datetime.now(timezone.utc)
-    facts: dict[str, Any] = dict.fromkeys(("url", "kind", "method", "object", "expires_at", "expires_in"))
+    names = ("url", "kind", "provider", "method", "operation", "object", "expires_at", "expires_in", "address")
+    facts: dict[str, Any] = dict.fromkeys(names)
     facts |= {"headers": [], "fields": [], "warnings": [], "problem": None}
     try:
         (callback,) = parse_callbacks(item)
         facts["url"] = str(callback.url)
+        if callback.url.scheme in ("http", "https") and callback.url.host:
+            facts |= _address(callback.url, guard, deadline)
         target = plan(callback, settings)
-        facts |= {"kind": target.kind, "method": target.method, "object": target.object_url("ID")}
-        if target.expires_at is not None:
-            left = target.expires_at - now
-            facts |= {"expires_at": target.expires_at, "expires_in": left.total_seconds()}
-        facts["warnings"] = list(target.warnings(now))
-        facts |= _request(target, now)
+        facts |= _description(target, now)
+        facts["warnings"] += target.warnings(now)
+        target.check(now=now)
+        facts["headers"] = _header_names(target, now)
     except TargetError as error:
         facts["problem"] = str(error)
     return facts
 
 
-def _request(target: Target, now: datetime) -> dict[str, Any]:
-    """Return the names of headers and of form fields that a document would be sent with."""
+def _description(target: Target, now: datetime) -> dict[str, Any]:
+    fields = target.callback.fields
+    end = target.expires_at
+    return {
+        "kind": target.kind,
+        "provider": None if target.provider is None else str(target.provider),
+        "method": target.method,
+        "operation": _operation(target),
+        "object": target.object_url("ID"),
+        "expires_at": end,
+        "expires_in": None if end is None else (end - now).total_seconds(),
+        "fields": list(fields.reveal()) if fields is not None else [],
+    }
+
+
+def _operation(target: Target) -> str | None:
+    """Return what a target was signed for; None for a target without a signature."""
+    if target.kind in _UNSIGNED:
+        return None
+    tells = target.method == "POST" or target.kind in _TELLING or target.callback.url.query("x-id") == "PutObject"
+    return _UPLOAD if tells else _UNTOLD
+
+
+def _address(url: SecretURL, guard: AddressGuard, deadline: float | None) -> dict[str, Any]:
+    """Return whether a service may reach a host, with a warning if it may not."""
+    from callback_sdk.errors import AddressNotAllowedError
+
+    try:
+        if deadline is None:
+            guard.check(url)
+            return {"address": "not resolved"}
+        guard.resolve(url, deadline)
+    except AddressNotAllowedError as error:
+        return {"address": "rejected", "warnings": [f"A service with SSRF protection rejects this target: {error}"]}
+    except OSError:
+        warning = "The host can't be resolved here. If the service can't resolve it either, deliveries fail."
+        return {"address": "unresolvable", "warnings": [warning]}
+    return {"address": "allowed"}
+
+
+def _header_names(target: Target, now: datetime) -> list[str]:
+    """Return the names of the headers that a document would be sent with."""
     from callback_sdk.documents.body import Body
 
-    target.check(now=now)
-    upload = target.upload(Body(b"{}"), delivery_id="ID", now=now)
-    fields = target.callback.fields
-    return {"headers": sorted(upload.headers.reveal()), "fields": list(fields.reveal()) if fields else []}
+    return sorted(target.upload(Body(b"{}"), delivery_id="ID", now=now).headers.reveal())
 
 
-def _wire(value: Any) -> Any:
+def _json(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-def _shown(value: Any) -> str:
+def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    for name, value in facts.items():
+        if name == "warnings":
+            rows += [("WARNING", warning) for warning in value]
+        elif value:
+            rows.append((name.upper().replace("_", " "), _text(value)))
+    return rows
+
+
+def _text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(value)
     if isinstance(value, datetime):
@@ -82,10 +160,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{timedelta(seconds=abs(round(value)))}{' ago' if value < 0 else ''}"
     return str(value)
-
-
-def _settings(config: WriterConfig) -> TargetSettings:
-    from callback_sdk.targets import TargetSettings
-    from callback_sdk.targets.providers import StorageProviders
-
-    return TargetSettings(stores=StorageProviders.of(config.storage_endpoints))

@@ -17,7 +17,7 @@ from callback_sdk.config.settings import DATA_DIR, DATABASE
 
 if TYPE_CHECKING:
     from callback_sdk.config.service import ServiceConfig
-    from callback_sdk.config.storage import WriterConfig
+    from callback_sdk.config.storage import TargetConfig, WriterConfig
 
 RegistryName = Annotated[
     str, typer.Argument(metavar="REGISTRY", help="Module and variable: my_package.jobs:registry.", show_default=False)
@@ -71,6 +71,13 @@ def writer_settings(given: Mapping[str, str]) -> WriterConfig:
     from callback_sdk.config.storage import WriterConfig
 
     return WriterConfig.from_environ({**os.environ, **given})
+
+
+def target_settings(given: Mapping[str, str]) -> TargetConfig:
+    """Return the settings of `check` from the environment, with some variables overridden."""
+    from callback_sdk.config.storage import TargetConfig
+
+    return TargetConfig.from_environ({**os.environ, **given})
 
 
 def option_of(setting: Setting) -> Any:

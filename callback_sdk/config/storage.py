@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from callback_sdk.config.environ_config import environ
 from callback_sdk.config.reader import Config, variable
-from callback_sdk.config.settings import BUCKET, REGION, STORAGE_ENDPOINTS, WEBHOOK_SECRETS
+from callback_sdk.config.settings import (
+    ALLOW_HOSTS,
+    ALLOW_NETWORKS,
+    BUCKET,
+    REGION,
+    STORAGE_ENDPOINTS,
+    WEBHOOK_SECRETS,
+)
 from callback_sdk.redaction import Secret
 
 
@@ -14,6 +21,15 @@ class WriterConfig(Config):
 
     storage_endpoints: tuple[str, ...] = variable(STORAGE_ENDPOINTS)
     webhook_secrets: tuple[Secret[str], ...] = variable(WEBHOOK_SECRETS)
+
+
+@environ.config(prefix="CALLBACK_SDK", from_environ=None, frozen=True)
+class TargetConfig(Config):
+    """Settings that decide which targets a service accepts."""
+
+    storage_endpoints: tuple[str, ...] = variable(STORAGE_ENDPOINTS)
+    allow_networks: tuple[str, ...] = variable(ALLOW_NETWORKS)
+    allow_hosts: tuple[str, ...] = variable(ALLOW_HOSTS)
 
 
 @environ.config(prefix="CALLBACK_SDK", from_environ=None, frozen=True)

@@ -28,6 +28,7 @@ from callback_sdk.targets.signed_headers import (
     check_length,
     check_length_range,
     check_names,
+    header_warnings,
     put_headers,
     signed_length,
 )
@@ -75,7 +76,7 @@ class S3Put(Target):
 
     def warnings(self, now: datetime) -> tuple[str, ...]:
         """See `Target.warnings`."""
-        found = list(Target.warnings(self, now))
+        found = [*Target.warnings(self, now), *header_warnings(self.callback, self.signed)]
         if self.lifetime > WEEK and _max_lifetime(self.provider) is None:
             found.append(f"The URL is signed for {self.lifetime.days} days. Most stores reject more than 7 days.")
         length = signed_length(self.callback, self.signed)

@@ -20,6 +20,11 @@ from callback_sdk.targets.headers import COMPUTED, given_headers, is_forbidden
 _USUAL = {"content-type": "application/json", "if-none-match": "*", "x-amz-content-sha256": "UNSIGNED-PAYLOAD"}
 """Values of signed headers whose value is not given. `*`: the object is written once (RFC 9110, section 13.1.2)."""
 
+_ASSUMED = (
+    "The URL is signed with a Content-Type, and its value is not known; application/json is sent. If it was another "
+    'one, give it with the URL: callback_param={"s3_headers": {"Content-Type": ...}}.'
+)
+
 _LENGTH_HINT = (
     "Presign without a Content-Length: the size isn't known before the job has run. To limit the size, presign a POST: "
     "S3Signer(bucket).presign_post(key, max_bytes=...)."
@@ -86,6 +91,17 @@ def check_length(callback: Callback, signed: frozenset[str], size: int | None) -
             hint=_LENGTH_HINT,
             url=str(callback.url),
         )
+
+
+def header_warnings(callback: Callback, signed: frozenset[str]) -> tuple[str, ...]:
+    """Return a warning if the value of a signed Content-Type is assumed.
+
+    Args:
+        callback: The URL with its headers.
+        signed: Names of the signed headers, in lower case.
+    """
+    given = {name.lower() for name in (callback.headers or SecretFields({})).reveal()}
+    return (_ASSUMED,) if "content-type" in signed - given else ()
 
 
 def check_length_range(callback: Callback, size: int | None) -> None:

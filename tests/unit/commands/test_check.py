@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.signedurls import v4
+from callback_sdk.redaction import SecretURL
+from callback_sdk.targets.hosts import ascii_host, ip_literal, port_of
+from tests.signedurls import form, sas, v4
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -24,16 +28,21 @@ def signed(run: Run, *options: str, kind: str = "put") -> str:
 
 
 def facts(run: Run, target: str, *options: str) -> tuple[int, list[dict[str, Any]]]:
-    code, out, err = run("check", "-", "--json", *options, stdin=target)
+    code, out, err = run("check", "-", "--json", "--no-resolve", *options, stdin=target)
     assert err == ""
     return code, json.loads(out)
+
+
+def url_of(**more: str) -> str:
+    """Return a URL that has just been signed."""
+    return f"{BARE}?{v4(date=datetime.now(timezone.utc), **more)}"
 
 
 def test_a_signed_url_is_explained(run: Run) -> None:
     """What it is, until when, and what goes with it; the signature is not repeated."""
     url = signed(run, "--expires", "6h")
     assert url.startswith(f"{BARE}?")
-    code, out, _ = run("check", "-", stdin=url)
+    code, out, _ = run("check", "-", "--no-resolve", stdin=url)
     assert code == 0
     assert "s3-put" in out
     assert re.search("EXPIRES IN +(5:59:5|6:00:00)", out)
@@ -64,7 +73,7 @@ def test_a_signed_form_is_explained(run: Run) -> None:
     assert (code, shown["kind"], shown["method"], shown["object"]) == (0, "s3-post", "POST", BARE)
     assert {"acl", "policy", "x-amz-signature"} <= set(shown["fields"])
     (given,) = json.loads(form)
-    code, out, _ = run("check", "-", stdin=form)
+    code, out, _ = run("check", "-", "--no-resolve", stdin=form)
     assert code == 0
     assert not any(given["param"]["s3_fields"][name] in out for name in ("policy", "x-amz-signature"))
 
@@ -74,7 +83,7 @@ def test_what_boto3_returns_is_taken(run: Run, tmp_path: Path) -> None:
     (given,) = json.loads(signed(run, kind="post"))
     targets = [{"url": given["url"], "fields": given["param"]["s3_fields"]}, "https://example.org/done"]
     (tmp_path / "targets.json").write_text(json.dumps(targets))
-    code, out, _ = run("check", "targets.json", "--json")
+    code, out, _ = run("check", "targets.json", "--json", "--no-resolve")
     assert code == 0
     assert [one["kind"] for one in json.loads(out)] == ["s3-post", "webhook"]
 
@@ -86,8 +95,8 @@ def test_what_a_store_ignores_is_a_warning(run: Run) -> None:
     code, ((shown),) = facts(run, target)
     assert (code, shown["problem"]) == (0, None)
     assert [text.partition(":")[0] for text in shown["warnings"]] == ["Cloudflare R2 has no ACLs of single objects"]
-    code, out, _ = run("check", "-", stdin=target)
-    assert "WARNINGS" in out
+    code, out, _ = run("check", "-", "--no-resolve", stdin=target)
+    assert "WARNING" in out
 
 
 @pytest.mark.parametrize(
@@ -105,7 +114,7 @@ def test_a_target_that_is_no_good_is_a_problem(run: Run, target: str, problem: s
     code, ((shown),) = facts(run, target)
     assert code == 1
     assert problem in shown["problem"]
-    code, out, _ = run("check", "-", stdin=target)
+    code, out, _ = run("check", "-", "--no-resolve", stdin=target)
     assert code == 1
     assert "PROBLEM" in out
 
@@ -113,7 +122,7 @@ def test_a_target_that_is_no_good_is_a_problem(run: Run, target: str, problem: s
 @pytest.mark.parametrize("text", ["", "[]", "{"])
 def test_no_target_is_an_error(run: Run, text: str) -> None:
     """Whatever was piped in, it was none."""
-    code, out, err = run("check", "-", stdin=text)
+    code, out, err = run("check", "-", "--no-resolve", stdin=text)
     assert (code, out) == (1, "")
     assert err.startswith("Error: ")
 
@@ -128,3 +137,135 @@ def test_json_of_another_form_is_told_the_right_one(run: Run) -> None:
     code, (found,) = facts(run, json.dumps({"target": {"url": BARE}}))
     assert code == 1
     assert '{"url": "https://...", "param": {...}}' in found["problem"]
+
+
+ADDRESSES = {
+    "bucket.s3.eu-central-1.amazonaws.com": "52.219.170.1",
+    "hooks.example.org": "93.184.215.14",
+    "minio.internal": "10.20.0.7",
+}
+"""What the resolver of the tests knows: three names."""
+
+
+@pytest.fixture
+def resolver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resolve these names only, without a network."""
+
+    def look_up(url: SecretURL, deadline: float) -> Any:
+        host = ascii_host(url)
+        address = host if ip_literal(host) is not None else ADDRESSES.get(host)
+        if address is None:
+            raise OSError(f"{host} has no address")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port_of(url)))]
+
+    monkeypatch.setattr("callback_sdk.transport.connect.resolve", look_up)
+
+
+@pytest.mark.usefixtures("resolver")
+@pytest.mark.parametrize(
+    ("host", "options", "address", "warning"),
+    [
+        ("hooks.example.org", (), "allowed", None),
+        ("minio.internal:9000", (), "rejected", "resolves to a private address"),
+        ("127.0.0.1:9000", (), "rejected", "is not public (loopback)"),
+        ("localhost", (), "rejected", "is this machine itself"),
+        ("[fd00::5]", (), "rejected", "is not public (unique local)"),
+        ("minio.internal:9000", ("--allow-host", "minio.internal:9000"), "allowed", None),
+        ("127.0.0.1:9000", ("--allow-network", "127.0.0.0/8:9000"), "allowed", None),
+        ("unknown.example.org", (), "unresolvable", "can't be resolved here"),
+        ("minio.internal", ("--no-resolve",), "not resolved", None),
+        ("127.0.0.1", ("--no-resolve",), "rejected", "is not public (loopback)"),
+    ],
+)
+def test_address_is_what_a_service_makes_of_it(
+    run: Run, host: str, options: tuple[str, ...], address: str, warning: str | None
+) -> None:
+    """SSRF protection of a service with the same settings; the target itself is valid all the same."""
+    code, out, _ = run("check", "-", "--json", *options, stdin=f"http://{host}/done")
+    (shown,) = json.loads(out)
+    assert (code, shown["problem"], shown["address"]) == (0, None, address)
+    assert [warning in text for text in shown["warnings"]] == ([True] if warning else [])
+
+
+@pytest.mark.usefixtures("resolver")
+def test_address_of_an_invalid_target_is_shown_too(run: Run) -> None:
+    """Both mistakes in one go."""
+    code, out, _ = run("check", "-", "--json", stdin="http://minio.internal:9000/b/k?X-Amz-Signature=a")
+    (shown,) = json.loads(out)
+    assert (code, shown["address"]) == (1, "rejected")
+    assert shown["problem"]
+
+
+@pytest.mark.usefixtures("resolver")
+def test_settings_of_the_service_apply(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On its machine the command has its environment."""
+    monkeypatch.setenv("CALLBACK_SDK_ALLOW_HOSTS", "minio.internal:9000")
+    code, out, _ = run("check", "-", stdin="http://minio.internal:9000/done")
+    assert code == 0
+    assert re.search("ADDRESS +allowed", out)
+
+
+@pytest.mark.parametrize(
+    ("query", "operation"),
+    [
+        ({"x-id": "PutObject"}, "upload of one object"),
+        ({}, "upload of one object, if it was signed for PUT, which the URL doesn't tell"),
+        ({"x-id": "GetObject"}, None),
+    ],
+)
+def test_operation_is_what_the_url_tells(run: Run, query: dict[str, str], operation: str | None) -> None:
+    """Only aws-sdk-js and its like name it; another one than the upload is the problem."""
+    code, ((shown),) = facts(run, url_of(**query))
+    assert shown["operation"] == operation
+    assert (code, shown["problem"] is None) == ((0, True) if operation else (1, False))
+
+
+def test_assumed_value_of_a_signed_header_is_a_warning(run: Run) -> None:
+    """A URL names the headers it signed without their values."""
+    url = url_of(signed="content-type;host")
+    _, ((shown),) = facts(run, url)
+    assert [text.partition(",")[0] for text in shown["warnings"]] == ["The URL is signed with a Content-Type"]
+    headers = {"Content-Type": ["text/csv"], "Host": ["bucket"]}
+    _, ((shown),) = facts(run, json.dumps({"url": url, "param": {"s3_headers": headers}}))
+    assert (shown["warnings"], shown["headers"]) == ([], ["content-type"])
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "https://hooks.slack.com/services/T00000000/B00000000/MARKERtoken",
+        "https://api.telegram.org/bot123456:MARKERtoken/sendDocument",
+        "https://discord.com/api/webhooks/123456/MARKERtoken",
+        "https://objectstorage.eu-frankfurt-1.oraclecloud.com/p/MARKERtoken/n/ns/b/bucket/o/key",
+        "https://example.org/done?token=MARKERtoken",
+        "https://user:MARKERkey@example.org/done",
+        "https://a.blob.core.windows.net/c/k?sv=2024-11-04&se=2099-01-01T00%3A00%3A00Z&sr=b&sp=cw&sig=MARKERsig",
+        f"https://a.blob.core.windows.net/c/k?{sas(se='2099-01-01T00:00:00Z', sig='MARKER' + 37 * 'A' + '=')}",
+        url_of(**{"X-Amz-Security-Token": "MARKERtoken"}, key="MARKERKEY"),
+        {"url": BARE, "param": form(expires="2099-01-01T00:00:00Z", **{"x-amz-security-token": "MARKERtoken"})},
+        f"{BARE}?X-Amz-Signature=MARKERsig&X-Amz-Security-Token=MARKERtoken",
+        {"url": BARE, "fields": {"key": "k", "policy": "MARKERpolicy", "x-amz-signature": "MARKERsig"}},
+        {"url": BARE, "param": {"s3_fields": {"key": "k", "policy": "e30=", "AWSAccessKeyId": "MARKERkey"}}},
+        {"url": "https://example.org/f", "param": {"http": {"method": "PUT", "headers": {"X-Api-Key": "MARKERkey"}}}},
+        {"url": f"{BARE}?X-Amz-Signature=a", "param": {"s3_headers": {"x-amz-security-token": "MARKERtoken"}}},
+        {"url": f"{BARE}?X-Amz-Signature=a", "param": {"s3_headers": {"x-amz-meta-a": ["MARKERkey", 1]}}},
+    ],
+)
+def test_no_credential_is_printed(run: Run, target: Any, as_json: bool) -> None:
+    """Neither of a valid target nor of an invalid one, in no part of the output."""
+    given = target if isinstance(target, str) else json.dumps(target)
+    options = ("--json",) if as_json else ()
+    _, out, err = run("check", "-", "--no-resolve", *options, stdin=given)
+    assert "MARKER" not in out + err
+
+
+def test_no_credential_of_a_signed_header_is_printed(run: Run) -> None:
+    """The key of server-side encryption is sent, and only its header's name is shown."""
+    name = "x-amz-server-side-encryption-customer-key"
+    url = url_of(signed=f"host;{name}")
+    given = json.dumps({"url": url, "param": {"s3_headers": {name: "MARKERkey"}}})
+    code, out, err = run("check", "-", "--no-resolve", stdin=given)
+    assert code == 0
+    assert name in out
+    assert "MARKER" not in out + err
