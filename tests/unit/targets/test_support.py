@@ -113,11 +113,13 @@ def test_the_signer_rejects_what_its_store_would_reject() -> None:
 
 
 def test_providers_and_the_documentation_agree() -> None:
-    """The page lists each provider with a limitation, and each limitation."""
+    """The page lists each provider, and each limitation."""
     section = WRITER_PAGE.read_text(encoding="utf-8").partition("\n## Providers\n")[2].partition("\n## ")[0]
     lines = (line.split("|") for line in section.splitlines())
     rows = {cells[1].strip(): (cells[2], cells[3]) for cells in lines if len(cells) == 5}
     assert len(rows) > 2
+    known = " ".join(section.partition("Known providers: ")[2].partition(".\n")[0].split())
+    assert sorted(known.split(", ")) == sorted(provider.name for provider in PROVIDERS)
     for provider in PROVIDERS:
         assert (provider.name in rows) is bool(provider.rejects | provider.ignores)
         rejected, warned = rows.get(provider.name, ("", ""))
