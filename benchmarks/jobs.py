@@ -251,7 +251,7 @@ class Workers(LocalService):
     def _launch(self) -> None:
         super()._launch()
         names = [f"{self._folder.name}-worker-{number}" for number in range(1, self._count)]
-        self._others = [self._keep("worker", self._folder.with_name(name)) for name in names]
+        self._others = [self._launch_process("worker", self._folder.with_name(name)) for name in names]
 
     def close(self) -> str:
         """Stop the service and all workers."""

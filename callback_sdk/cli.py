@@ -23,8 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     interrupts: list[int] = []
     try:
-        with _noted(interrupts):
-            return _explained(arguments)
+        with _record_interrupts(interrupts):
+            return _run_reporting_errors(arguments)
     except KeyboardInterrupt as interrupt:
         _print_interruption(interrupt)
         return EXIT_INTERRUPTED
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _noted(interrupts: list[int]) -> Iterator[None]:
+def _record_interrupts(interrupts: list[int]) -> Iterator[None]:
     """Record each SIGINT, which then raises `KeyboardInterrupt` as usual."""
 
     def note(number: int, frame: Any) -> None:
@@ -58,7 +58,7 @@ def _noted(interrupts: list[int]) -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
-def _explained(arguments: Sequence[str] | None) -> int:
+def _run_reporting_errors(arguments: Sequence[str] | None) -> int:
     """Run a command, and print one line for an error of this package or the operating system."""
     # Imported here, so that Ctrl-C during the imports is handled by `main`.
     import errno

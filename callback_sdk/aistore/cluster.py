@@ -72,9 +72,9 @@ class Cluster:
         if self._allowed is not None:
             name = f"[{host}]" if ":" in host else host
             return not self._allowed.isdisjoint({host, f"{name}:{port}"})
-        return (host, port) in self._nodes or (host, port) in self._ask(fetch)
+        return (host, port) in self._nodes or (host, port) in self._fetch_nodes(fetch)
 
-    def _ask(self, fetch: Fetch) -> frozenset[tuple[str, int]]:
+    def _fetch_nodes(self, fetch: Fetch) -> frozenset[tuple[str, int]]:
         with self._lock:
             if time.monotonic() - self._asked_at > _MAP_INTERVAL:
                 self._asked_at = time.monotonic()

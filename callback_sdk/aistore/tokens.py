@@ -85,7 +85,7 @@ class Token:
                     self._end = float("inf")
             return self._token.reveal()
 
-    def forget(self, refused: Secret[str]) -> None:
+    def discard(self, refused: Secret[str]) -> None:
         """Log in again at the next use, unless the token was already replaced."""
         with self._lock:
             if refused == self._token:
@@ -151,7 +151,7 @@ class Bearer:
         refused: Secret[str] = getattr(self._sent, "token", Secret(""))
         source = self._source.reveal()
         if isinstance(source, Token):
-            source.forget(refused)
+            source.discard(refused)
         return self._current() != refused
 
     def is_shown_in(self, location: str) -> bool:

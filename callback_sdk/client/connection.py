@@ -223,12 +223,12 @@ class ServiceConnection:
         post = partial(self._post, deadline=request.deadline)
         token = self._credentials.token(post, request.deadline)
         try:
-            return self._ask(request, token)
+            return self._exchange(request, token)
         except AuthenticationError as error:
             other = self._credentials.renewed(token, post, request.deadline) if error.status == 401 else None
             if other is None:
                 raise
-        return self._ask(request, other)
+        return self._exchange(request, other)
 
     def _post(self, path: str, data: Secret[dict[str, str]], *, deadline: float | None) -> ServiceResponse:
         request = Request(
@@ -241,9 +241,9 @@ class ServiceConnection:
             # A login may be retried, because a second one has no side effects.
             repeatable=True,
         )
-        return self._ask(request, None)
+        return self._exchange(request, None)
 
-    def _ask(self, request: Request, token: Secret[str] | None) -> ServiceResponse:
+    def _exchange(self, request: Request, token: Secret[str] | None) -> ServiceResponse:
         response, content = self._send(request, token)
         return read(response, content, self.url, self._hidden(request, token), as_file=request.accept != JSON)
 
@@ -260,7 +260,7 @@ class ServiceConnection:
                 response = self._session.get().request(
                     request.method,
                     self.url + request.path,
-                    headers=request.headers | _traced(),
+                    headers=request.headers | _trace_headers(),
                     data=None if request.body is None else cast("Any", _BodyFile(request.body)),
                     timeout=self._timeouts_until(request.deadline),
                     auth=_BearerAuth(token),
@@ -319,7 +319,7 @@ def _translated(
     return unreachable(error, url, request.resume_key or request.key, may_be_accepted=may_count, hidden=hidden)
 
 
-def _traced() -> dict[str, str]:
+def _trace_headers() -> dict[str, str]:
     traceparent = tracing.current()
     return {} if traceparent is None else {tracing.TRACEPARENT: traceparent}
 

@@ -87,7 +87,7 @@ class Login:
         # Held while a token is requested, so that concurrent threads use the same token instead of requesting more.
         self._lock = RLock()
         # A refresh token can be used once. If parent and child both used it, the service would revoke its session.
-        after_fork(self, type(self)._forget_refresh_token)
+        after_fork(self, type(self)._discard_refresh_token)
 
     def token(self, post: Post, deadline: float | None = None) -> Secret[str]:
         """Return an access token; log in if there is none yet.
@@ -130,13 +130,13 @@ class Login:
         finally:
             self._lock.release()
 
-    def _forget_refresh_token(self) -> None:
+    def _discard_refresh_token(self) -> None:
         self._refresh = None
 
     def _renew(self, post: Post) -> Secret[str]:
         if self._refresh is not None:
             try:
-                return self._keep(post("/token/refresh/", Secret({"refresh": self._refresh.reveal()})))
+                return self._store_tokens(post("/token/refresh/", Secret({"refresh": self._refresh.reveal()})))
             except AuthenticationError:
                 self._refresh = None
         return self._log_in(post)
@@ -151,9 +151,9 @@ class Login:
             )
             raise
         _member(answer, "refresh")
-        return self._keep(answer)
+        return self._store_tokens(answer)
 
-    def _keep(self, answer: ServiceResponse) -> Secret[str]:
+    def _store_tokens(self, answer: ServiceResponse) -> Secret[str]:
         self._access = _member(answer, "access")
         if "refresh" in answer.data:
             # A service that rotates refresh tokens returns a new one with each access token.
@@ -178,8 +178,8 @@ class RefreshableToken(Login):
         self._stale_at = math.inf
         self._is_inherited = False
 
-    def _forget_refresh_token(self) -> None:
-        super()._forget_refresh_token()
+    def _discard_refresh_token(self) -> None:
+        super()._discard_refresh_token()
         self._is_inherited = True
 
     def _log_in(self, post: Post) -> Secret[str]:

@@ -283,7 +283,7 @@ class Task(HTMLRepr):
         raise interrupted(*(f"The task continues. {hint}" for hint in self._resume_hints()))
 
     def _wait_for_end(self, waiting: Waiting) -> None:
-        _, poll_error = waiting.until(lambda state: state.ended, self._ask, self._state)
+        _, poll_error = waiting.until(lambda state: state.ended, self._poll, self._state)
         if not self.ended:
             error = TaskTimeoutError(
                 f"The task {self.job_id} has not ended in time; it is {self.status} and continues.",
@@ -293,9 +293,9 @@ class Task(HTMLRepr):
             raise error from poll_error
 
     def _wait_for_deliveries(self, waiting: Waiting) -> None:
-        waiting.until(lambda state: not state.delivering, self._ask, self._state)
+        waiting.until(lambda state: not state.delivering, self._poll, self._state)
 
-    def _ask(self, deadline: float) -> TaskSnapshot:
+    def _poll(self, deadline: float) -> TaskSnapshot:
         self._state = self._api.task(self.job_id, deadline=deadline)
         return self._state
 

@@ -100,7 +100,7 @@ def run(place: Place, engine: str = "embedded") -> None:
         service = _service(store, engine, stack, console)
         # The environment may contain settings for another service.
         with Client(service.url, token=service.token, config=ClientConfig.from_environ({})) as client:
-            arrivals, receipts = _hand_over(client, store, webhook, temperatures, console)
+            arrivals, receipts = _run_and_deliver(client, store, webhook, temperatures, console)
     for number, arrival in enumerate(arrivals, 1):
         _show_document(console, number, arrival)
     _show_receipts(console, receipts)
@@ -134,7 +134,7 @@ def shortened(value: Any) -> Any:
     return value
 
 
-def _hand_over(
+def _run_and_deliver(
     client: Client, store: _DemoBucket, webhook: WebhookReceiver, temperatures: pandas.DataFrame, console: Console
 ) -> tuple[list[Arrival], Sequence[Receipt]]:
     run_id = secrets.token_hex(4)

@@ -34,13 +34,13 @@ def health(
     """
     config = settings()
     port = port or config.metrics_port or config.port
-    status, error = _ask(config.host, port)
+    status, error = _request_readiness(config.host, port)
     if status != 200:
         raise ServiceConnectionError(f"Not ready: {error}", status=status)
     print_line("Ready.")
 
 
-def _ask(host: str, port: int) -> tuple[int, str]:
+def _request_readiness(host: str, port: int) -> tuple[int, str]:
     """Request `/readyz`, and return the status and the error."""
     if not port:
         raise ConfigurationError("No port is configured.", hint="Give --port, or set CALLBACK_SDK_PORT.")

@@ -54,7 +54,7 @@ def settings_of(cls: type) -> list[Setting]:
     return [getattr(settings, attribute.name.upper()) for attribute in fields(cls)]
 
 
-def _found(variables: Mapping[str, str]) -> dict[str, _Found]:
+def _find_variables(variables: Mapping[str, str]) -> dict[str, _Found]:
     found = {}
     for own, text in variables.items():
         if own.startswith("CALLBACK_SDK_") and text.strip():
@@ -76,5 +76,5 @@ class Config:
         Raises:
             ConfigurationError: A variable has an invalid value; the text names the variable.
         """
-        values: T = environ.to_config(cls, _found(os.environ if variables is None else variables))
+        values: T = environ.to_config(cls, _find_variables(os.environ if variables is None else variables))
         return values

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from callback_sdk.errors import FeaturesError, MissingExtraError
-from callback_sdk.features.column_errors import explained, refused, shown
+from callback_sdk.features.column_errors import refused, shown, translated_errors
 from callback_sdk.features.columns import Column, Kind, check_names
 
 if TYPE_CHECKING:
@@ -85,15 +85,15 @@ def array_of(name: str, column: Column) -> Any:
         FeaturesError: Arrow can't represent a value.
     """
     pa = library()
-    with explained(name):
+    with translated_errors(name):
         kind = _type_of(column.kind)
     try:
-        with explained(name):
+        with translated_errors(name):
             array = pa.array(column.values, type=kind)
     except FeaturesError:
         # pyarrow doesn't report which value is invalid.
         for row, value in enumerate(column.values):
-            with explained(name, row):
+            with translated_errors(name, row):
                 pa.array([value], type=kind)
         raise
     _check_moments(name, array)
@@ -139,7 +139,7 @@ def normalized_array(name: str, array: Any) -> Any:
     pa = library()
     array = array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
     wanted = normalized_type(name, array.type)
-    with explained(name):
+    with translated_errors(name):
         if array.type != wanted:
             array = array.cast(_without_views(array.type)).cast(wanted)
         # Arrays from files may be malformed.
@@ -313,7 +313,7 @@ def _check_moments(name: str, array: Any) -> None:
         integers = leaf.cast(pa.int64())
         for end in pa.compute.min_max(integers).as_py().values():
             row = None if is_nested or end is None else pa.compute.index(integers, end).as_py()
-            with explained(name, row):
+            with translated_errors(name, row):
                 pa.scalar(end, type=leaf.type).as_py()
 
 
@@ -369,5 +369,5 @@ def _range(index: Mapping[str, Any], rows: int) -> Any:
     start, step = index.get("start"), index.get("step")
     if type(start) is not int or type(step) is not int or not step:
         raise FeaturesError(f"The index {shown(index['name'])} is not a range.", hint="Write the file again.")
-    with explained(index["name"]):
+    with translated_errors(index["name"]):
         return pa.array(range(start, start + step * rows, step), type=pa.int64())

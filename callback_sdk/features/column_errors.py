@@ -44,7 +44,7 @@ def refused(name: str, problem: str, *, hint: str, row: int | None = None) -> Fe
 
 
 @contextmanager
-def explained(name: str | None, row: int | None = None) -> Iterator[None]:
+def translated_errors(name: str | None, row: int | None = None) -> Iterator[None]:
     """Convert exceptions of libraries and foreign classes to errors that name the column.
 
     Args:

@@ -24,11 +24,11 @@ from callback_sdk.features.column_errors import (
     DEFAULT_HINT,
     SHOWN,
     MisfitError,
-    explained,
     is_unicode,
     reason,
     refused,
     shown,
+    translated_errors,
 )
 
 _MAX_DEPTH = 20
@@ -96,7 +96,7 @@ def checked(name: str, values: Iterable[Any]) -> Column:
         FeaturesError: A value is invalid; the error has its row.
     """
     try:
-        with explained(name):
+        with translated_errors(name):
             return _checked(list(values), 0)
     except MisfitError as misfit:
         raise refused(name, misfit.problem, row=misfit.row, hint=misfit.hint) from misfit.__cause__

@@ -11,7 +11,7 @@ from callback_sdk.documents.values.standard import ambiguity
 from callback_sdk.errors import FeaturesError, MissingExtraError, type_name
 from callback_sdk.features.arrow import array_of, library, nameless, normalized, normalized_array
 from callback_sdk.features.cells import ONE_OF_BOTH
-from callback_sdk.features.column_errors import explained, refused, shown
+from callback_sdk.features.column_errors import refused, shown, translated_errors
 from callback_sdk.features.columns import check_names, checked
 
 _MAX_VALUES = 12_000_000
@@ -31,7 +31,7 @@ def columns_of(features: Any) -> dict[str, Any]:
         FeaturesError: The features are not a table, are empty, or have an unsupported value.
         MissingExtraError: The container requires pyarrow, which isn't installed.
     """
-    with explained(None):
+    with translated_errors(None):
         _check_kind(features, "The features")
         return _columns_of(features)
 
@@ -100,7 +100,7 @@ def _from_dict(features: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _length(name: str, column: Any) -> int:
-    with explained(name):
+    with translated_errors(name):
         return len(column)
 
 
@@ -218,11 +218,11 @@ def _check_pyarrow() -> None:
 
 def _column(name: str, values: Any) -> Any:
     """Return a column of a dict: plain values if Python can represent them, else an Arrow array."""
-    with explained(name):
-        return _explained_column(name, values)
+    with translated_errors(name):
+        return _column_of_values(name, values)
 
 
-def _explained_column(name: str, values: Any) -> Any:
+def _column_of_values(name: str, values: Any) -> Any:
     pandas = sys.modules.get("pandas")
     if pandas is not None and (type(values).__module__.split(".")[0] == "pandas" or _has_pandas_unit(values)):
         return _series(name, pandas.Series(values))
@@ -258,7 +258,7 @@ def _arrow_series(name: str, series: Any) -> Any:
     if is_numpy and (kind in "Oc" or series.dtype.itemsize > 8):
         # Objects may have mixed types, and pyarrow changes some of them.
         return array_of(name, checked(name, series.tolist()))
-    with explained(name):
+    with translated_errors(name):
         array = library().array(series, from_pandas=True)
     return normalized_array(name, array)
 

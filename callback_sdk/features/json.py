@@ -97,14 +97,14 @@ class _RepeatedNameError(Exception):
 def _repeated_name(data: bytes) -> str:
     """Return the repeated member name, unless the search would take too long."""
 
-    def look(members: list[tuple[str, Any]]) -> None:
+    def check_names(members: list[tuple[str, Any]]) -> None:
         for name, count in Counter(name for name, _ in members).items():
             if count > 1:
                 raise _RepeatedNameError(name)
 
     if len(data) <= _SEARCHED:
         try:
-            json.loads(data, object_pairs_hook=look)
+            json.loads(data, object_pairs_hook=check_names)
         except _RepeatedNameError as found:
             return shown(found.args[0])
         except RecursionError:

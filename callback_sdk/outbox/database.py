@@ -167,7 +167,7 @@ class OutboxDatabase:
         self._lock.release()
 
     def _leave_to_parent(self) -> None:
-        is_idle = self in _held() and not self._connection.in_transaction
+        is_idle = self in _locked_databases() and not self._connection.in_transaction
         (_IDLE if is_idle else _BUSY).append((self.path, self._connection))
         _OPEN.discard(self)
 
@@ -193,7 +193,7 @@ _BUSY: list[tuple[Path, sqlite3.Connection]] = []
 _FORKING = threading.local()
 
 
-def _held() -> list[OutboxDatabase]:
+def _locked_databases() -> list[OutboxDatabase]:
     return getattr(_FORKING, "databases", [])
 
 
@@ -202,7 +202,7 @@ def _before_fork() -> None:
 
 
 def _in_parent() -> None:
-    for database in _held():
+    for database in _locked_databases():
         database.release()
     _FORKING.databases = []
 

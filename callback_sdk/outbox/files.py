@@ -33,7 +33,7 @@ class ResultFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def keep(self, results: Body) -> StoredResults:
+    def store(self, results: Body) -> StoredResults:
         """Store a copy of results: on disk when this returns, or in the returned value if they are small.
 
         Raises:

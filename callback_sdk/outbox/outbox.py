@@ -171,7 +171,7 @@ class Outbox:
         state.reclaim_claims()
         with ExitStack() as stack:
             results, nulls_written = encoded_results(result, stack)
-            stored = state.files.keep(results)
+            stored = state.files.store(results)
         try:
             new_deliveries, refusals = state.new_deliveries(result, state.files.body(stored), given)
         except BaseException:
@@ -362,7 +362,7 @@ class _ProcessState:
         """Release the claims of processes that have ended."""
         for owner in self.store.reclaim(self.owner.is_gone, self.sender.sending()):
             logger.warning("claims of a process that has ended are released; its deliveries are due again")
-            self.owner.forget(owner)
+            self.owner.remove_lock_file(owner)
 
     def send_due(self) -> None:
         """Start attempts at due deliveries up to the number of free slots."""

@@ -68,9 +68,9 @@ class ClaimOwner:
             if self._descriptor >= 0:
                 # Removed before the lock is released, so that no other process takes this one for dead, and again after
                 # that, because Windows can't remove an open file.
-                self.forget(self.name)
+                self.remove_lock_file(self.name)
                 self._release_lock()
-                self.forget(self.name)
+                self.remove_lock_file(self.name)
 
     def is_gone(self, name: str) -> bool | None:
         """Return whether the process of another owner has ended.
@@ -82,7 +82,7 @@ class ClaimOwner:
             return None
         return _is_unlocked(self._folder / f"{name}{_SUFFIX}")
 
-    def forget(self, name: str) -> None:
+    def remove_lock_file(self, name: str) -> None:
         """Remove the lock file of an owner that has ended and has no claims."""
         with contextlib.suppress(OSError):
             (self._folder / f"{name}{_SUFFIX}").unlink()

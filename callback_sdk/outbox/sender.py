@@ -66,7 +66,7 @@ class OutboxSender:
                 del running[claim.delivery_id]
 
         try:
-            self._hold(claims)
+            self._begin_attempts(claims)
             outcomes = self._parallel.map(attempt, claims)
         except BaseException:
             # Ctrl-C may interrupt this thread at any moment. Claims without a started attempt are released, so that
@@ -88,19 +88,19 @@ class OutboxSender:
         started: set[str] = set()
         is_kept = False
 
-        def take(claim: OutboxClaim) -> None:
+        def add_claim(claim: OutboxClaim) -> None:
             claims.append(claim)
-            self._hold([claim])
+            self._begin_attempts([claim])
 
         try:
-            self._store.claim_due(self._full_hosts, take)
+            self._store.claim_due(self._full_hosts, add_claim)
             is_kept = True
             self._start_threads(claims, started)
         except BaseException:
             for claim in claims:
                 if not is_kept:
                     # The transaction was rolled back, so no delivery is claimed.
-                    self._drop(claim)
+                    self._end_attempt(claim)
                 elif claim.delivery_id not in started:
                     self._release(claim)
             raise
@@ -163,22 +163,24 @@ class OutboxSender:
     def _full_hosts(self) -> list[str] | None:
         return self._attempts.full_hosts() if self._attempts.free_slots else None
 
-    def _hold(self, claims: Sequence[OutboxClaim]) -> None:
+    def _begin_attempts(self, claims: Sequence[OutboxClaim]) -> None:
         for claim in claims:
             self._attempts.begin(claim.delivery_id, claim.host, claim)
         with self._lock:
             # A signal may have interrupted the start of the thread object, which then never runs.
             if claims and not (self._heartbeat is not None and self._heartbeat.is_alive()):
-                self._heartbeat = threading.Thread(target=self._beat, name="callback-sdk-heartbeat", daemon=True)
+                self._heartbeat = threading.Thread(
+                    target=self._run_heartbeat, name="callback-sdk-heartbeat", daemon=True
+                )
                 # No thread can be started while the interpreter shuts down. Until it ends, other processes see by the
                 # file lock that this one is alive.
                 with contextlib.suppress(RuntimeError):
                     self._heartbeat.start()
 
-    def _drop(self, claim: OutboxClaim, *, responded: bool | None = None) -> None:
+    def _end_attempt(self, claim: OutboxClaim, *, responded: bool | None = None) -> None:
         self._attempts.end(claim.delivery_id, claim, responded=responded)
 
-    def _beat(self) -> None:
+    def _run_heartbeat(self) -> None:
         def failed(error: Exception) -> None:
             logger.warning("leases could not be renewed: %s", loggable_text(error))
 
@@ -199,7 +201,7 @@ class OutboxSender:
     def _attempt(self, claim: OutboxClaim) -> Receipt | Exception:
         """Make one attempt, store its outcome, and return it."""
         try:
-            outcome = self._try(claim)
+            outcome = self._attempt_and_save(claim)
             try:
                 self._save_outcome(claim, outcome)
             except Exception as error:  # noqa: BLE001 - the outcome counts, even if storing it failed
@@ -209,7 +211,7 @@ class OutboxSender:
             raise
         return outcome
 
-    def _try(self, claim: OutboxClaim) -> Receipt | Exception:
+    def _attempt_and_save(self, claim: OutboxClaim) -> Receipt | Exception:
         try:
             pending_send = self._store.pending_send(claim)
             if pending_send is None:
@@ -244,7 +246,7 @@ class OutboxSender:
             with self._lock:
                 self._unsaved[claim] = outcome
             raise
-        self._drop(claim, responded=_responded(outcome))
+        self._end_attempt(claim, responded=_responded(outcome))
         if not kept:
             logger.warning("%s: claim lost to another process; outcome discarded", claim.delivery_id)
 
@@ -267,7 +269,7 @@ class OutboxSender:
         except CallbackSDKError as error:
             logger.error("%s: claim can't be released before its lease expires: %s", claim.delivery_id, error)
         finally:
-            self._drop(claim)
+            self._end_attempt(claim)
 
 
 def _next_attempt(error: Exception, attempts: int) -> float | None:

@@ -108,12 +108,12 @@ class OutboxStore:
             rows = _select(connection, f"{_SELECT_DUE} AND id IN", ids, *_due_bounds(now))
             return bool(new), [self._claim(connection, row) for row in rows]
 
-    def claim_due(self, full_hosts: Callable[[], list[str] | None], take: Callable[[OutboxClaim], None]) -> None:
+    def claim_due(self, full_hosts: Callable[[], list[str] | None], on_claim: Callable[[OutboxClaim], None]) -> None:
         """Claim due deliveries, the longest due first.
 
         Args:
             full_hosts: Returns the hosts without free slots; None if no slot is free at all.
-            take: Called with each claim. If it raises, all claims are rolled back.
+            on_claim: Called with each claim. If it raises, all claims are rolled back.
         """
         due = _due_bounds(time.time())
         # Reads first: SQLite has one writer at a time, and a write in each poll would block other processes.
@@ -125,7 +125,7 @@ class OutboxStore:
                 row = connection.execute(query, (*due, *full)).fetchone()
                 if row is None:
                     break
-                take(self._claim(connection, row))
+                on_claim(self._claim(connection, row))
 
     def pending_send(self, claim: OutboxClaim) -> PendingSend | None:
         """Return the data needed to send a claimed delivery; None if the claim is lost."""
@@ -153,7 +153,7 @@ class OutboxStore:
         """
         with self._database.transaction() as connection:
             values = {"status": DELIVERED, "receipt": json.dumps(receipt.to_dict()), "error": None, "target": None}
-            if not self._settle(connection, claim, {**values, "next_attempt_at": None, "finished_at": time.time()}):
+            if not self._finish(connection, claim, {**values, "next_attempt_at": None, "finished_at": time.time()}):
                 return False, None
             row = connection.execute(
                 "SELECT id, file FROM results WHERE id = (SELECT result FROM deliveries WHERE id = ?) AND NOT EXISTS "
@@ -184,12 +184,12 @@ class OutboxStore:
             "finished_at": time.time() if dead else None,
         }
         with self._database.transaction() as connection:
-            return self._settle(connection, claim, values)
+            return self._finish(connection, claim, values)
 
     def release(self, claim: OutboxClaim) -> None:
         """Release a claim without an outcome, so that the delivery is due again."""
         with self._database.transaction() as connection:
-            self._settle(connection, claim, {"status": PENDING})
+            self._finish(connection, claim, {"status": PENDING})
 
     def renew(self, claims: Collection[OutboxClaim]) -> None:
         """Renew the leases of claims: one heartbeat."""
@@ -298,7 +298,7 @@ class OutboxStore:
         number, attempt = connection.execute(query, (row["id"],)).fetchone()
         return OutboxClaim(delivery_id=row["id"], host=row["host"], number=number, attempt=attempt)
 
-    def _settle(self, connection: sqlite3.Connection, claim: OutboxClaim, values: dict[str, Any]) -> bool:
+    def _finish(self, connection: sqlite3.Connection, claim: OutboxClaim, values: dict[str, Any]) -> bool:
         values = {**values, "owner": None, "lease_expires_at": None}
         query = f"UPDATE deliveries SET {', '.join(f'{name} = ?' for name in values)}"  # noqa: S608
         fence = (claim.delivery_id, self._owner, claim.number)

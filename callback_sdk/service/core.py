@@ -156,7 +156,7 @@ class TaskService:
         else:
             stored_ids.append(job_id)
             first_copies[item.features] = job_id
-            self.blobs.keep(item.features, features_name(job_id))
+            self.blobs.put(item.features, features_name(job_id))
         return item.submission
 
     def _remove_features(self, *job_ids: str) -> None:

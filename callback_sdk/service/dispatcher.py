@@ -65,7 +65,7 @@ class Watch:
         """Restart the measurement with the next check, as the database is unavailable."""
         self._since = None
 
-    def look(self, moment: float, clock: float) -> float:
+    def update(self, moment: float, clock: float) -> float:
         """Return for how many seconds missing heartbeats have counted.
 
         Args:
@@ -136,7 +136,7 @@ class Dispatcher:
             time.sleep(_PAUSE)
             self._awake.clear()
             try:
-                sleep = self._look()
+                sleep = self._run_round()
             except Exception as error:  # noqa: BLE001 - the loop must survive any error
                 self._retry_later(error)
                 self._thread.complete_round()
@@ -153,7 +153,7 @@ class Dispatcher:
             self._watched_at = None
         self._stopping.wait(retry_pause(self._outage.failed(error), first=_FIRST_PAUSE, max_pause=_MAX_PAUSE))
 
-    def _look(self) -> float:
+    def _run_round(self) -> float:
         self._reclaim_expired_leases()
         more = self._send_tasks()
         more = self._send_deliveries() or more
@@ -192,7 +192,7 @@ class Dispatcher:
         moment = time.monotonic()
         if self._watched_at is not None and moment - self._watched_at < _LEASE_CHECK_INTERVAL:
             return
-        silence = self._watch.look(moment, self._store.clock())
+        silence = self._watch.update(moment, self._store.clock())
         if self._watch.clock_was_set:
             _log.warning("The database's clock was set; repairing times that lie in its future.")
             repairs.repair_times(self._store.database, lease=self._lease)

@@ -68,17 +68,17 @@ class Housekeeper:
         """
         self._thread.check()
 
-    def tidy(self, moment: float) -> None:
+    def run_round(self, moment: float) -> None:
         """Run every step once. A step that fails doesn't prevent the others, and is repeated in the next round.
 
         Args:
             moment: The current time of a monotonic clock, in seconds.
         """
         steps = (
-            self._forget_keys,
-            self._store.sessions.forget,
+            self._delete_keys,
+            self._store.sessions.delete_expired,
             self._clean,
-            self._forget_tasks,
+            self._delete_tasks,
             self._repair_times,
         )
         for step in (*steps, lambda: self._end_unknown(moment)):
@@ -95,11 +95,11 @@ class Housekeeper:
 
     def _loop(self) -> None:
         while not self._stopping.is_set():
-            self.tidy(time.monotonic())
+            self.run_round(time.monotonic())
             self._stopping.wait(_INTERVAL)
 
-    def _forget_keys(self) -> None:
-        idempotency.forget(self._store.database, older_than=KEY_AGE.total_seconds())
+    def _delete_keys(self) -> None:
+        idempotency.delete(self._store.database, older_than=KEY_AGE.total_seconds())
 
     def _repair_times(self) -> None:
         delay = self._max_delay.total_seconds()
@@ -124,14 +124,14 @@ class Housekeeper:
                     _log.warning("Task %s has failed: %s", job_id, error, extra={"job_id": job_id})
                 self._awake()
 
-    def _forget_tasks(self) -> None:
+    def _delete_tasks(self) -> None:
         while self._keep is not None and not self._stopping.is_set():
             old = self._store.tasks.purgeable(older_than=self._keep.total_seconds(), limit=_BATCH_SIZE)
             for ended in old:
                 # Blobs before their tasks: if this process is killed in between, the next round finds the tasks again.
                 for attempt in range(1, ended.attempt + 1) if ended.has_blobs else ():
                     self._blobs.remove(results_name(ended.job_id, attempt))
-            self._store.tasks.forget([ended.job_id for ended in old])
+            self._store.tasks.delete([ended.job_id for ended in old])
             if old:
                 _log.info("Purged %d tasks that ended more than %s ago.", len(old), self._keep)
             if len(old) < _BATCH_SIZE:

@@ -121,14 +121,14 @@ def serve(registry: str, config: ServiceConfig, *, ready: Callable[[str], None] 
         def stop() -> None:
             server.should_exit = True
 
-        stack.enter_context(_signals_kept(stop, options.force_stop.set))
+        stack.enter_context(_handle_signals(stop, options.force_stop.set))
         # Entered after the signal handlers, so closed before them: during the shutdown timeout a second signal must
         # still reach the handler.
         stack.callback(task_service.close)
-        with _explained(config.host, config.port):
+        with _translated_errors(config.host, config.port):
             listener.listen()
         task_service.start()
-        address = stack.enter_context(_announced(listener, config.host, folder, ready))
+        address = stack.enter_context(_write_address(listener, config.host, folder, ready))
         _log.info("Ready at %s; the token is in %s.", address, folder / "token")
         server.run(sockets=[listener])
 
@@ -181,7 +181,7 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
     # Imported here because the module needs uvicorn.
     from callback_sdk.service.api.connections import Listener
 
-    with _explained(host, port):
+    with _translated_errors(host, port):
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = Listener.of(_bind(family, address))
     with listener:
@@ -207,7 +207,7 @@ def _bind(family: socket.AddressFamily, address: tuple[Any, ...]) -> socket.sock
 
 
 @contextlib.contextmanager
-def _explained(host: str, port: int) -> Iterator[None]:
+def _translated_errors(host: str, port: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -219,7 +219,9 @@ def _explained(host: str, port: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _announced(listener: socket.socket, host: str, folder: Path, ready: Callable[[str], None] | None) -> Iterator[str]:
+def _write_address(
+    listener: socket.socket, host: str, folder: Path, ready: Callable[[str], None] | None
+) -> Iterator[str]:
     # The socket already listens, so the kernel queues connections until the server accepts them.
     name = f"[{host}]" if ":" in host else host
     address = f"http://{name}:{listener.getsockname()[1]}"
@@ -242,7 +244,7 @@ def _instance(folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def _signals_kept(stop: Callable[[], None], force_stop: Callable[[], None]) -> Iterator[None]:
+def _handle_signals(stop: Callable[[], None], force_stop: Callable[[], None]) -> Iterator[None]:
     """Handle SIGINT and SIGTERM: the first signal stops the service, the second one ends the shutdown timeout.
 
     While uvicorn runs, its own handlers are installed; it raises the signals again after its shutdown.

@@ -131,7 +131,9 @@ def work(
         app.conf.task_queues = [make_queue(name, broker) for name in queues]
         check_broker(app, app.conf.task_queues)
         app.steps["consumer"].add(_ready_step(reporter))
-        stopped = stack.enter_context(_watched(runtime, worker_runtime, queues, messages, reporter, stall_timeout))
+        stopped = stack.enter_context(
+            _watch_consumer(runtime, worker_runtime, queues, messages, reporter, stall_timeout)
+        )
         with _stop_after_timeout(app, shutdown_timeout, partial(_stop_work, worker_runtime)):
             worker = app.Worker(
                 pool=pool,
@@ -204,7 +206,7 @@ def _ready_step(reporter: Reporter) -> Any:
 
 
 @contextlib.contextmanager
-def _watched(
+def _watch_consumer(
     runtime: Runtime,
     worker_runtime: WorkerRuntime,
     queues: Sequence[str],

@@ -218,7 +218,7 @@ class AIStore(RecordingServer):
             headers["host"] = host
         else:
             headers = self._signed(request, f"{path}?{query}" if query else path)
-        return self._ask(request, f"{path}?{query}" if query else path, headers)
+        return self._forward(request, f"{path}?{query}" if query else path, headers)
 
     def _signed(self, request: ReceivedRequest, target: str) -> dict[str, str]:
         kept = {name: value for name, value in request.headers.items() if name not in _NOT_UPSTREAM}
@@ -230,7 +230,7 @@ class AIStore(RecordingServer):
         S3SigV4Auth(credentials, "s3", self._behind.region).add_auth(aws_request)
         return {**dict(aws_request.headers.items()), "host": urlsplit(self._behind.endpoint_url).netloc}
 
-    def _ask(self, request: ReceivedRequest, target: str, headers: Mapping[str, str]) -> FaultResponse:
+    def _forward(self, request: ReceivedRequest, target: str, headers: Mapping[str, str]) -> FaultResponse:
         behind = urlsplit(self._behind.endpoint_url)
         connection = http.client.HTTPConnection(behind.hostname or "", behind.port, timeout=_UPSTREAM_SECONDS)
         with contextlib.closing(connection):

@@ -199,7 +199,7 @@ class RecordingServer:
         """Return an error in the format of this kind of server."""
         raise NotImplementedError
 
-    def _draw(self, listener: _ListeningServer) -> Step:
+    def _next_step(self, listener: _ListeningServer) -> Step:
         with self._arrived:
             step = self._steps.popleft() if self._steps else self._schedule.next()
         # A redirected request at the second port succeeds.
@@ -287,7 +287,7 @@ class _RequestHandler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         server = self.server.owner
-        step = server._draw(self.server)
+        step = server._next_step(self.server)
         head = self._received(step)
         refused = server._refuse(head)
         if refused is None and step == Step():

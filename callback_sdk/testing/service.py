@@ -141,11 +141,11 @@ class LocalService:
 
     def _launch(self) -> None:
         self._folder = Path(tempfile.gettempdir()) / f"callback-sdk-service-{secrets.token_hex(6)}"
-        self._process = self._keep("serve", self._folder)
+        self._process = self._launch_process("serve", self._folder)
         if self._has_worker:
-            self._worker = self._keep("worker", self._folder.with_name(f"{self._folder.name}-worker"))
+            self._worker = self._launch_process("worker", self._folder.with_name(f"{self._folder.name}-worker"))
 
-    def _keep(self, command: str, folder: Path) -> supervisor.SupervisedProcess:
+    def _launch_process(self, command: str, folder: Path) -> supervisor.SupervisedProcess:
         data = {settings.DATA_DIR.variable: str(self._folder / "data")}
         return supervisor.SupervisedProcess(
             [sys.executable, "-m", "callback_sdk.cli", command, self._registry],

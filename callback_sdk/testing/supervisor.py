@@ -168,7 +168,7 @@ class SupervisedServer(abc.ABC):
             self._ports = free_ports(self._PORTS)
             self._folder = Path(tempfile.gettempdir()) / f"callback-sdk-{self._NAME.lower()}-{secrets.token_hex(6)}"
             self._process = process = self._launch()
-            ready, ended = self._settle(process)
+            ready, ended = self._wait_until_responding(process)
             if ready:
                 return
             if not ended:
@@ -190,7 +190,7 @@ class SupervisedServer(abc.ABC):
         """Kill the server if it runs, start it again with the same data and ports, and wait until it responds."""
         process = self._running()
         process.restart()
-        ready, _ = self._settle(process)
+        ready, _ = self._wait_until_responding(process)
         if not ready:
             raise _error(f"{self._NAME} did not start again. The end of its log:\n{process.tail}", self._HINT)
 
@@ -212,7 +212,7 @@ class SupervisedServer(abc.ABC):
             raise _error(f"{self._NAME} is not running.", "Use it in a with block, or call start().")
         return self._process
 
-    def _settle(self, process: SupervisedProcess) -> tuple[bool, bool]:
+    def _wait_until_responding(self, process: SupervisedProcess) -> tuple[bool, bool]:
         """Wait until the server responds, or close it; return whether it responds, and whether it ended by itself."""
         end = time.monotonic() + self._timeout.total_seconds()
         try:

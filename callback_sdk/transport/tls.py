@@ -148,13 +148,13 @@ class _ClientCertificate:
         for path in (self.certificate, self.key):
             _check_readable(path)
         try:
-            context.load_cert_chain(self.certificate, self.key, password=self._ask)
+            context.load_cert_chain(self.certificate, self.key, password=self._reject_prompt)
         except ssl.SSLError as error:
             self._explain(error)
         except ValueError as error:
             raise ConfigurationError(f"The password of {self.key} can't be used: {error}.") from None
 
-    def _ask(self) -> str:
+    def _reject_prompt(self) -> str:
         # Without a function OpenSSL prompts at the terminal, and a worker would wait there forever.
         if self.password is None:
             raise ConfigurationError(

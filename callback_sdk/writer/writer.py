@@ -191,14 +191,14 @@ class ResultsWriter:
                     results_url=job.results_url,
                     traceparent=job.traceparent,
                 )
-                return self._try(delivery, job.nulls_written, deadline)
+                return self._attempt_until_deadline(delivery, job.nulls_written, deadline)
         except CallbackSDKError as error:
             logger.error("delivery failed: %s", error)
             return error
         except Exception as error:  # noqa: BLE001 - a failure at one target must not lose the others' receipts
             return unexpected_error(target, error)
 
-    def _try(self, delivery: PreparedDelivery, nulls_written: int, deadline: float) -> Receipt:
+    def _attempt_until_deadline(self, delivery: PreparedDelivery, nulls_written: int, deadline: float) -> Receipt:
         started, attempts = _now(), 0
         while True:
             attempts += 1

@@ -50,7 +50,7 @@ def stream(value: Any) -> Any:
 
 
 def _read(read: Callable[[], Any]) -> Any:
-    with _explained():
+    with _translated_errors():
         data = read()
     return _table(data) if hasattr(data, "column_names") else column(data)
 
@@ -85,7 +85,7 @@ def _times(value: Any) -> list[Any]:
 
     if not pa.types.is_time64(value.type):
         raise TypeError("Times of day with nanoseconds can't lie in lists or structs: cast them to microseconds.")
-    with _explained():
+    with _translated_errors():
         return _listed(value.cast(pa.time64("us")))
 
 
@@ -96,7 +96,7 @@ def _numbers(value: Any) -> Any:
 
 
 def _listed(value: Any) -> list[Any]:
-    with _explained():
+    with _translated_errors():
         values: list[Any] = value.to_pylist()
         return values
 
@@ -108,7 +108,7 @@ def _scalar(value: Any) -> Any:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _translated_errors() -> Iterator[None]:
     # Such as for a struct with a repeated field name, nanoseconds without pandas, years after 9999, or an unknown zone.
     try:
         yield

@@ -60,7 +60,7 @@ def _is_array_type(kind: type) -> bool:
 def _converter(kind: type) -> Callable[[Any], Any]:
     converter = KNOWN.get(kind)
     if converter is None:
-        converter = _found(kind)
+        converter = _find_converter(kind)
         if converter is not _stream and not _is_array_type(kind):
             if len(KNOWN) >= _MAX_KNOWN:
                 # Allows classes created at run time to be collected.
@@ -69,7 +69,7 @@ def _converter(kind: type) -> Callable[[Any], Any]:
     return converter
 
 
-def _found(kind: type) -> Callable[[Any], Any]:
+def _find_converter(kind: type) -> Callable[[Any], Any]:
     """Find the converter of a type by its first base class from a supported library, to include subclasses."""
     for base in kind.__mro__:
         library = base.__module__.partition(".")[0]

@@ -75,7 +75,7 @@ class Survey:
         walk = Walk(value, convert, plain)
         for kind, values in walk:
             left = self.nulls, self.utc_offsets
-            self._look_at(kind, values)
+            self._survey_values(kind, values)
             if self._is_over():
                 return
             if left != (self.nulls, self.utc_offsets):
@@ -84,9 +84,9 @@ class Survey:
     def _is_over(self) -> bool:
         return self.nulls <= 0 and self.utc_offsets <= 0
 
-    def _look_at(self, kind: type, values: Sequence[Any]) -> None:
+    def _survey_values(self, kind: type, values: Sequence[Any]) -> None:
         if kind is dt.datetime:
-            self._look_at_moments(values)
+            self._survey_moments(values)
         elif kind is _NONE:
             self.nulls -= len(values)
         else:
@@ -94,7 +94,7 @@ class Survey:
             self.nonfinite += found
             self.nulls -= found
 
-    def _look_at_moments(self, values: Sequence[dt.datetime]) -> None:
+    def _survey_moments(self, values: Sequence[dt.datetime]) -> None:
         others = [value.utcoffset() for value in values if value.tzinfo is not dt.timezone.utc]
         if any((offset or _NO_TIME) % _MINUTE for offset in others):
             self.has_seconds, self.utc_offsets = True, 0

@@ -56,7 +56,7 @@ def verify_password(hashed: str | None, password: Secret[str]) -> bool:
         return False
     with _few:
         # Computed for existing users too, as otherwise only the first login of an unknown user would take longer.
-        somebody = _somebody()
+        somebody = _dummy_hash()
         try:
             return _hasher.verify(somebody if hashed is None else hashed, _bytes(password)) and hashed is not None
         except (VerificationError, ValueError):
@@ -69,7 +69,7 @@ def needs_rehash(hashed: str) -> bool:
 
 
 @functools.cache
-def _somebody() -> str:
+def _dummy_hash() -> str:
     return _hasher.hash(secrets.token_bytes(32))
 
 

@@ -89,7 +89,7 @@ class Authenticator:
             TokenError: The refresh token is invalid, expired or revoked.
         """
         claims = self._tokens.read(refresh, REFRESH)
-        user, session = self._of_claims(claims), claims.session
+        user, session = self._user_of_claims(claims), claims.session
         if session is None:
             # Issued by a version without sessions.
             raise _revoked()
@@ -115,7 +115,7 @@ class Authenticator:
             TokenError: The token is invalid, expired or revoked.
         """
         if is_jwt(token):
-            return self._of_claims(self._tokens.read(token, ACCESS))
+            return self._user_of_claims(self._tokens.read(token, ACCESS))
         user = self._users.of_token(digest(token))
         if user is None or user.disabled:
             raise TokenError(
@@ -125,7 +125,7 @@ class Authenticator:
             )
         return user
 
-    def _of_claims(self, claims: TokenClaims) -> User:
+    def _user_of_claims(self, claims: TokenClaims) -> User:
         user = self._users.get(claims.user_id) if claims.session is None else self._sessions.user(claims.session)
         if (
             user is None

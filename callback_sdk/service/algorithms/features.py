@@ -12,7 +12,7 @@ from callback_sdk.errors import FeaturesError, MissingExtraError
 from callback_sdk.features import json as jsontables
 from callback_sdk.features import parquet as parquettables
 from callback_sdk.features.arrow import library, normalized, table_of
-from callback_sdk.features.column_errors import explained
+from callback_sdk.features.column_errors import translated_errors
 from callback_sdk.features.columns import completed
 from callback_sdk.features.json import MAX_JSON
 from callback_sdk.features.parquet import MAX_UNPACKED
@@ -140,7 +140,7 @@ def check(
 
 
 def _listed(name: str, column: Any) -> list[Any]:
-    with explained(name):
+    with translated_errors(name):
         values: list[Any] = column.to_pylist()
         return values
 

@@ -58,7 +58,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(OSError, _disk_error)
     for kind in STATUSES:
-        app.add_exception_handler(kind, _own_error)
+        app.add_exception_handler(kind, _package_error)
 
 
 def problem(status: int, headers: Any = None, **members: Any) -> Response:
@@ -83,7 +83,7 @@ async def _validation_error(_: Request, error: Exception) -> Response:
     return problem(422, errors=[f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()])
 
 
-async def _own_error(_: Request, error: Exception) -> Response:
+async def _package_error(_: Request, error: Exception) -> Response:
     status = next(status for kind, status in STATUSES.items() if isinstance(error, kind))
     # Other failures of the database may occur after the commit.
     certain = {"accepted": False} if isinstance(error, StoreFullError) else {}

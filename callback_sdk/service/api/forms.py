@@ -95,7 +95,7 @@ async def read_form(request: Request, *, max_files: int) -> AsyncIterator[Submit
                 422, "The form ends before its last boundary, so a part of the request was lost. Send it again."
             )
         _check_names(parsed)
-        async with _turn(parsed):
+        async with _limit_long_forms(parsed):
             yield _form(parsed)
     finally:
         await parsed.reveal().close()
@@ -124,7 +124,7 @@ def _check_names(parsed: Secret[FormData]) -> None:
         seen.add(name)
 
 
-def _turn(parsed: Secret[FormData]) -> AbstractAsyncContextManager[Any]:
+def _limit_long_forms(parsed: Secret[FormData]) -> AbstractAsyncContextManager[Any]:
     size = 0
     for name, value in parsed.reveal().multi_items():
         if isinstance(value, str):

@@ -25,7 +25,7 @@ async def alive() -> dict[str, Any]:
 async def ready(request: Request) -> Response | dict[str, Any]:
     readiness: Readiness = request.app.state.readiness
     try:
-        await readiness.ask()
+        await readiness.wait()
     except CallbackSDKError as error:
         return problem(503, {"Retry-After": "5"}, error=str(error))
     return {"status": True}

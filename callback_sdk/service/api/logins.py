@@ -67,7 +67,7 @@ class LoginQueue:
         origin = network_of(address)
         # Before waiting, so that a rate-limited client takes no slot; and after, as others may have failed meanwhile.
         self._refuse(name, origin, password)
-        async with self._turn(origin):
+        async with self._slot(origin):
             self._refuse(name, origin, password)
             try:
                 found = await run_in_threadpool(check)
@@ -87,7 +87,7 @@ class LoginQueue:
             raise _too_many(f"Too many failed logins. Try again in {math.ceil(wait)} s", math.ceil(wait))
 
     @asynccontextmanager
-    async def _turn(self, origin: str) -> AsyncIterator[None]:
+    async def _slot(self, origin: str) -> AsyncIterator[None]:
         line = self._lines.setdefault(origin, _Line())
         if line.length >= _MAX_WAITING:
             raise _too_many("Too many concurrent logins from your address. Try again in a few seconds", 2)

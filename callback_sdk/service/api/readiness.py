@@ -26,7 +26,7 @@ class Readiness:
         self._timeout = timeout
         self._running: asyncio.Future[None] | None = None
 
-    async def ask(self) -> None:
+    async def wait(self) -> None:
         """Wait for the running check, or start one.
 
         Raises:
@@ -34,7 +34,7 @@ class Readiness:
         """
         if self._running is None or self._running.done():
             self._running = asyncio.ensure_future(run_in_threadpool(self._check))
-            self._running.add_done_callback(_seen)
+            self._running.add_done_callback(_retrieve_exception)
         # Shielded: the first client may disconnect, which must not cancel the check for the others.
         try:
             await asyncio.wait_for(asyncio.shield(self._running), self._timeout)
@@ -45,7 +45,7 @@ class Readiness:
             ) from None
 
 
-def _seen(running: asyncio.Future[None]) -> None:
+def _retrieve_exception(running: asyncio.Future[None]) -> None:
     # Even if all clients have disconnected.
     if not running.cancelled():
         running.exception()

@@ -14,7 +14,7 @@ INLINE = 64 * 1024
 class BlobStorage(Protocol):
     """Named blobs that every machine of the service can read. A blob exists completely or not at all."""
 
-    def keep(self, source: Path, name: str) -> None:
+    def put(self, source: Path, name: str) -> None:
         """Store a file durably, and remove the source.
 
         Raises:

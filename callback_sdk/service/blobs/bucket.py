@@ -53,16 +53,16 @@ class BucketStorage:
     def __repr__(self) -> str:
         return f"BucketStorage('s3://{self._bucket}/{self._prefix}')"
 
-    def keep(self, source: Path, name: str) -> None:
-        """Upload a file and remove the source; see `BlobStorage.keep`."""
-        with self._explained(name):
+    def put(self, source: Path, name: str) -> None:
+        """Upload a file and remove the source; see `BlobStorage.put`."""
+        with self._translated_errors(name):
             self._client.upload_file(str(source), self._bucket, self._prefix + name)
         remove(source)
 
     def copy(self, name: str, copy: str) -> None:
         """Copy an object within the bucket; see `BlobStorage.copy`."""
         source = {"Bucket": self._bucket, "Key": self._prefix + name}
-        with self._explained(name):
+        with self._translated_errors(name):
             self._client.copy(source, self._bucket, self._prefix + copy)
 
     @contextmanager
@@ -70,7 +70,7 @@ class BucketStorage:
         """Download the object to a temporary file; see `BlobStorage.fetch`."""
         path = scratch / f"{name.replace('/', '.')}.{threading.get_ident()}"
         try:
-            with self._explained(name):
+            with self._translated_errors(name):
                 self._client.download_file(self._bucket, self._prefix + name, str(path))
             yield path
         finally:
@@ -80,7 +80,7 @@ class BucketStorage:
         """Yield a range of the bytes; see `BlobStorage.chunks`."""
         if start >= stop:
             return
-        with self._explained(name):
+        with self._translated_errors(name):
             answer = self._client.get_object(
                 Bucket=self._bucket, Key=self._prefix + name, Range=f"bytes={start}-{stop - 1}"
             )
@@ -93,7 +93,7 @@ class BucketStorage:
 
     def remove(self, name: str) -> None:
         """Delete an object; see `BlobStorage.remove`."""
-        with self._explained(name):
+        with self._translated_errors(name):
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + name)
 
     def clean(self, unfinished: Collection[str]) -> None:
@@ -102,7 +102,7 @@ class BucketStorage:
         # than the list of unfinished tasks.
         oldest = time.time() - _MIN_ORPHAN_AGE
         place = f"{self._prefix}features/"
-        with self._explained("features"):
+        with self._translated_errors("features"):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=place)
             for page in pages:
                 for found in page.get("Contents", ()):
@@ -112,14 +112,14 @@ class BucketStorage:
 
     def check(self) -> None:
         """Request the bucket's metadata; see `BlobStorage.check`."""
-        with self._explained("The bucket", always=True):
-            self._made("check").head_bucket(Bucket=self._bucket)
+        with self._translated_errors("The bucket", always=True):
+            self._client_for("check").head_bucket(Bucket=self._bucket)
 
     @property
     def _client(self) -> Any:
-        return self._made("data")
+        return self._client_for("data")
 
-    def _made(self, purpose: str) -> Any:
+    def _client_for(self, purpose: str) -> Any:
         # Created on first use, because that takes up to a second. Threads may share a client (boto3, "Clients").
         with self._making:
             if purpose not in self._clients:
@@ -127,7 +127,7 @@ class BucketStorage:
             return self._clients[purpose]
 
     @contextmanager
-    def _explained(self, name: str, *, always: bool = False) -> Iterator[None]:
+    def _translated_errors(self, name: str, *, always: bool = False) -> Iterator[None]:
         """Convert errors of boto3, and open the circuit breaker when the store doesn't respond.
 
         Without the breaker, each call to an unresponsive store would occupy a slot for its whole timeout.

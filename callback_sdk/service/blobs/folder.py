@@ -32,9 +32,9 @@ class DirectoryStorage:
     def __repr__(self) -> str:
         return f"Folder({str(self._folder)!r})"
 
-    def keep(self, source: Path, name: str) -> None:
-        """Move a file into the directory; see `BlobStorage.keep`."""
-        with _explained(name):
+    def put(self, source: Path, name: str) -> None:
+        """Move a file into the directory; see `BlobStorage.put`."""
+        with _translated_errors(name):
             target = self._folder / name
             # Any step may fail, and the caller then repeats the whole call. So each step may be done already.
             if target.exists() and not source.exists():
@@ -49,7 +49,7 @@ class DirectoryStorage:
 
     def copy(self, name: str, copy: str) -> None:
         """Create a hard link, or a copy if the file system has no hard links; see `BlobStorage.copy`."""
-        with _explained(name):
+        with _translated_errors(name):
             target = self._folder / copy
             try:
                 target.hardlink_to(self._folder / name)
@@ -67,7 +67,7 @@ class DirectoryStorage:
 
     def chunks(self, name: str, start: int, stop: int) -> Iterator[bytes]:
         """Yield a range of the bytes; see `BlobStorage.chunks`."""
-        with _explained(name), (self._folder / name).open("rb") as file:
+        with _translated_errors(name), (self._folder / name).open("rb") as file:
             file.seek(start)
             while start < stop:
                 chunk = file.read(min(CHUNK_SIZE, stop - start))
@@ -78,7 +78,7 @@ class DirectoryStorage:
 
     def remove(self, name: str) -> None:
         """Remove a file; see `BlobStorage.remove`."""
-        with _explained(name):
+        with _translated_errors(name):
             remove(self._folder / name)
 
     def clean(self, unfinished: Collection[str]) -> None:
@@ -99,7 +99,7 @@ class DirectoryStorage:
 
 
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
+def _translated_errors(name: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:

@@ -138,7 +138,7 @@ class _Window:
     depth: int = 0
     sent: int = 0
 
-    def look(self, depth: int) -> int:
+    def update(self, depth: int) -> int:
         taken = self.depth + self.sent - depth
         self.limit = min(_MAX_TASKS, max(_MIN_TASKS, 2 * taken))
         self.depth, self.sent = depth, 0
@@ -165,7 +165,7 @@ def check_broker(app: Any, queues: Sequence[Any] = ()) -> None:
         BrokerRefusedError: The broker refuses the login, lacks the virtual host, or has queues with other arguments.
         EngineError: The broker can't be reached, or rejects writes.
     """
-    with _explained(_errors_of(app)), app.connection_for_read(heartbeat=0) as connection:
+    with _translated_errors(_errors_of(app)), app.connection_for_read(heartbeat=0) as connection:
         connection.ensure_connection(max_retries=1, interval_start=0, timeout=_TIMEOUT)
         for queue in queues:
             _declare(queue, connection.default_channel)
@@ -181,7 +181,7 @@ def _declare(queue: Any, channel: Any) -> int:
 
 
 @contextmanager
-def _explained(connection_errors: tuple[type[Exception], ...]) -> Iterator[None]:
+def _translated_errors(connection_errors: tuple[type[Exception], ...]) -> Iterator[None]:
     """Raise errors of an unavailable broker as `EngineError`, without their frames, which may contain the URL."""
     failure: EngineError
     try:
@@ -262,7 +262,7 @@ class CeleryEngine:
         found = []
         with self._errors():
             for name, window in self._windows.items():
-                found.append(Capacity(algorithms=(name,), limit=window.look(self._depth(self._queues[name]))))
+                found.append(Capacity(algorithms=(name,), limit=window.update(self._depth(self._queues[name]))))
         return found
 
     def send(self, capacity: Capacity, job_ids: Sequence[str]) -> None:
@@ -323,7 +323,7 @@ class CeleryEngine:
     def _errors(self) -> Iterator[None]:
         """Close the connection after any error, so that the next call opens a new one."""
         try:
-            with _explained(self._connection_errors):
+            with _translated_errors(self._connection_errors):
                 yield
         except BaseException:
             self._drop_connection()

@@ -64,7 +64,7 @@ class MessageCounter:
         with self._lock:
             return self._busy == 0
 
-    def look(self) -> tuple[bool, set[str]]:
+    def check(self) -> tuple[bool, set[str]]:
         """Return whether a slot is free, and the queues of the messages since the last check."""
         with self._lock:
             received, self._received = self._received, set()
@@ -86,7 +86,7 @@ class StallDetector:
         self._looked_at: float | None = None
         self._waited: dict[str, float] = {}
 
-    def look(self, moment: float, *, free: bool, received: Collection[str], dispatched: Collection[str]) -> list[str]:
+    def check(self, moment: float, *, free: bool, received: Collection[str], dispatched: Collection[str]) -> list[str]:
         """Return the queues that have stalled.
 
         Args:
@@ -156,7 +156,7 @@ class StallWatch:
 
     def _loop(self) -> None:
         while not self._stopping.wait(self._interval):
-            free, received = self._messages.look()
+            free, received = self._messages.check()
             try:
                 # A busy process consumes nothing anyway, and its heartbeat checks the database.
                 dispatched = self._dispatched(self._since) if free else []
@@ -164,7 +164,7 @@ class StallWatch:
                 self._on_check(str(error))
             else:
                 self._on_check(None)
-                stalled = self._detector.look(time.monotonic(), free=free, received=received, dispatched=dispatched)
+                stalled = self._detector.check(time.monotonic(), free=free, received=received, dispatched=dispatched)
                 if stalled:
                     self._on_stall(stalled)
                     self._stopping.wait()

@@ -68,7 +68,7 @@ def _pages(state: AppState, readiness: Readiness) -> Starlette:
         exception_handlers={
             HTTPException: _problem,
             LoginRequiredError: log_in_first,
-            **dict.fromkeys(STATUSES, _own_problem),
+            **dict.fromkeys(STATUSES, _package_error),
             Exception: _fault,
         },
     )
@@ -106,7 +106,7 @@ async def _problem(request: Request, error: Exception) -> Response:
     return render(request, "problem.html", status=error.status_code, text=error.detail)
 
 
-async def _own_problem(request: Request, error: Exception) -> Response:
+async def _package_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, CallbackSDKError):
         raise error
     status = next(status for kind, status in STATUSES.items() if isinstance(error, kind))

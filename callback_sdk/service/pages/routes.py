@@ -252,14 +252,14 @@ async def health(request: Request) -> Response:
     await run_in_threadpool(session, request)
     problem = None
     try:
-        await request.app.state.readiness.ask()
+        await request.app.state.readiness.wait()
     except CallbackSDKError as error:
         problem = str(error)
-    figures = {} if problem else await run_in_threadpool(_figures, _app_state(request))
+    figures = {} if problem else await run_in_threadpool(_statistics, _app_state(request))
     return render(request, "health.html", problem=problem, figures=figures)
 
 
-def _figures(state: AppState) -> dict[str, Any]:
+def _statistics(state: AppState) -> dict[str, Any]:
     store = state.task_service.store
     ended = store.stats.ended(bucket_seconds=_MINUTE, count=_MINUTES)
     ages = [one.age for one in ended]

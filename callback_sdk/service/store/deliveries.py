@@ -303,7 +303,7 @@ class DeliveryStore:
     def delivered(self, delivery_id: str, attempt: int, receipt: Receipt) -> None:
         """Store the receipt of a delivery, and mark it as delivered."""
         values = {"status": DELIVERED, "next_attempt_at": None, "last_error": None, "receipt": receipt.to_dict()}
-        self._settle(_UPDATE_FINISHED, {"_delivery": delivery_id, "_attempt": attempt}, values, None)
+        self._finish_attempt(_UPDATE_FINISHED, {"_delivery": delivery_id, "_attempt": attempt}, values, None)
 
     def failed(self, delivery_id: str, attempt: int, error: str, again_in: float | None) -> None:
         """Record a failed attempt.
@@ -322,7 +322,7 @@ class DeliveryStore:
             )
         else:
             settle = _UPDATE_FINISHED.values(next_attempt_at=now() + again_in)
-        self._settle(settle, {"_delivery": delivery_id, "_attempt": attempt}, {"last_error": error}, error)
+        self._finish_attempt(settle, {"_delivery": delivery_id, "_attempt": attempt}, {"last_error": error}, error)
 
     def unmark_dispatched(self, delivery_id: str) -> None:
         """Let the dispatcher redispatch a delivery at once for which this process had no free slot."""
@@ -391,14 +391,16 @@ class DeliveryStore:
             # Accepted by an earlier version. Its own delivery fails; those to other targets must not.
             return None
 
-    def _settle(self, settle: sa.Update, one: dict[str, Any], values: dict[str, Any], error: str | None) -> None:
+    def _finish_attempt(
+        self, settle: sa.Update, one: dict[str, Any], values: dict[str, Any], error: str | None
+    ) -> None:
         """Record the end of an attempt, unless a newer attempt has the claim."""
 
-        def keep(connection: sa.Connection) -> None:
+        def finish(connection: sa.Connection) -> None:
             connection.execute(settle, one | values)
             connection.execute(_UPDATE_ATTEMPT, one | {"_error": error})
 
-        self._database.write_with_retry(keep)
+        self._database.write_with_retry(finish)
 
 
 def make_due(

@@ -41,7 +41,7 @@ def insert(connection: sa.Connection, owner: str, key: IdempotencyKey, job_ids: 
     connection.execute(idempotency_keys.insert().values(**row, created_at=now()))
 
 
-def forget(database: Database, *, older_than: float) -> int:
+def delete(database: Database, *, older_than: float) -> int:
     """Delete keys older than `older_than` seconds, and return their number."""
     old = idempotency_keys.delete().where(idempotency_keys.c.created_at < now() - older_than)
     return database.write(lambda connection: connection.execute(old).rowcount)

@@ -67,7 +67,7 @@ class PostgresDatabase(Database):
             )
         except ModuleNotFoundError:
             raise MissingExtraError("psycopg", extra="postgres") from None
-        sa.event.listen(engine, "checkin", _rest)
+        sa.event.listen(engine, "checkin", _mark_idle)
         sa.event.listen(engine, "checkout", _ping_if_idle)
         # Readers run single statements. In autocommit mode each saves the round trips of BEGIN and ROLLBACK.
         super().__init__(engine, reading=engine.execution_options(isolation_level="AUTOCOMMIT"))
@@ -93,7 +93,7 @@ class PostgresDatabase(Database):
             return connection.execute(statement, values).all()
 
 
-def _rest(connection: Any, record: Any) -> None:
+def _mark_idle(connection: Any, record: Any) -> None:
     record.info["idle_since"] = time.monotonic()
 
 

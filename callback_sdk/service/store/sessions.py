@@ -117,7 +117,7 @@ class SessionStore:
         gone = sessions.delete().where(sessions.c.session_id == session_id)
         return self._database.write(lambda connection: bool(connection.execute(gone).rowcount))
 
-    def forget(self) -> None:
+    def delete_expired(self) -> None:
         """Delete expired sessions."""
         gone = sessions.delete().where(sessions.c.expires_at <= now())
         self._database.write(lambda connection: connection.execute(gone))

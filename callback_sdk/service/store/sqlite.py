@@ -89,7 +89,7 @@ class SQLiteDatabase(Database):
         # The waiting threads commit by turns. A writer thread would cost two wakeups per write.
         with unavailable():
             while not future.done():
-                self._take_turn(future.done)
+                self._commit_group(future.done)
             return future.result()
 
     def close(self) -> None:
@@ -97,11 +97,11 @@ class SQLiteDatabase(Database):
         with self._closing:
             self.closed = True
         while not self._waiting.empty():
-            self._take_turn(self._waiting.empty)
+            self._commit_group(self._waiting.empty)
         with self._turn:
             super().close()
 
-    def _take_turn(self, needless: Callable[[], bool]) -> None:
+    def _commit_group(self, needless: Callable[[], bool]) -> None:
         """Commit all waiting writes, unless another thread has done so while this one waited for its turn."""
         with self._turn:
             if needless():
@@ -115,7 +115,7 @@ class SQLiteDatabase(Database):
                 # Writes are left only after an exception in this thread, such as KeyboardInterrupt.
                 for write in group:
                     if not write.future.done():
-                        write.future.set_exception(_broken_off())
+                        write.future.set_exception(_interrupted())
 
     def _commit(self, writes: list[_Write]) -> None:
         begun = False
@@ -176,7 +176,7 @@ class _Write:
         return lambda: self.future.set_result(value)
 
 
-def _broken_off() -> StoreUnavailableError:
+def _interrupted() -> StoreUnavailableError:
     return StoreUnavailableError(
         "The write was interrupted.", hint="The write may have been committed. Check before you repeat it."
     )

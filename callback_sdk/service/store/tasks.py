@@ -252,14 +252,14 @@ class TaskStore:
         with self._database.read() as connection:
             return [PurgeableTask(**row) for row in connection.execute(query).mappings()]
 
-    def forget(self, job_ids: Sequence[str]) -> None:
+    def delete(self, job_ids: Sequence[str]) -> None:
         """Delete tasks with all their rows, but not their blobs."""
         gone = tasks.delete().where(tasks.c.job_id.in_(job_ids)).returning(tasks.c.owner, tasks.c.stored_bytes)
 
-        def forget(connection: sa.Connection) -> None:
+        def delete(connection: sa.Connection) -> None:
             usage.release(connection, rows.pairs(connection.execute(gone)))
 
-        self._database.write(forget)
+        self._database.write(delete)
 
     def bytes_of(self, owner: str) -> int:
         """Return the bytes that a user's tasks take."""
@@ -367,7 +367,7 @@ class TaskStore:
                 # claimed are unknown here. Nobody renews their leases, so the dispatcher reclaims them soon.
                 return DueDeliveries()
             if ended is not None and ending.trained_version is not None:
-                versions.keep(connection, job_id, *ending.trained_version)
+                versions.insert(connection, job_id, *ending.trained_version)
             return ended
 
         return self._database.write_with_retry(end)
@@ -377,12 +377,12 @@ class TaskStore:
         latest = sa.select(tasks.c.attempt).where(tasks.c.job_id == job_id)
         old = task_payloads.delete().where(task_payloads.c.job_id == job_id, task_payloads.c.name == OUTPUT)
 
-        def keep(connection: sa.Connection) -> None:
+        def store_output(connection: sa.Connection) -> None:
             if connection.execute(latest).scalar() == attempt:
                 connection.execute(old)
                 connection.execute(INSERT_PAYLOAD, {"job_id": job_id, "name": OUTPUT, "data": output})
 
-        self._database.write(keep)
+        self._database.write(store_output)
 
     def output(self, job_id: str) -> bytes:
         """Return the output of a task's last run."""

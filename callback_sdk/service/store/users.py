@@ -76,22 +76,22 @@ class UserStore:
         Raises:
             UserError: The user doesn't exist.
         """
-        user = self._one(_SELECT_BY_NAME, name)
+        user = self._fetch_one(_SELECT_BY_NAME, name)
         if user is None:
             raise UserError(f"The user {name!r} doesn't exist.", hint="List the users with callback-sdk users list.")
         return user
 
     def find(self, name: str) -> User | None:
         """Return a user by name; None if there is none."""
-        return self._one(_SELECT_BY_NAME, name)
+        return self._fetch_one(_SELECT_BY_NAME, name)
 
     def get(self, user_id: str) -> User | None:
         """Return a user by id; None if there is none."""
-        return self._one(_SELECT_BY_ID, user_id)
+        return self._fetch_one(_SELECT_BY_ID, user_id)
 
     def of_token(self, token_hash: str) -> User | None:
         """Return the user of an API token by the token's digest; None if no user has it."""
-        return self._one(_SELECT_BY_TOKEN, token_hash)
+        return self._fetch_one(_SELECT_BY_TOKEN, token_hash)
 
     def disable(self, name: str, *, disabled: bool = True) -> User:
         """Disable or enable a user. Existing sessions and access tokens are revoked.
@@ -155,9 +155,9 @@ class UserStore:
         self._database.write(lambda connection: _end_sessions(connection, user.user_id, values))
         return self.named(name)
 
-    def _one(self, query: sa.Select[Any], wanted: str) -> User | None:
+    def _fetch_one(self, query: sa.Select[Any], value: str) -> User | None:
         with self._database.read() as connection:
-            row = connection.execute(query, {"_wanted": wanted}).mappings().first()
+            row = connection.execute(query, {"_wanted": value}).mappings().first()
         return None if row is None else _user(row)
 
 

@@ -49,7 +49,7 @@ class VersionStore:
             return [TrainedVersion(**row) for row in connection.execute(query).mappings()]
 
 
-def keep(connection: sa.Connection, job_id: str, version: str, base: str) -> None:
+def insert(connection: sa.Connection, job_id: str, version: str, base: str) -> None:
     """Store a version in the transaction that ends its training."""
     task = connection.execute(
         sa.select(tasks.c.owner, tasks.c.algorithm, tasks.c.attempt).where(tasks.c.job_id == job_id)

@@ -107,12 +107,12 @@ class WorkerSupervisor:
             WorkerStartError: No process was ready within the startup timeout.
         """
         self._started_at = time.monotonic()
-        with _signals_noted(self._signals):
+        with _record_signals(self._signals):
             try:
                 while not self._signals:
                     for slot in self._slots:
-                        self._look(slot)
-                    self._give_up_late_start()
+                        self._check_slot(slot)
+                    self._check_startup_timeout()
                     self._round_at = time.monotonic()
                     time.sleep(_TICK)
                 _log.info("Stopped by %s.", signal.Signals(self._signals[0]).name)
@@ -130,7 +130,7 @@ class WorkerSupervisor:
         found = [f"A {slot.role} process isn't ready: {problem}" for slot in self._slots for problem in slot.problems]
         return list(dict.fromkeys(found))
 
-    def _look(self, slot: _Slot) -> None:
+    def _check_slot(self, slot: _Slot) -> None:
         moment = time.monotonic()
         if slot.process is None:
             if moment >= slot.restart_at:
@@ -143,7 +143,7 @@ class WorkerSupervisor:
             slot.problems = report.problems
             self._has_been_ready = self._has_been_ready or report.started
         if code is not None:
-            self._ended(slot, code)
+            self._handle_end(slot, code)
         elif (report is None or not report.started) and moment - slot.started_at > self._startup_timeout:
             slot.process.kill()
             slot.process.wait()
@@ -167,7 +167,7 @@ class WorkerSupervisor:
             os.close(writer)
         slot.reports, slot.started_at = Reports(reader), time.monotonic()
 
-    def _ended(self, slot: _Slot, code: int) -> None:
+    def _handle_end(self, slot: _Slot, code: int) -> None:
         report = slot.reports.latest if slot.reports else None
         if report is not None and report.permanent and report.failure is not None:
             raise WorkerSettingError(f"The worker can't run: {report.failure}")
@@ -189,7 +189,7 @@ class WorkerSupervisor:
             slot.reports.close()
         slot.process = slot.reports = None
 
-    def _give_up_late_start(self) -> None:
+    def _check_startup_timeout(self) -> None:
         if not self._has_been_ready and time.monotonic() - self._started_at > self._startup_timeout:
             raise WorkerStartError(
                 f"The worker could not start within {self._startup_timeout:.0f} s: "
@@ -225,7 +225,7 @@ class WorkerSupervisor:
 
 
 @contextmanager
-def _signals_noted(signals: list[int]) -> Iterator[None]:
+def _record_signals(signals: list[int]) -> Iterator[None]:
     before = {number: signal.signal(number, lambda got, _: signals.append(got)) for number in _END_SIGNALS}
     try:
         yield

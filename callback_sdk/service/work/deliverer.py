@@ -172,7 +172,7 @@ class Deliverer:
             return True
 
     def _fail(self, claim: DeliveryClaim, error: Exception, extra: dict[str, Any]) -> None:
-        seen = _as_seen(error, claim.url)
+        seen = _disclosed_error(error, claim.url)
         delay = next_delay(seen, claim.since_redelivery, self._delays)
         again_in = None if delay is None else delay.total_seconds()
         DELIVERY_ATTEMPTS.labels("dead" if again_in is None else "failed").inc()
@@ -199,7 +199,7 @@ class Deliverer:
                 yield Body(PathPart(path))
 
 
-def _as_seen(error: Exception, url: str) -> Exception:
+def _disclosed_error(error: Exception, url: str) -> Exception:
     """Return the error for the task's owner, which doesn't disclose whether a name exists in the service's network.
 
     A host name that doesn't resolve and one that resolves to a private address have the same error and retries.

@@ -114,9 +114,9 @@ class Heartbeat:
             stop.request(reason)
 
     def _loop(self) -> None:
-        run_heartbeat(self._beat, wait=lambda: self._stopping.wait(CHECK_INTERVAL), failed=self._outage.failed)
+        run_heartbeat(self._run_round, wait=lambda: self._stopping.wait(CHECK_INTERVAL), failed=self._outage.failed)
 
-    def _beat(self) -> None:
+    def _run_round(self) -> None:
         is_due = time.monotonic() - self._renewed_at >= self._interval
         try:
             self._check_and_renew(is_due)
@@ -131,7 +131,7 @@ class Heartbeat:
             runs, sending = dict(self._runs), list(self._sending)
         if runs:
             self._drop_lost(runs)
-        changed = {job_id: _news(run) for job_id, run in runs.items()}
+        changed = {job_id: _progress_change(run) for job_id, run in runs.items()}
         if runs and (is_due or any(changed.values())):
             self._store.tasks.heartbeat(self.worker, changed)
         if sending and is_due:
@@ -144,7 +144,7 @@ class Heartbeat:
                 run.stop.request(CANCEL)
 
 
-def _news(run: _ClaimedRun) -> dict[str, Any] | None:
+def _progress_change(run: _ClaimedRun) -> dict[str, Any] | None:
     found = read_progress(run.progress)
     if found is None or found == run.shown:
         return None

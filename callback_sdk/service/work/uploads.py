@@ -118,17 +118,17 @@ class PendingUploads:
             self._open.add(upload)
         if not upload.files:
             self._end(upload, None)
-        elif self._unavailable or self._stopping.is_set() or not self._attempted_aside(upload):
+        elif self._unavailable or self._stopping.is_set() or not self._attempt_in_thread(upload):
             self._add(upload)
 
-    def _attempted_aside(self, upload: BlobUpload) -> bool:
+    def _attempt_in_thread(self, upload: BlobUpload) -> bool:
         """Make the first attempt in a separate thread, and return whether it concluded the upload.
 
         In the caller's thread, a hanging connection could not be interrupted.
         """
         done: Future[bool] = Future()
         thread = threading.Thread(
-            target=lambda: done.set_result(self._try(upload)), name=f"upload-{upload.job_id}", daemon=True
+            target=lambda: done.set_result(self._try_upload(upload)), name=f"upload-{upload.job_id}", daemon=True
         )
         thread.start()
         while self._is_open(upload):
@@ -136,7 +136,7 @@ class PendingUploads:
                 return done.result(_TICK)
         return True
 
-    def _try(self, upload: BlobUpload) -> bool:
+    def _try_upload(self, upload: BlobUpload) -> bool:
         """Attempt an upload once, and return whether it is concluded."""
         failure: Exception | None = None
         try:
@@ -159,7 +159,7 @@ class PendingUploads:
             path, name = upload.files[0]
             if not path.exists():
                 raise BlobMissingError(f"{name} was removed before it was stored.", hint="The task runs again.")
-            self._blobs.keep(path, name)
+            self._blobs.put(path, name)
             # A stored file has been moved out of the scratch directory, so it must not be uploaded again.
             del upload.files[0]
 
@@ -178,7 +178,7 @@ class PendingUploads:
         while not self._stopping.is_set():
             self._thread.complete_round()
             self._wait(retry_pause(failures, first=2.0, max_pause=_MAX_PAUSE) if failures else None)
-            failures = 0 if self._round() else failures + 1
+            failures = 0 if self._try_all() else failures + 1
 
     def _wait(self, pause: float | None) -> None:
         """Wait for a pause, or without one for the first upload; conclude uploads of stopped runs meanwhile."""
@@ -187,23 +187,23 @@ class PendingUploads:
                 self._changed.wait_for(lambda: self._waiting or self._stopping.is_set(), _TICK)
                 return
         while pause > 0 and not self._stopping.wait(min(pause, _TICK)):
-            self._end_stopped()
+            self._conclude_stopped()
             pause -= _TICK
 
-    def _round(self) -> bool:
+    def _try_all(self) -> bool:
         """Attempt each upload, until one finds the storage unavailable; return whether none failed."""
-        self._end_stopped()
+        self._conclude_stopped()
         failed = 0
         for upload in self._snapshot():
             if self._stopping.is_set():
                 break
-            if not self._try(upload):
+            if not self._try_upload(upload):
                 failed += 1
                 if self._unavailable:
                     break
         return not failed
 
-    def _end_stopped(self) -> None:
+    def _conclude_stopped(self) -> None:
         for upload in self._snapshot():
             if upload.stop.done():
                 self._end(upload, BlobStorageError("The run was stopped while its results waited for blob storage."))

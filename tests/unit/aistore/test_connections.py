@@ -98,7 +98,7 @@ def test_a_lock_held_at_the_fork_does_not_stop_a_child(held: str, server: RawSer
     def use() -> bool:
         with pytest.raises(AIStoreLoginError):
             token()
-        cluster._ask(lambda url: None)
+        cluster._fetch_nodes(lambda url: None)
         aistore.follow_redirects(plain(server))
         patch.patch()
         return True

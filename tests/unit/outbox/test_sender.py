@@ -82,17 +82,17 @@ class Signal:
 @pytest.mark.parametrize(
     ("owner", "method", "after", "thread"),
     [
-        (OutboxSender, "_hold", False, None),
+        (OutboxSender, "_begin_attempts", False, None),
         (HostSlots, "begin", False, None),
         (threading.Thread, "start", False, "callback-sdk-heartbeat"),
         (threading.Thread, "start", True, "callback-sdk-heartbeat"),
-        (OutboxSender, "_hold", True, None),
-        (OutboxSender, "_attempt", False, None),
-        (OutboxSender, "_try", True, None),
+        (OutboxSender, "_begin_attempts", True, None),
+        (OutboxSender, "_attempt_and_save", False, None),
+        (OutboxSender, "_attempt_and_save", True, None),
         (OutboxStore, "delivered", False, None),
         (OutboxStore, "delivered", True, None),
         (HostSlots, "end", True, None),
-        (OutboxSender, "_drop", True, None),
+        (OutboxSender, "_end_attempt", True, None),
     ],
 )
 def test_signal_at_any_moment_of_a_write_leaves_no_claim_behind(

@@ -29,9 +29,9 @@ from callback_sdk.transport.guard import AddressGuard
 from tests.topology import wait_until
 
 LOOPS = {
-    "dispatcher": (Dispatcher, "_look"),
-    "housekeeper": (Housekeeper, "tidy"),
-    "claims": (Heartbeat, "_beat"),
+    "dispatcher": (Dispatcher, "_run_round"),
+    "housekeeper": (Housekeeper, "run_round"),
+    "claims": (Heartbeat, "_run_round"),
     "worker-0": (EmbeddedEngine, "_work"),
     "saver-0": (EmbeddedEngine, "_save"),
 }

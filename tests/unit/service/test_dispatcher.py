@@ -200,15 +200,15 @@ def test_silence_counts_from_the_return_of_the_database(store: Store, monkeypatc
 def test_silence_counts_while_everybody_could_be_heard_alone() -> None:
     """The time since the database was away, this machine slept or the clock was put forward, whichever was last."""
     watch = Watch()
-    assert watch.look(100.0, 5000.0) == 0
-    assert watch.look(104.0, 5004.0) == 4
-    assert watch.look(108.0, 5009.0) == 8
+    assert watch.update(100.0, 5000.0) == 0
+    assert watch.update(104.0, 5004.0) == 4
+    assert watch.update(108.0, 5009.0) == 8
     watch.interrupt()
-    assert [watch.look(110.0, 5011.0), watch.look(115.0, 5016.0)] == [0, 5]
+    assert [watch.update(110.0, 5011.0), watch.update(115.0, 5016.0)] == [0, 5]
     # It was stopped for a minute.
-    assert [watch.look(175.0, 5076.0), watch.look(177.0, 5078.0)] == [0, 2]
+    assert [watch.update(175.0, 5076.0), watch.update(177.0, 5078.0)] == [0, 2]
     # It slept for an hour, which the one clock didn't count; then the other one was put back.
-    assert [watch.look(179.0, 8680.0), watch.look(181.0, 8682.0), watch.look(183.0, 8000.0)] == [0, 2, 0]
+    assert [watch.update(179.0, 8680.0), watch.update(181.0, 8682.0), watch.update(183.0, 8000.0)] == [0, 2, 0]
 
 
 def _silent(store: Store, seconds: float) -> bool:

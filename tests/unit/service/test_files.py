@@ -63,7 +63,7 @@ def test_everything_that_is_created_is_its_owners_alone(tmp_path: Path) -> None:
     top = tmp_path / "data"
     folder, scratch = DirectoryStorage(top / "blobs"), Scratch(top / "scratch")
     write_whole(top / "whole", [b"x"])
-    folder.keep(scratch.receive(io.BytesIO(b"data")), "features/1")
+    folder.put(scratch.receive(io.BytesIO(b"data")), "features/1")
     _copy(top / "whole", top / "blobs" / "results" / "1")
     context = JobContext(
         job_id="1",

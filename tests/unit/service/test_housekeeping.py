@@ -76,11 +76,11 @@ def test_tasks_of_an_algorithm_that_is_gone_end_after_a_day(house: House) -> Non
     house.submit("2", "known")
     keeper = house.keeper()
     day = UNKNOWN_ALGORITHM_TIMEOUT.total_seconds()
-    keeper.tidy(0.0)
-    keeper.tidy(day - 1)
+    keeper.run_round(0.0)
+    keeper.run_round(day - 1)
     assert house.runtime.store.tasks.get("1")["status"] == "Pending"
     assert not house.woken
-    keeper.tidy(day)
+    keeper.run_round(day)
     task = house.runtime.store.tasks.get("1")
     assert (task["status"], task["success"]) == ("Finished", False)
     assert "'gone'" in task["error"]
@@ -93,11 +93,11 @@ def test_an_algorithm_that_came_back_has_its_whole_patience_again(house: House) 
     """The day counts from when it was missed last."""
     house.submit("1", "gone")
     keeper = house.keeper()
-    keeper.tidy(0.0)
+    keeper.run_round(0.0)
     house.runtime.store.tasks.cancel("1")
-    keeper.tidy(10.0)
+    keeper.run_round(10.0)
     house.submit("2", "gone")
-    keeper.tidy(UNKNOWN_ALGORITHM_TIMEOUT.total_seconds() + 5)
+    keeper.run_round(UNKNOWN_ALGORITHM_TIMEOUT.total_seconds() + 5)
     assert house.runtime.store.tasks.get("2")["status"] == "Pending"
 
 
@@ -110,17 +110,17 @@ def test_old_tasks_are_forgotten_with_all_that_is_theirs(house: House, tmp_path:
     large = house.finish("large", None)
     house.finish("owing", b"{}")
     results.write_bytes(b"{}")
-    house.keeper(timedelta(hours=1)).tidy(0.0)
+    house.keeper(timedelta(hours=1)).run_round(0.0)
     time.sleep(0.01)
-    house.keeper(None).tidy(0.0)
+    house.keeper(None).run_round(0.0)
     assert all(store.tasks.get(job_id) for job_id in ("small", "large", "owing", "waiting"))
-    house.keeper(timedelta(0)).tidy(0.0)
+    house.keeper(timedelta(0)).run_round(0.0)
     assert store.tasks.get("small") is None
     assert store.tasks.results("small") is None
     assert store.deliveries.of("small") == store.deliveries.attempts("small") == []
     assert results.exists()
     house.give_up(large)
-    house.keeper(timedelta(0)).tidy(0.0)
+    house.keeper(timedelta(0)).run_round(0.0)
     assert [bool(store.tasks.get(job_id)) for job_id in ("large", "owing", "waiting")] == [False, True, True]
     assert not results.exists()
 
@@ -138,8 +138,8 @@ def test_blobs_that_are_away_keep_their_tasks(house: House, caplog: pytest.LogCa
     house.runtime = evolve(house.runtime, blobs=Away(house.runtime.scratch.folder))
     time.sleep(0.01)
     keeper = house.keeper(timedelta(0))
-    keeper.tidy(0.0)
-    keeper.tidy(UNKNOWN_ALGORITHM_TIMEOUT.total_seconds())
+    keeper.run_round(0.0)
+    keeper.run_round(UNKNOWN_ALGORITHM_TIMEOUT.total_seconds())
     assert house.runtime.store.tasks.get("1") is not None
     assert house.runtime.store.tasks.get("2")["status"] == "Finished"
     assert "Housekeeping skipped: The bucket is away" in caplog.text
@@ -153,7 +153,7 @@ def test_next_attempt_of_a_clock_that_was_wrong_is_made_due(house: House, ahead:
     delivery_id = house.finish("1", b"{}")
     house.runtime.store.deliveries.claim(delivery_id, "w")
     house.runtime.store.deliveries.failed(delivery_id, 1, "503", ahead.total_seconds())
-    house.keeper().tidy(0.0)
+    house.keeper().run_round(0.0)
     assert house.woken == [True] * is_due
     taken = house.runtime.store.deliveries.fetch_due(9, again_after=0.0)
     assert [taken_id for taken_id, _ in taken] == [delivery_id] * is_due

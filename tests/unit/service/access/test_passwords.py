@@ -49,7 +49,7 @@ def test_the_hash_that_is_compared_for_nobody_opens_nothing(
 ) -> None:
     """Not even with the password that it was made from."""
     made = hash_password(RIGHT)
-    monkeypatch.setattr(passwords, "_somebody", lambda: made)
+    monkeypatch.setattr(passwords, "_dummy_hash", lambda: made)
     assert not verify_password(hashed, RIGHT)
 
 

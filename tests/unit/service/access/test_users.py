@@ -123,7 +123,7 @@ def test_a_session_ends_by_itself(authenticators: list[Authenticator], store: St
     )
     with pytest.raises(TokenError, match="revoked"):
         authenticators[0].renew(token)
-    store.sessions.forget()
+    store.sessions.delete_expired()
     assert not store.sessions.close("s")
 
 

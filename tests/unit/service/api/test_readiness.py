@@ -20,10 +20,10 @@ def test_all_who_ask_share_one_check() -> None:
         checks.append(threading.current_thread())
         assert go.wait(30)
 
-    async def ask() -> None:
+    async def wait() -> None:
         readiness = Readiness(check)
-        impatient = asyncio.ensure_future(readiness.ask())
-        others = [asyncio.ensure_future(readiness.ask()) for _ in range(100)]
+        impatient = asyncio.ensure_future(readiness.wait())
+        others = [asyncio.ensure_future(readiness.wait()) for _ in range(100)]
         await asyncio.sleep(0)
         impatient.cancel()
         while not checks:
@@ -32,9 +32,9 @@ def test_all_who_ask_share_one_check() -> None:
         assert await asyncio.gather(*others) == [None] * 100
         assert impatient.cancelled()
         assert len(checks) == 1
-        await readiness.ask()
+        await readiness.wait()
 
-    asyncio.run(ask())
+    asyncio.run(wait())
     assert len(checks) == 2
 
 
@@ -42,14 +42,14 @@ def test_nobody_waits_for_ever() -> None:
     """A dependency that hangs is an answer after a while, for everybody; the check itself goes on alone."""
     go = threading.Event()
 
-    async def ask() -> None:
+    async def wait() -> None:
         readiness = Readiness(lambda: go.wait(30) and None, timeout=0.01)
         for _ in range(2):
             with pytest.raises(CallbackSDKError, match="has not ended within"):
-                await readiness.ask()
+                await readiness.wait()
         go.set()
 
-    asyncio.run(ask())
+    asyncio.run(wait())
 
 
 def test_what_is_wrong_reaches_all_who_ask() -> None:
@@ -61,13 +61,13 @@ def test_what_is_wrong_reaches_all_who_ask() -> None:
         if failure is not None:
             raise failure
 
-    async def ask() -> None:
+    async def wait() -> None:
         readiness = Readiness(check)
-        found = await asyncio.gather(*(readiness.ask() for _ in range(3)), return_exceptions=True)
+        found = await asyncio.gather(*(readiness.wait() for _ in range(3)), return_exceptions=True)
         assert [str(error) for error in found] == ["The broker is away."] * 3
-        await readiness.ask()
+        await readiness.wait()
 
-    asyncio.run(ask())
+    asyncio.run(wait())
     assert not failures
 
 
@@ -78,4 +78,4 @@ def test_the_error_is_raised_for_one_who_asks_alone() -> None:
         raise EngineError("The broker is away.")
 
     with pytest.raises(EngineError, match="away"):
-        asyncio.run(Readiness(check).ask())
+        asyncio.run(Readiness(check).wait())

@@ -37,23 +37,23 @@ def scratch(tmp_path: Path) -> Path:
     return folder
 
 
-def keep(blobs: BlobStorage, scratch: Path, name: str, data: bytes = b"0123456789") -> None:
+def put(blobs: BlobStorage, scratch: Path, name: str, data: bytes = b"0123456789") -> None:
     source = scratch / "source"
     source.write_bytes(data)
-    blobs.keep(source, name)
+    blobs.put(source, name)
     assert not source.exists()
 
 
 def test_what_is_kept_comes_back(blobs: BlobStorage, scratch: Path) -> None:
     """Whole as a file, and in pieces; and no copy stays."""
     name = features_name("1")
-    keep(blobs, scratch, name)
+    put(blobs, scratch, name)
     with blobs.fetch(name, scratch) as path:
         assert path.read_bytes() == b"0123456789"
     assert b"".join(blobs.chunks(name, 2, 5)) == b"234"
     assert b"".join(blobs.chunks(name, 5, 5)) == b""
     assert not list(scratch.iterdir())
-    keep(blobs, scratch, name, b"new")
+    put(blobs, scratch, name, b"new")
     assert b"".join(blobs.chunks(name, 0, 3)) == b"new"
 
 
@@ -66,7 +66,7 @@ def test_a_bucket_that_does_not_respond_is_left_alone_for_a_moment(scratch: Path
         keys = {"aws_access_key_id": "A", "aws_secret_access_key": "S", "region_name": "us-east-1"}
         bucket = BucketStorage("b", client=boto3.client("s3", endpoint_url=endpoint, config=config, **keys))
         with pytest.raises(BlobStorageError, match=r"does not respond: EndpointConnectionError"):
-            keep(bucket, scratch, results_name("1", 1))
+            put(bucket, scratch, results_name("1", 1))
         with pytest.raises(BlobStorageError, match="next attempt in"):
             bucket.remove(results_name("1", 1))
         # After the pause one call alone goes through.
@@ -89,7 +89,7 @@ def test_a_copy_is_there_after_the_first_is_gone(
             raise OSError(errno.EPERM, "no links here")
 
         monkeypatch.setattr(os, "link", refused)
-    keep(blobs, scratch, features_name("1"))
+    put(blobs, scratch, features_name("1"))
     blobs.copy(features_name("1"), features_name("2"))
     blobs.remove(features_name("1"))
     assert b"".join(blobs.chunks(features_name("2"), 0, 10)) == b"0123456789"
@@ -120,7 +120,7 @@ def test_keeping_can_be_repeated_after_a_fault(
             (scratch / "source").write_bytes(b"0123456789")
             for _ in range(2):
                 with contextlib.suppress(BlobStorageError):
-                    blobs.keep(scratch / "source", "42.features")
+                    blobs.put(scratch / "source", "42.features")
         assert b"".join(blobs.chunks("42.features", 0, 10)) == b"0123456789"
         assert not (scratch / "source").exists()
 
@@ -139,7 +139,7 @@ def _elsewhere(source: Path) -> Callable[..., os.stat_result]:
 def test_what_is_removed_is_gone(blobs: BlobStorage, scratch: Path) -> None:
     """Removing is no error the second time; reading is one that says what to look at."""
     name = results_name("1", 2)
-    keep(blobs, scratch, name)
+    put(blobs, scratch, name)
     blobs.remove(name)
     blobs.remove(name)
     with pytest.raises(BlobStorageError, match=r"results/1\.2\.json"), blobs.fetch(name, scratch):
@@ -150,14 +150,14 @@ def test_what_is_removed_is_gone(blobs: BlobStorage, scratch: Path) -> None:
 
 def test_too_few_bytes_are_an_error(blobs: BlobStorage, scratch: Path) -> None:
     """A result that is shorter than the store says is never shown as if it were whole."""
-    keep(blobs, scratch, "results/x", b"short")
+    put(blobs, scratch, "results/x", b"short")
     with pytest.raises(BlobStorageError, match="shorter"):
         list(blobs.chunks("results/x", 0, 9))
 
 
 def test_cleaning_keeps_what_is_young_or_wanted(blobs: BlobStorage, scratch: Path) -> None:
     """Features may be on their way to becoming a task's."""
-    keep(blobs, scratch, features_name("1"))
+    put(blobs, scratch, features_name("1"))
     blobs.clean(frozenset())
     assert b"".join(blobs.chunks(features_name("1"), 0, 1)) == b"0"
     blobs.check()
@@ -196,7 +196,7 @@ def test_what_can_not_be_kept_stays_here(scratch: Path) -> None:
         config=config,
     )
     with pytest.raises(BlobStorageError, match="endpoint"):
-        BucketStorage("results", client=client).keep(source, "features/1")
+        BucketStorage("results", client=client).put(source, "features/1")
     assert source.exists()
 
 

@@ -26,14 +26,14 @@ from tests.conftest import missing_server
 def test_a_queue_grows_with_what_is_taken_out_of_it() -> None:
     """Fast workers get many ids ahead, slow ones few, so that what is urgent comes soon."""
     window = _Window()
-    capacity = window.look(0)
+    capacity = window.update(0)
     assert capacity == _MIN_TASKS
     for _ in range(12):
         window.sent += capacity
-        capacity = window.look(0)
+        capacity = window.update(0)
     assert capacity == _MAX_TASKS
     window.sent += capacity
-    assert window.look(_MAX_TASKS - 1) == 0
+    assert window.update(_MAX_TASKS - 1) == 0
     assert window.limit == _MIN_TASKS
 
 

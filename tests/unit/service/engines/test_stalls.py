@@ -16,48 +16,48 @@ from tests.topology import wait_until
 A, B = "a", "b"
 
 
-def look(detector: StallDetector, moment: float, **changes: object) -> Sequence[str]:
+def check(detector: StallDetector, moment: float, **changes: object) -> Sequence[str]:
     seen = {"free": True, "received": (), "dispatched": [A]} | changes
-    return detector.look(moment, **seen)
+    return detector.check(moment, **seen)
 
 
 def test_a_free_consumer_that_gets_nothing_has_stalled() -> None:
     """When something was there for it for the whole timeout."""
     detector = StallDetector(10.0)
-    assert [look(detector, moment) for moment in (100, 103, 106, 109)] == [[], [], [], []]
-    assert look(detector, 110) == [A]
+    assert [check(detector, moment) for moment in (100, 103, 106, 109)] == [[], [], [], []]
+    assert check(detector, 110) == [A]
 
 
 @pytest.mark.parametrize("change", [{"received": {A}}, {"dispatched": []}])
 def test_whatever_comes_begins_anew(change: dict[str, object]) -> None:
     """And so does a queue with nothing in it."""
     detector = StallDetector(4.0)
-    assert look(detector, 0) == look(detector, 3) == look(detector, 5, **change) == look(detector, 7) == []
-    assert look(detector, 9) == []
-    assert look(detector, 11) == [A]
+    assert check(detector, 0) == check(detector, 3) == check(detector, 5, **change) == check(detector, 7) == []
+    assert check(detector, 9) == []
+    assert check(detector, 11) == [A]
 
 
 def test_time_in_which_the_process_is_busy_does_not_count() -> None:
     """It takes nothing then; the time before adds up with the time after."""
     detector = StallDetector(4.0)
-    assert look(detector, 0) == look(detector, 3) == []
+    assert check(detector, 0) == check(detector, 3) == []
     for moment in range(4, 100, 3):
-        assert look(detector, moment, free=False, dispatched=[]) == []
-    assert look(detector, 100) == [A]
+        assert check(detector, moment, free=False, dispatched=[]) == []
+    assert check(detector, 100) == [A]
 
 
 def test_one_queue_that_works_does_not_hide_another() -> None:
     """A broker can cancel one subscription of several."""
     detector = StallDetector(4.0)
     for moment in (0, 3):
-        assert look(detector, moment, received={A}, dispatched=[A, B]) == []
-    assert look(detector, 6, received={A}, dispatched=[A, B]) == [B]
+        assert check(detector, moment, received={A}, dispatched=[A, B]) == []
+    assert check(detector, 6, received={A}, dispatched=[A, B]) == [B]
 
 
 def test_a_machine_that_slept_has_not_stalled() -> None:
     """Nothing could come meanwhile."""
     detector = StallDetector(30.0)
-    assert look(detector, 0) == look(detector, 3600) == []
+    assert check(detector, 0) == check(detector, 3600) == []
 
 
 def test_an_id_that_the_broker_lost_comes_again_in_time() -> None:
@@ -69,9 +69,9 @@ def test_messages_are_counted_by_queue() -> None:
     """What came since the last look, and whether a slot is free."""
     messages = MessageCounter(2)
     with messages.handling(A), messages.handling(B):
-        assert messages.look() == (False, {A, B})
+        assert messages.check() == (False, {A, B})
         assert not messages.idle
-    assert messages.look() == (True, set())
+    assert messages.check() == (True, set())
     assert messages.idle
 
 

@@ -475,7 +475,7 @@ def test_an_idempotency_key_makes_one_task(store: Store) -> None:
     with pytest.raises(IdempotencyConflictError, match="a different request"):
         store.tasks.submit([submission("x")], IdempotencyKey(key="k", fingerprint="other"))
     assert ids(store.tasks.submit([submission("y", owner="bert")], key)) == ["y"]
-    assert idempotency.forget(store.database, older_than=0.0) == 2
+    assert idempotency.delete(store.database, older_than=0.0) == 2
     assert ids(store.tasks.submit([submission("z")], key)) == ["z"]
 
 

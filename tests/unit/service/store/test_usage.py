@@ -33,8 +33,8 @@ def test_features_count_until_results_take_their_place(store: Store) -> None:
     assert store.tasks.cancel("2") == "Canceled"
     assert store.tasks.cancel("2") == "Canceled"
     assert store.tasks.bytes_of("anna") == parameters + EMPTY + 7 + 1000
-    store.tasks.forget(["1", "2"])
-    store.tasks.forget(["1", "2"])
+    store.tasks.delete(["1", "2"])
+    store.tasks.delete(["1", "2"])
     assert store.tasks.bytes_of("anna") == 1000
     assert store.tasks.bytes_of("bert") == 0
 

@@ -33,11 +33,11 @@ class FlakyBlobs(DirectoryStorage):
     gives = True
     refused = 0
 
-    def keep(self, source: Path, name: str) -> None:
+    def put(self, source: Path, name: str) -> None:
         if not self.keeps:
             self.refused += 1
             raise BlobStorageError("It is away.")
-        super().keep(source, name)
+        super().put(source, name)
 
     @contextmanager
     def fetch(self, name: str, scratch: Path) -> Iterator[Path]:
@@ -72,7 +72,7 @@ def work(
     )
     source = tmp_path / "features"
     source.write_bytes(DATA)
-    blobs.keep(source, features_name("1"))
+    blobs.put(source, features_name("1"))
     task = TaskRow(job_id="1", owner="anna", algorithm="large", version="1.0.0", features_format="json")
     store.tasks.submit([Submission(task=task, targets=parse_callbacks(None))])
     with open_worker(runtime, "w") as work:

@@ -26,7 +26,7 @@ class Storage:
         self.kept: list[str] = []
         self.asked = threading.Semaphore(0)
 
-    def keep(self, source: Path, name: str) -> None:
+    def put(self, source: Path, name: str) -> None:
         self.asked.release()
         if name == "gone":
             raise BlobMissingError("It is gone.")
@@ -84,14 +84,14 @@ def test_a_file_that_is_kept_is_not_kept_again(storage: Storage, pending: Pendin
     """When the second one fails, only that is retried: the first one has left the scratch directory."""
     storage.away = False
     one, concluded = upload("model", "results")
-    keep = storage.keep
+    put = storage.put
 
     def fail_once(source: Path, name: str) -> None:
-        storage.keep = keep  # type: ignore[method-assign]
-        keep(source, name)
+        storage.put = put  # type: ignore[method-assign]
+        put(source, name)
         storage.away = True
 
-    storage.keep = fail_once  # type: ignore[method-assign]
+    storage.put = fail_once  # type: ignore[method-assign]
     pending.store(one)
     storage.away = False
     assert concluded.result(30) is None
@@ -102,13 +102,13 @@ def test_nothing_is_attempted_by_the_caller_while_others_wait(storage: Storage, 
     """A silent store costs one slot one timeout, and not each slot one."""
     pending.store(upload("a")[0])
     callers: set[int] = set()
-    keep = storage.keep
+    put = storage.put
 
     def note(source: Path, name: str) -> None:
         callers.add(threading.get_ident())
-        keep(source, name)
+        put(source, name)
 
-    storage.keep = note  # type: ignore[method-assign]
+    storage.put = note  # type: ignore[method-assign]
     pending.store(upload("b")[0])
     assert pending.count == 2
     assert threading.get_ident() not in callers
@@ -191,7 +191,7 @@ def test_an_attempt_that_hangs_keeps_no_upload_from_being_given_back(storage: St
         began.set()
         go.wait(60)
 
-    storage.keep = hang  # type: ignore[method-assign]
+    storage.put = hang  # type: ignore[method-assign]
     one, concluded = upload("a")
     caller = in_thread(pending.store, one)
     assert began.wait(30)
