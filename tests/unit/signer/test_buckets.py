@@ -156,6 +156,13 @@ def test_access_point_is_signed_for_as_botocore_does(partition: str, bucket: str
     assert url.startswith(f"https://{host}{region}.")
 
 
+def test_access_point_behind_a_vpc_endpoint_is_signed_for_as_botocore_does() -> None:
+    """The endpoint's first label says that it is for access points."""
+    theirs = client("eu-central-1", style="auto", endpoint_url=f"https://accesspoint.{VPC}")
+    url = assert_equal("arn:aws:s3:eu-central-1:111122223333:accesspoint/point", theirs, posts=False)
+    assert url.startswith(f"https://point-111122223333.accesspoint.{VPC}/")
+
+
 def test_alias_of_an_access_point_is_signed_for_as_a_bucket() -> None:
     """Amazon accepts it wherever a bucket's name is accepted."""
     url = assert_equal("point-abcdefghijklmnopqrstuvwxyz1234-s3alias", client("eu-central-1"))
