@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
 from typing import Any
 
 from callback_sdk.errors import CallbackParamError
 from callback_sdk.redaction import Secret
 from callback_sdk.targets import TargetSettings, check_callback
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
+
+logger = logging.getLogger(__name__)
+
+_MAX_WARNINGS = 20
+"""Different warnings that one client logs."""
 
 
 class CallbackResolver:
@@ -22,6 +29,7 @@ class CallbackResolver:
     def __init__(self, default: Secret[Any], settings: TargetSettings) -> None:
         self._default = default
         self._settings = settings
+        self._warned: set[str] = set()
 
     def resolve(self, given: Secret[tuple[Any, Any, Any]]) -> tuple[Callback, ...]:
         """Return the targets of `callback_url`, `callback_param` and `callbacks`.
@@ -51,9 +59,17 @@ class CallbackResolver:
         return self._checked(parse_callbacks(Secret(_listed(callbacks.reveal()))))
 
     def _checked(self, targets: tuple[Callback, ...]) -> tuple[Callback, ...]:
-        for target in targets:
-            check_callback(target, self._settings)
+        for callback in targets:
+            target = check_callback(callback, self._settings)
+            for text in target.warnings(datetime.now(timezone.utc)):
+                self._warn(f"{callback.url}: {text}", text)
         return targets
+
+    def _warn(self, message: str, text: str) -> None:
+        """Log a warning, once for all targets that have the same: a batch may have very many."""
+        if text not in self._warned and len(self._warned) < _MAX_WARNINGS:
+            self._warned.add(text)
+            logger.warning("%s", message)
 
 
 def _listed(targets: Any) -> Any:

@@ -159,7 +159,7 @@ _VERSION_4 = "OSS4-HMAC-SHA256"
 _FORM_1 = {"OSSAccessKeyId": ANY, "Signature": BASE64_SHA1}
 
 _FORM_4 = {
-    "x-oss-signature-version": Form(re.compile(_VERSION_4), _VERSION_4),
+    "x-oss-signature-version": Form(re.compile("OSS4-HMAC-SHA256"), _VERSION_4),
     "x-oss-credential": ANY,
     "x-oss-date": V4_TIME,
     "x-oss-signature": HEX_SHA256,

@@ -150,6 +150,8 @@ class DeliveryAttempts:
         Raises:
             TargetError: The target can't be used.
         """
+        for text in target.warnings(_now()):
+            logger.warning("%s: %s", target.callback.url, text)
         return build_delivery(
             target,
             result,

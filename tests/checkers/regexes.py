@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 from attrs import define
 
@@ -75,12 +76,14 @@ def patterns_of(source: str, name: str) -> Iterator[Pattern]:
     # A pattern in a table has no name: it may be used as whatever has no pattern of its own is.
     named = {_assigned(tree, node) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     unnamed = sorted({use for name, found in uses.items() if name not in named | {"re"} for use in found} - _OF_TEXT)
+    forms = {id(node.args[0]) for node in ast.walk(tree) if _makes_form(node)}
     for node in ast.walk(tree):
         function = _function(node)
         if not isinstance(node, ast.Call) or function is None:
             continue
         text = _literal(node.args[0]) if node.args else None
-        found = [function] if function != "compile" else uses.get(_assigned(tree, node), unnamed) or ["search"]
+        other = ["fullmatch"] if id(node) in forms else unnamed or ["search"]
+        found = [function] if function != "compile" else uses.get(_assigned(tree, node), other)
         for use in found:
             yield Pattern(f"{name}:{node.lineno}", text, use)
 
@@ -139,6 +142,13 @@ def _function(node: ast.AST) -> str | None:
         known = node.func.attr == "compile" or node.func.attr in _USES
         return node.func.attr if known and node.func.value.id == "re" else None
     return None
+
+
+def _makes_form(node: ast.AST) -> TypeGuard[ast.Call]:
+    """Tell whether a node is a call of `Form`, of which `targets.signatures` matches whole values only."""
+    return (
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Form" and len(node.args) > 0
+    )
 
 
 def _literal(node: ast.expr) -> str | None:

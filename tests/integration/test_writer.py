@@ -419,3 +419,12 @@ def test_redirect_after_a_form_counts_only_when_it_was_asked_for(writer: Results
     fields = signer.presign_post("b").fields
     with RawServer(script) as server, pytest.raises(DeliveryError, match="303"):
         writer.write(RESULT, server.url, {"s3_fields": fields})
+
+
+def test_what_may_go_wrong_with_a_target_is_logged(writer: ResultsWriter, caplog: pytest.LogCaptureFixture) -> None:
+    """If the store rejects it, the log has the reason."""
+    with RawServer(
+        lambda connection, number: read_request(connection) and connection.sendall(answer("200 OK"))
+    ) as server:
+        writer.write(RESULT, f"{server.url}/b/k?{v4(date=datetime.now(timezone.utc), expires=30 * 86400)}")
+    assert f"{server.url}/b/k?***: The URL is signed for 30 days" in caplog.text

@@ -35,6 +35,7 @@ from callback_sdk.errors import (
 )
 from callback_sdk.models import PresignedPost, PresignedPut
 from callback_sdk.redaction import Secret, SecretFields
+from tests.signedurls import v4
 from tests.unit.client.jobs import (
     ACCEPTED,
     BUCKET,
@@ -117,6 +118,20 @@ def test_callbacks_takes_targets_of_every_form(client: Client, accepting: Any) -
         client.run_algorithm("an-algorithm", DATA, callbacks=one)
     urls = [seen.form["callback_url"].decode() for seen in accepting.requests[1:]]
     assert urls == [SIGNED, HOOK, HOOK, HOOK]
+
+
+def test_what_may_go_wrong_with_a_target_is_logged_once(
+    client: Client, accepting: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The target is valid, and some stores reject such a lifetime. A batch has many alike."""
+    url = f"https://files.example.org/k.json?{v4(date=NOW, expires=30 * 86400)}"
+    for _ in range(2):
+        client.run_algorithm("an-algorithm", DATA, callback_url=url)
+    (record,) = (record for record in caplog.records if record.name == "callback_sdk.client.callbacks")
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == (
+        "https://files.example.org/k.json?***: The URL is signed for 30 days. Most stores reject more than 7 days."
+    )
 
 
 def test_the_client_has_a_target_of_its_own(accepting: Any, clean_environment: pytest.MonkeyPatch) -> None:
