@@ -94,6 +94,75 @@ def sas(**change: str | None) -> str:
     return _query({name: value for name, value in parameters.items() if value is not None})
 
 
+def oss_v4(*, date: str = "20260101T110000Z", expires: int = 7200) -> str:
+    """Return the query of a signed URL of Alibaba OSS, Version 4; the arguments are like those of `v4`."""
+    parameters = {
+        "x-oss-signature-version": "OSS4-HMAC-SHA256",
+        "x-oss-credential": f"{KEY}/{date[:8]}/cn-hangzhou/oss/aliyun_v4_request",
+        "x-oss-date": date,
+        "x-oss-expires": str(expires),
+        "x-oss-signature": SIGNATURE,
+    }
+    return _query(parameters)
+
+
+def oss_v2(*, expires: int = 1767276000) -> str:
+    """Return the query of a signed URL of Alibaba OSS, Version 2; the arguments are like those of `v4`."""
+    parameters = {
+        "x-oss-signature-version": "OSS2",
+        "x-oss-expires": str(expires),
+        "x-oss-access-key-id": KEY,
+        "x-oss-signature": SHA256,
+    }
+    return _query(parameters)
+
+
+def oss_v1(*, expires: int = 1767276000) -> str:
+    """Return the query of a signed URL of Alibaba OSS, Version 1; the arguments are like those of `v4`."""
+    return _query({"OSSAccessKeyId": KEY, "Expires": str(expires), "Signature": SHA1})
+
+
+def cos(*, expires: int = 1767276000) -> str:
+    """Return the query of a signed URL of Tencent COS; the arguments are like those of `v4`."""
+    return _query({**cos_fields(expires=expires), "q-header-list": "host", "q-url-param-list": "", **_COS_SIGNATURE})
+
+
+def obs(*, expires: int = 1767276000) -> str:
+    """Return the query of a signed URL of Huawei OBS; the arguments are like those of `v4`."""
+    return _query({"AccessKeyId": KEY, "Expires": str(expires), "Signature": SHA1})
+
+
+def swift(*, expires: int = 1767276000) -> str:
+    """Return the query of a temporary URL of OpenStack Swift; the arguments are like those of `v4`."""
+    return _query({"temp_url_sig": SIGNATURE, "temp_url_expires": str(expires)})
+
+
+_COS_SIGNATURE = {"q-signature": "5f" * 20}
+
+
+def cos_fields(*, expires: int = 1767276000) -> dict[str, str]:
+    """Return what a signature of Tencent COS adds to a URL, except the lists and the signature itself."""
+    times = f"1767268800;{expires}"
+    return {"q-sign-algorithm": "sha1", "q-ak": KEY, "q-sign-time": times, "q-key-time": times}
+
+
+def cos_form_fields() -> dict[str, str]:
+    """Return the fields that a signature of Tencent COS adds to a form, except the policy."""
+    fields = {name: value for name, value in cos_fields().items() if name != "q-sign-time"}
+    return {**fields, **_COS_SIGNATURE}
+
+
+def oss_fields() -> dict[str, str]:
+    """Return the fields that a signature of Alibaba OSS, Version 4, adds to a form, except the policy."""
+    date = "20260101T110000Z"
+    return {
+        "x-oss-signature-version": "OSS4-HMAC-SHA256",
+        "x-oss-credential": f"{KEY}/{date[:8]}/cn-hangzhou/oss/aliyun_v4_request",
+        "x-oss-date": date,
+        "x-oss-signature": SIGNATURE,
+    }
+
+
 def signed_fields(**fields: str) -> dict[str, str]:
     """Return the fields that a signature of Version 4 adds to a form, except the policy."""
     date = "20260101T110000Z"

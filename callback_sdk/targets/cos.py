@@ -53,6 +53,8 @@ COS = Family(
 
 _TIMES = Form(re.compile("[0-9]{1,12};[0-9]{1,12}"), "two numbers of seconds with a semicolon between them")
 
+_NAMES = Form(re.compile("[A-Za-z0-9_.~%;-]*"), "a list of names with semicolons between them")
+
 _FORMS = {
     "q-sign-algorithm": Form(re.compile("sha1"), "sha1"),
     "q-ak": ANY,
@@ -78,7 +80,7 @@ class COSPut(Target):
         url = callback.url
         if "q-signature" not in url.query_names():
             return None
-        check_forms(QueryParameters(url), _FORMS)
+        check_forms(QueryParameters(url), {**_FORMS, "q-header-list": _NAMES, "q-url-param-list": _NAMES})
         headers, parameters = _listed(url, "q-header-list"), _listed(url, "q-url-param-list")
         missing = sorted(parameters - {name.lower() for name in url.query_names()})
         if missing:

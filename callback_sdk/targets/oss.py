@@ -156,18 +156,22 @@ _VERSION_1 = {"OSSAccessKeyId": ANY, "Signature": BASE64_SHA1, "Expires": SECOND
 
 _VERSION_4 = "OSS4-HMAC-SHA256"
 
+_CREDENTIAL = Form(
+    re.compile("[^/%]+/[0-9]{8}/[a-z0-9-]+/[a-z0-9-]+/aliyun_v4_request"), "KEY/DATE/REGION/oss/aliyun_v4_request"
+)
+
 _FORM_1 = {"OSSAccessKeyId": ANY, "Signature": BASE64_SHA1}
 
 _FORM_4 = {
     "x-oss-signature-version": Form(re.compile("OSS4-HMAC-SHA256"), _VERSION_4),
-    "x-oss-credential": ANY,
+    "x-oss-credential": _CREDENTIAL,
     "x-oss-date": V4_TIME,
     "x-oss-signature": HEX_SHA256,
 }
 
 _VERSIONS: dict[str, dict[str, Form]] = {
     _VERSION_4: {
-        "x-oss-credential": ANY,
+        "x-oss-credential": _CREDENTIAL,
         "x-oss-date": V4_TIME,
         "x-oss-expires": SECONDS,
         "x-oss-signature": HEX_SHA256,
