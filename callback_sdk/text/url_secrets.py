@@ -36,7 +36,8 @@ _KNOWN = (
     ("pagerduty.com", re.compile(r"/integration/([^/]+)")),
     ("webhook.site", re.compile(r"/([^/]+)")),
     ("hc-ping.com", re.compile(r"/([^/]+)")),
-    ("oraclecloud.com", re.compile(r"/p/([^/]+)")),
+    # Of Oracle's realms.
+    *((domain, re.compile(r"/p/([^/]+)")) for domain in ("oraclecloud.com", "oraclegovcloud.com", "customer-oci.com")),
     # On any host: self-hosted Bot API servers, and custom domains of Oracle.
     ("", re.compile(r"/(?:file/)?bot[0-9]+:([^/]+)")),
     ("", re.compile(r"/p/([^/]+)/n/[^/]+/b/")),

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
-from callback_sdk import JobResult, Outbox, ResultsWriter
+from callback_sdk import Client, JobResult, Outbox, ResultsWriter
 from callback_sdk.errors import DeliveryError
+from callback_sdk.testing import LocalService
 from tests.checkers import nginx
 from tests.conftest import missing_server
 
+PATIENCE = timedelta(seconds=60)
 RESULT = JobResult(job_id="42", success=True, results={"a": 1})
 PARAM = {"run": 7, "http": {"method": "PUT", "headers": {"PRIVATE-TOKEN": nginx.TOKEN}}}
 
@@ -65,3 +68,24 @@ def test_refusal_has_a_hint_and_no_credential(
     assert caught.value.attempts == 1
     assert nginx.TOKEN not in str(caught.value)
     assert not (server.files / "elsewhere.json").exists()
+
+
+def test_service_delivers_and_stores_the_headers_encrypted(server: nginx.Nginx, tmp_path: Path) -> None:
+    """Neither the database nor the task nor the document has them."""
+    database = tmp_path / "service.sqlite3"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        service = LocalService("guard_jobs:registry", database=f"sqlite:///{database}")
+        with service, Client(service.url, token=service.token) as client:
+            task = client.run_algorithm(
+                "one", {"a": [1.0]}, callback_url=f"{server.url}/service.json", callback_param=PARAM
+            )
+            task.wait(PATIENCE, poll_interval=timedelta(seconds=0.1), delivery_timeout=PATIENCE, progress=False)
+            (delivery,) = client.get_deliveries(task.job_id)
+            shown = repr(client.get_task(task.job_id)) + repr(delivery)
+            stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert delivery.status == "delivered"
+    assert json.loads((server.files / "service.json").read_bytes())["callback_param"] == {"run": 7}
+    assert task.job_id.encode() in stored
+    assert nginx.TOKEN.encode() not in stored
+    assert nginx.TOKEN not in shown

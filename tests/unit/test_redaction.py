@@ -28,11 +28,14 @@ from callback_sdk.targets import plan
 from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.transport.http import Timeouts
 from tests.rawserver import RawServer, answer, read_request
-from tests.signedurls import signed_fields, v4
+from tests.signedurls import KEY, cos, obs, oss_v1, signed_fields, swift, v4
 
 MARKER = "MARKER7f3a"
 HEX_MARKER = "5fadf00d"
 RESULT = JobResult(job_id="42", success=True, results={"a": 1})
+FAR = 4095989824
+"""A time of 2099, in seconds."""
+
 END = datetime(2090, 1, 1, tzinfo=timezone.utc)
 
 
@@ -90,7 +93,8 @@ def refusing() -> Iterator[RawServer]:
             head, _ = read_request(connection)
             if not head:
                 return
-            path, meta = head.split()[1].decode(), "".join(re.findall("(?i)x-amz-meta-a: (.*)", head.decode()))
+            quoted = re.findall("(?i)(?:x-amz-meta-a|private-token|authorization): (.*)", head.decode())
+            path, meta = head.split()[1].decode(), "".join(quoted)
             said = f"Cannot PUT {path.replace('&', '&amp;')} with {meta.strip()}"
             body = f"<Error><Code>AccessDenied</Code><Message>{said}</Message></Error>"
             connection.sendall(answer("403 Forbidden", body=body.encode()))
@@ -133,6 +137,42 @@ CASES: dict[str, Callable[[str], tuple[Any, Any]]] = {
         put_url(base, signed="host;x-amz-meta-a"),
         {"s3_headers": {"x-amz-meta-a": MARKER}},
     ),
+    "http": lambda base: (f"{base}/file", {"http": {"method": "PUT", "headers": {"Private-Token": MARKER}}}),
+    "http with a login": lambda base: (
+        f"{base}/file",
+        {"http": {"method": "PUT", "headers": {"Authorization": f"Bearer {MARKER}"}}},
+    ),
+    "http with a broken header": lambda base: (
+        f"{base}/file",
+        {"http": {"method": "PUT", "headers": {"Private-Token": f"{MARKER}\n"}}},
+    ),
+    "http with another method": lambda base: (
+        f"{base}/file",
+        {"http": {"method": "POST", "headers": {"Private-Token": MARKER}}},
+    ),
+    "http with a signed url": lambda base: (
+        put_url(base),
+        {"http": {"method": "PUT", "headers": {"Private-Token": MARKER}}},
+    ),
+    "headers outside of http": lambda base: (f"{base}/file", {"headers": {"Private-Token": MARKER}}),
+    "oss": lambda base: (f"{base}/b/k?{oss_v1(expires=FAR).replace(KEY, MARKER)}", None),
+    "cos": lambda base: (f"{base}/b/k?{cos(expires=FAR).replace(KEY, MARKER)}", None),
+    "cos with a header nobody knows": lambda base: (
+        f"{base}/b/k?{cos(expires=FAR).replace(KEY, MARKER).replace('=host', '=host%3Bx-cos-acl')}",
+        None,
+    ),
+    "obs": lambda base: (f"{base}/b/k?{obs(expires=FAR).replace(KEY, MARKER)}", None),
+    "swift": lambda base: (f"{base}/v1/AUTH_a/c/o?{swift(expires=FAR).replace('5f' * 32, HEX_MARKER * 8)}", None),
+    "swift that is cut off": lambda base: (f"{base}/v1/AUTH_a/c/o?temp_url_sig={HEX_MARKER}", None),
+    "supabase": lambda base: (f"{base}/storage/v1/object/upload/sign/b/k?token=e30.e30.{MARKER}", None),
+    "supabase with a broken token": lambda base: (f"{base}/storage/v1/object/upload/sign/b/k?token={MARKER}", None),
+    "oracle": lambda base: (f"{base}/p/{MARKER}/n/ns/b/bucket/o/42.json", None),
+    "oracle for a bucket": lambda base: (
+        f"https://objectstorage.us-ashburn-1.oraclecloud.com/p/{MARKER}/n/ns/b/bucket/o/",
+        None,
+    ),
+    "oracle that is cut off": lambda base: (f"https://objectstorage.us-ashburn-1.oraclecloud.com/p/{MARKER}", None),
+    "session": lambda base: (f"{base}/upload/storage/v1/b/b/o?uploadType=resumable&upload_id={MARKER}", None),
     "login in the url": lambda base: (f"https://user:{MARKER}@example.org/", None),
     "malformed host": lambda base: (f"https://[{MARKER}/", None),
     "password with a slash": lambda base: (f"https://u:x@{MARKER}/{MARKER}@example.org/", None),
