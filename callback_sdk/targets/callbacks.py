@@ -75,7 +75,10 @@ def parse_callbacks(callback_url: Any, callback_param: Any = None) -> tuple[Call
     callback_url, callback_param = wrap_secret(callback_url), wrap_secret(callback_param)
     items = [_split(item) for item in _items(callback_url)]
     params = _params(callback_param, len(items))
-    return tuple(_callback(url, _merge(own, given)) for (url, own), given in zip(items, params, strict=True))
+    found = tuple(_callback(url, _merge(own, given)) for (url, own), given in zip(items, params, strict=True))
+    if isinstance(callback_param.reveal(), Mapping) and HTTP in callback_param.reveal():
+        _check_one_server(found)
+    return found
 
 
 def required_callbacks(callback_url: Any, callback_param: Any = None) -> tuple[Callback, ...]:
@@ -95,6 +98,17 @@ def required_callbacks(callback_url: Any, callback_param: Any = None) -> tuple[C
             hint="Give the job's callback URL, or don't call write for a job without one.",
         )
     return given
+
+
+def _check_one_server(callbacks: tuple[Callback, ...]) -> None:
+    """Reject headers in `http` that a common parameter would send to several servers."""
+    servers = {callback.url.origin for callback in callbacks if callback.http is not None}
+    if len(servers) > 1:
+        raise CallbackParamError(
+            f"callback_param is one dict for {len(callbacks)} callback URLs at {len(servers)} servers, "
+            "and its http has headers for one of them.",
+            hint="Give a list with one entry (a dict or None) for each URL.",
+        )
 
 
 def _items(callback_url: Secret[Any]) -> list[Secret[Any]]:

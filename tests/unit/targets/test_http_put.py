@@ -146,6 +146,18 @@ def test_http_with_a_signed_url_is_refused(query: str) -> None:
     assert TOKEN not in str(caught.value)
 
 
+def test_headers_of_one_server_are_not_for_another() -> None:
+    """A single parameter applies to all URLs: it may have http only if all are at the same server."""
+    http = {"http": {"method": "PUT", "headers": {"PRIVATE-TOKEN": TOKEN}}}
+    other = "https://hooks.example.org/done"
+    assert len(parse_callbacks([URL, f"{URL}.sig"], http)) == 2
+    with pytest.raises(CallbackParamError, match="2 servers") as caught:
+        parse_callbacks([URL, other], http)
+    assert TOKEN not in str(caught.value)
+    first, second = parse_callbacks([URL, other], [http, None])
+    assert (plan(first).kind, plan(second).kind) == ("http-put", "webhook")
+
+
 @pytest.mark.parametrize("name", ["PRIVATE-TOKEN", "Authorization", "X-JFrog-Art-Api"])
 def test_credentials_beside_http_are_refused(name: str) -> None:
     """Headers one level too high would be sent on in the document."""
