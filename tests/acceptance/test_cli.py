@@ -117,10 +117,10 @@ def test_a_wrong_environment_variable_is_named(tmp_path: Path) -> None:
         ([], {"CALLBACK_SDK_ALLOW_NETWORKS": "intranet"}, EXIT_SETTING, "CALLBACK_SDK_ALLOW_NETWORKS is 'intranet'"),
     ],
 )
-def test_a_slip_in_what_callbacks_may_reach_is_an_error(
+def test_an_invalid_allowed_network_or_host_is_an_error(
     tmp_path: Path, options: list[str], environment: dict[str, str], code: int, said: str
 ) -> None:
-    """The service doesn't start with less, or more, than was meant."""
+    """The service doesn't start with fewer or more permitted addresses than intended."""
     run = _run("serve", "callback_sdk.examples:registry", *options, cwd=tmp_path, environment=environment)
     assert run.returncode == code
     assert said in run.stderr
@@ -189,8 +189,8 @@ def test_every_command_has_a_help(capsys: pytest.CaptureFixture[str], command: t
     assert not re.search(r"\b_[a-z]|\bNone\b|callback_sdk\.(?!.*:)", said)
 
 
-def test_there_is_no_other_command(capsys: pytest.CaptureFixture[str]) -> None:
-    """The test above forgets none."""
+def test_all_commands_are_tested(capsys: pytest.CaptureFixture[str]) -> None:
+    """The test above covers every command."""
     assert main(["--help"]) == 0
     listed = re.findall(r"^│ ([a-z]+) ", capsys.readouterr().out, re.MULTILINE)
     assert sorted(listed) == sorted({command[0] for command in COMMANDS})

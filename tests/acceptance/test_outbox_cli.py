@@ -60,8 +60,8 @@ def path(tmp_path: Path, webhook: WebhookReceiver) -> Path:
     return path
 
 
-def test_run_sends_what_a_worker_left(path: Path, webhook: WebhookReceiver) -> None:
-    """Retry makes it due, run sends it with the secrets of the environment and ends when nothing is pending."""
+def test_run_sends_pending_deliveries(path: Path, webhook: WebhookReceiver) -> None:
+    """`redeliver` makes a delivery due; `run` sends it with the secrets of the environment, and exits after that."""
     assert _run("redeliver", path, "--all").stdout == "1 delivery is due now.\n"
     run = _run("run", path, "--until-empty", environment={"CALLBACK_SDK_WEBHOOK_SECRETS": SECRET})
     assert run.returncode == 0
@@ -83,8 +83,8 @@ def test_run_ends_with_3_when_something_is_dead(path: Path, webhook: WebhookRece
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_run_goes_on_until_a_signal(path: Path, webhook: WebhookReceiver, number: int, code: int) -> None:
-    """Without --until-empty it waits for more, and a signal ends it in good order."""
+def test_run_continues_until_a_signal(path: Path, webhook: WebhookReceiver, number: int, code: int) -> None:
+    """Without --until-empty it waits for new deliveries, and exits cleanly on a signal."""
     with _start("run", path) as process:
         with Outbox(path) as outbox:
             outbox.redeliver()
@@ -96,8 +96,8 @@ def test_run_goes_on_until_a_signal(path: Path, webhook: WebhookReceiver, number
     assert MARKER not in err
 
 
-def test_run_with_a_guard_refuses_what_is_not_public(path: Path, webhook: WebhookReceiver) -> None:
-    """The same address guard as the service's, and the same exceptions."""
+def test_run_with_a_guard_rejects_private_addresses(path: Path, webhook: WebhookReceiver) -> None:
+    """The address guard and its exceptions are the same as the service's."""
     _run("redeliver", path, "--all")
     assert _run("run", path, "--until-empty", "--block-private-networks").returncode == 3
     _run("redeliver", path, "--all")

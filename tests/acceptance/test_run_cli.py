@@ -163,8 +163,8 @@ def test_an_algorithm_that_fails_ends_with_3(folder: Path, what: str, algorithm:
         (("scale",), 2, "--features"),
     ],
 )
-def test_what_can_not_be_run_is_named(folder: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
-    """Without a traceback."""
+def test_errors_before_a_run_name_the_cause(folder: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
+    """They are printed without a traceback."""
     done = subprocess.run(
         command(*arguments),
         cwd=folder,

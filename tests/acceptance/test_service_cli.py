@@ -154,15 +154,15 @@ def test_the_list_shows_users_and_no_secrets(command: Callable[..., str]) -> Non
         (["db", "upgrade"], "Stop the service"),
     ],
 )
-def test_what_can_not_be_done_is_one_clear_error(topology: Topology, arguments: list[str], said: str) -> None:
-    """It names what is wrong, and no command makes a folder by accident."""
+def test_impossible_commands_are_one_clear_error(topology: Topology, arguments: list[str], said: str) -> None:
+    """The error names the cause, and no command creates a directory by accident."""
     assert said in _refused(topology.data.parent, *arguments)
     assert not (topology.data.parent / "typo").exists()
 
 
 @pytest.mark.parametrize("name", ["", " x", "x" * 129, "a\nb"])
-def test_names_that_nobody_could_read_are_refused(topology: Topology, name: str) -> None:
-    """Exit code 2, as for any wrong usage."""
+def test_unprintable_user_names_are_rejected(topology: Topology, name: str) -> None:
+    """The exit code is 2, as for any wrong usage."""
     assert _run(topology.data.parent, "users", "add", "--", name).returncode == 2
 
 

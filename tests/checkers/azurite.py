@@ -1,4 +1,4 @@
-"""Azurite on loopback: Azure Blob Storage as Microsoft's own emulator has it, which refuses wrong signatures."""
+"""Azurite on loopback: Microsoft's emulator of Azure Blob Storage, which rejects wrong signatures."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Azurite:
 
     Attributes:
         endpoint: URL of the account.
-        account: Its name.
-        key: Its key, made for this server.
+        account: Name of the account.
+        key: Key of the account, generated for this server.
     """
 
     endpoint: str
@@ -42,11 +42,11 @@ class Azurite:
     key: str
 
     def client(self) -> BlobServiceClient:
-        """Return Azure's own client for the account."""
+        """Return a client of Azure's library for the account."""
         return BlobServiceClient(self.endpoint, credential=self.key, retry_total=0)
 
     def url(self, name: str) -> str:
-        """Return a blob's URL, unsigned."""
+        """Return the unsigned URL of a blob."""
         return f"{self.endpoint}/{CONTAINER}/{quote(name)}"
 
     def sign(
@@ -57,13 +57,13 @@ class Azurite:
         permission: BlobSasPermissions | None = None,
         policy_id: str | None = None,
     ) -> str:
-        """Return a blob's URL with a shared access signature, as Azure's own library makes it.
+        """Return the URL of a blob with a shared access signature of Azure's library.
 
         Args:
-            name: The blob.
-            expires: How long it lives; negative for one that is over.
-            permission: What it permits; to create and to write by default.
-            policy_id: A stored access policy that says both instead.
+            name: Name of the blob.
+            expires: Lifetime of the signature; negative for an expired one.
+            permission: Permissions of the signature; create and write by default.
+            policy_id: A stored access policy with expiry and permissions, instead of the two arguments.
         """
         given = (
             {}
@@ -77,14 +77,14 @@ class Azurite:
         return f"{self.url(name)}?{query}"
 
     def read(self, name: str) -> bytes | None:
-        """Return what a blob holds; None when there is none."""
+        """Return the content of a blob; None if it doesn't exist."""
         with self.client() as client:
             blob = client.get_blob_client(CONTAINER, name)
             return blob.download_blob().readall() if blob.exists() else None
 
 
 def find() -> Path | None:
-    """Return the command, from beside the interpreter or from the PATH."""
+    """Return the command, from the directory of the interpreter or from the PATH."""
     beside = Path(sys.prefix) / "azurite" / "node_modules" / ".bin" / COMMAND
     found = str(beside) if beside.is_file() else shutil.which(COMMAND)
     return Path(found) if found and shutil.which("node") else None
@@ -92,11 +92,11 @@ def find() -> Path | None:
 
 @contextmanager
 def running(command: Path, *, timeout: timedelta = timedelta(seconds=60)) -> Iterator[Azurite]:
-    """Run the server in a folder of its own, which is removed with it.
+    """Run the server in a temporary directory.
 
     Args:
-        command: What `find` returned.
-        timeout: How long it may take until it answers.
+        command: The result of `find`.
+        timeout: Maximum duration of the start.
     """
     account, key = "results", base64.b64encode(secrets.token_bytes(32)).decode()
     folder = Path(tempfile.gettempdir()) / f"callback-sdk-azurite-{secrets.token_hex(6)}"

@@ -1,4 +1,4 @@
-"""A stand-in for Google Cloud Storage on loopback: it takes what was signed rightly, and refuses the rest."""
+"""A fake Google Cloud Storage on loopback, which accepts requests with a valid signature and rejects all others."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ EMAIL = "worker@project.iam.gserviceaccount.com"
 
 
 class GCS:
-    """The store, with one service account whose key is made for it.
+    """The store, with one service account and a generated key.
 
     Attributes:
-        objects: What was taken, by bucket and name.
+        objects: Stored objects, by bucket and name.
         endpoint: URL of the store.
     """
 
@@ -34,33 +34,33 @@ class GCS:
         self.endpoint = ""
 
     def sign(self, bucket: str, key: str, expires: timedelta, *, version: str, headers: dict[str, str]) -> str:
-        """Return a signed URL for a PUT, as Google's own library makes it.
+        """Return a URL for a PUT, signed by Google's library.
 
         Args:
-            bucket: Where to.
-            key: The object's name.
-            expires: How long it lives; negative for one that is over.
+            bucket: Name of the bucket.
+            key: Name of the object.
+            expires: Lifetime of the URL; negative for an expired one.
             version: `"v4"` or `"v2"`.
-            headers: What is signed besides.
+            headers: Further signed headers.
         """
         blob = self._client().bucket(bucket).blob(key)
         options = {"method": "PUT", "headers": headers, "api_access_endpoint": self.endpoint}
         if version == "v2":
             return blob.generate_signed_url(datetime.now(timezone.utc) + expires, version=version, **options)
-        # A life is never negative: what is over was signed long ago.
+        # The library rejects a negative lifetime, so an expired URL is signed at an earlier time.
         past = timedelta() if expires > timedelta() else timedelta(hours=1) - expires
         stamp = (datetime.now(timezone.utc) - past).strftime("%Y%m%dT%H%M%SZ")
         with mock.patch("google.cloud.storage._signing.get_v4_now_dtstamps", return_value=(stamp, stamp[:8])):
             return blob.generate_signed_url(abs(expires), version=version, **options)
 
     def sign_form(self, bucket: str, key: str, expires: timedelta, largest: int) -> dict[str, str]:
-        """Return the fields of a signed form, as Google's own library makes them."""
+        """Return the fields of a form, signed by Google's library."""
         fields, conditions = {"x-goog-meta-run": "1"}, [["content-length-range", 0, largest]]
         form = self._client().generate_signed_post_policy_v4(bucket, key, expires, conditions=conditions, fields=fields)
         return form["fields"]
 
     def sign_form_v2(self, bucket: str, key: str, expires: timedelta, largest: int) -> dict[str, str]:
-        """Return the fields of a form signed with the older process, as Google's own library makes them."""
+        """Return the fields of a form, signed by Google's library with the V2 signing process."""
         own = {"key": key, "x-goog-meta-run": "1"}
         conditions = [*({name: value} for name, value in own.items()), ["content-length-range", 0, largest]]
         end = datetime.now(timezone.utc) + expires
@@ -76,7 +76,7 @@ class GCS:
         return storage.Client("project", credentials, client_options={"api_endpoint": self.endpoint})
 
     def take(self, request: Request) -> int:
-        """Check a request, keep what it brings, and return the status."""
+        """Verify a request, store its object, and return the status."""
         public = self.key.public_key()
         if request.method == "PUT":
             check_put(request, public, EMAIL)

@@ -1,4 +1,4 @@
-"""Google Cloud Storage's signatures, checked as its documentation describes them; written apart from any signer.
+"""Verification of Google Cloud Storage's signatures by its documentation, independent of any signer.
 
 Sources: "Canonical requests", "Signatures", "V2 signing process" and "POST Object" in Google's documentation.
 """
@@ -27,10 +27,10 @@ FREE_FIELDS = {"file", "policy", "signature", "googleaccessid", "x-goog-signatur
 
 
 def check_put(request: Request, key: RSAPublicKey, email: str) -> None:
-    """Hold a PUT against the signature in its query.
+    """Verify a PUT request by the signature in its query.
 
     Raises:
-        Refusal: It is not what was signed.
+        Refusal: The request doesn't match its signature.
     """
     parameters = request.parameters()
     if "X-Goog-Signature" in parameters:
@@ -98,17 +98,17 @@ def _check_put_v2(request: Request, parameters: Mapping[str, str], key: RSAPubli
 
 
 def check_form(bucket: str, fields: Mapping[str, str], size: int, key: RSAPublicKey, email: str) -> None:
-    """Hold a form against its policy, and the policy against its signature.
+    """Verify a form by its policy, and the policy by its signature.
 
     Args:
-        bucket: Where it was sent to.
-        fields: What came before the file.
-        size: Bytes of the file.
-        key: The signer's public key.
-        email: The signer's name.
+        bucket: Bucket of the request.
+        fields: Fields before the file.
+        size: Size of the file, in bytes.
+        key: Public key of the signer.
+        email: Email address of the signer.
 
     Raises:
-        Refusal: It is not what was signed.
+        Refusal: The form doesn't match its policy or signature.
     """
     given = {name.lower(): value for name, value in fields.items()}
     if "policy" not in given or not {"x-goog-signature", "signature"} & given.keys():
@@ -138,7 +138,7 @@ def expiration(policy: Mapping[str, Any]) -> datetime:
 
 
 def check_conditions(conditions: list[Any], given: Mapping[str, str], size: int, *, free: Collection[str]) -> None:
-    """Hold a form against the conditions of its policy.
+    """Verify a form by the conditions of its policy.
 
     Args:
         conditions: The policy's conditions.

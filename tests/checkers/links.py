@@ -1,6 +1,6 @@
-"""The internal links of a built site: `python -m tests.checkers.links build/docs` fails when one leads nowhere.
+"""Checks the internal links of a built site: `python -m tests.checkers.links build/docs` fails for broken links.
 
-Sphinx checks the links of the pages' sources; this one also finds those of the theme and of the API reference.
+Sphinx checks links in the sources of pages. This checker also finds links of the theme and of the API reference.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _Page(HTMLParser):
 
 
 def broken(site: Path) -> Iterator[str]:
-    """Yield each internal link without a file or an anchor, with its page."""
+    """Yield each internal link to a missing file or anchor, with its page."""
     pages = {path.resolve(): _read(path) for path in site.rglob("*.html")}
     for path, page in pages.items():
         for link in page.links:

@@ -1,4 +1,4 @@
-"""Nginx with its WebDAV module on loopback: a server that stores what it is sent with PUT, behind a login."""
+"""nginx with its WebDAV module on loopback: a server that stores the body of PUT requests with the right token."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Nginx:
 
     Attributes:
         url: Its URL, without a path.
-        files: The folder with what it stored.
+        files: Directory of the stored files.
     """
 
     url: str

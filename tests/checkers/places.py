@@ -1,4 +1,4 @@
-"""Each kind of target with the mistakes that can be made with it, at a server that refuses them."""
+"""All kinds of targets with possible mistakes, at servers that reject these mistakes."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ METADATA = {"run": "1"}
 
 @define(frozen=True, kw_only=True)
 class Case:
-    """One right or wrong use of a target.
+    """One correct or wrong use of a target.
 
     Attributes:
-        url: What is given as `callback_url`; None when the mistake can't be made there.
-        param: What is given as `callback_param`.
-        error: What we answer.
-        upload: The same, as it goes to the server when our own checks are left out.
-        size: Bytes of a document that is too large to make; None for the one of `results`.
-        results: What the job returns.
+        url: Value of `callback_url`; None if the mistake can't be made for this kind of target.
+        param: Value of `callback_param`.
+        error: The expected error of the planner.
+        upload: The request that is sent if the planner's checks are bypassed.
+        size: Size of a document that is too large to create, in bytes; None for the document of `results`.
+        results: Results of the job.
     """
 
     url: str | None = None
@@ -66,7 +66,7 @@ class Case:
 
 
 def unchecked(url: str, param: Any = None, settings: TargetSettings | None = None) -> Upload:
-    """Return the upload that a callback asks for, without looking whether it can work."""
+    """Return the upload for a callback, without validating it."""
     (callback,) = parse_callbacks(url, param)
     target = plan(callback, settings)
     headers, body = target.request(BODY, delivery_id="msg_1", now=datetime.now(timezone.utc))
@@ -74,7 +74,7 @@ def unchecked(url: str, param: Any = None, settings: TargetSettings | None = Non
 
 
 def raw(method: str, url: str, headers: Mapping[str, str], body: Body = BODY) -> Upload:
-    """Return an upload as it is said."""
+    """Return an upload with these attributes."""
     return Upload(
         kind="raw",
         method=method,
@@ -89,14 +89,14 @@ def raw(method: str, url: str, headers: Mapping[str, str], body: Body = BODY) ->
 
 
 def raw_form(url: str, fields: Mapping[str, str]) -> Upload:
-    """Return a form with a file, as it is said."""
+    """Return the upload of a form with these fields and a file."""
     file = FormFile(name="file", filename="f.json", content_type="application/json", body=BODY)
     body, content_type = encode_form(SecretFields(fields), [file])
     return raw("POST", url, {"content-type": content_type}, body)
 
 
 class Place(ABC):
-    """A kind of target at a server. Each case is for an object of its own."""
+    """A kind of target at a server. Each case uses a different object."""
 
     kind: str
     endpoint: str
@@ -106,7 +106,7 @@ class Place(ABC):
 
     @abstractmethod
     def read(self) -> bytes | None:
-        """Return what the server keeps; None when it kept nothing."""
+        """Return the stored object; None if the server stored nothing."""
 
     @abstractmethod
     def valid(self) -> Case: ...
@@ -131,14 +131,14 @@ class Place(ABC):
 
 
 class Put(Place):
-    """What PUT URLs have in common."""
+    """Base class of kinds with PUT URLs."""
 
     signed_header = "x-amz-meta-run"
     limit = 5 * GIB
 
     @abstractmethod
     def sign(self, *, expires: timedelta = HOUR, metadata: bool = False) -> str:
-        """Return a signed URL; a negative life is over."""
+        """Return a signed URL; a negative lifetime means an expired one."""
 
     def valid(self) -> Case:
         return Case(url=self.sign())
@@ -151,7 +151,7 @@ class Put(Place):
         return Case(url=url, error=TargetExpiredError, upload=unchecked(url))
 
     def wrong_header(self) -> Case:
-        """A header was signed, and its value is not known."""
+        """A header is signed, but its value is unknown."""
         url = self.sign(metadata=True)
         return Case(url=url, error=SignedHeaderError, upload=raw("PUT", url, {"content-type": "application/json"}))
 
@@ -159,26 +159,26 @@ class Put(Place):
         return Case(url=self.sign(), error=ResultTooLargeError, size=self.limit + 1)
 
     def no_fields(self) -> Case:
-        """The query was lost."""
+        """The query is missing."""
         bare = self.sign().partition("?")[0]
         return Case(url=bare, error=MissingS3FieldsError, upload=raw("PUT", bare, {"x-ms-blob-type": "BlockBlob"}))
 
 
 class OtherHeader(Put):
-    """PUT URLs that don't name the headers that they signed: only the server can tell that one is wrong."""
+    """PUT URLs that don't name their signed headers, so that only the server can detect a wrong header."""
 
     def wrong_header(self) -> Case:
         return Case(url=self.sign(), param={"s3_headers": {"content-type": "text/other"}})
 
 
 class Post(Place):
-    """What forms have in common."""
+    """Base class of kinds with POST forms."""
 
     url: str
 
     @abstractmethod
     def sign(self, *, expires: timedelta = HOUR, largest: int = 1000) -> dict[str, str]:
-        """Return the fields of a signed form; a negative life is over."""
+        """Return the fields of a signed form; a negative lifetime means an expired one."""
 
     def form(self, fields: Mapping[str, str], error: type[CallbackSDKError] = DeliveryError) -> Case:
         param = {"s3_fields": dict(fields)}
@@ -188,7 +188,7 @@ class Post(Place):
         return self.form(self.sign())
 
     def tampered(self) -> Case:
-        """The policy of another form under this one's signature."""
+        """The policy of another form, with the signature of this one."""
         fields = self.sign()
         text = base64.b64decode(fields["policy"]).replace(b"1000", b"9999")
         return self.form({**fields, "policy": base64.b64encode(text).decode()})
@@ -207,7 +207,7 @@ class Post(Place):
 
 
 class S3(Place):
-    """What is kept in SeaweedFS."""
+    """Base class of kinds at SeaweedFS."""
 
     def __init__(self, server: SeaweedFS) -> None:
         super().__init__()
@@ -218,7 +218,7 @@ class S3(Place):
 
     def signer(self, expires: timedelta) -> S3Signer:
         signer = S3Signer(self.bucket, client=self.server.client())
-        # A life is never negative: what is over was signed long ago.
+        # boto3 rejects a negative lifetime, so an expired URL is signed at an earlier time.
         past = timedelta() if expires > timedelta() else HOUR - expires
         signer._clock = lambda: time.time() - past.total_seconds()
         return signer
@@ -288,12 +288,12 @@ class AzureBlob(Put):
         return self.server.sign(self.key, expires=expires)
 
     def wrong_header(self) -> Case:
-        """The kind of blob is not the one that one PUT makes."""
+        """The kind of blob can't be created by a single PUT."""
         url, headers = self.sign(), {"x-ms-blob-type": "AppendBlob"}
         return Case(url=url, param={"s3_headers": headers}, error=WrongOperationError, upload=raw("PUT", url, headers))
 
     def wrong_permission(self) -> Case:
-        """The URL may only be read from."""
+        """The URL only permits reading."""
         url = self.server.sign(self.key, permission=BlobSasPermissions(read=True))
         upload = raw("PUT", url, {"x-ms-blob-type": "BlockBlob"})
         return Case(url=url, error=InvalidTargetError, upload=upload)
@@ -303,7 +303,7 @@ class AzureBlob(Put):
 
 
 class Google(Place):
-    """What is kept in the checker for Google Cloud Storage."""
+    """Base class of kinds at the fake Google Cloud Storage."""
 
     bucket = "results"
 
@@ -436,7 +436,7 @@ class SwiftTempURL(StandIn, Put):
 
 
 class Webhook(Place):
-    """A webhook; what is wrong with one is wrong on the way."""
+    """A webhook. Its mistakes are made in transit."""
 
     kind = "webhook"
 

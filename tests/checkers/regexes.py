@@ -1,9 +1,9 @@
-"""The regular expressions of the package, and those that hostile input can make slow.
+"""Detects regular expressions of the package that hostile input can make slow.
 
-`python -m tests.checkers.regexes` prints them; `recheck` finds them. Of the detectors that are kept up it is the only
-one that finds polynomial time as well and raises no false alarm here: dlint looks at nested quantifiers in literals
-only, regexploit misses `.+a.+a`, and redos-detector takes linear patterns for slow ones. It comes from npm, as no
-package of PyPI has it.
+`python -m tests.checkers.regexes` prints them; `recheck` detects them. Of the maintained detectors it is the only one
+that also finds polynomial time, and that has no false positives here: dlint checks only nested quantifiers in literals,
+regexploit misses `.+a.+a`, and redos-detector reports linear patterns. It is installed from npm, because no package on
+PyPI contains it.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ _WHOLE = frozenset({"fullmatch"})
 _FROM_START = frozenset({"match"})
 _ANYWHERE = frozenset({"findall", "finditer", "search", "split", "sub", "subn"})
 _OF_TEXT = frozenset({"split"})
-"""What strings have too."""
+"""Names of methods of patterns that strings have too."""
 
 _USES = _WHOLE | _FROM_START | _ANYWHERE
 
 
 @define(frozen=True)
 class Pattern:
-    """A regular expression and how it is used.
+    """A regular expression and its use.
 
     Attributes:
         place: File and line.
-        source: The pattern; None for one that is put together at run time, which nothing can check.
+        source: The pattern; None for a pattern that is built at run time, which can't be checked.
         use: The function of `re`.
     """
 
@@ -58,7 +58,7 @@ class Pattern:
     use: str
 
     def as_javascript(self) -> tuple[str, str]:
-        """Return pattern and flags as recheck reads them, with the anchors that its use means."""
+        """Return pattern and flags for recheck, with the anchors that are implied by the use."""
         source = self.source or ""
         flags = re.match(r"\(\?([ims]+)\)", source)
         body = (source[flags.end() :] if flags else source).replace("(?P<", "(?<")
@@ -70,10 +70,10 @@ class Pattern:
 
 
 def patterns_of(source: str, name: str) -> Iterator[Pattern]:
-    """Find the regular expressions of a module, also those that are compiled at one place and used at another."""
+    """Find the regular expressions of a module, even if they are compiled in one place and used in another."""
     tree = ast.parse(source)
     uses = _uses_of_names(tree)
-    # A pattern in a table has no name: it may be used as whatever has no pattern of its own is.
+    # A pattern in a table has no name, so it may be used by any call without a known pattern.
     named = {_assigned(tree, node) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     unnamed = sorted({use for name, found in uses.items() if name not in named | {"re"} for use in found} - _OF_TEXT)
     forms = {id(node.args[0]) for node in ast.walk(tree) if _makes_form(node)}
@@ -89,7 +89,7 @@ def patterns_of(source: str, name: str) -> Iterator[Pattern]:
 
 
 def find(folder: Path = PACKAGE) -> list[Pattern]:
-    """Return the regular expressions of every module in a folder."""
+    """Return the regular expressions of every module in a directory."""
     modules = sorted(folder.rglob("*.py"))
     names = [str(module.relative_to(folder.parent)) for module in modules]
     found = [patterns_of(module.read_text(), name) for module, name in zip(modules, names, strict=True)]
@@ -97,9 +97,9 @@ def find(folder: Path = PACKAGE) -> list[Pattern]:
 
 
 def problems(patterns: Sequence[Pattern]) -> list[str]:
-    """Return a line for each pattern whose time can grow faster than its input, or that can't be checked."""
+    """Return a line for each pattern with superlinear time, and for each that can't be checked."""
     lines = [
-        f"{pattern.place}: a pattern that is put together at run time can't be checked; write it as a literal"
+        f"{pattern.place}: a pattern that is built at run time can't be checked; write it as a literal"
         for pattern in patterns
         if pattern.source is None
     ]
@@ -111,7 +111,7 @@ def problems(patterns: Sequence[Pattern]) -> list[str]:
 
 
 def has_recheck() -> bool:
-    """Tell whether recheck is installed."""
+    """Return whether recheck is installed."""
     return (_modules() / "recheck").is_dir() and shutil.which("node") is not None
 
 
@@ -177,7 +177,7 @@ def _assigned(tree: ast.AST, call: ast.Call) -> str | None:
 
 
 def main() -> int:
-    """Print what is wrong, and return the exit code."""
+    """Print the problems, and return the exit code."""
     if not has_recheck():
         sys.stdout.write(f"{HOW_TO_GET_IT}\n")
         return 1 if os.environ.get("CI") else 0

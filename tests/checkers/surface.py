@@ -1,6 +1,6 @@
-"""What boto3 can do with buckets and objects, done once and looked at: for any client that should work.
+"""Runs each of boto3's operations on buckets and objects once, and checks the results, for any client.
 
-As a script it runs in a process of its own, with whatever boto3 that finds:
+As a script it runs in a separate process, with the boto3 of its interpreter:
 `python surface.py ENDPOINT BUCKET [MODULE_TO_IMPORT [ACCESS_KEY SECRET_KEY]]`
 """
 
@@ -16,11 +16,11 @@ from typing import Any
 
 MIB = 1024 * 1024
 BIG = os.urandom(1 * MIB) * 11
-"""Larger than a part, so that it goes as several."""
+"""Larger than one part, so that a multipart upload is used."""
 
 
 def exercise(s3: Any, bucket: str) -> None:
-    """Do each operation, and see that it did what it should."""
+    """Run each operation, and check its effect."""
     s3.create_bucket(Bucket=bucket)
     assert bucket in [item["Name"] for item in s3.list_buckets()["Buckets"]]
     s3.head_bucket(Bucket=bucket)
@@ -89,7 +89,7 @@ def _keys(s3: Any, bucket: str) -> list[str]:
 
 
 def main(endpoint: str, bucket: str, module: str = "", access_key: str = "id", secret_key: str = "key") -> None:
-    """Exercise a client that was made before a module is imported, and a resource made after it."""
+    """Check a client created before the import of a module, and a resource created after it."""
     import boto3
     from botocore.config import Config
 

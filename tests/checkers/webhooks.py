@@ -1,4 +1,4 @@
-"""A receiver of webhooks that believes two verifiers: ours, and the one of the Standard Webhooks project."""
+"""A webhook receiver with two verifiers: that of this package, and that of the Standard Webhooks project."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from callback_sdk.errors import WebhookVerificationError
 
 
 class Receiver:
-    """Takes what both verify, and refuses what both refuse.
+    """Accepts webhooks that both verifiers accept, and rejects those that both reject.
 
     Args:
-        secret: What webhooks are signed with.
+        secret: Secret that signs the webhooks.
 
     Attributes:
-        url: Where to send to.
-        taken: The bodies that were taken.
-        disagreements: Webhooks that one verifier took and the other refused.
+        url: URL for webhooks.
+        taken: Bodies of accepted webhooks.
+        disagreements: Webhooks that only one verifier accepted.
     """
 
     def __init__(self, secret: str) -> None:
@@ -32,7 +32,7 @@ class Receiver:
         self.disagreements = 0
 
     def take(self, headers: dict[str, str], body: bytes) -> bool:
-        """Tell whether the webhook is taken."""
+        """Return whether both verifiers accept the webhook."""
         ours, theirs = self._ours(headers, body), self._theirs(headers, body)
         self.disagreements += ours != theirs
         if ours and theirs:
@@ -81,4 +81,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *args: object) -> None:
-        """Keep quiet."""
+        """Log nothing."""

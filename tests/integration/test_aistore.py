@@ -187,8 +187,8 @@ def test_a_function_may_give_the_token(guarded: AIStore) -> None:
     assert [request.status for request in guarded.requests] == [401, 200, 200]
 
 
-def test_a_log_in_that_fails_is_a_clear_error(guarded: AIStore, store: ObjectStore) -> None:
-    """It says where, and shows no password."""
+def test_a_failed_login_is_a_clear_error(guarded: AIStore, store: ObjectStore) -> None:
+    """The error names the endpoint, and contains no password."""
     closed = "http://127.0.0.1:9"
     for user, url, said in (
         ("bert", guarded.authn_url, "answered 401"),
@@ -299,8 +299,8 @@ def test_a_stream_that_can_not_go_back_is_a_clear_error(store: ObjectStore) -> N
     assert store.objects == {}
 
 
-def test_a_try_after_a_fault_begins_at_the_proxy(seaweedfs: SeaweedFS) -> None:
-    """It knows which nodes live; the body is whole again."""
+def test_a_retry_starts_at_the_proxy(seaweedfs: SeaweedFS) -> None:
+    """The proxy knows which nodes are up, and the body is sent from its start."""
     with AIStore(seaweedfs) as cluster:
         s3, bucket = aistore.client(cluster.endpoint_url), name()
         s3.create_bucket(Bucket=bucket)
@@ -314,8 +314,8 @@ def test_a_try_after_a_fault_begins_at_the_proxy(seaweedfs: SeaweedFS) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["aistore:8080", "ftp://aistore", "http://", ""])
-def test_an_endpoint_that_is_no_url_is_refused(wrong: str) -> None:
-    """At once, not at the first request."""
+def test_an_endpoint_that_is_not_a_url_is_rejected(wrong: str) -> None:
+    """The error is raised at once, not at the first request."""
     with pytest.raises(ConfigurationError, match="http://aistore:8080"):
         aistore.client(wrong)
 
@@ -330,8 +330,8 @@ def test_an_endpoint_that_is_no_url_is_refused(wrong: str) -> None:
         lambda: aistore.Token("anna", "password", "authn:52001"),
     ],
 )
-def test_what_can_not_be_used_is_refused(use: Callable[[], Any]) -> None:
-    """Another service's client, an empty token, one string for a list."""
+def test_invalid_arguments_are_rejected(use: Callable[[], Any]) -> None:
+    """A client of another AWS service, an empty token, and one string instead of a list."""
     with pytest.raises(ConfigurationError):
         use()
 
@@ -368,8 +368,8 @@ def test_a_presigned_request_to_amazon_goes_through_aistore(seaweedfs: SeaweedFS
     assert {request.headers["ais-s3-signed-request-style"] for request in cluster.requests} == {"path"}
 
 
-def test_what_is_given_up_is_not_kept(cluster: AIStore) -> None:
-    """A client that is gone takes its settings with it."""
+def test_settings_of_deleted_clients_are_released(cluster: AIStore) -> None:
+    """A client that is garbage-collected leaves no settings behind."""
     s3 = aistore.client(cluster.endpoint_url)
     gone = weakref.ref(s3)
     del s3

@@ -135,8 +135,8 @@ def test_tokens_are_given_out_renewed_and_verified(topology: Topology, ann: Call
     refused(ann("POST", "/token/verify/", json={"token": f"{pair['access']}x"}), 401)
 
 
-def test_a_wrong_password_and_an_unknown_name_look_alike(ann: Caller) -> None:
-    """Nobody finds out which names there are."""
+def test_a_wrong_password_and_an_unknown_name_have_the_same_error(ann: Caller) -> None:
+    """User names can't be discovered."""
     reasons = {refused(log_in(ann, name, f"{PASSWORD}!"), 401) for name in ("mary", "nobody", "admin")}
     assert len(reasons) == 1
 
@@ -205,16 +205,16 @@ def test_a_disabled_users_tokens_are_worth_nothing(topology: Topology, ann: Call
     refused(log_in(ann, "zoe"), 401)
 
 
-def test_a_new_password_ends_what_was_logged_in(topology: Topology, ann: Caller) -> None:
-    """Who knew the old one is out."""
+def test_a_new_password_ends_existing_sessions(topology: Topology, ann: Caller) -> None:
+    """Sessions and tokens of the old password are revoked."""
     topology.run("users", "add", "tom", "--password", stdin=f"{PASSWORD}\n")
     access = log_in(ann, "tom").json()["access"]
     topology.run("users", "set-password", "tom", stdin=f"{PASSWORD} and more\n")
     refused(Caller(topology, access)("GET", "/algorithms"), 401)
 
 
-def test_nobody_sees_or_touches_anothers_task(ann: Caller, bob: Caller) -> None:
-    """Each route answers as for a task that there isn't, word by word, and the task goes on."""
+def test_users_can_not_access_tasks_of_others(ann: Caller, bob: Caller) -> None:
+    """Each route responds exactly as for an unknown task, and the task continues."""
     job_id = ann.submit(callback_url="http://127.0.0.1:9/nobody")
     (delivery,) = ann.settled(job_id)
     routes = [
@@ -373,8 +373,8 @@ def test_a_delivery_shows_each_try(ann: Caller, webhook: WebhookReceiver) -> Non
     assert len({item.body for item in requests_}) == 1
 
 
-def test_what_runs_is_not_delivered_again(ann: Caller, tmp_path: Path) -> None:
-    """A delivery belongs to a result: before there is one it is a conflict. Who cancels twice hears the same twice."""
+def test_a_running_task_can_not_be_redelivered(ann: Caller, tmp_path: Path) -> None:
+    """A redelivery before the task's end is a conflict. A second cancellation has the same response as the first."""
     parameters = {"starts": str(tmp_path / "starts"), "go": str(tmp_path / "go")}
     url = "http://127.0.0.1:9/nobody"
     job_id = ann.submit("/algorithms/slow/predict", parameters=parameters, callback_url=url)
@@ -385,8 +385,8 @@ def test_what_runs_is_not_delivered_again(ann: Caller, tmp_path: Path) -> None:
     assert ann("DELETE", f"{TASKS}/{job_id}").status_code == 202
 
 
-def test_figures_count_what_happens(ann: Caller) -> None:
-    """Prometheus' own parser reads them, and an accepted task is one more."""
+def test_metrics_count_accepted_tasks(ann: Caller) -> None:
+    """Prometheus' parser accepts the metrics, and an accepted task increments its counter."""
 
     def accepted() -> float:
         families = text_string_to_metric_families(ann("GET", "/metrics").text)
@@ -398,8 +398,8 @@ def test_figures_count_what_happens(ann: Caller) -> None:
     assert accepted() == before + 1
 
 
-def test_nobody_has_more_tasks_than_are_allowed(tmp_path: Path) -> None:
-    """One more is refused with a time to come again, a batch as a whole; who cancels some may go on."""
+def test_the_number_of_tasks_of_a_user_is_limited(tmp_path: Path) -> None:
+    """A further task, or a whole batch, is rejected with `Retry-After` until tasks are canceled or end."""
     with Topology(tmp_path, REGISTRY, processes=2, settings={"MAX_TASKS": "2"}) as topology:
         caller = Caller(topology, (topology.data / "token").read_text().strip())
         parameters = {"starts": str(tmp_path / "starts"), "go": str(tmp_path / "go")}

@@ -49,8 +49,8 @@ def test_evaluations_and_monitors_come_with_the_predictions(client: Client) -> N
     assert (results["evaluations"], results["monitors"]) == (task.evaluations, task.monitors)
 
 
-def test_what_is_not_asked_for_is_not_called(client: Client) -> None:
-    """All, some, or none; and unknown names are refused before anything is computed."""
+def test_evaluations_run_only_on_request(client: Client) -> None:
+    """All, some or none run, and unknown names are rejected before anything is computed."""
     assert run(client, {"a": [1]}, evaluate={"total": {}}).evaluations == {"total": 2}
     task = run(client, {"a": [1]}, evaluate=False, monitor=False)
     assert (task.evaluations, task.monitors) == (None, None)
@@ -67,8 +67,10 @@ def test_what_is_not_asked_for_is_not_called(client: Client) -> None:
         ({"a": [1]}, {"facter": 2}, "'facter' was unexpected"),
     ],
 )
-def test_what_does_not_fit_is_refused_at_once(client: Client, features: Any, parameters: Any, words: str) -> None:
-    """With the column and the row; also within a batch."""
+def test_features_that_violate_the_schema_are_rejected_at_submission(
+    client: Client, features: Any, parameters: Any, words: str
+) -> None:
+    """The error names column and row, within a batch too."""
     with pytest.raises(InvalidRequestError, match=words):
         client.run_algorithm("scale", features, parameters=parameters)
     with pytest.raises(InvalidRequestError, match=rf"tasks\[0\].*{words}"):
@@ -109,8 +111,8 @@ def test_training_needs_no_such_features(client: Client, tmp_path: Path) -> None
         ("grow", ""),
     ],
 )
-def test_what_an_algorithm_says_is_kept(client: Client, end: str | None, words: str) -> None:
-    """However it ends, and by whatever way it said it; with where it went wrong."""
+def test_output_of_an_algorithm_is_stored(client: Client, end: str | None, words: str) -> None:
+    """Prints, logs and output of child processes are stored for every outcome, with the traceback of an error."""
     name = "chatty-for-a-while" if end == "sleep" else "chatty"
     task = client.run_algorithm(name, {"a": [1]}, parameters={"end": end}).wait(progress=False)
     logs = task.get_logs()
@@ -119,8 +121,8 @@ def test_what_an_algorithm_says_is_kept(client: Client, end: str | None, words: 
     assert logs.count("by print") == 1
 
 
-def test_of_what_is_said_without_end_the_end_is_kept(client: Client) -> None:
-    """64 KiB, from the beginning of a line."""
+def test_the_end_of_long_output_is_stored(client: Client) -> None:
+    """The last 64 KiB are stored, from the start of a line."""
     task = client.run_algorithm("chatty", {"a": [1]}, parameters={"end": "much"}).wait(progress=False)
     logs = task.get_logs()
     assert len(logs) <= 64 * 1024

@@ -58,8 +58,8 @@ def test_every_name_and_call_form_of_the_platforms_sdk_is_here(place: str) -> No
         signature.bind(None, *required)
 
 
-def test_get_instance_takes_what_the_platforms_sdk_takes() -> None:
-    """The arguments of its constructor, by name."""
+def test_get_instance_accepts_the_arguments_of_the_platforms_sdk() -> None:
+    """All arguments of the SDK's constructor are accepted by name."""
     if not SDK.is_dir():
         missing_server("The AI platform's SDK is missing: make platform-sdk installs it.")
     tree = ast.parse((SDK / "client.py").read_text())
@@ -132,8 +132,8 @@ def test_a_client_that_was_not_valid_is_not_shared(service: Service, monkeypatch
         assert compat.get_instance(validate=True) is client
 
 
-def test_a_client_stays_shared_when_nobody_could_tell(client: compat.PlatformClient) -> None:
-    """An outage says nothing about the token; a new client that could not be validated is not shared all the same."""
+def test_an_outage_does_not_unshare_a_client(client: compat.PlatformClient) -> None:
+    """An outage doesn't mean that the token is invalid, but a new client that could not be validated is not shared."""
 
     def away(*_: object, **__: object) -> None:
         raise ServiceError("The service can't be reached.", hint="Try again later.")

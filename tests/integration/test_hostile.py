@@ -232,8 +232,8 @@ def answer_of(connection: socket.socket, status: int) -> None:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_what_means_harm_is_refused(service: Service, name: str) -> None:
-    """An error of few words, which is the client's."""
+def test_hostile_requests_are_rejected(service: Service, name: str) -> None:
+    """The response is a short 4xx error."""
     options, status = HOSTILE[name]
     answer = service.ask(**options())
     check(answer.status_code, answer.headers, answer.content, status)
@@ -268,8 +268,8 @@ RAW: dict[str, tuple[tuple[str, ...], bytes, int]] = {
 
 
 @pytest.mark.parametrize("name", RAW)
-def test_what_no_client_sends_is_refused(service: Service, name: str) -> None:
-    """Paths, headers and lengths that only a socket can send are no way in either."""
+def test_malformed_requests_on_a_raw_socket_are_rejected(service: Service, name: str) -> None:
+    """Paths, headers and lengths that HTTP clients refuse to send are rejected too."""
     lines, body, status = RAW[name]
     with service.connect() as connection:
         connection.sendall(service.head(*lines) + body)
@@ -290,8 +290,8 @@ NO_HTTP = {
 
 
 @pytest.mark.parametrize("name", NO_HTTP)
-def test_what_is_no_http_is_refused(service: Service, name: str) -> None:
-    """The server under the service answers it, in plain text: nothing of it ever reaches the service."""
+def test_data_other_than_http_are_rejected(service: Service, name: str) -> None:
+    """The server below the application responds in plain text; the application isn't called."""
     with service.connect() as connection:
         send_until_answer(connection, iter([NO_HTTP[name]]))
         assert status_of(connection) in (400, 431, None)
@@ -384,8 +384,8 @@ def test_who_keeps_others_waiting_waits_alone(service: Service) -> None:
         assert service.run_task() == {"a": 3}
 
 
-def test_many_at_once_are_no_worse(service: Service) -> None:
-    """Those whose JSON is large once it is read go one after another, or nearly so."""
+def test_concurrent_large_requests_take_bounded_memory(service: Service) -> None:
+    """Forms with JSON that is large once it is parsed are processed one after another."""
     options = form(BATCH, tasks=("t", b"[" + b"{}," * 250_000 + b"{}]"))
     with ThreadPoolExecutor(16) as pool:
         answers = [*pool.map(lambda _: service.ask(**options), range(16))]

@@ -164,8 +164,8 @@ def test_guessers_wait_and_the_owner_gets_in(topology: Topology) -> None:
     assert MARKER not in topology.log
 
 
-def test_what_a_stranger_writes_is_not_in_the_log(topology: Topology) -> None:
-    """Neither as a line of its own nor at all: the name of no account may be a password in the wrong field."""
+def test_user_input_forges_no_log_records(topology: Topology) -> None:
+    """User names of unknown accounts are not logged at all, because they may be passwords in the wrong field."""
     stranger = Visitor(topology, "127.0.0.4")
     answer = stranger.log_in_to_pages(username=f"{MARKER}\n2026-01-01 INFO login user=admin\x1b[2J", password="x")
     assert answer.status_code == 401
@@ -209,8 +209,8 @@ def test_revoked_tokens_and_new_passwords_end_sessions(topology: Topology, comma
     assert visitor.log_in("bert", PASSWORD).status_code == 200
 
 
-def test_a_user_takes_no_more_than_their_share(topology: Topology) -> None:
-    """Features that could never fit are a 413, and what doesn't fit now a 429 that says what to do."""
+def test_the_storage_quota_is_enforced(topology: Topology) -> None:
+    """Features above the whole quota are a 413, and features above the rest of the quota a 429 with a hint."""
     admin, path = Visitor(topology), f"{API}/algorithms/sum/predict"
     large = {"features": ("f", json.dumps({"a": [0] * 500_000}))}
     answer = admin.as_admin("POST", path, files=large)

@@ -133,8 +133,8 @@ def test_nothing_of_an_algorithm_reaches_a_terminal_or_the_log_raw(client: Clien
     assert is_safe(running.log)
 
 
-def test_what_an_algorithm_prints_after_its_run_forges_no_record(client: Client, running: Topology) -> None:
-    """It is logged escaped, and no descriptor of the process is the service's log."""
+def test_output_after_a_run_forges_no_log_records(client: Client, running: Topology) -> None:
+    """The output is logged escaped, and the child process has no descriptor of the service's log."""
     task = ended(client.run_algorithm("late", {"a": [1]}))
     assert task.success
     log = str(running._log)

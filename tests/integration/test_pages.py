@@ -84,8 +84,8 @@ def client(topology: Topology) -> Iterator[Client]:
         yield client
 
 
-def test_nobody_sees_a_page_without_a_log_in(stranger: Browser) -> None:
-    """They are asked to, and come to where they wanted to be."""
+def test_pages_require_a_login(stranger: Browser) -> None:
+    """Visitors are redirected to the login page, and after the login to the requested page."""
     for path in ("/tasks", f"/tasks/{NOTHING}", "/deliveries", "/algorithms", "/algorithms/shown", "/health"):
         answer = stranger.get(f"{stranger.origin}/ui{path}", timeout=60, allow_redirects=False)
         assert (answer.status_code, answer.headers["location"]) == (303, f"/ui/login?next=/ui{path}")
@@ -97,8 +97,8 @@ def test_nobody_sees_a_page_without_a_log_in(stranger: Browser) -> None:
         assert stranger.get(f"{stranger.origin}{path}", timeout=60).url == f"{stranger.origin}/ui/tasks"
 
 
-def test_a_part_of_a_page_never_becomes_the_log_in(stranger: Browser) -> None:
-    """When a session ends while a page refreshes itself, the browser goes there as a whole."""
+def test_a_partial_refresh_never_shows_the_login_page(stranger: Browser) -> None:
+    """If the session ends during a refresh by htmx, the browser is redirected as a whole."""
     answer = stranger.get(f"{stranger.origin}/ui/tasks", headers={"HX-Request": "true"}, timeout=60)
     assert (answer.status_code, answer.headers["hx-redirect"]) == (204, "/ui/login?next=/ui/tasks")
 
@@ -107,8 +107,8 @@ def test_a_part_of_a_page_never_becomes_the_log_in(stranger: Browser) -> None:
     "fields",
     [{"username": "mary", "password": "wrong"}, {"username": "nobody"}, {"token": "cbk_wrong"}, {"token": "\ud800"}],
 )
-def test_a_wrong_log_in_is_refused(stranger: Browser, fields: dict[str, str]) -> None:
-    """With a page that says so, and no cookie."""
+def test_a_wrong_login_is_rejected(stranger: Browser, fields: dict[str, str]) -> None:
+    """The page shows the error, and no cookie is set."""
     encoded = {name: value.encode("utf-8", "surrogatepass") for name, value in fields.items()}
     answer = stranger.post(f"{stranger.origin}/ui/login", data=encoded, timeout=60)
     assert answer.status_code == 401
@@ -159,8 +159,8 @@ def test_a_task_is_shown_and_can_be_canceled(browser: Browser, client: Client, t
     assert browser.submit(f"/tasks/{done.job_id}/cancel").status_code == 409
 
 
-def test_what_is_dead_can_be_delivered_again(browser: Browser, client: Client) -> None:
-    """From the list of the dead, and from the task's page."""
+def test_dead_deliveries_can_be_redelivered(browser: Browser, client: Client) -> None:
+    """They can be redelivered from the list of dead deliveries, and from the page of the task."""
     with WebhookReceiver() as webhook:
         webhook.respond(410)
         task = client.run_algorithm("shown", TABLE, callbacks=[f"{webhook.url}?key={MARKER}"]).wait(progress=False)
@@ -293,15 +293,15 @@ def test_the_health_of_the_service(browser: Browser, client: Client, tmp_path: P
         ("/deliveries?cursor=bnVsbA", 422),
     ],
 )
-def test_what_is_not_there_is_a_page_too(browser: Browser, path: str, status: int) -> None:
-    """Nobody who looks at pages gets JSON."""
+def test_errors_are_pages_too(browser: Browser, path: str, status: int) -> None:
+    """Browsers get HTML for errors, not JSON."""
     page = browser.page(path, status)
     assert 'role="alert"' in page
     assert "<script>" not in page
 
 
-def test_a_browser_is_told_to_be_careful(browser: Browser) -> None:
-    """Nothing inline, nothing of another host, nothing kept."""
+def test_pages_have_security_headers(browser: Browser) -> None:
+    """No inline scripts, no resources of other hosts, and no caching."""
     for path in ("/tasks", "/health", "/nothing", "/static/style.css", "/static/htmx.min.js"):
         headers = browser.get(f"{browser.origin}/ui{path}", timeout=60).headers
         assert "default-src 'none'" in headers["content-security-policy"]

@@ -291,8 +291,10 @@ def test_malformed_features_leave_no_task(service: Service, features: bytes, wor
         ({"parameters": [1]}, "'parameters'"),
     ],
 )
-def test_what_can_never_be_delivered_is_refused(service: Service, fields: dict[str, Any], words: str) -> None:
-    """Each bad target or field is a 422 with its reason, before anything is stored."""
+def test_targets_that_can_never_receive_a_result_are_rejected(
+    service: Service, fields: dict[str, Any], words: str
+) -> None:
+    """Each invalid target or field is a 422 with its reason, and nothing is stored."""
     reply = service.predict("sum", **fields)
     assert reply.status_code == 422, reply.text
     assert words in reply.json()["error"]
@@ -353,10 +355,10 @@ def test_a_failure_is_delivered(
 
 
 @pytest.mark.parametrize(("how", "words"), [("SIGKILL", "SIGKILL"), ("3", "exit code 3"), ("0", "exit code 0")])
-def test_a_child_that_dies_is_tried_three_times(
+def test_a_task_fails_after_three_crashes(
     service: Service, webhook: WebhookReceiver, tmp_path: Path, how: str, words: str
 ) -> None:
-    """Three dead processes are enough: then the task has failed and is delivered so."""
+    """After three crashes of its process, the task has failed, and the failure is delivered."""
     starts = tmp_path / "starts"
     service.submit("suicide", parameters={"how": how, "starts": str(starts)}, callback_url=webhook.url)
     (request,) = webhook.wait_for(1, timeout=timedelta(seconds=PATIENCE))

@@ -133,10 +133,10 @@ def test_store_takes_a_post_with_a_file_name_as_key(signer: S3Signer, seaweedfs:
     assert seaweedfs.client().head_object(Bucket=signer.bucket, Key="runs/7.json")["ContentLength"] == len(BODY)
 
 
-def test_own_client_of_another_style_signs_with_v4_all_the_same(
+def test_client_for_signature_version_2_still_signs_with_version_4(
     seaweedfs: SeaweedFS, bucket: str, clients: Callable[..., object]
 ) -> None:
-    """A client that would presign with Signature Version 2 still gives its place and its credentials."""
+    """The endpoint and the credentials of the client are used, but not its signature version."""
     target = S3Signer(bucket, client=clients(signature_version="s3")).presign_put("v4.json")
     assert "X-Amz-Signature=" in target.url
     assert put(target).status_code == 200

@@ -84,10 +84,10 @@ def test_large_results_wait_for_storage_without_holding_a_slot(
     wait_until(lambda: readiness(topology).ok, what="readiness")
 
 
-def test_stops_during_an_outage_are_no_loss_to_a_task(
+def test_restarts_during_an_outage_lose_no_task(
     topology: Topology, storage: FreezingProxy, webhook: WebhookReceiver
 ) -> None:
-    """However often the service and its worker are stopped in good order meanwhile, the task ends with its result."""
+    """A task ends with its result, however often the service and its worker are restarted during the outage."""
     with topology.client() as client:
         storage.freeze()
         task = client.run_algorithm("many", SMALL, callback_url=webhook.url)
@@ -139,8 +139,8 @@ def fill(disk: Path, *, leave: int) -> None:
 
 
 @pytest.mark.parametrize("leave", [0, 16_384, 100_000])
-def test_a_service_on_a_full_disk_says_where_and_what_to_do(small_disk: Path, leave: int) -> None:
-    """The command ends with 75 and one line that names the path."""
+def test_a_service_on_a_full_disk_names_the_path(small_disk: Path, leave: int) -> None:
+    """The command exits with 75, and prints one line with the path and a hint."""
     fill(small_disk, leave=leave)
     topology = Topology(small_disk.parent, "engine_jobs:registry")
     topology.environment["CALLBACK_SDK_DATA_DIR"] = str(small_disk / "data")

@@ -49,8 +49,8 @@ def _sockets_of(server: SeaweedFS) -> list[Path]:
     return [path for port in server._ports.values() for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock")]
 
 
-def test_an_object_store_keeps_what_it_is_given(seaweedfs: SeaweedFS, bucket: str) -> None:
-    """An object that was put is there to be read."""
+def test_an_object_store_stores_objects(seaweedfs: SeaweedFS, bucket: str) -> None:
+    """An uploaded object can be read."""
     client = seaweedfs.client()
     client.put_object(Bucket=bucket, Key="a/ü.json", Body=b"{}")
     assert client.get_object(Bucket=bucket, Key="a/ü.json")["Body"].read() == b"{}"
@@ -155,8 +155,8 @@ def _is_running(pid: int) -> bool:
         return False
 
 
-def test_a_keeper_ends_what_its_command_started(tmp_path: Path) -> None:
-    """A daemon that the command left behind, in a session of its own, is ended as well."""
+def test_a_supervisor_ends_descendants_of_its_command(tmp_path: Path) -> None:
+    """A daemon of the command in another session is ended too."""
     note = tmp_path / "pid"
     script = f"setsid sh -c 'echo $$ > {note}.new; mv {note}.new {note}; exec sleep 600' & wait"
     process = supervisor.SupervisedProcess(["sh", "-c", script], env=dict(os.environ), folder=tmp_path / "kept")
@@ -203,8 +203,8 @@ def test_a_keeper_lets_its_command_finish(tmp_path: Path) -> None:
     assert process.tail == "up\nbye"
 
 
-def test_a_receiver_keeps_what_it_is_sent(webhook: WebhookReceiver) -> None:
-    """Method, path, headers and body of each request are there to be looked at."""
+def test_a_receiver_records_requests(webhook: WebhookReceiver) -> None:
+    """Method, path, headers and body of each request are available."""
     assert _send(webhook.url + "?a=b", body=b'{"job_id": "1"}', headers={"X-Test": "yes"}) == 200
     (request,) = webhook.requests
     assert (request.method, request.path) == ("POST", "/webhook?a=b")
@@ -212,8 +212,8 @@ def test_a_receiver_keeps_what_it_is_sent(webhook: WebhookReceiver) -> None:
     assert request.document == {"job_id": "1"}
 
 
-def test_a_receiver_answers_as_it_is_told(webhook: WebhookReceiver) -> None:
-    """Answers come in the order in which they were given, then 200 for ever."""
+def test_a_receiver_sends_the_prepared_responses(webhook: WebhookReceiver) -> None:
+    """Responses are sent in the order of the calls, and 200 after that."""
     webhook.respond(503, headers={"Retry-After": "1"}, times=2).respond(404, body=b"gone")
     assert [_send(webhook.url) for _ in range(5)] == [503, 503, 404, 200, 200]
 
@@ -264,8 +264,8 @@ def test_a_receiver_verifies_signatures() -> None:
         WebhookReceiver(secret="short")
 
 
-def test_a_receiver_refuses_what_is_too_large(webhook: WebhookReceiver) -> None:
-    """A body that would fill the memory, or whose length is nonsense, is not read."""
+def test_a_receiver_rejects_large_bodies(webhook: WebhookReceiver) -> None:
+    """A body that is too large, or has an invalid length, isn't read."""
     assert _send(webhook.url, body=b"", headers={"Content-Length": str(2**40)}) == 413
     assert _send(webhook.url, body=b"", headers={"Content-Length": "many"}) == 400
 

@@ -149,8 +149,8 @@ def test_a_failed_run_is_a_failed_span(service: Traced, own: InMemorySpanExporte
 
 
 @pytest.mark.parametrize("header", [OTHERS, "00-" + "0" * 32 + "-b7ad6b7169203331-01", "x" * 5000, ""])
-def test_any_client_may_say_what_it_belongs_to(service: Traced, webhook: WebhookReceiver, header: str) -> None:
-    """By the header of W3C Trace Context; what is none begins a trace of its own."""
+def test_any_client_may_send_a_trace_context(service: Traced, webhook: WebhookReceiver, header: str) -> None:
+    """The header is that of W3C Trace Context; an invalid one starts a new trace."""
     address = (service.topology.data / "address").read_text().strip()
     token = (service.topology.data / "token").read_text().strip()
     answer = requests.post(
@@ -167,10 +167,10 @@ def test_any_client_may_say_what_it_belongs_to(service: Traced, webhook: Webhook
     assert request.headers["traceparent"].split("-")[1] == trace_of(run)
 
 
-def test_a_service_without_it_hands_on_what_it_was_told(
+def test_a_service_without_tracing_propagates_the_context(
     tmp_path: Path, own: InMemorySpanExporter, webhook: WebhookReceiver
 ) -> None:
-    """Nothing is recorded there, and the receiver still finds the client's trace."""
+    """The service records no spans, but the receiver gets the client's trace."""
     traced = Traced(tmp_path, recording=False)
     with traced.topology, traced.client() as client:
         client.run_algorithm("sum", DATA, callbacks=[webhook.url])
@@ -232,8 +232,8 @@ def test_nothing_is_imported_before_it_is_used() -> None:
     assert run.stdout.strip() == "False"
 
 
-def test_a_header_is_what_the_specification_says() -> None:
-    """Lower case, no zeros alone, not version ff."""
+def test_the_header_follows_the_specification() -> None:
+    """Lower case, not only zeros, and not version ff."""
     assert tracing.checked(OTHERS) == OTHERS
     no_span = re.sub("-b7.*-", f"-{'0' * 16}-", OTHERS)
     for wrong in (OTHERS.upper(), "ff" + OTHERS[2:], OTHERS + "\n", OTHERS[:-1], no_span):

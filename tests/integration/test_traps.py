@@ -43,8 +43,8 @@ def test_boto3_presigns_with_version_2_on_the_global_host(region: str) -> None:
     assert urlsplit(ours).hostname == f"results-bucket.s3.{region}.amazonaws.com"
 
 
-def test_url_of_a_session_dies_with_the_session() -> None:
-    """The token is in the URL and in the form, where everybody who has them can see that they are temporary."""
+def test_url_signed_with_temporary_credentials_expires_with_them() -> None:
+    """URL and form contain the session token, by which they can be recognized as temporary."""
     client = boto3.client("s3", region_name="eu-central-1", aws_session_token="TOKEN", **KEYS)
     signer = S3Signer("results-bucket", client=client)
     assert "X-Amz-Security-Token=TOKEN" in signer.presign_put("k").url

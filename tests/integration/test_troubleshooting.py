@@ -158,8 +158,8 @@ def azure() -> Iterator[azurite.Azurite]:
 
 
 @pytest.mark.parametrize("part", SEAWEEDFS)
-def test_seaweedfs_prints_what_the_table_says(seaweedfs: SeaweedFS, part: str) -> None:
-    """Status, code and words, at the mistake that the row is about."""
+def test_seaweedfs_responds_as_in_the_table(seaweedfs: SeaweedFS, part: str) -> None:
+    """Status, code and message equal those of the row for each mistake."""
     status, code, message, also = row(part)
     answer = SEAWEEDFS[part](Bucket(seaweedfs))
     assert (answer.status, also) == (status, "SeaweedFS")
@@ -168,8 +168,8 @@ def test_seaweedfs_prints_what_the_table_says(seaweedfs: SeaweedFS, part: str) -
 
 
 @pytest.mark.parametrize("part", AZURITE)
-def test_azurite_prints_what_the_table_says(azure: azurite.Azurite, part: str) -> None:
-    """The same for Azure; its emulator has another name for one code."""
+def test_azurite_responds_as_in_the_table(azure: azurite.Azurite, part: str) -> None:
+    """The same for Azure; the emulator has another name for one code."""
     status, code, message, also = row(part)
     answer = AZURITE[part](azure)
     assert answer.status == status

@@ -261,8 +261,8 @@ def test_without_an_upgrade_the_service_refuses(old: Old) -> None:
     assert old.revision() == schema.FIRST
 
 
-def test_after_an_upgrade_everything_goes_on(old: Old, webhook: WebhookReceiver) -> None:
-    """What waited runs and is delivered, old results are shown for the old token, the dead can be sent again."""
+def test_after_an_upgrade_tasks_and_deliveries_continue(old: Old, webhook: WebhookReceiver) -> None:
+    """Queued tasks run and are delivered, old tokens still show old results, and dead deliveries can be redelivered."""
     assert old.plain()
     assert old.run("db", "upgrade").stdout == f"Revision {schema.FIRST} -> {schema.newest()}.\n"
     assert not old.plain()
@@ -372,8 +372,8 @@ def test_an_upgrade_on_a_full_disk_changes_nothing(old: Old) -> None:
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_a_disk_that_is_too_full_for_cleaning_is_told_apart(old: Old) -> None:
-    """The upgrade is done, the error says that credentials may be left, and doing it again removes them."""
+def test_a_full_disk_during_cleaning_has_its_own_error(old: Old) -> None:
+    """The upgrade succeeds, the error says that credentials may be left, and a second upgrade removes them."""
     with old.engine.begin() as connection:
         connection.execute(sa.text("UPDATE tasks SET error = :long"), {"long": "x" * 500_000})
     old.engine.dispose()
@@ -398,8 +398,8 @@ def test_no_upgrade_under_a_service(old: Old) -> None:
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_what_was_deleted_before_is_not_in_the_file_either(old: Old) -> None:
-    """Free pages of the old file hold credentials of rows that are no more."""
+def test_deleted_rows_are_removed_from_the_file(old: Old) -> None:
+    """Free pages of the old file contain credentials of deleted rows."""
     with old.engine.begin() as connection:
         for number in range(200):
             row = {"delivery_id": f"gone-{number}", "job_id": "t-waiting", "position": 100 + number, "url": "http://a"}

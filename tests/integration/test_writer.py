@@ -281,8 +281,8 @@ def test_result_that_cannot_be_encoded_sends_nothing(
         (1.5, {"limits": [0, float("inf")]}, "callback_param.limits[1]"),
     ],
 )
-def test_nothing_is_sent_of_what_would_arrive_otherwise(results: Any, param: dict[str, Any], path: str) -> None:
-    """Keys that are written alike, and numbers that no receipt would count, are errors before the first connection."""
+def test_results_that_would_arrive_changed_are_not_sent(results: Any, param: dict[str, Any], path: str) -> None:
+    """Keys that encode to the same string, and nulls that no receipt would count, are errors before any connection."""
     with WebhookReceiver() as webhook, ResultsWriter() as writer:
         with pytest.raises(EncodingError) as caught:
             writer.write(JobResult(job_id="42", success=True, results=results), webhook.url, param)
@@ -353,10 +353,10 @@ def test_other_encoding_is_refused(writer: ResultsWriter, signer: S3Signer) -> N
         ResultsWriter(compress="zstd")
 
 
-def test_webhook_that_is_too_small_is_told_where_the_results_are(
+def test_webhook_with_a_size_limit_receives_the_results_url(
     signer: S3Signer, stored: Any, webhook: WebhookReceiver
 ) -> None:
-    """The document has results_url, without a signature, in the place of the results."""
+    """The document has `results_url`, without a signature, instead of the results."""
     result = JobResult(job_id="1", success=True, results=["x" * 100] * 20)
     with ResultsWriter(max_webhook_bytes=1000) as writer:
         for target, key in [
@@ -382,8 +382,8 @@ def test_webhook_that_is_too_small_alone_is_an_error(webhook: WebhookReceiver) -
     assert len(webhook.requests) == 1
 
 
-def test_object_that_an_earlier_try_wrote_counts_as_delivered(writer: ResultsWriter) -> None:
-    """A 412 whose ETag is that of our own bytes is the answer that the network lost."""
+def test_object_of_an_earlier_attempt_counts_as_delivered(writer: ResultsWriter) -> None:
+    """A 412 with the ETag of the same bytes means that the response of an earlier attempt was lost."""
     bodies: list[bytes] = []
 
     def script(connection: socket.socket, number: int) -> None:
@@ -398,8 +398,8 @@ def test_object_that_an_earlier_try_wrote_counts_as_delivered(writer: ResultsWri
     assert (receipt.status, receipt.attempts) == (412, 2)
 
 
-def test_object_of_somebody_else_is_an_error(writer: ResultsWriter, signer: S3Signer) -> None:
-    """Nothing is written over, and the error says how to tell whose it is."""
+def test_existing_object_with_other_content_is_an_error(writer: ResultsWriter, signer: S3Signer) -> None:
+    """The object isn't overwritten, and the error has a hint."""
     once = signer.presign_put("once.json", if_none_match=True)
     writer.write(RESULT, once)
     with pytest.raises(DeliveryError, match="compare its ETag with the MD5") as caught:

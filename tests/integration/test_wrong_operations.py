@@ -114,8 +114,8 @@ def test_azure_makes_no_blob_of_it(azure: azurite.Azurite, name: str) -> None:
     refuse(url)
 
 
-def test_azure_attribute_of_a_blob_is_no_upload(azure: azurite.Azurite) -> None:
-    """A URL with comp=tags is answered with 201, and the blob stays as it was."""
+def test_azure_attribute_of_a_blob_is_not_an_upload(azure: azurite.Azurite) -> None:
+    """A URL with comp=tags gets the response 201, and the blob isn't changed."""
     blob = azure.sign("kept", permission=BlobSasPermissions(create=True, write=True, tag=True))
     requests.put(blob, data=b"before", headers={"x-ms-blob-type": "BlockBlob"}, timeout=30).raise_for_status()
     refuse(f"{blob}&comp=tags")

@@ -127,8 +127,8 @@ def test_every_null_is_counted_where_nothing_was_none(value: Any) -> None:
 
 
 @given(nested(something | nothing))
-def test_what_orjson_encodes_and_what_goes_the_slow_way_are_equal(value: Any) -> None:
-    """One integer that orjson can't write changes neither the rest of the document nor the count."""
+def test_the_fast_and_the_slow_encoder_are_equal(value: Any) -> None:
+    """An integer that orjson can't write changes neither the rest of the document nor the count of nulls."""
     try:
         fast = encode([value])
     except EncodingError:

@@ -94,7 +94,7 @@ def refused(url: str, form: dict[str, str], size: int) -> str:
     size=st.integers(0, 40),
     room=st.none() | st.integers(0, 3),
 )
-def test_whatever_our_signer_makes_is_taken(
+def test_forms_of_the_signer_are_accepted(
     sender: HTTPSender,
     signer: S3Signer,
     key: str,
@@ -104,7 +104,7 @@ def test_whatever_our_signer_makes_is_taken(
     size: int,
     room: int | None,
 ) -> None:
-    """Any key, fields, prefixes of their values and room for the document: we pass it, and the store takes it."""
+    """Any key, fields, prefixes of values and size range pass the planner, and the store accepts the form."""
     values = {**fields, "key": key.removesuffix("${filename}")}
     conditions = [
         ["starts-with", f"${name}", values[name][:length]] for name, length in starts.items() if name in values

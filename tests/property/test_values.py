@@ -198,8 +198,8 @@ def nested(inner: st.SearchStrategy[Given]) -> st.SearchStrategy[Given]:
 
 
 @given(st.recursive(leaves | tables | leaves | unfit, nested, max_leaves=12), st.booleans())
-def test_what_arrives_is_what_was_computed_or_an_error_is_raised(given: Given, slow: bool) -> None:
-    """However it is nested, with exact types and signs, and with each number that became null counted."""
+def test_delivered_values_equal_the_computed_ones_or_an_error_is_raised(given: Given, slow: bool) -> None:
+    """Types, signs and nesting are exact, and each number that became null is counted."""
     value = [given.value, BEYOND_ORJSON] if slow else [given.value]
     if given.arrives is REJECTED:
         with pytest.raises(EncodingError):

@@ -75,8 +75,8 @@ def test_a_time_that_was_signed_and_makes_no_sense_is_refused(seconds: str) -> N
 
 
 @given(body=st.binary(max_size=200), offset=st.integers(-300, 300))
-def test_what_was_signed_in_time_verifies_in_any_form(body: bytes, offset: int) -> None:
-    """Headers as text or as bytes, the body as any kind of bytes."""
+def test_signed_webhooks_verify_in_any_form(body: bytes, offset: int) -> None:
+    """Headers may be text or bytes, and the body any bytes-like object."""
     headers = webhooks.sign(KEYS, "msg_1", NOW + timedelta(seconds=offset), Body(body))
     raw = {name.upper().encode(): value.encode() for name, value in headers.items()}
     for given_headers, given_body in ((headers, body), (raw, bytearray(body)), (headers, memoryview(body))):

@@ -141,8 +141,8 @@ def test_every_word_for_no_is_false(word: str) -> None:
         ("CALLBACK_SDK_TIMEOUT", "9" * 400),
     ],
 )
-def test_a_wrong_value_names_its_variable_and_what_it_takes(variable: str, text: str) -> None:
-    """A value that can't be read is an error that names the very variable that was set."""
+def test_an_invalid_value_names_its_variable_and_the_permitted_values(variable: str, text: str) -> None:
+    """The error names the variable that was set."""
     with pytest.raises(ConfigurationError, match=f"environment variable {variable} .* It takes "):
         ClientConfig.from_environ({variable: text})
 
@@ -247,8 +247,8 @@ def test_sizes_have_a_unit(text: str, size: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["512", "GB", "-1GB", "0GB", "1e9B", "nan GB", "1 XB", "infinite"])
-def test_what_is_no_size_is_an_error(text: str) -> None:
-    """A number alone least of all: few mean bytes."""
+def test_an_invalid_size_is_an_error(text: str) -> None:
+    """A number without a unit is an error too, because it is rarely meant as bytes."""
     with pytest.raises(ValueError, match=re.escape(text)):
         parse_size(text)
     with pytest.raises(ConfigurationError, match=r"CALLBACK_SDK_MEMORY_LIMIT.*MiB"):

@@ -120,8 +120,8 @@ def test_the_dockerfile_has_known_instructions_only() -> None:
 
 
 @pytest.mark.checkout
-def test_what_the_dockerfile_copies_is_there() -> None:
-    """In the folder, and not shut out by .dockerignore, which lets nothing else in."""
+def test_files_that_the_dockerfile_copies_exist() -> None:
+    """They are in the repository and not excluded by .dockerignore, which excludes everything else."""
     ignored, *allowed = [
         line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")
     ]
@@ -278,8 +278,8 @@ def test_ports_agree() -> None:
     assert _services()["service"]["volumes"] == [f"service:{_last('VOLUME')}"]
 
 
-def test_every_service_names_what_there_is() -> None:
-    """Networks, volumes, and services that it waits for, in a way that these can meet."""
+def test_services_refer_to_existing_names() -> None:
+    """Networks, volumes and services in `depends_on` exist, and the services can reach each other."""
     document = _filled_in(_values())
     services = document["services"]
     for service in services.values():

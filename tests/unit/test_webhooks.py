@@ -33,8 +33,8 @@ def test_specifications_example_is_signed_as_it_says() -> None:
     }
 
 
-def test_what_was_signed_verifies() -> None:
-    """With header names in any case, and the id comes back."""
+def test_a_signed_webhook_verifies() -> None:
+    """With header names in any case; the id is returned."""
     headers = {name.title(): value for name, value in signed(SECRET).items()}
     assert webhooks.verify(SECRET, headers, BODY, now=TIME) == ID
 
@@ -56,8 +56,8 @@ def test_secrets_rotate_on_both_sides() -> None:
         ({}, BODY + b" "),
     ],
 )
-def test_what_was_changed_does_not_verify(change: dict[str, str], body: bytes) -> None:
-    """Id, time, signature and body are all covered."""
+def test_a_changed_webhook_does_not_verify(change: dict[str, str], body: bytes) -> None:
+    """Id, timestamp, signature and body are covered."""
     with pytest.raises(WebhookVerificationError, match="signature"):
         webhooks.verify(SECRET, {**signed(SECRET), **change}, body, now=TIME)
 

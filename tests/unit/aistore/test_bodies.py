@@ -28,14 +28,14 @@ def test_a_file_begins_where_it_was_handed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("body", [b"x", bytearray(b"x"), "x", None, io.BytesIO(b"x")])
-def test_what_begins_at_its_beginning_stays_as_it_is(body: object) -> None:
-    """Nothing is wrapped without need."""
+def test_a_body_at_its_start_is_not_wrapped(body: object) -> None:
+    """A file that is at its start is returned unchanged."""
     assert rewindable(body) is body
     rewind(body)
 
 
-def test_what_can_not_go_back_is_named() -> None:
-    """A pipe, for one."""
+def test_a_body_that_can_not_be_rewound_is_an_error() -> None:
+    """A pipe can't be rewound."""
     read, write = os.pipe()
     with os.fdopen(read, "rb") as pipe, os.fdopen(write, "wb"):
         assert rewindable(pipe) is pipe

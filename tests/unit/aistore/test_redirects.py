@@ -60,10 +60,8 @@ def test_a_location_is_taken_word_by_word(location: str, url: str) -> None:
         ([PROXY, f"{PROXY}1", f"{PROXY}2", f"{PROXY}3"], NODE, TooManyRedirectsError),
     ],
 )
-def test_what_is_not_followed_is_an_error_of_its_kind(
-    trail: list[str], location: str | None, kind: type[RedirectError]
-) -> None:
-    """With the way so far, and without any query."""
+def test_rejected_redirects_are_typed_errors(trail: list[str], location: str | None, kind: type[RedirectError]) -> None:
+    """The error has the path of redirects so far, without queries."""
     with pytest.raises(RedirectError) as caught:
         follow(*(f"{url}?secret" if url != location else url for url in trail), to=location)
     assert type(caught.value) is kind

@@ -39,8 +39,8 @@ def give(authn: WebhookReceiver, *tokens: str) -> None:
         authn.respond(200, body=json.dumps({"token": token}).encode())
 
 
-def test_a_log_in_is_what_authn_takes(authn: WebhookReceiver) -> None:
-    """The name in the path, the password in the body, nanoseconds for the life."""
+def test_a_login_has_the_form_of_authn(authn: WebhookReceiver) -> None:
+    """The name is in the path, the password in the body, and the lifetime in nanoseconds."""
     give(authn, "one")
     assert made(authn, expires_in=timedelta(minutes=1))() == "one"
     (request,) = authn.requests
@@ -88,8 +88,8 @@ def test_an_answer_without_a_token_is_an_error(authn: WebhookReceiver, body: byt
     assert "MARKER" not in str(caught.value) + repr(caught.value)
 
 
-def test_a_redirected_log_in_is_not_followed(authn: WebhookReceiver) -> None:
-    """The password goes to AuthN only."""
+def test_a_redirected_login_is_not_followed(authn: WebhookReceiver) -> None:
+    """The password is sent to AuthN only."""
     authn.respond(307, headers={"Location": authn.url})
     with pytest.raises(AIStoreLoginError, match="answered 307"):
         made(authn)()

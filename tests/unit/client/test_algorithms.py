@@ -48,8 +48,8 @@ def test_an_algorithm_shows_itself(client: Client, drawn: Any) -> None:
     assert algorithm.get_graph("input", version="1.0.0").read() == PNG[:4]
 
 
-def test_what_is_not_there_is_an_error(client: Client, drawn: Any) -> None:
-    """The service's own words say what there is."""
+def test_an_unknown_algorithm_is_an_error(client: Client, drawn: Any) -> None:
+    """The message of the service suggests existing names."""
     drawn.on("GET", f"{ALGORITHM}/graph?type=output", drawn.Say(404, {"error": "It has input."}))
     with pytest.raises(NotFoundError, match="It has input"):
         client.get_graph("an-algorithm", "output")
@@ -66,8 +66,8 @@ def test_an_error_is_read_as_one(client: Client, drawn: Any) -> None:
 
 
 @pytest.mark.parametrize("options", [{"file_type": 7}, {"version": 1.0}])
-def test_what_is_no_name_is_refused(client: Client, drawn: Any, options: dict[str, Any]) -> None:
-    """A version is a string, so that 1.10 isn't 1.1."""
+def test_a_version_that_is_not_a_string_is_rejected(client: Client, drawn: Any, options: dict[str, Any]) -> None:
+    """As a number, 1.10 would be 1.1."""
     with pytest.raises(ServiceError, match="Give a string"):
         client.get_graph("an-algorithm", **options)
     assert drawn.requests == []

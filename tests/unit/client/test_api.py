@@ -104,16 +104,16 @@ def test_a_list_can_be_narrowed(client: Client, service: Any) -> None:
     ("name", "value"),
     [*(("limit", value) for value in (0, -1, 1.5, True, "7")), *(("status", value) for value in ("pending", 7))],
 )
-def test_what_cannot_be_listed_is_refused(client: Client, service: Any, name: str, value: Any) -> None:
-    """A limit that is no number, and a status that there isn't, before anything is asked."""
+def test_invalid_filters_are_rejected(client: Client, service: Any, name: str, value: Any) -> None:
+    """A limit that is not a number, and an unknown status, are rejected without a request."""
     with pytest.raises(InvalidRequestError, match=rf"{name} is"):
         client.get_tasks(**{name: value})
     assert service.requests == []
 
 
 @pytest.mark.parametrize("data", [[], {}, {"tasks": {}}, {"tasks": [{}]}, {"tasks": [{**SUMMARY, "created_at": "?"}]}])
-def test_an_answer_that_is_no_page_is_an_error(client: Client, service: Any, data: Any) -> None:
-    """It isn't taken for an empty list."""
+def test_a_response_that_is_not_a_page_is_an_error(client: Client, service: Any, data: Any) -> None:
+    """It isn't treated as an empty list."""
     service.on("GET", listed(), service.Say(data=data))
     with pytest.raises(ServiceError, match=r"not a (page of tasks|task)"):
         list(client.get_tasks())

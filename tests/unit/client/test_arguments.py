@@ -78,8 +78,8 @@ def test_numbers_of_numpy_are_numbers(client: Client, service: Any) -> None:
             client.get_tasks(limit=wrong)
 
 
-def test_evaluations_that_are_no_dict_are_told_of_it(client: Client, service: Any) -> None:
-    """The name alone of an evaluation isn't enough, and the hint has the form."""
+def test_evaluations_that_are_not_a_dict_are_an_error(client: Client, service: Any) -> None:
+    """The name of an evaluation alone isn't enough; the hint has the required form."""
     with pytest.raises(InvalidRequestError, match=r"evaluate is of type str\. .*a dict of evaluations"):
         client.run_algorithm("an-algorithm", DATA, evaluate="name")  # type: ignore[arg-type]
     with pytest.raises(InvalidRequestError, match=r"monitor is of type numpy\.ndarray\. Give True or False\.$"):

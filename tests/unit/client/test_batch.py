@@ -177,8 +177,10 @@ def test_a_request_is_not_too_long(client: Client, service: Any, monkeypatch: py
     assert [len(tasks(seen)) for seen in service.requests] == [2, 1, 1]
 
 
-def test_an_interrupt_leaves_what_is_accepted(client: Client, service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C cancels nothing, and says how to submit the rest."""
+def test_an_interrupt_does_not_cancel_accepted_tasks(
+    client: Client, service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After Ctrl-C the message tells how to submit the others."""
     monkeypatch.setattr(batch, "MAX_TASKS", 2)
     accept(service, 2)
 
@@ -191,8 +193,8 @@ def test_an_interrupt_leaves_what_is_accepted(client: Client, service: Any, monk
     assert caught.value.accepted_job_ids == ("0", "1")
 
 
-def test_no_items_are_no_tasks(client: Client, service: Any) -> None:
-    """An empty list is no error, and asks for nothing."""
+def test_an_empty_batch_returns_no_tasks(client: Client, service: Any) -> None:
+    """An empty list isn't an error, and makes no request."""
     assert client.run_algorithm_batch("an-algorithm", []) == []
     assert service.requests == []
 
@@ -232,7 +234,7 @@ def test_no_target_of_a_list_may_be_wrong(
         (BatchItem(table(1), parameters="p.json"), InvalidRequestError, "parameters"),  # type: ignore[arg-type]
     ],
 )
-def test_what_was_accepted_before_an_error_is_known(
+def test_an_error_has_the_ids_of_accepted_tasks(
     client: Client,
     service: Any,
     monkeypatch: pytest.MonkeyPatch,
@@ -240,7 +242,7 @@ def test_what_was_accepted_before_an_error_is_known(
     error: type[CallbackSDKError],
     message: str,
 ) -> None:
-    """The error has the ids, and the key that the same call can be made with."""
+    """The error also has the key with which the call can be repeated."""
     monkeypatch.setattr(batch, "MAX_TASKS", 1)
     accept(service, 1, 1)
     with pytest.raises(error, match=rf"items\[2\]: .*{message}") as caught:
@@ -314,8 +316,8 @@ def test_an_answer_without_an_id_for_each_is_an_error(client: Client, service: A
 
 
 @pytest.mark.parametrize("items", [table(0), pd.DataFrame({"a": [1]}), "f.json", Path("f.json"), b"x", 7, None])
-def test_one_table_is_no_batch(client: Client, service: Any, items: Any) -> None:
-    """A table instead of a list of tables is noticed, and not taken apart."""
+def test_one_table_is_not_a_batch(client: Client, service: Any, items: Any) -> None:
+    """A single table instead of a list of tables is an error."""
     with pytest.raises(FeaturesError, match="items of a batch"):
         client.run_algorithm_batch("an-algorithm", items)
     assert service.requests == []

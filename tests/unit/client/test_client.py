@@ -225,10 +225,10 @@ def _counting_server(received: list[int]) -> str:
         ({"version": "\ud800"}, InvalidRequestError, "version"),
     ],
 )
-def test_what_cannot_succeed_is_not_sent(
+def test_invalid_targets_and_options_are_not_sent(
     client: Client, accepting: Any, options: dict[str, Any], error: type[CallbackSDKError], message: str
 ) -> None:
-    """Each bad target and option is an error of its own kind, before any request."""
+    """Each invalid target and option raises a typed error, without a request."""
     with pytest.raises(error, match=message) as caught:
         client.run_algorithm("an-algorithm", DATA, **options)
     assert accepting.requests == []

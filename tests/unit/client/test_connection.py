@@ -138,8 +138,8 @@ def test_an_unknown_host_is_named(clean_environment: Any) -> None:
         client.get_algorithms()
 
 
-def test_a_refusal_in_the_middle_of_the_upload_is_told(client: Client, service: Any) -> None:
-    """When the service stops reading, the error is its 413, or says that the upload was cut off."""
+def test_a_rejection_during_the_upload_is_reported(client: Client, service: Any) -> None:
+    """If the service stops reading, the error is its 413, or has a hint about the service's limit."""
     service.on("POST", PREDICT, service.Say(413, {"error": "Too large."}, unread=True))
     with pytest.raises((InvalidRequestError, ServiceConnectionError)) as caught:
         client.run_algorithm("an-algorithm", {"a": list(range(2_000_000))})

@@ -82,8 +82,8 @@ def test_an_interrupt_has_no_token_in_its_traceback(client: Client, accepting: A
         (Task(cast("Any", None), TaskSnapshot(job_id="42")), r"tasks is of type callback_sdk\..*\.Task"),
     ],
 )
-def test_what_is_not_a_task_is_named(client: Client, service: Any, tasks: Any, said: str) -> None:
-    """A failed submission, an id or a single task among what is waited for is an error of ours."""
+def test_values_that_are_not_tasks_are_an_error(client: Client, service: Any, tasks: Any, said: str) -> None:
+    """`wait_all` rejects a failed submission, an id, and a single task with an error of this package."""
     with pytest.raises(InvalidRequestError, match=said):
         client.wait_all(tasks)
     assert service.requests == []

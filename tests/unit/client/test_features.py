@@ -50,8 +50,8 @@ def test_a_dict_of_columns_is_json() -> None:
     ) == {"a": [1, 2], "b": [0.5, None], "c": [4, 3], "d": [0, 1], "e": ["x", "y"]}
 
 
-def test_a_dict_with_what_json_lacks_is_parquet() -> None:
-    """Infinities, dates and whatever else JSON would change, and columns that Arrow has already."""
+def test_a_dict_with_values_outside_json_is_sent_as_parquet() -> None:
+    """Infinities, dates and other values that JSON would change, and Arrow columns."""
     for column in ([1.0, float("inf")], [dt.date(2024, 1, 1)] * 2, [b"x", None], pa.array([1, 2])):
         assert as_table({"a": [1, 2], "b": column}).column_names == ["a", "b"]
 
@@ -87,16 +87,16 @@ def test_a_dataframe_becomes_parquet() -> None:
 
 
 @pytest.mark.parametrize("frame", [FRAME[FRAME.v > 1], FRAME[FRAME.v != 2], FRAME.sample(frac=1), FRAME.iloc[::-1]])
-def test_row_numbers_are_no_column(frame: pd.DataFrame) -> None:
-    """Whichever rows are left of a table, it has the same columns."""
+def test_row_numbers_are_not_a_column(frame: pd.DataFrame) -> None:
+    """A filtered table has the same columns as the whole table."""
     assert as_table(frame).to_pydict() == {"v": frame["v"].tolist()}
     assert as_json({"v": frame["v"]}) == {"v": frame["v"].tolist()}
     concatenated = pd.concat([frame, frame])
     assert as_table(concatenated).column_names == ["v"]
 
 
-def test_a_named_index_is_a_column_whatever_it_is() -> None:
-    """Also one that pandas would keep as its ends only."""
+def test_a_named_index_is_a_column() -> None:
+    """Even a RangeIndex, which pandas would store as its bounds only."""
     frame = FRAME.rename_axis("id")
     assert as_table(frame).column_names == ["id", "v"]
     assert as_table(frame[frame.v > 1]).column_names == ["id", "v"]
@@ -157,8 +157,8 @@ def test_an_arrow_table_becomes_parquet() -> None:
     assert as_table(table.to_batches()[0]).equals(table)
 
 
-def test_whatever_streams_arrow_is_a_table() -> None:
-    """A data frame of another library needs the Arrow stream interface only."""
+def test_any_object_with_an_arrow_stream_is_a_table() -> None:
+    """Data frames of other libraries need only the Arrow stream interface."""
 
     class Frame:
         def __arrow_c_stream__(self, requested_schema: object = None) -> object:
@@ -235,8 +235,8 @@ def test_a_path_is_not_read_into_memory(tmp_path: Path) -> None:
         (({"a": 1} for _ in range(2)), r"generator.*list\(features\)"),
     ],
 )
-def test_what_is_no_table_is_an_error(features: Any, message: str) -> None:
-    """Each error names what is wrong and what to do."""
+def test_features_that_are_not_a_table_are_an_error(features: Any, message: str) -> None:
+    """Each error names the cause and has a hint."""
     with pytest.raises(FeaturesError, match=message), prepared(features):
         pass
 
@@ -273,8 +273,8 @@ def test_a_missing_file_says_where_it_was_looked_for(tmp_path: Path, monkeypatch
         pass
 
 
-def test_a_folder_and_a_pipe_are_no_files(tmp_path: Path) -> None:
-    """Neither is opened, so a pipe without a writer can't block."""
+def test_a_directory_and_a_pipe_are_rejected(tmp_path: Path) -> None:
+    """Neither is opened, so that a pipe without a writer can't block."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(FeaturesError, match="is a directory"), prepared(tmp_path):
         pass
@@ -283,8 +283,8 @@ def test_a_folder_and_a_pipe_are_no_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ['{"a": [1]}', "[" * 5000, "x" * 5000, "a\0b"])
-def test_a_string_that_is_no_path_is_an_error(text: str) -> None:
-    """JSON in a string, and what no path can be, are errors of ours."""
+def test_a_string_that_is_not_a_path_is_an_error(text: str) -> None:
+    """Strings with JSON, or with characters that a path can't contain, raise an error of this package."""
     with pytest.raises(FeaturesError, match="path"), prepared(text):
         pass
 
@@ -349,8 +349,8 @@ def values(*items: Any) -> Values:
         (pd.DataFrame({"a": pd.Series([values(1)])}), "Column 'a', row 0"),
     ],
 )
-def test_what_is_a_dict_or_list_and_has_fields_is_refused(table: Any, place: str) -> None:
-    """Wherever it stands, as in results: one of both would be lost without a word."""
+def test_a_dataclass_derived_from_dict_or_list_is_rejected(table: Any, place: str) -> None:
+    """Its items or its fields would be lost silently, as in results."""
     with pytest.raises(FeaturesError, match=f"^{re.escape(place)}.* has fields and is a (dict|list)"):
         as_json(table)
 

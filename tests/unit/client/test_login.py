@@ -64,16 +64,16 @@ def test_a_refused_token_is_refreshed(named: Client, service: Any) -> None:
     assert json.loads(service.requests[2].body) == {"refresh": "refresh-1"}
 
 
-def test_a_refused_refresh_token_ends_in_a_log_in(named: Client, service: Any) -> None:
-    """When the refresh token is over too, the password counts again, once."""
+def test_a_rejected_refresh_token_causes_a_login(named: Client, service: Any) -> None:
+    """If the refresh token has expired too, the client logs in with the password once."""
     service.on("GET", TASK, service.Say(401), service.Say(data=ACCEPTED))
     service.on("POST", "/token/refresh/", service.Say(401))
     assert named.get_task("42").job_id == "42"
     assert sent(service)[1:] == [(TASK, "access-1"), ("/token/refresh/", None), ("/token/", None), (TASK, "access-2")]
 
 
-def test_what_stays_refused_is_an_error(named: Client, service: Any) -> None:
-    """A second 401 is told, and nothing goes round in circles."""
+def test_a_second_401_is_an_error(named: Client, service: Any) -> None:
+    """The client doesn't retry endlessly."""
     service.on("GET", TASK, service.Say(401, {"error": "The user is disabled."}))
     service.on("POST", "/token/refresh/", service.Say(data={"access": "access-9"}))
     with pytest.raises(AuthenticationError, match="The user is disabled") as caught:
@@ -111,16 +111,16 @@ def test_an_old_token_is_refreshed_before_it_is_refused(
     assert sent(service)[1:] == [(TASK, "access-1"), ("/token/refresh/", None), (TASK, "access-9")]
 
 
-def test_a_lost_connection_doesnt_end_the_log_in(service: Any, clean_environment: Any) -> None:
-    """A log-in is repeated like a question, as nothing comes of a second one."""
+def test_a_login_is_retried_after_a_lost_connection(service: Any, clean_environment: Any) -> None:
+    """A login may be retried, because a second one has no side effects."""
     service.on("POST", "/token/", service.Say(drop=True), service.Say(500), service.Say(data=pair(1)))
     service.on("GET", TASK, service.Say(data=ACCEPTED))
     with Client(service.url, username="anna", password=PASSWORD) as client:
         assert client.get_task("42").job_id == "42"
 
 
-def test_threads_log_in_once(named: Client, service: Any) -> None:
-    """Calls that come while the first one logs in wait for its token."""
+def test_concurrent_threads_log_in_once(named: Client, service: Any) -> None:
+    """Calls during a login wait for its token."""
     threads = [threading.Thread(target=named.get_task, args=("42",)) for _ in range(10)]
     for thread in threads:
         thread.start()
@@ -172,14 +172,14 @@ def test_a_static_token_is_not_renewed(client: Client, service: Any) -> None:
         ({"USERNAME": "anna", "PASSWORD": PASSWORD}, {"token": TOKEN}, TOKEN),
     ],
 )
-def test_what_is_said_first_counts(
+def test_precedence_of_credentials(
     service: Any,
     clean_environment: pytest.MonkeyPatch,
     environment: dict[str, str],
     arguments: dict[str, str],
     used: str,
 ) -> None:
-    """Arguments come before the environment, and a token before a name."""
+    """Arguments have precedence over the environment, and a token over a user name."""
     for name, value in environment.items():
         clean_environment.setenv(f"CALLBACK_SDK_{name}", value)
     service.on("POST", "/token/", service.Say(data=pair(1)))
@@ -273,8 +273,8 @@ def test_a_child_does_not_use_its_parents_refresh_token(rotating: RotatingServic
         assert rotating.logins == 2
 
 
-def test_a_child_without_a_password_says_what_it_lacks(rotating: RotatingService) -> None:
-    """A refresh token alone is not shared with a child, whose error says so; the parent uses it as before."""
+def test_a_child_without_a_password_gets_an_error(rotating: RotatingService) -> None:
+    """A refresh token isn't shared with a forked child; the parent continues to use it."""
     with compat.get_instance(token="none", url=rotating.url, token_refresh="refresh-0") as client:
 
         def ask() -> str:

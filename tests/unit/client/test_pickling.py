@@ -83,8 +83,8 @@ def test_an_algorithm_is_pickled_without_its_client(client: Client, service: Any
     assert copy.deepcopy(copy.copy(algorithm)).run(DATA).job_id == "42"
 
 
-def test_what_compat_returns_is_pickled_too(service: Any, clean_environment: Any) -> None:
-    """A task keeps its kind, an algorithm becomes a plain one, and both leave their client behind."""
+def test_values_of_compat_are_pickled(service: Any, clean_environment: Any) -> None:
+    """A task keeps its type, an algorithm becomes a plain one, and neither contains the client."""
     data = {"id": "an-algorithm", "versions": ["1.0.0"]}
     service.on("GET", "/algorithms/an-algorithm", service.Say(data=data))
     service.on("GET", "/algorithms/tasks/42", service.Say(data=STATE))
@@ -135,8 +135,8 @@ def test_a_batch_item_with_callbacks_says_how_to_send_it(callbacks: Any) -> None
     assert copy.deepcopy(item).features is not item.features
 
 
-def test_what_a_client_returns_is_pickled(client: Client, service: Any) -> None:
-    """Every other public value of the client comes back equal from a pickle and from a deep copy."""
+def test_values_of_the_client_are_pickled(client: Client, service: Any) -> None:
+    """Pickling and deep copying preserve every other public value of the client."""
     state = TaskSnapshot.from_dict(STATE)
     values = [state, *state.deliveries, state.progress, state.result, public.DeliveryAttempt(number=1)]
     for value in values:

@@ -135,8 +135,8 @@ def test_a_list_that_is_none_is_an_error(client: Client, service: Any) -> None:
             client.get_algorithms()
 
 
-def test_an_answer_that_is_cut_off_is_no_answer(service: Any, clean_environment: Any) -> None:
-    """A body that is shorter than announced is not taken for whole."""
+def test_a_truncated_response_is_an_error(service: Any, clean_environment: Any) -> None:
+    """A body shorter than its Content-Length isn't treated as complete."""
     service.on("GET", "/algorithms/tasks/42", service.Say(data=ACCEPTED, cut=5))
     with Client(service.url, token=TOKEN) as client, pytest.raises(ServiceConnectionError) as caught:
         client.get_task("42")
@@ -238,8 +238,8 @@ def test_queries_of_urls_are_hidden() -> None:
     assert _scrubbed(text, Secret(())) == "Why? See 'https://h/k?***' and (http://h/k?*** not h?x."
 
 
-def test_https_at_a_port_of_plain_http_is_told_to_use_http(service: Any) -> None:
-    """No certificate is wrong there."""
+def test_https_at_a_port_of_plain_http_has_a_hint(service: Any) -> None:
+    """The hint is to use http://, and doesn't mention certificates."""
     url = service.url.replace("http://", "https://")
     with Client(url, token=TOKEN, retries=0) as client, pytest.raises(ServiceConnectionError) as caught:
         client.get_task("42")

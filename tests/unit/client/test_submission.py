@@ -52,8 +52,8 @@ def test_a_service_that_was_never_reached_has_no_task(clean_environment: Any) ->
 
 
 @pytest.mark.parametrize("key", ["", "é", "a\nb", " a", "k" * 256, 7])
-def test_what_is_no_key_is_not_sent(client: Client, accepting: Any, key: Any) -> None:
-    """A key is 1 to 255 printable ASCII characters."""
+def test_an_invalid_key_is_not_sent(client: Client, accepting: Any, key: Any) -> None:
+    """A key consists of 1 to 255 printable ASCII characters."""
     with pytest.raises(InvalidRequestError, match="idempotency_key"):
         client.run_algorithm("an-algorithm", DATA, idempotency_key=key)
     assert accepting.requests == []
@@ -74,8 +74,8 @@ def test_a_priority_goes_along(client: Client, accepting: Any) -> None:
 
 
 @pytest.mark.parametrize("priority", [-1, 10, 5.0, "5", True])
-def test_what_is_no_priority_is_not_sent(client: Client, accepting: Any, priority: Any) -> None:
-    """Only whole numbers from 0 to 9 are."""
+def test_an_invalid_priority_is_not_sent(client: Client, accepting: Any, priority: Any) -> None:
+    """A priority is a whole number from 0 to 9."""
     with pytest.raises(InvalidRequestError, match="priority"):
         client.run_algorithm("an-algorithm", DATA, priority=priority)
     assert accepting.requests == []
@@ -108,8 +108,8 @@ def test_a_training_is_submitted(client: Client, service: Any) -> None:
     }
 
 
-def test_a_training_leaves_to_the_service_what_is_not_said(client: Client, service: Any) -> None:
-    """Only the features go."""
+def test_a_training_sends_only_the_given_options(client: Client, service: Any) -> None:
+    """Options that are None are left to the service's defaults."""
     service.on("POST", FIT, service.Say(202, ACCEPTED))
     client.train_algorithm("an-algorithm", DATA)
     client.train_algorithm("an-algorithm", DATA, export_new_version=False, monitor=True)

@@ -68,8 +68,8 @@ def the_task(client: Client, service: Any, *answers: Any) -> Task:
     return task
 
 
-def test_a_task_shows_what_the_service_said(client: Client, service: Any) -> None:
-    """Every member of the wire form has its attribute."""
+def test_a_task_has_all_members_of_the_response(client: Client, service: Any) -> None:
+    """Every member of the JSON form is an attribute."""
     service.on("GET", PATH, service.Say(data=DONE))
     task = client.get_task("42")
     assert (task.job_id, task.status, task.success, task.error) == ("42", Task.STATUS_FINISHED, True, None)
@@ -150,8 +150,8 @@ def test_the_pauses_grow_to_their_limit(client: Client, service: Any, monkeypatc
     assert pauses[-1] == 2.0
 
 
-def test_waiting_goes_on_until_deliveries_are_made(client: Client, service: Any) -> None:
-    """So receipts are complete right after it."""
+def test_waiting_includes_the_deliveries(client: Client, service: Any) -> None:
+    """So the receipts are complete afterwards."""
     task = the_task(
         client,
         service,
@@ -310,8 +310,8 @@ def test_a_terminal_sees_a_bar(client: Client, service: Any, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("case", ["no terminal", "no tqdm", "not wanted", "no stderr"])
-def test_nobody_sees_a_bar_without_need(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Logs stay clean, and tqdm may be missing."""
+def test_a_progress_bar_is_shown_in_terminals_only(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logs contain no bars, and tqdm is optional."""
     stderr = io.StringIO() if case == "no terminal" else Terminal()
     monkeypatch.setattr(sys, "stderr", None if case == "no stderr" else stderr)
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)

@@ -282,8 +282,8 @@ def test_a_late_response_is_not_the_next_ones(
     ],
     ids=lambda response: str(response[:40]),
 )
-def test_whatever_a_server_says_the_error_is_ours(response: bytes, clean_environment: Any) -> None:
-    """A malformed response raises a typed error; nothing of a library's."""
+def test_malformed_responses_are_typed_errors(response: bytes, clean_environment: Any) -> None:
+    """No exception of a library is raised."""
 
     def script(connection: socket.socket, number: int) -> None:
         read_request(connection)
@@ -442,8 +442,8 @@ def test_nothing_was_accepted_before_a_request_is_sent(tmp_path: Path, clean_env
             assert caught.value.idempotency_key is None
 
 
-def test_what_was_sent_may_have_been_accepted(tmp_path: Path, clean_environment: Any) -> None:
-    """A server that closes the connection after a request may have acted on it, with TLS and without."""
+def test_a_request_that_was_sent_may_have_been_accepted(tmp_path: Path, clean_environment: Any) -> None:
+    """A server that closes the connection after a request may have processed it, with TLS and without."""
     authority = Authority(tmp_path)
     clean_environment.setenv("REQUESTS_CA_BUNDLE", str(authority.file))
     with RawServer(closed) as plain, authority.serve(closed, "127.0.0.1") as encrypted:

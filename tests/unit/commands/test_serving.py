@@ -32,8 +32,8 @@ EXAMPLES = "callback_sdk.examples:registry"
         (socket.EAI_NONAME, EXIT_SETTING),
     ],
 )
-def test_what_is_in_use_or_full_is_no_wrong_setting(code: int, expected: int) -> None:
-    """What passes by itself ends with 75, so that the service is started again; a wrong setting with 78."""
+def test_unavailable_resources_are_not_wrong_settings(code: int, expected: int) -> None:
+    """Temporary failures exit with 75, so that the service is started again; wrong settings exit with 78."""
     with pytest.raises(typer.Exit) as caught, exit_codes():
         raise unusable("It can't be used.", hint="", error=OSError(code, os.strerror(abs(code))))
     assert caught.value.exit_code == expected

@@ -167,10 +167,10 @@ def test_the_environment_may_have_a_name_and_a_password(
         ({"deliveries": [TARGET, {**TARGET, "status": "dead"}]}, 3, "Dead deliveries: 1. `callback-sdk deliveries 42`"),
     ],
 )
-def test_waiting_ends_with_what_became_of_it(
+def test_waiting_exits_with_a_code_for_the_outcome(
     run: Run, service: FakeService, features: Path, outcome: dict[str, Any], code: int, said: str
 ) -> None:
-    """3 means that the task failed, was canceled, or has a dead delivery; the id is printed all the same."""
+    """3 means that the task failed, was canceled or has a dead delivery. The id is always printed."""
     service.on("POST", PREDICT, service.Say(202, ACCEPTED))
     service.on("GET", TASK, service.Say(data={**DONE, **outcome}))
     ended = run("submit", "an-algorithm", features, "--wait")
@@ -270,10 +270,10 @@ def test_a_file_that_is_not_there_is_an_error(run: Run, service: FakeService, tm
     assert "none.parquet" in err
 
 
-def test_errors_are_errors_whatever_the_environment_says(
+def test_fail_on_error_does_not_apply_to_commands(
     run: Run, service: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scripts may ask for False in place of errors; a command's exit code still tells."""
+    """Scripts may set it in the environment, but a failed command still exits with an error."""
     monkeypatch.setenv("CALLBACK_SDK_FAIL_ON_ERROR", "false")
     code, out, err = run("tasks", 42)
     assert (code, out) == (1, "")

@@ -75,8 +75,8 @@ def test_the_option_may_be_a_word(client: PlatformClient, option: Any, raises: b
     assert client._failures.raises is raises
 
 
-def test_an_option_that_is_no_word_is_an_error(client: PlatformClient) -> None:
-    """A typo is not taken for either."""
+def test_an_unknown_option_is_an_error(client: PlatformClient) -> None:
+    """A typo is neither true nor false."""
     with pytest.raises(ConfigurationError, match="fail_on_error doesn't accept 'sometimes'"):
         client.fail_on_error("sometimes")
 

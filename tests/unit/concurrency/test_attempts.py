@@ -44,8 +44,8 @@ def test_claim_is_held_until_its_attempt_ends() -> None:
     assert attempts.wait_without_claims(0.0)
 
 
-def test_end_of_an_attempt_wakes_who_waits_for_it() -> None:
-    """And the end of the last one wakes who waits for all."""
+def test_the_end_of_an_attempt_notifies_waiting_threads() -> None:
+    """The end of the last attempt also notifies threads that wait for all attempts."""
     attempts: RunningAttempts[str] = RunningAttempts(4)
     attempts.begin("1", "a", "claim")
     thread = threading.Timer(0.05, attempts.end, ("1", "claim"))

@@ -104,8 +104,8 @@ def test_reentrant_lock_that_another_thread_held_at_the_fork_is_free_in_the_chil
         thread.join()
 
 
-def test_thread_that_forks_while_it_keeps_others_from_forking_goes_on_in_the_child() -> None:
-    """A signal handler may fork during an import: its block ends in the child as in the parent."""
+def test_thread_that_blocks_forks_can_fork_itself() -> None:
+    """A signal handler may fork during an import; the block ends in parent and child."""
 
     def use() -> bool:
         no_fork.release()
@@ -172,7 +172,7 @@ def test_the_parents_value_is_not_finalized_in_the_child() -> None:
     os.close(write)
 
 
-def test_the_child_leaves_the_parents_value_as_it_is_told() -> None:
+def test_the_child_releases_the_parents_value() -> None:
     """`leave` is called in the child with the parent's value, and not in the parent."""
     left: list[str] = []
     value = PerProcess(lambda: "parent's", leave=left.append)

@@ -59,8 +59,8 @@ def test_a_number_keeps_its_sign_and_its_type() -> None:
     ],
     ids=lambda value: repr(value)[:20],
 )
-def test_what_cannot_be_read_exactly_is_an_error_with_its_reason(data: bytes, reason: str) -> None:
-    """Numbers beyond a float's range, constants of JavaScript and broken texts are never guessed at."""
+def test_json_that_can_not_be_decoded_exactly_is_an_error(data: bytes, reason: str) -> None:
+    """Numbers beyond the range of floats, constants of JavaScript and malformed texts."""
     with pytest.raises(ValueError, match=reason):
         decode(data)
 

@@ -173,8 +173,8 @@ def test_numbers_that_json_lacks_become_null_and_are_counted(value: Any, count: 
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_json_cannot_hold_is_named_by_its_path(value: Any, path: str, advice: str) -> None:
-    """The error says where it is and what to make of it."""
+def test_values_outside_json_are_named_by_their_path(value: Any, path: str, advice: str) -> None:
+    """The error has the path of the value and a hint."""
     with pytest.raises(EncodingError, match=advice) as caught:
         encode(value)
     assert caught.value.path == path

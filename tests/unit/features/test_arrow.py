@@ -227,8 +227,8 @@ def test_every_container_gives_the_same_table(kind: str, container: str) -> None
 
 @pytest.mark.parametrize("container", ["dict of lists", "dict of objects", "records", "DataFrame of objects"])
 @pytest.mark.parametrize("kind", UNHOLDABLE)
-def test_what_no_table_holds_is_refused(kind: str, container: str) -> None:
-    """By all containers alike, before anything is sent, with the column and the row."""
+def test_values_outside_the_supported_types_are_rejected(kind: str, container: str) -> None:
+    """All containers raise an error with column and row before anything is sent."""
     features = built(container, {"n": list(range(ROWS)), "v": UNHOLDABLE[kind]})
     with pytest.raises(FeaturesError, match=r"^Column 'v', row 1: .*\. [A-Z].*\.$") as caught, prepared(features):
         pass
@@ -424,8 +424,8 @@ def test_offsets_that_arrow_lacks_leave_the_moment_as_it_is(offset: dt.timedelta
         assert arrived({"v": values}).to_dict() == {"v": values}
 
 
-def test_integers_of_128_bits_arrive_when_they_have_no_more_than_64() -> None:
-    """polars has the type, and Arrow doesn't."""
+def test_integers_of_128_bits_arrive_if_they_fit_into_64() -> None:
+    """polars has such a type, Arrow doesn't."""
     pl = pytest.importorskip("polars")
     frame = pl.DataFrame({"n": [1.5, None], "v": [1, None]}, schema={"n": pl.Float64, "v": pl.Int128})
     assert arrived(frame).to_dict() == {"n": [1.5, None], "v": [1, None]}

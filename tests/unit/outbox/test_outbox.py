@@ -125,8 +125,8 @@ def test_other_documents_and_other_places_are_other_deliveries(outbox: Outbox, w
     assert len({request.headers["webhook-id"] for request in webhook.requests}) == len(outbox.entries()) == 4
 
 
-def test_passing_fault_is_no_error(outbox: Outbox, webhook: WebhookReceiver) -> None:
-    """What may be tried again is pending: it is safe, and that is the point."""
+def test_a_transient_failure_is_not_an_error(outbox: Outbox, webhook: WebhookReceiver) -> None:
+    """The delivery is stored and pending."""
     webhook.respond(503)
     written = outbox.write(RESULT, [webhook.url, f"{webhook.url}/2"])
     assert len(written.receipts) == len(written.pending) == 1
@@ -196,10 +196,10 @@ def test_target_that_expired_holds_up_no_other(outbox: Outbox, webhook: WebhookR
         (RESULT, "http://127.0.0.1:9/", {"x": float("nan")}, EncodingError),
     ],
 )
-def test_what_could_never_be_delivered_stores_nothing(
+def test_invalid_results_and_targets_store_nothing(
     outbox: Outbox, path: Path, result: JobResult, url: Any, param: Any, error: type[Exception]
 ) -> None:
-    """An error before anything was stored leaves neither row nor file."""
+    """An error before the commit leaves neither a row nor a file."""
     with pytest.raises(error):
         outbox.write(result, url, param)
     assert outbox.entries() == []
@@ -214,8 +214,10 @@ def test_write_without_a_target_is_an_error(outbox: Outbox, url: Any) -> None:
     assert outbox.entries() == []
 
 
-def test_target_that_expired_after_its_delivery_is_no_error(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A job that runs again much later learns that its result is there."""
+def test_target_that_expired_after_its_delivery_is_not_an_error(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that runs again later gets the receipt."""
 
     class Later(datetime):
         @classmethod
@@ -314,8 +316,8 @@ def test_pending_delivery_can_be_hurried(outbox: Outbox, webhook: WebhookReceive
     assert outbox.entries()[0].status == "delivered"
 
 
-def test_run_ends_when_it_is_told_to(outbox: Outbox, webhook: WebhookReceiver) -> None:
-    """It goes on with nothing to do, takes up what comes, and stops at the event."""
+def test_run_ends_when_its_event_is_set(outbox: Outbox, webhook: WebhookReceiver) -> None:
+    """It continues without pending deliveries, sends new ones, and returns after the event."""
     stop = threading.Event()
     thread = threading.Thread(target=outbox.run, kwargs={"stop": stop})
     thread.start()
@@ -428,8 +430,8 @@ def test_files_are_for_their_owner_alone(outbox: Outbox, path: Path, webhook: We
         assert stat.S_IMODE(file.stat().st_mode) == (0o700 if file.is_dir() else 0o600), file
 
 
-def test_credentials_are_gone_when_the_target_has_the_result(path: Path) -> None:
-    """While it is pending they are in the file, as they must be; afterwards nowhere."""
+def test_credentials_are_deleted_after_the_delivery(path: Path) -> None:
+    """While the delivery is pending the file contains them; afterwards no file does."""
     answers = iter([answer("503 Slow Down"), answer("200 OK")])
 
     def script(connection: socket.socket, number: int) -> None:
@@ -569,8 +571,8 @@ def test_lease_decides_where_the_lock_cannot_be_seen(
     assert [claim.delivery_id for claim in claimed(second)] == ["msg_1"]
 
 
-def test_claims_are_kept_alive_while_a_try_runs(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Heartbeats renew them for as long as the server takes."""
+def test_leases_are_renewed_during_an_attempt(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heartbeats renew them as long as the server takes to respond."""
     renewed = threading.Event()
     monkeypatch.setattr(sender, "HEARTBEAT_INTERVAL", 0.01)
     monkeypatch.setattr(OutboxStore, "renew", lambda self, claims: renewed.set())
@@ -681,8 +683,8 @@ def _make_newer(path: Path) -> None:
     ],
     ids=["text", "foreign", "newer", "folder"],
 )
-def test_file_that_is_no_outbox_is_left_as_it_is(tmp_path: Path, make: Any, said: str) -> None:
-    """The error says what it is, and not a byte changes."""
+def test_file_that_is_not_an_outbox_is_not_changed(tmp_path: Path, make: Any, said: str) -> None:
+    """The error names the problem, and no byte of the file changes."""
     path = tmp_path / "file"
     make(path)
     before = path.read_bytes() if path.is_file() else None
@@ -818,8 +820,8 @@ def test_claim_that_was_made_before_the_clock_was_set_back_runs_out(
         assert len(claimed(second)) == count
 
 
-def test_folder_of_files_that_is_gone_is_a_clear_error(outbox: Outbox, path: Path, webhook: WebhookReceiver) -> None:
-    """Without a place for its lock and for large results a write stores and sends nothing."""
+def test_missing_directory_of_files_is_a_clear_error(outbox: Outbox, path: Path, webhook: WebhookReceiver) -> None:
+    """Without a directory for its lock and for large results, a write stores and sends nothing."""
     path.with_name(f"{path.name}-files").rmdir()
     for results in (1, "x" * (files.INLINE + 1)):
         with pytest.raises(OutboxError, match=r"Nothing was stored or sent"):
@@ -852,8 +854,8 @@ def test_file_that_can_only_be_read_is_a_clear_error(outbox: Outbox, webhook: We
     assert outbox.write(RESULT, webhook.url).receipts
 
 
-def test_file_that_somebody_holds_is_a_clear_error(outbox: Outbox, webhook: WebhookReceiver) -> None:
-    """A forgotten shell with a transaction open is named as the cause."""
+def test_locked_file_is_a_clear_error(outbox: Outbox, webhook: WebhookReceiver) -> None:
+    """The error names another program with an open transaction as the cause."""
     outbox._process_state().database._connection.execute("PRAGMA busy_timeout = 1")
     holder = sqlite3.connect(outbox.path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")

@@ -72,8 +72,8 @@ def running(store: Store, engine: RecordingEngine) -> Iterator[threading.Event]:
         dispatcher.close()
 
 
-def test_what_is_due_is_sent_once(store: Store) -> None:
-    """Waiting tasks and due deliveries go to the engine, and not again while they may be on their way."""
+def test_due_ids_are_dispatched_once(store: Store) -> None:
+    """Queued tasks and due deliveries are dispatched, and not again while they may be in transit."""
     engine = RecordingEngine()
     submit(store, "1", "2")
     store.tasks.cancel("2")
@@ -86,8 +86,8 @@ def test_what_is_due_is_sent_once(store: Store) -> None:
     assert len(engine.deliveries) == 1
 
 
-def test_what_an_engine_lost_is_sent_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An id that nobody claimed in time goes to the engine anew."""
+def test_lost_ids_are_dispatched_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An id that wasn't claimed in time is dispatched again."""
     monkeypatch.setattr(module, "AGAIN_AFTER", 0.2)
     monkeypatch.setattr(module, "_MAX_SLEEP", 0.05)
     engine = RecordingEngine()
@@ -98,8 +98,8 @@ def test_what_an_engine_lost_is_sent_again(store: Store, monkeypatch: pytest.Mon
     assert set(engine.tasks) == {"1"}
 
 
-def test_an_engine_gets_no_more_than_it_takes(store: Store) -> None:
-    """The rest waits in the store, and a delivery that it refuses can be brought again at once."""
+def test_dispatching_respects_the_engines_capacity(store: Store) -> None:
+    """Other tasks stay in the store, and a delivery that the engine rejects can be dispatched again at once."""
     engine = RecordingEngine()
     engine.capacity = 1
     submit(store, "1", "2", "3")
@@ -165,8 +165,8 @@ def test_a_service_that_can_dispatch_nothing_is_not_ready(store: Store, monkeypa
         dispatcher.close()
 
 
-def test_a_dispatcher_whose_thread_ended_is_not_ready_and_starts_again(store: Store) -> None:
-    """SystemExit of an engine passes by all that catches errors; the check says so until the next look succeeds."""
+def test_an_ended_dispatcher_thread_is_reported_and_restarted(store: Store) -> None:
+    """SystemExit of an engine ends the thread; the check fails until a later round succeeds."""
     engine = RecordingEngine()
     engine.fault = SystemExit()
     dispatcher = Dispatcher(store=store, engine=engine, wakeup=threading.Event())

@@ -20,8 +20,8 @@ from callback_sdk.service.work import output_capture
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[1]"])
-def test_progress_that_can_not_be_read_is_none(tmp_path: Path, content: bytes | None) -> None:
-    """No file, an empty one and a broken one are no progress, and no error."""
+def test_unreadable_progress_is_none(tmp_path: Path, content: bytes | None) -> None:
+    """A missing, an empty and a malformed file are no error."""
     if content is not None:
         (tmp_path / "p").write_bytes(content)
     assert read_progress(tmp_path / "p") is None
@@ -36,8 +36,8 @@ def test_an_upload_is_received_whole(tmp_path: Path) -> None:
     assert not list((tmp_path / "scratch").iterdir())
 
 
-def test_what_a_dead_process_left_is_swept(tmp_path: Path) -> None:
-    """The folder of a process that lives stays, and that of one without a lock goes."""
+def test_directories_of_dead_processes_are_removed(tmp_path: Path) -> None:
+    """The directory of a running process is kept; one without a lock is removed."""
     alive = Scratch(tmp_path)
     dead = tmp_path / "process-dead"
     dead.mkdir()
@@ -90,7 +90,7 @@ def test_everything_that_is_created_is_its_owners_alone(tmp_path: Path) -> None:
         (errno.EROFS, "Check that this directory exists and can be written"),
     ],
 )
-def test_a_folder_that_cannot_be_written_says_what_to_do(
+def test_an_unwritable_directory_is_an_error_with_a_hint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, advice: str
 ) -> None:
     """A limit of file sizes (EFBIG) is not reported as a full disk."""

@@ -70,8 +70,8 @@ def house(store: Store, cipher: CredentialCipher, tmp_path: Path) -> Iterator[Ho
     scratch.close()
 
 
-def test_tasks_of_an_algorithm_that_is_gone_end_after_a_day(house: House) -> None:
-    """They are delivered as failed with the reason; a wrong registry that is soon corrected costs nobody anything."""
+def test_tasks_of_an_unregistered_algorithm_fail_after_a_day(house: House) -> None:
+    """They are delivered as failed with the reason; a wrong registry that is corrected earlier has no effect."""
     house.submit("1", "gone")
     house.submit("2", "known")
     keeper = house.keeper()

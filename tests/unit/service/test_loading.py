@@ -13,8 +13,8 @@ class Kept:
     """Is tracked by the collector."""
 
 
-def test_what_is_loaded_is_no_garbage() -> None:
-    """Nothing is collected meanwhile, and nothing that was made then is looked at afterwards."""
+def test_loaded_objects_are_excluded_from_collections() -> None:
+    """No collection runs during the load, and later collections skip the loaded objects."""
     with garbage_ignored():
         assert not gc.isenabled()
         kept = Kept()

@@ -80,10 +80,10 @@ def parts(node: Any) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
-def test_every_expression_of_the_dashboard_asks_for_what_there_is(
+def test_every_expression_of_the_dashboard_uses_existing_metrics(
     panel: dict[str, Any], families: dict[str, Any]
 ) -> None:
-    """A parser of Prometheus' language reads it; each name, and each label that it names, is one that is exposed."""
+    """A PromQL parser reads the expressions; all names and labels are exposed."""
     there = samples_of(families)
     for target in panel["targets"]:
         whole = list(parts(promql_parser.parse(target["expr"].replace("$__rate_interval", "5m"))))

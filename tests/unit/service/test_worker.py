@@ -49,8 +49,8 @@ def test_the_loop_does_not_rest_before_a_task_is_acknowledged(task_service: Hub)
     assert task_service.fire_timers(min_delay=1) < resting == 1
 
 
-def test_a_task_runs_where_there_is_no_loop() -> None:
-    """As with a transport that has none."""
+def test_a_task_runs_without_an_event_loop() -> None:
+    """Some transports of kombu have none."""
     app, runner = Celery("test", set_as_current=False), Runner()
     _register_run(app, runner, child=None, messages=MessageCounter(1))
     before = get_event_loop()
@@ -62,8 +62,8 @@ def test_a_task_runs_where_there_is_no_loop() -> None:
     assert runner.ran == ["42"]
 
 
-def test_what_celery_can_not_recover_from_is_reported_and_not_logged() -> None:
-    """The parent logs it in one line, where Celery logs a traceback."""
+def test_fatal_errors_of_celery_are_reported_and_not_logged() -> None:
+    """The supervisor logs them in one line, instead of Celery's traceback."""
     reader, writer = os.pipe()
     reports, reporter = Reports(reader), Reporter(writer)
     errors = _FatalErrors(reporter)

@@ -70,8 +70,8 @@ def _post(store: ObjectStore, fields: Mapping[str, str], *after: bytes, file: bo
     return status, said
 
 
-def test_what_the_writer_puts_and_posts_is_kept(store: ObjectStore, signer: S3Signer, writer: ResultsWriter) -> None:
-    """Bodies, media types and metadata are there by bucket and key, and boto3 reads them as well."""
+def test_uploads_of_the_writer_are_stored(store: ObjectStore, signer: S3Signer, writer: ResultsWriter) -> None:
+    """Bodies, media types and metadata are available by bucket and key, and boto3 can read them."""
     put = signer.presign_put("a/ü.json", content_type="application/json", metadata={"run": "1"})
     post = signer.presign_post("b.json", fields={"x-amz-meta-run": "2"})
     receipts = writer.write(RESULT, [put, post])
@@ -238,8 +238,8 @@ def test_large_body_meets_an_early_answer_and_a_redirect(
     assert store.objects["results/k"].version == 1
 
 
-def test_lost_answer_is_told_from_a_failure(store: ObjectStore, signer: S3Signer) -> None:
-    """The object is there although the sender has an error, and the request counts as accepted."""
+def test_a_lost_response_differs_from_a_failure(store: ObjectStore, signer: S3Signer) -> None:
+    """The object is stored although the sender gets an error, and the request counts as accepted."""
     store.inject_fault(Fault.LOST_RESPONSE)
     with ResultsWriter(timeout=timedelta(0)) as writer, pytest.raises(DeliveryError) as caught:
         writer.write(RESULT, signer.presign_put("k"))
@@ -294,8 +294,8 @@ def _gone(url: str) -> None:
         _send(url)
 
 
-def test_closed_store_answers_no_more(store: ObjectStore) -> None:
-    """Connections that were open end with it."""
+def test_a_closed_store_no_longer_responds(store: ObjectStore) -> None:
+    """Open connections are closed too."""
     connection = http.client.HTTPConnection("127.0.0.1", urlsplit(store.endpoint_url).port, timeout=10)
     connection.request("GET", "/b/k")
     assert connection.getresponse().read()
@@ -324,8 +324,8 @@ def test_credentials_are_not_shown(store: ObjectStore, signer: S3Signer, writer:
     assert "42" not in repr(store.objects)
 
 
-def test_upstream_that_is_gone_is_a_bad_gateway() -> None:
-    """The sender gets an answer that it may try again after."""
+def test_an_unavailable_upstream_is_a_bad_gateway() -> None:
+    """The sender gets a response that it may retry."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         with ObjectStore(upstream=f"http://127.0.0.1:{closed.getsockname()[1]}") as store:

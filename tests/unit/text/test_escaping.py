@@ -33,8 +33,8 @@ def is_safe(text: str, *, lines: bool = False) -> bool:
 
 
 @pytest.mark.parametrize("character", UNSAFE, ids=ascii)
-def test_what_a_terminal_obeys_is_escaped(character: str) -> None:
-    """Each is a few visible characters, which say what it was."""
+def test_control_characters_are_escaped(character: str) -> None:
+    """Each is replaced by a few visible characters that identify it."""
     shown = escaped(f"a{character}b")
     assert shown.isascii()
     assert is_safe(shown)
@@ -42,7 +42,7 @@ def test_what_a_terminal_obeys_is_escaped(character: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "plain", "größer", "日本語", "שלום", "🚀", "e\u0301", "a b", "C:\\new"])
-def test_what_is_only_to_be_read_stays(text: str) -> None:
+def test_readable_text_is_not_changed(text: str) -> None:
     """In any script."""
     assert escaped(text) == escaped(text, lines=True) == text
 
@@ -86,8 +86,8 @@ def fail(logger: logging.Logger) -> None:
         logger.exception("said %s", HOSTILE, extra={TRACEBACK: f"of a child: {HOSTILE}"})
 
 
-def test_nobody_forges_a_line_of_a_log(records: tuple[logging.Logger, io.StringIO, logging.Handler]) -> None:
-    """A message is one line; an error's text and a traceback have theirs indented."""
+def test_log_records_can_not_be_forged(records: tuple[logging.Logger, io.StringIO, logging.Handler]) -> None:
+    """A message is one line; the lines of an error's text and traceback are indented."""
     logger, stream, handler = records
     handler.setFormatter(LogFormatter("%(asctime)s %(levelname)s %(message)s"))
     fail(logger)
@@ -98,10 +98,10 @@ def test_nobody_forges_a_line_of_a_log(records: tuple[logging.Logger, io.StringI
     assert any("of a child" in line for line in others)
 
 
-def test_a_log_in_json_is_one_line_for_each_record(
+def test_a_json_log_has_one_line_per_record(
     records: tuple[logging.Logger, io.StringIO, logging.Handler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the same texts, escaped by JSON's own means."""
+    """The texts are the same, escaped as in JSON."""
     logger, stream, handler = records
     used: list[logging.Handler] = []
     monkeypatch.setattr(logging, "basicConfig", lambda **options: used.extend(options["handlers"]))

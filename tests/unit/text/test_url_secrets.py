@@ -72,8 +72,8 @@ def test_names_of_objects_and_words_are_shown(url: str) -> None:
     assert not SecretURL(url).has_secret_path
 
 
-def test_random_texts_are_told_from_words() -> None:
-    """Of each form nearly all, for 200 of a kind."""
+def test_random_texts_are_distinguished_from_words() -> None:
+    """Nearly all of 200 samples of each form are detected."""
     chance = random.Random(7)
     kinds = {
         "UUID": lambda: str(uuid.UUID(int=chance.getrandbits(128))),
@@ -85,7 +85,7 @@ def test_random_texts_are_told_from_words() -> None:
         assert sum(is_random(make()) for _ in range(200)) > 185, kind
 
 
-def test_what_a_server_quotes_of_a_path_is_hidden() -> None:
-    """Also where it comes decoded or encoded."""
+def test_secrets_of_paths_in_responses_are_hidden() -> None:
+    """Even if the server quotes them decoded or encoded."""
     url = SecretURL(f"https://hooks.slack.com/services/T1/B1/{TOKEN}%2F")
     assert TOKEN not in url.scrub(f"No hook {TOKEN}/ and no {TOKEN}%2F.")

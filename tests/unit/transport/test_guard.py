@@ -114,8 +114,8 @@ def test_address_in_the_url_is_refused_without_the_network(host: str, names: Nam
         "http://127.0.0.1 .example/",
     ],
 )
-def test_authority_that_means_two_things_is_no_target(url: str) -> None:
-    """A user before an address, a backslash, a character that becomes a slash: nobody else's reading counts."""
+def test_an_ambiguous_authority_is_rejected(url: str) -> None:
+    """Parsers disagree about user info before an address, backslashes, and characters that normalize to a slash."""
     with ResultsWriter(guard=AddressGuard()) as writer, pytest.raises(InvalidTargetError):
         writer.write(RESULT, url)
 
@@ -329,8 +329,8 @@ def test_redirect_to_another_port_of_an_allowed_host_is_refused(names: Names, cl
         {"allow_hosts": "minio"},
     ],
 )
-def test_what_is_no_network_or_host_is_an_error(options: dict[str, Any]) -> None:
-    """A slip in the configuration opens nothing silently."""
+def test_invalid_networks_and_hosts_are_an_error(options: dict[str, Any]) -> None:
+    """A mistake in the configuration doesn't permit addresses silently."""
     with pytest.raises(ConfigurationError) as caught:
         AddressGuard(**options)
     assert caught.value.hint

@@ -26,7 +26,7 @@ def sender() -> Iterator[HTTPSender]:
     sender.close()
 
 
-def test_connections_that_nobody_uses_any_more_are_closed(monkeypatch: pytest.MonkeyPatch, sender: HTTPSender) -> None:
+def test_unused_connections_are_closed(monkeypatch: pytest.MonkeyPatch, sender: HTTPSender) -> None:
     """A service that sends to a thousand hosts doesn't keep a thousand connections."""
     ended = threading.Event()
 
@@ -69,8 +69,8 @@ def test_file_that_changes_breaks_the_upload_off(sender: HTTPSender, tmp_path: P
     assert b"".join(got).endswith(b"\r\n\r\n")
 
 
-def test_server_with_tls_is_told_from_a_broken_one(sender: HTTPSender) -> None:
-    """http to a port with TLS: the error names https, and one write doesn't try again."""
+def test_http_to_a_server_with_tls_has_a_hint(sender: HTTPSender) -> None:
+    """The error suggests https, and one write doesn't retry."""
 
     def script(connection: socket.socket, number: int) -> None:
         read_request(connection)
@@ -119,8 +119,8 @@ def test_refused_connection_says_so(sender: HTTPSender) -> None:
     ],
     ids=["nothing", "half a head", "another protocol", "another host", "another scheme", "no location"],
 )
-def test_error_says_what_the_server_did(sender: HTTPSender, response: bytes, said: str, transient: bool) -> None:
-    """And whether an attempt within minutes may succeed."""
+def test_error_describes_the_servers_behavior(sender: HTTPSender, response: bytes, said: str, transient: bool) -> None:
+    """It also tells whether an attempt within minutes may succeed."""
 
     def script(connection: socket.socket, number: int) -> None:
         read_request(connection)

@@ -33,8 +33,8 @@ def test_socket_is_readable_when_something_came_or_it_ended() -> None:
         assert polling.readable(one)
 
 
-def test_socket_is_told_to_be_readable_or_writable() -> None:
-    """Both at once as well, and neither when the time is over."""
+def test_socket_is_reported_as_readable_or_writable() -> None:
+    """Or as both, or as neither on timeout."""
     one, other = socket.socketpair()
     with one, other:
         assert polling.readable_or_writable(one, 3e6) == (False, True)

@@ -76,8 +76,8 @@ def test_an_answer_that_ends_with_its_connection(data: bytes, body: bytes) -> No
     assert not reusable
 
 
-def test_an_upgrade_that_nobody_asked_for_is_the_answer() -> None:
-    """What follows isn't HTTP."""
+def test_an_unrequested_upgrade_is_the_response() -> None:
+    """The bytes after it aren't HTTP."""
     response, reusable = read(b"HTTP/1.1 101 Switch\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n\x00\x01")
     assert (response.status, reusable) == (101, False)
 
@@ -102,8 +102,8 @@ def test_the_first_of_several_headers_counts() -> None:
         b"HTTP/1.1 100 Continue\r\n\r\n" * FOREVER,
     ],
 )
-def test_what_has_no_head_is_no_answer(data: bytes) -> None:
-    """It is cut off early, however long it goes on."""
+def test_a_response_without_a_head_is_an_error(data: bytes) -> None:
+    """Reading stops early, regardless of the length."""
     received = 0
     give = pieces(data, 1000)
 
@@ -134,8 +134,8 @@ def test_what_has_no_head_is_no_answer(data: bytes) -> None:
         b" OK\r\nX: " + b"y" * FOREVER,
     ],
 )
-def test_status_counts_whatever_is_wrong_behind_it(rest: bytes, size: int) -> None:
-    """A receiver with a malformed header has the result, and isn't sent it again; its connection isn't reused."""
+def test_the_status_counts_despite_later_errors(rest: bytes, size: int) -> None:
+    """A receiver with a malformed header has the result, so it isn't sent again; the connection isn't reused."""
     response, reusable = read(b"HTTP/1.1 200" + rest, size)
     assert (response.status, reusable) == (200, False)
 

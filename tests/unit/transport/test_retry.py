@@ -30,8 +30,8 @@ def test_answers_for_good_are_not(status: int) -> None:
 
 
 @pytest.mark.parametrize("code", ["SlowDown", "InternalError", "RequestTimeout"])
-def test_codes_of_stores_count_whatever_their_status(code: str) -> None:
-    """S3 says RequestTimeout with a 400."""
+def test_codes_of_stores_count_regardless_of_the_status(code: str) -> None:
+    """S3 sends RequestTimeout with status 400."""
     assert is_retryable(400, code)
 
 
@@ -51,8 +51,8 @@ def test_service_waits_longer_each_time_and_then_gives_up() -> None:
     assert service_delay(9) is None
 
 
-def test_durable_delivery_ends_where_no_try_can_help() -> None:
-    """A target that can't be used, an answer for good, and the end of the schedule; a longer Retry-After counts."""
+def test_durable_delivery_ends_after_permanent_failures() -> None:
+    """An invalid target, a permanent error, and the end of the schedule; a longer Retry-After is honoured."""
     passing = DeliveryError("busy", retryable=True, retry_after=90.0)
     assert next_delay(passing, 1) == timedelta(seconds=90)
     assert (next_delay(passing, 3) or timedelta()) >= timedelta(minutes=2)

@@ -105,8 +105,8 @@ def writing_sender(request: pytest.FixtureRequest) -> Iterator[Sender]:
     sender.close()
 
 
-def test_request_has_what_it_needs_and_no_more(sender: Sender) -> None:
-    """Length, host, type; no chunks, no compression of the response, the query unchanged."""
+def test_request_has_only_the_required_headers(sender: Sender) -> None:
+    """Length, host and type; no chunks, no compression of the response, and the query unchanged."""
     seen: list[tuple[bytes, bytes]] = []
 
     def script(connection: socket.socket, number: int) -> None:

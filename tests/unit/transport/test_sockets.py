@@ -45,8 +45,8 @@ def test_the_read_timeout_bounds_each_wait_of_a_large_part() -> None:
     assert (link.sent, link.timeouts) == (b"y" * 25, [30.0] * 3)
 
 
-def test_what_is_received_is_seen_while_nothing_can_be_sent() -> None:
-    """A server that has responded may read nothing any more."""
+def test_a_response_is_noticed_while_nothing_can_be_sent() -> None:
+    """A server that has responded may no longer read."""
     one, other = socket.socketpair()
     with one, other:
         assert not timed(one).receives_before_send()

@@ -98,8 +98,8 @@ def test_certificate_of_another_host_is_refused(trusted: Authority, sender: HTTP
     assert_lasting(caught.value)
 
 
-def test_certificate_whose_time_is_over_is_refused(trusted: Authority, sender: HTTPSender) -> None:
-    """Yesterday's is not today's."""
+def test_expired_certificate_is_rejected(trusted: Authority, sender: HTTPSender) -> None:
+    """A certificate that expired yesterday isn't accepted."""
     over = datetime.now(timezone.utc) - timedelta(days=1)
     with (
         trusted.serve(script, "store.example.org", not_after=over) as server,
@@ -134,8 +134,8 @@ def test_authority_that_is_added_later_counts_at_the_next_attempt(
         sender.close()
 
 
-def test_write_does_not_retry_what_somebody_has_to_repair(trusted: Authority) -> None:
-    """One attempt within one write, but a later attempt may succeed: the outbox and the service retry it."""
+def test_write_does_not_retry_certificate_errors(trusted: Authority) -> None:
+    """One write makes one attempt, but a later attempt may succeed, so the outbox and the service retry."""
     over = datetime.now(timezone.utc) - timedelta(days=1)
     with trusted.serve(script, "127.0.0.1", not_after=over) as server, ResultsWriter() as writer:
         with pytest.raises(DeliveryError) as caught:
@@ -242,10 +242,10 @@ def test_host_that_no_certificate_can_name_is_a_typed_error(trusted: Authority, 
 @pytest.mark.parametrize(
     ("variable", "said"), [("SSLKEYLOGFILE", "SSLKEYLOGFILE=/nonexistent/file"), ("", "Reinstall certifi")]
 )
-def test_context_that_cannot_be_made_is_no_fault_of_the_network(
+def test_invalid_tls_configuration_is_not_a_network_error(
     authority: Authority, sender: HTTPSender, monkeypatch: pytest.MonkeyPatch, variable: str, said: str
 ) -> None:
-    """The error names what is missing on this machine, and no attempt is repeated for it."""
+    """The error names the missing file on this machine, and no attempt is repeated."""
     if variable:
         monkeypatch.setenv(variable, "/nonexistent/file")
     else:

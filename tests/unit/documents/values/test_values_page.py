@@ -177,8 +177,8 @@ def test_errors_of_other_people_s_code_become_ours() -> None:
         encode({"a": Broken()})
 
 
-def test_subclasses_are_what_their_base_class_is() -> None:
-    """Of libraries too: a table by a package that derives from pandas."""
+def test_subclasses_are_encoded_like_their_base_class() -> None:
+    """Including subclasses in other libraries, such as tables that derive from pandas."""
 
     class Table(pd.DataFrame):
         pass

@@ -88,8 +88,8 @@ def test_one_password_at_many_accounts_is_slowed_down(limiter: LoginLimiter) -> 
     assert wait(limiter, "another", HOME) == 0
 
 
-def test_a_log_in_of_ones_own_forgives_no_guess_at_others(limiter: LoginLimiter) -> None:
-    """It forgets the failures at this account only, and not those of the address."""
+def test_a_login_does_not_reset_the_count_of_the_address(limiter: LoginLimiter) -> None:
+    """A successful login resets only the failures of its own account."""
     for number in range(20):
         fail(limiter, f"user{number}", BOT)
         limiter.succeeded("mallory", BOT)
@@ -116,8 +116,8 @@ def test_failures_are_forgotten(limiter: LoginLimiter, clock: Clock, monkeypatch
     assert len(limiter._failure_counts) == 10
 
 
-def test_an_old_password_of_a_program_makes_nobody_else_wait(limiter: LoginLimiter, clock: Clock) -> None:
-    """Neither the others behind its address, new or known, nor the account's owner, for days."""
+def test_an_outdated_password_of_a_program_delays_only_itself(limiter: LoginLimiter, clock: Clock) -> None:
+    """Other users behind its address and the owner of the account aren't delayed, even for days."""
     for round_ in range(500):
         if not wait(limiter, "job", HOME, "old"):
             fail(limiter, "job", HOME, "old")

@@ -44,10 +44,8 @@ def test_the_right_password_is_known_by_its_hash() -> None:
 
 
 @pytest.mark.parametrize("hashed", [None, ""])
-def test_the_hash_that_is_compared_for_nobody_opens_nothing(
-    monkeypatch: pytest.MonkeyPatch, hashed: str | None
-) -> None:
-    """Not even with the password that it was made from."""
+def test_the_hash_for_unknown_users_matches_no_password(monkeypatch: pytest.MonkeyPatch, hashed: str | None) -> None:
+    """Not even the password from which it was computed."""
     made = hash_password(RIGHT)
     monkeypatch.setattr(passwords, "_dummy_hash", lambda: made)
     assert not verify_password(hashed, RIGHT)
@@ -65,8 +63,8 @@ def test_a_weaker_hash_is_noticed() -> None:
     assert needs_rehash("$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$RdescudvJCsgt3ub+b4v2g")
 
 
-def test_a_password_that_is_no_unicode_is_never_shown() -> None:
-    """A pipe can bring one; the codec's error would hold all of it."""
+def test_a_password_that_is_not_unicode_is_never_shown() -> None:
+    """A pipe can contain one, and a UnicodeEncodeError would contain all of it."""
     odd = Secret("topsecret topsecret \ud800")
     assert verify_password(hash_password(odd), odd)
     assert not verify_password(hash_password(RIGHT), odd)

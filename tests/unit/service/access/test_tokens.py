@@ -25,8 +25,8 @@ def forged(**changes: object) -> Secret[str]:
     return Secret(jwt.encode(payload, NEW.reveal(), algorithm="HS256"))
 
 
-def test_a_token_says_whose_it_is() -> None:
-    """As long as its kind is the one that is asked for."""
+def test_a_token_identifies_its_user() -> None:
+    """If its type is the required one."""
     assert TOKENS.read(TOKENS.issue("anna", 3)) == TokenClaims("anna", 3)
     assert TOKENS.read(TOKENS.issue("anna", 3, REFRESH), REFRESH) == TokenClaims("anna", 3)
     with pytest.raises(TokenError, match="not of type refresh"):
@@ -86,8 +86,8 @@ def test_a_changed_token_is_refused(data: st.DataObject) -> None:
         (Secret(jwt.encode({"sub": "anna"}, None, algorithm="none")), "HS256"),
     ],
 )
-def test_what_is_no_token_of_ours_is_refused(token: Secret[str], reason: str) -> None:
-    """Missing or wrong claims, another issuer, no signature: the text says which."""
+def test_invalid_tokens_are_rejected(token: Secret[str], reason: str) -> None:
+    """Missing or wrong claims, another issuer and no signature have different messages."""
     with pytest.raises(TokenError, match=reason):
         TOKENS.read(token)
 

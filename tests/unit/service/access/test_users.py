@@ -98,7 +98,7 @@ def test_of_many_at_once_all_get_the_same_successor(authenticators: list[Authent
 
 
 @pytest.mark.parametrize("what", ["password", "revoke", "disable"])
-def test_what_ends_a_users_access_ends_all_tokens(authenticators: list[Authenticator], store: Store, what: str) -> None:
+def test_revocation_applies_to_all_tokens(authenticators: list[Authenticator], store: Store, what: str) -> None:
     """A new password, revoked tokens and a disabled user, on every service at once."""
     first, second = authenticators
     access, refresh = first.log_in("anna", PASSWORD)
@@ -127,10 +127,10 @@ def test_a_session_ends_by_itself(authenticators: list[Authenticator], store: St
     assert not store.sessions.close("s")
 
 
-def test_a_refresh_token_without_a_session_counts_no_more(
+def test_a_refresh_token_without_a_session_is_rejected(
     authenticators: list[Authenticator], store: Store, cipher: CredentialCipher
 ) -> None:
-    """One of a version that kept no sessions: its owner logs in again."""
+    """Such a token was issued by a version without sessions; its owner logs in again."""
     user = store.users.named("anna")
     with pytest.raises(TokenError, match="Log in"):
         authenticators[0].renew(Tokens(cipher.derive("tokens")).issue(user.user_id, user.token_generation, REFRESH))

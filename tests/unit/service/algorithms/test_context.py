@@ -25,8 +25,8 @@ def test_a_message_is_cut() -> None:
     assert said == [(1.0, "x" * 500), (None, "7")]
 
 
-def test_no_new_version_is_asked_for_unless_somebody_does() -> None:
-    """A prediction asks for none, and training only when the client does."""
+def test_a_new_version_is_saved_on_request_only() -> None:
+    """A prediction never requests one, and a training only if the client does."""
 
     def context(**options: bool) -> JobContext:
         return JobContext(job_id="1", attempt=1, evaluate=False, report=lambda *state: None, **options)

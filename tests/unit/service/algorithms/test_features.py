@@ -64,8 +64,8 @@ def features(request: pytest.FixtureRequest, tmp_path: Path) -> Features:
     return Features(path, sniff(path))
 
 
-def test_every_file_reads_alike(features: Features) -> None:
-    """Columns, records and Parquet give the same dict, Arrow table and data frame."""
+def test_all_formats_give_the_same_features(features: Features) -> None:
+    """Columns, records and Parquet result in the same dict, Arrow table and data frame."""
     assert features.to_dict() == COLUMNS
     assert features.to_arrow().to_pydict() == COLUMNS
     assert features.to_pandas()["a"].tolist() == [1, 2]
@@ -113,8 +113,8 @@ def test_json_needs_no_parquet_extra(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (b'{"a": [' + b"[" * 21 + b"]" * 21 + b"]}", "json", "Column 'a', row 0: it is nested deeper than 20 levels"),
     ],
 )
-def test_what_is_no_table_is_refused(tmp_path: Path, data: bytes, format_: str, words: str) -> None:
-    """Each refusal says what is wrong, and where."""
+def test_files_without_a_table_are_rejected(tmp_path: Path, data: bytes, format_: str, words: str) -> None:
+    """Each error names the problem and its place."""
     path = tmp_path / "f"
     path.write_bytes(data)
     with pytest.raises(FeaturesError, match=words):
@@ -122,8 +122,8 @@ def test_what_is_no_table_is_refused(tmp_path: Path, data: bytes, format_: str, 
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_what_would_burst_is_refused(tmp_path: Path, name: str) -> None:
-    """Sizes that no table has are an error of few words, with what to do instead."""
+def test_decompression_bombs_are_rejected(tmp_path: Path, name: str) -> None:
+    """Impossible sizes are a short error with a hint."""
     data, words = BOMBS[name]
     path = tmp_path / "f"
     path.write_bytes(data)
@@ -164,8 +164,8 @@ def test_a_refusal_takes_little_memory(tmp_path: Path) -> None:
     assert grown < 100_000_000
 
 
-def test_what_a_file_takes_unpacked_is_counted(tmp_path: Path) -> None:
-    """Compressed zeros count as they are, and nulls as what Arrow keeps for them."""
+def test_the_unpacked_size_is_counted(tmp_path: Path) -> None:
+    """Compressed zeros count with their full size, and nulls with the size that Arrow uses for them."""
     zeros, nulls = tmp_path / "zeros", tmp_path / "nulls"
     pa.parquet.write_table(
         pa.table({"a": pa.array([0.0] * 1_000_000)}), zeros, use_dictionary=False, compression="zstd"
@@ -243,8 +243,8 @@ def test_a_file_of_pandas_has_the_columns_of_its_table(
     assert list(features.to_pandas().columns) == list(columns)
 
 
-def test_integers_stay_exact_beside_what_is_missing(tmp_path: Path) -> None:
-    """pandas makes floats of them by itself."""
+def test_integers_stay_exact_beside_missing_values(tmp_path: Path) -> None:
+    """pandas itself would convert them to floats."""
     path = tmp_path / "f"
     path.write_bytes(b'{"a": [9007199254740993, null], "b": [1, null]}')
     frame = Features(path, "json").to_pandas()
@@ -277,8 +277,8 @@ def test_reading_is_bounded(tmp_path: Path) -> None:
     assert len(bytes(10**9)) == 10**9
 
 
-def test_a_wide_table_is_no_bomb(tmp_path: Path) -> None:
-    """Thousands of columns, and a hundred row groups, are what people have."""
+def test_a_wide_table_is_accepted(tmp_path: Path) -> None:
+    """Thousands of columns and a hundred row groups are legitimate."""
     path = tmp_path / "f"
     pd.DataFrame({f"sensor {number}": [0.5] for number in range(3000)}).to_parquet(path)
     check(path, PARQUET)

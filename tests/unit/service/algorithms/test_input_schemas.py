@@ -65,8 +65,8 @@ def refusal(schema: Any, given: Features) -> str:
         (ARROW, {"temperature": [1, 2], "count": [1, 2]}),
     ],
 )
-def test_what_fits_is_taken(tmp_path: Path, schema: Any, data: Any, parquet: bool) -> None:
-    """Further columns are nobody's business, and numbers need only be such."""
+def test_valid_features_and_parameters_are_accepted(tmp_path: Path, schema: Any, data: Any, parquet: bool) -> None:
+    """Further columns are permitted, and any numeric type is a number."""
     declare_features("x", schema).check(features(tmp_path, data, parquet=parquet))
 
 
@@ -96,8 +96,8 @@ def test_what_fits_is_taken(tmp_path: Path, schema: Any, data: Any, parquet: boo
         ),
     ],
 )
-def test_what_does_not_fit_is_named(tmp_path: Path, schema: Any, data: Any, words: str, parquet: bool) -> None:
-    """By its column and its row, counted from 0, whatever file it came in."""
+def test_violations_are_named(tmp_path: Path, schema: Any, data: Any, words: str, parquet: bool) -> None:
+    """By column and row, counted from 0, for all formats."""
     assert words in refusal(schema, features(tmp_path, data, parquet=parquet))
 
 

@@ -81,8 +81,8 @@ def test_unknown_names_are_answered_with_known_ones(
         {"name": "x", "memory_limit": "1GB"},
     ],
 )
-def test_what_can_not_be_registered_is_refused(registry: Registry, options: dict) -> None:
-    """Names that are no part of a URL, taken ones, time-outs and memory of nothing."""
+def test_invalid_registrations_are_rejected(registry: Registry, options: dict) -> None:
+    """Names that can't be in a URL, existing names, and invalid timeouts and memory limits."""
     name = options.pop("name")
     with pytest.raises(ConfigurationError):
         registry.algorithm(name, **options)(lambda features, parameters, context: None)
@@ -108,8 +108,8 @@ def test_templates_are_json() -> None:
     assert algorithm.template("output") is None
 
 
-def test_a_template_is_what_it_was_when_it_was_registered() -> None:
-    """Who changes the value afterwards changes no template."""
+def test_a_template_is_copied_at_registration() -> None:
+    """Later changes of the value don't change the template."""
     template = {"a": [1, 2]}
     algorithm = register(templates={"input": template})
     template["a"].append(3)
@@ -147,8 +147,8 @@ def test_the_first_graph_is_shown_to_who_names_none(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("content", "words"), [(None, "No such file"), (b"GIF89a", "is not a PNG file"), (b"", "is not a PNG file")]
 )
-def test_a_graph_that_is_no_png_is_refused(tmp_path: Path, content: bytes | None, words: str) -> None:
-    """The file is looked at when it is registered."""
+def test_a_graph_that_is_not_a_png_is_rejected(tmp_path: Path, content: bytes | None, words: str) -> None:
+    """The file is checked at registration."""
     path = tmp_path / "graph.png"
     if content is not None:
         path.write_bytes(content)

@@ -86,14 +86,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_can_not_be_checked_in_time_is_refused(name: str) -> None:
-    """When the algorithm is registered, and with the reason."""
+def test_schemas_without_linear_time_are_rejected(name: str) -> None:
+    """At registration, with the reason."""
     with pytest.raises(SchemaProblemError, match=r"linear time|quadratic time|doesn't contain|not a valid JSON Schema"):
         check_schema(REFUSED[name])
 
 
-def test_names_of_properties_are_no_keywords() -> None:
-    """A property may be called like one; so may a value."""
+def test_names_of_properties_are_not_keywords() -> None:
+    """A property may have the name of a keyword, and so may a value."""
     schema = {
         "properties": {"pattern": {"type": "string"}, "$ref": {"const": {"pattern": "("}}},
         "default": {"$ref": "x"},

@@ -136,8 +136,8 @@ def test_the_longest_wait_makes_room_for_a_new_connection(serve: Callable[..., S
         assert asked(idle[-1])[0] == 200
 
 
-def test_busy_connections_of_one_address_keep_nobody_else_out(serve: Callable[..., Server]) -> None:
-    """With all of its connections in the middle of a request, an address gets no other; another address does."""
+def test_busy_connections_of_one_address_do_not_block_others(serve: Callable[..., Server]) -> None:
+    """An address with all its connections in the middle of a request gets no further one, but another address does."""
     server = serve(per_address=2)
     with ExitStack() as stack:
         busy = [stack.enter_context(server.connect()) for _ in range(2)]
@@ -244,8 +244,8 @@ def test_the_head_of_a_request_has_a_time_limit(serve: Callable[..., Server], be
         assert answer(slow)[0] == 408
 
 
-def test_what_is_no_http_is_answered_in_json(serve: Callable[..., Server]) -> None:
-    """With `nosniff`, as everything else."""
+def test_invalid_http_gets_a_json_response(serve: Callable[..., Server]) -> None:
+    """The response has `nosniff` like all others."""
     server = serve()
     with server.connect() as connection:
         connection.sendall(b"\x16\x03\x01\r\n\r\n")

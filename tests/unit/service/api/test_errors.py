@@ -39,8 +39,8 @@ def ask(route: Callable[[], None]) -> tuple[int, dict[bytes, bytes], Any]:
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="only Linux has a disk that is always full")
-def test_a_full_disk_is_no_fault_of_the_request(caplog: pytest.LogCaptureFixture) -> None:
-    """The client hears that it may come again, and the operator hears of it too."""
+def test_a_full_disk_is_a_503(caplog: pytest.LogCaptureFixture) -> None:
+    """The client can retry, and the operator finds the error in the log."""
 
     def fill() -> None:
         FULL.write_text("x")

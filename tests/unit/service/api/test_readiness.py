@@ -38,8 +38,8 @@ def test_all_who_ask_share_one_check() -> None:
     assert len(checks) == 2
 
 
-def test_nobody_waits_for_ever() -> None:
-    """A dependency that hangs is an answer after a while, for everybody; the check itself goes on alone."""
+def test_a_hanging_check_is_reported_after_a_timeout() -> None:
+    """All requests get the response, while the check itself continues."""
     go = threading.Event()
 
     async def wait() -> None:
@@ -52,8 +52,8 @@ def test_nobody_waits_for_ever() -> None:
     asyncio.run(wait())
 
 
-def test_what_is_wrong_reaches_all_who_ask() -> None:
-    """And the next one finds out for themselves."""
+def test_all_concurrent_requests_get_the_error() -> None:
+    """The next request starts a new check."""
     failures = [EngineError("The broker is away."), None]
 
     def check() -> None:

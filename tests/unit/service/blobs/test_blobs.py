@@ -1,4 +1,4 @@
-"""callback_sdk.service.blobs: what a folder and a bucket promise alike."""
+"""callback_sdk.service.blobs: the contract of directory and bucket storage."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStorage:
 
 @pytest.fixture
 def scratch(tmp_path: Path) -> Path:
-    """Give an empty folder."""
+    """Return an empty directory."""
     folder = tmp_path / "scratch"
     folder.mkdir()
     return folder
@@ -44,8 +44,8 @@ def put(blobs: BlobStorage, scratch: Path, name: str, data: bytes = b"0123456789
     assert not source.exists()
 
 
-def test_what_is_kept_comes_back(blobs: BlobStorage, scratch: Path) -> None:
-    """Whole as a file, and in pieces; and no copy stays."""
+def test_a_stored_blob_can_be_read(blobs: BlobStorage, scratch: Path) -> None:
+    """As a file and in ranges, and no temporary copy is left."""
     name = features_name("1")
     put(blobs, scratch, name)
     with blobs.fetch(name, scratch) as path:
@@ -57,8 +57,8 @@ def test_what_is_kept_comes_back(blobs: BlobStorage, scratch: Path) -> None:
     assert b"".join(blobs.chunks(name, 0, 3)) == b"new"
 
 
-def test_a_bucket_that_does_not_respond_is_left_alone_for_a_moment(scratch: Path) -> None:
-    """Each call to it takes its whole timeout: the next one fails at once. A check asks all the same."""
+def test_an_unresponsive_bucket_opens_the_circuit_breaker(scratch: Path) -> None:
+    """Each call would take its whole timeout, so the next one fails at once, except for checks."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -79,10 +79,10 @@ def test_a_bucket_that_does_not_respond_is_left_alone_for_a_moment(scratch: Path
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_a_copy_is_there_after_the_first_is_gone(
+def test_a_copy_survives_the_removal_of_the_original(
     blobs: BlobStorage, scratch: Path, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
-    """Whether or not the file system has links."""
+    """With and without hard links."""
     if not links:
 
         def refused(*_: object) -> None:
@@ -136,8 +136,8 @@ def _elsewhere(source: Path) -> Callable[..., os.stat_result]:
     return stat
 
 
-def test_what_is_removed_is_gone(blobs: BlobStorage, scratch: Path) -> None:
-    """Removing is no error the second time; reading is one that says what to look at."""
+def test_a_removed_blob_can_not_be_read(blobs: BlobStorage, scratch: Path) -> None:
+    """A second removal isn't an error; reading is an error with a hint."""
     name = results_name("1", 2)
     put(blobs, scratch, name)
     blobs.remove(name)
@@ -155,16 +155,16 @@ def test_too_few_bytes_are_an_error(blobs: BlobStorage, scratch: Path) -> None:
         list(blobs.chunks("results/x", 0, 9))
 
 
-def test_cleaning_keeps_what_is_young_or_wanted(blobs: BlobStorage, scratch: Path) -> None:
-    """Features may be on their way to becoming a task's."""
+def test_cleaning_keeps_recent_and_used_blobs(blobs: BlobStorage, scratch: Path) -> None:
+    """The task of recent features may not be committed yet."""
     put(blobs, scratch, features_name("1"))
     blobs.clean(frozenset())
     assert b"".join(blobs.chunks(features_name("1"), 0, 1)) == b"0"
     blobs.check()
 
 
-def test_cleaning_removes_what_is_old_and_unknown(tmp_path: Path) -> None:
-    """After a kill, files of ended tasks go, and those of living tasks stay."""
+def test_cleaning_removes_old_unused_blobs(tmp_path: Path) -> None:
+    """After a kill, files of ended tasks are removed, and those of unfinished tasks are kept."""
     folder = DirectoryStorage(tmp_path)
     for name in ("features/1", "features/2", "results/1.1.json", "results/.half"):
         (tmp_path / name).write_bytes(b"x")
@@ -174,16 +174,16 @@ def test_cleaning_removes_what_is_old_and_unknown(tmp_path: Path) -> None:
     assert left == {"features/1", "results/1.1.json"}
 
 
-def test_a_bucket_that_is_not_there_is_a_clear_error(seaweedfs: SeaweedFS, scratch: Path) -> None:
-    """The text names it, and no frame of botocore comes along."""
+def test_a_missing_bucket_is_a_clear_error(seaweedfs: SeaweedFS, scratch: Path) -> None:
+    """The error names the bucket, and has no frames of botocore."""
     bucket = BucketStorage("nobody-made-this", client=seaweedfs.client())
     with pytest.raises(BlobStorageError, match="nobody-made-this") as caught:
         bucket.check()
     assert caught.value.__cause__ is None
 
 
-def test_what_can_not_be_kept_stays_here(scratch: Path) -> None:
-    """A store that is away takes nothing, and the file is still there for the next try."""
+def test_a_failed_upload_keeps_the_source(scratch: Path) -> None:
+    """If the store is unavailable, the file is still there for the next attempt."""
     source = scratch / "source"
     source.write_bytes(b"x")
     config = Config(retries={"total_max_attempts": 1}, connect_timeout=1)
@@ -200,8 +200,8 @@ def test_what_can_not_be_kept_stays_here(scratch: Path) -> None:
     assert source.exists()
 
 
-def test_a_place_is_a_folder_or_a_bucket(tmp_path: Path) -> None:
-    """Anything else is refused at the start."""
+def test_a_location_is_a_directory_or_a_bucket(tmp_path: Path) -> None:
+    """Any other location is rejected at startup."""
     assert repr(open_blobs("s3://results/of/mine")) == "BucketStorage('s3://results/of/mine/')"
     assert repr(open_blobs(str(tmp_path / "x"))) == f"Folder({str(tmp_path / 'x')!r})"
     for wrong in ("http://x/y", "s3://", ""):

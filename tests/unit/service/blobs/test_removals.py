@@ -43,8 +43,8 @@ def remover(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterator[BlobR
     remover.close()
 
 
-def test_nobody_waits_for_a_removal(storage: Storage, remover: BlobRemover) -> None:
-    """Not even when storage hangs and too many wait: housekeeping removes what is left over."""
+def test_removals_do_not_block(storage: Storage, remover: BlobRemover) -> None:
+    """Even if the storage hangs and the queue is full; housekeeping removes the others."""
     for number in range(100):
         remover.remove(str(number))
     storage.go.set()

@@ -23,8 +23,8 @@ from callback_sdk.service.engines.celery import (
 from tests.conftest import missing_server
 
 
-def test_a_queue_grows_with_what_is_taken_out_of_it() -> None:
-    """Fast workers get many ids ahead, slow ones few, so that what is urgent comes soon."""
+def test_a_queue_grows_with_its_consumption() -> None:
+    """Fast workers get many ids ahead, slow ones few, so that tasks of high priority run soon."""
     window = _Window()
     capacity = window.update(0)
     assert capacity == _MIN_TASKS
@@ -57,8 +57,8 @@ def test_a_broker_that_is_away_is_a_clear_error() -> None:
 
 
 @pytest.mark.parametrize("broker", ["callback_valkey", "callback_rabbitmq"])
-def test_a_refused_login_is_told_from_a_broker_that_is_away(request: pytest.FixtureRequest, broker: str) -> None:
-    """No retry helps against the one; the password is in neither error."""
+def test_a_rejected_login_differs_from_an_outage(request: pytest.FixtureRequest, broker: str) -> None:
+    """A retry doesn't help after a rejected login. Neither error contains the password."""
     try:
         url = request.getfixturevalue(broker).url
     except CallbackSDKError as error:
@@ -101,8 +101,8 @@ def test_a_server_that_takes_no_writes_is_an_outage(
     engine.close()
 
 
-def test_an_error_without_a_text_is_told_by_what_it_comes_from() -> None:
-    """RabbitMQ blocks publishers while it has no memory or disk left, and kombu's error for that is empty."""
+def test_an_error_without_a_message_is_described_by_its_cause() -> None:
+    """RabbitMQ blocks publishers when memory or disk is low, and the error of kombu then has no message."""
     timeout = TimeoutError()
     silent = OperationalError("")
     silent.__cause__ = timeout

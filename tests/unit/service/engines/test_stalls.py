@@ -29,8 +29,8 @@ def test_a_free_consumer_that_gets_nothing_has_stalled() -> None:
 
 
 @pytest.mark.parametrize("change", [{"received": {A}}, {"dispatched": []}])
-def test_whatever_comes_begins_anew(change: dict[str, object]) -> None:
-    """And so does a queue with nothing in it."""
+def test_a_message_resets_the_measurement(change: dict[str, object]) -> None:
+    """So does an empty queue."""
     detector = StallDetector(4.0)
     assert check(detector, 0) == check(detector, 3) == check(detector, 5, **change) == check(detector, 7) == []
     assert check(detector, 9) == []
@@ -75,8 +75,8 @@ def test_messages_are_counted_by_queue() -> None:
     assert messages.idle
 
 
-def test_a_database_that_is_away_is_reported_and_is_no_stall() -> None:
-    """Until it answers again, nobody knows what was dispatched."""
+def test_an_outage_of_the_database_is_not_a_stall() -> None:
+    """During the outage the dispatched ids are unknown. The outage itself is reported."""
     away, problems, stalled = threading.Event(), [], threading.Event()
     away.set()
 

@@ -44,8 +44,8 @@ def test_a_wrong_password_opens_none(sessions: Sessions, name: str) -> None:
         sessions.by_password(name, Secret("wrong"))
 
 
-def test_what_ends_a_user_ends_the_session(sessions: Sessions, store: Store) -> None:
-    """A new password, and being disabled."""
+def test_sessions_end_with_password_changes_and_disabling(sessions: Sessions, store: Store) -> None:
+    """A new password, and a disabled user."""
     cookie = sessions.by_password("anna", PASSWORD)
     assert sessions.of(cookie) is not None
     store.users.set_password("anna", hash_password(PASSWORD))
@@ -65,8 +65,8 @@ def test_a_session_that_was_closed_is_over_for_every_copy_of_its_cookie(sessions
     assert sessions.of(second) is not None
 
 
-def test_what_ends_a_token_ends_its_session(sessions: Sessions, store: Store) -> None:
-    """A session that was opened with an API token lives no longer than that; the cookie doesn't hold it."""
+def test_sessions_end_with_their_api_token(sessions: Sessions, store: Store) -> None:
+    """A session opened with an API token ends when the token is revoked; the cookie doesn't contain the token."""
     token, user = new_api_token(), store.users.named("anna")
     store.users.add_token(user.user_id, digest(token), label="pages")
     _, cookie = sessions.by_token(token)
@@ -110,8 +110,8 @@ def test_a_session_ends_by_itself(sessions: Sessions, monkeypatch: pytest.Monkey
         ("", False),
     ],
 )
-def test_a_form_of_another_site_is_told_apart(origin: str | None, good: bool) -> None:
-    """A proxy in front may speak https, so only the host counts."""
+def test_a_form_of_another_site_is_detected(origin: str | None, good: bool) -> None:
+    """Only the host is compared, because a proxy may terminate TLS."""
     assert is_from_here(origin, "127.0.0.1:8000") is good
     assert not is_from_here("http://a", None)
 
@@ -130,6 +130,6 @@ def test_a_form_of_another_site_is_told_apart(origin: str | None, good: bool) ->
         ("/api/v2/algorithms", "/ui/tasks"),
     ],
 )
-def test_the_log_in_leads_to_pages_of_ours_only(path: str | None, goes: str) -> None:
-    """Whatever a link to the log-in says."""
+def test_the_login_redirects_to_pages_of_the_service_only(path: str | None, goes: str) -> None:
+    """Regardless of the link to the login page."""
     assert safe_next(path, "/ui") == goes

@@ -20,8 +20,8 @@ OLD, NEW = new_key(), new_key()
 
 @given(st.text())
 @example("\ud800")
-def test_what_is_encrypted_comes_back(plain: str) -> None:
-    """And can't be seen in between."""
+def test_an_encrypted_text_can_be_decrypted(plain: str) -> None:
+    """The ciphertext doesn't show the text."""
     cipher = CredentialCipher([OLD])
     sealed = cipher.encrypt(Secret(plain))
     assert len(plain) < 5 or plain not in sealed
@@ -61,8 +61,8 @@ def test_each_purpose_has_keys_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("keys", [[], [Secret("topsecret")], [NEW, Secret("ä" * 44)]])
-def test_what_is_no_key_is_refused(keys: list[Secret[str]]) -> None:
-    """With the command that makes one, and without showing it."""
+def test_an_invalid_key_is_rejected(keys: list[Secret[str]]) -> None:
+    """The error has the command that generates a key, and doesn't contain the key."""
     with pytest.raises(ConfigurationError, match="db generate-key") as caught:
         CredentialCipher(keys)
     shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True).format()

@@ -10,8 +10,8 @@ from callback_sdk.service.store import StoreRefusedError, StoreUnavailableError,
 from tests.conftest import missing_server
 
 
-def test_a_refused_connection_is_told_from_a_database_that_is_away(request: pytest.FixtureRequest) -> None:
-    """No retry helps against a wrong user, password or name; the error says where they are set."""
+def test_a_refused_connection_differs_from_an_outage(request: pytest.FixtureRequest) -> None:
+    """A retry doesn't help after a wrong user, password or name; the error names the setting."""
     try:
         url = request.getfixturevalue("callback_postgres").create_database()
     except CallbackSDKError as error:

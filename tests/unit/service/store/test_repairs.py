@@ -60,8 +60,8 @@ def test_the_lease_of_a_dead_worker_expires(store: Store) -> None:
     assert store.tasks.reclaim(silent_for=20.0) == [("waits", 1)]
 
 
-def test_deliveries_are_repaired_alike(store: Store, delivery_id: str) -> None:
-    """Dispatched in the future, claimed in the future, and due in the future."""
+def test_deliveries_are_repaired(store: Store, delivery_id: str) -> None:
+    """Times of dispatch, claim and next attempt in the future are repaired."""
     assert [one for one, _ in store.deliveries.fetch_due(9, skip_hosts=(), again_after=0.0)] == [delivery_id]
     shift(store, deliveries, 2 * DAY, "dispatched_at", "next_attempt_at")
     assert repair(store) == 2

@@ -73,8 +73,8 @@ def test_a_write_that_fails_undoes_itself_alone(database: SQLiteDatabase) -> Non
     assert isinstance(failed.exception(0), LookupError)
 
 
-def test_a_full_disk_takes_nobody_elses_write_with_it(database: SQLiteDatabase) -> None:
-    """SQLite undoes the whole transaction then; what was reported as kept must be on disk all the same."""
+def test_a_full_disk_does_not_undo_other_writes(database: SQLiteDatabase) -> None:
+    """SQLite rolls back the whole transaction, but writes that were reported as committed must be on disk."""
     first, full, last = commit(database, insert("a"), fill_the_disk, insert("b"))
     assert "disk is full" in str(full.exception(0))
     assert [first.result(0), last.result(0)] == rows(database) == ["a", "b"]
@@ -148,8 +148,8 @@ def test_whoever_has_the_turn_writes_for_all(database: SQLiteDatabase) -> None:
         database.write(insert("late"))
 
 
-def test_a_ctrl_c_leaves_nobody_waiting(database: SQLiteDatabase) -> None:
-    """It ends the thread that it is for; those whose writes it had taken up hear of it."""
+def test_ctrl_c_leaves_no_thread_waiting(database: SQLiteDatabase) -> None:
+    """It ends the interrupted thread, and the threads with writes in its group get an error."""
 
     def interrupted(_: sa.Connection) -> None:
         raise KeyboardInterrupt

@@ -102,8 +102,8 @@ def test_a_run_that_lost_its_claim_can_not_finish(store: Store) -> None:
     assert store.tasks.get(job_id)["error"] == "x"
 
 
-def test_an_end_whose_answer_was_lost_is_an_end(store: Store) -> None:
-    """The database may lose its connection after the commit: the same call again finds its work done."""
+def test_a_commit_with_a_lost_response_is_detected(store: Store) -> None:
+    """The connection may be lost after the commit; a repeated call finds the task ended."""
     job_id = submit(store, "1", URL)
     attempt = store.tasks.claim(job_id, "w").attempt
     ending = RunOutcome(success=True, results=b"{}")
@@ -133,8 +133,8 @@ def test_three_losses_end_a_task(store: Store) -> None:
     assert len(store.deliveries.fetch_due(10, again_after=AGAIN)) == 1
 
 
-def test_a_loss_of_a_claim_that_is_somebody_elses_ends_nothing(store: Store) -> None:
-    """Whoever reports it must not take the task for ended, and remove its features."""
+def test_losing_another_workers_claim_ends_nothing(store: Store) -> None:
+    """Otherwise a stale worker would remove features of a running task."""
     job_id = submit(store)
     old = store.tasks.claim(job_id, "w")
     store.tasks.release(job_id, old.attempt)
@@ -143,8 +143,8 @@ def test_a_loss_of_a_claim_that_is_somebody_elses_ends_nothing(store: Store) -> 
     assert store.tasks.get(job_id)["status"] == "In Progress"
 
 
-def test_hosts_with_many_attempts_under_way_are_told(store: Store) -> None:
-    """Over all workers; those of one host only that has as many."""
+def test_hosts_with_many_running_attempts_are_returned(store: Store) -> None:
+    """Attempts of all workers count, per host."""
     ids = ended(store, "1", *["https://slow.example.org/"] * 3, "https://fast.example.org/")
     for number, delivery_id in enumerate(ids):
         assert store.deliveries.claim(delivery_id, f"w{number}")
@@ -152,8 +152,8 @@ def test_hosts_with_many_attempts_under_way_are_told(store: Store) -> None:
     assert store.deliveries.busy_hosts(4) == []
 
 
-def test_a_new_password_ends_what_was_given_out(store: Store) -> None:
-    """Unless only its hash is a new one."""
+def test_a_new_password_revokes_tokens(store: Store) -> None:
+    """A new hash of the same password doesn't."""
     anna = store.users.add("anna", password_hash="old")
     store.users.rehash(anna.user_id, "old", "rehashed")
     assert store.users.named("anna").token_generation == anna.token_generation
@@ -180,8 +180,8 @@ def test_a_revoked_token_never_counts_again(store: Store) -> None:
     assert store.users.of_token("another") == store.users.named("anna")
 
 
-def test_a_release_is_no_loss(store: Store) -> None:
-    """A run that an orderly stop broke off can be repeated without end."""
+def test_a_release_is_not_a_crash(store: Store) -> None:
+    """Runs interrupted by an orderly shutdown may be repeated without limit."""
     job_id = submit(store)
     for _ in range(5):
         assert store.tasks.release(job_id, store.tasks.claim(job_id, "w").attempt)
@@ -240,8 +240,8 @@ def test_a_worker_tries_the_deliveries_of_its_task_first(store: Store) -> None:
     assert [taken for taken, _ in store.deliveries.fetch_due(10, again_after=0.0)] == [delivery]
 
 
-def test_who_ends_a_task_has_the_claims_of_what_it_can_send(store: Store) -> None:
-    """As many as it has room for, in the order of the targets, and with all that a claim by name would have."""
+def test_ending_a_task_claims_deliveries_for_free_slots(store: Store) -> None:
+    """As many as there are free slots, in the order of the targets, with all data of a claim."""
     hosts = ["one.example.org", "two.example.org", "three.example.org"]
     submit(store, "other", "https://example.org/other", features=b'{"not": "mine"}')
     job_id = submit(store, "1", *(f"https://{host}/hook" for host in hosts), features=b"[7]")
@@ -302,8 +302,8 @@ def test_a_receipt_is_kept(store: Store) -> None:
     assert store.deliveries.fetch_due(1, again_after=0.0) == []
 
 
-def test_a_try_that_lost_its_claim_changes_nothing(store: Store) -> None:
-    """What a worker that was given up says later doesn't count, as a newer try has the claim."""
+def test_an_attempt_that_lost_its_claim_changes_nothing(store: Store) -> None:
+    """An outcome of a worker with an expired lease is ignored, because a newer attempt has the claim."""
     (delivery,) = ended(store, "1", URL)
     store.deliveries.claim(delivery, "old")
     assert store.deliveries.reclaim(worker="old") == 1
@@ -313,8 +313,8 @@ def test_a_try_that_lost_its_claim_changes_nothing(store: Store) -> None:
     assert (kept["status"], kept["worker"], kept["attempt_count"]) == ("pending", "new", 2)
 
 
-def test_broken_off_tries_use_up_no_retries(store: Store) -> None:
-    """The pauses count failures, and not how often the service was stopped; what breaks off ever again comes rarely."""
+def test_interrupted_attempts_use_up_no_retries(store: Store) -> None:
+    """Delays depend on failures, not on restarts of the service; repeatedly interrupted attempts are delayed."""
     (delivery,) = ended(store, "1", URL)
     for number in range(1, MAX_INTERRUPTED + 1):
         claim = store.deliveries.claim(delivery, "w")
@@ -351,8 +351,8 @@ def test_a_redelivery_begins_the_schedule_anew(store: Store) -> None:
     assert store.deliveries.claim(delivery, "w").since_redelivery == 1
 
 
-def test_what_a_dead_worker_held_is_taken_back(store: Store, open_store: Callable[[], Store]) -> None:
-    """A new process finds the tasks and deliveries of the one that died, and of nobody else."""
+def test_claims_of_a_dead_worker_are_reclaimed(store: Store, open_store: Callable[[], Store]) -> None:
+    """A new process reclaims the tasks and deliveries of its predecessor only."""
     running, others = submit(store, "1"), submit(store, "2")
     store.tasks.claim(running, "dead")
     store.tasks.claim(others, "alive")
@@ -396,8 +396,8 @@ def test_urgent_tasks_come_first_and_then_the_oldest(store: Store) -> None:
     assert store.tasks.unknown(["b"]) == ["a"]
 
 
-def test_what_was_dispatched_and_not_claimed_is_known(store: Store) -> None:
-    """By algorithm, from a time on: who is free and got none of it has a broken connection to its engine."""
+def test_dispatched_unclaimed_tasks_are_found(store: Store) -> None:
+    """By algorithm, since a time: an idle worker that received none of them has a broken connection to its engine."""
     start = store.clock()
     submit(store, "1")
     submit(store, "2")

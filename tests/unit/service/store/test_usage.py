@@ -39,8 +39,8 @@ def test_features_count_until_results_take_their_place(store: Store) -> None:
     assert store.tasks.bytes_of("bert") == 0
 
 
-def test_whatever_ends_a_task_gives_its_features_back(store: Store) -> None:
-    """An algorithm that is gone, and workers that died too often."""
+def test_every_end_of_a_task_releases_its_features(store: Store) -> None:
+    """Including tasks of unregistered algorithms, and tasks that crashed too often."""
     for one in (submission("1"), submission("2", owner="bert")):
         store.tasks.submit([one])
     for _ in range(3):
@@ -77,8 +77,8 @@ def test_more_than_a_user_may_have_is_refused(store: Store) -> None:
     assert store.tasks.bytes_of("anna") == most
 
 
-def test_a_repeated_request_is_no_further_one(store: Store) -> None:
-    """Its tasks are there already, also where the quota is used up by now."""
+def test_a_repeated_request_does_not_count_again(store: Store) -> None:
+    """Its tasks already exist, so it succeeds even if the quota is used up."""
     key = IdempotencyKey(key="k", fingerprint="f")
     (first,) = store.tasks.submit([submission("1")], key, max_bytes=102)
     (again,) = store.tasks.submit([submission("2")], key, max_bytes=102)
@@ -86,8 +86,8 @@ def test_a_repeated_request_is_no_further_one(store: Store) -> None:
     assert store.tasks.bytes_of("anna") == 102
 
 
-def test_of_many_at_once_no_more_are_accepted_than_fit(open_store: Callable[[], Store]) -> None:
-    """Threads of two services, while tasks of the same user end."""
+def test_concurrent_submissions_do_not_exceed_the_quota(open_store: Callable[[], Store]) -> None:
+    """Threads of two services submit while tasks of the same user end."""
     stores = [open_store(), open_store()]
     most = 10 * (100 + EMPTY)
 

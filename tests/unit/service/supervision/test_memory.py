@@ -35,8 +35,8 @@ def test_an_algorithms_own_limit_goes_before_the_default() -> None:
 
 
 @pytest.mark.parametrize(("is_default", "advice"), [(True, "CALLBACK_SDK_MEMORY_LIMIT"), (False, "Send less data")])
-def test_what_exceeds_a_limit_says_what_to_do(is_default: bool, advice: str) -> None:
-    """With both sizes as people read them."""
+def test_an_exceeded_limit_has_a_hint(is_default: bool, advice: str) -> None:
+    """The error has both sizes in readable units."""
     text = MemoryLimit(1.5e9, is_default=is_default).excess(2_345_678_901)
     assert text.startswith("The algorithm used 2.3 GB of memory (limit 1.5 GB).")
     assert advice in text
@@ -89,8 +89,8 @@ def test_a_bound_is_the_kernels_own() -> None:
 
 
 @LINUX
-def test_a_meter_counts_what_comes_after_its_start() -> None:
-    """Neither what was there before nor the pages of a file."""
+def test_a_meter_counts_memory_after_its_start() -> None:
+    """Memory used before and file-backed pages don't count."""
     # In a process of its own: threads of other tests may allocate as well.
     script = """
 import os

@@ -92,8 +92,8 @@ def test_training_calls_the_function_that_trains(tmp_path: Path) -> None:
     assert orjson.loads((tmp_path / "results").read_bytes())["predictions"] == {"asked": True}
 
 
-def test_what_can_not_be_trained_says_so(tmp_path: Path) -> None:
-    """An algorithm without such a function fails with its name and what to do."""
+def test_an_algorithm_without_a_training_fails_with_a_hint(tmp_path: Path) -> None:
+    """The error names the algorithm."""
     answer = child.run(evolve(run_spec(tmp_path, "fail"), kind="fit"))
     assert answer.error is not None
     assert "'fail' can't be trained. Register a function with @registry.fit." in answer.error
@@ -131,7 +131,7 @@ def test_errors_become_one_line(tmp_path: Path, error: BaseException, text: str)
         ({"predictions": 1, 2: 3, "2": 4}, "encode to the same string"),
     ],
 )
-def test_what_json_can_not_hold_is_named(tmp_path: Path, value: Any, words: str) -> None:
+def test_values_outside_json_are_named(tmp_path: Path, value: Any, words: str) -> None:
     """The error has the path, and no file is left."""
     answer = child.run(run_spec(tmp_path, "echo", value=value))
     assert words in answer.error

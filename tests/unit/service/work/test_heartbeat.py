@@ -62,8 +62,8 @@ def test_signs_of_life_keep_a_claim(store: Store, heartbeat: Heartbeat, tmp_path
     assert not stop.done()
 
 
-def test_whatever_runs_can_be_broken_off(store: Store, heartbeat: Heartbeat, tmp_path: Path) -> None:
-    """When the grace after SIGTERM is over."""
+def test_all_runs_can_be_stopped(store: Store, heartbeat: Heartbeat, tmp_path: Path) -> None:
+    """When the shutdown timeout has expired."""
     stop = StopSignal()
     with heartbeat.running(claimed(store), stop, tmp_path / "progress"):
         heartbeat.stop_runs(SHUTDOWN)

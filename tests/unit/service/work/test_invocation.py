@@ -114,8 +114,8 @@ def test_an_evaluation_is_read_once(features: Features) -> None:
     assert encoded.nulls_written == 1
 
 
-def test_what_does_not_fit_is_not_computed(features: Features, tmp_path: Path) -> None:
-    """Neither features nor parameters."""
+def test_invalid_features_and_parameters_are_not_computed(features: Features, tmp_path: Path) -> None:
+    """The algorithm isn't called."""
     with pytest.raises(ParametersError):
         predict(features, factor="two")
     (tmp_path / "features").write_text('{"a": [null, "x"]}')

@@ -36,8 +36,8 @@ def test_threads_of_before_are_not_the_runs(over: threading.Event) -> None:
     assert leftover_threads.of_run(before) == []
 
 
-def test_a_thread_that_goes_on_is_named(over: threading.Event) -> None:
-    """Whatever it waits for: an event, an item of a queue, or nothing at all."""
+def test_a_leftover_thread_is_named(over: threading.Event) -> None:
+    """Whether it waits for an event or a queue, or doesn't wait."""
     items: queue.Queue[None] = queue.Queue()
 
     def busy() -> None:

@@ -26,8 +26,8 @@ def test_the_end_is_whole_when_the_start_is_freed(tmp_path: Path, lines: int) ->
     assert path.stat().st_blocks * 512 <= 2 * output_capture.TAIL_BYTES
 
 
-def test_a_file_system_without_holes_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file is emptied then, but for its end."""
+def test_file_systems_without_holes_are_supported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is then truncated to its end."""
     monkeypatch.setattr(output_capture, "_PUNCH_HOLE", 1 << 30)
     path = tmp_path / "output"
     path.write_bytes(b"".join(b"line %d\n" % number for number in range(100_000)))

@@ -108,8 +108,8 @@ def test_too_much_memory_ends_the_run(process: ChildProcess, tmp_path: Path, gra
     assert outcome.result is not None
 
 
-def test_less_memory_than_the_limit_is_no_matter(process: ChildProcess, tmp_path: Path) -> None:
-    """A run that stays below its limit for a while ends as any other."""
+def test_memory_below_the_limit_is_permitted(process: ChildProcess, tmp_path: Path) -> None:
+    """A run that stays below its limit ends normally."""
     modest = run_spec(tmp_path, "greedy", limit=LIMIT, megabytes=50, seconds=0.5)
     outcome = process.run(modest, timeout=LONG, stop=StopSignal())
     assert outcome.result is not None
@@ -117,8 +117,8 @@ def test_less_memory_than_the_limit_is_no_matter(process: ChildProcess, tmp_path
     assert (tmp_path / "results").read_bytes().startswith(b'{"predictions":50,')
 
 
-def test_what_earlier_runs_left_is_not_a_runs_own(process: ChildProcess, tmp_path: Path) -> None:
-    """A model that another algorithm keeps for its next run counts for nobody, as long as the process may hold it."""
+def test_memory_of_earlier_runs_does_not_count(process: ChildProcess, tmp_path: Path) -> None:
+    """A model that another algorithm keeps for its next run counts for no run, up to a limit."""
     keeper = run_spec(tmp_path, "keeper", megabytes=400)
     assert succeeded(process.run(keeper, timeout=LONG, stop=StopSignal()))
     first = (tmp_path / "results").read_bytes()
@@ -143,8 +143,8 @@ def test_a_process_that_holds_too_much_is_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is shared")
-def test_what_forked_processes_share_counts_once(process: ChildProcess, tmp_path: Path) -> None:
-    """Four that read what their parent made take no more than the parent alone."""
+def test_memory_shared_by_forked_processes_counts_once(process: ChildProcess, tmp_path: Path) -> None:
+    """Four children that read the parent's data use no more memory than the parent alone."""
     sharing = run_spec(tmp_path, "sharing", limit=LIMIT, megabytes=150, processes=4, seconds=0.8)
     assert succeeded(process.run(sharing, timeout=LONG, stop=StopSignal()))
 
@@ -173,8 +173,8 @@ def test_time_out_ends_child_and_grandchild(process: ChildProcess, tmp_path: Pat
         wait_until(lambda pid=pid: ended(pid), what=f"the end of {pid}")
 
 
-def test_what_an_algorithm_leaves_running_ends_with_its_run(process: ChildProcess, tmp_path: Path) -> None:
-    """However far it went away, so that it takes nothing from the next run, which has a new child."""
+def test_processes_of_an_algorithm_end_with_its_run(process: ChildProcess, tmp_path: Path) -> None:
+    """Even if they left the process group; the next run has a new child process."""
     outcome = process.run(run_spec(tmp_path, "leaver"), timeout=LONG, stop=StopSignal())
     assert outcome.result is not None
     assert outcome.result.error is None
@@ -235,8 +235,8 @@ if __name__ == "__main__":
 """
 
 
-def test_the_child_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
-    """SIGKILL of the parent, in the middle of a computation, leaves none behind."""
+def test_the_child_ends_with_a_killed_parent(tmp_path: Path) -> None:
+    """SIGKILL of the parent during a run leaves no process behind."""
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
     parent = subprocess.Popen([sys.executable, script, tmp_path], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})

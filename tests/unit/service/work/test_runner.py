@@ -116,10 +116,10 @@ def test_a_run_that_waits_to_keep_its_results_can_be_canceled(
     assert store.tasks.get("1")["status"] == "Canceled"
 
 
-def test_no_result_is_lost_for_what_was_printed(
+def test_results_are_stored_if_the_output_can_not_be(
     store: Store, work: WorkerRuntime, child: ChildProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever keeps the output from being kept."""
+    """Any failure to store the output is tolerated."""
 
     def broken(*_: object) -> bytes:
         raise ValueError("no output today")
@@ -130,10 +130,10 @@ def test_no_result_is_lost_for_what_was_printed(
     assert (task["success"], task["attempt"], task["crash_count"]) == (True, 1, 0)
 
 
-def test_a_task_whose_features_are_away_waits(
+def test_a_task_with_unavailable_features_is_requeued(
     store: Store, work: WorkerRuntime, blobs: FlakyBlobs, child: ChildProcess
 ) -> None:
-    """However often it is tried, that is no death of its process."""
+    """Without limit, because this doesn't count as a crash."""
     blobs.gives = False
     for _ in range(4):
         work.runner.run("1", child, StopSignal())
@@ -162,10 +162,10 @@ def _raise_unavailable(*_: object) -> None:
     raise StoreUnavailableError("The database is away.")
 
 
-def test_a_task_whose_features_are_gone_fails(
+def test_a_task_with_missing_features_fails(
     store: Store, work: WorkerRuntime, blobs: FlakyBlobs, child: ChildProcess
 ) -> None:
-    """After three tries, with the reason."""
+    """After three attempts, with the reason."""
     blobs.remove(features_name("1"))
     with pytest.raises(BlobMissingError):
         list(blobs.chunks(features_name("1"), 0, 1))

@@ -153,10 +153,10 @@ def test_a_canceled_upload_is_given_up(storage: Storage, pending: PendingUploads
 
 @pytest.mark.parametrize(("name", "kind"), [("gone", BlobMissingError), ("bug", RuntimeError)])
 @pytest.mark.parametrize("waiting", [False, True])
-def test_what_no_retry_can_mend_is_concluded(
+def test_permanent_failures_are_concluded(
     storage: Storage, pending: PendingUploads, name: str, kind: type[Exception], waiting: bool
 ) -> None:
-    """At the first attempt and in the background; the others wait on."""
+    """At the first attempt and in the background; the other uploads still wait."""
     if waiting:
         pending.store(upload("a")[0])
     one, concluded = upload(name)
@@ -206,7 +206,7 @@ def test_an_attempt_that_hangs_keeps_no_upload_from_being_given_back(storage: St
     go.set()
 
 
-def test_a_file_that_is_gone_is_no_outage(pending: PendingUploads) -> None:
+def test_a_missing_file_is_not_an_outage(pending: PendingUploads) -> None:
     """Its task runs again."""
     concluded: Future[Exception | None] = Future()
     pending.store(
@@ -215,8 +215,8 @@ def test_a_file_that_is_gone_is_no_outage(pending: PendingUploads) -> None:
     assert isinstance(concluded.result(30), BlobMissingError)
 
 
-def test_what_waits_is_given_back_when_the_process_ends(pending: PendingUploads) -> None:
-    """Its task runs again."""
+def test_pending_uploads_are_released_at_the_end_of_the_process(pending: PendingUploads) -> None:
+    """Their tasks run again."""
     one, concluded = upload("a")
     pending.store(one)
     pending.close()
