@@ -111,8 +111,8 @@ class MissingExtraError(ConfigurationError, ImportError):
     """An optional dependency is not installed; the text has the pip command.
 
     Attributes:
-        what: What is missing.
-        extra: The extra of this package that brings it.
+        what: Name of the missing dependency.
+        extra: The extra of this package that installs it.
     """
 
     def __init__(self, what: str, *, extra: str) -> None:
@@ -238,8 +238,8 @@ class DeliveryError(CallbackSDKError):
         status: HTTP status of the last response; None without a response.
         code: Error code of the object store, such as `SignatureDoesNotMatch`.
         retryable: Whether a later attempt may succeed. The service and the outbox then retry on their schedule.
-        transient: Whether it may pass by itself within minutes; `ResultsWriter.write` retries only then. An expired
-            certificate, for example, is retryable but not transient: somebody has to renew it.
+        transient: Whether the failure may end within minutes; `ResultsWriter.write` retries only then. An expired
+            certificate, for example, is retryable but not transient, because it has to be renewed.
         attempts: Number of attempts made.
         retry_after: Seconds from the response's `Retry-After` (RFC 9110, section 10.2.3); None without it.
     """
@@ -409,7 +409,7 @@ class TaskFailedError(ServiceError):
 
 
 def sentence(text: str) -> str:
-    """Return a text of somebody else's with the full stop that it may lack, and otherwise word by word."""
+    """Return a foreign text unchanged, but with a final full stop."""
     return text if text.endswith((".", "!", "?", "…")) else f"{text}."
 
 

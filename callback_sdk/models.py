@@ -76,7 +76,7 @@ class PresignedPut:
 
     @property
     def url(self) -> str:
-        """The plain URL. It is a credential: whoever has it can upload until it expires."""
+        """The complete URL. It is a credential: anyone who has it can upload until it expires."""
         return self._url.reveal()
 
     @property

@@ -59,7 +59,7 @@ def parse_duration(text: str) -> timedelta:
 def parse_size(text: str) -> float:
     """Parse a positive size in bytes, with its unit; `none` is infinity.
 
-    A number without a unit is rejected: nobody means 512 bytes by 512.
+    A number without a unit is rejected, because 512 rarely means 512 bytes.
 
     Raises:
         ValueError: The text is not a size, or has no unit.

@@ -24,7 +24,7 @@ class Receipt(HTMLRepr):
         status: HTTP status of the response that confirmed it.
         attempts: Number of attempts, at least 1.
         etag: ETag of the object, unquoted; None from a webhook.
-        version_id: Version id of the object in a versioned bucket, else None.
+        version_id: Version id of the object in a versioned bucket, otherwise None.
         size: Size in bytes of the document as it is stored, after compression.
         sha256: Hex digest of these bytes.
         nulls_written: Number of NaN, infinities and NaT that became null, as JSON can't represent them.

@@ -79,7 +79,7 @@ def verify(
     tolerance: Duration = TOLERANCE,
     now: datetime | None = None,
 ) -> str:
-    """Verify a received webhook, before anything else reads its body.
+    """Verify a received webhook. Call this before parsing its body.
 
     Args:
         secrets: The signing secret, or all that are currently valid.
@@ -95,7 +95,7 @@ def verify(
 
     Raises:
         WebhookVerificationError: A header is missing, the signature is wrong, or the timestamp outside the tolerance.
-            No other error is raised, whatever headers and body are.
+            No other error is raised, regardless of headers and body.
         ConfigurationError: A secret can't be decoded, or `tolerance` is not a duration.
     """
     max_age = total_seconds("tolerance", tolerance, zero=True)

@@ -60,7 +60,7 @@ class Cluster:
         return self.endpoint.bare.rstrip("/").removesuffix("/s3").rstrip("/")
 
     def has(self, url: SecretURL, fetch: Fetch = lambda url: None) -> bool:
-        """Tell whether a URL's host belongs to the cluster.
+        """Return whether a URL's host belongs to the cluster.
 
         Args:
             url: The URL.

@@ -147,7 +147,7 @@ class Bearer:
         return f"Bearer {self._sent.token.reveal()}"
 
     def renewed(self) -> bool:
-        """Tell whether there is a new token in place of the one that this thread sent last, which was rejected."""
+        """Return whether there is a new token in place of the one that this thread sent last, which was rejected."""
         refused: Secret[str] = getattr(self._sent, "token", Secret(""))
         source = self._source.reveal()
         if isinstance(source, Token):
@@ -155,7 +155,7 @@ class Bearer:
         return self._current() != refused
 
     def is_shown_in(self, location: str) -> bool:
-        """Tell whether a URL has the last sent token outside its query; queries are always redacted."""
+        """Return whether a URL has the last sent token outside its query; queries are always redacted."""
         sent: Secret[str] = getattr(self._sent, "token", Secret(""))
         place = location.partition("?")[0]
         return replaced(place, (sent.reveal(),)) != place

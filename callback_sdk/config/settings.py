@@ -38,7 +38,7 @@ TOKEN = Setting("TOKEN", secret, "a bearer token", "Bearer token.", secret=True)
 CALLBACK_URL = Setting(
     "CALLBACK_URL", secret_url, "a URL", "Target of the results of tasks that name none.", secret=True
 )
-USERNAME = Setting("USERNAME", str.strip, "a user's name", "User who logs in when there is no token.")
+USERNAME = Setting("USERNAME", str.strip, "a user's name", "User name for login if there is no token.")
 PASSWORD = Setting("PASSWORD", Secret, "a user's password", "Password of that user.", secret=True)
 FAIL_ON_ERROR = Setting(
     "FAIL_ON_ERROR",
@@ -165,7 +165,7 @@ MEMORY_LIMIT = Setting(
     "MEMORY_LIMIT",
     parse_size,
     SIZE_FORMAT,
-    "Memory of a run whose algorithm has no limit of its own, such as 2GB; none for no limit.",
+    "Memory limit of a run if its algorithm declares none, such as 2GB; none for no limit.",
     shown_default="80 % of the machine's or container's memory, divided by the processes",
     option="--memory-limit",
     metavar="SIZE",
@@ -253,7 +253,7 @@ TRUSTED_PROXIES = Setting(
     "TRUSTED_PROXIES",
     networks_or_none,
     f"{NETWORKS}, or none",
-    "Network of reverse proxies whose X-Forwarded-For names the client; none for none.",
+    "Network of trusted reverse proxies, which name the client in X-Forwarded-For; none for no proxies.",
     default=("127.0.0.1/32", "::1/128"),
     shown_default="loopback",
     option="--trusted-proxy",
@@ -335,7 +335,7 @@ ALLOW_HOSTS = Setting(
     "ALLOW_HOSTS",
     words,
     HOSTS,
-    "Host that callbacks may reach whatever its address, such as minio.internal:9000, or *.NAME for all below it. "
+    "Host that callbacks may reach regardless of its address, such as minio.internal:9000, or *.NAME for all below it. "
     "Ports as above.",
     default=(),
     option="--allow-host",

@@ -59,7 +59,7 @@ class PathPart:
             os.close(descriptor)
             raise EncodingError(
                 f"{_capital(self._name)} is not a regular file.",
-                hint="Give the path of a JSON file. To send what comes through a pipe, open it, and give the file.",
+                hint="Give the path of a JSON file. To send data of a pipe, open the pipe and give the file object.",
             )
         return file
 
@@ -177,7 +177,7 @@ def file_name(file: Any) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Return a safe description of a foreign error, whose own text may contain a signed URL."""
+    """Return a safe description of an error of another library, because its message may contain a signed URL."""
     return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
 
 

@@ -98,7 +98,7 @@ def _temporary_file(purpose: str, stack: ExitStack) -> Iterator[BinaryIO]:
         yield file
     except OSError as error:
         raise EncodingError(
-            f"There is no usable temporary file to {purpose}: {reason(error)}.",
+            f"No temporary file can be used to {purpose}: {reason(error)}.",
             hint=f"{storage_hint(error, 'the folder of temporary files')} Or name another one in the environment "
             "variable TMPDIR.",
         ) from error
@@ -127,7 +127,7 @@ def _check_json(body: Body, name: str) -> None:
         import ijson
 
     if body.size == 0:
-        raise EncodingError(f"{_capital(name)} is empty, which is no JSON document.", hint=_HINT)
+        raise EncodingError(f"{_capital(name)} is empty, which is not a JSON document.", hint=_HINT)
     events = ijson.sendable_list()
     parser = ijson.basic_parse_coro(events)
     # The file is read outside the parser: a read that the parser calls could fail for an error of the parser's own.
@@ -145,8 +145,8 @@ def _check_json(body: Body, name: str) -> None:
 def _parsing(name: str) -> Iterator[None]:
     try:
         yield
-    # For an integer with more digits than Python converts, ijson goes on with a pending ValueError, which arrives as a
-    # SystemError or makes an unrelated lookup fail. As nothing else runs here, any error is one of the document.
+    # For an integer with more digits than Python converts, ijson continues with a pending ValueError, raised as
+    # a SystemError, or makes an unrelated lookup fail. Only ijson runs here, so any error is caused by the document.
     except Exception as error:  # noqa: BLE001
         found = _REASON.match(str(error).removeprefix("b'"))
         cause = f" ({found[0].strip().rstrip('.')})" if found else ""

@@ -297,7 +297,7 @@ def _normalized_nested(name: str, kind: Any, depth: int) -> Any:
 _ADVICE = {
     "period": "Make it a date: series.dt.to_timestamp(); or a string: series.astype(str).",
     "pandas.interval": "Give its two ends as columns, or make it a string: series.astype(str).",
-    "month_day_nano": "Give months, days and nanoseconds as columns of their own, or a duration.",
+    "month_day_nano": "Give months, days and nanoseconds as separate columns, or a duration.",
 }
 
 _DEFAULT_ADVICE = "Cast the column to numbers, strings, dates, or lists or structs of these."

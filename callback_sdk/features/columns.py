@@ -118,7 +118,7 @@ def check_names(names: Sequence[Any]) -> None:
             raise FeaturesError(f"The column name {name!a:.{SHOWN}} is not valid Unicode.", hint="Rename the column.")
         if name in seen:
             raise FeaturesError(
-                f"Two columns have the name {shown(name)}.", hint="Give each column a name of its own.", column=name
+                f"Two columns have the name {shown(name)}.", hint="Give each column a different name.", column=name
             )
         seen.add(name)
 
@@ -193,7 +193,9 @@ def _as_floats(values: list[Any]) -> list[Any]:
         return list(map(float, values))
     for row, value in enumerate(values):
         if type(value) is int and not (-(2**63) <= value < 2**64 and int(float(value)) == value):
-            raise MisfitError(row, f"{shown(value)} stands among floats, and is no float exactly", _LARGE)
+            raise MisfitError(
+                row, f"{shown(value)} is among floats, but can't be represented exactly as a float", _LARGE
+            )
     return [None if value is None else float(value) for value in values]
 
 

@@ -167,7 +167,7 @@ def _from_arrow(features: Any) -> dict[str, Any]:
             reason = shown(" ".join(str(error).split()))
             raise FeaturesError(
                 f"The {type(features).__name__} can't become an Arrow table: {reason}.",
-                hint="Give each column one type and a name of its own.",
+                hint="Give each column one type and a different name.",
             ) from error
         return columns
     if not table.num_columns:
@@ -217,7 +217,7 @@ def _check_pyarrow() -> None:
 
 
 def _column(name: str, values: Any) -> Any:
-    """Return a column of a dict: plain values if Python can represent them, else an Arrow array."""
+    """Return a column of a dict: plain values if Python can represent them, otherwise an Arrow array."""
     with translated_errors(name):
         return _column_of_values(name, values)
 
@@ -330,7 +330,7 @@ def _wrong_type(features: Any) -> FeaturesError:
     }
     general = "Give a dict of columns, a list of records, a DataFrame, an Arrow table, or a path."
     hint = hints.get(kind) or _conversion(features)
-    return FeaturesError(f"Features of type {type_name(features)} are no table.", hint=f"{hint} {general}".strip())
+    return FeaturesError(f"Features of type {type_name(features)} are not a table.", hint=f"{hint} {general}".strip())
 
 
 def _conversion(features: Any) -> str:

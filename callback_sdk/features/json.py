@@ -86,7 +86,7 @@ def _check_text(data: bytes, found: Any) -> None:
     if data.count(b":") != members and data.count(b":") - _colons_in_strings(data) != members:
         raise FeaturesError(
             f"A JSON object of the features has {_repeated_name(data)} twice.",
-            hint="Give each column a name of its own: most readers take the last of two.",
+            hint="Give each column a different name. Most parsers use the last of two columns with the same name.",
         )
 
 
@@ -158,7 +158,7 @@ def _columns(data: Any) -> dict[str, list[Any]]:
             raise FeaturesError(
                 f"The features' columns are not equally long: {shown(first)} has {len(data[first])} values "
                 f"and {shown(name)} has {len(data[name])}.",
-                hint="Fill what is missing with null.",
+                hint="Fill missing values with null.",
             )
     if not data[first]:
         raise FeaturesError("The features have no row.", hint="Send a table with at least one.")

@@ -120,7 +120,7 @@ def _check_frame(source: Path | bytes) -> None:
         tail = file.read()
     if head != MAGIC:
         raise FeaturesError(
-            "The features are no Parquet file: they don't begin with PAR1.", hint="Send Parquet or JSON."
+            "The features are not a Parquet file: they don't start with PAR1.", hint="Send Parquet or JSON."
         )
     length = int.from_bytes(tail[:4], "little")
     if tail[4:] != MAGIC or size < len(MAGIC) + length + _TAIL:

@@ -123,7 +123,7 @@ class TaskService:
         return status
 
     def redeliver(self, job_id: str, delivery_id: str) -> bool:
-        """Make a delivery due at once, whatever its status; return False if the task has not ended."""
+        """Make a delivery due at once, regardless of its status; return False if the task has not ended."""
         due = self.store.deliveries.redeliver(job_id, delivery_id)
         self.runtime.wakeup.set()
         return due
@@ -147,8 +147,8 @@ class TaskService:
         if isinstance(item.features, bytes):
             return evolve(item.submission, features=item.features)
         job_id = item.submission.task.job_id
-        # Each task has features of its own, which are deleted when it ends; the first of those that share a file moves
-        # it, the others copy it.
+        # Each task has separate features, which are deleted when it ends. Of the tasks that share a file, the first one
+        # moves it, and the others copy it.
         first = first_copies.get(item.features)
         if first is not None:
             stored_ids.append(job_id)

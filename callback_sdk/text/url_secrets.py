@@ -106,14 +106,14 @@ def _random_segments(path: str) -> Iterable[str]:
 
 
 def _is_mixed(text: str) -> bool:
-    """Tell whether a text of some length alternates between letters and digits, or between lower and upper case."""
+    """Return whether a text of some length alternates between letters and digits, or between lower and upper case."""
     chunks = _CHUNKS.findall(text)
     changes = sum(len(_WORDS.findall(chunk)) - 1 for chunk in chunks)
     return sum(map(len, chunks)) >= _MIN_LENGTH // 2 and changes > 2
 
 
 def is_random(text: str) -> bool:
-    """Tell whether a text looks like a random token rather than a name.
+    """Return whether a text looks like a random token rather than a name.
 
     Names separate words and numbers by hyphens or capitals. Random texts alternate between lower case, upper case and
     digits, mostly after one or two characters, without a separator. UUIDs and digests count as random too.

@@ -16,7 +16,9 @@ from callback_sdk.transport.addresses import Network, parse_network
 
 ANY_PORT = "*"
 
-PORT_HINT = "A port comes after a colon, :9000, or :* for every port; without it, only the scheme's own: 80 or 443."
+PORT_HINT = (
+    "Append a port, :9000, or :* for every port. Without a port, only the scheme's port is permitted: 80 or 443."
+)
 
 
 @define(frozen=True)
@@ -45,13 +47,13 @@ class AllowedNetwork:
         return _joined(str(self.network), self.port)
 
     def has(self, address: Address, url: SecretURL) -> bool:
-        """Tell whether a URL may be reached at an address."""
+        """Return whether a URL may be reached at an address."""
         return address in self.network and _is_open(self.port, url)
 
 
 @define(frozen=True)
 class AllowedHost:
-    """An allowed host, at one port or at all ports, whatever its addresses are.
+    """An allowed host, at one port or at all ports, regardless of its addresses.
 
     Attributes:
         name: Its name in lower case, `*.` and a name for all hosts below that, or an IP address.
@@ -82,7 +84,7 @@ class AllowedHost:
         return _joined(self.name, self.port)
 
     def has(self, url: SecretURL) -> bool:
-        """Tell whether a URL may be reached."""
+        """Return whether a URL may be reached."""
         host = host_name(url)
         below = self.name.startswith("*.") and host.endswith(self.name[1:])
         return (below or host == self.name) and _is_open(self.port, url)

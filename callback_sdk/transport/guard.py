@@ -46,7 +46,7 @@ class AddressGuard:
         allow_networks: Private networks that may be reached, in CIDR notation, each with a port: `10.20.0.0/16:9000`,
             `[fd00::/8]:9000`. For a NAT64, 6to4 or Teredo address its own network and that of the IPv4 address in it
             must both be allowed.
-        allow_hosts: Hosts that may be reached whatever their addresses are, each with a port: `minio.internal:9000`;
+        allow_hosts: Hosts that may be reached regardless of their addresses, each with a port: `minio.internal:9000`;
             `*.minio.internal:9000` allows all names below it.
 
     Without a port, only the default port of the URL's scheme is allowed, 80 or 443; `:*` allows every port.

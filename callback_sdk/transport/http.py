@@ -50,7 +50,7 @@ USER_AGENT = f"callback-sdk/{__version__}"
 MAX_REDIRECTS = 3
 
 PACKET_SIZE = 64 * 1024
-"""Parts of a request are joined up to this many bytes: each write is a packet of its own under TCP_NODELAY."""
+"""Parts of a request are joined up to this many bytes: each write is a separate packet under TCP_NODELAY."""
 
 MIN_BODY_RATE = 128 * 1024
 """Bytes per second. The attempt's timeout grows with the body, so that a large one over a slow line can arrive."""
@@ -90,7 +90,7 @@ class Timeouts:
 
 
 def same_host(origin: SecretURL, destination: SecretURL) -> bool:
-    """Tell whether a redirect stays on the same host; the port may change."""
+    """Return whether a redirect stays on the same host; the port may change."""
     return origin.host == destination.host
 
 
@@ -128,7 +128,7 @@ class HTTPSender:
             upload: The request.
 
         Returns:
-            The server's response, whatever its status.
+            The server's response, regardless of its status.
 
         Raises:
             DeliveryError: There was no response, or a redirect that isn't allowed.
@@ -220,7 +220,7 @@ class HTTPSender:
 def _transmit(
     connection: Connection, upload: Upload, url: SecretURL, deadline: float, max_wait: timedelta
 ) -> tuple[Response, bool]:
-    """Send the request and read the response; also tell whether the connection can be reused."""
+    """Send the request and read the response; also return whether the connection can be reused."""
     timed = TimedSocket(connection.sock, deadline, max_wait)
     whole = _send_all(timed, _head(connection, upload, url), upload.body)
     response, reusable = read_response(timed.receive, url)
@@ -250,7 +250,7 @@ def _head(connection: Connection, upload: Upload, url: SecretURL) -> bytes:
 
 
 def _send_all(timed: TimedSocket, head: bytes, body: Body) -> bool:
-    """Send a request, but stop when the server responds early; tell whether the whole request was sent.
+    """Send a request, but stop when the server responds early; return whether the whole request was sent.
 
     RFC 9112, section 9.5: a client that sends a body should watch for an early error response, and may stop.
     """
@@ -298,7 +298,7 @@ def _location(url: SecretURL, response: Response) -> SecretURL:
 
 
 def _closed_while_idle(error: OSError) -> bool:
-    """Tell whether a failure means that the server closed an idle connection before it read the request."""
+    """Return whether a failure means that the server closed an idle connection before it read the request."""
     if isinstance(error, InvalidResponseError):
         return not error.received
     return not isinstance(error, TimeoutError)

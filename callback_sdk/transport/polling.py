@@ -1,4 +1,4 @@
-"""Tell which sockets are ready, by `select.poll` or else by `select.select`.
+"""Checks which sockets are ready, by `select.poll` if available, otherwise by `select.select`.
 
 `select.poll` is preferred: `select.select` raises ValueError for descriptors above 1023 (FD_SETSIZE, select(2)).
 It is missing on Windows, where `select.select` has no such limit, and after `eventlet.monkey_patch()`, which removes it
@@ -19,7 +19,7 @@ _READABLE: int = getattr(select, "POLLIN", 0) | getattr(select, "POLLHUP", 0) | 
 
 
 def readable(sock: socket.socket) -> bool:
-    """Tell whether a socket is readable now; at the end of the connection it is."""
+    """Return whether a socket is readable now; at the end of the connection it is."""
     return bool(_wait([sock], reading=True, seconds=0))
 
 

@@ -66,12 +66,12 @@ def check_proxy(url: SecretURL) -> None:
 
 
 def is_direct(url: SecretURL) -> bool:
-    """Tell whether a URL is reached directly: loopback addresses are those of this machine, not of the proxy's."""
+    """Return whether a URL is reached directly: loopback addresses are those of this machine, not of the proxy's."""
     return is_loopback(url.host) or not any_proxy() or _is_excluded(url.host)
 
 
 def _is_excluded(host: str) -> bool:
-    """Tell whether an address is in a network of NO_PROXY: requests ignores those of IPv6 (psf/requests issue 6313)."""
+    """Return whether NO_PROXY has a network with an address; requests ignores IPv6 there (psf/requests issue 6313)."""
     with no_fork:
         from urllib.request import getproxies
 
@@ -88,11 +88,11 @@ def _holds(network: str, address: Address) -> bool:
 
 
 def direct(url: SecretURL) -> None:
-    """Return None: no proxy, whatever the environment has."""
+    """Return None: no proxy, regardless of the environment."""
 
 
 def any_proxy() -> bool:
-    """Tell whether the environment names any proxy at all."""
+    """Return whether the environment names any proxy at all."""
     with no_fork:
         from urllib.request import getproxies
 

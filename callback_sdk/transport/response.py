@@ -122,7 +122,7 @@ class ResponseParser:
             # Parser and callbacks refer to each other: without this only the garbage collector frees them.
             del self._parser
         if not self.has_head:
-            # RFC 9112, section 8: a response without a complete head is incomplete, whatever its status line says.
+            # RFC 9112, section 8: a response without a complete head is incomplete, regardless of its status line.
             raise InvalidResponseError("the connection ended before the response", received=self._received)
 
     def _feed(self, data: bytes) -> None:
@@ -170,7 +170,7 @@ class ResponseParser:
             return
         status = self._parser.get_status_code()
         if 100 <= status < 200 and status != 101:
-            # Interim: a final response follows (RFC 9110, section 15.2). After 101 it would not be HTTP any more.
+            # Interim: a final response follows (RFC 9110, section 15.2). After 101 it would no longer be HTTP.
             self.headers.clear()
         else:
             self.status, self.has_head = status, True

@@ -13,7 +13,7 @@ from callback_sdk.errors import DeliveryError, TargetError
 RETRYABLE_STATUSES = frozenset({408, 425, 429, *range(500, 600)})
 """Statuses of transient failures: writer, outbox, service and client retry the same ones.
 
-All of 5xx: content delivery networks have codes of their own (Cloudflare's 520 to 530), load balancers respond with 501
+All of 5xx: content delivery networks have further codes (Cloudflare's 520 to 530), load balancers respond with 501
 and 505 while a server is being replaced, and RFC 9110, section 15, has an unknown 5xx treated as 500.
 408, 425 and 429 are in RFC 9110, section 15.5.9, RFC 8470, section 5.2, and RFC 6585, section 4.
 """
@@ -22,7 +22,7 @@ RETRYABLE_CODES = frozenset(
     {"BadDigest", "ConditionalRequestConflict", "IncompleteBody", "InternalError", "Md5Mismatch", "OperationAborted"}
     | {"RequestTimeout", "ServerBusy", "ServiceUnavailable", "SlowDown"}
 )
-"""Error codes of object stores for transient failures, whatever the status: "Error responses" in Amazon's S3 API
+"""Error codes of object stores for transient failures, regardless of the status: "Error responses" in Amazon's S3 API
 reference (some come with 400 or 409), "Common REST API error codes" in Azure's. A body that doesn't have its digest or
 length was damaged on its way: the signer can't have signed a digest before the document existed."""
 
@@ -60,7 +60,7 @@ _MAX_BACKOFF = timedelta(seconds=20)
 
 
 def is_retryable(status: int, code: str | None = None) -> bool:
-    """Tell whether a response is a transient failure.
+    """Return whether a response is a transient failure.
 
     Args:
         status: HTTP status.

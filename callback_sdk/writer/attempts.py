@@ -195,7 +195,7 @@ class DeliveryAttempts:
                 )
             logger.info("delivered %d bytes to %s", upload.document.size, upload.url)
         except Exception:
-            # The target has the result, whatever an exporter of traces or a filter of logs raises.
+            # The target has the result, even if an exporter of traces or a filter of logs raises.
             if receipt is None:
                 raise
         return receipt
@@ -208,7 +208,7 @@ class DeliveryAttempts:
 
 
 def _is_there_already(upload: Upload, response: Response) -> bool:
-    """Tell whether a write-once object exists because an earlier attempt of this delivery has stored it.
+    """Return whether a write-once object exists because an earlier attempt of this delivery has stored it.
 
     The response to that attempt may have been lost. A 412 (RFC 9110, section 13.1.2) with the ETag of the existing
     object tells: the ETag is the MD5 of its bytes, and equal bytes have the same job id.
@@ -217,7 +217,7 @@ def _is_there_already(upload: Upload, response: Response) -> bool:
 
 
 def has_responded(error: Exception) -> bool | None:
-    """Tell whether the host of a failed attempt sent a response; None when no request was sent."""
+    """Return whether the host of a failed attempt sent a response; None when no request was sent."""
     return error.status is not None if isinstance(error, DeliveryError) else None
 
 

@@ -30,7 +30,7 @@ def test_statuses_are_the_codes() -> None:
 def test_error_codes_are_the_codes(verb: str, codes: frozenset[str]) -> None:
     """Those of object stores, in both directions."""
     paragraph = re.search(
-        rf"^{verb} whatever the status: (.+?)\.", section("Error codes of object stores"), re.DOTALL | re.MULTILINE
+        rf"^{verb} regardless of the status: (.+?)\.", section("Error codes of object stores"), re.DOTALL | re.MULTILINE
     )
     assert paragraph is not None
     assert set(re.findall(r"`(\w+)`", paragraph[1])) == codes

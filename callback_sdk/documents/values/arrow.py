@@ -60,7 +60,7 @@ def _table(value: Any) -> dict[str, Any]:
 
 
 def column(value: Any) -> Any:
-    """Return the values of an array or a chunked array: a NumPy array for numbers, else a list."""
+    """Return the values of an array or a chunked array: a NumPy array for numbers, otherwise a list."""
     import pyarrow as pa
 
     kind = value.type

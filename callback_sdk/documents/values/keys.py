@@ -76,7 +76,7 @@ def _are_finite(keys: Iterable[Any]) -> bool:
 
 def _float_text(value: float) -> str:
     if not math.isfinite(value):
-        raise TypeError(f"The key {value} is not a number in JSON: replace it, by a string for one.")
+        raise TypeError(f"The key {value} is not a number in JSON: replace it, for example by a string.")
     # The same digits as in a value.
     return orjson.dumps(value).decode()
 
@@ -87,5 +87,5 @@ def _is_scalar(key: Any) -> bool:
 
 def _advice(key: Any) -> str:
     if isinstance(key, tuple):
-        return 'JSON has only strings as keys: join the parts of the tuple, "/".join(key) for one.'
+        return 'JSON has only strings as keys: join the parts of the tuple, for example with "/".join(key).'
     return "JSON has only strings as keys: make it one."

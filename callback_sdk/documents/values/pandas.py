@@ -105,7 +105,7 @@ def _index_columns(index: Any, others: Any) -> tuple[list[Any], list[Any]]:
 
 
 def _column(array: Any) -> Any:
-    """Return the values of a column: a NumPy array if possible, else a list with None for missing values."""
+    """Return the values of a column: a NumPy array if possible, otherwise a list with None for missing values."""
     import pandas as pd
 
     dtype = array.dtype

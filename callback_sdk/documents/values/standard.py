@@ -113,7 +113,7 @@ def _general(value: Any) -> str:
 
 
 _ADVICE: tuple[tuple[Any, str], ...] = (
-    ((bytes, bytearray, memoryview), "Encode bytes as text first, as base64 for one."),
+    ((bytes, bytearray, memoryview), "Encode bytes as text first, for example in base64."),
     ((KeysView, ValuesView, ItemsView), "Make a list of it: list(value)."),
     (AbstractSet, "Sets have no order: make it a sorted list."),
     (dt.timedelta, "Give a duration as a number of seconds: value.total_seconds()."),

@@ -96,7 +96,7 @@ class Database(ABC):
         """
 
     def write_one(self, statement: sa.Executable, values: Mapping[str, Any]) -> Sequence[sa.Row[Any]]:
-        """Run one statement in a transaction of its own, and return its rows when it is durable.
+        """Run one statement in a separate transaction, and return its rows when it is durable.
 
         Args:
             statement: A statement that returns rows.

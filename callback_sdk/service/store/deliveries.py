@@ -334,7 +334,7 @@ class DeliveryStore:
         self._database.write(lambda connection: connection.execute(back))
 
     def redeliver(self, job_id: str, delivery_id: str) -> bool:
-        """Make a delivery of an ended task due at once, whatever its status, and restart its backoff.
+        """Make a delivery of an ended task due at once, regardless of its status, and restart its backoff.
 
         If an attempt is running, only the backoff is restarted.
 

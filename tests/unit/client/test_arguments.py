@@ -34,9 +34,9 @@ class Lazy:
         ("https://[bad/data.parquet", r"https://… is a URL"),
         ("~/data.parquet", r"~/data\.parquet doesn't exist: shells expand ~.*os\.path\.expanduser"),
         (np.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]), r"for name in array\.dtype\.names"),
-        (np.zeros((2, 2)), r"numpy\.ndarray are no table.*array\[:, 0\]"),
-        (DataFrame(), r"test_arguments\.DataFrame are no table\. Give a dict"),
-        (Lazy(), r"test_arguments\.Lazy are no table\. .*features\.compute\(\)"),
+        (np.zeros((2, 2)), r"numpy\.ndarray are not a table.*array\[:, 0\]"),
+        (DataFrame(), r"test_arguments\.DataFrame are not a table\. Give a dict"),
+        (Lazy(), r"test_arguments\.Lazy are not a table\. .*features\.compute\(\)"),
     ],
     ids=["s3", "gs", "file", "signed", "password", "malformed", "home", "structured", "array", "unknown", "lazy"],
 )

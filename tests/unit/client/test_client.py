@@ -236,7 +236,7 @@ def test_invalid_targets_and_options_are_not_sent(
 
 
 def test_bad_features_are_not_sent(client: Client, accepting: Any) -> None:
-    """Features that are no table stay here."""
+    """Features that are not a table stay here."""
     with pytest.raises(FeaturesError, match="different numbers of rows"):
         client.run_algorithm("an-algorithm", {"a": [1], "b": [1, 2]})
     assert accepting.requests == []

@@ -88,7 +88,7 @@ def test_json_needs_no_parquet_extra(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("data", "format_", "words"),
     [
-        (b"nothing", "parquet", "don't begin with PAR1"),
+        (b"nothing", "parquet", "don't start with PAR1"),
         (b"PAR1", "parquet", "footer"),
         (b"PAR1\x00\x00\x00\x00PAR1", "parquet", "footer"),
         (b'{"a": [1}', "json", "neither Parquet nor JSON"),
@@ -107,7 +107,7 @@ def test_json_needs_no_parquet_extra(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (b'{"a": [-1, 9223372036854775808]}', "json", "Column 'a', row 1: 9223372036854775808 has more than 64 bits"),
         (b'{"a": [1, true]}', "json", "Column 'a', row 1: True is of type bool"),
         (b'{"a": ["x", null, 2]}', "json", "Column 'a', row 2: 2 is of type int"),
-        (b'{"a": [0.5, 9007199254740993]}', "json", "Column 'a', row 1: 9007199254740993 stands among floats"),
+        (b'{"a": [0.5, 9007199254740993]}', "json", "Column 'a', row 1: 9007199254740993 is among floats"),
         (b'{"a": [{"x": 1}, {"x": "1"}]}', "json", "Column 'a', row 1: '1' is of type str"),
         (b'{"a": [null, {}]}', "json", "Column 'a', row 1: the objects of the column have 0"),
         (b'{"a": [' + b"[" * 21 + b"]" * 21 + b"]}", "json", "Column 'a', row 0: it is nested deeper than 20 levels"),
