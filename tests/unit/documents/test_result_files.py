@@ -206,7 +206,7 @@ def test_named_pipe_is_an_error_at_once(tmp_path: Path, *, writer_at_the_other_e
     path = tmp_path / "pipe.json"
     os.mkfifo(path)
     if not writer_at_the_other_end:
-        with pytest.raises(EncodingError, match=r"pipe\.json is not a regular file.*open it"):
+        with pytest.raises(EncodingError, match=r"pipe\.json is not a regular file.*open the pipe"):
             made(path)
         return
     thread = threading.Thread(target=path.write_bytes, args=(b'{"a": 1}',))
