@@ -1,4 +1,4 @@
-"""What is computed while everything is killed."""
+"""The algorithm of the crash test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ registry = Registry()
 
 @registry.algorithm("square")
 def square(features, parameters, context):
-    """Take a moment, so that a kill may come in the middle of it."""
+    """Return the square after a moment, so that a kill can hit the computation."""
     context.report_progress(0.5)
     time.sleep(parameters["seconds"])
     return {"predictions": [value * value for value in features.to_dict()["a"]]}

@@ -59,7 +59,7 @@ def test_the_help_is_quick(tmp_path: Path) -> None:
 
 
 def test_the_version_is_printed(tmp_path: Path) -> None:
-    """`--version` prints the name and the version, and nothing else."""
+    """`--version` prints only the name and the version."""
     run = _run("--version", cwd=tmp_path)
     assert (run.returncode, run.stdout) == (0, f"callback-sdk {__version__}\n")
 
@@ -75,7 +75,7 @@ def test_the_version_is_printed(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_usage_ends_with_2(tmp_path: Path, arguments: list[str], said: str) -> None:
-    """What the command line can't mean is refused with a text that names it, or what may have been meant."""
+    """The error names the wrong argument, or suggests a similar one."""
     run = _run(*arguments, cwd=tmp_path)
     assert run.returncode == 2
     assert said in run.stderr
@@ -181,7 +181,7 @@ COMMANDS = (
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_has_a_help(capsys: pytest.CaptureFixture[str], command: tuple[str, ...]) -> None:
-    """It fits a terminal of 80 columns, and names nothing that only somebody inside of the package could use."""
+    """It fits a terminal of 80 columns, and has no internal names."""
     assert main([*command, "--help"]) == 0
     said = capsys.readouterr().out
     assert f"Usage: callback-sdk {' '.join(command)}" in " ".join(said.split())
@@ -196,8 +196,8 @@ def test_all_commands_are_tested(capsys: pytest.CaptureFixture[str]) -> None:
     assert sorted(listed) == sorted({command[0] for command in COMMANDS})
 
 
-def test_a_place_is_signed_explained_and_used(tmp_path: Path, seaweedfs: SeaweedFS) -> None:
-    """Through pipes, without a credential on a command line or in what is printed."""
+def test_a_target_is_signed_checked_and_used(tmp_path: Path, seaweedfs: SeaweedFS) -> None:
+    """Through pipes, with no credential on a command line or in the output."""
     bucket = seaweedfs.create_bucket()
     environment = {"AWS_ACCESS_KEY_ID": seaweedfs.access_key, "AWS_SECRET_ACCESS_KEY": seaweedfs.secret_key}
     options = ("--region", seaweedfs.region, "--endpoint-url", seaweedfs.endpoint_url)

@@ -43,7 +43,7 @@ KILLS = TASKS * 3 // 4
 
 
 class Chaos:
-    """Kills one process after another, each after it was seen ready, and restarts what is down.
+    """Kills one process after another, each after it was ready, and restarts ended processes.
 
     Progress sets the pace, not the clock: between two kills a task is accepted or settled. So a machine on which
     everything starts slowly sees the same kills as a fast one.
@@ -94,7 +94,7 @@ class Chaos:
                 return
 
     def _kill_one(self) -> bool:
-        """Kill what was killed least until now, so that a short run kills everything."""
+        """Kill the process with the fewest kills, so that a short run kills all of them."""
         for victim in sorted(self.kills, key=lambda name: (self.kills[name], self._random.random())):
             # The victim may end by itself meanwhile.
             with suppress(psutil.Error, OSError):
@@ -107,7 +107,7 @@ class Chaos:
         return False
 
     def _kill(self, victim: str) -> bool:
-        """Kill it if it is ready, and tell whether it was."""
+        """Kill a process if it is ready, and return whether it was."""
         if victim in self._servers:
             # `restart` returns when the server is ready, so it is ready now.
             self._servers[victim].kill()
@@ -135,7 +135,7 @@ class Chaos:
         return [process for process in below if "callback_sdk.service.worker" in process.cmdline()]
 
     def _restart_what_is_down(self) -> None:
-        """Start what has ended, as systemd or Kubernetes would."""
+        """Start ended processes, like systemd or Kubernetes."""
         for name in ("service", "worker"):
             process = getattr(self._topology, name)
             if process is not None and process.poll() is not None:
@@ -144,7 +144,7 @@ class Chaos:
 
 @pytest.fixture(params=KINDS)
 def servers(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
-    """Run a broker and a database server that nobody else uses."""
+    """Run a message broker and a database server for this test only."""
     engine, database = request.param.split("-")
     kinds = {"valkey": Valkey, "rabbitmq": RabbitMQ, "postgres": Postgres}
     with ExitStack() as stack:
@@ -217,7 +217,7 @@ def test_nothing_is_lost(servers: dict[str, Any], tmp_path: Path, seaweedfs: Sea
 
 
 class Submitter:
-    """Somebody who submits tasks and asks after them, and comes again when there is no answer."""
+    """A client that submits tasks and queries them, and retries after missing responses."""
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
@@ -258,7 +258,7 @@ class Submitter:
         return self._until(lambda: self._request("GET", f"/algorithms/tasks/{job_id}"), 200)
 
     def settled(self, job_ids: Any) -> bool:
-        """Tell whether all of these tasks are delivered everywhere."""
+        """Return whether all of these tasks are delivered to all targets."""
         for job_id in job_ids:
             if job_id not in self._done:
                 task = self.task(job_id)

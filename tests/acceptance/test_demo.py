@@ -23,7 +23,7 @@ MEMBERS = ["job_id", "status", "callback_param", "success", "results"]
 
 
 class Demo:
-    """A demo in a folder of its own for temporary files, so that what it leaves can be seen."""
+    """A demo with a separate directory for temporary files, so that leftovers can be detected."""
 
     def __init__(
         self, folder: Path, *arguments: str, limit: str = ":", environment: dict[str, str] | None = None
@@ -131,7 +131,7 @@ def _is_right(output: str) -> bool:
 
 
 def test_the_demo_shows_three_documents_and_leaves_nothing(start: Start) -> None:
-    """A job reaches a PUT, a POST and a webhook; then process, folder and sockets are gone."""
+    """A job is delivered by PUT, POST and webhook; then no process, directory or socket is left."""
     demo = start(environment={"HTTP_PROXY": "http://127.0.0.1:9", "CALLBACK_SDK_PORT": "nonsense"})
     demo.read_until("Starting the service")
     sockets = demo.sockets()
@@ -147,7 +147,7 @@ def test_the_demo_shows_three_documents_and_leaves_nothing(start: Start) -> None
 
 
 def test_the_demo_runs_on_many_processes(start: Start) -> None:
-    """With a worker, a message broker and a database server, all of which are gone afterwards."""
+    """It starts a worker, a message broker and a database server, and ends all of them."""
     demo = start("--engine", "celery")
     code, output, errors = demo.finish()
     assert (code, errors) == (0, "")

@@ -1,4 +1,4 @@
-"""Documentation that runs: the code blocks and commands of README and docs, in their order, on local servers.
+"""Executes the code blocks and commands of README and docs, in order, on local servers.
 
 Each page is one session. Files are made by blocks that begin with their name (`# jobs.py`). The names that a page takes
 for granted (`callback_url`, `results`, `webhook_url` …) are those of `placeholders`. Left out, and checked only by
@@ -42,7 +42,7 @@ TABLE = {"temperature": [9.5, 14.2, 7.1]}
 
 @define
 class Session:
-    """One page: what its blocks have defined so far, and the folder where they run."""
+    """One page: the names that its blocks have defined, and its working directory."""
 
     folder: Path
     names: dict[str, Any]
@@ -93,7 +93,7 @@ def service(seaweedfs: SeaweedFS, tmp_path_factory: pytest.TempPathFactory) -> I
 def session(
     seaweedfs: SeaweedFS, service: LocalService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Session]:
-    """Begin a session: an empty folder, and an environment with local servers."""
+    """Start a session: an empty directory, and an environment with local servers."""
     monkeypatch.chdir(tmp_path)
     for name, value in {
         "AWS_ACCESS_KEY_ID": seaweedfs.access_key,
@@ -114,7 +114,7 @@ def session(
 
 
 def placeholders(folder: Path, webhook_url: str, rejecting_url: str) -> dict[str, Any]:
-    """Return the names and make the files that pages take for granted."""
+    """Return the names, and create the files, that pages assume."""
     signer = S3Signer("results-bucket")
     post = signer.presign_post("runs/42.json")
     target = {"url": post.url, "param": post.callback_param}

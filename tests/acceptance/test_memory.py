@@ -1,4 +1,4 @@
-"""Results from a file take no memory, however large they are."""
+"""Results from a file take constant memory, regardless of their size."""
 
 from __future__ import annotations
 

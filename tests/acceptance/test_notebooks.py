@@ -1,4 +1,4 @@
-"""The tutorials run from beginning to end, and are kept without outputs."""
+"""The tutorials run without errors, and are committed without outputs."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def test_a_notebook_runs_through(path: Path, tmp_path: Path, seaweedfs: SeaweedF
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
-    """What a run printed, and on which machine, is not part of a notebook that is kept."""
+def test_a_notebook_is_committed_without_outputs(path: Path) -> None:
+    """Outputs of a run and metadata of the machine are not committed."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
     nbformat.validate(notebook)
     for cell in notebook["cells"]:

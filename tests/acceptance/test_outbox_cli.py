@@ -1,4 +1,4 @@
-"""`callback-sdk outbox`: what it prints, how it ends, and what it leaves behind."""
+"""`callback-sdk outbox`: output, exit codes, and the state of the file."""
 
 from __future__ import annotations
 
@@ -127,8 +127,8 @@ def test_list_shows_states_in_words_and_as_json(path: Path, webhook: WebhookRece
     assert [entry["job_id"] for entry in json.loads(_run("list", path, "--json", "--status", "dead").stdout)] == ["44"]
 
 
-def test_purge_forgets_old_receipts(path: Path, webhook: WebhookReceiver) -> None:
-    """Only what was delivered, and only when it is old enough."""
+def test_purge_deletes_old_receipts(path: Path, webhook: WebhookReceiver) -> None:
+    """Only of delivered results, and only if they are old enough."""
     _write(path, webhook.url, "43")
     assert _run("purge", path, "--older-than", "1d").stdout == "Deleted 0 receipts.\n"
     assert _run("purge", path, "--older-than", "1ms").stdout == "Deleted 1 receipt.\n"
@@ -150,7 +150,7 @@ def test_purge_forgets_old_receipts(path: Path, webhook: WebhookReceiver) -> Non
     ],
 )
 def test_wrong_usage_ends_with_2(path: Path, arguments: list[str], said: str) -> None:
-    """The text names what is missing or wrong."""
+    """The error names the missing or wrong argument."""
     run = _run(*(argument.format(path=path) for argument in arguments))
     assert run.returncode == 2
     assert said in run.stderr
@@ -183,8 +183,8 @@ def test_unknown_id_is_one_clear_error(path: Path) -> None:
     assert "outbox list" in run.stderr
 
 
-def test_run_makes_an_outbox_only_when_it_is_asked_to(tmp_path: Path) -> None:
-    """A service may begin before its first worker does."""
+def test_run_creates_an_outbox_only_with_an_option(tmp_path: Path) -> None:
+    """So `run` can be started before the first worker."""
     assert _run("run", tmp_path / "new" / "box", "--until-empty", "--create").returncode == 0
     assert (tmp_path / "new" / "box").exists()
 

@@ -1,4 +1,4 @@
-"""The web pages in a browser: every page in light and dark, for screen readers, by keyboard, and without JavaScript.
+"""The web UI in a browser: all pages in light and dark mode, accessible, by keyboard, and without JavaScript.
 
 With CALLBACK_SDK_SCREENSHOTS naming a folder, the pictures of all pages are kept there.
 """
@@ -70,7 +70,7 @@ class House:
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """Run the service with an ended and a running task, whose targets have a credential in their URLs."""
+    """Run the service with an ended and a running task that have credentials in the URLs of their targets."""
     folder = tmp_path_factory.mktemp("browser")
     with (
         Topology(folder, "page_jobs:registry", settings={"SHUTDOWN_TIMEOUT": "0.1s"}) as topology,
@@ -101,7 +101,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(chromium: Browser, house: House) -> Iterator[Callable[..., Page]]:
-    """Give what opens a window in which the first user has logged in, and which takes nothing of another host."""
+    """Return a function that opens a browser window with a session, and blocks requests to other hosts."""
     opened: list[BrowserContext] = []
     said: list[str] = []
 
@@ -129,14 +129,14 @@ def visit(chromium: Browser, house: House) -> Iterator[Callable[..., Page]]:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the folder of the screenshots."""
+    """Return the directory for screenshots."""
     folder = Path(os.environ.get("CALLBACK_SDK_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def serious_faults(page: Page) -> list[str]:
-    """Return what axe-core finds of those that keep people out."""
+    """Return the serious and critical violations that axe-core finds."""
     found = Axe().run(page).response["violations"]
     return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found if one["impact"] in SERIOUS]
 
@@ -171,7 +171,7 @@ def test_every_page_fits_a_telephone(visit: Callable[..., Page], house: House, p
 
 
 def test_light_and_dark_differ(visit: Callable[..., Page]) -> None:
-    """The page follows what the reader has chosen."""
+    """The page follows the color scheme of the browser."""
     colours = {
         visit(color_scheme=scheme).evaluate("getComputedStyle(document.body).backgroundColor")
         for scheme in ("light", "dark")
@@ -180,7 +180,7 @@ def test_light_and_dark_differ(visit: Callable[..., Page]) -> None:
 
 
 def test_a_task_can_be_found_and_canceled_by_keyboard(visit: Callable[..., Page], house: House, tmp_path: Path) -> None:
-    """From the top of the page, with Tab and Enter alone; what has the focus can be seen."""
+    """From the top of the page with Tab and Enter only; the focus is visible."""
     task = house.client.run_algorithm("shown", TABLE, parameters={"go": str(tmp_path / "go")})
     wait_until(lambda: task.refresh().status == "In Progress")
     page = visit()
@@ -209,7 +209,7 @@ def press_until_focused(page: Page, wanted: object) -> None:
 
 
 def test_a_page_refreshes_itself(visit: Callable[..., Page], house: House, tmp_path: Path) -> None:
-    """With JavaScript nobody has to load it again, and the list gets new tasks; both stop when nothing moves."""
+    """With JavaScript, the list shows new tasks without a reload. Polling stops when a task has ended."""
     go = tmp_path / "go"
     task = house.client.run_algorithm("shown", TABLE, parameters={"go": str(go)})
     page = visit()

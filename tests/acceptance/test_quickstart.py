@@ -1,4 +1,4 @@
-"""The quickstart, as somebody runs it who has just cloned the repository."""
+"""The quickstart in a new directory, with only the package installed."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def test_an_own_algorithm_takes_fifteen_lines() -> None:
     assert len(lines) <= 15
 
 
-def test_these_lines_bring_a_result_into_a_bucket(tmp_path: Path) -> None:
-    """As they stand, in an empty folder, with nothing but the package."""
+def test_the_quickstart_delivers_a_result(tmp_path: Path) -> None:
+    """The lines run unchanged, in an empty directory."""
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     run = subprocess.run(

@@ -58,7 +58,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Give a folder with an algorithm and features."""
+    """Return a directory with an algorithm and features."""
     (tmp_path / "jobs.py").write_text(JOBS)
     (tmp_path / "features.json").write_text('{"a": [1, 2]}')
     return tmp_path
@@ -85,7 +85,7 @@ def run(
 
 
 def test_results_are_printed_as_json(folder: Path) -> None:
-    """And nothing else; the function that trains can be called likewise."""
+    """Standard output has only the results, and `--fit` calls the training."""
     done = run(folder, factor=3)
     assert (done.returncode, done.stderr) == (0, "printed by the algorithm\n")
     assert json.loads(done.stdout) == {"predictions": [3, 6], "evaluations": None}
@@ -122,7 +122,7 @@ def test_a_model_goes_from_training_to_use(folder: Path) -> None:
 def test_the_environment_is_that_of_a_service(
     folder: Path, options: tuple[str, ...], setting: str, names: set[str]
 ) -> None:
-    """An algorithm gets only what serve would pass to it: by the option, or by the environment."""
+    """An algorithm gets the same environment variables as in a service, by option or environment."""
     done = subprocess.run(
         command("variables", "--features", "features.json", *options),
         cwd=folder,
@@ -180,7 +180,7 @@ def test_errors_before_a_run_name_the_cause(folder: Path, arguments: tuple[str, 
 
 
 def test_an_interrupt_stops_the_algorithm(folder: Path) -> None:
-    """Ctrl-C ends with 130, and nothing goes on."""
+    """Ctrl-C exits with 130 and ends the child process."""
     (folder / "parameters.json").write_text('{"what": "sleep"}')
     given = ("scale", "--features", "features.json", "--parameters", "parameters.json")
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The operators' commands: users, the database and its keys, and what a service says when it can't start."""
+"""The operator's commands: users, the database and its keys, and errors at startup."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _run(folder: Path, *arguments: str, stdin: str = "", **settings: str) -> Run
 
 
 def _done(folder: Path, *arguments: str, **options: Any) -> str:
-    """Run a command that must succeed, and return what it printed."""
+    """Run a command that must succeed, and return its output."""
     run = _run(folder, *arguments, **options)
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()
@@ -71,7 +71,7 @@ def topology(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
 
 @pytest.fixture
 def command(topology: Topology) -> Callable[..., str]:
-    """Give what runs a command on the running service's data directory."""
+    """Return a function that runs a command on the running service's data directory."""
     return lambda *arguments, **options: _done(topology.data.parent, *arguments, **options)
 
 
@@ -89,7 +89,7 @@ def _gets_in(topology: Topology, **who: str) -> bool:
 
 
 def test_a_new_user_has_a_token(topology: Topology, command: Callable[..., str]) -> None:
-    """The service takes it at once; what one user submits, another doesn't see."""
+    """The service accepts it at once; users don't see tasks of others."""
     token = command("users", "add", "ada")
     assert token.startswith("cbk_")
     with _client(topology, token=token) as client, topology.client() as admin:
@@ -109,7 +109,7 @@ def test_a_disabled_user_is_shut_out(topology: Topology, command: Callable[..., 
 
 
 def test_a_password_comes_from_a_pipe(topology: Topology, command: Callable[..., str]) -> None:
-    """With it a user logs in; a new one takes the old one's place."""
+    """The user can log in with it, and a new password replaces it."""
     first, second = f"{MARKER} the first", f"{MARKER} the second"
     command("users", "add", "carol", "--password", stdin=f"{first}\n")
     assert _gets_in(topology, username="carol", password=first)
@@ -166,8 +166,8 @@ def test_unprintable_user_names_are_rejected(topology: Topology, name: str) -> N
     assert _run(topology.data.parent, "users", "add", "--", name).returncode == 2
 
 
-def test_upgrade_makes_a_database(tmp_path: Path) -> None:
-    """With its folder, which is the owner's alone; users may be added before the service has ever run."""
+def test_upgrade_creates_a_database(tmp_path: Path) -> None:
+    """The directory has mode 0700; users can be added before the first start of the service."""
     new = ("--data-dir", str(tmp_path / "data"))
     assert "has no database of a service" in _refused(tmp_path, "users", "add", "ada", *new)
     assert _done(tmp_path, "db", "upgrade", *new).startswith("Created the database")
@@ -204,7 +204,7 @@ def test_keys_are_rotated(tmp_path: Path, webhook: WebhookReceiver) -> None:
 
 
 def test_a_rotation_without_the_old_key_changes_nothing(tmp_path: Path) -> None:
-    """It is refused before anything is encrypted anew."""
+    """It fails before anything is re-encrypted."""
     first, second = (_done(tmp_path, "db", "generate-key") for _ in range(2))
     _done(tmp_path, "db", "upgrade", ENCRYPTION_KEYS=first)
     assert "other keys" in _refused(tmp_path, "db", "rotate-keys", ENCRYPTION_KEYS=second)
@@ -237,7 +237,7 @@ def test_a_rotation_without_the_old_key_changes_nothing(tmp_path: Path) -> None:
 def test_a_wrong_setting_is_one_clear_error(
     tmp_path: Path, arguments: list[str], settings: dict[str, str], said: str
 ) -> None:
-    """It says what to do next, and shows no password."""
+    """The error has a hint, and contains no password."""
     command, *options = arguments
     assert said in _refused(tmp_path, command, REGISTRY, *options, **settings)
 
@@ -274,8 +274,8 @@ def test_a_wrong_password_of_the_database_is_not_shown(request: pytest.FixtureRe
     assert head.rpartition(":")[2] not in error
 
 
-def test_a_second_service_on_the_folder_is_refused(topology: Topology) -> None:
-    """The first one goes on."""
+def test_a_second_service_on_the_directory_is_rejected(topology: Topology) -> None:
+    """The first service continues."""
     error = _refused(topology.data.parent, "serve", REGISTRY)
     assert "Another service" in error
     with topology.client() as client:

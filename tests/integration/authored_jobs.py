@@ -47,7 +47,7 @@ def fit(features, parameters, context):
 
 @registry.algorithm("learner")
 def guess(features, parameters, context):
-    """Say what was learnt."""
+    """Return the content of the trained model."""
     return context.model_path.read_text() if context.model_path else "nothing"
 
 
@@ -63,7 +63,7 @@ def learn(features, parameters, context):
 @registry.algorithm("chatty", memory_limit=400_000_000)
 @registry.algorithm("chatty-for-a-while", timeout=timedelta(seconds=6))
 def chatty(features, parameters, context):
-    """Say something by every way there is, and end as it is told."""
+    """Print and log by all means, and end as requested."""
     print("by print")  # noqa: T201
     logging.getLogger("jobs").info("by logging")
     subprocess.run([sys.executable, "-c", "print('by a child process')"], check=True)

@@ -32,7 +32,7 @@ def echo(features, parameters, context):
 
 @registry.algorithm("frames")
 def frames(features, parameters, context):
-    """Return what the usual libraries have tables and dates as."""
+    """Return tables and dates of common libraries."""
     import numpy as np
     import pandas as pd
     import pyarrow as pa

@@ -1,4 +1,4 @@
-"""Algorithms that look around and say what a terminal obeys; imported by the service itself."""
+"""Algorithms that inspect their process and print escape sequences; imported by the service itself."""
 
 from __future__ import annotations
 

@@ -20,13 +20,13 @@ def add_up(features, parameters, context):
 
 @registry.algorithm("large")
 def large(features, parameters, context):
-    """Return more than what lies in the database."""
+    """Return results that are too large for the database."""
     return ["x" * 1000] * (len(features.to_dict()["a"]) // 200)
 
 
 @registry.algorithm("many")
 def many(features, parameters, context):
-    """Return more than what lies in the database, for features that do."""
+    """Return results that are too large for the database, from features that aren't."""
     return ["x" * 1000] * 100
 
 
@@ -45,7 +45,7 @@ def slow(features, parameters, context):
 @registry.algorithm("hoarder", timeout=timedelta(minutes=2))
 @registry.algorithm("greedy", memory_limit=300_000_000, timeout=timedelta(minutes=2))
 def greedy(features, parameters, context):
-    """Take more and more memory, in a child process of its own when that is asked for."""
+    """Allocate more and more memory, in a child process on request."""
     if parameters.get("child"):
         command = "import time; kept = bytearray(600_000_000); time.sleep(100)"
         subprocess.run([sys.executable, "-c", command], check=False)

@@ -1,4 +1,4 @@
-"""One algorithm, and names whose addresses this module makes up, for the tests of the address guard.
+"""An algorithm, and fake DNS names, for the tests of the address guard. The service imports it to resolve the names.
 
 The service imports it, so that its own process resolves these names.
 """

@@ -40,7 +40,7 @@ _written.replace(PICTURE)
     graphs={"flow": PICTURE},
 )
 def shown(features, parameters, context):
-    """Fail when told to, or wait until a file is there."""
+    """Fail on request, or wait until a file exists."""
     if parameters.get("fail"):
         raise AlgorithmError(HOSTILE + "x" * 10_000)
     context.report_progress(0.25, HOSTILE)

@@ -55,7 +55,7 @@ def busy(features, parameters, context):
 
 @registry.algorithm("leaver")
 def leaver(features, parameters, context):
-    """Leave a process behind that has a session of its own and has lost the one that started it."""
+    """Leave a daemon process in another session."""
     spawn = (
         "from subprocess import *; import sys; print(Popen([sys.executable, '-c', sys.argv[1]], stdout=DEVNULL).pid)"
     )
@@ -70,7 +70,7 @@ def leaver(features, parameters, context):
 
 @registry.algorithm("chatty")
 def chatty(features, parameters, context):
-    """Leave a thread behind that goes on printing."""
+    """Leave a thread running that prints."""
 
     def talk():
         while True:
@@ -114,7 +114,7 @@ def odd(features, parameters, context):
 
 @registry.algorithm("greedy", memory_limit=300_000_000)
 def greedy(features, parameters, context):
-    """Fill some memory, in this process or in one of its own, and keep it for a while."""
+    """Allocate memory, in this process or in a child process, and keep it for a while."""
     if parameters.get("grandchild"):
         fill = f"kept = [bytearray(b'x' * 1_000_000) for _ in range({parameters['megabytes']})]"
         other = subprocess.Popen([sys.executable, "-c", f"import time; {fill}; time.sleep({parameters['seconds']})"])
@@ -130,7 +130,7 @@ KEPT = []
 
 @registry.algorithm("keeper")
 def keeper(features, parameters, context):
-    """Keep something for the next run, and tell which process does."""
+    """Keep a value for the next run, and return the pid of the process."""
     if not KEPT:
         KEPT.append(b"x" * (parameters["megabytes"] * 1_000_000))
     return os.getpid()

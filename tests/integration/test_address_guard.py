@@ -1,4 +1,4 @@
-"""The service's callbacks come from strangers: none of them leads into the network that the service runs in."""
+"""Callback URLs are untrusted: none of them reaches the internal network of the service."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATIENCE = timedelta(seconds=60)
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[Client]:
-    """Run the service as it is without any option, but for one host that is allowed."""
+    """Run the service with default options and one allowed host."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(Path(__file__).parent))
         service = LocalService("guard_jobs:registry", allow_networks=(), allow_hosts=["*.allowed.example.org:*"])

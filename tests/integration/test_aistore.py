@@ -51,7 +51,7 @@ def guarded(seaweedfs: SeaweedFS) -> Iterator[AIStore]:
 
 @pytest.fixture
 def store() -> Iterator[ObjectStore]:
-    """Run a store that answers as it is told."""
+    """Run a store that sends prepared responses."""
     with ObjectStore() as store:
         yield store
 
@@ -84,13 +84,13 @@ def nodes_asked(cluster: AIStore) -> set[str]:
 
 @pytest.mark.skipif("AISTORE_ENDPOINT" not in os.environ, reason="AISTORE_ENDPOINT names no cluster")
 def test_a_real_cluster_is_like_s3() -> None:
-    """Every operation of boto3 does what it does on S3."""
+    """All operations of boto3 work as with S3."""
     exercise(aistore.client(os.environ["AISTORE_ENDPOINT"], token=os.environ.get("AISTORE_TOKEN")), name())
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_every_operation_follows_redirects(seaweedfs: SeaweedFS, status: int) -> None:
-    """Whatever the status is, for objects and for buckets, and parts of one object included."""
+    """For all redirect statuses, for objects, buckets and parts."""
     with AIStore(seaweedfs, redirect_status=status, redirect_all=True) as cluster:
         exercise(aistore.client(cluster.endpoint_url), name())
         assert len(nodes_asked(cluster)) > 1
@@ -104,7 +104,7 @@ def test_a_relative_redirect_is_followed(seaweedfs: SeaweedFS) -> None:
 
 
 def test_a_cluster_with_authentication_is_like_s3(guarded: AIStore) -> None:
-    """One log-in is enough, and no credentials of AWS are needed."""
+    """One login is enough, and no AWS credentials are needed."""
     exercise(aistore.client(guarded.endpoint_url, token=token(guarded)), name())
     assert [request.path for request in guarded.requests if "/v1/users/" in request.path] == ["/v1/users/anna"]
     assert not any("AWS4" in request.headers.get("authorization", "") for request in guarded.requests)
@@ -130,8 +130,8 @@ def test_without_help_boto3_does_not_follow(cluster: AIStore) -> None:
         s3.put_object(Bucket=bucket, Key="k", Body=b"x")
 
 
-def test_the_query_of_a_redirect_is_kept_word_by_word(cluster: AIStore) -> None:
-    """Nodes refuse who comes without it, or with another one."""
+def test_the_query_of_a_redirect_is_not_changed(cluster: AIStore) -> None:
+    """Nodes reject requests without it, or with another one."""
     s3, bucket = aistore.client(cluster.endpoint_url), name()
     s3.create_bucket(Bucket=bucket)
     s3.put_object(Bucket=bucket, Key="k", Body=b"x")
@@ -158,8 +158,8 @@ def test_a_refused_token_is_replaced_once(guarded: AIStore) -> None:
     assert s3.head_object(Bucket=bucket, Key="k")["ContentLength"] == 4
 
 
-def test_a_second_token_that_is_refused_ends_it(guarded: AIStore) -> None:
-    """Nobody asks for ever."""
+def test_a_second_rejected_token_is_an_error(guarded: AIStore) -> None:
+    """The client doesn't retry endlessly."""
     numbers = itertools.count()
     s3 = aistore.client(guarded.endpoint_url, token=lambda: f"nonsense-{next(numbers)}")
     with pytest.raises(ClientError, match="AccessDenied"):
@@ -168,7 +168,7 @@ def test_a_second_token_that_is_refused_ends_it(guarded: AIStore) -> None:
 
 
 def test_a_token_is_replaced_before_it_expires(guarded: AIStore) -> None:
-    """Nothing is refused for its age, and what lives long is asked for once."""
+    """No request is rejected for an expired token, and a long-lived token is requested once."""
     short = aistore.client(
         guarded.endpoint_url,
         token=token(guarded, expires_in=timedelta(seconds=100), margin=timedelta(seconds=99.9)),
@@ -179,8 +179,8 @@ def test_a_token_is_replaced_before_it_expires(guarded: AIStore) -> None:
     assert [request.status for request in guarded.requests] == [200] * 6
 
 
-def test_a_function_may_give_the_token(guarded: AIStore) -> None:
-    """It is asked each time, and again when its token is refused."""
+def test_a_token_may_be_a_function(guarded: AIStore) -> None:
+    """It is called for each request, and again after a rejection."""
     log_in, given = token(guarded), ["nonsense"]
     s3 = aistore.client(guarded.endpoint_url, token=lambda: given.pop() if given else log_in())
     s3.list_buckets()
@@ -203,7 +203,7 @@ def test_a_failed_login_is_a_clear_error(guarded: AIStore, store: ObjectStore) -
 
 
 def test_the_token_stays_in_the_cluster(guarded: AIStore, store: ObjectStore) -> None:
-    """A redirect elsewhere is refused before the token, or anything else, goes there."""
+    """A redirect to another host is rejected before the token or anything else is sent there."""
     s3 = aistore.client(guarded.endpoint_url, token=token(guarded), allow_hosts=["localhost"])
     elsewhere = store.endpoint_url.replace("127.0.0.1", "localhost")
     s3.list_buckets()
@@ -235,10 +235,10 @@ def ask(s3: Any) -> Any:
         ("http://127.0.0.1@127.0.0.2:9/x", RedirectHostError, "allow_hosts="),
     ],
 )
-def test_a_redirect_that_makes_no_sense_is_an_error(
+def test_an_invalid_redirect_is_an_error(
     store: ObjectStore, location: str | None, kind: type[RedirectError], words: str
 ) -> None:
-    """It says what to do, shows no query, and nothing goes there."""
+    """The error has a hint and no query, and nothing is sent."""
     s3 = aistore.follow_redirects(plain(f"{store.endpoint_url}/s3"))
     headers = {} if location is None else {"Location": f"{location}?secret={MARKER}" if location else ""}
     store.respond(307, headers=headers)
@@ -278,7 +278,7 @@ def test_three_redirects_are_followed(store: ObjectStore) -> None:
 
 
 class Stream(io.RawIOBase):
-    """What can be read once."""
+    """A stream that can be read only once."""
 
     def __init__(self, data: bytes) -> None:
         self._data = io.BytesIO(data)
@@ -349,7 +349,7 @@ def test_a_result_arrives_by_a_url_that_was_signed_for_aistore(cluster: AIStore)
 
 
 def test_a_presigned_request_to_amazon_goes_through_aistore(seaweedfs: SeaweedFS) -> None:
-    """The store behind checks what was signed for Amazon's host: AIStore must know which form of the URL that was."""
+    """The store verifies the signature for Amazon's host, so AIStore must reconstruct the form of the URL."""
     bucket = seaweedfs.create_bucket()
     amazon = boto3.client(
         "s3",

@@ -67,7 +67,7 @@ def test_patched_or_not_and_redirecting_or_not(
 
 @pytest.fixture
 def patch() -> Iterator[Any]:
-    """Patch this process, for one test."""
+    """Patch boto3 in this process for one test."""
     import callback_sdk.aistore.patch as module
 
     module.patch()
@@ -80,7 +80,7 @@ def patch() -> Iterator[Any]:
 
 @pytest.fixture
 def store() -> Iterator[ObjectStore]:
-    """Run a store that answers as it is told."""
+    """Run a store that sends prepared responses."""
     with ObjectStore() as store:
         yield store
 
@@ -118,8 +118,8 @@ def test_a_clients_own_settings_count(patch: Any, store: ObjectStore) -> None:
     assert len(store.requests) == 1
 
 
-def test_hosts_out_of_the_cluster_are_refused(patch: Any, store: ObjectStore) -> None:
-    """As they are for a client of its own."""
+def test_hosts_outside_the_cluster_are_rejected(patch: Any, store: ObjectStore) -> None:
+    """As for clients of `aistore.client`."""
     store.respond(307, headers={"Location": "http://127.0.0.2:9/b/k"})
     with pytest.raises(RedirectHostError):
         client(store.endpoint_url).get_object(Bucket="b", Key="k")

@@ -1,4 +1,4 @@
-"""The REST API by its contract: who gets in, who sees what, and what happens to the same request twice."""
+"""The contract of the REST API: authentication, authorization, and repeated requests."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Caller:
 
 @pytest.fixture(scope="module")
 def topology(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
-    """Run the service, with the user who logs in, besides the first one."""
+    """Run the service with two users, one of which has a password."""
     folder = tmp_path_factory.mktemp("api")
     settings = {"RETRY_DELAYS": "0.1s,0.1s", "MAX_CALLBACKS": "3"}
     with Topology(folder, REGISTRY, settings=settings) as topology:
@@ -169,8 +169,10 @@ def _claims(topology: Topology) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("make", FORGED.values(), ids=FORGED)
-def test_a_wrong_token_opens_nothing(topology: Topology, ann: Caller, make: Callable[[Topology], str]) -> None:
-    """Neither a route that shows nor one that changes, and the answer says what to send."""
+def test_an_invalid_token_is_rejected_by_every_route(
+    topology: Topology, ann: Caller, make: Callable[[Topology], str]
+) -> None:
+    """For reading and changing routes, with a hint."""
     token = make(topology)
     job_id = ann.submit()
     for method, path in (("GET", TASKS), ("GET", f"{TASKS}/{job_id}"), ("DELETE", f"{TASKS}/{job_id}")):
@@ -181,7 +183,7 @@ def test_a_wrong_token_opens_nothing(topology: Topology, ann: Caller, make: Call
 
 
 def test_a_revoked_token_stays_revoked_after_a_restart(tmp_path: Path) -> None:
-    """Also that of the first user's file, which each start reads; the log says what to do."""
+    """Even the token in the file of the first user, which is read at each start; the log has a hint."""
     with Topology(tmp_path, REGISTRY, processes=1) as topology:
         old = Caller(topology, (topology.data / "token").read_text().strip())
         assert old("GET", TASKS).status_code == 200
@@ -248,8 +250,8 @@ def test_a_key_makes_one_task_however_many_ask_at_once(ann: Caller, bob: Caller)
     assert bob.submit(key=key, parameters={"a": 2}) not in ids
 
 
-def test_a_key_makes_one_batch(ann: Caller) -> None:
-    """The ids come again in their order, also at once."""
+def test_a_key_creates_one_batch(ann: Caller) -> None:
+    """A repeated request returns the same ids in order, even concurrently."""
     key = str(uuid.uuid4())
     tasks = [{"features": 0, "priority": n} for n in range(5)]
     with ThreadPoolExecutor(MANY) as pool:
@@ -259,8 +261,8 @@ def test_a_key_makes_one_batch(ann: Caller) -> None:
     refused(ann.batch(tasks[:4], [TABLE], key=key), 409)
 
 
-def test_a_key_answers_when_the_request_would_be_refused_by_now(ann: Caller) -> None:
-    """Whoever repeats it for want of an answer wants to know of the task, though its target has expired meanwhile."""
+def test_a_repeated_request_succeeds_although_its_target_has_expired(ann: Caller) -> None:
+    """A client that lost the response must be able to get the id of the task."""
     key = str(uuid.uuid4())
     client = boto3.client("s3", aws_access_key_id="id", aws_secret_access_key="key", region_name="eu-west-1")
     url = S3Signer("bucket", client=client).presign_put("key", expires=timedelta(seconds=5)).url
@@ -279,8 +281,8 @@ def test_a_key_that_is_none_is_refused(ann: Caller, key: str) -> None:
     assert "Idempotency-Key" in refused(answer, 422)
 
 
-def test_tasks_come_in_pages(bob: Caller) -> None:
-    """Newest first, each once, whatever is submitted in between; filters hold on every page."""
+def test_tasks_are_listed_in_pages(bob: Caller) -> None:
+    """Newest first and without duplicates, even if tasks are submitted in between; filters apply to every page."""
     ids = [bob.submit() for _ in range(7)]
     fitted = bob.submit("/algorithms/sum/fit")
     pages, cursor = [], None
@@ -324,7 +326,7 @@ def test_a_task_in_a_list_says_how_it_stands(bob: Caller) -> None:
 
 
 def test_a_batch_keeps_its_order(bob: Caller) -> None:
-    """Fifty tasks, with features of their own or shared ones."""
+    """Fifty tasks, with separate or shared features."""
     features = [{"a": [n]} for n in range(50)]
     ids = bob.batch([{} for _ in features], features).json()["job_ids"]
     assert [bob.ended(job_id)["predictions"]["a"] for job_id in ids] == [*range(50)]
@@ -354,8 +356,8 @@ def test_a_batch_with_one_bad_task_is_refused_whole(bob: Caller, item: Any, word
     assert bob.get(TASKS)["tasks"] == []
 
 
-def test_a_delivery_shows_each_try(ann: Caller, webhook: WebhookReceiver) -> None:
-    """What was tried when, why it failed, and no credential; once more makes it arrive with the same id."""
+def test_a_delivery_shows_each_attempt(ann: Caller, webhook: WebhookReceiver) -> None:
+    """With times and errors, and without credentials; a redelivery has the same id."""
     webhook.respond(503)
     urls = [f"{webhook.url}?token={MARKER}", f"http://127.0.0.1:9/nobody?sig={MARKER}"]
     job_id = ann.submit(callbacks=[{"url": url} for url in urls])
@@ -415,8 +417,8 @@ def test_the_number_of_tasks_of_a_user_is_limited(tmp_path: Path) -> None:
         caller.ended(caller.submit())
 
 
-def test_the_service_says_that_its_database_is_away(tmp_path: Path) -> None:
-    """It isn't ready and takes nothing while PostgreSQL is dead, and goes on by itself when that is back."""
+def test_an_outage_of_the_database_is_reported(tmp_path: Path) -> None:
+    """The service isn't ready and accepts nothing while PostgreSQL is down, and recovers afterwards."""
     try:
         server = Postgres().__enter__()
     except CallbackSDKError as error:
@@ -440,7 +442,7 @@ def test_the_service_says_that_its_database_is_away(tmp_path: Path) -> None:
 
 
 def signed_targets() -> tuple[list[dict[str, Any]], list[str]]:
-    """Give a PUT and a POST target at a store where nobody is, and what in them must not be seen."""
+    """Return a PUT and a POST target at an unused port, and the strings that must not be shown."""
     client = boto3.client(
         "s3", endpoint_url="http://127.0.0.1:9", aws_access_key_id="id", aws_secret_access_key="key", region_name="r"
     )
@@ -454,7 +456,7 @@ def signed_targets() -> tuple[list[dict[str, Any]], list[str]]:
 
 @pytest.mark.parametrize("style", ["text", "json"])
 def test_no_secret_is_in_a_log(tmp_path: Path, webhook: WebhookReceiver, style: str) -> None:
-    """Nor is a password, a token or a signed URL, whatever goes wrong; JSON lines name task and request."""
+    """No password, token or signed URL is logged, even with errors; JSON lines have task and request ids."""
     signed, hidden = signed_targets()
     settings = {"LOG_FORMAT": style, "RETRY_DELAYS": "0.1s", "STORAGE_ENDPOINTS": "http://127.0.0.1:9"}
     with Topology(tmp_path, REGISTRY, settings=settings) as topology:

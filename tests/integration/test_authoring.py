@@ -1,4 +1,4 @@
-"""What the author of an algorithm gives it, as whoever uses it through the service sees it."""
+"""Features of the registry, as seen by clients of the service."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def run(client: Client, features: Any, **options: Any) -> Any:
     return client.run_algorithm("scale", features, **options).wait(progress=False)
 
 
-def test_evaluations_and_monitors_come_with_the_predictions(client: Client) -> None:
-    """In the task, and in the document that its targets get; a broken one costs nothing else."""
+def test_evaluations_and_monitors_are_part_of_the_results(client: Client) -> None:
+    """In the task and in the delivered document; a failing one affects nothing else."""
     with WebhookReceiver() as webhook:
         task = run(client, {"a": [1, 2]}, callbacks=[webhook.url])
         (request,) = webhook.wait_for(1)
@@ -77,16 +77,16 @@ def test_features_that_violate_the_schema_are_rejected_at_submission(
         client.run_algorithm_batch("scale", [features], parameters=parameters, progress=False)
 
 
-def test_large_features_are_checked_when_they_are_read(client: Client) -> None:
-    """The task fails with the same words: what is large is not read twice."""
+def test_large_features_are_validated_by_the_run(client: Client) -> None:
+    """The task fails with the same message; large features aren't read twice."""
     table = pd.DataFrame({"a": [*map(float, range(50_000)), None]})
     task = run(client, table.astype(object).where(table.notna(), None))
     assert task.success is False
     assert "Row 50000, column 'a'" in task.error
 
 
-def test_templates_and_pictures_are_made(client: Client) -> None:
-    """From what is declared, and they can be sent back as they are."""
+def test_templates_and_graphs_are_generated(client: Client) -> None:
+    """From the declared schemas; templates can be submitted unchanged."""
     assert json.load(client.get_template("scale")) == {"a": [0.0]}
     parameters = json.load(client.get_template("scale", "parameters"))
     assert run(client, json.load(client.get_template("scale")), parameters=parameters).predictions == [0]
@@ -95,8 +95,8 @@ def test_templates_and_pictures_are_made(client: Client) -> None:
     assert algorithm.evaluations == ("total", "broken")
 
 
-def test_training_needs_no_such_features(client: Client, tmp_path: Path) -> None:
-    """What trains an algorithm may take other data."""
+def test_the_schema_does_not_apply_to_trainings(client: Client, tmp_path: Path) -> None:
+    """A training may use other data."""
     assert client.train_algorithm("scale", {"b": ["x"]}).wait(progress=False).predictions == "trained"
 
 
@@ -145,8 +145,8 @@ def guess(client: Client, version: str | None = None) -> Any:
     return client.run_algorithm("learner", {"a": [1]}, version=version).wait(progress=False).predictions
 
 
-def test_a_training_makes_a_version(client: Client) -> None:
-    """It can be run and trained further by its name; who names none gets the registered one."""
+def test_a_training_creates_a_version(client: Client) -> None:
+    """It can be run and trained further by its name; the registered version stays the default."""
     first = train(client, [1, 2], export_new_version=True)
     assert first.predictions == "learnt"
     assert first.new_version.startswith("1.0.0-")
@@ -160,8 +160,8 @@ def test_a_training_makes_a_version(client: Client) -> None:
     assert first.job_id in client.get_algorithm_version("learner", first.new_version).change_description
 
 
-def test_a_training_makes_none_unasked_or_when_it_fails(client: Client) -> None:
-    """Whatever it exports."""
+def test_a_failed_training_creates_no_version(client: Client) -> None:
+    """Nor does a training without `export_new_version`."""
     assert train(client, [1]).new_version is None
     failed = train(client, [1], export_new_version=True, parameters={"fail": True})
     assert (failed.success, failed.new_version) == (False, None)

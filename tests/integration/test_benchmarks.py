@@ -81,7 +81,7 @@ def test_jobs() -> None:
 
 
 def test_signing() -> None:
-    """What is measured is what botocore signs, byte for byte."""
+    """The measured URLs equal botocore's byte for byte."""
     signing.check(*signing.signers(), ["runs/1.json", "runs/2.json"])
 
 
@@ -112,7 +112,7 @@ def test_encoding(
 
 
 def test_startup(seaweedfs: SeaweedFS) -> None:
-    """Every command that is timed does what it is timed for."""
+    """Every measured command does what it is measured for."""
     target = S3Signer(seaweedfs.create_bucket(), client=seaweedfs.client()).presign_put("results.json")
     for arguments in startup.commands(target.url).values():
         subprocess.run([sys.executable, *arguments], check=True, capture_output=True, timeout=60)

@@ -61,8 +61,8 @@ def ended(task: Task) -> Task:
     return task.wait(PATIENCE, poll_interval=timedelta(seconds=0.1), delivery_timeout=PATIENCE, progress=False)
 
 
-def test_a_password_opens_the_service(running: Running) -> None:
-    """Name and password do what a token does; a wrong password is an error that doesn't show it."""
+def test_a_client_logs_in_with_a_password(running: Running) -> None:
+    """User name and password work like a token; a wrong password is an error that doesn't contain it."""
     with Client(running.url, username="somebody", password=PASSWORD) as client:
         assert ended(client.run_algorithm("scale", DATA)).predictions == 6
         assert [summary.algorithm for summary in client.get_tasks()] == ["scale"]
@@ -74,8 +74,8 @@ def test_a_password_opens_the_service(running: Running) -> None:
     assert PASSWORD not in str(caught.value)
 
 
-def test_a_refused_token_is_replaced(running: Running) -> None:
-    """An access token that doesn't count any more, and then a refresh token too, are replaced unseen."""
+def test_a_rejected_token_is_replaced(running: Running) -> None:
+    """An invalid access token, and an invalid refresh token, are replaced transparently."""
     with Client(running.url, username="somebody", password=PASSWORD) as client:
         client.get_algorithms()
         login = client._connection._credentials
@@ -123,15 +123,15 @@ def test_tables_and_dates_of_an_algorithm_arrive_whole(client: Client) -> None:
     [('{"a": 1e400}', "beyond the range"), ('{"a": NaN}', "NaN"), ('{"a": "\\ud800"}', "not valid Unicode")],
 )
 def test_parameters_that_would_change_are_rejected(client: Client, tmp_path: Path, text: str, reason: str) -> None:
-    """A file of parameters is read as strictly as a dict, and the service says what is wrong."""
+    """A file of parameters is validated as strictly as a dict."""
     path = tmp_path / "parameters.json"
     path.write_text(text)
     with pytest.raises(InvalidRequestError, match=reason):
         client.run_algorithm("echo", DATA, parameters=path)
 
 
-def test_a_key_makes_one_task(client: Client) -> None:
-    """The same key and content give the same task, other content is refused; a training has its own keys."""
+def test_a_key_creates_one_task(client: Client) -> None:
+    """The same key and content return the same task, other content is rejected; a training has separate keys."""
     one = client.run_algorithm("scale", DATA, idempotency_key="one", priority=9)
     assert client.run_algorithm("scale", DATA, idempotency_key="one", priority=9).job_id == one.job_id
     with pytest.raises(ConflictError):
@@ -141,7 +141,7 @@ def test_a_key_makes_one_task(client: Client) -> None:
 
 
 def test_an_algorithm_is_trained(client: Client) -> None:
-    """A training is a task of another kind; what can't be trained says so."""
+    """A training is a task of another kind; an algorithm without a training is an error."""
     task = client.get_algorithm("scale").train(DATA, export_new_version=False)
     assert (ended(task).predictions, task.kind) == ("trained", "fit")
     with pytest.raises(InvalidRequestError, match="can't be trained"):
@@ -159,8 +159,8 @@ def test_a_batch_keeps_its_order(client: Client, webhook: WebhookReceiver) -> No
     assert json.loads(request.body)["job_id"] == tasks[3].job_id
 
 
-def test_a_batch_is_repeated_without_second_tasks(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than a request holds goes in several; the same key gives the same tasks again, and goes on after them."""
+def test_a_repeated_batch_creates_no_duplicates(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large batch is sent in several requests; the same key returns the same tasks and submits the others."""
     monkeypatch.setattr("callback_sdk.client.batch.MAX_TASKS", 4)
     items = [BatchItem(DATA, parameters={"by": n}) for n in range(10)]
     first = client.run_algorithm_batch("scale", items[:8], idempotency_key="many", progress=False)
@@ -171,8 +171,8 @@ def test_a_batch_is_repeated_without_second_tasks(client: Client, monkeypatch: p
     assert {task.job_id for task in again} <= {summary.job_id for summary in client.get_tasks(algorithm_id="scale")}
 
 
-def test_a_batch_with_one_bad_task_is_refused_whole(client: Client) -> None:
-    """The service names the task that it doesn't take, and takes none."""
+def test_a_batch_with_an_invalid_task_is_rejected(client: Client) -> None:
+    """The service names the invalid task, and accepts none."""
     before = sum(1 for _ in client.get_tasks())
     with pytest.raises(InvalidRequestError, match=r"tasks\[1\]") as caught:
         client.run_algorithm_batch("scale", [DATA, BatchItem(DATA, callbacks=["http://10.0.0.1/x"])], progress=False)
@@ -181,7 +181,7 @@ def test_a_batch_with_one_bad_task_is_refused_whole(client: Client) -> None:
 
 
 def test_tasks_are_listed_over_pages(client: Client) -> None:
-    """The newest first, filtered, and no more than were asked for."""
+    """Newest first, filtered, and up to the limit."""
     tasks = [client.run_algorithm("fail", DATA) for _ in range(3)]
     for task in tasks:
         ended(task)
@@ -192,8 +192,8 @@ def test_tasks_are_listed_over_pages(client: Client) -> None:
         client.get_tasks(status="Lost")
 
 
-def test_a_dead_delivery_is_made_again(client: Client, webhook: WebhookReceiver) -> None:
-    """Its tries are told, and it is delivered when the target is well again."""
+def test_a_dead_delivery_is_redelivered(client: Client, webhook: WebhookReceiver) -> None:
+    """Its attempts are listed, and it succeeds when the target works again."""
     webhook.respond(410)
     task = ended(client.run_algorithm("scale", DATA, callback_url=webhook.url))
     (dead,) = client.get_deliveries(task.job_id)
@@ -208,7 +208,7 @@ def test_a_dead_delivery_is_made_again(client: Client, webhook: WebhookReceiver)
 
 
 def test_templates_and_graphs_are_files(client: Client) -> None:
-    """They are read like files; what isn't there is an error that names what is."""
+    """They can be read like files; a missing one is an error that names the available ones."""
     assert json.load(client.get_template("scale", file_type="input")) == {"a": [1.0]}
     picture = client.get_algorithm("scale").get_graph(file_type="input")
     assert picture.read(4) == b"\x89PNG"

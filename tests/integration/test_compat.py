@@ -1,4 +1,4 @@
-"""callback_sdk.compat: the public names and call forms of the platform's own SDK, and what they do at a service."""
+"""callback_sdk.compat: the public names and call forms of the platform's SDK, with a service."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def methods(place: str) -> dict[str, ast.FunctionDef]:
 
 
 @pytest.mark.parametrize("place", CLASSES)
-def test_every_name_and_call_form_of_the_platforms_sdk_is_here(place: str) -> None:
-    """Each method takes the same arguments, by name and by position."""
+def test_every_name_and_call_form_of_the_platforms_sdk_exists(place: str) -> None:
+    """Each method accepts the same arguments, by name and by position."""
     theirs = methods(place)
     assert theirs
     for name, method in theirs.items():
@@ -149,7 +149,7 @@ def test_an_outage_does_not_unshare_a_client(client: compat.PlatformClient) -> N
 
 
 def test_certificates_are_always_verified(client: compat.PlatformClient) -> None:
-    """verify_peer(True) is true already, and anything else is an error that says what to do."""
+    """verify_peer(True) has no effect, and any other value is an error with a hint."""
     client.verify_peer(True)
     with pytest.raises(ConfigurationError, match="REQUESTS_CA_BUNDLE"):
         client.verify_peer(False)

@@ -1,4 +1,4 @@
-"""What every engine promises, on every database: one suite for all of them."""
+"""The contract of engines: one suite for all engines and databases."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IN_A_BUCKET = "valkey-postgres"
 
 @pytest.fixture(scope="module", params=KINDS)
 def kind(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Give what a topology of each kind is made with."""
+    """Return the arguments of a topology of each kind."""
     engine, database = request.param.split("-")
     try:
         broker = None if engine == "embedded" else request.getfixturevalue(f"callback_{engine}").url
@@ -42,7 +42,7 @@ def kind(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def _bucket(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Return what puts large features and results into a bucket."""
+    """Return the settings that store large features and results in a bucket."""
     seaweedfs = request.getfixturevalue("seaweedfs")
     return {
         "settings": SETTINGS | {"BLOB_STORAGE": f"s3://{seaweedfs.create_bucket()}/callback-sdk"},
@@ -84,16 +84,16 @@ def test_a_task_is_run_and_delivered(client: Client, webhook: WebhookReceiver) -
     assert request.document["results"]["predictions"] == {"a": 6}
 
 
-def test_large_features_and_results_go_by_the_blobs(client: Client, webhook: WebhookReceiver) -> None:
-    """Nothing is different for those who send and receive them."""
+def test_large_features_and_results_use_blob_storage(client: Client, webhook: WebhookReceiver) -> None:
+    """Clients and targets see no difference."""
     data = {"a": list(range(20_000))}
     task = client.run_algorithm("large", data, callback_url=webhook.url).wait(progress=False)
     assert len(task.predictions) == 100
     assert webhook.wait_for(1)[0].document["job_id"] == task.job_id
 
 
-def test_a_canceled_computation_is_really_stopped(client: Client, tmp_path: Path, webhook: WebhookReceiver) -> None:
-    """Its process ends, the worker takes the next task, and the target hears of the cancellation."""
+def test_a_canceled_run_is_killed(client: Client, tmp_path: Path, webhook: WebhookReceiver) -> None:
+    """Its process ends, the worker runs the next task, and the cancellation is delivered."""
     parameters = {"starts": str(tmp_path / "starts"), "go": str(tmp_path / "never"), "name": "x"}
     task = client.run_algorithm("slow", DATA, parameters=parameters, callback_url=webhook.url)
     wait_until(lambda: starts(tmp_path / "starts"), what="the start")
@@ -112,8 +112,8 @@ def test_a_computation_that_takes_too_much_memory_is_stopped(client: Client, chi
     assert "of memory (limit 300.0 MB). Send less data" in task.error
 
 
-def test_urgent_tasks_go_first(topology: Topology, client: Client, tmp_path: Path) -> None:
-    """Whatever the broker does: of those that wait, the most urgent one is next."""
+def test_tasks_of_higher_priority_run_first(topology: Topology, client: Client, tmp_path: Path) -> None:
+    """On every broker."""
     go = tmp_path / "go"
     parameters = {"starts": str(tmp_path / "starts"), "go": str(go)}
     block = [client.run_algorithm("slow", DATA, parameters=parameters | {"name": "block"}) for _ in range(2)]
@@ -151,8 +151,8 @@ def test_tasks_of_a_killed_worker_run_again(
     assert request.document["success"] is True
 
 
-def test_an_orderly_stop_gives_running_tasks_back(topology: Topology, client: Client, tmp_path: Path) -> None:
-    """SIGTERM: the grace passes, the run is broken off and counts as no loss, and it goes on at the next start."""
+def test_an_orderly_stop_requeues_running_tasks(topology: Topology, client: Client, tmp_path: Path) -> None:
+    """After SIGTERM and the shutdown timeout, the run is interrupted and repeated, without counting as a crash."""
     parameters = {"starts": str(tmp_path / "starts"), "go": str(tmp_path / "go"), "name": "x"}
     task = client.run_algorithm("slow", DATA, parameters=parameters)
     wait_until(lambda: starts(tmp_path / "starts"), what="the start")
@@ -169,10 +169,10 @@ def test_an_orderly_stop_gives_running_tasks_back(topology: Topology, client: Cl
         assert client.get_task(task.job_id).wait(progress=False).success
 
 
-def test_deliveries_are_tried_again_while_everything_computes(
+def test_deliveries_are_retried_while_all_processes_compute(
     client: Client, tmp_path: Path, webhook: WebhookReceiver
 ) -> None:
-    """They wait for no computation, which may take hours."""
+    """Deliveries don't wait for runs, which may take hours."""
     webhook.respond(503)
     parameters = {"starts": str(tmp_path / "starts"), "go": str(tmp_path / "go")}
     done = client.run_algorithm("sum", DATA, callback_url=webhook.url).wait(

@@ -75,10 +75,10 @@ def test_deliveries_survive_faults(
     _assert_faults(receiver.requests, set(WebhookReceiver.default_faults))
 
 
-def test_strict_store_still_refuses_through_a_faulty_one(
+def test_store_with_faults_preserves_signatures(
     seaweedfs: SeaweedFS, bucket: str, callback_strict_store: ObjectStore
 ) -> None:
-    """What stands before it changes nothing that was signed: a right upload passes, a tampered one doesn't."""
+    """Behind it, a valid upload passes, and a tampered one is rejected."""
     signer = S3Signer(bucket, client=seaweedfs.client(endpoint_url=callback_strict_store.endpoint_url))
     callback_strict_store.inject_fault(Fault.REDIRECT, times=2)
     with ResultsWriter() as writer:
@@ -93,8 +93,8 @@ def test_strict_store_still_refuses_through_a_faulty_one(
     assert callback_strict_store.max_concurrent.keys() >= {f"{bucket}/a b/ü.json", f"{bucket}/c.json"}
 
 
-def test_connections_that_went_stale_together_cost_one_more_sending(callback_store: ObjectStore) -> None:
-    """However many rest, a try that meets a broken one goes on with a new one."""
+def test_stale_connections_cost_one_more_attempt(callback_store: ObjectStore) -> None:
+    """Regardless of their number, an attempt on a stale connection continues with a new one."""
     signer = S3Signer("results", client=callback_store.client())
     with ResultsWriter(timeout=timedelta(0)) as writer:
         callback_store.inject_fault(Fault.SLOW, delay=timedelta(milliseconds=300), times=8)

@@ -1,4 +1,4 @@
-"""The checker for Google Cloud Storage refuses every change, so that what it takes proves something."""
+"""The fake Google Cloud Storage rejects every change, so that its acceptance is meaningful."""
 
 from __future__ import annotations
 

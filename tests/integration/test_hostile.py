@@ -1,4 +1,4 @@
-"""Requests that mean harm to a service in a process of its own: each is refused in JSON, and takes little memory."""
+"""Hostile requests to a service in a separate process: each is rejected with JSON, and takes little memory."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what the servic
 
 
 class Service:
-    """The service, and ways to be rude to it.
+    """The service, and methods that send hostile requests.
 
     Args:
         topology: It, running.
@@ -56,7 +56,7 @@ class Service:
         self._before = self._memory("VmRSS")
 
     def ask(self, method: str, path: str, *, headers: Any = None, **options: Any) -> requests.Response:
-        """Send what `requests` can."""
+        """Send a request with `requests`."""
         headers = {"Authorization": f"Bearer {self._token}", **(headers or {})}
         return self._session.request(method, self.address + path, headers=headers, timeout=60, **options)
 
@@ -65,14 +65,14 @@ class Service:
         return socket.create_connection((host, int(port)), timeout=60)
 
     def head(self, line: str, *headers: str) -> bytes:
-        """Return the beginning of a request: a line, the headers that all have, and others, in Latin-1."""
+        """Return the head of a request: request line, common headers and further headers, in Latin-1."""
         lines = [f"{line} HTTP/1.1", "Host: service", *headers]
         if "Authorization" not in "".join(headers):
             lines.append(f"Authorization: Bearer {self._token}")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
     def run_task(self, **fields: Any) -> Any:
-        """Submit a task as everybody does, and return what came of it."""
+        """Submit a task, and return it after its end."""
         answer = self.ask(**form(**fields))
         assert answer.status_code == 202, answer.text
         path = f"{TASKS}/{answer.json()['job_id']}"
@@ -117,7 +117,7 @@ def parquet_of(table: pa.Table) -> bytes:
 
 
 def bomb() -> bytes:
-    """Return a small Parquet file that takes more than 4 GiB when it is unpacked: nulls in many columns."""
+    """Return a small Parquet file that takes more than 4 GiB unpacked: nulls in many columns."""
     nulls = pa.nulls(4 * MIB, pa.float64())
     return parquet_of(pa.table({str(number): nulls for number in range(129)}))
 
@@ -195,7 +195,7 @@ HOSTILE: dict[str, tuple[Callable[[], dict[str, Any]], int]] = {
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Run the service, and let it load what it needs for Parquet."""
+    """Run the service, and let it import its modules for Parquet."""
     folder = tmp_path_factory.mktemp("hostile")
     temporary = folder / "temporary"
     temporary.mkdir()
@@ -214,7 +214,7 @@ def _unhurt(service: Service) -> Iterator[None]:
 
 
 def check(given: int, headers: Any, content: bytes, status: int) -> None:
-    """Make sure that an answer is a refusal as all others are."""
+    """Check that a response is an error in the usual form."""
     assert given == status, content[:1000]
     body = json.loads(content)
     assert body["status"] is False
@@ -225,7 +225,7 @@ def check(given: int, headers: Any, content: bytes, status: int) -> None:
 
 
 def answer_of(connection: socket.socket, status: int) -> None:
-    """Read an answer that must be a refusal in JSON."""
+    """Parse a response that must be an error in JSON."""
     answer = HTTPResponse(connection)
     answer.begin()
     check(answer.status, answer.headers, answer.read(), status)
@@ -347,8 +347,8 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("name", ENDLESS)
-def test_a_body_without_end_is_refused(service: Service, name: str) -> None:
-    """Long before a GiB has come; who goes on all the same is cut off."""
+def test_an_endless_body_is_rejected(service: Service, name: str) -> None:
+    """Long before a GiB is received; a client that continues is disconnected."""
     path, content_type, first, status = ENDLESS[name]
     head = service.head(f"POST {path}", f"Content-Type: {content_type}", "Transfer-Encoding: chunked")
     with service.connect() as connection:
@@ -362,8 +362,8 @@ def test_a_body_without_end_is_refused(service: Service, name: str) -> None:
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 10000000", "Transfer-Encoding: chunked"])
-def test_who_goes_away_leaves_nothing(service: Service, framing: str) -> None:
-    """A connection that ends within a body takes what came of it along."""
+def test_a_disconnected_client_leaves_nothing(service: Service, framing: str) -> None:
+    """If the connection ends within a body, the received part is deleted."""
     begun = b"--B\r\nContent-Disposition: form-data; " + FEATURES + bytes(MIB)
     before = service.topology.log.count("the client closed the connection")
     for _ in range(20):

@@ -31,7 +31,7 @@ REGISTRY = "engine_jobs:registry"
 
 
 class Visitor:
-    """Somebody who sends requests from one address of loopback."""
+    """A client that sends requests from one loopback address."""
 
     def __init__(self, topology: Topology, source: str = "127.0.0.1") -> None:
         self.address = (topology.data / "address").read_text().strip()
@@ -43,7 +43,7 @@ class Visitor:
         return socket.create_connection((host, int(port)), timeout=60, source_address=(self._source, 0))
 
     def ask(self, method: str, path: str, **options: Any) -> requests.Response:
-        """Send one request over a connection of its own."""
+        """Send one request over a new connection."""
         with requests.Session() as session:
             session.trust_env = False
             session.mount("http://", _From(self._source))
@@ -60,7 +60,7 @@ class Visitor:
         return self.ask("POST", "/ui/login", data=fields)
 
     def page(self, cookies: Any) -> int:
-        """Return the status of a page: 200, or 303 to the log-in."""
+        """Return the status of a page: 200, or 303 for a redirect to the login page."""
         return self.ask("GET", "/ui/tasks", cookies=cookies).status_code
 
 
@@ -119,7 +119,7 @@ def test_hundreds_of_idle_connections_leave_room_for_everybody(topology: Topolog
 
 
 def add_user(topology: Topology, name: str) -> None:
-    """Add a user to the service's database, without the time that a command takes to start."""
+    """Add a user to the service's database directly, which is faster than a command."""
     url = Secret(f"sqlite:///{topology.data / 'store.sqlite3'}")
     store = Store(open_database(url), CredentialCipher(ensure_keys(topology.data / "keys")))
     try:
@@ -135,8 +135,8 @@ def audited(topology: Topology, action: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="all of 127.0.0.0/8 is loopback on Linux only")
-def test_guessers_wait_and_the_owner_gets_in(topology: Topology) -> None:
-    """Sixteen at once, at the API and at the pages: whoever has the password logs in meanwhile, from elsewhere."""
+def test_guessers_are_delayed_and_the_owner_is_not(topology: Topology) -> None:
+    """Sixteen concurrent guesses at the API and the web UI; the owner logs in from another address."""
     add_user(topology, "anna")
     guesser, owner = Visitor(topology, "127.0.0.2"), Visitor(topology, "127.0.0.3")
     before = guesser.log_in("anna", PASSWORD).json()["access"]
@@ -179,8 +179,8 @@ def test_user_input_forges_no_log_records(topology: Topology) -> None:
     assert "\x1b" not in topology.log.replace("\\x1b", "")
 
 
-def test_a_log_out_ends_every_copy_of_a_cookie(topology: Topology) -> None:
-    """Whoever has copied the cookie is out too; others of the same user stay."""
+def test_a_logout_invalidates_every_copy_of_a_cookie(topology: Topology) -> None:
+    """Other sessions of the same user stay valid."""
     visitor = Visitor(topology)
     token = (topology.data / "token").read_text().strip()
     stolen, other = (visitor.log_in_to_pages(token=token).cookies.get_dict() for _ in range(2))
@@ -239,8 +239,8 @@ PATHS = {
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_no_response_is_sniffed_or_kept(topology: Topology, path: str) -> None:
-    """Whatever is answered, a browser takes it for what it says; only static files may be kept."""
+def test_no_response_is_sniffed_or_cached(topology: Topology, path: str) -> None:
+    """Every response has `nosniff`; only static files may be cached."""
     answer = Visitor(topology).ask("GET", path)
     assert answer.status_code == PATHS[path]
     assert answer.headers["x-content-type-options"] == "nosniff"

@@ -1,4 +1,4 @@
-"""Attempts to make a service give away what it knows, or reach where it mustn't: none of them succeeds."""
+"""Attempts to make a service disclose data, or reach internal hosts. None succeeds."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what a process 
 
 @pytest.fixture(scope="module")
 def inside() -> Iterator[RawServer]:
-    """Give a server in the service's network: one of its ports is open to callbacks, and it quotes what it is sent."""
+    """Run a server in the service's network with one permitted port, which quotes requests in its responses."""
 
     def script(connection: socket.socket, number: int) -> None:
         head, _ = read_request(connection)
@@ -70,7 +70,7 @@ def ended(task: Task) -> Task:
 
 
 def printed(running: Topology, *arguments: str) -> str:
-    """Return what a command shows, on both streams."""
+    """Return the output of a command on both streams."""
     address = (running.data / "address").read_text().strip()
     credentials = {"CALLBACK_SDK_URL": address, "CALLBACK_SDK_TOKEN": (running.data / "token").read_text().strip()}
     command = [sys.executable, "-m", "callback_sdk.cli", *arguments]
@@ -121,8 +121,8 @@ def test_a_credential_in_a_path_or_a_parameter_is_shown_and_kept_nowhere(
     assert not any(MARKER.encode() in path.read_bytes() for path in running.data.glob("store.sqlite3*"))
 
 
-def test_nothing_of_an_algorithm_reaches_a_terminal_or_the_log_raw(client: Client, running: Topology) -> None:
-    """What it printed, its progress and its error are escaped, and forge no line."""
+def test_text_of_an_algorithm_is_escaped_on_terminals_and_in_logs(client: Client, running: Topology) -> None:
+    """Its output, progress and error are escaped, and forge no log records."""
     task = ended(client.run_algorithm("hostile", {"a": [1]}))
     assert not task.success
     shown = printed(running, "tasks", task.job_id) + printed(running, "tasks", task.job_id, "--logs")
@@ -146,8 +146,8 @@ def test_output_after_a_run_forges_no_log_records(client: Client, running: Topol
 
 
 @pytest.mark.parametrize("name", ["Cookie", "Proxy-Authorization", "X-HTTP-Method-Override", "Connection"])
-def test_headers_that_make_another_request_are_refused(running: Topology, name: str) -> None:
-    """When the task is submitted, by whatever client."""
+def test_headers_that_change_the_request_are_rejected(running: Topology, name: str) -> None:
+    """At submission, by any client."""
     query = v4(date="20990101T110000Z", region="eu-west-1", signed=f"host;{name.lower()}")
     url = f"https://b.s3.eu-west-1.amazonaws.com/k?{query}"
     response = requests.post(

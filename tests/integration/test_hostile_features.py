@@ -1,4 +1,4 @@
-"""Features that are small until they are read: the run that reads them fails, and takes no more than it may."""
+"""Features that expand when they are read: their run fails within its memory limit."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 
 
 class Service:
-    """The service, and what its runs take.
+    """The service, and the memory of its runs.
 
     Args:
         topology: It, running.
@@ -91,7 +91,7 @@ def _peak(pid: int) -> int:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Run a service whose runs have a limit of memory, though no algorithm has one."""
+    """Run a service with a default memory limit, and algorithms without limits."""
     settings = {"MEMORY_LIMIT": f"{LIMIT}B"}
     folder = tmp_path_factory.mktemp("bombs")
     with Topology(folder, "engine_jobs:registry", processes=1, settings=settings) as topology:
@@ -100,7 +100,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_features_that_expand_end_their_run_only(service: Service, name: str) -> None:
-    """A file of a few hundred bytes that its footer says nothing of: the task says what is wrong, and others run on."""
+    """The footer of the small file doesn't reveal its size. The task fails with a clear error, and others run."""
     data = BOMBS[name]()
     assert len(data) < 40_000
     task = service.run(data)
@@ -112,8 +112,8 @@ def test_features_that_expand_end_their_run_only(service: Service, name: str) ->
     assert service.run(b'{"a": [1, 2]}')["predictions"] == {"a": 3}
 
 
-def test_a_run_has_a_limit_without_being_given_one(service: Service) -> None:
-    """An algorithm that takes more and more is ended by the service's own limit, which the delivered error names."""
+def test_a_run_has_a_default_memory_limit(service: Service) -> None:
+    """An algorithm that allocates more and more is killed, and the delivered error names the limit of the service."""
     task = service.run(b'{"a": [1]}', "hoarder")
     assert task["success"] is False
     assert "of memory (limit 300.0 MB). That is the service's limit for each run" in task["error"]

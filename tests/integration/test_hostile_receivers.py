@@ -22,7 +22,7 @@ MUCH = 2_000
 
 
 def repeat(connection: socket.socket, first: bytes, then: bytes) -> None:
-    """Send something, and something else again and again."""
+    """Send data, then other data repeatedly."""
     connection.sendall(first)
     for _ in range(MUCH):
         connection.sendall(then)

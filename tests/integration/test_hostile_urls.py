@@ -1,4 +1,4 @@
-"""Callbacks that mean harm: short requests that once took minutes, while nobody else was answered."""
+"""Hostile callback URLs: short requests that once took minutes and blocked others."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ REFUSED: dict[str, Callable[[], tuple[str, dict[str, Any]]]] = {
 
 
 class Service:
-    """The service, and others who use it meanwhile.
+    """The service, and other clients that use it concurrently.
 
     Args:
         topology: It, running.
@@ -172,8 +172,8 @@ def test_header_that_takes_long_to_parse_is_passed_over(service: Service, name: 
 
 @pytest.mark.parametrize("origin", ["http://[", "http://" + "[" * 10_000, "://"])
 @pytest.mark.usefixtures("others")
-def test_origin_that_is_none_is_another_site(service: Service, origin: str) -> None:
-    """A form with such a header is refused like that of any other site."""
+def test_an_invalid_origin_is_another_site(service: Service, origin: str) -> None:
+    """A form with such a header is rejected like a form of another site."""
     response = service.ask("POST", "/ui/login", data={"token": "x"}, headers={"Origin": origin})
     assert response.status_code == 403
 

@@ -41,8 +41,8 @@ def test_document_is_stored_and_replaced(server: nginx.Nginx) -> None:
     assert len(stored) == receipts[0].size
 
 
-def test_outbox_keeps_the_headers_for_later(server: nginx.Nginx, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What could not be delivered is stored with them, and delivered later."""
+def test_outbox_stores_the_headers(server: nginx.Nginx, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A pending delivery is stored with them, and delivered later."""
     with Outbox(tmp_path_factory.mktemp("outbox") / "outbox.sqlite3") as outbox:
         written = outbox.write(RESULT, f"{server.url}/kept.json", PARAM)
     assert [receipt.target_kind for receipt in written.receipts] == ["http-put"]
@@ -58,10 +58,10 @@ def test_outbox_keeps_the_headers_for_later(server: nginx.Nginx, tmp_path_factor
         ("moved/new.json", {"PRIVATE-TOKEN": nginx.TOKEN}, 307, "final URL"),
     ],
 )
-def test_refusal_has_a_hint_and_no_credential(
+def test_rejection_has_a_hint_and_no_credentials(
     server: nginx.Nginx, path: str, headers: dict[str, str], status: int, hint: str
 ) -> None:
-    """Each status that such servers respond with says what to do; a redirect isn't followed with the credentials."""
+    """For each status of such servers; a redirect isn't followed with the credentials."""
     with ResultsWriter(timeout=timedelta(milliseconds=1)) as writer, pytest.raises(DeliveryError, match=hint) as caught:
         writer.write(RESULT, f"{server.url}/{path}", {"http": {"method": "PUT", "headers": headers}})
     assert caught.value.status == status

@@ -116,7 +116,7 @@ def shared(kind: Kind, request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make a folder with a space in its name, which nobody else may enter, the one for temporary files."""
+    """Create a private directory for temporary files, with a space in its name."""
     path = tmp_path / "with space"
     path.mkdir(mode=0o700)
     monkeypatch.setattr(tempfile, "tempdir", str(path))
@@ -149,22 +149,22 @@ def _eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
     return True
 
 
-def test_a_server_answers(kind: Kind, shared: Any) -> None:
-    """What a client hands to it can be had back from it."""
+def test_a_server_works(kind: Kind, shared: Any) -> None:
+    """A client can store and read data."""
     kind.put(shared.url, "one")
     assert kind.take(shared.url, "one") == "a result"
 
 
 def test_a_server_listens_on_loopback_only(shared: Any) -> None:
-    """Nobody on another machine can reach it, nor any part of it."""
+    """No other machine can reach any of its ports."""
     connections = [one for process in _processes(shared._process.pid) for one in process.net_connections("inet")]
     hosts = {one.laddr.ip for one in connections if one.status == psutil.CONN_LISTEN}
     assert "127.0.0.1" in hosts
     assert hosts <= {"127.0.0.1", "::1"}
 
 
-def test_servers_know_nothing_of_each_other(kind: Kind, shared: Any, folder: Path) -> None:
-    """Two at once have ports and data of their own, and the end of one is not the other's."""
+def test_servers_are_independent(kind: Kind, shared: Any, folder: Path) -> None:
+    """Two concurrent servers have different ports and data, and one survives the end of the other."""
     with kind.make() as other:
         assert other.url != shared.url
         kind.put(shared.url, "own")
@@ -196,7 +196,7 @@ def test_a_server_that_was_killed_starts_again(kind: Kind, folder: Path) -> None
 
 
 def test_nothing_of_a_server_is_left(kind: Kind, folder: Path) -> None:
-    """Whatever ends the block, no process, file or shared memory stays; closing twice is no error."""
+    """No process, file or shared memory is left after the block; closing twice is not an error."""
     server, processes = kind.make(), []
 
     def use() -> None:
@@ -265,8 +265,8 @@ def valkey_server(request: pytest.FixtureRequest) -> Valkey:
         missing_server(str(error))
 
 
-def test_databases_are_made_anew(postgres: Postgres) -> None:
-    """Each is empty and has an address of its own."""
+def test_databases_are_new(postgres: Postgres) -> None:
+    """Each is empty and has a different URL."""
     first, second = postgres.create_database(), postgres.create_database()
     assert first != second
     _put_row(first, "here_only")
@@ -284,14 +284,16 @@ def test_a_database_asks_for_the_password(postgres: Postgres) -> None:
 
 
 def test_commits_are_synced(postgres: Postgres) -> None:
-    """It syncs as a server in use does, so that what is measured on it is true."""
+    """As in production, so that measurements are realistic."""
     with psycopg.connect(postgres.url.replace("+psycopg", "")) as connection:
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
             assert connection.execute(f"SHOW {setting}").fetchone() == ("on",)
 
 
-def test_a_server_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path) -> None:
-    """The error holds the end of its log, and its folder is gone."""
+def test_a_server_that_does_not_start_is_a_clear_error(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path
+) -> None:
+    """The error has the end of its log, and its directory is removed."""
     program = tmp_path / "program"
     program.write_text("#!/bin/sh\necho no luck today\nexit 3\n")
     program.chmod(0o755)
@@ -311,10 +313,10 @@ def test_a_server_that_does_not_start_again_says_why(valkey_server: Valkey, fold
         assert repr(server) == "Valkey()"
 
 
-def test_a_server_takes_another_port_when_one_is_taken(
+def test_a_server_uses_another_port_if_one_is_in_use(
     monkeypatch: pytest.MonkeyPatch, valkey_server: Valkey, folder: Path
 ) -> None:
-    """A port that is taken between looking and starting costs another try, no error."""
+    """A port that is bound after the check costs another attempt, not an error."""
     real, answers = supervisor.free_ports, [list(valkey_server._ports)]
     monkeypatch.setattr(supervisor, "free_ports", lambda count: answers.pop() if answers else real(count))
     with Valkey() as server:

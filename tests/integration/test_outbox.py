@@ -47,7 +47,7 @@ with Outbox(sys.argv[1]) as outbox:
 
 
 class Counting:
-    """A webhook that knows how many senders of one delivery are connected to it at the same time.
+    """A webhook that counts the concurrent senders of each delivery.
 
     Args:
         hold: Seconds that it takes for each request.
@@ -100,7 +100,7 @@ def _has_gone(connection: socket.socket) -> bool:
 
 @contextlib.contextmanager
 def python(script: str, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a script in a process of its own, and kill it at the end if it still runs."""
+    """Run a script in a separate process, and kill it at the end if it still runs."""
     process = subprocess.Popen(
         [sys.executable, "-c", script, *map(str, arguments)],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -149,7 +149,7 @@ def test_delivery_of_a_killed_process_is_taken_over_at_once(path: Path) -> None:
 
 
 def test_job_that_runs_again_after_a_kill_is_one_delivery(path: Path) -> None:
-    """Its write takes over what its dead predecessor was sending, with the same id."""
+    """Its write claims the delivery of the killed process, with the same id."""
     webhook = Counting(hold=60)
     with RawServer(webhook) as server:
         with python(WRITE, path, server.url) as writer:
@@ -227,7 +227,7 @@ outbox.write(JobResult(job_id="42", success=True, results={"life": [7.5]}), sys.
 
 @pytest.mark.usefixtures("no_lease_expires")
 def test_child_does_not_keep_its_dead_parent_alive(path: Path) -> None:
-    """What a killed parent was sending is due at once, although a child of it lives and had its locks."""
+    """Deliveries of a killed parent are due at once, although its child still runs and inherited its locks."""
     webhook = Counting()
     with RawServer(webhook) as server:
         process = subprocess.Popen(

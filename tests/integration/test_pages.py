@@ -1,4 +1,4 @@
-"""The web pages over HTTP: who sees what, what forms do, and what a browser is told."""
+"""The web UI over HTTP: authorization, forms and security headers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Browser(requests.Session):
 
 @pytest.fixture(scope="module")
 def topology(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
-    """Run the service, with another user who has a password."""
+    """Run the service with a second user, who has a password."""
     folder = tmp_path_factory.mktemp("pages")
     with Topology(folder, "page_jobs:registry", settings={"RETRY_DELAYS": "0.1s"}) as topology:
         topology.run("users", "add", "mary", "--password", stdin=f"{PASSWORD}\n")
@@ -57,7 +57,7 @@ def topology(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
 
 @pytest.fixture
 def stranger(topology: Topology) -> Iterator[Browser]:
-    """Give a browser in which nobody has logged in."""
+    """Return a browser without a session."""
     with Browser(topology) as browser:
         yield browser
 
@@ -116,8 +116,8 @@ def test_a_wrong_login_is_rejected(stranger: Browser, fields: dict[str, str]) ->
     assert not stranger.cookies
 
 
-def test_the_cookie_is_for_these_pages_alone(stranger: Browser) -> None:
-    """No script can read it, and no other site's form comes with it."""
+def test_the_cookie_is_restricted_to_the_pages(stranger: Browser) -> None:
+    """Scripts can't read it, and it isn't sent with forms of other sites."""
     stranger.log_in()
     (cookie,) = stranger.cookies
     assert cookie.path == "/ui"
@@ -128,8 +128,8 @@ def test_the_cookie_is_for_these_pages_alone(stranger: Browser) -> None:
     assert stranger.get(f"{stranger.origin}/api/v2/algorithms", timeout=60).status_code == 401
 
 
-def test_a_log_out_ends_it(browser: Browser) -> None:
-    """The page before is not there any more."""
+def test_a_logout_ends_the_session(browser: Browser) -> None:
+    """Pages redirect to the login page afterwards."""
     assert browser.submit("/logout").url == f"{browser.origin}/ui/login"
     answer = browser.get(f"{browser.origin}/ui/tasks", timeout=60)
     assert answer.url.startswith(f"{browser.origin}/ui/login")
@@ -198,8 +198,8 @@ def test_results_can_be_had(browser: Browser, client: Client) -> None:
     assert "attachment" in answer.headers["content-disposition"]
 
 
-def test_everybody_sees_their_own_only(browser: Browser, mary: Browser, client: Client) -> None:
-    """What is somebody else's looks as if it weren't there."""
+def test_users_see_only_their_own_tasks(browser: Browser, mary: Browser, client: Client) -> None:
+    """Tasks of others look like unknown ones."""
     with WebhookReceiver() as webhook:
         webhook.respond(410)
         task = client.run_algorithm("shown", TABLE, callbacks=[webhook.url]).wait(progress=False)
@@ -218,7 +218,7 @@ def test_everybody_sees_their_own_only(browser: Browser, mary: Browser, client: 
 
 @pytest.mark.parametrize("path", ["cancel", "deliveries/msg_x/redeliver"])
 def test_a_form_of_another_site_does_nothing(browser: Browser, mary: Browser, client: Client, path: str) -> None:
-    """Without the session's own token, with somebody else's, or from another host."""
+    """Without a CSRF token, with that of another session, or from another host."""
     task = client.run_algorithm("shown", TABLE)
     theirs = re.search(r'name="csrf" value="(\w+)"', mary.page("/tasks"))[1]
     for options in (
@@ -267,7 +267,7 @@ def test_algorithms_are_shown_with_all_that_they_have(browser: Browser) -> None:
 
 
 def test_the_health_of_the_service(browser: Browser, client: Client, tmp_path: Path) -> None:
-    """What waits, who works, and what has ended."""
+    """Queued tasks, workers and ended tasks."""
     client.run_algorithm("shown", TABLE).wait(progress=False)
     go = tmp_path / "go"
     running = [client.run_algorithm("shown", TABLE, parameters={"go": str(go)}) for _ in range(3)]

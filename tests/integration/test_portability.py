@@ -1,4 +1,4 @@
-"""What users import works without the modules and functions that only some systems have."""
+"""The library works without modules and functions of a single operating system."""
 
 from __future__ import annotations
 
@@ -108,10 +108,8 @@ def test_client_signer_writer_and_outbox_need_no_module_of_one_system(tmp_path: 
     ]
 
 
-def test_the_service_says_that_it_needs_linux(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """`serve` and `worker` elsewhere are one line that says what to do."""
+def test_the_service_requires_linux(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """On other systems `serve` and `worker` print one line with a hint."""
     monkeypatch.setattr(sys, "platform", "darwin")
     for command in ("serve", "worker"):
         assert cli.main([command, "callback_sdk.examples:registry"]) == 78

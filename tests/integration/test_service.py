@@ -1,4 +1,4 @@
-"""The service as a process of its own: what it promises when everything goes well, and when everything dies."""
+"""The service as a separate process, in normal operation and after crashes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ if __name__ == "__main__":
 
 
 class Service:
-    """The service in a process of its own, which can be killed and started again on the same data."""
+    """The service in a separate process, which can be killed and started again on the same data."""
 
     def __init__(self, folder: Path) -> None:
         self.data = folder / "data"
@@ -179,7 +179,7 @@ def test_a_task_is_computed_delivered_and_read_back(service: Service, webhook: W
 
 
 def test_parquet_features_reach_the_algorithm(service: Service, tmp_path: Path) -> None:
-    """What Parquet holds is what the algorithm sums."""
+    """The algorithm sums the values of the file."""
     pa.parquet.write_table(pa.table({"n": [1, 2, 3]}), tmp_path / "t.parquet")
     job_id = service.submit("sum", (tmp_path / "t.parquet").read_bytes(), version="1.0.0")
     assert service.ended(job_id)["predictions"] == {"n": 6}
@@ -224,7 +224,7 @@ def test_algorithms_and_versions_are_listed(service: Service) -> None:
     ],
 )
 def test_errors_are_json_with_a_request_id(service: Service, method: str, path: str, status: int) -> None:
-    """Whatever is wrong, the answer is `{"status": false, "error": ...}` and can be found in the log."""
+    """Every error is `{"status": false, "error": ...}`, and can be found in the log."""
     reply = service.call(method, path)
     assert reply.status_code == status
     assert reply.json()["status"] is False
@@ -233,7 +233,7 @@ def test_errors_are_json_with_a_request_id(service: Service, method: str, path: 
 
 
 def test_an_unknown_algorithm_names_similar_ones(service: Service) -> None:
-    """A typo is answered with what was probably meant."""
+    """The error suggests the probable name."""
     reply = service.predict("sun")
     assert reply.status_code == 404
     assert "Did you mean 'sum'?" in reply.json()["error"]
@@ -300,8 +300,8 @@ def test_targets_that_can_never_receive_a_result_are_rejected(
     assert words in reply.json()["error"]
 
 
-def test_an_endless_body_is_cut_off(service: Service) -> None:
-    """A body without an end is answered with 413 while it still comes."""
+def test_an_endless_body_is_a_413(service: Service) -> None:
+    """The response is sent while the body is still being sent."""
     host, port = service.address.removeprefix("http://").split(":")
     token = (service.data / "token").read_text().strip()
     with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
@@ -342,7 +342,7 @@ def test_a_body_announced_too_long_is_refused(service: Service) -> None:
 def test_a_failure_is_delivered(
     service: Service, webhook: WebhookReceiver, algorithm: str, parameters: dict[str, Any], error: str
 ) -> None:
-    """Whatever keeps an algorithm from its result, the target hears of it, without a stack trace."""
+    """The target receives every kind of failure, without a stack trace."""
     job_id = service.submit(algorithm, parameters=parameters, callback_url=webhook.url)
     (request,) = webhook.wait_for(1)
     assert request.document["success"] is False
@@ -368,7 +368,7 @@ def test_a_task_fails_after_three_crashes(
 
 
 def test_cancel_kills_a_busy_loop(service: Service, webhook: WebhookReceiver, tmp_path: Path) -> None:
-    """After a cancel nothing computes any more, grandchildren included, and the target is told."""
+    """Grandchildren are killed too, and the cancellation is delivered."""
     pids = tmp_path / "pids"
     job_id = service.submit("busy", parameters={"pids": str(pids)}, callback_url=webhook.url)
     wait_until(lambda: service.task(job_id)["progress"]["message"] == "busy")
@@ -403,8 +403,8 @@ def test_one_bad_target_holds_up_no_other(service: Service, webhook: WebhookRece
     assert service.task(job_id)["deliveries"][0]["status"] == "pending"
 
 
-def test_a_refusing_target_is_dead_at_once(service: Service, webhook: WebhookReceiver) -> None:
-    """What is refused for good is not tried again."""
+def test_a_permanent_rejection_makes_a_delivery_dead(service: Service, webhook: WebhookReceiver) -> None:
+    """It isn't retried."""
     webhook.respond(410)
     job_id = service.submit("sum", callback_url=webhook.url)
     wait_until(lambda: service.task(job_id)["deliveries"][0]["status"] == "dead")
@@ -422,8 +422,8 @@ def test_a_passing_fault_is_tried_again(service: Service, webhook: WebhookReceiv
     assert service.task(job_id)["receipts"][0]["attempts"] == 2
 
 
-def test_files_are_for_the_owner_alone(service: Service) -> None:
-    """Folder, database and token are readable by nobody else, as credentials are in them."""
+def test_files_are_readable_by_their_owner_only(service: Service) -> None:
+    """Directory, database and token contain credentials."""
     assert stat.S_IMODE(service.data.stat().st_mode) == 0o700
     for name in ("store.sqlite3", "token"):
         assert stat.S_IMODE((service.data / name).stat().st_mode) == 0o600
@@ -438,8 +438,8 @@ def test_two_services_never_share_a_folder(service: Service) -> None:
         pass
 
 
-def test_a_task_survives_kill_9_in_the_middle_of_it(own: Service, webhook: WebhookReceiver, tmp_path: Path) -> None:
-    """The child dies with the service; the next service runs the task again and delivers it."""
+def test_a_task_survives_sigkill(own: Service, webhook: WebhookReceiver, tmp_path: Path) -> None:
+    """The child ends with the service; the next service runs the task again and delivers it."""
     starts, go = tmp_path / "starts", tmp_path / "go"
     parameters = {"starts": str(starts), "go": str(go)}
     job_id = own.submit("wait", parameters=parameters, callback_url=webhook.url)
@@ -472,8 +472,8 @@ def test_a_task_that_kills_the_service_ends(own: Service, webhook: WebhookReceiv
     assert len(lines(starts)) == 3
 
 
-def test_a_delivery_survives_kill_9_in_the_middle_of_it(own: Service, webhook: WebhookReceiver) -> None:
-    """A delivery whose answer was never read is made again, same id and same bytes."""
+def test_a_delivery_survives_sigkill(own: Service, webhook: WebhookReceiver) -> None:
+    """A delivery with a lost response is repeated with the same id and bytes."""
     webhook.respond(200, delay=timedelta(minutes=1))
     job_id = own.submit("sum", callback_url=webhook.url)
     webhook.wait_for(1)
@@ -485,8 +485,8 @@ def test_a_delivery_survives_kill_9_in_the_middle_of_it(own: Service, webhook: W
     wait_until(lambda: own.task(job_id)["receipts"])
 
 
-def test_an_orderly_stop_gives_running_tasks_back(own: Service, webhook: WebhookReceiver, tmp_path: Path) -> None:
-    """SIGTERM ends the service with 0, its child with it, and costs the task none of its three lives."""
+def test_an_orderly_stop_requeues_running_tasks(own: Service, webhook: WebhookReceiver, tmp_path: Path) -> None:
+    """SIGTERM ends service and child with exit code 0, and doesn't count as a crash of the task."""
     starts, go = tmp_path / "starts", tmp_path / "go"
     job_id = own.submit("wait", parameters={"starts": str(starts), "go": str(go)}, callback_url=webhook.url)
     for count in (1, 2, 3, 4):

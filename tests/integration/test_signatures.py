@@ -1,4 +1,4 @@
-"""What S3Signer signs, against a store that refuses what is wrong."""
+"""S3Signer against a store that verifies signatures."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_store_takes_a_put_to_any_key(signer: S3Signer, seaweedfs: SeaweedFS, ke
     assert stored["Metadata"]["run"].split() == ["4", "2"]
 
 
-def test_store_refuses_a_tampered_put(signer: S3Signer) -> None:
-    """Another key, another life or another signature under the same signature is refused."""
+def test_store_rejects_a_tampered_put(signer: S3Signer) -> None:
+    """Another key, expiry or signature is rejected."""
     target = signer.presign_put("mine.json", expires=timedelta(seconds=600))
     for wrong in [
         target.url.replace("mine.json", "yours.json"),
@@ -67,8 +67,8 @@ def test_store_refuses_a_tampered_put(signer: S3Signer) -> None:
         assert (answer.status_code, code(answer)) == (403, "SignatureDoesNotMatch")
 
 
-def test_store_refuses_an_expired_put(signer: S3Signer) -> None:
-    """A URL whose life is over opens nothing."""
+def test_store_rejects_an_expired_put(signer: S3Signer) -> None:
+    """An expired URL permits nothing."""
     in_the_past(signer)
     answer = put(signer.presign_put("late.json", expires=timedelta(hours=1)))
     assert (answer.status_code, code(answer)) == (403, "AccessDenied")
@@ -86,8 +86,8 @@ def test_store_refuses_a_put_with_other_headers(signer: S3Signer, change: dict[s
     assert put(target, headers=missing).status_code == 403
 
 
-def test_store_writes_once_when_asked_to(signer: S3Signer) -> None:
-    """If-None-Match keeps what is there already."""
+def test_store_writes_once_on_request(signer: S3Signer) -> None:
+    """If-None-Match protects existing objects."""
     target = signer.presign_put("once.json", if_none_match=True)
     assert put(target).status_code == 200
     answer = put(target)
@@ -112,8 +112,8 @@ def test_store_refuses_a_tampered_post(signer: S3Signer, name: str) -> None:
     assert post(target, fields).status_code in (400, 403)
 
 
-def test_store_refuses_an_expired_post(signer: S3Signer) -> None:
-    """A policy whose life is over opens nothing."""
+def test_store_rejects_an_expired_post(signer: S3Signer) -> None:
+    """An expired policy permits nothing."""
     in_the_past(signer)
     answer = post(signer.presign_post("late.json", expires=timedelta(hours=1)))
     assert (answer.status_code, code(answer)) == (403, "AccessDenied")
@@ -144,7 +144,7 @@ def test_client_for_signature_version_2_still_signs_with_version_4(
 
 @pytest.fixture
 def clients(seaweedfs: SeaweedFS) -> Callable[..., object]:
-    """Make clients of the store with a configuration of one's own."""
+    """Return clients of the store with different configurations."""
     import boto3
     from botocore.config import Config
 

@@ -33,7 +33,7 @@ def engine(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 @pytest.fixture
 def storage(seaweedfs: SeaweedFS) -> Iterator[FreezingProxy]:
-    """Give what can silence the object store."""
+    """Return a proxy that can freeze the object store."""
     with FreezingProxy(urlsplit(seaweedfs.endpoint_url).port) as proxy:
         yield proxy
 
@@ -42,7 +42,7 @@ def storage(seaweedfs: SeaweedFS) -> Iterator[FreezingProxy]:
 def topology(
     engine: dict[str, Any], storage: FreezingProxy, seaweedfs: SeaweedFS, tmp_path: Path
 ) -> Iterator[Topology]:
-    """Run a service, and a worker with two slots, whose blobs are in a bucket behind the proxy."""
+    """Run a service and a worker with two slots, with blobs in a bucket behind the proxy."""
     environment = {
         "AWS_ENDPOINT_URL_S3": storage.url,
         "AWS_ACCESS_KEY_ID": seaweedfs.access_key,
@@ -66,7 +66,7 @@ def readiness(topology: Topology) -> requests.Response:
 def test_large_results_wait_for_storage_without_holding_a_slot(
     topology: Topology, storage: FreezingProxy, webhook: WebhookReceiver
 ) -> None:
-    """More large results than slots wait, small tasks run meanwhile, and nothing is computed twice or lost."""
+    """With more large results than slots, small tasks still run, and nothing is computed twice or lost."""
     with topology.client() as client:
         assert client.run_algorithm("sum", SMALL).wait(progress=False).success
         storage.freeze()
@@ -154,7 +154,7 @@ def test_a_service_on_a_full_disk_names_the_path(small_disk: Path, leave: int) -
 
 
 def test_a_service_is_not_ready_while_its_disk_is_full(small_disk: Path) -> None:
-    """Without space no task can run, so others get the requests; afterwards it goes on by itself."""
+    """A load balancer can use other services; afterwards it recovers."""
     with Topology(small_disk, "engine_jobs:registry") as topology, topology.client() as client:
         assert readiness(topology).ok
         fill(small_disk, leave=0)

@@ -1,4 +1,4 @@
-"""Each kind of target with each mistake: what we refuse, what the server refuses, and that both agree.
+"""Each kind of target with each mistake: the planner's error, the server's rejection, and their agreement.
 
 `MATRIX` is the table of docs/compatibility.md; a test compares them.
 """
@@ -211,20 +211,20 @@ def test_mistake_is_refused_before_anything_is_sent(
 
 
 @pytest.mark.parametrize(("kind", "name"), chosen("both"))
-def test_server_refuses_it_too_without_our_check(
+def test_server_rejects_mistakes_without_the_planner(
     place: Callable[[type[Place]], Place], kind: type[Place], name: str
 ) -> None:
-    """What we refuse would not have been taken."""
+    """The planner rejects only uploads that the server would reject."""
     there = place(kind)
     assert 400 <= send(case_of(there, name)).status < 500
     assert there.read() is None
 
 
 @pytest.mark.parametrize(("kind", "name"), chosen("server"))
-def test_mistake_that_only_the_server_can_see_is_its_answer(
+def test_mistake_that_only_the_server_detects_is_its_error(
     place: Callable[[type[Place]], Place], kind: type[Place], name: str
 ) -> None:
-    """One try, no other, and an error with the server's code."""
+    """A single attempt, and an error with the server's code."""
     there = place(kind)
     case = case_of(there, name)
     if case.url is None:
@@ -240,10 +240,10 @@ def test_mistake_that_only_the_server_can_see_is_its_answer(
 
 
 @pytest.mark.parametrize(("kind", "name"), [cell for cell in chosen("ok") if cell.values[0] is not Webhook])
-def test_valid_upload_is_also_accepted_without_our_check(
+def test_valid_upload_is_accepted_without_the_planner(
     place: Callable[[type[Place]], Place], kind: type[Place], name: str
 ) -> None:
-    """The way around our checks is itself sound: else its refusals would prove nothing."""
+    """So the bypass of the planner itself is correct."""
     there = place(kind)
     case = case_of(there, name)
     answer = send(Case(upload=unchecked(case.url or "", case.param)))
@@ -254,10 +254,10 @@ def test_valid_upload_is_also_accepted_without_our_check(
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(results=json_values)
 @pytest.mark.parametrize("kind", MATRIX, ids=lambda kind: kind.__name__)
-def test_any_result_comes_back_from_every_target(
+def test_any_result_can_be_read_from_every_target(
     place: Callable[[type[Place]], Place], kind: type[Place], results: Any
 ) -> None:
-    """Whatever JSON can hold is there as it was."""
+    """All JSON values are stored exactly."""
     there = place(kind)
     case = there.form(there.sign(largest=10**6)) if isinstance(there, Post) else there.valid()
     write(there, evolve(case, results=results))
@@ -273,8 +273,8 @@ def test_azure_signature_that_may_only_read_is_refused_by_both(azure: azurite.Az
     assert send(case).status == 403
 
 
-def test_azure_blob_says_that_it_is_compressed(azure: azurite.Azurite) -> None:
-    """Azure has a header of its own for that, and drops the usual one."""
+def test_azure_blob_has_its_content_encoding(azure: azurite.Azurite) -> None:
+    """Azure has a separate header for it, and ignores the usual one."""
     with ResultsWriter(compress="gzip") as writer:
         writer.write(JobResult(job_id="zipped", success=True, results={}), azure.sign("zipped.json"))
     with azure.client() as client:
@@ -290,7 +290,7 @@ def test_compatibility_page_has_this_table() -> None:
 
 
 def test_unsigned_url_of_an_unknown_store_is_explained(seaweedfs: SeaweedFS) -> None:
-    """Nobody said that the host is a store, so it gets a webhook; its answer gives the store away."""
+    """The host isn't configured as a store, so it gets a webhook; its response identifies it."""
     there = S3PutV4(seaweedfs)
     with ResultsWriter() as writer, pytest.raises(DeliveryError, match="s3_fields") as caught:
         writer.write(JobResult(job_id="42", success=True), there.no_fields().url)

@@ -56,20 +56,20 @@ def test_an_object_store_stores_objects(seaweedfs: SeaweedFS, bucket: str) -> No
     assert client.get_object(Bucket=bucket, Key="a/ü.json")["Body"].read() == b"{}"
 
 
-def test_an_object_store_refuses_a_wrong_secret(seaweedfs: SeaweedFS, bucket: str) -> None:
-    """A request that is signed with another key is refused, so a signature test proves something."""
+def test_an_object_store_rejects_a_wrong_secret(seaweedfs: SeaweedFS, bucket: str) -> None:
+    """So tests of signatures are meaningful."""
     client = seaweedfs.client(aws_secret_access_key="wrong")
     with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
         client.put_object(Bucket=bucket, Key="k", Body=b"{}")
 
 
-def test_buckets_are_made_anew(seaweedfs: SeaweedFS) -> None:
-    """Each bucket without a name of its own gets a new one."""
+def test_buckets_are_new(seaweedfs: SeaweedFS) -> None:
+    """Each bucket without a given name has a new one."""
     assert seaweedfs.create_bucket() != seaweedfs.create_bucket()
 
 
 def test_nothing_of_an_object_store_is_left(seaweedfs: SeaweedFS) -> None:
-    """A second server can run beside the first, and closing it leaves no process, folder or socket."""
+    """Two servers can run at once, and closing one leaves no process, directory or socket."""
     with SeaweedFS() as server:
         folder, process, port = server._folder, server._process, server._ports["s3.port"]
         assert folder.is_dir()
@@ -85,10 +85,10 @@ def test_nothing_of_an_object_store_is_left(seaweedfs: SeaweedFS) -> None:
     server.close()
 
 
-def test_an_object_store_takes_other_ports_when_one_is_taken(
+def test_an_object_store_uses_other_ports_if_one_is_in_use(
     monkeypatch: pytest.MonkeyPatch, seaweedfs: SeaweedFS
 ) -> None:
-    """A port that is taken between looking and starting costs another try, no error."""
+    """A port that is bound after the check costs another attempt, not an error."""
     real = module._free_ports
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -100,10 +100,10 @@ def test_an_object_store_takes_other_ports_when_one_is_taken(
             assert server.create_bucket("bucket") == "bucket"
 
 
-def test_an_object_store_that_does_not_start_says_why(
+def test_an_object_store_that_does_not_start_is_a_clear_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, seaweedfs: SeaweedFS
 ) -> None:
-    """The error holds the end of the server's log, and its folder is gone."""
+    """The error has the end of the server's log, and its directory is removed."""
     program = tmp_path / "weed"
     program.write_text("#!/bin/sh\necho no luck today\nexit 3\n")
     program.chmod(0o755)
@@ -123,10 +123,10 @@ def test_an_object_store_needs_its_program(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_an_object_store_ends_with_the_process_that_made_it(
+def test_an_object_store_ends_with_its_parent_process(
     number: signal.Signals, tmp_path: Path, seaweedfs: SeaweedFS
 ) -> None:
-    """A killed test process leaves no server, no folder and no socket."""
+    """A killed test process leaves no server, directory or socket."""
     script = textwrap.dedent("""
         import sys, time
         from callback_sdk.testing import SeaweedFS
@@ -167,8 +167,8 @@ def test_a_supervisor_ends_descendants_of_its_command(tmp_path: Path) -> None:
     assert not _is_running(pid)
 
 
-def test_a_keeper_tells_how_its_command_ended(tmp_path: Path) -> None:
-    """Exit code and output are there when its folder and its other files are removed."""
+def test_a_supervisor_returns_the_exit_code_of_its_command(tmp_path: Path) -> None:
+    """Exit code and output are available after its directory and files are removed."""
     other = tmp_path / "other"
     other.touch()
     folder = tmp_path / "kept"
@@ -183,8 +183,8 @@ def test_a_keeper_tells_how_its_command_ended(tmp_path: Path) -> None:
     assert not other.exists()
 
 
-def test_a_keeper_tells_why_its_command_did_not_start(tmp_path: Path) -> None:
-    """A program, or a folder, that isn't there is named."""
+def test_a_supervisor_reports_a_failed_start(tmp_path: Path) -> None:
+    """A missing program or directory is named."""
     for command, folder in ((["no-such-program"], tmp_path / "kept"), (["true"], tmp_path / "missing" / "kept")):
         process = supervisor.SupervisedProcess(command, env=dict(os.environ), folder=folder)
         assert _eventually(lambda process=process: process.ended)
@@ -247,7 +247,7 @@ def test_a_receiver_reads_chunks(webhook: WebhookReceiver) -> None:
 
 
 def test_a_receiver_verifies_signatures() -> None:
-    """Only what is signed with one of its secrets is accepted; the rest is answered with 401 and kept apart."""
+    """Only requests signed with one of its secrets are accepted; others get a 401."""
     old, new, other = ("whsec_" + base64.b64encode(bytes([n]) * 32).decode() for n in range(3))
     result = JobResult(job_id="1", success=True)
     with WebhookReceiver(secret=[new, old]) as webhook:
@@ -278,8 +278,8 @@ def test_servers_that_do_not_run_say_so() -> None:
     assert repr(WebhookReceiver()) == "WebhookReceiver()"
 
 
-def test_fixtures_for_users_work_in_a_project_of_their_own(tmp_path: Path) -> None:
-    """One line in conftest.py brings them, and they fail as told."""
+def test_fixtures_for_users_work_in_another_project(tmp_path: Path) -> None:
+    """One line in conftest.py provides them, with injected faults."""
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["callback_sdk.testing.fixtures"]\n')
     (tmp_path / "test_worker.py").write_text(
         textwrap.dedent("""

@@ -39,13 +39,13 @@ def exporter() -> InMemorySpanExporter:
 
 @pytest.fixture
 def own(exporter: InMemorySpanExporter) -> InMemorySpanExporter:
-    """Give what is recorded in this process from now on."""
+    """Return the spans recorded in this process."""
     exporter.clear()
     return exporter
 
 
 class Traced:
-    """A service that records, and what it has recorded."""
+    """A service that records spans."""
 
     def __init__(self, folder: Path, *, recording: bool = True, broker: str | None = None) -> None:
         self._spans = folder / "spans"
@@ -76,7 +76,7 @@ class Traced:
 
 @pytest.fixture(scope="module", params=["embedded", "celery"])
 def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
-    """Run one service with each engine: threads of its own, or other processes."""
+    """Run one service with each engine."""
     try:
         broker = request.getfixturevalue("callback_valkey").url if request.param == "celery" else None
     except MissingExtraError as error:
@@ -100,7 +100,7 @@ def above(span: dict[str, Any], spans: list[dict[str, Any]]) -> list[str]:
 
 
 def test_a_task_is_one_trace(service: Traced, own: InMemorySpanExporter, webhook: WebhookReceiver) -> None:
-    """Submitted here, accepted, run and delivered there; the webhook is told, as child of its delivery."""
+    """Client, service, run and delivery share the trace; the webhook gets the delivery's span as parent."""
     with service.client() as client:
         task = client.run_algorithm("sum", DATA, callbacks=[f"{webhook.url}?token=hidden", f"{webhook.url}/other"])
     first, second = webhook.wait_for(2)
@@ -139,7 +139,7 @@ def test_a_batch_is_one_trace(service: Traced, own: InMemorySpanExporter, webhoo
 
 
 def test_a_failed_run_is_a_failed_span(service: Traced, own: InMemorySpanExporter, webhook: WebhookReceiver) -> None:
-    """Without the algorithm's own words, which nobody has read; the delivery is none the worse."""
+    """Without the untrusted error message of the algorithm; the delivery isn't affected."""
     with service.client() as client:
         task = client.run_algorithm("broken", DATA, callbacks=[webhook.url])
     webhook.wait_for(1)
@@ -181,7 +181,7 @@ def test_a_service_without_tracing_propagates_the_context(
 
 
 def test_a_writer_joins_the_trace_that_its_worker_is_in(own: InMemorySpanExporter, webhook: WebhookReceiver) -> None:
-    """In its threads too, with one span for each try; object stores get no header that wasn't signed."""
+    """Also in its threads, with one span per attempt; object stores get no unsigned header."""
     webhook.respond(503, headers={"Retry-After": "0"})
     with ObjectStore() as store, ResultsWriter() as writer:
         put = S3Signer("results", client=store.client()).presign_put("42.json")

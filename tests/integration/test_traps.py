@@ -1,4 +1,4 @@
-"""What others fall into here, each shown to be there, and avoided."""
+"""Common mistakes of other libraries, each reproduced, and avoided by this package."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def writer() -> Iterator[ResultsWriter]:
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
 def test_boto3_presigns_with_version_2_on_the_global_host(region: str) -> None:
-    """Our signer takes such a client, and signs with Version 4 on the bucket's regional host all the same."""
+    """S3Signer signs with Version 4 on the regional host even with such a client."""
     client = boto3.client("s3", region_name=region, **KEYS)
     theirs = client.generate_presigned_url("put_object", Params={"Bucket": "results-bucket", "Key": "k"})
     assert "AWSAccessKeyId=" in theirs
@@ -53,7 +53,7 @@ def test_url_signed_with_temporary_credentials_expires_with_them() -> None:
 
 @pytest.mark.parametrize(("status", "becomes"), [(301, "PUT"), (302, "GET"), (303, "GET")])
 def test_requests_loses_the_body_on_a_redirect(writer: ResultsWriter, status: int, becomes: str) -> None:
-    """requests ends in a 200 and no result; our writer ends in an error, and sends nothing anywhere else."""
+    """requests returns 200 without a result; the writer raises an error, and sends nothing else."""
     seen: list[tuple[str, int]] = []
 
     def script(connection: socket.socket, number: int) -> None:
@@ -79,7 +79,7 @@ def test_requests_loses_the_body_on_a_redirect(writer: ResultsWriter, status: in
 def test_libraries_write_the_signed_url_into_errors_and_logs(
     writer: ResultsWriter, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """requests has it in the exception, urllib3 in the log at DEBUG; ours has it in neither."""
+    """requests has it in the exception, urllib3 in the log at DEBUG; the writer in neither."""
     caplog.set_level(logging.DEBUG)
     # Whatever starts a service in this process has silenced it.
     caplog.set_level(logging.DEBUG, logger="urllib3")
@@ -104,7 +104,7 @@ def test_libraries_write_the_signed_url_into_errors_and_logs(
 
 
 def test_moto_proves_nothing_about_signatures(seaweedfs: SeaweedFS, bucket: str) -> None:
-    """It takes a tampered PUT that a store which checks refuses."""
+    """It accepts a tampered PUT that a verifying store rejects."""
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     try:

@@ -202,8 +202,8 @@ def test_no_server_is_named_in_vain() -> None:
 
 
 @pytest.mark.parametrize("code", sorted({code for _, code, *_ in ROWS}))
-def test_every_code_has_advice_in_the_error_too(code: str) -> None:
-    """Who reads only the exception is told what to do as well."""
+def test_every_code_has_a_hint(code: str) -> None:
+    """The exception itself has the advice of the page."""
     assert code in HINTS
 
 

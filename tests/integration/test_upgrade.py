@@ -140,7 +140,7 @@ class Old:
             database.close()
 
     def plain(self) -> bool:
-        """Tell whether the marker is anywhere in the database's files."""
+        """Return whether the marker is in any file of the database."""
         if self.database is None:
             return any(MARKER.encode() in path.read_bytes() for path in self.data.glob("store.sqlite3*"))
         with self.engine.connect() as connection:
@@ -419,7 +419,7 @@ def test_deleted_rows_are_removed_from_the_file(old: Old) -> None:
 def test_the_migrations_lead_to_the_tables(
     origin: str, request: pytest.FixtureRequest, database: str | None, tmp_path: Path
 ) -> None:
-    """From nothing and from the first revision: what Alembic makes is what the package works with."""
+    """From an empty database and from the first revision, the result equals the package's tables."""
     if origin == "old":
         request.getfixturevalue("old")
     (tmp_path / "data").mkdir(exist_ok=True)

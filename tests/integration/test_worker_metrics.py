@@ -1,4 +1,4 @@
-"""Metrics of a worker: its processes count together, and go on where those before them ended."""
+"""Metrics of a worker: the sums over its processes, including ended ones."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def free_port() -> int:
 
 
 def figures(port: int) -> dict[tuple[str, ...], float]:
-    """Return what is counted, by name and values of labels."""
+    """Return samples by name and label values."""
     text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     return {(sample.name, *sample.labels.values()): sample.value for sample in samples}
 
 
-def test_a_workers_processes_count_together(
+def test_metrics_are_sums_over_processes(
     request: pytest.FixtureRequest, tmp_path: Path, webhook: WebhookReceiver
 ) -> None:
-    """Runs and attempts, whichever process made them; a process that is killed takes none of them along."""
+    """A killed process doesn't reduce the counts."""
     try:
         broker = request.getfixturevalue("callback_valkey").url
     except MissingExtraError as error:

@@ -1,4 +1,4 @@
-"""Workers whose broker, database or settings are wrong: they recover, or end with one clear line."""
+"""Workers with a wrong or unavailable broker, database or setting: they recover, or exit with one clear line."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def delete_queue(broker: str, name: str) -> None:
 
 
 def test_queues_that_are_deleted_under_a_busy_worker(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    """RabbitMQ cancels the consumer, and Celery misses it: the worker notices, says so once, and takes tasks again."""
+    """RabbitMQ cancels the consumer, which Celery misses; the worker detects it, logs it once, and recovers."""
     broker = broker_url(request, "rabbitmq")
     topology = Topology(
         tmp_path,
@@ -72,8 +72,8 @@ def test_queues_that_are_deleted_under_a_busy_worker(request: pytest.FixtureRequ
     assert "Traceback" not in topology.log
 
 
-def test_a_worker_behind_a_partition_connects_anew(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    """Nothing comes over its half-open connection, and no error either; it says so, and whether it is ready."""
+def test_a_worker_behind_a_partition_reconnects(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """A half-open connection has no errors; the worker detects the stall, and reports its readiness."""
     broker = broker_url(request, "valkey")
     port = int(broker.rpartition(":")[2].partition("/")[0])
     with Relay(port) as relay:

@@ -113,8 +113,10 @@ def test_seeds_own_forms_work_unchanged(
     assert stored("a.json") == stored("b.json") == json.loads(webhook.requests[0].body)
 
 
-def test_v2_url_is_written_to(writer: ResultsWriter, seaweedfs: SeaweedFS, bucket: str, stored: Any) -> None:
-    """What boto3 presigns by default in some regions works too."""
+def test_url_with_signature_version_2_works(
+    writer: ResultsWriter, seaweedfs: SeaweedFS, bucket: str, stored: Any
+) -> None:
+    """boto3 presigns with it by default in some regions."""
     client = boto3.client(
         "s3",
         region_name="us-east-1",
@@ -130,7 +132,7 @@ def test_v2_url_is_written_to(writer: ResultsWriter, seaweedfs: SeaweedFS, bucke
 
 
 def test_failed_and_canceled_jobs_are_delivered(writer: ResultsWriter, webhook: WebhookReceiver) -> None:
-    """Whoever waits learns that there is nothing to wait for."""
+    """So receivers don't wait in vain."""
     writer.write(JobResult(job_id="1", success=False, error="no convergence"), webhook.url)
     writer.write(JobResult(job_id="2", success=False, status="Canceled", error="by its owner"), webhook.url)
     failed, canceled = (json.loads(request.body) for request in webhook.requests)
@@ -184,7 +186,7 @@ def test_store_that_fails_for_a_while_gets_its_result(writer: ResultsWriter) -> 
 
 
 def test_longer_retry_after_than_the_deadline_ends_at_once(writer: ResultsWriter) -> None:
-    """There is no point in waiting for what comes too late."""
+    """Waiting would be pointless."""
 
     def script(connection: socket.socket, number: int) -> None:
         read_request(connection)
@@ -212,8 +214,8 @@ def test_bad_target_holds_up_no_other(
     assert len(several.value.receipts) == 1
 
 
-def test_tampered_url_is_an_error_with_advice(writer: ResultsWriter, signer: S3Signer) -> None:
-    """The store's own code, and what to do about it."""
+def test_tampered_url_is_an_error_with_a_hint(writer: ResultsWriter, signer: S3Signer) -> None:
+    """It has the store's code and a hint."""
     url = signer.presign_put("mine.json").url.replace("mine.json", "yours.json")
     with pytest.raises(DeliveryError, match="changed after signing") as caught:
         writer.write(RESULT, url)
@@ -221,8 +223,8 @@ def test_tampered_url_is_an_error_with_advice(writer: ResultsWriter, signer: S3S
     assert (error.status, error.code, error.retryable) == (403, "SignatureDoesNotMatch", False)
 
 
-def test_damaged_body_is_refused_by_the_store(signer: S3Signer) -> None:
-    """Content-MD5 goes along, so a store keeps nothing that isn't what was sent; another attempt may arrive whole."""
+def test_damaged_body_is_rejected_by_the_store(signer: S3Signer) -> None:
+    """By Content-MD5; a further attempt may succeed."""
     import base64
 
     wrong = base64.b64encode(b"0" * 16).decode()
@@ -235,8 +237,8 @@ def test_damaged_body_is_refused_by_the_store(signer: S3Signer) -> None:
     assert (caught.value.code, caught.value.retryable) == ("BadDigest", True)
 
 
-def test_unknown_store_without_fields_gets_the_same_advice(signer: S3Signer) -> None:
-    """A host that nobody configured answers a webhook with an S3 error."""
+def test_unknown_store_without_fields_gets_the_same_hint(signer: S3Signer) -> None:
+    """A host that isn't configured responds to a webhook with an S3 error."""
     with ResultsWriter() as writer, pytest.raises(DeliveryError, match="s3_fields"):
         writer.write(RESULT, signer.presign_post("k").url + "/k")
 
@@ -302,7 +304,7 @@ def test_write_without_a_target_is_an_error(writer: ResultsWriter, url: Any) -> 
 def test_any_result_round_trips_through_every_target(
     writer: ResultsWriter, signer: S3Signer, stored: Any, webhook: WebhookReceiver, results: Any, param: Any
 ) -> None:
-    """What a job returned is what the object and the webhook hold."""
+    """The stored object and the webhook equal the job's results."""
     param = {name: value for name, value in param.items() if name not in ("s3_fields", "s3_headers")}
     result = JobResult(job_id="1", success=True, results=results)
     writer.write(result, [signer.presign_put("k-put"), signer.presign_post("k-post"), webhook.url], param)
@@ -314,7 +316,7 @@ def test_any_result_round_trips_through_every_target(
 def test_documents_are_compressed_where_the_signature_allows_it(
     signer: S3Signer, seaweedfs: SeaweedFS, bucket: str, webhook: WebhookReceiver
 ) -> None:
-    """A PUT is stored as gzip, a form and a webhook have it as it is, and the receipts count what is kept."""
+    """A PUT is stored as gzip, a form and a webhook are not compressed, and receipts have the stored size."""
     result = JobResult(job_id="1", success=True, results=["the same again"] * 10_000)
     with ResultsWriter(compress="gzip") as writer:
         put, post, hook = writer.write(
@@ -331,7 +333,7 @@ def test_documents_are_compressed_where_the_signature_allows_it(
 def test_form_that_was_signed_with_gzip_is_compressed(
     writer: ResultsWriter, signer: S3Signer, seaweedfs: SeaweedFS, bucket: str
 ) -> None:
-    """The field says what the object has to be, whatever the writer was told."""
+    """The form field determines the encoding, regardless of the writer's setting."""
     writer.write(RESULT, signer.presign_post("zipped.json", fields={"Content-Encoding": "gzip"}))
     stored = seaweedfs.client().get_object(Bucket=bucket, Key="zipped.json")
     assert stored["ContentEncoding"] == "gzip"
@@ -339,14 +341,14 @@ def test_form_that_was_signed_with_gzip_is_compressed(
 
 
 def test_same_result_is_compressed_to_the_same_bytes(signer: S3Signer) -> None:
-    """A second delivery is no other object."""
+    """So a repeated delivery writes the same object."""
     with ResultsWriter(compress="gzip") as writer:
         first, second = (writer.write(RESULT, signer.presign_put(key))[0] for key in ("a", "b"))
     assert first.sha256 == second.sha256
 
 
-def test_other_encoding_is_refused(writer: ResultsWriter, signer: S3Signer) -> None:
-    """Nobody is told that something is brotli which isn't."""
+def test_other_encoding_is_rejected(writer: ResultsWriter, signer: S3Signer) -> None:
+    """A form signed with brotli can't be satisfied."""
     with pytest.raises(SignedHeaderError, match="'br'"):
         writer.write(RESULT, signer.presign_post("x", fields={"Content-Encoding": "br"}))
     with pytest.raises(ConfigurationError, match="zstd"):
@@ -371,8 +373,8 @@ def test_webhook_with_a_size_limit_receives_the_results_url(
     assert stored("b.json")["results"] == result.results
 
 
-def test_webhook_that_is_too_small_alone_is_an_error(webhook: WebhookReceiver) -> None:
-    """256 KiB by default, and the error says what to do."""
+def test_webhook_limit_without_an_object_store_is_an_error(webhook: WebhookReceiver) -> None:
+    """The limit is 256 KiB by default, and the error has a hint."""
     result = JobResult(job_id="1", success=True, results="x" * 300_000)
     with ResultsWriter() as writer, pytest.raises(ResultTooLargeError, match="another target"):
         writer.write(result, webhook.url)

@@ -171,7 +171,7 @@ def test_nothing_that_a_child_stored_is_lost_when_its_parent_closes_the_outbox(t
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_child_that_is_forked_inside_a_transaction_gets_an_error(tmp_path: Path) -> None:
-    """SQLite takes the parent's lock for the child's own, and would wait for it for ever."""
+    """SQLite would take the parent's lock for the child's, and wait forever."""
     with Outbox(tmp_path / "outbox") as outbox:
         with outbox._process_state().database.transaction():
             child = os.fork()

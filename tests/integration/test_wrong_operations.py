@@ -1,4 +1,4 @@
-"""URLs signed for other operations, at real stores: what they answer to a PUT, and that we send none."""
+"""URLs signed for other operations: responses of real stores to a PUT, and rejection by the planner."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def refuse(url: str, headers: dict[str, str] | None = None) -> None:
 
 @pytest.mark.parametrize("signature_version", ["s3v4", "s3"])
 @pytest.mark.parametrize("operation", ["upload_part", "upload_part_copy", "copy_object"])
-def test_store_answers_200_to_a_url_that_makes_no_object(
+def test_store_responds_200_although_no_object_is_created(
     seaweedfs: SeaweedFS, bucket: str, operation: str, signature_version: str
 ) -> None:
-    """Signed by boto3 in both versions: a part, a copied part, and a copy, which takes no notice of the body."""
+    """Signed by boto3 in both versions: a part, a copied part, and a copy, which ignores the body."""
     s3 = seaweedfs.client()
     s3.put_object(Bucket=bucket, Key="source", Body=b"of the source")
     place = {"Bucket": bucket, "Key": "k"}

@@ -1,4 +1,4 @@
-"""Algorithms for a service that records its traces: each process appends its spans to a file of its own."""
+"""Algorithms for a service with tracing: each process appends its spans to a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the property tests draw from."""
+"""Strategies of the property tests."""
 
 from __future__ import annotations
 

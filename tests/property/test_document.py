@@ -1,4 +1,4 @@
-"""Whatever JSON can hold comes back as it was."""
+"""All JSON values are decoded as they were encoded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""POST policies: what our signer makes is taken, and what the store refuses for its conditions, we refuse before."""
+"""POST policies: forms of the signer are accepted, and the planner rejects forms that the store would reject."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def sender() -> Iterator[HTTPSender]:
 
 @pytest.fixture(scope="module")
 def signer(seaweedfs: SeaweedFS) -> S3Signer:
-    """Sign for one bucket."""
+    """Return a signer for one bucket."""
     return S3Signer(seaweedfs.create_bucket(), client=seaweedfs.client())
 
 
@@ -75,7 +75,7 @@ def post(sender: HTTPSender, url: str, form: dict[str, str], size: int) -> Respo
 
 
 def refused(url: str, form: dict[str, str], size: int) -> str:
-    """Return why we refuse a form; empty when we don't."""
+    """Return the planner's error for a form; empty if it is accepted."""
     try:
         check_target(url, {"s3_fields": form}, size=size)
         (callback,) = parse_callbacks(url, {"s3_fields": form})
@@ -196,7 +196,7 @@ def test_what_the_store_refuses_is_refused_before(
 
 
 def stricter(sent: dict[str, str], conditions: list[Any], why: str) -> bool:
-    """Tell whether Amazon's documentation refuses what SeaweedFS takes."""
+    """Return whether Amazon's documentation rejects a form that SeaweedFS accepts."""
     given = {name.lower() for name in sent}
     exact = [pair for condition in conditions if isinstance(condition, dict) for pair in condition.items()]
     pairs = [*exact, *((c[1].removeprefix("$"), c[2]) for c in conditions if isinstance(c, list) and c[2] == "")]

@@ -116,7 +116,7 @@ def test_post_policies_equal_botocores(
 def test_many_equal_one_by_one(
     pair: tuple[S3Signer, object], many: list[str], now: datetime, expires: timedelta, data: dict[str, str]
 ) -> None:
-    """What is signed in one go is what would be signed alone."""
+    """Signing many at once gives the same URLs as signing one by one."""
     signer, _ = pair
     with clock(signer, now):
         puts = list(signer.presign_put_many(many, expires=expires, metadata=data))

@@ -1,4 +1,4 @@
-"""What arrives equals what was computed, or an error is raised before anything is sent."""
+"""Delivered values equal the computed ones, or an error is raised before anything is sent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from callback_sdk.errors import EncodingError
 
 @define(frozen=True)
 class Given:
-    """A value, and what has to arrive.
+    """A value, and the expected delivered value.
 
     Attributes:
         value: What an algorithm returns.
@@ -250,7 +250,7 @@ labels = st.lists(st.sampled_from(["a", "b", "1", 1, 2, 0.5, dt.date(2026, 1, 2)
 
 @given(labels)
 def test_an_index_is_never_lost(index: list[Any]) -> None:
-    """A table has it as a column; a series as keys, unless two would be written alike."""
+    """It becomes a column of a table and the keys of a series, unless keys would collide."""
     table = pd.DataFrame({"x": range(len(index))}, index=pd.Index(index, dtype=object))
     texts = [label.isoformat() if isinstance(label, dt.date) else label for label in index]
     assert decode(encode(table).data) == {"index": texts, "x": [*range(len(index))]}
@@ -263,8 +263,8 @@ def test_an_index_is_never_lost(index: list[Any]) -> None:
 
 
 @given(st.recursive(leaves | tables | unfit, nested, max_leaves=8))
-def test_parameters_arrive_without_a_change_or_not_at_all(given: Given) -> None:
-    """Nothing in them becomes null without a word, as there is no receipt that would count it."""
+def test_parameters_are_exact_or_rejected(given: Given) -> None:
+    """No value becomes null, because no receipt would count it."""
     if given.counted or given.arrives is REJECTED:
         with pytest.raises(EncodingError):
             encode(given.value, path="parameters", only_finite=True)

@@ -19,7 +19,7 @@ def test_each_slow_file_exists() -> None:
 @pytest.mark.parametrize("workers", [1, 2, 3, 7])
 @pytest.mark.parametrize("count", [0, 1, 40, 1000])
 def test_every_test_runs_once(workers: int, count: int) -> None:
-    """Whatever the number of workers, also when there are fewer tests than that."""
+    """For any number of workers, even more than tests."""
     items = [(SLOW[number] if number < len(SLOW) else "unit/test_x.py", number) for number in range(count)]
     assert sorted(balanced(items, workers)) == list(range(count))
 

@@ -115,7 +115,7 @@ def test_a_variable_set_to_nothing_is_not_set() -> None:
 
 @pytest.mark.parametrize("word", ["1", "true", "TRUE", "yes", "on", "On", "Y", "t", " y "])
 def test_every_word_for_yes_is_true(word: str) -> None:
-    """What environ-config's own reader takes for false, such as "on" and "Y", is true."""
+    """Including words that environ-config itself parses as false, such as "on" and "Y"."""
     assert parse_bool(word) is True
     assert ClientConfig.from_environ({"CALLBACK_SDK_FAIL_ON_ERROR": word}).fail_on_error is True
 
@@ -200,7 +200,7 @@ def test_durations_have_units(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["90", "1.5", "90 ", "0s", "-1s", "1w", "s", ""])
 def test_a_number_without_a_unit_is_not_a_duration(text: str) -> None:
-    """Whoever means 90 days by 90 must not lose what is older than 90 seconds."""
+    """90, meant as days, must not delete data after 90 seconds."""
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         parse_duration(text)
 
@@ -214,8 +214,8 @@ def test_a_number_without_a_unit_is_not_a_duration(text: str) -> None:
         (ClientConfig, "TIMEOUT"),
     ],
 )
-def test_no_variable_takes_a_duration_without_a_unit(config: Any, name: str) -> None:
-    """The error names the variable and the form that it takes."""
+def test_no_variable_accepts_a_duration_without_a_unit(config: Any, name: str) -> None:
+    """The error names the variable and the required form."""
     with pytest.raises(ConfigurationError, match=f"CALLBACK_SDK_{name} is '90'") as caught:
         config.from_environ({f"CALLBACK_SDK_{name}": "90"})
     assert "30d" in str(caught.value.hint) or "5s" in str(caught.value.hint)

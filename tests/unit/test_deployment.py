@@ -55,7 +55,7 @@ def _image_environment() -> dict[str, str]:
 
 
 def _values() -> dict[str, str]:
-    """Return values for the variables of compose.env.example, as somebody could fill them in."""
+    """Return example values for the variables of compose.env.example."""
     given = dict(line.split("=", 1) for line in EXAMPLE.splitlines() if re.match("[A-Z0-9_]+=", line))
     made = {"CALLBACK_SDK_ENCRYPTION_KEYS": new_key().reveal(), "CALLBACK_SDK_WEBHOOK_SECRETS": ""}
     return {name: text or made.get(name, "0123456789abcdef") for name, text in given.items()}
@@ -88,7 +88,7 @@ def _is_ours(service: dict[str, Any]) -> bool:
 
 
 def _command_lines() -> list[list[str]]:
-    """Return what comes after `callback-sdk`, everywhere."""
+    """Return the arguments of `callback-sdk` in all files."""
     lines = [json.loads(_last("CMD"))]
     lines += [
         service["command"] for service in _services().values() if _is_ours(service) and "entrypoint" not in service
@@ -141,7 +141,7 @@ def test_stages_that_are_copied_from_exist() -> None:
 
 @pytest.mark.checkout
 def test_the_image_is_installed_from_a_lock_file_with_hashes() -> None:
-    """Each of the two installations takes hashed versions or no further package, setuptools included."""
+    """Both installations use hashed versions, or no further package, setuptools included."""
     installs = [rest for word, rest in _instructions() if word == "RUN" and "pip install" in rest]
     assert [("--require-hashes" in line, "--no-deps --no-build-isolation ." in line) for line in installs] == [
         (True, False),
@@ -151,8 +151,8 @@ def test_the_image_is_installed_from_a_lock_file_with_hashes() -> None:
 
 
 @pytest.mark.checkout
-def test_the_image_has_all_that_every_engine_and_database_needs() -> None:
-    """The extras that are locked are declared, and what they ask for is locked in versions that the tests ran with."""
+def test_the_image_has_the_requirements_of_all_engines_and_databases() -> None:
+    """The locked extras are declared, and their requirements are locked in the tested versions."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     (extras,) = re.findall(r"^IMAGE := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -238,7 +238,7 @@ def test_every_part_has_a_network_of_its_own() -> None:
 
 @pytest.mark.checkout
 def test_every_module_is_installed() -> None:
-    """A folder with modules in it is a package, migrations too: no other is in the wheel."""
+    """Every directory with modules is a package; others would be missing in the wheel."""
     folders = {path.parent for path in (ROOT / "callback_sdk").rglob("*.py")}
     assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
 
@@ -267,7 +267,7 @@ def test_all_values_are_ones_that_the_configuration_takes() -> None:
 
 
 def test_ports_agree() -> None:
-    """What the image listens at, what it declares, and what compose.yaml publishes, on loopback only."""
+    """The port of the image, its EXPOSE, and the published port in compose.yaml, on loopback only."""
     environment = _image_environment()
     assert environment["CALLBACK_SDK_PORT"] == _last("EXPOSE")
     (port,) = _services()["service"]["ports"]
@@ -308,7 +308,7 @@ def test_a_stop_lasts_longer_than_the_grace() -> None:
 
 
 def test_no_credential_is_in_the_files() -> None:
-    """Each comes from a variable that must be set; the example names all of them and has no value for any."""
+    """Credentials are required variables; the example lists them without values."""
     for name, value in _image_environment().items():
         assert not SECRET.search(name), value
     for service in yaml.safe_load(COMPOSE)["services"].values():
@@ -336,8 +336,8 @@ def test_the_buckets_that_are_made_are_those_that_are_used() -> None:
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
-def test_the_health_check_tells_whether_the_service_is_ready(webhook: WebhookReceiver, status: int, code: int) -> None:
-    """Run as it stands in the Dockerfile, whatever proxy the environment names."""
+def test_the_health_check_reports_readiness(webhook: WebhookReceiver, status: int, code: int) -> None:
+    """The command of the Dockerfile, with any proxy in the environment."""
     _, _, command = _last("HEALTHCHECK").partition(" CMD ")
     _, *arguments = json.loads(command)
     webhook.respond(status)
@@ -348,8 +348,8 @@ def test_the_health_check_tells_whether_the_service_is_ready(webhook: WebhookRec
     assert (request.method, request.path) == ("GET", "/readyz")
 
 
-def test_docker_reads_the_file_where_it_is_installed() -> None:
-    """Docker's own parser has the last word; without it, all names of ours are ones that Compose has."""
+def test_docker_parses_the_file_if_it_is_installed() -> None:
+    """Without Docker, only the names of keys are checked."""
     if not _has_compose():
         keys = {key for service in _services().values() for key in service}
         assert keys <= _COMPOSE_KEYS

@@ -1,4 +1,4 @@
-"""Documentation: every public name has a docstring, the site builds, and what pages and README name exists."""
+"""Documentation: docstrings of public names, the build of the site, and names in pages and README."""
 
 from __future__ import annotations
 
@@ -177,8 +177,8 @@ def test_targets_of_make_that_are_named_exist(page: Path) -> None:
 
 
 @each_page
-def test_extras_that_are_named_exist(page: Path) -> None:
-    """What `pip install 'callback-sdk[…]'` asks for is in setup.cfg."""
+def test_extras_in_the_pages_exist(page: Path) -> None:
+    """All extras in `pip install 'callback-sdk[…]'` are declared in setup.cfg."""
     setup = ConfigParser(interpolation=None)
     setup.read(ROOT / "setup.cfg")
     for extras in re.findall(r"callback-sdk\[([\w,]+)\]", page.read_text()):
@@ -186,8 +186,8 @@ def test_extras_that_are_named_exist(page: Path) -> None:
 
 
 @each_page
-def test_python_in_the_pages_is_python(page: Path) -> None:
-    """And what it imports from the package exists."""
+def test_python_in_the_pages_is_valid(page: Path) -> None:
+    """Imported names of the package exist."""
     for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("callback_sdk"):
@@ -197,7 +197,7 @@ def test_python_in_the_pages_is_python(page: Path) -> None:
 
 @each_page
 def test_commands_in_the_pages_exist(page: Path) -> None:
-    """With the options and as many arguments as they take; in blocks and in backticks."""
+    """With their options and number of arguments, in blocks and in backticks."""
     text = page.read_text()
     lines = [line for block in re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.M) for line in block.splitlines()]
     spans = re.findall(r"`(callback-sdk [^`|]+)`", text) if page.name != "CHANGELOG.md" else []

@@ -1,4 +1,4 @@
-"""Errors say what to do next, and survive a journey to another process."""
+"""Errors have hints, and can be pickled."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_error_survives_pickling(error: errors.CallbackSDKError) -> None:
 
 
 def test_text_is_message_and_hint() -> None:
-    """What went wrong, then what to do."""
+    """The message is followed by the hint."""
     assert str(errors.CallbackSDKError("It broke.", hint="Mend it.")) == "It broke. Mend it."
     assert str(errors.CallbackSDKError("It broke.")) == "It broke."
 
@@ -39,8 +39,8 @@ def test_missing_extra_has_the_command() -> None:
     assert "pip install 'callback-sdk[parquet]'" in str(ERRORS[1])
 
 
-def test_missing_extra_keeps_its_facts_in_a_pickle() -> None:
-    """What is missing and which extra brings it are fields, and nothing is read from the text."""
+def test_missing_extra_keeps_its_attributes_in_a_pickle() -> None:
+    """Dependency and extra are attributes, and aren't parsed from the text."""
     error = errors.MissingExtraError("The file is not installed. It", extra="parquet")
     error.hint = "Ask the operator."
     copy = pickle.loads(pickle.dumps(error))

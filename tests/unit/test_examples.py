@@ -37,14 +37,14 @@ def test_cycles_are_those_of_the_standard(tmp_path: Path) -> None:
 
 
 def test_damage_adds_up_over_the_cycles(tmp_path: Path) -> None:
-    """Palmgren and Miner: each cycle takes its part of the life that the Coffin-Manson law gives it."""
+    """By Palmgren and Miner: each cycle uses a part of the lifetime given by the Coffin-Manson law."""
     parameters = {"exponent": 1.0, "reference_range": 1.0, "reference_cycles": 1.0}
     damage = _run(tmp_path, {"temperature": ASTM}, parameters)["predictions"]["damage"]
     assert math.isclose(damage, 0.5 * 3 + 1.5 * 4 + 0.5 * 6 + 8 + 0.5 * 9)
 
 
 def test_constant_weather_does_no_damage(tmp_path: Path) -> None:
-    """Without a cycle there is no damage, and no end of life to be named."""
+    """Without cycles there is no damage, and the lifetime is unlimited."""
     result = _run(tmp_path, {"temperature": [20, 20, 20, 20]})
     assert result["predictions"] == {"damage": 0.0, "life_years": None, "histogram": []}
 
@@ -76,8 +76,8 @@ def test_features_that_are_not_temperatures_are_rejected(tmp_path: Path, columns
         ({"reference_cycles": True}, "'reference_cycles' is True"),
     ],
 )
-def test_parameters_are_checked(parameters: dict[str, Any], said: str) -> None:
-    """A name that isn't known, or a value that is no positive number, is named."""
+def test_parameters_are_validated(parameters: dict[str, Any], said: str) -> None:
+    """Unknown names, and values that aren't positive numbers, are named."""
     with pytest.raises(AlgorithmError, match=said):
         FatigueLaw.from_parameters(parameters)
 

@@ -1,4 +1,4 @@
-"""callback_sdk.redaction: what the traceback of an interrupt shows."""
+"""callback_sdk.redaction: tracebacks of interrupts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ URL = f"http://127.0.0.1:9/b/k?{v4(date=datetime.now(timezone.utc), key=MARKER)}
 
 
 class TermSignal(BaseException):
-    """What a handler of SIGTERM raises."""
+    """Raised by a handler of SIGTERM."""
 
 
 def write(folder: Path) -> None:

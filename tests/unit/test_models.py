@@ -26,7 +26,7 @@ from callback_sdk.models import JobResult
     ],
 )
 def test_a_wrong_member_is_one_sentence(members: dict[str, Any], path: str, said: str) -> None:
-    """It names the member, and says what to give."""
+    """It names the member and has a hint."""
     with pytest.raises(EncodingError) as caught:
         JobResult(**members)
     assert (str(caught.value), caught.value.path) == (said, path)

@@ -1,4 +1,4 @@
-"""What is installed, and with what: the lock of the checks agrees with what the package declares."""
+"""Packaging: the lock files agree with the declared requirements."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ setup.read(ROOT / "setup.cfg")
 
 
 def declared() -> list[Requirement]:
-    """Return what the package and its extras `all` and `dev` need."""
+    """Return the requirements of the package and its extras `all` and `dev`."""
     extras = setup["options.extras_require"]
     lines = "\n".join([setup["options"]["install_requires"], extras["all"], extras["dev"]]).splitlines()
     return [Requirement(line) for line in lines if line]
@@ -41,7 +41,7 @@ def test_the_lock_is_all_hashes() -> None:
 
 
 def test_every_requirement_has_a_lower_bound() -> None:
-    """`nox -s lowest` can only try what is written down."""
+    """`nox -s lowest` tests the declared bounds."""
     bounds = {str(item): {bound.operator for bound in item.specifier} for item in declared()}
     assert [name for name, operators in bounds.items() if not operators & {">=", "=="}] == []
 

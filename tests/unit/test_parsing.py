@@ -1,4 +1,4 @@
-"""Arguments that can't be used are refused where they are given, and not when a job has computed its result."""
+"""Invalid arguments are rejected where they are given, not after a job has computed its result."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ URL = "https://store.example.org"
         ("storage_endpoints", URL, "storage_endpoints is of type str, not a list. Give a list"),
     ],
 )
-def test_a_writer_checks_its_arguments(name: str, value: Any, said: str) -> None:
-    """The error names the argument and what to give, and holds no secret."""
+def test_a_writer_validates_its_arguments(name: str, value: Any, said: str) -> None:
+    """The error names the argument, has a hint, and contains no secret."""
     with pytest.raises(ConfigurationError) as caught:
         ResultsWriter(**{name: value})
     assert str(caught.value).startswith(said)
@@ -72,8 +72,8 @@ def test_a_local_service_takes_lists(name: str) -> None:
         LocalService("a:b", **{name: "a"})  # type: ignore[arg-type]
 
 
-def test_items_of_an_iterator_are_all_there() -> None:
-    """Whatever is iterable is a list."""
+def test_iterators_are_converted_to_lists() -> None:
+    """Any iterable is accepted."""
     with ResultsWriter(storage_endpoints=iter([URL]), webhook_secrets=(one for one in [SECRET])) as writer:
         assert len(attempts_of(writer)._settings.webhook_keys) == 1
         assert attempts_of(writer)._settings.stores.endpoints == {("store.example.org", 443)}
@@ -88,14 +88,14 @@ def test_a_guard_takes_lists(name: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("secrets", [[5], [None], [b"AAAA"]])
-def test_a_secret_is_a_text(secrets: Any) -> None:
-    """Whatever else it is, it is refused as one that is not base64 is."""
+def test_a_secret_is_a_string(secrets: Any) -> None:
+    """Any other type is rejected like invalid base64."""
     with pytest.raises(ConfigurationError, match="A webhook secret must be the base64"):
         ResultsWriter(webhook_secrets=secrets)
 
 
-def test_an_outbox_takes_a_writer(tmp_path: Path) -> None:
-    """Anything else is refused, and no file is made."""
+def test_an_outbox_requires_a_writer(tmp_path: Path) -> None:
+    """Any other type is rejected, and no file is created."""
     with pytest.raises(ConfigurationError, match="writer is of type str"):
         Outbox(tmp_path / "outbox", writer="w")  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
@@ -110,8 +110,8 @@ def test_an_outbox_takes_a_writer(tmp_path: Path) -> None:
         ("out\0box", "path has a null character"),
     ],
 )
-def test_an_outbox_takes_a_path(path: Any, said: str) -> None:
-    """Anything else is refused by its type."""
+def test_an_outbox_requires_a_path(path: Any, said: str) -> None:
+    """Any other type is rejected."""
     with pytest.raises(ConfigurationError, match=said):
         Outbox(path)
 
@@ -123,21 +123,21 @@ def test_an_outbox_takes_a_path(path: Any, said: str) -> None:
         ("client_cert", "a\0b", "client_cert has a null character"),
     ],
 )
-def test_a_writer_takes_a_guard_and_a_certificate(name: str, value: Any, said: str) -> None:
-    """Anything else is refused before there is a result."""
+def test_a_writer_validates_guard_and_certificate(name: str, value: Any, said: str) -> None:
+    """Other types are rejected at construction."""
     with pytest.raises(ConfigurationError, match=said):
         ResultsWriter(**{name: value})
 
 
 @pytest.mark.parametrize("name", ["url", "username"])
-def test_a_shared_client_checks_its_arguments(name: str) -> None:
-    """They are what it is found by."""
+def test_a_shared_client_validates_its_arguments(name: str) -> None:
+    """They are the key by which it is shared."""
     with pytest.raises(ConfigurationError, match=f"{name} is of type list"):
         get_instance(**{name: ["x"]})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["region", "endpoint_url"])
-def test_a_signer_checks_its_arguments(name: str) -> None:
-    """The error names the argument, and not what botocore makes of it."""
+def test_a_signer_validates_its_arguments(name: str) -> None:
+    """The error names the argument, not an effect in botocore."""
     with pytest.raises(SigningError, match=f"{name} is of type int"):
         S3Signer("bucket", **{name: 5})  # type: ignore[arg-type]

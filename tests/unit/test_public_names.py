@@ -1,4 +1,4 @@
-"""What `import callback_sdk` gives, and what it costs."""
+"""Names of `import callback_sdk`, and the cost of the import."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_names_are_listed() -> None:
 
 
 def test_unknown_name_is_an_attribute_error() -> None:
-    """A typo is not turned into something else."""
+    """A misspelt name raises AttributeError."""
     with pytest.raises(AttributeError, match="Cleint"):
         callback_sdk.Cleint  # noqa: B018
 

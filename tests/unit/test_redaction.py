@@ -1,4 +1,4 @@
-"""No credential is ever printed: a marker is planted in each, and everything that comes out is searched."""
+"""No credential is ever printed: each field contains a marker, and all output is searched for it."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def no_leak_in_the_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 @pytest.fixture
 def refusing() -> Iterator[RawServer]:
-    """Refuse everything, and quote the request in the refusal."""
+    """Run a server that rejects every request, and quotes it in the response."""
 
     def script(connection: socket.socket, number: int) -> None:
         while True:
@@ -191,7 +191,7 @@ CASES: dict[str, Callable[[str], tuple[Any, Any]]] = {
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("server", ["refusing", "resetting"])
 def test_no_error_of_the_writer_shows_a_credential(case: str, server: str, request: pytest.FixtureRequest) -> None:
-    """Whatever fails, neither text nor cause nor frame has the marker in it."""
+    """For all failures, message, cause and frames don't contain the marker."""
     url, param = CASES[case](request.getfixturevalue(server).url)
     # A server without TLS is silent in the handshake.
     options = {"timeout": timedelta(milliseconds=1), "attempt_timeouts": Timeouts(connect=timedelta(seconds=1))}
@@ -247,7 +247,7 @@ def test_form_that_cannot_be_encoded_shows_no_credential(value: Any) -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_value_with_a_credential_cannot_be_printed(value: Any) -> None:
-    """repr, str, format, % and rich show what it is, and not what is in it."""
+    """repr, str, format, % and rich show the type only."""
     console = Console(file=io.StringIO(), width=500)
     console.print(value, [value], {"a": value})
     shown = (
@@ -260,7 +260,7 @@ def test_value_with_a_credential_cannot_be_printed(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [Secret(MARKER), SecretFields({"policy": MARKER}), SecretURL(f"https://h/?{MARKER}")])
 def test_credential_is_copied_and_not_pickled(value: Secret[Any]) -> None:
-    """A pickle ends up in error reports; the refusal says how to hand the value over on purpose."""
+    """Pickles may end up in error reports; the error tells how to pass the value explicitly."""
     assert copy.deepcopy(value) is value
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         with pytest.raises(TypeError, match="by name"):

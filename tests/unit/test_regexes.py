@@ -49,8 +49,8 @@ def test_every_pattern_of_the_package_is_a_literal() -> None:
         ("x.search('a+')\nre.escape('a')", []),
     ],
 )  # fmt: skip
-def test_patterns_are_found_where_they_are(source: str, patterns: list[tuple[str, str | None, str]]) -> None:
-    """With what they are used for, as it decides how long they take; one that is no literal can't be checked."""
+def test_patterns_are_found_with_their_uses(source: str, patterns: list[tuple[str, str | None, str]]) -> None:
+    """The use determines their time; a pattern that isn't a literal can't be checked."""
     found = [(pattern.place, pattern.source, pattern.use) for pattern in regexes.patterns_of(source, "m")]
     assert found == patterns
 

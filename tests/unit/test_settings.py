@@ -32,7 +32,7 @@ def test_every_declared_setting_is_an_attribute_with_its_default() -> None:
     "command", ["serve", "worker", "db upgrade", "users add", "send", "check", "run", "outbox run"]
 )
 def test_options_of_commands_are_those_of_the_declarations(command: str) -> None:
-    """Names, variables and help come from there; an option with a variable is a declared one."""
+    """Names, variables and help texts come from the declarations; every option with a variable is declared."""
     found = get_command(app)
     for word in command.split():
         found = found.commands[word]  # type: ignore[attr-defined]

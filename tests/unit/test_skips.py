@@ -1,4 +1,4 @@
-"""What a run says of tests that it had to skip."""
+"""The summary of skipped tests."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def _skipped(reason: str) -> pytest.TestReport:
     return pytest.TestReport("test_x.py::test", ("test_x.py", 1, "test"), {}, "skipped", longrepr, "setup")
 
 
-def test_a_missing_program_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A newcomer reads at the end of the run how many tests were skipped, and what to install for them."""
+def test_missing_programs_are_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the number of skipped tests and the installation."""
     monkeypatch.delenv("CI", raising=False)
     reasons = []
     for why in ("RabbitMQ: apt-get install rabbitmq-server", "RabbitMQ: apt-get install rabbitmq-server", "Chromium"):

@@ -1,4 +1,4 @@
-"""What type checkers say of users' scripts."""
+"""Type checkers on users' scripts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever breaks at one target: callers get errors of this package, and other targets keep their receipts."""
+"""Any exception at one target: callers get errors of this package, and other targets keep their receipts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MARKER = "MARKER9c2e"
 
 
 class Strange(Exception):
-    """What no library raises."""
+    """An exception that no library raises."""
 
 
 RAISED = [Strange(MARKER), OSError(5, MARKER)]
@@ -47,7 +47,7 @@ def error(request: pytest.FixtureRequest) -> Exception:
 
 
 def breaks(error: Exception, original: Callable[..., Any], concerns: Callable[..., bool]) -> Callable[..., Any]:
-    """Return a function that raises for one target and else does what it always did."""
+    """Return a function that raises for one target, and otherwise calls the original."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if concerns(*args, **kwargs):
@@ -58,7 +58,7 @@ def breaks(error: Exception, original: Callable[..., Any], concerns: Callable[..
 
 
 def is_bad(*args: Any, **kwargs: Any) -> bool:
-    """Tell whether a call is about the target that breaks."""
+    """Return whether a call refers to the failing target."""
     values = [*args, *kwargs.values()]
     return any("/bad" in str(part) for value in values for part in (value, *_urls(value)))
 
@@ -84,10 +84,10 @@ STEPS = [
 
 
 @pytest.mark.parametrize(("owner", "name"), STEPS, ids=[name for _, name in STEPS])
-def test_failure_at_one_target_costs_no_other_its_receipt(
+def test_failure_at_one_target_keeps_the_receipts_of_others(
     monkeypatch: pytest.MonkeyPatch, webhook: WebhookReceiver, owner: Any, name: str, error: Exception
 ) -> None:
-    """At whatever step, with whatever exception, in the first, the second or the last of the targets."""
+    """At any step, with any exception, for the first, second or last target."""
     monkeypatch.setattr(owner, name, breaks(error, getattr(owner, name), is_bad))
     if name == "delivery_error":
         monkeypatch.setattr(Webhook, "accepts", frozenset())
@@ -105,7 +105,7 @@ def test_failure_at_one_target_costs_no_other_its_receipt(
 def test_attempt_raises_only_errors_of_this_package(
     monkeypatch: pytest.MonkeyPatch, webhook: WebhookReceiver, owner: Any, name: str, error: Exception
 ) -> None:
-    """What nobody expected may pass: the outbox and the service retry it on their schedule."""
+    """Unexpected errors may be transient, so outbox and service retry them."""
     webhook.respond(503)
     monkeypatch.setattr(owner, name, breaks(error, getattr(owner, name), is_bad))
     (callback,) = parse_callbacks(f"{webhook.url}/bad?token={MARKER}")
@@ -126,10 +126,10 @@ def _refuse(record: logging.LogRecord) -> bool:
 
 
 @pytest.mark.parametrize("what", ["span", "log"])
-def test_failure_after_the_delivery_takes_no_receipt_away(
+def test_failure_after_the_delivery_keeps_the_receipt(
     monkeypatch: pytest.MonkeyPatch, webhook: WebhookReceiver, what: str
 ) -> None:
-    """An exporter of traces or a filter of logs that raises doesn't make a target lose what it has."""
+    """Exceptions of an exporter of traces or a filter of logs have no effect."""
     if what == "span":
         monkeypatch.setattr(tracing, "span", _broken_span)
     else:
@@ -141,7 +141,7 @@ def test_failure_after_the_delivery_takes_no_receipt_away(
 
 
 class Hostile:
-    """A value whose every use raises.
+    """A value that raises on every use.
 
     Args:
         error: What it raises.
@@ -192,7 +192,7 @@ OUTBOX_STEPS = [
 def test_outbox_raises_only_errors_of_this_package(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, webhook: WebhookReceiver, owner: Any, name: str, error: Exception
 ) -> None:
-    """At whatever step; and when it works again, everything arrives once."""
+    """At any step; afterwards everything is delivered once."""
     with Outbox(tmp_path / "outbox") as outbox:
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, breaks(error, getattr(owner, name), lambda *args, **kwargs: True))

@@ -40,7 +40,7 @@ def test_a_signed_webhook_verifies() -> None:
 
 
 def test_secrets_rotate_on_both_sides() -> None:
-    """An old receiver takes a new sender's webhook while both secrets are in use, and the other way round."""
+    """Old receivers accept webhooks of new senders while both secrets are in use, and vice versa."""
     webhooks.verify(SECRET, signed(OTHER, SECRET), BODY, now=TIME)
     webhooks.verify([OTHER, SECRET], signed(SECRET), BODY, now=TIME)
 
@@ -84,7 +84,7 @@ def test_missing_header_is_named(name: str) -> None:
 
 
 def test_without_a_secret_there_is_an_id_and_no_signature() -> None:
-    """A receiver can still tell a repeated delivery."""
+    """Receivers can still detect repeated deliveries."""
     assert signed() == {"webhook-id": ID, "webhook-timestamp": "1614265330"}
 
 
@@ -97,8 +97,8 @@ def test_secret_that_is_none_is_refused_without_repeating_it(secret: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "webhook-signature"])
-def test_long_header_is_refused(name: str) -> None:
-    """Before it is parsed; Python itself refuses to read integers of many digits."""
+def test_long_header_is_rejected(name: str) -> None:
+    """Before it is parsed; Python itself refuses to parse integers with many digits."""
     for length in (5000, MAX_WEBHOOK_HEADER + 1):
         with pytest.raises(WebhookVerificationError):
             webhooks.verify(SECRET, signed(SECRET) | {name: "1" * length}, BODY, now=TIME)

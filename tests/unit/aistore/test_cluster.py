@@ -49,14 +49,14 @@ def test_named_hosts_replace_the_map() -> None:
 
 @pytest.mark.parametrize("answer", [None, b"", b"[]", b'{"tmap": 1}', b'{"tmap": {"t": {"public_net": 7}}}'])
 def test_without_a_map_only_the_endpoint_is_known(answer: bytes | None) -> None:
-    """Whatever comes in its place."""
+    """Regardless of the invalid response."""
     cluster = Cluster("http://aistore:8080")
     assert not has(cluster, "http://10.0.0.2:51081", answer)
     assert has(cluster, "http://aistore:1", answer)
 
 
-def test_the_map_is_asked_for_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node that joined is found, and hosts that nobody knows cost no question each."""
+def test_the_map_is_refreshed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new node is found, and unknown hosts don't cause a request each."""
     cluster, asked = Cluster("http://aistore:8080/s3/"), []
 
     def fetch(url: str) -> bytes:
@@ -74,6 +74,6 @@ def test_the_map_is_asked_for_again_after_a_while(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("endpoint", ["", "aistore:8080", "ftp://aistore", "http://", "http://a:port"])
 def test_an_endpoint_must_be_a_url(endpoint: str) -> None:
-    """The error shows what one looks like."""
+    """The error has an example."""
     with pytest.raises(ConfigurationError, match="http://aistore:8080"):
         Cluster(endpoint)

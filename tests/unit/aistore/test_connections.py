@@ -31,7 +31,7 @@ def echo(connection: socket.socket, number: int) -> None:
 
 @pytest.fixture
 def server() -> Iterator[RawServer]:
-    """Run a store whose objects hold their own paths."""
+    """Run a store in which objects contain their own paths."""
     with RawServer(echo) as server:
         yield server
 
@@ -57,7 +57,7 @@ MAKERS = {
 
 @pytest.mark.parametrize("how", MAKERS)
 def test_processes_do_not_share_a_connection(how: str, server: RawServer) -> None:
-    """A client that was used before a fork gives parent and children what each of them asked for."""
+    """After a fork, parent and children get their own responses."""
     from callback_sdk.aistore import patch
 
     (patch.patch if how == "patch" else patch.unpatch)()
@@ -81,8 +81,8 @@ def test_processes_do_not_share_a_connection(how: str, server: RawServer) -> Non
 
 
 @pytest.mark.parametrize("held", ["token", "cluster", "clients", "patch"])
-def test_a_lock_held_at_the_fork_does_not_stop_a_child(held: str, server: RawServer) -> None:
-    """Whatever another thread was doing at that moment, the child gets tokens, maps and clients."""
+def test_a_lock_held_at_a_fork_does_not_block_the_child(held: str, server: RawServer) -> None:
+    """The child can use tokens, cluster maps and clients."""
     from callback_sdk.aistore import clients, patch
 
     patch.unpatch()
@@ -111,8 +111,8 @@ def test_a_lock_held_at_the_fork_does_not_stop_a_child(held: str, server: RawSer
     thread.join()
 
 
-def test_another_kind_of_session_is_left_alone() -> None:
-    """What isn't botocore's own session has no connections that are known."""
+def test_other_sessions_are_not_changed() -> None:
+    """The connections of a session that isn't botocore's are unknown."""
     session = type("Session", (), {})()
     own_connections(session)
     assert in_child(lambda: vars(session)) == {}

@@ -71,7 +71,7 @@ def test_rejected_redirects_are_typed_errors(trail: list[str], location: str | N
 
 @given(st.text() | st.from_regex(r"(https?:)?//[a-z@:/?\[\]0-9.]{0,20}", fullmatch=True))
 def test_no_location_leads_out_of_the_cluster(location: str) -> None:
-    """Whatever a server sends, it is an error of ours or a URL of the cluster's hosts."""
+    """Any location results in an error of this package or a URL of the cluster."""
     try:
         url = follow(PROXY, to=location)
     except CallbackSDKError:

@@ -20,7 +20,7 @@ PASSWORD = "a password MARKER41aa"
 
 @pytest.fixture
 def authn() -> Iterator[WebhookReceiver]:
-    """Run a server that answers as it is told."""
+    """Run an AuthN server that sends prepared responses."""
     with WebhookReceiver() as server:
         yield server
 
@@ -49,8 +49,10 @@ def test_a_login_has_the_form_of_authn(authn: WebhookReceiver) -> None:
 
 
 @pytest.mark.parametrize(("life", "logins"), [(3600, 1), (None, 1), (30, 2), (-5, 2)])
-def test_a_token_is_kept_until_shortly_before_its_end(authn: WebhookReceiver, life: float | None, logins: int) -> None:
-    """One that doesn't say when that is, or lives no longer than that, is kept until it is refused."""
+def test_a_token_is_used_until_shortly_before_its_expiry(
+    authn: WebhookReceiver, life: float | None, logins: int
+) -> None:
+    """A token without expiry, or with a very short lifetime, is used until it is rejected."""
     give(authn, jwt("one", life), jwt("two", life))
     token = made(authn, margin=timedelta(minutes=1))
     token()
@@ -60,8 +62,8 @@ def test_a_token_is_kept_until_shortly_before_its_end(authn: WebhookReceiver, li
     assert len(authn.requests) == logins
 
 
-def test_a_refused_token_is_replaced_once_for_all_threads(authn: WebhookReceiver) -> None:
-    """Who comes late with the old one gets the new one that is there already."""
+def test_a_rejected_token_is_replaced_once_for_all_threads(authn: WebhookReceiver) -> None:
+    """Threads with the old token get the new one without another login."""
     give(authn, "one", "two", "three")
     token = made(authn)
     first, second = Bearer(token), Bearer(token)

@@ -60,7 +60,7 @@ class Say:
 
 
 class FakeService:
-    """Answers from a script: for each method and path a list, whose last entry is given again and again."""
+    """Sends scripted responses per method and path; the last response of a list is repeated."""
 
     def __init__(self) -> None:
         self.requests: list[Seen] = []
@@ -78,7 +78,7 @@ class FakeService:
     Say = Say
 
     def on(self, method: str, path: str, *answers: Say) -> None:
-        """Say what to answer to a call, relative to the API."""
+        """Set the responses of a call, with a path relative to the API."""
         self.script[method, f"/api/v2{path}"] = list(answers)
 
     def paths(self, method: str) -> list[str]:

@@ -58,8 +58,8 @@ def test_an_unknown_algorithm_is_an_error(client: Client, drawn: Any) -> None:
         client.get_template("an-algorith")
 
 
-def test_an_error_is_read_as_one(client: Client, drawn: Any) -> None:
-    """A refusal never comes back as a picture."""
+def test_an_error_is_not_a_file(client: Client, drawn: Any) -> None:
+    """An error response isn't returned as an image."""
     drawn.on("GET", f"{ALGORITHM}/graph", drawn.Say(422, {"error": "No."}))
     with pytest.raises(InvalidRequestError, match="422: No"):
         client.get_graph("an-algorithm")

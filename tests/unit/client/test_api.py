@@ -1,4 +1,4 @@
-"""Lists of tasks, deliveries with their tries, and deliveries made anew."""
+"""Lists of tasks, deliveries with their attempts, and redelivery."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def test_a_task_of_a_list_has_every_member(client: Client, service: Any) -> None
     assert task.to_dict() | {"created_at": SUMMARY["created_at"]} == SUMMARY
 
 
-def test_pages_are_asked_for_as_they_are_needed(client: Client, service: Any) -> None:
-    """Each page is one request, and what nobody wants is not asked for."""
+def test_pages_are_requested_lazily(client: Client, service: Any) -> None:
+    """Each page is one request, made when its tasks are needed."""
     service.on("GET", listed(), page(service, "ab", "c 1"))
     service.on("GET", listed("limit=200&cursor=c+1"), page(service, "cd", "c2"))
     service.on("GET", listed("limit=200&cursor=c2"), page(service, "e"))
@@ -136,7 +136,7 @@ def test_finished_tasks_are_filtered_by_their_outcome(client: Client, service: A
 
 
 def test_deliveries_have_their_attempts(client: Client, service: Any) -> None:
-    """Each try has its times and its error, each delivery its receipt."""
+    """Each attempt has its times and error, each delivery its receipt."""
     service.on("GET", f"{TASK}/deliveries", service.Say(data=[DEAD, DELIVERED]))
     dead, delivered = client.get_deliveries("42")
     assert (dead.delivery_id, dead.url, dead.status, dead.attempt_count) == ("d-1", "https://h/x", "dead", 2)
@@ -165,8 +165,8 @@ def test_a_delivery_is_made_anew(client: Client, service: Any) -> None:
     assert len(service.requests) == 2
 
 
-def test_a_task_that_runs_has_nothing_to_deliver(client: Client, service: Any) -> None:
-    """The service's 409 is told as it is."""
+def test_a_running_task_can_not_be_redelivered(client: Client, service: Any) -> None:
+    """The service's 409 is raised as `ConflictError`."""
     service.on("POST", f"{TASK}/deliveries/d-1/redeliver", service.Say(409, {"error": "It has not ended."}))
     with pytest.raises(ConflictError, match="It has not ended"):
         client.redeliver("42", "d-1")
@@ -181,8 +181,8 @@ def test_a_task_begins_its_dead_deliveries_anew(client: Client, service: Any) ->
     assert len(service.paths("POST")) == 1
 
 
-def test_a_whole_task_has_the_same_facts(client: Client, service: Any) -> None:
-    """Algorithm, version, kind, priority and times; its wire form comes back."""
+def test_a_task_has_the_attributes_of_its_summary(client: Client, service: Any) -> None:
+    """Algorithm, version, kind, priority and times; the JSON form round-trips."""
     data = {
         **SUMMARY,
         "deliveries": [{"url": "https://h/x", "status": "dead", "attempt_count": 1, "error": "410"}],

@@ -1,4 +1,4 @@
-"""What callers pass by mistake is named, with what to pass instead."""
+"""Wrong arguments are named, with a hint."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Lazy:
     ],
     ids=["s3", "gs", "file", "signed", "password", "malformed", "home", "structured", "array", "unknown", "lazy"],
 )
-def test_features_of_another_kind_are_named(client: Client, service: Any, features: Any, said: str) -> None:
-    """A URL, a path of a shell, and tables of other libraries: each with the way to what is taken."""
+def test_unsupported_features_are_named(client: Client, service: Any, features: Any, said: str) -> None:
+    """A URL, a path with ~, and tables of other libraries, each with a hint."""
     with pytest.raises(FeaturesError, match=said) as caught:
         client.run_algorithm("an-algorithm", features)
     for secret in (SIGNATURE, "a-password"):
@@ -64,8 +64,8 @@ def test_a_bool_of_numpy_is_one(client: Client, accepting: Any, value: Any, sent
     assert accepting.requests[0].form["evaluate"] == accepting.requests[0].form["monitor"] == sent
 
 
-def test_numbers_of_numpy_are_numbers(client: Client, service: Any) -> None:
-    """A priority and a limit may come from an array; a fraction or a bool is refused."""
+def test_numpy_integers_are_accepted(client: Client, service: Any) -> None:
+    """A priority and a limit may be NumPy integers; fractions and booleans are rejected."""
     service.on("POST", PREDICT, service.Say(202, ACCEPTED))
     service.on("GET", "/algorithms/tasks?limit=2", service.Say(data={"tasks": [], "next_cursor": None}))
     client.run_algorithm("an-algorithm", DATA, priority=np.int64(7))

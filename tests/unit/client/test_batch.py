@@ -1,4 +1,4 @@
-"""Batches of tasks: their requests, their order, and what is left after an error."""
+"""Batches of tasks: requests, order, and the state after an error."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def table(number: int) -> dict[str, list[int]]:
 
 
 def accept(service: Any, *counts: int) -> None:
-    """Let each request have so many tasks accepted, with ids that go on from one to the next."""
+    """Accept this many tasks per request, with consecutive ids."""
     ids = iter(map(str, range(sum(counts))))
     service.on("POST", BATCH, *(service.Say(202, {"job_ids": [next(ids) for _ in range(count)]}) for count in counts))
 
@@ -70,8 +70,8 @@ def test_its_tasks_are_like_all_others(client: Client, service: Any) -> None:
     assert task.wait().success is True
 
 
-def test_items_have_options_of_their_own(client: Client, service: Any) -> None:
-    """What an item says counts, and the call's options where it says nothing."""
+def test_items_override_options(client: Client, service: Any) -> None:
+    """The call's options are defaults for the items."""
     accept(service, 3)
     client.run_algorithm_batch(
         "an-algorithm",
@@ -169,8 +169,8 @@ def test_many_tasks_go_in_several_requests(client: Client, service: Any, monkeyp
     assert taken_before == [0, 0, 0, 1, 1]
 
 
-def test_a_request_is_not_too_long(client: Client, service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Features that would make it so begin the next one."""
+def test_a_request_has_bounded_size(client: Client, service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features that would exceed the limit start the next request."""
     monkeypatch.setattr(batch, "MAX_BYTES", 200)
     accept(service, 2, 1, 1)
     client.run_algorithm_batch("an-algorithm", [table(0), table(1), {"a": ["x" * 1000]}, table(3)])
@@ -255,10 +255,10 @@ def test_an_error_has_the_ids_of_accepted_tasks(
     assert 'idempotency_key="k"' in caught.value.hint
 
 
-def test_an_error_of_the_items_own_has_the_ids_too(
+def test_an_error_of_the_iterable_has_the_ids_too(
     client: Client, service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever breaks off the iteration, nothing that was accepted is lost."""
+    """Any exception of the iterable has the ids of accepted tasks."""
     monkeypatch.setattr(batch, "MAX_TASKS", 1)
     accept(service, 1)
 
@@ -283,10 +283,10 @@ def test_a_lost_request_is_repeated(client: Client, service: Any, first: dict[st
 
 
 @pytest.mark.parametrize("last", [{"drop": True}, {"status": 500}])
-def test_the_hint_has_the_key_of_the_whole(
+def test_the_hint_has_the_key_of_the_batch(
     service: Any, clean_environment: pytest.MonkeyPatch, last: dict[str, Any]
 ) -> None:
-    """After the last try the caller can come back with the key that the call was made with."""
+    """After the last attempt the call can be repeated with its key."""
     clean_environment.setattr(batch, "MAX_TASKS", 1)
     service.on("POST", BATCH, service.Say(202, {"job_ids": ["0"]}), service.Say(**last))
     with Client(service.url, token="a-token", retries=0) as client, pytest.raises(ServiceError) as caught:
@@ -298,8 +298,8 @@ def test_the_hint_has_the_key_of_the_whole(
     assert caught.value.accepted_job_ids == ("0",)  # type: ignore[attr-defined]
 
 
-def test_a_refused_item_can_be_found(client: Client, service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The service counts within its request, so the hint says where that begins."""
+def test_a_rejected_item_can_be_found(client: Client, service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service's index is relative to the request, so the hint has the index of its first item."""
     monkeypatch.setattr(batch, "MAX_TASKS", 2)
     refusal = {"status": False, "errors": ["tasks[1]: There is no version '9'."]}
     service.on("POST", BATCH, service.Say(202, {"job_ids": ["0", "1"]}), service.Say(422, refusal))
@@ -356,7 +356,7 @@ def test_an_unreachable_service_has_nothing_accepted(clean_environment: Any) -> 
 
 
 class Terminal(io.StringIO):
-    """A stderr with somebody in front of it."""
+    """A stderr that is a terminal."""
 
     def isatty(self) -> bool:
         return True

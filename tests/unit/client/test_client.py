@@ -1,4 +1,4 @@
-"""The client: what it sends, what it refuses, what it returns."""
+"""The client: requests, validation and return values."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ def test_a_url_with_the_separator_goes_another_way(client: Client, accepting: An
     ]
 
 
-def test_callbacks_takes_targets_of_every_form(client: Client, accepting: Any) -> None:
-    """`callbacks` takes signed targets, URLs and pairs."""
+def test_callbacks_accepts_targets_of_every_form(client: Client, accepting: Any) -> None:
+    """Presigned targets, URLs and pairs."""
     soon = NOW + timedelta(hours=1)
     put = PresignedPut(url=Secret(SIGNED), headers=SecretFields({}), expires_at=soon)
     post = PresignedPost(url=Secret(BUCKET), fields=SecretFields(s3_fields()), expires_at=soon)
@@ -147,7 +147,7 @@ def test_the_client_has_a_target_of_its_own(accepting: Any, clean_environment: p
 
 
 def test_evaluate_may_be_a_dict(client: Client, accepting: Any) -> None:
-    """What an evaluation needs to know goes as JSON."""
+    """Options of evaluations are sent as JSON."""
     client.run_algorithm("an-algorithm", DATA, evaluate={"metric": "rmse"}, monitor=False)
     form = accepting.requests[0].form
     assert (form["evaluate"], form["monitor"]) == (b'{"metric":"rmse"}', b"false")
@@ -243,8 +243,8 @@ def test_bad_features_are_not_sent(client: Client, accepting: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", 7, None])
-def test_an_id_never_leads_to_another_path(client: Client, service: Any, name: Any) -> None:
-    """An id that isn't one is refused here."""
+def test_an_id_can_not_change_the_path(client: Client, service: Any, name: Any) -> None:
+    """An invalid id is rejected by the client."""
     for call in (client.get_algorithm, client.get_task, client.cancel_task):
         with pytest.raises(InvalidRequestError, match="is not an id"):
             call(name)
@@ -278,7 +278,7 @@ def test_a_file_that_changes_meanwhile_is_an_error(accepting: Any, client: Clien
 
 
 def test_algorithms_are_listed(client: Client, service: Any) -> None:
-    """Each algorithm comes with its versions, and can be run."""
+    """Each has its versions and can be run."""
     one = {
         "id": "an-algorithm",
         "name": "An algorithm",
@@ -299,7 +299,7 @@ def test_algorithms_are_listed(client: Client, service: Any) -> None:
 
 
 def test_a_suggestion_of_the_service_is_not_repeated(client: Client, service: Any) -> None:
-    """When the service itself names what is near, that is enough."""
+    """If the service suggests names, the client doesn't."""
     service.on("GET", "/algorithms", service.Say(data=[{"id": "wear"}]))
     service.on("GET", "/algorithms/waer", service.Say(404, {"error": "No 'waer'. Did you mean 'wear'?"}))
     with pytest.raises(NotFoundError, match=r"404: No 'waer'\. Did you mean 'wear'\?$"):
@@ -313,7 +313,7 @@ def test_a_task_is_canceled(client: Client, service: Any) -> None:
 
 
 def test_an_unknown_algorithm_suggests_similar_ones(client: Client, service: Any) -> None:
-    """The hint has the names that come near, or those that there are."""
+    """The hint has similar names, or all of them."""
     service.on("GET", "/algorithms", service.Say(data=[{"id": "thermal-fatigue"}, {"id": "wear"}]))
     with pytest.raises(NotFoundError, match=r"Did you mean 'thermal-fatigue'\?"):
         client.run_algorithm("thermal-fatige", DATA)
@@ -351,16 +351,16 @@ def test_everything_may_come_from_the_environment(accepting: Any, clean_environm
         ({"url": "http://h", "token": TOKEN, "storage_endpoints": ["minio"]}, "endpoint"),
     ],
 )
-def test_a_setting_that_cannot_be_is_an_error(clean_environment: Any, arguments: dict[str, Any], message: str) -> None:
-    """Each names what is missing or wrong, and shows no credential."""
+def test_invalid_settings_are_errors(clean_environment: Any, arguments: dict[str, Any], message: str) -> None:
+    """Each error names the missing or invalid setting, and contains no credentials."""
     with pytest.raises(ConfigurationError, match=message) as caught:
         Client(**arguments)
     assert SIGNATURE not in shown(caught.value)
     assert TOKEN not in shown(caught.value)
 
 
-def test_a_named_store_needs_a_signature(accepting: Any, clean_environment: Any) -> None:
-    """A bare URL at a storage endpoint of the settings is refused."""
+def test_a_storage_endpoint_needs_a_signature(accepting: Any, clean_environment: Any) -> None:
+    """An unsigned URL at a configured storage endpoint is rejected."""
     with (
         Client(accepting.url, token=TOKEN, storage_endpoints=["https://minio.example.org"]) as client,
         pytest.raises(MissingS3FieldsError),
@@ -404,7 +404,7 @@ def test_get_instance_shares_a_client(service: Any, clean_environment: pytest.Mo
 
 
 def test_a_missing_token_is_an_error_of_get_instance(clean_environment: Any) -> None:
-    """What is missing is named."""
+    """The error names the missing setting."""
     with pytest.raises(ConfigurationError, match="no token"):
         get_instance(url="http://h")
 

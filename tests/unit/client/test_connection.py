@@ -1,4 +1,4 @@
-"""The connection to the service: retries, time-outs, redirects, proxies."""
+"""The connection to the service: retries, timeouts, redirects and proxies."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ def test_a_job_that_was_not_taken_is_submitted_again(client: Client, service: An
         ({"data": ACCEPTED, "cut": 3}, ServiceConnectionError),
     ],
 )
-def test_a_job_that_may_have_been_taken_is_not_submitted_again(
+def test_a_job_that_may_have_been_accepted_is_not_retried(
     client: Client, service: Any, first: dict[str, Any], error: type[ServiceError]
 ) -> None:
-    """Where a second try could make a second task, there is none, and the error says so."""
+    """A retry could create a second task; the error has a hint."""
     service.on("POST", PREDICT, service.Say(**first), service.Say(202, ACCEPTED))
     with pytest.raises(error) as caught:
         client.run_algorithm("an-algorithm", DATA)
@@ -96,8 +96,8 @@ def test_a_refusal_that_accepted_nothing_is_not_contradicted(service: Any, clean
     assert caught.value.idempotency_key is None
 
 
-def test_a_silent_service_is_left(service: Any, clean_environment: Any) -> None:
-    """The time-out ends a wait for an answer; a submitted task may still be accepted."""
+def test_an_unresponsive_service_times_out(service: Any, clean_environment: Any) -> None:
+    """A submitted task may still be accepted."""
     release = threading.Event()
     service.on("POST", PREDICT, service.Say(202, ACCEPTED, hold=release))
     with (
@@ -113,8 +113,8 @@ def test_a_silent_service_is_left(service: Any, clean_environment: Any) -> None:
     assert TOKEN not in shown(caught.value)
 
 
-def test_a_service_that_is_not_there_is_named(clean_environment: Any) -> None:
-    """A refused connection says how to start a service; the cause is kept without its frames."""
+def test_a_refused_connection_has_a_hint(clean_environment: Any) -> None:
+    """The hint tells how to start a service; the cause has no frames."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with (
@@ -147,7 +147,7 @@ def test_a_rejection_during_the_upload_is_reported(client: Client, service: Any)
 
 
 def test_a_redirect_is_not_followed(client: Client, service: Any) -> None:
-    """The token goes to nobody else, whatever the service says."""
+    """No other host gets the token."""
     for status in (301, 302, 303, 307, 308):
         elsewhere = {"Location": f"http://{service.host}/elsewhere?{SIGNATURE}"}
         service.on("GET", "/algorithms", service.Say(status, headers=elsewhere))

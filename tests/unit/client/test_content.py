@@ -55,7 +55,7 @@ def small_limit(clean_environment: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("body", list(BODIES))
 def test_an_endless_result_ends_at_the_limit(body: str) -> None:
-    """Whatever frames it, the error says how large it may be and how to raise that."""
+    """With any framing; the error has the limit and a hint to raise it."""
     head, piece = BODIES[body]
     with (
         endless(b"HTTP/1.1 200 OK\r\n" + head, piece) as url,
@@ -80,8 +80,8 @@ def test_an_endless_refusal_is_still_a_refusal(body: str, status: str, error: ty
     assert caught.value.status == int(status[:3])
 
 
-def test_an_endless_refusal_is_retried_like_any_other() -> None:
-    """What urllib3 reads before its next attempt is bounded too."""
+def test_an_endless_error_is_retried_like_any_other() -> None:
+    """The content that urllib3 reads before a retry is limited too."""
     head, piece = BODIES["chunks"]
     with (
         endless(b"HTTP/1.1 503 Busy\r\nRetry-After: 0\r\n" + head, piece) as url,

@@ -1,4 +1,4 @@
-"""Failed calls: what they raise, and what they never show."""
+"""Failed calls: types of errors, and redaction."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def test_a_dict_of_scalars_is_one_row() -> None:
 
 
 def test_records_are_json() -> None:
-    """A list of dicts is sent by columns; what a record lacks is null."""
+    """A list of dicts is sent as columns; missing members are null."""
     assert as_json([{"a": 1}, {"b": "x", "a": 2}]) == {"a": [1, 2], "b": [None, "x"]}
 
 
@@ -112,7 +112,7 @@ def test_a_named_index_is_a_column() -> None:
     ],
 )
 def test_an_index_with_values_needs_a_name(features: Any) -> None:
-    """Neither are they lost nor does the column get a name that nobody gave it."""
+    """Its values aren't lost, and the column gets no invented name."""
     with (
         pytest.raises(FeaturesError, match=r"values and no name.*rename_axis"),
         prepared(features),
@@ -144,8 +144,8 @@ def test_series_of_other_indexes_are_not_joined() -> None:
         (pd.DataFrame(index=[1, 3]), "no columns"),
     ],
 )
-def test_each_column_has_a_name_of_its_own(features: Any, message: str) -> None:
-    """A string, in whatever container."""
+def test_column_names_are_unique_strings(features: Any, message: str) -> None:
+    """In all containers."""
     with pytest.raises(FeaturesError, match=message), prepared(features):
         pass
 
@@ -180,8 +180,8 @@ def test_an_unknown_codec_is_an_error() -> None:
         pass
 
 
-def test_a_parquet_file_is_sent_as_it_is(tmp_path: Path) -> None:
-    """A file is known by its content, whatever its name says."""
+def test_a_parquet_file_is_sent_unchanged(tmp_path: Path) -> None:
+    """Its content is detected regardless of its name."""
     path = tmp_path / "data.json"
     pq.write_table(pa.table({"a": [1]}), path)
     assert as_table(path).to_pydict() == {"a": [1]}
@@ -263,8 +263,8 @@ def test_a_file_with_something_else_is_an_error(content: bytes, message: str, tm
         pass
 
 
-def test_a_missing_file_says_where_it_was_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A relative path is shown with the folder that it starts from."""
+def test_a_missing_file_is_named_by_its_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a relative path, the error has the absolute path too."""
     monkeypatch.chdir(tmp_path)
     with (
         pytest.raises(FeaturesError, match=f"data.parquet doesn't exist.*{tmp_path}/data.parquet"),
@@ -318,7 +318,7 @@ class Row(dict[str, Any]):
 
 @dataclasses.dataclass
 class Values(list[Any]):
-    """A list likewise."""
+    """A list of values."""
 
     unit: str = "kN"
 
@@ -377,7 +377,7 @@ def test_parameters_are_a_dict_or_a_json_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [float("nan"), np.float64("-inf"), np.datetime64("NaT")], ids=repr)
 def test_parameters_that_would_become_null_are_an_error(number: Any) -> None:
-    """An algorithm would take None for a limit that was infinite."""
+    """An algorithm would read None instead of an infinite limit."""
     with pytest.raises(EncodingError, match=r"parameters\.limits\[1\]"):
         parameters_file({"limits": [0, number]})
 

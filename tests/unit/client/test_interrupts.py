@@ -1,4 +1,4 @@
-"""What an interrupted submission says: how to submit again without a second task."""
+"""Interrupted submissions: how to submit again without a second task."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests.unit.client.jobs import ACCEPTED, DATA, PREDICT, TOKEN, shown
 
 
 class Timeout(BaseException):
-    """What gevent and eventlet raise out of any call."""
+    """The timeout that gevent and eventlet raise in any call."""
 
 
 class TimeLimitError(Exception):
-    """What Celery raises when a task's soft time limit is over."""
+    """The exception that Celery raises at a task's soft time limit."""
 
 
 def submit(client: Client) -> Any:
@@ -50,7 +50,7 @@ def test_an_interrupt_names_the_key(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Ctrl-C and whatever else a signal handler raises carry the key of the request, which nothing else shows."""
+    """Ctrl-C and exceptions of signal handlers have the key of the request."""
     error = kind(*arguments)
 
     def interrupted(*_: object) -> bytes:
@@ -109,8 +109,8 @@ def test_an_error_has_the_key_where_the_task_may_be_accepted(
     assert key is None or (key == service.requests[0].headers["idempotency-key"] and key in caught.value.hint)
 
 
-def test_a_lost_batch_has_the_key_of_the_whole(client: Client, service: Any) -> None:
-    """Each request of a batch has a key of its own, and the error names the one that the caller comes back with."""
+def test_an_interrupted_batch_has_its_key(client: Client, service: Any) -> None:
+    """Each request of a batch has a derived key, but the error has the key of the call."""
     service.on("POST", f"{PREDICT}/batch", service.Say(drop=True))
     with Client(client.url, token=TOKEN, retries=0) as impatient, pytest.raises(ServiceConnectionError) as caught:
         impatient.run_algorithm_batch("an-algorithm", [DATA], idempotency_key="nightly")

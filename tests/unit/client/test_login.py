@@ -31,7 +31,7 @@ def pair(number: int) -> dict[str, str]:
 
 @pytest.fixture
 def named(service: Any, clean_environment: pytest.MonkeyPatch) -> Iterator[Client]:
-    """Make a client with a name and a password, of a service that takes them."""
+    """Return a client with a user name and a password, for a service that accepts them."""
     service.on("POST", "/token/", *(service.Say(data=pair(number)) for number in (1, 2)))
     service.on("GET", TASK, service.Say(data=ACCEPTED))
     with Client(service.url, username="anna", password=PASSWORD, retries=0, timeout=timedelta(minutes=1)) as made:
@@ -47,7 +47,7 @@ def sent(service: Any) -> list[tuple[str, str | None]]:
 
 
 def test_the_first_call_logs_in(named: Client, service: Any) -> None:
-    """The password goes once, without a token, and the token that comes for it is used from then on."""
+    """The password is sent once, and the returned token is used from then on."""
     assert service.requests == []
     named.get_task("42")
     named.get_task("42")
@@ -83,15 +83,15 @@ def test_a_second_401_is_an_error(named: Client, service: Any) -> None:
 
 
 def test_a_wrong_password_is_an_error(named: Client, service: Any) -> None:
-    """The hint names where name and password come from, and no text has the password, even if the service does."""
+    """The hint names the settings; no message contains the password, even if the service quotes it."""
     service.on("POST", "/token/", service.Say(401, {"error": f"Not {PASSWORD}."}))
     with pytest.raises(AuthenticationError, match=r"Not \*\*\*\. .*CALLBACK_SDK_PASSWORD") as caught:
         named.get_task("42")
     assert PASSWORD not in shown(caught.value)
 
 
-def test_a_form_is_sent_again_whole(named: Client, service: Any) -> None:
-    """A task whose token was refused is submitted with the next one."""
+def test_a_form_is_sent_again_after_a_login(named: Client, service: Any) -> None:
+    """A task with a rejected token is submitted with the next token."""
     service.on("POST", PREDICT, service.Say(401), service.Say(202, ACCEPTED))
     service.on("POST", "/token/refresh/", service.Say(data={"access": "access-9"}))
     assert named.run_algorithm("an-algorithm", DATA).job_id == "42"
@@ -100,10 +100,8 @@ def test_a_form_is_sent_again_whole(named: Client, service: Any) -> None:
     assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
 
 
-def test_an_old_token_is_refreshed_before_it_is_refused(
-    named: Client, service: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A token that is about to end is not used for one more upload."""
+def test_a_token_is_refreshed_before_it_expires(named: Client, service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that is about to expire isn't used for another upload."""
     monkeypatch.setattr(login, "_ACCESS_TOKEN_SECONDS", 0.0)
     service.on("POST", "/token/refresh/", service.Say(data={"access": "access-9"}))
     named.get_task("42")
@@ -131,7 +129,7 @@ def test_concurrent_threads_log_in_once(named: Client, service: Any) -> None:
 
 
 def test_threads_refresh_once() -> None:
-    """Who is refused after another thread has refreshed gets that one's token."""
+    """Threads with a rejected token use the token that another thread has requested."""
     posted: list[str] = []
 
     def post(path: str, data: Secret[dict[str, str]]) -> ServiceResponse:
@@ -147,15 +145,15 @@ def test_threads_refresh_once() -> None:
 
 
 @pytest.mark.parametrize("data", [[], {}, {"access": 7, "refresh": "x"}, {"access": "x"}, None])
-def test_an_answer_without_tokens_is_an_error(named: Client, service: Any, data: Any) -> None:
-    """A service that doesn't speak this API is told apart from a wrong password."""
+def test_a_response_without_tokens_is_an_error(named: Client, service: Any, data: Any) -> None:
+    """A server with another API isn't reported as a wrong password."""
     service.on("POST", "/token/", service.Say(data=data))
     with pytest.raises(ServiceError, match="login has no"):
         named.get_task("42")
 
 
 def test_a_static_token_is_not_renewed(client: Client, service: Any) -> None:
-    """A refused token of the caller's is an error at once."""
+    """Its rejection is an error at once."""
     service.on("GET", TASK, service.Say(401))
     with pytest.raises(AuthenticationError):
         client.get_task("42")
@@ -202,14 +200,14 @@ def test_precedence_of_credentials(
     ],
 )
 def test_half_a_login_is_an_error(clean_environment: Any, arguments: dict[str, Any], message: str) -> None:
-    """What is missing is named, with both ways to log in."""
+    """The error names the missing setting, and both ways to log in."""
     with pytest.raises(ConfigurationError, match=message) as caught:
         Client("http://h", **arguments)
     assert PASSWORD not in shown(caught.value)
 
 
 class RotatingService(FakeService):
-    """A service whose refresh tokens are used once; the reuse of one revokes all that came of it."""
+    """A service with single-use refresh tokens; reuse revokes the session."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -248,7 +246,7 @@ def rotating(clean_environment: pytest.MonkeyPatch) -> Iterator[RotatingService]
 
 
 def test_rotated_refresh_tokens_are_used_once(rotating: RotatingService) -> None:
-    """Threads whose access token is refused together refresh it once, and the next time with the new refresh token."""
+    """Threads with the same rejected access token refresh it once, and later with the new refresh token."""
     barrier = threading.Barrier(16)
     with Client(rotating.url, username="anna", password=PASSWORD, retries=0) as client:
 

@@ -36,14 +36,14 @@ def submit(url: str) -> Task:
 
 
 def test_a_task_returns_from_another_process(accepting: Any, clean_environment: Any) -> None:
-    """What a process pool submits comes back with its id, and a client gets the rest of it."""
+    """A task submitted by a process pool is returned with its id."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         task = pool.submit(submit, accepting.url).result()
     assert (task.job_id, task.status) == ("42", "Pending")
 
 
 def test_a_pickled_task_has_its_state_and_no_client(client: Client, service: Any) -> None:
-    """All that the service told is there; a call that needs the client says how to get the task again."""
+    """A call that needs the client raises an error with a hint."""
     service.on("GET", "/algorithms/tasks/42", service.Say(data=STATE))
     task = client.get_task("42")
     data = pickle.dumps(HTMLList([task]))
@@ -60,7 +60,7 @@ def test_a_pickled_task_has_its_state_and_no_client(client: Client, service: Any
 
 
 def test_a_copied_task_keeps_its_client(client: Client, service: Any) -> None:
-    """A copy can be asked further; a deep one has results of its own."""
+    """A copy can be refreshed; a deep copy has separate results."""
     service.on("GET", "/algorithms/tasks/42", service.Say(data=STATE))
     task = client.get_task("42")
     shallow, deep = copy.copy(task), copy.deepcopy([task])[0]
@@ -96,7 +96,7 @@ def test_values_of_compat_are_pickled(service: Any, clean_environment: Any) -> N
 
 
 def test_a_client_is_shared_and_not_pickled(client: Client) -> None:
-    """Copies are the client itself, and another process needs a client of its own."""
+    """A copy is the client itself, and another process needs a new client."""
     assert copy.copy(client) is client
     assert copy.deepcopy({"client": client})["client"] is client
     for target in (client, client.get_task, {"client": client}):

@@ -27,7 +27,7 @@ class Clock:
 
 
 class Terminal(io.StringIO):
-    """A stderr with somebody in front of it."""
+    """A stderr that is a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -35,7 +35,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Put a clock of our own in the place of the bar's."""
+    """Replace the bar's clock by a fake."""
     clock = Clock()
     monkeypatch.setattr(progress, "time", clock)
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
@@ -81,8 +81,10 @@ def test_the_environment_may_choose_the_rate(clock: Clock, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("stays", ["file", "pipe"])
-def test_drawings_that_stay_are_few(stays: str, clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """In a notebook without ipywidgets, and in what papermill or nbconvert keep of it, changes alone are drawn."""
+def test_updates_that_stay_visible_are_few(
+    stays: str, clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In a notebook without ipywidgets, and in outputs of papermill and nbconvert, only changes are drawn."""
     output: Any = io.StringIO() if stays == "pipe" else (tmp_path / "log").open("w+")
     monkeypatch.setattr(sys, "stderr", output)
     notebook(monkeypatch, widgets=False)

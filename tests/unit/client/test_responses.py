@@ -1,4 +1,4 @@
-"""What the service's answers become."""
+"""Responses of the service: values and typed errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.unit.client.jobs import ACCEPTED, BUCKET, DATA, PREDICT, SIGNATURE, S
 
 @contextlib.contextmanager
 def answering(response: bytes) -> Iterator[str]:
-    """Serve the same bytes for each request, whatever they are."""
+    """Send the same bytes for each request."""
 
     def script(connection: socket.socket, _: int) -> None:
         read_request(connection)
@@ -52,10 +52,10 @@ def answering(response: bytes) -> Iterator[str]:
         (500, ServiceError, "Try again later"),
     ],
 )
-def test_every_refusal_has_its_error(
+def test_every_error_response_has_its_type(
     service: Any, clean_environment: Any, status: int, error: type[ServiceError], hint: str
 ) -> None:
-    """The error carries the service's own words, the status, the request's id and what to do."""
+    """The error has the service's message, the status, the request id and a hint."""
     service.on(
         "GET",
         "/algorithms/tasks/42",
@@ -82,7 +82,7 @@ def test_the_services_words_are_kept(client: Client, service: Any, text: str) ->
 
 
 def test_a_text_of_urls_is_read_in_linear_time() -> None:
-    """A hostile service's text costs no more than its length: it is cut before it is searched for queries."""
+    """A hostile message is truncated before it is searched for queries."""
     text = "http://" * 200_000
     assert len(_scrubbed(text, Secret(()))) == 1000
     assert _scrubbed("at https://h/k?X-Amz-Signature=5f, or", Secret(())) == "at https://h/k?*** or"
@@ -118,10 +118,10 @@ def test_several_errors_are_all_told(client: Client, service: Any) -> None:
         ({"status": 500, "data": {"error": {"a": 1}}}, '{"a":1}'),
     ],
 )
-def test_an_answer_that_makes_no_sense_is_an_error(
+def test_an_invalid_response_is_an_error(
     service: Any, clean_environment: Any, say: dict[str, Any], message: str
 ) -> None:
-    """Whatever comes back, the error is ours and says what it was."""
+    """Any content results in a typed error that describes it."""
     service.on("GET", "/algorithms/tasks/42", service.Say(**say))
     with Client(service.url, token=TOKEN, retries=0) as client, pytest.raises(ServiceError, match=message):
         client.get_task("42")

@@ -66,8 +66,8 @@ def test_a_key_that_was_used_otherwise_is_an_error(client: Client, service: Any)
         client.run_algorithm("an-algorithm", DATA, idempotency_key="k")
 
 
-def test_a_priority_goes_along(client: Client, accepting: Any) -> None:
-    """It is a field of the form; what nobody asked for is not."""
+def test_a_priority_is_a_field(client: Client, accepting: Any) -> None:
+    """Options that aren't given are omitted."""
     client.run_algorithm("an-algorithm", DATA, priority=9)
     client.run_algorithm("an-algorithm", DATA)
     assert [seen.form.get("priority") for seen in accepting.requests] == [b"9", None]
@@ -82,7 +82,7 @@ def test_an_invalid_priority_is_not_sent(client: Client, accepting: Any, priorit
 
 
 def test_a_training_is_submitted(client: Client, service: Any) -> None:
-    """It is a task like any other, with one field of its own."""
+    """Like any other task, with one more field."""
     service.on("POST", FIT, service.Say(202, {**ACCEPTED, "kind": "fit"}))
     task = client.train_algorithm(
         "an-algorithm",
@@ -119,7 +119,7 @@ def test_a_training_sends_only_the_given_options(client: Client, service: Any) -
 
 
 def test_an_algorithm_trains_itself(client: Client, service: Any) -> None:
-    """`Algorithm.train` takes the same options."""
+    """`Algorithm.train` has the same options."""
     service.on("GET", "/algorithms/an-algorithm", service.Say(data={"id": "an-algorithm"}))
     service.on("POST", FIT, service.Say(202, ACCEPTED))
     assert client.get_algorithm("an-algorithm").train(DATA, export_new_version=True).job_id == "42"

@@ -58,7 +58,7 @@ def client(service: Any, clean_environment: pytest.MonkeyPatch) -> Iterator[Clie
 
 
 def the_task(client: Client, service: Any, *answers: Any) -> Task:
-    """Return a pending task whose service then gives these answers."""
+    """Return a pending task of a service with these responses."""
     service.on("GET", PATH, service.Say(data=PENDING))
     task = client.get_task("42")
     service.on(
@@ -141,7 +141,7 @@ def test_waiting_ends_with_the_task(client: Client, service: Any) -> None:
 
 
 def test_the_pauses_grow_to_their_limit(client: Client, service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first answers come quickly, and a long task is not asked after all the time."""
+    """The first polls are fast, and long tasks are polled rarely."""
     pauses: list[float] = []
     monkeypatch.setattr(tasks.time, "sleep", pauses.append)
     the_task(client, service, *[RUNNING] * 12, DONE).wait()
@@ -173,8 +173,8 @@ def test_a_delivery_that_takes_long_is_not_waited_for(client: Client, service: A
     assert task.wait(timeout=timedelta(milliseconds=50), poll_interval=SOON).success is True
 
 
-def test_the_waiting_has_an_end(client: Client, service: Any) -> None:
-    """The error says that the task goes on and how to come back to it."""
+def test_waiting_has_a_timeout(client: Client, service: Any) -> None:
+    """The error says that the task continues, and how to wait again."""
     task = the_task(client, service, RUNNING)
     with pytest.raises(TaskTimeoutError, match=r'In Progress and continues.*client.get_task\("42"\)'):
         task.wait(timeout=timedelta(milliseconds=100), poll_interval=SOON)
@@ -208,7 +208,7 @@ def test_durations_are_checked(client: Client, service: Any) -> None:
 
 
 def test_an_interrupt_leaves_the_task_running(client: Client, service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C cancels nothing, and says how to come back."""
+    """Ctrl-C doesn't cancel the task, and the message has a hint."""
 
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
@@ -219,8 +219,8 @@ def test_an_interrupt_leaves_the_task_running(client: Client, service: Any, monk
     assert service.paths("DELETE") == []
 
 
-def test_a_notebook_shows_a_task_and_where_it_went(client: Client, service: Any) -> None:
-    """In tables, whose every text is escaped, and without any credential."""
+def test_a_notebook_shows_a_task_and_its_deliveries(client: Client, service: Any) -> None:
+    """As tables with escaped text and without credentials."""
     state = {
         **RUNNING,
         "algorithm": "<b>an algorithm",
@@ -240,7 +240,7 @@ def test_a_notebook_shows_a_task_and_where_it_went(client: Client, service: Any)
 
 
 def test_a_notebook_shows_a_list_as_one_table(client: Client, service: Any) -> None:
-    """A column for what any of them has, and no more rows than somebody reads."""
+    """With a column for each attribute that any item has, and a limited number of rows."""
     task = the_task(client, service, DONE).refresh()
     (receipt,) = task.receipts
     assert receipt == RECEIPT
@@ -265,7 +265,7 @@ def test_several_tasks_are_waited_for_together(client: Client, service: Any) -> 
 
 
 def test_several_tasks_that_take_too_long_are_counted(client: Client, service: Any) -> None:
-    """The error says how many have ended; they go on."""
+    """The error has the number of ended tasks; the others continue."""
     done, late = the_task(client, service, DONE).refresh(), the_task(client, service, *[RUNNING] * 100)
     with pytest.raises(TaskTimeoutError, match="1 of 2 tasks have ended"):
         client.wait_all([done, late], SOON)
@@ -276,7 +276,7 @@ def test_several_tasks_that_take_too_long_are_counted(client: Client, service: A
 def test_an_interrupt_leaves_several_tasks_running(
     client: Client, service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C cancels none of them, and says how to come back."""
+    """Ctrl-C cancels none of them, and the message has a hint."""
     task = the_task(client, service, RUNNING)
 
     def interrupt(_: float) -> None:
@@ -289,7 +289,7 @@ def test_an_interrupt_leaves_several_tasks_running(
 
 
 class Terminal(io.StringIO):
-    """A stderr with somebody in front of it."""
+    """A stderr that is a terminal."""
 
     def isatty(self) -> bool:
         return True

@@ -50,7 +50,7 @@ def test_processes_do_not_share_a_connection(clean_environment: Any) -> None:
 
 
 def test_a_child_leaves_an_encrypted_connection_alone(tmp_path: Path, clean_environment: Any) -> None:
-    """Closing a client in a child sends nothing over the parent's TLS connection, which goes on."""
+    """Closing a client in a child sends nothing over the parent's TLS connection."""
     authority = Authority(tmp_path)
     clean_environment.setenv("REQUESTS_CA_BUNDLE", str(authority.file))
     with authority.serve(echo, "127.0.0.1") as server, Client(server.url, token=TOKEN, retries=0) as client:
@@ -66,7 +66,7 @@ def test_a_child_leaves_an_encrypted_connection_alone(tmp_path: Path, clean_envi
 
 
 def test_a_fork_while_other_threads_make_requests(clean_environment: Any) -> None:
-    """Whatever locks and connections other threads hold at that moment, children make their own requests."""
+    """Children make requests regardless of locks and connections that other threads held."""
     stop = threading.Event()
     with RawServer(echo) as server, Client(server.url, token=TOKEN, retries=0) as client:
 
@@ -87,8 +87,8 @@ def test_a_fork_while_other_threads_make_requests(clean_environment: Any) -> Non
                 future.result()
 
 
-def test_a_child_logs_in_for_itself(client: Client, service: Any, clean_environment: Any) -> None:
-    """A fork during another thread's log-in doesn't hang, and no refresh token is used by two processes."""
+def test_a_child_logs_in_separately(client: Client, service: Any, clean_environment: Any) -> None:
+    """A fork during a login of another thread doesn't block, and processes don't share a refresh token."""
     hold = threading.Event()
     tokens = {"access": "access-1", "refresh": "refresh-1"}
     service.on("POST", "/token/", service.Say(data=tokens, hold=hold), service.Say(data=tokens))
@@ -116,7 +116,7 @@ def test_the_shared_client_of_a_child_is_its_own(service: Any, clean_environment
 
 @pytest.mark.parametrize("method", ["get_task", "cancel_task", "refresh", "wait"])
 def test_a_response_about_another_task_is_an_error(client: Client, service: Any, method: str) -> None:
-    """A proxy that mixes up responses is named; nobody gets another task's results."""
+    """The hint names a proxy that mixes up responses."""
     service.on(
         "GET", "/algorithms/tasks/42", service.Say(data=ACCEPTED), service.Say(data={**ACCEPTED, "job_id": "43"})
     )
@@ -142,8 +142,8 @@ def test_a_response_about_another_delivery_is_an_error(client: Client, service: 
 
 
 @pytest.mark.parametrize("ids", [["1", "1"], ["1", 2], ["1"], ["1", "2", "3"], "12", None])
-def test_a_batch_takes_only_an_id_for_each_task(client: Client, service: Any, ids: Any) -> None:
-    """Too few ids, too many, two that are the same, and what isn't an id, are another request's response."""
+def test_a_batch_requires_one_id_per_task(client: Client, service: Any, ids: Any) -> None:
+    """Too few, too many, duplicate and invalid ids belong to another request's response."""
     service.on("POST", f"{PREDICT}/batch", service.Say(202, {"job_ids": ids}))
     with pytest.raises(ServiceError, match="not a list of 2 ids"):
         client.run_algorithm_batch("an-algorithm", [DATA, DATA])
@@ -173,7 +173,7 @@ def test_many_threads_share_a_client(clean_environment: Any, caplog: pytest.LogC
 
 
 def test_idle_connections_that_the_service_closed_are_not_kept(clean_environment: Any) -> None:
-    """After a burst, each request lets go of one connection that the service has closed meanwhile."""
+    """After a burst, each request discards one closed connection."""
     both = threading.Barrier(8)
 
     def script(connection: socket.socket, number: int) -> None:
@@ -311,7 +311,7 @@ def test_a_closed_client_can_be_used_again(client: Client, service: Any) -> None
 
 
 def test_a_certificate_that_cannot_be_verified_is_not_retried(tmp_path: Path, clean_environment: Any) -> None:
-    """It doesn't pass by itself, so the error comes at once, also for a call that is retried otherwise."""
+    """The failure is permanent, so the error is raised at once."""
     with Authority(tmp_path).serve(echo, "127.0.0.1") as server, Client(server.url, token=TOKEN, retries=5) as client:
         for call in (
             lambda: client.get_task("42"),
@@ -325,10 +325,10 @@ def test_a_certificate_that_cannot_be_verified_is_not_retried(tmp_path: Path, cl
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
-def test_certificate_authorities_of_the_environment_count_for_every_host(
+def test_certificate_authorities_of_the_environment_apply_to_every_host(
     variable: str, host: str, tmp_path: Path, clean_environment: Any
 ) -> None:
-    """A service at loopback, a tunnel for one, is verified by the authorities that the environment names."""
+    """Even to a service at loopback, such as a tunnel."""
     authority = Authority(tmp_path)
     with authority.serve(echo, host) as server:
         url = f"https://{host}:{server.port}"
@@ -341,7 +341,7 @@ def test_certificate_authorities_of_the_environment_count_for_every_host(
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"])
 def test_authorities_that_cannot_be_read_are_named(variable: str, tmp_path: Path, clean_environment: Any) -> None:
-    """A file that doesn't exist is an error of ours that names the variable."""
+    """The error for a missing file names the variable."""
     clean_environment.setenv(variable, str(tmp_path / "moved.pem"))
     with (
         Client("https://service.invalid", token=TOKEN, retries=0) as client,
@@ -351,7 +351,7 @@ def test_authorities_that_cannot_be_read_are_named(variable: str, tmp_path: Path
 
 
 def test_a_file_without_certificates_is_named(tmp_path: Path, clean_environment: Any) -> None:
-    """A file with something else in it isn't told as a fault of the service's certificate."""
+    """An invalid file isn't reported as an untrusted certificate of the service."""
     bundle = tmp_path / "bundle.pem"
     bundle.write_text("nothing\n")
     clean_environment.setenv("REQUESTS_CA_BUNDLE", str(bundle))
@@ -365,15 +365,15 @@ def test_a_file_without_certificates_is_named(tmp_path: Path, clean_environment:
 
 
 def test_authorities_do_not_matter_without_encryption(client: Client, service: Any, clean_environment: Any) -> None:
-    """A service over plain HTTP is reached whatever the variable names."""
+    """The variable has no effect on plain HTTP."""
     clean_environment.setenv("REQUESTS_CA_BUNDLE", "/nonexistent.pem")
     service.on("GET", "/algorithms", service.Say(data=[]))
     assert client.get_algorithms() == []
 
 
 @pytest.mark.parametrize("location", ["http://[bad", "http://user@:port/", "//", "http://\udc80/", "ftp://x", ""])
-def test_a_malformed_redirect_is_an_error_of_ours(location: str, client: Client, service: Any) -> None:
-    """Whatever the service names as the next place, no library's own error reaches the caller."""
+def test_a_malformed_redirect_is_a_typed_error(location: str, client: Client, service: Any) -> None:
+    """No exception of a library is raised for any Location."""
     service.on(
         "GET", "/algorithms", service.Say(302, headers={"Location": location.encode("utf-8", "replace").decode()})
     )
@@ -409,7 +409,7 @@ def test_a_proxy_that_cannot_be_used_is_an_error_of_ours(
 
 
 def not_found(connection: socket.socket, number: int) -> None:
-    """Answer without TLS, whatever came."""
+    """Respond without TLS to any data."""
     connection.recv(65536)
     connection.sendall(answer("400 Bad Request"))
 

@@ -1,4 +1,4 @@
-"""Waiting ends on time, whatever the service answers."""
+"""Waiting ends on time, regardless of the service."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ def _asks_to_wait(connection: socket.socket, pause: Callable[[], object]) -> Non
     "behaviour", [_silence, _slow_status_line, _slow_headers, _slow_body, _slow_chunks, _asks_to_wait]
 )
 @pytest.mark.parametrize("credentials", [{"token": TOKEN}, {"username": "anna", "password": "secret-word"}])
-def test_waiting_ends_while_the_service_is_still_answering(
+def test_waiting_ends_while_the_service_is_still_responding(
     behaviour: Callable[..., None], credentials: dict[str, Any], clean_environment: Any
 ) -> None:
-    """Neither silence, nor a byte now and then, nor `Retry-After` makes a wait longer; a log-in counts as well."""
+    """Silence, slow single bytes, `Retry-After` and logins don't extend a wait."""
     finished = threading.Event()
 
     def script(connection: socket.socket, number: int) -> None:
@@ -104,10 +104,10 @@ def test_a_handshake_or_a_proxy_that_hangs_is_not_waited_for(url: str, clean_env
             assert server.connections >= 1
 
 
-def test_a_name_server_that_does_not_answer_is_not_waited_for(
+def test_an_unresponsive_name_server_does_not_extend_a_wait(
     monkeypatch: pytest.MonkeyPatch, clean_environment: Any
 ) -> None:
-    """The system's resolver may take half a minute; a shorter wait ends before it does."""
+    """The system's resolver may take half a minute."""
     release = threading.Event()
     monkeypatch.setattr("callback_sdk.transport.connect.socket.getaddrinfo", lambda *_, **__: release.wait(30) and [])
     with Client("http://service.invalid", token=TOKEN) as client, pytest.raises(TaskTimeoutError):
@@ -134,7 +134,7 @@ def test_all_tasks_together_wait_no_longer(clean_environment: Any) -> None:
 
 
 class Clock:
-    """A clock that moves when somebody sleeps."""
+    """A clock that is advanced by `sleep`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
@@ -149,8 +149,8 @@ class Clock:
         self.now += seconds
 
 
-def test_the_service_may_ask_for_a_longer_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`Retry-After` is heeded between two questions, up to 30 seconds and up to the end."""
+def test_the_service_may_request_a_longer_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`Retry-After` is honoured between two polls, up to 30 seconds and up to the deadline."""
     clock = Clock(monkeypatch)
     errors = [ServiceError("busy", status=503, retry_after=delay) for delay in (7.0, 1000.0)]
 
@@ -180,8 +180,8 @@ def test_the_last_question_has_time_for_its_answer(monkeypatch: pytest.MonkeyPat
     assert clock.now <= 1100
 
 
-def test_questions_stop_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A task that goes on is asked for a bounded number of times, and the last state is returned with the trouble."""
+def test_polls_stop_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of polls is bounded, and the last state is returned with the last error."""
     clock = Clock(monkeypatch)
     trouble = ServiceConnectionError("away")
     asked: list[float] = []
@@ -195,8 +195,8 @@ def test_questions_stop_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(asked) < 30
 
 
-def test_a_refusal_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What won't pass, such as a task that the service doesn't know, is raised at once."""
+def test_a_permanent_error_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as an unknown task."""
     clock = Clock(monkeypatch)
 
     def ask(deadline: float) -> TaskSnapshot:
@@ -208,7 +208,7 @@ def test_a_refusal_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_thread_that_waits_for_a_login_ends_on_time(clean_environment: Any) -> None:
-    """While another thread logs in, with longer time-outs, a short wait ends by itself."""
+    """A short wait ends while another thread logs in with a longer timeout."""
     asked, release = threading.Event(), threading.Event()
 
     def script(connection: socket.socket, number: int) -> None:

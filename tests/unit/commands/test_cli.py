@@ -12,7 +12,7 @@ from callback_sdk import cli
 
 
 def test_an_interrupt_that_became_another_error_is_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Code that turns Ctrl-C into an error of its own, as some imports do, gives 130 and no traceback."""
+    """Code that converts Ctrl-C to another error, as some imports do, exits with 130 and without a traceback."""
 
     def run(_: Sequence[str] | None) -> int:
         try:
@@ -62,7 +62,7 @@ def test_an_ignored_interrupt_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_usage_error_quotes_arguments_escaped(
     arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Arguments come from other programs too, and a terminal would act on what they hold (click's issue 3832)."""
+    """Arguments may come from other programs, and click prints them unescaped (its issue 3832)."""
     monkeypatch.setenv("COLUMNS", "200")
     evil = "x\x1b]0;title\x07\x1b[2J\x9b31m\r\u202e\u2028y"
     assert cli.main([argument.format(evil) for argument in arguments]) == 2

@@ -1,4 +1,4 @@
-"""What the demo calls right."""
+"""The checks of the demo."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def _arrival(document: Any, **options: Any) -> Arrival:
     return Arrival(where="here", body=json.dumps(document).encode(), **options)
 
 
-def test_documents_that_agree_are_right() -> None:
-    """Three times the same result, with what was to be kept: no error."""
+def test_equal_documents_are_accepted() -> None:
+    """Three documents with the same results and the expected metadata."""
     check([_arrival(DOCUMENT), _arrival(DOCUMENT, wanted={"a": "b"}, found={"a": "b"})], "1")
 
 
@@ -48,5 +48,5 @@ def test_a_document_that_is_not_right_is_named(arrival: Arrival, said: str) -> N
 
 
 def test_long_lists_are_shortened_for_reading() -> None:
-    """A long list keeps its beginning and says how much is left out; short ones stay."""
+    """A long list keeps its start, followed by the number of omitted items; short lists are unchanged."""
     assert shortened({"a": [1, 2], "b": list(range(9))}) == {"a": [1, 2], "b": [0, 1, 2, 3, "… 5 more"]}

@@ -60,7 +60,7 @@ def test_a_folder_in_use_ends_with_75(tmp_path: Path) -> None:
 def test_a_start_that_fails_leaves_nothing_behind(
     tmp_path: Path, wrong: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With a port that is taken, a foreign host or no registry, there is no data directory and no token."""
+    """With a port in use, a foreign host or no registry, no data directory and no token are created."""
     monkeypatch.setattr("callback_sdk.service.work.isolation.forbid_inspection", lambda: None)
     monkeypatch.setattr("callback_sdk.service.logs.log_to_stderr", lambda _: None)
     with socket.create_server(("127.0.0.1", 0)) as taken:

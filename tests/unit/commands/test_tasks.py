@@ -1,4 +1,4 @@
-"""`callback-sdk submit`, `tasks`, `deliveries`, `redeliver` and `cancel`: what they ask for, print and end with."""
+"""`callback-sdk submit`, `tasks`, `deliveries`, `redeliver` and `cancel`: requests, output and exit codes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeService]:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return what runs a command line, and returns its exit code, its output and its errors."""
+    """Return a function that runs a command line, and returns exit code, output and errors."""
 
     def call(*arguments: object) -> tuple[int, str, str]:
         code = cli.main([str(argument) for argument in arguments])
@@ -92,8 +92,8 @@ def features(tmp_path: Path) -> Path:
     return path
 
 
-def test_logs_are_printed_as_they_are(service: FakeService, run: Run) -> None:
-    """And nothing else; they go with one task only."""
+def test_logs_are_printed_unchanged(service: FakeService, run: Run) -> None:
+    """Without other output, for a single task only."""
     service.on("GET", f"{TASK}/logs", service.Say(raw=b"line 1\nline 2\n", headers={"Content-Type": "text/plain"}))
     assert run("tasks", "42", "--logs") == (0, "line 1\nline 2\n", "")
     assert run("tasks", "--logs")[0] == 2
@@ -101,7 +101,7 @@ def test_logs_are_printed_as_they_are(service: FakeService, run: Run) -> None:
 
 
 def test_submit_prints_the_id(run: Run, service: FakeService, features: Path) -> None:
-    """And nothing else, so that a script can take it."""
+    """Without other output, for use in scripts."""
     service.on("POST", PREDICT, service.Say(202, ACCEPTED))
     assert run("submit", "an-algorithm", features) == (0, "42\n", "")
     (seen,) = service.requests
@@ -110,8 +110,8 @@ def test_submit_prints_the_id(run: Run, service: FakeService, features: Path) ->
     assert "callback_url" not in seen.form
 
 
-def test_every_option_goes_along(run: Run, service: FakeService, features: Path, tmp_path: Path) -> None:
-    """Callbacks of the command line come before those of the file, whose credentials are never shown."""
+def test_every_option_is_sent(run: Run, service: FakeService, features: Path, tmp_path: Path) -> None:
+    """Callbacks on the command line precede those of the file. Credentials of the file are never shown."""
     service.on("POST", PREDICT, service.Say(202, ACCEPTED))
     parameters, callbacks = tmp_path / "p.json", tmp_path / "c.json"
     parameters.write_text('{"m": 5}')
@@ -135,7 +135,7 @@ def test_every_option_goes_along(run: Run, service: FakeService, features: Path,
 def test_the_token_may_be_in_a_file(
     run: Run, service: FakeService, features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`--url` and `--token-file` come before the environment; a line's end is no part of a token."""
+    """`--url` and `--token-file` have precedence over the environment; a trailing newline isn't part of the token."""
     monkeypatch.setenv("CALLBACK_SDK_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("CALLBACK_SDK_TOKEN", "another")
     file = tmp_path / "token"
@@ -179,7 +179,7 @@ def test_waiting_exits_with_a_code_for_the_outcome(
 
 
 def test_waiting_can_end_with_the_results(run: Run, service: FakeService, features: Path) -> None:
-    """With --json the output is the whole task, and the id is known meanwhile."""
+    """With --json the output is the whole task; the id is printed before."""
     service.on("POST", PREDICT, service.Say(202, ACCEPTED))
     service.on("GET", TASK, service.Say(data=DONE))
     code, out, err = run("submit", "an-algorithm", features, "--wait", "--json")
@@ -187,8 +187,8 @@ def test_waiting_can_end_with_the_results(run: Run, service: FakeService, featur
     assert json.loads(out)["predictions"] == {"damage": 0.1}
 
 
-def test_the_waiting_has_an_end(run: Run, service: FakeService, features: Path) -> None:
-    """The task goes on, and the error says how to look after it here."""
+def test_waiting_has_a_timeout(run: Run, service: FakeService, features: Path) -> None:
+    """The task continues, and the error has a command to query it."""
     service.on("POST", PREDICT, service.Say(202, ACCEPTED))
     service.on("GET", TASK, service.Say(data=ACCEPTED))
     code, out, err = run("submit", "an-algorithm", features, "--wait", "--timeout", "100ms")
@@ -228,8 +228,8 @@ def test_wrong_usage_ends_with_2(run: Run, service: FakeService, arguments: list
     assert service.requests == []
 
 
-def test_an_argument_too_many_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    """It may be a signed URL whose option was forgotten."""
+def test_an_extra_argument_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """It may be a signed URL without its option."""
     app = typer.Typer()
     tasks.add_to(app)
     with pytest.raises(SystemExit) as ended:
@@ -248,10 +248,10 @@ def test_an_argument_too_many_is_not_printed(capsys: pytest.CaptureFixture[str])
         (f'["{BUCKET}"]', "s3_fields"),
     ],
 )
-def test_bad_callbacks_are_not_sent(
+def test_invalid_callbacks_are_not_sent(
     run: Run, service: FakeService, features: Path, tmp_path: Path, content: str, said: str
 ) -> None:
-    """The error says what is wrong and shows nothing of the file."""
+    """The error has the cause, and no content of the file."""
     path = tmp_path / "callbacks.json"
     path.write_text(content, errors="surrogateescape")
     code, _, err = run("submit", "a", features, "--callbacks-file", path)
@@ -318,7 +318,7 @@ def test_one_task_is_shown(run: Run, service: FakeService) -> None:
 
 
 def test_deliveries_are_shown(run: Run, service: FakeService) -> None:
-    """With the last error or the receipt, and in JSON with every try."""
+    """With the last error or the receipt; in JSON with every attempt."""
     service.on("GET", f"{TASK}/deliveries", service.Say(data=[DELIVERY, DEAD]))
     code, out, _ = run("deliveries", 42)
     lines = [" ".join(line.split()) for line in out.splitlines()]
@@ -341,7 +341,7 @@ def test_deliveries_are_made_anew(run: Run, service: FakeService) -> None:
 
 
 def test_tasks_are_canceled(run: Run, service: FakeService) -> None:
-    """One that can't be is told, and the others are canceled all the same."""
+    """An error for one task doesn't prevent the cancellation of others."""
     for name in ("42", "44"):
         service.on("DELETE", f"/algorithms/tasks/{name}", service.Say(202, {"job_id": name, "status": "Canceled"}))
     service.on("DELETE", "/algorithms/tasks/43", service.Say(409, {"error": "It has ended."}))

@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_changes_to_accounts_are_in_the_audit_log(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Who was concerned and what was done, without a token or a password."""
+    """With user and action, and without tokens or passwords."""
     caplog.set_level(logging.INFO)
     commands = [
         ("add", "anna", "--password"),

@@ -50,7 +50,7 @@ def test_calls_can_return_false(client: PlatformClient, service: Any) -> None:
 
 
 def test_waiting_for_several_tasks_can_return_false(client: PlatformClient, service: Any) -> None:
-    """Tasks that go on, that the service doesn't know, or whose token is refused, and a failed one of many."""
+    """For a timeout, an unknown task, a rejected token, and a failed submission among the tasks."""
     client.fail_on_error(False)
     task = PlatformTask(client._api, TaskSnapshot(job_id="42"))
     url = "/algorithms/tasks/42"
@@ -69,8 +69,8 @@ def test_waiting_for_several_tasks_can_return_false(client: PlatformClient, serv
 @pytest.mark.parametrize(
     ("option", "raises"), [("False", False), ("0", False), ("True", True), ("on", True), (0, False)]
 )
-def test_the_option_may_be_a_word(client: PlatformClient, option: Any, raises: bool) -> None:
-    """What a script reads from the environment is a string."""
+def test_the_option_may_be_a_string(client: PlatformClient, option: Any, raises: bool) -> None:
+    """Scripts may read it from the environment."""
     client.fail_on_error(option=option)
     assert client._failures.raises is raises
 

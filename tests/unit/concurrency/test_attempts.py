@@ -31,7 +31,7 @@ def test_closed_lets_no_attempt_begin() -> None:
 
 
 def test_claim_is_held_until_its_attempt_ends() -> None:
-    """The end under another claim, lost meanwhile, neither drops it nor frees its slot."""
+    """The end of an attempt under a lost claim doesn't release the new claim."""
     attempts: RunningAttempts[str] = RunningAttempts(4)
     attempts.begin("1", "a", "second")
     attempts.end("1", "first")

@@ -37,7 +37,7 @@ def held() -> Iterator[threading.Lock]:
 
 
 def test_a_lock_that_another_thread_held_at_the_fork_is_free_in_the_child(held: threading.Lock) -> None:
-    """The child can take a lock whose holder does not exist there; the parent's lock stays held."""
+    """The holder doesn't exist in the child; the parent's lock stays held."""
     assert in_child(lambda: held.acquire(timeout=60))
     assert held.locked()
 
@@ -61,7 +61,7 @@ def test_a_lock_excludes_other_threads() -> None:
 
 @pytest.mark.parametrize("lock", [Lock(), RLock(), no_fork, PerProcess(object)._lock])
 def test_no_python_code_runs_between_the_acquisition_of_a_lock_and_its_block(lock: Any) -> None:
-    """A signal handler's exception comes before a lock is acquired, or inside its block, which releases it."""
+    """Exceptions of signal handlers are raised before the acquisition, or inside the block, which releases the lock."""
     calls: list[str] = []
 
     def note(frame: FrameType, event: str, _: object) -> None:
@@ -81,7 +81,7 @@ def test_no_python_code_runs_between_the_acquisition_of_a_lock_and_its_block(loc
 def test_reentrant_lock_that_another_thread_held_at_the_fork_is_free_in_the_child(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The child's only thread can acquire it, whatever the fork waited for in vain."""
+    """The child's only thread can acquire it."""
     monkeypatch.setattr(forking, "_MAX_WAIT", 0.1)
     lock, taken, release = RLock(), threading.Event(), threading.Event()
 
@@ -199,7 +199,7 @@ def test_a_failing_hook_does_not_stop_the_others(caplog: pytest.LogCaptureFixtur
 
 
 def test_a_hook_does_not_keep_its_owner_alive() -> None:
-    """An object that is not used any more is collected, and its hook goes with it."""
+    """An unused object is collected together with its hook."""
     lock, before = Lock(), len(forking._hooks)
     reference = weakref.ref(lock)
     del lock

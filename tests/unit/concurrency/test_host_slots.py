@@ -40,8 +40,8 @@ def test_one_host_gets_its_share(clock: Clock) -> None:
     assert fill(HostSlots(100), "a") == PER_HOST
 
 
-def test_each_further_host_finds_room(clock: Clock) -> None:
-    """A host takes no more than it leaves free."""
+def test_each_further_host_gets_slots(clock: Clock) -> None:
+    """No host takes more slots than it leaves free."""
     slots = HostSlots(16)
     assert [fill(slots, host) for host in "abcde"] == [8, 4, 2, 1, 1]
     assert slots.free == 0
@@ -69,7 +69,7 @@ def test_threads_have_an_end_however_many_hosts_are_silent(clock: Clock) -> None
 
 
 def test_host_that_was_silent_gets_one_attempt_at_a_time_until_it_responds(clock: Clock) -> None:
-    """So that a thousand deliveries for it take one thread, and all of them once it is back."""
+    """So a thousand deliveries to it take one thread, until the host responds again."""
     slots = HostSlots(16)
     slots.begin("1", "a")
     slots.end("1", responded=False)
@@ -90,8 +90,8 @@ def test_many_silent_hosts_leave_half_of_the_threads_to_the_others(clock: Clock)
     assert fill(slots, "good") == 8
 
 
-def test_silent_hosts_are_forgotten_in_the_end(clock: Clock) -> None:
-    """A stranger who names a million hosts takes no memory with that."""
+def test_silent_hosts_are_evicted(clock: Clock) -> None:
+    """Untrusted users can't fill the memory with host names."""
     slots = HostSlots(16)
     for number in range(2000):
         slots.begin("1", f"host{number}")

@@ -23,8 +23,8 @@ def test_results_come_in_the_order_of_the_items(parallel: Parallel) -> None:
     parallel.close()
 
 
-def test_threads_stay_for_the_next_round(parallel: Parallel) -> None:
-    """All of a round run at once, and the next round begins no others."""
+def test_threads_are_reused(parallel: Parallel) -> None:
+    """The calls of a round run concurrently, and the next round starts no new threads."""
     barrier = threading.Barrier(4)
 
     def meet(_: int) -> int:
@@ -49,8 +49,8 @@ def test_every_call_is_made_where_no_thread_can_be_started(parallel: Parallel, m
     assert parallel.map(str, range(5)) == ["0", "1", "2", "3", "4"]
 
 
-def test_interruption_waits_for_the_calls_that_run(parallel: Parallel) -> None:
-    """Ctrl-C in one call ends the round; nothing runs any more when it is raised."""
+def test_interruption_waits_for_running_calls(parallel: Parallel) -> None:
+    """After Ctrl-C in one call, no call is running when the exception is raised."""
     begun: list[int] = []
     ended: list[int] = []
     together = threading.Barrier(4)
@@ -127,14 +127,14 @@ def test_signal_while_helpers_start_waits_for_the_calls_that_run(
 
 
 def test_round_within_a_round_ends(parallel: Parallel) -> None:
-    """A signal handler that interrupts the calling thread may begin a round of its own."""
+    """A signal handler that interrupts the calling thread may start another round."""
     inner = lambda number: parallel.map(str, range(number))  # noqa: E731
     assert parallel.map(inner, [1, 2, 3, 4, 5])[-1] == ["0", "1", "2", "3", "4"]
     parallel.close()
 
 
 def test_no_round_waits_for_another(parallel: Parallel) -> None:
-    """One whose calls hang leaves the others their threads."""
+    """Hanging calls of one round don't block the threads of others."""
     release = threading.Event()
     slow = threading.Thread(target=lambda: parallel.map(lambda _: release.wait(30), range(4)))
     slow.start()
@@ -165,8 +165,8 @@ def test_error_of_a_call_is_raised_once_nothing_runs(parallel: Parallel) -> None
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_child_of_a_fork_has_threads_of_its_own(parallel: Parallel) -> None:
-    """The parent's don't run there, and to wait for them would take for ever."""
+def test_forked_child_has_new_threads(parallel: Parallel) -> None:
+    """The parent's threads don't exist there, and waiting for them would hang."""
     parallel.map(str, range(4))
     child = os.fork()
     if child == 0:

@@ -11,7 +11,7 @@ from tests.forks import in_child
 
 
 class _Slow(io.BytesIO):
-    """A file whose first reading of bytes waits until it is released."""
+    """A file with a first read that waits until it is released."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)

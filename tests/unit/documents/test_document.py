@@ -66,7 +66,7 @@ def test_members_are_in_the_order_of_the_wire_format() -> None:
 
 
 def test_failed_job_has_null_and_its_error() -> None:
-    """results is null, and the error comes after the five members."""
+    """results is null, and the error follows the five members."""
     result = JobResult(job_id="1", success=False, error='no "way"', results={"left": "over"})
     assert list(json.loads(made(result)).items()) == [
         ("job_id", "1"),
@@ -147,8 +147,8 @@ def test_values_of_the_usual_libraries_encode(value: Any, json_text: str) -> Non
     ],
     ids=repr,
 )
-def test_numbers_that_json_lacks_become_null_and_are_counted(value: Any, count: int) -> None:
-    """NaN and infinities are null; nobody is left to wonder how many there were."""
+def test_nan_and_infinities_become_null_and_are_counted(value: Any, count: int) -> None:
+    """The count is in the receipt."""
     encoded = encode(value)
     assert encoded.nulls_written == count
     json.loads(encoded.data, parse_constant=pytest.fail)

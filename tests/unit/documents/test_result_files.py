@@ -1,4 +1,4 @@
-"""Results that come as a file: checked before anything is sent, and told apart from faults of the network."""
+"""Results from files: validated before anything is sent, and distinguished from network errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def no_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have no folder for temporary files, as in a container with a read-only root."""
+    """Make all directories for temporary files unusable, as in a container with a read-only root."""
     monkeypatch.setattr(tempfile, "tempdir", "/proc/no-such-folder")
 
 
@@ -50,7 +50,7 @@ def made(results: Any) -> bytes:
 
 
 class Pipe(io.RawIOBase):
-    """A body that can't seek, as of an HTTP response.
+    """A body that can't seek, such as an HTTP response.
 
     Args:
         data: What is read from it.
@@ -104,8 +104,8 @@ def test_file_of_results_is_streamed_into_the_document(path: Path, tmp_path: Pat
         b"[" * 10_000 + b"]" * 10_000,
     ],
 )
-def test_valid_json_is_sent_as_it_is(content: bytes) -> None:
-    """Byte for byte, whatever its numbers, escapes and depth."""
+def test_valid_json_is_sent_unchanged(content: bytes) -> None:
+    """Byte for byte, with all numbers, escapes and depths."""
     assert content in made(io.BytesIO(content))
 
 
@@ -144,7 +144,7 @@ def test_file_that_is_not_json_is_an_error_that_names_it(tmp_path: Path, content
 
 
 class Forgetful(io.BytesIO):
-    """A file whose reads look methods up anew, so that they fail when an exception is pending."""
+    """A file with reads that look methods up each time, so that they fail while an exception is pending."""
 
     name = "results.json"
 
@@ -155,13 +155,13 @@ class Forgetful(io.BytesIO):
 
 @pytest.mark.parametrize("content", [b"[%b]", b"%b", b'{"a": %b, "b": [1, {"c": null}]}', b'{"a": %b%%b}'])
 def test_integer_with_too_many_digits_is_an_error_of_the_document(content: bytes) -> None:
-    """ijson goes on with a pending exception, which makes lookups outside the type cache fail."""
+    """ijson continues with a pending exception, which breaks lookups outside the type cache."""
     with pytest.raises(EncodingError, match="holds no valid JSON document"):
         made(Forgetful((content % (b"1" * 5_000)).replace(b"%b", b" " * 2 * CHUNK_SIZE)))
 
 
 def test_nothing_passes_that_python_could_not_parse() -> None:
-    """Whatever bytes are put into a valid document, cut out of it, or put behind it."""
+    """With any bytes inserted into, removed from or appended to a valid document."""
     numbers = random.Random(1)
     pieces = [bytes([number]) for number in range(256)]
     pieces += [
@@ -202,7 +202,7 @@ def test_unclosed_file_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("writer_at_the_other_end", [True, False])
 def test_named_pipe_is_an_error_at_once(tmp_path: Path, *, writer_at_the_other_end: bool) -> None:
-    """To open one waits for a writer, whatever the deadline; opened by the caller it may be given as a file."""
+    """Opening it would wait for a writer without a timeout; an open file object of a pipe is accepted."""
     path = tmp_path / "pipe.json"
     os.mkfifo(path)
     if not writer_at_the_other_end:
@@ -223,8 +223,8 @@ def test_folder_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["gone.json", "a\0b", "results.json/below", "x" * 300])
-def test_path_that_leads_nowhere_is_an_error_that_names_it(path: Path, name: str) -> None:
-    """Whatever the system calls it."""
+def test_invalid_path_is_an_error_that_names_it(path: Path, name: str) -> None:
+    """For all errors of the system."""
     with pytest.raises(EncodingError, match="can't be read"):
         made(path.parent / name)
 
@@ -282,7 +282,7 @@ def test_file_that_changes_while_it_is_read_is_not_sent_to_its_end(tmp_path: Pat
 
 
 def test_file_that_is_removed_between_attempts_is_not_called_a_network_error(path: Path) -> None:
-    """No further attempt can mend it, so none is made."""
+    """No further attempt is made."""
 
     requests = []
 
@@ -302,7 +302,7 @@ def test_file_that_is_removed_between_attempts_is_not_called_a_network_error(pat
 
 
 def test_writer_sends_nothing_of_a_file_that_is_not_json(tmp_path: Path, webhook: WebhookReceiver) -> None:
-    """The check comes before the first target."""
+    """The file is validated before the first target."""
     path = tmp_path / "results.json"
     path.write_bytes(b'{"life": [1, 2')
     with ResultsWriter() as writer, pytest.raises(EncodingError):
@@ -325,7 +325,7 @@ def test_large_file_is_checked_in_constant_memory(tmp_path: Path) -> None:
 
 
 def test_same_document_is_compressed_to_the_same_bytes() -> None:
-    """Also when it is larger than what is kept in memory."""
+    """Even if it is larger than the buffer in memory."""
     with ExitStack() as stack:
         one, two = (gzip_body(Body(b"[1]" * 4_000_000), stack) for _ in range(2))
         assert one.sha256 == two.sha256

@@ -47,7 +47,7 @@ def polars(values: dict[str, list[Any]]) -> Any:
 
 
 def inferred(values: dict[str, list[Any]]) -> pd.DataFrame:
-    """Return a DataFrame whose columns pandas chose the types of, unless it chose floats for integers."""
+    """Return a DataFrame with inferred column types, unless pandas inferred floats for integers."""
     frame = pd.DataFrame(values)
     for name, column in values.items():
         if frame[name].dtype.kind == "f" and {*map(type, column)} == {int, type(None)}:
@@ -180,7 +180,7 @@ def built(container: str, values: dict[str, list[Any]]) -> Any:
 
 
 def arrived(features: Any) -> Features:
-    """Send features as the client does, and take them as the service does."""
+    """Send features like the client, and read them like the service."""
     with prepared(features) as part:
         data = part.body.read()
     check(data, sniff(data))
@@ -188,7 +188,7 @@ def arrived(features: Any) -> Features:
 
 
 def plain(value: Any) -> Any:
-    """Return what a value is whichever library holds it."""
+    """Return a value in a form that doesn't depend on the library."""
     if isinstance(value, np.ndarray):
         value = list(value)
     if isinstance(value, list):
@@ -212,7 +212,7 @@ def seen(features: Features) -> Iterator[dict[str, list[Any]]]:
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_container_gives_the_same_table(kind: str, container: str) -> None:
-    """Whatever held it, and however the algorithm looks at it: the same columns in order, and the same values."""
+    """For all containers and formats, the algorithm sees the same columns, order and values."""
     values, expected = KINDS[kind]
     expected = values if expected is SAME else expected
     features = arrived(built(container, {"n": list(range(ROWS)), "v": values}))
@@ -268,7 +268,7 @@ TYPED: dict[str, Callable[[], Any]] = {
 
 
 class Tagged(pa.ExtensionType):
-    """A type of somebody's own."""
+    """A user-defined type."""
 
     def __init__(self) -> None:
         super().__init__(pa.int64(), "tests.tagged")
@@ -282,8 +282,8 @@ class Tagged(pa.ExtensionType):
 
 
 @pytest.mark.parametrize("name", TYPED)
-def test_a_column_of_another_type_is_refused(name: str) -> None:
-    """What would arrive as something else, or be unreadable there, names its column at submission."""
+def test_a_column_of_an_unsupported_type_is_rejected(name: str) -> None:
+    """At submission, with the name of the column."""
     with pytest.raises(FeaturesError, match=r"^Column 'v'") as caught, prepared(TYPED[name]()):
         pass
     assert caught.value.column == "v"
@@ -291,7 +291,7 @@ def test_a_column_of_another_type_is_refused(name: str) -> None:
 
 
 class Unreadable(list[Any]):
-    """A list that raises an error of its own."""
+    """A list that raises an error when it is read."""
 
     def __len__(self) -> int:
         raise RuntimeError("no length")
@@ -322,15 +322,15 @@ class Unreadable(list[Any]):
     ],
     ids=str,
 )
-def test_a_value_that_a_library_cannot_convert_is_refused(column: Any, row: int | None) -> None:
-    """Whatever the library raises, or computes modulo 64 bits, is an error that names column and row."""
+def test_a_value_that_a_library_cannot_convert_is_rejected(column: Any, row: int | None) -> None:
+    """Exceptions of the library, and values that it would compute modulo 64 bits, are errors with column and row."""
     with pytest.raises(FeaturesError, match=r"^Column 'v'") as caught, prepared({"v": column}):
         pass
     assert (caught.value.column, caught.value.row) == ("v", row)
 
 
 def test_an_error_of_a_library_stays_the_cause() -> None:
-    """So that its traceback shows the line; Ctrl-C during a conversion is no error of the features."""
+    """So its traceback is available; Ctrl-C during a conversion isn't an error of the features."""
     with pytest.raises(FeaturesError) as caught, prepared({"v": [[1], Unreadable()]}):
         pass
     assert isinstance(caught.value.__cause__, RuntimeError)
@@ -388,7 +388,7 @@ def test_an_error_of_a_library_stays_the_cause() -> None:
     ids=str,
 )
 def test_types_of_libraries_arrive_as_their_values(features: Any, values: list[Any]) -> None:
-    """Categories, sparse and masked arrays and units of time are how a library keeps values, and not what they are."""
+    """Categories, sparse and masked arrays and units of time are representations, not values."""
     for table in seen(arrived(features)):
         assert plain(table["v"]) == plain(values)
 

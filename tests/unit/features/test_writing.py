@@ -1,4 +1,4 @@
-"""callback_sdk.features.writing: which tables are JSON, and what a codec does."""
+"""callback_sdk.features.writing: the choice between JSON and Parquet, and codecs."""
 
 from __future__ import annotations
 

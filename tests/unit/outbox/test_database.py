@@ -18,7 +18,7 @@ from callback_sdk.testing import WebhookReceiver
 
 
 class _Interrupted:
-    """A connection during whose `BEGIN IMMEDIATE` a signal arrives: its handler runs once the statement has ended."""
+    """A connection with a signal handler that runs after the statement `BEGIN IMMEDIATE`."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -27,7 +27,7 @@ class _Interrupted:
         return getattr(self._connection, name)
 
     def execute(self, statement: str) -> sqlite3.Cursor:
-        """Raise what the handler raises."""
+        """Execute the statement, then raise the exception of the signal handler."""
         cursor = self._connection.execute(statement)
         if statement.startswith("BEGIN"):
             raise KeyboardInterrupt
@@ -125,7 +125,7 @@ def _first_version(path: Path, url: str = "http://h/") -> None:
 
 
 def test_file_of_the_first_version_is_upgraded_and_sent(tmp_path: Path, webhook: WebhookReceiver) -> None:
-    """Its deliveries keep their attempts, times and errors, and what is pending is delivered."""
+    """Its deliveries keep attempts, times and errors, and pending ones are delivered."""
     path = tmp_path / "outbox.sqlite3"
     _first_version(path, webhook.url)
     with Outbox(path, create=False) as outbox:

@@ -1,4 +1,4 @@
-"""Outbox in one process: what it keeps, when it sends, and what it says."""
+"""The outbox in one process: storage, sending and errors."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ RECEIPT = Receipt(
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Name a file in a folder that is not there yet."""
+    """Return the path of a file in a directory that doesn't exist yet."""
     return tmp_path / "worker" / "outbox.sqlite3"
 
 
@@ -73,7 +73,7 @@ def outbox(path: Path) -> Iterator[Outbox]:
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try again at once, and give up after three tries."""
+    """Retry at once, and give up after three attempts."""
     monkeypatch.setattr(retry, "service_delay", lambda attempts, delays: timedelta(0) if attempts < 3 else None)
 
 
@@ -137,8 +137,8 @@ def test_a_transient_failure_is_not_an_error(outbox: Outbox, webhook: WebhookRec
     assert timedelta(seconds=5) <= delay < timedelta(seconds=60)
 
 
-def test_pause_that_the_server_asks_for_is_kept(outbox: Outbox, webhook: WebhookReceiver) -> None:
-    """Retry-After moves the next try further away than the schedule would."""
+def test_retry_after_is_honoured(outbox: Outbox, webhook: WebhookReceiver) -> None:
+    """Retry-After can delay the next attempt beyond the schedule."""
     webhook.respond(429, headers={"Retry-After": "600"})
     (entry,) = outbox.write(RESULT, webhook.url).pending
     assert (entry.next_attempt_at or NOW) - entry.created_at >= timedelta(seconds=600)
@@ -160,8 +160,8 @@ def test_everything_is_on_disk_before_anything_is_sent(path: Path) -> None:
     assert seen == [[("pending", 1, b'{"life":[7.5]}')]]
 
 
-def test_refusal_for_good_is_an_error_and_stays_as_dead(outbox: Outbox, webhook: WebhookReceiver) -> None:
-    """The writer's own error comes, with the others' receipts; a second write says the same and sends nothing."""
+def test_permanent_rejection_is_an_error_and_a_dead_delivery(outbox: Outbox, webhook: WebhookReceiver) -> None:
+    """The writer's error has the receipts of other targets; a second write raises the same error and sends nothing."""
     webhook.respond(410)
     with pytest.raises(DeliveryError) as caught:
         outbox.write(RESULT, webhook.url)
@@ -208,7 +208,7 @@ def test_invalid_results_and_targets_store_nothing(
 
 @pytest.mark.parametrize("url", [None, [], (), "", {}])
 def test_write_without_a_target_is_an_error(outbox: Outbox, url: Any) -> None:
-    """A worker that lost its callback URL is told so, and nothing is stored."""
+    """A worker without its callback URL gets an error, and nothing is stored."""
     with pytest.raises(TargetError):
         outbox.write(RESULT, url)
     assert outbox.entries() == []
@@ -248,7 +248,7 @@ def test_threads_that_write_the_same_make_one_delivery(outbox: Outbox, webhook: 
 
 
 def test_run_sends_the_same_bytes_with_the_same_id(outbox: Outbox, webhook: WebhookReceiver, no_pauses: None) -> None:
-    """Whatever the parameter held, the document that is read back is the one that was written."""
+    """The document of a retry equals the first one, for all parameters."""
     odd = {
         "f": 1e16,
         "big": 2**70,
@@ -277,10 +277,8 @@ def test_failed_job_is_delivered_as_such(outbox: Outbox, webhook: WebhookReceive
     assert (document["success"], document["error"], document["status"]) == (False, "no convergence", "Canceled")
 
 
-def test_delivery_is_given_up_at_the_end_of_the_schedule(
-    outbox: Outbox, webhook: WebhookReceiver, no_pauses: None
-) -> None:
-    """After the last try it is dead, and until_empty doesn't wait for it."""
+def test_delivery_is_dead_at_the_end_of_the_schedule(outbox: Outbox, webhook: WebhookReceiver, no_pauses: None) -> None:
+    """until_empty doesn't wait for it."""
     webhook.respond(503, times=3)
     outbox.write(RESULT, webhook.url)
     outbox.run(until_empty=True)
@@ -307,8 +305,8 @@ def test_dead_delivery_begins_anew_when_it_is_asked_for(
         outbox.redeliver("msg_0")
 
 
-def test_pending_delivery_can_be_hurried(outbox: Outbox, webhook: WebhookReceiver) -> None:
-    """A person who mended the receiver needn't wait for the schedule."""
+def test_pending_delivery_can_be_redelivered_at_once(outbox: Outbox, webhook: WebhookReceiver) -> None:
+    """After fixing the receiver, without waiting for the schedule."""
     webhook.respond(503)
     outbox.write(RESULT, webhook.url)
     assert outbox.redeliver() == 1
@@ -332,8 +330,10 @@ def test_run_ends_when_its_event_is_set(outbox: Outbox, webhook: WebhookReceiver
     assert outbox.entries()[0].status == "delivered"
 
 
-def test_slow_host_holds_up_no_other(outbox: Outbox, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One host gets eight tries at once, so the ninth thread is there for the others."""
+def test_slow_host_does_not_block_others(
+    outbox: Outbox, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One host gets at most eight concurrent attempts, so a ninth thread is free for others."""
 
     def script(connection: socket.socket, number: int) -> None:
         read_request(connection)
@@ -365,7 +365,7 @@ def test_slow_host_holds_up_no_other(outbox: Outbox, webhook: WebhookReceiver, m
 
 
 def test_file_of_results_is_copied(outbox: Outbox, path: Path, tmp_path: Path, webhook: WebhookReceiver) -> None:
-    """What becomes of the original doesn't matter; the copy is the owner's alone, and goes when it is delivered."""
+    """Later changes of the original have no effect; the copy is private, and deleted after the delivery."""
     original = tmp_path / "results.json"
     original.write_text(json.dumps(list(range(20_000))))
     webhook.respond(503, times=2)
@@ -389,7 +389,7 @@ def test_same_large_result_is_kept_once(outbox: Outbox, path: Path, webhook: Web
 
 
 def test_result_that_does_not_fit_on_the_disk_is_an_error(outbox: Outbox, path: Path, webhook: WebhookReceiver) -> None:
-    """Nothing is stored, nothing is sent, no part of a file is left, and what was there before is untouched."""
+    """Nothing is stored or sent, no partial file is left, and existing deliveries are unchanged."""
     outbox.write(RESULT, webhook.url)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024 * 1024, limits[1]))
@@ -402,10 +402,10 @@ def test_result_that_does_not_fit_on_the_disk_is_an_error(outbox: Outbox, path: 
     assert len(webhook.requests) == len(outbox.entries()) == 1
 
 
-def test_files_that_belong_to_nothing_are_removed_after_a_while(
+def test_orphaned_files_are_removed_after_a_while(
     outbox: Outbox, path: Path, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a process left that died before its commit goes; what is needed stays."""
+    """Files of a process that was killed before its commit are removed; files in use are kept."""
     webhook.respond(503)
     outbox.write(JobResult(job_id="1", success=True, results="x" * (files.INLINE + 1)), webhook.url)
     (wanted,) = copies(path)
@@ -421,8 +421,8 @@ def test_files_that_belong_to_nothing_are_removed_after_a_while(
 # Credentials
 
 
-def test_files_are_for_their_owner_alone(outbox: Outbox, path: Path, webhook: WebhookReceiver) -> None:
-    """Folder and files are made so whatever the umask is."""
+def test_files_are_readable_by_their_owner_only(outbox: Outbox, path: Path, webhook: WebhookReceiver) -> None:
+    """Modes of directory and files don't depend on the umask."""
     webhook.respond(503)
     outbox.write(JobResult(job_id="1", success=True, results="x" * (files.INLINE + 1)), webhook.url)
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -523,7 +523,7 @@ def stores(tmp_path: Path) -> Iterator[tuple[OutboxStore, OutboxStore]]:
 
 
 def test_claim_that_was_lost_changes_nothing(stores: tuple[OutboxStore, OutboxStore]) -> None:
-    """A process that comes back after its claim was taken over can't overwrite the newer state."""
+    """A process with an expired lease can't overwrite the newer state."""
     first, second = stores
     _, (old,) = first.add(
         RESULT, [_new_delivery("http://h/", 1)], StoredResults(data=b"1"), nulls_written=0, object_url=None
@@ -585,10 +585,10 @@ def test_leases_are_renewed_during_an_attempt(outbox: Outbox, monkeypatch: pytes
         assert outbox.write(RESULT, server.url).receipts
 
 
-def test_outcome_that_cannot_be_kept_is_kept_later(
+def test_outcome_that_can_not_be_stored_is_stored_later(
     outbox: Outbox, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk that is full when the answer comes doesn't make this process send again."""
+    """A full disk after the response doesn't cause a second delivery."""
 
     def full(*args: Any) -> Any:
         raise OutboxError("full")
@@ -606,7 +606,7 @@ def test_outcome_that_cannot_be_kept_is_kept_later(
 def test_run_survives_a_database_that_fails_for_a_while(
     outbox: Outbox, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It waits and goes on, as the disk may have space again."""
+    """It waits and retries, because the disk may have space again."""
     monkeypatch.setattr("callback_sdk.outbox.outbox._OUTAGE_PAUSE", 0.01)
     webhook.respond(503)
     outbox.write(RESULT, webhook.url)
@@ -626,8 +626,8 @@ def test_run_survives_a_database_that_fails_for_a_while(
 # What is forgotten
 
 
-def test_receipts_are_forgotten_after_a_while(path: Path, webhook: WebhookReceiver) -> None:
-    """Run removes old ones by itself; what isn't delivered is never removed."""
+def test_old_receipts_are_deleted(path: Path, webhook: WebhookReceiver) -> None:
+    """`run` deletes them; pending and dead deliveries are kept."""
     with Outbox(path, receipt_retention=timedelta(milliseconds=1)) as outbox:
         outbox.write(RESULT, webhook.url)
         webhook.respond(410)
@@ -643,8 +643,8 @@ def test_receipts_are_forgotten_after_a_while(path: Path, webhook: WebhookReceiv
 
 
 @pytest.mark.parametrize("value", [timedelta(0), timedelta(days=-1), "30"])
-def test_duration_has_to_be_one(path: Path, value: Any) -> None:
-    """Text, or no time at all, is refused with a text that says what to give."""
+def test_invalid_duration_is_an_error(path: Path, value: Any) -> None:
+    """Text, and durations that aren't positive, are rejected with a hint."""
     with pytest.raises(ConfigurationError, match="receipt_retention"):
         Outbox(path, receipt_retention=value)
     assert not path.exists()
@@ -700,8 +700,8 @@ def test_outbox_that_should_be_there_is_not_made(path: Path) -> None:
     assert not path.parent.exists()
 
 
-def test_only_the_last_folder_of_a_path_is_made(tmp_path: Path) -> None:
-    """A typo further up is an error, and not a second outbox that nobody sends from."""
+def test_only_the_last_directory_of_a_path_is_created(tmp_path: Path) -> None:
+    """A typo further up is an error, not a second outbox."""
     with pytest.raises(ConfigurationError, match="Only the last directory"):
         Outbox(tmp_path / "typo" / "folder" / "outbox")
     assert not (tmp_path / "typo").exists()
@@ -710,8 +710,8 @@ def test_only_the_last_folder_of_a_path_is_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["/proc/callback-sdk/outbox", "/dev/null/outbox"])
-def test_folder_that_cannot_be_written_is_a_clear_error(place: str) -> None:
-    """The text names the file and what to do."""
+def test_unwritable_directory_is_a_clear_error(place: str) -> None:
+    """The error names the file and has a hint."""
     with pytest.raises(ConfigurationError, match="directory that this process may write to"):
         Outbox(place)
 
@@ -720,7 +720,7 @@ def test_folder_that_cannot_be_written_is_a_clear_error(place: str) -> None:
 def test_file_that_disappears_while_it_is_open_is_an_error_once(
     outbox: Outbox, path: Path, webhook: WebhookReceiver, how: str
 ) -> None:
-    """SQLite goes on writing to a file that nobody will ever find. After the error a new file is made."""
+    """SQLite would continue to write to the deleted file. After the error a new file is created."""
     outbox.write(RESULT, webhook.url)
     if how == "folder deleted":
         shutil.rmtree(path.parent)
@@ -738,7 +738,7 @@ def test_file_that_disappears_while_it_is_open_is_an_error_once(
 
 
 def test_file_that_disappears_during_a_commit_is_an_error(outbox: Outbox, path: Path, webhook: WebhookReceiver) -> None:
-    """What would be committed to a file that is gone is not said to be stored."""
+    """A commit to a deleted file isn't reported as stored."""
 
     def commit() -> None:
         with outbox._process_state().database.transaction() as connection:
@@ -830,7 +830,7 @@ def test_missing_directory_of_files_is_a_clear_error(outbox: Outbox, path: Path,
 
 
 def test_full_database_is_an_error_and_loses_nothing(outbox: Outbox, webhook: WebhookReceiver) -> None:
-    """What can't be stored isn't sent either; what was stored is delivered later."""
+    """Results that can't be stored aren't sent; stored ones are delivered later."""
     webhook.respond(503)
     outbox.write(RESULT, webhook.url)
     connection = outbox._process_state().database._connection
@@ -866,7 +866,7 @@ def test_locked_file_is_a_clear_error(outbox: Outbox, webhook: WebhookReceiver) 
 
 
 def test_damaged_file_is_a_clear_error(path: Path, webhook: WebhookReceiver) -> None:
-    """It says how to recover what is in it."""
+    """The error tells how to recover the content."""
     with Outbox(path) as outbox:
         outbox.write(RESULT, webhook.url)
     data = bytearray(path.read_bytes())

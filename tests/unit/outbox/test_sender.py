@@ -52,7 +52,7 @@ def test_stored_target_that_is_unusable_is_given_up(tmp_path: Path, webhook: Web
 
 
 class Signal:
-    """Stands for a signal handler that raises KeyboardInterrupt around one call of a method.
+    """Simulates a signal handler that raises KeyboardInterrupt around one call of a method.
 
     Args:
         monkeypatch: What replaces the method; undone at the call.
@@ -123,7 +123,7 @@ def test_signal_at_any_moment_of_a_write_leaves_no_claim_behind(
 def test_signal_while_a_run_starts_an_attempt_leaves_no_claim_behind(
     tmp_path: Path, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch, after: bool
 ) -> None:
-    """What didn't start is due at once, and what did is waited for."""
+    """Claims without a started attempt are released, and started attempts are awaited."""
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
         webhook.respond(503)
         webhook.respond(503)

@@ -1,4 +1,4 @@
-"""Stores on both databases, for every test that asks for one."""
+"""Fixtures with stores on both databases."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Secret[str]:
 
 @pytest.fixture
 def open_store(database_url: Secret[str], cipher: CredentialCipher) -> Iterator[Callable[[], Store]]:
-    """Give what opens the same store, again and again."""
+    """Return a function that opens the same store repeatedly."""
     opened: list[Store] = []
 
     def open_it() -> Store:

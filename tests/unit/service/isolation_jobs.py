@@ -1,4 +1,4 @@
-"""An algorithm that looks at what its process has; imported by a child process."""
+"""An algorithm that inspects its process; imported by a child process."""
 
 from __future__ import annotations
 

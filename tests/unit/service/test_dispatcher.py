@@ -20,7 +20,7 @@ from tests.topology import wait_until
 
 
 class RecordingEngine:
-    """Takes what it is given, as far as it has room."""
+    """Records dispatched ids up to its capacity."""
 
     needs_polling = False
 
@@ -126,10 +126,10 @@ def test_an_engine_that_is_away_costs_nothing(store: Store, monkeypatch: pytest.
         wait_until(lambda: engine.tasks == ["1"])
 
 
-def test_submissions_while_the_engine_is_away_are_few_log_lines(
+def test_submissions_during_an_outage_of_the_engine_cause_few_log_lines(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One without a traceback when it goes and one when it is back, however many wake the dispatcher meanwhile."""
+    """One without a traceback at the start and one at the end, for any number of wakeups."""
     monkeypatch.setattr(module, "_MAX_PAUSE", 0.01)
     engine = RecordingEngine()
     engine.away = True
@@ -150,7 +150,7 @@ def test_submissions_while_the_engine_is_away_are_few_log_lines(
 
 
 def test_a_service_that_can_dispatch_nothing_is_not_ready(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine that takes connections may refuse every task; readiness tells what the last look met with."""
+    """An engine that accepts connections may reject every task; readiness has the result of the last check."""
     monkeypatch.setattr(module, "_MAX_PAUSE", 0.05)
     engine = RecordingEngine()
     engine.away = True
@@ -182,8 +182,8 @@ def test_an_ended_dispatcher_thread_is_reported_and_restarted(store: Store) -> N
         dispatcher.close()
 
 
-def test_silence_counts_from_the_return_of_the_database(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While it was away nobody could say that they are alive, so nobody loses a claim for that."""
+def test_leases_restart_after_an_outage_of_the_database(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heartbeats could not be written during the outage, so no claim expires."""
     monkeypatch.setattr(module, "_LEASE_CHECK_INTERVAL", 0.0)
     submit(store, "1", "2")
     store.tasks.claim("1", "w")

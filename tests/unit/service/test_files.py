@@ -51,15 +51,15 @@ def test_directories_of_dead_processes_are_removed(tmp_path: Path) -> None:
 
 @pytest.fixture(params=[0o000, 0o022, 0o077, 0o277])
 def umask(request: pytest.FixtureRequest) -> Iterator[int]:
-    """Set what is taken from the modes of new files."""
+    """Set the umask."""
     before = os.umask(request.param)
     yield request.param
     os.umask(before)
 
 
 @pytest.mark.usefixtures("umask")
-def test_everything_that_is_created_is_its_owners_alone(tmp_path: Path) -> None:
-    """Blob folders with those above them, scratch directories, uploads, results and models, under any umask."""
+def test_created_files_are_readable_by_their_owner_only(tmp_path: Path) -> None:
+    """Directories of blobs with their parents, scratch directories, uploads, results and models, with any umask."""
     top = tmp_path / "data"
     folder, scratch = DirectoryStorage(top / "blobs"), Scratch(top / "scratch")
     write_whole(top / "whole", [b"x"])

@@ -26,7 +26,7 @@ HOOK = "https://example.org/hook"
 
 @define
 class House:
-    """What is kept, and who looks after it."""
+    """Data to expire, and the housekeeper."""
 
     runtime: Runtime
     woken: list[bool]
@@ -101,8 +101,8 @@ def test_an_algorithm_that_came_back_has_its_whole_patience_again(house: House) 
     assert house.runtime.store.tasks.get("2")["status"] == "Pending"
 
 
-def test_old_tasks_are_forgotten_with_all_that_is_theirs(house: House, tmp_path: Path) -> None:
-    """But not before their deliveries are made or given up, and only when somebody asked for it."""
+def test_expired_tasks_are_purged(house: House, tmp_path: Path) -> None:
+    """With all rows and blobs, but not before their deliveries have ended, and only with a retention."""
     store, results = house.runtime.store, tmp_path / "blobs" / results_name("large", 1)
     for job_id in ("small", "large", "owing", "waiting"):
         house.submit(job_id)
@@ -125,8 +125,8 @@ def test_old_tasks_are_forgotten_with_all_that_is_theirs(house: House, tmp_path:
     assert not results.exists()
 
 
-def test_blobs_that_are_away_keep_their_tasks(house: House, caplog: pytest.LogCaptureFixture) -> None:
-    """Else nobody would know of them any more; everything else is done all the same."""
+def test_tasks_are_not_purged_while_blob_storage_is_unavailable(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise their blobs would never be removed; other steps still run."""
 
     class Away(DirectoryStorage):
         def remove(self, name: str) -> None:
@@ -147,8 +147,8 @@ def test_blobs_that_are_away_keep_their_tasks(house: House, caplog: pytest.LogCa
 
 
 @pytest.mark.parametrize(("ahead", "is_due"), [(timedelta(days=400), True), (timedelta(hours=10), False)])
-def test_next_attempt_of_a_clock_that_was_wrong_is_made_due(house: House, ahead: timedelta, *, is_due: bool) -> None:
-    """No delivery waits longer than the longest pause, whatever the clock was when it was computed."""
+def test_next_attempt_by_a_wrong_clock_is_repaired(house: House, ahead: timedelta, *, is_due: bool) -> None:
+    """No delivery waits longer than the maximum delay."""
     house.submit("1")
     delivery_id = house.finish("1", b"{}")
     house.runtime.store.deliveries.claim(delivery_id, "w")

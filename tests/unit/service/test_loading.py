@@ -24,7 +24,7 @@ def test_loaded_objects_are_excluded_from_collections() -> None:
 
 
 def test_a_failed_import_leaves_the_collector_as_it_was() -> None:
-    """Also where somebody has turned it off for good."""
+    """Even if it was disabled before."""
     gc.disable()
     try:
         with pytest.raises(ImportError), garbage_ignored():

@@ -1,4 +1,4 @@
-"""Tests of log lines: what they say in text, they carry as facts."""
+"""Log records: their texts, and their fields in JSON."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def _calls() -> Iterator[tuple[str, str, ast.Call]]:
 
 
 def _extra(call: ast.Call) -> str:
-    """Return what a call passes as `extra`; a name or a call of a function stands for all facts."""
+    """Return the fields that a call passes as `extra`; a variable or a call stands for all fields."""
     return next((ast.unparse(keyword.value) for keyword in call.keywords if keyword.arg == "extra"), "")
 
 
 @pytest.mark.parametrize("fact", list(_NAMED))
 def test_every_log_call_that_names_a_task_or_a_delivery_passes_its_id(fact: str) -> None:
-    """A log line whose text names a task or a delivery has the id as a field of its own in JSON."""
+    """So JSON logs have the id as a separate field."""
     named = [(place, _extra(call)) for place, text, call in _calls() if _NAMED[fact].search(text)]
 
     assert named

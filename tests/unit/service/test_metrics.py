@@ -29,7 +29,7 @@ Labels = frozenset[str]
 
 @pytest.fixture
 def families(tmp_path: Path, cipher: CredentialCipher) -> Iterator[dict[str, Any]]:
-    """Give what /metrics gives, each counter and histogram having counted something."""
+    """Return the content of /metrics, after each counter and histogram was incremented."""
     for metric in vars(metrics).values():
         if isinstance(metric, (Counter, Histogram)):
             child = metric.labels(*metric._labelnames) if metric._labelnames else metric
@@ -108,7 +108,7 @@ def test_the_dashboard_shows_every_metric(families: dict[str, Any]) -> None:
 
 
 def test_the_dashboard_can_be_imported_anywhere() -> None:
-    """Its source of data is chosen there; panels have ids of their own, say what they show, and don't overlap."""
+    """The data source is chosen at import; panels have distinct ids and descriptions, and don't overlap."""
     variables = {variable["name"] for variable in DASHBOARD["templating"]["list"]}
     text = json.dumps(DASHBOARD)
     assert set(re.findall(r"\$\{?(\w+)", text)) <= variables | {"__rate_interval", "__all"}

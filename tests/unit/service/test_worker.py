@@ -1,4 +1,4 @@
-"""callback_sdk.service.worker: what one process of a Celery worker does."""
+"""callback_sdk.service.worker: one process of a Celery worker."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from callback_sdk.service.worker import _FatalErrors, _register_run, _silence_ce
 
 
 class Runner:
-    """Notes what it is to run."""
+    """Records the tasks to run."""
 
     def __init__(self) -> None:
         self.ran: list[str] = []
@@ -78,8 +78,8 @@ def test_fatal_errors_of_celery_are_reported_and_not_logged() -> None:
     os.close(writer)
 
 
-def test_celery_writes_nothing_past_the_log(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What its signal handlers say on stdout would be no record of a log in JSON."""
+def test_celery_writes_nothing_to_stdout(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages of its signal handlers would not be JSON records."""
     monkeypatch.setattr(celery_worker, "safe_say", celery_worker.safe_say)
     monkeypatch.setattr("celery.utils.log.worker_logger", logging.Logger("worker"))
     # Celery's own default is the stream that the interpreter started with, which is the descriptor 1.

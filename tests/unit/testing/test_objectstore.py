@@ -139,8 +139,8 @@ def test_unsigned_uploads_are_refused(store: ObjectStore) -> None:
         writer.write(RESULT, f"{store.endpoint_url}/results")
 
 
-def test_object_is_written_once_when_that_was_asked(store: ObjectStore) -> None:
-    """If-None-Match: * refuses the second write, by PUT as well as by form."""
+def test_object_is_written_once_on_request(store: ObjectStore) -> None:
+    """If-None-Match: * rejects the second write, by PUT and by form."""
     for status in (200, 412):
         assert _send(f"{store.endpoint_url}/results/k?{SIGNED}", headers={"If-None-Match": "*"})[0] == status
     for status in (204, 412):
@@ -149,7 +149,7 @@ def test_object_is_written_once_when_that_was_asked(store: ObjectStore) -> None:
 
 
 def test_fields_after_the_file_are_ignored(store: ObjectStore) -> None:
-    """As AWS has it: what comes after the file is not even looked at."""
+    """As by AWS."""
     late = b'--line\r\nContent-Disposition: form-data; name="x-amz-meta-late"\r\n\r\nyes\r\n'
     assert _post(store, FIELDS, late)[0] == 204
     stored = store.objects["results/form.json"]
@@ -200,8 +200,10 @@ def test_forms_that_are_none_are_not_read() -> None:
 
 
 @pytest.mark.parametrize("fault", NOTHING_DONE)
-def test_fault_before_the_work_leaves_nothing(store: ObjectStore, signer: S3Signer, fault: Fault) -> None:
-    """The first try fails in its own way, and nothing is stored."""
+def test_fault_before_the_request_is_carried_out_stores_nothing(
+    store: ObjectStore, signer: S3Signer, fault: Fault
+) -> None:
+    """The first attempt fails, and nothing is stored."""
     store.inject_fault(fault)
     with ResultsWriter(timeout=timedelta(0)) as writer, pytest.raises(DeliveryError) as caught:
         writer.write(RESULT, signer.presign_put("k"))
@@ -215,10 +217,10 @@ def test_fault_before_the_work_leaves_nothing(store: ObjectStore, signer: S3Sign
 
 @pytest.mark.parametrize("fault", list(Fault))
 @pytest.mark.parametrize("method", ["presign_put", "presign_post"])
-def test_writer_overcomes_each_fault(
+def test_writer_recovers_from_each_fault(
     store: ObjectStore, signer: S3Signer, writer: ResultsWriter, fault: Fault, method: str
 ) -> None:
-    """Whatever goes wrong once, the object is there with the right bytes."""
+    """After any single fault, the object has the right bytes."""
     store.inject_fault(fault, delay=timedelta(milliseconds=10), retry_after=timedelta(0))
     (receipt,) = writer.write(RESULT, getattr(signer, method)("k.json"))
     stored = store.objects["results/k.json"]
@@ -228,10 +230,10 @@ def test_writer_overcomes_each_fault(
     assert set(store.max_concurrent.values()) == {1}
 
 
-def test_large_body_meets_an_early_answer_and_a_redirect(
+def test_large_body_with_an_early_response_and_a_redirect(
     store: ObjectStore, signer: S3Signer, writer: ResultsWriter
 ) -> None:
-    """A body that is still on its way when the answer comes arrives whole in the end."""
+    """A body that is still being sent at the response is delivered completely in the end."""
     store.inject_fault(Fault.EARLY_RESPONSE).inject_fault(Fault.REDIRECT).inject_fault(Fault.RESET)
     (receipt,) = writer.write(JobResult(job_id="1", success=True, results="x" * 8_000_000), signer.presign_put("k"))
     assert len(store.objects["results/k"].body) == receipt.size > 8_000_000
@@ -267,7 +269,7 @@ def test_same_seed_gives_the_same_faults() -> None:
 
 
 def test_faults_can_be_chosen() -> None:
-    """Only the kinds that were named come, and an invalid rate is rejected."""
+    """Only the given kinds are injected, and an invalid rate is rejected."""
     schedule = Faults(rate=1, kinds=[Fault.RESET]).schedule(Fault)
     assert {schedule.next().fault for _ in range(20)} == {Fault.RESET}
     with pytest.raises(ConfigurationError, match="from 0 to 1"):
@@ -311,7 +313,7 @@ def _again(connection: http.client.HTTPConnection) -> None:
 
 
 def test_compressed_documents_are_read(store: ObjectStore) -> None:
-    """An object that was stored with gzip is JSON all the same."""
+    """An object stored with gzip is decompressed."""
     _send(f"{store.endpoint_url}/b/k?{SIGNED}", body=gzip.compress(b"[1]"), headers={"Content-Encoding": "gzip"})
     assert store.objects["b/k"].document == store.requests[0].document == [1]
 
@@ -333,8 +335,8 @@ def test_an_unavailable_upstream_is_a_bad_gateway() -> None:
 
 
 @pytest.mark.parametrize("fault", [fault for fault in Fault if fault is not Fault.REDIRECT])
-def test_webhooks_overcome_each_fault(webhook: WebhookReceiver, writer: ResultsWriter, fault: Fault) -> None:
-    """Every try of a delivery has the same id, and one of them is accepted."""
+def test_webhooks_recover_from_each_fault(webhook: WebhookReceiver, writer: ResultsWriter, fault: Fault) -> None:
+    """All attempts of a delivery have the same id, and one of them is accepted."""
     webhook.inject_fault(fault, delay=timedelta(milliseconds=10), retry_after=timedelta(0))
     writer.write(RESULT, webhook.url)
     assert len({request.delivery_id for request in webhook.requests}) == 1

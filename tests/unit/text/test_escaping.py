@@ -47,8 +47,8 @@ def test_readable_text_is_not_changed(text: str) -> None:
     assert escaped(text) == escaped(text, lines=True) == text
 
 
-def test_lines_stay_where_there_may_be_several() -> None:
-    """Line feeds and tabs, and no other way to the beginning of a line."""
+def test_line_feeds_are_kept_in_multiline_texts() -> None:
+    """Line feeds and tabs, but no other control characters."""
     assert escaped("a\n\tb\rc\x0bd", lines=True) == "a\n\tb\\rc\\x0bd"
 
 
@@ -68,7 +68,7 @@ def test_json_stays_the_same_document() -> None:
 
 @pytest.fixture
 def records() -> Iterator[tuple[logging.Logger, io.StringIO, logging.Handler]]:
-    """Give a logger and what is written by its handler."""
+    """Return a logger and the text that its handler writes."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     logger = logging.getLogger("tests.escaping")
@@ -114,8 +114,8 @@ def test_a_json_log_has_one_line_per_record(
     assert HOSTILE in json.loads(line)["exc_info"]
 
 
-def test_errors_and_urls_show_nothing_raw() -> None:
-    """They quote servers, files and users, and are printed by whoever catches them."""
+def test_errors_and_urls_are_escaped() -> None:
+    """They quote servers, files and users, and may be printed by any caller."""
     error = CallbackSDKError(f"The server said {HOSTILE}", hint=HOSTILE)
     assert is_safe(str(error), lines=True)
     assert is_safe(error.message + error.hint, lines=True)
@@ -135,8 +135,8 @@ def test_commands_print_nothing_raw(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed.out.count("owned") == 7
 
 
-def test_commands_print_in_one_way_only() -> None:
-    """What is printed otherwise would not be escaped."""
+def test_commands_print_with_one_module_only() -> None:
+    """Other output would not be escaped."""
     for path in Path(commands.__path__[0]).glob("*.py"):
         calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
         names = {ast.unparse(call) for call in calls}

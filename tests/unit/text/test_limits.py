@@ -1,4 +1,4 @@
-"""Untrusted input that is too long is refused before it is parsed, with an error that names the limit."""
+"""Untrusted input that is too long is rejected before it is parsed, with an error that names the limit."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ FIELDS = {"key": "k", "policy": "e30=", "x-amz-signature": "s"}
         (f"https://[{'1:' * 300}]/?x={SECRET}", "host"),
     ],
 )
-def test_long_part_of_a_url_is_refused(url: str, words: str) -> None:
-    """Whoever reads a URL: a target, a redirect or a setting."""
+def test_long_part_of_a_url_is_rejected(url: str, words: str) -> None:
+    """In targets, redirects and settings."""
     with pytest.raises(InvalidTargetError, match=words) as caught:
         SecretURL(url)
     assert SECRET not in str(caught.value)
@@ -89,8 +89,8 @@ GROWING: dict[str, Callable[[int], str]] = {
 
 
 @pytest.mark.parametrize("name", GROWING)
-def test_time_grows_with_the_url_and_not_faster(name: str) -> None:
-    """To read a URL and to find out what it is; also beyond the limits."""
+def test_time_is_linear_in_the_url(name: str) -> None:
+    """For parsing and detection, beyond the limits too."""
 
     def work(url: str) -> None:
         try:

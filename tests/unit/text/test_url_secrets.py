@@ -43,7 +43,7 @@ HEXADECIMAL = "9f86d081884c7d659a2feaa0c55ad015"
     ],
 )  # fmt: skip
 def test_credentials_in_a_path_are_not_shown(url: str, shown: str) -> None:
-    """Those of the services that people send webhooks to, and what looks random anywhere else."""
+    """In URLs of popular webhook services, and random segments anywhere else."""
     assert str(SecretURL(url)).endswith(shown)
     assert str(SecretURL(url)).split("/")[2] == url.split("/")[2]
     assert SecretURL(url).has_secret_path
@@ -66,7 +66,7 @@ def test_credentials_in_a_path_are_not_shown(url: str, shown: str) -> None:
     ],
 )
 def test_names_of_objects_and_words_are_shown(url: str) -> None:
-    """Where a signature is in the query, the path is what people look for; so is what somebody has thought of."""
+    """If the query has a signature, the path is shown; so are words."""
     url_without_query = url.partition("?")[0]
     assert str(SecretURL(url)).removesuffix("?***") == url_without_query
     assert not SecretURL(url).has_secret_path

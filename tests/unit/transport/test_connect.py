@@ -39,7 +39,7 @@ def listener() -> Iterator[socket.socket]:
 
 @pytest.fixture
 def silent() -> Iterator[int]:
-    """Give a port that neither answers nor refuses: its queue is full, so the system drops what comes."""
+    """Return a port that neither responds nor refuses: its backlog is full, so the kernel drops packets."""
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(socket.socket())
         server.bind(("127.0.0.1", 0))
@@ -53,7 +53,7 @@ def silent() -> Iterator[int]:
 
 @pytest.fixture
 def refusing() -> int:
-    """Give a port that nobody listens at."""
+    """Return a port without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
 
@@ -82,14 +82,14 @@ def test_refusing_address_is_passed_at_once(
         assert sock.getpeername()[1] == port
 
 
-def test_silence_ends_with_the_time(silent: int) -> None:
+def test_connecting_ends_at_the_timeout(silent: int) -> None:
     """Two silent addresses don't take twice as long."""
     with pytest.raises(TimeoutError):
         connect_happy_eyeballs([inet(silent), inet(silent)], soon(0.5))
 
 
-def test_refusal_by_all_is_a_refusal(refusing: int) -> None:
-    """The last error is told."""
+def test_refusal_by_all_addresses_is_an_error(refusing: int) -> None:
+    """The error is the last one."""
     with pytest.raises(ConnectionRefusedError):
         connect_happy_eyeballs([inet(refusing), inet(refusing)], soon())
 
@@ -124,8 +124,8 @@ def test_families_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tried == ["::0", "a", "::1", "b", "::2"]
 
 
-def test_slow_resolver_does_not_hold_an_upload(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system may take half a minute when no name server answers; an upload waits as long as for a connection."""
+def test_slow_resolver_does_not_block_an_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's resolver may take half a minute without name servers; the connect timeout applies."""
     ended = threading.Event()
 
     def getaddrinfo(*_: Any, **__: Any) -> Addresses:
@@ -141,8 +141,8 @@ def test_slow_resolver_does_not_hold_an_upload(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("host", ["a..example", ".example"])
-def test_name_that_no_resolver_takes_is_one_that_has_no_address(host: str) -> None:
-    """Python's own encoder would raise something else."""
+def test_invalid_name_has_no_address(host: str) -> None:
+    """Python's IDNA codec would raise another exception."""
     with pytest.raises(socket.gaierror):
         resolve(SecretURL(f"http://{host}/"), soon())
 

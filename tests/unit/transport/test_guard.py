@@ -1,4 +1,4 @@
-"""What the address guard lets through, and what it never does."""
+"""The address guard: permitted and rejected addresses."""
 
 from __future__ import annotations
 
@@ -130,10 +130,10 @@ def test_an_ambiguous_authority_is_rejected(url: str) -> None:
         ["::ffff:8.8.8.8"],
     ],
 )
-def test_one_address_that_is_not_public_refuses_the_name(
+def test_one_private_address_rejects_the_name(
     addresses: list[str], names: Names, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A mixed answer is refused whole; the operator's log has the address, the error has not."""
+    """A mixed answer is rejected as a whole; the address is in the log, but not in the error."""
     names(addresses)
     with caplog.at_level(logging.WARNING), pytest.raises(AddressNotAllowedError) as caught:
         resolve(AddressGuard(), "https://inside.example.org/done?secret=1")
@@ -150,8 +150,8 @@ def test_public_addresses_are_let_through(names: Names) -> None:
     assert resolve(AddressGuard(), "https://example.org/") == ["8.8.8.8", "2606:4700:4700::1111"]
 
 
-def test_names_are_asked_for_in_their_ascii_form(names: Names) -> None:
-    """What is judged is what is resolved."""
+def test_names_are_resolved_in_their_ascii_form(names: Names) -> None:
+    """The checked name is the resolved one."""
     asked = names(["8.8.8.8"])
     resolve(AddressGuard(), "https://BÜCHER.example/")
     assert asked == ["xn--bcher-kva.example"]
@@ -283,8 +283,8 @@ def test_name_that_leads_to_an_allowed_network_is_held_to_its_port(names: Names)
         resolve(guard, "http://store.example.org:9333/")
 
 
-def test_redirect_to_another_port_of_an_allowed_host_is_refused(names: Names, closing: Closing) -> None:
-    """The host itself can't send an upload on to what else runs there."""
+def test_redirect_to_another_port_of_an_allowed_host_is_rejected(names: Names, closing: Closing) -> None:
+    """The host can't redirect an upload to other services on it."""
     location = ""
 
     def near(connection: socket.socket, number: int) -> None:
@@ -388,8 +388,8 @@ def test_redirect_to_an_address_in_the_url_is_refused(closing: Closing) -> None:
             sender.send(upload(f"{here.url}/k"))
 
 
-def test_writer_with_a_guard_sends_nothing_inside() -> None:
-    """The error is final: no second try, and no connection."""
+def test_writer_with_a_guard_sends_nothing_to_private_addresses() -> None:
+    """The error is permanent: no retry and no connection."""
     with (
         RawServer(lambda connection, number: None) as inside,
         ResultsWriter(guard=AddressGuard()) as writer,
@@ -400,7 +400,7 @@ def test_writer_with_a_guard_sends_nothing_inside() -> None:
 
 
 def test_writer_without_a_guard_reaches_everything() -> None:
-    """In a worker of one's own the targets are one's own too."""
+    """In a worker, the targets are trusted."""
 
     def script(connection: socket.socket, number: int) -> None:
         read_request(connection)

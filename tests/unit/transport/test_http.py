@@ -1,4 +1,4 @@
-"""callback_sdk.transport.http: its texts and its pool. What any sender has to do is in test_sender_contract.py."""
+"""callback_sdk.transport.http: error texts and connection pool. test_sender_contract.py has the contract of senders."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ def test_unknown_host_says_so(sender: HTTPSender) -> None:
         sender.send(upload("http://nowhere.invalid/"))
 
 
-def test_refused_connection_says_so(sender: HTTPSender) -> None:
-    """Nobody listens there."""
+def test_refused_connection_is_reported(sender: HTTPSender) -> None:
+    """No server listens at the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(DeliveryError, match="refuses connections"):
@@ -132,7 +132,7 @@ def test_error_describes_the_servers_behavior(sender: HTTPSender, response: byte
 
 
 def test_early_success_is_explained(sender: HTTPSender) -> None:
-    """A 200 before the body was sent comes from a broken proxy."""
+    """A 200 before the body was sent is caused by a broken proxy."""
 
     def script(connection: socket.socket, number: int) -> None:
         connection.recv(1000)

@@ -47,8 +47,8 @@ def test_socket_is_reported_as_readable_or_writable() -> None:
         assert polling.readable_or_writable(one, 0) == (False, False)
 
 
-def test_connection_that_failed_is_as_ready_as_one_that_was_made() -> None:
-    """Whoever waits asks the socket which it is."""
+def test_failed_connection_is_ready() -> None:
+    """The caller gets the error from the socket."""
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as good, socket.socket() as bad:
         with socket.create_server(("127.0.0.1", 0)) as gone:
             nobody = gone.getsockname()

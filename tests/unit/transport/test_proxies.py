@@ -1,4 +1,4 @@
-"""The environment's proxies: which is taken for what, and that uploads go through it with nothing leaking."""
+"""Proxies of the environment: their selection, and uploads through them without leaks."""
 
 from __future__ import annotations
 
@@ -81,10 +81,10 @@ def store() -> Iterator[RawServer]:
         ({"HTTPS_PROXY": ""}, "https://example.org/", None),
     ],
 )
-def test_proxy_is_found_as_everywhere_else(
+def test_proxy_variables_have_the_usual_precedence(
     environment: dict[str, str], url: str, proxy: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By scheme, else for all; NO_PROXY has names, what is below them, ports and networks; never for loopback."""
+    """By scheme, otherwise for all; NO_PROXY has names, subdomains, ports and networks; never for loopback."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     found = environment_proxy(SecretURL(url))
@@ -106,10 +106,10 @@ def test_proxy_that_uploads_cannot_use_is_an_error(
 
 
 @pytest.mark.parametrize("separator", ["/", "?", "#", "\\", "@x#", "@x/", "@x?"])
-def test_a_password_that_is_not_encoded_is_never_taken_for_a_host(
+def test_an_unencoded_password_is_not_parsed_as_a_host(
     separator: str, sender: HTTPSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A part of it would be asked of the name servers, and shown; it is refused with what to do."""
+    """A part of it would be resolved and shown; it is rejected with a hint."""
     monkeypatch.setenv("ALL_PROXY", f"http://user:{MARKER}{separator}{MARKER}@proxy.test:3128")
     url = SecretURL("https://example.org/")
     for use in (lambda: sender.send(upload(url.reveal())), lambda: check_proxy(url)):
@@ -179,10 +179,10 @@ def test_encrypted_upload_is_tunnelled(
         ("503 Busy", True, "log"),
     ],
 )
-def test_proxy_that_refuses_a_tunnel_says_why(
+def test_proxy_that_rejects_a_tunnel_is_reported(
     status: str, retryable: bool, word: str, sender: HTTPSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The status decides whether to try again, and the proxy's login leaks nowhere."""
+    """The status decides about a retry, and the proxy's credentials are not shown."""
     with ProxyServer(1, status=status) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://user:{MARKER}%25@127.0.0.1:{proxy.port}")
         with pytest.raises(DeliveryError, match=f"through the proxy .* answered {status[:3]}") as caught:
@@ -194,8 +194,8 @@ def test_proxy_that_refuses_a_tunnel_says_why(
     assert LOGIN not in shown
 
 
-def test_proxy_out_of_reach_is_named(sender: HTTPSender, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever reads the error looks at the proxy, and not at the store."""
+def test_unreachable_proxy_is_named(sender: HTTPSender, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that users check the proxy, not the store."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         place = f"127.0.0.1:{listener.getsockname()[1]}"
     monkeypatch.setenv("HTTPS_PROXY", f"http://user:{MARKER}@{place}")
@@ -229,8 +229,8 @@ def test_writer_uses_the_environments_proxy(store: RawServer, monkeypatch: pytes
         assert proxy.connections == 1
 
 
-def test_writer_with_a_guard_goes_past_the_proxy(store: RawServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy would resolve the name on its own, and might reach what the guard forbids."""
+def test_writer_with_a_guard_ignores_the_proxy(store: RawServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy would resolve the name itself, and could reach private addresses."""
     result = JobResult(job_id="42", success=True, results={})
     guard = AddressGuard(allow_networks=["127.0.0.0/8:*"])
     with ProxyServer(store.port) as proxy, ResultsWriter(guard=guard) as writer:

@@ -16,7 +16,7 @@ FOREVER = 100_000
 
 
 def pieces(data: bytes, size: int) -> Callable[[int], bytes]:
-    """Return what gives the data in pieces, as a socket does, and then its end."""
+    """Return a function that returns the data in pieces, like a socket, followed by its end."""
     left = [data[start : start + size] for start in range(0, len(data), size)]
     return lambda limit: left.pop(0) if left else b""
 
@@ -47,8 +47,8 @@ def read(data: bytes, size: int = 1000) -> tuple[Response, bool]:
         (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nab", 200, b"ab"),
     ],
 )
-def test_an_answer_that_has_an_end(data: bytes, status: int, body: bytes, size: int) -> None:
-    """However it comes in, it is the same, and the connection can be used again."""
+def test_a_response_with_a_length(data: bytes, status: int, body: bytes, size: int) -> None:
+    """For any split into pieces; the connection can be reused."""
     response, reusable = read(data, size)
     assert (response.status, response.body, response.url) == (status, body, URL)
     assert "etag" not in response.headers
@@ -69,8 +69,8 @@ def test_an_answer_that_has_an_end(data: bytes, status: int, body: bytes, size: 
         (b"HTTP/1.1 403 No\r\nConnection: close\r\nContent-Length: 2\r\n\r\nab and more", b"ab"),
     ],
 )
-def test_an_answer_that_ends_with_its_connection(data: bytes, body: bytes) -> None:
-    """Its status counts, whatever is wrong behind it; nothing else is ever read from there."""
+def test_a_response_that_ends_with_its_connection(data: bytes, body: bytes) -> None:
+    """Its status counts despite later errors; the connection isn't reused."""
     response, reusable = read(data)
     assert (response.status, response.body) == (403, body)
     assert not reusable
@@ -158,8 +158,8 @@ def test_compressed_body_is_decoded_up_to_the_limit(encoding: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "identity", "gzip, gzip"])
-def test_body_that_cannot_be_decoded_stays_as_it_is(encoding: str) -> None:
-    """A wrong header is no error."""
+def test_body_that_can_not_be_decoded_is_returned_unchanged(encoding: str) -> None:
+    """A wrong header isn't an error."""
     response = Response(status=503, headers={"content-encoding": encoding}, body=b"<Code>SlowDown</Code>", url=URL)
     assert response.decoded_body() == b"<Code>SlowDown</Code>"
 
@@ -201,10 +201,10 @@ def test_behind_a_connect_nothing_is_read() -> None:
 
 @pytest.mark.parametrize("method", ["on_message_begin", "on_header", "on_headers_complete", "on_body"])
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
-def test_signal_while_an_answer_is_parsed_is_raised(
+def test_signal_while_a_response_is_parsed_is_raised(
     monkeypatch: pytest.MonkeyPatch, method: str, interruption: type[BaseException]
 ) -> None:
-    """It is not taken for a fault of the answer, whose status would count."""
+    """It isn't treated as a malformed response."""
 
     def interrupted(*_: object) -> None:
         raise interruption

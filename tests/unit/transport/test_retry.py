@@ -1,4 +1,4 @@
-"""When to try again."""
+"""The retry policy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_transient_failures_are_retried(status: int) -> None:
 
 
 def test_request_that_a_store_does_not_implement_is_not_retried() -> None:
-    """Its 501 comes with a code, and the same request would get the same response."""
+    """Its 501 has a code, and a retry would get the same response."""
     assert not is_retryable(501, "NotImplemented")
 
 
@@ -42,7 +42,7 @@ def test_backoff_grows_and_has_an_end() -> None:
 
 
 def test_service_waits_longer_each_time_and_then_gives_up() -> None:
-    """Eight more tries over 18 hours."""
+    """Eight retries over 18 hours."""
     steps = [5, 30, 120, 600, 1800, 7200, 18000, 36000]
     delays = [service_delay(attempts) for attempts in range(1, 9)]
     assert all(

@@ -1,4 +1,4 @@
-"""The contract of a sender: one upload in, one response out, whatever the server does.
+"""The contract of a sender: one upload in, one response out, for any behavior of the server.
 
 Every sender in `senders.py` runs these tests. The one on requests shows why this package has a sender of its own: the
 points that it fails are expected failures, each with its reason. To try another one, add it there.
@@ -44,7 +44,7 @@ FAILS: dict[str, dict[str, dict[str, str]]] = {
             "body": "the read timeout holds for one read, which a byte ends",
         },
         "test_response_that_is_not_http_is_a_transient_failure": {
-            "half a head": "http.client takes a head that was cut off for a whole one"
+            "half a head": "http.client accepts a truncated head as complete"
         },
         "test_sloppy_response_counts_by_its_status": {
             "not chunked": STRICT,
@@ -59,7 +59,7 @@ FAILS: dict[str, dict[str, dict[str, str]]] = {
         },
     },
 }
-"""By sender and test, and there by the other parameters (empty: whatever they are), why it can't pass."""
+"""Reasons of expected failures, by sender, test and the test's other parameters (empty: all parameters)."""
 
 
 def expect_failure(request: pytest.FixtureRequest) -> None:
@@ -130,7 +130,7 @@ def test_request_has_only_the_required_headers(sender: Sender) -> None:
     assert (got.status, got.headers["etag"]) == (200, '"e"')
 
 
-def test_connections_are_used_again(sender: Sender) -> None:
+def test_connections_are_reused(sender: Sender) -> None:
     """Ten uploads to one host take one connection."""
 
     def script(connection: socket.socket, number: int) -> None:

@@ -16,7 +16,7 @@ from callback_sdk.transport.sockets import TimedSocket
 
 
 class SlowLink:
-    """A socket that takes ten bytes at a time, and notes the timeout of each wait."""
+    """A socket that accepts ten bytes at a time, and records the timeout of each wait."""
 
     def __init__(self) -> None:
         self.timeouts: list[float] = []
@@ -35,7 +35,7 @@ def timed(sock: Any, *, seconds: float = 3600) -> TimedSocket:
 
 
 def test_the_read_timeout_bounds_each_wait_of_a_large_part() -> None:
-    """A result in memory is one part of any length, which a slow link takes piece by piece."""
+    """A part in memory can have any length, and a slow link sends it piece by piece."""
     link = SlowLink()
     assert _send_all(timed(link), b"head", Body(b"x" * 96))
     assert link.sent == b"head" + b"x" * 96

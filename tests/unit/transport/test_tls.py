@@ -1,4 +1,4 @@
-"""Who an upload talks to: certificates are checked, against the name in the URL."""
+"""TLS: certificates are verified against the name in the URL."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Authority:
 
 @pytest.fixture
 def sender() -> Iterator[HTTPSender]:
-    """Send to loopback, whatever the URL's host."""
+    """Return a sender to loopback, regardless of the URL's host."""
     sender = HTTPSender(resolve=resolve)
     yield sender
     sender.close()
@@ -146,10 +146,8 @@ def test_write_does_not_retry_certificate_errors(trusted: Authority) -> None:
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_client_certificate_is_shown_to_a_server_that_asks(
-    trusted: Authority, tmp_path: Path, version: ssl.TLSVersion
-) -> None:
-    """Without one the error says what is missing, and with one of the right authority the result is delivered."""
+def test_client_certificate_is_sent_on_request(trusted: Authority, tmp_path: Path, version: ssl.TLSVersion) -> None:
+    """Without one the error names the missing certificate; with one of the right authority the result is delivered."""
     context = trusted.context("127.0.0.1", clients=True)
     context.minimum_version = context.maximum_version = version
     with TLSServer(script, context) as server:
@@ -194,7 +192,7 @@ def test_client_certificate_that_the_server_rejects_is_named(trusted: Authority,
 def test_encrypted_key_without_its_password_is_a_clear_error(
     authority: Authority, tmp_path: Path, password: str | None
 ) -> None:
-    """Nobody is asked at the terminal, and the password is in no text."""
+    """OpenSSL doesn't prompt at the terminal, and no message contains the password."""
     certificate, key = authority.client_cert(tmp_path, password="open sesame")
     with pytest.raises(ConfigurationError, match=r"encrypted|decrypted|can't be used") as caught:
         ResultsWriter(client_cert=(certificate, key, password))

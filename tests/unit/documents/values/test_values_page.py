@@ -1,4 +1,4 @@
-"""docs/values.md: each row of its tables is what happens."""
+"""docs/values.md: each row of its tables is tested."""
 
 from __future__ import annotations
 
@@ -98,13 +98,13 @@ def rows(*, rejected: bool) -> list[Any]:
 
 
 def value_of(expression: str) -> Any:
-    """Evaluate what the page shows."""
+    """Evaluate an expression of the page."""
     return eval(expression, NAMES)
 
 
 @pytest.mark.parametrize(("expression", "text", "counted"), rows(rejected=False))
-def test_values_are_written_as_the_page_says(expression: str, text: str, counted: str | None) -> None:
-    """Alone, inside of others, and the slow way, beside what orjson can't write."""
+def test_values_are_encoded_as_on_the_page(expression: str, text: str, counted: str | None) -> None:
+    """Alone, nested, and by the slow encoder, next to values that orjson can't write."""
     encoded = encode(value_of(expression))
     assert encoded.data.decode() == text
     assert encoded.nulls_written == int(counted or 0)
@@ -144,7 +144,7 @@ def test_numbers_that_json_lacks_are_named_where_none_may_be(value: Any, path: s
 
 
 def test_large_arrays_are_not_copied_into_the_document() -> None:
-    """They are pieces of their own, between the rest, and nothing is lost."""
+    """They are separate parts of the body, and the document is complete."""
     value = {"a": np.arange(100_000) / 7, "ÿ\xff": ["text"], "b": [np.arange(100_000, dtype="f4"), None]}
     encoded = encode(value)
     assert len(encoded.parts) == 5
@@ -156,7 +156,7 @@ def test_large_arrays_are_not_copied_into_the_document() -> None:
 
 
 def test_ctrl_c_during_a_conversion_is_not_swallowed() -> None:
-    """orjson makes errors of its own of whatever a conversion raises."""
+    """orjson converts exceptions of conversions to its own."""
 
     class Slow(UserDict[str, int]):
         def __iter__(self) -> Any:
@@ -194,8 +194,8 @@ def test_subclasses_are_encoded_like_their_base_class() -> None:
     assert encode(value).data == b'[{"a":[1]},[0,1],"right",{"key":1}]'
 
 
-def test_a_dataclass_is_the_same_whoever_has_read_it() -> None:
-    """A cached property is never written; what an instance was given beside its fields is."""
+def test_cached_properties_of_a_dataclass_are_not_encoded() -> None:
+    """Other attributes in addition to its fields are."""
     read, unread = Tower(1.5, 2), Tower(1.5, 2)
     assert read.volume == 3
     read.note = unread.note = "beside"  # type: ignore[attr-defined]
@@ -203,8 +203,8 @@ def test_a_dataclass_is_the_same_whoever_has_read_it() -> None:
     assert decode(encode([read]).data) == decode(encode([unread, BEYOND_ORJSON]).data)[:1] == [expected]
 
 
-def test_a_field_that_was_never_set_is_left_out() -> None:
-    """There is no value that could arrive."""
+def test_an_unset_field_is_omitted() -> None:
+    """It has no value."""
 
     @dataclasses.dataclass
     class Run:

@@ -1,4 +1,4 @@
-"""What the text of a document doesn't tell: which nulls were numbers, and which UTC offsets were rounded."""
+"""Facts that the encoded text doesn't show: nulls that were numbers, and rounded UTC offsets."""
 
 from __future__ import annotations
 

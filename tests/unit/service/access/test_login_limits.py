@@ -14,7 +14,7 @@ HOME, BOT = "192.0.2.1", "198.51.100.7"
 
 
 class Clock:
-    """Seconds that pass when they are told to."""
+    """A clock that is advanced by the test."""
 
     now = 0.0
 
@@ -44,8 +44,8 @@ def limiter(clock: Clock) -> LoginLimiter:
     return LoginLimiter(clock)
 
 
-def test_a_few_failures_cost_nothing(limiter: LoginLimiter) -> None:
-    """Whoever mistypes a password tries again at once."""
+def test_a_few_failures_cause_no_delay(limiter: LoginLimiter) -> None:
+    """A user who mistypes the password can retry at once."""
     for _ in range(4):
         fail(limiter, "anna", HOME)
     assert wait(limiter, "anna", HOME) == 0
@@ -72,7 +72,7 @@ def test_the_owner_gets_in_from_another_address(limiter: LoginLimiter) -> None:
 
 
 def test_guesses_at_one_account_from_many_addresses_get_one_each(limiter: LoginLimiter) -> None:
-    """The owner, who knows the password, needs no more; a botnet gets no further round soon."""
+    """The owner needs only one attempt; a botnet gets no second round soon."""
     for number in range(40):
         fail(limiter, "anna", f"198.51.100.{number}")
     assert wait(limiter, "anna", "198.51.100.39") > 0
@@ -81,7 +81,7 @@ def test_guesses_at_one_account_from_many_addresses_get_one_each(limiter: LoginL
 
 
 def test_one_password_at_many_accounts_is_slowed_down(limiter: LoginLimiter) -> None:
-    """By the address, whichever account comes next, known or not."""
+    """By the address, for known and unknown accounts."""
     for number in range(20):
         fail(limiter, f"user{number}", BOT)
     assert wait(limiter, "another", BOT) > 0
@@ -127,8 +127,8 @@ def test_an_outdated_password_of_a_program_delays_only_itself(limiter: LoginLimi
         clock.now += 599
 
 
-def test_a_password_that_is_sent_again_and_again_waits_itself(limiter: LoginLimiter) -> None:
-    """As each check takes memory and a core; another password of the same account is checked at once."""
+def test_a_repeated_password_delays_only_itself(limiter: LoginLimiter) -> None:
+    """Each check takes memory and a core; another password of the account is checked at once."""
     for _ in range(50):
         fail(limiter, "job", HOME, "old")
     assert wait(limiter, "job", HOME, "old") > 0
@@ -137,15 +137,15 @@ def test_a_password_that_is_sent_again_and_again_waits_itself(limiter: LoginLimi
 
 
 def test_typos_behind_one_address_never_add_up(limiter: LoginLimiter, clock: Clock) -> None:
-    """Of many people who each mistype a password now and then, one every two minutes."""
+    """Many users behind one address with a typo every two minutes."""
     for number in range(1000):
         fail(limiter, f"user{number}", HOME)
         assert wait(limiter, "another", HOME) == 0
         clock.now += 120
 
 
-def test_a_guesser_behind_the_same_address_makes_no_known_user_wait(limiter: LoginLimiter) -> None:
-    """Who has logged in from there before; others wait until the guesser has to."""
+def test_a_guesser_does_not_delay_known_users_of_the_address(limiter: LoginLimiter) -> None:
+    """Users that have logged in from the address before; others are delayed like the guesser."""
     limiter.succeeded("anna", HOME)
     for number in range(100):
         fail(limiter, f"user{number}", HOME)
@@ -154,7 +154,7 @@ def test_a_guesser_behind_the_same_address_makes_no_known_user_wait(limiter: Log
 
 
 def test_a_guesser_who_waits_keeps_the_others_waiting_for_about_a_minute(limiter: LoginLimiter, clock: Clock) -> None:
-    """Who limiter as fast as allowed, as the failures of the minutes before lose their weight."""
+    """A client that guesses as fast as permitted delays others briefly, because its failures decay."""
     waits = []
     for number in range(300):
         fail(limiter, f"user{number}", HOME)
@@ -163,8 +163,8 @@ def test_a_guesser_who_waits_keeps_the_others_waiting_for_about_a_minute(limiter
     assert 1 < max(waits[100:]) <= 128
 
 
-def test_no_password_is_kept(limiter: LoginLimiter) -> None:
-    """Of what was tried there is a digest with a key that no other process has."""
+def test_no_password_is_stored(limiter: LoginLimiter) -> None:
+    """Only a digest with a key of this process is stored."""
     fail(limiter, "anna", HOME, "marker")
     guess = next(key for key in limiter._failure_counts if key[0] == "guess")
     assert "marker" not in str(limiter._failure_counts)

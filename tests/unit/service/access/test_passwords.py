@@ -29,8 +29,8 @@ except Exception as error:
 """
 
 
-def test_the_right_password_is_known_by_its_hash() -> None:
-    """And no other, and nobody's when there is no hash."""
+def test_only_the_right_password_matches() -> None:
+    """No password matches without a hash."""
     hashed = hash_password(RIGHT)
     assert "easy" not in hashed
     assert verify_password(hashed, RIGHT)
@@ -58,8 +58,8 @@ def test_a_password_of_no_use_is_refused(password: str) -> None:
         hash_password(Secret(password))
 
 
-def test_a_weaker_hash_is_noticed() -> None:
-    """It is made anew at the next log-in."""
+def test_a_weaker_hash_is_detected() -> None:
+    """It is replaced at the next login."""
     assert needs_rehash("$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$RdescudvJCsgt3ub+b4v2g")
 
 
@@ -75,8 +75,8 @@ def test_a_password_that_is_not_unicode_is_never_shown() -> None:
     assert "topsecret" not in "".join(shown.format())
 
 
-def test_a_password_is_not_shown_when_memory_lacks() -> None:
-    """The error is ours, and no frame of argon2 comes along."""
+def test_a_password_is_not_shown_if_memory_is_exhausted() -> None:
+    """The error is typed and has no frames of argon2."""
     command = [sys.executable, "-c", WITHOUT_MEMORY]
     shown = subprocess.run(command, input="topsecret topsecret", capture_output=True, text=True, check=True).stdout
     assert "ConfigurationError: The password can't be hashed" in shown

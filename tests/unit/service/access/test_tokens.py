@@ -103,7 +103,7 @@ def test_the_token_does_not_choose_its_algorithm(algorithm: str) -> None:
 
 
 def test_api_tokens_are_random_and_known_by_their_digest() -> None:
-    """Scanners find them by their prefix; they are no JSON Web Tokens."""
+    """Secret scanners detect their prefix; they are not JSON Web Tokens."""
     first, second = new_api_token(), new_api_token()
     assert first != second
     assert first.reveal().startswith("cbk_")

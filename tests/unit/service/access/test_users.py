@@ -40,8 +40,8 @@ def test_a_refresh_token_is_followed_by_another(authenticators: list[Authenticat
     assert len(seen) == 4
 
 
-def test_a_lost_response_costs_nothing(authenticators: list[Authenticator]) -> None:
-    """The same token gets the same successor for a minute, so that both copies go on as one."""
+def test_a_lost_response_does_not_end_the_session(authenticators: list[Authenticator]) -> None:
+    """For one minute the same refresh token returns the same successor."""
     first, second = authenticators
     _, refresh = first.log_in("anna", PASSWORD)
     _, lost = first.renew(refresh)
@@ -58,10 +58,10 @@ def ids(token: Secret[str]) -> Any:
     return claims["sid"], claims["jti"]
 
 
-def test_a_token_that_is_used_again_ends_its_session(
+def test_a_reused_token_ends_its_session(
     authenticators: list[Authenticator], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The thief's tokens and the owner's, the access tokens at once; another log-in of the same user goes on."""
+    """All tokens of the session are revoked; other sessions of the user continue."""
     monkeypatch.setattr(module, "REUSE_INTERVAL", 0.0)
     first, second = authenticators
     _, stolen = first.log_in("anna", PASSWORD)
@@ -78,8 +78,8 @@ def test_a_token_that_is_used_again_ends_its_session(
     assert "\n" not in record.getMessage()
 
 
-def test_older_tokens_end_the_session_also_within_the_grace(authenticators: list[Authenticator]) -> None:
-    """Only the last one but one may come again."""
+def test_older_tokens_end_the_session_even_within_the_grace_period(authenticators: list[Authenticator]) -> None:
+    """Only the previous token may be reused."""
     first, _ = authenticators
     _, oldest = first.log_in("anna", PASSWORD)
     _, second = first.renew(oldest)
@@ -114,8 +114,8 @@ def test_revocation_applies_to_all_tokens(authenticators: list[Authenticator], s
                 use()
 
 
-def test_a_session_ends_by_itself(authenticators: list[Authenticator], store: Store, cipher: CredentialCipher) -> None:
-    """A refresh token lives no longer than its log-in's session, and what has ended is removed."""
+def test_a_session_expires(authenticators: list[Authenticator], store: Store, cipher: CredentialCipher) -> None:
+    """Its refresh tokens expire with it, and expired sessions are removed."""
     user = store.users.named("anna")
     store.sessions.open("s", user.user_id, life=-1, token_id="t")
     token = Tokens(cipher.derive("tokens")).issue(

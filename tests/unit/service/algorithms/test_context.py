@@ -7,8 +7,8 @@ import math
 from callback_sdk.service import JobContext
 
 
-def test_only_news_are_reported() -> None:
-    """The same progress again costs nothing; NaN is nobody knows."""
+def test_only_changed_progress_is_reported() -> None:
+    """Unchanged progress isn't written; NaN means unknown."""
     said = []
     context = JobContext(job_id="1", attempt=1, evaluate=True, report=lambda *state: said.append(state))
     for fraction in (0.1, 0.1, 0.1000001, math.nan, None, -1):
@@ -16,8 +16,8 @@ def test_only_news_are_reported() -> None:
     assert said == [(0.1, "x"), (None, "x"), (0.0, "x")]
 
 
-def test_a_message_is_cut() -> None:
-    """A message is as long as people read, whatever is given for one."""
+def test_a_long_message_is_truncated() -> None:
+    """Any value is converted to a short text."""
     said = []
     context = JobContext(job_id="1", attempt=1, evaluate=True, report=lambda *state: said.append(state))
     context.report_progress(2, "x" * 1000)

@@ -154,8 +154,8 @@ print(int(status["VmHWM"].split()[0]) * 1024 - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own peak is read from /proc")
-def test_a_refusal_takes_little_memory(tmp_path: Path) -> None:
-    """None of them takes more than a few copies of itself."""
+def test_a_rejection_takes_little_memory(tmp_path: Path) -> None:
+    """Not more than a few copies of the file."""
     paths = [tmp_path / str(number) for number in range(len(BOMBS))]
     for path, (data, _) in zip(paths, BOMBS.values(), strict=True):
         path.write_bytes(data)
@@ -212,8 +212,8 @@ TYPES = {
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_a_parquet_file_of_another_type_is_refused(tmp_path: Path, name: str) -> None:
-    """What the client refuses, the service does when a file or another client brings it."""
+def test_a_parquet_file_with_unsupported_types_is_rejected(tmp_path: Path, name: str) -> None:
+    """The service rejects the same types as the client."""
     table, words = TYPES[name]
     pa.parquet.write_table(table, tmp_path / "f")
     with pytest.raises(FeaturesError, match=words):
@@ -252,7 +252,7 @@ def test_integers_stay_exact_beside_missing_values(tmp_path: Path) -> None:
 
 
 def test_a_value_that_can_not_be_read_names_its_column(tmp_path: Path) -> None:
-    """The file passes, as only its footer is looked at; what reads it says what is wrong."""
+    """Only the footer is validated at submission; the error is raised by the run."""
     broken = pa.array([b"\xff"]).view(pa.string())
     pa.parquet.write_table(pa.table({"a": broken}), tmp_path / "f")
     check(tmp_path / "f", PARQUET)
@@ -267,7 +267,7 @@ def test_a_value_that_can_not_be_read_names_its_column(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's limit on memory is Linux's")
 def test_reading_is_bounded(tmp_path: Path) -> None:
-    """A dictionary whose long text all rows repeat takes gigabytes, of which the footer says nothing."""
+    """A dictionary with one long text for all rows expands to gigabytes, which the footer doesn't show."""
     indices = pa.repeat(pa.scalar(0, pa.int32()), 1_000_000)
     table = pa.table({"a": pa.DictionaryArray.from_arrays(indices, pa.array(["x" * 10_000]))})
     pa.parquet.write_table(table, tmp_path / "f", store_schema=False, row_group_size=1_000_000)
@@ -309,7 +309,7 @@ print(refused)
 
 
 def test_no_damaged_footer_ends_the_process(tmp_path: Path) -> None:
-    """Whichever bit of it is wrong: the file is refused or taken, and nothing else happens."""
+    """With any flipped bit, the file is rejected or accepted."""
     path = tmp_path / "f"
     nested = pa.table({"a": [1, None], "b": ["x", "y"], "c": [[1], []], "d": [{"e": 1.0}, None]})
     pa.parquet.write_table(nested, path, store_schema=False)

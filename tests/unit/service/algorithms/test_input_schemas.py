@@ -157,8 +157,8 @@ def register(**options: Any) -> AlgorithmVersion:
     return registry.get("rain")
 
 
-def test_templates_are_made_of_it(tmp_path: Path) -> None:
-    """They fit it themselves; one that was registered comes first."""
+def test_templates_are_generated_from_schemas(tmp_path: Path) -> None:
+    """They are valid for the schema; a registered template has precedence."""
     algorithm = register(features=RECORD, parameters=LIMITS)
     template = orjson.loads(algorithm.template("input"))
     assert template == {"temperature": [-90], "place": ["roof"], "at": ["2026-01-01T00:00:00"]}
@@ -169,8 +169,8 @@ def test_templates_are_made_of_it(tmp_path: Path) -> None:
     assert register(features=RECORD, templates={"input": [1]}).template("input") == b"[1]"
 
 
-def test_a_picture_is_made_of_it() -> None:
-    """A PNG file that grows with what there is to show."""
+def test_a_graph_is_drawn_from_schemas() -> None:
+    """A PNG image with a size that depends on the number of columns."""
     small, large = (
         Image.open(io.BytesIO(register(features=schema, parameters=LIMITS).graph())) for schema in (ARROW, RECORD)
     )

@@ -35,7 +35,7 @@ def registry() -> Registry:
 
 
 def test_the_version_registered_last_is_the_default(registry: Registry) -> None:
-    """Who names no version gets the latest."""
+    """For callers that name no version."""
     assert registry.get("thermal-fatigue").version == "2.0.0"
     assert registry.get("thermal-fatigue", "1.0.0").version == "1.0.0"
 
@@ -55,10 +55,10 @@ def test_the_first_line_of_the_docstring_describes(registry: Registry) -> None:
         ("thermal-fatigue", "2.0", "Did you mean '2.0.0'"),
     ],
 )
-def test_unknown_names_are_answered_with_known_ones(
+def test_errors_of_unknown_names_suggest_known_ones(
     registry: Registry, name: str, version: str | None, words: str
 ) -> None:
-    """An error names what is close, or else what there is."""
+    """Similar names, or all of them."""
     with pytest.raises(UnknownAlgorithmError) as caught:
         registry.get(name, version)
     assert words in str(caught.value)
@@ -94,14 +94,14 @@ def register(**options: Any) -> AlgorithmVersion:
     return registry.get("x")
 
 
-def test_limits_are_kept() -> None:
-    """Time and memory are as they were registered; there is no limit of memory unless one is given."""
+def test_limits_are_stored() -> None:
+    """Timeout and memory limit are as registered; by default there is no memory limit."""
     assert register(memory_limit=2**30, timeout=timedelta(hours=1)).memory_limit == 2**30
     assert register().memory_limit is None
 
 
 def test_templates_are_json() -> None:
-    """Each kind of template comes back as JSON, and one that wasn't registered as none."""
+    """Each registered template is returned as JSON, and a missing one as None."""
     algorithm = register(templates={"input": {"a": [1, 2]}, "parameters": {}})
     assert orjson.loads(algorithm.template("input") or b"") == {"a": [1, 2]}
     assert algorithm.template("parameters") == b"{}"
@@ -124,8 +124,8 @@ def test_a_template_is_copied_at_registration() -> None:
         ({"output": {(1, 2): 2}}, "'output' of 'x' can't be represented in JSON"),
     ],
 )
-def test_a_template_that_is_none_is_refused(templates: dict[str, Any], words: str) -> None:
-    """It is refused where it is registered, not when somebody asks for it."""
+def test_an_invalid_template_is_rejected(templates: dict[str, Any], words: str) -> None:
+    """At registration, not when a client requests it."""
     with pytest.raises(ConfigurationError) as caught:
         register(templates=templates)
     assert words in str(caught.value)
@@ -173,7 +173,7 @@ def test_training_belongs_to_one_version(registry: Registry) -> None:
 
 
 def test_training_is_registered_after_the_algorithm_and_once(registry: Registry) -> None:
-    """What trains nothing, or what is trained already, is refused with a name."""
+    """A training of an unknown algorithm, and a second training, are errors."""
     with pytest.raises(UnknownAlgorithmError, match="'snow'"):
         registry.fit("snow")
     registry.fit("rain")(lambda features, parameters, context: None)

@@ -1,4 +1,4 @@
-"""Connections: who gets one, how long one may wait, and what happens without file descriptors."""
+"""Connections: limits, timeouts, and exhausted file descriptors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ POST = b"POST / HTTP/1.1\r\nHost: service\r\nContent-Length: 4\r\n\r\n"
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """Answer with the client's address, after the whole body has come."""
+    """Respond with the client's address after reading the whole body."""
     while (await receive()).get("more_body"):
         pass
     headers = [(b"content-length", str(len(scope["client"][0])).encode())]
@@ -35,7 +35,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 
 class Server:
-    """A server in a thread, whose clock stands still until it is put forward."""
+    """A server in a thread with a clock that the test advances."""
 
     def __init__(self, listener: Listener, *, total: int, per_address: int, proxies: Any) -> None:
         self._now = 0.0
@@ -95,7 +95,7 @@ class Server:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
-    """Give what starts a server."""
+    """Return a function that starts a server."""
     with ExitStack() as stack:
 
         def start(*, total: int = 20, per_address: int = 4, proxies: Any = LOOPBACK) -> Server:
@@ -123,8 +123,8 @@ def asked(connection: socket.socket, request: bytes = REQUEST) -> tuple[int | No
     return answer(connection)
 
 
-def test_the_longest_wait_makes_room_for_a_new_connection(serve: Callable[..., Server]) -> None:
-    """Idle connections beyond the limit of an address end, the oldest first, and no request is refused."""
+def test_the_longest_idle_connection_is_evicted(serve: Callable[..., Server]) -> None:
+    """Idle connections above the limit of an address are closed, oldest first, and no request is rejected."""
     server = serve(per_address=4)
     with ExitStack() as stack:
         idle = []
@@ -151,8 +151,8 @@ def test_busy_connections_of_one_address_do_not_block_others(serve: Callable[...
         assert [asked(connection, b"body")[0] for connection in busy] == [200, 200]
 
 
-def test_a_stalled_request_makes_room(serve: Callable[..., Server]) -> None:
-    """Where all are in the middle of a request, one of those of which nothing more comes ends."""
+def test_a_stalled_request_is_evicted(serve: Callable[..., Server]) -> None:
+    """If all connections are in the middle of a request, a stalled one is closed."""
     server = serve(total=8, proxies=LOOPBACK)
     with ExitStack() as stack:
         halves = [stack.enter_context(server.connect("127.0.0.1")) for _ in range(8)]
@@ -167,8 +167,8 @@ def test_a_stalled_request_makes_room(serve: Callable[..., Server]) -> None:
         assert asked(halves[0], b"end")[0] == 200
 
 
-def test_the_slowest_body_makes_room(serve: Callable[..., Server]) -> None:
-    """Where all are bodies that come, the one that comes most slowly ends, unless it comes fast enough."""
+def test_the_slowest_body_is_evicted(serve: Callable[..., Server]) -> None:
+    """If all connections are receiving bodies, the slowest is closed, unless it is fast enough."""
     server = serve(total=8, proxies=LOOPBACK)
     post = POST.replace(b"Length: 4", b"Length: 1000000")
 
@@ -209,7 +209,7 @@ def test_a_full_server_ends_connections_of_whoever_has_most(serve: Callable[...,
 
 
 def test_a_trusted_proxy_has_no_limit_per_address(serve: Callable[..., Server]) -> None:
-    """All connections come from the proxy, whose header says who the client is; from others it counts for nothing."""
+    """All connections come from the proxy, and its header names the client; the header of others is ignored."""
     server = serve(per_address=2)
     forwarded = REQUEST.replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 6.6.6.6, 192.0.2.7\r\n\r\n")
     with ExitStack() as stack:
@@ -218,8 +218,8 @@ def test_a_trusted_proxy_has_no_limit_per_address(serve: Callable[..., Server]) 
         assert asked(stack.enter_context(server.connect()), forwarded) == (200, b"127.0.0.2")
 
 
-def test_a_connection_without_a_request_ends(serve: Callable[..., Server]) -> None:
-    """The first request must come within 15 s, and the next one within the time of keep-alive."""
+def test_an_idle_connection_is_closed(serve: Callable[..., Server]) -> None:
+    """The first request must arrive within 15 s, later ones within the keep-alive timeout."""
     server = serve()
     with server.connect() as silent, server.connect() as kept:
         assert asked(kept)[0] == 200
@@ -230,7 +230,7 @@ def test_a_connection_without_a_request_ends(serve: Callable[..., Server]) -> No
 
 @pytest.mark.parametrize("before", [b"", REQUEST])
 def test_the_head_of_a_request_has_a_time_limit(serve: Callable[..., Server], before: bytes) -> None:
-    """Whoever sends it byte by byte gets a 408, also for a later request of the same connection."""
+    """A client that sends single bytes gets a 408, for later requests of a connection too."""
     server = serve()
     with server.connect() as slow:
         if before:
@@ -265,7 +265,7 @@ def test_limits_fit_the_open_files(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_connection_without_a_descriptor_is_closed_and_logged_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The listener goes on, and however many connections fail, one line a minute tells of them."""
+    """The listener continues, and logs at most one line a minute."""
     monkeypatch.setattr(module._exhausted, "_last", -1e9)
     with Listener.of(socket.create_server(("127.0.0.1", 0))) as listener, ExitStack() as stack:
         listener.setblocking(False)

@@ -57,7 +57,7 @@ def test_a_full_disk_is_a_503(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize(("kind", "certain"), [(StoreFullError, True), (StoreUnavailableError, False)])
 def test_a_full_database_says_that_nothing_was_accepted(kind: type[StoreUnavailableError], certain: bool) -> None:
-    """A full disk undoes the write; a lost connection may come after the commit, and leaves it open."""
+    """A full disk rolls back the write; after a lost connection the commit is uncertain."""
 
     def fail() -> None:
         raise kind("The database can't be used.")

@@ -1,4 +1,4 @@
-"""The shell around the application: how long a body may take, and the headers of every response."""
+"""The middleware: time limits of bodies, and headers of all responses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from callback_sdk.service.api.middleware import RequestMiddleware
 
 
 def request(*pieces: bytes, length: int, app: Any) -> list[dict[str, Any]]:
-    """Send a request whose body ends before its length, and return the messages of the response."""
+    """Send a request with a body shorter than its Content-Length, and return the messages of the response."""
     sent: list[dict[str, Any]] = []
     waiting: Iterator[bytes] = iter(pieces)
 
@@ -54,8 +54,8 @@ def test_a_body_that_stops_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (b"connection", b"close") in start["headers"]
 
 
-def test_time_of_the_application_is_not_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only waiting for the client counts: a service that is slow itself blames nobody."""
+def test_only_waiting_for_the_client_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow service doesn't reject requests."""
     now = 1000.0
     # For this module alone: the event loop has its own use for the clock.
     clock = SimpleNamespace(monotonic=lambda: now, perf_counter=lambda: now)
@@ -75,8 +75,8 @@ def test_time_of_the_application_is_not_the_clients(monkeypatch: pytest.MonkeyPa
     assert (b"cache-control", b"no-store") not in start["headers"]
 
 
-def test_every_response_says_that_it_is_neither_sniffed_nor_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also the one to a fault that nobody expected."""
+def test_every_response_has_nosniff_and_no_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Including the response to an unexpected error."""
     monkeypatch.setattr(middleware, "_DRAIN", 0.05)
 
     async def fails(*_: Any) -> None:

@@ -12,8 +12,8 @@ from callback_sdk.service.api.readiness import Readiness
 from callback_sdk.service.engines.errors import EngineError
 
 
-def test_all_who_ask_share_one_check() -> None:
-    """However many ask while something hangs, they take one thread; who goes away breaks nothing off."""
+def test_concurrent_requests_share_one_check() -> None:
+    """During a hanging check they take one thread; a disconnected client doesn't interrupt it."""
     go, checks = threading.Event(), []
 
     def check() -> None:

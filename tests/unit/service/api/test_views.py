@@ -1,4 +1,4 @@
-"""callback_sdk.service.api.views: what is shown of a task."""
+"""callback_sdk.service.api.views: JSON of tasks."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ SUBMISSIONS = st.builds(
 
 @pytest.fixture
 def blobs(tmp_path: Path) -> DirectoryStorage:
-    """Give blobs in an empty folder."""
+    """Return blob storage in an empty directory."""
     return DirectoryStorage(tmp_path / "blobs")
 
 
@@ -63,8 +63,10 @@ def shown(view: TaskView) -> Any:
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(submission=SUBMISSIONS)
-def test_a_new_task_is_shown_as_the_store_has_it(store: Store, blobs: DirectoryStorage, submission: Submission) -> None:
-    """The answer to who submits is that to who asks a moment later, and has no credential in it."""
+def test_a_new_task_has_the_same_json_as_a_stored_one(
+    store: Store, blobs: DirectoryStorage, submission: Submission
+) -> None:
+    """The response to a submission equals that to a later query, without credentials."""
     (accepted,) = store.tasks.submit([submission])
     view = show_new(submission, accepted.created_at, blobs)
     deliveries = store.deliveries.of(accepted.job_id)

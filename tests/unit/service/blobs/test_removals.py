@@ -14,7 +14,7 @@ from tests.topology import wait_until
 
 
 class Storage:
-    """Blob storage that hangs until it is told to go on, and refuses one name."""
+    """Blob storage that hangs until the test releases it, and rejects one name."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -52,8 +52,8 @@ def test_removals_do_not_block(storage: Storage, remover: BlobRemover) -> None:
     assert storage.removed == sorted(storage.removed, key=int)[: len(storage.removed)]
 
 
-def test_one_that_is_refused_keeps_no_other(storage: Storage, remover: BlobRemover) -> None:
-    """It is left over, and the thread goes on."""
+def test_a_failed_removal_does_not_block_others(storage: Storage, remover: BlobRemover) -> None:
+    """The blob is left to housekeeping, and the thread continues."""
     storage.go.set()
     remover.remove("refused")
     remover.remove("next")

@@ -38,7 +38,7 @@ def test_a_message_resets_the_measurement(change: dict[str, object]) -> None:
 
 
 def test_time_in_which_the_process_is_busy_does_not_count() -> None:
-    """It takes nothing then; the time before adds up with the time after."""
+    """A busy process consumes nothing; idle times before and after are added up."""
     detector = StallDetector(4.0)
     assert check(detector, 0) == check(detector, 3) == []
     for moment in range(4, 100, 3):
@@ -54,19 +54,19 @@ def test_one_queue_that_works_does_not_hide_another() -> None:
     assert check(detector, 6, received={A}, dispatched=[A, B]) == [B]
 
 
-def test_a_machine_that_slept_has_not_stalled() -> None:
-    """Nothing could come meanwhile."""
+def test_a_suspended_machine_is_not_a_stall() -> None:
+    """No message could arrive during the suspend."""
     detector = StallDetector(30.0)
     assert check(detector, 0) == check(detector, 3600) == []
 
 
-def test_an_id_that_the_broker_lost_comes_again_in_time() -> None:
-    """The dispatcher gives it again before anybody takes its silence for a stall."""
+def test_a_lost_id_is_dispatched_again_before_the_timeout() -> None:
+    """So a lost id isn't taken for a stall."""
     assert STALL_TIMEOUT.total_seconds() > AGAIN_AFTER + _MAX_SLEEP
 
 
 def test_messages_are_counted_by_queue() -> None:
-    """What came since the last look, and whether a slot is free."""
+    """Messages since the last check, and whether a slot is free."""
     messages = MessageCounter(2)
     with messages.handling(A), messages.handling(B):
         assert messages.check() == (False, {A, B})

@@ -1,4 +1,4 @@
-"""Whose request for a page it is."""
+"""Authentication of page requests."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ def parsed(svg: str) -> ET.Element:
     return ET.fromstring(svg)
 
 
-def test_columns_stand_on_each_other() -> None:
-    """The second series begins where the first one ends, and both fit below the scale's top."""
+def test_bars_are_stacked() -> None:
+    """The second series starts at the end of the first one, and both fit the scale."""
     drawn = bars("Ended", [Series(name="A", values=[3, 0]), Series(name="B", values=[1, 2])], unit="tasks", ends=ENDS)
     rects = [{name: rect.get(name) for name in ("class", "y", "height")} for rect in parsed(drawn).iter("rect")]
     assert [rect["class"] for rect in rects] == ["series-a", "series-b", "series-b"]
@@ -48,7 +48,7 @@ def test_any_values_can_be_drawn(values: list[float | None]) -> None:
 
 
 def test_texts_are_escaped_and_nothing_is_styled_inline() -> None:
-    """The Content-Security-Policy takes no style in an attribute."""
+    """The Content-Security-Policy forbids inline styles."""
     drawn = bars('<b>"x"</b>', [Series(name="A&B", values=[1])], unit="<u>", ends=("<a>", "&"))
     assert not re.search("<b>|<u>|<a>|style=", drawn)
     figure = parsed(drawn)

@@ -55,8 +55,8 @@ def test_sessions_end_with_password_changes_and_disabling(sessions: Sessions, st
     assert sessions.of(cookie) is None
 
 
-def test_a_session_that_was_closed_is_over_for_every_copy_of_its_cookie(sessions: Sessions) -> None:
-    """And others of the same user go on."""
+def test_a_closed_session_is_invalid_for_every_copy_of_its_cookie(sessions: Sessions) -> None:
+    """Other sessions of the same user continue."""
     first, second = (sessions.by_password("anna", PASSWORD) for _ in range(2))
     session = sessions.of(first)
     assert session is not None

@@ -51,8 +51,8 @@ def test_keys_are_rotated_by_listing_two() -> None:
         CredentialCipher([NEW]).rotate(sealed)
 
 
-def test_each_purpose_has_keys_of_its_own() -> None:
-    """They are always the same for the same key, and tell nothing of it."""
+def test_each_purpose_has_different_keys() -> None:
+    """Derivation is deterministic, and doesn't reveal the key."""
     both = CredentialCipher([NEW, OLD])
     assert both.derive("tokens") == CredentialCipher([NEW]).derive("tokens") + CredentialCipher([OLD]).derive("tokens")
     assert len(both.derive("tokens")[0].reveal()) == 32
@@ -93,8 +93,8 @@ def test_the_content_of_a_file_that_is_not_text_is_never_shown(tmp_path: Path) -
     assert "topsecret" not in "".join(shown.format())
 
 
-def test_those_who_start_at_once_read_the_same_key(tmp_path: Path) -> None:
-    """Whoever made it, and nothing else is left in the folder."""
+def test_concurrent_starts_read_the_same_key(tmp_path: Path) -> None:
+    """Regardless of the process that created it; no other file is left."""
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(ensure_keys, [tmp_path / "keys"] * 32))
     assert len({keys[0].reveal() for keys in found}) == 1

@@ -28,7 +28,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_stored_target_that_is_unusable_is_harmless(store: Store, cipher: CredentialCipher, name: str) -> None:
-    """It is claimed and fails by itself; the results of another target of the same task are found all the same."""
+    """Its own delivery fails; `results_url` of another target of the task is still found."""
     task = TaskRow(job_id="1", owner="anna", algorithm="a", version="1", features_format="json", priority=5)
     store.tasks.submit([Submission(task=task, targets=parse_callbacks(["https://h/k", GOOD]), features=b"[]")])
     first = store.deliveries.of("1")[0]["delivery_id"]

@@ -73,8 +73,8 @@ def test_deliveries_are_repaired(store: Store, delivery_id: str) -> None:
     assert store.deliveries.reclaim(silent_for=20.0) == 1
 
 
-def test_times_that_are_right_stay(store: Store, delivery_id: str) -> None:
-    """A heartbeat of a moment ago and an attempt in some hours are no faults of a clock."""
+def test_correct_times_are_not_changed(store: Store, delivery_id: str) -> None:
+    """A recent heartbeat and an attempt in some hours are plausible."""
     store.deliveries.claim(delivery_id, "w")
     store.deliveries.failed(delivery_id, 1, "503", 3600.0)
     store.tasks.claim("waits", "w")

@@ -1,4 +1,4 @@
-"""Grouped commits: what one write does to the others that wait with it."""
+"""Group commits: the effect of one write on the others of its group."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def fill_the_disk(connection: sa.Connection) -> None:
 
 
 def commit(database: SQLiteDatabase, *works: Callable[[sa.Connection], Any]) -> list[Future[Any]]:
-    """Commit some work as one group, as whoever has the turn does with what has gathered."""
+    """Commit several writes as one group."""
     writes = [_Write(work, Future()) for work in works]
     database._commit(writes)
     return [write.future for write in writes]
@@ -61,8 +61,8 @@ def test_writes_of_a_group_are_all_kept(database: SQLiteDatabase) -> None:
     assert [future.result(0) for future in futures] == rows(database) == ["a", "b"]
 
 
-def test_a_write_that_fails_undoes_itself_alone(database: SQLiteDatabase) -> None:
-    """What it had written goes, and the others stay."""
+def test_a_failed_write_rolls_back_only_itself(database: SQLiteDatabase) -> None:
+    """Other writes of the group are committed."""
 
     def fail(connection: sa.Connection) -> None:
         insert("half")(connection)
@@ -80,8 +80,8 @@ def test_a_full_disk_does_not_undo_other_writes(database: SQLiteDatabase) -> Non
     assert [first.result(0), last.result(0)] == rows(database) == ["a", "b"]
 
 
-def test_a_full_disk_is_said_so(database: SQLiteDatabase) -> None:
-    """Whoever waits hears that the database can't be written, and may try again."""
+def test_a_full_disk_is_reported(database: SQLiteDatabase) -> None:
+    """The waiting threads get an error that permits a retry."""
     with pytest.raises(StoreFullError, match=r"disk is full\. Free space on the disk of the database"):
         database.write(fill_the_disk)
 
@@ -122,8 +122,8 @@ def test_a_lock_is_waited_for_once(database: SQLiteDatabase) -> None:
     assert rows(database) == ["d"]
 
 
-def test_whoever_has_the_turn_writes_for_all(database: SQLiteDatabase) -> None:
-    """Writes that come during a commit share the next one, and closing waits for what was begun."""
+def test_one_thread_commits_for_all(database: SQLiteDatabase) -> None:
+    """Writes during a commit share the next one, and closing waits for pending writes."""
     entered, go, commits = Event(), Event(), []
 
     def slow(connection: sa.Connection) -> str:

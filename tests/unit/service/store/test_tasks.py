@@ -1,4 +1,4 @@
-"""callback_sdk.service.store.tasks and deliveries: what both databases promise."""
+"""callback_sdk.service.store.tasks and deliveries: the contract on both databases."""
 
 from __future__ import annotations
 
@@ -113,8 +113,8 @@ def test_a_commit_with_a_lost_response_is_detected(store: Store) -> None:
     assert not store.tasks.finish(job_id, attempt + 1, ending)
 
 
-def test_a_release_may_be_for_later(store: Store) -> None:
-    """When what the task needs is away: the dispatcher gives it to no engine for a while."""
+def test_a_release_may_delay_the_next_dispatch(store: Store) -> None:
+    """If a dependency is unavailable, the dispatcher waits before the next dispatch."""
     job_id = submit(store)
     assert store.tasks.release(job_id, store.tasks.claim(job_id, "w").attempt, later=True)
     assert store.tasks.fetch_due(1, again_after=AGAIN) == []
@@ -161,7 +161,7 @@ def test_a_new_password_revokes_tokens(store: Store) -> None:
 
 
 def test_a_new_password_is_not_overwritten_by_a_new_hash_of_the_old_one(store: Store) -> None:
-    """Somebody may set it between the check of the old one and its new hash."""
+    """The password may change between the verification of the old one and its rehash."""
     anna = store.users.add("anna", password_hash="old")
     store.users.set_password("anna", "new")
     store.users.rehash(anna.user_id, "old", "rehashed")
@@ -189,7 +189,7 @@ def test_a_release_is_not_a_crash(store: Store) -> None:
 
 
 def test_a_canceled_task_stays_canceled(store: Store) -> None:
-    """The run's own end comes too late, and an ended task can't be canceled."""
+    """A later outcome of its run is ignored, and an ended task can't be canceled."""
     job_id = submit(store, "1", URL)
     claim = store.tasks.claim(job_id, "w")
     assert store.tasks.cancel(job_id) == "Canceled"
@@ -203,7 +203,7 @@ def test_a_canceled_task_stays_canceled(store: Store) -> None:
 
 
 def test_deliveries_are_due_when_the_task_has_ended(store: Store) -> None:
-    """Not before, not while somebody attempts one, not before the next attempt, never after the end."""
+    """Not before, not during an attempt, not before the next attempt, and never after the end."""
     job_id = submit(store, "1", URL, "https://example.org/hook")
     assert due(store, job_id) == []
     assert store.deliveries.next_due() is None
@@ -266,8 +266,8 @@ def test_ending_a_task_claims_deliveries_for_free_slots(store: Store) -> None:
     assert store.tasks.claim("other", "w").features == b'{"not": "mine"}'
 
 
-def test_large_features_and_small_results_go_together(store: Store) -> None:
-    """Results take the place of the features where these are in the database, and a new one where they are not."""
+def test_large_features_and_small_results_can_be_combined(store: Store) -> None:
+    """Results replace features in the database, or get a new row if the features are a blob."""
     large = submit(store, "1", URL, features=None)
     claim = store.tasks.claim(large, "w")
     assert claim.features is None
@@ -286,8 +286,8 @@ def test_a_task_that_was_lost_too_often_is_delivered_at_once(store: Store) -> No
     assert (claim.run, claim.result.success, "3 times" in claim.result.error) == (3, False, True)
 
 
-def test_a_receipt_is_kept(store: Store) -> None:
-    """What the target answered can be read again, and each try with it."""
+def test_a_receipt_is_stored(store: Store) -> None:
+    """It can be read again, with all attempts."""
     (delivery,) = ended(store, "1", URL)
     store.deliveries.claim(delivery, "w")
     store.deliveries.failed(delivery, 1, "503", 0.0)
@@ -414,8 +414,8 @@ def test_dispatched_unclaimed_tasks_are_found(store: Store) -> None:
     assert store.stats.oldest_queued() == {}
 
 
-def test_deliveries_that_were_dispatched_and_not_claimed_are_known(store: Store) -> None:
-    """As tasks are; those that are not due, or that somebody attempts, don't count."""
+def test_dispatched_unclaimed_deliveries_are_found(store: Store) -> None:
+    """Deliveries that are not due, or have a running attempt, don't count."""
     start = store.clock()
     (delivery,) = ended(store, "1", URL)
     assert not store.deliveries.dispatched(since=start)
@@ -436,8 +436,8 @@ def test_two_dispatchers_take_no_task_twice(store: Store, open_store: Callable[[
     assert sorted(taken, key=int) == [str(number) for number in range(200)]
 
 
-def test_concurrent_submits_are_all_kept(store: Store) -> None:
-    """Commits that are grouped lose nothing, and one that fails takes no other with it."""
+def test_concurrent_submissions_are_all_stored(store: Store) -> None:
+    """Group commits lose nothing, and a failing one affects no other."""
 
     def one(number: int) -> bool:
         try:
@@ -453,7 +453,7 @@ def test_concurrent_submits_are_all_kept(store: Store) -> None:
 
 
 def test_tasks_are_accepted_in_order(store: Store) -> None:
-    """However many come at once, each is told with the moment that the store has."""
+    """For concurrent submissions, each returned time equals the stored one."""
     submissions = [submission(str(number), URL) for number in range(2500)]
     accepted = store.tasks.submit(submissions)
     assert ids(accepted) == [item.task.job_id for item in submissions]
@@ -464,8 +464,8 @@ def test_tasks_are_accepted_in_order(store: Store) -> None:
     assert sorted(set(moments)) == moments
 
 
-def test_an_idempotency_key_makes_one_task(store: Store) -> None:
-    """However often and however concurrently the same request comes; another request is refused."""
+def test_an_idempotency_key_creates_one_task(store: Store) -> None:
+    """For any number of concurrent equal requests; a different request is rejected."""
     key = IdempotencyKey(key="k", fingerprint="f")
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda number: store.tasks.submit([submission(str(number), URL)], key), range(16)))
@@ -479,8 +479,8 @@ def test_an_idempotency_key_makes_one_task(store: Store) -> None:
     assert ids(store.tasks.submit([submission("z")], key)) == ["z"]
 
 
-def test_everybody_sees_their_own_tasks_only(store: Store) -> None:
-    """In lists, by id, and in what counts."""
+def test_users_see_only_their_own_tasks(store: Store) -> None:
+    """In lists, by id, and in counts."""
     submit(store, "1")
     submit(store, "2", owner="bert")
     assert store.tasks.get("1", owner="anna")["owner"] == "anna"
@@ -490,7 +490,7 @@ def test_everybody_sees_their_own_tasks_only(store: Store) -> None:
 
 
 def test_pages_show_each_task_once(store: Store) -> None:
-    """The newest first; each page begins where the one before ended."""
+    """Newest first; each page starts at the end of the previous one."""
     store.tasks.submit([submission(str(number)) for number in range(5)])
     store.tasks.cancel("3")
     first = store.tasks.page("anna", limit=3)
@@ -514,8 +514,8 @@ def test_tasks_are_filtered_by_outcome(store: Store) -> None:
     assert [task["job_id"] for task in store.tasks.page("anna", status="failed", limit=3)] == ["2"]
 
 
-def test_small_results_lie_in_the_store(store: Store) -> None:
-    """They come with the claim of a delivery, and features go when the task has ended."""
+def test_small_results_are_in_the_database(store: Store) -> None:
+    """They are part of a delivery claim; features are deleted when the task has ended."""
     submit(store, "1", URL, features=b"[1]")
     store.tasks.finish("1", store.tasks.claim("1", "w").attempt, RunOutcome(success=True, results=b"{}"))
     (delivery,) = store.deliveries.of("1")

@@ -62,8 +62,8 @@ def test_a_run_that_lost_its_claim_counts_nothing(store: Store) -> None:
     assert store.tasks.bytes_of("anna") == 5 + EMPTY
 
 
-def test_more_than_a_user_may_have_is_refused(store: Store) -> None:
-    """All of a request or nothing; what could never fit says so, and another user isn't concerned."""
+def test_submissions_above_the_quota_are_rejected(store: Store) -> None:
+    """As a whole; a request above the entire quota has another error, and other users aren't affected."""
     most = 3 * (100 + EMPTY)
     store.tasks.submit([submission("1"), submission("2")], max_bytes=most)
     with pytest.raises(StorageQuotaError, match="CALLBACK_SDK_MAX_BYTES") as caught:

@@ -81,8 +81,8 @@ def test_a_containers_limit_counts(
 
 
 @LINUX
-def test_a_bound_is_the_kernels_own() -> None:
-    """What asks for more gets a MemoryError, and after the block all is as before."""
+def test_the_kernel_enforces_the_bound() -> None:
+    """Allocations above it raise MemoryError, and the limit is restored after the block."""
     with bounded(1_000_000), pytest.raises(MemoryError):
         bytes(GIB)
     assert len(bytes(GIB)) == GIB

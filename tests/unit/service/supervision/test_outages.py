@@ -47,7 +47,7 @@ def test_an_outage_after_another_one_begins_anew(caplog: pytest.LogCaptureFixtur
 
 
 def test_another_kind_of_failure_is_logged_at_once(caplog: pytest.LogCaptureFixture) -> None:
-    """With its traceback the first time, when it is a fault of ours."""
+    """With its traceback the first time, if it is a bug of this package."""
     outage = make_log([5.0])
     for error in (EngineError("A."), EngineError("A."), KeyError("x"), KeyError("y")):
         outage.failed(error)

@@ -64,7 +64,7 @@ def test_a_wrong_setting_ends_the_worker_at_once(caplog: pytest.LogCaptureFixtur
 def test_an_outage_at_the_start_is_retried_with_backoff(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One line for each attempt, with longer and longer pauses; meanwhile the worker says why it isn't ready."""
+    """One log line per attempt, with growing delays; the worker reports why it isn't ready."""
     failures: list[int] = []
     monkeypatch.setattr(module, "retry_pause", lambda count: failures.append(count) or 0.0)
     away = tmp_path / "away"
@@ -93,7 +93,7 @@ def test_an_outage_at_the_start_is_retried_with_backoff(
 
 
 def test_a_worker_that_can_not_start_in_time_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what kept it from starting."""
+    """With the last error."""
     supervisor = make_supervisor('report(failure="The broker is away.")\nsys.exit(75)\n')
     failures: list[int] = []
 
@@ -110,17 +110,17 @@ def test_a_worker_that_can_not_start_in_time_ends(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_process_that_hangs_at_its_start_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The startup timeout holds for what says nothing at all, such as an import that never ends."""
+    """The startup timeout applies to processes that report nothing, such as an endless import."""
     monkeypatch.setattr(module, "retry_pause", lambda count: 600.0)
     supervisor = make_supervisor("time.sleep(600)\n", startup_timeout=0.5)
     with pytest.raises(WorkerStartError, match=r"could not start within 0 s: .*it is starting\."):
         supervisor.run()
 
 
-def test_a_process_that_is_killed_is_started_again(
+def test_a_killed_process_is_restarted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The log says by what it ended, and the worker is ready again with the next one."""
+    """The log has the signal, and the worker is ready again with the new process."""
     monkeypatch.setattr(module, "retry_pause", lambda count: 0.0)
     pids = tmp_path / "pids"
     code = f"if role == 'compute':\n    print(os.getpid(), file=open({str(pids)!r}, 'a'), flush=True)\n"
@@ -140,8 +140,8 @@ def test_a_process_that_is_killed_is_started_again(
     assert supervisor.problems() == ["The worker is stopping."]
 
 
-def test_the_state_of_processes_is_the_workers(tmp_path: Path) -> None:
-    """A problem of any of them is in the worker's, once, and gone when it is over there."""
+def test_problems_of_processes_are_reported_by_the_worker(tmp_path: Path) -> None:
+    """Each problem once, until it is solved."""
     go = tmp_path / "go"
     code = (
         "report(started=True, problems=['the broker is away.'])\n"

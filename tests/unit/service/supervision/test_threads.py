@@ -82,7 +82,7 @@ def test_a_thread_without_rounds_is_ready_when_it_runs_again(monkeypatch: pytest
 
 
 def test_pauses_grow_with_failures_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exponential backoff: each restart is told how many failures there were before it."""
+    """Exponential backoff by the number of consecutive failures."""
     failures: list[int] = []
     stopping = threading.Event()
 

@@ -85,8 +85,8 @@ def test_spans_point_at_the_members(tmp_path: Path, value: Any, evaluate: bool, 
         assert orjson.loads(data[start:stop]) == results[name]
 
 
-def test_training_calls_the_function_that_trains(tmp_path: Path) -> None:
-    """It hears whether a new version is asked for, and what it returns is the result."""
+def test_a_training_calls_the_fit_function(tmp_path: Path) -> None:
+    """It gets `export_new_version`, and its return value is the result."""
     asked = evolve(run_spec(tmp_path, "echo", value=1), kind="fit", export_new_version=True)
     assert child.run(asked).error is None
     assert orjson.loads((tmp_path / "results").read_bytes())["predictions"] == {"asked": True}
@@ -99,8 +99,8 @@ def test_an_algorithm_without_a_training_fails_with_a_hint(tmp_path: Path) -> No
     assert "'fail' can't be trained. Register a function with @registry.fit." in answer.error
 
 
-def test_progress_is_cut_and_cleaned(tmp_path: Path) -> None:
-    """More than all is all, and what UTF-8 can't hold is replaced."""
+def test_progress_is_clipped_and_cleaned(tmp_path: Path) -> None:
+    """Fractions above 1 become 1, and lone surrogates are replaced."""
     child.run(run_spec(tmp_path, "echo", value=1))
     assert read_progress(tmp_path / "progress") == {"fraction": 1.0, "message": "?"}
 
@@ -153,7 +153,7 @@ def full(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
 def test_results_wait_for_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Hours of work are not lost to it, and whoever runs the service hears of it."""
+    """Hours of work aren't lost, and the operator finds the error in the log."""
     monkeypatch.setattr(child, "_RETRY", 0.01)
     # One for the progress, which nothing waits for.
     full(monkeypatch, 4)

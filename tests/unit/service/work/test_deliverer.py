@@ -54,10 +54,10 @@ def test_a_target_that_no_key_opens_waits_for_the_key(store: Store, tmp_path: Pa
     scratch.close()
 
 
-def test_deliveries_while_the_database_is_away_are_few_log_lines(
+def test_deliveries_during_an_outage_of_the_database_cause_few_log_lines(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first failure without a traceback, however many deliveries come meanwhile, and the end."""
+    """The first failure without a traceback, and the end of the outage, for any number of deliveries."""
     scratch = Scratch(tmp_path / "scratch")
     deliverer = Deliverer(
         store=store,

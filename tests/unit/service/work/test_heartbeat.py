@@ -32,16 +32,16 @@ def claimed(store: Store):
     return store.tasks.claim("1", "w")
 
 
-def test_a_run_that_is_canceled_is_stopped(store: Store, heartbeat: Heartbeat, tmp_path: Path) -> None:
-    """Whoever canceled it, on whatever machine."""
+def test_a_canceled_run_is_stopped(store: Store, heartbeat: Heartbeat, tmp_path: Path) -> None:
+    """Even if the task was canceled on another machine."""
     stop = StopSignal()
     with heartbeat.running(claimed(store), stop, tmp_path / "progress"):
         store.tasks.cancel("1")
         assert stop.result(30) == CANCEL
 
 
-def test_a_run_that_was_taken_back_is_stopped(store: Store, heartbeat: Heartbeat, tmp_path: Path) -> None:
-    """Two runs of one task don't go on side by side."""
+def test_a_run_that_lost_its_claim_is_stopped(store: Store, heartbeat: Heartbeat, tmp_path: Path) -> None:
+    """So two runs of one task don't continue concurrently."""
     stop = StopSignal()
     with heartbeat.running(claimed(store), stop, tmp_path / "progress"):
         store.tasks.reclaim(worker="w")

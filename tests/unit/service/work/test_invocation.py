@@ -1,4 +1,4 @@
-"""callback_sdk.service.work.invocation: an algorithm with what judges it."""
+"""callback_sdk.service.work.invocation: algorithms, evaluations and monitors."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ def predict(features: Features, evaluate: Any = True, *, monitor: bool = True, *
 
 
 def arriving(value: Any) -> Any:
-    """Return what a receiver reads."""
+    """Return a result as a receiver decodes it."""
     return decode(encode(value).data)
 
 
-def test_all_that_was_asked_for_is_called(features: Features) -> None:
-    """One that fails, or returns what JSON can't hold, says so in its own place."""
+def test_requested_functions_are_called(features: Features) -> None:
+    """The entry of a failing one, or of one with an invalid return value, holds its error."""
     members = predict(features)
     assert members["predictions"] == [2, 4]
     assert arriving(members["monitors"]) == {"largest": 4}
@@ -90,7 +90,7 @@ def test_all_that_was_asked_for_is_called(features: Features) -> None:
 
 
 def test_evaluations_can_be_chosen(features: Features) -> None:
-    """By their names, with what each needs to know; or none."""
+    """By name with options, or none."""
     assert arriving(predict(features, {"sum": {"plus": 10}})["evaluations"]) == {"own": 1, "sum": 16}
     members = predict(features, False, monitor=False)
     assert members == {"predictions": [2, 4], "evaluations": None}
@@ -124,7 +124,7 @@ def test_invalid_features_and_parameters_are_not_computed(features: Features, tm
 
 
 def test_training(features: Features) -> None:
-    """What it returns is the prediction's place."""
+    """Its return value is in the place of the predictions."""
     algorithm = registry.get("double")
     assert invocation.fit(algorithm, features, {}, context()) == {"predictions": "trained", "evaluations": None}
     other = Registry()

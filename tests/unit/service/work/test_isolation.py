@@ -59,7 +59,7 @@ USUAL = {
 
 
 def test_only_variables_that_are_known_to_be_harmless_are_passed() -> None:
-    """Whatever else there is may be a credential, under a name that nobody thought of."""
+    """Any other variable may be a credential."""
     assert isolation.environment(SECRETS | USUAL) == USUAL
 
 
@@ -70,7 +70,7 @@ def test_the_operator_can_pass_further_variables() -> None:
 
 
 def run(folder: Path, pass_env: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Run an algorithm that tells what its process has, and return that."""
+    """Run an algorithm that inspects its process, and return its result."""
     process = ChildProcess(JOBS, pass_env=pass_env)
     try:
         task = evolve(run_spec(folder, "inherited"), registry=JOBS)
@@ -85,7 +85,7 @@ def run(folder: Path, pass_env: tuple[str, ...] = ()) -> dict[str, Any]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what a process has is read from /proc")
 def test_an_algorithm_finds_no_credential_in_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither in its environment, nor in the block that it was started with; what the operator names is there."""
+    """Neither in its environment nor in /proc/PID/environ; variables that the operator names are passed."""
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     found = run(tmp_path, ("SENTRY_DSN",))

@@ -16,7 +16,7 @@ from callback_sdk.service.work import leftover_threads
 
 @pytest.fixture
 def over() -> Iterator[threading.Event]:
-    """Give what ends the threads of a test."""
+    """Return an event that ends the threads of a test."""
     over = threading.Event()
     yield over
     over.set()
@@ -26,8 +26,8 @@ def start(function: object, *args: object, name: str) -> None:
     threading.Thread(target=function, args=args, name=name, daemon=True).start()  # type: ignore[arg-type]
 
 
-def test_threads_of_before_are_not_the_runs(over: threading.Event) -> None:
-    """Only what was started since counts, and a thread that has ended does not."""
+def test_threads_from_before_the_run_are_excluded(over: threading.Event) -> None:
+    """Only running threads that were started since then count."""
     start(over.wait, name="old")
     before = set(threading.enumerate())
     ended = threading.Thread(target=lambda: None)

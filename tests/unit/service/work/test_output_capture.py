@@ -13,7 +13,7 @@ from callback_sdk.service.work import output_capture
 
 @pytest.mark.parametrize("lines", [0, 1, 100_000])
 def test_the_end_is_whole_when_the_start_is_freed(tmp_path: Path, lines: int) -> None:
-    """What is written while the disk space is freed is not lost, and the rest of the file takes next to none."""
+    """Output written during the release of disk space isn't lost, and the rest of the file takes almost no space."""
     path = tmp_path / "output"
     with path.open("ab", buffering=0) as file:
         file.write(b"".join(b"line %d\n" % number for number in range(lines)))
@@ -38,7 +38,7 @@ def test_file_systems_without_holes_are_supported(tmp_path: Path, monkeypatch: p
 
 
 def test_lines_printed_outside_a_run_are_logged_up_to_a_limit(caplog: pytest.LogCaptureFixture) -> None:
-    """Each is a record of its own; all are read, so that who writes them never waits for a reader."""
+    """Each is a separate record; all are read, so that their writer never blocks."""
     caplog.set_level(logging.INFO, output_capture.__name__)
     read, write = os.pipe()
     with os.fdopen(write, "wb") as file:

@@ -84,7 +84,7 @@ def end(*running: int) -> None:
 
 
 def test_one_process_serves_many_runs(process: ChildProcess, tmp_path: Path) -> None:
-    """Predictions and training come from the same child, each by its own function."""
+    """Predictions and trainings run in the same child."""
     outcome = process.run(run_spec(tmp_path, "sum"), timeout=LONG, stop=StopSignal())
     assert outcome.result is not None
     assert (tmp_path / "results").read_bytes().startswith(b'{"predictions":{"a":3},')
@@ -95,7 +95,7 @@ def test_one_process_serves_many_runs(process: ChildProcess, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("grandchild", [False, True])
 def test_too_much_memory_ends_the_run(process: ChildProcess, tmp_path: Path, grandchild: bool) -> None:
-    """What the child and its own children take counts together, all of them die, and the next run has a new child."""
+    """The memory of child and grandchildren counts together, all are killed, and the next run has a new child."""
     places = {"grandchild": grandchild, "pids": str(tmp_path / "pids")}
     greedy = run_spec(tmp_path, "greedy", limit=LIMIT, megabytes=600, seconds=600, **places)
     outcome = process.run(greedy, timeout=LONG, stop=StopSignal())
@@ -128,8 +128,8 @@ def test_memory_of_earlier_runs_does_not_count(process: ChildProcess, tmp_path: 
     assert (tmp_path / "results").read_bytes() == first
 
 
-def test_a_process_that_holds_too_much_is_replaced(tmp_path: Path) -> None:
-    """Before the next run, so that what is left behind can't grow for ever."""
+def test_a_process_that_retains_too_much_memory_is_replaced(tmp_path: Path) -> None:
+    """Before the next run, so that retained memory is bounded."""
     process = ChildProcess(JOBS, max_retained_bytes=LIMIT)
     try:
         seen = set()
@@ -160,8 +160,8 @@ def succeeded(outcome: Outcome) -> bool:
     return outcome.result is not None and outcome.result.error is None
 
 
-def test_time_out_ends_child_and_grandchild(process: ChildProcess, tmp_path: Path) -> None:
-    """A computation that never ends is killed with what it has started."""
+def test_a_timeout_kills_child_and_grandchild(process: ChildProcess, tmp_path: Path) -> None:
+    """For an endless computation."""
     # The time is counted from the call, and the first run makes sure that the child is there.
     process.run(run_spec(tmp_path, "sum"), timeout=LONG, stop=StopSignal())
     busy = run_spec(tmp_path, "busy", pids=str(tmp_path / "pids"))
@@ -201,8 +201,8 @@ def test_a_thread_of_one_run_prints_nothing_into_the_next(process: ChildProcess,
     assert (tmp_path / "output").read_bytes() == b""
 
 
-def test_stop_breaks_a_run_off(process: ChildProcess, tmp_path: Path) -> None:
-    """The reason that another thread gives comes back, and the computation is gone."""
+def test_stop_interrupts_a_run(process: ChildProcess, tmp_path: Path) -> None:
+    """The outcome has the reason given by another thread, and the child is killed."""
     stop = StopSignal()
     busy = run_spec(tmp_path, "busy", pids=str(tmp_path / "pids"))
 

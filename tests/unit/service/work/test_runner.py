@@ -1,4 +1,4 @@
-"""callback_sdk.service.work.runner: what becomes of a run when the place for large files is away."""
+"""callback_sdk.service.work.runner: runs during outages of blob storage and database."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DATA = json.dumps({"a": list(range(20_000))}).encode()
 
 
 class FlakyBlobs(DirectoryStorage):
-    """A folder that is away when it is told to be."""
+    """Directory storage with outages on request."""
 
     keeps = True
     gives = True
@@ -49,7 +49,7 @@ class FlakyBlobs(DirectoryStorage):
 
 @pytest.fixture
 def blobs(tmp_path: Path) -> FlakyBlobs:
-    """Give an empty folder."""
+    """Return storage in an empty directory."""
     return FlakyBlobs(tmp_path / "blobs")
 
 
@@ -144,10 +144,10 @@ def test_a_task_with_unavailable_features_is_requeued(
     assert store.tasks.get("1")["success"] is True
 
 
-def test_a_task_waits_while_the_database_is_away(
+def test_a_task_is_requeued_after_an_outage_of_the_database(
     store: Store, work: WorkerRuntime, child: ChildProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A database that goes away in the middle of a run is no death of its process either."""
+    """An outage during a run doesn't count as a crash."""
     with monkeypatch.context() as patch:
         patch.setattr(work.runner._catalog, "get", _raise_unavailable)
         for _ in range(4):

@@ -17,7 +17,7 @@ from callback_sdk.service.work.uploads import BlobUpload, PendingUploads
 
 
 class Storage:
-    """Blob storage that is away until it is told to be there."""
+    """Blob storage that is unavailable until the test restores it."""
 
     def __init__(self) -> None:
         self.away = True
@@ -70,7 +70,7 @@ def in_thread(call: Callable[..., Any], *arguments: Any) -> threading.Thread:
 
 
 def test_an_upload_waits_in_the_background_until_storage_is_back(storage: Storage, pending: PendingUploads) -> None:
-    """Whoever brought it goes on at once; each file is kept once, in order."""
+    """The caller continues at once; each file is stored once, in order."""
     one, concluded = upload("model", "results")
     pending.store(one)
     assert pending.count == 1
@@ -115,7 +115,7 @@ def test_nothing_is_attempted_by_the_caller_while_others_wait(storage: Storage, 
 
 
 def test_results_without_files_never_wait(pending: PendingUploads) -> None:
-    """Small results lie in the database: they are concluded at once, whatever waits."""
+    """Small results are in the database, and concluded at once."""
     pending.store(upload("a")[0])
     concluded: Future[Exception | None] = Future()
     pending.store(BlobUpload(job_id="small", files=[], stop=StopSignal(), conclude=concluded.set_result))
@@ -166,10 +166,10 @@ def test_permanent_failures_are_concluded(
 
 
 @pytest.mark.parametrize("kind", [BlobStorageError, StorageUnavailableError])
-def test_one_upload_that_is_refused_holds_up_no_other(
+def test_a_rejected_upload_does_not_block_others(
     storage: Storage, pending: PendingUploads, kind: type[BlobStorageError]
 ) -> None:
-    """Those behind it are attempted all the same, also when they come later."""
+    """Later uploads are still attempted."""
     storage.kind, storage.refused = kind, {"large"}
     first = upload("large")
     pending.store(first[0])
