@@ -22,6 +22,10 @@ from callback_sdk.targets.target import JSON, Target, TargetSettings
 _DELEGATION = ("skoid", "sktid", "skt", "ske", "sks", "skv")
 """Parameters of a user delegation SAS ("Create a user delegation SAS"), which expires with its key at the latest."""
 
+_DOMAINS = (".core.windows.net", ".core.usgovcloudapi.net", ".core.chinacloudapi.cn", ".storage.azure.net")
+_SERVICES = frozenset({"dfs", "file", "queue", "table", "web"})
+"""Labels after the account's name, or after its DNS zone ("Storage account overview" in Azure's documentation)."""
+
 
 class AzureBlob(Target):
     """An Azure Blob URL with a shared access signature."""
@@ -65,6 +69,7 @@ class AzureBlob(Target):
                 url=str(url),
             )
         check_operation(callback, AZURE)
+        _check_service(url)
         _check_blob_name(url)
         return cls(callback=callback, expires_at=_expiry(url))
 
@@ -101,6 +106,15 @@ def _expiry(url: SecretURL) -> datetime | None:
 
 def _time(url: SecretURL, name: str) -> datetime | None:
     return parse_expiry(url, lambda: iso_time(url, name)) if name in url.query_names() else None
+
+
+def _check_service(url: SecretURL) -> None:
+    """Reject the endpoint of another service of a storage account; a signature for a blob is valid at its own only."""
+    host = url.host.lower().rstrip(".")
+    if host.endswith(_DOMAINS) and (services := _SERVICES.intersection(host.split(".")[1:3])):
+        raise wrong_operation(
+            url, AZURE, f"is at the endpoint of another service than Blob Storage ({min(services)}, not blob)"
+        )
 
 
 def _check_blob_name(url: SecretURL) -> None:

@@ -58,27 +58,37 @@ class Family:
 _S3 = (
     Operation("one part of a multipart upload (partNumber, uploadId)", "partnumber uploadid"),
     Operation("the start of a multipart upload (uploads)", "uploads"),
-    Operation("a copy of another object (x-amz-copy-source)", "x-amz-copy-source x-amz-copy-source-range"),
+    Operation(
+        "a copy of another object (x-amz-copy-source)",
+        "x-amz-copy-source x-amz-copy-source-range x-amz-metadata-directive x-amz-tagging-directive",
+    ),
     Operation("a new name of an object (renameObject)", "renameobject x-amz-rename-source"),
     # PutObject with an offset in Amazon's directory buckets; append in Ceph and Alibaba OSS.
     Operation("appending to an object", "x-amz-write-offset-bytes append position"),
     Operation(
         "an attribute of an object, such as its ACL or tags",
-        "acl tagging legal-hold retention object-lock attributes annotation encryption torrent restore select "
-        "select-type",
+        "acl tagging legal-hold retention object-lock attributes annotation annotationname encryption torrent restore "
+        "select select-type",
     ),
     Operation(
         "a setting of a bucket",
-        "abac accelerate analytics cors intelligent-tiering inventory lifecycle logging metadataconfiguration "
-        "metadatainventorytable metadatajournaltable metadatatable metrics notification ownershipcontrols policy "
-        "policystatus publicaccessblock replication requestpayment session versioning website",
+        "abac accelerate analytics cors intelligent-tiering inventory lifecycle logging metadataannotationtable "
+        "metadataconfiguration metadatainventorytable metadatajournaltable metadatatable metrics notification "
+        "ownershipcontrols policy policystatus publicaccessblock replication requestpayment session versioning website",
     ),
     Operation(
         "reading an object or a list of them",
         "versionid response-cache-control response-content-disposition response-content-encoding "
         "response-content-language response-content-type response-expires list-type prefix delimiter marker max-keys "
         "continuation-token start-after key-marker version-id-marker upload-id-marker max-uploads max-parts "
-        "part-number-marker versions location delete x-amz-checksum-mode",
+        "part-number-marker versions location delete x-amz-checksum-mode encoding-type fetch-owner max-buckets "
+        "bucket-region max-directory-buckets max-annotation-results annotation-prefix x-amz-object-attributes",
+    ),
+    # "Snowball auto-extract" in MinIO, and the same in Amazon's Snowball: the body is an archive of the objects.
+    Operation(
+        "the files of an archive (snowball-auto-extract)",
+        "x-amz-meta-snowball-auto-extract",
+        lambda value: value.lower() == "false",
     ),
     # Amazon's SDK for JavaScript adds the operation's name.
     Operation("another operation than PutObject (x-id)", "x-id", lambda value: value == "PutObject"),

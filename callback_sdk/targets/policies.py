@@ -20,6 +20,7 @@ from callback_sdk.errors import InvalidS3FieldsError, PolicyError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets.amazon import amazon_host
 from callback_sdk.targets.dialects import AMAZON, Dialect
+from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.text.limits import MAX_CONDITIONS
 
 FILENAME = "${filename}"
@@ -134,7 +135,8 @@ class _Form:
         self._buckets = {*segments, url.host}
         # A custom domain or a proxy may stand for a bucket without naming it.
         host = amazon_host(url)
-        self._names_bucket = len(segments) == 1 or (host is not None and host.bucket and not host.is_access_point)
+        is_bucket = not host.is_access_point if host is not None else True
+        self._names_bucket = len(segments) == 1 or (is_bucket and bool(StorageProviders().bucket_in_host(url)))
 
     def check(self, condition: Secret[Condition]) -> None:
         """Check the form against one condition.
@@ -160,7 +162,10 @@ class _Form:
             )
 
     def _is_for(self, condition: Secret[Condition]) -> bool:
-        bucket = condition.reveal()[2]
+        operator, _, bucket = condition.reveal()
+        if operator == "starts-with":
+            # Amazon rejects it for a bucket; Huawei's SDK makes it with an empty prefix.
+            return any(name.startswith(bucket) for name in self._buckets)
         return bucket in self._buckets or self._url.host.startswith(f"{bucket}.".lower())
 
     def _holds(self, condition: Secret[Condition]) -> bool:

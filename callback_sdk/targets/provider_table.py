@@ -123,10 +123,10 @@ PROVIDERS = (
     Provider(
         name="Azure Blob Storage",
         endpoints=(
-            "*.blob.core.windows.net",
-            "*.blob.core.usgovcloudapi.net",
-            "*.blob.core.chinacloudapi.cn",
-            "*.blob.storage.azure.net",
+            *("*.blob.core.windows.net", "*.dfs.core.windows.net"),
+            *("*.blob.core.usgovcloudapi.net", "*.dfs.core.usgovcloudapi.net"),
+            *("*.blob.core.chinacloudapi.cn", "*.dfs.core.chinacloudapi.cn"),
+            *("*.blob.storage.azure.net", "*.dfs.storage.azure.net"),
         ),
         source="https://learn.microsoft.com/azure/storage/common/storage-account-overview",
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from botocore.loaders import Loader
 
 from callback_sdk.errors import InvalidTargetError, WrongOperationError
 from callback_sdk.redaction import SecretURL
@@ -60,6 +61,28 @@ def test_every_declared_parameter_makes_a_url_unusable(base: str, family: Family
                 target(url, param)
             assert caught.value.hint == family.hint
             assert caught.value.url == base.partition("?")[0] + "?***"
+
+
+def other_operations() -> list[str]:
+    """Return the query of each operation of Amazon S3 that has parameters by which it is known."""
+    model = Loader().load_service_model("s3", "service-2")
+    # Names that the configurations of one kind have each; it is sent with the parameter of the kind.
+    common = {"id", "x-id"}
+    queries = set()
+    for operation in model["operations"].values():
+        fixed = [pair.partition("=")[0] for pair in operation["http"]["requestUri"].partition("?")[2].split("&")]
+        members = model["shapes"][operation["input"]["shape"]]["members"] if "input" in operation else {}
+        chosen = [member["locationName"] for member in members.values() if member.get("location") == "querystring"]
+        queries |= {name for name in (*fixed, *chosen) if name} - common
+    return sorted(queries)
+
+
+@pytest.mark.parametrize("name", other_operations())
+def test_every_parameter_of_amazons_other_operations_is_declared(name: str) -> None:
+    """PutObject has none in its query; botocore's model of the service has them all."""
+    for query in (V4, V2, GCS_V4):
+        with pytest.raises(WrongOperationError):
+            target(f"https://files.example.org/b/k?{query}&{name}=1")
 
 
 @pytest.mark.parametrize(
@@ -183,6 +206,27 @@ def test_azure_signature_has_to_cover_one_blob(url: str, words: str | None) -> N
     else:
         with pytest.raises(WrongOperationError, match=words):
             target(url)
+
+
+@pytest.mark.parametrize(
+    ("host", "service"),
+    [
+        ("a.dfs.core.windows.net", "dfs"),
+        ("a.file.core.windows.net", "file"),
+        ("a.z12.dfs.storage.azure.net", "dfs"),
+        ("a.dfs.core.usgovcloudapi.net", "dfs"),
+        ("a.blob.core.windows.net", None),
+        ("a.z12.blob.storage.azure.net", None),
+        ("dfs.example.org", None),
+    ],
+)
+def test_azure_url_has_to_be_at_the_blob_endpoint(host: str, service: str | None) -> None:
+    """Data Lake Storage shows the URL of its own endpoint, which has no upload in one request."""
+    if service is None:
+        assert target(f"https://{host}/c/k?{SAS}").kind == "azure-blob"
+    else:
+        with pytest.raises(WrongOperationError, match=rf"\({service}, not blob\)"):
+            target(f"https://{host}/c/k?{SAS}")
 
 
 @pytest.mark.parametrize(("kind", "usable"), [("BlockBlob", True), ("AppendBlob", False), ("PageBlob", False)])

@@ -199,6 +199,11 @@ def test_a_placeholder_in_an_exact_condition_is_explained(filename: str | None) 
         ("https://b.bucket.vpce-1a2b-3c4d.s3.eu-central-1.vpce.amazonaws.com/", True),
         # An access point stands for a bucket with another name.
         ("https://point-111122223333.s3-accesspoint.eu-central-1.amazonaws.com/", True),
+        ("https://b.fra1.digitaloceanspaces.com/", True),
+        ("https://other.fra1.digitaloceanspaces.com/", False),
+        ("https://fra1.digitaloceanspaces.com/other", False),
+        ("https://other.storage.googleapis.com/", False),
+        ("https://s3.eu-central-1.wasabisys.com/", True),
         ("https://uploads.example.org/", True),
         ("https://storage.googleapis.com/", True),
     ],
