@@ -1,16 +1,16 @@
-# Each target makes and reuses .venv by itself. Paths are relative, so the folder's own may hold spaces.
+# Each target creates .venv if needed. Paths are relative, so the path of the checkout may contain spaces.
 
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 PIP := $(RUN) pip --disable-pip-version-check install --quiet
-# Tests wait more than they compute, so there are more of them at a time than cores.
+# More workers than cores, because tests mostly wait.
 WORKERS ?= 3
 AZURITE := azurite@3.37.0
 RECHECK := recheck@4.5.0
 PLATFORM_SDK := COMPREDICT-AI-SDK==2.1.1
 OLDEST := boto3==$(shell sed -n 's/^ *boto3>=//p' setup.cfg)
-# Where bytecode isn't kept, each of the hundreds of processes that tests start compiles the package anew.
+# Without bytecode files, each of the hundreds of processes that tests start would compile the package again.
 export PYTHONDONTWRITEBYTECODE :=
 METADATA := setup.cfg pyproject.toml requirements-seaweedfs.txt
 LOCK := requirements-dev.txt
@@ -38,7 +38,7 @@ lint: $(VENV)/dev.stamp recheck ## check format, style, types, layers, spelling 
 	$(RUN) codespell_lib
 	$(RUN) tests.checkers.regexes
 
-crash: $(VENV)/dev.stamp ## kill everything again and again, for a quarter of an hour or so
+crash: $(VENV)/dev.stamp ## kill all processes repeatedly for about 15 minutes
 	CALLBACK_SDK_CRASH=long $(RUN) pytest -s tests/acceptance/test_crash.py
 
 notebooks: $(VENV)/dev.stamp ## execute the notebooks
@@ -48,23 +48,23 @@ docs: $(VENV)/dev.stamp ## build the documentation site into build/docs, and che
 	$(RUN) sphinx --fail-on-warning --quiet --builder html --doctree-dir build/doctrees docs build/docs
 	$(RUN) tests.checkers.links build/docs
 
-bench: $(VENV)/bench.stamp ## run all benchmarks beside their peers, for a quarter of an hour or so
+bench: $(VENV)/bench.stamp ## run all benchmarks, which takes about 15 minutes
 	$(RUN) benchmarks
 
 package: $(VENV)/dev.stamp ## build wheel and sdist into dist/, and check them
 	$(RUN) nox --session package
 
-audit: $(VENV)/dev.stamp ## look for known vulnerabilities in what is locked
+audit: $(VENV)/dev.stamp ## check the locked packages for known vulnerabilities
 	$(RUN) nox --session audit
 
-lock: $(VENV)/dev.stamp ## put what setup.cfg declares into the lock files; UPGRADE=--upgrade renews all versions
+lock: $(VENV)/dev.stamp ## update the lock files from setup.cfg; UPGRADE=--upgrade upgrades all versions
 	$(RUN) uv pip compile setup.cfg --extra all --extra dev --universal --python-version 3.10 --generate-hashes $(UPGRADE) \
 		--no-emit-index-url --no-annotate --custom-compile-command 'make lock' --quiet --output-file $(LOCK)
 	echo '$(BUILD)' | $(RUN) uv pip compile setup.cfg - $(addprefix --extra ,$(IMAGE)) --universal --python-version 3.13 \
 		--generate-hashes --constraint $(LOCK) $(UPGRADE) --no-emit-index-url --no-annotate \
 		--custom-compile-command 'make lock' --quiet --output-file $(IMAGE_LOCK)
 
-azurite: $(VENV)/venv.stamp ## install the emulator of Azure Blob Storage that the tests use; needs npm
+azurite: $(VENV)/venv.stamp ## install the emulator of Azure Blob Storage for the tests; needs npm
 	@if [ -e $(VENV)/azurite/$(AZURITE) ]; then :; \
 	elif ! command -v npm >/dev/null; then echo 'There is no npm, so there are no tests against Azurite.'; \
 	else echo "Installing Azurite ..."; npm install --prefix $(VENV)/azurite --silent --ignore-scripts --no-audit \
@@ -78,19 +78,19 @@ recheck: $(VENV)/venv.stamp ## install the detector of slow regular expressions;
 		--no-fund --no-save --no-package-lock $(RECHECK) && touch $(VENV)/recheck/$(RECHECK) || \
 		echo 'recheck could not be installed, so slow regular expressions are not looked for.'; fi
 
-oldest: $(VENV)/dev.stamp ## install the oldest boto3 that is supported, beside the newest
+oldest: $(VENV)/dev.stamp ## install the oldest supported boto3 next to the newest
 	@[ -e $(VENV)/oldest/$(OLDEST) ] || { rm -rf $(VENV)/oldest && echo "Installing $(OLDEST) ..." && \
 		$(PIP) --target $(VENV)/oldest $(OLDEST) && touch $(VENV)/oldest/$(OLDEST); }
 
-platform-sdk: $(VENV)/dev.stamp ## install the AI platform's SDK, whose names `callback_sdk.compat` has, beside it
+platform-sdk: $(VENV)/dev.stamp ## install the AI platform's SDK, with which tests compare `callback_sdk.compat`
 	@[ -e $(VENV)/platform-sdk/$(PLATFORM_SDK) ] || { rm -rf $(VENV)/platform-sdk && echo "Installing $(PLATFORM_SDK) ..." && \
 		$(PIP) --no-deps --target $(VENV)/platform-sdk $(PLATFORM_SDK) && touch $(VENV)/platform-sdk/$(PLATFORM_SDK); }
 
-clean: ## remove .venv and what the tools leave
+clean: ## remove .venv and files of the tools
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .nox *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A stamp is the last thing that is written, so a run that was interrupted is done again.
+# A stamp is written last, so an interrupted run is repeated.
 $(VENV)/venv.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 		echo 'callback_sdk needs Python 3.10 or later; name one: make PYTHON=python3.12' >&2; exit 1; }

@@ -1,4 +1,4 @@
-"""Checks of what people install: the wheel, on every Python, with the newest and with the lowest dependencies.
+"""Checks of the wheel on every supported Python, with the newest and the lowest dependencies.
 
 `nox` runs them all and `nox -s lowest` one of them. Interpreters that are not on the PATH are left out.
 """
@@ -21,20 +21,20 @@ nox.options.error_on_missing_interpreters = False
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests that need no servers against the wheel, with the newest of everything."""
+    """Run the tests without servers against the wheel, with the newest dependencies."""
     session.install(f"{_wheel(session)}[all,test]")
     _test(session)
 
 
 @nox.session(python=PYTHONS[0])
 def lowest(session: nox.Session) -> None:
-    """Run them with the lowest versions that setup.cfg allows, on the lowest Python."""
+    """Run the same tests with the lowest versions in setup.cfg, on the lowest Python."""
     lowest = Path(session.create_tmp(), "lowest.txt")
     options = ["--resolution", "lowest-direct", "--extra", "all", "--no-header", "--no-annotate", "--quiet"]
     session.install("uv")
     session.run("uv", "pip", "compile", "setup.cfg", *options, "--output-file", str(lowest))
     session.install(f"{_wheel(session)}[all,test]", "--constraint", str(lowest))
-    # Old versions warn of what newer ones beside them have deprecated.
+    # Old versions cause deprecation warnings of newer libraries.
     _test(session, *(f"-Wignore::{kind}Warning" for kind in ("Deprecation", "PendingDeprecation", "Future")))
 
 
@@ -51,7 +51,7 @@ def package(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def types(session: nox.Session) -> None:
-    """Check the types that users see, as their mypy sees them: by the wheel's `py.typed`."""
+    """Check the types as users' mypy sees them, by the wheel's `py.typed`."""
     session.install(f"{_wheel(session)}[all]", "mypy", "--constraint", _versions(session))
     session.chdir(_elsewhere(session))
     session.run("mypy", "--config-file", "", "--strict", "tests/types")
@@ -59,14 +59,14 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def audit(session: nox.Session) -> None:
-    """Look for known vulnerabilities in everything that is locked."""
+    """Check the locked packages for known vulnerabilities."""
     session.install("pip-audit", "--constraint", _versions(session))
-    # Strict: what the database of vulnerabilities can't be asked about has not been looked at.
+    # Strict: packages that can't be looked up in the database of vulnerabilities are an error.
     session.run("pip-audit", "--strict", "--requirement", LOCK, "--disable-pip", "--progress-spinner", "off")
 
 
 def _wheel(session: nox.Session) -> str:
-    """Build the wheel from this checkout and return where it is."""
+    """Build the wheel from this checkout, and return its path."""
     session.install("build")
     out = Path(session.create_tmp(), "wheel")
     shutil.rmtree(out, ignore_errors=True)
@@ -76,7 +76,7 @@ def _wheel(session: nox.Session) -> str:
 
 
 def _elsewhere(session: nox.Session) -> Path:
-    """Copy all but the package's source, so that only what is installed can be imported."""
+    """Copy everything except the package's source, so that only the installed package can be imported."""
     copy = Path(session.create_tmp(), "checkout")
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "callback_sdk", "build", "dist", "*.egg-info"))
@@ -92,7 +92,7 @@ def _test(session: nox.Session, *options: str) -> None:
 
 
 def _versions(session: nox.Session) -> str:
-    """Return a file of constraints: the lock's versions, without the hashes that constraints can't have."""
+    """Return a constraints file with the locked versions. Constraints can't have hashes."""
     kept = Path(session.create_tmp(), "versions.txt")
     lines = [line.rstrip(" \\") for line in (ROOT / LOCK).read_text().splitlines() if line[:1].isalnum()]
     kept.write_text("\n".join(lines))

@@ -63,10 +63,10 @@ class CallbackSDKError(Exception):
     """Root of every error that this package raises on purpose.
 
     Attributes:
-        message: What went wrong.
-        hint: What to do next; may be empty when the message says it.
-        receipts: Proof of what other targets of the same call did receive.
-        accepted_job_ids: Ids of the tasks that a batch had submitted before the error, in order.
+        message: Description of the problem.
+        hint: Advice on the next step; may be empty if the message contains it.
+        receipts: Receipts of other targets of the same call that received the result.
+        accepted_job_ids: Ids of the tasks of a batch that were accepted before the error, in order.
     """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
@@ -340,10 +340,10 @@ class ServiceError(CallbackSDKError):
 
     Attributes:
         status: HTTP status of the response; None without a response.
-        request_id: The service's id of the request, to find it in its log.
-        retry_after: Seconds that the service asked to wait; None when it didn't say.
-        job_id: The task concerned; None when the error isn't about a single task.
-        idempotency_key: What makes the same submission safe to repeat; None when nothing may have been submitted.
+        request_id: Id of the request in the service's log.
+        retry_after: Delay requested by the service, in seconds; None if it requested none.
+        job_id: Id of the task; None if the error isn't about a single task.
+        idempotency_key: Key with which the same submission can be repeated safely; None if nothing was submitted.
         nothing_accepted: Whether the service said that it accepted nothing of this request.
     """
 
@@ -414,11 +414,11 @@ def sentence(text: str) -> str:
 
 
 def storage_hint(error: OSError, place: object) -> str:
-    """Return what to do about a file that can't be written, which depends on the cause.
+    """Return a hint for a file that can't be written, depending on the cause.
 
     Args:
-        error: Why it can't.
-        place: Its folder or disk, as hints call it.
+        error: Error of the write.
+        place: The directory or disk of the file, as named in the hint.
     """
     if error.errno == errno.EFBIG:
         return (

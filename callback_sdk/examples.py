@@ -23,9 +23,9 @@ class FatigueLaw:
     """The Coffin-Manson law: `reference_cycles * (reference_range / range) ** exponent` cycles to failure.
 
     Attributes:
-        exponent: How much worse wide cycles are; about 2 for solder joints.
-        reference_range: Range of temperature of a test whose outcome is known, in kelvin.
-        reference_cycles: Cycles that the component lasted in that test.
+        exponent: Exponent of the temperature range; about 2 for solder joints.
+        reference_range: Temperature range of a reference test, in kelvin.
+        reference_cycles: Cycles to failure in the reference test.
     """
 
     exponent: float = 2.0

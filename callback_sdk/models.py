@@ -51,7 +51,7 @@ class JobResult:
         results: Anything that JSON can hold, NumPy, pandas and Arrow included, or a path
             (`pathlib.Path`) or a binary file object with a JSON document in it. A file is checked to be JSON, streamed,
             and must stay as it is until it is delivered.
-        error: Why the job failed, with `success=False`.
+        error: Error message of a failed job, with `success=False`.
         status: `"Finished"`, or `"Canceled"` for a canceled task.
 
     Raises:
@@ -86,7 +86,7 @@ class PresignedPut:
 
     @property
     def callback_param(self) -> dict[str, Any]:
-        """What to submit as `callback_param`, so that the results writer knows the headers."""
+        """The `callback_param` to submit with the URL, which contains the signed headers."""
         return {"s3_headers": self.headers} if self._headers.reveal() else {}
 
     @property
@@ -118,7 +118,7 @@ class PresignedPost:
 
     @property
     def callback_param(self) -> dict[str, Any]:
-        """What to submit as `callback_param`, so that the results writer knows the fields."""
+        """The `callback_param` to submit with the URL, which contains the form fields."""
         return {"s3_fields": self.fields}
 
     @property

@@ -112,7 +112,7 @@ def positive_int(name: str, value: int) -> int:
         value: The number.
 
     Raises:
-        ConfigurationError: It is not an `int`, or less than 1.
+        ConfigurationError: The value is not an `int`, or less than 1.
     """
     if not isinstance(value, int) or isinstance(value, bool):
         raise ConfigurationError(f"{name} is of type {type(value).__name__}.", hint="Give a whole number.")

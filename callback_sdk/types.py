@@ -37,7 +37,7 @@ TaskStatus = Literal["Pending", "In Progress", "Finished", "Canceled"]
 """Status of a task."""
 
 TaskFilter = Literal["Pending", "In Progress", "Finished", "Canceled", "failed", "succeeded"]
-"""What `Client.get_tasks` can select; the last two are finished tasks by their outcome."""
+"""Filter of `Client.get_tasks`: a status, or one of the outcomes `"failed"` and `"succeeded"` of finished tasks."""
 
 TaskKind = Literal["predict", "fit"]
 """Kind of a task: a run or a training."""
@@ -74,10 +74,10 @@ CallbackTarget = (
 """One target of a result: a URL, a presigned upload, either with a parameter as a pair, or the form that JSON has."""
 
 CallbackURLs = CallbackTarget | Sequence[CallbackTarget] | Secret[Any]
-"""What `callback_url` takes: a target, or a list of them."""
+"""Type of `callback_url`: a target, or a list of targets."""
 
 Callbacks = CallbackTarget | Iterable[CallbackTarget]
-"""What `callbacks` takes: a target, or several."""
+"""Type of `callbacks`: a target, or an iterable of targets."""
 
 
 class SupportsArrowStream(Protocol):

@@ -34,7 +34,7 @@ def decode_secret(secret: str | Secret[str]) -> Secret[bytes]:
         secret: Base64, with or without the prefix `whsec_`.
 
     Raises:
-        ConfigurationError: It is not base64, or not 24 to 64 bytes long. The error's text doesn't contain the secret.
+        ConfigurationError: The secret is not base64, or not 24 to 64 bytes long. The message doesn't contain it.
     """
     secret = secret if isinstance(secret, Secret) else Secret(secret)
     try:

@@ -20,7 +20,7 @@ extensions = [
     "sphinx.ext.viewcode",
 ]
 exclude_patterns = ["**/_*"]
-# Docstrings mark code by single backticks; where it names something public, this role links it.
+# Docstrings mark code by single backticks; this role links public names.
 default_role = "py:obj"
 
 html_theme = "furo"
@@ -45,7 +45,7 @@ _COLON = "\N{RATIO}"
 
 
 def setup(app: Sphinx) -> None:
-    """Register the corrections of what autodoc and napoleon show."""
+    """Register corrections of the output of autodoc and napoleon."""
     app.connect("autodoc-process-signature", _shorten_defaults)
     # Before napoleon and after it, which has the priority 500.
     app.connect("autodoc-process-docstring", _hide_colon, priority=400)
@@ -55,12 +55,12 @@ def setup(app: Sphinx) -> None:
 def _shorten_defaults(
     app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returns: str | None
 ) -> tuple[str | None, str | None]:
-    # attrs writes defaults as expressions of its own, which say nothing to readers.
+    # attrs writes defaults as internal expressions, which are useless to readers.
     return signature and re.sub(r"attr_dict\['\w+'\]\.default|\bNOTHING\b", "…", signature), returns
 
 
 def _hide_colon(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    # napoleon takes what is before a colon in the first line of a property's docstring for its type.
+    # napoleon interprets text before a colon in the first line of a property's docstring as its type.
     if what in ("attribute", "data", "property") and lines:
         lines[0] = lines[0].replace(":", _COLON)
 

@@ -43,7 +43,7 @@ def rewind(body: Any) -> None:
     """Return a body to its start.
 
     Raises:
-        BodyNotRewindableError: It is not seekable.
+        BodyNotRewindableError: The body is not seekable.
     """
     if body is None or isinstance(body, (bytes, bytearray, str)):
         return

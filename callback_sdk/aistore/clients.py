@@ -53,7 +53,7 @@ def client(
 
     Raises:
         ConfigurationError: The endpoint or the token is invalid.
-        SigningError: There is no token, and the AWS credentials that boto3 finds are invalid.
+        SigningError: No token is given, and the AWS credentials that boto3 finds are invalid.
     """
     cluster = Cluster(endpoint, allow_hosts=allow_hosts)
     session = session or _session()
@@ -90,7 +90,7 @@ def follow_redirects(
         The client.
 
     Raises:
-        ConfigurationError: It is not an S3 client.
+        ConfigurationError: The client is not an S3 client.
     """
     follower = _follower_of(client)
     follower.cluster = Cluster(client.meta.endpoint_url, allow_hosts=allow_hosts)
@@ -111,7 +111,7 @@ def use_token(client: Any, token: TokenSource) -> Any:
         The client.
 
     Raises:
-        ConfigurationError: It is not an S3 client, or the token is empty.
+        ConfigurationError: The client is not an S3 client, or the token is empty.
     """
     _follower_of(client).bearer = Bearer(token)
     return client

@@ -27,7 +27,7 @@ def through(target: PresignedPut, endpoint: str) -> PresignedPut:
         The request to AIStore. If nodes have other hosts than the proxy, add them to the writer's `storage_endpoints`.
 
     Raises:
-        SigningError: It is signed for another host than a regional one of S3.
+        SigningError: The request is signed for another host than a regional one of S3.
         ConfigurationError: The endpoint is not a URL.
 
     Example:

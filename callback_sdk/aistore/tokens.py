@@ -35,7 +35,7 @@ class Token:
         password: The user's password.
         authn_endpoint: URL of AuthN, such as `http://authn:52001`.
         expires_in: Lifetime of a token, a `timedelta` or seconds; AuthN's own default when None.
-        margin: How long before its expiry a token is replaced, a `timedelta` or seconds.
+        margin: Time before its expiry at which a token is replaced, a `timedelta` or seconds.
         verify: Whether to verify AuthN's certificate, or the path of a CA bundle.
 
     Example:

@@ -72,8 +72,8 @@ class Client(SharedByCopies):
         config: Settings to use instead of the environment.
 
     Raises:
-        ConfigurationError: There is no URL, or neither a token nor a user name with a password, or a setting is
-            invalid.
+        ConfigurationError: The URL is missing, or both the token and the user name with a password are missing, or a
+            setting is invalid.
     """
 
     @hides_tracebacks

@@ -44,8 +44,8 @@ def interrupted(text: str, command_hint: str) -> KeyboardInterrupt:
     """Return the error of Ctrl-C during a wait.
 
     Args:
-        text: How to come back, in Python.
-        command_hint: How to come back on the command line.
+        text: Message with a hint to wait again in Python.
+        command_hint: Hint to wait again on the command line.
     """
     error = KeyboardInterrupt(text)
     error.command_hint = command_hint  # type: ignore[attr-defined]

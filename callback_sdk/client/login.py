@@ -207,7 +207,7 @@ def credentials_of(
         config: Settings of the environment.
 
     Raises:
-        ConfigurationError: There is neither a token nor a user name with a password.
+        ConfigurationError: Neither a token nor a user name with a password is given.
     """
     given = username is not None or password is not None
     chosen = _filled(token) or (None if given else _filled(config.token))

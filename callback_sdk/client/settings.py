@@ -41,7 +41,7 @@ def open_connection(
     """Return a connection with the arguments of a `Client`, and the configuration's values for those that are None.
 
     Raises:
-        ConfigurationError: There is no URL, or no credentials, or a setting is invalid.
+        ConfigurationError: The URL or the credentials are missing, or a setting is invalid.
     """
     return ServiceConnection(
         service_url(_checked_url(wrap_secret(url or config.url))),

@@ -73,7 +73,7 @@ def networks_or_none(text: str) -> tuple[str, ...]:
     """Parse networks; "none" is an empty list, because an empty variable counts as not set.
 
     Raises:
-        ValueError: One is not a network in CIDR notation.
+        ValueError: An item is not a network in CIDR notation.
     """
     return () if text.strip().lower() == "none" else networks(text)
 

@@ -68,7 +68,7 @@ def library() -> Any:
     """Return pyarrow.
 
     Raises:
-        MissingExtraError: It is not installed.
+        MissingExtraError: pyarrow is not installed.
     """
     try:
         import pyarrow

@@ -24,7 +24,7 @@ KEY_AGE = timedelta(days=1)
 """Retention of idempotency keys."""
 
 UNKNOWN_ALGORITHM_TIMEOUT = timedelta(days=1)
-"""How long a task waits for an algorithm that the registry doesn't have; a wrong one may have been deployed."""
+"""Time after which a queued task of an unregistered algorithm fails; a wrong registry may have been deployed."""
 
 _BATCH_SIZE = 500
 """Maximum tasks deleted in one transaction."""

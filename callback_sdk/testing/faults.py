@@ -58,7 +58,7 @@ class FaultResponse:
 
 @define(frozen=True, kw_only=True)
 class Step:
-    """How the server handles one request.
+    """Handling of one request by the server.
 
     Attributes:
         fault: The fault to inject; None for none.

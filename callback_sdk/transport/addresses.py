@@ -140,6 +140,6 @@ def parse_network(text: str) -> Network:
     """Parse a network in CIDR notation, or a single address.
 
     Raises:
-        ValueError: It is neither, or has host bits set.
+        ValueError: The text is neither a network nor an address, or the network has host bits set.
     """
     return ipaddress.ip_network(text.strip())

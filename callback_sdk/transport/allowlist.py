@@ -38,7 +38,7 @@ class AllowedNetwork:
         """Parse `10.20.0.0/16:9000`, `[fd00::/8]:9000`, or either without a port.
 
         Raises:
-            ValueError: It is neither a network nor an address, or the port is not one.
+            ValueError: The text is neither a network nor an address, or the port is invalid.
         """
         place, port = _split(text)
         return cls(parse_network(place), port)
@@ -68,7 +68,7 @@ class AllowedHost:
         """Parse `minio.internal:9000`, `*.minio.internal`, or `[fd00::5]:9000`.
 
         Raises:
-            ValueError: It is not a host name, or the port is not one.
+            ValueError: The text is not a host name, or the port is invalid.
         """
         place, port = _split(text)
         if ":" in place:
@@ -94,7 +94,7 @@ def network(text: str) -> AllowedNetwork:
     """Parse an allowed network.
 
     Raises:
-        ConfigurationError: It is not a network; the hint shows the format.
+        ConfigurationError: The text is not a network; the hint shows the format.
     """
     try:
         return AllowedNetwork.parse(text)
@@ -111,7 +111,7 @@ def host(text: str) -> AllowedHost:
     """Parse an allowed host.
 
     Raises:
-        ConfigurationError: It is not a host; the hint shows the format.
+        ConfigurationError: The text is not a host; the hint shows the format.
     """
     try:
         return AllowedHost.parse(text)

@@ -94,7 +94,7 @@ class AddressGuard:
             deadline: When to give up, by the monotonic clock.
 
         Raises:
-            AddressNotAllowedError: One of the addresses is not allowed.
+            AddressNotAllowedError: At least one of the addresses is not allowed.
             OSError: The host has no address, or the resolver didn't respond in time.
         """
         self.check(url)

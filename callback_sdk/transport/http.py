@@ -81,7 +81,7 @@ class Timeouts:
         attempt: For the whole attempt, plus the time that the body takes at 128 KiB per second.
 
     Raises:
-        ConfigurationError: One is not a duration, or not positive.
+        ConfigurationError: A timeout is not a duration, or not positive.
     """
 
     connect: timedelta = field(default=timedelta(seconds=5), converter=_connect_timeout)
@@ -131,7 +131,7 @@ class HTTPSender:
             The server's response, regardless of its status.
 
         Raises:
-            DeliveryError: There was no response, or a redirect that isn't allowed.
+            DeliveryError: The server sent no response, or a redirect that isn't allowed.
             TargetError: The address guard rejects the host.
         """
         url = upload.url

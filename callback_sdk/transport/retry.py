@@ -1,4 +1,4 @@
-"""Which failures are retried, and after which delay. `docs/retries.md` has the same lists; a test compares them."""
+"""The retry policy: retryable failures and delays. `docs/retries.md` has the same lists; a test compares them."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def next_delay(error: Exception, attempts: int, delays: Sequence[timedelta] = SE
     """Return the delay of a durable delivery after a failed attempt.
 
     Args:
-        error: Why it failed. Errors of other packages count as transient.
+        error: The error of the attempt. Errors of other packages count as transient.
         attempts: Attempts made so far, at least 1.
         delays: Delays between attempts.
 

@@ -122,7 +122,7 @@ class _ClientCertificate:
         """Parse `client_cert`.
 
         Raises:
-            ConfigurationError: It is neither a path nor two or three values.
+            ConfigurationError: The argument is neither a path nor two or three values.
         """
         parts: Secret[list[Any]] = Secret(list(given) if isinstance(given, (list, tuple)) else [given])
         del given

@@ -75,7 +75,7 @@ class DeliveryAttempts:
         """Return the target of a callback.
 
         Raises:
-            TargetError: It can't be used.
+            TargetError: The callback is invalid.
         """
         return plan(callback, self._settings)
 

@@ -120,7 +120,7 @@ def target(row: Row, param: dict[str, Any] | None) -> Target:
     """Return the target of a row, checked.
 
     Raises:
-        TargetError: It was rejected.
+        TargetError: The planner rejected the target.
     """
     (callback,) = parse_callbacks(row.url, param)
     found = plan(callback)

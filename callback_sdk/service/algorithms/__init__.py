@@ -1,1 +1,1 @@
-"""What can be run: registered algorithms, their input schemas, and what they get."""
+"""Algorithms: registration, input schemas, features and context."""

@@ -57,7 +57,7 @@ class AlgorithmCatalog:
             version: Name of the version.
 
         Raises:
-            UnknownAlgorithmError: It doesn't exist; the message suggests similar names.
+            UnknownAlgorithmError: The algorithm or version doesn't exist; the message suggests similar names.
         """
         registered = self._registry.versions(name)
         if version is not None and all(one.version != version for one in registered):

@@ -127,8 +127,8 @@ def check(
             algorithm's process.
 
     Raises:
-        FeaturesError: It doesn't, or is too large; the message names the column or the row.
-        MissingExtraError: It is Parquet, and pyarrow is not installed.
+        FeaturesError: The file contains no valid table, or is too large; the message names the column or the row.
+        MissingExtraError: The format is Parquet, and pyarrow is not installed.
     """
     with _CHECKING:
         if format == PARQUET:

@@ -116,7 +116,7 @@ def needed(broker: Secret[str] | None) -> Secret[str]:
     """Return the broker's URL.
 
     Raises:
-        ConfigurationError: It is missing or malformed.
+        ConfigurationError: The URL is missing or malformed.
     """
     if broker is None:
         raise ConfigurationError(

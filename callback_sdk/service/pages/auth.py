@@ -26,7 +26,7 @@ def session(request: Request) -> Session:
     """Return the session of a request.
 
     Raises:
-        LoginRequiredError: There is no session.
+        LoginRequiredError: The request has no valid session.
     """
     sessions: Sessions = request.app.state.sessions
     cookie = session_cookie(request)
@@ -66,7 +66,7 @@ async def csrf_session(request: Request) -> Session:
     """Return the session of a request with a form of this service.
 
     Raises:
-        LoginRequiredError: There is no session.
+        LoginRequiredError: The request has no valid session.
         HTTPException: 403 if the form's CSRF token is not the session's.
     """
     form = await same_origin_form(request)

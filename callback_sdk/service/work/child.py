@@ -63,7 +63,7 @@ class RunSpec:
     """The description of one run for the child process.
 
     Attributes:
-        kind: Which function of the algorithm is called: `"predict"` or `"fit"`.
+        kind: Function of the algorithm to call: `"predict"` or `"fit"`.
         monitor: Whether its monitors are called.
         features: Path of the features.
         results: Path for the results.

@@ -96,12 +96,12 @@ class Deliverer:
 
     @property
     def free_slots_any_host(self) -> int:
-        """How many further attempts can start regardless of their hosts, even if all have the same one."""
+        """Number of further attempts that can start regardless of their hosts, even if all have the same host."""
         return self._attempts.free_slots_any_host
 
     @property
     def free_slots(self) -> int:
-        """How many further attempts can start to hosts that are not full."""
+        """Number of further attempts that can start at hosts with free slots."""
         return self._attempts.free_slots
 
     def full_hosts(self) -> Collection[str]:
