@@ -12,9 +12,14 @@ from callback_sdk.redaction import SecretURL
 from callback_sdk.targets import Target, TargetSettings, plan
 from callback_sdk.targets.amazon import amazon_region
 from callback_sdk.targets.callbacks import parse_callbacks
+from callback_sdk.targets.cos import COS
+from callback_sdk.targets.obs import OBS
 from callback_sdk.targets.operations import AZURE, GCS, S3, Family
+from callback_sdk.targets.oracle import PAR
+from callback_sdk.targets.oss import OSS
 from callback_sdk.targets.providers import StorageProviders
-from tests.signedurls import form, google_v2, google_v4, sas, v2, v4
+from callback_sdk.targets.swift import SWIFT
+from tests.signedurls import cos, form, google_v2, google_v4, obs, oss_v1, oss_v2, oss_v4, sas, swift, v2, v4
 
 HOST = "https://b.s3.eu-central-1.amazonaws.com"
 V4 = v4()
@@ -43,8 +48,12 @@ def every_name(family: Family) -> list[str]:
         (f"{GOOGLE}/b/k?{GCS_V4}", GCS),
         (f"{GOOGLE}/b/k?{GCS_V2}", GCS),
         (f"{AZURE_HOST}/c/k?{SAS}", AZURE),
+        *((f"https://b.oss-cn-hangzhou.aliyuncs.com/k?{query}", OSS) for query in (oss_v4(), oss_v2(), oss_v1())),
+        (f"https://b-1250000000.cos.ap-guangzhou.myqcloud.com/k?{cos()}", COS),
+        (f"https://b.obs.cn-north-4.myhuaweicloud.com/k?{obs()}", OBS),
+        (f"https://swift.example.org/v1/AUTH_a/c/o?{swift()}", SWIFT),
     ],
-    ids=["s3-put", "s3-put-v2", "gcs-put", "gcs-put-v2", "azure-blob"],
+    ids=["s3-put", "s3-put-v2", "gcs-put", "gcs-put-v2", "azure-blob", "oss", "oss-2", "oss-1", "cos", "obs", "swift"],
 )
 def test_every_declared_parameter_makes_a_url_unusable(base: str, family: Family) -> None:
     """In the query in any letter case, and as a header that comes with the URL."""
@@ -238,3 +247,27 @@ def test_azure_blob_is_written_in_one_request(kind: str, usable: bool) -> None:
     else:
         with pytest.raises(WrongOperationError, match="x-ms-blob-type"):
             target(url, param)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"https://b.oss-cn-hangzhou.aliyuncs.com/?{oss_v4()}",
+        f"https://oss-cn-hangzhou.aliyuncs.com/b?{oss_v1()}",
+        f"https://b-1250000000.cos.ap-guangzhou.myqcloud.com/?{cos()}",
+        f"https://obs.cn-north-4.myhuaweicloud.com/b/?{obs()}",
+    ],
+)
+def test_url_of_a_bucket_is_refused(url: str) -> None:
+    """A PUT there would make a bucket."""
+    with pytest.raises(WrongOperationError, match="has no object key"):
+        target(url)
+
+
+@pytest.mark.parametrize("name", every_name(PAR))
+def test_oracle_request_for_another_operation_is_refused(name: str) -> None:
+    """Its URL has no query of its own."""
+    url = f"https://objectstorage.us-ashburn-1.oraclecloud.com/p/{'t' * 40}/n/ns/b/bucket/o/k"
+    for given, param in ((f"{url}?{name}=x", None), (url, {"s3_headers": {name: "x"}})):
+        with pytest.raises(WrongOperationError):
+            target(given, param)

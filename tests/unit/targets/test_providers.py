@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from callback_sdk.errors import MissingS3FieldsError
 from callback_sdk.redaction import SecretURL
+from callback_sdk.targets import check_target
 from callback_sdk.targets.amazon import amazon_bucket
 from callback_sdk.targets.provider_table import CONFIGURED
 from callback_sdk.targets.providers import StorageProviders
@@ -100,3 +102,36 @@ def test_time_grows_with_the_host_and_not_faster(piece: str) -> None:
         return SecretURL(f"https://s3{piece * length}"[: 8 + length] + "/")
 
     assert_linear(StorageProviders().provider, host(14), host(14 * 16), ratio=16)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://results.oss-cn-hangzhou.aliyuncs.com/k",
+        "https://results.oss-cn-hangzhou-internal.aliyuncs.com/k",
+        "https://results.oss-accelerate.aliyuncs.com/k",
+        "https://results.cn-hangzhou.oss.aliyuncs.com/k",
+        "https://results.s3.oss-cn-hangzhou.aliyuncs.com/k",
+        "https://results-1250000000.cos.ap-guangzhou.myqcloud.com/k",
+        "https://results-1250000000.cos.accelerate.myqcloud.com/k",
+        "https://results-1250000000.cos-internal.ap-guangzhou.tencentcos.cn/k",
+        "https://results.obs.cn-north-4.myhuaweicloud.com/k",
+        "https://results.obs.eu-de.otc.t-systems.com/k",
+        "https://objectstorage.us-ashburn-1.oraclecloud.com/n/namespace/b/results/o/k",
+        "https://objectstorage.us-gov-ashburn-1.oraclegovcloud.com/n/namespace/b/results/o/k",
+        "https://objectstorage.ap-chiyoda-1.oraclecloud8.com/n/namespace/b/results/o/k",
+        "https://namespace.objectstorage.us-ashburn-1.oci.customer-oci.com/n/namespace/b/results/o/k",
+        "https://namespace.compat.objectstorage.us-ashburn-1.oraclecloud.com/results/k",
+        "https://abcdefgh.storage.supabase.co/storage/v1/s3/results/k",
+    ],
+)
+def test_unsigned_url_at_a_store_is_not_a_webhook(url: str) -> None:
+    """Nothing would be stored there, and the document would be lost."""
+    with pytest.raises(MissingS3FieldsError):
+        check_target(url)
+
+
+@pytest.mark.parametrize("host", ["cn-hangzhou.fc.aliyuncs.com", "abcdefgh.supabase.co", "apigw.oraclecloud.com"])
+def test_functions_of_the_same_providers_are_webhooks(host: str) -> None:
+    """Their hosts have other names than those of the stores."""
+    assert check_target(f"https://{host}/functions/v1/done").kind == "webhook"
