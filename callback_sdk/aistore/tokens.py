@@ -137,7 +137,7 @@ class Bearer:
     def __init__(self, source: TokenSource) -> None:
         if not source or not (isinstance(source, str) or callable(source)):
             raise ConfigurationError("The token is empty.", hint="Give a token, or a function that returns one.")
-        self._source = Secret(source)
+        self._source: Callable[[], str] = Secret(source).reveal if isinstance(source, str) else source
         # botocore handles a request, its response and its retries in one thread.
         self._sent = threading.local()
 
@@ -149,9 +149,8 @@ class Bearer:
     def renewed(self) -> bool:
         """Return whether there is a new token in place of the one that this thread sent last, which was rejected."""
         refused: Secret[str] = getattr(self._sent, "token", Secret(""))
-        source = self._source.reveal()
-        if isinstance(source, Token):
-            source.discard(refused)
+        if isinstance(self._source, Token):
+            self._source.discard(refused)
         return self._current() != refused
 
     def is_shown_in(self, location: str) -> bool:
@@ -161,8 +160,7 @@ class Bearer:
         return replaced(place, (sent.reveal(),)) != place
 
     def _current(self) -> Secret[str]:
-        source = self._source.reveal()
-        return Secret(source if isinstance(source, str) else source())
+        return Secret(self._source())
 
 
 def _read(status: int, content: bytes) -> Secret[str] | None:

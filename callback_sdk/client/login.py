@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from callback_sdk.client.responses import ServiceResponse
 from callback_sdk.concurrency.forking import RLock, after_fork
 from callback_sdk.errors import AuthenticationError, ConfigurationError, ServiceConnectionError, ServiceError
-from callback_sdk.redaction import Secret
+from callback_sdk.redaction import Secret, clearing_locals
 
 if TYPE_CHECKING:
     from callback_sdk.config.client import ClientConfig
@@ -212,10 +212,13 @@ def credentials_of(
     given = username is not None or password is not None
     chosen = _filled(token) or (None if given else _filled(config.token))
     if chosen is not None:
-        return StaticToken(_text("token", chosen))
+        check_string("token", chosen.reveal())
+        return StaticToken(chosen)
     name, word = username or config.username, _filled(password) or _filled(config.password)
     if name and word is not None:
-        return Login(_text("username", Secret(name)).reveal(), _text("password", word))
+        check_string("username", name)
+        check_string("password", word.reveal())
+        return Login(name, word)
     missing = "password" if name else "username" if word is not None else "token"
     raise ConfigurationError(
         f"The client has no {missing}.",
@@ -229,10 +232,15 @@ def _filled(secret: Secret[Any] | None) -> Secret[Any] | None:
     return secret if secret is not None and secret.reveal() not in ("", None) else None
 
 
-def _text(name: str, value: Secret[Any]) -> Secret[str]:
-    if not isinstance(value.reveal(), str):
-        raise ConfigurationError(f"{name} is of type {type(value.reveal()).__name__}.", hint="Give a string.")
-    return value
+@clearing_locals
+def check_string(name: str, value: object) -> None:
+    """Check the type of an argument, which may be a credential.
+
+    Raises:
+        ConfigurationError: It is not a string.
+    """
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name} is of type {type(value).__name__}.", hint="Give a string.")
 
 
 def _member(answer: ServiceResponse, name: str) -> Secret[str]:

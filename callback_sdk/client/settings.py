@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from callback_sdk.client.connection import ServiceConnection, service_url
-from callback_sdk.client.login import credentials_of
+from callback_sdk.client.login import check_string, credentials_of
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.parsing import Duration
 from callback_sdk.redaction import Secret, wrap_secret
@@ -59,6 +59,5 @@ def _checked_url(value: Secret[Any]) -> Secret[str]:
             "The client has no URL.",
             hint="Give url=, or set CALLBACK_SDK_URL. `callback-sdk serve` logs its URL at startup.",
         )
-    if not isinstance(value.reveal(), str):
-        raise ConfigurationError(f"url is of type {type(value.reveal()).__name__}.", hint="Give a string.")
+    check_string("url", value.reveal())
     return value

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import Any
+from typing import Any, BinaryIO
 
+from attrs import define
 from fastapi import HTTPException, Request
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from callback_sdk.redaction import Secret
+from callback_sdk.redaction import Secret, clearing_locals
 from callback_sdk.service.api.submission import SubmittedForm
 
 _MAX_FIELDS = 20
@@ -94,9 +95,10 @@ async def read_form(request: Request, *, max_files: int) -> AsyncIterator[Submit
             raise HTTPException(
                 422, "The form ends before its last boundary, so a part of the request was lost. Send it again."
             )
-        _check_names(parsed)
-        async with _limit_long_forms(parsed):
-            yield _form(parsed)
+        parts = _parts(parsed.reveal())
+        _check_names(parts)
+        async with _limit_long_forms(parts):
+            yield _form(parts)
     finally:
         await parsed.reveal().close()
 
@@ -115,33 +117,50 @@ def _check_type(content_type: str) -> None:
         raise HTTPException(415, "The form is not encoded in UTF-8. Send it in UTF-8.")
 
 
-def _check_names(parsed: Secret[FormData]) -> None:
+@define(frozen=True)
+class _Part:
+    """One field or file of a form.
+
+    Attributes:
+        name: Its name.
+        text: Text of a field, which may be a credential; None for a file.
+        file: The file; None for a field.
+        size: Size of the text in characters, or of the file in bytes.
+    """
+
+    name: str
+    text: Secret[str] | None
+    file: BinaryIO | None
+    size: int
+
+
+@clearing_locals
+def _parts(parsed: FormData) -> list[_Part]:
+    return [
+        _Part(name, Secret(value), None, len(value))
+        if isinstance(value, str)
+        else _Part(name, None, value.file, value.size or 0)
+        for name, value in parsed.multi_items()
+    ]
+
+
+def _check_names(parts: Sequence[_Part]) -> None:
     seen: set[str] = set()
-    for name, value in parsed.reveal().multi_items():
-        if name in seen and not (name == _REPEATED and isinstance(value, UploadFile)):
+    for part in parts:
+        if part.name in seen and not (part.name == _REPEATED and part.file is not None):
             # Two different values would be ambiguous.
-            raise HTTPException(422, f"The form has the field {name!r:.100} twice. Send it once.")
-        seen.add(name)
+            raise HTTPException(422, f"The form has the field {part.name!r:.100} twice. Send it once.")
+        seen.add(part.name)
 
 
-def _limit_long_forms(parsed: Secret[FormData]) -> AbstractAsyncContextManager[Any]:
-    size = 0
-    for name, value in parsed.reveal().multi_items():
-        if isinstance(value, str):
-            size += len(value)
-        elif name != _REPEATED:
-            size += value.size or 0
+def _limit_long_forms(parts: Sequence[_Part]) -> AbstractAsyncContextManager[Any]:
+    size = sum(part.size for part in parts if part.text is not None or part.name != _REPEATED)
     return _long_forms if size > _LONG_JSON else nullcontext()
 
 
-def _form(parsed: Secret[FormData]) -> SubmittedForm:
-    files: dict[str, list[UploadFile]] = {}
-    for name, value in parsed.reveal().multi_items():
-        if isinstance(value, UploadFile):
-            files.setdefault(name, []).append(value)
-    return SubmittedForm(
-        fields={
-            name: Secret(value) for name, value in parsed.reveal().multi_items() if isinstance(value, str)
-        },
-        files={name: [upload.file for upload in uploads] for name, uploads in files.items()},
-    )  # fmt: skip
+def _form(parts: Sequence[_Part]) -> SubmittedForm:
+    files: dict[str, list[BinaryIO]] = {}
+    for part in parts:
+        if part.file is not None:
+            files.setdefault(part.name, []).append(part.file)
+    return SubmittedForm(fields={part.name: part.text for part in parts if part.text is not None}, files=files)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from callback_sdk.documents.body import CHUNK_SIZE
 from callback_sdk.documents.decoding import decode, has_lone_surrogate
 from callback_sdk.errors import CallbackParamError, CallbackSDKError, FeaturesError, InvalidTargetError
 from callback_sdk.features.json import weigh
 from callback_sdk.filesystem.files import remove
-from callback_sdk.redaction import Secret
+from callback_sdk.redaction import Secret, clearing_locals
 from callback_sdk.service.algorithms import features
 from callback_sdk.service.algorithms.catalogue import AlgorithmCatalog
 from callback_sdk.service.blobs import INLINE
@@ -74,16 +74,11 @@ class SubmittedForm:
         Raises:
             SubmissionError: The value is not JSON, or is too long.
         """
-        text = Secret(self.fields[name].reveal().encode()) if name in self.fields else None
-        if text is None and self.files.get(name):
-            file = self.files[name][0]
-            file.seek(0)
-            text = Secret(file.read(max_bytes + 1))
-            if len(text.reveal()) > max_bytes:
-                raise SubmissionError(f"{name!r} has more than {max_bytes} bytes.", hint="Send a shorter value.")
-        if text is None or not text.reveal().strip():
-            return Secret(None)
-        return _parsed(text, name)
+        if name in self.fields:
+            return Secret(_parse_json(self.fields[name].reveal().encode(), name))
+        if self.files.get(name):
+            return Secret(_read_json(self.files[name][0], name, max_bytes))
+        return Secret(None)
 
     def fingerprint(self, *where: str) -> str:
         """Return the SHA-256, in hex, of the request's content and path, independent of the encoding of the form."""
@@ -120,6 +115,7 @@ class _RequestedTask:
     """A task as requested, from a form or from an item of a batch."""
 
     version: str | None
+    features: Any = None
     parameters: Any = field(repr=False)
     evaluate: bool | dict[str, Any]
     priority: Any
@@ -164,12 +160,13 @@ def read_one(
         options=_options(form, kind),
         targets=read_targets(form, rules.max_callbacks),
     )
-    task = _task(requested, algorithm_id, rules, owner=owner, kind=kind, traceparent=traceparent)
+    task = _new_task(requested, algorithm_id, rules, owner=owner, kind=kind, traceparent=traceparent)
     if len(form.files.get("features", ())) != 1:
         raise FeaturesError("The request needs one file 'features'.", hint="Send Parquet or JSON under this name.")
     data, format_ = _receive(form.files["features"][0], scratch, stack)
-    _check_small(task(format_), data, rules)
-    return TaskRequest(submission=Submission(task=task(format_), targets=requested.targets), features=data)
+    task = evolve(task, features_format=format_)
+    _check_small(task, data, rules)
+    return TaskRequest(submission=Submission(task=task, targets=requested.targets), features=data)
 
 
 def read_batch(
@@ -198,18 +195,11 @@ def read_batch(
     Raises:
         CallbackSDKError: As for `read_one`; the message names the task.
     """
-    items = form.json("tasks", max_bytes=MAX_TASKS_FILE)
-    if not isinstance(items.reveal(), list) or not items.reveal():
-        raise SubmissionError("'tasks' is not a list of tasks.", hint='Send a JSON list: [{"parameters": {}}, ...].')
-    if len(items.reveal()) > max_tasks:
-        raise SubmissionError(
-            f"The batch has {len(items.reveal())} tasks.", hint=f"Send at most {max_tasks} at a time."
-        )
+    items = _batch_items(form.json("tasks", max_bytes=MAX_TASKS_FILE).reveal(), max_tasks)
     uploads = form.files.get("features", ())
     received: dict[int, tuple[Path | bytes, str]] = {}
 
-    def features_of(item: Secret[dict[str, Any]], number: int) -> tuple[Path | bytes, str]:
-        index = item.reveal().get("features", number)
+    def features_of(index: Any) -> tuple[Path | bytes, str]:
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(uploads):
             raise FeaturesError(
                 f"The features {index!r:.20} don't exist; the request has {len(uploads)} files 'features'.",
@@ -220,15 +210,14 @@ def read_batch(
         return received[index]
 
     found = []
-    for number in range(len(items.reveal())):
+    for number, item in enumerate(items):
         with _naming(f"tasks[{number}]"):
-            item = Secret(items.reveal()[number])
-            requested = _requested_task(item, rules.max_callbacks)
-            task = _task(requested, algorithm_id, rules, owner=owner, kind=PREDICT, traceparent=traceparent)
-            data, format_ = features_of(item, number)
-            submission = Submission(task=task(format_), targets=requested.targets)
-            _check_small(submission.task, data, rules)
-            found.append(TaskRequest(submission=submission, features=data))
+            requested = _requested_task(item.reveal(), number, rules.max_callbacks)
+            task = _new_task(requested, algorithm_id, rules, owner=owner, kind=PREDICT, traceparent=traceparent)
+            data, format_ = features_of(requested.features)
+            task = evolve(task, features_format=format_)
+            _check_small(task, data, rules)
+            found.append(TaskRequest(submission=Submission(task=task, targets=requested.targets), features=data))
     return found
 
 
@@ -257,52 +246,72 @@ def read_targets(form: SubmittedForm, max_callbacks: int) -> tuple[Callback, ...
         if form.text("callback_url"):
             raise CallbackParamError("Both 'callbacks' and 'callback_url' were sent.", hint="Send one of the two.")
         return _targets(form.json("callbacks"), Secret(None), max_callbacks)
-    text = form.fields.get("callback_url", Secret(""))
-    urls = Secret([url.strip() for url in text.reveal().split("|")] if text.reveal().strip() else None)
+    urls = Secret(_split_urls(form.fields["callback_url"].reveal()) if "callback_url" in form.fields else None)
     return _targets(urls, form.json("callback_param"), max_callbacks)
 
 
+@clearing_locals
+def _split_urls(text: str) -> list[str] | None:
+    return [url.strip() for url in text.split("|")] if text.strip() else None
+
+
 def _targets(urls: Secret[Any], param: Secret[Any], max_callbacks: int) -> tuple[Callback, ...]:
-    if not isinstance(urls.reveal(), (list, type(None))):
+    return parse_callbacks(urls, param) if _count_targets(urls.reveal(), max_callbacks) else ()
+
+
+@clearing_locals
+def _count_targets(urls: Any, max_callbacks: int) -> int:
+    if not isinstance(urls, (list, type(None))):
         raise CallbackParamError("'callbacks' is not a JSON list.", hint='Send [{"url": ..., "param": ...}, ...].')
-    count = len(urls.reveal() or ())
+    count = len(urls or ())
     if count > max_callbacks:
         raise InvalidTargetError(
             f"The task has {count} callbacks, and the limit is {max_callbacks}.", hint="Send fewer callbacks."
         )
-    return parse_callbacks(urls, param) if count else ()
+    return count
 
 
 _MEMBERS = frozenset({"features", "parameters", "version", "evaluate", "priority", "monitor", "callbacks"})
 
 
-def _requested_task(item: Secret[Any], max_callbacks: int) -> _RequestedTask:
-    if not isinstance(item.reveal(), dict):
+@clearing_locals
+def _batch_items(content: Any, max_tasks: int) -> list[Secret[Any]]:
+    """Check that a JSON value is a list of tasks, and wrap each."""
+    if not isinstance(content, list) or not content:
+        raise SubmissionError("'tasks' is not a list of tasks.", hint='Send a JSON list: [{"parameters": {}}, ...].')
+    if len(content) > max_tasks:
+        raise SubmissionError(f"The batch has {len(content)} tasks.", hint=f"Send at most {max_tasks} at a time.")
+    return [Secret(item) for item in content]
+
+
+@clearing_locals
+def _requested_task(item: Any, number: int, max_callbacks: int) -> _RequestedTask:
+    if not isinstance(item, dict):
         raise SubmissionError("A task is a JSON object.", hint='Send {"parameters": {...}, "callbacks": [...]}.')
-    if unknown := sorted(set(item.reveal()) - _MEMBERS):
+    if unknown := sorted(set(item) - _MEMBERS):
         raise SubmissionError(
             f"Unknown member of a task: {unknown[0]!r:.50}.", hint=f"A task may have {', '.join(sorted(_MEMBERS))}."
         )
-    member = item.reveal().get
-    version, evaluate = member("version"), member("evaluate", True)
+    version, evaluate = item.get("version"), item.get("evaluate", True)
     if not isinstance(version, (str, type(None))):
         raise SubmissionError("'version' is not a string.", hint='Send a string such as "1.0.0".')
     if not isinstance(evaluate, (bool, dict)):
         raise SubmissionError("'evaluate' is neither true, false nor a JSON object.", hint="Send one of these.")
     return _RequestedTask(
         version=version,
-        parameters=member("parameters"),
+        features=item.get("features", number),
+        parameters=item.get("parameters"),
         evaluate=evaluate,
-        priority=member("priority", DEFAULT_PRIORITY),
-        options={"monitor": str(member("monitor"))} if "monitor" in item.reveal() else {},
-        targets=_targets(Secret(item.reveal().get("callbacks")), Secret(None), max_callbacks),
+        priority=item.get("priority", DEFAULT_PRIORITY),
+        options={"monitor": str(item["monitor"])} if "monitor" in item else {},
+        targets=_targets(Secret(item.get("callbacks")), Secret(None), max_callbacks),
     )
 
 
-def _task(
+def _new_task(
     requested: _RequestedTask, algorithm_id: str, rules: Rules, *, owner: str, kind: str, traceparent: str | None
-) -> Callable[[str], TaskRow]:
-    """Validate a task, and return the function that creates it once the format of its features is known."""
+) -> TaskRow:
+    """Validate a task, and return it without the format of its features."""
     found = rules.catalogue.get(owner, algorithm_id, requested.version)
     algorithm = found.algorithm
     if kind == FIT and algorithm.fit is None:
@@ -327,13 +336,13 @@ def _task(
     for target in requested.targets:
         check_callback(target, rules.settings)
         rules.guard.check(target.url)
-    return lambda features_format: TaskRow(
+    return TaskRow(
         job_id=str(uuid.uuid4()),
         owner=owner,
         kind=kind,
         algorithm=algorithm.name,
         version=found.version,
-        features_format=features_format,
+        features_format="",
         parameters=parameters,
         evaluate=requested.evaluate,
         options=requested.options if traceparent is None else {**requested.options, TRACEPARENT: traceparent},
@@ -394,29 +403,38 @@ def _number(text: str | None, name: str) -> int:
     return int(text)
 
 
-def _parsed(text: Secret[bytes], name: str) -> Secret[Any]:
-    if weigh(text.reveal()) > _MAX_PARTS:
+@clearing_locals
+def _read_json(file: BinaryIO, name: str, max_bytes: int) -> Any:
+    file.seek(0)
+    data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise SubmissionError(f"{name!r} has more than {max_bytes} bytes.", hint="Send a shorter value.")
+    return _parse_json(data, name)
+
+
+@clearing_locals
+def _parse_json(data: bytes, name: str) -> Any:
+    if not data.strip():
+        return None
+    if weigh(data) > _MAX_PARTS:
         raise SubmissionError(f"{name!r} has too many values.", hint="Send large data as features.")
     try:
-        value = Secret(decode(text.reveal()))
+        value = decode(data)
     except ValueError as error:
-        reason = str(error)
-        value = None
-    if value is None:
-        raise SubmissionError(f"{name!r} is not JSON: {reason}.", hint="Send the output of json.dumps.")
+        raise SubmissionError(f"{name!r} is not JSON: {error}.", hint="Send the output of json.dumps.") from None
     if _is_deep(value):
         raise SubmissionError(f"{name!r} is nested deeper than {_MAX_DEPTH} levels.", hint="Reduce the nesting.")
     # Databases, headers and logs can't store lone surrogates.
-    if has_lone_surrogate(value.reveal()):
+    if has_lone_surrogate(value):
         raise SubmissionError(f"{name!r} has a text that is not valid Unicode.", hint="Replace its lone surrogates.")
     return value
 
 
-def _is_deep(value: Secret[Any]) -> bool:
-    level = Secret([value.reveal()])
+def _is_deep(value: Any) -> bool:
+    level = [value]
     for _ in range(_MAX_DEPTH):
-        level = Secret([child for item in level.reveal() for child in _children(item)])
-        if not level.reveal():
+        level = [child for item in level for child in _children(item)]
+        if not level:
             return False
     return True
 

@@ -38,6 +38,8 @@ _MAX_DELIVERIES = 256
 _TIMEOUT = 4.0
 """Timeout of a connection to the broker, in seconds."""
 
+_AMQP = ("amqp", "amqps")
+
 _RESPONSE_TIMEOUT = 15.0
 """Timeout of a response of the broker, in seconds."""
 
@@ -86,7 +88,7 @@ def make_app(broker: Secret[str]) -> Any:
 
 
 def _transport_options(broker: Secret[str]) -> dict[str, Any]:
-    if broker.reveal().startswith("redis"):
+    if _scheme(broker).startswith("redis"):
         return {"socket_timeout": _TIMEOUT, "socket_connect_timeout": _TIMEOUT}
     return {"confirm_publish": True}
 
@@ -95,7 +97,7 @@ def make_queue(name: str, broker: Secret[str]) -> Any:
     """Return a queue; on RabbitMQ a quorum queue, which survives the loss of a node."""
     from kombu import Exchange, Queue
 
-    arguments = {"x-queue-type": "quorum"} if broker.reveal().startswith(("amqp", "pyamqp")) else None
+    arguments = {"x-queue-type": "quorum"} if _scheme(broker) in _AMQP else None
     return Queue(name, Exchange(name, type="direct"), routing_key=name, durable=True, queue_arguments=arguments)
 
 
@@ -123,11 +125,15 @@ def needed(broker: Secret[str] | None) -> Secret[str]:
             "The engine celery needs a message broker.",
             hint="Name it with --broker or CALLBACK_SDK_BROKER: amqp://USER:PASSWORD@HOST// or redis://HOST:6379/0.",
         )
-    if SecretURL(broker.reveal()).scheme not in ("amqp", "amqps", "redis", "rediss"):
+    if _scheme(broker) not in (*_AMQP, "redis", "rediss"):
         raise ConfigurationError(
             "The broker's URL is neither amqp:// nor redis://.", hint="RabbitMQ, Redis and Valkey are supported."
         )
     return broker
+
+
+def _scheme(broker: Secret[str]) -> str:
+    return SecretURL(broker.reveal()).scheme
 
 
 @define
@@ -247,8 +253,8 @@ class CeleryEngine:
         self._queues = {name: make_queue(queue_name(name), broker) for name in algorithms}
         self._deliveries = make_queue(DELIVERIES, broker)
         self._windows = {name: _Window() for name in algorithms}
-        amqp = broker.reveal().startswith("amqp")
-        self._response_timeouts = dict.fromkeys(("read_timeout", "write_timeout"), _RESPONSE_TIMEOUT) if amqp else {}
+        timeouts = ("read_timeout", "write_timeout") if _scheme(broker) in _AMQP else ()
+        self._response_timeouts = dict.fromkeys(timeouts, _RESPONSE_TIMEOUT)
         self._connection_errors = _errors_of(app)
         self._connection: Any = None
         self._channel: Any = None

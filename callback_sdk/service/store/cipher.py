@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from callback_sdk.errors import CallbackSDKError, ConfigurationError
 from callback_sdk.filesystem.files import write_once
-from callback_sdk.redaction import Secret
+from callback_sdk.redaction import Secret, clearing_locals
 
 _HINT = "Generate a key for CALLBACK_SDK_ENCRYPTION_KEYS with callback-sdk db generate-key."
 
@@ -104,15 +104,20 @@ def secret_file(path: Path, make: Callable[[], Secret[str]]) -> Secret[str]:
     if not path.exists():
         # On disk before it is used: without the key the credentials in the database could not be decrypted.
         write_once(path, _line(make()))
+    return _read_secret(path)
+
+
+@clearing_locals
+def _read_secret(path: Path) -> Secret[str]:
     # Not read_text: a UnicodeDecodeError would contain the whole file.
-    found = Secret(path.read_bytes().decode("utf-8", "replace").strip())
-    if "\ufffd" in found.reveal():
+    text = path.read_bytes().decode("utf-8", "replace").strip()
+    if "\ufffd" in text:
         raise ConfigurationError(f"The file {path} is not UTF-8 text.", hint="Restore the file from a backup.")
-    if not found.reveal():
+    if not text:
         raise ConfigurationError(
             f"The file {path} is empty.", hint="Restore it from a backup, or remove it to create a new one."
         )
-    return found
+    return Secret(text)
 
 
 def _line(secret: Secret[str]) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from callback_sdk.errors import ConfigurationError
-from callback_sdk.redaction import Secret
+from callback_sdk.redaction import Secret, clearing_locals
 from callback_sdk.service.store import schema
 from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.store.clock import now
@@ -80,12 +80,21 @@ def open_database(url: Secret[str]) -> Database:
         ConfigurationError: The URL is invalid.
         MissingExtraError: The database's driver is not installed.
     """
-    scheme = url.reveal().partition("://")[0].partition("+")[0]
+    scheme, rest = _split(url.reveal())
     if scheme in ("postgresql", "postgres"):
-        return PostgresDatabase(Secret("postgresql+psycopg://" + url.reveal().partition("://")[2]))
-    if scheme == "sqlite" and url.reveal().startswith("sqlite:///") and len(url.reveal()) > len("sqlite:///"):
-        return SQLiteDatabase(Path(url.reveal().removeprefix("sqlite:///")))
+        return PostgresDatabase(Secret("postgresql+psycopg://" + rest.reveal()))
+    path = rest.reveal().removeprefix("/") if scheme == "sqlite" and rest.reveal().startswith("/") else ""
+    if path:
+        return SQLiteDatabase(Path(path))
     raise ConfigurationError(
         f"The database's URL has the scheme {scheme[:20]!r}, or names no database.",
         hint="Give sqlite:///PATH, or postgresql://USER:PASSWORD@HOST/NAME.",
     )
+
+
+@clearing_locals
+def _split(url: str) -> tuple[str, Secret[str]]:
+    """Return the scheme of a URL without a driver, such as the psycopg of `postgresql+psycopg`, and the rest."""
+    scheme, separator, rest = url.partition("://")
+    # Without a separator the text may be anything, a password included.
+    return (scheme.partition("+")[0], Secret(rest)) if separator else ("", Secret(""))
