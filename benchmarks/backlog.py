@@ -99,7 +99,7 @@ class Backlog:
         if claim.task.priority != MAX_PRIORITY:
             raise AssertionError("The task with the highest priority must be first.")
         ending = RunOutcome(success=True, result_offsets={"predictions": [0, 10]}, results=RESULT)
-        sender = DeliveringWorker(worker=WORKER, spare=1)
+        sender = DeliveringWorker(worker=WORKER, free_slots=1)
         ended = self.timed("finish", lambda: tasks.finish(job_id, claim.attempt, ending, sender))
         (delivery,) = ended.claims
         self.timed("settle it", lambda: deliveries.delivered(delivery.delivery_id, delivery.attempt, receipt()))

@@ -77,13 +77,13 @@ def sign_post(
     acl: Acl = None,
     metadata: Metadata = None,
     field: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Form field. Repeatable.")] = None,
-    max_size: Annotated[int | None, typer.Option(min=1, metavar="BYTES", help="Maximum size of the object.")] = None,
+    max_bytes: Annotated[int | None, typer.Option(min=1, metavar="BYTES", help="Maximum size of the object.")] = None,
     region: Region = None,
     endpoint_url: EndpointUrl = None,
 ) -> None:
     """Presign a POST of one object and print the form as JSON for --callbacks-file of submit."""
     options: dict[str, Any] = {"expires": duration(expires, "--expires"), "metadata": _pairs(metadata, "--metadata")}
-    options |= {"fields": _pairs(field, "--field"), "content_type": content_type, "acl": acl, "max_bytes": max_size}
+    options |= {"fields": _pairs(field, "--field"), "content_type": content_type, "acl": acl, "max_bytes": max_bytes}
     key, signer = _signer(place, region, endpoint_url)
     target = signer.presign_post(key, **options)
     _print_target(target, as_json=True)

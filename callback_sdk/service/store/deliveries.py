@@ -89,8 +89,8 @@ _UPDATE_DUE = (
     deliveries.update().where(deliveries.c.job_id == _JOB_ID).values(next_attempt_at=now(), dispatched_at=None)
 )
 
-_SPARE: sa.BindParameter[int] = sa.bindparam("_spare", type_=sa.Integer)
-_FITS = deliveries.c.position < _SPARE
+_FREE_SLOTS: sa.BindParameter[int] = sa.bindparam("_free_slots", type_=sa.Integer)
+_FITS = deliveries.c.position < _FREE_SLOTS
 _UPDATE_DUE_AND_CLAIMED = (
     _UPDATE_DUE.values(
         dispatched_at=now(),
@@ -417,7 +417,7 @@ def make_due(
     if sender is None:
         connection.execute(_UPDATE_DUE, {"_job": task.job_id})
         return DueDeliveries()
-    values = {"_job": task.job_id, "_worker": sender.worker, "_spare": sender.spare}
+    values = {"_job": task.job_id, "_worker": sender.worker, "_free_slots": sender.free_slots}
     found = connection.execute(_UPDATE_DUE_AND_CLAIMED, values).all()
     claimed = [row for row in found if row.worker is not None]
     if claimed:

@@ -211,11 +211,11 @@ class DeliveringWorker:
 
     Attributes:
         worker: Name of the process.
-        spare: The number of deliveries that it has free slots for.
+        free_slots: Number of deliveries that it can start at once.
     """
 
     worker: str
-    spare: int
+    free_slots: int
 
 
 @define(frozen=True, kw_only=True)

@@ -201,7 +201,7 @@ class Runner:
         return self._store.tasks.record_crash(claim.task.job_id, claim.attempt, reason, self._delivering_worker())
 
     def _delivering_worker(self) -> DeliveringWorker:
-        return DeliveringWorker(worker=self._heartbeat.worker, spare=self._deliverer.free_slots_any_host)
+        return DeliveringWorker(worker=self._heartbeat.worker, free_slots=self._deliverer.free_slots_any_host)
 
     def _remove_features(self, claim: Claim) -> None:
         if claim.features is None:

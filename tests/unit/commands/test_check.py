@@ -67,7 +67,7 @@ def test_headers_that_were_signed_travel_with_the_url(run: Run) -> None:
 def test_a_signed_form_is_explained(run: Run) -> None:
     """Its fields are named, and their values are not."""
     form = signed(
-        run, "--field", "acl=private", "--max-size", "1000", "--content-type", "application/json", kind="post"
+        run, "--field", "acl=private", "--max-bytes", "1000", "--content-type", "application/json", kind="post"
     )
     code, ((shown),) = facts(run, form)
     assert (code, shown["kind"], shown["method"], shown["object"]) == (0, "s3-post", "POST", BARE)

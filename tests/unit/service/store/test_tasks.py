@@ -228,7 +228,10 @@ def test_a_worker_tries_the_deliveries_of_its_task_first(store: Store) -> None:
     """The dispatcher leaves them alone for a while, unless the worker gave them back."""
     job_id = submit(store, "1", URL)
     end = store.tasks.finish(
-        job_id, store.tasks.claim(job_id, "w").attempt, RunOutcome(success=True), DeliveringWorker(worker="w", spare=0)
+        job_id,
+        store.tasks.claim(job_id, "w").attempt,
+        RunOutcome(success=True),
+        DeliveringWorker(worker="w", free_slots=0),
     )
     ((delivery, host),) = end.due
     assert (host, end.claims) == ("b.s3.eu-west-1.amazonaws.com", [])
@@ -248,7 +251,7 @@ def test_ending_a_task_claims_deliveries_for_free_slots(store: Store) -> None:
     claim = store.tasks.claim(job_id, "w")
     assert claim.features == b"[7]"
     ending = RunOutcome(success=True, results=b'{"n": 1}', nulls_written=3)
-    end = store.tasks.finish(job_id, claim.attempt, ending, DeliveringWorker(worker="w", spare=2))
+    end = store.tasks.finish(job_id, claim.attempt, ending, DeliveringWorker(worker="w", free_slots=2))
     assert [found.host for found in end.claims] == hosts[:2]
     assert [host for _, host in end.due] == hosts[2:]
     assert [store.deliveries.open(found).url.host for found in end.claims] == hosts[:2]
@@ -278,7 +281,7 @@ def test_large_features_and_small_results_can_be_combined(store: Store) -> None:
 def test_a_task_that_was_lost_too_often_is_delivered_at_once(store: Store) -> None:
     """The worker that loses it for the last time has the claims, with the error."""
     job_id = submit(store, "1", URL)
-    sender = DeliveringWorker(worker="w", spare=8)
+    sender = DeliveringWorker(worker="w", free_slots=8)
     for _ in range(2):
         assert store.tasks.record_crash(job_id, store.tasks.claim(job_id, "w").attempt, "it was killed", sender) is None
     end = store.tasks.record_crash(job_id, store.tasks.claim(job_id, "w").attempt, "it was killed", sender)
