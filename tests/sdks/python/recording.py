@@ -7,6 +7,8 @@ import sys
 from importlib.metadata import version
 from typing import Any
 
+from forms import TYPE as TYPE
+
 TIME = "2026-01-31T12:00:00Z"
 LIFE = 3600
 
@@ -14,7 +16,6 @@ ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 SESSION_TOKEN = "FwoGZXIvYXdzEXAMPLE//////////wEaDEXAMPLE+TOKEN=="
 
-TYPE = "application/vnd.run+json"
 KEY = "runs/a b+c/42.json"
 
 AWS = {"access_key": ACCESS_KEY, "secret": SECRET_KEY}
