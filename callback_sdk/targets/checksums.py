@@ -60,8 +60,8 @@ def check_checksums(callback: Callback) -> None:
     Raises:
         SignedHeaderError: The store would reject every document.
     """
-    url, sent, query = callback.url, given_headers(callback), _query(callback.url)
-    names = [*_empty(sent), *(name for name in _empty(query) if name == _PAYLOAD or not is_amazon(url.host))]
+    url, sent, query = callback.url, given_headers(callback), _compared(callback.url)
+    names = [*_empty(sent), *_empty(query)]
     if names:
         raise _error(url, f"the checksum of an empty document ({names[0]})")
     if any(values.reveal().get(_PAYLOAD, "").startswith(_CHUNKED) for values in (sent, query)):
@@ -69,7 +69,7 @@ def check_checksums(callback: Callback) -> None:
 
 
 def check_document(url: SecretURL, headers: SecretFields, document: Body) -> None:
-    """Reject a document with another checksum than a header has.
+    """Reject a document with another checksum than a header has, or the query where the store compares it.
 
     Args:
         url: The URL.
@@ -79,19 +79,22 @@ def check_document(url: SecretURL, headers: SecretFields, document: Body) -> Non
     Raises:
         SignedHeaderError: The store would reject it.
     """
-    names = headers.reveal().keys()
-    if "content-md5" in names and headers.reveal()["content-md5"] != document.content_md5:
+    given = SecretFields({**_compared(url).reveal(), **headers.reveal()})
+    names = given.reveal().keys()
+    if "content-md5" in names and given.reveal()["content-md5"] != document.content_md5:
         raise _error(url, "the Content-MD5 of another document")
     sha256 = "x-amz-checksum-sha256"
-    if sha256 in names and headers.reveal()[sha256] != base64.b64encode(document.sha256).decode():
+    if sha256 in names and given.reveal()[sha256] != base64.b64encode(document.sha256).decode():
         raise _error(url, "the SHA-256 of another document")
-    if _PAYLOAD in names and headers.reveal()[_PAYLOAD] not in (_UNSIGNED, document.sha256.hex()):
+    if _PAYLOAD in names and given.reveal()[_PAYLOAD] not in (_UNSIGNED, document.sha256.hex()):
         raise _error(url, f"the SHA-256 of another document ({_PAYLOAD})")
 
 
-def _query(url: SecretURL) -> SecretFields:
+def _compared(url: SecretURL) -> SecretFields:
+    """Return the checksums in the query that the store compares with the body."""
+    compared = {_PAYLOAD} if is_amazon(url.host) else _EMPTY.keys() - {"content-md5"}
     # An unescaped `+` reads as a space.
-    found = ((name, url.query(name) or "") for name in url.query_names() if name.lower() in _EMPTY)
+    found = ((name, url.query(name) or "") for name in url.query_names() if name.lower() in compared)
     return SecretFields({name.lower(): value.replace(" ", "+") for name, value in found})
 
 

@@ -11,6 +11,7 @@ from collections.abc import Set
 from attrs import evolve
 
 from callback_sdk.redaction import SecretFields
+from callback_sdk.targets.amazon import is_amazon
 from callback_sdk.targets.callbacks import Callback
 
 _OBJECT = frozenset(
@@ -20,6 +21,15 @@ _OBJECT = frozenset(
     }
 )
 """Headers of an upload that signers put into the query by their own name. `Expires` is the signature's."""
+
+_READ_BY_AMAZON = (
+    *("x-amz-acl", "x-amz-grant-", "x-amz-meta-", "x-amz-object-lock-", "x-amz-server-side-encryption"),
+    *("x-amz-storage-class", "x-amz-website-redirect-location"),
+)
+"""Headers of an upload, or beginnings of their names, that Amazon S3 reads from the query too."""
+
+_TAGGING = "x-amz-tagging"
+"""In the query it has no effect, and the object has no tags (aws-sdk-js-v3, issue 3496)."""
 
 _TOKEN = "x-amz-security-token"  # noqa: S105
 """Counted as a header where it is: in the query ("Making requests with temporary credentials", Amazon S3)."""
@@ -52,6 +62,25 @@ def with_query_headers(callback: Callback, vendor: str) -> Callback:
     query, given = _query(callback), _given(callback)
     sent = {name for name in query.reveal() if name in _OBJECT or name.startswith(vendor)} - {_TOKEN}
     return _with(callback, query, sent, given, set(given.reveal()))
+
+
+def query_warnings(callback: Callback, signed: Set[str]) -> tuple[str, ...]:
+    """Return a warning of headers in the query that the store may ignore there.
+
+    Args:
+        callback: The URL with its headers.
+        signed: Names of the signed headers, in lower case.
+    """
+    at_amazon = is_amazon(callback.url.host)
+    ignored = (_TAGGING,) if at_amazon else (_TAGGING, *_READ_BY_AMAZON)
+    names = sorted(name for name in _query(callback).reveal().keys() - signed if name.startswith(ignored))
+    if not names:
+        return ()
+    effect = "Amazon S3 ignores it there" if at_amazon else "Amazon S3 reads it there, and many other stores ignore it"
+    hint = (
+        "To have it sent as a header, presign with unhoistableHeaders in JavaScript, and give its value as s3_headers."
+    )
+    return (f"The URL has {names[0]} in its query; {effect}. {hint}",)
 
 
 def _same(query: SecretFields, given: SecretFields, name: str) -> bool:

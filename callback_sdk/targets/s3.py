@@ -22,7 +22,7 @@ from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.identifiers import HMAC_SHA1, UNIX_TIME, Identifiers
 from callback_sdk.targets.operations import S3, Family, check_object_key, check_operation
 from callback_sdk.targets.provider_table import WEEK, Feature, Provider
-from callback_sdk.targets.query_headers import with_query_headers, with_signed_headers
+from callback_sdk.targets.query_headers import query_warnings, with_query_headers, with_signed_headers
 from callback_sdk.targets.signatures import AMAZON_V2, AMAZON_V4, Form, QueryParameters, Version4, check_forms
 from callback_sdk.targets.signed_headers import (
     check_length,
@@ -76,13 +76,16 @@ class S3Put(Target):
 
     def warnings(self, now: datetime) -> tuple[str, ...]:
         """See `Target.warnings`."""
-        found = [*Target.warnings(self, now), *header_warnings(self.callback, self.signed)]
+        found = [*Target.warnings(self, now), *self._header_warnings()]
         if self.lifetime > WEEK and _max_lifetime(self.provider) is None:
             found.append(f"The URL is signed for {self.lifetime.days} days. Most stores reject more than 7 days.")
         length = signed_length(self.callback, self.signed)
         if length is not None:
             found.append(f"The URL is signed for a document of exactly {length:.20} bytes, and rejects any other.")
         return tuple(found)
+
+    def _header_warnings(self) -> tuple[str, ...]:
+        return (*header_warnings(self.callback, self.signed), *query_warnings(self.callback, self.signed))
 
     def needs(self) -> frozenset[Feature]:
         """See `Target.needs`."""

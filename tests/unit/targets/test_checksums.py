@@ -118,3 +118,13 @@ def test_md5_in_the_query_of_version_2_has_to_be_the_documents() -> None:
     assert sent.headers.reveal() == {"content-md5": BODY.content_md5}
     with pytest.raises(SignedHeaderError, match="Content-MD5 of another document"):
         target(url + quote(BODY.content_md5, safe="")).upload(Body(b"[]"), delivery_id="msg_1", now=NOW)
+
+
+def test_checksum_in_the_query_is_compared_where_the_store_compares_it() -> None:
+    """SeaweedFS responds with BadDigest to each attempt; Amazon S3 ignores the query's checksum."""
+    other = {"x-amz-checksum-sha256": base64.b64encode(hashlib.sha256(b"[]").digest()).decode()}
+    own = {"x-amz-checksum-sha256": base64.b64encode(hashlib.sha256(b"{}").digest()).decode()}
+    with pytest.raises(SignedHeaderError, match="SHA-256 of another document"):
+        target(OWN + v4(**other)).upload(BODY, delivery_id="msg_1", now=NOW)
+    target(OWN + v4(**own)).upload(BODY, delivery_id="msg_1", now=NOW)
+    target(AMAZON + v4(**other)).upload(BODY, delivery_id="msg_1", now=NOW)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
-from callback_sdk.targets.query_headers import with_query_headers, with_signed_headers
+from callback_sdk.targets.query_headers import query_warnings, with_query_headers, with_signed_headers
 
 URL = "https://b.s3.eu-west-1.amazonaws.com/k?Signature=s"
 
@@ -61,3 +61,27 @@ def test_callback_without_such_headers_stays_as_it_is(query: str) -> None:
     given = callback(query)
     assert with_signed_headers(given, {"host"}) is given
     assert with_query_headers(given, "x-goog-") is given
+
+
+@pytest.mark.parametrize(
+    ("query", "signed", "host", "warning"),
+    [
+        (
+            "&x-amz-tagging=a%3D1",
+            {"host"},
+            "b.s3.eu-west-1.amazonaws.com",
+            "x-amz-tagging in its query; Amazon S3 ignores",
+        ),
+        ("&x-amz-meta-run=42", {"host"}, "b.s3.eu-west-1.amazonaws.com", None),
+        ("&x-amz-meta-run=42", {"host"}, "minio.example.org/b", "many other stores ignore it"),
+        ("&x-amz-acl=private", {"host", "x-amz-acl"}, "minio.example.org/b", None),
+        ("&x-amz-checksum-crc32=AAAAAA%3D%3D&x-id=PutObject", {"host"}, "minio.example.org/b", None),
+    ],
+)
+def test_values_that_a_store_ignores_in_the_query_are_warnings(
+    query: str, signed: set[str], host: str, warning: str | None
+) -> None:
+    """The document is stored without them, and no error tells."""
+    (found,) = parse_callbacks(f"https://{host}/k?X-Amz-Signature=s{query}")
+    warnings = query_warnings(found, signed)
+    assert [warning in text for text in warnings] == ([True] if warning else [])
