@@ -51,7 +51,7 @@ def topology(
     }
     settings = {"BLOB_STORAGE": f"s3://{seaweedfs.create_bucket()}/blobs", "RETRY_DELAYS": "1s " * 12}
     with Topology(
-        tmp_path, "engine_jobs:registry", **engine, processes=2, settings=settings, environment=environment
+        tmp_path, "impatient_jobs:registry", **engine, processes=2, settings=settings, environment=environment
     ) as topology:
         yield topology
 
@@ -101,7 +101,7 @@ def test_restarts_during_an_outage_lose_no_task(
     with topology.client() as client:
         wait_until(lambda: client.get_task(task.job_id).ended, patience=180, what="the end")
         assert client.get_task(task.job_id).success
-    assert "Traceback" not in topology.log
+    assert "Traceback" not in topology.log, topology.log
 
 
 @pytest.mark.parametrize("engine", ["embedded"], indirect=True)
