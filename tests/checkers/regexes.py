@@ -72,9 +72,9 @@ class Pattern:
 def patterns_of(source: str, name: str) -> Iterator[Pattern]:
     """Find the regular expressions of a module, even if they are compiled in one place and used in another."""
     tree = ast.parse(source)
-    uses = _uses_of_names(tree)
+    uses, assigned = _uses_of_names(tree), _assigned_names(tree)
     # A pattern in a table has no name, so it may be used by any call without a known pattern.
-    named = {_assigned(tree, node) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    named = set(assigned.values())
     unnamed = sorted({use for name, found in uses.items() if name not in named | {"re"} for use in found} - _OF_TEXT)
     forms = {id(node.args[0]) for node in ast.walk(tree) if _makes_form(node)}
     for node in ast.walk(tree):
@@ -83,7 +83,7 @@ def patterns_of(source: str, name: str) -> Iterator[Pattern]:
             continue
         text = _literal(node.args[0]) if node.args else None
         other = ["fullmatch"] if id(node) in forms else unnamed or ["search"]
-        found = [function] if function != "compile" else uses.get(_assigned(tree, node), other)
+        found = [function] if function != "compile" else uses.get(assigned.get(node), other)
         for use in found:
             yield Pattern(f"{name}:{node.lineno}", text, use)
 
@@ -168,12 +168,13 @@ def _uses_of_names(tree: ast.AST) -> dict[str | None, list[str]]:
     return {name: sorted(set(found)) for name, found in uses.items()}
 
 
-def _assigned(tree: ast.AST, call: ast.Call) -> str | None:
-    """Return the name that a compiled pattern is assigned to."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and node.value is call and isinstance(node.targets[0], ast.Name):
-            return node.targets[0].id
-    return None
+def _assigned_names(tree: ast.AST) -> dict[ast.AST, str]:
+    """Return the names that calls, such as of `re.compile`, are assigned to."""
+    return {
+        node.value: node.targets[0].id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and isinstance(node.targets[0], ast.Name)
+    }
 
 
 def main() -> int:
