@@ -19,9 +19,9 @@ WRONG = ROOT / "tests" / "types" / "wrong.py"
 pytestmark = pytest.mark.checkout
 
 
-def errors_of_mypy(file: Path, folder: Path) -> list[tuple[int, str]]:
+def errors_of_mypy(file: Path, cache: Path) -> list[tuple[int, str]]:
     """Return lines and texts of the errors of mypy --strict."""
-    options = ["--strict", "--no-error-summary", "--hide-error-context", "--no-pretty", "--cache-dir", str(folder)]
+    options = ["--strict", "--no-error-summary", "--hide-error-context", "--no-pretty", "--cache-dir", str(cache)]
     run = subprocess.run(
         [sys.executable, "-m", "mypy", *options, str(file)], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -49,12 +49,15 @@ def errors_of_pyright(file: Path, _: Path) -> list[tuple[int, str]]:
 CHECKERS = {"mypy": errors_of_mypy, "pyright": errors_of_pyright}
 
 
-@pytest.fixture(params=CHECKERS)
-def errors(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Path], list[tuple[int, str]]]:
-    """Return a type checker."""
+@pytest.fixture(scope="module", params=CHECKERS)
+def errors(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Path], list[tuple[int, str]]]:
+    """Return a type checker, which checks the package only once."""
     if importlib.util.find_spec(request.param) is None:
         pytest.skip(f"{request.param} is not installed.")
-    return lambda file: CHECKERS[request.param](file, tmp_path)
+    cache = tmp_path_factory.mktemp("cache")
+    return lambda file: CHECKERS[request.param](file, cache)
 
 
 def test_a_users_script_has_no_type_errors(errors: Callable[[Path], list[tuple[int, str]]]) -> None:
