@@ -6,12 +6,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 
 from callback_sdk.errors import MissingExtraError
 from callback_sdk.redaction import Secret
+from callback_sdk.service.access import passwords
 from callback_sdk.service.store import Store, open_database
 from callback_sdk.service.store.cipher import CredentialCipher, new_key
 from tests.conftest import missing_server
+
+
+@pytest.fixture
+def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords with next to no work: what is computed takes long on purpose."""
+    monkeypatch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ from callback_sdk.service.store.cipher import CredentialCipher
 
 PASSWORD = Secret("a password of anna's")
 
+pytestmark = pytest.mark.usefixtures("quick_passwords")
+
 
 @pytest.fixture
 def authenticators(open_store: Callable[[], Store], cipher: CredentialCipher) -> list[Authenticator]:

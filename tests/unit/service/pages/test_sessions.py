@@ -18,6 +18,8 @@ from callback_sdk.service.store.cipher import CredentialCipher, new_key
 
 PASSWORD = Secret("a password of anna's")
 
+pytestmark = pytest.mark.usefixtures("quick_passwords")
+
 
 @pytest.fixture
 def sessions(store: Store, cipher: CredentialCipher) -> Sessions:
