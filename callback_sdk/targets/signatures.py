@@ -60,6 +60,17 @@ BASE64_RSA = Form(
     re.compile("[A-Za-z0-9+/]{342}==|[A-Za-z0-9+/]{512}|[A-Za-z0-9+/]{683}=|[A-Za-z0-9+/]{27}="),
     "the base64 of a signature (a '+' in a URL is escaped as %2B)",
 )
+SWIFT_SIGNATURE = Form(
+    re.compile(
+        "[0-9a-fA-F]{40}|[0-9a-fA-F]{64}|[0-9a-fA-F]{128}|sha1:[A-Za-z0-9+/_-]{27}=?"
+        "|sha256:[A-Za-z0-9+/_-]{43}=?|sha512:[A-Za-z0-9+/_-]{86}(?:==)?"
+    ),
+    "hexadecimal digits of SHA-1, SHA-256 or SHA-512, nor base64 after sha1:, sha256: or sha512:",
+)
+SWIFT_TIME = Form(
+    re.compile("[0-9]{1,12}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"),
+    "a number of seconds, nor a time such as 2030-01-31T12:00:00Z",
+)
 
 
 class Parameters:

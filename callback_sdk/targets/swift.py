@@ -5,7 +5,6 @@ Sources: "Temporary URL middleware" in Swift's API guide, and "TempURL Operation
 
 from __future__ import annotations
 
-import re
 from datetime import datetime, timedelta, timezone
 from urllib.parse import unquote
 
@@ -17,7 +16,7 @@ from callback_sdk.targets.expiry import EPOCH, parse_expiry
 from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.identifiers import Identifiers
 from callback_sdk.targets.operations import Family, Operation, check_operation, wrong_operation
-from callback_sdk.targets.signatures import Form, QueryParameters, check_forms
+from callback_sdk.targets.signatures import SWIFT_SIGNATURE, SWIFT_TIME, QueryParameters, check_forms
 from callback_sdk.targets.target import JSON, Target, TargetSettings
 
 SWIFT = Family(
@@ -32,19 +31,7 @@ SWIFT = Family(
     hint="Sign the PUT of one object instead: `swift tempurl PUT SECONDS /v1/ACCOUNT/CONTAINER/OBJECT KEY`.",
 )
 
-_FORMS = {
-    "temp_url_sig": Form(
-        re.compile(
-            "[0-9a-fA-F]{40}|[0-9a-fA-F]{64}|[0-9a-fA-F]{128}|sha1:[A-Za-z0-9+/_-]{27}=?"
-            "|sha256:[A-Za-z0-9+/_-]{43}=?|sha512:[A-Za-z0-9+/_-]{86}(?:==)?"
-        ),
-        "hexadecimal digits of SHA-1, SHA-256 or SHA-512, nor base64 after sha1:, sha256: or sha512:",
-    ),
-    "temp_url_expires": Form(
-        re.compile("[0-9]{1,12}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"),
-        "a number of seconds, nor a time such as 2030-01-31T12:00:00Z",
-    ),
-}
+_FORMS = {"temp_url_sig": SWIFT_SIGNATURE, "temp_url_expires": SWIFT_TIME}
 
 
 class SwiftTempURL(Target):

@@ -20,7 +20,7 @@ from callback_sdk.service.supervision.outages import OutageLog
 T = TypeVar("T")
 
 _REFUSALS = re.compile(
-    r"FATAL: (?:password authentication failed|no pg_hba\.conf entry|(?:role|database) .{1,100} does not exist)"
+    r'FATAL: (?:password authentication failed|no pg_hba\.conf entry|(?:role|database) "[^"]{1,100}" does not exist)'
 )
 """Errors of connections that PostgreSQL will always refuse. libpq has no SQLSTATE for a failed connection."""
 
