@@ -40,7 +40,7 @@ def submission(
     task = TaskRow(
         job_id=job_id, owner=owner, algorithm="a", version="1", features_format="json", priority=priority
     )  # fmt: skip
-    return Submission(task=task, targets=parse_callbacks(list(urls), PARAM), features=features)
+    return Submission(task=task, targets=parse_callbacks(list(urls), [PARAM] * len(urls)), features=features)
 
 
 def submit(store: Store, job_id: str = "1", *urls: str, **facts) -> str:
