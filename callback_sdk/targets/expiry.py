@@ -50,6 +50,26 @@ def incomplete_url_error(url: SecretURL, problem: str = "") -> InvalidTargetErro
     )
 
 
+def check_lifetime(url: SecretURL, lifetime: timedelta, limit: timedelta | None) -> None:
+    """Reject a URL that is signed for longer than its store accepts.
+
+    Args:
+        url: The signed URL.
+        lifetime: How long it is signed for.
+        limit: The maximum; None if it isn't known.
+
+    Raises:
+        InvalidTargetError: It is signed for longer.
+    """
+    if limit is not None and lifetime > limit:
+        raise InvalidTargetError(
+            f"{url} is signed for {lifetime.total_seconds():.0f} seconds, and its store rejects more than "
+            f"{limit.total_seconds():.0f} ({limit.days} days).",
+            hint="Presign with a shorter lifetime, shortly before the task is submitted.",
+            url=str(url),
+        )
+
+
 def seconds(url: SecretURL, name: str) -> timedelta:
     """Parse a parameter with a number of seconds."""
     text = url.query(name) or ""

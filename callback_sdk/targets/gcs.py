@@ -71,13 +71,14 @@ class GCSSession(Target):
     def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
         """See `Target.recognize`."""
         url = callback.url
-        if settings.stores.provider(url) is not GOOGLE and not url.path.startswith(_UPLOAD):
+        has_session = "upload_id" in url.query_names()
+        if not has_session and url.query("uploadType") != "resumable":
             return None
-        if "upload_id" in url.query_names():
-            return cls(callback=callback)
-        if url.query("uploadType") == "resumable":
+        if not url.path.startswith(_UPLOAD) and settings.stores.provider(url) is not GOOGLE:
+            return None
+        if not has_session:
             raise wrong_operation(url, GCS, "only starts a resumable upload (uploadType)")
-        return None
+        return cls(callback=callback)
 
     def object_url(self, delivery_id: str) -> str | None:
         """See `Target.object_url`; the JSON API has the name of the object in the query."""

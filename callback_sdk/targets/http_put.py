@@ -13,6 +13,7 @@ from callback_sdk.errors import CallbackParamError
 from callback_sdk.redaction import SecretFields
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.headers import http_headers
+from callback_sdk.targets.hosts import is_loopback
 from callback_sdk.targets.operations import Family, Operation, check_operation
 from callback_sdk.targets.target import JSON, Target, TargetSettings
 
@@ -60,6 +61,13 @@ class HTTPPut(Target):
         """See `Target.check`; checks the headers too."""
         Target.check(self, now=now, size=size)
         http_headers(self.callback)
+
+    def warnings(self, now: datetime) -> tuple[str, ...]:
+        """See `Target.warnings`."""
+        url, found = self.callback.url, Target.warnings(self, now)
+        if url.scheme == "https" or is_loopback(url.host) or not http_headers(self.callback).reveal():
+            return found
+        return (*found, f"The headers in http are sent to {url} unencrypted. Use https if they are credentials.")
 
     def signed_encoding(self) -> str | None:
         """See `Target.signed_encoding`."""

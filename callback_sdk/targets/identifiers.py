@@ -57,13 +57,20 @@ class Identifiers:
 
     names: frozenset[str] = field(default="", converter=_names)
     values: Mapping[str, re.Pattern[str]] = Factory(dict)
+    _prefixes: tuple[str, ...] = field(init=False)
 
-    def match(self, pairs: Pairs) -> bool:
-        """Tell whether parameters are of this kind."""
-        exact = frozenset(name for name in self.names if not name.endswith("*"))
-        prefixes = tuple(name.removesuffix("*") for name in self.names - exact)
-        given = {name.lower() for name, _ in pairs.reveal()}
-        if given & exact or any(name.startswith(prefixes) for name in given):
+    @_prefixes.default
+    def _find_prefixes(self) -> tuple[str, ...]:
+        return tuple(name.removesuffix("*") for name in self.names if name.endswith("*"))
+
+    def match(self, names: frozenset[str], pairs: Pairs) -> bool:
+        """Tell whether parameters are of this kind.
+
+        Args:
+            names: Their names, in lower case.
+            pairs: Their names and values.
+        """
+        if not self.names.isdisjoint(names) or any(name.startswith(self._prefixes) for name in names):
             return True
         alike = {name for name, value in pairs.reveal() if name in self.values and self.values[name].fullmatch(value)}
         return len(alike) >= _SEVERAL
@@ -97,7 +104,8 @@ def is_signed(url: SecretURL, kinds: Iterable[Identifiers]) -> bool:
         kinds: What identifies the URLs of each kind.
     """
     pairs = parameters(url)
-    return any(kind.match(pairs) for kind in kinds)
+    names = frozenset([name.lower() for name, _ in pairs.reveal()])
+    return any(kind.match(names, pairs) for kind in kinds)
 
 
 def parameters(url: SecretURL) -> Pairs:

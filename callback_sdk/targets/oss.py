@@ -16,11 +16,12 @@ from callback_sdk.documents.body import Body
 from callback_sdk.redaction import SecretFields, SecretURL
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.dialects import Dialect
-from callback_sdk.targets.expiry import EPOCH, incomplete_url_error, parse_expiry, seconds, v4_time
+from callback_sdk.targets.expiry import EPOCH, check_lifetime, incomplete_url_error, parse_expiry, seconds, v4_time
 from callback_sdk.targets.forms import FormPost
 from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.identifiers import Identifiers
 from callback_sdk.targets.operations import Family, Operation, check_object_key, check_operation
+from callback_sdk.targets.provider_table import WEEK
 from callback_sdk.targets.signatures import (
     ANY,
     BASE64_SHA1,
@@ -99,6 +100,8 @@ class OSSPut(Target):
             raise incomplete_url_error(url, f"x-oss-signature-version is not {' or '.join(_VERSIONS)}")
         check_forms(QueryParameters(url), _VERSIONS[version])
         expires_at = parse_expiry(url, lambda: _end(url, version))
+        if version == _VERSION_4:
+            check_lifetime(url, seconds(url, "x-oss-expires"), WEEK)
         signed = frozenset(filter(None, (url.query("x-oss-additional-headers") or "").lower().split(";")))
         check_operation(callback, OSS, signed)
         check_object_key(url, OSS, settings.stores)

@@ -18,7 +18,7 @@ from callback_sdk.targets.cos import COSPost, COSPut
 from callback_sdk.targets.forms import FormPost, GCSPost
 from callback_sdk.targets.gcs import GCSPut, GCSPutV2, GCSSession
 from callback_sdk.targets.http_put import HTTPPut
-from callback_sdk.targets.identifiers import check_unsigned, is_signed
+from callback_sdk.targets.identifiers import Identifiers, check_unsigned, is_signed
 from callback_sdk.targets.obs import OBSPost, OBSPut
 from callback_sdk.targets.oracle import OraclePAR
 from callback_sdk.targets.oss import OSSPost, OSSPut, OSSPutV1
@@ -43,7 +43,7 @@ KINDS: tuple[type[Target], ...] = (HTTPPut, *STORES, Webhook)
 
 _UPLOADS: tuple[type[Target], ...] = (HTTPPut, *STORES)
 
-_IDENTIFIERS = tuple(kind.identifiers for kind in STORES)
+_IDENTIFIERS = tuple(kind.identifiers for kind in STORES if kind.identifiers != Identifiers())
 
 
 def plan(callback: Callback, settings: TargetSettings | None = None) -> Target:

@@ -13,11 +13,10 @@ from typing import ClassVar
 from attrs import define
 
 from callback_sdk.documents.body import Body
-from callback_sdk.errors import InvalidTargetError
-from callback_sdk.redaction import SecretFields, SecretURL
+from callback_sdk.redaction import SecretFields
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.checksums import check_checksums, check_document
-from callback_sdk.targets.expiry import EPOCH, parse_expiry, seconds, v4_time
+from callback_sdk.targets.expiry import EPOCH, check_lifetime, parse_expiry, seconds, v4_time
 from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.identifiers import HMAC_SHA1, UNIX_TIME, Identifiers
 from callback_sdk.targets.operations import S3, Family, check_object_key, check_operation
@@ -66,7 +65,7 @@ class S3Put(Target):
         if f"{prefix}S3session-Token" in url.query_names():
             lifetime = min(lifetime, _SESSION_LIFETIME)
         expires_at = parse_expiry(url, lambda: v4_time(url, f"{prefix}Date") + lifetime)
-        _check_lifetime(url, lifetime, cls.max_lifetime or _max_lifetime(settings.stores.provider(url)))
+        check_lifetime(url, lifetime, cls.max_lifetime or _max_lifetime(settings.stores.provider(url)))
         signed = frozenset((url.query(f"{prefix}SignedHeaders") or "").lower().split(";"))
         check_operation(callback, cls.family, signed)
         check_object_key(url, cls.family, settings.stores)
@@ -156,16 +155,6 @@ class S3PutV2(Target):
 
 def _max_lifetime(provider: Provider | None) -> timedelta | None:
     return None if provider is None else provider.max_expiry
-
-
-def _check_lifetime(url: SecretURL, lifetime: timedelta, limit: timedelta | None) -> None:
-    if limit is not None and lifetime > limit:
-        raise InvalidTargetError(
-            f"{url} is signed for {lifetime.total_seconds():.0f} seconds, and its store rejects more than "
-            f"{limit.total_seconds():.0f} ({limit.days} days).",
-            hint="Presign with a shorter lifetime, shortly before the task is submitted.",
-            url=str(url),
-        )
 
 
 _FEATURES: dict[str, Feature] = {"if-none-match": "if-none-match", "x-amz-acl": "acl"}

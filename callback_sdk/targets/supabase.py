@@ -39,6 +39,8 @@ class SupabaseUpload(Target):
     kind = "supabase-put"
     accepts = frozenset({200})
     redirects = False
+    # Its server keeps Content-Type and Cache-Control, and no Content-Encoding.
+    compressible = False
 
     @classmethod
     def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:

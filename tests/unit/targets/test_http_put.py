@@ -48,6 +48,24 @@ def test_every_success_counts_and_no_redirect_is_followed() -> None:
     assert not sent.redirects
 
 
+@pytest.mark.parametrize(
+    ("url", "headers", "warned"),
+    [
+        (URL, {"PRIVATE-TOKEN": TOKEN}, False),
+        (URL.replace("https:", "http:"), {"PRIVATE-TOKEN": TOKEN}, True),
+        (URL.replace("https:", "http:"), {}, False),
+        ("http://127.0.0.1:8080/file", {"PRIVATE-TOKEN": TOKEN}, False),
+        ("http://localhost/file", {"PRIVATE-TOKEN": TOKEN}, False),
+    ],
+)
+def test_headers_without_encryption_are_warned_of(url: str, headers: dict[str, str], warned: bool) -> None:
+    """They may be credentials, and anybody on the way can read them."""
+    (callback,) = parse_callbacks(url, {"http": {"method": "PUT", "headers": headers}})
+    warnings = plan(callback).warnings(NOW)
+    assert any("unencrypted" in warning for warning in warnings) is warned
+    assert TOKEN not in "".join(warnings)
+
+
 def test_document_is_compressed_only_on_request() -> None:
     """A server that stores the bytes forgets Content-Encoding; its sender may know better."""
     assert target().content_encoding("gzip") is None

@@ -53,3 +53,11 @@ def test_credential_without_its_scope_is_refused(credential: str) -> None:
     before, _, after = oss_v4().partition("x-oss-credential=")
     with pytest.raises(InvalidTargetError, match="x-oss-credential is not KEY/DATE"):
         target(f"{HOST}/k?{before}x-oss-credential={credential}&{after.partition('&')[2]}")
+
+
+def test_signature_of_more_than_a_week_is_refused() -> None:
+    """OSS rejects it, whatever the host; Version 2 has no such limit."""
+    target(f"{HOST}/k?{oss_v4(expires=604800)}")
+    with pytest.raises(InvalidTargetError, match="604801 seconds"):
+        target(f"{HOST}/k?{oss_v4(expires=604801)}")
+    target(f"{HOST}/k?{oss_v2(expires=4095989824)}")
