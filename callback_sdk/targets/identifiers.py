@@ -21,6 +21,9 @@ Pairs = Secret[tuple[tuple[str, str], ...]]
 _AMPERSAND = re.compile(r"&(?:amp;|#38;|#x26;)+|\\u0026", re.IGNORECASE)
 """An ampersand escaped for HTML, once or several times, or for JSON."""
 
+_ESCAPED = {"&amp;": "HTML", "\\u0026": "JSON"}
+"""Forms of an ampersand that no query has."""
+
 _SEPARATOR = re.compile("[?&#]")
 
 _ROUNDS = 3
@@ -76,22 +79,31 @@ class Identifiers:
         return len(alike) >= _SEVERAL
 
 
+def check_escaping(url: SecretURL) -> None:
+    """Reject a URL with ampersands that are escaped for HTML or JSON.
+
+    Raises:
+        InvalidTargetError: Its parameters can't be told apart.
+    """
+    for text, language in _ESCAPED.items():
+        if text in url.request_target().partition("?")[2]:
+            raise InvalidTargetError(
+                f"{url} has {text} in place of &: it was escaped for {language}.",
+                hint=f"Copy the URL from where it was signed, or replace each {text} by &.",
+                url=str(url),
+            )
+
+
 def check_unsigned(url: SecretURL, kinds: Iterable[Identifiers]) -> None:
-    """Reject a URL that has parameters of a signature, or that was copied from HTML.
+    """Reject a URL that has parameters of a signature.
 
     Args:
         url: A URL that no kind of signed URL recognized.
         kinds: What identifies the URLs of each kind.
 
     Raises:
-        InvalidTargetError: It is an incomplete signed URL, or was escaped.
+        InvalidTargetError: It is an incomplete signed URL.
     """
-    if "&amp;" in url.request_target():
-        raise InvalidTargetError(
-            f"{url} has &amp; in place of &: it was escaped for HTML.",
-            hint="Copy the URL from where it was signed, or replace each &amp; by &.",
-            url=str(url),
-        )
     if is_signed(url, kinds):
         raise incomplete_url_error(url)
 
@@ -133,5 +145,5 @@ def _hidden(text: Secret[str]) -> Iterator[tuple[str, str]]:
 
 
 def _pair(piece: Secret[str]) -> tuple[str, str]:
-    name, _, value = piece.reveal().replace("\\", "").partition("=")
-    return unquote_plus(name), unquote_plus(value)
+    parts = Secret(piece.reveal().replace("\\", "").partition("="))
+    return unquote_plus(parts.reveal()[0]), unquote_plus(parts.reveal()[2])

@@ -72,12 +72,13 @@ def read_fields(url: SecretURL, param: Secret[Any]) -> SecretFields:
     """Return `s3_fields`.
 
     Raises:
-        MissingS3FieldsError: It is not a dict, or empty.
+        MissingS3FieldsError: It has no fields, or is empty.
         InvalidS3FieldsError: It can't be the fields of a form.
     """
-    fields = Secret(param.reveal()[FIELDS])
-    if not isinstance(fields.reveal(), Mapping) or not fields.reveal():
-        found = "empty" if fields.reveal() in ({}, None, "") else type_with_article(fields)
+    given = Secret(param.reveal()[FIELDS])
+    fields = _by_name(url, _FORM, given)
+    if fields is None or not fields.reveal():
+        found = "empty" if given.reveal() in ({}, [], None, "") else type_with_article(given)
         raise MissingS3FieldsError(
             f"s3_fields of {url} is {found}.",
             hint='Give the dict that generate_presigned_post returned as "fields". For a presigned PUT URL leave '
@@ -99,41 +100,15 @@ def read_headers(url: SecretURL, param: Secret[Any]) -> SecretFields:
     Raises:
         CallbackParamError: It is not a dict of headers.
     """
-    headers = _mapping(Secret(param.reveal()[HEADERS]))
+    given = Secret(param.reveal()[HEADERS])
+    headers = _by_name(url, _PUT, given)
     if headers is None:
         raise CallbackParamError(
-            f"s3_headers of {url} is {type_with_article(Secret(param.reveal()[HEADERS]))}, not a dict.",
+            f"s3_headers of {url} is {type_with_article(given)}, not a dict.",
             hint="Give a dict from the names of the signed headers to their values.",
             url=str(url),
         )
     return _strings(url, _PUT, Secret({name: _joined(Secret(value)) for name, value in headers.reveal().items()}))
-
-
-def _mapping(headers: Secret[Any]) -> Secret[Mapping[Any, Any]] | None:
-    """Return headers by name; None if they are not headers.
-
-    SDKs return a dict, or a list of `{"name": ..., "value": ...}` dicts or of name and value pairs. In these lists a
-    header with several values is there several times.
-    """
-    if isinstance(headers.reveal(), Mapping):
-        return headers
-    if not isinstance(headers.reveal(), (list, tuple)):
-        return None
-    found: dict[Any, list[Any]] = {}
-    for pair in [_pair(Secret(item)) for item in headers.reveal()]:
-        if pair is None:
-            return None
-        name, several = pair.reveal()[0], isinstance(pair.reveal()[1], (list, tuple))
-        found.setdefault(name, []).extend(pair.reveal()[1] if several else [pair.reveal()[1]])
-    return Secret(found)
-
-
-def _pair(item: Secret[Any]) -> Secret[tuple[str, Any]] | None:
-    """Return name and value of an item in a list of headers; None if it is something else."""
-    if isinstance(item.reveal(), Mapping) and item.reveal().keys() == {"name", "value"}:
-        item = Secret((item.reveal()["name"], item.reveal()["value"]))
-    is_pair = isinstance(item.reveal(), (list, tuple)) and len(item.reveal()) == 2
-    return Secret(tuple(item.reveal())) if is_pair and isinstance(item.reveal()[0], str) else None
 
 
 def _joined(value: Secret[Any]) -> Any:
@@ -189,6 +164,37 @@ class _Member:
 _FORM = _Member(name=FIELDS, max_count=MAX_FIELDS, max_characters=MAX_FORM, error=InvalidS3FieldsError)
 _PUT = _Member(name=HEADERS, max_count=MAX_HEADERS, max_characters=MAX_HEADERS_SIZE, error=CallbackParamError)
 _HTTP = _Member(name=HTTP, max_count=MAX_HEADERS, max_characters=MAX_HEADERS_SIZE, error=CallbackParamError)
+
+
+def _by_name(url: SecretURL, member: _Member, given: Secret[Any]) -> Secret[Mapping[Any, Any]] | None:
+    """Return a member's values by name; None if it has none.
+
+    SDKs return a dict, or a list of `{"name": ..., "value": ...}` dicts or of name and value pairs. There a name with
+    several values is there several times.
+    """
+    if isinstance(given.reveal(), Mapping):
+        return given
+    if not isinstance(given.reveal(), (list, tuple)):
+        return None
+    if len(given.reveal()) > member.max_count:
+        raise _too_large(url, member, f"{len(given.reveal())} members; {member.max_count} are allowed")
+    pairs = [_pair(Secret(item)) for item in given.reveal()]
+    names = [None if pair is None else pair.reveal()[0] for pair in pairs]
+    return None if None in names else Secret({name: _values(name, pairs) for name in names})
+
+
+def _values(name: str | None, pairs: list[Secret[tuple[str, Any]] | None]) -> Any:
+    """Return the value of a name, or a list of its values if there are several."""
+    found = Secret([pair.reveal()[1] for pair in pairs if pair is not None and pair.reveal()[0] == name])
+    return found.reveal() if len(found.reveal()) > 1 else found.reveal()[0]
+
+
+def _pair(item: Secret[Any]) -> Secret[tuple[str, Any]] | None:
+    """Return name and value of an item in a list; None if it is something else."""
+    if isinstance(item.reveal(), Mapping) and item.reveal().keys() == {"name", "value"}:
+        item = Secret((item.reveal()["name"], item.reveal()["value"]))
+    is_pair = isinstance(item.reveal(), (list, tuple)) and len(item.reveal()) == 2
+    return Secret(tuple(item.reveal())) if is_pair and isinstance(item.reveal()[0], str) else None
 
 
 def _strings(url: SecretURL, member: _Member, values: Secret[Any]) -> SecretFields:

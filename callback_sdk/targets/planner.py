@@ -18,7 +18,7 @@ from callback_sdk.targets.cos import COSPost, COSPut
 from callback_sdk.targets.forms import FormPost, GCSPost
 from callback_sdk.targets.gcs import GCSPut, GCSPutV2, GCSSession
 from callback_sdk.targets.http_put import HTTPPut
-from callback_sdk.targets.identifiers import Identifiers, check_unsigned, is_signed
+from callback_sdk.targets.identifiers import Identifiers, check_escaping, check_unsigned, is_signed
 from callback_sdk.targets.obs import OBSPost, OBSPut
 from callback_sdk.targets.oracle import OraclePAR
 from callback_sdk.targets.oss import OSSPost, OSSPut, OSSPutV1
@@ -58,6 +58,7 @@ def plan(callback: Callback, settings: TargetSettings | None = None) -> Target:
     """
     settings = settings or TargetSettings()
     _check_url(callback.url)
+    check_escaping(callback.url)
     _check_http(callback)
     provider = settings.stores.provider(callback.url)
     for kind in _UPLOADS:

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from callback_sdk.errors import CallbackParamError, InvalidS3FieldsError, InvalidTargetError, MissingS3FieldsError
+from callback_sdk.errors import (
+    CallbackParamError,
+    InvalidS3FieldsError,
+    InvalidTargetError,
+    MissingS3FieldsError,
+    TargetError,
+)
 from callback_sdk.models import PresignedPost, PresignedPut
 from callback_sdk.redaction import Secret, SecretFields
 from callback_sdk.targets.callbacks import parse_callbacks
@@ -118,3 +124,28 @@ def test_parameter_that_is_no_dict_is_refused(param: Any) -> None:
     """A parameter is a dict."""
     with pytest.raises(CallbackParamError, match="not a dict"):
         parse_callbacks(HOOK, param)
+
+
+def test_s3_fields_may_be_a_list_of_names_and_values() -> None:
+    """Shopify's API returns a form's fields so; the store gets them in this order."""
+    given = [{"name": "key", "value": "k"}, {"name": "acl", "value": "private"}, {"name": "policy", "value": "p"}]
+    for fields in (given, [(one["name"], one["value"]) for one in given]):
+        (callback,) = parse_callbacks(URL, {"s3_fields": fields})
+        assert callback.fields is not None
+        assert list(callback.fields.reveal().items()) == [("key", "k"), ("acl", "private"), ("policy", "p")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ([], "is empty"),
+        (["key"], "is a list"),
+        ([{"name": "key", "value": "k"}, {"name": "key", "value": "l"}], "neither a string nor a number"),
+        ([("key", ["k"])], "neither a string nor a number"),
+        ([(f"x-ignore-{number}", "") for number in range(101)], "101 members; 100 are allowed"),
+    ],
+)
+def test_list_that_has_no_fields_is_refused(fields: Any, words: str) -> None:
+    """A form's field has one value."""
+    with pytest.raises(TargetError, match=words):
+        parse_callbacks(URL, {"s3_fields": fields})

@@ -99,10 +99,18 @@ def test_signed_url_with_names_in_another_case_is_rejected(name: str) -> None:
         check_target(url)
 
 
-def test_ampersand_in_html_is_named() -> None:
+@pytest.mark.parametrize(("text", "language"), [("&amp;", "HTML"), ("\\u0026", "JSON")])
+@pytest.mark.parametrize("url", ["https://example.org/hook?a=1&token=2", V4, V2, SAS])
+def test_escaped_ampersand_is_named(url: str, text: str, language: str) -> None:
     """The hint says how to repair the URL; also that of a webhook."""
-    with pytest.raises(InvalidTargetError, match=r"has &amp; in place of &.*replace each &amp; by &"):
-        check_target("https://example.org/hook?a=1&amp;token=2")
+    with pytest.raises(InvalidTargetError, match=rf"in place of &: it was escaped for {language}") as caught:
+        check_target(url.replace("&", text))
+    assert caught.value.hint.endswith(f"replace each {text} by &.")
+
+
+def test_ampersand_in_the_path_is_a_key() -> None:
+    """An object may be called anything."""
+    assert check_target(V4.replace("42.json", "a&amp;b.json")).kind == "s3-put"
 
 
 def test_identifiers_match_by_name_prefix_and_value() -> None:

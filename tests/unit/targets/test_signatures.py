@@ -36,6 +36,8 @@ DELEGATION = {
         (v4(date="20991129"), "X-Amz-Date is not a time such as"),
         (v4(date="20991329T210504Z"), "is incomplete"),
         (v4(date=FUTURE).replace("7200", "-1"), "X-Amz-Expires is not a number of seconds"),
+        # minio-js without an expiry.
+        (v4(date=FUTURE).replace("7200", "undefined"), "X-Amz-Expires is not a number of seconds"),
         (v4(date=FUTURE, signed="content-type"), "X-Amz-SignedHeaders doesn't have host"),
         (v2(signature="abc="), r"Signature is not the base64 of 20 bytes \(a '\+' in a URL is escaped as %2B\)"),
         (v2(signature="ab c" * 6 + "abc="), "Signature is not the base64 of 20 bytes"),
@@ -47,6 +49,8 @@ DELEGATION = {
         (google_v4(date=FUTURE).replace("goog4_request", "goog4"), "REGION/SERVICE/goog4_request"),
         (google_v2().replace("a" * 342, "a" * 341), "Signature is not the base64 of a signature"),
         (sas(sig=SHA256[1:]), "sig is not the base64 of 32 bytes"),
+        # httpx and others escape a URL that is escaped already.
+        (sas().replace("%3A", "%253A"), "is incomplete"),
         (sas(sp=None), "sp is missing"),
         (sas(sr=None), "sr is missing"),
         (sas(sr=None, ss="b"), "srt is missing"),
