@@ -107,15 +107,17 @@ class Policy:
 def _by_lower_name(url: SecretURL, fields: SecretFields) -> Secret[dict[str, str]]:
     """Return the fields by lower-case names: stores compare them case-insensitively."""
     given = Secret({name.lower(): value for name, value in fields.reveal().items()})
+    hint = _UNCHANGED
     if len(given.reveal()) < len(fields.reveal()):
         problem = "has a field twice, in different letter case"
     elif "file" in given.reveal():
         problem = "has a field 'file', which is the name of the document's own part"
     elif "key" not in given.reveal():
         problem = "has no field 'key', so the store can't name the object"
+        hint = "Add the object's key to s3_fields: minio for Python, for one, returns the fields without it."
     else:
         return given
-    raise InvalidS3FieldsError(f"s3_fields of {url} {problem}.", hint=_UNCHANGED, url=str(url))
+    raise InvalidS3FieldsError(f"s3_fields of {url} {problem}.", hint=hint, url=str(url))
 
 
 class _Form:

@@ -186,6 +186,6 @@ def _unknown_value(url: SecretURL, name: str) -> SignedHeaderError:
     return SignedHeaderError(
         f"{url} signed the header {name:.100}, and its value is not known.",
         hint=f'Give it with the URL: callback_param={{"s3_headers": {{"{name:.100}": ...}}}}. '
-        "A PresignedPut of S3Signer includes it.",
+        "S3Signer and the SDKs for Go, Java and Rust return it with the URL.",
         url=str(url),
     )

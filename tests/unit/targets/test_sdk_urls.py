@@ -131,6 +131,14 @@ def test_method_of_a_signature_is_known_to_the_store_only(row: Row) -> None:
     assert outcome(row) == BY_STORE
 
 
+def test_key_that_an_sdk_leaves_to_its_caller_is_asked_for() -> None:
+    """minio for Python returns no key, so passing its fields unchanged is no advice."""
+    (row,) = [row for row in rows("s3") if row.form == "fields as it returns them, without key"]
+    with pytest.raises(InvalidS3FieldsError) as caught:
+        target(row, {"s3_fields": row.fields})
+    assert "Add the object's key" in caught.value.hint
+
+
 def test_every_exception_is_recorded() -> None:
     """A row that was renamed or dropped doesn't leave its exception behind."""
     assert ERRORS.keys() <= {(row.sdk, row.call, row.form) for row in ROWS}
