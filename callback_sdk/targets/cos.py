@@ -12,7 +12,7 @@ from typing import ClassVar
 from attrs import define
 
 from callback_sdk.documents.body import Body
-from callback_sdk.redaction import SecretFields, SecretURL
+from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.dialects import Dialect
 from callback_sdk.targets.expiry import EPOCH, incomplete_url_error, parse_expiry
@@ -78,16 +78,17 @@ class COSPut(Target):
     def recognize(cls, callback: Callback, settings: TargetSettings) -> Target | None:
         """See `Target.recognize`."""
         url = callback.url
-        if "q-signature" not in url.query_names():
+        signature = _signature(url)
+        if signature is None:
             return None
-        check_forms(QueryParameters(url), {**_FORMS, "q-header-list": _NAMES, "q-url-param-list": _NAMES})
-        headers, parameters = _listed(url, "q-header-list"), _listed(url, "q-url-param-list")
+        check_forms(signature, {**_FORMS, "q-header-list": _NAMES, "q-url-param-list": _NAMES})
+        headers, parameters = _listed(signature, "q-header-list"), _listed(signature, "q-url-param-list")
         missing = sorted(parameters - {name.lower() for name in url.query_names()})
         if missing:
             raise incomplete_url_error(url, f"the signed parameter {missing[0]!r} is missing")
         check_operation(callback, COS, headers)
         check_object_key(url, COS, settings.stores)
-        return cls(callback=callback, expires_at=parse_expiry(url, lambda: _end(url)), signed=headers)
+        return cls(callback=callback, expires_at=parse_expiry(url, lambda: _end(signature)), signed=headers)
 
     def warnings(self, now: datetime) -> tuple[str, ...]:
         """See `Target.warnings`."""
@@ -118,11 +119,41 @@ class COSPost(FormPost):
         check_forms(parameters, {name: form for name, form in _FORMS.items() if name != "q-sign-time"})
 
 
-def _listed(url: SecretURL, name: str) -> frozenset[str]:
-    return frozenset(part for part in (url.query(name) or "").lower().split(";") if part)
+@define(frozen=True)
+class _SignParameter(QueryParameters):
+    """The whole signature as the value of the parameter `sign`, as older SDKs put it into the URL.
+
+    Attributes:
+        values: Its parameters.
+    """
+
+    values: SecretFields
+
+    def find(self, name: str) -> Secret[str] | None:
+        """See `Parameters.find`."""
+        return Secret(self.values.reveal()[name]) if name in self.values.reveal() else None
 
 
-def _end(url: SecretURL) -> datetime:
+def _signature(url: SecretURL) -> Parameters | None:
+    if "q-signature" in url.query_names():
+        return QueryParameters(url)
+    whole = url.secret_query("sign")
+    if whole is None or not whole.reveal().startswith("q-sign-algorithm="):
+        return None
+    pairs = Secret([part.partition("=")[::2] for part in whole.reveal().split("&")])
+    return _SignParameter(url, SecretFields(dict(pairs.reveal())))
+
+
+def _listed(signature: Parameters, name: str) -> frozenset[str]:
+    return frozenset(filter(None, _plain(signature, name).lower().split(";")))
+
+
+def _end(signature: Parameters) -> datetime:
     """Return the earlier end of the two validity periods, that of the signature and that of its key."""
-    ends = [int((url.query(name) or "").partition(";")[2]) for name in ("q-sign-time", "q-key-time")]
+    ends = [int(_plain(signature, name).partition(";")[2]) for name in ("q-sign-time", "q-key-time")]
     return EPOCH + timedelta(seconds=min(ends))
+
+
+def _plain(signature: Parameters, name: str) -> str:
+    value = signature.find(name)
+    return "" if value is None else value.reveal()

@@ -81,7 +81,7 @@ def check_put(request: Request, secret: str, now: datetime) -> None:
     Raises:
         Refusal: It is not what was signed.
     """
-    parameters = request.parameters()
+    parameters = _parameters(request)
     if "q-signature" not in parameters:
         raise Refusal(403, "AccessDenied")
     if parameters["q-signature"] != signature(request, secret):
@@ -107,7 +107,7 @@ def check_form(bucket: str, fields: Mapping[str, str], size: int, secret: str, n
 
 def signature(request: Request, secret: str) -> str:
     """Return the signature that a request should have."""
-    parameters = request.parameters()
+    parameters = _parameters(request)
     names = list(filter(None, parameters["q-url-param-list"].split(";")))
     by_lower_name = {name.lower(): value for name, value in parameters.items()}
     headers = list(filter(None, parameters["q-header-list"].split(";")))
@@ -122,6 +122,12 @@ def signature(request: Request, secret: str) -> str:
     times = parameters["q-sign-time"]
     hashed = hashlib.sha1(text.encode()).hexdigest()
     return _hmac(_hmac(secret, parameters["q-key-time"]), f"sha1\n{times}\n{hashed}\n")
+
+
+def _parameters(request: Request) -> dict[str, str]:
+    """Return the query's parameters, also those in the parameter `sign`."""
+    given = request.parameters()
+    return {**given, **dict(part.partition("=")[::2] for part in given.pop("sign", "").split("&"))}
 
 
 def _form_signature(policy: str, times: str, secret: str) -> str:

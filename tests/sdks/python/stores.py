@@ -11,6 +11,7 @@ import hmac
 import json
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from urllib.parse import quote
 
 from freezegun import freeze_time
 from recording import KEY, LIFE, TIME, TYPE, Rows, write
@@ -62,6 +63,10 @@ def of_tencent() -> list[Rows]:
     urls.add(
         "get_presigned_url('PUT')", "Params", client.get_presigned_url(bucket, KEY, "PUT", LIFE, Params={"run": "42"})
     )
+    # Until version 1.7 it put the whole signature into one parameter.
+    sign = client.get_auth(Method="PUT", Bucket=bucket, Key=KEY, Expired=LIFE)
+    url = f"https://{bucket}.cos.ap-guangzhou.myqcloud.com/{quote(KEY)}?sign={quote(sign)}"
+    urls.add("get_presigned_url('PUT')", "up to version 1.6", url)
     times = f"{int(NOW.timestamp())};{int(NOW.timestamp()) + LIFE}"
     own = {"q-sign-algorithm": "sha1", "q-ak": key_id, "q-sign-time": times}
     text = policy([*({name: value} for name, value in own.items()), ["starts-with", "$key", "runs/"]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -54,3 +55,20 @@ def test_cos_signature_ends_with_the_earlier_of_its_times(sign_time: int, key_ti
     url = f"{URL}?{cos()}".replace(f"q-sign-time={TIMES}", f"q-sign-time=1767268800%3B{sign_time}")
     url = url.replace(f"q-key-time={TIMES}", f"q-key-time=1767268800%3B{key_time}")
     assert target(url).expires_at == datetime(2026, 1, 1, 12, 20, tzinfo=timezone.utc)
+
+
+def test_signature_may_be_the_value_of_one_parameter() -> None:
+    """As older SDKs sign, and many URLs still are; cut anywhere it is incomplete."""
+    whole = quote(unquote(cos()), safe="")
+    found = target(f"{URL}?sign={whole}")
+    assert (found.kind, found.expires_at) == ("cos-put", datetime(2026, 1, 1, 14, tzinfo=timezone.utc))
+    for end in range(len("q-sign-algorithm%3D"), len(whole)):
+        with pytest.raises(InvalidTargetError, match="is incomplete"):
+            target(f"https://files.example.org/k?sign={whole[:end]}")
+    with pytest.raises(InvalidTargetError, match="parameter 'run' is missing"):
+        target(f"{URL}?sign={whole.replace('param-list%3D', 'param-list%3Drun')}")
+
+
+def test_sign_of_another_kind_is_a_webhooks_own() -> None:
+    """Many webhooks have a parameter with this name."""
+    assert target("https://files.example.org/k?sign=abc").kind == "webhook"

@@ -13,7 +13,8 @@ from tests.checkers.http_store import Refusal
 from tests.sdks.rows import LIFE, VERIFY_PUT, Row, request, rows, target, upload
 
 ROWS = [row for row in rows("oss", "cos", "obs", "swift") if row.form != "prefix"]
-PUTS = [row for row in ROWS if row.fields is None]
+# Old URLs of COS have all parameters in one.
+PUTS = [row for row in ROWS if row.fields is None and "sign" not in row.query]
 
 OPTIONAL = frozenset(
     {
