@@ -10,20 +10,27 @@ T = TypeVar("T")
 
 SLOW = (
     "acceptance/test_crash.py",
-    "integration/test_storage_outage.py",
     "integration/test_engines.py",
-    "integration/test_worker_reliability.py",
+    "integration/test_storage_outage.py",
     "acceptance/test_demo.py",
     "acceptance/test_service_cli.py",
+    "integration/test_api.py",
+    "integration/test_worker_reliability.py",
+    "integration/test_upgrade.py",
     "acceptance/test_notebooks.py",
     "integration/test_service.py",
-    "integration/test_upgrade.py",
-    "integration/test_api.py",
-    "integration/test_local_servers.py",
     "acceptance/test_cli.py",
+    "integration/test_authoring.py",
+    "acceptance/test_outbox_cli.py",
+    "integration/test_local_servers.py",
+    "integration/test_tracing.py",
+    "acceptance/test_run_cli.py",
+    "integration/test_aistore_patch.py",
+    "integration/test_openapi.py",
+    "integration/test_hostile_access.py",
     "acceptance/test_memory.py",
     "integration/test_worker_metrics.py",
-    "integration/test_openapi.py",
+    "unit/test_types.py",
 )
 """Files in `tests` with tests that mostly start processes or wait for timeouts, slowest first."""
 
