@@ -66,6 +66,7 @@ UNDETECTABLE = {
     ("boto3", "generate_presigned_url('get_object')"),
     ("minio", "presigned_get_object"),
     ("minio-go", "PresignedGetObject"),
+    ("minio-java", "getPresignedObjectUrl(GET)"),
     ("minio-js", "presignedGetObject"),
     ("s3fs", "sign"),
     ("@google-cloud/storage", "getSignedUrl('resumable'), v2"),
