@@ -60,13 +60,11 @@ def find() -> str | None:
 
 
 @contextmanager
-def running(command: str, folder: Path) -> Iterator[Nginx]:
-    """Run the server."""
+def running(command: str, folder: Path, port: int | None = None) -> Iterator[Nginx]:
+    """Run the server on a port; on a free one if it is None."""
     files = folder / "files"
     files.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = port or free_port()
     settings = folder / "nginx.conf"
     settings.write_text(_CONFIGURATION.format(folder=folder, port=port, token=TOKEN))
     process = subprocess.Popen([command, "-p", str(folder), "-c", str(settings), "-e", str(folder / "error.log")])
@@ -76,6 +74,13 @@ def running(command: str, folder: Path) -> Iterator[Nginx]:
     finally:
         process.terminate()
         process.wait()
+
+
+def free_port() -> int:
+    """Return a port on which nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def _wait(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -23,6 +23,8 @@ import pytest
 import requests
 
 from callback_sdk.testing import WebhookReceiver
+from tests.checkers import nginx
+from tests.conftest import missing_server
 
 PATIENCE = 60.0
 TABLE = json.dumps({"a": [1, 2, 3], "b": [0.5, 0.5, 0.5]}).encode()
@@ -176,6 +178,24 @@ def test_a_task_is_computed_delivered_and_read_back(service: Service, webhook: W
         {"url": f"{webhook.url}?***", "status": "delivered", "attempt_count": 1, "error": None}
     ]
     assert "hidden" not in service.log
+
+
+def test_headers_for_an_http_server_are_stored_encrypted(service: Service, tmp_path: Path) -> None:
+    """Neither the database nor the log nor the task nor the document has them."""
+    command = nginx.find()
+    if command is None:
+        missing_server(nginx.HOW_TO_GET_IT)
+    param = {"run": 7, "http": {"method": "PUT", "headers": {"PRIVATE-TOKEN": nginx.TOKEN}}}
+    with nginx.running(command, tmp_path) as server:
+        job_id = service.submit("sum", callback_url=f"{server.url}/service.json", callback_param=param)
+        wait_until(lambda: service.task(job_id)["receipts"])
+        document = json.loads((server.files / "service.json").read_bytes())
+    assert document["callback_param"] == {"run": 7}
+    assert service.task(job_id)["receipts"][0]["target_kind"] == "http-put"
+    stored = b"".join(path.read_bytes() for path in service.data.rglob("*") if path.is_file())
+    assert job_id.encode() in stored
+    assert nginx.TOKEN.encode() not in stored
+    assert nginx.TOKEN not in service.log + json.dumps(service.task(job_id))
 
 
 def test_parquet_features_reach_the_algorithm(service: Service, tmp_path: Path) -> None:
