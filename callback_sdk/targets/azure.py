@@ -16,8 +16,10 @@ from callback_sdk.targets.expiry import iso_time, parse_expiry
 from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.identifiers import DATE, HMAC_SHA256, ISO_TIME, UUID, Identifiers
 from callback_sdk.targets.operations import AZURE, check_operation, has_bare_host, wrong_operation
-from callback_sdk.targets.signatures import ANY, BASE64_SHA256, QueryParameters, check_forms
+from callback_sdk.targets.signatures import ANY, BASE64_SHA256, Form, QueryParameters, check_forms
 from callback_sdk.targets.target import JSON, Target, TargetSettings
+
+_DEPTH = Form(re.compile("[0-9]{1,3}"), "the depth of a directory")
 
 _DELEGATION = ("skoid", "sktid", "skt", "ske", "sks", "skv")
 """Parameters of a user delegation SAS ("Create a user delegation SAS"), which expires with its key at the latest."""
@@ -84,9 +86,9 @@ def _check_parameters(url: SecretURL) -> None:
     names = url.query_names()
     required = [] if "si" in names else ["sp"]
     required += ["ss", "srt"] if "sr" not in names and {"ss", "srt"} & names else ["sr"]
-    required += ["sdd"] if url.query("sr") == "d" else []
     required += _DELEGATION if names & set(_DELEGATION) else []
-    check_forms(QueryParameters(url), {"sig": BASE64_SHA256, **dict.fromkeys(required, ANY)})
+    depth = {"sdd": _DEPTH} if url.query("sr") == "d" else {}
+    check_forms(QueryParameters(url), {"sig": BASE64_SHA256, **dict.fromkeys(required, ANY), **depth})
 
 
 def _expiry(url: SecretURL) -> datetime | None:

@@ -30,6 +30,7 @@ from callback_sdk.targets.signatures import (
     Parameters,
     Version4,
     check_forms,
+    check_session,
 )
 from callback_sdk.targets.target import JSON, Target, TargetSettings
 from callback_sdk.targets.upload import Upload
@@ -103,6 +104,7 @@ class FormPost(Target):
             cls.version.check(parameters)
         else:
             check_forms(parameters, cls.forms)
+            check_session(parameters, "AWSAccessKeyId")
 
     def check(self, *, now: datetime, size: int | None = None) -> None:
         """See `Target.check`; checks the fields against the policy too."""

@@ -22,7 +22,15 @@ from callback_sdk.targets.identifiers import HMAC_SHA1, UNIX_TIME, Identifiers
 from callback_sdk.targets.operations import S3, Family, check_object_key, check_operation
 from callback_sdk.targets.provider_table import WEEK, Feature, Provider
 from callback_sdk.targets.query_headers import query_warnings, with_query_headers, with_signed_headers
-from callback_sdk.targets.signatures import AMAZON_V2, AMAZON_V4, Form, QueryParameters, Version4, check_forms
+from callback_sdk.targets.signatures import (
+    AMAZON_V2,
+    AMAZON_V4,
+    Form,
+    QueryParameters,
+    Version4,
+    check_forms,
+    check_session,
+)
 from callback_sdk.targets.signed_headers import (
     check_length,
     check_length_range,
@@ -132,6 +140,7 @@ class S3PutV2(Target):
         if cls.key_id not in url.query_names():
             return None
         check_forms(QueryParameters(url), cls.forms)
+        check_session(QueryParameters(url), cls.key_id)
         check_operation(callback, cls.family)
         check_object_key(url, cls.family, settings.stores)
         callback = with_query_headers(callback, cls.vendor)

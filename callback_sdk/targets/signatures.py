@@ -14,7 +14,7 @@ from attrs import define
 
 from callback_sdk.errors import InvalidS3FieldsError, InvalidTargetError, TargetError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
-from callback_sdk.targets.amazon import amazon_host, is_region
+from callback_sdk.targets.amazon import amazon_host, is_amazon, is_region
 from callback_sdk.targets.expiry import incomplete_url_error
 
 
@@ -71,6 +71,10 @@ SWIFT_TIME = Form(
     re.compile("[0-9]{1,12}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"),
     "a number of seconds, nor a time such as 2030-01-31T12:00:00Z",
 )
+
+
+_SESSION_TOKENS = ("X-Amz-Security-Token", "x-amz-security-token", "X-Amz-S3session-Token")
+"""Parameters with the token of temporary credentials. Signature Version 2 has it in lower case, with the headers."""
 
 
 class Parameters:
@@ -150,6 +154,22 @@ def check_forms(parameters: Parameters, forms: Mapping[str, Form]) -> None:
             raise parameters.error(f"{name} is not {form.text}")
 
 
+def check_session(parameters: Parameters, key: str) -> None:
+    """Reject a signature with temporary credentials of Amazon and without their session token.
+
+    Args:
+        parameters: All parameters.
+        key: The parameter that begins with the access key id.
+
+    Raises:
+        TargetError: The token is missing.
+    """
+    # "IAM identifiers" in Amazon's IAM User Guide: ids of temporary access keys begin with ASIA.
+    is_temporary = is_amazon(parameters.url.host) and _plain(parameters, key).startswith("ASIA")
+    if is_temporary and not any(parameters.find(name) for name in _SESSION_TOKENS):
+        raise parameters.error(f"{_SESSION_TOKENS[0]} is missing, and its access key is a temporary one")
+
+
 @define(frozen=True, kw_only=True)
 class Version4:
     """Signature Version 4 of one vendor.
@@ -196,6 +216,7 @@ class Version4:
         if algorithm == self.MULTI_REGION:
             check_forms(parameters, {f"{prefix}Region-Set": ANY})
         self._check_scope(parameters, has_region=algorithm != self.MULTI_REGION)
+        check_session(parameters, f"{prefix}Credential")
 
     def _check_scope(self, parameters: Parameters, *, has_region: bool) -> None:
         """Check the credential scope: key id, date, region, service and the constant end, separated by slashes."""

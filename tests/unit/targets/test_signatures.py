@@ -7,8 +7,21 @@ from datetime import datetime, timezone
 import pytest
 
 from callback_sdk.errors import InvalidS3FieldsError, InvalidTargetError, TargetError
-from callback_sdk.targets import check_target
-from tests.signedurls import SHA256, SIGNATURE, form, google_fields, google_v2, google_v4, sas, signed_fields, v2, v4
+from callback_sdk.targets import check_target, plan
+from callback_sdk.targets.callbacks import parse_callbacks
+from tests.signedurls import (
+    SHA1,
+    SHA256,
+    SIGNATURE,
+    form,
+    google_fields,
+    google_v2,
+    google_v4,
+    sas,
+    signed_fields,
+    v2,
+    v4,
+)
 
 FUTURE = "20991129T210504Z"
 BASE = "https://files.example.org/results/42.json?"
@@ -55,6 +68,7 @@ DELEGATION = {
         (sas(sr=None), "sr is missing"),
         (sas(sr=None, ss="b"), "srt is missing"),
         (sas(sr="d"), "sdd is missing"),
+        (sas(sr="d", sdd="deep"), "sdd is not the depth of a directory"),
         (sas(se="2099-13-01"), "is incomplete"),
         (sas(**{**DELEGATION, "ske": None}), "ske is missing"),
         (sas(st="soon"), "is incomplete"),
@@ -219,6 +233,38 @@ def test_region_has_to_be_that_of_an_amazon_host(host: str, region: str, accepte
         else:
             with pytest.raises(InvalidTargetError, match="signed for another region than its host's"):
                 check_target(url, param)
+
+
+@pytest.mark.parametrize(
+    ("query", "token"),
+    [
+        (v4(date=FUTURE, key="ASIAEXAMPLE"), "X-Amz-Security-Token"),
+        (v4(date=FUTURE, key="ASIAEXAMPLE", service="s3express"), "X-Amz-S3session-Token"),
+        (v2(expires=4095989824, key="ASIAEXAMPLE"), "x-amz-security-token"),
+    ],
+)
+def test_temporary_credentials_of_amazon_need_their_token(query: str, token: str) -> None:
+    """Amazon doesn't know the key without it; other stores have ids of their own."""
+    url = f"https://b.s3.eu-central-1.amazonaws.com/k?{query}"
+    with pytest.raises(InvalidTargetError, match="X-Amz-Security-Token is missing, and its access key is a temporary"):
+        check_target(url)
+    plan(*parse_callbacks(f"{url}&{token}=t"))
+    plan(*parse_callbacks(BASE + query))
+
+
+@pytest.mark.parametrize(
+    "signed",
+    [
+        signed_fields(**{"x-amz-credential": "ASIAEXAMPLE/20260101/eu-central-1/s3/aws4_request"}),
+        {"AWSAccessKeyId": "ASIAEXAMPLE", "signature": SHA1},
+    ],
+)
+def test_temporary_credentials_of_a_form_need_their_token(signed: dict[str, str]) -> None:
+    """In any letter case."""
+    url = "https://b.s3.eu-central-1.amazonaws.com/"
+    with pytest.raises(InvalidS3FieldsError, match="X-Amz-Security-Token is missing"):
+        check_target(url, form(expires="2099-01-01T00:00:00Z", signed=signed))
+    assert check_target(url, form(expires="2099-01-01T00:00:00Z", signed={**signed, "x-amz-security-token": "t"}))
 
 
 @pytest.mark.parametrize("service", ["execute-api", "lambda", "sts"])
