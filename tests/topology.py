@@ -35,7 +35,7 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
         family = []
     process.kill()
     process.wait()
-    psutil.wait_procs(family, timeout=20)
+    psutil.wait_procs(family, timeout=PATIENCE)
 
 
 class Topology:
@@ -134,7 +134,7 @@ class Topology:
             address = (self.data / "address").read_text().strip()
             with requests.Session() as session:
                 session.trust_env = False
-                return session.get(urljoin(address, "/readyz"), timeout=10).ok
+                return session.get(urljoin(address, "/readyz"), timeout=60).ok
         except (OSError, requests.RequestException):
             return False
 
@@ -159,7 +159,8 @@ class Topology:
         for process in (self.worker, self.service):
             if process is not None:
                 try:
-                    process.wait(30)
+                    # Killed while it stops in good order, a task would count that as a crash.
+                    process.wait(PATIENCE)
                 except subprocess.TimeoutExpired:
                     kill_tree(process)
 

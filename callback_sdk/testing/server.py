@@ -142,7 +142,7 @@ class RecordingServer:
         """
         return self._expect(Step(fault=fault, delay=delay, retry_after=retry_after), times)
 
-    def wait_for(self, count: int = 1, *, timeout: timedelta = timedelta(seconds=30)) -> tuple[ReceivedRequest, ...]:
+    def wait_for(self, count: int = 1, *, timeout: timedelta = timedelta(seconds=60)) -> tuple[ReceivedRequest, ...]:
         """Wait until the server has received `count` requests since its start.
 
         Args:

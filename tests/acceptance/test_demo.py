@@ -108,7 +108,7 @@ def _said_about(process: Path) -> str:
     return ""
 
 
-def _nothing_remains(demo: Demo, seconds: float = 30) -> bool:
+def _nothing_remains(demo: Demo, seconds: float = 90) -> bool:
     end = time.monotonic() + seconds
     while demo.remains() and time.monotonic() < end:
         time.sleep(0.05)

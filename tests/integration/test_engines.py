@@ -14,7 +14,7 @@ from callback_sdk import Client
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.testing import WebhookReceiver
 from tests.conftest import missing_server
-from tests.topology import Topology, kill_tree, wait_until
+from tests.topology import PATIENCE, Topology, kill_tree, wait_until
 
 DATA = {"a": [1, 2, 3]}
 KINDS = ["embedded-sqlite", "embedded-postgres", "valkey-sqlite", "valkey-postgres", "rabbitmq-postgres"]
@@ -158,7 +158,7 @@ def test_an_orderly_stop_requeues_running_tasks(topology: Topology, client: Clie
     wait_until(lambda: starts(tmp_path / "starts"), what="the start")
     victim = topology.worker or topology.service
     victim.terminate()
-    assert victim.wait(30) == 0
+    assert victim.wait(PATIENCE) == 0
     if victim is topology.service:
         topology.start_service()
     else:

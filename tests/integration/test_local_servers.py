@@ -140,7 +140,7 @@ def _shared_memory(processes: list[psutil.Process]) -> list[str]:
     return [line for line in lines if line.split()[4] in creators]
 
 
-def _eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
+def _eventually(condition: Callable[[], bool], seconds: float = 90) -> bool:
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

@@ -132,7 +132,7 @@ def test_delivery_of_a_killed_process_is_taken_over_at_once(path: Path) -> None:
     webhook = Counting(hold=60)
     with RawServer(webhook) as server:
         with python(WRITE, path, server.url) as writer:
-            assert webhook.arrived.wait(30)
+            assert webhook.arrived.wait(60)
             with Outbox(path) as outbox, _set_after(seconds=1) as stop:
                 assert outbox.entries()[0].sending
                 outbox.run(stop=stop)
@@ -153,7 +153,7 @@ def test_job_that_runs_again_after_a_kill_is_one_delivery(path: Path) -> None:
     webhook = Counting(hold=60)
     with RawServer(webhook) as server:
         with python(WRITE, path, server.url) as writer:
-            assert webhook.arrived.wait(30)
+            assert webhook.arrived.wait(60)
             writer.kill()
             writer.wait()
         webhook.hold = 0

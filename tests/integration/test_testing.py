@@ -36,7 +36,7 @@ def _send(url: str, *, method: str = "POST", body: bytes = b"{}", headers: dict[
         return error.code
 
 
-def _eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
+def _eventually(condition: Callable[[], bool], seconds: float = 90) -> bool:
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

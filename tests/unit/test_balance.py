@@ -26,7 +26,9 @@ def test_every_test_runs_once(workers: int, count: int) -> None:
 
 def test_each_worker_begins_with_slow_tests_and_ends_with_quick_ones() -> None:
     """Each has about as many slow ones as any other."""
-    items = [(name, name) for name in SLOW] + [("unit/test_x.py", f"quick {number}") for number in range(300 - len(SLOW))]
+    items = [(name, name) for name in SLOW] + [
+        ("unit/test_x.py", f"quick {number}") for number in range(300 - len(SLOW))
+    ]
     order = balanced(items, 3)
     for part in (order[:100], order[100:200], order[200:]):
         slow = sum(name in SLOW for name in part)
