@@ -15,6 +15,8 @@ from callback_sdk.targets.hosts import port_of
 
 _log = logging.getLogger(__name__)
 
+MAP_PATH = "/v1/cluster?what=smap"
+
 _MAP_INTERVAL = 10.0
 """Seconds before the map is fetched again for an unknown host, which may be a new node."""
 
@@ -78,7 +80,7 @@ class Cluster:
         with self._lock:
             if time.monotonic() - self._asked_at > _MAP_INTERVAL:
                 self._asked_at = time.monotonic()
-                data = fetch(f"{self.root}/v1/cluster?what=smap")
+                data = fetch(f"{self.root}{MAP_PATH}")
                 try:
                     self._nodes = frozenset(_nodes(json.loads(data))) if data is not None else self._nodes
                 except (ValueError, TypeError, AttributeError):

@@ -9,13 +9,16 @@ from attrs import define
 from botocore.awsrequest import AWSRequest
 
 from callback_sdk.aistore.bodies import rewind, rewindable
-from callback_sdk.aistore.cluster import Cluster
+from callback_sdk.aistore.cluster import MAP_PATH, Cluster
 from callback_sdk.aistore.redirects import STATUSES, next_url
 from callback_sdk.aistore.tokens import Bearer
 from callback_sdk.errors import RedirectError
 from callback_sdk.redaction import SecretURL
 
 _log = logging.getLogger(__name__)
+
+_REFUSED = ("token expired", "token revoked", "invalid token")
+"""Messages of the S3 API, which answers 403 also to an invalid token."""
 
 MARK = "callback_sdk.aistore"
 """Key of the request's history in its context."""
@@ -78,7 +81,7 @@ class RedirectFollower:
         status = None if response is None else response[0].status_code
         if status in STATUSES and self.max_redirects is not None:
             self._redirect(request_dict, history, response[0].headers.get("location"), session)
-        elif status == 401 and self.bearer is not None and not history.renewed and self.bearer.renewed():
+        elif not history.renewed and self._token_was_refused(response, session) and self.bearer.renewed():  # type: ignore[union-attr]
             history.renewed = True
             _start_over(request_dict, history)
         else:
@@ -88,6 +91,18 @@ class RedirectFollower:
             return False
         rewind(request_dict.get("body"))
         return True
+
+    def _token_was_refused(self, response: Any, session: Any) -> bool:
+        """Tell whether the response means that the token is invalid, and not that a permission is missing."""
+        status = None if response is None else response[0].status_code
+        if self.bearer is None or status not in (401, 403):
+            return False
+        error = (response[1] or {}).get("Error", {})
+        if status == 401 or any(words in str(error.get("Message")) for words in _REFUSED):
+            return True
+        # The response to HEAD has no message. AIStore's native API answers 401 to such a token, also if it would need a
+        # permission that is missing.
+        return error.get("Code") == "403" and self._ask(f"{self.cluster.root}{MAP_PATH}", session)[0] == 401
 
     def _redirect(
         self, request_dict: dict[str, Any], history: RequestHistory, location: str | None, session: Any
@@ -113,15 +128,19 @@ class RedirectFollower:
         request_dict["context"].setdefault("s3_redirect", {})["redirected"] = True
 
     def _fetch(self, url: str, session: Any) -> bytes | None:
+        status, content = self._ask(url, session)
+        return content if status == 200 else None
+
+    def _ask(self, url: str, session: Any) -> tuple[int, bytes]:
+        """Send a request to the native API; the status is 0 without a response."""
         request = AWSRequest(method="GET", url=url, headers={"Accept": "application/json"}).prepare()
         self.authorize(request)
         try:
             answer = session.send(request)
         except Exception as error:  # noqa: BLE001 - botocore's and urllib3's; without the map the redirect is rejected
             _log.warning("The map of the AIStore cluster can't be fetched: %s.", type(error).__name__)
-            return None
-        content: bytes = answer.content
-        return content if answer.status_code == 200 else None
+            return 0, b""
+        return answer.status_code, answer.content
 
 
 def _start_over(request_dict: dict[str, Any], history: RequestHistory) -> None:

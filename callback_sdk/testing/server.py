@@ -87,8 +87,7 @@ class RecordingServer:
         """Open the ports and serve requests."""
         if not self._listeners:
             self._closing.clear()
-            self._listeners = [_ListeningServer(self) for _ in range(self._ports)]
-            self._origins = tuple(listener.origin for listener in self._listeners)
+            self._origins = tuple(self._listen() for _ in range(self._ports))
 
     def close(self) -> None:
         """Close ports and connections without waiting for delayed responses. Idempotent."""
@@ -169,6 +168,18 @@ class RecordingServer:
             raise CallbackSDKError(f"The {name} is not running.", hint="Use it in a with block, or call start().")
         return self._origins[0]
 
+    def _listen(self, address: str = "127.0.0.1") -> str:
+        """Open one more port, and return its origin."""
+        listener = _ListeningServer(self, address)
+        self._listeners.append(listener)
+        return listener.origin
+
+    def _hang_up(self, origin: str) -> None:
+        """Close a port and its connections; further ones are refused."""
+        for listener in [listener for listener in self._listeners if listener.origin == origin]:
+            self._listeners.remove(listener)
+            listener.close()
+
     def _expect(self: S, step: Step, times: int) -> S:
         with self._arrived:
             self._steps.extend([step] * times)
@@ -245,10 +256,10 @@ class _ListeningServer(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, server: RecordingServer) -> None:
-        super().__init__(("127.0.0.1", 0), _RequestHandler)
+    def __init__(self, server: RecordingServer, address: str) -> None:
+        super().__init__((address, 0), _RequestHandler)
         self.owner = server
-        self.origin = f"http://127.0.0.1:{self.server_address[1]}"
+        self.origin = f"http://{address}:{self.server_address[1]}"
         self.connections: set[socket.socket] = set()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()

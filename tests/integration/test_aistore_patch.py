@@ -45,10 +45,11 @@ def test_patched_or_not_and_redirecting_or_not(
     seaweedfs: SeaweedFS, path: str, patched: bool, redirecting: bool
 ) -> None:
     """All of S3 works in each case, but that AIStore needs the patch: for clients made before and after it."""
-    with AIStore(seaweedfs) as cluster:
+    with AIStore() as cluster:
         endpoint = cluster.endpoint_url if redirecting else seaweedfs.endpoint_url
         module = "callback_sdk.aistore.patch" if patched else ""
         arguments = [endpoint, f"bucket-{secrets.token_hex(6)}", module, seaweedfs.access_key, seaweedfs.secret_key]
+        arguments += ["aistore"] if redirecting else []
         run = subprocess.run(
             [sys.executable, "-W", "error", str(SURFACE), *arguments],
             env={**os.environ, "PYTHONPATH": path},
