@@ -5,7 +5,7 @@ Source: "POST Object" in Amazon's S3 API reference; the form is multipart/form-d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote
@@ -19,7 +19,7 @@ from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.dialects import AMAZON, Dialect
 from callback_sdk.targets.members import SIGNATURE_FIELDS
 from callback_sdk.targets.operations import S3, check_endpoint
-from callback_sdk.targets.provider_table import Feature
+from callback_sdk.targets.provider_table import Feature, Provider
 from callback_sdk.targets.signatures import (
     AMAZON_V2,
     AMAZON_V4,
@@ -83,7 +83,7 @@ class FormPost(Target):
                 'returned: response["fields"].',
                 url=str(url),
             )
-        if cls.own and not names & cls.own:
+        if not cls.is_own(names, settings.stores.provider(url)):
             return None
         check_endpoint(url, S3, form=True)
         fields = SecretFields({name.lower(): value for name, value in callback.fields.reveal().items()})
@@ -92,6 +92,16 @@ class FormPost(Target):
 
         policy = parse_policy(url, callback.fields, cls.dialect)
         return cls(callback=callback, policy=policy, expires_at=policy.expires_at)
+
+    @classmethod
+    def is_own(cls, names: Set[str], provider: Provider | None) -> bool:
+        """Tell whether a form is of this kind.
+
+        Args:
+            names: Names of its fields, in lower case.
+            provider: The provider of its host; None for an unknown host.
+        """
+        return not cls.own or not cls.own.isdisjoint(names)
 
     @classmethod
     def check_signature(cls, parameters: Parameters) -> None:

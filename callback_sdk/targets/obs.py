@@ -6,6 +6,7 @@ Sources: "Authentication of Signature in a URL", "PUT Object" and "POST Object" 
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 from datetime import datetime
 from typing import ClassVar
 
@@ -18,6 +19,7 @@ from callback_sdk.targets.forms import FormPost
 from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.identifiers import HMAC_SHA1, UNIX_TIME, Identifiers
 from callback_sdk.targets.operations import Family, Operation, check_object_key, check_operation
+from callback_sdk.targets.provider_table import HUAWEI, Provider
 from callback_sdk.targets.signatures import ANY, BASE64_SHA1, SECONDS, Parameters, QueryParameters, check_forms
 from callback_sdk.targets.target import Target, TargetSettings
 
@@ -82,7 +84,7 @@ class OBSPut(Target):
 
 
 class OBSPost(FormPost):
-    """A POST form of OBS."""
+    """A POST form of OBS, also one that is signed like S3's."""
 
     kind = "obs-post"
     own = frozenset({"accesskeyid"})
@@ -90,6 +92,14 @@ class OBSPost(FormPost):
     dialect: ClassVar[Dialect] = Dialect(strict=False)
 
     @classmethod
+    def is_own(cls, names: Set[str], provider: Provider | None) -> bool:
+        """See `FormPost.is_own`."""
+        return provider is HUAWEI or super().is_own(names, provider)
+
+    @classmethod
     def check_signature(cls, parameters: Parameters) -> None:
         """See `FormPost.check_signature`."""
-        check_forms(parameters, {"AccessKeyId": ANY, "Signature": BASE64_SHA1})
+        if parameters.find("AccessKeyId") is None:
+            super().check_signature(parameters)
+        else:
+            check_forms(parameters, {"AccessKeyId": ANY, "Signature": BASE64_SHA1})

@@ -79,6 +79,16 @@ ORACLE = Provider(
     source="https://docs.oracle.com/iaas/Content/Object/Tasks/s3compatibleapi.htm",
 )
 
+HUAWEI = Provider(
+    name="Huawei Cloud OBS",
+    endpoints=(
+        *("obs.*.myhuaweicloud.com", "obs.*.myhuaweicloud.eu", "obs.*.myhuaweicloud.cn", "obs.myhuaweicloud.com"),
+        # The public clouds of Deutsche Telekom.
+        *("obs.*.otc.t-systems.com", "obs.*.sc.otc.t-systems.com"),
+    ),
+    source="https://developer.huaweicloud.com/endpoint?OBS",
+)
+
 CONFIGURED = Provider(name="a configured storage endpoint", endpoints=())
 """The provider of each endpoint that the configuration names."""
 
@@ -149,15 +159,7 @@ PROVIDERS = (
         source="https://www.tencentcloud.com/document/product/436/6224",
         write_once="x-cos-forbid-overwrite: true",
     ),
-    Provider(
-        name="Huawei Cloud OBS",
-        endpoints=(
-            *("obs.*.myhuaweicloud.com", "obs.*.myhuaweicloud.eu", "obs.*.myhuaweicloud.cn", "obs.myhuaweicloud.com"),
-            # The public clouds of Deutsche Telekom.
-            *("obs.*.otc.t-systems.com", "obs.*.sc.otc.t-systems.com"),
-        ),
-        source="https://developer.huaweicloud.com/endpoint?OBS",
-    ),
+    HUAWEI,
     Provider(
         # Its other hosts serve functions too, which may be webhooks.
         name="Supabase Storage",

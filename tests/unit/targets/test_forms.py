@@ -11,7 +11,7 @@ from callback_sdk.errors import InvalidS3FieldsError, PolicyError
 from callback_sdk.targets import Target, plan
 from callback_sdk.targets.callbacks import parse_callbacks
 from tests.sdks.rows import rows
-from tests.signedurls import cos, obs, oss_v1, oss_v2, oss_v4, swift
+from tests.signedurls import KEY, SHA1, cos, form, obs, oss_v1, oss_v2, oss_v4, signed_fields, swift
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
@@ -60,3 +60,14 @@ def test_signed_url_with_fields_is_refused(query: str) -> None:
     """One of the two is for another target."""
     with pytest.raises(InvalidS3FieldsError, match="is a signed URL"):
         target(f"https://files.example.org/k?{query}", {"s3_fields": SIGNED["OBS form"].fields})
+
+
+@pytest.mark.parametrize("signed", [signed_fields(), {"AWSAccessKeyId": KEY, "signature": SHA1}])
+def test_huawei_form_for_any_bucket_is_taken(signed: dict[str, str]) -> None:
+    """Its SDK signs like S3, too, with starts-with for the bucket, which Amazon's policies don't have."""
+    param = form(["starts-with", "$bucket", ""], expires="2026-01-31T13:00:00Z", signed=signed)
+    found = target("https://b.obs.cn-north-4.myhuaweicloud.com/", param)
+    found.check(now=NOW)
+    assert found.kind == "obs-post"
+    with pytest.raises(InvalidS3FieldsError, match="starts-with for 'bucket'"):
+        target("https://b.s3.eu-central-1.amazonaws.com/", param)
