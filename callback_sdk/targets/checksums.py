@@ -3,13 +3,13 @@
 A signer without the document has nothing but zero bytes to compute a checksum from. Then the store rejects every
 document with BadDigest or XAmzContentSHA256Mismatch.
 
-Source: "Checking object integrity in Amazon S3", and "PutObject" in Amazon's S3 API reference.
+Sources: "Checking object integrity in Amazon S3", and "PutObject" in Amazon's S3 API reference; "HTTP headers and query
+string parameters for XML API" in Google's.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
 
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import SignedHeaderError
@@ -18,11 +18,14 @@ from callback_sdk.targets.amazon import is_amazon
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.headers import given_headers
 
-_PAYLOAD = "x-amz-content-sha256"
+_PAYLOADS = ("x-amz-content-sha256", "x-goog-content-sha256")
+"""Headers and parameters with the digest of the payload, which is a part of what is signed with Version 4."""
+
+_NO_BYTES = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 _EMPTY = {
     "content-md5": "1B2M2Y8AsgTpgAmY7PhCfg==",
-    _PAYLOAD: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    **dict.fromkeys(_PAYLOADS, _NO_BYTES),
     "x-amz-checksum-crc32": "AAAAAA==",
     "x-amz-checksum-crc32c": "AAAAAA==",
     "x-amz-checksum-crc64nvme": "AAAAAAAAAAA=",
@@ -35,6 +38,10 @@ _EMPTY = {
     "x-amz-checksum-xxhash128": "maoG0wFHmNhgAcMkRo1Jfw==",
 }
 """The checksum of zero bytes in each algorithm."""
+
+_HASH = "x-goog-hash"
+
+_EMPTY_HASHES = {"crc32c": "AAAAAA==", "md5": "1B2M2Y8AsgTpgAmY7PhCfg=="}
 
 _CHUNKED = "STREAMING-"
 """Beginning of the payload's digest when each chunk of the body is signed."""
@@ -64,8 +71,9 @@ def check_checksums(callback: Callback) -> None:
     names = [*_empty(sent), *_empty(query)]
     if names:
         raise _error(url, f"the checksum of an empty document ({names[0]})")
-    if any(values.reveal().get(_PAYLOAD, "").startswith(_CHUNKED) for values in (sent, query)):
-        raise _error(url, f"a body that is sent in signed chunks ({_PAYLOAD})")
+    for name in _PAYLOADS:
+        if any(values.reveal().get(name, "").startswith(_CHUNKED) for values in (sent, query)):
+            raise _error(url, f"a body that is sent in signed chunks ({name})")
 
 
 def check_document(url: SecretURL, headers: SecretFields, document: Body) -> None:
@@ -86,20 +94,30 @@ def check_document(url: SecretURL, headers: SecretFields, document: Body) -> Non
     sha256 = "x-amz-checksum-sha256"
     if sha256 in names and given.reveal()[sha256] != base64.b64encode(document.sha256).decode():
         raise _error(url, "the SHA-256 of another document")
-    if _PAYLOAD in names and given.reveal()[_PAYLOAD] not in (_UNSIGNED, document.sha256.hex()):
-        raise _error(url, f"the SHA-256 of another document ({_PAYLOAD})")
+    for name in sorted(names & {*_PAYLOADS}):
+        if given.reveal()[name] not in (_UNSIGNED, document.sha256.hex()):
+            raise _error(url, f"the SHA-256 of another document ({name})")
+    if _hashes(given).reveal().get("md5", document.content_md5) != document.content_md5:
+        raise _error(url, f"the MD5 of another document ({_HASH})")
 
 
 def _compared(url: SecretURL) -> SecretFields:
     """Return the checksums in the query that the store compares with the body."""
-    compared = {_PAYLOAD} if is_amazon(url.host) else _EMPTY.keys() - {"content-md5"}
+    compared = {*_PAYLOADS} if is_amazon(url.host) else _EMPTY.keys() - {"content-md5"}
     # An unescaped `+` reads as a space.
     found = ((name, url.query(name) or "") for name in url.query_names() if name.lower() in compared)
     return SecretFields({name.lower(): value.replace(" ", "+") for name, value in found})
 
 
-def _empty(values: SecretFields) -> Iterable[str]:
-    return [name for name, value in _EMPTY.items() if values.reveal().get(name) == value]
+def _empty(values: SecretFields) -> list[str]:
+    found = [name for name, value in _EMPTY.items() if values.reveal().get(name) == value]
+    return [*found, _HASH] if _hashes(values).reveal().items() & _EMPTY_HASHES.items() else found
+
+
+def _hashes(values: SecretFields) -> SecretFields:
+    """Return Google's checksums by algorithm: `x-goog-hash: crc32c=AAAAAA==,md5=1B2M2Y8AsgTpgAmY7PhCfg==`."""
+    pairs = (text.strip().partition("=") for text in values.reveal().get(_HASH, "").split(","))
+    return SecretFields({name: value for name, _, value in pairs})
 
 
 def _error(url: SecretURL, what: str) -> SignedHeaderError:

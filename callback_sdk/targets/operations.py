@@ -105,7 +105,10 @@ GCS = Family(
     operations=(
         *_S3,
         Operation("the start of a resumable upload (x-goog-resumable)", "x-goog-resumable"),
-        Operation("a copy of another object (x-goog-copy-source)", "x-goog-copy-source x-goog-copy-source-generation"),
+        Operation(
+            "a copy of another object (x-goog-copy-source)",
+            "x-goog-copy-source x-goog-copy-source-generation x-goog-metadata-directive",
+        ),
         Operation("an object composed of others (compose)", "compose"),
         Operation("one generation of an object", "generation"),
         Operation("a setting of a bucket", "billing storageclass"),
@@ -120,7 +123,8 @@ AZURE = Family(
         Operation("a container or the account (restype)", "restype"),
         Operation("reading a snapshot or a version", "snapshot versionid"),
         # Data Lake Storage: a file is created, appended to and flushed in separate requests.
-        Operation("one step of writing a file (action, resource)", "action resource"),
+        Operation("one step of writing a file (action, resource)", "action resource position flush"),
+        Operation("a new name of a file (x-ms-rename-source)", "x-ms-rename-source"),
         Operation("a copy of another blob (x-ms-copy-source)", "x-ms-copy-source"),
         Operation(
             "a blob that is written in parts (x-ms-blob-type)",

@@ -13,7 +13,7 @@ from callback_sdk.documents.body import Body
 from callback_sdk.errors import SignedHeaderError
 from callback_sdk.targets import Target, plan
 from callback_sdk.targets.callbacks import parse_callbacks
-from tests.signedurls import v2, v4
+from tests.signedurls import google_v4, v2, v4
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 AMAZON = "https://b.s3.eu-central-1.amazonaws.com/k?"
@@ -128,3 +128,30 @@ def test_checksum_in_the_query_is_compared_where_the_store_compares_it() -> None
         target(OWN + v4(**other)).upload(BODY, delivery_id="msg_1", now=NOW)
     target(OWN + v4(**own)).upload(BODY, delivery_id="msg_1", now=NOW)
     target(AMAZON + v4(**other)).upload(BODY, delivery_id="msg_1", now=NOW)
+
+
+GOOGLE = "https://storage.googleapis.com/b/k?" + google_v4(signed="host;x-goog-content-sha256;x-goog-hash")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-goog-hash": "crc32c=AAAAAA=="},
+        {"x-goog-hash": "crc32c=n03x6A==, md5=1B2M2Y8AsgTpgAmY7PhCfg=="},
+        {"x-goog-content-sha256": hashlib.sha256(b"").hexdigest(), "x-goog-hash": "crc32c=n03x6A=="},
+    ],
+)
+def test_googles_checksums_of_an_empty_document_are_rejected(headers: dict[str, str]) -> None:
+    """One header has several algorithms."""
+    with pytest.raises(SignedHeaderError, match="checksum of an empty document"):
+        target(GOOGLE, headers).check(now=NOW)
+
+
+def test_googles_md5_has_to_be_the_documents() -> None:
+    """The digest of the payload isn't signed unless it is given."""
+    put = target(GOOGLE, {"x-goog-hash": f"crc32c=n03x6A==,md5={BODY.content_md5}"})
+    assert (
+        put.upload(BODY, delivery_id="msg_1", now=NOW).headers.reveal()["x-goog-content-sha256"] == "UNSIGNED-PAYLOAD"
+    )
+    with pytest.raises(SignedHeaderError, match=r"the MD5 of another document \(x-goog-hash\)"):
+        put.upload(Body(b"[]"), delivery_id="msg_1", now=NOW)
