@@ -121,10 +121,11 @@ def _check_service(url: SecretURL) -> None:
 
 def _check_blob_name(url: SecretURL) -> None:
     """Reject the URL of a container or account, as Azure's portal shows it for a container's SAS."""
-    # A blob in the root container may be addressed without the container's name; only sr=b can be for one.
-    least = 1 if url.query("sr") == "b" else 2
     # Emulators such as Azurite have the account in the path.
-    account = 1 if has_bare_host(url) else 0
-    segments = url.path.removeprefix("/").split("/", account + least - 1)
-    if len(segments) < account + least or not all(segments):
+    account, _, path = url.path.removeprefix("/").partition("/") if has_bare_host(url) else ("account", "", url.path)
+    container, slash, name = path.removeprefix("/").partition("/")
+    # A blob in the root container may be addressed without the container's name, has no slash in its own name ("Naming
+    # and referencing containers, blobs, and metadata" in Azure's reference), and only sr=b can be for one.
+    in_root = container and not slash and url.query("sr") == "b"
+    if not account or not (in_root or (container and name)):
         raise wrong_operation(url, AZURE, "has no blob name: its path ends with the container or the account")

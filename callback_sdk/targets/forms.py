@@ -18,7 +18,7 @@ from callback_sdk.redaction import SecretFields
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.dialects import AMAZON, Dialect
 from callback_sdk.targets.members import SIGNATURE_FIELDS
-from callback_sdk.targets.operations import S3, check_endpoint
+from callback_sdk.targets.operations import S3, check_endpoint, key_warnings
 from callback_sdk.targets.provider_table import Feature, Provider
 from callback_sdk.targets.signatures import (
     AMAZON_V2,
@@ -130,6 +130,11 @@ class FormPost(Target):
                 hint="Presign again with a media type such as application/json.",
                 url=str(self.callback.url),
             )
+
+    def warnings(self, now: datetime) -> tuple[str, ...]:
+        """See `Target.warnings`."""
+        own = key_warnings(self.callback.url, self._field("key") or "") if self.kind == FormPost.kind else ()
+        return (*Target.warnings(self, now), *own)
 
     def needs(self) -> frozenset[Feature]:
         """See `Target.needs`."""

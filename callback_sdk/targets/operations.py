@@ -12,7 +12,7 @@ from attrs import define, field
 
 from callback_sdk.errors import WrongOperationError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
-from callback_sdk.targets.amazon import amazon_host
+from callback_sdk.targets.amazon import amazon_host, is_amazon
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.hosts import ip_literal
 from callback_sdk.targets.providers import StorageProviders
@@ -173,6 +173,30 @@ def check_object_key(url: SecretURL, family: Family, stores: StorageProviders) -
     key = path.partition("/")[2] if _has_bucket_in_path(url, stores) else path
     if not key:
         raise wrong_operation(url, family, "has no object key: its path ends with the bucket")
+
+
+def key_warnings(url: SecretURL, key: str) -> tuple[str, ...]:
+    """Return warnings of an object key that Amazon S3 takes and stores with a file system don't.
+
+    Args:
+        url: A URL of S3's protocol.
+        key: Its object key, or a path that ends with it.
+    """
+    if is_amazon(url.host):
+        return ()
+    segments = key.split("/")
+    found = []
+    if segments[-1] == "":
+        found.append(
+            "The object key ends with a slash. MinIO rejects it, and SeaweedFS creates a folder and discards the "
+            "document. Presign a key without it."
+        )
+    if {".", ".."}.intersection(segments):
+        found.append(
+            "The object key has a segment . or .. between slashes, which SeaweedFS, MinIO and others reject. Presign a "
+            "key without it."
+        )
+    return tuple(found)
 
 
 def check_endpoint(url: SecretURL, family: Family, *, form: bool = False) -> None:

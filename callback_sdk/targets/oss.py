@@ -160,7 +160,9 @@ _VERSION_1 = {"OSSAccessKeyId": ANY, "Signature": BASE64_SHA1, "Expires": SECOND
 _VERSION_4 = "OSS4-HMAC-SHA256"
 
 _CREDENTIAL = Form(
-    re.compile("[^/%]+/[0-9]{8}/[a-z0-9-]+/[a-z0-9-]+/aliyun_v4_request"), "KEY/DATE/REGION/oss/aliyun_v4_request"
+    # The service of a CloudBox is oss-cloudbox.
+    re.compile("[^/%]+/[0-9]{8}/[a-z0-9-]+/oss(?:-[a-z]+)?/aliyun_v4_request"),
+    "KEY/DATE/REGION/oss/aliyun_v4_request",
 )
 
 _FORM_1 = {"OSSAccessKeyId": ANY, "Signature": BASE64_SHA1}

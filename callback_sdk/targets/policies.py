@@ -266,7 +266,7 @@ def parse_policy(url: SecretURL, fields: SecretFields, dialect: Dialect = AMAZON
         return _parse(encoded, dialect)
     except _UnreadableError as error:
         reason = str(error)
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         reason = "it is not the base64 of a JSON policy document"
     raise InvalidS3FieldsError(
         f"The policy in s3_fields of {url} can't be read: {reason}.", hint=_UNCHANGED, url=str(url)
@@ -276,7 +276,8 @@ def parse_policy(url: SecretURL, fields: SecretFields, dialect: Dialect = AMAZON
 def _parse(encoded: Secret[str], dialect: Dialect) -> Policy:
     # Base64 encoders that break lines are common (RFC 4648, section 3.1), and stores ignore the breaks.
     lines = Secret(encoded.reveal().replace("\r", "").replace("\n", ""))
-    document = Secret(json.loads(base64.b64decode(lines.reveal(), validate=True)))
+    # From bytes, json.loads() takes UTF-16 and a byte order mark too, which stores reject (RFC 8259, section 8.1).
+    document = Secret(json.loads(base64.b64decode(lines.reveal(), validate=True).decode()))
     conditions: list[Condition] = []
     size_range: tuple[int, int] | None = None
     for condition in document.reveal()["conditions"]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import ClassVar
+from urllib.parse import unquote
 
 from attrs import define
 
@@ -19,7 +20,7 @@ from callback_sdk.targets.checksums import check_checksums, check_document
 from callback_sdk.targets.expiry import EPOCH, check_lifetime, parse_expiry, seconds, v4_time
 from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.identifiers import HMAC_SHA1, UNIX_TIME, Identifiers
-from callback_sdk.targets.operations import S3, Family, check_object_key, check_operation
+from callback_sdk.targets.operations import S3, Family, check_object_key, check_operation, key_warnings
 from callback_sdk.targets.provider_table import WEEK, Feature, Provider
 from callback_sdk.targets.query_headers import query_warnings, with_query_headers, with_signed_headers
 from callback_sdk.targets.signatures import (
@@ -83,7 +84,7 @@ class S3Put(Target):
 
     def warnings(self, now: datetime) -> tuple[str, ...]:
         """See `Target.warnings`."""
-        found = [*Target.warnings(self, now), *self._header_warnings()]
+        found = [*Target.warnings(self, now), *self._header_warnings(), *_key_warnings(self.callback, self.family)]
         if self.lifetime > WEEK and _max_lifetime(self.provider) is None:
             found.append(f"The URL is signed for {self.lifetime.days} days. Most stores reject more than 7 days.")
         length = signed_length(self.callback, self.signed)
@@ -146,6 +147,10 @@ class S3PutV2(Target):
         callback = with_query_headers(callback, cls.vendor)
         return cls(callback=callback, expires_at=parse_expiry(url, lambda: EPOCH + seconds(url, "Expires")))
 
+    def warnings(self, now: datetime) -> tuple[str, ...]:
+        """See `Target.warnings`."""
+        return (*Target.warnings(self, now), *_key_warnings(self.callback, self.family))
+
     def needs(self) -> frozenset[Feature]:
         """See `Target.needs`."""
         return _features(self.callback) | {"signature-v2"}
@@ -160,6 +165,10 @@ class S3PutV2(Target):
         headers = given_headers(self.callback)
         check_document(self.callback.url, headers, document)
         return headers, document
+
+
+def _key_warnings(callback: Callback, family: Family) -> tuple[str, ...]:
+    return key_warnings(callback.url, unquote(callback.url.path)) if family is S3 else ()
 
 
 def _max_lifetime(provider: Provider | None) -> timedelta | None:

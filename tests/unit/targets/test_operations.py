@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from botocore.loaders import Loader
@@ -21,6 +23,7 @@ from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.swift import SWIFT
 from tests.signedurls import cos, form, google_v2, google_v4, obs, oss_v1, oss_v2, oss_v4, sas, swift, v2, v4
 
+NOW = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 HOST = "https://b.s3.eu-central-1.amazonaws.com"
 V4 = v4()
 V2 = v2()
@@ -201,6 +204,10 @@ def test_path_has_to_name_an_object(url: str, endpoints: tuple[str, ...], names_
         (f"{AZURE_HOST}/c/?{sas(sr='c')}", "has no blob name"),
         (f"{AZURE_HOST}/?{sas(sr=None, ss='b', srt='o')}", "has no blob name"),
         (f"{AZURE_HOST}?{sas()}", "has no blob name"),
+        (f"{AZURE_HOST}/c/?{sas()}", "has no blob name"),
+        (f"{AZURE_HOST}//k?{sas()}", "has no blob name"),
+        (f"http://127.0.0.1:10000/account/k?{sas()}", None),
+        (f"http://127.0.0.1:10000/account/c/?{sas()}", "has no blob name"),
         (f"http://127.0.0.1:10000/account/c?{sas(sr='c')}", "has no blob name"),
         (f"http://127.0.0.1:10000/account?{sas()}", "has no blob name"),
         (f"{AZURE_HOST}/c/k?{sas(sr='bs')}", "snapshot"),
@@ -271,3 +278,26 @@ def test_oracle_request_for_another_operation_is_refused(name: str) -> None:
     for given, param in ((f"{url}?{name}=x", None), (url, {"s3_headers": {name: "x"}})):
         with pytest.raises(WrongOperationError):
             target(given, param)
+
+
+@pytest.mark.parametrize("host", ["https://minio.example.org/b", HOST])
+@pytest.mark.parametrize(
+    ("key", "word"),
+    [
+        ("runs/", "ends with"),
+        ("runs%2F", "ends with"),
+        ("a/./k", "segment"),
+        ("a/%2E%2E/k", "segment"),
+        ("a/k.", None),
+        ("a//k", None),
+        (".k", None),
+    ],
+)
+def test_key_that_not_every_store_takes_is_a_warning(host: str, key: str, word: str | None) -> None:
+    """Amazon S3 takes it. SeaweedFS answers 200 to a key that ends with a slash, and keeps no document."""
+    warned = [word] if word and "amazonaws" not in host else []
+    for query in (V4, V2):
+        found = target(f"{host}/{key}?{query}")
+        assert [name for name in ("ends with", "segment") if name in "".join(found.warnings(NOW))] == warned
+    found = target(host, form(key=unquote(key)))
+    assert [name for name in ("ends with", "segment") if name in "".join(found.warnings(NOW))] == warned

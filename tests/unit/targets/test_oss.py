@@ -46,7 +46,11 @@ def test_unknown_version_of_the_signature_is_refused(version: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "credential", ["AK", "AK/20260101/cn-hangzhou/oss", "AK/20260101/cn-hangzhou/oss/aws4_request"]
+    "credential",
+    [
+        *("AK", "AK/20260101/cn-hangzhou/oss", "AK/20260101/cn-hangzhou/oss/aws4_request"),
+        "AK/20260101/cn-hangzhou/s3/aliyun_v4_request",
+    ],
 )
 def test_credential_without_its_scope_is_refused(credential: str) -> None:
     """Key, date, region, service and the constant end."""

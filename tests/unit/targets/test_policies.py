@@ -13,6 +13,7 @@ import pytest
 
 from callback_sdk.errors import InvalidS3FieldsError, PolicyError
 from callback_sdk.redaction import SecretFields, SecretURL
+from callback_sdk.targets.dialects import Dialect
 from callback_sdk.targets.policies import Policy, parse_policy
 from callback_sdk.text import limits
 from tests.growth import assert_linear
@@ -55,6 +56,25 @@ def test_expiration_that_stores_cannot_read_is_refused(text: Any) -> None:
     """A time without a zone is refused by stores too."""
     with pytest.raises(InvalidS3FieldsError, match="can't be read"):
         parse([], text)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_policy_that_is_not_plain_utf8_is_rejected(encoding: str) -> None:
+    """Stores reject a byte order mark and other encodings, which json.loads() takes."""
+    text = base64.b64encode(base64.b64decode(encode([])).decode().encode(encoding)).decode()
+    with pytest.raises(InvalidS3FieldsError, match="can't be read"):
+        parse_policy(SecretURL(URL), SecretFields({"policy": text}))
+
+
+@pytest.mark.parametrize("lists", [False, True])
+@pytest.mark.parametrize("condition", [[], {}, "", None, 1, [[]], ["in"], ["in", "$key"]])
+def test_condition_of_another_shape_is_a_typed_error(condition: Any, lists: bool) -> None:
+    """In the dialect with lists of values too; an empty object is a condition that always holds."""
+    try:
+        parse_policy(SecretURL(URL), SecretFields({"policy": encode([condition])}), Dialect(lists=lists))
+    except InvalidS3FieldsError:
+        return
+    assert condition == {} or (lists and condition and condition[0] == "in")
 
 
 def test_policy_in_lines_is_read() -> None:
