@@ -83,7 +83,7 @@ def _facts(item: Secret[Any], settings: TargetSettings, guard: AddressGuard, dea
             facts |= _address(callback.url, guard, deadline)
         target = plan(callback, settings)
         facts |= _description(target, now)
-        facts["warnings"] += target.warnings(now)
+        facts["warnings"] += [*target.warnings(now), *target.assumptions()]
         target.check(now=now)
         facts["headers"] = _header_names(target, now)
     except TargetError as error:

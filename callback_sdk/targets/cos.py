@@ -20,7 +20,7 @@ from callback_sdk.targets.forms import FormPost
 from callback_sdk.targets.identifiers import Identifiers
 from callback_sdk.targets.operations import Family, Operation, check_object_key, check_operation
 from callback_sdk.targets.signatures import ANY, Form, Parameters, QueryParameters, check_forms
-from callback_sdk.targets.signed_headers import header_warnings, put_headers
+from callback_sdk.targets.signed_headers import assumed_headers, put_headers
 from callback_sdk.targets.target import Target, TargetSettings
 
 # "API list" in Tencent's documentation.
@@ -90,9 +90,9 @@ class COSPut(Target):
         check_object_key(url, COS, settings.stores)
         return cls(callback=callback, expires_at=parse_expiry(url, lambda: _end(signature)), signed=headers)
 
-    def warnings(self, now: datetime) -> tuple[str, ...]:
-        """See `Target.warnings`."""
-        return (*Target.warnings(self, now), *header_warnings(self.callback, self.signed))
+    def assumptions(self) -> tuple[str, ...]:
+        """See `Target.assumptions`."""
+        return assumed_headers(self.callback, self.signed)
 
     def check(self, *, now: datetime, size: int | None = None) -> None:
         """See `Target.check`; checks that every signed header has a value too."""

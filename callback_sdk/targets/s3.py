@@ -33,10 +33,10 @@ from callback_sdk.targets.signatures import (
     check_session,
 )
 from callback_sdk.targets.signed_headers import (
+    assumed_headers,
     check_length,
     check_length_range,
     check_names,
-    header_warnings,
     put_headers,
     signed_length,
 )
@@ -84,7 +84,11 @@ class S3Put(Target):
 
     def warnings(self, now: datetime) -> tuple[str, ...]:
         """See `Target.warnings`."""
-        found = [*Target.warnings(self, now), *self._header_warnings(), *_key_warnings(self.callback, self.family)]
+        found = [
+            *Target.warnings(self, now),
+            *query_warnings(self.callback, self.signed),
+            *_key_warnings(self.callback, self.family),
+        ]
         if self.lifetime > WEEK and _max_lifetime(self.provider) is None:
             found.append(f"The URL is signed for {self.lifetime.days} days. Most stores reject more than 7 days.")
         length = signed_length(self.callback, self.signed)
@@ -92,8 +96,9 @@ class S3Put(Target):
             found.append(f"The URL is signed for a document of exactly {length:.20} bytes, and rejects any other.")
         return tuple(found)
 
-    def _header_warnings(self) -> tuple[str, ...]:
-        return (*header_warnings(self.callback, self.signed), *query_warnings(self.callback, self.signed))
+    def assumptions(self) -> tuple[str, ...]:
+        """See `Target.assumptions`."""
+        return assumed_headers(self.callback, self.signed)
 
     def needs(self) -> frozenset[Feature]:
         """See `Target.needs`."""

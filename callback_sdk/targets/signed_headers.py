@@ -97,8 +97,8 @@ def check_length(callback: Callback, signed: frozenset[str], size: int | None) -
         )
 
 
-def header_warnings(callback: Callback, signed: frozenset[str]) -> tuple[str, ...]:
-    """Return a warning if the value of a signed Content-Type is assumed.
+def assumed_headers(callback: Callback, signed: frozenset[str]) -> tuple[str, ...]:
+    """Return a text about a signed Content-Type whose value is not given.
 
     Args:
         callback: The URL with its headers.

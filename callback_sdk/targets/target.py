@@ -123,6 +123,10 @@ class Target:
         """
         return () if self.provider is None else support_warnings(self.needs(), self.provider)
 
+    def assumptions(self) -> tuple[str, ...]:
+        """Return what is assumed of the signature because the URL doesn't tell it, and is usually right."""
+        return ()
+
     def content_encoding(self, wanted: str | None) -> str | None:
         """Return the content encoding of the document: the signed one, else the wanted one.
 

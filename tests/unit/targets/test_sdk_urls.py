@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from callback_sdk.errors import InvalidS3FieldsError, InvalidTargetError, SignedHeaderError, WrongOperationError
 from tests.checkers.http_store import Refusal
@@ -18,6 +19,8 @@ from tests.sdks.rows import (
     PAGE,
     REJECTED,
     STORES,
+    VERIFY_FORM,
+    VERIFY_PUT,
     WITH_HEADERS,
     Row,
     outcome,
@@ -147,14 +150,34 @@ def test_every_exception_is_recorded() -> None:
 
 
 @pytest.mark.parametrize("row", [row for row in VALID if row.fields is None and row.store != "azure"], ids=str)
-def test_verification_notices_another_header(row: Row) -> None:
-    """The verifiers are no rubber stamps: a changed signature is refused."""
-    from tests.sdks.rows import VERIFY_PUT
-
+def test_verification_notices_another_method(row: Row) -> None:
+    """The verifiers reject a request that differs from what was signed."""
     arrived = request(upload(target(row, least(row)), row))
-    changed = type(arrived)("POST", arrived.path, arrived.query, arrived.headers, arrived.body)
     with pytest.raises(Refusal, match=r"SignatureDoesNotMatch|TempURLInvalid"):
-        VERIFY_PUT[row.store](row, changed)
+        VERIFY_PUT[row.store](row, evolve(arrived, method="POST"))
+
+
+@pytest.mark.parametrize("row", [row for row in VALID if row.store == "azure"], ids=str)
+def test_verification_notices_another_blob_version_or_header(row: Row) -> None:
+    """Azure signs parameters and, in a SAS of one blob, the path."""
+    arrived = request(upload(target(row, least(row)), row))
+    with pytest.raises(Refusal, match="AuthenticationFailed"):
+        VERIFY_PUT["azure"](row, evolve(arrived, query=arrived.query.replace("sv=2026", "sv=2025")))
+    headers = {name: value for name, value in arrived.headers.items() if name != "x-ms-blob-type"}
+    with pytest.raises(Refusal, match="MissingRequiredHeader"):
+        VERIFY_PUT["azure"](row, evolve(arrived, headers=headers))
+
+
+@pytest.mark.parametrize("row", [row for row in VALID if row.fields is not None], ids=str)
+def test_verification_notices_another_field(row: Row) -> None:
+    """A policy is signed, and the policies of S3 and Google have a condition for the key."""
+    fields, _ = request(upload(target(row, least(row)), row)).form()
+    if row.store in ("s3", "gcs"):
+        with pytest.raises(Refusal, match="AccessDenied"):
+            VERIFY_FORM[row.store](row, {**fields, "key": "another"})
+    signature = next(name for name in fields if name.lower().endswith("signature"))
+    with pytest.raises(Refusal, match="SignatureDoesNotMatch"):
+        VERIFY_FORM[row.store](row, {**fields, signature: fields[signature][::-1]})
 
 
 def test_compatibility_page_has_this_table() -> None:

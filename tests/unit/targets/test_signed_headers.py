@@ -164,6 +164,19 @@ def test_document_has_the_checksum_that_was_signed() -> None:
         empty.check(now=NOW)
 
 
+PLACE = "https://b.s3.eu-central-1.amazonaws.com/k?"
+
+
+def test_content_type_without_its_value_is_assumed() -> None:
+    """That is usually right, so it isn't a warning in logs."""
+    put = target(PLACE + v4(signed="host;content-type"))
+    assert [text.partition(",")[0] for text in put.assumptions()] == ["The URL is signed with a Content-Type"]
+    assert put.warnings(NOW) == ()
+    given = target(PLACE + v4(signed="host;content-type"), {"s3_headers": {"Content-Type": "text/csv"}})
+    assert given.assumptions() == ()
+    assert target(PLACE + v4()).assumptions() == ()
+
+
 def test_several_values_of_a_header_are_joined() -> None:
     """SDKs for Go and Java return lists; an empty one, or one of something else, is an error."""
     url = f"https://b.s3.eu-west-1.amazonaws.com/{PUT.replace('=host', '=host%3Bcache-control')}"
