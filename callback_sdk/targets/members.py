@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from attrs import define
 
 from callback_sdk.errors import CallbackParamError, InvalidS3FieldsError, MissingS3FieldsError, TargetError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
+from callback_sdk.targets.named_values import by_name, joined, not_text
 from callback_sdk.text.limits import MAX_FIELDS, MAX_FORM, MAX_HEADERS, MAX_HEADERS_SIZE
 
 FIELDS = "s3_fields"
@@ -31,8 +31,6 @@ _CREDENTIAL_HEADERS = frozenset(
     }
 )
 """Headers with credentials that HTTP servers, GitLab, OpenStack and Artifactory document."""
-
-_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def refuse_bare_fields(url: SecretURL, param: Secret[Any]) -> None:
@@ -76,7 +74,7 @@ def read_fields(url: SecretURL, param: Secret[Any]) -> SecretFields:
         InvalidS3FieldsError: It can't be the fields of a form.
     """
     given = Secret(param.reveal()[FIELDS])
-    fields = _by_name(url, _FORM, given)
+    fields = by_name(given)
     if fields is None or not fields.reveal():
         found = "empty" if given.reveal() in ({}, [], None, "") else type_with_article(given)
         raise MissingS3FieldsError(
@@ -101,21 +99,14 @@ def read_headers(url: SecretURL, param: Secret[Any]) -> SecretFields:
         CallbackParamError: It is not a dict of headers.
     """
     given = Secret(param.reveal()[HEADERS])
-    headers = _by_name(url, _PUT, given)
+    headers = by_name(given)
     if headers is None:
         raise CallbackParamError(
             f"s3_headers of {url} is {type_with_article(given)}, not a dict.",
             hint="Give a dict from the names of the signed headers to their values.",
             url=str(url),
         )
-    return _strings(url, _PUT, Secret({name: _joined(Secret(value)) for name, value in headers.reveal().items()}))
-
-
-def _joined(value: Secret[Any]) -> Any:
-    """Join the values of one header: SDKs for Go, PHP and Java return a list for each (RFC 9110, section 5.3)."""
-    several = isinstance(value.reveal(), (list, tuple)) and value.reveal()
-    joined = several and all(isinstance(one, str) for one in value.reveal())
-    return ",".join(value.reveal()) if joined else value.reveal()
+    return _strings(url, _PUT, joined(headers))
 
 
 def read_http(url: SecretURL, param: Secret[Any]) -> SecretFields:
@@ -125,7 +116,7 @@ def read_http(url: SecretURL, param: Secret[Any]) -> SecretFields:
         CallbackParamError: It doesn't describe a PUT.
     """
     request = Secret(param.reveal()[HTTP])
-    if not _is_put(request):
+    if not _is_put(request.reveal()):
         raise CallbackParamError(
             f"http of {url} doesn't describe a PUT.",
             hint='Give {"http": {"method": "PUT", "headers": {...}}}, with a string for each header. For a webhook, '
@@ -135,12 +126,12 @@ def read_http(url: SecretURL, param: Secret[Any]) -> SecretFields:
     return _strings(url, _HTTP, Secret(request.reveal().get("headers") or {}))
 
 
-def _is_put(request: Secret[Any]) -> bool:
+def _is_put(request: Any) -> bool:
     return (
-        isinstance(request.reveal(), Mapping)
-        and request.reveal().keys() <= {"method", "headers"}
-        and request.reveal().get("method") == "PUT"
-        and isinstance(request.reveal().get("headers") or {}, Mapping)
+        isinstance(request, Mapping)
+        and request.keys() <= {"method", "headers"}
+        and request.get("method") == "PUT"
+        and isinstance(request.get("headers") or {}, Mapping)
     )
 
 
@@ -166,47 +157,15 @@ _PUT = _Member(name=HEADERS, max_count=MAX_HEADERS, max_characters=MAX_HEADERS_S
 _HTTP = _Member(name=HTTP, max_count=MAX_HEADERS, max_characters=MAX_HEADERS_SIZE, error=CallbackParamError)
 
 
-def _by_name(url: SecretURL, member: _Member, given: Secret[Any]) -> Secret[Mapping[Any, Any]] | None:
-    """Return a member's values by name; None if it has none.
-
-    SDKs return a dict, or a list of `{"name": ..., "value": ...}` dicts or of name and value pairs. There a name with
-    several values is there several times.
-    """
-    if isinstance(given.reveal(), Mapping):
-        return given
-    if not isinstance(given.reveal(), (list, tuple)):
-        return None
-    if len(given.reveal()) > member.max_count:
-        raise _too_large(url, member, f"{len(given.reveal())} members; {member.max_count} are allowed")
-    pairs = [_pair(Secret(item)) for item in given.reveal()]
-    names = [None if pair is None else pair.reveal()[0] for pair in pairs]
-    return None if None in names else Secret({name: _values(name, pairs) for name in names})
-
-
-def _values(name: str | None, pairs: list[Secret[tuple[str, Any]] | None]) -> Any:
-    """Return the value of a name, or a list of its values if there are several."""
-    found = Secret([pair.reveal()[1] for pair in pairs if pair is not None and pair.reveal()[0] == name])
-    return found.reveal() if len(found.reveal()) > 1 else found.reveal()[0]
-
-
-def _pair(item: Secret[Any]) -> Secret[tuple[str, Any]] | None:
-    """Return name and value of an item in a list; None if it is something else."""
-    if isinstance(item.reveal(), Mapping) and item.reveal().keys() == {"name", "value"}:
-        item = Secret((item.reveal()["name"], item.reveal()["value"]))
-    is_pair = isinstance(item.reveal(), (list, tuple)) and len(item.reveal()) == 2
-    return Secret(tuple(item.reveal())) if is_pair and isinstance(item.reveal()[0], str) else None
-
-
 def _strings(url: SecretURL, member: _Member, values: Secret[Any]) -> SecretFields:
     if len(values.reveal()) > member.max_count:
         raise _too_large(url, member, f"{len(values.reveal())} members; {member.max_count} are allowed")
-    for name in values.reveal():
-        if not isinstance(name, str) or not _is_text(Secret(values.reveal()[name])):
-            raise member.error(
-                f"{member.name} of {url} has a member {name!r:.100} that is neither a string nor a number.",
-                hint="Pass the values unchanged, as the signer returned them.",
-                url=str(url),
-            )
+    for name in not_text(values):
+        raise member.error(
+            f"{member.name} of {url} has a member {name!r:.100} that is neither a string nor a number.",
+            hint="Pass the values unchanged, as the signer returned them.",
+            url=str(url),
+        )
     strings = SecretFields({name: str(value) for name, value in values.reveal().items()})
     size = sum(len(name) + len(value) for name, value in strings.reveal().items())
     if size > member.max_characters:
@@ -220,16 +179,6 @@ def _too_large(url: SecretURL, member: _Member, problem: str) -> TargetError:
         hint="Pass the values that the signer returned, and nothing else; results belong into the document.",
         url=str(url),
     )
-
-
-def _is_text(value: Secret[Any]) -> bool:
-    if isinstance(value.reveal(), str):
-        # UTF-8 can't encode a lone surrogate.
-        return not _SURROGATES.search(value.reveal())
-    if isinstance(value.reveal(), int):
-        # str() raises ValueError for integers of more than 4,300 digits (CVE-2020-10735).
-        return not isinstance(value.reveal(), bool) and value.reveal().bit_length() <= 64
-    return isinstance(value.reveal(), float)
 
 
 def type_with_article(value: Secret[Any]) -> str:

@@ -1,0 +1,68 @@
+"""Names with values in the forms in which SDKs return them; pure.
+
+The functions with an underscore take plain values and raise nothing, so that no traceback shows these.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from callback_sdk.redaction import Secret
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def by_name(given: Secret[Any]) -> Secret[Mapping[Any, Any]] | None:
+    """Return values by name; None if they have no names.
+
+    SDKs return a dict, or a list of `{"name": ..., "value": ...}` dicts or of name and value pairs. There a name with
+    several values is there several times.
+    """
+    return Secret(_by_name(given.reveal())) if _has_names(given.reveal()) else None
+
+
+def joined(values: Secret[Mapping[Any, Any]]) -> Secret[dict[Any, Any]]:
+    """Join several values of one name: SDKs for Go, PHP and Java return a list for each (RFC 9110, section 5.3)."""
+    return Secret({name: _joined(value) for name, value in values.reveal().items()})
+
+
+def not_text(values: Secret[Mapping[Any, Any]]) -> list[Any]:
+    """Return the names that are not strings, or have a value that is neither a string nor a number."""
+    return [name for name, value in values.reveal().items() if not isinstance(name, str) or not _is_text(value)]
+
+
+def _has_names(given: Any) -> bool:
+    return isinstance(given, Mapping) or (isinstance(given, (list, tuple)) and all(map(_is_pair, given)))
+
+
+def _is_pair(item: Any) -> bool:
+    if isinstance(item, Mapping):
+        return item.keys() == {"name", "value"} and isinstance(item["name"], str)
+    return isinstance(item, (list, tuple)) and len(item) == 2 and isinstance(item[0], str)
+
+
+def _by_name(given: Any) -> Mapping[Any, Any]:
+    if isinstance(given, Mapping):
+        return given
+    found: dict[str, list[Any]] = {}
+    for item in given:
+        name, value = (item["name"], item["value"]) if isinstance(item, Mapping) else item
+        found.setdefault(name, []).append(value)
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
+
+
+def _joined(value: Any) -> Any:
+    several = isinstance(value, (list, tuple)) and bool(value) and all(isinstance(one, str) for one in value)
+    return ",".join(value) if several else value
+
+
+def _is_text(value: Any) -> bool:
+    if isinstance(value, str):
+        # UTF-8 can't encode a lone surrogate.
+        return not _SURROGATES.search(value)
+    if isinstance(value, int):
+        # str() raises ValueError for integers of more than 4,300 digits (CVE-2020-10735).
+        return not isinstance(value, bool) and value.bit_length() <= 64
+    return isinstance(value, float)
