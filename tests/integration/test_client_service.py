@@ -215,7 +215,7 @@ def test_templates_and_graphs_are_files(client: Client) -> None:
     assert client.get_graph("scale").read(4) == b"\x89PNG"
     with pytest.raises(NotFoundError, match="no template of the type output"):
         client.get_template("scale", "output")
-    with pytest.raises(NotFoundError, match="it has input"):
+    with pytest.raises(NotFoundError, match="types input"):
         client.get_graph("scale", "output")
     assert [version.version for version in client.get_algorithm_versions("scale")] == ["1.0.0"]
     assert client.get_algorithm_version("scale", "1.0.0").version == "1.0.0"
