@@ -44,13 +44,13 @@ class Waiting:
     show: Show = lambda state, poll_error: None
 
     def until(
-        self, condition: Callable[[TaskSnapshot], bool], ask: Ask, state: TaskSnapshot
+        self, condition: Callable[[TaskSnapshot], bool], poll: Ask, state: TaskSnapshot
     ) -> tuple[TaskSnapshot, ServiceError | None]:
         """Poll until a condition holds or the deadline has passed.
 
         Args:
             condition: The condition.
-            ask: Requests the current state.
+            poll: Requests the current state.
             state: The last known state.
 
         Returns:
@@ -64,7 +64,7 @@ class Waiting:
         while True:
             poll_error: ServiceError | None = None
             try:
-                state = ask(deadline)
+                state = poll(deadline)
             except ServiceError as error:
                 if not _may_pass(error):
                     raise

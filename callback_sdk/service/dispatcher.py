@@ -98,7 +98,7 @@ class Dispatcher:
         self._store = store
         self._engine = engine
         self._lease = lease.total_seconds()
-        self._awake = wakeup
+        self._wakeup = wakeup
         self._watch = Watch()
         self._watched_at: float | None = None
         self._outage = OutageLog(_log, failing="Dispatch failed", working="Tasks are dispatched again")
@@ -114,7 +114,7 @@ class Dispatcher:
     def close(self) -> None:
         """Stop the thread."""
         self._stopping.set()
-        self._awake.set()
+        self._wakeup.set()
         self._thread.join()
 
     def check(self) -> None:
@@ -134,7 +134,7 @@ class Dispatcher:
     def _loop(self) -> None:
         while not self._stopping.is_set():
             time.sleep(_PAUSE)
-            self._awake.clear()
+            self._wakeup.clear()
             try:
                 sleep = self._run_round()
             except Exception as error:  # noqa: BLE001 - the loop must survive any error
@@ -144,7 +144,7 @@ class Dispatcher:
                 self._outage.recovered()
                 # Set before the sleep, so that readiness checks during the sleep get the result of this check.
                 self._thread.complete_round()
-                self._awake.wait(sleep)
+                self._wakeup.wait(sleep)
 
     def _retry_later(self, error: Exception) -> None:
         """Wait before the next check, even if tasks are submitted meanwhile: it would fail as well."""
@@ -171,7 +171,7 @@ class Dispatcher:
             taken: list[str] = []
             if capacity.limit > 0:
                 taken = self._store.tasks.fetch_due(
-                    capacity.limit, algorithms=capacity.algorithms, again_after=AGAIN_AFTER
+                    capacity.limit, algorithms=capacity.algorithms, redispatch_after=AGAIN_AFTER
                 )
                 self._engine.send(capacity, taken)
             more = more or (len(taken) == capacity.limit and self._engine.needs_polling)
@@ -182,7 +182,7 @@ class Dispatcher:
         if limit <= 0:
             return self._engine.needs_polling
         full_hosts = {*full_hosts, *self._store.deliveries.busy_hosts(PER_HOST)}
-        due = self._store.deliveries.fetch_due(limit, skip_hosts=full_hosts, again_after=AGAIN_AFTER)
+        due = self._store.deliveries.fetch_due(limit, skip_hosts=full_hosts, redispatch_after=AGAIN_AFTER)
         for delivery_id in self._engine.send_deliveries(due):
             self._store.deliveries.unmark_dispatched(delivery_id)
         return len(due) == limit

@@ -43,7 +43,7 @@ class RecordingServer:
         self._schedule = (faults or Faults(rate=0)).schedule(self.default_faults)
         self._steps: deque[Step] = deque()
         self._requests: list[ReceivedRequest] = []
-        self._in_hand: Counter[str] = Counter()
+        self._running: Counter[str] = Counter()
         self._most: Counter[str] = Counter()
         self._arrived = threading.Condition()
         self._closing = threading.Event()
@@ -240,13 +240,13 @@ class RecordingServer:
     @contextlib.contextmanager
     def _holding(self, subject: str) -> Iterator[None]:
         with self._arrived:
-            self._in_hand[subject] += 1
-            self._most[subject] = max(self._most[subject], self._in_hand[subject])
+            self._running[subject] += 1
+            self._most[subject] = max(self._most[subject], self._running[subject])
         try:
             yield
         finally:
             with self._arrived:
-                self._in_hand[subject] -= 1
+                self._running[subject] -= 1
 
 
 class _ListeningServer(ThreadingHTTPServer):

@@ -99,13 +99,13 @@ class _RequestBody:
         # Seconds of waiting for the client, without the service's own time.
         self._waited = 0.0
         # A client that sent "Expect: 100-continue" sends no body after an error.
-        self._waits = b"expect" in headers
+        self._expects_continue = b"expect" in headers
         self.more = announced != b"0" or b"transfer-encoding" in headers
 
     async def receive(self) -> Message:
         if self._too_long:
             raise self._refusal()
-        self._waits = False
+        self._expects_continue = False
         message = await self._next() if self.more else await self._receive()
         self.more = message.get("more_body", False)
         self._received += len(message.get("body", b""))
@@ -115,7 +115,7 @@ class _RequestBody:
 
     async def drain(self, max_bytes: int) -> None:
         async def read() -> None:
-            left = 0 if self._waits else max_bytes
+            left = 0 if self._expects_continue else max_bytes
             while self.more and left > 0:
                 message = await self._receive()
                 self.more = message.get("more_body", False)

@@ -46,25 +46,25 @@ class CredentialCipher:
         # Lone surrogates are encoded too: a UnicodeEncodeError would contain the whole text.
         return self._fernet.encrypt(plain.reveal().encode("utf-8", "surrogatepass")).decode()
 
-    def decrypt(self, sealed: str) -> Secret[str]:
+    def decrypt(self, encrypted: str) -> Secret[str]:
         """Decrypt a text.
 
         Raises:
             CredentialCipherError: None of the keys can decrypt it.
         """
         try:
-            return Secret(self._fernet.decrypt(sealed.encode()).decode("utf-8", "surrogatepass"))
+            return Secret(self._fernet.decrypt(encrypted.encode()).decode("utf-8", "surrogatepass"))
         except InvalidToken:
             raise _undecryptable() from None
 
-    def rotate(self, sealed: str) -> str:
+    def rotate(self, encrypted: str) -> str:
         """Re-encrypt a text with the newest key.
 
         Raises:
             CredentialCipherError: None of the keys can decrypt it.
         """
         try:
-            return self._fernet.rotate(sealed.encode()).decode()
+            return self._fernet.rotate(encrypted.encode()).decode()
         except InvalidToken:
             raise _undecryptable() from None
 

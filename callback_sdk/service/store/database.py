@@ -149,8 +149,8 @@ def unavailable() -> Iterator[None]:
     except sa.exc.DBAPIError as error:
         # An error without a statement is about the connection, such as an option that the driver doesn't know.
         # SQLSTATE 25006 (read_only_sql_transaction): the server is a standby, so the primary is unavailable.
-        away = error.connection_invalidated or getattr(error.orig, "sqlstate", None) == "25006"
-        if not away and error.statement is not None:
+        is_unavailable = error.connection_invalidated or getattr(error.orig, "sqlstate", None) == "25006"
+        if not is_unavailable and error.statement is not None:
             raise
         failure = _unavailable(error)
     else:

@@ -228,16 +228,16 @@ class DeliveryStore:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def fetch_due(
-        self, limit: int, *, skip_hosts: Collection[str] = (), again_after: float
+        self, limit: int, *, skip_hosts: Collection[str] = (), redispatch_after: float
     ) -> list[tuple[str, str]]:  # fmt: skip
         """Return id and host of due deliveries that were not dispatched recently, and mark them as dispatched.
 
         Args:
             limit: Maximum number of deliveries; the longest due come first.
             skip_hosts: Hosts without free slots.
-            again_after: Seconds after which a delivery that was dispatched, but not claimed, is dispatched again.
+            redispatch_after: Seconds after which a delivery that was dispatched, but not claimed, is dispatched again.
         """
-        values = {"_limit": limit, "_hosts": list(skip_hosts), "_again_after": again_after}
+        values = {"_limit": limit, "_hosts": list(skip_hosts), "_again_after": redispatch_after}
 
         def mark(connection: sa.Connection) -> list[tuple[str, str]]:
             taken = [(row.delivery_id, row.host) for row in connection.execute(_SELECT_DUE, values)]
@@ -305,24 +305,24 @@ class DeliveryStore:
         values = {"status": DELIVERED, "next_attempt_at": None, "last_error": None, "receipt": receipt.to_dict()}
         self._finish_attempt(_UPDATE_FINISHED, {"_delivery": delivery_id, "_attempt": attempt}, values, None)
 
-    def failed(self, delivery_id: str, attempt: int, error: str, again_in: float | None) -> None:
+    def failed(self, delivery_id: str, attempt: int, error: str, retry_in: float | None) -> None:
         """Record a failed attempt.
 
         Args:
             delivery_id: The delivery.
             attempt: The number of the attempt.
             error: The error, without credentials.
-            again_in: Seconds until the next attempt; None to mark the delivery as dead, unless a redelivery was
+            retry_in: Seconds until the next attempt; None to mark the delivery as dead, unless a redelivery was
                 requested during the attempt.
         """
-        if again_in is None:
-            settle = _UPDATE_FINISHED.values(
+        if retry_in is None:
+            update = _UPDATE_FINISHED.values(
                 status=sa.case((_REDELIVERY_REQUESTED, DELIVERY_PENDING), else_=DEAD),
                 next_attempt_at=sa.case((_REDELIVERY_REQUESTED, now()), else_=None),
             )
         else:
-            settle = _UPDATE_FINISHED.values(next_attempt_at=now() + again_in)
-        self._finish_attempt(settle, {"_delivery": delivery_id, "_attempt": attempt}, {"last_error": error}, error)
+            update = _UPDATE_FINISHED.values(next_attempt_at=now() + retry_in)
+        self._finish_attempt(update, {"_delivery": delivery_id, "_attempt": attempt}, {"last_error": error}, error)
 
     def unmark_dispatched(self, delivery_id: str) -> None:
         """Let the dispatcher redispatch a delivery at once for which this process had no free slot."""
@@ -342,7 +342,7 @@ class DeliveryStore:
             False when the task has not ended.
         """
         one = (deliveries.c.delivery_id == delivery_id, deliveries.c.job_id == job_id)
-        anew = deliveries.update().where(*one).values(attempts_before_redelivery=deliveries.c.attempt_count)
+        restart_backoff = deliveries.update().where(*one).values(attempts_before_redelivery=deliveries.c.attempt_count)
         due = (
             deliveries.update()
             .where(*one, deliveries.c.worker.is_(None))
@@ -353,7 +353,7 @@ class DeliveryStore:
         def revive(connection: sa.Connection) -> bool:
             if connection.execute(status).scalar() in (PENDING, IN_PROGRESS):
                 return False
-            connection.execute(anew)
+            connection.execute(restart_backoff)
             connection.execute(due)
             return True
 
@@ -392,12 +392,12 @@ class DeliveryStore:
             return None
 
     def _finish_attempt(
-        self, settle: sa.Update, one: dict[str, Any], values: dict[str, Any], error: str | None
+        self, update: sa.Update, one: dict[str, Any], values: dict[str, Any], error: str | None
     ) -> None:
         """Record the end of an attempt, unless a newer attempt has the claim."""
 
         def finish(connection: sa.Connection) -> None:
-            connection.execute(settle, one | values)
+            connection.execute(update, one | values)
             connection.execute(_UPDATE_ATTEMPT, one | {"_error": error})
 
         self._database.write_with_retry(finish)

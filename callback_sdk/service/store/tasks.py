@@ -266,16 +266,16 @@ class TaskStore:
         with self._database.read() as connection:
             return usage.used(connection, owner)
 
-    def fetch_due(self, limit: int, *, algorithms: Collection[str] | None = None, again_after: float) -> list[str]:
+    def fetch_due(self, limit: int, *, algorithms: Collection[str] | None = None, redispatch_after: float) -> list[str]:
         """Return queued tasks that were not dispatched recently, highest priority first, and mark them as dispatched.
 
         Args:
             limit: Maximum number.
             algorithms: Only tasks of these algorithms; None for all.
-            again_after: Seconds after which a task that was dispatched, but not claimed, is dispatched again.
+            redispatch_after: Seconds after which a task that was dispatched, but not claimed, is dispatched again.
         """
         query = _SELECT_QUEUED if algorithms is None else _SELECT_QUEUED_OF
-        values = {"_limit": limit, "_again_after": again_after, "_algorithms": list(algorithms or ())}
+        values = {"_limit": limit, "_again_after": redispatch_after, "_algorithms": list(algorithms or ())}
 
         def mark(connection: sa.Connection) -> list[str]:
             taken = list(connection.execute(query, values).scalars())

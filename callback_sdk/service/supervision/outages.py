@@ -51,7 +51,7 @@ class OutageLog:
         self._lock = threading.Lock()
         self._since: float | None = None
         self._failures = 0
-        self._unlogged = 0
+        self._suppressed = 0
         self._interval = _FIRST_INTERVAL
         self._next = 0.0
         self._kind: type[BaseException] | None = None
@@ -76,7 +76,7 @@ class OutageLog:
                 self._next = moment + self._interval
                 self._interval = min(_MAX_INTERVAL, 2 * self._interval)
             else:
-                self._unlogged += 1
+                self._suppressed += 1
             return self._failures
 
     def recovered(self) -> None:
@@ -89,16 +89,16 @@ class OutageLog:
                 self._log.warning(
                     "%s, after %.0f s and %s.", self._working, seconds, _count(self._failures, "failure")
                 )  # fmt: skip
-            self._since, self._failures, self._unlogged, self._next, self._kind = None, 0, 0, 0.0, None
+            self._since, self._failures, self._suppressed, self._next, self._kind = None, 0, 0, 0.0, None
             self._error = None
 
     def _write(self, error: BaseException) -> None:
-        repeats = f" ({_count(self._unlogged, 'repeat')} not logged)" if self._unlogged else ""
+        repeats = f" ({_count(self._suppressed, 'repeat')} not logged)" if self._suppressed else ""
         # A traceback helps with a bug of this package, not with an unavailable server.
         unexpected = not isinstance(error, CallbackSDKError) and type(error) is not self._kind
         text = str(error) if isinstance(error, CallbackSDKError) else f"{type(error).__name__}: {error}"
         self._log.error("%s: %s%s", self._failing, text, repeats, exc_info=error if unexpected else None)
-        self._kind, self._unlogged = type(error), 0
+        self._kind, self._suppressed = type(error), 0
 
 
 def _count(number: int, unit: str) -> str:

@@ -174,10 +174,10 @@ class Deliverer:
     def _fail(self, claim: DeliveryClaim, error: Exception, extra: dict[str, Any]) -> None:
         seen = _disclosed_error(error, claim.url)
         delay = next_delay(seen, claim.since_redelivery, self._delays)
-        again_in = None if delay is None else delay.total_seconds()
-        DELIVERY_ATTEMPTS.labels("dead" if again_in is None else "failed").inc()
-        self._store.deliveries.failed(claim.delivery_id, claim.attempt, loggable_text(seen), again_in)
-        action = "giving up" if again_in is None else f"retrying in {again_in:.0f} s"
+        retry_in = None if delay is None else delay.total_seconds()
+        DELIVERY_ATTEMPTS.labels("dead" if retry_in is None else "failed").inc()
+        self._store.deliveries.failed(claim.delivery_id, claim.attempt, loggable_text(seen), retry_in)
+        action = "giving up" if retry_in is None else f"retrying in {retry_in:.0f} s"
         _log.warning(
             "Delivery of task %s to %s failed (%s): %s",
             claim.job_id,

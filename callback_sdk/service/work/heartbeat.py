@@ -138,9 +138,9 @@ class Heartbeat:
             self._store.deliveries.heartbeat(self.worker, sending)
 
     def _drop_lost(self, runs: dict[str, _ClaimedRun]) -> None:
-        held = self._store.tasks.claimed(self.worker)
+        claimed = self._store.tasks.claimed(self.worker)
         for job_id, run in runs.items():
-            if held.get(job_id) != run.attempt:
+            if claimed.get(job_id) != run.attempt:
                 run.stop.request(CANCEL)
 
 

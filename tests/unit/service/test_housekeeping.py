@@ -84,7 +84,7 @@ def test_tasks_of_an_unregistered_algorithm_fail_after_a_day(house: House) -> No
     task = house.runtime.store.tasks.get("1")
     assert (task["status"], task["success"]) == ("Finished", False)
     assert "'gone'" in task["error"]
-    assert [host for _, host in house.runtime.store.deliveries.fetch_due(9, again_after=0.0)] == ["example.org"]
+    assert [host for _, host in house.runtime.store.deliveries.fetch_due(9, redispatch_after=0.0)] == ["example.org"]
     assert house.woken
     assert house.runtime.store.tasks.get("2")["status"] == "Pending"
 
@@ -155,5 +155,5 @@ def test_next_attempt_by_a_wrong_clock_is_repaired(house: House, ahead: timedelt
     house.runtime.store.deliveries.failed(delivery_id, 1, "503", ahead.total_seconds())
     house.keeper().run_round(0.0)
     assert house.woken == [True] * is_due
-    taken = house.runtime.store.deliveries.fetch_due(9, again_after=0.0)
+    taken = house.runtime.store.deliveries.fetch_due(9, redispatch_after=0.0)
     assert [taken_id for taken_id, _ in taken] == [delivery_id] * is_due

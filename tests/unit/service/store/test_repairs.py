@@ -41,11 +41,11 @@ def repair(store: Store) -> int:
 @pytest.mark.usefixtures("delivery_id")
 def test_a_task_that_was_dispatched_in_the_future_is_dispatched_now(store: Store) -> None:
     """Otherwise it would stay pending until the clock has caught up."""
-    assert store.tasks.fetch_due(9, again_after=0.0) == ["waits"]
+    assert store.tasks.fetch_due(9, redispatch_after=0.0) == ["waits"]
     shift(store, tasks, DAY, "dispatched_at")
-    assert store.tasks.fetch_due(9, again_after=0.0) == []
+    assert store.tasks.fetch_due(9, redispatch_after=0.0) == []
     assert repair(store) == 1
-    assert store.tasks.fetch_due(9, again_after=0.0) == ["waits"]
+    assert store.tasks.fetch_due(9, redispatch_after=0.0) == ["waits"]
 
 
 @pytest.mark.usefixtures("delivery_id")
@@ -62,7 +62,7 @@ def test_the_lease_of_a_dead_worker_expires(store: Store) -> None:
 
 def test_deliveries_are_repaired(store: Store, delivery_id: str) -> None:
     """Times of dispatch, claim and next attempt in the future are repaired."""
-    assert [one for one, _ in store.deliveries.fetch_due(9, skip_hosts=(), again_after=0.0)] == [delivery_id]
+    assert [one for one, _ in store.deliveries.fetch_due(9, skip_hosts=(), redispatch_after=0.0)] == [delivery_id]
     shift(store, deliveries, 2 * DAY, "dispatched_at", "next_attempt_at")
     assert repair(store) == 2
     assert store.deliveries.claim(delivery_id, "dead") is not None

@@ -117,8 +117,8 @@ def test_a_release_may_delay_the_next_dispatch(store: Store) -> None:
     """If a dependency is unavailable, the dispatcher waits before the next dispatch."""
     job_id = submit(store)
     assert store.tasks.release(job_id, store.tasks.claim(job_id, "w").attempt, later=True)
-    assert store.tasks.fetch_due(1, again_after=AGAIN) == []
-    assert store.tasks.fetch_due(1, again_after=0.0) == [job_id]
+    assert store.tasks.fetch_due(1, redispatch_after=AGAIN) == []
+    assert store.tasks.fetch_due(1, redispatch_after=0.0) == [job_id]
 
 
 def test_three_losses_end_a_task(store: Store) -> None:
@@ -130,7 +130,7 @@ def test_three_losses_end_a_task(store: Store) -> None:
     assert store.tasks.claim(job_id, "w") is None
     assert store.tasks.get(job_id)["status"] == "Finished"
     assert "it was killed" in store.tasks.get(job_id)["error"]
-    assert len(store.deliveries.fetch_due(10, again_after=AGAIN)) == 1
+    assert len(store.deliveries.fetch_due(10, redispatch_after=AGAIN)) == 1
 
 
 def test_losing_another_workers_claim_ends_nothing(store: Store) -> None:
@@ -235,12 +235,12 @@ def test_a_worker_tries_the_deliveries_of_its_task_first(store: Store) -> None:
     )
     ((delivery, host),) = end.due
     assert (host, end.claims) == ("b.s3.eu-west-1.amazonaws.com", [])
-    assert store.deliveries.fetch_due(10, again_after=AGAIN) == []
+    assert store.deliveries.fetch_due(10, redispatch_after=AGAIN) == []
     store.deliveries.unmark_dispatched(delivery)
-    assert store.deliveries.fetch_due(10, skip_hosts=["b.s3.eu-west-1.amazonaws.com"], again_after=AGAIN) == []
-    assert [taken for taken, _ in store.deliveries.fetch_due(10, again_after=AGAIN)] == [delivery]
-    assert store.deliveries.fetch_due(10, again_after=AGAIN) == []
-    assert [taken for taken, _ in store.deliveries.fetch_due(10, again_after=0.0)] == [delivery]
+    assert store.deliveries.fetch_due(10, skip_hosts=["b.s3.eu-west-1.amazonaws.com"], redispatch_after=AGAIN) == []
+    assert [taken for taken, _ in store.deliveries.fetch_due(10, redispatch_after=AGAIN)] == [delivery]
+    assert store.deliveries.fetch_due(10, redispatch_after=AGAIN) == []
+    assert [taken for taken, _ in store.deliveries.fetch_due(10, redispatch_after=0.0)] == [delivery]
 
 
 def test_ending_a_task_claims_deliveries_for_free_slots(store: Store) -> None:
@@ -255,7 +255,7 @@ def test_ending_a_task_claims_deliveries_for_free_slots(store: Store) -> None:
     assert [found.host for found in end.claims] == hosts[:2]
     assert [host for _, host in end.due] == hosts[2:]
     assert [store.deliveries.open(found).url.host for found in end.claims] == hosts[:2]
-    assert [taken for taken, _ in store.deliveries.fetch_due(10, again_after=0.0)] == [end.due[0][0]]
+    assert [taken for taken, _ in store.deliveries.fetch_due(10, redispatch_after=0.0)] == [end.due[0][0]]
     for found in end.claims:
         assert store.deliveries.claim(found.delivery_id, "v") is None
     assert [item["number"] for item in store.deliveries.attempts(job_id)] == [1, 1]
@@ -302,7 +302,7 @@ def test_a_receipt_is_stored(store: Store) -> None:
     attempts = store.deliveries.attempts("1")
     assert [(item["number"], item["error"]) for item in attempts] == [(1, "503"), (2, None)]
     assert all(item["finished_at"] >= item["started_at"] for item in attempts)
-    assert store.deliveries.fetch_due(1, again_after=0.0) == []
+    assert store.deliveries.fetch_due(1, redispatch_after=0.0) == []
 
 
 def test_an_attempt_that_lost_its_claim_changes_nothing(store: Store) -> None:
@@ -390,11 +390,11 @@ def test_urgent_tasks_come_first_and_then_the_oldest(store: Store) -> None:
     store.tasks.submit([submission(str(number)) for number in range(3)])
     submit(store, "urgent", priority=9)
     submit(store, "whenever", priority=0)
-    assert store.tasks.fetch_due(3, again_after=AGAIN) == ["urgent", "0", "1"]
-    assert store.tasks.fetch_due(9, again_after=AGAIN) == ["2", "whenever"]
-    assert store.tasks.fetch_due(9, again_after=AGAIN) == []
-    assert store.tasks.fetch_due(1, again_after=0.0) == ["urgent"]
-    assert store.tasks.fetch_due(9, algorithms=["b"], again_after=0.0) == []
+    assert store.tasks.fetch_due(3, redispatch_after=AGAIN) == ["urgent", "0", "1"]
+    assert store.tasks.fetch_due(9, redispatch_after=AGAIN) == ["2", "whenever"]
+    assert store.tasks.fetch_due(9, redispatch_after=AGAIN) == []
+    assert store.tasks.fetch_due(1, redispatch_after=0.0) == ["urgent"]
+    assert store.tasks.fetch_due(9, algorithms=["b"], redispatch_after=0.0) == []
     assert set(store.tasks.unfinished()) == {"0", "1", "2", "urgent", "whenever"}
     assert store.tasks.unknown(["b"]) == ["a"]
 
@@ -405,7 +405,7 @@ def test_dispatched_unclaimed_tasks_are_found(store: Store) -> None:
     submit(store, "1")
     submit(store, "2")
     assert store.tasks.dispatched(["a", "b"], since=start) == []
-    assert store.tasks.fetch_due(9, again_after=AGAIN) == ["1", "2"]
+    assert store.tasks.fetch_due(9, redispatch_after=AGAIN) == ["1", "2"]
     assert store.tasks.dispatched(["b", "a"], since=start) == ["a"]
     assert store.tasks.dispatched(["b"], since=start) == store.tasks.dispatched([], since=start) == []
     assert store.tasks.dispatched(["a"], since=store.clock() + 1) == []
@@ -422,7 +422,7 @@ def test_dispatched_unclaimed_deliveries_are_found(store: Store) -> None:
     start = store.clock()
     (delivery,) = ended(store, "1", URL)
     assert not store.deliveries.dispatched(since=start)
-    assert len(store.deliveries.fetch_due(9, again_after=AGAIN)) == 1
+    assert len(store.deliveries.fetch_due(9, redispatch_after=AGAIN)) == 1
     assert store.deliveries.dispatched(since=start)
     assert not store.deliveries.dispatched(since=store.clock() + 1)
     store.deliveries.claim(delivery, "w")
@@ -434,7 +434,7 @@ def test_two_dispatchers_take_no_task_twice(store: Store, open_store: Callable[[
     store.tasks.submit([submission(str(number)) for number in range(200)])
     other = open_store()
     with ThreadPoolExecutor(8) as pool:
-        found = pool.map(lambda n: (store, other)[n % 2].tasks.fetch_due(10, again_after=AGAIN), range(40))
+        found = pool.map(lambda n: (store, other)[n % 2].tasks.fetch_due(10, redispatch_after=AGAIN), range(40))
         taken = [job_id for batch in found for job_id in batch]
     assert sorted(taken, key=int) == [str(number) for number in range(200)]
 
@@ -452,7 +452,7 @@ def test_concurrent_submissions_are_all_stored(store: Store) -> None:
     with ThreadPoolExecutor(16) as pool:
         kept = list(pool.map(one, range(100)))
     assert sum(kept) == 50
-    assert len(store.tasks.fetch_due(100, again_after=AGAIN)) == 50
+    assert len(store.tasks.fetch_due(100, redispatch_after=AGAIN)) == 50
 
 
 def test_tasks_are_accepted_in_order(store: Store) -> None:

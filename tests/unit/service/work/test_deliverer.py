@@ -40,7 +40,7 @@ def test_a_target_that_no_key_opens_waits_for_the_key(store: Store, tmp_path: Pa
         heartbeat=Heartbeat(store, "w"),
         writer=NoAttempts(),
     )
-    ((delivery_id, host),) = store.deliveries.fetch_due(1, again_after=0.0)
+    ((delivery_id, host),) = store.deliveries.fetch_due(1, redispatch_after=0.0)
     assert deliverer.attempt_now(delivery_id, host)
     (delivery,) = store.deliveries.of("1")
     assert (delivery["status"], delivery["worker"]) == ("pending", None)
