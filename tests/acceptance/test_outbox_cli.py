@@ -16,6 +16,7 @@ from callback_sdk import JobResult, Outbox, webhooks
 from callback_sdk.errors import DeliveryError
 from callback_sdk.receipt import Receipt
 from callback_sdk.testing import WebhookReceiver
+from tests.commands import run_here
 
 ROOT = Path(__file__).parents[2]
 MARKER = "MARKER51bd"
@@ -33,11 +34,15 @@ def _start(*arguments: object, environment: dict[str, str] | None = None) -> sub
 
 
 def _run(*arguments: object, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    with _start(*arguments, environment=environment) as process:
-        out, err = process.communicate(timeout=120)
-    assert "Traceback" not in err
-    assert MARKER not in out + err
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    if arguments[0] == "run":
+        with _start(*arguments, environment=environment) as process:
+            out, err = process.communicate(timeout=120)
+        run = subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    else:
+        run = run_here(["outbox", *map(str, arguments)], environment=environment or {})
+    assert "Traceback" not in run.stderr
+    assert MARKER not in run.stdout + run.stderr
+    return run
 
 
 def _write(path: Path, url: str, job_id: str = "42") -> None:

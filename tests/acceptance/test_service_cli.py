@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -14,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from callback_sdk import Client, cli
+from callback_sdk import Client
 from callback_sdk.errors import AuthenticationError, CallbackSDKError
 from callback_sdk.testing import WebhookReceiver
+from tests.commands import run_here
 from tests.conftest import missing_server
 from tests.topology import Topology, wait_until
 
@@ -33,44 +31,28 @@ def _topology(folder: Path, **settings: str) -> Topology:
 def _run(folder: Path, *arguments: str, stdin: str = "", **settings: str) -> Run:
     """Run a command with the data directory of a topology.
 
-    Those that end by themselves run in this process: a new one would import for a second and work for a moment.
+    Those that could run for ever have a process of their own.
     """
     environment = _topology(folder, **settings).environment
-    command = _in_a_process if arguments[0] in ("serve", "worker") else _in_this_process
-    run = command(folder, arguments, environment, stdin)
+    if arguments[0] in ("serve", "worker"):
+        run = _in_a_process(folder, arguments, environment)
+    else:
+        run = run_here(arguments, folder=folder, environment=environment, stdin=stdin)
     assert "Traceback" not in run.stderr
     assert MARKER not in run.stdout + run.stderr
     return run
 
 
-def _in_a_process(folder: Path, arguments: Sequence[str], environment: dict[str, str], stdin: str) -> Run:
+def _in_a_process(folder: Path, arguments: Sequence[str], environment: dict[str, str]) -> Run:
     return subprocess.run(
         [sys.executable, "-m", "callback_sdk.cli", *arguments],
         cwd=folder,
         env=environment,
-        input=stdin,
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
-
-
-def _in_this_process(folder: Path, arguments: Sequence[str], environment: dict[str, str], stdin: str) -> Run:
-    stdout, stderr = io.StringIO(), io.StringIO()
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.redirect_stdout(stdout),
-        contextlib.redirect_stderr(stderr),
-    ):
-        patch.chdir(folder)
-        for name in [name for name in os.environ if name.startswith("CALLBACK_SDK_")]:
-            patch.delenv(name)
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        patch.setattr(sys, "stdin", io.StringIO(stdin))
-        code = cli.main(list(arguments))
-    return Run(arguments, code, stdout.getvalue(), stderr.getvalue())
 
 
 def _done(folder: Path, *arguments: str, **options: Any) -> str:
