@@ -19,7 +19,7 @@ IMAGE := service celery postgres parquet
 BUILD := $(shell sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash lint notebooks docs bench package audit lock azurite recheck oldest platform-sdk clean
+.PHONY: help demo test crash keys lint notebooks docs bench package audit lock azurite recheck oldest platform-sdk clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 18
@@ -40,6 +40,9 @@ lint: $(VENV)/dev.stamp recheck ## check format, style, types, layers, spelling 
 
 crash: $(VENV)/dev.stamp ## kill all processes repeatedly for about 15 minutes
 	CALLBACK_SDK_CRASH=long $(RUN) pytest -s tests/acceptance/test_crash.py
+
+keys: $(VENV)/dev.stamp ## store, read, list, copy and delete 500 random keys in the fake AIStore
+	AISTORE_KEYS=500 $(RUN) pytest tests/integration/test_aistore_keys.py
 
 notebooks: $(VENV)/dev.stamp ## execute the notebooks
 	$(RUN) pytest tests/acceptance/test_notebooks.py

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from urllib.parse import urljoin
 
 from callback_sdk.errors import (
     InvalidTargetError,
@@ -13,6 +12,7 @@ from callback_sdk.errors import (
     TooManyRedirectsError,
 )
 from callback_sdk.redaction import SecretURL
+from callback_sdk.targets.locations import redirected
 
 STATUSES = frozenset({301, 302, 307, 308})
 """Redirects that keep method and body: in AIStore also 301 and 302, after which RFC 9110, section 15.4, lets clients
@@ -22,7 +22,7 @@ change POST to GET."""
 def next_url(
     trail: Sequence[SecretURL], location: str | None, *, max_redirects: int, allowed: Callable[[SecretURL], bool]
 ) -> SecretURL:
-    """Return the URL of a redirect verbatim: AIStore signs the query.
+    """Return the URL of a redirect, with an unchanged query: AIStore signs it.
 
     Args:
         trail: URLs that the request was sent to; at least one.
@@ -77,7 +77,7 @@ def _target(last: SecretURL, location: str | None) -> SecretURL:
             urls=(last.bare,),
         )
     try:
-        return SecretURL(urljoin(last.reveal(), location))
-    except (InvalidTargetError, ValueError):
+        return redirected(last, location)
+    except InvalidTargetError:
         pass
     raise RedirectError(f"{last} redirected to an invalid URL.", hint="Check the endpoint.", urls=(last.bare,))

@@ -19,7 +19,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 from attrs import define, field
 
@@ -29,6 +29,7 @@ from callback_sdk.errors import CallbackSDKError, DeliveryError, InvalidTargetEr
 from callback_sdk.parsing import Duration, to_timedelta
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, strip_traceback
 from callback_sdk.targets.hosts import ascii_host, port_of
+from callback_sdk.targets.locations import redirected
 from callback_sdk.targets.upload import Upload
 from callback_sdk.transport.connect import resolve, time_left
 from callback_sdk.transport.connection_errors import no_response_error
@@ -292,8 +293,8 @@ def _responds_early(timed: TimedSocket) -> bool:
 
 def _location(url: SecretURL, response: Response) -> SecretURL:
     try:
-        return SecretURL(urljoin(url.reveal(), response.headers.get("location", "")))
-    except (InvalidTargetError, ValueError):
+        return redirected(url, response.headers.get("location", ""))
+    except InvalidTargetError:
         return SecretURL("")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 import httptools
@@ -22,6 +23,9 @@ _MAX_FRAMED = 8 * MAX_BODY
 """Bytes that are received in all: a body may come in chunks of one byte, with five bytes of framing each."""
 
 _PIECE = 16 * 1024
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+"""Control characters, which RFC 9110, section 5.5, forbids in the value of a field."""
 
 
 _TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
@@ -93,10 +97,12 @@ class ResponseParser:
         self.body = bytearray()
         self.has_head = self.is_whole = False
         self.is_last = True
+        self._is_malformed = False
         self._received = self._lines = 0
         self._parser = httptools.HttpResponseParser(self)
         # A bare LF ends a line too: RFC 9112, section 2.2, lets a recipient accept it, and small servers send it.
-        self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)
+        # AIStore writes the key of an object unescaped into `Location`, with its control characters.
+        self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True, lenient_headers=True)
 
     def read(self, receive: Callable[[int], bytes], *, head_only: bool = False) -> None:
         """Read the response up to its end or its limits.
@@ -163,7 +169,11 @@ class ResponseParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.has_head:
             self._lines += 1
-            self.headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+            field = name.decode("latin-1").lower()
+            if _CONTROL.search(value) is None or field == "location":
+                self.headers.setdefault(field, value.decode("latin-1"))
+            else:
+                self._is_malformed = True
 
     def on_headers_complete(self) -> None:
         if self.has_head:
@@ -174,7 +184,7 @@ class ResponseParser:
             self.headers.clear()
         else:
             self.status, self.has_head = status, True
-            self.is_last = not self._parser.should_keep_alive()
+            self.is_last = self._is_malformed or not self._parser.should_keep_alive()
 
     def on_body(self, body: bytes) -> None:
         if not self.is_whole:
