@@ -10,6 +10,7 @@ import functools
 import re
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, NoReturn, ParamSpec, TypeVar
 from urllib.parse import quote, unquote, unquote_plus, urlsplit
@@ -186,6 +187,11 @@ class SecretURL(Secret[str]):
         if self.__names is None:
             self.__names = frozenset([name for name, _ in self.__query()])
         return self.__names
+
+    def repeated_names(self) -> frozenset[str]:
+        """Return the names of the parameters that the query has more than once."""
+        count = Counter(name for name, _ in self.__query())
+        return frozenset(name for name, times in count.items() if times > 1)
 
     def query(self, name: str) -> str | None:
         """Return a query parameter by its exact name. Don't use it for parameters that are credentials."""

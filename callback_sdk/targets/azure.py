@@ -24,6 +24,11 @@ _DEPTH = Form(re.compile("[0-9]{1,3}"), "the depth of a directory")
 _DELEGATION = ("skoid", "sktid", "skt", "ske", "sks", "skv")
 """Parameters of a user delegation SAS ("Create a user delegation SAS"), which expires with its key at the latest."""
 
+_PARAMETERS = frozenset(
+    {"sv", "ss", "srt", "sr", "sp", "st", "se", "spr", "sip", "si", "sdd", "ses", "sig", *_DELEGATION}
+)
+"""Parameters of a shared access signature."""
+
 _DOMAINS = (".core.windows.net", ".core.usgovcloudapi.net", ".core.chinacloudapi.cn", ".storage.azure.net")
 _SERVICES = frozenset({"dfs", "file", "queue", "table", "web"})
 """Labels after the account's name, or after its DNS zone ("Storage account overview" in Azure's documentation)."""
@@ -84,6 +89,12 @@ class AzureBlob(Target):
 def _check_parameters(url: SecretURL) -> None:
     """Reject a signature with a missing or malformed parameter."""
     names = url.query_names()
+    if repeated := sorted(url.repeated_names() & _PARAMETERS):
+        raise InvalidTargetError(
+            f"{url} has the parameter {repeated[0]} of a shared access signature twice: it was signed twice.",
+            hint="Add one signature to the URL of the blob without a query.",
+            url=str(url),
+        )
     required = [] if "si" in names else ["sp"]
     required += ["ss", "srt"] if "sr" not in names and {"ss", "srt"} & names else ["sr"]
     required += _DELEGATION if names & set(_DELEGATION) else []

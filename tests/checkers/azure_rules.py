@@ -31,9 +31,7 @@ def check_put(request: Request, account: str, key: str, now: datetime) -> None:
         Refusal: It is not what was signed, or not Put Blob.
     """
     given = request.parameters()
-    lines = _account(given, account) if "ss" in given else _service(given, account, request.path)
-    digest = hmac.digest(base64.b64decode(key), "\n".join(lines).encode(), "sha256")
-    if given["sig"] != base64.b64encode(digest).decode():
+    if given["sig"] != signature(request, account, key):
         raise Refusal(403, "AuthenticationFailed")
     if "se" in given and now >= datetime.strptime(given["se"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc):
         raise Refusal(403, "AuthenticationFailed")
@@ -45,6 +43,13 @@ def check_put(request: Request, account: str, key: str, now: datetime) -> None:
         raise Refusal(400, "MissingRequiredHeader")
     if request.headers.get("content-length") != str(len(request.body)):
         raise Refusal(411, "MissingContentLengthHeader")
+
+
+def signature(request: Request, account: str, key: str) -> str:
+    """Return the signature that a request should have."""
+    given = request.parameters()
+    lines = _account(given, account) if "ss" in given else _service(given, account, request.path)
+    return base64.b64encode(hmac.digest(base64.b64decode(key), "\n".join(lines).encode(), "sha256")).decode()
 
 
 def _service(given: Mapping[str, str], account: str, path: str) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from urllib.parse import quote, unquote
 
-from tests.checkers.http_store import Refusal, Request
+from tests.checkers.http_store import Refusal, Request, key, whole_number
 from tests.checkers.policies import check_policy, write_policy
 
 ID, SECRET = "AKIDEXAMPLE", "secretEXAMPLE"
@@ -41,7 +41,7 @@ class COS:
         bucket = unquote(request.path).strip("/")
         fields, file = request.form()
         check_form(bucket, fields, len(file), SECRET, now)
-        self.objects[f"{bucket}/{fields['key']}"] = file
+        self.objects[f"{bucket}/{key(fields)}"] = file
         return int(fields.get("success_action_status", 204))
 
     def sign(self, path: str, expires: timedelta, headers: Mapping[str, str] | None = None) -> str:
@@ -83,6 +83,8 @@ def check_put(request: Request, secret: str, now: datetime) -> None:
     """
     parameters = _parameters(request)
     if "q-signature" not in parameters:
+        raise Refusal(403, "AccessDenied")
+    if parameters.get("q-sign-algorithm") != "sha1" or not parameters.get("q-ak"):
         raise Refusal(403, "AccessDenied")
     if parameters["q-signature"] != signature(request, secret):
         raise Refusal(403, "SignatureDoesNotMatch")
@@ -136,7 +138,7 @@ def _form_signature(policy: str, times: str, secret: str) -> str:
 
 def _check_times(times: str, now: datetime) -> None:
     begin, _, end = times.partition(";")
-    if not int(begin) <= now.timestamp() < int(end):
+    if not whole_number(begin) <= now.timestamp() < whole_number(end):
         raise Refusal(403, "RequestTimeTooSkewed" if now.timestamp() < int(begin) else "AccessDenied")
 
 

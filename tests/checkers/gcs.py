@@ -15,7 +15,7 @@ from google.oauth2 import service_account
 
 from tests.checkers import http_store
 from tests.checkers.gcs_rules import check_form, check_put
-from tests.checkers.http_store import Refusal, Request
+from tests.checkers.http_store import Refusal, Request, key
 
 EMAIL = "worker@project.iam.gserviceaccount.com"
 
@@ -87,7 +87,7 @@ class GCS:
         bucket = unquote(request.path).strip("/")
         fields, file = request.form()
         check_form(bucket, fields, len(file), public, EMAIL)
-        self.objects[f"{bucket}/{fields['key']}"] = file
+        self.objects[f"{bucket}/{key(fields)}"] = file
         status = fields.get("success_action_status")
         return int(status) if status in ("200", "201") else 204
 

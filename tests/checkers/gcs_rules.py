@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from tests.checkers.http_store import Refusal, Request
+from tests.checkers.http_store import Refusal, Request, compact_time, expiration, policy_document, rules, whole_number
 
 ALGORITHM = "GOOG4-RSA-SHA256"
 LONGEST = timedelta(days=7)
@@ -52,24 +51,33 @@ def _check_put_v4(request: Request, parameters: Mapping[str, str], key: RSAPubli
     vendor = {name for name in request.headers if name.startswith("x-goog-")}
     if "host" not in signed or signed != sorted(signed) or vendor - set(signed) or set(signed) - request.headers.keys():
         raise Refusal(403, "SignatureDoesNotMatch")
-    query = "&".join(
-        f"{quote(name, safe='~')}={quote(value, safe='~')}"
-        for name, value in sorted(parameters.items())
-        if name != "X-Goog-Signature"
-    )
-    headers = "".join(f"{name}:{' '.join(request.headers[name].split())}\n" for name in signed)
-    payload = request.headers.get("x-goog-content-sha256", "UNSIGNED-PAYLOAD")
-    canonical = "\n".join([request.method, request.path, query, headers, ";".join(signed), payload])
     stamp = parameters["X-Goog-Date"]
-    scope = _scope(parameters["X-Goog-Credential"], email, stamp)
-    text = "\n".join([ALGORITHM, stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
-    _verify(key, parameters["X-Goog-Signature"], bytes.fromhex, text.encode())
-    begins, life = _stamp(stamp), timedelta(seconds=int(parameters["X-Goog-Expires"]))
+    _scope(parameters["X-Goog-Credential"], email, stamp)
+    _verify(key, parameters["X-Goog-Signature"], _hex, text_v4(request))
+    payload = request.headers.get("x-goog-content-sha256", "UNSIGNED-PAYLOAD")
+    begins, life = compact_time(stamp), timedelta(seconds=whole_number(parameters["X-Goog-Expires"]))
     if life > LONGEST or not begins - timedelta(minutes=15) <= _now() < begins + life:
         raise Refusal(400, "ExpiredToken")
     if payload not in ("UNSIGNED-PAYLOAD", hashlib.sha256(request.body).hexdigest()):
         raise Refusal(400, "XAmzContentSHA256Mismatch")
     _check_length(request)
+
+
+def text_v4(request: Request) -> bytes:
+    """Return the string to sign of a request with a query of Version 4."""
+    parameters = request.parameters()
+    signed = parameters["X-Goog-SignedHeaders"].split(";")
+    query = "&".join(
+        f"{quote(name, safe='~')}={quote(value, safe='~')}"
+        for name, value in sorted(parse_qsl(request.query, keep_blank_values=True))
+        if name != "X-Goog-Signature"
+    )
+    headers = "".join(f"{name}:{' '.join(request.headers[name].split())}\n" for name in signed)
+    payload = request.headers.get("x-goog-content-sha256", "UNSIGNED-PAYLOAD")
+    canonical = "\n".join([request.method, request.path, query, headers, ";".join(signed), payload])
+    scope = parameters["X-Goog-Credential"].partition("/")[2]
+    hashed = hashlib.sha256(canonical.encode()).hexdigest()
+    return "\n".join([ALGORITHM, parameters["X-Goog-Date"], scope, hashed]).encode()
 
 
 def _check_length(request: Request) -> None:
@@ -81,20 +89,25 @@ def _check_length(request: Request) -> None:
 
 
 def _check_put_v2(request: Request, parameters: Mapping[str, str], key: RSAPublicKey, email: str) -> None:
+    if parameters["GoogleAccessId"] != email:
+        raise Refusal(403, "InvalidAccessKeyId")
+    _verify(key, parameters["Signature"], _base64, text_v2(request))
+    if _now().timestamp() >= whole_number(parameters["Expires"]):
+        raise Refusal(400, "ExpiredToken")
+
+
+def text_v2(request: Request) -> bytes:
+    """Return the string to sign of a request with a query of Version 2."""
     vendor = sorted((name, " ".join(v.split())) for name, v in request.headers.items() if name.startswith("x-goog-"))
     lines = [
         request.method,
         request.headers.get("content-md5", ""),
         request.headers.get("content-type", ""),
-        parameters["Expires"],
+        request.parameters()["Expires"],
         *(f"{name}:{value}" for name, value in vendor if "encryption-key" not in name),
         request.path,
     ]
-    if parameters["GoogleAccessId"] != email:
-        raise Refusal(403, "InvalidAccessKeyId")
-    _verify(key, parameters["Signature"], _base64, "\n".join(lines).encode())
-    if _now().timestamp() >= int(parameters["Expires"]):
-        raise Refusal(400, "ExpiredToken")
+    return "\n".join(lines).encode()
 
 
 def check_form(bucket: str, fields: Mapping[str, str], size: int, key: RSAPublicKey, email: str) -> None:
@@ -119,22 +132,15 @@ def check_form(bucket: str, fields: Mapping[str, str], size: int, key: RSAPublic
         if given.get("x-goog-algorithm") != ALGORITHM:
             raise Refusal(400, "InvalidArgument")
         _scope(given.get("x-goog-credential", ""), email, given.get("x-goog-date", ""))
-        _verify(key, given["x-goog-signature"], bytes.fromhex, given["policy"].encode())
+        _verify(key, given["x-goog-signature"], _hex, given["policy"].encode())
     else:
         if given.get("googleaccessid") != email:
             raise Refusal(403, "InvalidAccessKeyId")
         _verify(key, given["signature"], _base64, given["policy"].encode())
-    document = json.loads(base64.b64decode(given["policy"]))
+    document = policy_document(given["policy"])
     if _now() >= expiration(document):
         raise Refusal(400, "ExpiredToken")
     check_conditions(document["conditions"], {**given, "bucket": bucket}, size, free=FREE_FIELDS)
-
-
-def expiration(policy: Mapping[str, Any]) -> datetime:
-    """Return the expiration of a policy document."""
-    # Python 3.10 parses three or six digits of a fraction only, and no "Z".
-    text, _, _ = policy["expiration"].removesuffix("Z").partition(".")
-    return datetime.fromisoformat(text).replace(tzinfo=timezone.utc)
 
 
 def check_conditions(conditions: list[Any], given: Mapping[str, str], size: int, *, free: Collection[str]) -> None:
@@ -150,18 +156,17 @@ def check_conditions(conditions: list[Any], given: Mapping[str, str], size: int,
         Refusal: One doesn't hold.
     """
     named = {"bucket"}
-    for condition in conditions:
-        rules = [["eq", f"${k}", v] for k, v in condition.items()] if isinstance(condition, dict) else [condition]
-        for operator, first, second in rules:
-            if operator == "content-length-range":
-                if not first <= size <= second:
-                    raise Refusal(400, "EntityTooLarge" if size > second else "EntityTooSmall")
-                continue
-            name = first.removeprefix("$").lower()
-            named.add(name)
-            value = given.get(name)
-            if value is None or (value != second if operator == "eq" else not value.startswith(second)):
-                raise Refusal(403, "AccessDenied")
+    for operator, first, second in rules(conditions):
+        if operator == "content-length-range":
+            if not int(first) <= size <= second:
+                raise Refusal(400, "EntityTooLarge" if size > second else "EntityTooSmall")
+            continue
+        if operator not in ("eq", "starts-with") or not isinstance(second, str):
+            raise Refusal(400, "InvalidPolicyDocument")
+        named.add(first)
+        value = given.get(first)
+        if value is None or (value != second if operator == "eq" else not value.startswith(second)):
+            raise Refusal(403, "AccessDenied")
     if any(name not in {*named, *free} and not name.startswith("x-ignore-") for name in given):
         raise Refusal(403, "AccessDenied")
 
@@ -180,15 +185,17 @@ def _base64(text: str) -> bytes:
     return base64.b64decode(text, validate=True)
 
 
+def _hex(text: str) -> bytes:
+    if " " in text or "\n" in text:
+        raise ValueError(text)
+    return bytes.fromhex(text)
+
+
 def _verify(key: RSAPublicKey, signature: str, decode: Callable[[str], bytes], text: bytes) -> None:
     try:
         key.verify(decode(signature), text, PKCS1v15(), SHA256())
     except (InvalidSignature, ValueError):
         raise Refusal(403, "SignatureDoesNotMatch") from None
-
-
-def _stamp(text: str) -> datetime:
-    return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
 
 
 def _now() -> datetime:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from email.parser import BytesParser
 from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
 from attrs import define
@@ -41,8 +45,8 @@ class Request:
     body: bytes
 
     def parameters(self) -> dict[str, str]:
-        """Return the query's parameters, decoded."""
-        return dict(parse_qsl(self.query, keep_blank_values=True))
+        """Return the query's parameters, decoded. If a name is repeated, its first value counts."""
+        return dict(reversed(parse_qsl(self.query, keep_blank_values=True)))
 
     def form(self) -> tuple[dict[str, str], bytes]:
         """Return the fields before the file, and the file; stores ignore what comes after it."""
@@ -67,6 +71,57 @@ class Store(Protocol):
 
 
 S = TypeVar("S", bound=Store)
+
+
+def key(fields: Mapping[str, str]) -> str:
+    """Return the key of a form, whose fields have names in any letter case."""
+    return next(value for name, value in fields.items() if name.lower() == "key")
+
+
+def whole_number(text: str) -> int:
+    """Return a number of seconds, which has digits only and is one of this millennium."""
+    if not re.fullmatch("[0-9]{1,12}", text):
+        raise Refusal(400, "InvalidArgument")
+    return int(text)
+
+
+def compact_time(text: str) -> datetime:
+    """Return a time such as 20300131T120000Z."""
+    if text != text.upper():
+        raise Refusal(400, "InvalidArgument")
+    return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+
+
+def policy_document(policy: str) -> dict[str, Any]:
+    """Return the policy of a form."""
+    document = json.loads(base64.b64decode("".join(policy.splitlines()), validate=True).decode())
+    if not isinstance(document, dict) or not isinstance(document.get("conditions"), list):
+        raise Refusal(400, "InvalidPolicyDocument")
+    return document
+
+
+def expiration(document: Mapping[str, Any]) -> datetime:
+    """Return the expiration of a policy, which is a time of ISO 8601 with its time zone."""
+    # Python 3.10 parses three or six digits of a fraction only, and no "Z".
+    match = re.fullmatch(r"([0-9-]{10}T[0-9:]{8})(?:\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})", str(document["expiration"]))
+    if match is None:
+        raise Refusal(400, "InvalidPolicyDocument")
+    return datetime.fromisoformat(match[1] + match[2].replace("Z", "+00:00"))
+
+
+def rules(conditions: list[Any]) -> Iterator[tuple[str, str, Any]]:
+    """Yield operator, name and value of each condition; for a range, operator and its two numbers."""
+    for condition in conditions:
+        if isinstance(condition, dict):
+            yield from (("eq", name.lower(), value) for name, value in condition.items())
+            continue
+        operator, first, second = condition
+        if operator.lower() == "content-length-range":
+            yield "content-length-range", str(int(first)), int(second)
+        elif not first.startswith("$"):
+            raise Refusal(400, "InvalidPolicyDocument")
+        else:
+            yield operator.lower(), first.removeprefix("$").lower(), second
 
 
 @contextmanager
@@ -96,6 +151,9 @@ class _Handler(BaseHTTPRequestHandler):
             status, answer = self.store.take(Request(self.command, path, query, headers, body)), b""
         except Refusal as refusal:
             status, answer = refusal.status, f"<Error><Code>{refusal.code}</Code></Error>".encode()
+        except (AttributeError, LookupError, TypeError, ValueError):
+            # A store's rule has found no parameter, or one that it can't parse.
+            status, answer = 400, b"<Error><Code>InvalidArgument</Code></Error>"
         self.send_response(status)
         if status != 204:
             self.send_header("Content-Length", str(len(answer)))

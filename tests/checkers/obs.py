@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from urllib.parse import quote, unquote
 
-from tests.checkers.http_store import Refusal, Request
+from tests.checkers.http_store import Refusal, Request, key, whole_number
 from tests.checkers.policies import check_policy, write_policy
 
 ID, SECRET = "AKIDEXAMPLE", "secretEXAMPLE"
@@ -40,7 +40,7 @@ class OBS:
         bucket = unquote(request.path).strip("/")
         fields, file = request.form()
         check_form(bucket, fields, len(file), SECRET, now)
-        self.objects[f"{bucket}/{fields['key']}"] = file
+        self.objects[f"{bucket}/{key(fields)}"] = file
         return int(fields.get("success_action_status", 204))
 
     def sign(self, path: str, expires: timedelta, headers: Mapping[str, str] | None = None) -> str:
@@ -64,11 +64,11 @@ def check_put(request: Request, secret: str, now: datetime) -> None:
         Refusal: It is not what was signed.
     """
     parameters = request.parameters()
-    if not {"AccessKeyId", "Expires", "Signature"} <= parameters.keys():
+    if not all(parameters.get(name) for name in ("AccessKeyId", "Expires", "Signature")):
         raise Refusal(403, "AccessDenied")
     if parameters["Signature"] != signature(request, secret):
         raise Refusal(403, "SignatureDoesNotMatch")
-    if now.timestamp() >= int(parameters["Expires"]):
+    if now.timestamp() >= whole_number(parameters["Expires"]):
         raise Refusal(403, "AccessDenied")
 
 
@@ -79,7 +79,7 @@ def check_form(bucket: str, fields: Mapping[str, str], size: int, secret: str, n
         Refusal: It is not what was signed.
     """
     given = {name.lower(): value for name, value in fields.items()}
-    if not {"policy", "signature", "accesskeyid"} <= given.keys():
+    if not all(given.get(name) for name in ("policy", "signature", "accesskeyid")):
         raise Refusal(403, "AccessDenied")
     if given["signature"] != _signed(given["policy"], secret):
         raise Refusal(403, "SignatureDoesNotMatch")

@@ -9,16 +9,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from urllib.parse import quote, unquote
 
-from tests.checkers.http_store import Refusal, Request
+from tests.checkers.http_store import Refusal, Request, compact_time, key, whole_number
 from tests.checkers.policies import check_policy, write_policy
 
 ID, SECRET, REGION = "AKIDEXAMPLE", "secretEXAMPLE", "cn-hangzhou"
 VERSION_4 = "OSS4-HMAC-SHA256"
 STAMP = "%Y%m%dT%H%M%SZ"
+
+_SCOPE = re.compile("[^/]+/[0-9]{8}/[a-z0-9-]+/oss(?:-[a-z]+)?/aliyun_v4_request")
 
 # Of the subresources, those that an upload may have.
 _SUBRESOURCES = frozenset({"security-token", "callback", "callback-var", "x-oss-traffic-limit", "partNumber", "acl"})
@@ -46,7 +49,7 @@ class OSS:
         bucket = resource(request).strip("/")
         fields, file = request.form()
         check_form(bucket, fields, len(file), SECRET, now)
-        self.objects[f"{bucket}/{fields['key']}"] = file
+        self.objects[f"{bucket}/{key(fields)}"] = file
         return int(fields.get("success_action_status", 204))
 
     def sign(self, path: str, expires: timedelta, *, version: int, headers: Mapping[str, str] | None = None) -> str:
@@ -97,8 +100,13 @@ def check_put(request: Request, secret: str, now: datetime) -> None:
     """
     parameters = request.parameters()
     given = parameters.get("x-oss-signature") or parameters.get("Signature")
-    if given is None:
+    version = parameters.get("x-oss-signature-version")
+    if given is None or not (version or parameters.get("OSSAccessKeyId")):
         raise Refusal(403, "AccessDenied")
+    if version == VERSION_4 and not _SCOPE.fullmatch(parameters["x-oss-credential"]):
+        raise Refusal(400, "InvalidArgument")
+    if set(filter(None, parameters.get("x-oss-additional-headers", "").split(";"))) - request.headers.keys():
+        raise Refusal(403, "SignatureDoesNotMatch")
     if not hmac.compare_digest(given, signature(request, secret)):
         raise Refusal(403, "SignatureDoesNotMatch")
     if now >= end(parameters):
@@ -114,23 +122,30 @@ def check_form(bucket: str, fields: Mapping[str, str], size: int, secret: str, n
     given = {"bucket": bucket, **{name.lower(): value for name, value in fields.items()}}
     if "policy" not in given:
         raise Refusal(403, "AccessDenied")
-    if "x-oss-signature" in given:
-        _, day, region, *_ = given["x-oss-credential"].split("/")
-        expected = _hmac(_key_4(secret, day, region), given["policy"], "sha256").hex()
-    else:
-        expected = _base64(_hmac(secret.encode(), given["policy"], "sha1"))
-    if (given.get("x-oss-signature") or given.get("signature")) != expected:
+    if (given.get("x-oss-signature") or given.get("signature")) != form_signature(given, secret):
         raise Refusal(403, "SignatureDoesNotMatch")
     check_policy(given, size, now)
+
+
+def form_signature(given: Mapping[str, str], secret: str) -> str:
+    """Return the signature that a form should have, by its fields with names in lower case."""
+    if "x-oss-signature" not in given:
+        return _base64(_hmac(secret.encode(), given["policy"], "sha1"))
+    _, day, region, *_ = given["x-oss-credential"].split("/")
+    return _hmac(_key_4(secret, day, region), given["policy"], "sha256").hex()
 
 
 def end(parameters: Mapping[str, str]) -> datetime:
     """Return when a signature expires."""
     if parameters.get("x-oss-signature-version") == VERSION_4:
-        begin = datetime.strptime(parameters["x-oss-date"], STAMP).replace(tzinfo=timezone.utc)
-        return begin + timedelta(seconds=int(parameters["x-oss-expires"]))
+        begin = compact_time(parameters["x-oss-date"])
+        life = whole_number(parameters["x-oss-expires"])
+        # "Add a V4 signature to a URL": from 1 second to 7 days.
+        if not 1 <= life <= 604800:
+            raise Refusal(400, "InvalidArgument")
+        return begin + timedelta(seconds=life)
     stamp = parameters.get("x-oss-expires") or parameters["Expires"]
-    return datetime.fromtimestamp(int(stamp), timezone.utc)
+    return datetime.fromtimestamp(whole_number(stamp), timezone.utc)
 
 
 def resource(request: Request) -> str:

@@ -88,9 +88,9 @@ def raw(method: str, url: str, headers: Mapping[str, str], body: Body = BODY) ->
     )
 
 
-def raw_form(url: str, fields: Mapping[str, str]) -> Upload:
+def raw_form(url: str, fields: Mapping[str, str], document: Body = BODY) -> Upload:
     """Return the upload of a form with these fields and a file."""
-    file = FormFile(name="file", filename="f.json", content_type="application/json", body=BODY)
+    file = FormFile(name="file", filename="f.json", content_type="application/json", body=document)
     body, content_type = encode_form(SecretFields(fields), [file])
     return raw("POST", url, {"content-type": content_type}, body)
 

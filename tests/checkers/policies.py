@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 
-from tests.checkers.http_store import Refusal
+from tests.checkers.http_store import Refusal, expiration, policy_document, rules
 
 
 def write_policy(end: datetime, fields: Mapping[str, str], largest: int) -> str:
@@ -28,19 +28,15 @@ def check_policy(given: Mapping[str, str], size: int, now: datetime) -> None:
     Raises:
         Refusal: A condition doesn't hold, or the policy has expired.
     """
-    document = json.loads(base64.b64decode(given["policy"]))
-    if now >= datetime.fromisoformat(document["expiration"].replace("Z", "+00:00")):
+    document = policy_document(given["policy"])
+    if now >= expiration(document):
         raise Refusal(403, "AccessDenied")
-    for condition in document["conditions"]:
-        rules = (
-            [("eq", name, value) for name, value in condition.items()] if isinstance(condition, dict) else [condition]
-        )
-        for operator, first, second in rules:
-            if operator == "content-length-range":
-                if not first <= size <= second:
-                    raise Refusal(400, "EntityTooLarge" if size > second else "EntityTooSmall")
-            elif not _holds(operator, given.get(first.removeprefix("$").lower()), second):
-                raise Refusal(403, "AccessDenied")
+    for operator, first, second in rules(document["conditions"]):
+        if operator == "content-length-range":
+            if not int(first) <= size <= second:
+                raise Refusal(400, "EntityTooLarge" if size > second else "EntityTooSmall")
+        elif not _holds(operator, given.get(first), second):
+            raise Refusal(403, "AccessDenied")
 
 
 def _holds(operator: str, value: str | None, wanted: str | list[str]) -> bool:
@@ -48,4 +44,8 @@ def _holds(operator: str, value: str | None, wanted: str | list[str]) -> bool:
         return False
     if operator == "in":
         return value in wanted
-    return value == wanted if operator == "eq" else value.startswith(str(wanted))
+    if operator == "not-in":
+        return value not in wanted
+    if operator not in ("eq", "starts-with") or not isinstance(wanted, str):
+        raise Refusal(400, "InvalidPolicyDocument")
+    return value == wanted if operator == "eq" else value.startswith(wanted)

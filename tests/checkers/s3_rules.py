@@ -9,12 +9,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
-from tests.checkers.gcs_rules import Refusal, Request, check_conditions, expiration
+from tests.checkers.gcs_rules import check_conditions
+from tests.checkers.http_store import Refusal, Request, expiration, policy_document
 
 SUBRESOURCES = frozenset(
     {
@@ -58,7 +58,19 @@ def _check_put_v4(request: Request, secret: str, now: datetime) -> None:
         vendor |= {"content-md5"} & request.headers.keys()
     if vendor - set(signed):
         raise Refusal(403, "AccessDenied")
-    query = sorted((_encode(n), _encode(v)) for n, v in given.items() if n != "X-Amz-Signature")
+    _compare(signature_v4(request, secret), given["X-Amz-Signature"])
+    begins = datetime.strptime(given["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+    life = timedelta(seconds=int(given["X-Amz-Expires"]))
+    if life > timedelta(days=7) or not begins <= now < begins + life:
+        raise Refusal(403, "AccessDenied")
+
+
+def signature_v4(request: Request, secret: str) -> str:
+    """Return the signature that a request with a query of Version 4 should have."""
+    given = request.parameters()
+    signed = given["X-Amz-SignedHeaders"].split(";")
+    pairs = parse_qsl(request.query, keep_blank_values=True)
+    query = sorted((_encode(n), _encode(v)) for n, v in pairs if n != "X-Amz-Signature")
     canonical = "\n".join(
         [
             request.method,
@@ -71,15 +83,18 @@ def _check_put_v4(request: Request, secret: str, now: datetime) -> None:
     )
     scope = given["X-Amz-Credential"].partition("/")[2]
     digest = hashlib.sha256(canonical.encode()).hexdigest()
-    text = "\n".join([given["X-Amz-Algorithm"], given["X-Amz-Date"], scope, digest])
-    _compare(_v4(secret, scope, text), given["X-Amz-Signature"])
-    begins = datetime.strptime(given["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
-    life = timedelta(seconds=int(given["X-Amz-Expires"]))
-    if life > timedelta(days=7) or not begins <= now < begins + life:
-        raise Refusal(403, "AccessDenied")
+    return _v4(secret, scope, "\n".join([given["X-Amz-Algorithm"], given["X-Amz-Date"], scope, digest]))
 
 
 def _check_put_v2(request: Request, secret: str, now: datetime, bucket: str) -> None:
+    given = request.parameters()
+    _compare(signature_v2(request, secret, bucket), given["Signature"])
+    if now.timestamp() >= int(given["Expires"]):
+        raise Refusal(403, "AccessDenied")
+
+
+def signature_v2(request: Request, secret: str, bucket: str = "") -> str:
+    """Return the signature that a request with a query of Version 2 should have."""
     given = request.parameters()
     # The only x-amz- parameter of the query that counts as a header; all others have to be sent as headers.
     token = {name: value for name, value in given.items() if name == "x-amz-security-token"}
@@ -96,9 +111,7 @@ def _check_put_v2(request: Request, secret: str, now: datetime, bucket: str) -> 
             resource + ("?" + "&".join(subresources) if subresources else ""),
         ]
     )
-    _compare(_v2(secret, text), given["Signature"])
-    if now.timestamp() >= int(given["Expires"]):
-        raise Refusal(403, "AccessDenied")
+    return _v2(secret, text)
 
 
 def check_form(fields: Mapping[str, str], bucket: str, size: int, secret: str, now: datetime) -> None:
@@ -118,15 +131,18 @@ def check_form(fields: Mapping[str, str], bucket: str, size: int, secret: str, n
     if "key" not in given:
         raise Refusal(400, "InvalidArgument")
     policy = given["policy"]
-    if "x-amz-signature" in given:
-        scope = given["x-amz-credential"].partition("/")[2]
-        _compare(_v4(secret, scope, policy), given["x-amz-signature"])
-    else:
-        _compare(_v2(secret, policy), given["signature"])
-    document = json.loads(base64.b64decode(policy))
+    _compare(form_signature(given, secret), given.get("x-amz-signature") or given["signature"])
+    document = policy_document(policy)
     if now >= expiration(document):
         raise Refusal(403, "AccessDenied")
     check_conditions(document["conditions"], {**given, "bucket": bucket}, size, free=FREE_FIELDS)
+
+
+def form_signature(given: Mapping[str, str], secret: str) -> str:
+    """Return the signature that a form should have, by its fields with names in lower case."""
+    if "x-amz-credential" in given:
+        return _v4(secret, given["x-amz-credential"].partition("/")[2], given["policy"])
+    return _v2(secret, given["policy"])
 
 
 def _check_digests(request: Request) -> None:

@@ -12,7 +12,7 @@ import ipaddress
 from datetime import datetime, timedelta, timezone
 from urllib.parse import quote, unquote
 
-from tests.checkers.http_store import Refusal, Request
+from tests.checkers.http_store import Refusal, Request, whole_number
 
 KEY = "secretEXAMPLE"
 
@@ -62,22 +62,27 @@ def check_put(request: Request, key: str, now: datetime, address: str = "127.0.0
         raise Refusal(401, "TempURLInvalid")
     end = _time(parameters["temp_url_expires"])
     algorithm, given = _parsed(parameters["temp_url_sig"])
-    path = unquote(request.path)
+    allowed = parameters.get("temp_url_ip_range")
+    if allowed is not None and ipaddress.ip_address(address) not in ipaddress.ip_network(allowed):
+        raise Refusal(401, "TempURLInvalid")
+    if given != signature(request, key, algorithm) or now.timestamp() >= end:
+        raise Refusal(401, "TempURLInvalid")
+    if {"x-object-manifest", "x-symlink-target", "x-copy-from"} & request.headers.keys():
+        raise Refusal(400, "TempURLHeaderNotAllowed")
+
+
+def signature(request: Request, key: str, algorithm: str) -> str:
+    """Return the signature that a request should have, in hexadecimal."""
+    parameters, path = request.parameters(), unquote(request.path)
     if (prefix := parameters.get("temp_url_prefix")) is not None:
         *place, name = path.split("/", 4)
         if not name.startswith(prefix):
             raise Refusal(401, "TempURLInvalid")
         path = "prefix:" + "/".join([*place, prefix])
-    lines = [request.method, str(end), path]
+    lines = [request.method, str(_time(parameters["temp_url_expires"])), path]
     if (allowed := parameters.get("temp_url_ip_range")) is not None:
         lines.insert(0, f"ip={allowed}")
-        if ipaddress.ip_address(address) not in ipaddress.ip_network(allowed):
-            raise Refusal(401, "TempURLInvalid")
-    expected = hmac.new(key.encode(), "\n".join(lines).encode(), algorithm).hexdigest()
-    if given != expected or now.timestamp() >= end:
-        raise Refusal(401, "TempURLInvalid")
-    if {"x-object-manifest", "x-symlink-target", "x-copy-from"} & request.headers.keys():
-        raise Refusal(400, "TempURLHeaderNotAllowed")
+    return hmac.new(key.encode(), "\n".join(lines).encode(), algorithm).hexdigest()
 
 
 def _parsed(signature: str) -> tuple[str, str]:
@@ -92,5 +97,5 @@ def _parsed(signature: str) -> tuple[str, str]:
 
 def _time(text: str) -> int:
     if text.isdigit():
-        return int(text)
+        return whole_number(text)
     return int(datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc).timestamp())

@@ -20,7 +20,7 @@ from callback_sdk.errors import DeliveryError, MissingS3FieldsError, TargetError
 from callback_sdk.testing import SeaweedFS
 from callback_sdk.transport.http import HTTPSender
 from callback_sdk.transport.response import Response
-from tests.checkers import azurite, cos, gcs, http_store, obs, oss, swift, webhooks
+from tests.checkers import azurite, webhooks
 from tests.checkers.places import (
     BODY,
     AzureBlob,
@@ -46,7 +46,6 @@ from tests.checkers.places import (
     Webhook,
     unchecked,
 )
-from tests.conftest import missing_server
 from tests.property.strategies import json_values
 
 CASES = ("valid", "tampered", "expired", "wrong header", "wrong field", "too big", "no fields")
@@ -93,71 +92,10 @@ def chosen(*words: str) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def azure() -> Iterator[azurite.Azurite]:
-    """Run Azurite."""
-    command = azurite.find()
-    if command is None:
-        missing_server(azurite.HOW_TO_GET_IT)
-    with azurite.running(command) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def google() -> Iterator[gcs.GCS]:
-    """Run the checker for Google Cloud Storage."""
-    with gcs.running() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def alibaba() -> Iterator[oss.OSS]:
-    """Run the checker for Alibaba OSS."""
-    with http_store.running(oss.OSS()) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def tencent() -> Iterator[cos.COS]:
-    """Run the checker for Tencent COS."""
-    with http_store.running(cos.COS()) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def huawei() -> Iterator[obs.OBS]:
-    """Run the checker for Huawei OBS."""
-    with http_store.running(obs.OBS()) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def openstack() -> Iterator[swift.Swift]:
-    """Run the checker for OpenStack Swift."""
-    with http_store.running(swift.Swift()) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def receiver() -> Iterator[webhooks.Receiver]:
     """Run a receiver of signed webhooks."""
     with webhooks.running("whsec_" + "c2VjcmV0" * 5) as server:
         yield server
-
-
-@pytest.fixture
-def place(request: pytest.FixtureRequest) -> Callable[[type[Place]], Place]:
-    """Make a place at its server."""
-    servers = {"s3": "seaweedfs", "azure": "azure", "gcs": "google", "webhook": "receiver"} | {
-        "oss": "alibaba",
-        "cos": "tencent",
-        "obs": "huawei",
-        "swift": "openstack",
-    }
-
-    def make(kind: type[Place]) -> Place:
-        return kind(request.getfixturevalue(servers[kind.kind.partition("-")[0]]))  # type: ignore[call-arg]
-
-    return make
 
 
 def case_of(place: Place, name: str) -> Case:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -22,7 +22,6 @@ from callback_sdk import JobResult, ResultsWriter
 from callback_sdk.errors import WrongOperationError
 from callback_sdk.testing import SeaweedFS
 from tests.checkers import azurite
-from tests.conftest import missing_server
 
 RESULT = JobResult(job_id="42", success=True, results={"a": 1})
 BODY = b'{"a": 1}'
@@ -64,16 +63,6 @@ def test_store_answers_200_to_a_url_that_creates_a_bucket(seaweedfs: SeaweedFS, 
     assert requests.put(url, data=BODY, timeout=30).status_code == 200
     assert f"{bucket}-2" in [item["Name"] for item in s3.list_buckets()["Buckets"]]
     refuse(url)
-
-
-@pytest.fixture(scope="module")
-def azure() -> Iterator[azurite.Azurite]:
-    """Run Azurite."""
-    command = azurite.find()
-    if command is None:
-        missing_server(azurite.HOW_TO_GET_IT)
-    with azurite.running(command) as server:
-        yield server
 
 
 def of_container(server: azurite.Azurite) -> str:

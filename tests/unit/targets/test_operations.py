@@ -280,6 +280,17 @@ def test_oracle_request_for_another_operation_is_refused(name: str) -> None:
             target(given, param)
 
 
+@pytest.mark.parametrize("name", ["sv", "sig", "se"])
+def test_shared_access_signature_that_was_added_twice_is_rejected(name: str) -> None:
+    """Azure joins the values of a repeated parameter with commas, so that the signature is wrong."""
+    again = next(pair for pair in SAS.split("&") if pair.startswith(f"{name}="))
+    with pytest.raises(InvalidTargetError, match=f"has the parameter {name} .* twice"):
+        target(f"{AZURE_HOST}/c/k?{SAS}&{again}")
+    with pytest.raises(InvalidTargetError, match="twice"):
+        target(f"{AZURE_HOST}/c/k?{SAS}&{SAS}")
+    assert target(f"{AZURE_HOST}/c/k?{SAS}&timeout=30&timeout=30").kind == "azure-blob"
+
+
 @pytest.mark.parametrize("host", ["https://minio.example.org/b", HOST])
 @pytest.mark.parametrize(
     ("key", "word"),
