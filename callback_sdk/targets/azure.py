@@ -42,14 +42,16 @@ class AzureBlob(Target):
     identifiers = Identifiers(
         values={
             "sv": DATE,
-            "sp": re.compile("[racwdxyltmeopfiu]{1,16}"),
             "sig": HMAC_SHA256,
+            **dict.fromkeys(("st", "se", "skt", "ske"), ISO_TIME),
+            **dict.fromkeys(("skoid", "sktid"), UUID),
+        },
+        others={
+            "sp": re.compile("[racwdxyltmeopfiu]{1,16}"),
             "sr": re.compile("[bcd]|bs|bv"),
             "srt": re.compile("[sco]{1,3}"),
             "spr": re.compile("https(?:,http)?"),
-            **dict.fromkeys(("st", "se", "skt", "ske"), ISO_TIME),
-            **dict.fromkeys(("skoid", "sktid"), UUID),
-        }
+        },
     )
     accepts = frozenset({201})
     redirects = False

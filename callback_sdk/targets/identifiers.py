@@ -39,7 +39,7 @@ HMAC_SHA256 = re.compile("[A-Za-z0-9+/ ]{43}=")
 RSA_2048 = re.compile("[A-Za-z0-9+/ ]{342}==")
 UNIX_TIME = re.compile("[0-9]{9,11}")
 DATE = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
-ISO_TIME = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}(?:T[0-9:.]{4,16}(?:Z|[+ -][0-9:]{4,5})?)?")
+ISO_TIME = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{4,16}(?:Z|[+ -][0-9:]{4,5})?")
 UUID = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -56,10 +56,13 @@ class Identifiers:
             stands for all names with this prefix.
         values: Parameters with names that webhooks have too (`sig`, `Expires`), each with the form of its value. Two
             that match are sufficient.
+        others: Parameters with names and values that are common; one that matches is sufficient beside one of
+            `values`.
     """
 
     names: frozenset[str] = field(default="", converter=_names)
     values: Mapping[str, re.Pattern[str]] = Factory(dict)
+    others: Mapping[str, re.Pattern[str]] = Factory(dict)
     _prefixes: tuple[str, ...] = field(init=False)
 
     @_prefixes.default
@@ -75,8 +78,12 @@ class Identifiers:
         """
         if not self.names.isdisjoint(names) or any(name.startswith(self._prefixes) for name in names):
             return True
-        alike = {name for name, value in pairs.reveal() if name in self.values and self.values[name].fullmatch(value)}
-        return len(alike) >= _SEVERAL
+        alike = _matching(self.values, pairs)
+        return bool(alike) and len(alike | _matching(self.others, pairs)) >= _SEVERAL
+
+
+def _matching(values: Mapping[str, re.Pattern[str]], pairs: Pairs) -> set[str]:
+    return {name for name, value in pairs.reveal() if name in values and values[name].fullmatch(value)}
 
 
 def check_escaping(url: SecretURL) -> None:

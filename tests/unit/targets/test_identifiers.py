@@ -42,6 +42,12 @@ WEBHOOKS = {
     "a route signed with HMAC-SHA1": "https://example.org/h?expires=4095989824&signature=UmFuZG9tIHR3ZW50eSBieSE0MjE%3D",
     "a signature of its own": "https://example.org/hook?sig=abc&ts=1700000000&Signature=abc",
     "CloudFront": f"https://d111.cloudfront.net/h?Expires=4095989824&Signature={'a' * 342}__&Key-Pair-Id=APKAEXAMPLE",
+    "start and end": "https://example.org/hook?st=2024-04-01&se=2024-05-01&job=42",
+    "common names": "https://example.org/hook?sr=b&sp=rw&spr=https",
+    "a version": "https://example.org/hook?sv=2024-01-01&v=2",
+    "Feishu": "https://open.feishu.cn/open-apis/bot/v2/hook/0d7c564a-3e2b-4a86-9aac-1f4c9e0e8b8a",
+    "DingTalk": "https://oapi.dingtalk.com/robot/send?access_token=0d7c&timestamp=1700000000000&sign=kHVl2cvnKr0%3D",
+    "Telegram": "https://api.telegram.org/bot123456:abcdef/sendMessage?chat_id=42",
     "Zapier": "https://hooks.zapier.com/hooks/catch/123456/abcdef/?run=42",
     "n8n": "https://n8n.example.org/webhook/0d7c564a-3e2b-4a86-9aac-1f4c9e0e8b8a?run=42",
     "Slack": "https://hooks.slack.com/services/T000/B000/XXXXXXXXXXXXXXXX",
@@ -115,7 +121,8 @@ def test_ampersand_in_the_path_is_a_key() -> None:
 
 def test_identifiers_match_by_name_prefix_and_value() -> None:
     """One sufficient name, or two common names with values of their form."""
-    identifiers = Identifiers("key-id x-own-*", {"sig": re.compile("[0-9]{4}"), "end": re.compile("[0-9]{8}")})
+    values = {"sig": re.compile("[0-9]{4}"), "end": re.compile("[0-9]{8}")}
+    identifiers = Identifiers("key-id x-own-*", values, {"for": re.compile("[rw]"), "by": re.compile("[ab]")})
 
     def rejected(query: str) -> bool:
         try:
@@ -127,6 +134,8 @@ def test_identifiers_match_by_name_prefix_and_value() -> None:
     assert rejected("Key-ID=")
     assert rejected("a=1&X-OWN-Thing=1")
     assert rejected("sig=1234&end=12345678")
+    assert rejected("sig=1234&for=r")
+    assert not rejected("for=r&by=a")
     assert not rejected("sig=1234&end=1234")
     assert not rejected("sig=1234&sig=5678")
     assert not rejected("own-thing=1&end=12345678")
