@@ -6,6 +6,8 @@ Sources: botocore's `partitions.json` and endpoint rule set of S3; "Amazon Simpl
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from attrs import define
 
 from callback_sdk.redaction import SecretURL
@@ -111,7 +113,13 @@ def is_region(text: str) -> bool:
 
 def amazon_host(url: SecretURL) -> AmazonHost | None:
     """Return what a host of Amazon S3 names; None for any other host."""
-    labels = _labels(url.host)
+    return _parse(url.host)
+
+
+# Planning a target asks several times about its host, and a worker sends to few.
+@lru_cache(maxsize=256)
+def _parse(host: str) -> AmazonHost | None:
+    labels = _labels(host)
     if labels is None:
         return None
     # Label by label, in linear time: a regular expression for all endpoints backtracks exponentially ("s3-a-a-a…").

@@ -97,7 +97,8 @@ def check_document(url: SecretURL, headers: SecretFields, document: Body) -> Non
     for name in sorted(names & {*_PAYLOADS}):
         if given.reveal()[name] not in (_UNSIGNED, document.sha256.hex()):
             raise _error(url, f"the SHA-256 of another document ({name})")
-    if _hashes(given).reveal().get("md5", document.content_md5) != document.content_md5:
+    hashes = _hashes(given)
+    if "md5" in hashes.reveal() and hashes.reveal()["md5"] != document.content_md5:
         raise _error(url, f"the MD5 of another document ({_HASH})")
 
 
@@ -110,13 +111,15 @@ def _compared(url: SecretURL) -> SecretFields:
 
 
 def _empty(values: SecretFields) -> list[str]:
-    found = [name for name, value in _EMPTY.items() if values.reveal().get(name) == value]
+    found = [name for name in values.reveal() if values.reveal()[name] == _EMPTY.get(name)]
     return [*found, _HASH] if _hashes(values).reveal().items() & _EMPTY_HASHES.items() else found
 
 
 def _hashes(values: SecretFields) -> SecretFields:
     """Return Google's checksums by algorithm: `x-goog-hash: crc32c=AAAAAA==,md5=1B2M2Y8AsgTpgAmY7PhCfg==`."""
-    pairs = (text.strip().partition("=") for text in values.reveal().get(_HASH, "").split(","))
+    if _HASH not in values.reveal():
+        return SecretFields({})
+    pairs = (text.strip().partition("=") for text in values.reveal()[_HASH].split(","))
     return SecretFields({name: value for name, _, value in pairs})
 
 

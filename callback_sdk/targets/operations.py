@@ -52,6 +52,19 @@ class Family:
 
     operations: tuple[Operation, ...]
     hint: str
+    _names: frozenset[str] = field(init=False)
+
+    @_names.default
+    def _find_names(self) -> frozenset[str]:
+        return frozenset[str]().union(*(operation.names for operation in self.operations))
+
+    def may_match(self, names: Iterable[str]) -> bool:
+        """Tell whether a parameter identifies one of the operations, so that they need to be compared.
+
+        Args:
+            names: Query parameters and headers, in lower case.
+        """
+        return not self._names.isdisjoint(names)
 
 
 # "Actions" in Amazon's S3 API reference, and extensions of compatible stores.
@@ -152,6 +165,8 @@ def check_operation(callback: Callback, family: Family, signed: Iterable[str] = 
         WrongOperationError: It is another operation.
     """
     given = _given(callback, signed)
+    if not family.may_match(given.reveal()):
+        return
     for operation in family.operations:
         if any(not operation.allows(given.reveal()[name]) for name in operation.names & given.reveal().keys()):
             raise wrong_operation(callback.url, family, f"was signed for {operation.text}")
