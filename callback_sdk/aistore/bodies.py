@@ -9,9 +9,10 @@ from callback_sdk.errors import BodyNotRewindableError
 
 
 class FromHere:
-    """A file that begins at its current position.
+    """A file in which position 0 is the current position of another file.
 
-    To send a file again botocore seeks to 0, but it was sent from its current position. Everything else is delegated.
+    To send a body again botocore seeks to 0, although the first attempt started at the file's current position. All
+    other attributes are delegated.
 
     Args:
         body: An object with `read`, `seek` and `tell`.

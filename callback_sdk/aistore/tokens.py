@@ -147,7 +147,7 @@ class Bearer:
         return f"Bearer {self._sent.token.reveal()}"
 
     def renewed(self) -> bool:
-        """Return whether there is a new token in place of the one that this thread sent last, which was rejected."""
+        """Return whether there is a new token instead of the rejected token that this thread sent last."""
         refused: Secret[str] = getattr(self._sent, "token", Secret(""))
         if isinstance(self._source, Token):
             self._source.discard(refused)

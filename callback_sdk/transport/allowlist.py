@@ -1,6 +1,6 @@
-"""Hosts and networks that callbacks may reach although they are not public, each with a port; pure.
+"""Allowed hosts and networks: exceptions of the SSRF protection, each with a port. Pure.
 
-Each has a port, because a machine with an object store at one port often has its administration at another.
+Each exception has a port, because a machine with an object store at one port often has its administration at another.
 """
 
 from __future__ import annotations
