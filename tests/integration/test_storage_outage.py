@@ -150,7 +150,7 @@ def test_a_service_on_a_full_disk_names_the_path(small_disk: Path, leave: int) -
     (line,) = topology.log.splitlines()
     assert line.startswith("Error: ")
     assert str(small_disk / "data") in line
-    assert "Free space" in line or "disk has room" in line
+    assert "Free space" in line or "free disk space" in line
 
 
 def test_a_service_is_not_ready_while_its_disk_is_full(small_disk: Path) -> None:
