@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, MutableMapping
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -13,7 +14,7 @@ from botocore.exceptions import BotoCoreError
 
 from callback_sdk.aistore.cluster import Cluster
 from callback_sdk.aistore.connections import own_connections
-from callback_sdk.aistore.requests import RedirectFollower
+from callback_sdk.aistore.requests import RedirectFollower, following
 from callback_sdk.aistore.tokens import Bearer, TokenSource
 from callback_sdk.concurrency.forking import Lock
 from callback_sdk.errors import ConfigurationError
@@ -153,13 +154,12 @@ def _attach(client: Any, follower: RedirectFollower) -> None:
     def authorize(request: Any, **_: Any) -> None:
         follower.authorize(request)
 
-    def needs_retry(response: Any, request_dict: dict[str, Any], endpoint: Any, **_: Any) -> int | None:
-        return 0 if follower.needs_retry(request_dict, response, endpoint.http_session) else None
-
     events = client.meta.events
     events.register_first("before-call.s3", prepare)
     events.register_last("before-send.s3", authorize)
-    # Before botocore's own redirector (S3RegionRedirectorv2), which reads the context that this one sets.
-    events.register_first("needs-retry.s3", needs_retry)
-    own_connections(client._endpoint.http_session)
+    endpoint = client._endpoint
+    # Not the event needs-retry: its handlers get the number of attempts with those that redirects have taken. It also
+    # runs before botocore's own redirector (S3RegionRedirectorv2), which reads the context that this one sets.
+    endpoint._needs_retry = functools.partial(following(type(endpoint)._needs_retry, lambda *_: follower), endpoint)
+    own_connections(endpoint.http_session)
     _followers[client] = follower

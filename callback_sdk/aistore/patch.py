@@ -15,7 +15,7 @@ from botocore.endpoint import Endpoint
 from callback_sdk.aistore.clients import MAX_REDIRECTS
 from callback_sdk.aistore.cluster import Cluster
 from callback_sdk.aistore.connections import own_connections
-from callback_sdk.aistore.requests import MARK, RedirectFollower
+from callback_sdk.aistore.requests import MARK, RedirectFollower, following
 from callback_sdk.concurrency.forking import Lock
 from callback_sdk.targets.amazon import is_amazon
 
@@ -32,7 +32,7 @@ def patch() -> None:
         if not _originals:
             _originals.update(make_request=Endpoint.make_request, _needs_retry=Endpoint._needs_retry)
             Endpoint.make_request = _preparing(Endpoint.make_request)
-            Endpoint._needs_retry = _following(Endpoint._needs_retry)
+            Endpoint._needs_retry = following(Endpoint._needs_retry, _patched_follower)
 
 
 def unpatch() -> None:
@@ -54,23 +54,8 @@ def _preparing(original: Any) -> Any:
     return make_request
 
 
-def _following(original: Any) -> Any:
-    @functools.wraps(original)
-    def _needs_retry(
-        self: Any,
-        attempts: int,
-        operation_model: Any,
-        request_dict: dict[str, Any],
-        response: Any = None,
-        caught_exception: Exception | None = None,
-    ) -> Any:
-        if request_dict["context"].get(_OURS) and _follower_of(self).needs_retry(
-            request_dict, response, self.http_session
-        ):
-            return True
-        return original(self, attempts, operation_model, request_dict, response, caught_exception)
-
-    return _needs_retry
+def _patched_follower(endpoint: Any, request_dict: dict[str, Any]) -> RedirectFollower | None:
+    return _follower_of(endpoint) if request_dict["context"].get(_OURS) else None
 
 
 _OURS = f"{MARK}.patch"

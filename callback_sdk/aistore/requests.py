@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import time
+from collections.abc import Callable
 from typing import Any
 
 from attrs import define
 from botocore.awsrequest import AWSRequest
+from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
 
 from callback_sdk.aistore.bodies import rewind, rewindable
 from callback_sdk.aistore.cluster import MAP_PATH, Cluster
@@ -20,6 +24,15 @@ _log = logging.getLogger(__name__)
 _REFUSED = ("token expired", "token revoked", "invalid token")
 """Messages of the S3 API, which answers 403 also to an invalid token."""
 
+_UNREACHABLE = (EndpointConnectionError, ConnectTimeoutError)
+"""botocore's errors for a request that was not sent."""
+
+_NODE_DOWN = 10.0
+"""Seconds after which a node that can't be reached is an error: a cluster took five to notice a killed node."""
+
+_PAUSE = 0.25
+"""Seconds between requests to the proxy meanwhile."""
+
 MARK = "callback_sdk.aistore"
 """Key of the request's history in its context."""
 
@@ -31,10 +44,14 @@ class RequestHistory:
     Attributes:
         trail: The URLs that it was sent to.
         renewed: Whether it was sent with a second token.
+        resent: How often it was resent for a redirect, a new token or a dead node, which are not failed attempts.
+        unreachable_since: When a node was first unreachable; None if none was.
     """
 
     trail: list[SecretURL]
     renewed: bool = False
+    resent: int = 0
+    unreachable_since: float | None = None
 
 
 @define
@@ -65,32 +82,39 @@ class RedirectFollower:
             request.headers.pop(name, None)
         request.headers["Authorization"] = self.bearer.header()
 
-    def needs_retry(self, request_dict: dict[str, Any], response: Any, session: Any) -> bool:
-        """Decide whether to resend a request immediately, and set its URL.
+    def needs_retry(self, request_dict: dict[str, Any], response: Any, error: Exception | None, session: Any) -> bool:
+        """Decide whether to resend a request, and set its URL.
 
         Args:
             request_dict: The request, as botocore's endpoint has it for all attempts.
             response: The HTTP response and what botocore parsed; None without one.
+            error: Why there is no response.
             session: botocore's HTTP session, to fetch the cluster's map.
 
         Raises:
             RedirectError: A redirect is not followed.
             BodyNotRewindableError: The body can't be sent again.
         """
-        history: RequestHistory = request_dict["context"].setdefault(MARK, RequestHistory([]))
+        history = history_of(request_dict)
         status = None if response is None else response[0].status_code
         if status in STATUSES and self.max_redirects is not None:
             self._redirect(request_dict, history, response[0].headers.get("location"), session)
-        elif not history.renewed and self._token_was_refused(response, session) and self.bearer.renewed():  # type: ignore[union-attr]
+        elif not history.renewed and self._token_was_refused(response, session) and self._has_new_token():
             history.renewed = True
+            _start_over(request_dict, history)
+        elif isinstance(error, _UNREACHABLE) and history.trail and _wait_for_the_map(history):
             _start_over(request_dict, history)
         else:
             if status is None or status >= 500:
                 # A retry by botocore begins at the proxy, which knows whether the node is down.
                 _start_over(request_dict, history)
             return False
+        history.resent += 1
         rewind(request_dict.get("body"))
         return True
+
+    def _has_new_token(self) -> bool:
+        return self.bearer is not None and self.bearer.renewed()
 
     def _token_was_refused(self, response: Any, session: Any) -> bool:
         """Tell whether the response means that the token is invalid, and not that a permission is missing."""
@@ -141,6 +165,49 @@ class RedirectFollower:
             _log.warning("The map of the AIStore cluster can't be fetched: %s.", type(error).__name__)
             return 0, b""
         return answer.status_code, answer.content
+
+
+def following(needs_retry: Callable[..., Any], follower_of: Callable[[Any, Any], RedirectFollower | None]) -> Any:
+    """Wrap `_needs_retry` of botocore's endpoint, so that it follows redirects, and counts failed attempts only.
+
+    Args:
+        needs_retry: The method, unbound.
+        follower_of: Returns the redirect follower of an endpoint and a request; None if it has none.
+    """
+
+    @functools.wraps(needs_retry)
+    def _needs_retry(
+        self: Any,
+        attempts: int,
+        operation_model: Any,
+        request_dict: dict[str, Any],
+        response: Any = None,
+        caught_exception: Exception | None = None,
+    ) -> Any:
+        follower = follower_of(self, request_dict)
+        if follower is not None:
+            if follower.needs_retry(request_dict, response, caught_exception, self.http_session):
+                return True
+            attempts -= history_of(request_dict).resent
+        return needs_retry(self, attempts, operation_model, request_dict, response, caught_exception)
+
+    return _needs_retry
+
+
+def history_of(request_dict: dict[str, Any]) -> RequestHistory:
+    """Return the history of a request."""
+    history: RequestHistory = request_dict["context"].setdefault(MARK, RequestHistory([]))
+    return history
+
+
+def _wait_for_the_map(history: RequestHistory) -> bool:
+    """Wait before the next request to the proxy, which redirects to a dead node until it notices; False to give up."""
+    now = time.monotonic()
+    history.unreachable_since = history.unreachable_since or now
+    if now - history.unreachable_since > _NODE_DOWN:
+        return False
+    time.sleep(_PAUSE)
+    return True
 
 
 def _start_over(request_dict: dict[str, Any], history: RequestHistory) -> None:

@@ -23,5 +23,5 @@ def test_a_redirect_that_quotes_the_token_is_not_repeated(caplog: pytest.LogCapt
     follower.bearer.header()
     response = (SimpleNamespace(status_code=307, headers={"location": place}), None)
     with pytest.raises(RedirectError, match="has the token in it") as caught:
-        follower.needs_retry({"context": {}, "url": "http://cluster/s3/b/k"}, response, None)
+        follower.needs_retry({"context": {}, "url": "http://cluster/s3/b/k"}, response, None, None)
     assert "MARKER41aa" not in f"{caught.value} {vars(caught.value)} {caplog.text}"
