@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from callback_sdk.concurrency.forking import PerProcess, RLock
 from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
-from callback_sdk.targets.hosts import ascii_host, port_of
+from callback_sdk.targets.hosts import ascii_host, default_port, port_of
 from callback_sdk.transport.connect import Addresses, connect_happy_eyeballs, time_left
 from callback_sdk.transport.polling import readable, readable_or_writable
 from callback_sdk.transport.response import ResponseParser
@@ -203,8 +203,12 @@ def _is_usable(connection: Connection) -> bool:
 
 
 def host_header(url: SecretURL) -> str:
+    """Return the value of Host, without the scheme's default port (RFC 9110, section 7.2).
+
+    Signers sign it without that port, also where the URL has it (boto3, issue 2179).
+    """
     host = bracketed(ascii_host(url))
-    return host if url.port is None else f"{host}:{url.port}"
+    return host if port_of(url) == default_port(url) else f"{host}:{url.port}"
 
 
 def bracketed(host: str) -> str:

@@ -11,7 +11,14 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from attrs import define
-from azure.storage.blob import BlobSasPermissions
+from azure.storage.blob import (
+    AccountSasPermissions,
+    BlobSasPermissions,
+    ContainerSasPermissions,
+    ResourceTypes,
+    generate_account_sas,
+    generate_container_sas,
+)
 from botocore.config import Config
 
 from callback_sdk import S3Signer
@@ -35,7 +42,7 @@ from callback_sdk.targets.target import GIB
 from callback_sdk.targets.upload import Upload
 from callback_sdk.testing import SeaweedFS
 from callback_sdk.webhooks import decode_secret
-from tests.checkers.azurite import Azurite
+from tests.checkers.azurite import CONTAINER, Azurite
 from tests.checkers.gcs import GCS
 from tests.checkers.webhooks import Receiver
 
@@ -300,6 +307,29 @@ class AzureBlob(Put):
 
     def read(self) -> bytes | None:
         return self.server.read(self.key)
+
+
+class AzureAccount(AzureBlob):
+    """A blob's URL with the signature of its account."""
+
+    def sign(self, *, expires: timedelta = HOUR, metadata: bool = False) -> str:
+        end = datetime.now(timezone.utc) + expires
+        permission = AccountSasPermissions(create=True, write=True)
+        types = ResourceTypes(object=True)
+        query = generate_account_sas(self.server.account, self.server.key, types, permission, end)
+        return f"{self.server.url(self.key)}?{query}"
+
+
+class AzureContainer(AzureBlob):
+    """A blob's URL with the signature of its container."""
+
+    def sign(self, *, expires: timedelta = HOUR, metadata: bool = False) -> str:
+        end = datetime.now(timezone.utc) + expires
+        permission = ContainerSasPermissions(create=True, write=True)
+        query = generate_container_sas(
+            self.server.account, CONTAINER, account_key=self.server.key, expiry=end, permission=permission
+        )
+        return f"{self.server.url(self.key)}?{query}"
 
 
 class Google(Place):

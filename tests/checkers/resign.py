@@ -85,7 +85,7 @@ def _gcs_v2(place: Any, arrived: Request) -> str:
 _URLS: dict[str, tuple[str, Callable[[Any, Request], str]]] = {
     "S3PutV4": ("X-Amz-Signature", _s3_v4),
     "S3PutV2": ("Signature", _s3_v2),
-    "AzureBlob": ("sig", _azure),
+    **dict.fromkeys(("AzureBlob", "AzureAccount", "AzureContainer"), ("sig", _azure)),
     "GCSPutV4": ("X-Goog-Signature", _gcs_v4),
     "GCSPutV2": ("Signature", _gcs_v2),
     "OSSPut": ("x-oss-signature", lambda _, arrived: oss.signature(arrived, oss.SECRET)),

@@ -74,8 +74,8 @@ def values(place: Place, url: str) -> Values:
         return _oss(given, now)
     if name == "COSPut":
         return _cos(now)
-    if name == "AzureBlob":
-        return _azure(now)
+    if name.startswith("Azure"):
+        return {key: texts for key, texts in {**_azure(now), **_ACCOUNT}.items() if key in given}
     return {"temp_url_expires" if name == "SwiftTempURL" else "Expires": _unix_times(now)}
 
 
@@ -165,6 +165,12 @@ def _cos(now: datetime) -> Values:
     times["not begun"] = f"{at + 3600};{at + 7200}"
     headers = {"none": "", "content type": "content-type;host", "twice": "host;host"}
     return {"q-sign-time": times, "q-key-time": times, "q-header-list": headers, "q-url-param-list": {"key": "q-ak"}}
+
+
+_ACCOUNT = {
+    "ss": {text: text for text in ("b", "bf", "f", "q", "fb", "B")},
+    "srt": {text: text for text in ("o", "sco", "co", "s", "c", "oc", "O")},
+}
 
 
 def _azure(now: datetime) -> Values:

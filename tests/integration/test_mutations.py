@@ -30,7 +30,8 @@ S3 = ("S3PutV4", "S3PutV2")
 S3_FORMS = ("S3PostV4", "S3PostV2")
 FORMS = (*S3_FORMS, "GCSPostV4", "GCSPostV2", "OSSPost", "COSPost", "OBSPost")
 STAND_INS = ("GCSPutV4", "GCSPutV2", "OSSPut", "OSSPutV1", "COSPut", "OBSPut", "SwiftTempURL")
-URLS = (*S3, "AzureBlob", *STAND_INS)
+AZURE = ("AzureBlob", "AzureAccount", "AzureContainer")
+URLS = (*S3, *AZURE, *STAND_INS)
 
 STRICTER = "the store stores it, and the check rejects it"
 LAXER = "the check passes it, and the store rejects it"
@@ -61,8 +62,8 @@ DIFFERENCES = (
         ".*InvalidAccessKeyId",
         "Only the store knows its keys.",
     ),
-    Difference(("AzureBlob",), LAXER, "more: (si=unknown|ses).*", "Only the store knows them."),
-    Difference(("AzureBlob",), LAXER, ".*AuthorizationPermissionMismatch", "sp=c creates a blob, and this one exists."),
+    Difference(AZURE, LAXER, "more: (si=unknown|ses).*", "Only the store knows them."),
+    Difference(AZURE, LAXER, ".*AuthorizationPermissionMismatch", "sp=c creates a blob, and this one exists."),
     Difference(("SwiftTempURL",), LAXER, "more: temp_url_ip_range=10.*", "The address of the worker isn't known."),
     Difference(("COSPut",), LAXER, "q-(sign|key)-time: not begun.*", "It may begin before the job ends."),
     Difference(
@@ -78,7 +79,7 @@ DIFFERENCES = (
     ),
     Difference(S3[:1], LAXER, "X-Amz-Expires: eight days.*", "IBM Cloud and others take more than seven days."),
     Difference(
-        ("AzureBlob",),
+        AZURE[:1],
         LAXER,
         "no bucket.*InvalidResourceName",
         "A blob in the root container; the emulator takes it for a container.",
@@ -144,22 +145,21 @@ DIFFERENCES = (
     ),
     Difference(S3_FORMS[:1], STRICTER, "policy(:|,) empty.*", "The policy is required (`POST Object`)."),
     # What Azurite takes and Azure rejects.
-    Difference(("AzureBlob",), STRICTER, "(se|sig): value escaped twice.*", "Azurite decodes values twice."),
+    Difference(AZURE, STRICTER, "(se|sig): value escaped twice.*", "Azurite decodes values twice."),
     Difference(
-        ("AzureBlob",),
+        AZURE,
         STRICTER,
         "se: (value in lower case|space|newline|seconds).*",
         "Azure takes ISO 8601 only (`Formatting DateTime values`).",
     ),
+    Difference(AZURE, STRICTER, "sv: .*", "Azurite runs with --skipApiVersionCheck; sv is a date (`Versioning`)."),
     Difference(
-        ("AzureBlob",), STRICTER, "sv: .*", "Azurite runs with --skipApiVersionCheck; sv is a date (`Versioning`)."
-    ),
-    Difference(
-        ("AzureBlob",),
+        AZURE,
         STRICTER,
         "more: .*WrongOperationError",
         "201 without the operation; `Put Blob` has none of these parameters.",
     ),
+    Difference(("AzureAccount",), STRICTER, "se: empty.*", "se is required (`Create an account SAS`)."),
     # The stand-ins know PutObject only.
     Difference(STAND_INS, STRICTER, ".*WrongOperationError", "The stand-in has no other operations."),
 )

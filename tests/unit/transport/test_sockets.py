@@ -1,4 +1,4 @@
-"""callback_sdk.transport.sockets: timeouts of one connection."""
+"""callback_sdk.transport.sockets: timeouts of one connection, and the value of Host."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ import time
 from datetime import timedelta
 from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
 
 from callback_sdk.documents.body import Body
+from callback_sdk.redaction import SecretURL
 from callback_sdk.transport.http import _send_all
 from callback_sdk.transport.polling import writable
-from callback_sdk.transport.sockets import TimedSocket
+from callback_sdk.transport.sockets import TimedSocket, host_header
+from tests.checkers import s3_rules
+from tests.checkers.http_store import Request
 
 
 class SlowLink:
@@ -65,3 +70,46 @@ def test_nothing_is_sent_after_the_deadline() -> None:
     with pytest.raises(TimeoutError):
         timed(link, seconds=-1).sendall(b"x")
     assert link.sent == b""
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://store.example.org/k", "store.example.org"),
+        ("https://store.example.org:443/k", "store.example.org"),
+        ("http://store.example.org:80/k", "store.example.org"),
+        ("https://store.example.org:/k", "store.example.org"),
+        ("https://STORE.example.org:0443/k", "store.example.org"),
+        ("https://store.example.org:80/k", "store.example.org:80"),
+        ("http://store.example.org:443/k", "store.example.org:443"),
+        ("http://[::1]:80/k", "[::1]"),
+        ("http://[::1]:9000/k", "[::1]:9000"),
+    ],
+)
+def test_host_has_no_default_port(url: str, host: str) -> None:
+    """Servers that compare it with a signature get what was signed."""
+    assert host_header(SecretURL(url)) == host
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["https://minio.example.org", "https://minio.example.org:443", "http://minio.example.org:80", "http://minio:9000"],
+)
+@pytest.mark.parametrize("port", ["", "as signed"])
+def test_signature_of_boto3_is_that_of_the_host_that_is_sent(endpoint: str, port: str) -> None:
+    """Whether the URL has the default port or not: boto3 leaves it in the URL, and doesn't sign it."""
+    config = Config(signature_version="s3v4", s3={"addressing_style": "path"})
+    client = boto3.client(
+        "s3",
+        region_name="us-east-1",
+        endpoint_url=endpoint,
+        aws_access_key_id="AKIDEXAMPLE",
+        aws_secret_access_key="secretEXAMPLE",
+        config=config,
+    )
+    text = client.generate_presigned_url("put_object", Params={"Bucket": "b", "Key": "k"})
+    if not port:
+        text = text.replace(":443/", "/").replace(":80/", "/")
+    url = SecretURL(text)
+    sent = Request("PUT", url.path, url.reveal().partition("?")[2], {"host": host_header(url)}, b"")
+    assert s3_rules.signature_v4(sent, "secretEXAMPLE") == url.query("X-Amz-Signature")
