@@ -162,7 +162,7 @@ class RedirectFollower:
         try:
             answer = session.send(request)
         except Exception as error:  # noqa: BLE001 - botocore's and urllib3's; without the map the redirect is rejected
-            _log.warning("The map of the AIStore cluster can't be fetched: %s.", type(error).__name__)
+            _log.warning("The AIStore cluster doesn't answer at %s: %s.", SecretURL(url), type(error).__name__)
             return 0, b""
         return answer.status_code, answer.content
 

@@ -161,6 +161,42 @@ def test_a_refused_token_is_replaced_once(guarded: AIStore) -> None:
     assert s3.head_object(Bucket=bucket, Key="k")["ContentLength"] == 4
 
 
+def test_a_token_rejected_without_a_message_is_renewed(guarded: AIStore) -> None:
+    """The response to HEAD has no body: a request to the native API tells what is wrong."""
+    s3, bucket = aistore.client(guarded.endpoint_url, token=token(guarded)), name()
+    s3.create_bucket(Bucket=bucket)
+    guarded.revoke_tokens()
+    s3.head_bucket(Bucket=bucket)
+    assert [(request.method, request.status) for request in guarded.requests[-4:]] == [
+        ("HEAD", 403),
+        ("GET", 401),
+        ("POST", 200),
+        ("HEAD", 200),
+    ]
+
+
+@pytest.mark.parametrize("operation", ["put_object", "delete_object", "create_bucket"])
+def test_a_missing_permission_asks_for_no_other_token(operation: str) -> None:
+    """Only an invalid token is renewed, and the error has the cluster's message."""
+    with AIStore(users=USERS, roles={"anna": "Guest"}) as cluster:
+        s3 = aistore.client(cluster.endpoint_url, token=token(cluster))
+        key = {} if operation == "create_bucket" else {"Key": "k"}
+        with pytest.raises(ClientError, match="insufficient permissions"):
+            getattr(s3, operation)(Bucket=name(), **key)
+        assert [request.status for request in cluster.requests] == [200, 403]
+
+
+def test_a_missing_permission_for_head_is_not_retried() -> None:
+    """The native API answers 403 to a valid token without the permission to see the cluster."""
+    with AIStore(users=USERS, roles={"anna": "Guest"}, reverse_proxy=True) as cluster:
+        s3 = aistore.client(cluster.endpoint_url, token=token(cluster))
+        s3.list_buckets()
+        cluster.respond(403)
+        with pytest.raises(ClientError, match="403"):
+            s3.head_bucket(Bucket=name())
+        assert [request.status for request in cluster.requests] == [200, 200, 403, 403]
+
+
 def test_a_second_rejected_token_is_an_error(guarded: AIStore) -> None:
     """The client doesn't retry endlessly."""
     numbers = itertools.count()

@@ -140,6 +140,15 @@ def test_the_status_counts_despite_later_errors(rest: bytes, size: int) -> None:
     assert (response.status, reusable) == (200, False)
 
 
+def test_only_a_location_may_have_control_characters() -> None:
+    """Any other field with them is ignored; AIStore writes those of a key unescaped."""
+    head = b"HTTP/1.1 307 Redirect\r\nContent-Length: 0\r\nLocation: http://a/\x01\x1b\xc3\xbc?b\r\n"
+    response, reusable = read(head + b"\r\n")
+    assert (response.headers["location"].encode("latin-1"), reusable) == (b"http://a/\x01\x1b\xc3\xbc?b", True)
+    response, reusable = read(head + b"ETag: \x1b[2J\r\n\r\n")
+    assert ("etag" in response.headers, "location" in response.headers, reusable) == (False, True, False)
+
+
 @pytest.mark.parametrize("data", [b"\x15\x03\x03\x00\x02\x02\x46", b"\x16\x03\x01"])
 def test_tls_in_the_place_of_http_is_recognized(data: bytes) -> None:
     """The error can then say that the URL needs https."""
