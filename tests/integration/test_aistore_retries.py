@@ -16,6 +16,9 @@ from callback_sdk import JobResult, ResultsWriter, S3Signer, aistore
 from callback_sdk.aistore import patch, requests
 from callback_sdk.testing import AIStore
 
+# Its import patches botocore for all tests of this process.
+patch.unpatch()
+
 KEYS = [f"k{number}" for number in range(12)]
 
 
