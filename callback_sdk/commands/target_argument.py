@@ -12,8 +12,6 @@ import typer
 if TYPE_CHECKING:
     from callback_sdk.redaction import Secret
 
-_BOTO3_FORM = {"url", "fields"}
-"""Members of what `generate_presigned_post` returns."""
 
 TargetArgument = Annotated[
     str,
@@ -40,11 +38,8 @@ def read_targets(where: str) -> list[Secret[Any]]:
     del where
     found: Secret[Any] = text
     if text.reveal()[:1] in ("{", "["):
-        try:
-            found = Secret(json.loads(text.reveal()))
-        except ValueError:
-            found = Secret(None)
-    items = [Secret(_item(one)) for one in _listed(found).reveal()]
+        found = _parsed(text)
+    items = [Secret(one) for one in _listed(found).reveal()]
     if not items:
         raise CallbackParamError(
             "There is no target in what was given.", hint='Give a URL, or JSON: {"url": "https://...", "param": {}}.'
@@ -62,14 +57,24 @@ def _read(where: str) -> Secret[str]:
     return Secret(Path(where).read_text(encoding="utf-8").strip())
 
 
+def _parsed(text: Secret[str]) -> Secret[Any]:
+    from callback_sdk.errors import CallbackParamError
+    from callback_sdk.redaction import Secret
+
+    try:
+        return Secret(json.loads(text.reveal()))
+    except json.JSONDecodeError as error:
+        # Its text names the problem; the document is an attribute only.
+        problem = f"{error.msg}, line {error.lineno}, column {error.colno}"
+    except (ValueError, RecursionError):
+        problem = "it nests too deeply or has a number with too many digits"
+    raise CallbackParamError(
+        f"The targets are not valid JSON: {problem}.", hint='Give a URL, or JSON: {"url": "https://...", "param": {}}.'
+    )
+
+
 def _listed(found: Secret[Any]) -> Secret[list[Any]]:
     from callback_sdk.redaction import Secret
 
     value = found.reveal()
     return Secret(value if isinstance(value, list) else [value] if value else [])
-
-
-def _item(given: Any) -> Any:
-    if isinstance(given, dict) and given.keys() >= _BOTO3_FORM:
-        return {"url": given["url"], "param": {"s3_fields": given["fields"]}}
-    return given

@@ -17,10 +17,9 @@ from callback_sdk.targets.members import (
     read_fields,
     read_headers,
     read_http,
-    refuse_bare_fields,
-    refuse_bare_headers,
     type_with_article,
 )
+from callback_sdk.targets.misplaced import refuse_misplaced
 
 
 @define(frozen=True)
@@ -138,8 +137,20 @@ def _split(item: Secret[Any]) -> tuple[Secret[Any], Secret[Any] | None]:
     if isinstance(item.reveal(), (tuple, list)) and len(item.reveal()) == 2:
         url, own = _split(Secret(item.reveal()[0]))
         return url, _merge(own, Secret(item.reveal()[1]))
-    if isinstance(item.reveal(), Mapping) and item.reveal().keys() <= {"url", "param"} and "url" in item.reveal():
-        return Secret(item.reveal()["url"]), Secret(item.reveal().get("param"))
+    if isinstance(item.reveal(), Mapping) and "url" in item.reveal():
+        return _split_mapping(item)
+    return item, None
+
+
+def _split_mapping(item: Secret[Any]) -> tuple[Secret[Any], Secret[Any] | None]:
+    """Split a mapping with a URL: ours, or what boto3's `generate_presigned_post` returns."""
+    names = item.reveal().keys() - {"url"}
+    if not names:
+        return Secret(item.reveal()["url"]), None
+    if names == {"fields"}:
+        return Secret(item.reveal()["url"]), Secret({FIELDS: item.reveal()["fields"]})
+    if names in ({"param"}, {"callback_param"}):
+        return Secret(item.reveal()["url"]), Secret(item.reveal()[min(names)])
     return item, None
 
 
@@ -157,7 +168,7 @@ def _callback(url: Secret[Any], param: Secret[Any]) -> Callback:
         raise InvalidTargetError(
             f"A callback URL is a string, not {type(url.reveal()).__name__}.",
             hint="Give a URL, a PresignedPut, a PresignedPost, a (url, param) pair, or "
-            '{"url": "https://...", "param": {...}} without other members.',
+            '{"url": "https://...", "param": {...}} or {"url": "https://...", "fields": {...}} without other members.',
         )
     address = SecretURL(url.reveal().strip())
     if param.reveal() is None:
@@ -168,8 +179,7 @@ def _callback(url: Secret[Any], param: Secret[Any]) -> Callback:
             hint='Give a dict, such as {"s3_fields": post.fields}, or nothing.',
             url=str(address),
         )
-    refuse_bare_fields(address, param)
-    refuse_bare_headers(address, param)
+    refuse_misplaced(address, param)
     return Callback(
         address,
         {key: value for key, value in param.reveal().items() if key not in (FIELDS, HEADERS, HTTP)},

@@ -24,47 +24,6 @@ HTTP = "http"
 SIGNATURE_FIELDS = frozenset({"signature", "x-amz-signature", "x-goog-signature", "x-oss-signature", "q-signature"})
 """Form fields with a signature of the policy, in lower case."""
 
-_CREDENTIAL_HEADERS = frozenset(
-    {
-        *("authorization", "cookie", "x-api-key", "x-auth-token", "x-jfrog-art-api"),
-        *("private-token", "job-token", "deploy-token"),
-    }
-)
-"""Headers with credentials that HTTP servers, GitLab, OpenStack and Artifactory document."""
-
-
-def refuse_bare_fields(url: SecretURL, param: Secret[Any]) -> None:
-    """Reject form fields at the top level of `callback_param`.
-
-    Raises:
-        InvalidS3FieldsError: They are there.
-    """
-    names = {str(name).lower() for name in param.reveal()}
-    if "policy" in names and names & SIGNATURE_FIELDS:
-        raise InvalidS3FieldsError(
-            f"callback_param of {url} has the form fields at its top level, which would put them into the document.",
-            hint='Move them one level down: callback_param={"s3_fields": fields}.',
-            url=str(url),
-        )
-
-
-def refuse_bare_headers(url: SecretURL, param: Secret[Any]) -> None:
-    """Reject headers with credentials at the top level of `callback_param`.
-
-    Raises:
-        CallbackParamError: They are there.
-    """
-    headers = Secret(param.reveal().get("headers"))
-    if not isinstance(headers.reveal(), Mapping):
-        return
-    found = sorted({str(name).lower() for name in headers.reveal()} & _CREDENTIAL_HEADERS)
-    if found:
-        raise CallbackParamError(
-            f"callback_param of {url} has the header {found[0]} outside of http, which would put it into the document.",
-            hint='Move it: callback_param={"http": {"method": "PUT", "headers": {...}}}.',
-            url=str(url),
-        )
-
 
 def read_fields(url: SecretURL, param: Secret[Any]) -> SecretFields:
     """Return `s3_fields`.

@@ -88,6 +88,22 @@ def test_what_boto3_returns_is_taken(run: Run, tmp_path: Path) -> None:
     assert [one["kind"] for one in json.loads(out)] == ["s3-post", "webhook"]
 
 
+def test_invalid_json_is_named_with_its_position(run: Run, tmp_path: Path) -> None:
+    """Without the text, which may have credentials."""
+    (tmp_path / "targets.json").write_text('{"url": "https://example.org/?sig=secret-value",\n}')
+    code, _, err = run("check", "targets.json")
+    assert code == 1
+    assert "The targets are not valid JSON" in err
+    assert "line 2, column 1" in err
+    assert "secret-value" not in err
+
+
+def test_help_shows_text_in_brackets(run: Run) -> None:
+    """Rich would take it for markup."""
+    _, out, _ = run("check", "--help")
+    assert "[fd00::/8]:9000" in "".join(out.replace("│", "").split())
+
+
 def test_what_a_store_ignores_is_a_warning(run: Run) -> None:
     """The target is valid, and the ACL has no effect there."""
     store = ("--endpoint-url", "https://0123456789abcdef.r2.cloudflarestorage.com")

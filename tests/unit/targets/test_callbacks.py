@@ -93,7 +93,7 @@ def test_whole_answer_of_boto3_is_refused() -> None:
 
 def test_bare_fields_are_refused_before_they_leak() -> None:
     """Fields one level too high would be sent on in the document."""
-    with pytest.raises(InvalidS3FieldsError, match="one level down"):
+    with pytest.raises(InvalidS3FieldsError, match="Give them as s3_fields"):
         parse_callbacks(URL, POST.fields)
 
 
@@ -149,3 +149,50 @@ def test_list_that_has_no_fields_is_refused(fields: Any, words: str) -> None:
     """A form's field has one value."""
     with pytest.raises(TargetError, match=words):
         parse_callbacks(URL, {"s3_fields": fields})
+
+
+@pytest.mark.parametrize("name", ["htpp", "Http", "s3_header", "s3-headers", "S3_Fields", "s3fields"])
+def test_misspelled_member_is_an_error_before_its_credentials_are_in_the_document(name: str) -> None:
+    """The value is a dict, as those of the members with credentials are."""
+    with pytest.raises(CallbackParamError, match=f"has a member '{name}'") as caught:
+        parse_callbacks("https://example.org/file", {name: {"headers": {"PRIVATE-TOKEN": "glpat-abcdef"}}})
+    assert "glpat" not in f"{caught.value} {vars(caught.value)}"
+
+
+@pytest.mark.parametrize(
+    "param", [{"httpx": "0.28"}, {"https": True}, {"run": {"http_status": 3}}, {"policy": {"signature": "v1"}}, {1: {}}]
+)
+def test_other_members_are_parts_of_the_document(param: dict[Any, Any]) -> None:
+    """Strings and numbers, and dicts whose names are not similar."""
+    (callback,) = parse_callbacks("https://example.org/hook", param)
+    assert callback.param == param
+
+
+@pytest.mark.parametrize("outer", [(), ("fields",), ("target", "form")])
+def test_form_fields_are_rejected_wherever_they_are(outer: tuple[str, ...]) -> None:
+    """They are credentials, and would be sent in the document."""
+    param: dict[str, Any] = {"key": "k", "policy": "e30=", "x-amz-signature": "a" * 64}
+    for name in reversed(outer):
+        param = {name: param}
+    with pytest.raises(InvalidS3FieldsError, match="Give them as s3_fields"):
+        parse_callbacks("https://example.org/hook", param)
+
+
+@pytest.mark.parametrize("names", [("headers",), ("request", "Headers")])
+def test_headers_with_credentials_are_rejected_outside_of_http(names: tuple[str, ...]) -> None:
+    """Below other names too."""
+    param: dict[str, Any] = {"Authorization": "Bearer abcdef"}
+    for name in reversed(names):
+        param = {name: param}
+    with pytest.raises(CallbackParamError, match="has the header authorization"):
+        parse_callbacks("https://example.org/file", param)
+
+
+def test_return_value_of_boto3_is_a_target_and_callback_param_another_name_of_param() -> None:
+    """`generate_presigned_post` returns a dict with url and fields."""
+    form = {"key": "k", "policy": "e30=", "x-amz-signature": "a" * 64}
+    (callback,) = parse_callbacks({"url": "https://b.s3.eu-central-1.amazonaws.com/", "fields": form})
+    assert callback.fields is not None
+    assert callback.fields.reveal() == form
+    (callback,) = parse_callbacks({"url": "https://example.org/", "callback_param": {"run": 1}})
+    assert callback.param == {"run": 1}

@@ -1,0 +1,88 @@
+"""Reject credentials in `callback_param` outside of the members for them: they would be sent in the document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from callback_sdk.errors import CallbackParamError, InvalidS3FieldsError
+from callback_sdk.redaction import Secret, SecretURL
+from callback_sdk.targets.members import FIELDS, HEADERS, HTTP, SIGNATURE_FIELDS
+
+_MEMBERS = (FIELDS, HEADERS, HTTP)
+
+_COMMON = frozenset({"fields", "headers"})
+"""Names similar to those of members, which documents have for other things: their content is checked."""
+
+_MAX_NAME = 20
+"""Longer names are not compared with those of members."""
+
+_SIMILARITY = 0.75
+"""Similarity of `htpp` and `http` (difflib's ratio)."""
+
+_MAX_DEPTH = 3
+
+_CREDENTIAL_HEADERS = frozenset(
+    {
+        *("authorization", "cookie", "x-api-key", "x-auth-token", "x-jfrog-art-api"),
+        *("private-token", "job-token", "deploy-token"),
+    }
+)
+"""Headers with credentials that HTTP servers, GitLab, OpenStack and Artifactory document."""
+
+
+def refuse_misplaced(url: SecretURL, param: Secret[Any]) -> None:
+    """Reject credentials outside of the members for them.
+
+    Args:
+        url: URL of the target.
+        param: Its `callback_param`, a mapping.
+
+    Raises:
+        CallbackParamError: The name of a member is misspelled, or headers with credentials are elsewhere.
+        InvalidS3FieldsError: The fields of a form are elsewhere.
+    """
+    for name in param.reveal():
+        _check_name(url, name, Secret(param.reveal()[name]))
+    rest = Secret({name: value for name, value in param.reveal().items() if name not in _MEMBERS})
+    for path, mapping in _mappings("callback_param", rest, _MAX_DEPTH):
+        names = {str(name).lower() for name in mapping.reveal()}
+        if "policy" in names and names & SIGNATURE_FIELDS:
+            raise InvalidS3FieldsError(
+                f"{path} of {url} has the fields of a form, which would put them into the document.",
+                hint='Give them as s3_fields: callback_param={"s3_fields": fields}.',
+                url=str(url),
+            )
+        if path.lower().endswith("headers") and names & _CREDENTIAL_HEADERS:
+            raise CallbackParamError(
+                f"{path} of {url} has the header {min(names & _CREDENTIAL_HEADERS)}, which would put it into the "
+                "document.",
+                hint='Move it: callback_param={"http": {"method": "PUT", "headers": {...}}}.',
+                url=str(url),
+            )
+
+
+def _check_name(url: SecretURL, name: Any, value: Secret[Any]) -> None:
+    """Reject a name that is almost the one of a member. Strings and numbers have no fields or headers."""
+    if name in _MEMBERS or str(name).lower() in _COMMON or len(str(name)) > _MAX_NAME:
+        return
+    if not isinstance(value.reveal(), (Mapping, list)):
+        return
+    meant = get_close_matches(str(name).lower(), _MEMBERS, n=1, cutoff=_SIMILARITY)
+    if meant:
+        raise CallbackParamError(
+            f"callback_param of {url} has a member {name!r}, which would be a part of the document.",
+            hint=f"If {meant[0]} is meant, correct the name. Otherwise choose another one.",
+            url=str(url),
+        )
+
+
+def _mappings(path: str, value: Secret[Any], depth: int) -> Iterator[tuple[str, Secret[Any]]]:
+    """Yield a mapping and those in it, each with its path."""
+    if not isinstance(value.reveal(), Mapping) or depth < 0:
+        return
+    yield path, value
+    inner = [(str(name), Secret(item)) for name, item in value.reveal().items()]
+    for name, item in inner:
+        yield from _mappings(f"{path}.{name:.100}", item, depth - 1)
