@@ -88,7 +88,8 @@ def option_of(setting: Setting) -> Any:
             setting.option,
             envvar=setting.variable,
             metavar=setting.metavar,
-            help=setting.help + (" Repeatable." if setting.repeatable else ""),
+            # Rich would take text in brackets for its markup, and show none of it.
+            help=setting.help.replace("[", r"\[") + (" Repeatable." if setting.repeatable else ""),
             show_default=setting.shown_default or False,
         ),
     ]
