@@ -48,13 +48,28 @@ def read_targets(where: str) -> list[Secret[Any]]:
 
 
 def _read(where: str) -> Secret[str]:
+    """Return what was given. A file is not quoted in errors: it may have credentials."""
+    from callback_sdk.errors import CallbackParamError
     from callback_sdk.redaction import Secret
 
-    if where == "-":
-        return Secret(sys.stdin.read().strip())
     if "://" in where:
         return Secret(where.strip())
-    return Secret(Path(where).read_text(encoding="utf-8").strip())
+    try:
+        text = Secret(sys.stdin.read() if where == "-" else Path(where).read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        text = Secret("not UTF-8")
+    # PowerShell and Notepad write a byte order mark.
+    text = Secret(text.reveal().removeprefix("\ufeff").strip())
+    if text.reveal() and not text.reveal().startswith(("[", "{")) and not _is_one_url(text):
+        raise CallbackParamError(
+            "The targets are neither one URL nor JSON in UTF-8.",
+            hint='Write the URL alone, or JSON: {"url": "https://...", "param": {}}.',
+        )
+    return text
+
+
+def _is_one_url(text: Secret[str]) -> bool:
+    return "://" in text.reveal() and len(text.reveal().split()) == 1
 
 
 def _parsed(text: Secret[str]) -> Secret[Any]:

@@ -19,6 +19,8 @@ _MAX_TEXT = 500
 
 _QUERY = re.compile(r"\?[^\s\"'<>]+")
 
+_USERINFO = re.compile(r"//[^\s\"'<>/@]*@")
+
 _LOG_IN = "Log in again: `aws sso login` for a profile of IAM Identity Center, `aws login` for one of the console."
 _PROFILE = "Correct role_arn, source_profile, credential_source or sso_session of the profile in ~/.aws/config."
 _FILE = "Correct the files that AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE name, in ~/.aws by default."
@@ -171,7 +173,7 @@ def describe(error: Exception) -> str:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     if cause(error) is None:
         return type(error).__name__
-    text = _QUERY.sub(f"?{HIDDEN}", str(error))
+    text = _USERINFO.sub(f"//{HIDDEN}@", _QUERY.sub(f"?{HIDDEN}", str(error)))
     return "".join(character if character.isprintable() else " " for character in text)[:_MAX_TEXT].strip(" :")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from callback_sdk.errors import CallbackParamError, InvalidS3FieldsError
@@ -12,16 +11,15 @@ from callback_sdk.targets.members import FIELDS, HEADERS, HTTP, SIGNATURE_FIELDS
 
 _MEMBERS = (FIELDS, HEADERS, HTTP)
 
-_COMMON = frozenset({"fields", "headers"})
-"""Names similar to those of members, which documents have for other things: their content is checked."""
+_SINGULAR = {"s3field": FIELDS, "s3header": HEADERS}
+"""Members by the letters and digits of their names, without the plural."""
 
-_MAX_NAME = 20
-"""Longer names are not compared with those of members."""
-
-_SIMILARITY = 0.75
-"""Similarity of `htpp` and `http` (difflib's ratio)."""
+_REQUEST = frozenset({"method", "headers"})
+"""Names in the value of `http`."""
 
 _MAX_DEPTH = 3
+
+_MAX_NAME = 20
 
 _CREDENTIAL_HEADERS = frozenset(
     {
@@ -64,16 +62,17 @@ def refuse_misplaced(url: SecretURL, param: Secret[Any]) -> None:
 
 
 def _check_name(url: SecretURL, name: Any, value: Secret[Any]) -> None:
-    """Reject a name that is almost the one of a member. Strings and numbers have no fields or headers."""
-    if name in _MEMBERS or str(name).lower() in _COMMON or len(str(name)) > _MAX_NAME:
+    """Reject a member that can only be a misspelled one: by its name, or by a content such as that of `http`."""
+    if name in _MEMBERS or not isinstance(value.reveal(), (Mapping, list)):
         return
-    if not isinstance(value.reveal(), (Mapping, list)):
-        return
-    meant = get_close_matches(str(name).lower(), _MEMBERS, n=1, cutoff=_SIMILARITY)
-    if meant:
+    letters = "".join(filter(str.isalnum, str(name)[:_MAX_NAME].lower())).removesuffix("s")
+    meant = _SINGULAR.get(letters)
+    if isinstance(value.reveal(), Mapping) and value.reveal() and value.reveal().keys() <= _REQUEST:
+        meant = HTTP
+    if meant is not None:
         raise CallbackParamError(
-            f"callback_param of {url} has a member {name!r}, which would be a part of the document.",
-            hint=f"If {meant[0]} is meant, correct the name. Otherwise choose another one.",
+            f"callback_param of {url} has a member {name!r:.100}, which would be a part of the document.",
+            hint=f"If {meant} is meant, correct the name. Otherwise choose another one.",
             url=str(url),
         )
 

@@ -98,6 +98,32 @@ def test_invalid_json_is_named_with_its_position(run: Run, tmp_path: Path) -> No
     assert "secret-value" not in err
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"curl -H 'Authorization: Bearer secret-value' https://example.org/x",
+        b"Authorization: Bearer secret-value",
+        b"post = {'url': 'https://example.org/', 'fields': {'policy': 'secret-value'}}",
+        "https://example.org/?sig=secret-value".encode("utf-16"),
+    ],
+)
+def test_file_that_is_neither_a_url_nor_json_is_not_shown(run: Run, tmp_path: Path, content: bytes) -> None:
+    """It may have credentials anywhere."""
+    (tmp_path / "targets.txt").write_bytes(content)
+    code, out, err = run("check", "targets.txt")
+    assert code == 1
+    assert "neither one URL nor JSON" in err
+    assert "secret-value" not in out + err
+
+
+def test_byte_order_mark_is_not_a_part_of_the_target(run: Run, tmp_path: Path) -> None:
+    """PowerShell and Notepad write one."""
+    (tmp_path / "targets.json").write_text('["https://example.org/done"]', encoding="utf-8-sig")
+    code, out, _ = run("check", "targets.json", "--json", "--no-resolve")
+    assert code == 0
+    assert json.loads(out)[0]["kind"] == "webhook"
+
+
 def test_help_shows_text_in_brackets(run: Run) -> None:
     """Rich would take it for markup."""
     _, out, _ = run("check", "--help")

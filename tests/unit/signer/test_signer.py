@@ -104,6 +104,16 @@ def test_other_store_may_be_addressed_by_host() -> None:
     assert signer.presign_put("k").url.startswith("https://b-1.s3.example.org/k?")
 
 
+@pytest.mark.parametrize(
+    "url", ["https://u:p4ssw0rd@x.org:99999", "https://u:p4ssw0rd@x.org:abc", "ftp://u:p4ssw0rd@h/?a"]
+)
+def test_password_of_an_endpoint_is_not_in_the_error(url: str) -> None:
+    """botocore's error quotes the endpoint."""
+    with pytest.raises(SigningError) as caught:
+        S3Signer("results", region="eu-west-1", endpoint_url=url).presign_put("k")
+    assert "p4ssw0rd" not in str(caught.value)
+
+
 def test_client_gives_region_endpoint_style_and_credentials() -> None:
     """A boto3 client brings all that it was made with."""
     client = boto3.client(

@@ -160,7 +160,23 @@ def test_misspelled_member_is_an_error_before_its_credentials_are_in_the_documen
 
 
 @pytest.mark.parametrize(
-    "param", [{"httpx": "0.28"}, {"https": True}, {"run": {"http_status": 3}}, {"policy": {"signature": "v1"}}, {1: {}}]
+    "param",
+    [
+        *(
+            {"httpx": "0.28"},
+            {"https": {"port": 443}},
+            {"run": {"http_status": 3}},
+            {"policy": {"signature": "v1"}},
+            {1: {}},
+        ),
+        *(
+            {"s3_files": ["a"]},
+            {"shields": [1]},
+            {"s3_fields_ids": []},
+            {"headers": {"Accept": "text/plain"}},
+            {"http2": {}},
+        ),
+    ],
 )
 def test_other_members_are_parts_of_the_document(param: dict[Any, Any]) -> None:
     """Strings and numbers, and dicts whose names are not similar."""
