@@ -155,8 +155,7 @@ class FormPost(Target):
     def object_url(self, delivery_id: str) -> str | None:
         """See `Target.object_url`."""
         key = (self._field("key") or "").replace("${filename}", _filename(delivery_id))
-        url = self.url_without_credentials
-        return None if url is None else f"{url.rstrip('/')}/{quote(key)}"
+        return f"{self.callback.url.bare.rstrip('/')}/{quote(key)}"
 
     def upload(self, document: Body, *, delivery_id: str, now: datetime, encoding: str | None = None) -> Upload:
         """See `Target.upload`; the encoding of a form is in a signed field, so `encoding` isn't used."""

@@ -82,7 +82,8 @@ class GCSSession(Target):
 
     def object_url(self, delivery_id: str) -> str | None:
         """See `Target.object_url`; the JSON API has the name of the object in the query."""
-        return None if self.callback.url.path.startswith(_UPLOAD) else self.url_without_credentials
+        url = self.callback.url
+        return None if url.path.startswith(_UPLOAD) else url.bare
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`.

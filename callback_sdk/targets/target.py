@@ -153,12 +153,8 @@ class Target:
         return next((value for name, value in headers.reveal().items() if name.lower() == "content-encoding"), None)
 
     def object_url(self, delivery_id: str) -> str | None:
-        """Return the object's URL without a signature; None for a target that stores no object, or at a secret URL."""
-        return self.url_without_credentials
-
-    @property
-    def url_without_credentials(self) -> str | None:
-        """The URL without its query; None if its path is a credential, which other targets must not receive."""
+        """Return the object's URL without a signature; None for a target that stores no object."""
+        # A URL whose path is a credential must not be given to another target.
         return None if self.callback.url.has_secret_path else self.callback.url.bare
 
     def upload(self, document: Body, *, delivery_id: str, now: datetime, encoding: str | None = None) -> Upload:

@@ -71,10 +71,3 @@ def test_huawei_form_for_any_bucket_is_taken(signed: dict[str, str]) -> None:
     assert found.kind == "obs-post"
     with pytest.raises(InvalidS3FieldsError, match="starts-with for 'bucket'"):
         target("https://b.s3.eu-central-1.amazonaws.com/", param)
-
-
-def test_form_at_a_secret_url_has_no_url_for_other_targets() -> None:
-    """Webhooks receive the object's URL in their documents."""
-    fields = form()
-    assert target("https://up.example.org/b", fields).object_url("x") is not None
-    assert target("https://up.example.org/token/s3cr3tTOKEN0123456789", fields).object_url("x") is None
