@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypedDict
 
 from callback_sdk.models import PresignedPost, PresignedPut
@@ -30,6 +30,7 @@ __all__ = [
     "TaskFilter",
     "TaskKind",
     "TaskStatus",
+    "TokenSource",
     "TrainOptions",
 ]
 
@@ -44,6 +45,9 @@ TaskKind = Literal["predict", "fit"]
 
 DeliveryStatus = Literal["pending", "delivered", "dead"]
 """Status of a delivery; no attempt is left for a dead one."""
+
+TokenSource = str | Callable[[], str]
+"""A token of AIStore, or a function that returns the current one, such as an `aistore.Token`."""
 
 CallbackParam = Mapping[str, Any]
 """The parameter of one target: what the result's document repeats, and `s3_fields`, `s3_headers` or `http`."""

@@ -13,7 +13,7 @@ from callback_sdk.config.service import ServiceConfig
 from callback_sdk.config.storage import StorageConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
-_SHARED = (settings.STORAGE_ENDPOINTS, settings.WEBHOOK_SECRETS)
+_SHARED = (settings.STORAGE_ENDPOINTS, settings.AISTORE_CLUSTERS, settings.WEBHOOK_SECRETS)
 _BEGIN = "<!-- The tables below are written by docs/settings.py. -->\n"
 
 

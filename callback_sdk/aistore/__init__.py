@@ -12,8 +12,32 @@ of a signature.
 `import callback_sdk.aistore.patch` lets all S3 clients of the process follow redirects.
 """
 
-from callback_sdk.aistore.clients import client, follow_redirects, use_token
-from callback_sdk.aistore.presigned import through
-from callback_sdk.aistore.tokens import Token
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from callback_sdk.aistore.clients import client, follow_redirects, use_token
+    from callback_sdk.aistore.presigned import through
+    from callback_sdk.aistore.tokens import Token
 
 __all__ = ["Token", "client", "follow_redirects", "through", "use_token"]
+
+_HOMES = {
+    "Token": "tokens",
+    "client": "clients",
+    "follow_redirects": "clients",
+    "through": "presigned",
+    "use_token": "clients",
+}
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used (PEP 562): a writer with tokens of clusters needs no boto3."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = getattr(importlib.import_module(f"callback_sdk.aistore.{_HOMES[name]}"), name)
+        return globals()[name]

@@ -54,7 +54,9 @@ def check(
     from callback_sdk.targets.providers import StorageProviders
     from callback_sdk.transport.guard import AddressGuard
 
-    settings = TargetSettings(stores=StorageProviders.of(config.storage_endpoints))
+    settings = TargetSettings(
+        stores=StorageProviders.of(config.storage_endpoints, [url for url, _ in config.aistore_clusters])
+    )
     guard = AddressGuard(allow_networks=config.allow_networks, allow_hosts=config.allow_hosts)
     deadline = time.monotonic() + RESOLUTION_TIMEOUT if resolve else None
     found = [_facts(item, settings, guard, deadline) for item in read_targets(target)]
@@ -80,10 +82,12 @@ def _facts(item: Secret[Any], settings: TargetSettings, guard: AddressGuard, dea
         (callback,) = parse_callbacks(item)
         facts["url"] = str(callback.url)
         if callback.url.scheme in ("http", "https") and callback.url.host:
-            facts |= _address(callback.url, guard, deadline)
+            in_cluster = settings.stores.in_cluster(callback.url)
+            facts |= {"address": "allowed"} if in_cluster else _address(callback.url, guard, deadline)
         target = plan(callback, settings)
         facts |= _description(target, now)
-        facts["warnings"] += [*target.warnings(now), *target.assumptions()]
+        notes = target.provider.notes if target.provider is not None else ()
+        facts["warnings"] += [*target.warnings(now), *target.assumptions(), *notes]
         target.check(now=now)
         facts["headers"] = _header_names(target, now)
     except TargetError as error:

@@ -156,6 +156,7 @@ def purge(
 
 
 def _writer(config: WriterConfig, guarded: bool, networks: list[str] | None, hosts: list[str] | None) -> ResultsWriter:
+    from callback_sdk.aistore.sources import token_sources
     from callback_sdk.transport.guard import AddressGuard
     from callback_sdk.writer import ResultsWriter
 
@@ -163,6 +164,7 @@ def _writer(config: WriterConfig, guarded: bool, networks: list[str] | None, hos
         raise typer.BadParameter("Give --block-private-networks too.", param_hint="--allow-network, --allow-host")
     return ResultsWriter(
         storage_endpoints=config.storage_endpoints,
+        aistore_clusters=token_sources(config.aistore_clusters),
         webhook_secrets=config.webhook_secrets,
         guard=AddressGuard(allow_networks=networks or (), allow_hosts=hosts or ()) if guarded else None,
     )

@@ -43,6 +43,7 @@ def send(
     Webhooks are signed with CALLBACK_SDK_WEBHOOK_SECRETS. Exit codes: 0 delivered to all targets; 1 a delivery failed,
     or another error; 2 wrong usage; 130 Ctrl-C.
     """
+    from callback_sdk.aistore.sources import token_sources
     from callback_sdk.errors import CallbackSDKError
     from callback_sdk.redaction import Secret
     from callback_sdk.writer import ResultsWriter
@@ -53,6 +54,7 @@ def send(
         _attempts_text(),
         ResultsWriter(
             storage_endpoints=config.storage_endpoints,
+            aistore_clusters=token_sources(config.aistore_clusters),
             webhook_secrets=config.webhook_secrets,
             timeout=duration(timeout, "--timeout"),
         ) as writer,

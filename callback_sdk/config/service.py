@@ -8,6 +8,7 @@ from pathlib import Path
 from callback_sdk.config.environ_config import environ
 from callback_sdk.config.reader import Config, variable
 from callback_sdk.config.settings import (
+    AISTORE_CLUSTERS,
     ALLOW_HOSTS,
     ALLOW_NETWORKS,
     BLOB_STORAGE,
@@ -72,6 +73,7 @@ class ServiceConfig(Config):
     lease: timedelta = variable(LEASE)
     log_format: str = variable(LOG_FORMAT)
     storage_endpoints: tuple[str, ...] = variable(STORAGE_ENDPOINTS)
+    aistore_clusters: tuple[tuple[str, Secret[str]], ...] = variable(AISTORE_CLUSTERS)
     allow_networks: tuple[str, ...] = variable(ALLOW_NETWORKS)
     allow_hosts: tuple[str, ...] = variable(ALLOW_HOSTS)
     pass_env: tuple[str, ...] = variable(PASS_ENV)

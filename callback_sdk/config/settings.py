@@ -9,6 +9,7 @@ from callback_sdk.config.definition import Setting
 from callback_sdk.config.values import (
     BOOL,
     BROKER_URLS,
+    CLUSTERS,
     DATABASE_URLS,
     DIRECTORY,
     DURATION,
@@ -17,6 +18,7 @@ from callback_sdk.config.values import (
     HOSTS,
     LEASES,
     NETWORKS,
+    clusters,
     durations,
     lease,
     names,
@@ -361,6 +363,16 @@ STORAGE_ENDPOINTS = Setting(
     option="--storage-endpoint",
     metavar="URL",
     repeatable=True,
+)
+AISTORE_CLUSTERS = Setting(
+    "AISTORE_CLUSTERS",
+    clusters,
+    CLUSTERS,
+    "AIStore clusters: `PROXY`, or `PROXY=SOURCE` with AuthN. PROXY is a URL such as `http://aistore:8080`. SOURCE is "
+    "a token, the absolute path of a file with one, or AuthN's URL with user name and password. Uploads follow "
+    "redirects to all nodes.",
+    default=(),
+    secret=True,
 )
 WEBHOOK_SECRETS = Setting(
     "WEBHOOK_SECRETS",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from callback_sdk.config.environ_config import environ
 from callback_sdk.config.reader import Config, variable
 from callback_sdk.config.settings import (
+    AISTORE_CLUSTERS,
     ALLOW_HOSTS,
     ALLOW_NETWORKS,
     BUCKET,
@@ -20,6 +21,7 @@ class WriterConfig(Config):
     """Settings that the command line passes to `ResultsWriter`."""
 
     storage_endpoints: tuple[str, ...] = variable(STORAGE_ENDPOINTS)
+    aistore_clusters: tuple[tuple[str, Secret[str]], ...] = variable(AISTORE_CLUSTERS)
     webhook_secrets: tuple[Secret[str], ...] = variable(WEBHOOK_SECRETS)
 
 
@@ -28,6 +30,7 @@ class TargetConfig(Config):
     """Settings that decide which targets a service accepts."""
 
     storage_endpoints: tuple[str, ...] = variable(STORAGE_ENDPOINTS)
+    aistore_clusters: tuple[tuple[str, Secret[str]], ...] = variable(AISTORE_CLUSTERS)
     allow_networks: tuple[str, ...] = variable(ALLOW_NETWORKS)
     allow_hosts: tuple[str, ...] = variable(ALLOW_HOSTS)
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 
+from callback_sdk.errors import ConfigurationError
 from callback_sdk.parsing import DURATION_FORMAT, parse_duration
 from callback_sdk.redaction import Secret, SecretURL
 
@@ -17,6 +18,10 @@ NETWORKS = (
     "separated by commas or spaces"
 )
 HOSTS = "names of hosts, with a port that isn't the scheme's own, such as minio:9000, separated by commas or spaces"
+CLUSTERS = (
+    "the URLs of proxies of AIStore, each alone or followed by = and a token, the absolute path of a file with one, or "
+    "AuthN's URL with user name and password, separated by commas or spaces"
+)
 DIRECTORY = "the path of a directory"
 DATABASE_URLS = "sqlite:///PATH, or postgresql://USER:PASSWORD@HOST/NAME"
 BROKER_URLS = "amqp://USER:PASSWORD@HOST/VHOST, or redis://:PASSWORD@HOST:PORT/0"
@@ -76,6 +81,24 @@ def networks_or_none(text: str) -> tuple[str, ...]:
         ValueError: An item is not a network in CIDR notation.
     """
     return () if text.strip().lower() == "none" else networks(text)
+
+
+def clusters(text: str) -> tuple[tuple[str, Secret[str]], ...]:
+    """Parse AIStore clusters, `PROXY` or `PROXY=SOURCE`: URLs, and where their tokens are from.
+
+    Raises:
+        ValueError: The URL of a proxy is invalid.
+    """
+    from callback_sdk.targets.aistore import parse_cluster
+
+    found = tuple((word.partition("=")[0], Secret(word.partition("=")[2])) for word in words(text))
+    try:
+        for url, _ in found:
+            parse_cluster(url)
+    except ConfigurationError:
+        # The error of a setting names the variable and what it takes.
+        raise ValueError(text) from None
+    return found
 
 
 def durations(text: str) -> tuple[timedelta, ...]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from callback_sdk.aistore.sources import token_sources
 from callback_sdk.concurrency.leases import LEASE_DURATION
 from callback_sdk.redaction import Secret
 from callback_sdk.service.algorithms.registry import Registry, load
@@ -26,6 +27,7 @@ from callback_sdk.service.work.deliverer import Deliverer
 from callback_sdk.service.work.heartbeat import Heartbeat
 from callback_sdk.service.work.runner import Runner
 from callback_sdk.service.work.uploads import PendingUploads
+from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.transport.guard import AddressGuard
 from callback_sdk.transport.retry import SERVICE_DELAYS
 from callback_sdk.writer import ResultsWriter
@@ -80,21 +82,29 @@ class DeliveryConfig:
 
     Attributes:
         storage_endpoints: URLs of object stores besides the known providers.
+        aistore_clusters: URLs of proxies of AIStore clusters, with the sources of their tokens.
         webhook_secrets: Secrets that sign webhooks, newest first.
         guard: SSRF protection: the hosts that callbacks may reach.
         retry_delays: Delays between the attempts of a delivery; after the last attempt it is dead.
     """
 
     storage_endpoints: tuple[str, ...] = ()
+    aistore_clusters: tuple[tuple[str, Secret[str]], ...] = ()
     webhook_secrets: tuple[Secret[str], ...] = field(default=(), repr=False)
     guard: AddressGuard
     retry_delays: tuple[timedelta, ...] = SERVICE_DELAYS
+
+    @property
+    def stores(self) -> StorageProviders:
+        """Known object stores."""
+        return StorageProviders.of(self.storage_endpoints, [url for url, _ in self.aistore_clusters])
 
     @classmethod
     def of(cls, config: ServiceConfig) -> DeliveryConfig:
         """Return the settings of deliveries in the service's settings."""
         return cls(
             storage_endpoints=config.storage_endpoints,
+            aistore_clusters=config.aistore_clusters,
             webhook_secrets=config.webhook_secrets,
             guard=AddressGuard(allow_networks=config.allow_networks, allow_hosts=config.allow_hosts),
             retry_delays=config.retry_delays,
@@ -193,6 +203,7 @@ def open_worker(runtime: Runtime, worker: str) -> Iterator[WorkerRuntime]:
     """
     with ResultsWriter(
         storage_endpoints=runtime.delivery.storage_endpoints,
+        aistore_clusters=token_sources(runtime.delivery.aistore_clusters),
         webhook_secrets=runtime.delivery.webhook_secrets,
         guard=runtime.delivery.guard,
     ) as writer:

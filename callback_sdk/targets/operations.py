@@ -12,6 +12,7 @@ from attrs import define, field
 
 from callback_sdk.errors import WrongOperationError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
+from callback_sdk.targets.aistore import S3_PATH
 from callback_sdk.targets.amazon import amazon_host, is_amazon
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.hosts import ip_literal
@@ -184,7 +185,7 @@ def check_object_key(url: SecretURL, family: Family, stores: StorageProviders) -
         WrongOperationError: The path has no object key, or the endpoint has no objects.
     """
     check_endpoint(url, family)
-    path = url.path.removeprefix("/")
+    path = (url.path.removeprefix(S3_PATH) if stores.in_cluster(url) else url.path).removeprefix("/")
     key = path.partition("/")[2] if _has_bucket_in_path(url, stores) else path
     if not key:
         raise wrong_operation(url, family, "has no object key: its path ends with the bucket")

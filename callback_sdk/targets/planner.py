@@ -12,6 +12,7 @@ from attrs import evolve
 
 from callback_sdk.errors import CallbackParamError, InvalidTargetError
 from callback_sdk.redaction import Secret, SecretURL, clearing_locals, wrap_secret
+from callback_sdk.targets.aistore import check_key
 from callback_sdk.targets.azure import AzureBlob
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 from callback_sdk.targets.cos import COSPost, COSPut
@@ -60,6 +61,8 @@ def plan(callback: Callback, settings: TargetSettings | None = None) -> Target:
     _check_url(callback.url)
     check_escaping(callback.url)
     _check_http(callback)
+    if settings.stores.in_cluster(callback.url):
+        check_key(callback.url)
     provider = settings.stores.provider(callback.url)
     for kind in _UPLOADS:
         if (target := kind.recognize(callback, settings)) is not None:
@@ -95,6 +98,7 @@ def check_target(
     param: CallbackParam | None = None,
     *,
     storage_endpoints: Iterable[str] = (),
+    aistore_clusters: Iterable[str] = (),
     size: int | None = None,
 ) -> Target:
     """Identify and validate a callback target without making a request.
@@ -105,6 +109,7 @@ def check_target(
         url: A URL, a `PresignedPut` or a `PresignedPost`.
         param: Its `callback_param`.
         storage_endpoints: URLs of object stores besides the known providers.
+        aistore_clusters: URLs of the proxies of AIStore clusters.
         size: Bytes of the document; None before they are known.
 
     Returns:
@@ -120,7 +125,8 @@ def check_target(
     given, own = Secret([url]), wrap_secret(param)
     del url, param
     (callback,) = parse_callbacks(given, own)
-    return check_callback(callback, TargetSettings(stores=StorageProviders.of(storage_endpoints)), size=size)
+    stores = StorageProviders.of(storage_endpoints, aistore_clusters)
+    return check_callback(callback, TargetSettings(stores=stores), size=size)
 
 
 def _check_http(callback: Callback) -> None:

@@ -28,6 +28,7 @@ class Provider:
         ignores: Features that it accepts without effect.
         write_once: Its own header with the effect of If-None-Match, with the value.
         max_expiry: Longest life of a signed URL, `timedelta.max` if there is no limit; None if that isn't documented.
+        notes: What to know of every target there.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Provider:
     ignores: frozenset[Feature] = frozenset()
     write_once: str = ""
     max_expiry: timedelta | None = None
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.name
@@ -87,6 +89,21 @@ HUAWEI = Provider(
         *("obs.*.otc.t-systems.com", "obs.*.sc.otc.t-systems.com"),
     ),
     source="https://developer.huaweicloud.com/endpoint?OBS",
+)
+
+AISTORE = Provider(
+    name="AIStore",
+    # The configuration names the proxies of each cluster.
+    endpoints=(),
+    # What the page doesn't say was observed with version 5.0: it answers 400 to a form, and stores an object twice.
+    source="https://github.com/NVIDIA/aistore/blob/main/docs/s3compat.md",
+    rejects=frozenset({"form"}),
+    ignores=frozenset({"if-none-match", "acl"}),
+    max_expiry=timedelta.max,
+    notes=(
+        "AIStore verifies no signatures: expired and changed URLs work too. Enable AuthN, or restrict the network.",
+        "AIStore keeps neither the Content-Type nor the metadata of an object in its own buckets (ais://).",
+    ),
 )
 
 CONFIGURED = Provider(name="a configured storage endpoint", endpoints=())

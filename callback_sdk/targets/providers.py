@@ -11,9 +11,10 @@ from attrs import define
 from callback_sdk.errors import ConfigurationError, InvalidTargetError
 from callback_sdk.parsing import several
 from callback_sdk.redaction import SecretURL
+from callback_sdk.targets.aistore import Origin, names_object, origin_of, parse_cluster
 from callback_sdk.targets.amazon import amazon_bucket
 from callback_sdk.targets.hosts import port_of
-from callback_sdk.targets.provider_table import AMAZON, CONFIGURED, PROVIDERS, Provider
+from callback_sdk.targets.provider_table import AISTORE, AMAZON, CONFIGURED, PROVIDERS, Provider
 
 
 @cache
@@ -33,18 +34,31 @@ class StorageProviders:
 
     Attributes:
         endpoints: Host and port of each configured endpoint.
+        clusters: Proxies of the configured AIStore clusters.
     """
 
     endpoints: frozenset[tuple[str, int]] = frozenset()
+    clusters: frozenset[Origin] = frozenset()
 
     @classmethod
-    def of(cls, endpoints: Iterable[str] = ()) -> StorageProviders:
+    def of(cls, endpoints: Iterable[str] = (), clusters: Iterable[str] = ()) -> StorageProviders:
         """Parse endpoint URLs, such as `https://minio.example.org`.
+
+        Args:
+            endpoints: URLs of object stores.
+            clusters: URLs of the proxies of AIStore clusters.
 
         Raises:
             ConfigurationError: One is not an http or https URL, or they are not a list.
         """
-        return cls(frozenset(_endpoint(url) for url in several("storage_endpoints", endpoints)))
+        return cls(
+            frozenset(_endpoint(url) for url in several("storage_endpoints", endpoints)),
+            frozenset(map(parse_cluster, several("aistore_clusters", clusters))),
+        )
+
+    def in_cluster(self, url: SecretURL) -> bool:
+        """Tell whether a URL is that of an object in a configured AIStore cluster."""
+        return bool(self.clusters) and names_object(url) and origin_of(url) in self.clusters
 
     def provider(self, url: SecretURL) -> Provider | None:
         """Return the provider of a URL's host; None for an unknown host."""
@@ -60,6 +74,8 @@ class StorageProviders:
         amazon = amazon_bucket(url)
         if amazon is not None:
             return AMAZON, amazon
+        if self.clusters and origin_of(url) in self.clusters:
+            return AISTORE, ""
         host = _host(url)
         if found := _provider_and_bucket(host):
             return found

@@ -39,7 +39,7 @@ _TEXTS: dict[Feature, _Text] = {
     ),
     "if-none-match": _Text(
         "{url} is signed with If-None-Match, which {provider} doesn't support: it would respond with 501.",
-        "{provider} documents If-None-Match for reading only: an existing object may be overwritten.",
+        "{provider} ignores If-None-Match when an object is written: an existing object may be overwritten.",
         "Presign without it, and use a key of its own for each job.",
     ),
     "acl": _Text(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from datetime import datetime
 
-from attrs import define
+from attrs import define, field
 
 from callback_sdk.documents.body import Body
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, replaced
@@ -29,6 +29,7 @@ class Upload:
         method: `"PUT"` or `"POST"`.
         url: URL of the request.
         headers: All headers but those of the connection. Some are credentials.
+        url_headers: Headers that are sent to `url` only, and never where a redirect leads to.
         body: Request body; for a form the whole form.
         document: The stored bytes: `body`, or the form's file.
         expires_at: When the signature expires; None if it doesn't.
@@ -47,10 +48,12 @@ class Upload:
     accepts: frozenset[int]
     redirects: bool
     fields: SecretFields | None = None
+    url_headers: Secret[dict[str, str]] = field(factory=lambda: Secret({}))
 
     def scrub(self, text: str) -> str:
         """Remove the credentials of this request from a server's text, which may quote them."""
-        values = {**self.headers.reveal(), **(self.fields.reveal() if self.fields is not None else {})}
+        headers = Secret({**self.headers.reveal(), **self.url_headers.reveal()})
+        values = {**headers.reveal(), **(self.fields.reveal() if self.fields is not None else {})}
         secrets = [part for name, value in values.items() if name.lower() not in _PUBLIC for part in _parts(value)]
         return replaced(self.url.scrub(text), secrets)
 

@@ -40,6 +40,7 @@ class LocalService:
         registry: Module and variable of the registry; the working directory is searched too.
         processes: Number of concurrent runs.
         storage_endpoints: URLs of object stores besides the known providers.
+        aistore_clusters: AIStore clusters, each as in CALLBACK_SDK_AISTORE_CLUSTERS.
         allow_networks: Private networks that callbacks may reach, each with a port; see `AddressGuard`. Loopback with
             every port by default.
         allow_hosts: Hosts that callbacks may reach regardless of their addresses, each with a port.
@@ -56,6 +57,7 @@ class LocalService:
         *,
         processes: int = 1,
         storage_endpoints: Sequence[str] = (),
+        aistore_clusters: Sequence[str] = (),
         allow_networks: Sequence[str] = ("127.0.0.0/8:*", "[::1]:*"),
         allow_hosts: Sequence[str] = (),
         pass_env: Sequence[str] = (),
@@ -72,6 +74,7 @@ class LocalService:
             settings.ENGINE.variable: "celery" if broker else "embedded",
             settings.SHUTDOWN_TIMEOUT.variable: f"{_STOP_TIMEOUT / 2}s",
             settings.STORAGE_ENDPOINTS.variable: " ".join(several("storage_endpoints", storage_endpoints)),
+            settings.AISTORE_CLUSTERS.variable: " ".join(several("aistore_clusters", aistore_clusters)),
             settings.ALLOW_NETWORKS.variable: " ".join(several("allow_networks", allow_networks)),
             settings.ALLOW_HOSTS.variable: " ".join(several("allow_hosts", allow_hosts)),
             settings.PASS_ENV.variable: " ".join(several("pass_env", pass_env)),

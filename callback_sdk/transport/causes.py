@@ -120,9 +120,20 @@ GOOGLE_PERMISSION = Hint(
 )
 
 AISTORE_TOKEN = Hint(
-    "AIStore with AuthN requires a token, which a presigned URL doesn't carry: upload from within the job with "
-    "callback_sdk.aistore, or presign for a cluster without AuthN.",
+    "AIStore with AuthN requires a token, which a presigned URL doesn't carry: give the cluster's with "
+    "ResultsWriter(aistore_clusters={...}), or CALLBACK_SDK_AISTORE_CLUSTERS for service, outbox and command line.",
     says=("token required",),
+)
+
+AISTORE_REFUSED = Hint(
+    "AIStore's AuthN doesn't accept the token any more: replace it. A login or a token file in aistore_clusters "
+    "(CALLBACK_SDK_AISTORE_CLUSTERS) is renewed by itself.",
+    says=("token expired", "token revoked", "invalid token"),
+)
+
+AISTORE_PERMISSION = Hint(
+    "Grant the user of the token the permission to write to the bucket.",
+    says=("insufficient permissions",),
 )
 
 ROW_LEVEL_SECURITY = Hint(

@@ -247,7 +247,8 @@ def _head(connection: Connection, upload: Upload, url: SecretURL) -> bytes:
     }
     request_line = Secret(f"{upload.method} {_request_target(url, absolute=connection.absolute)} HTTP/1.1")
     for_proxy = connection.proxy_headers if connection.absolute else SecretFields({})
-    return head(request_line, {**own, **upload.headers.reveal(), **for_proxy.reveal()})
+    for_url = upload.url_headers if url is upload.url else SecretFields({})
+    return head(request_line, {**own, **upload.headers.reveal(), **for_url.reveal(), **for_proxy.reveal()})
 
 
 def _send_all(timed: TimedSocket, head: bytes, body: Body) -> bool:

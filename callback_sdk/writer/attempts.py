@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ from callback_sdk.transport.http import HTTPSender, Timeouts, same_host
 from callback_sdk.transport.proxies import direct, environment_proxy
 from callback_sdk.transport.response import Response
 from callback_sdk.transport.tls import ClientCert
+from callback_sdk.types import TokenSource
+from callback_sdk.writer.clusters import Clusters
 from callback_sdk.writer.delivery import FindURL, PreparedDelivery, build_delivery, encoded_results
 
 if TYPE_CHECKING:
@@ -41,11 +44,12 @@ class DeliveryAttempts:
         settings: Configuration of the targets.
         compress: `"gzip"` or None.
         timeouts: Timeouts of one attempt.
+        aistore_clusters: AIStore clusters with the sources of their tokens, as `ResultsWriter` takes them.
         guard: SSRF protection. Without it, the environment's proxies are used.
         client_cert: The client certificate, as `ResultsWriter` takes it.
 
     Raises:
-        ConfigurationError: The client certificate can't be loaded.
+        ConfigurationError: The client certificate can't be loaded, or a cluster's URL or token is invalid.
     """
 
     def __init__(
@@ -54,22 +58,30 @@ class DeliveryAttempts:
         *,
         compress: str | None,
         timeouts: Timeouts | None,
+        aistore_clusters: Mapping[str, TokenSource | None],
         guard: AddressGuard | None,
         client_cert: ClientCert | None,
     ) -> None:
         self._settings = settings
         self._compress = compress
+        proxy = direct if guard else environment_proxy
         self._sender = HTTPSender(
             timeouts=timeouts,
             resolve=guard.resolve if guard else resolve,
             may_redirect=self._may_redirect,
-            proxy=direct if guard else environment_proxy,
+            proxy=proxy,
             client_cert=client_cert,
         )
+        # Its own connections: an untrusted URL of a node's host must not be sent over one that no guard has checked.
+        to_nodes = HTTPSender(
+            timeouts=timeouts, may_redirect=lambda origin, destination: True, proxy=proxy, client_cert=client_cert
+        )
+        self._clusters = Clusters(aistore_clusters, to_nodes)
 
     def close(self) -> None:
         """Close idle connections. Attempts can still be made."""
         self._sender.close()
+        self._clusters.close()
 
     def plan(self, callback: Callback) -> Target:
         """Return the target of a callback.
@@ -186,10 +198,10 @@ class DeliveryAttempts:
             with tracing.span("deliver", "client", parent=delivery.traceparent, url=url, **facts) as span:
                 upload = delivery.upload(now, traceparent=span.traceparent)
                 digest = upload.document.sha256
-                response = self._sender.send(upload)
+                response = self._exchange(upload)
                 span.set(status=response.status)
                 if response.status not in upload.accepts and not _is_there_already(upload, response):
-                    raise delivery_error(upload, response)
+                    raise self._error(upload, response)
                 receipt = _receipt(
                     upload, response, digest, nulls_written=nulls_written, attempts=attempts, started_at=started or now
                 )
@@ -199,6 +211,17 @@ class DeliveryAttempts:
             if receipt is None:
                 raise
         return receipt
+
+    def _exchange(self, upload: Upload) -> Response:
+        in_cluster = self._settings.stores.in_cluster(upload.url)
+        return self._clusters.send(upload) if in_cluster else self._sender.send(upload)
+
+    def _error(self, upload: Upload, response: Response) -> DeliveryError:
+        error = delivery_error(upload, response)
+        if self._settings.stores.in_cluster(upload.url) and self._clusters.refused(upload, response):
+            # The operator has to replace the token, which takes longer than `write` retries.
+            error.retryable = True
+        return error
 
     def _may_redirect(self, origin: SecretURL, destination: SecretURL) -> bool:
         provider = self._settings.stores.provider(destination)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from types import TracebackType
@@ -33,7 +33,7 @@ from callback_sdk.text.html import HTMLList
 from callback_sdk.transport.http import Timeouts
 from callback_sdk.transport.retry import backoff
 from callback_sdk.transport.tls import ClientCert
-from callback_sdk.types import CallbackParams, CallbackURLs
+from callback_sdk.types import CallbackParams, CallbackURLs, TokenSource
 from callback_sdk.writer.attempts import DeliveryAttempts, unexpected_error
 from callback_sdk.writer.delivery import FindURL, PreparedDelivery, encoded_results
 
@@ -55,6 +55,9 @@ class ResultsWriter:
     Args:
         storage_endpoints: URLs of self-hosted object stores, so that a URL there without a signature is rejected and
             not taken for a webhook.
+        aistore_clusters: AIStore clusters by the URLs of their proxies, each with a token, a function that returns one,
+            an `aistore.Token`, or None without authentication. Uploads follow redirects to all their nodes, `guard` or
+            not. The token is sent to the proxy only.
         webhook_secrets: Signing secrets of webhooks, newest first; see `webhooks.verify`.
         timeout: Total time that `write` may spend on retries, a `timedelta` or seconds. An attempt already in progress
             is not interrupted. 0 makes one attempt and no retry.
@@ -81,6 +84,7 @@ class ResultsWriter:
         self,
         *,
         storage_endpoints: Iterable[str] = (),
+        aistore_clusters: Mapping[str, TokenSource | None] | None = None,
         webhook_secrets: Iterable[str | Secret[str]] = (),
         timeout: Duration = timedelta(minutes=2),
         attempt_timeouts: Timeouts | None = None,
@@ -94,15 +98,21 @@ class ResultsWriter:
         if guard is not None and not callable(getattr(guard, "resolve", None)):
             raise ConfigurationError(f"guard is of type {type(guard).__name__}.", hint="Give an AddressGuard.")
         self._timeout = to_timedelta("timeout", timeout, zero=True)
+        clusters = Secret(_clusters(aistore_clusters))
         hidden = [wrap_secret(secret) for secret in several("webhook_secrets", webhook_secrets)]
         settings = TargetSettings(
-            stores=StorageProviders.of(storage_endpoints),
+            stores=StorageProviders.of(storage_endpoints, clusters.reveal()),
             webhook_keys=tuple(map(webhooks.decode_secret, hidden)),
             max_webhook_bytes=positive_int("max_webhook_bytes", max_webhook_bytes),
         )
         self._parallel = Parallel(MAX_PARALLEL)
         self._attempts = DeliveryAttempts(
-            settings, compress=compress, timeouts=attempt_timeouts, guard=guard, client_cert=client_cert
+            settings,
+            compress=compress,
+            timeouts=attempt_timeouts,
+            aistore_clusters=clusters.reveal(),
+            guard=guard,
+            client_cert=client_cert,
         )
 
     def __repr__(self) -> str:
@@ -211,6 +221,15 @@ class ResultsWriter:
                     raise
                 logger.warning("attempt %d failed, retrying in %.1f s: %s", attempts, pause, error)
                 time.sleep(pause)
+
+
+def _clusters(given: Mapping[str, TokenSource | None] | None) -> dict[str, TokenSource | None]:
+    if not isinstance(given or {}, Mapping):
+        raise ConfigurationError(
+            f"aistore_clusters is of type {type(given).__name__}.",
+            hint="Give a dict from the URLs of proxies to tokens, such as {'http://aistore:8080': None}.",
+        )
+    return dict(given or {})
 
 
 def attempts_of(writer: ResultsWriter) -> DeliveryAttempts:

@@ -15,7 +15,6 @@ from callback_sdk.service.api.readiness import Readiness
 from callback_sdk.service.api.submission import Rules
 from callback_sdk.service.core import TaskService
 from callback_sdk.targets import TargetSettings
-from callback_sdk.targets.providers import StorageProviders
 
 
 def create_app(task_service: TaskService, *, limits: ServiceLimits) -> FastAPI:
@@ -32,7 +31,7 @@ def create_app(task_service: TaskService, *, limits: ServiceLimits) -> FastAPI:
     delivery = task_service.runtime.delivery
     rules = Rules(
         catalogue=AlgorithmCatalog(task_service.registry, task_service.store.versions),
-        settings=TargetSettings(stores=StorageProviders.of(delivery.storage_endpoints)),
+        settings=TargetSettings(stores=delivery.stores),
         guard=delivery.guard,
         max_callbacks=limits.max_callbacks,
     )

@@ -311,3 +311,15 @@ def test_no_credential_of_a_signed_header_is_printed(run: Run) -> None:
     assert code == 0
     assert name in out
     assert "MARKER" not in out + err
+
+
+def test_target_in_aistore_is_told_what_is_not_enforced(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither signatures nor If-None-Match; the setting lets a service reach it, and isn't shown."""
+    monkeypatch.setenv("CALLBACK_SDK_AISTORE_CLUSTERS", "http://10.0.0.5:8080=MARKER")
+    url = f"http://10.0.0.5:8080/s3/b/k?{v4(date=datetime.now(timezone.utc), signed='host;if-none-match')}"
+    code, (shown,) = facts(run, url)
+    assert (code, shown["provider"], shown["address"], shown["problem"]) == (0, "AIStore", "allowed", None)
+    text = " ".join(shown["warnings"])
+    assert "ignores If-None-Match" in text
+    assert "verifies no signatures" in text
+    assert "MARKER" not in json.dumps(shown)

@@ -599,6 +599,24 @@ CASES = (
         "requires a token",
         "wrapError",
     ),
+    other(
+        "AIStore",
+        "aistore.example.org",
+        "observed with AIStore 5.0 and AuthN",
+        403,
+        xml("wrapError", "token expired"),
+        "AuthN doesn't accept the token any more",
+        "wrapError",
+    ),
+    other(
+        "AIStore",
+        "aistore.example.org",
+        "observed with AIStore 5.0 and AuthN",
+        403,
+        xml("wrapError", "insufficient permissions: write is not granted"),
+        "permission to write to the bucket",
+        "wrapError",
+    ),
     # Other providers
     other(
         "DigitalOcean Spaces",

@@ -1,0 +1,138 @@
+"""Uploads to AIStore clusters: redirects to their nodes, and the bearer tokens that their proxies require."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from attrs import define, evolve
+
+from callback_sdk.errors import CallbackSDKError, ConfigurationError, DeliveryError
+from callback_sdk.redaction import Secret, clearing_locals, strip_traceback
+from callback_sdk.targets.aistore import origin_of, parse_cluster, refuses_token
+from callback_sdk.targets.upload import Upload
+from callback_sdk.transport.http import HTTPSender
+from callback_sdk.transport.response import Response
+from callback_sdk.types import TokenSource
+
+_TOKEN = re.compile(r"[!-~]+")
+
+_FOLLOWING = frozenset({"content-encoding", "content-type"})
+"""Headers of a plain PUT that describe the document. Any other one may be a credential."""
+
+
+class Clusters:
+    """Sends uploads to AIStore clusters. Thread-safe.
+
+    A proxy redirects each upload to a node, which any host may be: the cluster is trusted, because the operator named
+    it. The token is sent to the proxy only. A node serves what a proxy of its cluster has redirected.
+
+    Args:
+        tokens: The source of the token by the proxy's URL; None for a cluster without authentication.
+        sender: Follows redirects to any host.
+
+    Raises:
+        ConfigurationError: A URL is not that of a proxy, or a token is invalid.
+    """
+
+    @clearing_locals
+    def __init__(self, tokens: Mapping[str, TokenSource | None], sender: HTTPSender) -> None:
+        self._tokens = {parse_cluster(url): _BearerToken.of(source) for url, source in tokens.items()}
+        self._sender = sender
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._sender.close()
+
+    def send(self, upload: Upload) -> Response:
+        """Make one attempt. A token that is refused is replaced once.
+
+        Raises:
+            DeliveryError: There is no token, or no response.
+        """
+        token = self._tokens[origin_of(upload.url)]
+        if upload.kind == "http-put":
+            # It has its own headers. The cluster's token must not go where its user can choose path and headers.
+            return self._sender.send(_split(upload))
+        if token is None:
+            return self._sender.send(upload)
+        sent = token.current(upload)
+        response = self._sender.send(_authorized(upload, sent))
+        if self.refused(upload, response) and (new := token.replace(upload, sent)) is not None:
+            response = self._sender.send(_authorized(upload, new))
+        return response
+
+    def refused(self, upload: Upload, response: Response) -> bool:
+        """Tell whether a cluster refused the token that it was sent."""
+        has_token = self._tokens[origin_of(upload.url)] is not None and upload.kind != "http-put"
+        return has_token and refuses_token(response.status, response.body)
+
+
+@define(frozen=True)
+class _BearerToken:
+    """A token, and how to replace it.
+
+    Attributes:
+        source: Returns the current token.
+        discard: Tells the source that a token was refused.
+    """
+
+    source: Callable[[], str]
+    discard: Callable[[Secret[str]], None]
+
+    @classmethod
+    @clearing_locals
+    def of(cls, source: TokenSource | None) -> _BearerToken | None:
+        if source is None:
+            return None
+        if not callable(source) and not (isinstance(source, str) and _TOKEN.fullmatch(source)):
+            raise ConfigurationError(
+                "The token of an AIStore cluster is not one.",
+                hint="Give a token, a function that returns one, an aistore.Token, or None without authentication.",
+            )
+        # `aistore.Token` logs in again.
+        discard = getattr(source, "discard", lambda refused: None)
+        return cls(Secret(source).reveal if isinstance(source, str) else source, discard)
+
+    def current(self, upload: Upload) -> Secret[str]:
+        """Return the token.
+
+        Raises:
+            DeliveryError: The source failed, or returned no token. A later attempt may succeed.
+        """
+        try:
+            token = Secret(self.source())
+            if isinstance(token.reveal(), str) and _TOKEN.fullmatch(token.reveal()):
+                return token
+            problem, failure = "the source returned none", None
+        except Exception as error:  # noqa: BLE001 - the source may be a user's function
+            # The text of an error that isn't of this package may have credentials.
+            problem = str(error) if isinstance(error, CallbackSDKError) else f"the source raised {type(error).__name__}"
+            failure = strip_traceback(error)
+        raise DeliveryError(
+            f"There is no token for {upload.url}: {problem}",
+            hint="Check the token of this cluster in aistore_clusters.",
+            url=str(upload.url),
+            retryable=True,
+        ) from failure
+
+    def replace(self, upload: Upload, refused: Secret[str]) -> Secret[str] | None:
+        """Return another token than the one that was refused; None if there is none."""
+        self.discard(refused)
+        token = self.current(upload)
+        return None if token == refused else token
+
+
+def _authorized(upload: Upload, token: Secret[str]) -> Upload:
+    return evolve(upload, url_headers=Secret({"Authorization": f"Bearer {token.reveal()}"}))
+
+
+def _split(upload: Upload) -> Upload:
+    """Return a plain PUT that may be redirected, without the headers that may be credentials."""
+    headers = upload.headers
+    return evolve(
+        upload,
+        redirects=True,
+        headers=Secret({name: value for name, value in headers.reveal().items() if name in _FOLLOWING}),
+        url_headers=Secret({name: value for name, value in headers.reveal().items() if name not in _FOLLOWING}),
+    )
