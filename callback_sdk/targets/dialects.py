@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from attrs import Factory, define
 
 
-@define(frozen=True, kw_only=True)
+@define(frozen=True, kw_only=True, eq=False)
 class Dialect:
     """How the stores of one provider check a POST policy.
 

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from attrs import define
 
+from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import InvalidS3FieldsError
 from callback_sdk.redaction import SecretFields
@@ -88,7 +89,8 @@ class FormPost(Target):
         check_endpoint(url, S3, form=True)
         fields = SecretFields({name.lower(): value for name, value in callback.fields.reveal().items()})
         cls.check_signature(FormParameters(url, fields))
-        from callback_sdk.targets.policies import parse_policy
+        with no_fork:
+            from callback_sdk.targets.policies import parse_policy
 
         policy = parse_policy(url, callback.fields, cls.dialect)
         return cls(callback=callback, policy=policy, expires_at=policy.expires_at)
@@ -164,7 +166,8 @@ class FormPost(Target):
 
     def request(self, document: Body, *, delivery_id: str, now: datetime) -> tuple[SecretFields, Body]:
         """See `Target.request`."""
-        from callback_sdk.documents.multipart import FormFile, encode_form
+        with no_fork:
+            from callback_sdk.documents.multipart import FormFile, encode_form
 
         content_type = self._field("content-type") or JSON
         file = FormFile(name="file", filename=_filename(delivery_id), content_type=content_type, body=document)

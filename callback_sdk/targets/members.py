@@ -94,7 +94,7 @@ def _is_put(request: Any) -> bool:
     )
 
 
-@define(frozen=True, kw_only=True)
+@define(frozen=True, kw_only=True, eq=False)
 class _Member:
     """A member of `callback_param` with names and values.
 

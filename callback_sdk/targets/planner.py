@@ -1,50 +1,33 @@
 """Plan the target of a callback; pure.
 
-A new kind of target is one class in this package and its line in `STORES`.
+A new kind of target is one class in this package and its line in `_forms` or `_others`. Most processes need one kind,
+and to import all takes as long as ten deliveries: other kinds than the most common are imported when they are asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
+from functools import cache
 
 from attrs import evolve
 
+from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import CallbackParamError, InvalidTargetError
 from callback_sdk.redaction import Secret, SecretURL, clearing_locals, wrap_secret
 from callback_sdk.targets.aistore import check_key
-from callback_sdk.targets.azure import AzureBlob
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
-from callback_sdk.targets.cos import COSPost, COSPut
-from callback_sdk.targets.forms import FormPost, GCSPost
 from callback_sdk.targets.gcs import GCSPut, GCSPutV2, GCSSession
-from callback_sdk.targets.http_put import HTTPPut
 from callback_sdk.targets.identifiers import Identifiers, check_escaping, check_unsigned, is_signed
-from callback_sdk.targets.obs import OBSPost, OBSPut
-from callback_sdk.targets.oracle import OraclePAR
-from callback_sdk.targets.oss import OSSPost, OSSPut, OSSPutV1
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.s3 import S3Put, S3PutV2
-from callback_sdk.targets.supabase import SupabaseUpload
 from callback_sdk.targets.support import check_support
-from callback_sdk.targets.swift import SwiftTempURL
 from callback_sdk.targets.target import Target, TargetSettings
-from callback_sdk.targets.webhook import Webhook
 from callback_sdk.types import CallbackParam, CallbackTarget
 
-STORES: tuple[type[Target], ...] = (
-    *(GCSPost, OSSPost, COSPost, OBSPost, FormPost),
-    *(GCSSession, S3Put, GCSPut, S3PutV2, GCSPutV2, AzureBlob),
-    *(OSSPut, OSSPutV1, COSPut, OBSPut, OraclePAR, SwiftTempURL, SupabaseUpload),
-)
-"""Kinds of targets at object stores. The first one that recognizes a callback is used."""
+_Kinds = tuple[type[Target], ...]
 
-KINDS: tuple[type[Target], ...] = (HTTPPut, *STORES, Webhook)
-"""All kinds of targets. A URL that no store's kind recognizes is a webhook."""
-
-_UPLOADS: tuple[type[Target], ...] = (HTTPPut, *STORES)
-
-_IDENTIFIERS = tuple(kind.identifiers for kind in STORES if kind.identifiers != Identifiers())
+_COMMON: _Kinds = (GCSSession, S3Put, GCSPut, S3PutV2, GCSPutV2)
 
 
 def plan(callback: Callback, settings: TargetSettings | None = None) -> Target:
@@ -64,12 +47,16 @@ def plan(callback: Callback, settings: TargetSettings | None = None) -> Target:
     if settings.stores.in_cluster(callback.url):
         check_key(callback.url)
     provider = settings.stores.provider(callback.url)
-    for kind in _UPLOADS:
+    for kind in _candidates(callback):
         if (target := kind.recognize(callback, settings)) is not None:
             if provider is not None:
                 check_support(callback.url, target.needs(), provider)
             return evolve(target, provider=provider)
-    check_unsigned(callback.url, _IDENTIFIERS)
+    check_unsigned(callback.url, _identifiers())
+
+    with no_fork:
+        from callback_sdk.targets.webhook import Webhook
+
     return Webhook.recognize(callback, settings)
 
 
@@ -129,8 +116,51 @@ def check_target(
     return check_callback(callback, TargetSettings(stores=stores), size=size)
 
 
+def _candidates(callback: Callback) -> Iterator[type[Target]]:
+    """Yield the kinds that may recognize a callback, in the order in which they are asked."""
+    if callback.http is not None:
+        with no_fork:
+            from callback_sdk.targets.http_put import HTTPPut
+
+        yield HTTPPut
+    if callback.fields is not None:
+        yield from _forms()
+    yield from _COMMON
+    yield from _others()
+
+
+def _forms() -> _Kinds:
+    with no_fork:
+        from callback_sdk.targets.cos import COSPost
+        from callback_sdk.targets.forms import FormPost, GCSPost
+        from callback_sdk.targets.obs import OBSPost
+        from callback_sdk.targets.oss import OSSPost
+
+    return GCSPost, OSSPost, COSPost, OBSPost, FormPost
+
+
+def _others() -> _Kinds:
+    with no_fork:
+        from callback_sdk.targets.azure import AzureBlob
+        from callback_sdk.targets.cos import COSPut
+        from callback_sdk.targets.obs import OBSPut
+        from callback_sdk.targets.oracle import OraclePAR
+        from callback_sdk.targets.oss import OSSPut, OSSPutV1
+        from callback_sdk.targets.supabase import SupabaseUpload
+        from callback_sdk.targets.swift import SwiftTempURL
+
+    return AzureBlob, OSSPut, OSSPutV1, COSPut, OBSPut, OraclePAR, SwiftTempURL, SupabaseUpload
+
+
+@cache
+def _identifiers() -> tuple[Identifiers, ...]:
+    """Return what identifies the signed URLs of each kind."""
+    kinds = (*_forms(), *_COMMON, *_others())
+    return tuple(kind.identifiers for kind in kinds if kind.identifiers != Identifiers())
+
+
 def _check_http(callback: Callback) -> None:
-    if callback.http is not None and is_signed(callback.url, _IDENTIFIERS):
+    if callback.http is not None and is_signed(callback.url, _identifiers()):
         raise CallbackParamError(
             f"{callback.url} is a signed URL and has http too: one of the two belongs to another target.",
             hint="For a presigned URL leave http out.",

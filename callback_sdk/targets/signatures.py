@@ -18,7 +18,7 @@ from callback_sdk.targets.amazon import amazon_host, is_amazon, is_region
 from callback_sdk.targets.expiry import incomplete_url_error
 
 
-@define(frozen=True)
+@define(frozen=True, eq=False)
 class Form:
     """The form of a parameter's value.
 
@@ -91,7 +91,7 @@ class Parameters:
         raise NotImplementedError
 
 
-@define(frozen=True)
+@define(frozen=True, eq=False)
 class QueryParameters(Parameters):
     """The parameters in a signed URL's query. Stores compare their names case-sensitively.
 
@@ -110,7 +110,7 @@ class QueryParameters(Parameters):
         return incomplete_url_error(self.url, problem)
 
 
-@define(frozen=True)
+@define(frozen=True, eq=False)
 class FormParameters(Parameters):
     """The parameters in a form's fields. Stores compare their names case-insensitively.
 
@@ -170,7 +170,7 @@ def check_session(parameters: Parameters, key: str) -> None:
         raise parameters.error(f"{_SESSION_TOKENS[0]} is missing, and its access key is a temporary one")
 
 
-@define(frozen=True, kw_only=True)
+@define(frozen=True, kw_only=True, eq=False)
 class Version4:
     """Signature Version 4 of one vendor.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Mapping
 from typing import Any
-from xml.sax.saxutils import unescape
 
 from attrs import define
 
@@ -36,7 +36,6 @@ _DETAILS = (
 )
 """Elements of an error document that say more than its message, with the label that they are shown with."""
 
-_ENTITIES = {"&apos;": "'", "&quot;": '"'}
 
 _QUERY = re.compile(r"[?&]\S+")
 
@@ -134,7 +133,7 @@ def _text(match: re.Match[bytes] | None) -> str:
     # A long text isn't cut: scrub() wouldn't find the rest of a credential at the cut.
     if match is None or len(match[1]) > MAX_MESSAGE:
         return ""
-    return " ".join(unescape(match[1].decode("utf-8", "replace"), _ENTITIES).split())
+    return " ".join(html.unescape(match[1].decode("utf-8", "replace")).split())
 
 
 def _read_json(body: bytes) -> _ErrorDocument:

@@ -15,7 +15,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-@define(frozen=True)
+@define(frozen=True, eq=False)
 class Hint:
     """A hint, with the responses that it is true for. A condition that isn't given always holds.
 

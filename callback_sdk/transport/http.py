@@ -24,6 +24,7 @@ from urllib.parse import quote
 from attrs import define, field
 
 from callback_sdk._version import __version__
+from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import CallbackSDKError, DeliveryError, InvalidTargetError
 from callback_sdk.parsing import Duration, to_timedelta
@@ -32,7 +33,6 @@ from callback_sdk.targets.hosts import ascii_host, port_of
 from callback_sdk.targets.locations import redirected
 from callback_sdk.targets.upload import Upload
 from callback_sdk.transport.connect import resolve, time_left
-from callback_sdk.transport.connection_errors import no_response_error
 from callback_sdk.transport.polling import readable
 from callback_sdk.transport.response import InvalidResponseError, Response, read_response
 from callback_sdk.transport.sockets import (
@@ -185,6 +185,9 @@ class HTTPSender:
             else:
                 self._pool.give(_key(url), connection) if reusable else _close(connection)
                 return response
+        with no_fork:
+            from callback_sdk.transport.connection_errors import no_response_error
+
         raise no_response_error(url, self._proxy(url), failure) from failure
 
     def _redirected(self, url: SecretURL, response: Response) -> SecretURL:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import httptools
 from attrs import define, field
 
+from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.redaction import SecretURL
 
 MAX_BODY = 64 * 1024
@@ -70,7 +71,8 @@ class Response:
         """
         if self.headers.get("content-encoding", "").strip().lower() not in ("gzip", "x-gzip", "deflate"):
             return self.body
-        import zlib
+        with no_fork:
+            import zlib
 
         try:
             # 32 + 15: detects zlib's and gzip's header (zlib.h, inflateInit2). A body cut at 64 KiB decodes in part.

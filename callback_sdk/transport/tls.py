@@ -63,7 +63,8 @@ class TLS:
         # Certificates and SNI have names without the trailing dot (RFC 6066, section 3).
         name = host.removesuffix(".")
         _check_name(name)
-        import ssl
+        with no_fork:
+            import ssl
 
         try:
             return context.wrap_socket(sock, server_hostname=name)
@@ -143,7 +144,8 @@ class _ClientCertificate:
         Raises:
             ConfigurationError: A file can't be read, the password is missing or wrong, or the key doesn't match.
         """
-        import ssl
+        with no_fork:
+            import ssl
 
         for path in (self.certificate, self.key):
             _check_readable(path)

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from callback_sdk import tracing
+from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.body import Body
 from callback_sdk.errors import CallbackSDKError, DeliveryError
 from callback_sdk.models import JobResult
@@ -19,7 +20,6 @@ from callback_sdk.targets import Target, TargetSettings, plan
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.upload import Upload
 from callback_sdk.transport.connect import resolve
-from callback_sdk.transport.error_responses import delivery_error
 from callback_sdk.transport.http import HTTPSender, Timeouts, same_host
 from callback_sdk.transport.proxies import direct, environment_proxy
 from callback_sdk.transport.response import Response
@@ -217,6 +217,10 @@ class DeliveryAttempts:
         return self._clusters.send(upload) if in_cluster else self._sender.send(upload)
 
     def _error(self, upload: Upload, response: Response) -> DeliveryError:
+        # Most processes never read an error response, so only a failure imports what explains it.
+        with no_fork:
+            from callback_sdk.transport.error_responses import delivery_error
+
         error = delivery_error(upload, response)
         if self._settings.stores.in_cluster(upload.url) and self._clusters.refused(upload, response):
             # The operator has to replace the token, which takes longer than `write` retries.

@@ -38,3 +38,32 @@ def test_class_names_are_unique() -> None:
         if isinstance(node, ast.ClassDef)
     )
     assert {name for name, count in names.items() if count > 1} == set()
+
+
+DELIVERY = ("writer", "targets", "transport", "documents")
+IMPORTED_BEFORE = {"numpy", "pandas", "pyarrow"}
+"""Libraries whose values exist only after their import."""
+
+
+def test_imports_within_functions_of_a_delivery_wait_for_forks() -> None:
+    """A child that is forked during an import would wait for the lock of the module forever."""
+    unprotected = [
+        f"{path.name}:{node.lineno}"
+        for package in DELIVERY
+        for path in (PACKAGE / package).rglob("*.py")
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef)
+        for node in unprotected_imports(function)
+        if not (isinstance(node, ast.Import) and {name.name for name in node.names} <= IMPORTED_BEFORE)
+    ]
+    assert unprotected == []
+
+
+def unprotected_imports(node: ast.AST) -> list[ast.Import | ast.ImportFrom]:
+    """Return the imports below a node that are not in a block `with no_fork`."""
+    found = []
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.With) and any(ast.unparse(item.context_expr) == "no_fork" for item in child.items):
+            continue
+        found += [child] if isinstance(child, ast.Import | ast.ImportFrom) else unprotected_imports(child)
+    return found

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.values.columns import columns
 
 _ONE_COLUMN = ("Series", "Array", "ChunkedArray", "Column")
@@ -37,7 +38,8 @@ def stream(value: Any) -> Any:
         TypeError: pyarrow is not installed, or can't read the data.
     """
     try:
-        import pyarrow as pa
+        with no_fork:
+            import pyarrow as pa
     except ImportError:
         raise TypeError("pyarrow reads its data: pip install 'callback-sdk[parquet]'.") from None
     kind = type(value)

@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from callback_sdk.documents.values import standard
+from callback_sdk.concurrency.forking import no_fork
 
 _LIBRARIES = {"numpy": "numpy", "pandas": "pandas", "pyarrow": "arrow"}
 """Converter modules of this package by library."""
@@ -80,7 +80,8 @@ def _find_converter(kind: type) -> Callable[[Any], Any]:
             break
     if hasattr(kind, "__arrow_c_stream__") or hasattr(kind, "__arrow_c_array__"):
         return _stream
-    return standard.converter(kind)
+    standard: Callable[[Any], Any] = _module("standard").converter(kind)
+    return standard
 
 
 def _stream(value: Any) -> Any:
@@ -88,5 +89,7 @@ def _stream(value: Any) -> Any:
 
 
 def _module(name: str) -> Any:
-    # Imported by name, so that writing results doesn't depend statically on the table libraries.
-    return importlib.import_module(f"callback_sdk.documents.values.{name}")
+    # Imported by name, so that writing results doesn't depend statically on the table libraries. Most documents have
+    # only types that orjson knows.
+    with no_fork:
+        return importlib.import_module(f"callback_sdk.documents.values.{name}")

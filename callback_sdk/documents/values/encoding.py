@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.values.conversion import KNOWN, Conversion, is_array
 from callback_sdk.documents.values.encoded import Encoded
 from callback_sdk.documents.values.plain import Plain
@@ -140,7 +141,8 @@ def _has_inexact_times(data: bytes, utc_offsets: int) -> bool:
 
 
 def _array(array: Any, arrays: list[bytes], convert: Callable[[Any], Any]) -> Any:
-    from callback_sdk.documents.values import numpy
+    with no_fork:
+        from callback_sdk.documents.values import numpy
 
     native = numpy.native(array)
     if native is None:

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 from attrs import define
 
+from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.decoding import decode
 from callback_sdk.documents.values.conversion import is_array
 from callback_sdk.documents.values.encoded import Encoded
@@ -91,7 +92,8 @@ class Plain:
         return self._plain(plainer, path)
 
     def _array(self, array: Any, path: str) -> Any:
-        from callback_sdk.documents.values import numpy
+        with no_fork:
+            from callback_sdk.documents.values import numpy
 
         if self.only_finite and numpy.count_nonfinite(array):
             place = numpy.first_nonfinite(array)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import fractions
 import functools
 import os
 from collections import UserString
@@ -12,6 +11,7 @@ from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Se
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from enum import Enum
+from numbers import Rational
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 from uuid import UUID
@@ -118,7 +118,7 @@ _ADVICE: tuple[tuple[Any, str], ...] = (
     (AbstractSet, "Sets have no order: make it a sorted list."),
     (dt.timedelta, "Give a duration as a number of seconds: value.total_seconds()."),
     (complex, "Give the real and the imaginary part as two numbers: value.real, value.imag."),
-    (fractions.Fraction, "Make it a float, or a string: str(value)."),
+    (Rational, "Make it a float, or a string: str(value)."),
     (os.PathLike, "Make it a string: str(path)."),
     (Iterator, "It can be read only once: make a list of it, list(value)."),
     ((BuiltinFunctionType, FunctionType, MethodType), "It is a function: call it, and give what it returns."),

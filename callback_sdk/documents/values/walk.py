@@ -15,6 +15,7 @@ from uuid import UUID
 
 from attrs import define
 
+from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.values.encoded import Encoded
 from callback_sdk.documents.values.keys import are_distinct
 
@@ -250,7 +251,8 @@ def _count_nonfinite(kind: type, values: Sequence[Any]) -> int:
 
 
 def _count_in_array(array: Any) -> int:
-    from callback_sdk.documents.values import numpy
+    with no_fork:
+        from callback_sdk.documents.values import numpy
 
     return numpy.count_nonfinite(array)
 
