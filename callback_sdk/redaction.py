@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, NoReturn, ParamSpec, TypeVar
 from urllib.parse import quote, unquote, unquote_plus, urlsplit
 
+from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import CallbackSDKError, InvalidTargetError
 from callback_sdk.text import url_secrets
 from callback_sdk.text.escaping import escaped
@@ -27,11 +28,16 @@ P = ParamSpec("P")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
+_SCHEMES = frozenset({"http", "https"})
+"""Names that can't be hosts: the second scheme of a URL such as `https://https://example.org`."""
+
 _PUBLIC = frozenset({"X-Amz-Algorithm", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders"})
 
 
 _CHECK_HOST = "Check the part between '//' and the next '/'."
 _MALFORMED = ("can't be read as a URL: its host or port is malformed", _CHECK_HOST)
+_INVALID_HOST = ("has an invalid host name", "Check its spelling.")
+_DOUBLED_SCHEME = ("has two schemes", "Leave one out: https://example.org, not https://https://example.org.")
 _LONG_HOST = (f"has a host of more than {MAX_HOST} characters", _CHECK_HOST)
 
 
@@ -87,6 +93,12 @@ class SecretURL(Secret[str]):
     Args:
         value: An absolute URL.
 
+    Attributes:
+        scheme: The scheme, in lower case; empty if there is none.
+        host: The host in ASCII and in lower case, as the network takes it: an internationalized name is converted
+            (IDNA 2008 with UTS 46, as browsers do), so that no other spelling of a name passes a comparison.
+        port: The port; None if there is none.
+
     Raises:
         InvalidTargetError: The authority is malformed, or a part of the URL is longer than servers accept.
     """
@@ -119,7 +131,13 @@ class SecretURL(Secret[str]):
         rest = f"{parts.path}?{parts.query}#{parts.fragment}"
         if "\\" in parts.netloc or ("@" in parts.netloc and "@" in rest):
             return _MALFORMED
-        self.__parts, self.scheme, self.host = parts, parts.scheme.lower(), parts.hostname or ""
+        host = _ascii_host(parts.hostname or "")
+        if host is None:
+            return _INVALID_HOST
+        # With `https://s3://bucket/key`, `s3` would be the host, with an empty port.
+        if parts.scheme and (host in _SCHEMES or (parts.netloc.endswith(":") and parts.path.startswith("//"))):
+            return _DOUBLED_SCHEME
+        self.__parts, self.scheme, self.host = parts, parts.scheme.lower(), host
         return None
 
     def __long_part(self) -> tuple[str, str] | None:
@@ -190,6 +208,8 @@ class SecretURL(Secret[str]):
 
     def repeated_names(self) -> frozenset[str]:
         """Return the names of the parameters that the query has more than once."""
+        if len(self.query_names()) == len(self.__query()):
+            return frozenset()
         count = Counter(name for name, _ in self.__query())
         return frozenset(name for name, times in count.items() if times > 1)
 
@@ -243,6 +263,19 @@ def _too_long(url: Secret[str]) -> tuple[str, str] | None:
     if len(parts.reveal().netloc) > MAX_HOST + len(":65535"):
         return _LONG_HOST
     return None
+
+
+def _ascii_host(host: str) -> str | None:
+    """Return a host in ASCII; None if it is not a valid name."""
+    if host.isascii():
+        return host
+    with no_fork:
+        import idna
+
+    try:
+        return idna.encode(host, uts46=True).decode()
+    except idna.IDNAError:
+        return None
 
 
 def _unquoted(text: str) -> str:

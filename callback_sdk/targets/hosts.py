@@ -5,8 +5,6 @@ from __future__ import annotations
 import ipaddress
 import socket
 
-from callback_sdk.concurrency.forking import no_fork
-from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import SecretURL
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -23,23 +21,6 @@ def port_of(url: SecretURL) -> int:
 def default_port(url: SecretURL) -> int:
     """Return the default port of a URL's scheme (RFC 9110, section 4.2)."""
     return 443 if url.scheme == "https" else 80
-
-
-def ascii_host(url: SecretURL) -> str:
-    """Return a URL's host in ASCII; internationalized names as A-labels (IDNA 2008 with UTS 46, as browsers do).
-
-    Raises:
-        InvalidTargetError: It is not a valid host name.
-    """
-    if url.host.isascii():
-        return url.host
-    with no_fork:
-        import idna
-
-    try:
-        return idna.encode(url.host, uts46=True).decode()
-    except idna.IDNAError:
-        raise InvalidTargetError(f"{url} has an invalid host name.", hint="Check its spelling.") from None
 
 
 def ip_literal(host: str) -> Address | None:

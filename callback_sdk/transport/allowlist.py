@@ -11,7 +11,7 @@ from attrs import define
 
 from callback_sdk.errors import ConfigurationError, InvalidTargetError
 from callback_sdk.redaction import SecretURL
-from callback_sdk.targets.hosts import Address, ascii_host, default_port, port_of
+from callback_sdk.targets.hosts import Address, default_port, port_of
 from callback_sdk.transport.addresses import Network, parse_network
 
 ANY_PORT = "*"
@@ -125,12 +125,8 @@ def host(text: str) -> AllowedHost:
 
 
 def host_name(url: SecretURL) -> str:
-    """Return a URL's host normalized for comparison: ASCII, lower case, without the trailing dot of an absolute name.
-
-    Raises:
-        InvalidTargetError: The host name is invalid.
-    """
-    return ascii_host(url).lower().removesuffix(".")
+    """Return a URL's host normalized for comparison: without the trailing dot of an absolute name."""
+    return url.host.removesuffix(".")
 
 
 def option_value(place: str, url: SecretURL) -> str:

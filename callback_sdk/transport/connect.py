@@ -12,7 +12,7 @@ from itertools import zip_longest
 from typing import Any
 
 from callback_sdk.redaction import SecretURL
-from callback_sdk.targets.hosts import ascii_host, ip_literal, port_of
+from callback_sdk.targets.hosts import ip_literal, port_of
 from callback_sdk.transport.polling import writable
 
 HEAD_START = timedelta(milliseconds=250)
@@ -45,9 +45,8 @@ def resolve(url: SecretURL, deadline: float) -> Addresses:
 
     Raises:
         OSError: The host has no address, or the resolver didn't respond in time.
-        InvalidTargetError: The host name is invalid.
     """
-    host, port = ascii_host(url), port_of(url)
+    host, port = url.host, port_of(url)
     if ip_literal(host) is not None:
         return _look_up(host, port)
     found: deque[Addresses | OSError] = deque()

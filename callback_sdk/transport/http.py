@@ -29,7 +29,7 @@ from callback_sdk.documents.body import Body
 from callback_sdk.errors import CallbackSDKError, DeliveryError, InvalidTargetError
 from callback_sdk.parsing import Duration, to_timedelta
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, strip_traceback
-from callback_sdk.targets.hosts import ascii_host, port_of
+from callback_sdk.targets.hosts import port_of
 from callback_sdk.targets.locations import redirected
 from callback_sdk.targets.upload import Upload
 from callback_sdk.transport.connect import resolve, time_left
@@ -214,7 +214,7 @@ class HTTPSender:
             connection.connect()
             if url.scheme == "https":
                 connection.sock.settimeout(time_left(connect_deadline))
-                connection.sock = self._tls.wrap(connection.sock, ascii_host(url))
+                connection.sock = self._tls.wrap(connection.sock, url.host)
         except BaseException:
             connection.close()
             raise

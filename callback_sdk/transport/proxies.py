@@ -11,7 +11,7 @@ from collections.abc import Collection
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import ConfigurationError, DeliveryError, InvalidTargetError
 from callback_sdk.redaction import Secret, SecretURL
-from callback_sdk.targets.hosts import Address, ascii_host, ip_literal, is_loopback, port_of
+from callback_sdk.targets.hosts import Address, ip_literal, is_loopback, port_of
 
 _CLIENT_KINDS = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 """Schemes of proxies that requests supports; SOCKS with the package PySocks."""
@@ -116,7 +116,6 @@ def _read(named: Secret[str], kinds: Collection[str]) -> tuple[SecretURL, str]:
     try:
         # Without a scheme it is an HTTP proxy, as curl(1) has it.
         proxy = SecretURL(named.reveal() if "://" in named.reveal() else f"http://{named.reveal()}")
-        ascii_host(proxy)
     except InvalidTargetError:
         proxy = SecretURL("")
     # A path, query or fragment is rather the rest of a password with an unencoded /, ? or # (RFC 3986, section 3.2).

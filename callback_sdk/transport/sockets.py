@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from callback_sdk.concurrency.forking import PerProcess, RLock
 from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
-from callback_sdk.targets.hosts import ascii_host, default_port, port_of
+from callback_sdk.targets.hosts import default_port, port_of
 from callback_sdk.transport.connect import Addresses, connect_happy_eyeballs, time_left
 from callback_sdk.transport.polling import readable, readable_or_writable
 from callback_sdk.transport.response import ResponseParser
@@ -79,7 +79,7 @@ class Connection:
 
     def _open_tunnel(self) -> None:
         # The authority form has a port always (RFC 9112, section 3.2.3).
-        place = f"{bracketed(ascii_host(self._url))}:{port_of(self._url)}"
+        place = f"{bracketed(self._url.host)}:{port_of(self._url)}"
         timed = TimedSocket(self.sock, self._deadline, timedelta.max)
         timed.sendall(head(Secret(f"CONNECT {place} HTTP/1.1"), {"Host": place, **self.proxy_headers.reveal()}))
         response = ResponseParser()
@@ -207,7 +207,7 @@ def host_header(url: SecretURL) -> str:
 
     Signers sign it without that port, also where the URL has it (boto3, issue 2179).
     """
-    host = bracketed(ascii_host(url))
+    host = bracketed(url.host)
     return host if port_of(url) == default_port(url) else f"{host}:{url.port}"
 
 

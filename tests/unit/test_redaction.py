@@ -21,7 +21,7 @@ from rich.traceback import Traceback
 
 from callback_sdk import JobResult, ResultsWriter
 from callback_sdk.client.form import form_fields
-from callback_sdk.errors import CallbackSDKError, EncodingError
+from callback_sdk.errors import CallbackSDKError, EncodingError, InvalidTargetError
 from callback_sdk.models import PresignedPost, PresignedPut
 from callback_sdk.redaction import Secret, SecretFields, SecretURL, strip_traceback
 from callback_sdk.targets import plan
@@ -298,3 +298,58 @@ def test_frames_are_taken_off_the_whole_chain() -> None:
     error.__cause__.__context__ = error  # type: ignore[union-attr]
     assert strip_traceback(error).__traceback__ is None
     assert error.__cause__.__traceback__ is None  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("host", "ascii_"),
+    [
+        ("127。0。0。1", "127.0.0.1"),
+        ("127．0．0．1", "127.0.0.1"),
+        ("１２７.０.０.１", "127.0.0.1"),
+        ("①②⑦.0.0.1", "127.0.0.1"),
+        ("ⓛⓞⓒⓐⓛⓗⓞⓢⓣ", "localhost"),
+        ("LOCALHOST", "localhost"),
+        ("b.s3.amazon\u00adaws.com", "b.s3.amazonaws.com"),
+        ("b。s3。amazonaws。com", "b.s3.amazonaws.com"),
+        ("ｂ.ｓ３.ａｍａｚｏｎａｗｓ.ｃｏｍ", "b.s3.amazonaws.com"),
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("faß.example", "xn--fa-hia.example"),
+        ("example。", "example."),
+    ],
+)
+def test_host_is_what_the_network_takes(host: str, ascii_: str) -> None:
+    """Full width, circled letters, soft hyphens and ideographic full stops are mapped before anything is judged."""
+    url = SecretURL(f"http://{host}/k")
+    assert (url.host, url.origin, str(url)) == (ascii_, f"http://{ascii_}", f"http://{ascii_}/k")
+
+
+@pytest.mark.parametrize("host", ["a\u202eb.example", "\u0301a.example", "é" * 60 + ".example", "a\udc80.example"])
+def test_name_that_no_host_has_is_rejected(host: str) -> None:
+    """No resolver is asked for it."""
+    with pytest.raises(InvalidTargetError, match="invalid host name"):
+        SecretURL(f"http://{host}/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://https://b.s3.eu-central-1.amazonaws.com/k",
+        "https://http://example.org/hook",
+        "http://HTTPS://example.org/hook",
+        "https://https//example.org/hook",
+        "https://https:443//example.org/hook",
+        "https://https://user:password@example.org/hook",
+        "https://s3://bucket/key",
+    ],
+)
+def test_url_with_two_schemes_is_rejected(url: str) -> None:
+    """The second one would be the host."""
+    with pytest.raises(InvalidTargetError, match="has two schemes") as caught:
+        SecretURL(url)
+    assert "password" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["https://s3/bucket/key", "https://s3:9000//key", "https://https.example.org/"])
+def test_host_with_a_name_like_a_scheme_is_a_host(url: str) -> None:
+    """As services in Docker Compose have them."""
+    assert SecretURL(url).host

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from callback_sdk.redaction import SecretURL
-from callback_sdk.targets.hosts import ascii_host, ip_literal, port_of
+from callback_sdk.targets.hosts import ip_literal, port_of
 from tests.signedurls import form, sas, v4
 
 Run = Callable[..., tuple[int, str, str]]
@@ -194,7 +194,7 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> None:
     """Resolve these names only, without a network."""
 
     def look_up(url: SecretURL, deadline: float) -> Any:
-        host = ascii_host(url)
+        host = url.host
         address = host if ip_literal(host) is not None else ADDRESSES.get(host)
         if address is None:
             raise OSError(f"{host} has no address")
