@@ -78,7 +78,7 @@ class AzureBlob(Target):
                 url=str(url),
             )
         check_operation(callback, AZURE)
-        _check_service(url)
+        _check_endpoint(url)
         _check_blob_name(url)
         return cls(callback=callback, expires_at=_expiry(url))
 
@@ -89,19 +89,14 @@ class AzureBlob(Target):
 
 
 def _check_parameters(url: SecretURL) -> None:
-    """Reject a signature with a missing or malformed parameter."""
-    names = url.query_names()
-    if repeated := sorted(url.repeated_names() & _PARAMETERS):
-        raise InvalidTargetError(
-            f"{url} has the parameter {repeated[0]} of a shared access signature twice: it was signed twice.",
-            hint="Add one signature to the URL of the blob without a query.",
-            url=str(url),
-        )
+    """Reject a signature with a missing, malformed or repeated parameter."""
+    names, parameters = url.query_names(), QueryParameters(url)
+    parameters.check_once(_PARAMETERS)
     required = [] if "si" in names else ["sp"]
     required += ["ss", "srt"] if "sr" not in names and {"ss", "srt"} & names else ["sr"]
     required += _DELEGATION if names & set(_DELEGATION) else []
     depth = {"sdd": _DEPTH} if url.query("sr") == "d" else {}
-    check_forms(QueryParameters(url), {"sig": BASE64_SHA256, **dict.fromkeys(required, ANY), **depth})
+    check_forms(parameters, {"sig": BASE64_SHA256, **dict.fromkeys(required, ANY), **depth})
 
 
 def _expiry(url: SecretURL) -> datetime | None:
@@ -123,18 +118,29 @@ def _time(url: SecretURL, name: str) -> datetime | None:
     return parse_expiry(url, lambda: iso_time(url, name)) if name in url.query_names() else None
 
 
-def _check_service(url: SecretURL) -> None:
-    """Reject the endpoint of another service of a storage account; a signature for a blob is valid at its own only."""
-    host = url.host.lower().rstrip(".")
-    if host.endswith(_DOMAINS) and (services := _SERVICES.intersection(host.split(".")[1:3])):
+def _check_endpoint(url: SecretURL) -> None:
+    """Reject the endpoint of another service of a storage account, and the one of its copy in the secondary region.
+
+    A signature for a blob is valid at its own service only.
+    """
+    host = url.host.rstrip(".")
+    labels = host.split(".") if host.endswith(_DOMAINS) else []
+    if services := _SERVICES.intersection(labels[1:3]):
         raise wrong_operation(
             url, AZURE, f"is at the endpoint of another service than Blob Storage ({min(services)}, not blob)"
         )
+    # Names of accounts have no hyphen ("Read access to data in the secondary region", Azure Storage redundancy).
+    if "".join(_account_in_path(url) or labels[:1]).endswith("-secondary"):
+        raise wrong_operation(url, AZURE, "is at the secondary endpoint of its account, which is read-only")
+
+
+def _account_in_path(url: SecretURL) -> list[str]:
+    """Return the account in the path, where emulators such as Azurite have it."""
+    return url.path.split("/")[1:2] if has_bare_host(url) else []
 
 
 def _check_blob_name(url: SecretURL) -> None:
     """Reject the URL of a container or account, as Azure's portal shows it for a container's SAS."""
-    # Emulators such as Azurite have the account in the path.
     account, _, path = url.path.removeprefix("/").partition("/") if has_bare_host(url) else ("account", "", url.path)
     container, slash, name = path.removeprefix("/").partition("/")
     # A blob in the root container may be addressed without the container's name, has no slash in its own name ("Naming

@@ -18,14 +18,14 @@ from callback_sdk.targets.amazon import is_amazon
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.headers import given_headers
 
-_PAYLOADS = ("x-amz-content-sha256", "x-goog-content-sha256")
+PAYLOADS = ("x-amz-content-sha256", "x-goog-content-sha256", "x-tos-content-sha256", "x-kss-content-sha256")
 """Headers and parameters with the digest of the payload, which is a part of what is signed with Version 4."""
 
 _NO_BYTES = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 _EMPTY = {
     "content-md5": "1B2M2Y8AsgTpgAmY7PhCfg==",
-    **dict.fromkeys(_PAYLOADS, _NO_BYTES),
+    **dict.fromkeys(PAYLOADS, _NO_BYTES),
     "x-amz-checksum-crc32": "AAAAAA==",
     "x-amz-checksum-crc32c": "AAAAAA==",
     "x-amz-checksum-crc64nvme": "AAAAAAAAAAA=",
@@ -71,7 +71,7 @@ def check_checksums(callback: Callback) -> None:
     names = [*_empty(sent), *_empty(query)]
     if names:
         raise _error(url, f"the checksum of an empty document ({names[0]})")
-    for name in _PAYLOADS:
+    for name in PAYLOADS:
         if any(values.reveal().get(name, "").startswith(_CHUNKED) for values in (sent, query)):
             raise _error(url, f"a body that is sent in signed chunks ({name})")
 
@@ -94,7 +94,7 @@ def check_document(url: SecretURL, headers: SecretFields, document: Body) -> Non
     sha256 = "x-amz-checksum-sha256"
     if sha256 in names and given.reveal()[sha256] != base64.b64encode(document.sha256).decode():
         raise _error(url, "the SHA-256 of another document")
-    for name in sorted(names & {*_PAYLOADS}):
+    for name in sorted(names & {*PAYLOADS}):
         if given.reveal()[name] not in (_UNSIGNED, document.sha256.hex()):
             raise _error(url, f"the SHA-256 of another document ({name})")
     hashes = _hashes(given)
@@ -104,7 +104,7 @@ def check_document(url: SecretURL, headers: SecretFields, document: Body) -> Non
 
 def _compared(url: SecretURL) -> SecretFields:
     """Return the checksums in the query that the store compares with the body."""
-    compared = {*_PAYLOADS} if is_amazon(url.host) else _EMPTY.keys() - {"content-md5"}
+    compared = {*PAYLOADS} if is_amazon(url.host) else _EMPTY.keys() - {"content-md5"}
     # An unescaped `+` reads as a space.
     found = ((name, url.query(name) or "") for name in url.query_names() if name.lower() in compared)
     return SecretFields({name.lower(): value.replace(" ", "+") for name, value in found})

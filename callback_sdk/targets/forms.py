@@ -40,7 +40,10 @@ if TYPE_CHECKING:
     from callback_sdk.targets.policies import Policy
 
 _SIGNATURES = frozenset(
-    {"X-Amz-Signature", "X-Goog-Signature", "Signature", "sig", "x-oss-signature", "q-signature", "temp_url_sig"}
+    {
+        *("X-Amz-Signature", "X-Goog-Signature", "Signature", "sig", "x-oss-signature", "q-signature", "temp_url_sig"),
+        *("X-Tos-Signature", "X-Kss-Signature"),
+    }
 )
 
 

@@ -24,7 +24,8 @@ _AMPERSAND = re.compile(r"&(?:amp;|#38;|#x26;)+|\\u0026", re.IGNORECASE)
 _ESCAPED = {"&amp;": "HTML", "\\u0026": "JSON"}
 """Forms of an ampersand that no query has."""
 
-_SEPARATOR = re.compile("[?&#]")
+_SEPARATOR = re.compile("[?&#]|;(?=[^=;?&#]*=)")
+"""A semicolon separates parameters for some servers (HTML 4.01, appendix B.2.2), and the items of a list within one."""
 
 _ROUNDS = 3
 """How often a URL may have been escaped."""
@@ -58,11 +59,13 @@ class Identifiers:
             that match are sufficient.
         others: Parameters with names and values that are common; one that matches is sufficient beside one of
             `values`.
+        tokens: Parameters with common names whose values no webhook has; one that matches is sufficient.
     """
 
     names: frozenset[str] = field(default="", converter=_names)
     values: Mapping[str, re.Pattern[str]] = Factory(dict)
     others: Mapping[str, re.Pattern[str]] = Factory(dict)
+    tokens: Mapping[str, re.Pattern[str]] = Factory(dict)
     _prefixes: tuple[str, ...] = field(init=False)
 
     @_prefixes.default
@@ -77,6 +80,8 @@ class Identifiers:
             pairs: Their names and values.
         """
         if not self.names.isdisjoint(names) or any(name.startswith(self._prefixes) for name in names):
+            return True
+        if _matching(self.tokens, pairs):
             return True
         alike = _matching(self.values, pairs)
         return bool(alike) and len(alike | _matching(self.others, pairs)) >= _SEVERAL
@@ -144,11 +149,11 @@ def _pairs(text: Secret[str]) -> Iterator[tuple[str, str]]:
 
 
 def _hidden(text: Secret[str]) -> Iterator[tuple[str, str]]:
-    """Yield parameters after an escaped `?` or `&`, if the text before it isn't the beginning of another URL."""
+    """Yield parameters with an escaped `?`, `&` or `=`, if the text isn't the beginning of another URL."""
     for _ in range(_ROUNDS):
         text = Secret(unquote_plus(text.reveal()))
     if "://" not in text.reveal():
-        yield from (_pair(Secret(piece)) for piece in _SEPARATOR.split(text.reveal())[1:])
+        yield from (_pair(Secret(piece)) for piece in _SEPARATOR.split(text.reveal()))
 
 
 def _pair(piece: Secret[str]) -> tuple[str, str]:

@@ -21,7 +21,12 @@ HEADERS = "s3_headers"
 HTTP = "http"
 """Member that asks for a PUT to any HTTP server, with the headers of the request."""
 
-SIGNATURE_FIELDS = frozenset({"signature", "x-amz-signature", "x-goog-signature", "x-oss-signature", "q-signature"})
+SIGNATURE_FIELDS = frozenset(
+    {
+        *("signature", "x-amz-signature", "x-goog-signature", "x-oss-signature", "q-signature", "x-tos-signature"),
+        "x-kss-signature",
+    }
+)
 """Form fields with a signature of the policy, in lower case."""
 
 

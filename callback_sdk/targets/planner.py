@@ -129,27 +129,39 @@ def _candidates(callback: Callback) -> Iterator[type[Target]]:
     yield from _others()
 
 
+@cache
 def _forms() -> _Kinds:
     with no_fork:
+        from callback_sdk.targets.bos import BOSPost
         from callback_sdk.targets.cos import COSPost
         from callback_sdk.targets.forms import FormPost, GCSPost
+        from callback_sdk.targets.ks3 import KS3Post
         from callback_sdk.targets.obs import OBSPost
         from callback_sdk.targets.oss import OSSPost
+        from callback_sdk.targets.tos import TOSPost
 
-    return GCSPost, OSSPost, COSPost, OBSPost, FormPost
+    return GCSPost, OSSPost, COSPost, OBSPost, TOSPost, KS3Post, BOSPost, FormPost
 
 
+@cache
 def _others() -> _Kinds:
     with no_fork:
         from callback_sdk.targets.azure import AzureBlob
+        from callback_sdk.targets.bos import BOSPut
         from callback_sdk.targets.cos import COSPut
+        from callback_sdk.targets.ks3 import KS3Put, KS3PutV2
         from callback_sdk.targets.obs import OBSPut
         from callback_sdk.targets.oracle import OraclePAR
         from callback_sdk.targets.oss import OSSPut, OSSPutV1
         from callback_sdk.targets.supabase import SupabaseUpload
         from callback_sdk.targets.swift import SwiftTempURL
+        from callback_sdk.targets.tos import TOSPut
+        from callback_sdk.targets.ufile import UFileURL
 
-    return AzureBlob, OSSPut, OSSPutV1, COSPut, OBSPut, OraclePAR, SwiftTempURL, SupabaseUpload
+    return (
+        *(AzureBlob, OSSPut, OSSPutV1, COSPut, OBSPut, TOSPut, KS3Put, KS3PutV2, BOSPut, UFileURL),
+        *(OraclePAR, SwiftTempURL, SupabaseUpload),
+    )
 
 
 @cache

@@ -22,7 +22,8 @@ class Provider:
 
     Attributes:
         name: The provider, as messages call it.
-        endpoints: Its hosts. `*` stands for the rest of one label. The labels before an endpoint are the bucket's name.
+        endpoints: Its hosts. `*` stands for any text within one label. The labels before an endpoint are the bucket's
+            name.
         source: Page of its documentation.
         rejects: Features that it answers with an error.
         ignores: Features that it accepts without effect.
@@ -56,7 +57,17 @@ AMAZON = Provider(
 
 GOOGLE = Provider(
     name="Google Cloud Storage",
-    endpoints=("storage.googleapis.com", "storage.cloud.google.com"),
+    endpoints=(
+        *("storage.googleapis.com", "storage.cloud.google.com", "storage.mtls.googleapis.com"),
+        # "Regional endpoints", also within a VPC ("API endpoint types").
+        *("storage.*.rep.googleapis.com", "storage.*.p.rep.googleapis.com"),
+        # "Locational endpoints" such as us-east1-storage; storage-upload and content-storage of older clients.
+        *("*-storage.googleapis.com", "storage-*.googleapis.com", "content-storage-*.googleapis.com"),
+        # Private Service Connect ("Access Google APIs through endpoints").
+        "storage-*.p.googleapis.com",
+        # The name before 2012, and the API's clouds of partners ("Request endpoints" of S3NS).
+        *("commondatastorage.googleapis.com", "storage.s3nsapis.fr"),
+    ),
     # "Request preconditions": If-None-Match is for requests that retrieve data.
     source="https://cloud.google.com/storage/docs/request-preconditions",
     ignores=frozenset({"if-none-match"}),
@@ -177,6 +188,33 @@ PROVIDERS = (
         write_once="x-cos-forbid-overwrite: true",
     ),
     HUAWEI,
+    Provider(
+        name="Volcengine TOS",
+        # Outside and within its network; also as tos-s3-*, for S3's protocol. BytePlus is the same outside of China.
+        endpoints=("tos-*.volces.com", "tos-*.ivolces.com", "tos-*.bytepluses.com", "tos-*.ibytepluses.com"),
+        source="https://www.volcengine.com/docs/6349/107356",
+        write_once="x-tos-forbid-overwrite: true",
+    ),
+    Provider(
+        name="Kingsoft Cloud KS3",
+        endpoints=("ks3-*.ksyuncs.com", "ks3-*.ksyun.com", "kss.ksyun.com"),
+        source="https://docs.ksyun.com/documents/6761",
+        write_once="x-kss-forbid-overwrite: true",
+    ),
+    Provider(
+        name="Baidu Object Storage",
+        endpoints=("s3.*.bcebos.com", "*.bcebos.com"),
+        source="https://cloud.baidu.com/doc/BOS/s/xjwvyq9l4-en",
+        write_once="x-bce-forbid-overwrite: true",
+    ),
+    Provider(
+        name="UCloud UFile",
+        # Its S3 endpoints such as s3-cn-bj are among them; the others are older, of the CDN, or within its network.
+        endpoints=("*.ufileos.com", "ufile.ucloud.cn", "ufile.ucloud.com.cn", "ufile.*.ucloud.cn"),
+        # "The S3 v4 protocol standard".
+        source="https://ucloud-global.com/en/docs/ufile/devguide/s3/s3_introduction",
+        rejects=frozenset({"signature-v2"}),
+    ),
     Provider(
         # Its other hosts serve functions too, which may be webhooks.
         name="Supabase Storage",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 
 from attrs import define
 
@@ -90,6 +90,8 @@ def _host(url: SecretURL) -> str:
     return url.host.lower().rstrip(".")
 
 
+# Planning a target asks several times about its host, and a worker sends to few.
+@lru_cache(maxsize=256)
 def _provider_and_bucket(host: str) -> tuple[Provider, str] | None:
     # Label by label, in linear time: a regular expression for all endpoints backtracks exponentially ("s3-a-a-a…").
     labels = host.split(".")[::-1]
@@ -100,7 +102,10 @@ def _provider_and_bucket(host: str) -> tuple[Provider, str] | None:
 
 
 def _matches(label: str, pattern: str) -> bool:
-    return label.startswith(pattern[:-1]) and label != "" if pattern.endswith("*") else label == pattern
+    before, star, after = pattern.partition("*")
+    if not star:
+        return label == pattern
+    return label.startswith(before) and label.endswith(after) and len(label) >= max(1, len(before) + len(after))
 
 
 def _endpoint(text: str) -> tuple[str, int]:

@@ -26,6 +26,7 @@ from callback_sdk.targets.query_headers import query_warnings, with_query_header
 from callback_sdk.targets.signatures import (
     AMAZON_V2,
     AMAZON_V4,
+    SECONDS,
     Form,
     QueryParameters,
     Version4,
@@ -145,7 +146,7 @@ class S3PutV2(Target):
         url = callback.url
         if cls.key_id not in url.query_names():
             return None
-        check_forms(QueryParameters(url), cls.forms)
+        check_forms(QueryParameters(url), {**cls.forms, "Expires": SECONDS})
         check_session(QueryParameters(url), cls.key_id)
         check_operation(callback, cls.family)
         check_object_key(url, cls.family, settings.stores)

@@ -7,7 +7,7 @@ and "Policy document" in Google's documentation of Cloud Storage.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from attrs import define
@@ -90,6 +90,13 @@ class Parameters:
         """Return the error for an incomplete signature."""
         raise NotImplementedError
 
+    def check_once(self, names: Iterable[str]) -> None:
+        """Reject a signature with a parameter that is there more than once; a form has each field once.
+
+        Raises:
+            TargetError: One is; the text names it.
+        """
+
 
 @define(frozen=True, eq=False)
 class QueryParameters(Parameters):
@@ -108,6 +115,15 @@ class QueryParameters(Parameters):
     def error(self, problem: str) -> TargetError:
         """See `Parameters.error`."""
         return incomplete_url_error(self.url, problem)
+
+    def check_once(self, names: Iterable[str]) -> None:
+        """See `Parameters.check_once`; stores reject such a URL, or read either of the values."""
+        if repeated := sorted(self.url.repeated_names().intersection(names)):
+            raise InvalidTargetError(
+                f"{self.url} has the parameter {repeated[0]} of its signature twice: it was signed twice.",
+                hint="Sign the URL of the object without a query, once.",
+                url=str(self.url),
+            )
 
 
 @define(frozen=True, eq=False)
@@ -137,15 +153,16 @@ class FormParameters(Parameters):
 
 
 def check_forms(parameters: Parameters, forms: Mapping[str, Form]) -> None:
-    """Reject a signature with a parameter that is missing or malformed.
+    """Reject a signature with a parameter that is missing, malformed, or there more than once.
 
     Args:
         parameters: All parameters.
         forms: The required ones.
 
     Raises:
-        TargetError: One is missing, or has another form; the text names it.
+        TargetError: One is missing, repeated, or has another form; the text names it.
     """
+    parameters.check_once(forms)
     for name, form in forms.items():
         value = parameters.find(name)
         if value is None:
@@ -164,6 +181,7 @@ def check_session(parameters: Parameters, key: str) -> None:
     Raises:
         TargetError: The token is missing.
     """
+    parameters.check_once(_SESSION_TOKENS)
     # "IAM identifiers" in Amazon's IAM User Guide: ids of temporary access keys begin with ASIA.
     is_temporary = is_amazon(parameters.url.host) and _plain(parameters, key).startswith("ASIA")
     if is_temporary and not any(parameters.find(name) for name in _SESSION_TOKENS):

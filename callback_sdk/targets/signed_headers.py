@@ -14,13 +14,13 @@ from callback_sdk.errors import ResultTooLargeError, SignedHeaderError
 from callback_sdk.redaction import SecretFields, SecretURL
 from callback_sdk.targets.amazon import is_amazon
 from callback_sdk.targets.callbacks import Callback
-from callback_sdk.targets.checksums import check_document
+from callback_sdk.targets.checksums import PAYLOADS, check_document
 from callback_sdk.targets.headers import COMPUTED, given_headers, is_forbidden
 
 _USUAL = {
     "content-type": "application/json",
     "if-none-match": "*",
-    **dict.fromkeys(("x-amz-content-sha256", "x-goog-content-sha256"), "UNSIGNED-PAYLOAD"),
+    **dict.fromkeys(PAYLOADS, "UNSIGNED-PAYLOAD"),
 }
 """Values of signed headers whose value is not given. `*`: the object is written once (RFC 9110, section 13.1.2)."""
 

@@ -18,6 +18,7 @@ from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.expiry import EPOCH, incomplete_url_error
 from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.operations import Family, wrong_operation
+from callback_sdk.targets.signatures import QueryParameters
 from callback_sdk.targets.target import JSON, Target, TargetSettings
 
 SUPABASE = Family(
@@ -75,6 +76,7 @@ class SupabaseUpload(Target):
 
 def _claims(url: SecretURL) -> Secret[dict[str, Any]]:
     """Return the claims of the token (RFC 7519). Only the server can verify its signature."""
+    QueryParameters(url).check_once(["token"])
     token = url.secret_query("token") or Secret("")
     parts = Secret(token.reveal().split("."))
     try:

@@ -18,7 +18,7 @@ from callback_sdk.errors import TargetError
 from callback_sdk.targets import Target, plan
 from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.targets.upload import Upload
-from tests.checkers import azure_rules, cos, gcs_rules, obs, oss, s3_rules, swift
+from tests.checkers import azure_rules, cos, gcs_rules, obs, oss, s3_rules, swift, vendor_rules
 from tests.checkers.http_store import Refusal, Request
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -42,7 +42,7 @@ class Row:
         sdk: The SDK.
         language: Its language.
         version: Its version.
-        store: Its protocol: `s3`, `gcs`, `azure`, `oss`, `cos`, `obs` or `swift`.
+        store: Its protocol: `s3`, `gcs`, `azure`, `oss`, `cos`, `obs`, `swift`, `tos`, `ks3`, `bos` or `ufile`.
         access_key: Name of the key, or of the account.
         secret: The key; empty where it is a private one.
         public_key: The public key of a private one, in PEM.
@@ -186,6 +186,10 @@ def _azure_put(row: Row, arrived: Request) -> None:
     azure_rules.check_put(arrived, row.access_key, row.secret, row.now)
 
 
+def _ufile_put(row: Row, arrived: Request) -> None:
+    raise AssertionError("UFile takes no upload with a signed URL.")
+
+
 VERIFY_PUT: dict[str, Callable[[Row, Request], None]] = {
     "s3": _s3_put,
     "gcs": _gcs_put,
@@ -194,6 +198,10 @@ VERIFY_PUT: dict[str, Callable[[Row, Request], None]] = {
     "cos": lambda row, arrived: cos.check_put(arrived, row.secret, row.now),
     "obs": lambda row, arrived: obs.check_put(arrived, row.secret, row.now),
     "swift": lambda row, arrived: swift.check_put(arrived, row.secret, row.now, "198.51.100.7"),
+    "tos": lambda row, arrived: vendor_rules.TOS.check_put(arrived, row.secret, row.now),
+    "ks3": lambda row, arrived: vendor_rules.check_ks3_put(arrived, row.secret, row.now, row.bucket_in_host),
+    "bos": lambda row, arrived: vendor_rules.check_bos_put(arrived, row.secret, row.now),
+    "ufile": _ufile_put,
 }
 VERIFY_FORM: dict[str, Callable[[Row, dict[str, str]], None]] = {
     "s3": _s3_form,
@@ -201,6 +209,9 @@ VERIFY_FORM: dict[str, Callable[[Row, dict[str, str]], None]] = {
     "oss": lambda row, fields: oss.check_form("bucket", fields, DOCUMENT.size, row.secret, row.now),
     "cos": lambda row, fields: cos.check_form("bucket-1250000000", fields, DOCUMENT.size, row.secret, row.now),
     "obs": lambda row, fields: obs.check_form("bucket", fields, DOCUMENT.size, row.secret, row.now),
+    "tos": lambda row, fields: vendor_rules.TOS.check_form(fields, "bucket", DOCUMENT.size, row.secret, row.now),
+    "ks3": lambda row, fields: vendor_rules.check_ks3_form(fields, "bucket", DOCUMENT.size, row.secret, row.now),
+    "bos": lambda row, fields: vendor_rules.check_bos_form(fields, "bucket", DOCUMENT.size, row.secret, row.now),
 }
 
 STORES = tuple(VERIFY_PUT)

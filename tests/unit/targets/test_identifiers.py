@@ -29,7 +29,33 @@ GOOGLE_V4 = (
 )
 GOOGLE_V2 = f"{BASE}GoogleAccessId=s%40p.iam.gserviceaccount.com&Expires=4095989824&Signature={'a' * 342}%3D%3D"
 SAS = f"{BASE}se=2099-01-01T00%3A00%3A00Z&sp=cw&sv=2023-01-03&sr=b&sig={quote('A' * 43 + '=', safe='')}"
-SIGNED = {"s3-put": V4, "s3-put-v2": V2, "gcs-put": GOOGLE_V4, "gcs-put-v2": GOOGLE_V2, "azure-blob": SAS}
+OSS = f"{BASE}OSSAccessKeyId=AKIDEXAMPLE&Expires=4095989824&Signature=UmFuZG9tIHR3ZW50eSBieSE0MjE%3D"
+COS = (
+    f"{BASE}q-sign-algorithm=sha1&q-ak=AKIDEXAMPLE&q-sign-time=1700000000%3B4095989824&q-key-time=1700000000%3B4095989824"
+    f"&q-header-list=host&q-url-param-list=&q-signature={'5f' * 20}"
+)
+OBS = f"{BASE}AccessKeyId=AKIDEXAMPLE&Expires=4095989824&Signature=UmFuZG9tIHR3ZW50eSBieSE0MjE%3D"
+TOS = (
+    f"{BASE}X-Tos-Algorithm=TOS4-HMAC-SHA256&X-Tos-Credential=AKIDEXAMPLE%2F20991129%2Fcn-beijing%2Ftos%2Frequest"
+    f"&X-Tos-Date=20991129T210504Z&X-Tos-Expires=3600&X-Tos-SignedHeaders=host&X-Tos-Signature={'5f' * 32}"
+)
+KS3_V4 = TOS.replace("X-Tos-", "X-Kss-").replace("TOS4", "KSS4").replace("%2Ftos%2Frequest", "%2Fks3%2Fkss4_request")
+KS3_V2 = V2.replace("AWSAccessKeyId", "KSSAccessKeyId")
+BOS = f"{BASE}authorization=bce-auth-v1%2FAKIDEXAMPLE%2F2099-11-29T21%3A05%3A04Z%2F3600%2Fhost%2F{'5f' * 32}"
+SIGNED = {
+    "s3-put": V4,
+    "s3-put-v2": V2,
+    "gcs-put": GOOGLE_V4,
+    "gcs-put-v2": GOOGLE_V2,
+    "azure-blob": SAS,
+    "oss-put-v1": OSS,
+    "cos-put": COS,
+    "obs-put": OBS,
+    "tos-put": TOS,
+    "ks3-put": KS3_V4,
+    "ks3-put-v2": KS3_V2,
+    "bos-put": BOS,
+}
 
 WEBHOOKS = {
     "Logic Apps": "https://prod-07.westeurope.logic.azure.com/workflows/0123/triggers/manual/paths/invoke?"
@@ -58,6 +84,9 @@ WEBHOOKS = {
     f"&sig={quote('A' * 43 + '=', safe='')}&se=4095989824&skn=send",
     "a signed URL as a parameter": f"https://example.org/hook?url={quote(V4, safe='')}&run=42",
     "a signed URL in the path": f"https://example.org/forward/{quote(V4, safe='')}",
+    "a list of headers": "https://example.org/hook?headers=host;x-amz-date;sig",
+    "an authorization of its own": "https://example.org/hook?authorization=Bearer%20abc%2Fdef",
+    "an escaped equation": "https://example.org/hook?filter=run%3D42;st%3D1",
     "an escaped query as a parameter": "https://example.org/hook?next=%2Fruns%3Fid%3D1%26page%3D2",
 }
 
@@ -75,6 +104,7 @@ def test_complete_signed_url_is_recognized_at_any_host(kind: str, url: str) -> N
 
 
 DAMAGES = {
+    "its end cut off": lambda url: url[: -len(url) // 3],
     "its end cut off in a shell": lambda url: "&".join(url.split("&")[:2]),
     "copied from HTML": lambda url: url.replace("&", "&amp;"),
     "copied from HTML that was escaped twice": lambda url: url.replace("&", "&amp;amp;"),
@@ -85,19 +115,27 @@ DAMAGES = {
     "its path and query escaped": lambda url: "https://files.example.org/" + quote(url.partition(".org/")[2]),
     "only its separators escaped": lambda url: url.replace("&", "%26"),
     "its query in the fragment": lambda url: url.replace("42.json", "%2342.json").replace("%23", "#"),
+    "each = escaped": lambda url: url.replace("=", "%3D"),
+    "each = escaped twice": lambda url: url.replace("=", "%253D"),
+    "semicolons as separators": lambda url: url.replace("&", ";"),
+    "semicolons as separators, and each = escaped": lambda url: url.replace("&", ";").replace("=", "%3D"),
+    "semicolons as separators, escaped": lambda url: BASE + quote(url.removeprefix(BASE).replace("&", ";"), safe=""),
     "escaped for a shell": lambda url: re.sub(r"([?&=])", r"\\\1", url),
 }
 
 
-@pytest.mark.parametrize("url", SIGNED.values(), ids=SIGNED)
+@pytest.mark.parametrize("kind", SIGNED)
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_damaged_signed_url_is_rejected(url: str, damage: Callable[[str], str]) -> None:
-    """It is neither used nor taken for a webhook."""
-    with pytest.raises(InvalidTargetError):
-        check_target(damage(url))
+def test_damaged_signed_url_is_rejected(kind: str, damage: Callable[[str], str]) -> None:
+    """It is neither used nor taken for a webhook; one with a single parameter has no separator to be damaged."""
+    if damage(SIGNED[kind]) == SIGNED[kind]:
+        assert kind == "bos-put"
+    else:
+        with pytest.raises(InvalidTargetError):
+            check_target(damage(SIGNED[kind]))
 
 
-@pytest.mark.parametrize("name", ["s3-put", "s3-put-v2", "gcs-put", "gcs-put-v2"])
+@pytest.mark.parametrize("name", ["s3-put", "s3-put-v2", "gcs-put", "gcs-put-v2", "tos-put", "ks3-put", "ks3-put-v2"])
 def test_signed_url_with_names_in_another_case_is_rejected(name: str) -> None:
     """Stores compare the names of these parameters case-sensitively."""
     url = re.sub(r"[?&][^=]*", lambda match: match[0].lower(), SIGNED[name])
@@ -111,7 +149,7 @@ def test_escaped_ampersand_is_named(url: str, text: str, language: str) -> None:
     """The hint says how to repair the URL; also that of a webhook."""
     with pytest.raises(InvalidTargetError, match=rf"in place of &: it was escaped for {language}") as caught:
         check_target(url.replace("&", text))
-    assert caught.value.hint.endswith(f"replace each {text} by &.")
+    assert f"replace each {text} by &." in caught.value.hint
 
 
 def test_ampersand_in_the_path_is_a_key() -> None:
@@ -156,3 +194,12 @@ def test_search_for_identifiers_takes_linear_time(text: str) -> None:
             return
 
     assert_linear(search, small, large, ratio=32)
+
+
+@pytest.mark.parametrize(("kind", "url"), SIGNED.items(), ids=SIGNED)
+def test_repeated_parameter_of_a_signature_is_rejected(kind: str, url: str) -> None:
+    """Stores reject such a URL, or read another of the two values."""
+    for pair in url.partition("?")[2].split("&"):
+        with pytest.raises(InvalidTargetError, match="twice: it was signed twice"):
+            check_target(f"{url}&{pair}")
+    assert check_target(f"{url}&run=42&run=42").kind == kind

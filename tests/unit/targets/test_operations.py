@@ -280,6 +280,27 @@ def test_oracle_request_for_another_operation_is_refused(name: str) -> None:
             target(given, param)
 
 
+@pytest.mark.parametrize(
+    ("place", "is_primary"),
+    [
+        ("https://a-secondary.blob.core.windows.net", False),
+        ("https://a-secondary.z12.blob.storage.azure.net", False),
+        ("https://A-Secondary.blob.core.chinacloudapi.cn.", False),
+        ("http://127.0.0.1:10000/devstoreaccount1-secondary", False),
+        ("http://127.0.0.1:10000/devstoreaccount1", True),
+        ("https://files-secondary.example.org", True),
+        ("https://a.blob.core.windows.net/c-secondary", True),
+    ],
+)
+def test_azure_url_has_to_be_at_the_primary_endpoint(place: str, is_primary: bool) -> None:
+    """The copy in the secondary region can be read only."""
+    if is_primary:
+        assert target(f"{place}/c/k?{SAS}").kind == "azure-blob"
+    else:
+        with pytest.raises(WrongOperationError, match="secondary endpoint"):
+            target(f"{place}/c/k?{SAS}")
+
+
 @pytest.mark.parametrize("name", ["sv", "sig", "se"])
 def test_shared_access_signature_that_was_added_twice_is_rejected(name: str) -> None:
     """Azure joins the values of a repeated parameter with commas, so that the signature is wrong."""

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from callback_sdk.errors import InvalidS3FieldsError, InvalidTargetError, SignedHeaderError, WrongOperationError
+from callback_sdk.errors import (
+    InvalidS3FieldsError,
+    InvalidTargetError,
+    SignedHeaderError,
+    UnsupportedFeatureError,
+    WrongOperationError,
+)
 from tests.checkers.http_store import Refusal
 from tests.sdks.rows import (
     AS_IT_IS,
@@ -42,6 +48,9 @@ KINDS = {
     ("cos", False): "cos-put",
     ("obs", True): "obs-put",
     ("swift", False): "swift-put",
+    ("tos", False): "tos-put",
+    ("ks3", True): "ks3-put-v2",
+    ("bos", False): "bos-put",
 }
 """Kind of a URL by its protocol, and whether it has the parameter `Signature` of an older version."""
 
@@ -59,6 +68,13 @@ ERRORS: dict[tuple[str, str, str], type[Exception]] = {
     ("aws-sdk-go-v2", "PresignPutObject", "ChecksumAlgorithm: SHA256"): SignedHeaderError,
     # It is for all names with this prefix.
     ("python-swiftclient", "generate_temp_url", "prefix"): WrongOperationError,
+    ("tos", "pre_signed_url(PUT)", "query: partNumber, uploadId"): WrongOperationError,
+    ("ks3sdk", "generate_url('PUT')", "params: acl"): WrongOperationError,
+    ("bce-python-sdk", "generate_pre_signed_url(PUT)", "params: uploadId, partNumber"): WrongOperationError,
+    # The signature is over the Content-Length too, whose value isn't known.
+    ("bce-python-sdk", "generate_pre_signed_url(GET)", "plain"): SignedHeaderError,
+    # It is for reading, as all of its signed URLs.
+    ("ufile", "private_download_url", "plain"): UnsupportedFeatureError,
     # The SDK leaves adding the key to its caller.
     ("minio", "presigned_post_policy", "fields as it returns them, without key"): InvalidS3FieldsError,
 }
@@ -73,6 +89,8 @@ UNDETECTABLE = {
     ("minio-js", "presignedGetObject"),
     ("s3fs", "sign"),
     ("@google-cloud/storage", "getSignedUrl('resumable'), v2"),
+    ("tos", "pre_signed_url(GET)"),
+    ("ks3sdk", "generate_url('GET')"),
 }
 """URLs that were signed for another method, which neither their parameters nor their headers tell."""
 
