@@ -50,7 +50,11 @@ TokenSource = str | Callable[[], str]
 """A token of AIStore, or a function that returns the current one, such as an `aistore.Token`."""
 
 CallbackParam = Mapping[str, Any]
-"""The parameter of one target: what the result's document repeats, and `s3_fields`, `s3_headers` or `http`."""
+"""The parameter of one target: what the result's document repeats, and members that say how to deliver to it.
+
+These are `s3_fields` and `s3_headers` for an object store, `http` for a server that accepts PUT, and `webhook` for a
+webhook whose URL looks like a signed one.
+"""
 
 CallbackParams = CallbackParam | Sequence[CallbackParam | None]
 """One parameter for all targets, or one for each."""

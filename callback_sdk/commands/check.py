@@ -10,7 +10,7 @@ import typer
 
 from callback_sdk.commands.options import AsJSON, takes_settings, target_settings
 from callback_sdk.commands.printing import moment, print_json, print_table
-from callback_sdk.commands.target_argument import TargetArgument, read_targets
+from callback_sdk.commands.target_argument import AsWebhook, TargetArgument, read_targets
 from callback_sdk.config.settings import ALLOW_HOSTS, ALLOW_NETWORKS, STORAGE_ENDPOINTS
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def check(
     resolve: Annotated[
         bool, typer.Option("--resolve/--no-resolve", help="Resolve the host, and check its addresses.")
     ] = True,
+    webhook: AsWebhook = False,
     config: TargetConfig,
     as_json: AsJSON = False,
 ) -> None:
@@ -59,7 +60,8 @@ def check(
     )
     guard = AddressGuard(allow_networks=config.allow_networks, allow_hosts=config.allow_hosts)
     deadline = time.monotonic() + RESOLUTION_TIMEOUT if resolve else None
-    found = [_facts(item, settings, guard, deadline) for item in read_targets(target)]
+    items = read_targets(target, webhook=webhook)
+    found = [_facts(item, settings, guard, deadline) for item in items]
     if as_json:
         print_json([{name: _json(value) for name, value in facts.items()} for facts in found])
     for facts in () if as_json else found:

@@ -13,7 +13,7 @@ import typer
 
 from callback_sdk.commands.options import AsJSON, duration, takes_settings, writer_settings
 from callback_sdk.commands.printing import moment, print_json, print_table
-from callback_sdk.commands.target_argument import TargetArgument, read_targets
+from callback_sdk.commands.target_argument import AsWebhook, TargetArgument, read_targets
 from callback_sdk.config.settings import STORAGE_ENDPOINTS
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def send(
     target: TargetArgument,
     *,
     job_id: Annotated[str | None, typer.Option(metavar="ID", help="Id of the job.", show_default=False)] = None,
+    webhook: AsWebhook = False,
     timeout: Annotated[str, typer.Option(metavar="DURATION", help="Total time for all attempts.")] = "2m",
     config: WriterConfig,
     as_json: AsJSON = False,
@@ -48,7 +49,8 @@ def send(
     from callback_sdk.redaction import Secret
     from callback_sdk.writer import ResultsWriter
 
-    result, targets = _result(document, job_id), Secret([item.reveal() for item in read_targets(target)])
+    items = read_targets(target, webhook=webhook)
+    result, targets = _result(document, job_id), Secret([item.reveal() for item in items])
     failure = None
     with (
         _attempts_text(),

@@ -25,8 +25,21 @@ TargetArgument = Annotated[
 ]
 
 
-def read_targets(where: str) -> list[Secret[Any]]:
+AsWebhook = Annotated[
+    bool,
+    typer.Option(
+        "--webhook",
+        help='Treat the URL as a webhook\'s although it looks like a signed URL, as {"webhook": true} in param does.',
+    ),
+]
+
+
+def read_targets(where: str, *, webhook: bool = False) -> list[Secret[Any]]:
     """Return the targets of a file, of standard input, or of the command line itself.
+
+    Args:
+        where: The argument TARGET.
+        webhook: Whether each of them is a webhook.
 
     Raises:
         CallbackParamError: There is none.
@@ -44,7 +57,7 @@ def read_targets(where: str) -> list[Secret[Any]]:
         raise CallbackParamError(
             "There is no target in what was given.", hint='Give a URL, or JSON: {"url": "https://...", "param": {}}.'
         )
-    return items
+    return [Secret((item.reveal(), {"webhook": True})) for item in items] if webhook else items
 
 
 def _read(where: str) -> Secret[str]:

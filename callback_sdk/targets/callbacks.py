@@ -14,9 +14,12 @@ from callback_sdk.targets.members import (
     FIELDS,
     HEADERS,
     HTTP,
+    MEMBERS,
+    WEBHOOK,
     read_fields,
     read_headers,
     read_http,
+    read_webhook,
     type_with_article,
 )
 from callback_sdk.targets.misplaced import refuse_misplaced
@@ -28,10 +31,11 @@ class Callback:
 
     Attributes:
         url: Where to.
-        param: `callback_param` without its credentials, as it stands in the document.
+        param: `callback_param` without the members below, as it stands in the document.
         fields: `s3_fields`; None when `callback_param` has no such member.
         headers: `s3_headers`; None when `callback_param` has no such member.
         http: The headers in `http`; None when `callback_param` has no such member.
+        webhook: Whether `callback_param` asks for a webhook.
     """
 
     url: SecretURL
@@ -39,6 +43,7 @@ class Callback:
     fields: SecretFields | None = None
     headers: SecretFields | None = None
     http: SecretFields | None = None
+    webhook: bool = False
 
     def plain(self) -> dict[str, Any]:
         """Return `{"url": ..., "param": ...}` with every credential in it, to store or to send on purpose."""
@@ -54,6 +59,8 @@ class Callback:
         members: dict[str, Any] = {name: secret.reveal() for name, secret in given.items() if secret is not None}
         if self.http is not None:
             members[HTTP] = {"method": "PUT", "headers": self.http.reveal()}
+        if self.webhook:
+            members[WEBHOOK] = True
         return Secret(members)
 
 
@@ -182,8 +189,9 @@ def _callback(url: Secret[Any], param: Secret[Any]) -> Callback:
     refuse_misplaced(address, param)
     return Callback(
         address,
-        {key: value for key, value in param.reveal().items() if key not in (FIELDS, HEADERS, HTTP)},
+        {key: value for key, value in param.reveal().items() if key not in MEMBERS},
         read_fields(address, param) if FIELDS in param.reveal() else None,
         read_headers(address, param) if param.reveal().get(HEADERS) is not None else None,
         read_http(address, param) if param.reveal().get(HTTP) is not None else None,
+        read_webhook(address, param) if param.reveal().get(WEBHOOK) is not None else False,
     )

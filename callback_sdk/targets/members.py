@@ -1,4 +1,7 @@
-"""The members of `callback_param` that hold credentials: `s3_fields`, `s3_headers` and `http`."""
+"""The members of `callback_param` that say how to deliver: `s3_fields`, `s3_headers`, `http` and `webhook`.
+
+They are no part of the document: the first three hold credentials.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,15 @@ HEADERS = "s3_headers"
 
 HTTP = "http"
 """Member that asks for a PUT to any HTTP server, with the headers of the request."""
+
+WEBHOOK = "webhook"
+"""Member that asks for a webhook, at a URL that looks like a signed one."""
+
+MEMBERS = frozenset({FIELDS, HEADERS, HTTP, WEBHOOK})
+"""All of them."""
+
+WEBHOOK_HINT = f'If it is the URL of a webhook, add "{WEBHOOK}": true to its callback_param.'
+"""Advice on a URL that looks like a signed one."""
 
 SIGNATURE_FIELDS = frozenset(
     {
@@ -88,6 +100,23 @@ def read_http(url: SecretURL, param: Secret[Any]) -> SecretFields:
             url=str(url),
         )
     return _strings(url, _HTTP, Secret(request.reveal().get("headers") or {}))
+
+
+def read_webhook(url: SecretURL, param: Secret[Any]) -> bool:
+    """Return whether `webhook` asks for a webhook.
+
+    Raises:
+        CallbackParamError: It is not a boolean.
+    """
+    given = Secret(param.reveal()[WEBHOOK])
+    if not isinstance(given.reveal(), bool):
+        raise CallbackParamError(
+            f"webhook of {url} is {type_with_article(given)}, not a boolean.",
+            hint='Give {"webhook": true} to have the URL treated as a webhook\'s. For a part of the document choose '
+            "another name.",
+            url=str(url),
+        )
+    return bool(given.reveal())
 
 
 def _is_put(request: Any) -> bool:

@@ -13,12 +13,13 @@ from functools import cache
 from attrs import evolve
 
 from callback_sdk.concurrency.forking import no_fork
-from callback_sdk.errors import CallbackParamError, InvalidTargetError
+from callback_sdk.errors import CallbackParamError, InvalidTargetError, WrongOperationError
 from callback_sdk.redaction import Secret, SecretURL, clearing_locals, wrap_secret
 from callback_sdk.targets.aistore import check_key
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 from callback_sdk.targets.gcs import GCSPut, GCSPutV2, GCSSession
 from callback_sdk.targets.identifiers import Identifiers, check_escaping, check_unsigned, is_signed
+from callback_sdk.targets.members import WEBHOOK_HINT
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.s3 import S3Put, S3PutV2
 from callback_sdk.targets.support import check_support
@@ -42,22 +43,14 @@ def plan(callback: Callback, settings: TargetSettings | None = None) -> Target:
     """
     settings = settings or TargetSettings()
     _check_url(callback.url)
-    check_escaping(callback.url)
-    _check_http(callback)
-    if settings.stores.in_cluster(callback.url):
-        check_key(callback.url)
-    provider = settings.stores.provider(callback.url)
-    for kind in _candidates(callback):
-        if (target := kind.recognize(callback, settings)) is not None:
-            if provider is not None:
-                check_support(callback.url, target.needs(), provider)
-            return evolve(target, provider=provider)
-    check_unsigned(callback.url, _identifiers())
-
-    with no_fork:
-        from callback_sdk.targets.webhook import Webhook
-
-    return Webhook.recognize(callback, settings)
+    if callback.webhook:
+        return _webhook(callback, settings)
+    try:
+        return _upload(callback, settings) or _webhook(callback, settings)
+    except InvalidTargetError as error:
+        if _may_be_webhook(callback, settings, error):
+            error.add_hint(WEBHOOK_HINT)
+        raise
 
 
 def check_callback(callback: Callback, settings: TargetSettings | None = None, *, size: int | None = None) -> Target:
@@ -114,6 +107,37 @@ def check_target(
     (callback,) = parse_callbacks(given, own)
     stores = StorageProviders.of(storage_endpoints, aistore_clusters)
     return check_callback(callback, TargetSettings(stores=stores), size=size)
+
+
+def _upload(callback: Callback, settings: TargetSettings) -> Target | None:
+    """Return the target of a signed URL, a form or an HTTP server; None for a URL without any sign of these."""
+    check_escaping(callback.url)
+    _check_http(callback)
+    if settings.stores.in_cluster(callback.url):
+        check_key(callback.url)
+    provider = settings.stores.provider(callback.url)
+    for kind in _candidates(callback):
+        if (target := kind.recognize(callback, settings)) is not None:
+            if provider is None:
+                return target
+            check_support(callback.url, target.needs(), provider)
+            return evolve(target, provider=provider)
+    check_unsigned(callback.url, _identifiers())
+    return None
+
+
+def _webhook(callback: Callback, settings: TargetSettings) -> Target:
+    with no_fork:
+        from callback_sdk.targets.webhook import Webhook
+
+    return Webhook.recognize(callback, settings)
+
+
+def _may_be_webhook(callback: Callback, settings: TargetSettings, error: InvalidTargetError) -> bool:
+    """Return whether a rejected URL may be that of a webhook: only its owner knows what a parameter `sig` is for."""
+    is_bare = callback.fields is None and callback.headers is None and callback.http is None
+    is_complete = isinstance(error, WrongOperationError)
+    return is_bare and not is_complete and settings.stores.provider(callback.url) is None
 
 
 def _candidates(callback: Callback) -> Iterator[type[Target]]:

@@ -9,9 +9,11 @@ from attrs import define
 
 from callback_sdk import webhooks
 from callback_sdk.documents.body import Body
-from callback_sdk.errors import MissingS3FieldsError
+from callback_sdk.errors import CallbackParamError, MissingS3FieldsError
 from callback_sdk.redaction import Secret, SecretFields
 from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.members import FIELDS, HEADERS, HTTP
+from callback_sdk.targets.provider_table import Provider
 from callback_sdk.targets.target import JSON, Target, TargetSettings
 
 
@@ -35,8 +37,10 @@ class Webhook(Target):
 
     @classmethod
     def recognize(cls, callback: Callback, settings: TargetSettings) -> Webhook:
-        """See `Target.recognize`."""
+        """See `Target.recognize`; any URL outside of known object stores is a webhook's."""
         provider = settings.stores.provider(callback.url)
+        if callback.webhook:
+            _check_webhook(callback, provider)
         if provider is None:
             return cls(callback=callback, keys=settings.webhook_keys, max_inline_bytes=settings.max_webhook_bytes)
         raise MissingS3FieldsError(
@@ -50,6 +54,24 @@ class Webhook(Target):
         """See `Target.request`."""
         headers = webhooks.sign(self.keys, delivery_id, now, document)
         return SecretFields({"content-type": JSON, "content-digest": content_digest(document), **headers}), document
+
+
+def _check_webhook(callback: Callback, provider: Provider | None) -> None:
+    """Reject a callback that asks for a webhook and can't be one."""
+    if provider is not None:
+        raise CallbackParamError(
+            f"callback_param of {callback.url} asks for a webhook, and its host is an object store, {provider}: a "
+            "webhook's document would be lost there.",
+            hint="Leave webhook out, and give the complete presigned URL, or a presigned POST with its s3_fields.",
+            url=str(callback.url),
+        )
+    members = {FIELDS: callback.fields, HEADERS: callback.headers, HTTP: callback.http}
+    for name in [name for name, given in members.items() if given is not None]:
+        raise CallbackParamError(
+            f"callback_param of {callback.url} has both webhook and {name}: one of them is for another target.",
+            hint=f"Give webhook for a webhook, and {name} for an upload.",
+            url=str(callback.url),
+        )
 
 
 def content_digest(document: Body) -> str:

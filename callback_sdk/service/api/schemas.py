@@ -177,7 +177,11 @@ def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
 _FILE = {"type": "string", "format": "binary"}
 _TARGETS = {
     "callback_url": {"type": "string", "description": "URL of the target; several URLs are joined by |."},
-    "callback_param": {"type": "string", "description": "JSON: an object, or a list with one object per URL."},
+    "callback_param": {
+        "type": "string",
+        "description": "JSON: an object, or a list with one object per URL. The members s3_fields, s3_headers, http "
+        "and webhook (true or false) say how to deliver; the others are a part of the document.",
+    },
     "callbacks": {
         "type": "string",
         "description": 'A JSON list of {"url", "param"}, instead of callback_url and callback_param.',

@@ -161,6 +161,20 @@ def test_a_target_that_is_no_good_is_a_problem(run: Run, target: str, problem: s
     assert "PROBLEM" in out
 
 
+def test_webhook_that_looks_signed_is_asked_for(run: Run) -> None:
+    """By an option, or by a member of its parameter; otherwise the problem names the member."""
+    url = "https://example.org/done?Signature=UmFuZG9tIHR3ZW50eSBieSE0MjE%3D&Expires=4095989824"
+    code, (shown,) = facts(run, url)
+    assert code == 1
+    assert 'add "webhook": true to its callback_param' in shown["problem"]
+    for target, options in ((url, ("--webhook",)), (json.dumps({"url": url, "param": {"webhook": True}}), ())):
+        code, (shown,) = facts(run, target, *options)
+        assert (code, shown["kind"], shown["problem"]) == (0, "webhook", None)
+    code, (shown,) = facts(run, BARE, "--webhook")
+    assert code == 1
+    assert "its host is an object store, Amazon S3" in shown["problem"]
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{"])
 def test_no_target_is_an_error(run: Run, text: str) -> None:
     """Whatever was piped in, it was none."""

@@ -39,6 +39,21 @@ def test_results_are_sent_with_a_job_id(run: Run, tmp_path: Path) -> None:
     assert (second.document["success"], second.document["error"]) == (False, "no")
 
 
+def test_webhook_that_looks_signed_gets_its_url_unchanged(run: Run, tmp_path: Path) -> None:
+    """With the option, which is not a part of the document; without it nothing is sent."""
+    (tmp_path / "results.json").write_text('{"life": 7.5}')
+    query = "title=a&amp;b&sr=b&sig=UmFuZG9tIHRoaXJ0eSB0d28gYnl0ZXMgcmFuZG9tIDQ%3D"
+    with WebhookReceiver() as receiver:
+        command = ("send", "results.json", f"{receiver.url}?{query}", "--job-id", "42")
+        code, _, err = run(*command)
+        assert code == 1
+        assert 'add "webhook": true to its callback_param' in " ".join(err.split())
+        assert run(*command, "--webhook")[0] == 0
+        (request,) = receiver.wait_for(1)
+    assert request.path.partition("?")[2] == query
+    assert request.document == DOCUMENT
+
+
 def test_a_document_that_is_none_is_an_error(run: Run, tmp_path: Path) -> None:
     """The hint names --job-id."""
     (tmp_path / "results.json").write_text('{"life": 7.5}')

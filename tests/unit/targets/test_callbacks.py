@@ -194,6 +194,29 @@ def test_form_fields_are_rejected_wherever_they_are(outer: tuple[str, ...]) -> N
         parse_callbacks("https://example.org/hook", param)
 
 
+@pytest.mark.parametrize(
+    ("param", "is_form"),
+    [
+        ({"policy": "eyJleHBpcmF0aW9uIjog", "signature": "c2ln"}, True),
+        ({"Policy": "77u/eyJleHBpcmF0aW9uIjog", "Signature": "c2ln"}, True),
+        ({"policy": "CiAgewogICJleHBpcmF0", "signature": "c2ln"}, True),
+        ({"policy": "anything", "x-amz-signature": "5f"}, True),
+        ({"policy": "privacy", "signature": "Ada Lovelace"}, False),
+        ({"policy": {"version": 2}, "signature": "c2ln"}, False),
+        ({"policy": "", "signature": ""}, False),
+        ({"policy": "datenschutzerklärung", "signature": "ja"}, False),
+    ],
+)
+def test_policy_of_a_form_is_told_from_another_policy(param: dict[str, Any], is_form: bool) -> None:
+    """A form's is the base64 of a JSON object; a document may have another one, with somebody's signature."""
+    if is_form:
+        with pytest.raises(InvalidS3FieldsError, match="Give them as s3_fields"):
+            parse_callbacks("https://example.org/hook", {"terms": param})
+    else:
+        (callback,) = parse_callbacks("https://example.org/hook", {"terms": param})
+        assert callback.param == {"terms": param}
+
+
 @pytest.mark.parametrize("names", [("headers",), ("request", "Headers")])
 def test_headers_with_credentials_are_rejected_outside_of_http(names: tuple[str, ...]) -> None:
     """Below other names too."""
