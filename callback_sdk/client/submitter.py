@@ -15,6 +15,7 @@ from callback_sdk.client.progress import ProgressBar
 from callback_sdk.client.states import TaskSnapshot
 from callback_sdk.client.submission import TaskSubmission
 from callback_sdk.client.tasks import Task
+from callback_sdk.parsing import Duration
 from callback_sdk.redaction import Secret, hides_tracebacks
 from callback_sdk.text.html import HTMLList
 from callback_sdk.types import CallbackParams, Callbacks, CallbackURLs, Evaluate, FeaturesInput, Parameters, TaskKind
@@ -48,6 +49,7 @@ class TaskSubmitter(SharedByCopies):
         monitor: bool = True,
         compression: str | None = None,
         priority: int | None = None,
+        expires: Duration | None = None,
         idempotency_key: str | None = None,
     ) -> Task:
         """Submit a task.
@@ -69,6 +71,8 @@ class TaskSubmitter(SharedByCopies):
             monitor: Whether to run the algorithm's monitors.
             compression: Parquet codec for a DataFrame or an Arrow table; snappy when None.
             priority: 0 to 9; higher runs first. The service's default is 5.
+            expires: Time in which the task must be started, a `timedelta` or seconds. Otherwise it fails without being
+                computed, with the error code `"expired"`. So does a task all of whose targets have expired.
             idempotency_key: Makes the call safe to repeat: the same key with the same content returns the same
                 task. The call is then retried after a lost connection too.
 
@@ -92,6 +96,7 @@ class TaskSubmitter(SharedByCopies):
             "monitor": monitor,
             "compression": compression,
             "priority": priority,
+            "expires": expires,
         }
         return self._submit(algorithm_id, "predict", features, parameters, given, options, idempotency_key)
 
@@ -110,6 +115,7 @@ class TaskSubmitter(SharedByCopies):
         monitor: bool | None = None,
         compression: str | None = None,
         priority: int | None = None,
+        expires: Duration | None = None,
         idempotency_key: str | None = None,
     ) -> Task:
         """Submit a training.
@@ -126,6 +132,7 @@ class TaskSubmitter(SharedByCopies):
             monitor: Whether to run the algorithm's monitors.
             compression: Parquet codec for a DataFrame or an Arrow table.
             priority: 0 to 9; higher runs first.
+            expires: Time in which the task must be started.
             idempotency_key: Makes the call safe to repeat.
 
         Raises:
@@ -139,6 +146,7 @@ class TaskSubmitter(SharedByCopies):
             "monitor": monitor,
             "compression": compression,
             "priority": priority,
+            "expires": expires,
             "export_new_version": export_new_version,
         }
         return self._submit(algorithm_id, "fit", features, parameters, given, options, idempotency_key)
@@ -158,6 +166,7 @@ class TaskSubmitter(SharedByCopies):
         monitor: bool = True,
         compression: str | None = None,
         priority: int | None = None,
+        expires: Duration | None = None,
         idempotency_key: str | None = None,
         progress: bool = True,
     ) -> list[Task]:
@@ -180,6 +189,7 @@ class TaskSubmitter(SharedByCopies):
             monitor: Whether to run the algorithm's monitors.
             compression: Parquet codec for DataFrames and Arrow tables.
             priority: 0 to 9; higher runs first.
+            expires: Time in which the task must be started.
             idempotency_key: Makes the call safe to repeat: with the same key and items it returns the tasks that were
                 already accepted, and submits the rest. If none was given, the error's hint names one.
             progress: Whether to show a progress bar in a terminal and in a notebook, if tqdm is installed.
@@ -198,6 +208,7 @@ class TaskSubmitter(SharedByCopies):
                 evaluate=evaluate,
                 monitor=monitor,
                 priority=priority,
+                expires=expires,
             ),
             compression=compression,
             key=idempotency_key,

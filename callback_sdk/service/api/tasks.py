@@ -18,8 +18,9 @@ from callback_sdk import tracing
 from callback_sdk.models import CANCELED
 from callback_sdk.service.api import schemas
 from callback_sdk.service.api.access import AppState, Owner, StateDep
+from callback_sdk.service.api.fields import SubmittedForm
 from callback_sdk.service.api.forms import read_form
-from callback_sdk.service.api.submission import SubmittedForm, read_batch, read_key, read_one
+from callback_sdk.service.api.submission import read_batch, read_key, read_one
 from callback_sdk.service.api.views import TaskView, show_delivery, show_new, show_summary, show_task
 from callback_sdk.service.core import TaskService
 from callback_sdk.service.store import IdempotencyKey, User
@@ -208,7 +209,7 @@ def _accept_one(
     _log.info("Task %s accepted.", job_id, extra={"action": "accept", "job_id": job_id})
     if accepted.created_at is None:
         return _view(state.task_service, job_id, user)
-    return show_new(received.submission, accepted.created_at, state.task_service.blobs)
+    return show_new(received.submission, accepted, state.task_service.blobs)
 
 
 def _accept_batch(

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.redaction import strip_traceback
-from callback_sdk.service.store import idempotency, outcomes, rows, usage, versions
+from callback_sdk.service.store import expiry, idempotency, outcomes, rows, usage, versions
 from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
@@ -38,9 +38,6 @@ OUTCOMES = {"succeeded": True, "failed": False}
 CANCELED_ERROR = "The task was canceled."
 
 _NOT_COLUMNS = (RESULTS, "trained_version", "size", "model_size")
-_BATCH = 200
-"""Maximum number of tasks that are ended in one transaction."""
-
 # These statements are built once: building one takes longer than running it.
 _JOB_ID: sa.BindParameter[str] = sa.bindparam("_job")
 _WORKER: sa.BindParameter[str] = sa.bindparam("_worker")
@@ -68,7 +65,7 @@ _UPDATE_DISPATCHED = (
 
 _UPDATE_CLAIMED = (
     tasks.update()
-    .where(tasks.c.job_id == _JOB_ID, tasks.c.status == PENDING)
+    .where(tasks.c.job_id == _JOB_ID, tasks.c.status == PENDING, expiry.IS_CURRENT)
     .values(status=IN_PROGRESS, attempt=tasks.c.attempt + 1, worker=_WORKER, heartbeat_at=now(), started_at=now())
     .returning(
         *(tasks.c[name] for name in TaskRow.__annotations__), tasks.c.attempt, rows.payload_column(_JOB_ID, FEATURES)
@@ -219,21 +216,11 @@ class TaskStore:
 
     def end_waiting(self, algorithm: str, error: str) -> list[str]:
         """Fail the queued tasks of an algorithm, and return their ids."""
-        query = sa.select(tasks.c.job_id).where(tasks.c.status == PENDING, tasks.c.algorithm == algorithm)
-        # Ordered by owner: the transaction locks a row of each owner's usage, and a fixed order prevents deadlocks.
-        query = query.order_by(tasks.c.owner)
+        return outcomes.fail_queued(self._database, tasks.c.algorithm == algorithm, {"error": error})
 
-        def end(connection: sa.Connection) -> list[str]:
-            shard = usage.shard()
-            job_ids = list(connection.execute(query.limit(_BATCH).with_for_update(skip_locked=True)).scalars())
-            for job_id in job_ids:
-                outcomes.finish(connection, job_id, {"success": False, "error": error}, shard=shard)
-            return job_ids
-
-        ended: list[str] = []
-        while more := self._database.write(end):
-            ended += more
-        return ended
+    def end_expired(self) -> list[str]:
+        """Fail the queued tasks that have expired, and return their ids; see `expiry`."""
+        return expiry.end_expired(self._database)
 
     def purgeable(self, *, older_than: float, limit: int) -> list[PurgeableTask]:
         """Return tasks that ended long ago and have no pending deliveries.
@@ -305,7 +292,7 @@ class TaskStore:
             return list(connection.execute(sa.union_all(*queries)).scalars())
 
     def claim(self, job_id: str, worker: str) -> Claim | None:
-        """Claim a queued task; None if it is no longer queued.
+        """Claim a queued task; None if it is no longer queued, or has expired.
 
         Args:
             job_id: The task.

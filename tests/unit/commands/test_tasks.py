@@ -116,9 +116,9 @@ def test_every_option_is_sent(run: Run, service: FakeService, features: Path, tm
     parameters, callbacks = tmp_path / "p.json", tmp_path / "c.json"
     parameters.write_text('{"m": 5}')
     callbacks.write_text(json.dumps([{"url": BUCKET, "param": {"s3_fields": s3_fields()}}, {"url": SIGNED}]))
-    options = ["--version", "1.0.0", "--priority", 9, "--no-evaluate", "--idempotency-key", "k", "--json"]
+    options = ["--version", "1.0.0", "--priority", 9, "--expires", "2h", "--no-evaluate", "--json"]
     code, out, _ = run(
-        *("submit", "an-algorithm", features, "--parameters", parameters, *options),
+        *("submit", "an-algorithm", features, "--parameters", parameters, "--idempotency-key", "k", *options),
         *("--callback", HOOK, "--callback", f"{HOOK}/2", "--callbacks-file", callbacks),
     )
     (seen,) = service.requests
@@ -128,6 +128,7 @@ def test_every_option_is_sent(run: Run, service: FakeService, features: Path, tm
     assert seen.headers["idempotency-key"] == "k"
     assert json.loads(form["parameters"]) == {"m": 5}
     assert (form["version"], form["priority"], form["evaluate"]) == (b"1.0.0", b"9", b"false")
+    assert form["expires"] == b"7200.000000"
     assert form["callback_url"].decode().split("|") == [HOOK, f"{HOOK}/2", BUCKET, SIGNED]
     assert json.loads(form["callback_param"]) == [{}, {}, {"s3_fields": s3_fields()}, {}]
 
