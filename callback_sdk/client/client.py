@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from callback_sdk.client.algorithms import Algorithm, Version
 from callback_sdk.client.callbacks import CallbackResolver
+from callback_sdk.client.log_stream import stream_logs
 from callback_sdk.client.responses import parse_response
 from callback_sdk.client.settings import environment_config, hidden, open_connection
 from callback_sdk.client.states import Delivery, TaskSummary
@@ -180,12 +181,38 @@ class Client(TaskSubmitter):
     def get_logs(self, job_id: str) -> str:
         """Return the output of a task's last run: the last 64 KiB that the algorithm printed and logged.
 
-        The output is available once the run has ended, even by a crash, a timeout or the memory limit.
+        The service stores the output about every second while the task runs. It is kept after a crash, a timeout and
+        a kill at the memory limit. Credentials in URLs are replaced by asterisks. A line in brackets tells what was
+        dropped.
 
         Raises:
             NotFoundError: The task doesn't exist.
         """
         return self._api.logs(job_id)
+
+    @hides_tracebacks
+    def stream_logs(
+        self,
+        job_id: str,
+        *,
+        timeout: Duration = timedelta(days=1),
+        poll_interval: Duration = timedelta(seconds=1),
+    ) -> Iterator[str]:
+        """Iterate over the output of a task while it runs, until it has ended; see `get_logs`.
+
+        The first piece has all that is stored. A piece may end in the middle of a line. The iteration continues while
+        the service is unavailable.
+
+        Args:
+            job_id: The task's id.
+            timeout: Maximum wait for the task's end.
+            poll_interval: Time between two requests.
+
+        Raises:
+            NotFoundError: The task doesn't exist.
+            TaskTimeoutError: The task has not ended in time. It continues.
+        """
+        return stream_logs(self._api, job_id, timeout, poll_interval)
 
     @hides_tracebacks
     def get_deliveries(self, job_id: str) -> list[Delivery]:

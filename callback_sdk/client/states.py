@@ -281,6 +281,26 @@ class Delivery(HTMLRepr):
 _TIMES = ("created_at", "started_at", "finished_at", "expires_at")
 
 
+@define(frozen=True, kw_only=True)
+class OutputPart:
+    """New output of a task.
+
+    Attributes:
+        text: The output since the previous request; may be empty.
+        cursor: The position of its end, for the next request.
+        ended: Whether the task has ended, so that no output follows.
+    """
+
+    text: str = field(repr=False)
+    cursor: str
+    ended: bool
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> OutputPart:
+        """Parse the JSON form."""
+        return cls(text=_text(data["text"]), cursor=_text(data["cursor"]), ended=bool(data["ended"]))
+
+
 def outcome(task: TaskSnapshot | TaskSummary) -> dict[str, Any]:
     """Return the fields of a task that are shown in notebooks."""
     version = f" {task.version}" if task.version else ""

@@ -211,7 +211,7 @@ class Task(HTMLRepr):
 
     @hides_tracebacks
     def get_logs(self) -> str:
-        """Return the output of the task's last run; see `Client.get_logs`.
+        """Return the output of the task's last run, even while it runs; see `Client.get_logs`.
 
         Raises:
             ServiceError: The service can't be reached, or responds with an error.

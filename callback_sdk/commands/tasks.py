@@ -176,13 +176,16 @@ def tasks(
     logs: Annotated[
         bool, typer.Option("--logs", help="With JOB_ID: print the output and log of the algorithm.")
     ] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="With --logs: print new output until the task has ended.")
+    ] = False,
     as_json: AsJSON = False,
     url: Url = None,
     token_file: TokenFile = None,
 ) -> None:
     """List your tasks, newest first, or show one task. With --json, a single task includes its results.
 
-    Exit codes: 0 success; 1 an error, such as an unknown task; 2 wrong usage.
+    Exit codes: 0 success; 1 an error, such as an unknown task; 2 wrong usage; 130 Ctrl-C, which ends only --follow.
     """
     if job_id is not None and (status or algorithm):
         raise typer.BadParameter(
@@ -190,6 +193,8 @@ def tasks(
         )
     if logs and (job_id is None or as_json):
         raise typer.BadParameter("Give a JOB_ID, and omit --json.", param_hint="--logs")
+    if follow and not logs:
+        raise typer.BadParameter("Give --logs too.", param_hint="--follow")
     wanted = None if status is None else _STATUSES.get(status.lower().replace("-", " "))
     if status is not None and wanted is None:
         raise typer.BadParameter(
@@ -197,7 +202,8 @@ def tasks(
         )
     with _client(url, token_file) as client:
         if job_id is not None and logs:
-            print_text(client.get_logs(job_id))
+            for text in client.stream_logs(job_id) if follow else [client.get_logs(job_id)]:
+                print_text(text)
             return
         if job_id is not None:
             _show_task(client.get_task(job_id), as_json=as_json)

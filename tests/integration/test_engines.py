@@ -105,6 +105,18 @@ def test_a_canceled_run_is_killed(client: Client, tmp_path: Path, webhook: Webho
     assert client.run_algorithm("sum", DATA).wait(progress=False).predictions == {"a": 6}
 
 
+def test_output_is_there_while_a_task_runs(client: Client, tmp_path: Path) -> None:
+    """Whichever process runs it; without credentials."""
+    parameters = {"starts": str(tmp_path / "starts"), "go": str(tmp_path / "go"), "name": "x"}
+    task = client.run_algorithm("slow", DATA, parameters=parameters)
+    pieces = client.stream_logs(task.job_id, poll_interval=0.1)
+    assert next(pieces) == "waiting\n"
+    assert task.get_logs() == "waiting\n"
+    (tmp_path / "go").touch()
+    assert "".join(pieces) == "https://example.org/?***\n"
+    assert task.get_logs() == "waiting\nhttps://example.org/?***\n"
+
+
 @pytest.mark.parametrize("child", [False, True])
 def test_a_computation_that_takes_too_much_memory_is_stopped(client: Client, child: bool) -> None:
     """Its child processes count, and the error says how much it took."""

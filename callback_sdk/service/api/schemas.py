@@ -168,6 +168,14 @@ class TaskResponse(BaseModel):
     expires_at: str | None
 
 
+class OutputResponse(BaseModel):
+    """New output of a task, the cursor of the next request, and whether the task has ended."""
+
+    text: str
+    cursor: str
+    ended: bool
+
+
 class AcceptedResponse(BaseModel):
     """The ids of accepted tasks, in the order of the request."""
 

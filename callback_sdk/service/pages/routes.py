@@ -22,6 +22,7 @@ from callback_sdk.service.access import audit
 from callback_sdk.service.access.tokens import TokenError
 from callback_sdk.service.algorithms.registry import TEMPLATES, AlgorithmVersion
 from callback_sdk.service.api.access import AppState, address_of
+from callback_sdk.service.api.logs import show_output
 from callback_sdk.service.api.schemas import StatusFilter
 from callback_sdk.service.api.views import expiry_of, show_delivery, show_task
 from callback_sdk.service.pages.auth import csrf_session, same_origin_form, session
@@ -149,7 +150,7 @@ def task(request: Request) -> Response:
         deliveries=shown,
         more_deliveries=len(deliveries) - len(shown),
         trained_version=state.task_service.store.versions.of_task(found["job_id"]) if found["kind"] == FIT else None,
-        output=state.task_service.store.tasks.output(found["job_id"]).decode(errors="replace"),
+        output=show_output(state.task_service.store.output.read(found["job_id"])),
         timeline=_timeline(found, shown)[-_MAX_SHOWN:],
         expires_at=expiry_of(found) if found["started_at"] is None and found["finished_at"] is None else None,
         can_cancel=found["status"] in (PENDING, IN_PROGRESS),

@@ -15,7 +15,6 @@ FIT = "fit"
 
 FEATURES = "features"
 RESULTS = "results"
-OUTPUT = "output"
 """Names of a task's payloads that are stored in the database if they are small."""
 
 DELIVERY_PENDING = "pending"

@@ -147,6 +147,16 @@ task_payloads = sa.Table(
     sa.Column("data", sa.LargeBinary, nullable=False),
 )
 
+task_output = sa.Table(
+    "task_output",
+    metadata,
+    # Pieces of the last run's output; see `output`. The position counts from the first byte that the run printed.
+    sa.Column("job_id", sa.ForeignKey("tasks.job_id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("start", sa.BigInteger, primary_key=True),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
 deliveries = sa.Table(
     "deliveries",
     metadata,

@@ -17,7 +17,6 @@ from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.models import (
     DELIVERY_PENDING,
     FEATURES,
-    OUTPUT,
     RESULTS,
     AcceptedTask,
     Claim,
@@ -29,7 +28,7 @@ from callback_sdk.service.store.models import (
     Submission,
     TaskRow,
 )
-from callback_sdk.service.store.submissions import INSERT_PAYLOAD, insert_all
+from callback_sdk.service.store.submissions import insert_all
 from callback_sdk.service.store.tables import deliveries, task_payloads, tasks
 
 OUTCOMES = {"succeeded": True, "failed": False}
@@ -358,23 +357,6 @@ class TaskStore:
             return ended
 
         return self._database.write_with_retry(end)
-
-    def keep_output(self, job_id: str, attempt: int, output: bytes) -> None:
-        """Store the output of a run, replacing that of an earlier run; do nothing if there is a later run."""
-        latest = sa.select(tasks.c.attempt).where(tasks.c.job_id == job_id)
-        old = task_payloads.delete().where(task_payloads.c.job_id == job_id, task_payloads.c.name == OUTPUT)
-
-        def store_output(connection: sa.Connection) -> None:
-            if connection.execute(latest).scalar() == attempt:
-                connection.execute(old)
-                connection.execute(INSERT_PAYLOAD, {"job_id": job_id, "name": OUTPUT, "data": output})
-
-        self._database.write(store_output)
-
-    def output(self, job_id: str) -> bytes:
-        """Return the output of a task's last run."""
-        with self._database.read() as connection:
-            return rows.payload(connection, job_id, OUTPUT) or b""
 
     def release(self, job_id: str, attempt: int, *, later: bool = False) -> bool:
         """Requeue a task whose run was interrupted through no fault of its own. This isn't counted as a crash.

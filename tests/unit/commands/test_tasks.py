@@ -100,6 +100,16 @@ def test_logs_are_printed_unchanged(service: FakeService, run: Run) -> None:
     assert run("tasks", "42", "--logs", "--json")[0] == 2
 
 
+def test_new_output_is_printed_until_the_task_has_ended(service: FakeService, run: Run) -> None:
+    """Escaped, as terminals would obey it."""
+    first = {"text": "line 1\n\x1b[2J", "cursor": "1.11", "ended": False}
+    last = {"text": " 2\n", "cursor": "1.14", "ended": True}
+    service.on("GET", f"{TASK}/logs/new", service.Say(data=first))
+    service.on("GET", f"{TASK}/logs/new?cursor=1.11", service.Say(data=last))
+    assert run("tasks", "42", "--logs", "--follow") == (0, "line 1\n\\x1b[2J 2\n", "")
+    assert run("tasks", "42", "--follow")[0] == 2
+
+
 def test_submit_prints_the_id(run: Run, service: FakeService, features: Path) -> None:
     """Without other output, for use in scripts."""
     service.on("POST", PREDICT, service.Say(202, ACCEPTED))
