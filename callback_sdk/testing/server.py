@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from attrs import evolve
 
@@ -35,11 +36,12 @@ class RecordingServer:
     Args:
         faults: Random faults; None for none.
         ports: Number of ports to listen on.
+        tls: Server-side settings of TLS with a certificate; None for plain HTTP.
     """
 
     default_faults: tuple[Fault, ...] = tuple(Fault)
 
-    def __init__(self, *, faults: Faults | None = None, ports: int = 2) -> None:
+    def __init__(self, *, faults: Faults | None = None, ports: int = 2, tls: ssl.SSLContext | None = None) -> None:
         self._schedule = (faults or Faults(rate=0)).schedule(self.default_faults)
         self._steps: deque[Step] = deque()
         self._requests: list[ReceivedRequest] = []
@@ -49,6 +51,7 @@ class RecordingServer:
         self._closing = threading.Event()
         self._listeners: list[_ListeningServer] = []
         self._ports = ports
+        self._tls = tls
         self._origins: tuple[str, ...] = ("",) * ports
 
     def __repr__(self) -> str:
@@ -259,7 +262,8 @@ class _ListeningServer(ThreadingHTTPServer):
     def __init__(self, server: RecordingServer, address: str) -> None:
         super().__init__((address, 0), _RequestHandler)
         self.owner = server
-        self.origin = f"http://{address}:{self.server_address[1]}"
+        scheme = "http" if server._tls is None else "https"
+        self.origin = f"{scheme}://{address}:{self.server_address[1]}"
         self.connections: set[socket.socket] = set()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
@@ -271,6 +275,15 @@ class _ListeningServer(ThreadingHTTPServer):
         for connection in tuple(self.connections):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Handle a connection, in its thread."""
+        if self.owner._tls is None:
+            super().finish_request(request, client_address)
+            return
+        request.settimeout(_SECONDS_FOR_SILENCE)
+        with self.owner._tls.wrap_socket(request, server_side=True) as encrypted:
+            super().finish_request(encrypted, client_address)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Ignore disconnected clients, which some tests provoke, but print errors of the server itself."""

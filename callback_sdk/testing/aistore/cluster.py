@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import itertools
 import secrets
+import ssl
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -60,6 +61,8 @@ class AIStore(RecordingServer):
         sign_redirects: Whether the proxies sign redirects, as later versions of AIStore do.
         presigned: Whether the feature S3-Presigned-Request is enabled: presigned requests are passed to the store
             behind, as they were signed for Amazon S3.
+        tls: Settings of TLS for all nodes and AuthN, with a certificate for their addresses; None for plain HTTP. With
+            `verify_mode` set to `ssl.CERT_REQUIRED` clients need a certificate.
         faults: Random faults; None for none.
     """
 
@@ -82,11 +85,12 @@ class AIStore(RecordingServer):
         reverse_proxy: bool = False,
         sign_redirects: bool = False,
         presigned: bool = False,
+        tls: ssl.SSLContext | None = None,
         faults: Faults | None = None,
     ) -> None:
         if presigned and behind is None:
             raise ConfigurationError("There is no store for presigned requests.", hint="Give AIStore(SeaweedFS(), …).")
-        super().__init__(faults=faults, ports=proxies + 1)
+        super().__init__(faults=faults, ports=proxies + 1, tls=tls)
         self._behind = behind if presigned else None
         self._node_count, self._multihomed = nodes, multihomed
         self._addresses: Iterator[str] = itertools.cycle(addresses)
