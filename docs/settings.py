@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from callback_sdk.config import settings
+from callback_sdk.config.aistore import AIStoreConfig
 from callback_sdk.config.client import ClientConfig
 from callback_sdk.config.definition import Setting
 from callback_sdk.config.reader import SEED_NAMES, settings_of
@@ -24,6 +25,7 @@ def tables() -> str:
         "Client": settings_of(ClientConfig),
         "Service and workers": settings_of(ServiceConfig),
         "Scripts and notebooks": settings_of(StorageConfig),
+        "boto3 clients for AIStore": settings_of(AIStoreConfig),
     }
     done: set[str] = set()
     texts = []

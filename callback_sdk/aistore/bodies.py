@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from botocore.httpchecksum import AwsChunkedWrapper
+
 from callback_sdk.errors import BodyNotRewindableError
 
 
@@ -37,6 +39,10 @@ class FromHere:
 
 def rewindable(body: Any) -> Any:
     """Return a body that botocore sends from its current position, at every attempt."""
+    if isinstance(body, AwsChunkedWrapper):
+        # It has the file already, and no position.
+        body._raw = rewindable(body._raw)
+        return body
     return FromHere(body) if hasattr(body, "read") and _position(body) > 0 else body
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, MutableMapping
+from types import MethodType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -12,16 +12,19 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
-from callback_sdk.aistore.cluster import Cluster
+from callback_sdk.aistore.bearer import Bearer
+from callback_sdk.aistore.certificates import ClientCertFiles, Verify, certificates
+from callback_sdk.aistore.cluster import Cluster, UnknownNodes
 from callback_sdk.aistore.connections import own_connections
-from callback_sdk.aistore.requests import RedirectFollower, following
-from callback_sdk.aistore.tokens import Bearer, TokenSource
+from callback_sdk.aistore.endpoints import METHODS, following
+from callback_sdk.aistore.environment import Environment
+from callback_sdk.aistore.options import Redirects
+from callback_sdk.aistore.requests import RedirectFollower
+from callback_sdk.aistore.tokens import Token
 from callback_sdk.concurrency.forking import Lock
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.signer.credentials import credentials_error
-
-MAX_REDIRECTS = 3
-"""From proxy to node, and two more while the cluster's map changes."""
+from callback_sdk.types import TokenSource
 
 _REGION = "us-east-1"
 
@@ -30,38 +33,55 @@ _lock = Lock()
 
 
 def client(
-    endpoint: str,
+    endpoint: str | None = None,
     *,
     token: TokenSource | None = None,
     allow_hosts: Iterable[str] | None = None,
-    max_redirects: int = MAX_REDIRECTS,
+    max_redirects: int | None = None,
+    unknown_nodes: UnknownNodes | None = None,
+    verify: Verify = None,
+    client_cert: ClientCertFiles = None,
     session: Any = None,
     config: Config | None = None,
     **options: Any,
 ) -> Any:
     """Create a boto3 S3 client for an AIStore cluster.
 
+    What is not given is read from AIStore's environment variables (`AIS_ENDPOINT`, `AIS_AUTHN_TOKEN` and others) and
+    from `CALLBACK_SDK_AISTORE_...`; see the page on AIStore.
+
     Args:
         endpoint: The proxy's URL, `http://aistore:8080`, with `/s3` or without it.
-        token: For a cluster with authentication: a token, a function that returns one, or a `Token`, which logs in.
+        token: For a cluster with authentication: a token, a function that returns one, or a `Token`, which is renewed.
             Requests are then not signed, and no AWS credentials are needed.
         allow_hosts: Hosts that redirects may lead to besides the endpoint's own, such as `"node-1"` or
             `"10.0.0.5:8081"`. The nodes of the cluster's map when None.
-        max_redirects: Maximum number of redirects of one request.
+        max_redirects: Maximum number of redirects of one request; 3 when None.
+        unknown_nodes: What to do with redirects to other hosts: `"follow"` without credentials, `"reject"`, or
+            `"auto"`, the default, which follows them if the map can't be read, as with AuthN's roles Guest and
+            BucketOwner.
+        verify: Whether to verify certificates, or the path of a PEM file with the trusted authorities.
+        client_cert: A PEM file with client certificate and key, or `(certificate, key)`.
         session: A `boto3.Session`; the default one when None.
         config: botocore settings, which take precedence over those of this function.
-        **options: More options for `boto3.client`, such as `verify` or `aws_access_key_id`.
+        **options: More options for `boto3.client`, such as `aws_access_key_id`.
 
     Raises:
-        ConfigurationError: The endpoint or the token is invalid.
+        ConfigurationError: An argument or a variable is invalid.
         SigningError: No token is given, and the AWS credentials that boto3 finds are invalid.
     """
-    cluster = Cluster(endpoint, allow_hosts=allow_hosts)
+    environment = Environment.read()
+    redirects = Redirects.of(allow_hosts, max_redirects, unknown_nodes)
+    cluster = redirects.cluster(endpoint or environment.endpoint or "")
+    tls = certificates(cluster.endpoint, verify, client_cert, environment)
+    if token is None and "aws_session_token" not in options and environment.has_token:
+        token = Token()
     session = session or _session()
     signed = token is None and (options.get("aws_access_key_id") or _has_credentials(session))
     ours = Config(
         signature_version="s3v4" if signed else UNSIGNED,
         s3={"addressing_style": "path"},
+        client_cert=tls.client_cert,
         # By default botocore 1.36 and later send a checksum in a trailer (aws-chunked), which not every AIStore reads.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
@@ -70,32 +90,42 @@ def client(
         "s3",
         endpoint_url=f"{cluster.root}/s3",
         config=ours.merge(config) if config is not None else ours,
+        verify=tls.verify,
         **{"region_name": session.region_name or _REGION} | options,
     )
-    follower = RedirectFollower(cluster, max_redirects, Bearer(token) if token is not None else None)
-    _attach(s3_client, follower)
+    bearer = Bearer(token) if token is not None else None
+    _attach(s3_client, RedirectFollower(cluster, redirects.max_redirects, bearer))
     return s3_client
 
 
 def follow_redirects(
-    client: Any, *, allow_hosts: Iterable[str] | None = None, max_redirects: int = MAX_REDIRECTS
+    client: Any,
+    *,
+    allow_hosts: Iterable[str] | None = None,
+    max_redirects: int | None = None,
+    unknown_nodes: UnknownNodes | None = None,
 ) -> Any:
     """Let an existing S3 client follow redirects. A second call replaces the settings.
+
+    A token that the client itself sends goes to the cluster only: a JSON Web Token as `aws_session_token`, or the
+    header `Authorization` that a handler of `before-send.s3` sets.
 
     Args:
         client: From `boto3.client`, or `resource.meta.client`; with the cluster's endpoint.
         allow_hosts: See `client`.
         max_redirects: See `client`.
+        unknown_nodes: See `client`.
 
     Returns:
         The client.
 
     Raises:
-        ConfigurationError: The client is not an S3 client.
+        ConfigurationError: The client is not an S3 client, or an argument or a variable is invalid.
     """
+    redirects = Redirects.of(allow_hosts, max_redirects, unknown_nodes)
     follower = _follower_of(client)
-    follower.cluster = Cluster(client.meta.endpoint_url, allow_hosts=allow_hosts)
-    follower.max_redirects = max_redirects
+    follower.cluster = redirects.cluster(client.meta.endpoint_url)
+    follower.max_redirects = redirects.max_redirects
     return client
 
 
@@ -146,20 +176,10 @@ def _follower_of(client: Any) -> RedirectFollower:
 
 
 def _attach(client: Any, follower: RedirectFollower) -> None:
-    """Register a redirect follower for the events of a client."""
-
-    def prepare(params: dict[str, Any], **_: Any) -> None:
-        follower.prepare(params)
-
-    def authorize(request: Any, **_: Any) -> None:
-        follower.authorize(request)
-
-    events = client.meta.events
-    events.register_first("before-call.s3", prepare)
-    events.register_last("before-send.s3", authorize)
+    """Let the requests of a client follow redirects."""
     endpoint = client._endpoint
-    # Not the event needs-retry: its handlers get the number of attempts with those that redirects have taken. It also
-    # runs before botocore's own redirector (S3RegionRedirectorv2), which reads the context that this one sets.
-    endpoint._needs_retry = functools.partial(following(type(endpoint)._needs_retry, lambda *_: follower), endpoint)
+    original = {name: getattr(type(endpoint), name) for name in METHODS}
+    for name, method in following(original, lambda *_: follower).items():
+        setattr(endpoint, name, MethodType(method, endpoint))
     own_connections(endpoint.http_session)
     _followers[client] = follower

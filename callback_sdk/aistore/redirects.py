@@ -1,10 +1,17 @@
-"""Resolve and check AIStore's redirects; pure."""
+"""Resolve and check AIStore's redirects; pure.
+
+The cluster's map, which names the nodes, comes from the proxy that redirects. So it protects against mistakes, and not
+against a proxy in the hands of somebody else, who has token and data already. A host that isn't in the map gets no
+credentials, and no request but the one that the caller made: the same method for the same path, and not at an address
+at which only this machine is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from callback_sdk.errors import (
+    AddressNotAllowedError,
     InvalidTargetError,
     RedirectError,
     RedirectHostError,
@@ -12,23 +19,29 @@ from callback_sdk.errors import (
     TooManyRedirectsError,
 )
 from callback_sdk.redaction import SecretURL
+from callback_sdk.targets.hosts import is_loopback
 from callback_sdk.targets.locations import redirected
+from callback_sdk.transport.guard import AddressGuard
 
 STATUSES = frozenset({301, 302, 307, 308})
 """Redirects that keep method and body: in AIStore also 301 and 302, after which RFC 9110, section 15.4, lets clients
 change POST to GET."""
 
+_NODES = AddressGuard(
+    allow_networks=("10.0.0.0/8:*", "172.16.0.0/12:*", "192.168.0.0/16:*", "100.64.0.0/10:*", "[fc00::/7]:*")
+)
+"""Addresses of nodes: public and private ones, but not, for one, those of the metadata services of clouds."""
 
-def next_url(
-    trail: Sequence[SecretURL], location: str | None, *, max_redirects: int, allowed: Callable[[SecretURL], bool]
-) -> SecretURL:
+_LOCAL_NODES = AddressGuard(allow_networks=(*_NODES.allow_networks, "127.0.0.0/8:*", "[::1]:*"))
+
+
+def next_url(trail: Sequence[SecretURL], location: str | None, *, max_redirects: int) -> SecretURL:
     """Return the URL of a redirect, with an unchanged query: AIStore signs it.
 
     Args:
         trail: URLs that the request was sent to; at least one.
         location: Value of the header `Location`; None without one.
         max_redirects: Maximum number of redirects.
-        allowed: Tells whether a host belongs to the cluster.
 
     Raises:
         RedirectError: The redirect is not followed.
@@ -60,13 +73,38 @@ def next_url(
             hint="Check why the nodes redirect to each other. max_redirects= allows more.",
             urls=shown,
         )
-    if not allowed(target):
-        raise RedirectHostError(
-            f"{last} redirected to {target}, which is not a node of the cluster; nothing was sent there.",
-            hint="If it is a node, add it: allow_hosts=[...].",
-            urls=shown,
-        )
     return target
+
+
+def check_unknown(trail: Sequence[SecretURL], target: SecretURL) -> None:
+    """Check a redirect to a host that isn't known to belong to the cluster.
+
+    Args:
+        trail: See `next_url`.
+        target: The URL of the redirect.
+
+    Raises:
+        RedirectHostError: The redirect is not one from a proxy to a node.
+    """
+    if target.path != trail[-1].path:
+        raise host_error(trail, target, "for another path, as AIStore never does")
+    guard = _LOCAL_NODES if is_loopback(trail[0].host) else _NODES
+    try:
+        guard.check(target)
+    except (AddressNotAllowedError, InvalidTargetError):
+        pass
+    else:
+        return
+    raise host_error(trail, target, "where no node is")
+
+
+def host_error(trail: Sequence[SecretURL], target: SecretURL, reason: str) -> RedirectHostError:
+    """Return the error for a redirect to a host that gets no request."""
+    return RedirectHostError(
+        f"{trail[-1]} redirected to {target}, {reason}; nothing was sent there.",
+        hint="If it is a node, add it: allow_hosts=[...].",
+        urls=(*(url.bare for url in trail), target.bare),
+    )
 
 
 def _target(last: SecretURL, location: str | None) -> SecretURL:

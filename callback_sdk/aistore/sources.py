@@ -2,56 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from callback_sdk.errors import AIStoreLoginError, ConfigurationError
+from callback_sdk.aistore.token_files import TokenFile
+from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret, clearing_locals
 from callback_sdk.types import TokenSource
 
 if TYPE_CHECKING:
     from callback_sdk.aistore.tokens import Token
-
-_MAX_FILE = 64 * 1024
-
-
-class TokenFile:
-    """A file with a token, which is read at each use, as another program may replace it.
-
-    Args:
-        path: The file. It has the token alone, or `{"token": "..."}`, as AIStore's command line writes it.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __repr__(self) -> str:
-        return f"TokenFile({str(self._path)!r})"
-
-    @clearing_locals
-    def __call__(self) -> str:
-        """Return the token, in plain text.
-
-        Raises:
-            AIStoreLoginError: The file can't be read, or has no token.
-        """
-        try:
-            with self._path.open("rb") as file:
-                text = Secret(file.read(_MAX_FILE).decode().strip())
-            token = Secret(json.loads(text.reveal())["token"] if text.reveal().startswith("{") else text.reveal())
-            if isinstance(token.reveal(), str) and token.reveal():
-                return token.reveal()
-            problem = "has no token"
-        except OSError as error:
-            problem = f"can't be read: {error.strerror}"
-        except (ValueError, KeyError, TypeError):
-            problem = "has no token"
-        raise AIStoreLoginError(
-            f"The token file {self._path} {problem}.", hint='It has the token alone, or {"token": "..."}.'
-        )
 
 
 @clearing_locals

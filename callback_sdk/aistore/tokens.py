@@ -1,181 +1,136 @@
-"""Bearer tokens of AIStore, and of its AuthN server, which issues them."""
+"""Bearer tokens of AIStore: from a log-in, from a file, or from the environment."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-import threading
-import time
-from collections.abc import Callable
+import os
 from datetime import timedelta
-from typing import Any
-from urllib.parse import quote
+from pathlib import Path
 
-import requests
-import urllib3
-
-from callback_sdk.concurrency.forking import Lock
-from callback_sdk.errors import AIStoreLoginError, ConfigurationError
-from callback_sdk.parsing import Duration, to_timedelta, total_seconds
-from callback_sdk.redaction import Secret, SecretURL, clearing_locals, replaced
-
-_TIMEOUT = (5.0, 30.0)
-_MAX_RESPONSE = 64 * 1024
-"""Maximum bytes of AuthN's response: a token has a few thousand at most."""
+from callback_sdk.aistore.bearer import RenewableToken
+from callback_sdk.aistore.certificates import ClientCertFiles, Verify, certificates
+from callback_sdk.aistore.environment import TOKEN_FILE, Environment
+from callback_sdk.aistore.logins import LogIn, RenewedLogIn
+from callback_sdk.aistore.token_files import TokenFile
+from callback_sdk.aistore.urls import server_url
+from callback_sdk.errors import ConfigurationError
+from callback_sdk.parsing import Duration, path_of, to_timedelta, total_seconds
+from callback_sdk.redaction import Secret, clearing_locals
 
 _NANOSECONDS = 1_000_000_000
 
 
 class Token:
-    """A token that is renewed: logs in on first use, shortly before it expires, and when it is rejected.
+    """A token that is renewed: shortly before it expires, and when the cluster rejects it.
+
+    With a user name it logs in at AuthN, on first use. With `file` it is read from a file, again whenever the file was
+    replaced. Without both it is that of AIStore's environment: `AIS_AUTHN_TOKEN`, or else the file that
+    `AIS_AUTHN_TOKEN_FILE` names, or else `~/.config/ais/cli/auth.token`, where `ais auth login` writes it.
 
     Args:
         username: The user's name.
         password: The user's password.
-        authn_endpoint: URL of AuthN, such as `http://authn:52001`.
-        expires_in: Lifetime of a token, a `timedelta` or seconds; AuthN's own default when None.
-        margin: Time before its expiry at which a token is replaced, a `timedelta` or seconds.
-        verify: Whether to verify AuthN's certificate, or the path of a CA bundle.
+        authn_endpoint: URL of AuthN, such as `http://authn:52001`; `AIS_AUTHN_URL` when None.
+        file: A file with a token, as `ais auth login` writes it, or with the token alone.
+        expires_in: Lifetime of a token, a `timedelta` or seconds; AuthN's own default when None. AuthN rejects less
+            than a minute.
+        margin: Time before its expiry at which a token is renewed, a `timedelta` or seconds; at most a quarter of its
+            lifetime.
+        verify: Whether to verify AuthN's certificate, or the path of a PEM file with the authorities. When None, those
+            of `AIS_CLIENT_CA`, unless `AIS_SKIP_VERIFY_CRT` is set.
+        client_cert: A PEM file with client certificate and key, or `(certificate, key)`; `AIS_CRT` and `AIS_CRT_KEY`
+            when None.
+
+    Raises:
+        ConfigurationError: An argument is missing or invalid, or there is no token in the environment.
 
     Example:
         >>> s3 = aistore.client("http://aistore:8080", token=aistore.Token("anna", password, "http://authn:52001"))
     """
 
+    @clearing_locals
     def __init__(
         self,
-        username: str,
-        password: str,
-        authn_endpoint: str,
+        username: str | None = None,
+        password: str | None = None,
+        authn_endpoint: str | None = None,
         *,
+        file: str | os.PathLike[str] | None = None,
         expires_in: Duration | None = None,
         margin: Duration = timedelta(minutes=1),
-        verify: bool | str = True,
+        verify: Verify = None,
+        client_cert: ClientCertFiles = None,
     ) -> None:
-        self._username = username
-        self._password = Secret(password)
-        self._url = SecretURL(f"{authn_endpoint.rstrip('/')}/v1/users/{quote(username, safe='')}")
-        if self._url.scheme not in ("http", "https") or not self._url.host:
+        self._source: RenewableToken
+        if username is None and (password is not None or authn_endpoint is not None):
+            raise ConfigurationError("The user name is missing.", hint="Give user name and password, or a file.")
+        if username is not None and file is not None:
+            raise ConfigurationError("There are both a user name and a file.", hint="Give one of them.")
+        if username is None:
+            self._source = _stored(file, Environment.read())
+            return
+        if password is None:
+            raise ConfigurationError("The password is missing.", hint="Give the user's password.")
+        environment = Environment.read()
+        url = authn_endpoint or environment.authn_endpoint
+        if url is None:
             raise ConfigurationError(
-                "AuthN's endpoint is not a URL.", hint="Give scheme, host and port, such as http://authn:52001."
+                "The URL of AuthN is missing.", hint="Give authn_endpoint, or set AIS_AUTHN_URL: http://authn:52001."
             )
-        self._expires_in = None if expires_in is None else to_timedelta("expires_in", expires_in)
-        self._margin = total_seconds("margin", margin, zero=True)
-        self._verify = verify
-        self._token = Secret("")
-        self._end = float("-inf")
-        self._lock = Lock()
+        endpoint = server_url(url, "AuthN", "http://authn:52001")
+        lifetime = None if expires_in is None else to_timedelta("expires_in", expires_in)
+        log_in = LogIn(
+            username,
+            Secret(password),
+            endpoint,
+            None if lifetime is None else int(lifetime.total_seconds() * _NANOSECONDS),
+            certificates(endpoint, verify, client_cert, environment),
+        )
+        self._source = RenewedLogIn(log_in, total_seconds("margin", margin, zero=True))
 
     def __repr__(self) -> str:
-        return f"Token({self._username!r} at {self._url.bare})"
+        return f"Token({self._source!r})"
 
-    @clearing_locals
     def __call__(self) -> str:
-        """Return a valid token, in plain text.
+        """Return the current token, in plain text.
 
         Raises:
-            AIStoreLoginError: The login failed.
+            AIStoreLoginError: The log-in failed, or there is no token in the file.
         """
-        with self._lock:
-            if time.time() > self._end - self._margin:
-                self._token = self._log_in()
-                self._end = _end(self._token)
-                if self._end - self._margin < time.time():
-                    # Its lifetime is shorter than the margin: it is replaced when it is rejected.
-                    self._end = float("inf")
-            return self._token.reveal()
+        return self._source()
 
     def discard(self, refused: Secret[str]) -> None:
-        """Log in again at the next use, unless the token was already replaced."""
-        with self._lock:
-            if refused == self._token:
-                self._end = float("-inf")
-
-    def _log_in(self) -> Secret[str]:
-        reason = ""
-        try:
-            answer = requests.post(
-                self._url.reveal(),
-                json={"password": self._password.reveal()} | self._lifetime_request(),
-                timeout=_TIMEOUT,
-                allow_redirects=False,
-                verify=self._verify,
-                stream=True,
-            )
-            with answer:
-                content = next(answer.iter_content(_MAX_RESPONSE), b"")
-        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
-            # Not only requests' own: a file of certificates that isn't there raises others.
-            # The request, which such an error holds, has the password.
-            reason = f"did not respond ({type(error).__name__})"
-        else:
-            token = _read(answer.status_code, content)
-            if token is not None:
-                return token
-            reason = f"answered {answer.status_code}"
-        raise AIStoreLoginError(
-            f"AuthN at {self._url.bare} {reason} and issued no token.",
-            hint="Check the endpoint, user name and password." if "answered" in reason else "Check the endpoint.",
-        )
-
-    def _lifetime_request(self) -> dict[str, int]:
-        if self._expires_in is None:
-            return {}
-        return {"expires_in": int(self._expires_in.total_seconds() * _NANOSECONDS)}
+        """Get another token at the next use, unless the rejected one was already replaced."""
+        self._source.discard(refused)
 
 
-TokenSource = str | Callable[[], str]
+class _GivenToken:
+    """A token that can't be renewed."""
+
+    def __init__(self, token: Secret[str]) -> None:
+        self._token = token
+
+    def __repr__(self) -> str:
+        return "AIS_AUTHN_TOKEN"
+
+    def __call__(self) -> str:
+        return self._token.reveal()
+
+    def discard(self, refused: Secret[str]) -> None:
+        """Do nothing."""
 
 
-class Bearer:
-    """The bearer token of a client.
-
-    Args:
-        source: A token, or a function that returns the current one.
-    """
-
-    def __init__(self, source: TokenSource) -> None:
-        if not source or not (isinstance(source, str) or callable(source)):
-            raise ConfigurationError("The token is empty.", hint="Give a token, or a function that returns one.")
-        self._source: Callable[[], str] = Secret(source).reveal if isinstance(source, str) else source
-        # botocore handles a request, its response and its retries in one thread.
-        self._sent = threading.local()
-
-    def header(self) -> str:
-        """Return the value of `Authorization`, in plain text: don't assign it to a variable."""
-        self._sent.token = self._current()
-        return f"Bearer {self._sent.token.reveal()}"
-
-    def renewed(self) -> bool:
-        """Return whether there is a new token instead of the rejected token that this thread sent last."""
-        refused: Secret[str] = getattr(self._sent, "token", Secret(""))
-        if isinstance(self._source, Token):
-            self._source.discard(refused)
-        return self._current() != refused
-
-    def is_shown_in(self, location: str) -> bool:
-        """Return whether a URL has the last sent token outside its query; queries are always redacted."""
-        sent: Secret[str] = getattr(self._sent, "token", Secret(""))
-        place = location.partition("?")[0]
-        return replaced(place, (sent.reveal(),)) != place
-
-    def _current(self) -> Secret[str]:
-        return Secret(self._source())
-
-
-def _read(status: int, content: bytes) -> Secret[str] | None:
-    try:
-        token: Secret[Any] = Secret(json.loads(content).get("token") if status == 200 else None)
-    except (ValueError, AttributeError):
-        return None
-    return token if isinstance(token.reveal(), str) and token.reveal() else None
-
-
-def _end(token: Secret[str]) -> float:
-    """Return when a JSON Web Token (RFC 7519) expires, in seconds since 1970; infinity without `exp`."""
-    try:
-        payload = token.reveal().split(".")[1]
-        claims: Any = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        return float(claims["exp"])
-    except (IndexError, KeyError, TypeError, ValueError, binascii.Error):
-        return float("inf")
+def _stored(file: str | os.PathLike[str] | None, environment: Environment) -> RenewableToken:
+    """Return a token that exists already."""
+    if file is not None:
+        return TokenFile(path_of("file", file))
+    if environment.token is not None:
+        return _GivenToken(environment.token)
+    if environment.token_file is not None:
+        return TokenFile(Path(environment.token_file))
+    usual = Path.home() / TOKEN_FILE
+    if usual.exists():
+        return TokenFile(usual)
+    raise ConfigurationError(
+        f"There is no token: neither AIS_AUTHN_TOKEN nor AIS_AUTHN_TOKEN_FILE is set, and {usual} doesn't exist.",
+        hint="Log in with ais auth login, or give user name and password.",
+    )

@@ -9,7 +9,6 @@ import os
 import secrets
 import weakref
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from typing import Any
 
 import boto3
@@ -204,18 +203,6 @@ def test_a_second_rejected_token_is_an_error(guarded: AIStore) -> None:
     with pytest.raises(ClientError, match="invalid token"):
         s3.list_buckets()
     assert [request.status for request in guarded.requests] == [403, 403]
-
-
-def test_a_token_is_replaced_before_it_expires(guarded: AIStore) -> None:
-    """No request is rejected for an expired token, and a long-lived token is requested once."""
-    short = aistore.client(
-        guarded.endpoint_url,
-        token=token(guarded, expires_in=timedelta(seconds=100), margin=timedelta(seconds=99.9)),
-    )
-    for _ in range(3):
-        short.list_buckets()
-        guarded._closing.wait(0.15)
-    assert [request.status for request in guarded.requests] == [200] * 6
 
 
 def test_a_token_may_be_a_function(guarded: AIStore) -> None:

@@ -10,14 +10,18 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.httpsession import URLLib3Session
 
 from callback_sdk import aistore
+from callback_sdk.aistore.certificates import Certificates
 from callback_sdk.aistore.cluster import Cluster
-from callback_sdk.aistore.connections import own_connections
+from callback_sdk.aistore.connections import own_connections, use_certificates
 from callback_sdk.aistore.tokens import Token
 from callback_sdk.errors import AIStoreLoginError
+from callback_sdk.redaction import SecretURL
 from tests.forks import Child, in_child
 from tests.rawserver import RawServer, answer, read_request
+from tests.tlsserver import Authority
 
 
 def echo(connection: socket.socket, number: int) -> None:
@@ -87,7 +91,7 @@ def test_a_lock_held_at_a_fork_does_not_block_the_child(held: str, server: RawSe
 
     patch.unpatch()
     token, cluster = Token("anna", "password", server.url), Cluster(server.url)
-    locks = {"token": token._lock, "cluster": cluster._lock, "clients": clients._lock, "patch": patch._lock}
+    locks = {"token": token._source._lock, "cluster": cluster._lock, "clients": clients._lock, "patch": patch._lock}
     taken, release = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -98,7 +102,7 @@ def test_a_lock_held_at_a_fork_does_not_block_the_child(held: str, server: RawSe
     def use() -> bool:
         with pytest.raises(AIStoreLoginError):
             token()
-        cluster._fetch_nodes(lambda url: None)
+        cluster.trust(SecretURL("http://node:1"), None, lambda: (0, b""))
         aistore.follow_redirects(plain(server))
         patch.patch()
         return True
@@ -119,7 +123,42 @@ def test_other_sessions_are_not_changed() -> None:
 
 
 def test_certificates_that_cannot_be_read_are_an_error_of_ours(tmp_path: Path) -> None:
-    """A file of authorities that isn't there is a `AIStoreLoginError`, not an error of requests' own making."""
-    token = Token("anna", "password", "https://127.0.0.1:9", verify=str(tmp_path / "moved.pem"))
+    """A file of authorities that is removed is a `AIStoreLoginError`, not an error of requests' own making."""
+    authority = Authority(tmp_path)
+    token = Token("anna", "password", "https://127.0.0.1:9", verify=authority.file)
+    authority.file.unlink()
     with pytest.raises(AIStoreLoginError, match="did not respond"):
         token()
+
+
+@pytest.mark.parametrize("usual", [True, "/etc/aws.pem", "/etc/requests.pem"])
+def test_settings_of_tls_replace_those_for_servers_in_general(
+    usual: bool | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default, and what other variables name; connections have the client certificate, and keep the rest."""
+    monkeypatch.setenv("AWS_CA_BUNDLE", "/etc/aws.pem")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/requests.pem")
+    session = URLLib3Session(verify=usual, max_pool_connections=7)
+    use_certificates(session, Certificates("/etc/ais.pem", ("/etc/crt.pem", "/etc/key.pem")))
+    assert session._verify == "/etc/ais.pem"
+    settings = session._manager.connection_pool_kw
+    assert (settings["cert_file"], settings["key_file"], settings["maxsize"]) == ("/etc/crt.pem", "/etc/key.pem", 7)
+    assert session._manager.pool_classes_by_scheme == session._pool_classes_by_scheme
+    use_certificates(session, Certificates(None, None))
+    assert session._verify == "/etc/ais.pem"
+
+
+@pytest.mark.parametrize("own", [False, "/etc/own.pem"])
+def test_settings_of_tls_of_a_client_stay(own: bool | str) -> None:
+    """What was given to the client is more specific."""
+    session = URLLib3Session(verify=own, client_cert=("/etc/own.crt", "/etc/own.key"))
+    use_certificates(session, Certificates("/etc/ais.pem", ("/etc/crt.pem", "/etc/key.pem")))
+    assert (session._verify, session._cert_file, session._key_file) == (own, "/etc/own.crt", "/etc/own.key")
+    assert session._manager.connection_pool_kw["cert_file"] == "/etc/own.crt"
+
+
+def test_other_sessions_get_no_settings() -> None:
+    """The attributes of a session that isn't botocore's are unknown."""
+    session = type("Session", (), {})()
+    use_certificates(session, Certificates("/etc/ais.pem", None))
+    assert vars(session) == {}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from callback_sdk.aistore import Token
-from callback_sdk.aistore.sources import TokenFile, token_sources
-from callback_sdk.errors import AIStoreLoginError, ConfigurationError
+from callback_sdk.aistore.sources import token_sources
+from callback_sdk.errors import ConfigurationError
 from callback_sdk.redaction import Secret
 
 MARKER = "MARKER9b3f"
@@ -34,24 +32,3 @@ def test_login_needs_user_and_password(url: str) -> None:
     with pytest.raises(ConfigurationError, match="no user name or no password") as caught:
         source(url)
     assert MARKER not in str(caught.value)
-
-
-def test_file_is_read_at_each_use(tmp_path: Path) -> None:
-    """Another program may replace the token; AIStore's command line writes JSON."""
-    path = tmp_path / "token"
-    read = TokenFile(path)
-    path.write_text('{"token": "first"}')
-    assert read() == "first"
-    path.write_text("second\n")
-    assert read() == "second"
-
-
-@pytest.mark.parametrize("text", [None, "", "\n", "{", "{}", '{"token": 5}', '{"token": ""}', "\udcff"])
-def test_file_without_a_token_is_an_error(tmp_path: Path, text: str | None) -> None:
-    """It names the file, and what belongs into it."""
-    path = tmp_path / "token"
-    if text is not None:
-        path.write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(AIStoreLoginError, match=r"The token file .*token") as caught:
-        TokenFile(path)()
-    assert '{"token": "..."}' in caught.value.hint

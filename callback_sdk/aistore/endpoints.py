@@ -1,0 +1,122 @@
+"""Methods of botocore's endpoints that let requests follow redirects.
+
+No event does all of it. A handler of `before-send` that a user registers may run after ours and add a token, and
+handlers of `needs-retry` get the number of attempts with those that redirects have taken. `_needs_retry` also runs
+before botocore's own redirector (`S3RegionRedirectorv2`), which reads the context that this one sets.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import define, field
+
+from callback_sdk.aistore.requests import RedirectFollower, RequestHistory
+
+Method = Callable[..., Any]
+
+FollowerOf = Callable[[Any, Any], RedirectFollower | None]
+"""Returns the redirect follower for an endpoint and an operation; None if redirects of it are not followed."""
+
+_MARK = "callback_sdk.aistore"
+"""Key of a `_Followed` in the context of a request."""
+
+_ATTRIBUTE = "_callback_sdk_followed"
+"""Attribute with it of the prepared request, which has no context in botocore 1.36."""
+
+
+@define
+class _Followed:
+    """A request whose redirects are followed.
+
+    Attributes:
+        follower: Follows them.
+        found_by: The function that found the follower. Only the methods that have the same one handle the request: both
+            those of a client and the patched ones may be called.
+        history: What has become of the request so far.
+    """
+
+    follower: RedirectFollower
+    found_by: FollowerOf
+    history: RequestHistory = field(factory=RequestHistory)
+
+
+def following(original: Mapping[str, Method], follower_of: FollowerOf) -> dict[str, Method]:
+    """Return methods for an endpoint that follow redirects, by name.
+
+    Args:
+        original: Its methods with the names in `METHODS`, unbound.
+        follower_of: Returns the redirect follower for an endpoint and an operation.
+    """
+    return {name: functools.wraps(original[name])(make(original[name], follower_of)) for name, make in _MAKERS.items()}
+
+
+def _make_request(original: Method, follower_of: FollowerOf) -> Method:
+    def make_request(self: Any, operation_model: Any, request_dict: dict[str, Any]) -> Any:
+        context = request_dict["context"]
+        follower = None if _MARK in context else follower_of(self, operation_model)
+        if follower is not None:
+            context[_MARK] = _Followed(follower, follower_of)
+            follower.prepare(request_dict)
+        return original(self, operation_model, request_dict)
+
+    return make_request
+
+
+def _create_request(original: Method, follower_of: FollowerOf) -> Method:
+    def create_request(self: Any, params: dict[str, Any], operation_model: Any = None) -> Any:
+        request = original(self, params, operation_model)
+        followed = _followed(params["context"], follower_of)
+        if followed is not None:
+            setattr(request, _ATTRIBUTE, followed)
+        return request
+
+    return create_request
+
+
+def _send(original: Method, follower_of: FollowerOf) -> Method:
+    def send(self: Any, request: Any) -> Any:
+        followed: _Followed | None = getattr(request, _ATTRIBUTE, None)
+        if followed is not None and followed.found_by is follower_of:
+            followed.follower.authorize(request, followed.history)
+        return original(self, request)
+
+    return send
+
+
+def _needs_retry(original: Method, follower_of: FollowerOf) -> Method:
+    def needs_retry(
+        self: Any,
+        attempts: int,
+        operation_model: Any,
+        request_dict: dict[str, Any],
+        response: Any = None,
+        caught_exception: Exception | None = None,
+    ) -> Any:
+        followed = _followed(request_dict["context"], follower_of)
+        if followed is not None:
+            history = followed.history
+            if followed.follower.needs_retry(request_dict, history, response, caught_exception, self.http_session):
+                return True
+            attempts -= history.resent
+        return original(self, attempts, operation_model, request_dict, response, caught_exception)
+
+    return needs_retry
+
+
+def _followed(context: Mapping[str, Any], follower_of: FollowerOf) -> _Followed | None:
+    followed: _Followed | None = context.get(_MARK)
+    return followed if followed is not None and followed.found_by is follower_of else None
+
+
+_MAKERS = {
+    "make_request": _make_request,
+    "create_request": _create_request,
+    "_send": _send,
+    "_needs_retry": _needs_retry,
+}
+
+METHODS = tuple(_MAKERS)
+"""Names of the methods of `botocore.endpoint.Endpoint`."""
