@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +15,24 @@ PENDING = "Pending"
 IN_PROGRESS = "In Progress"
 FINISHED = "Finished"
 CANCELED = "Canceled"
+
+
+@define(frozen=True)
+class Progress:
+    """Progress of a task, as an algorithm yields it and as the client returns it.
+
+    Attributes:
+        fraction: Fraction done, between 0 and 1; None if unknown.
+        message: Current step, for people.
+    """
+
+    fraction: float | None = None
+    message: str = ""
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any] | None) -> Progress:
+        """Parse the JSON form; None means no progress."""
+        return cls(fraction=data.get("fraction"), message=data.get("message") or "") if data else cls()
 
 
 def _check_job_id(_: object, __: object, job_id: str) -> None:

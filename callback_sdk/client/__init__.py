@@ -10,11 +10,11 @@ from callback_sdk.client.states import (
     DeliveryAttempt,
     DeliveryCounts,
     DeliverySnapshot,
-    Progress,
     Result,
     TaskSummary,
 )
 from callback_sdk.client.tasks import Task
+from callback_sdk.models import Progress
 
 __all__ = [
     "Algorithm",

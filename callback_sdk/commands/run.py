@@ -19,7 +19,7 @@ from callback_sdk.config.settings import MEMORY_LIMIT, PASS_ENV
 
 if TYPE_CHECKING:
     from callback_sdk.config.service import ServiceConfig
-    from callback_sdk.service.algorithms.registry import AlgorithmVersion
+    from callback_sdk.service.algorithms.versions import AlgorithmVersion
 
 EXIT_FAILED = 3
 """Exit code if the algorithm failed."""

@@ -5,7 +5,7 @@ A line that ends in `type: ignore[...]` must be an error: where it is none, mypy
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -37,7 +37,7 @@ from callback_sdk import (
     get_instance,
     webhooks,
 )
-from callback_sdk.service import JobContext, Registry
+from callback_sdk.service import JobContext, Progress, Registry
 from callback_sdk.targets import Target
 from callback_sdk.testing import LocalService, ObjectStore, ReceivedRequest, WebhookReceiver
 
@@ -125,7 +125,17 @@ def mean(features: Any, parameters: dict[str, Any], context: JobContext) -> dict
     return {"predictions": 1.0}
 
 
+@registry.algorithm("model")
+class Model:
+    def predict(self, a: list[float], digits: int = 2) -> AsyncIterator[float | Progress]:
+        raise NotImplementedError
+
+
 def registering() -> None:
+    # A class and an object stay what they are.
+    assert_type(Model(), Model)
+    assert_type(registry.algorithm("object")(Model()), Model)
+    registry.evaluation("model", "all")(lambda predictions: predictions)
     # A decorated function keeps its own type.
     assert_type(
         mean(None, {}, JobContext(job_id="1", attempt=1, evaluate=True, report=lambda *_: None)), dict[str, float]

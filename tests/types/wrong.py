@@ -18,14 +18,10 @@ def mean(features: Features, parameters: dict[str, Any], context: JobContext) ->
     return {"predictions": 1.0}
 
 
-@mean.evaluation("spread")  # error
-def spread(features: Features) -> float:
-    return 0.0
-
-
-@registry.fit("mean")  # error
-def fit(features: Features) -> float:
-    return 0.0
+mean.evaluation("spread")("spread")  # error
+registry.fit("mean")("fit")  # error
+registry.algorithm("text")("mean")  # error
+mean()  # error
 
 
 def submitting(client: Client) -> None:

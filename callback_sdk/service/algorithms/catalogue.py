@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from attrs import define
 
-from callback_sdk.service.algorithms.registry import AlgorithmVersion, Registry
+from callback_sdk.service.algorithms.versions import Algorithms, AlgorithmVersion
 from callback_sdk.service.blobs import model_name
 from callback_sdk.service.store.models import TrainedVersion
 from callback_sdk.service.store.versions import VersionStore
@@ -38,7 +38,7 @@ class AlgorithmCatalog:
         versions: The trained versions.
     """
 
-    def __init__(self, registry: Registry, versions: VersionStore) -> None:
+    def __init__(self, registry: Algorithms, versions: VersionStore) -> None:
         self._registry = registry
         self._versions = versions
 

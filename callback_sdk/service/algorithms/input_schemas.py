@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, FeaturesError, ParametersError, sentence
+from callback_sdk.service.algorithms import column_types
 from callback_sdk.service.algorithms.features import Features
 from callback_sdk.service.algorithms.schema_validation import Schema, SchemaProblemError, TooComplexError, check_schema
 
@@ -27,6 +28,9 @@ _MAX_PROBLEMS = 5
 
 _MAX_LENGTH = 200
 """Maximum characters of one problem in an error message; the text of a problem may quote the data."""
+
+_MAX_DEPTH = 8
+"""Maximum depth of an example."""
 
 _EXAMPLES: Mapping[str, Any] = {"number": 0.0, "integer": 0, "string": "", "boolean": False, "array": [], "object": {}}
 
@@ -95,6 +99,8 @@ class JSONFeaturesSchema(FeaturesSchema):
         return {name: [value] for name, value in _example(self.schema).items()}
 
     def _problems(self, features: Features) -> Iterator[str]:
+        if column_types.fit(self.schema, features.to_columns()):
+            return
         table = features.to_dict()
         missing = [name for name in self.schema.get("required", ()) if name not in table]
         if missing:
@@ -247,6 +253,10 @@ def _columns(schema: Mapping[str, Any]) -> list[ColumnSchema]:
 def _typed(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return " or ".join(map(repr, schema["enum"]))[:_MAX_LENGTH]
+    if "anyOf" in schema:
+        return " or ".join(_typed(one) for one in schema["anyOf"] if isinstance(one, Mapping))[:_MAX_LENGTH]
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
     kind = schema.get("type", "any")
     text = " or ".join(kind) if isinstance(kind, list) else str(kind)
     bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
@@ -255,12 +265,22 @@ def _typed(schema: Mapping[str, Any]) -> str:
 
 
 def _example(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _value(one) for name, one in schema.get("properties", {}).items()}
+    return _members(schema, schema.get("$defs", {}), _MAX_DEPTH)
 
 
-def _value(schema: Any) -> Any:
-    """Return an example value for a schema: a value that the schema names, or one of its type."""
-    if not isinstance(schema, Mapping):
+def _members(schema: Mapping[str, Any], shared: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    return {name: _value(one, shared, depth) for name, one in schema.get("properties", {}).items()}
+
+
+def _value(schema: Any, shared: Mapping[str, Any], depth: int) -> Any:
+    """Return an example value for a schema: a value that the schema names, or one of its type.
+
+    Args:
+        schema: The schema.
+        shared: Schemas to which it may refer as `#/$defs/NAME`.
+        depth: Maximum number of further references and levels: a schema may refer to itself.
+    """
+    if not isinstance(schema, Mapping) or not depth:
         return None
     for given in ("default", "const"):
         if given in schema:
@@ -268,10 +288,12 @@ def _value(schema: Any) -> Any:
     for given in ("examples", "enum"):
         if schema.get(given):
             return schema[given][0]
+    for inner in [shared.get(str(schema["$ref"]).rpartition("/")[2])] if "$ref" in schema else schema.get("anyOf", ()):
+        return _value(inner, shared, depth - 1)
     kind = schema.get("type")
     kind = kind[0] if isinstance(kind, list) else kind
     if kind == "object":
-        return _example(schema)
+        return _members(schema, shared, depth - 1)
     return schema.get("minimum", _EXAMPLES.get(str(kind)))
 
 

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
-from attrs import define, evolve, field
+from attrs import evolve
 
 from callback_sdk.documents.decoding import decode
 from callback_sdk.documents.values import encode
-from callback_sdk.errors import ConfigurationError, EncodingError, UnknownAlgorithmError
+from callback_sdk.errors import ConfigurationError, EncodingError
 from callback_sdk.parsing import Duration, to_timedelta
-from callback_sdk.service.algorithms.input_schemas import (
-    FeaturesSchema,
-    ParametersSchema,
-    declare_features,
-    declare_parameters,
-)
-from callback_sdk.service.algorithms.schema_image import drawn
+from callback_sdk.service.algorithms.functions import AlgorithmFunctions, RegisteredFunction
+from callback_sdk.service.algorithms.input_schemas import declare_features, declare_parameters
+from callback_sdk.service.algorithms.signature import INPUTS, JUDGED, caller_names
+from callback_sdk.service.algorithms.versions import TEMPLATES, Algorithms, AlgorithmVersion, similar
 from callback_sdk.types import SupportsArrowSchema
 
 if TYPE_CHECKING:
@@ -32,106 +28,20 @@ if TYPE_CHECKING:
     from callback_sdk.service.algorithms.features import Features
 
 AlgorithmFunction = Callable[["Features", "dict[str, Any]", "JobContext"], Any]
-"""An algorithm, or the training of one: called with features, parameters and context."""
+"""An algorithm, or the training of one, that is called by position: with features, parameters and context."""
 
 EvaluationFunction = Callable[["Features", "dict[str, Any]", Any, "JobContext"], Any]
-"""An evaluation or a monitor: called with features, parameters, predictions and context."""
+"""An evaluation or a monitor that is called by position: with features, parameters, predictions and context."""
 
-A = TypeVar("A", bound=AlgorithmFunction)
-E = TypeVar("E", bound=EvaluationFunction)
+F = TypeVar("F", bound=Callable[..., Any])
 P = ParamSpec("P")
 R = TypeVar("R")
-
-TEMPLATES = ("input", "output", "parameters")
-"""Kinds of templates."""
-
-SCHEMA = "schema"
-"""Kind of the graph that is drawn from the declared schemas."""
+S = TypeVar("S", bound="SupportsPredict")
+T = TypeVar("T")
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-
-
-@define(frozen=True, kw_only=True)
-class AlgorithmVersion:
-    """One version of an algorithm.
-
-    Attributes:
-        name: The algorithm's id in the REST API.
-        version: Name of the version.
-        timeout: Maximum duration of one run.
-        memory_limit: Maximum memory of one run in bytes, child processes included; None for the service's default,
-            `math.inf` for no limit.
-        description: A short description for users.
-        function: The algorithm, called with features, parameters and context.
-        fit: The training, called with features, parameters and context; None if the algorithm can't be trained.
-        templates: Example values that can be represented in JSON, by kind: `"input"`, `"output"` and `"parameters"`.
-        graphs: Paths of PNG images, by kind. Callers that name no kind get the first one.
-        features: The declared schema of the features; None if the algorithm declares none.
-        parameters: The declared schema of the parameters; None if the algorithm declares none.
-        evaluations: Functions that evaluate the predictions when a task requests it, by name.
-        monitors: Functions that monitor the predictions unless a task disables monitoring, by name.
-    """
-
-    name: str
-    version: str
-    timeout: timedelta
-    memory_limit: float | None = None
-    description: str
-    function: AlgorithmFunction
-    fit: AlgorithmFunction | None = None
-    templates: Mapping[str, Any] = field(factory=dict, repr=False)
-    graphs: Mapping[str, Path] = field(factory=dict, repr=False)
-    features: FeaturesSchema | None = None
-    parameters: ParametersSchema | None = None
-    evaluations: Mapping[str, EvaluationFunction] = field(factory=dict, repr=False)
-    monitors: Mapping[str, EvaluationFunction] = field(factory=dict, repr=False)
-
-    @property
-    def graph_kinds(self) -> tuple[str, ...]:
-        """Kinds of the available graphs: the registered ones, and the one drawn from the declared schemas."""
-        return (*self.graphs, SCHEMA) if self._is_declared and SCHEMA not in self.graphs else tuple(self.graphs)
-
-    @property
-    def _is_declared(self) -> bool:
-        return self.features is not None or self.parameters is not None
-
-    def template(self, kind: str) -> bytes | None:
-        """Return a template as JSON: the registered one, otherwise an example made from the declared schema.
-
-        Args:
-            kind: `"input"`, `"output"` or `"parameters"`.
-
-        Returns:
-            UTF-8 encoded JSON; None if the algorithm has no template of this kind.
-        """
-        if kind in self.templates:
-            return encode(self.templates[kind]).data
-        declared = {"input": self.features, "parameters": self.parameters}.get(kind)
-        return None if declared is None else encode(declared.example()).data
-
-    def graph(self, kind: str | None = None) -> bytes | None:
-        """Return a graph as a PNG file.
-
-        Args:
-            kind: One of `graph_kinds`; the first one if None.
-
-        Returns:
-            Bytes of the PNG file; None if the algorithm has no graph of this kind.
-
-        Raises:
-            MissingExtraError: The graph has to be drawn, and Pillow is not installed.
-        """
-        wanted = next(iter(self.graph_kinds), "") if kind is None else kind
-        if wanted in self.graphs:
-            return self.graphs[wanted].read_bytes()
-        if wanted not in self.graph_kinds:
-            return None
-        parts = {"Features": self.features, "Parameters": self.parameters}
-        return drawn(
-            f"{self.name} {self.version}", {name: part.columns() for name, part in parts.items() if part is not None}
-        )
 
 
 class RegisteredAlgorithm(Generic[P, R]):
@@ -158,31 +68,23 @@ class RegisteredAlgorithm(Generic[P, R]):
     def __repr__(self) -> str:
         return f"Registered({self._name!r}, version={self._version!r})"
 
-    def evaluation(self, name: str) -> Callable[[E], E]:
-        """Register the decorated function as an evaluation. It runs when a task requests evaluations.
-
-        The function is called with features, parameters, predictions and context. Its return value becomes
-        `evaluations[name]` of the results. If the function raises, the entry is `{"error": "..."}`, and the predictions
-        are still delivered. If a task passes `evaluate={"name": {...}}`, only the named evaluations run, with these
-        options as `context.evaluation_options`.
+    def evaluation(self, name: str) -> Callable[[F], F]:
+        """Register the decorated function as an evaluation of this algorithm; see `Registry.evaluation`.
 
         Raises:
             ConfigurationError: The name is invalid, or the algorithm already has an evaluation of this name.
         """
-        return self._registry._add_hook(self._name, self._version, "evaluations", name)
+        return self._registry.evaluation(self._name, name, version=self._version)
 
-    def monitor(self, name: str) -> Callable[[E], E]:
-        """Register the decorated function as a monitor. It runs for every task that doesn't disable monitoring.
-
-        The function is called with the arguments of an evaluation. Its return value becomes `monitors[name]` of the
-        results.
+    def monitor(self, name: str) -> Callable[[F], F]:
+        """Register the decorated function as a monitor of this algorithm; see `Registry.monitor`.
 
         Raises:
             ConfigurationError: The name is invalid, or the algorithm already has a monitor of this name.
         """
-        return self._registry._add_hook(self._name, self._version, "monitors", name)
+        return self._registry.monitor(self._name, name, version=self._version)
 
-    def fit(self, function: A) -> A:
+    def fit(self, function: F) -> F:
         """Register the decorated function as the training of the algorithm; see `Registry.fit`.
 
         Raises:
@@ -191,7 +93,27 @@ class RegisteredAlgorithm(Generic[P, R]):
         return self._registry.fit(self._name, version=self._version)(function)
 
 
-class Registry:
+class SupportsPredict(Protocol):
+    """An object that computes by its method `predict`, and may have a method `setup`."""
+
+    @property
+    def predict(self) -> Callable[..., Any]:
+        """Compute the results of one task."""
+        ...
+
+
+class AlgorithmDecorator(Protocol):
+    """The decorator that registers an algorithm."""
+
+    @overload
+    def __call__(self, algorithm: type[T], /) -> type[T]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, algorithm: Callable[P, R], /) -> RegisteredAlgorithm[P, R]: ...
+    @overload
+    def __call__(self, algorithm: S, /) -> S: ...
+
+
+class Registry(Algorithms):
     """Algorithms by name and version.
 
     Example:
@@ -205,7 +127,8 @@ class Registry:
     """
 
     def __init__(self) -> None:
-        self._algorithms: dict[str, dict[str, AlgorithmVersion]] = {}
+        super().__init__()
+        self._functions: dict[tuple[str, str], AlgorithmFunctions] = {}
 
     def algorithm(
         self,
@@ -219,13 +142,18 @@ class Registry:
         graphs: Mapping[str, Path | str] | None = None,
         features: Mapping[str, Any] | SupportsArrowSchema | None = None,
         parameters: Mapping[str, Any] | None = None,
-    ) -> Callable[[Callable[P, R]], RegisteredAlgorithm[P, R]]:
+    ) -> AlgorithmDecorator:
         """Register the decorated function as an algorithm.
 
-        The function can still be called. Its decorators register evaluations, monitors and a training:
+        The function is called with features, parameters and context, or with the columns and parameters that its
+        annotations name; it may be asynchronous or a generator. It can still be called. Its decorators register
+        evaluations, monitors and a training:
 
             @thermal_fatigue.evaluation("damage")
             def damage(features, parameters, predictions, context): ...
+
+        A class with `predict`, and perhaps `setup`, is registered as it is: each worker process creates one object,
+        calls its `setup` once, and its `predict` for each task.
 
         Args:
             name: The algorithm's id in the REST API, up to 128 characters: letters, digits, `.`, `_` and `-`.
@@ -242,13 +170,13 @@ class Registry:
             graphs: Paths of PNG images, by kind. Callers that name no kind get the first one.
             features: Schema of the features: a JSON Schema of one record, which validates each row, or an Arrow schema,
                 which validates whole columns and is faster for large tables. The input template and the graph
-                `"schema"` are made from it.
-            parameters: A JSON Schema of the parameters.
+                `"schema"` are made from it. By default it comes from the annotations.
+            parameters: A JSON Schema of the parameters; by default it comes from the annotations.
 
         Raises:
             ConfigurationError: The name or version has other characters or exists already, the timeout or the memory
-                limit is not positive, a template can't be represented in JSON, a graph is not a PNG file, or a schema
-                is invalid.
+                limit is not positive, a template can't be represented in JSON, a graph is not a PNG file, a schema is
+                invalid, or the function can't be called with features and parameters.
         """
         _check(name, version, memory_limit)
         limit = to_timedelta(f"The timeout of {name!r}", timeout)
@@ -256,32 +184,36 @@ class Registry:
         shown = _templates(name, templates or {})
         pictures = {kind: _graph(name, Path(path)) for kind, path in (graphs or {}).items()}
 
-        def register(function: Callable[P, R]) -> RegisteredAlgorithm[P, R]:
-            versions = self._algorithms.setdefault(name, {})
-            if version in versions:
+        def register(function: Any) -> Any:
+            if version in self._algorithms.get(name, ()):
                 raise ConfigurationError(
                     f"Version {version!r} of algorithm {name!r} is already registered.",
                     hint="Give the new version another name.",
                 )
-            lines = (function.__doc__ or "").strip().splitlines()
-            text = description if description is not None else (lines[0] if lines else "")
-            versions[version] = AlgorithmVersion(
+            # Decorators may be stacked.
+            plain = function._function if isinstance(function, RegisteredAlgorithm) else function
+            found = RegisteredFunction.of(plain, INPUTS, caller_names())
+            of_columns, of_parameters = found.signature.schemas()
+            self._functions[name, version] = AlgorithmFunctions(predict=found)
+            self._algorithms.setdefault(name, {})[version] = AlgorithmVersion(
                 name=name,
                 version=version,
                 timeout=limit,
                 memory_limit=memory_limit,
-                description=text,
-                function=cast("AlgorithmFunction", function),
+                description=_first_line(plain) if description is None else description,
                 templates=shown,
                 graphs=pictures,
-                features=table,
-                parameters=settings,
+                features=table or declare_features(name, of_columns),
+                parameters=settings or declare_parameters(name, of_parameters),
             )
+            if isinstance(function, type) or not callable(function):
+                # Returned as it is: a class has subclasses and instances, which can be pickled under its own name only.
+                return function
             return RegisteredAlgorithm(function, self, name, version)
 
         return register
 
-    def fit(self, name: str, *, version: str | None = None) -> Callable[[A], A]:
+    def fit(self, name: str, *, version: str | None = None) -> Callable[[F], F]:
         """Register the decorated function as the training of a registered algorithm.
 
         The function is called with features, parameters and context. Its return value is the result of the task.
@@ -295,77 +227,84 @@ class Registry:
             ConfigurationError: The version already has a training.
         """
         algorithm = self.get(name, version)
-        if algorithm.fit is not None:
+        if algorithm.trainable:
             raise ConfigurationError(
                 f"Version {algorithm.version!r} of {name!r} already has a training.",
                 hint="Register one training for each version.",
             )
 
-        def register(function: A) -> A:
-            self._algorithms[name][algorithm.version] = evolve(algorithm, fit=function)
+        def register(function: F) -> F:
+            found = RegisteredFunction.of(function, INPUTS, caller_names())
+            key = name, algorithm.version
+            self._functions[key] = evolve(self._functions[key], fit=found)
+            self._algorithms[name][algorithm.version] = evolve(algorithm, trainable=True)
             return function
 
         return register
 
-    def _add_hook(self, name: str, version: str, kind: str, hook: str) -> Callable[[E], E]:
-        """Register the decorated function as an evaluation or a monitor; see `RegisteredAlgorithm`.
+    def evaluation(self, algorithm: str, name: str, *, version: str | None = None) -> Callable[[F], F]:
+        """Register the decorated function as an evaluation. It runs when a task requests evaluations.
+
+        The function is called with features, parameters, predictions and context, or with those that its signature
+        names. Its return value becomes `evaluations[name]` of the results. If the function raises, the entry is
+        `{"error": "..."}`, and the predictions are still delivered. If a task passes `evaluate={"name": {...}}`, only
+        the named evaluations run, with these options as `context.evaluation_options`.
 
         Args:
-            name: The algorithm's name.
-            version: Name of the version.
-            kind: `"evaluations"` or `"monitors"`.
-            hook: Name of the evaluation or monitor.
+            algorithm: The algorithm's name.
+            name: Name of the evaluation.
+            version: Name of the version; the one registered last if None.
 
         Raises:
-            ConfigurationError: The name is invalid, or exists already.
+            UnknownAlgorithmError: The algorithm or the version doesn't exist.
+            ConfigurationError: The name is invalid, or the algorithm already has an evaluation of this name.
         """
+        return self._add_hook(self.get(algorithm, version), "evaluations", name)
 
-        def register(function: E) -> E:
-            algorithm = self.get(name, version)
-            known: Mapping[str, EvaluationFunction] = getattr(algorithm, kind)
+    def monitor(self, algorithm: str, name: str, *, version: str | None = None) -> Callable[[F], F]:
+        """Register the decorated function as a monitor. It runs for every task that doesn't disable monitoring.
+
+        The function is called with the arguments of an evaluation. Its return value becomes `monitors[name]` of the
+        results.
+
+        Args:
+            algorithm: The algorithm's name.
+            name: Name of the monitor.
+            version: Name of the version; the one registered last if None.
+
+        Raises:
+            UnknownAlgorithmError: The algorithm or the version doesn't exist.
+            ConfigurationError: The name is invalid, or the algorithm already has a monitor of this name.
+        """
+        return self._add_hook(self.get(algorithm, version), "monitors", name)
+
+    def _add_hook(self, algorithm: AlgorithmVersion, kind: str, hook: str) -> Callable[[F], F]:
+        name, version = algorithm.name, algorithm.version
+
+        def register(function: F) -> F:
+            current = self.get(name, version)
+            known: tuple[str, ...] = getattr(current, kind)
             if hook in known or not _NAME.fullmatch(hook):
                 raise ConfigurationError(
                     f"{hook!r} can't be the name of one of the {kind} of {name!r}.",
                     hint="Use a new name of letters, digits, '.', '_' and '-'.",
                 )
-            self._algorithms[name][version] = evolve(cast("Any", algorithm), **{kind: {**known, hook: function}})
+            found = RegisteredFunction.of(function, JUDGED, caller_names())
+            self._functions[name, version] = self._functions[name, version].with_hook(kind, hook, found)
+            changes: dict[str, Any] = {kind: (*known, hook)}
+            self._algorithms[name][version] = evolve(current, **changes)
             return function
 
         return register
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._algorithms)
+    def functions(self, algorithm: AlgorithmVersion) -> AlgorithmFunctions:
+        """Return the functions of a registered version."""
+        return self._functions[algorithm.name, algorithm.version]
 
-    def __len__(self) -> int:
-        return len(self._algorithms)
 
-    def __repr__(self) -> str:
-        return f"Registry({', '.join(self._algorithms)})"
-
-    def versions(self, name: str) -> tuple[AlgorithmVersion, ...]:
-        """Return all versions of an algorithm, in the order of registration.
-
-        Raises:
-            UnknownAlgorithmError: The algorithm doesn't exist; the message suggests similar names.
-        """
-        try:
-            return tuple(self._algorithms[name].values())
-        except KeyError:
-            raise _unknown(f"Algorithm {name[:200]!r}", name, self._algorithms) from None
-
-    def get(self, name: str, version: str | None = None) -> AlgorithmVersion:
-        """Return one version of an algorithm; the one registered last if `version` is None.
-
-        Raises:
-            UnknownAlgorithmError: The algorithm or version doesn't exist; the message suggests similar names.
-        """
-        versions = self.versions(name)
-        if version is None:
-            return versions[-1]
-        for algorithm in versions:
-            if algorithm.version == version:
-                return algorithm
-        raise _unknown(f"Version {version[:200]!r} of {name!r}", version, [algorithm.version for algorithm in versions])
+def _first_line(function: Any) -> str:
+    lines = (function.__doc__ or "").strip().splitlines()
+    return lines[0] if lines else ""
 
 
 def load(name: str) -> Registry:
@@ -398,7 +337,7 @@ def load(name: str) -> Registry:
     found = getattr(module, attribute, None)
     if found is None:
         raise ConfigurationError(
-            f"Module {module_name!r} has no {attribute!r}.{_similar(attribute, list(vars(module)))}",
+            f"Module {module_name!r} has no {attribute!r}.{similar(attribute, list(vars(module)))}",
             hint="Name the variable that holds the Registry.",
         )
     if not isinstance(found, Registry):
@@ -450,16 +389,3 @@ def _graph(name: str, path: Path) -> Path:
     if not is_png:
         raise ConfigurationError(f"The graph {path} of {name!r} is not a PNG file.", hint="Save the image as PNG.")
     return path.absolute()
-
-
-def _unknown(what: str, name: str, known: Iterable[str]) -> UnknownAlgorithmError:
-    name, names = name[:200], list(known)
-    hint = _similar(name, names).strip()
-    if not hint:
-        hint = f"Registered: {', '.join(names[:20])}." if names else "Nothing is registered."
-    return UnknownAlgorithmError(f"{what} doesn't exist.", hint=hint)
-
-
-def _similar(name: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=3)
-    return f" Did you mean {' or '.join(repr(match) for match in close)}?" if close else ""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, HTTPException, Response
 
-from callback_sdk.service.algorithms.registry import AlgorithmVersion
+from callback_sdk.service.algorithms.versions import AlgorithmVersion
 from callback_sdk.service.api import schemas
 from callback_sdk.service.api.access import AppState, Owner, StateDep
 from callback_sdk.service.api.views import show_algorithm, show_versions

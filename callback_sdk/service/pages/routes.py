@@ -20,16 +20,15 @@ from callback_sdk.models import CANCELED, IN_PROGRESS, PENDING
 from callback_sdk.redaction import Secret
 from callback_sdk.service.access import audit
 from callback_sdk.service.access.tokens import TokenError
-from callback_sdk.service.algorithms.registry import TEMPLATES, AlgorithmVersion
+from callback_sdk.service.algorithms.versions import TEMPLATES, AlgorithmVersion
 from callback_sdk.service.api.access import AppState, address_of
-from callback_sdk.service.api.logs import show_output
 from callback_sdk.service.api.schemas import StatusFilter
-from callback_sdk.service.api.views import expiry_of, show_delivery, show_task
+from callback_sdk.service.api.views import show_delivery, show_task
 from callback_sdk.service.pages.auth import csrf_session, same_origin_form, session
 from callback_sdk.service.pages.charts import Series, bars, lines
 from callback_sdk.service.pages.rendering import PREFIX, render
 from callback_sdk.service.pages.sessions import COOKIE, SESSION_LIFETIME, Session, Sessions, safe_next
-from callback_sdk.service.store.models import EXPIRED, FIT
+from callback_sdk.service.store.models import FIT
 
 _PAGE = 25
 """Number of tasks, or dead deliveries, per page."""
@@ -150,9 +149,8 @@ def task(request: Request) -> Response:
         deliveries=shown,
         more_deliveries=len(deliveries) - len(shown),
         trained_version=state.task_service.store.versions.of_task(found["job_id"]) if found["kind"] == FIT else None,
-        output=show_output(state.task_service.store.output.read(found["job_id"])),
+        output=state.task_service.store.tasks.output(found["job_id"]).decode(errors="replace"),
         timeline=_timeline(found, shown)[-_MAX_SHOWN:],
-        expires_at=expiry_of(found) if found["started_at"] is None and found["finished_at"] is None else None,
         can_cancel=found["status"] in (PENDING, IN_PROGRESS),
         moving=moving,
     )
@@ -317,8 +315,6 @@ def _timeline(task: dict[str, Any], deliveries: Sequence[dict[str, Any]]) -> lis
     ended = {True: "Succeeded", False: "Failed", None: "Ended"}[task["success"]]
     if task["status"] == CANCELED:
         ended = "Canceled"
-    elif task["error_code"] == EXPIRED:
-        ended = "Expired"
     own = [(task["created_at"], "Accepted", None), (task["started_at"], f"Run {task['attempt']} started", None)]
     own.append((task["finished_at"], ended, task["error"]))
     return [item for item in own if item[0] is not None] + sorted(attempts, key=lambda item: item[0] or "")

@@ -28,6 +28,7 @@ from callback_sdk.documents.document import Encoded, encode
 from callback_sdk.documents.values import key_text, member
 from callback_sdk.errors import EncodingError
 from callback_sdk.filesystem.files import write_whole
+from callback_sdk.service.algorithms import event_loop
 from callback_sdk.service.algorithms.context import JobContext
 from callback_sdk.service.algorithms.features import Features
 from callback_sdk.service.algorithms.registry import Registry, load
@@ -103,7 +104,7 @@ class RunResult:
         trace: The algorithm's traceback, for the log.
         spans: Byte offsets of members in the file of results.
         nulls_written: Number of NaN and infinite values that were written as null.
-        threads: Names of the threads that the algorithm has left running.
+        threads: Names of the threads and asyncio tasks that the algorithm has left running.
     """
 
     error: str | None = None
@@ -185,7 +186,7 @@ def run(spec: RunSpec) -> RunResult:
         if result.trace:
             # The traceback is a part of the captured output.
             sys.stderr.write(result.trace)
-    return evolve(result, threads=leftover_threads.of_run(before))
+    return evolve(result, threads=[*leftover_threads.of_run(before), *event_loop.unfinished()])
 
 
 def _run(spec: RunSpec) -> RunResult:
@@ -204,7 +205,9 @@ def _registry(name: str) -> Registry:
 
 
 def _call(spec: RunSpec) -> dict[Any, Any]:
-    algorithm = _registry(spec.registry).get(spec.algorithm, spec.version)
+    registry = _registry(spec.registry)
+    algorithm = registry.get(spec.algorithm, spec.version)
+    functions = registry.functions(algorithm)
     context = JobContext(
         job_id=spec.job_id,
         attempt=spec.attempt,
@@ -216,9 +219,9 @@ def _call(spec: RunSpec) -> dict[Any, Any]:
     )
     features = Features(spec.features, spec.features_format, max_bytes=spec.memory_limit)
     if spec.kind == "fit":
-        return invocation.fit(algorithm, features, spec.parameters, context)
+        return invocation.fit(algorithm, functions, features, spec.parameters, context)
     return invocation.predict(
-        algorithm, features, spec.parameters, context, evaluate=spec.evaluate, monitor=spec.monitor
+        algorithm, functions, features, spec.parameters, context, evaluate=spec.evaluate, monitor=spec.monitor
     )
 
 

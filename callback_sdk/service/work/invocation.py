@@ -9,11 +9,13 @@ from callback_sdk.documents.document import encode
 from callback_sdk.errors import AlgorithmError
 from callback_sdk.service.algorithms.context import JobContext
 from callback_sdk.service.algorithms.features import Features
-from callback_sdk.service.algorithms.registry import AlgorithmVersion, EvaluationFunction
+from callback_sdk.service.algorithms.functions import AlgorithmFunctions, RegisteredFunction
+from callback_sdk.service.algorithms.versions import AlgorithmVersion
 
 
 def predict(
     algorithm: AlgorithmVersion,
+    functions: AlgorithmFunctions,
     features: Features,
     parameters: dict[str, Any],
     context: JobContext,
@@ -25,6 +27,7 @@ def predict(
 
     Args:
         algorithm: The algorithm.
+        functions: Its functions.
         features: The task's features.
         parameters: The task's parameters.
         context: The run's context.
@@ -42,33 +45,39 @@ def predict(
         algorithm.parameters.check(parameters)
     if algorithm.features is not None:
         algorithm.features.check(features)
-    members = _members(algorithm.function(features, parameters, context))
-    options = evaluate if isinstance(evaluate, dict) else dict.fromkeys(algorithm.evaluations if evaluate else (), True)
-    monitors = dict.fromkeys(algorithm.monitors if monitor else (), True)
-    for member, functions, wanted in (
-        ("evaluations", algorithm.evaluations, options),
-        ("monitors", algorithm.monitors, monitors),
+    values = {"features": features, "parameters": parameters, "context": context}
+    members = _members(functions.predict.call(values))
+    values["predictions"] = members["predictions"]
+    options = evaluate if isinstance(evaluate, dict) else dict.fromkeys(functions.evaluations if evaluate else (), True)
+    monitors = dict.fromkeys(functions.monitors if monitor else (), True)
+    for member, hooks, wanted in (
+        ("evaluations", functions.evaluations, options),
+        ("monitors", functions.monitors, monitors),
     ):
-        values = _call_hooks(functions, wanted, features, parameters, members["predictions"], context)
-        if values:
+        found = _call_hooks(hooks, wanted, values)
+        if found:
             own = members.get(member)
-            members[member] = {**(own if isinstance(own, dict) else {}), **values}
+            members[member] = {**(own if isinstance(own, dict) else {}), **found}
     if not evaluate:
         members["evaluations"] = None
     return members
 
 
 def fit(
-    algorithm: AlgorithmVersion, features: Features, parameters: dict[str, Any], context: JobContext
+    algorithm: AlgorithmVersion,
+    functions: AlgorithmFunctions,
+    features: Features,
+    parameters: dict[str, Any],
+    context: JobContext,
 ) -> dict[Any, Any]:
     """Call an algorithm's training, and return the members of the results document.
 
     Raises:
         AlgorithmError: The algorithm has no training.
     """
-    if algorithm.fit is None:
+    if functions.fit is None:
         raise AlgorithmError(f"{algorithm.name!r} can't be trained.", hint="Register a function with @registry.fit.")
-    return _members(algorithm.fit(features, parameters, context))
+    return _members(functions.fit.call({"features": features, "parameters": parameters, "context": context}))
 
 
 def _members(value: Any) -> dict[Any, Any]:
@@ -77,25 +86,20 @@ def _members(value: Any) -> dict[Any, Any]:
 
 
 def _call_hooks(
-    functions: Mapping[str, EvaluationFunction],
-    wanted: Mapping[str, Any],
-    features: Features,
-    parameters: dict[str, Any],
-    predictions: Any,
-    context: JobContext,
+    functions: Mapping[str, RegisteredFunction], wanted: Mapping[str, Any], values: Mapping[str, Any]
 ) -> dict[str, Any]:
-    values = {}
+    found = {}
     for name in functions:
         if name in wanted:
-            context.evaluation_options = wanted[name] if isinstance(wanted[name], dict) else {}
-            values[name] = _call_hook(functions[name], features, parameters, predictions, context)
-    return values
+            values["context"].evaluation_options = wanted[name] if isinstance(wanted[name], dict) else {}
+            found[name] = _call_hook(functions[name], values)
+    return found
 
 
-def _call_hook(function: EvaluationFunction, *arguments: Any) -> Any:
+def _call_hook(function: RegisteredFunction, values: Mapping[str, Any]) -> Any:
     """Return the value of an evaluation or a monitor, or its error, with which the predictions are still delivered."""
     try:
         # Encoded here, once: some values, such as an Arrow RecordBatchReader, can be read only once.
-        return encode(function(*arguments), path="it")
+        return encode(function.call(values), path="it")
     except Exception as error:  # noqa: BLE001 - code of the algorithm's author may raise anything
         return {"error": f"{type(error).__name__}: {error}"[:1000].encode(errors="replace").decode()}

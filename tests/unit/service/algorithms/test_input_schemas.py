@@ -18,7 +18,7 @@ from callback_sdk.errors import ConfigurationError, FeaturesError, ParametersErr
 from callback_sdk.service import Registry
 from callback_sdk.service.algorithms.features import Features
 from callback_sdk.service.algorithms.input_schemas import declare_features, declare_parameters
-from callback_sdk.service.algorithms.registry import AlgorithmVersion
+from callback_sdk.service.algorithms.versions import AlgorithmVersion
 
 RECORD = {
     "properties": {

@@ -11,7 +11,8 @@ import pytest
 
 from callback_sdk.errors import ConfigurationError, UnknownAlgorithmError
 from callback_sdk.service import Registry
-from callback_sdk.service.algorithms.registry import AlgorithmVersion, load
+from callback_sdk.service.algorithms.registry import load
+from callback_sdk.service.algorithms.versions import AlgorithmVersion
 
 
 @pytest.fixture
@@ -167,9 +168,14 @@ def test_training_belongs_to_one_version(registry: Registry) -> None:
     def newer(features, parameters, context):
         return None
 
-    assert registry.get("thermal-fatigue", "1.0.0").fit is older
-    assert registry.get("thermal-fatigue").fit is newer
-    assert registry.get("rain").fit is None
+    def training(version: str) -> Any:
+        found = registry.functions(registry.get("thermal-fatigue", version)).fit
+        return found and found.find()
+
+    assert (training("1.0.0"), training("2.0.0")) == (older, newer)
+    assert registry.get("thermal-fatigue").trainable
+    assert not registry.get("rain").trainable
+    assert registry.functions(registry.get("rain")).fit is None
 
 
 def test_training_is_registered_after_the_algorithm_and_once(registry: Registry) -> None:

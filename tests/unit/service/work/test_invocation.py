@@ -69,7 +69,8 @@ def context() -> JobContext:
 
 def predict(features: Features, evaluate: Any = True, *, monitor: bool = True, **parameters: Any) -> dict[str, Any]:
     algorithm = registry.get("double")
-    return invocation.predict(algorithm, features, parameters, context(), evaluate=evaluate, monitor=monitor)
+    functions = registry.functions(algorithm)
+    return invocation.predict(algorithm, functions, features, parameters, context(), evaluate=evaluate, monitor=monitor)
 
 
 def arriving(value: Any) -> Any:
@@ -108,7 +109,10 @@ def test_an_evaluation_is_read_once(features: Features) -> None:
     def rows(features: Any, parameters: dict[str, Any], predictions: Any, context: JobContext) -> Any:
         return pa.table({"a": [1.5, float("nan")]}).to_reader()
 
-    members = invocation.predict(own.get("reader"), features, {}, context(), evaluate=True, monitor=False)
+    algorithm = own.get("reader")
+    members = invocation.predict(
+        algorithm, own.functions(algorithm), features, {}, context(), evaluate=True, monitor=False
+    )
     encoded = encode(members)
     assert decode(encoded.data) == {"predictions": 7, "evaluations": {"rows": {"a": [1.5, None]}}}
     assert encoded.nulls_written == 1
@@ -126,11 +130,12 @@ def test_invalid_features_and_parameters_are_not_computed(features: Features, tm
 def test_training(features: Features) -> None:
     """Its return value is in the place of the predictions."""
     algorithm = registry.get("double")
-    assert invocation.fit(algorithm, features, {}, context()) == {"predictions": "trained", "evaluations": None}
+    trained = invocation.fit(algorithm, registry.functions(algorithm), features, {}, context())
+    assert trained == {"predictions": "trained", "evaluations": None}
     other = Registry()
     other.algorithm("x")(lambda features, parameters, context: None)
     with pytest.raises(AlgorithmError, match="can't be trained"):
-        invocation.fit(other.get("x"), features, {}, context())
+        invocation.fit(other.get("x"), other.functions(other.get("x")), features, {}, context())
 
 
 def test_a_registered_function_is_still_one(features: Features) -> None:
