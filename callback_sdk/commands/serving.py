@@ -97,6 +97,8 @@ _WORKER_SETTINGS = (
     settings.SHUTDOWN_TIMEOUT,
     settings.LEASE,
     settings.RETRY_DELAYS,
+    settings.MAX_WEBHOOK_BYTES,
+    settings.PUBLIC_URL,
     settings.STORAGE_ENDPOINTS,
     settings.ALLOW_NETWORKS,
     settings.ALLOW_HOSTS,

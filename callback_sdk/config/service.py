@@ -26,11 +26,13 @@ from callback_sdk.config.settings import (
     MAX_CONNECTIONS_PER_ADDRESS,
     MAX_REQUEST_BYTES,
     MAX_TASKS,
+    MAX_WEBHOOK_BYTES,
     MEMORY_LIMIT,
     METRICS_PORT,
     PASS_ENV,
     PORT,
     PROCESSES,
+    PUBLIC_URL,
     RETENTION,
     RETRY_DELAYS,
     SHUTDOWN_TIMEOUT,
@@ -66,6 +68,8 @@ class ServiceConfig(Config):
     max_connections: int = variable(MAX_CONNECTIONS)
     max_connections_per_address: int = variable(MAX_CONNECTIONS_PER_ADDRESS)
     trusted_proxies: tuple[str, ...] = variable(TRUSTED_PROXIES)
+    max_webhook_bytes: int = variable(MAX_WEBHOOK_BYTES)
+    public_url: str | None = variable(PUBLIC_URL)
     retry_delays: tuple[timedelta, ...] = variable(RETRY_DELAYS)
     metrics_port: int | None = variable(METRICS_PORT)
     startup_timeout: timedelta = variable(STARTUP_TIMEOUT)

@@ -25,6 +25,7 @@ from callback_sdk.config.values import (
     networks,
     networks_or_none,
     one_of,
+    public_url,
     secret,
     secret_url,
     secrets,
@@ -200,6 +201,25 @@ MAX_REQUEST_BYTES = Setting(
     shown_default="268435456",
     option="--max-request-bytes",
     metavar="BYTES",
+)
+MAX_WEBHOOK_BYTES = Setting(
+    "MAX_WEBHOOK_BYTES",
+    whole_number(1, 999_999_999),
+    "a number of bytes up to 999999999",
+    "Maximum size of a document for a webhook; a larger one has a URL instead of the results.",
+    default=256 * 1024,
+    shown_default="262144",
+    option="--max-webhook-bytes",
+    metavar="BYTES",
+)
+PUBLIC_URL = Setting(
+    "PUBLIC_URL",
+    public_url,
+    "an http or https URL without a query, such as https://jobs.example.org",
+    "URL at which clients reach the service, for the URLs of tasks in webhooks.",
+    shown_default="the address that it listens on",
+    option="--public-url",
+    metavar="URL",
 )
 MAX_CALLBACKS = Setting(
     "MAX_CALLBACKS",

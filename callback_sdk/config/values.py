@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 from callback_sdk.errors import ConfigurationError
 from callback_sdk.parsing import DURATION_FORMAT, parse_duration
@@ -55,6 +56,17 @@ def one_of(*choices: str) -> Callable[[str], str]:
 def words(text: str) -> tuple[str, ...]:
     """Split a text at commas and whitespace."""
     return tuple(word for word in re.split(r"[\s,]+", text) if word)
+
+
+def public_url(text: str) -> str:
+    """Parse the URL of a service, without a slash at its end."""
+    parts = urlsplit(text.strip())
+    # Reading the port validates it.
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        raise ValueError(text)
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError(text)
+    return text.strip().rstrip("/")
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -66,22 +66,23 @@ def document(result: JobResult, param: Any, results: Body) -> Body:
     return Body(head, b'null,"error":%b}' % encode(result.error, path="error").data)
 
 
-def reference_document(result: JobResult, param: Any, results_url: str) -> Body:
+def reference_document(result: JobResult, param: Any, **urls: str) -> Body:
     """Build a document that refers to the results by URL, for a target with a size limit.
 
     Args:
         result: The job's outcome.
         param: The target's `callback_param`, without credentials.
-        results_url: URL of the full document, without a signature.
+        **urls: `results_url`, the URL of the full document without a signature, or `task_url`, that of the task in
+            the service's API.
 
     Returns:
-        The document, with `results_url` instead of `results`.
+        The document, with the URL instead of `results`.
     """
     members = {
         "job_id": result.job_id,
         "status": result.status,
         "callback_param": param,
         "success": result.success,
-        "results_url": results_url,
+        **urls,
     }
     return Body(encode(members, path="the document", only_finite=True).data)

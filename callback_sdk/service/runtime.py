@@ -27,6 +27,7 @@ from callback_sdk.service.work.deliverer import Deliverer
 from callback_sdk.service.work.heartbeat import Heartbeat
 from callback_sdk.service.work.runner import Runner
 from callback_sdk.service.work.uploads import PendingUploads
+from callback_sdk.targets import MAX_WEBHOOK_BYTES
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.transport.guard import AddressGuard
 from callback_sdk.transport.retry import SERVICE_DELAYS
@@ -86,6 +87,8 @@ class DeliveryConfig:
         webhook_secrets: Secrets that sign webhooks, newest first.
         guard: SSRF protection: the hosts that callbacks may reach.
         retry_delays: Delays between the attempts of a delivery; after the last attempt it is dead.
+        max_webhook_bytes: Maximum bytes of a document for a webhook; a larger one has a URL instead of the results.
+        public_url: URL at which clients reach the service; empty if it is unknown.
     """
 
     storage_endpoints: tuple[str, ...] = ()
@@ -93,6 +96,8 @@ class DeliveryConfig:
     webhook_secrets: tuple[Secret[str], ...] = field(default=(), repr=False)
     guard: AddressGuard
     retry_delays: tuple[timedelta, ...] = SERVICE_DELAYS
+    max_webhook_bytes: int = MAX_WEBHOOK_BYTES
+    public_url: str = ""
 
     @property
     def stores(self) -> StorageProviders:
@@ -108,6 +113,8 @@ class DeliveryConfig:
             webhook_secrets=config.webhook_secrets,
             guard=AddressGuard(allow_networks=config.allow_networks, allow_hosts=config.allow_hosts),
             retry_delays=config.retry_delays,
+            max_webhook_bytes=config.max_webhook_bytes,
+            public_url=config.public_url or "",
         )
 
 
@@ -206,12 +213,14 @@ def open_worker(runtime: Runtime, worker: str) -> Iterator[WorkerRuntime]:
         aistore_clusters=token_sources(runtime.delivery.aistore_clusters),
         webhook_secrets=runtime.delivery.webhook_secrets,
         guard=runtime.delivery.guard,
+        max_webhook_bytes=runtime.delivery.max_webhook_bytes,
     ) as writer:
         heartbeat = Heartbeat(runtime.store, worker, lease=runtime.lease)
         shared = {"store": runtime.store, "blobs": runtime.blobs, "scratch": runtime.scratch, "heartbeat": heartbeat}
         deliverer = Deliverer(
             **shared,  # type: ignore[arg-type]
             writer=attempts_of(writer),
+            public_url=runtime.delivery.public_url,
             delays=runtime.delivery.retry_delays,
             on_attempt_done=runtime.wakeup.set,
         )

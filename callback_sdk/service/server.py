@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from callback_sdk.errors import ConfigurationError, MissingExtraError
 from callback_sdk.filesystem.files import PRIVATE, remove, write_whole
 from callback_sdk.filesystem.locks import try_lock
@@ -80,6 +82,8 @@ def serve(registry: str, config: ServiceConfig, *, ready: Callable[[str], None] 
         isolation.start_tracker(config.pass_env)
         load(registry)
         listener = stack.enter_context(bound(config.host, config.port))
+        address = _address(listener, config.host)
+        delivery = evolve(delivery, public_url=delivery.public_url or address)
         folder = stack.enter_context(locked(config.data_dir))
         storage = StorageLocations.of(config, folder)
         slots = config.processes or default_processes()
@@ -128,7 +132,7 @@ def serve(registry: str, config: ServiceConfig, *, ready: Callable[[str], None] 
         with _translated_errors(config.host, config.port):
             listener.listen()
         task_service.start()
-        address = stack.enter_context(_write_address(listener, config.host, folder, ready))
+        stack.enter_context(_write_address(address, folder, ready))
         _log.info("Ready at %s; the token is in %s.", address, folder / "token")
         server.run(sockets=[listener])
 
@@ -218,19 +222,20 @@ def _translated_errors(host: str, port: int) -> Iterator[None]:
         ) from error
 
 
-@contextlib.contextmanager
-def _write_address(
-    listener: socket.socket, host: str, folder: Path, ready: Callable[[str], None] | None
-) -> Iterator[str]:
-    # The socket already listens, so the kernel queues connections until the server accepts them.
+def _address(listener: socket.socket, host: str) -> str:
     name = f"[{host}]" if ":" in host else host
-    address = f"http://{name}:{listener.getsockname()[1]}"
+    return f"http://{name}:{listener.getsockname()[1]}"
+
+
+@contextlib.contextmanager
+def _write_address(address: str, folder: Path, ready: Callable[[str], None] | None) -> Iterator[None]:
+    # The socket already listens, so the kernel queues connections until the server accepts them.
     file = folder / "address"
     write_whole(file, [f"{address}\n".encode()])
     try:
         if ready is not None:
             ready(address)
-        yield address
+        yield
     finally:
         remove(file)
 

@@ -99,6 +99,7 @@ class DeliveryAttempts:
         *,
         delivery_id: str,
         results_url: FindURL = lambda: None,
+        task_url: str | None = None,
         traceparent: str | None = None,
     ) -> Receipt:
         """Make one attempt at one target.
@@ -108,6 +109,7 @@ class DeliveryAttempts:
             callback: The target.
             delivery_id: The same in every attempt of one delivery; a webhook's id.
             results_url: Returns the URL of the results, for a webhook that is too small for them.
+            task_url: URL of the task, for such a webhook if no object store has the results.
             traceparent: The trace of the delivery, if another process began it.
 
         Returns:
@@ -128,6 +130,7 @@ class DeliveryAttempts:
                     stack,
                     delivery_id=delivery_id,
                     results_url=results_url,
+                    task_url=task_url,
                     traceparent=traceparent,
                 )
                 return self.send(delivery, nulls_written=nulls_written)
@@ -146,6 +149,7 @@ class DeliveryAttempts:
         *,
         delivery_id: str | None = None,
         results_url: FindURL = lambda: None,
+        task_url: str | None = None,
         traceparent: str | None = None,
     ) -> PreparedDelivery:
         """Build the delivery of a result to one target, without sending it.
@@ -157,6 +161,7 @@ class DeliveryAttempts:
             stack: Keeps temporary files open until the delivery was sent.
             delivery_id: Derived from the target and the document when None.
             results_url: Returns the URL of the results, for a webhook that is too small for them.
+            task_url: URL of the task, for such a webhook if no object store has the results.
             traceparent: The trace of the delivery, if another process began it.
 
         Raises:
@@ -171,6 +176,7 @@ class DeliveryAttempts:
             stack,
             compress=self._compress,
             results_url=results_url,
+            task_url=task_url,
             delivery_id=delivery_id,
             traceparent=traceparent,
         )

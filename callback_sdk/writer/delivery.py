@@ -90,6 +90,7 @@ def build_delivery(
     *,
     compress: str | None,
     results_url: FindURL,
+    task_url: str | None = None,
     delivery_id: str | None = None,
     traceparent: str | None = None,
 ) -> PreparedDelivery:
@@ -102,6 +103,7 @@ def build_delivery(
         stack: Keeps the file of a compressed document open.
         compress: `"gzip"` or None; the encoding in the target's signature takes precedence.
         results_url: Called if the document exceeds the target's size limit.
+        task_url: URL of the task, for such a target if no object store has the results.
         delivery_id: Id of the delivery; derived from target and document when None.
         traceparent: Trace context from another process; None without one.
 
@@ -110,7 +112,7 @@ def build_delivery(
     """
     whole = document(result, target.callback.param, results)
     delivery_id = delivery_id or stable_delivery_id(target, whole)
-    body = _inline_or_reference(target, result, whole, results_url)
+    body = _inline_or_reference(target, result, whole, results_url, task_url)
     encoding = target.content_encoding(compress)
     body = gzip_body(body, stack) if encoding == "gzip" else body
     return PreparedDelivery(
@@ -130,15 +132,19 @@ def stable_delivery_id(target: Target, body: Body) -> str:
     return f"msg_{digest.hexdigest()[:32]}"
 
 
-def _inline_or_reference(target: Target, result: JobResult, whole: Body, results_url: FindURL) -> Body:
+def _inline_or_reference(
+    target: Target, result: JobResult, whole: Body, results_url: FindURL, task_url: str | None
+) -> Body:
     if target.max_inline_bytes is None or whole.size <= target.max_inline_bytes or not result.success:
         return whole
     url, where = target.callback.url, results_url()
-    if where is None:
+    if where is not None:
+        return reference_document(result, target.callback.param, results_url=where)
+    if task_url is None:
         raise ResultTooLargeError(
             f"The document has {whole.size} bytes, and the webhook {url} accepts {target.max_inline_bytes}.",
             hint="Add an object store as another target: the webhook then gets the URL of the results. "
             "A program with its own ResultsWriter may raise max_webhook_bytes.",
             url=str(url),
         )
-    return reference_document(result, target.callback.param, where)
+    return reference_document(result, target.callback.param, task_url=task_url)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import requests
 from PIL import Image
 
 from callback_sdk import Client
@@ -47,6 +48,17 @@ def test_evaluations_and_monitors_are_part_of_the_results(client: Client) -> Non
     assert task.monitors == {"largest": 4}
     results = request.document["results"]
     assert (results["evaluations"], results["monitors"]) == (task.evaluations, task.monitors)
+
+
+def test_a_webhook_of_a_large_result_gets_the_url_of_the_task(client: Client, topology: Topology) -> None:
+    """At the address of the service, where the results are."""
+    with WebhookReceiver() as webhook:
+        run(client, {"a": list(range(60_000))}, callbacks=[webhook.url])
+        (request,) = webhook.wait_for(1)
+    assert "results" not in request.document
+    token = (topology.data / "token").read_text().strip()
+    found = requests.get(request.document["task_url"], headers={"Authorization": f"Bearer {token}"}, timeout=30).json()
+    assert (found["job_id"], len(found["predictions"])) == (request.document["job_id"], 60_000)
 
 
 def test_evaluations_run_only_on_request(client: Client) -> None:

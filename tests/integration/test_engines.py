@@ -18,7 +18,13 @@ from tests.topology import PATIENCE, Topology, kill_tree, wait_until
 
 DATA = {"a": [1, 2, 3]}
 KINDS = ["embedded-sqlite", "embedded-postgres", "valkey-sqlite", "valkey-postgres", "rabbitmq-postgres"]
-SETTINGS = {"RETRY_DELAYS": "1s 1s 1s", "LEASE": "8s"}
+PUBLIC_URL = "https://jobs.example.org/base"
+SETTINGS = {
+    "RETRY_DELAYS": "1s 1s 1s",
+    "LEASE": "8s",
+    "MAX_WEBHOOK_BYTES": "50000",
+    "PUBLIC_URL": f"{PUBLIC_URL}/",
+}
 """A lease that ends soon after its worker, and that a busy machine doesn't miss."""
 IN_A_BUCKET = "valkey-postgres"
 
@@ -85,11 +91,17 @@ def test_a_task_is_run_and_delivered(client: Client, webhook: WebhookReceiver) -
 
 
 def test_large_features_and_results_use_blob_storage(client: Client, webhook: WebhookReceiver) -> None:
-    """Clients and targets see no difference."""
+    """Clients see no difference, and a webhook gets the URL of the task."""
     data = {"a": list(range(20_000))}
-    task = client.run_algorithm("large", data, callback_url=webhook.url).wait(progress=False)
+    task = client.run_algorithm("large", data, callback_url=webhook.url, callback_param={"n": 1}).wait(progress=False)
     assert len(task.predictions) == 100
-    assert webhook.wait_for(1)[0].document["job_id"] == task.job_id
+    assert webhook.wait_for(1)[0].document == {
+        "job_id": task.job_id,
+        "status": "Finished",
+        "callback_param": {"n": 1},
+        "success": True,
+        "task_url": f"{PUBLIC_URL}/api/v2/algorithms/tasks/{task.job_id}",
+    }
 
 
 def test_a_canceled_run_is_killed(client: Client, tmp_path: Path, webhook: WebhookReceiver) -> None:

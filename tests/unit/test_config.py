@@ -261,6 +261,21 @@ def test_a_user_may_take_any_number_of_bytes() -> None:
     assert ServiceConfig.from_environ({"CALLBACK_SDK_MAX_BYTES": "none"}).max_bytes == math.inf
 
 
+@pytest.mark.parametrize("url", ["https://jobs.example.org", "http://[::1]:8000/base/"])
+def test_a_public_url_has_no_slash_at_its_end(url: str) -> None:
+    """Paths are appended."""
+    assert ServiceConfig.from_environ({"CALLBACK_SDK_PUBLIC_URL": url}).public_url == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "url", ["jobs.example.org", "ftp://h", "https://", "https://h:x", "https://h?a=1", "https://u:p@h"]
+)
+def test_any_other_public_url_is_an_error(url: str) -> None:
+    """It is sent to webhooks."""
+    with pytest.raises(ConfigurationError, match="CALLBACK_SDK_PUBLIC_URL"):
+        ServiceConfig.from_environ({"CALLBACK_SDK_PUBLIC_URL": url})
+
+
 def test_trusted_proxies_may_be_none() -> None:
     """Loopback counts as one unless something is said."""
     assert ServiceConfig.from_environ({}).trusted_proxies == ("127.0.0.1/32", "::1/128")

@@ -39,6 +39,7 @@ class Deliverer:
         scratch: Directory for copies of large results.
         heartbeat: Renews the leases of claimed deliveries.
         writer: Sends the results.
+        public_url: URL at which clients reach the service; empty if it is unknown.
         delays: Delays between the attempts of a delivery.
         on_attempt_done: Called after each attempt.
     """
@@ -51,6 +52,7 @@ class Deliverer:
         scratch: Scratch,
         heartbeat: Heartbeat,
         writer: DeliveryAttempts,
+        public_url: str = "",
         delays: Sequence[timedelta] = SERVICE_DELAYS,
         on_attempt_done: Callable[[], None] = lambda: None,
     ) -> None:
@@ -59,6 +61,7 @@ class Deliverer:
         self._scratch = scratch
         self._heartbeat = heartbeat
         self._writer = writer
+        self._public_url = public_url
         self._delays = delays
         self._on_attempt_done = on_attempt_done
         self._attempts: RunningAttempts[DeliveryClaim] = RunningAttempts(THREADS)
@@ -157,6 +160,7 @@ class Deliverer:
                     self._store.deliveries.open(claim),
                     delivery_id=claim.delivery_id,
                     results_url=lambda: self._store.deliveries.results_url(claim.job_id),
+                    task_url=f"{self._public_url}/api/v2/algorithms/tasks/{claim.job_id}",
                     traceparent=claim.traceparent,
                 )
         except Exception as error:  # noqa: BLE001 - whatever failed, the next attempt may succeed
