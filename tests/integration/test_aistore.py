@@ -1,37 +1,60 @@
-"""boto3 against AIStore: a stand-in with its redirects and its tokens, or the cluster that AISTORE_ENDPOINT names."""
+"""boto3 and the results writer against AIStore: a fake cluster, or the one that AIS_ENDPOINT names.
+
+A real cluster needs AIS_ENDPOINT (or AISTORE_ENDPOINT), and with AuthN also AIS_AUTHN_TOKEN or AIS_AUTHN_TOKEN_FILE
+(or AISTORE_TOKEN). The token must permit to create and destroy buckets. Each test uses a new bucket
+`callback-sdk-…`, and destroys it. The tests of redirects and tokens that no real cluster can be made to answer always
+use the fake.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import io
 import itertools
+import json
 import os
+import re
 import secrets
 import weakref
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+import requests
+from attrs import define, evolve
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from callback_sdk import JobResult, ResultsWriter, S3Signer, aistore
+from callback_sdk import AddressGuard, JobResult, PresignedPut, ResultsWriter, S3Signer, aistore, check_target
+from callback_sdk.aistore.token_files import TokenFile
 from callback_sdk.errors import (
     AIStoreLoginError,
     BodyNotRewindableError,
     ConfigurationError,
+    DeliveryError,
+    InvalidTargetError,
     RedirectError,
     RedirectHostError,
     RedirectLoopError,
     TooManyRedirectsError,
+    UnsupportedFeatureError,
 )
+from callback_sdk.redaction import Secret
 from callback_sdk.testing import AIStore, ObjectStore, SeaweedFS
 from tests.checkers.surface import exercise
+from tests.integration.test_aistore_keys import HOSTILE
 
 MARKER = "MARKER77d0"
 USERS = {"anna": f"a password {MARKER}"}
 ELSEWHERE = "http://127.0.0.2:9/x"
+ADDRESSES = ("127.0.0.2", "127.0.0.3")
+REAL = os.environ.get("AIS_ENDPOINT") or os.environ.get("AISTORE_ENDPOINT")
+PLAIN_KEYS = ("ü/1", "u\u0308/1", "\u00c3\u00bc/1", "a;1", "a;2", "a?b", "a#b", "a%2Fb", "a%b", "a+b", "a b", "a%20b")
+"""Keys that AIStore stores; of other hostile ones it rejects some."""
 
 
 @pytest.fixture
@@ -79,14 +102,6 @@ def token(cluster: AIStore, **options: Any) -> aistore.Token:
 def nodes_asked(cluster: AIStore) -> set[str]:
     ports = {request.port for request in cluster.requests}
     return {url for url in cluster.node_urls if int(url.rpartition(":")[2]) in ports}
-
-
-@pytest.mark.skipif("AISTORE_ENDPOINT" not in os.environ, reason="AISTORE_ENDPOINT names no cluster")
-def test_a_real_cluster_is_like_s3() -> None:
-    """All operations of boto3 work as with S3."""
-    exercise(
-        aistore.client(os.environ["AISTORE_ENDPOINT"], token=os.environ.get("AISTORE_TOKEN")), name(), aistore=True
-    )
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
@@ -401,3 +416,217 @@ def test_settings_of_deleted_clients_are_released(cluster: AIStore) -> None:
     del s3
     gc.collect()
     assert gone() is None
+
+
+@define(frozen=True)
+class Place:
+    """A bucket in a cluster, a real one or a fake.
+
+    Attributes:
+        endpoint: The proxy's URL.
+        token: The token, of AuthN; None without it.
+        bucket: An empty bucket.
+    """
+
+    endpoint: str
+    token: Secret[str] | None
+    bucket: str
+
+    @property
+    def source(self) -> str | None:
+        """The token in plain text."""
+        return None if self.token is None else self.token.reveal()
+
+    @property
+    def s3(self) -> Any:
+        """A client of `aistore.client`."""
+        return aistore.client(self.endpoint, token=self.source)
+
+    def plain(self, *, signature: str = "s3v4") -> Any:
+        """Return a client as anybody would make it; AIStore documents its token as that of a session."""
+        config = Config(signature_version=signature, s3={"addressing_style": "path"}, proxies={})
+        endpoint = f"{self.endpoint.rstrip('/').removesuffix('/s3')}/s3"
+        return plain(endpoint, config=config, aws_session_token=self.source)
+
+    def presign(self, key: str, **options: Any) -> PresignedPut:
+        """Presign a PUT, without the token, which would become a part of the URL."""
+        return S3Signer(self.bucket, client=evolve(self, token=None).plain()).presign_put(key, **options)
+
+    def writer(self) -> ResultsWriter:
+        """Return a writer for this cluster, with SSRF protection."""
+        return ResultsWriter(aistore_clusters={self.endpoint: self.source}, guard=AddressGuard())
+
+
+@pytest.fixture(params=["real"] if REAL else ["fake", "fake with AuthN"])
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """Create a bucket, and destroy it with its objects."""
+    with contextlib.ExitStack() as stack:
+        endpoint, given = REAL or "", real_token()
+        if not REAL:
+            fake = stack.enter_context(AIStore(users=USERS if "AuthN" in request.param else None, addresses=ADDRESSES))
+            endpoint = fake.endpoint_url
+            given = Secret(fake.issue_token("anna")) if "AuthN" in request.param else None
+        place = Place(endpoint, given, f"callback-sdk-{secrets.token_hex(6)}")
+        s3 = place.s3
+        s3.create_bucket(Bucket=place.bucket)
+        try:
+            yield place
+        finally:
+            s3.delete_bucket(Bucket=place.bucket)
+
+
+def real_token() -> Secret[str] | None:
+    """Return the token in the environment, by AIStore's own variables; None without one."""
+    token = Secret(os.environ.get("AIS_AUTHN_TOKEN") or os.environ.get("AISTORE_TOKEN") or "")
+    if not token.reveal() and "AIS_AUTHN_TOKEN_FILE" in os.environ:
+        token = Secret(TokenFile(Path(os.environ["AIS_AUTHN_TOKEN_FILE"]))())
+    return token if token.reveal() else None
+
+
+@pytest.mark.parametrize("how", ["client", "existing client", "patch"])
+def test_cluster_is_like_s3(place: Place, how: str) -> None:
+    """All operations of boto3 work, but for the documented ones."""
+    bucket = f"{place.bucket}-2"
+    try:
+        if how == "client":
+            exercise(place.s3, bucket, aistore=True)
+        elif how == "existing client":
+            exercise(aistore.follow_redirects(place.plain()), bucket, aistore=True)
+        else:
+            with patched():
+                exercise(place.plain(), bucket, aistore=True)
+    except BaseException:
+        # It destroys its bucket at the end.
+        with contextlib.suppress(ClientError):
+            place.s3.delete_bucket(Bucket=bucket)
+        raise
+
+
+@contextlib.contextmanager
+def patched() -> Iterator[None]:
+    from callback_sdk.aistore import patch
+
+    patch.patch()
+    try:
+        yield
+    finally:
+        patch.unpatch()
+
+
+@pytest.mark.parametrize("how", ["client", "patch", "writer"])
+def test_cluster_has_each_key_under_its_own_name(place: Place, how: str) -> None:
+    """AIStore rejects some keys. None is stored under another name, or over another object."""
+    put = {"client": put_by_client, "patch": put_by_patch, "writer": put_by_writer}[how]
+    accepted, s3 = put(place), place.s3
+    assert len(accepted) >= len(PLAIN_KEYS)
+    assert set(PLAIN_KEYS) <= set(accepted)
+    for key, number in accepted.items():
+        body = s3.get_object(Bucket=place.bucket, Key=key)["Body"].read()
+        assert json.loads(body)["job_id"] == str(number), key
+    listed = [item["Key"] for item in s3.list_objects_v2(Bucket=place.bucket)["Contents"]]
+    assert set(PLAIN_KEYS) <= set(listed)
+
+
+def put_by_client(place: Place) -> dict[str, int]:
+    return put_all(place, place.s3)
+
+
+def put_by_patch(place: Place) -> dict[str, int]:
+    with patched():
+        return put_all(place, place.plain())
+
+
+def put_all(place: Place, s3: Any) -> dict[str, int]:
+    """Put an object for each key, and return the number of each that was accepted."""
+    accepted = {}
+    for number, key in enumerate(HOSTILE):
+        body = json.dumps({"job_id": str(number)}).encode()
+        with rejected(ClientError):
+            s3.put_object(Bucket=place.bucket, Key=key, Body=body)
+            accepted[key] = number
+    return accepted
+
+
+def put_by_writer(place: Place) -> dict[str, int]:
+    accepted = {}
+    with place.writer() as writer:
+        for number, key in enumerate(HOSTILE):
+            with rejected(DeliveryError, InvalidTargetError):
+                writer.write(JobResult(job_id=str(number), success=True), place.presign(key))
+                accepted[key] = number
+    return accepted
+
+
+@contextlib.contextmanager
+def rejected(*kinds: type[Exception]) -> Iterator[None]:
+    """Permit errors that mean a rejected key, and no others."""
+    try:
+        yield
+    except kinds as error:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"] if isinstance(error, ClientError) else None
+        status = error.status if isinstance(error, DeliveryError) else status
+        if not (isinstance(error, InvalidTargetError) or status in (400, 404)):
+            raise
+
+
+def test_cluster_overwrites_what_is_to_be_written_once(place: Place) -> None:
+    """`If-None-Match` is ignored, and `check` warns of it."""
+    for body in (b"first", b"second"):
+        place.s3.put_object(Bucket=place.bucket, Key="once", Body=body, IfNoneMatch="*")
+    assert place.s3.get_object(Bucket=place.bucket, Key="once")["Body"].read() == b"second"
+    put = place.presign("once", if_none_match=True)
+    (warning,) = check_target(put, aistore_clusters=[place.endpoint]).warnings(datetime.now(timezone.utc))
+    assert "ignores If-None-Match" in warning
+
+
+def test_cluster_takes_any_signature(place: Place) -> None:
+    """One that was changed, or that has expired; with AuthN only with a token."""
+    put = place.presign("42.json")
+    damaged = put.url[:-4] + ("0000" if put.url[-4:] != "0000" else "1111")
+    with place.writer() as writer:
+        (receipt,) = writer.write(JobResult(job_id="42", success=True), damaged)
+    assert receipt.status == 200
+    expired = place.plain().generate_presigned_url(
+        "get_object", {"Bucket": place.bucket, "Key": "42.json"}, ExpiresIn=1
+    )
+    stale = re.sub("X-Amz-Date=[0-9]{8}", "X-Amz-Date=20200101", expired)
+    headers = {} if place.source is None else {"Authorization": f"Bearer {place.source}"}
+    assert requests.get(stale, headers=headers, timeout=60).json()["job_id"] == "42"
+
+
+def test_cluster_with_authentication_requires_a_token_besides_the_signature(place: Place) -> None:
+    """The error names the option of the writer."""
+    put = place.presign("42.json")
+    with ResultsWriter(aistore_clusters={place.endpoint: None}) as writer:
+        if place.token is None:
+            assert writer.write(JobResult(job_id="42", success=True), put)[0].status == 200
+            return
+        with pytest.raises(DeliveryError, match="token required") as caught:
+            writer.write(JobResult(job_id="42", success=True), put)
+    assert "aistore_clusters" in caught.value.hint
+
+
+def test_cluster_has_no_forms(place: Place) -> None:
+    """It answers 400 to them, so they are rejected before sending."""
+    post = S3Signer(place.bucket, client=evolve(place, token=None).plain()).presign_post("42.json")
+    with place.writer() as writer, pytest.raises(UnsupportedFeatureError, match="AIStore"):
+        writer.write(JobResult(job_id="42", success=True), post)
+    headers = {} if place.source is None else {"Authorization": f"Bearer {place.source}"}
+    form = {name: (None, value) for name, value in post.fields.items()} | {"file": ("42.json", b"{}")}
+    assert requests.post(post.url, files=form, headers=headers, timeout=60).status_code == 400
+
+
+def test_cluster_copies_no_parts(place: Place) -> None:
+    """So boto3's managed copy of more than 8 MB fails, and a copy as a whole works."""
+    place.s3.upload_fileobj(io.BytesIO(bytes(9 * 1024 * 1024)), place.bucket, "large")
+    source = {"Bucket": place.bucket, "Key": "large"}
+    with pytest.raises(ClientError):
+        place.s3.copy(source, place.bucket, "copy")
+    place.s3.copy_object(Bucket=place.bucket, Key="copy", CopySource=source)
+    assert place.s3.head_object(Bucket=place.bucket, Key="copy")["ContentLength"] == 9 * 1024 * 1024
+
+
+def test_cluster_says_that_a_deleted_object_is_missing(place: Place) -> None:
+    """S3 answers 204."""
+    with pytest.raises(ClientError, match="NoSuchKey"):
+        place.s3.delete_object(Bucket=place.bucket, Key="missing")
