@@ -92,12 +92,15 @@ def run(
             results=folder / "results",
             progress=folder / "progress",
             output=folder / "output",
+            stop=folder / "stop",
+            directory=folder / "directory",
             export_new_version=export is not None,
             model_path=model.absolute() if model is not None else None,
             model_output=folder / "model",
             memory_limit=limit.size,
         )
-        child = ChildProcess(registry, pass_env=config.pass_env)
+        spec.directory.mkdir()
+        child = ChildProcess(registry, pass_env=config.pass_env, stop_timeout=config.stop_timeout)
         stack.callback(child.close)
         with _progress_shown(found, spec.progress):
             outcome = child.run(spec, timeout=found.timeout, stop=StopSignal())

@@ -94,7 +94,9 @@ _WORKER_SETTINGS = (
     settings.BROKER,
     settings.PROCESSES,
     settings.MEMORY_LIMIT,
+    settings.MAX_RUNS,
     settings.SHUTDOWN_TIMEOUT,
+    settings.STOP_TIMEOUT,
     settings.LEASE,
     settings.RETRY_DELAYS,
     settings.MAX_WEBHOOK_BYTES,
@@ -187,6 +189,7 @@ def worker(
             processes=config.processes or default_processes(),
             environment={**os.environ, **given, **(health.variables if health else {})},
             shutdown_timeout=config.shutdown_timeout,
+            stop_timeout=config.stop_timeout,
             startup_timeout=config.startup_timeout,
         )
         if health is not None:

@@ -25,6 +25,7 @@ from callback_sdk.config.settings import (
     MAX_CONNECTIONS,
     MAX_CONNECTIONS_PER_ADDRESS,
     MAX_REQUEST_BYTES,
+    MAX_RUNS,
     MAX_TASKS,
     MAX_WEBHOOK_BYTES,
     MEMORY_LIMIT,
@@ -38,6 +39,7 @@ from callback_sdk.config.settings import (
     SHUTDOWN_TIMEOUT,
     STALL_TIMEOUT,
     STARTUP_TIMEOUT,
+    STOP_TIMEOUT,
     STORAGE_ENDPOINTS,
     TRUSTED_PROXIES,
     WEBHOOK_SECRETS,
@@ -59,7 +61,9 @@ class ServiceConfig(Config):
     broker: Secret[str] | None = variable(BROKER)
     processes: int | None = variable(PROCESSES)
     memory_limit: float | None = variable(MEMORY_LIMIT)
+    max_runs: int | None = variable(MAX_RUNS)
     shutdown_timeout: timedelta = variable(SHUTDOWN_TIMEOUT)
+    stop_timeout: timedelta = variable(STOP_TIMEOUT)
     retention: timedelta | None = variable(RETENTION)
     max_request_bytes: int = variable(MAX_REQUEST_BYTES)
     max_callbacks: int = variable(MAX_CALLBACKS)

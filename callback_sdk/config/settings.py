@@ -173,6 +173,15 @@ MEMORY_LIMIT = Setting(
     option="--memory-limit",
     metavar="SIZE",
 )
+MAX_RUNS = Setting(
+    "MAX_RUNS",
+    whole_number(1, 999_999_999),
+    "a whole number above 0",
+    "Maximum number of tasks that one process runs before it is replaced; 1 gives each task a new process.",
+    shown_default="no limit",
+    option="--max-runs",
+    metavar="N",
+)
 SHUTDOWN_TIMEOUT = Setting(
     "SHUTDOWN_TIMEOUT",
     parse_duration,
@@ -181,6 +190,17 @@ SHUTDOWN_TIMEOUT = Setting(
     default=timedelta(seconds=20),
     shown_default="20s",
     option="--shutdown-timeout",
+    metavar="DURATION",
+)
+STOP_TIMEOUT = Setting(
+    "STOP_TIMEOUT",
+    parse_duration,
+    DURATION,
+    "How long a run may take to clean up between SIGTERM and SIGKILL, when it is canceled, times out or is interrupted "
+    "by a shutdown.",
+    default=timedelta(seconds=5),
+    shown_default="5s",
+    option="--stop-timeout",
     metavar="DURATION",
 )
 RETENTION = Setting(

@@ -3,6 +3,7 @@
 from callback_sdk.models import Progress
 from callback_sdk.service.algorithms.context import JobContext
 from callback_sdk.service.algorithms.features import Features
+from callback_sdk.service.algorithms.interrupts import RunInterrupt
 from callback_sdk.service.algorithms.registry import AlgorithmFunction, EvaluationFunction, Registry
 from callback_sdk.service.algorithms.versions import AlgorithmVersion
 
@@ -14,4 +15,5 @@ __all__ = [
     "JobContext",
     "Progress",
     "Registry",
+    "RunInterrupt",
 ]

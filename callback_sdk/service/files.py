@@ -7,9 +7,12 @@ import itertools
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 import time
-from contextlib import suppress
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +23,9 @@ from callback_sdk.errors import storage_hint
 from callback_sdk.filesystem.files import PRIVATE, create_directory, create_file, remove
 from callback_sdk.filesystem.locks import try_lock, wait_for_lock
 from callback_sdk.service.supervision.shortages import unusable
+
+TEMPORARY_PREFIX = "callback-sdk-runs-"
+"""Prefix of the directories in the system's temporary directory."""
 
 _PREFIX = "process-"
 
@@ -82,20 +88,22 @@ class Scratch:
 
     Args:
         parent: Parent directory; created with mode 0700 if it doesn't exist.
+        prefix: Prefix of the directory's name.
     """
 
-    def __init__(self, parent: Path) -> None:
+    def __init__(self, parent: Path, *, prefix: str = _PREFIX) -> None:
         create_directory(parent, parents=True)
-        _sweep(parent)
-        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        _sweep(parent, prefix)
+        self.folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         self.folder.chmod(0o700)
         self._numbers = itertools.count()
+        self._spare: deque[Path] = deque()
         self._lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | PRIVATE)
         wait_for_lock(self._lock)
 
     def close(self) -> None:
         """Remove the directory."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_tree(self.folder)
         os.close(self._lock)
 
     def check(self) -> None:
@@ -105,6 +113,27 @@ class Scratch:
     def new(self, purpose: str) -> Path:
         """Return the path of a new file, which doesn't exist yet."""
         return self.folder / f"{next(self._numbers)}.{purpose}"
+
+    @contextmanager
+    def directory(self) -> Iterator[Path]:
+        """Create a directory with mode 0700, and remove it with its content after the block."""
+        # A short name: the path of a Unix socket in it may have 107 bytes (unix(7)).
+        path = self.new("d")
+        try:
+            self._spare.pop().rename(path)
+        except IndexError:
+            path.mkdir()
+            path.chmod(0o700)
+        try:
+            yield path
+        finally:
+            # Creating and removing a directory takes milliseconds on some file systems, such as ext4 with discard.
+            if _is_new(path):
+                spare = self.new("spare")
+                path.rename(spare)
+                self._spare.append(spare)
+            else:
+                remove_tree(path)
 
     def receive(self, source: BinaryIO) -> Path:
         """Copy an upload into the directory, and return the path of the copy."""
@@ -118,14 +147,42 @@ class Scratch:
         return path
 
 
-def _sweep(parent: Path) -> None:
-    for folder in parent.glob(f"{_PREFIX}*"):
+def _is_new(folder: Path) -> bool:
+    """Return whether a directory is as it was created: empty, and private to its owner."""
+    try:
+        mode = folder.lstat().st_mode
+        return stat.S_ISDIR(mode) and stat.S_IMODE(mode) == 0o700 and not any(folder.iterdir())
+    except OSError:
+        return False
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a directory with its content, also where modes deny it; whatever can't be removed stays."""
+    if folder.is_symlink():
+        remove(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
         with suppress(OSError):
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | PRIVATE)
+            folder.chmod(0o700)
+        for parent, names, _ in os.walk(folder):
+            # Top down: a directory gets its mode before it is read.
+            for path in map(Path(parent).joinpath, names):
+                if not path.is_symlink():
+                    with suppress(OSError):
+                        path.chmod(0o700)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(parent: Path, prefix: str) -> None:
+    for folder in parent.glob(f"{prefix}*"):
+        with suppress(OSError):
+            # Everybody may create files in the system's temporary directory.
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | PRIVATE)
             try:
-                is_old = time.time() - folder.stat().st_mtime > _LOCK_GRACE_PERIOD
-                if is_old and try_lock(descriptor):
-                    shutil.rmtree(folder, ignore_errors=True)
+                found = os.fstat(descriptor)
+                is_old = time.time() - found.st_mtime > _LOCK_GRACE_PERIOD
+                if is_old and found.st_uid == os.geteuid() and try_lock(descriptor):
+                    remove_tree(folder)
             finally:
                 os.close(descriptor)
 

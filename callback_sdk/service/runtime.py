@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import platform
 import secrets
+import tempfile
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -18,13 +20,14 @@ from callback_sdk.concurrency.leases import LEASE_DURATION
 from callback_sdk.redaction import Secret
 from callback_sdk.service.algorithms.registry import Registry, load
 from callback_sdk.service.blobs import BlobStorage, open_blobs
-from callback_sdk.service.files import Scratch
+from callback_sdk.service.files import TEMPORARY_PREFIX, Scratch
 from callback_sdk.service.store import Store, open_database
 from callback_sdk.service.store.cipher import CredentialCipher, ensure_keys
-from callback_sdk.service.supervision.memory import NO_LIMIT, MemoryLimit
+from callback_sdk.service.supervision.memory import NO_LIMIT, MemoryLimit, default_limit
 from callback_sdk.service.work import isolation
 from callback_sdk.service.work.deliverer import Deliverer
 from callback_sdk.service.work.heartbeat import Heartbeat
+from callback_sdk.service.work.process import STOP_TIMEOUT, ChildProcess
 from callback_sdk.service.work.runner import Runner
 from callback_sdk.service.work.uploads import PendingUploads
 from callback_sdk.targets import MAX_WEBHOOK_BYTES
@@ -119,28 +122,71 @@ class DeliveryConfig:
 
 
 @define(frozen=True, kw_only=True)
+class RunConfig:
+    """Settings of the child processes that run algorithms.
+
+    Attributes:
+        pass_env: Environment variables that they get in addition to the usual ones.
+        memory_limit: Memory limit of a run if its algorithm declares none.
+        stop_timeout: Time between SIGTERM and SIGKILL of a run that is stopped.
+        max_runs: Maximum number of runs of one process; None for no limit.
+    """
+
+    pass_env: tuple[str, ...] = ()
+    memory_limit: MemoryLimit = NO_LIMIT
+    stop_timeout: timedelta = STOP_TIMEOUT
+    max_runs: int | None = None
+
+    @classmethod
+    def of(cls, config: ServiceConfig, processes: int) -> RunConfig:
+        """Return the settings of runs in the service's settings.
+
+        Args:
+            config: The service's settings.
+            processes: Number of concurrent runs on this machine.
+        """
+        return cls(
+            pass_env=config.pass_env,
+            memory_limit=default_limit(config.memory_limit, processes),
+            stop_timeout=config.stop_timeout,
+            max_runs=config.max_runs,
+        )
+
+
+@define(frozen=True, kw_only=True)
 class Runtime:
     """Components that services and workers share.
 
     Attributes:
         registry_name: Module and variable of the registry, which child processes import.
-        pass_env: Environment variables that child processes get in addition to the usual ones.
-        memory_limit: Memory limit of a run if its algorithm declares none.
+        runs: Settings of the child processes that run algorithms.
+        scratch: Files of requests and runs, in the data directory.
+        temporary: Temporary directories of runs, in the system's temporary directory.
         lease: Time after the last heartbeat of a worker until its claims expire.
         wakeup: Set to make the dispatcher of this process check the store at once.
     """
 
     registry: Registry
     registry_name: str
-    pass_env: tuple[str, ...] = ()
-    memory_limit: MemoryLimit = NO_LIMIT
+    runs: RunConfig = field(factory=RunConfig)
     cipher: CredentialCipher
     store: Store
     blobs: BlobStorage
     scratch: Scratch
+    temporary: Scratch
     delivery: DeliveryConfig
     lease: timedelta = LEASE_DURATION
     wakeup: threading.Event = field(factory=threading.Event)
+
+    def new_child(self) -> ChildProcess:
+        """Return a child process for runs, which starts with the first run."""
+        return ChildProcess(
+            self.registry_name,
+            pass_env=self.runs.pass_env,
+            max_retained_bytes=self.runs.memory_limit.max_retained_bytes,
+            stop_timeout=self.runs.stop_timeout,
+            max_runs=self.runs.max_runs or math.inf,
+        )
 
 
 @define(frozen=True, kw_only=True)
@@ -158,9 +204,8 @@ def open_runtime(
     registry_name: str,
     storage: StorageLocations,
     delivery: DeliveryConfig,
+    runs: RunConfig,
     *,
-    pass_env: tuple[str, ...] = (),
-    memory_limit: MemoryLimit = NO_LIMIT,
     lease: timedelta = LEASE_DURATION,
 ) -> Iterator[Runtime]:
     """Create the components of a process, and close them at the end.
@@ -169,8 +214,7 @@ def open_runtime(
         registry_name: Module and variable of the registry.
         storage: Storage locations of the service.
         delivery: Settings of deliveries.
-        pass_env: Environment variables that child processes get in addition to the usual ones.
-        memory_limit: Memory limit of a run if its algorithm declares none.
+        runs: Settings of the child processes that run algorithms.
         lease: Time after the last heartbeat of a worker until its claims expire; must be the same in all processes.
 
     Raises:
@@ -178,7 +222,7 @@ def open_runtime(
         StoreUnavailableError: The database can't be reached.
     """
     # Before the registry, because the modules that it imports may start threads.
-    isolation.start_tracker(pass_env)
+    isolation.start_tracker(runs.pass_env)
     registry = load(registry_name)
     with contextlib.ExitStack() as stack:
         cipher = storage.cipher()
@@ -186,15 +230,18 @@ def open_runtime(
         stack.callback(database.close)
         scratch = Scratch(storage.data / "scratch")
         stack.callback(scratch.close)
+        # Not in the data directory: an algorithm that fills it up would stop the service.
+        temporary = Scratch(Path(tempfile.gettempdir()), prefix=TEMPORARY_PREFIX)
+        stack.callback(temporary.close)
         yield Runtime(
             registry=registry,
             registry_name=registry_name,
-            pass_env=pass_env,
-            memory_limit=memory_limit,
+            runs=runs,
             cipher=cipher,
             store=Store(database, cipher),
             blobs=storage.open_blobs(),
             scratch=scratch,
+            temporary=temporary,
             delivery=delivery,
             lease=lease,
         )
@@ -227,11 +274,12 @@ def open_worker(runtime: Runtime, worker: str) -> Iterator[WorkerRuntime]:
         uploads = PendingUploads(runtime.blobs)
         runner = Runner(
             **shared,  # type: ignore[arg-type]
+            temporary=runtime.temporary,
             deliverer=deliverer,
             uploads=uploads,
             registry=runtime.registry,
             registry_name=runtime.registry_name,
-            memory_limit=runtime.memory_limit,
+            memory_limit=runtime.runs.memory_limit,
         )
         heartbeat.start()
         uploads.start()

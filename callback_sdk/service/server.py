@@ -64,8 +64,7 @@ def serve(registry: str, config: ServiceConfig, *, ready: Callable[[str], None] 
             from callback_sdk.service.engines import EngineOptions, open_engine
             from callback_sdk.service.housekeeping import Housekeeper
             from callback_sdk.service.pages import add_pages
-            from callback_sdk.service.runtime import DeliveryConfig, StorageLocations, open_runtime
-            from callback_sdk.service.supervision.memory import default_limit
+            from callback_sdk.service.runtime import DeliveryConfig, RunConfig, StorageLocations, open_runtime
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("callback_sdk"):
             raise
@@ -87,10 +86,8 @@ def serve(registry: str, config: ServiceConfig, *, ready: Callable[[str], None] 
         folder = stack.enter_context(locked(config.data_dir))
         storage = StorageLocations.of(config, folder)
         slots = config.processes or default_processes()
-        limit = default_limit(config.memory_limit, slots)
-        runtime = stack.enter_context(
-            open_runtime(registry, storage, delivery, pass_env=config.pass_env, memory_limit=limit, lease=config.lease)
-        )
+        runs = RunConfig.of(config, slots)
+        runtime = stack.enter_context(open_runtime(registry, storage, delivery, runs, lease=config.lease))
         ensure_first_user(runtime.store.users, folder / "token", label=f"serve {_instance(folder)}")
         options = EngineOptions(
             instance=_instance(folder), processes=slots, shutdown_timeout=config.shutdown_timeout, broker=config.broker

@@ -33,6 +33,7 @@ from callback_sdk.service.engines.celery import (
 from callback_sdk.service.engines.stalls import STALL_TIMEOUT, MessageCounter, StallWatch
 from callback_sdk.service.runtime import (
     DeliveryConfig,
+    RunConfig,
     Runtime,
     StorageLocations,
     WorkerRuntime,
@@ -41,7 +42,6 @@ from callback_sdk.service.runtime import (
     worker_name,
 )
 from callback_sdk.service.store import StoreRefusedError, StoreUnavailableError
-from callback_sdk.service.supervision.memory import NO_LIMIT, MemoryLimit
 from callback_sdk.service.supervision.outages import OutageLog, retry_pause
 from callback_sdk.service.supervision.reports import Reporter
 from callback_sdk.service.supervision.shortages import ResourceUnavailableError
@@ -77,6 +77,7 @@ def work(
     role: str,
     storage: StorageLocations,
     delivery: DeliveryConfig,
+    runs: RunConfig,
     *,
     broker: Secret[str],
     algorithms: Sequence[str] = (),
@@ -84,8 +85,6 @@ def work(
     stall_timeout: timedelta = STALL_TIMEOUT,
     parent: int,
     reporter: Reporter,
-    pass_env: tuple[str, ...] = (),
-    memory_limit: MemoryLimit = NO_LIMIT,
     lease: timedelta = LEASE_DURATION,
 ) -> int:
     """Run one process of a worker: consume ids from the broker until SIGTERM.
@@ -95,13 +94,12 @@ def work(
         role: `"compute"` to run tasks one after the other, `"send"` to make delivery attempts.
         storage: Storage locations of the service.
         delivery: Settings of deliveries.
+        runs: Settings of the child process that runs algorithms.
         broker: Celery's broker.
         algorithms: Algorithms to run tasks of; all algorithms of the registry if empty.
         shutdown_timeout: Shutdown timeout of a running task after SIGTERM.
         stall_timeout: Time in which an idle consumer must receive something after an id was dispatched to its queues.
         parent: Pid of the supervisor; this process ends when the supervisor has ended.
-        pass_env: Environment variables that algorithms get in addition to the usual ones.
-        memory_limit: Memory limit of a run if its algorithm declares none.
         lease: Time after the last heartbeat of this process until its claims expire.
         reporter: Reports the state of this process to the supervisor.
 
@@ -115,7 +113,7 @@ def work(
     """
     die_with_parent(parent)
     with (
-        open_runtime(registry, storage, delivery, pass_env=pass_env, memory_limit=memory_limit, lease=lease) as runtime,
+        open_runtime(registry, storage, delivery, runs, lease=lease) as runtime,
         open_worker(runtime, worker_name()) as worker_runtime,
         contextlib.ExitStack() as stack,
     ):
@@ -292,9 +290,7 @@ def chosen(registry: Registry, algorithms: Sequence[str]) -> list[str]:
 
 @contextlib.contextmanager
 def _child(runtime: Runtime) -> Iterator[ChildProcess]:
-    child = ChildProcess(
-        runtime.registry_name, pass_env=runtime.pass_env, max_retained_bytes=runtime.memory_limit.max_retained_bytes
-    )
+    child = runtime.new_child()
     try:
         yield child
     finally:
@@ -384,7 +380,6 @@ def _run_with_environment(registry: str, algorithms: str, role: str, parent: str
     from callback_sdk.service.files import make_data_folder
     from callback_sdk.service.logs import log_to_stderr
     from callback_sdk.service.server import default_processes
-    from callback_sdk.service.supervision.memory import default_limit
     from callback_sdk.service.work.isolation import forbid_inspection
 
     forbid_inspection()
@@ -397,13 +392,12 @@ def _run_with_environment(registry: str, algorithms: str, role: str, parent: str
         role,
         StorageLocations.of(config, folder),
         DeliveryConfig.of(config),
+        RunConfig.of(config, config.processes or default_processes()),
         broker=needed(config.broker),
         algorithms=algorithms.split(","),
         shutdown_timeout=config.shutdown_timeout,
         stall_timeout=config.stall_timeout,
         parent=int(parent),
-        pass_env=config.pass_env,
-        memory_limit=default_limit(config.memory_limit, config.processes or default_processes()),
         lease=config.lease,
         reporter=reporter,
     )

@@ -18,7 +18,7 @@ from callback_sdk.parsing import several
 from callback_sdk.redaction import Secret
 from callback_sdk.testing import supervisor
 
-_STOP_TIMEOUT = 5.0
+_STOP_TIMEOUT = 10.0
 _ADDRESS_FILE = "address"
 _TOKEN_FILE = "token"  # noqa: S105
 
@@ -72,7 +72,7 @@ class LocalService:
             settings.PORT.variable: "0",
             settings.PROCESSES.variable: str(processes),
             settings.ENGINE.variable: "celery" if broker else "embedded",
-            settings.SHUTDOWN_TIMEOUT.variable: f"{_STOP_TIMEOUT / 2}s",
+            settings.SHUTDOWN_TIMEOUT.variable: f"{_STOP_TIMEOUT / 4}s",
             settings.STORAGE_ENDPOINTS.variable: " ".join(several("storage_endpoints", storage_endpoints)),
             settings.AISTORE_CLUSTERS.variable: " ".join(several("aistore_clusters", aistore_clusters)),
             settings.ALLOW_NETWORKS.variable: " ".join(several("allow_networks", allow_networks)),

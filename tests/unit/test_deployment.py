@@ -22,6 +22,7 @@ import yaml
 from callback_sdk import AddressGuard
 from callback_sdk.commands.app import app
 from callback_sdk.config.service import ServiceConfig
+from callback_sdk.config.settings import STOP_TIMEOUT
 from callback_sdk.parsing import parse_duration
 from callback_sdk.service.store.cipher import new_key
 from callback_sdk.testing import WebhookReceiver
@@ -304,6 +305,7 @@ def test_a_stop_lasts_longer_than_the_grace() -> None:
     for name, service in _services().items():
         if _is_ours(service) and name != "buckets":
             grace = parse_duration(service["environment"]["CALLBACK_SDK_SHUTDOWN_TIMEOUT"]).total_seconds()
+            grace += STOP_TIMEOUT.default.total_seconds()
             assert parse_duration(service["stop_grace_period"]).total_seconds() > grace + _WORKERS_MARGIN
 
 

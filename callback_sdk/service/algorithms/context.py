@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ class JobContext:
     Args:
         report: Called with fraction and message of each new progress report.
         model_output: Path for the model that `save_model` writes.
+        directory: Temporary directory of the run; the system's if None.
+        stop_file: Path of the file that exists once the run is requested to stop; see `stopping`.
 
     Attributes:
         job_id: Id of the task.
@@ -27,6 +30,8 @@ class JobContext:
         model_path: Model file of a trained version; None for a registered version.
         evaluation_options: In an evaluation, the options that the task's `evaluate` has under its name; else empty.
         export_new_version: Whether the task asks the training to save a new version.
+        directory: Temporary directory of the run, which `tempfile` uses too. It is removed after the run, however it
+            ends.
     """
 
     def __init__(
@@ -39,6 +44,8 @@ class JobContext:
         export_new_version: bool = False,
         model_path: Path | None = None,
         model_output: Path | None = None,
+        directory: Path | None = None,
+        stop_file: Path | None = None,
     ) -> None:
         self.job_id = job_id
         self.attempt = attempt
@@ -47,8 +54,19 @@ class JobContext:
         self._model_output = model_output
         self.evaluation_options: dict[str, Any] = {}
         self.export_new_version = export_new_version
+        self.directory = Path(tempfile.gettempdir()) if directory is None else directory
+        self._stop_file = stop_file
         self._report = report
         self._last: tuple[float | None, str] = (None, "")
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the run is requested to stop, because of a cancellation, its timeout or a shutdown.
+
+        For loops in other threads and in child processes, and in code that catches every exception: the main thread
+        gets a `RunInterrupt`. After the stop timeout, 5 s by default, the process is killed.
+        """
+        return self._stop_file is not None and self._stop_file.exists()
 
     def save_model(self, model: bytes | Path) -> None:
         """Save the trained model as a new version of the algorithm, which exists once the training has succeeded.

@@ -137,6 +137,7 @@ class Registry(Algorithms):
         version: str = "1.0.0",
         timeout: Duration = timedelta(minutes=10),
         memory_limit: float | None = None,
+        max_runs: int | None = None,
         description: str | None = None,
         templates: Mapping[str, Any] | None = None,
         graphs: Mapping[str, Path | str] | None = None,
@@ -158,12 +159,15 @@ class Registry(Algorithms):
         Args:
             name: The algorithm's id in the REST API, up to 128 characters: letters, digits, `.`, `_` and `-`.
             version: Name of the version. Callers that name no version get the one registered last.
-            timeout: Maximum duration of one run, a `timedelta` or seconds. After that the process of the run is killed
-                and the task fails.
+            timeout: Maximum duration of one run, a `timedelta` or seconds. After that the run is stopped by a
+                `RunInterrupt`, and the task fails.
             memory_limit: Maximum memory of one run in bytes, child processes included, in addition to the memory that
                 its process used before the run. A run above the limit is killed and the task fails. Pages that forked
                 processes share count once, and pages of files don't count. None for the service's `--memory-limit`,
                 `math.inf` for no limit.
+            max_runs: Maximum number of runs of a process that runs the algorithm; after that, the process is replaced.
+                1 gives each run a new process, for code that keeps state or memory. None for the service's
+                `--max-runs`.
             description: A short description; the first line of the function's docstring by default.
             templates: Example values that can be represented in JSON, by kind: `"input"`, `"output"` and
                 `"parameters"`.
@@ -174,11 +178,11 @@ class Registry(Algorithms):
             parameters: A JSON Schema of the parameters; by default it comes from the annotations.
 
         Raises:
-            ConfigurationError: The name or version has other characters or exists already, the timeout or the memory
-                limit is not positive, a template can't be represented in JSON, a graph is not a PNG file, a schema is
-                invalid, or the function can't be called with features and parameters.
+            ConfigurationError: The name or version has other characters or exists already, the timeout, the memory
+                limit or `max_runs` is not positive, a template can't be represented in JSON, a graph is not a PNG file,
+                a schema is invalid, or the function can't be called with features and parameters.
         """
-        _check(name, version, memory_limit)
+        _check(name, version, memory_limit, max_runs)
         limit = to_timedelta(f"The timeout of {name!r}", timeout)
         table, settings = declare_features(name, features), declare_parameters(name, parameters)
         shown = _templates(name, templates or {})
@@ -200,6 +204,7 @@ class Registry(Algorithms):
                 version=version,
                 timeout=limit,
                 memory_limit=memory_limit,
+                max_runs=max_runs,
                 description=_first_line(plain) if description is None else description,
                 templates=shown,
                 graphs=pictures,
@@ -348,7 +353,7 @@ def load(name: str) -> Registry:
     return found
 
 
-def _check(name: str, version: str, memory_limit: float | None) -> None:
+def _check(name: str, version: str, memory_limit: float | None, max_runs: int | None) -> None:
     for what, text in (("name", name), ("version", version)):
         if not isinstance(text, str) or not _NAME.fullmatch(text):
             raise ConfigurationError(
@@ -360,6 +365,11 @@ def _check(name: str, version: str, memory_limit: float | None) -> None:
     # "not (… > 0)" instead of "<= 0" rejects NaN too, because every comparison with NaN is false.
     if memory_limit is not None and not (isinstance(memory_limit, (int, float)) and memory_limit > 0):
         raise ConfigurationError(f"The memory limit of {name!r} is not positive.", hint="Give a number of bytes.")
+    if max_runs is not None and not (type(max_runs) is int and max_runs > 0):
+        raise ConfigurationError(
+            f"max_runs={max_runs!r} of {name!r} is not a whole number above 0.",
+            hint="Use 1 for a new process each time.",
+        )
 
 
 def _templates(name: str, templates: Mapping[str, Any]) -> dict[str, Any]:

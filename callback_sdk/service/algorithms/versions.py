@@ -32,6 +32,7 @@ class AlgorithmVersion:
         timeout: Maximum duration of one run.
         memory_limit: Maximum memory of one run in bytes, child processes included; None for the service's default,
             `math.inf` for no limit.
+        max_runs: Maximum number of runs of a process that runs it; None for the service's default.
         description: A short description for users.
         trainable: Whether the algorithm has a training.
         templates: Example values that can be represented in JSON, by kind: `"input"`, `"output"` and `"parameters"`.
@@ -46,6 +47,7 @@ class AlgorithmVersion:
     version: str
     timeout: timedelta
     memory_limit: float | None = None
+    max_runs: int | None = None
     description: str
     trainable: bool = False
     templates: Mapping[str, Any] = field(factory=dict, repr=False)

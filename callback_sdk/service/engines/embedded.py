@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import queue
 import threading
 import time
@@ -26,7 +25,7 @@ _TICK = 0.05
 """Seconds between checks whether the last task has ended."""
 
 _RELEASE_TIMEOUT = 10.0
-"""Seconds after the shutdown timeout for releasing interrupted tasks."""
+"""Seconds after the end of all runs for releasing interrupted tasks."""
 
 _QUEUED_PER_CHILD = 3
 """Maximum tasks per child process that are queued, or have results that are being stored, so that no child is idle."""
@@ -43,11 +42,10 @@ def create_engine(runtime: Runtime, options: EngineOptions) -> Iterator[Embedded
     with open_worker(runtime, worker) as work:
         yield EmbeddedEngine(
             work,
-            registry=runtime.registry_name,
-            pass_env=runtime.pass_env,
-            max_retained_bytes=runtime.memory_limit.max_retained_bytes,
+            new_child=runtime.new_child,
             processes=options.processes,
             shutdown_timeout=options.shutdown_timeout,
+            stop_timeout=runtime.runs.stop_timeout,
             force_stop=options.force_stop,
             ended=runtime.wakeup.set,
         )
@@ -58,11 +56,10 @@ class EmbeddedEngine:
 
     Args:
         work: Runs tasks and makes delivery attempts.
-        registry: Name of the registry, which the child processes import.
-        pass_env: Further environment variables passed to the child processes.
-        max_retained_bytes: Bytes of memory that a child process may retain between two runs.
+        new_child: Returns a child process for runs.
         processes: Number of concurrent runs.
         shutdown_timeout: Shutdown timeout of running tasks.
+        stop_timeout: Time between SIGTERM and SIGKILL of a run that is stopped.
         force_stop: Ends the shutdown timeout at once when it is set.
         ended: Called when a slot becomes free.
     """
@@ -73,11 +70,10 @@ class EmbeddedEngine:
         self,
         work: WorkerRuntime,
         *,
-        registry: str,
-        pass_env: tuple[str, ...] = (),
-        max_retained_bytes: float = math.inf,
+        new_child: Callable[[], ChildProcess],
         processes: int,
         shutdown_timeout: timedelta,
+        stop_timeout: timedelta,
         force_stop: threading.Event,
         ended: Callable[[], None],
     ) -> None:
@@ -86,10 +82,9 @@ class EmbeddedEngine:
         self._uploads = work.uploads
         self._heartbeat = work.heartbeat
         self._ended = ended
-        self._registry = registry
-        self._pass_env = pass_env
-        self._max_retained_bytes = max_retained_bytes
+        self._new_child = new_child
         self._shutdown_timeout = shutdown_timeout
+        self._stop_timeout = stop_timeout
         self._force_stop = force_stop
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -135,7 +130,7 @@ class EmbeddedEngine:
         return [delivery_id for delivery_id, host in deliveries if not self._deliverer.start(delivery_id, host)]
 
     def cancel(self, job_id: str) -> None:
-        """Kill the process that runs a task."""
+        """Stop the run of a task."""
         with self._lock:
             stop = self._stops.get(job_id)
         if stop is not None:
@@ -149,7 +144,7 @@ class EmbeddedEngine:
         self._uploads.check()
 
     def close(self) -> None:
-        """Wait for running tasks until the shutdown timeout, kill and requeue the others, and stop the threads."""
+        """Wait for running tasks until the shutdown timeout, stop and requeue the others, and stop the threads."""
         with self._lock:
             self._closed = True
         self._stopping.set()
@@ -166,7 +161,7 @@ class EmbeddedEngine:
         # Pending uploads first: a task that is requeued in time loses nothing.
         self._uploads.release_all()
         # With a timeout, because an unavailable database blocks the thread. The lease of its task then expires.
-        end = time.monotonic() + _RELEASE_TIMEOUT
+        end = time.monotonic() + self._stop_timeout.total_seconds() + _RELEASE_TIMEOUT
         while self._is_busy() and time.monotonic() < end:
             time.sleep(_TICK)
         for thread in self._threads:
@@ -196,7 +191,7 @@ class EmbeddedEngine:
             self._queue.put(None)
 
     def _work(self) -> None:
-        child = ChildProcess(self._registry, pass_env=self._pass_env, max_retained_bytes=self._max_retained_bytes)
+        child = self._new_child()
         try:
             while (job_id := self._queue.get()) is not None:
                 self._compute(job_id, child)

@@ -133,7 +133,7 @@ def bounded(size: float) -> Iterator[None]:
     # limit of the first.
     with _BOUNDED:
         before = resource.getrlimit(resource.RLIMIT_DATA)
-        limit = _status(Path("/proc/self"), "VmData") + int(size) + _SLACK
+        limit = _fields(Path("/proc/self/status")).get("VmData", 0) + int(size) + _SLACK
         soft = limit if before[0] == resource.RLIM_INFINITY else min(limit, before[0])
         resource.setrlimit(resource.RLIMIT_DATA, (soft, before[1]))
         try:
@@ -179,8 +179,8 @@ def _resident(pid: int) -> int:
         with contextlib.suppress(psutil.Error):
             return int(psutil.Process(pid).memory_info().rss)
         return 0
-    folder = Path(f"/proc/{pid}")
-    return _status(folder, "RssAnon") + _status(folder, "RssShmem")
+    fields = _fields(Path(f"/proc/{pid}/status"))
+    return fields.get("RssAnon", 0) + fields.get("RssShmem", 0)
 
 
 def _proportional(pid: int) -> int:
@@ -189,10 +189,6 @@ def _proportional(pid: int) -> int:
     # Linux before 5.9 has only the total "Pss", which includes file-backed pages; see proc_pid_smaps(5).
     found = [fields[name] for name in ("Pss_Anon", "Pss_Shmem") if name in fields]
     return sum(found) if found else fields.get("Pss", _resident(pid))
-
-
-def _status(folder: Path, name: str) -> int:
-    return _fields(folder / "status").get(name, 0)
 
 
 def _fields(file: Path) -> dict[str, int]:

@@ -39,7 +39,7 @@ _HANG_TIMEOUT = 60.0
 """Seconds without a completed round after which the parent counts as hanging."""
 
 _KILL_AFTER = 10.0
-"""Seconds after the shutdown timeout after which a process that hasn't ended is killed."""
+"""Seconds after the end of all runs after which a process that hasn't ended is killed."""
 
 _END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -76,6 +76,7 @@ class WorkerSupervisor:
         processes: Number of processes that run tasks; one more makes delivery attempts.
         environment: Environment of the processes.
         shutdown_timeout: Shutdown timeout of running tasks; a second signal ends it.
+        stop_timeout: Time between SIGTERM and SIGKILL of a run that is stopped.
         startup_timeout: Timeout until a process is ready. The worker ends if no process has been ready by then since
             its start.
     """
@@ -87,11 +88,13 @@ class WorkerSupervisor:
         processes: int,
         environment: Mapping[str, str],
         shutdown_timeout: timedelta,
+        stop_timeout: timedelta,
         startup_timeout: timedelta = STARTUP_TIMEOUT,
     ) -> None:
         self._command = command
         self._environment = dict(environment)
         self._shutdown_timeout = shutdown_timeout.total_seconds()
+        self._stop_timeout = stop_timeout.total_seconds()
         self._startup_timeout = startup_timeout.total_seconds()
         self._slots = [_Slot(role) for role in [COMPUTE] * processes + [SEND]]
         self._signals: list[int] = []
@@ -201,7 +204,7 @@ class WorkerSupervisor:
         """Signal all processes to end, and kill those that haven't ended after the shutdown timeout."""
         if self._signals:
             _log.info("The worker is stopping; running tasks may continue for up to %.0f s.", self._shutdown_timeout)
-        end = time.monotonic() + self._shutdown_timeout + _KILL_AFTER
+        end = time.monotonic() + self._shutdown_timeout + self._stop_timeout + _KILL_AFTER
         sent = 0
         try:
             while self._running() and time.monotonic() < end:

@@ -11,13 +11,15 @@ import ctypes
 import functools
 import logging
 import math
+import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,9 @@ from callback_sdk.service.algorithms.context import JobContext
 from callback_sdk.service.algorithms.features import Features
 from callback_sdk.service.algorithms.registry import Registry, load
 from callback_sdk.service.files import is_full
-from callback_sdk.service.work import invocation, leftover_threads, output_capture
+from callback_sdk.service.work import interrupts, invocation, leftover_threads, output_capture
+from callback_sdk.service.work.process_state import ProcessState
+from callback_sdk.service.work.random_state import RandomState
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +62,9 @@ SHOWN = ("predictions", "evaluations", "monitors")
 _MAX_ERROR = 2000
 """Maximum characters of an algorithm's error."""
 
+_initial_states: list[ProcessState] = []
+"""The state of this process after the import of the registry, to which it returns after each run."""
+
 
 @define(frozen=True, kw_only=True)
 class RunSpec:
@@ -70,6 +77,8 @@ class RunSpec:
         results: Path for the results.
         progress: Path for the progress.
         output: Path for the captured output.
+        stop: Path of the request to stop the run; see `interrupts`.
+        directory: Temporary directory of the run.
         model_path: Model file of a trained version; None for a registered one.
         model_output: Path for the model that a training saves.
         memory_limit: Bytes that the run may use beyond what the process used before, including its child processes.
@@ -90,6 +99,8 @@ class RunSpec:
     results: Path
     progress: Path
     output: Path
+    stop: Path
+    directory: Path
     model_path: Path | None = None
     model_output: Path | None = None
     memory_limit: float = math.inf
@@ -105,6 +116,7 @@ class RunResult:
         spans: Byte offsets of members in the file of results.
         nulls_written: Number of NaN and infinite values that were written as null.
         threads: Names of the threads and asyncio tasks that the algorithm has left running.
+        unrestored: Parts of the process's state that the algorithm has changed for good; see `process_state`.
     """
 
     error: str | None = None
@@ -112,6 +124,7 @@ class RunResult:
     spans: dict[str, list[int]] = field(factory=dict)
     nulls_written: int = 0
     threads: list[str] = field(factory=list)
+    unrestored: list[str] = field(factory=list)
 
 
 def prepare(parent: int) -> None:
@@ -126,6 +139,7 @@ def prepare(parent: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1)
         _prefer_for_oom_kill()
     die_with_parent(parent)
+    interrupts.prepare()
     output_capture.prepare()
 
 
@@ -171,27 +185,51 @@ def warm_up(registry: str) -> tuple[int, str]:
     Returns:
         The pid, and the error or an empty text.
     """
+    random_state = RandomState()
     try:
         _registry(registry)
     except BaseException as error:  # noqa: BLE001 - the parent may be unable to unpickle it
         return os.getpid(), _describe(error)
+    random_state.complete()
+    _initial_states.append(ProcessState(random_state))
     return os.getpid(), ""
 
 
 def run(spec: RunSpec) -> RunResult:
     """Call the algorithm and write its results. Any exception is returned as text."""
     before = set(threading.enumerate())
-    with output_capture.capture_output(spec.output):
-        result = _run(spec)
+    with output_capture.capture_output(spec.output) as append, _temporary_directory(spec.directory):
+        with interrupts.raising(spec.stop):
+            result = _run(spec)
         if result.trace:
             # The traceback is a part of the captured output.
-            sys.stderr.write(result.trace)
-    return evolve(result, threads=[*leftover_threads.of_run(before), *event_loop.unfinished()])
+            append(result.trace)
+    threads = [*leftover_threads.of_run(before), *event_loop.unfinished()]
+    unrestored = _initial_states[-1].restore() if _initial_states else []
+    return evolve(result, threads=threads, unrestored=unrestored)
+
+
+@contextlib.contextmanager
+def _temporary_directory(path: Path) -> Iterator[None]:
+    """Let this process and those that it starts create temporary files in a directory while the block runs."""
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = tempfile.tempdir = str(path)
+    try:
+        yield
+    finally:
+        # None: determined again when it is needed.
+        tempfile.tempdir = None
+        # multiprocessing keeps a directory of its own in it; see multiprocessing.util.get_temp_dir.
+        getattr(multiprocessing.current_process(), "_config", {}).pop("tempdir", None)
+        if before is None:
+            os.environ.pop("TMPDIR", None)
+        else:
+            os.environ["TMPDIR"] = before
 
 
 def _run(spec: RunSpec) -> RunResult:
     try:
-        spans, nulls_written = _write_results(spec, _call(spec))
+        spans, nulls_written = _write_results(spec, _call_in_this_process(spec))
     except EncodingError as error:
         return RunResult(error=_clean(f"The algorithm returned a result that can't be encoded: {error}"))
     except BaseException as error:  # noqa: BLE001 - SystemExit and others of an algorithm are failures like any other
@@ -202,6 +240,28 @@ def _run(spec: RunSpec) -> RunResult:
 @functools.lru_cache(maxsize=1)
 def _registry(name: str) -> Registry:
     return load(name)
+
+
+def _call_in_this_process(spec: RunSpec) -> dict[Any, Any]:
+    """Call the algorithm. In a process that it forked and that returns from it, end there, as at a script's end."""
+    pid = os.getpid()
+    code = 0
+    try:
+        return _call(spec)
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        raise
+    except BaseException:
+        code = 1
+        if os.getpid() != pid:
+            traceback.print_exc()
+        raise
+    finally:
+        if os.getpid() != pid:
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(Exception):
+                    stream.flush()
+            os._exit(code)
 
 
 def _call(spec: RunSpec) -> dict[Any, Any]:
@@ -216,6 +276,8 @@ def _call(spec: RunSpec) -> dict[Any, Any]:
         export_new_version=spec.export_new_version,
         model_path=spec.model_path,
         model_output=spec.model_output,
+        directory=spec.directory,
+        stop_file=spec.stop,
     )
     features = Features(spec.features, spec.features_format, max_bytes=spec.memory_limit)
     if spec.kind == "fit":

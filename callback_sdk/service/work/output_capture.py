@@ -8,10 +8,10 @@ import io
 import logging
 import os
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 TAIL_BYTES = 64 * 1024
@@ -25,9 +25,6 @@ _PUNCH_HOLE = 0x01 | 0x02
 
 _BLOCK = 4096
 
-_CHECK_INTERVAL = 0.5
-"""Seconds between checks of the file's size."""
-
 _MAX_LINE = 1000
 """Maximum bytes of a line printed outside a run that are logged as one record."""
 
@@ -39,6 +36,8 @@ _PERIOD = 60.0
 
 _log = logging.getLogger(__name__)
 
+_LIBC = ctypes.CDLL(None)
+
 
 def prepare() -> None:
     """Make stdout and stderr line-buffered, as this process may be killed, and log to stderr."""
@@ -48,36 +47,59 @@ def prepare() -> None:
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
     with suppress(Exception):
         faulthandler.enable()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=[_CurrentStderr()]
+    )
+
+
+class _CurrentStderr(logging.Handler):
+    """Writes records to the current `sys.stderr`, which an algorithm may close or replace."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(f"{self.format(record)}\n")
+        except Exception:  # noqa: BLE001 - a log record must not fail
+            self.handleError(record)
 
 
 @contextmanager
-def capture_output(path: Path) -> Iterator[None]:
+def capture_output(path: Path) -> Iterator[Callable[[str], None]]:
     """Redirect stdout and stderr of this process to a file while the block runs, including output of C libraries.
 
     Args:
         path: The file. It contains the output up to that point even if the process is killed.
+
+    Yields:
+        A function that appends a text to the file, even if the streams are closed.
     """
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     os.fchmod(file, 0o600)
     before = {number: os.dup(number) for number in (1, 2)}
-    ended = threading.Event()
-    watcher = threading.Thread(target=_bound_size, args=(path, ended), name="output", daemon=True)
     try:
         for number in before:
             os.dup2(file, number)
-        watcher.start()
-        yield
+        yield partial(_append, file)
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(Exception):
-                stream.flush()
+        _flush()
         for number, old in before.items():
             os.dup2(old, number)
             os.close(old)
         os.close(file)
-        ended.set()
-        watcher.join()
+
+
+def _append(file: int, text: str) -> None:
+    _flush()
+    with open(file, "wb", closefd=False) as opened:
+        opened.write(text.encode(errors="replace"))
+
+
+def _flush() -> None:
+    """Write what Python and C libraries have buffered: it would get into the output of the next run."""
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        # It may be closed, or be anything.
+        with suppress(Exception):
+            stream.flush()  # type: ignore[union-attr]
+    _LIBC.fflush(None)
 
 
 def log_lines(pipe: int) -> None:
@@ -114,12 +136,15 @@ def read_tail(path: Path) -> bytes:
     return end if size <= TAIL_BYTES else end.partition(b"\n")[2] or end
 
 
-def _bound_size(path: Path, ended: threading.Event) -> None:
-    """Limit the disk space of a file."""
-    while not ended.wait(_CHECK_INTERVAL):
-        with suppress(OSError):
-            if path.stat().st_blocks * 512 > _MAX_DISK_BYTES:
-                _free_start(path)
+def bound_size(path: Path) -> None:
+    """Free the disk space of all but the end of the output, if it is too long. Call it repeatedly during the run.
+
+    This is the parent's part: a thread for it in the child would make each fork of the algorithm one of a process with
+    threads, of which Python warns since version 3.12.
+    """
+    with suppress(OSError):
+        if path.stat().st_blocks * 512 > _MAX_DISK_BYTES:
+            _free_start(path)
 
 
 def _free_start(path: Path) -> None:
@@ -128,11 +153,10 @@ def _free_start(path: Path) -> None:
     The start is replaced by a hole, so concurrent writes are not lost. If the file system doesn't support holes, the
     file is truncated, and concurrent writes are lost.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
     with path.open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
         length = max(0, size - TAIL_BYTES) // _BLOCK * _BLOCK
-        if libc.fallocate(file.fileno(), _PUNCH_HOLE, ctypes.c_int64(0), ctypes.c_int64(length)) == 0:
+        if _LIBC.fallocate(file.fileno(), _PUNCH_HOLE, ctypes.c_int64(0), ctypes.c_int64(length)) == 0:
             return
     end = read_tail(path)
     # Truncated, not replaced, as the algorithm has it open.

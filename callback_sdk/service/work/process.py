@@ -1,4 +1,4 @@
-"""ChildProcess: runs algorithms in a child process, killed on timeout, memory limit or cancellation."""
+"""ChildProcess: runs algorithms in a child process, stopped on timeout, memory limit or cancellation."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from attrs import define
 from callback_sdk.errors import MissingExtraError
 from callback_sdk.service.supervision.memory import MemoryLimit, Meter, retained_by
 from callback_sdk.service.work import child, isolation
+from callback_sdk.service.work.interrupts import request_stop
+from callback_sdk.service.work.output_capture import bound_size
 
 _log = logging.getLogger(__name__)
 
 _TICK = 0.5
-"""Seconds between checks that the child is alive."""
+"""Seconds between checks that the child is alive, and of the size of its output."""
 
 _MEMORY_TICK = 0.1
 """Seconds between measurements of the child's memory; each costs a fraction of a millisecond."""
@@ -32,11 +35,15 @@ _MEMORY_TICK = 0.1
 _IMPORT_TIMEOUT = timedelta(minutes=5)
 """Timeout for the import of the registry."""
 
+STOP_TIMEOUT = timedelta(seconds=5)
+"""Default time between SIGTERM and SIGKILL of a run that is stopped."""
+
 _MAX_LIST = 200
-"""Maximum logged characters of thread names."""
+"""Maximum logged characters of what a run has left."""
 
 CANCEL = "cancel"
 SHUTDOWN = "shutdown"
+_TIMEOUT = "timeout"
 
 
 class StopSignal(Future[str]):
@@ -54,7 +61,7 @@ class Outcome:
 
     Attributes:
         result: The child's response; None if there was none.
-        timed_out: Whether it was killed on timeout.
+        timed_out: Whether it was stopped on timeout.
         out_of_memory: Bytes that the run used when it was killed for exceeding the memory limit; 0 otherwise.
         stop_reason: The reason for which the run was stopped, `CANCEL` or `SHUTDOWN`.
         crash: Description of the child's exit without a result.
@@ -93,37 +100,55 @@ class ChildProcess:
         pass_env: Further environment variables passed to the child; see `isolation`.
         max_retained_bytes: Bytes of memory that the child may retain from earlier runs; above that, a new child is
             started.
+        stop_timeout: Time between SIGTERM and SIGKILL of a run that is stopped.
+        max_runs: Maximum number of runs of one child; after that, a new child is started.
     """
 
-    def __init__(self, registry: str, *, pass_env: Iterable[str] = (), max_retained_bytes: float = math.inf) -> None:
+    def __init__(
+        self,
+        registry: str,
+        *,
+        pass_env: Iterable[str] = (),
+        max_retained_bytes: float = math.inf,
+        stop_timeout: timedelta = STOP_TIMEOUT,
+        max_runs: float = math.inf,
+    ) -> None:
         self._registry = registry
         self._pass_env = tuple(pass_env)
         self._max_retained_bytes = max_retained_bytes
+        self._stop_timeout = stop_timeout
+        self._default_max_runs = max_runs
+        self._runs = 0
+        self._max_runs = max_runs
         self._pool: Any = None
         self._pid = 0
 
-    def run(self, task: child.RunSpec, *, timeout: timedelta, stop: StopSignal) -> Outcome:
+    def run(
+        self, task: child.RunSpec, *, timeout: timedelta, stop: StopSignal, max_runs: int | None = None
+    ) -> Outcome:  # fmt: skip
         """Run one task, and return its outcome.
 
         Args:
             task: The task.
             timeout: The run's timeout, without the import of the registry.
             stop: Stops the run.
+            max_runs: Maximum number of runs of a child that runs this task, if it is less than the default.
         """
+        if max_runs is not None and self._runs >= max_runs:
+            self.close()
         try:
-            outcome = self._run(task, timeout, stop)
+            outcome = self._run(task, timeout, stop, max_runs)
         except RuntimeError as error:
             # Pebble's error if the idle child was killed from outside.
             outcome = Outcome(crash=f"its process could not be reached: {error}")
-        # Leftover threads and processes of an algorithm would use the time and memory of the next run, and print into
-        # its output, which may belong to another user.
-        if outcome.result is None or outcome.result.threads or _has_children(self._pid):
+        reasons = _changes(outcome.result) if outcome.result is not None else []
+        if outcome.result is None or reasons or _has_children(self._pid) or self._runs >= self._max_runs:
             self.close()
-        if outcome.result is not None and outcome.result.threads:
+        if reasons:
             _log.info(
-                "Task %s left threads running, %s; their process is replaced.",
+                "Task %s left %s; its process is replaced.",
                 task.job_id,
-                ", ".join(outcome.result.threads)[:_MAX_LIST],
+                ", ".join(reasons)[:_MAX_LIST],
                 extra={"job_id": task.job_id},
             )
         return outcome
@@ -131,6 +156,7 @@ class ChildProcess:
     def close(self) -> None:
         """Kill the child and its descendants."""
         pool, pid, self._pool, self._pid = self._pool, self._pid, None, 0
+        self._runs, self._max_runs = 0, self._default_max_runs
         if pid:
             # Descendants that called setsid(2) or setpgid(2) are no longer in the process group.
             family = _descendants(pid)
@@ -143,14 +169,24 @@ class ChildProcess:
             pool.stop()
             pool.join()
 
-    def _run(self, task: child.RunSpec, timeout: timedelta, stop: StopSignal) -> Outcome:
+    def _run(self, task: child.RunSpec, timeout: timedelta, stop: StopSignal, max_runs: int | None) -> Outcome:
         ended = self._warm_up(stop)
         if ended is not None:
             return ended
+        self._runs += 1
+        self._max_runs = min(self._max_runs, max_runs or math.inf)
         meter = Meter(self._pid) if math.isfinite(task.memory_limit) else None
         future = self._pool.schedule(child.run, args=(task,))
-        ended = _wait(future, timeout, stop, pid=self._pid, meter=meter, limit=task.memory_limit)
-        return ended or Outcome(result=future.result())
+        watch = partial(_wait, future, pid=self._pid, output=task.output, meter=meter, limit=task.memory_limit)
+        ended = watch(timeout, stop)
+        if ended is None:
+            return Outcome(result=future.result())
+        reason = _TIMEOUT if ended.timed_out else ended.stop_reason
+        if reason is not None:
+            # The process is killed after that. A result is discarded: the algorithm may have left out a part.
+            request_stop(self._pid, task.stop, reason)
+            watch(self._stop_timeout, StopSignal())
+        return ended
 
     def _warm_up(self, stop: StopSignal) -> Outcome | None:
         """Let the child import the registry if it hasn't yet; return None on success."""
@@ -187,12 +223,23 @@ class ChildProcess:
         return warm
 
 
+def _changes(result: child.RunResult) -> list[str]:
+    """Return what a run has left, for which its process can't be used again.
+
+    Leftover threads of an algorithm would use the time and memory of the next run, and print into its output, which may
+    belong to another user.
+    """
+    threads = [f"the thread {name} running" for name in result.threads]
+    return threads + [f"a changed {part} that can't be restored" for part in result.unrestored]
+
+
 def _wait(
     future: Future[Any],
     timeout: timedelta,
     stop: StopSignal,
     *,
     pid: int = 0,
+    output: Path | None = None,
     meter: Meter | None = None,
     limit: float = math.inf,
 ) -> Outcome | None:
@@ -209,6 +256,8 @@ def _wait(
             return None if error is None else Outcome(crash=_describe_crash(error))
         if not left:
             return Outcome(timed_out=True)
+        if output is not None:
+            bound_size(output)
         if meter is not None and (taken := meter.excess(limit)):
             return Outcome(out_of_memory=taken)
         # Pebble doesn't notice a child that exited with code 0, for example by os._exit(0).

@@ -51,6 +51,7 @@ class _RunFiles:
     progress: Path
     output: Path
     model_output: Path
+    stop: Path
 
 
 @define(frozen=True, kw_only=True)
@@ -79,6 +80,7 @@ class Runner:
         store: Claims tasks and stores their outcomes.
         blobs: Storage of large features and results.
         scratch: Directory for the files of runs.
+        temporary: Directory for the temporary directories of runs.
         heartbeat: Renews the leases of claimed tasks.
         deliverer: Makes the first attempts at the deliveries.
         uploads: Uploads large results, and retries while blob storage is unavailable.
@@ -93,6 +95,7 @@ class Runner:
         store: Store,
         blobs: BlobStorage,
         scratch: Scratch,
+        temporary: Scratch,
         heartbeat: Heartbeat,
         deliverer: Deliverer,
         uploads: PendingUploads,
@@ -103,6 +106,7 @@ class Runner:
         self._store = store
         self._blobs = blobs
         self._scratch = scratch
+        self._temporary = temporary
         self._heartbeat = heartbeat
         self._deliverer = deliverer
         self._uploads = uploads
@@ -223,9 +227,13 @@ class Runner:
         version = self._resolve_algorithm(claim)
         algorithm = version.algorithm
         started = time.monotonic()
-        with self._features(claim, files) as features, self._model(version) as model:
-            spec = self._build_spec(claim, files, features, version, model)
-            outcome = child.run(spec, timeout=algorithm.timeout, stop=stop)
+        with (
+            self._features(claim, files) as features,
+            self._model(version) as model,
+            self._temporary.directory() as directory,
+        ):
+            spec = self._build_spec(claim, files, features, version, model, directory)
+            outcome = child.run(spec, timeout=algorithm.timeout, stop=stop, max_runs=algorithm.max_runs)
         TASK_RUNS.labels(algorithm.name, _label(outcome)).inc()
         TASK_RUN_DURATION.labels(algorithm.name).observe(time.monotonic() - started)
         return outcome
@@ -256,13 +264,12 @@ class Runner:
 
     @contextmanager
     def _run_files(self) -> Iterator[_RunFiles]:
-        files = _RunFiles(
-            **{name: self._scratch.new(name) for name in ("features", "results", "progress", "output", "model_output")}
-        )
+        names = ("features", "results", "progress", "output", "model_output", "stop")
+        paths = {name: self._scratch.new(name) for name in names}
         try:
-            yield files
+            yield _RunFiles(**paths)
         finally:
-            for path in (files.features, files.results, files.progress, files.output, files.model_output):
+            for path in paths.values():
                 remove(path)
 
     @contextmanager
@@ -287,7 +294,13 @@ class Runner:
                 yield path
 
     def _build_spec(
-        self, claim: Claim, files: _RunFiles, features: Path, version: RunnableVersion, model: Path | None
+        self,
+        claim: Claim,
+        files: _RunFiles,
+        features: Path,
+        version: RunnableVersion,
+        model: Path | None,
+        directory: Path,
     ) -> RunSpec:
         task = claim.task
         return RunSpec(
@@ -306,6 +319,8 @@ class Runner:
             results=files.results,
             progress=files.progress,
             output=files.output,
+            stop=files.stop,
+            directory=directory,
             model_path=model,
             model_output=files.model_output,
             memory_limit=limit_of(version.algorithm.memory_limit, self._memory_limit).size,

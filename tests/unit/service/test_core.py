@@ -51,6 +51,7 @@ def running_hub(folder: Path) -> Iterator[TaskService]:
         store=store,
         blobs=DirectoryStorage(folder / "blobs"),
         scratch=Scratch(folder / "scratch"),
+        temporary=Scratch(folder / "temporary"),
         delivery=DeliveryConfig(guard=AddressGuard()),
     )
     options = EngineOptions(instance="x", processes=1, shutdown_timeout=timedelta(0))

@@ -13,6 +13,7 @@ import pytest
 
 from callback_sdk.errors import CallbackSDKError
 from callback_sdk.filesystem.files import write_whole
+from callback_sdk.service import files
 from callback_sdk.service.algorithms.context import JobContext
 from callback_sdk.service.blobs.folder import DirectoryStorage, _copy
 from callback_sdk.service.files import Scratch, check_writable, read_progress
@@ -110,3 +111,51 @@ def test_a_folder_that_exists_keeps_its_mode(tmp_path: Path) -> None:
     (tmp_path / "blobs").chmod(0o750)
     DirectoryStorage(tmp_path / "blobs")
     assert stat.S_IMODE((tmp_path / "blobs").stat().st_mode) == 0o750
+
+
+def test_directories_are_removed_with_all_content(tmp_path: Path) -> None:
+    """Also where modes deny it; links are removed, and not followed. No directory has an earlier one's path."""
+    scratch = Scratch(tmp_path / "scratch")
+    outside = tmp_path / "outside"
+    outside.mkdir(mode=0o500)
+    seen = []
+    for change in ("nothing", "files", "mode", "link"):
+        with scratch.directory() as folder:
+            seen.append(folder)
+            assert folder.is_dir()
+            assert list(folder.iterdir()) == []
+            assert folder.stat().st_mode & 0o777 == 0o700
+            if change == "files":
+                (folder / "locked").mkdir()
+                (folder / "locked" / "file").touch()
+                (folder / "link").symlink_to(outside)
+                (folder / "locked").chmod(0)
+            elif change == "mode":
+                folder.chmod(0o777)
+            elif change == "link":
+                folder.rmdir()
+                folder.symlink_to(outside)
+        assert not folder.is_symlink()
+        assert not folder.exists()
+    assert len(set(seen)) == 4
+    assert outside.stat().st_mode & 0o777 == 0o500
+    scratch.close()
+    assert not scratch.folder.exists()
+
+
+def test_files_of_others_are_not_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody may create files in the system's temporary directory, with any name."""
+    monkeypatch.setattr(files, "_LOCK_GRACE_PERIOD", -1.0)
+    target = tmp_path / "target"
+    target.mkdir()
+    (tmp_path / "runs-link").symlink_to(target)
+    for name in ("runs-old", "another-old"):
+        (tmp_path / name).mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: 4711)
+        Scratch(tmp_path, prefix="runs-").close()
+    assert (tmp_path / "runs-old").exists()
+    Scratch(tmp_path, prefix="runs-").close()
+    assert not (tmp_path / "runs-old").exists()
+    assert (tmp_path / "another-old").exists()
+    assert target.exists()

@@ -63,6 +63,7 @@ def house(store: Store, cipher: CredentialCipher, tmp_path: Path) -> Iterator[Ho
             store=store,
             blobs=DirectoryStorage(tmp_path / "blobs"),
             scratch=scratch,
+            temporary=Scratch(tmp_path / "temporary"),
             delivery=DeliveryConfig(guard=AddressGuard()),
         ),
         [],

@@ -11,4 +11,4 @@ from callback_sdk.testing.service import _STOP_TIMEOUT
 def test_running_tasks_have_less_time_than_the_process() -> None:
     """Otherwise the service is killed while it waits for them."""
     variables = LocalService("jobs:registry")._settings.reveal()
-    assert parse_duration(variables[settings.SHUTDOWN_TIMEOUT.variable]).total_seconds() == _STOP_TIMEOUT / 2
+    assert parse_duration(variables[settings.SHUTDOWN_TIMEOUT.variable]).total_seconds() == _STOP_TIMEOUT / 4

@@ -80,6 +80,9 @@ def test_errors_of_unknown_names_suggest_known_ones(
         {"name": "x", "version": 1},
         {"name": "x", "timeout": "600"},
         {"name": "x", "memory_limit": "1GB"},
+        {"name": "x", "max_runs": 0},
+        {"name": "x", "max_runs": 1.5},
+        {"name": "x", "max_runs": True},
     ],
 )
 def test_invalid_registrations_are_rejected(registry: Registry, options: dict) -> None:

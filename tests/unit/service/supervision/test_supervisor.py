@@ -33,6 +33,7 @@ def make_supervisor(code: str, *, processes: int = 1, startup_timeout: float = 6
         processes=processes,
         environment=os.environ,
         shutdown_timeout=timedelta(0),
+        stop_timeout=timedelta(0),
         startup_timeout=timedelta(seconds=startup_timeout),
     )
 

@@ -60,6 +60,8 @@ def run_spec(folder: Path, algorithm: str, *, evaluate: bool = True, **parameter
         results=folder / "results",
         progress=folder / "progress",
         output=folder / "output",
+        stop=folder / "stop",
+        directory=folder,
     )
 
 

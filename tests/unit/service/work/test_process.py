@@ -43,6 +43,7 @@ def run_spec(
     folder: Path,
     algorithm: str,
     *,
+    registry: str = JOBS,
     kind: str = "predict",
     version: str = "1.0.0",
     limit: float = math.inf,
@@ -50,7 +51,7 @@ def run_spec(
 ) -> child.RunSpec:
     (folder / "features").write_bytes(b'{"a": [1, 2]}')
     return child.RunSpec(
-        registry=JOBS,
+        registry=registry,
         kind=kind,
         algorithm=algorithm,
         version=version,
@@ -64,6 +65,8 @@ def run_spec(
         results=folder / "results",
         progress=folder / "progress",
         output=folder / "output",
+        stop=folder / "stop",
+        directory=folder,
         memory_limit=limit,
     )
 
@@ -141,6 +144,26 @@ def test_a_process_that_retains_too_much_memory_is_replaced(tmp_path: Path) -> N
             assert succeeded(process.run(keeper, timeout=LONG, stop=StopSignal()))
             seen.add(json.loads((tmp_path / "results").read_bytes())["predictions"])
         assert len(seen) == 2
+    finally:
+        process.close()
+
+
+def test_the_runs_of_a_process_are_limited(tmp_path: Path) -> None:
+    """By the default, and by the lowest limit of the algorithms that it runs."""
+    process = ChildProcess(JOBS, max_runs=3)
+
+    def run(max_runs: int | None) -> int:
+        score = run_spec(tmp_path, "pooled")
+        assert succeeded(process.run(score, timeout=LONG, stop=StopSignal(), max_runs=max_runs))
+        pid: int = json.loads((tmp_path / "results").read_bytes())["predictions"]
+        return pid
+
+    try:
+        ordered = [run(None) for _ in range(4)]
+        assert [pid == ordered[0] for pid in ordered] == [True, True, True, False]
+        fresh = [run(1), run(1), run(None), run(2), run(None)]
+        assert len({ordered[3], *fresh[:3]}) == 4
+        assert fresh[2] == fresh[3] != fresh[4]
     finally:
         process.close()
 

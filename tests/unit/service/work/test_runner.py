@@ -68,6 +68,7 @@ def work(
         store=store,
         blobs=blobs,
         scratch=Scratch(tmp_path / "scratch"),
+        temporary=Scratch(tmp_path / "temporary"),
         delivery=DeliveryConfig(guard=AddressGuard()),
     )
     source = tmp_path / "features"

@@ -1,0 +1,127 @@
+"""callback_sdk.service.work.interrupts"""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from callback_sdk.service import RunInterrupt
+from callback_sdk.service.work import process as module
+from callback_sdk.service.work.process import CANCEL, SHUTDOWN, ChildProcess, Outcome, StopSignal
+from tests.topology import wait_until
+from tests.unit.service.work.test_process import LONG, ended, run_spec, succeeded
+
+JOBS = "tests.integration.process_jobs:registry"
+TIMEOUT = "timeout"
+
+
+@pytest.fixture
+def process() -> Iterator[ChildProcess]:
+    """Give a process for runs, and end it."""
+    process = ChildProcess(JOBS, stop_timeout=LONG)
+    yield process
+    process.close()
+
+
+class Notes:
+    """What an algorithm has written down."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "notes"
+
+    @property
+    def lines(self) -> list[str]:
+        return self.path.read_text().splitlines() if self.path.exists() else []
+
+
+def run(
+    process: ChildProcess, folder: Path, algorithm: str, stop: StopSignal | None = None, **parameters: Any
+) -> Outcome:
+    spec = run_spec(folder, algorithm, registry=JOBS, notes=str(folder / "notes"), **parameters)
+    return process.run(spec, timeout=LONG, stop=stop or StopSignal())
+
+
+def stopped(process: ChildProcess, folder: Path, algorithm: str, reason: str, **parameters: Any) -> Outcome:
+    """Run an algorithm, and stop it when it has started."""
+    notes, stop = Notes(folder), StopSignal()
+
+    def monotonic() -> float:
+        """Let an hour pass when it has started."""
+        return time.monotonic() + 3600 * (reason == TIMEOUT and "started" in notes.lines)
+
+    def request() -> None:
+        try:
+            wait_until(lambda: "started" in notes.lines, what="the start")
+        finally:
+            stop.request(reason)
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as other:
+        patch.setattr(module, "time", SimpleNamespace(monotonic=monotonic))
+        if reason == TIMEOUT:
+            return run(process, folder, algorithm, **parameters)
+        other.submit(request)
+        return run(process, folder, algorithm, stop, **parameters)
+
+
+@pytest.mark.parametrize("reason", [CANCEL, SHUTDOWN, TIMEOUT])
+def test_a_stopped_algorithm_cleans_up(process: ChildProcess, tmp_path: Path, reason: str) -> None:
+    """It catches an exception with the reason, and its process is replaced."""
+    outcome = stopped(process, tmp_path, "cleaning", reason)
+    assert outcome.result is None
+    assert (outcome.stop_reason or TIMEOUT) == reason
+    assert outcome.timed_out == (reason == TIMEOUT)
+    assert Notes(tmp_path).lines == ["started", f"{reason} True"]
+    assert succeeded(run(process, tmp_path, "answer"))
+
+
+@pytest.mark.parametrize("reason", [CANCEL, SHUTDOWN, TIMEOUT])
+def test_a_result_after_the_request_is_discarded(process: ChildProcess, tmp_path: Path, reason: str) -> None:
+    """It may be incomplete."""
+    outcome = stopped(process, tmp_path, "partial", reason)
+    assert outcome.result is None
+    assert (outcome.stop_reason or TIMEOUT) == reason
+
+
+@pytest.mark.parametrize("algorithm", ["retrying", "asynchronous"])
+def test_except_exception_and_event_loops_let_it_pass(process: ChildProcess, tmp_path: Path, algorithm: str) -> None:
+    """An event loop reports other exceptions in its callbacks, and continues."""
+    assert stopped(process, tmp_path, algorithm, CANCEL).stop_reason == CANCEL
+    assert Notes(tmp_path).lines == ["started", "cleaned up"]
+
+
+def test_a_loop_polls_for_the_request(process: ChildProcess, tmp_path: Path) -> None:
+    """In any thread, even if the algorithm ignores SIGTERM."""
+    assert stopped(process, tmp_path, "polling", CANCEL).stop_reason == CANCEL
+    assert Notes(tmp_path).lines == ["started", "stopping"]
+
+
+def test_an_algorithm_that_does_not_end_is_killed(tmp_path: Path) -> None:
+    """After the stop timeout, with its child processes."""
+    process = ChildProcess(JOBS, stop_timeout=timedelta(seconds=0.2))
+    try:
+        assert stopped(process, tmp_path, "stubborn", CANCEL).stop_reason == CANCEL
+        for pid in map(int, Notes(tmp_path).lines[1].split()):
+            wait_until(lambda pid=pid: ended(pid), what=f"the end of {pid}")
+        assert succeeded(run(process, tmp_path, "answer"))
+    finally:
+        process.close()
+
+
+def test_any_other_sigterm_ends_the_process(process: ChildProcess, tmp_path: Path) -> None:
+    """As it ends a script."""
+    assert run(process, tmp_path, "suicidal").crash == "its process was killed by SIGTERM"
+
+
+def test_the_interrupt_survives_pickling() -> None:
+    """multiprocessing and concurrent.futures send exceptions to other processes."""
+    error = pickle.loads(pickle.dumps(RunInterrupt(CANCEL)))
+    assert isinstance(error, RunInterrupt)
+    assert (error.reason, error.code, str(error)) == (CANCEL, 143, CANCEL)
