@@ -43,6 +43,7 @@
         ├── ResponseTooLargeError        the response exceeds the client's limit
         ├── TaskTimeoutError             the wait timed out; the task continues
         └── TaskFailedError              the task ended without a result
+            └── TaskExpiredError         it was not started in time
 
 Each text says what to do next. Each URL in a text is without its query: a signed URL is a credential.
 """
@@ -406,6 +407,10 @@ class TaskFailedError(ServiceError):
     def __init__(self, message: str, *, hint: str = "", job_id: str | None = None, reason: str | None = None) -> None:
         super().__init__(message, hint=hint, job_id=job_id)
         self.reason = reason
+
+
+class TaskExpiredError(TaskFailedError):
+    """The task was not started in time, and was not computed."""
 
 
 def sentence(text: str) -> str:

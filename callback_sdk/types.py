@@ -19,6 +19,7 @@ __all__ = [
     "Callbacks",
     "DeliveryStatus",
     "Duration",
+    "ErrorCode",
     "Evaluate",
     "FeaturesInput",
     "Parameters",
@@ -39,6 +40,9 @@ TaskStatus = Literal["Pending", "In Progress", "Finished", "Canceled"]
 
 TaskFilter = Literal["Pending", "In Progress", "Finished", "Canceled", "failed", "succeeded"]
 """Filter of `Client.get_tasks`: a status, or one of the outcomes `"failed"` and `"succeeded"` of finished tasks."""
+
+ErrorCode = Literal["expired"]
+"""Kind of a task's error, for programs: `"expired"` if it was not started in time."""
 
 TaskKind = Literal["predict", "fit"]
 """Kind of a task: a run or a training."""
@@ -142,6 +146,7 @@ class _SubmitOptions(TypedDict, total=False):
     callbacks: Callbacks | None
     compression: str | None
     priority: int | None
+    expires: Duration | None
     idempotency_key: str | None
 
 

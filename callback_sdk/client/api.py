@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 from callback_sdk.client.connection import JSON, ServiceConnection
 from callback_sdk.client.form import whole_number
 from callback_sdk.client.responses import parse_response, unexpected_response
-from callback_sdk.client.states import Delivery, TaskSnapshot, TaskSummary
+from callback_sdk.client.states import Delivery, OutputPart, TaskSnapshot, TaskSummary
 from callback_sdk.errors import InvalidRequestError, NotFoundError, ServiceError
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.text.html import HTMLList
@@ -64,6 +64,13 @@ class ServiceAPI:
         path = f"/algorithms/tasks/{quote_segment(job_id)}/logs"
         data: bytes = self.connection.request("GET", path, accept="text/plain").data
         return data.decode(errors="replace")
+
+    def new_logs(self, job_id: str, cursor: str | None, *, deadline: float) -> OutputPart:
+        """Return the output of a task after a cursor, in a single attempt that ends by a deadline."""
+        path = _with_query(f"/algorithms/tasks/{quote_segment(job_id)}/logs/new", {"cursor": cursor})
+        return parse_response(
+            "output of a task", OutputPart.from_dict, self.connection.request("GET", path, deadline=deadline).data
+        )
 
     def deliveries(self, job_id: str) -> list[Delivery]:
         """Return the deliveries of a task, in the order of the targets."""

@@ -21,6 +21,7 @@ from callback_sdk.documents.body import Body
 from callback_sdk.documents.multipart import FormFile, encode_form
 from callback_sdk.errors import CallbackSDKError, FeaturesError, InvalidRequestError, ServiceError
 from callback_sdk.features.containers import is_table
+from callback_sdk.parsing import Duration
 from callback_sdk.redaction import Secret, SecretFields, wrap_secret
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.types import Callbacks, Evaluate, FeaturesInput
@@ -47,6 +48,7 @@ class BatchItem:
         version: The algorithm's version.
         evaluate: Whether to evaluate the predictions, or a dict with the options of each evaluation.
         priority: 0 to 9; higher runs first.
+        expires: Time in which the task must be started, a `timedelta` or seconds.
     """
 
     features: FeaturesInput = field(repr=False)
@@ -55,6 +57,7 @@ class BatchItem:
     version: str | None = field(default=None, kw_only=True)
     evaluate: Evaluate | None = field(default=None, kw_only=True)
     priority: int | None = field(default=None, kw_only=True)
+    expires: Duration | None = field(default=None, kw_only=True)
 
     def __copy__(self) -> BatchItem:
         return self
@@ -87,6 +90,7 @@ class Options:
     evaluate: Evaluate
     monitor: bool
     priority: int | None
+    expires: Duration | None
 
 
 class _Chunk:
@@ -257,6 +261,7 @@ class Batch:
             evaluate=options.evaluate if item.evaluate is None else item.evaluate,
             monitor=options.monitor,
             priority=options.priority if item.priority is None else item.priority,
+            expires=options.expires if item.expires is None else item.expires,
         )
         chunk.add(encoded("item", task), credentials(targets))
 

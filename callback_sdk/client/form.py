@@ -11,7 +11,8 @@ from urllib.parse import parse_qsl
 
 from callback_sdk.documents.body import Body, Part
 from callback_sdk.documents.document import encode
-from callback_sdk.errors import InvalidRequestError, type_name
+from callback_sdk.errors import ConfigurationError, InvalidRequestError, type_name
+from callback_sdk.parsing import Duration, total_seconds
 from callback_sdk.redaction import Secret, SecretFields, hides_tracebacks
 from callback_sdk.targets.callbacks import Callback
 
@@ -33,6 +34,7 @@ def form_fields(
     monitor: bool | None = None,
     compression: str | None = None,
     priority: int | None = None,
+    expires: Duration | None = None,
     export_new_version: bool | None = None,
 ) -> SecretFields:
     """Return names and values of the form's fields, including the targets' credentials.
@@ -49,6 +51,7 @@ def form_fields(
         "monitor": _flag("monitor", monitor),
         "compression": _text("compression", compression),
         "priority": None if priority is None else str(_priority(priority)),
+        "expires": None if expires is None else f"{expiry_seconds(expires):f}",
         "export_new_version": _flag("export_new_version", export_new_version),
     }
     given = {name: value for name, value in fields.items() if value is not None}
@@ -78,6 +81,7 @@ def task_item(
     evaluate: bool | Mapping[str, Any],
     monitor: bool,
     priority: int | None,
+    expires: Duration | None,
 ) -> Secret[dict[str, Any]]:
     """Return the JSON object of one task of a batch.
 
@@ -89,6 +93,7 @@ def task_item(
         evaluate: Whether to evaluate the predictions, or a dict with the options of each evaluation.
         monitor: Whether to run the algorithm's monitors.
         priority: 0 to 9; higher runs first.
+        expires: Time in which the task must be started.
 
     Raises:
         InvalidRequestError: A value has a wrong type, or a character that is not allowed.
@@ -104,6 +109,7 @@ def task_item(
         "evaluate": dict(evaluate) if isinstance(evaluate, Mapping) else evaluate,
         "monitor": monitor,
         "priority": priority,
+        "expires": None if expires is None else expiry_seconds(expires),
     }
     given = {name: value for name, value in members.items() if value is not None}
     return Secret(given | ({"callbacks": [target.plain() for target in targets]} if targets else {}))
@@ -124,6 +130,18 @@ def _priority(priority: Any) -> int:
             f"priority is {priority!r:.100}.", hint="Give a whole number from 0 to 9; higher runs first."
         )
     return number
+
+
+def expiry_seconds(expires: Duration) -> float:
+    """Validate the time in which a task must be started, and return it in seconds.
+
+    Raises:
+        InvalidRequestError: The value is not a positive duration.
+    """
+    try:
+        return total_seconds("expires", expires)
+    except ConfigurationError as error:
+        raise InvalidRequestError(error.message, hint=error.hint) from None
 
 
 def whole_number(value: Any) -> int | None:

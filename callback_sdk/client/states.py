@@ -11,7 +11,7 @@ from attrs import asdict, define, field
 from callback_sdk.models import CANCELED, FINISHED, PENDING, Progress
 from callback_sdk.receipt import Receipt
 from callback_sdk.text.html import HTMLRepr, progress
-from callback_sdk.types import DeliveryStatus, TaskKind, TaskStatus
+from callback_sdk.types import DeliveryStatus, ErrorCode, TaskKind, TaskStatus
 
 
 @define(frozen=True, kw_only=True)
@@ -57,6 +57,7 @@ class TaskSnapshot:
     status: TaskStatus = "Pending"
     success: bool | None = None
     error: str | None = None
+    error_code: ErrorCode | None = None
     result: Result = field(factory=Result)
     callback_param: Any = field(default=None, repr=False)
     progress: Progress = field(factory=Progress)
@@ -70,6 +71,7 @@ class TaskSnapshot:
     created_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    expires_at: datetime | None = None
 
     @property
     def ended(self) -> bool:
@@ -84,7 +86,7 @@ class TaskSnapshot:
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form; times are ISO 8601 strings."""
         shown = _wire(self)
-        head = {name: shown.pop(name) for name in ("job_id", "status", "success", "error")}
+        head = {name: shown.pop(name) for name in ("job_id", "status", "success", "error", "error_code")}
         return {**head, **shown.pop("result"), **shown}
 
     @classmethod
@@ -95,6 +97,7 @@ class TaskSnapshot:
             status=cast("TaskStatus", _text(data.get("status", PENDING))),
             success=data.get("success"),
             error=data.get("error"),
+            error_code=data.get("error_code"),
             result=Result(**{name: data.get(name) for name in Result.__annotations__}),
             callback_param=data.get("callback_param"),
             progress=Progress.from_dict(data.get("progress")),
@@ -132,11 +135,13 @@ class TaskSummary(HTMLRepr):
         status: `"Pending"`, `"In Progress"`, `"Finished"` or `"Canceled"`.
         success: Whether there are results; None until the task has ended.
         error: Error message of a failed task.
+        error_code: `"expired"` if the task was not started in time.
         progress: Progress of the run.
         priority: 0 to 9; higher runs first.
         created_at: Time at which the service accepted the task, in UTC.
         started_at: Time at which a worker started the task, in UTC; None before that.
         finished_at: Time at which the task ended, in UTC; None before that.
+        expires_at: Time from which it is not started any more, in UTC; None for never.
         deliveries: Number of deliveries by status.
     """
 
@@ -144,6 +149,7 @@ class TaskSummary(HTMLRepr):
     status: TaskStatus = "Pending"
     success: bool | None = None
     error: str | None = None
+    error_code: ErrorCode | None = None
     progress: Progress = field(factory=Progress)
     deliveries: DeliveryCounts = field(factory=DeliveryCounts)
     algorithm: str | None = None
@@ -153,6 +159,7 @@ class TaskSummary(HTMLRepr):
     created_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    expires_at: datetime | None = None
 
     def _html_fields(self) -> dict[str, Any]:
         counts = {name: getattr(self.deliveries, name) for name in ("pending", "delivered", "dead")}
@@ -173,6 +180,7 @@ class TaskSummary(HTMLRepr):
             status=cast("TaskStatus", _text(data.get("status", PENDING))),
             success=data.get("success"),
             error=data.get("error"),
+            error_code=data.get("error_code"),
             progress=Progress.from_dict(data.get("progress")),
             deliveries=DeliveryCounts(**_known(DeliveryCounts, data.get("deliveries") or {})),
             **_facts(data),
@@ -252,6 +260,29 @@ class Delivery(HTMLRepr):
         return cls(**members)
 
 
+_TIMES = ("created_at", "started_at", "finished_at", "expires_at")
+
+
+@define(frozen=True, kw_only=True)
+class OutputPart:
+    """New output of a task.
+
+    Attributes:
+        text: The output since the previous request; may be empty.
+        cursor: The position of its end, for the next request.
+        ended: Whether the task has ended, so that no output follows.
+    """
+
+    text: str = field(repr=False)
+    cursor: str
+    ended: bool
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> OutputPart:
+        """Parse the JSON form."""
+        return cls(text=_text(data["text"]), cursor=_text(data["cursor"]), ended=bool(data["ended"]))
+
+
 def outcome(task: TaskSnapshot | TaskSummary) -> dict[str, Any]:
     """Return the fields of a task that are shown in notebooks."""
     version = f" {task.version}" if task.version else ""
@@ -273,7 +304,7 @@ def _wire(value: Any) -> dict[str, Any]:
 
 def _facts(data: Mapping[str, Any]) -> dict[str, Any]:
     facts = {name: data.get(name) for name in ("algorithm", "version", "kind", "priority")}
-    return facts | {name: _moment(data.get(name)) for name in ("created_at", "started_at", "finished_at")}
+    return facts | {name: _moment(data.get(name)) for name in _TIMES}
 
 
 def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:

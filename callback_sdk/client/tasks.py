@@ -17,6 +17,7 @@ from callback_sdk.client.waiting import Waiting
 from callback_sdk.errors import (
     InvalidRequestError,
     ServiceError,
+    TaskExpiredError,
     TaskFailedError,
     TaskTimeoutError,
     sentence,
@@ -27,7 +28,7 @@ from callback_sdk.parsing import Duration, total_seconds
 from callback_sdk.receipt import Receipt
 from callback_sdk.redaction import hides_tracebacks
 from callback_sdk.text.html import HTMLList, HTMLRepr, nested_table
-from callback_sdk.types import TaskKind, TaskStatus
+from callback_sdk.types import ErrorCode, TaskKind, TaskStatus
 
 
 class Task(HTMLRepr):
@@ -99,6 +100,11 @@ class Task(HTMLRepr):
     def error(self) -> str | None:
         """Error message of a failed or canceled task; None otherwise."""
         return self._state.error
+
+    @property
+    def error_code(self) -> ErrorCode | None:
+        """Kind of the error: `"expired"` if the task was not started in time; None otherwise."""
+        return self._state.error_code
 
     @property
     def predictions(self) -> Any:
@@ -175,6 +181,14 @@ class Task(HTMLRepr):
         """Time at which the task ended, in UTC; None before that."""
         return self._state.finished_at
 
+    @property
+    def expires_at(self) -> datetime | None:
+        """Time from which a queued task is not started any more, in UTC; None for never.
+
+        It is the end of `expires`, or the expiry of the last target.
+        """
+        return self._state.expires_at
+
     @hides_tracebacks
     def refresh(self) -> Task:
         """Request the task's current state, and return the task.
@@ -197,7 +211,7 @@ class Task(HTMLRepr):
 
     @hides_tracebacks
     def get_logs(self) -> str:
-        """Return the output of the task's last run; see `Client.get_logs`.
+        """Return the output of the task's last run, even while it runs; see `Client.get_logs`.
 
         Raises:
             ServiceError: The service can't be reached, or responds with an error.
@@ -220,18 +234,23 @@ class Task(HTMLRepr):
         """Return the results.
 
         Raises:
-            TaskFailedError: The task failed or was canceled, or has not ended yet.
+            TaskExpiredError: The task was not started in time.
+            TaskFailedError: The task failed for another reason or was canceled, or has not ended yet.
         """
         if self.success:
             return self._state.result
+        kind = TaskFailedError
         if not self._state.ended:
             message, hint = "has not ended yet.", "Wait for its end: task.wait()."
         elif self.status == CANCELED:
             message, hint = "was canceled.", "Submit the task again if you need its results."
+        elif self.error_code == "expired":
+            kind, message = TaskExpiredError, f"has expired: {sentence(self.error or 'no reason given')}"
+            hint = "Submit it again, with a longer `expires` and targets that are valid for longer, or at another time."
         else:
             message = f"failed: {sentence(self.error or 'no reason given')}"
             hint = "Fix the cause and submit the task again."
-        raise TaskFailedError(f"The task {self.job_id} {message}", hint=hint, job_id=self.job_id, reason=self.error)
+        raise kind(f"The task {self.job_id} {message}", hint=hint, job_id=self.job_id, reason=self.error)
 
     @hides_tracebacks
     def wait(

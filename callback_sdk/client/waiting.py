@@ -66,7 +66,7 @@ class Waiting:
             try:
                 state = poll(deadline)
             except ServiceError as error:
-                if not _may_pass(error):
+                if not may_pass(error):
                     raise
                 poll_error = strip_traceback(error)
             self.show(state, poll_error)
@@ -79,6 +79,6 @@ class Waiting:
             pause = min(pause * _GROWTH, self.max_interval)
 
 
-def _may_pass(error: ServiceError) -> bool:
+def may_pass(error: ServiceError) -> bool:
     """Return whether the next poll may succeed."""
     return isinstance(error, ServiceConnectionError) or (error.status is not None and is_retryable(error.status))

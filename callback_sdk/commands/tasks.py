@@ -90,6 +90,14 @@ def submit(
     priority: Annotated[
         int | None, typer.Option(min=0, max=9, help="Priority: higher runs first.", show_default="5")
     ] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="Time in which the task must be started, such as 90s, 30m or 2h; otherwise it fails.",
+            show_default=False,
+        ),
+    ] = None,
     no_evaluate: Annotated[bool, typer.Option("--no-evaluate", help="Don't evaluate the predictions.")] = False,
     idempotency_key: Annotated[
         str | None,
@@ -134,6 +142,7 @@ def submit(
             parameters=parameters,
             callbacks=targets.reveal() or None,
             priority=priority,
+            expires=None if expires is None else duration(expires, "--expires"),
             idempotency_key=idempotency_key,
         )
         if not as_json:
@@ -167,13 +176,16 @@ def tasks(
     logs: Annotated[
         bool, typer.Option("--logs", help="With JOB_ID: print the output and log of the algorithm.")
     ] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="With --logs: print new output until the task has ended.")
+    ] = False,
     as_json: AsJSON = False,
     url: Url = None,
     token_file: TokenFile = None,
 ) -> None:
     """List your tasks, newest first, or show one task. With --json, a single task includes its results.
 
-    Exit codes: 0 success; 1 an error, such as an unknown task; 2 wrong usage.
+    Exit codes: 0 success; 1 an error, such as an unknown task; 2 wrong usage; 130 Ctrl-C, which ends only --follow.
     """
     if job_id is not None and (status or algorithm):
         raise typer.BadParameter(
@@ -181,6 +193,8 @@ def tasks(
         )
     if logs and (job_id is None or as_json):
         raise typer.BadParameter("Give a JOB_ID, and omit --json.", param_hint="--logs")
+    if follow and not logs:
+        raise typer.BadParameter("Give --logs too.", param_hint="--follow")
     wanted = None if status is None else _STATUSES.get(status.lower().replace("-", " "))
     if status is not None and wanted is None:
         raise typer.BadParameter(
@@ -188,7 +202,8 @@ def tasks(
         )
     with _client(url, token_file) as client:
         if job_id is not None and logs:
-            print_text(client.get_logs(job_id))
+            for text in client.stream_logs(job_id) if follow else [client.get_logs(job_id)]:
+                print_text(text)
             return
         if job_id is not None:
             _show_task(client.get_task(job_id), as_json=as_json)
@@ -327,14 +342,22 @@ def _show_task(task: Task, *, as_json: bool) -> None:
         "STATUS": task.status,
         "SUCCESS": {True: "yes", False: "no"}.get(task.success, ""),  # type: ignore[arg-type]
         "ERROR": task.error or "",
+        "ERROR CODE": task.error_code or "",
         "PROGRESS": _progress(task),
         "PRIORITY": "" if task.priority is None else str(task.priority),
         "CREATED": moment(task.created_at),
         "STARTED": moment(task.started_at),
         "FINISHED": moment(task.finished_at),
+        "EXPIRES": "" if task.started_at or task.ended else moment(task.expires_at),
     }
     targets = [("TARGET", f"{one.url} {one.status} {one.error or ''}") for one in task.deliveries]
     print_table((), [(name, one_line(text)) for name, text in [*facts.items(), *targets] if text.strip()])
+
+
+def _status(task: TaskSummary) -> str:
+    if task.error_code == "expired":
+        return "Expired"
+    return task.status if task.success is not False or task.status == "Canceled" else "Failed"
 
 
 def _task_cells(task: TaskSummary) -> tuple[str, ...]:
@@ -343,7 +366,7 @@ def _task_cells(task: TaskSummary) -> tuple[str, ...]:
         task.job_id,
         f"{task.algorithm or ''} {task.version or ''}".strip(),
         task.kind or "",
-        task.status if task.success is not False or task.status == "Canceled" else "Failed",
+        _status(task),
         _progress(task),
         moment(task.created_at),
         ", ".join(f"{count} {name}" for name, count in counts.items() if count),

@@ -39,7 +39,7 @@ _PAUSE = 0.01
 """Minimum seconds between two checks, so that several wakeups share one."""
 
 _LEASE_CHECK_INTERVAL = 2.0
-"""Minimum seconds between checks for expired leases."""
+"""Minimum seconds between checks for expired leases and tasks."""
 
 _MAX_GAP = 10.0
 """Maximum gap between two checks, or clock skew, in seconds, with which missing heartbeats still count."""
@@ -154,7 +154,7 @@ class Dispatcher:
         self._stopping.wait(retry_pause(self._outage.failed(error), first=_FIRST_PAUSE, max_pause=_MAX_PAUSE))
 
     def _run_round(self) -> float:
-        self._reclaim_expired_leases()
+        self._check_leases_and_expiry()
         more = self._send_tasks()
         more = self._send_deliveries() or more
         if more:
@@ -187,8 +187,8 @@ class Dispatcher:
             self._store.deliveries.unmark_dispatched(delivery_id)
         return len(due) == limit
 
-    def _reclaim_expired_leases(self) -> None:
-        """Requeue tasks and deliveries whose lease has expired."""
+    def _check_leases_and_expiry(self) -> None:
+        """Requeue tasks and deliveries whose lease has expired, and end queued tasks that have expired."""
         moment = time.monotonic()
         if self._watched_at is not None and moment - self._watched_at < _LEASE_CHECK_INTERVAL:
             return
@@ -204,4 +204,6 @@ class Dispatcher:
                     extra={"action": "take_back", "job_id": job_id, "attempt": attempt},
                 )
             self._store.deliveries.reclaim(silent_for=self._lease)
+        for job_id in self._store.tasks.end_expired():
+            _log.info("Task %s expired before it was started.", job_id, extra={"action": "expire", "job_id": job_id})
         self._watched_at = moment

@@ -36,9 +36,11 @@ def slow(features, parameters, context):
     """Write down the start, and wait until a file is there."""
     with Path(parameters["starts"]).open("a") as starts:
         starts.write(f"{context.job_id} {parameters.get('name', '')}\n")
+    sys.stdout.write("waiting\n")
     context.report_progress(0.25, "waiting")
     while not Path(parameters["go"]).exists():
         time.sleep(0.01)
+    sys.stdout.write("https://example.org/?sig=topsecret\n")
     return "done"
 
 

@@ -319,8 +319,10 @@ def test_a_task_in_a_list_says_how_it_stands(bob: Caller) -> None:
         "status": "Finished",
         "success": True,
         "error": None,
+        "error_code": None,
         "progress": {"fraction": 1.0, "message": ""},
         "priority": 7,
+        "expires_at": None,
         "deliveries": {"pending": 0, "delivered": 0, "dead": 1},
     }
 
@@ -340,6 +342,10 @@ def test_a_batch_keeps_its_order(bob: Caller) -> None:
         ({"callbacks": [{"url": "ftp://x/y"}]}, "https"),
         ({"callbacks": [{"url": "https://bucket.s3.amazonaws.com/key", "param": {}}]}, "s3_fields"),
         ({"priority": 10}, "priority"),
+        ({"expires": "3600"}, "expires"),
+        ({"expires": 0}, "expires"),
+        ({"expires": True}, "expires"),
+        ({"expires": 1e12}, "expires"),
         ({"parameters": []}, "parameters"),
         ({"features": 50}, "features"),
         ({"nonsense": 1}, "nonsense"),

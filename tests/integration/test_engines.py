@@ -7,11 +7,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import boto3
 import psutil
 import pytest
 
-from callback_sdk import Client
-from callback_sdk.errors import CallbackSDKError
+from callback_sdk import Client, S3Signer
+from callback_sdk.errors import CallbackSDKError, TaskExpiredError
 from callback_sdk.testing import WebhookReceiver
 from tests.conftest import missing_server
 from tests.topology import PATIENCE, Topology, kill_tree, wait_until
@@ -116,6 +117,18 @@ def test_a_canceled_run_is_killed(client: Client, tmp_path: Path, webhook: Webho
     assert client.run_algorithm("sum", DATA).wait(progress=False).predictions == {"a": 6}
 
 
+def test_output_is_there_while_a_task_runs(client: Client, tmp_path: Path) -> None:
+    """Whichever process runs it; without credentials."""
+    parameters = {"starts": str(tmp_path / "starts"), "go": str(tmp_path / "go"), "name": "x"}
+    task = client.run_algorithm("slow", DATA, parameters=parameters)
+    pieces = client.stream_logs(task.job_id, poll_interval=0.1)
+    assert next(pieces) == "waiting\n"
+    assert task.get_logs() == "waiting\n"
+    (tmp_path / "go").touch()
+    assert "".join(pieces) == "https://example.org/?***\n"
+    assert task.get_logs() == "waiting\nhttps://example.org/?***\n"
+
+
 @pytest.mark.parametrize("child", [False, True])
 def test_a_computation_that_takes_too_much_memory_is_stopped(client: Client, child: bool) -> None:
     """Its child processes count, and the error says how much it took."""
@@ -138,6 +151,29 @@ def test_tasks_of_higher_priority_run_first(topology: Topology, client: Client, 
     for task in [*block, *later, client.get_task(urgent)]:
         task.wait(progress=False, poll_interval=timedelta(seconds=0.2))
     assert starts(tmp_path / "starts").index("urgent") < 30
+
+
+def test_expired_tasks_are_not_computed(client: Client, tmp_path: Path, webhook: WebhookReceiver) -> None:
+    """Those that no worker starts in time, and those whose targets all expire. Other targets get the failure."""
+    parameters = {"starts": str(tmp_path / "starts"), "go": str(tmp_path / "go"), "name": "x"}
+    block = [client.run_algorithm("slow", DATA, parameters=parameters) for _ in range(2)]
+    wait_until(lambda: len(starts(tmp_path / "starts")) == 2, what="the start")
+    s3 = boto3.client("s3", region_name="eu-central-1", aws_access_key_id="AKIAEXAMPLE", aws_secret_access_key="x" * 40)
+    put = S3Signer("a-bucket", client=s3).presign_put("r.json", expires=timedelta(seconds=2))
+    late = {
+        "at": client.run_algorithm("slow", DATA, parameters=parameters, expires=1, callbacks=[put, webhook.url]),
+        "All targets": client.run_algorithm("slow", DATA, parameters=parameters, callbacks=[put]),
+    }
+    (request,) = webhook.wait_for(1)
+    assert (request.document["job_id"], request.document["success"]) == (late["at"].job_id, False)
+    for words, task in late.items():
+        with pytest.raises(TaskExpiredError, match=words):
+            task.wait(progress=False).result()
+        assert task.started_at is None
+        assert [one.status for one in task.deliveries if one.url.startswith("https://a-bucket")] == ["dead"]
+    (tmp_path / "go").touch()
+    assert all(task.wait(progress=False).success for task in block)
+    assert len(starts(tmp_path / "starts")) == 2
 
 
 def test_tasks_of_a_killed_worker_run_again(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 from attrs import define
 from fastapi import Depends, HTTPException, Request
@@ -133,3 +133,16 @@ def authenticate(state: StateDep, given: Annotated[HTTPAuthorizationCredentials 
 
 
 Owner = Annotated[User, Depends(authenticate)]
+
+
+def owned_task(task_service: TaskService, job_id: str, user: User) -> dict[str, Any]:
+    """Return the columns of a task of a user.
+
+    Raises:
+        HTTPException: 404 if it doesn't exist. Other users' tasks are a 404 too: a 403 would disclose which ids exist.
+    """
+    # PostgreSQL rejects text with a NUL, even as a parameter of a query.
+    task = None if "\0" in job_id else task_service.store.tasks.get(job_id, owner=user.user_id)
+    if task is None:
+        raise HTTPException(404, f"Task {job_id!r:.100} not found.")
+    return task

@@ -21,7 +21,7 @@ from callback_sdk.errors import (
     UnknownAlgorithmError,
 )
 from callback_sdk.service.access.tokens import TokenError
-from callback_sdk.service.api.submission import SubmissionError
+from callback_sdk.service.api.fields import SubmissionError
 from callback_sdk.service.blobs import BlobStorageError
 from callback_sdk.service.files import is_full
 from callback_sdk.service.store import StoreFullError, StoreUnavailableError

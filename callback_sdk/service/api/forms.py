@@ -14,7 +14,7 @@ from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from callback_sdk.redaction import Secret, clearing_locals
-from callback_sdk.service.api.submission import SubmittedForm
+from callback_sdk.service.api.fields import SubmittedForm
 
 _MAX_FIELDS = 20
 _MAX_FIELD = 1024 * 1024

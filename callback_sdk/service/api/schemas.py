@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 Status = Literal["Pending", "In Progress", "Finished", "Canceled"]
+ErrorCode = Literal["expired"]
 StatusFilter = Literal["Pending", "In Progress", "Finished", "Canceled", "succeeded", "failed"]
 """Statuses of tasks, and the two outcomes of a finished one."""
 
@@ -97,11 +98,13 @@ class TaskSummaryResponse(BaseModel):
     status: Status
     success: bool | None
     error: str | None
+    error_code: ErrorCode | None
     progress: TaskProgress
     priority: int
     created_at: str
     started_at: str | None
     finished_at: str | None
+    expires_at: str | None
     deliveries: DeliveryCountsResponse
 
 
@@ -146,6 +149,7 @@ class TaskResponse(BaseModel):
     status: Status
     success: bool | None
     error: str | None
+    error_code: ErrorCode | None
     predictions: Any
     evaluations: Any
     monitors: Any
@@ -161,6 +165,15 @@ class TaskResponse(BaseModel):
     created_at: str
     started_at: str | None
     finished_at: str | None
+    expires_at: str | None
+
+
+class OutputResponse(BaseModel):
+    """New output of a task, the cursor of the next request, and whether the task has ended."""
+
+    text: str
+    cursor: str
+    ended: bool
 
 
 class AcceptedResponse(BaseModel):
@@ -204,6 +217,7 @@ PREDICT_FORM = form(
     monitor={"type": "string"},
     compression={"type": "string"},
     priority={"type": "string", "description": "0 to 9; a task of higher priority runs first."},
+    expires={"type": "string", "description": "Seconds in which the task must be started; otherwise it fails."},
     **_TARGETS,
 )
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
+import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from attrs import define, evolve, field
 
-from callback_sdk.documents.body import CHUNK_SIZE
-from callback_sdk.documents.decoding import decode, has_lone_surrogate
 from callback_sdk.errors import CallbackParamError, CallbackSDKError, FeaturesError, InvalidTargetError
-from callback_sdk.features.json import weigh
 from callback_sdk.filesystem.files import remove
 from callback_sdk.redaction import Secret, clearing_locals
 from callback_sdk.service.algorithms import features
 from callback_sdk.service.algorithms.catalogue import AlgorithmCatalog
+from callback_sdk.service.api.fields import SubmissionError, SubmittedForm
 from callback_sdk.service.blobs import INLINE
 from callback_sdk.service.core import TaskRequest
 from callback_sdk.service.files import Scratch
@@ -31,66 +30,14 @@ from callback_sdk.transport.guard import AddressGuard
 
 _WORDS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
 
-MAX_PARAMETERS = 1024 * 1024
-"""Maximum bytes of the file `parameters`."""
-
 MAX_TASKS_FILE = 32 * 1024 * 1024
 """Maximum bytes of the file `tasks` of a batch."""
 
-_MAX_PARTS = 2_000_000
-"""Maximum number of values in the JSON of a form, as `features.json.weigh` counts them; about 80 MB of objects."""
-
-_MAX_DEPTH = 100
-"""Maximum nesting of lists and objects."""
+MAX_EXPIRES = 10 * 365 * 24 * 3600
+"""Maximum seconds in which a task must be started."""
 
 MAX_KEY_LENGTH = 255
 """Maximum characters of an idempotency key."""
-
-
-class SubmissionError(CallbackSDKError, ValueError):
-    """A field of the form is invalid; the message names it."""
-
-
-@define(frozen=True, kw_only=True)
-class SubmittedForm:
-    """The unparsed fields and files of a request.
-
-    Attributes:
-        fields: Text by name; a value may contain credentials.
-        files: Uploads by name, in order.
-    """
-
-    fields: Mapping[str, Secret[str]] = field(repr=False)
-    files: Mapping[str, Sequence[BinaryIO]] = field(repr=False)
-
-    def text(self, name: str) -> str | None:
-        """Return a field that is not a credential; None if it is missing or empty."""
-        value = self.fields.get(name)
-        return value.reveal().strip() or None if value is not None else None
-
-    def json(self, name: str, *, max_bytes: int = MAX_PARAMETERS) -> Secret[Any]:
-        """Parse a field or file of JSON; None if it is missing or empty.
-
-        Raises:
-            SubmissionError: The value is not JSON, or is too long.
-        """
-        if name in self.fields:
-            return Secret(_parse_json(self.fields[name].reveal().encode(), name))
-        if self.files.get(name):
-            return Secret(_read_json(self.files[name][0], name, max_bytes))
-        return Secret(None)
-
-    def fingerprint(self, *where: str) -> str:
-        """Return the SHA-256, in hex, of the request's content and path, independent of the encoding of the form."""
-        total = hashlib.sha256()
-        for part in where:
-            _add(total, b"where", part.encode())
-        for name in sorted(self.fields):
-            _add(total, name.encode(errors="replace"), self.fields[name].reveal().encode(errors="replace"))
-        for name in sorted(self.files):
-            for file in self.files[name]:
-                _add(total, name.encode(errors="replace"), _digest(file))
-        return total.hexdigest()
 
 
 @define(frozen=True, kw_only=True)
@@ -119,6 +66,7 @@ class _RequestedTask:
     parameters: Any = field(repr=False)
     evaluate: bool | dict[str, Any]
     priority: Any
+    expires: Any
     options: dict[str, Any]
     targets: tuple[Callback, ...]
 
@@ -157,16 +105,15 @@ def read_one(
         parameters=form.json("parameters").reveal(),
         evaluate=_evaluate(form),
         priority=_number(form.text("priority"), "priority"),
+        expires=_seconds(form.text("expires")),
         options=_options(form, kind),
         targets=read_targets(form, rules.max_callbacks),
     )
-    task = _new_task(requested, algorithm_id, rules, owner=owner, kind=kind, traceparent=traceparent)
+    submission = _submission(requested, algorithm_id, rules, owner=owner, kind=kind, traceparent=traceparent)
     if len(form.files.get("features", ())) != 1:
         raise FeaturesError("The request needs one file 'features'.", hint="Send Parquet or JSON under this name.")
     data, format_ = _receive(form.files["features"][0], scratch, stack)
-    task = evolve(task, features_format=format_)
-    _check_small(task, data, rules)
-    return TaskRequest(submission=Submission(task=task, targets=requested.targets), features=data)
+    return _with_features(submission, data, format_, rules)
 
 
 def read_batch(
@@ -213,11 +160,9 @@ def read_batch(
     for number, item in enumerate(items):
         with _naming(f"tasks[{number}]"):
             requested = _requested_task(item.reveal(), number, rules.max_callbacks)
-            task = _new_task(requested, algorithm_id, rules, owner=owner, kind=PREDICT, traceparent=traceparent)
+            submission = _submission(requested, algorithm_id, rules, owner=owner, kind=PREDICT, traceparent=traceparent)
             data, format_ = features_of(requested.features)
-            task = evolve(task, features_format=format_)
-            _check_small(task, data, rules)
-            found.append(TaskRequest(submission=Submission(task=task, targets=requested.targets), features=data))
+            found.append(_with_features(submission, data, format_, rules))
     return found
 
 
@@ -271,7 +216,7 @@ def _count_targets(urls: Any, max_callbacks: int) -> int:
     return count
 
 
-_MEMBERS = frozenset({"features", "parameters", "version", "evaluate", "priority", "monitor", "callbacks"})
+_MEMBERS = frozenset({"features", "parameters", "version", "evaluate", "priority", "expires", "monitor", "callbacks"})
 
 
 @clearing_locals
@@ -303,6 +248,7 @@ def _requested_task(item: Any, number: int, max_callbacks: int) -> _RequestedTas
         parameters=item.get("parameters"),
         evaluate=evaluate,
         priority=item.get("priority", DEFAULT_PRIORITY),
+        expires=item.get("expires"),
         options={"monitor": str(item["monitor"])} if "monitor" in item else {},
         targets=_targets(Secret(item.get("callbacks")), Secret(None), max_callbacks),
     )
@@ -333,10 +279,6 @@ def _new_task(
         raise SubmissionError(
             f"'priority' is not an integer from 0 to {MAX_PRIORITY}.", hint="Higher priorities run first."
         )
-    for target in requested.targets:
-        check_callback(target, rules.settings)
-        if not rules.settings.stores.in_cluster(target.url):
-            rules.guard.check(target.url)
     return TaskRow(
         job_id=str(uuid.uuid4()),
         owner=owner,
@@ -349,6 +291,32 @@ def _new_task(
         options=requested.options if traceparent is None else {**requested.options, TRACEPARENT: traceparent},
         priority=priority,
     )
+
+
+def _submission(
+    requested: _RequestedTask, algorithm_id: str, rules: Rules, *, owner: str, kind: str, traceparent: str | None
+) -> Submission:
+    """Validate a task with its targets, and return it without its features."""
+    task = _new_task(requested, algorithm_id, rules, owner=owner, kind=kind, traceparent=traceparent)
+    expires = _checked_expiry(requested.expires)
+    expiries: list[datetime | None] = []
+    for target in requested.targets:
+        expiries.append(check_callback(target, rules.settings).expires_at)
+        if not rules.settings.stores.in_cluster(target.url):
+            rules.guard.check(target.url)
+    return Submission(task=task, targets=requested.targets, expires=expires, targets_expire_at=_last(expiries))
+
+
+def _last(expiries: Sequence[datetime | None]) -> float | None:
+    """Return the time when the last of several targets expires; None if there are none, or one never expires."""
+    times = [moment.timestamp() for moment in expiries if moment is not None]
+    return max(times, default=None) if len(times) == len(expiries) else None
+
+
+def _with_features(submission: Submission, data: Path | bytes, format_: str, rules: Rules) -> TaskRequest:
+    task = evolve(submission.task, features_format=format_)
+    _check_small(task, data, rules)
+    return TaskRequest(submission=evolve(submission, task=task), features=data)
 
 
 def _receive(source: BinaryIO, scratch: Scratch, stack: ExitStack) -> tuple[Path | bytes, str]:
@@ -404,44 +372,28 @@ def _number(text: str | None, name: str) -> int:
     return int(text)
 
 
-@clearing_locals
-def _read_json(file: BinaryIO, name: str, max_bytes: int) -> Any:
-    file.seek(0)
-    data = file.read(max_bytes + 1)
-    if len(data) > max_bytes:
-        raise SubmissionError(f"{name!r} has more than {max_bytes} bytes.", hint="Send a shorter value.")
-    return _parse_json(data, name)
-
-
-@clearing_locals
-def _parse_json(data: bytes, name: str) -> Any:
-    if not data.strip():
+def _seconds(text: str | None) -> float | None:
+    if text is None:
         return None
-    if weigh(data) > _MAX_PARTS:
-        raise SubmissionError(f"{name!r} has too many values.", hint="Send large data as features.")
-    try:
-        value = decode(data)
-    except ValueError as error:
-        raise SubmissionError(f"{name!r} is not JSON: {error}.", hint="Send the output of json.dumps.") from None
-    if _is_deep(value):
-        raise SubmissionError(f"{name!r} is nested deeper than {_MAX_DEPTH} levels.", hint="Reduce the nesting.")
-    # Databases, headers and logs can't store lone surrogates.
-    if has_lone_surrogate(value):
-        raise SubmissionError(f"{name!r} has a text that is not valid Unicode.", hint="Replace its lone surrogates.")
-    return value
+    if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,12})?", text, re.ASCII):
+        raise _invalid_expiry()
+    return float(text)
 
 
-def _is_deep(value: Any) -> bool:
-    level = [value]
-    for _ in range(_MAX_DEPTH):
-        level = [child for item in level for child in _children(item)]
-        if not level:
-            return False
-    return True
+def _checked_expiry(seconds: Any) -> float | None:
+    """Return the seconds in which a task must be started; None for unlimited."""
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= MAX_EXPIRES:
+        raise _invalid_expiry()
+    return float(seconds)
 
 
-def _children(item: Any) -> Iterable[Any]:
-    return item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+def _invalid_expiry() -> SubmissionError:
+    return SubmissionError(
+        "'expires' is not a number of seconds in which the task must be started.",
+        hint=f"Send a number above 0 and up to {MAX_EXPIRES}, such as 3600.",
+    )
 
 
 @contextmanager
@@ -452,18 +404,3 @@ def _naming(where: str) -> Iterator[None]:
     except CallbackSDKError as error:
         error.message = f"{where}: {error.message}"
         raise
-
-
-def _add(total: Any, name: bytes, value: bytes) -> None:
-    for part in (name, value):
-        total.update(len(part).to_bytes(8, "big"))
-        total.update(part)
-
-
-def _digest(file: BinaryIO) -> bytes:
-    file.seek(0)
-    found = hashlib.sha256()
-    while chunk := file.read(CHUNK_SIZE):
-        found.update(chunk)
-    file.seek(0)
-    return found.digest()

@@ -17,9 +17,10 @@ from starlette.concurrency import run_in_threadpool
 from callback_sdk import tracing
 from callback_sdk.models import CANCELED
 from callback_sdk.service.api import schemas
-from callback_sdk.service.api.access import AppState, Owner, StateDep
+from callback_sdk.service.api.access import AppState, Owner, StateDep, owned_task
+from callback_sdk.service.api.fields import SubmittedForm
 from callback_sdk.service.api.forms import read_form
-from callback_sdk.service.api.submission import SubmittedForm, read_batch, read_key, read_one
+from callback_sdk.service.api.submission import read_batch, read_key, read_one
 from callback_sdk.service.api.views import TaskView, show_delivery, show_new, show_summary, show_task
 from callback_sdk.service.core import TaskService
 from callback_sdk.service.store import IdempotencyKey, User
@@ -114,16 +115,6 @@ def get_task(job_id: str, state: StateDep, user: Owner) -> Response:
     return _reply(_view(state.task_service, job_id, user), 200)
 
 
-@router.get(
-    "/algorithms/tasks/{job_id}/logs",
-    response_model=None,
-    responses={**_TASK, 200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
-)
-def get_logs(job_id: str, state: StateDep, user: Owner) -> Response:
-    _task(state.task_service, job_id, user)
-    return Response(state.task_service.store.tasks.output(job_id), media_type="text/plain")
-
-
 @router.delete(
     "/algorithms/tasks/{job_id}",
     status_code=202,
@@ -131,7 +122,7 @@ def get_logs(job_id: str, state: StateDep, user: Owner) -> Response:
     responses={**_TASK, **schemas.answers(409), 202: {"model": schemas.TaskResponse}},
 )
 def cancel_task(job_id: str, state: StateDep, user: Owner) -> Response:
-    _task(state.task_service, job_id, user)
+    owned_task(state.task_service, job_id, user)
     if state.task_service.cancel(job_id) != CANCELED:
         raise HTTPException(409, f"The task {job_id} has already ended. Its results are kept.")
     return _reply(_view(state.task_service, job_id, user), 202)
@@ -139,7 +130,7 @@ def cancel_task(job_id: str, state: StateDep, user: Owner) -> Response:
 
 @router.get("/algorithms/tasks/{job_id}/deliveries", response_model=list[schemas.DeliveryResponse], responses=_TASK)
 def list_deliveries(job_id: str, state: StateDep, user: Owner) -> list[dict[str, Any]]:
-    _task(state.task_service, job_id, user)
+    owned_task(state.task_service, job_id, user)
     return _deliveries(state.task_service, job_id)
 
 
@@ -150,7 +141,7 @@ def list_deliveries(job_id: str, state: StateDep, user: Owner) -> list[dict[str,
     responses={**_TASK, **schemas.answers(409)},
 )
 def redeliver(job_id: str, delivery_id: str, state: StateDep, user: Owner) -> dict[str, Any]:
-    _task(state.task_service, job_id, user)
+    owned_task(state.task_service, job_id, user)
     if all(delivery["delivery_id"] != delivery_id for delivery in state.task_service.store.deliveries.of(job_id)):
         raise HTTPException(404, f"The task {job_id} has no delivery {delivery_id!r:.100}.")
     if not state.task_service.redeliver(job_id, delivery_id):
@@ -208,7 +199,7 @@ def _accept_one(
     _log.info("Task %s accepted.", job_id, extra={"action": "accept", "job_id": job_id})
     if accepted.created_at is None:
         return _view(state.task_service, job_id, user)
-    return show_new(received.submission, accepted.created_at, state.task_service.blobs)
+    return show_new(received.submission, accepted, state.task_service.blobs)
 
 
 def _accept_batch(
@@ -246,17 +237,8 @@ def _repeated(state: AppState, user: User, key: IdempotencyKey | None) -> list[s
     return None if key is None else state.task_service.store.tasks.repeated(user.user_id, key)
 
 
-def _task(task_service: TaskService, job_id: str, user: User) -> dict[str, Any]:
-    # PostgreSQL rejects text with a NUL, even as a parameter of a query.
-    task = None if "\0" in job_id else task_service.store.tasks.get(job_id, owner=user.user_id)
-    if task is None:
-        # Other users' tasks are a 404 as well: a 403 would disclose which ids exist.
-        raise HTTPException(404, f"Task {job_id!r:.100} not found.")
-    return task
-
-
 def _view(task_service: TaskService, job_id: str, user: User) -> TaskView:
-    task = _task(task_service, job_id, user)
+    task = owned_task(task_service, job_id, user)
     results = task_service.store.tasks.results(job_id) if task["result_offsets"] else None
     trained_version = task_service.store.versions.of_task(job_id) if task["kind"] == FIT else None
     return show_task(

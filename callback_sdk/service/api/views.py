@@ -17,6 +17,7 @@ from callback_sdk.service.store.models import (
     DEAD,
     DELIVERED,
     DELIVERY_PENDING,
+    AcceptedTask,
     Submission,
     TrainedVersion,
 )
@@ -69,7 +70,8 @@ def show_summary(task: Mapping[str, Any], counts: Mapping[str, int]) -> dict[str
         task: The task's columns.
         counts: Number of its deliveries by status.
     """
-    shown = {name: task[name] for name in ("job_id", "algorithm", "version", "kind", "status", "success", "error")}
+    names = ("job_id", "algorithm", "version", "kind", "status", "success", "error", "error_code")
+    shown = {name: task[name] for name in names}
     shown |= {"progress": _progress(task), "priority": task["priority"], **_times(task)}
     return shown | {"deliveries": dict.fromkeys((DELIVERY_PENDING, DELIVERED, DEAD), 0) | dict(counts)}
 
@@ -153,7 +155,7 @@ def show_task(
         blobs: The blob storage.
         trained_version: The version that the training created; None for none.
     """
-    head = {name: task[name] for name in ("job_id", "status", "success", "error")}
+    head = {name: task[name] for name in ("job_id", "status", "success", "error", "error_code")}
     tail = {
         "callback_param": _callback_param([delivery["callback_param"] for delivery in deliveries]),
         "progress": _progress(task),
@@ -173,17 +175,17 @@ def show_task(
     return TaskView((*parts, b"," + encode(tail).data[1:]), blobs, results_name(task["job_id"], task["attempt"]))
 
 
-def show_new(submission: Submission, created_at: float, blobs: BlobStorage) -> TaskView:
+def show_new(submission: Submission, accepted: AcceptedTask, blobs: BlobStorage) -> TaskView:
     """Return the JSON of a task that was just accepted, without a query of the store.
 
     Args:
         submission: The task and its targets.
-        created_at: Time of acceptance, in seconds since 1970 in UTC.
+        accepted: The accepted task, with its time of acceptance.
         blobs: The blob storage.
     """
-    task = asdict(submission.task, recurse=False)
-    task |= dict.fromkeys(("success", "error", "progress", "result_offsets", "started_at", "finished_at"))
-    task |= {"status": PENDING, "attempt": 0, "created_at": created_at}
+    task = asdict(submission.task, recurse=False) | asdict(accepted)
+    task |= dict.fromkeys(("success", "error", "error_code", "progress", "result_offsets", "started_at", "finished_at"))
+    task |= {"status": PENDING, "attempt": 0, "targets_expire_at": submission.targets_expire_at}
     deliveries = [
         {
             "url": str(target.url),
@@ -218,7 +220,17 @@ def _progress(task: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _times(task: Mapping[str, Any]) -> dict[str, str | None]:
-    return {name: _time(task[name]) for name in ("created_at", "started_at", "finished_at")}
+    times = {name: _time(task[name]) for name in ("created_at", "started_at", "finished_at")}
+    return times | {"expires_at": _time(expiry_of(task))}
+
+
+def expiry_of(task: Mapping[str, Any]) -> float | None:
+    """Return the time from which a queued task is not started any more; None for never.
+
+    Args:
+        task: The task's columns.
+    """
+    return min((task[name] for name in ("expires_at", "targets_expire_at") if task[name] is not None), default=None)
 
 
 def _time(moment: float | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import Any
@@ -12,6 +13,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from callback_sdk._version import __version__
+from callback_sdk.models import FINISHED
+from callback_sdk.service.store.models import EXPIRED
 
 PREFIX = "/ui"
 """Path prefix of the pages."""
@@ -65,6 +68,13 @@ def _cut(text: Any) -> str:
     return shown if len(shown) <= _MAX_LENGTH else f"{shown[: _MAX_LENGTH - 1]}…"
 
 
+def _outcome(task: Mapping[str, Any]) -> Markup:
+    """Return the badge of a task."""
+    if task["error_code"] == EXPIRED:
+        return _badge("Expired")
+    return _badge("Failed" if task["success"] is False and task["status"] == FINISHED else task["status"])
+
+
 def _badge(word: str) -> Markup:
     css = "-".join(word.lower().split())
     return Markup('<span class="badge badge-{}">{}</span>').format(css, word)
@@ -77,5 +87,5 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.filters.update(when=_when, duration=_duration, cut=_cut, badge=_badge)
+_environment.filters.update(when=_when, duration=_duration, cut=_cut, badge=_badge, outcome=_outcome)
 _environment.globals.update(prefix=PREFIX, product_version=__version__, escape=escape)

@@ -22,13 +22,14 @@ from callback_sdk.service.access import audit
 from callback_sdk.service.access.tokens import TokenError
 from callback_sdk.service.algorithms.versions import TEMPLATES, AlgorithmVersion
 from callback_sdk.service.api.access import AppState, address_of
+from callback_sdk.service.api.logs import show_output
 from callback_sdk.service.api.schemas import StatusFilter
-from callback_sdk.service.api.views import show_delivery, show_task
+from callback_sdk.service.api.views import expiry_of, show_delivery, show_task
 from callback_sdk.service.pages.auth import csrf_session, same_origin_form, session
 from callback_sdk.service.pages.charts import Series, bars, lines
 from callback_sdk.service.pages.rendering import PREFIX, render
 from callback_sdk.service.pages.sessions import COOKIE, SESSION_LIFETIME, Session, Sessions, safe_next
-from callback_sdk.service.store.models import FIT
+from callback_sdk.service.store.models import EXPIRED, FIT
 
 _PAGE = 25
 """Number of tasks, or dead deliveries, per page."""
@@ -149,8 +150,9 @@ def task(request: Request) -> Response:
         deliveries=shown,
         more_deliveries=len(deliveries) - len(shown),
         trained_version=state.task_service.store.versions.of_task(found["job_id"]) if found["kind"] == FIT else None,
-        output=state.task_service.store.tasks.output(found["job_id"]).decode(errors="replace"),
+        output=show_output(state.task_service.store.output.read(found["job_id"])),
         timeline=_timeline(found, shown)[-_MAX_SHOWN:],
+        expires_at=expiry_of(found) if found["started_at"] is None and found["finished_at"] is None else None,
         can_cancel=found["status"] in (PENDING, IN_PROGRESS),
         moving=moving,
     )
@@ -315,6 +317,8 @@ def _timeline(task: dict[str, Any], deliveries: Sequence[dict[str, Any]]) -> lis
     ended = {True: "Succeeded", False: "Failed", None: "Ended"}[task["success"]]
     if task["status"] == CANCELED:
         ended = "Canceled"
+    elif task["error_code"] == EXPIRED:
+        ended = "Expired"
     own = [(task["created_at"], "Accepted", None), (task["started_at"], f"Run {task['attempt']} started", None)]
     own.append((task["finished_at"], ended, task["error"]))
     return [item for item in own if item[0] is not None] + sorted(attempts, key=lambda item: item[0] or "")

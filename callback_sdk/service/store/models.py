@@ -15,12 +15,14 @@ FIT = "fit"
 
 FEATURES = "features"
 RESULTS = "results"
-OUTPUT = "output"
 """Names of a task's payloads that are stored in the database if they are small."""
 
 DELIVERY_PENDING = "pending"
 DELIVERED = "delivered"
 DEAD = "dead"
+
+EXPIRED = "expired"
+"""The `error_code` of tasks that expired before they were started."""
 
 MAX_PRIORITY = 9
 """The highest priority; the lowest is 0."""
@@ -62,12 +64,17 @@ class Submission:
         targets: The validated targets of its result.
         features: The features if they are small; None if they are in the blob storage.
         size: Size of the features, in bytes.
+        expires: Seconds after its acceptance in which the task must be started; None for unlimited.
+        targets_expire_at: Expiry of the last target, in seconds since 1970 in UTC; None if one never expires, or if
+            there are none.
     """
 
     task: TaskRow
     targets: Sequence[Callback] = ()
     features: bytes | None = field(default=None, repr=False)
     size: int = 0
+    expires: float | None = None
+    targets_expire_at: float | None = None
 
 
 @define(frozen=True)
@@ -78,10 +85,12 @@ class AcceptedTask:
         job_id: Its id.
         created_at: Time of acceptance, in seconds since 1970 in UTC; None if an earlier request with the same key
             created it.
+        expires_at: Time after which it is not started any more; None for never.
     """
 
     job_id: str
     created_at: float | None = None
+    expires_at: float | None = None
 
 
 @define(frozen=True, kw_only=True)

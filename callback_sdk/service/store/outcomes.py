@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from callback_sdk.models import FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.service.store import deliveries, usage
 from callback_sdk.service.store.clock import now
+from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.models import FEATURES, RESULTS, DeliveringWorker, DueDeliveries
 from callback_sdk.service.store.submissions import INSERT_PAYLOAD
 from callback_sdk.service.store.tables import task_payloads, tasks
@@ -18,6 +19,12 @@ MAX_CRASHES = 3
 
 OPEN = (PENDING, IN_PROGRESS)
 """Statuses of tasks that have not ended."""
+
+IS_QUEUED = tasks.c.status == sa.literal(PENDING, literal_execute=True)
+"""Literally the condition of partial indexes: neither database uses them for a condition with a parameter."""
+
+_BATCH = 200
+"""Maximum number of tasks that are ended in one transaction."""
 
 # These statements are built once: building one takes longer than running it.
 _JOB_ID: sa.BindParameter[str] = sa.bindparam("_job")
@@ -89,6 +96,30 @@ def finish(
         connection.execute(INSERT_PAYLOAD, {"job_id": job_id, "name": RESULTS, "data": results})
     ended = deliveries.make_due(connection, task, results, sender)
     usage.add(connection, task.owner, size - task.features_bytes + model_size, shard or usage.shard())
+    return ended
+
+
+def fail_queued(database: Database, condition: sa.ColumnElement[bool], values: dict[str, Any]) -> list[str]:
+    """Fail the queued tasks that match a condition, and return their ids.
+
+    Args:
+        database: The store's database.
+        condition: Selects the tasks.
+        values: Columns of the failed tasks, such as `error`.
+    """
+    # Ordered by owner: the transaction locks a row of each owner's usage, and a fixed order prevents deadlocks.
+    query = sa.select(tasks.c.job_id).where(IS_QUEUED, condition).order_by(tasks.c.owner)
+
+    def end(connection: sa.Connection) -> list[str]:
+        shard = usage.shard()
+        job_ids = list(connection.execute(query.limit(_BATCH).with_for_update(skip_locked=True)).scalars())
+        for job_id in job_ids:
+            finish(connection, job_id, {"success": False, **values}, shard=shard)
+        return job_ids
+
+    ended: list[str] = []
+    while more := database.write(end):
+        ended += more
     return ended
 
 

@@ -16,6 +16,7 @@ from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.deliveries import DeliveryStore
+from callback_sdk.service.store.output import OutputStore
 from callback_sdk.service.store.postgres import PostgresDatabase
 from callback_sdk.service.store.sessions import SessionStore
 from callback_sdk.service.store.sqlite import SQLiteDatabase
@@ -36,6 +37,7 @@ class Store:
 
     Attributes:
         tasks: The tasks.
+        output: The output of their runs.
         deliveries: The deliveries of their results.
         users: The users and their API tokens.
         sessions: The login sessions.
@@ -50,6 +52,7 @@ class Store:
         schema.prepare(database, cipher)
         self.database = database
         self.tasks = TaskStore(database, cipher)
+        self.output = OutputStore(database)
         self.deliveries = DeliveryStore(database, cipher)
         self.users = UserStore(database)
         self.sessions = SessionStore(database)

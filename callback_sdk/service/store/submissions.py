@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from attrs import asdict
 
 from callback_sdk.models import PENDING
-from callback_sdk.service.store import idempotency, rows
+from callback_sdk.service.store import idempotency
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.models import FEATURES, AcceptedTask, IdempotencyKey, Submission
 from callback_sdk.service.store.tables import deliveries, task_payloads, tasks
@@ -20,8 +20,12 @@ _STEP = 1e-6
 
 _INSERT_TASKS = (
     tasks.insert()
-    .values(status=PENDING, created_at=now() + sa.bindparam("_later", type_=sa.Double))
-    .returning(tasks.c.job_id, tasks.c.created_at)
+    .values(
+        status=PENDING,
+        created_at=now() + sa.bindparam("_later", type_=sa.Double),
+        expires_at=now() + sa.bindparam("_expires", type_=sa.Double),
+    )
+    .returning(tasks.c.job_id, tasks.c.created_at, tasks.c.expires_at)
 )
 INSERT_PAYLOAD = task_payloads.insert()
 _INSERT_DELIVERIES = deliveries.insert()
@@ -46,10 +50,17 @@ def insert_all(
     """
     sizes = [item.size + len(json.dumps(item.task.parameters)) for item in submissions]
     new = [
-        asdict(item.task, recurse=False) | {"features_bytes": item.size, "stored_bytes": size, "_later": _STEP * number}
+        asdict(item.task, recurse=False)
+        | {
+            "features_bytes": item.size,
+            "stored_bytes": size,
+            "targets_expire_at": item.targets_expire_at,
+            "_expires": item.expires,
+            "_later": _STEP * number,
+        }
         for number, (item, size) in enumerate(zip(submissions, sizes, strict=True))
     ]
-    created_at = dict(rows.pairs(connection.execute(_INSERT_TASKS, new)))
+    accepted = {row.job_id: AcceptedTask(*row) for row in connection.execute(_INSERT_TASKS, new)}
     small = [item for item in submissions if item.features is not None]
     if small:
         connection.execute(
@@ -61,4 +72,4 @@ def insert_all(
     job_ids = [item.task.job_id for item in submissions]
     if key is not None:
         idempotency.insert(connection, submissions[0].task.owner, key, job_ids)
-    return [AcceptedTask(job_id, created_at[job_id]) for job_id in job_ids], sum(sizes)
+    return [accepted[job_id] for job_id in job_ids], sum(sizes)

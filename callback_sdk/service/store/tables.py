@@ -72,6 +72,8 @@ tasks = sa.Table(
     sa.Column("status", sa.String(16), nullable=False),
     sa.Column("success", sa.Boolean),
     sa.Column("error", sa.Text),
+    # The kind of the error, for programs: "expired"; null for all others.
+    sa.Column("error_code", sa.String(32)),
     sa.Column("progress", sa.JSON(none_as_null=True)),
     # Fencing token: incremented by every claim, so that a run that lost its claim can't overwrite a newer result.
     sa.Column("attempt", sa.Integer, nullable=False, default=0),
@@ -89,6 +91,10 @@ tasks = sa.Table(
     sa.Column("features_bytes", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("stored_bytes", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("created_at", sa.Double, nullable=False),
+    # The task isn't started for the first time from then on, and isn't started again once all its targets have expired;
+    # null for never. See `expiry`.
+    sa.Column("expires_at", sa.Double),
+    sa.Column("targets_expire_at", sa.Double),
     sa.Column("started_at", sa.Double),
     sa.Column("finished_at", sa.Double),
     sa.Index("tasks_queued", "status", sa.desc("priority"), "created_at"),
@@ -96,6 +102,14 @@ tasks = sa.Table(
     sa.Index("tasks_by_owner", "owner", "created_at", "job_id"),
     sa.Index("tasks_by_owner_and_status", "owner", "status", "created_at", "job_id"),
     sa.Index("tasks_by_owner_and_algorithm", "owner", "algorithm", "created_at", "job_id"),
+    # With the status as a column, or SQLite prefers the other indexes that begin with it.
+    _partial("tasks_by_expiry", "status", "expires_at", where="status = 'Pending' AND expires_at IS NOT NULL"),
+    _partial(
+        "tasks_by_expiry_of_targets",
+        "status",
+        "targets_expire_at",
+        where="status = 'Pending' AND targets_expire_at IS NOT NULL",
+    ),
     _partial("tasks_by_worker", "worker", where="worker IS NOT NULL"),
     _partial("tasks_by_end", "finished_at", where="finished_at IS NOT NULL"),
 )
@@ -130,6 +144,16 @@ task_payloads = sa.Table(
     # Features and results that are too small for blob storage; see `blobs.INLINE`.
     sa.Column("job_id", sa.ForeignKey("tasks.job_id", ondelete="CASCADE"), primary_key=True),
     sa.Column("name", sa.String(16), primary_key=True),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
+task_output = sa.Table(
+    "task_output",
+    metadata,
+    # Pieces of the last run's output; see `output`. The position counts from the first byte that the run printed.
+    sa.Column("job_id", sa.ForeignKey("tasks.job_id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("start", sa.BigInteger, primary_key=True),
+    sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("data", sa.LargeBinary, nullable=False),
 )
 

@@ -10,14 +10,13 @@ import sqlalchemy as sa
 
 from callback_sdk.models import CANCELED, FINISHED, IN_PROGRESS, PENDING
 from callback_sdk.redaction import strip_traceback
-from callback_sdk.service.store import idempotency, outcomes, rows, usage, versions
+from callback_sdk.service.store import expiry, idempotency, outcomes, rows, usage, versions
 from callback_sdk.service.store.cipher import CredentialCipher
 from callback_sdk.service.store.clock import now
 from callback_sdk.service.store.database import Database
 from callback_sdk.service.store.models import (
     DELIVERY_PENDING,
     FEATURES,
-    OUTPUT,
     RESULTS,
     AcceptedTask,
     Claim,
@@ -29,7 +28,7 @@ from callback_sdk.service.store.models import (
     Submission,
     TaskRow,
 )
-from callback_sdk.service.store.submissions import INSERT_PAYLOAD, insert_all
+from callback_sdk.service.store.submissions import insert_all
 from callback_sdk.service.store.tables import deliveries, task_payloads, tasks
 
 OUTCOMES = {"succeeded": True, "failed": False}
@@ -38,9 +37,6 @@ OUTCOMES = {"succeeded": True, "failed": False}
 CANCELED_ERROR = "The task was canceled."
 
 _NOT_COLUMNS = (RESULTS, "trained_version", "size", "model_size")
-_BATCH = 200
-"""Maximum number of tasks that are ended in one transaction."""
-
 # These statements are built once: building one takes longer than running it.
 _JOB_ID: sa.BindParameter[str] = sa.bindparam("_job")
 _WORKER: sa.BindParameter[str] = sa.bindparam("_worker")
@@ -68,7 +64,7 @@ _UPDATE_DISPATCHED = (
 
 _UPDATE_CLAIMED = (
     tasks.update()
-    .where(tasks.c.job_id == _JOB_ID, tasks.c.status == PENDING)
+    .where(tasks.c.job_id == _JOB_ID, tasks.c.status == PENDING, expiry.IS_CURRENT)
     .values(status=IN_PROGRESS, attempt=tasks.c.attempt + 1, worker=_WORKER, heartbeat_at=now(), started_at=now())
     .returning(
         *(tasks.c[name] for name in TaskRow.__annotations__), tasks.c.attempt, rows.payload_column(_JOB_ID, FEATURES)
@@ -219,21 +215,11 @@ class TaskStore:
 
     def end_waiting(self, algorithm: str, error: str) -> list[str]:
         """Fail the queued tasks of an algorithm, and return their ids."""
-        query = sa.select(tasks.c.job_id).where(tasks.c.status == PENDING, tasks.c.algorithm == algorithm)
-        # Ordered by owner: the transaction locks a row of each owner's usage, and a fixed order prevents deadlocks.
-        query = query.order_by(tasks.c.owner)
+        return outcomes.fail_queued(self._database, tasks.c.algorithm == algorithm, {"error": error})
 
-        def end(connection: sa.Connection) -> list[str]:
-            shard = usage.shard()
-            job_ids = list(connection.execute(query.limit(_BATCH).with_for_update(skip_locked=True)).scalars())
-            for job_id in job_ids:
-                outcomes.finish(connection, job_id, {"success": False, "error": error}, shard=shard)
-            return job_ids
-
-        ended: list[str] = []
-        while more := self._database.write(end):
-            ended += more
-        return ended
+    def end_expired(self) -> list[str]:
+        """Fail the queued tasks that have expired, and return their ids; see `expiry`."""
+        return expiry.end_expired(self._database)
 
     def purgeable(self, *, older_than: float, limit: int) -> list[PurgeableTask]:
         """Return tasks that ended long ago and have no pending deliveries.
@@ -305,7 +291,7 @@ class TaskStore:
             return list(connection.execute(sa.union_all(*queries)).scalars())
 
     def claim(self, job_id: str, worker: str) -> Claim | None:
-        """Claim a queued task; None if it is no longer queued.
+        """Claim a queued task; None if it is no longer queued, or has expired.
 
         Args:
             job_id: The task.
@@ -371,23 +357,6 @@ class TaskStore:
             return ended
 
         return self._database.write_with_retry(end)
-
-    def keep_output(self, job_id: str, attempt: int, output: bytes) -> None:
-        """Store the output of a run, replacing that of an earlier run; do nothing if there is a later run."""
-        latest = sa.select(tasks.c.attempt).where(tasks.c.job_id == job_id)
-        old = task_payloads.delete().where(task_payloads.c.job_id == job_id, task_payloads.c.name == OUTPUT)
-
-        def store_output(connection: sa.Connection) -> None:
-            if connection.execute(latest).scalar() == attempt:
-                connection.execute(old)
-                connection.execute(INSERT_PAYLOAD, {"job_id": job_id, "name": OUTPUT, "data": output})
-
-        self._database.write(store_output)
-
-    def output(self, job_id: str) -> bytes:
-        """Return the output of a task's last run."""
-        with self._database.read() as connection:
-            return rows.payload(connection, job_id, OUTPUT) or b""
 
     def release(self, job_id: str, attempt: int, *, later: bool = False) -> bool:
         """Requeue a task whose run was interrupted through no fault of its own. This isn't counted as a crash.

@@ -1,4 +1,4 @@
-"""Heartbeat of one worker process: renews the leases of its claims, and stops runs whose claim is lost."""
+"""Heartbeat of one worker process: renews the leases of its claims, stores progress and output, and stops lost runs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from callback_sdk.service.files import read_progress
 from callback_sdk.service.store import Claim, DeliveryClaim, Store
 from callback_sdk.service.supervision.outages import OutageLog
 from callback_sdk.service.supervision.threads import SupervisedThread
+from callback_sdk.service.work.live_output import LiveOutput
 from callback_sdk.service.work.process import CANCEL, StopSignal
 
 _log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class _ClaimedRun:
     attempt: int
     stop: StopSignal
     progress: Path
+    output: LiveOutput
     shown: dict[str, Any] | None = None
 
 
@@ -78,17 +80,18 @@ class Heartbeat:
         self._thread.check()
 
     @contextmanager
-    def running(self, claim: Claim, stop: StopSignal, progress: Path) -> Iterator[None]:
-        """Keep a task claimed while it runs.
+    def running(self, claim: Claim, stop: StopSignal, progress: Path, output: LiveOutput) -> Iterator[None]:
+        """Keep a task claimed while it runs, and store its progress and output.
 
         Args:
             claim: The task.
             stop: Set to `CANCEL` when the claim is lost, for example because the task was canceled.
             progress: The file with the run's progress.
+            output: The run's output.
         """
         job_id = claim.task.job_id
         with self._lock:
-            self._runs[job_id] = _ClaimedRun(claim.attempt, stop, progress)
+            self._runs[job_id] = _ClaimedRun(claim.attempt, stop, progress, output)
         try:
             yield
         finally:
@@ -136,6 +139,9 @@ class Heartbeat:
             self._store.tasks.heartbeat(self.worker, changed)
         if sending and is_due:
             self._store.deliveries.heartbeat(self.worker, sending)
+        # After the leases, which are more important.
+        for run in runs.values():
+            run.output.update()
 
     def _drop_lost(self, runs: dict[str, _ClaimedRun]) -> None:
         claimed = self._store.tasks.claimed(self.worker)

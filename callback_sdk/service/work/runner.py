@@ -34,7 +34,7 @@ from callback_sdk.service.supervision.memory import NO_LIMIT, MemoryLimit, limit
 from callback_sdk.service.work.child import RunResult, RunSpec
 from callback_sdk.service.work.deliverer import Deliverer
 from callback_sdk.service.work.heartbeat import Heartbeat
-from callback_sdk.service.work.output_capture import read_tail
+from callback_sdk.service.work.live_output import LiveOutput
 from callback_sdk.service.work.process import CANCEL, SHUTDOWN, ChildProcess, Outcome, StopSignal
 from callback_sdk.service.work.uploads import BlobUpload, PendingUploads
 from callback_sdk.text.escaping import TRACEBACK
@@ -61,6 +61,7 @@ class ComputedRun:
     Attributes:
         claim: The task.
         files: The run's files.
+        output: Its output.
         outcome: The outcome; an exception when the run could not be started.
         stop: Stops the upload of the results.
         resources: Removes the files and releases the claim when it is closed.
@@ -68,6 +69,7 @@ class ComputedRun:
 
     claim: Claim
     files: _RunFiles
+    output: LiveOutput
     outcome: Outcome | Exception
     stop: StopSignal
     resources: ExitStack
@@ -140,13 +142,14 @@ class Runner:
         _log.info("Task %s: running %s, attempt %d.", job_id, claim.task.algorithm, claim.attempt, extra=extra)
         with ExitStack() as stack:
             files = stack.enter_context(self._run_files())
-            stack.enter_context(self._heartbeat.running(claim, stop, files.progress))
+            output = LiveOutput(files.output, partial(self._store.output.write, job_id, claim.attempt))
+            stack.enter_context(self._heartbeat.running(claim, stop, files.progress, output))
             try:
                 outcome: Outcome | Exception = self._run_traced(claim, files, child, stop)
             except Exception as error:  # noqa: BLE001 - raised again by `finish`
                 outcome = error
             resources = stack.pop_all()
-        return ComputedRun(claim=claim, files=files, outcome=outcome, stop=stop, resources=resources)
+        return ComputedRun(claim=claim, files=files, output=output, outcome=outcome, stop=stop, resources=resources)
 
     def finish(self, run: ComputedRun) -> None:
         """Store a run's results and outcome, and start the deliveries; release the task if that isn't possible.
@@ -155,7 +158,7 @@ class Runner:
         `PendingUploads`.
         """
         claim, files = run.claim, run.files
-        self._keep_output(claim, files)
+        self._store_output(run)
         blobs: list[tuple[Path, str]] = []
         try:
             blobs, finish = self._plan(claim, files, run.outcome)
@@ -378,14 +381,13 @@ class Runner:
         )
         return run_outcome, blobs
 
-    def _keep_output(self, claim: Claim, files: _RunFiles) -> None:
-        """Store the algorithm's output regardless of the outcome, because it is needed most after a failure."""
+    def _store_output(self, run: ComputedRun) -> None:
+        """Store the rest of the output regardless of the outcome, because it is needed most after a failure."""
         try:
-            output = read_tail(files.output)
-            if output:
-                self._store.tasks.keep_output(claim.task.job_id, claim.attempt, output)
+            run.output.update(final=True)
         except Exception as error:  # noqa: BLE001 - the result matters more than the output
-            _log.warning("Task %s: output could not be stored: %s", claim.task.job_id, error, extra=_log_fields(claim))
+            job_id = run.claim.task.job_id
+            _log.warning("Task %s: output could not be stored: %s", job_id, error, extra=_log_fields(run.claim))
 
     def _failure(self, claim: Claim, outcome: Outcome) -> str | None:
         algorithm = self._resolve_algorithm(claim).algorithm

@@ -28,11 +28,13 @@ SUMMARY = {
     "status": "Finished",
     "success": True,
     "error": None,
+    "error_code": None,
     "progress": {"fraction": 1.0, "message": "done"},
     "priority": 5,
     "created_at": "2026-01-01T12:00:00Z",
     "started_at": "2026-01-01T12:00:00.250000+00:00",
     "finished_at": None,
+    "expires_at": "2026-01-01T13:00:00+00:00",
     "deliveries": {"pending": 1, "delivered": 2, "dead": 3},
 }
 DEAD = {

@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,7 @@ def test_items_override_options(client: Client, service: Any) -> None:
                 version="2.0.0",
                 evaluate={"metric": "rmse"},
                 priority=0,
+                expires=timedelta(minutes=1),
             ),
             BatchItem(table(2), callbacks=[]),
         ],
@@ -94,8 +96,16 @@ def test_items_override_options(client: Client, service: Any) -> None:
         evaluate=False,
         monitor=False,
         priority=7,
+        expires=90,
     )
-    common = {"parameters": {"m": 1}, "version": "1.0.0", "evaluate": False, "monitor": False, "priority": 7}
+    common = {
+        "parameters": {"m": 1},
+        "version": "1.0.0",
+        "evaluate": False,
+        "monitor": False,
+        "priority": 7,
+        "expires": 90,
+    }
     assert tasks(service.requests[0]) == [
         {"features": 0, **common, "callbacks": [{"url": HOOK, "param": {"n": 1}}]},
         {
@@ -105,6 +115,7 @@ def test_items_override_options(client: Client, service: Any) -> None:
             "evaluate": {"metric": "rmse"},
             "monitor": False,
             "priority": 0,
+            "expires": 60,
             "callbacks": [{"url": SIGNED, "param": {}}, {"url": BUCKET, "param": {"s3_fields": s3_fields()}}],
         },
         {"features": 2, **common},

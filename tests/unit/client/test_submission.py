@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -78,6 +79,23 @@ def test_an_invalid_priority_is_not_sent(client: Client, accepting: Any, priorit
     """A priority is a whole number from 0 to 9."""
     with pytest.raises(InvalidRequestError, match="priority"):
         client.run_algorithm("an-algorithm", DATA, priority=priority)
+    assert accepting.requests == []
+
+
+@pytest.mark.parametrize(("expires", "field"), [(timedelta(minutes=1), b"60.000000"), (0.5, b"0.500000"), (None, None)])
+def test_an_expiry_is_a_field(client: Client, accepting: Any, expires: Any, field: bytes | None) -> None:
+    """In seconds from the acceptance of the task."""
+    accepting.on("POST", FIT, accepting.Say(202, {**ACCEPTED, "kind": "fit"}))
+    client.run_algorithm("an-algorithm", DATA, expires=expires)
+    client.train_algorithm("an-algorithm", DATA, expires=expires)
+    assert [seen.form.get("expires") for seen in accepting.requests] == [field, field]
+
+
+@pytest.mark.parametrize("expires", [0, -1, "1h", True, float("inf"), timedelta(0)])
+def test_an_invalid_expiry_is_not_sent(client: Client, accepting: Any, expires: Any) -> None:
+    """It is a positive duration."""
+    with pytest.raises(InvalidRequestError, match="expires is"):
+        client.run_algorithm("an-algorithm", DATA, expires=expires)
     assert accepting.requests == []
 
 

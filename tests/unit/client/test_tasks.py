@@ -18,6 +18,7 @@ from callback_sdk.client.tasks import Task
 from callback_sdk.errors import (
     ConfigurationError,
     NotFoundError,
+    TaskExpiredError,
     TaskFailedError,
     TaskTimeoutError,
 )
@@ -116,6 +117,15 @@ def test_a_failed_task_has_no_result(client: Client, service: Any) -> None:
         task.result()
     assert task.wait(poll_interval=SOON).success is False
     with pytest.raises(TaskFailedError, match=r"42 failed: No rows\. Fix the cause"):
+        task.result()
+
+
+def test_an_expired_task_has_its_own_error(client: Client, service: Any) -> None:
+    """So that a program can submit it again."""
+    expired = {"status": "Finished", "success": False, "error": "No worker was free.", "error_code": "expired"}
+    task = the_task(client, service, {**DONE, **expired, "expires_at": NOW.isoformat()}).refresh()
+    assert (task.error_code, task.expires_at) == ("expired", NOW)
+    with pytest.raises(TaskExpiredError, match=r"42 has expired: No worker was free\. Submit it again"):
         task.result()
 
 

@@ -100,6 +100,16 @@ def test_logs_are_printed_unchanged(service: FakeService, run: Run) -> None:
     assert run("tasks", "42", "--logs", "--json")[0] == 2
 
 
+def test_new_output_is_printed_until_the_task_has_ended(service: FakeService, run: Run) -> None:
+    """Escaped, as terminals would obey it."""
+    first = {"text": "line 1\n\x1b[2J", "cursor": "1.11", "ended": False}
+    last = {"text": " 2\n", "cursor": "1.14", "ended": True}
+    service.on("GET", f"{TASK}/logs/new", service.Say(data=first))
+    service.on("GET", f"{TASK}/logs/new?cursor=1.11", service.Say(data=last))
+    assert run("tasks", "42", "--logs", "--follow") == (0, "line 1\n\\x1b[2J 2\n", "")
+    assert run("tasks", "42", "--follow")[0] == 2
+
+
 def test_submit_prints_the_id(run: Run, service: FakeService, features: Path) -> None:
     """Without other output, for use in scripts."""
     service.on("POST", PREDICT, service.Say(202, ACCEPTED))
@@ -116,9 +126,9 @@ def test_every_option_is_sent(run: Run, service: FakeService, features: Path, tm
     parameters, callbacks = tmp_path / "p.json", tmp_path / "c.json"
     parameters.write_text('{"m": 5}')
     callbacks.write_text(json.dumps([{"url": BUCKET, "param": {"s3_fields": s3_fields()}}, {"url": SIGNED}]))
-    options = ["--version", "1.0.0", "--priority", 9, "--no-evaluate", "--idempotency-key", "k", "--json"]
+    options = ["--version", "1.0.0", "--priority", 9, "--expires", "2h", "--no-evaluate", "--json"]
     code, out, _ = run(
-        *("submit", "an-algorithm", features, "--parameters", parameters, *options),
+        *("submit", "an-algorithm", features, "--parameters", parameters, "--idempotency-key", "k", *options),
         *("--callback", HOOK, "--callback", f"{HOOK}/2", "--callbacks-file", callbacks),
     )
     (seen,) = service.requests
@@ -128,6 +138,7 @@ def test_every_option_is_sent(run: Run, service: FakeService, features: Path, tm
     assert seen.headers["idempotency-key"] == "k"
     assert json.loads(form["parameters"]) == {"m": 5}
     assert (form["version"], form["priority"], form["evaluate"]) == (b"1.0.0", b"9", b"false")
+    assert form["expires"] == b"7200.000000"
     assert form["callback_url"].decode().split("|") == [HOOK, f"{HOOK}/2", BUCKET, SIGNED]
     assert json.loads(form["callback_param"]) == [{}, {}, {"s3_fields": s3_fields()}, {}]
 

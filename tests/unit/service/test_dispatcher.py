@@ -86,6 +86,18 @@ def test_due_ids_are_dispatched_once(store: Store) -> None:
     assert len(engine.deliveries) == 1
 
 
+def test_expired_tasks_are_ended(store: Store) -> None:
+    """And their failure is delivered, without another cause to check the store."""
+    engine = RecordingEngine()
+    engine.capacity = 0
+    task = TaskRow(job_id="1", owner="anna", algorithm="a", version="1", features_format="json")
+    targets = parse_callbacks(["https://example.org/hook"])
+    store.tasks.submit([Submission(task=task, targets=targets, features=b"[]", expires=0.001)])
+    with running(store, engine):
+        wait_until(lambda: engine.deliveries)
+    assert store.tasks.get("1")["error_code"] == "expired"
+
+
 def test_lost_ids_are_dispatched_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """An id that wasn't claimed in time is dispatched again."""
     monkeypatch.setattr(module, "AGAIN_AFTER", 0.2)
@@ -191,9 +203,9 @@ def test_leases_restart_after_an_outage_of_the_database(store: Store, monkeypatc
         store=store, engine=RecordingEngine(), wakeup=threading.Event(), lease=timedelta(seconds=0.4)
     )
     wait_until(lambda: store.tasks.reclaim(silent_for=1000) == [] and _silent(store, 0.5))
-    dispatcher._reclaim_expired_leases()
+    dispatcher._check_leases_and_expiry()
     assert store.tasks.claimed("w") == {"1": 1}
-    wait_until(lambda: dispatcher._reclaim_expired_leases() or store.tasks.claimed("w") == {})
+    wait_until(lambda: dispatcher._check_leases_and_expiry() or store.tasks.claimed("w") == {})
     store.tasks.finish("1", store.tasks.claim("1", "w").attempt, RunOutcome(success=True))
 
 

@@ -43,11 +43,16 @@ TASKS = st.builds(
     priority=st.integers(0, 9),
 )
 SUBMISSIONS = st.builds(
-    lambda task, given: Submission(
-        task=task, targets=parse_callbacks([url for url, _ in given], [own for _, own in given])
+    lambda task, given, expires, targets_expire_at: Submission(
+        task=task,
+        targets=parse_callbacks([url for url, _ in given], [own for _, own in given]),
+        expires=expires,
+        targets_expire_at=targets_expire_at,
     ),
     TASKS,
     st.lists(st.tuples(st.sampled_from(TARGETS), OBJECTS), max_size=3),
+    st.none() | st.floats(1, 1e8),
+    st.none() | st.floats(1.8e9, 2.5e11),
 )
 
 
@@ -68,7 +73,7 @@ def test_a_new_task_has_the_same_json_as_a_stored_one(
 ) -> None:
     """The response to a submission equals that to a later query, without credentials."""
     (accepted,) = store.tasks.submit([submission])
-    view = show_new(submission, accepted.created_at, blobs)
+    view = show_new(submission, accepted, blobs)
     deliveries = store.deliveries.of(accepted.job_id)
     assert shown(view) == shown(show_task(store.tasks.get(accepted.job_id), deliveries, None, blobs))
     assert b"topsecret" not in b"".join(view.chunks())

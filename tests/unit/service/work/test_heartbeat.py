@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from callback_sdk.filesystem.files import write_whole
 from callback_sdk.service.store import Store, Submission, TaskRow
 from callback_sdk.service.work import heartbeat as module
 from callback_sdk.service.work.heartbeat import Heartbeat
+from callback_sdk.service.work.live_output import LiveOutput
 from callback_sdk.service.work.process import CANCEL, SHUTDOWN, StopSignal
 from tests.topology import wait_until
 
@@ -32,10 +34,14 @@ def claimed(store: Store):
     return store.tasks.claim("1", "w")
 
 
+def output_of(store: Store, folder: Path) -> LiveOutput:
+    return LiveOutput(folder / "output", partial(store.output.write, "1", 1))
+
+
 def test_a_canceled_run_is_stopped(store: Store, heartbeat: Heartbeat, tmp_path: Path) -> None:
     """Even if the task was canceled on another machine."""
     stop = StopSignal()
-    with heartbeat.running(claimed(store), stop, tmp_path / "progress"):
+    with heartbeat.running(claimed(store), stop, tmp_path / "progress", output_of(store, tmp_path)):
         store.tasks.cancel("1")
         assert stop.result(30) == CANCEL
 
@@ -43,7 +49,7 @@ def test_a_canceled_run_is_stopped(store: Store, heartbeat: Heartbeat, tmp_path:
 def test_a_run_that_lost_its_claim_is_stopped(store: Store, heartbeat: Heartbeat, tmp_path: Path) -> None:
     """So two runs of one task don't continue concurrently."""
     stop = StopSignal()
-    with heartbeat.running(claimed(store), stop, tmp_path / "progress"):
+    with heartbeat.running(claimed(store), stop, tmp_path / "progress", output_of(store, tmp_path)):
         store.tasks.reclaim(worker="w")
         store.tasks.claim("1", "another")
         assert stop.result(30) == CANCEL
@@ -53,7 +59,7 @@ def test_a_run_that_lost_its_claim_is_stopped(store: Store, heartbeat: Heartbeat
 def test_signs_of_life_keep_a_claim(store: Store, heartbeat: Heartbeat, tmp_path: Path) -> None:
     """And bring the progress along."""
     stop = StopSignal()
-    with heartbeat.running(claimed(store), stop, tmp_path / "progress"):
+    with heartbeat.running(claimed(store), stop, tmp_path / "progress", output_of(store, tmp_path)):
         first = store.tasks.get("1")["heartbeat_at"]
         write_whole(tmp_path / "progress", [b'{"fraction": 0.5, "message": "half"}'])
         wait_until(lambda: store.tasks.get("1")["progress"] == {"fraction": 0.5, "message": "half"})
@@ -62,10 +68,20 @@ def test_signs_of_life_keep_a_claim(store: Store, heartbeat: Heartbeat, tmp_path
     assert not stop.done()
 
 
+def test_output_is_stored_during_the_run(store: Store, heartbeat: Heartbeat, tmp_path: Path) -> None:
+    """So that it is there if this process is killed."""
+    with heartbeat.running(claimed(store), StopSignal(), tmp_path / "progress", output_of(store, tmp_path)):
+        (tmp_path / "output").write_bytes(b"one\n")
+        wait_until(lambda: store.output.read("1").data == b"one\n")
+        with (tmp_path / "output").open("ab") as file:
+            file.write(b"two\n")
+        wait_until(lambda: store.output.read("1").data == b"one\ntwo\n")
+
+
 def test_all_runs_can_be_stopped(store: Store, heartbeat: Heartbeat, tmp_path: Path) -> None:
     """When the shutdown timeout has expired."""
     stop = StopSignal()
-    with heartbeat.running(claimed(store), stop, tmp_path / "progress"):
+    with heartbeat.running(claimed(store), stop, tmp_path / "progress", output_of(store, tmp_path)):
         heartbeat.stop_runs(SHUTDOWN)
         heartbeat.stop_runs(CANCEL)
     assert stop.result(0) == SHUTDOWN

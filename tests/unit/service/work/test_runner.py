@@ -16,8 +16,8 @@ from callback_sdk.service.files import Scratch
 from callback_sdk.service.runtime import DeliveryConfig, Runtime, WorkerRuntime, open_worker
 from callback_sdk.service.store import Store, StoreUnavailableError, Submission, TaskRow
 from callback_sdk.service.store.cipher import CredentialCipher
-from callback_sdk.service.work import runner as module
 from callback_sdk.service.work import uploads
+from callback_sdk.service.work.live_output import LiveOutput
 from callback_sdk.service.work.process import CANCEL, ChildProcess, StopSignal
 from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.transport.guard import AddressGuard
@@ -122,10 +122,10 @@ def test_results_are_stored_if_the_output_can_not_be(
 ) -> None:
     """Any failure to store the output is tolerated."""
 
-    def broken(*_: object) -> bytes:
+    def broken(*_: object, **__: object) -> None:
         raise ValueError("no output today")
 
-    monkeypatch.setattr(module, "read_tail", broken)
+    monkeypatch.setattr(LiveOutput, "update", broken)
     work.runner.run("1", child, StopSignal())
     task = store.tasks.get("1")
     assert (task["success"], task["attempt"], task["crash_count"]) == (True, 1, 0)
