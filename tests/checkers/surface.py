@@ -71,6 +71,8 @@ def _transfers(s3: Any, bucket: str) -> None:
     place = {"Bucket": bucket, "Key": "parts", "UploadId": upload}
     tags = [s3.upload_part(**place, PartNumber=n, Body=BIG[: 5 * MIB])["ETag"] for n in (1, 2)]
     parts = [{"PartNumber": n, "ETag": tag} for n, tag in enumerate(tags, 1)]
+    assert [(part["PartNumber"], part["ETag"]) for part in s3.list_parts(**place)["Parts"]] == list(enumerate(tags, 1))
+    assert upload in [found["UploadId"] for found in s3.list_multipart_uploads(Bucket=bucket)["Uploads"]]
     s3.complete_multipart_upload(**place, MultipartUpload={"Parts": parts})
     assert _read(s3, bucket, "parts") == BIG[: 5 * MIB] * 2
     place["UploadId"] = s3.create_multipart_upload(Bucket=bucket, Key="parts")["UploadId"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import secrets
 import threading
@@ -11,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs, unquote_to_bytes
 
-from callback_sdk.testing.aistore.listing import TIME, list_objects
+from callback_sdk.testing.aistore.listing import TIME, MultipartUpload, etag, list_objects, list_parts, list_uploads
 from callback_sdk.testing.aistore.responses import xml_error, xml_response, xml_text
 from callback_sdk.testing.faults import FaultResponse
 from callback_sdk.testing.received import ReceivedRequest
@@ -28,7 +27,7 @@ class Buckets:
 
     def __init__(self) -> None:
         self._buckets: dict[str, dict[str, bytes]] = {}
-        self._uploads: dict[str, dict[int, bytes]] = {}
+        self._uploads: dict[str, MultipartUpload] = {}
         self._lock = threading.RLock()
 
     @property
@@ -57,10 +56,10 @@ class Buckets:
             ("GET", "service"): self._list_buckets,
             ("PUT", "bucket"): self._create,
             ("HEAD", "bucket"): lambda *_: FaultResponse(headers={"x-amz-bucket-region": "ais"}),
-            ("GET", "bucket"): self._list,
+            ("GET", "bucket"): self._list_uploads if "uploads" in query else self._list,
             ("DELETE", "bucket"): self._destroy,
             ("PUT", "object"): self._put_part if part else self._put,
-            ("GET", "object"): self._get,
+            ("GET", "object"): self._list_parts if part else self._get,
             ("HEAD", "object"): self._get,
             ("DELETE", "object"): self._abort if part else self._delete,
         }
@@ -97,21 +96,21 @@ class Buckets:
         if source is None:
             body = _decoded(request)
             self._buckets[bucket][key] = body
-            return FaultResponse(headers={"ETag": _etag(body)})
+            return FaultResponse(headers={"ETag": etag(body)})
         from_bucket, _, from_key = _decoded_path(source).removeprefix("/").partition("/")
         copied = self._buckets.get(from_bucket, {}).get(from_key)
         if copied is None:
             return _no_such_key(from_key)
         self._buckets[bucket][key] = copied
         return xml_response(
-            "CopyObjectResult", f"<ETag>{xml_text(_etag(copied))}</ETag><LastModified>{TIME}</LastModified>"
+            "CopyObjectResult", f"<ETag>{xml_text(etag(copied))}</ETag><LastModified>{TIME}</LastModified>"
         )
 
     def _get(self, request: ReceivedRequest, bucket: str, key: str, query: Query) -> FaultResponse:
         body = self._buckets[bucket].get(key)
         if body is None:
             return _no_such_key(key)
-        headers = {"ETag": _etag(body), "Last-Modified": _HTTP_TIME, "Accept-Ranges": "bytes"}
+        headers = {"ETag": etag(body), "Last-Modified": _HTTP_TIME, "Accept-Ranges": "bytes"}
         asked, status = _RANGE.fullmatch(request.headers.get("range", "")), 200
         if asked is not None:
             first, last = int(asked[1]), min(int(asked[2] or len(body)), len(body) - 1)
@@ -136,7 +135,7 @@ class Buckets:
 
     def _start_upload(self, request: ReceivedRequest, bucket: str, key: str, query: Query) -> FaultResponse:
         upload = secrets.token_hex(8)
-        self._uploads[upload] = {}
+        self._uploads[upload] = MultipartUpload(bucket, key)
         return xml_response(
             "InitiateMultipartUploadResult",
             f"<Bucket>{bucket}</Bucket><Key>{xml_text(key)}</Key><UploadId>{upload}</UploadId>",
@@ -145,23 +144,30 @@ class Buckets:
     def _put_part(self, request: ReceivedRequest, bucket: str, key: str, query: Query) -> FaultResponse:
         if "x-amz-copy-source" in request.headers:
             return xml_error(501, "NotImplemented", "UploadPartCopy is not supported")
-        parts, body = self._uploads.get(query["uploadId"][0]), _decoded(request)
-        if parts is None:
-            return xml_error(404, "NoSuchUpload", "the upload does not exist")
-        parts[int(query["partNumber"][0])] = body
-        return FaultResponse(headers={"ETag": _etag(body)})
+        upload, body = self._uploads.get(query["uploadId"][0]), _decoded(request)
+        if upload is None:
+            return _no_such_upload()
+        upload.parts[int(query["partNumber"][0])] = body
+        return FaultResponse(headers={"ETag": etag(body)})
 
     def _complete(self, request: ReceivedRequest, bucket: str, key: str, query: Query) -> FaultResponse:
-        parts = self._uploads.pop(query["uploadId"][0], None)
+        upload = self._uploads.pop(query["uploadId"][0], None)
         numbers = [int(item.text or 0) for item in _elements(_decoded(request), "PartNumber")]
-        if parts is None or not set(numbers) <= set(parts):
-            return xml_error(404, "NoSuchUpload", "the upload or one of its parts does not exist")
-        body = b"".join(parts[number] for number in numbers)
+        if upload is None or not set(numbers) <= set(upload.parts):
+            return _no_such_upload()
+        body = b"".join(upload.parts[number] for number in numbers)
         self._buckets[bucket][key] = body
         return xml_response(
             "CompleteMultipartUploadResult",
-            f"<Bucket>{bucket}</Bucket><Key>{xml_text(key)}</Key><ETag>{xml_text(_etag(body))}</ETag>",
+            f"<Bucket>{bucket}</Bucket><Key>{xml_text(key)}</Key><ETag>{xml_text(etag(body))}</ETag>",
         )
+
+    def _list_parts(self, request: ReceivedRequest, bucket: str, key: str, query: Query) -> FaultResponse:
+        upload = self._uploads.get(query["uploadId"][0])
+        return _no_such_upload() if upload is None else list_parts(query["uploadId"][0], upload)
+
+    def _list_uploads(self, request: ReceivedRequest, bucket: str, key: str, query: Query) -> FaultResponse:
+        return list_uploads(bucket, self._uploads)
 
     def _abort(self, request: ReceivedRequest, bucket: str, key: str, query: Query) -> FaultResponse:
         self._uploads.pop(query["uploadId"][0], None)
@@ -173,12 +179,12 @@ def _decoded_path(path: str) -> str:
     return unquote_to_bytes(path.encode("latin-1")).decode(errors="surrogateescape")
 
 
-def _etag(body: bytes) -> str:
-    return f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
-
-
 def _no_such_key(key: str) -> FaultResponse:
     return xml_error(404, "NoSuchKey", f"object {key!r} does not exist")
+
+
+def _no_such_upload() -> FaultResponse:
+    return xml_error(404, "NoSuchUpload", "the upload or one of its parts does not exist")
 
 
 def _elements(body: bytes, name: str) -> list[ElementTree.Element]:

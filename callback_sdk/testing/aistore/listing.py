@@ -1,4 +1,4 @@
-"""Lists of the objects in a bucket of the fake AIStore; pure.
+"""Lists of the objects and uploads in a bucket of the fake AIStore; pure.
 
 Source: AIStore's `ais/s3/lso.go`: keys are not URL-encoded, whatever `encoding-type` asks for, and the only delimiter
 is a slash.
@@ -7,13 +7,66 @@ is a slash.
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Mapping
+
+from attrs import define, field
 
 from callback_sdk.testing.aistore.responses import xml_error, xml_response, xml_text
 from callback_sdk.testing.faults import FaultResponse
 
 _MOST = 1000
 TIME = "2026-01-01T00:00:00.000Z"
+
+
+@define
+class MultipartUpload:
+    """A multipart upload that was started.
+
+    Attributes:
+        bucket: Name of the bucket.
+        key: Key of the object.
+        parts: Bodies of the parts by number.
+    """
+
+    bucket: str
+    key: str
+    parts: dict[int, bytes] = field(factory=dict)
+
+
+def etag(body: bytes) -> str:
+    """Return the ETag of a body."""
+    return f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
+
+
+def list_uploads(bucket: str, uploads: Mapping[str, MultipartUpload]) -> FaultResponse:
+    """Return the uploads to a bucket, as ListMultipartUploads does.
+
+    Args:
+        bucket: Name of the bucket.
+        uploads: All uploads by id.
+    """
+    found = "".join(
+        f"<Upload><Key>{xml_text(upload.key)}</Key><UploadId>{identity}</UploadId><Initiated>{TIME}</Initiated></Upload>"
+        for identity, upload in uploads.items()
+        if upload.bucket == bucket
+    )
+    return xml_response("ListMultipartUploadsResult", f"<Bucket>{bucket}</Bucket>{found}")
+
+
+def list_parts(identity: str, upload: MultipartUpload) -> FaultResponse:
+    """Return the parts of an upload, as ListParts does.
+
+    Args:
+        identity: Id of the upload.
+        upload: The upload.
+    """
+    parts = "".join(
+        f"<Part><PartNumber>{number}</PartNumber><ETag>{xml_text(etag(body))}</ETag><Size>{len(body)}</Size></Part>"
+        for number, body in sorted(upload.parts.items())
+    )
+    head = f"<Bucket>{upload.bucket}</Bucket><Key>{xml_text(upload.key)}</Key><UploadId>{identity}</UploadId>"
+    return xml_response("ListPartsResult", head + parts)
 
 
 def list_objects(bucket: str, objects: Mapping[str, bytes], query: Mapping[str, list[str]]) -> FaultResponse:
