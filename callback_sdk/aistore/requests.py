@@ -205,9 +205,10 @@ class RedirectFollower:
         trust = self.cluster.trust(url, None if token is None else token.token, lambda: self._ask(token, session))
         if trust is Trust.NOTHING:
             raise host_error(history.trail, url, "which is not a node of the cluster")
-        if trust is Trust.REQUESTS:
+        if trust is Trust.REQUESTS or not history.trusted:
+            # What an unknown host redirects to must not be another request either, least of all with credentials.
             check_unknown(history.trail, url)
-        return trust is Trust.CREDENTIALS
+        return trust is Trust.CREDENTIALS and history.trusted
 
     def _ask(self, token: SentToken | None, session: Any) -> Answer:
         """Request the map of the cluster from the native API, with the token that the S3 API got."""

@@ -11,7 +11,7 @@ from callback_sdk.aistore.bearer import Bearer
 from callback_sdk.aistore.cluster import Cluster
 from callback_sdk.aistore.credentials import SentToken
 from callback_sdk.aistore.requests import RedirectFollower, RequestHistory
-from callback_sdk.errors import RedirectError
+from callback_sdk.errors import RedirectError, RedirectHostError
 from callback_sdk.redaction import Secret, SecretURL
 
 TOKEN = "MARKER41aa/token"
@@ -71,3 +71,23 @@ def test_request_starts_over_at_the_proxy_with_credentials() -> None:
     request_dict = {"url": "http://n/s3/b/k"}
     history.start_over(request_dict)
     assert (request_dict["url"], history.trail, history.trusted) == ("http://cluster/s3/b/k?x=1", [], True)
+
+
+@pytest.mark.parametrize(
+    ("place", "followed"), [("http://cluster:8080/s3/b/k?x=1", True), ("http://cluster:8080/s3/b/other", False)]
+)
+def test_unknown_host_gains_nothing_by_a_redirect(place: str, followed: bool) -> None:
+    """Back at the cluster the request is still the caller's, without credentials."""
+    follower = RedirectFollower(Cluster("http://cluster"), 3, Bearer(TOKEN))
+    trail = [SecretURL("http://cluster/s3/b/k"), SecretURL("http://10.0.0.5/s3/b/k")]
+    history = RequestHistory(trail=trail, trusted=False)
+    response = (SimpleNamespace(status_code=307, headers={"location": place}), None)
+    request_dict = {"context": {}, "url": trail[-1].reveal()}
+    if not followed:
+        with pytest.raises(RedirectHostError, match="for another path"):
+            follower.needs_retry(request_dict, history, response, None, None)
+        return
+    assert follower.needs_retry(request_dict, history, response, None, None)
+    request = request_to(place)
+    follower.authorize(request, history)
+    assert request.headers == {}
