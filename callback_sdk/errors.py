@@ -51,7 +51,8 @@ Each text says what to do next. Each URL in a text is without its query: a signe
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from callback_sdk.text.escaping import escaped
@@ -108,6 +109,11 @@ class ConfigurationError(CallbackSDKError, ValueError):
     """A setting is missing or wrong; the text names it."""
 
 
+def install_hint(extra: str) -> str:
+    """Return how to install an extra of this package. There is no release yet: it is installed from a checkout."""
+    return f"In a checkout of callback_sdk: pip install '.[{extra}]'"
+
+
 class MissingExtraError(ConfigurationError, ImportError):
     """An optional dependency is not installed; the text has the pip command.
 
@@ -117,12 +123,33 @@ class MissingExtraError(ConfigurationError, ImportError):
     """
 
     def __init__(self, what: str, *, extra: str) -> None:
-        super().__init__(f"{what} is not installed.", hint=f"pip install 'callback-sdk[{extra}]'")
+        super().__init__(f"{what} is not installed.", hint=install_hint(extra))
         self.what = what
         self.extra = extra
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_missing_extra, (self.what, self.extra), self.__dict__)
+
+
+@contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Import dependencies of an extra.
+
+    Args:
+        extra: The extra of this package that installs them.
+
+    Raises:
+        MissingExtraError: One of them is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("callback_sdk"):
+            raise
+        missing = MissingExtraError(error.name, extra=extra)
+    else:
+        return
+    raise missing
 
 
 def _missing_extra(what: str, extra: str) -> MissingExtraError:
@@ -441,3 +468,15 @@ def type_name(value: object) -> str:
     return (
         kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
     )
+
+
+def shown(value: object) -> str:
+    """Return the repr of any value for an error, at most 100 characters long.
+
+    repr() raises for integers of more than 4,300 digits (CVE-2020-10735), for values that nest thousands deep, and for
+    objects of foreign classes.
+    """
+    try:
+        return f"{value!r:.100}"
+    except Exception:  # noqa: BLE001 - a foreign class may raise anything
+        return f"a value of type {type_name(value)}"

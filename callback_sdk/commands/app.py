@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from callback_sdk._version import __version__
 from callback_sdk.commands import check, database, health, outbox, run, send, serving, sign, tasks, users
 from callback_sdk.commands.printing import print_line
+from callback_sdk.config.reader import unknown_variables
 from callback_sdk.text.escaping import escaped
 
 # Found by reflection, because newer versions of Typer include a copy of click in other modules.
@@ -60,12 +61,15 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
-    pass
+    # Service and workers write the warnings to their log.
+    for text in () if context.invoked_subcommand in ("serve", "worker") else unknown_variables():
+        print_line(f"Warning: {text}", err=True)
 
 
 app.command()(serving.serve)

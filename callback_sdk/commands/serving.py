@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -19,6 +20,8 @@ from callback_sdk.errors import CallbackSDKError, ConfigurationError, MissingExt
 
 if TYPE_CHECKING:
     from callback_sdk.config.service import ServiceConfig
+
+_log = logging.getLogger(__name__)
 
 EXIT_SETTING = 78
 EXIT_UNAVAILABLE = 75
@@ -69,6 +72,18 @@ def _terminated() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _begin(config: ServiceConfig) -> None:
+    """Protect the process, start its log, and warn of misspelled settings."""
+    from callback_sdk.config.reader import unknown_variables
+    from callback_sdk.service.logs import log_to_stderr
+    from callback_sdk.service.work.isolation import forbid_inspection
+
+    forbid_inspection()
+    log_to_stderr(config.log_format)
+    for text in unknown_variables():
+        _log.warning("%s", text)
 
 
 def _exit_code(error: CallbackSDKError) -> int:
@@ -134,12 +149,9 @@ def serve(registry: RegistryName, *, config: ServiceConfig) -> None:
     and other machines.
     """
     # Imported here, so that --help needs none of the extras.
-    from callback_sdk.service.logs import log_to_stderr
     from callback_sdk.service.server import serve as run_service
-    from callback_sdk.service.work.isolation import forbid_inspection
 
-    forbid_inspection()
-    log_to_stderr(config.log_format)
+    _begin(config)
     run_service(registry, config)
 
 
@@ -168,15 +180,12 @@ def worker(
     """
     from callback_sdk.service.algorithms.registry import load
     from callback_sdk.service.engines.celery import needed
-    from callback_sdk.service.logs import log_to_stderr
     from callback_sdk.service.server import default_processes
     from callback_sdk.service.supervision.health import open_health
     from callback_sdk.service.supervision.supervisor import WorkerSupervisor
-    from callback_sdk.service.work.isolation import forbid_inspection
     from callback_sdk.service.worker import chosen
 
-    forbid_inspection()
-    log_to_stderr(config.log_format)
+    _begin(config)
     # Validated here, so that a wrong setting is reported once and not by each process.
     needed(config.broker)
     names = chosen(load(registry), algorithm or ())

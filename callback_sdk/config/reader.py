@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from attrs import define, field, fields
@@ -15,6 +16,8 @@ from callback_sdk.errors import ConfigurationError, InvalidTargetError
 from callback_sdk.redaction import hides_tracebacks
 
 T = TypeVar("T")
+
+_PREFIX = "CALLBACK_SDK_"
 
 SEED_NAMES = {
     "CALLBACK_SDK_TOKEN": "COMPREDICT_AI_CORE_KEY",
@@ -57,12 +60,33 @@ def settings_of(cls: type) -> list[Setting]:
 def _find_variables(variables: Mapping[str, str]) -> dict[str, _Found]:
     found = {}
     for own, text in variables.items():
-        if own.startswith("CALLBACK_SDK_") and text.strip():
+        if own.startswith(_PREFIX) and text.strip():
             found[own] = _Found(own, text)
     for own, seed in SEED_NAMES.items():
         if own not in found and variables.get(seed, "").strip():
             found[own] = _Found(seed, variables[seed])
     return found
+
+
+def unknown_variables(variables: Mapping[str, str] | None = None) -> list[str]:
+    """Return a warning for each variable that begins like a setting, and is none.
+
+    Args:
+        variables: The environment; that of the process if None.
+    """
+    known = sorted(setting.variable for setting in vars(settings).values() if isinstance(setting, Setting))
+    given = os.environ if variables is None else variables
+    return [
+        f"The environment variable {name} is not a setting and has no effect.{_meant(name, known)}"
+        for name in sorted(given)
+        if name.startswith(_PREFIX) and name not in known
+    ]
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    own_parts = [each.removeprefix(_PREFIX) for each in known]
+    near = get_close_matches(name.removeprefix(_PREFIX), own_parts, n=1, cutoff=0.75)
+    return f" Did you mean {_PREFIX}{near[0]}?" if near else ""
 
 
 class Config:

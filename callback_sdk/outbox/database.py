@@ -283,7 +283,7 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
             raise ConfigurationError(
                 f"The outbox {path} was created by a newer callback-sdk (schema version {version}; this one "
                 f"supports {VERSION}).",
-                hint="pip install --upgrade callback-sdk",
+                hint="Install the newest version of callback_sdk.",
             )
         return int(version)
     if application or version or connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from callback_sdk.errors import ConfigurationError, MissingExtraError
+from callback_sdk.errors import ConfigurationError, needs_extra
 from callback_sdk.filesystem.files import PRIVATE, remove, write_whole
 from callback_sdk.filesystem.locks import try_lock
 from callback_sdk.service.algorithms.registry import load
@@ -52,23 +52,18 @@ def serve(registry: str, config: ServiceConfig, *, ready: Callable[[str], None] 
         StoreUnavailableError: The database can't be reached.
         MissingExtraError: The extra `service`, or an extra of the engine or the database, is not installed.
     """
-    try:
-        with garbage_ignored():
-            import uvicorn
+    with needs_extra("service"), garbage_ignored():
+        import uvicorn
 
-            from callback_sdk.service.access.users import ensure_first_user
-            from callback_sdk.service.api import ServiceLimits, create_app
-            from callback_sdk.service.api.connections import ConnectionLimits, Connections, open_files, uvicorn_options
-            from callback_sdk.service.core import TaskService
-            from callback_sdk.service.dispatcher import Dispatcher
-            from callback_sdk.service.engines import EngineOptions, open_engine
-            from callback_sdk.service.housekeeping import Housekeeper
-            from callback_sdk.service.pages import add_pages
-            from callback_sdk.service.runtime import DeliveryConfig, RunConfig, StorageLocations, open_runtime
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("callback_sdk"):
-            raise
-        raise MissingExtraError(f"{error.name}", extra="service") from None
+        from callback_sdk.service.access.users import ensure_first_user
+        from callback_sdk.service.api import ServiceLimits, create_app
+        from callback_sdk.service.api.connections import ConnectionLimits, Connections, open_files, uvicorn_options
+        from callback_sdk.service.core import TaskService
+        from callback_sdk.service.dispatcher import Dispatcher
+        from callback_sdk.service.engines import EngineOptions, open_engine
+        from callback_sdk.service.housekeeping import Housekeeper
+        from callback_sdk.service.pages import add_pages
+        from callback_sdk.service.runtime import DeliveryConfig, RunConfig, StorageLocations, open_runtime
 
     delivery = DeliveryConfig.of(config)
     if any_proxy():

@@ -162,7 +162,7 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
             check=False,
         )
         assert run.returncode == code
-        assert f"pip install 'callback-sdk[{extra}]'" in run.stderr
+        assert f"pip install '.[{extra}]'" in run.stderr
         assert "Traceback" not in run.stderr
 
 

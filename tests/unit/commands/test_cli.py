@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from callback_sdk import cli
+
+Run = Callable[..., tuple[int, str, str]]
 
 
 def test_an_interrupt_that_became_another_error_is_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,3 +73,12 @@ def test_a_usage_error_quotes_arguments_escaped(
     assert not set("\x07\x9b\r\u202e\u2028") & set(said)
     assert "\x1b]" not in said
     assert "\x1b[2J" not in said
+
+
+def test_misspelled_setting_is_a_warning(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every command but those with a log, which have it there."""
+    monkeypatch.setenv("CALLBACK_SDK_WEBHOOK_SECRET", "whsec_MARKER")
+    code, _, err = run("check", "https://example.org/done", "--no-resolve")
+    assert code == 0
+    assert err.count("Did you mean CALLBACK_SDK_WEBHOOK_SECRETS?") == 1
+    assert "MARKER" not in err

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 
 import pytest
 
@@ -35,3 +37,13 @@ def test_a_failed_import_leaves_the_collector_as_it_was() -> None:
     with pytest.raises(ImportError), garbage_ignored():
         raise ImportError
     assert gc.isenabled()
+
+
+def test_import_without_the_extra_names_it() -> None:
+    """`from callback_sdk.service import Registry` is the first line of every registry."""
+    code = "import sys; sys.modules['psutil'] = None; import callback_sdk.service"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].endswith(
+        "psutil is not installed. In a checkout of callback_sdk: pip install '.[service]'"
+    )

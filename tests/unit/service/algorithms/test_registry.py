@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -221,3 +222,23 @@ def test_an_import_error_inside_the_module_shows_itself(tmp_path: Path, monkeypa
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="a_dependency_that_is_missing"):
         load("jobs_without_dependency:registry")
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        ("a = 1\ndef mean(features:\n    return 1\n", "def mean(features:\n        ^"),
+        ("if True:\n\ta = 1\n        b = 2\n", "TabError|unindent|inconsistent"),
+        ("a = b'\xff'\n", "ASCII|codec|utf-8"),
+    ],
+)
+def test_module_that_python_cannot_parse_is_shown_by_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, shown: str
+) -> None:
+    """File, line and a caret: the frames of the import are no help."""
+    (tmp_path / "jobs_with_a_typo.py").write_bytes(code.encode("latin-1"))
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"jobs_with_a_typo\.py") as caught:
+        load("jobs_with_a_typo:registry")
+    assert re.search(shown if "|" in shown else re.escape(shown), str(caught.value))
+    assert caught.value.__cause__ is None
