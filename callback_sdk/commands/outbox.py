@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 EXIT_DEAD = 3
 """Exit code if deliveries are dead."""
 
+EXIT_TERMINATED = 128 + signal.SIGTERM
+"""Exit code of shells for a command that SIGTERM has ended."""
+
 app = typer.Typer(
     name="outbox",
     help="""Send and manage results stored by `Outbox.write`.
 
     Exit codes: 0 success, 1 an error, 2 wrong usage, 3 deliveries are dead (`run --until-empty` and `list --status
-    dead`), 130 Ctrl-C. The output contains no credentials, but the outbox's file does.""",
+    dead`), 130 Ctrl-C. SIGTERM ends `run` with 0, as it is asked to stop, and `run --until-empty` with 143 before it is
+    empty. The output contains no credentials, but the outbox's file does.""",
     no_args_is_help=True,
 )
 
@@ -98,7 +102,9 @@ def run(
                 signal.signal(number, handler)
         if interrupted.is_set():
             raise KeyboardInterrupt
-        if until_empty and not stop.is_set() and outbox.entries(status=DEAD):
+        if until_empty and stop.is_set():
+            raise typer.Exit(EXIT_TERMINATED)
+        if until_empty and outbox.entries(status=DEAD):
             raise typer.Exit(EXIT_DEAD)
 
 

@@ -110,6 +110,8 @@ class Outbox:
         self.path = path_of("path", path).resolve()
         if writer is not None and not isinstance(writer, ResultsWriter):
             raise ConfigurationError(f"writer is of type {type(writer).__name__}.", hint="Give a ResultsWriter.")
+        if writer is not None and not isinstance(writer, ResultsWriter):
+            raise ConfigurationError(f"writer is of type {type(writer).__name__}.", hint="Give a ResultsWriter.")
         self._writer = writer
         self._receipt_retention = total_seconds("receipt_retention", receipt_retention)
         # Neither a connection nor a lock survives a fork. The function holds no reference to `self`, so that an outbox
@@ -226,7 +228,7 @@ class Outbox:
                     stop.wait(_OUTAGE_PAUSE)
                 state.sender.wait_for_end(ended, _POLL_INTERVAL)
         finally:
-            state.sender.wait(SHUTDOWN_TIMEOUT)
+            state.sender.shut_down(SHUTDOWN_TIMEOUT)
 
     @clearing_locals
     def entries(self, *, status: str | None = None) -> list[OutboxEntry]:
@@ -308,7 +310,7 @@ class _ProcessState:
         )
 
     def close(self, *, own_writer: bool, timeout: timedelta | None = None) -> None:
-        self.sender.wait(SHUTDOWN_TIMEOUT if timeout is None else timeout)
+        self.sender.shut_down(SHUTDOWN_TIMEOUT if timeout is None else timeout)
         with contextlib.suppress(Exception):
             self.sender.save_pending_outcomes()
         self.sender.close()

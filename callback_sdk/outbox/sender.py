@@ -49,6 +49,7 @@ class OutboxSender:
         self._saving = threading.RLock()
         self._unsaved: dict[OutboxClaim, Receipt | Exception] = {}
         self._heartbeat: threading.Thread | None = None
+        self._given_up = frozenset[OutboxClaim]()
 
     def send(self, claims: Sequence[OutboxClaim]) -> dict[str, Receipt | Exception]:
         """Make one attempt at each delivery, all concurrently, and return when all attempts have ended.
@@ -117,6 +118,15 @@ class OutboxSender:
     def wait(self, timeout: timedelta) -> bool:
         """Wait until no attempt is running or the timeout expires; return whether none is running."""
         return self._attempts.wait_without_claims(timeout.total_seconds())
+
+    def shut_down(self, timeout: timedelta) -> None:
+        """Wait for running attempts, but not for those that an earlier call has waited for in vain.
+
+        `run` waits before it returns, and `close` may follow.
+        """
+        if self._given_up.issuperset(self._attempts.claims().values()) or self.wait(timeout):
+            return
+        self._given_up = frozenset(self._attempts.claims().values())
 
     @property
     def ended(self) -> int:

@@ -101,6 +101,18 @@ def test_run_continues_until_a_signal(path: Path, webhook: WebhookReceiver, numb
     assert MARKER not in err
 
 
+def test_run_that_is_stopped_before_it_is_empty_is_no_success(path: Path, webhook: WebhookReceiver) -> None:
+    """`run --until-empty && next` must not go on."""
+    webhook.respond(503)
+    _run("redeliver", path, "--all")
+    with _start("run", path, "--until-empty") as process:
+        webhook.wait_for(2)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in err
+
+
 def test_run_with_a_guard_rejects_private_addresses(path: Path, webhook: WebhookReceiver) -> None:
     """The address guard and its exceptions are the same as the service's."""
     _run("redeliver", path, "--all")

@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 
 from callback_sdk import JobResult, Outbox
+from callback_sdk.concurrency.attempts import RunningAttempts
 from callback_sdk.concurrency.host_slots import HostSlots
-from callback_sdk.errors import OutboxError
+from callback_sdk.errors import DeliveryError, OutboxError
+from callback_sdk.outbox.outbox import SHUTDOWN_TIMEOUT
 from callback_sdk.outbox.sender import OutboxSender
 from callback_sdk.outbox.store import OutboxStore
 from callback_sdk.testing import WebhookReceiver
+from callback_sdk.transport.http import HTTPSender
 from tests.signedurls import v2
 
 RESULT = JobResult(job_id="42", success=True, results={"life": [7.5]})
@@ -158,3 +161,37 @@ def test_signal_while_an_outcome_is_kept_later_does_not_lose_it(
         assert outbox.entries()[0].status == "delivered"
         assert sender.sending() == []
     assert len(webhook.requests) == 1
+
+
+def test_attempt_that_hangs_is_waited_for_once(
+    tmp_path: Path, webhook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`run` waits before it returns, and `close` doesn't wait for the same attempt again."""
+    started, release, stop, waits = threading.Event(), threading.Event(), threading.Event(), []
+    grace, wait = SHUTDOWN_TIMEOUT.total_seconds(), RunningAttempts.wait_without_claims
+
+    def hang(sender: HTTPSender, upload: Any) -> Any:
+        started.set()
+        release.wait()
+        raise DeliveryError("it hung")
+
+    def wait_without_claims(attempts: RunningAttempts[Any], timeout: float) -> bool:
+        if timeout != grace:
+            return wait(attempts, timeout)
+        waits.append(timeout)
+        return False
+
+    webhook.respond(503)
+    outbox = Outbox(tmp_path / "outbox.sqlite3")
+    outbox.write(RESULT, webhook.url)
+    outbox.redeliver()
+    monkeypatch.setattr(HTTPSender, "send", hang)
+    monkeypatch.setattr(RunningAttempts, "wait_without_claims", wait_without_claims)
+    thread = threading.Thread(target=outbox.run, kwargs={"stop": stop})
+    thread.start()
+    started.wait()
+    stop.set()
+    thread.join()
+    outbox.close()
+    release.set()
+    assert waits == [grace]
