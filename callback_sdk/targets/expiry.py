@@ -17,6 +17,9 @@ _ISO_TIME = re.compile(
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
+_EARLIEST = EPOCH + timedelta(seconds=10**9)
+"""In September 2001, five years before the first of these stores, seconds since 1970 got their tenth digit."""
+
 
 def parse_expiry(url: SecretURL, time: Callable[[], datetime]) -> datetime:
     """Return the expiry of a signed URL.
@@ -28,11 +31,15 @@ def parse_expiry(url: SecretURL, time: Callable[[], datetime]) -> datetime:
     Raises:
         InvalidTargetError: The expiry is missing or malformed.
     """
+    problem = ""
     try:
-        return time()
+        expires_at = time()
+        if expires_at >= _EARLIEST:
+            return expires_at
+        problem = "its expiry has lost digits"
     except (ValueError, OverflowError):
         pass
-    raise incomplete_url_error(url)
+    raise incomplete_url_error(url, problem)
 
 
 def incomplete_url_error(url: SecretURL, problem: str = "") -> InvalidTargetError:

@@ -92,6 +92,7 @@ class Target:
             TargetError: Another check of this kind failed.
         """
         self.check_limits(now=now, size=size)
+        self.content_encoding(None)
         # Kinds whose signature names no headers check them only when they send.
         given_headers(self.callback)
 
@@ -184,6 +185,7 @@ class Target:
             accepts=self.accepted(),
             redirects=self.redirects,
             fields=self.callback.fields,
+            assumptions=self.assumptions(),
         )
 
     def accepted(self) -> frozenset[int]:

@@ -36,6 +36,7 @@ class Upload:
         accepts: HTTP statuses of success.
         redirects: Whether 307 and 308 may be followed.
         fields: Form fields, which are part of `body`.
+        assumptions: What is assumed of the signature, for the error if the signature is rejected.
     """
 
     kind: str
@@ -49,6 +50,7 @@ class Upload:
     redirects: bool
     fields: SecretFields | None = None
     url_headers: Secret[dict[str, str]] = field(factory=lambda: Secret({}))
+    assumptions: tuple[str, ...] = ()
 
     def scrub(self, text: str) -> str:
         """Remove the credentials of this request from a server's text, which may quote them."""

@@ -13,7 +13,9 @@ from attrs import define
 from callback_sdk.errors import DeliveryError, sentence
 from callback_sdk.redaction import HIDDEN
 from callback_sdk.targets.upload import Upload
+from callback_sdk.text.escaping import escaped
 from callback_sdk.text.limits import MAX_MESSAGE
+from callback_sdk.transport.causes import SIGNATURE
 from callback_sdk.transport.hints import Circumstances, find_hint
 from callback_sdk.transport.response import Response
 from callback_sdk.transport.retry import is_retryable, parse_retry_after
@@ -21,6 +23,8 @@ from callback_sdk.transport.status_hints import status_hint
 from callback_sdk.transport.store_hints import BY_MESSAGE, HINTS
 
 _CODE = re.compile(rb"<Code>\s*([A-Za-z0-9_.]+)\s*</Code>")
+_STORE_ERROR = re.compile(rb"<Error(?:\s[^<>]{0,200})?>\s*<Code>\s*[A-Z][A-Za-z]+\s*</Code>")
+"""The error document of an object store. Other XML has codes too, such as Twilio's numbers."""
 _CODE_WORD = re.compile("[A-Za-z0-9_.]+")
 _MESSAGE = re.compile(rb"<Message>([^<]+)")
 
@@ -39,6 +43,8 @@ _DETAILS = (
 
 _QUERY = re.compile(r"[?&]\S+")
 
+_SIGNATURE_HINTS = frozenset(hint.text for hint in SIGNATURE)
+
 _MAX_CODE = 80
 _MAX_MESSAGE = 400
 
@@ -49,6 +55,9 @@ _NEEDS_FIELDS = (
     "This is an object store, which was sent a webhook: give the complete presigned URL for a PUT, or "
     "callback_param={'s3_fields': fields} for a presigned POST."
 )
+
+_INVALID_DOCUMENT = frozenset({400, 422})
+"""Statuses with which receivers of webhooks respond to a document that they don't take. The body says why."""
 
 
 @define(frozen=True)
@@ -94,15 +103,36 @@ def delivery_error(upload: Upload, response: Response) -> DeliveryError:
 def _read(upload: Upload, response: Response) -> _ErrorDocument:
     """Read an error document: XML, and of a store also JSON or a line of text.
 
-    A webhook's JSON is its own: its words are not a store's.
+    A webhook's text is its own: its words are not a store's.
     """
-    body = response.decoded_body()
-    if upload.kind != "webhook" and body.lstrip()[:1] == b"{":
+    body, header_code = response.decoded_body(), response.headers.get("x-ms-error-code")
+    if upload.kind == "webhook":
+        if header_code or _STORE_ERROR.search(body):
+            return _read_xml(body, header_code)
+        return _read_text(body) if response.status in _INVALID_DOCUMENT else _ErrorDocument()
+    if body.lstrip()[:1] == b"{":
         return _read_json(body)
-    if upload.kind != "webhook" and len(body) <= _MAX_LINE and b"<" not in body and body:
+    if len(body) <= _MAX_LINE and b"<" not in body and body:
         # As OpenStack Swift and many servers of plain HTTP respond.
         return _ErrorDocument(message=" ".join(body.decode("utf-8", "replace").split()))
-    return _read_xml(body, response.headers.get("x-ms-error-code"))
+    return _read_xml(body, header_code)
+
+
+def _read_text(body: bytes) -> _ErrorDocument:
+    """Return the text of a receiver of webhooks as it is, and of a long one the messages: it may quote the document."""
+    if body.lstrip()[:1] == b"<":
+        # A page for browsers.
+        return _ErrorDocument()
+    if len(body) <= MAX_MESSAGE:
+        return _ErrorDocument(message=" ".join(body.decode("utf-8", "replace").split()))
+    members = _json_object(body)
+    details = members.get("detail")
+    # Pydantic's errors, which FastAPI responds with, quote the document.
+    several = (
+        [_plain(item.get("msg")) for item in details if isinstance(item, dict)] if isinstance(details, list) else []
+    )
+    text = next(filter(None, map(_plain, map(members.get, ("message", "error", "detail")))), "")
+    return _ErrorDocument(message=text or "; ".join(filter(None, several)))
 
 
 def _read_xml(body: bytes, header_code: str | None) -> _ErrorDocument:
@@ -141,19 +171,21 @@ def _read_json(body: bytes) -> _ErrorDocument:
 
     Google has it in `{"error": {...}}`, and Artifactory in `{"errors": [{...}]}`.
     """
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        # Not JSON, cut off at the limit, an integer of thousands of digits, or nested deeply.
-        return _ErrorDocument()
-    members = _members(found)
+    members = _members(_json_object(body))
     code = next((value for value in map(members.get, ("code", "error", "status")) if _is_code(value)), None)
     return _ErrorDocument(code, _plain(members.get("message")))
 
 
-def _members(found: Any) -> Mapping[str, Any]:
-    if not isinstance(found, dict):
+def _json_object(body: bytes) -> Mapping[str, Any]:
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        # Not JSON, cut off at the limit, an integer of thousands of digits, or nested deeply.
         return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _members(found: Mapping[str, Any]) -> Mapping[str, Any]:
     several = found.get("errors")
     inner = several[0] if isinstance(several, list) and several else found.get("error")
     return inner if isinstance(inner, dict) else found
@@ -176,8 +208,7 @@ def _shown(upload: Upload, document: _ErrorDocument) -> str:
     general, _, ids = document.message.partition(" RequestId:")
     text = " ".join(part for part in (general, document.detail, ids and f"RequestId:{ids}") if part)
     # Anything else that looks like a query is removed too.
-    text = _QUERY.sub("?" + HIDDEN, upload.scrub(text))[:_MAX_MESSAGE]
-    return text if text.isprintable() else ""
+    return escaped(_QUERY.sub("?" + HIDDEN, upload.scrub(text))[:_MAX_MESSAGE])
 
 
 def _hint(upload: Upload, response: Response, code: str | None, document: _ErrorDocument) -> str:
@@ -193,4 +224,5 @@ def _hint(upload: Upload, response: Response, code: str | None, document: _Error
     )
     otherwise = "See the store's documentation of this code." if code else status_hint(upload.kind, response.status)
     hint = find_hint((*HINTS.get(code or "", ()), *BY_MESSAGE), circumstances) or otherwise
-    return hint.replace("{md5}", upload.document.md5.hex())
+    assumed = upload.assumptions if hint in _SIGNATURE_HINTS else ()
+    return " ".join((*assumed, hint)).replace("{md5}", upload.document.md5.hex())

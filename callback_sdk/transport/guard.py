@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from attrs import define, field
 
-from callback_sdk.errors import AddressNotAllowedError
+from callback_sdk.errors import AddressNotAllowedError, ConfigurationError, type_name
 from callback_sdk.parsing import several
 from callback_sdk.redaction import SecretURL
 from callback_sdk.targets.hosts import Address, ip_literal, is_local_name
@@ -27,11 +27,27 @@ def _networks(given: Iterable[str | Network | AllowedNetwork]) -> tuple[AllowedN
 def _network(given: str | Network | AllowedNetwork) -> AllowedNetwork:
     if isinstance(given, str):
         return allowlist.network(given)
-    return given if isinstance(given, AllowedNetwork) else AllowedNetwork(given)
+    if isinstance(given, (ipaddress.IPv4Network, ipaddress.IPv6Network)):
+        return AllowedNetwork(given)
+    if isinstance(given, AllowedNetwork):
+        return given
+    raise ConfigurationError(
+        f"allow_networks has a value of type {type_name(given)}.", hint="Give strings such as '10.20.0.0/16:9000'."
+    )
 
 
 def _hosts(given: Iterable[str | AllowedHost]) -> frozenset[AllowedHost]:
-    return frozenset(allowlist.host(each) if isinstance(each, str) else each for each in several("allow_hosts", given))
+    return frozenset(_host(each) for each in several("allow_hosts", given))
+
+
+def _host(given: str | AllowedHost) -> AllowedHost:
+    if isinstance(given, str):
+        return allowlist.host(given)
+    if isinstance(given, AllowedHost):
+        return given
+    raise ConfigurationError(
+        f"allow_hosts has a value of type {type_name(given)}.", hint="Give strings such as 'minio.internal:9000'."
+    )
 
 
 @define(frozen=True, kw_only=True)

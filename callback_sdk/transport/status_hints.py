@@ -11,6 +11,11 @@ _PROXY_LOGIN = "Put user and password into the proxy's URL: HTTP_PROXY=http://us
 
 _REDIRECT = "Redirects aren't followed: give the final URL."
 
+_INVALID = (
+    "The receiver rejects the document, which has the members job_id, status, callback_param, success and results. "
+    "Chat services take messages of their own form only: put a receiver in between that converts it."
+)
+
 _STORE = {
     3: "The response is a redirect that isn't followed: presign for the host and region that it leads to.",
     4: "The response has no error code, so it may not be the store's: check the URL's host, and any proxy in front of "
@@ -31,6 +36,8 @@ _STORE = {
 
 _WEBHOOK = {
     3: _REDIRECT,
+    400: _INVALID,
+    422: _INVALID,
     401: "If the receiver verifies signatures, sign with its secret: webhook_secrets of ResultsWriter, or "
     "CALLBACK_SDK_WEBHOOK_SECRETS for the service. If it requires a login, put a token of its own into the URL's path.",
     403: "See the receiver's log. If it verifies signatures, sign with its secret: webhook_secrets of "

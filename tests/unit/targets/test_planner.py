@@ -355,3 +355,12 @@ def test_document_that_is_too_large_is_refused_before_anything_is_sent(monkeypat
     for url, param in [(V4 + "host", None), (BUCKET, form()), (AZURE, None)]:
         with pytest.raises(ResultTooLargeError, match="at most"):
             upload(url, param, body)
+
+
+@pytest.mark.parametrize("digits", range(1, 10))
+def test_expiry_that_has_lost_digits_is_incomplete(digits: int) -> None:
+    """A time of 1970 was never signed: the URL was cut within `Expires`."""
+    url = f"https://b.s3.eu-central-1.amazonaws.com/k?{v2(expires=1767276000)}"
+    assert target(url).kind == "s3-put-v2"
+    with pytest.raises(InvalidTargetError, match=r"is incomplete(: its expiry has lost digits)?\. Copy"):
+        target(url[: digits - 10])

@@ -172,6 +172,7 @@ def test_content_type_without_its_value_is_assumed() -> None:
     put = target(PLACE + v4(signed="host;content-type"))
     assert [text.partition(",")[0] for text in put.assumptions()] == ["The URL is signed with a Content-Type"]
     assert put.warnings(NOW) == ()
+    assert put.upload(Body(b"{}"), delivery_id="msg_1", now=NOW).assumptions == put.assumptions()
     given = target(PLACE + v4(signed="host;content-type"), {"s3_headers": {"Content-Type": "text/csv"}})
     assert given.assumptions() == ()
     assert target(PLACE + v4()).assumptions() == ()

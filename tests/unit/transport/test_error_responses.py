@@ -208,7 +208,7 @@ def test_a_response_without_a_code_has_the_hint_of_its_status(status: int, part:
         (b"got T0KEN+=\n", "got ***"),
         (b"<html>", ""),
         (b"x" * 201, ""),
-        (b"\x1b[31m", ""),
+        (b"\x1b[31m", r"\x1b[31m"),
         (b"", ""),
     ],
 )
@@ -216,3 +216,64 @@ def test_a_line_of_text_is_shown(body: bytes, shown: str) -> None:
     """As OpenStack Swift responds; a page isn't, and neither is a webhook's."""
     assert refused(body, status=401, kind="swift-put").message.endswith(f": {shown}." if shown else "to the PUT.")
     assert refused(body, status=401, kind="webhook").message.endswith("to the PUT.")
+
+
+TWIML = (
+    b"<?xml version='1.0' encoding='UTF-8'?>\n<TwilioResponse><RestException><Code>20404</Code>"
+    b"<Message>The requested resource was not found</Message></RestException></TwilioResponse>"
+)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [TWIML, b"<Response><Code>Invalid</Code></Response>", b"<Error><Code>E1001</Code></Error>", b"<Code>A</Code>"],
+)
+def test_xml_of_a_webhook_is_not_that_of_a_store(body: bytes) -> None:
+    """Twilio's TwiML, for one, has codes too."""
+    error = refused(body, status=404, kind="webhook")
+    assert (error.code, error.hint) == (None, status_hint("webhook", 404))
+
+
+@pytest.mark.parametrize("root", [b"<Error>", b'<Error xmlns="http://s3.example/">', b"\n<Error>\n "])
+def test_store_that_was_sent_a_webhook_is_told_by_its_error_document(root: bytes) -> None:
+    """At a host that isn't known as a store."""
+    error = refused(root + b"<Code>AccessDenied</Code></Error>", kind="webhook")
+    assert error.code == "AccessDenied"
+    assert error.hint.startswith("This is an object store")
+
+
+PYDANTIC = {
+    "detail": [{"type": "missing", "loc": ["body", "event"], "msg": "Field required", "input": {"x": "y" * 9000}}]
+}
+
+
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (b"invalid_payload", "invalid_payload"),
+        (b'{"error": "no such run"}', '{"error": "no such run"}'),
+        (b"token T0KEN+= is unknown\r\n\x1b[31m", "token *** is unknown \\x1b[31m"),
+        (json.dumps(PYDANTIC).encode(), "Field required"),
+        (json.dumps({"message": "too old", "document": "y" * 9000}).encode(), "too old"),
+        (b"<html><title>Bad Request</title></html>", ""),
+        (b"y" * 9000, ""),
+        (b"y" * 900, "y" * 400),
+        (b"", ""),
+    ],
+)
+def test_receiver_of_a_webhook_says_what_is_wrong_with_the_document(body: bytes, status: int, shown: str) -> None:
+    """Bounded, escaped and without credentials; other statuses aren't about the document."""
+    error = refused(body, status=status, kind="webhook")
+    assert error.message.endswith(f"to the PUT: {shown}." if shown else "to the PUT.")
+    assert "members job_id, status" in error.hint
+    assert refused(body, status=409, kind="webhook").message.endswith("to the PUT.")
+
+
+def test_value_that_was_assumed_is_the_first_cause_of_a_rejected_signature() -> None:
+    """A URL names the headers it signed without their values."""
+    sent = evolve(upload("https://bucket.s3.amazonaws.com/k?X-Amz-Signature=s"), assumptions=("It is assumed.",))
+    for code, assumed in (("SignatureDoesNotMatch", True), ("SlowDown", False)):
+        body = b"<Error><Code>%b</Code></Error>" % code.encode()
+        error = delivery_error(sent, Response(status=403, headers={}, body=body, url=sent.url))
+        assert error.hint.startswith("It is assumed. A header differs") is assumed
