@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import define, field
 
-from callback_sdk.errors import EncodingError
+from callback_sdk.errors import EncodingError, shown
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 
 PENDING = "Pending"
@@ -57,7 +57,7 @@ def _check_success(_: object, __: object, success: bool) -> None:
 
 def _check_status(_: object, __: object, status: str) -> None:
     if status not in (FINISHED, CANCELED):
-        raise EncodingError(f"status is {status!r}.", hint=f"Give {FINISHED!r} or {CANCELED!r}.", path="status")
+        raise EncodingError(f"status is {shown(status)}.", hint=f"Give {FINISHED!r} or {CANCELED!r}.", path="status")
 
 
 @define(frozen=True, kw_only=True)

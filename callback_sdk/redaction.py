@@ -25,7 +25,7 @@ from callback_sdk.text.url_secrets import HIDDEN as HIDDEN
 T = TypeVar("T")
 P = ParamSpec("P")
 
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
+_FORBIDDEN = re.compile("[\x00-\x20\x7f\ud800-\udfff]")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 _SCHEMES = frozenset({"http", "https"})
@@ -188,7 +188,7 @@ class SecretURL(Secret[str]):
 
     @property
     def has_forbidden_characters(self) -> bool:
-        """Whether the URL contains whitespace or control characters, which would break the request line."""
+        """Whether the URL contains whitespace, control characters, or lone surrogates, which no request line has."""
         return _FORBIDDEN.search(self.reveal()) is not None
 
     def request_target(self) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from callback_sdk.documents.body import Body, Part
 from callback_sdk.documents.document import encode
-from callback_sdk.errors import ConfigurationError, InvalidRequestError, type_name
+from callback_sdk.errors import ConfigurationError, InvalidRequestError, shown, type_name
 from callback_sdk.parsing import Duration, total_seconds
 from callback_sdk.redaction import Secret, SecretFields, hides_tracebacks
 from callback_sdk.targets.callbacks import Callback
@@ -127,7 +127,7 @@ def _priority(priority: Any) -> int:
     number = whole_number(priority)
     if number is None or not 0 <= number <= 9:
         raise InvalidRequestError(
-            f"priority is {priority!r:.100}.", hint="Give a whole number from 0 to 9; higher runs first."
+            f"priority is {shown(priority)}.", hint="Give a whole number from 0 to 9; higher runs first."
         )
     return number
 
@@ -162,7 +162,7 @@ def checked_key(key: str | None, *, max_length: int = MAX_KEY_LENGTH) -> str:
         return str(uuid.uuid4())
     if not isinstance(key, str) or not 1 <= len(key) <= max_length or not key.isascii() or not key.isprintable():
         raise InvalidRequestError(
-            f"idempotency_key is {key!r:.100}.", hint=f"Give 1 to {max_length} printable ASCII characters."
+            f"idempotency_key is {shown(key)}.", hint=f"Give 1 to {max_length} printable ASCII characters."
         )
     # Whitespace around a header's value is not a part of the value (RFC 9110, section 5.5).
     if key != key.strip():
@@ -217,5 +217,5 @@ def _text(name: str, value: str | None) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value.isprintable() or not value:
-        raise InvalidRequestError(f"{name} is {value!r:.100}.", hint="Give a string, or omit the argument.")
+        raise InvalidRequestError(f"{name} is {shown(value)}.", hint="Give a string, or omit the argument.")
     return value

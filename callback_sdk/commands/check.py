@@ -73,6 +73,7 @@ def check(
 def _facts(item: Secret[Any], settings: TargetSettings, guard: AddressGuard, deadline: float | None) -> dict[str, Any]:
     """Return what is known of a target, with the first problem that a result would have there."""
     from callback_sdk.errors import TargetError
+    from callback_sdk.redaction import Secret
     from callback_sdk.targets import plan
     from callback_sdk.targets.callbacks import parse_callbacks
 
@@ -81,7 +82,7 @@ def _facts(item: Secret[Any], settings: TargetSettings, guard: AddressGuard, dea
     facts: dict[str, Any] = dict.fromkeys(names)
     facts |= {"headers": [], "fields": [], "warnings": [], "problem": None}
     try:
-        (callback,) = parse_callbacks(item)
+        (callback,) = parse_callbacks(Secret([item.reveal()]))
         facts["url"] = str(callback.url)
         if callback.url.scheme in ("http", "https") and callback.url.host:
             in_cluster = settings.stores.in_cluster(callback.url)
@@ -141,7 +142,9 @@ def _header_names(target: Target, now: datetime) -> list[str]:
     """Return the names of the headers that a document would be sent with."""
     from callback_sdk.documents.body import Body
 
-    return sorted(target.upload(Body(b"{}"), delivery_id="ID", now=now).headers.reveal())
+    # Not `upload`, which would check the size of a document that isn't known yet.
+    headers, _ = target.request(Body(b"{}"), delivery_id="ID", now=now)
+    return sorted(headers.reveal())
 
 
 def _json(value: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +11,9 @@ import typer
 if TYPE_CHECKING:
     from callback_sdk.redaction import Secret
 
+
+MAX_TARGETS_SIZE = 16 * 1024 * 1024
+"""Characters of a file of targets, some thousands of them: its content is parsed as a whole."""
 
 TargetArgument = Annotated[
     str,
@@ -68,7 +70,7 @@ def _read(where: str) -> Secret[str]:
     if "://" in where:
         return Secret(where.strip())
     try:
-        text = Secret(sys.stdin.read() if where == "-" else Path(where).read_text(encoding="utf-8"))
+        text = _content(where)
     except UnicodeDecodeError:
         text = Secret("not UTF-8")
     # PowerShell and Notepad write a byte order mark.
@@ -79,6 +81,23 @@ def _read(where: str) -> Secret[str]:
             hint='Write the URL alone, or JSON: {"url": "https://...", "param": {}}.',
         )
     return text
+
+
+def _content(where: str) -> Secret[str]:
+    from callback_sdk.errors import CallbackParamError
+    from callback_sdk.parsing import path_of
+    from callback_sdk.redaction import Secret
+
+    if where == "-":
+        content = Secret(sys.stdin.read(MAX_TARGETS_SIZE + 1))
+    else:
+        with path_of("TARGET", where).open(encoding="utf-8") as file:
+            content = Secret(file.read(MAX_TARGETS_SIZE + 1))
+    if len(content.reveal()) > MAX_TARGETS_SIZE:
+        raise CallbackParamError(
+            f"The targets have more than {MAX_TARGETS_SIZE} characters.", hint="Split the file: give fewer targets."
+        )
+    return content
 
 
 def _is_one_url(text: Secret[str]) -> bool:

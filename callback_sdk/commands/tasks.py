@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,10 +18,10 @@ from callback_sdk.commands.printing import (
     print_text,
     proof,
 )
+from callback_sdk.commands.target_argument import read_targets
 
 if TYPE_CHECKING:
     from callback_sdk.client import Client, Delivery, Task, TaskSummary
-    from callback_sdk.redaction import Secret
     from callback_sdk.types import TaskFilter
 
 EXIT_ERROR = 1
@@ -80,10 +78,10 @@ def submit(
         ),
     ] = None,
     callbacks_file: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             metavar="FILE",
-            help='JSON file with the targets: a list of {"url": ..., "param": {...}}.',
+            help="File with targets in a form that `callback-sdk check` takes, or - for standard input.",
             show_default=False,
         ),
     ] = None,
@@ -132,7 +130,7 @@ def submit(
         raise typer.BadParameter("Give one file. Name the target with --callback URL.", param_hint="FEATURES")
     max_wait = duration(timeout, "--timeout")
     if callbacks_file is not None:
-        targets = Secret([*targets.reveal(), *_callbacks(callbacks_file).reveal()])
+        targets = Secret([*targets.reveal(), *(item.reveal() for item in read_targets(callbacks_file))])
     with _client(url, token_file) as client:
         task = client.run_algorithm(
             algorithm,
@@ -300,20 +298,6 @@ def _cancel(client: Client, job_id: str) -> bool:
         return False
     print_line(f"{job_id} is canceled.")
     return True
-
-
-def _callbacks(path: Path) -> Secret[list[Any]]:
-    from callback_sdk.errors import CallbackParamError
-    from callback_sdk.redaction import Secret
-
-    found: Secret[Any] = Secret(None)
-    with contextlib.suppress(ValueError):
-        found = Secret(json.loads(path.read_bytes()))
-    if not isinstance(found.reveal(), list):
-        raise CallbackParamError(
-            f"{path} is not a JSON list of callbacks.", hint='Write [{"url": "https://...", "param": {}}, ...].'
-        )
-    return found
 
 
 def _end(task: Task) -> None:

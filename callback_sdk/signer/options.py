@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
-from callback_sdk.errors import ConfigurationError, SigningError
+from callback_sdk.errors import ConfigurationError, SigningError, TargetError, shown
 from callback_sdk.parsing import Duration, to_timedelta
+from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.signer.credentials import SigningCredentials
-from callback_sdk.targets.policies import FILENAME
+from callback_sdk.targets.callbacks import Callback
+from callback_sdk.targets.headers import given_headers
+from callback_sdk.targets.members import FIELDS, HEADERS, read_fields, read_headers
+from callback_sdk.targets.named_values import has_surrogates
+from callback_sdk.targets.operations import S3, check_operation
+from callback_sdk.targets.policies import FILENAME, UnreadableError, check_conditions, fields_by_name, read_conditions
+from callback_sdk.text.limits import MAX_CONDITIONS, MAX_FIELDS, MAX_FORM
 
 MAX_LIFETIME = timedelta(days=7)
 """Maximum lifetime of a presigned URL in Signature Version 4."""
@@ -20,21 +28,34 @@ MAX_LIFETIME = timedelta(days=7)
 MAX_KEY = 1024
 """Maximum bytes of a key in UTF-8 ("Creating object key names", Amazon S3 User Guide)."""
 
+MAX_SIZE = 10**18 - 1
+"""Maximum of a content-length-range."""
+
+MAX_GIVEN_SIZE = MAX_FORM // 2
+"""Maximum characters of fields and conditions. The base64 of the conditions is a field too, longer by a third."""
+
+MAX_GIVEN_FIELDS = MAX_FIELDS - 7
+"""Maximum number of fields besides the key and those of the signature."""
+
+MAX_GIVEN_CONDITIONS = MAX_CONDITIONS // 2
+"""Maximum number of conditions besides those of the fields and the signature."""
+
 Condition = Mapping[str, str] | Iterable[Any]
 
-_RESERVED = frozenset(
+_SIGNED_FIELDS = frozenset(
     {
-        "key",
-        "bucket",
-        "policy",
-        "file",
-        "x-amz-algorithm",
-        "x-amz-credential",
-        "x-amz-date",
-        "x-amz-signature",
-        "x-amz-security-token",
+        *("policy", "file", "x-amz-algorithm", "x-amz-credential", "x-amz-date"),
+        *("x-amz-signature", "x-amz-security-token"),
     }
 )
+
+_RESERVED = _SIGNED_FIELDS | {"key", "bucket"}
+
+_CONDITIONS_HINT = (
+    'Give a list such as [{"acl": "private"}, ["starts-with", "$key", "runs/"], ["content-length-range", 0, 1000]].'
+)
+
+_FORM_HINT = "Give conditions that the key and the fields meet, and fields that a form can have."
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
@@ -90,20 +111,40 @@ def lifetime(expires: timedelta, now: datetime, credentials: SigningCredentials)
 def put_headers(
     content_type: str | None, acl: str | None, metadata: Mapping[str, str] | None, if_none_match: bool
 ) -> dict[str, str]:
+    if not isinstance(if_none_match, bool):
+        raise SigningError(f"if_none_match is {shown(if_none_match)}.", hint="Give True or False.")
     headers = {
         "content-type": content_type,
         "if-none-match": "*" if if_none_match else None,
         "x-amz-acl": acl,
-        **{f"x-amz-meta-{name}".lower(): value for name, value in _members("metadata", metadata).items()},
+        **_metadata(metadata, str.lower),
     }
     chosen = {name: value for name, value in headers.items() if value is not None}
     for name, value in chosen.items():
         if not _HEADER_NAME.fullmatch(name) or not isinstance(value, str) or not _is_header_value(value):
             raise SigningError(
-                f"The header {name!r} can't be sent with this value.",
+                f"The header {shown(name)} can't be sent with this value.",
                 hint="Headers and metadata must be printable ASCII. Encode other values, such as in base64.",
             )
     return chosen
+
+
+def check_headers(url: SecretURL, headers: Mapping[str, str]) -> None:
+    """Check headers of a PUT by the rules for the URLs of any signer.
+
+    Args:
+        url: URL of the bucket.
+        headers: The headers, from `put_headers`.
+
+    Raises:
+        SigningError: The writer would reject the URL.
+    """
+    try:
+        callback = Callback(url, headers=read_headers(url, Secret({HEADERS: headers})))
+        given_headers(callback)
+        check_operation(callback, S3)
+    except TargetError as error:
+        raise SigningError(f"A URL with these headers would be rejected: {error.message}", hint=error.hint) from None
 
 
 def _is_header_value(value: str) -> bool:
@@ -117,21 +158,25 @@ def form_fields(
     metadata: Mapping[str, str] | None,
 ) -> dict[str, str]:
     chosen = _members("fields", fields)
-    shorthands = {"Content-Type": content_type, "acl": acl}
-    shorthands |= {f"x-amz-meta-{name}": value for name, value in _members("metadata", metadata).items()}
     given = {name.lower() for name in chosen}
-    for name, value in shorthands.items():
+    for name, value in {"Content-Type": content_type, "acl": acl, **_metadata(metadata, str)}.items():
         if value is None:
             continue
         if name.lower() in given:
-            raise SigningError(f"The field {name!r} is given twice.", hint="Give it in `fields` or by its own name.")
+            raise SigningError(
+                f"The field {shown(name)} is given twice.", hint="Give it in `fields` or by its own name."
+            )
         chosen[name] = value
     for name, value in chosen.items():
         if name.lower() in _RESERVED:
             raise SigningError(f"The field {name!r} is set by the signer.", hint="Leave it out.")
         if not isinstance(value, str):
             raise SigningError(
-                f"The field {name!r} is of type {type(value).__name__}.", hint="Give all fields as strings."
+                f"The field {shown(name)} is of type {type(value).__name__}.", hint="Give all fields as strings."
+            )
+        if has_surrogates(name) or has_surrogates(value):
+            raise SigningError(
+                f"The field {shown(name)} has a lone surrogate, which UTF-8 can't encode.", hint="Give Unicode text."
             )
     return chosen
 
@@ -140,23 +185,70 @@ def form_conditions(
     conditions: Iterable[Condition] | None, fields: Mapping[str, str], max_bytes: int | None
 ) -> list[Any]:
     chosen = _conditions(conditions)
-    covered = set()
-    for condition in chosen:
-        if isinstance(condition, dict):
-            covered |= {name.lower() for name in condition}
-        elif len(condition) == 3 and (condition[0] == "content-length-range" or str(condition[1]).startswith("$")):
-            covered.add(str(condition[1]).removeprefix("$").lower())
-        else:
-            raise SigningError(
-                f"Invalid condition: {condition!r}.",
-                hint='Give {"acl": "private"}, ["starts-with", "$key", "runs/"] or ["content-length-range", 0, 1000].',
-            )
+    try:
+        named, _ = read_conditions(chosen)
+    except UnreadableError as error:
+        raise SigningError(f"The policy can't be signed: {error}.", hint=_CONDITIONS_HINT) from None
+    covered = {name for _, name, _ in named}
+    if own := sorted(covered & _SIGNED_FIELDS):
+        raise SigningError(f"The condition for {own[0]!r} is added by the signer.", hint="Leave it out.")
     chosen += [{name: value} for name, value in fields.items() if name.lower() not in covered]
     if max_bytes is not None:
-        if not isinstance(max_bytes, int) or max_bytes < 0:
-            raise SigningError(f"max_bytes is {max_bytes!r:.100}.", hint="Give a number of bytes.")
+        if type(max_bytes) is not int or not 0 <= max_bytes <= MAX_SIZE:
+            raise SigningError(
+                f"max_bytes is {shown(max_bytes)}.", hint=f"Give a number of bytes, from 0 to {MAX_SIZE}."
+            )
         chosen.append(["content-length-range", 0, max_bytes])
+    size = len(json.dumps(chosen)) + sum(len(name) + len(value) for name, value in fields.items())
+    if size > MAX_GIVEN_SIZE or len(fields) > MAX_GIVEN_FIELDS:
+        raise SigningError(
+            f"The form has {len(fields)} fields and {size} characters; {MAX_GIVEN_FIELDS} and {MAX_GIVEN_SIZE} are "
+            "allowed.",
+            hint="Give fewer or shorter fields: Amazon S3 accepts 20 KB in a form.",
+        )
     return chosen
+
+
+def form_check(url: SecretURL, fields: Mapping[str, str], conditions: Sequence[Any]) -> Callable[[str], str]:
+    """Check fields by the rules for the forms of any signer, and return a function that checks a key.
+
+    The function returns the key unchanged. A condition for a field that isn't given is left to whoever sends the form,
+    such as a browser, which adds the field.
+
+    Args:
+        url: URL of the form.
+        fields: The form's fields, from `form_fields`.
+        conditions: The policy's conditions, from `form_conditions`.
+
+    Raises:
+        SigningError: The writer would reject the form.
+    """
+    if not fields and not conditions:
+        return check_form_key
+    given = {*(name.lower() for name in fields), "bucket", "key"}
+    read, _ = read_conditions(conditions)
+    named = tuple(condition for condition in read if condition[1] in given)
+
+    def check(key: str) -> str:
+        try:
+            form = read_fields(url, Secret({FIELDS: {**fields, "key": check_form_key(key)}}))
+            check_conditions(url, fields_by_name(url, form), Secret(named))
+        except TargetError as error:
+            raise SigningError(f"The form would be rejected: {error.message}", hint=_FORM_HINT) from None
+        return key
+
+    if any(name == "key" for _, name, _ in named):
+        return check
+    check("key")
+    return check_form_key
+
+
+def _metadata(given: Mapping[str, str] | None, spelled: Callable[[str], str]) -> dict[str, str]:
+    """Return metadata by the names of its headers or fields."""
+    members = {spelled(f"x-amz-meta-{name}"): value for name, value in _members("metadata", given).items()}
+    if len({name.lower() for name in members}) < len(given or ()):
+        raise SigningError("metadata has a name twice, in different letter case.", hint="Give each name once.")
+    return members
 
 
 def _members(argument: str, given: Mapping[str, str] | None) -> dict[str, str]:
@@ -176,14 +268,21 @@ def _members(argument: str, given: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _conditions(given: Iterable[Condition] | None) -> list[Any]:
-    try:
-        chosen = [dict(one) if isinstance(one, Mapping) else list(one) for one in given or ()]
-        json.dumps(chosen)
-    except TypeError:
+    """Return conditions as JSON has them, one for each member of a dict: Amazon S3 rejects several in one object."""
+    if given is None:
+        return []
+    if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
+        raise SigningError(f"conditions is of type {type(given).__name__}, not a list.", hint=_CONDITIONS_HINT)
+    chosen: list[Any] = []
+    for condition in islice(given, MAX_GIVEN_CONDITIONS + 1):
+        if isinstance(condition, Mapping):
+            chosen += [{name: value} for name, value in condition.items()]
+        else:
+            chosen.append(list(condition) if isinstance(condition, tuple) else condition)
+    if len(chosen) > MAX_GIVEN_CONDITIONS:
         raise SigningError(
-            "conditions is not a list of JSON values.",
-            hint='Give a list such as [{"acl": "private"}, ["starts-with", "$key", "runs/"]].',
-        ) from None
+            f"There are more than {MAX_GIVEN_CONDITIONS} conditions.", hint="Give one condition for each field."
+        )
     return chosen
 
 

@@ -12,16 +12,17 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
 
-from callback_sdk.errors import SigningError
+from callback_sdk.errors import SigningError, shown
 from callback_sdk.models import PresignedPost, PresignedPut
 from callback_sdk.parsing import Duration
-from callback_sdk.redaction import Secret, clearing_locals
+from callback_sdk.redaction import Secret, SecretURL, clearing_locals
 from callback_sdk.signer.buckets import Bucket
 from callback_sdk.signer.options import (
     Condition,
-    check_form_key,
+    check_headers,
     check_lifetime,
     encode_key,
+    form_check,
     form_conditions,
     form_fields,
     lifetime,
@@ -69,7 +70,9 @@ class S3Signer:
         addressing_style: str | None = None,
     ) -> None:
         if addressing_style not in (None, "auto", "virtual", "path"):
-            raise SigningError(f"addressing_style is {addressing_style!r}.", hint="Give 'virtual', 'path' or 'auto'.")
+            raise SigningError(
+                f"addressing_style is {shown(addressing_style)}.", hint="Give 'virtual', 'path' or 'auto'."
+            )
         if client is not None and (region or endpoint_url):
             raise SigningError(
                 "A client was given together with region or endpoint_url.",
@@ -122,7 +125,7 @@ class S3Signer:
         Raises:
             SigningError: The key, the lifetime or a header is invalid, or the provider doesn't support If-None-Match.
         """
-        headers = put_headers(content_type, acl, metadata, if_none_match)
+        headers = self._headers(content_type, acl, metadata, if_none_match)
         return self._puts(headers, expires, self._clock())(encode_key(key))
 
     @clearing_locals
@@ -157,7 +160,7 @@ class S3Signer:
         Example:
             >>> targets = list(signer.presign_put_many(f"runs/{n}.json" for n in range(100_000)))
         """
-        headers = put_headers(content_type, acl, metadata, if_none_match)
+        headers = self._headers(content_type, acl, metadata, if_none_match)
         return self._each(keys, encode_key, partial(self._puts, headers, expires))
 
     @clearing_locals
@@ -180,7 +183,8 @@ class S3Signer:
             expires: Lifetime of the form, a `timedelta` or seconds: 1 second to 7 days.
             fields: Form fields, such as `{"acl": "bucket-owner-full-control", "x-amz-meta-run": "43"}`. A
                 condition is added for each field without one.
-            conditions: More conditions, as `generate_presigned_post` accepts them.
+            conditions: More conditions, as `generate_presigned_post` accepts them. A condition for a field that isn't
+                given leaves it to whoever sends the form, such as a browser.
             content_type: Shorthand for the field `Content-Type`.
             acl: Shorthand for the field `acl`.
             metadata: Shorthand for fields with the prefix `x-amz-meta-`.
@@ -190,12 +194,13 @@ class S3Signer:
             The URL and the form's fields.
 
         Raises:
-            SigningError: The key, the lifetime, a field or a condition is invalid, or the provider doesn't support
-                forms, like Cloudflare R2.
+            SigningError: The key, the lifetime, a field or a condition is invalid, the form wouldn't meet its own
+                conditions, or the provider doesn't support forms, like Cloudflare R2.
         """
         form = form_fields(fields, content_type, acl, metadata)
         wanted = form_conditions(conditions, form, max_bytes)
-        return self._posts(form, wanted, expires, self._clock())(check_form_key(key))
+        check = form_check(self._form_url(), form, wanted)
+        return self._posts(form, wanted, expires, self._clock())(check(key))
 
     @clearing_locals
     def presign_post_many(
@@ -233,21 +238,34 @@ class S3Signer:
         """
         form = form_fields(fields, content_type, acl, metadata)
         wanted = form_conditions(conditions, form, max_bytes)
-        return self._each(keys, check_form_key, partial(self._posts, form, wanted, expires))
+        check = form_check(self._form_url(), form, wanted)
+        return self._each(keys, check, partial(self._posts, form, wanted, expires))
 
-    def _puts(self, headers: Mapping[str, str], expires: Duration, now: float) -> Callable[[str], PresignedPut]:
+    def _headers(
+        self, content_type: str | None, acl: str | None, metadata: Mapping[str, str] | None, if_none_match: bool
+    ) -> dict[str, str]:
+        headers = put_headers(content_type, acl, metadata, if_none_match)
+        if headers:
+            check_headers(SecretURL(self._bucket.location.put_url), headers)
         if "if-none-match" in headers:
             self._bucket.check_support("if-none-match")
+        return headers
+
+    def _form_url(self) -> SecretURL:
+        url = self._bucket.location.post_url
+        if url is None:
+            raise SigningError("An access point has no POST.", hint="Presign a PUT, or give the bucket's own name.")
+        self._bucket.check_support("form")
+        return SecretURL(url)
+
+    def _puts(self, headers: Mapping[str, str], expires: Duration, now: float) -> Callable[[str], PresignedPut]:
         return put_urls(self._bucket.location, headers, self._context(expires, now))
 
     def _posts(
         self, fields: Mapping[str, str], conditions: list[Any], expires: Duration, now: float
     ) -> Callable[[str], PresignedPost]:
-        url = self._bucket.location.post_url
-        if url is None:
-            raise SigningError("An access point has no POST.", hint="Presign a PUT, or give the bucket's own name.")
-        self._bucket.check_support("form")
-        return post_forms(url, self._bucket.name, fields, conditions, self._context(expires, now))
+        context = self._context(expires, now)
+        return post_forms(self._form_url().reveal(), self._bucket.name, fields, conditions, context)
 
     def _context(self, expires: Duration, now: float) -> SigningContext:
         place, time = self._bucket.location, utc(now)
@@ -264,9 +282,10 @@ class S3Signer:
         self, keys: Iterable[str], check: Callable[[str], str], signing: Callable[[float], Callable[[str], T]]
     ) -> Iterator[T]:
         """Sign keys one by one; the shared parts of their signatures are computed once per second."""
-        if isinstance(keys, str):
+        if isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable):
             raise SigningError(
-                "The keys are one text, not a list.", hint="Give a list of keys, or call presign_put or presign_post."
+                f"The keys are of type {type(keys).__name__}, not a list.",
+                hint="Give a list of keys, or call presign_put or presign_post.",
             )
         clock = self._clock
         second = int(clock())

@@ -139,11 +139,16 @@ def _params(callback_param: Secret[Any], count: int) -> list[Secret[Any]]:
 
 def _split(item: Secret[Any]) -> tuple[Secret[Any], Secret[Any] | None]:
     """Split an item into its URL and its own parameter, or None."""
+    if isinstance(item.reveal(), (tuple, list)) and len(item.reveal()) == 2:
+        url, own = _split_place(Secret(item.reveal()[0]))
+        return url, _merge(own, Secret(item.reveal()[1]))
+    return _split_place(item)
+
+
+def _split_place(item: Secret[Any]) -> tuple[Secret[Any], Secret[Any] | None]:
+    """Split an item that is not a pair. Pairs of pairs have no meaning, and may nest as deeply as they like."""
     if isinstance(item.reveal(), (PresignedPut, PresignedPost)):
         return Secret(item.reveal().url), Secret(item.reveal().callback_param)
-    if isinstance(item.reveal(), (tuple, list)) and len(item.reveal()) == 2:
-        url, own = _split(Secret(item.reveal()[0]))
-        return url, _merge(own, Secret(item.reveal()[1]))
     if isinstance(item.reveal(), Mapping) and "url" in item.reveal():
         return _split_mapping(item)
     return item, None

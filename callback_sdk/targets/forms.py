@@ -126,16 +126,6 @@ class FormPost(Target):
         Target.check(self, now=now, size=size)
         self.policy.check(self.callback.url, self._fields, size)
 
-    def check_limits(self, *, now: datetime, size: int | None) -> None:
-        """See `Target.check_limits`."""
-        Target.check_limits(self, now=now, size=size)
-        if not (self._field("content-type") or JSON).isprintable():
-            raise InvalidS3FieldsError(
-                f"The field Content-Type in s3_fields of {self.callback.url} has a character that HTTP can't send.",
-                hint="Presign again with a media type such as application/json.",
-                url=str(self.callback.url),
-            )
-
     def warnings(self, now: datetime) -> tuple[str, ...]:
         """See `Target.warnings`."""
         own = key_warnings(self.callback.url, self._field("key") or "") if self.kind == FormPost.kind else ()

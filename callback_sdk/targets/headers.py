@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from callback_sdk.errors import SignedHeaderError
+from callback_sdk.errors import SignedHeaderError, shown
 from callback_sdk.redaction import SecretFields, SecretURL
 from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.members import HEADERS, HTTP
@@ -72,7 +72,7 @@ def _sendable(url: SecretURL, member: str, headers: SecretFields, *, forbidden: 
         broken = not _NAME.fullmatch(name) or not _VALUE.fullmatch(given.reveal()[name])
         if broken or name in forbidden or name.startswith(_FORBIDDEN_PREFIXES):
             raise SignedHeaderError(
-                f"{member} of {url} has {name!r:.100}, which can't be sent as a header.",
+                f"{member} of {url} has {shown(name)}, which can't be sent as a header.",
                 hint="Leave it out: it has a character that HTTP forbids, is a hop-by-hop header, has credentials, or "
                 "changes the method, path, host or client address of the request.",
                 url=str(url),

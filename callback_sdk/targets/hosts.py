@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 
+from callback_sdk.errors import InvalidTargetError
 from callback_sdk.redaction import SecretURL
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?")
+"""Names of RFC 1123, section 2.1, and those with underscores, which containers have."""
 
 _LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "localhost6", "ip6-localhost", "ip6-loopback"})
 """Names of the machine itself: RFC 6761, section 6.3, and the files /etc/hosts of Debian and Red Hat."""
@@ -21,6 +26,16 @@ def port_of(url: SecretURL) -> int:
 def default_port(url: SecretURL) -> int:
     """Return the default port of a URL's scheme (RFC 9110, section 4.2)."""
     return 443 if url.scheme == "https" else 80
+
+
+def check_host(url: SecretURL) -> None:
+    """Reject a host that no resolver takes.
+
+    Raises:
+        InvalidTargetError: It is not a valid host name.
+    """
+    if ip_literal(url.host) is None and not _NAME.fullmatch(url.host):
+        raise InvalidTargetError(f"{url} has an invalid host name.", hint="Check its spelling.", url=str(url))
 
 
 def ip_literal(host: str) -> Address | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import define
 
-from callback_sdk.errors import CallbackParamError, InvalidS3FieldsError, MissingS3FieldsError, TargetError
+from callback_sdk.errors import CallbackParamError, InvalidS3FieldsError, MissingS3FieldsError, TargetError, shown
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets.named_values import by_name, joined, not_text
 from callback_sdk.text.limits import MAX_FIELDS, MAX_FORM, MAX_HEADERS, MAX_HEADERS_SIZE
@@ -52,7 +52,7 @@ def read_fields(url: SecretURL, param: Secret[Any]) -> SecretFields:
     given = Secret(param.reveal()[FIELDS])
     fields = by_name(given)
     if fields is None or not fields.reveal():
-        found = "empty" if given.reveal() in ({}, [], None, "") else type_with_article(given)
+        found = "empty" if _is_empty(given.reveal()) else type_with_article(given)
         raise MissingS3FieldsError(
             f"s3_fields of {url} is {found}.",
             hint='Give the dict that generate_presigned_post returned as "fields". For a presigned PUT URL leave '
@@ -66,6 +66,10 @@ def read_fields(url: SecretURL, param: Secret[Any]) -> SecretFields:
             url=str(url),
         )
     return _strings(url, _FORM, fields)
+
+
+def _is_empty(given: Any) -> bool:
+    return given is None or (isinstance(given, (Mapping, list, str)) and not given)
 
 
 def read_headers(url: SecretURL, param: Secret[Any]) -> SecretFields:
@@ -92,9 +96,9 @@ def read_http(url: SecretURL, param: Secret[Any]) -> SecretFields:
         CallbackParamError: It doesn't describe a PUT.
     """
     request = Secret(param.reveal()[HTTP])
-    if not _is_put(request.reveal()):
+    if (problem := _http_problem(request)) is not None:
         raise CallbackParamError(
-            f"http of {url} doesn't describe a PUT.",
+            f"http of {url} {problem}.",
             hint='Give {"http": {"method": "PUT", "headers": {...}}}, with a string for each header. For a webhook, '
             "which is a POST, leave http out.",
             url=str(url),
@@ -119,13 +123,20 @@ def read_webhook(url: SecretURL, param: Secret[Any]) -> bool:
     return bool(given.reveal())
 
 
-def _is_put(request: Any) -> bool:
-    return (
-        isinstance(request, Mapping)
-        and request.keys() <= {"method", "headers"}
-        and request.get("method") == "PUT"
-        and isinstance(request.get("headers") or {}, Mapping)
-    )
+def _http_problem(request: Secret[Any]) -> str | None:
+    """Return why `http` doesn't describe a PUT, as it completes a sentence; None if it does."""
+    if not isinstance(request.reveal(), Mapping):
+        return f"is {type_with_article(request)}, not a dict"
+    if unknown := [name for name in request.reveal() if name not in ("method", "headers")]:
+        return f"has a member {shown(unknown[0])}; it takes method and headers"
+    if "method" not in request.reveal():
+        return "has no method"
+    if request.reveal()["method"] != "PUT":
+        return f"has the method {shown(request.reveal()['method'])}, not 'PUT'"
+    headers = Secret(request.reveal().get("headers"))
+    if headers.reveal() is not None and not isinstance(headers.reveal(), Mapping):
+        return f"has headers that are {type_with_article(headers)}, not a dict"
+    return None
 
 
 @define(frozen=True, kw_only=True, eq=False)
@@ -155,7 +166,7 @@ def _strings(url: SecretURL, member: _Member, values: Secret[Any]) -> SecretFiel
         raise _too_large(url, member, f"{len(values.reveal())} members; {member.max_count} are allowed")
     for name in not_text(values):
         raise member.error(
-            f"{member.name} of {url} has a member {name!r:.100} that is neither a string nor a number.",
+            f"{member.name} of {url} has a member {shown(name)} that is neither a string nor a number.",
             hint="Pass the values unchanged, as the signer returned them.",
             url=str(url),
         )

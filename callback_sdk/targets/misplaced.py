@@ -7,9 +7,10 @@ import codecs
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from callback_sdk.errors import CallbackParamError, InvalidS3FieldsError
+from callback_sdk.errors import CallbackParamError, InvalidS3FieldsError, shown
 from callback_sdk.redaction import Secret, SecretURL
 from callback_sdk.targets.members import FIELDS, HEADERS, HTTP, MEMBERS, SIGNATURE_FIELDS
+from callback_sdk.targets.named_values import by_name
 
 _SINGULAR = {"s3field": FIELDS, "s3header": HEADERS}
 """Members by the letters and digits of their names, without the plural."""
@@ -17,12 +18,15 @@ _SINGULAR = {"s3field": FIELDS, "s3header": HEADERS}
 _REQUEST = frozenset({"method", "headers"})
 """Names in the value of `http`."""
 
-_MAX_DEPTH = 3
-
 _MAX_NAME = 20
 
 _POLICY_START = 64
 """Characters of a policy that are decoded to recognize it."""
+_MAX_PATH = 8
+"""Names of a path that are shown besides the last."""
+
+Path = tuple[str, ...]
+"""Names of members, and indexes such as `[0]`."""
 
 _CREDENTIAL_HEADERS = frozenset(
     {
@@ -47,24 +51,26 @@ def refuse_misplaced(url: SecretURL, param: Secret[Any]) -> None:
     for name in param.reveal():
         _check_name(url, name, Secret(param.reveal()[name]))
     rest = Secret({name: value for name, value in param.reveal().items() if name not in MEMBERS})
-    for path, mapping in _mappings("callback_param", rest, _MAX_DEPTH):
-        names = {str(name).lower() for name in mapping.reveal()}
-        if _is_form(names, mapping):
+    for path, named in _named_parts(rest):
+        names = {name.lower() for name in named.reveal() if isinstance(name, str)}
+        if _is_form(names, named):
             raise InvalidS3FieldsError(
-                f"{path} of {url} has the fields of a form, which would put them into the document.",
+                f"{_text(path)} of {url} has the fields of a form, which would put them into the document.",
                 hint='Give them as s3_fields: callback_param={"s3_fields": fields}.',
                 url=str(url),
             )
-        if path.lower().endswith("headers") and names & _CREDENTIAL_HEADERS:
+        if _are_headers(path) and names & _CREDENTIAL_HEADERS:
             raise CallbackParamError(
-                f"{path} of {url} has the header {min(names & _CREDENTIAL_HEADERS)}, which would put it into the "
-                "document.",
-                hint='Move it: callback_param={"http": {"method": "PUT", "headers": {...}}}.',
+                f"{_text(path)} of {url} has the header {min(names & _CREDENTIAL_HEADERS)}, which would put it into "
+                "the document.",
+                hint='For a server that accepts PUT, move it: callback_param={"http": {"method": "PUT", "headers": '
+                "{...}}}. A webhook has no headers of its own: sign it with webhook_secrets, or put a token into its "
+                "URL.",
                 url=str(url),
             )
 
 
-def _is_form(names: set[str], values: Secret[Any]) -> bool:
+def _is_form(names: set[str], values: Secret[Mapping[Any, Any]]) -> bool:
     """Return whether values are the fields of a form, and not for instance a policy that was signed by hand.
 
     Args:
@@ -73,7 +79,8 @@ def _is_form(names: set[str], values: Secret[Any]) -> bool:
     """
     if "policy" not in names or not names & SIGNATURE_FIELDS:
         return False
-    policy = Secret(next(value for name, value in values.reveal().items() if str(name).lower() == "policy"))
+    named = (item for item in values.reveal().items() if isinstance(item[0], str))
+    policy = Secret(next(value for name, value in named if name.lower() == "policy"))
     return names & SIGNATURE_FIELDS != {"signature"} or _is_encoded_object(policy)
 
 
@@ -91,25 +98,50 @@ def _is_encoded_object(value: Secret[Any]) -> bool:
 
 def _check_name(url: SecretURL, name: Any, value: Secret[Any]) -> None:
     """Reject a member that can only be a misspelled one: by its name, or by a content such as that of `http`."""
-    if name in MEMBERS or not isinstance(value.reveal(), (Mapping, list)):
+    if not isinstance(name, str) or name in MEMBERS or not isinstance(value.reveal(), (Mapping, list)):
         return
-    letters = "".join(filter(str.isalnum, str(name)[:_MAX_NAME].lower())).removesuffix("s")
+    letters = "".join(filter(str.isalnum, name[:_MAX_NAME].lower())).removesuffix("s")
     meant = _SINGULAR.get(letters)
     if isinstance(value.reveal(), Mapping) and value.reveal() and value.reveal().keys() <= _REQUEST:
         meant = HTTP
     if meant is not None:
         raise CallbackParamError(
-            f"callback_param of {url} has a member {name!r:.100}, which would be a part of the document.",
+            f"callback_param of {url} has a member {shown(name)}, which would be a part of the document.",
             hint=f"If {meant} is meant, correct the name. Otherwise choose another one.",
             url=str(url),
         )
 
 
-def _mappings(path: str, value: Secret[Any], depth: int) -> Iterator[tuple[str, Secret[Any]]]:
-    """Yield a mapping and those in it, each with its path."""
-    if not isinstance(value.reveal(), Mapping) or depth < 0:
-        return
-    yield path, value
-    inner = [(str(name), Secret(item)) for name, item in value.reveal().items()]
-    for name, item in inner:
-        yield from _mappings(f"{path}.{name:.100}", item, depth - 1)
+def _named_parts(param: Secret[Any]) -> Iterator[tuple[Path, Secret[Mapping[Any, Any]]]]:
+    """Yield the path of each part that has names, with its values by name.
+
+    It doesn't recurse, as parts may nest as deeply as they like, and contain themselves.
+    """
+    stack: list[tuple[Path, Secret[Any]]] = [(("callback_param",), param)]
+    seen = set[int]()
+    while stack:
+        path, part = stack.pop()
+        if id(part.reveal()) in seen:
+            continue
+        seen.add(id(part.reveal()))
+        named = by_name(part)
+        if named is not None:
+            yield path, named
+        stack += [((*path[:_MAX_PATH], name), inner) for name, inner in _inner(part)]
+
+
+def _inner(part: Secret[Any]) -> Iterator[tuple[str, Secret[Any]]]:
+    is_list = not isinstance(part.reveal(), Mapping)
+    for name, inner in enumerate(part.reveal()) if is_list else part.reveal().items():
+        if isinstance(inner, (Mapping, list, tuple)):
+            yield (f"[{name}]" if is_list else shown(name)[1:-1] if isinstance(name, str) else ""), Secret(inner)
+
+
+def _are_headers(path: Path) -> bool:
+    """Tell whether a part may be headers: by its name, or as the whole of `callback_param`."""
+    names = [name for name in path if not name.startswith("[")]
+    return len(path) == 1 or names[-1].lower().endswith("headers")
+
+
+def _text(path: Path) -> str:
+    return ".".join(path).replace(".[", "[")

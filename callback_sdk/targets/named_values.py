@@ -29,8 +29,34 @@ def joined(values: Secret[Mapping[Any, Any]]) -> Secret[dict[Any, Any]]:
 
 
 def not_text(values: Secret[Mapping[Any, Any]]) -> list[Any]:
-    """Return the names that are not strings, or have a value that is neither a string nor a number."""
-    return [name for name, value in values.reveal().items() if not isinstance(name, str) or not _is_text(value)]
+    """Return the names that are not text, or have a value that is neither text nor a number."""
+    return [
+        name
+        for name, value in values.reveal().items()
+        if not isinstance(name, str) or has_surrogates(name) or not _is_text(value)
+    ]
+
+
+def has_surrogates(text: str) -> bool:
+    """Tell whether a text has a lone surrogate, which UTF-8 can't encode."""
+    return _SURROGATES.search(text) is not None
+
+
+def form_problem(fields: Secret[dict[str, str]]) -> str | None:
+    """Return what no form may have, as it completes a sentence; None if the fields have nothing of it.
+
+    Args:
+        fields: Fields of a form that was given, or that the signer signs.
+    """
+    names = [name.lower() for name in fields.reveal()]
+    if len(set(names)) < len(names):
+        return "has a field twice, in different letter case"
+    if "file" in names:
+        return "has a field 'file', which is the name of the document's own part"
+    # The type of the file is a header of its part.
+    if not all(value.isprintable() for name, value in fields.reveal().items() if name.lower() == "content-type"):
+        return "has a field Content-Type with a character that HTTP can't send"
+    return None
 
 
 def _has_names(given: Any) -> bool:
@@ -60,8 +86,7 @@ def _joined(value: Any) -> Any:
 
 def _is_text(value: Any) -> bool:
     if isinstance(value, str):
-        # UTF-8 can't encode a lone surrogate.
-        return not _SURROGATES.search(value)
+        return not has_surrogates(value)
     if isinstance(value, int):
         # str() raises ValueError for integers of more than 4,300 digits (CVE-2020-10735).
         return not isinstance(value, bool) and value.bit_length() <= 64

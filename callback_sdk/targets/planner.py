@@ -18,6 +18,7 @@ from callback_sdk.redaction import Secret, SecretURL, clearing_locals, wrap_secr
 from callback_sdk.targets.aistore import check_key
 from callback_sdk.targets.callbacks import Callback, parse_callbacks
 from callback_sdk.targets.gcs import GCSPut, GCSPutV2, GCSSession
+from callback_sdk.targets.hosts import check_host
 from callback_sdk.targets.identifiers import Identifiers, check_escaping, check_unsigned, is_signed
 from callback_sdk.targets.members import WEBHOOK_HINT
 from callback_sdk.targets.providers import StorageProviders
@@ -227,3 +228,4 @@ def _check_url(url: SecretURL) -> None:
             else "a character or a port that no URL has"
         )
         raise InvalidTargetError(f"The callback URL {url} has {what}.", hint="Copy the complete URL.", url=str(url))
+    check_host(url)

@@ -9,17 +9,18 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import unquote
 
 from attrs import define
 
-from callback_sdk.errors import InvalidS3FieldsError, PolicyError
+from callback_sdk.errors import InvalidS3FieldsError, PolicyError, shown
 from callback_sdk.redaction import Secret, SecretFields, SecretURL
 from callback_sdk.targets.amazon import amazon_host
 from callback_sdk.targets.dialects import AMAZON, Dialect
+from callback_sdk.targets.named_values import form_problem, has_surrogates
 from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.text.limits import MAX_CONDITIONS
 
@@ -35,13 +36,15 @@ _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:[0-9]{2})"
 )
 
+_WHOLE_NUMBER = re.compile("-?[0-9]{1,18}")
+
 _UNCHANGED = "Pass s3_fields unchanged, as the signer returned them."
 
 Condition = tuple[str, str, str]
 """`"eq"` or `"starts-with"`, the field's name in lower case, and the value or prefix."""
 
 
-class _UnreadableError(ValueError):
+class UnreadableError(ValueError):
     """A policy that no store accepts; the text has the reason, and none of its values."""
 
 
@@ -72,12 +75,10 @@ class Policy:
             InvalidS3FieldsError: The form is invalid under any policy.
             PolicyError: The store would reject the form; the text names the condition.
         """
-        given = _by_lower_name(url, fields)
+        given = fields_by_name(url, fields)
         if filename is not None:
             given = Secret({name: value.replace(FILENAME, filename) for name, value in given.reveal().items()})
-        form = _Form(url, given)
-        for number in range(len(self._conditions.reveal())):
-            form.check(Secret(self._conditions.reveal()[number]))
+        check_conditions(url, given, self._conditions)
         if self._strict:
             self._check_extra(url, set(given.reveal()))
         self._check_size(url, size)
@@ -104,18 +105,34 @@ class Policy:
             )
 
 
-def _by_lower_name(url: SecretURL, fields: SecretFields) -> Secret[dict[str, str]]:
-    """Return the fields by lower-case names: stores compare them case-insensitively."""
+def check_conditions(url: SecretURL, given: Secret[dict[str, str]], conditions: Secret[tuple[Condition, ...]]) -> None:
+    """Check a form against conditions.
+
+    Args:
+        url: The target, for the error's text.
+        given: The form's fields, from `fields_by_name`.
+        conditions: The conditions, from `read_conditions`.
+
+    Raises:
+        PolicyError: The store would reject the form; the text names the condition.
+    """
+    form = _Form(url, given)
+    for number in range(len(conditions.reveal())):
+        form.check(Secret(conditions.reveal()[number]))
+
+
+def fields_by_name(url: SecretURL, fields: SecretFields) -> Secret[dict[str, str]]:
+    """Return the fields of a form by lower-case names: stores compare them case-insensitively.
+
+    Raises:
+        InvalidS3FieldsError: The form is invalid under any policy.
+    """
     given = Secret({name.lower(): value for name, value in fields.reveal().items()})
-    hint = _UNCHANGED
-    if len(given.reveal()) < len(fields.reveal()):
-        problem = "has a field twice, in different letter case"
-    elif "file" in given.reveal():
-        problem = "has a field 'file', which is the name of the document's own part"
-    elif "key" not in given.reveal():
+    problem, hint = form_problem(fields), _UNCHANGED
+    if problem is None and "key" not in given.reveal():
         problem = "has no field 'key', so the store can't name the object"
         hint = "Add the object's key to s3_fields: minio for Python, for one, returns the fields without it."
-    else:
+    if problem is None:
         return given
     raise InvalidS3FieldsError(f"s3_fields of {url} {problem}.", hint=hint, url=str(url))
 
@@ -264,7 +281,7 @@ def parse_policy(url: SecretURL, fields: SecretFields, dialect: Dialect = AMAZON
     encoded = Secret(next(value for name, value in fields.reveal().items() if name.lower() == "policy"))
     try:
         return _parse(encoded, dialect)
-    except _UnreadableError as error:
+    except UnreadableError as error:
         reason = str(error)
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         reason = "it is not the base64 of a JSON policy document"
@@ -278,62 +295,104 @@ def _parse(encoded: Secret[str], dialect: Dialect) -> Policy:
     lines = Secret(encoded.reveal().replace("\r", "").replace("\n", ""))
     # From bytes, json.loads() takes UTF-16 and a byte order mark too, which stores reject (RFC 8259, section 8.1).
     document = Secret(json.loads(base64.b64decode(lines.reveal(), validate=True).decode()))
+    conditions, size_range = read_conditions(document.reveal()["conditions"], dialect)
+    return Policy(Secret(conditions), _time(document.reveal()["expiration"]), size_range, dialect.strict)
+
+
+def read_conditions(given: Any, dialect: Dialect = AMAZON) -> tuple[tuple[Condition, ...], tuple[int, int] | None]:
+    """Read the conditions of a policy: of a form that was given, and those that the signer signs.
+
+    Args:
+        given: A list in the form of `generate_presigned_post`, or anything else.
+        dialect: How the store checks them.
+
+    Returns:
+        The conditions, and the minimum and maximum bytes of the file; None without a content-length-range.
+
+    Raises:
+        UnreadableError: No store accepts them.
+    """
+    if not isinstance(given, (list, tuple)):
+        raise UnreadableError("its conditions are not a list")
     conditions: list[Condition] = []
-    size_range: tuple[int, int] | None = None
-    for condition in document.reveal()["conditions"]:
+    ranges: list[tuple[int, int]] = []
+    for condition in given:
         if isinstance(condition, Mapping):
             conditions += _exact(condition)
+        elif not isinstance(condition, (list, tuple)) or not condition or not isinstance(condition[0], str):
+            raise UnreadableError("it has a condition that is neither an object nor a list with an operator")
         elif dialect.lists and condition[0] in ("in", "not-in"):
             # Only the store checks these.
             continue
-        elif len(condition) == 3 and str(condition[0]).lower() == "content-length-range":
-            least, most = (_number(value) for value in condition[1:])
-            # All conditions must hold: several ranges intersect.
-            known = size_range or (least, most)
-            size_range = (max(known[0], least), min(known[1], most))
+        elif condition[0].lower() == "content-length-range":
+            ranges.append(_range(condition[1:]))
         else:
             conditions.append(_matching(condition, dialect))
         if len(conditions) > MAX_CONDITIONS:
-            raise _UnreadableError(f"it has more than {MAX_CONDITIONS} conditions")
+            raise UnreadableError(f"it has more than {MAX_CONDITIONS} conditions")
     named = ((operator, dialect.aliases.get(name, name), value) for operator, name, value in conditions)
-    return Policy(Secret(tuple(named)), _time(document.reveal()["expiration"]), size_range, dialect.strict)
+    return tuple(named), _intersection(ranges)
 
 
-def _exact(condition: Mapping[str, Any]) -> Iterator[Condition]:
+def _exact(condition: Mapping[Any, Any]) -> Iterator[Condition]:
     for name, value in condition.items():
-        yield "eq", name.lower(), _text(name, value)
+        yield "eq", _name(name).lower(), _text(name, value)
 
 
-def _matching(condition: Any, dialect: Dialect) -> Condition:
-    if not isinstance(condition, list):
-        raise TypeError("a condition is an object or a list")
-    operator, field, value = condition
-    operator, name = operator.lower(), field.lower().removeprefix("$")
+def _matching(condition: Sequence[Any], dialect: Dialect) -> Condition:
+    operator, name = condition[0].lower(), "" if len(condition) != 3 else _name(condition[1]).lower()
     if operator not in ("eq", "starts-with"):
-        raise _UnreadableError("it has a condition that is neither eq nor starts-with nor content-length-range")
-    if not field.startswith("$"):
-        raise _UnreadableError(f"in its condition for {name!r} the name doesn't begin with '$'")
+        raise UnreadableError("it has a condition that is neither eq nor starts-with nor content-length-range")
+    if len(condition) != 3:
+        raise UnreadableError(f"it has a condition {operator} without a name and a value")
+    if not name.startswith("$"):
+        raise UnreadableError(f"in its condition for {shown(name)} the name doesn't begin with '$'")
+    name = name.removeprefix("$")
     if operator == "starts-with" and name in dialect.exact:
-        raise _UnreadableError(f"it has starts-with for {name!r}, for which stores accept eq only")
-    return operator, name, _text(name, value)
+        raise UnreadableError(f"it has starts-with for {name!r}, for which stores accept eq only")
+    return operator, name, _text(name, condition[2])
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str):
+        raise UnreadableError("it has a condition for a name that is not a string")
+    return name
 
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise _UnreadableError(f"its value for {name!r} is not a string")
+        raise UnreadableError(f"its value for {shown(name)} is not a string")
+    if has_surrogates(name) or has_surrogates(value):
+        raise UnreadableError(f"its value for {shown(name)} has a lone surrogate, which UTF-8 can't encode")
     return value
 
 
+def _range(limits: Sequence[Any]) -> tuple[int, int]:
+    if len(limits) != 2:
+        raise UnreadableError("its content-length-range doesn't have two whole numbers")
+    least, most = map(_number, limits)
+    if least > most or most < 0:
+        raise UnreadableError("its content-length-range allows no number of bytes")
+    return least, most
+
+
 def _number(value: Any) -> int:
-    if isinstance(value, bool) or not re.fullmatch("-?[0-9]{1,18}", str(value)):
-        raise _UnreadableError("its content-length-range doesn't have two whole numbers")
-    return int(value)
+    # An integer of more than 4,300 digits has no text (CVE-2020-10735).
+    text = str(value) if type(value) is int and value.bit_length() <= 64 else value
+    if not isinstance(text, str) or not _WHOLE_NUMBER.fullmatch(text):
+        raise UnreadableError("its content-length-range doesn't have two whole numbers")
+    return int(text)
+
+
+def _intersection(ranges: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
+    """Return the sizes that are in several ranges, as all conditions must hold."""
+    return (max(least for least, _ in ranges), min(most for _, most in ranges)) if ranges else None
 
 
 def _time(text: str) -> datetime:
     match = _TIME.fullmatch(text)
     if match is None:
-        raise _UnreadableError("its expiration is not a time such as 2030-01-31T12:00:00Z")
+        raise UnreadableError("its expiration is not a time such as 2030-01-31T12:00:00Z")
     microseconds = int((match[2] or "").ljust(6, "0")[:6])
     time = datetime.strptime(match[1] + match[3], "%Y-%m-%dT%H:%M:%S%z").astimezone(timezone.utc)
     return time + timedelta(microseconds=microseconds)

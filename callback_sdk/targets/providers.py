@@ -110,7 +110,7 @@ def _matches(label: str, pattern: str) -> bool:
 
 def _endpoint(text: str) -> tuple[str, int]:
     try:
-        url = SecretURL(text)
+        url = SecretURL(text if isinstance(text, str) else "")
     except InvalidTargetError:
         url = SecretURL("")
     if url.scheme not in ("http", "https") or not url.host:

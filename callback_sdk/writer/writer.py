@@ -21,6 +21,7 @@ from callback_sdk.errors import (
     ConfigurationError,
     DeliveryError,
     MultipleDeliveryErrors,
+    shown,
 )
 from callback_sdk.models import JobResult
 from callback_sdk.parsing import Duration, positive_int, several, to_timedelta
@@ -94,9 +95,13 @@ class ResultsWriter:
         client_cert: ClientCert | None = None,
     ) -> None:
         if compress not in (None, "gzip"):
-            raise ConfigurationError(f"compress is {compress!r}.", hint="Give 'gzip' or None.")
+            raise ConfigurationError(f"compress is {shown(compress)}.", hint="Give 'gzip' or None.")
         if guard is not None and not callable(getattr(guard, "resolve", None)):
             raise ConfigurationError(f"guard is of type {type(guard).__name__}.", hint="Give an AddressGuard.")
+        if attempt_timeouts is not None and not isinstance(attempt_timeouts, Timeouts):
+            raise ConfigurationError(
+                f"attempt_timeouts is of type {type(attempt_timeouts).__name__}.", hint="Give Timeouts(attempt=...)."
+            )
         self._timeout = to_timedelta("timeout", timeout, zero=True)
         clusters = Secret(_clusters(aistore_clusters))
         hidden = [wrap_secret(secret) for secret in several("webhook_secrets", webhook_secrets)]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from callback_sdk import S3Signer
 from callback_sdk.redaction import SecretURL
 from callback_sdk.targets.hosts import ip_literal, port_of
 from tests.signedurls import form, sas, v4
@@ -337,3 +338,53 @@ def test_target_in_aistore_is_told_what_is_not_enforced(run: Run, monkeypatch: p
     assert "ignores If-None-Match" in text
     assert "verifies no signatures" in text
     assert "MARKER" not in json.dumps(shown)
+
+
+def test_pair_of_url_and_parameter_is_a_target(run: Run) -> None:
+    """As `send` and `submit` take it."""
+    code, found = facts(run, json.dumps([["https://example.org/done", {"run": 1}], "https://example.org/2"]))
+    assert (code, [one["url"] for one in found]) == (0, ["https://example.org/done", "https://example.org/2"])
+
+
+@pytest.mark.parametrize("target", ["[null]", "[[]]", "[5]", '[["https://example.org/"]]', '[[[["https://h/"]]]]'])
+def test_target_of_another_type_is_a_problem(run: Run, target: str) -> None:
+    """And not a traceback."""
+    code, ((shown),) = facts(run, target)
+    assert code == 1
+    assert "A callback URL is a string" in shown["problem"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("https://a..b/", "https://.example.org/", "https://ex%61mple.org/", "https://*.example.org/", "https://a b/"),
+        *("https://example.org/\ud800", "https://example.org/?x=\ud800", "https://\ud800.example.org/"),
+    ],
+)
+def test_url_that_can_never_be_sent_to_is_a_problem(run: Run, url: str) -> None:
+    """Without resolving its host, and before a task is submitted."""
+    code, ((shown),) = facts(run, json.dumps([url]))
+    assert code == 1
+    assert shown["problem"]
+
+
+def test_encoding_that_is_not_supported_is_a_problem(run: Run) -> None:
+    """Before a document is sent."""
+    target = {"url": url_of(signed="host;content-encoding"), "param": {"s3_headers": {"Content-Encoding": "br"}}}
+    code, ((shown),) = facts(run, json.dumps(target))
+    assert code == 1
+    assert "unsupported Content-Encoding" in shown["problem"]
+
+
+def test_size_range_of_a_form_is_no_problem(run: Run) -> None:
+    """The size of the document isn't known yet."""
+    post = S3Signer("bucket", region="eu-central-1").presign_post("k", conditions=[["content-length-range", 100, 900]])
+    code, ((shown),) = facts(run, json.dumps({"url": post.url, "fields": post.fields}))
+    assert (code, shown["problem"]) == (0, None)
+
+
+def test_file_without_end_is_an_error(run: Run) -> None:
+    """It is read up to a limit."""
+    code, out, err = run("check", "/dev/zero")
+    assert (code, out) == (1, "")
+    assert "more than" in err

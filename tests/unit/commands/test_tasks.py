@@ -252,9 +252,10 @@ def test_an_extra_argument_is_not_printed(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (f'{{"url": "{SIGNED}"}}', "not a JSON list"),
-        (f'[{{"url": "{SIGNED}"', "not a JSON list"),
-        ("\udcff", "not a JSON list"),
+        (f'{{"url": "{BUCKET}"}}', "s3_fields"),
+        (f'[{{"url": "{SIGNED}"', "not valid JSON"),
+        ("\udcff", "neither one URL nor JSON"),
+        ("[]", "no target"),
         (f'[{{"url": "{SIGNED}", "s3_fields": {{}}}}]', "callback URL is a string"),
         (f'["{BUCKET}"]', "s3_fields"),
     ],

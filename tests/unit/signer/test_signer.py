@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -10,8 +11,8 @@ import pytest
 from botocore.config import Config
 from botocore.credentials import Credentials, RefreshableCredentials
 
-from callback_sdk import S3Signer
-from callback_sdk.errors import SigningError
+from callback_sdk import S3Signer, check_target
+from callback_sdk.errors import PolicyError, SigningError
 
 HOUR = timedelta(hours=1)
 
@@ -203,22 +204,95 @@ def test_header_that_cannot_be_sent_is_refused(signer: S3Signer, options: dict[s
         ({"fields": {"Key": "x"}}, "set by the signer"),
         ({"fields": {"acl": 5}}, "as strings"),
         ({"fields": {"ACL": "private"}, "acl": "private"}, "given twice"),
-        ({"conditions": [["eq", "$acl"]]}, "Invalid condition"),
-        ({"conditions": [["starts-with", "acl", "p"]]}, "Invalid condition"),
-        ({"conditions": 5}, "not a list of JSON values"),
-        ({"conditions": [[b"eq", "$acl", "x"]]}, "not a list of JSON values"),
+        ({"conditions": [["eq", "$acl"]]}, "eq without a name and a value"),
+        ({"conditions": [["starts-with", "acl", "p"]]}, "doesn't begin with '\\$'"),
+        ({"conditions": 5}, "conditions is of type int, not a list"),
+        ({"conditions": {"acl": "private"}}, "conditions is of type dict, not a list"),
+        ({"conditions": [[b"eq", "$acl", "x"]]}, "neither an object nor a list with an operator"),
+        ({"conditions": [{5: "x"}]}, "a name that is not a string"),
+        ({"conditions": [{"acl": 5}]}, "its value for 'acl' is not a string"),
+        ({"conditions": [["eq", "$acl", "\ud800"]]}, "lone surrogate"),
+        ({"conditions": [["content-length-range", 0, float("nan")]]}, "two whole numbers"),
+        ({"conditions": [["content-length-range", 9, 1]]}, "allows no number of bytes"),
+        ({"conditions": [{"x-amz-date": "20260101T000000Z"}]}, "added by the signer"),
+        ({"conditions": itertools.repeat({"acl": "private"})}, "more than 100 conditions"),
+        ({"conditions": [["starts-with", "$key", "runs/"]]}, "a prefix of the field 'key'"),
+        ({"conditions": [{"acl": "private"}], "acl": "public-read"}, "a value of the field 'acl'"),
+        ({"conditions": [{"bucket": "another"}]}, "for another bucket"),
+        ({"fields": {"acl": "x", "ACL": "x"}}, "a field twice"),
+        ({"fields": {"x-amz-meta-a": "\ud800"}}, "a lone surrogate"),
+        ({"metadata": {"\ud800": "a"}}, "a lone surrogate"),
+        ({"content_type": "text/plain\r\nx: y"}, "a character that HTTP can't send"),
+        ({"metadata": {"a": "", "A": ""}}, "a name twice"),
+        ({"fields": {f"x-amz-meta-{number}": "" for number in range(94)}}, "94 fields"),
+        ({"fields": {"x-amz-meta-a": "x" * 20_000}}, "32768 are allowed"),
         ({"fields": 5}, "fields is of type int"),
         ({"fields": "acl"}, "fields is of type str"),
         ({"fields": {5: "x"}}, "fields has a name of type int"),
         ({"metadata": ["x"]}, "metadata is of type list"),
         ({"max_bytes": "1MB"}, "max_bytes is '1MB'"),
         ({"max_bytes": -1}, "max_bytes is -1"),
+        ({"max_bytes": True}, "max_bytes is True"),
+        ({"max_bytes": 10**5000}, "max_bytes is a value of type int"),
     ],
 )
 def test_form_that_cannot_be_signed_is_refused(signer: S3Signer, options: dict[str, Any], message: str) -> None:
     """The signer's own fields, wrong types and broken conditions say what is wrong."""
     with pytest.raises(SigningError, match=message):
         signer.presign_post("k", **options)
+
+
+def test_condition_for_a_field_that_is_not_given_is_signed(signer: S3Signer) -> None:
+    """A browser adds the field, such as the type of the chosen file."""
+    post = signer.presign_post("uploads/${filename}", conditions=[["starts-with", "$Content-Type", "image/"]])
+    with pytest.raises(PolicyError, match="content-type"):
+        check_target(post)
+    check_target(post.url, {"s3_fields": {**post.fields, "Content-Type": "image/png"}})
+
+
+def test_several_conditions_in_one_dict_are_signed_one_by_one(signer: S3Signer) -> None:
+    """Amazon S3: "Simple-Conditions must have exactly one property specified"."""
+    signer._clock = datetime(2026, 1, 1, tzinfo=timezone.utc).timestamp
+    fields = {"acl": "private", "x-amz-meta-a": "b"}
+    one = signer.presign_post("k", fields=fields, conditions=[fields])
+    assert one == signer.presign_post("k", fields=fields, conditions=[{name: value} for name, value in fields.items()])
+
+
+@pytest.mark.parametrize("levels", [3, 3_000])
+def test_condition_that_contains_itself_or_nests_deeply_is_refused(signer: S3Signer, levels: int) -> None:
+    """Without an end to look for."""
+    circular: list[Any] = ["eq", "$acl"]
+    circular.append(circular)
+    deep: Any = "x"
+    for _ in range(levels):
+        deep = [deep]
+    for conditions in ([circular], circular, [["eq", "$acl", deep]], [[deep, "$acl", "x"]], [["eq", deep, "x"]]):
+        with pytest.raises(SigningError, match="can't be signed"):
+            signer.presign_post("k", conditions=conditions)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"if_none_match": "*"}, "if_none_match is"),
+        ({"metadata": {"a": "1", "A": "2"}}, "a name twice"),
+        ({"metadata": {str(number): "" for number in range(101)}}, "100 are allowed"),
+        ({"metadata": {"a": "x" * 16_384}}, "16384 are allowed"),
+        ({"metadata": {"snowball-auto-extract": "true"}}, "files of an archive"),
+    ],
+)
+def test_headers_that_the_writer_rejects_are_refused(signer: S3Signer, options: dict[str, Any], message: str) -> None:
+    """What is signed passes `check`."""
+    with pytest.raises(SigningError, match=message):
+        signer.presign_put("k", **options)
+
+
+@pytest.mark.parametrize("keys", ["text", b"bytes", None, 5])
+def test_keys_of_many_are_a_list(signer: S3Signer, keys: Any) -> None:
+    """At once, and not at the first key."""
+    for many in (signer.presign_put_many, signer.presign_post_many):
+        with pytest.raises(SigningError, match="not a list"):
+            many(keys)
 
 
 def test_metadata_of_a_url_is_a_dict(signer: S3Signer) -> None:

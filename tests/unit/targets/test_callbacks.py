@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from typing import Any
 
@@ -225,6 +226,70 @@ def test_headers_with_credentials_are_rejected_outside_of_http(names: tuple[str,
         param = {name: param}
     with pytest.raises(CallbackParamError, match="has the header authorization"):
         parse_callbacks("https://example.org/file", param)
+
+
+@pytest.mark.parametrize(
+    ("param", "path"),
+    [
+        ({"Authorization": "Bearer abcdef"}, "callback_param"),
+        ({"headers": [["Authorization", "Bearer abcdef"]]}, "callback_param.headers"),
+        ({"headers": [{"name": "authorization", "value": "Bearer abcdef"}]}, "callback_param.headers"),
+        ({"requests": [{"headers": {"Cookie": "a=b"}}]}, "callback_param.requests[0].headers"),
+        ({"headers": [{"X-Api-Key": "abcdef"}]}, "callback_param.headers[0]"),
+        ({"a": {"b": {"c": {"d": {"e": {"headers": {"X-Api-Key": "a"}}}}}}}, "callback_param.a.b.c.d.e.headers"),
+    ],
+)
+def test_headers_with_credentials_are_found_in_lists_and_at_any_depth(param: dict[str, Any], path: str) -> None:
+    """The hint names what there is for a webhook, too."""
+    with pytest.raises(CallbackParamError, match=f"^{re.escape(path)} of .* has the header") as caught:
+        parse_callbacks("https://example.org/hook", param)
+    assert "webhook_secrets" in caught.value.hint
+    assert "abcdef" not in f"{caught.value} {vars(caught.value)}"
+
+
+@pytest.mark.parametrize(
+    "fields", [[["policy", "e30="], ["x-amz-signature", "a"]], {"policy": "", "x-amz-signature": ""}]
+)
+def test_form_fields_are_rejected_in_lists_and_at_any_depth(fields: Any) -> None:
+    """As lists of names and values too."""
+    for _ in range(3_000):
+        fields = [fields]
+    with pytest.raises(InvalidS3FieldsError, match="the fields of a form"):
+        parse_callbacks("https://example.org/hook", {"run": fields})
+
+
+def test_parameter_that_contains_itself_is_searched_once() -> None:
+    """It can't be sent, which is found when it is encoded."""
+    param: dict[str, Any] = {"run": []}
+    param["run"].append(param["run"])
+    (callback,) = parse_callbacks("https://example.org/hook", param)
+    assert set(callback.param) == {"run"}
+
+
+@pytest.mark.parametrize(
+    ("http", "problem"),
+    [
+        (["PUT"], "is a list, not a dict"),
+        ({"header": {}, "method": "PUT"}, "has a member 'header'; it takes method and headers"),
+        ({"headers": {}}, "has no method"),
+        ({"method": "POST"}, "has the method 'POST', not 'PUT'"),
+        ({"method": "PUT", "headers": ["a"]}, "has headers that are a list, not a dict"),
+    ],
+)
+def test_error_of_http_names_the_wrong_member(http: Any, problem: str) -> None:
+    """One look is enough to correct it."""
+    with pytest.raises(CallbackParamError, match=f"^http of https://example.org/file {problem}"):
+        parse_callbacks("https://example.org/file", {"http": http})
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_pair_of_pairs_is_no_target(kind: type) -> None:
+    """However deeply they nest."""
+    value: Any = "https://example.org/"
+    for _ in range(3_000):
+        value = kind([value, {"run": 1}])
+    with pytest.raises(InvalidTargetError, match="A callback URL is a string"):
+        parse_callbacks([value])
 
 
 def test_return_value_of_boto3_is_a_target_and_callback_param_another_name_of_param() -> None:

@@ -94,9 +94,9 @@ def test_policy_in_lines_is_read() -> None:
         (["starts-with", "$success_action_status", "20"], "accept eq only"),
         (["content-length-range", 0, "many"], "whole numbers"),
         (["content-length-range", 0, True], "whole numbers"),
-        (["eq", "$acl"], "JSON policy document"),
-        ("acl", "JSON policy document"),
-        (None, "JSON policy document"),
+        (["eq", "$acl"], "eq without a name and a value"),
+        ("acl", "neither an object nor a list"),
+        (None, "neither an object nor a list"),
     ],
 )
 def test_condition_that_stores_cannot_read_is_refused(condition: Any, word: str) -> None:
