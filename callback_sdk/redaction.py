@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import functools
 import re
+import string
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, NoReturn, ParamSpec, TypeVar
-from urllib.parse import quote, unquote, unquote_plus, urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 from callback_sdk.concurrency.forking import no_fork
 from callback_sdk.errors import CallbackSDKError, InvalidTargetError
 from callback_sdk.text import url_secrets
 from callback_sdk.text.escaping import escaped
-from callback_sdk.text.limits import MAX_HIDDEN_VALUES, MAX_HOST, MAX_LABEL, MAX_PATH, MAX_URL
+from callback_sdk.text.limits import MAX_HOST, MAX_LABEL, MAX_PATH, MAX_URL
+from callback_sdk.text.spellings import without_secrets
 from callback_sdk.text.url_secrets import HIDDEN as HIDDEN
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
 _FORBIDDEN = re.compile("[\x00-\x20\x7f\ud800-\udfff]")
+_WORD = re.compile(r"[^\s\"'<>()]+")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 _SCHEMES = frozenset({"http", "https"})
@@ -88,7 +91,8 @@ class Secret(Generic[T]):
 class SecretURL(Secret[str]):
     """A URL of which only scheme, host, port and path are shown, without user, query and fragment.
 
-    Path segments that are credentials are redacted too; see `text.url_secrets`.
+    Path segments that are credentials are redacted too; see `text.url_secrets`. Of a URL without a host nothing is
+    shown: it is mistyped, and a password may be anywhere.
 
     Args:
         value: An absolute URL.
@@ -103,7 +107,7 @@ class SecretURL(Secret[str]):
         InvalidTargetError: The authority is malformed, or a part of the URL is longer than servers accept.
     """
 
-    __slots__ = ("__names", "__pairs", "__parts", "__secrets", "__values", "host", "port", "scheme")
+    __slots__ = ("__names", "__pairs", "__parts", "__public_from", "__secrets", "__values", "host", "port", "scheme")
 
     def __init__(self, value: str) -> None:
         super().__init__(value)
@@ -115,7 +119,8 @@ class SecretURL(Secret[str]):
         self.__pairs: tuple[tuple[str, str], ...] | None = None
         self.__values: dict[str, str] | None = None
         self.__names: frozenset[str] | None = None
-        self.__secrets: tuple[str, ...] | None = None
+        self.__secrets: tuple[url_secrets.Span, ...] | None = None
+        self.__public_from: int | None = None
         problem = _too_long(self) or self.__parse() or self.__long_part()
         if problem:
             raise InvalidTargetError(f"The callback URL {problem[0]}.", hint=problem[1])
@@ -127,9 +132,10 @@ class SecretURL(Secret[str]):
             self.port = parts.port
         except ValueError:
             return _MALFORMED
-        # With an unencoded / ? # or @ in a password, a part of the password would be parsed as the host, and shown.
+        # With an unencoded / ? # or @ in a password, a part of the password would be parsed as the host, and shown. So
+        # would all of it with an encoded @.
         rest = f"{parts.path}?{parts.query}#{parts.fragment}"
-        if "\\" in parts.netloc or ("@" in parts.netloc and "@" in rest):
+        if "\\" in parts.netloc or ("@" in parts.netloc and "@" in rest) or "%40" in parts.netloc.rpartition("@")[2]:
             return _MALFORMED
         host = _ascii_host(parts.hostname or "")
         if host is None:
@@ -151,8 +157,26 @@ class SecretURL(Secret[str]):
         return None
 
     def __str__(self) -> str:
+        if not self.host:
+            return HIDDEN
         path = url_secrets.without(self.__parts.path, self.__path_secrets())
         return escaped(self.origin + path + (f"?{HIDDEN}" if self.__parts.query else ""))
+
+    def with_public_path(self, start: int = 0) -> SecretURL:
+        """Return the same URL, whose path is the name of an object and shown.
+
+        Args:
+            start: Where the name begins in the path. What precedes it is redacted as in other URLs.
+        """
+        if self.__public_from == start:
+            return self
+        other = SecretURL.__new__(SecretURL)
+        Secret.__init__(other, self.reveal())
+        other.scheme, other.host, other.port = self.scheme, self.host, self.port
+        other.__parts, other.__pairs = self.__parts, self.__pairs
+        other.__names, other.__values = self.__names, self.__values
+        other.__secrets, other.__public_from = None, start
+        return other
 
     @property
     def bare(self) -> str:
@@ -171,9 +195,9 @@ class SecretURL(Secret[str]):
         port = "" if self.port is None else f":{self.port}"
         return f"{self.scheme}://{host}{port}"
 
-    def __path_secrets(self) -> tuple[str, ...]:
+    def __path_secrets(self) -> tuple[url_secrets.Span, ...]:
         if self.__secrets is None:
-            self.__secrets = url_secrets.secrets_of(self.host, self.__parts.path, self.query_names())
+            self.__secrets = url_secrets.secrets_of(self.host, self.__parts.path, public_from=self.__public_from)
         return self.__secrets
 
     @property
@@ -195,10 +219,23 @@ class SecretURL(Secret[str]):
         """Return path and query for the request line. They are plain text: don't store them in a variable."""
         return (self.__parts.path or "/") + (f"?{self.__parts.query}" if self.__parts.query else "")
 
+    def secrets(self) -> Secret[tuple[str, ...]]:
+        """Return what a server's text must not quote: credentials in the path, and the query's values but public ones.
+
+        The name of a parameter without a value may be a token, and so may a random name.
+        """
+        query = [pair.partition("=") for pair in self.__parts.query.split("&")]
+        return Secret(
+            (
+                *(self.__parts.path[start:end] for start, end in self.__path_secrets()),
+                *(value for name, _, value in query if name not in _PUBLIC),
+                *(name for name, _, value in query if not value or url_secrets.is_random(name)),
+            )
+        )
+
     def scrub(self, text: str) -> str:
         """Redact the secrets of this URL in a foreign text that may quote them."""
-        values = [value for name, value in self.__query() if name not in _PUBLIC]
-        return replaced(text, (*self.__path_secrets(), *values))
+        return without_secrets(text, self.secrets().reveal())
 
     def query_names(self) -> frozenset[str]:
         """Return the names of the query's parameters."""
@@ -231,22 +268,23 @@ class SecretURL(Secret[str]):
         return self.__pairs
 
 
-def replaced(text: str, secrets: Iterable[str]) -> str:
-    """Replace credentials in a text by asterisks, except those shorter than six characters.
+def without_credentials_in_urls(text: str) -> str:
+    """Return a text of a library or of a user whose URLs are shown as `SecretURL` shows them, mistyped ones too."""
+    return _WORD.sub(_shown_word, text)
 
-    Args:
-        text: A foreign text that may quote the credentials.
-        secrets: The credentials.
-    """
-    secrets = tuple(secrets)
-    if len(secrets) > MAX_HIDDEN_VALUES:
-        # Each secret is a search of the whole text, so the time is proportional to the product of both lengths.
-        return HIDDEN if text else text
-    for secret in secrets:
-        for form in (secret, quote(secret, safe=""), unquote(secret)):
-            if len(form) >= 6:
-                text = text.replace(form, HIDDEN)
-    return text
+
+def _shown_word(match: re.Match[str]) -> str:
+    before, mark, rest = match[0].partition("://")
+    other = before.rstrip(f"{string.ascii_letters}{string.digits}+-.") if mark else ""
+    has_password = ":" in match[0].rpartition("@")[0]
+    try:
+        if mark:
+            return f"{other}{SecretURL(f'{before[len(other) :]}{mark}{rest}')}"
+        url = SecretURL(f"https://{match[0]}")
+    except InvalidTargetError:
+        return other + HIDDEN if mark or has_password else match[0]
+    is_url = has_password or url.has_secret_path or "=" in match[0].partition("?")[2]
+    return str(url).removeprefix("https://") if is_url else match[0]
 
 
 def _too_long(url: Secret[str]) -> tuple[str, str] | None:

@@ -15,7 +15,8 @@ from callback_sdk.aistore.certificates import Certificates
 from callback_sdk.aistore.lifetimes import clock, lifetime, renew_after
 from callback_sdk.concurrency.forking import Lock
 from callback_sdk.errors import AIStoreLoginError
-from callback_sdk.redaction import Secret, SecretURL, clearing_locals, replaced
+from callback_sdk.redaction import Secret, SecretURL, clearing_locals
+from callback_sdk.text.spellings import without_secrets
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ class LogIn:
         """Return AuthN's message, which says for instance that a lifetime is too short."""
         if not isinstance(message, str) or not message or len(self._password.reveal()) < _SHORTEST_HIDDEN:
             return ""
-        return f" ({replaced(message, (self._password.reveal(),))[:_MAX_MESSAGE]})"
+        return f" ({without_secrets(message, (self._password.reveal(),))[:_MAX_MESSAGE]})"
 
 
 class RenewedLogIn:

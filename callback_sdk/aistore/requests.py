@@ -17,7 +17,8 @@ from callback_sdk.aistore.credentials import SentToken, remove_credentials, remo
 from callback_sdk.aistore.redirects import STATUSES, check_unknown, host_error, next_url
 from callback_sdk.aistore.token_files import is_jwt
 from callback_sdk.errors import RedirectError
-from callback_sdk.redaction import Secret, SecretURL, replaced
+from callback_sdk.redaction import Secret, SecretURL
+from callback_sdk.text.spellings import without_secrets
 
 _log = logging.getLogger(__name__)
 
@@ -234,7 +235,7 @@ def _is_for_aistore(token: SentToken | None) -> bool:
 def _is_shown(token: SentToken | None, location: str) -> bool:
     """Return whether a URL has a token outside its query; queries are always redacted."""
     place = location.partition("?")[0]
-    return token is not None and replaced(place, (token.token.reveal(),)) != place
+    return token is not None and without_secrets(place, (token.token.reveal(),)) != place
 
 
 def _wait_for_the_map(history: RequestHistory) -> bool:

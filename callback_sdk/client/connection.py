@@ -334,7 +334,7 @@ def _base_url(url: SecretURL) -> str:
         raise ConfigurationError(
             f"The service's URL {url} has a user, a query or a fragment.", hint="Give the token as token=..."
         )
-    return str(url).rstrip("/") + ("/api/v2" if url.path in ("", "/") else "")
+    return url.bare.rstrip("/") + ("/api/v2" if url.path in ("", "/") else "")
 
 
 def service_url(url: Secret[str]) -> SecretURL:

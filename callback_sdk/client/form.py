@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
-from urllib.parse import parse_qsl
 
 from callback_sdk.documents.body import Body, Part
 from callback_sdk.documents.document import encode
@@ -62,7 +61,7 @@ def credentials(targets: Sequence[Callback]) -> Secret[tuple[str, ...]]:
     """Return all strings of the targets that are credentials."""
     found: list[str] = []
     for target in targets:
-        found += [value for _, value in parse_qsl(target.url.reveal().partition("?")[2])]
+        found += target.url.secrets().reveal()
         found += target.credentials().reveal()
     return Secret(tuple(found))
 

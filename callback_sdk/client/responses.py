@@ -23,7 +23,8 @@ from callback_sdk.errors import (
     ServiceError,
     sentence,
 )
-from callback_sdk.redaction import HIDDEN, Secret, replaced, strip_traceback
+from callback_sdk.redaction import HIDDEN, Secret, strip_traceback
+from callback_sdk.text.spellings import without_secrets
 from callback_sdk.transport.connection_errors import NO_TLS
 from callback_sdk.transport.retry import parse_retry_after
 
@@ -147,15 +148,8 @@ def _utf8(text: str | bytes) -> str:
 
 def _scrubbed(text: str, hidden: Secret[tuple[str, ...]]) -> str:
     # Removed before the text is truncated, because a part of a token is a credential too.
-    text = _printable(_without(text, hidden))
+    text = _printable(without_secrets(text, hidden.reveal()))
     return _WORD.sub(_without_credentials, text)[:_MAX_MESSAGE]
-
-
-def _without(text: str, hidden: Secret[tuple[str, ...]]) -> str:
-    # One at a time, because a batch has more strings than `replaced` accepts.
-    for secret in hidden.reveal() if text else ():
-        text = replaced(text, (secret,))
-    return text
 
 
 def _without_credentials(word: re.Match[str]) -> str:
@@ -361,4 +355,4 @@ def _described(root: BaseException, hidden: Secret[tuple[str, ...]]) -> str:
 def _quotes_credential(root: BaseException, hidden: Secret[tuple[str, ...]]) -> bool:
     # The attributes too: BadStatusLine has the line, and LocationParseError the location.
     text = _printable(f"{root!s} {root!r} {vars(root)}")
-    return _WORD.sub(_without_credentials, _without(text, hidden)) != text
+    return _WORD.sub(_without_credentials, without_secrets(text, hidden.reveal())) != text

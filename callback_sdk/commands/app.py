@@ -13,6 +13,7 @@ from callback_sdk._version import __version__
 from callback_sdk.commands import check, database, health, outbox, run, send, serving, sign, tasks, users
 from callback_sdk.commands.printing import print_line
 from callback_sdk.config.reader import unknown_variables
+from callback_sdk.redaction import without_credentials_in_urls
 from callback_sdk.text.escaping import escaped
 
 # Found by reflection, because newer versions of Typer include a copy of click in other modules.
@@ -20,23 +21,26 @@ _UsageError: Any = typer.BadParameter.__bases__[0]
 
 
 class _Group(TyperGroup):
-    """Commands with escaped arguments in usage errors. Typer itself doesn't remove all terminal escape sequences."""
+    """Commands whose usage errors quote arguments escaped, and URLs without credentials.
+
+    Typer itself doesn't remove all terminal escape sequences.
+    """
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
-        with _escaping():
+        with _quoting():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
-        with _escaping():
+        with _quoting():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _escaping() -> Iterator[None]:
+def _quoting() -> Iterator[None]:
     try:
         yield
     except _UsageError as error:
-        error.message = escaped(error.message)
+        error.message = escaped(without_credentials_in_urls(error.message))
         raise
 
 

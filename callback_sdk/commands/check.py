@@ -88,7 +88,7 @@ def _facts(item: Secret[Any], settings: TargetSettings, guard: AddressGuard, dea
             in_cluster = settings.stores.in_cluster(callback.url)
             facts |= {"address": "allowed"} if in_cluster else _address(callback.url, guard, deadline)
         target = plan(callback, settings)
-        facts |= _description(target, now)
+        facts |= {"url": str(target.callback.url), **_description(target, now)}
         notes = target.provider.notes if target.provider is not None else ()
         facts["warnings"] += [*target.warnings(now), *target.assumptions(), *notes]
         target.check(now=now)

@@ -69,10 +69,20 @@ def _read(where: str) -> Secret[str]:
 
     if "://" in where:
         return Secret(where.strip())
+    is_secret = False
     try:
         text = _content(where)
     except UnicodeDecodeError:
         text = Secret("not UTF-8")
+    except (OSError, ValueError):
+        if not _may_be_secret(where):
+            raise
+        text, is_secret = Secret(""), True
+    if is_secret:
+        raise CallbackParamError(
+            "The target is neither a URL with a scheme nor a file that can be read.",
+            hint="Give the complete URL, such as https://example.org/done, or the path of a file.",
+        )
     # PowerShell and Notepad write a byte order mark.
     text = Secret(text.reveal().removeprefix("\ufeff").strip())
     if text.reveal() and not text.reveal().startswith(("[", "{")) and not _is_one_url(text):
@@ -98,6 +108,18 @@ def _content(where: str) -> Secret[str]:
             f"The targets have more than {MAX_TARGETS_SIZE} characters.", hint="Split the file: give fewer targets."
         )
     return content
+
+
+def _may_be_secret(where: str) -> bool:
+    """Return whether a name that is not one of a file may be a URL without its scheme, with a credential."""
+    from callback_sdk.errors import InvalidTargetError
+    from callback_sdk.redaction import SecretURL
+
+    try:
+        url = SecretURL(f"https://{where.lstrip('./')}")
+    except InvalidTargetError:
+        return True
+    return url.has_secret_path or url.has_userinfo or "?" in where or "@" in where
 
 
 def _is_one_url(text: Secret[str]) -> bool:

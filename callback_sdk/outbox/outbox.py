@@ -343,7 +343,8 @@ class _ProcessState:
             # A stored delivery isn't rejected because its target has expired: it may have been delivered before.
             if not self.store.entries(ids=[delivery.delivery_id]):
                 delivery.upload(datetime.now(timezone.utc))
-            return NewDelivery(delivery_id=delivery.delivery_id, target_kind=delivery.target.kind, callback=callback)
+            shown = evolve(callback, url=target.callback.url)
+            return NewDelivery(delivery_id=delivery.delivery_id, target_kind=target.kind, callback=shown)
 
     def add_and_send(
         self,

@@ -129,8 +129,11 @@ def _locate(
 ) -> Location:
     failure: SigningError
     try:
+        _check_endpoint(endpoint_url)
         if client is None:
             client = _client(region, endpoint_url, s3={"addressing_style": addressing_style or "auto", **_REGIONAL})
+        # It may come from the environment, or from a profile.
+        _check_endpoint(client.meta.endpoint_url)
         _check_kind(name, client)
         probe = _probe(name, client, endpoint_url or _own_endpoint(client))
         url = probe.generate_presigned_url("put_object", Params={"Bucket": name, "Key": _PROBE})
@@ -147,6 +150,16 @@ def _locate(
     else:
         return _parse(name, url, post_url)
     raise failure
+
+
+def _check_endpoint(url: str | None) -> None:
+    """Reject an endpoint with credentials: they would be a part of each signed URL, and no server expects them."""
+    if "@" in (url or ""):
+        raise SigningError(
+            "The endpoint has a user or a password.",
+            hint="Give scheme and host, such as https://minio.example.org:9000. The credentials of a store are its "
+            "access keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+        )
 
 
 def _own_endpoint(client: Any) -> str | None:

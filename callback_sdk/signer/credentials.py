@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import threading
 from datetime import datetime
 from typing import Any
@@ -13,13 +12,9 @@ from attrs import define
 
 from callback_sdk.concurrency.forking import after_fork
 from callback_sdk.errors import SigningError, sentence
-from callback_sdk.redaction import HIDDEN, Secret, strip_traceback
+from callback_sdk.redaction import Secret, strip_traceback, without_credentials_in_urls
 
 _MAX_TEXT = 500
-
-_QUERY = re.compile(r"\?[^\s\"'<>]+")
-
-_USERINFO = re.compile(r"//[^\s\"'<>/@]*@")
 
 _LOG_IN = "Log in again: `aws sso login` for a profile of IAM Identity Center, `aws login` for one of the console."
 _PROFILE = "Correct role_arn, source_profile, credential_source or sso_session of the profile in ~/.aws/config."
@@ -162,18 +157,27 @@ def credentials_error(error: Exception, problem: str) -> SigningError:
 
 
 def cause(error: Exception) -> Exception | None:
-    """Return an error of botocore or of the system without its traceback; None for others, which may quote keys."""
-    is_known = isinstance(error, OSError) or type(error).__module__.startswith("botocore.")
-    return strip_traceback(error) if is_known else None
+    """Return an error of botocore or of the system without its traceback, its causes and its contexts.
+
+    None for others, which may quote keys, and for one that quotes the credentials in a URL.
+    """
+    if not _is_known(error) or without_credentials_in_urls(f"{error!s} {error!r}") != f"{error!s} {error!r}":
+        return None
+    error.__cause__ = error.__context__ = None
+    return strip_traceback(error)
+
+
+def _is_known(error: Exception) -> bool:
+    return isinstance(error, OSError) or type(error).__module__.startswith("botocore.")
 
 
 def describe(error: Exception) -> str:
-    """Return the text of an error that `cause` returns; the class name of any other."""
+    """Return the text of an error of botocore or of the system, without credentials; the class name of any other."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    if cause(error) is None:
+    if not _is_known(error):
         return type(error).__name__
-    text = _USERINFO.sub(f"//{HIDDEN}@", _QUERY.sub(f"?{HIDDEN}", str(error)))
+    text = without_credentials_in_urls(str(error))
     return "".join(character if character.isprintable() else " " for character in text)[:_MAX_TEXT].strip(" :")
 
 

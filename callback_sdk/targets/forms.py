@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from attrs import define
 
@@ -147,8 +147,22 @@ class FormPost(Target):
         """See `Target.signed_encoding`."""
         return self._field("content-encoding")
 
+    def public_path_start(self, provider: Provider | None) -> int | None:
+        """See `Target.public_path_start`; the path is the bucket, whose name may be a random one.
+
+        At an unknown host only the policy tells that the path's last segment is the bucket, and not a token.
+        """
+        path = self.callback.url.path.rstrip("/")
+        place, _, last = path.rpartition("/")
+        if provider is not None or not last:
+            return 0
+        return len(place) + 1 if unquote(last) in (self._field("bucket"), self.policy.bucket) else None
+
     def object_url(self, delivery_id: str) -> str | None:
         """See `Target.object_url`."""
+        # A URL whose path is a credential must not be given to another target.
+        if self.callback.url.has_secret_path:
+            return None
         key = (self._field("key") or "").replace("${filename}", _filename(delivery_id))
         return f"{self.callback.url.bare.rstrip('/')}/{quote(key)}"
 

@@ -15,6 +15,7 @@ from callback_sdk.targets.callbacks import Callback
 from callback_sdk.targets.headers import http_headers
 from callback_sdk.targets.hosts import is_loopback
 from callback_sdk.targets.operations import Family, Operation, check_operation
+from callback_sdk.targets.provider_table import Provider
 from callback_sdk.targets.target import JSON, Target, TargetSettings
 
 HTTP = Family(
@@ -56,6 +57,10 @@ class HTTPPut(Target):
             )
         check_operation(callback, HTTP)
         return cls(callback=callback)
+
+    def public_path_start(self, provider: Provider | None) -> int | None:
+        """See `Target.public_path_start`; upload links of some servers have a token in the path."""
+        return None
 
     def check(self, *, now: datetime, size: int | None = None) -> None:
         """See `Target.check`; checks the headers too."""

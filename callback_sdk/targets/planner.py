@@ -119,12 +119,19 @@ def _upload(callback: Callback, settings: TargetSettings) -> Target | None:
     provider = settings.stores.provider(callback.url)
     for kind in _candidates(callback):
         if (target := kind.recognize(callback, settings)) is not None:
-            if provider is None:
-                return target
-            check_support(callback.url, target.needs(), provider)
-            return evolve(target, provider=provider)
+            if provider is not None:
+                check_support(callback.url, target.needs(), provider)
+            return _with_public_path(evolve(target, provider=provider))
     check_unsigned(callback.url, _identifiers())
     return None
+
+
+def _with_public_path(target: Target) -> Target:
+    """Return a target whose URL shows the name of the object."""
+    start = target.public_path_start(target.provider)
+    if start is None:
+        return target
+    return evolve(target, callback=evolve(target.callback, url=target.callback.url.with_public_path(start)))
 
 
 def _webhook(callback: Callback, settings: TargetSettings) -> Target:
@@ -206,9 +213,11 @@ def _check_http(callback: Callback) -> None:
 
 
 def _check_url(url: SecretURL) -> None:
-    if not url.scheme:
+    if not url.host and (url.scheme in ("", "http", "https") or "://" not in url.reveal()):
+        # A user or a password may stand in place of the scheme and of the path: neither is quoted.
+        what = "host" if url.scheme in ("http", "https") else "scheme"
         raise InvalidTargetError(
-            "The callback URL has no scheme." if url.reveal() else "The callback URL is empty.",
+            f"The callback URL has no {what}." if url.reveal() else "The callback URL is empty.",
             hint="Give the complete URL, such as https://example.org/results.",
         )
     if url.scheme not in ("http", "https"):
@@ -219,13 +228,7 @@ def _check_url(url: SecretURL) -> None:
             else "Give the complete URL.",
             url=str(url),
         )
-    if not url.host or url.port == 0 or url.has_userinfo or url.has_forbidden_characters:
-        what = (
-            "no host"
-            if not url.host
-            else "a user or a password in it"
-            if url.has_userinfo
-            else "a character or a port that no URL has"
-        )
+    if url.port == 0 or url.has_userinfo or url.has_forbidden_characters:
+        what = "a user or a password in it" if url.has_userinfo else "a character or a port that no URL has"
         raise InvalidTargetError(f"The callback URL {url} has {what}.", hint="Copy the complete URL.", url=str(url))
     check_host(url)

@@ -62,6 +62,12 @@ class Policy:
     size_range: tuple[int, int] | None
     _strict: bool
 
+    @property
+    def bucket(self) -> str | None:
+        """Name of the bucket that the policy is for; None if it names none."""
+        exact = (value for operator, name, value in self._conditions.reveal() if (operator, name) == ("eq", "bucket"))
+        return next(exact, None)
+
     def check(self, url: SecretURL, fields: SecretFields, size: int | None, filename: str | None = None) -> None:
         """Check a form against every condition.
 

@@ -153,6 +153,14 @@ class Target:
         headers = self.callback.headers or SecretFields({})
         return next((value for name, value in headers.reveal().items() if name.lower() == "content-encoding"), None)
 
+    def public_path_start(self, provider: Provider | None) -> int | None:
+        """Return where the name of an object begins in the URL's path, which is not secret; None without such a name.
+
+        Args:
+            provider: The provider of its host; None for an unknown host.
+        """
+        return 0
+
     def object_url(self, delivery_id: str) -> str | None:
         """Return the object's URL without a signature; None for a target that stores no object."""
         # A URL whose path is a credential must not be given to another target.

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import base64
 from datetime import datetime
 
 from attrs import define, field
 
 from callback_sdk.documents.body import Body
-from callback_sdk.redaction import Secret, SecretFields, SecretURL, replaced
+from callback_sdk.redaction import Secret, SecretFields, SecretURL
+from callback_sdk.text.spellings import without_secrets
 
 _PUBLIC = frozenset(
     {
         *("acl", "bucket", "cache-control", "content-disposition", "content-encoding", "content-md5", "content-type"),
-        *("if-match", "if-none-match", "key", "success_action_redirect", "success_action_status", "webhook-id"),
-        *("webhook-timestamp", "x-amz-acl", "x-amz-algorithm", "x-amz-date", "x-ms-blob-type"),
+        *("if-match", "if-none-match", "key", "success_action_status", "webhook-id"),
+        *(
+            "accept",
+            "content-digest",
+            "traceparent",
+            "webhook-timestamp",
+            "x-amz-acl",
+            "x-amz-algorithm",
+            "x-amz-date",
+            "x-ms-blob-type",
+        ),
     }
 )
 """Headers and fields without credentials, which stay readable in a server's message."""
@@ -52,25 +61,13 @@ class Upload:
     url_headers: Secret[dict[str, str]] = field(factory=lambda: Secret({}))
     assumptions: tuple[str, ...] = ()
 
+    def secrets(self) -> Secret[tuple[str, ...]]:
+        """Return the credentials of this request, which a server's text may quote."""
+        named = (self.headers, self.url_headers, self.fields or SecretFields({}))
+        values = (pair for fields in named for pair in fields.reveal().items())
+        secrets = (value for name, value in values if name.lower() not in _PUBLIC)
+        return Secret((*self.url.secrets().reveal(), *secrets))
+
     def scrub(self, text: str) -> str:
         """Remove the credentials of this request from a server's text, which may quote them."""
-        headers = Secret({**self.headers.reveal(), **self.url_headers.reveal()})
-        values = {**headers.reveal(), **(self.fields.reveal() if self.fields is not None else {})}
-        secrets = [part for name, value in values.items() if name.lower() not in _PUBLIC for part in _parts(value)]
-        return replaced(self.url.scrub(text), secrets)
-
-
-def _parts(value: str) -> list[str]:
-    """Return a value with its credentials alone: those of `Bearer TOKEN`, `NAME=VALUE` and `Basic BASE64`."""
-    words = [word.rpartition("=")[2] or word for word in value.replace(";", " ").split()]
-    return [value, *words, *_login(value)]
-
-
-def _login(value: str) -> list[str]:
-    scheme, _, encoded = value.partition(" ")
-    if scheme.lower() != "basic":
-        return []
-    try:
-        return base64.b64decode(encoded).decode().split(":", 1)
-    except ValueError:
-        return []
+        return without_secrets(text, self.secrets().reveal()) if text else text

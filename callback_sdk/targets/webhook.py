@@ -31,6 +31,10 @@ class Webhook(Target):
 
     keys: tuple[Secret[bytes], ...]
 
+    def public_path_start(self, provider: Provider | None) -> int | None:
+        """See `Target.public_path_start`."""
+        return None
+
     def object_url(self, delivery_id: str) -> str | None:
         """See `Target.object_url`."""
         return None

@@ -31,7 +31,7 @@ def _redacted(match: re.Match[str]) -> str:
     if slash:
         full = f"/{path}"
         host = host.partition(":")[0].lower()
-        path = url_secrets.without(full, url_secrets.secrets_of(host, full, names)).removeprefix("/")
+        path = url_secrets.without(full, url_secrets.secrets_of(host, full)).removeprefix("/")
     shown_query = HIDDEN if any(map(_CREDENTIALS.search, names)) else query
     shown_fragment = HIDDEN if _CREDENTIALS.search(fragment) else fragment
     return f"://{authority}{slash}{path}{question}{shown_query}" + (f"#{shown_fragment}" if fragment else "")

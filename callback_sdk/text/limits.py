@@ -32,8 +32,5 @@ MAX_HEADERS_SIZE = 16 * 1024
 MAX_MESSAGE = 4 * 1024
 """Bytes of a server's error message; longer ones are not shown."""
 
-MAX_HIDDEN_VALUES = 64
-"""Credentials of a target that are redacted in a server's error message; a presigned URL has about 15."""
-
 MAX_WEBHOOK_HEADER = 8 * 1024
 """Characters of each header of a webhook to verify."""

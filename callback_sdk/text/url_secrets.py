@@ -1,53 +1,75 @@
 """Find credentials in the path of a URL, as in webhook URLs of chat services; pure.
 
 Sources: the pages "Sending messages using incoming webhooks" (Slack), "Execute Webhook" (Discord), "Create Incoming
-Webhooks" (Microsoft Teams), "Making requests" (Telegram Bot API), "Using Pre-Authenticated Requests" (Oracle).
+Webhooks" (Microsoft Teams), "Making requests" (Telegram Bot API), "Using Pre-Authenticated Requests" (Oracle), "Deploy
+Hooks" (Vercel), "Push monitors" (Uptime Kuma).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from urllib.parse import unquote
 
 HIDDEN = "***"
 
-_SIGNATURES = frozenset(
-    {
-        *("x-amz-signature", "signature", "sig", "x-goog-signature", "x-oss-signature", "q-signature"),
-        *("temp_url_sig", "upload_id"),
-    }
-)
-"""Query parameters of signatures. With one of them the path is an object key, which is not secret."""
+Span = tuple[int, int]
+"""Start and end of a part of a path."""
 
 _KNOWN = (
     # After the workspace and the app, or the channel's webhook.
     ("slack.com", re.compile(r"/(?:services|workflows|triggers)/[^/]+/[^/]+/(.+)")),
     ("slack-gov.com", re.compile(r"/(?:services|workflows|triggers)/[^/]+/[^/]+/(.+)")),
-    ("discord.com", re.compile(r"/api/(?:v[0-9]+/)?webhooks/[^/]+/([^/]+)")),
-    ("discordapp.com", re.compile(r"/api/(?:v[0-9]+/)?webhooks/[^/]+/([^/]+)")),
     ("office.com", re.compile(r"/webhook[^/]*/(.+)")),
     ("office365.com", re.compile(r"/webhook[^/]*/(.+)")),
     ("telegram.org", re.compile(r"/(?:file/)?bot([^/]+)")),
     ("zapier.com", re.compile(r"/hooks/[^/]+/[^/]+/(.+)")),
     ("make.com", re.compile(r"/(.+)")),
+    ("celonis.com", re.compile(r"/(.+)")),
     ("integromat.com", re.compile(r"/(.+)")),
     ("ifttt.com", re.compile(r".*/key/([^/]+)")),
+    ("vercel.com", re.compile(r"/v1/integrations/deploy/[^/]+/([^/]+)")),
+    ("netlify.com", re.compile(r"/build_hooks/([^/]+)")),
     ("pagerduty.com", re.compile(r"/integration/([^/]+)")),
+    ("victorops.com", re.compile(r"/integrations/generic/[^/]+/alert/(.+)")),
     ("webhook.site", re.compile(r"/([^/]+)")),
-    ("hc-ping.com", re.compile(r"/([^/]+)")),
-    # Of Oracle's realms.
+    ("ntfy.sh", re.compile(r"/([^/]+)")),
+    ("nosnch.in", re.compile(r"/([^/]+)")),
+    ("hc-ping.com", re.compile(r"/([^/]+)(?:/([^/]+))?")),
+    ("healthchecks.io", re.compile(r"/ping/([^/]+)(?:/([^/]+))?")),
+    ("day.app", re.compile(r"/([^/]+)")),
+    ("ftqq.com", re.compile(r"/([^/]+)")),
+    # On any host: self-hosted servers, and the services that copied their paths.
+    ("", re.compile(r"/api/(?:v[0-9]+/)?webhooks/[^/]+/([^/]+)")),
+    ("", re.compile(r"/(?:file/)?bot[0-9]+(?::|%3[Aa])([^/]+)")),
+    ("", re.compile(r"(?:/[^/]+)?/api/push/([^/]+)")),
+)
+"""Paths of popular services. The groups are credentials."""
+
+_OBJECTS = (
+    # Of Oracle's realms, and its custom domains. The rest is the name of an object.
     *((domain, re.compile(r"/p/([^/]+)")) for domain in ("oraclecloud.com", "oraclegovcloud.com", "customer-oci.com")),
-    # On any host: self-hosted Bot API servers, and custom domains of Oracle.
-    ("", re.compile(r"/(?:file/)?bot[0-9]+:([^/]+)")),
     ("", re.compile(r"/p/([^/]+)/n/[^/]+/b/")),
 )
+"""Paths with a credential and the name of an object."""
 
-_NAMED = re.compile(r"(?:api[_-]?)?key|token|secret|auth|password", re.IGNORECASE)
-"""A segment that marks the next one as a credential."""
+_SEPARATOR = re.compile(r"[/;=:,]|%2[Ff]|%3[AaBbDd]")
+"""What separates names and values in a path, also percent-encoded."""
 
-_HOOK = re.compile(r"(?:web)?hooks?(?:[_-]?test)?|incoming|integrations?|alerts?", re.IGNORECASE)
-"""A segment that precedes a token, which may be short."""
+_ENDINGS = ("token", "secret", "password", "passwd", "apikey", "accesskey", "authkey", "-key", "_key", "credential")
+_NAMES = frozenset({"key", "auth", "jwt", "pass", "pwd", "sig", "signature"})
+"""Names of credentials, and the endings of such names."""
+
+_HOOKS = frozenset(
+    {
+        *("hook", "hooks", "webhook", "webhooks", "incoming", "integration", "integrations", "alert", "alerts"),
+        *("catch", "deploy", "heartbeat", "notify", "ping", "push", "trigger", "triggers"),
+    }
+)
+"""Words that precede a token, which may be short."""
+
+_LOGIN = re.compile(r"[^/:@]*:[^/@]*@")
+"""User and password, in the path of a mistyped URL."""
 
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _CHUNKS = re.compile(r"[A-Za-z0-9]+")
@@ -64,45 +86,93 @@ _LONG = 20
 _MAX_WORD = 32
 
 
-def secrets_of(host: str, path: str, query: Iterable[str]) -> tuple[str, ...]:
-    """Return the segments of a path that are credentials, unmodified.
+def secrets_of(host: str, path: str, *, public_from: int | None = None) -> tuple[Span, ...]:
+    """Return the parts of a path that are credentials, in order.
 
     Args:
         host: The host in lower case.
         path: The path with its leading slash.
-        query: Names of the query's parameters.
+        public_from: Where the name of an object begins, which is not secret; None if the path has no such name.
     """
-    for domain, pattern in _KNOWN:
-        if (not domain or host == domain or host.endswith(f".{domain}")) and (found := pattern.match(path)):
-            return tuple(segment for segment in found[1].split("/") if segment)
-    if any(name.lower() in _SIGNATURES for name in query):
-        return ()
-    return tuple(_random_segments(path))
+    host = host.rstrip(".")
+    if found := tuple(_merged(sorted(_known(host, path, _OBJECTS)))):
+        return found
+    end = len(path) if public_from is None else public_from
+    spans = sorted([*_known(host, path, _KNOWN), *_tokens(path), *_logins(path)])
+    return tuple(_merged(span for span in spans if span[0] < end))
 
 
-def without(path: str, secrets: Iterable[str]) -> str:
+def without(path: str, spans: Iterable[Span]) -> str:
     """Replace the credentials in a path by asterisks."""
-    hidden = frozenset(secrets)
-    if not hidden:
-        return path
-    return "/".join(_hide(segment, hidden) for segment in path.split("/"))
+    shown, last = [], 0
+    for start, end in spans:
+        shown += [path[last:start], HIDDEN]
+        last = end
+    return "".join([*shown, path[last:]])
 
 
-def _hide(segment: str, hidden: frozenset[str]) -> str:
-    # Telegram's tokens have a prefix: bot<id>:<token>.
-    for end in (segment, segment.removeprefix("bot"), segment.partition(":")[2]):
-        if end in hidden:
-            return f"{segment[: len(segment) - len(end)]}{HIDDEN}"
-    return segment
+def _known(host: str, path: str, table: Iterable[tuple[str, re.Pattern[str]]]) -> Iterator[Span]:
+    for domain, pattern in table:
+        if (not domain or host == domain or host.endswith(f".{domain}")) and (found := pattern.match(path)):
+            for group in range(1, (found.lastindex or 0) + 1):
+                yield from _segments(path, *found.span(group))
 
 
-def _random_segments(path: str) -> Iterable[str]:
-    before = ""
+def _segments(path: str, start: int, end: int) -> Iterator[Span]:
+    """Yield the segments between two places of a path."""
+    for segment in path[start:end].split("/"):
+        if segment:
+            yield start, start + len(segment)
+        start += len(segment) + 1
+
+
+def _merged(spans: Iterable[Span]) -> Iterator[Span]:
+    """Join spans that overlap."""
+    last: Span | None = None
+    for start, end in spans:
+        if last is not None and start < last[1]:
+            last = last[0], max(end, last[1])
+        else:
+            if last is not None:
+                yield last
+            last = start, end
+    if last is not None:
+        yield last
+
+
+def _tokens(path: str) -> Iterator[Span]:
+    """Yield what follows the name of a credential, random texts, and texts after a hook that may be random."""
+    is_named = is_hooked = False
+    start = 0
+    for separator in (*_SEPARATOR.finditer(path), None):
+        end = len(path) if separator is None else separator.start()
+        text = unquote(path[start:end])
+        if text and (is_named or is_random(text) or (is_hooked and _is_mixed(text))):
+            yield start, end
+        # Not after "==", which pads base64, nor after "//".
+        if text:
+            is_named = _is_name(text)
+            is_hooked = is_hooked or not _HOOKS.isdisjoint(word.lower() for word in _WORDS.findall(text))
+        start = len(path) if separator is None else separator.end()
+
+
+def _is_name(text: str) -> bool:
+    """Return whether a text names a credential, as `access_token` does."""
+    name = text.lower().rstrip("s")
+    return name in _NAMES or name.endswith(_ENDINGS)
+
+
+def _logins(path: str) -> Iterator[Span]:
+    """Yield user and password of another URL in the path, as in `https://https://user:password@host`."""
+    start, end = path.find("//"), path.rfind("@")
+    if 0 <= start < end:
+        yield start + 2, end
+        return
+    position = 0
     for segment in path.split("/"):
-        text = unquote(segment)
-        if segment and (_NAMED.fullmatch(before) or is_random(text) or (_HOOK.fullmatch(before) and _is_mixed(text))):
-            yield segment
-        before = segment
+        if found := _LOGIN.match(segment):
+            yield position, position + found.end() - 1
+        position += len(segment) + 1
 
 
 def _is_mixed(text: str) -> bool:

@@ -84,11 +84,11 @@ def delivery_error(upload: Upload, response: Response) -> DeliveryError:
     """
     document = _read(upload, response)
     code = document.code
-    if code is not None and upload.scrub(code) != code:
+    if code is not None and response.scrub(code, upload) != code:
         code = None
     retry_after = parse_retry_after(response.headers.get("retry-after"))
     status_text = f"{response.status} {code}" if code else str(response.status)
-    message = _shown(upload, document)
+    message = _shown(upload, response, document)
     return DeliveryError(
         sentence(f"{response.url} answered {status_text} to the {upload.method}{message and f': {message}'}"),
         hint=_hint(upload, response, code, document),
@@ -202,13 +202,13 @@ def _plain(value: object) -> str:
     return " ".join(value.split()) if isinstance(value, str) and len(value) <= MAX_MESSAGE else ""
 
 
-def _shown(upload: Upload, document: _ErrorDocument) -> str:
+def _shown(upload: Upload, response: Response, document: _ErrorDocument) -> str:
     """Return the store's words without credentials: stores quote the request."""
     # Azure puts ids and the time at the end of its message.
     general, _, ids = document.message.partition(" RequestId:")
     text = " ".join(part for part in (general, document.detail, ids and f"RequestId:{ids}") if part)
     # Anything else that looks like a query is removed too.
-    return escaped(_QUERY.sub("?" + HIDDEN, upload.scrub(text))[:_MAX_MESSAGE])
+    return escaped(_QUERY.sub("?" + HIDDEN, response.scrub(text, upload))[:_MAX_MESSAGE])
 
 
 def _hint(upload: Upload, response: Response, code: str | None, document: _ErrorDocument) -> str:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from urllib.parse import quote
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from callback_sdk._version import __version__
 from callback_sdk.concurrency.forking import no_fork
@@ -144,7 +144,7 @@ class HTTPSender:
             # 302 into a GET, and a 303 always is one. requests does so, and reports the 200 of that GET.
             if not (upload.redirects and response.status in (307, 308)):
                 return response
-            url = self._redirected(url, response)
+            url = self._redirected(upload, url, response)
         raise DeliveryError(
             f"{upload.url} redirected more than {MAX_REDIRECTS} times, last to {url}.",
             hint="Give the URL of the store's final host.",
@@ -190,14 +190,17 @@ class HTTPSender:
 
         raise no_response_error(url, self._proxy(url), failure) from failure
 
-    def _redirected(self, url: SecretURL, response: Response) -> SecretURL:
+    def _redirected(self, upload: Upload, url: SecretURL, response: Response) -> SecretURL:
         location = _location(url, response)
         if "location" not in response.headers or location.scheme not in ("http", "https"):
             problem = "without a usable Location"
         elif url.scheme == "https" and location.scheme == "http":
-            problem = f"to {url.scrub(str(location))}, which is not encrypted"
+            problem = f"to {upload.scrub(str(location))}, which is not encrypted"
         elif not self._may_redirect(url, location):
-            problem = f"to {url.scrub(str(location))}, which is another host"
+            problem = f"to {upload.scrub(str(location))}, which is another host"
+        elif _quotes_credentials(upload, url, location):
+            # Errors show the host and the path of the URL that responded.
+            problem = "to a URL whose host or path quotes a credential of the request"
         else:
             return location
         raise DeliveryError(
@@ -228,6 +231,9 @@ def _transmit(
     timed = TimedSocket(connection.sock, deadline, max_wait)
     whole = _send_all(timed, _head(connection, upload, url), upload.body)
     response, reusable = read_response(timed.receive, url)
+    added = SecretFields({**upload.url_headers.reveal(), **connection.proxy_headers.reveal()})
+    if added.reveal():
+        response = evolve(response, added_headers=added)
     if not whole and response.status < 300:
         raise DeliveryError(
             f"{url} answered {response.status} before the whole body was sent, so the result can't have been stored.",
@@ -300,6 +306,11 @@ def _location(url: SecretURL, response: Response) -> SecretURL:
         return redirected(url, response.headers.get("location", ""))
     except InvalidTargetError:
         return SecretURL("")
+
+
+def _quotes_credentials(upload: Upload, url: SecretURL, location: SecretURL) -> bool:
+    place = location.origin if location.path == url.path else location.bare
+    return upload.scrub(place) != place
 
 
 def _closed_while_idle(error: OSError) -> bool:

@@ -9,7 +9,9 @@ import httptools
 from attrs import define, field
 
 from callback_sdk.concurrency.forking import no_fork
-from callback_sdk.redaction import SecretURL
+from callback_sdk.redaction import SecretFields, SecretURL
+from callback_sdk.targets.upload import Upload
+from callback_sdk.text.spellings import without_secrets
 
 MAX_BODY = 64 * 1024
 """Bytes of a response body that are read."""
@@ -56,6 +58,8 @@ class Response:
         headers: First value of each field, by lower-case name.
         body: Its first 64 KiB.
         url: URL that responded, after redirects.
+        added_headers: Headers of the request with credentials that didn't come with the target, but are for a proxy or
+            a cluster. Either may quote them.
     """
 
     status: int
@@ -63,6 +67,19 @@ class Response:
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     url: SecretURL
+    added_headers: SecretFields = field(factory=lambda: SecretFields({}))
+
+    def scrub(self, text: str, upload: Upload) -> str:
+        """Remove the credentials of a request from a text of this response, which may quote them.
+
+        Args:
+            text: A part of the response.
+            upload: The request.
+        """
+        if not text:
+            return text
+        own = (*self.url.secrets().reveal(), *self.added_headers.reveal().values())
+        return without_secrets(text, (*upload.secrets().reveal(), *own))
 
     def decoded_body(self) -> bytes:
         """Return the body without its content encoding, at most 64 KiB of it.

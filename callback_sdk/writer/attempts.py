@@ -282,8 +282,8 @@ def _receipt(upload: Upload, response: Response, digest: bytes, **members: Any) 
         url=str(upload.url),
         status=response.status,
         # A server may return anything in these headers, also a credential of the request.
-        etag=upload.scrub(response.headers.get("etag", "").strip('"')) or None,
-        version_id=upload.scrub(response.headers.get("x-amz-version-id", "")) or None,
+        etag=response.scrub(response.headers.get("etag", "").strip('"'), upload) or None,
+        version_id=response.scrub(response.headers.get("x-amz-version-id", ""), upload) or None,
         size=upload.document.size,
         sha256=digest.hex(),
         finished_at=_now(),

@@ -275,8 +275,9 @@ def test_url_shows_where_and_not_what() -> None:
 
 def test_values_that_a_server_quotes_are_scrubbed() -> None:
     """Raw, percent-encoded, and each parameter of the query but the public ones."""
-    url = SecretURL("https://h/k?X-Amz-Expires=360000&sig=a%2Fbcdefg%2B&t=plainvalue")
-    assert url.scrub("a/bcdefg+ a%2Fbcdefg%2B plainvalue 360000 other") == "*** *** *** 360000 other"
+    url = SecretURL("https://h/k?X-Amz-Expires=360000&sig=a%2Fbcdefg%2B&t=plainvalue&tok3nOnly")
+    said = "a/bcdefg+, a%2fbcdefg%2b, plainvalue, tok3nOnly, 360000 other"
+    assert url.scrub(said) == "***+, ***%2b, ***, ***, 360000 other"
 
 
 def test_equal_credentials_are_equal_and_others_are_not() -> None:

@@ -300,11 +300,15 @@ def _submission(
     task = _new_task(requested, algorithm_id, rules, owner=owner, kind=kind, traceparent=traceparent)
     expires = _checked_expiry(requested.expires)
     expiries: list[datetime | None] = []
-    for target in requested.targets:
-        expiries.append(check_callback(target, rules.settings).expires_at)
-        if not rules.settings.stores.in_cluster(target.url):
-            rules.guard.check(target.url)
-    return Submission(task=task, targets=requested.targets, expires=expires, targets_expire_at=_last(expiries))
+    targets: list[Callback] = []
+    for callback in requested.targets:
+        target = check_callback(callback, rules.settings)
+        expiries.append(target.expires_at)
+        # The target's URL shows the name of the object.
+        targets.append(evolve(callback, url=target.callback.url))
+        if not rules.settings.stores.in_cluster(callback.url):
+            rules.guard.check(callback.url)
+    return Submission(task=task, targets=tuple(targets), expires=expires, targets_expire_at=_last(expiries))
 
 
 def _last(expiries: Sequence[datetime | None]) -> float | None:

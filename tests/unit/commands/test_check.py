@@ -189,6 +189,27 @@ def test_a_file_that_is_not_there_is_an_error(run: Run) -> None:
     assert run("check", "nothing.json") == (1, "", "Error: No such file or directory: nothing.json.\n")
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        "example.org/done?token=s3cretT0ken",
+        "user:s3cretT0ken@example.org/done",
+        "//user:s3cretT0ken@example.org/done",
+        "https:/user:s3cretT0ken@example.org/done",
+        "https:user:s3cretT0ken@example.org",
+        "https://https://user:s3cretT0ken@example.org",
+        "https://user:s3cretT0ken%40example.org",
+        "https://user:s3cret/T0ken@example.org",
+        "hooks.slack.com/services/T1/B1/s3cretT0ken",
+    ],
+)
+def test_mistyped_url_is_not_quoted_with_its_credential(run: Run, given: str) -> None:
+    """Without a scheme it is taken for the name of a file; with a wrong one a password is in the place of the path."""
+    _, out, err = run("check", "--no-resolve", given)
+    assert "T0ken" not in out + err
+    assert out + err
+
+
 def test_json_of_another_form_is_told_the_right_one(run: Run) -> None:
     """A target is one level down in what some services return."""
     code, (found,) = facts(run, json.dumps({"target": {"url": BARE}}))

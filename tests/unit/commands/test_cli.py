@@ -58,6 +58,27 @@ def test_an_ignored_interrupt_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
+    "argument",
+    [
+        "https://example.org/done?token=s3cretT0ken",
+        "example.org/done?token=s3cretT0ken",
+        "user:s3cretT0ken@example.org",
+        "hooks.slack.com/services/T1/B1/s3cretT0ken",
+    ],
+)
+@pytest.mark.parametrize("arguments", [["check", "targets.json"], ["send", "a", "b"], []])
+def test_a_usage_error_quotes_no_credential_in_a_url(
+    arguments: list[str], argument: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an argument too many, or in place of a command."""
+    monkeypatch.setenv("COLUMNS", "200")
+    assert cli.main([*arguments, argument]) == 2
+    said = capsys.readouterr().err
+    assert "T0ken" not in said
+    assert "example.org" in said or "slack.com" in said
+
+
+@pytest.mark.parametrize(
     "arguments",
     [["tasks", "a", "b", "{}"], ["--no{}"], ["no{}"], ["users", "add", "a", "{}"], ["serve", "a", "--port", "{}"]],
 )

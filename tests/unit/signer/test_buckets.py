@@ -116,6 +116,24 @@ def test_client_with_default_settings_is_signed_for_at_the_regional_host(region:
     assert url.startswith(f"https://results.s3.{region}.amazonaws.com")
 
 
+@pytest.mark.parametrize("given", ["argument", "environment", "client"])
+def test_endpoint_with_a_password_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be a part of each URL, which are shown without their queries only."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalr/XUtn+FEMI")
+    endpoint = "https://user:s3cretT0ken@minio.example.org"
+    options: dict[str, Any] = {"region": "us-east-1"}
+    if given == "argument":
+        options["endpoint_url"] = endpoint
+    elif given == "environment":
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+    else:
+        options = {"client": client("us-east-1", endpoint_url=endpoint)}
+    with pytest.raises(SigningError, match="The endpoint has a user or a password") as caught:
+        S3Signer("results-bucket", **options)
+    assert caught.value.__cause__ is None
+
+
 def test_endpoint_of_a_profile_is_kept(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the default profile has, which the signer itself would use."""
     config = tmp_path / "config"

@@ -19,7 +19,7 @@ from botocore.credentials import RefreshableCredentials
 
 from callback_sdk import S3Signer, aistore
 from callback_sdk.errors import SigningError
-from callback_sdk.signer.credentials import CredentialSource
+from callback_sdk.signer.credentials import CredentialSource, credentials_error
 from tests.forks import in_child
 
 MARK = "MARKED-SECRET"
@@ -71,6 +71,20 @@ def _expired() -> tuple[S3Signer, Any]:
     credentials = RefreshableCredentials("A", MARK, MARK, expired, dict, "test")
     client._request_signer._credentials = credentials
     return S3Signer("results-bucket", client=client), credentials
+
+
+@pytest.mark.parametrize("text", ["https://u:{}@h/x", "https://h/x?token={}", "http://h/v2/credentials/{}", "u:p/{}@h"])
+def test_cause_with_a_credential_in_a_url_is_omitted(text: str) -> None:
+    """Errors of botocore quote endpoints, and the errors below them whole requests."""
+    token = "Ab3dE5fG7hI9jK1lM3nO5pQ7"
+    error = botocore.exceptions.EndpointConnectionError(endpoint_url=text.format(token))
+    failure = credentials_error(error, "can't be used")
+    assert failure.__cause__ is None
+    assert token not in str(failure)
+    kept = botocore.exceptions.EndpointConnectionError(endpoint_url="https://sts.amazonaws.com/")
+    kept.__context__ = OSError(f"GET /?token={token}")
+    assert credentials_error(kept, "can't be used").__cause__ is kept
+    assert kept.__context__ is None
 
 
 def _check(error: SigningError, cause: Exception) -> None:

@@ -275,6 +275,9 @@ def test_signature_that_is_not_whole_is_refused(url: str) -> None:
         ("example.org/x", "The callback URL has no scheme. Give the complete URL"),
         ("", "The callback URL is empty. Give the complete URL"),
         ("https:///x", "no host"),
+        ("https:/user:pass@example.org", r"The callback URL has no host\. Give the complete URL"),
+        ("user:pass@example.org/x", r"The callback URL has no scheme\. Give the complete URL"),
+        ("example.org:8080/x", "has no scheme"),
         (f"https://{'a.' * 130}example.org/x", "more than 253"),
         ("https://user:pass@example.org/x", "user or a password"),
         ("https://example.org/a b", "character"),
@@ -364,3 +367,63 @@ def test_expiry_that_has_lost_digits_is_incomplete(digits: int) -> None:
     assert target(url).kind == "s3-put-v2"
     with pytest.raises(InvalidTargetError, match=r"is incomplete(: its expiry has lost digits)?\. Copy"):
         target(url[: digits - 10])
+
+
+RANDOM = "9f86d081884c7d659a2feaa0c55ad015"
+
+PATHS: dict[str, tuple[str, Any, str, str | None]] = {
+    "put": (
+        f"https://b.s3.eu-central-1.amazonaws.com/{RANDOM}/token/k?{v4()}",
+        None,
+        f"https://b.s3.eu-central-1.amazonaws.com/{RANDOM}/token/k?***",
+        f"https://b.s3.eu-central-1.amazonaws.com/{RANDOM}/token/k",
+    ),
+    "webhook": (f"https://example.org/done/{RANDOM}", None, "https://example.org/done/***", None),
+    "webhook with a signature": (
+        f"https://example.org/done/{RANDOM}?sig=abc&signature=d",
+        None,
+        "https://example.org/done/***?***",
+        None,
+    ),
+    "http": (
+        f"https://example.org/{RANDOM}/f?sig=a",
+        {"http": {"method": "PUT"}},
+        "https://example.org/***/f?***",
+        None,
+    ),
+    "form at a bucket that its policy names": (
+        f"https://minio.example.org/{RANDOM}",
+        form({"bucket": RANDOM}),
+        f"https://minio.example.org/{RANDOM}",
+        f"https://minio.example.org/{RANDOM}/k",
+    ),
+    "form behind a token": (
+        f"https://gateway.example.org/token/abc/{RANDOM}",
+        form({"bucket": RANDOM}),
+        f"https://gateway.example.org/token/***/{RANDOM}",
+        None,
+    ),
+    "form at a token": ("https://gateway.example.org/token/abc", form(), "https://gateway.example.org/token/***", None),
+    "form at a random path": (f"https://example.org/{RANDOM}", form(), "https://example.org/***", None),
+    "form at a host that is a bucket": (
+        "https://b.example.org/",
+        form(),
+        "https://b.example.org/",
+        "https://b.example.org/k",
+    ),
+    "form at a provider": (
+        f"https://s3.eu-central-1.amazonaws.com/{RANDOM}",
+        form(),
+        f"https://s3.eu-central-1.amazonaws.com/{RANDOM}",
+        f"https://s3.eu-central-1.amazonaws.com/{RANDOM}/k",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_path_is_shown_where_it_is_the_name_of_an_object(name: str) -> None:
+    """The kind of the target tells, not the query; a URL with a token in its path isn't given to other targets."""
+    url, param, shown, object_url = PATHS[name]
+    found = target(url, param)
+    assert (str(found.callback.url), found.object_url("msg_1")) == (shown, object_url)
+    assert found.callback.url.reveal() == url
