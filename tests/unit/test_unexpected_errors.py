@@ -22,6 +22,7 @@ from callback_sdk.outbox.store import OutboxStore
 from callback_sdk.targets.callbacks import parse_callbacks
 from callback_sdk.targets.webhook import Webhook
 from callback_sdk.testing import WebhookReceiver
+from callback_sdk.transport import error_responses
 from callback_sdk.transport.http import HTTPSender
 from callback_sdk.transport.retry import next_delay
 from callback_sdk.writer import attempts
@@ -79,7 +80,7 @@ STEPS = [
     (Webhook, "request"),
     (HTTPSender, "send"),
     (HTTPSender, "_exchange"),
-    (attempts, "delivery_error"),
+    (error_responses, "delivery_error"),
 ]
 
 
