@@ -15,6 +15,7 @@ import locale
 import logging
 import multiprocessing
 import os
+import queue
 import random
 import resource
 import signal
@@ -27,6 +28,7 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import reduction
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +249,13 @@ def prints_anything(features, parameters, context):
     sys.stdout.write("incomplete")
 
 
+@case()
+def passes_streams(features, parameters, context):
+    """Passes `sys.stdout` and `sys.stderr` to programs."""
+    assert not sys.stdout.isatty()
+    subprocess.run("echo out; echo err >&2", shell=True, stdout=sys.stdout, stderr=sys.stderr, check=True)
+
+
 # Threads.
 
 
@@ -360,6 +369,67 @@ def manager(features, parameters, context):
         values = shared.list([1])
         values.append(2)
         return list(values)
+
+
+@case()
+def impatient_pool(features, parameters, context):
+    """Leaves the block of a `multiprocessing.Pool` that still works."""
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        job = pool.map_async(time.sleep, [600, 600])
+        with contextlib.suppress(multiprocessing.TimeoutError):
+            job.get(timeout=0.2)
+
+
+def load(dataset, batches):
+    """Load data in a worker process, and send them as a file descriptor, like tensors in shared memory."""
+    for number in iter(dataset.get, None):
+        with tempfile.TemporaryFile() as file:
+            file.write(bytes([number]) * 1_000_000)
+            file.flush()
+            batches.put((number, reduction.DupFd(file.fileno())))
+
+
+@case()
+def data_loader(features, parameters, context):
+    """Loads data in daemonic processes and a thread, as PyTorch's `DataLoader` does."""
+
+    def failed(number, frame):
+        # As PyTorch does, for workers that are killed.
+        for worker in workers:
+            if worker.exitcode not in (None, 0):
+                raise RuntimeError(f"DataLoader worker (pid {worker.pid}) exited unexpectedly")
+
+    signal.signal(signal.SIGCHLD, failed)
+    processes = multiprocessing.get_context("fork")
+    dataset, batches = processes.Queue(), processes.Queue()
+    pinned: queue.Queue = queue.Queue()
+    workers = [processes.Process(target=load, args=(dataset, batches), daemon=True) for _ in range(2)]
+
+    def pin():
+        for _ in range(4):
+            number, descriptor = batches.get()
+            with os.fdopen(descriptor.detach(), "rb") as file:
+                pinned.put((number, file.seek(0, os.SEEK_END)))
+
+    thread = threading.Thread(target=pin, daemon=True)
+    for each in (*workers, thread):
+        each.start()
+    for number in range(4):
+        dataset.put(number)
+    found = [pinned.get(timeout=60) for _ in range(4)]
+    for _ in workers:
+        dataset.put(None)
+    for each in (*workers, thread):
+        each.join()
+    return sorted(found)
+
+
+@case(process=NEW)
+def joblib_multiprocessing(features, parameters, context):
+    """Uses joblib's backend `multiprocessing`, whose resource tracker stays."""
+    from joblib import Parallel, delayed
+
+    return Parallel(n_jobs=2, backend="multiprocessing")(delayed(square)(number) for number in range(4))
 
 
 @case(process=NEW)

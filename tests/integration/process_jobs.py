@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -109,6 +110,29 @@ def asynchronous(features, parameters, context):
             note(parameters, "cleaned up")
 
     asyncio.run(work())
+
+
+@registry.algorithm("pooling")
+def pooling(features, parameters, context):
+    """Wait for processes of a pool."""
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        job = pool.map_async(time.sleep, [600, 600])
+        pids = [process.pid for process in multiprocessing.active_children()]
+        note(parameters, f"started\n{' '.join(map(str, pids))}")
+        try:
+            job.get()
+        finally:
+            note(parameters, "cleaned up")
+    note(parameters, "left")
+
+
+@registry.algorithm("pools")
+def pools(features, parameters, context):
+    """Start and terminate many pools, whose processes wait for a semaphore."""
+    for _ in range(30):
+        with multiprocessing.get_context("fork").Pool(4) as pool:
+            pool.map(int, range(8), chunksize=1)
+    return "done"
 
 
 @registry.algorithm("suicidal")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -95,6 +96,37 @@ def test_except_exception_and_event_loops_let_it_pass(process: ChildProcess, tmp
     """An event loop reports other exceptions in its callbacks, and continues."""
     assert stopped(process, tmp_path, algorithm, CANCEL).stop_reason == CANCEL
     assert Notes(tmp_path).lines == ["started", "cleaned up"]
+
+
+def test_a_pool_of_processes_ends(process: ChildProcess, tmp_path: Path) -> None:
+    """Its context manager terminates it while the exception passes."""
+    assert stopped(process, tmp_path, "pooling", CANCEL).stop_reason == CANCEL
+    _, pids, *rest = Notes(tmp_path).lines
+    assert rest == ["cleaned up"]
+    for pid in map(int, pids.split()):
+        wait_until(lambda pid=pid: ended(pid), what=f"the end of {pid}")
+
+
+def test_forked_processes_have_no_handler(process: ChildProcess, tmp_path: Path) -> None:
+    """A pool waits forever for a process that SIGTERM doesn't end."""
+    assert succeeded(run(process, tmp_path, "pools"))
+
+
+def test_a_request_at_any_time_reaches_one_run_only(tmp_path: Path) -> None:
+    """Also before the algorithm is called and after it has returned: the next run has its own result."""
+    process = ChildProcess(JOBS)
+    try:
+        for delay in range(12):
+            stop = StopSignal()
+            timer = threading.Timer(delay / 1000, stop.request, [CANCEL])
+            timer.start()
+            outcome = run(process, tmp_path, "answer", stop)
+            timer.join()
+            assert outcome.stop_reason == CANCEL or succeeded(outcome)
+            (tmp_path / "stop").unlink(missing_ok=True)
+            assert succeeded(run(process, tmp_path, "answer"))
+    finally:
+        process.close()
 
 
 def test_a_loop_polls_for_the_request(process: ChildProcess, tmp_path: Path) -> None:
