@@ -150,6 +150,8 @@ def test_an_algorithm_that_fails_ends_with_3(folder: Path, what: str, algorithm:
     assert (done.returncode, done.stdout) == (3, "")
     assert reason in done.stderr.splitlines()[-1]
     assert ("Traceback" in done.stderr) is (what in ("fail", "sleep"))
+    # Of the algorithm alone.
+    assert "/callback_sdk/" not in done.stderr
 
 
 @pytest.mark.parametrize(

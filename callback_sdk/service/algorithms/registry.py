@@ -15,12 +15,13 @@ from attrs import evolve
 
 from callback_sdk.documents.decoding import decode
 from callback_sdk.documents.values import encode
-from callback_sdk.errors import ConfigurationError, EncodingError, sentence
+from callback_sdk.errors import CallbackSDKError, ConfigurationError, EncodingError, sentence
 from callback_sdk.parsing import Duration, to_timedelta
 from callback_sdk.service.algorithms.functions import AlgorithmFunctions, RegisteredFunction
 from callback_sdk.service.algorithms.input_schemas import declare_features, declare_parameters
 from callback_sdk.service.algorithms.signature import INPUTS, JUDGED, caller_names
 from callback_sdk.service.algorithms.versions import TEMPLATES, Algorithms, AlgorithmVersion, similar
+from callback_sdk.text.tracebacks import user_traceback
 from callback_sdk.types import SupportsArrowSchema
 
 if TYPE_CHECKING:
@@ -319,7 +320,8 @@ def load(name: str) -> Registry:
         name: Module and variable, such as `"pkg.module:registry"`.
 
     Raises:
-        ConfigurationError: The module or the variable doesn't exist, or the variable is not a `Registry`.
+        ConfigurationError: The module or the variable doesn't exist, the import of the module fails, or the variable is
+            not a `Registry`.
     """
     module_name, colon, attribute = name.partition(":")
     if not (module_name and colon and attribute):
@@ -338,9 +340,13 @@ def load(name: str) -> Registry:
                 f"Module {error.name!r} of {name!r} doesn't exist.",
                 hint="Check the spelling, and run the command in the directory that contains the module.",
             ) from None
-        raise
+        raise _import_error(module_name, error) from error
     except SyntaxError as error:
         raise _syntax_error(error) from None
+    except CallbackSDKError:
+        raise
+    except Exception as error:
+        raise _import_error(module_name, error) from error
     found = getattr(module, attribute, None)
     if found is None:
         raise ConfigurationError(
@@ -362,6 +368,13 @@ def _syntax_error(error: SyntaxError) -> ConfigurationError:
     return ConfigurationError(
         f"{error.filename}, line {error.lineno}: {type(error).__name__}: {sentence(error.msg)} Correct it, and run the "
         f"command again.\n{line}\n{caret}"
+    )
+
+
+def _import_error(module_name: str, error: Exception) -> ConfigurationError:
+    return ConfigurationError(
+        f"Module {module_name!r} can't be imported: {type(error).__name__}.",
+        hint=f"Fix its error, or install what it needs:\n{user_traceback(error).rstrip()}",
     )
 
 

@@ -38,6 +38,7 @@ from callback_sdk.service.files import is_full
 from callback_sdk.service.work import interrupts, invocation, leftover_threads, output_capture
 from callback_sdk.service.work.process_state import ProcessState
 from callback_sdk.service.work.random_state import RandomState
+from callback_sdk.text.tracebacks import user_traceback
 
 _log = logging.getLogger(__name__)
 
@@ -189,7 +190,8 @@ def warm_up(registry: str) -> tuple[int, str]:
     try:
         _registry(registry)
     except BaseException as error:  # noqa: BLE001 - the parent may be unable to unpickle it
-        return os.getpid(), _describe(error)
+        # Of an error in the module, without its traceback: the text is shown to users.
+        return os.getpid(), _describe(error.__cause__ or error)
     random_state.complete()
     _initial_states.append(ProcessState(random_state))
     return os.getpid(), ""
@@ -233,7 +235,7 @@ def _run(spec: RunSpec) -> RunResult:
     except EncodingError as error:
         return RunResult(error=_clean(f"The algorithm returned a result that can't be encoded: {error}"))
     except BaseException as error:  # noqa: BLE001 - SystemExit and others of an algorithm are failures like any other
-        return RunResult(error=_describe(error), trace=_clean(traceback.format_exc(), max_length=None))
+        return RunResult(error=_describe(error), trace=_clean(user_traceback(error), max_length=None))
     return RunResult(spans={name: spans[name] for name in SHOWN if name in spans}, nulls_written=nulls_written)
 
 

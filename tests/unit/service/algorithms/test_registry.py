@@ -216,12 +216,17 @@ def test_the_working_directory_is_searched(tmp_path: Path, monkeypatch: pytest.M
     assert len(load("jobs_of_this_test:registry")) == 0
 
 
-def test_an_import_error_inside_the_module_shows_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dependency that a module lacks is not taken for a misspelt module."""
-    (tmp_path / "jobs_without_dependency.py").write_text("import a_dependency_that_is_missing\n")
+@pytest.mark.parametrize("source", ["import a_dependency_that_is_missing", "1 / 0"])
+def test_an_error_inside_the_module_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    """With the frames of the module alone; a missing dependency is not taken for a misspelt module."""
+    path = tmp_path / "jobs_with_an_error.py"
+    path.write_text(f"{source}\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="a_dependency_that_is_missing"):
-        load("jobs_without_dependency:registry")
+    with pytest.raises(ConfigurationError, match="jobs_with_an_error") as caught:
+        load("jobs_with_an_error:registry")
+    assert f'File "{path}", line 1' in caught.value.hint
+    assert source in caught.value.hint
+    assert caught.value.hint.count("File ") == 1
 
 
 @pytest.mark.parametrize(
