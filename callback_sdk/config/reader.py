@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -18,6 +19,9 @@ from callback_sdk.redaction import hides_tracebacks
 T = TypeVar("T")
 
 _PREFIX = "CALLBACK_SDK_"
+
+_LINK = re.compile(r"\w+_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_PROTO|_PORT|_ADDR)?)")
+_LINKED = re.compile("(?:tcp|udp|sctp)://")
 
 SEED_NAMES = {
     "CALLBACK_SDK_TOKEN": "COMPREDICT_AI_CORE_KEY",
@@ -60,7 +64,7 @@ def settings_of(cls: type) -> list[Setting]:
 def _find_variables(variables: Mapping[str, str]) -> dict[str, _Found]:
     found = {}
     for own, text in variables.items():
-        if own.startswith(_PREFIX) and text.strip():
+        if own.startswith(_PREFIX) and text.strip() and not _is_service_link(own, text):
             found[own] = _Found(own, text)
     for own, seed in SEED_NAMES.items():
         if own not in found and variables.get(seed, "").strip():
@@ -79,8 +83,16 @@ def unknown_variables(variables: Mapping[str, str] | None = None) -> list[str]:
     return [
         f"The environment variable {name} is not a setting and has no effect.{_meant(name, known)}"
         for name in sorted(given)
-        if name.startswith(_PREFIX) and name not in known
+        if name.startswith(_PREFIX) and name not in known and not _is_service_link(name, given[name])
     ]
+
+
+def _is_service_link(name: str, text: str) -> bool:
+    """Tell whether Kubernetes or Docker has set a variable for a service that is named `callback-sdk` or `…-worker`.
+
+    `CALLBACK_SDK_PORT=tcp://10.0.0.1:8000` is one ("Accessing the Service" in the documentation of Kubernetes).
+    """
+    return _LINK.fullmatch(name) is not None or (name.endswith("_PORT") and _LINKED.match(text.strip()) is not None)
 
 
 def _meant(name: str, known: Sequence[str]) -> str:

@@ -142,11 +142,7 @@ def _locate(
     except SigningError:
         raise
     except Exception as error:  # noqa: BLE001 - botocore raises anything for malformed files and variables
-        failure = SigningError(
-            f"botocore can't resolve the endpoint of the bucket {name!r}: {sentence(describe(error))}",
-            hint=hint_for(error, "Check its name, region and endpoint."),
-        )
-        failure.__cause__ = cause(error)
+        failure = _endpoint_error(name, error)
     else:
         return _parse(name, url, post_url)
     raise failure
@@ -160,6 +156,23 @@ def _check_endpoint(url: str | None) -> None:
             hint="Give scheme and host, such as https://minio.example.org:9000. The credentials of a store are its "
             "access keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
         )
+
+
+def _endpoint_error(name: str, error: Exception) -> SigningError:
+    """Return the error for a bucket without an endpoint."""
+    if isinstance(error, ValueError) and str(error).startswith("Invalid endpoint"):
+        # botocore quotes the endpoint, which may have a password.
+        return SigningError(
+            "The endpoint is not a URL.",
+            hint="Give scheme and host in endpoint_url, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL or the profile, such as "
+            "https://minio.example.org:9000.",
+        )
+    failure = SigningError(
+        f"botocore can't resolve the endpoint of the bucket {name!r}: {sentence(describe(error))}",
+        hint=hint_for(error, "Check its name, region and endpoint."),
+    )
+    failure.__cause__ = cause(error)
+    return failure
 
 
 def _own_endpoint(client: Any) -> str | None:

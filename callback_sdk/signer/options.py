@@ -19,7 +19,14 @@ from callback_sdk.targets.headers import given_headers
 from callback_sdk.targets.members import FIELDS, HEADERS, read_fields, read_headers
 from callback_sdk.targets.named_values import has_surrogates
 from callback_sdk.targets.operations import S3, check_operation
-from callback_sdk.targets.policies import FILENAME, UnreadableError, check_conditions, fields_by_name, read_conditions
+from callback_sdk.targets.policies import (
+    CONDITIONS_HINT,
+    FILENAME,
+    UnreadableError,
+    check_conditions,
+    fields_by_name,
+    read_conditions,
+)
 from callback_sdk.text.limits import MAX_CONDITIONS, MAX_FIELDS, MAX_FORM
 
 MAX_LIFETIME = timedelta(days=7)
@@ -50,10 +57,6 @@ _SIGNED_FIELDS = frozenset(
 )
 
 _RESERVED = _SIGNED_FIELDS | {"key", "bucket"}
-
-_CONDITIONS_HINT = (
-    'Give a list such as [{"acl": "private"}, ["starts-with", "$key", "runs/"], ["content-length-range", 0, 1000]].'
-)
 
 _FORM_HINT = "Give conditions that the key and the fields meet, and fields that a form can have."
 
@@ -182,13 +185,14 @@ def form_fields(
 
 
 def form_conditions(
-    conditions: Iterable[Condition] | None, fields: Mapping[str, str], max_bytes: int | None
+    conditions: Iterable[Condition] | None, fields: Mapping[str, str], max_bytes: int | None, bucket: str
 ) -> list[Any]:
-    chosen = _conditions(conditions)
+    # That of the bucket is added by the signer: some stores accept policies of 1 KiB only.
+    chosen = [condition for condition in _conditions(conditions) if condition != {"bucket": bucket}]
     try:
         named, _ = read_conditions(chosen)
     except UnreadableError as error:
-        raise SigningError(f"The policy can't be signed: {error}.", hint=_CONDITIONS_HINT) from None
+        raise SigningError(f"The policy can't be signed: {error}.", hint=CONDITIONS_HINT) from None
     covered = {name for _, name, _ in named}
     if own := sorted(covered & _SIGNED_FIELDS):
         raise SigningError(f"The condition for {own[0]!r} is added by the signer.", hint="Leave it out.")
@@ -272,7 +276,7 @@ def _conditions(given: Iterable[Condition] | None) -> list[Any]:
     if given is None:
         return []
     if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
-        raise SigningError(f"conditions is of type {type(given).__name__}, not a list.", hint=_CONDITIONS_HINT)
+        raise SigningError(f"conditions is of type {type(given).__name__}, not a list.", hint=CONDITIONS_HINT)
     chosen: list[Any] = []
     for condition in islice(given, MAX_GIVEN_CONDITIONS + 1):
         if isinstance(condition, Mapping):

@@ -198,7 +198,7 @@ class S3Signer:
                 conditions, or the provider doesn't support forms, like Cloudflare R2.
         """
         form = form_fields(fields, content_type, acl, metadata)
-        wanted = form_conditions(conditions, form, max_bytes)
+        wanted = form_conditions(conditions, form, max_bytes, self._bucket.name)
         check = form_check(self._form_url(), form, wanted)
         return self._posts(form, wanted, expires, self._clock())(check(key))
 
@@ -237,7 +237,7 @@ class S3Signer:
                 iterator).
         """
         form = form_fields(fields, content_type, acl, metadata)
-        wanted = form_conditions(conditions, form, max_bytes)
+        wanted = form_conditions(conditions, form, max_bytes, self._bucket.name)
         check = form_check(self._form_url(), form, wanted)
         return self._each(keys, check, partial(self._posts, form, wanted, expires))
 

@@ -40,6 +40,10 @@ _WHOLE_NUMBER = re.compile("-?[0-9]{1,18}")
 
 _UNCHANGED = "Pass s3_fields unchanged, as the signer returned them."
 
+CONDITIONS_HINT = (
+    'Give conditions such as [{"acl": "private"}, ["starts-with", "$key", "runs/"], ["content-length-range", 0, 1000]].'
+)
+
 Condition = tuple[str, str, str]
 """`"eq"` or `"starts-with"`, the field's name in lower case, and the value or prefix."""
 
@@ -285,15 +289,14 @@ def parse_policy(url: SecretURL, fields: SecretFields, dialect: Dialect = AMAZON
         InvalidS3FieldsError: It is not a policy.
     """
     encoded = Secret(next(value for name, value in fields.reveal().items() if name.lower() == "policy"))
+    hint = _UNCHANGED
     try:
         return _parse(encoded, dialect)
     except UnreadableError as error:
-        reason = str(error)
+        reason, hint = str(error), f"It was signed so: presign again. {CONDITIONS_HINT}"
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         reason = "it is not the base64 of a JSON policy document"
-    raise InvalidS3FieldsError(
-        f"The policy in s3_fields of {url} can't be read: {reason}.", hint=_UNCHANGED, url=str(url)
-    )
+    raise InvalidS3FieldsError(f"The policy in s3_fields of {url} can't be read: {reason}.", hint=hint, url=str(url))
 
 
 def _parse(encoded: Secret[str], dialect: Dialect) -> Policy:

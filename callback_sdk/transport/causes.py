@@ -88,7 +88,13 @@ WRITE_ONCE = Hint(
 EXTRA_FIELD = Hint(
     "The policy has no condition for the field in the message: give it when presigning, presign_post(key, "
     "fields={...}), in boto3 as both Fields and Conditions; or leave it out.",
-    says=("extra input fields", "did not reference these fields"),
+    says=("extra input fields", "did not reference these fields", "must appear in the list of"),
+)
+
+ACCESS_KEY_FIELD = Hint(
+    "The store demands a condition for AWSAccessKeyId, which forms with Signature Version 2 don't have: use S3Signer, "
+    "or Config(signature_version='s3v4') in boto3.",
+    says=('"awsaccesskeyid" not specified',),
 )
 
 CONDITION = Hint(
@@ -187,6 +193,7 @@ INVALID_SIGNATURE = tuple(
 ACCESS_DENIED = (
     EXPIRED,
     FUTURE,
+    ACCESS_KEY_FIELD,
     EXTRA_FIELD,
     CONDITION,
     Hint(

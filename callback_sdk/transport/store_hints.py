@@ -154,6 +154,9 @@ HINTS: dict[str, tuple[Hint, ...]] = {
     ),
     "MalformedPOSTRequest": (Hint("Pass all of s3_fields unchanged; a proxy in between may also change the form."),),
     "MalformedSecurityHeader": MALFORMED_SECURITY_HEADER,
+    "MaxMessageLengthExceeded": (
+        Hint("A field of the form is longer than the store accepts: presign with fewer fields and conditions."),
+    ),
     "Md5Mismatch": (CORRUPTED,),
     "MethodNotAllowed": (
         Hint("The host doesn't support POST forms, or is a website's or a CDN's: presign a PUT instead.", kinds="post"),

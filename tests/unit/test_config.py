@@ -14,6 +14,7 @@ import pytest
 
 from callback_sdk.config import environ_config
 from callback_sdk.config.client import ClientConfig
+from callback_sdk.config.reader import unknown_variables
 from callback_sdk.config.service import ServiceConfig
 from callback_sdk.config.storage import StorageConfig, WriterConfig
 from callback_sdk.errors import ConfigurationError
@@ -299,3 +300,21 @@ def test_a_deferred_module_is_the_real_one_when_it_is_used(monkeypatch: pytest.M
 
     assert Headers.__module__ == "wsgiref.headers"
     assert deferred.headers.Headers is Headers
+
+
+def test_variables_of_a_kubernetes_service_are_no_settings() -> None:
+    """A service named callback-sdk or callback-sdk-metrics sets these in every pod."""
+    links = {
+        "CALLBACK_SDK_SERVICE_HOST": "10.0.0.1",
+        "CALLBACK_SDK_SERVICE_PORT": "8000",
+        "CALLBACK_SDK_SERVICE_PORT_HTTP": "8000",
+        "CALLBACK_SDK_PORT": "tcp://10.0.0.1:8000",
+        "CALLBACK_SDK_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+        "CALLBACK_SDK_PORT_8000_TCP_ADDR": "10.0.0.1",
+        "CALLBACK_SDK_METRICS_PORT": "tcp://10.0.0.2:9000",
+    }
+    config = ServiceConfig.from_environ(links)
+    assert (config.port, config.metrics_port) == (8000, None)
+    assert unknown_variables(links) == []
+    with pytest.raises(ConfigurationError, match="CALLBACK_SDK_PORT is '8000/tcp'"):
+        ServiceConfig.from_environ({"CALLBACK_SDK_PORT": "8000/tcp"})

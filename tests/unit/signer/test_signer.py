@@ -115,6 +115,17 @@ def test_password_of_an_endpoint_is_not_in_the_error(url: str) -> None:
     assert "p4ssw0rd" not in str(caught.value)
 
 
+@pytest.mark.parametrize("given", ["argument", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_endpoint_without_a_scheme_is_named(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    """A host alone is a frequent mistake."""
+    options = {"endpoint_url": "minio.example.org:9000"} if given == "argument" else {}
+    if given != "argument":
+        monkeypatch.setenv(given, "minio.example.org")
+    with pytest.raises(SigningError, match="The endpoint is not a URL") as caught:
+        S3Signer("results", region="eu-west-1", **options)  # type: ignore[arg-type]
+    assert "scheme and host" in caught.value.hint
+
+
 def test_client_gives_region_endpoint_style_and_credentials() -> None:
     """A boto3 client brings all that it was made with."""
     client = boto3.client(
@@ -256,6 +267,13 @@ def test_several_conditions_in_one_dict_are_signed_one_by_one(signer: S3Signer) 
     fields = {"acl": "private", "x-amz-meta-a": "b"}
     one = signer.presign_post("k", fields=fields, conditions=[fields])
     assert one == signer.presign_post("k", fields=fields, conditions=[{name: value} for name, value in fields.items()])
+
+
+def test_condition_of_the_bucket_is_not_doubled(signer: S3Signer) -> None:
+    """Some stores accept policies of 1 KiB only (makeplane/plane#9005)."""
+    signer._clock = datetime(2026, 1, 1, tzinfo=timezone.utc).timestamp
+    post = signer.presign_post("k", conditions=[{"bucket": "results-bucket"}])
+    assert post == signer.presign_post("k")
 
 
 @pytest.mark.parametrize("levels", [3, 3_000])

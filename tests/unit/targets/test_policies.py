@@ -93,6 +93,8 @@ def test_policy_in_lines_is_read() -> None:
         (["ends-with", "$key", ".json"], "neither eq nor starts-with"),
         (["starts-with", "$success_action_status", "20"], "accept eq only"),
         (["content-length-range", 0, "many"], "whole numbers"),
+        # As volcengine/ve-tos-python-sdk#45 signed it.
+        ({"content-length-range": [0, 1048576]}, '"content-length-range", 0, 1000'),
         (["content-length-range", 0, True], "whole numbers"),
         (["eq", "$acl"], "eq without a name and a value"),
         ("acl", "neither an object nor a list"),

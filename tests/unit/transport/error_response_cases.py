@@ -531,6 +531,28 @@ CASES = (
         "permissions to create and to write",
     ),
     # MinIO, Ceph, Garage, SeaweedFS
+    Case(
+        store="MinIO",
+        source="minio/minio#19652",
+        status=403,
+        body=xml(
+            "AccessDenied",
+            "Access Denied. (Each form field that you specify in a form must appear in the list of policy conditions. "
+            '"awsaccesskeyid" not specified in the policy.)',
+        ),
+        hint="signature_version='s3v4'",
+        code="AccessDenied",
+        kind="s3-post",
+    ),
+    Case(
+        store="a store that isn't named",
+        source="makeplane/plane#9005",
+        status=400,
+        body=xml("MaxMessageLengthExceeded", MaxSizeAllowed="1024", ProposedSize="1160"),
+        hint="fewer fields and conditions",
+        code="MaxMessageLengthExceeded",
+        kind="s3-post",
+    ),
     other(
         "MinIO",
         "minio.example.org",
