@@ -109,7 +109,7 @@ AISTORE = Provider(
     # What the page doesn't say was observed with version 5.0: it answers 400 to a form, and stores an object twice.
     source="https://github.com/NVIDIA/aistore/blob/main/docs/s3compat.md",
     rejects=frozenset({"form"}),
-    ignores=frozenset({"if-none-match", "acl"}),
+    ignores=frozenset({"if-none-match"}),
     max_expiry=timedelta.max,
     notes=(
         "AIStore verifies no signatures: expired and changed URLs work too. Enable AuthN, or restrict the network.",

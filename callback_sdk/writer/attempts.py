@@ -25,7 +25,7 @@ from callback_sdk.transport.proxies import direct, environment_proxy
 from callback_sdk.transport.response import Response
 from callback_sdk.transport.tls import ClientCert
 from callback_sdk.types import TokenSource
-from callback_sdk.writer.clusters import Clusters
+from callback_sdk.writer.clusters import ClusterGuard, Clusters, is_same_object
 from callback_sdk.writer.delivery import FindURL, PreparedDelivery, build_delivery, encoded_results
 
 if TYPE_CHECKING:
@@ -73,10 +73,14 @@ class DeliveryAttempts:
             client_cert=client_cert,
         )
         # Its own connections: an untrusted URL of a node's host must not be sent over one that no guard has checked.
-        to_nodes = HTTPSender(
-            timeouts=timeouts, may_redirect=lambda origin, destination: True, proxy=proxy, client_cert=client_cert
+        in_clusters = HTTPSender(
+            timeouts=timeouts,
+            resolve=ClusterGuard(settings.stores, guard).resolve if guard else resolve,
+            may_redirect=is_same_object,
+            proxy=proxy,
+            client_cert=client_cert,
         )
-        self._clusters = Clusters(aistore_clusters, to_nodes)
+        self._clusters = Clusters(aistore_clusters, in_clusters)
 
     def close(self) -> None:
         """Close idle connections. Attempts can still be made."""

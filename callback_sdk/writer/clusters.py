@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from attrs import define, evolve
 
 from callback_sdk.errors import CallbackSDKError, ConfigurationError, DeliveryError
-from callback_sdk.redaction import Secret, clearing_locals, strip_traceback
+from callback_sdk.redaction import Secret, SecretURL, clearing_locals, strip_traceback
 from callback_sdk.targets.aistore import origin_of, parse_cluster, refuses_token
+from callback_sdk.targets.hosts import is_loopback
+from callback_sdk.targets.providers import StorageProviders
 from callback_sdk.targets.upload import Upload
+from callback_sdk.transport import connect
+from callback_sdk.transport.allowlist import AllowedNetwork
+from callback_sdk.transport.connect import Addresses
 from callback_sdk.transport.http import HTTPSender
 from callback_sdk.transport.response import Response
 from callback_sdk.types import TokenSource
+
+if TYPE_CHECKING:
+    from callback_sdk.transport.guard import AddressGuard
 
 _TOKEN = re.compile(r"[!-~]+")
 
@@ -21,15 +30,54 @@ _FOLLOWING = frozenset({"content-encoding", "content-type"})
 """Headers of a plain PUT that describe the document. Any other one may be a credential."""
 
 
+_PRIVATE = ("10.0.0.0/8:*", "172.16.0.0/12:*", "192.168.0.0/16:*", "100.64.0.0/10:*", "[fc00::/7]:*")
+"""Networks where nodes usually are: RFC 1918, RFC 6598 and RFC 4193."""
+
+_LOOPBACK = ("127.0.0.0/8:*", "[::1]:*")
+
+
+def is_same_object(origin: SecretURL, destination: SecretURL) -> bool:
+    """Tell whether a redirect leads to the same object: a cluster redirects nothing else."""
+    return origin.path == destination.path
+
+
+class ClusterGuard:
+    """Resolves the hosts of clusters: proxies anywhere, because the operator named them, and nodes not everywhere.
+
+    The cluster's map would tell the nodes, but the roles of AuthN that may write don't permit to read it. So nodes may
+    be at private addresses, but not at link-local ones, such as that of a cloud's metadata service, and at loopback
+    ones only if a proxy is.
+
+    Args:
+        stores: The configured clusters.
+        guard: What else may be reached.
+    """
+
+    def __init__(self, stores: StorageProviders, guard: AddressGuard) -> None:
+        self._stores = stores
+        local = any(is_loopback(host) for _, host, _ in stores.clusters)
+        networks = map(AllowedNetwork.parse, (*_PRIVATE, *(_LOOPBACK if local else ())))
+        self._nodes = evolve(guard, allow_networks=(*guard.allow_networks, *networks))
+
+    def resolve(self, url: SecretURL, deadline: float) -> Addresses:
+        """Return the addresses of a host; see `AddressGuard.resolve`.
+
+        Raises:
+            AddressNotAllowedError: A node has another address.
+            OSError: The host has no address.
+        """
+        proxy = origin_of(url) in self._stores.clusters
+        return connect.resolve(url, deadline) if proxy else self._nodes.resolve(url, deadline)
+
+
 class Clusters:
     """Sends uploads to AIStore clusters. Thread-safe.
 
-    A proxy redirects each upload to a node, which any host may be: the cluster is trusted, because the operator named
-    it. The token is sent to the proxy only. A node serves what a proxy of its cluster has redirected.
+    The token is sent to the proxy only. A node serves what a proxy of its cluster has redirected.
 
     Args:
         tokens: The source of the token by the proxy's URL; None for a cluster without authentication.
-        sender: Follows redirects to any host.
+        sender: Follows redirects to the nodes.
 
     Raises:
         ConfigurationError: A URL is not that of a proxy, or a token is invalid.

@@ -196,6 +196,26 @@ def test_token_is_sent_to_no_other_host(cluster: AIStore) -> None:
         assert not any(source in str(dict(request.headers)) for request in store.requests)
 
 
+@pytest.mark.parametrize(
+    ("location", "kind"),
+    [
+        ("http://169.254.169.254/s3/b/42.json", AddressNotAllowedError),
+        ("http://[fe80::1]/s3/b/42.json", AddressNotAllowedError),
+        ("http://127.0.0.2:9/v1/cluster", DeliveryError),
+        ("/v1/cluster", DeliveryError),
+        ("http://127.0.0.2:9/s3/b/43.json", DeliveryError),
+    ],
+)
+def test_redirect_that_no_cluster_makes_is_not_followed(cluster: AIStore, location: str, kind: type[Exception]) -> None:
+    """To the metadata service of a cloud, or to another object or API."""
+    cluster.respond(307, headers={"Location": location})
+    clusters = {proxy(cluster): cluster.issue_token("anna")}
+    writer = ResultsWriter(aistore_clusters=clusters, guard=AddressGuard(), timeout=ONCE)
+    with writer, pytest.raises(kind):
+        writer.write(RESULT, signer(cluster).presign_put("42.json"))
+    assert len(uploads(cluster)) == 1
+
+
 def test_path_outside_of_the_objects_gets_no_token(cluster: AIStore) -> None:
     """The administration of the cluster is protected by the guard, as any other private address."""
     with ResultsWriter(aistore_clusters={proxy(cluster): login(cluster)}, guard=AddressGuard()) as writer:
