@@ -16,6 +16,7 @@ BENCHMARKS = (
     "encoding",
     "startup",
     "delivery",
+    "aistore",
     "memory",
     "jobs --jobs 300",
     "jobs --jobs 300 --engine celery",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import backlog, delivery, encoding, jobs, signing, startup, submit
+from benchmarks import aistore, backlog, delivery, encoding, jobs, signing, startup, submit
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.receiver import Receiver
 from callback_sdk import Client, S3Signer
@@ -34,7 +34,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_all_are_here() -> None:
     """A new benchmark needs a test below; `memory` has its own, in tests/acceptance."""
-    tested = {module.__name__.rpartition(".")[2] for module in (backlog, delivery, encoding, jobs, signing, startup)}
+    tested = {
+        module.__name__.rpartition(".")[2] for module in (aistore, backlog, delivery, encoding, jobs, signing, startup)
+    }
     assert {name.split()[0] for name in BENCHMARKS} == tested | {"submit", "memory"}
 
 
@@ -109,6 +111,16 @@ def test_encoding(
     target = S3Signer(seaweedfs.create_bucket(), client=seaweedfs.client()).presign_put("results.json")
     encoding.deliver(name, target.url)
     assert json.loads(capsys.readouterr().out)[0] == encoding.ours(results)[0].size
+
+
+def test_aistore() -> None:
+    """Each client stores and reads objects of the size that it is said to have."""
+    with aistore.Servers() as servers:
+        for client in aistore.contestants(servers).values():
+            aistore.put(client, 10_000, 2)()
+            aistore.get(client, 10_000, 2)()
+            assert len(client.get_object(Bucket="b", Key="10000/1")["Body"].read()) == 10_000
+            client.close()
 
 
 def test_startup(seaweedfs: SeaweedFS) -> None:
