@@ -9,6 +9,7 @@ WORKERS ?= 3
 AZURITE := azurite@3.37.0
 RECHECK := recheck@4.5.0
 PLATFORM_SDK := COMPREDICT-AI-SDK==2.1.1
+AIOBOTOCORE := aiobotocore==3.10.0 boto3==1.43.117 s3fs==2026.9.0
 OLDEST := boto3==$(shell sed -n 's/^ *boto3>=//p' setup.cfg)
 # Without bytecode files, each of the hundreds of processes that tests start would compile the package again.
 export PYTHONDONTWRITEBYTECODE :=
@@ -19,7 +20,7 @@ IMAGE := service celery postgres parquet
 BUILD := $(shell sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash keys lint notebooks docs bench package audit lock azurite recheck oldest platform-sdk clean
+.PHONY: help demo test crash keys lint notebooks docs bench package audit lock azurite recheck oldest aiobotocore platform-sdk clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 18
@@ -27,7 +28,7 @@ help: ## show this list
 demo: $(VENV)/demo.stamp ## run a real job on local servers, with three callbacks
 	@$(RUN) callback_sdk.cli demo
 
-test: $(VENV)/dev.stamp azurite recheck oldest platform-sdk ## run all tests
+test: $(VENV)/dev.stamp azurite recheck oldest aiobotocore platform-sdk ## run all tests
 	$(RUN) pytest -n $(WORKERS) --dist worksteal
 
 lint: $(VENV)/dev.stamp recheck ## check format, style, types, layers, spelling and regular expressions
@@ -84,6 +85,10 @@ recheck: $(VENV)/venv.stamp ## install the detector of slow regular expressions;
 oldest: $(VENV)/dev.stamp ## install the oldest supported boto3 next to the newest
 	@[ -e $(VENV)/oldest/$(OLDEST) ] || { rm -rf $(VENV)/oldest && echo "Installing $(OLDEST) ..." && \
 		$(PIP) --target $(VENV)/oldest $(OLDEST) && touch $(VENV)/oldest/$(OLDEST); }
+
+aiobotocore: $(VENV)/dev.stamp ## install aiobotocore and s3fs next to the newest boto3, which they don't support yet
+	@[ -e "$(VENV)/aiobotocore/$(AIOBOTOCORE)" ] || { rm -rf $(VENV)/aiobotocore && echo "Installing $(AIOBOTOCORE) ..." && \
+		$(PIP) --target $(VENV)/aiobotocore $(AIOBOTOCORE) && touch "$(VENV)/aiobotocore/$(AIOBOTOCORE)"; }
 
 platform-sdk: $(VENV)/dev.stamp ## install the AI platform's SDK, with which tests compare `callback_sdk.compat`
 	@[ -e $(VENV)/platform-sdk/$(PLATFORM_SDK) ] || { rm -rf $(VENV)/platform-sdk && echo "Installing $(PLATFORM_SDK) ..." && \

@@ -9,7 +9,8 @@ of a signature.
     s3 = aistore.client("http://aistore:8080", token=aistore.Token("anna", password, "http://authn:52001"))
     s3.upload_file("model.bin", "models", "model.bin")
 
-`import callback_sdk.aistore.patch` lets all S3 clients of the process follow redirects.
+`import callback_sdk.aistore.patch` lets all S3 clients of the process follow redirects; `callback_sdk.aistore.aio` is
+for aiobotocore and s3fs.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from callback_sdk.aistore import aio
     from callback_sdk.aistore.clients import client, follow_redirects, use_token
     from callback_sdk.aistore.presigned import through
     from callback_sdk.aistore.tokens import Token
 
-__all__ = ["Token", "client", "follow_redirects", "through", "use_token"]
+__all__ = ["Token", "aio", "client", "follow_redirects", "through", "use_token"]
 
 _HOMES = {
     "Token": "tokens",
@@ -37,6 +39,8 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         """Import a public name when it is first used (PEP 562): a writer with tokens of clusters needs no boto3."""
+        if name == "aio":
+            return importlib.import_module("callback_sdk.aistore.aio")
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         globals()[name] = getattr(importlib.import_module(f"callback_sdk.aistore.{_HOMES[name]}"), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import Any
 
@@ -10,11 +11,11 @@ from botocore.httpchecksum import AwsChunkedWrapper
 from callback_sdk.errors import BodyNotRewindableError
 
 
-class FromHere:
+class FromHere(io.IOBase):
     """A file in which position 0 is the current position of another file.
 
-    To send a body again botocore seeks to 0, although the first attempt started at the file's current position. All
-    other attributes are delegated.
+    To send a body again botocore seeks to 0, although the first attempt started at the file's current position. Other
+    attributes are delegated. It is derived from `io.IOBase` for aiohttp, which takes no other files.
 
     Args:
         body: An object with `read`, `seek` and `tell`.
@@ -26,6 +27,14 @@ class FromHere:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._body, name)
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
 
     def tell(self) -> int:
         """Return the position, relative to the start."""

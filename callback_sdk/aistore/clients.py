@@ -12,6 +12,7 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
+from callback_sdk.aistore.async_endpoints import follow_async, is_async
 from callback_sdk.aistore.bearer import Bearer
 from callback_sdk.aistore.certificates import ClientCertFiles, Verify, certificates
 from callback_sdk.aistore.cluster import Cluster, UnknownNodes
@@ -94,7 +95,7 @@ def client(
         **{"region_name": session.region_name or _REGION} | options,
     )
     bearer = Bearer(token) if token is not None else None
-    _attach(s3_client, RedirectFollower(cluster, redirects.max_redirects, bearer))
+    attach(s3_client, RedirectFollower(cluster, redirects.max_redirects, bearer))
     return s3_client
 
 
@@ -111,7 +112,7 @@ def follow_redirects(
     header `Authorization` that a handler of `before-send.s3` sets.
 
     Args:
-        client: From `boto3.client`, or `resource.meta.client`; with the cluster's endpoint.
+        client: From `boto3.client`, `resource.meta.client` or aiobotocore; with the cluster's endpoint.
         allow_hosts: See `client`.
         max_redirects: See `client`.
         unknown_nodes: See `client`.
@@ -171,15 +172,18 @@ def _follower_of(client: Any) -> RedirectFollower:
         )
     with _lock:
         if client not in _followers:
-            _attach(client, RedirectFollower(Cluster(client.meta.endpoint_url)))
+            attach(client, RedirectFollower(Cluster(client.meta.endpoint_url)))
         return _followers[client]
 
 
-def _attach(client: Any, follower: RedirectFollower) -> None:
-    """Let the requests of a client follow redirects."""
+def attach(client: Any, follower: RedirectFollower) -> None:
+    """Let the requests of a client of botocore or of aiobotocore follow redirects."""
     endpoint = client._endpoint
-    original = {name: getattr(type(endpoint), name) for name in METHODS}
-    for name, method in following(original, lambda *_: follower).items():
-        setattr(endpoint, name, MethodType(method, endpoint))
-    own_connections(endpoint.http_session)
+    if is_async(endpoint):
+        follow_async(endpoint, lambda *_: follower)
+    else:
+        original = {name: getattr(type(endpoint), name) for name in METHODS}
+        for name, method in following(original, lambda *_: follower).items():
+            setattr(endpoint, name, MethodType(method, endpoint))
+        own_connections(endpoint.http_session)
     _followers[client] = follower

@@ -120,7 +120,12 @@ class Cluster:
         with self._lock:
             self._absent = {key: end for key, end in self._absent.items() if end > began}
             # A map that was asked for while this thread waited is new enough.
-            if self._asked_at < began and not self._is_refused(token) and host not in self._absent:
+            if (
+                host not in self._nodes
+                and self._asked_at < began
+                and not self._is_refused(token)
+                and host not in self._absent
+            ):
                 self._asked_at = time.monotonic()
                 if self._read(*ask(), token) and host not in self._nodes:
                     self._absent[host] = time.monotonic() + _ABSENT_FOR

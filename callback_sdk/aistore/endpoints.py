@@ -21,14 +21,14 @@ FollowerOf = Callable[[Any, Any], RedirectFollower | None]
 """Returns the redirect follower for an endpoint and an operation; None if redirects of it are not followed."""
 
 _MARK = "callback_sdk.aistore"
-"""Key of a `_Followed` in the context of a request."""
+"""Key of a `Followed` in the context of a request."""
 
 _ATTRIBUTE = "_callback_sdk_followed"
 """Attribute with it of the prepared request, which has no context in botocore 1.36."""
 
 
 @define
-class _Followed:
+class Followed:
     """A request whose redirects are followed.
 
     Attributes:
@@ -53,13 +53,38 @@ def following(original: Mapping[str, Method], follower_of: FollowerOf) -> dict[s
     return {name: functools.wraps(original[name])(make(original[name], follower_of)) for name, make in _MAKERS.items()}
 
 
+def begin(endpoint: Any, operation_model: Any, request_dict: dict[str, Any], follower_of: FollowerOf) -> None:
+    """Prepare a new request whose redirects are followed, and keep its history in its context."""
+    context = request_dict["context"]
+    follower = None if _MARK in context else follower_of(endpoint, operation_model)
+    if follower is not None:
+        context[_MARK] = Followed(follower, follower_of)
+        follower.prepare(request_dict)
+
+
+def marked(request: Any, context: Mapping[str, Any], follower_of: FollowerOf) -> Any:
+    """Return a prepared request, with what its context has."""
+    followed = followed_in(context, follower_of)
+    if followed is not None:
+        setattr(request, _ATTRIBUTE, followed)
+    return request
+
+
+def followed_in(context: Mapping[str, Any], follower_of: FollowerOf) -> Followed | None:
+    """Return what the context of a request has; None if its redirects are not followed by these methods."""
+    followed: Followed | None = context.get(_MARK)
+    return followed if followed is not None and followed.found_by is follower_of else None
+
+
+def followed_of(request: Any, follower_of: FollowerOf) -> Followed | None:
+    """Return the same of a prepared request."""
+    followed: Followed | None = getattr(request, _ATTRIBUTE, None)
+    return followed if followed is not None and followed.found_by is follower_of else None
+
+
 def _make_request(original: Method, follower_of: FollowerOf) -> Method:
     def make_request(self: Any, operation_model: Any, request_dict: dict[str, Any]) -> Any:
-        context = request_dict["context"]
-        follower = None if _MARK in context else follower_of(self, operation_model)
-        if follower is not None:
-            context[_MARK] = _Followed(follower, follower_of)
-            follower.prepare(request_dict)
+        begin(self, operation_model, request_dict, follower_of)
         return original(self, operation_model, request_dict)
 
     return make_request
@@ -67,19 +92,15 @@ def _make_request(original: Method, follower_of: FollowerOf) -> Method:
 
 def _create_request(original: Method, follower_of: FollowerOf) -> Method:
     def create_request(self: Any, params: dict[str, Any], operation_model: Any = None) -> Any:
-        request = original(self, params, operation_model)
-        followed = _followed(params["context"], follower_of)
-        if followed is not None:
-            setattr(request, _ATTRIBUTE, followed)
-        return request
+        return marked(original(self, params, operation_model), params["context"], follower_of)
 
     return create_request
 
 
 def _send(original: Method, follower_of: FollowerOf) -> Method:
     def send(self: Any, request: Any) -> Any:
-        followed: _Followed | None = getattr(request, _ATTRIBUTE, None)
-        if followed is not None and followed.found_by is follower_of:
+        followed = followed_of(request, follower_of)
+        if followed is not None:
             followed.follower.authorize(request, followed.history)
         return original(self, request)
 
@@ -95,7 +116,7 @@ def _needs_retry(original: Method, follower_of: FollowerOf) -> Method:
         response: Any = None,
         caught_exception: Exception | None = None,
     ) -> Any:
-        followed = _followed(request_dict["context"], follower_of)
+        followed = followed_in(request_dict["context"], follower_of)
         if followed is not None:
             history = followed.history
             if followed.follower.needs_retry(request_dict, history, response, caught_exception, self.http_session):
@@ -104,11 +125,6 @@ def _needs_retry(original: Method, follower_of: FollowerOf) -> Method:
         return original(self, attempts, operation_model, request_dict, response, caught_exception)
 
     return needs_retry
-
-
-def _followed(context: Mapping[str, Any], follower_of: FollowerOf) -> _Followed | None:
-    followed: _Followed | None = context.get(_MARK)
-    return followed if followed is not None and followed.found_by is follower_of else None
 
 
 _MAKERS = {

@@ -17,6 +17,7 @@ from weakref import WeakSet
 from attrs import define, field
 from botocore.endpoint import Endpoint
 
+from callback_sdk.aistore.async_endpoints import follow_async, is_async
 from callback_sdk.aistore.bearer import Bearer
 from callback_sdk.aistore.certificates import ClientCertFiles, Verify, certificates
 from callback_sdk.aistore.cluster import Cluster, UnknownNodes
@@ -128,6 +129,9 @@ def _follower_of(endpoint: Any, operation_model: Any) -> RedirectFollower | None
     host = urlsplit(endpoint.host).hostname or ""
     if operation_model.service_model.service_name != "s3" or is_amazon(host):
         return None
+    if is_async(endpoint):
+        # Each of its methods, but for the one that this is called by, overrides a patched one.
+        follow_async(endpoint, _follower_of)
     own_connections(endpoint.http_session)
     with _lock:
         (options,) = _options
