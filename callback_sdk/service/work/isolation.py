@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing import popen_spawn_posix, reduction, resource_tracker, spawn, util
 from multiprocessing.context import SpawnContext, SpawnProcess, set_spawning_popen
@@ -57,13 +57,14 @@ def _is_passed(name: str) -> bool:
     return _PASSED.fullmatch(name) is not None and _SECRET.search(name) is None
 
 
-def context(names: Iterable[str] = ()) -> SpawnContext:
+def context(names: Iterable[str] = (), started: Callable[[int], None] = lambda pid: None) -> SpawnContext:
     """Return a context of multiprocessing whose processes are isolated.
 
     Args:
         names: Further variables that the operator passes on.
+        started: Called with the pid of each process as soon as it is started.
     """
-    return _Context(tuple(names))
+    return _Context(tuple(names), started)
 
 
 def start_tracker(names: Iterable[str] = ()) -> None:
@@ -118,6 +119,11 @@ class _Process(SpawnProcess):
     """A process of which the environment can be set."""
 
     passed: tuple[str, ...] = ()
+    started: Callable[[int], None] = staticmethod(lambda pid: None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The child process needs neither.
+        return {name: value for name, value in vars(self).items() if name not in ("passed", "started")}
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name
@@ -125,13 +131,14 @@ class _Process(SpawnProcess):
 
 
 class _Context(SpawnContext):
-    def __init__(self, names: tuple[str, ...]) -> None:
+    def __init__(self, names: tuple[str, ...], started: Callable[[int], None]) -> None:
         super().__init__()
         self._names = names
+        self._started = started
 
     def Process(self, *args: Any, **options: Any) -> _Process:  # type: ignore[override]  # noqa: N802
         process = _Process(*args, **options)
-        process.passed = self._names
+        process.passed, process.started = self._names, self._started
         return process
 
 
@@ -168,6 +175,7 @@ class _Popen(popen_spawn_posix.Popen):
             raise
         finally:
             _close(child_pipe, child_sentinel, output)
+        process_obj.started(self._child.pid)
         threading.Thread(target=output_capture.log_lines, args=(printed,), name="printed", daemon=True).start()
         self.pid, self.sentinel = self._child.pid, sentinel
         # The pipe stays open: its end of file tells the child that this process has ended.

@@ -20,6 +20,7 @@ from attrs import define
 
 from callback_sdk.errors import MissingExtraError
 from callback_sdk.service.supervision.memory import MemoryLimit, Meter, retained_by
+from callback_sdk.service.supervision.memory_groups import MemoryGroup
 from callback_sdk.service.work import child, isolation
 from callback_sdk.service.work.interrupts import request_stop
 from callback_sdk.service.work.output_capture import bound_size
@@ -121,6 +122,7 @@ class ChildProcess:
         self._runs = 0
         self._max_runs = max_runs
         self._pool: Any = None
+        self._group: MemoryGroup | None = None
         self._pid = 0
 
     def run(
@@ -165,9 +167,14 @@ class ChildProcess:
             for member in family:
                 with contextlib.suppress(psutil.Error):
                     member.kill()
+        group, self._group = self._group, None
+        if group is not None:
+            group.kill()
         if pool is not None:
             pool.stop()
             pool.join()
+        if group is not None:
+            group.remove()
 
     def _run(self, task: child.RunSpec, timeout: timedelta, stop: StopSignal, max_runs: int | None) -> Outcome:
         ended = self._warm_up(stop)
@@ -175,12 +182,16 @@ class ChildProcess:
             return ended
         self._runs += 1
         self._max_runs = min(self._max_runs, max_runs or math.inf)
+        if self._group is not None:
+            self._group.limit(task.memory_limit)
         meter = Meter(self._pid) if math.isfinite(task.memory_limit) else None
         future = self._pool.schedule(child.run, args=(task,))
         watch = partial(_wait, future, pid=self._pid, output=task.output, meter=meter, limit=task.memory_limit)
         ended = watch(timeout, stop)
         if ended is None:
             return Outcome(result=future.result())
+        if ended.crash is not None and self._group is not None and (taken := self._group.excess()):
+            return Outcome(out_of_memory=taken)
         reason = _TIMEOUT if ended.timed_out else ended.stop_reason
         if reason is not None:
             # The process is killed after that. A result is discarded: the algorithm may have left out a part.
@@ -212,12 +223,13 @@ class ChildProcess:
             import pebble
         except ImportError:
             raise MissingExtraError("Pebble", extra="service") from None
+        self._group = MemoryGroup.create()
         # Not fork: this process has threads, and the child would inherit locks that other threads hold (fork(2)).
         self._pool = pebble.ProcessPool(
             max_workers=1,
             initializer=child.prepare,
             initargs=(os.getpid(),),
-            context=isolation.context(self._pass_env),
+            context=isolation.context(self._pass_env, self._group.add if self._group is not None else _ignore),
         )
         warm: Future[tuple[int, str]] = self._pool.schedule(child.warm_up, args=(self._registry,))
         return warm
@@ -265,6 +277,10 @@ def _wait(
             wait([future], timeout=_TICK)
             if not future.done():
                 return Outcome(crash="its process ended with exit code 0")
+
+
+def _ignore(pid: int) -> None:
+    """Do nothing with a process that has no control group."""
 
 
 def _descendants(pid: int) -> list[psutil.Process]:

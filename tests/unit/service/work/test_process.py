@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
+from callback_sdk.service.supervision.memory_groups import MemoryGroup
 from callback_sdk.service.work import child
 from callback_sdk.service.work import process as module
 from callback_sdk.service.work.process import CANCEL, ChildProcess, Outcome, StopSignal
@@ -173,6 +174,42 @@ def test_memory_shared_by_forked_processes_counts_once(process: ChildProcess, tm
     """Four children that read the parent's data use no more memory than the parent alone."""
     sharing = run_spec(tmp_path, "sharing", limit=LIMIT, megabytes=150, processes=4, seconds=0.8)
     assert succeeded(process.run(sharing, timeout=LONG, stop=StopSignal()))
+
+
+class Group(MemoryGroup):
+    """A control group in which the kernel kills each process that exits."""
+
+    def __init__(self) -> None:
+        self.calls: list[object] = []
+
+    def add(self, pid: int) -> None:
+        self.calls.append(pid)
+
+    def limit(self, size: float) -> None:
+        self.calls.append(size)
+
+    def excess(self) -> int:
+        return 4711
+
+    def kill(self) -> None:
+        self.calls.append("kill")
+
+    def remove(self) -> None:
+        self.calls.append("remove")
+
+
+def test_a_kill_by_the_control_group_is_a_lack_of_memory(
+    process: ChildProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process is in the group from its start, and the group is removed with it."""
+    group = Group()
+    monkeypatch.setattr(MemoryGroup, "create", lambda: group)
+    dying = run_spec(tmp_path, "suicide", limit=LIMIT, how="SIGKILL", starts=str(tmp_path / "pids"))
+    outcome = process.run(dying, timeout=LONG, stop=StopSignal())
+    assert (outcome.out_of_memory, outcome.crash) == (4711, None)
+    # Pebble may start another process before the pool is stopped.
+    assert group.calls[:3] == [*pids(tmp_path / "pids"), LIMIT, "kill"]
+    assert group.calls[-1] == "remove"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own choice is read from /proc")
