@@ -98,6 +98,8 @@ def secrets_of(host: str, path: str, *, public_from: int | None = None) -> tuple
     if found := tuple(_merged(sorted(_known(host, path, _OBJECTS)))):
         return found
     end = len(path) if public_from is None else public_from
+    if end == 0:
+        return ()
     spans = sorted([*_known(host, path, _KNOWN), *_tokens(path), *_logins(path)])
     return tuple(_merged(span for span in spans if span[0] < end))
 
@@ -188,6 +190,8 @@ def is_random(text: str) -> bool:
     Names separate words and numbers by hyphens or capitals. Random texts alternate between lower case, upper case and
     digits, mostly after one or two characters, without a separator. UUIDs and digests count as random too.
     """
+    if len(text) < _MIN_LENGTH:
+        return False
     chunks = _CHUNKS.findall(text)
     letters = sum(map(len, chunks))
     if letters < _MIN_LENGTH:

@@ -78,7 +78,8 @@ class Response:
         """
         if not text:
             return text
-        own = (*self.url.secrets().reveal(), *self.added_headers.reveal().values())
+        redirected = () if self.url is upload.url else self.url.secrets().reveal()
+        own = (*redirected, *self.added_headers.reveal().values())
         return without_secrets(text, (*upload.secrets().reveal(), *own))
 
     def decoded_body(self) -> bytes:
